@@ -1,0 +1,348 @@
+"""From checked rows to the matrix a network reads: numbers scaled, dates unrolled, categories looked up, gaps filled.
+
+Everything is fitted on the training part alone, kept as `encoder.json`, and applied as a few array operations.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self, cast
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from models.features import MISSING, UNSEEN, Feature, FeatureSchema, Frame, SchemaError
+
+BINS = 32
+MAX_BIN_COLUMNS = 1024
+CLIP = 100.0  # standard deviations: keeps the network finite for 1e300, far outside of anything seen
+DAY, WEEK, YEAR = 86_400.0, 604_800.0, 31_556_952.0  # seconds; a Gregorian year on average
+MONDAY = 4 * DAY  # 1970-01-05 was the first Monday
+ONE_HOT_LEVELS = 8
+RARE = 10  # levels with fewer training rows than this share one group
+
+Vector = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.float32]
+Codes = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.intp]
+
+
+class Part(BaseModel):
+    """How one column of the table becomes columns of the matrix."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+
+
+class Number(Part):
+    """A number: (x - mean) / deviation, the median where it is missing, and its place between edges.
+
+    With edges e_0 < e_1 < ... there is a further column for each bin, rising from 0 at e_b to 1 at e_b+1 and flat
+    elsewhere (the piecewise linear encoding of Gorishniy et al. 2022, arXiv 2203.05556): a first layer can then bend at
+    every edge. The scaled number itself is then clipped smoothly, z / sqrt(1 + (z/3)^2) (Holzmüller et al. 2024).
+    """
+
+    kind: Literal["number"] = "number"
+    mean: float
+    deviation: float
+    fill: float
+    missing: bool  # whether a column of 0 and 1 tells the gaps
+    edges: list[float] = []
+
+    @classmethod
+    def fit(cls, name: str, values: Vector, bins: int) -> Self:
+        """values: (rows,) of the training part, NaN where missing. bins: how many at most, 0 for none."""
+        known = values[~np.isnan(values)]
+        mean, deviation = stable_moments(known)
+        edges: list[float] = []
+        if bins and known.size:
+            edges = np.unique(np.quantile(known, np.linspace(0, 1, bins + 1), method="nearest")).tolist()
+            edges = [low for low, high in pairwise([*edges, math.inf]) if high - low > 1e-12 * deviation]
+        return cls(
+            name=name,
+            mean=mean,
+            deviation=deviation,
+            fill=float(np.median(known)) if known.size else 0.0,
+            missing=bool(known.size < values.size),
+            edges=edges if len(edges) > 2 else [],  # two edges say no more than the scaled number
+        )
+
+
+class Flag(Part):
+    """A boolean: 1 and -1, and 0 where missing."""
+
+    kind: Literal["flag"] = "flag"
+
+    def encode(self, values: Vector) -> list[Vector]:
+        return [np.nan_to_num(2.0 * values - 1.0, nan=0.0)]
+
+
+class Date(Part):
+    """A moment: where it lies between the first and the last one seen, and where in the year, the week and the day."""
+
+    kind: Literal["date"] = "date"
+    first: float
+    last: float
+    fill: float
+    periods: list[float]  # seconds; only cycles that training saw at least once around
+    missing: bool
+
+    @classmethod
+    def fit(cls, name: str, values: Vector) -> Self:
+        known = values[~np.isnan(values)]
+        first, last = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+        with_times = bool(np.any(known % DAY != 0))
+        periods = [YEAR] * (last - first >= YEAR) + [WEEK] * (last - first >= WEEK) + [DAY] * with_times
+        fill = float(np.median(known)) if known.size else 0.0
+        return cls(
+            name=name, first=first, last=last, fill=fill, periods=periods, missing=bool(known.size < values.size)
+        )
+
+    def encode(self, values: Vector) -> list[Vector]:
+        gaps = np.isnan(values)
+        filled = np.where(gaps, self.fill, values)
+        span = max(self.last - self.first, 1.0)
+        columns = [2.0 * (np.clip(filled, self.first, self.last) - self.first) / span - 1.0]
+        for period in self.periods:
+            angle = 2 * math.pi * ((filled - MONDAY) % period) / period
+            columns += [np.sin(angle), np.cos(angle)]
+        return [*columns, gaps.astype(np.float64)] if self.missing else columns
+
+
+class Levels(Part):
+    """A category: levels of the table fall into groups, groups become columns.
+
+    groups: the group of each code (position or bucket), -1 where the training rows held none of it. Few groups are
+    written as columns of 0 and 1 (two groups as one column of 1 and -1, an unknown level as zeros); many as the group's
+    number, which the network looks up in a table of `size + 1` rows, the last one for what is unknown.
+    """
+
+    kind: Literal["levels"] = "levels"
+    groups: list[int]
+    missing: int  # the group of a missing cell, -1 where training had none
+    rare: int  # the group that rare levels share, and unseen ones join; -1 where no level is rare
+    size: int  # how many groups
+
+    @classmethod
+    def fit(cls, feature: Feature, codes: Codes) -> Self:
+        """Where there are more levels than columns, those with fewer than RARE rows share a group."""
+        count = feature.seen.hashed or len(feature.seen.levels or ())
+        rows = np.bincount(codes[codes >= 0], minlength=count)
+        frequent = rows >= (RARE if count > ONE_HOT_LEVELS else 1)
+        size = int(frequent.sum())
+        rare = missing = -1
+        if (rows[~frequent] > 0).any():
+            rare, size = size, size + 1
+        groups = np.full(count, rare)
+        groups[frequent] = np.arange(int(frequent.sum()))
+        if (codes == MISSING).any():
+            missing, size = size, size + 1
+        return cls(name=feature.name, groups=groups.tolist(), missing=missing, rare=rare, size=size)
+
+    @property
+    def embedded(self) -> bool:
+        return self.size > ONE_HOT_LEVELS
+
+    @property
+    def width(self) -> int:
+        return 1 if self.embedded or self.size <= 2 else self.size
+
+    @property
+    def dimension(self) -> int:
+        """How many numbers the network learns for each group."""
+        return min(16, 2 + math.isqrt(self.size))
+
+    @cached_property
+    def table(self) -> Matrix:
+        """(codes + 2, width): what to write for each code; MISSING = -2 and UNSEEN = -1 are the last two rows."""
+        assert (MISSING, UNSEEN) == (-2, -1)
+        group = np.array([*self.groups, self.missing, self.rare])
+        if self.embedded:
+            return np.where(group < 0, self.size, group).astype(np.float32)[:, None]
+        one_hot = np.eye(self.size + 1, self.size, dtype=np.float32)[group]  # row -1 is zeros
+        return np.asarray(one_hot[:, :1] - one_hot[:, 1:]) if self.size == 2 else np.asarray(one_hot)
+
+
+class Target(BaseModel):
+    """The scale on which a regression learns; probabilities need none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    mean: float = 0.0
+    scale: float = 1.0
+
+    @classmethod
+    def fit(cls, values: Vector) -> Self:
+        mean, scale = stable_moments(values)
+        return cls(mean=mean, scale=scale)
+
+    def apply(self, values: Vector) -> Vector:
+        return (values - self.mean) / self.scale
+
+    @cached_property
+    def _digits(self) -> int:
+        return max(-200, min(200, 7 - math.floor(math.log10(self.scale))))
+
+    def unscale(self, outputs: npt.NDArray[Any]) -> Vector:
+        """(rows, 1) outputs -> the target's unit, rounded to a ten-millionth of its spread: float32 knows no more."""
+        return np.round(outputs.astype(np.float64) * self.scale + self.mean, self._digits)
+
+
+NumberPart = Annotated[Number | Flag | Date, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """The numbers of an encoder side by side, so that a row costs a few operations and not a few for each column."""
+
+    columns: Indices  # which columns of Frame.numbers are numbers
+    mean: Vector
+    inverse_deviation: Vector
+    fill: Vector
+    smooth: npt.NDArray[np.bool_]  # which are clipped smoothly
+    gaps: Indices  # which of the numbers have a column of their gaps
+    of_bin: Indices  # for each bin, which of the numbers it belongs to
+    low: Vector
+    inverse_width: Vector
+
+    @classmethod
+    def of(cls, parts: Sequence[NumberPart]) -> Self:
+        numbers = [(column, part) for column, part in enumerate(parts) if isinstance(part, Number)]
+        bins = [
+            (index, low, 1.0 / (high - low))
+            for index, (_, part) in enumerate(numbers)
+            for low, high in pairwise(part.edges)
+        ]
+        return cls(
+            columns=np.array([column for column, _ in numbers], dtype=np.intp),
+            mean=np.array([part.mean for _, part in numbers]),
+            inverse_deviation=np.array([1.0 / part.deviation for _, part in numbers]),
+            fill=np.array([part.fill for _, part in numbers]),
+            smooth=np.array([bool(part.edges) for _, part in numbers], dtype=bool),
+            gaps=np.array([index for index, (_, part) in enumerate(numbers) if part.missing], dtype=np.intp),
+            of_bin=np.array([index for index, _, _ in bins], dtype=np.intp),
+            low=np.array([low for _, low, _ in bins]),
+            inverse_width=np.array([inverse for _, _, inverse in bins]),
+        )
+
+
+class Encoder(BaseModel):
+    """The fitted encoding of a whole row. Immutable; `encoder.json` is its JSON."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    format: Literal[1] = 1
+    numbers: list[NumberPart]  # in the order of Frame.numbers
+    categories: list[Levels]  # in the order of Frame.codes
+    target: Target = Target()
+
+    @classmethod
+    def fit(cls, schema: FeatureSchema, frame: Frame, target: Vector | None = None, bins: int = BINS) -> Self:
+        """Learn the encoding from the training rows.
+
+        target: (rows,) for a regression, else None. bins: edges per number at most; fewer where there are few rows or
+        so many columns that the first layer would grow out of hand.
+        """
+        rows, columns = frame.numbers.shape
+        affordable = min(bins, rows // 20, MAX_BIN_COLUMNS // max(columns, 1))
+        parts: list[Part] = []
+        for feature, values in zip(schema.numeric, frame.numbers.T, strict=True):
+            if feature.kind == "boolean":
+                parts.append(Flag(name=feature.name))
+            elif feature.kind == "date":
+                parts.append(Date.fit(feature.name, values))
+            else:
+                parts.append(Number.fit(feature.name, values, affordable if affordable > 1 else 0))
+        levels = [Levels.fit(feature, codes) for feature, codes in zip(schema.categorical, frame.codes.T, strict=True)]
+        scale = Target() if target is None else Target.fit(target)
+        return cls(numbers=cast(list[NumberPart], parts), categories=levels, target=scale)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read `encoder.json`. Raises SchemaError."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise SchemaError(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
+
+    def to_json(self) -> str:
+        return self.model_dump_json() + "\n"
+
+    @cached_property
+    def tables(self) -> list[tuple[int, int]]:
+        """For each embedded category its table in the network, (groups + 1, units). They are the last columns."""
+        return [(part.size + 1, part.dimension) for part in self.categories if part.embedded]
+
+    @property
+    def width(self) -> int:
+        """How many columns `encode` gives."""
+        return self._number_width + sum(part.width for part in self.categories)
+
+    @cached_property
+    def _arrays(self) -> Arrays:
+        return Arrays.of(self.numbers)
+
+    @cached_property
+    def _number_width(self) -> int:
+        others = [part for part in self.numbers if not isinstance(part, Number)]
+        arrays = self._arrays
+        of_numbers = len(arrays.columns) + len(arrays.gaps) + len(arrays.of_bin)
+        return of_numbers + sum(len(part.encode(np.zeros(1))) for part in others)
+
+    @cached_property
+    def _category_columns(self) -> list[tuple[int, slice, Matrix]]:
+        """(column of the codes, columns of the matrix, what to write): plain ones first, embedded ones last."""
+        start = self._number_width
+        order = sorted(range(len(self.categories)), key=lambda column: self.categories[column].embedded)
+        columns = []
+        for column in order:
+            part = self.categories[column]
+            columns.append((column, slice(start, start + part.width), part.table))
+            start += part.width
+        return columns
+
+    def encode(self, frame: Frame) -> Matrix:
+        """(rows, ...) checked rows -> (rows, width) float32, always finite."""
+        x = np.empty((len(frame.numbers), self.width), dtype=np.float32)
+        end = self._encode_numbers(frame.numbers, x) if self._arrays.columns.size else 0
+        for part, values in zip(self.numbers, frame.numbers.T, strict=True):
+            if not isinstance(part, Number):
+                for encoded in part.encode(values):
+                    x[:, end] = encoded
+                    end += 1
+        for column, place, table in self._category_columns:
+            x[:, place] = table[frame.codes[:, column]]
+        return x
+
+    def _encode_numbers(self, numbers: Vector, x: Matrix) -> int:
+        """Write scaled numbers, gaps and bins to the first columns of x; how many that are."""
+        arrays = self._arrays
+        count, gaps_end = len(arrays.columns), len(arrays.columns) + len(arrays.gaps)
+        values = numbers if count == numbers.shape[1] else numbers[:, arrays.columns]
+        if arrays.gaps.size:
+            gaps = np.isnan(values)
+            values = np.where(gaps, arrays.fill, values)
+            x[:, count:gaps_end] = gaps[:, arrays.gaps]
+        elif np.isnan(values).any():  # nullable, but training had no gap
+            values = np.where(np.isnan(values), arrays.fill, values)
+        with np.errstate(over="ignore"):  # 1e308 becomes infinity, which is clipped
+            z = (values - arrays.mean) * arrays.inverse_deviation
+            np.clip(z, -CLIP, CLIP, out=z)
+            if arrays.of_bin.size:
+                z = np.where(arrays.smooth, z / np.sqrt(1.0 + (z / 3.0) ** 2), z)
+                bins = (values[:, arrays.of_bin] - arrays.low) * arrays.inverse_width
+                x[:, gaps_end : gaps_end + len(arrays.of_bin)] = np.clip(bins, 0.0, 1.0, out=bins)
+        x[:, :count] = z
+        return gaps_end + len(arrays.of_bin)
+
+
+def stable_moments(values: Vector) -> tuple[float, float]:
+    """Mean and standard deviation, also of numbers whose squares overflow; a deviation is never 0."""
+    if not values.size:
+        return 0.0, 1.0
+    largest = float(np.abs(values).max()) or 1.0
+    scaled = values / largest
+    deviation = float(scaled.std()) * largest
+    return float(scaled.mean()) * largest, deviation if 1e-300 < deviation < math.inf else 1.0

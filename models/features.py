@@ -1,0 +1,526 @@
+"""What a valid row is: the columns of a table, their kinds and limits, and the rules every protocol checks by.
+
+The schema is born at training, kept as `features.json`, edited by people and enforced at serving. Rows come in as JSON
+objects or as whole columns and leave as a `Frame`: two matrices that the encoder understands.
+"""
+
+import difflib
+import json
+import math
+import re
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from operator import itemgetter
+from typing import Annotated, Any, Literal, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic_core import SchemaValidator, core_schema
+
+from models.architecture import Task
+
+MAX_LISTED_LEVELS = 10_000  # above that a category is hashed
+HASH_BUCKETS = 4096
+MAX_LISTED_ERRORS = 100
+MISSING_TOKENS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "?")
+NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
+
+UNSEEN = -1  # the code of a level that training never saw
+MISSING = -2  # the code of a missing category
+
+Kind = Literal["number", "boolean", "category", "date"]
+LevelType = Literal["text", "number", "boolean"]
+Scalar = str | bool | int | float
+Row = Mapping[str, Any]
+FloatMatrix = npt.NDArray[np.float64]
+CodeMatrix = npt.NDArray[np.int64]
+
+
+class SchemaError(ValueError):
+    """A schema that contradicts itself or cannot be read; the message says where."""
+
+
+class Seen(BaseModel):
+    """What training saw in a column: a range, or the levels. It warns, it never refuses."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    min: float | str | None = None
+    max: float | str | None = None
+    levels: list[bool | int | float | str] | None = None
+    count: int | None = None
+    type: LevelType | None = None
+    hashed: int | None = Field(
+        default=None, ge=1, description="number of buckets, when there are too many levels to list"
+    )
+
+
+class Feature(BaseModel):
+    """One column that the model uses."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: Annotated[str, StringConstraints(min_length=1)]
+    kind: Kind
+    nullable: bool
+    minimum: float | str | None = None
+    maximum: float | str | None = None
+    unseen: Literal["warn", "error"] | None = None
+    date_format: str | None = None
+    seen: Seen = Seen()
+    example: bool | int | float | str | None = None
+
+    @model_validator(mode="after")
+    def _limits_fit_the_kind(self) -> Self:
+        for limit in ("minimum", "maximum"):
+            value = getattr(self, limit)
+            if value is None:
+                continue
+            if self.kind == "number" and isinstance(value, str):
+                raise ValueError(f"feature {self.name!r}: {limit} {value!r} is not a number")
+            if self.kind == "date":
+                self.parse_date(str(value))
+            if self.kind in ("boolean", "category"):
+                raise ValueError(f"feature {self.name!r}: a {self.kind} has no {limit}")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"feature {self.name!r}: minimum {self.minimum} is above maximum {self.maximum}")
+        if self.unseen is not None and self.kind != "category":
+            raise ValueError(f"feature {self.name!r}: 'unseen' is for categories, this is a {self.kind}")
+        if self.unseen == "error" and self.seen.hashed:
+            raise ValueError(f"feature {self.name!r}: its levels are hashed, so unseen levels cannot be refused")
+        return self
+
+    def _limit(self, value: float | str | None) -> float | None:
+        if value is None:
+            return None
+        return self.parse_date(value) if isinstance(value, str) else float(value)
+
+    @cached_property
+    def low(self) -> float | None:
+        """The declared minimum as a number (dates: seconds since 1970)."""
+        return self._limit(self.minimum)
+
+    @cached_property
+    def high(self) -> float | None:
+        """The declared maximum as a number (dates: seconds since 1970)."""
+        return self._limit(self.maximum)
+
+    @cached_property
+    def seen_range(self) -> tuple[float, float]:
+        """Outside of this a value is warned of. A date later than training is normal, so its range is open above."""
+        if self.kind not in ("number", "date") or self.seen.min is None or self.seen.max is None:
+            return -math.inf, math.inf
+        low, high = self._limit(self.seen.min), self._limit(self.seen.max)
+        assert low is not None
+        assert high is not None
+        return low, math.inf if self.kind == "date" else high
+
+    @cached_property
+    def level_type(self) -> LevelType:
+        """The JSON type of a category's levels."""
+        if self.seen.type is not None:
+            return self.seen.type
+        first = self.seen.levels[0] if self.seen.levels else ""
+        return "boolean" if isinstance(first, bool) else "text" if isinstance(first, str) else "number"
+
+    @cached_property
+    def positions(self) -> dict[Scalar, int]:
+        """The code of each listed level. 1 and 1.0 are one level, as equal numbers hash alike."""
+        return {level: code for code, level in enumerate(self.seen.levels or ())}
+
+    def code(self, level: Scalar | None) -> int:
+        """The code of a level: its position, its bucket, `UNSEEN` or `MISSING`."""
+        if level is None:
+            return MISSING
+        if self.seen.hashed:
+            return bucket(level, self.seen.hashed)
+        return self.positions.get(level, UNSEEN)
+
+    def parse_date(self, text: str) -> float:
+        """Seconds since 1970 of a date or time in this column's format, UTC where it has no zone. Raises ValueError."""
+        if self.date_format in (None, "iso"):
+            moment = datetime.fromisoformat(text.strip())
+        else:
+            assert self.date_format is not None
+            moment = datetime.strptime(text.strip(), self.date_format)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return moment.timestamp()
+
+    def problem(self, value: object) -> tuple[str, str] | None:
+        """Why a JSON value is not valid here, as (code, what came and what was expected), or None when it is."""
+        if value is None:
+            return None if self.nullable else ("null_not_allowed", "is null, and it was never missing in training")
+        if self.kind == "number":
+            return self._number_problem(value)
+        if self.kind == "boolean":
+            return None if isinstance(value, bool) else ("wrong_type", f"{shown(value)} is not true or false")
+        if self.kind == "date":
+            return self._date_problem(value)
+        return self._level_problem(value)
+
+    def _number_problem(self, value: object) -> tuple[str, str] | None:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return "wrong_type", f"{shown(value)} is not a number"
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            return "not_finite", "is not a finite number"
+        return self._limit_problem(number, shown(number))
+
+    def _date_problem(self, value: object) -> tuple[str, str] | None:
+        expected = (
+            "an ISO 8601 date or time" if self.date_format in (None, "iso") else f"a date like {self.date_format}"
+        )
+        if not isinstance(value, str):
+            return "wrong_type", f"{shown(value)} is not text with {expected}"
+        try:
+            return self._limit_problem(self.parse_date(value), shown(value))
+        except (ValueError, OverflowError):
+            return "bad_date", f"{shown(value)} is not {expected}"
+
+    def _limit_problem(self, number: float, text: str) -> tuple[str, str] | None:
+        if self.low is not None and number < self.low:
+            return "below_minimum", f"{text} is below {self.minimum}"
+        if self.high is not None and number > self.high:
+            return "above_maximum", f"{text} is above {self.maximum}"
+        return None
+
+    def _level_problem(self, value: object) -> tuple[str, str] | None:
+        right: dict[LevelType, bool] = {
+            "text": isinstance(value, str),
+            "boolean": isinstance(value, bool),
+            "number": isinstance(value, int | float) and not isinstance(value, bool),
+        }
+        if not right[self.level_type]:
+            words = {"text": "text", "boolean": "true or false", "number": "a number"}
+            return "wrong_type", f"{shown(value)} is not {words[self.level_type]}, as the levels of this category are"
+        if isinstance(value, float) and not math.isfinite(value):
+            return "not_finite", "is not a finite number"
+        if self.unseen == "error" and value not in self.positions:
+            return "unseen_level", f"{shown(value)} is none of the {len(self.positions)} levels seen in training"
+        return None
+
+    def _must_be_valid(self, value: Scalar) -> Scalar:
+        if found := self.problem(value):
+            raise ValueError(found[1])
+        return value
+
+    def validator(self) -> core_schema.CoreSchema:
+        """The same rules for pydantic's compiled validator. It may refuse more than `problem` does, never less."""
+        schema: core_schema.CoreSchema
+        if self.kind == "number":
+            schema = core_schema.float_schema(strict=True, allow_inf_nan=False, ge=self.low, le=self.high)
+        elif self.kind == "boolean" or self.level_type == "boolean":
+            schema = core_schema.bool_schema(strict=True)
+        elif self.kind == "category" and self.level_type == "number":
+            schema = core_schema.float_schema(strict=True, allow_inf_nan=False)
+        else:
+            schema = core_schema.str_schema(strict=True)
+        if self.kind == "date" or self.unseen == "error":
+            schema = core_schema.no_info_after_validator_function(self._must_be_valid, schema)
+        return core_schema.nullable_schema(schema) if self.nullable else schema
+
+
+class Ignored(BaseModel):
+    """A column of the table that the model does not use, and why."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    reason: str
+
+
+class RowError(NamedTuple):
+    """One thing wrong with a request. `row` counts from 0 and is None for what concerns the whole request."""
+
+    row: int | None
+    field: str | None
+    code: str
+    message: str
+
+
+class RowWarning(NamedTuple):
+    """Something unusual in a row that was answered all the same."""
+
+    field: str
+    code: str
+    message: str
+
+
+class Frame(NamedTuple):
+    """Checked rows as two matrices, columns in the order of the schema.
+
+    numbers: (rows, numbers + booleans + dates) float64, NaN where missing. Dates are seconds since 1970.
+    codes: (rows, categories) int64, the position or bucket of a level, `UNSEEN` or `MISSING`.
+    """
+
+    numbers: FloatMatrix
+    codes: CodeMatrix
+
+    def take(self, rows: npt.NDArray[np.intp] | slice) -> "Frame":
+        return Frame(self.numbers[rows], self.codes[rows])
+
+
+@dataclass
+class Checked:
+    """The verdict on the rows of a request: the good ones, where they stood, and what is wrong with the others."""
+
+    rows: Sequence[Row]
+    count: int
+    valid: list[int] | None = None  # None: every row is valid
+    errors: list[RowError] = field(default_factory=list)
+    omitted: int = 0
+
+    @property
+    def invalid_rows(self) -> int:
+        return self.count - len(self.rows)
+
+
+class FeatureSchema(BaseModel):
+    """The columns of a table as one model sees them. Immutable; `features.json` is its JSON."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    format: Literal[1] = 1
+    name: Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$")]
+    task: Task
+    target: str
+    classes: list[bool | int | float | str] | None = None
+    missing: list[str] = list(MISSING_TOKENS)
+    features: Annotated[list[Feature], Field(min_length=1)]
+    ignored: list[Ignored] = []
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> Self:
+        names = [feature.name for feature in self.features]
+        names += [column.name for column in self.ignored] + [self.target]
+        twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
+        if twice:
+            raise ValueError(f"column {sorted(twice)[0]!r} is named twice among features, ignored and target")
+        if (self.task == "regression") != (self.classes is None):
+            raise ValueError("a classification has classes, a regression has none")
+        return self
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read `features.json`. Raises SchemaError with one line that says what is wrong where."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise SchemaError(f"{where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}") from error
+
+    def to_json(self) -> str:
+        """The JSON of `features.json`, one feature a line, without what is not set."""
+        whole = self.model_dump(mode="json", exclude_none=True)
+        for written, feature in zip(whole["features"], self.features, strict=True):
+            if not written["seen"]:
+                del written["seen"]
+            if feature.seen.levels is not None:  # pydantic writes integral levels as they are; keep them so
+                written["seen"]["levels"] = feature.seen.levels
+        lists = {key: whole.pop(key) for key in ("features", "ignored")}
+        head = json.dumps(whole, ensure_ascii=False)[1:-1]
+        parts = []
+        for key, entries in lists.items():
+            lines = ",\n  ".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
+            parts.append(f' "{key}": [\n  {lines}]' if entries else f' "{key}": []')
+        return "{" + head + ",\n" + ",\n".join(parts) + "}\n"
+
+    @cached_property
+    def numeric(self) -> list[Feature]:
+        """The features of `Frame.numbers`, in order."""
+        return [feature for feature in self.features if feature.kind != "category"]
+
+    @cached_property
+    def categorical(self) -> list[Feature]:
+        """The features of `Frame.codes`, in order."""
+        return [feature for feature in self.features if feature.kind == "category"]
+
+    @cached_property
+    def by_name(self) -> dict[str, Feature]:
+        return {feature.name: feature for feature in self.features}
+
+    @cached_property
+    def accepted(self) -> frozenset[str]:
+        """Columns that a row may carry although the model does not use them: of one's own table, target included."""
+        return frozenset([column.name for column in self.ignored] + [self.target])
+
+    # Checking rows
+
+    @cached_property
+    def _rows_validator(self) -> SchemaValidator:
+        fields = {
+            feature.name: core_schema.typed_dict_field(feature.validator(), required=not feature.nullable)
+            for feature in self.features
+        }
+        for name in self.accepted:
+            fields[name] = core_schema.typed_dict_field(core_schema.any_schema(), required=False)
+        row = core_schema.typed_dict_schema(fields, extra_behavior="forbid")
+        body = core_schema.typed_dict_schema(
+            {"rows": core_schema.typed_dict_field(core_schema.list_schema(row, min_length=1))}, extra_behavior="forbid"
+        )
+        return SchemaValidator(body)
+
+    def accept_json(self, body: bytes) -> list[dict[str, Any]] | None:
+        """The rows of a body `{"rows": [...]}` in one compiled pass, or None where `check` must say what is wrong."""
+        if b"NaN" in body or b"Infinity" in body:  # an ignored column would let these pass
+            return None
+        try:
+            rows: list[dict[str, Any]] = self._rows_validator.validate_json(body)["rows"]
+        except ValidationError:
+            return None
+        return rows
+
+    def check(self, rows: Sequence[object]) -> Checked:
+        """Check every row by the rules of the schema and tell all that is wrong, the first errors in full."""
+        checked = Checked(rows=[], count=len(rows))
+        good: list[Row] = []
+        valid: list[int] = []
+        for number, row in enumerate(rows):
+            before = len(checked.errors) + checked.omitted
+            for error in self._row_errors(number, row):
+                if len(checked.errors) < MAX_LISTED_ERRORS:
+                    checked.errors.append(error)
+                else:
+                    checked.omitted += 1
+            if len(checked.errors) + checked.omitted == before:
+                assert isinstance(row, dict)
+                good.append(row)
+                valid.append(number)
+        checked.rows = good
+        checked.valid = None if len(valid) == len(rows) else valid
+        return checked
+
+    def _row_errors(self, number: int, row: object) -> Iterable[RowError]:
+        if not isinstance(row, dict):
+            yield RowError(number, None, "wrong_type", f"row {number}: {shown(row)} is not an object of columns")
+            return
+        for feature in self.features:
+            if feature.name in row:
+                found = feature.problem(row[feature.name])
+            elif feature.nullable:
+                found = None
+            else:
+                found = ("missing_field", "is absent, and it was never missing in training")
+            if found:
+                code, message = found
+                yield RowError(number, feature.name, code, f"row {number}, feature {feature.name!r}: {message}")
+        for name in row:
+            if name not in self.by_name and name not in self.accepted:
+                yield RowError(number, short(name), "unknown_field", self._unknown(number, name))
+
+    def _unknown(self, number: int, name: str) -> str:
+        near = nearest(name, self.by_name)
+        hint = f", did you mean {near!r}?" if near else ""
+        return f"row {number}, field {short(name)!r}: the table has no such column{hint}"
+
+    # Rows and columns to frames
+
+    @cached_property
+    def _pick_numbers(self) -> Any:
+        """A C-speed getter of all numeric values of a row, where every one is sure to be there as a number."""
+        plain = all(feature.kind in ("number", "boolean") and not feature.nullable for feature in self.numeric)
+        return itemgetter(*[feature.name for feature in self.numeric]) if plain and len(self.numeric) > 1 else None
+
+    def frame(self, rows: Sequence[Row]) -> Frame:
+        """Checked rows as matrices."""
+        if self._pick_numbers:
+            numbers = np.array([self._pick_numbers(row) for row in rows], dtype=np.float64)
+        else:
+            readers = [(feature.name, feature.kind == "date", feature.parse_date) for feature in self.numeric]
+            numbers = np.array(
+                [
+                    [
+                        value if (value := row.get(name)) is None or not dated else parse(value)
+                        for name, dated, parse in readers
+                    ]
+                    for row in rows
+                ],
+                dtype=np.float64,  # None becomes NaN
+            )
+        codes = np.array(
+            [[feature.code(row.get(feature.name)) for feature in self.categorical] for row in rows], dtype=np.int64
+        )
+        return Frame(numbers.reshape(len(rows), len(self.numeric)), codes.reshape(len(rows), len(self.categorical)))
+
+    def frame_of_columns(self, columns: Mapping[str, npt.NDArray[Any]]) -> Frame:
+        """Whole columns as matrices.
+
+        columns: for each feature an array of n values. Numbers, booleans (0/1) and dates (seconds since 1970): float64,
+        NaN where missing. Categories: object, the level or None where missing.
+        """
+        rows = len(columns[self.features[0].name])
+        numbers = np.empty((rows, len(self.numeric)))
+        for index, feature in enumerate(self.numeric):
+            numbers[:, index] = columns[feature.name]
+        codes = np.empty((rows, len(self.categorical)), dtype=np.int64)
+        for index, feature in enumerate(self.categorical):
+            codes[:, index] = [feature.code(level) for level in columns[feature.name]]
+        return Frame(numbers, codes)
+
+    # Warnings
+
+    @cached_property
+    def _seen_ranges(self) -> FloatMatrix:
+        """(2, numeric features): the lowest and the highest value seen."""
+        ranges = [feature.seen_range for feature in self.numeric]
+        return np.array(ranges, dtype=np.float64).reshape(len(ranges), 2).T.copy()
+
+    def warnings(self, frame: Frame, rows: Sequence[Row] | None = None) -> dict[int, list[RowWarning]]:
+        """What is unusual in checked rows, by row number: values outside the range seen, levels never seen."""
+        found: dict[int, list[RowWarning]] = {}
+        low, high = self._seen_ranges
+        outside = (frame.numbers < low) | (frame.numbers > high)  # NaN is neither
+        if outside.any():
+            for row, column in np.argwhere(outside).tolist():
+                feature, value = self.numeric[column], frame.numbers[row, column]
+                raw = rows[row][feature.name] if rows is not None and feature.kind == "date" else float(value)
+                span = f"{shown(feature.seen.min, bare=True)}..{shown(feature.seen.max, bare=True)}"
+                message = f"feature {feature.name!r}: {shown(raw)} is outside {span}, the range seen in training"
+                found.setdefault(row, []).append(RowWarning(feature.name, "outside_seen", message))
+        unseen = frame.codes == UNSEEN
+        if unseen.any():
+            for row, column in np.argwhere(unseen).tolist():
+                feature = self.categorical[column]
+                level = f"{shown(rows[row][feature.name])} is a level" if rows is not None else "holds a level"
+                message = f"feature {feature.name!r}: {level} never seen in training"
+                found.setdefault(row, []).append(RowWarning(feature.name, "unseen_level", message))
+        return found
+
+
+def bucket(level: Scalar, buckets: int) -> int:
+    """The hash bucket of a level, the same on every machine and in every run; 1 and 1.0 fall together."""
+    if isinstance(level, float) and level.is_integer():
+        level = int(level)
+    return zlib.crc32(str(level).encode("utf-8", "surrogatepass")) % buckets
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name most like this one, if any is."""
+    folded = {candidate.casefold(): candidate for candidate in known}
+    close = difflib.get_close_matches(name[:100].casefold(), folded, n=1)
+    return folded[close[0]] if close else None
+
+
+def short(text: str, limit: int = 60) -> str:
+    """Text cut to a length that is safe to repeat to whoever sent it."""
+    return text if len(text) <= limit else text[:limit] + "…"
+
+
+def shown(value: object, *, bare: bool = False) -> str:
+    """A JSON value as it reads in a message: text in quotes, numbers as written, containers by their kind."""
+    if isinstance(value, str):
+        return short(value) if bare else repr(short(value))
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None:
+        return "null"
+    if isinstance(value, int):
+        return str(value) if abs(value) < 10**18 else "a very large integer"
+    if isinstance(value, float):
+        return repr(value)
+    return "an array" if isinstance(value, list) else "an object"

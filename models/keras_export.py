@@ -1,0 +1,259 @@
+"""From a trained Keras model to our network: the same answers, or a refusal that says why.
+
+A Sequential model, or a functional one whose layers form a chain, perhaps after a head that takes columns of one
+matrix, looks categories up in tables and puts all side by side (what `keras_nets.build` makes).
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from models.keras_nets import Columns
+from models.network import activations, layers
+from models.network.activations import Array
+from models.network.layers import Layer
+from models.network.network import Network
+
+TRIAL_ROWS = 16
+TOLERANCE = 1e-4
+
+
+class CannotExport(ValueError):  # noqa: N818 - raised, it reads as what it says
+    """A part of the model has no counterpart in the NumPy network; TensorFlow must run it. The message names it."""
+
+
+def export(model: keras.Model) -> Network:
+    """The network that answers as `model` does; CannotExport names the layer that prevents it, and the reason."""
+    network = Network([layer for part in _parts(model) for layer in part])
+    if not network.weights():
+        raise CannotExport(f"{_called(model)}: has no weights")
+    _compare(network, model)
+    return network
+
+
+def _parts(model: keras.Model) -> Iterator[Iterator[Layer]]:
+    """What the layers of the model become, in order."""
+    if not model.built or len(model.inputs or ()) != 1 or len(model.outputs or ()) != 1:
+        raise CannotExport(
+            f"{_called(model)}: expected a built Sequential or functional model with one input and one output"
+        )
+    if len(model.inputs[0].shape) != 2:
+        raise CannotExport(f"{_called(model)}: expected an input (batch, columns), given {model.inputs[0].shape}")
+    if type(model) is keras.Sequential and not any(type(layer) in _HEAD for layer in model.layers):
+        chain, head = list(model.layers), None
+    else:
+        chain, head = _walk_back(model)
+    if head is not None:
+        yield iter([head])
+    for layer in chain:
+        yield _translated(layer)
+
+
+def _walk_back(model: keras.Model) -> tuple[list[keras.layers.Layer], Layer | None]:
+    """From the output to the input: the layers of the chain in order, and the head, if any, as a layer of ours."""
+    maker = {id(layer.output): layer for layer in model.layers}
+    chain: list[keras.layers.Layer] = []
+    tensor = model.outputs[0]
+    while tensor is not model.inputs[0]:
+        layer = _maker(maker, tensor)
+        if type(layer) in _HEAD and not _is_flat(layer):
+            return chain[::-1], _head(layer, tensor, maker, columns=model.inputs[0].shape[1])
+        chain.append(layer)
+        tensor = layer.input
+        if isinstance(tensor, list | tuple | dict):
+            raise CannotExport(f"{_called(layer)}: joins several branches, and only Concatenate is known to do so")
+    return chain[::-1], None
+
+
+def _head(layer: keras.layers.Layer, tensor: Any, maker: dict[int, Any], columns: int) -> Layer:
+    """Columns(0, n), then for each further column Columns -> Embedding -> Flatten or Reshape, as a Tabular layer."""
+    parts = list(layer.input) if type(layer) is keras.layers.Concatenate else [tensor]
+    numbers, tables = 0, list[Array]()
+    for part in parts:
+        made = _maker(maker, part)
+        if type(made) is Columns and not tables and not numbers and made.start == 0:
+            numbers = made.stop
+            continue
+        tables.append(_table(made, numbers + len(tables), maker))
+    if not tables or numbers + len(tables) != columns:
+        raise CannotExport(f"{_called(layer)}: takes {numbers + len(tables)} columns of {columns}")
+    return layers.Tabular(numbers, **{f"table_{j}": table for j, table in enumerate(tables)})
+
+
+def _table(flat: keras.layers.Layer, column: int, maker: dict[int, Any]) -> Array:
+    """The table in which that column is looked up."""
+    if type(flat) not in (keras.layers.Flatten, keras.layers.Reshape) or len(flat.output.shape) != 2:
+        raise CannotExport(f"{_called(flat)}: expected Columns, or a Flatten or Reshape of an Embedding")
+    embedding = _maker(maker, flat.input)
+    if type(embedding) is not keras.layers.Embedding or embedding.mask_zero or embedding.quantization_mode:
+        raise CannotExport(f"{_called(embedding)}: expected a plain Embedding before {_called(flat)}")
+    taken = _maker(maker, embedding.input)
+    if type(taken) is not Columns or (taken.start, taken.stop) != (column, column + 1):
+        raise CannotExport(f"{_called(taken)}: expected Columns({column}, {column + 1}), numbers first, then in order")
+    _check_dtype(embedding)
+    return _array(embedding.embeddings)
+
+
+def _maker(maker: dict[int, Any], tensor: Any) -> keras.layers.Layer:
+    if id(tensor) not in maker:
+        raise CannotExport(f"{tensor.name!r} comes from a layer used twice, or from no layer")
+    return maker[id(tensor)]
+
+
+def _translated(layer: keras.layers.Layer) -> Iterator[Layer]:
+    translate = _TRANSLATIONS.get(type(layer))  # exactly: a subclass may compute something else
+    if translate is None:
+        raise CannotExport(f"{_called(layer)}: this kind of layer has no counterpart")
+    _check_dtype(layer)
+    yield from translate(layer)
+
+
+def _dense(layer: Any) -> Iterator[Layer]:
+    if layer.quantization_mode is not None:
+        raise CannotExport(f"{_called(layer)}: quantised to {layer.quantization_mode}")
+    W = _array(layer.kernel)
+    yield layers.Dense(W, np.zeros(W.shape[1], W.dtype) if layer.bias is None else _array(layer.bias))
+    yield from _activation(layer)
+
+
+def _activation(layer: Any) -> Iterator[Layer]:
+    function = layer.activation
+    if isinstance(function, keras.layers.Layer):
+        yield from _translated(function)
+        return
+    name = getattr(function, "__name__", repr(function))
+    if name not in activations.FUNCTIONS or function is not keras.activations.get(name):
+        raise CannotExport(f"{_called(layer)}: activation {name!r} is not one of {', '.join(activations.FUNCTIONS)}")
+    if name != "linear":
+        yield layers.Activation(name)
+
+
+def _relu(layer: Any) -> Iterator[Layer]:
+    if layer.max_value is not None or layer.threshold != 0:
+        raise CannotExport(f"{_called(layer)}: max_value or threshold is set")
+    slope = float(layer.negative_slope)
+    yield layers.Activation("leaky_relu", slope=slope) if slope else layers.Activation("relu")
+
+
+def _leaky_relu(layer: Any) -> Iterator[Layer]:
+    yield layers.Activation("leaky_relu", slope=float(layer.negative_slope))
+
+
+def _elu(layer: Any) -> Iterator[Layer]:
+    yield layers.Activation("elu", alpha=float(layer.alpha))
+
+
+def _softmax(layer: Any) -> Iterator[Layer]:
+    _check_axis(layer)
+    yield layers.Activation("softmax")
+
+
+def _dropout(layer: Any) -> Iterator[Layer]:
+    yield layers.Dropout(float(layer.rate))
+
+
+def _batch_normalization(layer: Any) -> Iterator[Layer]:
+    _check_axis(layer)
+    mean = _array(layer.moving_mean)
+    yield layers.BatchNormalization(
+        np.ones_like(mean) if layer.gamma is None else _array(layer.gamma),
+        np.zeros_like(mean) if layer.beta is None else _array(layer.beta),
+        mean,
+        _array(layer.moving_variance),
+        momentum=float(layer.momentum),
+        epsilon=float(layer.epsilon),
+    )
+
+
+def _layer_normalization(layer: Any) -> Iterator[Layer]:
+    _check_axis(layer)
+    units = layer.input.shape[-1]
+    yield layers.LayerNormalization(
+        np.ones(units, np.float32) if layer.gamma is None else _array(layer.gamma),
+        np.zeros(units, np.float32) if layer.beta is None else _array(layer.beta),
+        epsilon=float(layer.epsilon),
+    )
+
+
+def _normalization(layer: Any) -> Iterator[Layer]:
+    mean, variance = _array(layer.mean), _array(layer.variance)
+    deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
+    zero = np.zeros_like(mean)
+    yield _scale(layer, zero, deviation, mean) if layer.invert else _scale(layer, mean, 1 / deviation, zero)
+
+
+def _rescaling(layer: Any) -> Iterator[Layer]:
+    yield _scale(layer, 0.0, layer.scale, layer.offset)
+
+
+def _flatten(layer: Any) -> Iterator[Layer]:
+    if not _is_flat(layer):
+        raise CannotExport(f"{_called(layer)}: flattens what is no matrix")
+    yield from ()
+
+
+def _scale(layer: Any, *centre_scale_shift: Any) -> Layer:
+    units = layer.input.shape[-1]
+    arrays = (np.broadcast_to(np.asarray(a, np.float32).reshape(-1), (units,)).copy() for a in centre_scale_shift)
+    return layers.Scale(*arrays)
+
+
+_HEAD = (Columns, keras.layers.Embedding, keras.layers.Flatten, keras.layers.Reshape, keras.layers.Concatenate)
+
+_TRANSLATIONS: dict[type, Callable[[Any], Iterator[Layer]]] = {
+    keras.layers.Dense: _dense,
+    keras.layers.Activation: _activation,
+    keras.layers.ReLU: _relu,
+    keras.layers.LeakyReLU: _leaky_relu,
+    keras.layers.ELU: _elu,
+    keras.layers.Softmax: _softmax,
+    keras.layers.Dropout: _dropout,
+    keras.layers.BatchNormalization: _batch_normalization,
+    keras.layers.LayerNormalization: _layer_normalization,
+    keras.layers.Normalization: _normalization,
+    keras.layers.Rescaling: _rescaling,
+    keras.layers.Flatten: _flatten,
+}
+
+
+def _compare(network: Network, model: keras.Model) -> None:
+    """The proof on random rows, for whatever this file has not thought of: no wrong answers, at worst a refusal."""
+    x = _trial_rows(network)
+    ours, theirs = network.predict(x), _array(model(x, training=False))
+    scale = np.maximum(np.abs(theirs), theirs.std())
+    if ours.shape != theirs.shape or not (np.abs(ours - theirs) <= TOLERANCE * np.maximum(scale, 1e-6)).all():
+        raise CannotExport(f"{_called(model)}: the exported network answers differently on {TRIAL_ROWS} random rows")
+
+
+def _trial_rows(network: Network) -> Array:
+    rng = np.random.default_rng(0)
+    first = network.layers[0]
+    x = rng.normal(size=(TRIAL_ROWS, network.inputs))
+    if isinstance(first, layers.Tabular):
+        for column, table in enumerate(first.tables, start=first.numbers):
+            x[:, column] = rng.integers(0, len(table), TRIAL_ROWS)
+    return x.astype(np.float32)
+
+
+def _check_dtype(layer: keras.layers.Layer) -> None:
+    if layer.compute_dtype != "float32":
+        raise CannotExport(f"{_called(layer)}: computes in {layer.compute_dtype}, and only float32 is known")
+
+
+def _check_axis(layer: Any) -> None:
+    if layer.axis not in (-1, 1, [-1], [1], (-1,), (1,)):
+        raise CannotExport(f"{_called(layer)}: works along axis {layer.axis}, expected the last of two")
+
+
+def _is_flat(layer: keras.layers.Layer) -> bool:
+    return type(layer) is keras.layers.Flatten and len(layer.input.shape) == 2
+
+
+def _array(variable: Any) -> Array:
+    return np.array(variable.numpy())  # a copy; keras.ops.convert_to_numpy warns of NumPy 2 for a Variable
+
+
+def _called(layer: keras.layers.Layer) -> str:
+    return f"layer {layer.name!r} ({type(layer).__name__})"

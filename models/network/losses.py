@@ -1,0 +1,125 @@
+"""Losses: one number for how wrong the outputs are, and its gradient, where backpropagation starts.
+
+Both cross-entropies take logits, the numbers before sigmoid or softmax. Taken together with it, the loss is exact where
+a probability rounds to 0 or 1, and the gradient becomes the plainest there is: probability - target.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from models.network import activations
+from models.network.activations import Array
+
+Targets = npt.NDArray[Any]
+
+
+class Loss(Protocol):
+    """Called with outputs (batch, units), targets and a weight per row: the mean loss over rows, and dL/d_outputs.
+
+    As in Keras, the weighted losses are summed and divided by the number of rows, not by the sum of the weights.
+    """
+
+    def __call__(self, outputs: Array, targets: Targets, weights: Array | None = None) -> tuple[float, Array]: ...
+
+
+@dataclass(frozen=True)
+class BinaryCrossEntropy:
+    """-y·log p - (1 - y)·log(1 - p) with p = sigmoid(z): z (batch, 1), y of 0 and 1 (batch,) or (batch, 1).
+
+    Label smoothing s asks for s/2 and 1 - s/2 instead of 0 and 1. `class_weights` are those of class 0 and class 1.
+    """
+
+    label_smoothing: float = 0.0
+    class_weights: Sequence[float] | None = None
+
+    def __call__(self, outputs: Array, targets: Targets, weights: Array | None = None) -> tuple[float, Array]:
+        z = outputs
+        labels = _like(targets, z)
+        y = labels * (1 - self.label_smoothing) + self.label_smoothing / 2
+        # log(1 + eᶻ) - y·z, with the larger of 0 and z taken out of the logarithm
+        losses = np.maximum(z, 0) - y * z + np.log1p(np.exp(-np.abs(z)))
+        d_z = activations.Sigmoid().forward(z) - y  # the factor p·(1 - p) of the sigmoid has cancelled
+        if self.class_weights is not None:
+            weights = _class_weight(self.class_weights, labels[:, 0], weights)
+        return _mean_over_rows(losses, d_z, weights)
+
+
+@dataclass(frozen=True)
+class CategoricalCrossEntropy:
+    """-Σₖ qₖ·log pₖ with p = softmax(z): z (batch, classes), targets the number of the right class (batch,).
+
+    q is 1 for the right class; label smoothing s takes s of it and shares it out among all classes.
+    """
+
+    label_smoothing: float = 0.0
+    class_weights: Sequence[float] | None = None
+
+    def __call__(self, outputs: Array, targets: Targets, weights: Array | None = None) -> tuple[float, Array]:
+        n, classes = outputs.shape
+        label = _class_numbers(targets, n, classes)
+        q = np.full_like(outputs, self.label_smoothing / classes)
+        q[np.arange(n), label] += 1 - self.label_smoothing
+        z = outputs - outputs.max(axis=1, keepdims=True)
+        log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))  # log(eᶻ / Σ eᶻ)
+        losses = -(q * log_p).sum(axis=1, keepdims=True)
+        d_z = np.exp(log_p) - q  # probability - target again
+        if self.class_weights is not None:
+            weights = _class_weight(self.class_weights, label, weights)
+        return _mean_over_rows(losses, d_z, weights)
+
+
+@dataclass(frozen=True)
+class SquaredError:
+    """(ŷ - y)², the mean over a row's outputs: outputs and targets (batch, units), or (batch,) for one unit."""
+
+    def __call__(self, outputs: Array, targets: Targets, weights: Array | None = None) -> tuple[float, Array]:
+        error = outputs - _like(targets, outputs)
+        return _mean_over_rows(error * error, 2 * error, weights)
+
+
+@dataclass(frozen=True)
+class Huber:
+    """½·(ŷ - y)² for an error below delta, a straight line beyond, so that an outlier cannot pull harder than delta."""
+
+    delta: float = 1.0
+
+    def __call__(self, outputs: Array, targets: Targets, weights: Array | None = None) -> tuple[float, Array]:
+        error = outputs - _like(targets, outputs)
+        bounded = np.clip(error, -self.delta, self.delta)  # this is the derivative
+        return _mean_over_rows(bounded * (error - bounded / 2), bounded, weights)
+
+
+def _mean_over_rows(losses: Array, d_outputs: Array, weights: Array | None) -> tuple[float, Array]:
+    """Losses (batch, k) and their derivatives -> the mean, and the derivative of the mean."""
+    if weights is not None:
+        column = np.asarray(weights, dtype=losses.dtype).reshape(len(losses), 1)
+        losses, d_outputs = losses * column, d_outputs * column
+    return float(losses.mean()), d_outputs / losses.size
+
+
+def _like(targets: Targets, outputs: Array) -> Array:
+    y = np.asarray(targets, dtype=outputs.dtype)
+    if y.ndim == 1 and outputs.shape[1] == 1:
+        y = y[:, np.newaxis]
+    if y.shape != outputs.shape:
+        raise ValueError(f"targets: expected shape {outputs.shape} as the outputs have, given {np.shape(targets)}")
+    return y
+
+
+def _class_numbers(targets: Targets, n: int, classes: int) -> npt.NDArray[np.intp]:
+    label = np.asarray(targets)
+    if label.shape not in ((n,), (n, 1)):
+        raise ValueError(f"targets: expected shape ({n},), a class number for each row, given {label.shape}")
+    label = label.reshape(n).astype(np.intp)
+    if n and not 0 <= label.min() <= label.max() < classes:
+        raise ValueError(f"targets: expected classes 0 to {classes - 1}, given {label.min()} to {label.max()}")
+    return label
+
+
+def _class_weight(class_weights: Sequence[float], label: Targets, weights: Array | None) -> Array:
+    by_class: Array = np.asarray(class_weights)[label.astype(np.intp)]
+    return by_class if weights is None else by_class * weights

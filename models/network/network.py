@@ -1,0 +1,240 @@
+"""A network: layers in order, trained by showing it mini-batches again and again and stepping against the gradient."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from models.architecture import Architecture, Epoch
+from models.network import layers
+from models.network.activations import Array
+from models.network.inference import InferenceNetwork
+from models.network.layers import Layer
+from models.network.losses import Loss, Targets
+from models.network.optimizers import Optimizer
+
+BLOCK = 4096  # rows that pass through the network together when nothing is learned, which bounds the memory
+
+
+class DivergenceError(ArithmeticError):
+    """The loss is no longer a finite number: the weights are lost, and the settings must change."""
+
+    def __init__(self, epoch: int, loss: float) -> None:
+        super().__init__(
+            f"the loss became {loss} in epoch {epoch}. Try a learning rate ten times smaller, clip_norm=1 on the "
+            "optimizer, inputs scaled to mean 0 and variance 1, and look for NaN or infinity in x and y"
+        )
+        self.epoch = epoch
+
+
+class Network:
+    """Layers in order. Not for several threads at once: layers keep what `backward` needs (see `for_inference`)."""
+
+    def __init__(self, network_layers: Sequence[Layer]) -> None:
+        self.layers = list(network_layers)
+        self.parameters = self._by_name(lambda layer: layer.parameters)
+        self.gradients = self._by_name(lambda layer: layer.gradients)
+        self.state = self._by_name(lambda layer: layer.state)
+        self.dtype = self._common_dtype()
+
+    @property
+    def inputs(self) -> int:
+        return layers.inputs_of(self.layers)
+
+    def forward(self, x: npt.ArrayLike, training: bool = False, rng: np.random.Generator | None = None) -> Array:
+        """x (batch, inputs) -> (batch, outputs). `training` turns on dropout and the batch's own mean and variance."""
+        h = self._matrix(x)
+        for layer in self.layers:
+            h = layer.forward(h, training, rng)
+        return h
+
+    def backward(self, d_out: Array) -> Array:
+        """dL/d_outputs -> dL/dx of the last `forward`; the gradients of all parameters stand in `gradients`."""
+        for layer in reversed(self.layers):
+            d_out = layer.backward(d_out)
+        return d_out
+
+    def predict(self, x: npt.ArrayLike) -> Array:
+        """`forward`, a block of rows at a time."""
+        rows = self._matrix(x)
+        return np.concatenate([self.forward(rows[i : i + BLOCK]) for i in range(0, max(1, len(rows)), BLOCK)])
+
+    def evaluate(self, x: npt.ArrayLike, y: Targets, loss: Loss, weights: Array | None = None) -> float:
+        """The mean loss over rows, nothing learned."""
+        return loss(self.predict(x), y, weights)[0]
+
+    def fit(
+        self,
+        x: npt.ArrayLike,
+        y: Targets,
+        *,
+        loss: Loss,
+        optimizer: Optimizer,
+        epochs: int,
+        batch_size: int,
+        rng: np.random.Generator,
+        weights: Array | None = None,
+        validation: tuple[npt.ArrayLike, Targets] | None = None,
+        patience: int | None = None,
+        on_epoch: Callable[[Epoch], None] | None = None,
+    ) -> list[Epoch]:
+        """Train, and tell what happened in each epoch. `weights` are per row; class weights belong to the loss.
+
+        With `patience` it stops after that many epochs without a better validation loss; at the end the weights of the
+        best epoch are put back. DivergenceError when the loss is not finite.
+        """
+        x, y = self._matrix(x), np.asarray(y)
+        if len(x) != len(y) or len(x) == 0:
+            raise ValueError(
+                f"expected as many targets as rows and at least one, given {len(x)} rows, {len(y)} targets"
+            )
+        if patience is not None and validation is None:
+            raise ValueError("patience needs validation data: the training loss does not tell when to stop")
+        history: list[Epoch] = []
+        best = Best(self)
+        for number in range(1, epochs + 1):
+            started, rate = time.perf_counter(), optimizer.learning_rate
+            with np.errstate(over="ignore", invalid="ignore"):  # DivergenceError tells it better than a warning
+                mean_loss = self._learn_once(number, x, y, weights, loss, optimizer, batch_size, rng)
+                validation_loss = None if validation is None else _finite(self.evaluate(*validation, loss), number)
+            history.append(Epoch(number, epochs, mean_loss, validation_loss, rate, time.perf_counter() - started))
+            if on_epoch is not None:
+                on_epoch(history[-1])
+            if patience is not None and validation_loss is not None:
+                best.see(number, validation_loss)
+                if number - best.epoch >= patience:
+                    break
+        if patience is not None:
+            best.put_back()
+        return history
+
+    def _learn_once(
+        self,
+        epoch: int,
+        x: Array,
+        y: Targets,
+        weights: Array | None,
+        loss: Loss,
+        optimizer: Optimizer,
+        batch_size: int,
+        rng: np.random.Generator,
+    ) -> float:
+        """One epoch: every row once, in random order. The mean loss over rows, each as it was when its batch came."""
+        total = 0.0
+        order = rng.permutation(len(x))
+        for start in range(0, len(x), batch_size):
+            batch = order[start : start + batch_size]
+            outputs = self.forward(x[batch], training=True, rng=rng)
+            value, d_outputs = loss(outputs, y[batch], None if weights is None else weights[batch])
+            total += _finite(value, epoch) * len(batch)
+            self.backward(d_outputs)
+            optimizer.step(self.parameters, self.gradients)
+        return total / len(x)
+
+    def for_inference(self) -> InferenceNetwork:
+        """A copy that only answers: folded, float32, safe to use from many threads."""
+        return InferenceNetwork(self.layers)
+
+    def to_json(self) -> dict[str, Any]:
+        """What the network is, to be read by eye; with `weights()` all that `from_json` needs."""
+        return {"dtype": self.dtype.name, "layers": [_describe(layer) for layer in self.layers]}
+
+    def weights(self) -> dict[str, Array]:
+        """Every array by name (`0.dense.W`), for one .npz file: what was learned and what was counted."""
+        return {**self.parameters, **self.state}
+
+    @classmethod
+    def from_json(cls, spec: dict[str, Any], arrays: dict[str, Array]) -> Self:
+        """The network that `to_json` and `weights` told of. ValueError for an unknown layer or an unfit array."""
+        return cls([_layer(i, entry, arrays, np.dtype(spec["dtype"])) for i, entry in enumerate(spec["layers"])])
+
+    def _by_name(self, of: Callable[[Layer], dict[str, Array]]) -> dict[str, Array]:
+        return {
+            f"{i}.{layer.kind}.{name}": array
+            for i, layer in enumerate(self.layers)
+            for name, array in of(layer).items()
+        }
+
+    def _common_dtype(self) -> np.dtype[Any]:
+        dtypes = {name: array.dtype for name, array in self.weights().items()}
+        if len(set(dtypes.values())) > 1:
+            raise ValueError(
+                f"expected one dtype in all layers, given {', '.join(f'{n}: {d}' for n, d in dtypes.items())}"
+            )
+        return next(iter(dtypes.values()), np.dtype(np.float32))
+
+    def _matrix(self, x: npt.ArrayLike) -> Array:
+        matrix = np.asarray(x, dtype=self.dtype)
+        if matrix.ndim != 2:
+            raise ValueError(f"expected a matrix (batch, inputs), given shape {matrix.shape}")
+        return matrix
+
+
+class Best:
+    """A copy of the weights of the best epoch so far."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.epoch, self.loss = 0, math.inf
+        self.copy: dict[str, Array] = {}
+
+    def see(self, epoch: int, loss: float) -> None:
+        if loss < self.loss:
+            self.epoch, self.loss = epoch, loss
+            self.copy = {name: array.copy() for name, array in self.network.weights().items()}
+
+    def put_back(self) -> None:
+        for name, array in self.copy.items():
+            self.network.weights()[name][...] = array
+
+
+def build(architecture: Architecture, rng: np.random.Generator, dtype: npt.DTypeLike = np.float32) -> Network:
+    """The network of an architecture with fresh weights, drawn as Keras draws them, so that both start alike."""
+    made: list[Layer] = []
+    width = architecture.numbers
+    if architecture.categories:
+        made.append(layers.Tabular.new(architecture.numbers, architecture.categories, rng, dtype))
+        width += sum(units for _, units in architecture.categories)
+    for units in architecture.hidden:
+        made.append(layers.Dense.new(width, units, rng, dtype=dtype))
+        if architecture.batch_normalization:
+            made.append(layers.BatchNormalization.new(units, dtype))
+        made.append(layers.Activation(architecture.activation))
+        if architecture.dropout:
+            made.append(layers.Dropout(architecture.dropout))
+        width = units
+    made.append(layers.Dense.new(width, architecture.outputs, rng, dtype=dtype))
+    return Network(made)
+
+
+def _finite(loss: float, epoch: int) -> float:
+    if not math.isfinite(loss):
+        raise DivergenceError(epoch, loss)
+    return loss
+
+
+def _describe(layer: Layer) -> dict[str, Any]:
+    arrays = {**layer.parameters, **layer.state}
+    return {
+        "layer": layer.kind,
+        **layer.options(),
+        **({"arrays": {name: list(array.shape) for name, array in arrays.items()}} if arrays else {}),
+    }
+
+
+def _layer(i: int, entry: dict[str, Any], arrays: dict[str, Array], dtype: np.dtype[Any]) -> Layer:
+    options = {key: value for key, value in entry.items() if key not in ("layer", "arrays")}
+    kind = entry["layer"]
+    if kind not in layers.LAYERS:
+        raise ValueError(f"layer {i}: {kind!r} is unknown, expected one of {', '.join(layers.LAYERS)}")
+    own: dict[str, Array] = {}
+    for name, shape in entry.get("arrays", {}).items():
+        full = f"{i}.{kind}.{name}"
+        if full not in arrays or arrays[full].shape != tuple(shape):
+            given = f"shape {arrays[full].shape}" if full in arrays else "no such array"
+            raise ValueError(f"weights {full!r}: expected shape {tuple(shape)}, given {given}")
+        own[name] = arrays[full].astype(dtype)
+    return layers.LAYERS[kind](**own, **options)

@@ -1,0 +1,256 @@
+"""Waits for nothing, merges what is waiting: one batcher per model.
+
+A small prediction of a fast engine runs at once, where it is asked for. Everything else runs in one thread, one call at
+a time; what arrives meanwhile is predicted together by the next call. There is no timer and no polling.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from models.features import UNSEEN, Frame
+from models.predictor import Answers, TabularModel
+from service.config import Switch
+from service.errors import ClientGone, DeadlinePassed, EngineFailed, QueueFull, RequestError
+from service.metrics import Tally
+
+INLINE_S = 0.002  # how long a prediction may hold up the event loop
+FIXED_S = 0.0002  # a call that costs this much even for one row is worth sharing
+CHUNK_S = 0.01  # how long a part of a large request may hold up a small one
+MAX_CHUNK = 2048
+MAX_BATCH = 4096
+
+log = logging.getLogger("tabserve.batcher")
+
+Gone = Callable[[], Awaitable[None]]
+"""Returns when the client has gone away."""
+
+
+class Plan(NamedTuple):
+    """How a model is run, found by measuring it."""
+
+    inline_rows: int  # up to this many rows are predicted at once on the event loop; 0: none
+    chunk_rows: int  # how much of one request goes into a batch at most
+    merge: bool  # whether requests share a call
+
+
+@dataclass(eq=False)
+class Job:
+    """A request that waits for its answers. Predicted in parts, in order."""
+
+    frame: Frame
+    rows: int
+    deadline: float
+    request_id: str
+    arrived: float
+    future: "asyncio.Future[Answers]"
+    taken: int = 0
+
+    def __post_init__(self) -> None:
+        self.parts: list[Answers] = []
+
+
+class Outcome(NamedTuple):
+    answers: Answers | None
+    error: Exception | None
+
+
+class Batcher:
+    def __init__(self, model: TabularModel, tally: Tally, queue_rows: int, batching: Switch = "auto") -> None:
+        self.model = model
+        self.tally = tally
+        self.queue_rows = queue_rows
+        self.plan = measure(model, batching)
+        self._jobs: deque[Job] = deque()
+        self._running = False
+        self._rows_per_second = 0.0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"predict-{model.name}")
+
+    async def predict(self, frame: Frame, deadline: float, request_id: str, gone: Gone | None = None) -> Answers:
+        """Checked rows -> their answers. deadline: on the clock of `time.monotonic`.
+
+        Raises QueueFull, DeadlinePassed, ClientGone or EngineFailed.
+        """
+        now = time.monotonic()
+        if now >= deadline:
+            self.tally.reject("deadline", len(frame.numbers))
+            raise DeadlinePassed
+        if len(frame.numbers) > self.plan.inline_rows:
+            return await self._wait(frame, now, deadline, request_id, gone)
+        outcome = attempt(self.model, frame)
+        self._count(len(frame.numbers), time.monotonic() - now)
+        if outcome.answers is None:
+            raise self._failed(outcome.error, request_id)
+        return outcome.answers
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    # The queue
+
+    async def _wait(self, frame: Frame, now: float, deadline: float, request_id: str, gone: Gone | None) -> Answers:
+        rows, waiting = len(frame.numbers), self.tally.queue_rows
+        if waiting and waiting + rows > self.queue_rows:
+            self.tally.reject("queue_full", rows)
+            after = waiting / self._rows_per_second if self._rows_per_second else 1.0
+            raise QueueFull(f"{waiting} rows are waiting for model {self.model.name!r}", after)
+        loop = asyncio.get_running_loop()
+        job = Job(frame, rows, deadline, request_id, now, loop.create_future())
+        self._jobs.append(job)
+        self.tally.queue_rows += rows
+        if not self._running:
+            self._next()
+        timer = loop.call_later(deadline - now, self._abandon, job, DeadlinePassed(), "deadline")
+        watch = asyncio.ensure_future(gone()) if gone else None
+        if watch:
+            watch.add_done_callback(
+                lambda task: None if task.cancelled() else self._abandon(job, ClientGone(), "client_gone")
+            )
+        try:
+            return await job.future
+        except asyncio.CancelledError:
+            self._abandon(job, ClientGone(), "client_gone")
+            raise
+        finally:
+            timer.cancel()
+            if watch:
+                watch.cancel()
+
+    def _abandon(self, job: Job, reason: RequestError, label: str) -> None:
+        """What was not begun of it will not be predicted."""
+        left = job.rows - job.taken
+        job.taken = job.rows
+        self.tally.queue_rows -= left
+        if left:
+            self.tally.reject(label, left)
+        if not job.future.done():
+            job.future.set_exception(reason)
+
+    def _take(self) -> list[tuple[Job, Frame]]:
+        """The next batch: a part of each job in turn, so that a large one holds nobody up for longer than its part."""
+        batch: list[tuple[Job, Frame]] = []
+        room = MAX_BATCH
+        now = time.monotonic()
+        for _ in range(len(self._jobs)):
+            job = self._jobs.popleft()
+            if job.future.done() or job.taken == job.rows:
+                continue
+            if now >= job.deadline:
+                self._abandon(job, DeadlinePassed(), "deadline")
+                continue
+            stop = min(job.rows, job.taken + min(self.plan.chunk_rows, room))
+            if not job.taken:
+                self.tally.queue_seconds.observe(now - job.arrived)
+            whole = job.taken == 0 and stop == job.rows
+            batch.append((job, job.frame if whole else job.frame.take(slice(job.taken, stop))))
+            room -= stop - job.taken
+            self.tally.queue_rows -= stop - job.taken
+            job.taken = stop
+            if job.taken < job.rows:
+                self._jobs.append(job)
+            if room <= 0 or not self.plan.merge:
+                break
+        return batch
+
+    def _next(self) -> None:
+        batch = self._take()
+        self._running = bool(batch)
+        if not batch:
+            return
+        loop = asyncio.get_running_loop()
+        frames = [frame for _, frame in batch]
+        call = loop.run_in_executor(self._thread, predict_together, self.model, frames)
+        call.add_done_callback(lambda done: self._done([job for job, _ in batch], done))
+
+    def _done(self, jobs: list[Job], call: "asyncio.Future[tuple[list[Outcome], float]]") -> None:
+        if call.cancelled():  # the server stops
+            self._running = False
+            return
+        outcomes, seconds = call.result()
+        rows = sum(len(outcome.answers) for outcome in outcomes if outcome.answers is not None)
+        self._count(rows, seconds)
+        rate = rows / max(seconds, 1e-6)
+        self._rows_per_second = 0.8 * self._rows_per_second + 0.2 * rate if self._rows_per_second else rate
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            if job.future.done():
+                continue
+            if outcome.answers is None:
+                self._abandon(job, self._failed(outcome.error, job.request_id), "engine_failed")
+                continue
+            job.parts.append(outcome.answers)
+            if sum(map(len, job.parts)) == job.rows:
+                job.future.set_result(job.parts[0] if len(job.parts) == 1 else np.concatenate(job.parts))
+        self._next()
+
+    def _count(self, rows: int, seconds: float) -> None:
+        self.tally.batch_rows.observe(rows)
+        self.tally.engine_seconds.observe(seconds)
+
+    def _failed(self, error: Exception | None, request_id: str) -> EngineFailed:
+        log.error(
+            "prediction failed", exc_info=error, extra={"model": self.model.tag, "request_id": request_id or None}
+        )
+        return EngineFailed()
+
+
+def attempt(model: TabularModel, frame: Frame) -> Outcome:
+    """The edge to the engine: whatever goes wrong in there, and an answer that is no number, is its failure."""
+    try:
+        answers = model.predict(frame)
+        if not np.isfinite(answers).all():
+            raise ArithmeticError("the engine's answer is not finite")
+    except Exception as error:
+        return Outcome(None, error)
+    return Outcome(answers, None)
+
+
+def predict_together(model: TabularModel, frames: Sequence[Frame]) -> tuple[list[Outcome], float]:
+    """The outcome for each frame, predicted as one; when that fails, each apart, so that only the cause is harmed."""
+    started = time.monotonic()
+    if len(frames) == 1:
+        outcomes = [attempt(model, frames[0])]
+    else:
+        numbers, codes = zip(*frames, strict=True)
+        whole = attempt(model, Frame(np.concatenate(numbers), np.concatenate(codes)))
+        if whole.answers is None:
+            outcomes = [attempt(model, frame) for frame in frames]
+        else:
+            stops = np.cumsum([len(frame.numbers) for frame in frames])[:-1]
+            outcomes = [Outcome(part, None) for part in np.split(whole.answers, stops)]
+    return outcomes, time.monotonic() - started
+
+
+def measure(model: TabularModel, batching: Switch = "auto") -> Plan:
+    """Warm the engine up and decide by what it costs."""
+    one, many = cost(model, 1), cost(model, 256)
+    per_row = max(many - one, 1e-9) / 255
+    chunk = clamp(CHUNK_S / per_row, 32, MAX_CHUNK)
+    inline = clamp((INLINE_S - one) / per_row, 0, 512) if one < FIXED_S and batching != "on" else 0
+    return Plan(inline, chunk, merge=batching != "off")
+
+
+def cost(model: TabularModel, rows: int, budget: float = 0.1) -> float:
+    """Seconds of a prediction of so many rows, the fastest of a few: the others had company."""
+    frame = Frame(
+        np.zeros((rows, len(model.schema.numeric))), np.full((rows, len(model.schema.categorical)), UNSEEN)
+    )
+    fastest, until = math.inf, time.monotonic() + budget
+    for attempts in range(20):
+        started = time.monotonic()
+        if attempts > 1 and started > until:
+            break
+        model.predict(frame)
+        fastest = min(fastest, time.monotonic() - started)
+    return fastest
+
+
+def clamp(value: float, low: int, high: int) -> int:
+    return int(min(max(value, low), high))

@@ -1,0 +1,71 @@
+"""Which versions a server serves: those named, else of each name the newest that may be served."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from models import store
+from models.features import nearest
+from models.predictor import TabularModel
+from models.store import Stored, StoreError
+from service.config import Settings
+
+log = logging.getLogger("tabserve.catalog")
+
+
+class NothingToServe(Exception):
+    """No model can be served; the message is one line that says where was looked and what to do."""
+
+
+def pinned_by_bento(service_file: Path) -> tuple[str, ...]:
+    """The tags that a Bento was built with: `.../src/service/app.py` lies beside `.../bento.yaml`. Empty outside of one."""
+    description = service_file.resolve().parents[2] / "bento.yaml"
+    if service_file.resolve().parents[1].name != "src" or not description.is_file():
+        return ()
+    bento = yaml.safe_load(description.read_text(encoding="utf-8"))
+    found = [model["tag"] for part in bento.get("services", []) for model in part.get("models", [])]
+    return tuple(dict.fromkeys([*found, *[model["tag"] for model in bento.get("models", [])]]))
+
+
+def choose(settings: Settings, pinned: Sequence[str] = ()) -> list[TabularModel]:
+    """Load what is to be served, golden rows checked. Raises NothingToServe."""
+    found, foreign = store.versions(settings.store)
+    place = store.location(settings.store)
+    wanted = settings.models or tuple(pinned)
+    if foreign and not wanted:
+        log.info("models that are not ours are left alone", extra={"models": ", ".join(foreign[:10])})
+    if not found:
+        raise NothingToServe(f"there is no model in {place}; train the default ones: python -m training")
+    return [find(tag, found, settings, place) for tag in wanted or sorted(found)]
+
+
+def find(tag: str, found: dict[str, list[Stored]], settings: Settings, place: Path) -> TabularModel:
+    name, _, version = tag.partition(":")
+    if name not in found:
+        near = nearest(name, found)
+        hint = f"did you mean {near}?" if near else f"there are {', '.join(sorted(found))}"
+        raise NothingToServe(f"there is no model {name!r} in {place}; {hint}")
+    if not version:
+        return newest_good(name, found[name], settings)
+    for stored in found[name]:
+        if str(stored.version) == version:
+            try:
+                return store.load(stored, settings.engine)
+            except StoreError as error:
+                raise NothingToServe(str(error)) from error
+    versions = ", ".join(str(stored.version) for stored in found[name])
+    raise NothingToServe(f"there is no {tag} in {place}; there are versions {versions}")
+
+
+def newest_good(name: str, candidates: Sequence[Stored], settings: Settings) -> TabularModel:
+    """Of versions newest first, the first that loads and answers its golden rows."""
+    reasons = []
+    for stored in candidates:
+        try:
+            return store.load(stored, settings.engine)
+        except StoreError as error:
+            reasons.append(str(error))
+            log.error("version left out", extra={"model": stored.tag, "reason": str(error)})
+    raise NothingToServe(f"no version of {name!r} can be served: {reasons[0]}")

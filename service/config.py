@@ -1,0 +1,145 @@
+"""The settings of a server: one frozen object, read once from the environment. An unknown name or a bad value stops the start."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+from models.features import nearest
+from models.store import EngineChoice
+
+PREFIX = "TABSERVE_"
+Level = Literal["debug", "info", "warning", "error"]
+Format = Literal["auto", "json", "text"]
+Switch = Literal["auto", "on", "off"]
+MIB = 1024**2
+
+
+class SettingsError(ValueError):
+    """A setting that is unknown or has no sense; the message is one line and names it."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Each field is `TABSERVE_` and its name in capitals. docs/settings.md has the table."""
+
+    store: Path | None = None
+    models: tuple[str, ...] = ()
+    engine: EngineChoice = "auto"
+    workers: int | None = None
+    max_rows: int = 10_000
+    max_body_bytes: int = 16 * MIB
+    max_stream_bytes: int = 1024 * MIB
+    timeout_s: float = 10.0
+    queue_rows: int = 20_000
+    lane: bool = True
+    log_level: Level = "info"
+    log_format: Format = "auto"
+    access_log: float = 0.0
+    grpc_port: int | None = None
+    batching: Switch = "auto"
+    drain_s: float = 3.0
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Raises SettingsError."""
+        known = {PREFIX + field.name.upper(): field.name for field in fields(cls)}
+        values: dict[str, Any] = {}
+        for name, text in environ.items():
+            if not name.startswith(PREFIX):
+                continue
+            if name not in known:
+                near = nearest(name, known)
+                raise SettingsError(f"{name} is no setting" + (f", did you mean {near}?" if near else ""))
+            if text.strip():
+                try:
+                    values[known[name]] = READERS[known[name]](text.strip())
+                except ValueError as error:
+                    raise SettingsError(f"{name}={text!r}: {error}") from None
+        return cls(**values)
+
+
+def whole(low: int, high: int | None = None) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise ValueError("expected a whole number") from None
+        if number < low or (high is not None and number > high):
+            raise ValueError(f"expected {low} or more" if high is None else f"expected {low} to {high}")
+        return number
+
+    return read
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise ValueError("expected a number") from None
+        if not low <= value <= high:
+            raise ValueError(f"expected {low:g} to {high:g}")
+        return value
+
+    return read
+
+
+def one_of(choices: Any) -> Callable[[str], Any]:
+    words = get_args(choices)
+
+    def read(text: str) -> Any:
+        if text.lower() not in words:
+            raise ValueError(f"expected one of {', '.join(words)}")
+        return text.lower()
+
+    return read
+
+
+def switch(text: str) -> bool:
+    return bool(one_of(Literal["on", "off"])(text) == "on")
+
+
+def tags(text: str) -> tuple[str, ...]:
+    """`housing:3,income`: names, each with a version or without."""
+    wanted = tuple(tag.strip() for tag in text.split(",") if tag.strip())
+    names = [tag.partition(":")[0] for tag in wanted]
+    for tag in wanted:
+        name, colon, version = tag.partition(":")
+        if not name or (colon and not version.isdecimal()):
+            raise ValueError(f"{tag!r} is no model, expected name or name:version")
+        if names.count(name) > 1:
+            raise ValueError(f"{name!r} is named twice; one version of a model is served")
+    return wanted
+
+
+def folder(text: str) -> Path:
+    path = Path(text).expanduser()
+    if not path.is_dir():
+        raise ValueError("there is no such folder")
+    return path
+
+
+def optional_port(text: str) -> int | None:
+    return None if text.lower() == "off" else whole(1, 65535)(text)
+
+
+READERS: dict[str, Callable[[str], Any]] = {
+    "store": folder,
+    "models": tags,
+    "engine": one_of(EngineChoice),
+    "workers": whole(1, 1024),
+    "max_rows": whole(1),
+    "max_body_bytes": whole(1),
+    "max_stream_bytes": whole(1),
+    "timeout_s": number(0.001, 86_400),
+    "queue_rows": whole(1),
+    "lane": switch,
+    "log_level": one_of(Level),
+    "log_format": one_of(Format),
+    "access_log": number(0, 1),
+    "grpc_port": optional_port,
+    "batching": one_of(Switch),
+    "drain_s": number(0, 600),
+}

@@ -1,0 +1,194 @@
+"""The one way in for every protocol: find the model, check the rows, predict them in a batch, present the answers."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+import orjson
+
+from models.features import Frame, nearest, short
+from models.predictor import Answers, TabularModel
+from service.batcher import Batcher, Gone
+from service.config import Settings
+from service.errors import NotFound, TooManyRows
+from service.metrics import Metrics, Tally
+from service.protocols import native
+from service.protocols.native import Accepted, Writer
+
+LARGE_BYTES = 256 * 1024  # a body above it is read and checked beside the event loop
+LARGE_ROWS = 1000  # more answers than that are written beside the event loop
+
+log = logging.getLogger("tabserve.dataplane")
+T = TypeVar("T")
+
+
+class Served:
+    """A model with all that answering it takes."""
+
+    def __init__(self, model: TabularModel, tally: Tally, settings: Settings) -> None:
+        self.model = model
+        self.tally = tally
+        self.batcher = Batcher(model, tally, settings.queue_rows, settings.batching)
+        self.writer = Writer(model)
+
+
+class DataPlane:
+    """Deadlines are points on the clock of `time.monotonic`; None means TABSERVE_TIMEOUT_S from now."""
+
+    def __init__(self, models: Sequence[TabularModel], settings: Settings, metrics: Metrics | None = None) -> None:
+        self.settings = settings
+        self.metrics = metrics or Metrics()
+        self.models = {model.name: model for model in models}
+        self.served: dict[str, Served] = {}
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="beside")
+
+    def start(self) -> None:
+        """Warm the engines up; after this every model answers."""
+        for name, model in self.models.items():
+            tally = self.metrics.model(name, model.version, model.engine.name)
+            self.served[name] = served = Served(model, tally, self.settings)
+            accepted = native.accept(model.schema, model.golden.rows[:1]) if model.golden.rows else None
+            if accepted:
+                served.writer.write(accepted, model.predict(accepted.frame))
+            log.info("model ready", extra={"model": model.tag, "engine": model.engine.name, **served.batcher.plan._asdict()})
+
+    def close(self) -> None:
+        for served in self.served.values():
+            served.batcher.close()
+        self._beside.shutdown(wait=False, cancel_futures=True)
+
+    def find(self, name: str) -> Served:
+        """Raises NotFound."""
+        served = self.served.get(name)
+        if served is None:
+            near = nearest(name, self.models)
+            hint = f", did you mean {near!r}?" if near else f"; there are {', '.join(self.models)}"
+            raise NotFound(f"there is no model {short(name)!r}{hint}")
+        return served
+
+    # The ways in, from the most to the least done here
+
+    async def predict_json(
+        self,
+        name: str,
+        body: bytes,
+        *,
+        on_invalid: str = "fail",
+        deadline: float | None = None,
+        request_id: str = "",
+        gone: Gone | None = None,
+    ) -> bytes:
+        """The body of a predict request -> the body of its answer. Raises RequestError."""
+        served = self.find(name)
+        schema, limit = served.model.schema, self.settings.max_rows
+        if len(body) > LARGE_BYTES:
+            accepted = await self.beside(native.read, schema, body, on_invalid, limit)
+        else:
+            accepted = native.read(schema, body, on_invalid, limit)
+        answers = await self._predict(served, accepted, deadline, request_id, gone)
+        skip = on_invalid == "skip"
+        if accepted.count > LARGE_ROWS:
+            return await self.beside(lambda: served.writer.write(accepted, answers, skip=skip))
+        return served.writer.write(accepted, answers, skip=skip)
+
+    async def predict_rows(
+        self,
+        name: str,
+        rows: Sequence[object],
+        *,
+        skip: bool = False,
+        deadline: float | None = None,
+        request_id: str = "",
+        gone: Gone | None = None,
+    ) -> tuple[Accepted, Answers]:
+        """Rows as JSON values -> the verdict on them and the answers of the valid ones. Raises RequestError."""
+        served = self.find(name)
+        if len(rows) > self.settings.max_rows:
+            raise TooManyRows(len(rows), self.settings.max_rows)
+        check: Callable[[], Accepted] = lambda: native.accept_rows(served.model.schema, rows, skip=skip)  # noqa: E731
+        accepted = await self.beside(check) if len(rows) > LARGE_ROWS else check()
+        return accepted, await self._predict(served, accepted, deadline, request_id, gone)
+
+    async def predict_frame(
+        self, name: str, frame: Frame, *, deadline: float | None = None, request_id: str = "", gone: Gone | None = None
+    ) -> Answers:
+        """Rows that are checked and framed already. Raises RequestError."""
+        return await self._predict(self.find(name), Accepted(frame, len(frame.numbers)), deadline, request_id, gone)
+
+    async def _predict(
+        self, served: Served, accepted: Accepted, deadline: float | None, request_id: str, gone: Gone | None
+    ) -> Answers:
+        tally, rows = served.tally, len(accepted.frame.numbers)
+        tally.verdict(rows, accepted.count - rows)
+        for warnings in accepted.warnings.values():
+            tally.warn(warning.code for warning in warnings)
+        if not rows:
+            return np.empty((0, 1))
+        if deadline is None:
+            deadline = time.monotonic() + self.settings.timeout_s
+        tally.inflight_rows += rows
+        try:
+            return await served.batcher.predict(accepted.frame, deadline, request_id, gone)
+        finally:
+            tally.inflight_rows -= rows
+
+    async def beside(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Run something long beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._beside, work, *arguments)
+
+    # What is served
+
+    def list_models(self) -> bytes:
+        """The body of `GET /models`."""
+        return orjson.dumps({"models": [summary(model) for model in self.models.values()]})
+
+    def describe(self, name: str) -> bytes:
+        """The body of `GET /models/{name}`. Raises NotFound."""
+        model = self.find(name).model
+        return native.dumps(
+            {
+                "name": model.name,
+                "version": model.version,
+                "task": model.schema.task,
+                "target": model.schema.target,
+                "classes": model.schema.classes,
+                "engine": {"name": model.engine.name, "reason": model.engine.reason},
+                "schema": orjson.loads(model.schema.to_json()),
+                "metrics": model.metrics,
+                "ignored": [{"name": column.name, "reason": column.reason} for column in model.schema.ignored],
+                "examples": examples(model),
+                "card": model.card,
+            }
+        )
+
+
+def summary(model: TabularModel) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "version": model.version,
+        "task": model.schema.task,
+        "target": model.schema.target,
+        "metric": headline(model),
+        "engine": model.engine.name,
+    }
+
+
+def headline(model: TabularModel) -> dict[str, Any] | None:
+    """The one number that says how good a model is, as training chose it."""
+    metric = model.metrics.get("metric")
+    return {"name": metric["name"], "value": metric["value"]} if isinstance(metric, dict) else None
+
+
+def examples(model: TabularModel, count: int = 3) -> list[dict[str, Any]]:
+    """Golden rows with what is answered to them."""
+    rows = model.golden.rows[:count]
+    if not rows:
+        return []
+    return [
+        {"row": row, "prediction": prediction}
+        for row, prediction in zip(rows, model.present(model.predict_rows(rows)), strict=True)
+    ]

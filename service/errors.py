@@ -1,0 +1,206 @@
+"""Every error a caller can meet, and the problem document (RFC 9457) it becomes.
+
+    socket ─▶ lane ────────────▶ data plane ───────────▶ batcher ─────────▶ engine
+              404 405 408 413    400 404 413 422 503     429 504            500
+              415 503
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import orjson
+
+from models.features import RowError
+
+PROBLEM = b"application/problem+json"
+
+
+class RequestError(Exception):
+    """A request that is not answered with predictions. `detail` and `errors` are shown to whoever sent it."""
+
+    status: ClassVar[int]
+    title: ClassVar[str]
+
+    def __init__(self, detail: str, errors: Sequence[RowError] = (), omitted: int = 0) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = errors
+        self.omitted = omitted
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """What the answer says besides the document."""
+        return []
+
+    def document(self) -> bytes:
+        return problem(self.status, self.title, self.detail, self.errors, self.omitted)
+
+
+class BadJson(RequestError):
+    status = 400
+    title = "Not JSON"
+
+    def __init__(self, reason: str) -> None:
+        detail = f"the body is not JSON: {reason}"
+        super().__init__(detail, [RowError(None, None, "bad_json", detail)])
+
+
+class NotFound(RequestError):
+    status = 404
+    title = "Not found"
+
+
+class MethodNotAllowed(RequestError):
+    status = 405
+    title = "Method not allowed"
+
+    def __init__(self, method: str, allowed: str) -> None:
+        super().__init__(f"{method} is not possible here, only {allowed}")
+        self.allowed = allowed
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return [(b"allow", self.allowed.encode("latin-1"))]
+
+
+class BodyTooSlow(RequestError):
+    status = 408
+    title = "Body too slow"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the body was not there after {seconds:g} seconds")
+
+
+class BodyTooLarge(RequestError):
+    status = 413
+    title = "Body too large"
+
+    def __init__(self, limit: int, *, expanded: bool = False) -> None:
+        detail = f"the body is larger than {limit} bytes" + (" when expanded" if expanded else "")
+        super().__init__(detail, [RowError(None, None, "body_too_large", detail)])
+
+
+class TooManyRows(RequestError):
+    status = 413
+    title = "Too many rows"
+
+    def __init__(self, count: int, limit: int) -> None:
+        detail = f"{count} rows are more than the {limit} that one request may hold"
+        super().__init__(detail, [RowError(None, None, "too_many_rows", detail)])
+
+
+class UnsupportedMediaType(RequestError):
+    status = 415
+    title = "Content type not supported"
+
+
+class RowsNotValid(RequestError):
+    status = 422
+    title = "Rows not valid"
+
+
+class RequestNotValid(RequestError):
+    status = 422
+    title = "Request not valid"
+
+
+class Retry(RequestError):
+    """Not now, perhaps in `after` seconds."""
+
+    def __init__(self, detail: str, after: float = 1.0) -> None:
+        super().__init__(detail)
+        self.after = min(max(math.ceil(after), 1), 60)
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        return [(b"retry-after", b"%d" % self.after)]
+
+
+class QueueFull(Retry):
+    status = 429
+    title = "Too many requests"
+
+
+class EngineFailed(RequestError):
+    """Our fault: what happened stands in the log, never in the answer."""
+
+    status = 500
+    title = "Prediction failed"
+
+    def __init__(self) -> None:
+        super().__init__("the model could not answer this request; the server's log has the reason by the request id")
+
+
+class Unexpected(RequestError):
+    status = 500
+    title = "Internal error"
+
+    def __init__(self) -> None:
+        super().__init__("something went wrong on the server; its log has the reason by the request id")
+
+
+class NotReady(Retry):
+    status = 503
+    title = "Not ready"
+
+
+class DeadlinePassed(RequestError):
+    status = 504
+    title = "Deadline passed"
+
+    def __init__(self) -> None:
+        super().__init__("the deadline passed before the prediction was there")
+
+
+class ClientGone(RequestError):
+    """Nobody is left to be answered; the number is nginx's and only seen in metrics."""
+
+    status = 499
+    title = "Client gone"
+
+    def __init__(self) -> None:
+        super().__init__("the client closed the connection")
+
+
+FOREIGN = {
+    **{kind.status: kind.title for kind in (NotFound, MethodNotAllowed, BodyTooSlow, UnsupportedMediaType, NotReady)},
+    400: "Bad request",
+    413: BodyTooLarge.title,
+    422: RequestNotValid.title,
+    429: QueueFull.title,
+    500: Unexpected.title,
+    504: DeadlinePassed.title,
+}
+"""Titles for errors that BentoML answers."""
+
+
+def problem(status: int, title: str, detail: str, errors: Sequence[RowError] = (), omitted: int = 0) -> bytes:
+    """The problem document. Text that is not valid Unicode (a lone surrogate in a path) is repaired."""
+    document = {
+        "type": "about:blank",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "errors": listed(errors),
+        "errors_omitted": omitted,
+    }
+    try:
+        return orjson.dumps(document)
+    except TypeError:
+        return orjson.dumps(repaired(document))
+
+
+def listed(errors: Sequence[RowError]) -> list[dict[str, Any]]:
+    return [
+        {"row": error.row, "field": error.field, "code": error.code, "message": error.message} for error in errors
+    ]
+
+
+def repaired(value: Any) -> Any:
+    """The same JSON value with what cannot be encoded as UTF-8 replaced by question marks."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {repaired(key): repaired(item) for key, item in value.items()}
+    return [repaired(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,463 @@
+"""The short path from the socket to the data plane: an ASGI app around BentoML's.
+
+It answers what the contract names by itself, without objects for request and response. The rest (BentoML's page, its
+schema for its client) passes through, and whatever comes back that is no success becomes a problem document.
+"""
+
+import asyncio
+import itertools
+import logging
+import os
+import random
+import re
+import time
+import zlib
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextvars import ContextVar
+from typing import Any
+from urllib.parse import parse_qsl
+
+from models.features import RowError, short
+from service import errors
+from service.config import Settings
+from service.dataplane import DataPlane
+from service.errors import (
+    BodyTooLarge,
+    BodyTooSlow,
+    ClientGone,
+    MethodNotAllowed,
+    NotFound,
+    NotReady,
+    RequestError,
+    RequestNotValid,
+    Unexpected,
+    UnsupportedMediaType,
+)
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+JSON = b"application/json"
+ACCEPTED_TYPES = frozenset([b"", JSON, b"application/json; charset=utf-8", b"application/json;charset=utf-8"])
+SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+ALLOW_READ, ALLOW_PREDICT = "GET, HEAD, OPTIONS", "POST, OPTIONS"
+CLOSE: Header = (b"connection", b"close")
+SLOW_S = 1.0  # a request that takes longer is logged
+LINGER_S = 5.0  # how long the rest of a refused body is read, so that its sender gets to see the answer
+LINGER_BYTES = 64 * 1024**2
+
+log = logging.getLogger("tabserve.lane")
+
+
+class Call:
+    """One predict request: what the data plane is asked, and what it answered."""
+
+    __slots__ = ("answer", "body", "deadline", "error", "gone", "model", "on_invalid", "request_id")
+
+    def __init__(self, model: str, request_id: bytes) -> None:
+        self.model = model
+        self.request_id = request_id
+        self.body = b""
+        self.on_invalid = "fail"
+        self.deadline = 0.0
+        self.gone: Callable[[], Awaitable[None]] | None = None
+        self.answer: bytes | None = None
+        self.error: RequestError | None = None
+
+    async def run(self, plane: DataPlane) -> None:
+        """Ask the data plane; the answer or the error stays here."""
+        try:
+            self.answer = await plane.predict_json(
+                self.model,
+                self.body,
+                on_invalid=self.on_invalid,
+                deadline=self.deadline,
+                request_id=self.request_id.decode("latin-1"),
+                gone=self.gone,
+            )
+        except RequestError as error:
+            self.error = error
+
+
+CALL: ContextVar[Call] = ContextVar("call")
+"""The request that BentoML's endpoint machinery works on, where the short path is off."""
+
+
+class Lane:
+    """`ready` and `draining` are set by whoever starts and stops the server."""
+
+    def __init__(self, plane: DataPlane, settings: Settings, documents: Callable[[], bytes]) -> None:
+        self.plane = plane
+        self.settings = settings
+        self.ready = False
+        self.draining = False
+        self.closed = False
+        self.inflight = 0
+        self._predict_routes = {f"/predict/{name}": name for name in plane.models}
+        self._documents = documents
+        self._ids = itertools.count()
+        self._id_prefix = os.urandom(6).hex()
+        self._app: App = nothing
+
+    def around(self, app: App) -> "Lane":
+        """The app that gets what is not answered here."""
+        self._app = app
+        return self
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        self.inflight += 1
+        try:
+            name = self._predict_routes.get(scope["path"])
+            if name is not None and scope["method"] == "POST":
+                await self._predict(name, scope, receive, send)
+            else:
+                await self._other(scope, receive, send)
+        finally:
+            self.inflight -= 1
+
+    def _request_id(self, headers: dict[bytes, bytes]) -> bytes:
+        given = headers.get(b"x-request-id")
+        if given is not None and SANE_ID.fullmatch(given):
+            return given
+        return f"{self._id_prefix}-{next(self._ids):x}".encode()
+
+    # Predicting
+
+    async def _predict(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.monotonic()
+        headers = dict(scope["headers"])
+        call = Call(name, self._request_id(headers))
+        body = Body(receive, self.settings.max_body_bytes, self.settings.timeout_s)
+        try:
+            if not self.ready or self.closed:
+                raise not_ready(self)
+            call.deadline = started + self._timeout(headers)
+            if scope["query_string"]:
+                call.on_invalid = option(scope["query_string"])
+            call.body = await body.read(headers, self.plane)
+            call.gone = body.gone
+            if self.settings.lane:
+                await call.run(self.plane)
+            else:
+                await self._by_endpoint(call, scope)
+        except RequestError as error:
+            call.error = error
+        except asyncio.CancelledError:  # uvicorn's graceful time is over
+            call.error = NotReady("the server stops")
+        except Exception:
+            log.exception("request failed", extra={"request_id": call.request_id.decode("latin-1")})
+            call.error = Unexpected()
+        error, answer = call.error, call.answer
+        status = 200 if error is None else error.status
+        if error is None:
+            assert answer is not None
+            await self._send(send, 200, JSON, answer, call.request_id)
+        elif not isinstance(error, ClientGone):
+            await self._refuse(error, call.request_id, body, send)
+        seconds = time.monotonic() - started
+        served = self.plane.served.get(name)
+        if served is not None:
+            served.tally.request("json", status, seconds)
+        if seconds > SLOW_S or (self.settings.access_log and random.random() < self.settings.access_log):
+            log.info(
+                "request",
+                extra={
+                    "model": name,
+                    "status": status,
+                    "seconds": round(seconds, 6),
+                    "request_id": call.request_id.decode("latin-1"),
+                },
+            )
+
+    def _timeout(self, headers: dict[bytes, bytes]) -> float:
+        """Seconds; X-Request-Timeout may shorten the setting, never lengthen it."""
+        given = headers.get(b"x-request-timeout")
+        if given is None:
+            return self.settings.timeout_s
+        try:
+            seconds = float(given)
+        except ValueError:
+            seconds = 0.0
+        if not seconds > 0:
+            text = short(given.decode("latin-1"))
+            raise unknown_option(f"X-Request-Timeout: {text!r} is not a number of seconds above 0")
+        return min(seconds, self.settings.timeout_s)
+
+    async def _by_endpoint(self, call: Call, scope: Scope) -> None:
+        """Let BentoML's endpoint machinery have the request. Where it answers without asking the data plane (because it
+        could not read the body, say), the data plane is asked after all: it is the one that knows the contract."""
+        token = CALL.set(call)
+        inner = {**scope, "headers": [(b"content-type", JSON), (b"content-length", b"%d" % len(call.body))]}
+        messages = iter([{"type": "http.request", "body": call.body, "more_body": False}])
+
+        async def replay() -> Message:
+            return next(messages, {"type": "http.disconnect"})
+
+        async def discard(message: Message) -> None:
+            pass
+
+        try:
+            await self._app(inner, replay, discard)
+        except Exception:
+            log.exception("BentoML failed", extra={"request_id": call.request_id.decode("latin-1")})
+        finally:
+            CALL.reset(token)
+        if call.answer is None and call.error is None:
+            await call.run(self.plane)
+
+    # Answering
+
+    async def _send(
+        self, send: Send, status: int, kind: bytes, body: bytes, request_id: bytes, more: Iterable[Header] = ()
+    ) -> None:
+        headers = [
+            (b"content-type", kind),
+            (b"content-length", b"%d" % len(body)),
+            (b"x-request-id", request_id),
+            *more,
+        ]
+        if self.draining:
+            headers.append(CLOSE)
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _refuse(self, error: RequestError, request_id: bytes, body: "Body", send: Send) -> None:
+        """Answer, and read on for a while where the body is not there yet: a reset would swallow the answer."""
+        document = error.document()
+        if await body.finish(0.02) or isinstance(error, BodyTooSlow):
+            more = [*error.headers, CLOSE] if isinstance(error, BodyTooSlow) else error.headers
+            await self._send(send, error.status, errors.PROBLEM, document, request_id, more)
+            return
+        headers = [
+            (b"content-type", errors.PROBLEM),
+            (b"content-length", b"%d" % len(document)),
+            (b"x-request-id", request_id),
+            CLOSE,
+            *error.headers,
+        ]
+        await send({"type": "http.response.start", "status": error.status, "headers": headers})
+        await send({"type": "http.response.body", "body": document, "more_body": True})
+        await body.finish(LINGER_S)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    # Everything else
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request_id = self._request_id(dict(scope["headers"]))
+        try:
+            answer = await self._own(scope["method"], scope["path"])
+            if answer is not None:
+                status, kind, body, more = answer
+                await self._send(send, status, kind, body, request_id, more)
+            else:
+                await self._foreign(scope, receive, send, request_id)
+        except RequestError as error:
+            body_left = Body(receive, self.settings.max_body_bytes, self.settings.timeout_s)
+            await self._refuse(error, request_id, body_left, send)
+
+    async def _own(self, method: str, path: str) -> tuple[int, bytes, bytes, list[Header]] | None:
+        """Our answer to this route, or None where it is not ours. Raises RequestError."""
+        if path.startswith("/predict/"):
+            allowed = ALLOW_PREDICT
+        elif path in ("/models", "/livez", "/readyz", "/metrics", "/docs.json") or path.startswith("/models/"):
+            allowed = ALLOW_READ
+        else:
+            return None
+        if method == "POST" or path.startswith("/models/"):
+            name = path.removeprefix("/predict/").removeprefix("/models/")
+            if allowed == ALLOW_PREDICT or name != path:
+                self.plane.find(name)
+        elif allowed == ALLOW_PREDICT:
+            self.plane.find(path.removeprefix("/predict/"))
+        if method == "OPTIONS":
+            return 204, JSON, b"", [(b"allow", allowed.encode())]
+        if allowed == ALLOW_PREDICT or method not in ("GET", "HEAD"):
+            raise MethodNotAllowed(method, allowed)
+        if path == "/models":
+            return 200, JSON, self.plane.list_models(), []
+        if path == "/docs.json":
+            return 200, JSON, self._documents(), []
+        if path == "/livez":
+            return 200, JSON, b'{"status":"alive"}', []
+        if path == "/readyz":
+            if not self.ready or self.draining:
+                raise not_ready(self)
+            return 200, JSON, b'{"status":"ready"}', []
+        if path == "/metrics":
+            self.plane.metrics.flush()
+            page = await self.plane.beside(self.plane.metrics.page)
+            return 200, b"text/plain; version=0.0.4; charset=utf-8", page, []
+        return 200, JSON, self.plane.describe(path.removeprefix("/models/")), []
+
+    async def _foreign(self, scope: Scope, receive: Receive, send: Send, request_id: bytes) -> None:
+        """BentoML's answer, its failures turned into problem documents."""
+        failure: RequestError | None = None
+        begun = False
+
+        async def intercept(message: Message) -> None:
+            nonlocal failure, begun
+            if message["type"] == "http.response.start":
+                if message["status"] >= 400:
+                    failure = translated(message, scope)
+                    return
+                begun = True
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+            if failure is None:
+                await send(message)
+
+        try:
+            await self._app(scope, receive, intercept)
+        except Exception:
+            log.exception("BentoML failed", extra={"request_id": request_id.decode("latin-1")})
+            if begun:
+                raise
+            failure = Unexpected()
+        if failure is not None:
+            raise failure
+
+
+class Foreign(RequestError):
+    """A failure that BentoML answered, in our form."""
+
+    def __init__(self, status: int, headers: list[Header]) -> None:
+        super().__init__("the request could not be answered")
+        self.status = status  # type: ignore[misc]  # known only now
+        self.title = errors.FOREIGN.get(status, "Request failed")  # type: ignore[misc]
+        self._headers = headers
+
+    @property
+    def headers(self) -> list[Header]:
+        return self._headers
+
+
+def translated(message: Message, scope: Scope) -> RequestError:
+    status, path = message["status"], scope["path"]
+    headers = {bytes(key).lower(): bytes(value) for key, value in message.get("headers", ())}
+    if status == 404:
+        return NotFound(f"there is no route {short(path)!r}; /docs.json lists what there is")
+    if status == 405:
+        return MethodNotAllowed(scope["method"], headers.get(b"allow", b"GET, HEAD").decode("latin-1"))
+    if status == 500:
+        return Unexpected()
+    return Foreign(status, [(b"retry-after", b"1")] if status in (429, 503) else [])
+
+
+def not_ready(lane: Lane) -> NotReady:
+    return NotReady("the server stops" if lane.draining else "the models are not loaded yet")
+
+
+def unknown_option(message: str) -> RequestNotValid:
+    return RequestNotValid(message, [RowError(None, None, "unknown_option", message)])
+
+
+def option(query: bytes) -> str:
+    """The value of on_invalid. Raises RequestNotValid for any other option."""
+    given = parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="replace")
+    for name, _ in given:
+        if name != "on_invalid":
+            raise unknown_option(f"{short(name)!r} is no option, expected on_invalid")
+    return ",".join(value for _, value in given) or "fail"
+
+
+class Body:
+    """The body of a request while it is read: not larger, and not slower, than allowed."""
+
+    def __init__(self, receive: Receive, limit: int, seconds: float) -> None:
+        self._receive = receive
+        self._limit = limit
+        self._seconds = seconds
+        self._complete = False
+
+    async def read(self, headers: dict[bytes, bytes], plane: DataPlane) -> bytes:
+        """Raises UnsupportedMediaType, BodyTooLarge, BodyTooSlow, ClientGone or BadJson (for broken gzip)."""
+        kind = headers.get(b"content-type", b"")
+        if kind not in ACCEPTED_TYPES:
+            check_type(kind)
+        if int(headers.get(b"content-length", b"0")) > self._limit:
+            raise BodyTooLarge(self._limit)
+        coding = headers.get(b"content-encoding", b"identity").strip().lower()
+        if coding not in (b"identity", b"", b"gzip"):
+            text = short(coding.decode("latin-1"))
+            raise UnsupportedMediaType(f"content encoding {text!r} is not supported, expected gzip or none")
+        try:
+            async with asyncio.timeout(self._seconds):
+                body = await self._whole()
+        except TimeoutError:
+            raise BodyTooSlow(self._seconds) from None
+        return await plane.beside(expand, body, self._limit) if coding == b"gzip" else body
+
+    async def _whole(self) -> bytes:
+        message = await self._receive()
+        if message["type"] == "http.request" and not message.get("more_body"):
+            self._complete = True
+            body: bytes = message.get("body", b"")
+            if len(body) > self._limit:
+                raise BodyTooLarge(self._limit)
+            return body
+        chunks, size = [], 0
+        while True:
+            if message["type"] == "http.disconnect":
+                self._complete = True
+                raise ClientGone
+            chunk = message.get("body", b"")
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > self._limit:
+                raise BodyTooLarge(self._limit)
+            if not message.get("more_body"):
+                self._complete = True
+                return b"".join(chunks)
+            message = await self._receive()
+
+    async def finish(self, seconds: float) -> bool:
+        """Read on and throw away, within limits. Whether nothing is left."""
+        left = LINGER_BYTES
+        try:
+            async with asyncio.timeout(seconds):
+                while not self._complete and left > 0:
+                    message = await self._receive()
+                    left -= len(message.get("body", b""))
+                    self._complete = message["type"] == "http.disconnect" or not message.get("more_body")
+        except TimeoutError:
+            pass
+        return self._complete
+
+    async def gone(self) -> None:
+        """Returns when the client has gone away. Only for after the body."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+def check_type(kind: bytes) -> None:
+    """Raises UnsupportedMediaType unless it is JSON in UTF-8."""
+    media, *parameters = [part.strip().lower() for part in kind.split(b";")]
+    charset = dict(parameter.partition(b"=")[::2] for parameter in parameters).get(b"charset", b"utf-8").strip(b'"')
+    if media not in (JSON, b"") or charset not in (b"utf-8", b"utf8"):
+        text = short(kind.decode("latin-1"))
+        raise UnsupportedMediaType(f"content type {text!r} is not supported, expected application/json in UTF-8")
+
+
+def expand(body: bytes, limit: int) -> bytes:
+    """Gunzip, never to more than `limit` bytes. Raises BodyTooLarge or BadJson."""
+    inflater = zlib.decompressobj(wbits=31)
+    try:
+        expanded = inflater.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise errors.BadJson(f"it is not gzip ({error})") from None
+    if len(expanded) > limit:
+        raise BodyTooLarge(limit, expanded=True)
+    if not inflater.eof:
+        raise errors.BadJson("its gzip is cut off")
+    return expanded
+
+
+async def nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    """The app behind the lane before it stands around one."""
+    raise RuntimeError("the lane stands around no app")

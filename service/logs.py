@@ -1,0 +1,55 @@
+"""Logs as JSON lines for machines, or as text on a terminal. Only our own logger `tabserve` is set up here."""
+
+import logging
+import sys
+from datetime import UTC, datetime
+
+import orjson
+
+from service.config import Settings
+from service.errors import repaired
+
+USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+log = logging.getLogger("tabserve")
+
+
+def setup(settings: Settings) -> None:
+    """Send `tabserve` and the models' messages to standard error in the form that the settings ask for."""
+    handler = logging.StreamHandler(sys.stderr)
+    as_text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
+    handler.setFormatter(TextFormatter() if as_text else JsonFormatter())
+    for name in ("tabserve", "models"):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(settings.log_level.upper())
+        logger.propagate = False
+
+
+def extras(record: logging.LogRecord) -> dict[str, object]:
+    """What was given as `extra=`."""
+    return {key: value for key, value in vars(record).items() if key not in USUAL}
+
+
+class JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+            **extras(record),
+        }
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        try:
+            return orjson.dumps(line, default=str).decode()
+        except TypeError:
+            return orjson.dumps(repaired(line), default=str).decode()
+
+
+class TextFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        clock = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
+        more = "".join(f" {key}={value}" for key, value in extras(record).items())
+        trace = f"\n{self.formatException(record.exc_info)}" if record.exc_info else ""
+        return f"{clock} {record.levelname.lower():7} {record.getMessage()}{more}{trace}"

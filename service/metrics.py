@@ -1,0 +1,167 @@
+"""What is counted, under the names of the contract, and cheaply: requests add to plain numbers, a flush once a second
+hands those to prometheus_client, whose files sum over the workers."""
+
+import os
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+
+SECONDS = (1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
+MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+
+
+class Buckets:
+    """A histogram not yet handed over."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+
+class Tally:
+    """What one worker counted for one model since the last flush, and how things stand now."""
+
+    def __init__(self) -> None:
+        self.inflight_rows = 0
+        self.queue_rows = 0
+        self.clear()
+
+    def clear(self) -> None:
+        self.requests: dict[tuple[str, int], int] = {}
+        self.seconds: dict[str, Buckets] = {}
+        self.rows: dict[str, int] = {}
+        self.warnings: dict[str, int] = {}
+        self.rejected: dict[str, int] = {}
+        self.batch_rows = Buckets(ROWS)
+        self.queue_seconds = Buckets(SECONDS)
+        self.engine_seconds = Buckets(SECONDS)
+
+    def request(self, protocol: str, status: int, seconds: float) -> None:
+        key = (protocol, status)
+        self.requests[key] = self.requests.get(key, 0) + 1
+        buckets = self.seconds.get(protocol)
+        if buckets is None:
+            buckets = self.seconds[protocol] = Buckets(SECONDS)
+        buckets.observe(seconds)
+
+    def verdict(self, valid: int, invalid: int) -> None:
+        self.rows["valid"] = self.rows.get("valid", 0) + valid
+        if invalid:
+            self.rows["invalid"] = self.rows.get("invalid", 0) + invalid
+
+    def warn(self, codes: Iterable[str]) -> None:
+        for code in codes:
+            self.warnings[code] = self.warnings.get(code, 0) + 1
+
+    def reject(self, reason: str, rows: int) -> None:
+        self.rejected[reason] = self.rejected.get(reason, 0) + rows
+
+
+class Metrics:
+    """The metrics of a server. One per process, except in tests."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.tallies: dict[str, Tally] = {}
+        self.engines: dict[str, str] = {}
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"tabserve_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, bounds: Sequence[float], *labels: str) -> Histogram:
+            return Histogram(f"tabserve_{name}", text, labels, registry=registry, buckets=bounds)
+
+        def live(name: str, text: str) -> Gauge:
+            return Gauge(f"tabserve_{name}", text, ["model"], registry=registry, multiprocess_mode="livesum")
+
+        self._requests = counter("requests", "Requests answered", "model", "protocol", "status")
+        self._seconds = histogram("request_seconds", "From request to answer", SECONDS, "model", "protocol")
+        self._rows = counter("rows", "Rows checked", "model", "verdict")
+        self._warnings = counter("warnings", "Warnings given", "model", "code")
+        self._rejected = counter("rejected_rows", "Valid rows not predicted", "model", "reason")
+        self._batch_rows = histogram("batch_rows", "Rows predicted together", ROWS, "model")
+        self._queue_seconds = histogram("queue_seconds", "Wait for the engine", SECONDS, "model")
+        self._engine_seconds = histogram("engine_seconds", "One call of the engine", SECONDS, "model", "engine")
+        self._inflight_rows = live("inflight_rows", "Rows accepted and not answered yet")
+        self._queue_rows = live("queue_rows", "Rows waiting for the engine")
+        info = ("model", "version", "engine")
+        self._model_info = Gauge("tabserve_model_info", "Served", info, registry=registry, multiprocess_mode="max")
+        self._build_info = Gauge(
+            "tabserve_build_info", "Running", ("version",), registry=registry, multiprocess_mode="max"
+        )
+
+    def model(self, name: str, version: str, engine: str) -> Tally:
+        """The tally of a model that is served from now on."""
+        self._model_info.labels(name, version, engine).set(1)
+        self.engines[name] = engine
+        self.tallies[name] = Tally()
+        return self.tallies[name]
+
+    def build(self, version: str) -> None:
+        self._build_info.labels(version).set(1)
+
+    def flush(self) -> None:
+        """Hand everything counted so far to prometheus_client."""
+        for name, tally in self.tallies.items():
+            for (protocol, status), count in tally.requests.items():
+                self._requests.labels(name, protocol, str(status)).inc(count)
+            for metric, counts in (
+                (self._rows, tally.rows),
+                (self._warnings, tally.warnings),
+                (self._rejected, tally.rejected),
+            ):
+                for label, count in counts.items():
+                    metric.labels(name, label).inc(count)
+            for protocol, buckets in tally.seconds.items():
+                pour(buckets, self._seconds.labels(name, protocol))
+            pour(tally.batch_rows, self._batch_rows.labels(name))
+            pour(tally.queue_seconds, self._queue_seconds.labels(name))
+            pour(tally.engine_seconds, self._engine_seconds.labels(name, self.engines[name]))
+            self._inflight_rows.labels(name).set(tally.inflight_rows)
+            self._queue_rows.labels(name).set(tally.queue_rows)
+            tally.clear()
+
+    def page(self) -> bytes:
+        """The text of `/metrics`: of all workers where there are several."""
+        folder = os.environ.get(MULTIPROCESS)
+        if not folder:
+            return generate_latest(self.registry)
+        forget_dead_workers(Path(folder))
+        whole = CollectorRegistry()
+        multiprocess.MultiProcessCollector(whole)  # type: ignore[no-untyped-call]
+        return generate_latest(whole)
+
+
+def pour(buckets: Buckets, child: Histogram) -> None:
+    """Add counts to a histogram as a whole. Of prometheus_client this uses two private names, held by a test."""
+    child._sum.inc(buckets.total)
+    for counter, count in zip(child._buckets, buckets.counts, strict=True):
+        if count:
+            counter.inc(count)
+
+
+def forget_dead_workers(folder: Path) -> None:
+    """Take the gauges of workers that are gone out of the sum; their counters stay."""
+    for file in folder.glob("gauge_live*_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        if not alive(pid):
+            multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; a zombie that nobody has fetched yet does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return not Path("/proc").is_dir()  # no such file system: leave the files alone
+    return state != "Z"

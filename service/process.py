@@ -1,0 +1,122 @@
+"""What a worker process owes its surroundings, by means that BentoML and uvicorn do not offer in public.
+
+One file, so that an upgrade that moves something is noticed in one place: tests/service/test_process.py.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.lane import Lane
+
+HEAD_BYTES = 65_536
+HEAD_S = 5.0  # for a connection to send the head of its first request
+STOP_S = 25.0  # for requests in flight, once the grace is over
+TOO_LONG = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/problem+json\r\n"
+    b"connection: close\r\ncontent-length: %d\r\n\r\n%s"
+)
+TOO_LONG_BODY = (
+    b'{"type":"about:blank","title":"Head too large","status":431,"detail":"the head of the request is larger than '
+    b'65536 bytes","errors":[],"errors_omitted":0}'
+)
+
+log = logging.getLogger("tabserve.process")
+
+
+def replace_dead_workers() -> None:
+    """In containers too, and within a second: BentoML asks these when it starts the workers, after this import."""
+    import functools
+
+    import bentoml._internal.utils.circus as circus
+
+    os.environ.pop("BENTOML_CONTAINERIZED", None)
+    if not isinstance(circus.create_standalone_arbiter, functools.partial):
+        circus.create_standalone_arbiter = functools.partial(circus.create_standalone_arbiter, check_delay=1)
+
+
+def uvicorn_server() -> uvicorn.Server | None:
+    """The server that runs this worker; None under another runner, as in tests."""
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    return server if isinstance(server, uvicorn.Server) else None
+
+
+class Guarded(HttpToolsProtocol):
+    """Refuses heads that do not end."""
+
+    _of: Any = 0
+    _head = 0
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:  # no request under way: still inside a head
+            if self._of is not cycle:
+                self._of, self._head = cycle, 0
+            self._head += len(data)
+            if self._head > HEAD_BYTES and not self.transport.is_closing():
+                self.transport.write(TOO_LONG % (len(TOO_LONG_BODY), TOO_LONG_BODY))
+                self.transport.close()
+
+
+def guard(server: uvicorn.Server) -> "asyncio.Task[None]":
+    """Watch over the connections. Keep the task; it ends when cancelled."""
+    server.config.http_protocol_class = Guarded
+    server.config.timeout_graceful_shutdown = int(STOP_S)
+    return asyncio.create_task(close_silent_connections(server))
+
+
+async def close_silent_connections(server: uvicorn.Server) -> None:
+    """Close connections that for HEAD_S have not sent the head of a request."""
+    since: dict[tuple[int, int], float] = {}
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(1)
+        still: dict[tuple[int, int], float] = {}
+        for connection in list(server.server_state.connections):
+            if not isinstance(connection, HttpToolsProtocol) or connection.timeout_keep_alive_task is not None:
+                continue
+            cycle = connection.cycle
+            if cycle is None or cycle.response_complete:
+                key = (id(connection), id(cycle))
+                still[key] = since.get(key, loop.time())
+                if loop.time() - still[key] > HEAD_S:
+                    connection.transport.close()
+        since = still
+
+
+def drain_on_signals(server: uvicorn.Server, lane: Lane, grace: float) -> None:
+    """On SIGTERM turn unready, answer on for the grace, then refuse, finish what is in flight and let uvicorn stop.
+
+    SIGINT (a person who waits) has no grace. A second SIGINT stops at once.
+    """
+    loop = asyncio.get_running_loop()
+    theirs: Callable[..., Any] = server.handle_exit
+
+    def on_signal(number: int, frame: Any) -> None:
+        if lane.draining:
+            if number == signal.SIGINT:
+                theirs(number, frame)
+            return
+        lane.draining = True
+        wait = grace if number == signal.SIGTERM else 0.0
+        loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(stop(number, frame, wait))))
+
+    async def stop(number: int, frame: Any, wait: float) -> None:
+        log.info("draining", extra={"grace_s": wait, "inflight": lane.inflight})
+        await asyncio.sleep(wait)
+        lane.closed = True
+        until = loop.time() + STOP_S
+        while lane.inflight and loop.time() < until:
+            await asyncio.sleep(0.05)
+        theirs(number, frame)
+
+    tasks: list[asyncio.Task[None]] = []
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)

@@ -1,0 +1,85 @@
+import math
+
+import keras
+import numpy as np
+import pytest
+import scipy.special
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.network import activations
+from tests.models.network.gradients import assert_same_gradient, numeric
+
+EVERY = [*((name, {}) for name in activations.FUNCTIONS), ("leaky_relu", {"slope": 0.01}), ("elu", {"alpha": 0.5})]
+anywhere = st.floats(allow_nan=False, allow_infinity=False, width=32)
+
+
+@pytest.mark.parametrize(("name", "constants"), EVERY)
+def test_the_gradient_is_that_of_finite_differences(name: str, constants: dict[str, float]) -> None:
+    rng = np.random.default_rng(0)
+    function = activations.get(name, **constants)
+    x = rng.normal(size=(5, 4)) * 3
+    x[np.abs(x) < 1e-3] = 0.1  # away from the corners
+    c = rng.normal(size=x.shape)
+    d_x = function.backward(c, x, function.forward(x))
+    assert_same_gradient(d_x, numeric(lambda: float((c * function.forward(x)).sum()), x))
+
+
+@pytest.mark.parametrize("name", activations.FUNCTIONS)
+def test_the_values_are_those_of_keras(name: str) -> None:
+    x = np.random.default_rng(0).normal(size=(50, 4)) * 5
+    theirs = keras.activations.get(name)(keras.ops.convert_to_tensor(x)).numpy()
+    np.testing.assert_allclose(activations.get(name).forward(x), theirs, rtol=1e-7, atol=1e-12)  # its slope 0.2 is float32
+
+
+@pytest.mark.parametrize("name", activations.FUNCTIONS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@given(values=st.lists(anywhere, min_size=1, max_size=5))
+@settings(max_examples=15, deadline=None)
+def test_any_finite_number_gives_a_finite_value_and_gradient_without_a_warning(
+    name: str, dtype: type[np.floating], values: list[float]
+) -> None:
+    x = np.array([values, [1000.0] * len(values), [-1000.0] * len(values), [0.0] * len(values)], dtype)
+    function = activations.get(name)
+    y = function.forward(x)
+    d_x = function.backward(np.ones_like(x), x, y)
+    assert np.isfinite(y).all()
+    assert np.isfinite(d_x).all()
+    assert y.dtype == d_x.dtype == dtype
+
+
+@pytest.mark.parametrize("name", activations.FUNCTIONS)
+def test_the_result_may_be_written_over_the_argument(name: str) -> None:
+    x = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    function, given_x = activations.get(name), x.copy()
+    expected = function.forward(x)
+    np.testing.assert_array_equal(x, given_x)
+    assert function.forward(x, x) is x
+    np.testing.assert_array_equal(x, expected)
+
+
+def test_the_tails_are_exact() -> None:
+    x = np.array([[-1000.0, -40.0, 40.0, 1000.0]])
+    np.testing.assert_allclose(activations.Sigmoid().forward(x), [[0, math.exp(-40), 1, 1]], rtol=1e-14)
+    np.testing.assert_allclose(activations.Softplus().forward(x), [[0, math.exp(-40), 40, 1000]], rtol=1e-14)
+    np.testing.assert_allclose(activations.ELU().forward(x), [[-1, -1, 40, 1000]], rtol=1e-14)
+    np.testing.assert_allclose(activations.Tanh().forward(x), [[-1, -1, 1, 1]], rtol=1e-14)
+    np.testing.assert_array_equal(activations.Softmax().forward(x), [[0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-13), (np.float32, 1e-5)])
+def test_the_normal_distribution_function_keeps_its_relative_precision(dtype: type, tolerance: float) -> None:
+    x = np.linspace(-12, 12, 4801).astype(dtype)
+    np.testing.assert_allclose(activations.normal_cdf(x), scipy.special.ndtr(x.astype(float)), rtol=tolerance)
+
+
+def test_a_name_that_is_none_is_refused_with_those_that_are() -> None:
+    with pytest.raises(ValueError, match=r"'rleu' is unknown, expected one of linear, sigmoid, relu"):
+        activations.get("rleu")
+
+
+@pytest.mark.parametrize(("name", "constants"), EVERY)
+def test_a_description_makes_the_same_function(name: str, constants: dict[str, float]) -> None:
+    function = activations.get(name, **constants)
+    told = activations.describe(function)
+    assert activations.get(told.pop("function"), **told) == function

@@ -1,0 +1,168 @@
+"""Honest figures: metrics on held-out rows, beside a constant, a linear model and boosted trees on the same split."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn import metrics
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from models.architecture import Task
+from models.encoding import Encoder
+from models.features import FeatureSchema, Frame
+
+Metrics = dict[str, float]
+Array = npt.NDArray[Any]
+MAIN = {"regression": "rmse", "binary": "accuracy", "multiclass": "accuracy"}
+LOWER_IS_BETTER = {"rmse", "mae", "log_loss", "calibration_error"}
+TREE_SECONDS = 30.0
+TREE_STEP = 25
+TREE_PATIENCE = 3  # times TREE_STEP trees without a better validation loss
+MAX_TREE_LEVELS = 255
+
+
+def measure(task: Task, y: Array, answers: Array) -> Metrics:
+    """y: (rows,) values or class numbers. answers: (rows, 1) values or (rows, classes) probabilities."""
+    return _regression(y, answers[:, 0]) if task == "regression" else _classification(y, answers.astype(np.float64))
+
+
+def _regression(y: Array, values: Array) -> Metrics:
+    found = {
+        "rmse": float(np.sqrt(np.mean((values - y) ** 2))),
+        "mae": float(np.mean(np.abs(values - y))),
+    }
+    if len(y) > 1 and np.ptp(y) > 0:
+        found["r2"] = float(metrics.r2_score(y, values))
+    return found
+
+
+def _classification(y: Array, p: Array) -> Metrics:
+    p = p / p.sum(axis=1, keepdims=True)
+    best = p.argmax(axis=1)
+    classes = np.arange(p.shape[1])
+    found = {
+        "accuracy": float(np.mean(best == y)),
+        "log_loss": float(metrics.log_loss(y, p, labels=classes)),
+        "macro_f1": float(metrics.f1_score(y, best, average="macro", labels=np.unique(y), zero_division=0)),
+        "calibration_error": calibration_error(y, p),
+    }
+    if len(np.unique(y)) == p.shape[1]:  # a class without held-out rows has no curve
+        scores = p[:, 1] if p.shape[1] == 2 else p
+        found["auc"] = float(metrics.roc_auc_score(y, scores, multi_class="ovr", average="macro", labels=classes))
+    return found
+
+
+def calibration_error(y: Array, p: Array, bins: int = 15) -> float:
+    """How far the probability of the predicted class is from how often it is right, averaged over rows (ECE)."""
+    confidence, right = p.max(axis=1), p.argmax(axis=1) == y
+    where = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = [
+        abs(right[where == b].mean() - confidence[where == b].mean()) * np.mean(where == b) for b in np.unique(where)
+    ]
+    return float(sum(gaps))
+
+
+# Baselines
+
+
+class Baselines:
+    """What simpler ways reach on the same split. Each is fitted on `train`; the trees stop early by `validation`."""
+
+    def __init__(self, schema: FeatureSchema, frame: Frame, y: Array, parts: tuple[Array, Array, Array]) -> None:
+        self.task: Task = schema.task
+        self.classes = len(schema.classes or ())
+        self.schema, self.frame, self.y = schema, frame, y
+        self.train, self.validation, self.test = parts
+
+    def run(self, tell: Callable[[str], None]) -> dict[str, Metrics]:
+        """Metrics on the test part by name. What takes too long is cut short, with a notice to `tell`."""
+        return {"constant": self.constant(), "linear": self.linear(), "boosted trees": self.trees(tell)}
+
+    def constant(self) -> Metrics:
+        """The mean, or how frequent the classes are."""
+        known = self.y[self.train]
+        if self.task == "regression":
+            answer = np.array([known.mean()])
+        else:
+            answer = np.bincount(known, minlength=self.classes) / len(known)
+        return self._measure(np.tile(answer, (len(self.test), 1)))
+
+    def linear(self) -> Metrics:
+        """Ridge or logistic regression on standardised numbers and one column for each level."""
+        x = self._linear_matrix()
+        y = self.y[self.train]
+        if self.task == "regression":
+            model = Ridge(alpha=1.0).fit(x[self.train], y)
+            return self._measure(model.predict(x[self.test])[:, None])
+        import warnings
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "did not converge": good enough for a baseline, and bounded in time
+            logistic = LogisticRegression(max_iter=200).fit(x[self.train], y)
+        return self._measure(self._all_classes(logistic.classes_, logistic.predict_proba(x[self.test])))
+
+    def trees(self, tell: Callable[[str], None]) -> Metrics:
+        """scikit-learn's histogram gradient boosting, rate .05, stopped by the validation part or after 30 s."""
+        x, categorical = self._tree_matrix()
+        kind = HistGradientBoostingRegressor if self.task == "regression" else HistGradientBoostingClassifier
+        model = kind(
+            learning_rate=0.05,
+            max_iter=TREE_STEP,
+            warm_start=True,
+            early_stopping=False,
+            categorical_features=categorical,
+            random_state=0,
+        )
+        started, best, best_loss, waited = time.perf_counter(), np.empty(0), np.inf, 0
+        while waited < TREE_PATIENCE and model.max_iter <= 2000:
+            model.fit(x[self.train], self.y[self.train])
+            loss = self._loss(self.validation, self._tree_answers(model, self.validation, x))
+            waited += 1
+            if loss < best_loss:
+                best_loss, waited, best = loss, 0, self._tree_answers(model, self.test, x)
+            if time.perf_counter() - started > TREE_SECONDS:
+                tell(f"boosted trees were stopped after {TREE_SECONDS:.0f} s, with {model.max_iter} rounds")
+                break
+            model.max_iter += TREE_STEP
+        return self._measure(best)
+
+    def _tree_answers(self, model: Any, rows: Array, x: Array) -> Array:
+        if self.task == "regression":
+            values: Array = model.predict(x[rows])
+            return values[:, None]
+        return self._all_classes(model.classes_, model.predict_proba(x[rows]))
+
+    def _all_classes(self, present: Array, p: Array) -> Array:
+        """Probabilities with a column for every class, also for those without training rows."""
+        whole = np.full((len(p), self.classes), 1e-12)
+        whole[:, present] = p
+        return np.asarray(whole / whole.sum(axis=1, keepdims=True))
+
+    def _loss(self, rows: Array, answers: Array) -> float:
+        name = "rmse" if self.task == "regression" else "log_loss"
+        return measure(self.task, self.y[rows], answers)[name]
+
+    def _measure(self, answers: Array) -> Metrics:
+        return measure(self.task, self.y[self.test], answers)
+
+    def _linear_matrix(self) -> Array:
+        encoder = Encoder.fit(self.schema, self.frame.take(self.train), bins=0)
+        x = encoder.encode(self.frame)
+        plain = x.shape[1] - len(encoder.tables)
+        levels = [
+            np.eye(size, dtype=np.float32)[x[:, plain + j].astype(int)]
+            for j, (size, _) in enumerate(encoder.tables)
+            if size <= 1000
+        ]
+        return np.concatenate([x[:, :plain], *levels], axis=1)
+
+    def _tree_matrix(self) -> tuple[Array, list[int]]:
+        """Numbers with their gaps, then codes; columns with few enough levels are named as categories."""
+        codes = self.frame.codes.astype(float)
+        few = [j for j in range(codes.shape[1]) if codes[:, j].max(initial=0) < MAX_TREE_LEVELS]
+        codes[codes < 0] = np.nan
+        numbers = self.frame.numbers.shape[1]
+        return np.concatenate([self.frame.numbers, codes], axis=1), [numbers + j for j in few]

@@ -1,0 +1,217 @@
+"""Fitting a network: the same recipe by Keras or by the NumPy network, told epoch by epoch."""
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.architecture import Architecture, Epoch, Task
+from models.network import losses, network, optimizers
+from models.network.network import DivergenceError, Network
+from training.config import Recipe
+
+Matrix = npt.NDArray[np.float32]
+Targets = npt.NDArray[Any]
+OnEpoch = Callable[[Epoch], None]
+STEPS_AT_ONCE = 8  # training steps that TensorFlow runs before it comes back to Python
+
+
+@dataclass(frozen=True)
+class Part:
+    """Encoded rows with their targets: x (rows, width), y (rows,) standardised values or class numbers."""
+
+    x: Matrix
+    y: Targets
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained network, and how it went. `network` is None where only TensorFlow can run what Keras trained."""
+
+    network: Network | None
+    keras: Any
+    reason: str
+    history: list[Epoch]
+    seconds: float
+    parameters: int
+
+
+def fit(
+    recipe: Recipe, architecture: Architecture, task: Task, train: Part, validation: Part, on_epoch: OnEpoch
+) -> Fitted:
+    """Train by the recipe's framework. Raises DivergenceError when the loss is no longer finite."""
+    weights = class_weights(train.y, max(architecture.outputs, 2)) if recipe.class_weights == "balanced" else None
+    started = time.perf_counter()
+    how = _fit_numpy if recipe.framework == "numpy" else _fit_keras
+    net, keras_model, reason, history, parameters = how(
+        recipe, architecture, task, train, validation, weights, on_epoch
+    )
+    return Fitted(net, keras_model, reason, history, time.perf_counter() - started, parameters)
+
+
+def class_weights(y: Targets, classes: int) -> list[float]:
+    """rows / (classes * rows of the class), so that each class weighs the same in sum; 0 for a class without rows."""
+    counts = np.bincount(y.astype(int), minlength=classes)
+    return [len(y) / (np.count_nonzero(counts) * count) if count else 0.0 for count in counts.tolist()]
+
+
+# NumPy
+
+
+def _fit_numpy(
+    recipe: Recipe,
+    architecture: Architecture,
+    task: Task,
+    train: Part,
+    validation: Part,
+    weights: list[float] | None,
+    on_epoch: OnEpoch,
+) -> tuple[Network, None, str, list[Epoch], int]:
+    rng = np.random.default_rng(recipe.fit_seed)
+    net = network.build(architecture, rng)
+    history = net.fit(
+        train.x,
+        train.y,
+        loss=_numpy_loss(recipe, task, weights),
+        optimizer=_numpy_optimizer(recipe, len(train.x)),
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        rng=rng,
+        validation=(validation.x, validation.y),
+        patience=recipe.patience or None,
+        on_epoch=on_epoch,
+    )
+    parameters = sum(array.size for array in net.parameters.values())
+    return net, None, "trained by the NumPy network itself", history, parameters
+
+
+def _numpy_loss(recipe: Recipe, task: Task, weights: list[float] | None) -> losses.Loss:
+    if task == "regression":
+        return losses.Huber() if recipe.loss == "huber" else losses.SquaredError()
+    kind = losses.BinaryCrossEntropy if task == "binary" else losses.CategoricalCrossEntropy
+    return kind(recipe.label_smoothing, weights)
+
+
+def _numpy_optimizer(recipe: Recipe, rows: int) -> optimizers.Optimizer:
+    steps = math.ceil(rows / recipe.batch_size)
+    rate: float | optimizers.Schedule = recipe.learning_rate
+    if recipe.schedule == "cosine":
+        rate = optimizers.Cosine(recipe.learning_rate, steps * recipe.epochs, warmup=min(steps, 1000))
+    elif recipe.schedule == "exponential":
+        rate = optimizers.Exponential(recipe.learning_rate, 0.9, steps)
+    clip = recipe.clip_norm
+    if recipe.optimizer == "adamw":
+        return optimizers.AdamW(rate, recipe.weight_decay, beta_2=0.99, clip_norm=clip)
+    if recipe.optimizer == "adam":
+        return optimizers.Adam(rate, clip_norm=clip)
+    return optimizers.SGD(rate, momentum=0.9 if recipe.optimizer == "momentum" else 0.0, clip_norm=clip)
+
+
+# Keras
+
+
+def _fit_keras(
+    recipe: Recipe,
+    architecture: Architecture,
+    task: Task,
+    train: Part,
+    validation: Part,
+    weights: list[float] | None,
+    on_epoch: OnEpoch,
+) -> tuple[Network | None, Any, str, list[Epoch], int]:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # what it says while it starts is not for users
+    import keras
+
+    from models import keras_export, keras_nets
+
+    keras.utils.set_random_seed(recipe.fit_seed)
+    model = keras_nets.build(architecture)
+    model.compile(
+        optimizer=_keras_optimizer(recipe, len(train.x)),
+        loss=_keras_loss(recipe, task),
+        steps_per_execution=STEPS_AT_ONCE,
+    )
+    history: list[Epoch] = []
+    callbacks = [_reporter(recipe, history, on_epoch)]
+    if recipe.patience:
+        best = keras.callbacks.EarlyStopping(patience=recipe.patience, restore_best_weights=True)
+        callbacks.append(best)
+    model.fit(
+        train.x,
+        _keras_targets(recipe, task, train.y, architecture.outputs),
+        validation_data=(validation.x, _keras_targets(recipe, task, validation.y, architecture.outputs)),
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        class_weight=None if weights is None else dict(enumerate(weights)),
+        callbacks=callbacks,
+        verbose=0,
+    )
+    keras_nets.zero_unseen(model)
+    try:
+        return keras_export.export(model), model, "exported from Keras", history, int(model.count_params())
+    except keras_export.CannotExport as why:
+        return None, model, f"the NumPy network cannot express it: {why}", history, int(model.count_params())
+
+
+def _keras_loss(recipe: Recipe, task: Task) -> Any:
+    import keras
+
+    if task == "regression":
+        return {"mse": "mse", "mae": "mae", "huber": keras.losses.Huber()}[recipe.loss]
+    if task == "binary":
+        return keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
+    if recipe.label_smoothing:
+        return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def _keras_targets(recipe: Recipe, task: Task, y: Targets, classes: int) -> Targets:
+    if task == "multiclass" and recipe.label_smoothing:  # the sparse loss of Keras has no label smoothing
+        return np.eye(classes, dtype=np.float32)[y]
+    return y.astype(np.int32) if task == "multiclass" else y.astype(np.float32)
+
+
+def _keras_optimizer(recipe: Recipe, rows: int) -> Any:
+    import keras
+
+    steps = math.ceil(rows / recipe.batch_size)
+    rate: Any = recipe.learning_rate
+    if recipe.schedule == "cosine":
+        warm = min(steps, 1000)
+        total = max(steps * recipe.epochs - warm, 1)  # CosineDecay counts its steps after the warm-up
+        rate = keras.optimizers.schedules.CosineDecay(0.0, total, warmup_target=recipe.learning_rate, warmup_steps=warm)
+    elif recipe.schedule == "exponential":
+        rate = keras.optimizers.schedules.ExponentialDecay(recipe.learning_rate, steps, 0.9)
+    common = {"learning_rate": rate, "global_clipnorm": recipe.clip_norm}
+    if recipe.optimizer == "adamw":
+        optimizer = keras.optimizers.AdamW(weight_decay=recipe.weight_decay, beta_2=0.99, **common)
+        optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
+        return optimizer
+    if recipe.optimizer in ("sgd", "momentum"):
+        return keras.optimizers.SGD(momentum=0.9 if recipe.optimizer == "momentum" else 0.0, **common)
+    return {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}[recipe.optimizer](**common)
+
+
+def _reporter(recipe: Recipe, history: list[Epoch], on_epoch: OnEpoch) -> Any:
+    """A Keras callback that tells each epoch as `Network.fit` does and ends a run whose loss is lost."""
+    import keras
+
+    class Reporter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            self.started = time.perf_counter()
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            loss, validation = float(logs["loss"]), float(logs["val_loss"])
+            if not math.isfinite(loss):
+                raise DivergenceError(epoch + 1, loss)
+            rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+            seconds = time.perf_counter() - self.started
+            history.append(Epoch(epoch + 1, recipe.epochs, loss, validation, rate, seconds))
+            on_epoch(history[-1])
+
+    return Reporter()

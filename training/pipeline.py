@@ -1,0 +1,138 @@
+"""The whole way from a table to a stored version, in one screen."""
+
+import platform
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models import store
+from models.architecture import Architecture
+from models.encoding import Encoder
+from models.engines import NumpyEngine, TensorFlowEngine
+from models.features import FeatureSchema
+from models.predictor import Engine, TabularModel
+from models.store import Stored, Trained
+from training import card, columns, data, examples, fit, inspect
+from training.config import DataOptions, FitOptions, Recipe, recipe
+from training.evaluate import MAIN, Baselines, Metrics, measure
+from training.fit import Fitted, Part
+from training.progress import Progress
+
+Tell = Callable[[str], None]
+
+
+def run(options: DataOptions, fit_options: FitOptions, *, baselines: bool = True, tell: Tell = print) -> Stored:
+    """Read, understand, split, encode, fit, judge, keep. Raises UsageError, DivergenceError or StoreError."""
+    dataset = columns.understand(data.read(options), options)
+    schema = dataset.schema
+    parts = data.split(dataset, options)
+    notices = dataset.notices + parts.notices
+    tell(inspect.summary(dataset, parts))
+
+    frame = schema.frame_of_columns(dataset.columns)
+    regression = schema.task == "regression"
+    decided = recipe(fit_options, schema.task, len(parts.train))
+    known_target = dataset.target[parts.train] if regression else None
+    encoder = Encoder.fit(schema, frame.take(parts.train), known_target, bins=decided.bins)
+    x, y = encoder.encode(frame), encoder.target.apply(dataset.target) if regression else dataset.target
+
+    progress = Progress(schema.name)
+    fitted = fit.fit(
+        decided,
+        architecture(decided, schema, encoder),
+        schema.task,
+        Part(x[parts.train], y[parts.train]),
+        Part(x[parts.validation], y[parts.validation]),
+        progress.epoch,
+    )
+    progress.done()
+
+    answers = engine_of(fitted, schema, encoder).predict(frame.take(parts.test))
+    truth = dataset.target[parts.test]
+    network = measure(schema.task, truth, answers)
+    compared: dict[str, Metrics] = {}
+    if baselines:
+        compared = Baselines(schema, frame, dataset.target, (parts.train, parts.validation, parts.test)).run(tell)
+
+    rng = np.random.default_rng(options.seed)
+    rows = examples.rows(schema, dataset.columns, parts.test, rng, real=options.real_examples)
+    schema = examples.with_examples(schema, rows[0])
+    facts = told(options, dataset, decided, fitted)
+    stored = store.save(
+        Trained(
+            schema=schema,
+            encoder=encoder,
+            golden_rows=rows,
+            reason=fitted.reason,
+            network=fitted.network,
+            keras=fitted.keras,
+            metrics={
+                "main": MAIN[schema.task],
+                "network": network,
+                "baselines": compared,
+                "split": parts.how,
+                "rows": {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test)},
+            },
+            training=facts,
+            card=card.write(schema, decided, parts, facts, network, compared, notices),
+            pictures=card.pictures(schema, fitted.history, truth, answers),
+        )
+    )
+    tell(card.aligned(card.metrics_table(network, compared)))
+    tell(f"Stored as {stored.tag} in {stored.path}")
+    return stored
+
+
+def architecture(decided: Recipe, schema: FeatureSchema, encoder: Encoder) -> Architecture:
+    """The network for an encoding: logits of the classes, one logit for two of them, or one value."""
+    return Architecture(
+        numbers=encoder.width - len(encoder.tables),
+        categories=tuple(encoder.tables),
+        hidden=decided.hidden,
+        activation=decided.activation,
+        dropout=decided.dropout,
+        batch_normalization=decided.batch_norm,
+        outputs=len(schema.classes or ()) if schema.task == "multiclass" else 1,
+    )
+
+
+def engine_of(fitted: Fitted, schema: FeatureSchema, encoder: Encoder) -> TabularModel:
+    """The model as it will be served: by NumPy where that can express it."""
+    engine: Engine = (
+        TensorFlowEngine(fitted.keras, fitted.reason)
+        if fitted.network is None
+        else NumpyEngine(fitted.network, fitted.reason)
+    )
+    return TabularModel("0", schema, encoder, engine)
+
+
+def told(options: DataOptions, dataset: columns.Dataset, decided: Recipe, fitted: Fitted) -> dict[str, Any]:
+    """training.json: all that is needed to know where a version came from, and to train it again."""
+    data_options = asdict(options) | {"data": Path(options.data).name}
+    return {
+        "recipe": asdict(decided),
+        "options": data_options,
+        "data": Path(options.data).name,
+        "bundled": options.bundled,
+        "fingerprint": dataset.fingerprint,
+        "rows_read": dataset.rows_read,
+        "rows_used": dataset.rows_used,
+        "notices": dataset.notices,
+        "parameters": fitted.parameters,
+        "outputs": len(dataset.schema.classes or ()) if dataset.schema.task == "multiclass" else 1,
+        "epochs": len(fitted.history),
+        "history": [epoch._asdict() for epoch in fitted.history],
+        "seconds": fitted.seconds,
+        "libraries": {"python": platform.python_version()} | {name: installed(name) for name in ("numpy", "keras")},
+    }
+
+
+def installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
