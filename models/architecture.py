@@ -1,4 +1,4 @@
-"""The shape of a network, said once for both frameworks: `keras_nets.build` and `network.build` make the same layers of it."""
+"""The shape of a network, said once for both frameworks: `keras_nets.build` and `network.build` make the same of it."""
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -11,8 +11,8 @@ class Architecture:
     """A multilayer perceptron over one matrix of shape (rows, numbers + len(categories)).
 
     The first `numbers` columns enter as they are. Column `numbers + j` holds whole numbers, the index of a level of
-    category j, and is looked up in a table of shape `categories[j]` = (levels + 1, units); the last row stands for levels
-    never seen in training and holds zeros. Outputs are logits (classification) or standardised values (regression).
+    category j, and is looked up in a table of shape `categories[j]` = (levels + 1, units); the last row stands for
+    levels never seen in training and holds zeros. Outputs are logits (classification) or standardised values (regression).
     """
 
     numbers: int

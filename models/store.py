@@ -113,6 +113,7 @@ def save(trained: Trained) -> Stored:
 
 def write(folder: Path, trained: Trained) -> None:
     """The files of a version."""
+    folder.chmod(0o755)  # BentoML makes it private; a container reads it as another user
     (folder / "features.json").write_text(trained.schema.to_json(), encoding="utf-8")
     (folder / "encoder.json").write_text(trained.encoder.to_json(), encoding="utf-8")
     description: dict[str, Any] = {"format": 1, "reason": trained.reason, "network": None}

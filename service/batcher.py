@@ -239,9 +239,7 @@ def measure(model: TabularModel, batching: Switch = "auto") -> Plan:
 
 def cost(model: TabularModel, rows: int, budget: float = 0.1) -> float:
     """Seconds of a prediction of so many rows, the fastest of a few: the others had company."""
-    frame = Frame(
-        np.zeros((rows, len(model.schema.numeric))), np.full((rows, len(model.schema.categorical)), UNSEEN)
-    )
+    frame = Frame(np.zeros((rows, len(model.schema.numeric))), np.full((rows, len(model.schema.categorical)), UNSEEN))
     fastest, until = math.inf, time.monotonic() + budget
     for attempts in range(20):
         started = time.monotonic()

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from models import store
 from models.features import nearest
@@ -15,12 +15,12 @@ from service.config import Settings
 log = logging.getLogger("tabserve.catalog")
 
 
-class NothingToServe(Exception):
+class CatalogError(Exception):
     """No model can be served; the message is one line that says where was looked and what to do."""
 
 
 def pinned_by_bento(service_file: Path) -> tuple[str, ...]:
-    """The tags that a Bento was built with: `.../src/service/app.py` lies beside `.../bento.yaml`. Empty outside of one."""
+    """The tags that a Bento was built with, its `bento.yaml` beside `src/service/app.py`; empty outside of a Bento."""
     description = service_file.resolve().parents[2] / "bento.yaml"
     if service_file.resolve().parents[1].name != "src" or not description.is_file():
         return ()
@@ -30,14 +30,14 @@ def pinned_by_bento(service_file: Path) -> tuple[str, ...]:
 
 
 def choose(settings: Settings, pinned: Sequence[str] = ()) -> list[TabularModel]:
-    """Load what is to be served, golden rows checked. Raises NothingToServe."""
+    """Load what is to be served, golden rows checked. Raises CatalogError."""
     found, foreign = store.versions(settings.store)
     place = store.location(settings.store)
     wanted = settings.models or tuple(pinned)
     if foreign and not wanted:
         log.info("models that are not ours are left alone", extra={"models": ", ".join(foreign[:10])})
     if not found:
-        raise NothingToServe(f"there is no model in {place}; train the default ones: python -m training")
+        raise CatalogError(f"there is no model in {place}; train the default ones: python -m training")
     return [find(tag, found, settings, place) for tag in wanted or sorted(found)]
 
 
@@ -46,7 +46,7 @@ def find(tag: str, found: dict[str, list[Stored]], settings: Settings, place: Pa
     if name not in found:
         near = nearest(name, found)
         hint = f"did you mean {near}?" if near else f"there are {', '.join(sorted(found))}"
-        raise NothingToServe(f"there is no model {name!r} in {place}; {hint}")
+        raise CatalogError(f"there is no model {name!r} in {place}; {hint}")
     if not version:
         return newest_good(name, found[name], settings)
     for stored in found[name]:
@@ -54,9 +54,9 @@ def find(tag: str, found: dict[str, list[Stored]], settings: Settings, place: Pa
             try:
                 return store.load(stored, settings.engine)
             except StoreError as error:
-                raise NothingToServe(str(error)) from error
+                raise CatalogError(str(error)) from error
     versions = ", ".join(str(stored.version) for stored in found[name])
-    raise NothingToServe(f"there is no {tag} in {place}; there are versions {versions}")
+    raise CatalogError(f"there is no {tag} in {place}; there are versions {versions}")
 
 
 def newest_good(name: str, candidates: Sequence[Stored], settings: Settings) -> TabularModel:
@@ -68,4 +68,4 @@ def newest_good(name: str, candidates: Sequence[Stored], settings: Settings) -> 
         except StoreError as error:
             reasons.append(str(error))
             log.error("version left out", extra={"model": stored.tag, "reason": str(error)})
-    raise NothingToServe(f"no version of {name!r} can be served: {reasons[0]}")
+    raise CatalogError(f"no version of {name!r} can be served: {reasons[0]}")

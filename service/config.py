@@ -1,4 +1,7 @@
-"""The settings of a server: one frozen object, read once from the environment. An unknown name or a bad value stops the start."""
+"""The settings of a server: one frozen object, read once from the environment.
+
+An unknown name or a bad value stops the start.
+"""
 
 import os
 from collections.abc import Callable, Mapping

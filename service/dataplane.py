@@ -54,7 +54,9 @@ class DataPlane:
             accepted = native.accept(model.schema, model.golden.rows[:1]) if model.golden.rows else None
             if accepted:
                 served.writer.write(accepted, model.predict(accepted.frame))
-            log.info("model ready", extra={"model": model.tag, "engine": model.engine.name, **served.batcher.plan._asdict()})
+            log.info(
+                "model ready", extra={"model": model.tag, "engine": model.engine.name, **served.batcher.plan._asdict()}
+            )
 
     def close(self) -> None:
         for served in self.served.values():

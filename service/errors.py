@@ -1,9 +1,11 @@
 """Every error a caller can meet, and the problem document (RFC 9457) it becomes.
 
-    socket ─▶ lane ────────────▶ data plane ───────────▶ batcher ─────────▶ engine
-              404 405 408 413    400 404 413 422 503     429 504            500
-              415 503
+socket ─▶ lane ────────────▶ data plane ───────────▶ batcher ─────────▶ engine
+          404 405 408 413    400 404 413 422 503     429 504            500
+          415 503
 """
+
+# ruff: noqa: N818 - the names say what is wrong, as those of httpx and starlette do
 
 import math
 from collections.abc import Sequence
@@ -192,9 +194,7 @@ def problem(status: int, title: str, detail: str, errors: Sequence[RowError] = (
 
 
 def listed(errors: Sequence[RowError]) -> list[dict[str, Any]]:
-    return [
-        {"row": error.row, "field": error.field, "code": error.code, "message": error.message} for error in errors
-    ]
+    return [{"row": error.row, "field": error.field, "code": error.code, "message": error.message} for error in errors]
 
 
 def repaired(value: Any) -> Any:

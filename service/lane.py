@@ -154,13 +154,13 @@ class Lane:
         except Exception:
             log.exception("request failed", extra={"request_id": call.request_id.decode("latin-1")})
             call.error = Unexpected()
-        error, answer = call.error, call.answer
-        status = 200 if error is None else error.status
-        if error is None:
-            assert answer is not None
-            await self._send(send, 200, JSON, answer, call.request_id)
-        elif not isinstance(error, ClientGone):
-            await self._refuse(error, call.request_id, body, send)
+        failed = call.error
+        status = 200 if failed is None else failed.status
+        if failed is None:
+            assert call.answer is not None
+            await self._send(send, 200, JSON, call.answer, call.request_id)
+        elif not isinstance(failed, ClientGone):
+            await self._refuse(failed, call.request_id, body, send)
         seconds = time.monotonic() - started
         served = self.plane.served.get(name)
         if served is not None:
@@ -323,7 +323,7 @@ class Lane:
             raise failure
 
 
-class Foreign(RequestError):
+class ForeignError(RequestError):
     """A failure that BentoML answered, in our form."""
 
     def __init__(self, status: int, headers: list[Header]) -> None:
@@ -346,7 +346,7 @@ def translated(message: Message, scope: Scope) -> RequestError:
         return MethodNotAllowed(scope["method"], headers.get(b"allow", b"GET, HEAD").decode("latin-1"))
     if status == 500:
         return Unexpected()
-    return Foreign(status, [(b"retry-after", b"1")] if status in (429, 503) else [])
+    return ForeignError(status, [(b"retry-after", b"1")] if status in (429, 503) else [])
 
 
 def not_ready(lane: Lane) -> NotReady:

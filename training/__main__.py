@@ -40,6 +40,8 @@ def train(arguments: list[str]) -> int:
         raise UsageError(f"give data sets by name ({', '.join(given.names)}) or a table with --data, not both")
     if data_options.data and not data_options.target:
         raise UsageError("--data needs --target, the column to predict")
+    if given.if_empty and store_holds_models():
+        return 0
     names = given.names or ([] if data_options.data else list(DEFAULTS))
     if len(names) > 1 and (data_options.name or data_options.target):
         raise UsageError("--name and --target are for one model, not several")
@@ -65,6 +67,12 @@ def framework(name: str, given: argparse.Namespace, options: FitOptions) -> FitO
     if not given.names and name in NUMPY_BY_DEFAULT and "framework" not in given:
         return replace(options, framework="numpy")
     return options
+
+
+def store_holds_models() -> bool:
+    from models import store
+
+    return bool(store.versions()[0])
 
 
 def what_now(tags: list[str]) -> str:
@@ -149,6 +157,7 @@ def train_parser() -> argparse.ArgumentParser:
     parser.add_argument("names", nargs="*", metavar="NAME", help="bundled data sets: see `python -m training list`")
     add_options(parser.add_argument_group("the table"), DataOptions)
     add_options(parser.add_argument_group("the network and its training"), FitOptions)
+    parser.add_argument("--if-empty", action="store_true", help="do nothing when the store holds a model already")
     parser.add_argument(
         "--no-baselines", action="store_true", help="do not fit a linear model and boosted trees beside"
     )
@@ -195,7 +204,7 @@ def options_of(options: type[Options], given: argparse.Namespace) -> Options:
 def quiet_tensorflow() -> None:
     """What TensorFlow says while it starts is not for users."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # it announces itself twice, and gained nothing here
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def _learning(history: list[Epoch]) -> Figure:
     axes = figure.subplots()
     numbers = [epoch.number for epoch in history]
     axes.plot(numbers, [epoch.loss for epoch in history], label="training (with dropout)")
-    axes.plot(numbers, [epoch.validation_loss for epoch in history], label="validation")
+    axes.plot(numbers, [epoch.validation_loss or np.nan for epoch in history], label="validation")
     axes.set(xlabel="epoch", ylabel="loss", yscale="log")
     axes.legend(frameon=False)
     axes.grid(alpha=0.3)

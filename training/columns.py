@@ -48,7 +48,8 @@ MAX_CLASSES = 1000
 MAX_INFERRED_CLASSES = 20  # of an integer target
 MIN_CLASS_ROWS = 5
 LEAK_SCORE = 0.98
-LEAK_SAMPLE = 4000
+LEAK_SAMPLE = 4000  # rows
+LEAK_COLUMNS = 500  # of a wider table a tenth of these rows is looked at, to stay within seconds
 DATE_SAMPLE = 300
 
 NUMBER = {
@@ -286,8 +287,8 @@ def cells_of(table: Table, name: str, missing: Sequence[str]) -> Cells:
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     kind = str(column.type)
-    categorical = pa.types.is_dictionary(column.type)
-    if categorical:
+    categorical = pa.types.is_dictionary(column.type) or name in table.categorical
+    if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     written, column = _jsonable(column, typed=table.typed)
     if written == "other":
@@ -628,6 +629,8 @@ class _Judge:
         way, column = data.split_rule(self.options.split)
         if column == self.name and way != "time" and not self.kind_said():
             return "used to split"
+        if self.name.startswith("__index_level_"):
+            return "the index of a pandas table"
         return "without a name" if not self.name else None
 
     def kind_said(self) -> tuple[Kind, str] | None:
@@ -939,7 +942,8 @@ def _parts(cells: Cells) -> npt.NDArray[Any]:
 
 def leaks(dataset: Dataset, rng: np.random.Generator) -> list[str]:
     """A notice for each feature that predicts the target almost perfectly by itself, judged on a sample."""
-    rows = rng.permutation(dataset.rows_used)[:LEAK_SAMPLE]
+    sample = LEAK_SAMPLE if len(dataset.columns) <= LEAK_COLUMNS else LEAK_SAMPLE // 10
+    rows = rng.permutation(dataset.rows_used)[:sample]
     learned, judged = np.arange(len(rows) // 2), np.arange(len(rows) // 2, len(rows))
     classes = dataset.schema.classes is not None
     target = dataset.target[rows]
@@ -985,11 +989,13 @@ def _alone(
     if np.isnan(column[learned]).all():
         return 0.0
     if not classes:
-        tree = DecisionTreeRegressor(max_depth=10, min_samples_leaf=3, random_state=0)
-        return float(r2_score(target[judged], tree.fit(column[learned], target[learned]).predict(column[judged])))
+        tree = DecisionTreeRegressor(max_depth=10, random_state=0)
+        score = r2_score(target[judged], tree.fit(column[learned], target[learned]).predict(column[judged]))
+        return max(float(score), _straight(column[judged, 0], target[judged]))  # a tree is poor at a line's ends
     known = judged[np.isin(target[judged], target[learned])]
-    if not len(known) or len(np.unique(target[known])) < 2:
-        return 0.0
+    classes_seen = len(np.unique(target[known]))
+    if classes_seen < 2 or 2 * len(np.unique(target[learned])) > len(learned) or 2 * classes_seen > len(known):
+        return 0.0  # too few rows a class to judge by
     tree = DecisionTreeClassifier(max_depth=12, min_samples_leaf=3, class_weight="balanced", random_state=0)
     predicted = tree.fit(column[learned], target[learned]).predict(column[known])
     # Only classes that stand in the judged half count: scikit-learn warns of the others.
@@ -997,3 +1003,11 @@ def _alone(
     return (
         float(balanced_accuracy_score(target[known][seen], predicted[seen])) * float(seen.mean()) if seen.any() else 0.0
     )
+
+
+def _straight(column: Vector, target: Vector) -> float:
+    """R² of the straight line through the rows where the column is not missing, times their share."""
+    there = ~np.isnan(column)
+    if not there.any() or np.ptp(column[there]) == 0 or np.ptp(target[there]) == 0:
+        return 0.0
+    return float(np.corrcoef(column[there], target[there])[0, 1] ** 2 * there.mean())

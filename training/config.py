@@ -78,7 +78,7 @@ class FitOptions:
     epochs: int | None = option(None, "recipe 12 to 60 by the number of rows, else 10")
     patience: int | None = option(
         None,
-        "stop after so many epochs without a better validation loss and take the best; 0: never; recipe 10, else 0",
+        "stop after so many epochs without a better validation loss and take the best; 0: never; recipe 16, else 0",
     )
     class_weights: Literal["none", "balanced"] = option("none", "balanced: rare classes count as much as frequent ones")
     label_smoothing: float = option(0.0, "share of the target given to the other classes")
@@ -137,7 +137,7 @@ def recipe(options: FitOptions, task: Task, rows: int) -> Recipe:
         weight_decay=pick(options.weight_decay, 0.01, 0.004),
         batch_size=pick(options.batch_size, _power_of_two(rows // 32, 16, 256), 32),
         epochs=pick(options.epochs, min(60, max(12, 600_000 // max(rows, 1))), 10),
-        patience=pick(options.patience, 10, 0),
+        patience=pick(options.patience, 16, 0),
         class_weights=options.class_weights,
         label_smoothing=options.label_smoothing,
         clip_norm=options.clip_norm,

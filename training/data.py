@@ -9,6 +9,7 @@ import io
 import re
 import sys
 import zlib
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import islice
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 DATASETS = Path(__file__).parent / "datasets"
 DELIMITERS = ",;\t|"
-HEAD = 1 << 18  # bytes looked at to recognise encoding and delimiter
+HEAD = 1 << 22  # bytes looked at to recognise encoding and delimiter
 BLOCK = 1 << 24  # bytes that Arrow parses at once; no line may be longer
 TEST_SHARE = 0.2
 MIN_TO_STRATIFY = 3  # rows of a class; with fewer, one of the two splits could get none
@@ -159,6 +160,7 @@ class Table:
     fingerprint: str  # SHA-256 of the file
     notices: list[str]
     decimal: str = "."
+    categorical: frozenset[str] = frozenset()  # columns that pandas wrote as categorical
 
 
 def read(options: DataOptions) -> Table:
@@ -209,7 +211,9 @@ def _parquet(content: bytes, where: str, fingerprint: str) -> Table:
     _check_header(names, where)
     if table.num_rows == 0:
         raise UsageError(f"{where} has no rows")
-    return Table(names, list(table.columns), True, table.num_rows, fingerprint, [])
+    described = (table.schema.pandas_metadata or {}).get("columns", [])
+    categorical = frozenset(column["name"] for column in described if column["pandas_type"] == "categorical")
+    return Table(names, list(table.columns), True, table.num_rows, fingerprint, notices=[], categorical=categorical)
 
 
 def _csv(content: bytes, where: str, fingerprint: str, delimiter: str | None) -> Table:
@@ -311,11 +315,10 @@ def _header(head: str, delimiter: str, where: str) -> tuple[list[str], int, int]
 
 
 def _check_header(names: list[str], where: str) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-    if twice == [""]:
-        raise UsageError(f"{where} has {names.count('')} columns without a name")
-    if twice:
-        raise UsageError(f"{where} has {names.count(twice[-1])} columns of the name {short(twice[-1])!r}")
+    name, count = Counter(names).most_common(1)[0] if names else ("", 0)
+    if count > 1:
+        what = f"of the name {short(name)!r}" if name else "without a name"
+        raise UsageError(f"{where} has {count} columns {what}")
 
 
 def _check_header_is_no_data(names: list[str], where: str) -> None:

@@ -31,7 +31,9 @@ def run(options: DataOptions, fit_options: FitOptions, *, baselines: bool = True
     schema = dataset.schema
     parts = data.split(dataset, options)
     notices = dataset.notices + parts.notices
-    tell(inspect.summary(dataset, parts))
+    tell(inspect.report(dataset))
+    for notice in parts.notices:
+        tell(f"note: {notice}")
 
     frame = schema.frame_of_columns(dataset.columns)
     regression = schema.task == "regression"

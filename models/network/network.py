@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -147,7 +147,7 @@ class Network:
         return {**self.parameters, **self.state}
 
     @classmethod
-    def from_json(cls, spec: dict[str, Any], arrays: dict[str, Array]) -> Self:
+    def from_json(cls, spec: Mapping[str, Any], arrays: Mapping[str, Array]) -> Self:
         """The network that `to_json` and `weights` told of. ValueError for an unknown layer or an unfit array."""
         return cls([_layer(i, entry, arrays, np.dtype(spec["dtype"])) for i, entry in enumerate(spec["layers"])])
 
@@ -225,7 +225,7 @@ def _describe(layer: Layer) -> dict[str, Any]:
     }
 
 
-def _layer(i: int, entry: dict[str, Any], arrays: dict[str, Array], dtype: np.dtype[Any]) -> Layer:
+def _layer(i: int, entry: Mapping[str, Any], arrays: Mapping[str, Array], dtype: np.dtype[Any]) -> Layer:
     options = {key: value for key, value in entry.items() if key not in ("layer", "arrays")}
     kind = entry["layer"]
     if kind not in layers.LAYERS:

@@ -1,7 +1,7 @@
 """Optimizers: how a gradient changes the parameters; the learning rate over time; the clipping of gradients."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +67,7 @@ class Optimizer:
         """That of the next update."""
         return self.schedule(self.updates)
 
-    def step(self, parameters: dict[str, Array], gradients: dict[str, Array]) -> None:
+    def step(self, parameters: Mapping[str, Array], gradients: Mapping[str, Array]) -> None:
         if self.clip_norm is not None:
             clip_by_global_norm(gradients, self.clip_norm)
         rate = self.learning_rate
@@ -161,7 +161,7 @@ class AdamW(Adam):
         super()._update(name, parameter, gradient, rate)
 
 
-def clip_by_global_norm(gradients: dict[str, Array], limit: float) -> float:
+def clip_by_global_norm(gradients: Mapping[str, Array], limit: float) -> float:
     """Scale all gradients in place so that their common length is at most `limit`; the length they had."""
     length = math.sqrt(sum(float(np.vdot(g, g)) for g in gradients.values()))
     if length > limit:

@@ -113,7 +113,9 @@ class Writer:
         self._templates: list[bytes] | None = None
         if classes is not None:
             pairs = b",".join(escaped(class_key(label)) + b":%s" for label in classes)
-            self._templates = [b'{"label":' + escaped(label) + b',"probabilities":{' + pairs + b"}}" for label in classes]
+            self._templates = [
+                b'{"label":' + escaped(label) + b',"probabilities":{' + pairs + b"}}" for label in classes
+            ]
 
     def write(self, accepted: Accepted, answers: Answers, *, skip: bool = False) -> bytes:
         """answers: (valid rows, 1) values or (valid rows, classes) probabilities."""

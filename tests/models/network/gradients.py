@@ -30,7 +30,7 @@ def assert_same_gradient(analytic: Array, numerical: Array) -> None:
 
 
 def check_layer(layer: Layer, x: Array, training: bool = False, inputs: bool = True) -> None:
-    """All gradients of a layer, under the loss Σ c·y with fixed random c, each forward pass with the same dropout mask."""
+    """All gradients of a layer under the loss Σ c·y with fixed random c, every forward pass with one dropout mask."""
     rng = np.random.default_rng(1)
     c = rng.normal(size=layer.forward(x, training, np.random.default_rng(7)).shape)
 

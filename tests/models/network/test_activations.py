@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.network import activations
+from models.network.activations import Array
 from tests.models.network.gradients import assert_same_gradient, numeric
 
 EVERY = [*((name, {}) for name in activations.FUNCTIONS), ("leaky_relu", {"slope": 0.01}), ("elu", {"alpha": 0.5})]
@@ -29,7 +30,9 @@ def test_the_gradient_is_that_of_finite_differences(name: str, constants: dict[s
 def test_the_values_are_those_of_keras(name: str) -> None:
     x = np.random.default_rng(0).normal(size=(50, 4)) * 5
     theirs = keras.activations.get(name)(keras.ops.convert_to_tensor(x)).numpy()
-    np.testing.assert_allclose(activations.get(name).forward(x), theirs, rtol=1e-7, atol=1e-12)  # its slope 0.2 is float32
+    np.testing.assert_allclose(
+        activations.get(name).forward(x), theirs, rtol=1e-6, atol=1e-12
+    )  # Keras holds 0.2 and √2 in float32
 
 
 @pytest.mark.parametrize("name", activations.FUNCTIONS)
@@ -69,7 +72,7 @@ def test_the_tails_are_exact() -> None:
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-13), (np.float32, 1e-5)])
 def test_the_normal_distribution_function_keeps_its_relative_precision(dtype: type, tolerance: float) -> None:
-    x = np.linspace(-12, 12, 4801).astype(dtype)
+    x: Array = np.linspace(-12, 12, 4801).astype(dtype)
     np.testing.assert_allclose(activations.normal_cdf(x), scipy.special.ndtr(x.astype(float)), rtol=tolerance)
 
 

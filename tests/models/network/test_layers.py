@@ -147,8 +147,14 @@ def test_the_initialisers_have_the_variance_they_promise() -> None:
     ("make", "message"),
     [
         (lambda: Dense(np.zeros((2, 3)), np.zeros(2)), r"given \(2, 3\) and \(2,\)"),
-        (lambda: Dense(np.zeros((2, 3)), np.zeros(3)).forward(np.zeros((5, 4))), r"expected \(batch, 2\), given \(5, 4\)"),
-        (lambda: Tabular(1, table_0=np.zeros((3, 2))).forward(np.zeros((5, 4))), r"expected \(batch, 2\), given \(5, 4\)"),
+        (
+            lambda: Dense(np.zeros((2, 3)), np.zeros(3)).forward(np.zeros((5, 4))),
+            r"expected \(batch, 2\), given \(5, 4\)",
+        ),
+        (
+            lambda: Tabular(1, table_0=np.zeros((3, 2))).forward(np.zeros((5, 4))),
+            r"expected \(batch, 2\), given \(5, 4\)",
+        ),
         (lambda: Dropout(1.0), r"expected 0 <= rate < 1, given 1.0"),
     ],
 )

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -40,7 +41,7 @@ def test_the_values_are_those_of_keras(weights: Targets | None) -> None:
     rng = np.random.default_rng(0)
     kl = keras.losses
     one, three = rng.normal(size=(5, 1)), rng.normal(size=(5, 3))
-    pairs = [
+    pairs: list[tuple[Loss, Any, Targets, Targets, Targets | None]] = [
         (BinaryCrossEntropy(0.1), kl.BinaryCrossentropy(True, 0.1, dtype="float64"), one, BINARY, BINARY[:, None]),
         (CategoricalCrossEntropy(0.1), kl.CategoricalCrossentropy(True, 0.1, dtype="float64"), three, CLASSES, None),
         (SquaredError(), kl.MeanSquaredError(dtype="float64"), one, NUMBERS, NUMBERS[:, None]),

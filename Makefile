@@ -1,0 +1,35 @@
+# make serve | make test | make setup | make check-all | make quality | make bench | make lock
+HOST ?= 127.0.0.1
+PORT ?= 3000
+PY := .venv/bin/python
+export BENTOML_DO_NOT_TRACK ?= True
+
+.PHONY: serve setup test lint check-all quality bench lock clean
+
+serve: .venv/.training ## install, train the default models if there are none, serve them
+	@$(PY) -m training --if-empty
+	@$(PY) -m service --host $(HOST) --port $(PORT)
+
+setup: .venv/.training ## make .venv with all that training and serving need
+
+test: .venv/.development lint ## everything that needs only Python and loopback
+	$(PY) -m pytest
+
+lint: .venv/.development
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+
+check-all: test ## what CI runs; programs that are not Python's are checked here
+
+quality: .venv/.development ## train every bundled table and print how good the models are (minutes)
+	$(PY) -m training.quality
+
+.venv/.%: requirements/%.lock requirements/install.sh
+	@requirements/install.sh $*
+
+lock: ## pin all dependencies anew; needs uv
+	requirements/lock.sh
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

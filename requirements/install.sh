@@ -1,0 +1,26 @@
+#!/bin/sh
+# Make .venv where there is none and install one of the locks of this folder into it: requirements/install.sh training
+set -eu
+cd "$(dirname "$0")/.."
+lock=requirements/$1.lock
+stop() { echo "setup: $*" >&2; exit 1; }
+fits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; }
+
+if [ ! -x .venv/bin/python ] || ! .venv/bin/python -c '' 2>/dev/null; then
+    for python in ${PYTHON:-python3.13 python3.12 python3.11 python3 python}; do
+        if fits "$python"; then found=$python; break; fi
+    done
+    [ -n "${found:-}" ] || stop "needs Python 3.11, 3.12 or 3.13; name one with: make PYTHON=/path/to/python3.12 ..."
+    "$found" -m venv .venv 2>.venv.log || {
+        rm -rf .venv .venv.log
+        stop "$found cannot make a virtual environment; on Debian and Ubuntu: apt-get install python3-venv"
+    }
+    rm -f .venv.log
+fi
+echo "installing $lock into .venv (a minute or two the first time)"
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock" 2>.venv/install.log || {
+    grep -iE '^ERROR' .venv/install.log | tail -n 1 >&2
+    stop "could not install $lock. Is the package index reachable? The whole story: .venv/install.log"
+}
+touch ".venv/.$1"
+if [ "$1" = development ]; then touch .venv/.training; fi # it holds all of training's

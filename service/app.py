@@ -1,0 +1,155 @@
+"""Wiring: settings, models, data plane and lane become the service that `bentoml serve` runs."""
+
+# ruff: noqa: E402 - the number of threads is set before NumPy is imported
+
+import os
+
+for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")  # the workers share the cores
+
+import asyncio
+import functools
+import logging
+import math
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import bentoml
+import orjson
+from _bentoml_sdk import Service  # type: ignore[import-untyped]
+from bentoml.exceptions import BentoMLException
+from bentoml.models import BentoModel
+from starlette.responses import Response
+
+from models.predictor import TabularModel
+from service import catalog, logs, messages, process
+from service.catalog import CatalogError
+from service.config import Settings, SettingsError
+from service.dataplane import DataPlane
+from service.lane import CALL, Lane
+
+ROOT = Path(__file__).resolve().parents[1]
+LOCK = ROOT / "requirements" / "serving.lock"
+
+log = logging.getLogger("tabserve.app")
+
+
+def build_service(settings: Settings, models: Sequence[TabularModel]) -> Service[Any]:
+    """The BentoML service that answers for these models."""
+    plane = DataPlane(models, settings)
+    document = functools.cache(lambda: messages.document(models, settings, version()))
+    lane = Lane(plane, settings, document)
+
+    class LaneService(Service[Any]):  # type: ignore[misc]  # BentoML ships no types for it
+        """Stands the lane around BentoML's app, outside of all its middlewares."""
+
+        def to_asgi(self, is_main: bool = True) -> Any:
+            app = super().to_asgi(is_main=is_main)
+            return lane.around(app) if is_main else app
+
+    image = bentoml.images.Image(
+        base_image="python:3.11-slim",
+        distro="none",
+        lock_python_packages=False,
+        python_requirements=LOCK.read_text(encoding="utf-8"),
+    )
+    decorate = bentoml.service(
+        name="tabserve",
+        service_class=LaneService,
+        image=image,
+        workers=worker_count(settings, models),
+        traffic={"timeout": math.ceil(settings.timeout_s) + 5},
+        logging={"access": {"enabled": False}},
+        tracing={"excluded_urls": ["."]},
+    )
+    service: Service[Any] = decorate(endpoints(settings, models, plane, lane))
+    return service
+
+
+def endpoints(settings: Settings, models: Sequence[TabularModel], plane: DataPlane, lane: Lane) -> type[Any]:
+    """The class that BentoML makes a service of: a typed endpoint for each model, start and stop."""
+
+    class Tabserve:
+        """Predictions from tables, validated row by row."""
+
+        @bentoml.on_startup  # type: ignore[untyped-decorator]
+        async def start(self) -> None:
+            await asyncio.to_thread(plane.start)
+            self.tasks = [asyncio.create_task(flush_every_second(plane))]
+            if server := process.uvicorn_server():
+                self.tasks.append(process.guard(server))
+                process.drain_on_signals(server, lane, settings.drain_s)
+            plane.metrics.build(version())
+            lane.ready = True
+
+        @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+        async def stop(self) -> None:
+            lane.ready = False
+            for task in self.tasks:
+                task.cancel()
+            plane.metrics.flush()
+            plane.close()
+
+    for model in models:
+        endpoint = bentoml.api(route=f"/predict/{model.name}")(predict_function(model, plane))
+        setattr(Tabserve, f"predict_{model.name}", endpoint)
+        if settings.store is None:
+            setattr(Tabserve, f"stored_{model.name}", BentoModel(model.tag))  # so that a Bento holds this version
+    return Tabserve
+
+
+def predict_function(model: TabularModel, plane: DataPlane) -> Callable[..., Any]:
+    """The typed endpoint of a model: it hands over the body as it came."""
+
+    async def predict(self: Any, rows: Any) -> Any:
+        call = CALL.get(None)
+        if call is None:  # called as a method, not by a request
+            return orjson.loads(await plane.predict_json(model.name, orjson.dumps({"rows": rows})))
+        await call.run(plane)
+        if call.error is not None:
+            return Response(call.error.document(), call.error.status, media_type="application/problem+json")
+        return Response(call.answer, media_type="application/json")
+
+    predict.__name__ = predict.__qualname__ = f"predict_{model.name}"
+    predict.__doc__ = f"Predict {model.schema.target}."
+    rows_type, answer_type = messages.native_types(model)
+    predict.__annotations__ = {"rows": rows_type, "return": answer_type}
+    return predict
+
+
+async def flush_every_second(plane: DataPlane) -> None:
+    while True:
+        await asyncio.sleep(1)
+        plane.metrics.flush()
+
+
+def worker_count(settings: Settings, models: Sequence[TabularModel]) -> Any:
+    """TensorFlow takes the cores by itself, and the memory of a copy each time."""
+    if settings.workers is not None:
+        return settings.workers
+    return 1 if any(model.engine.name == "tensorflow" for model in models) else "cpu_count"
+
+
+def version() -> str:
+    try:
+        return metadata.version("tabserve")
+    except metadata.PackageNotFoundError:  # in a Bento the code is not installed
+        return "bento"
+
+
+def from_environment() -> Service[Any]:
+    """What `bentoml serve` in this directory serves. Ends the start with one line where that is not possible."""
+    try:
+        settings = Settings.from_environment()
+        logs.setup(settings)
+        models = catalog.choose(settings, catalog.pinned_by_bento(Path(__file__)))
+    except (SettingsError, CatalogError) as error:
+        raise BentoMLException(str(error)) from None
+    os.environ["TABSERVE_MODELS"] = ",".join(model.tag for model in models)  # a worker that is replaced serves the same
+    process.replace_dead_workers()
+    return build_service(settings, models)
+
+
+Tabserve = from_environment()

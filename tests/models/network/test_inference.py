@@ -1,0 +1,147 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from models.architecture import Architecture
+from models.network.activations import Array
+from models.network.inference import BLOCK, FEW, fold
+from models.network.layers import Activation, BatchNormalization, Dense, Dropout, Embedding, LayerNormalization, Scale
+from models.network.network import Network, build
+from tests.models.network.test_network import architectures, rows_for
+
+
+def lived_in(network: Network, rng: np.random.Generator) -> Network:
+    """With weights as after a training: nothing is zero or one, the tables' last row excepted."""
+    for name, array in network.weights().items():
+        array[...] = np.abs(rng.normal(size=array.shape)) + 0.5 if "variance" in name else rng.normal(size=array.shape)
+        if "table" in name:
+            array[-1] = 0
+    return network
+
+
+def assert_equal_means(ours: Array, wanted: Array) -> None:
+    assert ours.shape == wanted.shape
+    assert (np.abs(ours - wanted) <= 1e-5 * np.maximum(np.abs(wanted), wanted.std())).all()
+
+
+@given(architecture=architectures)
+@settings(max_examples=25, deadline=None)
+def test_it_answers_as_the_network_does(architecture: Architecture) -> None:
+    rng = np.random.default_rng(0)
+    network = lived_in(build(architecture, rng, np.float64), rng)
+    x = rows_for(architecture, 300, rng).astype(np.float32)
+    x[::7, architecture.numbers :] = 999  # the unseen
+    wanted, served = network.predict(x), network.for_inference()
+    assert_equal_means(served.forward(x), wanted)
+    alone = np.concatenate([served.forward(x[i : i + 1]) for i in range(50)])
+    assert (np.abs(alone - wanted[:50]) <= 1e-5 * np.maximum(np.abs(wanted[:50]), wanted.std())).all()
+
+
+@pytest.mark.parametrize("rows", [0, 1, FEW, FEW + 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5])
+def test_any_number_of_rows_is_answered(rows: int) -> None:
+    rng = np.random.default_rng(0)
+    architecture = Architecture(3, ((5, 2), (9, 4)), (8,), outputs=2)
+    network = lived_in(build(architecture, rng), rng)
+    x = rows_for(architecture, rows, rng).astype(np.float32)
+    served = network.for_inference().forward(x)
+    assert served.shape == (rows, 2)
+    assert served.dtype == np.float32
+    np.testing.assert_allclose(served, network.predict(x), rtol=1e-4, atol=1e-4)
+
+
+def normal(*shape: int) -> Array:
+    return np.random.default_rng(sum(shape)).normal(size=shape)
+
+
+def kinds(network: Network) -> list[str]:
+    return [layer.kind for layer in fold(network.layers)]
+
+
+def batch_normalization(units: int) -> BatchNormalization:
+    return BatchNormalization(normal(units), normal(units), normal(units), np.abs(normal(units)) + 0.5)
+
+
+@pytest.mark.parametrize(
+    ("layers", "left"),
+    [
+        ([Dense(normal(3, 4), normal(4)), batch_normalization(4), Activation("relu")], ["dense", "activation"]),
+        ([batch_normalization(3), Dropout(0.5), Dense(normal(3, 4), normal(4))], ["dense"]),
+        ([Dense(normal(3, 4), normal(4)), Activation("linear"), batch_normalization(4)], ["dense"]),
+        (
+            [
+                Dense(normal(3, 4), normal(4)),
+                Activation("relu"),
+                batch_normalization(4),
+                Dense(normal(4, 2), normal(2)),
+            ],
+            ["dense", "activation", "dense"],
+        ),
+        ([Scale(normal(3), normal(3), normal(3)), Dense(normal(3, 2), normal(2))], ["dense"]),
+        ([Scale(normal(3) + 2000, normal(3), normal(3)), Dense(normal(3, 2), normal(2))], ["scale", "dense"]),
+        ([LayerNormalization(normal(3), normal(3)), Activation("gelu")], ["layer_normalization", "activation"]),
+        ([Dense(normal(3, 4), normal(4)), Activation("softmax"), batch_normalization(4)], None),
+    ],
+)
+def test_what_can_be_folded_is_folded_and_the_answer_stays(layers: list[Dense], left: list[str] | None) -> None:
+    network = Network(layers)
+    x = normal(200, 3).astype(np.float32)
+    kept = x.copy()
+    served = network.for_inference().forward(x)
+    assert_equal_means(served, network.predict(x))
+    np.testing.assert_array_equal(x, kept)  # the caller's rows are not written over
+    assert kinds(network) == left if left else True
+
+
+def test_an_embedding_alone_is_served() -> None:
+    network = Network([Embedding(normal(5, 3)), Dense(normal(3, 2), normal(2))])
+    x = np.arange(5.0)[:, np.newaxis]
+    np.testing.assert_allclose(network.for_inference().forward(x), network.predict(x), rtol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, FEW + 1])
+@pytest.mark.parametrize("number", [-1.0, -7.0, 5.0, 1e9, np.nan, np.inf, -np.inf])
+def test_no_index_out_of_range_is_read(number: float, rows: int) -> None:
+    rng = np.random.default_rng(0)
+    network = lived_in(build(Architecture(1, ((5, 2), (9, 4)), (8,)), rng), rng)
+    x = np.tile(np.array([[0.3, number, 2.0]], np.float32), (rows, 1))
+    unseen = np.tile(np.array([[0.3, 4.0, 2.0]], np.float32), (rows, 1))
+    served = network.for_inference()
+    np.testing.assert_array_equal(served.forward(x), served.forward(unseen))
+
+
+def test_many_threads_get_their_own_answers() -> None:
+    rng = np.random.default_rng(0)
+    architecture = Architecture(3, ((5, 2), (9, 4)), (32, 16), "gelu")
+    served = lived_in(build(architecture, rng), rng).for_inference()
+    requests = [rows_for(architecture, rows, rng).astype(np.float32) for rows in (1, 3, 20, 1500) * 10]
+    wanted = [served.forward(x) for x in requests]
+    together = threading.Barrier(8)
+
+    def work(worker: int) -> None:
+        together.wait()
+        for _ in range(5):
+            for x, answer in zip(requests[worker:], wanted[worker:], strict=True):
+                np.testing.assert_array_equal(served.forward(x), answer)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
+
+
+def test_training_on_does_not_change_what_is_served() -> None:
+    network = build(Architecture(3, hidden=(4,)), np.random.default_rng(0))
+    served, x = network.for_inference(), normal(5, 3)
+    before = served.forward(x)
+    for array in network.weights().values():
+        array += 1
+    np.testing.assert_array_equal(served.forward(x), before)
+
+
+def test_wrong_shapes_say_what_was_expected() -> None:
+    served = build(Architecture(3, hidden=(4,)), np.random.default_rng(0)).for_inference()
+    with pytest.raises(ValueError, match=r"expected a matrix \(rows, 3\), given shape \(2, 4\)"):
+        served.forward(np.zeros((2, 4)))
+    with pytest.raises(ValueError, match=r"expected a matrix \(rows, 3\), given shape \(3,\)"):
+        served.forward(np.zeros(3))

@@ -1,0 +1,252 @@
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models import keras_nets
+from models.architecture import Architecture, Epoch
+from models.network.activations import Array
+from models.network.layers import Activation, Dense, Dropout
+from models.network.losses import BinaryCrossEntropy, CategoricalCrossEntropy, SquaredError, Targets
+from models.network.network import DivergenceError, Network, build
+from models.network.optimizers import SGD, Adam
+from tests.models.network.gradients import assert_same_gradient, numeric
+
+SMOOTH = ["tanh", "sigmoid", "softplus", "gelu", "silu", "elu"]
+
+architectures = st.builds(
+    Architecture,
+    numbers=st.integers(1, 4),
+    categories=st.lists(st.tuples(st.integers(2, 5), st.integers(1, 3)), max_size=2).map(tuple),
+    hidden=st.lists(st.integers(1, 6), max_size=3).map(tuple),
+    activation=st.sampled_from(SMOOTH),
+    dropout=st.sampled_from([0.0, 0.3]),
+    batch_normalization=st.booleans(),
+    outputs=st.integers(1, 3),
+)
+
+
+def rows_for(architecture: Architecture, count: int, rng: np.random.Generator) -> Array:
+    """Rows with levels that training has seen, never the last."""
+    levels = [rng.integers(0, levels - 1, (count, 1)) for levels, _ in architecture.categories]
+    return np.concatenate([rng.normal(size=(count, architecture.numbers)), *levels], axis=1)
+
+
+@given(architecture=architectures, training=st.booleans(), seed=st.integers(0, 99))
+@settings(max_examples=25, deadline=None)
+def test_whole_networks_have_the_gradients_of_finite_differences(
+    architecture: Architecture, training: bool, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    network = build(architecture, rng, np.float64)
+    x = rows_for(architecture, 7, rng)
+    y = rng.normal(size=(7, architecture.outputs))
+
+    def forward() -> tuple[float, Array]:
+        return SquaredError()(network.forward(x, training, np.random.default_rng(seed)), y)
+
+    d_x = network.backward(forward()[1])
+    analytic = {name: gradient.copy() for name, gradient in network.gradients.items()}
+    for name, parameter in network.parameters.items():
+        assert_same_gradient(analytic[name], numeric(lambda: forward()[0], parameter))
+    by_number = numeric(lambda: forward()[0], x)[:, : architecture.numbers]
+    assert_same_gradient(d_x[:, : architecture.numbers], by_number)
+
+
+def test_a_network_worked_by_hand() -> None:
+    network = Network([Dense([[1.0, -1.0], [0.5, 2.0]], [0.0, 1.0]), Activation("relu"), Dense([[2.0], [-1.0]], [0.5])])
+    # [1, 2]·W₁ + b₁ = [1 + 1, -1 + 4 + 1] = [2, 4], relu leaves it, [2, 4]·W₂ + b₂ = 4 - 4 + 0.5 = 0.5
+    # [3, 0]·W₁ + b₁ = [3, -3 + 1] = [3, -2], relu: [3, 0], 6 + 0.5 = 6.5
+    outputs = network.forward([[1.0, 2.0], [3.0, 0.0]])
+    np.testing.assert_array_equal(outputs, [[0.5], [6.5]])
+    # squared error against [1.5, 5.5]: mean(1, 1) = 1, d = 2·(-1)/2 and 2·(+1)/2
+    loss, d_outputs = SquaredError()(outputs, np.array([1.5, 5.5]))
+    assert loss == 1
+    d_x = network.backward(d_outputs)
+    # d_h = d·W₂ᵀ = [[-2, 1], [2, -1]], and relu lets none through where it was off: [[-2, 1], [2, 0]]
+    np.testing.assert_array_equal(network.gradients["2.dense.W"], [[1.0], [-4.0]])  # 2·-1 + 3·1, 4·-1 + 0·1
+    np.testing.assert_array_equal(network.gradients["2.dense.b"], [0.0])
+    np.testing.assert_array_equal(network.gradients["0.dense.W"], [[4.0, 1.0], [-4.0, 2.0]])  # xᵀ·d_h
+    np.testing.assert_array_equal(network.gradients["0.dense.b"], [0.0, 1.0])
+    np.testing.assert_array_equal(d_x, [[-3.0, 1.0], [2.0, 1.0]])  # d_h·W₁ᵀ
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "tanh", "gelu"])
+def test_loss_and_gradients_are_those_of_keras_on_the_same_weights(activation: str) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(64, 5)).astype(np.float32), rng.integers(0, 3, 64)
+    network = build(Architecture(5, hidden=(16, 8), activation=activation, outputs=3), rng)
+    model = keras_nets.build(Architecture(5, hidden=(16, 8), activation=activation, outputs=3))
+    model.set_weights(list(network.weights().values()))
+    with tf.GradientTape() as tape:
+        theirs = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(y, model(x, training=True))
+    d_theirs = tape.gradient(theirs, [v.value for v in model.trainable_variables])
+    ours, d_outputs = CategoricalCrossEntropy()(network.forward(x, training=True, rng=rng), y)
+    network.backward(d_outputs)
+    assert ours == pytest.approx(float(theirs), rel=1e-5)
+    for gradient, d_their in zip(network.gradients.values(), d_theirs, strict=True):
+        assert np.abs(gradient - d_their.numpy()).max() <= 1e-5 * np.abs(d_their).max()
+
+
+def spirals(rng: np.random.Generator) -> tuple[Array, Targets]:
+    """Two arms wound into each other, 200 points each."""
+    t = np.sqrt(rng.random(200)) * 3 * np.pi
+    arm = np.stack([t * np.cos(t), t * np.sin(t)], axis=1) / 10 + rng.normal(0, 0.02, (200, 2))
+    return np.concatenate([arm, -arm]), np.repeat([0, 1], 200)
+
+
+def test_it_learns_xor() -> None:
+    rng = np.random.default_rng(0)
+    x, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), np.array([0, 1, 1, 0])
+    network = Network([Dense.new(2, 4, rng), Activation("tanh"), Dense.new(4, 1, rng)])
+    network.fit(x, y, loss=BinaryCrossEntropy(), optimizer=Adam(0.05), epochs=300, batch_size=4, rng=rng)
+    np.testing.assert_array_equal(network.predict(x)[:, 0] > 0, y == 1)
+
+
+def test_it_learns_two_spirals() -> None:
+    rng = np.random.default_rng(0)
+    x, y = spirals(rng)
+    network = build(Architecture(2, hidden=(64, 32), outputs=2), rng)
+    network.fit(x, y, loss=CategoricalCrossEntropy(), optimizer=Adam(0.01), epochs=200, batch_size=50, rng=rng)
+    new_x, new_y = spirals(np.random.default_rng(1))
+    assert (network.predict(new_x).argmax(axis=1) == new_y).mean() > 0.97
+
+
+def noise(seed: int, rows: int = 200) -> tuple[Array, Targets]:
+    """Nothing to be learned, so a network that trains on it soon gets worse on other rows."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(rows, 4)), rng.normal(size=rows)
+
+
+def train(network: Network, seed: int = 0, **changed: object) -> list[Epoch]:
+    rng = np.random.default_rng(seed)
+    settings: dict[str, object] = {"epochs": 30, "batch_size": 20, "optimizer": Adam(0.01), "rng": rng, **changed}
+    return network.fit(*noise(0), loss=SquaredError(), **settings)  # type: ignore[arg-type]
+
+
+def test_early_stopping_puts_the_best_weights_back() -> None:
+    network = build(Architecture(4, hidden=(32,), batch_normalization=True), np.random.default_rng(0))
+    history = train(network, validation=noise(1), patience=3)
+    losses = [epoch.validation_loss for epoch in history]
+    best = min(loss for loss in losses if loss is not None)
+    assert len(history) < 30
+    assert losses.index(best) == len(history) - 1 - 3
+    assert network.evaluate(*noise(1), SquaredError()) == pytest.approx(best, rel=1e-6)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_others() -> None:
+    architecture = Architecture(4, hidden=(8,), dropout=0.2)
+    networks = [build(architecture, np.random.default_rng(0)) for _ in range(3)]
+    for network, seed in zip(networks, (1, 1, 2), strict=True):
+        train(network, seed, epochs=2)
+    first, same, other = (network.weights() for network in networks)
+    assert all((first[name] == same[name]).all() for name in first)
+    assert any((first[name] != other[name]).any() for name in first)
+
+
+def test_each_epoch_is_told_as_it_ends() -> None:
+    told: list[Epoch] = []
+    network = build(Architecture(4, hidden=(8,)), np.random.default_rng(0))
+    history = train(network, epochs=3, on_epoch=told.append, validation=noise(1))
+    assert told == history
+    assert [(epoch.number, epoch.of, epoch.learning_rate) for epoch in told] == [(i, 3, 0.01) for i in (1, 2, 3)]
+
+
+def test_a_row_of_weight_zero_teaches_nothing() -> None:
+    x, y = noise(0)
+    spoiled = y.copy()
+    spoiled[:50] = 1e6
+    weights = np.where(np.arange(200) < 50, 0.0, 1.0)
+    networks = [build(Architecture(4, hidden=(8,)), np.random.default_rng(0)) for _ in range(2)]
+    for network, targets in zip(networks, (y, spoiled), strict=True):
+        rng = np.random.default_rng(0)
+        network.fit(
+            x, targets, loss=SquaredError(), optimizer=Adam(), epochs=2, batch_size=20, rng=rng, weights=weights
+        )
+    for name, array in networks[0].weights().items():
+        np.testing.assert_array_equal(array, networks[1].weights()[name])
+
+
+def test_a_loss_that_is_not_finite_names_the_epoch_and_what_to_try() -> None:
+    network = build(Architecture(4, hidden=(8,)), np.random.default_rng(0))
+    with pytest.raises(DivergenceError, match=r"became (nan|inf) in epoch \d+. Try a learning rate ten times smaller"):
+        train(network, optimizer=SGD(1e6))
+
+
+def test_nan_in_the_data_is_found_in_the_first_epoch() -> None:
+    x, y = noise(0)
+    x[3, 1] = np.nan
+    network = build(Architecture(4, hidden=(8,)), np.random.default_rng(0))
+    with pytest.raises(DivergenceError, match="became nan in epoch 1"):
+        network.fit(x, y, loss=SquaredError(), optimizer=Adam(), epochs=1, batch_size=20, rng=np.random.default_rng(0))
+
+
+def test_wrong_shapes_say_what_was_expected() -> None:
+    network = build(Architecture(4, hidden=(8,)), np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"expected \(batch, 4\), given \(2, 3\)"):
+        network.forward(np.zeros((2, 3)))
+    with pytest.raises(ValueError, match=r"expected a matrix \(batch, inputs\), given shape \(4,\)"):
+        network.forward(np.zeros(4))
+    with pytest.raises(ValueError, match="given 5 rows, 4 targets"):
+        network.fit(
+            np.zeros((5, 4)),
+            np.zeros(4),
+            loss=SquaredError(),
+            optimizer=Adam(),
+            epochs=1,
+            batch_size=2,
+            rng=np.random.default_rng(0),
+        )
+    with pytest.raises(ValueError, match="patience needs validation data"):
+        train(network, patience=3)
+    with pytest.raises(ValueError, match=r"expected one dtype in all layers, given 0\.dense\.W: float64"):
+        Network([Dense(np.zeros((2, 2)), np.zeros(2)), Dense.new(2, 1, np.random.default_rng(0))])
+
+
+@given(architecture=architectures)
+@settings(max_examples=15, deadline=None)
+def test_json_and_arrays_make_the_same_network(architecture: Architecture) -> None:
+    rng = np.random.default_rng(0)
+    network = build(architecture, rng)
+    x = rows_for(architecture, 5, rng)
+    again = Network.from_json(json.loads(json.dumps(network.to_json())), network.weights())
+    np.testing.assert_array_equal(again.predict(x), network.predict(x))
+    assert again.to_json() == network.to_json()
+
+
+def test_the_json_is_readable() -> None:
+    network = Network([Dense.new(2, 3, np.random.default_rng(0)), Activation("elu", alpha=0.5), Dropout(0.1)])
+    assert network.to_json() == {
+        "dtype": "float32",
+        "layers": [
+            {"layer": "dense", "arrays": {"W": [2, 3], "b": [3]}},
+            {"layer": "activation", "function": "elu", "alpha": 0.5},
+            {"layer": "dropout", "rate": 0.1},
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"layer": "convolution"}, "'convolution' is unknown, expected one of dense"),
+        ({"layer": "dense", "arrays": {"W": [2, 4], "b": [4]}}, r"'0.dense.W': expected shape \(2, 4\), given shape"),
+        ({"layer": "dense", "arrays": {"V": [2, 4]}}, r"'0.dense.V': expected shape \(2, 4\), given no such array"),
+    ],
+)
+def test_a_description_that_does_not_fit_is_refused(entry: dict[str, object], message: str) -> None:
+    arrays = Network([Dense.new(2, 3, np.random.default_rng(0))]).weights()
+    with pytest.raises(ValueError, match=message):
+        Network.from_json({"dtype": "float32", "layers": [entry]}, arrays)
+
+
+def test_build_makes_the_layers_of_keras_nets_with_equal_numbers_of_weights() -> None:
+    base = Architecture(3, ((5, 2), (9, 4)), (16, 8), "relu", 0.1, True, 3)
+    for architecture in (base, dataclasses.replace(base, categories=()), Architecture(8, hidden=(32,))):
+        ours, theirs = build(architecture, np.random.default_rng(0)), keras_nets.build(architecture)
+        assert sorted(a.shape for a in ours.weights().values()) == sorted(a.shape for a in theirs.get_weights())

@@ -1,0 +1,151 @@
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import layers as kl
+
+from models import keras_export, keras_nets
+from models.architecture import Architecture
+from models.keras_nets import Columns
+from models.network import activations
+from models.network.activations import Array
+
+architectures = st.builds(
+    Architecture,
+    numbers=st.integers(1, 6),
+    categories=st.lists(st.tuples(st.integers(2, 6), st.integers(1, 4)), max_size=3).map(tuple),
+    hidden=st.lists(st.integers(1, 24), max_size=3).map(tuple),
+    activation=st.sampled_from(sorted(activations.FUNCTIONS)),
+    dropout=st.sampled_from([0.0, 0.3]),
+    batch_normalization=st.booleans(),
+    outputs=st.integers(1, 4),
+)
+
+
+def lived_in(model: keras.Model, seed: int = 0) -> keras.Model:
+    """With weights as after a training: running means are not 0, running variances not 1."""
+    rng = np.random.default_rng(seed)
+    for variable in model.variables:
+        if "seed" in variable.path:
+            continue
+        size = 1 / np.sqrt(variable.shape[0]) if len(variable.shape) == 2 else 0.5
+        drawn = rng.normal(size=variable.shape) * size
+        variable.assign(np.abs(drawn) + 0.5 if "variance" in variable.path or "gamma" in variable.path else drawn)
+    return model
+
+
+def assert_answers_alike(model: keras.Model, x: Array) -> None:
+    wanted = model(x, training=False).numpy()
+    network = keras_export.export(model)
+    for ours in (network.predict(x), network.for_inference().forward(x)):
+        assert (np.abs(ours - wanted) <= 1e-5 * np.maximum(np.abs(wanted), wanted.std())).all()
+
+
+@given(architecture=architectures, seed=st.integers(0, 99))
+@settings(max_examples=30, deadline=None)
+def test_random_architectures_answer_as_keras_does(architecture: Architecture, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    model = lived_in(keras_nets.build(architecture), seed)
+    keras_nets.zero_unseen(model)
+    levels = [rng.integers(0, levels, (10_000, 1)) for levels, _ in architecture.categories]
+    x = np.concatenate([rng.normal(size=(10_000, architecture.numbers)), *levels], axis=1).astype(np.float32)
+    assert_answers_alike(model, x)
+
+
+def chain(*layers: keras.layers.Layer) -> keras.Model:
+    return lived_in(keras.Sequential([keras.Input((5,)), *layers]))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: chain(kl.Dense(8), kl.LeakyReLU(negative_slope=0.1), kl.Dense(2)),
+        lambda: chain(kl.Dense(8), kl.ReLU(negative_slope=0.3), kl.Dense(2)),
+        lambda: chain(kl.Dense(8), kl.ReLU(), kl.LayerNormalization(), kl.Dense(3), kl.Softmax()),
+        lambda: chain(kl.Dense(8, use_bias=False), kl.ELU(alpha=0.5), kl.Dense(2, activation="softmax")),
+        lambda: chain(kl.Dense(8, activation=kl.LeakyReLU(0.05)), kl.Dense(2)),
+        lambda: chain(kl.BatchNormalization(scale=False), kl.Dense(8, activation="swish"), kl.Dense(2)),
+        lambda: chain(kl.Dense(8), kl.BatchNormalization(center=False), kl.Activation("tanh"), kl.Dense(1)),
+        lambda: chain(kl.Flatten(), kl.Rescaling([1, 2, 3, 4, 5], 0.5), kl.Dense(2)),
+        lambda: chain(kl.Normalization(mean=[2000.0, 1, 2, 3, 4], variance=[4.0, 1, 2, 3, 4]), kl.Dense(2)),
+        lambda: chain(kl.Normalization(mean=2.0, variance=4.0, invert=True), kl.Dense(2)),
+    ],
+)
+def test_every_layer_it_knows_answers_as_in_keras(make: Callable[[], keras.Model]) -> None:
+    x = np.random.default_rng(0).normal(size=(500, 5)).astype(np.float32)
+    assert_answers_alike(make(), x)
+
+
+def test_a_chain_in_functional_form_is_a_chain() -> None:
+    x = keras.Input((5,))
+    model = keras.Model(x, kl.Dense(2)(kl.Dense(4, activation="relu")(x)))
+    assert_answers_alike(model, np.random.default_rng(0).normal(size=(50, 5)).astype(np.float32))
+
+
+def test_training_the_model_on_does_not_change_what_was_exported() -> None:
+    model = chain(kl.Dense(2))
+    network = keras_export.export(model)
+    before = network.predict(np.ones((1, 5)))
+    lived_in(model, seed=1)
+    np.testing.assert_array_equal(network.predict(np.ones((1, 5))), before)
+
+
+def branches() -> keras.Model:
+    x = keras.Input((5,))
+    return keras.Model(x, kl.Dense(1)(kl.Add()([kl.Dense(4)(x), kl.Dense(4)(x)])))
+
+
+def shared() -> keras.Model:
+    x, dense = keras.Input((5,)), kl.Dense(5)
+    return keras.Model(x, kl.Dense(1)(dense(dense(x))))
+
+
+def categories(*spans: tuple[int, int]) -> keras.Model:
+    x = keras.Input((5,))
+    numbers = Columns(0, 3, name="numbers")(x)
+    looked_up = [kl.Flatten()(kl.Embedding(4, 2)(Columns(*span, name=f"c{span[0]}")(x))) for span in spans]
+    return keras.Model(x, kl.Dense(1)(kl.Concatenate()([numbers, *looked_up])))
+
+
+class Twice(kl.Dense):  # type: ignore[misc]  # Keras has no types
+    def call(self, x: Array) -> Array:
+        return 2 * super().call(x)  # type: ignore[no-any-return]
+
+
+def half() -> keras.Model:
+    return keras.Sequential([keras.Input((5,)), kl.Dense(2, dtype="mixed_bfloat16", name="half")])
+
+
+def two_inputs() -> keras.Model:
+    inputs = [keras.Input((2,)), keras.Input((3,))]
+    return keras.Model(inputs, kl.Dense(1)(kl.Concatenate()(inputs)), name="two")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: chain(kl.UnitNormalization(name="unit")), r"layer 'unit' \(UnitNormalization\): .* no counterpart"),
+        (lambda: chain(Twice(2, name="twice")), r"layer 'twice' \(Twice\): .* no counterpart"),
+        (
+            lambda: chain(kl.Dense(2, activation="relu6", name="d")),
+            r"layer 'd' \(Dense\): activation 'relu6' is not one",
+        ),
+        (lambda: chain(kl.Dense(2, activation=lambda x: x * x, name="d")), r"layer 'd' .* activation '<lambda>'"),
+        (lambda: chain(kl.Dense(2), kl.ReLU(max_value=6, name="r")), r"layer 'r' \(ReLU\): max_value"),
+        (half, r"layer 'half' \(Dense\): computes in bfloat16"),
+        (branches, r"\(Add\): joins several branches"),
+        (shared, r"layer used twice"),
+        (two_inputs, r"layer 'two' \(Functional\): expected a built .* one input"),
+        (lambda: keras.Sequential([kl.Dense(2)], name="s"), r"layer 's' \(Sequential\): expected a built"),
+        (lambda: categories((4, 5), (3, 4)), r"layer 'c4' \(Columns\): expected Columns\(3, 4\)"),
+        (lambda: categories((3, 4)), r"\(Concatenate\): takes 4 columns of 5"),
+    ],
+)
+def test_what_it_does_not_know_is_refused_with_the_layer_and_the_reason(
+    make: Callable[[], keras.Model], message: str
+) -> None:
+    with pytest.raises(keras_export.CannotExport, match=message):
+        keras_export.export(make())

@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from models import keras_nets
+from models.architecture import Architecture
+
+WITH_CATEGORIES = Architecture(3, ((5, 2), (9, 4)), (16,), "gelu", 0.1, True, 3)
+
+
+def test_the_plain_architecture_is_the_network_of_the_tutorials() -> None:
+    model = keras_nets.build(Architecture(8, hidden=(32,)))
+    same = keras.Sequential([keras.Input((8,)), keras.layers.Dense(32, activation="relu"), keras.layers.Dense(1)])
+    assert type(model) is keras.Sequential
+    keep = ("units", "activation", "use_bias", "kernel_initializer", "bias_initializer")
+    ours, theirs = ([{k: layer.get_config()[k] for k in keep} for layer in m.layers] for m in (model, same))
+    assert ours == theirs
+
+
+def test_dropout_and_batch_normalisation_stand_where_they_belong() -> None:
+    model = keras_nets.build(Architecture(8, hidden=(32,), dropout=0.1, batch_normalization=True))
+    assert [type(layer).__name__ for layer in model.layers] == [
+        "Dense",
+        "BatchNormalization",
+        "Activation",
+        "Dropout",
+        "Dense",
+    ]
+
+
+@pytest.mark.parametrize(
+    "architecture", [WITH_CATEGORIES, Architecture(0, ((5, 2),)), Architecture(0, ((5, 2), (3, 1))), Architecture(2)]
+)
+def test_one_matrix_goes_in_and_the_outputs_come_out(architecture: Architecture) -> None:
+    model = keras_nets.build(architecture)
+    x = np.ones((4, architecture.numbers + len(architecture.categories)), np.float32)
+    assert model(x).shape == (4, architecture.outputs)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # TensorFlow 2.21 on NumPy 2.4
+def test_a_saved_model_loads_in_safe_mode_and_answers_the_same(tmp_path: Path) -> None:
+    model = keras_nets.build(WITH_CATEGORIES)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    x = np.array([[0.1, 0.2, 0.3, 4, 8], [1, 2, 3, 0, 1]], np.float32)
+    np.testing.assert_array_equal(again(x), model(x))
+
+
+def test_the_unseen_levels_are_zero_after_zero_unseen() -> None:
+    model = keras_nets.build(WITH_CATEGORIES)
+    keras_nets.zero_unseen(model)
+    for j in (0, 1):
+        (table,) = model.get_layer(f"table_{j}").get_weights()
+        assert (table[-1] == 0).all()
+        assert (table[:-1] != 0).all()

@@ -1,0 +1,340 @@
+"""Tiny real models, and four ways to ask them: the data plane in process, the lane as an ASGI app, and `bentoml serve`
+with the short path on and off."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from models import store
+from models.architecture import Architecture
+from models.encoding import Encoder
+from models.features import Feature, FeatureSchema, Ignored, Seen
+from models.network.network import build
+from models.predictor import Golden, TabularModel
+from models.store import Trained
+from service.config import Settings
+from service.dataplane import DataPlane
+from service.errors import RequestError
+from service.lane import Lane
+
+ROOT = Path(__file__).resolve().parents[2]
+MAX_ROWS, MAX_BODY = 2000, 600_000
+Row = dict[str, Any]
+
+HOME_FEATURES = [
+    Feature(name="educational-num", kind="number", nullable=False, minimum=0, maximum=120.0, seen=Seen(min=0.0, max=16.0)),
+    Feature(name="Outcome Type", kind="category", nullable=True, seen=Seen(levels=["Adoption", "Transfer", ""])),
+    Feature(name="class", kind="number", nullable=True, seen=Seen(min=-5.0, max=5.0)),
+    Feature(name="model_x", kind="boolean", nullable=False),
+    Feature(
+        name="2nd",
+        kind="date",
+        nullable=False,
+        minimum="1990-01-01",
+        date_format="iso",
+        seen=Seen(min="2000-01-01", max="2020-12-31"),
+    ),
+    Feature(name="_u", kind="category", nullable=False, unseen="error", seen=Seen(levels=[1, 2, 3])),
+]
+HOME: Row = {
+    "educational-num": 12,
+    "Outcome Type": "Adoption",
+    "class": 1.5,
+    "model_x": True,
+    "2nd": "2013-04-01",
+    "_u": 2,
+}
+"""A row of the model `homes` that is valid and usual."""
+
+
+def rows_of(schema: FeatureSchema, count: int, rng: np.random.Generator) -> list[Row]:
+    def cell(feature: Feature) -> Any:
+        if feature.nullable and rng.random() < 0.2:
+            return None
+        if feature.kind == "boolean":
+            return bool(rng.random() < 0.5)
+        if feature.kind == "date":
+            return f"{rng.integers(2001, 2020)}-0{rng.integers(1, 9)}-1{rng.integers(0, 9)}"
+        if feature.kind == "category":
+            assert feature.seen.levels
+            return feature.seen.levels[rng.integers(len(feature.seen.levels))]
+        return round(float(rng.uniform(*feature.seen_range)), 3)
+
+    return [{feature.name: cell(feature) for feature in schema.features} for _ in range(count)]
+
+
+def trained(schema: FeatureSchema, seed: int = 0) -> Trained:
+    """A network with random weights over an encoder fitted to random rows: it answers, what does not matter."""
+    rng = np.random.default_rng(seed)
+    rows = rows_of(schema, 200, rng)
+    frame = schema.frame(rows)
+    target = rng.normal(200_000, 50_000, 200) if schema.task == "regression" else None
+    encoder = Encoder.fit(schema, frame, target)
+    outputs = len(schema.classes or []) if schema.task == "multiclass" else 1
+    categories = tuple(encoder.tables)
+    architecture = Architecture(encoder.width - len(categories), categories, hidden=(16,), outputs=outputs)
+    network = build(architecture, rng)
+    metrics = {"metric": {"name": "rmse", "value": 0.5}}
+    return Trained(schema, encoder, rows[:6], "trained by NumPy", network=network, metrics=metrics, card=f"# {schema.name}")
+
+
+def schemas() -> list[FeatureSchema]:
+    mixed = [
+        Feature(name="age", kind="number", nullable=False, seen=Seen(min=17, max=90)),
+        Feature(name="job", kind="category", nullable=True, seen=Seen(levels=["Private", "State-gov", "100 %"])),
+    ]
+    ignored = [Ignored(name="id", reason="different in every row")]
+    return [
+        FeatureSchema(name="homes", task="regression", target="price", features=HOME_FEATURES, ignored=ignored),
+        FeatureSchema(name="income", task="binary", target="income", classes=["<=50K", "100 %s"], features=mixed),
+        FeatureSchema(name="house_class", task="multiclass", target="stars", classes=[1, 2, 5], features=mixed),
+    ]
+
+
+@pytest.fixture(scope="session")
+def home_row() -> Row:
+    return HOME
+
+
+@pytest.fixture(scope="session")
+def random_rows() -> Callable[..., list[Row]]:
+    return rows_of
+
+
+@pytest.fixture(scope="session")
+def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for TABSERVE_STORE with version 1 of each model."""
+    root = tmp_path_factory.mktemp("store")
+    for schema in schemas():
+        folder = root / schema.name / "1"
+        folder.mkdir(parents=True)
+        store.write(folder, trained(schema))
+    return root
+
+
+@pytest.fixture(scope="session")
+def tabular_models(store_folder: Path) -> list[TabularModel]:
+    found, _ = store.versions(store_folder)
+    return [store.load(versions[0]) for versions in found.values()]
+
+
+@pytest.fixture(scope="session")
+def tabular_model(tabular_models: list[TabularModel]) -> TabularModel:
+    """`homes`: a regression with every kind of column, and with awkward names."""
+    return next(model for model in tabular_models if model.name == "homes")
+
+
+@pytest.fixture(scope="session")
+def settings() -> Settings:
+    return Settings(max_rows=MAX_ROWS, max_body_bytes=MAX_BODY)
+
+
+@dataclass
+class Reply:
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.content)
+
+    @property
+    def codes(self) -> list[str]:
+        return [error["code"] for error in self.body["errors"]]
+
+
+def as_bytes(body: Any) -> bytes:
+    return body if isinstance(body, bytes) else json.dumps(body).encode()
+
+
+async def call_asgi(
+    app: Any, method: str, path: str, body: bytes = b"", query: str = "", headers: Mapping[str, str] | None = None
+) -> Reply:
+    """One request to an ASGI app, the body in one piece."""
+    started: dict[str, Any] = {}
+    chunks: list[bytes] = []
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Any:
+        if messages:
+            return messages.pop()
+        await asyncio.sleep(3600)
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            started.update(message)
+        else:
+            chunks.append(message.get("body", b""))
+
+    fields = [(key.lower().encode(), value.encode("latin-1")) for key, value in (headers or {}).items()]
+    scope = {"type": "http", "method": method, "path": path, "query_string": query.encode(), "headers": fields}
+    await app(scope, receive, send)
+    answered = {key.decode(): value.decode("latin-1") for key, value in started["headers"]}
+    return Reply(started["status"], answered, b"".join(chunks))
+
+
+@pytest.fixture(scope="session")
+def asgi() -> Callable[..., Any]:
+    return call_asgi
+
+
+async def bentoml_stand_in(scope: Any, receive: Any, send: Any) -> None:
+    """What stands behind the lane where BentoML does not: it knows no route."""
+    await send({"type": "http.response.start", "status": 404, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": b"Not Found"})
+
+
+@pytest.fixture(scope="session")
+def make_lane() -> Callable[..., Lane]:
+    def make(models: list[TabularModel], settings: Settings) -> Lane:
+        """Started. Its batcher belongs to whichever event loop asks."""
+        plane = DataPlane(models, settings)
+        plane.start()
+        lane = Lane(plane, settings, lambda: b"{}").around(bentoml_stand_in)
+        lane.ready = True
+        return lane
+
+    return make
+
+
+@dataclass
+class Server:
+    """A `bentoml serve` of its own."""
+
+    environment: dict[str, str]
+    log: Path
+    port: int = 0
+    process: "subprocess.Popen[bytes] | None" = None
+    arguments: list[str] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        command = [str(Path(sys.executable).parent / "bentoml"), "serve", "--host", "127.0.0.1", "--port", str(self.port)]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*command, *self.arguments], cwd=ROOT, env=self.environment, stdout=log, stderr=subprocess.STDOUT
+            )
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.1)
+        raise AssertionError(self.log.read_text())
+
+    def stop(self) -> int:
+        """The exit code after SIGTERM."""
+        assert self.process
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+
+def clean_environment(home: Path, **settings: str) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("TABSERVE_", "BENTOML_", "PROMETHEUS_"))}
+    return {**kept, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", **settings}
+
+
+@pytest.fixture(scope="session")
+def make_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    made: list[Server] = []
+
+    def make(**settings: str) -> Server:
+        home = tmp_path_factory.mktemp("home")
+        made.append(Server(clean_environment(home, **settings), home / "log"))
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for server in made:
+        if server.process and server.process.poll() is None:
+            server.stop()
+
+
+@pytest.fixture(scope="session")
+def server(make_server: Callable[..., Server], store_folder: Path) -> Server:
+    return make_server(**small(store_folder))
+
+
+@pytest.fixture(scope="session")
+def server_without_lane(make_server: Callable[..., Server], store_folder: Path) -> Server:
+    return make_server(**small(store_folder), TABSERVE_LANE="off")
+
+
+def small(store_folder: Path) -> dict[str, str]:
+    return {
+        "TABSERVE_STORE": str(store_folder),
+        "TABSERVE_WORKERS": "1",
+        "TABSERVE_MAX_ROWS": str(MAX_ROWS),
+        "TABSERVE_MAX_BODY_BYTES": str(MAX_BODY),
+        "TABSERVE_TIMEOUT_S": "5",
+        "TABSERVE_DRAIN_S": "0.5",
+    }
+
+
+Ask = Callable[..., Reply]
+
+
+@pytest.fixture(scope="session", params=["plane", "lane", "server", "server without lane"])
+def ask(request: pytest.FixtureRequest, tabular_models: list[TabularModel], settings: Settings) -> Iterator[Ask]:
+    """ask(model, body, query): the same question to each of the ways in."""
+    if request.param == "plane":
+        plane = DataPlane(tabular_models, settings)
+        plane.start()
+
+        def ask_plane(model: str, body: Any, query: str = "", **headers: str) -> Reply:
+            on_invalid = query.removeprefix("on_invalid=") or "fail"
+            try:
+                answer = asyncio.run(plane.predict_json(model, as_bytes(body), on_invalid=on_invalid))
+            except RequestError as error:
+                return Reply(error.status, {"content-type": "application/problem+json"}, error.document())
+            return Reply(200, {"content-type": "application/json"}, answer)
+
+        yield ask_plane
+        plane.close()
+    elif request.param == "lane":
+        lane = request.getfixturevalue("make_lane")(tabular_models, settings)
+
+        def ask_lane(model: str, body: Any, query: str = "", **headers: str) -> Reply:
+            return asyncio.run(call_asgi(lane, "POST", f"/predict/{model}", as_bytes(body), query, headers))
+
+        yield ask_lane
+        lane.plane.close()
+    else:
+        server: Server = request.getfixturevalue(request.param.replace(" ", "_"))
+        with httpx.Client(base_url=server.url, timeout=20) as client:
+
+            def ask_server(model: str, body: Any, query: str = "", **headers: str) -> Reply:
+                path = f"/predict/{model}" + (f"?{query}" if query else "")
+                reply = client.post(path, content=as_bytes(body), headers={"content-type": "application/json", **headers})
+                return Reply(reply.status_code, reply.headers, reply.content)
+
+            yield ask_server
