@@ -52,8 +52,8 @@ def architecture() -> None:
                 axes.plot([x0, x1], [y0, y1], color="#c9ced6", linewidth=1, zorder=1)
     for (title, names, colour), spots in zip(columns, places, strict=True):
         for name, (x, y) in zip(names, spots, strict=True):
-            axes.scatter([x], [y], s=1500, color="white", edgecolor=colour, linewidth=2, zorder=2)
-            axes.text(x, y, name, ha="center", va="center", fontsize=8 if len(name) > 3 else 11, zorder=3)
+            axes.scatter([x], [y], s=1150, color="white", edgecolor=colour, linewidth=2, zorder=2)
+            axes.text(x, y, name, ha="center", va="center", fontsize=7 if len(name) > 3 else 11, zorder=3)
         axes.text(spots[0][0], 3.2, title, ha="center", fontsize=9, color=colour)
     axes.set(xlim=(-0.9, 8.1), ylim=(-3, 3.5))
     axes.axis("off")
@@ -134,7 +134,7 @@ def learning() -> None:
     axes.plot(number, unseen, color=ORANGE, label="rows it never saw")
     best = int(np.argmin(unseen))
     axes.plot(number[best], unseen[best], "o", color=ORANGE)
-    axes.annotate("best: stop here", (number[best], unseen[best]), xytext=(0, -22), textcoords="offset points")
+    axes.annotate("best: stop here", (number[best], unseen[best]), xytext=(4, 14), textcoords="offset points")
     axes.set(xlabel="epoch", ylabel="cross-entropy")
     axes.legend(frameon=False)
 

@@ -12,7 +12,7 @@ class Architecture:
 
     The first `numbers` columns enter as they are. Column `numbers + j` holds whole numbers, the index of a level of
     category j, and is looked up in a table of shape `categories[j]` = (levels + 1, units); the last row stands for
-    levels never seen in training and holds zeros. Outputs are logits (classification) or standardised values (regression).
+    levels never seen in training and holds zeros. Outputs are logits (classes) or standardised values (regression).
     """
 
     numbers: int

@@ -48,8 +48,8 @@ class Seen(BaseModel):
     """What training saw in a column: a range, or the levels. It warns, it never refuses."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    min: float | str | None = None
-    max: float | str | None = None
+    min: int | float | str | None = None
+    max: int | float | str | None = None
     levels: list[bool | int | float | str] | None = None
     count: int | None = None
     type: LevelType | None = None
@@ -65,8 +65,8 @@ class Feature(BaseModel):
     name: Annotated[str, StringConstraints(min_length=1)]
     kind: Kind
     nullable: bool
-    minimum: float | str | None = None
-    maximum: float | str | None = None
+    minimum: int | float | str | None = None
+    maximum: int | float | str | None = None
     unseen: Literal["warn", "error"] | None = None
     date_format: str | None = None
     seen: Seen = Seen()

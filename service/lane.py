@@ -11,10 +11,11 @@ import os
 import random
 import re
 import time
+import types
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, MutableMapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from models.features import RowError, short
@@ -40,6 +41,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Header = tuple[bytes, bytes]
+T = TypeVar("T")
 
 JSON = b"application/json"
 ACCEPTED_TYPES = frozenset([b"", JSON, b"application/json; charset=utf-8", b"application/json;charset=utf-8"])
@@ -386,11 +388,17 @@ class Body:
         if coding not in (b"identity", b"", b"gzip"):
             text = short(coding.decode("latin-1"))
             raise UnsupportedMediaType(f"content encoding {text!r} is not supported, expected gzip or none")
+        whole = self._whole()
         try:
-            async with asyncio.timeout(self._seconds):
-                body = await self._whole()
-        except TimeoutError:
-            raise BodyTooSlow(self._seconds) from None
+            waiting_for = whole.send(None)
+        except StopIteration as done:  # it was there already, as it nearly always is: no timer is needed
+            body: bytes = done.value
+        else:
+            try:
+                async with asyncio.timeout(self._seconds):
+                    body = await resume(whole, waiting_for)
+            except TimeoutError:
+                raise BodyTooSlow(self._seconds) from None
         return await plane.beside(expand, body, self._limit) if coding == b"gzip" else body
 
     async def _whole(self) -> bytes:
@@ -433,6 +441,22 @@ class Body:
         """Returns when the client has gone away. Only for after the body."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+
+@types.coroutine
+def resume(coroutine: Coroutine[Any, Any, T], waiting_for: Any) -> Generator[Any, Any, T]:
+    """Await a coroutine that was begun by hand and now waits for something."""
+    try:
+        while True:
+            try:
+                sent = yield waiting_for
+            except BaseException as error:
+                waiting_for = coroutine.throw(error)
+            else:
+                waiting_for = coroutine.send(sent)
+    except StopIteration as done:
+        value: T = done.value
+        return value
 
 
 def check_type(kind: bytes) -> None:

@@ -69,6 +69,7 @@ def guard(server: uvicorn.Server) -> "asyncio.Task[None]":
     """Watch over the connections. Keep the task; it ends when cancelled."""
     server.config.http_protocol_class = Guarded
     server.config.timeout_graceful_shutdown = int(STOP_S)
+    logging.getLogger("uvicorn.access").propagate = False  # uvicorn writes a line where anyone would read it
     return asyncio.create_task(close_silent_connections(server))
 
 

@@ -353,14 +353,12 @@ def as_numbers(cells: Cells) -> Vector:
         return np.array(cells.values, dtype=np.float64)
     if cells.written not in ("untyped", "text"):
         return np.full(len(cells.values), np.nan)
-    plain = NUMBER[cells.decimal].fullmatch
-    point = cells.decimal != "."
-    return np.array([_number(value.replace(",", ".") if point and plain(value) else value) for value in cells.values])
+    return np.array([_number(value, cells.decimal) for value in cells.values], dtype=np.float64)
 
 
-def _number(text: str) -> float:
-    if NUMBER["."].fullmatch(text) or INFINITE.fullmatch(text):
-        return float(text)
+def _number(text: str, decimal: str) -> float:
+    if NUMBER[decimal].fullmatch(text) or INFINITE.fullmatch(text):
+        return float(text.replace(decimal, "."))
     return math.nan
 
 

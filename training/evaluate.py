@@ -20,7 +20,8 @@ MAIN = {"regression": "rmse", "binary": "accuracy", "multiclass": "accuracy"}
 LOWER_IS_BETTER = {"rmse", "mae", "log_loss", "calibration_error"}
 TREE_SECONDS = 30.0
 TREE_STEP = 25
-TREE_PATIENCE = 3  # times TREE_STEP trees without a better validation loss
+TREE_PATIENCE = 3  # times TREE_STEP trees that lower the validation loss by less than
+TREE_GAIN = 1e-3  # this share of it
 MAX_TREE_LEVELS = 255
 
 
@@ -121,8 +122,10 @@ class Baselines:
             model.fit(x[self.train], self.y[self.train])
             loss = self._loss(self.validation, self._tree_answers(model, self.validation, x))
             waited += 1
+            if loss < best_loss * (1 - TREE_GAIN):
+                waited = 0
             if loss < best_loss:
-                best_loss, waited, best = loss, 0, self._tree_answers(model, self.test, x)
+                best_loss, best = loss, self._tree_answers(model, self.test, x)
             if time.perf_counter() - started > TREE_SECONDS:
                 tell(f"boosted trees were stopped after {TREE_SECONDS:.0f} s, with {model.max_iter} rounds")
                 break

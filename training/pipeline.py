@@ -1,8 +1,8 @@
-"""The whole way from a table to a stored version, in one screen."""
+"""The whole way from a table to a stored version: `run` is the story, the rest are its chapters."""
 
 import platform
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ from models import store
 from models.architecture import Architecture
 from models.encoding import Encoder
 from models.engines import NumpyEngine, TensorFlowEngine
-from models.features import FeatureSchema
-from models.predictor import Engine, TabularModel
+from models.features import FeatureSchema, Frame
+from models.predictor import Answers, Engine, TabularModel
 from models.store import Stored, Trained
 from training import card, columns, data, examples, fit, inspect
+from training.columns import Dataset
 from training.config import DataOptions, FitOptions, Recipe, recipe
+from training.data import Split
 from training.evaluate import MAIN, Baselines, Metrics, measure
 from training.fit import Fitted, Part
 from training.progress import Progress
@@ -25,12 +27,35 @@ from training.progress import Progress
 Tell = Callable[[str], None]
 
 
+@dataclass(frozen=True)
+class Learned:
+    """A trained network with what it was made from and how good it is on the held-out rows."""
+
+    dataset: Dataset
+    parts: Split
+    frame: Frame
+    encoder: Encoder
+    recipe: Recipe
+    fitted: Fitted
+    answers: Answers  # on the test rows
+    metrics: Metrics
+
+
 def run(options: DataOptions, fit_options: FitOptions, *, baselines: bool = True, tell: Tell = print) -> Stored:
-    """Read, understand, split, encode, fit, judge, keep. Raises UsageError, DivergenceError or StoreError."""
+    """From a table to a stored version. Raises UsageError, DivergenceError or StoreError, and then stores nothing."""
+    learned = learn(options, fit_options, tell=tell)
+    compared = compare(learned, tell) if baselines else {}
+    stored = store.save(trained(learned, options, compared))
+    tell(card.aligned(card.metrics_table(learned.metrics, compared)))
+    tell(f"Stored as {stored.tag} in {stored.path}")
+    return stored
+
+
+def learn(options: DataOptions, fit_options: FitOptions, *, tell: Tell) -> Learned:
+    """Read, understand, split, encode, fit, measure."""
     dataset = columns.understand(data.read(options), options)
     schema = dataset.schema
     parts = data.split(dataset, options)
-    notices = dataset.notices + parts.notices
     tell(inspect.report(dataset))
     for notice in parts.notices:
         tell(f"note: {notice}")
@@ -52,41 +77,44 @@ def run(options: DataOptions, fit_options: FitOptions, *, baselines: bool = True
         progress.epoch,
     )
     progress.done()
-
     answers = engine_of(fitted, schema, encoder).predict(frame.take(parts.test))
-    truth = dataset.target[parts.test]
-    network = measure(schema.task, truth, answers)
-    compared: dict[str, Metrics] = {}
-    if baselines:
-        compared = Baselines(schema, frame, dataset.target, (parts.train, parts.validation, parts.test)).run(tell)
+    metrics = measure(schema.task, dataset.target[parts.test], answers)
+    return Learned(dataset, parts, frame, encoder, decided, fitted, answers, metrics)
 
+
+def compare(learned: Learned, tell: Tell) -> dict[str, Metrics]:
+    """What simpler ways reach on the same split."""
+    parts = learned.parts
+    rows = (parts.train, parts.validation, parts.test)
+    return Baselines(learned.dataset.schema, learned.frame, learned.dataset.target, rows).run(tell)
+
+
+def trained(learned: Learned, options: DataOptions, compared: dict[str, Metrics]) -> Trained:
+    """All that is stored of a run: with golden rows, card and pictures."""
+    dataset, parts, fitted = learned.dataset, learned.parts, learned.fitted
     rng = np.random.default_rng(options.seed)
-    rows = examples.rows(schema, dataset.columns, parts.test, rng, real=options.real_examples)
-    schema = examples.with_examples(schema, rows[0])
-    facts = told(options, dataset, decided, fitted)
-    stored = store.save(
-        Trained(
-            schema=schema,
-            encoder=encoder,
-            golden_rows=rows,
-            reason=fitted.reason,
-            network=fitted.network,
-            keras=fitted.keras,
-            metrics={
-                "main": MAIN[schema.task],
-                "network": network,
-                "baselines": compared,
-                "split": parts.how,
-                "rows": {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test)},
-            },
-            training=facts,
-            card=card.write(schema, decided, parts, facts, network, compared, notices),
-            pictures=card.pictures(schema, fitted.history, truth, answers),
-        )
+    rows = examples.rows(dataset.schema, dataset.columns, parts.test, rng, real=options.real_examples)
+    schema = examples.with_examples(dataset.schema, rows[0])
+    facts = told(options, dataset, learned.recipe, fitted)
+    notices = dataset.notices + parts.notices
+    return Trained(
+        schema=schema,
+        encoder=learned.encoder,
+        golden_rows=rows,
+        reason=fitted.reason,
+        network=fitted.network,
+        keras=fitted.keras,
+        metrics={
+            "main": MAIN[schema.task],
+            "network": learned.metrics,
+            "baselines": compared,
+            "split": parts.how,
+            "rows": {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test)},
+        },
+        training=facts,
+        card=card.write(schema, learned.recipe, parts, facts, learned.metrics, compared, notices),
+        pictures=card.pictures(schema, fitted.history, dataset.target[parts.test], learned.answers),
     )
-    tell(card.aligned(card.metrics_table(network, compared)))
-    tell(f"Stored as {stored.tag} in {stored.path}")
-    return stored
 
 
 def architecture(decided: Recipe, schema: FeatureSchema, encoder: Encoder) -> Architecture:
@@ -112,7 +140,7 @@ def engine_of(fitted: Fitted, schema: FeatureSchema, encoder: Encoder) -> Tabula
     return TabularModel("0", schema, encoder, engine)
 
 
-def told(options: DataOptions, dataset: columns.Dataset, decided: Recipe, fitted: Fitted) -> dict[str, Any]:
+def told(options: DataOptions, dataset: Dataset, decided: Recipe, fitted: Fitted) -> dict[str, Any]:
     """training.json: all that is needed to know where a version came from, and to train it again."""
     data_options = asdict(options) | {"data": Path(options.data).name}
     return {

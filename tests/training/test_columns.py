@@ -166,6 +166,12 @@ def test_decimal_commas_are_read_when_said_and_hinted_at_when_not(tmp_path: Path
     assert any("--decimal" in decision.why for decision in unread.decisions if decision.column == "a")
 
 
+def test_with_decimal_commas_a_point_is_not_taken_for_one(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a;y\n1.500;1,5\n" + "".join(f"{row},5;{row % 11},25\n" for row in range(100)))
+    assert np.isnan(columns.load(DataOptions(data=str(path), target="y", decimal=",")).columns["a"][0])
+
+
 # Missing
 
 
