@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Annotated, Any, Literal, Self, cast
 
 import numpy as np
@@ -20,6 +20,7 @@ BINS = 32
 MAX_BIN_COLUMNS = 1024
 CLIP = 100.0  # standard deviations: keeps the network finite for 1e300, far outside of anything seen
 DAY, WEEK, YEAR = 86_400.0, 604_800.0, 31_556_952.0  # seconds; a Gregorian year on average
+SMALLEST = 1e-300  # a scale below it is none: its inverse is infinite, or nearly
 MONDAY = 4 * DAY  # 1970-01-05 was the first Monday
 ONE_HOT_LEVELS = 8
 RARE = 10  # levels with fewer training rows than this share one group
@@ -60,12 +61,15 @@ class Number(Part):
         edges: list[float] = []
         if bins and known.size:
             edges = np.unique(np.quantile(known, np.linspace(0, 1, bins + 1), method="nearest")).tolist()
-            edges = [low for low, high in pairwise([*edges, math.inf]) if high - low > 1e-12 * deviation]
+            narrowest = max(1e-12 * deviation, SMALLEST)
+            edges = [low for low, high in pairwise([*edges, math.inf]) if high - low > narrowest]
+            if not math.isfinite(edges[-1] - edges[0]):
+                edges = []
         return cls(
             name=name,
             mean=mean,
             deviation=deviation,
-            fill=float(np.median(known)) if known.size else 0.0,
+            fill=middle(known),
             missing=bool(known.size < values.size),
             edges=edges if len(edges) > 2 else [],  # two edges say no more than the scaled number
         )
@@ -96,9 +100,13 @@ class Date(Part):
         first, last = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
         with_times = bool(np.any(known % DAY != 0))
         periods = [YEAR] * (last - first >= YEAR) + [WEEK] * (last - first >= WEEK) + [DAY] * with_times
-        fill = float(np.median(known)) if known.size else 0.0
         return cls(
-            name=name, first=first, last=last, fill=fill, periods=periods, missing=bool(known.size < values.size)
+            name=name,
+            first=first,
+            last=last,
+            fill=middle(known),
+            periods=periods,
+            missing=bool(known.size < values.size),
         )
 
     def encode(self, values: Vector) -> list[Vector]:
@@ -129,7 +137,7 @@ class Levels(Part):
     @classmethod
     def fit(cls, feature: Feature, codes: Codes) -> Self:
         """Where there are more levels than columns, those with fewer than RARE rows share a group."""
-        count = feature.seen.hashed or len(feature.seen.levels or ())
+        count = feature.levels
         rows = np.bincount(codes[codes >= 0], minlength=count)
         frequent = rows >= (RARE if count > ONE_HOT_LEVELS else 1)
         size = int(frequent.sum())
@@ -182,12 +190,17 @@ class Target(BaseModel):
         return (values - self.mean) / self.scale
 
     @cached_property
-    def _digits(self) -> int:
-        return max(-200, min(200, 7 - math.floor(math.log10(self.scale))))
+    def _digits(self) -> int | None:
+        """Decimal places to round to; None for scales at which rounding itself would overflow."""
+        digits = 7 - math.floor(math.log10(self.scale))
+        largest = math.log10(max(self.scale, abs(self.mean)))
+        return digits if abs(digits) <= 200 and digits + largest <= 200 else None
 
     def unscale(self, outputs: npt.NDArray[Any]) -> Vector:
         """(rows, 1) outputs -> the target's unit, rounded to a ten-millionth of its spread: float32 knows no more."""
-        return np.round(outputs.astype(np.float64) * self.scale + self.mean, self._digits)
+        with np.errstate(over="ignore"):
+            values = np.nan_to_num(outputs.astype(np.float64) * self.scale + self.mean, nan=np.nan)
+        return values if self._digits is None else np.round(values, self._digits)
 
 
 NumberPart = Annotated[Number | Flag | Date, Field(discriminator="kind")]
@@ -270,6 +283,18 @@ class Encoder(BaseModel):
     def to_json(self) -> str:
         return self.model_dump_json() + "\n"
 
+    def check(self, schema: FeatureSchema) -> None:
+        """Raises SchemaError where the encoder was not fitted to this schema: codes would mean other levels."""
+        ours = [(part.name, part.kind) for part in self.numbers]
+        kinds = {"number": "number", "boolean": "flag", "date": "date"}
+        theirs = [(feature.name, kinds[feature.kind]) for feature in schema.numeric]
+        levels = [(part.name, len(part.groups)) for part in self.categories]
+        known = [(feature.name, feature.levels) for feature in schema.categorical]
+        for fitted, given in zip_longest([*ours, *levels], [*theirs, *known]):
+            if fitted != given:
+                name = (given or fitted or ("",))[0]
+                raise SchemaError(f"feature {name!r} is not as it was when the encoder was fitted")
+
     @cached_property
     def tables(self) -> list[tuple[int, int]]:
         """For each embedded category its table in the network, (groups + 1, units). They are the last columns."""
@@ -345,4 +370,9 @@ def stable_moments(values: Vector) -> tuple[float, float]:
     largest = float(np.abs(values).max()) or 1.0
     scaled = values / largest
     deviation = float(scaled.std()) * largest
-    return float(scaled.mean()) * largest, deviation if 1e-300 < deviation < math.inf else 1.0
+    return float(scaled.mean()) * largest, deviation if SMALLEST < deviation < math.inf else 1.0
+
+
+def middle(values: Vector) -> float:
+    """The median, always one of the values, as the mean of two may overflow; 0 where there is none."""
+    return float(np.quantile(values, 0.5, method="nearest")) if values.size else 0.0

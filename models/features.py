@@ -18,13 +18,23 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictFloat,
+    StrictInt,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import SchemaValidator, core_schema
 
 from models.architecture import Task
 
 MAX_LISTED_LEVELS = 10_000  # above that a category is hashed
 HASH_BUCKETS = 4096
+EXACT = 2**63 - 1  # whole levels up to here are read exactly by every JSON parser
 MAX_LISTED_ERRORS = 100
 MISSING_TOKENS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "?")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
@@ -35,6 +45,7 @@ MISSING = -2  # the code of a missing category
 Kind = Literal["number", "boolean", "category", "date"]
 LevelType = Literal["text", "number", "boolean"]
 Scalar = str | bool | int | float
+End = StrictInt | StrictFloat | str | None  # of a range; true is no number here
 Row = Mapping[str, Any]
 FloatMatrix = npt.NDArray[np.float64]
 CodeMatrix = npt.NDArray[np.int64]
@@ -47,9 +58,9 @@ class SchemaError(ValueError):
 class Seen(BaseModel):
     """What training saw in a column: a range, or the levels. It warns, it never refuses."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    min: int | float | str | None = None
-    max: int | float | str | None = None
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    min: End = None
+    max: End = None
     levels: list[bool | int | float | str] | None = None
     count: int | None = None
     type: LevelType | None = None
@@ -61,12 +72,12 @@ class Seen(BaseModel):
 class Feature(BaseModel):
     """One column that the model uses."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     name: Annotated[str, StringConstraints(min_length=1)]
     kind: Kind
     nullable: bool
-    minimum: int | float | str | None = None
-    maximum: int | float | str | None = None
+    minimum: End = None
+    maximum: End = None
     unseen: Literal["warn", "error"] | None = None
     date_format: str | None = None
     seen: Seen = Seen()
@@ -74,22 +85,33 @@ class Feature(BaseModel):
 
     @model_validator(mode="after")
     def _limits_fit_the_kind(self) -> Self:
-        for limit in ("minimum", "maximum"):
-            value = getattr(self, limit)
+        ends = {"minimum": self.minimum, "maximum": self.maximum, "seen.min": self.seen.min, "seen.max": self.seen.max}
+        for end, value in ends.items():
             if value is None:
                 continue
-            if self.kind == "number" and isinstance(value, str):
-                raise ValueError(f"feature {self.name!r}: {limit} {value!r} is not a number")
-            if self.kind == "date":
-                self.parse_date(str(value))
+            if self.kind == "number" and (isinstance(value, str) or not math.isfinite(as_float(value))):
+                raise ValueError(f"feature {self.name!r}: {end} {shown(value)} is not a number")
+            if self.kind == "date" and (not isinstance(value, str) or not self._is_date(value)):
+                raise ValueError(f"feature {self.name!r}: {end} {shown(value)} is not {self._expected_date}")
             if self.kind in ("boolean", "category"):
-                raise ValueError(f"feature {self.name!r}: a {self.kind} has no {limit}")
+                raise ValueError(f"feature {self.name!r}: a {self.kind} has no {end}")
         if self.low is not None and self.high is not None and self.low > self.high:
             raise ValueError(f"feature {self.name!r}: minimum {self.minimum} is above maximum {self.maximum}")
         if self.unseen is not None and self.kind != "category":
             raise ValueError(f"feature {self.name!r}: 'unseen' is for categories, this is a {self.kind}")
         if self.unseen == "error" and self.seen.hashed:
             raise ValueError(f"feature {self.name!r}: its levels are hashed, so unseen levels cannot be refused")
+        return self
+
+    @model_validator(mode="after")
+    def _levels_are_of_one_type(self) -> Self:
+        levels = self.seen.levels or []
+        odd = next((level for level in levels if _type_of(level) != self.level_type), None)
+        if odd is not None:
+            raise ValueError(f"feature {self.name!r}: its levels are {self.level_type}, {shown(odd)} is not")
+        if len(self.positions) < len(levels):
+            twice = next(level for place, level in enumerate(levels) if self.positions[level] != place)
+            raise ValueError(f"feature {self.name!r}: the level {shown(twice)} is listed twice")
         return self
 
     def _limit(self, value: float | str | None) -> float | None:
@@ -122,13 +144,17 @@ class Feature(BaseModel):
         """The JSON type of a category's levels."""
         if self.seen.type is not None:
             return self.seen.type
-        first = self.seen.levels[0] if self.seen.levels else ""
-        return "boolean" if isinstance(first, bool) else "text" if isinstance(first, str) else "number"
+        return _type_of(self.seen.levels[0]) if self.seen.levels else "text"
 
     @cached_property
     def positions(self) -> dict[Scalar, int]:
         """The code of each listed level. 1 and 1.0 are one level, as equal numbers hash alike."""
         return {level: code for code, level in enumerate(self.seen.levels or ())}
+
+    @property
+    def levels(self) -> int:
+        """How many codes there are: listed levels, or buckets."""
+        return self.seen.hashed or len(self.seen.levels or ())
 
     def code(self, level: Scalar | None) -> int:
         """The code of a level: its position, its bucket, `UNSEEN` or `MISSING`."""
@@ -149,6 +175,17 @@ class Feature(BaseModel):
             moment = moment.replace(tzinfo=UTC)
         return moment.timestamp()
 
+    def _is_date(self, text: str) -> bool:
+        try:
+            self.parse_date(text)
+        except (ValueError, OverflowError):
+            return False
+        return True
+
+    @property
+    def _expected_date(self) -> str:
+        return "an ISO 8601 date or time" if self.date_format in (None, "iso") else f"a date like {self.date_format}"
+
     def problem(self, value: object) -> tuple[str, str] | None:
         """Why a JSON value is not valid here, as (code, what came and what was expected), or None when it is."""
         if value is None:
@@ -164,24 +201,17 @@ class Feature(BaseModel):
     def _number_problem(self, value: object) -> tuple[str, str] | None:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return "wrong_type", f"{shown(value)} is not a number"
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
+        number = as_float(value)
         if not math.isfinite(number):
             return "not_finite", "is not a finite number"
         return self._limit_problem(number, shown(number))
 
     def _date_problem(self, value: object) -> tuple[str, str] | None:
-        expected = (
-            "an ISO 8601 date or time" if self.date_format in (None, "iso") else f"a date like {self.date_format}"
-        )
         if not isinstance(value, str):
-            return "wrong_type", f"{shown(value)} is not text with {expected}"
-        try:
-            return self._limit_problem(self.parse_date(value), shown(value))
-        except (ValueError, OverflowError):
-            return "bad_date", f"{shown(value)} is not {expected}"
+            return "wrong_type", f"{shown(value)} is not text with {self._expected_date}"
+        if not self._is_date(value):
+            return "bad_date", f"{shown(value)} is not {self._expected_date}"
+        return self._limit_problem(self.parse_date(value), shown(value))
 
     def _limit_problem(self, number: float, text: str) -> tuple[str, str] | None:
         if self.low is not None and number < self.low:
@@ -199,7 +229,7 @@ class Feature(BaseModel):
         if not right[self.level_type]:
             words = {"text": "text", "boolean": "true or false", "number": "a number"}
             return "wrong_type", f"{shown(value)} is not {words[self.level_type]}, as the levels of this category are"
-        if isinstance(value, float) and not math.isfinite(value):
+        if self.level_type == "number" and not math.isfinite(as_float(value)):
             return "not_finite", "is not a finite number"
         if self.unseen == "error" and value not in self.positions:
             return "unseen_level", f"{shown(value)} is none of the {len(self.positions)} levels seen in training"
@@ -218,7 +248,10 @@ class Feature(BaseModel):
         elif self.kind == "boolean" or self.level_type == "boolean":
             schema = core_schema.bool_schema(strict=True)
         elif self.kind == "category" and self.level_type == "number":
-            schema = core_schema.float_schema(strict=True, allow_inf_nan=False)
+            # Whole levels stay whole: as floats, large ones would fall together.
+            whole = core_schema.int_schema(strict=True, ge=-EXACT, le=EXACT)
+            other = core_schema.float_schema(strict=True, allow_inf_nan=False, ge=-EXACT, le=EXACT)
+            schema = core_schema.union_schema([whole, other], mode="left_to_right")
         else:
             schema = core_schema.str_schema(strict=True)
         if self.kind == "date" or self.unseen == "error":
@@ -300,8 +333,17 @@ class FeatureSchema(BaseModel):
         twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
         if twice:
             raise ValueError(f"column {sorted(twice)[0]!r} is named twice among features, ignored and target")
+        return self
+
+    @model_validator(mode="after")
+    def _classes_fit_the_task(self) -> Self:
         if (self.task == "regression") != (self.classes is None):
             raise ValueError("a classification has classes, a regression has none")
+        classes = self.classes or []
+        if (self.task == "binary") != (len(classes) == 2) and classes:
+            raise ValueError(f"a {self.task} task does not have {len(classes)} classes")
+        if len(set(classes)) < len(classes) or len({_type_of(label) for label in classes}) > 1:
+            raise ValueError("the classes must be distinct and of one type")
         return self
 
     @classmethod
@@ -318,10 +360,13 @@ class FeatureSchema(BaseModel):
         """The JSON of `features.json`, one feature a line, without what is not set."""
         whole = self.model_dump(mode="json", exclude_none=True)
         for written, feature in zip(whole["features"], self.features, strict=True):
+            seen = written["seen"]
             if not written["seen"]:
                 del written["seen"]
-            if feature.seen.levels is not None:  # pydantic writes integral levels as they are; keep them so
-                written["seen"]["levels"] = feature.seen.levels
+            if feature.kind == "number":
+                for place, key in ((written, "minimum"), (written, "maximum"), (seen, "min"), (seen, "max")):
+                    if key in place:
+                        place[key] = whole_if_exact(place[key])
         lists = {key: whole.pop(key) for key in ("features", "ignored")}
         head = json.dumps(whole, ensure_ascii=False)[1:-1]
         parts = []
@@ -478,7 +523,9 @@ class FeatureSchema(BaseModel):
         if outside.any():
             for row, column in np.argwhere(outside).tolist():
                 feature, value = self.numeric[column], frame.numbers[row, column]
-                raw = rows[row][feature.name] if rows is not None and feature.kind == "date" else float(value)
+                raw: Scalar = float(value)
+                if feature.kind == "date":
+                    raw = rows[row][feature.name] if rows is not None else iso(value)
                 span = f"{shown(feature.seen.min, bare=True)}..{shown(feature.seen.max, bare=True)}"
                 message = f"feature {feature.name!r}: {shown(raw)} is outside {span}, the range seen in training"
                 found.setdefault(row, []).append(RowWarning(feature.name, "outside_seen", message))
@@ -499,6 +546,29 @@ def bucket(level: Scalar, buckets: int) -> int:
     return zlib.crc32(str(level).encode("utf-8", "surrogatepass")) % buckets
 
 
+def as_float(value: Any) -> float:
+    """A number of JSON as a float, infinite where it is too large for one."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def whole_if_exact(number: int | float) -> int | float:
+    """A whole number as an integer, while floats are exact."""
+    return int(number) if abs(number) < 2**53 and number == int(number) else number
+
+
+def iso(seconds: float) -> str:
+    """Seconds since 1970 as an ISO 8601 date, with the time where there is one."""
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return moment.date().isoformat() if seconds % 86_400 == 0 else moment.isoformat()
+
+
+def _type_of(level: Scalar) -> LevelType:
+    return "boolean" if isinstance(level, bool) else "text" if isinstance(level, str) else "number"
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name most like this one, if any is."""
     folded = {candidate.casefold(): candidate for candidate in known}
@@ -508,7 +578,8 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 def short(text: str, limit: int = 60) -> str:
     """Text cut to a length that is safe to repeat to whoever sent it."""
-    return text if len(text) <= limit else text[:limit] + "…"
+    cut = text if len(text) <= limit else text[:limit] + "…"
+    return cut.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be sent
 
 
 def shown(value: object, *, bare: bool = False) -> str:

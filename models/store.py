@@ -5,6 +5,7 @@ The only file that knows the layout. What is written here is read by `load`; a l
 
 import json
 import logging
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from bentoml.exceptions import BentoMLException
 
 from models.encoding import Encoder
 from models.engines import NumpyEngine, TensorFlowEngine
-from models.features import FeatureSchema, SchemaError
+from models.features import FeatureSchema, short
 from models.network.network import Network
 from models.predictor import Answers, Engine, Golden, TabularModel
 
@@ -94,21 +95,33 @@ def save(trained: Trained) -> Stored:
     """Keep a version under the next number; it is checked before it counts, and a failure leaves nothing behind."""
     name = trained.schema.name
     while True:
-        version = max((stored.version for stored in versions()[0].get(name, [])), default=0) + 1
+        stored = Stored(name, version := next_version(name), location() / name / str(version))
+        copying = False
         try:
             with bentoml.models.create(
-                f"{name}:{version}",
+                stored.tag,
                 labels={"framework": "keras" if trained.keras is not None else "numpy", "task": trained.schema.task},
                 metadata={"target": trained.schema.target},
             ) as model:
                 folder = Path(model.path)
                 write(folder, trained)
                 load(Stored(name, version, folder))
+                copying = not stored.path.exists()
         except BentoMLException as error:
             if "already exists" in str(error):  # another training took the number meanwhile
                 continue
+            raise StoreError(f"{stored.tag} cannot be stored in {location()}: {error}") from error
+        except KeyboardInterrupt:  # after which BentoML leaves what it has copied so far
+            if copying:
+                shutil.rmtree(stored.path, ignore_errors=True)
             raise
-        return Stored(name, version, location() / name / str(version))
+        return stored
+
+
+def next_version(name: str) -> int:
+    """One more than the highest number in the store, whoever made it."""
+    taken = [int(folder.name) for folder in (location() / name).glob("*/") if folder.name.isdecimal()]
+    return max(taken, default=0) + 1
 
 
 def write(folder: Path, trained: Trained) -> None:
@@ -146,8 +159,8 @@ def golden_answers(folder: Path, trained: Trained) -> list[list[float]]:
 
 def delete(tag: str) -> None:
     """Take a version, or with a bare name all of them, out of the store. Raises StoreError when there is none."""
-    name, _, version = tag.partition(":")
-    found = [stored for stored in versions()[0].get(name, []) if version in ("", str(stored.version))]
+    name, colon, version = tag.partition(":")
+    found = [stored for stored in versions()[0].get(name, []) if not colon or version == str(stored.version)]
     if not found:
         raise StoreError(f"no model {tag!r} in {location()}")
     for stored in found:
@@ -164,8 +177,9 @@ def load(stored: Stored, engine: EngineChoice = "auto") -> TabularModel:
         check_golden(model)
     except StoreError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, SchemaError) as error:
-        raise StoreError(f"{stored.tag} in {stored.path} cannot be read: {type(error).__name__}: {error}") from error
+    except Exception as error:  # what a damaged file makes NumPy, Keras or pydantic raise is theirs to choose
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise StoreError(f"{stored.tag} in {stored.path} cannot be read: {short(told, 300)}") from error
     return model
 
 
@@ -176,10 +190,12 @@ def read(stored: Stored, engine: EngineChoice = "auto") -> TabularModel:
     schema = FeatureSchema.from_json((folder / "features.json").read_bytes())
     if schema.name != stored.name:
         raise ValueError(f"features.json names the model {schema.name!r}")
+    encoder = Encoder.from_json((folder / "encoder.json").read_bytes())
+    encoder.check(schema)
     return TabularModel(
         version=str(stored.version),
         schema=schema,
-        encoder=Encoder.from_json((folder / "encoder.json").read_bytes()),
+        encoder=encoder,
         engine=make_engine(stored, engine),
         metrics=_read_json(folder / "metrics.json"),
         training=_read_json(folder / "training.json"),

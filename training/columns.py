@@ -726,14 +726,13 @@ class _Judge:
         numbers = np.where(infinite, np.nan, numbers)
         typical = self.typical(numbers, "a number")
         low, high = float(np.nanmin(numbers)), float(np.nanmax(numbers))
-        example = float(numbers[typical])
         return self.numeric(
             "number",
             why,
             numbers,
-            seen=Seen(min=low, max=high),
+            seen=Seen(min=_whole(low), max=_whole(high)),
             span=f"{low:g} to {high:g}",
-            example=int(example) if example.is_integer() and abs(example) < 2**53 else example,
+            example=_whole(float(numbers[typical])),
             notices=notices,
         )
 
@@ -867,6 +866,11 @@ class _Judge:
 
 
 _FLAGS: dict[str, Kind] = {"categorical": "category", "number": "number", "date": "date"}
+
+
+def _whole(number: float) -> int | float:
+    """A number as a person would write it in JSON: without .0 where it is whole."""
+    return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
 def _without(cells: Cells, gone: npt.NDArray[np.bool_]) -> Cells:

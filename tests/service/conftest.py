@@ -35,7 +35,9 @@ MAX_ROWS, MAX_BODY = 2000, 600_000
 Row = dict[str, Any]
 
 HOME_FEATURES = [
-    Feature(name="educational-num", kind="number", nullable=False, minimum=0, maximum=120.0, seen=Seen(min=0.0, max=16.0)),
+    Feature(
+        name="educational-num", kind="number", nullable=False, minimum=0, maximum=120.0, seen=Seen(min=0.0, max=16.0)
+    ),
     Feature(name="Outcome Type", kind="category", nullable=True, seen=Seen(levels=["Adoption", "Transfer", ""])),
     Feature(name="class", kind="number", nullable=True, seen=Seen(min=-5.0, max=5.0)),
     Feature(name="model_x", kind="boolean", nullable=False),
@@ -88,7 +90,9 @@ def trained(schema: FeatureSchema, seed: int = 0) -> Trained:
     architecture = Architecture(encoder.width - len(categories), categories, hidden=(16,), outputs=outputs)
     network = build(architecture, rng)
     metrics = {"metric": {"name": "rmse", "value": 0.5}}
-    return Trained(schema, encoder, rows[:6], "trained by NumPy", network=network, metrics=metrics, card=f"# {schema.name}")
+    return Trained(
+        schema, encoder, rows[:6], "trained by NumPy", network=network, metrics=metrics, card=f"# {schema.name}"
+    )
 
 
 def schemas() -> list[FeatureSchema]:
@@ -230,7 +234,14 @@ class Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        command = [str(Path(sys.executable).parent / "bentoml"), "serve", "--host", "127.0.0.1", "--port", str(self.port)]
+        command = [
+            str(Path(sys.executable).parent / "bentoml"),
+            "serve",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+        ]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*command, *self.arguments], cwd=ROOT, env=self.environment, stdout=log, stderr=subprocess.STDOUT
@@ -259,7 +270,9 @@ class Server:
 
 
 def clean_environment(home: Path, **settings: str) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("TABSERVE_", "BENTOML_", "PROMETHEUS_"))}
+    kept = {
+        key: value for key, value in os.environ.items() if not key.startswith(("TABSERVE_", "BENTOML_", "PROMETHEUS_"))
+    }
     return {**kept, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", **settings}
 
 
@@ -334,7 +347,9 @@ def ask(request: pytest.FixtureRequest, tabular_models: list[TabularModel], sett
 
             def ask_server(model: str, body: Any, query: str = "", **headers: str) -> Reply:
                 path = f"/predict/{model}" + (f"?{query}" if query else "")
-                reply = client.post(path, content=as_bytes(body), headers={"content-type": "application/json", **headers})
+                reply = client.post(
+                    path, content=as_bytes(body), headers={"content-type": "application/json", **headers}
+                )
                 return Reply(reply.status_code, reply.headers, reply.content)
 
             yield ask_server

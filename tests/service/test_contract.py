@@ -99,9 +99,7 @@ def test_invalid_rows_are_refused_by_row_and_field(
 
 
 @pytest.mark.parametrize(("cells", "name", "code"), INVALID.values(), ids=INVALID.keys())
-def test_skip_answers_the_other_rows(
-    ask: Ask, home_row: Row, cells: dict[str, Any], name: str, code: str
-) -> None:
+def test_skip_answers_the_other_rows(ask: Ask, home_row: Row, cells: dict[str, Any], name: str, code: str) -> None:
     reply = ask("homes", {"rows": [changed(home_row, cells), home_row]}, "on_invalid=skip")
     assert reply.status == 200
     bad, good = reply.body["predictions"]
@@ -240,7 +238,9 @@ def test_a_body_large_enough_to_be_read_beside_the_loop_keeps_the_contract(ask: 
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=8), st.just(10**30)
 )
-ANYTHING = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner))
+ANYTHING = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner)
+)
 CELLS = st.one_of(SCALARS, st.sampled_from(["Adoption", "2013-04-01", 1, 2, True, 12, None]), ANYTHING)
 NAMES = ["educational-num", "Outcome Type", "class", "model_x", "2nd", "_u", "id", "price"]
 ROWS = st.fixed_dictionaries({}, optional={name: CELLS for name in NAMES}) | st.dictionaries(st.text(max_size=6), CELLS)
@@ -253,7 +253,9 @@ REQUESTS = st.one_of(
 
 
 @given(body=REQUESTS, query=st.sampled_from(["", "on_invalid=skip"]))
-@settings(max_examples=60, deadline=5000, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=60, deadline=5000, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_whatever_is_sent_is_answered_by_a_prediction_or_a_problem(ask: Ask, body: bytes, query: str) -> None:
     reply = ask("homes", body, query)
     assert reply.status in (200, 400, 413, 422)

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -128,6 +130,15 @@ def test_many_threads_get_their_own_answers() -> None:
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(8)))
+
+
+def test_the_network_needs_nothing_but_numpy() -> None:
+    code = (
+        "import sys, models.network.network; "
+        "print({'keras', 'tensorflow', 'scipy', 'pandas', 'sklearn'} & sys.modules.keys())"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "set()"
 
 
 def test_training_on_does_not_change_what_is_served() -> None:

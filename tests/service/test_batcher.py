@@ -1,0 +1,229 @@
+"""Requests that wait are predicted together; none is lost, mixed or harmed by a neighbour."""
+
+import asyncio
+import dataclasses
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.features import Frame
+from models.predictor import TabularModel
+from service import batcher
+from service.batcher import Batcher
+from service.errors import ClientGone, DeadlinePassed, EngineFailed, QueueFull
+from service.metrics import Tally
+
+
+class Slowed:
+    """The engine of another model, slow on purpose, and failing for rows whose `class` is poisonous."""
+
+    name = "numpy"
+    reason = "slowed"
+
+    def __init__(self, inner: Any, seconds: float) -> None:
+        self.inner = inner
+        self.seconds = seconds
+        self.batches: list[int] = []
+        self.together = threading.Lock()
+
+    def outputs(self, x: Any) -> Any:
+        assert self.together.acquire(blocking=False), "two calls at once"
+        try:
+            time.sleep(self.seconds)
+            self.batches.append(len(x))
+            return self.inner.outputs(x)
+        finally:
+            self.together.release()
+
+
+class Poisoned:
+    """Fails, or answers no number, where an encoded row is all but clipped away."""
+
+    name = "numpy"
+    reason = "poisoned"
+
+    def __init__(self, inner: Any, poison: Any, how: str) -> None:
+        self.inner, self.poison, self.how = inner, poison, how
+
+    def outputs(self, x: Any) -> Any:
+        bad = np.all(np.isclose(x, self.poison), axis=1)
+        if bad.any() and self.how == "raise":
+            raise ValueError("secret of the engine")
+        answers = self.inner.outputs(x).copy()
+        answers[bad] = np.nan
+        return answers
+
+
+def frames(model: TabularModel, count: int, seed: int = 0) -> Frame:
+    rng = np.random.default_rng(seed)
+    numbers = np.column_stack(
+        [rng.uniform(0, 16, count), rng.uniform(-5, 5, count), np.ones(count), np.full(count, 1.2e9)]
+    )
+    return Frame(numbers, rng.integers(0, 3, (count, 2)))
+
+
+def one(frame: Frame, row: int) -> Frame:
+    return frame.take(slice(row, row + 1))
+
+
+@pytest.fixture
+def slow(tabular_model: TabularModel) -> TabularModel:
+    return dataclasses.replace(tabular_model, engine=Slowed(tabular_model.engine, 0.01))
+
+
+def soon() -> float:
+    return time.monotonic() + 10
+
+
+def test_what_waits_is_predicted_together_and_every_answer_is_its_own(
+    slow: TabularModel, tabular_model: TabularModel
+) -> None:
+    tally = Tally()
+    waiting = Batcher(slow, tally, queue_rows=1000)
+    slow.engine.batches.clear()  # type: ignore[attr-defined]
+    frame = frames(slow, 64)
+
+    async def story() -> list[Any]:
+        return await asyncio.gather(*[waiting.predict(one(frame, row), soon(), str(row)) for row in range(64)])
+
+    answers = np.concatenate(asyncio.run(story()))
+    np.testing.assert_allclose(answers, tabular_model.predict(frame), rtol=1e-5)
+    assert slow.engine.batches == [1, 63]  # type: ignore[attr-defined]
+    assert tally.queue_rows == 0
+
+
+def test_a_fast_engine_answers_at_once_and_a_slow_one_in_its_thread(
+    tabular_model: TabularModel, slow: TabularModel
+) -> None:
+    assert batcher.measure(tabular_model).inline_rows > 0
+    assert batcher.measure(slow).inline_rows == 0
+    assert batcher.measure(tabular_model, "on").inline_rows == 0
+    assert not batcher.measure(slow, "off").merge
+
+
+def test_with_batching_off_every_request_is_predicted_apart(slow: TabularModel) -> None:
+    apart = Batcher(slow, Tally(), 1000, "off")
+    slow.engine.batches.clear()  # type: ignore[attr-defined]
+    frame = frames(slow, 5)
+
+    async def story() -> None:
+        await asyncio.gather(*[apart.predict(one(frame, row), soon(), "") for row in range(5)])
+
+    asyncio.run(story())
+    assert slow.engine.batches == [1] * 5  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("how", ["raise", "nan"])
+def test_a_poison_row_harms_only_its_own_request(
+    tabular_model: TabularModel, how: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    frame = frames(tabular_model, 64)
+    poison = tabular_model.encoder.encode(one(frame, 17))
+    model = dataclasses.replace(tabular_model, engine=Poisoned(tabular_model.engine, poison, how))
+    together = Batcher(model, Tally(), 1000, "on")
+
+    async def story() -> list[Any]:
+        questions = [together.predict(one(frame, row), soon(), f"id-{row}") for row in range(64)]
+        return await asyncio.gather(*questions, return_exceptions=True)
+
+    logger = batcher.log
+    logger.addHandler(caplog.handler)
+    answers = asyncio.run(story())
+    logger.removeHandler(caplog.handler)
+    failed = [row for row, answer in enumerate(answers) if isinstance(answer, BaseException)]
+    assert failed == [17]
+    assert isinstance(answers[17], EngineFailed)
+    assert "secret" not in str(answers[17])
+    assert {getattr(record, "request_id", None) for record in caplog.records} == {"id-17"}
+    expected = tabular_model.predict(frame)
+    for row in range(64):
+        if row != 17:
+            np.testing.assert_allclose(answers[row][0], expected[row], rtol=1e-5)
+
+
+def test_a_large_request_is_split_so_that_a_small_one_is_not_stuck(slow: TabularModel) -> None:
+    shared = Batcher(slow, Tally(), 100_000)
+    shared.plan = batcher.Plan(inline_rows=0, chunk_rows=32, merge=True)
+    large, small = frames(slow, 960), frames(slow, 1, seed=5)
+    order: list[str] = []
+
+    async def ask(name: str, frame: Frame) -> Any:
+        answer = await shared.predict(frame, soon(), name)
+        order.append(name)
+        return answer
+
+    async def story() -> Any:
+        first = asyncio.create_task(ask("large", large))
+        await asyncio.sleep(0.03)
+        await ask("small", small)
+        return await first
+
+    answers = asyncio.run(story())
+    assert order == ["small", "large"]
+    np.testing.assert_allclose(answers, slow.encoder.target.unscale(slow.engine.inner.outputs(slow.encoder.encode(large))), rtol=1e-5)  # type: ignore[attr-defined]  # fmt: skip
+
+
+def test_a_full_queue_is_told_with_when_to_come_back(slow: TabularModel) -> None:
+    tally = Tally()
+    bounded = Batcher(slow, tally, queue_rows=4)
+    frame = frames(slow, 8)
+
+    async def story() -> list[Any]:
+        questions = [bounded.predict(one(frame, row), soon(), "") for row in range(8)]
+        return await asyncio.gather(*questions, return_exceptions=True)
+
+    answers = asyncio.run(story())
+    refused = [answer for answer in answers if isinstance(answer, QueueFull)]
+    assert len(refused) == 3  # one runs, four wait
+    assert dict(refused[0].headers)[b"retry-after"] == b"1"
+    assert tally.rejected == {"queue_full": 3}
+
+
+def test_a_request_larger_than_the_queue_is_answered_when_nothing_waits(slow: TabularModel) -> None:
+    bounded = Batcher(slow, Tally(), queue_rows=4)
+    assert len(asyncio.run(bounded.predict(frames(slow, 9), soon(), ""))) == 9
+
+
+def test_what_nobody_waits_for_is_not_predicted(slow: TabularModel) -> None:
+    tally = Tally()
+    patient = Batcher(slow, tally, 1000)
+    engine: Any = slow.engine
+    engine.seconds = 0.1
+    engine.batches.clear()
+    frame = frames(slow, 4)
+
+    async def leave() -> None:
+        await asyncio.sleep(0.01)
+
+    async def story() -> list[Any]:
+        return await asyncio.gather(
+            patient.predict(one(frame, 0), soon(), ""),
+            patient.predict(one(frame, 1), time.monotonic() + 0.02, ""),
+            patient.predict(one(frame, 2), soon(), "", leave),
+            patient.predict(one(frame, 3), soon(), ""),
+            return_exceptions=True,
+        )
+
+    first, late, gone, last = asyncio.run(story())
+    assert isinstance(late, DeadlinePassed)
+    assert isinstance(gone, ClientGone)
+    assert len(first) == len(last) == 1
+    assert engine.batches == [1, 1]
+    assert tally.rejected == {"deadline": 1, "client_gone": 1}
+    assert tally.queue_rows == 0
+
+
+def test_a_deadline_is_kept_while_the_engine_hangs(slow: TabularModel) -> None:
+    hanging = Batcher(slow, Tally(), 1000)
+    slow.engine.seconds = 0.5  # type: ignore[attr-defined]
+
+    async def story() -> float:
+        started = time.monotonic()
+        with pytest.raises(DeadlinePassed):
+            await hanging.predict(frames(slow, 1), started + 0.05, "")
+        return time.monotonic() - started
+
+    assert asyncio.run(story()) < 0.3

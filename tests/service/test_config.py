@@ -1,0 +1,81 @@
+"""Settings are read once, and what cannot be understood stops the start with one line."""
+
+from pathlib import Path
+
+import pytest
+
+from service.config import Settings, SettingsError
+
+
+def test_nothing_set_gives_the_defaults_of_the_contract() -> None:
+    settings = Settings.from_environment({"PATH": "/bin", "TABSERVE_MODELS": " "})
+    assert settings == Settings()
+    assert (settings.max_rows, settings.max_body_bytes, settings.max_stream_bytes) == (10_000, 2**24, 2**30)
+    assert (settings.timeout_s, settings.queue_rows, settings.lane, settings.engine) == (10, 20_000, True, "auto")
+
+
+def test_every_setting_is_read(tmp_path: Path) -> None:
+    given = {
+        "TABSERVE_STORE": str(tmp_path),
+        "TABSERVE_MODELS": "housing:3, income",
+        "TABSERVE_ENGINE": "numpy",
+        "TABSERVE_WORKERS": "2",
+        "TABSERVE_MAX_ROWS": "5",
+        "TABSERVE_MAX_BODY_BYTES": "6",
+        "TABSERVE_MAX_STREAM_BYTES": "7",
+        "TABSERVE_TIMEOUT_S": "0.5",
+        "TABSERVE_QUEUE_ROWS": "8",
+        "TABSERVE_LANE": "OFF",
+        "TABSERVE_LOG_LEVEL": "debug",
+        "TABSERVE_LOG_FORMAT": "text",
+        "TABSERVE_ACCESS_LOG": "0.25",
+        "TABSERVE_GRPC_PORT": "3001",
+        "TABSERVE_BATCHING": "on",
+        "TABSERVE_DRAIN_S": "1",
+    }
+    expected = Settings(
+        store=tmp_path,
+        models=("housing:3", "income"),
+        engine="numpy",
+        workers=2,
+        max_rows=5,
+        max_body_bytes=6,
+        max_stream_bytes=7,
+        timeout_s=0.5,
+        queue_rows=8,
+        lane=False,
+        log_level="debug",
+        log_format="text",
+        access_log=0.25,
+        grpc_port=3001,
+        batching="on",
+        drain_s=1,
+    )
+    assert Settings.from_environment(given) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("TABSERVE_WORKER", "2", "did you mean TABSERVE_WORKERS?"),
+        ("TABSERVE_XYZZY", "2", "is no setting"),
+        ("TABSERVE_WORKERS", "two", "expected a whole number"),
+        ("TABSERVE_WORKERS", "0", "expected 1 to 1024"),
+        ("TABSERVE_MAX_ROWS", "-1", "expected 1 or more"),
+        ("TABSERVE_TIMEOUT_S", "nan", "expected 0.001 to 86400"),
+        ("TABSERVE_TIMEOUT_S", "soon", "expected a number"),
+        ("TABSERVE_ENGINE", "jax", "expected one of auto, numpy, tensorflow"),
+        ("TABSERVE_LANE", "maybe", "expected one of on, off"),
+        ("TABSERVE_MODELS", "housing:x", "expected name or name:version"),
+        ("TABSERVE_MODELS", "housing:1,housing:2", "named twice"),
+        ("TABSERVE_STORE", "/no/such/folder", "there is no such folder"),
+        ("TABSERVE_GRPC_PORT", "70000", "expected 1 to 65535"),
+    ],
+)
+def test_what_cannot_be_understood_is_named_in_one_line(name: str, value: str, told: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        Settings.from_environment({name: value})
+    message = str(error.value)
+    assert name in message
+    assert told in message
+    assert "\n" not in message

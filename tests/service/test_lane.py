@@ -1,0 +1,284 @@
+"""What the lane itself promises: routes, methods, content types, limits while reading, request ids, draining."""
+
+import asyncio
+import dataclasses
+import gzip
+import json
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from models.predictor import TabularModel
+from service.config import Settings
+from service.lane import Lane
+
+Row = dict[str, Any]
+
+
+@pytest.fixture(params=["server", "server without lane"])
+def client(request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
+    server = request.getfixturevalue(request.param.replace(" ", "_"))
+    with httpx.Client(base_url=server.url, timeout=20) as client:
+        yield client
+
+
+@pytest.fixture
+def lane(make_lane: Callable[..., Lane], tabular_models: list[TabularModel], settings: Settings) -> Lane:
+    return make_lane(tabular_models, settings)
+
+
+def is_problem(reply: httpx.Response, status: int) -> bool:
+    document = reply.json()
+    return (
+        reply.status_code == status == document["status"]
+        and reply.headers["content-type"] == "application/problem+json"
+        and bool(document["detail"])
+        and "x-request-id" in reply.headers
+    )
+
+
+@pytest.mark.parametrize("path", ["/nope", "/predict", "/predict/nope", "/models/nope", "/predict/homes/", "/a%00b"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_unknown_routes_are_problems(client: httpx.Client, method: str, path: str) -> None:
+    reply = client.request(method, path)
+    assert is_problem(reply, 404 if "homes" not in path else 404)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/predict/homes", "POST"),
+        ("DELETE", "/predict/homes", "POST"),
+        ("POST", "/models", "GET"),
+        ("PUT", "/models/homes", "GET"),
+        ("POST", "/readyz", "GET"),
+        ("POST", "/", "GET"),
+        ("DELETE", "/schema.json", "GET"),
+    ],
+)
+def test_wrong_methods_are_problems_that_name_the_right_ones(
+    client: httpx.Client, method: str, path: str, allowed: str
+) -> None:
+    reply = client.request(method, path)
+    assert is_problem(reply, 405)
+    assert allowed in reply.headers["allow"]
+
+
+def test_options_and_head(client: httpx.Client) -> None:
+    options = client.options("/predict/homes")
+    assert (options.status_code, options.headers["allow"]) == (204, "POST, OPTIONS")
+    head = client.head("/models")
+    assert (head.status_code, head.content) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json", "application/json; charset=utf-8", 'Application/JSON; charset="UTF-8"', None]
+)
+def test_json_and_no_content_type_are_read_as_json(client: httpx.Client, home_row: Row, kind: str | None) -> None:
+    headers = {"content-type": kind} if kind else {}
+    reply = client.post("/predict/homes", content=json.dumps({"rows": [home_row]}), headers=headers)
+    assert reply.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content-type": "text/csv"},
+        {"content-type": "application/x-www-form-urlencoded"},
+        {"content-type": "application/vnd.bentoml+pickle"},
+        {"content-type": "multipart/form-data; boundary=x"},
+        {"content-type": "application/json; charset=latin-1"},
+        {"content-type": "application/json", "content-encoding": "br"},
+    ],
+)
+def test_other_content_is_refused_and_the_accepted_named(
+    client: httpx.Client, home_row: Row, headers: dict[str, str]
+) -> None:
+    reply = client.post("/predict/homes", content=json.dumps({"rows": [home_row]}), headers=headers)
+    assert is_problem(reply, 415)
+    assert "application/json" in reply.json()["detail"] or "gzip" in reply.json()["detail"]
+
+
+def test_bodies_may_be_gzipped(client: httpx.Client, home_row: Row) -> None:
+    body = gzip.compress(json.dumps({"rows": [home_row]}).encode())
+    assert client.post("/predict/homes", content=body, headers={"content-encoding": "gzip"}).status_code == 200
+    cut = client.post("/predict/homes", content=body[:-9], headers={"content-encoding": "gzip"})
+    assert is_problem(cut, 400)
+
+
+def test_a_bomb_is_not_expanded(client: httpx.Client) -> None:
+    reply = client.post("/predict/homes", content=gzip.compress(b" " * 10**8), headers={"content-encoding": "gzip"})
+    assert is_problem(reply, 413)
+
+
+def test_a_body_over_the_limit_is_refused_with_or_without_a_length(client: httpx.Client) -> None:
+    for content in (b" " * 700_000, (b" " * 50_000 for _ in range(14))):
+        reply = client.post("/predict/homes", content=content, headers={"content-type": "application/json"})
+        assert is_problem(reply, 413)
+        assert [error["code"] for error in reply.json()["errors"]] == ["body_too_large"]
+
+
+def test_a_slow_body_is_cut_off(server: Any, home_row: Row) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), 20) as connection:
+        connection.sendall(b"POST /predict/homes HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+        started = time.monotonic()
+        answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"problem+json" in answer
+    assert 4 < time.monotonic() - started < 8
+
+
+def test_an_endless_head_and_a_silent_connection_are_cut_off(server: Any) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), 20) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\n")
+        answer = b""
+        try:
+            for _ in range(400):
+                connection.sendall(b"x-y: " + b"z" * 1000 + b"\r\n")
+            answer = connection.recv(65536)
+        except OSError:  # reset while sending
+            answer = answer or b"HTTP/1.1 431"
+    assert answer.startswith(b"HTTP/1.1 431")
+
+
+def test_a_request_id_is_taken_over_when_sane_else_made(client: httpx.Client, home_row: Row) -> None:
+    def sent(value: str | None) -> str:
+        headers = {"x-request-id": value} if value else {}
+        return str(client.post("/predict/homes", json={"rows": [home_row]}, headers=headers).headers["x-request-id"])
+
+    assert sent("abc-123:4/5") == "abc-123:4/5"
+    made = [sent(None), sent("has spaces"), sent("x" * 500)]
+    assert len(set(made)) == 3
+    assert all(re.fullmatch(r"[0-9a-f]+-[0-9a-f]+", value) for value in made)
+    assert client.get("/", headers={"x-request-id": "page"}).headers["x-request-id"] == "page"
+
+
+@pytest.mark.parametrize("value", ["soon", "0", "-1", "nan"])
+def test_a_timeout_that_is_no_number_of_seconds_is_refused(client: httpx.Client, home_row: Row, value: str) -> None:
+    reply = client.post("/predict/homes", json={"rows": [home_row]}, headers={"x-request-timeout": value})
+    assert is_problem(reply, 422)
+
+
+def test_a_deadline_that_has_passed_is_504(client: httpx.Client, home_row: Row) -> None:
+    reply = client.post("/predict/homes", json={"rows": [home_row]}, headers={"x-request-timeout": "1e-9"})
+    assert is_problem(reply, 504)
+
+
+def test_an_option_that_does_not_exist_is_refused(client: httpx.Client, home_row: Row) -> None:
+    reply = client.post("/predict/homes?on_invald=skip", json={"rows": [home_row]})
+    assert is_problem(reply, 422)
+
+
+def test_models_are_listed_and_described(client: httpx.Client) -> None:
+    listed = client.get("/models").json()["models"]
+    assert [model["name"] for model in listed] == ["homes", "house_class", "income"]
+    assert set(listed[0]) == {"name", "version", "task", "target", "metric", "engine"}
+    one = client.get("/models/income").json()
+    assert one["classes"] == ["<=50K", "100 %s"]
+    assert one["schema"]["format"] == 1
+    assert one["engine"] == {"name": "numpy", "reason": "trained by NumPy"}
+    assert one["card"] == "# income"
+    for example in one["examples"]:
+        (answer,) = client.post("/predict/income", json={"rows": [example["row"]]}).json()["predictions"]
+        assert answer["label"] == example["prediction"]["label"]
+
+
+def test_bentoml_s_own_pages_pass_through(client: httpx.Client) -> None:
+    page = client.get("/")
+    assert page.status_code == 200
+    assert "text/html" in page.headers["content-type"]
+    for path in re.findall(r'(?:src|href)="\.?/?(static_content/[^"]+)"', page.text):
+        assert client.get(f"/{path}").status_code == 200
+    assert client.get("/schema.json").json()["routes"]
+    assert client.get("/healthz").status_code == 200
+
+
+def test_with_the_short_path_off_bentoml_s_endpoints_do_the_work(server_without_lane: Any, home_row: Row) -> None:
+    def served() -> float:
+        page = httpx.get(f"{server_without_lane.url}/metrics").text
+        counts = re.findall(r'^bentoml_service_request_total\{endpoint="/predict/homes".*?\} (\S+)', page, re.MULTILINE)
+        return sum(map(float, counts))
+
+    before = served()
+    httpx.post(f"{server_without_lane.url}/predict/homes", json={"rows": [home_row]})
+    assert served() == before + 1
+
+
+def test_a_server_that_is_not_ready_or_drains_says_so(lane: Lane, asgi: Callable[..., Any], home_row: Row) -> None:
+    body = json.dumps({"rows": [home_row]}).encode()
+
+    async def story() -> None:
+        lane.ready = False
+        for method, path in (("GET", "/readyz"), ("POST", "/predict/homes")):
+            reply = await asgi(lane, method, path, body)
+            assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+        lane.ready = lane.draining = True
+        assert (await asgi(lane, "GET", "/livez")).status == 200
+        assert (await asgi(lane, "GET", "/readyz")).status == 503
+        during_grace = await asgi(lane, "POST", "/predict/homes", body)
+        assert (during_grace.status, during_grace.headers["connection"]) == (200, "close")
+        lane.closed = True
+        assert (await asgi(lane, "POST", "/predict/homes", body)).status == 503
+
+    asyncio.run(story())
+
+
+def test_a_mistake_of_ours_is_a_500_that_leaks_nothing(
+    lane: Lane, asgi: Callable[..., Any], home_row: Row, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: Any) -> Any:
+        raise KeyError("secret")
+
+    monkeypatch.setattr("service.protocols.native.read", broken)
+    reply = asyncio.run(asgi(lane, "POST", "/predict/homes", json.dumps({"rows": [home_row]}).encode()))
+    assert reply.status == 500
+    assert b"secret" not in reply.content
+
+
+def test_a_client_that_leaves_while_sending_is_not_answered(lane: Lane) -> None:
+    sent = []
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/predict/homes", "query_string": b"", "headers": []}
+    asyncio.run(lane(scope, receive, send))
+    assert sent == []
+    assert lane.inflight == 0
+
+
+def test_foreign_failures_become_problems(lane: Lane, asgi: Callable[..., Any]) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/breaks":
+            raise RuntimeError("secret")
+        await send({"type": "http.response.start", "status": int(scope["path"][1:]), "headers": []})
+        await send({"type": "http.response.body", "body": b'[{"error": "secret"}]'})
+
+    lane.around(app)
+    for path, status in (("/400", 400), ("/429", 429), ("/500", 500), ("/503", 503), ("/breaks", 500)):
+        reply = asyncio.run(asgi(lane, "GET", path))
+        assert (reply.status, reply.body["status"]) == (status, status)
+        assert reply.headers["content-type"] == "application/problem+json"
+        assert b"secret" not in reply.content
+        assert ("retry-after" in reply.headers) == (status in (429, 503))
+
+
+def test_text_that_is_no_unicode_does_not_break_a_problem(lane: Lane, asgi: Callable[..., Any]) -> None:
+    reply = asyncio.run(asgi(lane, "GET", "/models/\ud800"))
+    assert reply.status == 404
+    assert json.loads(reply.content)
+
+
+def test_settings_reach_the_limits(
+    make_lane: Callable[..., Lane], tabular_models: list[TabularModel], settings: Settings, asgi: Callable[..., Any]
+) -> None:
+    lane = make_lane(tabular_models, dataclasses.replace(settings, max_body_bytes=10))
+    assert asyncio.run(asgi(lane, "POST", "/predict/homes", b" " * 11)).status == 413

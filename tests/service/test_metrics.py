@@ -1,0 +1,91 @@
+"""Metrics carry the names of the contract, and a tally handed over is what was counted."""
+
+import asyncio
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+
+from models.predictor import TabularModel
+from service.config import Settings
+from service.lane import Lane
+from service.metrics import SECONDS, Buckets, alive, pour
+
+NAMES = """tabserve_requests_total tabserve_request_seconds_bucket tabserve_rows_total tabserve_warnings_total
+tabserve_batch_rows_bucket tabserve_queue_rows tabserve_queue_seconds_bucket tabserve_rejected_rows_total
+tabserve_engine_seconds_bucket tabserve_inflight_rows tabserve_model_info tabserve_build_info""".split()
+
+
+def test_a_histogram_poured_reads_as_one_observed() -> None:
+    poured, observed = CollectorRegistry(), CollectorRegistry()
+    buckets = Buckets(SECONDS)
+    one = Histogram("x", "x", ["a"], registry=observed, buckets=SECONDS).labels("1")
+    for value in (0.00005, 0.0001, 0.3, 99.0):
+        buckets.observe(value)
+        one.observe(value)
+    pour(buckets, Histogram("x", "x", ["a"], registry=poured, buckets=SECONDS).labels("1"))
+
+    def lines(registry: CollectorRegistry) -> list[str]:
+        return [line for line in generate_latest(registry).decode().splitlines() if "created" not in line]
+
+    assert lines(poured) == lines(observed)
+
+
+def test_requests_are_counted_under_the_names_of_the_contract(
+    make_lane: Callable[..., Lane],
+    tabular_models: list[TabularModel],
+    settings: Settings,
+    asgi: Callable[..., Any],
+    home_row: dict[str, Any],
+) -> None:
+    lane = make_lane(tabular_models, settings)
+    lane.plane.metrics.build("1")
+    warned = {**home_row, "class": 6.5}
+
+    async def story() -> str:
+        for rows, query in (([home_row], ""), ([warned, {}], "on_invalid=skip"), ([{}], "")):
+            await asgi(lane, "POST", "/predict/homes", json.dumps({"rows": rows}).encode(), query)
+        lane.plane.served["homes"].tally.reject("queue_full", 3)
+        return str((await asgi(lane, "GET", "/metrics")).content.decode())
+
+    page = asyncio.run(story())
+    for name in NAMES:
+        assert re.search(rf"^{name}[{{ ]", page, re.MULTILINE), name
+    assert 'tabserve_requests_total{model="homes",protocol="json",status="200"} 2.0' in page
+    assert 'tabserve_requests_total{model="homes",protocol="json",status="422"} 1.0' in page
+    assert 'tabserve_rows_total{model="homes",verdict="valid"} 2.0' in page
+    assert 'tabserve_rows_total{model="homes",verdict="invalid"} 2.0' in page
+    assert 'tabserve_warnings_total{code="outside_seen",model="homes"} 1.0' in page
+    assert 'tabserve_rejected_rows_total{model="homes",reason="queue_full"} 3.0' in page
+    assert 'tabserve_model_info{engine="numpy",model="homes",version="1"} 1.0' in page
+    assert "pid=" not in page
+
+
+def test_what_clients_send_never_becomes_a_label(server: Any) -> None:
+    httpx.post(f"{server.url}/predict/never-heard-of", json={})
+    page = httpx.get(f"{server.url}/metrics").text
+    assert "tabserve_model_info" in page
+    ours = [line for line in page.splitlines() if line.startswith("tabserve_")]
+    assert "never-heard-of" not in "".join(ours)
+
+
+def test_a_zombie_does_not_count_as_alive() -> None:
+    process = subprocess.Popen(["true"])
+    until = 100
+    while until and Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        until -= 1
+    if until:
+        assert not alive(process.pid)
+    process.wait()
+    assert not alive(process.pid)
+
+
+@pytest.mark.parametrize("bound", SECONDS)
+def test_latency_is_told_from_a_tenth_of_a_millisecond_to_ten_seconds(bound: float) -> None:
+    assert 1e-4 <= bound <= 10
