@@ -5,7 +5,6 @@ The only file that knows the layout. What is written here is read by `load`; a l
 
 import json
 import logging
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,8 +111,8 @@ def save(trained: Trained) -> Stored:
                 continue
             raise StoreError(f"{stored.tag} cannot be stored in {location()}: {error}") from error
         except KeyboardInterrupt:  # after which BentoML leaves what it has copied so far
-            if copying:
-                shutil.rmtree(stored.path, ignore_errors=True)
+            if copying and stored.path.exists():
+                bentoml.models.delete(stored.tag)
             raise
         return stored
 

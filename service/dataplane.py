@@ -14,7 +14,7 @@ from models.features import Frame, nearest, short
 from models.predictor import Answers, TabularModel
 from service.batcher import Batcher, Gone
 from service.config import Settings
-from service.errors import NotFound, TooManyRows
+from service.errors import NotFound, NotReady, RowsNotValid, TooManyRows
 from service.metrics import Metrics, Tally
 from service.protocols import native
 from service.protocols.native import Accepted, Writer
@@ -64,9 +64,11 @@ class DataPlane:
         self._beside.shutdown(wait=False, cancel_futures=True)
 
     def find(self, name: str) -> Served:
-        """Raises NotFound."""
+        """Raises NotFound, or NotReady before `start`."""
         served = self.served.get(name)
         if served is None:
+            if name in self.models:
+                raise NotReady(f"model {name!r} is not loaded yet")
             near = nearest(name, self.models)
             hint = f", did you mean {near!r}?" if near else f"; there are {', '.join(self.models)}"
             raise NotFound(f"there is no model {short(name)!r}{hint}")
@@ -87,10 +89,14 @@ class DataPlane:
         """The body of a predict request -> the body of its answer. Raises RequestError."""
         served = self.find(name)
         schema, limit = served.model.schema, self.settings.max_rows
-        if len(body) > LARGE_BYTES:
-            accepted = await self.beside(native.read, schema, body, on_invalid, limit)
-        else:
-            accepted = native.read(schema, body, on_invalid, limit)
+        try:
+            if len(body) > LARGE_BYTES:
+                accepted = await self.beside(native.read, schema, body, on_invalid, limit)
+            else:
+                accepted = native.read(schema, body, on_invalid, limit)
+        except RowsNotValid as error:
+            served.tally.verdict(error.valid, error.invalid)
+            raise
         answers = await self._predict(served, accepted, deadline, request_id, gone)
         skip = on_invalid == "skip"
         if accepted.count > LARGE_ROWS:
@@ -112,7 +118,11 @@ class DataPlane:
         if len(rows) > self.settings.max_rows:
             raise TooManyRows(len(rows), self.settings.max_rows)
         check: Callable[[], Accepted] = lambda: native.accept_rows(served.model.schema, rows, skip=skip)  # noqa: E731
-        accepted = await self.beside(check) if len(rows) > LARGE_ROWS else check()
+        try:
+            accepted = await self.beside(check) if len(rows) > LARGE_ROWS else check()
+        except RowsNotValid as error:
+            served.tally.verdict(error.valid, error.invalid)
+            raise
         return accepted, await self._predict(served, accepted, deadline, request_id, gone)
 
     async def predict_frame(
@@ -149,7 +159,7 @@ class DataPlane:
         return orjson.dumps({"models": [summary(model) for model in self.models.values()]})
 
     def describe(self, name: str) -> bytes:
-        """The body of `GET /models/{name}`. Raises NotFound."""
+        """The body of `GET /models/{name}`. Raises NotFound or NotReady."""
         model = self.find(name).model
         return native.dumps(
             {

@@ -101,6 +101,10 @@ class RowsNotValid(RequestError):
     status = 422
     title = "Rows not valid"
 
+    def __init__(self, rows: int, invalid: int, errors: Sequence[RowError], omitted: int) -> None:
+        super().__init__(f"{invalid} of {rows} rows {'is' if invalid == 1 else 'are'} not valid", errors, omitted)
+        self.valid, self.invalid = rows - invalid, invalid
+
 
 class RequestNotValid(RequestError):
     status = 422

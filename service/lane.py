@@ -46,6 +46,8 @@ T = TypeVar("T")
 JSON = b"application/json"
 ACCEPTED_TYPES = frozenset([b"", JSON, b"application/json; charset=utf-8", b"application/json;charset=utf-8"])
 SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+PREDICT, MODELS = "/predict/", "/models/"
+PAGES = frozenset(["/models", "/livez", "/readyz", "/metrics", "/docs.json"])
 ALLOW_READ, ALLOW_PREDICT = "GET, HEAD, OPTIONS", "POST, OPTIONS"
 CLOSE: Header = (b"connection", b"close")
 SLOW_S = 1.0  # a request that takes longer is logged
@@ -99,7 +101,7 @@ class Lane:
         self.draining = False
         self.closed = False
         self.inflight = 0
-        self._predict_routes = {f"/predict/{name}": name for name in plane.models}
+        self._predict_routes = {PREDICT + name: name for name in plane.models}
         self._documents = documents
         self._ids = itertools.count()
         self._id_prefix = os.urandom(6).hex()
@@ -266,37 +268,34 @@ class Lane:
 
     async def _own(self, method: str, path: str) -> tuple[int, bytes, bytes, list[Header]] | None:
         """Our answer to this route, or None where it is not ours. Raises RequestError."""
-        if path.startswith("/predict/"):
+        allowed = ALLOW_READ
+        if path.startswith(PREDICT):
+            self.plane.find(path.removeprefix(PREDICT))
             allowed = ALLOW_PREDICT
-        elif path in ("/models", "/livez", "/readyz", "/metrics", "/docs.json") or path.startswith("/models/"):
-            allowed = ALLOW_READ
-        else:
+        elif path.startswith(MODELS):
+            self.plane.find(path.removeprefix(MODELS))
+        elif path not in PAGES:
             return None
-        if method == "POST" or path.startswith("/models/"):
-            name = path.removeprefix("/predict/").removeprefix("/models/")
-            if allowed == ALLOW_PREDICT or name != path:
-                self.plane.find(name)
-        elif allowed == ALLOW_PREDICT:
-            self.plane.find(path.removeprefix("/predict/"))
         if method == "OPTIONS":
             return 204, JSON, b"", [(b"allow", allowed.encode())]
-        if allowed == ALLOW_PREDICT or method not in ("GET", "HEAD"):
+        if path.startswith(PREDICT) or method not in ("GET", "HEAD"):
             raise MethodNotAllowed(method, allowed)
-        if path == "/models":
-            return 200, JSON, self.plane.list_models(), []
-        if path == "/docs.json":
-            return 200, JSON, self._documents(), []
-        if path == "/livez":
-            return 200, JSON, b'{"status":"alive"}', []
-        if path == "/readyz":
-            if not self.ready or self.draining:
-                raise not_ready(self)
-            return 200, JSON, b'{"status":"ready"}', []
+        return await self._page(path)
+
+    async def _page(self, path: str) -> tuple[int, bytes, bytes, list[Header]]:
         if path == "/metrics":
             self.plane.metrics.flush()
-            page = await self.plane.beside(self.plane.metrics.page)
-            return 200, b"text/plain; version=0.0.4; charset=utf-8", page, []
-        return 200, JSON, self.plane.describe(path.removeprefix("/models/")), []
+            text = await self.plane.beside(self.plane.metrics.page)
+            return 200, b"text/plain; version=0.0.4; charset=utf-8", text, []
+        if path == "/readyz" and (not self.ready or self.draining):
+            raise not_ready(self)
+        if path in ("/livez", "/readyz"):
+            return 200, JSON, b'{"status":"ok"}', []
+        if path == "/docs.json":
+            return 200, JSON, self._documents(), []
+        if path == "/models":
+            return 200, JSON, self.plane.list_models(), []
+        return 200, JSON, self.plane.describe(path.removeprefix(MODELS)), []
 
     async def _foreign(self, scope: Scope, receive: Receive, send: Send, request_id: bytes) -> None:
         """BentoML's answer, its failures turned into problem documents."""

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from training.config import DataOptions, FitOptions, names_in
 from training.errors import UsageError
@@ -28,6 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted: nothing more was stored", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # whoever read along has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (OSError, MemoryError) as error:
+        print(f"error: {' '.join(str(error).split()) or 'not enough memory'}", file=sys.stderr)
         return 1
 
 
@@ -85,7 +91,7 @@ def what_now(tags: list[str]) -> str:
 
 def inspect_table(arguments: list[str]) -> int:
     """Tell what is inferred of each column of a table, and why."""
-    parser = argparse.ArgumentParser("python -m training inspect", description=inspect_table.__doc__)
+    parser = Parser("python -m training inspect", description=inspect_table.__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="a bundled data set")
     add_options(parser, DataOptions)
     parser.add_argument("--out", metavar="FILE", help="write features.json, to be edited and given back with --schema")
@@ -108,7 +114,7 @@ def inspect_table(arguments: list[str]) -> int:
 
 def list_models(arguments: list[str]) -> int:
     """List the bundled data sets and the stored versions with their metrics."""
-    argparse.ArgumentParser("python -m training list", description=list_models.__doc__).parse_args(arguments)
+    Parser("python -m training list", description=list_models.__doc__).parse_args(arguments)
     import json
 
     from models import store
@@ -119,11 +125,13 @@ def list_models(arguments: list[str]) -> int:
     rows = [["version", "target", "task", "metric"]]
     for versions in store.versions()[0].values():
         for stored in versions:
-            schema = json.loads((stored.path / "features.json").read_text("utf-8"))
-            metrics = json.loads((stored.path / "metrics.json").read_text("utf-8"))
-            main = metrics.get("main", "")
-            value = f"{NAMES[main]} {metrics['network'][main]:.4g}" if main else ""
-            rows.append([stored.tag, schema["target"], schema["task"], value])
+            try:
+                schema = json.loads((stored.path / "features.json").read_text("utf-8"))
+                metric = json.loads((stored.path / "metrics.json").read_text("utf-8"))["metric"]
+                value = f"{NAMES[metric['name']]} {metric['value']:.4g}"
+                rows.append([stored.tag, schema["target"], schema["task"], value])
+            except (OSError, ValueError, KeyError, TypeError):
+                rows.append([stored.tag, "", "", "cannot be read"])
     print(f"\nVersions in {store.location()}:" + ("" if len(rows) > 1 else " none; train some: python -m training"))
     if len(rows) > 1:
         print(aligned(rows))
@@ -132,7 +140,7 @@ def list_models(arguments: list[str]) -> int:
 
 def delete_models(arguments: list[str]) -> int:
     """Take versions (fares:2) or whole models (fares) out of the store."""
-    parser = argparse.ArgumentParser("python -m training delete", description=delete_models.__doc__)
+    parser = Parser("python -m training delete", description=delete_models.__doc__)
     parser.add_argument("tags", nargs="+", metavar="NAME[:VERSION]")
     from models import store
 
@@ -148,8 +156,15 @@ def delete_models(arguments: list[str]) -> int:
 # Options from dataclasses
 
 
+class Parser(argparse.ArgumentParser):
+    """Wrong usage is told in one line, like everything else that is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
 def train_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "python -m training",
         description="Train bundled data sets by name (without any: housing, income, penguins), or a table of your own.",
         epilog="also: python -m training inspect|list|delete --help",

@@ -1,18 +1,18 @@
 """The model card a person reads, and its pictures."""
 
 import io
+import warnings
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from models.architecture import Epoch
-from models.features import FeatureSchema, shown
+from models.features import FeatureSchema, Seen, short, shown
 from training.config import Recipe
 from training.data import BUNDLED, Split
-from training.evaluate import MAIN, Metrics
+from training.evaluate import Metrics
 
 Array = npt.NDArray[Any]
 MAX_NAMED_CLASSES = 30
@@ -52,7 +52,9 @@ def aligned(table: list[list[str]]) -> str:
 
 def markdown(table: list[list[str]]) -> str:
     """A table as Markdown."""
-    head, *body = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
+    head, *body = [
+        "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in row) + " |" for row in table
+    ]
     return "\n".join([head, "|" + "---|" * len(table[0]), *body])
 
 
@@ -100,13 +102,14 @@ def write(
     return "\n\n".join(parts) + "\n"
 
 
-def _seen(seen: Any) -> str:
+def _seen(seen: Seen) -> str:
     if seen.hashed:
-        return f"{seen.count:,} levels, hashed"
+        return f"{seen.count or 'many'} levels, hashed"
     if seen.levels is not None:
         listed = ", ".join(shown(level, bare=True) for level in seen.levels[:8])
         return listed + (f", … ({len(seen.levels):,} levels)" if len(seen.levels) > 8 else "")
-    return "" if seen.min is None else f"{shown(seen.min, bare=True)} to {shown(seen.max, bare=True)}"
+    ends = [end if isinstance(end, str) else f"{end:g}" for end in (seen.min, seen.max) if end is not None]
+    return " to ".join(ends)
 
 
 # Pictures
@@ -114,20 +117,20 @@ def _seen(seen: Any) -> str:
 
 def pictures(schema: FeatureSchema, history: list[Epoch], y: Array, answers: Array) -> dict[str, bytes]:
     """PNG files by name: how the loss fell, and how the answers on held-out rows look."""
-    mpl.rcParams["svg.fonttype"] = "none"
-    drawn = {"learning.png": _learning(history)}
-    drawn["answers.png"] = (
-        _residuals(schema, y, answers) if schema.task == "regression" else _classes(schema, y, answers)
-    )
-    return {name: _png(figure) for name, figure in drawn.items()}
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # a letter that the font lacks, a loss of 0 on a logarithmic axis: no matter
+        draw = _residuals if schema.task == "regression" else _classes
+        figures = {"learning.png": _learning(history), "answers.png": draw(schema, y, answers)}
+        return {name: _png(figure) for name, figure in figures.items()}
 
 
 def _learning(history: list[Epoch]) -> Figure:
     figure = Figure(figsize=(7, 3.5), layout="constrained")
     axes = figure.subplots()
     numbers = [epoch.number for epoch in history]
-    axes.plot(numbers, [epoch.loss for epoch in history], label="training (with dropout)")
-    axes.plot(numbers, [epoch.validation_loss or np.nan for epoch in history], label="validation")
+    mark = "o" if len(history) < 20 else ""
+    axes.plot(numbers, [epoch.loss for epoch in history], marker=mark, label="training (as it learns)")
+    axes.plot(numbers, [epoch.validation_loss or np.nan for epoch in history], marker=mark, label="validation")
     axes.set(xlabel="epoch", ylabel="loss", yscale="log")
     axes.legend(frameon=False)
     axes.grid(alpha=0.3)
@@ -141,7 +144,8 @@ def _residuals(schema: FeatureSchema, y: Array, answers: Array) -> Figure:
     left.scatter(y[some], answers[some, 0], s=4, alpha=0.3, linewidths=0)
     ends = [float(min(y.min(), answers.min())), float(max(y.max(), answers.max()))]
     left.plot(ends, ends, color="black", linewidth=0.8)
-    left.set(xlabel=schema.target, ylabel="predicted", title="held-out rows")
+    left.set(ylabel="predicted", title="held-out rows")
+    left.set_xlabel(short(schema.target), parse_math=False)  # $ is a letter here
     right.hist(answers[:, 0] - y, bins=60)
     right.set(xlabel="predicted - true", ylabel="rows", title="errors")
     return figure
@@ -158,8 +162,8 @@ def _classes(schema: FeatureSchema, y: Array, answers: Array) -> Figure:
     left.set(xlabel="predicted", ylabel="true", title="confusion")
     if len(classes) <= MAX_NAMED_CLASSES:
         names = [shown(label, bare=True)[:12] for label in classes]
-        left.set_xticks(range(len(classes)), names, rotation=90, fontsize=7)
-        left.set_yticks(range(len(classes)), names, fontsize=7)
+        left.set_xticks(range(len(classes)), names, rotation=90, fontsize=7, parse_math=False)
+        left.set_yticks(range(len(classes)), names, fontsize=7, parse_math=False)
     confidence, hit = answers.max(axis=1), answers.argmax(axis=1) == y
     where = np.minimum((confidence * 10).astype(int), 9)
     groups = [b for b in range(10) if (where == b).any()]
@@ -174,10 +178,3 @@ def _png(figure: Figure) -> bytes:
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=110)
     return out.getvalue()
-
-
-def verdict(task: str, network: Metrics, baselines: dict[str, Metrics]) -> str:
-    """One sentence that sets the network beside the baselines."""
-    key = MAIN[task]
-    told = ", ".join(f"{name} {found[key]:.4g}" for name, found in baselines.items())
-    return f"{NAMES[key]} {network[key]:.4g}" + (f" ({told})" if told else "")

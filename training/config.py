@@ -1,6 +1,7 @@
 """Every option of a training run: typed, frozen, with its default and the reason for it."""
 
 import csv
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -112,11 +113,16 @@ class Recipe:
 
 def recipe(options: FitOptions, task: Task, rows: int) -> Recipe:
     """Decide what was not given. rows: of the training part. Raises UsageError where settings contradict each other."""
+    _check_ranges(options)
     own = options.hidden is not None  # somebody designs a network; then nothing of ours gets in the way
     loss: LossName = options.loss or ("mse" if task == "regression" else "crossentropy")
     if (task == "regression") == (loss == "crossentropy"):
         raise UsageError(f"--loss {loss} does not fit a {task} task")
     optimizer: OptimizerName = options.optimizer or ("adam" if own else "adamw")
+    if task == "regression" and options.class_weights != "none":
+        raise UsageError(f"--class-weights {options.class_weights} does not fit a regression task")
+    if task == "regression" and options.label_smoothing:
+        raise UsageError("--label-smoothing does not fit a regression task")
     if options.framework == "numpy" and (loss == "mae" or optimizer == "rmsprop"):
         raise UsageError(f"--framework numpy has no {'loss mae' if loss == 'mae' else 'optimizer rmsprop'}")
 
@@ -143,6 +149,25 @@ def recipe(options: FitOptions, task: Task, rows: int) -> Recipe:
         clip_norm=options.clip_norm,
         fit_seed=options.fit_seed,
     )
+
+
+def _check_ranges(options: FitOptions) -> None:
+    """Raises UsageError for a number that makes no sense."""
+    at_least = {"epochs": 1, "batch_size": 1, "patience": 0, "bins": 0, "fit_seed": 0, "weight_decay": 0}
+    for name, least in at_least.items():
+        value = getattr(options, name)
+        if value is not None and not least <= value < math.inf:
+            raise UsageError(f"--{name.replace('_', '-')} must be at least {least}, not {value}")
+    for name in ("learning_rate", "clip_norm"):
+        value = getattr(options, name)
+        if value is not None and not 0 < value < math.inf:
+            raise UsageError(f"--{name.replace('_', '-')} must be above 0, not {value:g}")
+    for name in ("dropout", "label_smoothing"):
+        value = getattr(options, name)
+        if value is not None and not 0 <= value < 1:
+            raise UsageError(f"--{name.replace('_', '-')} must be from 0 to below 1, not {value:g}")
+    if min(options.hidden or (0,)) < 0:
+        raise UsageError(f"--hidden must be numbers of units, not {min(options.hidden or (0,))}")
 
 
 def _power_of_two(wanted: int, low: int, high: int) -> int:

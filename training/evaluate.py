@@ -1,6 +1,8 @@
 """Honest figures: metrics on held-out rows, beside a constant, a linear model and boosted trees on the same split."""
 
+import math
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +13,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from models.architecture import Task
-from models.encoding import Encoder
+from models.encoding import Encoder, Target, stable_moments
 from models.features import FeatureSchema, Frame
 
 Metrics = dict[str, float]
@@ -23,6 +25,10 @@ TREE_STEP = 25
 TREE_PATIENCE = 3  # times TREE_STEP trees that lower the validation loss by less than
 TREE_GAIN = 1e-3  # this share of it
 MAX_TREE_LEVELS = 255
+MAX_WORK = 2e8  # multiplications for each step of a linear model, rows * classes for trees: about what 30 s allow
+MAX_TREE_WORK = 2e7
+MAX_CELLS = 1e8  # of the matrix of a linear model
+LARGEST = 1e308
 
 
 def measure(task: Task, y: Array, answers: Array) -> Metrics:
@@ -31,12 +37,15 @@ def measure(task: Task, y: Array, answers: Array) -> Metrics:
 
 
 def _regression(y: Array, values: Array) -> Metrics:
+    errors = np.abs(np.clip(values - y, -LARGEST, LARGEST))
+    largest = float(errors.max()) or 1.0  # squares of errors such as 1e200 overflow, those of their shares do not
     found = {
-        "rmse": float(np.sqrt(np.mean((values - y) ** 2))),
-        "mae": float(np.mean(np.abs(values - y))),
+        "rmse": math.sqrt(np.mean((errors / largest) ** 2)) * largest,
+        "mae": float(np.mean(errors / largest)) * largest,
     }
-    if len(y) > 1 and np.ptp(y) > 0:
-        found["r2"] = float(metrics.r2_score(y, values))
+    if y.min() < y.max():
+        share = found["rmse"] / stable_moments(y)[1]
+        found["r2"] = max(1.0 - share * share, -LARGEST)
     return found
 
 
@@ -75,12 +84,20 @@ class Baselines:
     def __init__(self, schema: FeatureSchema, frame: Frame, y: Array, parts: tuple[Array, Array, Array]) -> None:
         self.task: Task = schema.task
         self.classes = len(schema.classes or ())
-        self.schema, self.frame, self.y = schema, frame, y
+        self.schema, self.frame, self.truth = schema, frame, y
         self.train, self.validation, self.test = parts
+        self.scale = Target.fit(y[self.train]) if self.task == "regression" else Target()
+        self.y = self.scale.apply(y) if self.task == "regression" else y
 
     def run(self, tell: Callable[[str], None]) -> dict[str, Metrics]:
         """Metrics on the test part by name. What takes too long is cut short, with a notice to `tell`."""
-        return {"constant": self.constant(), "linear": self.linear(), "boosted trees": self.trees(tell)}
+        found = {"constant": self.constant()}
+        if self.task != "regression" and len(np.unique(self.y[self.train])) < 2:
+            tell("the training part has one class only: no linear model and no boosted trees to compare with")
+            return found
+        with warnings.catch_warnings():  # "did not converge", "ill-conditioned": good enough for a baseline
+            warnings.simplefilter("ignore")
+            return found | {"linear": self.linear(tell), "boosted trees": self.trees(tell)}
 
     def constant(self) -> Metrics:
         """The mean, or how frequent the classes are."""
@@ -91,19 +108,26 @@ class Baselines:
             answer = np.bincount(known, minlength=self.classes) / len(known)
         return self._measure(np.tile(answer, (len(self.test), 1)))
 
-    def linear(self) -> Metrics:
+    def linear(self, tell: Callable[[str], None]) -> Metrics:
         """Ridge or logistic regression on standardised numbers and one column for each level."""
         x = self._linear_matrix()
-        y = self.y[self.train]
+        steps = max(1, x.shape[1] // 200) if self.task == "regression" else self.classes
+        rows = self._affordable(int(MAX_WORK / (x.shape[1] * steps)), "the linear model", tell)
         if self.task == "regression":
-            model = Ridge(alpha=1.0).fit(x[self.train], y)
+            model = Ridge(alpha=1.0).fit(x[rows], self.y[rows])
             return self._measure(model.predict(x[self.test])[:, None])
-        import warnings
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "did not converge": good enough for a baseline, and bounded in time
-            logistic = LogisticRegression(max_iter=200).fit(x[self.train], y)
+        logistic = LogisticRegression(max_iter=200).fit(x[rows], self.y[rows])
         return self._measure(self._all_classes(logistic.classes_, logistic.predict_proba(x[self.test])))
+
+    def _affordable(self, limit: int, who: str, tell: Callable[[str], None]) -> Array:
+        """The training rows, or as many of them as the time allows: at least one of each class."""
+        if len(self.train) <= limit:
+            return self.train
+        shuffled = np.random.default_rng(0).permutation(self.train)
+        first = np.unique(self.y[shuffled], return_index=True)[1] if self.task != "regression" else np.empty(0, int)
+        chosen = np.union1d(first, np.arange(max(limit, 100)))
+        tell(f"{who} learned from {len(chosen):,} of {len(self.train):,} rows, to stay within half a minute")
+        return np.asarray(shuffled[chosen[chosen < len(shuffled)]])
 
     def trees(self, tell: Callable[[str], None]) -> Metrics:
         """scikit-learn's histogram gradient boosting, rate .05, stopped by the validation part or after 30 s."""
@@ -111,15 +135,17 @@ class Baselines:
         kind = HistGradientBoostingRegressor if self.task == "regression" else HistGradientBoostingClassifier
         model = kind(
             learning_rate=0.05,
-            max_iter=TREE_STEP,
             warm_start=True,
             early_stopping=False,
             categorical_features=categorical,
             random_state=0,
         )
+        rows = self._affordable(int(MAX_TREE_WORK / max(self.classes, 1)), "boosted trees", tell)
+        step = max(1, TREE_STEP // max(1, self.classes // 10))
+        model.max_iter = step
         started, best, best_loss, waited = time.perf_counter(), np.empty(0), np.inf, 0
         while waited < TREE_PATIENCE and model.max_iter <= 2000:
-            model.fit(x[self.train], self.y[self.train])
+            model.fit(x[rows], self.y[rows])
             loss = self._loss(self.validation, self._tree_answers(model, self.validation, x))
             waited += 1
             if loss < best_loss * (1 - TREE_GAIN):
@@ -129,7 +155,7 @@ class Baselines:
             if time.perf_counter() - started > TREE_SECONDS:
                 tell(f"boosted trees were stopped after {TREE_SECONDS:.0f} s, with {model.max_iter} rounds")
                 break
-            model.max_iter += TREE_STEP
+            model.max_iter += step
         return self._measure(best)
 
     def _tree_answers(self, model: Any, rows: Array, x: Array) -> Array:
@@ -149,7 +175,9 @@ class Baselines:
         return measure(self.task, self.y[rows], answers)[name]
 
     def _measure(self, answers: Array) -> Metrics:
-        return measure(self.task, self.y[self.test], answers)
+        if self.task == "regression":
+            answers = answers * self.scale.scale + self.scale.mean
+        return measure(self.task, self.truth[self.test], answers)
 
     def _linear_matrix(self) -> Array:
         encoder = Encoder.fit(self.schema, self.frame.take(self.train), bins=0)
@@ -158,7 +186,7 @@ class Baselines:
         levels = [
             np.eye(size, dtype=np.float32)[x[:, plain + j].astype(int)]
             for j, (size, _) in enumerate(encoder.tables)
-            if size <= 1000
+            if size <= min(1000, MAX_CELLS / len(x))
         ]
         return np.concatenate([x[:, :plain], *levels], axis=1)
 

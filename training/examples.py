@@ -6,10 +6,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.features import Feature, FeatureSchema, Scalar
+from models.features import Feature, FeatureSchema, Scalar, iso, whole_if_exact
+from training.errors import UsageError
 
 Columns = dict[str, npt.NDArray[Any]]
 GOLDEN_ROWS = 32
+WITHOUT_GAPS = 3  # rows that are shown to people
+LOOKED_AT = 10_000  # held-out values of a column, at most
 
 
 def rows(
@@ -21,25 +24,42 @@ def rows(
     real: bool = False,
     count: int = GOLDEN_ROWS,
 ) -> list[dict[str, Any]]:
-    """As many rows as JSON objects, the first ones without missing values where there are such. `real`: whole rows."""
-    count = min(count, max(len(held_out), 1)) if real else count
-    drawn = rng.choice(held_out, size=count, replace=not real)
-    made: list[dict[str, Any]] = [{} for _ in range(count)]
-    for feature in schema.features:
-        values = columns[feature.name]
-        known = held_out[[not _missing(value) for value in values[held_out]]]
-        picks = drawn if real else rng.choice(held_out, size=count)
-        for number, (row, pick) in enumerate(zip(made, picks, strict=True)):
-            if not real and number < 3 and len(known):
-                pick = rng.choice(known)
-            row[feature.name] = as_json(feature, values[pick])
-    return [row for row in made if not schema.check([row]).errors]
+    """Valid rows as JSON objects, the first ones without missing values where that can be.
+
+    real: whole rows of the table, fewer where there are not so many. Raises UsageError where a person declared limits
+    that no held-out value keeps.
+    """
+    if real:
+        picks = rng.permutation(held_out)[:LOOKED_AT].tolist()
+        whole = [{f.name: as_json(f, columns[f.name][pick]) for f in schema.features} for pick in picks]
+        if valid := [row for row in whole if not schema.check([row]).errors][:count]:
+            return valid
+        raise UsageError("--real-examples: no held-out row is valid by the limits that the schema declares")
+    mixed = [_drawn(feature, columns[feature.name][held_out], rng, count) for feature in schema.features]
+    names = [feature.name for feature in schema.features]
+    return [dict(zip(names, values, strict=True)) for values in zip(*mixed, strict=True)]
+
+
+def _drawn(feature: Feature, values: npt.NDArray[Any], rng: np.random.Generator, count: int) -> list[Scalar | None]:
+    """Valid values of one column."""
+    looked_at = [as_json(feature, value) for value in rng.permutation(values)[:LOOKED_AT]]
+    valid = [value for value in looked_at if feature.problem(value) is None]
+    if not valid:
+        if not feature.nullable:
+            raise UsageError(f"column {feature.name!r}: no held-out value is valid by what the schema declares")
+        valid = [None]
+    known = [value for value in valid if value is not None] or valid
+    pools = [known if number < WITHOUT_GAPS else valid for number in range(count)]
+    return [pool[rng.integers(len(pool))] for pool in pools]
 
 
 def with_examples(schema: FeatureSchema, row: dict[str, Any]) -> FeatureSchema:
-    """The schema with an example for each feature, taken from a row."""
-    features = [feature.model_copy(update={"example": row[feature.name]}) for feature in schema.features]
-    return schema.model_copy(update={"features": features})
+    """The schema with an example for each feature, taken from a row; where that holds none, as it was."""
+    features = [
+        feature if row[feature.name] is None else feature.model_copy(update={"example": row[feature.name]})
+        for feature in schema.features
+    ]
+    return FeatureSchema(**schema.model_dump(exclude={"features"}), features=features)
 
 
 def as_json(feature: Feature, value: Any) -> Scalar | None:
@@ -51,18 +71,15 @@ def as_json(feature: Feature, value: Any) -> Scalar | None:
     if feature.kind == "date":
         return _date(feature, float(value))
     if feature.kind == "number":
-        number = float(value)
-        return int(number) if number.is_integer() and abs(number) < 2**53 else number
+        return whole_if_exact(float(value))
     level: Scalar = value.item() if isinstance(value, np.generic) else value
     return level
 
 
 def _date(feature: Feature, seconds: float) -> str:
-    moment = datetime.fromtimestamp(seconds, UTC)
-    if feature.date_format not in (None, "iso"):
-        return moment.strftime(str(feature.date_format))
-    midnight = (moment.hour, moment.minute, moment.second, moment.microsecond) == (0, 0, 0, 0)
-    return moment.date().isoformat() if midnight else moment.isoformat()
+    if feature.date_format in (None, "iso"):
+        return iso(seconds)
+    return datetime.fromtimestamp(seconds, UTC).strftime(str(feature.date_format))
 
 
 def _missing(value: Any) -> bool:

@@ -152,10 +152,20 @@ def _fit_keras(
         verbose=0,
     )
     keras_nets.zero_unseen(model)
+    model, parameters = _without_optimizer(model), int(model.count_params())
     try:
-        return keras_export.export(model), model, "exported from Keras", history, int(model.count_params())
+        return keras_export.export(model), model, "exported from Keras", history, parameters
     except keras_export.CannotExport as why:
-        return None, model, f"the NumPy network cannot express it: {why}", history, int(model.count_params())
+        return None, model, f"the NumPy network cannot express it: {why}", history, parameters
+
+
+def _without_optimizer(model: Any) -> Any:
+    """The same network, not compiled: what is saved of it holds no state of the optimizer, twice its weights."""
+    import keras
+
+    plain = keras.models.clone_model(model)
+    plain.set_weights(model.get_weights())
+    return plain
 
 
 def _keras_loss(recipe: Recipe, task: Task) -> Any:
@@ -207,8 +217,9 @@ def _reporter(recipe: Recipe, history: list[Epoch], on_epoch: OnEpoch) -> Any:
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             loss, validation = float(logs["loss"]), float(logs["val_loss"])
-            if not math.isfinite(loss):
-                raise DivergenceError(epoch + 1, loss)
+            lost = next((value for value in (loss, validation) if not math.isfinite(value)), None)
+            if lost is not None:
+                raise DivergenceError(epoch + 1, lost)
             rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
             seconds = time.perf_counter() - self.started
             history.append(Epoch(epoch + 1, recipe.epochs, loss, validation, rate, seconds))

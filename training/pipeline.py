@@ -37,6 +37,7 @@ class Learned:
     encoder: Encoder
     recipe: Recipe
     fitted: Fitted
+    golden: list[dict[str, Any]]
     answers: Answers  # on the test rows
     metrics: Metrics
 
@@ -64,22 +65,26 @@ def learn(options: DataOptions, fit_options: FitOptions, *, tell: Tell) -> Learn
     regression = schema.task == "regression"
     decided = recipe(fit_options, schema.task, len(parts.train))
     known_target = dataset.target[parts.train] if regression else None
+    rng = np.random.default_rng(options.seed)
+    golden = examples.rows(schema, dataset.columns, parts.test, rng, real=options.real_examples)
     encoder = Encoder.fit(schema, frame.take(parts.train), known_target, bins=decided.bins)
     x, y = encoder.encode(frame), encoder.target.apply(dataset.target) if regression else dataset.target
 
     progress = Progress(schema.name)
-    fitted = fit.fit(
-        decided,
-        architecture(decided, schema, encoder),
-        schema.task,
-        Part(x[parts.train], y[parts.train]),
-        Part(x[parts.validation], y[parts.validation]),
-        progress.epoch,
-    )
-    progress.done()
+    try:
+        fitted = fit.fit(
+            decided,
+            architecture(decided, schema, encoder),
+            schema.task,
+            Part(x[parts.train], y[parts.train]),
+            Part(x[parts.validation], y[parts.validation]),
+            progress.epoch,
+        )
+    finally:
+        progress.done()
     answers = engine_of(fitted, schema, encoder).predict(frame.take(parts.test))
     metrics = measure(schema.task, dataset.target[parts.test], answers)
-    return Learned(dataset, parts, frame, encoder, decided, fitted, answers, metrics)
+    return Learned(dataset, parts, frame, encoder, decided, fitted, golden, answers, metrics)
 
 
 def compare(learned: Learned, tell: Tell) -> dict[str, Metrics]:
@@ -92,20 +97,18 @@ def compare(learned: Learned, tell: Tell) -> dict[str, Metrics]:
 def trained(learned: Learned, options: DataOptions, compared: dict[str, Metrics]) -> Trained:
     """All that is stored of a run: with golden rows, card and pictures."""
     dataset, parts, fitted = learned.dataset, learned.parts, learned.fitted
-    rng = np.random.default_rng(options.seed)
-    rows = examples.rows(dataset.schema, dataset.columns, parts.test, rng, real=options.real_examples)
-    schema = examples.with_examples(dataset.schema, rows[0])
+    schema = examples.with_examples(dataset.schema, learned.golden[0])
     facts = told(options, dataset, learned.recipe, fitted)
     notices = dataset.notices + parts.notices
     return Trained(
         schema=schema,
         encoder=learned.encoder,
-        golden_rows=rows,
+        golden_rows=learned.golden,
         reason=fitted.reason,
         network=fitted.network,
         keras=fitted.keras,
         metrics={
-            "main": MAIN[schema.task],
+            "metric": {"name": MAIN[schema.task], "value": learned.metrics[MAIN[schema.task]]},
             "network": learned.metrics,
             "baselines": compared,
             "split": parts.how,

@@ -26,7 +26,7 @@ class Progress:
             print(line, file=self.stream, flush=True)
 
     def done(self) -> None:
-        """End the living line, so that what is printed next stands below it."""
-        if self.live:
+        """End the living line, if there is one, so that what is printed next stands below it."""
+        if self.live and self.seconds:
             self.stream.write("\n")
             self.stream.flush()

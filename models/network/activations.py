@@ -39,8 +39,8 @@ class Sigmoid:
     """y = 1 / (1 + e⁻ˣ): any number becomes a probability."""
 
     def forward(self, x: Array, out: Array | None = None) -> Array:
-        e = np.exp(-np.abs(x))  # never above 1, whatever the sign of x
-        y: Array = np.divide(np.where(x >= 0, 1, e), 1 + e, out=out)  # x < 0: eˣ / (1 + eˣ), the same number
+        with np.errstate(over="ignore"):  # e¹⁰⁰⁰ is infinity to a computer, and 1 / (1 + infinity) the right 0
+            y: Array = np.divide(1, 1 + np.exp(-x), out=out)
         return y
 
     def backward(self, d_y: Array, x: Array, y: Array) -> Array:

@@ -80,9 +80,7 @@ def accept_rows(
     if faults:
         raise refused([*faults, *checked.errors], checked.omitted)
     if checked.errors and not skip:
-        bad = checked.invalid_rows
-        detail = f"{bad} of {checked.count} rows {'is' if bad == 1 else 'are'} not valid"
-        raise RowsNotValid(detail, checked.errors, checked.omitted)
+        raise RowsNotValid(checked.count, checked.invalid_rows, checked.errors, checked.omitted)
     return accept(schema, checked.rows, checked)
 
 

@@ -23,7 +23,7 @@ from models.architecture import Architecture
 from models.encoding import Encoder
 from models.features import Feature, FeatureSchema, Ignored, Seen
 from models.network.network import build
-from models.predictor import Golden, TabularModel
+from models.predictor import TabularModel
 from models.store import Trained
 from service.config import Settings
 from service.dataplane import DataPlane

@@ -144,7 +144,9 @@ def test_a_poison_row_harms_only_its_own_request(
             np.testing.assert_allclose(answers[row][0], expected[row], rtol=1e-5)
 
 
-def test_a_large_request_is_split_so_that_a_small_one_is_not_stuck(slow: TabularModel) -> None:
+def test_a_large_request_is_split_so_that_a_small_one_is_not_stuck(
+    slow: TabularModel, tabular_model: TabularModel
+) -> None:
     shared = Batcher(slow, Tally(), 100_000)
     shared.plan = batcher.Plan(inline_rows=0, chunk_rows=32, merge=True)
     large, small = frames(slow, 960), frames(slow, 1, seed=5)
@@ -163,7 +165,7 @@ def test_a_large_request_is_split_so_that_a_small_one_is_not_stuck(slow: Tabular
 
     answers = asyncio.run(story())
     assert order == ["small", "large"]
-    np.testing.assert_allclose(answers, slow.encoder.target.unscale(slow.engine.inner.outputs(slow.encoder.encode(large))), rtol=1e-5)  # type: ignore[attr-defined]  # fmt: skip
+    np.testing.assert_allclose(answers, tabular_model.predict(large), rtol=1e-5)
 
 
 def test_a_full_queue_is_told_with_when_to_come_back(slow: TabularModel) -> None:
@@ -198,7 +200,7 @@ def test_what_nobody_waits_for_is_not_predicted(slow: TabularModel) -> None:
     async def leave() -> None:
         await asyncio.sleep(0.01)
 
-    async def story() -> list[Any]:
+    async def story() -> Any:
         return await asyncio.gather(
             patient.predict(one(frame, 0), soon(), ""),
             patient.predict(one(frame, 1), time.monotonic() + 0.02, ""),

@@ -243,7 +243,7 @@ ANYTHING = st.recursive(
 )
 CELLS = st.one_of(SCALARS, st.sampled_from(["Adoption", "2013-04-01", 1, 2, True, 12, None]), ANYTHING)
 NAMES = ["educational-num", "Outcome Type", "class", "model_x", "2nd", "_u", "id", "price"]
-ROWS = st.fixed_dictionaries({}, optional={name: CELLS for name in NAMES}) | st.dictionaries(st.text(max_size=6), CELLS)
+ROWS = st.fixed_dictionaries({}, optional=dict.fromkeys(NAMES, CELLS)) | st.dictionaries(st.text(max_size=6), CELLS)
 REQUESTS = st.one_of(
     st.builds(lambda rows: json.dumps({"rows": rows}).encode("utf-8", "replace"), st.lists(ROWS | CELLS, max_size=4)),
     st.builds(lambda value: json.dumps(value).encode("utf-8", "replace"), ANYTHING),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from models.predictor import TabularModel
@@ -46,7 +47,7 @@ def is_problem(reply: httpx.Response, status: int) -> bool:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_unknown_routes_are_problems(client: httpx.Client, method: str, path: str) -> None:
     reply = client.request(method, path)
-    assert is_problem(reply, 404 if "homes" not in path else 404)
+    assert is_problem(reply, 404)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,9 @@ def test_a_body_over_the_limit_is_refused_with_or_without_a_length(client: httpx
         assert [error["code"] for error in reply.json()["errors"]] == ["body_too_large"]
 
 
-def test_a_slow_body_is_cut_off(server: Any, home_row: Row) -> None:
+def test_a_slow_body_and_a_silent_connection_are_cut_off(server: Any) -> None:
+    silent = socket.create_connection(("127.0.0.1", server.port), 5)
+    silent.sendall(b"POST /predict/homes HTTP/1.1\r\nhost:")
     with socket.create_connection(("127.0.0.1", server.port), 20) as connection:
         connection.sendall(b"POST /predict/homes HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
         started = time.monotonic()
@@ -131,9 +134,11 @@ def test_a_slow_body_is_cut_off(server: Any, home_row: Row) -> None:
     assert answer.startswith(b"HTTP/1.1 408")
     assert b"problem+json" in answer
     assert 4 < time.monotonic() - started < 8
+    with silent:
+        assert silent.recv(1) == b""
 
 
-def test_an_endless_head_and_a_silent_connection_are_cut_off(server: Any) -> None:
+def test_an_endless_head_is_cut_off(server: Any) -> None:
     with socket.create_connection(("127.0.0.1", server.port), 20) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\n")
         answer = b""
@@ -282,3 +287,48 @@ def test_settings_reach_the_limits(
 ) -> None:
     lane = make_lane(tabular_models, dataclasses.replace(settings, max_body_bytes=10))
     assert asyncio.run(asgi(lane, "POST", "/predict/homes", b" " * 11)).status == 413
+
+
+class SlowAndPoisoned:
+    """An engine that takes its time, and fails for a batch in which `class` is 4.25 somewhere."""
+
+    name = "numpy"
+    reason = "slow"
+
+    def __init__(self, model: TabularModel, poison: Any) -> None:
+        self.inner, self.poison = model.engine, poison
+
+    def outputs(self, x: Any) -> Any:
+        time.sleep(0.02)
+        if np.isclose(x, self.poison).all(axis=1).any():
+            raise ValueError("secret")
+        return self.inner.outputs(x)
+
+
+def test_under_load_each_gets_its_own_answer_the_poisonous_a_500_and_too_many_a_429(
+    make_lane: Callable[..., Lane],
+    tabular_model: TabularModel,
+    settings: Settings,
+    asgi: Callable[..., Any],
+    home_row: Row,
+) -> None:
+    rows = [{**home_row, "class": round(-4 + i / 16, 4)} for i in range(64)]
+    rows[40]["class"] = 4.25
+    poison = tabular_model.encoder.encode(tabular_model.schema.frame(rows[40:41]))
+    model = dataclasses.replace(tabular_model, engine=SlowAndPoisoned(tabular_model, poison))
+    lane = make_lane([model], dataclasses.replace(settings, queue_rows=50))
+
+    async def story() -> list[Any]:
+        bodies = [json.dumps({"rows": [row]}).encode() for row in rows]
+        return await asyncio.gather(*[asgi(lane, "POST", "/predict/homes", body) for body in bodies])
+
+    replies = asyncio.run(story())
+    expected = tabular_model.predict_rows(rows)[:, 0]
+    assert [reply.status for reply in replies[:51]] == [500 if row == 40 else 200 for row in range(51)]
+    assert b"secret" not in replies[40].content
+    for reply, right in zip(replies[:51], expected, strict=False):
+        if reply.status == 200:
+            assert abs(reply.body["predictions"][0]["value"] - right) <= 1e-5 * max(abs(right), model.tolerance())
+    for reply in replies[51:]:
+        assert (reply.status, reply.body["title"]) == (429, "Too many requests")
+        assert int(reply.headers["retry-after"]) >= 1

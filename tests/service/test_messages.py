@@ -106,3 +106,4 @@ def test_bentoml_s_client_predicts_and_is_told_what_is_wrong(
         assert client.predict_income(rows=[{"age": 30}])["predictions"][0]["probabilities"]
         with pytest.raises(BentoMLException, match="unknown_field"):
             client.predict_homes(rows=[{**home_row, "Class": 1}])
+        client._temp_dir.cleanup()  # which BentoML leaves to the garbage collector

@@ -17,9 +17,20 @@ from service.config import Settings
 from service.lane import Lane
 from service.metrics import SECONDS, Buckets, alive, pour
 
-NAMES = """tabserve_requests_total tabserve_request_seconds_bucket tabserve_rows_total tabserve_warnings_total
-tabserve_batch_rows_bucket tabserve_queue_rows tabserve_queue_seconds_bucket tabserve_rejected_rows_total
-tabserve_engine_seconds_bucket tabserve_inflight_rows tabserve_model_info tabserve_build_info""".split()
+NAMES = [
+    "tabserve_requests_total",
+    "tabserve_request_seconds_bucket",
+    "tabserve_rows_total",
+    "tabserve_warnings_total",
+    "tabserve_batch_rows_bucket",
+    "tabserve_queue_rows",
+    "tabserve_queue_seconds_bucket",
+    "tabserve_rejected_rows_total",
+    "tabserve_engine_seconds_bucket",
+    "tabserve_inflight_rows",
+    "tabserve_model_info",
+    "tabserve_build_info",
+]
 
 
 def test_a_histogram_poured_reads_as_one_observed() -> None:

@@ -1,0 +1,50 @@
+"""What the tests of several folders share: a BentoML store of their own, and small tables."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def bentoml_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty store that BentoML itself writes to; the folder of its models."""
+    from bentoml._internal.configuration.containers import BentoMLContainer
+    from bentoml._internal.models import ModelStore
+
+    monkeypatch.setenv("BENTOML_DO_NOT_TRACK", "True")
+    folder = tmp_path / "bentoml" / "models"
+    folder.mkdir(parents=True)
+    BentoMLContainer.model_store.set(ModelStore(str(folder)))
+    yield folder
+    BentoMLContainer.model_store.reset()
+
+
+@pytest.fixture
+def write_csv(tmp_path: Path) -> Callable[[str, Sequence[Sequence[object]]], Path]:
+    """A file of a name with these lines, the first one the header."""
+
+    def write(name: str, lines: Sequence[Sequence[object]]) -> Path:
+        path = tmp_path / name
+        path.write_text("".join(",".join(map(str, line)) + "\n" for line in lines), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def mixed_table(write_csv: Callable[[str, Sequence[Sequence[object]]], Path]) -> Path:
+    """150 rows with every kind of column, odd names, gaps, and three targets: y, sold and size."""
+    rng = np.random.default_rng(7)
+    header: list[object] = ["ID", "sq. metres ($)", "Outcome Type", "since", "garden?", "street", "y", "sold", "size"]
+    lines: list[list[object]] = [header]
+    for number in range(150):
+        metres = round(float(rng.uniform(20, 200)), 1)
+        day = f"{rng.integers(2001, 2020)}-0{rng.integers(1, 9)}-1{rng.integers(0, 9)}"
+        kind, garden = rng.choice(["flat", "house", "", "hut"]), rng.choice(["true", "false"])
+        street = f"street {rng.integers(12)}"
+        value = 1000 * metres + (5000 if garden == "true" else 0) + float(rng.normal(0, 500))
+        size = "large" if metres > 140 else "small" if metres < 80 else "middling"
+        lines.append([f"h{number}", metres, kind, day, garden, street, round(value, 2), value > 110_000, size])
+    return write_csv("Odd Homes.csv", lines)

@@ -1,0 +1,119 @@
+"""The README is true: its Python runs against a real server, its commands and links exist, its options are real."""
+
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+READY_SECONDS = 60
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real server on a free port, with a small housing and a small penguins model in a store of its own."""
+    home = tmp_path_factory.mktemp("home")
+    environment = os.environ | {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", "TABSERVE_WORKERS": "1"}
+    quick = ["--framework", "numpy", "--no-baselines", "--epochs", "3"]
+    for name in ("housing", "penguins"):
+        command = [sys.executable, "-m", "training", name, *quick, "--epochs", "3" if name == "housing" else "20"]
+        subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=120, capture_output=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    log = home / "serve.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "service", "--port", str(port)], cwd=ROOT, env=environment, stdout=out, stderr=out
+        )
+        try:
+            deadline = time.monotonic() + READY_SECONDS
+            while "curl -s" not in log.read_text(errors="replace"):
+                assert process.poll() is None, log.read_text(errors="replace")
+                assert time.monotonic() < deadline, log.read_text(errors="replace")
+                time.sleep(0.1)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+
+
+def test_the_python_of_the_readme_runs(server: str) -> None:
+    program = "\n".join(blocks("python")).replace("http://127.0.0.1:3000", server)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    promised = [line.removeprefix("# ") for line in blocks("python")[-1].splitlines() if line.startswith("# row")]
+    assert done.stdout.splitlines() == promised
+    assert len(promised) == 3
+
+
+def test_the_curl_of_the_readme_is_answered(server: str) -> None:
+    (command,) = [block for block in blocks("console") if block.startswith("curl")]
+    done = subprocess.run(
+        shlex.split(command.replace("http://127.0.0.1:3000", server)), capture_output=True, timeout=30
+    )
+    assert done.stdout.startswith(b'{"model":"housing","version":"1","predictions":[{"value":'), done.stdout
+
+
+def test_the_printed_requests_work_when_pasted(server: str) -> None:
+    from service.__main__ import requests_to_paste
+
+    told = [line for line in requests_to_paste(server).splitlines() if line.startswith("curl")]
+    answers = [subprocess.run(["sh", "-c", line], capture_output=True, timeout=30).stdout for line in told]
+    assert b'"predictions":[{"value"' in answers[0]
+    assert b'"detail":"2 of 2 rows are not valid"' in answers[1]
+    assert b'"models":[{"name":"housing"' in answers[2]
+
+
+def test_every_training_command_of_the_readme_has_real_options() -> None:
+    from training.__main__ import train_parser
+
+    commands = [
+        line.split("#")[0] for block in blocks("console") for line in block.splitlines() if "-m training" in line
+    ]
+    assert len(commands) >= 4
+    for command in commands:
+        words = shlex.split(command)[3:]
+        if words[0] != "inspect":
+            train_parser().parse_args(words)
+
+
+def test_make_has_every_target_the_readme_names() -> None:
+    targets = set(re.findall(r"\bmake ([a-z-]+)", README))
+    makefile = (ROOT / "Makefile").read_text()
+    assert not [target for target in targets if not re.search(rf"^{target}:", makefile, flags=re.MULTILINE)]
+
+
+def test_every_link_of_the_documents_leads_somewhere() -> None:
+    dead = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+        if "://" not in target and not (page.parent / target).exists()
+    ]
+    assert not dead
+
+
+def test_a_taken_port_is_one_line_that_says_what_to_do() -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = str(holder.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "-m", "service", "--port", port], cwd=ROOT, capture_output=True, text=True, timeout=30
+        )
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: cannot listen on .*; choose another: make serve PORT=\d+\n", done.stderr)

@@ -1,0 +1,136 @@
+"""BentoML stores with tiny real models in them, and `bentoml serve` as a person starts it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BENTOML = str(Path(sys.executable).parent / "bentoml")
+TRAIN = """
+import sys
+import numpy as np
+from models import store
+from models.architecture import Architecture
+from models.encoding import Encoder
+from models.features import Feature, FeatureSchema, Frame, Seen
+from models.network.network import build
+
+name, seed = sys.argv[1], int(sys.argv[2])
+rng = np.random.default_rng(seed)
+features = [Feature(name=n, kind="number", nullable=False, seen=Seen(min=0, max=10), example=3) for n in "ab"]
+schema = FeatureSchema(name=name, task="regression", target="y", features=features)
+numbers = rng.uniform(0, 10, (100, 2))
+encoder = Encoder.fit(schema, Frame(numbers, np.zeros((100, 0), dtype=np.int64)), numbers.sum(axis=1))
+network = build(Architecture(encoder.width, hidden=(8,)), rng)
+rows = [{"a": float(a), "b": float(b)} for a, b in numbers[:3].round(2)]
+print(store.save(store.Trained(schema, encoder, rows, "trained by NumPy", network=network, card="# card")).tag)
+"""
+
+
+def environment(home: Path, **settings: str) -> dict[str, str]:
+    mine = ("TABSERVE_", "BENTOML_", "PROMETHEUS_", "PYTEST_")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(mine)}
+    return {**kept, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", **settings}
+
+
+def train_version(home: Path, name: str, seed: int = 0) -> str:
+    """A new version in the store of `home`; its tag."""
+    command = [sys.executable, "-c", TRAIN, name, str(seed)]
+    done = subprocess.run(command, cwd=ROOT, env=environment(home), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()[-1]
+
+
+@pytest.fixture(scope="session")
+def command() -> Callable[..., str]:
+    """command(home, program, …): run in the project's root; what it printed."""
+
+    def run(home: Path, program: str, *arguments: str) -> str:
+        program = BENTOML if program == "bentoml" else program
+        done = subprocess.run(
+            [program, *arguments], cwd=ROOT, env=environment(home), capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def train() -> Callable[..., str]:
+    return train_version
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A BENTOML_HOME with small:1."""
+    train_version(tmp_path, "small")
+    return tmp_path
+
+
+@dataclass
+class Server:
+    process: "subprocess.Popen[bytes]"
+    port: int
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def wait_ready(self) -> None:
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.1)
+        raise AssertionError(self.log.read_text())
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(30)
+
+
+@pytest.fixture
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """serve(home, cwd=…, target=…, wait=…, **settings): a server, ended with the test."""
+    servers: list[Server] = []
+
+    def start(home: Path, *, cwd: Path = ROOT, target: str = "", wait: bool = True, **settings: str) -> Server:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        log = tmp_path_factory.mktemp("log") / "log"
+        command = [BENTOML, "serve", *([target] if target else []), "--host", "127.0.0.1", "--port", str(port)]
+        settings = {"TABSERVE_WORKERS": "1", "TABSERVE_DRAIN_S": "1", **settings}
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                command, cwd=cwd, env=environment(home, **settings), stdout=out, stderr=subprocess.STDOUT
+            )
+        servers.append(Server(process, port, log))
+        if wait:
+            servers[-1].wait_ready()
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        if server.process.poll() is None:
+            server.process.terminate()
+            try:
+                server.process.wait(30)
+            except subprocess.TimeoutExpired:
+                server.process.kill()

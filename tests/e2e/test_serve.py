@@ -1,0 +1,167 @@
+"""`bentoml serve` from the project's root, as a real process: what it serves, how it starts, stops and survives."""
+
+import json
+import signal
+import sys
+import tarfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+ROW = {"a": 1.5, "b": 2.5}
+Serve = Callable[..., Any]
+Command = Callable[..., str]
+
+
+def workers(server: Any) -> list[psutil.Process]:
+    tree = psutil.Process(server.process.pid).children(recursive=True)
+    found = []
+    for child in tree:
+        try:
+            if "_bentoml_impl" in " ".join(child.cmdline()):
+                found.append(child)
+        except (psutil.ZombieProcess, psutil.NoSuchProcess):
+            continue
+    return found
+
+
+def predict(server: Any, name: str = "small") -> Any:
+    reply = httpx.post(f"{server.url}/predict/{name}", json={"rows": [ROW]}, timeout=10)
+    assert reply.status_code == 200, reply.text
+    return reply.json()
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, "there is no model in {home}/models; train the default ones: python -m training"),
+        ({"TABSERVE_WORKER": "1"}, "TABSERVE_WORKER is no setting, did you mean TABSERVE_WORKERS?"),
+        ({"TABSERVE_MAX_ROWS": "many"}, "TABSERVE_MAX_ROWS='many': expected a whole number"),
+    ],
+)
+def test_a_start_that_is_not_possible_ends_with_one_line(
+    serve: Serve, tmp_path: Path, settings: dict[str, str], told: str
+) -> None:
+    server = serve(tmp_path, wait=False, **settings)
+    assert server.process.wait(60) == 1
+    lines = server.log.read_text().strip().splitlines()
+    assert len(lines) == 1
+    assert told.format(home=tmp_path) in lines[0]
+
+
+def test_a_model_that_is_not_there_ends_the_start_and_names_the_nearest(serve: Serve, home: Path) -> None:
+    for wanted, told in (("smal", "did you mean small?"), ("small:7", "there are versions 1")):
+        server = serve(home, wait=False, TABSERVE_MODELS=wanted)
+        assert server.process.wait(60) == 1
+        assert told in server.log.read_text()
+
+
+def test_a_version_that_answers_otherwise_than_at_training_is_not_served(
+    serve: Serve, home: Path, train: Callable[..., str]
+) -> None:
+    assert train(home, "small", 1) == "small:2"
+    golden = home / "models/small/2/golden.json"
+    golden.chmod(0o644)
+    changed = json.loads(golden.read_text())
+    changed["answers"][0][0] += 1
+    golden.write_text(json.dumps(changed))
+    server = serve(home)
+    assert predict(server)["version"] == "1"
+    assert "small:2" in server.log.read_text()
+    named = serve(home, wait=False, TABSERVE_MODELS="small:2")
+    assert named.process.wait(60) == 1
+    assert "must not be served" in named.log.read_text()
+
+
+def test_the_story_of_a_server(serve: Serve, home: Path, train: Callable[..., str]) -> None:
+    """It serves the newest version, without TensorFlow; keeps it when a worker is killed after a new training, also in
+    a container; loses no request while it drains; and ends with 0."""
+    (home / "models/foreign/1").mkdir(parents=True)
+    (home / "models/foreign/1/model.yaml").write_text("name: foreign\nversion: '1'\n")
+    server = serve(home, TABSERVE_WORKERS="2", BENTOML_CONTAINERIZED="true")
+    assert predict(server)["version"] == "1"
+    assert "foreign:1" in server.log.read_text()
+    for worker in workers(server):
+        assert "tensorflow" not in Path(f"/proc/{worker.pid}/maps").read_text()
+
+    train(home, "small", 1)
+    first = workers(server)
+    assert len(first) == 2
+    first[0].kill()
+    until = time.monotonic() + 15
+    while time.monotonic() < until and len({w.pid for w in workers(server)} - {w.pid for w in first}) < 1:
+        time.sleep(0.1)
+    assert {w.pid for w in workers(server)} - {w.pid for w in first}, "not replaced"
+    time.sleep(2)
+    assert {predict(server)["version"] for _ in range(20)} == {"1"}
+
+    failures: list[str] = []
+    answered = [0]
+
+    def load() -> None:
+        """A client behind a balancer: goes on until /readyz says no."""
+        with httpx.Client(base_url=server.url, timeout=10) as client:
+            while True:
+                try:
+                    if client.get("/readyz").status_code == 503:
+                        return
+                    reply = client.post("/predict/small", json={"rows": [ROW]})
+                    answered[0] += 1
+                    if reply.status_code != 200:
+                        failures.append(reply.text)
+                except httpx.TransportError as error:
+                    failures.append(repr(error))
+                    return
+
+    clients = [threading.Thread(target=load) for _ in range(4)]
+    for client in clients:
+        client.start()
+    time.sleep(0.5)
+    server.process.send_signal(signal.SIGTERM)
+    for client in clients:
+        client.join(20)
+    assert server.process.wait(30) == 0
+    assert failures == []
+    assert answered[0] > 10
+
+
+def test_a_person_who_presses_ctrl_c_does_not_wait_for_the_grace(serve: Serve, home: Path) -> None:
+    server = serve(home, TABSERVE_DRAIN_S="30")
+    started = time.monotonic()
+    for worker in workers(server):  # a terminal sends it to the whole group
+        worker.send_signal(signal.SIGINT)
+    assert server.stop(signal.SIGINT) == 0
+    assert time.monotonic() - started < 10
+
+
+def test_a_numpy_worker_never_imports_tensorflow(command: Command, home: Path) -> None:
+    look = "import service.app, sys; print(sorted({'tensorflow', 'keras', 'pandas', 'sklearn'} & set(sys.modules)))"
+    assert command(home, sys.executable, "-c", look).splitlines()[-1] == "[]"
+
+
+def test_a_bento_is_built_and_serves_the_versions_it_was_built_with(
+    serve: Serve, command: Command, home: Path, train: Callable[..., str], tmp_path: Path
+) -> None:
+    tag = command(home, "bentoml", "build", "-o", "tag").split()[-1].removeprefix("__tag__:")
+    bento = home / "bentos" / tag.replace(":", "/")
+    held = {path.relative_to(bento / "src").parts[0] for path in (bento / "src").rglob("*") if path.is_file()}
+    assert held == {"service", "models", "requirements", "pyproject.toml", "bentofile.yaml"}
+    assert not list((bento / "src").rglob("__pycache__"))
+    train(home, "small", 1)
+    from_store = serve(home, target=tag, cwd=tmp_path)
+    assert predict(from_store)["version"] == "1"
+    from_store.stop()
+
+    command(home, "bentoml", "export", tag, str(tmp_path / "bento.tar.gz"))
+    for folder in ("exported", "empty home"):
+        (tmp_path / folder).mkdir()
+    with tarfile.open(tmp_path / "bento.tar.gz") as archive:
+        archive.extractall(tmp_path / "exported", filter="data")
+    alone = serve(tmp_path / "empty home", target=".", cwd=tmp_path / "exported")
+    assert predict(alone)["version"] == "1"

@@ -1,0 +1,303 @@
+"""Each part of the encoder by hand, and that whatever comes in, what goes to the network is finite."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.encoding import CLIP, DAY, RARE, Date, Encoder, Flag, Levels, Number, Target, stable_moments
+from models.features import MISSING, UNSEEN, Feature, FeatureSchema, Frame, SchemaError, Seen
+
+LEVELS = [f"level {number:02}" for number in range(30)]
+SCHEMA = FeatureSchema(
+    name="t",
+    task="regression",
+    target="y",
+    features=[
+        Feature(name="n", kind="number", nullable=True),
+        Feature(name="m", kind="number", nullable=False),
+        Feature(name="b", kind="boolean", nullable=True),
+        Feature(name="d", kind="date", nullable=True),
+        Feature(name="few", kind="category", nullable=True, seen=Seen(levels=["a", "b", "c"])),
+        Feature(name="many", kind="category", nullable=True, seen=Seen(levels=LEVELS)),
+        Feature(name="hashed", kind="category", nullable=True, seen=Seen(hashed=64, count=90_000, type="text")),
+    ],
+)
+
+
+def random_frame(rows: int, seed: int = 0, *, gaps: bool = True) -> Frame:
+    rng = np.random.default_rng(seed)
+    numbers = np.column_stack(
+        [
+            rng.normal(50, 9, rows),
+            rng.exponential(2, rows),
+            rng.integers(0, 2, rows),
+            rng.uniform(1e9, 1.5e9, rows).round(),
+        ]
+    )
+    codes = np.column_stack([rng.integers(0, 3, rows), rng.integers(0, 30, rows), rng.integers(0, 64, rows)])
+    if gaps:
+        for column in (0, 2, 3):
+            numbers[rng.random(rows) < 0.1, column] = np.nan
+        codes[rng.random((rows, 3)) < 0.1] = MISSING
+    return Frame(numbers, codes)
+
+
+def numbers(values: Any, bins: int = 0) -> tuple[Encoder, Any]:
+    """An encoder of one column of numbers, and the matrix of the values it was fitted to."""
+    frame = Frame(np.array(values, dtype=np.float64)[:, None], np.empty((len(values), 0), np.int64))
+    encoder = Encoder(numbers=[Number.fit("x", frame.numbers[:, 0], bins)], categories=[])
+    return encoder, encoder.encode(frame)
+
+
+def encoded(encoder: Encoder, *values: float) -> Any:
+    return encoder.encode(Frame(np.array(values)[:, None], np.empty((len(values), 0), np.int64)))
+
+
+# Numbers
+
+
+def test_a_number_is_scaled_to_mean_0_and_deviation_1() -> None:
+    _, x = numbers([1, 3, 5, 7])
+    np.testing.assert_allclose(x[:, 0], (np.array([1, 3, 5, 7]) - 4) / math.sqrt(5), rtol=1e-6)
+
+
+def test_a_gap_is_filled_with_the_median_and_told_in_a_column_of_its_own() -> None:
+    encoder, x = numbers([1, 2, 9, np.nan])
+    assert x.shape == (4, 2)
+    assert x[3, 0] == x[1, 0]
+    assert x[:, 1].tolist() == [0, 0, 0, 1]
+    assert encoder.width == 2
+
+
+def test_a_gap_that_training_never_had_is_filled_too() -> None:
+    encoder, x = numbers([1, 2, 9])
+    np.testing.assert_array_equal(encoded(encoder, np.nan), x[1:2])
+
+
+def test_a_number_rises_through_its_bins_one_after_the_other() -> None:
+    encoder, _ = numbers(range(101), bins=4)
+    [part] = encoder.numbers
+    assert isinstance(part, Number)
+    assert part.edges == [0, 25, 50, 75, 100]
+    np.testing.assert_allclose(
+        encoded(encoder, -5, 10, 60, 1000)[:, 1:], [[0] * 4, [0.4, 0, 0, 0], [1, 1, 0.4, 0], [1] * 4]
+    )
+
+
+def test_far_numbers_are_clipped_hard_without_bins_and_smoothly_with_them() -> None:
+    plain, _ = numbers(range(101))
+    binned, _ = numbers(range(101), bins=4)
+    assert encoded(plain, 1e300, -1e300)[:, 0].tolist() == [CLIP, -CLIP]
+    assert encoded(binned, 1e300)[0, 0] == pytest.approx(3, abs=0.01)
+
+
+def test_a_constant_and_an_empty_column_say_nothing_and_do_no_harm() -> None:
+    assert numbers([7, 7, 7], bins=4)[1].tolist() == [[0]] * 3
+    assert numbers([np.nan, np.nan])[1].tolist() == [[0, 1]] * 2
+
+
+# Any number at all
+
+
+EXTREME = [0.0, -0.0, 1.0, 5e-324, -5e-324, 1e-310, 1e-300, 1e-12, 1e15, 1e300, -1e300, 1.7e308, -1.7e308]
+ANY = st.one_of(st.sampled_from(EXTREME), st.floats(allow_nan=True, allow_infinity=False))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(ANY, min_size=1, max_size=40), st.lists(ANY, min_size=1, max_size=5), st.sampled_from([0, 2, 8]))
+def test_whatever_numbers_it_was_fitted_to_and_is_given_the_matrix_is_finite(
+    fitted: list[float], given_later: list[float], bins: int
+) -> None:
+    encoder, x = numbers(fitted, bins)
+    assert np.isfinite(x).all()
+    again = Encoder.from_json(encoder.to_json())
+    later = encoded(again, *given_later)
+    assert np.isfinite(later).all()
+    assert np.abs(later).max() <= CLIP
+    np.testing.assert_array_equal(later, encoded(encoder, *given_later))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=20))
+def test_moments_never_overflow(values: list[float]) -> None:
+    mean, deviation = stable_moments(np.array(values))
+    assert math.isfinite(mean)
+    assert 0 < deviation < math.inf
+
+
+def test_moments_are_those_of_numpy_where_numpy_can_tell() -> None:
+    values = np.array([1.0, 2.0, 4.0, -7.5])
+    assert stable_moments(values) == pytest.approx((values.mean(), values.std()), rel=1e-14)
+    assert stable_moments(values * 1e300) == pytest.approx((values.mean() * 1e300, values.std() * 1e300), rel=1e-14)
+
+
+# Booleans and dates
+
+
+def test_a_boolean_is_1_or_minus_1_and_0_where_missing() -> None:
+    assert Flag(name="b").encode(np.array([1.0, 0.0, np.nan]))[0].tolist() == [1, -1, 0]
+
+
+def test_a_date_lies_between_the_first_and_the_last_one_seen() -> None:
+    part = Date.fit("d", np.array([0.0, 10, 20]) * DAY)
+    trend = part.encode(np.array([-99.0, 0, 5, 20, 999]) * DAY)[0]
+    assert trend.tolist() == [-1, -1, -0.5, 1, 1]
+
+
+def test_a_week_is_a_circle() -> None:
+    part = Date.fit("d", np.arange(30) * DAY)
+    assert part.periods == [7 * DAY]
+    _, sine, cosine = part.encode(np.array([4.0, 11, 4 + 1.75]) * DAY)  # a Monday, the next, a quarter of a week on
+    np.testing.assert_allclose(sine, [0, 0, 1], atol=1e-12)
+    np.testing.assert_allclose(cosine, [1, 1, 0], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("days", "periods"),
+    [([0, 1, 5], 0), ([0, 7], 1), ([0, 0.5, 1], 1), ([0, 400], 2), ([0, 0.5, 400], 3), ([3, 3], 0)],
+)
+def test_only_cycles_that_training_saw_once_around_become_columns(days: list[float], periods: int) -> None:
+    assert len(Date.fit("d", np.array(days) * DAY).periods) == periods
+
+
+def test_a_missing_date_has_a_column_only_where_training_had_one() -> None:
+    with_gap, without = Date.fit("d", np.array([0, DAY, np.nan])), Date.fit("d", np.array([0, DAY]))
+    assert with_gap.encode(np.array([np.nan]))[-1].tolist() == [1]
+    assert len(with_gap.encode(np.zeros(1))) == len(without.encode(np.zeros(1))) + 1
+    assert np.isfinite(without.encode(np.array([np.nan]))).all()
+    assert np.isfinite(Date.fit("d", np.array([np.nan])).encode(np.array([np.nan, 5.0]))).all()
+
+
+# Categories
+
+
+def levels(codes: list[int], known: int) -> Levels:
+    return Levels.fit(
+        Feature(name="c", kind="category", nullable=True, seen=Seen(levels=list(range(known)))), np.array(codes)
+    )
+
+
+def test_few_levels_are_columns_of_0_and_1_a_gap_is_one_of_them_and_unseen_is_none() -> None:
+    part = levels([0, 1, 2, MISSING], 3)
+    assert part.table[[0, 1, 2, MISSING, UNSEEN]].tolist() == [*np.eye(4).tolist(), [0] * 4]
+
+
+def test_two_levels_share_one_column() -> None:
+    assert levels([0, 1], 2).table[[0, 1, MISSING, UNSEEN]].tolist() == [[1], [-1], [0], [0]]
+
+
+def test_one_level_and_no_level_still_have_a_column() -> None:
+    assert levels([MISSING, MISSING], 0).table[[MISSING, UNSEEN]].tolist() == [[1], [0]]
+    assert levels([0, 0], 1).table[[0, MISSING, UNSEEN]].tolist() == [[1], [0], [0]]
+
+
+def test_a_level_without_training_rows_counts_as_unseen_where_there_are_few() -> None:
+    assert levels([0, 1, 1], 3).table[[2]].tolist() == levels([0, 1, 1], 3).table[[UNSEEN]].tolist()
+
+
+def test_rare_levels_share_a_group_that_unseen_ones_join() -> None:
+    frequent = [code for code in range(10) for _ in range(RARE)]
+    part = levels([*frequent, 10, 11], 12)
+    assert part.rare == 10
+    assert part.table[[10, 11, UNSEEN]].tolist() == [[10]] * 3
+    assert part.table[[0, 9]].tolist() == [[0], [9]]
+    assert part.table[[MISSING]].tolist() == [[part.size]]  # training had none: the last row of the network's table
+
+
+def test_many_levels_are_numbers_of_groups_that_the_network_looks_up() -> None:
+    encoder = Encoder.fit(SCHEMA, random_frame(2000), bins=0)
+    assert encoder.tables == [(32, 7), (66, 10)]
+    x = encoder.encode(random_frame(500, 1))
+    assert (x[:, -2:] == x[:, -2:].astype(int)).all()
+    assert x[:, -2].max() < 32
+    assert x[:, -1].max() < 66
+
+
+# The whole
+
+
+def test_a_row_alone_is_encoded_as_in_a_batch() -> None:
+    encoder = Encoder.fit(SCHEMA, random_frame(2000))
+    frame = random_frame(50, 1)
+    together = encoder.encode(frame)
+    assert together.shape == (50, encoder.width)
+    assert together.dtype == np.float32
+    for row in range(50):
+        np.testing.assert_array_equal(encoder.encode(frame.take(slice(row, row + 1))), together[row : row + 1])
+
+
+def test_an_encoder_written_and_read_gives_the_same_matrix() -> None:
+    encoder = Encoder.fit(SCHEMA, random_frame(2000), np.random.default_rng(0).normal(3, 0.1, 2000))
+    again = Encoder.from_json(encoder.to_json())
+    assert again == encoder
+    np.testing.assert_array_equal(again.encode(random_frame(50, 1)), encoder.encode(random_frame(50, 1)))
+
+
+def test_gaps_and_unseen_levels_that_training_never_had_are_encoded() -> None:
+    encoder = Encoder.fit(SCHEMA, random_frame(2000, gaps=False))
+    row = Frame(np.array([[np.nan, 1, np.nan, np.nan]]), np.array([[MISSING, UNSEEN, MISSING]]))
+    assert np.isfinite(encoder.encode(row)).all()
+
+
+def test_bins_stay_within_what_rows_and_columns_allow() -> None:
+    assert len(Encoder.fit(SCHEMA, random_frame(60)).numbers[0].edges) == 4  # type: ignore[union-attr]  # a Number
+    assert Encoder.fit(SCHEMA, random_frame(30)).numbers[0].edges == []  # type: ignore[union-attr]  # a Number
+
+
+def test_no_rows_give_no_rows() -> None:
+    encoder = Encoder.fit(SCHEMA, random_frame(100))
+    assert encoder.encode(random_frame(5).take(slice(0, 0))).shape == (0, encoder.width)
+
+
+def edited(change: dict[str, Any]) -> FeatureSchema:
+    features = [
+        Feature(**(feature.model_dump() | change)) if feature.name == "few" else feature for feature in SCHEMA.features
+    ]
+    return FeatureSchema(name="t", task="regression", target="y", features=features)
+
+
+@pytest.mark.parametrize(
+    "change", [{"seen": {"levels": ["a", "b", "c", "new"]}}, {"name": "fewer"}, {"kind": "number", "seen": {}}]
+)
+def test_a_schema_that_was_changed_after_the_encoder_was_fitted_is_refused(change: dict[str, Any]) -> None:
+    encoder = Encoder.fit(SCHEMA, random_frame(100))
+    encoder.check(SCHEMA)
+    with pytest.raises(SchemaError, match="is not as it was"):
+        encoder.check(edited(change))
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"numbers": [{"kind": "word", "name": "x"}], "categories": []}'])
+def test_what_is_no_encoder_is_a_schema_error(text: str) -> None:
+    with pytest.raises(SchemaError):
+        Encoder.from_json(text)
+
+
+# The target
+
+
+def test_a_target_comes_back_from_its_scale() -> None:
+    values = np.array([1.0, 2.0, 4.0, 9.0])
+    target = Target.fit(values)
+    np.testing.assert_allclose(target.unscale(target.apply(values).astype(np.float32)), values, atol=1e-6)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.floats(-1e300, 1e300),
+    st.floats(1e-299, 1e300),
+    st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=5),
+)
+def test_rounding_a_prediction_stays_far_within_the_tolerance(mean: float, scale: float, outputs: list[float]) -> None:
+    exact = np.array(outputs, dtype=np.float64) * scale + mean
+    answers = Target(mean=mean, scale=scale).unscale(np.array(outputs, dtype=np.float32))
+    assert np.isfinite(answers).all()
+    assert (np.abs(answers - exact) <= 1e-6 * np.maximum(np.abs(exact), scale)).all()
+
+
+def test_predictions_are_short_numbers() -> None:
+    assert Target(mean=2.0, scale=1.0).unscale(np.array([[0.1]], np.float32)).tolist() == [[2.1]]
+    assert Target(mean=2e6, scale=3e5).unscale(np.array([[0.1]], np.float32)).tolist() == [[2030000.0]]
