@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from models.architecture import Architecture, Epoch, Task
 from models.network import losses, network, optimizers
@@ -74,18 +75,21 @@ def _fit_numpy(
 ) -> tuple[Network, None, str, list[Epoch], int]:
     rng = np.random.default_rng(recipe.fit_seed)
     net = network.build(architecture, rng)
-    history = net.fit(
-        train.x,
-        train.y,
-        loss=_numpy_loss(recipe, task, weights),
-        optimizer=_numpy_optimizer(recipe, len(train.x)),
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
-        rng=rng,
-        validation=(validation.x, validation.y),
-        patience=recipe.patience or None,
-        on_epoch=on_epoch,
-    )
+    # One thread: the products of a mini-batch take a fraction of a millisecond, and BLAS threads wait for each other
+    # without sleeping after each. Two of them on two cores that others use too took 2 to 5 times as long as one.
+    with threadpool_limits(1, "blas"):
+        history = net.fit(
+            train.x,
+            train.y,
+            loss=_numpy_loss(recipe, task, weights),
+            optimizer=_numpy_optimizer(recipe, len(train.x)),
+            epochs=recipe.epochs,
+            batch_size=recipe.batch_size,
+            rng=rng,
+            validation=(validation.x, validation.y),
+            patience=recipe.patience or None,
+            on_epoch=on_epoch,
+        )
     parameters = sum(array.size for array in net.parameters.values())
     return net, None, "trained by the NumPy network itself", history, parameters
 

@@ -11,12 +11,10 @@ import numpy.typing as npt
 from models.architecture import Architecture, Epoch
 from models.network import layers
 from models.network.activations import Array
-from models.network.inference import InferenceNetwork
+from models.network.inference import BLOCK, InferenceNetwork
 from models.network.layers import Layer
 from models.network.losses import Loss, Targets
 from models.network.optimizers import Optimizer
-
-BLOCK = 4096  # rows that pass through the network together when nothing is learned, which bounds the memory
 
 
 class DivergenceError(ArithmeticError):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from models.encoding import CLIP, DAY, RARE, Date, Encoder, Flag, Levels, Number, Target, stable_moments
 from models.features import MISSING, UNSEEN, Feature, FeatureSchema, Frame, SchemaError, Seen
 
-LEVELS = [f"level {number:02}" for number in range(30)]
+LEVELS: list[bool | int | float | str] = [f"level {number:02}" for number in range(30)]
 SCHEMA = FeatureSchema(
     name="t",
     task="regression",
@@ -83,9 +83,8 @@ def test_a_number_rises_through_its_bins_one_after_the_other() -> None:
     [part] = encoder.numbers
     assert isinstance(part, Number)
     assert part.edges == [0, 25, 50, 75, 100]
-    np.testing.assert_allclose(
-        encoded(encoder, -5, 10, 60, 1000)[:, 1:], [[0] * 4, [0.4, 0, 0, 0], [1, 1, 0.4, 0], [1] * 4]
-    )
+    expected = np.array([[0, 0, 0, 0], [0.4, 0, 0, 0], [1, 1, 0.4, 0], [1, 1, 1, 1]])
+    np.testing.assert_allclose(encoded(encoder, -5, 10, 60, 1000)[:, 1:], expected)
 
 
 def test_far_numbers_are_clipped_hard_without_bins_and_smoothly_with_them() -> None:
@@ -161,7 +160,7 @@ def test_a_week_is_a_circle() -> None:
     [([0, 1, 5], 0), ([0, 7], 1), ([0, 0.5, 1], 1), ([0, 400], 2), ([0, 0.5, 400], 3), ([3, 3], 0)],
 )
 def test_only_cycles_that_training_saw_once_around_become_columns(days: list[float], periods: int) -> None:
-    assert len(Date.fit("d", np.array(days) * DAY).periods) == periods
+    assert len(Date.fit("d", np.multiply(days, DAY, dtype=np.float64)).periods) == periods
 
 
 def test_a_missing_date_has_a_column_only_where_training_had_one() -> None:

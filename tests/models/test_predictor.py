@@ -1,0 +1,94 @@
+"""From checked rows to the predictions of the API."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.engines import NumpyEngine
+from models.predictor import TabularModel, class_key, probabilities, short_floats
+from models.store import TOLERANCE, Trained, furthest
+
+Row = dict[str, Any]
+TASKS = ["regression", "binary", "multiclass"]
+
+
+@pytest.fixture(params=TASKS)
+def model(request: pytest.FixtureRequest, make_trained: Callable[..., Trained]) -> TabularModel:
+    trained = make_trained(request.param)
+    assert trained.network is not None
+    return TabularModel("3", trained.schema, trained.encoder, NumpyEngine(trained.network, "a test"))
+
+
+def test_a_row_alone_is_answered_as_in_a_batch(model: TabularModel, some_rows: Callable[[int], list[Row]]) -> None:
+    rows = some_rows(1000)
+    together = model.predict_rows(rows)
+    alone = np.concatenate([model.predict_rows([row]) for row in rows[:100]])
+    assert furthest(alone, together[:100], model.tolerance()) <= TOLERANCE
+
+
+def test_answers_have_a_row_each_and_probabilities_sum_to_1(
+    model: TabularModel, some_rows: Callable[[int], list[Row]]
+) -> None:
+    answers = model.predict_rows(some_rows(50))
+    assert answers.shape == (50, len(model.schema.classes or [1]))
+    if model.schema.classes:
+        np.testing.assert_allclose(answers.sum(axis=1), 1, rtol=1e-6)
+        assert (answers >= 0).all()
+
+
+def test_no_rows_are_no_predictions(model: TabularModel) -> None:
+    assert model.present(model.predict_rows([])) == []
+
+
+def test_tag_name_and_scale_are_those_of_the_version(model: TabularModel) -> None:
+    assert (model.tag, model.name) == ("homes:3", "homes")
+    expected = model.encoder.target.scale if model.schema.task == "regression" else 1.0
+    assert model.tolerance() == expected
+
+
+def with_classes(model: TabularModel, classes: list[Any]) -> TabularModel:
+    task = "binary" if len(classes) == 2 else "multiclass"
+    return replace(model, schema=model.schema.model_copy(update={"task": task, "classes": classes}))
+
+
+@pytest.mark.parametrize(
+    ("classes", "keys"),
+    [
+        (["<=50K", ">50K"], ["<=50K", ">50K"]),
+        ([False, True], ["false", "true"]),
+        ([0, 1], ["0", "1"]),
+        ([1, 2.5, 7], ["1", "2.5", "7"]),
+    ],
+)
+def test_a_label_has_its_json_type_and_a_key_is_its_text(model: TabularModel, classes: Any, keys: list[str]) -> None:
+    answers = np.eye(len(classes), dtype=np.float32)
+    for label, prediction in zip(classes, with_classes(model, classes).present(answers), strict=True):
+        assert prediction["label"] is label
+        assert list(prediction["probabilities"]) == keys
+        assert prediction["probabilities"][class_key(label)] == 1.0
+
+
+def test_a_value_is_presented_by_itself(make_trained: Callable[..., Trained]) -> None:
+    trained = make_trained("regression")
+    assert trained.network is not None
+    model = TabularModel("1", trained.schema, trained.encoder, NumpyEngine(trained.network, ""))
+    assert model.present(np.array([[4.131927], [-0.5]])) == [{"value": 4.131927}, {"value": -0.5}]
+
+
+def test_one_logit_speaks_for_the_second_class() -> None:
+    p = probabilities(np.array([[0.0], [1000.0], [-1000.0], [np.log(3)]], dtype=np.float32))
+    np.testing.assert_allclose(p, np.array([[0.5, 0.5], [0, 1], [1, 0], [0.25, 0.75]]), atol=1e-7)
+
+
+def test_logits_of_several_classes_become_probabilities_however_large_they_are() -> None:
+    p = probabilities(np.array([[1e30, 0, -1e30], [0, np.log(2), 0]], dtype=np.float32))
+    np.testing.assert_allclose(p, np.array([[1, 0, 0], [0.25, 0.5, 0.25]]), atol=1e-7)
+
+
+def test_floats_are_as_short_as_their_own_precision_allows() -> None:
+    assert short_floats(np.array([0.1, 1 / 3], dtype=np.float32)) == [0.1, 0.33333334]
+    assert short_floats(np.array([0.1, 1 / 3])) == [0.1, 1 / 3]
+    assert short_floats(np.array([[1.5, 0.0], [2.5, 0.0]])[:, 0]) == [1.5, 2.5]

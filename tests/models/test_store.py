@@ -1,0 +1,342 @@
+"""A version in BentoML's own store: kept whole, read back the same, and refused when it is not what it was."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import bentoml
+import numpy as np
+import pytest
+
+from models import store
+from models.features import FeatureSchema
+from models.store import TOLERANCE, Stored, StoreError, Trained, furthest
+
+Make = Callable[..., Trained]
+Row = dict[str, Any]
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")  # BentoML on pathspec 1
+KEEPS_NUMPY_QUIET = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+"""TensorFlow 2.21 on NumPy 2.4."""
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.fixture
+def stored(bentoml_store: Path, make_trained: Make) -> Stored:
+    return store.save(make_trained())
+
+
+# Keeping
+
+
+@pytest.mark.parametrize("task", ["regression", "binary", "multiclass"])
+def test_what_was_saved_is_read_back_and_answers_the_same(
+    bentoml_store: Path, make_trained: Make, some_rows: Callable[[int], list[Row]], task: str
+) -> None:
+    trained = make_trained(task)
+    stored = store.save(trained)
+    model = store.load(stored)
+    assert (model.tag, stored.path) == ("homes:1", bentoml_store / "homes" / "1")
+    assert (model.schema, model.encoder) == (trained.schema, trained.encoder)
+    assert (model.metrics, model.training, model.card) == (trained.metrics, trained.training, trained.card)
+    assert (model.engine.name, model.engine.reason) == ("numpy", "a test")
+    rows = some_rows(50)
+    assert trained.network is not None
+    outputs = trained.network.predict(trained.encoder.encode(trained.schema.frame(rows)))
+    expected = trained.encoder.target.unscale(outputs) if task == "regression" else store_probabilities(outputs)
+    assert furthest(model.predict_rows(rows), expected, model.tolerance()) <= TOLERANCE
+
+
+def store_probabilities(outputs: Any) -> Any:
+    from models.predictor import probabilities
+
+    return probabilities(outputs)
+
+
+def test_a_version_is_files_that_can_be_read_by_eye(stored: Stored) -> None:
+    assert files(stored.path) == {
+        *("features.json", "encoder.json", "network.json", "weights.npz", "metrics.json", "training.json"),
+        *("golden.json", "card.md", "learning.png", "model.yaml"),
+    }
+    for path in stored.path.glob("*.json"):
+        json.loads(path.read_text("utf-8"))
+    assert FeatureSchema.from_json((stored.path / "features.json").read_bytes()).format == 1
+    assert stored.path.stat().st_mode & 0o055 == 0o055  # a container reads it as another user
+
+
+def test_bentoml_lists_it(stored: Stored) -> None:
+    [found] = bentoml.models.list()
+    assert str(found.tag) == "homes:1"
+    assert found.info.labels == {"framework": "numpy", "task": "regression"}
+
+
+def test_versions_are_counted_and_the_newest_comes_first(bentoml_store: Path, make_trained: Make) -> None:
+    for name in ("homes", "homes", "cars"):
+        store.save(make_trained(name=name))
+    ours, others = store.versions()
+    assert {name: [stored.version for stored in found] for name, found in ours.items()} == {
+        "cars": [1],
+        "homes": [2, 1],
+    }
+    assert others == []
+
+
+def test_numbers_are_compared_as_numbers(bentoml_store: Path, make_trained: Make) -> None:
+    for version in (9, 10):
+        folder = bentoml_store / "homes" / str(version)
+        folder.mkdir(parents=True)
+        store.write(folder, make_trained())
+    assert [stored.version for stored in store.versions()[0]["homes"]] == [10, 9]
+    assert store.save(make_trained()).version == 11
+
+
+def test_models_that_are_not_ours_are_told_apart_and_their_numbers_left_to_them(
+    bentoml_store: Path, make_trained: Make
+) -> None:
+    for tag in ("homes:1", "other:abc"):
+        with bentoml.models.create(tag) as model:
+            Path(model.path, "data.txt").write_text("theirs")
+    assert store.save(make_trained()).tag == "homes:2"
+    ours, others = store.versions()
+    assert list(ours) == ["homes"]
+    assert sorted(others) == ["homes:1", "other:abc"]
+
+
+def test_a_training_that_loses_the_race_for_a_number_takes_the_next(
+    bentoml_store: Path, make_trained: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = store.write
+
+    def write_after_another(folder: Path, trained: Trained) -> None:
+        real(folder, trained)
+        monkeypatch.setattr(store, "write", real)
+        store.save(make_trained())  # takes number 1 while we are writing
+
+    monkeypatch.setattr(store, "write", write_after_another)
+    assert store.save(make_trained()).tag == "homes:2"
+    assert [stored.version for stored in store.versions()[0]["homes"]] == [2, 1]
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_a_failure_while_writing_leaves_nothing(
+    bentoml_store: Path, make_trained: Make, monkeypatch: pytest.MonkeyPatch, failure: type[BaseException]
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise failure
+
+    monkeypatch.setattr(store, "golden_answers", fail)
+    with pytest.raises(failure):
+        store.save(make_trained())
+    assert files(bentoml_store) == set()
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_an_interruption_while_bentoml_copies_leaves_no_half_version(
+    bentoml_store: Path, make_trained: Make, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
+    import shutil
+
+    for _ in range(before):
+        store.save(make_trained())
+
+    def copy_half(source: str, to: Path, **options: Any) -> None:
+        shutil.copy(Path(source, "features.json"), to)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(shutil, "copytree", copy_half)
+        with pytest.raises(KeyboardInterrupt):
+            store.save(make_trained())
+    assert len(store.versions()[0].get("homes", [])) == before
+    assert not (bentoml_store / "homes" / str(before + 1)).exists()
+    assert store.save(make_trained()).version == before + 1
+
+
+def test_a_version_that_does_not_answer_as_it_did_at_training_is_never_stored(
+    bentoml_store: Path, make_trained: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "golden_answers", lambda folder, trained: [[0.0]] * 6)
+    with pytest.raises(StoreError, match="does not answer its golden rows"):
+        store.save(make_trained())
+    assert files(bentoml_store) == set()
+
+
+def test_a_store_that_cannot_be_written_is_told(
+    bentoml_store: Path, make_trained: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bentoml_store.rmdir()
+    bentoml_store.write_text("a file")
+    with pytest.raises((StoreError, OSError)):
+        store.save(make_trained())
+
+
+def test_a_version_is_deleted_by_tag_and_all_of_them_by_name(bentoml_store: Path, make_trained: Make) -> None:
+    for _ in range(3):
+        store.save(make_trained())
+    store.delete("homes:2")
+    assert [stored.version for stored in store.versions()[0]["homes"]] == [3, 1]
+    store.delete("homes")
+    assert store.versions() == ({}, [])
+
+
+@pytest.mark.parametrize("tag", ["homes:7", "homes:", "homes:x", "houses", "", ":1"])
+def test_what_is_not_there_cannot_be_deleted(stored: Stored, tag: str) -> None:
+    with pytest.raises(StoreError, match="no model"):
+        store.delete(tag)
+    assert stored.path.is_dir()
+
+
+def test_a_folder_of_models_or_one_that_holds_it_can_be_given(stored: Stored) -> None:
+    models = stored.path.parents[1]
+    assert store.location(models) == models
+    assert store.location(models.parent) == models
+    assert store.versions(models)[0]["homes"] == store.versions(models.parent)[0]["homes"] == [stored]
+
+
+# Refusing
+
+
+def damage(path: Path, how: str) -> None:
+    if how == "missing":
+        path.unlink()
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "cut":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif how == "list":
+        path.write_text("[]")
+    else:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["missing", "empty", "cut", "list", "flipped"])
+@pytest.mark.parametrize(
+    "name", ["features.json", "encoder.json", "network.json", "weights.npz", "golden.json", "metrics.json"]
+)
+def test_a_damaged_file_is_one_line_that_names_the_version(stored: Stored, name: str, how: str) -> None:
+    if (name, how) in (("metrics.json", "list"), ("features.json", "flipped"), ("metrics.json", "flipped")):
+        pytest.skip("it may still be valid")
+    damage(stored.path / name, how)
+    with pytest.raises(StoreError) as refused:
+        store.load(stored)
+    assert "homes:1" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def change(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | values))
+
+
+def test_weights_that_were_changed_are_noticed(stored: Stored) -> None:
+    with np.load(stored.path / "weights.npz") as arrays:
+        weights = dict(arrays)
+    weights = {name: array + 0.01 for name, array in weights.items()}
+    np.savez(stored.path / "weights.npz", **weights)
+    with pytest.raises(StoreError, match="homes:1 does not answer its golden rows"):
+        store.load(stored)
+
+
+@pytest.mark.parametrize("answers", [[[0.0]] * 6, [[float("nan")]] * 6, [[0.0]], [[0.0, 1.0]] * 6, "x", [["a"]] * 6])
+def test_golden_answers_that_were_changed_are_noticed(stored: Stored, answers: Any) -> None:
+    change(stored.path / "golden.json", answers=answers)
+    with pytest.raises(StoreError, match="homes:1"):
+        store.load(stored)
+
+
+@pytest.mark.parametrize(("rows", "told"), [([], "no golden rows"), ([{"typo": 1}], "not valid by its schema")])
+def test_golden_rows_have_to_be_there_and_valid(stored: Stored, rows: Any, told: str) -> None:
+    change(stored.path / "golden.json", rows=rows)
+    with pytest.raises(StoreError, match=told):
+        store.load(stored)
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [({"format": 2}, "format"), ({"name": "cars"}, "'cars'"), ({"colour": "red"}, "colour")],
+)
+def test_a_schema_that_is_not_this_version_s_is_refused(stored: Stored, edit: Any, told: str) -> None:
+    change(stored.path / "features.json", **edit)
+    with pytest.raises(StoreError, match=told):
+        store.load(stored)
+
+
+def test_a_level_that_a_person_adds_to_a_stored_schema_is_refused_as_codes_would_shift(stored: Stored) -> None:
+    schema = json.loads((stored.path / "features.json").read_text("utf-8"))
+    schema["features"][1]["seen"]["levels"].append("Euthanasia")
+    change(stored.path / "features.json", **schema)
+    with pytest.raises(StoreError, match="'Outcome Type' is not as it was when the encoder was fitted"):
+        store.load(stored)
+
+
+def test_a_limit_that_a_person_declares_in_a_stored_schema_holds(stored: Stored) -> None:
+    schema = json.loads((stored.path / "features.json").read_text("utf-8"))
+    schema["features"][0]["maximum"] = 120
+    change(stored.path / "features.json", **schema)
+    model = store.load(stored)
+    [error] = model.schema.check([model.golden.rows[0] | {"age": 121}]).errors
+    assert error.code == "above_maximum"
+
+
+def test_a_numpy_version_has_no_tensorflow_engine(stored: Stored) -> None:
+    with pytest.raises(StoreError, match="has no Keras model"):
+        store.load(stored, "tensorflow")
+
+
+def test_a_process_that_loads_a_numpy_version_imports_no_tensorflow(stored: Stored) -> None:
+    program = (
+        "import sys; from pathlib import Path; from models import store\n"
+        "[[found]] = store.versions(Path(sys.argv[1]))[0].values()\n"
+        "model = store.load(found); model.present(model.predict_rows(model.golden.rows))\n"
+        "heavy = {'tensorflow', 'keras', 'pandas', 'sklearn', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(stored.path.parents[1])], cwd=ROOT, capture_output=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr.decode()
+
+
+# Keras
+
+
+@KEEPS_NUMPY_QUIET
+def test_both_engines_of_a_keras_version_agree(
+    bentoml_store: Path, make_trained: Make, some_rows: Callable[[int], list[Row]]
+) -> None:
+    stored = store.save(make_trained("multiclass", keras=True))
+    rows = some_rows(200)
+    numpy, tensorflow = store.load(stored, "auto"), store.load(stored, "tensorflow")
+    assert (numpy.engine.name, tensorflow.engine.name) == ("numpy", "tensorflow")
+    assert furthest(numpy.predict_rows(rows), tensorflow.predict_rows(rows), 1.0) <= TOLERANCE
+    assert tensorflow.engine.reason == "asked for by TABSERVE_ENGINE"
+
+
+@KEEPS_NUMPY_QUIET
+def test_what_numpy_cannot_express_is_answered_by_tensorflow(bentoml_store: Path, make_trained: Make) -> None:
+    stored = store.save(make_trained(keras=True, network=False))
+    model = store.load(stored)
+    assert (model.engine.name, model.engine.reason) == ("tensorflow", "a test")
+    assert not (stored.path / "weights.npz").exists()
+    with pytest.raises(StoreError, match="has no NumPy network"):
+        store.load(stored, "numpy")
+    for how in ("cut", "empty", "missing"):
+        damage(stored.path / "model.keras", how)
+        with pytest.raises(StoreError, match="homes:1"):
+            store.load(stored)
+
+
+# Equal means
+
+
+def test_answers_are_compared_on_the_scale_of_the_larger_of_answer_and_spread() -> None:
+    assert furthest(np.array([1.0, 100.0]), np.array([1.1, 101.0]), 10.0) == pytest.approx(0.01)
+    assert furthest(np.array([100.0]), np.array([101.0]), 10.0) == pytest.approx(1 / 101)
+    assert np.isnan(furthest(np.array([np.nan]), np.array([1.0]), 1.0))
