@@ -213,7 +213,7 @@ def make_engine(stored: Stored, choice: EngineChoice = "auto") -> Engine:
     if choice == "tensorflow" and not keras_file.is_file():
         raise StoreError(f"{stored.tag} was trained by NumPy and has no Keras model; use the NumPy engine")
     if has_network and choice != "tensorflow":
-        with np.load(stored.path / "weights.npz", allow_pickle=False) as arrays:
+        with (stored.path / "weights.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             network = Network.from_json(description["network"], dict(arrays))
         return NumpyEngine(network, description["reason"])
     reason = "asked for by TABSERVE_ENGINE" if has_network else description["reason"]
