@@ -125,7 +125,10 @@ def folder(text: str) -> Path:
 
 
 def optional_port(text: str) -> int | None:
-    return None if text.lower() == "off" else whole(1, 65535)(text)
+    if text.lower() != "off":
+        whole(1, 65535)(text)
+        raise ValueError("this version does not speak gRPC, expected off")
+    return None
 
 
 READERS: dict[str, Callable[[str], Any]] = {

@@ -37,7 +37,8 @@ def measure(task: Task, y: Array, answers: Array) -> Metrics:
 
 
 def _regression(y: Array, values: Array) -> Metrics:
-    errors = np.abs(np.clip(values - y, -LARGEST, LARGEST))
+    with np.errstate(over="ignore"):
+        errors = np.abs(np.clip(values - y, -LARGEST, LARGEST))
     largest = float(errors.max()) or 1.0  # squares of errors such as 1e200 overflow, those of their shares do not
     found = {
         "rmse": math.sqrt(np.mean((errors / largest) ** 2)) * largest,
@@ -176,7 +177,7 @@ class Baselines:
 
     def _measure(self, answers: Array) -> Metrics:
         if self.task == "regression":
-            answers = answers * self.scale.scale + self.scale.mean
+            answers = answers.astype(np.float64) * self.scale.scale + self.scale.mean
         return measure(self.task, self.truth[self.test], answers)
 
     def _linear_matrix(self) -> Array:

@@ -156,18 +156,18 @@ def _fit_keras(
         verbose=0,
     )
     keras_nets.zero_unseen(model)
-    model, parameters = _without_optimizer(model), int(model.count_params())
+    model, parameters = _not_compiled(model, architecture), int(model.count_params())
     try:
         return keras_export.export(model), model, "exported from Keras", history, parameters
     except keras_export.CannotExport as why:
         return None, model, f"the NumPy network cannot express it: {why}", history, parameters
 
 
-def _without_optimizer(model: Any) -> Any:
-    """The same network, not compiled: what is saved of it holds no state of the optimizer, twice its weights."""
-    import keras
+def _not_compiled(model: Any, architecture: Architecture) -> Any:
+    """The same network without its optimizer, whose state is twice as large; a clone of Keras's would keep it."""
+    from models import keras_nets
 
-    plain = keras.models.clone_model(model)
+    plain = keras_nets.build(architecture)
     plain.set_weights(model.get_weights())
     return plain
 

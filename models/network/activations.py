@@ -38,9 +38,9 @@ class Linear:
 class Sigmoid:
     """y = 1 / (1 + e⁻ˣ): any number becomes a probability."""
 
+    @np.errstate(over="ignore")  # e¹⁰⁰⁰ is infinity to a computer, and 1 / (1 + infinity) the right 0
     def forward(self, x: Array, out: Array | None = None) -> Array:
-        with np.errstate(over="ignore"):  # e¹⁰⁰⁰ is infinity to a computer, and 1 / (1 + infinity) the right 0
-            y: Array = np.divide(1, 1 + np.exp(-x), out=out)
+        y: Array = np.divide(1, 1 + np.exp(-x), out=out)
         return y
 
     def backward(self, d_y: Array, x: Array, y: Array) -> Array:
@@ -123,10 +123,12 @@ class GELU:
 
 @dataclass(frozen=True)
 class SiLU:
-    """y = x · sigmoid(x), also called swish."""
+    """y = x · sigmoid(x) = x / (1 + e⁻ˣ), also called swish."""
 
+    @np.errstate(over="ignore")  # as there
     def forward(self, x: Array, out: Array | None = None) -> Array:
-        return np.multiply(x, Sigmoid().forward(x), out=out)
+        y: Array = np.divide(x, 1 + np.exp(-x), out=out)
+        return y
 
     def backward(self, d_y: Array, x: Array, y: Array) -> Array:
         s = Sigmoid().forward(x)

@@ -117,3 +117,12 @@ def test_a_taken_port_is_one_line_that_says_what_to_do() -> None:
         )
     assert done.returncode == 2
     assert re.fullmatch(r"error: cannot listen on .*; choose another: make serve PORT=\d+\n", done.stderr)
+
+
+def test_every_setting_is_documented_and_none_else() -> None:
+    from dataclasses import fields
+
+    from service.config import Settings
+
+    documented = set(re.findall(r"^\| `TABSERVE_([A-Z_]+)` \|", (ROOT / "docs/settings.md").read_text(), re.MULTILINE))
+    assert documented == {field.name.upper() for field in fields(Settings)}

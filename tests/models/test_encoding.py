@@ -160,7 +160,7 @@ def test_a_week_is_a_circle() -> None:
     [([0, 1, 5], 0), ([0, 7], 1), ([0, 0.5, 1], 1), ([0, 400], 2), ([0, 0.5, 400], 3), ([3, 3], 0)],
 )
 def test_only_cycles_that_training_saw_once_around_become_columns(days: list[float], periods: int) -> None:
-    assert len(Date.fit("d", np.array([DAY * day for day in days])).periods) == periods
+    assert len(Date.fit("d", np.multiply(np.array(days, dtype=np.float64), DAY)).periods) == periods
 
 
 def test_a_missing_date_has_a_column_only_where_training_had_one() -> None:

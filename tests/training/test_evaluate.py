@@ -10,6 +10,8 @@ from models.features import Feature, FeatureSchema, Frame, Seen
 from training import evaluate
 from training.evaluate import Baselines, calibration_error, measure
 
+pytestmark = pytest.mark.usefixtures("short_trees")
+
 
 def told_nothing(text: str) -> None:
     raise AssertionError(text)
@@ -160,5 +162,5 @@ def test_trees_stop_when_their_time_is_over(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(evaluate, "TREE_SECONDS", 0.0)
     told: list[str] = []
     found = baselines("regression", np.arange(300) % 50 / 25.0).run(told.append)
-    assert "boosted trees were stopped after 0 s, with 25 rounds" in told[0]
+    assert "boosted trees were stopped after 0 s, with 10 rounds" in told[0]
     assert np.isfinite(found["boosted trees"]["rmse"])

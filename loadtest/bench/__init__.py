@@ -1,0 +1,1 @@
+"""Measurements inside one process: each target beside what one would use instead, told as ratios of one run."""

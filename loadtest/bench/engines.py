@@ -1,0 +1,172 @@
+"""The forward pass of a network: our engine beside the same products by hand, Keras, TensorFlow and ONNX Runtime.
+
+Times are processor time of the whole process, so that whoever else uses the machine counts less, and every contender
+has one thread. The contenders take turns in each round; what is told are medians over rounds.
+"""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any, NamedTuple
+
+import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from loadtest import tables
+from loadtest.bench import onnx_file
+from models.architecture import Architecture
+from models.engines import Matrix, NumpyEngine, TensorFlowEngine
+from models.network.activations import Array
+from models.network.network import Network, build
+
+Forward = Callable[[Matrix], Any]
+
+NETWORKS = (
+    Architecture(8, hidden=(32,)),
+    Architecture(8, hidden=(256, 128)),
+    Architecture(100, hidden=(256, 128, 64)),
+    Architecture(262, hidden=(256, 256), activation="silu", dropout=0.1),  # the recipe's, for 8 numbers in 32 bins each
+)
+ROWS = (1, 64, 1_000, 100_000)
+LONG_ENOUGH_S = 0.02  # of calls in a row, beside which reading the clock is nothing
+OURS, BY_HAND, ONNX = "our engine", "by hand", "ONNX Runtime"
+TENSORFLOW = ("tf.function", "Keras call", "Model.predict")
+
+
+class Goal(NamedTuple):
+    most: float  # times the chain written by hand
+
+    @classmethod
+    def of(cls, rows: int) -> "Goal":
+        return cls(1.5 if rows == 1 else 1.2)
+
+
+def run(rounds: int) -> int:
+    """Measure and print everything; 1 if our engine is slower than its goal."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    one_tensorflow_thread()
+    table = [["network", "rows", f"{BY_HAND}, µs a call", *(f"{name} ÷" for name in (OURS, ONNX, *TENSORFLOW)), ""]]
+    missed = 0
+    with threadpool_limits(1):
+        for architecture in NETWORKS:
+            network = build(architecture, np.random.default_rng(0))
+            contenders = {**numpy_contenders(network), **others(architecture, network)}
+            for rows in ROWS:
+                x = np.random.default_rng(rows).normal(size=(rows, architecture.numbers)).astype(np.float32)
+                check(contenders, x)
+                seconds = race(contenders, x, rounds)
+                slower = {name: ratio(seconds, name) for name in (OURS, ONNX, *TENSORFLOW)}
+                good = slower[OURS] <= Goal.of(rows).most
+                missed += not good
+                told = [f"{median(seconds[BY_HAND]) * 1e6:,.1f}", *(f"{times:.2f}" for times in slower.values())]
+                table.append([called(architecture), f"{rows:,}", *told, "ok" if good else "MISSED"])
+                print(tables.text([table[0], table[-1]]), flush=True)
+    print(f"\n{tables.text(table)}\n\n{tables.markdown(table)}")
+    print(f"\n÷: times the chain by hand. Processor time, one thread, medians of {rounds} rounds.")
+    return 1 if missed else 0
+
+
+def numpy_contenders(network: Network) -> dict[str, Forward]:
+    """Ours, and what it is measured by."""
+    return {OURS: NumpyEngine(network, "").outputs, BY_HAND: by_hand(network)}
+
+
+def by_hand(network: Network) -> Forward:
+    """x @ W + b and the activation in place, layer by layer: what anyone would write for this one network."""
+    weights = dense_weights(network)
+    activate = silu if any(layer.options().get("function") == "silu" for layer in network.layers) else relu
+
+    def forward(x: Matrix) -> Array:
+        h: Array = x
+        for i, (W, b) in enumerate(weights):
+            h = h @ W
+            h += b
+            if i < len(weights) - 1:
+                activate(h)
+        return h
+
+    return forward
+
+
+def relu(h: Array) -> None:
+    np.maximum(h, 0, out=h)
+
+
+def silu(h: Array) -> None:
+    e = np.negative(h)
+    np.exp(e, out=e)
+    e += 1
+    h /= e
+
+
+def dense_weights(network: Network) -> list[tuple[Array, Array]]:
+    return [(layer.parameters["W"], layer.parameters["b"]) for layer in network.layers if layer.kind == "dense"]
+
+
+def others(architecture: Architecture, network: Network) -> dict[str, Forward]:
+    """The same weights in ONNX Runtime and, three ways, in TensorFlow."""
+    import onnxruntime
+
+    from models import keras_nets
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    file = onnx_file.chain(dense_weights(network), architecture.activation)
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    model = keras_nets.build(architecture)
+    model.set_weights(list(network.weights().values()))
+    return {
+        ONNX: lambda x: session.run(None, {"x": x})[0],
+        "tf.function": TensorFlowEngine(model, "").outputs,
+        "Keras call": lambda x: model(x, training=False).numpy(),
+        "Model.predict": lambda x: model.predict(x, batch_size=max(32, min(len(x), 1024)), verbose=0),
+    }
+
+
+def one_tensorflow_thread() -> None:
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def check(contenders: dict[str, Forward], x: Matrix) -> None:
+    """Each computes the same, or the comparison means nothing. Also warms every one up."""
+    wanted = np.asarray(contenders[BY_HAND](x))
+    for name, forward in contenders.items():
+        answer = np.asarray(forward(x))
+        if answer.shape != wanted.shape or not np.allclose(answer, wanted, rtol=1e-3, atol=1e-4):
+            raise ArithmeticError(f"{name} answers something else than the chain by hand for {x.shape[0]} rows")
+
+
+def race(contenders: dict[str, Forward], x: Matrix, rounds: int) -> dict[str, list[float]]:
+    """Seconds of processor time a call, one entry for each round."""
+    calls = {name: enough(forward, x) for name, forward in contenders.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, forward in contenders.items():
+            seconds[name].append(timed(forward, x, calls[name]))
+    return seconds
+
+
+def enough(forward: Forward, x: Matrix) -> int:
+    """How many calls in a row take long enough to be measured."""
+    return max(1, round(LONG_ENOUGH_S / max(timed(forward, x, 2), 1e-7)))
+
+
+def timed(forward: Forward, x: Matrix, calls: int) -> float:
+    started = time.process_time()
+    for _ in range(calls):
+        forward(x)
+    return (time.process_time() - started) / calls
+
+
+def ratio(seconds: dict[str, list[float]], name: str) -> float:
+    """How many times as long as by hand: the median over rounds, so that a disturbance hits one round and not the result."""
+    return median(theirs / ours for theirs, ours in zip(seconds[name], seconds[BY_HAND], strict=True))
+
+
+def called(architecture: Architecture) -> str:
+    widths: Sequence[int] = (architecture.numbers, *architecture.hidden, architecture.outputs)
+    return "→".join(map(str, widths)) + f" {architecture.activation}"

@@ -1,0 +1,129 @@
+"""Three tables that are not in the project, made untidy, trained by the command line and answered over HTTP.
+
+A row of the table, pasted as it is with its id and its target, must be answered.
+"""
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import datasets
+
+Table = tuple[pd.DataFrame, str]
+
+
+def punched(frame: pd.DataFrame, rng: np.random.Generator, columns: list[str]) -> pd.DataFrame:
+    """Every tenth cell or so of these columns is blank."""
+    frame = frame.copy()
+    for column in columns:
+        frame[column] = frame[column].astype(object).mask(rng.random(len(frame)) < 0.1, "")
+    return frame
+
+
+def diabetes(rng: np.random.Generator) -> Table:
+    """Regression: spaces and punctuation in names, a category of numbers as text, dates, a running number."""
+    frame = datasets.load_diabetes(as_frame=True, scaled=False).frame
+    frame = frame.rename(
+        columns={"age": "age (years)", "bmi": "body-mass.index", "s1": "2nd serum", "target": "Progress %"}
+    )
+    frame["sex"] = np.where(frame["sex"] > 1, "f", "m")
+    frame.insert(0, "patient id", [f"P-{number:05d}" for number in rng.permutation(len(frame))])
+    frame["seen on"] = (pd.Timestamp("2019-01-01") + pd.to_timedelta(rng.integers(0, 900, len(frame)), "D")).strftime(
+        "%d.%m.%Y"
+    )
+    return punched(frame, rng, ["body-mass.index", "sex", "seen on"]), "Progress %"
+
+
+def cancer(rng: np.random.Generator) -> Table:
+    """Two classes written as true and false; an empty column, a constant one, a boolean with gaps."""
+    frame = datasets.load_breast_cancer(as_frame=True).frame
+    frame["malignant"] = np.where(frame.pop("target") == 0, "true", "false")
+    frame["empty"], frame["constant"] = "", "x"
+    frame["Outcome Type"] = np.where(rng.random(len(frame)) < 0.5, "TRUE", "False")
+    frame = frame[[frame.columns[index] for index in rng.permutation(frame.shape[1])]]
+    return punched(frame, rng, ["mean radius", "Outcome Type"]), "malignant"
+
+
+def wine(rng: np.random.Generator) -> Table:
+    """Three classes numbered with gaps; a number column with a few words in it, names that are Python keywords."""
+    frame = datasets.load_wine(as_frame=True).frame
+    frame = frame.rename(columns={"alcohol": "class", "ash": "model_x", "hue": "_u", "target": "cultivar"})
+    frame["cultivar"] = frame["cultivar"].map({0: 10, 1: 20, 2: 40})
+    frame["proline"] = frame["proline"].astype(object)
+    frame.loc[3, "proline"] = "unknown"
+    frame["cellar"] = rng.choice(["north", "south, old", 'the "new" one'], len(frame))
+    return punched(frame, rng, ["model_x", "cellar"]), "cultivar"
+
+
+TABLES: dict[str, tuple[Callable[[np.random.Generator], Table], str, list[str]]] = {
+    "diabetes": (diabetes, ",", []),
+    "cancer": (cancer, ";", ["--framework", "numpy"]),
+    "wine": (wine, "\t", ["--framework", "numpy", "--categorical", "cellar"]),
+}
+
+
+def as_json(text: str, kind: str) -> Any:
+    """A cell of the CSV as JSON, as a person who knows the column would write it."""
+    if text == "":
+        return None
+    if kind == "number":
+        return json.loads(text)
+    return text.lower() == "true" if kind == "boolean" else text
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("tables")
+    for name, (make, delimiter, _) in TABLES.items():
+        frame, _ = make(np.random.default_rng(7))
+        frame.to_csv(folder / f"{name}.csv", sep=delimiter, index=False)
+    return {name: folder / f"{name}.csv" for name in TABLES}
+
+
+def test_rows_of_untidy_tables_are_answered_as_they_are(
+    tables: dict[str, Path], serve: Callable[..., Any], command: Callable[..., str], tmp_path: Path
+) -> None:
+    for name, (make, _, options) in TABLES.items():
+        target = make(np.random.default_rng(7))[1]
+        arguments = ["--data", str(tables[name]), "--target", target, "--epochs", "8", "--no-baselines", *options]
+        told = command(tmp_path, sys.executable, "-m", "training", *arguments)
+        assert f"Stored as {name}:1" in told
+    server = serve(tmp_path)
+    for name, (make, delimiter, _) in TABLES.items():
+        target = make(np.random.default_rng(7))[1]
+        model = httpx.get(f"{server.url}/models/{name}").json()
+        kinds = {feature["name"]: feature["kind"] for feature in model["schema"]["features"]}
+        with tables[name].open(newline="", encoding="utf-8") as lines:
+            table = [dict(row) for row in csv.DictReader(lines, delimiter=delimiter)]
+        usable = [row for row in table if row.get("proline") != "unknown"][:60]
+        rows = [{key: as_json(cell, kinds.get(key, "text")) for key, cell in row.items()} for row in usable]
+        assert target in rows[0]
+        answer = httpx.post(f"{server.url}/predict/{name}", json={"rows": rows})
+        assert answer.status_code == 200, answer.text
+        predictions = answer.json()["predictions"]
+        assert len(predictions) == len(rows)
+        alone = httpx.post(f"{server.url}/predict/{name}", json={"rows": rows[:1]}).json()["predictions"][0]
+        if model["task"] == "regression":
+            assert alone["value"] == pytest.approx(predictions[0]["value"], rel=1e-4)
+        else:
+            assert alone["label"] == predictions[0]["label"]
+            assert [*alone["probabilities"]] == [str(label).lower() for label in model["classes"]]
+
+
+def test_what_is_no_feature_of_an_untidy_table_is_told(
+    tables: dict[str, Path], command: Callable[..., str], tmp_path: Path
+) -> None:
+    told = command(
+        tmp_path, sys.executable, "-m", "training", "inspect", "--data", str(tables["cancer"]), "--target", "malignant"
+    )
+    for column, reason in {"empty": "empty", "constant": "one value"}.items():
+        (line,) = [line for line in told.splitlines() if line.startswith(f"{column} ")]
+        assert "ignored" in line
+        assert reason in line or column in line

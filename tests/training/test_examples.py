@@ -1,0 +1,115 @@
+"""Rows that are shown and tested with: valid, realistic, and nobody's."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.features import Feature, FeatureSchema, Seen
+from training import examples
+from training.errors import UsageError
+
+DAYS = np.arange(40) * 86_400.0
+LEVELS: list[Any] = ["a", "b"]
+
+
+def schema(**changes: Any) -> FeatureSchema:
+    features = [
+        Feature(name="n", kind="number", nullable=True, **changes),
+        Feature(name="flag", kind="boolean", nullable=False),
+        Feature(name="level", kind="category", nullable=True, seen=Seen(levels=LEVELS)),
+        Feature(name="day", kind="date", nullable=False),
+        Feature(name="uk", kind="date", nullable=False, date_format="%d/%m/%Y %H:%M"),
+    ]
+    return FeatureSchema(name="t", task="regression", target="y", features=features)
+
+
+COLUMNS: dict[str, Any] = {
+    "n": np.array([np.nan, *range(1, 40)], dtype=np.float64),
+    "flag": np.arange(40) % 2.0,
+    "level": np.array(["a", "b", None, "a"] * 10, dtype=object),
+    "day": DAYS,
+    "uk": DAYS + 3600.0,
+}
+HELD_OUT = np.arange(10, 40)
+
+
+def rows(made_for: FeatureSchema | None = None, held_out: Any = HELD_OUT, **options: Any) -> list[dict[str, Any]]:
+    return examples.rows(made_for or schema(), COLUMNS, held_out, np.random.default_rng(0), **options)
+
+
+def test_every_row_is_valid_and_holds_every_column() -> None:
+    made = rows()
+    assert len(made) == examples.GOLDEN_ROWS
+    assert schema().check(made).errors == []
+    assert all(list(row) == ["n", "flag", "level", "day", "uk"] for row in made)
+
+
+def test_values_are_held_out_ones_in_the_types_of_json() -> None:
+    made = rows()
+    assert {row["n"] for row in made} <= set(range(10, 40))
+    assert {type(row["n"]) for row in made} == {int}
+    assert {row["flag"] for row in made} == {True, False}
+    assert {type(row["flag"]) for row in made} == {bool}
+    assert {row["level"] for row in made} == {"a", "b", None}
+    days = {schema().by_name["day"].parse_date(row["day"]) for row in made}
+    assert days <= set(DAYS[10:])
+    assert all(len(row["day"]) == 10 and row["uk"].endswith(" 01:00") for row in made)
+
+
+def test_no_row_is_a_row_of_the_table() -> None:
+    real = {(row["n"], row["day"]) for row in rows(real=True)}
+    assert len([row for row in rows() if (row["n"], row["day"]) in real]) < 5  # of 32, by chance
+
+
+def test_the_first_rows_have_no_gaps() -> None:
+    assert all(value is not None for row in rows()[: examples.WITHOUT_GAPS] for value in row.values())
+
+
+def test_the_same_seed_gives_the_same_rows() -> None:
+    assert rows() == rows()
+
+
+def test_real_rows_are_whole_rows_and_no_more_than_there_are() -> None:
+    made = rows(real=True)
+    assert len(made) == 30
+    for row in made:
+        place = int(row["n"])
+        assert row["day"] == f"1970-{'01' if place < 31 else '02'}-{place % 31 + 1:02}"
+        assert row["level"] == COLUMNS["level"][place]
+
+
+@pytest.mark.parametrize("real", [False, True])
+def test_limits_that_a_person_declared_are_kept(*, real: bool) -> None:
+    made = rows(schema(minimum=38), real=real)
+    assert made
+    assert all(row["n"] is None or row["n"] >= 38 for row in made)
+
+
+def test_a_column_without_a_valid_value_is_empty_where_it_may_be_and_an_error_where_not() -> None:
+    beyond = schema(minimum=1000)
+    assert {row["n"] for row in rows(beyond)} == {None}
+    strict = beyond.model_dump()
+    strict["features"][0]["nullable"] = False
+    with pytest.raises(UsageError, match="'n': no held-out value is valid"):
+        rows(FeatureSchema(**strict))
+    with pytest.raises(UsageError, match="--real-examples"):
+        rows(FeatureSchema(**strict), real=True)
+
+
+def test_a_single_held_out_row_is_enough() -> None:
+    assert {row["n"] for row in rows(held_out=np.array([12]))} == {12}
+
+
+def test_examples_come_from_the_row_and_stay_where_it_has_a_gap() -> None:
+    before = schema(example=5)
+    made = examples.with_examples(before, rows()[0] | {"n": None})
+    assert made.by_name["n"].example == 5
+    assert made.by_name["flag"].example in (True, False)
+    assert made.numeric[0] is made.features[0]
+
+
+def test_numbers_are_whole_only_while_floats_are_exact() -> None:
+    feature = schema().by_name["n"]
+    values = [examples.as_json(feature, value) for value in (3.0, 3.5, 1e300, -0.0, 2.0**53)]
+    assert [type(value) for value in values] == [int, float, float, int, float]

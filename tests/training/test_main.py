@@ -1,0 +1,290 @@
+"""The command line: exit codes, one line where something is wrong, and a store that only holds whole versions."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from models import store
+from models.features import FeatureSchema
+from training.__main__ import main
+
+pytestmark = [
+    pytest.mark.usefixtures("short_trees"),
+    pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning"),  # BentoML on pathspec 1
+]
+ROOT = Path(__file__).resolve().parents[2]
+Lines = Sequence[Sequence[object]]
+WriteCsv = Callable[[str, Lines], Path]
+QUICK = ("--framework", "numpy", "--hidden", "4", "--epochs", "2", "--no-baselines")
+
+
+@pytest.fixture
+def good(write_csv: WriteCsv) -> Path:
+    lines: list[list[object]] = [["x", "group", "target"]]
+    lines += [[row % 17 / 3, f"g{row % 5}", round(row % 17 * 1.5 + row % 3, 2)] for row in range(80)]
+    return write_csv("good.csv", lines)
+
+
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
+    """What stands on stderr, which is one line that begins with error."""
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def empty(folder: Path) -> bool:
+    return not any(folder.iterdir())
+
+
+# Wrong usage
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--epoches", "3", "--nope"], "--nope"),
+        (["--epochs", "many"], "--epochs"),
+        (["--epochs", "0", "penguins"], "--epochs must be at least 1"),
+        (["--hidden", "a,b"], "whole numbers"),
+        (["--activation", "magic"], "magic"),
+        (["--dropout", "1.5", "penguins"], "--dropout"),
+        (["--loss", "mse", "penguins"], "--loss mse does not fit"),
+        (["penguin"], "did you mean 'penguins'"),
+        (["penguins", "--data", "x.csv", "--target", "y"], "not both"),
+        (["--data", "x.csv"], "--target"),
+        (["penguins", "letter", "--name", "both"], "--name"),
+        (["penguins", "--name", "Pen Guins"], "try 'pen_guins'"),
+        (["penguins", "--target", "specis"], "species"),
+        (["penguins", "--split", "tim:year"], "did you mean time"),
+        (["penguins", "--drop", "islnd"], "island"),
+        (["penguins", "--schema", "/nowhere.json"], "/nowhere.json"),
+        (["inspect"], "inspect takes one data set"),
+        (["inspect", "penguins", "letter"], "inspect takes one data set"),
+        (["inspect", "--data", "x.csv"], "--target"),
+        (["inspect", "penguins", "--out", "/nowhere/f.json"], "cannot be written"),
+        (["list", "everything"], "everything"),
+        (["delete"], "NAME"),
+        (["delete", "nothing:1"], "no model 'nothing:1'"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    bentoml_store: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    assert main([*arguments]) == 2
+    assert told in one_line(capsys)
+    assert empty(bentoml_store)
+
+
+# Bad tables
+
+
+def rows(x: Callable[[int], object], y: Callable[[int], object], count: int = 80, header: str = "x,y") -> str:
+    return header + "\n" + "".join(f"{x(row)},{y(row)}\n" for row in range(count))
+
+
+def number(row: int) -> float:
+    return row % 17 / 3
+
+
+BAD = {
+    "an empty file": (b"", "is empty"),
+    "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "not a table"),
+    "a page": (b"<html><body>no</body></html>", "not a table"),
+    "a header only": (b"x,y\n", "no rows"),
+    "ragged lines": (rows(number, number).encode() + b"1,2,3\n", "3 cells"),
+    "an unknown target": (rows(number, number, header="x,yy").encode(), "did you mean 'yy'"),
+    "no target in any row": (rows(number, lambda row: "").encode(), "missing in every row"),
+    "an infinite target": (rows(number, lambda row: "inf" if row == 3 else row / 3).encode(), "infinite"),
+    "one class only": (rows(number, lambda row: "yes").encode(), "one class only"),
+    "too many classes": (rows(number, lambda row: f"c{row}", count=1100).encode(), "at most 1,000"),
+    "duplicate names": (b"x,x,y\n" + b"1,2,3\n" * 80, "2 columns of the name 'x'"),
+    "no usable feature": (rows(lambda row: 7, number).encode(), "no usable feature"),
+    "too few rows": (rows(number, number, count=49).encode(), "49 usable rows"),
+    "a broken gzip file": (b"\x1f\x8b\x08\x00 no", "damaged"),
+    "a broken Parquet file": (b"PAR1 no", "Parquet"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_table_is_one_line_exit_code_2_and_nothing_stored(
+    bentoml_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    content, told = BAD[kind]
+    path = tmp_path / "bad.csv"
+    path.write_bytes(content)
+    assert main(["--data", str(path), "--target", "y", *QUICK]) == 2
+    assert told in one_line(capsys)
+    assert empty(bentoml_store)
+
+
+def test_a_missing_file_is_told_with_the_nearest_name(
+    bentoml_store: Path, good: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--data", str(good.with_name("god.csv")), "--target", "target"]) == 2
+    assert "did you mean 'good.csv'" in one_line(capsys)
+
+
+# Work that fails
+
+
+def test_a_run_that_diverges_is_one_line_exit_code_1_and_nothing_stored(
+    bentoml_store: Path, good: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = ("--optimizer", "sgd", "--learning-rate", "1e30")
+    assert main(["--data", str(good), "--target", "target", *QUICK, *lost]) == 1
+    assert "the loss became" in one_line(capsys)
+    assert empty(bentoml_store)
+
+
+def test_a_store_that_cannot_be_written_is_one_line_and_exit_code_1(
+    bentoml_store: Path, good: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bentoml_store.rmdir()
+    bentoml_store.write_text("a file in its place")
+    assert main(["--data", str(good), "--target", "target", *QUICK]) == 1
+    assert one_line(capsys)
+
+
+def test_an_interruption_says_that_nothing_more_was_stored(
+    bentoml_store: Path, good: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, "write", interrupt)
+    assert main(["--data", str(good), "--target", "target", *QUICK]) == 1
+    assert "interrupted" in capsys.readouterr().err
+    assert empty(bentoml_store)
+
+
+# What works
+
+
+def test_training_stores_a_version_and_says_what_to_do_now(
+    bentoml_store: Path, good: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--data", str(good), "--target", "target", "--name", "mine", *QUICK]) == 0
+    told = capsys.readouterr()
+    assert told.err == ""
+    assert "epoch 2/2" in told.out
+    assert "Stored mine:1" in told.out
+    assert "make serve" in told.out
+    assert [stored.tag for stored in store.versions()[0]["mine"]] == ["mine:1"]
+
+
+def test_if_empty_does_nothing_where_there_is_a_model(
+    bentoml_store: Path, good: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--data", str(good), "--target", "target", "--if-empty", *QUICK]
+    assert main(command) == main(command) == 0
+    assert [stored.version for stored in store.versions()[0]["good"]] == [1]
+
+
+def test_a_table_comes_from_standard_input_too(
+    bentoml_store: Path, good: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(good.read_bytes())))
+    assert main(["--data", "-", "--target", "target", "--name", "piped", *QUICK]) == 0
+    assert list(store.versions()[0]) == ["piped"]
+
+
+def test_inspect_writes_a_schema_that_training_takes_back(
+    bentoml_store: Path, good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "features.json"
+    assert main(["inspect", "--data", str(good), "--target", "target", "--out", str(path)]) == 0
+    assert f"wrote {path}" in capsys.readouterr().out
+    assert empty(bentoml_store)
+    path.write_text(
+        path.read_text().replace('"kind": "number", "nullable": false', '"kind": "number", "nullable": true')
+    )
+    assert main(["--data", str(good), "--target", "target", "--schema", str(path), *QUICK]) == 0
+    [[stored]] = store.versions()[0].values()
+    assert FeatureSchema.from_json((stored.path / "features.json").read_bytes()).by_name["x"].nullable
+
+
+def test_a_schema_that_cannot_be_read_is_one_line_and_exit_code_2(
+    bentoml_store: Path, good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "features.json"
+    path.write_text('{"format": 1, "features": [')
+    assert main(["--data", str(good), "--target", "target", "--schema", str(path), *QUICK]) == 2
+    assert one_line(capsys)
+
+
+def test_versions_are_listed_with_their_metric_and_deleted(
+    bentoml_store: Path, good: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        assert main(["--data", str(good), "--target", "target", *QUICK]) == 0
+    (bentoml_store / "good" / "1" / "metrics.json").write_text("{")
+    capsys.readouterr()
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "penguins (Palmer penguins)" in lines[0]
+    assert lines[-2].split()[:4] == ["good:2", "target", "regression", "RMSE"]
+    assert lines[-1].split() == ["good:1", "cannot", "be", "read"]
+    assert main(["delete", "good:1"]) == 0
+    assert "deleted good:1" in capsys.readouterr().out
+    assert [stored.version for stored in store.versions()[0]["good"]] == [2]
+    assert main(["delete", "good"]) == 0
+    capsys.readouterr()
+    assert main(["list"]) == 0
+    assert "none; train some" in capsys.readouterr().out
+
+
+def test_help_tells_every_option_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    from dataclasses import fields
+
+    from training.config import DataOptions, FitOptions
+
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    told = " ".join(capsys.readouterr().out.split())
+    for field in (*fields(DataOptions), *fields(FitOptions)):
+        if field.name != "bundled":
+            assert f"--{field.name.replace('_', '-')}" in told
+            assert " ".join(field.metadata["help"].split())[:25] in told
+
+
+# Real processes
+
+
+def start(home: Path, *arguments: str) -> "subprocess.Popen[str]":
+    environment = os.environ | {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "training", *arguments]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_ctrl_c_ends_a_real_run_with_code_1_and_nothing_stored(good: Path, tmp_path: Path) -> None:
+    numpy = ("--framework", "numpy", "--hidden", "64,64", "--no-baselines")
+    process = start(tmp_path / "home", "--data", str(good), "--target", "target", *numpy, "--epochs", "1000000")
+    assert process.stdout is not None
+    assert any("epoch 1/" in line for line in process.stdout)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert err.splitlines()[-1] == "interrupted: nothing more was stored"
+    assert "Traceback" not in err
+    assert list((tmp_path / "home").glob("models/*/*")) == []
+
+
+def test_a_reader_that_leaves_is_no_traceback(tmp_path: Path) -> None:
+    process = start(tmp_path / "home", "inspect", "penguins")
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    assert "Traceback" not in process.stderr.read()
+    process.stderr.close()
+    assert process.wait(30) in (0, 1)

@@ -1,0 +1,171 @@
+"""A small table all the way into a store, by each framework, for each task; and tables that bite."""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models import store
+from training import pipeline
+from training.config import DataOptions, FitOptions, Framework
+
+pytestmark = [
+    pytest.mark.usefixtures("short_trees"),
+    pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning"),  # BentoML on pathspec 1
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # TensorFlow on NumPy 2.4
+]
+Lines = Sequence[Sequence[object]]
+WriteCsv = Callable[[str, Lines], Path]
+TARGETS = [("y", "regression"), ("sold", "binary"), ("size", "multiclass")]
+
+
+def train(
+    data: Path, target: str, framework: Framework = "numpy", baselines: bool = False, **more: Any
+) -> store.Stored:
+    others = {name for name, _ in TARGETS} - {target} if data.name == "Odd Homes.csv" else set()
+    options = DataOptions(data=str(data), target=target, drop=tuple(others))
+    fit_options = FitOptions(framework=framework, hidden=(8,), epochs=4, **more)
+    return pipeline.run(options, fit_options, baselines=baselines, tell=lambda text: None)
+
+
+def contents(stored: store.Stored, name: str) -> Any:
+    return json.loads((stored.path / name).read_text("utf-8"))
+
+
+@pytest.mark.parametrize("framework", ["numpy", "keras"])
+@pytest.mark.parametrize(("target", "task"), TARGETS)
+def test_a_table_becomes_a_version_that_answers_its_own_rows(
+    bentoml_store: Path, mixed_table: Path, framework: Framework, target: str, task: str
+) -> None:
+    model = store.load(train(mixed_table, target, framework))
+    assert (model.tag, model.schema.task, model.engine.name) == ("odd_homes:1", task, "numpy")
+    assert {feature.name: feature.kind for feature in model.schema.features} == {
+        "sq. metres ($)": "number",
+        "Outcome Type": "category",
+        "since": "date",
+        "garden?": "boolean",
+        "street": "category",
+    }
+    row = {"ID": "h1", "sq. metres ($)": 99.5, "Outcome Type": None, "since": "2019-05-05", "garden?": True}
+    row |= {"street": "street 3", "y": 1, "sold": True, "size": "large"}
+    checked = model.schema.check([row])
+    assert checked.errors == []
+    [prediction] = model.present(model.predict_rows(checked.rows))
+    assert set(prediction) == ({"value"} if task == "regression" else {"label", "probabilities"})
+    assert len(model.golden.rows) == 32
+    assert all(feature.example is not None for feature in model.schema.features)
+
+
+def test_all_that_is_to_be_known_of_a_version_is_stored(bentoml_store: Path, mixed_table: Path) -> None:
+    stored = train(mixed_table, "sold", baselines=True)
+    metrics, training = contents(stored, "metrics.json"), contents(stored, "training.json")
+    assert metrics["metric"] == {"name": "accuracy", "value": metrics["network"]["accuracy"]}
+    assert list(metrics["baselines"]) == ["constant", "linear", "boosted trees"]
+    assert metrics["rows"] == {"train": 96, "validation": 24, "test": 30}
+    assert training["recipe"]["hidden"] == [8]
+    assert (training["rows_used"], training["epochs"], len(training["history"])) == (150, 4, 4)
+    assert training["data"] == "Odd Homes.csv"
+    card = (stored.path / "card.md").read_text("utf-8")
+    assert "# odd_homes" in card
+    assert "| this network |" in card
+    for picture in ("learning.png", "answers.png"):
+        assert (stored.path / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_saved_keras_model_holds_no_state_of_its_optimizer(bentoml_store: Path, mixed_table: Path) -> None:
+    stored = train(mixed_table, "y", "keras")
+    parameters = contents(stored, "training.json")["parameters"]
+    assert (stored.path / "model.keras").stat().st_size < 24_000 + 6 * parameters
+    import zipfile
+
+    with zipfile.ZipFile(stored.path / "model.keras") as archive:
+        assert b"optimizer" not in archive.read("config.json").lower()
+        assert b"adam" not in archive.read("model.weights.h5").lower()
+
+
+def test_the_same_seed_gives_the_same_answers(bentoml_store: Path, mixed_table: Path) -> None:
+    one, same = (contents(train(mixed_table, "y"), "golden.json") for _ in range(2))
+    assert one == same
+
+
+def table(write_csv: WriteCsv, column: Callable[[int], object], target: Callable[[int], object]) -> Path:
+    """200 rows of a column x, a plain one z, and a target."""
+    rng = np.random.default_rng(0)
+    lines: list[list[object]] = [["x", "z", "target"]]
+    lines += [[column(row), round(float(rng.normal()), 3), target(row)] for row in range(200)]
+    return write_csv("t.csv", lines)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-250, 1e-8, 1e12, 1e150, 1e300])
+def test_a_target_of_any_scale_is_learned_on(bentoml_store: Path, write_csv: WriteCsv, scale: float) -> None:
+    path = table(write_csv, lambda row: row % 17, lambda row: (1 + row % 17 / 7) * scale)
+    stored = train(path, "target", baselines=True)
+    metrics = contents(stored, "metrics.json")
+    for found in [metrics["network"], *metrics["baselines"].values()]:
+        assert all(math.isfinite(value) for value in found.values())
+    assert metrics["network"]["rmse"] < 3 * scale
+
+
+def test_columns_of_extreme_numbers_are_learned_from(bentoml_store: Path, write_csv: WriteCsv) -> None:
+    extreme = [1.7e308, -1.7e308, 5e-324, 1e-310, "inf", "", 3.5]
+    stored = train(table(write_csv, lambda row: extreme[row % 7], lambda row: row % 13 / 3), "target", bins=8)
+    model = store.load(stored)
+    assert model.schema.by_name["x"].nullable
+    answers = model.predict_rows([{"x": value, "z": 1e300} for value in (1.79e308, -1.79e308, 0, None, 5e-324)])
+    assert np.isfinite(answers).all()
+
+
+def test_a_column_with_a_gap_only_in_held_out_rows_is_nullable(bentoml_store: Path, write_csv: WriteCsv) -> None:
+    path = table(write_csv, lambda row: "" if row == 199 else row % 9, lambda row: row % 13 / 3)
+    lines = path.read_text().splitlines()
+    marks = ["part", *["train"] * 150, *["validation"] * 25, *["test"] * 25]
+    path.write_text("".join(f"{line},{mark}\n" for line, mark in zip(lines, marks, strict=True)))
+    options = DataOptions(data=str(path), target="target", split="column:part")
+    fit_options = FitOptions(framework="numpy", hidden=(4,), epochs=1)
+    stored = pipeline.run(options, fit_options, baselines=True, tell=lambda text: None)
+    model = store.load(stored)
+    assert model.schema.by_name["x"].nullable
+    assert model.predict_rows([{"z": 0.5}]) == model.predict_rows([{"x": model.encoder.numbers[0].fill, "z": 0.5}])  # type: ignore[union-attr]  # a Number
+
+
+def test_levels_classes_and_a_target_s_name_may_be_any_text(bentoml_store: Path, write_csv: WriteCsv) -> None:
+    path = table(write_csv, lambda row: f"$\\frac{row % 3}", lambda row: ['"a, b"', "$x$", "|", "日本"][row % 4])
+    path.write_text(path.read_text().replace("target", "the $\\target{$ | 日"))
+    stored = train(path, "the $\\target{$ | 日")
+    model = store.load(stored)
+    assert model.schema.classes == ["$x$", "a, b", "|", "日本"]
+    regression = table(write_csv, lambda row: row % 7, lambda row: row % 13 / 3)
+    regression.write_text(regression.read_text().replace("target", "$\\frac{$"))
+    assert train(regression, "$\\frac{$").version == 2
+
+
+def test_boolean_and_number_levels_keep_their_type(bentoml_store: Path, write_csv: WriteCsv) -> None:
+    path = table(write_csv, lambda row: ["true", "false"][row % 2], lambda row: row % 2)
+    options = DataOptions(data=str(path), target="target", categorical=("x",))
+    stored = pipeline.run(options, FitOptions(framework="numpy", hidden=(4,), epochs=1), baselines=False, tell=print)
+    model = store.load(stored)
+    assert model.schema.by_name["x"].seen.levels == [False, True]
+    assert model.schema.classes == [0, 1]
+    assert {type(row["x"]) for row in model.golden.rows} == {bool}
+
+
+def test_an_edited_schema_declares_limits_that_are_served(
+    bentoml_store: Path, mixed_table: Path, tmp_path: Path
+) -> None:
+    schema = contents(train(mixed_table, "y"), "features.json")
+    schema["features"][0] |= {"minimum": 10, "maximum": 120}
+    schema["features"][1] |= {"unseen": "error"}
+    path = tmp_path / "features.json"
+    path.write_text(json.dumps(schema))
+    options = DataOptions(data=str(mixed_table), target="y", schema=str(path))
+    fit_options = FitOptions(framework="numpy", hidden=(4,), epochs=1)
+    stored = pipeline.run(options, fit_options, baselines=False, tell=lambda text: None)
+    model = store.load(stored)
+    assert stored.version == 2
+    assert all(row["sq. metres ($)"] <= 120 for row in model.golden.rows)
+    wrong = model.golden.rows[0] | {"sq. metres ($)": 121, "Outcome Type": "castle"}
+    assert [error.code for error in model.schema.check([wrong]).errors] == ["above_maximum", "unseen_level"]
