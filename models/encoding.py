@@ -4,6 +4,7 @@ Everything is fitted on the training part alone, kept as `encoder.json`, and app
 """
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,7 @@ DAY, WEEK, YEAR = 86_400.0, 604_800.0, 31_556_952.0  # seconds; a Gregorian year
 SMALLEST = 1e-300  # a scale below it is none: its inverse is infinite, or nearly
 MONDAY = 4 * DAY  # 1970-01-05 was the first Monday
 ONE_HOT_LEVELS = 8
+FEW = 16  # rows; up to here one look-up of all categories at once is cheaper
 RARE = 10  # levels with fewer training rows than this share one group
 
 Vector = npt.NDArray[np.float64]
@@ -81,7 +83,7 @@ class Flag(Part):
     kind: Literal["flag"] = "flag"
 
     def encode(self, values: Vector) -> list[Vector]:
-        return [np.nan_to_num(2.0 * values - 1.0, nan=0.0)]
+        return [np.where(np.isnan(values), 0.0, 2.0 * values - 1.0)]
 
 
 class Date(Part):
@@ -190,17 +192,32 @@ class Target(BaseModel):
         return (values - self.mean) / self.scale
 
     @cached_property
-    def _digits(self) -> int | None:
-        """Decimal places to round to; None for scales at which rounding itself would overflow."""
+    def _steps(self) -> tuple[float, float] | None:
+        """Multiply and divide by these around rounding; None for scales at which that would overflow."""
         digits = 7 - math.floor(math.log10(self.scale))
         largest = math.log10(max(self.scale, abs(self.mean)))
-        return digits if abs(digits) <= 200 and digits + largest <= 200 else None
+        if abs(digits) > 200 or digits + largest > 200:
+            return None
+        return (10.0**digits, 1.0) if digits >= 0 else (1.0, 10.0**-digits)
 
     def unscale(self, outputs: npt.NDArray[Any]) -> Vector:
-        """(rows, 1) outputs -> the target's unit, rounded to a ten-millionth of its spread: float32 knows no more."""
-        with np.errstate(over="ignore"):
-            values = np.nan_to_num(outputs.astype(np.float64) * self.scale + self.mean, nan=np.nan)
-        return values if self._digits is None else np.round(values, self._digits)
+        """(rows, 1) outputs -> the target's unit, rounded to a ten-millionth of its spread: float32 knows no more.
+
+        An output that is not finite stays so.
+        """
+        values = outputs.astype(np.float64)
+        if self._steps is None:
+            with np.errstate(over="ignore"):
+                return np.asarray(values * self.scale + self.mean)
+        finer, coarser = self._steps
+        values *= self.scale
+        values += self.mean
+        values *= finer
+        values /= coarser
+        np.rint(values, out=values)
+        values *= coarser
+        values /= finer
+        return values
 
 
 NumberPart = Annotated[Number | Flag | Date, Field(discriminator="kind")]
@@ -211,34 +228,84 @@ class Arrays:
     """The numbers of an encoder side by side, so that a row costs a few operations and not a few for each column."""
 
     columns: Indices  # which columns of Frame.numbers are numbers
+    lowest: Vector  # where scaling would leave -CLIP..CLIP; cut there first, no arithmetic overflows
+    highest: Vector
     mean: Vector
     inverse_deviation: Vector
     fill: Vector
-    smooth: npt.NDArray[np.bool_]  # which are clipped smoothly
+    third: Vector  # of the smooth clip: 1/3, or 0 for numbers that are clipped hard
     gaps: Indices  # which of the numbers have a column of their gaps
     of_bin: Indices  # for each bin, which of the numbers it belongs to
     low: Vector
+    high: Vector
     inverse_width: Vector
 
     @classmethod
     def of(cls, parts: Sequence[NumberPart]) -> Self:
         numbers = [(column, part) for column, part in enumerate(parts) if isinstance(part, Number)]
-        bins = [
-            (index, low, 1.0 / (high - low))
-            for index, (_, part) in enumerate(numbers)
-            for low, high in pairwise(part.edges)
-        ]
+        bins = [(index, low, high) for index, (_, part) in enumerate(numbers) for low, high in pairwise(part.edges)]
+        ends = [clip_range(part.mean, part.deviation) for _, part in numbers]
         return cls(
             columns=np.array([column for column, _ in numbers], dtype=np.intp),
+            lowest=np.array([low for low, _ in ends]),
+            highest=np.array([high for _, high in ends]),
             mean=np.array([part.mean for _, part in numbers]),
             inverse_deviation=np.array([1.0 / part.deviation for _, part in numbers]),
             fill=np.array([part.fill for _, part in numbers]),
-            smooth=np.array([bool(part.edges) for _, part in numbers], dtype=bool),
+            third=np.array([1 / 3 if part.edges else 0.0 for _, part in numbers]),
             gaps=np.array([index for index, (_, part) in enumerate(numbers) if part.missing], dtype=np.intp),
             of_bin=np.array([index for index, _, _ in bins], dtype=np.intp),
             low=np.array([low for _, low, _ in bins]),
-            inverse_width=np.array([inverse for _, _, inverse in bins]),
+            high=np.array([high for _, _, high in bins]),
+            inverse_width=np.array([1.0 / (high - low) for _, low, high in bins]),
         )
+
+
+def clip_range(mean: float, deviation: float) -> tuple[float, float]:
+    """The numbers whose (x - mean) / deviation lies within -CLIP..CLIP, as far as it can be computed."""
+    largest, reach, inverse = sys.float_info.max, CLIP * deviation, 1.0 / deviation
+    low, high = max(mean - reach, max(mean, 0.0) - largest), min(mean + reach, min(mean, 0.0) + largest)
+    while (high - mean) * inverse > CLIP:  # by the last bit
+        high = math.nextafter(high, mean)
+    while (low - mean) * inverse < -CLIP:
+        low = math.nextafter(low, mean)
+    return low, high
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """The columns of all categories, for few rows: column c of row r is values[first[c] + codes[r, of[c]] * stride[c]].
+
+    A handful of operations, whatever the number of categories; for many rows it costs more than a look-up for each.
+    """
+
+    of: Indices
+    stride: Indices
+    first: Indices
+    values: Matrix  # (everything,)
+
+    @classmethod
+    def of_parts(cls, order: Sequence[tuple[int, Levels]]) -> Self:
+        """order: the categories with their column of the codes, as they stand in the matrix."""
+        of: list[int] = []
+        stride: list[int] = []
+        first: list[int] = []
+        start = 0
+        for column, part in order:
+            table = part.table
+            of += [column] * part.width
+            stride += [part.width] * part.width
+            first += [start + 2 * part.width + place for place in range(part.width)]  # MISSING and UNSEEN come first
+            start += table.size
+        tables = [np.roll(part.table, 2, axis=0).ravel() for _, part in order]
+        values = np.concatenate(tables) if tables else np.empty(0, dtype=np.float32)
+        return cls(*(np.array(indices, dtype=np.intp) for indices in (of, stride, first)), values=values)
+
+    def __call__(self, codes: Codes) -> Matrix:
+        places = codes.take(self.of, axis=1)
+        places *= self.stride
+        places += self.first
+        return self.values.take(places)
 
 
 class Encoder(BaseModel):
@@ -303,6 +370,10 @@ class Encoder(BaseModel):
     @property
     def width(self) -> int:
         """How many columns `encode` gives."""
+        return self._width
+
+    @cached_property
+    def _width(self) -> int:
         return self._number_width + sum(part.width for part in self.categories)
 
     @cached_property
@@ -311,56 +382,76 @@ class Encoder(BaseModel):
 
     @cached_property
     def _number_width(self) -> int:
-        others = [part for part in self.numbers if not isinstance(part, Number)]
         arrays = self._arrays
         of_numbers = len(arrays.columns) + len(arrays.gaps) + len(arrays.of_bin)
-        return of_numbers + sum(len(part.encode(np.zeros(1))) for part in others)
+        return of_numbers + sum(len(part.encode(np.zeros(1))) for _, part in self._others)
 
     @cached_property
-    def _category_columns(self) -> list[tuple[int, slice, Matrix]]:
-        """(column of the codes, columns of the matrix, what to write): plain ones first, embedded ones last."""
-        start = self._number_width
-        order = sorted(range(len(self.categories)), key=lambda column: self.categories[column].embedded)
-        columns = []
-        for column in order:
-            part = self.categories[column]
-            columns.append((column, slice(start, start + part.width), part.table))
-            start += part.width
-        return columns
+    def _ordered(self) -> list[tuple[int, Levels]]:
+        """The categories with their column of the codes, as they stand in the matrix: embedded ones last."""
+        return sorted(enumerate(self.categories), key=lambda entry: entry[1].embedded)
+
+    @cached_property
+    def _lookup(self) -> Lookup:
+        return Lookup.of_parts(self._ordered)
+
+    @cached_property
+    def _others(self) -> list[tuple[int, Flag | Date]]:
+        """What is no number and no category, with its column of the numbers."""
+        return [(column, part) for column, part in enumerate(self.numbers) if not isinstance(part, Number)]
 
     def encode(self, frame: Frame) -> Matrix:
         """(rows, ...) checked rows -> (rows, width) float32, always finite."""
-        x = np.empty((len(frame.numbers), self.width), dtype=np.float32)
-        end = self._encode_numbers(frame.numbers, x) if self._arrays.columns.size else 0
-        for part, values in zip(self.numbers, frame.numbers.T, strict=True):
-            if not isinstance(part, Number):
-                for encoded in part.encode(values):
-                    x[:, end] = encoded
-                    end += 1
-        for column, place, table in self._category_columns:
-            x[:, place] = table[frame.codes[:, column]]
+        numbers, codes = frame
+        x = np.empty((len(numbers), self._width), dtype=np.float32)
+        end = self._encode_numbers(numbers, x) if self._arrays.columns.size else 0
+        for column, part in self._others:
+            for encoded in part.encode(numbers[:, column]):
+                x[:, end] = encoded
+                end += 1
+        if not self.categories:
+            return x
+        if len(x) <= FEW:
+            x[:, end:] = self._lookup(codes)
+            return x
+        for column, part in self._ordered:
+            x[:, end : end + part.width] = part.table[codes[:, column]]
+            end += part.width
         return x
 
     def _encode_numbers(self, numbers: Vector, x: Matrix) -> int:
         """Write scaled numbers, gaps and bins to the first columns of x; how many that are."""
         arrays = self._arrays
-        count, gaps_end = len(arrays.columns), len(arrays.columns) + len(arrays.gaps)
-        values = numbers if count == numbers.shape[1] else numbers[:, arrays.columns]
-        if arrays.gaps.size:
-            gaps = np.isnan(values)
+        count = len(arrays.columns)
+        end = count + len(arrays.gaps)
+        values = numbers if count == numbers.shape[1] else numbers.take(arrays.columns, axis=1)
+        gaps = np.isnan(values)
+        if end > count:
+            x[:, count:end] = gaps.take(arrays.gaps, axis=1)
+        if any_of(gaps):  # perhaps where training had none
             values = np.where(gaps, arrays.fill, values)
-            x[:, count:gaps_end] = gaps[:, arrays.gaps]
-        elif np.isnan(values).any():  # nullable, but training had no gap
-            values = np.where(np.isnan(values), arrays.fill, values)
-        with np.errstate(over="ignore"):  # 1e308 becomes infinity, which is clipped
-            z = (values - arrays.mean) * arrays.inverse_deviation
-            np.clip(z, -CLIP, CLIP, out=z)
-            if arrays.of_bin.size:
-                z = np.where(arrays.smooth, z / np.sqrt(1.0 + (z / 3.0) ** 2), z)
-                bins = (values[:, arrays.of_bin] - arrays.low) * arrays.inverse_width
-                x[:, gaps_end : gaps_end + len(arrays.of_bin)] = np.clip(bins, 0.0, 1.0, out=bins)
+        z = np.maximum(values, arrays.lowest)
+        np.minimum(z, arrays.highest, out=z)
+        z -= arrays.mean
+        z *= arrays.inverse_deviation
+        if arrays.of_bin.size:
+            bent = z * arrays.third
+            bent *= bent
+            bent += 1.0
+            z /= np.sqrt(bent, out=bent)
+            bins = values.take(arrays.of_bin, axis=1)
+            np.maximum(bins, arrays.low, out=bins)
+            np.minimum(bins, arrays.high, out=bins)
+            bins -= arrays.low
+            bins *= arrays.inverse_width
+            x[:, end : end + len(arrays.of_bin)] = bins
         x[:, :count] = z
-        return gaps_end + len(arrays.of_bin)
+        return end + len(arrays.of_bin)
+
+
+def any_of(mask: npt.NDArray[np.bool_]) -> bool:
+    """mask.any(), at half of its cost for a small mask."""
+    return b"\1" in mask.tobytes()
 
 
 def stable_moments(values: Vector) -> tuple[float, float]:

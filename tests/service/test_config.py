@@ -29,7 +29,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         "TABSERVE_LOG_LEVEL": "debug",
         "TABSERVE_LOG_FORMAT": "text",
         "TABSERVE_ACCESS_LOG": "0.25",
-        "TABSERVE_GRPC_PORT": "3001",
+        "TABSERVE_GRPC_PORT": "off",
         "TABSERVE_BATCHING": "on",
         "TABSERVE_DRAIN_S": "1",
     }
@@ -47,7 +47,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         log_level="debug",
         log_format="text",
         access_log=0.25,
-        grpc_port=3001,
+        grpc_port=None,
         batching="on",
         drain_s=1,
     )
@@ -69,7 +69,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         ("TABSERVE_MODELS", "housing:x", "expected name or name:version"),
         ("TABSERVE_MODELS", "housing:1,housing:2", "named twice"),
         ("TABSERVE_STORE", "/no/such/folder", "there is no such folder"),
-        ("TABSERVE_GRPC_PORT", "70000", "expected 1 to 65535"),
+        ("TABSERVE_GRPC_PORT", "3001", "does not speak gRPC"),
     ],
 )
 def test_what_cannot_be_understood_is_named_in_one_line(name: str, value: str, told: str) -> None:
