@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -14,16 +15,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     engines = targets.add_parser(
         "engines", help="the forward pass: ours, NumPy by hand, Keras, TensorFlow, ONNX Runtime"
     )
-    engines.add_argument("--rounds", type=int, default=9, metavar="N", help="medians are over so many (default: 9)")
+    engines.add_argument(
+        "--rounds", type=at_least_one, default=9, metavar="N", help="medians are over so many (default: 9)"
+    )
     engines.set_defaults(run=bench_engines)
+    servers = targets.add_parser("servers", help="whole servers beside each other: the limit, BentoML, Keras, ours")
+    servers.add_argument(
+        "scenarios", nargs="*", metavar="SCENARIO", help="row, mixed, many, wide, tensorflow, workers (default: row)"
+    )
+    servers.add_argument("--rounds", type=at_least_one, default=5, metavar="N", help="(default: 5)")
+    servers.add_argument("--seconds", type=at_least_one, default=3, metavar="N", help="of a round (default: 3)")
+    servers.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
+    servers.add_argument("--picture", type=Path, metavar="FILE", help="draw the first scenario (.svg or .png)")
+    servers.set_defaults(run=bench_servers)
     given = parser.parse_args(arguments)
     return int(given.run(given))
+
+
+def at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number
 
 
 def bench_engines(given: argparse.Namespace) -> int:
     from loadtest.bench import engines
 
     return engines.run(given.rounds)
+
+
+def bench_servers(given: argparse.Namespace) -> int:
+    from loadtest.bench import servers
+
+    unknown = [name for name in given.scenarios if name not in servers.SCENARIOS]
+    if unknown:
+        print(f"error: {unknown[0]!r} is no scenario, expected {', '.join(servers.SCENARIOS)}", file=sys.stderr)
+        return 2
+    return servers.run(given.scenarios or ["row"], given.rounds, given.seconds, given.markdown, given.picture)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ Everything is fitted on the training part alone, kept as `encoder.json`, and app
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise, zip_longest
@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from models.features import MISSING, UNSEEN, Feature, FeatureSchema, Frame, SchemaError
+from models.features import MISSING, UNSEEN, Feature, FeatureSchema, Frame, SchemaError, any_of
 
 BINS = 32
 MAX_BIN_COLUMNS = 1024
 CLIP = 100.0  # standard deviations: keeps the network finite for 1e300, far outside of anything seen
 DAY, WEEK, YEAR = 86_400.0, 604_800.0, 31_556_952.0  # seconds; a Gregorian year on average
-SMALLEST = 1e-300  # a scale below it is none: its inverse is infinite, or nearly
+SMALLEST = 1e-305  # a scale below it is none: its inverse is infinite, or nearly
 MONDAY = 4 * DAY  # 1970-01-05 was the first Monday
 ONE_HOT_LEVELS = 8
 FEW = 16  # rows; up to here one look-up of all categories at once is cheaper
@@ -29,6 +29,7 @@ RARE = 10  # levels with fewer training rows than this share one group
 
 Vector = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float32]
+Matrix64 = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 Indices = npt.NDArray[np.intp]
 
@@ -205,19 +206,23 @@ class Target(BaseModel):
 
         An output that is not finite stays so.
         """
+        if outputs.size <= FEW:  # NumPy's fixed costs are higher than Python's for so few
+            return np.array([self._unscale_one(output) for output in outputs.ravel().tolist()]).reshape(outputs.shape)
         values = outputs.astype(np.float64)
+        with np.errstate(over="ignore"):
+            values = values * self.scale + self.mean
         if self._steps is None:
-            with np.errstate(over="ignore"):
-                return np.asarray(values * self.scale + self.mean)
+            return values
         finer, coarser = self._steps
-        values *= self.scale
-        values += self.mean
-        values *= finer
-        values /= coarser
-        np.rint(values, out=values)
-        values *= coarser
-        values /= finer
-        return values
+        return np.asarray(np.rint(values * finer / coarser) * coarser / finer)
+
+    def _unscale_one(self, output: float) -> float:
+        """The same by the same operations."""
+        value = output * self.scale + self.mean
+        if self._steps is None or not math.isfinite(value):
+            return value
+        finer, coarser = self._steps
+        return round(value * finer / coarser) * coarser / finer
 
 
 NumberPart = Annotated[Number | Flag | Date, Field(discriminator="kind")]
@@ -228,17 +233,17 @@ class Arrays:
     """The numbers of an encoder side by side, so that a row costs a few operations and not a few for each column."""
 
     columns: Indices  # which columns of Frame.numbers are numbers
-    lowest: Vector  # where scaling would leave -CLIP..CLIP; cut there first, no arithmetic overflows
-    highest: Vector
-    mean: Vector
-    inverse_deviation: Vector
-    fill: Vector
-    third: Vector  # of the smooth clip: 1/3, or 0 for numbers that are clipped hard
+    lowest: Matrix64  # where scaling would leave -CLIP..CLIP; cut there first, no arithmetic overflows
+    highest: Matrix64
+    mean: Matrix64
+    inverse_deviation: Matrix64
+    fill: Matrix64
+    third: Matrix64  # of the smooth clip: 1/3, or 0 for numbers that are clipped hard
     gaps: Indices  # which of the numbers have a column of their gaps
     of_bin: Indices  # for each bin, which of the numbers it belongs to
-    low: Vector
-    high: Vector
-    inverse_width: Vector
+    low: Matrix64
+    high: Matrix64
+    inverse_width: Matrix64
 
     @classmethod
     def of(cls, parts: Sequence[NumberPart]) -> Self:
@@ -247,18 +252,23 @@ class Arrays:
         ends = [clip_range(part.mean, part.deviation) for _, part in numbers]
         return cls(
             columns=np.array([column for column, _ in numbers], dtype=np.intp),
-            lowest=np.array([low for low, _ in ends]),
-            highest=np.array([high for _, high in ends]),
-            mean=np.array([part.mean for _, part in numbers]),
-            inverse_deviation=np.array([1.0 / part.deviation for _, part in numbers]),
-            fill=np.array([part.fill for _, part in numbers]),
-            third=np.array([1 / 3 if part.edges else 0.0 for _, part in numbers]),
+            lowest=one_row(low for low, _ in ends),
+            highest=one_row(high for _, high in ends),
+            mean=one_row(part.mean for _, part in numbers),
+            inverse_deviation=one_row(1.0 / part.deviation for _, part in numbers),
+            fill=one_row(part.fill for _, part in numbers),
+            third=one_row(1 / 3 if part.edges else 0.0 for _, part in numbers),
             gaps=np.array([index for index, (_, part) in enumerate(numbers) if part.missing], dtype=np.intp),
             of_bin=np.array([index for index, _, _ in bins], dtype=np.intp),
-            low=np.array([low for _, low, _ in bins]),
-            high=np.array([high for _, _, high in bins]),
-            inverse_width=np.array([1.0 / (high - low) for _, low, high in bins]),
+            low=one_row(low for _, low, _ in bins),
+            high=one_row(high for _, _, high in bins),
+            inverse_width=one_row(1.0 / (high - low) for _, low, high in bins),
         )
+
+
+def one_row(values: Iterable[float]) -> Matrix64:
+    """(1, columns): with a single row NumPy need not broadcast, which is half of such an operation's cost."""
+    return np.array(list(values), dtype=np.float64).reshape(1, -1)
 
 
 def clip_range(mean: float, deviation: float) -> tuple[float, float]:
@@ -299,7 +309,7 @@ class Lookup:
             start += table.size
         tables = [np.roll(part.table, 2, axis=0).ravel() for _, part in order]
         values = np.concatenate(tables) if tables else np.empty(0, dtype=np.float32)
-        return cls(*(np.array(indices, dtype=np.intp) for indices in (of, stride, first)), values=values)
+        return cls(np.array(of), np.array(stride), np.array(first), values)
 
     def __call__(self, codes: Codes) -> Matrix:
         places = codes.take(self.of, axis=1)
@@ -414,9 +424,9 @@ class Encoder(BaseModel):
         if len(x) <= FEW:
             x[:, end:] = self._lookup(codes)
             return x
-        for column, part in self._ordered:
-            x[:, end : end + part.width] = part.table[codes[:, column]]
-            end += part.width
+        for column, levels in self._ordered:
+            x[:, end : end + levels.width] = levels.table[codes[:, column]]
+            end += levels.width
         return x
 
     def _encode_numbers(self, numbers: Vector, x: Matrix) -> int:
@@ -439,19 +449,13 @@ class Encoder(BaseModel):
             bent *= bent
             bent += 1.0
             z /= np.sqrt(bent, out=bent)
-            bins = values.take(arrays.of_bin, axis=1)
-            np.maximum(bins, arrays.low, out=bins)
+            bins = np.maximum(values.take(arrays.of_bin, axis=1), arrays.low)
             np.minimum(bins, arrays.high, out=bins)
             bins -= arrays.low
             bins *= arrays.inverse_width
             x[:, end : end + len(arrays.of_bin)] = bins
         x[:, :count] = z
         return end + len(arrays.of_bin)
-
-
-def any_of(mask: npt.NDArray[np.bool_]) -> bool:
-    """mask.any(), at half of its cost for a small mask."""
-    return b"\1" in mask.tobytes()
 
 
 def stable_moments(values: Vector) -> tuple[float, float]:

@@ -22,7 +22,7 @@ class NumpyEngine:
 
     def outputs(self, x: Matrix) -> Matrix:
         """(rows, width) -> (rows, outputs)."""
-        return np.asarray(self._network.forward(x), dtype=np.float32)
+        return self._network.forward(x)
 
 
 class TensorFlowEngine:

@@ -9,7 +9,7 @@ import json
 import math
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -466,31 +466,50 @@ class FeatureSchema(BaseModel):
     # Rows and columns to frames
 
     @cached_property
-    def _pick_numbers(self) -> Any:
+    def _pick_numbers(self) -> Callable[[Row], Sequence[float]] | None:
         """A C-speed getter of all numeric values of a row, where every one is sure to be there as a number."""
         plain = all(feature.kind in ("number", "boolean") and not feature.nullable for feature in self.numeric)
-        return itemgetter(*[feature.name for feature in self.numeric]) if plain and len(self.numeric) > 1 else None
+        return picker(self.numeric) if plain else None
+
+    @cached_property
+    def _number_readers(self) -> list[tuple[str, Callable[[str], float] | None]]:
+        """The numeric features, each with what makes a number of its values, if anything has to."""
+        return [(feature.name, feature.parse_date if feature.kind == "date" else None) for feature in self.numeric]
+
+    @cached_property
+    def _pick_levels(self) -> Callable[[Row], Sequence[Scalar]] | None:
+        always = all(not feature.nullable for feature in self.categorical)
+        return picker(self.categorical) if always else None
+
+    @cached_property
+    def _codes(self) -> list["Codes"]:
+        """For each categorical feature the code of any level."""
+        return [Codes(feature) for feature in self.categorical]
 
     def frame(self, rows: Sequence[Row]) -> Frame:
         """Checked rows as matrices."""
         if self._pick_numbers:
-            numbers = np.array([self._pick_numbers(row) for row in rows], dtype=np.float64)
+            numbers = np.array(list(map(self._pick_numbers, rows)), dtype=np.float64)
         else:
-            readers = [(feature.name, feature.kind == "date", feature.parse_date) for feature in self.numeric]
-            numbers = np.array(
-                [
-                    [
-                        value if (value := row.get(name)) is None or not dated else parse(value)
-                        for name, dated, parse in readers
-                    ]
-                    for row in rows
-                ],
-                dtype=np.float64,  # None becomes NaN
+            readers = self._number_readers
+            table = [
+                [parse(value) if parse and (value := get(name)) is not None else get(name) for name, parse in readers]
+                for get in [row.get for row in rows]
+            ]
+            numbers = np.array(table, dtype=np.float64)  # None becomes NaN
+        if not self.categorical:
+            codes = np.empty((len(rows), 0), dtype=np.int64)
+        else:
+            levels = map(self._pick_levels, rows) if self._pick_levels else self._levels(rows)
+            of = self._codes
+            codes = np.array(
+                [[known[level] for known, level in zip(of, row, strict=True)] for row in levels], dtype=np.int64
             )
-        codes = np.array(
-            [[feature.code(row.get(feature.name)) for feature in self.categorical] for row in rows], dtype=np.int64
-        )
         return Frame(numbers.reshape(len(rows), len(self.numeric)), codes.reshape(len(rows), len(self.categorical)))
+
+    def _levels(self, rows: Sequence[Row]) -> Iterable[Sequence[Scalar | None]]:
+        names = [feature.name for feature in self.categorical]
+        return ([*map(row.get, names)] for row in rows)
 
     def frame_of_columns(self, columns: Mapping[str, npt.NDArray[Any]]) -> Frame:
         """Whole columns as matrices.
@@ -504,23 +523,24 @@ class FeatureSchema(BaseModel):
             numbers[:, index] = columns[feature.name]
         codes = np.empty((rows, len(self.categorical)), dtype=np.int64)
         for index, feature in enumerate(self.categorical):
-            codes[:, index] = [feature.code(level) for level in columns[feature.name]]
+            known = self._codes[index]
+            codes[:, index] = [known[level] for level in columns[feature.name]]
         return Frame(numbers, codes)
 
     # Warnings
 
     @cached_property
-    def _seen_ranges(self) -> FloatMatrix:
-        """(2, numeric features): the lowest and the highest value seen."""
-        ranges = [feature.seen_range for feature in self.numeric]
-        return np.array(ranges, dtype=np.float64).reshape(len(ranges), 2).T.copy()
+    def _seen_ranges(self) -> tuple[FloatMatrix, FloatMatrix]:
+        """The lowest and the highest value seen, (1, numeric features) each: with one row nothing is broadcast."""
+        low, high = zip(*[feature.seen_range for feature in self.numeric], strict=True) if self.numeric else ((), ())
+        return np.array([low], dtype=np.float64), np.array([high], dtype=np.float64)
 
     def warnings(self, frame: Frame, rows: Sequence[Row] | None = None) -> dict[int, list[RowWarning]]:
         """What is unusual in checked rows, by row number: values outside the range seen, levels never seen."""
         found: dict[int, list[RowWarning]] = {}
         low, high = self._seen_ranges
-        outside = (frame.numbers < low) | (frame.numbers > high)  # NaN is neither
-        if outside.any():
+        if np.minimum(np.maximum(frame.numbers, low), high).tobytes() != frame.numbers.tobytes():
+            outside = (frame.numbers < low) | (frame.numbers > high)  # NaN is neither
             for row, column in np.argwhere(outside).tolist():
                 feature, value = self.numeric[column], frame.numbers[row, column]
                 raw: Scalar = float(value)
@@ -530,13 +550,34 @@ class FeatureSchema(BaseModel):
                 message = f"feature {feature.name!r}: {shown(raw)} is outside {span}, the range seen in training"
                 found.setdefault(row, []).append(RowWarning(feature.name, "outside_seen", message))
         unseen = frame.codes == UNSEEN
-        if unseen.any():
+        if any_of(unseen):
             for row, column in np.argwhere(unseen).tolist():
                 feature = self.categorical[column]
                 level = f"{shown(rows[row][feature.name])} is a level" if rows is not None else "holds a level"
                 message = f"feature {feature.name!r}: {level} never seen in training"
                 found.setdefault(row, []).append(RowWarning(feature.name, "unseen_level", message))
         return found
+
+
+class Codes(dict[Scalar | None, int]):
+    """`Feature.code` as a dictionary, which is the quickest way to ask."""
+
+    def __init__(self, feature: Feature) -> None:
+        super().__init__([*feature.positions.items(), (None, MISSING)])
+        self._buckets = feature.seen.hashed
+
+    def __missing__(self, level: Scalar) -> int:
+        return bucket(level, self._buckets) if self._buckets else UNSEEN
+
+
+def picker(features: Sequence[Feature]) -> Callable[[Row], Sequence[Any]] | None:
+    """A getter of several values of a row at once; of a single one it would not be a sequence."""
+    return itemgetter(*[feature.name for feature in features]) if len(features) > 1 else None
+
+
+def any_of(mask: npt.NDArray[np.bool_]) -> bool:
+    """mask.any(), at half of its cost for a small mask."""
+    return b"\1" in mask.tobytes()
 
 
 def bucket(level: Scalar, buckets: int) -> int:

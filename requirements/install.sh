@@ -19,7 +19,6 @@ if [ ! -x .venv/bin/python ] || ! .venv/bin/python -c '' 2>/dev/null; then
 fi
 echo "installing $lock into .venv (a minute or two the first time)"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock" 2>.venv/install.log || {
-    grep -iE '^ERROR' .venv/install.log | tail -n 1 >&2
     stop "could not install $lock. Is the package index reachable? The whole story: .venv/install.log"
 }
 touch ".venv/.$1"

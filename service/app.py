@@ -11,6 +11,7 @@ import asyncio
 import functools
 import logging
 import math
+import tomllib
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -133,10 +134,11 @@ def worker_count(settings: Settings, models: Sequence[TabularModel]) -> Any:
 
 
 def version() -> str:
+    """The project's version. In a checkout and in a Bento nothing is installed, but pyproject.toml is there."""
     try:
         return metadata.version("tabserve")
-    except metadata.PackageNotFoundError:  # in a Bento the code is not installed
-        return "bento"
+    except metadata.PackageNotFoundError:
+        return str(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
 
 
 def from_environment() -> Service[Any]:

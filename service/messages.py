@@ -244,6 +244,9 @@ def ref(schema: Schema) -> Schema:
     return {"$ref": f"#/components/schemas/{schema['title']}"}
 
 
+TASKS = {"regression": "a number", "binary": "one of two classes", "multiclass": "one of several classes"}
+
+
 def predict_operation(model: TabularModel, row: Schema, answer: Schema, settings: Settings) -> Schema:
     body = {
         "title": f"{type_name(model.name)}Request",
@@ -263,7 +266,7 @@ def predict_operation(model: TabularModel, row: Schema, answer: Schema, settings
         "tags": ["Predictions"],
         "operationId": f"predict_{model.name}",
         "summary": f"Predict {model.schema.target}",
-        "description": f"Model {model.tag}, a {model.schema.task}.",
+        "description": f"Model {model.tag}: {TASKS[model.schema.task]}.",
         "parameters": [
             {
                 "name": "on_invalid",

@@ -1,4 +1,4 @@
-"""The direction of imports: training -> models <- service, loadtest -> models, and heavy libraries where they belong."""
+"""The direction of imports: training -> models <- service, loadtest -> models; heavy libraries where they belong."""
 
 import ast
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 def at_import(tree: ast.Module) -> Iterator[str]:
     """What is imported as soon as the file is: not in functions, nor for the type checker only."""
-    waiting: list[ast.stmt] = list(tree.body)
+    waiting: list[ast.AST] = [tree]
     while waiting:
         node = waiting.pop()
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -38,7 +38,7 @@ def at_import(tree: ast.Module) -> Iterator[str]:
         elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             waiting += node.orelse
         elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            waiting += [child for child in ast.walk(node) if isinstance(child, ast.stmt) and child is not node]
+            waiting += ast.iter_child_nodes(node)
 
 
 def tops(names: Iterator[str]) -> set[str]:

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from sklearn.metrics import balanced_accuracy_score, r2_score
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from models.encoding import stable_moments
 from models.features import (
     HASH_BUCKETS,
     MAX_LISTED_LEVELS,
@@ -948,13 +949,13 @@ def leaks(dataset: Dataset, rng: np.random.Generator) -> list[str]:
     rows = rng.permutation(dataset.rows_used)[:sample]
     learned, judged = np.arange(len(rows) // 2), np.arange(len(rows) // 2, len(rows))
     classes = dataset.schema.classes is not None
-    target = dataset.target[rows]
+    target = dataset.target[rows] if classes else _scaled(dataset.target[rows])
     notices = []
     for feature in dataset.schema.features:
         column = dataset.columns[feature.name][rows]
         if feature.kind == "category":
             column = _by_level(column, target, learned, classes=classes)
-        score = _alone(column.reshape(-1, 1), target, learned, judged, classes=classes)
+        score = _alone(_scaled(column).reshape(-1, 1), target, learned, judged, classes=classes)
         if score >= LEAK_SCORE:
             measure = "balanced accuracy" if classes else "R²"
             notices.append(
@@ -977,6 +978,12 @@ def _by_level(
     else:
         told = np.bincount(codes[learned], target[learned], minlength=len(levels)) / np.maximum(counts, 1)
     return np.where(counts > 0, told, np.nan)[codes]
+
+
+def _scaled(column: Vector) -> Vector:
+    """(n,): on the column's own scale; scikit-learn takes no number above 1e38."""
+    mean, deviation = stable_moments(column[~np.isnan(column)])
+    return column / deviation - mean / deviation
 
 
 def _alone(

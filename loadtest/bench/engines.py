@@ -163,7 +163,7 @@ def timed(forward: Forward, x: Matrix, calls: int) -> float:
 
 
 def ratio(seconds: dict[str, list[float]], name: str) -> float:
-    """How many times as long as by hand: the median over rounds, so that a disturbance hits one round and not the result."""
+    """How many times as long as by hand, the median over rounds: a disturbance hits one round and not the result."""
     return median(theirs / ours for theirs, ours in zip(seconds[name], seconds[BY_HAND], strict=True))
 
 

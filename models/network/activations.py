@@ -205,7 +205,8 @@ def normal_cdf(x: Array) -> Array:
         tail += c
     tail *= t
     tail *= _bell(x)
-    return np.where(x > 0, 1 - tail, tail)
+    above = x > 0
+    return np.abs(above - tail)  # 1 - tail above zero, tail below; with np.where GELU took a third longer
 
 
 def _bell(x: Array) -> Array:

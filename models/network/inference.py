@@ -47,7 +47,7 @@ class InferenceNetwork:
 
     def forward(self, x: npt.ArrayLike) -> Array:
         rows = np.asarray(x, dtype=np.float32)
-        if rows.ndim != 2 or rows.shape[1] != self.inputs:
+        if rows.shape[1:] != (self.inputs,):
             raise ValueError(f"expected a matrix (rows, {self.inputs}), given shape {rows.shape}")
         if len(rows) <= BLOCK:
             return self._block(rows)

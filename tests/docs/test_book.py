@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).parents[2]
 BOOK = ROOT / "docs" / "neural-networks-from-scratch.md"
@@ -19,7 +20,8 @@ def test_every_block_of_the_book_runs_in_order(monkeypatch: pytest.MonkeyPatch) 
     for block in blocks:
         lines_before = text[: block.start(1)].count("\n")
         code = compile("\n" * lines_before + block[1], str(BOOK), "exec")  # so that an error names the book's line
-        exec(code, namespace)
+        with threadpool_limits(1, "blas"):  # threads of small products wait for each other; see training.fit
+            exec(code, namespace)
 
 
 def test_every_picture_of_the_book_is_there() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from models.encoding import CLIP, DAY, RARE, Date, Encoder, Flag, Levels, Number, Target, stable_moments
@@ -54,7 +54,7 @@ def numbers(values: Any, bins: int = 0) -> tuple[Encoder, Any]:
 
 
 def encoded(encoder: Encoder, *values: float) -> Any:
-    return encoder.encode(Frame(np.array(values)[:, None], np.empty((len(values), 0), np.int64)))
+    return encoder.encode(Frame(np.array(values, dtype=np.float64)[:, None], np.empty((len(values), 0), np.int64)))
 
 
 # Numbers
@@ -107,6 +107,9 @@ ANY = st.one_of(st.sampled_from(EXTREME), st.floats(allow_nan=True, allow_infini
 
 
 @settings(max_examples=300, deadline=None)
+@example([-1.7e308, 1.5e308, 1.7e308], [1.7e308], 8)  # a bin wider than any float
+@example([1.7e308, 1.6e308], [math.nan], 0)  # a median between two values that is above both
+@example([0.0, 1e-303, 2e-303, 3e-303], [0.0], 8)
 @given(st.lists(ANY, min_size=1, max_size=40), st.lists(ANY, min_size=1, max_size=5), st.sampled_from([0, 2, 8]))
 def test_whatever_numbers_it_was_fitted_to_and_is_given_the_matrix_is_finite(
     fitted: list[float], given_later: list[float], bins: int
@@ -148,7 +151,7 @@ def test_a_date_lies_between_the_first_and_the_last_one_seen() -> None:
 
 
 def test_a_week_is_a_circle() -> None:
-    part = Date.fit("d", np.arange(30) * DAY)
+    part = Date.fit("d", np.arange(0, 30 * DAY, DAY))
     assert part.periods == [7 * DAY]
     _, sine, cosine = part.encode(np.array([4.0, 11, 4 + 1.75]) * DAY)  # a Monday, the next, a quarter of a week on
     np.testing.assert_allclose(sine, [0, 0, 1], atol=1e-12)
@@ -160,7 +163,7 @@ def test_a_week_is_a_circle() -> None:
     [([0, 1, 5], 0), ([0, 7], 1), ([0, 0.5, 1], 1), ([0, 400], 2), ([0, 0.5, 400], 3), ([3, 3], 0)],
 )
 def test_only_cycles_that_training_saw_once_around_become_columns(days: list[float], periods: int) -> None:
-    assert len(Date.fit("d", np.multiply(np.array(days, dtype=np.float64), DAY)).periods) == periods
+    assert len(Date.fit("d", np.array(days, dtype=np.float64) * np.float64(DAY)).periods) == periods
 
 
 def test_a_missing_date_has_a_column_only_where_training_had_one() -> None:

@@ -39,7 +39,6 @@ def test_one_matrix_goes_in_and_the_outputs_come_out(architecture: Architecture)
     assert model(x).shape == (4, architecture.outputs)
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # TensorFlow 2.21 on NumPy 2.4
 def test_a_saved_model_loads_in_safe_mode_and_answers_the_same(tmp_path: Path) -> None:
     model = keras_nets.build(WITH_CATEGORIES)
     model.save(tmp_path / "model.keras")

@@ -18,9 +18,6 @@ from models.store import TOLERANCE, Stored, StoreError, Trained, furthest
 Make = Callable[..., Trained]
 Row = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")  # BentoML on pathspec 1
-KEEPS_NUMPY_QUIET = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-"""TensorFlow 2.21 on NumPy 2.4."""
 
 
 def files(folder: Path) -> set[str]:
@@ -319,7 +316,6 @@ def test_a_process_that_loads_a_numpy_version_imports_no_tensorflow(stored: Stor
 # Keras
 
 
-@KEEPS_NUMPY_QUIET
 def test_both_engines_of_a_keras_version_agree(
     bentoml_store: Path, make_trained: Make, some_rows: Callable[[int], list[Row]]
 ) -> None:
@@ -331,7 +327,6 @@ def test_both_engines_of_a_keras_version_agree(
     assert tensorflow.engine.reason == "asked for by TABSERVE_ENGINE"
 
 
-@KEEPS_NUMPY_QUIET
 def test_what_numpy_cannot_express_is_answered_by_tensorflow(bentoml_store: Path, make_trained: Make) -> None:
     stored = store.save(make_trained(keras=True, network=False))
     model = store.load(stored)

@@ -16,7 +16,6 @@ from training.fit import Fitted, Part
 
 FRAMEWORKS: list[Framework] = ["numpy", "keras"]
 TUTORIAL = FitOptions(hidden=(32,), activation="relu", epochs=10, batch_size=32, optimizer="adam", loss="mse")
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # TensorFlow on NumPy 2.4
 
 
 def straight(rows: int = 256) -> Part:

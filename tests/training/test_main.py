@@ -15,10 +15,7 @@ from models import store
 from models.features import FeatureSchema
 from training.__main__ import main
 
-pytestmark = [
-    pytest.mark.usefixtures("short_trees"),
-    pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning"),  # BentoML on pathspec 1
-]
+pytestmark = pytest.mark.usefixtures("short_trees")
 ROOT = Path(__file__).resolve().parents[2]
 Lines = Sequence[Sequence[object]]
 WriteCsv = Callable[[str, Lines], Path]

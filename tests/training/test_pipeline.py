@@ -13,21 +13,17 @@ from models import store
 from training import pipeline
 from training.config import DataOptions, FitOptions, Framework
 
-pytestmark = [
-    pytest.mark.usefixtures("short_trees"),
-    pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning"),  # BentoML on pathspec 1
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # TensorFlow on NumPy 2.4
-]
+pytestmark = pytest.mark.usefixtures("short_trees")
 Lines = Sequence[Sequence[object]]
 WriteCsv = Callable[[str, Lines], Path]
 TARGETS = [("y", "regression"), ("sold", "binary"), ("size", "multiclass")]
 
 
 def train(
-    data: Path, target: str, framework: Framework = "numpy", baselines: bool = False, **more: Any
+    data: Path, target: str, framework: Framework = "numpy", baselines: bool = False, task: Any = None, **more: Any
 ) -> store.Stored:
     others = {name for name, _ in TARGETS} - {target} if data.name == "Odd Homes.csv" else set()
-    options = DataOptions(data=str(data), target=target, drop=tuple(others))
+    options = DataOptions(data=str(data), target=target, drop=tuple(others), task=task)
     fit_options = FitOptions(framework=framework, hidden=(8,), epochs=4, **more)
     return pipeline.run(options, fit_options, baselines=baselines, tell=lambda text: None)
 
@@ -100,10 +96,10 @@ def table(write_csv: WriteCsv, column: Callable[[int], object], target: Callable
     return write_csv("t.csv", lines)
 
 
-@pytest.mark.parametrize("scale", [1e-300, 1e-250, 1e-8, 1e12, 1e150, 1e300])
+@pytest.mark.parametrize("scale", [1e-300, 1e300])
 def test_a_target_of_any_scale_is_learned_on(bentoml_store: Path, write_csv: WriteCsv, scale: float) -> None:
     path = table(write_csv, lambda row: row % 17, lambda row: (1 + row % 17 / 7) * scale)
-    stored = train(path, "target", baselines=True)
+    stored = train(path, "target", baselines=True, task="regression")
     metrics = contents(stored, "metrics.json")
     for found in [metrics["network"], *metrics["baselines"].values()]:
         assert all(math.isfinite(value) for value in found.values())
@@ -112,7 +108,9 @@ def test_a_target_of_any_scale_is_learned_on(bentoml_store: Path, write_csv: Wri
 
 def test_columns_of_extreme_numbers_are_learned_from(bentoml_store: Path, write_csv: WriteCsv) -> None:
     extreme = [1.7e308, -1.7e308, 5e-324, 1e-310, "inf", "", 3.5]
-    stored = train(table(write_csv, lambda row: extreme[row % 7], lambda row: row % 13 / 3), "target", bins=8)
+    stored = train(
+        table(write_csv, lambda row: extreme[row % 7], lambda row: row % 13 / 3), "target", bins=8, baselines=True
+    )
     model = store.load(stored)
     assert model.schema.by_name["x"].nullable
     answers = model.predict_rows([{"x": value, "z": 1e300} for value in (1.79e308, -1.79e308, 0, None, 5e-324)])

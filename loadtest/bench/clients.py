@@ -1,0 +1,144 @@
+"""The load: wrk where it is installed, else a client of our own. Both keep every connection busy with one request."""
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+WRK = """
+wrk.method = "POST"
+wrk.headers["content-type"] = "application/json"
+local file = assert(io.open("%s", "rb"))
+wrk.body = file:read("*a")
+done = function(summary, latency, requests)
+  local e = summary.errors
+  io.write(string.format('TOLD{"requests": %%d, "seconds": %%f, "p50": %%f, "p99": %%f, "errors": %%d}\\n',
+    summary.requests, summary.duration / 1e6, latency:percentile(50) / 1e6, latency:percentile(99) / 1e6,
+    e.connect + e.read + e.write + e.status + e.timeout))
+end
+"""
+
+
+class Load(NamedTuple):
+    """What a client saw. Latencies in seconds; `requests` are all that were answered, whatever the status."""
+
+    requests: int
+    seconds: float
+    p50: float
+    p99: float
+    errors: int
+
+    @property
+    def per_second(self) -> float:
+        return self.requests / self.seconds
+
+
+def load(url: str, body: bytes, connections: int, seconds: float) -> Load:
+    """POST the body to the URL over and over."""
+    if shutil.which("wrk"):
+        return by_wrk(url, body, connections, seconds)
+    command = [sys.executable, "-m", "loadtest.bench.clients", url, str(connections), str(seconds)]
+    done = subprocess.run(command, input=body, capture_output=True, check=True)
+    return Load(**json.loads(done.stdout))
+
+
+def by_wrk(url: str, body: bytes, connections: int, seconds: float) -> Load:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "body").write_bytes(body)
+        script = Path(folder) / "load.lua"
+        script.write_text(WRK % (Path(folder) / "body"))
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{max(round(seconds), 1)}s", "--timeout", "60s"]
+        done = subprocess.run([*command, "-s", str(script), url], capture_output=True, text=True, check=True)
+    told = next(line for line in done.stdout.splitlines() if line.startswith("TOLD"))
+    return Load(**json.loads(told.removeprefix("TOLD")))
+
+
+class Connection(asyncio.Protocol):
+    """Sends the next request as soon as the answer to the last one is whole."""
+
+    def __init__(self, request: bytes, until: float, latencies: list[float]) -> None:
+        self.request, self.until, self.latencies = request, until, latencies
+        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.errors = 0
+        self._buffer = b""
+        self._sent = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self._send()
+
+    def _send(self) -> None:
+        self._sent = time.perf_counter()
+        self.transport.write(self.request)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        head, found, rest = self._buffer.partition(b"\r\n\r\n")
+        if not found or len(rest) < length_of(head):
+            return
+        now = time.perf_counter()
+        self.latencies.append(now - self._sent)
+        self.errors += not head.startswith(b"HTTP/1.1 2")
+        self._buffer = b""
+        if now >= self.until:
+            self.transport.close()
+        else:
+            self._send()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.errors += time.perf_counter() < self.until
+        self.closed.set_result(None)
+
+
+def length_of(head: bytes) -> int:
+    """The content-length; an answer in chunks counts as whole with its head."""
+    _, found, after = head.lower().partition(b"content-length:")
+    return int(after.split(b"\r\n", 1)[0]) if found else 0
+
+
+async def by_ourselves(url: str, body: bytes, connections: int, seconds: float) -> Load:
+    place = urlsplit(url)
+    head = f"POST {place.path or '/'} HTTP/1.1\r\nhost: {place.netloc}\r\ncontent-type: application/json\r\n"
+    request = f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+    latencies: list[float] = []
+    started = time.perf_counter()
+    loop = asyncio.get_running_loop()
+    made = [
+        await loop.create_connection(
+            lambda: Connection(request, started + seconds, latencies), place.hostname, place.port
+        )
+        for _ in range(connections)
+    ]
+    await asyncio.gather(*(protocol.closed for _, protocol in made))
+    ordered = sorted(latencies) or [0.0]
+    return Load(
+        requests=len(latencies),
+        seconds=time.perf_counter() - started,
+        p50=ordered[len(ordered) // 2],
+        p99=ordered[int(len(ordered) * 0.99)],
+        errors=sum(protocol.errors for _, protocol in made),
+    )
+
+
+def main(arguments: Sequence[str]) -> None:
+    url, connections, seconds = arguments
+    work: Any = by_ourselves(url, sys.stdin.buffer.read(), int(connections), float(seconds))
+    try:
+        import uvloop
+
+        told = uvloop.run(work)
+    except ImportError:
+        told = asyncio.run(work)
+    print(json.dumps(told._asdict()))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
