@@ -5,11 +5,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from loadtest import commands as load_commands
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and say what its exit code is."""
     parser = argparse.ArgumentParser("python -m loadtest", description="What tabserve can bear.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    load_commands.add(commands)
     bench = commands.add_parser("bench", help="measure a part of it by itself, in this process")
     targets = bench.add_subparsers(required=True, metavar="TARGET")
     engines = targets.add_parser(
@@ -29,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     servers.add_argument("--picture", type=Path, metavar="FILE", help="draw the first scenario (.svg or .png)")
     servers.set_defaults(run=bench_servers)
     given = parser.parse_args(arguments)
+    given.command_line = list(sys.argv[1:] if arguments is None else arguments)
     return int(given.run(given))
 
 

@@ -24,7 +24,7 @@ DAY, WEEK, YEAR = 86_400.0, 604_800.0, 31_556_952.0  # seconds; a Gregorian year
 SMALLEST = 1e-305  # a scale below it is none: its inverse is infinite, or nearly
 MONDAY = 4 * DAY  # 1970-01-05 was the first Monday
 ONE_HOT_LEVELS = 8
-FEW = 16  # rows; up to here one look-up of all categories at once is cheaper
+FEW = 16  # rows; up to here NumPy's fixed costs count for more than what it does
 RARE = 10  # levels with fewer training rows than this share one group
 
 Vector = npt.NDArray[np.float64]

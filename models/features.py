@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from operator import itemgetter
+from operator import getitem, itemgetter
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -466,20 +466,23 @@ class FeatureSchema(BaseModel):
     # Rows and columns to frames
 
     @cached_property
-    def _pick_numbers(self) -> Callable[[Row], Sequence[float]] | None:
-        """A C-speed getter of all numeric values of a row, where every one is sure to be there as a number."""
-        plain = all(feature.kind in ("number", "boolean") and not feature.nullable for feature in self.numeric)
-        return picker(self.numeric) if plain else None
+    def _pick_numbers(self) -> Callable[[Row], Sequence[Any]]:
+        """All numeric values of a row as numbers or None."""
+        if not any(feature.kind == "date" for feature in self.numeric):
+            return picker(self.numeric)
+        readers = [(feature.name, feature.parse_date if feature.kind == "date" else None) for feature in self.numeric]
+
+        def parsed(row: Row) -> list[Any]:
+            get = row.get
+            return [
+                parse(value) if parse and (value := get(name)) is not None else get(name) for name, parse in readers
+            ]
+
+        return parsed
 
     @cached_property
-    def _number_readers(self) -> list[tuple[str, Callable[[str], float] | None]]:
-        """The numeric features, each with what makes a number of its values, if anything has to."""
-        return [(feature.name, feature.parse_date if feature.kind == "date" else None) for feature in self.numeric]
-
-    @cached_property
-    def _pick_levels(self) -> Callable[[Row], Sequence[Scalar]] | None:
-        always = all(not feature.nullable for feature in self.categorical)
-        return picker(self.categorical) if always else None
+    def _pick_levels(self) -> Callable[[Row], Sequence[Any]]:
+        return picker(self.categorical)
 
     @cached_property
     def _codes(self) -> list["Codes"]:
@@ -488,28 +491,14 @@ class FeatureSchema(BaseModel):
 
     def frame(self, rows: Sequence[Row]) -> Frame:
         """Checked rows as matrices."""
-        if self._pick_numbers:
-            numbers = np.array(list(map(self._pick_numbers, rows)), dtype=np.float64)
-        else:
-            readers = self._number_readers
-            table = [
-                [parse(value) if parse and (value := get(name)) is not None else get(name) for name, parse in readers]
-                for get in [row.get for row in rows]
-            ]
-            numbers = np.array(table, dtype=np.float64)  # None becomes NaN
+        numbers = np.array([*map(self._pick_numbers, rows)], dtype=np.float64)  # None becomes NaN
+        if numbers.ndim != 2:  # no rows
+            numbers = numbers.reshape(len(rows), len(self.numeric))
         if not self.categorical:
-            codes = np.empty((len(rows), 0), dtype=np.int64)
-        else:
-            levels = map(self._pick_levels, rows) if self._pick_levels else self._levels(rows)
-            of = self._codes
-            codes = np.array(
-                [[known[level] for known, level in zip(of, row, strict=True)] for row in levels], dtype=np.int64
-            )
-        return Frame(numbers.reshape(len(rows), len(self.numeric)), codes.reshape(len(rows), len(self.categorical)))
-
-    def _levels(self, rows: Sequence[Row]) -> Iterable[Sequence[Scalar | None]]:
-        names = [feature.name for feature in self.categorical]
-        return ([*map(row.get, names)] for row in rows)
+            return Frame(numbers, np.empty((len(rows), 0), dtype=np.int64))
+        of = self._codes
+        codes = [[*map(getitem, of, levels)] for levels in map(self._pick_levels, rows)]
+        return Frame(numbers, np.array(codes, dtype=np.int64).reshape(len(rows), len(of)))
 
     def frame_of_columns(self, columns: Mapping[str, npt.NDArray[Any]]) -> Frame:
         """Whole columns as matrices.
@@ -549,8 +538,7 @@ class FeatureSchema(BaseModel):
                 span = f"{shown(feature.seen.min, bare=True)}..{shown(feature.seen.max, bare=True)}"
                 message = f"feature {feature.name!r}: {shown(raw)} is outside {span}, the range seen in training"
                 found.setdefault(row, []).append(RowWarning(feature.name, "outside_seen", message))
-        unseen = frame.codes == UNSEEN
-        if any_of(unseen):
+        if self.categorical and any_of(unseen := frame.codes == UNSEEN):
             for row, column in np.argwhere(unseen).tolist():
                 feature = self.categorical[column]
                 level = f"{shown(rows[row][feature.name])} is a level" if rows is not None else "holds a level"
@@ -570,9 +558,12 @@ class Codes(dict[Scalar | None, int]):
         return bucket(level, self._buckets) if self._buckets else UNSEEN
 
 
-def picker(features: Sequence[Feature]) -> Callable[[Row], Sequence[Any]] | None:
-    """A getter of several values of a row at once; of a single one it would not be a sequence."""
-    return itemgetter(*[feature.name for feature in features]) if len(features) > 1 else None
+def picker(features: Sequence[Feature]) -> Callable[[Row], Sequence[Any]]:
+    """A getter of several values of a row at once, None where one is absent. Without gaps it runs at C speed."""
+    names = [feature.name for feature in features]
+    if len(names) > 1 and not any(feature.nullable for feature in features):
+        return itemgetter(*names)  # of a single name it would give no sequence
+    return lambda row: [*map(row.get, names)]
 
 
 def any_of(mask: npt.NDArray[np.bool_]) -> bool:

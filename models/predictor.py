@@ -1,5 +1,6 @@
 """What answers: a schema, an encoder and an engine put together into a model of one table."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -8,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from models.encoding import Encoder
+from models.encoding import FEW, Encoder
 from models.features import FeatureSchema, Frame, Row, Scalar
 
 FloatMatrix = npt.NDArray[np.float32]
@@ -95,11 +96,22 @@ class TabularModel:
 def probabilities(logits: FloatMatrix) -> FloatMatrix:
     """(rows, 1) or (rows, classes) logits -> (rows, classes) probabilities; one logit speaks for the second class."""
     if logits.shape[1] == 1:
+        if len(logits) <= FEW:
+            pairs = [(1.0 - second, second) for second in map(sigmoid, logits.ravel().tolist())]
+            return np.array(pairs, dtype=np.float32).reshape(len(logits), 2)
         with np.errstate(over="ignore"):  # exp(-x) = inf gives the right 0
             second = 1.0 / (1.0 + np.exp(-logits))
         return np.concatenate([1.0 - second, second], axis=1)
     e = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(e / e.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+def sigmoid(logit: float) -> float:
+    """1 / (1 + exp(-x)); no power of e that could overflow."""
+    if logit >= 0:
+        return 1.0 / (1.0 + math.exp(-logit))
+    e = math.exp(logit)
+    return e / (1.0 + e)
 
 
 def short_floats(values: npt.NDArray[Any]) -> list[float]:

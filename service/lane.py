@@ -146,9 +146,12 @@ class Lane:
             if scope["query_string"]:
                 call.on_invalid = option(scope["query_string"])
             call.body = await body.read(headers, self.plane)
-            call.gone = body.gone
             if self.settings.lane:
-                await call.run(self.plane)
+                if not scope["query_string"] and b"x-request-timeout" not in headers:
+                    call.answer = self.plane.served[name].quickly(call.body)
+                if call.answer is None:
+                    call.gone = body.gone
+                    await call.run(self.plane)
             else:
                 await self._by_endpoint(call, scope)
         except RequestError as error:

@@ -39,7 +39,7 @@ class Tally:
     def clear(self) -> None:
         self.requests: dict[tuple[str, int], int] = {}
         self.seconds: dict[str, Buckets] = {}
-        self.rows: dict[str, int] = {}
+        self.valid_rows = self.invalid_rows = 0
         self.warnings: dict[str, int] = {}
         self.rejected: dict[str, int] = {}
         self.batch_rows = Buckets(ROWS)
@@ -55,9 +55,8 @@ class Tally:
         buckets.observe(seconds)
 
     def verdict(self, valid: int, invalid: int) -> None:
-        self.rows["valid"] = self.rows.get("valid", 0) + valid
-        if invalid:
-            self.rows["invalid"] = self.rows.get("invalid", 0) + invalid
+        self.valid_rows += valid
+        self.invalid_rows += invalid
 
     def warn(self, codes: Iterable[str]) -> None:
         for code in codes:
@@ -116,7 +115,7 @@ class Metrics:
             for (protocol, status), count in tally.requests.items():
                 self._requests.labels(name, protocol, str(status)).inc(count)
             for metric, counts in (
-                (self._rows, tally.rows),
+                (self._rows, {"valid": tally.valid_rows, "invalid": tally.invalid_rows}),
                 (self._warnings, tally.warnings),
                 (self._rejected, tally.rejected),
             ):

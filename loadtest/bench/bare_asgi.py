@@ -18,8 +18,12 @@ COLUMNS = int(os.environ.get("BENCH_COLUMNS", len(FIELDS)))  # of what `loads` i
 
 Row = TypedDict("Row", dict.fromkeys(FIELDS, float))  # type: ignore[misc]  # made from a list
 Row.__pydantic_config__ = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)  # type: ignore[attr-defined]
+
+
 class Body(TypedDict):
     rows: list[Row]
+
+
 check = TypeAdapter(Body).validate_json
 
 Message = dict[str, Any]

@@ -59,7 +59,7 @@ def run(rounds: int) -> int:
                 slower = {name: ratio(seconds, name) for name in (OURS, ONNX, *TENSORFLOW)}
                 good = slower[OURS] <= Goal.of(rows).most
                 missed += not good
-                told = [f"{median(seconds[BY_HAND]) * 1e6:,.1f}", *(f"{times:.2f}" for times in slower.values())]
+                told = [f"{median(seconds[BY_HAND]) * 1e6:,.1f}", *map(times, slower.values())]
                 table.append([called(architecture), f"{rows:,}", *told, "ok" if good else "MISSED"])
                 print(tables.text([table[0], table[-1]]), flush=True)
     print(f"\n{tables.text(table)}\n\n{tables.markdown(table)}")
@@ -165,6 +165,10 @@ def timed(forward: Forward, x: Matrix, calls: int) -> float:
 def ratio(seconds: dict[str, list[float]], name: str) -> float:
     """How many times as long as by hand, the median over rounds: a disturbance hits one round and not the result."""
     return median(theirs / ours for theirs, ours in zip(seconds[name], seconds[BY_HAND], strict=True))
+
+
+def times(ratio: float) -> str:
+    return f"{ratio:.2f}" if ratio < 10 else f"{ratio:,.0f}"
 
 
 def called(architecture: Architecture) -> str:

@@ -118,7 +118,7 @@ class Writer:
     def write(self, accepted: Accepted, answers: Answers, *, skip: bool = False) -> bytes:
         """answers: (valid rows, 1) values or (valid rows, classes) probabilities."""
         if not skip and not accepted.warnings:
-            return b"%s%s]}" % (self._head, self._plain(answers))
+            return self.plain(answers)
         entries = self._entries(answers)
         for row, warnings in accepted.warnings.items():
             told = [{"field": warning.field, "code": warning.code, "message": warning.message} for warning in warnings]
@@ -138,10 +138,11 @@ class Writer:
             accepted.omitted,
         )
 
-    def _plain(self, answers: Answers) -> bytes:
+    def plain(self, answers: Answers) -> bytes:
+        """The answer to rows that are all valid, with nothing to be said of any."""
         if self._templates is None and len(answers):
-            return b'{"value":%s}' % numbers(answers.reshape(-1)).replace(b",", b'},{"value":')
-        return b",".join(self._entries(answers))
+            return b'%s{"value":%s}]}' % (self._head, numbers(answers).replace(b"],[", b'},{"value":')[1:-1])
+        return b"%s%s]}" % (self._head, b",".join(self._entries(answers)))
 
     def _entries(self, answers: Answers) -> list[bytes]:
         if not len(answers):

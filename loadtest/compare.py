@@ -1,0 +1,119 @@
+"""Two results beside each other: ratios with intervals, and whether they say anything."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from loadtest import results, tables
+from loadtest.results import Block, Result
+
+DRAWS = 2000
+INTERVAL = (0.025, 0.975)
+MARGIN = 0.05  # a smaller change than this is none: two runs of the same server differ by as much
+Verdict = Literal["better", "worse", "no difference"]
+Draws = npt.NDArray[np.float64]
+
+
+class Comparison(NamedTuple):
+    """B as a multiple of A, with the interval that holds 95 % of the resampled runs."""
+
+    name: str
+    a: float
+    b: float
+    ratio: float
+    low: float
+    high: float
+    verdict: Verdict
+
+
+def run(given: argparse.Namespace) -> int:
+    """`python -m loadtest compare A.json B.json`: 1 when anything became worse."""
+    a, b = results.read(given.a), results.read(given.b)
+    for difference in differences(a, b):
+        print(f"note: {difference}")
+    found = compare(a, b, np.random.default_rng(0))
+    print(tables.text(table(found)))
+    return 1 if any(comparison.verdict == "worse" for comparison in found) else 0
+
+
+def table(found: Sequence[Comparison]) -> list[list[str]]:
+    head = ["", "A", "B", "B / A", "95 % interval", ""]
+    return [head] + [
+        [c.name, f"{c.a:.4g}", f"{c.b:.4g}", f"{c.ratio:.3f}", f"{c.low:.3f} to {c.high:.3f}", c.verdict] for c in found
+    ]
+
+
+def differences(a: Result, b: Result) -> list[str]:
+    """In what the two runs were not alike, so that a ratio may come from that."""
+    pairs: dict[str, tuple[Any, Any]] = {
+        "scenario": (a.scenario, b.scenario),
+        "loop": (a.loop, b.loop),
+        "load": (a.load, b.load),
+        "mix": (a.mix, b.mix),
+        "models": (a.models, b.models),
+        "cores": (a.machine["cores"], b.machine["cores"]),
+    }
+    if a.saturation and b.saturation:  # the load follows from what was found
+        del pairs["load"]
+    found = [f"{name} differs: {x} and {y}" for name, (x, y) in pairs.items() if x != y]
+    for name, result in (("A", a), ("B", b)):
+        if result.generator.limit:
+            found.append(f"{name} is no figure of the server: {result.generator.limit}")
+    return found
+
+
+def compare(a: Result, b: Result, rng: np.random.Generator) -> list[Comparison]:
+    """Each figure of two runs."""
+    found = [
+        judged("answered a second", lambda r: throughputs(r.blocks, rng), a, b, higher=True),
+        *(
+            judged(f"{name}, ms", lambda r, share=share: latencies(r.blocks, share, rng), a, b, higher=False)
+            for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+        ),
+    ]
+    if a.saturation and b.saturation and a.saturation.rate and b.saturation.rate:
+        found.insert(0, judged("highest rate", lambda r: rates(r, rng), a, b, higher=True))
+    return found
+
+
+def judged(name: str, draw: Callable[..., tuple[float, Draws]], a: Result, b: Result, *, higher: bool) -> Comparison:
+    """higher: whether more is better."""
+    (value_a, draws_a), (value_b, draws_b) = draw(a), draw(b)
+    low, high = np.quantile(draws_b / np.maximum(draws_a, 1e-12), INTERVAL)
+    verdict: Verdict = "no difference"
+    if low > 1 + MARGIN:
+        verdict = "better" if higher else "worse"
+    elif high < 1 - MARGIN:
+        verdict = "worse" if higher else "better"
+    return Comparison(name, value_a, value_b, value_b / max(value_a, 1e-12), float(low), float(high), verdict)
+
+
+def resample(count: int, rng: np.random.Generator) -> Draws:
+    """(DRAWS, count): how often each of so many blocks is drawn, with replacement."""
+    return rng.multinomial(count, np.full(count, 1 / count), size=DRAWS).astype(np.float64)
+
+
+def throughputs(blocks: Sequence[Block], rng: np.random.Generator) -> tuple[float, Draws]:
+    answered = np.array([block.answered for block in blocks], dtype=np.float64)
+    seconds = sum(block.seconds for block in blocks)
+    return float(answered.sum() / seconds), resample(len(blocks), rng) @ answered / seconds
+
+
+def latencies(blocks: Sequence[Block], share: float, rng: np.random.Generator) -> tuple[float, Draws]:
+    """The latency in ms that this share of the answers does not exceed, of the run and of resampled ones."""
+    classes = sorted({number for block in blocks for number in block.latencies})
+    counts = np.array([[block.latencies.get(number, 0) for number in classes] for block in blocks], dtype=np.float64)
+    weights = np.concatenate([np.ones((1, len(blocks))), resample(len(blocks), rng)])
+    cumulative = np.cumsum(weights @ counts, axis=1)  # (1 + DRAWS, classes)
+    places = np.argmax(cumulative >= share * cumulative[:, -1:], axis=1)
+    values = np.array([results.middle(number) for number in classes])[places]
+    return float(values[0]), values[1:]
+
+
+def rates(result: Result, rng: np.random.Generator) -> tuple[float, Draws]:
+    assert result.saturation is not None
+    found = np.array(result.saturation.rates)
+    return result.saturation.rate, np.median(rng.choice(found, size=(DRAWS, len(found))), axis=1)

@@ -1,0 +1,113 @@
+"""`python -m loadtest.watch URL FILE`: once a second, the server's own metrics and what its processes use.
+
+A process of its own, so that reading a page of metrics is no pause of the generator. It ends when it is told to.
+"""
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+from prometheus_client.parser import text_string_to_metric_families
+
+PREFIX = "tabserve_"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def main(url: str, file: str) -> None:
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    processes = [psutil.Process(pid) for pid in listeners(url)]
+    before: dict[str, float] = {}
+    next_time = time.time()
+    with open(file, "w", encoding="utf-8", buffering=1) as out, httpx.Client(base_url=url, timeout=5) as client:
+        while True:
+            now = time.time()
+            totals = {**metrics(client), **usage(processes)}
+            if before:
+                out.write(json.dumps({"moment": now, **changes(before, totals)}) + "\n")
+            before = {**totals, "moment": now}
+            next_time += 1
+            time.sleep(max(0.0, next_time - time.time()))
+
+
+def listeners(url: str) -> list[int]:
+    """The processes on this machine that listen at the URL's port; none for a server elsewhere."""
+    parts = urlsplit(url)
+    if parts.hostname not in LOOPBACK:
+        return []
+    try:
+        found = psutil.net_connections(kind="tcp")
+    except psutil.AccessDenied:  # macOS gives these to the administrator only
+        return []
+    return sorted({c.pid for c in found if c.pid and c.status == psutil.CONN_LISTEN and c.laddr.port == parts.port})
+
+
+def metrics(client: httpx.Client) -> dict[str, float]:
+    """Our metrics, summed over their labels; empty where the server gives none."""
+    try:
+        page = client.get("/metrics")
+        return sums(page.text) if page.status_code == 200 else {}
+    except (httpx.HTTPError, ValueError):
+        return {}
+
+
+def sums(page: str) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            if sample.name.startswith(PREFIX) and not sample.name.endswith("_bucket"):
+                name = sample.name.removeprefix(PREFIX)
+                found[name] = found.get(name, 0.0) + sample.value
+    return found
+
+
+def usage(processes: list[psutil.Process]) -> dict[str, float]:
+    """Processor seconds so far and bytes of memory now, of all processes of the server."""
+    used = list(alive(processes))
+    if not used:
+        return {}
+    return {"cpu_seconds": sum(cpu for cpu, _ in used), "memory": float(sum(memory for _, memory in used))}
+
+
+def alive(processes: list[psutil.Process]) -> Iterator[tuple[float, int]]:
+    for process in processes:
+        try:
+            with process.oneshot():
+                times = process.cpu_times()
+                yield times.user + times.system, process.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+
+
+def changes(before: dict[str, float], now: dict[str, float]) -> dict[str, Any]:
+    """Counters as rates and means since the last look, gauges as they are. What is not known is left out."""
+
+    def grown(name: str) -> float | None:
+        return now[name] - before.get(name, 0.0) if name in now else None
+
+    def mean(name: str) -> float | None:
+        total, count = grown(f"{name}_sum"), grown(f"{name}_count")
+        return total / count if total is not None and count else None
+
+    cpu = grown("cpu_seconds")
+    seconds = time.time() - before["moment"]
+    found = {
+        "cpu": cpu / seconds if cpu is not None and "cpu_seconds" in before else None,
+        "memory": now.get("memory"),
+        "batch_rows": mean("batch_rows"),
+        "queue_rows": now.get("queue_rows"),
+        "queue_ms": (waited * 1e3) if (waited := mean("queue_seconds")) is not None else None,
+        "engine_ms": (worked * 1e3) if (worked := mean("engine_seconds")) is not None else None,
+        "inflight_rows": now.get("inflight_rows"),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
