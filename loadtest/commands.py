@@ -30,7 +30,11 @@ def add(commands: Any) -> None:
     saturate.add_argument("--repeats", type=whole, default=3, metavar="N", help="(default: %(default)s)")
     saturate.add_argument("--seconds", type=above_zero, default=4, metavar="S", help="of a try (default: %(default)s)")
     saturate.add_argument(
-        "--steady-seconds", type=above_zero, default=15, metavar="S", help="of the run at the end (default: %(default)s)"
+        "--steady-seconds",
+        type=above_zero,
+        default=15,
+        metavar="S",
+        help="of the run at the end (default: %(default)s)",
     )
     add_common(saturate)
     saturate.set_defaults(run=guarded(run_saturate))
@@ -42,9 +46,13 @@ def add(commands: Any) -> None:
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--url", type=http_url, help="of a running server (default: starts one on loopback, and ends it)")
-    parser.add_argument("--workers", type=whole, metavar="N", help="of the server started (default: one core is left free)")
-    parser.add_argument("--slo", type=goal, default=SLO, help=f"the goal (default: {SLO.replace('%', '%%')})")
+    parser.add_argument(
+        "--url", type=http_url, help="of a running server (default: starts one on loopback, and ends it)"
+    )
+    parser.add_argument(
+        "--workers", type=whole, metavar="N", help="of the server started (default: one core is left free)"
+    )
+    parser.add_argument("--slo", type=goal, default=SLO, help="the goal (default: " + SLO.replace("%", "%%") + ")")
     parser.add_argument("--timeout", type=above_zero, default=10.0, metavar="S", help="for an answer (default: 10)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the arrivals and the order of requests")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="for the report (default: build/load/…)")

@@ -30,13 +30,19 @@ def alike(given: bytes, expected: bytes, scale: float) -> bool:
     if given == expected:
         return True
     try:
-        a, b = json.loads(given), json.loads(expected)
+        a, b = read(given), read(expected)
     except ValueError:
         return False
-    if not isinstance(a, dict) or not isinstance(b, dict):
+    if a is None or b is None:
         return False
-    predictions = a.pop("predictions", None), b.pop("predictions", None)
+    predictions: tuple[Any, Any] = a.pop("predictions", None), b.pop("predictions", None)
     return bool(a == b) and same_predictions(*predictions, scale)
+
+
+def read(body: bytes) -> dict[str, Any] | None:
+    """The object in a body, None where it holds something else. Raises ValueError."""
+    value = json.loads(body)
+    return value if isinstance(value, dict) else None
 
 
 def same_predictions(given: Any, expected: Any, scale: float) -> bool:
@@ -74,8 +80,8 @@ def tie(probabilities: Mapping[str, float]) -> bool:
 def scale_of(description: Mapping[str, Any], answers: Sequence[bytes]) -> float:
     """s of "equal means" for a model, from its entry at `/models/{name}`.
 
-    The spread of a regression's target follows from the metrics, as r² = 1 - rmse² / s². A model without metrics is held
-    to the spread of its own answers.
+    The spread of a regression's target follows from the metrics, as r² = 1 - rmse² / s². A model without metrics is
+    held to the spread of its own answers.
     """
     if description["task"] != "regression":
         return 1.0

@@ -2,16 +2,19 @@
 
     locust -f loadtest/locustfile.py --host http://127.0.0.1:3000
 
-What is asked comes from the server itself. Before the first user starts, the answers are recorded one request at a time:
-by the only process, or by the master, who tells its workers.
+What is asked comes from the server itself. Before the first user starts, the answers are recorded one request at a
+time: by the only process, or by the master, who tells its workers.
 """
+
+# mypy: allow-untyped-decorators, allow-untyped-calls
+# Locust leaves its events without types.
 
 import logging
 import os
 import time
 from typing import Any
 
-import gevent
+import gevent  # type: ignore[import-untyped]
 import numpy as np
 from locust import FastHttpUser, constant, events, task
 from locust.argument_parser import LocustArgumentParser
@@ -79,9 +82,10 @@ class JsonUser(FastHttpUser):
         place = desk.draw()
         ask = desk.plan.asks[place]
         number = f"{os.getpid():x}-{len(desk.seen):x}-{id(self):x}"
+        body: Any = ask.body  # bytes go through as they are
         headers = {"Content-Type": ask.content_type, "X-Request-ID": number}
         with self.client.post(
-            ask.path, data=ask.body, headers=headers, name=ask.name, catch_response=True, context={"place": place}
+            ask.path, data=body, headers=headers, name=ask.name, catch_response=True, context={"place": place}
         ) as response:
             status = response.status_code
             if not status:
@@ -124,6 +128,7 @@ def prepare(environment: Environment, **_: Any) -> None:
     runner = environment.runner
     if isinstance(runner, WorkerRunner) or runner is None:
         return
+    assert environment.parsed_options is not None
     try:
         desk.take(plan.make(environment.host or "", mix_of(environment.parsed_options)))
     except PlanError as error:

@@ -28,7 +28,7 @@ from loadtest.records import Records, Seconds
 
 CONNECTIONS = 256
 WARM_CONNECTIONS = 16
-IDLE_S = 3.0  # a connection that was unused for longer may just be closed by the server
+IDLE_S = 1.0  # a connection that was unused for longer may just be closed by the server, and nothing is asked twice
 SWEEP_S = 0.25
 BURST = 32  # requests sent in a row before answers get their turn
 Progress = Callable[["Now"], None]
@@ -100,7 +100,6 @@ class Generator:
         self.open: set[Connection] = set()
         self.opening = 0
         self.waiting: deque[int] = deque()
-        self.again: set[int] = set()
         self.next = self.settled = self.faults = 0
         self.recent: list[float] = []
         self.cpu: list[tuple[float, float]] = []
@@ -238,7 +237,6 @@ class Connection(asyncio.Protocol):
     def __init__(self, generator: Generator) -> None:
         self.generator = generator
         self.place: int | None = None
-        self.used = False
         self.last = 0.0
         self.parser = httptools.HttpResponseParser(self)
 
@@ -257,11 +255,9 @@ class Connection(asyncio.Protocol):
         self.id = b"%x" % place
         self.echo = self.id
         self.parts: list[bytes] = []
-        self.began = False
         self.transport.write(b"%b%b\r\n\r\n%b" % (head, self.id, body))
 
     def data_received(self, data: bytes) -> None:
-        self.began = True
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError:
@@ -287,7 +283,6 @@ class Connection(asyncio.Protocol):
             fault = MIXED_UP
         keep = self.parser.should_keep_alive()
         self._settle(fault)
-        self.used = True
         if keep:
             self._rest()
         else:
@@ -313,11 +308,5 @@ class Connection(asyncio.Protocol):
         generator.open.discard(self)
         if self in generator.idle:
             generator.idle.remove(self)
-        place = self.place
-        if place is not None and self.used and not self.began and place not in generator.again:
-            # Closed just as we sent, as servers close what was idle: every client asks again, on another connection.
-            self.place = None
-            generator.again.add(place)
-            generator.waiting.appendleft(place)
         self._settle(MISSING)
         generator.feed()

@@ -24,7 +24,7 @@ def add_mix(parser: argparse.ArgumentParser) -> None:
 
 
 def mix_of(given: argparse.Namespace) -> Mix:
-    chosen = {part: 0.0 for part in PARTS} | dict(pairs(given.mix))
+    chosen = dict.fromkeys(PARTS, 0.0) | dict(pairs(given.mix))
     names = tuple(name for name in given.models.split(",") if name)
     return Mix(**chosen, rows=given.many_rows, hot=given.hot, models=names)
 

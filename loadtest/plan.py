@@ -68,7 +68,7 @@ PROTOCOLS: Mapping[str, Wire] = {"json": json_request}
 class Plan:
     """All requests of a run with their answers, and how often each is chosen."""
 
-    def __init__(self, asks: Sequence[Ask], mix: Mix, models: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, asks: Sequence[Ask], mix: Mix, models: Sequence[dict[str, Any]]) -> None:
         self.asks = list(asks)
         self.mix = mix
         self.models = list(models)

@@ -46,7 +46,7 @@ class Records:
 
     @property
     def good(self) -> npt.NDArray[np.bool_]:
-        return self.kind == GOOD
+        return np.equal(self.kind, GOOD)
 
     def closed_loop(self) -> Seconds:
         """The usual figure, of the same answers: what users would have measured who wait for one answer before they ask

@@ -315,7 +315,7 @@ def figures(records: Records, loop: Literal["open", "closed"]) -> dict[str, Any]
 
 def judge(result: Result, slo: Slo) -> list[str]:
     """Why a run is no success: wrong answers, a goal missed, or a figure that is not the server's."""
-    found = [f"{count} × {kind}" for kind, count in result.errors.items() if kind in FATAL]
+    found = [f"{count} of {kind}" for kind, count in result.errors.items() if kind in FATAL]
     if not result.requests:
         found.append("nothing was asked")
     else:

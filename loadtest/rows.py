@@ -17,7 +17,7 @@ ABSENT_COLUMN = "no such column"
 
 def valid(schema: FeatureSchema, examples: Sequence[Row], rng: np.random.Generator) -> Row:
     """A row that the schema accepts. Where a feature tells too little of its values, an example's is taken."""
-    example = examples[rng.integers(len(examples))] if examples else {}
+    example = examples[int(rng.integers(len(examples)))] if examples else {}
     row: Row = {}
     for feature in schema.features:
         given = example.get(feature.name, feature.example)
@@ -64,7 +64,7 @@ def between(low: Any, high: Any, given: Any, rng: np.random.Generator) -> float 
     """Anywhere in the range; a whole number where the example is one."""
     value = float(rng.uniform(low, high))
     if isinstance(given, int) and math.ceil(low) <= math.floor(high):
-        return min(max(round(value), math.ceil(low)), math.floor(high))
+        return int(min(max(round(value), math.ceil(low)), math.floor(high)))
     return float(f"{value:.6g}") if low <= float(f"{value:.6g}") <= high else value
 
 

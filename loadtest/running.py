@@ -19,6 +19,7 @@ from loadtest.results import Result, Slo
 from loadtest.scenarios import SCENARIOS, arrivals
 
 WARM_UP_S = 2.0
+WARM_UP_RATE = 300.0
 REPORTS = Path("build/load")
 
 
@@ -83,7 +84,7 @@ def open_loop(url: str, asked: Plan, given: argparse.Namespace, out: Path) -> Re
 
 def warm_up(url: str, asked: Plan, rate: float, rng: np.random.Generator, seconds: float = WARM_UP_S) -> None:
     """Load whose answers nobody counts."""
-    due = arrivals(SCENARIOS["steady"], rate, seconds, rng)
+    due = arrivals(SCENARIOS["steady"], min(rate, WARM_UP_RATE), seconds, rng)
     openloop.run(url, asked, due, seconds, rng=rng)
 
 
@@ -116,7 +117,14 @@ def closed_loop(url: str, asked: Plan, given: argparse.Namespace, out: Path) -> 
         old.unlink()
     command = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py,loadtest/shape.py", "--headless"]
     command += ["--host", url, "--users", str(given.users), "--scenario", given.scenario]
-    command += ["--scenario-seconds", str(seconds), "--warm-up", str(WARM_UP_S), "--record", str(out.resolve() / "locust")]
+    command += [
+        "--scenario-seconds",
+        str(seconds),
+        "--warm-up",
+        str(WARM_UP_S),
+        "--record",
+        str(out.resolve() / "locust"),
+    ]
     command += ["--mix", given.mix, "--many-rows", str(given.many_rows), "--models", given.models]
     command += ["--hot", str(given.hot), "--exit-code-on-error", "0"]
     with server.watched(url, out / "server.jsonl"):
@@ -153,7 +161,7 @@ def recorded(out: Path, asked: Plan, seconds: float) -> tuple[Records, float]:
             sent=start,
             done=start + lasted,
             kind=kind,
-            ask=place,
+            ask=np.asarray(place, dtype=np.int32),
             rows=np.array([ask.rows for ask in asked.asks], dtype=np.int32)[place],
             kinds=kinds,
             names=[ask.name for ask in asked.asks],

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from loadtest import openloop, plan, results, server
+from loadtest.expected import FATAL
 from loadtest.options import mix_of
 from loadtest.plan import Plan
 from loadtest.results import Probe, Result, Saturation, Slo
@@ -42,7 +43,7 @@ def run(given: argparse.Namespace) -> int:
 
 def detailed(url: str, asked: Plan, given: argparse.Namespace, out: Path, found: Saturation) -> Result:
     """A steady run at a rate that the server bears with ease, so that the report shows how that looks."""
-    given.scenario, given.rate = "steady", round(max(found.rate * STEADY, 10.0), 1)
+    given.scenario, given.rate = "steady", float(max(round(found.rate * STEADY, -1), 10))
     given.seconds = given.steady_seconds
     result = open_loop(url, asked, given, out)
     result.saturation = found
@@ -103,7 +104,7 @@ class Search:
         latency, errors = results.quantiles(records.latency), results.errors_of(records)
         generator = results.judge_generator(records)
         reasons = self.slo.misses(latency, sum(errors.values()), len(due))
-        reasons += [f"{count} of {kind}" for kind, count in errors.items() if kind in results.FATAL]
+        reasons += [f"{count} of {kind}" for kind, count in errors.items() if kind in FATAL]
         late = float(np.max(records.done, initial=0.0))
         throughput = float(records.good.sum()) / max(self.seconds, late)
         probe = Probe(
@@ -119,4 +120,3 @@ class Search:
         )
         time.sleep(BREATH_S)
         return probe.passed
-

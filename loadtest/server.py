@@ -15,6 +15,7 @@ import httpx
 
 ROOT = Path(__file__).resolve().parents[1]
 READY_SECONDS = 120.0
+REACH_SECONDS = 5.0  # for a server that should be there already
 STOP_SECONDS = 30.0
 
 
@@ -26,7 +27,7 @@ class ServerError(Exception):
 def served(url: str | None, log: Path, workers: int | None = None) -> Iterator[str]:
     """The URL of a server that is ready: the given one, or one that is started here and ends with the block."""
     if url is not None:
-        wait_until_ready(url, seconds=5.0)
+        wait_until_ready(url, REACH_SECONDS)
         yield url
         return
     port = free_port()

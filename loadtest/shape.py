@@ -1,4 +1,10 @@
-"""The scenarios for Locust, as a shape: `locust -f loadtest/locustfile.py,loadtest/shape.py --scenario spike --users 50`."""
+"""The scenarios for Locust, as a shape.
+
+locust -f loadtest/locustfile.py,loadtest/shape.py --scenario spike --users 50
+"""
+
+# mypy: allow-untyped-decorators, allow-untyped-calls
+# Locust leaves its events and its clock without types.
 
 import math
 
@@ -29,4 +35,4 @@ class Shape(LoadTestShape):
         scenario = SCENARIOS[given.scenario]
         seconds = given.scenario_seconds or scenario.seconds
         level = scenario.level(max(0.0, self.get_run_time() - given.warm_up), seconds)
-        return None if level is None else (max(1, math.ceil(level * (given.users or 1))), SPAWN_RATE)
+        return None if level is None else (max(1, math.ceil(level * (given.num_users or 1))), SPAWN_RATE)

@@ -45,7 +45,7 @@ def listeners(url: str) -> list[int]:
         found = psutil.net_connections(kind="tcp")
     except psutil.AccessDenied:  # macOS gives these to the administrator only
         return []
-    return sorted({c.pid for c in found if c.pid and c.status == psutil.CONN_LISTEN and c.laddr.port == parts.port})
+    return sorted({c.pid for c in found if c.pid and c.status == psutil.CONN_LISTEN and c.laddr[1:] == (parts.port,)})
 
 
 def metrics(client: httpx.Client) -> dict[str, float]:

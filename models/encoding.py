@@ -207,7 +207,7 @@ class Target(BaseModel):
         An output that is not finite stays so.
         """
         if outputs.size <= FEW:  # NumPy's fixed costs are higher than Python's for so few
-            return np.array([self._unscale_one(output) for output in outputs.ravel().tolist()]).reshape(outputs.shape)
+            return np.array([self.unscale_one(output) for output in outputs.ravel().tolist()]).reshape(outputs.shape)
         values = outputs.astype(np.float64)
         with np.errstate(over="ignore"):
             values = values * self.scale + self.mean
@@ -216,8 +216,8 @@ class Target(BaseModel):
         finer, coarser = self._steps
         return np.asarray(np.rint(values * finer / coarser) * coarser / finer)
 
-    def _unscale_one(self, output: float) -> float:
-        """The same by the same operations."""
+    def unscale_one(self, output: float) -> float:
+        """The same for one output, by the same operations."""
         value = output * self.scale + self.mean
         if self._steps is None or not math.isfinite(value):
             return value

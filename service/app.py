@@ -9,6 +9,7 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import asyncio
 import functools
+import gc
 import logging
 import math
 import tomllib
@@ -83,6 +84,8 @@ def endpoints(settings: Settings, models: Sequence[TabularModel], plane: DataPla
                 self.tasks.append(process.guard(server))
                 process.drain_on_signals(server, lane, settings.drain_s)
             plane.metrics.build(version())
+            gc.collect()
+            gc.freeze()  # what is loaded by now stays: no collection has to look through it
             lane.ready = True
 
         @bentoml.on_shutdown  # type: ignore[untyped-decorator]

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import numpy as np
 import orjson
 
-from models.features import Frame, nearest, short
+from models.features import Frame, Row, nearest, short
 from models.predictor import Answers, TabularModel
+from models.shortcut import Shortcut
 from service.batcher import Batcher, Gone
 from service.config import Settings
 from service.errors import NotFound, NotReady, RowsNotValid, TooManyRows
@@ -35,6 +36,7 @@ class Served:
         self.tally = tally
         self.batcher = Batcher(model, tally, settings.queue_rows, settings.batching)
         self.writer = Writer(model)
+        self._shortcut = Shortcut.of(model)
         self._most_rows = min(self.batcher.plan.inline_rows, settings.max_rows)
 
     def quickly(self, body: bytes) -> bytes | None:
@@ -43,6 +45,8 @@ class Served:
         schema = self.model.schema
         if len(body) > SMALL_BYTES or (rows := schema.accept_json(body)) is None or len(rows) > self._most_rows:
             return None
+        if self._shortcut and len(rows) == 1:
+            return self._by_shortcut(self._shortcut, rows[0])
         frame = schema.frame(rows)
         if schema.warnings(frame, rows):
             return None
@@ -51,6 +55,20 @@ class Served:
             return None
         self.tally.valid_rows += len(rows)
         return self.writer.plain(answers)
+
+    def _by_shortcut(self, shortcut: Shortcut, row: Row) -> bytes | None:
+        started = time.monotonic()
+        try:
+            value = shortcut(row)
+        except Exception:  # the long way meets it again, and tells
+            return None
+        if value is None:
+            return None
+        tally = self.tally
+        tally.engine_seconds.observe(time.monotonic() - started)
+        tally.batch_rows.observe(1)
+        tally.valid_rows += 1
+        return self.writer.one(value)
 
 
 class DataPlane:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from models.features import RowError, short
-from service import errors
+from service import errors, tracing
 from service.config import Settings
 from service.dataplane import DataPlane
 from service.errors import (
@@ -138,6 +138,8 @@ class Lane:
         started = time.monotonic()
         headers = dict(scope["headers"])
         call = Call(name, self._request_id(headers))
+        context = tracing.read(headers) if b"traceparent" in headers else None
+        passed_on = context.headers if context else ()
         body = Body(receive, self.settings.max_body_bytes, self.settings.timeout_s)
         try:
             if not self.ready or self.closed:
@@ -165,9 +167,9 @@ class Lane:
         status = 200 if failed is None else failed.status
         if failed is None:
             assert call.answer is not None
-            await self._send(send, 200, JSON, call.answer, call.request_id)
+            await self._send(send, 200, JSON, call.answer, call.request_id, passed_on)
         elif not isinstance(failed, ClientGone):
-            await self._refuse(failed, call.request_id, body, send)
+            await self._refuse(failed, call.request_id, body, send, passed_on)
         seconds = time.monotonic() - started
         served = self.plane.served.get(name)
         if served is not None:
@@ -180,8 +182,13 @@ class Lane:
                     "status": status,
                     "seconds": round(seconds, 6),
                     "request_id": call.request_id.decode("latin-1"),
+                    **({"trace_id": context.trace_id} if context else {}),
                 },
             )
+        if context:
+            ended_ns = time.time_ns()
+            started_ns = ended_ns - int(seconds * 1e9)
+            tracing.record(context, name, status, call.request_id.decode("latin-1"), started_ns, ended_ns)
 
     def _timeout(self, headers: dict[bytes, bytes]) -> float:
         """Seconds; X-Request-Timeout may shorten the setting, never lengthen it."""
@@ -235,11 +242,14 @@ class Lane:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _refuse(self, error: RequestError, request_id: bytes, body: "Body", send: Send) -> None:
+    async def _refuse(
+        self, error: RequestError, request_id: bytes, body: "Body", send: Send, more: Iterable[Header] = ()
+    ) -> None:
         """Answer, and read on for a while where the body is not there yet: a reset would swallow the answer."""
         document = error.document()
+        more = [*error.headers, *more]
         if await body.finish(0.02) or isinstance(error, BodyTooSlow):
-            more = [*error.headers, CLOSE] if isinstance(error, BodyTooSlow) else error.headers
+            more += [CLOSE] if isinstance(error, BodyTooSlow) else []
             await self._send(send, error.status, errors.PROBLEM, document, request_id, more)
             return
         headers = [
@@ -247,7 +257,7 @@ class Lane:
             (b"content-length", b"%d" % len(document)),
             (b"x-request-id", request_id),
             CLOSE,
-            *error.headers,
+            *more,
         ]
         await send({"type": "http.response.start", "status": error.status, "headers": headers})
         await send({"type": "http.response.body", "body": document, "more_body": True})

@@ -1,7 +1,7 @@
 """The limits: what a predict request costs with nothing but an HTTP server, parsing, the network and JSON.
 
-`app` checks one table's rows with pydantic, as the floor of a request of one row; `loads` only parses, as the floor of a
-request of many. Run by uvicorn with uvloop and httptools, one worker; every path answers.
+`app` checks one table's rows with pydantic, as the floor of a request of one row; `loads` only parses, as the floor of
+a request of many. Run by uvicorn with uvloop and httptools, one worker; every path answers.
 """
 
 import os

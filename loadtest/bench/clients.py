@@ -106,15 +106,14 @@ def length_of(head: bytes) -> int:
 
 async def by_ourselves(url: str, body: bytes, connections: int, seconds: float) -> Load:
     place = urlsplit(url)
+    host, port = place.hostname or "", place.port or 80
     head = f"POST {place.path or '/'} HTTP/1.1\r\nhost: {place.netloc}\r\ncontent-type: application/json\r\n"
     request = f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
     latencies: list[float] = []
     started = time.perf_counter()
     loop = asyncio.get_running_loop()
     made = [
-        await loop.create_connection(
-            lambda: Connection(request, started + seconds, latencies), place.hostname, place.port
-        )
+        await loop.create_connection(lambda: Connection(request, started + seconds, latencies), host, port)
         for _ in range(connections)
     ]
     await asyncio.gather(*(protocol.closed for _, protocol in made))

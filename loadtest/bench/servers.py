@@ -1,8 +1,8 @@
 """Servers beside each other: the limit, plain BentoML, an endpoint around Keras, and ours in its variants.
 
-Each is started on a free port of its own, and loaded in turn by the same client, several rounds. What is told are medians
-over rounds. Cost is the processor time of the server's whole process tree per request: it says how much of a machine a
-request takes, whoever else uses it; requests per second and latencies depend on the company.
+Each is started on a free port of its own, and loaded in turn by the same client, several rounds. What is told are
+medians over rounds. Cost is the processor time of the server's whole process tree per request: it says how much of
+a machine a request takes, whoever else uses it; requests per second and latencies depend on the company.
 """
 
 import contextlib
@@ -47,6 +47,7 @@ class Contender:
     path: str
     settings: Mapping[str, str] = field(default_factory=dict)
     connections: int | None = None  # fewer than the others, where it would not answer them in time
+    model: str = ""  # whose rows it is sent, where those of the scenario would not suit it
 
 
 def uvicorn(app: str) -> tuple[str, ...]:
@@ -67,7 +68,7 @@ def ours(name: str, model: str, **settings: str) -> Contender:
     return Contender(name, bento("service.app:Tabserve"), f"/predict/{model}", told)
 
 
-BARE = Contender("bare function (the limit)", uvicorn("loadtest.bench.bare_asgi:app"), "/predict")
+BARE = Contender("bare function (the limit)", uvicorn("loadtest.bench.bare_asgi:app"), "/predict", model="eight")
 LOADS = Contender("orjson + NumPy (the limit)", uvicorn("loadtest.bench.bare_asgi:loads"), "/predict")
 LOADS_WIDE = Contender(LOADS.name, LOADS.command, LOADS.path, {"BENCH_COLUMNS": "100"})
 BENTOML = Contender("BentoML, @bentoml.api", bento("loadtest.bench.plain_bento:Plain"), "/predict")
@@ -136,12 +137,12 @@ SCENARIOS = {
 
 def train(home: Path, models: set[str]) -> Path:
     """Train what is needed, a few epochs each; how good they are does not matter here. The store's folder."""
+    small = ("--hidden", "32", "--bins", "0")
     few = ("--epochs", "3", "--no-baselines")
     commands = {
-        "eight": ("housing", "--name", "eight", "--hidden", "32", "--bins", "0", *few),
+        "eight": ("housing", "--name", "eight", *small, *few),
         "income": ("income", *few),
-        "wide": ("--data", str(home / "wide.csv"), "--target", "y", "--hidden", "32", "--bins", "0", *few)
-        + ("--framework", "numpy"),
+        "wide": (*("--data", str(home / "wide.csv"), "--target", "y", "--framework", "numpy"), *small, *few),
     }
     if "wide" in models:
         write_wide(home / "wide.csv")
@@ -160,9 +161,9 @@ def write_wide(path: Path) -> None:
     np.savetxt(path, table, fmt="%.6g", delimiter=",", header=head, comments="")
 
 
-def body(store: Path, scenario: Scenario) -> bytes:
-    golden: list[Row] = json.loads((store / scenario.model / "1" / "golden.json").read_text())["rows"]
-    rows = [golden[number % len(golden)] for number in range(scenario.rows)]
+def body(store: Path, model: str, count: int) -> bytes:
+    golden: list[Row] = json.loads((store / model / "1" / "golden.json").read_text())["rows"]
+    rows = [golden[number % len(golden)] for number in range(count)]
     return json.dumps({"rows": rows}).encode()
 
 
@@ -177,8 +178,9 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
 class Server:
     """A contender that runs."""
 
-    def __init__(self, contender: Contender, store: Path, home: Path) -> None:
+    def __init__(self, contender: Contender, store: Path, home: Path, request: bytes) -> None:
         self.contender = contender
+        self.request = request
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
@@ -199,14 +201,14 @@ class Server:
         self.ready_s = 0.0
         self._started = started
 
-    def wait(self, request: bytes) -> None:
+    def wait(self) -> None:
         """Until it answers; `ready_s` is how long that took from its start."""
         headers = {"content-type": "application/json"}
         while time.monotonic() < self._started + READY_S:
             if self.process.poll() is not None:
                 raise RuntimeError(f"{self.contender.name} ended:\n{self.log.read_text()[-2000:]}")
             try:
-                with urllib.request.urlopen(urllib.request.Request(self.url, request, headers), timeout=10):
+                with urllib.request.urlopen(urllib.request.Request(self.url, self.request, headers), timeout=10):
                     self.ready_s = time.monotonic() - self._started
                     return
             except urllib.error.HTTPError as error:
@@ -266,12 +268,14 @@ class Seen:
 
 
 @contextlib.contextmanager
-def running(scenario: Scenario, store: Path, home: Path, request: bytes) -> Iterator[list[Seen]]:
+def running(scenario: Scenario, store: Path, home: Path) -> Iterator[list[Seen]]:
+    """The scenario's servers, started one after the other, and ended."""
     servers: list[Server] = []
     try:
         for contender in scenario.contenders:
-            servers.append(Server(contender, store, home))
-            servers[-1].wait(request)
+            request = body(store, contender.model or scenario.model, scenario.rows)
+            servers.append(Server(contender, store, home, request))
+            servers[-1].wait()
         yield [Seen(server) for server in servers]
     finally:
         for server in servers:
@@ -279,14 +283,13 @@ def running(scenario: Scenario, store: Path, home: Path, request: bytes) -> Iter
 
 
 def measure(scenario: Scenario, store: Path, home: Path, rounds: int, seconds: float) -> list[Seen]:
-    request = body(store, scenario)
-    with running(scenario, store, home, request) as all_seen:
+    with running(scenario, store, home) as all_seen:
         for number in range(rounds + 1):  # the first warms up
             for seen in all_seen:
                 server = seen.server
                 connections = server.contender.connections or scenario.connections
                 before = server.cpu()
-                told = load(server.url, request, connections, seconds if number else min(seconds, 1.0))
+                told = load(server.url, server.request, connections, seconds if number else min(seconds, 1.0))
                 if number:
                     seen.loads.append(told)
                     seen.cpu_us.append((server.cpu() - before) / max(told.requests, 1) * 1e6)

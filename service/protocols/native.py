@@ -138,6 +138,10 @@ class Writer:
             accepted.omitted,
         )
 
+    def one(self, value: float) -> bytes:
+        """The answer to one row of a regression."""
+        return b'%s{"value":%s}]}' % (self._head, orjson.dumps(value))
+
     def plain(self, answers: Answers) -> bytes:
         """The answer to rows that are all valid, with nothing to be said of any."""
         if self._templates is None and len(answers):

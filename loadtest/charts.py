@@ -1,0 +1,233 @@
+"""Charts as SVG: text that stays text, colours by name from the page, so light and dark are the page's business."""
+
+import html
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+WIDTH, HEIGHT = 460, 250
+LEFT, RIGHT, TOP, BOTTOM = 54, 14, 26, 38
+Point = tuple[float, float]
+
+STYLE = """
+svg.chart { width: 100%; height: auto; display: block; font: 12.5px system-ui, sans-serif; }
+.chart text { fill: var(--quiet); }
+.chart .grid { stroke: var(--grid); stroke-width: 1; }
+.chart .axis { stroke: var(--quiet); stroke-width: 1; }
+.chart .line { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
+.chart .area { stroke: none; opacity: .15; }
+.chart .goal { stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 5 4; }
+.chart .dashed { stroke-dasharray: 5 4; }
+"""
+LIGHT = (
+    "--ink:#1b2430;--quiet:#566173;--paper:#f5f7fa;--card:#ffffff;--grid:#e3e8ef;--open:#2457d6;--closed:#b45f06;"
+    "--good:#0b7a6f;--bad:#c4272e;--due:#8a94a6;--other:#7a3fc2"
+)
+DARK = (
+    "--ink:#e8ecf3;--quiet:#a4afc0;--paper:#11151c;--card:#1a2029;--grid:#2c3542;--open:#7aa7ff;--closed:#f2b15b;"
+    "--good:#4cd0bf;--bad:#ff7d7d;--due:#7d889b;--other:#c4a0ff"
+)
+COLOURS = f":root{{color-scheme:light dark;{LIGHT}}}@media(prefers-color-scheme:dark){{:root{{{DARK}}}}}"
+
+
+@dataclass(frozen=True)
+class Series:
+    """A line. colour: the name of one of the page's colours."""
+
+    name: str
+    points: Sequence[Point]
+    colour: str
+    filled: bool = False
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Values to places on the picture. `forward` bends the axis: the logarithm, or none."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    forward: Callable[[float], float] = lambda value: value
+
+    def __call__(self, value: float) -> float:
+        low, high = self.forward(self.low), self.forward(self.high)
+        part = (self.forward(value) - low) / (high - low) if high > low else 0.5
+        return self.start + min(max(part, 0.0), 1.0) * (self.end - self.start)
+
+
+def log(value: float) -> float:
+    return math.log10(max(value, 1e-9))
+
+
+def lines(
+    series: Sequence[Series],
+    *,
+    label: str,
+    unit: str,
+    x_unit: str = "s",
+    log_y: bool = False,
+    goal: float | None = None,
+    x_ticks: Sequence[tuple[float, str]] | None = None,
+) -> str:
+    """Lines over a common axis. label: what a reader who cannot see it is told. goal: a level to stay below."""
+    points = [point for one in series for point in one.points]
+    if not points:
+        return nothing(label)
+    ys = [y for _, y in points] + ([goal] if goal else [])
+    x = Scale(min(a for a, _ in points), max(a for a, _ in points), LEFT, WIDTH - RIGHT)
+    y, y_ticks = y_axis(ys, log_y)
+    ticks = x_ticks if x_ticks is not None else [(tick, short(tick)) for tick in round_numbers(x.low, x.high, 6)]
+    parts = frame(x, y, ticks, y_ticks, x_unit, unit)
+    if goal is not None:
+        parts.append(f'<line class="goal" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(goal):.1f}" y2="{y(goal):.1f}"/>')
+    for one in series:
+        parts.append(line(one, x, y))
+    return svg(label, parts)
+
+
+def y_axis(values: Sequence[float], log_y: bool) -> tuple[Scale, list[float]]:
+    top = max(values, default=1.0) or 1.0
+    if not log_y:
+        ticks = round_numbers(0.0, top, 5)
+        return Scale(0.0, max(top * 1.05, ticks[-1]), HEIGHT - BOTTOM, TOP), ticks
+    low = min((value for value in values if value > 0), default=0.1) * 0.8
+    decades = range(math.floor(log(low)), math.ceil(log(top)) + 1)
+    every = [base * 10.0**decade for decade in decades for base in ((1, 2, 5) if len(decades) < 4 else (1,))]
+    return Scale(low, top * 1.2, HEIGHT - BOTTOM, TOP, log), [tick for tick in every if low <= tick <= top * 1.2]
+
+
+def round_numbers(low: float, high: float, about: int) -> list[float]:
+    """Numbers that people like, from low to high."""
+    span = high - low
+    if span <= 0:
+        return [low]
+    rough = span / about
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * base for base in (1, 2, 5, 10) if power * base >= rough)
+    return [round(number * step, 10) for number in range(math.ceil(low / step), math.floor(high / step + 1e-9) + 1)]
+
+
+def frame(
+    x: Scale, y: Scale, x_ticks: Sequence[tuple[float, str]], y_ticks: Sequence[float], x_unit: str, y_unit: str
+) -> list[str]:
+    parts = []
+    for tick in y_ticks:
+        place = y(tick)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{place:.1f}" y2="{place:.1f}"/>')
+        parts.append(f'<text x="{LEFT - 7}" y="{place + 4:.1f}" text-anchor="end">{short(tick)}</text>')
+    base = HEIGHT - BOTTOM
+    parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{base}" y2="{base}"/>')
+    for value, text in x_ticks:
+        parts.append(f'<text x="{x(value):.1f}" y="{base + 17}" text-anchor="middle">{html.escape(text)}</text>')
+    parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">{html.escape(x_unit)}</text>')
+    parts.append(f'<text x="4" y="12">{html.escape(y_unit)}</text>')
+    return parts
+
+
+def line(one: Series, x: Scale, y: Scale) -> str:
+    if not one.points:
+        return ""
+    places = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in one.points)
+    style = f'style="stroke:var(--{one.colour})"'
+    drawn = f'<polyline class="line{" dashed" if one.dashed else ""}" {style} points="{places}"/>'
+    if one.filled:
+        base = HEIGHT - BOTTOM
+        around = f"{x(one.points[0][0]):.1f},{base} {places} {x(one.points[-1][0]):.1f},{base}"
+        drawn = f'<polygon class="area" style="fill:var(--{one.colour})" points="{around}"/>' + drawn
+    return f"<g><title>{html.escape(one.name)}</title>{drawn}</g>"
+
+
+def bars(heights: Sequence[tuple[float, float, float]], *, label: str, unit: str, x_unit: str, colour: str) -> str:
+    """(from, to, height) each, over a logarithmic axis."""
+    if not heights:
+        return nothing(label)
+    x = Scale(heights[0][0], heights[-1][1], LEFT, WIDTH - RIGHT, log)
+    y, y_ticks = y_axis([height for _, _, height in heights], log_y=False)
+    decades = range(math.floor(log(x.low)), math.ceil(log(x.high)) + 1)
+    bases = (1, 2, 5) if len(decades) < 5 else (1,)
+    ticks = [base * 10.0**decade for decade in decades for base in bases]
+    parts = frame(x, y, [(t, short(t)) for t in ticks if x.low <= t <= x.high], y_ticks, x_unit, unit)
+    for low, high, height in heights:
+        if height:
+            width, top = max(x(high) - x(low) - 1, 1.0), y(height)
+            title = f"<title>{short(low)} to {short(high)} {x_unit}: {height:.0f}</title>"
+            parts.append(
+                f'<rect x="{x(low):.1f}" y="{top:.1f}" width="{width:.1f}" height="{HEIGHT - BOTTOM - top:.1f}"'
+                f' style="fill:var(--{colour})">{title}</rect>'
+            )
+    return svg(label, parts)
+
+
+def dots(
+    good: Sequence[Point], bad: Sequence[Point], *, label: str, unit: str, x_unit: str, goal: float | None, mark: float
+) -> str:
+    """Tries: those that held as discs, the others as crosses, over two logarithmic axes. mark: where the limit is."""
+    points = [*good, *bad]
+    if not points:
+        return nothing(label)
+    x = Scale(min(a for a, _ in points) * 0.9, max(a for a, _ in points) * 1.1, LEFT, WIDTH - RIGHT, log)
+    y, y_ticks = y_axis([b for _, b in points] + ([goal] if goal else []), log_y=True)
+    decades = range(math.floor(log(x.low)), math.ceil(log(x.high)) + 1)
+    ticks = [base * 10.0**decade for decade in decades for base in (1, 2, 5)]
+    parts = frame(x, y, [(t, short(t)) for t in ticks if x.low <= t <= x.high], y_ticks, x_unit, unit)
+    if goal:
+        parts.append(f'<line class="goal" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(goal):.1f}" y2="{y(goal):.1f}"/>')
+    if mark:
+        colour = 'style="stroke:var(--good)"'
+        parts.append(
+            f'<line class="line dashed" {colour} x1="{x(mark):.1f}" x2="{x(mark):.1f}" y1="{TOP}"'
+            f' y2="{HEIGHT - BOTTOM}"/>'
+        )
+    for a, b in good:
+        title = f"<title>{a:.0f}/s: {b:.1f} ms</title>"
+        parts.append(f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="4" style="fill:var(--good)">{title}</circle>')
+    for a, b in bad:
+        place = f"M{x(a) - 4:.1f} {y(b) - 4:.1f}l8 8m0 -8l-8 8"
+        title = f"<title>{a:.0f}/s: {b:.1f} ms</title>"
+        parts.append(f'<path class="line" style="stroke:var(--bad)" d="{place}">{title}</path>')
+    return svg(label, parts)
+
+
+def svg(label: str, parts: Sequence[str]) -> str:
+    inner = "".join(parts)
+    return (
+        f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
+        f' aria-label="{html.escape(label)}">{inner}</svg>'
+    )
+
+
+def nothing(label: str) -> str:
+    return svg(label, [f'<text x="{WIDTH / 2}" y="{HEIGHT / 2}" text-anchor="middle">nothing was seen</text>'])
+
+
+def standalone(drawn: str, title: str, legend: Sequence[tuple[str, str]]) -> str:
+    """A chart as a file of its own, with a title, a legend and both palettes."""
+    inner = drawn[drawn.index(">") + 1 : -len("</svg>")]
+    keys, place = [], 14
+    for name, colour in legend:
+        keys.append(f'<rect x="{place}" y="32" width="11" height="11" rx="2" style="fill:var(--{colour})"/>')
+        keys.append(f'<text x="{place + 16}" y="42">{html.escape(name)}</text>')
+        place += 30 + 7 * len(name)
+    style = (
+        COLOURS.replace(":root", "svg")
+        + STYLE
+        + "svg.chart{width:auto}svg .title{fill:var(--ink);font-weight:600;font-size:15px}"
+    )
+    return (
+        f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT + 56}"'
+        f' width="{WIDTH * 1.5:.0f}" role="img"><style>{style}</style>'
+        '<rect width="100%" height="100%" rx="8" style="fill:var(--card)"/>'
+        f'<text class="title" x="14" y="23">{html.escape(title)}</text>{"".join(keys)}'
+        f'<g transform="translate(0 52)">{inner}</g></svg>\n'
+    )
+
+
+def short(value: float) -> str:
+    """A number as briefly as an axis needs it."""
+    for size, suffix in ((1e6, "M"), (1e4, "k")):
+        if abs(value) >= size:
+            scale = 1e6 if suffix == "M" else 1e3
+            return f"{value / scale:.3g}{suffix}"
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"

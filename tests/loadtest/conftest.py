@@ -1,0 +1,98 @@
+"""A real server with two tiny models, one with every kind of column, and a proxy that misbehaves in front of it."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from loadtest import plan, server
+from loadtest.plan import Mix, Plan
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAIN = """
+import numpy as np
+from loadtest import rows
+from models import store
+from models.architecture import Architecture
+from models.encoding import Encoder
+from models.features import Feature, FeatureSchema, Seen
+from models.network.network import build
+
+rng = np.random.default_rng(0)
+plain = [Feature(name=n, kind="number", nullable=False, seen=Seen(min=0.0, max=10.0), example=3.5) for n in "ab"]
+odd = [
+    Feature(name="age (years)", kind="number", nullable=False, minimum=0, seen=Seen(min=17, max=90), example=38),
+    Feature(name="class", kind="category", nullable=True, seen=Seen(levels=["x", "y", ""]), example="x"),
+    Feature(name="rank", kind="category", nullable=False, unseen="error", seen=Seen(levels=[1, 2, 3]), example=1),
+    Feature(name="since", kind="date", nullable=False, seen=Seen(min="1999-01-04", max="2024-05-31")),
+    Feature(name="day", kind="date", nullable=True, date_format="%d.%m.%Y", seen=Seen(min="04.01.1999")),
+    Feature(name="member", kind="boolean", nullable=False, example=True),
+]
+schemas = [
+    FeatureSchema(name="small", task="regression", target="y", features=plain),
+    FeatureSchema(name="odd", task="multiclass", target="y", classes=["u", "v", "w"], features=odd),
+]
+for schema in schemas:
+    some = [rows.valid(schema, [], rng) for _ in range(100)]
+    frame = schema.frame(some)
+    outputs = len(schema.classes or [0])
+    target = frame.numbers.sum(axis=1) if outputs == 1 else np.arange(100) % 3
+    encoder = Encoder.fit(schema, frame, target)
+    network = build(Architecture(encoder.width, hidden=(8,), outputs=outputs), rng)
+    print(store.save(store.Trained(schema, encoder, some[:3], "trained by NumPy", network=network, card="# card")).tag)
+"""
+
+
+@pytest.fixture(scope="session")
+def store_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BENTOML_HOME with small:1 and odd:1."""
+    home = tmp_path_factory.mktemp("home")
+    environment = {**os.environ, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}
+    done = subprocess.run([sys.executable, "-c", TRAIN], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return home
+
+
+@pytest.fixture(scope="session")
+def url(store_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real server, one worker."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENTOML_HOME", str(store_home))
+        patch.setenv("TABSERVE_DRAIN_S", "1")
+        with server.served(None, tmp_path_factory.mktemp("log") / "log", workers=1) as found:
+            yield found
+
+
+@pytest.fixture(scope="session")
+def asked(url: str) -> Plan:
+    return plan.make(url, Mix())
+
+
+@pytest.fixture
+def misbehaving(url: str) -> Iterator[Callable[[str, int], str]]:
+    """misbehaving("swap", 700): the URL of a server that answers wrongly when it gets to that request."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(misdeed: str, number: int) -> str:
+        port = server.free_port()
+        command = [sys.executable, str(Path(__file__).with_name("proxy.py")), str(port), str(urlsplit(url).port)]
+        running.append(subprocess.Popen([*command, misdeed, str(number)]))
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            try:
+                if httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
+                    return f"http://127.0.0.1:{port}"
+            except httpx.TransportError:
+                time.sleep(0.05)
+        raise AssertionError("the proxy does not answer")
+
+    yield start
+    for process in running:
+        process.terminate()
+        process.wait(10)

@@ -1,0 +1,103 @@
+"""The short way answers what the model answers, or leaves the row to it."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.architecture import Architecture
+from models.encoding import Encoder
+from models.engines import NumpyEngine
+from models.features import Feature, FeatureSchema, Frame, Seen
+from models.network.network import build
+from models.predictor import TabularModel, probabilities, sigmoid
+from models.shortcut import Shortcut
+from models.store import TOLERANCE, furthest
+
+RNG = np.random.default_rng(0)
+NUMBERS = RNG.normal([0, 50, 1e6], [1, 9, 1e5], (300, 3))
+
+
+def features(**changes: Any) -> list[Feature]:
+    seen = [Seen(min=float(column.min()), max=float(column.max())) for column in NUMBERS.T]
+    return [
+        Feature(**{"name": name, "kind": "number", "nullable": False, "seen": one, **changes})
+        for name, one in zip("abc", seen, strict=True)
+    ]
+
+
+def make(task: str = "regression", bins: int = 0, **changes: Any) -> TabularModel:
+    classes: Any = None if task == "regression" else ["no", "yes"]
+    schema = FeatureSchema(name="t", task=task, target="y", classes=classes, features=features(**changes))  # type: ignore[arg-type]
+    target = NUMBERS.sum(axis=1) if task == "regression" else None
+    encoder = Encoder.fit(schema, Frame(NUMBERS, np.empty((300, 0), np.int64)), target, bins=bins)
+    network = build(Architecture(encoder.width, hidden=(8,)), np.random.default_rng(1))
+    return TabularModel("1", schema, encoder, NumpyEngine(network, "test"))
+
+
+MODEL = make()
+VALUES = st.one_of(st.floats(-5, 5), st.floats(0, 100), st.floats(5e5, 1.5e6), st.floats(allow_nan=False, width=64))
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.tuples(VALUES, VALUES, VALUES), st.integers(0, 299))
+def test_it_answers_what_the_model_answers_or_there_is_something_to_say(
+    cells: tuple[float, float, float], known: int
+) -> None:
+    shortcut = Shortcut.of(MODEL)
+    assert shortcut is not None
+    for row in (dict(zip("abc", cells, strict=True)), dict(zip("abc", NUMBERS[known].tolist(), strict=True))):
+        value = shortcut(row)
+        frame = MODEL.schema.frame([row])
+        unusual = bool(MODEL.schema.warnings(frame))
+        assert (value is None) == unusual
+        if value is not None:
+            assert value == MODEL.predict(frame)[0, 0]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [make("binary"), make(bins=4), make(nullable=True), make(kind="boolean", seen=Seen())],
+    ids=["two classes", "bins", "gaps", "booleans"],
+)
+def test_other_models_have_no_shortcut(model: TabularModel) -> None:
+    assert Shortcut.of(model) is None
+
+
+class Infinite:
+    name = reason = "infinite"
+
+    def outputs(self, x: Any) -> Any:
+        return np.full((len(x), 1), np.inf, np.float32)
+
+
+def test_an_output_that_is_not_finite_stays_so_and_is_no_answer() -> None:
+    model = dataclasses.replace(MODEL, engine=Infinite())
+    row = dict(zip("abc", NUMBERS[0].tolist(), strict=True))
+    shortcut = Shortcut.of(model)
+    assert shortcut is not None
+    assert shortcut(row) is None
+    for rows in ([row], [row] * 100):
+        assert np.isinf(model.predict_rows(rows)).all()
+    assert np.isnan(MODEL.encoder.target.unscale(np.full((100, 1), np.nan, np.float32))).all()
+
+
+@pytest.mark.parametrize("task", ["regression", "binary"])
+@pytest.mark.parametrize("bins", [0, 8])
+def test_a_row_alone_is_answered_as_in_a_batch(task: str, bins: int) -> None:
+    model = make(task, bins)
+    rows = [dict(zip("abc", row, strict=True)) for row in (NUMBERS * 1.5).tolist()]
+    together = model.predict_rows(rows)
+    alone = np.concatenate([model.predict_rows([row]) for row in rows])
+    assert alone.dtype == together.dtype
+    assert furthest(alone, together, model.tolerance()) <= TOLERANCE
+
+
+@given(st.floats(width=32, allow_nan=False))
+def test_the_sigmoid_of_few_rows_is_that_of_many(logit: float) -> None:
+    many = probabilities(np.full((100, 1), logit, np.float32))
+    assert abs(sigmoid(logit) - many[0, 1]) <= 1e-6
+    assert probabilities(np.full((1, 1), logit, np.float32)) == pytest.approx(many[:1], abs=1e-6)

@@ -1,0 +1,87 @@
+"""A trace goes on through the server: answered, logged, and a span where it is sampled."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from models.predictor import TabularModel
+from service import tracing
+from service.config import Settings
+from service.lane import Lane
+
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+SENT = f"00-{TRACE}-{SPAN}-01"
+
+
+@pytest.mark.parametrize(
+    "parent",
+    [
+        "",
+        "nonsense",
+        SENT.upper(),
+        SENT + "-more",
+        f"ff-{TRACE}-{SPAN}-01",
+        f"00-{'0' * 32}-{SPAN}-01",
+        f"00-{TRACE}-{'0' * 16}-01",
+    ],
+)
+def test_what_is_no_trace_context_is_ignored(parent: str) -> None:
+    assert tracing.read({b"traceparent": parent.encode()}) is None
+
+
+def test_a_later_version_of_the_standard_is_read_as_far_as_it_is_known() -> None:
+    found = tracing.read({b"traceparent": f"01-{TRACE}-{SPAN}-01-more".encode()})
+    assert found is not None
+    assert (found.trace_id, found.flags) == (TRACE, 1)
+
+
+@pytest.fixture
+def exported(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+    return exporter
+
+
+def test_the_trace_is_answered_logged_and_sampled_requests_become_spans(
+    make_lane: Callable[..., Lane],
+    tabular_models: list[TabularModel],
+    asgi: Callable[..., Any],
+    home_row: dict[str, Any],
+    exported: InMemorySpanExporter,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lane = make_lane(tabular_models, Settings(access_log=1.0))
+    good, bad = (json.dumps({"rows": rows}).encode() for rows in ([home_row], []))
+    monkeypatch.setattr(logging.getLogger("tabserve"), "propagate", True)
+    caplog.set_level(logging.INFO, "tabserve.lane")
+
+    async def story() -> list[Any]:
+        headers = {"traceparent": SENT, "tracestate": "vendor=1", "x-request-id": "mine"}
+        unsampled = {"traceparent": SENT[:-1] + "0"}
+        return [
+            await asgi(lane, "POST", "/predict/homes", body, "", sent)
+            for body, sent in ((good, headers), (bad, headers), (good, unsampled), (good, {}))
+        ]
+
+    answers = asyncio.run(story())
+    assert [answer.status for answer in answers] == [200, 422, 200, 200]
+    assert [answer.headers.get("traceparent") for answer in answers] == [SENT, SENT, SENT[:-1] + "0", None]
+    assert answers[0].headers["tracestate"] == "vendor=1"
+    assert [getattr(record, "trace_id", None) for record in caplog.records] == [TRACE, TRACE, TRACE, None]
+    spans = exported.get_finished_spans()
+    assert [span.attributes["http.response.status_code"] for span in spans if span.attributes] == [200, 422]
+    for span in spans:
+        assert span.context is not None
+        assert span.parent is not None
+        assert (f"{span.context.trace_id:032x}", f"{span.parent.span_id:016x}") == (TRACE, SPAN)
