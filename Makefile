@@ -4,7 +4,7 @@ PORT ?= 3000
 PY := .venv/bin/python
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: serve setup test lint check-all quality bench lock clean
+.PHONY: serve setup test lint check-all quality load bench lock clean
 
 serve: .venv/.training ## install, train the default models if there are none, serve them
 	@$(PY) -m training --if-empty
@@ -24,6 +24,14 @@ check-all: test ## what CI runs; programs that are not Python's are checked here
 
 quality: .venv/.development ## train every bundled table and print how good the models are (minutes)
 	$(PY) -m training.quality
+
+load: .venv/.development ## two short load tests of a server that they start; ends with the path of the report
+	@$(PY) -m training --if-empty
+	@$(PY) -m loadtest run --rate 200 --seconds 10 --out build/load/steady
+	@$(PY) -m loadtest saturate --seconds 2 --steady-seconds 10 --out build/load/saturate
+
+bench: .venv/.development ## servers beside each other: the limit, BentoML, Keras, ours (minutes)
+	$(PY) -m loadtest bench servers --picture docs/pictures/bench.png
 
 .venv/.%: requirements/%.lock requirements/install.sh
 	@requirements/install.sh $*

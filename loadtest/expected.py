@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
 from typing import Any
 
 TOLERANCE = 1e-5  # "Equal means" in docs/api.md
@@ -33,22 +32,24 @@ def alike(given: bytes, expected: bytes, scale: float) -> bool:
         a, b = read(given), read(expected)
     except ValueError:
         return False
-    if a is None or b is None:
-        return False
-    predictions: tuple[Any, Any] = a.pop("predictions", None), b.pop("predictions", None)
-    return bool(a == b) and same_predictions(*predictions, scale)
+    mine, right = a.pop("predictions", None), b.pop("predictions", None)
+    return a == b and same_predictions(mine, right, scale)
 
 
-def read(body: bytes) -> dict[str, Any] | None:
-    """The object in a body, None where it holds something else. Raises ValueError."""
+def read(body: bytes) -> dict[str, Any]:
+    """The object in a body. Raises ValueError where it holds something else."""
     value = json.loads(body)
-    return value if isinstance(value, dict) else None
+    if not isinstance(value, dict):
+        raise ValueError("no object")
+    return value
 
 
 def same_predictions(given: Any, expected: Any, scale: float) -> bool:
     if not isinstance(given, list) or not isinstance(expected, list):
         return bool(given == expected)
-    return all(same_prediction(a, b, scale) for a, b in zip_longest(given, expected, fillvalue={}))
+    return len(given) == len(expected) and all(
+        same_prediction(*pair, scale) for pair in zip(given, expected, strict=True)
+    )
 
 
 def same_prediction(given: Any, expected: Any, scale: float) -> bool:
@@ -59,7 +60,9 @@ def same_prediction(given: Any, expected: Any, scale: float) -> bool:
         return False
     if "value" in expected:
         return close(given["value"], expected["value"], scale)
-    a, b = given["probabilities"], expected["probabilities"]
+    a, b = given.get("probabilities"), expected.get("probabilities")
+    if not isinstance(a, dict) or not isinstance(b, dict):
+        return False
     if a.keys() != b.keys() or not all(close(a[label], b[label], 1.0) for label in b):
         return False
     return given["label"] == expected["label"] or tie(b)

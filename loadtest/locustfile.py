@@ -9,6 +9,7 @@ time: by the only process, or by the master, who tells its workers.
 # mypy: allow-untyped-decorators, allow-untyped-calls
 # Locust leaves its events without types.
 
+import itertools
 import logging
 import os
 import time
@@ -29,6 +30,7 @@ from loadtest.plan import Plan, PlanError
 
 MESSAGE = "plan"
 log = logging.getLogger("tabserve.load")
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request of the quiet pass
 
 
 class Desk:
@@ -39,6 +41,7 @@ class Desk:
         self.chances: list[float] = []
         self.seen: list[tuple[float, float, str, int]] = []  # (start, seconds, fault, place)
         self.cpu: list[tuple[float, float]] = []
+        self.numbers = itertools.count()
         self.rng = np.random.default_rng(os.getpid())
 
     def take(self, new: Plan) -> None:
@@ -51,6 +54,7 @@ class Desk:
 
     def save(self, stem: str) -> None:
         """Write what was seen for `python -m loadtest run`."""
+        self.cpu.append((time.time(), time.process_time()))
         start, seconds, fault, place = zip(*self.seen, strict=True) if self.seen else ((), (), (), ())
         np.savez(
             f"{stem}.{os.getpid()}.npz",
@@ -81,7 +85,7 @@ class JsonUser(FastHttpUser):
         assert desk.plan is not None
         place = desk.draw()
         ask = desk.plan.asks[place]
-        number = f"{os.getpid():x}-{len(desk.seen):x}-{id(self):x}"
+        number = f"{os.getpid():x}-{next(desk.numbers):x}"
         body: Any = ask.body  # bytes go through as they are
         headers = {"Content-Type": ask.content_type, "X-Request-ID": number}
         with self.client.post(
@@ -124,7 +128,8 @@ def join(environment: Environment, **_: Any) -> None:
 @events.test_start.add_listener
 def prepare(environment: Environment, **_: Any) -> None:
     """The quiet pass."""
-    gevent.spawn(watch_cpu)
+    if recorded(environment) and not desk.cpu:
+        gevent.spawn(watch_cpu)
     runner = environment.runner
     if isinstance(runner, WorkerRunner) or runner is None:
         return
@@ -147,7 +152,13 @@ def prepare(environment: Environment, **_: Any) -> None:
 def note(
     start_time: float, response_time: float, exception: Exception | None, context: dict[str, Any], **_: Any
 ) -> None:
-    desk.seen.append((start_time, response_time / 1e3, str(exception or ""), context.get("place", 0)))
+    if desk.cpu:
+        desk.seen.append((start_time, response_time / 1e3, str(exception or ""), context.get("place", 0)))
+
+
+def recorded(environment: Environment) -> str:
+    """How the files begin that every request is written to; empty when none are wanted."""
+    return str(environment.parsed_options.record) if environment.parsed_options is not None else ""
 
 
 def watch_cpu() -> None:
@@ -158,5 +169,5 @@ def watch_cpu() -> None:
 
 @events.quitting.add_listener
 def save(environment: Environment, **_: Any) -> None:
-    if environment.parsed_options is not None and environment.parsed_options.record:
-        desk.save(environment.parsed_options.record)
+    if recorded(environment):
+        desk.save(recorded(environment))

@@ -77,12 +77,20 @@ def headline(result: Result) -> list[tuple[str, str]]:
         ("longest", ms(latency["max"])),
         (f"faults in {result.requests:,} requests", f"{sum(result.errors.values()):,}"),
     ]
+    if cost := cpu_per_request(result):
+        tiles.append(("of the server's processor for a request", f"{cost:,.0f} µs"))
     if result.saturation:
         rates = result.saturation.rates
         spread = f"{min(rates):,.0f} to {max(rates):,.0f} in {len(rates)} repeats"
         bound = "at least " if result.saturation.limited else ""
         tiles.insert(0, (f"requests a second borne, {spread}", f"{bound}{result.saturation.rate:,.0f}"))
     return tiles
+
+
+def cpu_per_request(result: Result) -> float | None:
+    """Microseconds of processor time, of all processes of the server; the least of its figures that company disturbs."""
+    used = [entry["cpu"] for entry in result.server if "cpu" in entry and entry["moment"] <= result.seconds]
+    return sum(used) / len(used) / result.throughput * 1e6 if used and result.throughput else None
 
 
 def ms(value: float) -> str:

@@ -82,10 +82,10 @@ def open_loop(url: str, asked: Plan, given: argparse.Namespace, out: Path) -> Re
     return result_of(records, "open", url, asked, given, machine, out, started)
 
 
-def warm_up(url: str, asked: Plan, rate: float, rng: np.random.Generator, seconds: float = WARM_UP_S) -> None:
+def warm_up(url: str, asked: Plan, rate: float, rng: np.random.Generator) -> None:
     """Load whose answers nobody counts."""
-    due = arrivals(SCENARIOS["steady"], min(rate, WARM_UP_RATE), seconds, rng)
-    openloop.run(url, asked, due, seconds, rng=rng)
+    due = arrivals(SCENARIOS["steady"], min(rate, WARM_UP_RATE), WARM_UP_S, rng)
+    openloop.run(url, asked, due, WARM_UP_S, rng=rng)
 
 
 class Line:
@@ -152,8 +152,8 @@ def recorded(out: Path, asked: Plan, seconds: float) -> tuple[Records, float]:
     kinds = ["good", *sorted(set(fault.tolist()) - {""})]
     kind = np.array([kinds.index(text or "good") for text in fault.tolist()], dtype=np.int32)
     cpu = np.concatenate([file["cpu"] for file in files])
+    base = np.array([np.interp(began, cpu[:, 0], column) for column in cpu.T])
     cpu = cpu[cpu[:, 0] >= began]
-    base = cpu[0] if len(cpu) else np.zeros(2)
     return (
         Records(
             due=start,

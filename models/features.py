@@ -404,18 +404,32 @@ class FeatureSchema(BaseModel):
         }
         for name in self.accepted:
             fields[name] = core_schema.typed_dict_field(core_schema.any_schema(), required=False)
-        row = core_schema.typed_dict_schema(fields, extra_behavior="forbid")
-        body = core_schema.typed_dict_schema(
-            {"rows": core_schema.typed_dict_field(core_schema.list_schema(row, min_length=1))}, extra_behavior="forbid"
-        )
-        return SchemaValidator(body)
+        return body_validator(core_schema.typed_dict_schema(fields, extra_behavior="forbid"))
+
+    @cached_property
+    def _numbers_validator(self) -> SchemaValidator | None:
+        """Twice as fast, where all there is are numbers that are never missing and have no limits. It lets absent ones
+        pass, and takes no columns that the model does not use."""
+        for feature in self.features:
+            if feature.kind != "number" or feature.nullable or feature.low is not None or feature.high is not None:
+                return None
+        names = core_schema.literal_schema([feature.name for feature in self.features])
+        return body_validator(core_schema.dict_schema(names, self.features[0].validator()))
 
     def accept_json(self, body: bytes) -> list[dict[str, Any]] | None:
         """The rows of a body `{"rows": [...]}` in one compiled pass, or None where `check` must say what is wrong."""
         if b"NaN" in body or b"Infinity" in body:  # an ignored column would let these pass
             return None
+        rows: list[dict[str, Any]]
+        if self._numbers_validator:
+            try:
+                rows = self._numbers_validator.validate_json(body)["rows"]
+            except ValidationError:
+                pass
+            else:
+                return rows if min(map(len, rows)) == len(self.features) else None
         try:
-            rows: list[dict[str, Any]] = self._rows_validator.validate_json(body)["rows"]
+            rows = self._rows_validator.validate_json(body)["rows"]
         except ValidationError:
             return None
         return rows
@@ -545,6 +559,12 @@ class FeatureSchema(BaseModel):
                 message = f"feature {feature.name!r}: {level} never seen in training"
                 found.setdefault(row, []).append(RowWarning(feature.name, "unseen_level", message))
         return found
+
+
+def body_validator(row: core_schema.CoreSchema) -> SchemaValidator:
+    """Of `{"rows": [row, ...]}`."""
+    rows = core_schema.typed_dict_field(core_schema.list_schema(row, min_length=1))
+    return SchemaValidator(core_schema.typed_dict_schema({"rows": rows}, extra_behavior="forbid"))
 
 
 class Codes(dict[Scalar | None, int]):

@@ -78,7 +78,12 @@ def endpoints(settings: Settings, models: Sequence[TabularModel], plane: DataPla
 
         @bentoml.on_startup  # type: ignore[untyped-decorator]
         async def start(self) -> None:
-            await asyncio.to_thread(plane.start)
+            try:
+                await asyncio.to_thread(plane.start)
+            except Exception as error:
+                process.failed_to_start(f"{type(error).__name__}: {error}")
+                raise
+            process.started()
             self.tasks = [asyncio.create_task(flush_every_second(plane))]
             if server := process.uvicorn_server():
                 self.tasks.append(process.guard(server))
@@ -151,6 +156,7 @@ def from_environment() -> Service[Any]:
         logs.setup(settings)
         models = catalog.choose(settings, catalog.pinned_by_bento(Path(__file__)))
     except (SettingsError, CatalogError) as error:
+        process.failed_to_start(str(error))
         raise BentoMLException(str(error)) from None
     os.environ["TABSERVE_MODELS"] = ",".join(model.tag for model in models)  # a worker that is replaced serves the same
     process.replace_dead_workers()

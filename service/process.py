@@ -7,7 +7,9 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -17,6 +19,7 @@ from service.lane import Lane
 
 HEAD_BYTES = 65_536
 HEAD_S = 5.0  # for a connection to send the head of its first request
+MOST_FAILED_STARTS = 3
 STOP_S = 25.0  # for requests in flight, once the grace is over
 TOO_LONG = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/problem+json\r\n"
@@ -39,6 +42,39 @@ def replace_dead_workers() -> None:
     os.environ.pop("BENTOML_CONTAINERIZED", None)
     if not isinstance(circus.create_standalone_arbiter, functools.partial):
         circus.create_standalone_arbiter = functools.partial(circus.create_standalone_arbiter, check_delay=1)
+
+
+def in_worker() -> bool:
+    """Whether this is a worker of `bentoml serve`, and not its supervisor, a build or a test."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec is not None and spec.name == "_bentoml_impl.worker.service"
+
+
+def failed_to_start(reason: str) -> None:
+    """A worker that cannot start is replaced for ever, so the last of a few ends the server with one clear line."""
+    count = failed_starts()
+    if count is None:
+        return
+    with count.open("a") as file:
+        file.write(".")
+    times = count.stat().st_size
+    log.error("worker cannot start", extra={"reason": reason, "times": times})
+    if times >= MOST_FAILED_STARTS:
+        log.error("no worker can start: the server stops", extra={"reason": reason})
+        os.kill(os.getppid(), signal.SIGTERM)
+
+
+def started() -> None:
+    """A worker is up: what failed before counts no more."""
+    if count := failed_starts():
+        count.unlink(missing_ok=True)
+
+
+def failed_starts() -> Path | None:
+    """A file of one byte for each failed start, in the folder that the workers of one server share and that each
+    server empties; None outside of workers."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    return Path(folder) / "failed_starts" if folder and in_worker() else None
 
 
 def uvicorn_server() -> uvicorn.Server | None:

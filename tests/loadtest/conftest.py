@@ -26,12 +26,13 @@ from models.network.network import build
 
 rng = np.random.default_rng(0)
 plain = [Feature(name=n, kind="number", nullable=False, seen=Seen(min=0.0, max=10.0), example=3.5) for n in "ab"]
+days = Seen(min="04.01.1999", max="31.05.2024")
 odd = [
     Feature(name="age (years)", kind="number", nullable=False, minimum=0, seen=Seen(min=17, max=90), example=38),
     Feature(name="class", kind="category", nullable=True, seen=Seen(levels=["x", "y", ""]), example="x"),
     Feature(name="rank", kind="category", nullable=False, unseen="error", seen=Seen(levels=[1, 2, 3]), example=1),
     Feature(name="since", kind="date", nullable=False, seen=Seen(min="1999-01-04", max="2024-05-31")),
-    Feature(name="day", kind="date", nullable=True, date_format="%d.%m.%Y", seen=Seen(min="04.01.1999")),
+    Feature(name="day", kind="date", nullable=True, date_format="%d.%m.%Y", seen=days),
     Feature(name="member", kind="boolean", nullable=False, example=True),
 ]
 schemas = [

@@ -20,6 +20,7 @@ class Proxy:
         self.misdeed = misdeed
         self.number = number
         self.count = 0
+        self.first = b""
         self.held: asyncio.Future[bytes] | None = None
         self.flows = asyncio.Event()
         self.flows.set()
@@ -60,7 +61,7 @@ class Proxy:
             return await self.held
         if self.misdeed == "alter":
             return re.sub(
-                rb"(predictions.*?:)(-?)(\d)", lambda m: m[1] + m[2] + b"%d" % (9 - int(m[3])), content, count=1
+                rb"(predictions.*?:)(-?)(\d)", lambda m: bytes(m[1] + m[2] + b"%d" % (9 - int(m[3]))), content, count=1
             )
         if self.misdeed == "drop":
             raise ConnectionError

@@ -17,15 +17,21 @@ import httpx
 import numpy as np
 import pytest
 
-from loadtest import openloop, results, server, watch
+from loadtest import openloop, results, running, server, watch
 from loadtest.__main__ import main
 from loadtest.expected import MISSING, MIXED_UP, WRONG
 from loadtest.plan import INVALID, Plan
 from loadtest.scenarios import SCENARIOS, arrivals
 
 STALL_S = 0.3
-QUIET = 462  # requests of the quiet pass: two models, 230 each, and their examples
-BETWEEN = ["--mix", "one=1"]
+WARM_UP_S = 0.5
+QUIET = 402  # requests of the quiet pass with this mix: two models, 200 each, and their examples
+ONE_ROW = ["--mix", "one=1"]
+
+
+@pytest.fixture(autouse=True)
+def short_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "WARM_UP_S", WARM_UP_S)
 
 
 def stall(pids: list[int], after: float) -> None:
@@ -77,13 +83,9 @@ def test_a_stall_of_300_ms_is_in_the_open_loop_and_not_in_the_closed_one(url: st
 def test_a_single_wrong_answer_fails_the_run(
     misdeed: str, kind: str, misbehaving: Callable[[str, int], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # 410 quiet requests of the mix one=1, the examples twice, 400 of the warm-up; then the run.
-    url = misbehaving(misdeed, 402 + 400 + 150)
-    code = main(
-        ["run", "--url", url, "--rate", "200", "--seconds", "2", "--out", str(tmp_path), *BETWEEN]
-        + ["--slo", "errors=50%"]
-    )
-    assert code == 1
+    url = misbehaving(misdeed, QUIET + 100 + 150)  # after 100 of the warm-up, about
+    command = ["run", "--url", url, "--rate", "200", "--seconds", "2", "--out", str(tmp_path), *ONE_ROW]
+    assert main([*command, "--slo", "errors=50%"]) == 1
     result = results.read(tmp_path / "result.json")
     wrong = {MIXED_UP: 2}.get(kind, 1)
     assert result.errors == {kind: wrong}
@@ -215,9 +217,10 @@ def test_a_master_and_two_workers_share_one_quiet_pass(url: str, tmp_path: Path)
     port = str(server.free_port())
     common = {"cwd": server.ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     record = ["--record", str(tmp_path / "seen")]
+    load = ["--host", url, "--users", "4", "--spawn-rate", "100", "--run-time", "2s"]
+    bind = ["--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--expect-workers", "2"]
     master = subprocess.Popen(
-        [*LOCUST, "--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--expect-workers", "2"]
-        + ["--host", url, "--users", "4", "--spawn-rate", "100", "--run-time", "2s", *record],
+        [*LOCUST, "--master", *bind, *load, *record],
         **common,  # type: ignore[call-overload]
     )
     workers = [
@@ -236,9 +239,9 @@ def test_a_master_and_two_workers_share_one_quiet_pass(url: str, tmp_path: Path)
 
 
 def test_locust_sees_an_answer_that_is_wrong(misbehaving: Callable[[str, int], str]) -> None:
-    url = misbehaving("alter", 402 + 60)
+    url = misbehaving("alter", QUIET + 60)
     done = subprocess.run(
-        [*LOCUST, "--host", url, "--users", "2", "--spawn-rate", "100", "--run-time", "2s", *BETWEEN],
+        [*LOCUST, "--host", url, "--users", "2", "--spawn-rate", "100", "--run-time", "2s", *ONE_ROW],
         cwd=server.ROOT,
         capture_output=True,
         text=True,

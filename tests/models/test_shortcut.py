@@ -1,6 +1,7 @@
 """The short way answers what the model answers, or leaves the row to it."""
 
 import dataclasses
+import json
 from typing import Any
 
 import numpy as np
@@ -101,3 +102,22 @@ def test_the_sigmoid_of_few_rows_is_that_of_many(logit: float) -> None:
     many = probabilities(np.full((100, 1), logit, np.float32))
     assert abs(sigmoid(logit) - many[0, 1]) <= 1e-6
     assert probabilities(np.full((1, 1), logit, np.float32)) == pytest.approx(many[:1], abs=1e-6)
+
+
+CELLS = st.one_of(st.floats(), st.integers(-10, 10), st.booleans(), st.none(), st.text(max_size=3))
+ROWS = st.lists(st.tuples(st.sampled_from(["a", "b", "c", "c", "d", "y"]), CELLS), max_size=5)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(ROWS, min_size=1, max_size=3), st.booleans())
+def test_numbers_alone_are_accepted_by_the_same_rules(rows: list[list[tuple[str, Any]]], complete: bool) -> None:
+    """Rows as text, since a name may stand there twice."""
+    known = [("a", 1.0), ("b", 2.0), ("c", 3)] if complete else []
+    texts = [", ".join(f"{json.dumps(name)}: {json.dumps(cell)}" for name, cell in [*known, *row]) for row in rows]
+    body = ('{"rows": [' + ", ".join("{" + text + "}" for text in texts) + "]}").encode()
+    accepted = MODEL.schema.accept_json(body)
+    if accepted is None:
+        assert b"NaN" in body or b"Infinity" in body or MODEL.schema.check(json.loads(body)["rows"]).errors
+    else:
+        assert not MODEL.schema.check(accepted).errors
+        assert all(set("abc") <= row.keys() for row in accepted)

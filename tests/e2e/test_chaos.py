@@ -1,0 +1,213 @@
+"""Whatever happens around it, a request that was accepted is answered, and answered right. Real processes."""
+
+import contextlib
+import http.client
+import json
+import random
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from models import store
+from models.predictor import TabularModel
+from models.store import TOLERANCE
+
+Serve = Callable[..., Any]
+Row = dict[str, float]
+POISON = {"a": 1e6, "b": 1.0}
+FRAGILE = """
+import numpy as np
+from models import store
+from models.architecture import Architecture
+from models.encoding import Encoder
+from models.features import Feature, FeatureSchema, Frame, Seen
+from models.network.network import Network, build
+
+rng = np.random.default_rng(0)
+features = [Feature(name=n, kind="number", nullable=False, seen=Seen(min=0, max=10), example=3) for n in "ab"]
+schema = FeatureSchema(name="small", task="regression", target="y", features=features)
+numbers = rng.uniform(0, 10, (100, 2))
+frame = Frame(numbers, np.zeros((100, 0), dtype=np.int64))
+encoder = Encoder.fit(schema, frame, numbers.sum(axis=1), bins=0)
+network = build(Architecture(encoder.width, hidden=(8,)), rng)
+weights = {name: array.copy() for name, array in network.weights().items()}
+first, bias, last = [name for name in weights if weights[name].size > 1]
+weights[first][:, 0] = 1, 0
+weights[bias][0] = -50  # silent below 50 standard deviations,
+weights[last][0] = 3e38  # and more than a float32 can hold above
+network = Network.from_json(network.to_json(), weights)
+rows = [{"a": float(a), "b": float(b)} for a, b in numbers[:3].round(2)]
+store.save(store.Trained(schema, encoder, rows, "trained by NumPy", network=network, card="# card"))
+"""
+
+
+@pytest.fixture
+def fragile_home(tmp_path: Path, command: Callable[..., str]) -> Path:
+    """A BENTOML_HOME with small:1, whose network answers infinity for POISON."""
+    command(tmp_path, sys.executable, "-c", FRAGILE)
+    return tmp_path
+
+
+def model_of(home: Path) -> TabularModel:
+    found, _ = store.versions(home)
+    return store.load(found["small"][0])
+
+
+class Client(threading.Thread):
+    """Asks over one connection until it is told to stop, and holds each answer against the model's own."""
+
+    def __init__(self, port: int, model: TabularModel, seed: int) -> None:
+        super().__init__(daemon=True)
+        self.port, self.model, self.random = port, model, random.Random(seed)
+        self.stopped = threading.Event()
+        self.right, self.cut = 0, 0
+        self.wrong: list[str] = []
+        self.closed = False  # the server said that it closes
+
+    def row(self) -> Row:
+        return {"a": round(self.random.uniform(0, 10), 3), "b": round(self.random.uniform(0, 10), 3)}
+
+    def run(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
+        while not self.stopped.is_set() and not self.closed:
+            rows = [self.row() for _ in range(self.random.choice([1, 1, 1, 40]))]
+            try:
+                connection.request("POST", "/predict/small", json.dumps({"rows": rows}))
+                reply = connection.getresponse()
+                body = reply.read()
+            except (OSError, http.client.HTTPException):
+                self.cut += 1
+                connection.close()
+                continue
+            self.closed = reply.getheader("connection") == "close"
+            self.hold(rows, reply.status, body)
+        connection.close()
+
+    def hold(self, rows: list[Row], status: int, body: bytes) -> None:
+        if status != 200:
+            self.wrong.append(f"{status} {body[:200]!r}")
+            return
+        told = [prediction["value"] for prediction in json.loads(body)["predictions"]]
+        expected = self.model.predict_rows(rows)[:, 0].tolist()
+        scale = self.model.tolerance()
+        close = [abs(a - b) <= TOLERANCE * max(abs(b), scale) for a, b in zip(told, expected, strict=True)]
+        if all(close):
+            self.right += 1
+        else:
+            self.wrong.append(f"{told} for {expected}")
+
+
+class Crowd:
+    """Clients that run together."""
+
+    def __init__(self, server: Any, model: TabularModel, count: int) -> None:
+        self.clients = [Client(server.port, model, seed) for seed in range(count)]
+        for client in self.clients:
+            client.start()
+
+    def stop(self) -> None:
+        for client in self.clients:
+            client.stopped.set()
+        for client in self.clients:
+            client.join(20)
+            assert not client.is_alive()
+
+    @property
+    def wrong(self) -> list[str]:
+        return [wrong for client in self.clients for wrong in client.wrong]
+
+    @property
+    def cut(self) -> int:
+        return sum(client.cut for client in self.clients)
+
+    @property
+    def right(self) -> int:
+        return sum(client.right for client in self.clients)
+
+
+def workers(server: Any) -> list[psutil.Process]:
+    found = []
+    for child in psutil.Process(server.process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.ZombieProcess, psutil.NoSuchProcess):
+            if "_bentoml_impl" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
+
+def test_a_killed_worker_costs_what_it_had_in_hand_and_nothing_else(serve: Serve, home: Path) -> None:
+    server = serve(home, TABSERVE_WORKERS="2")
+    crowd = Crowd(server, model_of(home), 12)
+    time.sleep(1)
+    victim, other = workers(server)
+    victim.send_signal(signal.SIGKILL)
+    until = time.monotonic() + 15
+    while time.monotonic() < until and len({w.pid for w in workers(server)} - {victim.pid}) < 2:
+        time.sleep(0.1)
+    time.sleep(1)
+    crowd.stop()
+    assert {w.pid for w in workers(server)} >= {other.pid}
+    assert len(workers(server)) == 2
+    assert crowd.wrong == []
+    assert crowd.cut <= 12  # a connection holds one request
+    assert crowd.right > 100
+
+
+def test_a_server_that_is_told_to_end_answers_what_it_has_accepted(serve: Serve, home: Path) -> None:
+    server = serve(home)
+    crowd = Crowd(server, model_of(home), 12)
+    time.sleep(0.5)
+    server.process.send_signal(signal.SIGTERM)
+    for client in crowd.clients:
+        client.join(20)  # each goes on until it is told that its connection closes
+    assert server.process.wait(30) == 0
+    assert all(client.closed for client in crowd.clients)
+    assert crowd.wrong == []
+    assert crowd.cut == 0
+
+
+def post(port: int, body: bytes, length: int | None = None) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), 10)
+    head = (
+        f"POST /predict/small HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body) if length is None else length}\r\n\r\n"
+    )
+    connection.sendall(head.encode() + body)
+    return connection
+
+
+@pytest.mark.parametrize("batching", ["auto", "on"])
+def test_bad_neighbours_harm_nobody(serve: Serve, fragile_home: Path, batching: str) -> None:
+    """Clients that vanish, slow senders, bodies over the limit, and rows at which the engine fails."""
+    limits = {"TABSERVE_MAX_BODY_BYTES": "20000", "TABSERVE_TIMEOUT_S": "3", "TABSERVE_BATCHING": batching}
+    server = serve(fragile_home, **limits)
+    crowd = Crowd(server, model_of(fragile_home), 8)
+    good = json.dumps({"rows": [{"a": 1.0, "b": 2.0}]}).encode()
+    slow = [post(server.port, good[:10], len(good)) for _ in range(20)]
+    for _ in range(100):
+        post(server.port, good).close()
+        post(server.port, good[:10], len(good)).close()
+    for body in [b" " * 30_000] * 10:
+        with post(server.port, body) as connection:
+            assert connection.recv(65536).startswith(b"HTTP/1.1 413")
+    poison = json.dumps({"rows": [POISON]}).encode()
+    for _ in range(10):
+        asked = [post(server.port, poison if number == 17 else good) for number in range(64)]
+        for number, connection in enumerate(asked):
+            with connection:
+                answer = connection.recv(65536)
+            assert answer.startswith(b"HTTP/1.1 500" if number == 17 else b"HTTP/1.1 200"), answer
+            assert b"inf" not in answer.lower().replace(b"info", b"")
+    for connection in slow:
+        with connection:
+            assert connection.recv(65536).startswith(b"HTTP/1.1 408")
+    crowd.stop()
+    assert crowd.wrong == []
+    assert crowd.cut == 0
+    assert crowd.right > 100

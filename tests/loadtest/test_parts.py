@@ -1,0 +1,196 @@
+"""The parts of a load test that need no server."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from loadtest import compare, expected, report, results, rows, server, watch
+from loadtest.records import Records
+from loadtest.results import Result, Slo
+from loadtest.scenarios import SCENARIOS, arrivals
+from models.features import Feature, FeatureSchema, Seen
+
+DAYS = Seen(min="04.01.1999", max="31.05.2024")
+TIMES = Seen(min="1999-01-04T10:00:00", max="2024-05-31T12:00:00")
+ODD = FeatureSchema(
+    name="odd",
+    task="regression",
+    target="y",
+    features=[
+        Feature(name="whole", kind="number", nullable=False, minimum=18, seen=Seen(min=17, max=90), example=38),
+        Feature(name="tiny", kind="number", nullable=True, seen=Seen(min=1e-9, max=1.1e-9)),
+        Feature(name="level", kind="category", nullable=False, unseen="error", seen=Seen(levels=["a", "b"])),
+        Feature(name="hashed", kind="category", nullable=False, seen=Seen(hashed=64, count=20_000), example="x"),
+        Feature(name="day", kind="date", nullable=False, date_format="%d.%m.%Y", seen=DAYS),
+        Feature(name="time", kind="date", nullable=False, seen=TIMES),
+        Feature(name="flag", kind="boolean", nullable=False),
+    ],
+)  # fmt: skip
+EXAMPLE = {
+    "whole": 20,
+    "tiny": None,
+    "level": "b",
+    "hashed": "y",
+    "day": "05.01.1999",
+    "time": "1999-01-05",
+    "flag": True,
+}
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32))
+def test_rows_are_valid_where_they_should_be_and_broken_where_not(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    row, bad = rows.valid(ODD, [EXAMPLE], rng), rows.broken(ODD, [EXAMPLE], rng)
+    assert ODD.check([json.loads(json.dumps(row))]).errors == []
+    assert ODD.check([json.loads(json.dumps(bad))]).errors
+    assert not ODD.warnings(ODD.frame([row]))
+
+
+def answer(*predictions: Any, **more: Any) -> bytes:
+    return json.dumps({"model": "m", "version": "1", "predictions": predictions, **more}).encode()
+
+
+LIKELY = {"label": "a", "probabilities": {"a": 0.7, "b": 0.3}}
+
+
+@pytest.mark.parametrize(
+    ("given", "right", "same"),
+    [
+        (answer({"value": 2.0}), answer({"value": 2.000019}), True),
+        (answer({"value": 2.0}), answer({"value": 2.00003}), False),
+        (answer({"value": 1e-7}), answer({"value": 0.0}), True),  # beside the target's spread it is nothing
+        (answer({"value": float("nan")}), answer({"value": float("nan")}), True),  # the very same bytes
+        (answer({"value": float("nan")}), answer({"value": 2.0}), False),
+        (answer({"value": 2.0}, {"value": 1.0}), answer({"value": 2.0}), False),
+        (answer({"value": 2.0}), answer({"value": 2.0}, version="2"), False),
+        (answer({"value": 2.0, "warnings": []}), answer({"value": 2.0}), False),
+        (answer(None), answer(None, errors=[]), False),
+        (answer(LIKELY), answer({**LIKELY, "probabilities": {"a": 0.700001, "b": 0.299999}}), True),
+        (answer({**LIKELY, "label": "b"}), answer(LIKELY), False),
+        (
+            answer({"label": "a", "probabilities": {"a": 0.500001, "b": 0.499999}}),
+            answer({"label": "b", "probabilities": {"a": 0.499999, "b": 0.500001}}),
+            True,
+        ),
+        (b"[]", answer({"value": 2.0}), False),
+        (b"no JSON", answer({"value": 2.0}), False),
+        (b'{"status": 422, "detail": "x"}', b'{"detail": "x", "status": 422}', True),
+    ],
+)
+def test_equal_means(given: bytes, right: bytes, same: bool) -> None:
+    assert expected.alike(given, right, scale=1.0) == same
+
+
+def test_the_spread_of_the_target_follows_from_the_metrics() -> None:
+    described = {"task": "regression", "metrics": {"network": {"rmse": 0.5, "r2": 0.75}}}
+    assert expected.scale_of(described, []) == pytest.approx(1.0)
+    assert expected.scale_of({"task": "binary"}, []) == 1.0
+    assert expected.scale_of({"task": "regression"}, [answer({"value": 1.0}, {"value": 3.0})]) == 1.0
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_as_many_requests_are_due_as_the_rate_says(name: str) -> None:
+    scenario = SCENARIOS[name]
+    due = arrivals(scenario, 1000, 10, np.random.default_rng(0))
+    assert np.all(np.diff(due) >= 0)
+    start = 0.0
+    for end, level in scenario.levels(10):
+        here = int(((due >= start) & (due < end)).sum())
+        assert here == pytest.approx(level * 1000 * (end - start), rel=0.1)
+        start = end
+    gaps = np.diff(arrivals(SCENARIOS["steady"], 1000, 10, np.random.default_rng(0)))
+    assert gaps.std() == pytest.approx(gaps.mean(), rel=0.1)  # as of requests that know nothing of each other
+
+
+def records(latency: Any, seconds: float = 10.0) -> Records:
+    due = np.linspace(0, seconds, len(latency), endpoint=False)
+    zeros = np.zeros(len(latency), dtype=np.int32)
+    return Records(
+        due, due, due, due + latency, zeros, zeros, zeros + 1, ["good"], ["m, one row"], [(10.0, 1.0)], seconds
+    )
+
+
+def result(latency: Any) -> Result:
+    return Result(
+        command="", started="", url="", machine={"cores": "2"}, scenario="steady", loop="open", load=100.0, mix={},
+        models=[], slo="p99=50ms,errors=0.1%", **results.figures(records(latency), "open"),
+    )  # fmt: skip
+
+
+def test_users_who_wait_do_not_see_a_stall() -> None:
+    latency = np.full(2000, 0.002)  # 200 a second
+    latency[1000:1100] = np.linspace(0.5, 0.005, 100)  # a stall of half a second: who came then waited for its end
+    seen = records(latency)
+    assert results.quantiles(seen.latency)["p99"] > 300
+    assert results.quantiles(seen.closed_loop())["p99"] < 10
+
+
+def test_compare_says_better_worse_or_nothing() -> None:
+    rng = np.random.default_rng(0)
+    before, again = (result(rng.lognormal(-6, 0.4, 4000)) for _ in range(2))
+    slower = result(rng.lognormal(-6, 0.4, 4000) * 1.5)
+    said = {c.name: c.verdict for c in compare.compare(before, again, rng)}
+    assert set(said.values()) == {"no difference"}
+    for a, b, word in ((before, slower, "worse"), (slower, before, "better")):
+        said = {c.name: c.verdict for c in compare.compare(a, b, rng)}
+        assert said["p50, ms"] == said["p95, ms"] == word
+        assert said["answered a second"] == "no difference"
+    p50 = next(c for c in compare.compare(before, slower, rng) if c.name == "p50, ms")
+    assert p50.low < 1.5 * 1.02
+    assert p50.high > 1.5 * 0.98
+
+
+def test_results_come_back_from_their_file_and_others_are_refused(tmp_path: Any) -> None:
+    one = result(np.full(100, 0.001))
+    path = report.write(one, tmp_path)
+    assert path.name == "report.html"
+    assert results.read(tmp_path / "result.json") == one
+    (tmp_path / "other.json").write_text('{"format": 1}')
+    with pytest.raises(results.ResultError, match="is no result of a load test"):
+        results.read(tmp_path / "other.json")
+    with pytest.raises(results.ResultError, match="No such file"):
+        results.read(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("text", ["p98=1ms", "p99=50", "errors=1", "p99=-1ms", "p99=nanms", "what"])
+def test_a_goal_that_cannot_be_read_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is no goal|is not a number|could not convert"):
+        Slo.parse(text)
+
+
+def test_goals_name_what_was_missed() -> None:
+    slo = Slo.parse("p99=0.05s,errors=0.1%")
+    assert slo.misses({"p99": 50.0}, 1, 1000) == []
+    assert slo.misses({"p99": 51.0}, 2, 1000) == [
+        "p99 is 51.0 ms, more than 50 ms",
+        "0.20% of the requests failed, more than 0.10%",
+    ]
+
+
+def test_the_page_of_metrics_becomes_rates_and_means() -> None:
+    page = (
+        "# TYPE tabserve_batch_rows histogram\n"
+        'tabserve_batch_rows_bucket{model="a",le="+Inf"} 4\n'
+        'tabserve_batch_rows_count{model="a"} 4\ntabserve_batch_rows_sum{model="a"} 10\n'
+        "# TYPE tabserve_queue_rows gauge\n"
+        'tabserve_queue_rows{model="a"} 2\ntabserve_queue_rows{model="b"} 3\n# TYPE other gauge\nother 1\n'
+    )
+    totals = watch.sums(page)
+    assert totals == {"batch_rows_count": 4, "batch_rows_sum": 10, "queue_rows": 5}
+    seen = watch.changes({"moment": 0, "batch_rows_count": 2, "batch_rows_sum": 4}, totals)
+    assert seen == {"batch_rows": 3, "queue_rows": 5}
+
+
+def test_nothing_of_ours_but_the_locustfile_patches_the_standard_library() -> None:
+    program = (
+        "import sys, loadtest.__main__, loadtest.running, loadtest.saturate, loadtest.compare\n"
+        "assert not {'gevent', 'locust'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=server.ROOT, check=True, timeout=60)
