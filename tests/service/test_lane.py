@@ -239,7 +239,7 @@ def test_a_mistake_of_ours_is_a_500_that_leaks_nothing(
     def broken(*arguments: Any) -> Any:
         raise KeyError("secret")
 
-    monkeypatch.setattr("service.protocols.native.read", broken)
+    monkeypatch.setattr("service.protocols.native.Writer.plain", broken)
     reply = asyncio.run(asgi(lane, "POST", "/predict/homes", json.dumps({"rows": [home_row]}).encode()))
     assert reply.status == 500
     assert b"secret" not in reply.content
