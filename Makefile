@@ -31,7 +31,7 @@ load: .venv/.development ## two short load tests of a server that they start; en
 	@$(PY) -m loadtest saturate --seconds 2 --steady-seconds 10 --out build/load/saturate
 
 bench: .venv/.development ## servers beside each other: the limit, BentoML, Keras, ours (minutes)
-	$(PY) -m loadtest bench servers --picture docs/pictures/bench.png
+	$(PY) -m loadtest bench servers --picture docs/pictures/bench.svg
 
 .venv/.%: requirements/%.lock requirements/install.sh
 	@requirements/install.sh $*

@@ -13,6 +13,7 @@ import selectors
 import ssl
 import sys
 import time
+from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ def run(
     """Send each request when it is due, wait for the last answers, and say what came."""
     order = rng.choice(len(plan.asks), size=len(due), p=plan.weights())
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(FineSelector())) as runner:
-        generator = Generator(url, plan, due, order.tolist(), timeout_s)
+        generator = Generator(url, plan, due, array("i", order.tolist()), timeout_s)
         gc.collect()
         gc.freeze()
         gc.disable()  # a collection in the middle would be the generator's stall, told as the server's
@@ -82,7 +83,7 @@ def run(
 class Generator:
     """The state of a run. Requests are known by their place in the order they are due."""
 
-    def __init__(self, url: str, plan: Plan, due: Seconds, order: list[int], timeout_s: float) -> None:
+    def __init__(self, url: str, plan: Plan, due: Seconds, order: "array[int]", timeout_s: float) -> None:
         parts = urlsplit(url)
         self.host = parts.hostname or "127.0.0.1"
         self.tls = ssl.create_default_context() if parts.scheme == "https" else None
@@ -90,12 +91,12 @@ class Generator:
         self.plan = plan
         self.timeout_s = timeout_s
         self.order = order
-        self.offsets = due.tolist()
+        self.offsets = array("d", due.tolist())
         self.heads = [head(parts.netloc, parts.path.rstrip("/"), ask) for ask in plan.asks]
         self.kinds: dict[str | None, int] = {None: 0}
         count = len(order)
-        self.taken, self.sent, self.done = [math.nan] * count, [math.nan] * count, [math.nan] * count
-        self.outcome = [0] * count
+        self.taken, self.sent, self.done = (array("d", [math.nan]) * count for _ in range(3))
+        self.outcome = array("i", [0]) * count
         self.idle: list[Connection] = []
         self.open: set[Connection] = set()
         self.opening = 0

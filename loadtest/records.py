@@ -3,6 +3,7 @@
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -34,17 +35,17 @@ class Records:
     cpu: Sequence[tuple[float, float]]
     seconds: float
 
-    @property
+    @cached_property
     def latency(self) -> Seconds:
         """From the moment a request was due. A server that stalls keeps nothing from this figure."""
         return self.done - self.due
 
-    @property
+    @cached_property
     def lag(self) -> Seconds:
         """How late the generator itself was."""
         return self.taken - self.due
 
-    @property
+    @cached_property
     def good(self) -> npt.NDArray[np.bool_]:
         return np.equal(self.kind, GOOD)
 

@@ -77,6 +77,9 @@ def headline(result: Result) -> list[tuple[str, str]]:
         ("longest", ms(latency["max"])),
         (f"faults in {result.requests:,} requests", f"{sum(result.errors.values()):,}"),
     ]
+    memory = [entry["memory"] for entry in result.server if "memory" in entry]
+    if result.scenario == "soak" and memory:
+        tiles.append(("more memory at the end than at the start", f"{(memory[-1] - memory[0]) / 1e6:+,.0f} MB"))
     if cost := cpu_per_request(result):
         tiles.append(("of the server's processor for a request", f"{cost:,.0f} µs"))
     if result.saturation:
@@ -88,7 +91,7 @@ def headline(result: Result) -> list[tuple[str, str]]:
 
 
 def cpu_per_request(result: Result) -> float | None:
-    """Microseconds of processor time, of all processes of the server; the least of its figures that company disturbs."""
+    """Microseconds of processor time, of all processes of the server: what company on the machine disturbs least."""
     used = [entry["cpu"] for entry in result.server if "cpu" in entry and entry["moment"] <= result.seconds]
     return sum(used) / len(used) / result.throughput * 1e6 if used and result.throughput else None
 

@@ -1,9 +1,10 @@
 """What a run came to: figures, judged by its goal, and the JSON they are kept in."""
 
+import itertools
 import math
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -212,6 +213,8 @@ def judge_generator(records: Records) -> Generator:
     limit = None
     if missed > MOST_MISSED:
         limit = f"{missed:.1%} of the requests left more than {LATE_S * 1e3:.0f} ms late"
+        if cpu < MOST_CPU / 2:
+            limit += f", though it used {cpu:.0%} of a core: something else on its machine kept it waiting"
     elif cpu > MOST_CPU:
         limit = f"the generator kept a core {cpu:.0%} busy"
     p99 = float(np.quantile(lag, 0.99)) * 1e3 if len(lag) else 0.0
@@ -231,39 +234,33 @@ def errors_of(records: Records) -> dict[str, int]:
     return {kind: count for kind, count in list(zip(records.kinds, counts, strict=True))[1:] if count}
 
 
+def stretches(records: Records, edges: Seconds) -> Iterator[slice]:
+    """The requests that were due between each two moments in a row."""
+    places = np.searchsorted(records.due, edges)
+    return (slice(a, b) for a, b in itertools.pairwise(places.tolist()))
+
+
 def timeline(records: Records) -> list[Moment]:
     """Second by second: what was due then and how long it took, what was answered then."""
+    count = math.ceil(max(records.seconds, float(np.max(records.done, initial=0.0))))
+    seconds = np.floor(records.done).astype(np.int64)
+    answered = np.bincount(seconds[records.good], minlength=count).tolist()
+    faults = np.bincount(seconds[~records.good], minlength=count).tolist()
     found = []
-    last = max(records.seconds, float(np.max(records.done, initial=0.0)))
-    latency = records.latency
-    for second in range(math.ceil(last)):
-        due = (records.due >= second) & (records.due < second + 1)
-        done = (records.done >= second) & (records.done < second + 1)
-        p = quantiles(latency[due])
-        known = bool(due.any())
-        found.append(
-            Moment(
-                second + 0.5,
-                int(due.sum()),
-                int((done & records.good).sum()),
-                int((done & ~records.good).sum()),
-                p["p50"] if known else None,
-                p["p99"] if known else None,
-            )
-        )
+    for second, here in enumerate(stretches(records, np.arange(count + 1.0))):
+        latency = records.latency[here]
+        p = quantiles(latency) if len(latency) else {"p50": None, "p99": None}
+        found.append(Moment(second + 0.5, len(latency), answered[second], faults[second], p["p50"], p["p99"]))
     return found
 
 
 def blocks(records: Records) -> list[Block]:
     found = []
-    width = records.seconds / BLOCKS
-    latency = records.latency
-    for number in range(BLOCKS):
-        here = (records.due >= number * width) & (records.due < (number + 1) * width)
-        classes, counts = np.unique(class_of(latency[here]), return_counts=True)
-        good = int((here & records.good).sum())
+    for here in stretches(records, np.linspace(0, records.seconds, BLOCKS + 1)):
+        classes, counts = np.unique(class_of(records.latency[here]), return_counts=True)
+        good = int(records.good[here].sum())
         pairs = zip(classes.tolist(), counts.tolist(), strict=True)
-        found.append(Block(width, good, int(here.sum()) - good, dict(pairs)))
+        found.append(Block(records.seconds / BLOCKS, good, here.stop - here.start - good, dict(pairs)))
     return found
 
 

@@ -96,7 +96,7 @@ class Search:
         return low
 
     def holds(self, repeat: int, rate: float) -> bool:
-        """Whether the server keeps its goal at a rate. A failure must happen twice: once may be whoever else computes."""
+        """Whether the server keeps its goal at a rate. It fails when it fails twice: once may be other programs."""
         return self.attempt(repeat, rate) or self.attempt(repeat, rate)
 
     def attempt(self, repeat: int, rate: float) -> bool:

@@ -2,10 +2,13 @@
 
 import functools
 import inspect
+import os
+import signal
 from pathlib import Path
 
 import bentoml._internal.utils.circus as circus
 import bentoml.serving
+import pytest
 import uvicorn
 from uvicorn.protocols.http import httptools_impl
 
@@ -48,3 +51,21 @@ def test_bentoml_still_starts_its_workers_by_the_function_that_is_replaced() -> 
     )
     assert "respawn=not running_inside_container()" in text
     assert '"BENTOML_CONTAINERIZED" in os.environ' in text
+
+
+def test_workers_that_cannot_start_end_the_server_at_the_third_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: killed.append((pid, number)))
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    process.failed_to_start("not a worker")
+    assert process.failed_starts() is None
+    monkeypatch.setattr(process, "in_worker", lambda: True)
+    process.failed_to_start("broken")
+    process.started()
+    for _ in range(2):
+        process.failed_to_start("broken")
+    assert killed == []
+    process.failed_to_start("broken")
+    assert killed == [(os.getppid(), signal.SIGTERM)]
