@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from loadtest.options import add_mix
+from loadtest.options import add_mix, whole
 
 SLO = "p99=50ms,errors=0.1%"
 SCENARIO_NAMES = ("steady", "step", "spike", "soak")
@@ -54,7 +54,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--slo", type=goal, default=SLO, help="the goal (default: " + SLO.replace("%", "%%") + ")")
     parser.add_argument("--timeout", type=above_zero, default=10.0, metavar="S", help="for an answer (default: 10)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the arrivals and the order of requests")
+    parser.add_argument("--seed", type=whole, default=1, metavar="N", help="of the arrivals and the order of requests")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="for the report (default: build/load/…)")
     add_mix(parser)
 
@@ -105,13 +105,6 @@ def above_zero(text: str) -> float:
     number = float(text)
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return number
-
-
-def whole(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
     return number
 
 

@@ -14,12 +14,12 @@ def add_mix(parser: argparse.ArgumentParser) -> None:
         default="one=90,many=5,invalid=5",
         help="parts of the requests: one row, many rows, a row that is not valid (default: %(default)s)",
     )
-    parser.add_argument("--many-rows", type=int, default=100, help="rows in a request of many (default: %(default)s)")
+    parser.add_argument("--many-rows", type=whole, default=100, help="rows in a request of many (default: %(default)s)")
     parser.add_argument(
         "--models", default="", help="a,b: ask these, the first one most (default: all that are served)"
     )
     parser.add_argument(
-        "--hot", type=float, default=0.8, help="share of the first model where there are more (default: %(default)s)"
+        "--hot", type=share, default=0.8, help="share of the first model where there are more (default: %(default)s)"
     )
 
 
@@ -35,6 +35,20 @@ def pairs(text: str) -> list[tuple[str, float]]:
         name, _, number = part.partition("=")
         found.append((name.strip(), float(number)))
     return found
+
+
+def whole(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number
+
+
+def share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
+    return number
 
 
 def parts(text: str) -> str:

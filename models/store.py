@@ -31,6 +31,14 @@ class StoreError(Exception):
     """A version that cannot be read or must not be served; the message names it and says why."""
 
 
+class EngineUnavailable(StoreError):
+    """A version that is whole, and that the engine asked for cannot run; `why` says why not."""
+
+    def __init__(self, tag: str, why: str) -> None:
+        super().__init__(f"{tag}: {why}")
+        self.why = why
+
+
 @dataclass(frozen=True)
 class Stored:
     """A version in the store, not yet loaded."""
@@ -209,9 +217,10 @@ def make_engine(stored: Stored, choice: EngineChoice = "auto") -> Engine:
     keras_file = stored.path / "model.keras"
     has_network = description["network"] is not None
     if choice == "numpy" and not has_network:
-        raise StoreError(f"{stored.tag} has no NumPy network ({description['reason']}); use the TensorFlow engine")
-    if choice == "tensorflow" and not keras_file.is_file():
-        raise StoreError(f"{stored.tag} was trained by NumPy and has no Keras model; use the NumPy engine")
+        why = f"it has no NumPy network ({description['reason']}); use the TensorFlow engine"
+        raise EngineUnavailable(stored.tag, why)
+    if choice == "tensorflow" and has_network and not keras_file.is_file():
+        raise EngineUnavailable(stored.tag, "trained by NumPy, has no Keras model")
     if has_network and choice != "tensorflow":
         with (stored.path / "weights.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             network = Network.from_json(description["network"], dict(arrays))
@@ -220,7 +229,8 @@ def make_engine(stored: Stored, choice: EngineChoice = "auto") -> Engine:
     try:
         return TensorFlowEngine.read(keras_file, reason)
     except ImportError as error:
-        raise StoreError(f"{stored.tag} needs TensorFlow, which is not installed (the extra 'tensorflow')") from error
+        why = "needs TensorFlow, which is not installed (the extra 'tensorflow')"
+        raise EngineUnavailable(stored.tag, why) from error
 
 
 def check_golden(model: TabularModel) -> None:

@@ -22,6 +22,9 @@ def main() -> int:
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 opens it to the network (default: %(default)s)")
     parser.add_argument("--port", type=int, default=3000, help="(default: %(default)s)")
     given = parser.parse_args()
+    if not 1 <= given.port <= 65535:
+        print(f"error: --port {given.port}: expected 1 to 65535", file=sys.stderr)
+        return 2
     if why := taken(given.host, given.port):
         print(f"error: {why}; choose another: make serve PORT={given.port + 1}", file=sys.stderr)
         return 2

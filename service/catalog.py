@@ -1,15 +1,17 @@
 """Which versions a server serves: those named, else of each name the newest that may be served."""
 
 import logging
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 import yaml  # type: ignore[import-untyped]
 
 from models import store
+from models.engines import NumpyEngine
 from models.features import nearest
 from models.predictor import TabularModel
-from models.store import Stored, StoreError
+from models.store import EngineUnavailable, Stored, StoreError
 from service.config import Settings
 
 log = logging.getLogger("tabserve.catalog")
@@ -17,6 +19,10 @@ log = logging.getLogger("tabserve.catalog")
 
 class CatalogError(Exception):
     """No model can be served; the message is one line that says where was looked and what to do."""
+
+
+class NoGoodVersion(CatalogError):
+    """Every version of a model is damaged."""
 
 
 def pinned_by_bento(service_file: Path) -> tuple[str, ...]:
@@ -37,8 +43,30 @@ def choose(settings: Settings, pinned: Sequence[str] = ()) -> list[TabularModel]
     if foreign and not wanted:
         log.info("models that are not ours are left alone", extra={"models": ", ".join(foreign[:10])})
     if not found:
-        raise CatalogError(f"there is no model in {place}; train the default ones: python -m training")
-    return [find(tag, found, settings, place) for tag in wanted or sorted(found)]
+        raise CatalogError(f"there is no model in {place}; train the default ones: {how_to_train(settings.store)}")
+    if wanted:
+        return [find(tag, found, settings, place) for tag in wanted]
+    return all_good(found, settings)
+
+
+def how_to_train(folder: Path | None) -> str:
+    """The command after which there are models in `folder`: training writes to the store of BentoML's home."""
+    command = "python -m training"
+    return command if folder is None else f"BENTOML_HOME={shlex.quote(str(folder.resolve()))} {command}"
+
+
+def all_good(found: dict[str, list[Stored]], settings: Settings) -> list[TabularModel]:
+    """Of each name the newest good version. A name that has none is left out, unless nothing is left."""
+    models, damaged = [], []
+    for name in sorted(found):
+        try:
+            models.append(newest_good(name, found[name], settings))
+        except NoGoodVersion as error:
+            damaged.append(error)
+            log.error("model left out", extra={"model": name, "reason": str(error)})
+    if not models:
+        raise damaged[0]
+    return models
 
 
 def find(tag: str, found: dict[str, list[Stored]], settings: Settings, place: Path) -> TabularModel:
@@ -52,7 +80,7 @@ def find(tag: str, found: dict[str, list[Stored]], settings: Settings, place: Pa
     for stored in found[name]:
         if str(stored.version) == version:
             try:
-                return store.load(stored, settings.engine)
+                return load(stored, settings)
             except StoreError as error:
                 raise CatalogError(str(error)) from error
     versions = ", ".join(str(stored.version) for stored in found[name])
@@ -60,12 +88,31 @@ def find(tag: str, found: dict[str, list[Stored]], settings: Settings, place: Pa
 
 
 def newest_good(name: str, candidates: Sequence[Stored], settings: Settings) -> TabularModel:
-    """Of versions newest first, the first that loads and answers its golden rows."""
+    """Of versions newest first, the first that loads and answers its golden rows.
+
+    An engine that cannot run the newest one is no damage: it ends the start, and no older version takes its place.
+    """
     reasons = []
     for stored in candidates:
         try:
-            return store.load(stored, settings.engine)
+            return load(stored, settings)
+        except EngineUnavailable as error:
+            raise CatalogError(str(error)) from error
         except StoreError as error:
             reasons.append(str(error))
             log.error("version left out", extra={"model": stored.tag, "reason": str(error)})
-    raise CatalogError(f"no version of {name!r} can be served: {reasons[0]}")
+    raise NoGoodVersion(f"no version of {name!r} can be served: {reasons[0]}")
+
+
+def load(stored: Stored, settings: Settings) -> TabularModel:
+    """By the engine that is asked for; where that is TensorFlow and cannot be had, by NumPy. Raises StoreError."""
+    try:
+        return store.load(stored, settings.engine)
+    except EngineUnavailable as error:
+        if settings.engine != "tensorflow":
+            raise
+        model = store.load(stored)
+        if isinstance(model.engine, NumpyEngine):
+            model.engine.reason = error.why
+        log.warning("served by NumPy", extra={"model": stored.tag, "reason": error.why})
+        return model

@@ -18,6 +18,8 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
+import orjson
+
 from models.features import RowError, short
 from service import errors, tracing
 from service.config import Settings
@@ -53,6 +55,7 @@ CLOSE: Header = (b"connection", b"close")
 SLOW_S = 1.0  # a request that takes longer is logged
 LINGER_S = 5.0  # how long the rest of a refused body is read, so that its sender gets to see the answer
 LINGER_BYTES = 64 * 1024**2
+GZIP_MAGIC = b"\x1f\x8b"
 
 log = logging.getLogger("tabserve.lane")
 
@@ -154,8 +157,10 @@ class Lane:
                 if call.answer is None:
                     call.gone = body.gone
                     await call.run(self.plane)
-            else:
+            elif has_rows(call.body):
                 await self._by_endpoint(call, scope)
+            else:  # BentoML would log a trace of what is the client's mistake
+                await call.run(self.plane)
         except RequestError as error:
             call.error = error
         except asyncio.CancelledError:  # uvicorn's graceful time is over
@@ -231,12 +236,8 @@ class Lane:
     async def _send(
         self, send: Send, status: int, kind: bytes, body: bytes, request_id: bytes, more: Iterable[Header] = ()
     ) -> None:
-        headers = [
-            (b"content-type", kind),
-            (b"content-length", b"%d" % len(body)),
-            (b"x-request-id", request_id),
-            *more,
-        ]
+        content = [] if status == 204 else [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
+        headers = [*content, (b"x-request-id", request_id), *more]
         if self.draining:
             headers.append(CLOSE)
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -377,7 +378,16 @@ def option(query: bytes) -> str:
     for name, _ in given:
         if name != "on_invalid":
             raise unknown_option(f"{short(name)!r} is no option, expected on_invalid")
-    return ",".join(value for _, value in given) or "fail"
+    return ",".join(value for _, value in given) if given else "fail"
+
+
+def has_rows(body: bytes) -> bool:
+    """Whether it is a JSON object with a list of `rows`, which BentoML's endpoints can read."""
+    try:
+        document = orjson.loads(body)
+    except ValueError:
+        return False
+    return isinstance(document, dict) and isinstance(document.get("rows"), list)
 
 
 class Body:
@@ -481,17 +491,24 @@ def check_type(kind: bytes) -> None:
 
 
 def expand(body: bytes, limit: int) -> bytes:
-    """Gunzip, never to more than `limit` bytes. Raises BodyTooLarge or BadJson."""
-    inflater = zlib.decompressobj(wbits=31)
-    try:
-        expanded = inflater.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise errors.BadJson(f"it is not gzip ({error})") from None
-    if len(expanded) > limit:
-        raise BodyTooLarge(limit, expanded=True)
-    if not inflater.eof:
-        raise errors.BadJson("its gzip is cut off")
-    return expanded
+    """Gunzip one member or several, never to more than `limit` bytes. Raises BodyTooLarge or BadJson."""
+    members: list[bytes] = []
+    left, size = body, 0
+    while left or not members:
+        if members and not left.startswith(GZIP_MAGIC):
+            raise errors.BadJson(f"{len(left)} bytes that are not gzip follow its gzip")
+        inflater = zlib.decompressobj(wbits=31)
+        try:
+            members.append(inflater.decompress(left, limit + 1 - size))
+        except zlib.error as error:
+            raise errors.BadJson(f"it is not gzip ({error})") from None
+        size += len(members[-1])
+        if size > limit:
+            raise BodyTooLarge(limit, expanded=True)
+        if not inflater.eof:
+            raise errors.BadJson("its gzip is cut off")
+        left = inflater.unused_data
+    return b"".join(members)
 
 
 async def nothing(scope: Scope, receive: Receive, send: Send) -> None:

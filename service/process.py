@@ -15,20 +15,14 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service import errors
 from service.lane import Lane
 
 HEAD_BYTES = 65_536
 HEAD_S = 5.0  # for a connection to send the head of its first request
 MOST_FAILED_STARTS = 3
 STOP_S = 25.0  # for requests in flight, once the grace is over
-TOO_LONG = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/problem+json\r\n"
-    b"connection: close\r\ncontent-length: %d\r\n\r\n%s"
-)
-TOO_LONG_BODY = (
-    b'{"type":"about:blank","title":"Head too large","status":431,"detail":"the head of the request is larger than '
-    b'65536 bytes","errors":[],"errors_omitted":0}'
-)
+REFUSAL = b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
 
 log = logging.getLogger("tabserve.process")
 
@@ -84,7 +78,7 @@ def uvicorn_server() -> uvicorn.Server | None:
 
 
 class Guarded(HttpToolsProtocol):
-    """Refuses heads that do not end."""
+    """Refuses heads that do not end, and what is no HTTP by a problem document."""
 
     _of: Any = 0
     _head = 0
@@ -97,8 +91,16 @@ class Guarded(HttpToolsProtocol):
                 self._of, self._head = cycle, 0
             self._head += len(data)
             if self._head > HEAD_BYTES and not self.transport.is_closing():
-                self.transport.write(TOO_LONG % (len(TOO_LONG_BODY), TOO_LONG_BODY))
-                self.transport.close()
+                self._refuse(431, "Head too large", f"the head of the request is larger than {HEAD_BYTES} bytes")
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400, "Bad request", "the request is not valid HTTP")
+
+    def _refuse(self, status: int, title: str, detail: str) -> None:
+        document = errors.problem(status, title, detail)
+        head = (status, title.encode(), errors.PROBLEM, len(document))
+        self.transport.write(REFUSAL % (*head, document))
+        self.transport.close()
 
 
 def guard(server: uvicorn.Server) -> "asyncio.Task[None]":

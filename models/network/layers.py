@@ -180,6 +180,7 @@ class BatchNormalization(Layer):
         return cls(np.ones(units, dtype), np.zeros(units, dtype), np.zeros(units, dtype), np.ones(units, dtype))
 
     def forward(self, x: Array, training: bool = False, rng: np.random.Generator | None = None) -> Array:
+        check_width(self, x)
         self.training = training
         mean, variance = self.state["moving_mean"], self.state["moving_variance"]
         if training:
@@ -221,6 +222,7 @@ class LayerNormalization(Layer):
         return cls(np.ones(units, dtype), np.zeros(units, dtype))
 
     def forward(self, x: Array, training: bool = False, rng: np.random.Generator | None = None) -> Array:
+        check_width(self, x)
         self.scale = 1 / np.sqrt(x.var(axis=1, keepdims=True) + self.epsilon)  # (batch, 1)
         self.centred = (x - x.mean(axis=1, keepdims=True)) * self.scale  # x̂, (batch, units)
         y: Array = self.parameters["gamma"] * self.centred
@@ -237,6 +239,13 @@ class LayerNormalization(Layer):
 
     def options(self) -> dict[str, Any]:
         return {"epsilon": self.epsilon}
+
+
+def check_width(layer: BatchNormalization | LayerNormalization, x: Array) -> None:
+    """Broadcasting would let some wrong widths through."""
+    units = len(layer.parameters["gamma"])
+    if x.shape[1:] != (units,):
+        raise ValueError(f"{layer.kind} layer: expected (batch, {units}), given {x.shape}")
 
 
 class Scale(Layer):

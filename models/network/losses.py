@@ -39,12 +39,14 @@ class BinaryCrossEntropy:
     def __call__(self, outputs: Array, targets: Targets, weights: Array | None = None) -> tuple[float, Array]:
         z = outputs
         labels = _like(targets, z)
+        if labels.size and (labels.min() < 0 or labels.max() > 1):
+            raise ValueError(f"targets: expected labels from 0 to 1, given {labels.min():g} to {labels.max():g}")
         y = labels * (1 - self.label_smoothing) + self.label_smoothing / 2
         # log(1 + eᶻ) - y·z, with the larger of 0 and z taken out of the logarithm
         losses = np.maximum(z, 0) - y * z + np.log1p(np.exp(-np.abs(z)))
         d_z = activations.Sigmoid().forward(z) - y  # the factor p·(1 - p) of the sigmoid has cancelled
         if self.class_weights is not None:
-            weights = _class_weight(self.class_weights, labels[:, 0], weights)
+            weights = _class_weight(self.class_weights, 2, labels[:, 0], weights)
         return _mean_over_rows(losses, d_z, weights)
 
 
@@ -68,7 +70,7 @@ class CategoricalCrossEntropy:
         losses = -(q * log_p).sum(axis=1, keepdims=True)
         d_z = np.exp(log_p) - q  # probability - target again
         if self.class_weights is not None:
-            weights = _class_weight(self.class_weights, label, weights)
+            weights = _class_weight(self.class_weights, classes, label, weights)
         return _mean_over_rows(losses, d_z, weights)
 
 
@@ -120,6 +122,8 @@ def _class_numbers(targets: Targets, n: int, classes: int) -> npt.NDArray[np.int
     return label
 
 
-def _class_weight(class_weights: Sequence[float], label: Targets, weights: Array | None) -> Array:
+def _class_weight(class_weights: Sequence[float], classes: int, label: Targets, weights: Array | None) -> Array:
+    if len(class_weights) != classes:
+        raise ValueError(f"class_weights: expected {classes}, one for each class, given {len(class_weights)}")
     by_class: Array = np.asarray(class_weights)[label.astype(np.intp)]
     return by_class if weights is None else by_class * weights

@@ -37,6 +37,7 @@ class Network:
         self.gradients = self._by_name(lambda layer: layer.gradients)
         self.state = self._by_name(lambda layer: layer.state)
         self.dtype = self._common_dtype()
+        self._answered: tuple[int, ...] | None = None  # the shape of the last outputs
 
     @property
     def inputs(self) -> int:
@@ -47,10 +48,15 @@ class Network:
         h = self._matrix(x)
         for layer in self.layers:
             h = layer.forward(h, training, rng)
+        self._answered = h.shape
         return h
 
     def backward(self, d_out: Array) -> Array:
         """dL/d_outputs -> dL/dx of the last `forward`; the gradients of all parameters stand in `gradients`."""
+        if self._answered is None:
+            raise RuntimeError("backward goes back through the last forward, and there was none yet")
+        if np.shape(d_out) != self._answered:
+            raise ValueError(f"d_out: expected shape {self._answered} as the outputs have, given {np.shape(d_out)}")
         for layer in reversed(self.layers):
             d_out = layer.backward(d_out)
         return d_out
@@ -89,6 +95,10 @@ class Network:
             raise ValueError(
                 f"expected as many targets as rows and at least one, given {len(x)} rows, {len(y)} targets"
             )
+        if weights is not None and np.shape(weights) != (len(x),):
+            raise ValueError(f"weights: expected shape ({len(x)},), one for each row, given {np.shape(weights)}")
+        if batch_size < 1:
+            raise ValueError(f"batch_size: expected 1 or more, given {batch_size}")
         if patience is not None and validation is None:
             raise ValueError("patience needs validation data: the training loss does not tell when to stop")
         history: list[Epoch] = []

@@ -1,5 +1,7 @@
 """The API's own JSON: a body to checked rows, answers to a body. Pure functions; no HTTP, no BentoML."""
 
+import contextlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +15,7 @@ from models.predictor import Answers, TabularModel, class_key
 from service.errors import BadJson, RequestNotValid, RowsNotValid, TooManyRows, listed, repaired
 
 OPTIONS = ("fail", "skip")
+MOST_DIGITS = 4000
 
 
 @dataclass
@@ -44,10 +47,7 @@ def read(schema: FeatureSchema, body: bytes, on_invalid: str, max_rows: int) -> 
 
 def read_slowly(body: bytes, on_invalid: str, max_rows: int) -> tuple[list[Any], list[RowError]]:
     """The rows as they came, and what is wrong with the request around them."""
-    try:
-        document = from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise BadJson(str(error)) from None
+    document = parse(body)
     faults: list[RowError] = []
     if on_invalid not in OPTIONS:
         faults.append(fault("unknown_option", f"on_invalid={short(on_invalid)!r} is unknown, expected fail or skip"))
@@ -70,6 +70,25 @@ def read_slowly(body: bytes, on_invalid: str, max_rows: int) -> tuple[list[Any],
     else:
         return rows, faults
     raise refused(faults)
+
+
+def parse(body: bytes) -> Any:
+    """The JSON value of a body. Raises BadJson."""
+    try:
+        return from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        reason = str(error)
+    if "number out of range" in reason:  # valid JSON: an integer of thousands of digits, which is no finite float
+        with contextlib.suppress(ValueError, RecursionError):
+            document = json.loads(body.decode(), parse_int=integer, parse_constant=float.fromhex)
+            json.dumps(document, ensure_ascii=False).encode()  # refuses lone surrogates, as above
+            return document
+    raise BadJson(reason)
+
+
+def integer(digits: str) -> int | float:
+    """Infinity for more digits than any float has, and than Python reads in reasonable time."""
+    return int(digits) if len(digits) <= MOST_DIGITS else float(digits)
 
 
 def accept_rows(

@@ -106,9 +106,10 @@ def test_an_overloaded_generator_says_so_and_claims_nothing(
 
 def test_a_spike_over_all_kinds_of_rows_is_answered_right_and_reported(url: str, tmp_path: Path) -> None:
     command = ["run", "--url", url, "--scenario", "spike", "--rate", "100", "--seconds", "3", "--out", str(tmp_path)]
-    assert main([*command, "--slo", "p99=5s", "--models", "odd,small"]) == 0
+    code = main([*command, "--slo", "p99=5s", "--models", "odd,small"])
     result = results.read(tmp_path / "result.json")
     assert result.errors == {}
+    assert code == (1 if result.generator.limit else 0)  # on a busy machine it may rightly refuse its own figure
     assert {name.split(", ")[1] for name in result.by_name} == {"one row", "many rows", "invalid row"}
     assert any(entry.get("cpu", 0) > 0 for entry in result.server)
     assert any(entry.get("batch_rows", 0) >= 1 for entry in result.server)
@@ -156,6 +157,9 @@ def test_what_cannot_be_asked_is_one_line_and_exit_code_2(
         ["--url", "localhost:3000"],
         ["--rate", "1", "--users", "1"],
         ["--mix", "x=1"],
+        ["--many-rows", "0"],
+        ["--hot", "2"],
+        ["--seed", "-1"],
     ],
 )
 def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
