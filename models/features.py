@@ -352,9 +352,7 @@ class FeatureSchema(BaseModel):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise SchemaError(f"{where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}") from error
+            raise SchemaError(_wrong_where(error, text)) from error
 
     def to_json(self) -> str:
         """The JSON of `features.json`, one feature a line, without what is not set."""
@@ -559,6 +557,28 @@ class FeatureSchema(BaseModel):
                 message = f"feature {feature.name!r}: {level} never seen in training"
                 found.setdefault(row, []).append(RowWarning(feature.name, "unseen_level", message))
         return found
+
+
+def _wrong_where(error: ValidationError, text: str | bytes) -> str:
+    """What is wrong first in a `features.json`, and where: a feature by its name, not its number."""
+    found = error.errors()
+    place = _without_types(found[0]["loc"])
+    alternatives = [other["msg"] for other in found if _without_types(other["loc"]) == place]  # of a union
+    message = " or ".join([alternatives[0], *(other.removeprefix("Input should be ") for other in alternatives[1:])])
+    message = message.removeprefix("Value error, ")
+    if len(place) > 1 and place[0] == "features":
+        if len(place) == 2 and message.startswith("feature "):  # a validator of ours has named it
+            return message
+        feature = json.loads(text)["features"][place[1]]
+        if isinstance(feature, dict) and isinstance(name := feature.get("name"), str) and name:
+            return ": ".join([f"feature {short(name)!r}", *filter(None, [".".join(map(str, place[2:]))]), message])
+    where = ".".join(map(str, place))
+    return f"{where}: {message}" if where else message
+
+
+def _without_types(place: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Where an error is, without the member of a union that pydantic tried."""
+    return place[:-1] if place and place[-1] in ("int", "float", "str", "bool") else place
 
 
 def body_validator(row: core_schema.CoreSchema) -> SchemaValidator:

@@ -5,6 +5,7 @@ The only file that knows the layout. What is written here is read by `load`; a l
 
 import json
 import logging
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +32,7 @@ class StoreError(Exception):
     """A version that cannot be read or must not be served; the message names it and says why."""
 
 
-class EngineUnavailable(StoreError):
+class EngineUnavailable(StoreError):  # noqa: N818 - the name says what is wrong
     """A version that is whole, and that the engine asked for cannot run; `why` says why not."""
 
     def __init__(self, tag: str, why: str) -> None:
@@ -96,6 +97,16 @@ def versions(store: Path | None = None) -> tuple[dict[str, list[Stored]], list[s
 
 
 # Writing
+
+
+def check_writable() -> None:
+    """Raises StoreError where no version could be stored: better known before a training than after."""
+    folder = location()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryDirectory(dir=folder).cleanup()
+    except OSError as error:
+        raise StoreError(f"nothing can be stored in {folder}: {error.strerror or error}") from error
 
 
 def save(trained: Trained) -> Stored:

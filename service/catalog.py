@@ -21,7 +21,7 @@ class CatalogError(Exception):
     """No model can be served; the message is one line that says where was looked and what to do."""
 
 
-class NoGoodVersion(CatalogError):
+class NoGoodVersion(CatalogError):  # noqa: N818 - the name says what is wrong
     """Every version of a model is damaged."""
 
 

@@ -2,8 +2,11 @@
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
@@ -22,7 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = {"inspect": inspect_table, "list": list_models, "delete": delete_models}
     command = commands.get(arguments[0], train) if arguments else train
     try:
-        return command(arguments[command is not train :])
+        with ended_like_ctrl_c():
+            return command(arguments[command is not train :])
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -37,6 +41,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
+@contextmanager
+def ended_like_ctrl_c() -> Iterator[None]:
+    """SIGTERM and SIGHUP interrupt too, so that no half version is left; a signal that is ignored (nohup) stays so."""
+    before: dict[signal.Signals, Any] = {}
+
+    def interrupt(number: int, frame: object) -> None:
+        for other in before:
+            signal.signal(other, signal.SIG_IGN)  # tidying up is not interrupted in turn
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if (handler := signal.getsignal(number)) not in (None, signal.SIG_IGN):
+                before[number] = handler
+                signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def train(arguments: list[str]) -> int:
     """Train bundled data sets by name, or a table of one's own, and store a version of each."""
     parser = train_parser()
@@ -44,8 +70,11 @@ def train(arguments: list[str]) -> int:
     data_options, fit_options = options_of(DataOptions, given), options_of(FitOptions, given)
     if given.names and data_options.data:
         raise UsageError(f"give data sets by name ({', '.join(given.names)}) or a table with --data, not both")
-    if data_options.data and not data_options.target:
-        raise UsageError("--data needs --target, the column to predict")
+    check_table_is_named(data_options, given)
+    if not given.names and not data_options.data:
+        said = next((flag for flag in ("target", "name", "schema") if flag in given), None)
+        if said:
+            raise UsageError(f"--{said} needs a table: --data is missing")
     if given.if_empty and store_holds_models():
         return 0
     names = given.names or ([] if data_options.data else list(DEFAULTS))
@@ -61,11 +90,25 @@ def train(arguments: list[str]) -> int:
     try:
         for table, how in runs or [(data_options, fit_options)]:
             stored.append(pipeline.run(table, how, baselines=not given.no_baselines))
-    except (DivergenceError, StoreError) as error:
+    except DivergenceError as error:
+        print(
+            f"error: the loss became infinite or NaN in epoch {error.epoch}: "
+            "try a --learning-rate ten times smaller, or --clip-norm 1",
+            file=sys.stderr,
+        )
+        return 1
+    except StoreError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(what_now([version.tag for version in stored]))
     return 0
+
+
+def check_table_is_named(options: DataOptions, given: argparse.Namespace) -> None:
+    if "data" in given and not options.data:
+        raise UsageError("--data is missing: its value is empty, give a CSV or Parquet file, or - for standard input")
+    if options.data and not (options.target or options.schema):
+        raise UsageError("--data needs --target, the column to predict, or --schema, which names it")
 
 
 def framework(name: str, given: argparse.Namespace, options: FitOptions) -> FitOptions:
@@ -97,10 +140,9 @@ def inspect_table(arguments: list[str]) -> int:
     parser.add_argument("--out", metavar="FILE", help="write features.json, to be edited and given back with --schema")
     given = parser.parse_args(arguments)
     options = options_of(DataOptions, given)
+    check_table_is_named(options, given)
     if len(given.names) + bool(options.data) != 1:
         raise UsageError("inspect takes one data set by name, or a table with --data and --target")
-    if options.data and not options.target:
-        raise UsageError("--data needs --target, the column to predict")
     from training import columns, data, inspect
 
     options = data.bundled_options(given.names[0], options) if given.names else options

@@ -3,6 +3,7 @@
 Each column is looked at by its distinct values, so a million rows cost little more than their reading.
 """
 
+import json
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -188,11 +189,29 @@ def _declared(options: DataOptions) -> FeatureSchema | None:
     if said:
         raise UsageError(f"--schema says all about the columns: leave out --{said} and edit {options.schema}")
     try:
-        return FeatureSchema.from_json(Path(options.schema).read_bytes())
+        return FeatureSchema.from_json(_without_learned(Path(options.schema).read_bytes()))
     except OSError as error:
         raise UsageError(f"--schema {options.schema} cannot be read: {error.strerror or error}") from None
     except SchemaError as error:
         raise UsageError(f"--schema {options.schema}: {error}") from None
+
+
+def _without_learned(text: bytes) -> bytes:
+    """An edited schema without what is learned from the table anyway, and may no longer fit an edited kind.
+
+    A category keeps its levels, for their type.
+    """
+    try:
+        schema = json.loads(text)
+        for feature in schema["features"]:
+            feature.pop("example", None)
+            if feature.get("kind") != "category" or not {"levels", "type"} & set(feature.get("seen", ())):
+                feature.pop("seen", None)
+            else:
+                feature["seen"].pop("hashed", None)
+        return json.dumps(schema).encode()
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return text  # `from_json` tells what is wrong
 
 
 def _target_name(table: Table, options: DataOptions, schema: FeatureSchema | None) -> str:
@@ -488,12 +507,30 @@ def _target(cells: Cells, options: DataOptions, schema: FeatureSchema | None) ->
     numeric = cells.written == "number" or (cells.written == "untyped" and _is_number(cells, numbers))
     if infinite and numeric:
         raise UsageError(f"target {name!r} is infinite in {infinite} rows")
+    if not numeric and not (schema or options.task == "classification"):
+        _check_decimal_mark(cells, numbers)
     task, why = _task(cells, numbers if numeric else None, options, schema)
     made = _regression(cells, numbers) if task == "regression" else _classification(cells, numbers, numeric, schema)
     notices = [f"target {name!r}: {made.task}, {why}", *made.notices]
     if dropped := int((~made.usable).sum()):
         notices.append(f"{dropped} rows without a target are left out")
     return replace(made, notices=notices)
+
+
+def _check_decimal_mark(cells: Cells, numbers: Vector) -> None:
+    """Raises UsageError where a target would be text only because of its decimal mark."""
+    other = _other_mark(cells)
+    swapped = as_numbers(replace(cells, decimal=other))
+    reads = cells.written == "untyped" and cells.share(~np.isnan(swapped)) >= 1 - MAX_ODD_SHARE
+    if reads and cells.share(~np.isnan(numbers)) < 1 - MAX_ODD_SHARE:
+        raise UsageError(
+            f"target {cells.name!r} holds numbers with a decimal {other!r}, e.g. {cells.some(np.isnan(numbers), 1)}: "
+            f"say --decimal {other!r}; where they are names, --task classification"
+        )
+
+
+def _other_mark(cells: Cells) -> Literal[".", ","]:
+    return "," if cells.decimal == "." else "."
 
 
 def _is_number(cells: Cells, numbers: Vector) -> bool:
@@ -519,13 +556,14 @@ def _task(
     real = numbers[~np.isnan(numbers)]
     if (real == np.round(real)).all():
         distinct, where = np.unique(real, return_inverse=True)
+        whole = "integers" if np.abs(real).max() < 2**53 else "numbers"  # above, every float is whole
         rows = np.bincount(where, weights=cells.counts[~np.isnan(numbers)].astype(float))
         if len(distinct) <= MAX_INFERRED_CLASSES and rows.min() >= MIN_CLASS_ROWS:
             return "classification", (
-                f"as it holds {len(distinct)} different integers, each at least {int(rows.min())} times "
+                f"as it holds {len(distinct)} different {whole}, each at least {int(rows.min())} times "
                 f"(--task regression overrules)"
             )
-        what = f"{len(distinct)} different integers"
+        what = f"{len(distinct)} different {whole}"
     else:
         what = "numbers with decimals"
     overrules = " (--task classification overrules)" if len(real) <= MAX_CLASSES else ""
@@ -642,18 +680,18 @@ class _Judge:
 
     def kind_inferred(self) -> tuple[Kind | Literal["ignored"], str]:
         cells = self.cells
+        numbers = as_numbers(cells)
+        if np.isinf(numbers).all():
+            return "ignored", "empty but for infinities" if cells.missing else "all infinite"
         if len(cells.values) == 1 and not cells.missing:
             return "ignored", "constant"
         if cells.categorical:
             return "category", "the table says it is categorical"
-        if cells.written in ("number", "untyped"):
-            numbers = as_numbers(cells)
-            if not np.isfinite(numbers).any():
-                if cells.written == "number":
-                    return "ignored", "empty but for infinities"
-            elif cells.written == "number" or _is_number(cells, numbers):
-                identifier = self.identifier(numbers)
-                return ("ignored", identifier) if identifier else ("number", self.number_reason(numbers))
+        if np.isfinite(numbers).any() and (
+            cells.written == "number" or (cells.written == "untyped" and _is_number(cells, numbers))
+        ):
+            identifier = self.identifier(numbers)
+            return ("ignored", identifier) if identifier else ("number", self.number_reason(numbers))
         if cells.written == "boolean" or not np.isnan(as_booleans(cells)).any():
             return "boolean", "true and false only"
         if found := date_format_of(cells):
@@ -699,7 +737,7 @@ class _Judge:
         if cells.written == "text":
             return f" (numbers kept as text; --number {self.name} reads them as numbers)" if share > 0.99 else ""
         if share <= 0.5:
-            other = "," if cells.decimal == "." else "."
+            other = _other_mark(cells)
             swapped = as_numbers(replace(cells, decimal=other))
             return (
                 f" (numbers with a decimal {other!r}? see --decimal)" if cells.share(~np.isnan(swapped)) > 0.9 else ""

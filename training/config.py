@@ -113,7 +113,7 @@ class Recipe:
 
 def recipe(options: FitOptions, task: Task, rows: int) -> Recipe:
     """Decide what was not given. rows: of the training part. Raises UsageError where settings contradict each other."""
-    _check_ranges(options)
+    check_ranges(options)
     own = options.hidden is not None  # somebody designs a network; then nothing of ours gets in the way
     loss: LossName = options.loss or ("mse" if task == "regression" else "crossentropy")
     if (task == "regression") == (loss == "crossentropy"):
@@ -151,9 +151,10 @@ def recipe(options: FitOptions, task: Task, rows: int) -> Recipe:
     )
 
 
-def _check_ranges(options: FitOptions) -> None:
+def check_ranges(options: FitOptions) -> None:
     """Raises UsageError for a number that makes no sense."""
-    at_least = {"epochs": 1, "batch_size": 1, "patience": 0, "bins": 0, "fit_seed": 0, "weight_decay": 0}
+    check_seed("--fit-seed", options.fit_seed)
+    at_least = {"epochs": 1, "batch_size": 1, "patience": 0, "bins": 0, "weight_decay": 0}
     for name, least in at_least.items():
         value = getattr(options, name)
         if value is not None and not least <= value < math.inf:
@@ -168,6 +169,12 @@ def _check_ranges(options: FitOptions) -> None:
             raise UsageError(f"--{name.replace('_', '-')} must be from 0 to below 1, not {value:g}")
     if min(options.hidden or (0,)) < 0:
         raise UsageError(f"--hidden must be numbers of units, not {min(options.hidden or (0,))}")
+
+
+def check_seed(flag: str, seed: int) -> None:
+    """Raises UsageError for a seed that scikit-learn or Keras would refuse."""
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"{flag} must be from 0 to {2**32 - 1}, not {seed}")
 
 
 def _power_of_two(wanted: int, low: int, high: int) -> int:

@@ -25,7 +25,7 @@ import pyarrow.parquet as arrow_parquet
 from sklearn.model_selection import train_test_split
 
 from models.features import NAME, nearest, short
-from training.config import DataOptions
+from training.config import DataOptions, check_seed
 from training.errors import UsageError
 
 if TYPE_CHECKING:
@@ -165,6 +165,7 @@ class Table:
 
 def read(options: DataOptions) -> Table:
     """Read the table that the options name. Raises UsageError when there is none."""
+    check_seed("--seed", options.seed)
     content = _content(options.data)
     fingerprint = hashlib.sha256(content).hexdigest()
     where = "standard input" if options.data == "-" else options.data
@@ -204,11 +205,11 @@ def _unpacked(content: bytes, where: str) -> bytes:
 
 def _parquet(content: bytes, where: str, fingerprint: str) -> Table:
     try:
+        _check_header(arrow_parquet.ParquetFile(pa.BufferReader(content)).schema_arrow.names, where)
         table = arrow_parquet.read_table(pa.BufferReader(content))
     except (pa.ArrowException, OSError) as error:
         raise UsageError(f"{where} is a Parquet file that cannot be read: {short(str(error), 200)}") from None
     names = list(table.column_names)
-    _check_header(names, where)
     if table.num_rows == 0:
         raise UsageError(f"{where} has no rows")
     described = (table.schema.pandas_metadata or {}).get("columns", [])
@@ -390,6 +391,7 @@ def split(dataset: "Dataset", options: DataOptions) -> Split:
     Test and validation get 20 % each: of all rows, and of what then remains.
     """
     way, column = split_rule(options.split)
+    _check_classes(dataset)
     test_rows = BUNDLED[options.bundled].test_rows if options.bundled and options.split is None else 0
     rest, test, notices = _first_split(dataset, options, way, test_rows)
     if way == "column":
@@ -404,6 +406,15 @@ def split(dataset: "Dataset", options: DataOptions) -> Split:
     )
     notices += more + _warnings(dataset, train, test, way if not test_rows else "column")
     return Split(train, validation, test, how, list(dict.fromkeys(notices)))
+
+
+def _check_classes(dataset: "Dataset") -> None:
+    """Where no class has the rows for all parts, nothing that is learned could be judged."""
+    if dataset.schema.task != "regression" and np.bincount(dataset.target).max() < MIN_TO_STRATIFY:
+        raise UsageError(
+            f"target {dataset.schema.target!r}: none of its {len(dataset.schema.classes or ())} classes has "
+            f"{MIN_TO_STRATIFY} rows; are they numbers (--task regression, --decimal ,) or names of rows?"
+        )
 
 
 def _told(way: SplitWay, column: str | None, seed: int) -> str:
@@ -449,7 +460,7 @@ def _by_chance(
     rare = counts[labels] < MIN_TO_STRATIFY
     common = rows[~rare]
     classes = int((counts >= MIN_TO_STRATIFY).sum())
-    if len(common) * TEST_SHARE < classes:
+    if not classes or len(common) * TEST_SHARE < classes:
         kept, parted = train_test_split(rows, test_size=TEST_SHARE, random_state=seed)
         return kept, parted, ["the split is not stratified: there are too few rows for so many classes"]
     kept, parted = train_test_split(common, test_size=TEST_SHARE, random_state=seed, stratify=target[common])

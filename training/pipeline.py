@@ -1,5 +1,6 @@
 """The whole way from a table to a stored version: `run` is the story, the rest are its chapters."""
 
+import json
 import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,7 +19,7 @@ from models.predictor import Answers, Engine, TabularModel
 from models.store import Stored, Trained
 from training import card, columns, data, examples, fit, inspect
 from training.columns import Dataset
-from training.config import DataOptions, FitOptions, Recipe, recipe
+from training.config import DataOptions, FitOptions, Recipe, check_ranges, recipe
 from training.data import Split
 from training.evaluate import MAIN, Baselines, Metrics, measure
 from training.fit import Fitted, Part
@@ -44,6 +45,7 @@ class Learned:
 
 def run(options: DataOptions, fit_options: FitOptions, *, baselines: bool = True, tell: Tell = print) -> Stored:
     """From a table to a stored version. Raises UsageError, DivergenceError or StoreError, and then stores nothing."""
+    store.check_writable()
     learned = learn(options, fit_options, tell=tell)
     compared = compare(learned, tell) if baselines else {}
     stored = store.save(trained(learned, options, compared))
@@ -54,11 +56,12 @@ def run(options: DataOptions, fit_options: FitOptions, *, baselines: bool = True
 
 def learn(options: DataOptions, fit_options: FitOptions, *, tell: Tell) -> Learned:
     """Read, understand, split, encode, fit, measure."""
+    check_ranges(fit_options)
     dataset = columns.understand(data.read(options), options)
     schema = dataset.schema
     parts = data.split(dataset, options)
     tell(inspect.report(dataset))
-    for notice in parts.notices:
+    for notice in parts.notices + changes_what_is_served(schema):
         tell(f"note: {notice}")
 
     frame = schema.frame_of_columns(dataset.columns)
@@ -85,6 +88,22 @@ def learn(options: DataOptions, fit_options: FitOptions, *, tell: Tell) -> Learn
     answers = engine_of(fitted, schema, encoder).predict(frame.take(parts.test))
     metrics = measure(schema.task, dataset.target[parts.test], answers)
     return Learned(dataset, parts, frame, encoder, decided, fitted, golden, answers, metrics)
+
+
+def changes_what_is_served(schema: FeatureSchema) -> list[str]:
+    """A notice where the newest version of this name answers another question."""
+    newest = next(iter(store.versions()[0].get(schema.name, [])), None)
+    if newest is None:
+        return []
+    try:
+        told = json.loads((newest.path / "features.json").read_text("utf-8"))
+        before, now = (told["target"], told["task"]), (schema.target, schema.task)
+    except (OSError, ValueError, KeyError, TypeError):  # a damaged version is told by `list` and when it is served
+        return []
+    if before == now:
+        return []
+    was, will = (f"{target!r}" + (f" ({task})" if before[0] == now[0] else "") for target, task in (before, now))
+    return [f"{newest.tag} predicted {was}; this version predicts {will} and will be served instead"]
 
 
 def compare(learned: Learned, tell: Tell) -> dict[str, Metrics]:

@@ -80,7 +80,7 @@ def parse(body: bytes) -> Any:
         reason = str(error)
     if "number out of range" in reason:  # valid JSON: an integer of thousands of digits, which is no finite float
         with contextlib.suppress(ValueError, RecursionError):
-            document = json.loads(body.decode(), parse_int=integer, parse_constant=float.fromhex)
+            document = json.loads(body.decode(), parse_int=integer, parse_constant=no_constant)
             json.dumps(document, ensure_ascii=False).encode()  # refuses lone surrogates, as above
             return document
     raise BadJson(reason)
@@ -89,6 +89,10 @@ def parse(body: bytes) -> Any:
 def integer(digits: str) -> int | float:
     """Infinity for more digits than any float has, and than Python reads in reasonable time."""
     return int(digits) if len(digits) <= MOST_DIGITS else float(digits)
+
+
+def no_constant(text: str) -> float:
+    raise ValueError(f"{text} is not JSON")
 
 
 def accept_rows(

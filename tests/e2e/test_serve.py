@@ -2,6 +2,7 @@
 
 import json
 import signal
+import subprocess
 import sys
 import tarfile
 import threading
@@ -14,6 +15,7 @@ import httpx
 import psutil
 import pytest
 
+ROOT = Path(__file__).resolve().parents[2]
 ROW = {"a": 1.5, "b": 2.5}
 Serve = Callable[..., Any]
 Command = Callable[..., str]
@@ -41,6 +43,10 @@ def predict(server: Any, name: str = "small") -> Any:
     ("settings", "told"),
     [
         ({}, "there is no model in {home}/models; train the default ones: python -m training"),
+        (
+            {"TABSERVE_STORE": "{home}"},
+            "there is no model in {home}/models; train the default ones: BENTOML_HOME={home} python -m training",
+        ),
         ({"TABSERVE_WORKER": "1"}, "TABSERVE_WORKER is no setting, did you mean TABSERVE_WORKERS?"),
         ({"TABSERVE_MAX_ROWS": "many"}, "TABSERVE_MAX_ROWS='many': expected a whole number"),
     ],
@@ -48,11 +54,20 @@ def predict(server: Any, name: str = "small") -> Any:
 def test_a_start_that_is_not_possible_ends_with_one_line(
     serve: Serve, tmp_path: Path, settings: dict[str, str], told: str
 ) -> None:
-    server = serve(tmp_path, wait=False, **settings)
+    given = {name: value.format(home=tmp_path) for name, value in settings.items()}
+    (tmp_path / "models").mkdir()
+    server = serve(tmp_path, wait=False, **given)
     assert server.process.wait(60) == 1
     lines = server.log.read_text().strip().splitlines()
     assert len(lines) == 1
     assert told.format(home=tmp_path) in lines[0]
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999", "-1"])
+def test_a_port_that_is_none_is_refused_in_one_line(port: str) -> None:
+    command = [sys.executable, "-m", "service", f"--port={port}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (2, f"error: --port {port}: expected 1 to 65535\n")
 
 
 def test_a_model_that_is_not_there_ends_the_start_and_names_the_nearest(serve: Serve, home: Path) -> None:

@@ -384,11 +384,13 @@ def test_an_edited_schema_that_contradicts_itself_is_refused_in_one_line(edit: d
 @pytest.mark.parametrize(
     ("edit", "told"),
     [
-        ({"kind": "numeric"}, "kind"),
-        ({"nulable": True}, "nulable"),
-        ({"name": ""}, "name"),
+        ({"kind": "numeric"}, "feature 'a': kind: Input should be 'number'"),
+        ({"nulable": True}, "feature 'a': nulable: "),
+        ({"nullable": None}, "feature 'a': nullable: "),
+        ({"name": ""}, "features.0.name: "),
         ({"minimum": "0"}, "'a': minimum '0' is not a number"),
-        ({"minimum": True}, "minimum"),
+        ({"minimum": True}, "feature 'a': minimum: Input should be a valid integer or a valid number"),
+        ({"seen": {"levels": [[]]}}, "feature 'a': seen.levels.0: "),
         ({"minimum": 10**400}, "minimum a very large integer is not a number"),
         ({"maximum": float("inf")}, "maximum"),
         ({"minimum": 2, "maximum": 1}, "minimum 2 is above maximum 1"),

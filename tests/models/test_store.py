@@ -172,6 +172,14 @@ def test_a_store_that_cannot_be_written_is_told(
     bentoml_store.write_text("a file")
     with pytest.raises((StoreError, OSError)):
         store.save(make_trained())
+    with pytest.raises(StoreError, match="nothing can be stored in"):
+        store.check_writable()
+
+
+def test_looking_whether_a_store_can_be_written_leaves_nothing(bentoml_store: Path) -> None:
+    bentoml_store.rmdir()
+    store.check_writable()
+    assert list(bentoml_store.iterdir()) == []
 
 
 def test_a_version_is_deleted_by_tag_and_all_of_them_by_name(bentoml_store: Path, make_trained: Make) -> None:

@@ -324,7 +324,7 @@ def ask(request: pytest.FixtureRequest, tabular_models: list[TabularModel], sett
         plane.start()
 
         def ask_plane(model: str, body: Any, query: str = "", **headers: str) -> Reply:
-            on_invalid = query.removeprefix("on_invalid=") or "fail"
+            on_invalid = query.removeprefix("on_invalid=") if query else "fail"
             try:
                 answer = asyncio.run(plane.predict_json(model, as_bytes(body), on_invalid=on_invalid))
             except RequestError as error:

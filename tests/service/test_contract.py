@@ -114,6 +114,22 @@ def test_a_number_beyond_float_in_json_is_not_finite(ask: Ask, home_row: Row) ->
     assert (reply.status, reply.codes) == (422, ["not_finite"])
 
 
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_an_integer_of_thousands_of_digits_is_json_and_not_finite(ask: Ask, home_row: Row, sign: str) -> None:
+    body = json.dumps({"rows": [home_row]}).replace("1.5", sign + "9" * 5000).encode()
+    reply = ask("homes", body)
+    assert (reply.status, reply.codes) == (422, ["not_finite"])
+
+
+NOT_JSON = [b"NaN", b"-Infinity", rb'"\ud800"', b'"\xff"', b"[" * 100_000 + b"]" * 100_000, b"{"]
+
+
+@pytest.mark.parametrize("more", NOT_JSON, ids=lambda more: repr(more[:9]))
+def test_beside_such_an_integer_what_is_no_json_is_none(ask: Ask, more: bytes) -> None:
+    reply = ask("homes", b'{"rows": [{"class": ' + b"9" * 5000 + b', "id": ' + more + b"}]}")
+    assert (reply.status, reply.codes) == (400, ["bad_json"])
+
+
 BODIES: dict[str, tuple[Any, int, list[str]]] = {
     "nothing": (b"", 400, ["bad_json"]),
     "broken": (b'{"rows": [', 400, ["bad_json"]),
@@ -144,7 +160,7 @@ def test_an_unknown_key_is_told_beside_the_rows_errors(ask: Ask, home_row: Row) 
     assert (reply.status, reply.codes) == (422, ["unknown_key", "wrong_type"])
 
 
-@pytest.mark.parametrize("query", ["on_invalid=maybe", "on_invalid=skip,fail"])
+@pytest.mark.parametrize("query", ["on_invalid=maybe", "on_invalid=skip,fail", "on_invalid="])
 def test_an_unknown_option_is_refused(ask: Ask, home_row: Row, query: str) -> None:
     reply = ask("homes", {"rows": [home_row]}, query)
     assert (reply.status, reply.codes) == (422, ["unknown_option"])

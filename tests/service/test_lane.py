@@ -73,6 +73,7 @@ def test_wrong_methods_are_problems_that_name_the_right_ones(
 def test_options_and_head(client: httpx.Client) -> None:
     options = client.options("/predict/homes")
     assert (options.status_code, options.headers["allow"]) == (204, "POST, OPTIONS")
+    assert not {"content-length", "content-type", "transfer-encoding"} & set(options.headers)
     head = client.head("/models")
     assert (head.status_code, head.content) == (200, b"")
 
@@ -110,11 +111,23 @@ def test_bodies_may_be_gzipped(client: httpx.Client, home_row: Row) -> None:
     assert client.post("/predict/homes", content=body, headers={"content-encoding": "gzip"}).status_code == 200
     cut = client.post("/predict/homes", content=body[:-9], headers={"content-encoding": "gzip"})
     assert is_problem(cut, 400)
+    half = len(plain := json.dumps({"rows": [home_row]}).encode()) // 2
+    members = gzip.compress(plain[:half]) + gzip.compress(plain[half:])
+    assert client.post("/predict/homes", content=members, headers={"content-encoding": "gzip"}).status_code == 200
+
+
+def test_what_follows_gzip_and_is_none_is_refused(client: httpx.Client, home_row: Row) -> None:
+    body = gzip.compress(json.dumps({"rows": [home_row]}).encode())
+    junk = client.post("/predict/homes", content=body + b"junk", headers={"content-encoding": "gzip"})
+    assert is_problem(junk, 400)
+    assert "4 bytes that are not gzip follow its gzip" in junk.json()["detail"]
 
 
 def test_a_bomb_is_not_expanded(client: httpx.Client) -> None:
     reply = client.post("/predict/homes", content=gzip.compress(b" " * 10**8), headers={"content-encoding": "gzip"})
     assert is_problem(reply, 413)
+    members = gzip.compress(b" " * 400_000) * 2
+    assert is_problem(client.post("/predict/homes", content=members, headers={"content-encoding": "gzip"}), 413)
 
 
 def test_a_body_over_the_limit_is_refused_with_or_without_a_length(client: httpx.Client) -> None:
@@ -149,6 +162,14 @@ def test_an_endless_head_is_cut_off(server: Any) -> None:
         except OSError:  # reset while sending
             answer = answer or b"HTTP/1.1 431"
     assert answer.startswith(b"HTTP/1.1 431")
+
+
+def test_what_is_no_http_is_a_problem(server: Any) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), 20) as connection:
+        connection.sendall(b"what is this\r\n\r\n")
+        head, _, document = connection.recv(65536).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad request\r\ncontent-type: application/problem+json")
+    assert json.loads(document)["detail"] == "the request is not valid HTTP"
 
 
 def test_a_request_id_is_taken_over_when_sane_else_made(client: httpx.Client, home_row: Row) -> None:
@@ -212,6 +233,16 @@ def test_with_the_short_path_off_bentoml_s_endpoints_do_the_work(server_without_
     before = served()
     httpx.post(f"{server_without_lane.url}/predict/homes", json={"rows": [home_row]})
     assert served() == before + 1
+
+
+def test_with_the_short_path_off_a_client_s_mistake_leaves_no_trace_in_the_log(server_without_lane: Any) -> None:
+    before = len(server_without_lane.log.read_text())
+    bodies = ["", "{", "1", "[]", "{}", '{"rows": 1}', '{"rows": []}', '{"rows": [3]}', '{"rows": [{}], "more": 1}']
+    for body in bodies:
+        reply = httpx.post(f"{server_without_lane.url}/predict/homes", content=body)
+        assert reply.status_code in (400, 422)
+    time.sleep(0.2)
+    assert "Traceback" not in server_without_lane.log.read_text()[before:]
 
 
 def test_a_server_that_is_not_ready_or_drains_says_so(lane: Lane, asgi: Callable[..., Any], home_row: Row) -> None:

@@ -34,6 +34,7 @@ def test_uvicorn_still_has_what_the_guard_reads() -> None:
     for name in ("cycle", "transport", "timeout_keep_alive_task"):
         assert f"        self.{name}: " in text
     assert "        self.response_complete = False" in text
+    assert "self.send_400_response(msg)" in text
     assert "self.access_logger.hasHandlers()" in text or "access_log" in text
     server = uvicorn.Server(uvicorn.Config("x:y", log_config=None))
     assert isinstance(server.server_state.connections, set)

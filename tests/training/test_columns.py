@@ -1,5 +1,6 @@
 """Each rule of inference is a claim; bad tables end in one line; messy real tables come out right."""
 
+import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -220,6 +221,7 @@ def test_identifier_like_constant_and_empty_columns_are_left_out_with_a_reason(
         count=range(5, 5 + ROWS),
         PassengerId=[row * 37 % 1009 for row in range(ROWS)],
         same=["s"] * ROWS,
+        endless=["inf"] * ROWS,
         none=[""] * ROWS,
         note=[f"a long note that somebody wrote about matter number {row // 1.5:.0f}" for row in range(ROWS)],
         serial=[*[f"s{row}" for row in range(ROWS - 5)], *["s1"] * 5],
@@ -227,6 +229,7 @@ def test_identifier_like_constant_and_empty_columns_are_left_out_with_a_reason(
     assert reason(dataset, "code") == reason(dataset, "PassengerId") == "different in every row"
     assert reason(dataset, "count") == "counts the rows"
     assert reason(dataset, "same") == "constant"
+    assert reason(dataset, "endless") == "all infinite"
     assert reason(dataset, "none") == "empty"
     assert reason(dataset, "note").startswith("free text")
     assert reason(dataset, "serial").startswith("nearly different in every row")
@@ -319,6 +322,18 @@ def test_the_notice_names_the_flag_that_overrules(understand: Callable[..., Data
     assert told(understand(y=cycle(1, 2.5)), "--task classification")
 
 
+def test_only_numbers_that_floats_hold_exactly_are_called_integers(understand: Callable[..., Dataset]) -> None:
+    assert told(understand(y=range(ROWS)), "200 different integers")
+    assert told(understand(y=[2**60 + row * 4096 for row in range(ROWS)]), "200 different numbers")
+    assert told(understand(y=cycle(1.5e300, 2.5e300)), "2 different numbers")
+
+
+def test_text_that_would_be_numbers_with_another_decimal_mark_may_be_classes(
+    understand: Callable[..., Dataset],
+) -> None:
+    assert understand(y=cycle("1,5", "2,5"), task="classification").schema.classes == ["1,5", "2,5"]
+
+
 def test_the_flag_overrules_the_task(understand: Callable[..., Dataset]) -> None:
     assert understand(y=cycle(1, 2), task="regression").target.tolist()[:2] == [1.0, 2.0]
     assert understand(y=cycle(1, 2.5), task="classification").schema.classes == [1, 2.5]
@@ -341,6 +356,10 @@ def test_the_target_is_the_position_of_the_class(understand: Callable[..., Datas
         ([1.5] * ROWS, "is 1.5 in every row"),
         ([f"c{row}" for row in range(1001)], "1,001 classes, at most 1,000"),
         ([*cycle("a", "b", rows=49), *[""] * 151], "49 usable rows"),
+        (
+            cycle("1,5", "2", "3,25"),
+            "decimal ',', e.g. '1,5': say --decimal ','; where they are names, --task classification",
+        ),
     ],
 )
 def test_a_target_that_cannot_be_learned_is_refused(
@@ -476,6 +495,25 @@ def test_an_edited_schema_overrules_inference(understand: Callable[..., Dataset]
     assert by_name["b"].unseen == "error"
     assert reason(dataset, "c") == "dropped by --drop"
     assert told(dataset, "outside the declared limits")
+
+
+@pytest.mark.parametrize(
+    ("before", "kind"), [("a", "category"), ("b", "number"), ("c", "category"), ("d", "category"), ("d", "number")]
+)
+def test_the_kind_of_a_column_may_be_edited_whatever_was_learned_of_it(
+    understand: Callable[..., Dataset], tmp_path: Path, before: str, kind: str
+) -> None:
+    cells = {
+        "a": cycle(1, 2, 3), "b": cycle("1", "2", "p"), "c": cycle("2020-01-02", "2021-03-04"),
+        "d": cycle("true", "false", "1"),
+    }  # fmt: skip
+    whole = json.loads(understand(**cells).schema.to_json())
+    feature = next(feature for feature in whole["features"] if feature["name"] == before)
+    feature["kind"] = kind
+    feature.pop("unseen", None)
+    path = tmp_path / "features.json"
+    path.write_text(json.dumps(whole))
+    assert understand(**cells, schema=str(path)).schema.by_name[before].kind == kind
 
 
 def test_a_schema_that_is_inferred_and_handed_back_changes_nothing(

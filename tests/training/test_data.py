@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as arrow_parquet
 import pytest
 
 from training import columns, data
@@ -201,6 +203,26 @@ def test_classes_too_rare_to_part_are_learned_from_and_told(write: Callable[...,
 def test_more_classes_than_test_rows_are_not_stratified_and_told(write: Callable[..., str]) -> None:
     _, parts = splitted(table().assign(y=[f"c{row % 30}" for row in range(100)]), write, "random")
     assert any("not stratified" in notice for notice in parts.notices)
+
+
+def test_classes_of_which_none_can_be_parted_are_refused(write: Callable[..., str]) -> None:
+    with pytest.raises(UsageError, match=r"none of its 50 classes has 3 rows; .*--task regression, --decimal ,"):
+        splitted(table().assign(y=[f"c{row % 50}" for row in range(100)]), write, "random")
+
+
+def test_rare_classes_that_remain_for_training_are_parted_by_chance(write: Callable[..., str]) -> None:
+    classes = [f"c{row % 40}" for row in range(80)] + ["c1"] * 20
+    _, parts = splitted(table(part=["train"] * 80 + ["test"] * 20).assign(y=classes), write, "column:part")
+    assert len(parts.validation) == 16
+    assert any("not stratified" in notice for notice in parts.notices)
+
+
+def test_duplicate_columns_of_a_parquet_file_are_told_as_those_of_a_csv(write: Callable[..., str]) -> None:
+    numbers = pa.array([1, 2, 3])
+    file = io.BytesIO()
+    arrow_parquet.write_table(pa.Table.from_arrays([numbers] * 3, names=["a", "b", "a"]), file)
+    with pytest.raises(UsageError, match="2 columns of the name 'a'"):
+        data.read(DataOptions(data=write(file.getvalue())))
 
 
 def test_by_time_the_test_rows_are_the_last(write: Callable[..., str]) -> None:

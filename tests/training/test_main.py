@@ -55,6 +55,13 @@ def empty(folder: Path) -> bool:
         (["--loss", "mse", "penguins"], "--loss mse does not fit"),
         (["penguin"], "did you mean 'penguins'"),
         (["penguins", "--data", "x.csv", "--target", "y"], "not both"),
+        (["penguins", "--data", ""], "--data is missing"),
+        (["--data", "", "--target", "y"], "--data is missing"),
+        (["--target", "y"], "--data is missing"),
+        (["--schema", "f.json"], "--data is missing"),
+        (["penguins", "--seed", "-1"], "--seed must be from 0"),
+        (["penguins", "--seed", "99999999999"], "--seed must be from 0"),
+        (["--data", "no.csv", "--target", "y", "--fit-seed", "99999999999"], "--fit-seed must be from 0"),
         (["--data", "x.csv"], "--target"),
         (["penguins", "letter", "--name", "both"], "--name"),
         (["penguins", "--name", "Pen Guins"], "try 'pen_guins'"),
@@ -65,6 +72,8 @@ def empty(folder: Path) -> bool:
         (["inspect"], "inspect takes one data set"),
         (["inspect", "penguins", "letter"], "inspect takes one data set"),
         (["inspect", "--data", "x.csv"], "--target"),
+        (["inspect", "penguins", "--data", ""], "--data is missing"),
+        (["inspect", "penguins", "--seed", "-1"], "--seed must be from 0"),
         (["inspect", "penguins", "--out", "/nowhere/f.json"], "cannot be written"),
         (["list", "everything"], "everything"),
         (["delete"], "NAME"),
@@ -100,6 +109,7 @@ BAD = {
     "no target in any row": (rows(number, lambda row: "").encode(), "missing in every row"),
     "an infinite target": (rows(number, lambda row: "inf" if row == 3 else row / 3).encode(), "infinite"),
     "one class only": (rows(number, lambda row: "yes").encode(), "one class only"),
+    "classes of one row": (rows(number, lambda row: f"c{row}").encode(), "none of its 80 classes has 3 rows"),
     "too many classes": (rows(number, lambda row: f"c{row}", count=1100).encode(), "at most 1,000"),
     "duplicate names": (b"x,x,y\n" + b"1,2,3\n" * 80, "2 columns of the name 'x'"),
     "no usable feature": (rows(lambda row: 7, number).encode(), "no usable feature"),
@@ -136,7 +146,11 @@ def test_a_run_that_diverges_is_one_line_exit_code_1_and_nothing_stored(
 ) -> None:
     lost = ("--optimizer", "sgd", "--learning-rate", "1e30")
     assert main(["--data", str(good), "--target", "target", *QUICK, *lost]) == 1
-    assert "the loss became" in one_line(capsys)
+    line = one_line(capsys)
+    assert "the loss became" in line
+    assert "epoch 1: " in line
+    assert "--learning-rate" in line
+    assert "--clip-norm" in line
     assert empty(bentoml_store)
 
 
@@ -146,7 +160,9 @@ def test_a_store_that_cannot_be_written_is_one_line_and_exit_code_1(
     bentoml_store.rmdir()
     bentoml_store.write_text("a file in its place")
     assert main(["--data", str(good), "--target", "target", *QUICK]) == 1
-    assert one_line(capsys)
+    told = capsys.readouterr()
+    assert told.err.splitlines() == [f"error: nothing can be stored in {bentoml_store}: File exists"]
+    assert told.out == ""  # it is found before the training
 
 
 def test_an_interruption_says_that_nothing_more_was_stored(
@@ -207,6 +223,32 @@ def test_inspect_writes_a_schema_that_training_takes_back(
     assert FeatureSchema.from_json((stored.path / "features.json").read_bytes()).by_name["x"].nullable
 
 
+def test_a_schema_names_the_target(
+    bentoml_store: Path, good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(tmp_path / "features.json")
+    assert main(["inspect", "--data", str(good), "--target", "target", "--out", path]) == 0
+    assert main(["inspect", "--data", str(good), "--schema", path]) == 0
+    assert main(["--data", str(good), "--schema", path, *QUICK]) == 0
+    assert [stored.tag for stored in store.versions()[0]["good"]] == ["good:1"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "told"),
+    [
+        (["target"], ["group"], "good:1 predicted 'target'; this version predicts 'group' and will be served instead"),
+        (["x"], ["x", "--task", "classification"], "'x' (regression); this version predicts 'x' (multiclass) and will"),
+    ],
+)
+def test_a_version_that_answers_another_question_than_the_one_before_is_told(
+    bentoml_store: Path, good: Path, capsys: pytest.CaptureFixture[str], one: list[str], other: list[str], told: str
+) -> None:
+    for question in (one, other, other):
+        assert main(["--data", str(good), *QUICK, "--target", *question]) == 0
+    [told_once] = [line for line in capsys.readouterr().out.splitlines() if "will be served instead" in line]
+    assert told in told_once
+
+
 def test_a_schema_that_cannot_be_read_is_one_line_and_exit_code_2(
     bentoml_store: Path, good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -255,9 +297,9 @@ def test_help_tells_every_option_with_its_reason(capsys: pytest.CaptureFixture[s
 # Real processes
 
 
-def start(home: Path, *arguments: str) -> "subprocess.Popen[str]":
+def start(home: Path, *arguments: str, how: Sequence[str] = ("-m", "training")) -> "subprocess.Popen[str]":
     environment = os.environ | {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, "-m", "training", *arguments]
+    command = [sys.executable, *how, *arguments]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -275,6 +317,42 @@ def test_ctrl_c_ends_a_real_run_with_code_1_and_nothing_stored(good: Path, tmp_p
     assert err.splitlines()[-1] == "interrupted: nothing more was stored"
     assert "Traceback" not in err
     assert list((tmp_path / "home").glob("models/*/*")) == []
+
+
+SLOW_COPY = """
+import shutil, sys, time
+from pathlib import Path
+
+def copy_half(source, to, **options):
+    shutil.copy(Path(source, "features.json"), to)
+    print("half copied", flush=True)
+    time.sleep(30)
+
+shutil.copytree = copy_half
+from training.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_real_run_that_is_ended_while_it_stores_leaves_no_half_version(
+    good: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    process = start(tmp_path / "home", "--data", str(good), "--target", "target", *QUICK, how=("-c", SLOW_COPY))
+    assert process.stdout is not None
+    assert any("half copied" in line for line in process.stdout)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert err.splitlines()[-1] == "interrupted: nothing more was stored"
+    assert "Traceback" not in err
+    assert list((tmp_path / "home").glob("models/*/*/")) == []
+
+
+def test_the_handlers_of_signals_are_put_back(capsys: pytest.CaptureFixture[str]) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)]
+    main(["inspect"])
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)] == before
 
 
 def test_a_reader_that_leaves_is_no_traceback(tmp_path: Path) -> None:

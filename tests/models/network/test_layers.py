@@ -155,6 +155,8 @@ def test_the_initialisers_have_the_variance_they_promise() -> None:
             lambda: Tabular(1, table_0=np.zeros((3, 2))).forward(np.zeros((5, 4))),
             r"expected \(batch, 2\), given \(5, 4\)",
         ),
+        (lambda: BatchNormalization.new(3).forward(np.zeros((5, 1))), r"expected \(batch, 3\), given \(5, 1\)"),
+        (lambda: LayerNormalization.new(3).forward(np.zeros((5, 4))), r"expected \(batch, 3\), given \(5, 4\)"),
         (lambda: Dropout(1.0), r"expected 0 <= rate < 1, given 1.0"),
     ],
 )

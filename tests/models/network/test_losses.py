@@ -80,8 +80,19 @@ def test_a_guess_costs_log_2() -> None:
         (SquaredError(), (4, 2), np.zeros(4), r"expected shape \(4, 2\).*given \(4,\)"),
         (CategoricalCrossEntropy(), (4, 3), np.zeros((4, 3)), r"expected shape \(4,\).*given \(4, 3\)"),
         (CategoricalCrossEntropy(), (2, 3), np.array([0, 3]), r"expected classes 0 to 2, given 0 to 3"),
+        (BinaryCrossEntropy(), (2, 1), np.array([0, 2]), r"expected labels from 0 to 1, given 0 to 2"),
+        (BinaryCrossEntropy(), (2, 1), np.array([-1, 1]), r"expected labels from 0 to 1, given -1 to 1"),
+        (BinaryCrossEntropy(class_weights=(1, 2, 3)), (2, 1), np.array([0, 1]), r"class_weights: expected 2.*given 3"),
+        (
+            CategoricalCrossEntropy(class_weights=(1, 2)),
+            (2, 3),
+            np.array([0, 1]),
+            r"class_weights: expected 3.*given 2",
+        ),
     ],
 )
-def test_wrong_targets_say_what_was_expected(loss: Loss, z: tuple[int, int], targets: Targets, message: str) -> None:
+def test_wrong_targets_and_class_weights_say_what_was_expected(
+    loss: Loss, z: tuple[int, int], targets: Targets, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         loss(np.zeros(z), targets)

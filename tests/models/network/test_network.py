@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from typing import Any
 
 import keras
 import numpy as np
@@ -250,3 +251,27 @@ def test_build_makes_the_layers_of_keras_nets_with_equal_numbers_of_weights() ->
     for architecture in (base, dataclasses.replace(base, categories=()), Architecture(8, hidden=(32,))):
         ours, theirs = build(architecture, np.random.default_rng(0)), keras_nets.build(architecture)
         assert sorted(a.shape for a in ours.weights().values()) == sorted(a.shape for a in theirs.get_weights())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"weights": np.ones(3)}, r"weights: expected shape \(4,\).*given \(3,\)"),
+        ({"weights": np.ones((4, 1))}, r"weights: expected shape \(4,\).*given \(4, 1\)"),
+        ({"batch_size": 0}, r"batch_size: expected 1 or more, given 0"),
+    ],
+)
+def test_fit_says_what_it_expected(options: dict[str, Any], message: str) -> None:
+    network = Network([Dense(np.zeros((2, 1)), np.zeros(1))])
+    given = {"batch_size": 2, "epochs": 1, "loss": SquaredError(), "optimizer": SGD(), **options}
+    with pytest.raises(ValueError, match=message):
+        network.fit(np.zeros((4, 2)), np.zeros(4), rng=np.random.default_rng(0), **given)
+
+
+def test_backward_needs_a_forward_and_the_shape_of_its_outputs() -> None:
+    network = Network([Dense(np.zeros((2, 1)), np.zeros(1))])
+    with pytest.raises(RuntimeError, match="there was none yet"):
+        network.backward(np.zeros((4, 1)))
+    network.forward(np.zeros((4, 2)))
+    with pytest.raises(ValueError, match=r"expected shape \(4, 1\) as the outputs have, given \(3, 1\)"):
+        network.backward(np.zeros((3, 1)))

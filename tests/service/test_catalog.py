@@ -1,0 +1,72 @@
+"""Which versions are served: damage leaves a version out, the choice of an engine never does."""
+
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+
+from service import catalog
+from service.catalog import CatalogError
+from service.config import Settings
+
+
+@pytest.fixture
+def folder(store_folder: Path, tmp_path: Path) -> Path:
+    """Version 1 of three models, and version 2 of `homes`."""
+    root = Path(shutil.copytree(store_folder, tmp_path / "store"))
+    shutil.copytree(root / "homes/1", root / "homes/2")
+    return root
+
+
+def served(settings: Settings) -> list[str]:
+    return [model.tag for model in catalog.choose(settings)]
+
+
+def only_tensorflow(version: Path) -> None:
+    """As training leaves a network that NumPy cannot express."""
+    description = json.loads((version / "network.json").read_text())
+    (version / "network.json").write_text(json.dumps({**description, "network": None, "reason": "a lambda layer"}))
+    (version / "model.keras").touch()
+
+
+def test_of_each_name_the_newest_good_version_is_served(folder: Path) -> None:
+    assert served(Settings(store=folder)) == ["homes:2", "house_class:1", "income:1"]
+    (folder / "homes/2/weights.npz").write_bytes(b"")
+    assert served(Settings(store=folder)) == ["homes:1", "house_class:1", "income:1"]
+
+
+def test_a_damaged_model_does_not_take_down_the_others(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (folder / "income/1/golden.json").write_text("{")
+    assert served(Settings(store=folder)) == ["homes:2", "house_class:1"]
+    assert [record.__dict__["model"] for record in caplog.records if record.message == "model left out"] == ["income"]
+    with pytest.raises(CatalogError, match="no version of 'income' can be served"):
+        served(Settings(store=folder, models=("homes", "income")))
+
+
+def test_where_every_model_is_damaged_the_start_stops(folder: Path) -> None:
+    for golden in folder.glob("*/*/golden.json"):
+        golden.unlink()
+    with pytest.raises(CatalogError, match="no version of 'homes' can be served"):
+        served(Settings(store=folder))
+
+
+@pytest.mark.parametrize("models", [(), ("homes",), ("homes:2",)])
+def test_a_version_without_a_keras_model_is_served_by_numpy_where_tensorflow_is_asked_for(
+    folder: Path, caplog: pytest.LogCaptureFixture, models: tuple[str, ...]
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        homes = catalog.choose(Settings(store=folder, models=models, engine="tensorflow"))[0]
+    assert homes.tag == "homes:2"
+    assert (homes.engine.name, homes.engine.reason) == ("numpy", "trained by NumPy, has no Keras model")
+    assert "served by NumPy" in caplog.messages
+
+
+@pytest.mark.parametrize("models", [(), ("homes",), ("homes:2",)])
+def test_a_version_that_only_tensorflow_can_run_stops_the_start_where_numpy_is_asked_for(
+    folder: Path, models: tuple[str, ...]
+) -> None:
+    only_tensorflow(folder / "homes/2")
+    with pytest.raises(CatalogError, match=r"homes:2: it has no NumPy network \(a lambda layer\)"):
+        served(Settings(store=folder, models=models, engine="numpy"))
