@@ -56,6 +56,7 @@ SLOW_S = 1.0  # a request that takes longer is logged
 LINGER_S = 5.0  # how long the rest of a refused body is read, so that its sender gets to see the answer
 LINGER_BYTES = 64 * 1024**2
 GZIP_MAGIC = b"\x1f\x8b"
+MOST_MEMBERS = 100  # of gzip: each costs a copy of what follows it
 
 log = logging.getLogger("tabserve.lane")
 
@@ -497,6 +498,8 @@ def expand(body: bytes, limit: int) -> bytes:
     while left or not members:
         if members and not left.startswith(GZIP_MAGIC):
             raise errors.BadJson(f"{len(left)} bytes that are not gzip follow its gzip")
+        if len(members) == MOST_MEMBERS:
+            raise errors.BadJson(f"its gzip has more than {MOST_MEMBERS} members")
         inflater = zlib.decompressobj(wbits=31)
         try:
             members.append(inflater.decompress(left, limit + 1 - size))

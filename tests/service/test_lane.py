@@ -123,6 +123,12 @@ def test_what_follows_gzip_and_is_none_is_refused(client: httpx.Client, home_row
     assert "4 bytes that are not gzip follow its gzip" in junk.json()["detail"]
 
 
+def test_gzip_of_very_many_members_is_refused(client: httpx.Client) -> None:
+    reply = client.post("/predict/homes", content=gzip.compress(b"") * 101, headers={"content-encoding": "gzip"})
+    assert is_problem(reply, 400)
+    assert "more than 100 members" in reply.json()["detail"]
+
+
 def test_a_bomb_is_not_expanded(client: httpx.Client) -> None:
     reply = client.post("/predict/homes", content=gzip.compress(b" " * 10**8), headers={"content-encoding": "gzip"})
     assert is_problem(reply, 413)
