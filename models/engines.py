@@ -33,7 +33,7 @@ class TensorFlowEngine:
 
     name = "tensorflow"
 
-    def __init__(self, model: Any, reason: str, threads: int | None = None) -> None:
+    def __init__(self, model: Any, reason: str) -> None:
         import tensorflow as tf
 
         self.reason = reason

@@ -159,10 +159,10 @@ def write(folder: Path, trained: Trained) -> None:
     (folder / "card.md").write_text(trained.card, encoding="utf-8")
     for picture, png in trained.pictures.items():
         (folder / picture).write_bytes(png)
-    _write_json(folder / "golden.json", {"rows": trained.golden_rows, "answers": golden_answers(folder, trained)})
+    _write_json(folder / "golden.json", {"rows": trained.golden_rows, "answers": golden_answers(trained)})
 
 
-def golden_answers(folder: Path, trained: Trained) -> list[list[float]]:
+def golden_answers(trained: Trained) -> list[list[float]]:
     """What the framework that trained the network says of the golden rows: every engine is held to this."""
     engine: Engine
     if trained.keras is not None:

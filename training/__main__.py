@@ -146,7 +146,7 @@ def inspect_table(arguments: list[str]) -> int:
     from training import columns, data, inspect
 
     options = data.bundled_options(given.names[0], options) if given.names else options
-    dataset = columns.understand(data.read(options), options)
+    dataset = columns.load(options)
     print(inspect.report(dataset))
     if given.out:
         inspect.write_schema(dataset, given.out)

@@ -57,7 +57,7 @@ def run(options: DataOptions, fit_options: FitOptions, *, baselines: bool = True
 def learn(options: DataOptions, fit_options: FitOptions, *, tell: Tell) -> Learned:
     """Read, understand, split, encode, fit, measure."""
     check_ranges(fit_options)
-    dataset = columns.understand(data.read(options), options)
+    dataset = columns.load(options)
     schema = dataset.schema
     parts = data.split(dataset, options)
     tell(inspect.report(dataset))

@@ -159,7 +159,7 @@ def test_an_interruption_while_bentoml_copies_leaves_no_half_version(
 def test_a_version_that_does_not_answer_as_it_did_at_training_is_never_stored(
     bentoml_store: Path, make_trained: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "golden_answers", lambda folder, trained: [[0.0]] * 6)
+    monkeypatch.setattr(store, "golden_answers", lambda trained: [[0.0]] * 6)
     with pytest.raises(StoreError, match="does not answer its golden rows"):
         store.save(make_trained())
     assert files(bentoml_store) == set()

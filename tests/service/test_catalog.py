@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,13 @@ def test_a_version_that_only_tensorflow_can_run_stops_the_start_where_numpy_is_a
     only_tensorflow(folder / "homes/2")
     with pytest.raises(CatalogError, match=r"homes:2: it has no NumPy network \(a lambda layer\)"):
         served(Settings(store=folder, models=models, engine="numpy"))
+
+
+def test_tensorflow_that_is_not_installed_ends_the_start_and_no_older_version_is_served(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only_tensorflow(folder / "homes/2")
+    for library in ("tensorflow", "keras"):
+        monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(CatalogError, match="homes:2: needs TensorFlow, which is not installed"):
+        served(Settings(store=folder))
