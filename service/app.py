@@ -30,10 +30,10 @@ from service import catalog, logs, messages, process
 from service.catalog import CatalogError
 from service.config import Settings, SettingsError
 from service.dataplane import DataPlane
+from service.image import image
 from service.lane import CALL, Lane
 
 ROOT = Path(__file__).resolve().parents[1]
-LOCK = ROOT / "requirements" / "serving.lock"
 
 log = logging.getLogger("tabserve.app")
 
@@ -51,16 +51,10 @@ def build_service(settings: Settings, models: Sequence[TabularModel]) -> Service
             app = super().to_asgi(is_main=is_main)
             return lane.around(app) if is_main else app
 
-    image = bentoml.images.Image(
-        base_image="python:3.11-slim",
-        distro="none",
-        lock_python_packages=False,
-        python_requirements=LOCK.read_text(encoding="utf-8"),
-    )
     decorate = bentoml.service(
         name="tabserve",
         service_class=LaneService,
-        image=image,
+        image=image(models),
         workers=worker_count(settings, models),
         traffic={"timeout": math.ceil(settings.timeout_s) + 5},
         logging={"access": {"enabled": False}},

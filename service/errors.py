@@ -48,6 +48,17 @@ class BadJson(RequestError):
         super().__init__(detail, [RowError(None, None, "bad_json", detail)])
 
 
+class BadBody(RequestError):
+    """What was packed or written in a form of bytes cannot be read."""
+
+    status = 400
+    title = "Body not readable"
+
+    def __init__(self, reason: str) -> None:
+        detail = f"the body cannot be read: {reason}"
+        super().__init__(detail, [RowError(None, None, "bad_body", detail)])
+
+
 class NotFound(RequestError):
     status = 404
     title = "Not found"

@@ -11,21 +11,18 @@ import os
 import random
 import re
 import time
-import types
-import zlib
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
-from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 import orjson
 
 from models.features import RowError, short
 from service import errors, tracing
+from service.body import JSON, App, Body, Header, Message, Receive, Scope, Send, check_json
 from service.config import Settings
 from service.dataplane import DataPlane
 from service.errors import (
-    BodyTooLarge,
     BodyTooSlow,
     ClientGone,
     MethodNotAllowed,
@@ -34,19 +31,11 @@ from service.errors import (
     RequestError,
     RequestNotValid,
     Unexpected,
-    UnsupportedMediaType,
 )
+from service.routes.base import Reply, Request, Route, problem
+from service.routes.table import Table
+from service.tracing import Trace
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Header = tuple[bytes, bytes]
-T = TypeVar("T")
-
-JSON = b"application/json"
-ACCEPTED_TYPES = frozenset([b"", JSON, b"application/json; charset=utf-8", b"application/json;charset=utf-8"])
 SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 PREDICT, MODELS = "/predict/", "/models/"
 PAGES = frozenset(["/models", "/livez", "/readyz", "/metrics", "/docs.json"])
@@ -54,9 +43,6 @@ ALLOW_READ, ALLOW_PREDICT = "GET, HEAD, OPTIONS", "POST, OPTIONS"
 CLOSE: Header = (b"connection", b"close")
 SLOW_S = 1.0  # a request that takes longer is logged
 LINGER_S = 5.0  # how long the rest of a refused body is read, so that its sender gets to see the answer
-LINGER_BYTES = 64 * 1024**2
-GZIP_MAGIC = b"\x1f\x8b"
-MOST_MEMBERS = 100  # of gzip: each costs a copy of what follows it
 
 log = logging.getLogger("tabserve.lane")
 
@@ -106,6 +92,7 @@ class Lane:
         self.closed = False
         self.inflight = 0
         self._predict_routes = {PREDICT + name: name for name in plane.models}
+        self._routes = Table(plane)
         self._documents = documents
         self._ids = itertools.count()
         self._id_prefix = os.urandom(6).hex()
@@ -125,6 +112,8 @@ class Lane:
             name = self._predict_routes.get(scope["path"])
             if name is not None and scope["method"] == "POST":
                 await self._predict(name, scope, receive, send)
+            elif (route := self._routes.find(scope["path"])) is not None:
+                await self._exchange(route, scope, receive, send)
             else:
                 await self._other(scope, receive, send)
         finally:
@@ -139,6 +128,7 @@ class Lane:
     # Predicting
 
     async def _predict(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """The native route of a model: JSON in, JSON out."""
         started = time.monotonic()
         headers = dict(scope["headers"])
         call = Call(name, self._request_id(headers))
@@ -151,6 +141,7 @@ class Lane:
             call.deadline = started + self._timeout(headers)
             if scope["query_string"]:
                 call.on_invalid = option(scope["query_string"])
+            check_json(headers)
             call.body = await body.read(headers, self.plane)
             if self.settings.lane:
                 if not scope["query_string"] and b"x-request-timeout" not in headers:
@@ -167,34 +158,89 @@ class Lane:
         except asyncio.CancelledError:  # uvicorn's graceful time is over
             call.error = NotReady("the server stops")
         except Exception:
-            log.exception("request failed", extra={"request_id": call.request_id.decode("latin-1")})
-            call.error = Unexpected()
+            call.error = self._unexpected(call.request_id)
         failed = call.error
-        status = 200 if failed is None else failed.status
         if failed is None:
             assert call.answer is not None
             await self._send(send, 200, JSON, call.answer, call.request_id, passed_on)
         elif not isinstance(failed, ClientGone):
-            await self._refuse(failed, call.request_id, body, send, passed_on)
+            await self._refuse(problem(failed), failed, call.request_id, body, send, passed_on)
+        self._tell("json", name, 200 if failed is None else failed.status, started, call.request_id, context)
+
+    async def _exchange(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+        """A route of another protocol."""
+        started = time.monotonic()
+        headers = dict(scope["headers"])
+        request_id = self._request_id(headers)
+        context = tracing.read(headers) if b"traceparent" in headers else None
+        passed_on = context.headers if context else ()
+        body = Body(receive, self.settings.max_body_bytes, self.settings.timeout_s)
+        failed: RequestError | None = None
+        try:
+            if not route.unready and (not self.ready or self.closed):
+                raise not_ready(self)
+            method = scope["method"]
+            if method not in route.methods and not (method == "HEAD" and "GET" in route.methods):
+                raise MethodNotAllowed(method, ", ".join(route.methods))
+            deadline = started + self._timeout(headers)
+            content = await body.read(headers, self.plane)
+            reply = await route.answer(
+                Request(
+                    scope["path"],
+                    scope["query_string"],
+                    headers,
+                    content,
+                    request_id.decode("latin-1"),
+                    deadline,
+                    body.gone,
+                )
+            )
+        except RequestError as error:
+            failed = error
+        except asyncio.CancelledError:
+            failed = NotReady("the server stops")
+        except Exception:
+            failed = self._unexpected(request_id)
+        if failed is None:
+            status = reply.status
+            await self._send(send, status, reply.kind, reply.body, request_id, [*reply.headers, *passed_on])
+        else:
+            reply = route.refuse(failed)
+            status = reply.status
+            if not isinstance(failed, ClientGone):
+                await self._refuse(reply, failed, request_id, body, send, passed_on)
+        if route.model is not None:
+            self._tell(route.protocol, route.model, status, started, request_id, context)
+
+    def _unexpected(self, request_id: bytes) -> Unexpected:
+        """To be called where an exception is handled that nobody thought of."""
+        log.exception("request failed", extra={"request_id": request_id.decode("latin-1")})
+        return Unexpected()
+
+    def _tell(
+        self, protocol: str, model: str, status: int, started: float, request_id: bytes, context: Trace | None
+    ) -> None:
+        """Count a request that was answered, and log and trace it where that is wanted."""
         seconds = time.monotonic() - started
-        served = self.plane.served.get(name)
+        served = self.plane.served.get(model)
         if served is not None:
-            served.tally.request("json", status, seconds)
+            served.tally.request(protocol, status, seconds)
         if seconds > SLOW_S or (self.settings.access_log and random.random() < self.settings.access_log):
             log.info(
                 "request",
                 extra={
-                    "model": name,
+                    "model": model,
+                    "protocol": protocol,
                     "status": status,
                     "seconds": round(seconds, 6),
-                    "request_id": call.request_id.decode("latin-1"),
+                    "request_id": request_id.decode("latin-1"),
                     **({"trace_id": context.trace_id} if context else {}),
                 },
             )
         if context:
             ended_ns = time.time_ns()
             started_ns = ended_ns - int(seconds * 1e9)
-            tracing.record(context, name, status, call.request_id.decode("latin-1"), started_ns, ended_ns)
+            tracing.record(context, model, status, request_id.decode("latin-1"), started_ns, ended_ns)
 
     def _timeout(self, headers: dict[bytes, bytes]) -> float:
         """Seconds; X-Request-Timeout may shorten the setting, never lengthen it."""
@@ -245,24 +291,29 @@ class Lane:
         await send({"type": "http.response.body", "body": body})
 
     async def _refuse(
-        self, error: RequestError, request_id: bytes, body: "Body", send: Send, more: Iterable[Header] = ()
+        self,
+        reply: Reply,
+        error: RequestError,
+        request_id: bytes,
+        body: Body,
+        send: Send,
+        more: Iterable[Header] = (),
     ) -> None:
         """Answer, and read on for a while where the body is not there yet: a reset would swallow the answer."""
-        document = error.document()
-        more = [*error.headers, *more]
+        more = [*reply.headers, *more]
         if await body.finish(0.02) or isinstance(error, BodyTooSlow):
             more += [CLOSE] if isinstance(error, BodyTooSlow) else []
-            await self._send(send, error.status, errors.PROBLEM, document, request_id, more)
+            await self._send(send, reply.status, reply.kind, reply.body, request_id, more)
             return
         headers = [
-            (b"content-type", errors.PROBLEM),
-            (b"content-length", b"%d" % len(document)),
+            (b"content-type", reply.kind),
+            (b"content-length", b"%d" % len(reply.body)),
             (b"x-request-id", request_id),
             CLOSE,
             *more,
         ]
-        await send({"type": "http.response.start", "status": error.status, "headers": headers})
-        await send({"type": "http.response.body", "body": document, "more_body": True})
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.body, "more_body": True})
         await body.finish(LINGER_S)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -279,7 +330,7 @@ class Lane:
                 await self._foreign(scope, receive, send, request_id)
         except RequestError as error:
             body_left = Body(receive, self.settings.max_body_bytes, self.settings.timeout_s)
-            await self._refuse(error, request_id, body_left, send)
+            await self._refuse(problem(error), error, request_id, body_left, send)
 
     async def _own(self, method: str, path: str) -> tuple[int, bytes, bytes, list[Header]] | None:
         """Our answer to this route, or None where it is not ours. Raises RequestError."""
@@ -389,129 +440,6 @@ def has_rows(body: bytes) -> bool:
     except ValueError:
         return False
     return isinstance(document, dict) and isinstance(document.get("rows"), list)
-
-
-class Body:
-    """The body of a request while it is read: not larger, and not slower, than allowed."""
-
-    def __init__(self, receive: Receive, limit: int, seconds: float) -> None:
-        self._receive = receive
-        self._limit = limit
-        self._seconds = seconds
-        self._complete = False
-
-    async def read(self, headers: dict[bytes, bytes], plane: DataPlane) -> bytes:
-        """Raises UnsupportedMediaType, BodyTooLarge, BodyTooSlow, ClientGone or BadJson (for broken gzip)."""
-        kind = headers.get(b"content-type", b"")
-        if kind not in ACCEPTED_TYPES:
-            check_type(kind)
-        if int(headers.get(b"content-length", b"0")) > self._limit:
-            raise BodyTooLarge(self._limit)
-        coding = headers.get(b"content-encoding", b"identity").strip().lower()
-        if coding not in (b"identity", b"", b"gzip"):
-            text = short(coding.decode("latin-1"))
-            raise UnsupportedMediaType(f"content encoding {text!r} is not supported, expected gzip or none")
-        whole = self._whole()
-        try:
-            waiting_for = whole.send(None)
-        except StopIteration as done:  # it was there already, as it nearly always is: no timer is needed
-            body: bytes = done.value
-        else:
-            try:
-                async with asyncio.timeout(self._seconds):
-                    body = await resume(whole, waiting_for)
-            except TimeoutError:
-                raise BodyTooSlow(self._seconds) from None
-        return await plane.beside(expand, body, self._limit) if coding == b"gzip" else body
-
-    async def _whole(self) -> bytes:
-        message = await self._receive()
-        if message["type"] == "http.request" and not message.get("more_body"):
-            self._complete = True
-            body: bytes = message.get("body", b"")
-            if len(body) > self._limit:
-                raise BodyTooLarge(self._limit)
-            return body
-        chunks, size = [], 0
-        while True:
-            if message["type"] == "http.disconnect":
-                self._complete = True
-                raise ClientGone
-            chunk = message.get("body", b"")
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > self._limit:
-                raise BodyTooLarge(self._limit)
-            if not message.get("more_body"):
-                self._complete = True
-                return b"".join(chunks)
-            message = await self._receive()
-
-    async def finish(self, seconds: float) -> bool:
-        """Read on and throw away, within limits. Whether nothing is left."""
-        left = LINGER_BYTES
-        try:
-            async with asyncio.timeout(seconds):
-                while not self._complete and left > 0:
-                    message = await self._receive()
-                    left -= len(message.get("body", b""))
-                    self._complete = message["type"] == "http.disconnect" or not message.get("more_body")
-        except TimeoutError:
-            pass
-        return self._complete
-
-    async def gone(self) -> None:
-        """Returns when the client has gone away. Only for after the body."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-
-
-@types.coroutine
-def resume(coroutine: Coroutine[Any, Any, T], waiting_for: Any) -> Generator[Any, Any, T]:
-    """Await a coroutine that was begun by hand and now waits for something."""
-    try:
-        while True:
-            try:
-                sent = yield waiting_for
-            except BaseException as error:
-                waiting_for = coroutine.throw(error)
-            else:
-                waiting_for = coroutine.send(sent)
-    except StopIteration as done:
-        value: T = done.value
-        return value
-
-
-def check_type(kind: bytes) -> None:
-    """Raises UnsupportedMediaType unless it is JSON in UTF-8."""
-    media, *parameters = [part.strip().lower() for part in kind.split(b";")]
-    charset = dict(parameter.partition(b"=")[::2] for parameter in parameters).get(b"charset", b"utf-8").strip(b'"')
-    if media not in (JSON, b"") or charset not in (b"utf-8", b"utf8"):
-        text = short(kind.decode("latin-1"))
-        raise UnsupportedMediaType(f"content type {text!r} is not supported, expected application/json in UTF-8")
-
-
-def expand(body: bytes, limit: int) -> bytes:
-    """Gunzip one member or several, never to more than `limit` bytes. Raises BodyTooLarge or BadJson."""
-    members: list[bytes] = []
-    left, size = body, 0
-    while left or not members:
-        if members and not left.startswith(GZIP_MAGIC):
-            raise errors.BadJson(f"{len(left)} bytes that are not gzip follow its gzip")
-        if len(members) == MOST_MEMBERS:
-            raise errors.BadJson(f"its gzip has more than {MOST_MEMBERS} members")
-        inflater = zlib.decompressobj(wbits=31)
-        try:
-            members.append(inflater.decompress(left, limit + 1 - size))
-        except zlib.error as error:
-            raise errors.BadJson(f"it is not gzip ({error})") from None
-        size += len(members[-1])
-        if size > limit:
-            raise BodyTooLarge(limit, expanded=True)
-        if not inflater.eof:
-            raise errors.BadJson("its gzip is cut off")
-        left = inflater.unused_data
-    return b"".join(members)
 
 
 async def nothing(scope: Scope, receive: Receive, send: Send) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from backports import zstd
 
 from models.predictor import TabularModel
 from service.config import Settings
@@ -114,6 +115,20 @@ def test_bodies_may_be_gzipped(client: httpx.Client, home_row: Row) -> None:
     half = len(plain := json.dumps({"rows": [home_row]}).encode()) // 2
     members = gzip.compress(plain[:half]) + gzip.compress(plain[half:])
     assert client.post("/predict/homes", content=members, headers={"content-encoding": "gzip"}).status_code == 200
+
+
+def test_bodies_may_be_packed_by_zstd(client: httpx.Client, home_row: Row) -> None:
+    def ask(body: bytes) -> httpx.Response:
+        return client.post("/predict/homes", content=body, headers={"content-encoding": "zstd"})
+
+    plain = json.dumps({"rows": [home_row]}).encode()
+    body = zstd.compress(plain)
+    assert ask(body).status_code == 200
+    assert ask(zstd.compress(plain[:20]) + zstd.compress(plain[20:])).status_code == 200
+    assert "cut off" in ask(body[:-5]).json()["detail"]
+    assert is_problem(ask(b"no zstd"), 400)
+    assert "4 bytes that are not zstd" in ask(body + b"junk").json()["detail"]
+    assert is_problem(ask(zstd.compress(b" " * 10**8)), 413)
 
 
 def test_what_follows_gzip_and_is_none_is_refused(client: httpx.Client, home_row: Row) -> None:

@@ -1,0 +1,39 @@
+"""What a container of the service needs: the base image and the locked packages."""
+
+import re
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import bentoml
+from bentoml.exceptions import BentoMLException
+from bentoml.images import Image
+
+from models.predictor import TabularModel
+
+REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements"
+CHOICES = ("arrow", "grpc")
+PYTHON = "3.11"  # of the base image; unsaid, BentoML would take that of whoever builds
+
+
+def image(models: Sequence[TabularModel]) -> Image:
+    """TensorFlow where a model needs it, and what `bentoml build --arg extras=arrow,grpc` asks for."""
+    extras = set(re.findall(r"[^\s,]+", str(getattr(bentoml.use_arguments(), "extras", ""))))
+    if unknown := sorted(extras.difference(CHOICES)):
+        raise BentoMLException(f"extras: {unknown[0]!r} is none, expected one or more of {', '.join(CHOICES)}")
+    if any(model.engine.name == "tensorflow" for model in models):
+        extras.add("tensorflow")
+    return Image(
+        base_image=f"python:{PYTHON}-slim",
+        python_version=PYTHON,
+        distro="none",
+        lock_python_packages=False,
+        python_requirements=locked(extras),
+    )
+
+
+def locked(extras: Collection[str]) -> str:
+    """The locks of serving and of these extras as one: what stands in several stands in it once."""
+    names = ["serving", *(f"serving-{extra}" for extra in sorted(extras))]
+    texts = [(REQUIREMENTS / f"{name}.lock").read_text(encoding="utf-8") for name in names]
+    packages = [package for text in texts for package in re.split(r"\n(?=\S)", text.strip())]
+    return "\n".join(dict.fromkeys(packages)) + "\n"

@@ -1,0 +1,24 @@
+"""All routes besides the native ones, by path."""
+
+from collections.abc import Sequence
+
+from service.dataplane import DataPlane
+from service.routes.base import Family, Route
+
+FAMILIES: Sequence[Family] = ()
+
+
+class Table:
+    """Where a path leads: a look-up for those listed beforehand, a search in each protocol for the rest."""
+
+    def __init__(self, plane: DataPlane) -> None:
+        self._plane = plane
+        self._listed = {path: route for family in FAMILIES for path, route in family.listed(plane).items()}
+
+    def find(self, path: str) -> Route | None:
+        route = self._listed.get(path)
+        if route is None:
+            for family in FAMILIES:
+                if (route := family.find(self._plane, path)) is not None:
+                    break
+        return route
