@@ -31,6 +31,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     servers.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
     servers.add_argument("--picture", type=Path, metavar="FILE", help="draw the first scenario (.svg or .png)")
     servers.set_defaults(run=bench_servers)
+    growth = targets.add_parser("growth", help="how the cost grows with columns, rows, models and workers")
+    growth.add_argument("--rounds", type=at_least_one, default=3, metavar="N", help="(default: 3)")
+    growth.add_argument("--seconds", type=at_least_one, default=2, metavar="N", help="of a round (default: 2)")
+    growth.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
+    growth.add_argument("--picture", type=Path, metavar="FILE", help="draw them (.svg or .png)")
+    growth.set_defaults(run=bench_growth)
+    overload = targets.add_parser("overload", help="good answers at multiples of the rate that saturates a server")
+    overload.add_argument("engines", nargs="*", metavar="ENGINE", help="numpy, tensorflow (default: both)")
+    overload.add_argument("--rounds", type=at_least_one, default=5, metavar="N", help="(default: 5)")
+    overload.add_argument("--seconds", type=at_least_one, default=4, metavar="N", help="of a rate (default: 4)")
+    overload.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
+    overload.set_defaults(run=bench_overload)
+    memory = targets.add_parser("memory", help="whether a worker holds more after very many requests, good and bad")
+    memory.add_argument("--requests", type=at_least_one, default=200_000, metavar="N", help="(default: %(default)s)")
+    memory.set_defaults(run=bench_memory)
     given = parser.parse_args(arguments)
     given.command_line = list(sys.argv[1:] if arguments is None else arguments)
     return int(given.run(given))
@@ -57,6 +72,28 @@ def bench_servers(given: argparse.Namespace) -> int:
         print(f"error: {unknown[0]!r} is no scenario, expected {', '.join(servers.SCENARIOS)}", file=sys.stderr)
         return 2
     return servers.run(given.scenarios or ["row"], given.rounds, given.seconds, given.markdown, given.picture)
+
+
+def bench_growth(given: argparse.Namespace) -> int:
+    from loadtest.bench import growth
+
+    return growth.run(given.rounds, given.seconds, given.markdown, given.picture)
+
+
+def bench_overload(given: argparse.Namespace) -> int:
+    from loadtest.bench import overload
+
+    unknown = [engine for engine in given.engines if engine not in overload.ROWS]
+    if unknown:
+        print(f"error: {unknown[0]!r} is no engine, expected {', '.join(overload.ROWS)}", file=sys.stderr)
+        return 2
+    return overload.run(given.engines or list(overload.ROWS), given.rounds, given.seconds, given.markdown)
+
+
+def bench_memory(given: argparse.Namespace) -> int:
+    from loadtest.bench import endurance
+
+    return endurance.run(given.requests)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,7 @@ import functools
 import gc
 import logging
 import math
-import tomllib
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +25,12 @@ from starlette.responses import Response
 
 from models.predictor import TabularModel
 from service import catalog, logs, messages, process
-from service.catalog import CatalogError
+from service.catalog import CatalogError, NothingStored
 from service.config import Settings, SettingsError
 from service.dataplane import DataPlane
 from service.image import image
 from service.lane import CALL, Lane
-
-ROOT = Path(__file__).resolve().parents[1]
+from service.version import version
 
 log = logging.getLogger("tabserve.app")
 
@@ -80,7 +77,7 @@ def endpoints(settings: Settings, models: Sequence[TabularModel], plane: DataPla
             process.started()
             self.tasks = [asyncio.create_task(flush_every_second(plane))]
             if server := process.uvicorn_server():
-                self.tasks.append(process.guard(server))
+                self.tasks += process.guard(server)
                 process.drain_on_signals(server, lane, settings.drain_s)
             plane.metrics.build(version())
             gc.collect()
@@ -135,14 +132,6 @@ def worker_count(settings: Settings, models: Sequence[TabularModel]) -> Any:
     return 1 if any(model.engine.name == "tensorflow" for model in models) else "cpu_count"
 
 
-def version() -> str:
-    """The project's version. In a checkout and in a Bento nothing is installed, but pyproject.toml is there."""
-    try:
-        return metadata.version("tabserve")
-    except metadata.PackageNotFoundError:
-        return str(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
-
-
 def from_environment() -> Service[Any]:
     """What `bentoml serve` in this directory serves. Ends the start with one line where that is not possible."""
     try:
@@ -150,8 +139,11 @@ def from_environment() -> Service[Any]:
         logs.setup(settings)
         models = catalog.choose(settings, catalog.pinned_by_bento(Path(__file__)))
     except (SettingsError, CatalogError) as error:
-        process.failed_to_start(str(error))
-        raise BentoMLException(str(error)) from None
+        reason = str(error)
+        if isinstance(error, NothingStored) and (place := os.environ.get("AIP_STORAGE_URI")):
+            reason += f"; Vertex AI's {place} is not fetched: put the models into the image"
+        process.failed_to_start(reason)
+        raise BentoMLException(reason) from None
     os.environ["TABSERVE_MODELS"] = ",".join(model.tag for model in models)  # a worker that is replaced serves the same
     process.replace_dead_workers()
     return build_service(settings, models)

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from service.lane import Lane
 HEAD_BYTES = 65_536
 HEAD_S = 5.0  # for a connection to send the head of its first request
 MOST_FAILED_STARTS = 3
+ACCEPTED_AT_ONCE = 64
 STOP_S = 25.0  # for requests in flight, once the grace is over
 REFUSAL = b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
 
@@ -29,6 +31,8 @@ log = logging.getLogger("tabserve.process")
 
 def replace_dead_workers() -> None:
     """In containers too, and within a second: BentoML asks these when it starts the workers, after this import."""
+    if in_worker():  # which starts none, and saves 5 MB of imports
+        return
     import functools
 
     import bentoml._internal.utils.circus as circus
@@ -103,12 +107,59 @@ class Guarded(HttpToolsProtocol):
         self.transport.close()
 
 
-def guard(server: uvicorn.Server) -> "asyncio.Task[None]":
-    """Watch over the connections. Keep the task; it ends when cancelled."""
+def guard(server: uvicorn.Server) -> "list[asyncio.Task[None]]":
+    """Watch over the connections. Keep the tasks; they end when cancelled."""
     server.config.http_protocol_class = Guarded
     server.config.timeout_graceful_shutdown = int(STOP_S)
     logging.getLogger("uvicorn.access").propagate = False  # uvicorn writes a line where anyone would read it
-    return asyncio.create_task(close_silent_connections(server))
+    return [asyncio.create_task(watch(server)) for watch in (close_silent_connections, accept_in_bulk)]
+
+
+async def accept_in_bulk(server: uvicorn.Server) -> None:
+    """Take all waiting connections at once.
+
+    libuv takes one in each turn of the event loop. Under load a turn serves every connection that is there already, so
+    those still waiting would wait for as many such turns as there are before them: seconds.
+    """
+    loop = asyncio.get_running_loop()
+    while not server.started:
+        await asyncio.sleep(0.05)
+
+    def protocol() -> asyncio.Protocol:
+        return Guarded(config=server.config, server_state=server.server_state, app_state=server.lifespan.state)
+
+    async def serve(accepted: socket.socket) -> None:
+        try:
+            await loop.connect_accepted_socket(protocol, accepted)
+        except OSError:  # gone already
+            accepted.close()
+
+    def accept(listener: socket.socket) -> None:
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                accepted, _address = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:  # out of file descriptors: uvloop's own listener tells and sheds
+                log.warning("no connection can be accepted", extra={"reason": str(error)})
+                return
+            accepted.setblocking(False)
+            task = loop.create_task(serve(accepted))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+
+    tasks: set[asyncio.Task[None]] = set()
+    listeners = [socket.socket(fileno=os.dup(each.fileno())) for own in server.servers for each in own.sockets]
+    try:
+        for listener in listeners:
+            listener.setblocking(False)
+            loop.add_reader(listener, accept, listener)
+        while not server.should_exit:
+            await asyncio.sleep(0.05)
+    finally:
+        for listener in listeners:
+            loop.remove_reader(listener)
+            listener.close()
 
 
 async def close_silent_connections(server: uvicorn.Server) -> None:

@@ -32,6 +32,7 @@ from loadtest.bench.clients import Load, load
 ROOT = Path(__file__).resolve().parents[2]
 READY_S = 120.0
 GOAL_BARE, GOAL_BENTOML = 1.5, 8.0
+WIDE = "wide"  # and the number of columns: the name of a model
 Row = dict[str, Any]
 
 
@@ -48,6 +49,7 @@ class Contender:
     settings: Mapping[str, str] = field(default_factory=dict)
     connections: int | None = None  # fewer than the others, where it would not answer them in time
     model: str = ""  # whose rows it is sent, where those of the scenario would not suit it
+    rows: int | None = None  # so many of them, where not as many as the scenario says
 
 
 def uvicorn(app: str) -> tuple[str, ...]:
@@ -109,7 +111,7 @@ SCENARIOS = {
     ),
     "many": Scenario("eight", 1000, 8, (LOADS, ours("tabserve, NumPy", "eight")), "1,000 rows of 8 numbers"),
     "wide": Scenario(
-        "wide", 100, 8, (LOADS_WIDE, ours("tabserve, NumPy", "wide")), "100 rows of 100 numbers, network 100-32-1"
+        "wide100", 100, 8, (LOADS_WIDE, ours("tabserve, NumPy", "wide100")), "100 rows of 100 numbers, network 100-32-1"
     ),
     "tensorflow": Scenario(
         "eight",
@@ -139,14 +141,12 @@ def train(home: Path, models: set[str]) -> Path:
     """Train what is needed, a few epochs each; how good they are does not matter here. The store's folder."""
     small = ("--hidden", "32", "--bins", "0")
     few = ("--epochs", "3", "--no-baselines")
-    commands = {
-        "eight": ("housing", "--name", "eight", *small, *few),
-        "income": ("income", *few),
-        "wide": (*("--data", str(home / "wide.csv"), "--target", "y", "--framework", "numpy"), *small, *few),
-    }
-    if "wide" in models:
-        write_wide(home / "wide.csv")
+    commands = {"eight": ("housing", "--name", "eight", *small, *few), "income": ("income", *few)}
     for model in sorted(models):
+        if model.startswith(WIDE):
+            table = home / f"{model}.csv"
+            write_wide(table, int(model.removeprefix(WIDE)))
+            commands[model] = (*("--data", str(table), "--target", "y", "--framework", "numpy"), *small, *few)
         command = [sys.executable, "-m", "training", *commands[model]]
         done = subprocess.run(command, cwd=ROOT, env=environment(home), capture_output=True, text=True)
         if done.returncode:
@@ -154,10 +154,10 @@ def train(home: Path, models: set[str]) -> Path:
     return home / "models"
 
 
-def write_wide(path: Path) -> None:
-    x = np.random.default_rng(0).normal(size=(2000, 100))
+def write_wide(path: Path, columns: int) -> None:
+    x = np.random.default_rng(0).normal(size=(2000, columns))
     table = np.column_stack([x, x[:, :10].sum(axis=1)])
-    head = ",".join([*(f"c{column}" for column in range(100)), "y"])
+    head = ",".join([*(f"c{column}" for column in range(columns)), "y"])
     np.savetxt(path, table, fmt="%.6g", delimiter=",", header=head, comments="")
 
 
@@ -273,7 +273,7 @@ def running(scenario: Scenario, store: Path, home: Path) -> Iterator[list[Seen]]
     servers: list[Server] = []
     try:
         for contender in scenario.contenders:
-            request = body(store, contender.model or scenario.model, scenario.rows)
+            request = body(store, contender.model or scenario.model, contender.rows or scenario.rows)
             servers.append(Server(contender, store, home, request))
             servers[-1].wait()
         yield [Seen(server) for server in servers]

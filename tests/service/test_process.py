@@ -1,15 +1,21 @@
 """What we reach into BentoML and uvicorn for is still where it was: fails when an upgrade moves it."""
 
+import asyncio
+import contextlib
 import functools
 import inspect
 import os
 import signal
+import socket
+import time
 from pathlib import Path
+from typing import Any
 
 import bentoml._internal.utils.circus as circus
 import bentoml.serving
 import pytest
 import uvicorn
+import uvloop
 from uvicorn.protocols.http import httptools_impl
 
 from service import process
@@ -40,6 +46,56 @@ def test_uvicorn_still_has_what_the_guard_reads() -> None:
     assert isinstance(server.server_state.connections, set)
     assert "timeout_graceful_shutdown" in vars(server.config)
     assert "config.http_protocol_class" in source(inspect.getmodule(uvicorn.Server))
+
+
+@pytest.mark.parametrize("in_bulk", [True, False])
+def test_connections_that_wait_are_taken_together_by_a_busy_worker(in_bulk: bool) -> None:
+    """Without `accept_in_bulk` a turn of the loop takes one: the second case fails when libuv has learned better."""
+    count = 40
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def turns_to_answer(port: int) -> int:
+        """How often the loop went round until all were answered, where each turn is work of 10 ms."""
+        clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(count)]
+        turns = 0
+        for client in clients:
+            client.setblocking(False)
+            client.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        waiting = set(clients)
+        while waiting and turns < 10 * count:
+            time.sleep(0.01)
+            await asyncio.sleep(0)
+            turns += 1
+            for client in list(waiting):
+                with contextlib.suppress(BlockingIOError):
+                    assert client.recv(1000).startswith(b"HTTP/1.1 200")
+                    waiting.discard(client)
+        for client in clients:
+            client.close()
+        assert not waiting
+        return turns
+
+    async def measured() -> int:
+        server = uvicorn.Server(uvicorn.Config(app, port=0, lifespan="off", log_config=None))
+        running = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        tasks = process.guard(server)
+        if not in_bulk:
+            tasks[1].cancel()
+        await asyncio.sleep(0.2)
+        turns = await turns_to_answer(server.servers[0].sockets[0].getsockname()[1])
+        server.should_exit = True
+        await running
+        for task in tasks:
+            task.cancel()
+        return turns
+
+    turns = uvloop.run(measured())
+    assert turns < count / 2 if in_bulk else turns >= count
 
 
 def test_bentoml_still_starts_its_workers_by_the_function_that_is_replaced() -> None:
