@@ -1,10 +1,10 @@
-# make serve | make test | make setup | make check-all | make quality | make bench | make lock
+# make serve | make test | make setup | make image | make container-test | make check-all | make quality | make bench | make lock
 HOST ?= 127.0.0.1
 PORT ?= 3000
 PY := .venv/bin/python
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: serve setup test lint check-all quality load bench lock clean
+.PHONY: serve setup test lint image container-test check-all quality load bench lock clean
 
 serve: .venv/.training ## install, train the default models if there are none, serve them
 	@$(PY) -m training --if-empty
@@ -20,7 +20,13 @@ lint: .venv/.development
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 
-check-all: test ## what CI runs; programs that are not Python's are checked here
+image: .venv/.training ## an image with models inside: MODELS="housing:3 penguins" EXTRAS="arrow grpc" IMAGE=tabserve:latest
+	@MODELS="$(MODELS)" EXTRAS="$(EXTRAS)" IMAGE="$(IMAGE)" deploy/image.sh
+
+container-test: .venv/.development ## the image and what runs it, for real; FULL=1 adds the image with TensorFlow
+	tests/container/engine.sh run $(PY) -m pytest -c tests/container/pytest.ini tests/container $(if $(FULL),--full)
+
+check-all: test container-test ## what CI runs
 
 quality: .venv/.development ## train every bundled table and print how good the models are (minutes)
 	$(PY) -m training.quality

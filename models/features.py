@@ -204,16 +204,24 @@ class Feature(BaseModel):
         number = as_float(value)
         if not math.isfinite(number):
             return "not_finite", "is not a finite number"
-        return self._limit_problem(number, shown(number))
+        return self.limit_problem(number, shown(number))
 
     def _date_problem(self, value: object) -> tuple[str, str] | None:
         if not isinstance(value, str):
             return "wrong_type", f"{shown(value)} is not text with {self._expected_date}"
         if not self._is_date(value):
-            return "bad_date", f"{shown(value)} is not {self._expected_date}"
-        return self._limit_problem(self.parse_date(value), shown(value))
+            return self.bad_date(value)
+        return self.limit_problem(self.parse_date(value), shown(value))
 
-    def _limit_problem(self, number: float, text: str) -> tuple[str, str] | None:
+    def bad_date(self, text: str) -> tuple[str, str]:
+        return "bad_date", f"{shown(text)} is not {self._expected_date}"
+
+    @property
+    def absent(self) -> tuple[str, str]:
+        """What is wrong where the column is not there at all, and has to be."""
+        return "missing_field", "is absent, and it was never missing in training"
+
+    def limit_problem(self, number: float, text: str) -> tuple[str, str] | None:
         if self.low is not None and number < self.low:
             return "below_minimum", f"{text} is below {self.minimum}"
         if self.high is not None and number > self.high:
@@ -280,6 +288,13 @@ class RowWarning(NamedTuple):
     """Something unusual in a row that was answered all the same."""
 
     field: str
+    code: str
+    message: str
+
+
+class Unreadable(NamedTuple):
+    """What stands in the place of a row that could not even be read."""
+
     code: str
     message: str
 
@@ -392,17 +407,40 @@ class FeatureSchema(BaseModel):
         """Columns that a row may carry although the model does not use them: of one's own table, target included."""
         return frozenset([column.name for column in self.ignored] + [self.target])
 
+    @cached_property
+    def limits(self) -> tuple[FloatMatrix, FloatMatrix, npt.NDArray[np.bool_]]:
+        """(numeric features,) each: the lowest and the highest valid number, all finite ones where nothing is declared,
+        and whether none at all is valid too."""
+        most = np.finfo(np.float64).max
+        low = [-most if feature.low is None else feature.low for feature in self.numeric]
+        high = [most if feature.high is None else feature.high for feature in self.numeric]
+        return np.array(low), np.array(high), np.array([feature.nullable for feature in self.numeric], dtype=bool)
+
+    @cached_property
+    def missing_tokens(self) -> frozenset[str]:
+        """The cells of a CSV that count as missing."""
+        return frozenset(self.missing)
+
+    @cached_property
+    def tokens_are_numbers(self) -> bool:
+        """Whether a missing cell may look like a number."""
+        return any(math.isfinite(number) for number in map(_float_or_nan, self.missing))
+
     # Checking rows
 
     @cached_property
-    def _rows_validator(self) -> SchemaValidator:
+    def _row_fields(self) -> core_schema.CoreSchema:
         fields = {
             feature.name: core_schema.typed_dict_field(feature.validator(), required=not feature.nullable)
             for feature in self.features
         }
         for name in self.accepted:
             fields[name] = core_schema.typed_dict_field(core_schema.any_schema(), required=False)
-        return body_validator(core_schema.typed_dict_schema(fields, extra_behavior="forbid"))
+        return core_schema.typed_dict_schema(fields, extra_behavior="forbid")
+
+    @cached_property
+    def _rows_validator(self) -> SchemaValidator:
+        return body_validator(self._row_fields)
 
     @cached_property
     def _numbers_validator(self) -> SchemaValidator | None:
@@ -413,6 +451,19 @@ class FeatureSchema(BaseModel):
                 return None
         names = core_schema.literal_schema([feature.name for feature in self.features])
         return body_validator(core_schema.dict_schema(names, self.features[0].validator()))
+
+    @cached_property
+    def _row_validator(self) -> SchemaValidator:
+        return SchemaValidator(self._row_fields)
+
+    def accept_lines(self, lines: Sequence[bytes]) -> list[dict[str, Any]] | None:
+        """The rows of lines that each hold one as JSON, or None where `check` must say what is wrong."""
+        if any(b"NaN" in line or b"Infinity" in line for line in lines):
+            return None
+        try:
+            return [*map(self._row_validator.validate_json, lines)]
+        except ValidationError:
+            return None
 
     def accept_json(self, body: bytes) -> list[dict[str, Any]] | None:
         """The rows of a body `{"rows": [...]}` in one compiled pass, or None where `check` must say what is wrong."""
@@ -432,15 +483,26 @@ class FeatureSchema(BaseModel):
             return None
         return rows
 
-    def check(self, rows: Sequence[object]) -> Checked:
-        """Check every row by the rules of the schema and tell all that is wrong, the first errors in full."""
+    def accept_rows(self, rows: Sequence[object]) -> list[dict[str, Any]] | None:
+        """The same for rows that are JSON values already."""
+        try:
+            accepted: list[dict[str, Any]] = self._rows_validator.validate_python({"rows": rows})["rows"]
+        except ValidationError:
+            return None
+        return accepted
+
+    def check(self, rows: Sequence[object], *, first_row: int = 0, most: int = MAX_LISTED_ERRORS) -> Checked:
+        """Check every row by the rules of the schema and tell all that is wrong, the first `most` errors in full.
+
+        first_row: the number that errors call the first one.
+        """
         checked = Checked(rows=[], count=len(rows))
         good: list[Row] = []
         valid: list[int] = []
         for number, row in enumerate(rows):
             before = len(checked.errors) + checked.omitted
-            for error in self._row_errors(number, row):
-                if len(checked.errors) < MAX_LISTED_ERRORS:
+            for error in self._row_errors(first_row + number, row):
+                if len(checked.errors) < most:
                     checked.errors.append(error)
                 else:
                     checked.omitted += 1
@@ -453,6 +515,9 @@ class FeatureSchema(BaseModel):
         return checked
 
     def _row_errors(self, number: int, row: object) -> Iterable[RowError]:
+        if isinstance(row, Unreadable):
+            yield RowError(number, None, row.code, f"row {number}: {row.message}")
+            return
         if not isinstance(row, dict):
             yield RowError(number, None, "wrong_type", f"row {number}: {shown(row)} is not an object of columns")
             return
@@ -462,18 +527,23 @@ class FeatureSchema(BaseModel):
             elif feature.nullable:
                 found = None
             else:
-                found = ("missing_field", "is absent, and it was never missing in training")
+                found = feature.absent
             if found:
-                code, message = found
-                yield RowError(number, feature.name, code, f"row {number}, feature {feature.name!r}: {message}")
+                yield self.error(number, feature, *found)
         for name in row:
             if name not in self.by_name and name not in self.accepted:
-                yield RowError(number, short(name), "unknown_field", self._unknown(number, name))
+                yield self.unknown_field(number, name, self.nearest_hint(name))
 
-    def _unknown(self, number: int, name: str) -> str:
+    def error(self, number: int, feature: Feature, code: str, message: str) -> RowError:
+        return RowError(number, feature.name, code, f"row {number}, feature {feature.name!r}: {message}")
+
+    def unknown_field(self, number: int, name: str, hint: str) -> RowError:
+        message = f"row {number}, field {short(name)!r}: the table has no such column{hint}"
+        return RowError(number, short(name), "unknown_field", message)
+
+    def nearest_hint(self, name: str) -> str:
         near = nearest(name, self.by_name)
-        hint = f", did you mean {near!r}?" if near else ""
-        return f"row {number}, field {short(name)!r}: the table has no such column{hint}"
+        return f", did you mean {near!r}?" if near else ""
 
     # Rows and columns to frames
 
@@ -497,7 +567,7 @@ class FeatureSchema(BaseModel):
         return picker(self.categorical)
 
     @cached_property
-    def _codes(self) -> list["Codes"]:
+    def codes(self) -> list["Codes"]:
         """For each categorical feature the code of any level."""
         return [Codes(feature) for feature in self.categorical]
 
@@ -508,7 +578,7 @@ class FeatureSchema(BaseModel):
             numbers = numbers.reshape(len(rows), len(self.numeric))
         if not self.categorical:
             return Frame(numbers, np.empty((len(rows), 0), dtype=np.int64))
-        of = self._codes
+        of = self.codes
         codes = [[*map(getitem, of, levels)] for levels in map(self._pick_levels, rows)]
         return Frame(numbers, np.array(codes, dtype=np.int64).reshape(len(rows), len(of)))
 
@@ -524,7 +594,7 @@ class FeatureSchema(BaseModel):
             numbers[:, index] = columns[feature.name]
         codes = np.empty((rows, len(self.categorical)), dtype=np.int64)
         for index, feature in enumerate(self.categorical):
-            known = self._codes[index]
+            known = self.codes[index]
             codes[:, index] = [known[level] for level in columns[feature.name]]
         return Frame(numbers, codes)
 
@@ -624,6 +694,13 @@ def as_float(value: Any) -> float:
         return float(value)
     except OverflowError:
         return math.inf
+
+
+def _float_or_nan(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def whole_if_exact(number: int | float) -> int | float:

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from models.keras_nets import Columns
+from models.keras_nets import Columns, MemberDense, MemberMean, Members, Periodic, SharedDense
 from models.network import activations, layers
 from models.network.activations import Array
 from models.network.layers import Layer
@@ -188,6 +188,26 @@ def _rescaling(layer: Any) -> Iterator[Layer]:
     yield _scale(layer, 0.0, layer.scale, layer.offset)
 
 
+def _periodic(layer: Any) -> Iterator[Layer]:
+    yield layers.Periodic(_array(layer.w), _array(layer.phase), _array(layer.V), _array(layer.b))
+
+
+def _members(layer: Any) -> Iterator[Layer]:
+    yield layers.Members(_array(layer.r))
+
+
+def _shared_dense(layer: Any) -> Iterator[Layer]:
+    yield layers.SharedDense(_array(layer.W), _array(layer.r), _array(layer.s), _array(layer.b))
+
+
+def _member_dense(layer: Any) -> Iterator[Layer]:
+    yield layers.MemberDense(_array(layer.W), _array(layer.b))
+
+
+def _member_mean(layer: Any) -> Iterator[Layer]:
+    yield layers.MemberMean(layer.link)
+
+
 def _flatten(layer: Any) -> Iterator[Layer]:
     if not _is_flat(layer):
         raise CannotExport(f"{_called(layer)}: flattens what is no matrix")
@@ -215,6 +235,11 @@ _TRANSLATIONS: dict[type, Callable[[Any], Iterator[Layer]]] = {
     keras.layers.Normalization: _normalization,
     keras.layers.Rescaling: _rescaling,
     keras.layers.Flatten: _flatten,
+    Periodic: _periodic,
+    Members: _members,
+    SharedDense: _shared_dense,
+    MemberDense: _member_dense,
+    MemberMean: _member_mean,
 }
 
 
@@ -243,8 +268,9 @@ def _check_dtype(layer: keras.layers.Layer) -> None:
 
 
 def _check_axis(layer: Any) -> None:
-    if layer.axis not in (-1, 1, [-1], [1], (-1,), (1,)):
-        raise CannotExport(f"{_called(layer)}: works along axis {layer.axis}, expected the last of two")
+    (axis,) = layer.axis if isinstance(layer.axis, list | tuple) and len(layer.axis) == 1 else (layer.axis,)
+    if axis not in (-1, len(layer.input.shape) - 1):
+        raise CannotExport(f"{_called(layer)}: works along axis {layer.axis}, expected the last one")
 
 
 def _is_flat(layer: keras.layers.Layer) -> bool:

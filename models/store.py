@@ -5,6 +5,7 @@ The only file that knows the layout. What is written here is read by `load`; a l
 
 import json
 import logging
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -83,9 +84,13 @@ def location(store: Path | None = None) -> Path:
 
 def versions(store: Path | None = None) -> tuple[dict[str, list[Stored]], list[str]]:
     """Our models by name, each with its versions newest first, and the tags of models that are not ours."""
+    place = location(store)
+    if (place / "features.json").is_file():
+        alone = unpacked(place)
+        return {alone.name: [alone]}, []
     ours: dict[str, list[Stored]] = {}
     others = []
-    for folder in sorted(location(store).glob("*/*/")):
+    for folder in sorted(place.glob("*/*/")):
         name, version = folder.parent.name, folder.name
         if version.isdecimal() and (folder / "features.json").is_file():
             ours.setdefault(name, []).append(Stored(name, int(version), folder))
@@ -94,6 +99,18 @@ def versions(store: Path | None = None) -> tuple[dict[str, list[Stored]], list[s
     for found in ours.values():
         found.sort(key=lambda stored: -stored.version)
     return ours, others
+
+
+def unpacked(folder: Path) -> Stored:
+    """The one version that was exported and unpacked here, without the folders that name it."""
+    try:
+        name = str(_read_json(folder / "features.json")["name"])
+    except (ValueError, LookupError, TypeError):
+        name = folder.name  # whoever loads it is told what is wrong
+    description = folder / "model.yaml"  # BentoML's
+    text = description.read_text(encoding="utf-8") if description.is_file() else ""
+    found = re.search(r"""^version:\s*['"]?(\d+)['"]?\s*$""", text, re.MULTILINE)
+    return Stored(name, int(found[1]) if found else 1, folder)
 
 
 # Writing

@@ -69,8 +69,14 @@ def endpoints(settings: Settings, models: Sequence[TabularModel], plane: DataPla
 
         @bentoml.on_startup  # type: ignore[untyped-decorator]
         async def start(self) -> None:
+            self.grpc: Any = None
             try:
                 await asyncio.to_thread(plane.start)
+                if settings.grpc_port is not None:
+                    from service.grpc_server import GrpcServer  # an extra of the installation
+
+                    self.grpc = GrpcServer(lane)
+                    await self.grpc.start(process.http_host(), settings.grpc_port)
             except Exception as error:
                 process.failed_to_start(f"{type(error).__name__}: {error}")
                 raise
@@ -78,7 +84,7 @@ def endpoints(settings: Settings, models: Sequence[TabularModel], plane: DataPla
             self.tasks = [asyncio.create_task(flush_every_second(plane))]
             if server := process.uvicorn_server():
                 self.tasks += process.guard(server)
-                process.drain_on_signals(server, lane, settings.drain_s)
+                process.drain_on_signals(server, lane, settings.drain_s, self.grpc and self.grpc.drain)
             plane.metrics.build(version())
             gc.collect()
             gc.freeze()  # what is loaded by now stays: no collection has to look through it
@@ -87,6 +93,8 @@ def endpoints(settings: Settings, models: Sequence[TabularModel], plane: DataPla
         @bentoml.on_shutdown  # type: ignore[untyped-decorator]
         async def stop(self) -> None:
             lane.ready = False
+            if self.grpc:
+                await self.grpc.stop()
             for task in self.tasks:
                 task.cancel()
             plane.metrics.flush()

@@ -3,7 +3,7 @@
 import asyncio
 import types
 import zlib
-from collections.abc import Awaitable, Callable, Coroutine, Generator, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator, Mapping, MutableMapping
 from typing import Any, TypeVar
 
 from backports import zstd
@@ -24,6 +24,9 @@ JSON = b"application/json"
 JSON_TYPES = frozenset([b"", JSON, b"application/json; charset=utf-8", b"application/json;charset=utf-8"])
 LINGER_BYTES = 64 * 1024**2
 GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+LONGEST_MAGIC = 4
+PIECE = 16 * 1024  # of a body that is read in pieces, at least so much in each
+PART = 1024**2  # of what is unpacked, at most so much at once
 MOST_MEMBERS = 100  # of gzip, or frames of zstd: each costs a copy of what follows it
 CODINGS = (b"gzip", b"zstd")
 
@@ -41,10 +44,7 @@ class Body:
         """Raises UnsupportedMediaType, BodyTooLarge, BodyTooSlow, ClientGone or BadBody."""
         if int(headers.get(b"content-length", b"0")) > self._limit:
             raise BodyTooLarge(self._limit)
-        coding = headers.get(b"content-encoding", b"identity").strip().lower()
-        if coding not in (b"identity", b"", *CODINGS):
-            text = short(coding.decode("latin-1"))
-            raise UnsupportedMediaType(f"content encoding {text!r} is not supported, expected gzip, zstd or none")
+        coding = coding_of(headers)
         whole = self._whole()
         try:
             waiting_for = whole.send(None)
@@ -81,6 +81,51 @@ class Body:
                 return b"".join(chunks)
             message = await self._receive()
 
+    async def pieces(self, headers: Mapping[bytes, bytes], plane: DataPlane) -> AsyncIterator[bytes]:
+        """The body as it comes, unpacked, in pieces of some size. Raises what `read` raises.
+
+        It may take as long as it takes, but each piece has to come within the time that `read` gives to the whole.
+        """
+        if int(headers.get(b"content-length", b"0")) > self._limit:
+            raise BodyTooLarge(self._limit)
+        unpacker = unpacker_of(headers, self._limit)
+        size = 0
+        while not self._complete:
+            piece = await self._piece()
+            size += len(piece)
+            if size > self._limit:
+                raise BodyTooLarge(self._limit)
+            if unpacker is None:
+                yield piece
+                continue
+            parts = unpacker.feed(piece)
+            while (part := await plane.beside(next, parts, None)) is not None:
+                yield part
+        if unpacker:
+            unpacker.close()
+
+    async def _piece(self) -> bytes:
+        """At least PIECE bytes, less only at the end."""
+        chunks, size = [], 0
+        try:
+            async with asyncio.timeout(self._seconds):
+                while size < PIECE and not self._complete:
+                    message = await self._receive()
+                    if message["type"] == "http.disconnect":
+                        self._complete = True
+                        raise ClientGone
+                    chunks.append(message.get("body", b""))
+                    size += len(chunks[-1])
+                    self._complete = not message.get("more_body")
+        except TimeoutError:
+            raise BodyTooSlow(self._seconds) from None
+        return b"".join(chunks)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of it has come."""
+        return self._complete
+
     async def finish(self, seconds: float) -> bool:
         """Read on and throw away, within limits. Whether nothing is left."""
         left = LINGER_BYTES
@@ -116,7 +161,16 @@ def resume(coroutine: Coroutine[Any, Any, T], waiting_for: Any) -> Generator[Any
         return value
 
 
-def check_json(headers: dict[bytes, bytes]) -> None:
+def coding_of(headers: Mapping[bytes, bytes]) -> bytes:
+    """Raises UnsupportedMediaType."""
+    coding = headers.get(b"content-encoding", b"identity").strip().lower()
+    if coding not in (b"identity", b"", *CODINGS):
+        text = short(coding.decode("latin-1"))
+        raise UnsupportedMediaType(f"content encoding {text!r} is not supported, expected gzip, zstd or none")
+    return coding
+
+
+def check_json(headers: Mapping[bytes, bytes]) -> None:
     """Raises UnsupportedMediaType unless the content type is JSON in UTF-8, or none is told."""
     kind = headers.get(b"content-type", b"")
     if kind in JSON_TYPES:
@@ -130,23 +184,68 @@ def check_json(headers: dict[bytes, bytes]) -> None:
 
 def expand(body: bytes, coding: bytes, limit: int) -> bytes:
     """Unpack gzip or zstd, one member or several, never to more than `limit` bytes. Raises BodyTooLarge or BadBody."""
-    name, magic = coding.decode(), GZIP_MAGIC if coding == b"gzip" else ZSTD_MAGIC
-    members: list[bytes] = []
-    left, size = body, 0
-    while left or not members:
-        if members and not left.startswith(magic):
-            raise BadBody(f"{len(left)} bytes that are not {name} follow its {name}")
-        if len(members) == MOST_MEMBERS:
-            raise BadBody(f"its {name} has more than {MOST_MEMBERS} members")
-        unpacker: Any = zlib.decompressobj(wbits=31) if coding == b"gzip" else zstd.ZstdDecompressor()
-        try:
-            members.append(unpacker.decompress(left, limit + 1 - size))
-        except (zlib.error, zstd.ZstdError) as error:
-            raise BadBody(f"it is not {name} ({error})") from None
-        size += len(members[-1])
-        if size > limit:
-            raise BodyTooLarge(limit, expanded=True)
-        if not unpacker.eof:
-            raise BadBody(f"its {name} is cut off")
-        left = unpacker.unused_data
-    return b"".join(members)
+    unpacker = Unpacker(coding, limit)
+    unpacked = b"".join(unpacker.feed(body))
+    unpacker.close()
+    return unpacked
+
+
+def unpacker_of(headers: Mapping[bytes, bytes], limit: int) -> "Unpacker | None":
+    """Raises UnsupportedMediaType."""
+    coding = coding_of(headers)
+    return Unpacker(coding, limit) if coding in CODINGS else None
+
+
+class Unpacker:
+    """Unpacks gzip or zstd piece by piece, one member or several, never to more than `limit` bytes in all."""
+
+    def __init__(self, coding: bytes, limit: int) -> None:
+        self._name = coding.decode()
+        self._limit = limit
+        self._size = 0
+        self._members = 0
+        self._member: Any = None  # that is being unpacked
+        self._began = b""  # of a member, too short to be told by
+
+    def feed(self, packed: bytes) -> Iterator[bytes]:
+        """What more there is now. Raises BodyTooLarge or BadBody."""
+        left, pending = self._began + packed, False
+        self._began = b""
+        while left or pending:
+            if self._member is None:
+                if len(left) < LONGEST_MAGIC:
+                    self._began = left
+                    return
+                self._begin(left)
+            room = min(PART, self._limit + 1 - self._size)
+            try:
+                part = self._member.decompress(left, room)
+            except (zlib.error, zstd.ZstdError) as error:
+                raise BadBody(f"it is not {self._name} ({error})") from None
+            self._size += len(part)
+            if self._size > self._limit:
+                raise BodyTooLarge(self._limit, expanded=True)
+            if part:
+                yield part
+            if self._member.eof:
+                left, pending, self._member = self._member.unused_data, False, None
+            elif self._name == "gzip":
+                left, pending = self._member.unconsumed_tail, len(part) == room
+            else:
+                left, pending = b"", not self._member.needs_input
+
+    def _begin(self, packed: bytes) -> None:
+        if not packed.startswith(GZIP_MAGIC if self._name == "gzip" else ZSTD_MAGIC):
+            follow = f"{len(packed)} bytes that are not {self._name} follow its {self._name}"
+            raise BadBody(follow if self._members else f"it is not {self._name}")
+        if self._members == MOST_MEMBERS:
+            raise BadBody(f"its {self._name} has more than {MOST_MEMBERS} members")
+        self._members += 1
+        self._member = zlib.decompressobj(wbits=31) if self._name == "gzip" else zstd.ZstdDecompressor()
+
+    def close(self) -> None:
+        """Raises BadBody where it is cut off."""
+        if self._began:
+            self._begin(self._began)
+        if self._member is not None or not self._members:
+            raise BadBody(f"its {self._name} is cut off")

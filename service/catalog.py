@@ -21,6 +21,10 @@ class CatalogError(Exception):
     """No model can be served; the message is one line that says where was looked and what to do."""
 
 
+class NothingStored(CatalogError):  # noqa: N818 - the name says what is wrong
+    """There is no model at all."""
+
+
 class NoGoodVersion(CatalogError):  # noqa: N818 - the name says what is wrong
     """Every version of a model is damaged."""
 
@@ -37,13 +41,21 @@ def pinned_by_bento(service_file: Path) -> tuple[str, ...]:
 
 def choose(settings: Settings, pinned: Sequence[str] = ()) -> list[TabularModel]:
     """Load what is to be served, golden rows checked. Raises CatalogError."""
+    models = load_wanted(settings, () if settings.store else pinned)
+    default, names = settings.default_model, [model.name for model in models]
+    if default is not None and default not in names:
+        raise CatalogError(f"TABSERVE_DEFAULT_MODEL={default!r} is not served; there are {', '.join(names)}")
+    return models
+
+
+def load_wanted(settings: Settings, pinned: Sequence[str]) -> list[TabularModel]:
     found, foreign = store.versions(settings.store)
     place = store.location(settings.store)
     wanted = settings.models or tuple(pinned)
     if foreign and not wanted:
         log.info("models that are not ours are left alone", extra={"models": ", ".join(foreign[:10])})
     if not found:
-        raise CatalogError(f"there is no model in {place}; train the default ones: {how_to_train(settings.store)}")
+        raise NothingStored(f"there is no model in {place}; train the default ones: {how_to_train(settings.store)}")
     if wanted:
         return [find(tag, found, settings, place) for tag in wanted]
     return all_good(found, settings)

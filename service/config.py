@@ -3,6 +3,7 @@
 An unknown name or a bad value stops the start.
 """
 
+import importlib.util
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -10,13 +11,17 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from models.features import nearest
-from models.store import EngineChoice
+from models.store import EngineChoice, versions
 
 PREFIX = "TABSERVE_"
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "json", "text"]
 Switch = Literal["auto", "on", "off"]
 MIB = 1024**2
+VERTEX = {"AIP_HEALTH_ROUTE": "TABSERVE_HEALTH_ROUTE", "AIP_PREDICT_ROUTE": "TABSERVE_PREDICT_ROUTE"}
+"""What Vertex AI sets in its containers, and the setting that it stands for."""
+SAGEMAKER_MODEL = Path("/opt/ml/model")
+"""Where SageMaker unpacks a model."""
 
 
 class SettingsError(ValueError):
@@ -43,13 +48,19 @@ class Settings:
     grpc_port: int | None = None
     batching: Switch = "auto"
     drain_s: float = 3.0
+    default_model: str | None = None
+    health_route: str | None = None
+    predict_route: str | None = None
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
+    def from_environment(cls, environ: Mapping[str, str] = os.environ, sagemaker_model: Path = SAGEMAKER_MODEL) -> Self:
         """Raises SettingsError."""
+        platform = {setting: environ.get(name, "") for name, setting in VERTEX.items()}
+        if sagemaker_model.is_dir() and versions(sagemaker_model)[0]:
+            platform["TABSERVE_STORE"] = str(sagemaker_model)
         known = {PREFIX + field.name.upper(): field.name for field in fields(cls)}
         values: dict[str, Any] = {}
-        for name, text in environ.items():
+        for name, text in [*platform.items(), *environ.items()]:
             if not name.startswith(PREFIX):
                 continue
             if name not in known:
@@ -124,11 +135,25 @@ def folder(text: str) -> Path:
     return path
 
 
+def route(text: str) -> str:
+    if not text.startswith("/") or set(text) & set("?#% "):
+        raise ValueError("expected a path that begins with /")
+    return text
+
+
+def predict_route(text: str) -> str:
+    if route(text).startswith("/predict/"):
+        raise ValueError("these addresses are the API's own, expected another, /predict or /invocations for example")
+    return text
+
+
 def optional_port(text: str) -> int | None:
-    if text.lower() != "off":
-        whole(1, 65535)(text)
-        raise ValueError("this version does not speak gRPC, expected off")
-    return None
+    if text.lower() == "off":
+        return None
+    port = whole(1, 65535)(text)
+    if importlib.util.find_spec("grpc") is None or importlib.util.find_spec("grpc_health") is None:
+        raise ValueError("gRPC is not installed; it needs the extra grpc (requirements/serving-grpc.lock)")
+    return port
 
 
 READERS: dict[str, Callable[[str], Any]] = {
@@ -148,4 +173,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "grpc_port": optional_port,
     "batching": one_of(Switch),
     "drain_s": number(0, 600),
+    "default_model": str,
+    "health_route": route,
+    "predict_route": predict_route,
 }

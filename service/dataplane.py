@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import numpy as np
 import orjson
 
-from models.features import Frame, Row, nearest, short
+from models.columnar import Columns
+from models.features import FeatureSchema, Frame, Row, nearest, short
 from models.predictor import Answers, TabularModel
 from models.shortcut import Shortcut
 from service.batcher import Batcher, Gone
@@ -23,6 +24,7 @@ from service.protocols.native import Accepted, Writer
 SMALL_BYTES = 16 * 1024  # up to there the short way is tried first
 LARGE_BYTES = 256 * 1024  # a body above it is read and checked beside the event loop
 LARGE_ROWS = 1000  # more answers than that are written beside the event loop
+LARGE_COLUMN = 2000  # longer columns than that are checked beside the event loop
 
 log = logging.getLogger("tabserve.dataplane")
 T = TypeVar("T")
@@ -149,12 +151,55 @@ class DataPlane:
         gone: Gone | None = None,
     ) -> tuple[Accepted, Answers]:
         """Rows as JSON values -> the verdict on them and the answers of the valid ones. Raises RequestError."""
-        served = self.find(name)
         if len(rows) > self.settings.max_rows:
             raise TooManyRows(len(rows), self.settings.max_rows)
-        check: Callable[[], Accepted] = lambda: native.accept_rows(served.model.schema, rows, skip=skip)  # noqa: E731
+        return await self.predict_checked(
+            name,
+            lambda schema: native.accept_rows(schema, rows, skip=skip),
+            large=len(rows) > LARGE_ROWS,
+            deadline=deadline,
+            request_id=request_id,
+            gone=gone,
+        )
+
+    async def predict_columns(
+        self,
+        name: str,
+        columns: Columns,
+        count: int,
+        *,
+        skip: bool = False,
+        deadline: float | None = None,
+        request_id: str = "",
+        gone: Gone | None = None,
+    ) -> tuple[Accepted, Answers]:
+        """`count` rows that came as whole columns, likewise."""
+        if count > self.settings.max_rows:
+            raise TooManyRows(count, self.settings.max_rows)
+        return await self.predict_checked(
+            name,
+            lambda schema: native.accept_columns(schema, columns, count, skip=skip),
+            large=count > LARGE_COLUMN,
+            deadline=deadline,
+            request_id=request_id,
+            gone=gone,
+        )
+
+    async def predict_checked(
+        self,
+        name: str,
+        check: Callable[[FeatureSchema], Accepted],
+        *,
+        large: bool = False,
+        deadline: float | None = None,
+        request_id: str = "",
+        gone: Gone | None = None,
+    ) -> tuple[Accepted, Answers]:
+        """The same for rows in any form, given by what reads and checks them; `large`: beside the event loop."""
+        served = self.find(name)
+        schema = served.model.schema
         try:
-            accepted = await self.beside(check) if len(rows) > LARGE_ROWS else check()
+            accepted = await self.beside(check, schema) if large else check(schema)
         except RowsNotValid as error:
             served.tally.verdict(error.valid, error.invalid)
             raise

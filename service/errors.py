@@ -1,8 +1,8 @@
 """Every error a caller can meet, and the problem document (RFC 9457) it becomes.
 
 socket ─▶ lane ────────────▶ data plane ───────────▶ batcher ─────────▶ engine
-          404 405 408 413    400 404 413 422 503     429 504            500
-          415 503
+          404 405 406 408    400 404 413 422 503     429 504            500
+          413 415 503
 """
 
 # ruff: noqa: N818 - the names say what is wrong, as those of httpx and starlette do
@@ -77,6 +77,11 @@ class MethodNotAllowed(RequestError):
         return [(b"allow", self.allowed.encode("latin-1"))]
 
 
+class NotAcceptable(RequestError):
+    status = 406
+    title = "No such form of answer"
+
+
 class BodyTooSlow(RequestError):
     status = 408
     title = "Body too slow"
@@ -89,8 +94,8 @@ class BodyTooLarge(RequestError):
     status = 413
     title = "Body too large"
 
-    def __init__(self, limit: int, *, expanded: bool = False) -> None:
-        detail = f"the body is larger than {limit} bytes" + (" when expanded" if expanded else "")
+    def __init__(self, limit: int, *, expanded: bool = False, what: str = "the body") -> None:
+        detail = f"{what} is larger than {limit} bytes" + (" when expanded" if expanded else "")
         super().__init__(detail, [RowError(None, None, "body_too_large", detail)])
 
 

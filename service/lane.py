@@ -119,7 +119,7 @@ class Lane:
         finally:
             self.inflight -= 1
 
-    def _request_id(self, headers: dict[bytes, bytes]) -> bytes:
+    def request_id(self, headers: dict[bytes, bytes]) -> bytes:
         given = headers.get(b"x-request-id")
         if given is not None and SANE_ID.fullmatch(given):
             return given
@@ -131,7 +131,7 @@ class Lane:
         """The native route of a model: JSON in, JSON out."""
         started = time.monotonic()
         headers = dict(scope["headers"])
-        call = Call(name, self._request_id(headers))
+        call = Call(name, self.request_id(headers))
         context = tracing.read(headers) if b"traceparent" in headers else None
         passed_on = context.headers if context else ()
         body = Body(receive, self.settings.max_body_bytes, self.settings.timeout_s)
@@ -158,26 +158,26 @@ class Lane:
         except asyncio.CancelledError:  # uvicorn's graceful time is over
             call.error = NotReady("the server stops")
         except Exception:
-            call.error = self._unexpected(call.request_id)
+            call.error = self.unexpected(call.request_id)
         failed = call.error
         if failed is None:
             assert call.answer is not None
             await self._send(send, 200, JSON, call.answer, call.request_id, passed_on)
         elif not isinstance(failed, ClientGone):
             await self._refuse(problem(failed), failed, call.request_id, body, send, passed_on)
-        self._tell("json", name, 200 if failed is None else failed.status, started, call.request_id, context)
+        self.tell("json", name, 200 if failed is None else failed.status, started, call.request_id, context)
 
     async def _exchange(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         """A route of another protocol."""
         started = time.monotonic()
         headers = dict(scope["headers"])
-        request_id = self._request_id(headers)
+        request_id = self.request_id(headers)
         context = tracing.read(headers) if b"traceparent" in headers else None
         passed_on = context.headers if context else ()
         body = Body(receive, self.settings.max_body_bytes, self.settings.timeout_s)
         failed: RequestError | None = None
         try:
-            if not route.unready and (not self.ready or self.closed):
+            if not route.unready and (not self.ready or self.closed or (route.probe and self.draining)):
                 raise not_ready(self)
             method = scope["method"]
             if method not in route.methods and not (method == "HEAD" and "GET" in route.methods):
@@ -200,7 +200,7 @@ class Lane:
         except asyncio.CancelledError:
             failed = NotReady("the server stops")
         except Exception:
-            failed = self._unexpected(request_id)
+            failed = self.unexpected(request_id)
         if failed is None:
             status = reply.status
             await self._send(send, status, reply.kind, reply.body, request_id, [*reply.headers, *passed_on])
@@ -210,14 +210,14 @@ class Lane:
             if not isinstance(failed, ClientGone):
                 await self._refuse(reply, failed, request_id, body, send, passed_on)
         if route.model is not None:
-            self._tell(route.protocol, route.model, status, started, request_id, context)
+            self.tell(route.protocol, route.model, status, started, request_id, context)
 
-    def _unexpected(self, request_id: bytes) -> Unexpected:
+    def unexpected(self, request_id: bytes) -> Unexpected:
         """To be called where an exception is handled that nobody thought of."""
         log.exception("request failed", extra={"request_id": request_id.decode("latin-1")})
         return Unexpected()
 
-    def _tell(
+    def tell(
         self, protocol: str, model: str, status: int, started: float, request_id: bytes, context: Trace | None
     ) -> None:
         """Count a request that was answered, and log and trace it where that is wanted."""
@@ -320,7 +320,7 @@ class Lane:
     # Everything else
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request_id = self._request_id(dict(scope["headers"]))
+        request_id = self.request_id(dict(scope["headers"]))
         try:
             answer = await self._own(scope["method"], scope["path"])
             if answer is not None:

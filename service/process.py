@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,6 @@ log = logging.getLogger("tabserve.process")
 
 def replace_dead_workers() -> None:
     """In containers too, and within a second: BentoML asks these when it starts the workers, after this import."""
-    if in_worker():  # which starts none, and saves 5 MB of imports
-        return
     import functools
 
     import bentoml._internal.utils.circus as circus
@@ -73,6 +71,26 @@ def failed_starts() -> Path | None:
     server empties; None outside of workers."""
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     return Path(folder) / "failed_starts" if folder and in_worker() else None
+
+
+def taken(port: int) -> bool:
+    """Whether another server listens on a port. To be asked before the first worker does: they share it by a means
+    that would let any other program in, too, and the kernel spread the connections over both."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return True
+    return False
+
+
+def http_host() -> str:
+    """The address on which this worker answers HTTP; loopback outside of workers."""
+    if not in_worker():
+        return "127.0.0.1"
+    with socket.socket(fileno=os.dup(int(sys.argv[sys.argv.index("--fd") + 1]))) as listener:
+        return str(listener.getsockname()[0])
 
 
 def uvicorn_server() -> uvicorn.Server | None:
@@ -181,10 +199,12 @@ async def close_silent_connections(server: uvicorn.Server) -> None:
         since = still
 
 
-def drain_on_signals(server: uvicorn.Server, lane: Lane, grace: float) -> None:
+def drain_on_signals(
+    server: uvicorn.Server, lane: Lane, grace: float, tell: Callable[[], Awaitable[None]] | None = None
+) -> None:
     """On SIGTERM turn unready, answer on for the grace, then refuse, finish what is in flight and let uvicorn stop.
 
-    SIGINT (a person who waits) has no grace. A second SIGINT stops at once.
+    SIGINT (a person who waits) has no grace. A second SIGINT stops at once. tell: who else is to know of it first.
     """
     loop = asyncio.get_running_loop()
     theirs: Callable[..., Any] = server.handle_exit
@@ -200,6 +220,8 @@ def drain_on_signals(server: uvicorn.Server, lane: Lane, grace: float) -> None:
 
     async def stop(number: int, frame: Any, wait: float) -> None:
         log.info("draining", extra={"grace_s": wait, "inflight": lane.inflight})
+        if tell:
+            await tell()
         await asyncio.sleep(wait)
         lane.closed = True
         until = loop.time() + STOP_S

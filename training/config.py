@@ -45,7 +45,12 @@ class DataOptions:
     bundled: str | None = option(None, "the name of a bundled data set, when it is one")
 
 
+HIDDEN = (96, 96, 96)  # of the ensemble
+MEMBERS = 4
+SCALES = (1.0,)  # several: one is chosen by the validation part
+
 Framework = Literal["keras", "numpy"]
+NetworkName = Literal["ensemble", "plain"]
 Activation = Literal["relu", "sigmoid", "tanh", "silu", "gelu", "elu", "leaky_relu", "softplus", "linear"]
 OptimizerName = Literal["adam", "adamw", "sgd", "momentum", "rmsprop"]
 LossName = Literal["mse", "mae", "huber", "crossentropy"]
@@ -57,29 +62,37 @@ class FitOptions:
     """The network and how it is trained. What is None is decided by `recipe`, from the size of the data."""
 
     framework: Framework = option("keras", "keras, or numpy for the network of models/network, without TensorFlow")
+    network: NetworkName | None = option(
+        None,
+        "ensemble: the recipe of docs/training.md; plain: a multilayer perceptron. ensemble, and plain with --hidden",
+    )
     hidden: tuple[int, ...] | None = option(
         None,
-        "units of each hidden layer, such as 64,32 (0 for none). With it, all that is not given is Keras's default: "
-        "the tutorial's network. Without it: the recipe of docs/training.md",
+        "units of each hidden layer, such as 64,32 (0 for none). Unless with --network ensemble, all that is not given "
+        "is Keras's default: the tutorial's network",
     )
-    activation: Activation | None = option(None, "of the hidden layers; recipe silu, else relu")
-    dropout: float | None = option(None, "share of activations left out in training; recipe 0.1, else 0")
-    batch_norm: bool = option(False, "normalise each hidden layer over the batch")
+    activation: Activation | None = option(None, "of the hidden layers; relu, plain silu, with --hidden relu")
+    dropout: float | None = option(None, "share of activations left out in training; 0.1, with --hidden 0")
+    members: int | None = option(None, f"of the ensemble, which share their weights; {MEMBERS}")
+    frequency_scale: float | None = option(
+        None,
+        "standard deviation of the ensemble's first frequencies",
+    )
+    batch_norm: bool = option(False, "plain: normalise each hidden layer over the batch")
     bins: int | None = option(
-        None, "edges per number at which the first layer can bend; recipe 32, else 0: only scaled"
+        None, "plain: edges per number at which the first layer can bend; 32, with --hidden 0: only scaled"
     )
-    optimizer: OptimizerName | None = option(None, "recipe adamw, else adam")
+    optimizer: OptimizerName | None = option(None, "adamw; with --hidden adam")
     loss: LossName | None = option(None, "mse for a regression, crossentropy for classes")
-    learning_rate: float | None = option(None, "recipe 0.003, else 0.001 (sgd 0.01)")
-    schedule: ScheduleName | None = option(
-        None, "of the learning rate; recipe cosine with one epoch of warm-up, else constant"
-    )
-    weight_decay: float | None = option(None, "of adamw; recipe 0.01, else 0.004")
-    batch_size: int | None = option(None, "recipe 16 to 256 by the number of rows, else 32")
-    epochs: int | None = option(None, "recipe 12 to 60 by the number of rows, else 10")
+    learning_rate: float | None = option(None, "0.014, plain 0.003; with --hidden 0.001 (sgd 0.01)")
+    schedule: ScheduleName | None = option(None, "of the learning rate; cosine with warm-up, with --hidden constant")
+    weight_decay: float | None = option(None, "of adamw; 0.01, with --hidden 0.004")
+    batch_size: int | None = option(None, "16 to 256 by the number of rows, with --hidden 32")
+    epochs: int | None = option(None, "12 to 60 by the size of the table, with --hidden 10")
     patience: int | None = option(
         None,
-        "stop after so many epochs without a better validation loss and take the best; 0: never; recipe 16, else 0",
+        "plain: stop after so many epochs without a better validation loss and take the best; 0: never; "
+        "16, with --hidden 0",
     )
     class_weights: Literal["none", "balanced"] = option("none", "balanced: rare classes count as much as frequent ones")
     label_smoothing: float = option(0.0, "share of the target given to the other classes")
@@ -92,11 +105,16 @@ class Recipe:
     """A training run with nothing left to decide; stored with the model as `training.json`."""
 
     framework: Framework
+    network: NetworkName
     hidden: tuple[int, ...]
     activation: Activation
     dropout: float
     batch_norm: bool
     bins: int
+    members: int  # 0 for the plain network
+    scales: tuple[float, ...]  # of the first frequencies; several are tried and one is chosen by the validation part
+    frequencies: int
+    embedding: int
     optimizer: OptimizerName
     loss: LossName
     learning_rate: float
@@ -114,36 +132,37 @@ class Recipe:
 def recipe(options: FitOptions, task: Task, rows: int) -> Recipe:
     """Decide what was not given. rows: of the training part. Raises UsageError where settings contradict each other."""
     check_ranges(options)
-    own = options.hidden is not None  # somebody designs a network; then nothing of ours gets in the way
+    ensemble = options.network == "ensemble" or (options.network is None and options.hidden is None)
+    # Where somebody designs a network, nothing of ours gets in the way.
+    own = options.hidden is not None and not ensemble
+    by_rows = _power_of_two(rows // 32, 16, 256)
     loss: LossName = options.loss or ("mse" if task == "regression" else "crossentropy")
-    if (task == "regression") == (loss == "crossentropy"):
-        raise UsageError(f"--loss {loss} does not fit a {task} task")
     optimizer: OptimizerName = options.optimizer or ("adam" if own else "adamw")
-    if task == "regression" and options.class_weights != "none":
-        raise UsageError(f"--class-weights {options.class_weights} does not fit a regression task")
-    if task == "regression" and options.label_smoothing:
-        raise UsageError("--label-smoothing does not fit a regression task")
-    if options.framework == "numpy" and (loss == "mae" or optimizer == "rmsprop"):
-        raise UsageError(f"--framework numpy has no {'loss mae' if loss == 'mae' else 'optimizer rmsprop'}")
+    check_combination(options, task, loss, optimizer, ensemble=ensemble)
 
-    def pick(given: Any, ours: Any, plain: Any) -> Any:
-        return given if given is not None else plain if own else ours
+    def pick(given: Any, of_ensemble: Any, of_plain: Any, of_own: Any) -> Any:
+        return given if given is not None else of_ensemble if ensemble else of_own if own else of_plain
 
     return Recipe(
         framework=options.framework,
-        hidden=tuple(units for units in pick(options.hidden, (256, 256), ()) if units),
-        activation=pick(options.activation, "silu", "relu"),
-        dropout=pick(options.dropout, 0.1, 0.0),
+        network="ensemble" if ensemble else "plain",
+        hidden=tuple(units for units in pick(options.hidden, HIDDEN, (256, 256), ()) if units),
+        activation=pick(options.activation, "relu", "silu", "relu"),
+        dropout=pick(options.dropout, 0.1, 0.1, 0.0),
         batch_norm=options.batch_norm,
-        bins=pick(options.bins, 32, 0),
+        bins=pick(options.bins, 0, 32, 0),
+        members=pick(options.members, MEMBERS, 0, 0),
+        scales=() if not ensemble else SCALES if options.frequency_scale is None else (options.frequency_scale,),
+        frequencies=16,
+        embedding=8,
         optimizer=optimizer,
         loss=loss,
-        learning_rate=pick(options.learning_rate, 0.003, 0.01 if optimizer in ("sgd", "momentum") else 0.001),
-        schedule=pick(options.schedule, "cosine", "constant"),
-        weight_decay=pick(options.weight_decay, 0.01, 0.004),
-        batch_size=pick(options.batch_size, _power_of_two(rows // 32, 16, 256), 32),
-        epochs=pick(options.epochs, min(60, max(12, 600_000 // max(rows, 1))), 10),
-        patience=pick(options.patience, 16, 0),
+        learning_rate=pick(options.learning_rate, 0.014, 0.003, 0.01 if optimizer in ("sgd", "momentum") else 0.001),
+        schedule=pick(options.schedule, "cosine", "cosine", "constant"),
+        weight_decay=pick(options.weight_decay, 0.01, 0.01, 0.004),
+        batch_size=pick(options.batch_size, by_rows, by_rows, 32),
+        epochs=pick(options.epochs, _epochs(rows, 700_000), _epochs(rows, 600_000), 10),
+        patience=pick(options.patience, 0, 16, 0),
         class_weights=options.class_weights,
         label_smoothing=options.label_smoothing,
         clip_norm=options.clip_norm,
@@ -151,15 +170,41 @@ def recipe(options: FitOptions, task: Task, rows: int) -> Recipe:
     )
 
 
+def _epochs(rows: int, shown: int) -> int:
+    """So many that about `shown` rows are shown in all, within bounds."""
+    return min(60, max(12, shown // max(rows, 1)))
+
+
+def check_combination(
+    options: FitOptions, task: Task, loss: LossName, optimizer: OptimizerName, *, ensemble: bool
+) -> None:
+    """Raises UsageError for settings that contradict each other, the task or the framework."""
+    if (task == "regression") == (loss == "crossentropy"):
+        raise UsageError(f"--loss {loss} does not fit a {task} task")
+    if task == "regression" and options.class_weights != "none":
+        raise UsageError(f"--class-weights {options.class_weights} does not fit a regression task")
+    if task == "regression" and options.label_smoothing:
+        raise UsageError("--label-smoothing does not fit a regression task")
+    if options.framework == "numpy" and (loss == "mae" or optimizer == "rmsprop"):
+        raise UsageError(f"--framework numpy has no {'loss mae' if loss == 'mae' else 'optimizer rmsprop'}")
+    fixed = {"batch_norm": False, "bins": None, "optimizer": "adamw", "schedule": "cosine", "patience": None}
+    others = {"members": None, "frequency_scale": None}
+    for name, usual in (fixed if ensemble else others).items():
+        value = getattr(options, name)
+        if value not in (usual, None):
+            flag = f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
+            raise UsageError(f"{flag} is for --network {'plain' if ensemble else 'ensemble'}")
+
+
 def check_ranges(options: FitOptions) -> None:
     """Raises UsageError for a number that makes no sense."""
     check_seed("--fit-seed", options.fit_seed)
-    at_least = {"epochs": 1, "batch_size": 1, "patience": 0, "bins": 0, "weight_decay": 0}
+    at_least = {"epochs": 1, "batch_size": 1, "patience": 0, "bins": 0, "weight_decay": 0, "members": 1}
     for name, least in at_least.items():
         value = getattr(options, name)
         if value is not None and not least <= value < math.inf:
             raise UsageError(f"--{name.replace('_', '-')} must be at least {least}, not {value}")
-    for name in ("learning_rate", "clip_norm"):
+    for name in ("learning_rate", "clip_norm", "frequency_scale"):
         value = getattr(options, name)
         if value is not None and not 0 < value < math.inf:
             raise UsageError(f"--{name.replace('_', '-')} must be above 0, not {value:g}")

@@ -4,7 +4,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from models.architecture import Architecture, Epoch, Task
 from models.network import losses, network, optimizers
 from models.network.network import DivergenceError, Network
+from training import ensemble
 from training.config import Recipe
 
 Matrix = npt.NDArray[np.float32]
@@ -40,19 +41,31 @@ class Fitted:
     history: list[Epoch]
     seconds: float
     parameters: int
+    scale: float | None = None  # of the ensemble's first frequencies, as chosen
 
 
 def fit(
-    recipe: Recipe, architecture: Architecture, task: Task, train: Part, validation: Part, on_epoch: OnEpoch
+    recipe: Recipe,
+    architecture: Architecture,
+    task: Task,
+    train: Part,
+    validation: Part,
+    on_epoch: OnEpoch,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Fitted:
-    """Train by the recipe's framework. Raises DivergenceError when the loss is no longer finite."""
+    """Train by the recipe's framework, the ensemble or the plain network. `tell` gets what is chosen on the way.
+
+    Raises DivergenceError when the loss is no longer finite.
+    """
     weights = class_weights(train.y, max(architecture.outputs, 2)) if recipe.class_weights == "balanced" else None
     started = time.perf_counter()
-    how = _fit_numpy if recipe.framework == "numpy" else _fit_keras
-    net, keras_model, reason, history, parameters = how(
-        recipe, architecture, task, train, validation, weights, on_epoch
-    )
-    return Fitted(net, keras_model, reason, history, time.perf_counter() - started, parameters)
+    if recipe.network == "ensemble":
+        how = _fit_numpy_ensemble if recipe.framework == "numpy" else _fit_keras_ensemble
+        fitted = how(recipe, architecture, task, train, validation, weights, on_epoch, tell)
+    else:
+        plain = _fit_numpy if recipe.framework == "numpy" else _fit_keras
+        fitted = plain(recipe, architecture, task, train, validation, weights, on_epoch)
+    return replace(fitted, seconds=time.perf_counter() - started)
 
 
 def class_weights(y: Targets, classes: int) -> list[float]:
@@ -72,7 +85,7 @@ def _fit_numpy(
     validation: Part,
     weights: list[float] | None,
     on_epoch: OnEpoch,
-) -> tuple[Network, None, str, list[Epoch], int]:
+) -> Fitted:
     rng = np.random.default_rng(recipe.fit_seed)
     net = network.build(architecture, rng)
     # One thread: the products of a mini-batch take a fraction of a millisecond, and BLAS threads wait for each other
@@ -91,7 +104,30 @@ def _fit_numpy(
             on_epoch=on_epoch,
         )
     parameters = sum(array.size for array in net.parameters.values())
-    return net, None, "trained by the NumPy network itself", history, parameters
+    return Fitted(net, None, "trained by the NumPy network itself", history, 0.0, parameters)
+
+
+def _fit_numpy_ensemble(
+    recipe: Recipe,
+    architecture: Architecture,
+    task: Task,
+    train: Part,
+    validation: Part,
+    weights: list[float] | None,
+    on_epoch: OnEpoch,
+    tell: Callable[[str], None],
+) -> Fitted:
+    fitted: Fitted
+
+    def run(scale: float, epochs: int) -> list[Epoch]:
+        nonlocal fitted
+        so_long, so_scaled = replace(recipe, epochs=epochs), ensemble.with_scale(architecture, scale)
+        fitted = _fit_numpy(so_long, so_scaled, task, train, validation, weights, on_epoch)
+        return fitted.history
+
+    scale = ensemble.choose_scale(run, recipe, tell)
+    run(scale, recipe.epochs)
+    return replace(fitted, scale=scale)
 
 
 def _numpy_loss(recipe: Recipe, task: Task, weights: list[float] | None) -> losses.Loss:
@@ -127,17 +163,17 @@ def _fit_keras(
     validation: Part,
     weights: list[float] | None,
     on_epoch: OnEpoch,
-) -> tuple[Network | None, Any, str, list[Epoch], int]:
+) -> Fitted:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # what it says while it starts is not for users
     import keras
 
-    from models import keras_export, keras_nets
+    from models import keras_nets
 
     keras.utils.set_random_seed(recipe.fit_seed)
     model = keras_nets.build(architecture)
     model.compile(
         optimizer=_keras_optimizer(recipe, len(train.x)),
-        loss=_keras_loss(recipe, task),
+        loss="mse" if recipe.loss == "mse" else _keras_loss(recipe, task),  # the tutorial's word
         steps_per_execution=STEPS_AT_ONCE,
     )
     history: list[Epoch] = []
@@ -155,12 +191,48 @@ def _fit_keras(
         callbacks=callbacks,
         verbose=0,
     )
+    return _of_keras(model, architecture, history)
+
+
+def _fit_keras_ensemble(
+    recipe: Recipe,
+    architecture: Architecture,
+    task: Task,
+    train: Part,
+    validation: Part,
+    weights: list[float] | None,
+    on_epoch: OnEpoch,
+    tell: Callable[[str], None],
+) -> Fitted:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    trainer = ensemble.Compiled(
+        recipe,
+        architecture,
+        _keras_loss(recipe, task, reduction=None),
+        (
+            train.x,
+            _keras_targets(recipe, task, train.y, architecture.outputs),
+            None if weights is None else np.array(weights, np.float32)[train.y],
+        ),
+        (validation.x, _keras_targets(recipe, task, validation.y, architecture.outputs)),
+        on_epoch,
+    )
+    scale = ensemble.choose_scale(trainer.run, recipe, tell)
+    history = trainer.run(scale, recipe.epochs)
+    return replace(_of_keras(trainer.model, ensemble.with_scale(architecture, scale), history), scale=scale)
+
+
+def _of_keras(model: Any, architecture: Architecture, history: list[Epoch]) -> Fitted:
+    """What is kept of a trained Keras model: the same without what training needed, and our network, if it can."""
+    from models import keras_export, keras_nets
+
     keras_nets.zero_unseen(model)
     model, parameters = _not_compiled(model, architecture), int(model.count_params())
     try:
-        return keras_export.export(model), model, "exported from Keras", history, parameters
+        return Fitted(keras_export.export(model), model, "exported from Keras", history, 0.0, parameters)
     except keras_export.CannotExport as why:
-        return None, model, f"the NumPy network cannot express it: {why}", history, parameters
+        reason = f"the NumPy network cannot express it: {why}"
+        return Fitted(None, model, reason, history, 0.0, parameters)
 
 
 def _not_compiled(model: Any, architecture: Architecture) -> Any:
@@ -172,16 +244,19 @@ def _not_compiled(model: Any, architecture: Architecture) -> Any:
     return plain
 
 
-def _keras_loss(recipe: Recipe, task: Task) -> Any:
-    import keras
+def _keras_loss(recipe: Recipe, task: Task, reduction: str | None = "sum_over_batch_size") -> Any:
+    """The mean over rows, or one number for each row without a reduction."""
+    from keras import losses
 
     if task == "regression":
-        return {"mse": "mse", "mae": "mae", "huber": keras.losses.Huber()}[recipe.loss]
+        kind = {"mse": losses.MeanSquaredError, "mae": losses.MeanAbsoluteError, "huber": losses.Huber}[recipe.loss]
+        return kind(reduction=reduction)
+    common = {"from_logits": True, "reduction": reduction}
     if task == "binary":
-        return keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
+        return losses.BinaryCrossentropy(label_smoothing=recipe.label_smoothing, **common)
     if recipe.label_smoothing:
-        return keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.label_smoothing)
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        return losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing, **common)
+    return losses.SparseCategoricalCrossentropy(**common)
 
 
 def _keras_targets(recipe: Recipe, task: Task, y: Targets, classes: int) -> Targets:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from models import store
-from models.architecture import Architecture
+from models.architecture import Architecture, Link, Task
 from models.encoding import Encoder
 from models.engines import NumpyEngine, TensorFlowEngine
 from models.features import FeatureSchema, Frame
@@ -26,6 +26,7 @@ from training.fit import Fitted, Part
 from training.progress import Progress
 
 Tell = Callable[[str], None]
+LINKS: dict[Task, Link] = {"regression": "linear", "binary": "sigmoid", "multiclass": "softmax"}
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,13 @@ def learn(options: DataOptions, fit_options: FitOptions, *, tell: Tell) -> Learn
     known_target = dataset.target[parts.train] if regression else None
     rng = np.random.default_rng(options.seed)
     golden = examples.rows(schema, dataset.columns, parts.test, rng, real=options.real_examples)
-    encoder = Encoder.fit(schema, frame.take(parts.train), known_target, bins=decided.bins)
+    encoder = Encoder.fit(
+        schema,
+        frame.take(parts.train),
+        known_target,
+        bins=decided.bins,
+        numbers="quantile" if decided.network == "ensemble" else "scaled",
+    )
     x, y = encoder.encode(frame), encoder.target.apply(dataset.target) if regression else dataset.target
 
     progress = Progress(schema.name)
@@ -82,6 +89,7 @@ def learn(options: DataOptions, fit_options: FitOptions, *, tell: Tell) -> Learn
             Part(x[parts.train], y[parts.train]),
             Part(x[parts.validation], y[parts.validation]),
             progress.epoch,
+            progress.say,
         )
     finally:
         progress.done()
@@ -141,6 +149,7 @@ def trained(learned: Learned, options: DataOptions, compared: dict[str, Metrics]
 
 def architecture(decided: Recipe, schema: FeatureSchema, encoder: Encoder) -> Architecture:
     """The network for an encoding: logits of the classes, one logit for two of them, or one value."""
+    waved = sum(part.kind == "quantile" for part in encoder.numbers)
     return Architecture(
         numbers=encoder.width - len(encoder.tables),
         categories=tuple(encoder.tables),
@@ -149,6 +158,11 @@ def architecture(decided: Recipe, schema: FeatureSchema, encoder: Encoder) -> Ar
         dropout=decided.dropout,
         batch_normalization=decided.batch_norm,
         outputs=len(schema.classes or ()) if schema.task == "multiclass" else 1,
+        scales=decided.scales[:1] * waved,
+        frequencies=decided.frequencies,
+        embedding=decided.embedding,
+        members=decided.members,
+        link=LINKS[schema.task] if decided.members else "linear",
     )
 
 
@@ -175,6 +189,7 @@ def told(options: DataOptions, dataset: Dataset, decided: Recipe, fitted: Fitted
         "rows_used": dataset.rows_used,
         "notices": dataset.notices,
         "parameters": fitted.parameters,
+        "frequency_scale": fitted.scale,
         "outputs": len(dataset.schema.classes or ()) if dataset.schema.task == "multiclass" else 1,
         "epochs": len(fitted.history),
         "history": [epoch._asdict() for epoch in fitted.history],

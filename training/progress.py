@@ -14,6 +14,7 @@ class Progress:
         self.stream = stream or sys.stdout
         self.live = self.stream.isatty()
         self.seconds = 0.0
+        self.open = False  # whether the living line waits for its end
 
     def epoch(self, epoch: Epoch) -> None:
         self.seconds += epoch.seconds
@@ -22,11 +23,18 @@ class Progress:
         if self.live:
             self.stream.write(f"\r\x1b[K{line}")
             self.stream.flush()
+            self.open = True
         elif epoch.number == 1 or epoch.number == epoch.of or epoch.number % max(1, epoch.of // 10) == 0:
             print(line, file=self.stream, flush=True)
 
+    def say(self, text: str) -> None:
+        """A line of its own, such as what was chosen."""
+        self.done()
+        print(f"{self.name}  {text}", file=self.stream, flush=True)
+
     def done(self) -> None:
         """End the living line, if there is one, so that what is printed next stands below it."""
-        if self.live and self.seconds:
+        if self.open:
             self.stream.write("\n")
             self.stream.flush()
+            self.open = False

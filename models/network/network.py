@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from models.architecture import Architecture, Epoch
+from models.architecture import TABLE_DEVIATION, Architecture, Epoch
 from models.network import layers
 from models.network.activations import Array
 from models.network.inference import BLOCK, InferenceNetwork
@@ -88,7 +88,8 @@ class Network:
         """Train, and tell what happened in each epoch. `weights` are per row; class weights belong to the loss.
 
         With `patience` it stops after that many epochs without a better validation loss; at the end the weights of the
-        best epoch are put back. DivergenceError when the loss is not finite.
+        best epoch are put back. DivergenceError when the loss is not finite. Of an ensemble, the training loss is the
+        mean of its members' losses, and the validation loss that of what they say together.
         """
         x, y = self._matrix(x), np.asarray(y)
         if len(x) != len(y) or len(x) == 0:
@@ -136,9 +137,14 @@ class Network:
         for start in range(0, len(x), batch_size):
             batch = order[start : start + batch_size]
             outputs = self.forward(x[batch], training=True, rng=rng)
-            value, d_outputs = loss(outputs, y[batch], None if weights is None else weights[batch])
+            members = outputs.shape[1] if outputs.ndim == 3 else 1  # each of them is to fit the target by itself
+            value, d_outputs = loss(
+                outputs.reshape(-1, outputs.shape[-1]),  # (batch, members, outputs) -> (batch · members, outputs)
+                y[batch].repeat(members, axis=0),
+                None if weights is None else weights[batch].repeat(members),
+            )
             total += _finite(value, epoch) * len(batch)
-            self.backward(d_outputs)
+            self.backward(d_outputs.reshape(outputs.shape))
             optimizer.step(self.parameters, self.gradients)
         return total / len(x)
 
@@ -200,21 +206,39 @@ class Best:
 
 
 def build(architecture: Architecture, rng: np.random.Generator, dtype: npt.DTypeLike = np.float32) -> Network:
-    """The network of an architecture with fresh weights, drawn as Keras draws them, so that both start alike."""
+    """The network of an architecture with fresh weights, drawn as `keras_nets` draws them, so that both start alike."""
     made: list[Layer] = []
-    width = architecture.numbers
+    members, width = architecture.members, architecture.looked_up
     if architecture.categories:
-        made.append(layers.Tabular.new(architecture.numbers, architecture.categories, rng, dtype))
-        width += sum(units for _, units in architecture.categories)
-    for units in architecture.hidden:
-        made.append(layers.Dense.new(width, units, rng, dtype=dtype))
+        deviation = TABLE_DEVIATION if members else None
+        made.append(layers.Tabular.new(architecture.numbers, architecture.categories, rng, dtype, deviation))
+    if architecture.scales:
+        h, e = architecture.frequencies, architecture.embedding
+        made.append(layers.Periodic.new(architecture.scales, h, e, rng, dtype))
+        width += len(architecture.scales) * e
+    shared = members and architecture.adapters and architecture.hidden
+    if members and not shared:
+        made.append(layers.Members.new(members, width, rng, dtype))
+    for place, units in enumerate(architecture.hidden):
+        if shared:
+            made.append(layers.SharedDense.new(members, width, units, rng, place == 0, dtype))
+        elif members:
+            dense = layers.Dense.new(width, units, rng, layers.lecun, dtype)
+            dense.b[...] = rng.uniform(-(width**-0.5), width**-0.5, units)
+            made.append(dense)
+        else:
+            made.append(layers.Dense.new(width, units, rng, dtype=dtype))
         if architecture.batch_normalization:
             made.append(layers.BatchNormalization.new(units, dtype))
         made.append(layers.Activation(architecture.activation))
         if architecture.dropout:
             made.append(layers.Dropout(architecture.dropout))
         width = units
-    made.append(layers.Dense.new(width, architecture.outputs, rng, dtype=dtype))
+    if members:
+        made.append(layers.MemberDense.new(members, width, architecture.outputs, rng, dtype))
+        made.append(layers.MemberMean(architecture.link))
+    else:
+        made.append(layers.Dense.new(width, architecture.outputs, rng, dtype=dtype))
     return Network(made)
 
 

@@ -138,9 +138,9 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam that also shrinks every matrix by rate · weight_decay, apart from the gradient and so not divided by √v.
+    """Adam that also shrinks every W by rate · weight_decay, apart from the gradient and so not divided by √v.
 
-    Biases and the scales of normalisation are left alone. Loshchilov and Hutter 2017, https://arxiv.org/abs/1711.05101.
+    Biases, scales, tables and frequencies are left alone. Loshchilov and Hutter 2017, https://arxiv.org/abs/1711.05101.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class AdamW(Adam):
         self.weight_decay = weight_decay
 
     def _update(self, name: str, parameter: Array, gradient: Array, rate: float) -> None:
-        if parameter.ndim == 2:
+        if name.endswith("W"):
             parameter *= 1 - rate * self.weight_decay
         super()._update(name, parameter, gradient, rate)
 

@@ -4,18 +4,21 @@ import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import orjson
 from pydantic_core import from_json
 
+from models.columnar import ColumnRows, Columns, check_columns
 from models.features import MAX_LISTED_ERRORS, Checked, FeatureSchema, Frame, Row, RowError, RowWarning, nearest, short
 from models.predictor import Answers, TabularModel, class_key
-from service.errors import BadJson, RequestNotValid, RowsNotValid, TooManyRows, listed, repaired
+from service.errors import BadJson, RequestError, RequestNotValid, RowsNotValid, TooManyRows, listed, repaired
 
 OPTIONS = ("fail", "skip")
 MOST_DIGITS = 4000
+FEW = 1  # rows that are checked faster one by one than as columns
+JSON_TYPE = b"application/json"
 
 
 @dataclass
@@ -72,15 +75,16 @@ def read_slowly(body: bytes, on_invalid: str, max_rows: int) -> tuple[list[Any],
     raise refused(faults)
 
 
-def parse(body: bytes) -> Any:
-    """The JSON value of a body. Raises BadJson."""
+def parse(body: bytes, *, constants: bool = False) -> Any:
+    """The JSON value of a body. `constants`: also NaN and Infinity, which are no JSON. Raises BadJson."""
     try:
-        return from_json(body, allow_inf_nan=False)
+        return from_json(body, allow_inf_nan=constants)
     except ValueError as error:
         reason = str(error)
     if "number out of range" in reason:  # valid JSON: an integer of thousands of digits, which is no finite float
         with contextlib.suppress(ValueError, RecursionError):
-            document = json.loads(body.decode(), parse_int=integer, parse_constant=no_constant)
+            constant = None if constants else no_constant
+            document = json.loads(body.decode(), parse_int=integer, parse_constant=constant)
             json.dumps(document, ensure_ascii=False).encode()  # refuses lone surrogates, as above
             return document
     raise BadJson(reason)
@@ -96,10 +100,18 @@ def no_constant(text: str) -> float:
 
 
 def accept_rows(
-    schema: FeatureSchema, rows: Sequence[object], faults: Sequence[RowError] = (), *, skip: bool = False
+    schema: FeatureSchema,
+    rows: Sequence[object],
+    faults: Sequence[RowError] = (),
+    *,
+    skip: bool = False,
+    first_row: int = 0,
+    most: int = MAX_LISTED_ERRORS,
 ) -> Accepted:
-    """Check rows by the schema's own words. Raises RequestNotValid or RowsNotValid."""
-    checked = schema.check(rows)
+    """Check rows that are JSON values, as `read` does. Raises RequestNotValid or RowsNotValid."""
+    if rows and not faults and (good := schema.accept_rows(rows)) is not None:
+        return accept(schema, good)
+    checked = schema.check(rows, first_row=first_row, most=most)
     if faults:
         raise refused([*faults, *checked.errors], checked.omitted)
     if checked.errors and not skip:
@@ -116,6 +128,24 @@ def accept(schema: FeatureSchema, rows: Sequence[Row], checked: Checked | None =
     return accepted
 
 
+def accept_columns(
+    schema: FeatureSchema,
+    columns: Columns,
+    count: int,
+    *,
+    skip: bool = False,
+    first_row: int = 0,
+    most: int = MAX_LISTED_ERRORS,
+) -> Accepted:
+    """Check `count` rows that came as whole columns, by the same rules. Raises RowsNotValid."""
+    if count <= FEW and not any(column.values.dtype.kind == "M" for column in columns.values()):
+        return accept_rows(schema, [*ColumnRows(columns, count)], skip=skip, first_row=first_row, most=most)
+    checked = check_columns(schema, columns, count, first_row=first_row, most=most)
+    if checked.errors and not skip:
+        raise RowsNotValid(count, checked.invalid_rows, checked.errors, checked.omitted)
+    return Accepted(checked.frame, count, checked.valid, checked.errors, checked.omitted, checked.warnings)
+
+
 def fault(code: str, message: str, name: str | None = None) -> RowError:
     return RowError(None, name, code, message)
 
@@ -129,7 +159,7 @@ class Writer:
     """The body of an answer, written from the matrix of answers without an object for each prediction."""
 
     def __init__(self, model: TabularModel) -> None:
-        self._head = b'{"model":%s,"version":%s,"predictions":[' % (dumps(model.name), dumps(model.version))
+        self.head = b'{"model":%s,"version":%s,"predictions":[' % (dumps(model.name), dumps(model.version))
         classes = model.schema.classes
         self._templates: list[bytes] | None = None
         if classes is not None:
@@ -142,34 +172,39 @@ class Writer:
         """answers: (valid rows, 1) values or (valid rows, classes) probabilities."""
         if not skip and not accepted.warnings:
             return self.plain(answers)
-        entries = self._entries(answers)
-        for row, warnings in accepted.warnings.items():
-            told = [{"field": warning.field, "code": warning.code, "message": warning.message} for warning in warnings]
-            entries[row] = b'%s,"warnings":%s}' % (entries[row][:-1], dumps(told))
-        if accepted.valid is not None:
-            all_entries = [b"null"] * accepted.count
-            for row, entry in zip(accepted.valid, entries, strict=True):
-                all_entries[row] = entry
-            entries = all_entries
+        entries = [b"null" if entry is None else entry for entry in self.entries(accepted, answers)]
         if not skip:
-            return b"%s%s]}" % (self._head, b",".join(entries))
+            return b"%s%s]}" % (self.head, b",".join(entries))
         errors = dumps(listed(accepted.errors))
         return b'%s%s],"errors":%s,"errors_omitted":%d}' % (
-            self._head,
+            self.head,
             b",".join(entries),
             errors,
             accepted.omitted,
         )
 
+    def entries(self, accepted: Accepted, answers: Answers) -> Sequence[bytes | None]:
+        """The prediction of each row with its warnings, None for a row that is not valid."""
+        entries = self._entries(answers)
+        for row, warnings in accepted.warnings.items():
+            told = [{"field": warning.field, "code": warning.code, "message": warning.message} for warning in warnings]
+            entries[row] = b'%s,"warnings":%s}' % (entries[row][:-1], dumps(told))
+        if accepted.valid is None:
+            return entries
+        all_entries: list[bytes | None] = [None] * accepted.count
+        for row, entry in zip(accepted.valid, entries, strict=True):
+            all_entries[row] = entry
+        return all_entries
+
     def one(self, value: float) -> bytes:
         """The answer to one row of a regression."""
-        return b'%s{"value":%s}]}' % (self._head, orjson.dumps(value))
+        return b'%s{"value":%s}]}' % (self.head, orjson.dumps(value))
 
     def plain(self, answers: Answers) -> bytes:
         """The answer to rows that are all valid, with nothing to be said of any."""
         if self._templates is None and len(answers):
-            return b'%s{"value":%s}]}' % (self._head, numbers(answers).replace(b"],[", b'},{"value":')[1:-1])
-        return b"%s%s]}" % (self._head, b",".join(self._entries(answers)))
+            return b'%s{"value":%s}]}' % (self.head, numbers(answers).replace(b"],[", b'},{"value":')[1:-1])
+        return b"%s%s]}" % (self.head, b",".join(self._entries(answers)))
 
     def _entries(self, answers: Answers) -> list[bytes]:
         if not len(answers):
@@ -197,3 +232,37 @@ def dumps(value: Any) -> bytes:
 def escaped(value: Any) -> bytes:
     """The JSON of a value as a part of a template."""
     return dumps(value).replace(b"%", b"%%")
+
+
+class Stream:
+    """The same answer written block by block. Where it ends too early, `error` at its end is the problem document."""
+
+    kind: ClassVar[bytes] = JSON_TYPE
+    told: ClassVar[int] = MAX_LISTED_ERRORS
+
+    def __init__(self, writer: Writer, *, skip: bool) -> None:
+        self._writer = writer
+        self._skip = skip
+        self._begun = False
+        self._errors: list[RowError] = []
+        self._omitted = 0
+
+    def head(self) -> bytes:
+        return self._writer.head
+
+    def block(self, accepted: Accepted, answers: Answers, first_row: int) -> bytes:
+        room = MAX_LISTED_ERRORS - len(self._errors)
+        self._errors += accepted.errors[:room]
+        self._omitted += accepted.omitted + len(accepted.errors[room:])
+        entries = b",".join(b"null" if entry is None else entry for entry in self._writer.entries(accepted, answers))
+        begun, self._begun = self._begun, True
+        return b"," + entries if begun else entries
+
+    def stop(self, error: RequestError) -> bytes:
+        return b'],%s"error":%s}' % (self._told() + b"," if self._skip else b"", error.document())
+
+    def end(self) -> bytes:
+        return b"],%s}" % self._told() if self._skip else b"]}"
+
+    def _told(self) -> bytes:
+        return b'"errors":%s,"errors_omitted":%d' % (dumps(listed(self._errors)), self._omitted)

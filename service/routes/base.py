@@ -41,6 +41,7 @@ class Route:
     protocol: ClassVar[str]
     methods: ClassVar[tuple[str, ...]] = ("POST",)
     unready: ClassVar[bool] = False  # whether it is asked also before the models are loaded and while draining
+    probe: ClassVar[bool] = False  # whether it tells that the server is ready: not while draining
 
     def __init__(self, plane: DataPlane, model: str | None = None) -> None:
         self.plane = plane

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from service.dataplane import DataPlane
+from service.routes import oip, scoring, tfserving
 from service.routes.base import Family, Route
 
-FAMILIES: Sequence[Family] = ()
+FAMILIES: Sequence[Family] = (tfserving.Family(), oip.Family(), scoring.Family())
 
 
 class Table:
@@ -13,7 +14,9 @@ class Table:
 
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
-        self._listed = {path: route for family in FAMILIES for path, route in family.listed(plane).items()}
+        self._listed: dict[str, Route] = {}
+        for family in reversed(FAMILIES):  # an address that two have is the first one's
+            self._listed |= family.listed(plane)
 
     def find(self, path: str) -> Route | None:
         route = self._listed.get(path)

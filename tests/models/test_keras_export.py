@@ -23,6 +23,22 @@ architectures = st.builds(
     batch_normalization=st.booleans(),
     outputs=st.integers(1, 4),
 )
+ensembles = st.builds(
+    Architecture,
+    numbers=st.integers(2, 6),
+    categories=st.lists(st.tuples(st.integers(2, 6), st.integers(1, 4)), max_size=3).map(tuple),
+    hidden=st.lists(st.integers(1, 24), max_size=3).map(tuple),
+    activation=st.sampled_from(["relu", "silu"]),
+    dropout=st.sampled_from([0.0, 0.3]),
+    batch_normalization=st.booleans(),
+    outputs=st.integers(1, 4),
+    scales=st.lists(st.sampled_from([0.5, 1.0, 6.0]), max_size=2).map(tuple),
+    frequencies=st.integers(1, 16),
+    embedding=st.integers(1, 8),
+    members=st.integers(0, 4),
+    adapters=st.booleans(),
+    link=st.sampled_from(["linear", "sigmoid", "softmax"]),
+)
 
 
 def lived_in(model: keras.Model, seed: int = 0) -> keras.Model:
@@ -44,8 +60,8 @@ def assert_answers_alike(model: keras.Model, x: Array) -> None:
         assert (np.abs(ours - wanted) <= 1e-5 * np.maximum(np.abs(wanted), wanted.std())).all()
 
 
-@given(architecture=architectures, seed=st.integers(0, 99))
-@settings(max_examples=30, deadline=None)
+@given(architecture=st.one_of(architectures, ensembles), seed=st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
 def test_random_architectures_answer_as_keras_does(architecture: Architecture, seed: int) -> None:
     rng = np.random.default_rng(seed)
     model = lived_in(keras_nets.build(architecture), seed)

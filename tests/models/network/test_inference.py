@@ -6,13 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from models.architecture import Architecture
 from models.network.activations import Array
 from models.network.inference import BLOCK, FEW, fold
 from models.network.layers import Activation, BatchNormalization, Dense, Dropout, Embedding, LayerNormalization, Scale
 from models.network.network import Network, build
-from tests.models.network.test_network import architectures, rows_for
+from tests.models.network.test_network import architectures, ensembles, rows_for
 
 
 def lived_in(network: Network, rng: np.random.Generator) -> Network:
@@ -29,11 +30,12 @@ def assert_equal_means(ours: Array, wanted: Array) -> None:
     assert (np.abs(ours - wanted) <= 1e-5 * np.maximum(np.abs(wanted), wanted.std())).all()
 
 
-@given(architecture=architectures)
-@settings(max_examples=25, deadline=None)
+@given(architecture=st.one_of(architectures, ensembles))
+@settings(max_examples=50, deadline=None)
 def test_it_answers_as_the_network_does(architecture: Architecture) -> None:
     rng = np.random.default_rng(0)
-    network = lived_in(build(architecture, rng, np.float64), rng)
+    dtype = np.float32 if architecture.scales else np.float64  # the angle of a wave is what float32 makes of it
+    network = lived_in(build(architecture, rng, dtype), rng)
     x = rows_for(architecture, 300, rng).astype(np.float32)
     x[::7, architecture.numbers :] = 999  # the unseen
     wanted, served = network.predict(x), network.for_inference()

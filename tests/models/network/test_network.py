@@ -30,6 +30,22 @@ architectures = st.builds(
     batch_normalization=st.booleans(),
     outputs=st.integers(1, 3),
 )
+ensembles = st.builds(
+    Architecture,
+    numbers=st.integers(2, 4),
+    categories=st.lists(st.tuples(st.integers(2, 5), st.integers(1, 3)), max_size=2).map(tuple),
+    hidden=st.lists(st.integers(1, 6), max_size=2).map(tuple),
+    activation=st.sampled_from(SMOOTH),
+    dropout=st.sampled_from([0.0, 0.3]),
+    batch_normalization=st.booleans(),
+    outputs=st.integers(1, 3),
+    scales=st.lists(st.sampled_from([0.3, 1.0]), max_size=2).map(tuple),
+    frequencies=st.integers(1, 5),
+    embedding=st.integers(1, 3),
+    members=st.integers(1, 3),
+    adapters=st.booleans(),
+    link=st.sampled_from(["linear", "sigmoid", "softmax"]),
+)
 
 
 def rows_for(architecture: Architecture, count: int, rng: np.random.Generator) -> Array:

@@ -20,7 +20,7 @@ from models.network.optimizers import SGD, Adam, AdamW, Cosine, Exponential, Opt
 )
 def test_five_updates_are_those_of_keras(ours: Callable[[], Optimizer], theirs: Callable[[], object]) -> None:
     rng = np.random.default_rng(0)
-    parameters = {"W": rng.normal(size=(3, 2)), "V": rng.normal(size=(2, 2))}
+    parameters = {"0.W": rng.normal(size=(3, 2)), "2.W": rng.normal(size=(2, 2))}
     variables = [keras.Variable(p.copy(), dtype="float64") for p in parameters.values()]
     our_optimizer, their_optimizer = ours(), theirs()
     for _ in range(5):

@@ -1,0 +1,378 @@
+"""Whole columns checked by the rules of the schema: what a row check would say of each row, at NumPy's speed.
+
+A mask says where something is wrong; in what words is left to the rules themselves (`Feature.problem`), which are asked
+only for the rows that are told in full.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from models.features import (
+    MAX_LISTED_ERRORS,
+    MISSING,
+    Feature,
+    FeatureSchema,
+    Frame,
+    Row,
+    RowError,
+    RowWarning,
+    as_float,
+    shown,
+)
+
+Mask = npt.NDArray[np.bool_]
+Array = npt.NDArray[Any]
+
+NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[iI][nN][fF]([iI][nN][iI][tT][yY])?)")
+WHOLE = re.compile(r"[+-]?\d+")
+WORDS = {"true": True, "false": False}
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST_SECOND, LAST_SECOND = -62_135_596_800.0, 253_402_300_799.999999  # of Python's years 1 to 9999
+
+
+class Column(NamedTuple):
+    """One column of n rows.
+
+    values: (n,) numbers, booleans, `datetime64`, or objects as JSON has them (text, numbers, true and false, None).
+    With `codes` the (distinct,) values that they point to. NaN and NaT are missing: arrays have no other way to say so.
+    A float32 counts as the float64 that is equal to it: 0.1 becomes 0.10000000149011612.
+    missing: (n,) true where there is no value, or None.
+    codes: (n,) the position of each row's value; any valid one where it is missing.
+    """
+
+    values: Array
+    missing: Mask | None = None
+    codes: npt.NDArray[np.integer[Any]] | None = None
+
+    def item(self, row: int) -> Any:
+        """The JSON value of a row; a moment as ISO 8601 text."""
+        if (self.missing is not None and self.missing[row]) or not len(self.values):
+            return None
+        value = self.values[row if self.codes is None else self.codes[row]]
+        if isinstance(value, np.datetime64):
+            return None if np.isnat(value) else moment_text(value)
+        if not isinstance(value, np.generic):
+            return value
+        plain = value.item()
+        return None if isinstance(plain, float) and math.isnan(plain) else plain
+
+    def take(self, rows: slice) -> "Column":
+        if self.codes is None:
+            return Column(self.values[rows], None if self.missing is None else self.missing[rows])
+        return Column(self.values, None if self.missing is None else self.missing[rows], self.codes[rows])
+
+
+Columns = Mapping[str, Column]
+
+
+class ColumnRows(Sequence[Row]):
+    """Columns seen as rows, each made when it is asked for."""
+
+    def __init__(self, columns: Columns, count: int, valid: Sequence[int] | None = None) -> None:
+        self._columns = columns
+        self._count = count if valid is None else len(valid)
+        self._valid = valid
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, row: int) -> Row: ...
+    @overload
+    def __getitem__(self, row: slice) -> Sequence[Row]: ...
+    def __getitem__(self, row: int | slice) -> Row | Sequence[Row]:
+        if isinstance(row, slice):
+            return [self[number] for number in range(*row.indices(self._count))]
+        if not 0 <= row < self._count:
+            raise IndexError(row)
+        place = row if self._valid is None else self._valid[row]
+        return {name: column.item(place) for name, column in self._columns.items()}
+
+
+@dataclass
+class CheckedColumns:
+    """The verdict on the rows of columns: the good ones as a frame, where they stood, and what is to say of all."""
+
+    frame: Frame
+    count: int
+    valid: list[int] | None = None  # None: every row is valid
+    errors: list[RowError] = field(default_factory=list)
+    omitted: int = 0
+    warnings: dict[int, list[RowWarning]] = field(default_factory=dict)  # by the row's place in `frame`
+
+    @property
+    def invalid_rows(self) -> int:
+        return self.count - len(self.frame.numbers)
+
+
+def check_columns(
+    schema: FeatureSchema, columns: Columns, count: int, *, first_row: int = 0, most: int = MAX_LISTED_ERRORS
+) -> CheckedColumns:
+    """Check `count` rows by the rules of the schema, as `FeatureSchema.check` checks them one by one.
+
+    first_row: the number that errors call the first one. most: how many errors are told in full.
+    """
+    numbers = np.full((count, len(schema.numeric)), np.nan)
+    codes = np.full((count, len(schema.categorical)), MISSING, dtype=np.int64)
+    wrong: dict[str, Mask | None] = {}  # None: in every row
+    for place, feature in enumerate(schema.numeric):
+        if (column := columns.get(feature.name)) is not None:
+            strange = _fill_numbers(numbers[:, place], feature, column)
+            if strange is not None:
+                wrong[feature.name] = strange
+    for place, feature in enumerate(schema.categorical):
+        if (column := columns.get(feature.name)) is not None:
+            strange = _fill_codes(codes[:, place], schema, place, column)
+            if strange is not None:
+                wrong[feature.name] = strange
+    _check_limits(schema, numbers, wrong)
+    for feature in schema.features:
+        if feature.name not in columns and not feature.nullable:
+            wrong[feature.name] = None
+    unknown = [name for name in columns if name not in schema.by_name and name not in schema.accepted]
+    checked = CheckedColumns(Frame(numbers, codes), count)
+    if count and (wrong or unknown):
+        _tell(checked, schema, columns, wrong, unknown, first_row, most)
+    checked.warnings = schema.warnings(checked.frame, ColumnRows(columns, count, checked.valid))
+    return checked
+
+
+def _check_limits(schema: FeatureSchema, numbers: Array, wrong: dict[str, Mask | None]) -> None:
+    """Note numbers that are missing where they may not, infinite, or outside of what a person declared."""
+    low, high, nullable = schema.limits
+    inside = (numbers >= low) & (numbers <= high)  # NaN is not
+    if inside.all():
+        return
+    outside = ~(inside | (np.isnan(numbers) & nullable))
+    for place in np.flatnonzero(outside.any(axis=0)).tolist():
+        name = schema.numeric[place].name
+        strange = wrong.get(name)
+        wrong[name] = outside[:, place] if strange is None else outside[:, place] | strange
+
+
+def _tell(
+    checked: CheckedColumns,
+    schema: FeatureSchema,
+    columns: Columns,
+    wrong: Mapping[str, Mask | None],
+    unknown: Sequence[str],
+    first_row: int,
+    most: int,
+) -> None:
+    """Take the rows that are not valid out of the frame, and say what is wrong with the first."""
+    count = checked.count
+    masks = [mask for mask in wrong.values() if mask is not None]
+    everywhere = len(wrong) - len(masks) + len(unknown)  # columns that are wrong in every row
+    bad = np.ones(count, dtype=bool) if everywhere else np.logical_or.reduce(masks)
+    total = sum(map(np.count_nonzero, masks)) + everywhere * count
+    hints = {name: schema.nearest_hint(name) for name in unknown}
+    for row in np.flatnonzero(bad)[:most].tolist():  # each of them has an error at least
+        for feature in schema.features:
+            if feature.name in wrong and ((mask := wrong[feature.name]) is None or mask[row]):
+                column = columns.get(feature.name)
+                checked.errors.append(schema.error(first_row + row, feature, *_problem(feature, column, row)))
+        checked.errors += [schema.unknown_field(first_row + row, name, hint) for name, hint in hints.items()]
+        if len(checked.errors) >= most:
+            break
+    del checked.errors[most:]
+    checked.omitted = total - len(checked.errors)
+    valid = np.flatnonzero(~bad)
+    checked.frame = checked.frame.take(valid)
+    checked.valid = valid.tolist()
+
+
+def _problem(feature: Feature, column: Column | None, row: int) -> tuple[str, str]:
+    """What is wrong with a cell that a mask has marked, in the words of the rules."""
+    if column is None:
+        return feature.absent
+    value = column.item(row)
+    if feature.kind == "date" and column.values.dtype.kind == "M" and value is not None:
+        seconds = _seconds(column.values[row if column.codes is None else column.codes[row]])
+        found = feature.limit_problem(float(seconds), shown(value)) if _has_year(seconds) else feature.bad_date(value)
+    else:
+        found = feature.problem(value)
+    assert found is not None, f"{feature.name!r}: {value!r} was marked, and no rule speaks against it"
+    return found
+
+
+# Numbers, booleans and dates
+
+
+def _fill_numbers(out: Array, feature: Feature, column: Column) -> Mask | None:
+    """Write a column's numbers (NaN where missing). Where it holds something else, or None where it does not."""
+    values, missing, codes = column
+    kind = values.dtype.kind
+    if not len(values):
+        return None
+    if (feature.kind == "number" and kind in "fiu") or (feature.kind == "boolean" and kind == "b"):
+        known, strange = values, None
+    elif feature.kind == "date" and kind == "M":
+        known = _seconds(values)
+        strange = ~(_has_year(known) | np.isnan(known))
+    else:
+        distinct, codes, missing = _by_distinct(column)
+        read = [_read(feature, value) for value in distinct]
+        known = np.array([math.nan if number is None else number for number in read], dtype=np.float64)
+        strange = np.array([number is None for number in read], dtype=bool)
+        if not len(distinct):
+            return None
+    out[:] = known if codes is None else known[codes]
+    if strange is not None:
+        strange = strange if codes is None else strange[codes]
+        if missing is not None:
+            strange &= ~missing
+        out[strange] = np.nan
+    if missing is not None:
+        out[missing] = np.nan
+    return strange if strange is not None and strange.any() else None
+
+
+def _read(feature: Feature, value: Any) -> float | None:
+    """A JSON value as the number it stands for, infinite ones included, or None where it is of another kind."""
+    if feature.kind == "boolean":
+        return float(value) if isinstance(value, bool) else None
+    if feature.kind == "number":
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return None if not number or value != value else as_float(value)
+    try:
+        return feature.parse_date(value) if isinstance(value, str) else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _seconds(moments: Any) -> Any:
+    """Seconds since 1970 of datetime64, NaN for NaT."""
+    microseconds = moments.astype("M8[us]")
+    return np.where(np.isnat(microseconds), np.nan, microseconds.astype(np.int64) / 1e6)
+
+
+def _has_year(seconds: Any) -> Any:
+    """Whether Python has a date for it."""
+    return (seconds >= FIRST_SECOND) & (seconds <= LAST_SECOND)
+
+
+def moment_text(moment: np.datetime64) -> str:
+    """ISO 8601, as training writes it."""
+    if not _has_year(_seconds(moment)):
+        return str(moment)
+    microseconds = int(moment.astype("M8[us]").astype(np.int64))
+    whole = EPOCH + timedelta(microseconds=microseconds)
+    return (whole.date() if microseconds % 86_400_000_000 == 0 else whole).isoformat()
+
+
+# Categories
+
+
+def _fill_codes(out: Array, schema: FeatureSchema, place: int, column: Column) -> Mask | None:
+    """Write the codes of a column's levels. Where one is not valid, or None where all are."""
+    feature, known = schema.categorical[place], schema.codes[place]
+    distinct, codes, missing = _by_distinct(column)
+    if len(distinct):
+        faulty = [feature.problem(level) is not None for level in distinct]
+        level_codes = [MISSING if wrong else known[level] for level, wrong in zip(distinct, faulty, strict=True)]
+        out[:] = np.array(level_codes, dtype=np.int64)[codes]
+        strange = np.array(faulty, dtype=bool)[codes]
+    else:
+        strange = np.zeros(len(out), dtype=bool)
+    if missing is not None:
+        out[missing] = MISSING
+        strange = (strange & ~missing) if feature.nullable else (strange | missing)
+    return strange if strange.any() else None
+
+
+class _Distinct(NamedTuple):
+    values: list[Any]  # as JSON has them; None only where missing says so too
+    codes: npt.NDArray[np.integer[Any]]  # (n,) any valid one where missing
+    missing: Mask | None
+
+
+def _by_distinct(column: Column) -> _Distinct:
+    """A column by its distinct values."""
+    values, missing, codes = column
+    if values.dtype.kind in "fiub" and codes is None:
+        if values.dtype.kind == "f" and (nan := np.isnan(values)).any():
+            missing = nan if missing is None else missing | nan
+            values = np.where(nan, values.dtype.type(0), values)
+        distinct, codes = np.unique(values, return_inverse=True)
+        return _Distinct(distinct.tolist(), codes, missing)
+    cells = [_plain(value) for value in values] if values.dtype.kind in "fM" else values.tolist()
+    if codes is None and set(map(type, cells)) == {str}:
+        position = {text: place for place, text in enumerate(dict.fromkeys(cells))}
+        codes = np.fromiter(map(position.__getitem__, cells), dtype=np.intp, count=len(cells))
+        return _Distinct([*position], codes, missing)
+    known: dict[Any, int] = {}
+    listed: list[Any] = []
+    places = []
+    for cell in cells:
+        key = (type(cell), cell if isinstance(cell, str | bool | int | float | None) else id(cell))
+        if key not in known:
+            known[key] = len(listed)
+            listed.append(cell)
+        places.append(known[key])
+    own = np.array(places, dtype=np.intp)
+    codes = own if codes is None else own[codes] if len(own) else codes
+    gone = np.array([value is None for value in listed], dtype=bool)
+    if gone.any():
+        missing = gone[codes] if missing is None else missing | gone[codes]
+    return _Distinct(listed, codes, missing)
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy float or moment as JSON has it, None where it is NaN or NaT."""
+    return Column(np.array([value])).item(0)
+
+
+# Text: the cells of a CSV
+
+
+def read_cells(schema: FeatureSchema, feature: Feature, cells: Sequence[str]) -> Column:
+    """Cells as training reads them: without blanks around them, missing where the schema's list says so, numbers, true
+    and false where the column holds such. What cannot be read stays text, and no rule accepts it."""
+    cells = [*map(str.strip, cells)]
+    if feature.kind == "number" and (numbers := _all_numbers(schema, cells)) is not None:
+        return Column(numbers)
+    tokens = schema.missing_tokens
+    distinct = [*dict.fromkeys(cells)]
+    position = {text: place for place, text in enumerate(distinct)}
+    codes = np.fromiter(map(position.__getitem__, cells), dtype=np.intp, count=len(cells))
+    gone = np.array([text in tokens for text in distinct], dtype=bool)
+    values = np.empty(len(distinct), dtype=object)
+    values[:] = [None if text in tokens else _value(feature, text) for text in distinct]
+    return Column(values, gone[codes] if gone.any() else None, codes)
+
+
+def _all_numbers(schema: FeatureSchema, cells: Sequence[str]) -> Array | None:
+    """The cells as numbers, NaN where they count as missing; None where they hold anything else."""
+    tokens = schema.missing_tokens
+    try:
+        if not schema.tokens_are_numbers:
+            numbers = np.fromiter(map(float, cells), dtype=np.float64, count=len(cells))
+            if not np.isnan(numbers).any() and "_" not in "".join(cells):
+                return numbers
+    except ValueError:
+        pass
+    missing = [text in tokens for text in cells]
+    try:
+        read = [math.nan if gone else float(text) for text, gone in zip(cells, missing, strict=True)]
+    except ValueError:
+        return None
+    numbers = np.array(read, dtype=np.float64)
+    named = np.count_nonzero(np.isnan(numbers)) == sum(missing)  # float() also reads nan, and 1_000
+    plain = named and not any("_" in text for text, gone in zip(cells, missing, strict=True) if not gone)
+    return numbers if plain else None
+
+
+def _value(feature: Feature, text: str) -> Any:
+    """One cell as a JSON value of the column's kind; the text itself where it is of another."""
+    kind = feature.level_type if feature.kind == "category" else feature.kind
+    if kind == "number" and NUMBER.fullmatch(text):
+        whole = feature.kind == "category" and WHOLE.fullmatch(text) and len(text) < 4000
+        return int(text) if whole else float(text)
+    return WORDS.get(text.casefold(), text) if kind == "boolean" else text

@@ -1,0 +1,191 @@
+"""CSV: a header line with the names of the columns, then a line for each row. Cells are read as training reads them."""
+
+import codecs
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from models.columnar import Column, ColumnRows, read_cells
+from models.features import FeatureSchema, Unreadable, short
+from models.predictor import Answers, TabularModel, class_key
+from service.errors import BadBody, RequestError, TooManyRows
+from service.protocols.blocks import (
+    ALL,
+    MOST_LINE,
+    Block,
+    ColumnBlock,
+    RowBlock,
+    by_row,
+    place,
+    sentence,
+    stopped,
+    whole,
+)
+from service.protocols.native import Accepted, numbers
+
+DELIMITERS = (",", ";", "\t", "|")
+UNUSED = Column(np.empty(0))  # of a column that is not read
+
+
+class Decoder:
+    """UTF-8, with or without a byte order mark. Blank lines are no rows."""
+
+    def __init__(self, schema: FeatureSchema, rows: int) -> None:
+        self._schema = schema
+        self._rows = rows
+        self._rest = b""  # what has not ended: a line, or a cell in quotes
+        self._lines: list[list[str]] = []
+        self._names: list[str] | None = None
+        self._delimiter = ","
+
+    def feed(self, piece: bytes) -> Iterator[Block]:
+        content = self._rest + piece
+        cut = last_line_end(content)
+        self._rest = content[cut:]
+        if len(self._rest) > MOST_LINE:
+            raise BadBody(f"a line is longer than {MOST_LINE} bytes, or a quote is never closed")
+        return self._blocks(content[:cut])
+
+    def close(self) -> Iterator[Block]:
+        yield from self._blocks(self._rest)
+        if self._lines:
+            yield self._block(self._lines)
+
+    def _blocks(self, content: bytes) -> Iterator[Block]:
+        lines = self._read(content)
+        if self._names is None and lines:
+            self._names = header(lines.pop(0))
+        self._lines += lines
+        while len(self._lines) > self._rows:
+            yield self._block(self._lines[: self._rows])
+            del self._lines[: self._rows]
+
+    def _read(self, content: bytes) -> list[list[str]]:
+        """The cells of whole lines."""
+        if self._names is None:
+            content = content.removeprefix(codecs.BOM_UTF8)
+        try:
+            text = content.decode()
+        except UnicodeDecodeError as error:
+            raise BadBody(f"it is not UTF-8 text ({error.reason} at byte {error.start} of a piece)") from None
+        if self._names is None and text.strip():
+            self._delimiter = delimiter_of(text.lstrip("\r\n"), self._schema)
+        try:
+            lines = [*csv.reader(io.StringIO(text, newline=""), delimiter=self._delimiter, strict=True)]
+        except csv.Error as error:
+            raise BadBody(f"it is not CSV ({error})") from None
+        return [line for line in lines if line]
+
+    def _block(self, lines: list[list[str]]) -> Block:
+        assert self._names is not None
+        width = len(self._names)
+        if set(map(len, lines)) == {width}:
+            return ColumnBlock(self._columns([*zip(*lines, strict=True)]), len(lines))
+        full = [line for line in lines if len(line) == width]
+        rows = iter(ColumnRows(self._columns([*zip(*full, strict=True)] or [()] * width), len(full)))
+        return RowBlock([next(rows) if len(line) == width else ragged(line, width) for line in lines])
+
+    def _columns(self, cells: Sequence[Sequence[str]]) -> dict[str, Column]:
+        assert self._names is not None
+        features = self._schema.by_name
+        return {
+            name: read_cells(self._schema, features[name], column) if name in features else UNUSED
+            for name, column in zip(self._names, cells, strict=True)
+        }
+
+
+def read(schema: FeatureSchema, body: bytes, max_rows: int) -> Block:
+    """A whole body. Raises BadBody, RequestNotValid or TooManyRows."""
+    block = whole(Decoder(schema, max_rows), body)
+    if block is None:
+        raise TooManyRows(body.count(b"\n"), max_rows)
+    return block
+
+
+def last_line_end(content: bytes) -> int:
+    """Where the last line ends that is no line inside of a cell in quotes."""
+    end = content.rfind(b"\n") + 1
+    while end and content.count(b'"', 0, end) % 2:
+        end = content.rfind(b"\n", 0, end - 1) + 1
+    return end
+
+
+def delimiter_of(text: str, schema: FeatureSchema) -> str:
+    """What separates the cells: under which most of the header's names are the table's."""
+    line = io.StringIO(text, newline="").readline()
+
+    def known(delimiter: str) -> int:
+        names = {name.strip().strip('"') for name in line.split(delimiter)}
+        return len(names & (schema.by_name.keys() | schema.accepted))
+
+    return max(DELIMITERS, key=known)
+
+
+def header(line: Sequence[str]) -> list[str]:
+    names = [name.strip() for name in line]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise BadBody(f"its header names {short(twice)!r} twice")
+    return names
+
+
+def ragged(line: Sequence[str], width: int) -> Unreadable:
+    return Unreadable("wrong_type", f"it has {len(line)} cells, the header has {width}")
+
+
+# Answers
+
+
+def written(value: object) -> str:
+    """One cell."""
+    text = class_key(value)  # type: ignore[arg-type]  # str() of whatever it is
+    return '"' + text.replace('"', '""') + '"' if set(text) & set('",\r\n') or text != text.strip() else text
+
+
+class Encoder:
+    """One line for each row of the request, in order: `value`, or `label` and a `probability_…` for each class, then
+    `warnings` and `error`. Where the answer ends too early, the `error` of its last line begins with `stopped:`."""
+
+    kind: ClassVar[bytes] = b"text/csv; charset=utf-8"
+    told: ClassVar[int] = ALL
+
+    def __init__(self, model: TabularModel) -> None:
+        classes = model.schema.classes
+        self._labels = None if classes is None else [written(label).encode() + b"," for label in classes]
+        names = ["value"] if classes is None else ["label", *(f"probability_{class_key(label)}" for label in classes)]
+        self._names = [*names, "warnings", "error"]
+
+    def head(self) -> bytes:
+        return ",".join(map(written, self._names)).encode() + b"\n"
+
+    def block(self, accepted: Accepted, answers: Answers, first_row: int) -> bytes:
+        lines = self._lines(answers)
+        if not accepted.warnings and accepted.valid is None:
+            return b"".join([line + b",,\n" for line in lines])
+        said = {row: written(sentence(warnings)).encode() for row, warnings in accepted.warnings.items()}
+        written_lines: list[bytes] = [b""] * accepted.count
+        for row, line in enumerate(lines):
+            written_lines[place(accepted, row)] = b"%s,%s,\n" % (line, said.get(row, b""))
+        for row, errors in by_row(accepted, first_row).items():
+            written_lines[row] = self._without_answer(sentence(errors))
+        return b"".join(written_lines)
+
+    def _lines(self, answers: Answers) -> list[bytes]:
+        if not len(answers):
+            return []
+        if self._labels is None:
+            return numbers(answers.reshape(-1)).split(b",")
+        texts = numbers(answers)[1:-1].split(b"],[")
+        return [self._labels[best] + text for best, text in zip(answers.argmax(axis=1).tolist(), texts, strict=True)]
+
+    def _without_answer(self, error: str) -> bytes:
+        return b"," * (len(self._names) - 1) + written(error).encode() + b"\n"
+
+    def stop(self, error: RequestError) -> bytes:
+        return self._without_answer(stopped(error))
+
+    def end(self) -> bytes:
+        return b""

@@ -1,0 +1,94 @@
+"""Lines that each hold one row as a JSON object, answered by lines that each hold one prediction."""
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from models.features import MAX_LISTED_ERRORS, FeatureSchema, Unreadable
+from models.predictor import Answers
+from service.errors import BadBody, BadJson, RequestError, listed
+from service.protocols import native
+from service.protocols.blocks import ALL, MOST_LINE, Block, RowBlock, by_row
+from service.protocols.native import Accepted, Writer, dumps
+
+BOM = b"\xef\xbb\xbf"
+
+
+class LineBlock:
+    def __init__(self, lines: list[bytes]) -> None:
+        self.lines = lines
+
+    @property
+    def count(self) -> int:
+        return len(self.lines)
+
+    def accept(
+        self, schema: FeatureSchema, *, skip: bool = False, first_row: int = 0, most: int = MAX_LISTED_ERRORS
+    ) -> Accepted:
+        rows = schema.accept_lines(self.lines)
+        if rows is not None:
+            return native.accept(schema, rows)
+        return RowBlock([*map(row_of, self.lines)]).accept(schema, skip=skip, first_row=first_row, most=most)
+
+
+def row_of(line: bytes) -> Any:
+    try:
+        return native.parse(line)
+    except BadJson as error:
+        return Unreadable("bad_json", error.detail.replace("the body", "the line"))
+
+
+class Decoder:
+    """Blank lines are no rows."""
+
+    def __init__(self, schema: FeatureSchema, rows: int) -> None:
+        self._rows = rows
+        self._lines: list[bytes] = []
+        self._rest = b""  # a line that has not ended
+        self._begun = False
+
+    def feed(self, piece: bytes) -> Iterator[Block]:
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        if len(self._rest) > MOST_LINE:
+            raise BadBody(f"a line is longer than {MOST_LINE} bytes")
+        return self._blocks(lines)
+
+    def close(self) -> Iterator[Block]:
+        yield from self._blocks([self._rest])
+        if self._lines:
+            yield LineBlock(self._lines)
+
+    def _blocks(self, lines: list[bytes]) -> Iterator[Block]:
+        if lines and not self._begun:
+            self._begun = True
+            lines[0] = lines[0].removeprefix(BOM)
+        self._lines += [stripped for line in lines if (stripped := line.strip())]
+        while len(self._lines) > self._rows:
+            yield LineBlock(self._lines[: self._rows])
+            del self._lines[: self._rows]
+
+
+class Encoder:
+    """A row that is not valid is `{"errors": [...]}`. Where the answer ends too early, its last line is `{"error": {...}}`
+    with the problem document."""
+
+    kind: ClassVar[bytes] = b"application/x-ndjson"
+    told: ClassVar[int] = ALL
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    def head(self) -> bytes:
+        return b""
+
+    def block(self, accepted: Accepted, answers: Answers, first_row: int) -> bytes:
+        errors = by_row(accepted, first_row)
+        return b"".join(
+            b"%s\n" % (b'{"errors":%s}' % dumps(listed(errors.get(row, ()))) if entry is None else entry)
+            for row, entry in enumerate(self._writer.entries(accepted, answers))
+        )
+
+    def stop(self, error: RequestError) -> bytes:
+        return b'{"error":%s}\n' % error.document()
+
+    def end(self) -> bytes:
+        return b""

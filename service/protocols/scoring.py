@@ -1,0 +1,114 @@
+"""MLflow's scoring protocol, which SageMaker's containers and Vertex AI's speak too. Pure functions.
+
+`instances` and `inputs` are TF Serving's; `dataframe_split` and `dataframe_records` are those of pandas. A regression
+is answered by numbers, a classification by the objects of the native API, so that no order of classes has to be known.
+"""
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from models.features import FeatureSchema, RowError, short
+from models.predictor import Answers, TabularModel, class_key
+from service.errors import RequestError
+from service.protocols import words
+from service.protocols.native import dumps, fault, numbers, refused
+from service.protocols.tfserving import cell, check_count, read_inputs, read_instances, read_object
+
+FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+PARAMETERS = ("params", "parameters")  # as MLflow and Vertex AI call them
+CODES = {
+    404: "RESOURCE_DOES_NOT_EXIST",
+    429: "REQUEST_LIMIT_EXCEEDED",
+    500: "INTERNAL_ERROR",
+    503: "TEMPORARILY_UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+"""MLflow's words for our statuses; BAD_REQUEST for all others."""
+
+
+class Asked(NamedTuple):
+    rows: list[Any]
+    detailed: bool = False  # whether the predictions are to be the objects of the native API, warnings among them
+
+
+# Requests
+
+
+def read(schema: FeatureSchema, body: bytes, max_rows: int) -> Asked:
+    """A JSON body. Raises BadJson, RequestNotValid or TooManyRows."""
+    document = read_object(body)
+    given = [key for key in FORMATS if key in document]
+    if len(given) != 1:
+        keys = ", ".join(short(key) for key in list(document)[:20]) or "none"
+        message = f"The input must be a JSON dictionary with exactly one of the input fields {', '.join(FORMATS)}"
+        raise refused([fault("missing_rows", f"{message}; received {keys}")])
+    (key,) = given
+    content = document[key]
+    if key == "dataframe_split":
+        rows = read_split(content, max_rows)
+    elif key == "inputs":
+        rows = read_inputs(schema, content, max_rows)
+    else:
+        rows = read_instances(schema, content, max_rows, key)
+    return Asked(rows, wants_warnings(document))
+
+
+def wants_warnings(document: Mapping[str, Any]) -> bool:
+    """Parameters that are not ours are ignored, as MLflow ignores those that a model does not declare."""
+    return any(
+        isinstance(parameters := document.get(key), dict) and parameters.get("warnings") is True for key in PARAMETERS
+    )
+
+
+def read_split(content: Any, max_rows: int) -> list[Any]:
+    """`{"columns": [...], "data": [[...], ...]}`, as `DataFrame.to_dict("split")` writes; its index is not needed."""
+    if not isinstance(content, dict) or not isinstance(columns := content.get("columns"), list):
+        message = "'dataframe_split' is not an object with lists of 'columns' and 'data'"
+        raise refused([fault("wrong_type", message, "dataframe_split")])
+    if not all(isinstance(name, str) for name in columns):
+        raise refused([fault("wrong_type", "'columns' holds a name that is not text", "columns")])
+    if len(set(columns)) < len(columns):
+        twice = next(name for place, name in enumerate(columns) if name in columns[:place])
+        raise refused([fault("unknown_key", f"'columns' names {short(twice)!r} twice", short(twice))])
+    data = content.get("data")
+    check_count(data, max_rows, "data")
+    assert isinstance(data, list)
+    wrong = [
+        RowError(number, None, "wrong_type", f"row {number}: not a list of {len(columns)} values, one a column")
+        for number, row in enumerate(data)
+        if not isinstance(row, list) or len(row) != len(columns)
+    ]
+    if wrong:
+        raise refused(wrong)
+    return [dict(zip(columns, map(cell, row), strict=True)) for row in data]
+
+
+# Answers
+
+
+def write(model: TabularModel, answers: Answers) -> bytes:
+    """Of a regression."""
+    head = b'{"model":%s,"version":%s,"predictions":[' % (dumps(model.name), dumps(model.version))
+    return b"%s%s]}" % (head, numbers(answers.reshape(-1)))
+
+
+def write_csv(model: TabularModel, answers: Answers) -> bytes:
+    """A line for each row and no header, as SageMaker's batch jobs put it beside their input: the value, or the label
+    and the probability of each class."""
+    if model.schema.classes is None:
+        return numbers(answers.reshape(-1)).replace(b",", b"\n") + b"\n"
+    best, texts = answers.argmax(axis=1).tolist(), numbers(answers)[1:-1].split(b"],[")
+    labels = [csv_cell(label) for label in model.schema.classes]
+    return b"".join([b"%s,%s\n" % (labels[winner], text) for winner, text in zip(best, texts, strict=True)])
+
+
+def csv_cell(label: Any) -> bytes:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow([class_key(label)])
+    return line.getvalue().encode()
+
+
+def error_body(error: RequestError) -> bytes:
+    return dumps({"error_code": CODES.get(error.status, "BAD_REQUEST"), "message": words.sentence(error)})

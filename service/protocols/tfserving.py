@@ -1,0 +1,288 @@
+"""TF Serving's REST: bodies to rows, answers to bodies. KServe's v1 protocol is the same. Pure functions.
+
+A table's columns are the model's named inputs, each of one value a row. The outputs are `value`, or `label` and
+`probabilities`, these in the order of the classes (in the metadata).
+"""
+
+import base64
+import contextlib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from models.features import Feature, FeatureSchema, RowError, nearest, short
+from models.predictor import Answers, TabularModel, class_key
+from service.errors import BadJson, RequestError, TooManyRows
+from service.protocols import native, words
+from service.protocols.native import dumps, escaped, fault, numbers, refused
+
+SIGNATURES = {
+    "predict": ("serving_default", "predict", "tensorflow/serving/predict"),
+    "classify": ("serving_default", "classification", "tensorflow/serving/classify"),
+    "regress": ("serving_default", "regression", "tensorflow/serving/regress"),
+}
+"""By method the names that a request may give the one signature of a model for it."""
+
+DTYPES = {"number": "DT_DOUBLE", "boolean": "DT_BOOL", "date": "DT_STRING", "text": "DT_STRING"}
+CODES = {422: 400}
+"""Our status where TF Serving has another: to it a row that is not valid is an invalid argument."""
+
+
+class Asked(NamedTuple):
+    """The rows of a request, and whether they came as columns and are to be answered so."""
+
+    rows: list[Any]
+    columns: bool = False
+
+
+# Requests
+
+
+def read_predict(schema: FeatureSchema, body: bytes, max_rows: int) -> Asked:
+    """The body of `:predict`. Raises BadJson, RequestNotValid or TooManyRows."""
+    document = read_object(body)
+    check_signature(document, "predict")
+    if ("instances" in document) == ("inputs" in document):
+        both = "Both 'inputs' and 'instances' keys, expected one" if "inputs" in document else None
+        raise refused([fault("missing_rows", both or "Missing 'inputs' or 'instances' key")])
+    if "inputs" in document:
+        return Asked(read_inputs(schema, document["inputs"], max_rows), columns=True)
+    if plain(body) and all_objects(document["instances"]):
+        return Asked(document["instances"])
+    return Asked(read_instances(schema, document["instances"], max_rows))
+
+
+def read_examples(schema: FeatureSchema, body: bytes, method: str, max_rows: int) -> Asked:
+    """The body of `:classify` and `:regress`. Raises BadJson, RequestNotValid or TooManyRows."""
+    document = read_object(body)
+    check_signature(document, method)
+    if "examples" not in document:
+        message = f"When method is {method}, key 'examples' is expected and was not found"
+        raise refused([fault("missing_rows", message, "examples")])
+    context = document.get("context", {})
+    if not isinstance(context, dict):
+        raise refused([fault("wrong_type", "'context' is not an object of features", "context")])
+    rows = read_instances(schema, document["examples"], max_rows, "examples")
+    if not context:
+        return Asked(rows)
+    common = {name: cell(value) for name, value in context.items()}
+    return Asked([join(common, number, row) for number, row in enumerate(rows)])
+
+
+def join(common: dict[str, Any], number: int, row: Any) -> Any:
+    """A row with the features that all rows of a request have in common."""
+    if not isinstance(row, dict):
+        return row
+    if twice := common.keys() & row.keys():
+        message = f"row {number}: {short(min(twice))!r} stands in 'context' too"
+        raise refused([RowError(number, short(min(twice)), "unknown_key", message)])
+    return {**common, **row}
+
+
+def read_object(body: bytes) -> dict[str, Any]:
+    document = native.parse(body, constants=True)
+    if not isinstance(document, dict):
+        raise refused([fault("wrong_type", "JSON Value: the body is not an object")])
+    return document
+
+
+def check_signature(document: Mapping[str, Any], method: str) -> None:
+    name = document.get("signature_name", "")
+    if not isinstance(name, str):
+        raise refused([fault("wrong_type", "'signature_name' key must be a string value.", "signature_name")])
+    if name and name not in SIGNATURES[method]:
+        message = f'Serving signature name: "{short(name)}" not found in signature def'
+        raise refused([fault("unknown_option", message, "signature_name")])
+
+
+def plain(body: bytes) -> bool:
+    """Whether no value in it is a list or needs to be read in another way: then its rows are as they are."""
+    return body.count(b"[") == 1 and b"NaN" not in body and b'b64"' not in body
+
+
+def all_objects(rows: Any) -> bool:
+    return isinstance(rows, list) and bool(rows) and set(map(type, rows)) == {dict}
+
+
+def read_instances(schema: FeatureSchema, instances: Any, max_rows: int, key: str = "instances") -> list[Any]:
+    """Row form: objects by feature, or arrays in the order of the features, or values where there is one feature."""
+    check_count(instances, max_rows, key)
+    names = [feature.name for feature in schema.features]
+    wrong = [wide for number, row in enumerate(instances) if (wide := width_fault(names, number, row))]
+    if wrong:
+        raise refused(wrong)
+    return [row_of(names, row) for row in instances]
+
+
+def check_count(rows: Any, max_rows: int, key: str) -> None:
+    if not isinstance(rows, list):
+        raise refused([fault("wrong_type", f"{key!r} is not a list of rows", key)])
+    if not rows:
+        raise refused([fault("empty_rows", f"{key!r} is empty, expected one row or more", key)])
+    if len(rows) > max_rows:
+        raise TooManyRows(len(rows), max_rows)
+
+
+def width_fault(names: Sequence[str], number: int, row: Any) -> RowError | None:
+    """What is wrong with a row that is not written by names."""
+    if isinstance(row, dict):
+        return None
+    if not isinstance(row, list) and len(names) > 1:
+        wanted = "an object of features or an array of their values"
+        return RowError(number, None, "wrong_type", f"row {number}: a single value, expected {wanted}")
+    width = len(row) if isinstance(row, list) else 1
+    if width == len(names):
+        return None
+    order = short(", ".join(names), 500)
+    return RowError(number, None, "wrong_type", f"row {number}: {width} values, expected {len(names)}: {order}")
+
+
+def row_of(names: Sequence[str], row: Any) -> Any:
+    if isinstance(row, dict):
+        return {name: cell(value) for name, value in row.items()}
+    values = row if isinstance(row, list) else [row]
+    return dict(zip(names, map(cell, values), strict=True))
+
+
+def cell(value: Any) -> Any:
+    """One value as these clients write it: a tensor of one element as [v], bytes as {"b64": ""}, NaN where missing."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if isinstance(value, dict) and len(value) == 1 and isinstance(packed := value.get("b64"), str):
+        with contextlib.suppress(ValueError):
+            return base64.b64decode(packed, validate=True).decode()
+    return value
+
+
+def read_inputs(schema: FeatureSchema, inputs: Any, max_rows: int) -> list[Any]:
+    """Column form: an object of columns, or the matrix (rows, features) of all of them."""
+    if not isinstance(inputs, dict):
+        return read_instances(schema, inputs, max_rows, "inputs")
+    if not inputs:
+        raise refused([fault("empty_rows", "'inputs' is empty, expected a list of values for each feature", "inputs")])
+    for name, values in inputs.items():
+        if not isinstance(values, list):
+            message = f"input {short(name)!r} is not a list of values, one a row"
+            raise refused([fault("wrong_type", message, short(name))])
+    counts = {name: len(values) for name, values in inputs.items()}
+    first, count = next(iter(counts.items()))
+    for name, other in counts.items():
+        if other != count:
+            message = f"inputs {short(first)!r} and {short(name)!r} have different numbers of rows: {count} and {other}"
+            raise refused([fault("wrong_type", message, short(name))])
+    check_count(inputs[first], max_rows, "inputs")
+    columns = [map(cell, column) for column in inputs.values()]
+    return [dict(zip(inputs, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+# Answers
+
+
+class Writer:
+    """The bodies of answers, written from the matrix of answers without an object for each prediction."""
+
+    def __init__(self, model: TabularModel) -> None:
+        classes = model.schema.classes
+        self._labels = [dumps(label) for label in classes or ()]
+        self._rows = [b'{"label":%s,"probabilities":[%%s]}' % escaped(label) for label in classes or ()]
+        self._pairs = b"[" + b",".join(b"[" + escaped(class_key(label)) + b",%s]" for label in classes or ()) + b"]"
+
+    def predictions(self, answers: Answers) -> bytes:
+        """Row form."""
+        if not self._rows:
+            return b'{"predictions":[%s]}' % numbers(answers.reshape(-1))
+        best, texts = answers.argmax(axis=1).tolist(), texts_of(answers)
+        return b'{"predictions":[%s]}' % b",".join(
+            [self._rows[winner] % text for winner, text in zip(best, texts, strict=True)]
+        )
+
+    def outputs(self, answers: Answers) -> bytes:
+        """Column form."""
+        if not self._rows:
+            return b'{"outputs":[%s]}' % numbers(answers.reshape(-1))
+        labels = b",".join([self._labels[winner] for winner in answers.argmax(axis=1).tolist()])
+        return b'{"outputs":{"label":[%s],"probabilities":[%s]}}' % (labels, numbers(answers))
+
+    def results(self, answers: Answers) -> bytes:
+        """Of `:classify` and `:regress`."""
+        if not self._rows:
+            return b'{"results":[%s]}' % numbers(answers.reshape(-1))
+        return b'{"results":[%s]}' % b",".join([self._pairs % tuple(text.split(b",")) for text in texts_of(answers)])
+
+
+def texts_of(answers: Answers) -> list[bytes]:
+    """Each row's numbers as JSON, without brackets."""
+    return numbers(answers)[1:-1].split(b"],[")
+
+
+def error_body(error: RequestError) -> bytes:
+    text = words.sentence(error)
+    return dumps({"error": f"JSON Parse error: {text}" if isinstance(error, BadJson) else text})
+
+
+def status(model: TabularModel) -> bytes:
+    """The status of TF Serving, and beside it what KServe answers at the same address."""
+    state = {"version": model.version, "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+    return dumps({"model_version_status": [state], "name": model.name, "ready": True})
+
+
+def metadata(model: TabularModel) -> bytes:
+    """The signatures; `tabserve` says what TF Serving's metadata have no place for."""
+    schema = model.schema
+    inputs = {feature.name: tensor(feature.name, dtype(feature)) for feature in schema.features}
+    if schema.classes is None:
+        outputs = {"value": tensor("value", "DT_DOUBLE")}
+        other, method, results = "regression", "regress", {"outputs": tensor("value", "DT_DOUBLE")}
+    else:
+        label, many = label_dtype(schema.classes), len(schema.classes)
+        outputs = {"label": tensor("label", label), "probabilities": tensor("probabilities", "DT_FLOAT", many)}
+        other, method = "classification", "classify"
+        results = {"classes": tensor("classes", "DT_STRING", many), "scores": tensor("scores", "DT_FLOAT", many)}
+    signatures = {
+        "serving_default": signature(inputs, outputs, "predict"),
+        other: signature(inputs, results, method),
+    }
+    about = {
+        "task": schema.task,
+        "target": schema.target,
+        "classes": schema.classes,
+        "order": [feature.name for feature in schema.features],
+        "nullable": [feature.name for feature in schema.features if feature.nullable],
+    }
+    return dumps(
+        {
+            "model_spec": {"name": model.name, "signature_name": "", "version": model.version},
+            "metadata": {"signature_def": {"signature_def": signatures}, "tabserve": about},
+        }
+    )
+
+
+def signature(inputs: dict[str, Any], outputs: dict[str, Any], method: str) -> dict[str, Any]:
+    return {"inputs": inputs, "outputs": outputs, "method_name": f"tensorflow/serving/{method}"}
+
+
+def tensor(name: str, kind: str, *shape: int) -> dict[str, Any]:
+    sizes = [{"size": str(size), "name": ""} for size in (-1, *shape)]
+    return {"dtype": kind, "tensor_shape": {"dim": sizes, "unknown_rank": False}, "name": name}
+
+
+def dtype(feature: Feature) -> str:
+    return DTYPES[feature.level_type if feature.kind == "category" else feature.kind]
+
+
+def label_dtype(classes: Sequence[Any]) -> str:
+    kinds = {bool: "DT_BOOL", int: "DT_INT64", float: "DT_DOUBLE", str: "DT_STRING"}
+    return kinds[max(map(type, classes), key=[bool, int, float, str].index)]
+
+
+def not_served(models: Mapping[str, Any], name: str, version: str | None = None, label: str | None = None) -> str:
+    """Why there is nothing to ask, as TF Serving says it."""
+    if label is not None:
+        return f"Unrecognized servable version label: {short(label)}"
+    if name in models:
+        return f"Servable not found for request: Specific({short(name)}, {short(version or '')})"
+    near = nearest(name, models)
+    hint = f", did you mean {near}?" if near else ""
+    return f"Servable not found for request: Latest({short(name)}){hint}"

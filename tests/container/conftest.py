@@ -1,0 +1,59 @@
+"""Images made by the README's commands, and containers of them that end with the test: `make container-test`.
+
+The store and the models are kept in build/container, so that only the first run on a machine trains.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models import store
+from tests.container.containers import WORK, Container, docker, run
+
+MODELS = ("housing", "income", "penguins")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="also what takes minutes: the image with TensorFlow")
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Container]]:
+    """start(image, options…, command=…, port=…, publish=…): a container, removed with the test."""
+    started: list[Container] = []
+
+    def start(
+        image: str, *options: str, command: tuple[str, ...] = (), port: int = 3000, publish: bool = True
+    ) -> Container:
+        published = ("--publish", f"127.0.0.1::{port}") if publish else ()
+        container = Container(docker("run", "--detach", *published, *options, image, *command), port)
+        started.append(container)
+        return container
+
+    yield start
+    for container in started:
+        docker("rm", "--force", "--volumes", container.id)
+
+
+@pytest.fixture(scope="session")
+def home() -> Path:
+    """A BENTOML_HOME with the three default models."""
+    run(sys.executable, "-m", "training", "--if-empty", "--no-baselines")
+    return WORK
+
+
+@pytest.fixture(scope="session")
+def in_process(home: Path) -> dict[str, Any]:
+    """The same versions, loaded here."""
+    found, _ = store.versions(home)
+    return {name: store.load(found[name][0]) for name in MODELS}
+
+
+@pytest.fixture(scope="session")
+def image(home: Path) -> str:
+    """As the README says: the newest of each model."""
+    run("make", "image", "IMAGE=tabserve:tested")
+    return "tabserve:tested"

@@ -1,0 +1,100 @@
+"""Containers as the tests see them: by the engine's command line, like everybody who follows the README."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).resolve().parents[2]
+WORK = ROOT / "build" / "container"
+LOCKED_DOWN = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Ours, with the store of these tests."""
+    mine = ("TABSERVE_", "BENTOML_", "PROMETHEUS_", "PYTEST_", "MAKE", "MFLAGS")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(mine)}
+    return {**kept, "BENTOML_HOME": str(WORK), "BENTOML_DO_NOT_TRACK": "True", **more}
+
+
+def run(*command: str, seconds: float = 600, check: bool = True, **more: str) -> str:
+    """What a command run in the project's root printed, on either stream."""
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment(**more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    assert not check or done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-4000:]}"
+    return done.stdout
+
+
+def docker(*arguments: str, check: bool = True) -> str:
+    return run("docker", *arguments, seconds=120, check=check).strip()
+
+
+def wait_until(what: Callable[[], bool], seconds: float, why: Callable[[], str]) -> float:
+    """The seconds it took."""
+    started = time.monotonic()
+    while time.monotonic() - started < seconds:
+        if what():
+            return time.monotonic() - started
+        time.sleep(0.1)
+    raise AssertionError(f"not within {seconds} s: {why()}")
+
+
+def answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@dataclass
+class Container:
+    id: str
+    port: int = 3000
+
+    def inspect(self, template: str) -> str:
+        return docker("inspect", "--format", template, self.id)
+
+    @property
+    def url(self) -> str:
+        """As published on loopback, or where it is on the engine's network."""
+        published = json.loads(self.inspect("{{json .NetworkSettings.Ports}}")).get(f"{self.port}/tcp")
+        if published:
+            return f"http://127.0.0.1:{published[0]['HostPort']}"
+        return f"http://{self.inspect('{{.NetworkSettings.IPAddress}}')}:{self.port}"
+
+    @property
+    def logs(self) -> str:
+        return docker("logs", self.id)
+
+    def wait_ready(self, seconds: float = 90) -> float:
+        url = self.url
+        return wait_until(lambda: answers(f"{url}/readyz"), seconds, lambda: self.logs)
+
+    def shell(self, script: str) -> str:
+        return docker("exec", self.id, "bash", "-c", script)
+
+    def workers(self) -> set[int]:
+        """Their process ids inside."""
+        found = self.shell("grep -l _bentoml_impl[.]worker /proc/[0-9]*/cmdline 2>/dev/null || true").split()
+        return {int(path.split("/")[2]) for path in found}
+
+    def wait_exit(self, seconds: float = 60) -> int:
+        wait_until(lambda: self.inspect("{{.State.Running}}") == "false", seconds, lambda: self.logs)
+        return int(self.inspect("{{.State.ExitCode}}"))
+
+
+def size_mb(image: str) -> float:
+    return int(docker("image", "inspect", "--format", "{{.Size}}", image)) / 1e6

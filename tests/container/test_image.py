@@ -1,0 +1,330 @@
+"""The image that `make image` makes: what is in it, that it serves what was trained, and that it bears what happens."""
+
+import json
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tests.container.containers import LOCKED_DOWN, ROOT, Container, docker, run, size_mb, wait_until
+
+Start = Callable[..., Container]
+NOT_FOR_SERVING = {"pandas", "scikit-learn", "matplotlib", "pip", "setuptools", "uv", "pytest"}
+TENSORFLOW = {"keras", "tensorflow", "tensorflow-cpu"}
+EXTRAS = {"pyarrow", "grpcio"}
+
+
+def distributions(image: str) -> set[str]:
+    listing = (
+        "from importlib import metadata\nfor found in metadata.distributions(): print(found.metadata['Name'].lower())"
+    )
+    return set(docker("run", "--rm", "--entrypoint", "python", image, "-c", listing).split())
+
+
+def row_of(container: Container, model: str) -> dict[str, Any]:
+    row: dict[str, Any] = httpx.get(f"{container.url}/models/{model}").json()["examples"][0]["row"]
+    return row
+
+
+def predict(container: Container, model: str, rows: list[dict[str, Any]]) -> Any:
+    reply = httpx.post(f"{container.url}/predict/{model}", json={"rows": rows}, timeout=15)
+    assert reply.status_code == 200, reply.text
+    return reply.json()
+
+
+# What is inside
+
+
+def test_it_is_small_and_holds_only_what_serving_needs(image: str) -> None:
+    held = distributions(image)
+    assert not held & (NOT_FOR_SERVING | TENSORFLOW | EXTRAS)
+    assert {"bentoml", "numpy", "uvloop"} <= held
+    base, plain, ours = (size_mb(name) for name in ("python:3.11-slim", "tabserve:bentoml", image))
+    print(f"\nbase {base:.0f} MB, bentoml containerize {plain:.0f} MB, make image {ours:.0f} MB")
+    assert plain <= 400
+    assert ours <= 350
+
+
+def test_labels_and_the_list_of_contents_name_the_models(image: str) -> None:
+    labels = json.loads(docker("image", "inspect", "--format", "{{json .Config.Labels}}", image))
+    told = labels["tabserve.models"].split()
+    assert [tag.split(":")[0] for tag in told] == ["housing", "income", "penguins"]
+    sbom = json.loads((ROOT / "build" / "tabserve-tested.cdx.json").read_text())
+    listed = {(part["type"], part["name"]): part["version"] for part in sbom["components"]}
+    assert [f"{name}:{listed['machine-learning-model', name]}" for name in ("housing", "income", "penguins")] == told
+    for name in ("numpy", "bentoml", "libc6"):
+        assert ("library", name) in listed
+
+
+def test_extras_and_models_are_chosen_at_build(home: Path, start: Start) -> None:
+    image = "tabserve:tested-extras"
+    run("make", "image", f"IMAGE={image}", "MODELS=penguins housing:1", "EXTRAS=arrow grpc")
+    assert distributions(image) >= EXTRAS
+    print(f"\nwith arrow and grpc {size_mb(image):.0f} MB")
+    assert size_mb(image) <= 600
+    container = start(image)
+    container.wait_ready()
+    served = httpx.get(f"{container.url}/models").json()["models"]
+    assert sorted(model["name"] for model in served) == ["housing", "penguins"]
+
+
+def test_what_cannot_be_built_is_said_in_one_line(home: Path) -> None:
+    for given, told in (
+        ("MODELS=huosing", "did you mean housing?"),
+        ("EXTRAS=arow", "expected one or more of arrow, grpc"),
+    ):
+        printed = run("make", "image", "IMAGE=tabserve:never", given, check=False)
+        assert told in printed
+        assert "Traceback" not in printed
+        assert "Error" in printed.splitlines()[-1]  # make's own
+    assert not docker("images", "--quiet", "tabserve:never")
+
+
+# Serving
+
+
+def test_docker_run_without_options_serves_what_was_trained(
+    image: str, start: Start, in_process: dict[str, Any]
+) -> None:
+    container = start(image, publish=False)
+    container.wait_ready()
+    url = container.url
+    assert httpx.get(f"{url}/livez").status_code == 200
+    for name, model in in_process.items():
+        rows = model.golden.rows
+        answer = predict(container, name, rows)
+        assert answer["version"] == model.version
+        expected = model.present(model.predict_rows(rows))
+        for got, wanted in zip(answer["predictions"], expected, strict=True):
+            if "value" in wanted:
+                assert abs(got["value"] - wanted["value"]) <= model.tolerance()
+            else:
+                assert got["probabilities"] == pytest.approx(wanted["probabilities"], abs=model.tolerance())
+    wait_until(
+        lambda: 'tabserve_requests_total{model="housing"' in httpx.get(f"{url}/metrics").text, 5, lambda: container.logs
+    )
+    wait_until(lambda: container.inspect("{{.State.Health.Status}}") == "healthy", 30, lambda: container.logs)
+
+
+def test_locked_down_it_serves_as_nobody_in_particular(image: str, start: Start) -> None:
+    for user in ("", "12345:0"):  # its own, and one of an orchestrator's choice
+        as_user = ("--user", user) if user else ()
+        container = start(image, *LOCKED_DOWN, *as_user, "--pids-limit", "100", "--memory", "512m")
+        container.wait_ready()
+        predict(container, "housing", [row_of(container, "housing")])
+        status = dict(line.split(":\t") for line in container.shell("cat /proc/1/status").splitlines())
+        assert status["Uid"].split() == [user.partition(":")[0] or "1034"] * 4
+        assert {int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
+        assert status["NoNewPrivs"] == "1"
+        assert "refused" in container.shell("touch /home/file /app/file 2>/dev/null || echo refused")
+        assert docker("diff", container.id) == ""
+
+
+def test_a_read_only_root_without_a_tmpfs_is_told(image: str, start: Start) -> None:
+    container = start(image, "--read-only")
+    assert container.wait_exit() == 1
+    assert container.logs == (
+        "tabserve: /tmp/bentoml cannot be written; with a read-only root give it a tmpfs: --tmpfs /tmp"
+    )
+
+
+def test_one_worker_is_ready_soon_and_needs_little_memory(image: str, start: Start) -> None:
+    start(image, *LOCKED_DOWN, "--env", "TABSERVE_WORKERS=1").wait_ready()  # from here on it is in the page cache
+    container = start(image, *LOCKED_DOWN, "--env", "TABSERVE_WORKERS=1")
+    seconds = container.wait_ready()
+    cpu = processor_seconds(container)
+    time.sleep(2)
+    memory = memory_mb(container)
+    print(f"\nready after {seconds:.1f} s, {cpu:.1f} s of one core; {memory:.0f} MB")
+    assert cpu <= 5  # what it takes when nobody else has work for the machine
+    assert memory <= 160
+
+
+def processor_seconds(container: Container) -> float:
+    v1, v2 = "/sys/fs/cgroup/cpuacct/cpuacct.usage", "/sys/fs/cgroup/cpu.stat"
+    nanoseconds, _, stat = container.shell(f"cat {v1} 2>/dev/null; echo; cat {v2} 2>/dev/null || true").partition("\n")
+    return int(nanoseconds) / 1e9 if nanoseconds else int(stat.split()[1]) / 1e6
+
+
+def memory_mb(container: Container) -> float:
+    """As `docker stats` tells it."""
+    used = docker("stats", "--no-stream", "--format", "{{.MemUsage}}", container.id).split()[0]
+    assert used.endswith("MiB")
+    return float(used.removesuffix("MiB")) * 1024**2 / 1e6
+
+
+# What happens to it
+
+
+def half_a_request(container: Container, model: str, row: dict[str, Any]) -> tuple[socket.socket, bytes]:
+    """A connection over which the server has got half of a body, and the other half."""
+    body = json.dumps({"rows": [row]}).encode()
+    address = urlsplit(container.url)
+    connection = socket.create_connection((address.hostname, address.port), timeout=30)
+    head = f"POST /predict/{model} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+    connection.sendall(head.encode() + b"\r\n\r\n" + body[: len(body) // 2])
+    return connection, body[len(body) // 2 :]
+
+
+def test_docker_stop_loses_no_request_that_is_under_way(image: str, start: Start) -> None:
+    container = start(image, "--env", "TABSERVE_WORKERS=2")
+    container.wait_ready()
+    url, row = container.url, row_of(container, "housing")
+    slow = [half_a_request(container, "housing", row) for _ in range(4)]
+    answered, failures = [0], []
+
+    def load() -> None:
+        """A client behind a balancer: it goes on until /readyz says no."""
+        with httpx.Client(base_url=url, timeout=15) as client:
+            while client.get("/readyz").status_code == 200:
+                reply = client.post("/predict/housing", json={"rows": [row]})
+                answered[0] += 1
+                if reply.status_code != 200:
+                    failures.append(reply.text)
+
+    clients = [threading.Thread(target=load) for _ in range(4)]
+    for client in clients:
+        client.start()
+    time.sleep(0.5)
+    stopping = threading.Thread(target=docker, args=("stop", "--time", "30", container.id))
+    stopping.start()
+    time.sleep(1)
+    for connection, rest in slow:
+        connection.sendall(rest)
+        assert connection.recv(1024).startswith(b"HTTP/1.1 200 ")
+        connection.close()
+    for client in clients:
+        client.join(30)
+    stopping.join(60)
+    assert failures == []
+    assert answered[0] > 10
+    assert container.wait_exit() == 0
+
+
+def test_a_worker_killed_inside_is_replaced(image: str, start: Start) -> None:
+    container = start(image, *LOCKED_DOWN, "--env", "TABSERVE_WORKERS=2")
+    container.wait_ready()
+    began, before = container.inspect("{{.State.StartedAt}}"), container.workers()
+    assert len(before) == 2
+    container.shell(f"kill -9 {min(before)}")
+    wait_until(lambda: len(container.workers() - before) == 1, 30, lambda: container.logs)
+    assert container.workers() - before
+    container.wait_ready()
+    row = row_of(container, "penguins")
+    for _ in range(20):
+        predict(container, "penguins", [row])
+    assert container.inspect("{{.State.StartedAt}}") == began, "the container itself was not to be restarted"
+
+
+@pytest.fixture
+def mounted(home: Path, tmp_path: Path) -> Path:
+    """A store with penguins:1 alone, as a folder that a container may read."""
+    folder = tmp_path / "store"
+    newest = max((home / "models" / "penguins").glob("*/"), key=lambda path: int(path.name))
+    shutil.copytree(newest, folder / "penguins" / "1")
+    for path in (tmp_path, *tmp_path.parents[:2]):
+        path.chmod(0o755)
+    return folder
+
+
+def test_a_mounted_store_replaces_the_models_inside(image: str, start: Start, mounted: Path) -> None:
+    store = ("--volume", f"{mounted}:/store:ro", "--env", "TABSERVE_STORE=/store")
+    container = start(image, *LOCKED_DOWN, *store)
+    container.wait_ready()
+    assert served(container) == {"penguins": "1"}
+    shutil.copytree(mounted / "penguins" / "1", mounted / "penguins" / "2")
+    docker("restart", container.id)
+    container.wait_ready()
+    assert served(container) == {"penguins": "2"}
+    predict(container, "penguins", [row_of(container, "penguins")])
+
+
+def served(container: Container) -> dict[str, str]:
+    models = httpx.get(f"{container.url}/models").json()["models"]
+    return {model["name"]: model["version"] for model in models}
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("TABSERVE_WORKER=1", "TABSERVE_WORKER is no setting, did you mean TABSERVE_WORKERS?"),
+        ("TABSERVE_MAX_ROWS=many", "TABSERVE_MAX_ROWS='many': expected a whole number"),
+        ("TABSERVE_STORE=/nowhere", "TABSERVE_STORE='/nowhere': there is no such folder"),
+        ("TABSERVE_MODELS=penguin", "did you mean penguins?"),
+    ],
+)
+def test_a_wrong_setting_ends_it_with_one_line(image: str, start: Start, setting: str, told: str) -> None:
+    container = start(image, *LOCKED_DOWN, "--env", setting)
+    assert container.wait_exit() == 1
+    assert told in container.logs
+    assert len(container.logs.splitlines()) == 1
+
+
+def test_what_kubernetes_says_of_a_service_called_tabserve_is_no_setting(image: str, start: Start) -> None:
+    """Without that, a Service of this name would keep every container of its namespace from starting."""
+    address = "tcp://10.0.0.1:3000"
+    given = {
+        "TABSERVE_SERVICE_HOST": "10.0.0.1",
+        "TABSERVE_SERVICE_PORT": "3000",
+        "TABSERVE_SERVICE_PORT_HTTP": "3000",
+        "TABSERVE_PORT": address,
+        "TABSERVE_PORT_3000_TCP": address,
+        "TABSERVE_PORT_3000_TCP_ADDR": "10.0.0.1",
+    }
+    container = start(image, *(part for name, value in given.items() for part in ("--env", f"{name}={value}")))
+    container.wait_ready()
+    wrong = start(image, "--env", "TABSERVE_PORT=8080")
+    assert wrong.wait_exit() == 1
+    assert "TABSERVE_PORT is no setting" in wrong.logs
+
+
+# As others start it
+
+
+def test_sagemaker_starts_it_with_serve_on_8080_and_a_model_of_its_own(image: str, start: Start, mounted: Path) -> None:
+    container = start(image, "--volume", f"{mounted}:/opt/ml/model:ro", command=("serve",), port=8080)
+    container.wait_ready()
+    assert served(container) == {"penguins": "1"}
+    wait_until(lambda: container.inspect("{{.State.Health.Status}}") == "healthy", 30, lambda: container.logs)
+
+
+@pytest.mark.parametrize("variable", ["PORT", "AIP_HTTP_PORT", "SAGEMAKER_BIND_TO_PORT"])
+def test_the_port_is_taken_from_the_platform(image: str, start: Start, variable: str) -> None:
+    container = start(image, "--env", f"{variable}=8081", port=8081)
+    container.wait_ready()
+
+
+def test_another_command_runs_in_its_place(image: str) -> None:
+    assert docker("run", "--rm", image, "python", "-c", "print(6 * 7)") == "42"
+
+
+# With TensorFlow
+
+
+@pytest.fixture
+def full(request: pytest.FixtureRequest) -> None:
+    if not request.config.getoption("--full"):
+        pytest.skip("takes minutes: make container-test FULL=1")
+
+
+@pytest.mark.usefixtures("full")
+def test_a_model_that_needs_tensorflow_brings_it(home: Path, start: Start, in_process: dict[str, Any]) -> None:
+    image = "tabserve:tested-tensorflow"
+    run("make", "image", f"IMAGE={image}", "MODELS=housing", TABSERVE_ENGINE="tensorflow", seconds=1200)
+    assert distributions(image) & TENSORFLOW
+    print(f"\nwith TensorFlow {size_mb(image):.0f} MB, bentoml containerize {size_mb('tabserve:bentoml'):.0f} MB")
+    assert size_mb(image) <= 1900
+    container = start(image, *LOCKED_DOWN, "--env", "TABSERVE_ENGINE=tensorflow")
+    print(f"ready after {container.wait_ready():.1f} s, {memory_mb(container):.0f} MB")
+    assert httpx.get(f"{container.url}/models").json()["models"][0]["engine"] == "tensorflow"
+    model = in_process["housing"]
+    answer = predict(container, "housing", model.golden.rows)
+    for got, [wanted] in zip(answer["predictions"], model.golden.answers, strict=True):
+        assert abs(got["value"] - wanted) <= 10 * model.tolerance()

@@ -1,0 +1,409 @@
+"""One contract for every protocol: the same rows have the same answers and warnings, the same bad rows are refused with
+the row and the field named, in the form of each protocol, and nothing that is sent is a 500.
+
+An adapter says how a client of a protocol asks. A new protocol is one more adapter.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import httpx
+import numpy as np
+import pytest
+
+from models.predictor import TabularModel
+
+Row = dict[str, Any]
+Warned = set[tuple[int, str, str]]  # row, field, code
+
+
+class CannotSay(Exception):  # noqa: N818 - the name says what it is
+    """The protocol's form cannot carry these rows."""
+
+
+class Outcome(NamedTuple):
+    """What came back: of each row the value or the probabilities, in one form; or the status and text of an error."""
+
+    status: int
+    numbers: list[list[float]]
+    labels: list[Any]
+    warnings: Warned
+    text: str = ""
+
+
+class Adapter(Protocol):
+    invalid: int  # the status of rows that are not valid
+
+    def ask(self, model: TabularModel, rows: Sequence[Row]) -> Outcome:
+        """Raises CannotSay."""
+
+
+class Http:
+    """What adapters over HTTP share: the request, and warnings where they stand in a header."""
+
+    invalid = 400
+    columns = False  # whether rows are sent as columns, all of the same names
+
+    def __init__(self, client: httpx.Client) -> None:
+        self.client = client
+
+    def request(self, model: TabularModel, rows: Sequence[Row]) -> tuple[str, Any, dict[str, str]]:
+        """Path, JSON or bytes, headers."""
+        raise NotImplementedError
+
+    def answer(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
+        """The numbers of each row, and its label."""
+        raise NotImplementedError
+
+    def warnings(self, reply: httpx.Response) -> Warned:
+        told = json.loads(reply.headers.get("x-tabserve-warnings", '{"warnings": []}'))
+        return {(warning["row"], warning["field"], warning["code"]) for warning in told["warnings"]}
+
+    def ask(self, model: TabularModel, rows: Sequence[Row]) -> Outcome:
+        path, body, headers = self.request(model, rows)
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        reply = self.client.post(path, content=content, headers=headers)
+        if reply.status_code != 200:
+            return Outcome(reply.status_code, [], [], set(), self.error(reply))
+        numbers, labels = self.answer(model, reply)
+        return Outcome(200, numbers, labels, self.warnings(reply))
+
+    def error(self, reply: httpx.Response) -> str:
+        """The text of an error. Fails where it has not the protocol's form."""
+        raise NotImplementedError
+
+
+JSON = {"content-type": "application/json"}
+
+
+def by_column(rows: Sequence[Row]) -> dict[str, list[Any]]:
+    names = list(rows[0])
+    if any(list(row) != names for row in rows):
+        raise CannotSay
+    return {name: [row[name] for row in rows] for name in names}
+
+
+def of_objects(model: TabularModel, predictions: list[Any]) -> tuple[list[list[float]], list[Any]]:
+    """Predictions as the native API writes them."""
+    if model.schema.classes is None:
+        return [[prediction["value"]] for prediction in predictions], []
+    keys = [str(label) for label in model.schema.classes]
+    numbers = [[prediction["probabilities"][key] for key in keys] for prediction in predictions]
+    return numbers, [prediction["label"] for prediction in predictions]
+
+
+class Native(Http):
+    """The reference."""
+
+    invalid = 422
+
+    def request(self, model: TabularModel, rows: Sequence[Row]) -> tuple[str, Any, dict[str, str]]:
+        return f"/predict/{model.name}", {"rows": list(rows)}, JSON
+
+    def answer(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
+        return of_objects(model, reply.json()["predictions"])
+
+    def warnings(self, reply: httpx.Response) -> Warned:
+        return {
+            (row, warning["field"], warning["code"])
+            for row, prediction in enumerate(reply.json()["predictions"])
+            for warning in prediction.get("warnings", ())
+        }
+
+    def error(self, reply: httpx.Response) -> str:
+        assert reply.headers["content-type"] == "application/problem+json"
+        problem = reply.json()
+        return " ".join([problem["detail"], *(error["message"] for error in problem["errors"])])
+
+
+class TFServing(Http):
+    """`:predict` in row form."""
+
+    def request(self, model: TabularModel, rows: Sequence[Row]) -> tuple[str, Any, dict[str, str]]:
+        return f"/v1/models/{model.name}:predict", {"instances": list(rows)}, {}
+
+    def answer(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
+        (predictions,) = reply.json().values()
+        if model.schema.classes is None:
+            return [[value] for value in predictions], []
+        return [row["probabilities"] for row in predictions], [row["label"] for row in predictions]
+
+    def error(self, reply: httpx.Response) -> str:
+        assert reply.headers["content-type"] == "application/json"
+        (text,) = reply.json().values()
+        assert list(reply.json()) == ["error"]
+        return str(text)
+
+
+class TFServingArrays(TFServing):
+    """`:predict` with arrays in the order of the features."""
+
+    def request(self, model: TabularModel, rows: Sequence[Row]) -> tuple[str, Any, dict[str, str]]:
+        names = [feature.name for feature in model.schema.features]
+        if any(set(row) != set(names) for row in rows):
+            raise CannotSay
+        instances = [[row[name] for name in names] for row in rows]
+        return f"/v1/models/{model.name}:predict", {"instances": instances}, {}
+
+
+class TFServingColumns(TFServing):
+    """`:predict` in column form, each value a tensor of one element."""
+
+    def request(self, model: TabularModel, rows: Sequence[Row]) -> tuple[str, Any, dict[str, str]]:
+        inputs = {name: [[value] for value in column] for name, column in by_column(rows).items()}
+        return f"/v1/models/{model.name}/versions/1:predict", {"inputs": inputs}, {}
+
+    def answer(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
+        outputs = reply.json()["outputs"]
+        if model.schema.classes is None:
+            return [[value] for value in outputs], []
+        return outputs["probabilities"], outputs["label"]
+
+
+class TFServingExamples(TFServing):
+    """`:classify` and `:regress`."""
+
+    def request(self, model: TabularModel, rows: Sequence[Row]) -> tuple[str, Any, dict[str, str]]:
+        method = "regress" if model.schema.classes is None else "classify"
+        return f"/v1/models/{model.name}:{method}", {"examples": list(rows)}, {}
+
+    def answer(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
+        results = reply.json()["results"]
+        if model.schema.classes is None:
+            return [[value] for value in results], []
+        assert all([label for label, _ in pairs] == [str(label) for label in model.schema.classes] for pairs in results)
+        numbers = [[score for _, score in pairs] for pairs in results]
+        return numbers, [model.schema.classes[int(np.argmax(scores))] for scores in numbers]
+
+
+class MLflow(Http):
+    """`dataframe_records`."""
+
+    key = "dataframe_records"
+
+    def request(self, model: TabularModel, rows: Sequence[Row]) -> tuple[str, Any, dict[str, str]]:
+        return "/invocations", {self.key: self.table(rows)}, {**JSON, **self.naming(model)}
+
+    def naming(self, model: TabularModel) -> dict[str, str]:
+        return {"x-amzn-sagemaker-custom-attributes": f"model={model.name}"}
+
+    def table(self, rows: Sequence[Row]) -> Any:
+        return list(rows)
+
+    def answer(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
+        predictions = reply.json()["predictions"]
+        return (
+            ([[value] for value in predictions], []) if model.schema.classes is None else of_objects(model, predictions)
+        )
+
+    def error(self, reply: httpx.Response) -> str:
+        assert reply.headers["content-type"] == "application/json"
+        assert list(reply.json()) == ["error_code", "message"]
+        return str(reply.json()["message"])
+
+
+class MLflowSplit(MLflow):
+    key = "dataframe_split"
+
+    def table(self, rows: Sequence[Row]) -> Any:
+        columns = by_column(rows)
+        data = [list(values) for values in zip(*columns.values(), strict=True)]
+        return {"columns": list(columns), "index": list(range(len(data))), "data": data}
+
+
+class MLflowInputs(MLflow):
+    key = "inputs"
+
+    def table(self, rows: Sequence[Row]) -> Any:
+        return by_column(rows)
+
+
+class SageMaker(MLflow):
+    """CSV in, CSV out."""
+
+    def request(self, model: TabularModel, rows: Sequence[Row]) -> tuple[str, Any, dict[str, str]]:
+        headers = {"content-type": "text/csv", "accept": "text/csv", **self.naming(model)}
+        return "/invocations", as_csv(model, rows), headers
+
+    def answer(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
+        lines = list(csv.reader(io.StringIO(reply.text)))
+        if model.schema.classes is None:
+            return [[float(value)] for (value,) in lines], []
+        by_text = {str(label): label for label in model.schema.classes}
+        return [list(map(float, numbers)) for _, *numbers in lines], [by_text[label] for label, *_ in lines]
+
+
+def as_csv(model: TabularModel, rows: Sequence[Row]) -> bytes:
+    """Rows as text, where text says the same: what is no value of its column may be one when read from text."""
+    columns = by_column(rows)
+    for name, column in columns.items():
+        feature = model.schema.by_name.get(name)
+        for value in column:
+            right = feature is None or value is None or feature.problem(value) is None or isinstance(value, str)
+            if (
+                not right
+                or (isinstance(value, str) and value in model.schema.missing)
+                or isinstance(value, list | dict)
+            ):
+                raise CannotSay
+    lines = io.StringIO()
+    writer = csv.writer(lines)
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    return lines.getvalue().encode()
+
+
+ADAPTERS: dict[str, Callable[[httpx.Client], Adapter]] = {
+    kind.__name__: kind
+    for kind in (
+        Native,
+        TFServing,
+        TFServingArrays,
+        TFServingColumns,
+        TFServingExamples,
+        MLflow,
+        MLflowSplit,
+        MLflowInputs,
+        SageMaker,
+    )
+}
+
+
+@pytest.fixture(scope="module")
+def client(server: Any) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=20) as client:
+        yield client
+
+
+@pytest.fixture(scope="module", params=ADAPTERS.values(), ids=ADAPTERS.keys())
+def adapter(request: pytest.FixtureRequest, client: httpx.Client) -> Adapter:
+    made: Adapter = request.param(client)
+    return made
+
+
+@pytest.fixture(scope="module")
+def reference(client: httpx.Client) -> Adapter:
+    return Native(client)
+
+
+def asked(adapter: Adapter, model: TabularModel, rows: Sequence[Row]) -> Outcome:
+    try:
+        return adapter.ask(model, rows)
+    except CannotSay:
+        pytest.skip("the protocol cannot carry these rows")
+
+
+def assert_same(model: TabularModel, given: Outcome, right: Outcome) -> None:
+    """By "Equal means" of docs/api.md."""
+    assert (given.status, right.status) == (200, 200), given.text
+    assert np.shape(given.numbers) == np.shape(right.numbers)
+    distance = np.abs(np.array(given.numbers) - np.array(right.numbers))
+    assert (distance <= 1e-5 * np.maximum(np.abs(right.numbers), model.tolerance())).all()
+    assert given.labels == right.labels
+    assert given.warnings == right.warnings
+
+
+@pytest.mark.parametrize("count", [1, 7, 300])
+def test_the_same_rows_have_the_same_answers(
+    adapter: Adapter,
+    reference: Adapter,
+    tabular_models: list[TabularModel],
+    random_rows: Callable[..., list[Row]],
+    count: int,
+) -> None:
+    for model in tabular_models:
+        rows = random_rows(model.schema, count, np.random.default_rng(count))
+        assert_same(model, asked(adapter, model, rows), reference.ask(model, rows))
+
+
+CHANGES: dict[str, Row] = {
+    "missing where the table had missing cells": {"class": None, "Outcome Type": None},
+    "an integer for a number": {"class": 3},
+    "an integral decimal for an integer level": {"_u": 2.0},
+    "a column that the model does not use": {"id": "h7", "price": 12.5},
+    "a time with a zone": {"2nd": "2013-04-01T12:30:00+02:00"},
+    "above the range seen": {"class": 6.5},
+    "below the range seen": {"class": -1e300},
+    "a level never seen": {"Outcome Type": "Return to owner"},
+    "a level in other letters": {"Outcome Type": 'Ünïcode „🦊“, "quoted"\nnext line'},
+    "a date before training": {"2nd": "1999-12-31"},
+}
+
+
+@pytest.mark.parametrize("cells", CHANGES.values(), ids=CHANGES.keys())
+def test_what_is_valid_and_what_is_unusual_means_the_same(
+    adapter: Adapter, reference: Adapter, tabular_model: TabularModel, home_row: Row, cells: Row
+) -> None:
+    rows = [dict.fromkeys(cells) | home_row if "id" in cells else home_row, {**home_row, **cells}]
+    if "id" in cells:
+        rows = [rows[1]] * 2
+    assert_same(tabular_model, asked(adapter, tabular_model, rows), reference.ask(tabular_model, rows))
+
+
+def test_absent_is_missing_where_the_table_had_missing_cells(
+    adapter: Adapter, reference: Adapter, tabular_model: TabularModel, home_row: Row
+) -> None:
+    rows = [{name: value for name, value in home_row.items() if name != "class"}] * 2
+    missing = [{**home_row, "class": None}] * 2
+    assert_same(tabular_model, asked(adapter, tabular_model, rows), reference.ask(tabular_model, missing))
+
+
+INVALID: dict[str, tuple[Row, str]] = {
+    "null where never missing": ({"educational-num": None}, "educational-num"),
+    "text that is no number": ({"educational-num": "twelve"}, "educational-num"),
+    "a boolean for a number": ({"educational-num": True}, "educational-num"),
+    "a number for a boolean": ({"model_x": 1}, "model_x"),
+    "an object for a number": ({"class": {}}, "class"),
+    "a number for text": ({"Outcome Type": 1}, "Outcome Type"),
+    "text for a level that is a number": ({"_u": "two"}, "_u"),
+    "text that is no date": ({"2nd": "yesterday"}, "2nd"),
+    "below a declared limit": ({"educational-num": -0.5}, "educational-num"),
+    "above a declared limit": ({"educational-num": 212.0}, "educational-num"),
+    "a date below a declared limit": ({"2nd": "1989-12-31"}, "2nd"),
+    "a level that a person refuses": ({"_u": 4}, "_u"),
+    "an integer too large for a number": ({"class": 10**400}, "class"),
+}
+
+
+@pytest.mark.parametrize(("cells", "name"), INVALID.values(), ids=INVALID.keys())
+def test_a_bad_row_is_refused_with_row_and_field(
+    adapter: Adapter, tabular_model: TabularModel, home_row: Row, cells: Row, name: str
+) -> None:
+    outcome = asked(adapter, tabular_model, [home_row, {**home_row, **cells}])
+    assert outcome.status == adapter.invalid
+    assert f"row 1, feature '{name}'" in outcome.text
+
+
+def test_an_unknown_column_is_refused_and_the_nearest_named(
+    adapter: Adapter, tabular_model: TabularModel, home_row: Row
+) -> None:
+    outcome = asked(adapter, tabular_model, [{**home_row, "Outcome_Type": "x"}])
+    assert outcome.status == adapter.invalid
+    assert "'Outcome_Type'" in outcome.text
+    assert "did you mean 'Outcome Type'?" in outcome.text
+
+
+def test_a_column_that_has_to_be_there_is_asked_for(
+    adapter: Adapter, tabular_model: TabularModel, home_row: Row
+) -> None:
+    rows = [{name: value for name, value in home_row.items() if name != "model_x"}]
+    outcome = asked(adapter, tabular_model, rows)
+    assert outcome.status == adapter.invalid
+    assert "row 0, feature 'model_x': is absent" in outcome.text
+
+
+def test_all_that_is_wrong_is_told_at_once(adapter: Adapter, tabular_model: TabularModel, home_row: Row) -> None:
+    rows = [{**home_row, "educational-num": 500}, home_row, {**home_row, "2nd": "never"}]
+    outcome = asked(adapter, tabular_model, rows)
+    assert "2 of 3 rows are not valid" in outcome.text
+    assert "row 0, feature 'educational-num'" in outcome.text
+    assert "row 2, feature '2nd'" in outcome.text
+
+
+def test_too_many_rows_are_refused(adapter: Adapter, tabular_model: TabularModel, home_row: Row) -> None:
+    outcome = asked(adapter, tabular_model, [home_row] * 2001)
+    assert outcome.status == 413
+    assert "2001 rows are more than the 2000" in outcome.text
