@@ -171,7 +171,7 @@ def _tell(
     masks = [mask for mask in wrong.values() if mask is not None]
     everywhere = len(wrong) - len(masks) + len(unknown)  # columns that are wrong in every row
     bad = np.ones(count, dtype=bool) if everywhere else np.logical_or.reduce(masks)
-    total = sum(map(np.count_nonzero, masks)) + everywhere * count
+    total = sum(int(np.count_nonzero(mask)) for mask in masks) + everywhere * count
     hints = {name: schema.nearest_hint(name) for name in unknown}
     for row in np.flatnonzero(bad)[:most].tolist():  # each of them has an error at least
         for feature in schema.features:

@@ -534,13 +534,13 @@ class Encoder(BaseModel):
         return of_ranks + of_numbers + sum(len(part.encode(np.zeros(1))) for _, part in self._others)
 
     @cached_property
-    def _ordered(self) -> list[tuple[int, Levels]]:
+    def ordered(self) -> list[tuple[int, Levels]]:
         """The categories with their column of the codes, as they stand in the matrix: embedded ones last."""
         return sorted(enumerate(self.categories), key=lambda entry: entry[1].embedded)
 
     @cached_property
     def _lookup(self) -> Lookup:
-        return Lookup.of_parts(self._ordered)
+        return Lookup.of_parts(self.ordered)
 
     @cached_property
     def _others(self) -> list[tuple[int, Flag | Date]]:
@@ -563,7 +563,7 @@ class Encoder(BaseModel):
         if len(x) <= FEW:
             x[:, end:] = self._lookup(codes)
             return x
-        for column, levels in self._ordered:
+        for column, levels in self.ordered:
             x[:, end : end + levels.width] = levels.table[codes[:, column]]
             end += levels.width
         return x

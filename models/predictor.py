@@ -96,12 +96,15 @@ class TabularModel:
 def probabilities(logits: FloatMatrix) -> FloatMatrix:
     """(rows, 1) or (rows, classes) logits -> (rows, classes) probabilities; one logit speaks for the second class."""
     if logits.shape[1] == 1:
+        if len(logits) == 1:
+            second = sigmoid(logits.item())
+            return np.array([[1.0 - second, second]], dtype=np.float32)
         if len(logits) <= FEW:
             pairs = [(1.0 - second, second) for second in map(sigmoid, logits.ravel().tolist())]
             return np.array(pairs, dtype=np.float32).reshape(len(logits), 2)
         with np.errstate(over="ignore"):  # exp(-x) = inf gives the right 0
-            second = 1.0 / (1.0 + np.exp(-logits))
-        return np.concatenate([1.0 - second, second], axis=1)
+            seconds = 1.0 / (1.0 + np.exp(-logits))
+        return np.concatenate([1.0 - seconds, seconds], axis=1)
     e = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(e / e.sum(axis=1, keepdims=True), dtype=np.float32)
 

@@ -1,63 +1,137 @@
-"""One usual row of plain numbers, answered without a matrix for each step.
+"""One usual row, answered without a matrix for each step.
 
 For a single row NumPy's fixed costs are most of what a prediction takes, and Python's own arithmetic is cheaper. Only
-the case that is asked most often is here; everything else, and the last word, is `TabularModel.predict`.
+what is asked most often is here, up to the row of the matrix that the engine is given; everything else, and the last
+word, is `TabularModel.predict`.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from operator import itemgetter
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
-from models.encoding import Number, Target, clip_range
-from models.features import Row
-from models.predictor import Engine, TabularModel
+from models.encoding import Encoder, Flag, Matrix, Number, Quantile, clip_range
+from models.features import UNSEEN, Feature, FeatureSchema, Row, picker
+from models.predictor import Answers, TabularModel, probabilities
 
-MOST_COLUMNS = 32  # with more of them arrays win
+MOST_FEATURES, MOST_COLUMNS = 64, 256  # with more of them arrays win
+FLAGS = {True: 1.0, False: -1.0, None: 0.0}
+
+Pick = Callable[[Row], Sequence[object]]
+
+
+class Column(NamedTuple):
+    """A number's way into the matrix, within the range where nothing is to be said of it."""
+
+    low: float
+    high: float
+    encode: Callable[[float], float]
+    filled: float  # what stands for a missing one
+
+    @classmethod
+    def of(cls, part: Number | Quantile, feature: Feature) -> Self:
+        low, high = feature.seen_range
+        if isinstance(part, Quantile):
+            return cls(low, high, part.curve, part.curve(part.fill))
+        (lowest, highest), mean, inverse = clip_range(part.mean, part.deviation), part.mean, 1.0 / part.deviation
+        fill = min(max(part.fill, lowest), highest)
+        return cls(max(low, lowest), min(high, highest), lambda x: (x - mean) * inverse, (fill - mean) * inverse)
+
+
+class RowEncoder:
+    """A checked row to the same (1, width) that `Encoder.encode` gives, or None where anything is unusual."""
+
+    def __init__(self, schema: FeatureSchema, encoder: Encoder) -> None:
+        """Of an encoder that `can_encode`."""
+        numbers, flags = list[tuple[Feature, Number | Quantile]](), list[Feature]()
+        for feature, part in zip(schema.numeric, encoder.numbers, strict=True):
+            if isinstance(part, Number | Quantile):
+                numbers.append((feature, part))
+            else:
+                flags.append(feature)
+        levels = [(schema.categorical[column], schema.codes[column], part) for column, part in encoder.ordered]
+        self._columns = [Column.of(part, feature) for feature, part in numbers]
+        self._gaps = [place for place, (_, part) in enumerate(numbers) if part.missing]
+        self._tables = [(codes, part.table.tolist()) for _, codes, part in levels]
+        self._pick_numbers = _picker([feature for feature, _ in numbers])
+        self._pick_flags = _picker(flags) if flags else None
+        self._pick_levels = _picker([feature for feature, _, _ in levels])
+
+    def __call__(self, row: Row) -> Matrix | None:
+        values = self._pick_numbers(row)
+        x = []
+        for value, (low, high, encode, filled) in zip(values, self._columns, strict=True):
+            if value is None:
+                x.append(filled)
+            elif low <= value <= high:  # type: ignore[operator]  # the row was checked
+                x.append(encode(value))  # type: ignore[arg-type]
+            else:
+                return None
+        for place in self._gaps:
+            x.append(1.0 if values[place] is None else 0.0)
+        if self._pick_flags is not None:
+            x += map(FLAGS.__getitem__, self._pick_flags(row))  # type: ignore[arg-type]
+        if self._tables:
+            for level, (codes, table) in zip(self._pick_levels(row), self._tables, strict=True):
+                code = codes[level]  # type: ignore[index]
+                if code == UNSEEN:
+                    return None
+                x += table[code]
+        return np.array([x], dtype=np.float32)
+
+
+def can_encode(schema: FeatureSchema, encoder: Encoder) -> bool:
+    """Whether numbers are all of one kind without bins, and there are few columns and no dates."""
+    kinds = {type(part) for part in encoder.numbers}
+    bins = any(isinstance(part, Number) and part.edges for part in encoder.numbers)
+    few = len(schema.features) <= MOST_FEATURES and encoder.width <= MOST_COLUMNS
+    return few and not bins and kinds <= {Flag, Number, Quantile} and not kinds >= {Number, Quantile}
+
+
+def _picker(features: Sequence[Feature]) -> Pick:
+    return picker(features) if features else lambda row: ()
 
 
 class Shortcut:
-    """A row to its value, or None where anything is unusual: then ask the model."""
+    """A row to the value of a regression, or None where anything is unusual: then ask the model."""
 
-    def __init__(
-        self,
-        pick: Callable[[Row], Sequence[float]],
-        columns: list[tuple[float, float, float, float]],  # mean, 1 / deviation, and the usual range
-        engine: Engine,
-        target: Target,
-    ) -> None:
-        self._pick = pick
-        self._columns = columns
-        self._outputs = engine.outputs
-        self._target = target
+    def __init__(self, model: TabularModel) -> None:
+        self._encode = RowEncoder(model.schema, model.encoder)
+        self._outputs = model.engine.outputs
+        self._target = model.encoder.target
 
     @classmethod
     def of(cls, model: TabularModel) -> Self | None:
-        """None for a model that is more than numbers, scaled, to one value."""
-        features = model.schema.features
-        parts = [part for part in model.encoder.numbers if isinstance(part, Number) and not part.edges]
-        numbers_only = all(feature.kind == "number" and not feature.nullable for feature in features)
-        if not numbers_only or len(parts) < len(features) or model.schema.task != "regression":
-            return None
-        if any(part.missing for part in parts) or not 2 <= len(parts) <= MOST_COLUMNS:
-            return None
-        columns = []
-        for part, feature in zip(parts, model.schema.numeric, strict=True):
-            (lowest, highest), (low, high) = clip_range(part.mean, part.deviation), feature.seen_range
-            columns.append((part.mean, 1.0 / part.deviation, max(lowest, low), min(highest, high)))
-        pick = itemgetter(*[feature.name for feature in features])
-        return cls(pick, columns, model.engine, model.encoder.target)
+        """None for a model that has no short way to a value."""
+        regression = model.schema.task == "regression"
+        return cls(model) if regression and can_encode(model.schema, model.encoder) else None
 
     def __call__(self, row: Row) -> float | None:
         """The same operations as those of encoder, engine and target, one after the other."""
-        scaled = [
-            (value - mean) * inverse
-            for value, (mean, inverse, low, high) in zip(self._pick(row), self._columns, strict=True)
-            if low <= value <= high
-        ]
-        if len(scaled) < len(self._columns):
+        x = self._encode(row)
+        if x is None:
             return None
-        value = self._target.unscale_one(self._outputs(np.array([scaled], dtype=np.float32)).item())
+        value = self._target.unscale_one(self._outputs(x).item())
         return value if math.isfinite(value) else None
+
+
+class ClassShortcut:
+    """A row to the probability of each class, (1, classes), or None where anything is unusual."""
+
+    def __init__(self, model: TabularModel) -> None:
+        self._encode = RowEncoder(model.schema, model.encoder)
+        self._outputs = model.engine.outputs
+
+    @classmethod
+    def of(cls, model: TabularModel) -> Self | None:
+        """None for a model that has no short way to probabilities."""
+        regression = model.schema.task == "regression"
+        return cls(model) if not regression and can_encode(model.schema, model.encoder) else None
+
+    def __call__(self, row: Row) -> Answers | None:
+        x = self._encode(row)
+        if x is None:
+            return None
+        answers = probabilities(self._outputs(x))
+        return answers if math.isfinite(answers.sum()) else None

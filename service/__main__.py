@@ -1,7 +1,4 @@
-"""`python -m service`: `bentoml serve` on loopback, with three requests to paste once it is ready.
-
-`python -m service serve` is the same in a container, as SageMaker calls it: on all interfaces, port 8080.
-"""
+"""`python -m service`: `bentoml serve` on loopback, with three requests to paste once it is ready."""
 
 import argparse
 import contextlib
@@ -13,31 +10,18 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 READY_SECONDS = 120.0
-PLATFORM_PORTS = ("AIP_HTTP_PORT", "SAGEMAKER_BIND_TO_PORT")  # as Vertex AI and SageMaker name it
 
 
 def main() -> int:
     """Start the server, tell what to ask it, and end with it."""
     parser = argparse.ArgumentParser("python -m service", description=__doc__)
-    parser.add_argument("where", nargs="?", choices=["serve"], help="in a container: on all interfaces, port 8080")
-    parser.add_argument("--host", help="0.0.0.0 opens it to the network (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, help="(default: 3000)")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 opens it to the network (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=3000, help="(default: %(default)s)")
     given = parser.parse_args()
-    try:
-        port = platform_port(os.environ)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    contained = given.where == "serve" or port is not None
-    if given.host is None:
-        given.host = "0.0.0.0" if contained else "127.0.0.1"
-    if given.port is None:
-        given.port = port or (8080 if contained else 3000)
     if not 1 <= given.port <= 65535:
         print(f"error: --port {given.port}: expected 1 to 65535", file=sys.stderr)
         return 2
@@ -55,21 +39,11 @@ def main() -> int:
     here = "127.0.0.1" if given.host in ("0.0.0.0", "::") else given.host
     url = f"http://{f'[{here}]' if ':' in here else here}:{given.port}"
     try:
-        if not contained and wait_until_ready(url, server):
+        if wait_until_ready(url, server):
             print(requests_to_paste(url), flush=True)
     except (OSError, ValueError, LookupError) as error:  # it is served all the same
         print(f"note: no requests to paste, as {url}/models cannot be read: {error}", file=sys.stderr)
     return max(server.wait(), 0)  # a negative one is the signal that was asked for
-
-
-def platform_port(environ: Mapping[str, str]) -> int | None:
-    """The port that the platform around a container asks for. Raises ValueError."""
-    for name in PLATFORM_PORTS:
-        if text := environ.get(name):
-            if not text.isdecimal() or not 1 <= int(text) <= 65535:
-                raise ValueError(f"{name}={text!r}: expected 1 to 65535")
-            return int(text)
-    return None
 
 
 def taken(host: str, port: int) -> str | None:

@@ -30,6 +30,7 @@ from service.config import Settings, SettingsError
 from service.dataplane import DataPlane
 from service.image import image
 from service.lane import CALL, Lane
+from service.routes import table
 from service.version import version
 
 log = logging.getLogger("tabserve.app")
@@ -38,7 +39,7 @@ log = logging.getLogger("tabserve.app")
 def build_service(settings: Settings, models: Sequence[TabularModel]) -> Service[Any]:
     """The BentoML service that answers for these models."""
     plane = DataPlane(models, settings)
-    document = functools.cache(lambda: messages.document(models, settings, version()))
+    document = functools.cache(lambda: messages.document(models, settings, version(), table.paths(models, settings)))
     lane = Lane(plane, settings, document)
 
     class LaneService(Service[Any]):  # type: ignore[misc]  # BentoML ships no types for it
@@ -145,6 +146,8 @@ def from_environment() -> Service[Any]:
     try:
         settings = Settings.from_environment()
         logs.setup(settings)
+        if settings.grpc_port is not None and not process.in_worker() and process.taken(settings.grpc_port):
+            raise SettingsError(f"TABSERVE_GRPC_PORT={settings.grpc_port}: another server listens there")
         models = catalog.choose(settings, catalog.pinned_by_bento(Path(__file__)))
     except (SettingsError, CatalogError) as error:
         reason = str(error)

@@ -3,7 +3,7 @@
 import asyncio
 import types
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterator, Mapping, MutableMapping
 from typing import Any, TypeVar
 
 from backports import zstd
@@ -40,7 +40,7 @@ class Body:
         self._seconds = seconds
         self._complete = False
 
-    async def read(self, headers: dict[bytes, bytes], plane: DataPlane) -> bytes:
+    async def read(self, headers: Mapping[bytes, bytes], plane: DataPlane) -> bytes:
         """Raises UnsupportedMediaType, BodyTooLarge, BodyTooSlow, ClientGone or BadBody."""
         if int(headers.get(b"content-length", b"0")) > self._limit:
             raise BodyTooLarge(self._limit)
@@ -81,7 +81,7 @@ class Body:
                 return b"".join(chunks)
             message = await self._receive()
 
-    async def pieces(self, headers: Mapping[bytes, bytes], plane: DataPlane) -> AsyncIterator[bytes]:
+    async def pieces(self, headers: Mapping[bytes, bytes], plane: DataPlane) -> AsyncGenerator[bytes, None]:
         """The body as it comes, unpacked, in pieces of some size. Raises what `read` raises.
 
         It may take as long as it takes, but each piece has to come within the time that `read` gives to the whole.

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,7 +19,7 @@ from service.batcher import Batcher, Gone
 from service.config import Settings
 from service.errors import NotFound, NotReady, RowsNotValid, TooManyRows
 from service.metrics import Metrics, Tally
-from service.protocols import native
+from service.protocols import arrow, native
 from service.protocols.native import Accepted, Writer
 
 SMALL_BYTES = 16 * 1024  # up to there the short way is tried first
@@ -40,6 +41,11 @@ class Served:
         self.writer = Writer(model)
         self._shortcut = Shortcut.of(model)
         self._most_rows = min(self.batcher.plan.inline_rows, settings.max_rows)
+
+    @cached_property
+    def table(self) -> arrow.Table:
+        """The form of answers as Arrow. Imports pyarrow."""
+        return arrow.Table(self.model)
 
     def quickly(self, body: bytes) -> bytes | None:
         """The answer to what is most often asked: a few good rows in a small body, of which nothing is to be said and

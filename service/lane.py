@@ -18,8 +18,8 @@ from urllib.parse import parse_qsl
 import orjson
 
 from models.features import RowError, short
-from service import errors, tracing
-from service.body import JSON, App, Body, Header, Message, Receive, Scope, Send, check_json
+from service import errors, streams, tracing
+from service.body import JSON, App, Body, Header, Message, Receive, Scope, Send
 from service.config import Settings
 from service.dataplane import DataPlane
 from service.errors import (
@@ -32,6 +32,7 @@ from service.errors import (
     RequestNotValid,
     Unexpected,
 )
+from service.protocols.native import OPTIONS
 from service.routes.base import Reply, Request, Route, problem
 from service.routes.table import Table
 from service.tracing import Trace
@@ -128,9 +129,12 @@ class Lane:
     # Predicting
 
     async def _predict(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """The native route of a model: JSON in, JSON out."""
+        """The native route of a model: JSON in, JSON out; other forms have a way of their own."""
         started = time.monotonic()
         headers = dict(scope["headers"])
+        if not streams.plain(headers):
+            await self._predict_table(name, headers, scope, receive, send)
+            return
         call = Call(name, self.request_id(headers))
         context = tracing.read(headers) if b"traceparent" in headers else None
         passed_on = context.headers if context else ()
@@ -141,7 +145,6 @@ class Lane:
             call.deadline = started + self._timeout(headers)
             if scope["query_string"]:
                 call.on_invalid = option(scope["query_string"])
-            check_json(headers)
             call.body = await body.read(headers, self.plane)
             if self.settings.lane:
                 if not scope["query_string"] and b"x-request-timeout" not in headers:
@@ -166,6 +169,47 @@ class Lane:
         elif not isinstance(failed, ClientGone):
             await self._refuse(problem(failed), failed, call.request_id, body, send, passed_on)
         self.tell("json", name, 200 if failed is None else failed.status, started, call.request_id, context)
+
+    async def _predict_table(
+        self, name: str, headers: dict[bytes, bytes], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """The native route where the body or the answer is a table."""
+        started = time.monotonic()
+        request_id = self.request_id(headers)
+        context = tracing.read(headers) if b"traceparent" in headers else None
+        passed_on = context.headers if context else ()
+        body = Body(receive, self.settings.max_body_bytes, self.settings.timeout_s)
+        protocol, exchange, failed = "json", None, None
+        try:
+            if not self.ready or self.closed:
+                raise not_ready(self)
+            forms = streams.negotiate(headers)
+            protocol = forms[0].name
+            if protocol != "json":
+                body = Body(receive, self.settings.max_stream_bytes, self.settings.timeout_s)
+            exchange = streams.Exchange(
+                self.plane,
+                self.plane.find(name),
+                forms,
+                body,
+                headers,
+                send,
+                more=[(b"x-request-id", request_id), *passed_on, *([CLOSE] if self.draining else [])],
+                seconds=self._timeout(headers),
+                skip=skips(scope["query_string"]),
+                request_id=request_id.decode("latin-1"),
+            )
+            await exchange.answer()
+            failed = exchange.failed
+        except RequestError as error:
+            failed = error
+        except asyncio.CancelledError:
+            failed = NotReady("the server stops")
+        except Exception:
+            failed = self.unexpected(request_id)
+        if failed and not (exchange and exchange.begun) and not isinstance(failed, ClientGone):
+            await self._refuse(problem(failed), failed, request_id, body, send, passed_on)
+        self.tell(protocol, name, failed.status if failed else 200, started, request_id, context)
 
     async def _exchange(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         """A route of another protocol."""
@@ -431,6 +475,14 @@ def option(query: bytes) -> str:
         if name != "on_invalid":
             raise unknown_option(f"{short(name)!r} is no option, expected on_invalid")
     return ",".join(value for _, value in given) if given else "fail"
+
+
+def skips(query: bytes) -> bool:
+    """Whether on_invalid=skip. Raises RequestNotValid."""
+    given = option(query) if query else "fail"
+    if given not in OPTIONS:
+        raise unknown_option(f"on_invalid={short(given)!r} is unknown, expected fail or skip")
+    return given == "skip"
 
 
 def has_rows(body: bytes) -> bool:

@@ -3,7 +3,7 @@
 Declared limits only: what training saw stands there as examples and `x-levels`, never as a rule.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import orjson
@@ -212,8 +212,10 @@ MODEL_LINE: Schema = {
 }
 
 
-def document(models: Sequence[TabularModel], settings: Settings, version: str) -> bytes:
-    """`/docs.json`."""
+def document(
+    models: Sequence[TabularModel], settings: Settings, version: str, foreign: Mapping[str, Any] | None = None
+) -> bytes:
+    """`/docs.json`. foreign: the paths of other protocols."""
     schemas: dict[str, Schema] = {"Problem": PROBLEM, "RowError": ROW_ERROR, "Model": MODEL_LINE}
     paths: dict[str, Any] = {}
     for model in models:
@@ -221,16 +223,16 @@ def document(models: Sequence[TabularModel], settings: Settings, version: str) -
         answer = answer_schema(model.schema, ref(prediction))
         schemas |= {part["title"]: part for part in (row, prediction, answer)}
         paths[f"/predict/{model.name}"] = {"post": predict_operation(model, ref(row), ref(answer), settings)}
-    paths |= other_paths()
+    paths |= {**other_paths(), **(foreign or {})}
     whole = {
         "openapi": "3.1.0",
         "info": {
             "title": "tabserve",
             "version": version,
-            "description": "Predictions from tables. Errors are problem documents (RFC 9457).",
+            "description": "Predictions from tables. Errors are problem documents (RFC 9457) but for other protocols.",
         },
         "servers": [{"url": "."}],
-        "tags": [{"name": "Predictions"}, {"name": "Models"}, {"name": "Operation"}],
+        "tags": [{"name": "Predictions"}, {"name": "Models"}, {"name": "Operation"}, *tags_of(foreign or {})],
         "paths": paths,
         "components": {"schemas": schemas},
     }
@@ -238,6 +240,11 @@ def document(models: Sequence[TabularModel], settings: Settings, version: str) -
         return orjson.dumps(whole)
     except TypeError:
         return orjson.dumps(errors.repaired(whole))
+
+
+def tags_of(paths: Mapping[str, Any]) -> list[dict[str, str]]:
+    tags = [tag for item in paths.values() for operation in item.values() for tag in operation["tags"]]
+    return [{"name": tag} for tag in dict.fromkeys(tags)]
 
 
 def ref(schema: Schema) -> Schema:

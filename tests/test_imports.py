@@ -12,6 +12,8 @@ MAY_IMPORT = {"models": {"models"}, "training": {"training", "models"}, "service
 MAY_IMPORT["loadtest"] = {"loadtest", "models"}
 OF_TRAINING = {"pandas", "sklearn", "matplotlib", "pyarrow", "scipy"}
 OF_KERAS = {"keras", "tensorflow"}
+OF_GRPC = {"grpc", "grpc_health", "google"}
+SPEAKS_GRPC = {"service/grpc_server.py", "service/protocols/oip_messages.py"}
 BUILDS_KERAS = {"models/keras_nets.py", "models/keras_export.py"}
 MEASURED_KERAS = {"loadtest/bench/keras_app.py"}  # a server of its own, that the benchmark starts beside ours
 
@@ -78,6 +80,14 @@ def test_keras_is_imported_only_when_a_model_needs_it(path: Path) -> None:
         assert not tops(at_import(parsed(path))) & OF_KERAS
         heavy = {f"models.{Path(name).stem}" for name in BUILDS_KERAS}
         assert not set(at_import(parsed(path))) & heavy
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_grpc_is_imported_only_when_its_port_is_set(path: Path) -> None:
+    if path.as_posix() not in SPEAKS_GRPC:
+        found = set(at_import(parsed(path)))
+        assert not tops(iter(found)) & OF_GRPC
+        assert not found & {name.removesuffix(".py").replace("/", ".") for name in SPEAKS_GRPC}
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import signal
 import sys
 import threading
@@ -89,7 +90,7 @@ def train(arguments: list[str]) -> int:
     stored = []
     try:
         for table, how in runs or [(data_options, fit_options)]:
-            stored.append(pipeline.run(table, how, baselines=not given.no_baselines))
+            stored.append(pipeline.run(table, how, baselines=not given.no_baselines, tune=given.tune))
     except DivergenceError as error:
         print(
             f"error: the loss became infinite or NaN in epoch {error.epoch}: "
@@ -214,6 +215,13 @@ def train_parser() -> argparse.ArgumentParser:
     parser.add_argument("names", nargs="*", metavar="NAME", help="bundled data sets: see `python -m training list`")
     add_options(parser.add_argument_group("the table"), DataOptions)
     add_options(parser.add_argument_group("the network and its training"), FitOptions)
+    parser.add_argument(
+        "--tune",
+        type=_seconds,
+        metavar="TIME",
+        help="search so long for better settings (20m, 90s, 1h30m) by the validation part, then train with the best; "
+        "what is given by flags stays as given. Interrupted, the same command goes on",
+    )
     parser.add_argument("--if-empty", action="store_true", help="do nothing when the store holds a model already")
     parser.add_argument(
         "--no-baselines", action="store_true", help="do not fit a linear model and boosted trees beside"
@@ -251,6 +259,16 @@ def _whole_numbers(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers such as 64,32") from None
+
+
+def _seconds(text: str) -> float:
+    parts = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text)
+    seconds = (
+        sum(int(part or 0) * unit for part, unit in zip(parts.groups(), (3600, 60, 1), strict=True)) if parts else 0
+    )
+    if not seconds:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 20m, 90s or 1h30m")
+    return seconds
 
 
 def options_of(options: type[Options], given: argparse.Namespace) -> Options:

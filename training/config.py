@@ -47,7 +47,8 @@ class DataOptions:
 
 HIDDEN = (96, 96, 96)  # of the ensemble
 MEMBERS = 4
-SCALES = (1.0,)  # several: one is chosen by the validation part
+DROPOUTS = (0.1, 0.0)  # of which the validation part chooses: noisy tables want some, and others none at all
+SHOWN = 650_000  # rows in all epochs of the ensemble's training together
 
 Framework = Literal["keras", "numpy"]
 NetworkName = Literal["ensemble", "plain"]
@@ -72,7 +73,11 @@ class FitOptions:
         "is Keras's default: the tutorial's network",
     )
     activation: Activation | None = option(None, "of the hidden layers; relu, plain silu, with --hidden relu")
-    dropout: float | None = option(None, "share of activations left out in training; 0.1, with --hidden 0")
+    dropout: float | None = option(
+        None,
+        "share of activations left out in training; the better of 0.1 and 0 by the validation part, plain 0.1, "
+        "with --hidden 0",
+    )
     members: int | None = option(None, f"of the ensemble, which share their weights; {MEMBERS}")
     frequency_scale: float | None = option(
         None,
@@ -109,10 +114,12 @@ class Recipe:
     hidden: tuple[int, ...]
     activation: Activation
     dropout: float
+    dropouts: tuple[float, ...]  # to be tried; the best by the validation loss is kept, and is then `dropout`
     batch_norm: bool
     bins: int
     members: int  # 0 for the plain network
-    scales: tuple[float, ...]  # of the first frequencies; several are tried and one is chosen by the validation part
+    adapters: bool  # whether members have scales and biases of their own in each layer
+    frequency_scale: float
     frequencies: int
     embedding: int
     optimizer: OptimizerName
@@ -148,11 +155,13 @@ def recipe(options: FitOptions, task: Task, rows: int) -> Recipe:
         network="ensemble" if ensemble else "plain",
         hidden=tuple(units for units in pick(options.hidden, HIDDEN, (256, 256), ()) if units),
         activation=pick(options.activation, "relu", "silu", "relu"),
-        dropout=pick(options.dropout, 0.1, 0.1, 0.0),
+        dropout=pick(options.dropout, DROPOUTS[0], 0.1, 0.0),
+        dropouts=DROPOUTS if ensemble and options.dropout is None else (),
         batch_norm=options.batch_norm,
         bins=pick(options.bins, 0, 32, 0),
         members=pick(options.members, MEMBERS, 0, 0),
-        scales=() if not ensemble else SCALES if options.frequency_scale is None else (options.frequency_scale,),
+        adapters=ensemble,
+        frequency_scale=pick(options.frequency_scale, 1.0, 0.0, 0.0),
         frequencies=16,
         embedding=8,
         optimizer=optimizer,
@@ -161,7 +170,7 @@ def recipe(options: FitOptions, task: Task, rows: int) -> Recipe:
         schedule=pick(options.schedule, "cosine", "cosine", "constant"),
         weight_decay=pick(options.weight_decay, 0.01, 0.01, 0.004),
         batch_size=pick(options.batch_size, by_rows, by_rows, 32),
-        epochs=pick(options.epochs, _epochs(rows, 700_000), _epochs(rows, 600_000), 10),
+        epochs=pick(options.epochs, _epochs(rows, SHOWN), _epochs(rows, 600_000), 10),
         patience=pick(options.patience, 0, 16, 0),
         class_weights=options.class_weights,
         label_smoothing=options.label_smoothing,

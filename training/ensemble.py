@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,32 +22,43 @@ from training.config import Recipe
 
 OnEpoch = Callable[[Epoch], None]
 Tell = Callable[[str], None]
-TRIAL_SHARE = 5  # an epoch of each trial of a scale for so many of the training itself
 BETA_1, BETA_2, EPSILON = 0.9, 0.99, 1e-8
 
 
-Run = Callable[[float, int], list[Epoch]]
-"""Train from fresh weights with a frequency scale, so many epochs."""
+class Tried(NamedTuple):
+    """One of the recipes that were tried: how its training went, and the weights it came to."""
+
+    recipe: Recipe
+    history: list[Epoch]
+    weights: Any
+
+    @property
+    def loss(self) -> float:
+        return self.history[-1].validation_loss or 0.0
 
 
-def choose_scale(run: Run, recipe: Recipe, tell: Tell) -> float:
-    """The scale with which a few epochs come to the smallest validation loss; no epoch where there is no choice."""
-    if len(recipe.scales) == 1:
-        return recipe.scales[0]
-    epochs = max(2, recipe.epochs // TRIAL_SHARE)
-    losses = {scale: run(scale, epochs)[-1].validation_loss or 0.0 for scale in recipe.scales}
-    for scale, loss in losses.items():
-        tell(f"frequency scale {scale:g}: validation {loss:.4f} after {epochs} epochs")
-    return min(losses, key=losses.__getitem__)
+def best(recipe: Recipe, run: Callable[[Recipe], Tried], tell: Tell) -> tuple[Tried, dict[str, float]]:
+    """Train with each dropout that is to be tried; that of the smallest validation loss, and the losses of all."""
+    tried = [run(replace(recipe, dropout=dropout, dropouts=())) for dropout in recipe.dropouts or (recipe.dropout,)]
+    kept = min(tried, key=lambda one: one.loss)
+    losses = {f"dropout {one.recipe.dropout:g}": one.loss for one in tried}
+    if len(tried) > 1:
+        told = ", ".join(f"validation {loss:.4f} with {name}" for name, loss in losses.items())
+        tell(f"{told}: {kept.recipe.dropout:g} is kept")
+    return kept, losses
 
 
-def with_scale(architecture: Architecture, scale: float) -> Architecture:
-    return replace(architecture, scales=(scale,) * len(architecture.scales))
+def schedule(recipe: Recipe, steps: int) -> optimizers.Cosine:
+    """steps: of an epoch. Up in the first twentieth of all, an epoch at most, and down to 0 in half a cosine wave."""
+    total = steps * recipe.epochs
+    return optimizers.Cosine(recipe.learning_rate, total, warmup=max(1, min(steps, total // 20)))
 
 
-def schedule(recipe: Recipe, steps: int, epochs: int) -> optimizers.Cosine:
-    """Up in the first twentieth of all steps, an epoch at most, and down to 0 in half a cosine wave."""
-    return optimizers.Cosine(recipe.learning_rate, steps * epochs, warmup=max(1, min(steps, steps * epochs // 20)))
+def optimizer(recipe: Recipe, steps: int) -> optimizers.AdamW:
+    """The same as the compiled step's, for the network of models/network."""
+    return optimizers.AdamW(
+        schedule(recipe, steps), recipe.weight_decay, BETA_1, BETA_2, EPSILON, clip_norm=recipe.clip_norm
+    )
 
 
 # Keras
@@ -74,7 +85,7 @@ class Compiled:
         from models import keras_nets
 
         self.recipe, self.architecture, self.loss, self.on_epoch = recipe, architecture, loss, on_epoch
-        self.model = keras_nets.build(architecture)
+        self.model = keras_nets.build(replace(architecture, dropout=0.5))  # its rate is given to each run
         self.rows = len(train[0])
         self.batch = min(recipe.batch_size, self.rows)
         self.steps = self.rows // self.batch
@@ -82,7 +93,8 @@ class Compiled:
         self.data = [tf.constant(x), tf.constant(y)] + ([] if weights is None else [tf.constant(weights)])
         self.validation = [tf.constant(array) for array in validation]
         self.step = tf.Variable(0)
-        self.members = _with_fast_dropout(self.model, self.batch, self.step, recipe.fit_seed)
+        self.dropout = tf.Variable(0.0)
+        self.members = _with_fast_dropout(self.model, self.batch, self.step, self.dropout, recipe.fit_seed)
         self.parameters = [variable.value for variable in self.members.trainable_variables]
         self.decay = [recipe.weight_decay * (v.name in ("kernel", "W")) for v in self.members.trainable_variables]
         self.mean = [tf.Variable(tf.zeros_like(parameter)) for parameter in self.parameters]
@@ -90,12 +102,13 @@ class Compiled:
         self.epoch = tf.function(self._epoch, jit_compile=True, autograph=False)
         self.judge = tf.function(self._judge, jit_compile=True, autograph=False)
 
-    def run(self, scale: float, epochs: int) -> list[Epoch]:
+    def run(self, recipe: Recipe) -> Tried:
         import tensorflow as tf
 
-        self._start(scale)
-        rates = np.array([*map(schedule(self.recipe, self.steps, epochs), range(self.steps * epochs))], np.float32)
-        rng = np.random.default_rng(self.recipe.fit_seed)
+        self._start(recipe.dropout)
+        epochs = recipe.epochs
+        rates = np.array([*map(schedule(recipe, self.steps), range(self.steps * epochs))], np.float32)
+        rng = np.random.default_rng(recipe.fit_seed)
         history: list[Epoch] = []
         for number, own_rates in enumerate(rates.reshape(epochs, self.steps), start=1):
             started = time.perf_counter()
@@ -106,17 +119,18 @@ class Compiled:
             seconds = time.perf_counter() - started
             history.append(Epoch(number, epochs, loss, validation, float(own_rates[0]), seconds))
             self.on_epoch(history[-1])
-        return history
+        return Tried(recipe, history, self.model.get_weights())
 
-    def _start(self, scale: float) -> None:
+    def _start(self, dropout: float) -> None:
         """Fresh weights, the same for the same seed, and an optimizer that remembers nothing."""
         import keras
 
         from models import keras_nets
 
         keras.utils.set_random_seed(self.recipe.fit_seed)
-        self.model.set_weights(keras_nets.build(with_scale(self.architecture, scale)).get_weights())
+        self.model.set_weights(keras_nets.build(self.architecture).get_weights())
         self.step.assign(0)
+        self.dropout.assign(dropout)
         for memory in (*self.mean, *self.square):
             memory.assign(memory * 0)
 
@@ -160,7 +174,7 @@ class Compiled:
         return tf.reduce_mean(self.loss(y, self.model(x, training=False)))
 
 
-def _with_fast_dropout(model: Any, batch: int, step: Any, seed: int) -> Any:
+def _with_fast_dropout(model: Any, batch: int, step: Any, rate: Any, seed: int) -> Any:
     """The members of a model for batches of one size, with the same layers but for dropout.
 
     TensorFlow's random numbers (Philox, Threefry) cost as much as the whole network on a CPU. What is left out is told
@@ -175,23 +189,22 @@ def _with_fast_dropout(model: Any, batch: int, step: Any, seed: int) -> Any:
         return tf.constant(number & 0xFFFFFFFF, tf.uint32)
 
     class HashedDropout(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
-        def __init__(self, rate: float, salt: int) -> None:
+        def __init__(self, salt: int) -> None:
             super().__init__()
-            self.rate, self.salt = rate, salt
+            self.salt = salt
 
         def call(self, x: Any) -> Any:
-            positions = tf.range(math.prod(x.shape), dtype=tf.int32)
-            h = tf.cast(positions, tf.uint32) * u32(0x9E3779B1) + tf.cast(step, tf.uint32) * u32(0x85EBCA6B)
-            h += u32(self.salt * 0xC2B2AE35)
+            h = tf.cast(tf.range(math.prod(x.shape)), tf.uint32) * u32(0x9E3779B1)
+            h += tf.cast(step, tf.uint32) * u32(0x85EBCA6B) + u32(self.salt * 0xC2B2AE35)
             for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B), (16, 1)):
                 h = tf.bitwise.bitwise_xor(h, tf.bitwise.right_shift(h, u32(shift))) * u32(factor)
-            kept = tf.cast(tf.bitwise.right_shift(h, u32(8)), tf.int32) >= int(self.rate * 2**24)
-            return tf.where(tf.reshape(kept, x.shape), x / (1 - self.rate), 0.0)
+            kept = tf.cast(tf.bitwise.right_shift(h, u32(8)), tf.int32) >= tf.cast(rate * 2.0**24, tf.int32)
+            return tf.where(tf.reshape(kept, x.shape), x / (1 - rate), 0.0)
 
     dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
 
     def of(layer: Any) -> Any:
-        return HashedDropout(layer.rate, seed * 64 + dropouts.index(layer)) if layer in dropouts else layer
+        return HashedDropout(seed * 64 + dropouts.index(layer)) if layer in dropouts else layer
 
     matrix = keras.Input(batch_shape=(batch, model.inputs[0].shape[1]))
     return keras.models.clone_model(keras_nets.members_of(model), matrix, of)

@@ -41,7 +41,8 @@ class Fitted:
     history: list[Epoch]
     seconds: float
     parameters: int
-    scale: float | None = None  # of the ensemble's first frequencies, as chosen
+    recipe: Recipe
+    tried: dict[str, float]  # the validation loss of each choice that was tried
 
 
 def fit(
@@ -103,8 +104,7 @@ def _fit_numpy(
             patience=recipe.patience or None,
             on_epoch=on_epoch,
         )
-    parameters = sum(array.size for array in net.parameters.values())
-    return Fitted(net, None, "trained by the NumPy network itself", history, 0.0, parameters)
+    return _of_numpy(recipe, net, history, {})
 
 
 def _fit_numpy_ensemble(
@@ -117,17 +117,18 @@ def _fit_numpy_ensemble(
     on_epoch: OnEpoch,
     tell: Callable[[str], None],
 ) -> Fitted:
-    fitted: Fitted
+    def run(decided: Recipe) -> ensemble.Tried:
+        chosen = replace(architecture, dropout=decided.dropout)
+        fitted = _fit_numpy(decided, chosen, task, train, validation, weights, on_epoch)
+        return ensemble.Tried(decided, fitted.history, fitted.network)
 
-    def run(scale: float, epochs: int) -> list[Epoch]:
-        nonlocal fitted
-        so_long, so_scaled = replace(recipe, epochs=epochs), ensemble.with_scale(architecture, scale)
-        fitted = _fit_numpy(so_long, so_scaled, task, train, validation, weights, on_epoch)
-        return fitted.history
+    kept, tried = ensemble.best(recipe, run, tell)
+    return _of_numpy(kept.recipe, kept.weights, kept.history, tried)
 
-    scale = ensemble.choose_scale(run, recipe, tell)
-    run(scale, recipe.epochs)
-    return replace(fitted, scale=scale)
+
+def _of_numpy(recipe: Recipe, net: Network, history: list[Epoch], tried: dict[str, float]) -> Fitted:
+    parameters = sum(array.size for array in net.parameters.values())
+    return Fitted(net, None, "trained by the NumPy network itself", history, 0.0, parameters, recipe, tried)
 
 
 def _numpy_loss(recipe: Recipe, task: Task, weights: list[float] | None) -> losses.Loss:
@@ -140,6 +141,8 @@ def _numpy_loss(recipe: Recipe, task: Task, weights: list[float] | None) -> loss
 def _numpy_optimizer(recipe: Recipe, rows: int) -> optimizers.Optimizer:
     steps = math.ceil(rows / recipe.batch_size)
     rate: float | optimizers.Schedule = recipe.learning_rate
+    if recipe.network == "ensemble":
+        return ensemble.optimizer(recipe, steps)
     if recipe.schedule == "cosine":
         rate = optimizers.Cosine(recipe.learning_rate, steps * recipe.epochs, warmup=min(steps, 1000))
     elif recipe.schedule == "exponential":
@@ -191,7 +194,7 @@ def _fit_keras(
         callbacks=callbacks,
         verbose=0,
     )
-    return _of_keras(model, architecture, history)
+    return _of_keras(recipe, model, architecture, history, {})
 
 
 def _fit_keras_ensemble(
@@ -217,22 +220,26 @@ def _fit_keras_ensemble(
         (validation.x, _keras_targets(recipe, task, validation.y, architecture.outputs)),
         on_epoch,
     )
-    scale = ensemble.choose_scale(trainer.run, recipe, tell)
-    history = trainer.run(scale, recipe.epochs)
-    return replace(_of_keras(trainer.model, ensemble.with_scale(architecture, scale), history), scale=scale)
+    kept, tried = ensemble.best(recipe, trainer.run, tell)
+    trainer.model.set_weights(kept.weights)
+    chosen = replace(architecture, dropout=kept.recipe.dropout)
+    return _of_keras(kept.recipe, trainer.model, chosen, kept.history, tried)
 
 
-def _of_keras(model: Any, architecture: Architecture, history: list[Epoch]) -> Fitted:
+def _of_keras(
+    recipe: Recipe, model: Any, architecture: Architecture, history: list[Epoch], tried: dict[str, float]
+) -> Fitted:
     """What is kept of a trained Keras model: the same without what training needed, and our network, if it can."""
     from models import keras_export, keras_nets
 
     keras_nets.zero_unseen(model)
     model, parameters = _not_compiled(model, architecture), int(model.count_params())
     try:
-        return Fitted(keras_export.export(model), model, "exported from Keras", history, 0.0, parameters)
+        network = keras_export.export(model)
+        return Fitted(network, model, "exported from Keras", history, 0.0, parameters, recipe, tried)
     except keras_export.CannotExport as why:
         reason = f"the NumPy network cannot express it: {why}"
-        return Fitted(None, model, reason, history, 0.0, parameters)
+        return Fitted(None, model, reason, history, 0.0, parameters, recipe, tried)
 
 
 def _not_compiled(model: Any, architecture: Architecture) -> Any:

@@ -1,5 +1,6 @@
 """The whole way from a table to a stored version: `run` is the story, the rest are its chapters."""
 
+import hashlib
 import json
 import platform
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from training.data import Split
 from training.evaluate import MAIN, Baselines, Metrics, measure
 from training.fit import Fitted, Part
 from training.progress import Progress
+from training.tune import Search
 
 Tell = Callable[[str], None]
 LINKS: dict[Task, Link] = {"regression": "linear", "binary": "sigmoid", "multiclass": "softmax"}
@@ -42,12 +44,23 @@ class Learned:
     golden: list[dict[str, Any]]
     answers: Answers  # on the test rows
     metrics: Metrics
+    search: dict[str, Any] | None = None  # what --tune tried and found
 
 
-def run(options: DataOptions, fit_options: FitOptions, *, baselines: bool = True, tell: Tell = print) -> Stored:
-    """From a table to a stored version. Raises UsageError, DivergenceError or StoreError, and then stores nothing."""
+def run(
+    options: DataOptions,
+    fit_options: FitOptions,
+    *,
+    baselines: bool = True,
+    tune: float | None = None,
+    tell: Tell = print,
+) -> Stored:
+    """From a table to a stored version; tune: seconds of search for better settings before.
+
+    Raises UsageError, DivergenceError or StoreError, and then stores nothing.
+    """
     store.check_writable()
-    learned = learn(options, fit_options, tell=tell)
+    learned = learn(options, fit_options, tune=tune, tell=tell)
     compared = compare(learned, tell) if baselines else {}
     stored = store.save(trained(learned, options, compared))
     tell(card.aligned(card.metrics_table(learned.metrics, compared)))
@@ -55,7 +68,7 @@ def run(options: DataOptions, fit_options: FitOptions, *, baselines: bool = True
     return stored
 
 
-def learn(options: DataOptions, fit_options: FitOptions, *, tell: Tell) -> Learned:
+def learn(options: DataOptions, fit_options: FitOptions, *, tune: float | None = None, tell: Tell) -> Learned:
     """Read, understand, split, encode, fit, measure."""
     check_ranges(fit_options)
     dataset = columns.load(options)
@@ -79,23 +92,35 @@ def learn(options: DataOptions, fit_options: FitOptions, *, tell: Tell) -> Learn
         numbers="quantile" if decided.network == "ensemble" else "scaled",
     )
     x, y = encoder.encode(frame), encoder.target.apply(dataset.target) if regression else dataset.target
-
+    train, validation = (Part(x[rows], y[rows]) for rows in (parts.train, parts.validation))
     progress = Progress(schema.name)
+
+    def train_with(decided: Recipe, on_epoch: fit.OnEpoch) -> Fitted:
+        network = architecture(decided, schema, encoder)
+        return fit.fit(decided, network, schema.task, train, validation, on_epoch, progress.say)
+
+    found = None
     try:
-        fitted = fit.fit(
-            decided,
-            architecture(decided, schema, encoder),
-            schema.task,
-            Part(x[parts.train], y[parts.train]),
-            Part(x[parts.validation], y[parts.validation]),
-            progress.epoch,
-            progress.say,
-        )
+        if tune is not None:
+            place = studies() / f"{schema.name}-{fingerprint(dataset, options, decided)}.log"
+            decided, found = Search(place, decided, fit_options, train_with, progress).run(tune)
+        fitted = train_with(decided, progress.epoch)
     finally:
         progress.done()
     answers = engine_of(fitted, schema, encoder).predict(frame.take(parts.test))
     metrics = measure(schema.task, dataset.target[parts.test], answers)
-    return Learned(dataset, parts, frame, encoder, decided, fitted, golden, answers, metrics)
+    return Learned(dataset, parts, frame, encoder, fitted.recipe, fitted, golden, answers, metrics, found)
+
+
+def studies() -> Path:
+    """Where searches are kept so that they can go on: beside the folder of the stored models."""
+    return store.location().parent / "studies"
+
+
+def fingerprint(dataset: Dataset, options: DataOptions, decided: Recipe) -> str:
+    """Equal for searches that may be continued: the same data, split and recipe."""
+    asked = asdict(options) | {"data": dataset.fingerprint, "name": dataset.schema.name}
+    return hashlib.sha256(json.dumps([asked, asdict(decided)], sort_keys=True).encode()).hexdigest()[:12]
 
 
 def changes_what_is_served(schema: FeatureSchema) -> list[str]:
@@ -125,7 +150,7 @@ def trained(learned: Learned, options: DataOptions, compared: dict[str, Metrics]
     """All that is stored of a run: with golden rows, card and pictures."""
     dataset, parts, fitted = learned.dataset, learned.parts, learned.fitted
     schema = examples.with_examples(dataset.schema, learned.golden[0])
-    facts = told(options, dataset, learned.recipe, fitted)
+    facts = told(options, dataset, learned.recipe, fitted) | ({"search": learned.search} if learned.search else {})
     notices = dataset.notices + parts.notices
     return Trained(
         schema=schema,
@@ -158,10 +183,11 @@ def architecture(decided: Recipe, schema: FeatureSchema, encoder: Encoder) -> Ar
         dropout=decided.dropout,
         batch_normalization=decided.batch_norm,
         outputs=len(schema.classes or ()) if schema.task == "multiclass" else 1,
-        scales=decided.scales[:1] * waved,
+        scales=(decided.frequency_scale,) * waved,
         frequencies=decided.frequencies,
         embedding=decided.embedding,
         members=decided.members,
+        adapters=decided.adapters,
         link=LINKS[schema.task] if decided.members else "linear",
     )
 
@@ -189,7 +215,7 @@ def told(options: DataOptions, dataset: Dataset, decided: Recipe, fitted: Fitted
         "rows_used": dataset.rows_used,
         "notices": dataset.notices,
         "parameters": fitted.parameters,
-        "frequency_scale": fitted.scale,
+        "tried": fitted.tried,
         "outputs": len(dataset.schema.classes or ()) if dataset.schema.task == "multiclass" else 1,
         "epochs": len(fitted.history),
         "history": [epoch._asdict() for epoch in fitted.history],

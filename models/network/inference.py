@@ -261,11 +261,11 @@ def mean_probability(logits: Array) -> Array:
     """`member_mean` of a single row's logits (1, members, 1), where NumPy's fixed costs are higher than Python's."""
     yes = no = 0.0
     for logit in logits.ravel().tolist():
-        e = math.exp(min(max(-logit, -700.0), 700.0))  # beyond, e to that power overflows
+        e = math.exp(math.copysign(700.0, -logit) if abs(logit) > 700.0 else -logit)  # beyond, it overflows
         p = 1.0 / (1.0 + e)
         yes += p
         no += e * p
-    return np.array([[math.log(yes / no)]], dtype=np.float32)
+    return np.full((1, 1), math.log(yes / no), dtype=np.float32)
 
 
 def _block_diagonal(blocks: Array) -> Array:
@@ -373,7 +373,7 @@ class Waves:
 class Entry:
     """Tables and waves, either of which may be absent, and the dense layer after them.
 
-    For few rows x_numbers·W + b + Σⱼ Tⱼ[indexⱼ]; for many, rows as they stand and one product.
+    For few rows x_numbers·W + Σⱼ Tⱼ[indexⱼ], b added to T₀; for many, rows as they stand and one product.
     """
 
     def __init__(self, tables: Tables | None, waves: Waves | None, W: Array, b: Array) -> None:
@@ -384,8 +384,10 @@ class Entry:
             return
         ends = tables.numbers + np.cumsum([0, *(table.shape[1] for table in tables.exact)])
         parts = [W[start:end] for start, end in pairwise(ends)]
-        self.numbers = _dense(np.delete(W, np.s_[ends[0] : ends[-1]], axis=0), b)
-        self.products = _float32(np.concatenate([E @ part for E, part in zip(tables.exact, parts, strict=True)]))
+        self.W_numbers = _float32(np.delete(W, np.s_[ends[0] : ends[-1]], axis=0))
+        products = [E @ part for E, part in zip(tables.exact, parts, strict=True)]
+        products[0] += b
+        self.products = _float32(np.concatenate(products))
         self.last = tables.last
         self.starts = np.cumsum([0, *(len(E) for E in tables.exact[:-1])])  # where each T begins in `products`
         self.places = [(int(start), len(E) - 1) for start, E in zip(self.starts, tables.exact, strict=True)]
@@ -399,7 +401,7 @@ class Entry:
             looked_up = tables(x)
             return self.dense(looked_up if waves is None else waves(looked_up))
         numbers = x[:, : tables.numbers]
-        y = self.numbers(numbers if waves is None else waves(numbers))
+        y: Array = (numbers if waves is None else waves(numbers)).dot(self.W_numbers)
         y += self._looked_up(x[:, tables.numbers :])
         return y
 

@@ -32,29 +32,32 @@ def installed() -> bool:
 # Columns
 
 
-def column_of(array: Any) -> Column:
-    """An Arrow array or chunked array as a column. Raises BadBody for types that no feature has."""
+def column_of(array: Any, *, distinct: bool = False) -> Column:
+    """An Arrow array or chunked array as a column. distinct: its values are already. Raises BadBody for types that no
+    feature has."""
     import pyarrow as pa
 
     kind, is_a = array.type, pa.types
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
     missing = np.asarray(array.is_null()) if array.null_count else None
-    if is_a.is_dictionary(kind):
+    text = is_a.is_string(kind) or is_a.is_large_string(kind) or is_a.is_string_view(kind)
+    if text and distinct:
+        return Column(objects(array), missing)
+    if text or is_a.is_dictionary(kind):
+        array = array.dictionary_encode() if text else array
         codes = array.indices.fill_null(0).to_numpy(zero_copy_only=False)
-        known = column_of(array.dictionary)
+        known = column_of(array.dictionary, distinct=True)
         if known.missing is not None and len(codes):  # null as one of the levels
             gone = known.missing[codes]
             missing = gone if missing is None else missing | gone
         return Column(known.values, missing, codes)
     if is_a.is_null(kind):
         return Column(np.zeros(len(array)), np.ones(len(array), dtype=bool))
-    if is_a.is_string(kind) or is_a.is_large_string(kind) or is_a.is_string_view(kind):
-        return column_of(array.dictionary_encode()) if len(array) > 1 else Column(objects(array), missing)
     if is_a.is_decimal(kind):
         array = array.cast(pa.float64())
     elif is_a.is_date(kind):
-        array = array.cast(pa.timestamp("s")) if is_a.is_date32(kind) else array.cast(pa.timestamp("ms"))
+        array = array.cast(pa.timestamp("s" if is_a.is_date32(kind) else "ms"))
     elif is_a.is_timestamp(kind):
         array = array.cast(pa.timestamp(kind.unit))  # its moments are UTC; the zone only says how to write them
     elif is_a.is_boolean(kind) or is_a.is_integer(kind) or is_a.is_floating(kind):
@@ -181,12 +184,14 @@ class ArrowDecoder:
         if self._ended and self._rest:
             raise BadBody(f"{len(self._rest)} bytes follow the end of its stream")
 
-    def close(self) -> Iterator[Block]:
+    def rest(self) -> Iterator[Block]:
         if self._rest:
             raise BadBody("its Arrow stream is cut off")
         if self._reader is None:
             raise BadBody("it is no Arrow stream")
         yield from self._batches.rest()
+
+    def close(self) -> None: ...
 
     def _next(self) -> tuple[int, bytes] | None:
         """The next message that is complete."""
@@ -279,19 +284,19 @@ class Source:
 
 
 class ParquetDecoder:
-    """A file tells at its end what is in it, so all of it has to be there: in memory while it is small, else on disk."""
+    """A file tells at its end what is in it, so all of it must be there: in memory while it is small, then on disk."""
 
     def __init__(self, schema: FeatureSchema, rows: int, most_bytes: int) -> None:
         self._schema = schema
         self._rows = rows
         self._most_bytes = most_bytes
-        self._file = tempfile.SpooledTemporaryFile(SPOOL)  # noqa: SIM115 - it ends with this object
+        self._file = tempfile.SpooledTemporaryFile(SPOOL)  # noqa: SIM115 - closed by `close`
 
     def feed(self, piece: bytes) -> Iterator[Block]:
         self._file.write(piece)
         return iter(())
 
-    def close(self) -> Iterator[Block]:
+    def rest(self) -> Iterator[Block]:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -308,6 +313,9 @@ class ParquetDecoder:
             yield from batches.rest()
         except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
             raise unreadable(error) from None
+
+    def close(self) -> None:
+        self._file.close()
 
     def _read(self, file: Any, names: list[str]) -> Iterator[Any]:
         """Its rows, with empty columns for those that no feature names."""

@@ -3,6 +3,7 @@
 Whatever format a block came in, it is checked by the same rules; whatever format is answered, a row is told the same.
 """
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
@@ -64,22 +65,27 @@ class Decoder(Protocol):
         """Full blocks, of which one more row at least is there."""
         ...
 
-    def close(self) -> Iterator[Block]:
-        """The rest at the end; its last block may be smaller."""
+    def rest(self) -> Iterator[Block]:
+        """What is left at the end of the body; the last block may be smaller."""
+        ...
+
+    def close(self) -> None:
+        """Give back what it holds, wherever it is."""
         ...
 
 
 def whole(decoder: Decoder, body: bytes) -> Block | None:
     """All rows of a body as one block, None where they are more than the decoder's blocks have. Raises BadBody or
     RequestNotValid."""
-    for start in range(0, len(body), SLICE):
-        if next(decoder.feed(body[start : start + SLICE]), None):
-            return None
-    rest = decoder.close()
-    block = next(rest, None)
-    if block is None:
-        raise empty()
-    return None if next(rest, None) else block
+    with contextlib.closing(decoder):
+        for start in range(0, len(body), SLICE):
+            if next(decoder.feed(body[start : start + SLICE]), None):
+                return None
+        rest = decoder.rest()
+        block = next(rest, None)
+        if block is None:
+            raise empty()
+        return None if next(rest, None) else block
 
 
 def empty() -> RequestNotValid:

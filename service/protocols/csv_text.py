@@ -49,10 +49,12 @@ class Decoder:
             raise BadBody(f"a line is longer than {MOST_LINE} bytes, or a quote is never closed")
         return self._blocks(content[:cut])
 
-    def close(self) -> Iterator[Block]:
+    def rest(self) -> Iterator[Block]:
         yield from self._blocks(self._rest)
         if self._lines:
             yield self._block(self._lines)
+
+    def close(self) -> None: ...
 
     def _blocks(self, content: bytes) -> Iterator[Block]:
         lines = self._read(content)

@@ -52,10 +52,12 @@ class Decoder:
             raise BadBody(f"a line is longer than {MOST_LINE} bytes")
         return self._blocks(lines)
 
-    def close(self) -> Iterator[Block]:
+    def rest(self) -> Iterator[Block]:
         yield from self._blocks([self._rest])
         if self._lines:
             yield LineBlock(self._lines)
+
+    def close(self) -> None: ...
 
     def _blocks(self, lines: list[bytes]) -> Iterator[Block]:
         if lines and not self._begun:
@@ -68,7 +70,7 @@ class Decoder:
 
 
 class Encoder:
-    """A row that is not valid is `{"errors": [...]}`. Where the answer ends too early, its last line is `{"error": {...}}`
+    """A row that is not valid is `{"errors": [...]}`. Where the answer ends early, its last line is `{"error": {...}}`
     with the problem document."""
 
     kind: ClassVar[bytes] = b"application/x-ndjson"

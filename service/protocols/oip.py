@@ -63,7 +63,7 @@ class Inference:
     """A request in any of the three forms."""
 
     inputs: list[Tensor]
-    outputs: list[tuple[str, Parameters]] = field(default_factory=list)  # what is asked for; none: everything
+    outputs: Sequence[tuple[str, Parameters]] = field(default_factory=list)  # what is asked for; none: everything
     id: str = ""
     parameters: Parameters = field(default_factory=dict)
 

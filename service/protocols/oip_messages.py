@@ -12,6 +12,7 @@ import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 
+from models.features import short
 from service.protocols import oip
 from service.protocols.oip import Inference, Output, Tensor
 
@@ -128,7 +129,7 @@ def read_tensor(tensor: Any, raw: bytes | None) -> Tensor:
         return Tensor(name, datatype, shape, oip.decode(name, datatype, shape, raw), parameters)
     count = oip.elements(name, datatype, shape)
     if datatype not in CONTENTS:
-        raise oip.invalid("bad_tensor", f"input {oip.short(name)!r}: {datatype} has raw contents only", name)
+        raise oip.invalid("bad_tensor", f"input {short(name)!r}: {datatype} has raw contents only", name)
     place, kind = CONTENTS[datatype]
     contents = getattr(tensor.contents, place)
     if len(contents) != count:

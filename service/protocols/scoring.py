@@ -4,15 +4,17 @@
 is answered by numbers, a classification by the objects of the native API, so that no order of classes has to be known.
 """
 
+import codecs
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from models.features import FeatureSchema, RowError, short
 from models.predictor import Answers, TabularModel, class_key
 from service.errors import RequestError
 from service.protocols import words
+from service.protocols.csv_text import delimiter_of
 from service.protocols.native import dumps, fault, numbers, refused
 from service.protocols.tfserving import cell, check_count, read_inputs, read_instances, read_object
 
@@ -85,6 +87,29 @@ def read_split(content: Any, max_rows: int) -> list[Any]:
     return [dict(zip(columns, map(cell, row), strict=True)) for row in data]
 
 
+def with_header(schema: FeatureSchema, body: bytes, told: bytes = b"") -> bytes:
+    """A CSV whose first line names the columns: those of the schema in its order, where there is no such line.
+
+    told: `present` or `absent`, as in the content type; else a first line that has any name of the table's is a header.
+    SageMaker's batch jobs cut a file into pieces, of which only the first could have one.
+    """
+    body = body.removeprefix(codecs.BOM_UTF8)
+    if told == b"present":
+        return body
+    names = [feature.name for feature in schema.features]
+    first = body.lstrip(b"\r\n").partition(b"\n")[0].decode(errors="replace")
+    cells = next(csv.reader([first], delimiter=delimiter_of(first, schema)), [])
+    if told != b"absent" and not schema.accepted.union(names).isdisjoint(cell.strip() for cell in cells):
+        return body
+    return csv_line(names) + body
+
+
+def csv_line(cells: Sequence[str]) -> bytes:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    return line.getvalue().encode()
+
+
 # Answers
 
 
@@ -100,14 +125,8 @@ def write_csv(model: TabularModel, answers: Answers) -> bytes:
     if model.schema.classes is None:
         return numbers(answers.reshape(-1)).replace(b",", b"\n") + b"\n"
     best, texts = answers.argmax(axis=1).tolist(), numbers(answers)[1:-1].split(b"],[")
-    labels = [csv_cell(label) for label in model.schema.classes]
+    labels = [csv_line([class_key(label)])[:-1] for label in model.schema.classes]
     return b"".join([b"%s,%s\n" % (labels[winner], text) for winner, text in zip(best, texts, strict=True)])
-
-
-def csv_cell(label: Any) -> bytes:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow([class_key(label)])
-    return line.getvalue().encode()
 
 
 def error_body(error: RequestError) -> bytes:

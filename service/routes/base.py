@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
+from models.predictor import TabularModel
 from service.batcher import Gone
 from service.body import JSON, Header
+from service.config import Settings
 from service.dataplane import DataPlane
 from service.errors import PROBLEM, RequestError
 
@@ -70,3 +72,6 @@ class Family(Protocol):
     def find(self, plane: DataPlane, path: str) -> Route | None:
         """The route of another path of this protocol (versions, labels, models that are not there), or None where the
         path is not of this protocol. A path of the protocol that leads nowhere is a route whose answer is an error."""
+
+    def paths(self, models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
+        """The paths of /docs.json."""

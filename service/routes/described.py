@@ -3,8 +3,6 @@
 import re
 from typing import Any
 
-from models.predictor import TabularModel
-
 Schema = dict[str, Any]
 ANY: Schema = {}
 LISTED: Schema = {"type": "array", "minItems": 1, "items": ANY}
@@ -39,7 +37,3 @@ def operation(tag: str, path: str, method: str, text: str, keys: list[str], answ
 def json_body(properties: Schema, example: object, required: list[str] | None = None) -> Schema:
     body = {"type": "object", "properties": properties, "required": required or []}
     return {"required": True, "content": {"application/json": {"schema": body, "example": example}}}
-
-
-def example_row(model: TabularModel) -> dict[str, Any]:
-    return model.golden.rows[0] if model.golden.rows else {}

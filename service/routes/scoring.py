@@ -3,20 +3,21 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from models.features import short
+from models.features import FeatureSchema, short
 from models.predictor import Answers, TabularModel
+from service import messages
 from service.body import JSON
 from service.config import Settings
 from service.dataplane import LARGE_BYTES, LARGE_ROWS, DataPlane, Served
 from service.errors import RequestError, RequestNotValid, UnsupportedMediaType
-from service.protocols import scoring, words
+from service.protocols import csv_text, scoring, words
 from service.protocols.native import Accepted
 from service.routes import described
 from service.routes.base import Reply, Request, Route
 from service.version import version
 
 TAG = "MLflow, SageMaker and Vertex AI"
-CSV = b"text/csv"
+CSV, TEXT = b"text/csv", b"text/plain; charset=utf-8"
 ATTRIBUTES = b"x-amzn-sagemaker-custom-attributes"
 MOST_ATTRIBUTES = 1024  # bytes of them that SageMaker passes on
 
@@ -68,7 +69,18 @@ class Invocations(Scoring):
         return accepted, answers, asked.detailed
 
     async def ask_csv(self, served: Served, request: Request, header: bytes) -> tuple[Accepted, Answers]:
-        raise NotImplementedError
+        def check(schema: FeatureSchema) -> Accepted:
+            body = scoring.with_header(schema, request.body, header)
+            return csv_text.read(schema, body, self.plane.settings.max_rows).accept(schema)
+
+        return await self.plane.predict_checked(
+            served.model.name,
+            check,
+            large=len(request.body) > LARGE_BYTES,
+            deadline=request.deadline,
+            request_id=request.request_id,
+            gone=request.gone,
+        )
 
 
 class Vertex(Invocations):
@@ -84,14 +96,14 @@ class Ping(Scoring):
     probe = True
 
     async def answer(self, request: Request) -> Reply:
-        return Reply(b"\n")
+        return Reply(b"", TEXT)
 
 
 class Version(Scoring):
     methods = ("GET",)
 
     async def answer(self, request: Request) -> Reply:
-        return Reply(version().encode(), b"text/plain; charset=utf-8")
+        return Reply(version().encode(), TEXT)
 
 
 class Family:
@@ -112,10 +124,9 @@ class Family:
 
     def paths(self, models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
         """For /docs.json."""
-        anything: dict[str, Any] = {"application/json": {"schema": {}}}
         text = {"text/plain": {"schema": {"type": "string"}}}
         probes = {path for path in ("/ping", "/health", settings.health_route) if path}
-        paths = {path: describe(path, "get", "Whether predictions are answered", anything) for path in sorted(probes)}
+        paths = {path: describe(path, "get", "Whether predictions are answered", text) for path in sorted(probes)}
         paths["/version"] = describe("/version", "get", "The version of tabserve", text)
         for path in ("/invocations", settings.predict_route):
             if path:
@@ -128,12 +139,20 @@ def describe(path: str, method: str, summary: str, answer: dict[str, Any], **mor
 
 
 def described_invocations(path: str, models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
-    row = described.example_row(models[0])
     formats = {"dataframe_records": described.LISTED, "instances": described.LISTED, "inputs": described.ANY}
     split = {"type": "object", "properties": {"columns": {"type": "array"}, "data": described.LISTED}}
-    body = described.json_body({**formats, "dataframe_split": split}, {"dataframe_records": [row]})
+    body = described.json_body(
+        {**formats, "dataframe_split": split}, {"dataframe_records": messages.example_rows(models[0])}
+    )
     body["content"]["text/csv"] = {"schema": {"type": "string"}}
     answer = {"application/json": {"schema": {"type": "object"}}, "text/csv": {"schema": {"type": "string"}}}
+    naming = {
+        "name": ATTRIBUTES.decode(),
+        "in": "header",
+        "description": "Which model, where several are served",
+        "schema": {"type": "string"},
+        "example": f"model={models[0].name}",
+    }
     several = "" if len(models) == 1 else " of the model that TABSERVE_DEFAULT_MODEL or a header names"
     return describe(
         path,
@@ -141,6 +160,7 @@ def described_invocations(path: str, models: Sequence[TabularModel], settings: S
         f"Predictions{several}",
         answer,
         description=f"Exactly one of these keys, up to {settings.max_rows} rows.",
+        parameters=[naming],
         requestBody=body,
     )
 

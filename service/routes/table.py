@@ -1,7 +1,10 @@
 """All routes besides the native ones, by path."""
 
 from collections.abc import Sequence
+from typing import Any
 
+from models.predictor import TabularModel
+from service.config import Settings
 from service.dataplane import DataPlane
 from service.routes import oip, scoring, tfserving
 from service.routes.base import Family, Route
@@ -25,3 +28,8 @@ class Table:
                 if (route := family.find(self._plane, path)) is not None:
                     break
         return route
+
+
+def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
+    """The paths of /docs.json."""
+    return {path: item for family in FAMILIES for path, item in family.paths(models, settings).items()}

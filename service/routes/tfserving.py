@@ -6,6 +6,7 @@ from typing import Any
 
 from models.features import short
 from models.predictor import Answers, TabularModel
+from service import messages
 from service.body import JSON
 from service.config import Settings
 from service.dataplane import LARGE_BYTES, LARGE_ROWS, DataPlane
@@ -156,14 +157,14 @@ def describe(path: str, text: str) -> dict[str, Any]:
 
 def ask(model: TabularModel, method: str, settings: Settings) -> dict[str, Any]:
     """The operation of a method. Its row is that of /predict, where a value may also stand as the list of itself."""
-    row = described.example_row(model)
+    rows = messages.example_rows(model)
     names = {"type": "string", "enum": ["", *tfserving.SIGNATURES[method]]}
     if method == "predict":
         inputs = {"instances": described.LISTED, "inputs": described.ANY}
-        body = described.json_body({"signature_name": names, **inputs}, {"instances": [row]})
+        body = described.json_body({"signature_name": names, **inputs}, {"instances": rows})
     else:
         inputs = {"examples": described.LISTED, "context": {"type": "object"}}
-        body = described.json_body({"signature_name": names, **inputs}, {"examples": [row]}, ["examples"])
+        body = described.json_body({"signature_name": names, **inputs}, {"examples": rows}, ["examples"])
     return described.operation(
         TAG,
         f"/v1/models/{model.name}:{method}",

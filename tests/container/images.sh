@@ -2,6 +2,8 @@
 # The images that the project names, for a throw-away engine that may not reach a registry: what cannot be pulled is made
 # of Debian's packages under the same name. Only for tests: never run it on an engine that is used for anything else.
 set -euo pipefail
+log=$(mktemp)
+trap '[ $? = 0 ] || cat "$log" >&2; rm -f "$log"' EXIT
 here=$(cd "$(dirname "$0")" && pwd)
 
 have() {
@@ -22,7 +24,7 @@ python_image() { # Debian's Python where the real one has its own, the builder's
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
         --customize-hook='chroot "$1" python3 -m venv /usr/local' \
         --customize-hook="upload $certificates $certificates" \
-        "$(. /etc/os-release && echo "$VERSION_CODENAME")" - "$mirror" |
+        "$(. /etc/os-release && echo "$VERSION_CODENAME")" - "$mirror" 2>"$log" |
         docker import "$@" -c 'CMD ["python3"]' \
             -c 'ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin' \
             -c "ENV SSL_CERT_FILE=$certificates PIP_CERT=$certificates REQUESTS_CA_BUNDLE=$certificates" \

@@ -1,6 +1,7 @@
 """Each part of the encoder by hand, and that whatever comes in, what goes to the network is finite."""
 
 import math
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,22 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models.encoding import CLIP, DAY, RARE, Date, Encoder, Flag, Levels, Number, Target, stable_moments
+from models.encoding import (
+    CLIP,
+    DAY,
+    FEW_RANKED,
+    FURTHEST,
+    LEAST_SPREAD,
+    RARE,
+    Date,
+    Encoder,
+    Flag,
+    Levels,
+    Number,
+    Quantile,
+    Target,
+    stable_moments,
+)
 from models.features import MISSING, UNSEEN, Feature, FeatureSchema, Frame, SchemaError, Seen
 
 LEVELS: list[bool | int | float | str] = [f"level {number:02}" for number in range(30)]
@@ -99,6 +115,85 @@ def test_a_constant_and_an_empty_column_say_nothing_and_do_no_harm() -> None:
     assert numbers([np.nan, np.nan])[1].tolist() == [[0, 1]] * 2
 
 
+# Numbers told by rank
+
+
+def ranked(values: Any, most: int = 1024) -> Quantile:
+    return Quantile.fit("x", np.array(values, dtype=np.float64), most)
+
+
+def test_the_rank_is_half_among_rows_and_half_among_values() -> None:
+    part = ranked([0, 0, 0, 5])  # among rows 1.5/4 and 3.5/4, among values .5/2 and 1.5/2
+    z = np.array([NormalDist().inv_cdf((0.375 + 0.25) / 2), NormalDist().inv_cdf((0.875 + 0.75) / 2)])
+    assert part.knots == [0, 5]
+    np.testing.assert_allclose(part.z, z / np.std(z[[0, 0, 0, 1]]), atol=1e-6)
+
+
+def test_between_two_knots_it_is_a_line_and_outside_it_is_flat() -> None:
+    part = ranked([1, 2, 4, 8])
+    low, high = part.curve(2), part.curve(4)
+    assert part.curve(2.5) == pytest.approx(low + (high - low) / 4)
+    assert part.curve(-1e308) == part.curve(1) == part.z[0]
+    assert part.curve(math.inf) == part.curve(8) == part.z[-1]
+
+
+@pytest.mark.parametrize("draw", ["normal", "exponential", "standard_cauchy"])
+def test_whatever_the_distribution_ranks_are_nearly_normal(draw: str) -> None:
+    values = getattr(np.random.default_rng(0), draw)(size=20_000)
+    part = ranked(values)
+    z = np.interp(values, *part.points)
+    assert len(part.knots) <= 1024
+    assert z.std() == pytest.approx(1, abs=1e-4)
+    for share in (0.05, 0.3, 0.5, 0.9):
+        assert np.quantile(z, share) == pytest.approx(NormalDist().inv_cdf(share), abs=0.02)
+
+
+def test_one_outlier_is_not_sent_to_the_moon() -> None:
+    assert max(ranked([0.0] * 100_000 + [1.0]).z) < 50
+
+
+@pytest.mark.parametrize("values", [[7, 7, 7], [math.nan, math.nan]])
+def test_a_constant_and_an_empty_column_have_rank_0(values: list[float]) -> None:
+    assert ranked(values).z == [0]
+    assert ranked(values).curve(3) == 0
+
+
+def test_numbers_told_by_rank_come_first_then_their_gaps() -> None:
+    frame = random_frame(500)
+    encoder = Encoder.fit(SCHEMA, frame, numbers="quantile")
+    x = encoder.encode(frame)
+    assert encoder.periodic == 2  # n and m
+    assert encoder.width == x.shape[1] == Encoder.fit(SCHEMA, frame, bins=0).width
+    np.testing.assert_array_equal(x[:, 2], np.isnan(frame.numbers[:, 0]))  # m has no gaps
+    for column, part in enumerate(encoder.numbers[:2]):
+        assert isinstance(part, Quantile)
+        known = np.where(np.isnan(frame.numbers[:, column]), part.fill, frame.numbers[:, column])
+        np.testing.assert_array_equal(x[:, column], [np.float32(part.curve(value)) for value in known])
+
+
+def test_500_columns_share_the_knots() -> None:
+    names = [f"c{column}" for column in range(500)]
+    schema = FeatureSchema(
+        name="t",
+        task="regression",
+        target="y",
+        features=[Feature(name=name, kind="number", nullable=False) for name in names],
+    )
+    frame = Frame(np.random.default_rng(0).normal(size=(300, 500)), np.empty((300, 0), np.int64))
+    encoder = Encoder.fit(schema, frame, numbers="quantile")
+    assert sum(len(part.knots) for part in encoder.numbers if isinstance(part, Quantile)) < 70_000
+    assert np.isfinite(encoder.encode(frame)).all()
+
+
+@pytest.mark.parametrize(
+    "points", ['"knots": [1, 1], "z": [0, 1]', '"knots": [1, 2], "z": [0]', '"knots": [], "z": []']
+)
+def test_knots_that_are_no_line_are_refused(points: str) -> None:
+    text = '{"numbers": [{"name": "x", "kind": "quantile", "fill": 0, "missing": false, %s}], "categories": []}'
+    with pytest.raises(SchemaError, match="numbers.0"):
+        Encoder.from_json(text % points)
+
+
 # Any number at all
 
 
@@ -121,6 +216,24 @@ def test_whatever_numbers_it_was_fitted_to_and_is_given_the_matrix_is_finite(
     assert np.isfinite(later).all()
     assert np.abs(later).max() <= CLIP
     np.testing.assert_array_equal(later, encoded(encoder, *given_later))
+
+
+@settings(max_examples=300, deadline=None)
+@example([0.0, 5e-324, 1e-310], [5e-324])
+@given(
+    st.lists(ANY, min_size=1, max_size=40), st.lists(st.floats(), min_size=1, max_size=8), st.sampled_from([2, 1024])
+)
+def test_whatever_numbers_are_told_by_rank_the_matrix_is_finite_and_the_same_for_few_rows_and_many(
+    fitted: list[float], given_later: list[float], most: int
+) -> None:
+    encoder = Encoder(numbers=[ranked(fitted, most)], categories=[])
+    again = Encoder.from_json(encoder.to_json())
+    together = encoded(again, *given_later, *fitted, *[0.0] * FEW_RANKED)
+    assert np.isfinite(together).all()
+    assert np.abs(together).max() <= FURTHEST / LEAST_SPREAD + 1e-6
+    np.testing.assert_array_equal(
+        np.concatenate([encoded(encoder, value) for value in given_later]), together[: len(given_later)]
+    )
 
 
 @settings(max_examples=200, deadline=None)
@@ -222,8 +335,9 @@ def test_many_levels_are_numbers_of_groups_that_the_network_looks_up() -> None:
 # The whole
 
 
-def test_a_row_alone_is_encoded_as_in_a_batch() -> None:
-    encoder = Encoder.fit(SCHEMA, random_frame(2000))
+@pytest.mark.parametrize("numbers", ["scaled", "quantile"])
+def test_a_row_alone_is_encoded_as_in_a_batch(numbers: Any) -> None:
+    encoder = Encoder.fit(SCHEMA, random_frame(2000), numbers=numbers)
     frame = random_frame(50, 1)
     together = encoder.encode(frame)
     assert together.shape == (50, encoder.width)
@@ -232,15 +346,19 @@ def test_a_row_alone_is_encoded_as_in_a_batch() -> None:
         np.testing.assert_array_equal(encoder.encode(frame.take(slice(row, row + 1))), together[row : row + 1])
 
 
-def test_an_encoder_written_and_read_gives_the_same_matrix() -> None:
-    encoder = Encoder.fit(SCHEMA, random_frame(2000), np.random.default_rng(0).normal(3, 0.1, 2000))
+@pytest.mark.parametrize("numbers", ["scaled", "quantile"])
+def test_an_encoder_written_and_read_gives_the_same_matrix(numbers: Any) -> None:
+    target = np.random.default_rng(0).normal(3, 0.1, 2000)
+    encoder = Encoder.fit(SCHEMA, random_frame(2000), target, numbers=numbers)
+    encoder.check(SCHEMA)
     again = Encoder.from_json(encoder.to_json())
     assert again == encoder
     np.testing.assert_array_equal(again.encode(random_frame(50, 1)), encoder.encode(random_frame(50, 1)))
 
 
-def test_gaps_and_unseen_levels_that_training_never_had_are_encoded() -> None:
-    encoder = Encoder.fit(SCHEMA, random_frame(2000, gaps=False))
+@pytest.mark.parametrize("numbers", ["scaled", "quantile"])
+def test_gaps_and_unseen_levels_that_training_never_had_are_encoded(numbers: Any) -> None:
+    encoder = Encoder.fit(SCHEMA, random_frame(2000, gaps=False), numbers=numbers)
     row = Frame(np.array([[np.nan, 1, np.nan, np.nan]]), np.array([[MISSING, UNSEEN, MISSING]]))
     assert np.isfinite(encoder.encode(row)).all()
 

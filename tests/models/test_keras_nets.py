@@ -1,4 +1,6 @@
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -45,6 +47,39 @@ def test_a_saved_model_loads_in_safe_mode_and_answers_the_same(tmp_path: Path) -
     again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
     x = np.array([[0.1, 0.2, 0.3, 4, 8], [1, 2, 3, 0, 1]], np.float32)
     np.testing.assert_array_equal(again(x), model(x))
+
+
+ENSEMBLE = Architecture(4, ((5, 2),), (8,), "relu", 0.1, outputs=3, scales=(1.0, 6.0), members=3, link="softmax")
+
+
+@pytest.mark.parametrize("changes", [{}, {"adapters": True}, {"categories": ()}, {"members": 0}, {"scales": ()}])
+@pytest.mark.parametrize("link", ["linear", "sigmoid", "softmax"])
+def test_an_ensemble_loads_in_safe_mode_and_answers_the_same(changes: Any, link: Any, tmp_path: Path) -> None:
+    architecture = dataclasses.replace(ENSEMBLE, link=link, **changes)
+    model = keras_nets.build(architecture)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
+    x = np.ones((2, architecture.numbers + len(architecture.categories)), np.float32)
+    assert again(x).shape == (2, 3)
+    np.testing.assert_array_equal(again(x), model(x))
+
+
+@pytest.mark.parametrize("adapters", [False, True])
+def test_what_is_trained_are_the_members_by_one_compiled_program(adapters: bool) -> None:
+    model = keras_nets.build(dataclasses.replace(ENSEMBLE, adapters=adapters))
+    members = keras_nets.members_of(model)
+    x = np.ones((6, 5), np.float32)
+    assert members(x).shape == (6, 3, 3)
+    before, kernels = np.array(model(x)), [np.array(weights) for weights in model.get_weights()]
+    members.compile(optimizer="adam", loss="mse", jit_compile=True)
+    members.fit(x, np.zeros((6, 3, 3), np.float32), epochs=1, verbose=0)
+    assert np.abs(np.array(model(x)) - before).max() > 0  # they are the same layers
+    assert len(kernels) == len(members.get_weights())
+
+
+def test_a_model_without_members_is_its_own() -> None:
+    model = keras_nets.build(Architecture(2))
+    assert keras_nets.members_of(model) is model
 
 
 def test_the_unseen_levels_are_zero_after_zero_unseen() -> None:

@@ -1,6 +1,7 @@
 """The short way answers what the model answers, or leaves the row to it."""
 
 import dataclasses
+import functools
 import json
 from typing import Any
 
@@ -12,10 +13,10 @@ from hypothesis import strategies as st
 from models.architecture import Architecture
 from models.encoding import Encoder
 from models.engines import NumpyEngine
-from models.features import Feature, FeatureSchema, Frame, Seen
+from models.features import MISSING, Feature, FeatureSchema, Frame, Seen
 from models.network.network import build
 from models.predictor import TabularModel, probabilities, sigmoid
-from models.shortcut import Shortcut
+from models.shortcut import ClassShortcut, Shortcut
 from models.store import TOLERANCE, furthest
 
 RNG = np.random.default_rng(0)
@@ -59,13 +60,89 @@ def test_it_answers_what_the_model_answers_or_there_is_something_to_say(
             assert value == MODEL.predict(frame)[0, 0]
 
 
+LEVELS: list[bool | int | float | str] = [f"level {number:02}" for number in range(30)]
+MIXED = [
+    Feature(name="n", kind="number", nullable=True, seen=Seen(min=-2, max=2)),
+    Feature(name="b", kind="boolean", nullable=True),
+    Feature(name="m", kind="number", nullable=False, seen=Seen(min=0, max=9)),
+    Feature(name="few", kind="category", nullable=True, seen=Seen(levels=["a", "b", "c"])),
+    Feature(name="many", kind="category", nullable=False, seen=Seen(levels=LEVELS)),
+    Feature(name="hashed", kind="category", nullable=False, seen=Seen(hashed=64, count=90_000, type="text")),
+    Feature(name="code", kind="category", nullable=False, seen=Seen(levels=[0, 1])),
+]
+DATE = Feature(name="d", kind="date", nullable=False)
+CLASSES: dict[str, Any] = {"regression": None, "binary": ["no", "yes"], "multiclass": ["a", "b", "c"]}
+TASKS = ["regression", "binary", "multiclass"]
+
+
+@functools.cache
+def mixed(task: str, numbers: str, gaps: bool = True, bins: int = 0, date: bool = False) -> TabularModel:
+    """A model of every kind of column; `gaps`: whether training had any."""
+    rng = np.random.default_rng(0)
+    given = [*MIXED, DATE] if date else MIXED
+    schema = FeatureSchema(name="t", task=task, target="y", classes=CLASSES[task], features=given)  # type: ignore[arg-type]
+    values = np.column_stack([rng.normal(size=300), rng.integers(0, 2, 300), rng.uniform(0, 9, 300)])
+    codes = np.column_stack([rng.integers(0, len(feature.seen.levels or range(64)), 300) for feature in given[3:7]])
+    if gaps:
+        values[::7, :2] = np.nan
+        codes[::9, 0] = MISSING
+    if date:
+        values = np.column_stack([values, rng.integers(0, 10**9, 300)])
+    target = values[:, 2] if task == "regression" else None
+    encoder = Encoder.fit(schema, Frame(values, codes), target, bins, numbers)  # type: ignore[arg-type]
+    architecture = Architecture(
+        encoder.width - len(encoder.tables),
+        tuple(encoder.tables),
+        hidden=(8, 8),
+        outputs=3 if task == "multiclass" else 1,
+        scales=(1.0,) * encoder.periodic,
+        members=2,
+        adapters=True,
+        link={"regression": "linear", "binary": "sigmoid", "multiclass": "softmax"}[task],  # type: ignore[arg-type]
+    )
+    return TabularModel("1", schema, encoder, NumpyEngine(build(architecture, rng), "test"))
+
+
+MIXED_ROWS = st.fixed_dictionaries(
+    {
+        "n": st.one_of(st.none(), st.floats(-3, 3), st.integers(-3, 3)),
+        "b": st.sampled_from([True, False, None]),
+        "m": st.one_of(st.floats(0, 9), st.floats(-1e300, 1e300)),
+        "few": st.sampled_from(["a", "b", "c", None, "d"]),
+        "many": st.sampled_from([*LEVELS, "unseen"]),
+        "hashed": st.text(max_size=3),
+        "code": st.sampled_from([0, 1, 2]),
+    }
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(MIXED_ROWS, st.sampled_from(TASKS), st.sampled_from(["scaled", "quantile"]), st.booleans())
+def test_rows_of_all_kinds_are_answered_as_by_the_model(row: Any, task: str, numbers: str, gaps: bool) -> None:
+    model = mixed(task, numbers, gaps)
+    shortcut = Shortcut.of(model) if task == "regression" else ClassShortcut.of(model)
+    assert shortcut is not None
+    for asked in (row, {name: value for name, value in row.items() if value is not None}):
+        frame = model.schema.frame([asked])
+        answer = shortcut(asked)
+        assert (answer is None) == bool(model.schema.warnings(frame))
+        if answer is not None:
+            np.testing.assert_array_equal(np.reshape(answer, (1, -1)), model.predict(frame))
+
+
 @pytest.mark.parametrize(
     "model",
-    [make("binary"), make(bins=4), make(nullable=True), make(kind="boolean", seen=Seen())],
-    ids=["two classes", "bins", "gaps", "booleans"],
+    [make(bins=4), make("binary", bins=4), mixed("regression", "quantile", date=True)],
+    ids=["bins", "bins of a classification", "dates"],
 )
 def test_other_models_have_no_shortcut(model: TabularModel) -> None:
     assert Shortcut.of(model) is None
+    assert ClassShortcut.of(model) is None
+
+
+def test_each_task_has_its_own_shortcut() -> None:
+    assert ClassShortcut.of(make()) is None
+    assert Shortcut.of(make("binary")) is None
 
 
 class Infinite:

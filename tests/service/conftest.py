@@ -216,6 +216,22 @@ def make_lane() -> Callable[..., Lane]:
     return make
 
 
+@pytest.fixture(scope="session")
+def ask_lane(
+    make_lane: Callable[..., Lane], tabular_models: list[TabularModel], settings: Settings
+) -> Iterator[Callable[..., Reply]]:
+    """ask_lane(method, path, body, **headers), all in one event loop."""
+    lane = make_lane(tabular_models, settings)
+    with asyncio.Runner() as runner:
+
+        def ask(method: str, path: str, body: Any = b"", **headers: str) -> Reply:
+            fields = {name.replace("_", "-"): value for name, value in headers.items()}
+            return runner.run(call_asgi(lane, method, path, as_bytes(body), "", fields))
+
+        yield ask
+    lane.plane.close()
+
+
 @dataclass
 class Server:
     """A `bentoml serve` of its own."""

@@ -1,5 +1,6 @@
 """Settings are read once, and what cannot be understood stops the start with one line."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         "TABSERVE_LOG_LEVEL": "debug",
         "TABSERVE_LOG_FORMAT": "text",
         "TABSERVE_ACCESS_LOG": "0.25",
-        "TABSERVE_GRPC_PORT": "off",
+        "TABSERVE_GRPC_PORT": "3001",
         "TABSERVE_BATCHING": "on",
         "TABSERVE_DRAIN_S": "1",
     }
@@ -47,7 +48,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         log_level="debug",
         log_format="text",
         access_log=0.25,
-        grpc_port=None,
+        grpc_port=3001,
         batching="on",
         drain_s=1,
     )
@@ -69,7 +70,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         ("TABSERVE_MODELS", "housing:x", "expected name or name:version"),
         ("TABSERVE_MODELS", "housing:1,housing:2", "named twice"),
         ("TABSERVE_STORE", "/no/such/folder", "there is no such folder"),
-        ("TABSERVE_GRPC_PORT", "3001", "does not speak gRPC"),
+        ("TABSERVE_GRPC_PORT", "70000", "expected 1 to 65535"),
     ],
 )
 def test_what_cannot_be_understood_is_named_in_one_line(name: str, value: str, told: str) -> None:
@@ -79,3 +80,10 @@ def test_what_cannot_be_understood_is_named_in_one_line(name: str, value: str, t
     assert name in message
     assert told in message
     assert "\n" not in message
+
+
+def test_a_port_of_grpc_without_its_extra_stops_the_start_and_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "grpc", None)  # as if it were not installed
+    with pytest.raises(SettingsError, match="TABSERVE_GRPC_PORT=.*needs the extra grpc"):
+        Settings.from_environment({"TABSERVE_GRPC_PORT": "3001"})
+    assert Settings.from_environment({"TABSERVE_GRPC_PORT": "off"}).grpc_port is None

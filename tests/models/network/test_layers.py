@@ -6,6 +6,7 @@ import numpy.typing as npt
 import pytest
 import tensorflow as tf
 
+from models.architecture import Link
 from models.network.activations import Array
 from models.network.layers import (
     Activation,
@@ -15,10 +16,16 @@ from models.network.layers import (
     Embedding,
     Layer,
     LayerNormalization,
+    MemberDense,
+    MemberMean,
+    Members,
+    Periodic,
     Scale,
+    SharedDense,
     Tabular,
     glorot,
     he,
+    lecun,
 )
 from tests.models.network.gradients import check_layer
 
@@ -44,11 +51,87 @@ CATEGORIES = np.array([[0.5, 0, 2], [-1.0, 1, 2], [0.2, 0, 0], [0.1, 0, 1]])
         batch_normalization(),
         LayerNormalization(normal(4), normal(4)),
         Scale(normal(4), normal(4), normal(4)),
+        Periodic(normal(3, 5), normal(3, 5), normal(3, 5, 2), normal(3, 2)),
+        Members(normal(3, 4)),
+        SharedDense(normal(4, 2), normal(3, 4), normal(3, 2), normal(3, 2)),
     ],
     ids=lambda layer: layer.kind,
 )
 def test_the_gradient_is_that_of_finite_differences(layer: Layer, training: bool) -> None:
     check_layer(layer, normal(6, 4), training)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Dense(normal(4, 3), normal(3)),
+        batch_normalization(),
+        LayerNormalization(normal(4), normal(4)),
+        SharedDense(normal(4, 2), normal(3, 4), normal(3, 2), normal(3, 2)),
+        MemberDense(normal(3, 4, 2), normal(3, 2)),
+    ],
+    ids=lambda layer: layer.kind,
+)
+def test_the_gradient_of_members_is_that_of_finite_differences(layer: Layer, training: bool) -> None:
+    check_layer(layer, normal(6, 3, 4), training)
+
+
+@pytest.mark.parametrize("link", ["linear", "sigmoid", "softmax"])
+def test_in_training_every_member_learns_by_itself(link: Link) -> None:
+    layer, z = MemberMean(link), normal(6, 3, 4)
+    assert layer.forward(z, training=True) is z
+    assert layer.backward(z) is z
+    layer.forward(z)
+    with pytest.raises(RuntimeError, match="each by itself"):
+        layer.backward(normal(6, 4))
+
+
+def test_members_speak_with_the_mean_of_values_or_of_probabilities() -> None:
+    z = normal(6, 3, 4)
+    p = np.exp(z) / np.exp(z).sum(axis=2, keepdims=True)
+    sigmoid = (1 / (1 + np.exp(-z))).mean(axis=1)
+    np.testing.assert_allclose(MemberMean("linear").forward(z), z.mean(axis=1))
+    np.testing.assert_allclose(MemberMean("softmax").forward(z), np.log(p.mean(axis=1)), rtol=1e-12)
+    np.testing.assert_allclose(MemberMean("sigmoid").forward(z), np.log(sigmoid / (1 - sigmoid)), rtol=1e-10)
+
+
+@pytest.mark.parametrize("link", ["linear", "sigmoid", "softmax"])
+def test_members_that_agree_say_what_each_says_however_sure_they_are(link: Link) -> None:
+    z = np.array([[1000.0, -1000.0], [1e-3, 0.0], [-40.0, -41.0]])
+    together = MemberMean(link).forward(np.repeat(z[:, np.newaxis], 3, axis=1))
+    expected = z - z.max(axis=1, keepdims=True) if link == "softmax" else z
+    if link == "softmax":
+        expected -= np.log(np.exp(expected).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(together, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_waves_worked_by_hand() -> None:
+    layer = Periodic(w=[[0.25, 1.0]], phase=[[0.0, np.pi]], V=[[[1.0, -1.0], [2.0, 0.0]]], b=[[0.5, 0.0]])
+    # x = 1: cos(2π·0.25) = 0 and cos(2π + π) = -1; 0·1 - 1·2 + 0.5 < 0 and 0·-1 + 0: both off
+    # x = 2: cos(2π·0.5) = -1 and cos(4π + π) = -1; -1 - 2 + 0.5 < 0 is off, and 1 is on
+    # x = 0.5: cos(2π/8) = √½ and cos(π + π) = 1; √½ + 2 + 0.5 is on, -√½ is off. The second column passes by
+    y = layer.forward(np.array([[1.0, 7.0], [2.0, 8.0], [0.5, 9.0]]))
+    np.testing.assert_allclose(y, [[1, 7, 0, 0], [2, 8, 0, 1], [0.5, 9, 0.5**0.5 + 2.5, 0]], atol=1e-12)
+
+
+def test_new_layers_start_as_they_promise() -> None:
+    rng = np.random.default_rng(0)
+    periodic = Periodic.new([1.0, 6.0], 2000, 8, rng)
+    np.testing.assert_allclose(periodic.parameters["w"].std(axis=1), [1, 6], rtol=0.05)
+    assert np.abs(periodic.parameters["phase"]).max() == pytest.approx(np.pi, rel=0.01)
+    for name in ("V", "b"):
+        assert np.abs(periodic.parameters[name]).max() <= 2000**-0.5
+    assert set(np.unique(Members.new(4, 50, rng).r)) == {-1, 1}
+    first, later = (SharedDense.new(4, 50, 300, rng, first) for first in (True, False))
+    assert set(np.unique(first.r)) == {-1, 1}
+    assert (later.r == 1).all()
+    assert (later.parameters["s"] == 1).all()
+    assert later.W.var() == pytest.approx(1 / 50, rel=0.05)
+    assert np.abs(later.parameters["b"]).max() == pytest.approx(50**-0.5, rel=0.05)
+    own = MemberDense.new(4, 50, 300, rng)
+    assert own.W.var() == pytest.approx(1 / 150, rel=0.05)
+    assert not own.b.any()
 
 
 def test_a_level_used_twice_sums_its_gradients() -> None:
@@ -141,12 +224,28 @@ def test_the_initialisers_have_the_variance_they_promise() -> None:
     rng = np.random.default_rng(0)
     assert glorot(rng, 300, 200).var() == pytest.approx(2 / 500, rel=0.02)
     assert he(rng, 300, 200).var() == pytest.approx(2 / 300, rel=0.02)
+    assert lecun(rng, 300, 200).var() == pytest.approx(1 / 300, rel=0.02)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: Dense(np.zeros((2, 3)), np.zeros(2)), r"given \(2, 3\) and \(2,\)"),
+        (lambda: Periodic(normal(2, 3), normal(2, 3), normal(2, 3, 4), normal(2, 3)), r"expected w \(n, h\).*given"),
+        (lambda: Members(normal(3)), r"r \(members, columns\), given \(3,\)"),
+        (lambda: SharedDense(normal(4, 2), normal(3, 4), normal(3, 2), normal(2)), "expected W .*given"),
+        (lambda: MemberDense(normal(3, 4, 2), normal(2)), r"given \(3, 4, 2\) and \(2,\)"),
+        (lambda: MemberMean("mean"), "link: expected one of linear, sigmoid, softmax, given 'mean'"),
+        (lambda: Periodic.new([1.0] * 3, 4, 2, np.random.default_rng(0)).forward(normal(5, 2)), "given \\(5, 2\\)"),
+        (lambda: Members(normal(3, 4)).forward(normal(5, 3)), r"members layer: expected \(batch, 4\), given \(5, 3\)"),
+        (
+            lambda: SharedDense(normal(4, 2), normal(3, 4), normal(3, 2), normal(3, 2)).forward(normal(5, 2, 4)),
+            r"expected \(batch, 4\) or \(batch, 3, 4\), given \(5, 2, 4\)",
+        ),
+        (
+            lambda: MemberDense(normal(3, 4, 2), normal(3, 2)).forward(normal(5, 4)),
+            r"expected \(batch, 3, 4\), given \(5, 4\)",
+        ),
         (
             lambda: Dense(np.zeros((2, 3)), np.zeros(3)).forward(np.zeros((5, 4))),
             r"expected \(batch, 2\), given \(5, 4\)",

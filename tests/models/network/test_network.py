@@ -54,6 +54,28 @@ def rows_for(architecture: Architecture, count: int, rng: np.random.Generator) -
     return np.concatenate([rng.normal(size=(count, architecture.numbers)), *levels], axis=1)
 
 
+@given(architecture=ensembles, seed=st.integers(0, 99))
+@settings(max_examples=25, deadline=None)
+def test_whole_ensembles_have_the_gradients_of_finite_differences(architecture: Architecture, seed: int) -> None:
+    """Each member against the target, as `fit` trains them."""
+    rng = np.random.default_rng(seed)
+    network = build(architecture, rng, np.float64)
+    x = rows_for(architecture, 7, rng)
+    y = rng.normal(size=(7 * architecture.members, architecture.outputs))
+
+    def forward() -> tuple[float, Array]:
+        outputs = network.forward(x, True, np.random.default_rng(seed))  # (batch, members, outputs)
+        loss, d_outputs = SquaredError()(outputs.reshape(y.shape), y)
+        return loss, d_outputs.reshape(outputs.shape)
+
+    d_x = network.backward(forward()[1])
+    analytic = {name: gradient.copy() for name, gradient in network.gradients.items()}
+    for name, parameter in network.parameters.items():
+        assert_same_gradient(analytic[name], numeric(lambda: forward()[0], parameter))
+    by_number = numeric(lambda: forward()[0], x)[:, : architecture.numbers]
+    assert_same_gradient(d_x[:, : architecture.numbers], by_number)
+
+
 @given(architecture=architectures, training=st.booleans(), seed=st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
 def test_whole_networks_have_the_gradients_of_finite_differences(
@@ -225,8 +247,8 @@ def test_wrong_shapes_say_what_was_expected() -> None:
         Network([Dense(np.zeros((2, 2)), np.zeros(2)), Dense.new(2, 1, np.random.default_rng(0))])
 
 
-@given(architecture=architectures)
-@settings(max_examples=15, deadline=None)
+@given(architecture=st.one_of(architectures, ensembles))
+@settings(max_examples=30, deadline=None)
 def test_json_and_arrays_make_the_same_network(architecture: Architecture) -> None:
     rng = np.random.default_rng(0)
     network = build(architecture, rng)
@@ -262,11 +284,54 @@ def test_a_description_that_does_not_fit_is_refused(entry: dict[str, object], me
         Network.from_json({"dtype": "float32", "layers": [entry]}, arrays)
 
 
-def test_build_makes_the_layers_of_keras_nets_with_equal_numbers_of_weights() -> None:
-    base = Architecture(3, ((5, 2), (9, 4)), (16, 8), "relu", 0.1, True, 3)
-    for architecture in (base, dataclasses.replace(base, categories=()), Architecture(8, hidden=(32,))):
-        ours, theirs = build(architecture, np.random.default_rng(0)), keras_nets.build(architecture)
-        assert sorted(a.shape for a in ours.weights().values()) == sorted(a.shape for a in theirs.get_weights())
+ENSEMBLE = Architecture(3, ((300, 20), (9, 4)), (64, 64), "relu", 0.1, outputs=20, scales=(1.0, 6.0), members=4)
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        Architecture(3, ((5, 2), (9, 4)), (16, 8), "relu", 0.1, True, 3),
+        Architecture(3, (), (16, 8), "relu", 0.1, True, 3),
+        Architecture(8, hidden=(32,)),
+        ENSEMBLE,
+        dataclasses.replace(ENSEMBLE, adapters=True),
+        dataclasses.replace(ENSEMBLE, adapters=True, hidden=()),
+    ],
+)
+def test_build_makes_the_layers_of_keras_nets_with_equally_large_weights(architecture: Architecture) -> None:
+    ours, theirs = build(architecture, np.random.default_rng(0)), keras_nets.build(architecture)
+    sizes = [sorted((a.shape, float(np.std(a))) for a in w) for w in (ours.weights().values(), theirs.get_weights())]
+    for (shape, our_size), (their_shape, their_size) in zip(*sizes, strict=True):
+        assert shape == their_shape
+        if np.prod(shape) >= 1000:
+            assert our_size == pytest.approx(their_size, rel=0.1)
+
+
+def test_members_are_trained_each_by_itself_and_judged_together() -> None:
+    rng = np.random.default_rng(0)
+    architecture = Architecture(2, hidden=(), members=3)
+    network = build(architecture, rng, np.float64)
+    x, y, weights = rng.normal(size=(8, 2)), rng.normal(size=8), np.arange(8.0)
+    z = network.forward(x, training=True)  # (batch, members, 1)
+    expected = (weights[:, np.newaxis] * (z[:, :, 0] - y[:, np.newaxis]) ** 2).mean()
+    together = float(((z.mean(axis=1)[:, 0] - y) ** 2).mean())
+    (epoch,) = network.fit(
+        x, y, loss=SquaredError(), optimizer=SGD(0), epochs=1, batch_size=8, rng=rng, weights=weights, validation=(x, y)
+    )
+    assert epoch.loss == pytest.approx(expected)
+    assert epoch.validation_loss == pytest.approx(together)
+
+
+def test_an_ensemble_with_waves_learns_what_plain_sums_do_not() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (1000, 1)).astype(np.float32)
+    y = np.sign(np.sin(12 * x[:, 0])).astype(np.float32)
+    losses = []
+    for scales in ((), (2.0,)):
+        network = build(Architecture(1, hidden=(16,), scales=scales, members=2, adapters=True), rng)
+        history = network.fit(x, y, loss=SquaredError(), optimizer=Adam(0.01), epochs=20, batch_size=50, rng=rng)
+        losses.append(history[-1].loss)
+    assert losses[1] < 0.35 * losses[0]
 
 
 @pytest.mark.parametrize(

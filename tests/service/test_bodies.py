@@ -1,0 +1,531 @@
+"""Bodies that are tables: the same rows get the same answers, errors and warnings in every form."""
+
+import asyncio
+import csv
+import dataclasses
+import gzip
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from backports import zstd
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from models.features import Feature, FeatureSchema
+from models.predictor import TabularModel
+from service import streams
+from service.config import Settings
+from service.lane import Lane
+
+Row = dict[str, Any]
+KINDS = {
+    "json": "application/json",
+    "ndjson": "application/x-ndjson",
+    "csv": "text/csv",
+    "arrow": "application/vnd.apache.arrow.stream",
+    "parquet": "application/vnd.apache.parquet",
+}
+TABLES = [form for form in KINDS if form != "json"]
+
+
+# Writing a body, reading an answer
+
+
+def arrow_table(rows: Sequence[Row]) -> pa.Table:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return pa.table({name: [row.get(name) for row in rows] for name in names})
+
+
+def body_of(form: str, rows: Sequence[Row], *, chunk: int | None = None) -> bytes:
+    if form == "json":
+        return json.dumps({"rows": list(rows)}).encode()
+    if form == "ndjson":
+        return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+    if form == "csv":
+        text = io.StringIO(newline="")
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        writer = csv.writer(text)
+        writer.writerow(names)
+        for row in rows:
+            cells = [row.get(name) for name in names]
+            writer.writerow(["" if cell is None else str(cell) for cell in cells])
+        return text.getvalue().encode()
+    sink = pa.BufferOutputStream()
+    table = arrow_table(rows)
+    if form == "arrow":
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table, max_chunksize=chunk)
+    else:
+        pq.write_table(table, sink, row_group_size=chunk)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+@dataclasses.dataclass
+class Told:
+    """What an answer says of each row, whatever its form."""
+
+    values: list[Any]  # None where a row is not valid
+    warned: list[int]
+    wrong: dict[int, str]
+    stopped: str | None = None
+
+
+def told(form: str, content: bytes) -> Told:
+    if form == "json":
+        document = json.loads(content)
+        predictions = document["predictions"]
+        wrong: dict[int, str] = {}
+        for error in document.get("errors", ()):
+            wrong[error["row"]] = "; ".join(filter(None, [wrong.get(error["row"]), error["message"]]))
+        stopped = document["error"]["title"] if "error" in document else None
+        return Told(*of_objects(predictions), wrong, stopped)
+    if form == "ndjson":
+        lines = [json.loads(line) for line in content.splitlines()]
+        last = lines.pop() if lines and "error" in lines[-1] else None
+        wrong = {
+            number: "; ".join(error["message"] for error in line["errors"])
+            for number, line in enumerate(lines)
+            if "errors" in line
+        }
+        objects = [None if "errors" in line else line for line in lines]
+        return Told(*of_objects(objects), wrong, last["error"]["title"] if last else None)
+    if form == "csv":
+        rows: list[Any] = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
+    else:
+        read = pa.ipc.open_stream(content).read_all() if form == "arrow" else pq.read_table(pa.BufferReader(content))
+        rows = read.to_pylist()
+    last = rows.pop() if rows and (rows[-1]["error"] or "").startswith("stopped:") else None
+    wrong = {number: without_codes(row["error"]) for number, row in enumerate(rows) if row["error"]}
+    values = []
+    for number, row in enumerate(rows):
+        cells = [cell for name, cell in row.items() if name not in ("label", "warnings", "error")]
+        values.append(None if number in wrong else [float(cell) for cell in cells])
+    return Told(
+        values, [number for number, row in enumerate(rows) if row["warnings"]], wrong, last["error"] if last else None
+    )
+
+
+def of_objects(objects: Sequence[Any]) -> tuple[list[Any], list[int]]:
+    values = [
+        None if one is None else [one["value"]] if "value" in one else [*one["probabilities"].values()]
+        for one in objects
+    ]
+    return values, [number for number, one in enumerate(objects) if one and "warnings" in one]
+
+
+def without_codes(text: str) -> str:
+    return "; ".join(part.partition(": ")[2] for part in text.split("; "))
+
+
+@pytest.fixture
+def lane(make_lane: Callable[..., Lane], tabular_models: list[TabularModel], settings: Settings) -> Iterator[Lane]:
+    lane = make_lane(tabular_models, settings)
+    yield lane
+    lane.plane.close()
+
+
+Post = Callable[..., Any]
+
+
+@pytest.fixture
+def post(lane: Lane, asgi: Callable[..., Any]) -> Post:
+    def post(model: str, form: str, body: bytes, query: str = "", **headers: str) -> Any:
+        fields = {"content-type": KINDS.get(form, form), **{name.replace("_", "-"): v for name, v in headers.items()}}
+        return asyncio.run(asgi(lane, "POST", f"/predict/{model}", body, query, fields))
+
+    return post
+
+
+def close(found: Sequence[Any], expected: Sequence[Any], scale: float) -> bool:
+    if [value is None for value in found] != [value is None for value in expected]:
+        return False
+    pairs = [(a, b) for a, b in zip(found, expected, strict=True) if a is not None]
+    return all(np.allclose(a, b, rtol=1e-5, atol=1e-5 * scale) for a, b in pairs)
+
+
+@pytest.fixture
+def rows(random_rows: Callable[..., list[Row]], tabular_models: list[TabularModel]) -> Callable[[str, int], list[Row]]:
+    schemas = {model.name: model.schema for model in tabular_models}
+
+    def make(name: str, count: int) -> list[Row]:
+        made = random_rows(schemas[name], count, np.random.default_rng(5))
+        return [{key: value if value != "" else None for key, value in row.items()} for row in made]  # as a CSV has it
+
+    return make
+
+
+@pytest.mark.parametrize("model", ["homes", "income", "house_class"])
+@pytest.mark.parametrize("given_form", KINDS)
+@pytest.mark.parametrize("wanted", KINDS)
+def test_every_form_is_answered_in_every_form(
+    post: Post, lane: Lane, rows: Callable[[str, int], list[Row]], model: str, given_form: str, wanted: str
+) -> None:
+    asked = rows(model, 30)
+    reply = post(model, given_form, body_of(given_form, asked), accept=KINDS[wanted])
+    assert (reply.status, reply.headers["content-type"].partition(";")[0]) == (200, KINDS[wanted])
+    assert int(reply.headers["content-length"]) == len(reply.content)
+    served = lane.plane.models[model]
+    found = told(wanted, reply.content)
+    assert close(found.values, served.predict_rows(asked).tolist(), served.tolerance())
+    assert (found.wrong, found.stopped) == ({}, None)
+
+
+def wrongs(home: Row) -> list[Row]:
+    return [
+        home,
+        {**home, "educational-num": 500},
+        {**home, "class": 99.5},  # outside of what was seen
+        {**home, "educational-num": None},
+        {**home, "Outcome Type": "never seen"},
+        {**home, "2nd": "yesterday", "_u": 7},
+        home,
+    ]
+
+
+@pytest.mark.parametrize("given_form", KINDS)
+@pytest.mark.parametrize("wanted", KINDS)
+def test_errors_and_warnings_are_the_same_in_every_form(
+    post: Post, home_row: Row, given_form: str, wanted: str
+) -> None:
+    asked = wrongs(home_row)
+    expected = told("json", post("homes", "json", body_of("json", asked), "on_invalid=skip").content)
+    assert (sorted(expected.wrong), expected.warned) == ([1, 3, 5], [2, 4])
+    reply = post("homes", given_form, body_of(given_form, asked), "on_invalid=skip", accept=KINDS[wanted])
+    assert reply.status == 200
+    found = told(wanted, reply.content)
+    assert (found.wrong, found.warned) == (expected.wrong, expected.warned)
+    assert close(found.values, expected.values, 50_000)
+
+
+@pytest.mark.parametrize("given_form", TABLES)
+def test_one_bad_row_refuses_a_body_of_any_form(post: Post, home_row: Row, given_form: str) -> None:
+    reply = post("homes", given_form, body_of(given_form, wrongs(home_row)))
+    assert (reply.status, reply.headers["content-type"]) == (422, "application/problem+json")
+    assert [(error["row"], error["code"]) for error in reply.body["errors"]] == [
+        (1, "above_maximum"),
+        (3, "null_not_allowed"),
+        (5, "bad_date"),
+        (5, "unseen_level"),
+    ]
+    assert reply.body["detail"] == "3 of 7 rows are not valid"
+
+
+@pytest.mark.parametrize("given_form", TABLES)
+def test_a_body_without_rows_is_told(post: Post, home_row: Row, given_form: str) -> None:
+    body = body_of(given_form, [home_row])
+    if given_form in ("csv", "ndjson"):
+        empty = body.splitlines(keepends=True)[0] if given_form == "csv" else b"\n\n"
+    else:
+        sink = pa.BufferOutputStream()
+        schema = arrow_table([home_row]).schema
+        if given_form == "arrow":
+            pa.ipc.new_stream(sink, schema).close()
+        else:
+            pq.write_table(schema.empty_table(), sink)
+        empty = sink.getvalue().to_pybytes()
+    reply = post("homes", given_form, empty)
+    assert (reply.status, reply.codes) == (422, ["empty_rows"])
+
+
+@pytest.mark.parametrize("given_form", TABLES)
+def test_a_body_larger_than_a_request_is_answered_in_blocks(
+    make_lane: Callable[..., Lane],
+    tabular_models: list[TabularModel],
+    settings: Settings,
+    asgi: Callable[..., Any],
+    rows: Callable[[str, int], list[Row]],
+    given_form: str,
+) -> None:
+    lane = make_lane(tabular_models, dataclasses.replace(settings, max_rows=100))
+    asked = rows("homes", 9000)
+    body = body_of(given_form, asked, chunk=1500)
+    reply = asyncio.run(asgi(lane, "POST", "/predict/homes", body, "", {"content-type": KINDS[given_form]}))
+    assert reply.status == 200
+    assert "content-length" not in reply.headers
+    found = told(given_form, reply.content)
+    model = lane.plane.models["homes"]
+    assert close(found.values, model.predict_rows(asked).tolist(), model.tolerance())
+    lane.plane.close()
+
+
+@pytest.mark.parametrize("form", KINDS)
+@pytest.mark.parametrize("query", ["", "on_invalid=skip"])
+def test_what_goes_wrong_after_the_200_has_its_place(
+    make_lane: Callable[..., Lane],
+    tabular_models: list[TabularModel],
+    settings: Settings,
+    asgi: Callable[..., Any],
+    home_row: Row,
+    form: str,
+    query: str,
+) -> None:
+    lane = make_lane(tabular_models, dataclasses.replace(settings, max_rows=100))
+    asked = [home_row] * 5000 + [{**home_row, "educational-num": -1}] + [home_row] * 4000
+    body = body_of("csv", asked)
+    headers = {"content-type": "text/csv", "accept": KINDS[form]}
+    reply = asyncio.run(asgi(lane, "POST", "/predict/homes", body, query, headers))
+    assert reply.status == 200
+    found = told(form, reply.content)
+    if query:
+        assert len(found.values) == 9001
+        assert found.wrong == {5000: "row 5000, feature 'educational-num': -1.0 is below 0"}
+        assert found.stopped is None
+    else:
+        assert len(found.values) == streams.BLOCK_ROWS
+        assert found.stopped
+        assert "Rows not valid" in found.stopped or "row 5000" in found.stopped
+    lane.plane.close()
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_tables_may_be_packed(post: Post, rows: Callable[[str, int], list[Row]], coding: str) -> None:
+    pack = gzip.compress if coding == "gzip" else zstd.compress
+    asked = rows("homes", 3000)  # more than one request may hold
+    for form in TABLES:
+        reply = post("homes", form, pack(body_of(form, asked)), content_encoding=coding)
+        assert reply.status == 200
+        assert len(told(form, reply.content).values) == 3000
+    cut = post("homes", "csv", pack(body_of("csv", asked))[:-5], content_encoding=coding)
+    assert cut.status == 400 or told("csv", cut.content).stopped
+
+
+def test_what_a_packed_stream_expands_to_is_limited(
+    make_lane: Callable[..., Lane], tabular_models: list[TabularModel], settings: Settings, asgi: Callable[..., Any]
+) -> None:
+    lane = make_lane(tabular_models, dataclasses.replace(settings, max_body_bytes=10_000, max_stream_bytes=300_000))
+    body = gzip.compress(b"age,job\n" + b"20,Private\n" * 40_000)
+    headers = {"content-type": "text/csv", "content-encoding": "gzip"}
+    reply = asyncio.run(asgi(lane, "POST", "/predict/income", body, "", headers))
+    assert (reply.status, reply.codes) == (413, ["body_too_large"])
+    whole = asyncio.run(asgi(lane, "POST", "/predict/income", b"a" * 300_001, "", {"content-type": "text/csv"}))
+    assert whole.status == 413
+    lane.plane.close()
+
+
+# Negotiation
+
+
+@pytest.mark.parametrize(
+    ("kind", "accept", "expected"),
+    [
+        ("", "", ("json", "json")),
+        ("text/csv", "", ("csv", "csv")),
+        ("text/csv; charset=UTF-8; header=present", "*/*", ("csv", "csv")),
+        ("application/jsonl", "application/json", ("ndjson", "json")),
+        ("application/json", "text/csv;q=0.9, application/json;q=0.1", ("json", "csv")),
+        ("text/csv", "application/json, text/plain, */*", ("csv", "csv")),
+        ("application/json", "text/*", ("json", "csv")),
+        ("text/csv", "text/csv;q=0, application/json;q=0.2", ("csv", "json")),
+        ("application/x-parquet", "application/vnd.apache.arrow.stream", ("parquet", "arrow")),
+    ],
+)
+def test_the_answer_has_the_form_that_is_liked_best(kind: str, accept: str, expected: tuple[str, str]) -> None:
+    given_form, wanted = streams.negotiate({b"content-type": kind.encode(), b"accept": accept.encode()})
+    assert (given_form.name, wanted.name) == expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"content-type": "text/html"}, 415),
+        ({"content-type": "text/csv; charset=latin-1"}, 415),
+        ({"content-type": "text/csv; header=absent"}, 415),
+        ({"content-type": "text/csv", "content-encoding": "br"}, 415),
+        ({"content-type": "text/csv", "accept": "image/png"}, 406),
+        ({"content-type": "application/json", "accept": "text/csv;q=0"}, 406),
+    ],
+)
+def test_what_is_not_spoken_is_told(lane: Lane, asgi: Callable[..., Any], headers: dict[str, str], status: int) -> None:
+    reply = asyncio.run(asgi(lane, "POST", "/predict/homes", b"a\n1\n", "", headers))
+    assert (reply.status, reply.headers["content-type"]) == (status, "application/problem+json")
+
+
+@pytest.mark.parametrize("form", ["arrow", "parquet"])
+def test_without_pyarrow_the_extra_is_named(post: Post, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    monkeypatch.setattr("service.protocols.arrow.installed", lambda: False)
+    reply = post("homes", form, b"")
+    assert reply.status == 415
+    assert "tabserve[arrow]" in reply.body["detail"]
+    assert post("homes", "csv", b"a\n1\n", accept=KINDS[form]).status == 406
+
+
+def test_unknown_options_are_told(post: Post) -> None:
+    for query in ("on_invalid=maybe", "nothing=1"):
+        assert post("homes", "csv", b"a\n1\n", query).codes == ["unknown_option"]
+
+
+# CSV
+
+
+HEAD = "educational-num,Outcome Type,class,model_x,2nd,_u"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{HEAD}\n12,Adoption,1.5,true,2013-04-01,2\n",
+        f"\ufeff{HEAD}\r\n12,Adoption,1.5,TRUE,2013-04-01,2",
+        f'{HEAD}\n\n"12"," Adoption ",1.5,True,2013-04-01,2.0\n\n',
+        f"{HEAD},id,price\n12,Adoption,1.5,true,2013-04-01,2,anything,9\n".replace(",", ";"),
+        f"{HEAD}\n12,Adoption,1.5,true,2013-04-01,2\n".replace(",", "\t"),
+    ],
+)
+def test_a_csv_of_one_s_own_table_works_as_it_is(post: Post, home_row: Row, text: str) -> None:
+    expected = post("homes", "json", body_of("json", [home_row])).body["predictions"][0]["value"]
+    reply = post("homes", "csv", text.encode())
+    assert reply.status == 200, reply.content
+    assert close(told("csv", reply.content).values, [[expected]], 50_000)
+
+
+def test_missing_tokens_of_a_csv_are_missing(post: Post) -> None:
+    text = f"{HEAD}\n12,NA,?,true,2013-04-01,2\nNA,,,true,2013-04-01,2\n"
+    reply = post("homes", "csv", text.encode())
+    assert [(error["row"], error["field"], error["code"]) for error in reply.body["errors"]] == [
+        (1, "educational-num", "null_not_allowed")
+    ]
+
+
+def test_a_line_with_other_cells_is_one_bad_row(post: Post) -> None:
+    good = "12,Adoption,1.5,true,2013-04-01,2"
+    reply = post("homes", "csv", f"{HEAD}\n{good}\n{good},3\n12\n{good}\n".encode(), "on_invalid=skip")
+    found = told("csv", reply.content)
+    assert [value is None for value in found.values] == [False, True, True, False]
+    assert found.wrong[1] == "row 1: it has 7 cells, the header has 6"
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (b"", 422),
+        (b"\n\n", 422),
+        (b"a,a\n1,2\n", 400),
+        (b'educational-num\n"12', 400),
+        (b'educational-num\n"12"3\n', 400),
+        (b"educational-num\n\xff\n", 400),
+        (b"educational-num\n" + b"1" * 200_000, 400),
+        (b"nothing\n1\n", 422),
+    ],
+)
+def test_what_is_no_csv_is_told(post: Post, content: bytes, status: int) -> None:
+    assert post("homes", "csv", content).status == status
+
+
+def test_a_line_that_is_no_json_is_one_bad_row(post: Post, home_row: Row) -> None:
+    line = json.dumps(home_row).encode()
+    body = b"\n".join([b"\xef\xbb\xbf" + line, b"{", b"", line + b"," + line, b'{"a":NaN}', b"3", line])
+    reply = post("homes", "ndjson", body, "on_invalid=skip")
+    lines = [json.loads(one) for one in reply.content.splitlines()]
+    assert ["value" in one for one in lines] == [True, False, False, False, False, True]
+    assert [one["errors"][0]["code"] for one in lines[1:5]] == ["bad_json", "bad_json", "bad_json", "wrong_type"]
+    refused = post("homes", "ndjson", body)
+    assert (refused.status, refused.body["errors"][0]["row"]) == (422, 1)
+
+
+# Arrow
+
+
+def test_types_of_arrow_mean_what_json_means(post: Post, home_row: Row) -> None:
+    table = pa.table(
+        {
+            "educational-num": pa.array([12, 12, 12], pa.uint8()),
+            "Outcome Type": pa.array(["Adoption", "Adoption", None]).dictionary_encode(),
+            "class": pa.array([1.5, None, float("nan")], pa.float32()),
+            "model_x": pa.array([True, True, True]),
+            "2nd": pa.array([15796, 15796, 15796], pa.int32()).cast(pa.date32()),
+            "_u": pa.array([2, 2, 2], pa.int16()),
+            "id": pa.array([[1], [2], None]),  # ignored, whatever it is
+        }
+    )
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    asked = [home_row, {**home_row, "class": None}, {**home_row, "class": None, "Outcome Type": None}]
+    asked = [{**row, "2nd": "2013-04-01"} for row in asked]
+    expected = told("json", post("homes", "json", body_of("json", asked)).content)
+    reply = post("homes", "arrow", sink.getvalue().to_pybytes())
+    assert reply.status == 200, reply.content
+    assert close(told("arrow", reply.content).values, expected.values, 50_000)
+
+
+def test_compressed_buffers_and_rows_without_bytes_are_refused(post: Post) -> None:
+    packed, empty = pa.BufferOutputStream(), pa.BufferOutputStream()
+    table = pa.table({"educational-num": np.zeros(5000)})
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with pa.ipc.new_stream(packed, table.schema, options=options) as writer:
+        writer.write_table(table)
+    reply = post("homes", "arrow", packed.getvalue().to_pybytes())
+    assert (reply.status, "compressed" in reply.body["detail"]) == (400, True)
+    table = pa.table({"class": pa.nulls(10**6)})
+    with pa.ipc.new_stream(empty, table.schema) as writer:
+        writer.write_table(table)
+    reply = post("homes", "arrow", empty.getvalue().to_pybytes())
+    assert (reply.status, "cannot hold" in reply.body["detail"]) == (400, True)
+
+
+@pytest.mark.parametrize("form", ["arrow", "parquet"])
+def test_what_is_no_arrow_is_told(post: Post, home_row: Row, form: str) -> None:
+    body = body_of(form, [home_row])
+    for broken in (b"", b"no", b"PAR1" + b"\0" * 100, body[:-20], body[:40], body + b"more", b"\xff" * 100):
+        reply = post("homes", form, broken)
+        assert reply.status in (400, 422), (broken[:20], reply.status)
+
+
+# Fuzzing
+
+
+CAPTURED: dict[str, list[bytes]] = {}
+
+
+@pytest.fixture(scope="module")
+def fuzzed(make_lane: Callable[..., Lane], tabular_models: list[TabularModel], settings: Settings) -> Iterator[Lane]:
+    lane = make_lane(tabular_models, dataclasses.replace(settings, max_rows=5))
+    yield lane
+    lane.plane.close()
+
+
+def mutated(draw: st.DrawFn, content: bytes) -> bytes:
+    mutant = bytearray(content)
+    for _ in range(draw(st.integers(1, 4))):
+        place = draw(st.integers(0, len(mutant)))
+        change = draw(st.sampled_from(["set", "cut", "insert", "repeat"]))
+        if change == "set" and place < len(mutant):
+            mutant[place] = draw(st.integers(0, 255))
+        elif change == "cut":
+            del mutant[place : place + draw(st.integers(1, 40))]
+        elif change == "insert":
+            mutant[place:place] = draw(st.binary(max_size=12))
+        else:
+            mutant[place:place] = mutant[place : place + draw(st.integers(1, 200))]
+    return bytes(mutant)
+
+
+@pytest.mark.parametrize("form", TABLES)
+@given(data=st.data())
+@hypothesis_settings(max_examples=150, deadline=None)
+def test_no_body_breaks_the_server(fuzzed: Lane, asgi: Callable[..., Any], home_row: Row, form: str, data: Any) -> None:
+    count = data.draw(st.sampled_from([1, 4, 12]))
+    if data.draw(st.integers(0, 9)):
+        captured = body_of(form, [home_row] * count, chunk=5)
+        body = data.draw(st.composite(mutated)(captured))
+    else:
+        body = data.draw(st.binary(max_size=300))
+    wanted = data.draw(st.sampled_from(list(KINDS)))
+    query = data.draw(st.sampled_from(["", "on_invalid=skip"]))
+    headers = {"content-type": KINDS[form], "accept": KINDS[wanted]}
+    reply = asyncio.run(asgi(fuzzed, "POST", "/predict/homes", body, query, headers))
+    assert reply.status < 500
+    if reply.status == 200:
+        assert "Internal" not in str(told(wanted, reply.content).stopped)
+
+
+def test_a_schema_is_told_of_what_a_form_holds() -> None:
+    feature = Feature(name="a", kind="number", nullable=False)
+    schema = FeatureSchema(name="a", task="regression", target="y", features=[feature])
+    assert streams.csv_text.delimiter_of("a;b\n", schema) == ";"

@@ -1,0 +1,297 @@
+"""The Open Inference Protocol in JSON and binary: Triton's client against a real server, the form, and what is refused."""
+
+import asyncio
+import json
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import tritonclient.http as triton
+import tritonclient.http.aio as triton_aio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tritonclient.utils import InferenceServerException
+
+from models.predictor import TabularModel
+from service.config import Settings
+from service.lane import Lane
+
+NAMES = ["educational-num", "Outcome Type", "class", "model_x", "2nd", "_u"]
+TYPES = ["FP64", "BYTES", "FP32", "BOOL", "BYTES", "INT64"]
+HOMES = [[12.0, "Adoption", 1.5, True, "2013-04-01", 2], [99.0, None, None, False, "2014-01-01", 3]]
+"""Two rows of the model `homes`: a usual one, and one with gaps and something to warn of."""
+INFER = "/v2/models/homes/infer"
+
+
+def tensors(rows: list[list[Any]] = HOMES) -> list[dict[str, Any]]:
+    columns = zip(*rows, strict=True)
+    return [
+        {"name": name, "datatype": kind, "shape": [len(rows), 1], "data": [[cell] for cell in column]}
+        for name, kind, column in zip(NAMES, TYPES, columns, strict=True)
+    ]
+
+
+def triton_inputs(module: Any, **options: Any) -> list[Any]:
+    inputs = []
+    for name, kind, column in zip(NAMES, TYPES, zip(*HOMES, strict=True), strict=True):
+        if kind == "BYTES":
+            array: Any = np.array(["NA" if cell is None else cell for cell in column], dtype=object)
+        else:
+            array = np.array([np.nan if cell is None else cell for cell in column], np.dtype(module_dtype(kind)))
+        inputs.append(module.InferInput(name, [2, 1], kind))
+        inputs[-1].set_data_from_numpy(array.reshape(2, 1), **options)
+    return inputs
+
+
+def module_dtype(kind: str) -> str:
+    return {"FP64": "<f8", "FP32": "<f4", "BOOL": "?", "INT64": "<i8"}[kind]
+
+
+@pytest.fixture
+def lane(make_lane: Callable[..., Lane], tabular_models: list[TabularModel], settings: Settings) -> Iterator[Lane]:
+    lane = make_lane(tabular_models, settings)
+    yield lane
+    lane.plane.close()
+
+
+@pytest.fixture
+def ask_v2(lane: Lane, asgi: Callable[..., Any]) -> Callable[..., Any]:
+    def ask(path: str, body: Any = None, method: str = "POST", **headers: str) -> Any:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        named = {key.replace("_", "-"): value for key, value in headers.items()}
+        return asyncio.run(asgi(lane, method, path, content, headers=named))
+
+    return ask
+
+
+def native(ask: Callable[..., Any], rows: list[list[Any]]) -> list[Any]:
+    answer = ask("/predict/homes", {"rows": [dict(zip(NAMES, row, strict=True)) for row in rows]})
+    predictions: list[Any] = answer.body["predictions"]
+    return predictions
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_tritons_client_gets_the_answers_of_the_native_api(server: Any, binary: bool) -> None:
+    with triton.InferenceServerClient(server.url.removeprefix("http://")) as client:
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("homes", "1")
+        assert client.get_server_metadata()["name"] == "tabserve"
+        assert [spec["name"] for spec in client.get_model_metadata("homes")["inputs"]] == NAMES
+        assert {"name": "homes", "version": "1", "state": "READY", "reason": ""} in client.get_model_repository_index()
+        wanted = [triton.InferRequestedOutput("value", binary_data=binary)]
+        inputs = triton_inputs(triton, binary_data=binary)
+        answer = client.infer("homes", inputs, request_id="a", outputs=wanted, parameters={"missing": "NA"})
+        response = answer.get_response()
+        assert (response["id"], response["model_version"]) == ("a", "1")
+        (warning,) = json.loads(response["parameters"]["warnings"])
+        assert (warning["row"], warning["field"], warning["code"]) == (1, "educational-num", "outside_seen")
+        import httpx
+
+        rows = [dict(zip(NAMES, row, strict=True)) for row in HOMES]
+        told = httpx.post(f"{server.url}/predict/homes", json={"rows": rows}).json()["predictions"]
+        np.testing.assert_allclose(answer.as_numpy("value"), [entry["value"] for entry in told], rtol=1e-5)
+        with pytest.raises(InferenceServerException, match="did you mean 'homes'"):
+            client.infer("home", inputs)
+
+
+def test_tritons_client_without_waiting_gets_labels_and_probabilities(server: Any) -> None:
+    async def ask() -> Any:
+        async with triton_aio.InferenceServerClient(server.url.removeprefix("http://")) as client:
+            age, job = triton.InferInput("age", [3], "INT32"), triton.InferInput("job", [3], "BYTES")
+            age.set_data_from_numpy(np.array([30, 40, 50], np.int32))
+            job.set_data_from_numpy(np.array(["Private", "x", "100 %"], dtype=object))
+            return await asyncio.gather(*(client.infer(name, [age, job]) for name in ("income", "house_class")))
+
+    income, stars = asyncio.run(ask())
+    classes = np.array([b"<=50K", b"100 %s"])
+    assert income.as_numpy("label").tolist() == classes[income.as_numpy("probabilities").argmax(axis=1)].tolist()
+    assert stars.as_numpy("label").dtype == np.int64
+    assert stars.as_numpy("label").tolist() == np.array([1, 2, 5])[stars.as_numpy("probabilities").argmax(1)].tolist()
+    np.testing.assert_allclose(stars.as_numpy("probabilities").sum(axis=1), 1, rtol=1e-5)
+
+
+def test_what_is_there_is_told(ask_v2: Callable[..., Any]) -> None:
+    told = ask_v2("/v2/models/house_class/versions/1", method="GET").body
+    assert told["versions"] == ["1"]
+    assert told["properties"]["classes"] == [1, 2, 5]
+    assert told["outputs"] == [
+        {"name": "label", "datatype": "INT64", "shape": [-1]},
+        {"name": "probabilities", "datatype": "FP32", "shape": [-1, 3]},
+    ]
+    assert "binary_tensor_data" in ask_v2("/v2", method="GET").body["extensions"]
+    assert "homes" in ask_v2("/v2/models", method="GET").body["models"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v2/models/nope/infer", 404),
+        ("/v2/models/homes/versions/2/infer", 404),
+        ("/v2/nope", 404),
+        ("/v2/models/homes/config", 404),
+        ("/v2/repository/models/homes/unload", 400),
+        ("/v2/models/homes", 405),
+    ],
+)
+def test_addresses_that_lead_nowhere_say_so(ask_v2: Callable[..., Any], path: str, status: int) -> None:
+    answer = ask_v2(path, {"inputs": tensors()})
+    assert answer.status == status
+    assert list(answer.body) == ["error"]
+
+
+def test_a_server_that_stops_is_no_longer_ready(lane: Lane, ask_v2: Callable[..., Any]) -> None:
+    assert ask_v2("/v2/health/ready", method="GET").body == {"ready": True}
+    lane.draining = True
+    assert ask_v2("/v2/health/ready", method="GET").status == 503
+    assert ask_v2("/v2/models/homes/ready", method="GET").status == 503
+    assert ask_v2("/v2/health/live", method="GET").body == {"live": True}
+    assert ask_v2(INFER, {"inputs": tensors()}).status == 200
+
+
+def test_nan_and_null_and_an_absent_tensor_are_the_same_gap(ask_v2: Callable[..., Any]) -> None:
+    inputs = tensors()
+    (_, expected) = (entry["value"] for entry in native(ask_v2, HOMES))
+    assert ask_v2(INFER, {"inputs": inputs}).body["outputs"][0]["data"][1] == expected
+    inputs[2]["data"] = [1.5, float("nan")]
+    assert ask_v2(INFER, {"inputs": inputs}).body["outputs"][0]["data"][1] == expected
+    one = tensors(HOMES[1:])
+    del one[1:3]
+    assert ask_v2(INFER, {"inputs": one}).body["outputs"][0]["data"] == [expected]
+
+
+def test_rows_that_are_not_valid_are_named_or_left_out(ask_v2: Callable[..., Any]) -> None:
+    rows = [[*HOMES[0][:5], 7], HOMES[0]]
+    refused = ask_v2(INFER, {"inputs": tensors(rows)})
+    assert refused.status == 400
+    assert "row 0, feature '_u': 7 is none of the 3 levels" in refused.body["error"]
+    answered = ask_v2(INFER, {"inputs": tensors(rows), "parameters": {"on_invalid": "skip"}}).body
+    first, second = answered["outputs"][0]["data"]
+    assert first is None
+    assert second == native(ask_v2, HOMES[:1])[0]["value"]
+    (error,) = json.loads(answered["parameters"]["errors"])
+    assert (error["row"], error["field"], error["code"]) == (0, "_u", "unseen_level")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"inputs": []}, "there are no inputs"),
+        ({"inputs": 3}, "no array of 'inputs'"),
+        ({"inputs": [5]}, "expected an object"),
+        ({"id": 5}, "'id' is no text"),
+        ({"parameters": {"on_invalid": "maybe"}}, "expected fail or skip"),
+        ({"outputs": [{"name": "x"}]}, "only value"),
+        ({"outputs": [{"name": "value", "parameters": {"classification": 2}}]}, "not supported"),
+        ({"shape": [2, 3]}, "holds arrays of other sizes"),
+        ({"shape": [-2]}, "is not [rows]"),
+        ({"shape": [2**63, 2**63]}, "is not [rows]"),
+        ({"shape": [2**62, 2**62]}, "holds"),
+        ({"shape": [1]}, "holds"),
+        ({"datatype": "FP8"}, "is no datatype"),
+        ({"datatype": "BYTES"}, "does not fit this number"),
+        ({"name": "educational_num"}, "did you mean 'educational-num'"),
+        ({"name": "class"}, "the same name"),
+        ({"parameters": {"binary_data_size": 16}}, "both data and binary"),
+        ({"data": None}, "no array of data"),
+    ],
+)
+def test_what_is_wrong_is_told(ask_v2: Callable[..., Any], change: dict[str, Any], told: str) -> None:
+    body: dict[str, Any] = {"inputs": tensors()}
+    if set(change) & {"shape", "datatype", "name", "data"} or "binary_data_size" in str(change):
+        body["inputs"][0] |= change
+    else:
+        body |= change
+    answer = ask_v2(INFER, body)
+    assert answer.status == 400
+    assert told in answer.body["error"]
+
+
+def binary(body: dict[str, Any], *raws: bytes) -> tuple[bytes, dict[str, str]]:
+    head = json.dumps(body).encode()
+    return b"".join([head, *raws]), {"Inference_Header_Content_Length": str(len(head))}
+
+
+def test_bytes_and_numbers_may_be_binary_and_json_side_by_side(ask_v2: Callable[..., Any]) -> None:
+    inputs = tensors()
+    texts = [b"Adoption", b"-"]
+    raws = [struct.pack("<2d", 12, 99), b"".join(struct.pack("<I", len(text)) + text for text in texts)]
+    for tensor, raw in zip(inputs, raws, strict=False):
+        del tensor["data"]
+        tensor["parameters"] = {"binary_data_size": len(raw), "missing": "-"}
+    body, headers = binary(
+        {"inputs": inputs, "outputs": [{"name": "value", "parameters": {"binary_data": True}}]}, *raws
+    )
+    answer = ask_v2(INFER, body, content_type="application/octet-stream", **headers)
+    assert answer.status == 200, answer.content
+    length = int(answer.headers["inference-header-content-length"])
+    values = np.frombuffer(answer.content[length:], "<f8")
+    np.testing.assert_allclose(values, [entry["value"] for entry in native(ask_v2, HOMES)], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("length", "extra", "size", "told"),
+    [
+        ("x", b"", 16, "is no length"),
+        ("99999999", b"", 16, "is no length"),
+        ("-1", b"", 16, "is no length"),
+        ("0", b"", 16, "no JSON before"),
+        (None, b"!", 16, "bytes follow"),
+        (None, b"", 17, "is no size"),
+        (None, b"", -1, "is no size"),
+        (None, b"", 8, "expected 16"),
+        (None, b"", True, "is no size"),
+    ],
+)
+def test_binary_sizes_that_do_not_fit_are_told(
+    ask_v2: Callable[..., Any], length: str | None, extra: bytes, size: int, told: str
+) -> None:
+    inputs = tensors()
+    del inputs[0]["data"]
+    inputs[0]["parameters"] = {"binary_data_size": size}
+    body, headers = binary({"inputs": inputs}, bytes(16) + extra)
+    if length is not None:
+        headers = {"Inference_Header_Content_Length": length}
+    answer = ask_v2(INFER, body, **headers)
+    assert answer.status == 400
+    assert told in answer.body["error"]
+
+
+def captured() -> tuple[bytes, int]:
+    """A body as Triton's client writes it, and how much of it is JSON."""
+    body, length = triton.InferenceServerClient.generate_request_body(
+        triton_inputs(triton), parameters={"missing": "NA"}
+    )
+    return body, length
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_body_with_a_few_other_bytes_is_answered_or_refused(ask_v2: Callable[..., Any], data: st.DataObject) -> None:
+    whole, length = captured()
+    body = bytearray(whole)
+    for _ in range(data.draw(st.integers(1, 4))):
+        body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    cut = data.draw(st.sampled_from([len(body), len(body), data.draw(st.integers(0, len(body)))]))
+    told = data.draw(st.sampled_from([length, length, data.draw(st.integers(0, len(body) + 2))]))
+    answer = ask_v2(INFER, bytes(body[:cut]), Inference_Header_Content_Length=str(told))
+    assert answer.status in (200, 400, 413)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from([*NAMES, *TYPES]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["name", "shape", "data"]), inner),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(key=st.sampled_from(["name", "datatype", "shape", "data", "parameters"]), at=st.integers(0, 5), value=JSON)
+def test_any_json_in_the_place_of_a_part_of_a_tensor_is_answered_or_refused(
+    ask_v2: Callable[..., Any], key: str, at: int, value: Any
+) -> None:
+    inputs = tensors()
+    inputs[at][key] = value
+    assert ask_v2(INFER, {"inputs": inputs}).status in (200, 400, 413)

@@ -1,0 +1,298 @@
+"""`/invocations`: MLflow's scoring protocol, SageMaker's container and Vertex AI's, asked by `requests` and `curl`."""
+
+import asyncio
+import csv
+import io
+import json
+import math
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import requests
+
+from models import store
+from models.predictor import TabularModel
+from service import catalog
+from service.catalog import CatalogError
+from service.config import Settings, SettingsError
+from service.lane import Lane
+from service.protocols import scoring
+from service.version import version
+
+Row = dict[str, Any]
+Ask = Callable[..., Any]
+JSON, CSV = {"content-type": "application/json"}, {"content-type": "text/csv"}
+
+
+def named(model: str) -> dict[str, str]:
+    return {"x-amzn-sagemaker-custom-attributes": f"trace=1; model={model}"}
+
+
+@pytest.fixture(scope="module")
+def vertex(make_server: Callable[..., Any], store_folder: Path) -> Any:
+    """A server of one model in a container of Vertex AI."""
+    return make_server(
+        TABSERVE_STORE=str(store_folder),
+        TABSERVE_MODELS="homes",
+        TABSERVE_WORKERS="1",
+        TABSERVE_DRAIN_S="0",
+        AIP_HEALTH_ROUTE="/v1/endpoints/7/deployedModels/3",
+        AIP_PREDICT_ROUTE="/v1/endpoints/7/deployedModels/3:predict",
+        AIP_STORAGE_URI="gs://bucket/model",
+    )
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[requests.Session]:
+    with requests.Session() as session:
+        yield session
+
+
+def is_error(reply: Any, status: int, code: str = "BAD_REQUEST") -> str:
+    """The message of an error that has MLflow's form; of a lane's reply or of requests'."""
+    assert (getattr(reply, "status", None) or reply.status_code) == status
+    document = json.loads(reply.content)
+    assert list(document) == ["error_code", "message"]
+    assert document["error_code"] == code
+    return str(document["message"])
+
+
+# MLflow
+
+
+def test_every_form_of_a_table_has_the_same_answer(session: requests.Session, server: Any, home_row: Row) -> None:
+    rows = [home_row, {**home_row, "class": math.nan}]
+    frame = pd.DataFrame(rows)
+    bodies = [
+        {"dataframe_split": frame.to_dict(orient="split")},
+        {"dataframe_records": frame.to_dict(orient="records")},
+        {"instances": rows},
+        {"inputs": frame.to_dict(orient="list")},
+        {"inputs": [list(row.values()) for row in rows]},
+    ]
+    answers = []
+    for body in bodies:
+        headers = {**JSON, **named("homes")}
+        reply = session.post(
+            f"{server.url}/invocations", data=json.dumps(body, default=str), headers=headers, timeout=20
+        )
+        assert (reply.status_code, reply.headers["content-type"]) == (200, "application/json"), reply.text
+        assert {key: reply.json()[key] for key in ("model", "version")} == {"model": "homes", "version": "1"}
+        answers.append(reply.json()["predictions"])
+    content = frame.to_csv(index=False).encode()
+    reply = session.post(f"{server.url}/invocations", data=content, headers={**CSV, **named("homes")}, timeout=20)
+    answers.append(reply.json()["predictions"])
+    assert all(isinstance(value, float) for value in answers[0])
+    assert answers == [pytest.approx(answers[0], rel=1e-5)] * 6
+
+
+def test_a_classification_is_answered_by_label_and_probabilities(ask_lane: Ask) -> None:
+    body = {"dataframe_records": [{"age": 30}, {"age": 5, "job": "Private"}]}
+    reply = ask_lane("POST", "/invocations", body, **named("income"))
+    native = ask_lane("POST", "/predict/income", {"rows": body["dataframe_records"]}).body
+    for prediction in native["predictions"]:
+        prediction.pop("warnings", None)
+    assert reply.body == native
+    assert json.loads(reply.headers["x-tabserve-warnings"])["warnings"][0]["row"] == 1
+
+
+@pytest.mark.parametrize("key", ["params", "parameters"])
+def test_warnings_stand_in_the_predictions_where_that_is_asked_for(ask_lane: Ask, home_row: Row, key: str) -> None:
+    rows = [home_row, {**home_row, "class": 9}]
+    body = {"instances": rows, key: {"warnings": True, "temperature": 0.7}}
+    predictions = ask_lane("POST", "/invocations", body, **named("homes")).body["predictions"]
+    assert predictions == ask_lane("POST", "/predict/homes", {"rows": rows}).body["predictions"]
+    assert predictions[1]["warnings"][0]["code"] == "outside_seen"
+
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "nothing": (b"", "the body is not JSON"),
+    "an array": ([1], "is not an object"),
+    "no known form": ({"data": [], "rows": 1}, "exactly one of the input fields"),
+    "two forms": ({"instances": [1], "inputs": [1]}, "received instances, inputs"),
+    "a split that is none": ({"dataframe_split": [1]}, "'dataframe_split' is not an object with lists"),
+    "a split without columns": ({"dataframe_split": {"data": [[1]]}}, "'dataframe_split' is not an object with lists"),
+    "a split without data": ({"dataframe_split": {"columns": ["class"]}}, "'data' is not a list"),
+    "columns that are no names": ({"dataframe_split": {"columns": [1], "data": [[1]]}}, "a name that is not text"),
+    "a column named twice": ({"dataframe_split": {"columns": ["a", "a"], "data": [[1, 2]]}}, "names 'a' twice"),
+    "a row that is too long": (
+        {"dataframe_split": {"columns": ["a"], "data": [[1], [1, 2]]}},
+        "row 1: not a list of 1",
+    ),
+    "no records": ({"dataframe_records": []}, "'dataframe_records' is empty"),
+    "a bad row": ({"dataframe_records": [{"class": "x"}]}, "row 0, feature 'class': 'x' is not a number"),
+}
+
+
+@pytest.mark.parametrize(("body", "text"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_is_no_table_is_a_bad_request(ask_lane: Ask, body: Any, text: str) -> None:
+    assert text in is_error(ask_lane("POST", "/invocations", body, **named("homes")), 400)
+
+
+def test_content_types_methods_and_limits(ask_lane: Ask, home_row: Row) -> None:
+    for kind in ("text/plain", "application/json; charset=latin-1", "text/csv; charset=utf-16"):
+        text = is_error(ask_lane("POST", "/invocations", b"{}", content_type=kind, **named("homes")), 415)
+        assert "application/json or text/csv" in text
+    assert "POST" in is_error(ask_lane("GET", "/invocations"), 405)
+    body = {"dataframe_records": [home_row] * 2001}
+    assert "2001 rows" in is_error(ask_lane("POST", "/invocations", body, **named("homes")), 413)
+    late = ask_lane("POST", "/invocations", {"instances": [home_row]}, **named("homes"), x_request_timeout="1e-9")
+    is_error(late, 504, "DEADLINE_EXCEEDED")
+
+
+def test_probes_and_the_version(session: requests.Session, server: Any) -> None:
+    for path in ("/ping", "/health"):
+        reply = session.get(server.url + path, timeout=20)
+        assert (reply.status_code, reply.content) == (200, b"")
+    assert session.get(f"{server.url}/version", timeout=20).text == version()
+
+
+def test_probes_say_no_before_the_models_are_there_and_while_draining(
+    make_lane: Callable[..., Lane], tabular_models: list[TabularModel], settings: Settings, asgi: Ask
+) -> None:
+    lane = make_lane(tabular_models, settings)
+    lane.ready = False
+    assert asyncio.run(asgi(lane, "GET", "/ping")).status == 503
+    lane.ready, lane.draining = True, True
+    is_error(asyncio.run(asgi(lane, "GET", "/ping")), 503, "TEMPORARILY_UNAVAILABLE")
+    lane.plane.close()
+
+
+# Which of several models
+
+
+def test_with_several_models_one_has_to_be_named(ask_lane: Ask, home_row: Row) -> None:
+    text = is_error(ask_lane("POST", "/invocations", {"instances": [home_row]}), 400)
+    assert "several models are served: homes, house_class, income" in text
+    unknown = ask_lane("POST", "/invocations", {"instances": [home_row]}, **named("home"))
+    assert "did you mean 'homes'?" in is_error(unknown, 404, "RESOURCE_DOES_NOT_EXIST")
+
+
+def test_the_setting_names_the_default_and_a_request_may_name_another(
+    make_lane: Callable[..., Lane], tabular_models: list[TabularModel], asgi: Ask, home_row: Row
+) -> None:
+    lane = make_lane(tabular_models, Settings(default_model="homes", predict_route="/score"))
+
+    async def ask(path: str, body: Any, **headers: str) -> Any:
+        reply = await asgi(lane, "POST", path, json.dumps(body).encode(), "", headers)
+        return reply.body["model"]
+
+    async def both() -> list[str]:
+        return [
+            await ask("/invocations", {"instances": [home_row]}),
+            await ask("/score", {"instances": [home_row]}),
+            await ask("/invocations", {"instances": [{"age": 3}]}, **named("income")),
+        ]
+
+    assert asyncio.run(both()) == ["homes", "homes", "income"]
+    lane.plane.close()
+
+
+def test_a_default_that_is_not_served_stops_the_start(store_folder: Path) -> None:
+    settings = Settings(store=store_folder, models=("homes",), default_model="income")
+    with pytest.raises(CatalogError, match="TABSERVE_DEFAULT_MODEL='income' is not served; there are homes"):
+        catalog.choose(settings)
+
+
+# SageMaker
+
+
+def test_curl_sends_a_csv_file_and_gets_a_line_for_each_row(server: Any, tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text('job,age,income\n"100 %",30,1\n,50,2\nPrivate,17,3\n', encoding="utf-8")
+    command = ["curl", "-sS", f"{server.url}/invocations", "--data-binary", f"@{file}", "-H", "Content-Type: text/csv"]
+    command += ["-H", "Accept: text/csv", "-H", "X-Amzn-SageMaker-Custom-Attributes: model=income", "--max-time", "20"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    lines = list(csv.reader(io.StringIO(done.stdout)))
+    assert [len(line) for line in lines] == [3, 3, 3]
+    assert {label for label, *_ in lines} <= {"<=50K", "100 %s"}
+    assert [sum(map(float, numbers)) for _, *numbers in lines] == pytest.approx([1, 1, 1])
+
+
+def test_a_csv_without_a_header_is_read_in_the_order_of_the_features(ask_lane: Ask) -> None:
+    def ask(body: bytes, kind: str = "text/csv") -> Any:
+        return ask_lane("POST", "/invocations", body, content_type=kind, accept="text/csv", **named("income"))
+
+    right = ask(b"age,job\n30,Private\n50,\n").content
+    assert right.count(b"\n") == 2
+    assert ask(b"30,Private\n50,").content == right
+    assert ask(b"\xef\xbb\xbf30,Private\r\n50,\r\n").content == right
+    assert ask(b"30,Private\n50,\n", "text/csv; header=absent").content == right
+    assert ask(b"age,job\n30,Private\n50,\n", 'text/csv; charset="utf-8"; header=present').content == right
+    assert "the table has no such column" in is_error(ask(b"30,Private\n50,\n", "text/csv; header=present"), 400)
+    assert "row 0, feature 'age': 'age' is not a number" in is_error(ask(b"age,job\n", "text/csv; header=absent"), 400)
+    assert "row 1" in is_error(ask(b"30,Private\n50\n"), 400)
+    assert is_error(ask(b""), 400)
+
+
+def test_a_header_is_told_by_any_name_of_the_tables(tabular_model: TabularModel) -> None:
+    schema = tabular_model.schema
+    for first in (b"price,x", b"'Outcome Type'; class ;2", b'"Outcome Type"\ta', b"\n\nclass"):
+        assert scoring.with_header(schema, first + b"\n1,2\n") == first + b"\n1,2\n"
+    order = b"educational-num,Outcome Type,class,model_x,2nd,_u\n"
+    for first in (b"12,Adoption,1.5,true,2013-04-01,2", b"a,b", b"\xff\xfe", b'"class', b"\x00"):
+        assert scoring.with_header(schema, first + b"\n") in (order + first + b"\n", first + b"\n")
+    assert scoring.with_header(schema, b"12,Adoption,1.5,true,2013-04-01,2\n").startswith(order)
+
+
+def test_warnings_come_back_in_sagemakers_own_header_too(ask_lane: Ask, home_row: Row) -> None:
+    body = {"instances": [{**home_row, "class": 9}] * 50}
+    told = ask_lane("POST", "/invocations", body, **named("homes")).headers["x-amzn-sagemaker-custom-attributes"]
+    assert len(told) <= 1024
+    assert json.loads(told)["omitted"] > 0
+
+
+def test_a_model_that_sagemaker_unpacked_is_found(store_folder: Path, tmp_path: Path) -> None:
+    nothing = Settings.from_environment({}, tmp_path)
+    assert nothing.store is None
+    assert Settings.from_environment({}, store_folder).store == store_folder
+    alone = Settings.from_environment({}, store_folder / "homes" / "1")
+    (model,) = catalog.choose(alone, pinned=("income:1",))
+    assert model.tag == "homes:1"
+    other = {"TABSERVE_STORE": str(tmp_path)}
+    assert Settings.from_environment(other, store_folder).store == tmp_path
+
+
+def test_an_unpacked_export_keeps_its_version(store_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "features.json").write_bytes((store_folder / "homes" / "1" / "features.json").read_bytes())
+    (tmp_path / "model.yaml").write_text("name: homes\nversion: '12'\nmodule: ''\n", encoding="utf-8")
+    assert [stored.tag for stored in store.versions(tmp_path)[0]["homes"]] == ["homes:12"]
+
+
+# Vertex AI
+
+
+def test_vertex_asks_at_its_own_addresses(session: requests.Session, vertex: Any, home_row: Row) -> None:
+    base = f"{vertex.url}/v1/endpoints/7/deployedModels/3"
+    assert session.get(base, timeout=20).status_code == 200
+    body = {"instances": [home_row, home_row], "parameters": None}
+    reply = session.post(f"{base}:predict", json=body, timeout=20)
+    assert reply.status_code == 200
+    assert (
+        reply.json()["predictions"]
+        == session.post(f"{vertex.url}/v1/models/homes:predict", json={"instances": [home_row] * 2}, timeout=20).json()[
+            "predictions"
+        ]
+    )
+    assert "instances" in is_error(session.post(f"{base}:predict", json={}, timeout=20), 400)
+    counted = session.get(f"{vertex.url}/metrics", timeout=20).text
+    assert 'tabserve_requests_total{model="homes",protocol="vertex",status="200"} 1' in counted
+
+
+def test_one_served_model_needs_no_name(session: requests.Session, vertex: Any, home_row: Row) -> None:
+    reply = session.post(f"{vertex.url}/invocations", json={"dataframe_records": [home_row]}, timeout=20)
+    assert reply.json()["model"] == "homes"
+
+
+def test_addresses_of_vertex_are_settings() -> None:
+    given = {"AIP_HEALTH_ROUTE": "/h", "AIP_PREDICT_ROUTE": "/p", "TABSERVE_PREDICT_ROUTE": "/q", "AIP_HTTP_PORT": "1"}
+    settings = Settings.from_environment(given)
+    assert (settings.health_route, settings.predict_route) == ("/h", "/q")
+    for name, value in (("HEALTH_ROUTE", "health"), ("PREDICT_ROUTE", "/predict/homes"), ("PREDICT_ROUTE", "/a?b")):
+        with pytest.raises(SettingsError, match=f"TABSERVE_{name}"):
+            Settings.from_environment({f"TABSERVE_{name}": value})

@@ -1,0 +1,308 @@
+"""Bodies larger than a request, on the way: clients that only send, are slow, leave or ask for too much."""
+
+import asyncio
+import dataclasses
+import http.client
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from models.predictor import TabularModel
+from service import streams
+from service.config import Settings
+from service.lane import Lane
+
+LINE, HEAD = b"20,Private\n", b"age,job\n"
+CSV = {"content-type": "text/csv"}
+
+
+# Against a real server
+
+
+def test_curl_sends_a_file_and_gets_one(server: Any, tmp_path: Path) -> None:
+    curl = shutil.which("curl")
+    if curl is None:
+        pytest.skip("curl is not installed")
+    table, answer = tmp_path / "rows.csv", tmp_path / "answer.csv"
+    for rows in (3, 100_000):  # one body is read whole, the other in blocks
+        table.write_bytes(HEAD + LINE * rows)
+        command = [curl, "-sS", "--fail", "--max-time", "60", "-H", "Content-Type: text/csv", "-o", str(answer)]
+        done = subprocess.run(
+            [*command, "--data-binary", f"@{table}", f"{server.url}/predict/income"], capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        lines = answer.read_text().splitlines()
+        assert lines[0] == "label,probability_<=50K,probability_100 %s,warnings,error"
+        assert len(lines) == rows + 1
+        assert lines[1] == lines[-1]
+
+
+def test_a_client_that_sends_everything_before_it_reads_gets_its_answer(server: Any) -> None:
+    rows = 600_000  # the answer is of 40 MB: more than sockets and buffers hold
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.request("POST", "/predict/income", HEAD + LINE * rows, {**CSV, "accept": "application/x-ndjson"})
+    reply = connection.getresponse()
+    assert reply.status == 200
+    assert sum(part.count(b"\n") for part in iter(lambda: reply.read(1 << 20), b"")) == rows
+    connection.request("GET", "/livez")  # the connection is fit for more
+    assert connection.getresponse().status == 200
+
+
+def test_a_client_that_reads_while_it_sends_gets_answers_on_the_way(server: Any) -> None:
+    def body() -> Iterator[bytes]:
+        yield HEAD
+        for _ in range(40):
+            yield LINE * 10_000
+
+    with httpx.stream(
+        "POST", f"{server.url}/predict/income", content=body(), headers={**CSV, "accept": "application/json"}
+    ) as reply:
+        assert len(json.loads(reply.read())["predictions"]) == 400_000
+
+
+def test_parquet_and_arrow_of_many_rows_are_answered_in_their_form(server: Any) -> None:
+    rows = 50_000
+    table = pa.table({"age": np.full(rows, 20.0, dtype=np.float32), "job": ["Private"] * rows})
+    sinks = {"arrow": pa.BufferOutputStream(), "parquet": pa.BufferOutputStream()}
+    with pa.ipc.new_stream(sinks["arrow"], table.schema) as writer:
+        writer.write_table(table)
+    pq.write_table(table, sinks["parquet"])
+    kinds = {"arrow": "application/vnd.apache.arrow.stream", "parquet": "application/vnd.apache.parquet"}
+    for form, sink in sinks.items():
+        reply = httpx.post(
+            f"{server.url}/predict/income",
+            content=sink.getvalue().to_pybytes(),
+            headers={"content-type": kinds[form]},
+            timeout=60,
+        )
+        content = pa.BufferReader(reply.content)
+        answers = pa.ipc.open_stream(content).read_all() if form == "arrow" else pq.read_table(content)
+        assert answers.num_rows == rows
+        assert answers.column("error").null_count == rows
+        assert len(set(answers.column("label").to_pylist())) == 1
+
+
+# The lane, with clients made by hand
+
+
+class Client:
+    """Pieces that are received one by one, and all that is sent."""
+
+    def __init__(self, pieces: Sequence[Any]) -> None:
+        self.pieces = list(pieces)
+        self.sent: list[Any] = []
+        self.taking = asyncio.Event()
+        self.taking.set()
+
+    async def receive(self) -> Any:
+        if not self.pieces:
+            await asyncio.sleep(3600)
+        piece = self.pieces.pop(0)
+        if piece is None:
+            return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": piece, "more_body": bool(self.pieces) and self.pieces[-1] != b"end"}
+
+    async def send(self, message: Any) -> None:
+        await self.taking.wait()
+        self.sent.append(message)
+
+    @property
+    def status(self) -> int:
+        return int(self.sent[0]["status"])
+
+    @property
+    def content(self) -> bytes:
+        return b"".join(message.get("body", b"") for message in self.sent[1:])
+
+    @property
+    def finished(self) -> bool:
+        return bool(self.sent) and not self.sent[-1].get("more_body", False)
+
+
+@pytest.fixture
+def lane(make_lane: Callable[..., Lane], tabular_models: list[TabularModel], settings: Settings) -> Iterator[Lane]:
+    lane = make_lane(tabular_models, dataclasses.replace(settings, max_rows=10, timeout_s=0.3))
+    yield lane
+    lane.plane.close()
+
+
+async def ask(lane: Lane, client: Client, path: str = "/predict/income", **more: str) -> None:
+    headers = [(name.encode(), value.encode()) for name, value in {**CSV, **more}.items()]
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
+    await lane(scope, client.receive, client.send)
+
+
+def blocks(count: int) -> list[bytes]:
+    return [HEAD, *[LINE * streams.BLOCK_ROWS] * count]
+
+
+def test_a_body_that_stops_coming_is_a_408_before_the_200_and_an_error_in_the_answer_after_it(lane: Lane) -> None:
+    async def story() -> None:
+        silent = Client([HEAD, LINE, b"end"])
+        silent.pieces.pop()
+        silent.receive = stalled(silent.receive, 1)  # type: ignore[method-assign]
+        await ask(lane, silent)
+        assert silent.status == 408
+        late = Client([*blocks(60), b"end"])
+        late.receive = stalled(late.receive, 58)  # type: ignore[method-assign]
+        await ask(lane, late)
+        assert (late.status, late.finished) == (200, True)
+        assert late.content.splitlines()[-1].startswith(b",,,,stopped: Body too slow")
+
+    asyncio.run(story())
+
+
+def stalled(receive: Callable[[], Any], after: int) -> Callable[[], Any]:
+    """The same, but nothing comes after so many messages."""
+    left = after
+
+    async def slow() -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            await asyncio.sleep(3600)
+        message = await receive()
+        message["more_body"] = True
+        return message
+
+    return slow
+
+
+def test_a_client_that_leaves_stops_the_work(lane: Lane) -> None:
+    client = Client([*blocks(60), None])
+    asyncio.run(ask(lane, client))
+    assert not client.finished
+    assert lane.inflight == 0
+
+
+def test_a_client_that_takes_nothing_is_waited_for_while_it_sends_and_given_up_later(lane: Lane) -> None:
+    async def story() -> None:
+        client = Client(blocks(100))
+        client.taking.clear()
+        asking = asyncio.create_task(ask(lane, client, accept="application/x-ndjson"))
+        async with asyncio.timeout(60):
+            while client.pieces:
+                await asyncio.sleep(0.01)
+        assert not asking.done()
+        await asyncio.wait_for(asking, 60)  # 0.3 s after the last piece was worked on
+        assert client.sent == []
+        patient = Client(blocks(100))
+        patient.taking.clear()
+        asking = asyncio.create_task(ask(lane, patient, accept="application/x-ndjson"))
+        async with asyncio.timeout(60):
+            while patient.pieces:
+                await asyncio.sleep(0.01)
+        patient.taking.set()
+        await asyncio.wait_for(asking, 60)
+        assert patient.finished
+        assert patient.content.count(b"\n") == 100 * streams.BLOCK_ROWS
+
+    asyncio.run(story())
+
+
+def test_a_stream_without_a_length_is_limited_too(
+    make_lane: Callable[..., Lane], tabular_models: list[TabularModel], settings: Settings
+) -> None:
+    limit = 3 * streams.BLOCK_ROWS * len(LINE)
+    lane = make_lane(
+        tabular_models, dataclasses.replace(settings, max_rows=10, max_body_bytes=9, max_stream_bytes=limit)
+    )
+    client = Client(blocks(5))
+    asyncio.run(ask(lane, client))
+    assert (client.status, client.finished) == (200, True)
+    assert b"stopped: body_too_large" in client.content.splitlines()[-1]
+    lane.plane.close()
+
+
+class Slow:
+    name, reason = "numpy", "slow"
+
+    def __init__(self, model: TabularModel) -> None:
+        self.inner = model.engine
+
+    def outputs(self, x: Any) -> Any:
+        time.sleep(0.02)
+        return self.inner.outputs(x)
+
+
+def test_streams_wait_for_room_in_the_queue(
+    make_lane: Callable[..., Lane], tabular_models: list[TabularModel], settings: Settings
+) -> None:
+    income = next(model for model in tabular_models if model.name == "income")
+    model = dataclasses.replace(income, engine=Slow(income))
+    lane = make_lane([model], dataclasses.replace(settings, max_rows=10, queue_rows=streams.BLOCK_ROWS))
+
+    async def story() -> None:
+        clients = [Client(blocks(6)) for _ in range(3)]
+        first = asyncio.create_task(ask(lane, clients[0]))
+        while not clients[0].sent:
+            await asyncio.sleep(0.01)
+        others = [asyncio.create_task(ask(lane, client)) for client in clients[1:]]
+        await asyncio.gather(first, *others)
+        assert clients[0].status == 200
+        for client in clients:
+            assert client.status in (200, 429)
+            if client.status == 200:
+                assert client.content.count(b"\n") == 6 * streams.BLOCK_ROWS + 1
+
+    asyncio.run(story())
+    lane.plane.close()
+
+
+def test_memory_does_not_grow_with_the_body(server: Any) -> None:
+    import psutil
+
+    def resident() -> int:
+        root = psutil.Process(server.process.pid)
+        return max(process.memory_info().rss for process in [root, *root.children(recursive=True)])
+
+    def send(rows: int) -> None:
+        def body() -> Iterator[bytes]:
+            yield HEAD
+            for _ in range(rows // 10_000):
+                yield LINE * 10_000
+
+        with httpx.stream("POST", f"{server.url}/predict/income", content=body(), headers=CSV, timeout=60) as reply:
+            assert sum(part.count(b"\n") for part in reply.iter_raw()) == rows + 1
+
+    send(100_000)
+    before = resident()
+    send(2_000_000)  # 22 MB in, 60 MB out
+    assert resident() - before < 15e6
+
+
+def test_the_place_for_what_waits_is_the_system_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lane: Lane) -> None:
+    made: list[Any] = []
+    real = streams.tempfile.TemporaryFile
+
+    def counted() -> Any:
+        made.append(real())
+        return made[-1]
+
+    monkeypatch.setattr(streams.tempfile, "TemporaryFile", counted)
+
+    async def story() -> None:
+        client = Client(blocks(100))
+        client.taking.clear()
+        asking = asyncio.create_task(ask(lane, client, accept="application/x-ndjson"))
+        async with asyncio.timeout(60):
+            while client.pieces:
+                await asyncio.sleep(0.01)
+        size = os.fstat(made[0].fileno()).st_size
+        assert size > streams.HELD_BYTES
+        client.taking.set()
+        await asyncio.wait_for(asking, 60)
+
+    asyncio.run(story())
+    assert [file.closed for file in made] == [True]
