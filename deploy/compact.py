@@ -1,6 +1,6 @@
-"""Compile a folder of packages anew without docstrings and column numbers: python deploy/compact.py SITE_PACKAGES
+"""Compile folders of packages anew without docstrings and column numbers: python deploy/compact.py FOLDER…
 
-A server's two processes hold 10 MB less so. Unlike `python -OO` it keeps assertions, and it can leave alone what reads
+A server's two processes hold 13 MB less so, and nothing is left to be compiled at each start under a read-only root. Unlike `python -OO` it keeps assertions, and it can leave alone what reads
 its own docstrings: circus at import, TensorFlow in many places.
 """
 
@@ -26,8 +26,8 @@ def without_docstrings(source: bytes) -> ast.Module:
 def main() -> None:
     if os.environ.get("PYTHONNODEBUGRANGES") != "1":
         sys.exit("compact: needs PYTHONNODEBUGRANGES=1, which leaves out the columns")
-    folder = Path(sys.argv[1])
-    for path in folder.rglob("*.py"):
+    found = [(path, Path(folder)) for folder in sys.argv[1:] for path in Path(folder).rglob("*.py")]
+    for path, folder in found:
         if path.relative_to(folder).parts[0] in LEFT_ALONE:
             continue
         source = path.read_bytes()

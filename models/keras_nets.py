@@ -53,7 +53,7 @@ class Periodic(keras.layers.Layer):  # type: ignore[misc]
 
     def call(self, x: Any) -> Any:
         n = len(self.scales)
-        angle = x[:, :n, np.newaxis] * (self.w * np.float32(2 * math.pi)) + self.phase  # (batch, n, frequencies)
+        angle = x[:, :n, np.newaxis] * (self.w * (2 * math.pi)) + self.phase  # (batch, n, frequencies)
         numbers = ops.relu(ops.einsum("bnh,nhe->bne", ops.cos(angle), self.V) + self.b)
         return ops.concatenate([x, ops.reshape(numbers, (-1, n * self.embedding))], axis=1)
 
@@ -107,8 +107,8 @@ class SharedDense(keras.layers.Layer):  # type: ignore[misc]
     def build(self, shape: Shape) -> None:
         k, d = self.members, shape[-1]
         assert d is not None
-        self.r = self.add_weight((k, d), _signs if len(shape) == 2 else "ones", name="r")
         self.W = self.add_weight((d, self.units), _uniform((3 / d) ** 0.5), name="W")
+        self.r = self.add_weight((k, d), _signs if len(shape) == 2 else "ones", name="r")
         self.s = self.add_weight((k, self.units), "ones", name="s")
         self.b = self.add_weight((k, self.units), _uniform(d**-0.5), name="b")
 

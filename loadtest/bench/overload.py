@@ -63,7 +63,7 @@ def told(records: Records) -> Tried:
 
 def table(tried: Mapping[float, Sequence[Tried]]) -> list[list[str]]:
     head = [
-        "× saturating rate",
+        "of the saturating rate",
         "offered / s",
         "good / s",
         "÷ best",

@@ -364,7 +364,7 @@ class Waves:
             waves = moving[:, :, np.newaxis] * self.omega  # (rows, columns, frequencies)
             waves += self.phase
             by_column = np.cos(waves, waves).swapaxes(0, 1)  # (columns, rows, frequencies)
-            made = np.matmul(by_column, self.V).swapaxes(0, 1).reshape(rows, -1)
+            made = np.matmul(by_column, self.V).swapaxes(0, 1).reshape(rows, len(self.b))
             made += self.b
         np.maximum(made, ZERO, out=y[:, d:])
         return y

@@ -433,10 +433,10 @@ class Periodic(Layer):
         self.waves = np.cos(self.angle)
         made = np.matmul(self.waves.swapaxes(0, 1), self.V)  # (n, batch, h) @ (n, h, e) -> (n, batch, e)
         self.made = np.maximum(made.swapaxes(0, 1) + self.parameters["b"], 0)  # (batch, n, e)
-        return np.concatenate([x, self.made.reshape(len(x), -1)], axis=1)
+        return np.concatenate([x, self.made.reshape(len(x), self.parameters["b"].size)], axis=1)
 
     def backward(self, d_y: Array) -> Array:
-        columns = d_y.shape[1] - self.made[0].size if len(d_y) else 0
+        columns = d_y.shape[1] - self.parameters["b"].size
         d_made = d_y[:, columns:].reshape(self.made.shape) * (self.made > 0)  # (batch, n, e)
         by_column = d_made.swapaxes(0, 1)  # (n, batch, e)
         np.matmul(self.waves.transpose(1, 2, 0), by_column, out=self.gradients["V"])  # (n, h, batch) @ (n, batch, e)
@@ -544,7 +544,7 @@ class SharedDense(Layer):
     def backward(self, d_y: Array) -> Array:
         np.sum(d_y, axis=0, out=self.gradients["b"])
         np.einsum("bku,bku->ku", d_y, self.u, out=self.gradients["s"])
-        d_u = (d_y * self.parameters["s"]).reshape(len(self.own), -1)  # (batch · members, units)
+        d_u = (d_y * self.parameters["s"]).reshape(len(self.own), self.W.shape[1])  # (batch · members, units)
         np.matmul(self.own.T, d_u, out=self.gradients["W"])
         d_own = (d_u @ self.W.T).reshape(len(d_y), *self.r.shape)
         np.sum(d_own * self.x, axis=0, out=self.gradients["r"])

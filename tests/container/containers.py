@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,19 +15,19 @@ WORK = ROOT / "build" / "container"
 LOCKED_DOWN = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
 
 
-def environment(**more: str) -> dict[str, str]:
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
     """Ours, with the store of these tests."""
     mine = ("TABSERVE_", "BENTOML_", "PROMETHEUS_", "PYTEST_", "MAKE", "MFLAGS")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(mine)}
-    return {**kept, "BENTOML_HOME": str(WORK), "BENTOML_DO_NOT_TRACK": "True", **more}
+    return {**kept, "BENTOML_HOME": str(WORK), "BENTOML_DO_NOT_TRACK": "True", **settings}
 
 
-def run(*command: str, seconds: float = 600, check: bool = True, **more: str) -> str:
+def run(*command: str, seconds: float = 600, check: bool = True, settings: Mapping[str, str] | None = None) -> str:
     """What a command run in the project's root printed, on either stream."""
     done = subprocess.run(
         command,
         cwd=ROOT,
-        env=environment(**more),
+        env=environment(settings or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

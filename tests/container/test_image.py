@@ -315,7 +315,7 @@ def full(request: pytest.FixtureRequest) -> None:
 @pytest.mark.usefixtures("full")
 def test_a_model_that_needs_tensorflow_brings_it(home: Path, start: Start, in_process: dict[str, Any]) -> None:
     image = "tabserve:tested-tensorflow"
-    run("make", "image", f"IMAGE={image}", "MODELS=housing", TABSERVE_ENGINE="tensorflow", seconds=1200)
+    run("make", "image", f"IMAGE={image}", "MODELS=housing", seconds=1200, settings={"TABSERVE_ENGINE": "tensorflow"})
     assert distributions(image) & TENSORFLOW
     print(f"\nwith TensorFlow {size_mb(image):.0f} MB, bentoml containerize {size_mb('tabserve:bentoml'):.0f} MB")
     assert size_mb(image) <= 1900

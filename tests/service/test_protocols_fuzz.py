@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -139,6 +140,21 @@ def test_the_bodies_themselves_are_right(
 
 
 # By what /docs.json says
+
+
+def test_the_examples_of_the_document_work(server: Any) -> None:
+    worked = []
+    for path, item in httpx.get(f"{server.url}/docs.json", timeout=20).json()["paths"].items():
+        operation = item.get("post", {})
+        content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+        if "example" in content:
+            given = {field["name"]: field["example"] for field in operation.get("parameters", ()) if "example" in field}
+            reply = httpx.post(server.url + path, json=content["example"], headers=given, timeout=20)
+            assert reply.status_code == 200, (path, reply.text)
+            worked.append(path)
+    assert {"/v1/models/homes:regress", "/v1/models/income:classify", "/invocations", "/v2/models/homes/infer"} <= {
+        *worked
+    }
 
 
 CHECKS = [

@@ -8,10 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.architecture import Architecture
+from models.architecture import Architecture, Link
 from models.network.activations import Array
-from models.network.inference import BLOCK, FEW, fold
-from models.network.layers import Activation, BatchNormalization, Dense, Dropout, Embedding, LayerNormalization, Scale
+from models.network.inference import BLOCK, FEW, fold, mean_probability
+from models.network.layers import (
+    Activation,
+    BatchNormalization,
+    Dense,
+    Dropout,
+    Embedding,
+    LayerNormalization,
+    Scale,
+    member_mean,
+)
 from models.network.network import Network, build
 from tests.models.network.test_network import architectures, ensembles, rows_for
 
@@ -54,6 +63,47 @@ def test_any_number_of_rows_is_answered(rows: int) -> None:
     assert served.shape == (rows, 2)
     assert served.dtype == np.float32
     np.testing.assert_allclose(served, network.predict(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, FEW, FEW + 1, BLOCK // 4, BLOCK // 4 + 1, BLOCK + 5])
+@pytest.mark.parametrize("link", ["linear", "sigmoid", "softmax"])
+@pytest.mark.parametrize("waved", [3, 40], ids=["few waves", "many waves"])
+@pytest.mark.parametrize("adapters", [False, True])
+def test_any_number_of_rows_is_answered_by_an_ensemble(rows: int, link: Link, waved: int, adapters: bool) -> None:
+    rng = np.random.default_rng(0)
+    architecture = Architecture(
+        waved + 2, ((5, 2), (9, 4)), (8, 8), outputs=2, scales=(1.0,) * waved, members=4, adapters=adapters, link=link
+    )
+    network = build(architecture, rng)
+    for array in network.parameters.values():
+        array += 0.1 * rng.normal(size=array.shape)
+    x = rows_for(architecture, rows, rng).astype(np.float32)
+    served = network.for_inference().forward(x)
+    assert served.shape == (rows, 2)
+    assert served.dtype == np.float32
+    np.testing.assert_allclose(served, network.predict(x), rtol=1e-5, atol=1e-5)
+
+
+def test_scales_of_members_move_through_a_relu_to_where_they_cost_nothing() -> None:
+    rng = np.random.default_rng(0)
+    network = build(Architecture(5, hidden=(8, 8, 8), members=3, adapters=True), rng, np.float64)
+    for array in network.parameters.values():
+        array += 0.3 * rng.random(array.shape)
+    first, _, second, _, third, _, own = fold(network.layers)[:-1]
+    assert (second.parameters["r"] == 1).all()  # it went into the first, which becomes one matrix with its r and s
+    assert (second.parameters["s"] == 1).all()
+    assert (third.parameters["s"] == 1).all()
+    x = rng.normal(size=(20, 5))
+    np.testing.assert_allclose(Network(fold(network.layers)).forward(x), network.forward(x), rtol=1e-9)
+    assert {first.kind, own.kind} == {"shared_dense", "member_dense"}
+
+
+@pytest.mark.parametrize("logit", [0.0, 3.0, -60.0, 90.0, 1e4, -1e4])
+def test_a_single_row_s_mean_probability_is_that_of_many(logit: float) -> None:
+    logits = np.array([[[logit], [logit / 2], [0.9 * logit]]], np.float32)
+    expected = member_mean(logits.astype(np.float64), "sigmoid", 1)
+    assert mean_probability(logits) == pytest.approx(np.clip(expected, -700, 700), rel=1e-6, abs=1.1)
+    assert np.isnan(mean_probability(np.full((1, 2, 1), np.nan, np.float32)))
 
 
 def normal(*shape: int) -> Array:

@@ -6,6 +6,7 @@ import numpy.typing as npt
 import pytest
 import tensorflow as tf
 
+from models import keras_nets
 from models.architecture import Link
 from models.network.activations import Array
 from models.network.layers import (
@@ -38,6 +39,7 @@ def batch_normalization() -> BatchNormalization:
     return BatchNormalization(normal(4), normal(4), normal(4), np.abs(normal(4)) + 0.5)
 
 
+SHARED = SharedDense(normal(4, 2), normal(3, 4), normal(3, 2), normal(3, 2))
 CATEGORIES = np.array([[0.5, 0, 2], [-1.0, 1, 2], [0.2, 0, 0], [0.1, 0, 1]])
 
 
@@ -188,6 +190,14 @@ def test_dropout_without_an_rng_is_refused() -> None:
         (batch_normalization(), keras.layers.BatchNormalization(dtype="float64")),
         (LayerNormalization(normal(4), normal(4)), keras.layers.LayerNormalization(dtype="float64")),
         (Dense(normal(4, 3), normal(3)), keras.layers.Dense(3, dtype="float64")),
+        (
+            Periodic(normal(3, 5), normal(3, 5), normal(3, 5, 2), normal(3, 2)),
+            keras_nets.Periodic([1.0] * 3, 5, 2, dtype="float64"),
+        ),
+        (Members(normal(3, 4)), keras_nets.Members(3, dtype="float64")),
+        (SHARED, keras_nets.SharedDense(3, 2, dtype="float64")),
+        (SHARED, keras_nets.SharedDense(3, 2, dtype="float64", name="apart")),
+        (MemberDense(normal(3, 4, 2), normal(3, 2)), keras_nets.MemberDense(2, dtype="float64", name="own_apart")),
     ],
     ids=lambda layer: layer.name if isinstance(layer, keras.layers.Layer) else "",
 )
@@ -195,9 +205,10 @@ def test_dropout_without_an_rng_is_refused() -> None:
 def test_values_gradients_and_running_means_are_those_of_keras(
     ours: Layer, theirs: keras.layers.Layer, training: bool
 ) -> None:
-    x, weights = normal(8, 4), [*ours.parameters.values(), *ours.state.values()]
+    x = normal(8, 3, 4) if "apart" in theirs.name else normal(8, 4)
+    weights = [*ours.parameters.values(), *ours.state.values()]
     if not theirs.built:
-        theirs.build((None, 4))
+        theirs.build((None, *x.shape[1:]))
     theirs.set_weights(weights)
     inputs = tf.constant(x)
     with tf.GradientTape() as tape:
@@ -235,7 +246,10 @@ def test_the_initialisers_have_the_variance_they_promise() -> None:
         (lambda: Members(normal(3)), r"r \(members, columns\), given \(3,\)"),
         (lambda: SharedDense(normal(4, 2), normal(3, 4), normal(3, 2), normal(2)), "expected W .*given"),
         (lambda: MemberDense(normal(3, 4, 2), normal(2)), r"given \(3, 4, 2\) and \(2,\)"),
-        (lambda: MemberMean("mean"), "link: expected one of linear, sigmoid, softmax, given 'mean'"),
+        (
+            lambda: MemberMean("mean"),  # type: ignore[arg-type]
+            "link: expected one of linear, sigmoid, softmax, given 'mean'",
+        ),
         (lambda: Periodic.new([1.0] * 3, 4, 2, np.random.default_rng(0)).forward(normal(5, 2)), "given \\(5, 2\\)"),
         (lambda: Members(normal(3, 4)).forward(normal(5, 3)), r"members layer: expected \(batch, 4\), given \(5, 3\)"),
         (

@@ -1,0 +1,261 @@
+"""The Open Inference Protocol over gRPC: Triton's client, typed contents, health, errors, and the end of a server."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+import tritonclient.grpc.aio as triton_aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tritonclient.grpc import service_pb2
+from tritonclient.utils import InferenceServerException
+
+from service import process
+from service.protocols.oip_messages import MESSAGES, SERVICE
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXTS = np.array(["Private", "x", "100 %"], dtype=object)
+AGES = np.array([30, 40, 50], np.int32)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def settings_of(store_folder: Path, port: int) -> dict[str, str]:
+    return {
+        "TABSERVE_STORE": str(store_folder),
+        "TABSERVE_WORKERS": "2",
+        "TABSERVE_MAX_ROWS": "2000",
+        "TABSERVE_MAX_BODY_BYTES": "600000",
+        "TABSERVE_DRAIN_S": "1",
+        "TABSERVE_GRPC_PORT": str(port),
+    }
+
+
+@pytest.fixture(scope="module")
+def server(make_server: Callable[..., Any], store_folder: Path) -> Any:
+    port = free_port()
+    server = make_server(**settings_of(store_folder, port))
+    server.grpc = f"127.0.0.1:{port}"
+    return server
+
+
+@pytest.fixture
+def call(server: Any) -> Iterator[Callable[..., Any]]:
+    """call(name, message or bytes): a call of the service without generated code."""
+    with grpc.insecure_channel(server.grpc) as channel:
+
+        def ask(name: str, message: Any, timeout: float = 20, **metadata: str) -> Any:
+            body = message if isinstance(message, bytes) else message.SerializeToString()
+            method = channel.unary_unary(f"/{SERVICE}/{name}")
+            reply, told = method.with_call(body, timeout=timeout, metadata=[*metadata.items()])
+            return MESSAGES[f"{name}Response"].FromString(reply), dict(told.trailing_metadata())
+
+        yield ask
+
+
+def inputs() -> list[Any]:
+    age, job = triton.InferInput("age", [3, 1], "INT32"), triton.InferInput("job", [3], "BYTES")
+    age.set_data_from_numpy(AGES.reshape(3, 1))
+    job.set_data_from_numpy(TEXTS)
+    return [age, job]
+
+
+def typed(model: str = "income", **more: Any) -> Any:
+    """A request with typed contents."""
+    request = MESSAGES["ModelInferRequest"](model_name=model, **more)
+    age = request.inputs.add(name="age", datatype="INT32", shape=[3])
+    age.contents.int_contents.extend(AGES.tolist())
+    job = request.inputs.add(name="job", datatype="BYTES", shape=[3])
+    job.contents.bytes_contents.extend(text.encode() for text in TEXTS)
+    return request
+
+
+def test_the_messages_are_those_of_tritons_client() -> None:
+    def fields(descriptor: Any) -> set[Any]:
+        return {
+            (
+                field.name,
+                field.number,
+                field.type,
+                field.is_repeated,
+                field.message_type and field.message_type.full_name,
+            )
+            for field in descriptor.fields
+        }
+
+    for name, ours in MESSAGES.items():
+        theirs = service_pb2.DESCRIPTOR.message_types_by_name[name.partition(".")[0]]
+        for inner in name.split(".")[1:]:
+            theirs = theirs.nested_types_by_name[inner]
+        more = {field[0] for field in fields(ours.DESCRIPTOR) ^ fields(theirs)}
+        assert more == ({"parameters"} if name == "ModelMetadataResponse" else set()), name
+
+
+def test_tritons_client_gets_what_http_answers(server: Any) -> None:
+    with triton.InferenceServerClient(server.grpc) as client:
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("income", "1")
+        assert client.get_server_metadata().name == "tabserve"
+        assert [spec.name for spec in client.get_model_metadata("income").inputs] == ["age", "job"]
+        assert "income" in {model.name for model in client.get_model_repository_index().models}
+        wanted = [triton.InferRequestedOutput("probabilities")]
+        answer = client.infer("income", inputs(), outputs=wanted, request_id="b")
+        assert answer.get_response().id == "b"
+        assert answer.as_numpy("label") is None
+        probabilities = answer.as_numpy("probabilities")
+    import httpx
+
+    rows = [{"age": int(age), "job": job} for age, job in zip(AGES, TEXTS, strict=True)]
+    told = httpx.post(f"{server.url}/predict/income", json={"rows": rows}).json()["predictions"]
+    expected = [list(entry["probabilities"].values()) for entry in told]
+    np.testing.assert_allclose(probabilities, expected, rtol=1e-5, atol=1e-6)
+    (warning,) = json.loads(answer.get_response().parameters["warnings"].string_param)
+    assert (warning["row"], warning["code"]) == (1, "unseen_level")
+
+
+def test_tritons_client_without_waiting_asks_several_at_once(server: Any) -> None:
+    async def ask() -> list[Any]:
+        async with triton_aio.InferenceServerClient(server.grpc) as client:
+            return await asyncio.gather(*(client.infer("house_class", inputs()) for _ in range(8)))
+
+    answers = asyncio.run(ask())
+    assert {tuple(answer.as_numpy("label")) for answer in answers} <= {(a, b, c) for a in C for b in C for c in C}
+    assert answers[0].as_numpy("probabilities").shape == (3, 3)
+
+
+C = (1, 2, 5)
+
+
+def test_typed_contents_are_answered_by_typed_contents(call: Callable[..., Any]) -> None:
+    reply, told = call("ModelInfer", typed(), **{"x-request-id": "mine"})
+    label, probabilities = reply.outputs
+    assert not reply.raw_output_contents
+    assert len(label.contents.bytes_contents) == 3
+    assert len(probabilities.contents.fp32_contents) == 6
+    assert told["x-request-id"] == "mine"
+    metadata, _ = call("ModelMetadata", MESSAGES["ModelMetadataRequest"](name="income"))
+    assert json.loads(metadata.parameters["classes"].string_param) == ["<=50K", "100 %s"]
+
+
+def without_age() -> Any:
+    request = typed()
+    del request.inputs[0]
+    return request
+
+
+def both() -> Any:
+    return typed(raw_input_contents=[b"", b""])
+
+
+def too_many() -> Any:
+    request = MESSAGES["ModelInferRequest"](model_name="income")
+    request.inputs.add(name="age", datatype="UINT8", shape=[2001])
+    request.raw_input_contents.append(bytes(2001))
+    return request
+
+
+@pytest.mark.parametrize(
+    ("request_of", "code", "told"),
+    [
+        (lambda: typed("nope"), "NOT_FOUND", "there is no model 'nope'"),
+        (lambda: typed(model_version="7"), "NOT_FOUND", "no version '7'"),
+        (without_age, "INVALID_ARGUMENT", "'age': is absent"),
+        (both, "INVALID_ARGUMENT", "no typed ones"),
+        (too_many, "INVALID_ARGUMENT", "2001 rows are more than the 2000"),
+        (lambda: b"\xff\xff\xff", "INVALID_ARGUMENT", "is no ModelInferRequest"),
+        (lambda: os.urandom(8) * 90_000, "RESOURCE_EXHAUSTED", "larger than max"),
+    ],
+)
+def test_errors_have_the_codes_of_grpc(call: Callable[..., Any], request_of: Any, code: str, told: str) -> None:
+    with pytest.raises(grpc.RpcError) as error:
+        call("ModelInfer", request_of())
+    assert error.value.code().name == code
+    assert told in error.value.details()
+
+
+def test_bytes_that_are_no_message_are_never_our_fault(call: Callable[..., Any]) -> None:
+    rng, good = np.random.default_rng(0), typed().SerializeToString()
+    codes = set()
+    for _ in range(150):
+        body = bytearray(good)
+        for place in rng.integers(0, len(body), 3):
+            body[place] = rng.integers(256)
+        try:
+            call("ModelInfer", bytes(body))
+        except grpc.RpcError as error:
+            codes.add(error.code().name)
+    assert codes == {"INVALID_ARGUMENT", "NOT_FOUND"}
+
+
+def test_calls_are_counted_by_model(server: Any, call: Callable[..., Any]) -> None:
+    import httpx
+
+    call("ModelInfer", typed("house_class"))
+    until = time.monotonic() + 10
+    wanted = 'tabserve_requests_total{model="house_class",protocol="grpc",status="200"}'
+    while wanted not in httpx.get(f"{server.url}/metrics").text:
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
+def test_a_port_that_is_taken_is_noticed() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        assert process.taken(other.getsockname()[1])
+    assert not process.taken(free_port())
+
+
+def test_another_server_on_the_port_stops_the_start(server: Any) -> None:
+    environment = {**server.environment, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", "import service.app"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "another server listens there" in done.stderr
+
+
+def test_a_server_that_stops_says_so_and_loses_no_call(make_server: Callable[..., Any], store_folder: Path) -> None:
+    port = free_port()
+    server = make_server(**settings_of(store_folder, port) | {"TABSERVE_WORKERS": "1"})
+    address, failures, answered = f"127.0.0.1:{port}", list[str](), [0]
+    serving = health_pb2.HealthCheckResponse.SERVING
+    with grpc.insecure_channel(address) as channel:
+        check = health_pb2_grpc.HealthStub(channel).Check
+        assert check(health_pb2.HealthCheckRequest(service=SERVICE), timeout=5).status == serving
+
+        def ask_until_unready() -> None:
+            with triton.InferenceServerClient(address) as client:
+                while client.is_server_ready():
+                    try:
+                        client.infer("income", inputs())
+                        answered[0] += 1
+                    except InferenceServerException as error:
+                        failures.append(str(error))
+
+        asking = threading.Thread(target=ask_until_unready)
+        asking.start()
+        time.sleep(0.3)
+        server.process.send_signal(signal.SIGTERM)
+        asking.join(10)
+        assert check(health_pb2.HealthCheckRequest(), timeout=5).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert server.stop() == 0
+    assert answered[0]
+    assert not failures
