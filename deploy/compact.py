@@ -1,7 +1,8 @@
 """Compile folders of packages anew without docstrings and column numbers: python deploy/compact.py FOLDER…
 
-A server's two processes hold 13 MB less so, and nothing is left to be compiled at each start under a read-only root. Unlike `python -OO` it keeps assertions, and it can leave alone what reads
-its own docstrings: circus at import, TensorFlow in many places.
+A server's two processes hold 13 MB less so, and nothing is left to be compiled at each start under a read-only root.
+Unlike `python -OO` it keeps assertions, and it can leave alone what reads its own docstrings: circus at import,
+TensorFlow in many places.
 """
 
 import ast

@@ -31,6 +31,8 @@ log = logging.getLogger("tabserve.process")
 
 def replace_dead_workers() -> None:
     """In containers too, and within a second: BentoML asks these when it starts the workers, after this import."""
+    if in_worker():  # which starts none, and saves 5 MB of imports
+        return
     import functools
 
     import bentoml._internal.utils.circus as circus

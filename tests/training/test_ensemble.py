@@ -1,0 +1,95 @@
+"""The default network: what is tried and kept, seeds, decay, divergence; and the search for better settings."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.architecture import Architecture, Epoch
+from training import ensemble, fit
+from training.config import FitOptions, Framework, Recipe, recipe
+from training.errors import UsageError
+from training.fit import Fitted, OnEpoch, Part
+from training.progress import Progress
+from training.tune import Search
+
+FRAMEWORKS: list[Framework] = ["numpy", "keras"]
+
+
+def curved(rows: int = 192) -> Part:
+    x = np.random.default_rng(1).normal(size=(rows, 3)).astype(np.float32)
+    return Part(x, np.sin(3 * x[:, 0]).astype(np.float64))
+
+
+def small(framework: Framework, **changes: Any) -> Recipe:
+    options = FitOptions(framework=framework, network="ensemble", hidden=(8,), members=2, epochs=3, batch_size=32)
+    return recipe(replace(options, **changes), "regression", 192)
+
+
+def run(decided: Recipe) -> Fitted:
+    network = Architecture(
+        3, hidden=decided.hidden, dropout=decided.dropout, scales=(1.0,) * 3, members=decided.members, adapters=True
+    )
+    return fit.fit(decided, network, "regression", curved(), curved(), lambda epoch: None)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_each_dropout_is_tried_and_the_best_by_validation_is_kept(framework: Framework) -> None:
+    fitted = run(small(framework))
+    assert set(fitted.tried) == {"dropout 0.1", "dropout 0"}
+    assert fitted.history[-1].validation_loss == min(fitted.tried.values())
+    assert fitted.tried[f"dropout {fitted.recipe.dropout:g}"] == min(fitted.tried.values())
+    assert fitted.network is not None
+    part = curved()
+    found = float(np.mean((fitted.network.predict(part.x)[:, 0] - part.y) ** 2))
+    assert found == pytest.approx(min(fitted.tried.values()), rel=1e-4)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_the_same_seed_gives_the_same_ensemble_and_another_seed_another(framework: Framework) -> None:
+    outputs = []
+    for seed in (1, 1, 2):
+        network = run(small(framework, fit_seed=seed, dropout=0.2)).network
+        assert network is not None
+        outputs.append(network.predict(curved().x))
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+    assert not np.array_equal(outputs[0], outputs[2])
+
+
+def test_the_rate_rises_then_falls_to_nothing() -> None:
+    rates = [ensemble.schedule(small("keras", epochs=40), 6)(step) for step in range(240)]
+    assert rates.index(max(rates)) in (5, 6)
+    assert rates[-1] < 1e-3 * max(rates)
+
+
+def test_what_only_one_network_has_is_refused_of_the_other() -> None:
+    for options in (FitOptions(bins=8), FitOptions(patience=3), FitOptions(hidden=(8,), members=4)):
+        with pytest.raises(UsageError, match="is for --network"):
+            recipe(options, "regression", 1000)
+    assert recipe(FitOptions(hidden=(32,)), "regression", 1000).network == "plain"
+    assert recipe(FitOptions(), "regression", 1000).network == "ensemble"
+
+
+def test_a_search_tries_the_recipe_first_goes_on_and_leaves_what_was_given(tmp_path: Path) -> None:
+    given = FitOptions(weight_decay=0.02, network="ensemble")
+    decided = recipe(given, "regression", 1000)
+    tried: list[Recipe] = []
+
+    def train(one: Recipe, on_epoch: OnEpoch) -> Fitted:
+        tried.append(one)
+        history = [Epoch(1, 1, one.learning_rate, one.learning_rate, one.learning_rate, 0.0)]
+        on_epoch(history[-1])
+        return Fitted(None, None, "", history, 0.0, 0, one, {})
+
+    def search() -> tuple[Recipe, dict[str, Any]]:
+        return Search(tmp_path / "study.log", decided, given, train, Progress("t")).run(0.5)
+
+    best, told = search()
+    assert (tried[0].learning_rate, tried[0].dropout) == (decided.learning_rate, 0.1)
+    assert best.learning_rate == min(one.learning_rate for one in tried)
+    assert {one.weight_decay for one in tried} == {0.02}
+    before = len(tried)
+    assert len(told["trials"]) == before
+    assert len(search()[1]["trials"]) == len(tried) > before
