@@ -23,6 +23,7 @@ from models.predictor import TabularModel
 from service import streams
 from service.config import Settings
 from service.lane import Lane
+from service.protocols import csv_text
 
 Row = dict[str, Any]
 KINDS = {
@@ -528,4 +529,4 @@ def test_no_body_breaks_the_server(fuzzed: Lane, asgi: Callable[..., Any], home_
 def test_a_schema_is_told_of_what_a_form_holds() -> None:
     feature = Feature(name="a", kind="number", nullable=False)
     schema = FeatureSchema(name="a", task="regression", target="y", features=[feature])
-    assert streams.csv_text.delimiter_of("a;b\n", schema) == ";"
+    assert csv_text.delimiter_of("a;b\n", schema) == ";"

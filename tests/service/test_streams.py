@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -114,7 +115,8 @@ class Client:
         return {"type": "http.request", "body": piece, "more_body": bool(self.pieces) and self.pieces[-1] != b"end"}
 
     async def send(self, message: Any) -> None:
-        await self.taking.wait()
+        if message["type"] == "http.response.body":  # as in a server, a start finds room
+            await self.taking.wait()
         self.sent.append(message)
 
     @property
@@ -196,7 +198,7 @@ def test_a_client_that_takes_nothing_is_waited_for_while_it_sends_and_given_up_l
                 await asyncio.sleep(0.01)
         assert not asking.done()
         await asyncio.wait_for(asking, 60)  # 0.3 s after the last piece was worked on
-        assert client.sent == []
+        assert len(client.sent) == 1
         patient = Client(blocks(100))
         patient.taking.clear()
         asking = asyncio.create_task(ask(lane, patient, accept="application/x-ndjson"))
@@ -284,13 +286,13 @@ def test_memory_does_not_grow_with_the_body(server: Any) -> None:
 
 def test_the_place_for_what_waits_is_the_system_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lane: Lane) -> None:
     made: list[Any] = []
-    real = streams.tempfile.TemporaryFile
+    real = tempfile.TemporaryFile
 
     def counted() -> Any:
         made.append(real())
         return made[-1]
 
-    monkeypatch.setattr(streams.tempfile, "TemporaryFile", counted)
+    monkeypatch.setattr(tempfile, "TemporaryFile", counted)
 
     async def story() -> None:
         client = Client(blocks(100))
