@@ -187,7 +187,8 @@ PREDICT_ERRORS = {
     404: "No such model",
     408: "The body came too slowly",
     413: "The body or the number of rows is over the limit",
-    415: "The content type is not application/json",
+    406: "No such form of answer",
+    415: "The content type is none of those listed",
     422: "Rows or request not valid",
     429: "The queue is full; Retry-After says when to come back",
     500: "Our fault; the log has the reason",
@@ -251,6 +252,14 @@ def ref(schema: Schema) -> Schema:
     return {"$ref": f"#/components/schemas/{schema['title']}"}
 
 
+TABLES: Schema = {
+    "application/x-ndjson": {"schema": {"title": "JSON lines", "type": "string"}},
+    "text/csv": {"schema": {"title": "CSV with a header line", "type": "string"}},
+    "application/vnd.apache.arrow.stream": {"schema": {"title": "Arrow IPC stream", "type": "string"}},
+    "application/vnd.apache.parquet": {"schema": {"title": "Parquet file", "type": "string"}},
+}
+"""The other forms of bodies and answers; docs/api.md says what is in them."""
+
 TASKS = {"regression": "a number", "binary": "one of two classes", "multiclass": "one of several classes"}
 
 
@@ -291,10 +300,10 @@ def predict_operation(model: TabularModel, row: Schema, answer: Schema, settings
         ],
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": body, "example": {"rows": rows}}},
+            "content": {"application/json": {"schema": body, "example": {"rows": rows}}, **TABLES},
         },
         "responses": {
-            "200": {"description": "Predictions", "content": {"application/json": shown}},
+            "200": {"description": "Predictions", "content": {"application/json": shown, **TABLES}},
             **{str(status): failure(text) for status, text in PREDICT_ERRORS.items()},
         },
     }

@@ -17,7 +17,15 @@ from typing import IO, Any, NamedTuple, Self, TypeVar
 from models.features import MAX_LISTED_ERRORS, FeatureSchema, short
 from service.body import JSON_TYPES, Body, Header, Send
 from service.dataplane import LARGE_ROWS, DataPlane, Served
-from service.errors import ClientGone, NotAcceptable, NotReady, RequestError, Unexpected, UnsupportedMediaType
+from service.errors import (
+    ClientGone,
+    NotAcceptable,
+    NotReady,
+    RequestError,
+    RowsNotValid,
+    Unexpected,
+    UnsupportedMediaType,
+)
 from service.protocols import arrow, blocks, csv_text, native, ndjson
 from service.protocols.blocks import SLICE, Block, Decoder, Encoder
 from service.protocols.native import Accepted
@@ -286,14 +294,15 @@ class Exchange:
     async def _predict(self, block: Block, encoder: Encoder, row: int) -> bytes:
         """The answer of a block. The first finds a full queue like any request; the others wait for room in it."""
         deadline = time.monotonic() + self.seconds
+        try:
+            accepted = await self.plane.beside(self._check(block, encoder, row), self.served.model.schema)
+        except RowsNotValid as error:
+            self.served.tally.verdict(error.valid, error.invalid)
+            raise
         if row:
-            await self._room(block.count, deadline)
-        accepted, answers = await self.plane.predict_checked(
-            self.served.model.name,
-            self._check(block, encoder, row),
-            large=True,
-            deadline=deadline,
-            request_id=self.request_id,
+            await self._room(len(accepted.frame.numbers), deadline)
+        _, answers = await self.plane.predict_checked(  # from here to the queue nothing else runs
+            self.served.model.name, lambda _: accepted, deadline=deadline, request_id=self.request_id
         )
         return await self.plane.beside(encoder.block, accepted, answers, row)
 

@@ -29,6 +29,13 @@ def installed() -> bool:
     return importlib.util.find_spec("pyarrow") is not None
 
 
+def failures() -> tuple[type[BaseException], ...]:
+    """What pyarrow raises of bytes that it cannot read: besides its own exceptions, for names that are no UTF-8 say."""
+    import pyarrow as pa
+
+    return pa.ArrowException, ValueError, TypeError, OSError, OverflowError, MemoryError, StopIteration
+
+
 # Columns
 
 
@@ -213,7 +220,7 @@ class ArrowDecoder:
             raise BadBody("its buffers are compressed; compress the whole body instead (Content-Encoding: zstd)")
         end = 8 + length + message.body_bytes
         if end > self._most_bytes:
-            raise BodyTooLarge(self._most_bytes, what="a record batch")
+            raise BodyTooLarge(self._most_bytes, what="a record batch, to be written in smaller ones (max_chunksize),")
         if len(self._rest) < end:
             return None
         content = bytes(memoryview(self._rest)[:end])
@@ -227,12 +234,11 @@ class ArrowDecoder:
             raise BadBody("it holds two schemas")
         try:
             self._reader = pa.ipc.open_stream(pa.PythonFile(self._source, "r"))
-        except (pa.ArrowException, OSError) as error:
+            check_names(self._reader.schema.names)
+        except failures() as error:
             raise unreadable(error) from None
-        check_names(self._reader.schema.names)
 
     def _batch(self, size: int) -> Iterator[Block]:
-        import pyarrow as pa
 
         if self._reader is None:
             raise BadBody("it holds rows before a schema")
@@ -242,7 +248,7 @@ class ArrowDecoder:
                 raise BadBody(f"a record batch of {size} bytes cannot hold {batch.num_rows} rows")
             batch.validate(full=True)
             yield from self._batches.add(batch)
-        except (pa.ArrowException, OSError, StopIteration) as error:
+        except failures() as error:
             raise unreadable(error) from None
 
 
@@ -311,7 +317,7 @@ class ParquetDecoder:
             for batch in self._read(file, names):
                 yield from batches.add(batch)
             yield from batches.rest()
-        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        except failures() as error:
             raise unreadable(error) from None
 
     def close(self) -> None:

