@@ -108,16 +108,17 @@ def size_mb(image: str) -> float:
 
 
 class Load:
-    """Eight clients that ask without a pause, each over one connection."""
+    """Eight clients that ask without a pause, each over one connection or over a new one every time."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, keep_alive: bool = True) -> None:
         self.url, self.answered, self.failures = url, 0, list[str]()
         self._row = httpx.get(f"{url}/models/housing").json()["examples"][0]["row"]
+        self._limits = httpx.Limits(max_keepalive_connections=None if keep_alive else 0)
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(8)]
 
     def _run(self) -> None:
-        with httpx.Client(base_url=self.url, timeout=15) as client:
+        with httpx.Client(base_url=self.url, timeout=15, limits=self._limits) as client:
             while not self._stop.is_set():
                 try:
                     reply = client.post("/predict/housing", json={"rows": [self._row]})
