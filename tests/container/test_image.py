@@ -10,16 +10,25 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import grpc
 import httpx
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from models.store import GOLDEN_TOLERANCE, TOLERANCE
 from tests.container.containers import LOCKED_DOWN, ROOT, Container, docker, run, size_mb, wait_until
 
 Start = Callable[..., Container]
+PLAIN = "tabserve:bentoml"  # as `make image` calls it
 NOT_FOR_SERVING = {"pandas", "scikit-learn", "matplotlib", "pip", "setuptools", "uv", "pytest"}
 TENSORFLOW = {"keras", "tensorflow", "tensorflow-cpu"}
 EXTRAS = {"pyarrow", "grpcio"}
+VALID_SBOM = """
+import sys
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+sys.exit(JsonStrictValidator(SchemaVersion.V1_6).validate_str(open(sys.argv[1]).read()))
+"""
 
 
 def distributions(image: str) -> set[str]:
@@ -47,13 +56,13 @@ def test_it_is_small_and_holds_only_what_serving_needs(image: str) -> None:
     held = distributions(image)
     assert not held & (NOT_FOR_SERVING | TENSORFLOW | EXTRAS)
     assert {"bentoml", "numpy", "uvloop"} <= held
-    base, plain, ours = (size_mb(name) for name in ("python:3.11-slim", "tabserve:bentoml", image))
+    base, plain, ours = (size_mb(name) for name in ("python:3.11-slim", PLAIN, image))
     print(f"\nbase {base:.0f} MB, bentoml containerize {plain:.0f} MB, make image {ours:.0f} MB")
     assert plain <= 400
     assert ours <= 350
 
 
-def test_labels_and_the_list_of_contents_name_the_models(image: str) -> None:
+def test_labels_and_the_list_of_contents_name_the_models(image: str, tools: Path) -> None:
     labels = json.loads(docker("image", "inspect", "--format", "{{json .Config.Labels}}", image))
     told = labels["tabserve.models"].split()
     assert [tag.split(":")[0] for tag in told] == ["housing", "income", "penguins"]
@@ -62,6 +71,7 @@ def test_labels_and_the_list_of_contents_name_the_models(image: str) -> None:
     assert [f"{name}:{listed['machine-learning-model', name]}" for name in ("housing", "income", "penguins")] == told
     for name in ("numpy", "bentoml", "libc6"):
         assert ("library", name) in listed
+    run(str(tools / "bin" / "python"), "-c", VALID_SBOM, "build/tabserve-tested.cdx.json")
 
 
 def test_extras_and_models_are_chosen_at_build(home: Path, start: Start) -> None:
@@ -70,10 +80,12 @@ def test_extras_and_models_are_chosen_at_build(home: Path, start: Start) -> None
     assert distributions(image) >= EXTRAS
     print(f"\nwith arrow and grpc {size_mb(image):.0f} MB")
     assert size_mb(image) <= 600
-    container = start(image)
+    container = start(image, "--env", "TABSERVE_GRPC_PORT=9000", "--publish", "127.0.0.1::9000")
     container.wait_ready()
-    served = httpx.get(f"{container.url}/models").json()["models"]
-    assert sorted(model["name"] for model in served) == ["housing", "penguins"]
+    assert set(served(container)) == {"housing", "penguins"}
+    with grpc.insecure_channel(docker("port", container.id, "9000")) as channel:
+        health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
+    assert health.status == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_what_cannot_be_built_is_said_in_one_line(home: Path) -> None:
@@ -112,6 +124,13 @@ def test_docker_run_without_options_serves_what_was_trained(
         lambda: 'tabserve_requests_total{model="housing"' in httpx.get(f"{url}/metrics").text, 5, lambda: container.logs
     )
     wait_until(lambda: container.inspect("{{.State.Health.Status}}") == "healthy", 30, lambda: container.logs)
+
+
+def test_what_bentoml_containerize_builds_serves_by_itself(image: str, start: Start) -> None:
+    container = start(PLAIN, "--env", "TABSERVE_WORKERS=1")
+    container.wait_ready()
+    predict(container, "housing", [row_of(container, "housing")])
+    assert container.shell("id -u") == "1034"
 
 
 def test_locked_down_it_serves_as_nobody_in_particular(image: str, start: Start) -> None:
@@ -290,11 +309,23 @@ def test_sagemaker_starts_it_with_serve_on_8080_and_a_model_of_its_own(image: st
     container = start(image, "--volume", f"{mounted}:/opt/ml/model:ro", command=("serve",), port=8080)
     container.wait_ready()
     assert served(container) == {"penguins": "1"}
+    assert httpx.get(f"{container.url}/ping").status_code == 200
+    instances = {"instances": [row_of(container, "penguins")]}
+    assert "predictions" in httpx.post(f"{container.url}/invocations", json=instances).json()
     wait_until(lambda: container.inspect("{{.State.Health.Status}}") == "healthy", 30, lambda: container.logs)
 
 
+def test_vertex_names_its_port_and_routes(image: str, start: Start) -> None:
+    given = ("AIP_HTTP_PORT=8081", "AIP_HEALTH_ROUTE=/alive", "AIP_PREDICT_ROUTE=/ask", "TABSERVE_MODELS=penguins")
+    container = start(image, *(part for one in given for part in ("--env", one)), port=8081)
+    container.wait_ready()
+    assert httpx.get(f"{container.url}/alive").status_code == 200
+    instances = {"instances": [row_of(container, "penguins")]}
+    assert "predictions" in httpx.post(f"{container.url}/ask", json=instances).json()
+
+
 def test_the_port_is_taken_from_the_platform(image: str, start: Start) -> None:
-    names = ("PORT", "AIP_HTTP_PORT", "SAGEMAKER_BIND_TO_PORT")
+    names = ("PORT", "SAGEMAKER_BIND_TO_PORT")
     for container in [start(image, "--env", f"{name}=8081", port=8081) for name in names]:
         container.wait_ready()
 
@@ -317,7 +348,7 @@ def test_a_model_that_needs_tensorflow_brings_it(home: Path, start: Start, in_pr
     image = "tabserve:tested-tensorflow"
     run("make", "image", f"IMAGE={image}", "MODELS=housing", seconds=1200, settings={"TABSERVE_ENGINE": "tensorflow"})
     assert distributions(image) & TENSORFLOW
-    print(f"\nwith TensorFlow {size_mb(image):.0f} MB, bentoml containerize {size_mb('tabserve:bentoml'):.0f} MB")
+    print(f"\nwith TensorFlow {size_mb(image):.0f} MB, bentoml containerize {size_mb(PLAIN):.0f} MB")
     assert size_mb(image) <= 1900
     container = start(image, *LOCKED_DOWN, "--env", "TABSERVE_ENGINE=tensorflow")
     print(f"ready after {container.wait_ready():.1f} s, {memory_mb(container):.0f} MB")
