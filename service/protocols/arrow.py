@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from models.columnar import Column
-from models.features import FeatureSchema
+from models.features import FeatureSchema, short
 from models.predictor import Answers, TabularModel, class_key
 from service.errors import BadBody, BodyTooLarge, RequestError
+from service.protocols import native
 from service.protocols.blocks import ALL, Block, ColumnBlock, by_row, place, sentence, stopped
 from service.protocols.native import Accepted
 
@@ -39,9 +40,9 @@ def failures() -> tuple[type[BaseException], ...]:
 # Columns
 
 
-def column_of(array: Any, *, distinct: bool = False) -> Column:
-    """An Arrow array or chunked array as a column. distinct: its values are already. Raises BadBody for types that no
-    feature has."""
+def column_of(array: Any, name: str, *, distinct: bool = False) -> Column:
+    """An Arrow array or chunked array as a column. distinct: its values are already. Raises RequestNotValid for types
+    that no feature has."""
     import pyarrow as pa
 
     kind, is_a = array.type, pa.types
@@ -54,7 +55,7 @@ def column_of(array: Any, *, distinct: bool = False) -> Column:
     if text or is_a.is_dictionary(kind):
         array = array.dictionary_encode() if text else array
         codes = array.indices.fill_null(0).to_numpy(zero_copy_only=False)
-        known = column_of(array.dictionary, distinct=True)
+        known = column_of(array.dictionary, name, distinct=True)
         if known.missing is not None and len(codes):  # null as one of the levels
             gone = known.missing[codes]
             missing = gone if missing is None else missing | gone
@@ -70,7 +71,8 @@ def column_of(array: Any, *, distinct: bool = False) -> Column:
     elif is_a.is_boolean(kind) or is_a.is_integer(kind) or is_a.is_floating(kind):
         pass
     else:
-        raise BadBody(f"a column of type {kind} holds nothing that a feature could be")
+        message = f"column {short(name)!r}: its type {short(str(kind))} holds nothing that a feature could be"
+        raise native.refused([native.fault("wrong_type", message, name)])
     if missing is not None:
         array = array.fill_null(False if is_a.is_boolean(kind) else pa.scalar(0, pa.int64()).cast(array.type))
     return Column(array.to_numpy(zero_copy_only=False), missing)
@@ -117,7 +119,7 @@ class Batches:
         batches, self._waiting, self._waiting_rows = self._waiting, [], 0
         whole = batches[0] if len(batches) == 1 else pa.Table.from_batches(batches).unify_dictionaries()
         columns = {
-            name: column_of(whole.column(index)) if name in self._schema.by_name else UNUSED
+            name: column_of(whole.column(index), name) if name in self._schema.by_name else UNUSED
             for index, name in enumerate(whole.schema.names)
         }
         return ColumnBlock(columns, whole.num_rows)

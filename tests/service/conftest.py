@@ -239,6 +239,7 @@ class Server:
     environment: dict[str, str]
     log: Path
     port: int = 0
+    grpc: str = ""  # the address of gRPC, where it has one
     process: "subprocess.Popen[bytes] | None" = None
     arguments: list[str] = field(default_factory=list)
 
@@ -247,9 +248,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         command = [
             str(Path(sys.executable).parent / "bentoml"),
             "serve",
@@ -285,6 +284,12 @@ class Server:
             raise
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def clean_environment(home: Path, **settings: str) -> dict[str, str]:
     kept = {
         key: value for key, value in os.environ.items() if not key.startswith(("TABSERVE_", "BENTOML_", "PROMETHEUS_"))
@@ -310,7 +315,11 @@ def make_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
 
 @pytest.fixture(scope="session")
 def server(make_server: Callable[..., Server], store_folder: Path) -> Server:
-    return make_server(**small(store_folder))
+    """Answers gRPC too."""
+    port = free_port()
+    server = make_server(**small(store_folder), TABSERVE_GRPC_PORT=str(port))
+    server.grpc = f"127.0.0.1:{port}"
+    return server
 
 
 @pytest.fixture(scope="session")

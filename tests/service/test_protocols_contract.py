@@ -7,27 +7,41 @@ An adapter says how a client of a protocol asks. A new protocol is one more adap
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import grpc
 import httpx
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
 
 from models.predictor import TabularModel
+from service.protocols.oip_messages import CONTENTS, MESSAGES, SERVICE
 
 Row = dict[str, Any]
 Warned = set[tuple[int, str, str]]  # row, field, code
 
 
 class CannotSay(Exception):  # noqa: N818 - the name says what it is
-    """The protocol's form cannot carry these rows."""
+    """The protocol's form cannot carry these rows; the message says why."""
+
+
+class Ways(NamedTuple):
+    """The two ports of a server."""
+
+    http: httpx.Client
+    grpc: str
 
 
 class Outcome(NamedTuple):
     """What came back: of each row the value or the probabilities, in one form; or the status and text of an error."""
 
-    status: int
+    status: int | str
     numbers: list[list[float]]
     labels: list[Any]
     warnings: Warned
@@ -35,7 +49,8 @@ class Outcome(NamedTuple):
 
 
 class Adapter(Protocol):
-    invalid: int  # the status of rows that are not valid
+    invalid: int | str  # the status of rows that are not valid
+    too_many: int | str | None  # that of more rows than allowed; None: it takes as many as come
 
     def ask(self, model: TabularModel, rows: Sequence[Row]) -> Outcome:
         """Raises CannotSay."""
@@ -44,11 +59,11 @@ class Adapter(Protocol):
 class Http:
     """What adapters over HTTP share: the request, and warnings where they stand in a header."""
 
-    invalid = 400
-    columns = False  # whether rows are sent as columns, all of the same names
+    invalid: int | str = 400
+    too_many: int | str | None = 413
 
-    def __init__(self, client: httpx.Client) -> None:
-        self.client = client
+    def __init__(self, ways: Ways) -> None:
+        self.client = ways.http
 
     def request(self, model: TabularModel, rows: Sequence[Row]) -> tuple[str, Any, dict[str, str]]:
         """Path, JSON or bytes, headers."""
@@ -82,7 +97,7 @@ JSON = {"content-type": "application/json"}
 def by_column(rows: Sequence[Row]) -> dict[str, list[Any]]:
     names = list(rows[0])
     if any(list(row) != names for row in rows):
-        raise CannotSay
+        raise CannotSay("rows have the same columns")
     return {name: [row[name] for row in rows] for name in names}
 
 
@@ -98,7 +113,7 @@ def of_objects(model: TabularModel, predictions: list[Any]) -> tuple[list[list[f
 class Native(Http):
     """The reference."""
 
-    invalid = 422
+    invalid: int | str = 422
 
     def request(self, model: TabularModel, rows: Sequence[Row]) -> tuple[str, Any, dict[str, str]]:
         return f"/predict/{model.name}", {"rows": list(rows)}, JSON
@@ -117,6 +132,115 @@ class Native(Http):
         assert reply.headers["content-type"] == "application/problem+json"
         problem = reply.json()
         return " ".join([problem["detail"], *(error["message"] for error in problem["errors"])])
+
+
+class Table(Native):
+    """What the other bodies of the native route share: as many rows as come, and answers that are tables."""
+
+    kind = ""
+    too_many = None
+
+    def request(self, model: TabularModel, rows: Sequence[Row]) -> tuple[str, Any, dict[str, str]]:
+        return f"/predict/{model.name}", self.body(model, rows), {"content-type": self.kind}
+
+    def body(self, model: TabularModel, rows: Sequence[Row]) -> bytes:
+        raise NotImplementedError
+
+    def records(self, reply: httpx.Response) -> list[Row]:
+        """The lines of the answer."""
+        raise NotImplementedError
+
+    def answer(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
+        assert reply.headers["content-type"].startswith(self.kind)
+        records = self.records(reply)
+        assert not any(record["error"] for record in records)
+        if model.schema.classes is None:
+            return [[float(record["value"])] for record in records], []
+        names = [f"probability_{label}" for label in model.schema.classes]
+        by_text = {str(label): label for label in model.schema.classes}
+        numbers = [[float(record[name]) for name in names] for record in records]
+        return numbers, [by_text[str(record["label"])] for record in records]
+
+    def warnings(self, reply: httpx.Response) -> Warned:
+        return {
+            (row, name, code)
+            for row, record in enumerate(self.records(reply))
+            for code, name in re.findall(r"(\w+): feature '([^']*)':", record["warnings"] or "")
+        }
+
+
+class NDJSON(Table):
+    kind = "application/x-ndjson"
+
+    def body(self, model: TabularModel, rows: Sequence[Row]) -> bytes:
+        return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+    def records(self, reply: httpx.Response) -> list[Row]:
+        return [json.loads(line) for line in reply.text.splitlines()]
+
+    def answer(self, model: TabularModel, reply: httpx.Response) -> tuple[list[list[float]], list[Any]]:
+        assert reply.headers["content-type"] == self.kind
+        return of_objects(model, self.records(reply))
+
+    def warnings(self, reply: httpx.Response) -> Warned:
+        return {
+            (row, warning["field"], warning["code"])
+            for row, record in enumerate(self.records(reply))
+            for warning in record.get("warnings", ())
+        }
+
+
+class CSV(Table):
+    kind = "text/csv"
+
+    def body(self, model: TabularModel, rows: Sequence[Row]) -> bytes:
+        return as_csv(model, rows)
+
+    def records(self, reply: httpx.Response) -> list[Row]:
+        return list(csv.DictReader(io.StringIO(reply.text)))
+
+
+class Arrow(Table):
+    """An IPC stream of record batches of three rows."""
+
+    kind = "application/vnd.apache.arrow.stream"
+
+    def body(self, model: TabularModel, rows: Sequence[Row]) -> bytes:
+        table, sink = as_table(rows), io.BytesIO()
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table, max_chunksize=3)
+        return sink.getvalue()
+
+    def records(self, reply: httpx.Response) -> list[Row]:
+        found: list[Row] = pa.ipc.open_stream(reply.content).read_all().to_pylist()
+        return found
+
+
+class Parquet(Arrow):
+    kind = "application/vnd.apache.parquet"
+
+    def body(self, model: TabularModel, rows: Sequence[Row]) -> bytes:
+        sink = io.BytesIO()
+        try:
+            pq.write_table(as_table(rows), sink)
+        except pa.ArrowNotImplementedError as error:
+            raise CannotSay(f"Parquet has no such type: {error}") from None
+        return sink.getvalue()
+
+    def records(self, reply: httpx.Response) -> list[Row]:
+        found: list[Row] = pq.read_table(io.BytesIO(reply.content)).to_pylist()
+        return found
+
+
+def as_table(rows: Sequence[Row]) -> pa.Table:
+    columns = by_column(rows)
+    for name, column in columns.items():
+        if bool in map(type, column) and not {*map(type, column)} <= {bool, type(None)}:
+            raise CannotSay(f"{name}: a column holds values of one type")
+    try:
+        return pa.table(columns)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+        raise CannotSay(f"a column holds values of one type: {error}") from None
 
 
 class TFServing(Http):
@@ -144,7 +268,7 @@ class TFServingArrays(TFServing):
     def request(self, model: TabularModel, rows: Sequence[Row]) -> tuple[str, Any, dict[str, str]]:
         names = [feature.name for feature in model.schema.features]
         if any(set(row) != set(names) for row in rows):
-            raise CannotSay
+            raise CannotSay("an array has a value for each feature, and names none")
         instances = [[row[name] for name in names] for row in rows]
         return f"/v1/models/{model.name}:predict", {"instances": instances}, {}
 
@@ -241,14 +365,12 @@ def as_csv(model: TabularModel, rows: Sequence[Row]) -> bytes:
     columns = by_column(rows)
     for name, column in columns.items():
         feature = model.schema.by_name.get(name)
+        texts = feature is not None and feature.kind == "category" and feature.level_type == "text"
         for value in column:
-            right = feature is None or value is None or feature.problem(value) is None or isinstance(value, str)
-            if (
-                not right
-                or (isinstance(value, str) and value in model.schema.missing)
-                or isinstance(value, list | dict)
-            ):
-                raise CannotSay
+            if texts and value is not None and not isinstance(value, str):
+                raise CannotSay(f"{name}: every text is a level, {str(value)[:20]!r} too")
+            if isinstance(value, str) and value in model.schema.missing:
+                raise CannotSay(f"{name}: {value!r} is the text of a missing value")
     lines = io.StringIO()
     writer = csv.writer(lines)
     writer.writerow(columns)
@@ -259,8 +381,8 @@ def as_csv(model: TabularModel, rows: Sequence[Row]) -> bytes:
 class V2(Http):
     """The Open Inference Protocol: a tensor for each column, of the datatype that the metadata name."""
 
-    def __init__(self, client: httpx.Client) -> None:
-        super().__init__(client)
+    def __init__(self, ways: Ways) -> None:
+        super().__init__(ways)
         self.datatypes: dict[str, dict[str, str]] = {}
 
     def tensors(self, model: TabularModel, rows: Sequence[Row]) -> list[tuple[str, str, list[Any]]]:
@@ -272,7 +394,7 @@ class V2(Http):
         return [
             (name, datatype, fitting(datatype, values))
             for name, values in by_column(rows).items()
-            for datatype in (types.get(name, "BYTES" if isinstance(values[0], str) else "FP64"),)
+            for datatype in (datatype_of(values, types.get(name)),)
         ]
 
     def request(self, model: TabularModel, rows: Sequence[Row]) -> tuple[str, Any, dict[str, str]]:
@@ -315,13 +437,21 @@ NO_TEXT = "\0"
 FITTING: dict[str, tuple[type, ...]] = {"BYTES": (str,), "BOOL": (bool,), "INT64": (int,), "FP64": (int, float)}
 
 
+def datatype_of(values: list[Any], known: str | None) -> str:
+    """That of the column, or of its values where all of them are something else."""
+    for datatype, kinds in FITTING.items():
+        if all(type(value) in kinds for value in values) and (known is None or type(values[0]) not in FITTING[known]):
+            return datatype
+    return known or "FP64"
+
+
 def fitting(datatype: str, values: list[Any]) -> list[Any]:
     """Values that a tensor of this datatype can hold."""
     held = [int(value) if datatype == "INT64" and value == 2.0 else value for value in values]
     for value in held:
         right = isinstance(value, FITTING[datatype]) and (datatype == "BOOL") == isinstance(value, bool)
         if not right and (value is not None or datatype in ("BOOL", "INT64")):
-            raise CannotSay
+            raise CannotSay(f"a tensor of {datatype} holds no {str(value)[:20]}")
     return held
 
 
@@ -330,50 +460,109 @@ def binary(datatype: str, values: list[Any]) -> bytes:
         texts = [(NO_TEXT if value is None else value).encode() for value in values]
         return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
     if datatype == "FP64" and any(value is not None and abs(value) > 1e308 for value in values):
-        raise CannotSay
+        raise CannotSay("a float of 64 bits ends at 1.8e308")
     return np.array(values, {"BOOL": "?", "INT64": "<i8", "FP64": "<f8"}[datatype]).tobytes()
 
 
-ADAPTERS: dict[str, Callable[[httpx.Client], Adapter]] = {
-    kind.__name__: kind
-    for kind in (
-        Native,
-        TFServing,
-        TFServingArrays,
-        TFServingColumns,
-        TFServingExamples,
-        MLflow,
-        MLflowSplit,
-        MLflowInputs,
-        SageMaker,
-        V2,
-        V2Binary,
-    )
-}
+class GrpcRaw(V2):
+    """Triton's client for gRPC, which sends raw contents."""
+
+    invalid = too_many = "INVALID_ARGUMENT"
+
+    def __init__(self, ways: Ways) -> None:
+        super().__init__(ways)
+        self.address = ways.grpc
+
+    def ask(self, model: TabularModel, rows: Sequence[Row]) -> Outcome:
+        inputs = []
+        for name, datatype, values in self.tensors(model, rows):
+            inputs.append(triton.InferInput(name, [len(values), 1], datatype))
+            inputs[-1]._raw_content = binary(datatype, values)
+        with triton.InferenceServerClient(self.address) as client:
+            try:
+                answer = client.infer(model.name, inputs, parameters={"missing": NO_TEXT})
+            except InferenceServerException as error:
+                return Outcome(error.status().removeprefix("StatusCode."), [], [], set(), error.message())
+        told = answer.get_response().parameters["warnings"].string_param or "[]"
+        warnings = {(warning["row"], warning["field"], warning["code"]) for warning in json.loads(told)}
+        if model.schema.classes is None:
+            return Outcome(200, answer.as_numpy("value").reshape(-1, 1).tolist(), [], warnings)
+        labels = [label.decode() if isinstance(label, bytes) else label for label in answer.as_numpy("label").tolist()]
+        return Outcome(200, answer.as_numpy("probabilities").tolist(), labels, warnings)
+
+
+class GrpcTyped(GrpcRaw):
+    """The same without generated code, by the contents that the datatypes have."""
+
+    def ask(self, model: TabularModel, rows: Sequence[Row]) -> Outcome:
+        request = MESSAGES["ModelInferRequest"](model_name=model.name)
+        request.parameters["missing"].string_param = NO_TEXT
+        for name, datatype, values in self.tensors(model, rows):
+            tensor = request.inputs.add(name=name, datatype=datatype, shape=[len(values)])
+            contents = getattr(tensor.contents, CONTENTS[datatype][0])
+            if datatype == "BYTES":
+                contents.extend((NO_TEXT if value is None else value).encode() for value in values)
+            else:
+                contents.extend(np.frombuffer(binary(datatype, values), CONTENTS[datatype][1]).tolist())
+        with grpc.insecure_channel(self.address) as channel:
+            try:
+                reply = channel.unary_unary(f"/{SERVICE}/ModelInfer")(request.SerializeToString(), timeout=20)
+            except grpc.RpcError as error:
+                return Outcome(error.code().name, [], [], set(), error.details())
+        answer = MESSAGES["ModelInferResponse"].FromString(reply)
+        told = answer.parameters["warnings"].string_param or "[]"
+        warnings = {(warning["row"], warning["field"], warning["code"]) for warning in json.loads(told)}
+        outputs = {output.name: output.contents for output in answer.outputs}
+        if model.schema.classes is None:
+            return Outcome(200, [[value] for value in outputs["value"].fp64_contents], [], warnings)
+        numbers = np.reshape(outputs["probabilities"].fp32_contents, (-1, len(model.schema.classes))).tolist()
+        label = outputs["label"]
+        return Outcome(200, numbers, [*map(bytes.decode, label.bytes_contents)] or [*label.int64_contents], warnings)
+
+
+KINDS: tuple[type[Http], ...] = (
+    Native,
+    NDJSON,
+    CSV,
+    Arrow,
+    Parquet,
+    TFServing,
+    TFServingArrays,
+    TFServingColumns,
+    TFServingExamples,
+    MLflow,
+    MLflowSplit,
+    MLflowInputs,
+    SageMaker,
+    V2,
+    V2Binary,
+    GrpcRaw,
+    GrpcTyped,
+)
 
 
 @pytest.fixture(scope="module")
-def client(server: Any) -> Iterator[httpx.Client]:
+def ways(server: Any) -> Iterator[Ways]:
     with httpx.Client(base_url=server.url, timeout=20) as client:
-        yield client
+        yield Ways(client, server.grpc)
 
 
-@pytest.fixture(scope="module", params=list(ADAPTERS.values()), ids=list(ADAPTERS))
-def adapter(request: pytest.FixtureRequest, client: httpx.Client) -> Adapter:
-    made: Adapter = request.param(client)
+@pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.__name__)
+def adapter(request: pytest.FixtureRequest, ways: Ways) -> Adapter:
+    made: Adapter = request.param(ways)
     return made
 
 
 @pytest.fixture(scope="module")
-def reference(client: httpx.Client) -> Adapter:
-    return Native(client)
+def reference(ways: Ways) -> Adapter:
+    return Native(ways)
 
 
 def asked(adapter: Adapter, model: TabularModel, rows: Sequence[Row]) -> Outcome:
     try:
         return adapter.ask(model, rows)
-    except CannotSay:
-        pytest.skip("the protocol cannot carry these rows")
+    except CannotSay as reason:
+        pytest.skip(f"the protocol cannot carry these rows: {reason}")
 
 
 def assert_same(model: TabularModel, given: Outcome, right: Outcome) -> None:
@@ -457,6 +646,16 @@ def test_a_bad_row_is_refused_with_row_and_field(
     assert f"row 1, feature '{name}'" in outcome.text
 
 
+@pytest.mark.parametrize(("cells", "name"), INVALID.values(), ids=INVALID.keys())
+def test_a_column_that_is_bad_in_every_row_is_refused(
+    adapter: Adapter, tabular_model: TabularModel, home_row: Row, cells: Row, name: str
+) -> None:
+    """Also by protocols whose columns have one type."""
+    outcome = asked(adapter, tabular_model, [{**home_row, **cells}] * 3)
+    assert outcome.status == adapter.invalid
+    assert f"'{name}'" in outcome.text
+
+
 def test_an_unknown_column_is_refused_and_the_nearest_named(
     adapter: Adapter, tabular_model: TabularModel, home_row: Row
 ) -> None:
@@ -483,7 +682,12 @@ def test_all_that_is_wrong_is_told_at_once(adapter: Adapter, tabular_model: Tabu
     assert "row 2, feature '2nd'" in outcome.text
 
 
-def test_too_many_rows_are_refused(adapter: Adapter, tabular_model: TabularModel, home_row: Row) -> None:
+def test_too_many_rows_are_refused_or_answered_in_blocks(
+    adapter: Adapter, tabular_model: TabularModel, home_row: Row
+) -> None:
     outcome = asked(adapter, tabular_model, [home_row] * 2001)
-    assert outcome.status == 413
-    assert "rows are more than the 2000" in outcome.text
+    if adapter.too_many is None:
+        assert (outcome.status, len(outcome.numbers)) == (200, 2001)
+    else:
+        assert outcome.status == adapter.too_many
+        assert "rows are more than the 2000" in outcome.text
