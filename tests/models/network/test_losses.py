@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.network.losses import BinaryCrossEntropy, CategoricalCrossEntropy, Huber, Loss, SquaredError, Targets
-from tests.models.network.gradients import assert_same_gradient, numeric
+from tests.models.network.gradients import check_gradient
 
 BINARY: Targets = np.array([0, 1, 1, 0, 1])
 CLASSES: Targets = np.array([2, 0, 1, 1, 2])
@@ -33,7 +33,7 @@ def test_the_gradient_is_that_of_finite_differences(
 ) -> None:
     z = np.random.default_rng(0).normal(size=(5, units)) * 2
     _, d_z = loss(z, targets, weights)
-    assert_same_gradient(d_z, numeric(lambda: loss(z, targets, weights)[0], z))
+    check_gradient(d_z, lambda: loss(z, targets, weights)[0], z)
 
 
 @pytest.mark.parametrize("weights", [None, np.array([1.0, 2.0, 0.0, 0.5, 1.5])], ids=["plain", "weighted"])
