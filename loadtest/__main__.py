@@ -31,6 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     servers.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
     servers.add_argument("--picture", type=Path, metavar="FILE", help="draw the first scenario (.svg or .png)")
     servers.set_defaults(run=bench_servers)
+    bodies = targets.add_parser(
+        "bodies", help="the forms of bodies beside their limits: v2, Arrow, a large Parquet file"
+    )
+    bodies.add_argument("--rounds", type=at_least_one, default=5, metavar="N", help="(default: 5)")
+    bodies.add_argument("--seconds", type=at_least_one, default=3, metavar="N", help="of a round (default: 3)")
+    bodies.add_argument(
+        "--rows", type=at_least_one, default=1_000_000, metavar="N", help="of the Parquet file (default: %(default)s)"
+    )
+    bodies.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
+    bodies.set_defaults(run=bench_bodies)
     growth = targets.add_parser("growth", help="how the cost grows with columns, rows, models and workers")
     growth.add_argument("--rounds", type=at_least_one, default=3, metavar="N", help="(default: 3)")
     growth.add_argument("--seconds", type=at_least_one, default=2, metavar="N", help="of a round (default: 2)")
@@ -72,6 +82,12 @@ def bench_servers(given: argparse.Namespace) -> int:
         print(f"error: {unknown[0]!r} is no scenario, expected {', '.join(servers.SCENARIOS)}", file=sys.stderr)
         return 2
     return servers.run(given.scenarios or ["row"], given.rounds, given.seconds, given.markdown, given.picture)
+
+
+def bench_bodies(given: argparse.Namespace) -> int:
+    from loadtest.bench import bodies
+
+    return bodies.run(given.rounds, given.seconds, given.rows, given.markdown)
 
 
 def bench_growth(given: argparse.Namespace) -> int:

@@ -1,7 +1,8 @@
 """The limits: what a predict request costs with nothing but an HTTP server, parsing, the network and JSON.
 
 `app` checks one table's rows with pydantic, as the floor of a request of one row; `loads` only parses, as the floor of
-a request of many. Run by uvicorn with uvloop and httptools, one worker; every path answers.
+a request of many; `tensors` takes the body as the matrix that it is. Run by uvicorn with uvloop and httptools, one
+worker; every path answers.
 """
 
 import os
@@ -44,10 +45,18 @@ async def body_of(receive: Receive) -> bytes:
     return b"".join(chunks)
 
 
+def forward(x: Any) -> Any:
+    return np.maximum(x @ W1 + b1, 0) @ W2 + b2  # (rows, 1)
+
+
 async def answer(x: Any, send: Send) -> None:
-    y = np.maximum(x @ W1 + b1, 0) @ W2 + b2  # (rows, 1)
+    y = forward(x)
     body = orjson.dumps({"predictions": [{"value": v} for v in y[:, 0].tolist()]})
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    await send_whole(b"application/json", body, send)
+
+
+async def send_whole(kind: bytes, body: bytes, send: Send) -> None:
+    headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -64,3 +73,11 @@ async def loads(scope: Message, receive: Receive, send: Send) -> None:
         return
     rows = orjson.loads(await body_of(receive))["rows"]
     await answer(np.array([list(row.values()) for row in rows], "f4"), send)
+
+
+async def tensors(scope: Message, receive: Receive, send: Send) -> None:
+    """float32, row by row, there and back."""
+    if scope["type"] != "http":
+        return
+    x = np.frombuffer(await body_of(receive), "<f4").reshape(-1, COLUMNS)
+    await send_whole(b"application/octet-stream", forward(x).tobytes(), send)

@@ -7,14 +7,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 WRK = """
 wrk.method = "POST"
-wrk.headers["content-type"] = "application/json"
+%s
 local file = assert(io.open("%s", "rb"))
 wrk.body = file:read("*a")
 done = function(summary, latency, requests)
@@ -24,6 +24,9 @@ done = function(summary, latency, requests)
     e.connect + e.read + e.write + e.status + e.timeout))
 end
 """
+
+
+JSON = {"content-type": "application/json"}
 
 
 class Load(NamedTuple):
@@ -40,20 +43,22 @@ class Load(NamedTuple):
         return self.requests / self.seconds
 
 
-def load(url: str, body: bytes, connections: int, seconds: float) -> Load:
+def load(url: str, body: bytes, connections: int, seconds: float, headers: Mapping[str, str] = JSON) -> Load:
     """POST the body to the URL over and over."""
     if shutil.which("wrk"):
-        return by_wrk(url, body, connections, seconds)
-    command = [sys.executable, "-m", "loadtest.bench.clients", url, str(connections), str(seconds)]
+        return by_wrk(url, body, connections, seconds, headers)
+    told = json.dumps(dict(headers))
+    command = [sys.executable, "-m", "loadtest.bench.clients", url, str(connections), str(seconds), told]
     done = subprocess.run(command, input=body, capture_output=True, check=True)
     return Load(**json.loads(done.stdout))
 
 
-def by_wrk(url: str, body: bytes, connections: int, seconds: float) -> Load:
+def by_wrk(url: str, body: bytes, connections: int, seconds: float, headers: Mapping[str, str] = JSON) -> Load:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "body").write_bytes(body)
         script = Path(folder) / "load.lua"
-        script.write_text(WRK % (Path(folder) / "body"))
+        lines = [f"wrk.headers[{json.dumps(name)}] = {json.dumps(value)}" for name, value in headers.items()]
+        script.write_text(WRK % ("\n".join(lines), Path(folder) / "body"))
         command = ["wrk", "-t1", f"-c{connections}", f"-d{max(round(seconds), 1)}s", "--timeout", "60s"]
         done = subprocess.run([*command, "-s", str(script), url], capture_output=True, text=True, check=True)
     told = next(line for line in done.stdout.splitlines() if line.startswith("TOLD"))
@@ -104,11 +109,14 @@ def length_of(head: bytes) -> int:
     return int(after.split(b"\r\n", 1)[0]) if found else 0
 
 
-async def by_ourselves(url: str, body: bytes, connections: int, seconds: float) -> Load:
+async def by_ourselves(
+    url: str, body: bytes, connections: int, seconds: float, headers: Mapping[str, str] = JSON
+) -> Load:
     place = urlsplit(url)
     host, port = place.hostname or "", place.port or 80
-    head = f"POST {place.path or '/'} HTTP/1.1\r\nhost: {place.netloc}\r\ncontent-type: application/json\r\n"
-    request = f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+    told = {"host": place.netloc, **headers, "content-length": str(len(body))}
+    head = "".join(f"{name}: {value}\r\n" for name, value in told.items())
+    request = f"POST {place.path or '/'} HTTP/1.1\r\n{head}\r\n".encode() + body
     latencies: list[float] = []
     started = time.perf_counter()
     loop = asyncio.get_running_loop()
@@ -128,8 +136,9 @@ async def by_ourselves(url: str, body: bytes, connections: int, seconds: float) 
 
 
 def main(arguments: Sequence[str]) -> None:
-    url, connections, seconds = arguments
-    work: Any = by_ourselves(url, sys.stdin.buffer.read(), int(connections), float(seconds))
+    url, connections, seconds, headers = arguments
+    body = sys.stdin.buffer.read()
+    work: Any = by_ourselves(url, body, int(connections), float(seconds), json.loads(headers))
     try:
         import uvloop
 

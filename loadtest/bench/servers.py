@@ -21,13 +21,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
 
 from loadtest import tables
-from loadtest.bench.clients import Load, load
+from loadtest.bench.clients import JSON, Load, load
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_S = 120.0
@@ -36,12 +36,27 @@ WIDE = "wide"  # and the number of columns: the name of a model
 Row = dict[str, Any]
 
 
+class Sent(NamedTuple):
+    """A request's body, and the headers that say what it is."""
+
+    content: bytes
+    headers: Mapping[str, str] = JSON
+
+
+Form = Callable[[Sequence[Row]], Sent]
+
+
+def as_json(rows: Sequence[Row]) -> Sent:
+    """The native body."""
+    return Sent(json.dumps({"rows": rows}).encode())
+
+
 # What is served
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A server: how it is started, and where it answers. {port} and {store} are filled in."""
+    """A server: how it is started, where it answers, and what it is sent. {port} and {store} are filled in."""
 
     name: str
     command: tuple[str, ...]
@@ -50,6 +65,7 @@ class Contender:
     connections: int | None = None  # fewer than the others, where it would not answer them in time
     model: str = ""  # whose rows it is sent, where those of the scenario would not suit it
     rows: int | None = None  # so many of them, where not as many as the scenario says
+    form: Form = as_json
 
 
 def uvicorn(app: str) -> tuple[str, ...]:
@@ -161,10 +177,13 @@ def write_wide(path: Path, columns: int) -> None:
     np.savetxt(path, table, fmt="%.6g", delimiter=",", header=head, comments="")
 
 
-def body(store: Path, model: str, count: int) -> bytes:
+def rows_of(store: Path, model: str, count: int) -> list[Row]:
     golden: list[Row] = json.loads((store / model / "1" / "golden.json").read_text())["rows"]
-    rows = [golden[number % len(golden)] for number in range(count)]
-    return json.dumps({"rows": rows}).encode()
+    return [golden[number % len(golden)] for number in range(count)]
+
+
+def body(store: Path, model: str, count: int) -> bytes:
+    return as_json(rows_of(store, model, count)).content
 
 
 def environment(home: Path, **settings: str) -> dict[str, str]:
@@ -178,9 +197,12 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
 class Server:
     """A contender that runs."""
 
-    def __init__(self, contender: Contender, store: Path, home: Path, request: bytes) -> None:
+    def __init__(
+        self, contender: Contender, store: Path, home: Path, request: bytes, headers: Mapping[str, str] = JSON
+    ) -> None:
         self.contender = contender
         self.request = request
+        self.headers = dict(headers)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
@@ -203,12 +225,11 @@ class Server:
 
     def wait(self) -> None:
         """Until it answers; `ready_s` is how long that took from its start."""
-        headers = {"content-type": "application/json"}
         while time.monotonic() < self._started + READY_S:
             if self.process.poll() is not None:
                 raise RuntimeError(f"{self.contender.name} ended:\n{self.log.read_text()[-2000:]}")
             try:
-                with urllib.request.urlopen(urllib.request.Request(self.url, self.request, headers), timeout=10):
+                with urllib.request.urlopen(urllib.request.Request(self.url, self.request, self.headers), timeout=10):
                     self.ready_s = time.monotonic() - self._started
                     return
             except urllib.error.HTTPError as error:
@@ -273,8 +294,8 @@ def running(scenario: Scenario, store: Path, home: Path) -> Iterator[list[Seen]]
     servers: list[Server] = []
     try:
         for contender in scenario.contenders:
-            request = body(store, contender.model or scenario.model, contender.rows or scenario.rows)
-            servers.append(Server(contender, store, home, request))
+            rows = rows_of(store, contender.model or scenario.model, contender.rows or scenario.rows)
+            servers.append(Server(contender, store, home, *contender.form(rows)))
             servers[-1].wait()
         yield [Seen(server) for server in servers]
     finally:
@@ -289,7 +310,8 @@ def measure(scenario: Scenario, store: Path, home: Path, rounds: int, seconds: f
                 server = seen.server
                 connections = server.contender.connections or scenario.connections
                 before = server.cpu()
-                told = load(server.url, server.request, connections, seconds if number else min(seconds, 1.0))
+                length = seconds if number else min(seconds, 1.0)
+                told = load(server.url, server.request, connections, length, server.headers)
                 if number:
                     seen.loads.append(told)
                     seen.cpu_us.append((server.cpu() - before) / max(told.requests, 1) * 1e6)

@@ -1,0 +1,295 @@
+"""The forms of bodies, each beside the limit of what its request costs: one row as tensors in JSON, 1,000 rows as
+binary tensors and as Arrow, and a Parquet file of very many rows, which has to be answered in bounded memory.
+
+The limits are bare ASGI functions, see `bare_asgi`. Cost is processor time, as in `servers`.
+"""
+
+import http.client
+import io
+import json
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from loadtest import tables
+from loadtest.bench.servers import (
+    BARE,
+    Contender,
+    Form,
+    Row,
+    Scenario,
+    Seen,
+    Sent,
+    Server,
+    measure,
+    ours,
+    rows_of,
+    table,
+    train,
+    uvicorn,
+)
+
+GOAL = 2.0  # times the bare function
+ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
+CELL = 8  # bytes of a float64
+COLUMNS = 8
+WRITTEN = 65_536  # rows of the Parquet file that are made at a time
+LOOK_S = 0.02
+
+
+# The forms
+
+
+def matrix(rows: Sequence[Row]) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":
+    """(rows, features), in the order of the rows' keys, which is the schema's."""
+    return np.array([[*row.values()] for row in rows], "<f4")
+
+
+def raw(rows: Sequence[Row]) -> Sent:
+    return Sent(matrix(rows).tobytes(), {"content-type": "application/octet-stream"})
+
+
+def v2_columns(rows: Sequence[Row]) -> Sent:
+    inputs = [
+        {"name": name, "datatype": "FP64", "shape": [len(rows)], "data": [row[name] for row in rows]}
+        for name in rows[0]
+    ]
+    return Sent(json.dumps({"inputs": inputs}).encode())
+
+
+def v2_matrix(rows: Sequence[Row]) -> Sent:
+    x = [[*row.values()] for row in rows]
+    tensor = {"name": "x", "datatype": "FP64", "shape": [len(rows), len(x[0])], "data": x}
+    return Sent(json.dumps({"inputs": [tensor]}).encode())
+
+
+def binary(tensors: Sequence[tuple[str, "np.ndarray[tuple[int, ...], np.dtype[np.float32]]"]]) -> Sent:
+    raws = [tensor.tobytes() for _, tensor in tensors]
+    inputs = [
+        {"name": name, "datatype": "FP32", "shape": tensor.shape, "parameters": {"binary_data_size": len(content)}}
+        for (name, tensor), content in zip(tensors, raws, strict=True)
+    ]
+    head = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode()
+    told = {"content-type": "application/octet-stream", "inference-header-content-length": str(len(head))}
+    return Sent(b"".join([head, *raws]), told)
+
+
+def binary_matrix(rows: Sequence[Row]) -> Sent:
+    return binary([("x", matrix(rows))])
+
+
+def binary_columns(rows: Sequence[Row]) -> Sent:
+    return binary([*zip(rows[0], matrix(rows).T, strict=True)])
+
+
+def arrow(rows: Sequence[Row]) -> Sent:
+    return Sent(stream(pa.table(dict(zip(rows[0], matrix(rows).T, strict=True)))), {"content-type": ARROW})
+
+
+def stream(rows: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write_table(rows)
+    return sink.getvalue()
+
+
+def ndjson(rows: Sequence[Row]) -> Sent:
+    lines = [json.dumps(row) for row in rows]
+    return Sent("\n".join(lines).encode(), {"content-type": "application/x-ndjson"})
+
+
+def csv(rows: Sequence[Row]) -> Sent:
+    lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
+    return Sent("\n".join(lines).encode(), {"content-type": "text/csv"})
+
+
+# Beside the limits
+
+TENSORS = Contender(
+    "frombuffer + forward pass (the limit)", uvicorn("loadtest.bench.bare_asgi:tensors"), "/", model="eight", form=raw
+)
+
+
+def sent(name: str, form: Form, path: str = "/predict/eight") -> Contender:
+    made = ours(name, "eight")
+    return Contender(made.name, made.command, path, made.settings, form=form)
+
+
+V2 = "/v2/models/eight/infer"
+JSON_COLUMNS = sent("v2 JSON, a tensor a column", v2_columns, V2)
+JSON_MATRIX = sent("v2 JSON, one tensor", v2_matrix, V2)
+BINARY_MATRIX = sent("v2 binary, one tensor", binary_matrix, V2)
+BINARY_COLUMNS = sent("v2 binary, a tensor a column", binary_columns, V2)
+ARROW_STREAM = sent("Arrow IPC stream", arrow)
+LIMITED = {seen.name for seen in (JSON_COLUMNS, JSON_MATRIX, BINARY_MATRIX, BINARY_COLUMNS, ARROW_STREAM)}
+SCENARIOS = (
+    Scenario(
+        "eight",
+        1,
+        32,
+        (BARE, ours("native JSON", "eight"), JSON_MATRIX, JSON_COLUMNS),
+        "one row of 8 numbers, network 8-32-1",
+    ),
+    Scenario(
+        "eight",
+        1000,
+        8,
+        (
+            TENSORS,
+            BINARY_MATRIX,
+            BINARY_COLUMNS,
+            ARROW_STREAM,
+            ours("native JSON", "eight"),
+            sent("NDJSON", ndjson),
+            sent("CSV", csv),
+        ),
+        "1,000 rows of 8 float32",
+    ),
+)
+
+
+def verdicts(all_seen: Sequence[Seen]) -> tuple[list[str], int]:
+    """What is said of the goals, and how many are missed."""
+    limit = median(all_seen[0].cpu_us)
+    times = {seen.server.contender.name: median(seen.cpu_us) / limit for seen in all_seen}
+    goals = {name: ratio for name, ratio in times.items() if name in LIMITED}
+    lines = [f"- {name}: {ratio:.2f} times the limit (goal: at most {GOAL:g})" for name, ratio in goals.items()]
+    return lines, sum(ratio > GOAL for ratio in goals.values())
+
+
+# A large file
+
+
+class Large(NamedTuple):
+    """What it took to answer a file."""
+
+    rows: int
+    sent_mb: float
+    seconds: float
+    cpu_seconds: float
+    before_mb: float  # of the whole tree
+    more_mb: float  # at its peak
+
+
+def write(path: Path, rows: Sequence[Row], count: int) -> None:
+    """A Parquet file of so many rows within the range of the given ones, at random: it does not pack well."""
+    rng = np.random.default_rng(0)
+    x = np.array([[*row.values()] for row in rows])
+    low, high = x.min(axis=0), x.max(axis=0)
+    schema = pa.schema([(name, pa.float64()) for name in rows[0]])
+    with pq.ParquetWriter(path, schema) as writer:
+        for start in range(0, count, WRITTEN):
+            part = rng.uniform(low, high, (min(WRITTEN, count - start), len(x[0])))
+            writer.write_table(pa.table(dict(zip(rows[0], part.T, strict=True)), schema))
+
+
+def post(server: Server, path: Path, into: Path) -> None:
+    """Send a file and write the answer to another. Raises RuntimeError where it is no answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=600)
+    with path.open("rb") as body, into.open("wb") as answer:
+        headers = {"content-type": PARQUET, "content-length": str(path.stat().st_size)}
+        connection.request("POST", server.contender.path, body, headers)
+        response = connection.getresponse()
+        shutil.copyfileobj(response, answer)
+    connection.close()
+    if response.status != 200:
+        raise RuntimeError(f"a Parquet file is answered by {response.status}: {into.read_bytes()[:300]!r}")
+
+
+def answered(server: Server, folder: Path, rows: Sequence[Row], count: int) -> Large:
+    """Have a file answered, and look at the server's memory meanwhile."""
+    file, answer = folder / f"{count}.parquet", folder / "answer.parquet"
+    write(file, rows, count)
+    held: list[float] = []
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(LOOK_S):
+            held.append(server.memory()[1])
+
+    _, before = server.memory()
+    watch, cpu, started = threading.Thread(target=look), server.cpu(), time.monotonic()
+    watch.start()
+    try:
+        post(server, file, answer)
+    finally:
+        seconds = time.monotonic() - started
+        done.set()
+        watch.join()
+    told = pq.ParquetFile(answer).read(["value", "error"])
+    if told.num_rows != count or told["error"].null_count != count or told["value"].null_count:
+        raise RuntimeError(f"{told.num_rows} rows of {count} are answered, not all of them by a value")
+    more = max([*held, before]) - before
+    return Large(count, file.stat().st_size / 1e6, seconds, server.cpu() - cpu, before, more)
+
+
+def large(store: Path, home: Path, count: int) -> list[Large]:
+    """A small file, so that all is imported and warm, then a tenth of the rows, then all of them."""
+    rows = rows_of(store, "eight", 1000)
+    contender = ours("tabserve", "eight")
+    server = Server(contender, store, home, *contender.form(rows[:1]))
+    try:
+        server.wait()
+        answered(server, home, rows, 20_000)
+        return [answered(server, home, rows, size) for size in (max(count // 10, 1), count)]
+    finally:
+        server.stop()
+
+
+def large_table(found: Sequence[Large]) -> list[list[str]]:
+    head = ["rows", "body MB", "rows / s", "CPU µs / row", "MB before", "MB more at the peak", "rows as float64, MB"]
+    return [
+        head,
+        *(
+            [
+                f"{one.rows:,}",
+                f"{one.sent_mb:.1f}",
+                f"{one.rows / one.seconds:,.0f}",
+                f"{1e6 * one.cpu_seconds / one.rows:.2f}",
+                f"{one.before_mb:.0f}",
+                f"{one.more_mb:.0f}",
+                f"{one.rows * COLUMNS * CELL / 1e6:.0f}",
+            ]
+            for one in found
+        ),
+    ]
+
+
+# All of it
+
+
+def run(rounds: int, seconds: float, rows: int, markdown: Path | None) -> int:
+    """Print a Markdown table for each scenario; 1 if a goal is missed."""
+    missed, written = 0, []
+    with tempfile.TemporaryDirectory(prefix="tabserve-bodies-") as folder:
+        home = Path(folder)
+        print("training the model", file=sys.stderr)
+        store = train(home, {"eight"})
+        client = "wrk" if shutil.which("wrk") else "the bundled client (wrk is not installed)"
+        for scenario in SCENARIOS:
+            all_seen = measure(scenario, store, home, rounds, seconds)
+            title = f"{scenario.text}; {scenario.connections} connections of {client}, median of {rounds} rounds"
+            lines, over = verdicts(all_seen)
+            missed += over
+            written.append("\n\n".join([title, tables.markdown(table(all_seen)), "\n".join(lines)]))
+            print(f"\n{written[-1]}", flush=True)
+        found = large(store, home, rows)
+        bounded = found[-1].more_mb < rows * COLUMNS * CELL / 1e6
+        missed += not bounded
+        verdict = f"- memory: {'bounded' if bounded else 'grows with the file'} (goal: less than the rows alone take)"
+        title = "a Parquet file of 8 float64 a row, answered by a Parquet file, one worker"
+        written.append("\n\n".join([title, tables.markdown(large_table(found)), verdict]))
+        print(f"\n{written[-1]}", flush=True)
+    if markdown:
+        markdown.write_text("\n\n".join(written) + "\n", encoding="utf-8")
+    return int(bool(missed))

@@ -1,0 +1,114 @@
+"""Every form that the benchmark sends is answered as the native one, its limit too, and a large file is measured."""
+
+import asyncio
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from loadtest import __main__ as command
+from loadtest.bench import bare_asgi, bodies, clients
+from loadtest.bench.servers import Form, Seen, Sent, Server, as_json, ours
+
+ROWS = [{"a": 1.5, "b": 2.25}, {"a": 3.5, "b": 9.75}, {"a": 4.0, "b": 0.5}]
+
+
+def values(form: Form, path: str, url: str) -> list[float]:
+    content, headers = form(ROWS)
+    reply = httpx.post(url + path, content=content, headers=dict(headers))
+    assert reply.status_code == 200, reply.text
+    kind = reply.headers["content-type"]
+    if "ndjson" in kind:
+        return [json.loads(line)["value"] for line in reply.text.splitlines()]
+    if "csv" in kind:
+        return [float(line.split(",")[0]) for line in reply.text.splitlines()[1:]]
+    if "arrow" in kind:
+        found: list[float] = pa.ipc.open_stream(io.BytesIO(reply.content)).read_all()["value"].to_pylist()
+        return found
+    if "octet" in kind:
+        length = int(reply.headers["inference-header-content-length"])
+        return np.frombuffer(reply.content[length:], "<f8").tolist()
+    told = reply.json()
+    if "outputs" in told:
+        found = told["outputs"][0]["data"]
+        return found
+    return [one["value"] for one in told["predictions"]]
+
+
+@pytest.mark.parametrize(
+    ("form", "path"),
+    [
+        *((form, "/predict/small") for form in (bodies.arrow, bodies.ndjson, bodies.csv)),
+        *(
+            (form, "/v2/models/small/infer")
+            for form in (bodies.v2_columns, bodies.v2_matrix, bodies.binary_columns, bodies.binary_matrix)
+        ),
+    ],
+    ids=lambda given: getattr(given, "__name__", ""),
+)
+def test_every_form_has_the_answers_of_the_native_one(form: Form, path: str, url: str) -> None:
+    assert values(form, path, url) == pytest.approx(values(as_json, "/predict/small", url), rel=1e-5)
+
+
+def test_the_limit_of_tensors_is_the_forward_pass() -> None:
+    x = np.arange(24, dtype="<f4").reshape(3, 8)
+    answered: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": x.tobytes(), "more_body": False}
+
+    async def send(message: Any) -> None:
+        answered.append(message)
+
+    asyncio.run(bare_asgi.tensors({"type": "http"}, receive, send))
+    np.testing.assert_array_equal(np.frombuffer(answered[1]["body"], "<f4"), bare_asgi.forward(x)[:, 0])
+
+
+def test_goals_are_told_as_times_the_limit() -> None:
+    def seen(name: str, cost: float) -> Seen:
+        server: Any = type("Stopped", (), {"contender": ours(name, "eight")})()
+        return Seen(server, [clients.Load(1, 1.0, 0.1, 0.1, 0)], [cost])
+
+    fine, slow = bodies.BINARY_MATRIX.name, bodies.ARROW_STREAM.name
+    lines, missed = bodies.verdicts([seen("limit", 10), seen(fine, 19), seen(slow, 21), seen("CSV", 1000)])
+    assert missed == 1
+    assert lines == [
+        f"- {fine}: 1.90 times the limit (goal: at most 2)",
+        f"- {slow}: 2.10 times the limit (goal: at most 2)",
+    ]
+
+
+def test_a_large_file_is_answered_and_measured(store_home: Path, tmp_path: Path) -> None:
+    server = Server(ours("tabserve", "small"), store_home / "models", tmp_path, *as_json(ROWS))
+    try:
+        server.wait()
+        found = bodies.answered(server, tmp_path, ROWS, 30_000)
+        server.contender = ours("tabserve", "nothing")
+        with pytest.raises(RuntimeError, match="answered by 404"):
+            bodies.answered(server, tmp_path, ROWS, 10)
+    finally:
+        server.stop()
+    assert found.rows == 30_000
+    assert found.seconds > 0
+    assert found.before_mb > 10
+    assert 0 <= found.more_mb < 500
+    assert bodies.large_table([found])[1][0] == "30,000"
+
+
+def test_headers_reach_the_server_by_the_bundled_client(url: str) -> None:
+    content, headers = bodies.binary_matrix(ROWS)
+    asked = f"{url}/v2/models/small/infer"
+    assert asyncio.run(clients.by_ourselves(asked, content, 1, 0.2, headers)).errors == 0
+    assert asyncio.run(clients.by_ourselves(asked, content, 1, 0.1)).errors > 0
+    assert Sent(content).headers == clients.JSON
+
+
+def test_no_rows_are_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["bench", "bodies", "--rows", "0"])
+    assert "not at least 1" in capsys.readouterr().err
