@@ -24,7 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     engines.set_defaults(run=bench_engines)
     servers = targets.add_parser("servers", help="whole servers beside each other: the limit, BentoML, Keras, ours")
     servers.add_argument(
-        "scenarios", nargs="*", metavar="SCENARIO", help="row, mixed, many, wide, tensorflow, workers (default: row)"
+        "scenarios",
+        nargs="*",
+        metavar="SCENARIO",
+        help="row, mixed, default, many, wide, tensorflow, workers (default: row)",
     )
     servers.add_argument("--rounds", type=at_least_one, default=5, metavar="N", help="(default: 5)")
     servers.add_argument("--seconds", type=at_least_one, default=3, metavar="N", help="of a round (default: 3)")

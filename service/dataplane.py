@@ -14,7 +14,7 @@ import orjson
 from models.columnar import Columns
 from models.features import FeatureSchema, Frame, Row, nearest, short
 from models.predictor import Answers, TabularModel
-from models.shortcut import Shortcut
+from models.shortcut import ClassShortcut, Shortcut
 from service.batcher import Batcher, Gone
 from service.config import Settings
 from service.errors import NotFound, NotReady, RowsNotValid, TooManyRows
@@ -39,7 +39,7 @@ class Served:
         self.tally = tally
         self.batcher = Batcher(model, tally, settings.queue_rows, settings.batching)
         self.writer = Writer(model)
-        self._shortcut = Shortcut.of(model)
+        self._shortcut = Shortcut.of(model) or ClassShortcut.of(model)
         self._most_rows = min(self.batcher.plan.inline_rows, settings.max_rows)
 
     @cached_property
@@ -54,7 +54,7 @@ class Served:
         if len(body) > SMALL_BYTES or (rows := schema.accept_json(body)) is None or len(rows) > self._most_rows:
             return None
         if self._shortcut and len(rows) == 1:
-            return self._by_shortcut(self._shortcut, rows[0])
+            return self._of_one(self._shortcut, rows[0])
         frame = schema.frame(rows)
         if schema.warnings(frame, rows):
             return None
@@ -64,19 +64,19 @@ class Served:
         self.tally.valid_rows += len(rows)
         return self.writer.plain(answers)
 
-    def _by_shortcut(self, shortcut: Shortcut, row: Row) -> bytes | None:
+    def _of_one(self, shortcut: Shortcut | ClassShortcut, row: Row) -> bytes | None:
         started = time.monotonic()
         try:
-            value = shortcut(row)
+            answer = shortcut(row)
         except Exception:  # the long way meets it again, and tells
             return None
-        if value is None:
+        if answer is None:
             return None
         tally = self.tally
         tally.engine_seconds.observe(time.monotonic() - started)
         tally.batch_rows.observe(1)
         tally.valid_rows += 1
-        return self.writer.one(value)
+        return self.writer.one(answer)
 
 
 class DataPlane:

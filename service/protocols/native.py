@@ -196,9 +196,13 @@ class Writer:
             all_entries[row] = entry
         return all_entries
 
-    def one(self, value: float) -> bytes:
-        """The answer to one row of a regression."""
-        return b'%s{"value":%s}]}' % (self.head, orjson.dumps(value))
+    def one(self, answer: float | Answers) -> bytes:
+        """The answer to one good row: a value, or (1, classes) probabilities."""
+        if isinstance(answer, float):
+            return b'%s{"value":%s}]}' % (self.head, orjson.dumps(answer))
+        assert self._templates is not None
+        template = self._templates[answer.argmax()]
+        return b"%s%s]}" % (self.head, template % tuple(numbers(answer)[1:-1].split(b",")))
 
     def plain(self, answers: Answers) -> bytes:
         """The answer to rows that are all valid, with nothing to be said of any."""

@@ -1,16 +1,19 @@
 """The benchmark starts, loads and ends servers, and what it is for holds by a wide margin."""
 
 import asyncio
+import dataclasses
 import json
 import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
 from loadtest import __main__ as command
 from loadtest.bench import bare_asgi, clients, servers
+from models import store
 from models.architecture import Architecture
 from models.encoding import Encoder
 from models.engines import NumpyEngine
@@ -50,6 +53,60 @@ def test_rounds_become_a_table_and_a_picture(tmp_path: Path) -> None:
     assert servers.table([seen])[1] == [servers.BARE.name, "50", "1.00", "200", "2.0", "3.0", "1", "99", "1.0"]
     servers.picture([seen], "title", tmp_path / "bench.svg")
     assert "processor time" in (tmp_path / "bench.svg").read_text() or (tmp_path / "bench.svg").stat().st_size > 1000
+
+
+def seen(name: str, cost: float, requests: int, ready: float = 1.0, held: float = 99.0) -> servers.Seen:
+    contender = dataclasses.replace(servers.BARE, name=name)
+    server: Any = type("Stopped", (), {"contender": contender, "ready_s": ready})()
+    return servers.Seen(server, [clients.Load(requests, 1.0, 0.001, 0.002, 0)], [cost], held)
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "words"),
+    [
+        ("cost", 1.5, "1.50 times the cost of b"),
+        ("saving", 1 / 1.5, "0.67 times less than b"),
+        ("requests", 2.0, "2.00 times the requests of b"),
+    ],
+)
+def test_a_goal_is_met_at_its_number_and_missed_beyond_it(kind: Any, number: float, words: str) -> None:
+    both = [seen("a", 60.0, 200), seen("b", 40.0, 100)]
+    worse = number / 1.01 if kind == "cost" else number * 1.01
+    good, text = servers.Goal("a", "b", kind, number).verdict(both)
+    assert good
+    assert text.startswith(f"a: {words} (goal: at ")
+    good, text = servers.Goal("a", "b", kind, worse).verdict(both)
+    assert not good
+    assert text.endswith("MISSED")
+
+
+def test_our_servers_have_to_be_ready_soon_and_small() -> None:
+    scenario = dataclasses.replace(servers.SCENARIOS["row"], goals=())
+    fine = [seen(servers.NUMPY, 1, 1), seen(servers.BENTOML.name, 1, 1, ready=99)]
+    assert [good for good, _ in servers.verdicts(scenario, fine)] == [True]
+    for slow in (seen(servers.NUMPY, 1, 1, ready=4.1), seen(servers.TWO, 1, 1, held=151)):
+        assert [good for good, _ in servers.verdicts(scenario, [slow])] == [False]
+
+
+def test_every_scenario_compares_servers_that_it_has_and_trains_their_models() -> None:
+    for scenario in servers.SCENARIOS.values():
+        names = [contender.name for contender in scenario.contenders]
+        assert {name for goal in scenario.goals for name in (goal.ours, goal.other)} <= set(names)
+        assert len(set(names)) == len(names)
+    assert servers.models_of(servers.SCENARIOS["mixed"]) == {"income", "eight"}
+
+
+def test_the_limit_of_a_model_answers_by_that_model(tmp_path: Path, store_home: Path) -> None:
+    body = servers.body(store_home / "models", "odd", 3)
+    server = servers.Server(servers.bare_model("limit", "odd"), store_home / "models", tmp_path, body)
+    try:
+        server.wait()
+        answer = httpx.post(server.url, content=body).json()
+    finally:
+        server.stop()
+    model = store.load(store.versions(store_home)[0]["odd"][0])
+    expected = model.present(model.predict_rows(json.loads(body)["rows"]))
+    assert answer == {"predictions": expected}
 
 
 def test_an_unknown_scenario_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

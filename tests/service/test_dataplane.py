@@ -1,0 +1,107 @@
+"""The short way through the data plane says what the long way says, or nothing."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from models.architecture import Architecture
+from models.encoding import Encoder
+from models.engines import NumpyEngine
+from models.features import Feature, FeatureSchema, Frame, Row, Seen
+from models.network.network import build
+from models.predictor import TabularModel
+from models.shortcut import ClassShortcut, Shortcut
+from service.config import Settings
+from service.dataplane import DataPlane
+from service.errors import EngineFailed, RequestError
+
+CLASSES: dict[str, Any] = {"regression": None, "binary": ["100 %", "no"], "multiclass": [1, 2, 5]}
+FEATURES = [
+    Feature(name="n", kind="number", nullable=True, seen=Seen(min=-2, max=2)),
+    Feature(name="few", kind="category", nullable=True, seen=Seen(levels=["a", "b", "c"])),
+]
+
+
+def model_of(task: str) -> TabularModel:
+    rng = np.random.default_rng(0)
+    schema = FeatureSchema(name=task, task=task, target="y", classes=CLASSES[task], features=FEATURES)  # type: ignore[arg-type]
+    frame = Frame(rng.uniform(-2, 2, (300, 1)), rng.integers(-2, 3, (300, 1)))
+    encoder = Encoder.fit(schema, frame, frame.numbers[:, 0] if task == "regression" else None, numbers="quantile")
+    outputs = 3 if task == "multiclass" else 1
+    network = build(Architecture(encoder.width, hidden=(8,), outputs=outputs), rng)
+    return TabularModel("1", schema, encoder, NumpyEngine(network, "test"))
+
+
+@pytest.fixture(scope="module")
+def plane() -> Iterator[DataPlane]:
+    made = DataPlane([model_of(task) for task in CLASSES], Settings())
+    made.start()
+    yield made
+    made.close()
+
+
+ROW = st.fixed_dictionaries(
+    {"n": st.one_of(st.none(), st.floats(-2, 2), st.integers(-3, 3))},
+    optional={"few": st.sampled_from(["a", "b", "c", None, "d", 1])},
+)
+
+
+@examples(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(ROW, max_size=3), st.sampled_from([*CLASSES]))
+def test_the_short_way_answers_byte_for_byte_what_the_long_way_does_or_leaves_it(
+    plane: DataPlane, rows: list[Row], task: str
+) -> None:
+    body = json.dumps({"rows": rows}).encode()
+    quick = plane.served[task].quickly(body)
+    try:
+        answer = asyncio.run(plane.predict_json(task, body))
+    except RequestError:
+        assert quick is None
+    else:
+        assert quick == (None if b"warnings" in answer else answer)
+
+
+@pytest.mark.parametrize("task", [*CLASSES])
+def test_one_usual_row_of_any_task_takes_the_shortcut_and_is_counted(plane: DataPlane, task: str) -> None:
+    served = plane.served[task]
+    assert isinstance(served._shortcut, Shortcut if task == "regression" else ClassShortcut)
+    calls, rows = sum(served.tally.batch_rows.counts), served.tally.valid_rows
+    assert served.quickly(b'{"rows": [{"n": 1.5, "few": "a"}]}')
+    assert sum(served.tally.batch_rows.counts) == calls + 1
+    assert served.tally.valid_rows == rows + 1
+
+
+class Broken:
+    """An engine that fails at one row, and at many no more."""
+
+    name, reason = "numpy", "test"
+
+    def __init__(self, model: TabularModel) -> None:
+        self.whole = model.engine
+
+    def outputs(self, x: Any) -> Any:
+        if len(x) == 1:
+            raise ArithmeticError("poison")
+        return self.whole.outputs(x)
+
+
+@pytest.mark.parametrize("task", [*CLASSES])
+def test_an_engine_that_fails_on_the_short_way_fails_on_the_long_way_as_what_it_is(task: str) -> None:
+    plane = DataPlane([model_of(task)], Settings())
+    plane.start()
+    served = plane.served[task]
+    served.model = TabularModel("1", served.model.schema, served.model.encoder, Broken(served.model))
+    served.batcher.model = served.model
+    served._shortcut = Shortcut.of(served.model) or ClassShortcut.of(served.model)
+    body = b'{"rows": [{"n": 1.5, "few": "a"}]}'
+    assert served.quickly(body) is None
+    with pytest.raises(EngineFailed):
+        asyncio.run(plane.predict_json(task, body))
+    plane.close()
