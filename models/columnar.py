@@ -119,7 +119,7 @@ def check_columns(
 
     first_row: the number that errors call the first one. most: how many errors are told in full.
     """
-    numbers = np.full((count, len(schema.numeric)), np.nan)
+    numbers = np.full((count, len(schema.numeric)), np.nan, order="F")
     codes = np.full((count, len(schema.categorical)), MISSING, dtype=np.int64)
     wrong: dict[str, Mask | None] = {}  # None: in every row
     for place, feature in enumerate(schema.numeric):
@@ -132,12 +132,14 @@ def check_columns(
             strange = _fill_codes(codes[:, place], schema, place, column)
             if strange is not None:
                 wrong[feature.name] = strange
-    _check_limits(schema, numbers, wrong)
     for feature in schema.features:
         if feature.name not in columns and not feature.nullable:
             wrong[feature.name] = None
     unknown = [name for name in columns if name not in schema.by_name and name not in schema.accepted]
     checked = CheckedColumns(Frame(numbers, codes), count)
+    if not wrong and not unknown and schema.usual(checked.frame):
+        return checked
+    _check_limits(schema, numbers, wrong)
     if count and (wrong or unknown):
         _tell(checked, schema, columns, wrong, unknown, first_row, most)
     checked.warnings = schema.warnings(checked.frame, ColumnRows(columns, count, checked.valid))

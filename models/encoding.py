@@ -279,13 +279,22 @@ class Target(BaseModel):
         """
         if outputs.size <= FEW:  # NumPy's fixed costs are higher than Python's for so few
             return np.array([self.unscale_one(output) for output in outputs.ravel().tolist()]).reshape(outputs.shape)
-        values = outputs.astype(np.float64)
+        values: Vector = outputs.astype(np.float64)
         with np.errstate(over="ignore"):
-            values = values * self.scale + self.mean
+            values *= self.scale
+            values += self.mean
         if self._steps is None:
             return values
-        finer, coarser = self._steps
-        return np.asarray(np.rint(values * finer / coarser) * coarser / finer)
+        finer, coarser = self._steps  # one of them is 1
+        if coarser == 1.0:
+            values *= finer
+            np.rint(values, out=values)
+            values /= finer
+        else:
+            values /= coarser
+            np.rint(values, out=values)
+            values *= coarser
+        return values
 
     def unscale_one(self, output: float) -> float:
         """The same for one output, by the same operations."""

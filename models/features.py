@@ -601,6 +601,26 @@ class FeatureSchema(BaseModel):
     # Warnings
 
     @cached_property
+    def only_numbers(self) -> bool:
+        return all(feature.kind == "number" for feature in self.features)
+
+    @cached_property
+    def _usual_ranges(self) -> tuple[FloatMatrix, FloatMatrix]:
+        """(numeric features,) each: the lowest and the highest number that is valid and within the range seen."""
+        low, high, _ = self.limits
+        seen_low, seen_high = self._seen_ranges
+        return np.maximum(low, seen_low[0]), np.minimum(high, seen_high[0])
+
+    def usual(self, frame: Frame) -> bool:
+        """Whether no number is missing, not valid or outside the range seen, and no level is unseen. Fast where columns
+        lie whole in memory."""
+        numbers, codes = frame
+        if not len(numbers) or (codes == UNSEEN).any():
+            return False
+        low, high = self._usual_ranges
+        return bool((numbers.min(axis=0) >= low).all() and (numbers.max(axis=0) <= high).all())  # NaN is not
+
+    @cached_property
     def _seen_ranges(self) -> tuple[FloatMatrix, FloatMatrix]:
         """The lowest and the highest value seen, (1, numeric features) each: with one row nothing is broadcast."""
         low, high = zip(*[feature.seen_range for feature in self.numeric], strict=True) if self.numeric else ((), ())

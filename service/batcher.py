@@ -248,7 +248,7 @@ def measure(model: TabularModel, batching: Switch = "auto") -> Plan:
     one, many = cost(model, 1), cost(model, 256)
     per_row = max(many - one, 1e-9) / 255
     chunk = clamp(CHUNK_S / per_row, 32, MAX_CHUNK)
-    inline = clamp((INLINE_S - one) / per_row, 0, 512) if one < FIXED_S and batching != "on" else 0
+    inline = clamp((INLINE_S - one) / per_row, 0, MAX_BATCH) if one < FIXED_S and batching != "on" else 0
     return Plan(inline, chunk, merge=batching != "off")
 
 

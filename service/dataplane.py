@@ -54,7 +54,8 @@ class Served:
         if len(body) > SMALL_BYTES or (rows := schema.accept_json(body)) is None or len(rows) > self._most_rows:
             return None
         if self._shortcut and len(rows) == 1:
-            return self._of_one(self._shortcut, rows[0])
+            answer = self._of_one(self._shortcut, rows[0])
+            return None if answer is None else self.writer.one(answer)
         frame = schema.frame(rows)
         if schema.warnings(frame, rows):
             return None
@@ -64,7 +65,21 @@ class Served:
         self.tally.valid_rows += len(rows)
         return self.writer.plain(answers)
 
-    def _of_one(self, shortcut: Shortcut | ClassShortcut, row: Row) -> bytes | None:
+    def of_row(self, row: Row) -> Answers | None:
+        """The answer to one row that is not checked yet, likewise."""
+        schema = self.model.schema
+        if self._most_rows < 1 or (rows := schema.accept_rows([row])) is None:
+            return None
+        if self._shortcut:
+            answer = self._of_one(self._shortcut, rows[0])
+            return np.array([[answer]]) if isinstance(answer, float) else answer
+        frame = schema.frame(rows)
+        if schema.warnings(frame, rows) or (answers := self.batcher.at_once(frame)) is None:
+            return None
+        self.tally.valid_rows += 1
+        return answers
+
+    def _of_one(self, shortcut: Shortcut | ClassShortcut, row: Row) -> float | Answers | None:
         started = time.monotonic()
         try:
             answer = shortcut(row)
@@ -76,7 +91,7 @@ class Served:
         tally.engine_seconds.observe(time.monotonic() - started)
         tally.batch_rows.observe(1)
         tally.valid_rows += 1
-        return self.writer.one(answer)
+        return answer
 
 
 class DataPlane:

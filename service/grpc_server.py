@@ -24,7 +24,7 @@ from service.protocols import oip, oip_messages, words
 from service.protocols.native import dumps
 from service.protocols.oip import Inference, Signature
 from service.protocols.oip_messages import MESSAGES, SERVICE
-from service.routes.oip import EXTENSIONS, index, metadata, served
+from service.routes.oip import EXTENSIONS, index, metadata, quickly, served
 from service.version import version
 
 CODES = {
@@ -178,7 +178,7 @@ class GrpcServer:
         signature, large = self.signatures[model.name], call.size > LARGE_BYTES
         request: Inference = await plane.beside(oip_messages.read, asked) if large else oip_messages.read(asked)
         signature.check_outputs(request)
-        accepted, answers = await plane.predict_checked(
+        accepted, answers = quickly(plane.find(model.name), signature, request) or await plane.predict_checked(
             model.name,
             lambda schema: oip.accept(schema, request, plane.settings.max_rows),
             large=large,

@@ -49,6 +49,8 @@ def column_of(array: Any, name: str, *, distinct: bool = False) -> Column:
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
     missing = np.asarray(array.is_null()) if array.null_count else None
+    if missing is None and is_a.is_primitive(kind) and not is_a.is_temporal(kind):  # what is most often sent
+        return Column(array.to_numpy(zero_copy_only=False))
     text = is_a.is_string(kind) or is_a.is_large_string(kind) or is_a.is_string_view(kind)
     if text and distinct:
         return Column(objects(array), missing)
@@ -171,12 +173,15 @@ class Message:
 
 
 class ArrowDecoder:
-    """Messages are cut out of what came and handed to pyarrow when they are complete."""
+    """Messages are cut out of what came and handed to pyarrow when they are complete: a batch by itself, or where
+    dictionaries belong to it by a reader that keeps them."""
 
     def __init__(self, schema: FeatureSchema, rows: int, most_bytes: int) -> None:
         self._batches = Batches(schema, rows)
         self._most_bytes = most_bytes
         self._rest = bytearray()
+        self._schema: Any = None
+        self._opening = b""  # the message that holds the schema
         self._source = Source()
         self._reader: Any = None
         self._ended = False
@@ -185,18 +190,20 @@ class ArrowDecoder:
         self._rest += piece
         while not self._ended and (message := self._next()) is not None:
             kind, content = message
-            self._source.add(content)
             if kind == SCHEMA:
-                self._open()
+                self._open(content)
             elif kind == RECORD_BATCH:
-                yield from self._batch(len(content))
+                yield from self._batch(content)
+            else:
+                self._source.add(content if self._reader else self._opening + content)
+                self._read_on()
         if self._ended and self._rest:
             raise BadBody(f"{len(self._rest)} bytes follow the end of its stream")
 
     def rest(self) -> Iterator[Block]:
         if self._rest:
             raise BadBody("its Arrow stream is cut off")
-        if self._reader is None:
+        if self._schema is None:
             raise BadBody("it is no Arrow stream")
         yield from self._batches.rest()
 
@@ -229,25 +236,44 @@ class ArrowDecoder:
         del self._rest[:end]
         return message.kind, content
 
-    def _open(self) -> None:
+    def _open(self, content: bytes) -> None:
         import pyarrow as pa
 
-        if self._reader is not None:
+        if self._schema is not None:
             raise BadBody("it holds two schemas")
         try:
-            self._reader = pa.ipc.open_stream(pa.PythonFile(self._source, "r"))
-            check_names(self._reader.schema.names)
+            self._schema = pa.ipc.read_schema(pa.py_buffer(content))
+            check_names(self._schema.names)
         except failures() as error:
             raise unreadable(error) from None
+        self._opening = content
 
-    def _batch(self, size: int) -> Iterator[Block]:
+    def _read_on(self) -> None:
+        import pyarrow as pa
+
+        if self._schema is None:
+            raise BadBody("it holds a dictionary before a schema")
+        if self._reader is None:
+            try:
+                self._reader = pa.ipc.open_stream(pa.PythonFile(self._source, "r"))
+            except failures() as error:
+                raise unreadable(error) from None
+
+    def _next_batch(self, content: bytes) -> Any:
+        import pyarrow as pa
 
         if self._reader is None:
+            return pa.ipc.read_record_batch(pa.py_buffer(content), self._schema)
+        self._source.add(content)
+        return self._reader.read_next_batch()
+
+    def _batch(self, content: bytes) -> Iterator[Block]:
+        if self._schema is None:
             raise BadBody("it holds rows before a schema")
         try:
-            batch = self._reader.read_next_batch()
-            if batch.num_rows > size * BITS:
-                raise BadBody(f"a record batch of {size} bytes cannot hold {batch.num_rows} rows")
+            batch = self._next_batch(content)
+            if batch.num_rows > len(content) * BITS:
+                raise BadBody(f"a record batch of {len(content)} bytes cannot hold {batch.num_rows} rows")
             batch.validate(full=True)
             yield from self._batches.add(batch)
         except failures() as error:
@@ -376,6 +402,7 @@ class Table:
         import pyarrow as pa
 
         self.schema = answer_schema(model)
+        self.head = message_of(self.schema)
         classes = model.schema.classes
         self._labels = None if classes is None else pa.array(classes)
 
@@ -458,26 +485,25 @@ class ArrowEncoder:
     told: ClassVar[int] = ALL
 
     def __init__(self, table: Table) -> None:
-        import pyarrow as pa
-
         self._table = table
-        self._sink = Sink()
-        self._writer = pa.ipc.new_stream(pa.PythonFile(self._sink, "w"), table.schema)
 
     def head(self) -> bytes:
-        return self._sink.take()
+        return self._table.head
 
     def block(self, accepted: Accepted, answers: Answers, first_row: int) -> bytes:
-        self._writer.write_batch(self._table.batch(accepted, answers, first_row))
-        return self._sink.take()
+        return message_of(self._table.batch(accepted, answers, first_row))
 
     def stop(self, error: RequestError) -> bytes:
-        self._writer.write_batch(self._table.stopped(error))
-        return self.end()
+        return message_of(self._table.stopped(error)) + self.end()
 
     def end(self) -> bytes:
-        self._writer.close()
-        return self._sink.take()
+        return CONTINUES + bytes(4)
+
+
+def message_of(part: Any) -> bytes:
+    """A schema or a record batch as a message of a stream."""
+    content: bytes = part.serialize().to_pybytes()
+    return content
 
 
 class ParquetEncoder:

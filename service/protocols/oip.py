@@ -15,7 +15,7 @@ import numpy.typing as npt
 import orjson
 
 from models.columnar import Column
-from models.features import Feature, FeatureSchema, RowError, nearest, short, shown
+from models.features import Feature, FeatureSchema, Frame, Row, RowError, nearest, short, shown
 from models.predictor import Answers, TabularModel, short_floats
 from service.errors import BadBody, RequestNotValid, RowsNotValid, TooManyRows, listed
 from service.protocols import native
@@ -42,6 +42,7 @@ KINDS = {
 NUMBERS = (*list(KINDS)[1:], "BF16")
 DATATYPES = (*KINDS, "BF16", "BYTES")
 BOOLEANS = {"true": True, "false": False}
+ROW_OPTIONS = frozenset(["on_invalid", "missing"])  # parameters that say what a row means
 MOST_TENSORS = 10_000
 MOST_DIGITS = 18  # of the length of a header
 NONE: Parameters = {}
@@ -148,20 +149,22 @@ def read_tensor(entry: object, body: bytes, place: int) -> tuple[Tensor, int]:
     name, datatype, shape = entry.get("name"), entry.get("datatype"), entry.get("shape")
     if not isinstance(name, str):
         raise invalid("bad_tensor", "an input has no name")
+    if not isinstance(datatype, str):
+        raise invalid("bad_tensor", f"input {short(name)!r}: {shown(datatype)} is no datatype", name)
     if not isinstance(shape, list):
         raise invalid("bad_tensor", f"input {short(name)!r} has no shape", name)
     parameters = parameters_of(entry) if "parameters" in entry else NONE
     data = entry.get("data")
-    count = elements(name, datatype, shape)
     size = parameters.get("binary_data_size")
     if size is None:
+        count = elements(name, datatype, shape)
         if not isinstance(data, list):
             raise invalid("bad_tensor", f"input {short(name)!r} has no array of data", name)
         if data and type(data[0]) is list:
             data = flat(name, shape, data)
         if len(data) != count:
             raise wrong_size(name, shape, f"{len(data)} elements")
-        return Tensor(name, str(datatype), shape, data, parameters), place
+        return Tensor(name, datatype, shape, data, parameters), place
     if data is not None:
         raise invalid("bad_tensor", f"input {short(name)!r} has both data and binary data", name)
     if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= len(body) - place:
@@ -169,7 +172,7 @@ def read_tensor(entry: object, body: bytes, place: int) -> tuple[Tensor, int]:
             f"input {short(name)!r}: {shown(size)} is no size of a part of the {len(body) - place} bytes left"
         )
     raw = memoryview(body)[place : place + size]
-    return Tensor(name, str(datatype), shape, decode(name, str(datatype), shape, raw), parameters), place + size
+    return Tensor(name, datatype, shape, decode(name, datatype, shape, raw), parameters), place + size
 
 
 def parameters_of(entry: Mapping[str, Any]) -> Parameters:
@@ -258,6 +261,8 @@ def decoded(name: str, texts: Iterable[bytes]) -> Array:
 def accept(schema: FeatureSchema, inference: Inference, max_rows: int) -> Accepted:
     """Check the rows that the tensors hold together. Raises RequestNotValid, RowsNotValid or TooManyRows."""
     skip = inference.skip
+    if (usual := usual_matrix(schema, inference.inputs, max_rows)) is not None:
+        return usual
     inputs = columns_of_matrix(schema, inference.inputs)
     count = row_count(inputs, max_rows)
     check_names(schema, inputs)
@@ -268,6 +273,27 @@ def accept(schema: FeatureSchema, inference: Inference, max_rows: int) -> Accept
         return accept_arrays(schema, dict(zip(names, map(as_array, values), strict=True)), count, skip=skip)
     rows = [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
     return native.accept_rows(schema, rows or [{}] * count, skip=skip)
+
+
+def usual_matrix(schema: FeatureSchema, inputs: list[Tensor], max_rows: int) -> Accepted | None:
+    """The rows of one binary tensor [rows, features] of a model of numbers, where nothing is to be said of any."""
+    if not is_matrix(schema, inputs):
+        return None
+    (whole,) = inputs
+    count, width = whole.shape
+    if not isinstance(whole.data, np.ndarray) or whole.datatype not in NUMBERS or count > max_rows:
+        return None
+    if width != len(schema.features):
+        return None
+    numbers = whole.data.reshape(count, width).astype(np.float64, order="F")  # columns are what is compared
+    frame = Frame(numbers, np.empty((count, 0), dtype=np.int64))
+    return Accepted(frame, count) if schema.usual(frame) else None
+
+
+def is_matrix(schema: FeatureSchema, inputs: list[Tensor]) -> bool:
+    """Whether one tensor stands for all features of a model of numbers, by whatever name."""
+    one = len(inputs) == 1 and len(inputs[0].shape) == 2 and inputs[0].name not in schema.by_name
+    return one and schema.only_numbers
 
 
 def accept_arrays(schema: FeatureSchema, arrays: Mapping[str, Array], count: int, *, skip: bool) -> Accepted:
@@ -285,11 +311,9 @@ def accept_arrays(schema: FeatureSchema, arrays: Mapping[str, Array], count: int
 
 def columns_of_matrix(schema: FeatureSchema, inputs: list[Tensor]) -> list[Tensor]:
     """One tensor [rows, features] of a model of numbers, by whatever name, as a tensor for each feature."""
-    if len(inputs) != 1 or len(inputs[0].shape) != 2 or inputs[0].name in schema.by_name:
+    if not is_matrix(schema, inputs):
         return inputs
     whole, width = inputs[0], len(schema.features)
-    if schema.categorical or any(feature.kind != "number" for feature in schema.features):
-        return inputs
     if whole.shape[1] != width:
         names = short(", ".join(feature.name for feature in schema.features), 200)
         message = f"input {short(whole.name)!r} has {whole.shape[1]} columns, expected the {width} features: {names}"
@@ -384,6 +408,10 @@ def texts(feature: Feature, tensor: Tensor, parameters: Parameters) -> list[Any]
     return values
 
 
+def plain(data: list[Any] | Array) -> list[Any]:
+    return data.tolist() if isinstance(data, np.ndarray) else data
+
+
 def as_array(values: list[Any] | Array) -> Array:
     """Values of JSON as an array of objects."""
     if isinstance(values, np.ndarray):
@@ -423,8 +451,28 @@ class Signature:
             self.label_type = type_of_classes(self.classes)
             probabilities = Spec("probabilities", "FP32", (-1, len(self.classes)))
             self.outputs = [Spec("label", self.label_type, (-1,)), probabilities]
+        self._fitting = {feature.name: fitting(feature) for feature in model.schema.features}
         self._names = {spec.name for spec in self.outputs}
         self._head = b'{"model_name":%s,"model_version":%s' % (dumps(model.name), dumps(model.version))
+
+    def one_row(self, inference: Inference) -> Row | None:
+        """The row, not checked, that the tensors hold where that is plain to see; None where `accept` has to look."""
+        inputs, schema = inference.inputs, self.model.schema
+        if inference.parameters and not ROW_OPTIONS.isdisjoint(inference.parameters):
+            return None
+        if is_matrix(schema, inputs):
+            (whole,) = inputs
+            if whole.shape != [1, len(schema.features)] or whole.datatype not in NUMBERS:
+                return None
+            return dict(zip(schema.by_name, plain(whole.data), strict=True))
+        row: dict[str, Any] = {}
+        for tensor in inputs:
+            if len(tensor.data) != 1 or tensor.datatype not in self._fitting.get(tensor.name, ()):
+                return None
+            if tensor.parameters and not ROW_OPTIONS.isdisjoint(tensor.parameters):
+                return None
+            row[tensor.name] = plain(tensor.data)[0]
+        return row if len(row) == len(inputs) else None
 
     def check_outputs(self, inference: Inference) -> None:
         """Raises RequestNotValid for outputs that there are none of."""

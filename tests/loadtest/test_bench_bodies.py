@@ -28,15 +28,13 @@ def values(form: Form, path: str, url: str) -> list[float]:
     if "csv" in kind:
         return [float(line.split(",")[0]) for line in reply.text.splitlines()[1:]]
     if "arrow" in kind:
-        found: list[float] = pa.ipc.open_stream(io.BytesIO(reply.content)).read_all()["value"].to_pylist()
-        return found
+        return [*map(float, pa.ipc.open_stream(io.BytesIO(reply.content)).read_all()["value"].to_pylist())]
     if "octet" in kind:
         length = int(reply.headers["inference-header-content-length"])
-        return np.frombuffer(reply.content[length:], "<f8").tolist()
+        return [*map(float, np.frombuffer(reply.content[length:], "<f8"))]
     told = reply.json()
     if "outputs" in told:
-        found = told["outputs"][0]["data"]
-        return found
+        return [*told["outputs"][0]["data"]]
     return [one["value"] for one in told["predictions"]]
 
 

@@ -17,6 +17,8 @@ from tritonclient.utils import InferenceServerException
 from models.predictor import TabularModel
 from service.config import Settings
 from service.lane import Lane
+from service.protocols import oip
+from service.routes import oip as oip_routes
 
 NAMES = ["educational-num", "Outcome Type", "class", "model_x", "2nd", "_u"]
 TYPES = ["FP64", "BYTES", "FP32", "BOOL", "BYTES", "INT64"]
@@ -160,6 +162,27 @@ def test_nan_and_null_and_an_absent_tensor_are_the_same_gap(ask_v2: Callable[...
     one = tensors(HOMES[1:])
     del one[1:3]
     assert ask_v2(INFER, {"inputs": one}).body["outputs"][0]["data"] == [pytest.approx(expected)]  # a row alone
+
+
+def test_one_usual_row_takes_the_short_way_and_nothing_else_does(lane: Lane) -> None:
+    served = lane.plane.served["homes"]
+    signature = oip.Signature(served.model)
+
+    def quickly(inputs: list[Any], **parameters: Any) -> Any:
+        asked = oip.read(json.dumps({"inputs": inputs, "parameters": parameters}).encode())
+        return oip_routes.quickly(served, signature, asked)
+
+    def changed(place: int, cell: Any) -> list[dict[str, Any]]:
+        return tensors([[*HOMES[0][:place], cell, *HOMES[0][place + 1 :]]])
+
+    accepted, answers = quickly(tensors(HOMES[:1]), binary_data_output=True)
+    assert (accepted.count, answers.shape, served.tally.valid_rows) == (1, (1, 1), 1)
+    above, refused, boolean = changed(2, 6.5), changed(5, 4), changed(0, True)
+    for unusual in (above, refused, boolean, tensors(), tensors(HOMES[:1]) * 2, tensors(HOMES[:1])[1:]):
+        assert quickly(unusual) is None
+    assert quickly(tensors(HOMES[:1]), missing="Adoption") is None
+    assert quickly(tensors(HOMES[:1]), on_invalid="skip") is None
+    assert served.tally.valid_rows == 1
 
 
 def test_rows_that_are_not_valid_are_named_or_left_out(ask_v2: Callable[..., Any]) -> None:
