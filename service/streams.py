@@ -78,6 +78,9 @@ def negotiate(headers: Mapping[bytes, bytes]) -> tuple[Form, Form]:
 
 def form_of(kind: bytes) -> Form:
     """Raises UnsupportedMediaType."""
+    form = BY_KIND.get(kind)
+    if form is not None and not form.by_pyarrow:
+        return form
     media, *parameters = [part.strip().lower() for part in kind.split(b";")]
     form = BY_KIND.get(media) if media else JSON_FORM
     told = dict(parameter.partition(b"=")[::2] for parameter in parameters)
@@ -199,8 +202,11 @@ class Exchange:
     async def _beginning(self, pieces: AsyncIterator[bytes]) -> tuple[bytes, bool]:
         """The body as far as it is of a size to be read whole, and whether that is all of it."""
         most, size = self.plane.settings.max_body_bytes, 0
-        if int(self.headers.get(b"content-length", b"0")) > most:
+        told = int(self.headers.get(b"content-length", b"0"))
+        if told > most:
             return b"", False
+        if 0 < told <= LARGE_ARROW and b"content-encoding" not in self.headers:
+            return await self.body.read(self.headers, self.plane), True
         content = []
         async for piece in pieces:
             content.append(piece)

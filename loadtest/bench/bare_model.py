@@ -1,16 +1,19 @@
 """The limit for one model: its own check, encoder and network behind nothing but an HTTP server and JSON.
 
-What a server of this model has to do in any case; no limits, metrics, warnings, request ids or short ways. Run by
-uvicorn like `bare_asgi`; BENCH_VERSION is the folder of the version.
+What a server of this model has to do in any case; no limits, metrics, warnings, request ids or short ways. `tensors`
+takes the body as the matrix that it is, float32 row by row, and checks nothing. Run by uvicorn like `bare_asgi`;
+BENCH_VERSION is the folder of the version.
 """
 
 import os
 from pathlib import Path
 
+import numpy as np
 import orjson
 
-from loadtest.bench.bare_asgi import Message, Receive, Send, body_of
+from loadtest.bench.bare_asgi import Message, Receive, Send, body_of, send_whole
 from models import store
+from models.features import Frame
 from models.store import Stored
 
 folder = Path(os.environ["BENCH_VERSION"])
@@ -23,6 +26,12 @@ async def app(scope: Message, receive: Receive, send: Send) -> None:
     rows = model.schema.accept_json(await body_of(receive))
     assert rows is not None
     body = orjson.dumps({"predictions": model.present(model.predict_rows(rows))})
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send_whole(b"application/json", body, send)
+
+
+async def tensors(scope: Message, receive: Receive, send: Send) -> None:
+    if scope["type"] != "http":
+        return
+    numbers = np.frombuffer(await body_of(receive), "<f4").reshape(-1, len(model.schema.numeric)).astype(np.float64)
+    frame = Frame(numbers, np.empty((len(numbers), 0), np.int64))
+    await send_whole(b"application/octet-stream", model.predict(frame).tobytes(), send)

@@ -1,7 +1,9 @@
 """The forms of bodies, each beside the limit of what its request costs: one row as tensors in JSON, 1,000 rows as
 binary tensors and as Arrow, and a Parquet file of very many rows, which has to be answered in bounded memory.
 
-The limits are bare ASGI functions, see `bare_asgi`. Cost is processor time, as in `servers`.
+The limits are bare ASGI functions, see `bare_asgi` and `bare_model`: for tensors the forward pass of the same model,
+from what a client sends to values in the target's unit; beside it the network alone, which knows no scales. Cost is
+processor time, as in `servers`.
 """
 
 import http.client
@@ -115,9 +117,14 @@ def csv(rows: Sequence[Row]) -> Sent:
 
 # Beside the limits
 
-TENSORS = Contender(
-    "frombuffer + forward pass (the limit)", uvicorn("loadtest.bench.bare_asgi:tensors"), "/", model="eight", form=raw
+LIMIT = Contender(
+    "frombuffer + this model (the limit)",
+    uvicorn("loadtest.bench.bare_model:tensors"),
+    "/",
+    {"BENCH_VERSION": "{store}/eight/1"},
+    form=raw,
 )
+NETWORK = Contender("frombuffer + the network alone", uvicorn("loadtest.bench.bare_asgi:tensors"), "/", form=raw)
 
 
 def sent(name: str, form: Form, path: str = "/predict/eight") -> Contender:
@@ -145,7 +152,8 @@ SCENARIOS = (
         1000,
         8,
         (
-            TENSORS,
+            LIMIT,
+            NETWORK,
             BINARY_MATRIX,
             BINARY_COLUMNS,
             ARROW_STREAM,

@@ -1,5 +1,6 @@
 """Arrow IPC streams and Parquet files, by pyarrow, which is imported when the first of them comes."""
 
+import functools
 import importlib.util
 import struct
 import tempfile
@@ -19,6 +20,7 @@ from service.protocols.native import Accepted
 CONTINUES = b"\xff\xff\xff\xff"  # before each message of a stream
 SCHEMA, RECORD_BATCH = 1, 3  # kinds of messages
 MOST_METADATA = 16 * 1024**2
+KNOWN_BYTES = 16 * 1024  # of metadata that are kept
 BITS = 8  # a row takes no less than one
 ROW_BYTES = 8  # a row of a Parquet file counts as so many against the limit, however well it is packed
 ROW_GROUP = 65_536
@@ -172,6 +174,9 @@ class Message:
         return self._place(batch, 3) != 0
 
 
+known_message = functools.lru_cache(64)(Message)  # batches of the same shape have the same metadata
+
+
 class ArrowDecoder:
     """Messages are cut out of what came and handed to pyarrow when they are complete: a batch by itself, or where
     dictionaries belong to it by a reader that keeps them."""
@@ -224,7 +229,8 @@ class ArrowDecoder:
             raise BadBody("it is no Arrow stream")
         if len(self._rest) < 8 + length:
             return None
-        message = Message(bytes(self._rest[8 : 8 + length]))
+        metadata = bytes(self._rest[8 : 8 + length])
+        message = known_message(metadata) if length <= KNOWN_BYTES else Message(metadata)
         if message.compressed:
             raise BadBody("its buffers are compressed; compress the whole body instead (Content-Encoding: zstd)")
         end = 8 + length + message.body_bytes
@@ -237,15 +243,9 @@ class ArrowDecoder:
         return message.kind, content
 
     def _open(self, content: bytes) -> None:
-        import pyarrow as pa
-
         if self._schema is not None:
             raise BadBody("it holds two schemas")
-        try:
-            self._schema = pa.ipc.read_schema(pa.py_buffer(content))
-            check_names(self._schema.names)
-        except failures() as error:
-            raise unreadable(error) from None
+        self._schema = known_schema(content) if len(content) <= KNOWN_BYTES else read_schema(content)
         self._opening = content
 
     def _read_on(self) -> None:
@@ -278,6 +278,21 @@ class ArrowDecoder:
             yield from self._batches.add(batch)
         except failures() as error:
             raise unreadable(error) from None
+
+
+def read_schema(content: bytes) -> Any:
+    """Of the message that opens a stream. Raises BadBody."""
+    import pyarrow as pa
+
+    try:
+        schema = pa.ipc.read_schema(pa.py_buffer(content))
+        check_names(schema.names)
+    except failures() as error:
+        raise unreadable(error) from None
+    return schema
+
+
+known_schema = functools.lru_cache(64)(read_schema)  # a client opens all of its streams with the same bytes
 
 
 def unreadable(error: BaseException) -> BadBody:
