@@ -19,13 +19,6 @@ healthy) healthy; exit ;;
 esac
 port=${AIP_HTTP_PORT:-${SAGEMAKER_BIND_TO_PORT:-${PORT:-$port}}} # Vertex AI, SageMaker, Cloud Run and others
 
-# A Kubernetes Service called tabserve puts these into every container beside it; they are no settings.
-for name in $(compgen -e TABSERVE_); do
-    case $name=${!name} in
-    TABSERVE_PORT=*://* | TABSERVE_PORT_*_* | TABSERVE_SERVICE_HOST=* | TABSERVE_SERVICE_PORT*) unset "$name" ;;
-    esac
-done
-
 mkdir -p "$BENTOML_HOME" 2>/dev/null && echo "$port" 2>/dev/null >"$note" || {
     echo "tabserve: $BENTOML_HOME cannot be written; with a read-only root give it a tmpfs: --tmpfs /tmp" >&2
     exit 1

@@ -25,6 +25,7 @@ version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 quietly bentoml containerize "$bento" --image-tag tabserve:bentoml
 quietly docker build --file deploy/Dockerfile --build-arg BENTO=tabserve:bentoml --tag "$IMAGE" \
     --label org.opencontainers.image.title=tabserve --label "org.opencontainers.image.version=$version" \
+    --label "org.opencontainers.image.revision=$(git rev-parse HEAD 2>/dev/null || true)" \
     --label "tabserve.bento=$bento" --label "tabserve.models=$models" deploy
 
 sbom=build/$(basename "${IMAGE/:/-}").cdx.json

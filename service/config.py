@@ -5,6 +5,7 @@ An unknown name or a bad value stops the start.
 
 import importlib.util
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,6 +23,11 @@ VERTEX = {"AIP_HEALTH_ROUTE": "TABSERVE_HEALTH_ROUTE", "AIP_PREDICT_ROUTE": "TAB
 """What Vertex AI sets in its containers, and the setting that it stands for."""
 SAGEMAKER_MODEL = Path("/opt/ml/model")
 """Where SageMaker unpacks a model."""
+
+SERVICE_LINK = re.compile(
+    r"TABSERVE_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+"""What Kubernetes puts into every container beside a Service whose name begins with `tabserve`."""
 
 
 class SettingsError(ValueError):
@@ -61,7 +67,7 @@ class Settings:
         known = {PREFIX + field.name.upper(): field.name for field in fields(cls)}
         values: dict[str, Any] = {}
         for name, text in [*platform.items(), *environ.items()]:
-            if not name.startswith(PREFIX):
+            if not name.startswith(PREFIX) or is_service_link(name, text):
                 continue
             if name not in known:
                 near = nearest(name, known)
@@ -72,6 +78,11 @@ class Settings:
                 except ValueError as error:
                     raise SettingsError(f"{name}={text!r}: {error}") from None
         return cls(**values)
+
+
+def is_service_link(name: str, text: str) -> bool:
+    """Kubernetes tells containers of the Services around them, KServe's `tabserve-predictor` for one: no settings."""
+    return bool(SERVICE_LINK.fullmatch(name)) or (name.endswith("_PORT") and "://" in text)
 
 
 def whole(low: int, high: int | None = None) -> Callable[[str], int]:

@@ -4,19 +4,30 @@
 # run  uses the engine that `docker info` finds. Where there is none, CI gets a throw-away one from Debian's packages for
 #      the time of COMMAND; on anyone else's machine nothing is installed: it says so and ends with 0.
 # up   such a throw-away engine that stays, for trying things; it prints what to export. down ends it and removes it.
+#
+# Afterwards the firewall's rules, IP forwarding and the network's bridges are as before; the packages stay.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
+programs="dockerd docker iptables mmdebstrap docker-compose podman runc"
+packages="docker.io iptables mmdebstrap docker-compose podman runc"
+
+install_programs() {
+    if [ "$(command -v $programs | wc -l)" = "$(echo $programs | wc -w)" ]; then return; fi
+    for try in 1 2 3; do # a package index that is busy is no reason to fail
+        if apt-get update -q >"$state/apt.log" 2>&1 && DEBIAN_FRONTEND=noninteractive \
+            apt-get install -qy -o DPkg::Lock::Timeout=120 --no-install-recommends $packages >>"$state/apt.log" 2>&1; then return; fi
+        sleep $((try * 5))
+    done
+    tail -20 "$state/apt.log" >&2
+    return 1
+}
 
 up() {
     state=$1
     mkdir -p "$state"
+    install_programs
     sysctl -n net.ipv4.ip_forward >"$state/ip_forward"
-    programs="dockerd docker iptables mmdebstrap docker-compose podman runc"
-    if [ "$(command -v $programs | wc -l)" != "$(echo $programs | wc -w)" ]; then
-        apt-get update -q >/dev/null
-        DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
-            docker.io iptables mmdebstrap docker-compose podman runc >/dev/null
-    fi
+    ls /sys/class/net >"$state/links"
     iptables-save >"$state/iptables"
     export DOCKER_HOST=unix://$state/docker.sock
     setsid dockerd --data-root "$state/data" --exec-root "$state/exec" --pidfile "$state/docker.pid" -H "$DOCKER_HOST" \
@@ -34,17 +45,29 @@ down() {
     export DOCKER_HOST=unix://$state/docker.sock
     pid=$(cat "$state/docker.pid" 2>/dev/null || true)
     if [ -n "$pid" ]; then
-        docker ps -q | xargs -r docker rm -f >/dev/null
-        bridges=$(docker network ls -q -f driver=bridge)
-        kill "$pid"
+        docker ps -aq | xargs -r docker rm --force --volumes >/dev/null || true
+        docker network ls -q -f type=custom | xargs -r docker network rm >/dev/null || true
+        kill "$pid" 2>/dev/null || true
         for _ in $(seq 60); do kill -0 "$pid" 2>/dev/null || break; sleep 0.5; done
-        for bridge in $bridges; do ip link del "br-$bridge" 2>/dev/null || true; done
-        ip link del docker0 2>/dev/null || true # its own: `up` is only called where no engine ran
+        kill -9 "$pid" 2>/dev/null || true
     fi
-    iptables-restore <"$state/iptables"
-    sysctl -qw "net.ipv4.ip_forward=$(cat "$state/ip_forward")"
+    if [ -f "$state/iptables" ]; then restore_network; fi
     umount "$state/exec/netns/default" 2>/dev/null || true
     rm -rf "$state"
+}
+
+restore_network() { # docker leaves its chains, a closed FORWARD and its bridge behind, podman its bridge
+    for link in $(ls /sys/class/net | grep -E '^(docker0|br-|cni-podman|podman)' | grep -vxF -f "$state/links"); do
+        ip link del "$link" 2>/dev/null || true
+    done
+    for table in $(iptables-save | sed -n 's/^\*//p'); do # a table that was not there is in no dump to be restored
+        if grep -qx "\*$table" "$state/iptables"; then continue; fi
+        iptables -t "$table" -F
+        iptables -t "$table" -X
+        if [ "$table" = filter ]; then iptables -P FORWARD ACCEPT; fi
+    done
+    iptables-restore <"$state/iptables"
+    sysctl -qw "net.ipv4.ip_forward=$(cat "$state/ip_forward")"
 }
 
 run() {
@@ -55,6 +78,8 @@ run() {
     fi
     state=$(mktemp -d)
     trap 'down "$state"' EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
     up "$state"
     "$here/images.sh"
     "$@"
@@ -64,5 +89,5 @@ case ${1:-} in
 run) shift; run "$@" ;;
 up) up "$2"; "$here/images.sh"; echo "export DOCKER_HOST=$DOCKER_HOST" ;;
 down) down "$2" ;;
-*) sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+*) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

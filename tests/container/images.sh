@@ -29,9 +29,10 @@ python_image() { # Debian's Python where the real one has its own, the builder's
             - "$python" >/dev/null
 }
 
-package_image() { # package_image NAME PACKAGE RUN: a Debian package in the place of its maker's image
-    printf 'FROM %s\nRUN apt-get update -q && apt-get install -qy --no-install-recommends %s\nENTRYPOINT %s\nCMD %s\n' \
-        "$python" "$2" "$3" "$4" | DOCKER_BUILDKIT=0 docker build -q -t "$1" - >/dev/null
+package_image() { # package_image NAME PACKAGE ENTRYPOINT CMD: a Debian package in the place of its maker's image
+    printf 'FROM %s\nRUN %s && install -d -o 65534 -g 65534 /prometheus\nENTRYPOINT %s\nCMD %s\n' \
+        "$python" "apt-get update -q && apt-get install -qy --no-install-recommends $2" "$3" "$4" |
+        DOCKER_BUILDKIT=0 docker build -q -t "$1" - >/dev/null 2>"$log"
 }
 
 named() { awk -v name="$1" '$1 == "image:" && index($2, name) {print $2; exit}' "$here/../../deploy/compose.yaml"; }

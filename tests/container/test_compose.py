@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,32 @@ def test_a_replica_that_goes_under_load_costs_no_request(stack: Stack, how: str)
     assert before > 50
     assert after > before, "the other one went on alone"
     assert load.failures == []
+
+
+def test_what_the_balancer_says_itself_is_a_problem_document_too(stack: Stack) -> None:
+    large = HTTPConnection(stack.settings["PORT"], timeout=15)
+    large.putrequest("POST", "/predict/housing")
+    large.putheader("Content-Length", str(65 * 1024**2))
+    large.endheaders()
+    refused = large.getresponse()
+    assert (refused.status, refused.headers["content-type"]) == (413, "application/problem+json")
+    assert json.load(refused)["title"] == "Body too large"
+    assert httpx.get(f"{stack.url}/metrics").status_code == 404, "it would be that of one replica by chance"
+    stack.compose("stop", "tabserve-a", "tabserve-b")
+    nobody = httpx.get(f"{stack.url}/models", timeout=15)
+    assert (nobody.status_code, nobody.headers["content-type"]) == (503, "application/problem+json")
+    assert nobody.json()["title"] == "Not ready"
+    assert nobody.headers["retry-after"] == "1"
+
+
+def test_no_container_of_it_may_do_more_than_it_must(stack: Stack) -> None:
+    for service in ("tabserve-a", "tabserve-b", "nginx", "prometheus"):
+        told = json.loads(docker("inspect", stack.compose("ps", "--quiet", "--all", service).split()[-1]))[0]
+        assert told["HostConfig"]["ReadonlyRootfs"], service
+        assert told["HostConfig"]["CapDrop"] == ["ALL"], service
+        assert told["HostConfig"]["SecurityOpt"] == ["no-new-privileges:true"], service
+        assert told["HostConfig"]["Memory"] == 512 * 1024**2, service
+        assert told["Config"]["User"] not in ("", "root", "0"), service
 
 
 def promtool(*arguments: str, folder: Path = DEPLOY / "compose") -> str:

@@ -23,15 +23,23 @@ OWN_RESOURCES = {
     "ServiceMonitor",
     "InferenceService",
 }  # of operators: Kubernetes has no schema for them
+DIGEST = "sha256:" + 32 * "ab"
 EVERYTHING: dict[str, Any] = {
-    "image": {"repository": "registry.example.com/tabserve", "tag": "2", "pullPolicy": "Always"},
+    "image": {"repository": "registry.example.com/tabserve", "digest": DIGEST, "pullPolicy": "Always"},
     "imagePullSecrets": [{"name": "registry"}],
     "settings": {"max_rows": "50000", "log_level": "warning"},
     "workers": 4,
     "grpcPort": 9000,
     "store": {"persistentVolumeClaim": {"claimName": "models", "readOnly": True}},
     "autoscaling": {"inflightRows": 200},
-    "ingress": {"enabled": True, "className": "nginx", "tlsSecret": "tls", "annotations": {"a/b": "c"}},
+    "service": {"annotations": {"a/b": "c"}},
+    "ingress": {
+        "enabled": True,
+        "className": "nginx",
+        "tlsSecret": "tls",
+        "annotations": {"a/b": "c"},
+        "paths": ["/predict", "/v2"],
+    },
     "networkPolicy": {"from": [{"namespaceSelector": {"matchLabels": {"team": "a"}}}]},
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
     "podAnnotations": {"a": "b"},
@@ -106,7 +114,9 @@ def test_everything_that_is_asked_for_is_there(helm: Helm) -> None:
     rendered = render(helm, EVERYTHING)
     pod = rendered["Deployment"]["spec"]["template"]["spec"]
     [container] = pod["containers"]
-    assert container["image"] == "registry.example.com/tabserve:2"
+    assert container["image"] == f"registry.example.com/tabserve@{DIGEST}"
+    assert container["resources"]["requests"] == {"cpu": "2000m", "memory": "640Mi"}
+    assert container["resources"]["limits"] == {"memory": "1280Mi"}
     given = {one["name"]: one["value"] for one in container["env"]}
     assert given == {
         "TABSERVE_WORKERS": "4",
@@ -123,6 +133,9 @@ def test_everything_that_is_asked_for_is_there(helm: Helm) -> None:
     assert [metric["type"] for metric in metrics] == ["Resource", "Pods"]
     assert [port["name"] for port in rendered["Service"]["spec"]["ports"]] == ["http", "grpc"]
     assert rendered["ServiceMonitor"]["metadata"]["labels"]["release"] == "prometheus"
+    assert rendered["Service"]["metadata"]["annotations"] == {"a/b": "c"}
+    [rule] = rendered["Ingress"]["spec"]["rules"]
+    assert [path["path"] for path in rule["http"]["paths"]] == ["/predict", "/v2"]
     assert rendered["Ingress"]["spec"]["tls"][0]["hosts"] == ["tabserve.example.com"]
 
 
@@ -135,6 +148,9 @@ def test_everything_that_is_asked_for_is_there(helm: Helm) -> None:
         ({"settings": {"workers": "2"}}, "invalid propertyName 'workers'"),
         ({"autoscaling": {"cpu": "70%"}}, "cpu"),
         ({"service": {"type": "Cluster"}}, "type"),
+        ({"image": {"digest": "sha256:12"}}, "digest"),
+        ({"resources": {"limit": {"memory": "1Gi"}}}, "limit"),
+        ({"ingress": {"paths": ["predict"]}}, "paths"),
         ({"drainSeconds": 60}, "terminationGraceSeconds"),
     ],
 )
@@ -149,8 +165,9 @@ def test_the_kserve_example_fits_what_kubernetes_knows_of_it(tools: Path, tmp_pa
     service = yaml.safe_load((ROOT / "deploy" / "kserve.yaml").read_text())
     assert service["apiVersion"] == "serving.kserve.io/v1beta1"
     described = service["spec"]["predictor"]
-    known = {name: described[name] for name in ("containers", "volumes", "securityContext")}
-    assert set(described) - set(known) == {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "timeout"}
+    of_kserve = {"minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "timeout"}
+    assert of_kserve <= set(described)
+    known = {name: described[name] for name in set(described) - of_kserve}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "tabserve"}, "spec": known}
     validate(tools, [pod], tmp_path)
 

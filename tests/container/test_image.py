@@ -16,6 +16,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from models.store import GOLDEN_TOLERANCE, TOLERANCE
+from service.version import version
 from tests.container.containers import LOCKED_DOWN, ROOT, Container, docker, run, size_mb, wait_until
 
 Start = Callable[..., Container]
@@ -64,6 +65,7 @@ def test_it_is_small_and_holds_only_what_serving_needs(image: str) -> None:
 
 def test_labels_and_the_list_of_contents_name_the_models(image: str, tools: Path) -> None:
     labels = json.loads(docker("image", "inspect", "--format", "{{json .Config.Labels}}", image))
+    assert labels["org.opencontainers.image.version"] == version()
     told = labels["tabserve.models"].split()
     assert [tag.split(":")[0] for tag in told] == ["housing", "income", "penguins"]
     sbom = json.loads((ROOT / "build" / "tabserve-tested.cdx.json").read_text())
@@ -144,6 +146,7 @@ def test_locked_down_it_serves_as_nobody_in_particular(image: str, start: Start)
         assert {int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
         assert status["NoNewPrivs"] == "1"
         assert "refused" in container.shell("touch /home/file /app/file 2>/dev/null || echo refused")
+        assert container.shell("find / -xdev -perm /6000 -type f 2>/dev/null || true") == ""
         assert docker("diff", container.id) == ""
 
 
@@ -289,6 +292,7 @@ def test_what_kubernetes_says_of_a_service_called_tabserve_is_no_setting(image: 
     address = "tcp://10.0.0.1:3000"
     given = {
         "TABSERVE_SERVICE_HOST": "10.0.0.1",
+        "TABSERVE_PREDICTOR_SERVICE_HOST": "10.0.0.1",  # of KServe
         "TABSERVE_SERVICE_PORT": "3000",
         "TABSERVE_SERVICE_PORT_HTTP": "3000",
         "TABSERVE_PORT": address,

@@ -93,3 +93,25 @@ def test_a_port_of_grpc_without_its_extra_stops_the_start_and_names_the_extra(mo
     with pytest.raises(SettingsError, match="it needs the extra grpc"):
         Settings.from_environment({"TABSERVE_GRPC_PORT": "3001"})
     assert Settings.from_environment({"TABSERVE_GRPC_PORT": "off"}).grpc_port is None
+
+
+def test_what_kubernetes_tells_of_services_is_no_setting() -> None:
+    """A Service called tabserve, or (as KServe makes it) tabserve-predictor, keeps nothing from starting."""
+    address = "tcp://10.0.0.1:9000"
+    told = {
+        f"TABSERVE_{service}{name}": text
+        for service in ("", "GRPC_", "PREDICTOR_")
+        for name, text in {
+            "SERVICE_HOST": "10.0.0.1",
+            "SERVICE_PORT": "9000",
+            "SERVICE_PORT_HTTP1": "9000",
+            "PORT": address,
+            "PORT_9000_TCP": address,
+            "PORT_9000_TCP_PROTO": "tcp",
+            "PORT_9000_TCP_PORT": "9000",
+            "PORT_9000_TCP_ADDR": "10.0.0.1",
+        }.items()
+    }
+    assert Settings.from_environment(told) == Settings()
+    with pytest.raises(SettingsError, match="TABSERVE_PORT is no setting"):
+        Settings.from_environment({"TABSERVE_PORT": "8080"})

@@ -2,6 +2,26 @@
 {{- if contains "tabserve" .Release.Name }}{{ .Release.Name }}{{ else }}{{ .Release.Name }}-tabserve{{ end -}}
 {{- end }}
 
+{{- define "tabserve.image" -}}
+{{- with .Values.image }}
+{{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{- /* Half a core and 128 Mi for each worker, 128 Mi for what starts them; twice the memory as the limit. */}}
+{{- define "tabserve.resources" -}}
+{{- if .Values.resources }}
+{{- toYaml .Values.resources }}
+{{- else }}
+{{- $workers := int .Values.workers }}
+requests:
+  cpu: {{ mul 500 $workers }}m
+  memory: {{ mul 128 (add1 $workers) }}Mi
+limits:
+  memory: {{ mul 256 (add1 $workers) }}Mi
+{{- end }}
+{{- end }}
+
 {{- define "tabserve.selector" -}}
 app.kubernetes.io/name: tabserve
 app.kubernetes.io/instance: {{ .Release.Name }}
