@@ -8,8 +8,8 @@
 # Afterwards the firewall's rules, IP forwarding and the network's bridges are as before; the packages stay.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-programs="dockerd docker iptables mmdebstrap docker-compose podman runc"
-packages="docker.io iptables mmdebstrap docker-compose podman runc"
+programs="dockerd docker iptables mmdebstrap docker-compose podman runc catatonit"
+packages="docker.io iptables mmdebstrap docker-compose podman runc catatonit"
 
 install_programs() {
     if [ "$(command -v $programs | wc -l)" = "$(echo $programs | wc -w)" ]; then return; fi
