@@ -26,7 +26,7 @@ image: .venv/.training ## an image with models inside: MODELS="housing:3 penguin
 container-test: .venv/.development ## the image and what runs it, for real; FULL=1 adds the image with TensorFlow
 	tests/container/engine.sh run $(PY) -m pytest -c tests/container/pytest.ini tests/container $(if $(FULL),--full)
 
-check-all: test ## what CI runs
+check-all: test container-test ## what CI runs; without a container engine the second half is skipped elsewhere
 
 quality: .venv/.development ## train every bundled table and print how good the models are (minutes)
 	$(PY) -m training.quality

@@ -165,6 +165,11 @@ def test_one_worker_is_ready_soon_and_needs_little_memory(image: str, start: Sta
     cpu = processor_seconds(container)
     memory = memory_mb(container)
     print(f"\nready after {seconds:.1f} s, {cpu:.1f} s of one core; {memory:.0f} MB")
+    for workers in (2, 4):
+        more = start(image, *LOCKED_DOWN, "--env", f"TABSERVE_WORKERS={workers}")
+        more.wait_ready()
+        wait_idle(more)
+        print(f"{workers} workers: {memory_mb(more):.0f} MB")
     assert cpu <= 5  # what it takes when nobody else has work for the machine
     assert memory <= 160
 
@@ -173,6 +178,17 @@ def processor_seconds(container: Container) -> float:
     v1, v2 = "/sys/fs/cgroup/cpuacct/cpuacct.usage", "/sys/fs/cgroup/cpu.stat"
     nanoseconds, _, stat = container.shell(f"cat {v1} 2>/dev/null; echo; cat {v2} 2>/dev/null || true").partition("\n")
     return int(nanoseconds) / 1e9 if nanoseconds else int(stat.split()[1]) / 1e6
+
+
+def wait_idle(container: Container) -> None:
+    """Until the last worker has started: nothing is computed for a second."""
+
+    def idle() -> bool:
+        before = processor_seconds(container)
+        time.sleep(1)
+        return processor_seconds(container) - before < 0.1
+
+    wait_until(idle, 60, lambda: container.logs)
 
 
 def memory_mb(container: Container) -> float:
