@@ -133,6 +133,8 @@ def test_everything_that_is_asked_for_is_there(helm: Helm) -> None:
     assert [metric["type"] for metric in metrics] == ["Resource", "Pods"]
     assert [port["name"] for port in rendered["Service"]["spec"]["ports"]] == ["http", "grpc"]
     assert rendered["ServiceMonitor"]["metadata"]["labels"]["release"] == "prometheus"
+    job = rendered["ServiceMonitor"]["spec"]["jobLabel"]
+    assert rendered["Service"]["metadata"]["labels"][job] == "tabserve", "the alert rules ask for this job"
     assert rendered["Service"]["metadata"]["annotations"] == {"a/b": "c"}
     [rule] = rendered["Ingress"]["spec"]["rules"]
     assert [path["path"] for path in rule["http"]["paths"]] == ["/predict", "/v2"]
