@@ -249,16 +249,20 @@ class Levels(Part):
 
 
 class Target(BaseModel):
-    """The scale on which a regression learns; probabilities need none."""
+    """The scale on which a regression learns, and the range its answers are kept in; probabilities need none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     mean: float = 0.0
     scale: float = 1.0
+    low: float | None = None
+    high: float | None = None
 
     @classmethod
-    def fit(cls, values: Vector) -> Self:
+    def fit(cls, values: Vector, within: bool = False) -> Self:
+        """within: whether no answer is to lie outside of these values."""
         mean, scale = stable_moments(values)
-        return cls(mean=mean, scale=scale)
+        low, high = (float(values.min()), float(values.max())) if within else (None, None)
+        return cls(mean=mean, scale=scale, low=low, high=high)
 
     def apply(self, values: Vector) -> Vector:
         return (values - self.mean) / self.scale
@@ -275,7 +279,7 @@ class Target(BaseModel):
     def unscale(self, outputs: npt.NDArray[Any]) -> Vector:
         """(rows, 1) outputs -> the target's unit, rounded to a ten-millionth of its spread: float32 knows no more.
 
-        An output that is not finite stays so.
+        An output that is not finite stays so, also where answers are kept within a range.
         """
         if outputs.size <= FEW:  # NumPy's fixed costs are higher than Python's for so few
             return np.array([self.unscale_one(output) for output in outputs.ravel().tolist()]).reshape(outputs.shape)
@@ -283,26 +287,31 @@ class Target(BaseModel):
         with np.errstate(over="ignore"):
             values *= self.scale
             values += self.mean
-        if self._steps is None:
-            return values
-        finer, coarser = self._steps  # one of them is 1
-        if coarser == 1.0:
-            values *= finer
-            np.rint(values, out=values)
-            values /= finer
-        else:
-            values /= coarser
-            np.rint(values, out=values)
-            values *= coarser
+        if self._steps is not None:
+            finer, coarser = self._steps  # one of them is 1
+            if coarser == 1.0:
+                values *= finer
+                np.rint(values, out=values)
+                values /= finer
+            else:
+                values /= coarser
+                np.rint(values, out=values)
+                values *= coarser
+        if self.low is not None:
+            np.clip(values, self.low, self.high, out=values, where=np.isfinite(values))
         return values
 
     def unscale_one(self, output: float) -> float:
         """The same for one output, by the same operations."""
         value = output * self.scale + self.mean
-        if self._steps is None or not math.isfinite(value):
+        if not math.isfinite(value):
             return value
-        finer, coarser = self._steps
-        return round(value * finer / coarser) * coarser / finer
+        if self._steps is not None:
+            finer, coarser = self._steps
+            value = round(value * finer / coarser) * coarser / finer
+        if self.low is None or self.high is None or self.low <= value <= self.high:
+            return value
+        return self.low if value < self.low else self.high
 
 
 NumberPart = Annotated[Number | Quantile | Flag | Date, Field(discriminator="kind")]
@@ -465,7 +474,8 @@ class Encoder(BaseModel):
         """Learn the encoding from the training rows.
 
         target: (rows,) for a regression, else None. bins: edges per scaled number at most; fewer where there are few
-        rows or so many columns that the first layer would grow out of hand. numbers: how they are told.
+        rows or so many columns that the first layer would grow out of hand. numbers: how they are told; told by rank,
+        they are kept within what was seen, and so are the answers of a regression.
         """
         rows, columns = frame.numbers.shape
         knots = min(MAX_KNOTS, MAX_KNOTS_IN_ALL // max(columns, 1) + 2)
@@ -481,7 +491,7 @@ class Encoder(BaseModel):
             else:
                 parts.append(Number.fit(feature.name, values, affordable if affordable > 1 else 0))
         levels = [Levels.fit(feature, codes) for feature, codes in zip(schema.categorical, frame.codes.T, strict=True)]
-        scale = Target() if target is None else Target.fit(target)
+        scale = Target() if target is None else Target.fit(target, within=numbers == "quantile")
         return cls(numbers=cast(list[NumberPart], parts), categories=levels, target=scale)
 
     @classmethod
