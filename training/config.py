@@ -50,6 +50,8 @@ MEMBERS = 4
 DROPOUTS = (0.3, 0.1, 0.0)  # of which the validation part chooses: the noisier a table, the more it wants
 SMOOTHING = 0.03
 SHOWN = 650_000  # rows in all epochs of the ensemble's training together
+MOST_SHOWN = 3_000_000  # of a table so large that not even the fewest epochs keep to that
+WAVES, EMBEDDED = 2048, 1024  # frequencies of all columns together, and the numbers made of them: few for each of many
 
 Framework = Literal["keras", "numpy"]
 NetworkName = Literal["ensemble", "plain"]
@@ -94,7 +96,9 @@ class FitOptions:
     schedule: ScheduleName | None = option(None, "of the learning rate; cosine with warm-up, with --hidden constant")
     weight_decay: float | None = option(None, "of adamw; 0.01, with --hidden 0.004")
     batch_size: int | None = option(None, "16 to 256 by the number of rows, with --hidden 32")
-    epochs: int | None = option(None, "12 to 60 by the size of the table, with --hidden 10")
+    epochs: int | None = option(
+        None, "12 to 60 by the size of the table, fewer for more than 250,000 rows, with --hidden 10"
+    )
     patience: int | None = option(
         None,
         "plain: stop after so many epochs without a better validation loss and take the best; 0: never; "
@@ -139,8 +143,11 @@ class Recipe:
     fit_seed: int
 
 
-def recipe(options: FitOptions, task: Task, rows: int) -> Recipe:
-    """Decide what was not given. rows: of the training part. Raises UsageError where settings contradict each other."""
+def recipe(options: FitOptions, task: Task, rows: int, columns: int = 1) -> Recipe:
+    """Decide what was not given. rows: of the training part; columns: of numbers.
+
+    Raises UsageError where settings contradict each other.
+    """
     check_ranges(options)
     ensemble = options.network == "ensemble" or (options.network is None and options.hidden is None)
     # Where somebody designs a network, nothing of ours gets in the way.
@@ -165,8 +172,8 @@ def recipe(options: FitOptions, task: Task, rows: int) -> Recipe:
         members=pick(options.members, MEMBERS, 0, 0),
         adapters=ensemble,
         frequency_scale=pick(options.frequency_scale, 1.0, 0.0, 0.0),
-        frequencies=16,
-        embedding=8,
+        frequencies=min(16, max(1, WAVES // max(columns, 1))),
+        embedding=min(8, max(1, EMBEDDED // max(columns, 1))),
         optimizer=optimizer,
         loss=loss,
         learning_rate=pick(options.learning_rate, 0.014, 0.003, 0.01 if optimizer in ("sgd", "momentum") else 0.001),
@@ -183,8 +190,9 @@ def recipe(options: FitOptions, task: Task, rows: int) -> Recipe:
 
 
 def _epochs(rows: int, shown: int) -> int:
-    """So many that about `shown` rows are shown in all, within bounds."""
-    return min(60, max(12, shown // max(rows, 1)))
+    """So many that about `shown` rows are shown in all: from 12 to 60, fewer where a table is very large."""
+    rows = max(rows, 1)
+    return min(60, max(min(12, math.ceil(MOST_SHOWN / rows)), shown // rows))
 
 
 def check_combination(

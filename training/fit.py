@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from models.architecture import Architecture, Epoch, Task
 from models.network import losses, network, optimizers
 from models.network.network import DivergenceError, Network
-from training import ensemble
+from training import ensemble, temperature
 from training.config import Recipe
 
 Matrix = npt.NDArray[np.float32]
@@ -43,6 +43,7 @@ class Fitted:
     parameters: int
     recipe: Recipe
     tried: dict[str, float]  # the validation loss of each choice that was tried
+    temperature: float = 1.0  # by which the logits were divided
 
 
 def fit(
@@ -123,7 +124,22 @@ def _fit_numpy_ensemble(
         return ensemble.Tried(decided, fitted.history, fitted.network)
 
     kept, tried = ensemble.best(recipe, run, tell)
-    return _of_numpy(kept.recipe, kept.weights, kept.history, tried)
+    net: Network = kept.weights
+    *earlier, last, _ = net.layers
+    t = _temperature(task, weights, architecture, Network([*earlier, last]).predict(validation.x), validation.y)
+    for parameter in last.parameters.values():
+        parameter /= t
+    return replace(_of_numpy(kept.recipe, net, kept.history, tried), temperature=t)
+
+
+def _temperature(
+    task: Task, weights: list[float] | None, architecture: Architecture, logits: Matrix, y: Targets
+) -> float:
+    """logits: (rows, members, outputs) for the rows of y. A regression has none."""
+    if task == "regression":
+        return 1.0
+    kind = losses.BinaryCrossEntropy if task == "binary" else losses.CategoricalCrossEntropy
+    return temperature.fit(logits, y, architecture.link, kind(0.0, weights))
 
 
 def _of_numpy(recipe: Recipe, net: Network, history: list[Epoch], tried: dict[str, float]) -> Fitted:
@@ -208,6 +224,8 @@ def _fit_keras_ensemble(
     tell: Callable[[str], None],
 ) -> Fitted:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from models import keras_nets
+
     trainer = ensemble.Compiled(
         recipe,
         architecture,
@@ -221,9 +239,13 @@ def _fit_keras_ensemble(
         on_epoch,
     )
     kept, tried = ensemble.best(recipe, trainer.run, tell)
-    trainer.model.set_weights(kept.weights)
+    model = trainer.model
+    model.set_weights(kept.weights)
+    logits = keras_nets.members_of(model).predict(validation.x, batch_size=4096, verbose=0)
+    t = _temperature(task, weights, architecture, logits, validation.y)
+    model.layers[-2].set_weights([parameter / t for parameter in model.layers[-2].get_weights()])
     chosen = replace(architecture, dropout=kept.recipe.dropout)
-    return _of_keras(kept.recipe, trainer.model, chosen, kept.history, tried)
+    return replace(_of_keras(kept.recipe, model, chosen, kept.history, tried), temperature=t)
 
 
 def _of_keras(

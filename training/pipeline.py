@@ -80,7 +80,7 @@ def learn(options: DataOptions, fit_options: FitOptions, *, tune: float | None =
 
     frame = schema.frame_of_columns(dataset.columns)
     regression = schema.task == "regression"
-    decided = recipe(fit_options, schema.task, len(parts.train))
+    decided = recipe(fit_options, schema.task, len(parts.train), len(schema.numeric))
     known_target = dataset.target[parts.train] if regression else None
     rng = np.random.default_rng(options.seed)
     golden = examples.rows(schema, dataset.columns, parts.test, rng, real=options.real_examples)
@@ -216,6 +216,7 @@ def told(options: DataOptions, dataset: Dataset, decided: Recipe, fitted: Fitted
         "notices": dataset.notices,
         "parameters": fitted.parameters,
         "tried": fitted.tried,
+        "temperature": fitted.temperature,
         "outputs": len(dataset.schema.classes or ()) if dataset.schema.task == "multiclass" else 1,
         "epochs": len(fitted.history),
         "history": [epoch._asdict() for epoch in fitted.history],
