@@ -36,6 +36,7 @@ ROOT = Path(__file__).parents[1]
 DECISIVE = (  # a change of one of these files makes what was measured before worth nothing
     *("models/architecture", "models/encoding", "models/keras_nets"),
     *("training/columns", "training/config", "training/data", "training/ensemble", "training/evaluate", "training/fit"),
+    "training/temperature",
 )
 SECONDS = 90.0
 
