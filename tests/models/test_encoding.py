@@ -421,3 +421,15 @@ def test_rounding_a_prediction_stays_far_within_the_tolerance(mean: float, scale
 def test_predictions_are_short_numbers() -> None:
     assert Target(mean=2.0, scale=1.0).unscale(np.array([[0.1]], np.float32)).tolist() == [[2.1]]
     assert Target(mean=2e6, scale=3e5).unscale(np.array([[0.1]], np.float32)).tolist() == [[2030000.0]]
+
+
+@pytest.mark.parametrize("rows", [1, 100])
+def test_answers_are_kept_within_the_range_that_was_seen_and_what_is_not_finite_stays_so(rows: int) -> None:
+    target = Target.fit(np.array([1.0, 2.0, 9.0]), within=True)
+    outputs = np.resize(np.array([[-50.0], [50.0], [0.0], [np.nan], [np.inf], [-np.inf]], np.float32), (6 * rows, 1))
+    told = target.unscale(outputs)[:6, 0].tolist()
+    assert told[:3] == [1.0, 9.0, 4.0]
+    assert np.isnan(told[3])
+    assert told[4:] == [np.inf, -np.inf]
+    again = Target.model_validate_json(target.model_dump_json())
+    np.testing.assert_array_equal(again.unscale(outputs), target.unscale(outputs))
