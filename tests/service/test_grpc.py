@@ -15,6 +15,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
@@ -214,6 +215,22 @@ def test_calls_are_counted_by_model(server: Any, call: Callable[..., Any]) -> No
     while wanted not in httpx.get(f"{server.url}/metrics").text:
         assert time.monotonic() < until
         time.sleep(0.2)
+
+
+def test_every_worker_listens_at_the_port_and_answers(server: Any) -> None:
+    port = int(server.grpc.rpartition(":")[2])
+    tree = [psutil.Process(server.process.pid), *psutil.Process(server.process.pid).children(recursive=True)]
+    listeners = {
+        process.pid
+        for process in tree
+        for connection in process.net_connections(kind="tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+    }
+    assert len(listeners) == 2
+    body = typed().SerializeToString()
+    for _ in range(20):
+        with grpc.insecure_channel(server.grpc, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+            assert channel.unary_unary(f"/{SERVICE}/ModelInfer")(body, timeout=20)
 
 
 def test_a_port_that_is_taken_is_noticed() -> None:

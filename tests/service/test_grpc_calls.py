@@ -1,0 +1,186 @@
+"""Calls that end before their answer is there: deadlines, clients that leave, a server that stops.
+
+In this process, with an engine that waits until it is told to go on.
+"""
+
+import asyncio
+import dataclasses
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from models.predictor import TabularModel
+from service.config import Settings
+from service.grpc_server import GrpcServer
+from service.lane import Lane
+from service.protocols.oip_messages import MESSAGES, SERVICE
+
+SHORT_S, LONG_S = 0.2, 20.0
+
+
+class Gated:
+    """The engine of another model behind a gate."""
+
+    name = "numpy"
+    reason = "gated"
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.open = threading.Event()
+        self.open.set()
+        self.asked = threading.Event()
+        self.batches: list[int] = []
+
+    def close(self) -> None:
+        self.batches.clear()
+        self.asked.clear()
+        self.open.clear()
+
+    def outputs(self, x: Any) -> Any:
+        self.asked.set()
+        assert self.open.wait(LONG_S)
+        self.batches.append(len(x))
+        return self.inner.outputs(x)
+
+
+class Story:
+    """A server, a way to call it, and what is behind it."""
+
+    def __init__(self, lane: Lane, server: GrpcServer, channel: Any, engine: Gated) -> None:
+        self.lane, self.server, self.channel, self.engine = lane, server, channel, engine
+        self.tally = lane.plane.served["income"].tally
+
+    def infer(self, rows: int = 1, timeout: float = LONG_S) -> Any:
+        request = MESSAGES["ModelInferRequest"](model_name="income")
+        request.inputs.add(name="age", datatype="INT32", shape=[rows]).contents.int_contents.extend([40] * rows)
+        method = self.channel.unary_unary(f"/{SERVICE}/ModelInfer")
+        return method(request.SerializeToString(), timeout=timeout)
+
+    async def begun(self, rows: int = 1) -> Any:
+        """A call whose prediction has begun and waits at the gate."""
+        self.engine.close()
+        call = self.infer(rows)
+        assert await asyncio.to_thread(self.engine.asked.wait, LONG_S)
+        return call
+
+    async def queued(self, rows: int) -> None:
+        """Until so many rows wait."""
+        while self.tally.queue_rows != rows:
+            await asyncio.sleep(0.005)
+
+    async def health(self) -> Any:
+        reply = await health_pb2_grpc.HealthStub(self.channel).Check(health_pb2.HealthCheckRequest(service=SERVICE))
+        return reply.status
+
+
+Tell = Callable[[Callable[[Story], Awaitable[None]]], None]
+
+
+@pytest.fixture
+def tell(make_lane: Callable[..., Lane], tabular_models: list[TabularModel], settings: Settings) -> Tell:
+    """Have a story happen."""
+    income = next(model for model in tabular_models if model.name == "income")
+    engine = Gated(income.engine)
+
+    async def happen(story: Callable[[Story], Awaitable[None]]) -> None:
+        model = dataclasses.replace(income, engine=engine)
+        lane = make_lane([model], dataclasses.replace(settings, batching="on"))
+        server = GrpcServer(lane)
+        port = await server.start("127.0.0.1", 0)
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                await asyncio.wait_for(story(Story(lane, server, channel, engine)), 3 * LONG_S)
+        finally:
+            engine.open.set()
+            await server.stop()
+            lane.plane.close()
+
+    return lambda story: asyncio.run(happen(story))
+
+
+def test_what_waits_past_the_deadline_of_its_call_is_not_predicted(tell: Tell) -> None:
+    async def story(told: Story) -> None:
+        first = await told.begun()
+        with pytest.raises(grpc.RpcError) as error:
+            await told.infer(rows=3, timeout=SHORT_S)
+        assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await told.queued(0)
+        told.engine.open.set()
+        await first
+        await told.infer(rows=2)
+        assert told.engine.batches == [1, 2]
+        assert sum(told.tally.rejected.values()) == 3
+
+    tell(story)
+
+
+def test_a_call_without_time_left_is_refused_by_the_code_for_it(tell: Tell) -> None:
+    async def story(told: Story) -> None:
+        told.engine.close()
+        with pytest.raises(grpc.RpcError) as error:
+            await told.infer(rows=3, timeout=0)
+        assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert told.engine.batches == []
+
+    tell(story)
+
+
+def test_a_cancelled_call_that_waits_is_not_predicted(tell: Tell) -> None:
+    async def story(told: Story) -> None:
+        first = await told.begun()
+        second = told.infer(rows=5)
+        third = told.infer(rows=2)
+        await told.queued(7)
+        second.cancel()
+        await told.queued(2)
+        told.engine.open.set()
+        await asyncio.gather(first, third)
+        assert told.engine.batches == [1, 2]
+        assert told.tally.rejected == {"client_gone": 5}
+        assert told.lane.inflight == 0
+        assert told.tally.requests[("grpc", 499)] == 1
+
+    tell(story)
+
+
+def test_a_server_that_drains_says_so_and_answers_what_is_in_flight(tell: Tell) -> None:
+    async def story(told: Story) -> None:
+        assert await told.health() == health_pb2.HealthCheckResponse.SERVING
+        call = await told.begun()
+        told.lane.draining = True
+        await told.server.drain()
+        assert await told.health() == health_pb2.HealthCheckResponse.NOT_SERVING
+        ready = told.channel.unary_unary(f"/{SERVICE}/ServerReady")
+        reply = MESSAGES["ServerReadyResponse"].FromString(await ready(b""))
+        assert not reply.ready
+        assert told.lane.inflight == 1
+        stopping = asyncio.create_task(told.server.stop())
+        await asyncio.sleep(0)
+        told.engine.open.set()
+        assert await call
+        await stopping
+        with pytest.raises(grpc.RpcError) as error:
+            await told.infer()
+        assert error.value.code() is grpc.StatusCode.UNAVAILABLE
+
+    tell(story)
+
+
+def test_a_full_queue_says_when_to_come_back(tell: Tell) -> None:
+    async def story(told: Story) -> None:
+        told.lane.plane.served["income"].batcher.queue_rows = 4
+        first = await told.begun()
+        second = told.infer(rows=4)
+        await told.queued(4)
+        with pytest.raises(grpc.RpcError) as error:
+            await told.infer()
+        assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert int(dict(error.value.trailing_metadata())["retry-after"]) >= 1
+        told.engine.open.set()
+        await asyncio.gather(first, second)
+
+    tell(story)
