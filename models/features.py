@@ -443,14 +443,23 @@ class FeatureSchema(BaseModel):
         return body_validator(self._row_fields)
 
     @cached_property
-    def _numbers_validator(self) -> SchemaValidator | None:
+    def _all_numbers(self) -> core_schema.CoreSchema | None:
         """Twice as fast, where all there is are numbers that are never missing and have no limits. It lets absent ones
         pass, and takes no columns that the model does not use."""
         for feature in self.features:
             if feature.kind != "number" or feature.nullable or feature.low is not None or feature.high is not None:
                 return None
         names = core_schema.literal_schema([feature.name for feature in self.features])
-        return body_validator(core_schema.dict_schema(names, self.features[0].validator()))
+        return core_schema.dict_schema(names, self.features[0].validator())
+
+    @cached_property
+    def _numbers_validator(self) -> SchemaValidator | None:
+        return None if self._all_numbers is None else body_validator(self._all_numbers)
+
+    @cached_property
+    def _piece_validators(self) -> tuple[SchemaValidator | None, SchemaValidator]:
+        numbers = None if self._all_numbers is None else piece_validator(self._all_numbers)
+        return numbers, piece_validator(self._row_fields)
 
     @cached_property
     def _row_validator(self) -> SchemaValidator:
@@ -467,21 +476,30 @@ class FeatureSchema(BaseModel):
 
     def accept_json(self, body: bytes) -> list[dict[str, Any]] | None:
         """The rows of a body `{"rows": [...]}` in one compiled pass, or None where `check` must say what is wrong."""
-        if b"NaN" in body or b"Infinity" in body:  # an ignored column would let these pass
+        return self._accept(body, self._numbers_validator, self._rows_validator, "rows")
+
+    def accept_piece(self, piece: bytes) -> list[dict[str, Any]] | None:
+        """The same of `[[...]]`, which is as deep."""
+        return self._accept(piece, *self._piece_validators, 0)
+
+    def _accept(
+        self, text: bytes, numbers: SchemaValidator | None, rows: SchemaValidator, place: str | int
+    ) -> list[dict[str, Any]] | None:
+        if b"NaN" in text or b"Infinity" in text:  # an ignored column would let these pass
             return None
-        rows: list[dict[str, Any]]
-        if self._numbers_validator:
+        accepted: list[dict[str, Any]]
+        if numbers:
             try:
-                rows = self._numbers_validator.validate_json(body)["rows"]
+                accepted = numbers.validate_json(text)[place]
             except ValidationError:
                 pass
             else:
-                return rows if min(map(len, rows)) == len(self.features) else None
+                return accepted if min(map(len, accepted)) == len(self.features) else None
         try:
-            rows = self._rows_validator.validate_json(body)["rows"]
+            accepted = rows.validate_json(text)[place]
         except ValidationError:
             return None
-        return rows
+        return accepted
 
     def accept_rows(self, rows: Sequence[object]) -> list[dict[str, Any]] | None:
         """The same for rows that are JSON values already."""
@@ -675,6 +693,12 @@ def body_validator(row: core_schema.CoreSchema) -> SchemaValidator:
     """Of `{"rows": [row, ...]}`."""
     rows = core_schema.typed_dict_field(core_schema.list_schema(row, min_length=1))
     return SchemaValidator(core_schema.typed_dict_schema({"rows": rows}, extra_behavior="forbid"))
+
+
+def piece_validator(row: core_schema.CoreSchema) -> SchemaValidator:
+    """Of `[[row, ...]]`."""
+    rows = core_schema.list_schema(row, min_length=1)
+    return SchemaValidator(core_schema.list_schema(rows, min_length=1, max_length=1))
 
 
 class Codes(dict[Scalar | None, int]):

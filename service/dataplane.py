@@ -23,7 +23,7 @@ from service.protocols import arrow, native
 from service.protocols.native import Accepted, Writer
 
 SMALL_BYTES = 16 * 1024  # up to there the short way is tried first
-LARGE_BYTES = 256 * 1024  # a body above it is read and checked beside the event loop
+LARGE_BYTES = native.LARGE  # a body above it is read and checked beside the event loop
 LARGE_ROWS = 1000  # more answers than that are written beside the event loop
 LARGE_COLUMN = 2000  # longer columns than that are checked beside the event loop
 

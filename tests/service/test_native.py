@@ -1,0 +1,199 @@
+"""A large body is read piece by piece, and nobody can tell but by the clock."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+
+from models.architecture import Architecture
+from models.encoding import Encoder
+from models.engines import NumpyEngine
+from models.features import Feature, FeatureSchema, Frame, Ignored, Seen
+from models.network.network import build
+from models.predictor import TabularModel
+from service.config import Settings
+from service.dataplane import DataPlane
+from service.errors import RequestError
+from service.protocols import native
+
+SCHEMA = FeatureSchema(
+    name="t",
+    task="regression",
+    target="y",
+    features=[
+        Feature(name="n", kind="number", nullable=False, minimum=-100, seen=Seen(min=0, max=9)),
+        Feature(name="c", kind="category", nullable=True, seen=Seen(levels=["a", "},{", '"'])),
+        Feature(name="d", kind="date", nullable=True, seen=Seen(min="2000-01-01", max="2020-12-31")),
+    ],
+    ignored=[Ignored(name="id", reason="different in every row")],
+)
+NUMBERS = FeatureSchema(
+    name="t",
+    task="regression",
+    target="y",
+    features=[Feature(name=name, kind="number", nullable=False) for name in "nm"],
+)
+
+
+@contextmanager
+def pieces_of(size: int) -> Iterator[None]:
+    with mock.patch.multiple(native, PIECE=size, LARGE=size):
+        yield
+
+
+def verdict(schema: FeatureSchema, body: bytes, on_invalid: str, most: int) -> Any:
+    """All that can be seen of how a body was read."""
+    try:
+        accepted = native.read(schema, body, on_invalid, most)
+    except RequestError as error:
+        return type(error), error.document()
+    frame, valid = accepted.frame, accepted.valid
+    return (
+        [matrix.tobytes() for matrix in frame],
+        [matrix.shape for matrix in frame],
+        accepted.count,
+        None if valid is None else [*valid],
+        [*accepted.errors],
+        accepted.omitted,
+        {row: [*told] for row, told in accepted.warnings.items()},
+    )
+
+
+def agree(schema: FeatureSchema, body: bytes, on_invalid: str, size: int, most: int) -> None:
+    with pieces_of(size):
+        in_pieces = verdict(schema, body, on_invalid, most)
+    assert in_pieces == verdict(schema, body, on_invalid, most)
+
+
+CELLS = st.one_of(
+    st.integers(-200, 200),
+    st.floats(allow_nan=False),
+    st.none(),
+    st.booleans(),
+    st.sampled_from(["a", "},{", "]}", '"', "\\", "2013-04-01", "é", "x"]),
+)
+DEEP = st.recursive(CELLS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("ab"), inner))
+GOOD = {
+    "n": st.one_of(st.integers(-20, 20), st.floats(0, 9)),
+    "c": st.sampled_from(["a", "},{", '"', "new", None]),
+    "d": st.sampled_from(["2013-04-01", "1999-01-01", None]),
+}
+ROW = st.one_of(
+    st.fixed_dictionaries({"n": GOOD["n"]}, optional={"c": GOOD["c"], "d": GOOD["d"]}),
+    st.fixed_dictionaries({"n": GOOD["n"]}, optional={"c": GOOD["c"], "id": DEEP}),
+    st.dictionaries(st.sampled_from(["n", "c", "d", "id", "m", "zz"]), CELLS, max_size=4),
+)
+ROWS = st.lists(st.one_of(ROW, ROW, ROW, CELLS), max_size=12)
+STYLES = st.sampled_from([{"separators": (",", ":")}, {}, {"indent": 1}, {"ensure_ascii": False}])
+HOW = (st.sampled_from(["fail", "skip", "other"]), st.integers(0, 60), st.sampled_from([3, 100]))
+
+
+@examples(max_examples=600, deadline=None)
+@given(ROWS, STYLES, *HOW)
+def test_rows_of_any_kind_are_read_in_pieces_as_in_one(
+    rows: list[Any], style: Any, on_invalid: str, size: int, most: int
+) -> None:
+    agree(SCHEMA, json.dumps({"rows": rows}, **style).encode(), on_invalid, size, most)
+
+
+@examples(max_examples=200, deadline=None)
+@given(st.lists(st.dictionaries(st.sampled_from("nmx"), CELLS), min_size=1, max_size=9), STYLES, *HOW)
+def test_rows_of_numbers_alone_are_too(rows: list[Any], style: Any, on_invalid: str, size: int, most: int) -> None:
+    agree(NUMBERS, json.dumps({"rows": rows}, **style).encode(), on_invalid, size, most)
+
+
+TOKENS = [
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    '"',
+    "\\",
+    " ",
+    "\n",
+    '"rows"',
+    '"rows":[',
+    '{"n":1}',
+    '{"n":2},',
+    "},{",
+    '"n":3',
+    "1",
+]
+TOKENS += ["]}", '{"n":1,"id":[{"a":1},{"b":2}]}', '"id":"},{"', "NaN", "\x00", "\xff", '{"n":', "1e999", "9" * 4400]
+
+
+@examples(max_examples=1500, deadline=None)
+@given(st.lists(st.sampled_from(TOKENS), max_size=14).map("".join), st.booleans(), *HOW)
+@example('{"n":1}],"rows":[{"n":2}', True, "fail", 0, 100)
+@example('{"n":1}],[{"n":2}', True, "fail", 0, 100)
+@example('{"n":1},,{"n":2}', True, "fail", 0, 100)
+@example('{"n":1},', True, "fail", 0, 100)
+@example('{"n":1,"id":"},{"},{"n":2}', True, "fail", 0, 100)
+@example('{"n":1},{"n":2,"id":[{},{}]},{"n":3}', True, "fail", 0, 100)
+@example('{"n":1},{"n":2}],"x":[{"n":3}', True, "skip", 0, 100)
+def test_text_of_any_kind_is_read_in_pieces_as_in_one(
+    text: str, framed: bool, on_invalid: str, size: int, most: int
+) -> None:
+    """Not only JSON: what is broken is refused in the same words."""
+    body = ('{"rows":[' + text + "]}" if framed else text).encode("latin-1")
+    agree(SCHEMA, body, on_invalid, size, most)
+
+
+@pytest.mark.parametrize("depth", range(190, 206))
+def test_the_same_depth_is_too_deep(depth: int) -> None:
+    deep = "[" * depth + "]" * depth
+    agree(SCHEMA, ('{"rows":[{"n":1},{"n":2,"id":' + deep + "}]}").encode(), "fail", 0, 100)
+
+
+def test_no_more_errors_are_listed() -> None:
+    rows = [{"n": "x", "zz": 1} for _ in range(130)] + [{"n": 1}]
+    body = json.dumps({"rows": rows}).encode()
+    agree(SCHEMA, body, "fail", 100, 1000)
+    agree(SCHEMA, body, "skip", 100, 1000)
+
+
+def wide_model(columns: int) -> TabularModel:
+    rng = np.random.default_rng(0)
+    names = [f"c{number}" for number in range(columns)]
+    features = [Feature(name=name, kind="number", nullable=False, seen=Seen(min=-9, max=9)) for name in names]
+    schema = FeatureSchema(name="wide", task="regression", target="y", features=features)
+    frame = Frame(rng.normal(size=(300, columns)), np.empty((300, 0), np.int64))
+    encoder = Encoder.fit(schema, frame, frame.numbers[:, 0], bins=0)
+    network = build(Architecture(encoder.width, hidden=(8,)), rng)
+    return TabularModel("1", schema, encoder, NumpyEngine(network, "test"))
+
+
+def test_the_event_loop_is_not_held_by_a_large_body() -> None:
+    """What it waits for at most, beside the same body read as a whole."""
+    model = wide_model(200)
+    plane = DataPlane([model], Settings())
+    plane.start()
+    numbers = np.random.default_rng(0).normal(size=(100, 200)).tolist()
+    rows = [dict(zip(model.schema.by_name, row, strict=True)) for row in numbers]
+    body = json.dumps({"rows": rows * 25}).encode()  # 14 MB
+
+    async def longest_wait() -> float:
+        asked = asyncio.ensure_future(plane.predict_json("wide", body, deadline=time.monotonic() + 300))
+        longest, last = 0.0, time.monotonic()
+        while not asked.done():
+            await asyncio.sleep(0)
+            longest, last = max(longest, time.monotonic() - last), time.monotonic()
+        assert (await asked).count(b"value") == 2500
+        return longest
+
+    cut = min(asyncio.run(longest_wait()) for _ in range(4))
+    with mock.patch.object(native, "PIECE", len(body)):
+        whole = min(asyncio.run(longest_wait()) for _ in range(2))
+    plane.close()
+    assert cut < whole / 3
