@@ -28,7 +28,8 @@ quietly docker build --file deploy/Dockerfile --build-arg BENTO=tabserve:bentoml
     --label "org.opencontainers.image.revision=$(git rev-parse HEAD 2>/dev/null || true)" \
     --label "tabserve.bento=$bento" --label "tabserve.models=$models" deploy
 
-sbom=build/$(basename "${IMAGE/:/-}").cdx.json
+name=${IMAGE##*/}
+sbom=build/${name/:/-}.cdx.json
 docker run --rm --interactive --network none --entrypoint python "$IMAGE" - <deploy/sbom.py >"$sbom"
 size=$(docker image inspect --format '{{.Size}}' "$IMAGE")
 echo "$IMAGE, $((size / 1000000)) MB, holds $models; what else is inside: $sbom"

@@ -8,8 +8,8 @@
 # Afterwards the firewall's rules, IP forwarding and the network's bridges are as before; the packages stay.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-programs="dockerd docker iptables mmdebstrap docker-compose podman runc catatonit"
-packages="docker.io iptables mmdebstrap docker-compose podman runc catatonit"
+programs="dockerd docker iptables mmdebstrap docker-compose podman runc catatonit systemd-analyze"
+packages="docker.io iptables mmdebstrap docker-compose podman runc catatonit systemd"
 
 install_programs() {
     if [ "$(command -v $programs | wc -l)" = "$(echo $programs | wc -w)" ]; then return; fi

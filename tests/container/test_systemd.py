@@ -1,0 +1,48 @@
+"""deploy/tabserve.service, as far as it can be tried where systemd is not the first process."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from service.config import PREFIX
+from tests.container.containers import ROOT, missing, run
+
+UNIT = (ROOT / "deploy" / "tabserve.service").read_text()
+
+
+@pytest.fixture
+def analyze() -> str:
+    found = shutil.which("systemd-analyze")
+    return found or missing("systemd-analyze is not installed")
+
+
+def test_systemd_understands_every_line(analyze: str, tmp_path: Path) -> None:
+    unit = tmp_path / "tabserve.service"
+    unit.write_text(UNIT.replace("/opt/tabserve/.venv/bin/bentoml", shutil.which("true") or ""))
+    assert run(analyze, "verify", str(unit)) == ""
+    unit.write_text(unit.read_text().replace("ProtectSystem=", "ProtectSytem="))
+    assert "ProtectSytem" in run(analyze, "verify", str(unit), check=False), "the check above can fail"
+
+
+def test_it_may_do_little(analyze: str) -> None:
+    told = run(analyze, "security", "--offline=true", "deploy/tabserve.service", check=False)
+    exposure = re.search(r"Overall exposure level for tabserve.service: ([0-9.]+)", told)
+    assert exposure, told
+    print(f"\n{exposure[0]}")
+    assert float(exposure[1]) < 2.5
+
+
+def test_its_command_starts_the_server_it_means() -> None:
+    """BentoML has the options, and no name of the environment is taken for a setting."""
+    [command] = re.findall(r"^ExecStart=/opt/tabserve/\.venv/bin/(.*)$", UNIT, re.MULTILINE)
+    options = set(re.findall(r"--[a-z-]+", command))
+    helped = subprocess.run(
+        [str(ROOT / ".venv/bin/bentoml"), "serve", "--help"], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    assert options <= set(re.findall(r"--[a-z-]+", helped))
+    [environment] = re.findall(r"^Environment=(.*)$", UNIT, re.MULTILINE)
+    assert not [pair for pair in environment.split() if pair.startswith(PREFIX)]
+    assert set(re.findall(r"\$\{(\w+)\}", command)) <= {pair.split("=")[0] for pair in environment.split()}
