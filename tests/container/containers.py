@@ -125,7 +125,7 @@ class Load:
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(8)]
 
     def _run(self) -> None:
-        with httpx.Client(base_url=self.url, timeout=15, limits=self._limits) as client:
+        with httpx.Client(base_url=self.url, timeout=60, limits=self._limits) as client:
             while not self._stop.is_set():
                 try:
                     reply = client.post("/predict/housing", json={"rows": [self._row]})
@@ -144,4 +144,4 @@ class Load:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         for thread in self._threads:
-            thread.join(20)
+            thread.join(70)

@@ -267,7 +267,7 @@ def test_a_rolling_update_fails_no_request(
     """As the Deployment does it: one more, wait until it is ready, one less, and the balancer hears of it meanwhile."""
 
     def replica() -> Container:
-        container = start(image, "--env", "TABSERVE_WORKERS=1", publish=False)
+        container = start(image, "--env", "TABSERVE_WORKERS=1", "--env", "TABSERVE_DRAIN_S=10", publish=False)
         container.wait_ready()
         return container
 
