@@ -47,7 +47,6 @@ class DataOptions:
 
 HIDDEN = (128, 128, 128)  # of the ensemble
 MEMBERS = 4
-DROPOUTS = (0.3, 0.1, 0.0)  # of which the validation part chooses: the noisier a table, the more it wants
 SMOOTHING = 0.03
 SHOWN = 650_000  # rows in all epochs of the ensemble's training together
 MOST_SHOWN = 3_000_000  # of a table so large that not even the fewest epochs keep to that
@@ -59,6 +58,21 @@ Activation = Literal["relu", "sigmoid", "tanh", "silu", "gelu", "elu", "leaky_re
 OptimizerName = Literal["adam", "adamw", "sgd", "momentum", "rmsprop"]
 LossName = Literal["mse", "mae", "huber", "crossentropy"]
 ScheduleName = Literal["constant", "cosine", "exponential"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One of the ensemble's trainings, of which the validation part chooses."""
+
+    dropout: float
+    learning_rate: float = 0.014
+    frequency_scale: float = 1.0
+    frequencies: int = 16
+    length: float = 1.0  # in epochs of the usual one
+
+
+# The noisier a table, the more dropout it wants, and the less it gains from a high rate and many epochs.
+TRIALS = (Trial(0.2, 0.004, 3.0, 32, 0.5), Trial(0.1), Trial(0.0))
 
 
 @dataclass(frozen=True)
@@ -78,13 +92,13 @@ class FitOptions:
     activation: Activation | None = option(None, "of the hidden layers; relu, plain silu, with --hidden relu")
     dropout: float | None = option(
         None,
-        "share of activations left out in training; the best of 0.3, 0.1 and 0 by the validation part, plain 0.1, "
+        "share of activations left out in training; the best of 0.2, 0.1 and 0 by the validation part, plain 0.1, "
         "with --hidden 0",
     )
     members: int | None = option(None, f"of the ensemble, which share their weights; {MEMBERS}")
     frequency_scale: float | None = option(
         None,
-        "standard deviation of the ensemble's first frequencies",
+        "standard deviation of the ensemble's first frequencies; 1, and 3 where dropout 0.2 is tried",
     )
     batch_norm: bool = option(False, "plain: normalise each hidden layer over the batch")
     bins: int | None = option(
@@ -92,12 +106,16 @@ class FitOptions:
     )
     optimizer: OptimizerName | None = option(None, "adamw; with --hidden adam")
     loss: LossName | None = option(None, "mse for a regression, crossentropy for classes")
-    learning_rate: float | None = option(None, "0.014, plain 0.003; with --hidden 0.001 (sgd 0.01)")
+    learning_rate: float | None = option(
+        None, "0.014, where dropout 0.2 is tried 0.004, plain 0.003; with --hidden 0.001 (sgd 0.01)"
+    )
     schedule: ScheduleName | None = option(None, "of the learning rate; cosine with warm-up, with --hidden constant")
     weight_decay: float | None = option(None, "of adamw; 0.01, with --hidden 0.004")
     batch_size: int | None = option(None, "16 to 256 by the number of rows, with --hidden 32")
     epochs: int | None = option(
-        None, "12 to 60 by the size of the table, fewer for more than 250,000 rows, with --hidden 10"
+        None,
+        "12 to 60 by the size of the table, half of them where dropout 0.2 is tried, fewer for more than 250,000 rows; "
+        "with --hidden 10",
     )
     patience: int | None = option(
         None,
@@ -121,7 +139,7 @@ class Recipe:
     hidden: tuple[int, ...]
     activation: Activation
     dropout: float
-    dropouts: tuple[float, ...]  # to be tried; the best by the validation loss is kept, and is then `dropout`
+    trials: tuple[dict[str, Any], ...]  # what else than this is to be tried; the best by the validation loss is kept
     batch_norm: bool
     bins: int
     members: int  # 0 for the plain network
@@ -160,19 +178,21 @@ def recipe(options: FitOptions, task: Task, rows: int, columns: int = 1) -> Reci
     def pick(given: Any, of_ensemble: Any, of_plain: Any, of_own: Any) -> Any:
         return given if given is not None else of_ensemble if ensemble else of_own if own else of_plain
 
+    waves = max(1, WAVES // max(columns, 1))
+    epochs = pick(options.epochs, _epochs(rows, SHOWN), _epochs(rows, 600_000), 10)
     return Recipe(
         framework=options.framework,
         network="ensemble" if ensemble else "plain",
         hidden=tuple(units for units in pick(options.hidden, HIDDEN, (256, 256), ()) if units),
         activation=pick(options.activation, "relu", "silu", "relu"),
         dropout=pick(options.dropout, 0.1, 0.1, 0.0),
-        dropouts=DROPOUTS if ensemble and options.dropout is None else (),
+        trials=trials(options, epochs, waves) if ensemble and options.dropout is None else (),
         batch_norm=options.batch_norm,
         bins=pick(options.bins, 0, 32, 0),
         members=pick(options.members, MEMBERS, 0, 0),
         adapters=ensemble,
         frequency_scale=pick(options.frequency_scale, 1.0, 0.0, 0.0),
-        frequencies=min(16, max(1, WAVES // max(columns, 1))),
+        frequencies=min(16, waves),
         embedding=min(8, max(1, EMBEDDED // max(columns, 1))),
         optimizer=optimizer,
         loss=loss,
@@ -180,13 +200,24 @@ def recipe(options: FitOptions, task: Task, rows: int, columns: int = 1) -> Reci
         schedule=pick(options.schedule, "cosine", "cosine", "constant"),
         weight_decay=pick(options.weight_decay, 0.01, 0.01, 0.004),
         batch_size=pick(options.batch_size, by_rows, by_rows, 32),
-        epochs=pick(options.epochs, _epochs(rows, SHOWN), _epochs(rows, 600_000), 10),
+        epochs=epochs,
         patience=pick(options.patience, 0, 16, 0),
         class_weights=options.class_weights,
         label_smoothing=0.0 if task == "regression" else pick(options.label_smoothing, SMOOTHING, 0.0, 0.0),
         clip_norm=options.clip_norm,
         fit_seed=options.fit_seed,
     )
+
+
+def trials(options: FitOptions, epochs: int, waves: int) -> tuple[dict[str, Any], ...]:
+    """The settings of each of the ensemble's trainings, with so many waves a column at most; what was given stays."""
+    given = {name for name, value in vars(options).items() if value is not None}
+    found = []
+    for trial in TRIALS:
+        own = vars(trial) | {"epochs": max(1, round(trial.length * epochs))}
+        own |= {"frequencies": min(trial.frequencies, waves)}
+        found.append({name: own[name] for name in own.keys() - given - {"length"}})
+    return tuple(found)
 
 
 def _epochs(rows: int, shown: int) -> int:

@@ -38,14 +38,20 @@ class Tried(NamedTuple):
 
 
 def best(recipe: Recipe, run: Callable[[Recipe], Tried], tell: Tell) -> tuple[Tried, dict[str, float]]:
-    """Train with each dropout that is to be tried; that of the smallest validation loss, and the losses of all."""
-    tried = [run(replace(recipe, dropout=dropout, dropouts=())) for dropout in recipe.dropouts or (recipe.dropout,)]
+    """Train with all settings that are to be tried; those of the smallest validation loss, and the losses of all."""
+    tried = [run(replace(recipe, trials=(), **settings)) for settings in recipe.trials or ({},)]
     kept = min(tried, key=lambda one: one.loss)
     losses = {f"dropout {one.recipe.dropout:g}": one.loss for one in tried}
     if len(tried) > 1:
         told = ", ".join(f"validation {loss:.4f} with {name}" for name, loss in losses.items())
         tell(f"{told}: {kept.recipe.dropout:g} is kept")
     return kept, losses
+
+
+def tuned(architecture: Architecture, recipe: Recipe) -> Architecture:
+    """The same shape with what a recipe says of dropout and frequencies."""
+    scales = (recipe.frequency_scale,) * len(architecture.scales)
+    return replace(architecture, dropout=recipe.dropout, scales=scales, frequencies=recipe.frequencies)
 
 
 def schedule(recipe: Recipe, steps: int) -> optimizers.Cosine:
@@ -105,7 +111,7 @@ class Compiled:
     def run(self, recipe: Recipe) -> Tried:
         import tensorflow as tf
 
-        self._start(recipe.dropout)
+        self._start(recipe)
         epochs = recipe.epochs
         rates = np.array([*map(schedule(recipe, self.steps), range(self.steps * epochs))], np.float32)
         rng = np.random.default_rng(recipe.fit_seed)
@@ -121,16 +127,16 @@ class Compiled:
             self.on_epoch(history[-1])
         return Tried(recipe, history, self.model.get_weights())
 
-    def _start(self, dropout: float) -> None:
+    def _start(self, recipe: Recipe) -> None:
         """Fresh weights, the same for the same seed, and an optimizer that remembers nothing."""
         import keras
 
         from models import keras_nets
 
         keras.utils.set_random_seed(self.recipe.fit_seed)
-        self.model.set_weights(keras_nets.build(self.architecture).get_weights())
+        self.model.set_weights(keras_nets.build(tuned(self.architecture, recipe)).get_weights())
         self.step.assign(0)
-        self.dropout.assign(dropout)
+        self.dropout.assign(recipe.dropout)
         for memory in (*self.mean, *self.square):
             memory.assign(memory * 0)
 

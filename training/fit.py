@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -119,8 +120,7 @@ def _fit_numpy_ensemble(
     tell: Callable[[str], None],
 ) -> Fitted:
     def run(decided: Recipe) -> ensemble.Tried:
-        chosen = replace(architecture, dropout=decided.dropout)
-        fitted = _fit_numpy(decided, chosen, task, train, validation, weights, on_epoch)
+        fitted = _fit_numpy(decided, ensemble.tuned(architecture, decided), task, train, validation, weights, on_epoch)
         return ensemble.Tried(decided, fitted.history, fitted.network)
 
     kept, tried = ensemble.best(recipe, run, tell)
@@ -226,25 +226,22 @@ def _fit_keras_ensemble(
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from models import keras_nets
 
-    trainer = ensemble.Compiled(
-        recipe,
-        architecture,
-        _keras_loss(recipe, task, reduction=None),
-        (
-            train.x,
-            _keras_targets(recipe, task, train.y, architecture.outputs),
-            None if weights is None else np.array(weights, np.float32)[train.y],
-        ),
-        (validation.x, _keras_targets(recipe, task, validation.y, architecture.outputs)),
-        on_epoch,
-    )
-    kept, tried = ensemble.best(recipe, trainer.run, tell)
-    model = trainer.model
+    weight = None if weights is None else np.array(weights, np.float32)[train.y]
+    y, known = (_keras_targets(recipe, task, part.y, architecture.outputs) for part in (train, validation))
+
+    @cache
+    def trainer(frequencies: int) -> ensemble.Compiled:
+        shape = replace(architecture, frequencies=frequencies)
+        loss = _keras_loss(recipe, task, reduction=None)
+        return ensemble.Compiled(recipe, shape, loss, (train.x, y, weight), (validation.x, known), on_epoch)
+
+    kept, tried = ensemble.best(recipe, lambda decided: trainer(decided.frequencies).run(decided), tell)
+    chosen = ensemble.tuned(architecture, kept.recipe)
+    model = keras_nets.build(chosen)
     model.set_weights(kept.weights)
     logits = keras_nets.members_of(model).predict(validation.x, batch_size=4096, verbose=0)
     t = _temperature(task, weights, architecture, logits, validation.y)
     model.layers[-2].set_weights([parameter / t for parameter in model.layers[-2].get_weights()])
-    chosen = replace(architecture, dropout=kept.recipe.dropout)
     return replace(_of_keras(kept.recipe, model, chosen, kept.history, tried), temperature=t)
 
 

@@ -63,8 +63,8 @@ class Search:
         )
         if not study.trials:
             usual = asdict(self.recipe) | {"units": max(self.recipe.hidden, default=0)}
-            for dropout in self.recipe.dropouts or (self.recipe.dropout,):
-                study.enqueue_trial({name: usual[name] for name in KNOBS} | {"dropout": dropout})
+            for settings in self.recipe.trials or ({},):
+                study.enqueue_trial({name: (usual | settings)[name] for name in KNOBS})
         return study
 
     def _try(self, trial: Any, end: float, study: Any) -> float:
@@ -102,7 +102,7 @@ class Search:
         if "units" in own:
             own["hidden"] = (own.pop("units"),) * len(self.recipe.hidden)
         if "dropout" in own:
-            own["dropouts"] = ()
+            own["trials"] = ()
         return replace(self.recipe, **own)
 
 

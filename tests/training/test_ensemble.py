@@ -40,7 +40,7 @@ def run(decided: Recipe) -> Fitted:
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_each_dropout_is_tried_and_the_best_by_validation_is_kept(framework: Framework) -> None:
     fitted = run(small(framework))
-    assert set(fitted.tried) == {"dropout 0.3", "dropout 0.1", "dropout 0"}
+    assert set(fitted.tried) == {"dropout 0.2", "dropout 0.1", "dropout 0"}
     assert fitted.history[-1].validation_loss == min(fitted.tried.values())
     assert fitted.tried[f"dropout {fitted.recipe.dropout:g}"] == min(fitted.tried.values())
     assert fitted.network is not None
@@ -132,7 +132,7 @@ def test_a_search_tries_the_recipe_first_goes_on_and_leaves_what_was_given(tmp_p
         return Search(tmp_path / "study.log", decided, given, train, Progress("t")).run(0.5)
 
     best, told = search()
-    assert (tried[0].learning_rate, tried[0].dropout) == (decided.learning_rate, 0.3)
+    assert (tried[0].learning_rate, tried[0].dropout) == (0.004, 0.2)
     assert best.learning_rate == min(one.learning_rate for one in tried)
     assert {one.weight_decay for one in tried} == {0.02}
     before = len(tried)
