@@ -29,7 +29,9 @@ NETWORKS = (
     Architecture(
         262, hidden=(256, 256), activation="silu", dropout=0.1
     ),  # the plain recipe's, for 8 numbers in 32 bins
-    Architecture(8, hidden=(128, 128, 128), scales=(1.0,) * 8, members=4, adapters=True),  # the default one, for 8 numbers
+    Architecture(
+        8, hidden=(128, 128, 128), scales=(1.0,) * 8, members=4, adapters=True
+    ),  # the default one, for 8 numbers
 )
 ROWS = (1, 64, 1_000, 100_000)
 LONG_ENOUGH_S = 0.02  # of calls in a row, beside which reading the clock is nothing
