@@ -174,13 +174,15 @@ def _tell(
     everywhere = len(wrong) - len(masks) + len(unknown)  # columns that are wrong in every row
     bad = np.ones(count, dtype=bool) if everywhere else np.logical_or.reduce(masks)
     total = sum(int(np.count_nonzero(mask)) for mask in masks) + everywhere * count
-    hints = {name: schema.nearest_hint(name) for name in unknown}
+    hints = {name: schema.nearest_hint(name) for name in unknown[:MAX_LISTED_ERRORS]}
     for row in np.flatnonzero(bad)[:most].tolist():  # each of them has an error at least
+        before = len(checked.errors)
         for feature in schema.features:
             if feature.name in wrong and ((mask := wrong[feature.name]) is None or mask[row]):
                 column = columns.get(feature.name)
                 checked.errors.append(schema.error(first_row + row, feature, *_problem(feature, column, row)))
         checked.errors += [schema.unknown_field(first_row + row, name, hint) for name, hint in hints.items()]
+        del checked.errors[before + MAX_LISTED_ERRORS :]
         if len(checked.errors) >= most:
             break
     del checked.errors[most:]

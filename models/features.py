@@ -512,15 +512,15 @@ class FeatureSchema(BaseModel):
     def check(self, rows: Sequence[object], *, first_row: int = 0, most: int = MAX_LISTED_ERRORS) -> Checked:
         """Check every row by the rules of the schema and tell all that is wrong, the first `most` errors in full.
 
-        first_row: the number that errors call the first one.
+        first_row: the number that errors call the first one. Of a single row at most MAX_LISTED_ERRORS are told.
         """
         checked = Checked(rows=[], count=len(rows))
         good: list[Row] = []
         valid: list[int] = []
         for number, row in enumerate(rows):
             before = len(checked.errors) + checked.omitted
-            for error in self._row_errors(first_row + number, row):
-                if len(checked.errors) < most:
+            for place, error in enumerate(self._row_errors(first_row + number, row, len(checked.errors) < most)):
+                if len(checked.errors) < most and place < MAX_LISTED_ERRORS:
                     checked.errors.append(error)
                 else:
                     checked.omitted += 1
@@ -532,7 +532,7 @@ class FeatureSchema(BaseModel):
         checked.valid = None if len(valid) == len(rows) else valid
         return checked
 
-    def _row_errors(self, number: int, row: object) -> Iterable[RowError]:
+    def _row_errors(self, number: int, row: object, hints: bool) -> Iterable[RowError]:
         if isinstance(row, Unreadable):
             yield RowError(number, None, row.code, f"row {number}: {row.message}")
             return
@@ -548,9 +548,10 @@ class FeatureSchema(BaseModel):
                 found = feature.absent
             if found:
                 yield self.error(number, feature, *found)
-        for name in row:
-            if name not in self.by_name and name not in self.accepted:
-                yield self.unknown_field(number, name, self.nearest_hint(name))
+        unknown = (name for name in row if name not in self.by_name and name not in self.accepted)
+        for place, name in enumerate(unknown):  # looking for the nearest name takes its time
+            hint = self.nearest_hint(name) if hints and place < MAX_LISTED_ERRORS else ""
+            yield self.unknown_field(number, name, hint)
 
     def error(self, number: int, feature: Feature, code: str, message: str) -> RowError:
         return RowError(number, feature.name, code, f"row {number}, feature {feature.name!r}: {message}")

@@ -128,9 +128,9 @@ def quality(part: bytes) -> tuple[bytes, float]:
 def decoder_of(form: Form, served: Served, rows: int, plane: DataPlane) -> Decoder:
     schema, settings = served.model.schema, plane.settings
     if form.name == "ndjson":
-        return ndjson.Decoder(schema, rows)
+        return ndjson.Decoder(schema, rows, settings.max_body_bytes)
     if form.name == "csv":
-        return csv_text.Decoder(schema, rows)
+        return csv_text.Decoder(schema, rows, settings.max_body_bytes)
     if form.name == "arrow":
         return arrow.ArrowDecoder(schema, rows, settings.max_body_bytes)
     return arrow.ParquetDecoder(schema, rows, settings.max_stream_bytes)

@@ -14,7 +14,7 @@ from models.features import FeatureSchema, short
 from models.predictor import Answers, TabularModel, class_key
 from service.errors import BadBody, BodyTooLarge, RequestError
 from service.protocols import native
-from service.protocols.blocks import ALL, Block, ColumnBlock, by_row, place, sentence, stopped
+from service.protocols.blocks import ALL, Block, ColumnBlock, by_row, place, repeated, sentence, stopped
 from service.protocols.native import Accepted
 
 CONTINUES = b"\xff\xff\xff\xff"  # before each message of a stream
@@ -89,8 +89,7 @@ def objects(array: Any) -> Any:
 
 
 def check_names(names: list[str]) -> None:
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
+    if (twice := repeated(names)) is not None:
         raise BadBody(f"two of its columns have the name {twice[:60]!r}")
 
 
@@ -373,17 +372,14 @@ class ParquetDecoder:
         known = [name for name in names if name in self._schema.by_name]
         others = [name for name in names if name not in self._schema.by_name]
         if known:
-            parts = file.iter_batches(self._rows, columns=known, use_threads=False)
-        else:  # nothing to read, but rows to speak of
-            rows = range(0, file.metadata.num_rows, self._rows)
-            sizes = (min(self._rows, file.metadata.num_rows - start) for start in rows)
-            parts = (pa.RecordBatch.from_arrays([pa.nulls(size)], [others[0]]) for size in sizes if others)
-        for part in parts:
-            part.validate(full=True)
-            for name in others:
-                if name not in part.schema.names:
-                    part = part.append_column(name, pa.nulls(part.num_rows))
-            yield part
+            for part in file.iter_batches(self._rows, columns=known, use_threads=False):
+                part.validate(full=True)
+                empty = [pa.nulls(part.num_rows)] * len(others)
+                yield pa.RecordBatch.from_arrays([*part.columns, *empty], [*part.schema.names, *others])
+        elif others:  # nothing to read, but rows to speak of
+            for start in range(0, file.metadata.num_rows, self._rows):
+                count = min(self._rows, file.metadata.num_rows - start)
+                yield pa.RecordBatch.from_arrays([pa.nulls(count)] * len(others), others)
 
     def _check_size(self, metadata: Any) -> None:
         rows = metadata.num_rows

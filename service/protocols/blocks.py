@@ -88,6 +88,16 @@ def whole(decoder: Decoder, body: bytes) -> Block | None:
         return None if next(rest, None) else block
 
 
+def repeated(names: Sequence[str]) -> str | None:
+    """The first name that was there before."""
+    known: set[str] = set()
+    for name in names:
+        if name in known:
+            return name
+        known.add(name)
+    return None
+
+
 def empty() -> RequestNotValid:
     return native.refused([native.fault("empty_rows", "the body has no rows, expected one or more")])
 

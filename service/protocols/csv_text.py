@@ -20,6 +20,7 @@ from service.protocols.blocks import (
     RowBlock,
     by_row,
     place,
+    repeated,
     sentence,
     stopped,
     whole,
@@ -33,21 +34,24 @@ UNUSED = Column(np.empty(0))  # of a column that is not read
 class Decoder:
     """UTF-8, with or without a byte order mark. Blank lines are no rows."""
 
-    def __init__(self, schema: FeatureSchema, rows: int) -> None:
+    def __init__(self, schema: FeatureSchema, rows: int, most_bytes: int) -> None:
         self._schema = schema
         self._rows = rows
+        self._most_bytes = most_bytes  # of a block
+        self._bytes = 0
         self._rest = b""  # what has not ended: a line, or a cell in quotes
-        self._lines: list[list[str]] = []
+        self._quoted = False  # whether it ends inside of quotes
+        self._lines: list[list[str] | Unreadable] = []
         self._names: list[str] | None = None
         self._delimiter = ","
 
     def feed(self, piece: bytes) -> Iterator[Block]:
-        content = self._rest + piece
-        cut = last_line_end(content)
-        self._rest = content[cut:]
+        cut, self._quoted = last_line_end(piece, self._quoted)
+        content = self._rest + piece[:cut] if cut else b""
+        self._rest = piece[cut:] if cut else self._rest + piece
         if len(self._rest) > MOST_LINE:
             raise BadBody(f"a line is longer than {MOST_LINE} bytes, or a quote is never closed")
-        return self._blocks(content[:cut])
+        return self._blocks(content)
 
     def rest(self) -> Iterator[Block]:
         yield from self._blocks(self._rest)
@@ -60,10 +64,13 @@ class Decoder:
         lines = self._read(content)
         if self._names is None and lines:
             self._names = header(lines.pop(0))
-        self._lines += lines
-        while len(self._lines) > self._rows:
+        width = len(self._names or ())
+        self._lines += [line if len(line) == width else ragged(line, width) for line in lines]
+        self._bytes += len(content)
+        while len(self._lines) > self._rows or (self._bytes > self._most_bytes and self._lines):
             yield self._block(self._lines[: self._rows])
             del self._lines[: self._rows]
+            self._bytes = 0
 
     def _read(self, content: bytes) -> list[list[str]]:
         """The cells of whole lines."""
@@ -81,14 +88,14 @@ class Decoder:
             raise BadBody(f"it is not CSV ({error})") from None
         return [line for line in lines if line]
 
-    def _block(self, lines: list[list[str]]) -> Block:
+    def _block(self, lines: list[list[str] | Unreadable]) -> Block:
         assert self._names is not None
-        width = len(self._names)
-        if set(map(len, lines)) == {width}:
-            return ColumnBlock(self._columns([*zip(*lines, strict=True)]), len(lines))
-        full = [line for line in lines if len(line) == width]
-        rows = iter(ColumnRows(self._columns([*zip(*full, strict=True)] or [()] * width), len(full)))
-        return RowBlock([next(rows) if len(line) == width else ragged(line, width) for line in lines])
+        full = [line for line in lines if not isinstance(line, Unreadable)]
+        columns = self._columns([*zip(*full, strict=True)] or [()] * len(self._names))
+        if len(full) == len(lines):
+            return ColumnBlock(columns, len(lines))
+        rows = iter(ColumnRows(columns, len(full)))
+        return RowBlock([line if isinstance(line, Unreadable) else next(rows) for line in lines])
 
     def _columns(self, cells: Sequence[Sequence[str]]) -> dict[str, Column]:
         assert self._names is not None
@@ -101,18 +108,26 @@ class Decoder:
 
 def read(schema: FeatureSchema, body: bytes, max_rows: int) -> Block:
     """A whole body. Raises BadBody, RequestNotValid or TooManyRows."""
-    block = whole(Decoder(schema, max_rows), body)
+    block = whole(Decoder(schema, max_rows, len(body)), body)
     if block is None:
         raise TooManyRows(body.count(b"\n"), max_rows)
     return block
 
 
-def last_line_end(content: bytes) -> int:
-    """Where the last line ends that is no line inside of a cell in quotes."""
-    end = content.rfind(b"\n") + 1
-    while end and content.count(b'"', 0, end) % 2:
-        end = content.rfind(b"\n", 0, end - 1) + 1
-    return end
+def last_line_end(piece: bytes, quoted: bool) -> tuple[int, bool]:
+    """Where the last line of a piece ends that is no line inside of a cell in quotes, 0 where none does, and whether
+    the piece ends inside of one. quoted: whether it begins there. Each byte is looked at a few times at most."""
+    quotes = piece.count(b'"') + quoted
+    ends_quoted, end = quotes % 2 == 1, len(piece)
+    while True:
+        line_end = piece.rfind(b"\n", 0, end) + 1
+        quotes -= piece.count(b'"', line_end, end)
+        if not line_end or quotes % 2 == 0:
+            return line_end, ends_quoted
+        end = piece.rfind(b'"', 0, line_end)  # what lies after it is inside of quotes
+        if end < 0:
+            return 0, ends_quoted
+        quotes -= 1
 
 
 def delimiter_of(text: str, schema: FeatureSchema) -> str:
@@ -128,8 +143,7 @@ def delimiter_of(text: str, schema: FeatureSchema) -> str:
 
 def header(line: Sequence[str]) -> list[str]:
     names = [name.strip() for name in line]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
+    if (twice := repeated(names)) is not None:
         raise BadBody(f"its header names {short(twice)!r} twice")
     return names
 

@@ -138,7 +138,7 @@ def read_slowly(body: bytes, on_invalid: str, max_rows: int) -> tuple[list[Any],
         kind = "an array" if isinstance(document, list) else "no object"
         raise refused([*faults, fault("wrong_type", f'the body is {kind}, expected {{"rows": [...]}}')])
     for key in document:
-        if key != "rows":
+        if key != "rows" and len(faults) < MAX_LISTED_ERRORS:
             hint = ", did you mean 'rows'?" if nearest(key, ["rows"]) else ""
             faults.append(fault("unknown_key", f"{short(key)!r} is no key of the body{hint}", short(key)))
     rows = document.get("rows")

@@ -40,8 +40,10 @@ def row_of(line: bytes) -> Any:
 class Decoder:
     """Blank lines are no rows."""
 
-    def __init__(self, schema: FeatureSchema, rows: int) -> None:
+    def __init__(self, schema: FeatureSchema, rows: int, most_bytes: int) -> None:
         self._rows = rows
+        self._most_bytes = most_bytes  # of a block
+        self._bytes = 0
         self._lines: list[bytes] = []
         self._rest = b""  # a line that has not ended
         self._begun = False
@@ -64,9 +66,11 @@ class Decoder:
             self._begun = True
             lines[0] = lines[0].removeprefix(BOM)
         self._lines += [stripped for line in lines if (stripped := line.strip())]
-        while len(self._lines) > self._rows:
+        self._bytes += sum(map(len, lines))
+        while len(self._lines) > self._rows or (self._bytes > self._most_bytes and self._lines):
             yield LineBlock(self._lines[: self._rows])
             del self._lines[: self._rows]
+            self._bytes = 0
 
 
 class Encoder:

@@ -14,6 +14,7 @@ from models.features import FeatureSchema, RowError, short
 from models.predictor import Answers, TabularModel, class_key
 from service.errors import RequestError
 from service.protocols import words
+from service.protocols.blocks import repeated
 from service.protocols.csv_text import delimiter_of
 from service.protocols.native import dumps, fault, numbers, refused
 from service.protocols.tfserving import cell, check_count, read_inputs, read_instances, read_object
@@ -71,8 +72,7 @@ def read_split(content: Any, max_rows: int) -> list[Any]:
         raise refused([fault("wrong_type", message, "dataframe_split")])
     if not all(isinstance(name, str) for name in columns):
         raise refused([fault("wrong_type", "'columns' holds a name that is not text", "columns")])
-    if len(set(columns)) < len(columns):
-        twice = next(name for place, name in enumerate(columns) if name in columns[:place])
+    if (twice := repeated(columns)) is not None:
         raise refused([fault("unknown_key", f"'columns' names {short(twice)!r} twice", short(twice))])
     data = content.get("data")
     check_count(data, max_rows, "data")
@@ -98,7 +98,10 @@ def with_header(schema: FeatureSchema, body: bytes, told: bytes = b"") -> bytes:
         return body
     names = [feature.name for feature in schema.features]
     first = body.lstrip(b"\r\n").partition(b"\n")[0].decode(errors="replace")
-    cells = next(csv.reader([first], delimiter=delimiter_of(first, schema)), [])
+    try:
+        cells = next(csv.reader([first], delimiter=delimiter_of(first, schema)), [])
+    except csv.Error:  # whoever reads the body says what is wrong with it
+        return body
     if told != b"absent" and not schema.accepted.union(names).isdisjoint(cell.strip() for cell in cells):
         return body
     return csv_line(names) + body

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from models.predictor import TabularModel
 from service import streams
 from service.config import Settings
 from service.lane import Lane
-from service.protocols import csv_text
+from service.protocols import csv_text, ndjson
 
 Row = dict[str, Any]
 KINDS = {
@@ -530,3 +531,43 @@ def test_a_schema_is_told_of_what_a_form_holds() -> None:
     feature = Feature(name="a", kind="number", nullable=False)
     schema = FeatureSchema(name="a", task="regression", target="y", features=[feature])
     assert csv_text.delimiter_of("a;b\n", schema) == ";"
+
+
+@given(st.lists(st.sampled_from([b'"', b"\n", b"a", b",", b'""', b'"\n']), max_size=30), st.lists(st.integers(0, 40)))
+def test_lines_are_cut_where_no_quote_is_open_however_the_pieces_come(parts: list[bytes], cuts: list[int]) -> None:
+    content = b"".join(parts)
+    edges = sorted({0, *(min(cut, len(content)) for cut in cuts), len(content)})
+    quoted, last = False, 0
+    for start, stop in pairwise(edges):
+        end, quoted = csv_text.last_line_end(content[start:stop], quoted)
+        last = start + end if end else last
+    assert quoted == (content.count(b'"') % 2 == 1)
+    ends = [place + 1 for place, byte in enumerate(content) if byte == 10 and content.count(b'"', 0, place) % 2 == 0]
+    assert last == (ends[-1] if ends else 0)
+
+
+def test_blocks_hold_so_many_bytes_at_most(tabular_model: TabularModel, home_row: Row) -> None:
+    """Whatever its lines are, a body takes the memory of a few blocks."""
+    schema, line = tabular_model.schema, json.dumps({**home_row, "id": "x" * 1000}).encode() + b"\n"
+    decoder = ndjson.Decoder(schema, 10_000, most_bytes=10 * len(line))
+    assert [block.count for block in decoder.feed(line * 100)] == [100]
+    assert [block.count for _ in range(12) for block in decoder.feed(line)] == [11]
+    cells = csv_text.Decoder(schema, 10_000, most_bytes=10_000)
+    found = [block.count for _ in range(12) for block in cells.feed(b"class,id\n" + b"," * 1000 + b"\n" * 2)]
+    assert sum(found) >= 8
+
+
+def test_very_many_columns_are_refused_like_a_few(post: Post, home_row: Row) -> None:
+    """What is told, and what is looked up, does not grow with them."""
+    names = [f"c{number}" for number in range(60_000)]
+    table = (",".join(names) + "\n" + ",".join(["1"] * len(names))).encode()
+    reply = post("homes", "csv", table)
+    assert reply.status == 422
+    assert len(reply.body["errors"]) == 100
+    skipped = post("homes", "csv", table, "on_invalid=skip", accept=KINDS["ndjson"])
+    assert [len(json.loads(line)["errors"]) for line in skipped.content.splitlines()] == [100]
+    lines = json.dumps({**home_row, **dict.fromkeys(names[:40_000], 1)}).encode()
+    skipped = post("homes", "ndjson", lines, "on_invalid=skip")
+    assert [len(json.loads(line)["errors"]) for line in skipped.content.splitlines()] == [100]
+    twice = post("homes", "csv", table.replace(b"c59999", b"c0"))
+    assert (twice.status, twice.codes) == (400, ["bad_body"])

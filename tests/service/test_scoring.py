@@ -240,6 +240,13 @@ def test_a_header_is_told_by_any_name_of_the_tables(tabular_model: TabularModel)
     assert scoring.with_header(schema, b"12,Adoption,1.5,true,2013-04-01,2\n").startswith(order)
 
 
+@pytest.mark.parametrize("body", [b"class\r1\r", "class\r\n1\r\n".encode("utf-16"), b"x" * 200_000])
+def test_a_csv_whose_first_line_cannot_be_read_is_the_clients_mistake(ask_lane: Ask, body: bytes) -> None:
+    reply = ask_lane("POST", "/invocations", body, content_type="text/csv", **named("homes"))
+    assert reply.status == 400
+    assert reply.body["error_code"] == "BAD_REQUEST"
+
+
 def test_warnings_come_back_in_sagemakers_own_header_too(ask_lane: Ask, home_row: Row) -> None:
     body = {"instances": [{**home_row, "class": 9}] * 50}
     told = ask_lane("POST", "/invocations", body, **named("homes")).headers["x-amzn-sagemaker-custom-attributes"]
