@@ -36,6 +36,10 @@ MAX_LISTED_LEVELS = 10_000  # above that a category is hashed
 HASH_BUCKETS = 4096
 EXACT = 2**63 - 1  # whole levels up to here are read exactly by every JSON parser
 MAX_LISTED_ERRORS = 100
+LONG, LONG_COLUMN = (
+    16 * 1024,
+    64,
+)  # bytes of a text that may name so many columns that telling of each would be a burden
 MISSING_TOKENS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "?")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 
@@ -450,11 +454,21 @@ class FeatureSchema(BaseModel):
             if feature.kind != "number" or feature.nullable or feature.low is not None or feature.high is not None:
                 return None
         names = core_schema.literal_schema([feature.name for feature in self.features])
-        return core_schema.dict_schema(names, self.features[0].validator())
+        return core_schema.dict_schema(names, self.features[0].validator(), fail_fast=True)
 
     @cached_property
     def _numbers_validator(self) -> SchemaValidator | None:
         return None if self._all_numbers is None else body_validator(self._all_numbers)
+
+    @cached_property
+    def _named(self) -> tuple[SchemaValidator, SchemaValidator]:
+        """For a body and for a piece: whether rows hold known columns only, whatever is in them.
+
+        To be asked first of a long text. It gives up at once, where the check itself gathers an error for each column.
+        """
+        names = core_schema.literal_schema([*self.by_name, *self.accepted])
+        row = core_schema.dict_schema(names, core_schema.any_schema(), fail_fast=True)
+        return body_validator(row), piece_validator(row)
 
     @cached_property
     def _piece_validators(self) -> tuple[SchemaValidator | None, SchemaValidator]:
@@ -467,7 +481,8 @@ class FeatureSchema(BaseModel):
 
     def accept_lines(self, lines: Sequence[bytes]) -> list[dict[str, Any]] | None:
         """The rows of lines that each hold one as JSON, or None where `check` must say what is wrong."""
-        if any(b"NaN" in line or b"Infinity" in line for line in lines):
+        longest = LONG + LONG_COLUMN * len(self.features)
+        if any(b"NaN" in line or b"Infinity" in line or len(line) > longest for line in lines):
             return None
         try:
             return [*map(self._row_validator.validate_json, lines)]
@@ -476,14 +491,14 @@ class FeatureSchema(BaseModel):
 
     def accept_json(self, body: bytes) -> list[dict[str, Any]] | None:
         """The rows of a body `{"rows": [...]}` in one compiled pass, or None where `check` must say what is wrong."""
-        return self._accept(body, self._numbers_validator, self._rows_validator, "rows")
+        return self._accept(body, self._numbers_validator, self._rows_validator, 0, "rows")
 
     def accept_piece(self, piece: bytes) -> list[dict[str, Any]] | None:
         """The same of `[[...]]`, which is as deep."""
-        return self._accept(piece, *self._piece_validators, 0)
+        return self._accept(piece, *self._piece_validators, 1, 0)
 
     def _accept(
-        self, text: bytes, numbers: SchemaValidator | None, rows: SchemaValidator, place: str | int
+        self, text: bytes, numbers: SchemaValidator | None, rows: SchemaValidator, form: int, place: str | int
     ) -> list[dict[str, Any]] | None:
         if b"NaN" in text or b"Infinity" in text:  # an ignored column would let these pass
             return None
@@ -496,6 +511,8 @@ class FeatureSchema(BaseModel):
             else:
                 return accepted if min(map(len, accepted)) == len(self.features) else None
         try:
+            if len(text) > LONG:
+                self._named[form].validate_json(text)
             accepted = rows.validate_json(text)[place]
         except ValidationError:
             return None
@@ -503,6 +520,9 @@ class FeatureSchema(BaseModel):
 
     def accept_rows(self, rows: Sequence[object]) -> list[dict[str, Any]] | None:
         """The same for rows that are JSON values already."""
+        most = len(self.features) + len(self.accepted)
+        if any(isinstance(row, dict) and len(row) > most for row in rows):
+            return None
         try:
             accepted: list[dict[str, Any]] = self._rows_validator.validate_python({"rows": rows})["rows"]
         except ValidationError:
@@ -518,12 +538,17 @@ class FeatureSchema(BaseModel):
         good: list[Row] = []
         valid: list[int] = []
         for number, row in enumerate(rows):
-            before = len(checked.errors) + checked.omitted
-            for place, error in enumerate(self._row_errors(first_row + number, row, len(checked.errors) < most)):
+            before, told = len(checked.errors) + checked.omitted, len(checked.errors)
+            for place, error in enumerate(self._row_errors(first_row + number, row)):
                 if len(checked.errors) < most and place < MAX_LISTED_ERRORS:
                     checked.errors.append(error)
                 else:
                     checked.omitted += 1
+            unknown = self._unknown_fields(row)
+            room = min(most, told + MAX_LISTED_ERRORS) - len(checked.errors)
+            for name in unknown[:room]:
+                checked.errors.append(self.unknown_field(first_row + number, name, self.nearest_hint(name)))
+            checked.omitted += len(unknown[room:])
             if len(checked.errors) + checked.omitted == before:
                 assert isinstance(row, dict)
                 good.append(row)
@@ -532,7 +557,7 @@ class FeatureSchema(BaseModel):
         checked.valid = None if len(valid) == len(rows) else valid
         return checked
 
-    def _row_errors(self, number: int, row: object, hints: bool) -> Iterable[RowError]:
+    def _row_errors(self, number: int, row: object) -> Iterable[RowError]:
         if isinstance(row, Unreadable):
             yield RowError(number, None, row.code, f"row {number}: {row.message}")
             return
@@ -548,10 +573,11 @@ class FeatureSchema(BaseModel):
                 found = feature.absent
             if found:
                 yield self.error(number, feature, *found)
-        unknown = (name for name in row if name not in self.by_name and name not in self.accepted)
-        for place, name in enumerate(unknown):  # looking for the nearest name takes its time
-            hint = self.nearest_hint(name) if hints and place < MAX_LISTED_ERRORS else ""
-            yield self.unknown_field(number, name, hint)
+
+    def _unknown_fields(self, row: object) -> list[str]:
+        if not isinstance(row, dict):
+            return []
+        return [name for name in row if name not in self.by_name and name not in self.accepted]
 
     def error(self, number: int, feature: Feature, code: str, message: str) -> RowError:
         return RowError(number, feature.name, code, f"row {number}, feature {feature.name!r}: {message}")
@@ -691,15 +717,16 @@ def _without_types(place: tuple[int | str, ...]) -> tuple[int | str, ...]:
 
 
 def body_validator(row: core_schema.CoreSchema) -> SchemaValidator:
-    """Of `{"rows": [row, ...]}`."""
-    rows = core_schema.typed_dict_field(core_schema.list_schema(row, min_length=1))
-    return SchemaValidator(core_schema.typed_dict_schema({"rows": rows}, extra_behavior="forbid"))
+    """Of `{"rows": [row, ...]}`. Like the others it gives up at the first fault: nobody reads what it says."""
+    rows = core_schema.list_schema(row, min_length=1, fail_fast=True)
+    key = core_schema.literal_schema(["rows"])
+    return SchemaValidator(core_schema.dict_schema(key, rows, min_length=1, fail_fast=True))
 
 
 def piece_validator(row: core_schema.CoreSchema) -> SchemaValidator:
     """Of `[[row, ...]]`."""
-    rows = core_schema.list_schema(row, min_length=1)
-    return SchemaValidator(core_schema.list_schema(rows, min_length=1, max_length=1))
+    rows = core_schema.list_schema(row, min_length=1, fail_fast=True)
+    return SchemaValidator(core_schema.list_schema(rows, min_length=1, max_length=1, fail_fast=True))
 
 
 class Codes(dict[Scalar | None, int]):

@@ -24,7 +24,7 @@ HEAD_S = 5.0  # for a connection to send the head of its first request
 MOST_FAILED_STARTS = 3
 ACCEPTED_AT_ONCE = 64
 STOP_S = 25.0  # for requests in flight, once the grace is over
-REFUSAL = b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
+REFUSAL = b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\nx-request-id: %s\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
 
 log = logging.getLogger("tabserve.process")
 
@@ -122,7 +122,8 @@ class Guarded(HttpToolsProtocol):
 
     def _refuse(self, status: int, title: str, detail: str) -> None:
         document = errors.problem(status, title, detail)
-        head = (status, title.encode(), errors.PROBLEM, len(document))
+        request_id = os.urandom(8).hex().encode()
+        head = (status, title.encode(), errors.PROBLEM, request_id, len(document))
         self.transport.write(REFUSAL % (*head, document))
         self.transport.close()
 

@@ -137,10 +137,11 @@ def read_slowly(body: bytes, on_invalid: str, max_rows: int) -> tuple[list[Any],
     if not isinstance(document, dict):
         kind = "an array" if isinstance(document, list) else "no object"
         raise refused([*faults, fault("wrong_type", f'the body is {kind}, expected {{"rows": [...]}}')])
-    for key in document:
-        if key != "rows" and len(faults) < MAX_LISTED_ERRORS:
-            hint = ", did you mean 'rows'?" if nearest(key, ["rows"]) else ""
-            faults.append(fault("unknown_key", f"{short(key)!r} is no key of the body{hint}", short(key)))
+    unknown = [key for key in document if key != "rows"]
+    for key in unknown[:MAX_LISTED_ERRORS]:
+        hint = ", did you mean 'rows'?" if nearest(key, ["rows"]) else ""
+        faults.append(fault("unknown_key", f"{short(key)!r} is no key of the body{hint}", short(key)))
+    faults += faults[-1:] * len(unknown[MAX_LISTED_ERRORS:])  # no more are listed; they only count
     rows = document.get("rows")
     if "rows" not in document:
         faults.append(fault("missing_rows", "the body has no 'rows'", "rows"))

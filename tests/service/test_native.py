@@ -3,7 +3,8 @@
 import asyncio
 import json
 import time
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from models.architecture import Architecture
 from models.encoding import Encoder
 from models.engines import NumpyEngine
-from models.features import Feature, FeatureSchema, Frame, Ignored, Seen
+from models.features import Feature, FeatureSchema, Frame, Ignored, Seen, nearest
 from models.network.network import build
 from models.predictor import TabularModel
 from service.config import Settings
@@ -197,3 +198,35 @@ def test_the_event_loop_is_not_held_by_a_large_body() -> None:
         whole = min(asyncio.run(longest_wait()) for _ in range(2))
     plane.close()
     assert cut < whole / 3
+
+
+HOSTILE: dict[str, Callable[[int], bytes]] = {
+    "unknown columns": lambda n: b'{"rows":[{"n":1,' + b",".join(b'"k%d":1' % i for i in range(n)) + b"}]}",
+    "unknown keys": lambda n: b'{"rows":[{"n":1}],' + b",".join(b'"k%d":1' % i for i in range(n)) + b"}",
+    "rows that are none": lambda n: b'{"rows":[' + b"1," * n + b"1]}",
+}
+
+
+@pytest.mark.parametrize("schema", [SCHEMA, NUMBERS], ids=["mixed", "numbers"])
+@pytest.mark.parametrize("kind", [*HOSTILE])
+def test_what_is_wrong_very_often_is_told_in_bounded_memory(kind: str, schema: FeatureSchema) -> None:
+    """Beside what parsing alone takes: pydantic would gather an error of 400 bytes for each."""
+    body = HOSTILE[kind](100_000)
+
+    def peak(work: Callable[[], object]) -> int:
+        tracemalloc.start()
+        try:
+            work()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    def read() -> None:
+        with pytest.raises(RequestError) as refused:
+            native.read(schema, body, "fail", 10**6)
+        assert json.loads(refused.value.document())["errors_omitted"] > 99_000
+
+    with mock.patch("models.features.nearest", wraps=nearest) as asked:
+        used = peak(read)
+    assert used < 4 * peak(lambda: json.loads(body))
+    assert asked.call_count <= 100
