@@ -187,16 +187,18 @@ class Batcher:
         self._count(rows, seconds)
         rate = rows / max(seconds, 1e-6)
         self._rows_per_second = 0.8 * self._rows_per_second + 0.2 * rate if self._rows_per_second else rate
-        for job, outcome in zip(jobs, outcomes, strict=True):
-            if job.future.done():
-                continue
-            if outcome.answers is None:
-                self._abandon(job, self._failed(outcome.error, job.request_id), "engine_failed")
-                continue
-            job.parts.append(outcome.answers)
-            if sum(map(len, job.parts)) == job.rows:
-                job.future.set_result(job.parts[0] if len(job.parts) == 1 else np.concatenate(job.parts))
-        self._next()
+        try:
+            for job, outcome in zip(jobs, outcomes, strict=True):
+                if job.future.done():
+                    continue
+                if outcome.answers is None:
+                    self._abandon(job, self._failed(outcome.error, job.request_id), "engine_failed")
+                    continue
+                job.parts.append(outcome.answers)
+                if sum(map(len, job.parts)) == job.rows:
+                    job.future.set_result(job.parts[0] if len(job.parts) == 1 else np.concatenate(job.parts))
+        finally:  # whatever happens, what waits is not to wait for ever
+            self._next()
 
     def _count(self, rows: int, seconds: float) -> None:
         self.tally.batch_rows.observe(rows)
@@ -209,10 +211,15 @@ class Batcher:
         return EngineFailed()
 
 
-def attempt(model: TabularModel, frame: Frame) -> Outcome:
-    """The edge to the engine: whatever goes wrong in there, and an answer that is no number, is its failure."""
+def attempt(model: TabularModel, *frames: Frame) -> Outcome:
+    """The edge to the engine: whatever goes wrong in there, and an answer that is no number, is its failure.
+
+    Several frames are predicted as one.
+    """
     try:
-        answers = model.predict(frame)
+        answers = model.predict(
+            frames[0] if len(frames) == 1 else Frame(*map(np.concatenate, zip(*frames, strict=True)))
+        )
         if not finite(answers):
             raise ArithmeticError("the engine's answer is not finite")
     except Exception as error:
@@ -233,8 +240,7 @@ def predict_together(model: TabularModel, frames: Sequence[Frame]) -> tuple[list
     if len(frames) == 1:
         outcomes = [attempt(model, frames[0])]
     else:
-        numbers, codes = zip(*frames, strict=True)
-        whole = attempt(model, Frame(np.concatenate(numbers), np.concatenate(codes)))
+        whole = attempt(model, *frames)
         if whole.answers is None:
             outcomes = [attempt(model, frame) for frame in frames]
         else:

@@ -38,8 +38,21 @@ class Tried(NamedTuple):
 
 
 def best(recipe: Recipe, run: Callable[[Recipe], Tried], tell: Tell) -> tuple[Tried, dict[str, float]]:
-    """Train with all settings that are to be tried; those of the smallest validation loss, and the losses of all."""
-    tried = [run(replace(recipe, trials=(), **settings)) for settings in recipe.trials or ({},)]
+    """Train with all settings that are to be tried; those of the smallest validation loss, and the losses of all.
+
+    Raises DivergenceError when none of them comes to its end.
+    """
+    tried: list[Tried] = []
+    lost: list[DivergenceError] = []
+    for settings in recipe.trials or ({},):
+        decided = replace(recipe, trials=(), **settings)
+        try:
+            tried.append(run(decided))
+        except DivergenceError as error:
+            lost.append(error)
+            tell(f"the training with dropout {decided.dropout:g} was lost in epoch {error.epoch}")
+    if not tried:
+        raise lost[0]
     kept = min(tried, key=lambda one: one.loss)
     losses = {f"dropout {one.recipe.dropout:g}": one.loss for one in tried}
     if len(tried) > 1:

@@ -22,6 +22,7 @@ from training import card, columns, data, examples, fit, inspect
 from training.columns import Dataset
 from training.config import DataOptions, FitOptions, Recipe, check_ranges, recipe
 from training.data import Split
+from training.errors import UsageError
 from training.evaluate import MAIN, Baselines, Metrics, measure
 from training.fit import Fitted, Part
 from training.progress import Progress
@@ -82,6 +83,8 @@ def learn(options: DataOptions, fit_options: FitOptions, *, tune: float | None =
     regression = schema.task == "regression"
     decided = recipe(fit_options, schema.task, len(parts.train), len(schema.numeric))
     known_target = dataset.target[parts.train] if regression else None
+    if known_target is not None and known_target.min() == known_target.max():
+        raise UsageError(f"target {schema.target!r} is {known_target[0]:g} in all training rows of this split")
     rng = np.random.default_rng(options.seed)
     golden = examples.rows(schema, dataset.columns, parts.test, rng, real=options.real_examples)
     encoder = Encoder.fit(

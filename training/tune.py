@@ -19,7 +19,7 @@ from training.progress import Progress
 
 Train = Callable[[Recipe, OnEpoch], Fitted]
 WIDTHS = (64, 96, 128, 192, 256)
-KNOBS = ("learning_rate", "dropout", "weight_decay", "units", "epochs", "frequency_scale")
+KNOBS = ("learning_rate", "dropout", "weight_decay", "units", "epochs", "frequency_scale", "frequencies")
 HALF = 50  # per cent of a trial's epochs; before them no trial is given up
 
 
@@ -93,7 +93,9 @@ class Search:
             "epochs": lambda name: trial.suggest_int(name, max(2, self.recipe.epochs // 3), 2 * self.recipe.epochs),
         }
         if ensemble:
+            waves = sorted({self.recipe.frequencies, *(one["frequencies"] for one in self.recipe.trials)})
             space["frequency_scale"] = lambda name: trial.suggest_float(name, 0.2, 8.0, log=True)
+            space["frequencies"] = lambda name: trial.suggest_categorical(name, waves)
         fixed = {"units" if name == "hidden" else name for name, value in vars(self.given).items() if value is not None}
         return {name: suggest(name) for name, suggest in space.items() if name not in fixed}
 

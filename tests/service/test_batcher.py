@@ -229,3 +229,12 @@ def test_a_deadline_is_kept_while_the_engine_hangs(slow: TabularModel) -> None:
         return time.monotonic() - started
 
     assert asyncio.run(story()) < 0.3
+
+
+def test_frames_that_cannot_be_put_together_are_predicted_apart(slow: TabularModel) -> None:
+    """As when there is no memory for both: here one has a column more, which the encoder leaves alone."""
+    good = frames(slow, 1)
+    odd = Frame(np.append(good.numbers, [[0.0]], axis=1), good.codes)
+    assert batcher.attempt(slow, good, odd).error is not None
+    outcomes, _ = batcher.predict_together(slow, [good, odd])
+    assert [outcome.answers is not None for outcome in outcomes] == [True, True]

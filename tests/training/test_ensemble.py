@@ -9,6 +9,7 @@ import pytest
 
 from models.architecture import Architecture, Epoch, Link, Task
 from models.network.losses import BinaryCrossEntropy, CategoricalCrossEntropy
+from models.network.network import DivergenceError
 from training import ensemble, fit, temperature
 from training.config import FitOptions, Framework, Recipe, recipe
 from training.errors import UsageError
@@ -95,6 +96,21 @@ def test_few_rows_all_answered_right_do_not_make_it_sure_of_everything() -> None
     assert many < 0.5 * few < few < 1
 
 
+def test_a_trial_that_diverges_leaves_the_others() -> None:
+    decided, said = small("numpy"), list[str]()
+
+    def train(one: Recipe, lost: tuple[float, ...]) -> ensemble.Tried:
+        if one.dropout in lost:
+            raise DivergenceError(7, float("inf"))
+        return ensemble.Tried(one, [Epoch(1, 1, 0.5, one.dropout, 0.0, 0.0)], None)
+
+    kept, losses = ensemble.best(decided, lambda one: train(one, (0.0,)), said.append)
+    assert (kept.recipe.dropout, set(losses)) == (0.1, {"dropout 0.2", "dropout 0.1"})
+    assert "the training with dropout 0 was lost in epoch 7" in said
+    with pytest.raises(DivergenceError):
+        ensemble.best(decided, lambda one: train(one, (0.2, 0.1, 0.0)), said.append)
+
+
 def test_the_rate_rises_then_falls_to_nothing() -> None:
     rates = [ensemble.schedule(small("keras", epochs=40), 6)(step) for step in range(240)]
     assert rates.index(max(rates)) in (5, 6)
@@ -132,7 +148,7 @@ def test_a_search_tries_the_recipe_first_goes_on_and_leaves_what_was_given(tmp_p
         return Search(tmp_path / "study.log", decided, given, train, Progress("t")).run(0.5)
 
     best, told = search()
-    assert (tried[0].learning_rate, tried[0].dropout) == (0.004, 0.2)
+    assert tried[:3] == [replace(decided, trials=(), **settings) for settings in decided.trials]
     assert best.learning_rate == min(one.learning_rate for one in tried)
     assert {one.weight_decay for one in tried} == {0.02}
     before = len(tried)

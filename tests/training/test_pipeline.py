@@ -12,6 +12,7 @@ import pytest
 from models import store
 from training import pipeline
 from training.config import DataOptions, FitOptions, Framework
+from training.errors import UsageError
 
 pytestmark = pytest.mark.usefixtures("short_trees")
 Lines = Sequence[Sequence[object]]
@@ -167,3 +168,12 @@ def test_an_edited_schema_declares_limits_that_are_served(
     assert all(row["sq. metres ($)"] <= 120 for row in model.golden.rows)
     wrong = model.golden.rows[0] | {"sq. metres ($)": 121, "Outcome Type": "castle"}
     assert [error.code for error in model.schema.check([wrong]).errors] == ["above_maximum", "unseen_level"]
+
+
+def test_a_target_of_one_value_in_the_training_part_is_told(bentoml_store: Path, write_csv: WriteCsv) -> None:
+    lines: list[list[object]] = [
+        [f"2020-01-01T{n // 60:02}:{n % 60:02}", n, 5.0 if n < 190 else n + 0.5] for n in range(200)
+    ]
+    path = write_csv("late.csv", [["at", "x", "y"], *lines])
+    with pytest.raises(UsageError, match=r"target 'y' is 5 in all training rows of this split"):
+        pipeline.run(DataOptions(data=str(path), target="y", split="time:at"), FitOptions(), tell=lambda text: None)
