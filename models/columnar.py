@@ -119,6 +119,9 @@ def check_columns(
 
     first_row: the number that errors call the first one. most: how many errors are told in full.
     """
+    whole = {name: values for name, (values, missing, codes) in columns.items() if missing is None and codes is None}
+    if len(whole) == len(columns) and (usual := usual_numbers(schema, whole, count)) is not None:
+        return CheckedColumns(usual, count)
     numbers = np.full((count, len(schema.numeric)), np.nan, order="F")
     codes = np.full((count, len(schema.categorical)), MISSING, dtype=np.int64)
     wrong: dict[str, Mask | None] = {}  # None: in every row
@@ -144,6 +147,22 @@ def check_columns(
         _tell(checked, schema, columns, wrong, unknown, first_row, most)
     checked.warnings = schema.warnings(checked.frame, ColumnRows(columns, count, checked.valid))
     return checked
+
+
+def usual_numbers(schema: FeatureSchema, arrays: Mapping[str, Array], count: int) -> Frame | None:
+    """The frame of `count` rows of numbers, all columns of the schema and no others, where nothing is to be said of any
+    row; None for all else, which has to be looked at more closely."""
+    if not schema.only_numbers or not count or not arrays or len(arrays) != len(schema.numeric):
+        return None
+    parts = []
+    for name in schema.by_name:
+        array = arrays.get(name)
+        if array is None or len(array) != count or array.dtype.kind not in "fiu":
+            return None
+        parts.append(array)
+    numbers = np.concatenate(parts, dtype=np.float64).reshape(len(parts), count).T
+    frame = Frame(numbers, np.empty((count, 0), dtype=np.int64))
+    return frame if schema.usual(frame) else None
 
 
 def _check_limits(schema: FeatureSchema, numbers: Array, wrong: dict[str, Mask | None]) -> None:

@@ -72,15 +72,19 @@ def plain(headers: Mapping[bytes, bytes]) -> bool:
 
 def negotiate(headers: Mapping[bytes, bytes]) -> tuple[Form, Form]:
     """The form of the body, and of the answer. Raises UnsupportedMediaType or NotAcceptable."""
-    given = form_of(headers.get(b"content-type", b""))
-    return given, wanted(headers.get(b"accept", b""), given)
+    content_type, accept = headers.get(b"content-type", b""), headers.get(b"accept", b"")
+    given = form_of(content_type)
+    if given.by_pyarrow and not arrow.installed():
+        raise UnsupportedMediaType(f"content type {short(content_type.decode('latin-1'))!r} {EXTRA}")
+    best = wanted(accept, given)
+    if best.by_pyarrow and not arrow.installed():
+        raise NotAcceptable(f"an answer as {best.kinds[0].decode()} {EXTRA}")
+    return given, best
 
 
+@functools.lru_cache(64)
 def form_of(kind: bytes) -> Form:
     """Raises UnsupportedMediaType."""
-    form = BY_KIND.get(kind)
-    if form is not None and not form.by_pyarrow:
-        return form
     media, *parameters = [part.strip().lower() for part in kind.split(b";")]
     form = BY_KIND.get(media) if media else JSON_FORM
     told = dict(parameter.partition(b"=")[::2] for parameter in parameters)
@@ -91,11 +95,10 @@ def form_of(kind: bytes) -> Form:
         raise UnsupportedMediaType(f"content type {text!r} is not supported, expected one of {listed}, text in UTF-8")
     if header == b"absent":
         raise UnsupportedMediaType(f"content type {text!r} is not supported: a CSV needs a header line")
-    if form.by_pyarrow and not arrow.installed():
-        raise UnsupportedMediaType(f"content type {text!r} {EXTRA}")
     return form
 
 
+@functools.lru_cache(64)
 def wanted(accept: bytes, given: Form) -> Form:
     """What is liked best of what can be had; the body's own form where that is liked as well. Raises NotAcceptable."""
     if not accept.strip():
@@ -111,8 +114,6 @@ def wanted(accept: bytes, given: Form) -> Form:
     if not how_much(best):
         text, listed = short(accept.decode("latin-1")), ", ".join(form.kinds[0].decode() for form in FORMS)
         raise NotAcceptable(f"answers are not given as {text!r}, but as one of {listed}")
-    if best.by_pyarrow and not arrow.installed():
-        raise NotAcceptable(f"an answer as {best.kinds[0].decode()} {EXTRA}")
     return best
 
 
@@ -134,6 +135,14 @@ def decoder_of(form: Form, served: Served, rows: int, plane: DataPlane) -> Decod
     if form.name == "arrow":
         return arrow.ArrowDecoder(schema, rows, settings.max_body_bytes)
     return arrow.ParquetDecoder(schema, rows, settings.max_stream_bytes)
+
+
+def whole_block(form: Form, served: Served, plane: DataPlane, content: bytes) -> Block | None:
+    """A body as one block; None where its rows are more than one has."""
+    most = plane.settings.max_rows
+    if form.name == "arrow" and (block := arrow.plain_block(served.model.schema, content, most)) is not None:
+        return block
+    return blocks.whole(decoder_of(form, served, most, plane), content)
 
 
 def encoder_of(form: Form, served: Served, *, skip: bool) -> Encoder:
@@ -187,8 +196,8 @@ class Exchange:
         async with contextlib.aclosing(self.body.pieces(self.headers, self.plane)) as pieces:
             content, all_there = await self._beginning(pieces)
             if all_there:
-                decoder = decoder_of(self.given, self.served, self.plane.settings.max_rows, self.plane)
-                block = await self._perhaps_beside(self._large(content), blocks.whole, decoder, content)
+                large = self._large(content)
+                block = await self._perhaps_beside(large, whole_block, self.given, self.served, self.plane, content)
                 if block is not None:
                     await self._answer_whole(block)
                     return

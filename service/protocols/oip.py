@@ -11,17 +11,15 @@ from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 
-from models.columnar import Column
+from models.columnar import Array, Column, usual_numbers
 from models.features import Feature, FeatureSchema, Frame, Row, RowError, nearest, short, shown
 from models.predictor import Answers, TabularModel, short_floats
 from service.errors import BadBody, RequestNotValid, RowsNotValid, TooManyRows, listed
 from service.protocols import native
 from service.protocols.native import OPTIONS, Accepted, dumps, fault
 
-Array = npt.NDArray[Any]
 Parameters = Mapping[str, Any]
 Place = Literal["json", "binary"]
 
@@ -201,10 +199,11 @@ def elements(name: str, datatype: object, shape: Sequence[Any]) -> int:
         raise invalid(
             "bad_tensor", f"input {short(name)!r}: {shown(datatype)} is no datatype, expected {expected}", name
         )
-    if not 1 <= len(shape) <= 2 or not all(type(size) is int and 0 <= size < 2**63 for size in shape):
+    rows, columns = shape if len(shape) == 2 else (shape[0], 1) if len(shape) == 1 else (None, None)
+    if type(rows) is not int or type(columns) is not int or not (0 <= rows < 2**63 and 0 <= columns < 2**63):
         told = short(str(list(shape)[:5]))
         raise invalid("bad_tensor", f"input {short(name)!r}: its shape {told} is not [rows] or [rows, columns]", name)
-    return int(shape[0] if len(shape) == 1 else shape[0] * shape[1])
+    return rows * columns
 
 
 def flat(name: str, shape: Sequence[int], data: list[Any]) -> list[Any]:
@@ -261,7 +260,8 @@ def decoded(name: str, texts: Iterable[bytes]) -> Array:
 def accept(schema: FeatureSchema, inference: Inference, max_rows: int) -> Accepted:
     """Check the rows that the tensors hold together. Raises RequestNotValid, RowsNotValid or TooManyRows."""
     skip = inference.skip
-    if (usual := usual_matrix(schema, inference.inputs, max_rows)) is not None:
+    usual = usual_matrix(schema, inference.inputs, max_rows) or usual_columns(schema, inference.inputs, max_rows)
+    if usual is not None:
         return usual
     inputs = columns_of_matrix(schema, inference.inputs)
     count = row_count(inputs, max_rows)
@@ -288,6 +288,20 @@ def usual_matrix(schema: FeatureSchema, inputs: list[Tensor], max_rows: int) -> 
     numbers = whole.data.reshape(count, width).astype(np.float64, order="F")  # columns are what is compared
     frame = Frame(numbers, np.empty((count, 0), dtype=np.int64))
     return Accepted(frame, count) if schema.usual(frame) else None
+
+
+def usual_columns(schema: FeatureSchema, inputs: list[Tensor], max_rows: int) -> Accepted | None:
+    """The same of a binary tensor for each feature."""
+    if not inputs or len(inputs) != len(schema.features):
+        return None
+    count = inputs[0].shape[0]
+    arrays = {
+        tensor.name: tensor.data
+        for tensor in inputs
+        if isinstance(tensor.data, np.ndarray) and (len(tensor.shape) == 1 or tensor.shape[1] == 1)
+    }
+    frame = usual_numbers(schema, arrays, count) if count <= max_rows else None
+    return None if frame is None else Accepted(frame, count)
 
 
 def is_matrix(schema: FeatureSchema, inputs: list[Tensor]) -> bool:
