@@ -38,7 +38,7 @@ KINDS = {
     "FP64": "<f8",
 }
 NUMBERS = (*list(KINDS)[1:], "BF16")
-DATATYPES = (*KINDS, "BF16", "BYTES")
+DATATYPES = dict.fromkeys([*KINDS, "BF16", "BYTES"])
 BOOLEANS = {"true": True, "false": False}
 ROW_OPTIONS = frozenset(["on_invalid", "missing"])  # parameters that say what a row means
 MOST_TENSORS = 10_000
@@ -465,7 +465,7 @@ class Signature:
             self.label_type = type_of_classes(self.classes)
             probabilities = Spec("probabilities", "FP32", (-1, len(self.classes)))
             self.outputs = [Spec("label", self.label_type, (-1,)), probabilities]
-        self._fitting = {feature.name: fitting(feature) for feature in model.schema.features}
+        self._fitting = {feature.name: frozenset(fitting(feature)) for feature in model.schema.features}
         self._names = {spec.name for spec in self.outputs}
         self._head = b'{"model_name":%s,"model_version":%s' % (dumps(model.name), dumps(model.version))
 
