@@ -3,6 +3,7 @@
 import codecs
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
@@ -40,13 +41,17 @@ class Decoder:
         self._most_bytes = most_bytes  # of a block
         self._bytes = 0
         self._rest = b""  # what has not ended: a line, or a cell in quotes
-        self._quoted = False  # whether it ends inside of quotes
+        self._ends: LineEnds | None = None  # known with the delimiter, from the first line
         self._lines: list[list[str] | Unreadable] = []
         self._names: list[str] | None = None
         self._delimiter = ","
 
     def feed(self, piece: bytes) -> Iterator[Block]:
-        cut, self._quoted = last_line_end(piece, self._quoted)
+        if self._ends is None:
+            piece, self._rest = (self._rest + piece).removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n"), b""
+            if b"\n" in piece:
+                self._begin(piece)
+        cut = 0 if self._ends is None else self._ends.last(piece)
         content = self._rest + piece[:cut] if cut else b""
         self._rest = piece[cut:] if cut else self._rest + piece
         if len(self._rest) > MOST_LINE:
@@ -54,11 +59,17 @@ class Decoder:
         return self._blocks(content)
 
     def rest(self) -> Iterator[Block]:
+        if self._ends is None:
+            self._begin(self._rest)
         yield from self._blocks(self._rest)
         if self._lines:
             yield self._block(self._lines)
 
     def close(self) -> None: ...
+
+    def _begin(self, content: bytes) -> None:
+        self._delimiter = delimiter_of(content.partition(b"\n")[0].decode(errors="replace"), self._schema)
+        self._ends = LineEnds(self._delimiter.encode())
 
     def _blocks(self, content: bytes) -> Iterator[Block]:
         lines = self._read(content)
@@ -74,14 +85,10 @@ class Decoder:
 
     def _read(self, content: bytes) -> list[list[str]]:
         """The cells of whole lines."""
-        if self._names is None:
-            content = content.removeprefix(codecs.BOM_UTF8)
         try:
             text = content.decode()
         except UnicodeDecodeError as error:
             raise BadBody(f"it is not UTF-8 text ({error.reason} at byte {error.start} of a piece)") from None
-        if self._names is None and text.strip():
-            self._delimiter = delimiter_of(text.lstrip("\r\n"), self._schema)
         try:
             lines = [*csv.reader(io.StringIO(text, newline=""), delimiter=self._delimiter, strict=True)]
         except csv.Error as error:
@@ -114,20 +121,66 @@ def read(schema: FeatureSchema, body: bytes, max_rows: int) -> Block:
     return block
 
 
-def last_line_end(piece: bytes, quoted: bool) -> tuple[int, bool]:
-    """Where the last line of a piece ends that is no line inside of a cell in quotes, 0 where none does, and whether
-    the piece ends inside of one. quoted: whether it begins there. Each byte is looked at a few times at most."""
-    quotes = piece.count(b'"') + quoted
-    ends_quoted, end = quotes % 2 == 1, len(piece)
-    while True:
-        line_end = piece.rfind(b"\n", 0, end) + 1
-        quotes -= piece.count(b'"', line_end, end)
-        if not line_end or quotes % 2 == 0:
-            return line_end, ends_quoted
-        end = piece.rfind(b'"', 0, line_end)  # what lies after it is inside of quotes
-        if end < 0:
-            return 0, ends_quoted
-        quotes -= 1
+class LineEnds:
+    """Where lines end in a text that comes in pieces, as `csv` reads it: a quote opens a cell only as its first byte,
+    elsewhere (`5" pipe`) it is a byte like others. Each byte is looked at a few times at most."""
+
+    def __init__(self, delimiter: bytes) -> None:
+        self._before = b"\r\n" + delimiter  # after these a quote opens a cell
+        self._opening = re.compile(b'(?<![^%s])"' % re.escape(self._before))
+        self._follows = np.zeros(256, dtype=bool)  # bytes that a quote which opens or closes may follow
+        self._follows[[*self._before, *b'"']] = True  # a doubled one closes and opens again
+        self._quoted = False  # whether the text so far ends inside of quotes
+        self._fresh = True  # whether a quote that comes next opens
+
+    def last(self, piece: bytes) -> int:
+        """Where the last line of the next piece ends that is no line inside of a cell in quotes, 0 where none does."""
+        if not piece:
+            return 0
+        if b'"' not in piece:
+            self._fresh = piece[-1] in self._before
+            return 0 if self._quoted else piece.rfind(b"\n") + 1
+        piece = (b"\n" if self._fresh else b"x") + piece  # stands for what came before
+        return max((self._by_count if self._only_marks(piece) else self._by_cell)(piece) - 1, 0)
+
+    def _only_marks(self, piece: bytes) -> bool:
+        """Whether each quote opens or closes a cell."""
+        content = np.frombuffer(piece, dtype=np.uint8)
+        opening = np.flatnonzero(content == ord('"'))[self._quoted :: 2]
+        return bool(self._follows[content[opening - 1]].all())
+
+    def _by_count(self, piece: bytes) -> int:
+        """Where all quotes are marks: a line ends where the number of those before it is even."""
+        quotes, end = piece.count(b'"') + self._quoted, len(piece)
+        self._quoted = quotes % 2 == 1
+        self._fresh = piece[-1] in self._before or piece.endswith(b'"')
+        while True:
+            line_end = piece.rfind(b"\n", 1, end) + 1
+            quotes -= piece.count(b'"', line_end, end)
+            if not line_end or quotes % 2 == 0:
+                return line_end
+            end = piece.rfind(b'"', 0, line_end)  # what lies after it is inside of quotes
+            if end < 0:
+                return 0
+            quotes -= 1
+
+    def _by_cell(self, piece: bytes) -> int:
+        """From one cell in quotes to the next."""
+        place, line_end = 1, 0
+        while True:
+            if self._quoted:
+                if not (place := piece.find(b'"', place) + 1):
+                    return line_end
+                if piece.startswith(b'"', place):  # doubled
+                    place += 1
+                    continue
+                self._quoted = False
+            opened = self._opening.search(piece, place)
+            line_end = piece.rfind(b"\n", place, opened.start() if opened else len(piece)) + 1 or line_end
+            if opened is None:
+                self._fresh = piece[-1] in self._before or place == len(piece)
+                return line_end
+            self._quoted, place = True, opened.end()
 
 
 def delimiter_of(text: str, schema: FeatureSchema) -> str:

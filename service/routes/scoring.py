@@ -14,6 +14,7 @@ from service.protocols import csv_text, scoring, words
 from service.protocols.native import Accepted
 from service.routes import described
 from service.routes.base import Reply, Request, Route
+from service.streams import quality
 from service.version import version
 
 TAG = "MLflow, SageMaker and Vertex AI"
@@ -46,14 +47,14 @@ class Invocations(Scoring):
             detailed = False
         else:
             accepted, answers, detailed = await self.ask_json(served, request)
-        as_csv = CSV in request.headers.get(b"accept", b"").lower() and not detailed
+        as_csv = not detailed and prefers_csv(request.headers.get(b"accept", b""))
         arguments = (served, accepted, answers, detailed, as_csv)
         long = len(answers) > LARGE_ROWS
         body = await self.plane.beside(write, *arguments) if long else write(*arguments)
         headers = words.warnings_header(accepted)
         if ATTRIBUTES in request.headers:
             headers += words.warnings_header(accepted, ATTRIBUTES, MOST_ATTRIBUTES)
-        return Reply(body, CSV if as_csv else JSON, headers=headers)
+        return Reply(body, csv_text.Encoder.kind if as_csv else JSON, headers=headers)
 
     async def ask_json(self, served: Served, request: Request) -> tuple[Accepted, Answers, bool]:
         arguments = (served.model.schema, request.body, self.plane.settings.max_rows)
@@ -185,6 +186,12 @@ def chosen(plane: DataPlane, headers: Mapping[bytes, bytes]) -> str:
             f"several models are served: {served}; name one by TABSERVE_DEFAULT_MODEL, or ask /v1/models/NAME:predict"
         )
     return name
+
+
+def prefers_csv(accept: bytes) -> bool:
+    """Whether CSV is named, and JSON not liked better."""
+    liked = dict(map(quality, accept.lower().split(b",")))
+    return liked.get(CSV, 0.0) > 0 and liked[CSV] >= liked.get(JSON, 0.0)
 
 
 def content_type(headers: Mapping[bytes, bytes]) -> tuple[bytes, dict[bytes, bytes]]:

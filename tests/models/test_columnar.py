@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from models.columnar import Column, ColumnRows, check_columns, moment_text, read_cells
@@ -208,7 +208,11 @@ def test_a_missing_token_may_look_like_a_number() -> None:
     assert [found.item(row) for row in range(4)] == [1.0, None, -999.0, "nan"]
 
 
-@given(st.lists(st.text("0123456789+-.eEinfINF_ naN?,", max_size=6), min_size=1, max_size=6))
+@given(
+    st.lists(st.text("0123456789+-.eEinfINF_ naN?,\uff11\u0661\u0131\u0130\x1f", max_size=6), min_size=1, max_size=6)
+)
+@example(["\uff11\uff12"])  # digits of any script are numbers to both
+@example(["\u0131nf"])  # a dotless i
 @settings(max_examples=150, deadline=None)
 def test_numbers_are_read_as_training_reads_them(cells: list[str]) -> None:
     import pyarrow as pa

@@ -127,10 +127,14 @@ def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder for TABSERVE_STORE with version 1 of each model."""
     root = tmp_path_factory.mktemp("store")
     for schema in schemas():
-        folder = root / schema.name / "1"
-        folder.mkdir(parents=True)
-        store.write(folder, trained(schema))
+        write_version(root, schema)
     return root
+
+
+def write_version(root: Path, schema: FeatureSchema) -> None:
+    folder = root / schema.name / "1"
+    folder.mkdir(parents=True)
+    store.write(folder, trained(schema))
 
 
 @pytest.fixture(scope="session")
@@ -329,6 +333,16 @@ def server(make_server: Callable[..., Server], store_folder: Path) -> Server:
 @pytest.fixture(scope="session")
 def server_without_lane(make_server: Callable[..., Server], store_folder: Path) -> Server:
     return make_server(**small(store_folder), TABSERVE_LANE="off")
+
+
+@pytest.fixture(scope="session")
+def any_script(make_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
+    """A server of `sizes`, whose labels are not ASCII."""
+    root = tmp_path_factory.mktemp("sizes")
+    age = Feature(name="age", kind="number", nullable=False, seen=Seen(min=17, max=90))
+    classes: list[Any] = ["größer", "größte"]
+    write_version(root, FeatureSchema(name="sizes", task="binary", target="size", classes=classes, features=[age]))
+    return make_server(**small(root))
 
 
 def small(store_folder: Path) -> dict[str, str]:

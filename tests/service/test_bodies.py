@@ -24,7 +24,7 @@ from models.predictor import TabularModel
 from service import streams
 from service.config import Settings
 from service.lane import Lane
-from service.protocols import csv_text, ndjson
+from service.protocols import blocks, csv_text, ndjson
 
 Row = dict[str, Any]
 KINDS = {
@@ -533,17 +533,61 @@ def test_a_schema_is_told_of_what_a_form_holds() -> None:
     assert csv_text.delimiter_of("a;b\n", schema) == ";"
 
 
-@given(st.lists(st.sampled_from([b'"', b"\n", b"a", b",", b'""', b'"\n']), max_size=30), st.lists(st.integers(0, 40)))
+def ends_as_csv_has_them(content: bytes) -> int:
+    """Byte by byte, by the states of `csv`."""
+    state, end = "start", 0
+    for place, byte in enumerate(content):
+        if state == "quoted":
+            state = "closing" if byte == ord('"') else state
+        elif byte == ord('"'):
+            state = "cell" if state == "cell" else "quoted"
+        else:
+            state = "start" if byte in b",\r\n" else "cell"
+            end = place + 1 if byte == ord("\n") else end
+    return end
+
+
+PARTS = [b'"', b"\n", b"\r", b"a", b",", b'""', b'"\n', b',"', b'",', b'5" pipe']
+
+
+@given(st.lists(st.sampled_from(PARTS), max_size=30), st.lists(st.integers(0, 60)))
+@hypothesis_settings(max_examples=1000, deadline=None)
 def test_lines_are_cut_where_no_quote_is_open_however_the_pieces_come(parts: list[bytes], cuts: list[int]) -> None:
     content = b"".join(parts)
     edges = sorted({0, *(min(cut, len(content)) for cut in cuts), len(content)})
-    quoted, last = False, 0
+    ends, last = csv_text.LineEnds(b","), 0
     for start, stop in pairwise(edges):
-        end, quoted = csv_text.last_line_end(content[start:stop], quoted)
+        end = ends.last(content[start:stop])
         last = start + end if end else last
-    assert quoted == (content.count(b'"') % 2 == 1)
-    ends = [place + 1 for place, byte in enumerate(content) if byte == 10 and content.count(b'"', 0, place) % 2 == 0]
-    assert last == (ends[-1] if ends else 0)
+    assert last == ends_as_csv_has_them(content)
+
+
+QUOTES = ['5" pipe', '"5"" pipe"', '5"', 'a""b', '"two\nlines"', '"a"', '"x, ""y"""', '""', "plain", ""]
+
+
+@given(st.lists(st.sampled_from(QUOTES), min_size=1, max_size=12), st.integers(1, 40), st.sampled_from(",;|\t"))
+@hypothesis_settings(max_examples=200, deadline=None)
+def test_cells_with_quotes_are_read_as_csv_reads_them(cells: list[str], size: int, delimiter: str) -> None:
+    feature = Feature(name="job", kind="category", nullable=True)
+    schema = FeatureSchema(name="a", task="regression", target="y", features=[feature])
+    text = "\n".join(delimiter.join(line) for line in (["job", "y"], *([cell, '"1"'] for cell in cells)))
+    body = b"\xef\xbb\xbf\n" * (size % 2) + text.encode()
+    decoder = csv_text.Decoder(schema, 100, most_bytes=10**6)
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+    assert [block for piece in pieces for block in decoder.feed(piece)] == []
+    (block,) = decoder.rest()
+    assert isinstance(block, blocks.ColumnBlock)
+    expected = [line[0] or None for line in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)][1:]
+    assert [block.columns["job"].item(row) for row in range(block.count)] == expected
+
+
+@pytest.mark.parametrize("rows", [1, 90_000])
+def test_an_inch_mark_is_no_open_quote_however_long_the_body(rows: int) -> None:
+    feature = Feature(name="size", kind="number", nullable=False)
+    schema = FeatureSchema(name="a", task="regression", target="y", features=[feature])
+    body = b'size,part\n1.0,5" pipe\n' + b"2.0,a longer name\n" * rows
+    block = csv_text.read(schema, body, 100_000)
+    assert block.count == rows + 1
 
 
 def test_blocks_hold_so_many_bytes_at_most(tabular_model: TabularModel, home_row: Row) -> None:

@@ -214,6 +214,29 @@ def test_curl_sends_a_csv_file_and_gets_a_line_for_each_row(server: Any, tmp_pat
     assert [sum(map(float, numbers)) for _, *numbers in lines] == pytest.approx([1, 1, 1])
 
 
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("text/csv", "text/csv; charset=utf-8"),
+        ("text/csv;q=0.9, application/json;q=0.1", "text/csv; charset=utf-8"),
+        ("TEXT/CSV, */*;q=0.1", "text/csv; charset=utf-8"),
+        ("text/csv;q=0", "application/json"),
+        ("application/json, text/csv;q=0.5", "application/json"),
+        ("text/csv-schema", "application/json"),
+        ("text/plain", "application/json"),
+    ],
+)
+def test_csv_is_answered_where_it_is_liked_best(ask_lane: Ask, accept: str, kind: str) -> None:
+    reply = ask_lane("POST", "/invocations", b"age\n30\n", content_type="text/csv", accept=accept, **named("income"))
+    assert (reply.status, reply.headers["content-type"]) == (200, kind)
+
+
+def test_a_label_that_is_not_ascii_is_read_by_requests(session: requests.Session, any_script: Any) -> None:
+    headers = {**CSV, "accept": "text/csv"}
+    reply = session.post(f"{any_script.url}/invocations", data=b"age\n30\n", headers=headers, timeout=20)
+    assert reply.text.partition(",")[0] in ("größer", "größte")
+
+
 def test_a_csv_without_a_header_is_read_in_the_order_of_the_features(ask_lane: Ask) -> None:
     def ask(body: bytes, kind: str = "text/csv") -> Any:
         return ask_lane("POST", "/invocations", body, content_type=kind, accept="text/csv", **named("income"))
