@@ -223,7 +223,7 @@ SCENARIOS = {
             ours(f"{ONE}, one row", "eight"),
             ours(f"{TWO}, one row", "eight", workers="2"),
         ),
-        "100 rows of 8 numbers, one worker and two; of a single row wrk takes as much as a worker",
+        "100 rows of 8 numbers, and one, one worker and two",
         (Goal(TWO, ONE, "requests", 1.5),),
     ),
 }
