@@ -44,6 +44,7 @@ ROW_OPTIONS = frozenset(["on_invalid", "missing"])  # parameters that say what a
 MOST_TENSORS = 10_000
 MOST_DIGITS = 18  # of the length of a header
 NONE: Parameters = {}
+ONE, ONE_BY_ONE = [1], [1, 1]  # shapes of a tensor of one element
 
 
 @dataclass(slots=True)
@@ -113,7 +114,9 @@ def read(body: bytes, header_length: bytes | None = None) -> Inference:
         raise invalid("bad_tensor", f"{len(given)} inputs are more than {MOST_TENSORS}")
     inputs, place = [], length
     for entry in given:
-        tensor, place = read_tensor(entry, body, place)
+        tensor = read_single(entry)
+        if tensor is None:
+            tensor, place = read_tensor(entry, body, place)
         inputs.append(tensor)
     if place != len(body):
         raise BadBody(f"{len(body) - place} bytes follow its tensors")
@@ -138,6 +141,25 @@ def parse(text: bytes) -> Any:
         return orjson.loads(text)
     except ValueError:
         return native.parse(text, constants=True)
+
+
+def read_single(entry: object) -> Tensor | None:
+    """An input of one element and nothing said beside, as most are; None where `read_tensor` has to look."""
+    if type(entry) is not dict or len(entry) != 4:
+        return None
+    try:
+        name, datatype, shape, data = entry["name"], entry["datatype"], entry["shape"], entry["data"]
+    except KeyError:
+        return None
+    if type(name) is not str or type(datatype) is not str or datatype not in DATATYPES:
+        return None
+    if shape != ONE and shape != ONE_BY_ONE:
+        return None
+    if type(shape[0]) is not int or type(shape[-1]) is not int:  # True is 1, and 1.0 is
+        return None
+    if type(data) is not list or len(data) != 1 or type(data[0]) is list:
+        return None
+    return Tensor(name, datatype, shape, data, NONE)
 
 
 def read_tensor(entry: object, body: bytes, place: int) -> tuple[Tensor, int]:
@@ -468,6 +490,7 @@ class Signature:
         self._fitting = {feature.name: frozenset(fitting(feature)) for feature in model.schema.features}
         self._names = {spec.name for spec in self.outputs}
         self._head = b'{"model_name":%s,"model_version":%s' % (dumps(model.name), dumps(model.version))
+        self._value = self._head + b',"outputs":[{"name":"value","datatype":"FP64","shape":[1],"data":['
 
     def one_row(self, inference: Inference) -> Row | None:
         """The row, not checked, that the tensors hold where that is plain to see; None where `accept` has to look."""
@@ -525,6 +548,8 @@ class Signature:
 
     def write(self, accepted: Accepted, answers: Answers, inference: Inference) -> tuple[bytes, int | None]:
         """The body of the response, and how much of it is JSON where binary tensors follow."""
+        if self.classes is None and len(answers) == 1 and _usual(accepted, inference):
+            return b"%s%s]}]}" % (self._value, orjson.dumps(answers.item(0))), None
         parts = [self._head]
         if inference.id:
             parts.append(b',"id":%s' % dumps(inference.id))
@@ -547,6 +572,12 @@ class Signature:
         parts.append(b',"outputs":[%s]}' % b",".join(tensors))
         text = b"".join(parts)
         return (b"".join([text, *raws]), len(text)) if raws else (text, None)
+
+
+def _usual(accepted: Accepted, inference: Inference) -> bool:
+    """Whether nothing is to be said of any row, and nothing is asked for but answers."""
+    said_of_rows = accepted.warnings or accepted.errors or accepted.valid is not None
+    return not (said_of_rows or inference.outputs or inference.id or inference.parameters)
 
 
 def spread(values: Array, count: int, valid: Sequence[int] | None) -> Array:

@@ -185,6 +185,32 @@ def test_one_usual_row_takes_the_short_way_and_nothing_else_does(lane: Lane) -> 
     assert served.tally.valid_rows == 1
 
 
+ODD: st.SearchStrategy[Any] = st.sampled_from(
+    [None, True, 1, 1.0, "x", "FP64", "BYTES", "FP", [], [1], [[1]], [True], [1.0], [1, 1], [1, True], {}]
+)
+KEYS = ["name", "datatype", "shape", "data", "parameters"]
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), ODD) | ODD)
+@settings(max_examples=500, deadline=None)
+def test_an_input_of_one_element_is_read_alike_by_the_short_way(odd: Any) -> None:
+    usual = {"name": "x", "datatype": "FP64", "shape": [1], "data": [1.5]}
+    for entry in (odd, usual | odd if isinstance(odd, dict) else usual):
+        single = oip.read_single(entry)
+        assert single is None or (single, 0) == oip.read_tensor(entry, b"", 0)
+    assert oip.read_single(usual) is not None
+
+
+def test_one_value_is_written_alike_by_the_short_way(ask_v2: Callable[..., Any]) -> None:
+    inputs = tensors(HOMES[:1])
+    short = ask_v2(INFER, {"inputs": inputs})
+    long = ask_v2(INFER, {"inputs": inputs, "outputs": [{"name": "value"}]})
+    named = ask_v2(INFER, {"inputs": inputs, "id": "7"})
+    assert short.body == long.body
+    assert named.body == {**short.body, "id": "7"}
+    assert list(short.body) == ["model_name", "model_version", "outputs"]
+
+
 def test_rows_that_are_not_valid_are_named_or_left_out(ask_v2: Callable[..., Any]) -> None:
     rows = [[*HOMES[0][:5], 7], HOMES[0]]
     refused = ask_v2(INFER, {"inputs": tensors(rows)})
