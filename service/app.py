@@ -156,7 +156,7 @@ def from_environment() -> Service[Any]:
         process.failed_to_start(reason)
         raise BentoMLException(reason) from None
     os.environ["TABSERVE_MODELS"] = ",".join(model.tag for model in models)  # a worker that is replaced serves the same
-    process.replace_dead_workers()
+    process.prepare_supervisor()
     return build_service(settings, models)
 
 

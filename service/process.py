@@ -4,11 +4,17 @@ One file, so that an upgrade that moves something is noticed in one place: tests
 """
 
 import asyncio
+import atexit
+import contextlib
+import fcntl
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
+import tempfile
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -17,29 +23,59 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service import errors
+from service.accepting import accept_connections
 from service.lane import Lane
 
 HEAD_BYTES = 65_536
 HEAD_S = 5.0  # for a connection to send the head of its first request
 MOST_FAILED_STARTS = 3
-ACCEPTED_AT_ONCE = 64
+SHARED_FOLDER = "tabserve-shared-"
+SHARED_FOLDER_NEW_S = 60  # no other server looks whether it is locked yet
 STOP_S = 25.0  # for requests in flight, once the grace is over
 REFUSAL = b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\nx-request-id: %s\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
 
 log = logging.getLogger("tabserve.process")
 
 
-def replace_dead_workers() -> None:
-    """In containers too, and within a second: BentoML asks these when it starts the workers, after this import."""
+def prepare_supervisor() -> None:
+    """What BentoML asks when it starts the workers, after this import: dead ones are replaced, in containers too, and
+    within a second; and they share a folder that is of this server alone, where BentoML takes one of the home, which
+    the next server on that home empties."""
     if in_worker():  # which starts none, and saves 5 MB of imports
         return
     import functools
 
     import bentoml._internal.utils.circus as circus
+    import bentoml.serving
 
     os.environ.pop("BENTOML_CONTAINERIZED", None)
     if not isinstance(circus.create_standalone_arbiter, functools.partial):
         circus.create_standalone_arbiter = functools.partial(circus.create_standalone_arbiter, check_delay=1)
+    bentoml.serving.ensure_prometheus_dir = new_shared_folder  # type: ignore[assignment]  # asked without arguments
+
+
+def new_shared_folder() -> str:
+    """A folder for this server, removed when it ends. Removes those of servers that could not."""
+    for old in Path(tempfile.gettempdir()).glob(f"{SHARED_FOLDER}*"):
+        with contextlib.suppress(OSError):  # it is another user's, or its server runs
+            if time.time() - old.stat().st_mtime > SHARED_FOLDER_NEW_S:
+                os.close(locked(old))
+                shutil.rmtree(old)
+    folder = Path(tempfile.mkdtemp(prefix=SHARED_FOLDER))
+    locked(folder)  # as long as this process lives
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return str(folder)
+
+
+def locked(folder: Path) -> int:
+    """A file descriptor that holds a folder's lock. Raises BlockingIOError where another process does."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(opened)
+        raise
+    return opened
 
 
 def in_worker() -> bool:
@@ -69,10 +105,15 @@ def started() -> None:
 
 
 def failed_starts() -> Path | None:
-    """A file of one byte for each failed start, in the folder that the workers of one server share and that each
-    server empties; None outside of workers."""
+    """A file of one byte for each failed start; None outside of workers."""
+    folder = shared_folder()
+    return folder and folder / "failed_starts"
+
+
+def shared_folder() -> Path | None:
+    """The folder that the workers of this server share; None outside of workers."""
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    return Path(folder) / "failed_starts" if folder and in_worker() else None
+    return Path(folder) if folder and in_worker() else None
 
 
 def taken(port: int) -> bool:
@@ -133,54 +174,12 @@ def guard(server: uvicorn.Server) -> "list[asyncio.Task[None]]":
     server.config.http_protocol_class = Guarded
     server.config.timeout_graceful_shutdown = int(STOP_S)
     logging.getLogger("uvicorn.access").propagate = False  # uvicorn writes a line where anyone would read it
-    return [asyncio.create_task(watch(server)) for watch in (close_silent_connections, accept_in_bulk)]
-
-
-async def accept_in_bulk(server: uvicorn.Server) -> None:
-    """Take all waiting connections at once.
-
-    libuv takes one in each turn of the event loop. Under load a turn serves every connection that is there already, so
-    those still waiting would wait for as many such turns as there are before them: seconds.
-    """
-    loop = asyncio.get_running_loop()
-    while not server.started:
-        await asyncio.sleep(0.05)
 
     def protocol() -> asyncio.Protocol:
         return Guarded(config=server.config, server_state=server.server_state, app_state=server.lifespan.state)
 
-    async def serve(accepted: socket.socket) -> None:
-        try:
-            await loop.connect_accepted_socket(protocol, accepted)
-        except OSError:  # gone already
-            accepted.close()
-
-    def accept(listener: socket.socket) -> None:
-        for _ in range(ACCEPTED_AT_ONCE):
-            try:
-                accepted, _address = listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:  # out of file descriptors: uvloop's own listener tells and sheds
-                log.warning("no connection can be accepted", extra={"reason": str(error)})
-                return
-            accepted.setblocking(False)
-            task = loop.create_task(serve(accepted))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-
-    tasks: set[asyncio.Task[None]] = set()
-    listeners = [socket.socket(fileno=os.dup(each.fileno())) for own in server.servers for each in own.sockets]
-    try:
-        for listener in listeners:
-            listener.setblocking(False)
-            loop.add_reader(listener, accept, listener)
-        while not server.should_exit:
-            await asyncio.sleep(0.05)
-    finally:
-        for listener in listeners:
-            loop.remove_reader(listener)
-            listener.close()
+    watches = (close_silent_connections(server), accept_connections(server, protocol, shared_folder()))
+    return [asyncio.create_task(watch) for watch in watches]
 
 
 async def close_silent_connections(server: uvicorn.Server) -> None:

@@ -146,6 +146,30 @@ def test_the_story_of_a_server(serve: Serve, home: Path, train: Callable[..., st
     assert answered[0] > 10
 
 
+def test_servers_on_one_home_keep_their_metrics_apart(serve: Serve, home: Path, tmp_path: Path) -> None:
+    """A second server, a load test's for example, must not empty the folder in which the first one counts."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+
+    def answered_by(server: Any) -> float:
+        time.sleep(1.5)  # each worker tells once a second
+        text = httpx.get(f"{server.url}/metrics", timeout=10).text
+        counts = [line for line in text.splitlines() if line.startswith("tabserve_requests_total{")]
+        return sum(float(line.rpartition(" ")[2]) for line in counts)
+
+    first = serve(home, TABSERVE_WORKERS="2", TMPDIR=str(temporary))
+    for _ in range(5):
+        predict(first)
+    second = serve(home, TMPDIR=str(temporary))
+    predict(second)
+    for _ in range(4):
+        predict(first)
+    assert (answered_by(first), answered_by(second)) == (9, 1)
+    assert len(list(temporary.glob("tabserve-*"))) == 2
+    assert first.stop() == second.stop() == 0
+    assert not list(temporary.glob("tabserve-*"))
+
+
 def test_a_person_who_presses_ctrl_c_does_not_wait_for_the_grace(serve: Serve, home: Path) -> None:
     server = serve(home, TABSERVE_DRAIN_S="30")
     started = time.monotonic()

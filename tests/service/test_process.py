@@ -83,11 +83,12 @@ def test_connections_that_wait_are_taken_together_by_a_busy_worker(in_bulk: bool
         running = asyncio.create_task(server.serve())
         while not server.started:
             await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
         tasks = process.guard(server)
         if not in_bulk:
             tasks[1].cancel()
         await asyncio.sleep(0.2)
-        turns = await turns_to_answer(server.servers[0].sockets[0].getsockname()[1])
+        turns = await turns_to_answer(port)
         server.should_exit = True
         await running
         for task in tasks:
@@ -126,3 +127,31 @@ def test_workers_that_cannot_start_end_the_server_at_the_third_try(
     assert killed == []
     process.failed_to_start("broken")
     assert killed == [(os.getppid(), signal.SIGTERM)]
+
+
+def test_the_folder_of_a_server_that_could_not_remove_it_is_removed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    dead, young, foreign = (
+        tmp_path / f"{process.SHARED_FOLDER}dead",
+        tmp_path / f"{process.SHARED_FOLDER}new",
+        tmp_path / "x",
+    )
+    for folder in (dead, young, foreign):
+        folder.mkdir()
+        (folder / "counter_1.db").write_bytes(b"1")
+    running = Path(process.new_shared_folder())
+    for folder in (dead, foreign, running):
+        os.utime(folder, (0, 0))
+    mine = Path(process.new_shared_folder())
+    assert not dead.exists()
+    assert all(folder.is_dir() for folder in (young, foreign, running, mine))
+
+
+def test_bentoml_still_asks_for_the_shared_folder_by_the_function_that_is_replaced() -> None:
+    text = Path(inspect.getfile(bentoml.serving)).parents[1].joinpath("_bentoml_impl/server/serving.py").read_text()
+    assert "        from bentoml.serving import ensure_prometheus_dir" in text or (
+        "    from bentoml.serving import ensure_prometheus_dir" in text
+    )
+    assert 'env = {"PROMETHEUS_MULTIPROC_DIR": ensure_prometheus_dir()}' in text
