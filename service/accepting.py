@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.metrics import alive
 
@@ -42,6 +43,7 @@ class Held:
         self._others: dict[str, memoryview] = {}
         self._mine = memoryview(bytearray(4)).cast("i")
         if self._own:
+            self._own.unlink(missing_ok=True)  # of a worker that died and had the same process id; some may map it
             self._own.write_bytes(bytes(4))
             self._mine = mapped(self._own)
         self.look()
@@ -61,9 +63,10 @@ class Held:
         """Find workers that have come, forget those that have gone."""
         if not self._folder:
             return
-        found = {file.name: file for file in self._folder.glob(f"{PREFIX}*") if file != self._own}
+        files = [file for file in self._folder.glob(f"{PREFIX}*") if file.name[len(PREFIX) :].isdecimal()]
+        found = {file.name: file for file in files if file != self._own}
         for name, file in list(found.items()):
-            if not alive(int(name.removeprefix(PREFIX))):
+            if not alive(int(name[len(PREFIX) :])):
                 file.unlink(missing_ok=True)
                 del found[name]
             elif name not in self._others:
@@ -85,7 +88,7 @@ def mapped(file: Path) -> memoryview:
 class Acceptor:
     """Takes the connections of a uvicorn server, and stands where that keeps the listeners of its loop."""
 
-    def __init__(self, server: uvicorn.Server, protocol: Callable[[], asyncio.Protocol], held: Held) -> None:
+    def __init__(self, server: uvicorn.Server, protocol: Callable[[], HttpToolsProtocol], held: Held) -> None:
         """server: has started."""
         self._connections = server.server_state.connections
         self._protocol = protocol
@@ -112,7 +115,10 @@ class Acceptor:
     async def watch(self) -> None:
         """Keep the other workers informed about this one, and this one about them."""
         while self.sockets:
-            self._held.look()
+            try:
+                self._held.look()
+            except Exception as error:  # out of file descriptors, mostly: what is known will do until there are some
+                log.warning("other workers cannot be seen", extra={"reason": str(error), "retry_s": LOOK_S})
             for _ in range(round(LOOK_S / TELL_S)):
                 await asyncio.sleep(TELL_S)
                 self._held.tell(self._count())
@@ -155,13 +161,16 @@ class Acceptor:
 
     async def _serve(self, accepted: socket.socket) -> None:
         try:
-            await self._loop.connect_accepted_socket(self._protocol, accepted)
+            _, protocol = await self._loop.connect_accepted_socket(self._protocol, accepted)
         except OSError:  # gone already
             accepted.close()
+            return
+        if not self.sockets:  # uvicorn has told the others already that it stops
+            protocol.shutdown()
 
 
 async def accept_connections(
-    server: uvicorn.Server, protocol: Callable[[], asyncio.Protocol], folder: Path | None
+    server: uvicorn.Server, protocol: Callable[[], HttpToolsProtocol], folder: Path | None
 ) -> None:
     """Take the connections of a server, as soon as it has started, until it closes its listeners.
 
@@ -169,7 +178,11 @@ async def accept_connections(
     """
     while not server.started:
         await asyncio.sleep(TELL_S)
-    acceptor = Acceptor(server, protocol, Held(folder))
+    try:
+        acceptor = Acceptor(server, protocol, Held(folder))
+    except OSError as error:  # uvloop's listeners stay
+        log.warning("connections are not shared between workers", extra={"reason": str(error)})
+        return
     server.servers = [cast(Any, acceptor)]
     try:
         await acceptor.watch()

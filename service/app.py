@@ -157,6 +157,8 @@ def from_environment() -> Service[Any]:
         raise BentoMLException(reason) from None
     os.environ["TABSERVE_MODELS"] = ",".join(model.tag for model in models)  # a worker that is replaced serves the same
     process.prepare_supervisor()
+    if folder := process.shared_folder():
+        folder.mkdir(parents=True, exist_ok=True)  # a worker that is replaced starts where somebody tidied up, too
     return build_service(settings, models)
 
 

@@ -27,6 +27,7 @@ FIXED_S = 0.0001  # a call that costs this much even for one row is worth sharin
 CHUNK_S = 0.01  # how long a part of a large request may hold up a small one
 MAX_CHUNK = 2048
 MAX_BATCH = 4096
+MAX_CALLS = 4  # that the thread has before it, where so much waits that a turn of the event loop would bring too little
 
 log = logging.getLogger("tabserve.batcher")
 
@@ -70,7 +71,7 @@ class Batcher:
         self.queue_rows = queue_rows
         self.plan = measure(model, batching)
         self._jobs: deque[Job] = deque()
-        self._running = False
+        self._calls = 0
         self._rows_per_second = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"predict-{model.name}")
 
@@ -114,8 +115,7 @@ class Batcher:
         job = Job(frame, rows, deadline, request_id, now, loop.create_future())
         self._jobs.append(job)
         self.tally.queue_rows += rows
-        if not self._running:
-            self._next()
+        self._next()
         timer = loop.call_later(deadline - now, self._abandon, job, DeadlinePassed(), "deadline")
         watch = asyncio.ensure_future(gone()) if gone else None
         if watch:
@@ -169,18 +169,22 @@ class Batcher:
         return batch
 
     def _next(self) -> None:
-        batch = self._take()
-        self._running = bool(batch)
-        if not batch:
-            return
-        loop = asyncio.get_running_loop()
+        """Give the thread what it lacks: a call, and more at once only where they are full."""
+        while not self._calls or (self._calls < MAX_CALLS and self.tally.queue_rows >= MAX_BATCH):
+            batch = self._take()
+            if not batch:
+                return
+            self._calls += 1
+            self._call(batch)
+
+    def _call(self, batch: list[tuple[Job, Frame]]) -> None:
         frames = [frame for _, frame in batch]
-        call = loop.run_in_executor(self._thread, predict_together, self.model, frames)
+        call = asyncio.get_running_loop().run_in_executor(self._thread, predict_together, self.model, frames)
         call.add_done_callback(lambda done: self._done([job for job, _ in batch], done))
 
     def _done(self, jobs: list[Job], call: "asyncio.Future[tuple[list[Outcome], float]]") -> None:
+        self._calls -= 1
         if call.cancelled():  # the server stops
-            self._running = False
             return
         outcomes, seconds = call.result()
         rows = sum(len(outcome.answers) for outcome in outcomes if outcome.answers is not None)

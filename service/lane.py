@@ -366,7 +366,12 @@ class Lane:
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = self.request_id(dict(scope["headers"]))
         try:
-            answer = await self._own(scope["method"], scope["path"])
+            try:
+                answer = await self._own(scope["method"], scope["path"])
+            except RequestError:
+                raise
+            except Exception:
+                raise self.unexpected(request_id) from None
             if answer is not None:
                 status, kind, body, more = answer
                 await self._send(send, status, kind, body, request_id, more)

@@ -161,6 +161,8 @@ def alive(pid: int) -> bool:
     """Whether a process runs; a zombie that nobody has fetched yet does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except ProcessLookupError:  # gone between opening and reading
+        return False
     except FileNotFoundError:
         return not Path("/proc").is_dir()  # no such file system: leave the files alone
     return state != "Z"

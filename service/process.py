@@ -69,7 +69,7 @@ def new_shared_folder() -> str:
 
 def locked(folder: Path) -> int:
     """A file descriptor that holds a folder's lock. Raises BlockingIOError where another process does."""
-    opened = os.open(folder, os.O_RDONLY)
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -175,7 +175,7 @@ def guard(server: uvicorn.Server) -> "list[asyncio.Task[None]]":
     server.config.timeout_graceful_shutdown = int(STOP_S)
     logging.getLogger("uvicorn.access").propagate = False  # uvicorn writes a line where anyone would read it
 
-    def protocol() -> asyncio.Protocol:
+    def protocol() -> Guarded:
         return Guarded(config=server.config, server_state=server.server_state, app_state=server.lifespan.state)
 
     watches = (close_silent_connections(server), accept_connections(server, protocol, shared_folder()))
