@@ -95,6 +95,20 @@ def test_what_waits_is_predicted_together_and_every_answer_is_its_own(
     assert tally.queue_rows == 0
 
 
+def test_no_call_gets_more_rows_than_an_engine_takes_at_once(slow: TabularModel) -> None:
+    waiting = Batcher(slow, Tally(), queue_rows=10_000)
+    waiting.plan = batcher.Plan(inline_rows=0, chunk_rows=2048, merge=True)
+    slow.engine.batches.clear()  # type: ignore[attr-defined]
+    frame = frames(slow, 1500)
+
+    async def story() -> list[Any]:
+        asked = [one(frame, 0), frame, frame, frame]
+        return await asyncio.gather(*[waiting.predict(part, soon(), "") for part in asked])
+
+    assert [len(answers) for answers in asyncio.run(story())] == [1, 1500, 1500, 1500]
+    assert slow.engine.batches == [1, 4096, 404]  # type: ignore[attr-defined]
+
+
 def test_a_fast_engine_answers_at_once_and_a_slow_one_in_its_thread(
     tabular_model: TabularModel, slow: TabularModel
 ) -> None:
@@ -102,6 +116,19 @@ def test_a_fast_engine_answers_at_once_and_a_slow_one_in_its_thread(
     assert batcher.measure(slow).inline_rows == 0
     assert batcher.measure(tabular_model, "on").inline_rows == 0
     assert not batcher.measure(slow, "off").merge
+
+
+def test_no_more_is_answered_at_once_than_the_event_loop_can_wait_for(tabular_model: TabularModel) -> None:
+    """Each further row takes at least 0.1 ms, so 20 of them the 2 ms that others may be held up for."""
+
+    class ByTheRow(Slowed):
+        def outputs(self, x: Any) -> Any:
+            if len(x) > 1:
+                time.sleep((len(x) - 1) * self.seconds)
+            return self.inner.outputs(x)
+
+    model = dataclasses.replace(tabular_model, engine=ByTheRow(tabular_model.engine, 0.0001))
+    assert 0 < batcher.measure(model).inline_rows <= 20
 
 
 def test_calls_of_tensorflow_are_shared_however_quiet_the_machine_is_at_the_start(tabular_model: TabularModel) -> None:
@@ -188,6 +215,21 @@ def test_a_full_queue_is_told_with_when_to_come_back(slow: TabularModel) -> None
     assert len(refused) == 3  # one runs, four wait
     assert dict(refused[0].headers)[b"retry-after"] == b"1"
     assert tally.rejected == {"queue_full": 3}
+
+
+def test_a_full_queue_tells_how_long_it_takes_to_drain(slow: TabularModel) -> None:
+    """20 rows wait, and no more than 10 a second were seen to be predicted."""
+    bounded = Batcher(slow, Tally(), queue_rows=20)
+    slow.engine.seconds = 0.1  # type: ignore[attr-defined]
+    frame = frames(slow, 1)
+
+    async def story() -> list[Any]:
+        await bounded.predict(frame, soon(), "")
+        return await asyncio.gather(*[bounded.predict(frame, soon(), "") for _ in range(22)], return_exceptions=True)
+
+    *_, refused = asyncio.run(story())
+    assert isinstance(refused, QueueFull)
+    assert int(dict(refused.headers)[b"retry-after"]) >= 2
 
 
 def test_a_request_larger_than_the_queue_is_answered_when_nothing_waits(slow: TabularModel) -> None:
