@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,7 @@ from models.shortcut import ClassShortcut, Shortcut
 from service.config import Settings
 from service.dataplane import DataPlane
 from service.errors import EngineFailed, RequestError
+from service.protocols.native import Writer
 
 CLASSES: dict[str, Any] = {"regression": None, "binary": ["100 %", "no"], "multiclass": [1, 2, 5]}
 FEATURES = [
@@ -76,6 +78,20 @@ def test_one_usual_row_of_any_task_takes_the_shortcut_and_is_counted(plane: Data
     assert served.quickly(b'{"rows": [{"n": 1.5, "few": "a"}]}')
     assert sum(served.tally.batch_rows.counts) == calls + 1
     assert served.tally.valid_rows == rows + 1
+
+
+def test_many_answers_are_written_beside_the_event_loop(plane: DataPlane, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, on_the_loop = Writer.write, []
+
+    def watched(*arguments: Any, **options: Any) -> bytes:
+        on_the_loop.append(threading.current_thread() is threading.main_thread())
+        return write(*arguments, **options)
+
+    monkeypatch.setattr(Writer, "write", watched)
+    for count in (1000, 1001):
+        body = json.dumps({"rows": [{"n": 1.5, "few": "a"}] * count}).encode()
+        assert len(json.loads(asyncio.run(plane.predict_json("regression", body)))["predictions"]) == count
+    assert on_the_loop == [True, False]
 
 
 class Broken:
