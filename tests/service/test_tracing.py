@@ -85,3 +85,10 @@ def test_the_trace_is_answered_logged_and_sampled_requests_become_spans(
         assert span.context is not None
         assert span.parent is not None
         assert (f"{span.context.trace_id:032x}", f"{span.parent.span_id:016x}") == (TRACE, SPAN)
+
+
+@pytest.mark.parametrize("path", ["/v2/health/ready", "/v2/models/homes/infer", "/v1/models/homes:predict"])
+def test_other_protocols_answer_the_trace_too_also_where_they_refuse(ask_lane: Callable[..., Any], path: str) -> None:
+    answer = ask_lane("GET", path, traceparent=SENT, tracestate="vendor=1")
+    assert answer.status == (200 if path.endswith("ready") else 405)
+    assert (answer.headers["traceparent"], answer.headers["tracestate"]) == (SENT, "vendor=1")
