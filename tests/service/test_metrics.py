@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from models.predictor import TabularModel
 from service.config import Settings
 from service.lane import Lane
-from service.metrics import SECONDS, Buckets, alive, pour
+from service.metrics import MULTIPROCESS, SECONDS, Buckets, Metrics, alive, pour
+
+ROOT = Path(__file__).resolve().parents[2]
 
 NAMES = [
     "tabserve_requests_total",
@@ -95,6 +98,49 @@ def test_a_zombie_does_not_count_as_alive() -> None:
         assert not alive(process.pid)
     process.wait()
     assert not alive(process.pid)
+
+
+WORKER = """
+import sys
+from service.metrics import Metrics
+
+metrics = Metrics()
+tally = metrics.model("homes", "1", "numpy")
+tally.queue_rows = 7
+tally.request("json", 200, 0.1)
+metrics.flush()
+print("told", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_waits_in_a_killed_worker_waits_no_more_and_what_it_answered_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(MULTIPROCESS, str(tmp_path))
+
+    def told() -> tuple[float, float]:
+        page = Metrics().page().decode()
+        waiting = re.search(r'^tabserve_queue_rows{model="homes"} (\S+)', page, re.MULTILINE)
+        answered = re.search(r"^tabserve_requests_total{.*} (\S+)", page, re.MULTILINE)
+        assert waiting
+        assert answered
+        return float(waiting[1]), float(answered[1])
+
+    workers = [
+        subprocess.Popen([sys.executable, "-c", WORKER], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    try:
+        assert [worker.stdout.readline() for worker in workers if worker.stdout] == [b"told\n"] * 2
+        assert told() == (14, 2)
+        workers[0].kill()
+        workers[0].wait()
+        assert told() == (7, 2)
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.communicate()
 
 
 @pytest.mark.parametrize("bound", SECONDS)
