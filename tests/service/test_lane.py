@@ -4,6 +4,8 @@ import asyncio
 import dataclasses
 import gzip
 import json
+import logging
+import random
 import re
 import socket
 import time
@@ -214,6 +216,59 @@ def test_a_timeout_that_is_no_number_of_seconds_is_refused(client: httpx.Client,
 def test_a_deadline_that_has_passed_is_504(client: httpx.Client, home_row: Row) -> None:
     reply = client.post("/predict/homes", json={"rows": [home_row]}, headers={"x-request-timeout": "1e-9"})
     assert is_problem(reply, 504)
+
+
+def test_a_timeout_never_lengthens_the_setting(
+    make_lane: Callable[..., Lane],
+    tabular_model: TabularModel,
+    settings: Settings,
+    asgi: Callable[..., Any],
+    home_row: Row,
+) -> None:
+    model = dataclasses.replace(tabular_model, engine=SlowAndPoisoned(tabular_model, np.inf))
+    lane = make_lane([model], dataclasses.replace(settings, timeout_s=0.005))
+    body = json.dumps({"rows": [home_row]}).encode()
+    assert asyncio.run(asgi(lane, "POST", "/predict/homes", body, "", {"x-request-timeout": "60"})).status == 504
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What the lane logs."""
+    monkeypatch.setattr(logging.getLogger("tabserve"), "propagate", True)
+    caplog.set_level(logging.INFO, "tabserve.lane")
+    return caplog
+
+
+def test_requests_that_take_long_are_logged(
+    lane: Lane,
+    asgi: Callable[..., Any],
+    home_row: Row,
+    logged: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    body = json.dumps({"rows": [home_row]}).encode()
+    for longest, request_id in ((3600.0, "quick"), (-1.0, "slow")):
+        monkeypatch.setattr("service.lane.SLOW_S", longest)
+        asyncio.run(asgi(lane, "POST", "/predict/homes", body, "", {"x-request-id": request_id}))
+    assert [(line.message, getattr(line, "request_id", None)) for line in logged.records] == [("request", "slow")]
+
+
+def test_of_the_other_requests_as_many_are_logged_as_the_setting_says(
+    make_lane: Callable[..., Lane],
+    tabular_model: TabularModel,
+    settings: Settings,
+    asgi: Callable[..., Any],
+    home_row: Row,
+    logged: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("service.lane.SLOW_S", 3600.0)
+    lane = make_lane([tabular_model], dataclasses.replace(settings, access_log=0.25))
+    body = json.dumps({"rows": [home_row]}).encode()
+    for drawn in (0.1, 0.3, 0.9):
+        monkeypatch.setattr(random, "random", lambda drawn=drawn: drawn)
+        asyncio.run(asgi(lane, "POST", "/predict/homes", body, "", {"x-request-id": str(drawn)}))
+    assert [getattr(line, "request_id", None) for line in logged.records] == ["0.1"]
 
 
 def test_an_option_that_does_not_exist_is_refused(client: httpx.Client, home_row: Row) -> None:
