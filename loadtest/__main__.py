@@ -54,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     overload.add_argument("engines", nargs="*", metavar="ENGINE", help="numpy, tensorflow (default: both)")
     overload.add_argument("--rounds", type=at_least_one, default=5, metavar="N", help="(default: 5)")
     overload.add_argument("--seconds", type=at_least_one, default=4, metavar="N", help="of a rate (default: 4)")
+    overload.add_argument(
+        "--connections", type=at_least_one, default=256, metavar="N", help="at most (default: %(default)s)"
+    )
     overload.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
     overload.set_defaults(run=bench_overload)
     memory = targets.add_parser("memory", help="whether a worker holds more after very many requests, good and bad")
@@ -106,7 +109,9 @@ def bench_overload(given: argparse.Namespace) -> int:
     if unknown:
         print(f"error: {unknown[0]!r} is no engine, expected {', '.join(overload.ROWS)}", file=sys.stderr)
         return 2
-    return overload.run(given.engines or list(overload.ROWS), given.rounds, given.seconds, given.markdown)
+    return overload.run(
+        given.engines or list(overload.ROWS), given.rounds, given.seconds, given.connections, given.markdown
+    )
 
 
 def bench_memory(given: argparse.Namespace) -> int:

@@ -64,12 +64,13 @@ def run(
     *,
     rng: np.random.Generator,
     timeout_s: float = 10.0,
+    connections: int = CONNECTIONS,
     progress: Progress | None = None,
 ) -> Records:
     """Send each request when it is due, wait for the last answers, and say what came."""
     order = rng.choice(len(plan.asks), size=len(due), p=plan.weights())
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(FineSelector())) as runner:
-        generator = Generator(url, plan, due, array("i", order.tolist()), timeout_s)
+        generator = Generator(url, plan, due, array("i", order.tolist()), timeout_s, connections)
         gc.collect()
         gc.freeze()
         gc.disable()  # a collection in the middle would be the generator's stall, told as the server's
@@ -83,13 +84,16 @@ def run(
 class Generator:
     """The state of a run. Requests are known by their place in the order they are due."""
 
-    def __init__(self, url: str, plan: Plan, due: Seconds, order: "array[int]", timeout_s: float) -> None:
+    def __init__(
+        self, url: str, plan: Plan, due: Seconds, order: "array[int]", timeout_s: float, connections: int
+    ) -> None:
         parts = urlsplit(url)
         self.host = parts.hostname or "127.0.0.1"
         self.tls = ssl.create_default_context() if parts.scheme == "https" else None
         self.port = parts.port or (443 if self.tls else 80)
         self.plan = plan
         self.timeout_s = timeout_s
+        self.connections = connections  # at most
         self.order = order
         self.offsets = array("d", due.tolist())
         self.heads = [head(parts.netloc, parts.path.rstrip("/"), ask) for ask in plan.asks]
@@ -152,7 +156,7 @@ class Generator:
                 place = self.waiting.popleft()
                 self.sent[place] = self.loop.time() - self.start
                 connection.send(place, self.heads[self.order[place]], self.plan.asks[self.order[place]].body)
-        if len(self.waiting) > self.opening and len(self.open) + self.opening < CONNECTIONS:
+        if len(self.waiting) > self.opening and len(self.open) + self.opening < self.connections:
             self.opening += 1
             task = self.loop.create_task(self._open_one_more())
             task.add_done_callback(lambda done: done.exception())

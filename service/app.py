@@ -33,6 +33,10 @@ from service.lane import CALL, Lane
 from service.routes import table
 from service.version import version
 
+YOUNG = (
+    20_000  # objects after which a collection looks for garbage among them; 700 scan what waits in a queue too often
+)
+
 log = logging.getLogger("tabserve.app")
 
 
@@ -88,6 +92,7 @@ def endpoints(settings: Settings, models: Sequence[TabularModel], plane: DataPla
                 process.drain_on_signals(server, lane, settings.drain_s, self.grpc and self.grpc.drain)
             plane.metrics.build(version())
             gc.collect()
+            gc.set_threshold(YOUNG, 10, 10)
             gc.freeze()  # what is loaded by now stays: no collection has to look through it
             lane.ready = True
 

@@ -3,6 +3,8 @@
 The saturating rate is found in a closed loop (the best of several numbers of connections); then requests leave at parts
 and multiples of it in an open loop, whether or not answers come, and each answer is compared with the one given in
 quiet. Requests hold many rows each, so that it is the server that saturates, and not the generator beside it.
+From then on requests wait for a connection: only with more connections than the server's queue has room for does the
+server have to refuse any.
 """
 
 import sys
@@ -83,7 +85,8 @@ def table(tried: Mapping[float, Sequence[Tried]]) -> list[list[str]]:
     return lines
 
 
-def measure(engine: str, store: Path, home: Path, rounds: int, seconds: float) -> dict[float, list[Tried]]:
+def measure(engine: str, store: Path, home: Path, rounds: int, seconds: float, most: int) -> dict[float, list[Tried]]:
+    """most: connections of the open loop."""
     contender = ours(f"tabserve, {engine}", "eight", engine=engine)
     request = body(store, "eight", ROWS[engine])
     server = Server(contender, store, home, request)
@@ -97,13 +100,14 @@ def measure(engine: str, store: Path, home: Path, rounds: int, seconds: float) -
             for times, found in tried.items():
                 due = arrivals(SCENARIOS["steady"], rate * times, seconds, rng)
                 url = f"http://127.0.0.1:{server.port}"
-                found.append(told(openloop.run(url, asked, due, seconds, rng=rng, timeout_s=seconds)))
+                records = openloop.run(url, asked, due, seconds, rng=rng, timeout_s=seconds, connections=most)
+                found.append(told(records))
         return tried
     finally:
         server.stop()
 
 
-def run(engines: Sequence[str], rounds: int, seconds: float, markdown: Path | None) -> int:
+def run(engines: Sequence[str], rounds: int, seconds: float, most: int, markdown: Path | None) -> int:
     """Print a table for each engine; 1 if the goal is missed."""
     missed, written = 0, []
     with tempfile.TemporaryDirectory(prefix="tabserve-overload-") as folder:
@@ -111,8 +115,9 @@ def run(engines: Sequence[str], rounds: int, seconds: float, markdown: Path | No
         print("training the model", file=sys.stderr)
         store = train(home, {"eight"})
         for engine in engines:
-            tried = measure(engine, store, home, rounds, seconds)
-            title = f"{ROWS[engine]} rows of 8 numbers a request, {engine}, one worker, median of {rounds} rounds"
+            tried = measure(engine, store, home, rounds, seconds, most)
+            title = f"{ROWS[engine]} rows of 8 numbers a request, {engine}, one worker, at most {most:,} connections, "
+            title += f"median of {rounds} rounds"
             best = max(median(one.good for one in found) for found in tried.values())
             left = median(one.good for one in tried[OVERLOAD]) / best
             faults = {kind: count for found in tried.values() for one in found for kind, count in one.faults.items()}
