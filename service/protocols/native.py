@@ -26,7 +26,8 @@ LARGE = 4 * PIECE  # bytes of a body above which it is read piece by piece
 HEAD = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"rows"[ \t\r\n]*:[ \t\r\n]*\[')
 TAIL = re.compile(rb"\][ \t\r\n]*\}[ \t\r\n]*\Z")
 LONGEST_TAIL = 100
-BETWEEN_ROWS = re.compile(rb"\},[ \t\r\n]*\{")
+BETWEEN_ROWS = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*\{")
+BETWEEN_LISTS = re.compile(rb"\][ \t\r\n]*,[ \t\r\n]*\[")  # no rows, but they have to be counted
 
 
 @dataclass
@@ -95,11 +96,12 @@ def pieces(body: bytes) -> Iterator[bytes]:
     if head is None or tail is None or head.end() > tail.start():
         return
     start, end = head.end(), tail.start()
+    between = BETWEEN_LISTS if body[start : start + LONGEST_TAIL].lstrip().startswith(b"[") else BETWEEN_ROWS
     while start <= end:
-        cut = BETWEEN_ROWS.search(body, start + PIECE, end)
+        cut = between.search(body, start + PIECE, end)
         stop = cut.start() + 1 if cut else end
         yield b"[[%b]]" % body[start:stop]
-        start = stop + 1  # after the comma
+        start = body.index(b",", stop, end) + 1 if cut else end + 1
 
 
 def rows_of_piece(piece: bytes) -> list[Any] | None:

@@ -10,6 +10,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import settings as examples
@@ -23,7 +24,7 @@ from models.network.network import build
 from models.predictor import TabularModel
 from service.config import Settings
 from service.dataplane import DataPlane
-from service.errors import RequestError
+from service.errors import RequestError, TooManyRows
 from service.protocols import native
 
 SCHEMA = FeatureSchema(
@@ -93,7 +94,7 @@ ROW = st.one_of(
     st.fixed_dictionaries({"n": GOOD["n"]}, optional={"c": GOOD["c"], "id": DEEP}),
     st.dictionaries(st.sampled_from(["n", "c", "d", "id", "m", "zz"]), CELLS, max_size=4),
 )
-ROWS = st.lists(st.one_of(ROW, ROW, ROW, CELLS), max_size=12)
+ROWS = st.lists(st.one_of(ROW, ROW, ROW, CELLS), max_size=12) | st.lists(st.lists(CELLS | ROW, max_size=2), max_size=9)
 STYLES = st.sampled_from([{"separators": (",", ":")}, {}, {"indent": 1}, {"ensure_ascii": False}])
 HOW = (st.sampled_from(["fail", "skip", "other"]), st.integers(0, 60), st.sampled_from([3, 100]))
 
@@ -200,6 +201,27 @@ def test_the_event_loop_is_not_held_by_a_large_body() -> None:
     assert cut < whole / 3
 
 
+def peak(work: Callable[[], object]) -> int:
+    """Bytes that Python's objects take at most meanwhile."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_lists_in_place_of_rows_are_counted_in_bounded_memory() -> None:
+    body = b'{"rows":[' + b" [1] ,\n" * 300_000 + b"[1]]}"
+    agree(SCHEMA, b'{"rows":[' + b"[1]," * 30 + b'[{"n":1}],{"n":1},[2]]}', "skip", 8, 100)
+
+    def read() -> None:
+        with pytest.raises(TooManyRows, match=r"300,?001"):
+            native.read(SCHEMA, body, "fail", 1000)
+
+    assert peak(read) < peak(lambda: orjson.loads(body)) / 5
+
+
 HOSTILE: dict[str, Callable[[int], bytes]] = {
     "unknown columns": lambda n: b'{"rows":[{"n":1,' + b",".join(b'"k%d":1' % i for i in range(n)) + b"}]}",
     "unknown keys": lambda n: b'{"rows":[{"n":1}],' + b",".join(b'"k%d":1' % i for i in range(n)) + b"}",
@@ -212,14 +234,6 @@ HOSTILE: dict[str, Callable[[int], bytes]] = {
 def test_what_is_wrong_very_often_is_told_in_bounded_memory(kind: str, schema: FeatureSchema) -> None:
     """Beside what parsing alone takes: pydantic would gather an error of 400 bytes for each."""
     body = HOSTILE[kind](100_000)
-
-    def peak(work: Callable[[], object]) -> int:
-        tracemalloc.start()
-        try:
-            work()
-            return tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
 
     def read() -> None:
         with pytest.raises(RequestError) as refused:
