@@ -10,7 +10,7 @@ from backports import zstd
 
 from models.features import short
 from service.dataplane import DataPlane
-from service.errors import BadBody, BodyTooLarge, BodyTooSlow, ClientGone, UnsupportedMediaType
+from service.errors import BadBody, BodyTooLarge, BodyTooSlow, ClientGone, TooManyParts, UnsupportedMediaType
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -25,6 +25,9 @@ JSON_TYPES = frozenset([b"", JSON, b"application/json; charset=utf-8", b"applica
 LINGER_BYTES = 64 * 1024**2
 GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 LONGEST_MAGIC = 4
+LARGE = 256 * 1024
+PARTS_OF_A_ROW = 50  # arrays and objects in the JSON of one, at most on the average
+BINARY_HEADER = b"inference-header-content-length"  # of the v2 protocol, where JSON is followed by other bytes
 PIECE = 16 * 1024  # of a body that is read in pieces, at least so much in each
 PART = 1024**2  # of what is unpacked, at most so much at once
 MOST_MEMBERS = 100  # of gzip, or frames of zstd: each costs a copy of what follows it
@@ -41,7 +44,7 @@ class Body:
         self._complete = False
 
     async def read(self, headers: Mapping[bytes, bytes], plane: DataPlane) -> bytes:
-        """Raises UnsupportedMediaType, BodyTooLarge, BodyTooSlow, ClientGone or BadBody."""
+        """Raises UnsupportedMediaType, BodyTooLarge, TooManyParts, BodyTooSlow, ClientGone or BadBody."""
         if int(headers.get(b"content-length", b"0")) > self._limit:
             raise BodyTooLarge(self._limit)
         coding = coding_of(headers)
@@ -56,7 +59,11 @@ class Body:
                     body = await resume(whole, waiting_for)
             except TimeoutError:
                 raise BodyTooSlow(self._seconds) from None
-        return await plane.beside(expand, body, coding, self._limit) if coding in CODINGS else body
+        if coding in CODINGS:
+            body = await plane.beside(expand, body, coding, self._limit)
+        if len(body) > LARGE and b"json" in headers.get(b"content-type", JSON) and BINARY_HEADER not in headers:
+            refuse_crowds(body, PARTS_OF_A_ROW * plane.settings.max_rows)
+        return body
 
     async def _whole(self) -> bytes:
         message = await self._receive()
@@ -249,3 +256,11 @@ class Unpacker:
             self._begin(self._began)
         if self._member is not None or not self._members:
             raise BadBody(f"its {self._name} is cut off")
+
+
+def refuse_crowds(body: bytes, most: int) -> None:
+    """Raises TooManyParts for JSON of so many arrays and objects that reading it would take a worker's lock for seconds
+    and fifty times its size in memory, before anybody could see that there are too many rows in it."""
+    count = body.count(b"[") + body.count(b"{")
+    if count > most:
+        raise TooManyParts(count, most)

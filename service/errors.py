@@ -99,6 +99,17 @@ class BodyTooLarge(RequestError):
         super().__init__(detail, [RowError(None, None, "body_too_large", detail)])
 
 
+class TooManyParts(RequestError):
+    status = 413
+    title = "Body too large"
+
+    def __init__(self, count: int, limit: int) -> None:
+        detail = (
+            f"the body has {count} arrays and objects, more than the {limit} that so many rows as are allowed may have"
+        )
+        super().__init__(detail, [RowError(None, None, "body_too_large", detail)])
+
+
 class TooManyRows(RequestError):
     status = 413
     title = "Too many rows"

@@ -153,6 +153,25 @@ def test_a_bomb_is_not_expanded(client: httpx.Client) -> None:
     assert is_problem(client.post("/predict/homes", content=members, headers={"content-encoding": "gzip"}), 413)
 
 
+@pytest.mark.parametrize(
+    ("path", "before", "after"),
+    [
+        ("/predict/homes", '{"rows":[{"a":1},', "[1]]}"),
+        ("/predict/homes", '{"rows":[', "[1]]"),
+        ("/v1/models/homes:predict", '{"instances":[', "[1]]}"),
+        ("/invocations", '{"dataframe_split":{"columns":["a"],"data":[', "[1]]}}"),
+        ("/v2/models/homes/infer", '{"inputs":[{"name":"a","datatype":"FP64","shape":[1],"data":[', "[1]]}]}"),
+    ],
+)
+def test_a_body_of_more_lists_than_rows_could_have_is_not_even_read(
+    client: httpx.Client, path: str, before: str, after: str
+) -> None:
+    """To read it would take seconds and hundreds of megabytes."""
+    reply = client.post(path, content=before + "[1]," * 100_000 + after, headers={"Content-Type": "application/json"})
+    assert reply.status_code == 413
+    assert re.search(r"10000\d arrays and objects, more than the \d+ that", reply.text)
+
+
 def test_a_body_over_the_limit_is_refused_with_or_without_a_length(client: httpx.Client) -> None:
     for content in (b" " * 700_000, (b" " * 50_000 for _ in range(14))):
         reply = client.post("/predict/homes", content=content, headers={"content-type": "application/json"})
