@@ -50,7 +50,7 @@ def test_uvicorn_still_has_what_the_guard_reads() -> None:
 
 @pytest.mark.parametrize("in_bulk", [True, False])
 def test_connections_that_wait_are_taken_together_by_a_busy_worker(in_bulk: bool) -> None:
-    """Without `accept_in_bulk` a turn of the loop takes one: the second case fails when libuv has learned better."""
+    """Without `Acceptor` a turn of the loop takes one: the second case fails when libuv has learned better."""
     count = 40
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
