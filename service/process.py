@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -33,6 +34,7 @@ SHARED_FOLDER = "tabserve-shared-"
 SHARED_FOLDER_NEW_S = 60  # no other server looks whether it is locked yet
 STOP_S = 25.0  # for requests in flight, once the grace is over
 REFUSAL = b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\nx-request-id: %s\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
+UPGRADE = frozenset((b"upgrade", b"http2-settings"))
 
 log = logging.getLogger("tabserve.process")
 
@@ -143,13 +145,19 @@ def uvicorn_server() -> uvicorn.Server | None:
 
 
 class Guarded(HttpToolsProtocol):
-    """Refuses heads that do not end, and what is no HTTP by a problem document."""
+    """Refuses heads that do not end, and what is no HTTP by a problem document. Ignores every upgrade."""
 
     _of: Any = 0
     _head = 0
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self._parse(data)
+        except httptools.HttpParserError as error:
+            log.debug("not valid HTTP", extra={"reason": str(error)})
+            self.send_400_response("")
+            return
         cycle = self.cycle
         if cycle is None or cycle.response_complete:  # no request under way: still inside a head
             if self._of is not cycle:
@@ -157,6 +165,39 @@ class Guarded(HttpToolsProtocol):
             self._head += len(data)
             if self._head > HEAD_BYTES and not self.transport.is_closing():
                 self._refuse(431, "Head too large", f"the head of the request is larger than {HEAD_BYTES} bytes")
+
+    def _parse(self, data: bytes) -> None:
+        """The parser stops behind the head of a request that asks for an upgrade, and takes what follows for another
+        protocol. So a new parser reads that head again, without the upgrade, and then what follows."""
+        rest = memoryview(data)  # no copies, however many such requests there are
+        while True:
+            try:
+                self.parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as upgrade:
+                if self.scope["method"] == "CONNECT":
+                    self._refuse(400, "Bad request", "CONNECT is not possible here")
+                    return
+                head = self._head_without_upgrade()
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+                self.parser.feed_data(head)
+                rest = rest[upgrade.args[0] :]
+            else:
+                return
+
+    def _should_upgrade(self) -> bool:
+        """Asked only where a head asks for an upgrade: uvicorn's callbacks then do nothing but note the head."""
+        return True
+
+    def _head_without_upgrade(self) -> bytes:
+        version = self.parser.get_http_version().encode()
+        lines = [b"%s %s HTTP/%s" % (self.scope["method"].encode(), self.url, version)]
+        for name, value in self.scope["headers"]:
+            if name == b"connection":
+                value = b", ".join(token for token in value.split(b",") if token.strip().lower() not in UPGRADE)
+            if name not in UPGRADE:
+                lines.append(b"%s: %s" % (name, value))
+        return b"\r\n".join([*lines, b"\r\n"])
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "Bad request", "the request is not valid HTTP")
@@ -172,6 +213,7 @@ class Guarded(HttpToolsProtocol):
 def guard(server: uvicorn.Server) -> "list[asyncio.Task[None]]":
     """Watch over the connections. Keep the tasks; they end when cancelled."""
     server.config.http_protocol_class = Guarded
+    server.config.ws_protocol_class = None
     server.config.timeout_graceful_shutdown = int(STOP_S)
     logging.getLogger("uvicorn.access").propagate = False  # uvicorn writes a line where anyone would read it
 

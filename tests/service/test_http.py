@@ -1,0 +1,193 @@
+"""What a connection gets that asks for the unusual, or that does not speak HTTP: raw bytes to a real server."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import uvicorn
+import uvloop
+
+from service import process
+
+HELLO = b"POST /hello HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello"
+UPGRADES = {
+    "h2c": b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n",
+    "tls": b"upgrade: TLS/1.0\r\nConnection: upgrade\r\n",
+    "websocket": b"upgrade: websocket\r\nconnection: keep-alive, Upgrade\r\nsec-websocket-version: 13\r\n"
+    b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+    "anything": b"Connection: close-not, upgrade\r\nConnection: x\r\nUpgrade: anything/2, other\r\n",
+}
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """Tells what the request was. /slow answers in two parts, a moment apart."""
+    body, more = b"", scope["path"] != "/unread"
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        body += message["body"]
+        more = message["more_body"]
+    headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in scope["headers"]]
+    told = {"method": scope["method"], "path": scope["path"], "body": body.decode("latin-1"), "headers": headers}
+    if scope["path"] == "/slow":
+        await asyncio.sleep(0.2)
+    answer = json.dumps(told).encode()
+    length = b"%d" % len(answer)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
+    if scope["path"] == "/slow":
+        await send({"type": "http.response.body", "body": answer[:10], "more_body": True})
+        await asyncio.sleep(0.2)
+        answer = answer[10:]
+    await send({"type": "http.response.body", "body": answer})
+
+
+class Running:
+    """A guarded uvicorn in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.server: Any = None
+        self.loop: Any = None
+        self.ready = threading.Event()
+        self.thread = threading.Thread(target=lambda: uvloop.run(self.serve()), daemon=True)
+        self.thread.start()
+        assert self.ready.wait(10)
+
+    async def serve(self) -> None:
+        self.server = uvicorn.Server(uvicorn.Config(echo, port=0, lifespan="off", log_config=None))
+        self.server.capture_signals = contextlib.nullcontext
+        self.loop = asyncio.get_running_loop()
+        running = asyncio.create_task(self.server.serve())
+        while not self.server.started:
+            await asyncio.sleep(0.01)
+        self.port = self.server.servers[0].sockets[0].getsockname()[1]
+        tasks = process.guard(self.server)
+        await asyncio.sleep(0.2)
+        self.ready.set()
+        await running
+        for task in tasks:
+            task.cancel()
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.thread.join(10)
+        assert not self.thread.is_alive()
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), 10)
+
+    def answers(self, *parts: bytes, pause: float = 0.05, wait: float = 0.7) -> tuple[list[tuple[int, Any]], bool]:
+        """Status and document of each answer to some bytes, and whether the server closed the connection."""
+        with self.connect() as connection:
+            for number, part in enumerate(parts):
+                time.sleep(pause if number else 0)
+                connection.sendall(part)
+            got, closed = read(connection, wait)
+        return split(got), closed
+
+
+def read(connection: socket.socket, wait: float) -> tuple[bytes, bool]:
+    """What comes until nothing more does, and whether that was the end."""
+    connection.settimeout(wait)
+    got = b""
+    with contextlib.suppress(TimeoutError):
+        while part := connection.recv(1 << 20):
+            got += part
+        return got, True
+    return got, False
+
+
+def split(got: bytes) -> list[tuple[int, Any]]:
+    found = []
+    while got:
+        head, end, got = got.partition(b"\r\n\r\n")
+        assert end, head
+        assert head.startswith(b"HTTP/1.1 "), head
+        length = re.search(rb"(?im)^content-length: (\d+)", head)
+        size = int(length[1]) if length else 0
+        assert len(got) >= size
+        found.append((int(head[9:12]), json.loads(got[:size]) if size else None))
+        got = got[size:]
+    return found
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    server = Running()
+    yield server
+    server.stop()
+
+
+def told(answer: tuple[int, Any]) -> tuple[int, str, str]:
+    status, document = answer
+    return status, document["path"], document["body"]
+
+
+@pytest.mark.parametrize("asked", UPGRADES.values(), ids=UPGRADES.keys())
+def test_an_upgrade_is_ignored_wherever_its_bytes_are_split(running: Running, asked: bytes) -> None:
+    first = b"POST /up HTTP/1.1\r\nhost: x\r\n" + asked + b"content-length: 40\r\n\r\n"
+    body = b"GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n12345"
+    assert len(body) == 40
+    whole = first + body + HELLO
+    for parts in (
+        (whole,),
+        (first, body, HELLO),
+        (first + body, HELLO),
+        (whole[:50], whole[50 : len(first) + 10], whole[len(first) + 10 :]),
+        (whole[:-60], whole[-60:]),
+    ):
+        answers, closed = running.answers(*parts, wait=0.3)
+        assert [told(answer) for answer in answers] == [(200, "/up", body.decode()), (200, "/hello", "hello")]
+        assert not closed
+        names = [name for name, _ in answers[0][1]["headers"]]
+        assert "upgrade" not in names
+        assert names.count("host") == 1
+        connection = [value for name, value in answers[0][1]["headers"] if name == "connection"]
+        assert "upgrade" not in ",".join(connection).lower()
+
+
+def test_upgrades_with_chunks_without_a_body_and_with_a_close(running: Running) -> None:
+    ask = b" HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n"
+    chunked = b"PUT /chunks" + ask + b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"
+    bare = b"GET /bare" + ask + b"\r\n"
+    last = b"GET /last HTTP/1.1\r\nhost: x\r\nupgrade: h2c\r\nconnection: upgrade, close\r\n\r\n"
+    answers, closed = running.answers(chunked + bare + bare + HELLO + last, wait=5)
+    assert [told(answer) for answer in answers] == [
+        (200, "/chunks", "abcde"),
+        (200, "/bare", ""),
+        (200, "/bare", ""),
+        (200, "/hello", "hello"),
+        (200, "/last", ""),
+    ]
+    assert closed
+    answers, closed = running.answers(
+        b"POST /old HTTP/1.0\r\nconnection: upgrade\r\nupgrade: x\r\ncontent-length: 2\r\n\r\nab"
+    )
+    assert [told(answer) for answer in answers] == [(200, "/old", "ab")]
+    assert closed
+
+
+@pytest.mark.parametrize("more", [b"", b"SSH-2.0\r\n", HELLO])
+def test_connect_is_refused(running: Running, more: bytes) -> None:
+    answers, closed = running.answers(b"CONNECT x:22 HTTP/1.1\r\nhost: x:22\r\n\r\n" + more, wait=5)
+    assert closed
+    assert [status for status, _ in answers] == [400]
+    assert answers[0][1]["detail"] == "CONNECT is not possible here"
+
+
+def test_a_request_that_is_no_http_is_not_logged(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    answers, closed = running.answers(b"what is this\r\n\r\n", wait=5)
+    assert [status for status, _ in answers] == [400]
+    assert closed
+    assert running.answers(b"GET /x HTTP/1.1\r\n" + UPGRADES["h2c"] + b"\r\n")[0][0][0] == 200
+    assert [record.getMessage() for record in caplog.records if record.levelno > logging.INFO] == []
