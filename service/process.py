@@ -27,6 +27,7 @@ from service import errors
 from service.accepting import accept_connections
 from service.lane import Lane
 
+FIRST_REQUEST_S = 0.5  # for a new connection to send one when the server stops
 HEAD_BYTES = 65_536
 HEAD_S = 5.0  # for a connection to send the head of its first request
 MOST_FAILED_STARTS = 3
@@ -149,6 +150,7 @@ class Guarded(HttpToolsProtocol):
 
     _of: Any = 0
     _head = 0
+    _stopping = False
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -184,6 +186,24 @@ class Guarded(HttpToolsProtocol):
                 rest = rest[upgrade.args[0] :]
             else:
                 return
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        if self._stopping and not self._in_head():
+            self.cycle.keep_alive = False
+
+    def _in_head(self) -> bool:
+        """Whether a head has begun and is not complete."""
+        cycle = self.cycle  # of the last request with a complete head
+        return self.scope is not None and (cycle is None or cycle.scope is not self.scope)
+
+    def shutdown(self) -> None:
+        """Where no request has come yet, one may be on its way or received and not read: it gets a moment."""
+        if self.cycle is None and not self._stopping:
+            self._stopping = True
+            self.loop.call_later(FIRST_REQUEST_S, super().shutdown)
+        else:
+            super().shutdown()
 
     def _should_upgrade(self) -> bool:
         """Asked only where a head asks for an upgrade: uvicorn's callbacks then do nothing but note the head."""

@@ -191,3 +191,20 @@ def test_a_request_that_is_no_http_is_not_logged(running: Running, caplog: pytes
     assert closed
     assert running.answers(b"GET /x HTTP/1.1\r\n" + UPGRADES["h2c"] + b"\r\n")[0][0][0] == 200
     assert [record.getMessage() for record in caplog.records if record.levelno > logging.INFO] == []
+
+
+def test_a_server_that_stops_answers_a_connection_that_has_not_asked_yet(running: Running) -> None:
+    with running.connect() as late, running.connect() as silent, running.connect() as upgrade:
+        time.sleep(0.2)
+        running.server.should_exit = True
+        while running.server.servers[0].sockets:  # uvicorn closes the listeners first
+            time.sleep(0.01)
+        time.sleep(0.1)
+        late.sendall(HELLO)
+        upgrade.sendall(HELLO.replace(b"host", b"connection: upgrade\r\nupgrade: x\r\nhost"))
+        for connection in (late, upgrade):
+            got, closed = read(connection, 5)
+            assert b"connection: close" in got
+            assert [told(answer) for answer in split(got)] == [(200, "/hello", "hello")]
+            assert closed
+        assert read(silent, 2) == (b"", True)
