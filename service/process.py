@@ -15,6 +15,7 @@ import socket
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -29,12 +30,14 @@ from service.lane import Lane
 
 FIRST_REQUEST_S = 0.5  # for a new connection to send one when the server stops
 HEAD_BYTES = 65_536
+LINGER_S = 1.0
 HEAD_S = 5.0  # for a connection to send the head of its first request
 MOST_FAILED_STARTS = 3
 SHARED_FOLDER = "tabserve-shared-"
 SHARED_FOLDER_NEW_S = 60  # no other server looks whether it is locked yet
 STOP_S = 25.0  # for requests in flight, once the grace is over
 REFUSAL = b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\nx-request-id: %s\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
+TRAILERS: Any = deque(maxlen=0)  # takes the headers that follow a body, and keeps none
 UPGRADE = frozenset((b"upgrade", b"http2-settings"))
 
 log = logging.getLogger("tabserve.process")
@@ -148,25 +151,28 @@ def uvicorn_server() -> uvicorn.Server | None:
 class Guarded(HttpToolsProtocol):
     """Refuses heads that do not end, and what is no HTTP by a problem document. Ignores every upgrade."""
 
-    _of: Any = 0
-    _head = 0
+    _head_bytes = 0  # received for a head that is not complete, along with
+    _before_head = 0  # what came in one piece with its begin: some of these may belong to the request before
     _stopping = False
+    _refused = False
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            return
         self._unset_keepalive_if_required()
+        cycle, in_body = self.cycle, self._in_body()
+        self._head_bytes += len(data)
         try:
             self._parse(data)
         except httptools.HttpParserError as error:
             log.debug("not valid HTTP", extra={"reason": str(error)})
             self.send_400_response("")
-            return
-        cycle = self.cycle
-        if cycle is None or cycle.response_complete:  # no request under way: still inside a head
-            if self._of is not cycle:
-                self._of, self._head = cycle, 0
-            self._head += len(data)
-            if self._head > HEAD_BYTES and not self.transport.is_closing():
-                self._refuse(431, "Head too large", f"the head of the request is larger than {HEAD_BYTES} bytes")
+        if not self._in_head():
+            self._head_bytes = self._before_head = 0
+        elif in_body or self.cycle is not cycle:
+            self._head_bytes = self._before_head = len(data)
+        elif self._head_bytes - self._before_head > HEAD_BYTES:
+            self._refuse_large_head()
 
     def _parse(self, data: bytes) -> None:
         """The parser stops behind the head of a request that asks for an upgrade, and takes what follows for another
@@ -188,7 +194,11 @@ class Guarded(HttpToolsProtocol):
                 return
 
     def on_headers_complete(self) -> None:
+        if self._head_bytes > HEAD_BYTES and self._head_size() > HEAD_BYTES:
+            self._refuse_large_head()
+            raise ValueError("head too large")  # ends the parser
         super().on_headers_complete()
+        self.headers = TRAILERS
         if self._stopping and not self._in_head():
             self.cycle.keep_alive = False
 
@@ -196,6 +206,15 @@ class Guarded(HttpToolsProtocol):
         """Whether a head has begun and is not complete."""
         cycle = self.cycle  # of the last request with a complete head
         return self.scope is not None and (cycle is None or cycle.scope is not self.scope)
+
+    def _in_body(self) -> bool:
+        """Whether the body of the last request may not be complete."""
+        cycle = self.cycle
+        return cycle is not None and cycle.more_body and cycle.scope is self.scope
+
+    def _head_size(self) -> int:
+        fields = sum(len(name) + len(value) + 4 for name, value in self.headers)
+        return len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n\r\n") + fields
 
     def shutdown(self) -> None:
         """Where no request has come yet, one may be on its way or received and not read: it gets a moment."""
@@ -222,12 +241,19 @@ class Guarded(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "Bad request", "the request is not valid HTTP")
 
+    def _refuse_large_head(self) -> None:
+        self._refuse(431, "Head too large", f"the head of the request is larger than {HEAD_BYTES} bytes")
+
     def _refuse(self, status: int, title: str, detail: str) -> None:
+        if self._refused or self.transport.is_closing():
+            return
+        self._refused = True
         document = errors.problem(status, title, detail)
         request_id = os.urandom(8).hex().encode()
         head = (status, title.encode(), errors.PROBLEM, request_id, len(document))
         self.transport.write(REFUSAL % (*head, document))
-        self.transport.close()
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_S, self.transport.close)  # to read on: a reset would swallow the answer
 
 
 def guard(server: uvicorn.Server) -> "list[asyncio.Task[None]]":

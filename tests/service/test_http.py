@@ -85,7 +85,7 @@ class Running:
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), 10)
 
-    def answers(self, *parts: bytes, pause: float = 0.05, wait: float = 0.7) -> tuple[list[tuple[int, Any]], bool]:
+    def answers(self, *parts: bytes, pause: float = 0.05, wait: float = 0.4) -> tuple[list[tuple[int, Any]], bool]:
         """Status and document of each answer to some bytes, and whether the server closed the connection."""
         with self.connect() as connection:
             for number, part in enumerate(parts):
@@ -208,3 +208,49 @@ def test_a_server_that_stops_answers_a_connection_that_has_not_asked_yet(running
             assert [told(answer) for answer in split(got)] == [(200, "/hello", "hello")]
             assert closed
         assert read(silent, 2) == (b"", True)
+
+
+def statuses(answers: list[tuple[int, Any]]) -> list[int]:
+    return [status for status, _ in answers]
+
+
+@pytest.mark.parametrize("before", [b"", HELLO], ids=["first", "second"])
+@pytest.mark.parametrize("size", [70_000, 120_000, 300_000])
+def test_a_head_over_the_limit_is_refused_however_it_comes(running: Running, size: int, before: bytes) -> None:
+    start = b"GET /large HTTP/1.1\r\nhost: x\r\n"
+    good = [200] if before else []
+    for head in (
+        start + b"x: " + b"a" * size + b"\r\n\r\n",
+        start + b"x: abcdefgh\r\n" * (size // 13) + b"\r\n",
+        start.replace(b"/large", b"/" + b"a" * size) + b"\r\n",
+        start + UPGRADES["h2c"] + b"x: " + b"a" * size + b"\r\n\r\n",
+    ):
+        for parts in ((before, head), (before, head[:40_000], head[40_000:])):
+            answers, closed = running.answers(*parts, wait=5)
+            assert statuses(answers) == [*good, 431]
+            assert closed
+    answers, closed = running.answers(before, start + b"x: " + b"a" * size, wait=3)  # without an end
+    assert statuses(answers) == [*good, 431]
+
+
+def test_a_head_within_the_limit_is_none_of_what_comes_with_it(running: Running) -> None:
+    large = b"POST /unread HTTP/1.1\r\nhost: x\r\ncontent-length: 300000\r\n\r\n" + b"a" * 300_000
+    for parts in ((large,), (large[:200], large[200:]), (large[:-100], large[-100:] + HELLO[:20], HELLO[20:])):
+        answers, closed = running.answers(*parts, HELLO)
+        assert set(statuses(answers)) == {200}
+        assert told(answers[-1]) == (200, "/hello", "hello")
+        assert not closed
+    head = b"POST /near HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\nx: " + b"a" * 60_000 + b"\r\n\r\n"
+    whole = (head + b"b" * 100_000) * 3
+    for cut in (10, 65_000, 100_000, 170_000, 230_000):
+        answers, closed = running.answers(whole[:cut], whole[cut:], HELLO)
+        assert statuses(answers) == [200] * 4
+        assert not closed
+
+
+def test_trailers_are_no_headers(running: Running) -> None:
+    chunked = b"POST /chunks HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n"
+    answers, _ = running.answers(chunked, b"x-trailer: 1\r\nhost: y\r\n\r\n" + HELLO)
+    assert [told(answer) for answer in answers] == [(200, "/chunks", "abc"), (200, "/hello", "hello")]
+    assert [name for name, _ in answers[0][1]["headers"]] == ["host", "transfer-encoding"]
+    assert [name for name, _ in answers[1][1]["headers"]] == ["host", "content-length"]
