@@ -155,6 +155,7 @@ class Guarded(HttpToolsProtocol):
     _before_head = 0  # what came in one piece with its begin: some of these may belong to the request before
     _stopping = False
     _refused = False
+    _refusal = b""
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -245,15 +246,35 @@ class Guarded(HttpToolsProtocol):
         self._refuse(431, "Head too large", f"the head of the request is larger than {HEAD_BYTES} bytes")
 
     def _refuse(self, status: int, title: str, detail: str) -> None:
+        """Answer behind what is under way, and close. What still comes is dropped."""
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
         document = errors.problem(status, title, detail)
         request_id = os.urandom(8).hex().encode()
-        head = (status, title.encode(), errors.PROBLEM, request_id, len(document))
-        self.transport.write(REFUSAL % (*head, document))
+        self._refusal = REFUSAL % (status, title.encode(), errors.PROBLEM, request_id, len(document), document)
+        cycle = self.cycle
+        if not self._in_body():
+            if cycle is None or cycle.response_complete:
+                self._send_refusal()
+        elif self.pipeline:  # the last request is broken, and has not started
+            self.pipeline.popleft()
+        elif cycle.response_started:  # nothing can be said any more
+            self.transport.close()
+        else:
+            cycle.disconnected = True  # who answers it is told, and not heard
+            cycle.message_event.set()
+            self._send_refusal()
+
+    def _send_refusal(self) -> None:
+        self.transport.write(self._refusal)
         self.transport.write_eof()
         self.loop.call_later(LINGER_S, self.transport.close)  # to read on: a reset would swallow the answer
+
+    def on_response_complete(self) -> None:
+        if self._refused and not self.pipeline and not self.transport.is_closing():
+            self._send_refusal()
+        super().on_response_complete()
 
 
 def guard(server: uvicorn.Server) -> "list[asyncio.Task[None]]":

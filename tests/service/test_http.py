@@ -39,13 +39,13 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
     headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in scope["headers"]]
     told = {"method": scope["method"], "path": scope["path"], "body": body.decode("latin-1"), "headers": headers}
     if scope["path"] == "/slow":
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.1)
     answer = json.dumps(told).encode()
     length = b"%d" % len(answer)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
     if scope["path"] == "/slow":
         await send({"type": "http.response.body", "body": answer[:10], "more_body": True})
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.1)
         answer = answer[10:]
     await send({"type": "http.response.body", "body": answer})
 
@@ -254,3 +254,40 @@ def test_trailers_are_no_headers(running: Running) -> None:
     assert [told(answer) for answer in answers] == [(200, "/chunks", "abc"), (200, "/hello", "hello")]
     assert [name for name, _ in answers[0][1]["headers"]] == ["host", "transfer-encoding"]
     assert [name for name, _ in answers[1][1]["headers"]] == ["host", "content-length"]
+
+
+SLOW = HELLO.replace(b"/hello", b"/slow")
+CHUNKED = b"POST /chunks HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("bad", "status"),
+    [
+        (b"what is this\r\n\r\n", 400),
+        (b"CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\n", 400),
+        (CHUNKED + b"3\r\nabc\r\nno number\r\n", 400),
+        (b"GET / HTTP/1.1\r\nx: " + b"x" * 70_000, 431),
+        (b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"x" * 70_000 + b"\r\n\r\n", 431),
+    ],
+    ids=["garbage", "connect", "chunks", "endless", "large"],
+)
+@pytest.mark.parametrize("good", [1, 2])
+def test_answers_under_way_come_before_a_refusal(running: Running, bad: bytes, status: int, good: int) -> None:
+    for parts, pause in (
+        ((SLOW * good + bad + HELLO,), 0.0),
+        ((SLOW * good, bad + HELLO), 0.05),  # before the answer has begun
+        ((SLOW * good, bad, HELLO), 0.15),  # in the middle of it
+    ):
+        answers, closed = running.answers(*parts, pause=pause, wait=5)
+        assert [told(answer) for answer in answers[:-1]] == [(200, "/slow", "hello")] * good
+        assert answers[-1][0] == status
+        assert closed
+
+
+def test_a_broken_body_is_refused_where_its_answer_has_not_begun(running: Running) -> None:
+    bad = b"3\r\nabc\r\nno number\r\n" + HELLO
+    assert statuses(running.answers(CHUNKED, bad, wait=5)[0]) == [400]
+    assert statuses(running.answers(HELLO + CHUNKED, bad, wait=5)[0]) == [200, 400]
+    answers, closed = running.answers(CHUNKED.replace(b"/chunks", b"/unread"), bad, wait=5)
+    assert statuses(answers) == [200]  # and no second answer
+    assert closed
