@@ -242,6 +242,13 @@ class Guarded(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "Bad request", "the request is not valid HTTP")
 
+    def timeout_keep_alive_handler(self) -> None:
+        """Close, as no head has come in time; where a part of one has, not without a word."""
+        if self._in_head():
+            self._refuse(408, "Head too slow", "the head of the request did not come in time")
+        else:
+            super().timeout_keep_alive_handler()
+
     def _refuse_large_head(self) -> None:
         self._refuse(431, "Head too large", f"the head of the request is larger than {HEAD_BYTES} bytes")
 
@@ -306,7 +313,7 @@ async def close_silent_connections(server: uvicorn.Server) -> None:
                 key = (id(connection), id(cycle))
                 still[key] = since.get(key, loop.time())
                 if loop.time() - still[key] > HEAD_S:
-                    connection.transport.close()
+                    connection.timeout_keep_alive_handler()
         since = still
 
 

@@ -291,3 +291,16 @@ def test_a_broken_body_is_refused_where_its_answer_has_not_begun(running: Runnin
     answers, closed = running.answers(CHUNKED.replace(b"/chunks", b"/unread"), bad, wait=5)
     assert statuses(answers) == [200]  # and no second answer
     assert closed
+
+
+def test_a_slow_head_is_told_and_a_silent_connection_closed(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "HEAD_S", 0.5)
+    head = b"POST /hello HTTP/1.1\r\nhost:"
+    for part, expected in ((b"", []), (b"\r\n", []), (b"G", [408]), (head, [408]), (HELLO + head, [200, 408])):
+        answers, closed = running.answers(part, wait=5)
+        assert statuses(answers) == expected
+        assert closed
+    assert answers[-1][1]["detail"] == "the head of the request did not come in time"
+    answers, closed = running.answers(SLOW, head, wait=8)  # the rest of its head does not come after the answer either
+    assert statuses(answers) == [200, 408]
+    assert closed
