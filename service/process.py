@@ -161,35 +161,39 @@ class Guarded(HttpToolsProtocol):
         if self._refused:
             return
         self._unset_keepalive_if_required()
-        cycle, in_body = self.cycle, self._in_body()
+        before = self.cycle
+        in_body = before is not None and before.more_body and before.scope is self.scope
         self._head_bytes += len(data)
         try:
-            self._parse(data)
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                self._ignore_upgrade(memoryview(data)[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             log.debug("not valid HTTP", extra={"reason": str(error)})
             self.send_400_response("")
-        if not self._in_head():
+        cycle = self.cycle
+        if cycle is not None and cycle.scope is self.scope:  # not in a head
             self._head_bytes = self._before_head = 0
-        elif in_body or self.cycle is not cycle:
+        elif in_body or cycle is not before:
             self._head_bytes = self._before_head = len(data)
         elif self._head_bytes - self._before_head > HEAD_BYTES:
             self._refuse_large_head()
 
-    def _parse(self, data: bytes) -> None:
-        """The parser stops behind the head of a request that asks for an upgrade, and takes what follows for another
-        protocol. So a new parser reads that head again, without the upgrade, and then what follows."""
-        rest = memoryview(data)  # no copies, however many such requests there are
+    def _ignore_upgrade(self, rest: memoryview) -> None:
+        """The parser stops behind the head of a request that asks for an upgrade, and takes the rest for another
+        protocol. So a new parser reads that head again, without the upgrade, and then the rest."""
         while True:
+            if self.scope["method"] == "CONNECT":
+                self._refuse(400, "Bad request", "CONNECT is not possible here")
+                return
+            head = self._head_without_upgrade()
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+            self.parser.feed_data(head)
             try:
                 self.parser.feed_data(rest)
-            except httptools.HttpParserUpgrade as upgrade:
-                if self.scope["method"] == "CONNECT":
-                    self._refuse(400, "Bad request", "CONNECT is not possible here")
-                    return
-                head = self._head_without_upgrade()
-                self.parser = httptools.HttpRequestParser(self)
-                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
-                self.parser.feed_data(head)
+            except httptools.HttpParserUpgrade as upgrade:  # of a request behind it
                 rest = rest[upgrade.args[0] :]
             else:
                 return
