@@ -297,10 +297,38 @@ def test_a_slow_head_is_told_and_a_silent_connection_closed(running: Running, mo
     monkeypatch.setattr(process, "HEAD_S", 0.5)
     head = b"POST /hello HTTP/1.1\r\nhost:"
     for part, expected in ((b"", []), (b"\r\n", []), (b"G", [408]), (head, [408]), (HELLO + head, [200, 408])):
-        answers, closed = running.answers(part, wait=5)
+        answers, closed = running.answers(part, wait=15)
         assert statuses(answers) == expected
         assert closed
     assert answers[-1][1]["detail"] == "the head of the request did not come in time"
     answers, closed = running.answers(SLOW, head, wait=8)  # the rest of its head does not come after the answer either
     assert statuses(answers) == [200, 408]
     assert closed
+
+
+def test_head_and_body_of_an_answer_are_sent_together() -> None:
+    """By one call each, of which a killed worker has made all or none; an interim answer goes ahead."""
+    written: list[bytes] = []
+
+    class Wire:
+        write = staticmethod(written.append)
+
+        def is_closing(self) -> bool:
+            return False
+
+        def close(self) -> None:
+            written.append(b"closed")
+
+    def answer(*parts: bytes) -> list[bytes]:
+        written.clear()
+        together = process.Together(Wire())  # type: ignore[arg-type]
+        for part in parts:
+            together.write(part)
+        together.close()
+        return list(written)
+
+    head, interim = b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert answer(head, b"body") == [head + b"body", b"closed"]
+    assert answer(interim, head, b"") == [interim, head, b"closed"]
+    assert answer(head, b"a", b"b", b"") == [head + b"a", b"b", b"", b"closed"]
+    assert answer(head) == [b"closed"]
