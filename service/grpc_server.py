@@ -39,6 +39,7 @@ CODES = {
 }
 MOST_DETAILS = 4000  # bytes of an error's text; it travels in a header, and clients refuse large ones
 PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+INFER = ("POST", f"/{SERVICE}/ModelInfer")
 STOP_S = 1.0  # for what is still being sent when everything is answered
 
 log = logging.getLogger("tabserve.grpc")
@@ -135,7 +136,7 @@ class GrpcServer:
                 if call.model is not None:
                     trace = tracing.read(headers) if b"traceparent" in headers else None
                     status = 200 if failed is None else failed.status
-                    lane.tell("grpc", call.model, status, started, call.request_id.encode("latin-1"), trace)
+                    lane.tell("grpc", call.model, status, started, call.request_id.encode("latin-1"), trace, INFER)
             more = [(key.decode(), value.decode("latin-1")) for key, value in failed.headers]
             code = CODES.get(failed.status, grpc.StatusCode.INTERNAL)
             await context.abort(code, details(failed), (("x-request-id", call.request_id), *more))

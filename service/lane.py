@@ -130,7 +130,7 @@ class Lane:
 
     async def _predict(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
         """The native route of a model: JSON in, JSON out; other forms have a way of their own."""
-        started = time.monotonic()
+        started = arrival(scope)
         headers = dict(scope["headers"])
         if not streams.plain(headers):
             await self._predict_table(name, headers, scope, receive, send)
@@ -147,7 +147,8 @@ class Lane:
                 call.on_invalid = option(scope["query_string"])
             call.body = await body.read(headers, self.plane)
             if self.settings.lane:
-                if not scope["query_string"] and b"x-request-timeout" not in headers:
+                usual = not scope["query_string"] and b"x-request-timeout" not in headers
+                if usual and time.monotonic() < call.deadline:
                     call.answer = self.plane.served[name].quickly(call.body)
                 if call.answer is None:
                     call.gone = body.gone
@@ -174,7 +175,7 @@ class Lane:
         self, name: str, headers: dict[bytes, bytes], scope: Scope, receive: Receive, send: Send
     ) -> None:
         """The native route where the body or the answer is a table."""
-        started = time.monotonic()
+        started = arrival(scope)
         request_id = self.request_id(headers)
         context = tracing.read(headers) if b"traceparent" in headers else None
         passed_on = context.headers if context else ()
@@ -213,17 +214,17 @@ class Lane:
 
     async def _exchange(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         """A route of another protocol."""
-        started = time.monotonic()
+        started = arrival(scope)
         headers = dict(scope["headers"])
         request_id = self.request_id(headers)
         context = tracing.read(headers) if b"traceparent" in headers else None
         passed_on = context.headers if context else ()
         body = Body(receive, self.settings.max_body_bytes, self.settings.timeout_s)
         failed: RequestError | None = None
+        method = scope["method"]
         try:
             if not route.unready and (not self.ready or self.closed or (route.probe and self.draining)):
                 raise not_ready(self)
-            method = scope["method"]
             if method not in route.methods and not (method == "HEAD" and "GET" in route.methods):
                 raise MethodNotAllowed(method, ", ".join(route.methods))
             deadline = started + self._timeout(headers)
@@ -254,7 +255,7 @@ class Lane:
             if not isinstance(failed, ClientGone):
                 await self._refuse(reply, failed, request_id, body, send, passed_on)
         if route.model is not None:
-            self.tell(route.protocol, route.model, status, started, request_id, context)
+            self.tell(route.protocol, route.model, status, started, request_id, context, (method, scope["path"]))
 
     def unexpected(self, request_id: bytes) -> Unexpected:
         """To be called where an exception is handled that nobody thought of."""
@@ -262,9 +263,19 @@ class Lane:
         return Unexpected()
 
     def tell(
-        self, protocol: str, model: str, status: int, started: float, request_id: bytes, context: Trace | None
+        self,
+        protocol: str,
+        model: str,
+        status: int,
+        started: float,
+        request_id: bytes,
+        context: Trace | None,
+        asked: tuple[str, str] | None = None,
     ) -> None:
-        """Count a request that was answered, and log and trace it where that is wanted."""
+        """Count a request that was answered, and log and trace it where that is wanted.
+
+        asked: method and route, where it is not the model's own.
+        """
         seconds = time.monotonic() - started
         served = self.plane.served.get(model)
         if served is not None:
@@ -284,7 +295,8 @@ class Lane:
         if context:
             ended_ns = time.time_ns()
             started_ns = ended_ns - int(seconds * 1e9)
-            tracing.record(context, model, status, request_id.decode("latin-1"), started_ns, ended_ns)
+            asked = asked or ("POST", PREDICT + model)
+            tracing.record(context, *asked, model, status, request_id.decode("latin-1"), started_ns, ended_ns)
 
     def _timeout(self, headers: dict[bytes, bytes]) -> float:
         """Seconds; X-Request-Timeout may shorten the setting, never lengthen it."""
@@ -463,6 +475,12 @@ def translated(message: Message, scope: Scope) -> RequestError:
     if status == 500:
         return Unexpected()
     return ForeignError(status, [(b"retry-after", b"1")] if status in (429, 503) else [])
+
+
+def arrival(scope: Scope) -> float:
+    """When the head of a request was there: by the worker's own protocol class, elsewhere when its turn came."""
+    arrived: float = scope.get("arrived") or time.monotonic()
+    return arrived
 
 
 def not_ready(lane: Lane) -> NotReady:

@@ -229,6 +229,7 @@ class Guarded(HttpToolsProtocol):
         if self._head_bytes > HEAD_BYTES and self._head_size() > HEAD_BYTES:
             self._refuse_large_head()
             raise ValueError("head too large")  # ends the parser
+        self.scope["arrived"] = time.monotonic()  # type: ignore[typeddict-unknown-key]  # for the lane
         super().on_headers_complete()
         self.headers = TRAILERS
         cycle = self.cycle

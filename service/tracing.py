@@ -41,7 +41,9 @@ def read(headers: dict[bytes, bytes]) -> Trace | None:
     return Trace(parent, state if len(state) <= LONGEST_STATE else b"", trace_id, span_id, int(found[3], 16))
 
 
-def record(of: Trace, model: str, status: int, request_id: str, started_ns: int, ended_ns: int) -> None:
+def record(
+    of: Trace, method: str, route: str, model: str, status: int, request_id: str, started_ns: int, ended_ns: int
+) -> None:
     """Make the span of a request that is sampled and done; for others this costs nothing."""
     provider = trace.get_tracer_provider()
     if not of.flags & SAMPLED or isinstance(provider, ProxyTracerProvider):
@@ -49,12 +51,12 @@ def record(of: Trace, model: str, status: int, request_id: str, started_ns: int,
     state = TraceState.from_header([of.state.decode("latin-1")]) if of.state else None
     remote = SpanContext(int(of.trace_id, 16), int(of.span_id, 16), True, TraceFlags(of.flags), state)
     span = provider.get_tracer("tabserve").start_span(
-        f"POST /predict/{model}",
+        f"{method} {route}",
         context=trace.set_span_in_context(NonRecordingSpan(remote)),
         kind=SpanKind.SERVER,
         attributes={
-            "http.request.method": "POST",
-            "http.route": f"/predict/{model}",
+            "http.request.method": method,
+            "http.route": route,
             "http.response.status_code": status,
             "tabserve.model": model,
             "tabserve.request_id": request_id,

@@ -458,3 +458,24 @@ def test_under_load_each_gets_its_own_answer_the_poisonous_a_500_and_too_many_a_
     for reply in replies[51:]:
         assert (reply.status, reply.body["title"]) == (429, "Too many requests")
         assert int(reply.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize("path", ["/predict/homes", "/v1/models/homes:predict"])
+def test_the_deadline_counts_from_when_the_head_was_there(
+    make_lane: Callable[..., Lane],
+    tabular_models: list[TabularModel],
+    asgi: Callable[..., Any],
+    home_row: dict[str, Any],
+    path: str,
+) -> None:
+    """Not from when its turn came, which under load is later."""
+    lane = make_lane(tabular_models, Settings(timeout_s=10))
+    body = json.dumps({"rows" if "predict/" in path else "instances": [home_row]}).encode()
+
+    async def ask(waited: float) -> int:
+        async def late(scope: Any, receive: Any, send: Any) -> None:
+            await lane({**scope, "arrived": time.monotonic() - waited}, receive, send)
+
+        return int((await asgi(late, "POST", path, body)).status)
+
+    assert [asyncio.run(ask(waited)) for waited in (0, 11)] == [200, 504]

@@ -92,3 +92,15 @@ def test_other_protocols_answer_the_trace_too_also_where_they_refuse(ask_lane: C
     answer = ask_lane("GET", path, traceparent=SENT, tracestate="vendor=1")
     assert answer.status == (200 if path.endswith("ready") else 405)
     assert (answer.headers["traceparent"], answer.headers["tracestate"]) == (SENT, "vendor=1")
+
+
+def test_spans_are_named_by_the_route_that_was_asked(
+    ask_lane: Callable[..., Any], exported: InMemorySpanExporter
+) -> None:
+    for method, path in (
+        ("POST", "/predict/homes"),
+        ("GET", "/v1/models/homes:predict"),
+        ("POST", "/v2/models/homes/infer"),
+    ):
+        ask_lane(method, path, traceparent=SENT)
+        assert [span.name for span in exported.get_finished_spans()][-1] == f"{method} {path}"
