@@ -30,8 +30,8 @@ from service.lane import Lane
 
 FIRST_REQUEST_S = 0.5  # for a new connection to send one when the server stops
 HEAD_BYTES = 65_536
-LINGER_S = 1.0
-HEAD_S = 5.0  # for a connection to send the head of its first request
+LINGER_S = 1.0  # how long what follows a refusal is read, so that its sender gets to see it
+HEAD_S = 5.0  # for a connection to send the head of a request
 MOST_FAILED_STARTS = 3
 SHARED_FOLDER = "tabserve-shared-"
 SHARED_FOLDER_NEW_S = 60  # no other server looks whether it is locked yet
