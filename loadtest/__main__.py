@@ -14,8 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     load_commands.add(commands)
     bench = commands.add_parser("bench", help="measure a part of it by itself, in this process")
-    targets = bench.add_subparsers(metavar="TARGET", description="(default: servers)")
-    bench.set_defaults(run=bench_servers, scenarios=[], rounds=5, seconds=3, markdown=None, picture=None)
+    targets = bench.add_subparsers(required=True, metavar="TARGET")
     engines = targets.add_parser(
         "engines", help="the forward pass: ours, NumPy by hand, Keras, TensorFlow, ONNX Runtime"
     )
