@@ -10,7 +10,7 @@ import numpy as np
 
 from loadtest import expected, rows
 from loadtest.expected import MISSING, MIXED_UP, WRONG
-from models.features import FeatureSchema, SchemaError
+from models.schema import FeatureSchema, SchemaError
 
 ONE_ROW, MANY_ROWS, INVALID = "one row", "many rows", "invalid row"
 POOL = {ONE_ROW: 200, MANY_ROWS: 10, INVALID: 20}  # different requests of a model

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from models.features import Feature, FeatureSchema
+from models.feature import Feature
+from models.schema import FeatureSchema
 
 Row = dict[str, Any]
 MISSING_SHARE = 0.05  # of the cells that may be missing

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from models.keras_nets import Columns, MemberDense, MemberMean, Members, Periodic, SharedDense
-from models.network import activations, layers
+from models.network import activations, ensemble_layers, layers, tabular_layers
 from models.network.activations import Array
 from models.network.layers import Layer
 from models.network.network import Network
@@ -79,7 +79,7 @@ def _head(layer: keras.layers.Layer, tensor: Any, maker: dict[int, Any], columns
         tables.append(_table(made, numbers + len(tables), maker))
     if not tables or numbers + len(tables) != columns:
         raise CannotExport(f"{_called(layer)}: takes {numbers + len(tables)} columns of {columns}")
-    return layers.Tabular(numbers, **{f"table_{j}": table for j, table in enumerate(tables)})
+    return tabular_layers.Tabular(numbers, **{f"table_{j}": table for j, table in enumerate(tables)})
 
 
 def _table(flat: keras.layers.Layer, column: int, maker: dict[int, Any]) -> Array:
@@ -189,23 +189,23 @@ def _rescaling(layer: Any) -> Iterator[Layer]:
 
 
 def _periodic(layer: Any) -> Iterator[Layer]:
-    yield layers.Periodic(_array(layer.w), _array(layer.phase), _array(layer.V), _array(layer.b))
+    yield tabular_layers.Periodic(_array(layer.w), _array(layer.phase), _array(layer.V), _array(layer.b))
 
 
 def _members(layer: Any) -> Iterator[Layer]:
-    yield layers.Members(_array(layer.r))
+    yield ensemble_layers.Members(_array(layer.r))
 
 
 def _shared_dense(layer: Any) -> Iterator[Layer]:
-    yield layers.SharedDense(_array(layer.W), _array(layer.r), _array(layer.s), _array(layer.b))
+    yield ensemble_layers.SharedDense(_array(layer.W), _array(layer.r), _array(layer.s), _array(layer.b))
 
 
 def _member_dense(layer: Any) -> Iterator[Layer]:
-    yield layers.MemberDense(_array(layer.W), _array(layer.b))
+    yield ensemble_layers.MemberDense(_array(layer.W), _array(layer.b))
 
 
 def _member_mean(layer: Any) -> Iterator[Layer]:
-    yield layers.MemberMean(layer.link)
+    yield ensemble_layers.MemberMean(layer.link)
 
 
 def _flatten(layer: Any) -> Iterator[Layer]:
@@ -217,7 +217,7 @@ def _flatten(layer: Any) -> Iterator[Layer]:
 def _scale(layer: Any, *centre_scale_shift: Any) -> Layer:
     units = layer.input.shape[-1]
     arrays = (np.broadcast_to(np.asarray(a, np.float32).reshape(-1), (units,)).copy() for a in centre_scale_shift)
-    return layers.Scale(*arrays)
+    return tabular_layers.Scale(*arrays)
 
 
 _HEAD = (Columns, keras.layers.Embedding, keras.layers.Flatten, keras.layers.Reshape, keras.layers.Concatenate)
@@ -256,7 +256,7 @@ def _trial_rows(network: Network) -> Array:
     rng = np.random.default_rng(0)
     first = network.layers[0]
     x = rng.normal(size=(TRIAL_ROWS, network.inputs))
-    if isinstance(first, layers.Tabular):
+    if isinstance(first, tabular_layers.Tabular):
         for column, table in enumerate(first.tables, start=first.numbers):
             x[:, column] = rng.integers(0, len(table), TRIAL_ROWS)
     return x.astype(np.float32)

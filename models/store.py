@@ -16,11 +16,13 @@ import bentoml
 import numpy as np
 from bentoml.exceptions import BentoMLException
 
-from models.encoding import Encoder
+from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine, TensorFlowEngine
-from models.features import FeatureSchema, short
 from models.network.network import Network
-from models.predictor import Answers, Engine, Golden, TabularModel
+from models.outputs import Answers
+from models.schema import FeatureSchema
+from models.tabular_model import Engine, Golden, TabularModel
+from models.text import short
 
 EngineChoice = Literal["auto", "numpy", "tensorflow"]
 TOLERANCE = 1e-5  # of "equal means", see `furthest`; golden rows are held to ten times of it

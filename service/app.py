@@ -23,7 +23,7 @@ from bentoml.exceptions import BentoMLException
 from bentoml.models import BentoModel
 from starlette.responses import Response
 
-from models.predictor import TabularModel
+from models.tabular_model import TabularModel
 from service import catalog, logs, messages, process
 from service.catalog import CatalogError, NothingStored
 from service.config import Settings, SettingsError

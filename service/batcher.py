@@ -16,8 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.features import UNSEEN, Frame
-from models.predictor import Answers, TabularModel
+from models.feature import UNSEEN
+from models.frame import Frame
+from models.outputs import Answers
+from models.tabular_model import TabularModel
 from service.config import Switch
 from service.errors import ClientGone, DeadlinePassed, EngineFailed, QueueFull, RequestError
 from service.metrics import Tally

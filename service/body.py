@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from backports import zstd
 
-from models.features import short
+from models.text import short
 from service.dataplane import DataPlane
 from service.errors import BadBody, BodyTooLarge, BodyTooSlow, ClientGone, TooManyParts, UnsupportedMediaType
 

@@ -9,9 +9,9 @@ import yaml  # type: ignore[import-untyped]
 
 from models import store
 from models.engines import NumpyEngine
-from models.features import nearest
-from models.predictor import TabularModel
 from models.store import EngineUnavailable, Stored, StoreError
+from models.tabular_model import TabularModel
+from models.text import nearest
 from service.config import Settings
 
 log = logging.getLogger("tabserve.catalog")

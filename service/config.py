@@ -11,8 +11,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from models.features import nearest
 from models.store import EngineChoice, versions
+from models.text import nearest
 
 PREFIX = "TABSERVE_"
 Level = Literal["debug", "info", "warning", "error"]

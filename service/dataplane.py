@@ -11,10 +11,13 @@ from typing import Any, TypeVar
 import numpy as np
 import orjson
 
-from models.columnar import Columns
-from models.features import FeatureSchema, Frame, Row, nearest, short
-from models.predictor import Answers, TabularModel
-from models.shortcut import ClassShortcut, Shortcut
+from models.columns import Columns
+from models.fast.single_row import ClassShortcut, Shortcut
+from models.frame import Frame, Row
+from models.outputs import Answers
+from models.schema import FeatureSchema
+from models.tabular_model import TabularModel
+from models.text import nearest, short
 from service.batcher import Batcher, Gone
 from service.config import Settings
 from service.errors import NotFound, NotReady, RowsNotValid, TooManyRows

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import orjson
 
-from models.features import RowError
+from models.rows import RowError
 
 PROBLEM = b"application/problem+json"
 

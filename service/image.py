@@ -8,7 +8,7 @@ import bentoml
 from bentoml.exceptions import BentoMLException
 from bentoml.images import Image
 
-from models.predictor import TabularModel
+from models.tabular_model import TabularModel
 
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements"
 CHOICES = ("arrow", "grpc")

@@ -17,7 +17,8 @@ from urllib.parse import parse_qsl
 
 import orjson
 
-from models.features import RowError, short
+from models.rows import RowError
+from models.text import short
 from service import errors, streams, tracing
 from service.body import JSON, App, Body, Header, Message, Receive, Scope, Send
 from service.config import Settings

@@ -9,8 +9,10 @@ from typing import Annotated, Any
 import orjson
 from pydantic import WithJsonSchema
 
-from models.features import Feature, FeatureSchema
-from models.predictor import TabularModel, class_key
+from models.feature import Feature
+from models.schema import FeatureSchema
+from models.tabular_model import TabularModel
+from models.text import class_key
 from service import errors
 from service.config import Settings
 

@@ -14,7 +14,9 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import IO, Any, NamedTuple, Self, TypeVar
 
-from models.features import MAX_LISTED_ERRORS, FeatureSchema, short
+from models.rows import MAX_LISTED_ERRORS
+from models.schema import FeatureSchema
+from models.text import short
 from service.body import JSON_TYPES, Body, Header, Send
 from service.dataplane import LARGE_ROWS, DataPlane, Served
 from service.errors import (

@@ -9,7 +9,9 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from models.architecture import Epoch
-from models.features import FeatureSchema, Seen, short, shown
+from models.feature import Seen
+from models.schema import FeatureSchema
+from models.text import short, shown
 from training.config import Recipe
 from training.data import BUNDLED, Split
 from training.evaluate import Metrics

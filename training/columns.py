@@ -21,22 +21,10 @@ from pydantic import ValidationError
 from sklearn.metrics import balanced_accuracy_score, r2_score
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from models.encoding import stable_moments
-from models.features import (
-    HASH_BUCKETS,
-    MAX_LISTED_LEVELS,
-    MISSING_TOKENS,
-    Feature,
-    FeatureSchema,
-    Ignored,
-    Kind,
-    LevelType,
-    Scalar,
-    SchemaError,
-    Seen,
-    short,
-    shown,
-)
+from models.encoding.parts import stable_moments
+from models.feature import HASH_BUCKETS, MAX_LISTED_LEVELS, Feature, Ignored, Kind, LevelType, Scalar, Seen
+from models.schema import MISSING_TOKENS, FeatureSchema, SchemaError
+from models.text import short, shown
 from training import data
 from training.config import DataOptions
 from training.data import Table

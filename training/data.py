@@ -24,7 +24,8 @@ import pyarrow.csv as arrow_csv
 import pyarrow.parquet as arrow_parquet
 from sklearn.model_selection import train_test_split
 
-from models.features import NAME, nearest, short
+from models.schema import NAME
+from models.text import nearest, short
 from training.config import DataOptions, check_seed
 from training.errors import UsageError
 

@@ -14,8 +14,11 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from models.architecture import Task
-from models.encoding import Encoder, Target, stable_moments
-from models.features import FeatureSchema, Frame
+from models.encoding.encoder import Encoder
+from models.encoding.parts import stable_moments
+from models.encoding.target import Target
+from models.frame import Frame
+from models.schema import FeatureSchema
 
 Metrics = dict[str, float]
 Array = npt.NDArray[Any]

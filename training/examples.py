@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.features import Feature, FeatureSchema, Scalar, iso, whole_if_exact
+from models.feature import Feature, Scalar, iso, whole_if_exact
+from models.schema import FeatureSchema
 from training.errors import UsageError
 
 Columns = dict[str, npt.NDArray[Any]]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from models.features import short
+from models.text import short
 from training.columns import Dataset
 from training.errors import UsageError
 

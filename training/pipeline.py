@@ -13,11 +13,13 @@ import numpy as np
 
 from models import store
 from models.architecture import Architecture, Link, Task
-from models.encoding import Encoder
+from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine, TensorFlowEngine
-from models.features import FeatureSchema, Frame
-from models.predictor import Answers, Engine, TabularModel
+from models.frame import Frame
+from models.outputs import Answers
+from models.schema import FeatureSchema
 from models.store import Stored, Trained
+from models.tabular_model import Engine, TabularModel
 from training import card, columns, data, examples, fit, inspect
 from training.columns import Dataset
 from training.config import DataOptions, FitOptions, Recipe, check_ranges, recipe

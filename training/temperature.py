@@ -10,7 +10,7 @@ from scipy.optimize import minimize_scalar
 
 from models.architecture import Link
 from models.network.activations import Array
-from models.network.layers import member_mean
+from models.network.ensemble_layers import member_mean
 from models.network.losses import Loss, Targets
 
 LARGEST = 4.0

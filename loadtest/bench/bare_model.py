@@ -13,7 +13,7 @@ import orjson
 
 from loadtest.bench.bare_asgi import Message, Receive, Send, body_of, send_whole
 from models import store
-from models.features import Frame
+from models.frame import Frame
 from models.store import Stored
 
 folder = Path(os.environ["BENCH_VERSION"])

@@ -28,7 +28,7 @@ import psutil
 
 from loadtest import tables
 from loadtest.bench.clients import JSON, Load, load
-from models.features import FeatureSchema
+from models.schema import FeatureSchema
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_S = 120.0

@@ -19,26 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from models.network.activations import ZERO, ActivationFunction, Array, ReLU
-from models.network.layers import (
-    LAYERS,
-    Activation,
-    BatchNormalization,
-    Dense,
-    Dropout,
-    Embedding,
-    Layer,
-    LayerNormalization,
-    MemberDense,
-    MemberMean,
-    Members,
-    Periodic,
-    Scale,
-    SharedDense,
-    Tabular,
-    inputs_of,
-    level_numbers,
-    member_mean,
-)
+from models.network.ensemble_layers import MemberDense, MemberMean, Members, SharedDense, member_mean
+from models.network.layer_types import LAYERS, inputs_of
+from models.network.layers import Activation, BatchNormalization, Dense, Dropout, Layer, LayerNormalization
+from models.network.tabular_layers import Embedding, Periodic, Scale, Tabular, level_numbers
 
 BLOCK = 1024  # rows, those of members counted
 FEW = 16  # up to here looking up T is the cheaper way, above it gathering the narrow rows of E and one product

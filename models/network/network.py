@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.architecture import TABLE_DEVIATION, Architecture, Epoch
-from models.network import layers
+from models.network import ensemble_layers, layer_types, layers, tabular_layers
 from models.network.activations import Array
 from models.network.inference import BLOCK, InferenceNetwork
 from models.network.layers import Layer
@@ -41,7 +41,7 @@ class Network:
 
     @property
     def inputs(self) -> int:
-        return layers.inputs_of(self.layers)
+        return layer_types.inputs_of(self.layers)
 
     def forward(self, x: npt.ArrayLike, training: bool = False, rng: np.random.Generator | None = None) -> Array:
         """x (batch, inputs) -> (batch, outputs). `training` turns on dropout and the batch's own mean and variance."""
@@ -211,17 +211,17 @@ def build(architecture: Architecture, rng: np.random.Generator, dtype: npt.DType
     members, width = architecture.members, architecture.looked_up
     if architecture.categories:
         deviation = TABLE_DEVIATION if members else None
-        made.append(layers.Tabular.new(architecture.numbers, architecture.categories, rng, dtype, deviation))
+        made.append(tabular_layers.Tabular.new(architecture.numbers, architecture.categories, rng, dtype, deviation))
     if architecture.scales:
         h, e = architecture.frequencies, architecture.embedding
-        made.append(layers.Periodic.new(architecture.scales, h, e, rng, dtype))
+        made.append(tabular_layers.Periodic.new(architecture.scales, h, e, rng, dtype))
         width += len(architecture.scales) * e
     shared = members and architecture.adapters and architecture.hidden
     if members and not shared:
-        made.append(layers.Members.new(members, width, rng, dtype))
+        made.append(ensemble_layers.Members.new(members, width, rng, dtype))
     for place, units in enumerate(architecture.hidden):
         if shared:
-            made.append(layers.SharedDense.new(members, width, units, rng, place == 0, dtype))
+            made.append(ensemble_layers.SharedDense.new(members, width, units, rng, place == 0, dtype))
         elif members:
             dense = layers.Dense.new(width, units, rng, layers.lecun, dtype)
             dense.b[...] = rng.uniform(-(width**-0.5), width**-0.5, units)
@@ -235,8 +235,8 @@ def build(architecture: Architecture, rng: np.random.Generator, dtype: npt.DType
             made.append(layers.Dropout(architecture.dropout))
         width = units
     if members:
-        made.append(layers.MemberDense.new(members, width, architecture.outputs, rng, dtype))
-        made.append(layers.MemberMean(architecture.link))
+        made.append(ensemble_layers.MemberDense.new(members, width, architecture.outputs, rng, dtype))
+        made.append(ensemble_layers.MemberMean(architecture.link))
     else:
         made.append(layers.Dense.new(width, architecture.outputs, rng, dtype=dtype))
     return Network(made)
@@ -260,8 +260,8 @@ def _describe(layer: Layer) -> dict[str, Any]:
 def _layer(i: int, entry: Mapping[str, Any], arrays: Mapping[str, Array], dtype: np.dtype[Any]) -> Layer:
     options = {key: value for key, value in entry.items() if key not in ("layer", "arrays")}
     kind = entry["layer"]
-    if kind not in layers.LAYERS:
-        raise ValueError(f"layer {i}: {kind!r} is unknown, expected one of {', '.join(layers.LAYERS)}")
+    if kind not in layer_types.LAYERS:
+        raise ValueError(f"layer {i}: {kind!r} is unknown, expected one of {', '.join(layer_types.LAYERS)}")
     own: dict[str, Array] = {}
     for name, shape in entry.get("arrays", {}).items():
         full = f"{i}.{kind}.{name}"
@@ -269,4 +269,4 @@ def _layer(i: int, entry: Mapping[str, Any], arrays: Mapping[str, Array], dtype:
             given = f"shape {arrays[full].shape}" if full in arrays else "no such array"
             raise ValueError(f"weights {full!r}: expected shape {tuple(shape)}, given {given}")
         own[name] = arrays[full].astype(dtype)
-    return layers.LAYERS[kind](**own, **options)
+    return layer_types.LAYERS[kind](**own, **options)

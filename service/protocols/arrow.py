@@ -9,9 +9,12 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from models.columnar import Column
-from models.features import FeatureSchema, Frame, short
-from models.predictor import Answers, TabularModel, class_key
+from models.columns import Column
+from models.frame import Frame
+from models.outputs import Answers
+from models.schema import FeatureSchema
+from models.tabular_model import TabularModel
+from models.text import class_key, short
 from service.errors import BadBody, BodyTooLarge, RequestError
 from service.protocols import native
 from service.protocols.blocks import ALL, Block, ColumnBlock, by_row, place, repeated, sentence, stopped

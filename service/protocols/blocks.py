@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from models.columnar import Column
-from models.features import MAX_LISTED_ERRORS, FeatureSchema, RowError, RowWarning
-from models.predictor import Answers
+from models.columns import Column
+from models.outputs import Answers
+from models.rows import MAX_LISTED_ERRORS, RowError, RowWarning
+from models.schema import FeatureSchema
 from service.errors import RequestError, RequestNotValid
 from service.protocols import native
 from service.protocols.native import Accepted

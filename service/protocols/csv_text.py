@@ -9,9 +9,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from models.columnar import Column, ColumnRows, read_cells
-from models.features import FeatureSchema, Unreadable, short
-from models.predictor import Answers, TabularModel, class_key
+from models.cells import read_cells
+from models.columns import Column, ColumnRows
+from models.outputs import Answers
+from models.rows import Unreadable
+from models.schema import FeatureSchema
+from models.tabular_model import TabularModel
+from models.text import class_key, short
 from service.errors import BadBody, RequestError, TooManyRows
 from service.protocols.blocks import (
     ALL,

@@ -12,9 +12,14 @@ import numpy as np
 import orjson
 from pydantic_core import from_json
 
-from models.columnar import ColumnRows, Columns, check_columns
-from models.features import MAX_LISTED_ERRORS, Checked, FeatureSchema, Frame, Row, RowError, RowWarning, nearest, short
-from models.predictor import Answers, TabularModel, class_key
+from models.column_validation import check_columns
+from models.columns import ColumnRows, Columns
+from models.frame import Frame, Row
+from models.outputs import Answers
+from models.rows import MAX_LISTED_ERRORS, Checked, RowError, RowWarning
+from models.schema import FeatureSchema
+from models.tabular_model import TabularModel
+from models.text import class_key, nearest, short
 from service.errors import BadJson, RequestError, RequestNotValid, RowsNotValid, TooManyRows, listed, repaired
 
 OPTIONS = ("fail", "skip")

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from models.features import MAX_LISTED_ERRORS, FeatureSchema, Unreadable
-from models.predictor import Answers
+from models.outputs import Answers
+from models.rows import MAX_LISTED_ERRORS, Unreadable
+from models.schema import FeatureSchema
 from service.errors import BadBody, BadJson, RequestError, listed
 from service.protocols import native
 from service.protocols.blocks import ALL, MOST_LINE, Block, RowBlock, by_row

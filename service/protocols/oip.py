@@ -13,9 +13,15 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import orjson
 
-from models.columnar import Array, Column, usual_numbers
-from models.features import Feature, FeatureSchema, Frame, Row, RowError, nearest, short, shown
-from models.predictor import Answers, TabularModel, short_floats
+from models.column_validation import usual_numbers
+from models.columns import Array, Column
+from models.feature import Feature
+from models.frame import Frame, Row
+from models.outputs import Answers, short_floats
+from models.rows import RowError
+from models.schema import FeatureSchema
+from models.tabular_model import TabularModel
+from models.text import nearest, short, shown
 from service.errors import BadBody, RequestNotValid, RowsNotValid, TooManyRows, listed
 from service.protocols import native
 from service.protocols.native import OPTIONS, Accepted, dumps, fault

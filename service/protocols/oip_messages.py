@@ -12,7 +12,7 @@ import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 
-from models.features import short
+from models.text import short
 from service.protocols import oip
 from service.protocols.oip import Inference, Output, Tensor
 

@@ -10,8 +10,11 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from models.features import FeatureSchema, RowError, short
-from models.predictor import Answers, TabularModel, class_key
+from models.outputs import Answers
+from models.rows import RowError
+from models.schema import FeatureSchema
+from models.tabular_model import TabularModel
+from models.text import class_key, short
 from service.errors import RequestError
 from service.protocols import words
 from service.protocols.blocks import repeated

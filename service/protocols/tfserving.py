@@ -10,8 +10,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from models.features import Feature, FeatureSchema, RowError, nearest, short
-from models.predictor import Answers, TabularModel, class_key
+from models.feature import Feature
+from models.outputs import Answers
+from models.rows import RowError
+from models.schema import FeatureSchema
+from models.tabular_model import TabularModel
+from models.text import class_key, nearest, short
 from service.errors import BadJson, RequestError, TooManyRows
 from service.protocols import native, words
 from service.protocols.native import dumps, escaped, fault, numbers, refused

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
-from models.predictor import TabularModel
+from models.tabular_model import TabularModel
 from service.batcher import Gone
 from service.body import JSON, Header
 from service.config import Settings

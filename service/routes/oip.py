@@ -7,8 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 import orjson
 
-from models.features import Frame, short
-from models.predictor import Answers, TabularModel
+from models.frame import Frame
+from models.outputs import Answers
+from models.tabular_model import TabularModel
+from models.text import short
 from service.body import JSON, check_json
 from service.config import Settings
 from service.dataplane import LARGE_BYTES, LARGE_ROWS, DataPlane, Served

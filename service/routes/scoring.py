@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from models.features import FeatureSchema, short
-from models.predictor import Answers, TabularModel
+from models.outputs import Answers
+from models.schema import FeatureSchema
+from models.tabular_model import TabularModel
+from models.text import short
 from service import messages
 from service.body import JSON
 from service.config import Settings

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from models.predictor import TabularModel
+from models.tabular_model import TabularModel
 from service.config import Settings
 from service.dataplane import DataPlane
 from service.routes import oip, scoring, tfserving

@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from models.features import short
-from models.predictor import Answers, TabularModel
+from models.outputs import Answers
+from models.tabular_model import TabularModel
+from models.text import short
 from service import messages
 from service.body import JSON
 from service.config import Settings

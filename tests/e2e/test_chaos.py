@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from models import store
-from models.predictor import TabularModel
 from models.store import TOLERANCE
+from models.tabular_model import TabularModel
 
 Serve = Callable[..., Any]
 Row = dict[str, float]

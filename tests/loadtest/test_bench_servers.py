@@ -15,11 +15,13 @@ from loadtest import __main__ as command
 from loadtest.bench import bare_asgi, clients, servers
 from models import store
 from models.architecture import Architecture
-from models.encoding import Encoder
+from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine
-from models.features import Feature, FeatureSchema, Frame, Seen
+from models.feature import Feature, Seen
+from models.frame import Frame
 from models.network.network import build
-from models.predictor import TabularModel
+from models.schema import FeatureSchema
+from models.tabular_model import TabularModel
 from service.config import Settings
 from service.dataplane import DataPlane
 from service.lane import Lane

@@ -14,7 +14,8 @@ from loadtest import compare, expected, report, results, rows, server, watch
 from loadtest.records import Records
 from loadtest.results import Result, Slo
 from loadtest.scenarios import SCENARIOS, arrivals
-from models.features import Feature, FeatureSchema, Seen
+from models.feature import Feature, Seen
+from models.schema import FeatureSchema
 
 DAYS = Seen(min="04.01.1999", max="31.05.2024")
 TIMES = Seen(min="1999-01-04T10:00:00", max="2024-05-31T12:00:00")

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from models.architecture import Architecture
-from models.encoding import Encoder
-from models.features import Feature, FeatureSchema, Ignored, Seen
+from models.encoding.encoder import Encoder
+from models.feature import Feature, Ignored, Seen
 from models.network.network import build
+from models.schema import FeatureSchema
 from models.store import Trained
 
 Row = dict[str, Any]

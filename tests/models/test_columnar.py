@@ -10,8 +10,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models.columnar import Column, ColumnRows, check_columns, moment_text, read_cells
-from models.features import Feature, FeatureSchema, Ignored, Seen
+from models.cells import read_cells
+from models.column_validation import check_columns
+from models.columns import Column, ColumnRows, moment_text
+from models.feature import Feature, Ignored, Seen
+from models.schema import FeatureSchema
 
 FEATURES = [
     Feature(name="age", kind="number", nullable=False, minimum=0, maximum=120.0, seen=Seen(min=17, max=90)),

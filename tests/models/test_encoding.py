@@ -9,23 +9,24 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models.encoding import (
-    CLIP,
+from models.encoding.encoder import Encoder
+from models.encoding.parts import (
     DAY,
-    FEW_RANKED,
     FURTHEST,
     LEAST_SPREAD,
     RARE,
     Date,
-    Encoder,
     Flag,
     Levels,
     Number,
     Quantile,
-    Target,
     stable_moments,
 )
-from models.features import MISSING, UNSEEN, Feature, FeatureSchema, Frame, SchemaError, Seen
+from models.encoding.target import Target
+from models.encoding.vectorised import CLIP, FEW_RANKED
+from models.feature import MISSING, UNSEEN, Feature, Seen
+from models.frame import Frame
+from models.schema import FeatureSchema, SchemaError
 
 LEVELS: list[bool | int | float | str] = [f"level {number:02}" for number in range(30)]
 SCHEMA = FeatureSchema(

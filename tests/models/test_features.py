@@ -9,20 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic_core import from_json
 
-from models.features import (
-    MAX_LISTED_ERRORS,
-    MISSING,
-    UNSEEN,
-    Feature,
-    FeatureSchema,
-    Ignored,
-    SchemaError,
-    Seen,
-    bucket,
-    nearest,
-    short,
-    shown,
-)
+from models.feature import MISSING, UNSEEN, Feature, Ignored, Seen, bucket
+from models.rows import MAX_LISTED_ERRORS
+from models.schema import FeatureSchema, SchemaError
+from models.text import nearest, short, shown
 
 AGE = Feature(name="age", kind="number", nullable=False, minimum=0, maximum=120.0, seen=Seen(min=17, max=90))
 GAIN = Feature(name="capital gain", kind="number", nullable=True, seen=Seen(min=0.5, max=99.0))

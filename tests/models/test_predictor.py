@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from models.engines import NumpyEngine
-from models.predictor import TabularModel, class_key, probabilities, short_floats
+from models.outputs import probabilities, short_floats
 from models.store import TOLERANCE, Trained, furthest
+from models.tabular_model import TabularModel
+from models.text import class_key
 
 Row = dict[str, Any]
 TASKS = ["regression", "binary", "multiclass"]

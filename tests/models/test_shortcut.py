@@ -11,13 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.architecture import Architecture
-from models.encoding import Encoder
+from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine
-from models.features import MISSING, Feature, FeatureSchema, Frame, Seen
+from models.fast.single_row import ClassShortcut, Shortcut
+from models.feature import MISSING, Feature, Seen
+from models.frame import Frame
 from models.network.network import build
-from models.predictor import TabularModel, probabilities, sigmoid
-from models.shortcut import ClassShortcut, Shortcut
+from models.outputs import probabilities, sigmoid
+from models.schema import FeatureSchema
 from models.store import TOLERANCE, furthest
+from models.tabular_model import TabularModel
 
 RNG = np.random.default_rng(0)
 NUMBERS = RNG.normal([0, 50, 1e6], [1, 9, 1e5], (300, 3))

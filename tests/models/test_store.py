@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from models import store
-from models.features import FeatureSchema
+from models.schema import FeatureSchema
 from models.store import TOLERANCE, Stored, StoreError, Trained, furthest
 
 Make = Callable[..., Trained]
@@ -52,7 +52,7 @@ def test_what_was_saved_is_read_back_and_answers_the_same(
 
 
 def store_probabilities(outputs: Any) -> Any:
-    from models.predictor import probabilities
+    from models.outputs import probabilities
 
     return probabilities(outputs)
 

@@ -20,11 +20,12 @@ import pytest
 
 from models import store
 from models.architecture import Architecture
-from models.encoding import Encoder
-from models.features import Feature, FeatureSchema, Ignored, Seen
+from models.encoding.encoder import Encoder
+from models.feature import Feature, Ignored, Seen
 from models.network.network import build
-from models.predictor import TabularModel
+from models.schema import FeatureSchema
 from models.store import Trained
+from models.tabular_model import TabularModel
 from service.config import Settings
 from service.dataplane import DataPlane
 from service.errors import RequestError

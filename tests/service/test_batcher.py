@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.features import Frame
-from models.predictor import TabularModel
+from models.frame import Frame
+from models.tabular_model import TabularModel
 from service import batcher
 from service.batcher import Batcher
 from service.errors import ClientGone, DeadlinePassed, EngineFailed, QueueFull

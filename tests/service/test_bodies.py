@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from models.features import Feature, FeatureSchema
-from models.predictor import TabularModel
+from models.feature import Feature
+from models.schema import FeatureSchema
+from models.tabular_model import TabularModel
 from service import streams
 from service.config import Settings
 from service.lane import Lane

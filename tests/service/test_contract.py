@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.predictor import TabularModel
+from models.tabular_model import TabularModel
 
 Ask = Callable[..., Any]
 Row = dict[str, Any]

@@ -13,12 +13,14 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from models.architecture import Architecture
-from models.encoding import Encoder
+from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine
-from models.features import Feature, FeatureSchema, Frame, Row, Seen
+from models.fast.single_row import ClassShortcut, Shortcut
+from models.feature import Feature, Seen
+from models.frame import Frame, Row
 from models.network.network import build
-from models.predictor import TabularModel
-from models.shortcut import ClassShortcut, Shortcut
+from models.schema import FeatureSchema
+from models.tabular_model import TabularModel
 from service.config import Settings
 from service.dataplane import DataPlane
 from service.errors import EngineFailed, RequestError

@@ -13,7 +13,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from models.predictor import TabularModel
+from models.tabular_model import TabularModel
 from service.config import Settings
 from service.grpc_server import GrpcServer
 from service.lane import Lane

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from backports import zstd
 
-from models.predictor import TabularModel
+from models.tabular_model import TabularModel
 from service.config import Settings
 from service.lane import Lane
 

@@ -8,8 +8,9 @@ import httpx
 import pytest
 from bentoml.exceptions import BentoMLException
 
-from models.features import Feature, FeatureSchema, Seen
-from models.predictor import TabularModel
+from models.feature import Feature, Seen
+from models.schema import FeatureSchema
+from models.tabular_model import TabularModel
 from service import messages
 from service.config import Settings
 from service.streams import FORMS
@@ -88,7 +89,7 @@ def test_type_names_do_not_fall_together() -> None:
 def test_a_model_without_golden_rows_is_described_by_its_examples(tabular_model: TabularModel) -> None:
     import dataclasses
 
-    from models.predictor import Golden
+    from models.tabular_model import Golden
 
     feature = Feature(name="a", kind="number", nullable=False, seen=Seen(), example=2)
     schema = FeatureSchema(name="m", task="regression", target="y", features=[feature])

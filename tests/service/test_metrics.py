@@ -13,7 +13,7 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from models.predictor import TabularModel
+from models.tabular_model import TabularModel
 from service.config import Settings
 from service.lane import Lane
 from service.metrics import MULTIPROCESS, SECONDS, Buckets, Metrics, alive, pour

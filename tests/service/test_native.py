@@ -17,11 +17,14 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from models.architecture import Architecture
-from models.encoding import Encoder
+from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine
-from models.features import Feature, FeatureSchema, Frame, Ignored, Seen, nearest
+from models.feature import Feature, Ignored, Seen
+from models.frame import Frame
 from models.network.network import build
-from models.predictor import TabularModel
+from models.schema import FeatureSchema
+from models.tabular_model import TabularModel
+from models.text import nearest
 from service.config import Settings
 from service.dataplane import DataPlane
 from service.errors import RequestError, TooManyRows

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tritonclient.utils import InferenceServerException
 
-from models.predictor import TabularModel
+from models.tabular_model import TabularModel
 from service.config import Settings
 from service.lane import Lane
 from service.protocols import oip

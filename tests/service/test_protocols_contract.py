@@ -20,7 +20,7 @@ import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-from models.predictor import TabularModel
+from models.tabular_model import TabularModel
 from service.protocols.oip_messages import CONTENTS, MESSAGES, SERVICE
 
 Row = dict[str, Any]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi import checks
 
-from models.predictor import TabularModel
+from models.tabular_model import TabularModel
 from service.errors import RequestError
 from service.protocols import oip, scoring, tfserving
 

@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from models import store
-from models.predictor import TabularModel
+from models.tabular_model import TabularModel
 from service import catalog
 from service.catalog import CatalogError
 from service.config import Settings, SettingsError

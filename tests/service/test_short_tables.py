@@ -11,13 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import columnar
-from models.encoding import Encoder
+from models import column_validation
+from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine
-from models.features import Feature, FeatureSchema, Frame, Seen
+from models.feature import Feature, Seen
+from models.frame import Frame
 from models.network.layers import Dense
 from models.network.network import Network
-from models.predictor import TabularModel
+from models.schema import FeatureSchema
+from models.tabular_model import TabularModel
 from service.config import Settings
 from service.errors import RequestError
 from service.lane import Lane
@@ -222,7 +224,7 @@ def test_tensors_a_column_get_the_verdict_of_columns(
     found = verdict(numbers.schema, lambda: Tensors(tensors))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(oip, "usual_columns", lambda *_: None)
-        patch.setattr(columnar, "usual_numbers", lambda *_: None)
+        patch.setattr(column_validation, "usual_numbers", lambda *_: None)
         assert found == verdict(numbers.schema, lambda: Tensors(tensors))
 
 

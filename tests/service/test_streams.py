@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.predictor import TabularModel
+from models.tabular_model import TabularModel
 from service import streams
 from service.config import Settings
 from service.lane import Lane

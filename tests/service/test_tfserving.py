@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import requests
 
-from models.features import Feature, FeatureSchema, Seen
+from models.feature import Feature, Seen
+from models.schema import FeatureSchema
 from service.protocols import tfserving
 
 Row = dict[str, Any]

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from models.predictor import TabularModel
+from models.tabular_model import TabularModel
 from service import tracing
 from service.config import Settings
 from service.lane import Lane

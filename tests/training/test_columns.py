@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 from sklearn import datasets
 
-from models.features import HASH_BUCKETS, Feature, FeatureSchema
+from models.feature import HASH_BUCKETS, Feature
+from models.schema import FeatureSchema
 from training import columns, data
 from training.columns import Dataset
 from training.config import DataOptions

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from models.features import Feature, FeatureSchema, Frame, Seen
+from models.feature import Feature, Seen
+from models.frame import Frame
+from models.schema import FeatureSchema
 from training import evaluate
 from training.evaluate import Baselines, calibration_error, measure
 

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.features import Feature, FeatureSchema, Seen
+from models.feature import Feature, Seen
+from models.schema import FeatureSchema
 from training import examples
 from training.errors import UsageError
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from models.features import FeatureSchema
+from models.schema import FeatureSchema
 from training import columns, data, inspect
 from training.config import DataOptions
 from training.errors import UsageError

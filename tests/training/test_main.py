@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from models import store
-from models.features import FeatureSchema
+from models.schema import FeatureSchema
 from training.__main__ import main
 
 pytestmark = pytest.mark.usefixtures("short_trees")

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from models import store
-from models.predictor import TabularModel
+from models.tabular_model import TabularModel
 from training import pipeline
 from training.config import DataOptions, FitOptions
 

@@ -11,18 +11,11 @@ from hypothesis import strategies as st
 
 from models.architecture import Architecture, Link
 from models.network.activations import Array
+from models.network.ensemble_layers import member_mean
 from models.network.inference import BLOCK, FEW, fold, mean_probability
-from models.network.layers import (
-    Activation,
-    BatchNormalization,
-    Dense,
-    Dropout,
-    Embedding,
-    LayerNormalization,
-    Scale,
-    member_mean,
-)
+from models.network.layers import Activation, BatchNormalization, Dense, Dropout, LayerNormalization
 from models.network.network import Network, build
+from models.network.tabular_layers import Embedding, Scale
 from tests.models.network.test_network import architectures, ensembles, rows_for
 
 

@@ -9,25 +9,19 @@ import tensorflow as tf
 from models import keras_nets
 from models.architecture import Link
 from models.network.activations import Array
+from models.network.ensemble_layers import MemberDense, MemberMean, Members, SharedDense
 from models.network.layers import (
     Activation,
     BatchNormalization,
     Dense,
     Dropout,
-    Embedding,
     Layer,
     LayerNormalization,
-    MemberDense,
-    MemberMean,
-    Members,
-    Periodic,
-    Scale,
-    SharedDense,
-    Tabular,
     glorot,
     he,
     lecun,
 )
+from models.network.tabular_layers import Embedding, Periodic, Scale, Tabular
 from tests.models.network.gradients import check_layer
 
 

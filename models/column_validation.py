@@ -5,95 +5,19 @@ only for the rows that are told in full.
 """
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from models.features import (
-    MAX_LISTED_ERRORS,
-    MISSING,
-    Feature,
-    FeatureSchema,
-    Frame,
-    Row,
-    RowError,
-    RowWarning,
-    as_float,
-    shown,
-)
-
-Mask = npt.NDArray[np.bool_]
-Array = npt.NDArray[Any]
-
-NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[iI][nN][fF]([iI][nN][iI][tT][yY])?)")
-WHOLE = re.compile(r"[+-]?\d+")
-WORDS = {"true": True, "false": False}
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-FIRST_SECOND, LAST_SECOND = -62_135_596_800.0, 253_402_300_799.999999  # of Python's years 1 to 9999
-
-
-class Column(NamedTuple):
-    """One column of n rows.
-
-    values: (n,) numbers, booleans, `datetime64`, or objects as JSON has them (text, numbers, true and false, None).
-    With `codes` the (distinct,) values that they point to. NaN and NaT are missing: arrays have no other way to say so.
-    A float32 counts as the float64 that is equal to it: 0.1 becomes 0.10000000149011612.
-    missing: (n,) true where there is no value, or None.
-    codes: (n,) the position of each row's value; any valid one where it is missing.
-    """
-
-    values: Array
-    missing: Mask | None = None
-    codes: npt.NDArray[np.integer[Any]] | None = None
-
-    def item(self, row: int) -> Any:
-        """The JSON value of a row; a moment as ISO 8601 text."""
-        if (self.missing is not None and self.missing[row]) or not len(self.values):
-            return None
-        value = self.values[row if self.codes is None else self.codes[row]]
-        if isinstance(value, np.datetime64):
-            return None if np.isnat(value) else moment_text(value)
-        if not isinstance(value, np.generic):
-            return value
-        plain = value.item()
-        return None if isinstance(plain, float) and math.isnan(plain) else plain
-
-    def take(self, rows: slice) -> "Column":
-        if self.codes is None:
-            return Column(self.values[rows], None if self.missing is None else self.missing[rows])
-        return Column(self.values, None if self.missing is None else self.missing[rows], self.codes[rows])
-
-
-Columns = Mapping[str, Column]
-
-
-class ColumnRows(Sequence[Row]):
-    """Columns seen as rows, each made when it is asked for."""
-
-    def __init__(self, columns: Columns, count: int, valid: Sequence[int] | None = None) -> None:
-        self._columns = columns
-        self._count = count if valid is None else len(valid)
-        self._valid = valid
-
-    def __len__(self) -> int:
-        return self._count
-
-    @overload
-    def __getitem__(self, row: int) -> Row: ...
-    @overload
-    def __getitem__(self, row: slice) -> Sequence[Row]: ...
-    def __getitem__(self, row: int | slice) -> Row | Sequence[Row]:
-        if isinstance(row, slice):
-            return [self[number] for number in range(*row.indices(self._count))]
-        if not 0 <= row < self._count:
-            raise IndexError(row)
-        place = row if self._valid is None else self._valid[row]
-        return {name: column.item(place) for name, column in self._columns.items()}
+from models.columns import Array, Column, ColumnRows, Columns, Mask, epoch_seconds, has_year
+from models.feature import MISSING, Feature, as_float
+from models.frame import Frame
+from models.rows import MAX_LISTED_ERRORS, RowError, RowWarning
+from models.schema import FeatureSchema
+from models.text import shown
 
 
 @dataclass
@@ -217,15 +141,12 @@ def _problem(feature: Feature, column: Column | None, row: int) -> tuple[str, st
         return feature.absent
     value = column.item(row)
     if feature.kind == "date" and column.values.dtype.kind == "M" and value is not None:
-        seconds = _seconds(column.values[row if column.codes is None else column.codes[row]])
-        found = feature.limit_problem(float(seconds), shown(value)) if _has_year(seconds) else feature.bad_date(value)
+        seconds = epoch_seconds(column.values[row if column.codes is None else column.codes[row]])
+        found = feature.limit_problem(float(seconds), shown(value)) if has_year(seconds) else feature.bad_date(value)
     else:
         found = feature.problem(value)
     assert found is not None, f"{feature.name!r}: {value!r} was marked, and no rule speaks against it"
     return found
-
-
-# Numbers, booleans and dates
 
 
 def _fill_numbers(out: Array, feature: Feature, column: Column) -> Mask | None:
@@ -237,8 +158,8 @@ def _fill_numbers(out: Array, feature: Feature, column: Column) -> Mask | None:
     if (feature.kind == "number" and kind in "fiu") or (feature.kind == "boolean" and kind == "b"):
         known, strange = values, None
     elif feature.kind == "date" and kind == "M":
-        known = _seconds(values)
-        strange = ~(_has_year(known) | np.isnan(known))
+        known = epoch_seconds(values)
+        strange = ~(has_year(known) | np.isnan(known))
     else:
         distinct, codes, missing = _by_distinct(column)
         read = [_read(feature, value) for value in distinct]
@@ -268,29 +189,6 @@ def _read(feature: Feature, value: Any) -> float | None:
         return feature.parse_date(value) if isinstance(value, str) else None
     except (ValueError, OverflowError):
         return None
-
-
-def _seconds(moments: Any) -> Any:
-    """Seconds since 1970 of datetime64, NaN for NaT."""
-    microseconds = moments.astype("M8[us]")
-    return np.where(np.isnat(microseconds), np.nan, microseconds.astype(np.int64) / 1e6)
-
-
-def _has_year(seconds: Any) -> Any:
-    """Whether Python has a date for it."""
-    return (seconds >= FIRST_SECOND) & (seconds <= LAST_SECOND)
-
-
-def moment_text(moment: np.datetime64) -> str:
-    """ISO 8601, as training writes it."""
-    if not _has_year(_seconds(moment)):
-        return str(moment)
-    microseconds = int(moment.astype("M8[us]").astype(np.int64))
-    whole = EPOCH + timedelta(microseconds=microseconds)
-    return (whole.date() if microseconds % 86_400_000_000 == 0 else whole).isoformat()
-
-
-# Categories
 
 
 def _fill_codes(out: Array, schema: FeatureSchema, place: int, column: Column) -> Mask | None:
@@ -350,52 +248,3 @@ def _by_distinct(column: Column) -> _Distinct:
 def _plain(value: Any) -> Any:
     """A NumPy float or moment as JSON has it, None where it is NaN or NaT."""
     return Column(np.array([value])).item(0)
-
-
-# Text: the cells of a CSV
-
-
-def read_cells(schema: FeatureSchema, feature: Feature, cells: Sequence[str]) -> Column:
-    """Cells as training reads them: without blanks around them, missing where the schema's list says so, numbers, true
-    and false where the column holds such. What cannot be read stays text, and no rule accepts it."""
-    cells = [*map(str.strip, cells)]
-    if feature.kind == "number" and (numbers := _all_numbers(schema, cells)) is not None:
-        return Column(numbers)
-    tokens = schema.missing_tokens
-    distinct = [*dict.fromkeys(cells)]
-    position = {text: place for place, text in enumerate(distinct)}
-    codes = np.fromiter(map(position.__getitem__, cells), dtype=np.intp, count=len(cells))
-    gone = np.array([text in tokens for text in distinct], dtype=bool)
-    values = np.empty(len(distinct), dtype=object)
-    values[:] = [None if text in tokens else _value(feature, text) for text in distinct]
-    return Column(values, gone[codes] if gone.any() else None, codes)
-
-
-def _all_numbers(schema: FeatureSchema, cells: Sequence[str]) -> Array | None:
-    """The cells as numbers, NaN where they count as missing; None where they hold anything else."""
-    tokens = schema.missing_tokens
-    try:
-        if not schema.tokens_are_numbers:
-            numbers = np.fromiter(map(float, cells), dtype=np.float64, count=len(cells))
-            if not np.isnan(numbers).any() and "_" not in "".join(cells):
-                return numbers
-    except ValueError:
-        pass
-    missing = [text in tokens for text in cells]
-    try:
-        read = [math.nan if gone else float(text) for text, gone in zip(cells, missing, strict=True)]
-    except ValueError:
-        return None
-    numbers = np.array(read, dtype=np.float64)
-    named = np.count_nonzero(np.isnan(numbers)) == sum(missing)  # float() also reads nan, and 1_000
-    plain = named and not any("_" in text for text, gone in zip(cells, missing, strict=True) if not gone)
-    return numbers if plain else None
-
-
-def _value(feature: Feature, text: str) -> Any:
-    """One cell as a JSON value of the column's kind; the text itself where it is of another."""
-    kind = feature.level_type if feature.kind == "category" else feature.kind
-    if kind == "number" and NUMBER.fullmatch(text):
-        whole = feature.kind == "category" and WHOLE.fullmatch(text) and len(text) < 4000
-        return int(text) if whole else float(text)
-    return WORDS.get(text.casefold(), text) if kind == "boolean" else text

@@ -1,23 +1,19 @@
-"""One usual row, answered without a matrix for each step.
+"""One checked row encoded by Python's own arithmetic, which is faster for a single row than NumPy's fixed costs."""
 
-For a single row NumPy's fixed costs are most of what a prediction takes, and Python's own arithmetic is cheaper. Only
-what is asked most often is here, up to the row of the matrix that the engine is given; everything else, and the last
-word, is `TabularModel.predict`.
-"""
-
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
 
-from models.encoding import Encoder, Flag, Matrix, Number, Quantile, clip_range
-from models.features import UNSEEN, Feature, FeatureSchema, Row, picker
-from models.predictor import Answers, TabularModel, probabilities
+from models.encoding.encoder import Encoder
+from models.encoding.parts import Flag, Matrix, Number, Quantile
+from models.encoding.vectorised import clip_range
+from models.feature import UNSEEN, Feature
+from models.frame import Row, picker
+from models.schema import FeatureSchema
 
 MOST_FEATURES, MOST_COLUMNS = 64, 256  # with more of them arrays win
 FLAGS = {True: 1.0, False: -1.0, None: 0.0}
-
 Pick = Callable[[Row], Sequence[object]]
 
 
@@ -91,47 +87,3 @@ def can_encode(schema: FeatureSchema, encoder: Encoder) -> bool:
 
 def _picker(features: Sequence[Feature]) -> Pick:
     return picker(features) if features else lambda row: ()
-
-
-class Shortcut:
-    """A row to the value of a regression, or None where anything is unusual: then ask the model."""
-
-    def __init__(self, model: TabularModel) -> None:
-        self._encode = RowEncoder(model.schema, model.encoder)
-        self._outputs = model.engine.outputs
-        self._target = model.encoder.target
-
-    @classmethod
-    def of(cls, model: TabularModel) -> Self | None:
-        """None for a model that has no short way to a value."""
-        regression = model.schema.task == "regression"
-        return cls(model) if regression and can_encode(model.schema, model.encoder) else None
-
-    def __call__(self, row: Row) -> float | None:
-        """The same operations as those of encoder, engine and target, one after the other."""
-        x = self._encode(row)
-        if x is None:
-            return None
-        value = self._target.unscale_one(self._outputs(x).item())
-        return value if math.isfinite(value) else None
-
-
-class ClassShortcut:
-    """A row to the probability of each class, (1, classes), or None where anything is unusual."""
-
-    def __init__(self, model: TabularModel) -> None:
-        self._encode = RowEncoder(model.schema, model.encoder)
-        self._outputs = model.engine.outputs
-
-    @classmethod
-    def of(cls, model: TabularModel) -> Self | None:
-        """None for a model that has no short way to probabilities."""
-        regression = model.schema.task == "regression"
-        return cls(model) if not regression and can_encode(model.schema, model.encoder) else None
-
-    def __call__(self, row: Row) -> Answers | None:
-        x = self._encode(row)
-        if x is None:
-            return None
-        answers = probabilities(self._outputs(x))
-        return answers if math.isfinite(answers.item(0)) else None  # where one is not, none is

@@ -1,0 +1,95 @@
+"""Whole columns of a table, and columns seen as rows."""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from models.frame import Row
+
+Mask = npt.NDArray[np.bool_]
+Array = npt.NDArray[Any]
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST_SECOND, LAST_SECOND = -62_135_596_800.0, 253_402_300_799.999999  # of Python's years 1 to 9999
+
+
+class Column(NamedTuple):
+    """One column of n rows.
+
+    values: (n,) numbers, booleans, `datetime64`, or objects as JSON has them (text, numbers, true and false, None).
+    With `codes` the (distinct,) values that they point to. NaN and NaT are missing: arrays have no other way to say so.
+    A float32 counts as the float64 that is equal to it: 0.1 becomes 0.10000000149011612.
+    missing: (n,) true where there is no value, or None.
+    codes: (n,) the position of each row's value; any valid one where it is missing.
+    """
+
+    values: Array
+    missing: Mask | None = None
+    codes: npt.NDArray[np.integer[Any]] | None = None
+
+    def item(self, row: int) -> Any:
+        """The JSON value of a row; a moment as ISO 8601 text."""
+        if (self.missing is not None and self.missing[row]) or not len(self.values):
+            return None
+        value = self.values[row if self.codes is None else self.codes[row]]
+        if isinstance(value, np.datetime64):
+            return None if np.isnat(value) else moment_text(value)
+        if not isinstance(value, np.generic):
+            return value
+        plain = value.item()
+        return None if isinstance(plain, float) and math.isnan(plain) else plain
+
+    def take(self, rows: slice) -> "Column":
+        if self.codes is None:
+            return Column(self.values[rows], None if self.missing is None else self.missing[rows])
+        return Column(self.values, None if self.missing is None else self.missing[rows], self.codes[rows])
+
+
+Columns = Mapping[str, Column]
+
+
+class ColumnRows(Sequence[Row]):
+    """Columns seen as rows, each made when it is asked for."""
+
+    def __init__(self, columns: Columns, count: int, valid: Sequence[int] | None = None) -> None:
+        self._columns = columns
+        self._count = count if valid is None else len(valid)
+        self._valid = valid
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, row: int) -> Row: ...
+    @overload
+    def __getitem__(self, row: slice) -> Sequence[Row]: ...
+    def __getitem__(self, row: int | slice) -> Row | Sequence[Row]:
+        if isinstance(row, slice):
+            return [self[number] for number in range(*row.indices(self._count))]
+        if not 0 <= row < self._count:
+            raise IndexError(row)
+        place = row if self._valid is None else self._valid[row]
+        return {name: column.item(place) for name, column in self._columns.items()}
+
+
+def epoch_seconds(moments: Any) -> Any:
+    """Seconds since 1970 of datetime64, NaN for NaT."""
+    microseconds = moments.astype("M8[us]")
+    return np.where(np.isnat(microseconds), np.nan, microseconds.astype(np.int64) / 1e6)
+
+
+def has_year(seconds: Any) -> Any:
+    """Whether Python has a date for it."""
+    return (seconds >= FIRST_SECOND) & (seconds <= LAST_SECOND)
+
+
+def moment_text(moment: np.datetime64) -> str:
+    """ISO 8601, as training writes it."""
+    if not has_year(epoch_seconds(moment)):
+        return str(moment)
+    microseconds = int(moment.astype("M8[us]").astype(np.int64))
+    whole = EPOCH + timedelta(microseconds=microseconds)
+    return (whole.date() if microseconds % 86_400_000_000 == 0 else whole).isoformat()

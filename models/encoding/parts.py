@@ -1,0 +1,261 @@
+"""How each column of a table becomes columns of the network's input: one class for each encoding."""
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable
+from functools import cached_property
+from itertools import pairwise
+from statistics import NormalDist
+from typing import Annotated, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from models.feature import MISSING, UNSEEN, Feature
+
+DAY, WEEK, YEAR = 86_400.0, 604_800.0, 31_556_952.0  # seconds; a Gregorian year on average
+SMALLEST = 1e-305  # a scale below it is none: its inverse is infinite, or nearly
+LARGEST = 1e300  # knots beyond it are drawn in: the distance between two of them must not overflow
+MAX_KNOTS, MAX_KNOTS_IN_ALL = 1024, 65_536
+MONDAY = 4 * DAY  # 1970-01-05 was the first Monday
+ONE_HOT_LEVELS = 8
+FURTHEST = NormalDist().inv_cdf(0.999)  # a rank at either end of the training rows, in deviations
+LEAST_SPREAD = 0.1  # of the ranks: a column of one value and one outlier must not send the outlier to the moon
+RARE = 10  # levels with fewer training rows than this share one group
+Vector = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.float32]
+Matrix64 = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.intp]
+
+
+class Part(BaseModel):
+    """How one column of the table becomes columns of the matrix."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+
+
+class Number(Part):
+    """A number: (x - mean) / deviation, the median where it is missing, and its place between edges.
+
+    With edges e_0 < e_1 < ... there is a further column for each bin, rising from 0 at e_b to 1 at e_b+1 and flat
+    elsewhere (the piecewise linear encoding of Gorishniy et al. 2022, arXiv 2203.05556): a first layer can then bend at
+    every edge. The scaled number itself is then clipped smoothly, z / sqrt(1 + (z/3)^2) (Holzmüller et al. 2024).
+    """
+
+    kind: Literal["number"] = "number"
+    mean: float
+    deviation: float
+    fill: float
+    missing: bool  # whether a column of 0 and 1 tells the gaps
+    edges: list[float] = []
+
+    @classmethod
+    def fit(cls, name: str, values: Vector, bins: int) -> Self:
+        """values: (rows,) of the training part, NaN where missing. bins: how many at most, 0 for none."""
+        known = values[~np.isnan(values)]
+        mean, deviation = stable_moments(known)
+        edges: list[float] = []
+        if bins and known.size:
+            edges = np.unique(np.quantile(known, np.linspace(0, 1, bins + 1), method="nearest")).tolist()
+            narrowest = max(1e-12 * deviation, SMALLEST)
+            edges = [low for low, high in pairwise([*edges, math.inf]) if high - low > narrowest]
+            if not math.isfinite(edges[-1] - edges[0]):
+                edges = []
+        return cls(
+            name=name,
+            mean=mean,
+            deviation=deviation,
+            fill=middle(known),
+            missing=bool(known.size < values.size),
+            edges=edges if len(edges) > 2 else [],  # two edges say no more than the scaled number
+        )
+
+
+class Quantile(Part):
+    """A number told by its rank: a line through the points (knot, z), flat outside; the median where it is missing.
+
+    The rank of a distinct training value is half its place among all rows and half its place among the distinct
+    values, so that neither a value that fills most rows nor a long tail takes up all of the scale; z is the number with
+    that rank in a normal distribution, divided by its deviation over the training rows.
+    """
+
+    kind: Literal["quantile"] = "quantile"
+    knots: Annotated[list[float], Field(min_length=1)]  # increasing
+    z: list[float]
+    fill: float
+    missing: bool
+
+    @model_validator(mode="after")
+    def _is_a_line(self) -> Self:
+        if len(self.z) != len(self.knots) or any(high <= low for low, high in pairwise(self.knots)):
+            raise ValueError("knots have to increase, and each has its z")
+        return self
+
+    @classmethod
+    def fit(cls, name: str, values: Vector, most: int = MAX_KNOTS) -> Self:
+        """values: (rows,) of the training part, NaN where missing. most: how many knots."""
+        known = np.clip(values[~np.isnan(values)], -LARGEST, LARGEST)
+        knots, counts = np.unique(known if known.size else np.zeros(1), return_counts=True)
+        knots, counts = apart(knots, counts)
+        of_rows = (np.cumsum(counts) - counts / 2) / counts.sum()
+        of_values = (np.arange(len(knots)) + 0.5) / len(knots)
+        rank = (of_rows + of_values) / 2
+        if len(knots) > most:
+            kept = np.unique(np.searchsorted(rank, np.linspace(0, 1, most)).clip(0, len(knots) - 1))
+            knots, rank = knots[kept], rank[kept]
+        z = np.array([*map(NormalDist().inv_cdf, rank.tolist())]).clip(-FURTHEST, FURTHEST)
+        spread = float(np.interp(known, knots, z).std()) if known.size else 0.0
+        return cls(
+            name=name,
+            knots=knots.tolist(),
+            z=(z / max(spread, LEAST_SPREAD)).round(6).tolist(),
+            fill=middle(known),
+            missing=bool(known.size < values.size),
+        )
+
+    @cached_property
+    def curve(self) -> Callable[[float], float]:
+        """z of one number that is not missing: for few of them a quarter of what np.interp costs."""
+        knots, heights, (first, *_, last) = self.knots, self.z, (*self.knots, self.knots[-1])
+        lowest, highest = heights[0], heights[-1]
+        slopes = [(z - y) / (v - u) for (u, v), (y, z) in zip(pairwise(knots), pairwise(heights), strict=True)]
+
+        def z(x: float) -> float:
+            if x <= first:
+                return lowest
+            if x >= last:
+                return highest
+            i = bisect_right(knots, x) - 1
+            return slopes[i] * (x - knots[i]) + heights[i]
+
+        return z
+
+    @cached_property
+    def points(self) -> tuple[Vector, Vector]:
+        return np.array(self.knots), np.array(self.z)
+
+
+class Flag(Part):
+    """A boolean: 1 and -1, and 0 where missing."""
+
+    kind: Literal["flag"] = "flag"
+
+    def encode(self, values: Vector) -> list[Vector]:
+        return [np.where(np.isnan(values), 0.0, 2.0 * values - 1.0)]
+
+
+class Date(Part):
+    """A moment: where it lies between the first and the last one seen, and where in the year, the week and the day."""
+
+    kind: Literal["date"] = "date"
+    first: float
+    last: float
+    fill: float
+    periods: list[float]  # seconds; only cycles that training saw at least once around
+    missing: bool
+
+    @classmethod
+    def fit(cls, name: str, values: Vector) -> Self:
+        known = values[~np.isnan(values)]
+        first, last = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+        with_times = bool(np.any(known % DAY != 0))
+        periods = [YEAR] * (last - first >= YEAR) + [WEEK] * (last - first >= WEEK) + [DAY] * with_times
+        return cls(
+            name=name,
+            first=first,
+            last=last,
+            fill=middle(known),
+            periods=periods,
+            missing=bool(known.size < values.size),
+        )
+
+    def encode(self, values: Vector) -> list[Vector]:
+        gaps = np.isnan(values)
+        filled = np.where(gaps, self.fill, values)
+        span = max(self.last - self.first, 1.0)
+        columns = [2.0 * (np.clip(filled, self.first, self.last) - self.first) / span - 1.0]
+        for period in self.periods:
+            angle = 2 * math.pi * ((filled - MONDAY) % period) / period
+            columns += [np.sin(angle), np.cos(angle)]
+        return [*columns, gaps.astype(np.float64)] if self.missing else columns
+
+
+class Levels(Part):
+    """A category: levels of the table fall into groups, groups become columns.
+
+    groups: the group of each code (position or bucket), -1 where the training rows held none of it. Few groups are
+    written as columns of 0 and 1 (two groups as one column of 1 and -1, an unknown level as zeros); many as the group's
+    number, which the network looks up in a table of `size + 1` rows, the last one for what is unknown.
+    """
+
+    kind: Literal["levels"] = "levels"
+    groups: list[int]
+    missing: int  # the group of a missing cell, -1 where training had none
+    rare: int  # the group that rare levels share, and unseen ones join; -1 where no level is rare
+    size: int  # how many groups
+
+    @classmethod
+    def fit(cls, feature: Feature, codes: Codes) -> Self:
+        """Where there are more levels than columns, those with fewer than RARE rows share a group."""
+        count = feature.levels
+        rows = np.bincount(codes[codes >= 0], minlength=count)
+        frequent = rows >= (RARE if count > ONE_HOT_LEVELS else 1)
+        size = int(frequent.sum())
+        rare = missing = -1
+        if (rows[~frequent] > 0).any():
+            rare, size = size, size + 1
+        groups = np.full(count, rare)
+        groups[frequent] = np.arange(int(frequent.sum()))
+        if (codes == MISSING).any():
+            missing, size = size, size + 1
+        return cls(name=feature.name, groups=groups.tolist(), missing=missing, rare=rare, size=size)
+
+    @property
+    def embedded(self) -> bool:
+        return self.size > ONE_HOT_LEVELS
+
+    @property
+    def width(self) -> int:
+        return 1 if self.embedded or self.size <= 2 else self.size
+
+    @property
+    def dimension(self) -> int:
+        """How many numbers the network learns for each group."""
+        return min(16, 2 + math.isqrt(self.size))
+
+    @cached_property
+    def table(self) -> Matrix:
+        """(codes + 2, width): what to write for each code; MISSING = -2 and UNSEEN = -1 are the last two rows."""
+        assert (MISSING, UNSEEN) == (-2, -1)
+        group = np.array([*self.groups, self.missing, self.rare])
+        if self.embedded:
+            return np.where(group < 0, self.size, group).astype(np.float32)[:, None]
+        one_hot = np.eye(self.size + 1, self.size, dtype=np.float32)[group]  # row -1 is zeros
+        return np.asarray(one_hot[:, :1] - one_hot[:, 1:]) if self.size == 2 else np.asarray(one_hot)
+
+
+NumberPart = Annotated[Number | Quantile | Flag | Date, Field(discriminator="kind")]
+
+
+def stable_moments(values: Vector) -> tuple[float, float]:
+    """Mean and standard deviation, also of numbers whose squares overflow; a deviation is never 0."""
+    if not values.size:
+        return 0.0, 1.0
+    largest = float(np.abs(values).max()) or 1.0
+    scaled = values / largest
+    deviation = float(scaled.std()) * largest
+    return float(scaled.mean()) * largest, deviation if SMALLEST < deviation < math.inf else 1.0
+
+
+def apart(knots: Vector, counts: Codes) -> tuple[Vector, Codes]:
+    """Increasing knots without those nearer to the one before than a slope between them could be told."""
+    kept = np.append(True, np.diff(knots) > SMALLEST)
+    return knots[kept], np.add.reduceat(counts, np.flatnonzero(kept))
+
+
+def middle(values: Vector) -> float:
+    """The median, always one of the values, as the mean of two may overflow; 0 where there is none."""
+    return float(np.quantile(values, 0.5, method="nearest")) if values.size else 0.0

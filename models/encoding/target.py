@@ -1,0 +1,78 @@
+"""The scaling of a regression's target."""
+
+import math
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from models.encoding.encoder import FEW
+from models.encoding.parts import Vector, stable_moments
+
+
+class Target(BaseModel):
+    """The scale on which a regression learns, and the range its answers are kept in; probabilities need none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    mean: float = 0.0
+    scale: float = 1.0
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def fit(cls, values: Vector, within: bool = False) -> Self:
+        """within: whether no answer is to lie outside of these values."""
+        mean, scale = stable_moments(values)
+        low, high = (float(values.min()), float(values.max())) if within else (None, None)
+        return cls(mean=mean, scale=scale, low=low, high=high)
+
+    def apply(self, values: Vector) -> Vector:
+        return (values - self.mean) / self.scale
+
+    @cached_property
+    def _steps(self) -> tuple[float, float] | None:
+        """Multiply and divide by these around rounding; None for scales at which that would overflow."""
+        digits = 7 - math.floor(math.log10(self.scale))
+        largest = math.log10(max(self.scale, abs(self.mean)))
+        if abs(digits) > 200 or digits + largest > 200:
+            return None
+        return (10.0**digits, 1.0) if digits >= 0 else (1.0, 10.0**-digits)
+
+    def unscale(self, outputs: npt.NDArray[Any]) -> Vector:
+        """(rows, 1) outputs -> the target's unit, rounded to a ten-millionth of its spread: float32 knows no more.
+
+        An output that is not finite stays so, also where answers are kept within a range.
+        """
+        if outputs.size <= FEW:  # NumPy's fixed costs are higher than Python's for so few
+            return np.array([self.unscale_one(output) for output in outputs.ravel().tolist()]).reshape(outputs.shape)
+        values: Vector = outputs.astype(np.float64)
+        with np.errstate(over="ignore"):
+            values *= self.scale
+            values += self.mean
+        if self._steps is not None:
+            finer, coarser = self._steps  # one of them is 1
+            if coarser == 1.0:
+                values *= finer
+                np.rint(values, out=values)
+                values /= finer
+            else:
+                values /= coarser
+                np.rint(values, out=values)
+                values *= coarser
+        if self.low is not None:
+            np.clip(values, self.low, self.high, out=values, where=np.isfinite(values))
+        return values
+
+    def unscale_one(self, output: float) -> float:
+        """The same for one output, by the same operations."""
+        value = output * self.scale + self.mean
+        if not math.isfinite(value):
+            return value
+        if self._steps is not None:
+            finer, coarser = self._steps
+            value = round(value * finer / coarser) * coarser / finer
+        if self.low is None or self.high is None or self.low <= value <= self.high:
+            return value
+        return self.low if value < self.low else self.high

@@ -1,0 +1,283 @@
+"""One column of a table: its type, its declared limits, what training saw of it, and the rules for a value."""
+
+import math
+import zlib
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StringConstraints, model_validator
+from pydantic_core import core_schema
+
+from models.text import shown
+
+MAX_LISTED_LEVELS = 10_000  # above that a category is hashed
+HASH_BUCKETS = 4096
+EXACT = 2**63 - 1  # whole levels up to here are read exactly by every JSON parser
+UNSEEN = -1  # the code of a level that training never saw
+MISSING = -2  # the code of a missing category
+Kind = Literal["number", "boolean", "category", "date"]
+LevelType = Literal["text", "number", "boolean"]
+Scalar = str | bool | int | float
+End = StrictInt | StrictFloat | str | None  # of a range; true is no number here
+
+
+class Seen(BaseModel):
+    """What training saw in a column: a range, or the levels. It warns, it never refuses."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    min: End = None
+    max: End = None
+    levels: list[bool | int | float | str] | None = None
+    count: int | None = None
+    type: LevelType | None = None
+    hashed: int | None = Field(
+        default=None, ge=1, description="number of buckets, when there are too many levels to list"
+    )
+
+
+class Feature(BaseModel):
+    """One column that the model uses."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    name: Annotated[str, StringConstraints(min_length=1)]
+    kind: Kind
+    nullable: bool
+    minimum: End = None
+    maximum: End = None
+    unseen: Literal["warn", "error"] | None = None
+    date_format: str | None = None
+    seen: Seen = Seen()
+    example: bool | int | float | str | None = None
+
+    @model_validator(mode="after")
+    def _limits_fit_the_kind(self) -> Self:
+        ends = {"minimum": self.minimum, "maximum": self.maximum, "seen.min": self.seen.min, "seen.max": self.seen.max}
+        for end, value in ends.items():
+            if value is None:
+                continue
+            if self.kind == "number" and (isinstance(value, str) or not math.isfinite(as_float(value))):
+                raise ValueError(f"feature {self.name!r}: {end} {shown(value)} is not a number")
+            if self.kind == "date" and (not isinstance(value, str) or not self._is_date(value)):
+                raise ValueError(f"feature {self.name!r}: {end} {shown(value)} is not {self._expected_date}")
+            if self.kind in ("boolean", "category"):
+                raise ValueError(f"feature {self.name!r}: a {self.kind} has no {end}")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"feature {self.name!r}: minimum {self.minimum} is above maximum {self.maximum}")
+        if self.unseen is not None and self.kind != "category":
+            raise ValueError(f"feature {self.name!r}: 'unseen' is for categories, this is a {self.kind}")
+        if self.unseen == "error" and self.seen.hashed:
+            raise ValueError(f"feature {self.name!r}: its levels are hashed, so unseen levels cannot be refused")
+        return self
+
+    @model_validator(mode="after")
+    def _levels_are_of_one_type(self) -> Self:
+        levels = self.seen.levels or []
+        odd = next((level for level in levels if type_of(level) != self.level_type), None)
+        if odd is not None:
+            raise ValueError(f"feature {self.name!r}: its levels are {self.level_type}, {shown(odd)} is not")
+        if len(self.positions) < len(levels):
+            twice = next(level for place, level in enumerate(levels) if self.positions[level] != place)
+            raise ValueError(f"feature {self.name!r}: the level {shown(twice)} is listed twice")
+        return self
+
+    def _limit(self, value: float | str | None) -> float | None:
+        if value is None:
+            return None
+        return self.parse_date(value) if isinstance(value, str) else float(value)
+
+    @cached_property
+    def low(self) -> float | None:
+        """The declared minimum as a number (dates: seconds since 1970)."""
+        return self._limit(self.minimum)
+
+    @cached_property
+    def high(self) -> float | None:
+        """The declared maximum as a number (dates: seconds since 1970)."""
+        return self._limit(self.maximum)
+
+    @cached_property
+    def seen_range(self) -> tuple[float, float]:
+        """Outside of this a value is warned of. A date later than training is normal, so its range is open above."""
+        if self.kind not in ("number", "date") or self.seen.min is None or self.seen.max is None:
+            return -math.inf, math.inf
+        low, high = self._limit(self.seen.min), self._limit(self.seen.max)
+        assert low is not None
+        assert high is not None
+        return low, math.inf if self.kind == "date" else high
+
+    @cached_property
+    def level_type(self) -> LevelType:
+        """The JSON type of a category's levels."""
+        if self.seen.type is not None:
+            return self.seen.type
+        return type_of(self.seen.levels[0]) if self.seen.levels else "text"
+
+    @cached_property
+    def positions(self) -> dict[Scalar, int]:
+        """The code of each listed level. 1 and 1.0 are one level, as equal numbers hash alike."""
+        return {level: code for code, level in enumerate(self.seen.levels or ())}
+
+    @property
+    def levels(self) -> int:
+        """How many codes there are: listed levels, or buckets."""
+        return self.seen.hashed or len(self.seen.levels or ())
+
+    def code(self, level: Scalar | None) -> int:
+        """The code of a level: its position, its bucket, `UNSEEN` or `MISSING`."""
+        if level is None:
+            return MISSING
+        if self.seen.hashed:
+            return bucket(level, self.seen.hashed)
+        return self.positions.get(level, UNSEEN)
+
+    def parse_date(self, text: str) -> float:
+        """Seconds since 1970 of a date or time in this column's format, UTC where it has no zone. Raises ValueError."""
+        if self.date_format in (None, "iso"):
+            moment = datetime.fromisoformat(text.strip())
+        else:
+            assert self.date_format is not None
+            moment = datetime.strptime(text.strip(), self.date_format)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return moment.timestamp()
+
+    def _is_date(self, text: str) -> bool:
+        try:
+            self.parse_date(text)
+        except (ValueError, OverflowError):
+            return False
+        return True
+
+    @property
+    def _expected_date(self) -> str:
+        return "an ISO 8601 date or time" if self.date_format in (None, "iso") else f"a date like {self.date_format}"
+
+    def problem(self, value: object) -> tuple[str, str] | None:
+        """Why a JSON value is not valid here, as (code, what came and what was expected), or None when it is."""
+        if value is None:
+            return None if self.nullable else ("null_not_allowed", "is null, and it was never missing in training")
+        if self.kind == "number":
+            return self._number_problem(value)
+        if self.kind == "boolean":
+            return None if isinstance(value, bool) else ("wrong_type", f"{shown(value)} is not true or false")
+        if self.kind == "date":
+            return self._date_problem(value)
+        return self._level_problem(value)
+
+    def _number_problem(self, value: object) -> tuple[str, str] | None:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return "wrong_type", f"{shown(value)} is not a number"
+        number = as_float(value)
+        if not math.isfinite(number):
+            return "not_finite", "is not a finite number"
+        return self.limit_problem(number, shown(number))
+
+    def _date_problem(self, value: object) -> tuple[str, str] | None:
+        if not isinstance(value, str):
+            return "wrong_type", f"{shown(value)} is not text with {self._expected_date}"
+        if not self._is_date(value):
+            return self.bad_date(value)
+        return self.limit_problem(self.parse_date(value), shown(value))
+
+    def bad_date(self, text: str) -> tuple[str, str]:
+        return "bad_date", f"{shown(text)} is not {self._expected_date}"
+
+    @property
+    def absent(self) -> tuple[str, str]:
+        """What is wrong where the column is not there at all, and has to be."""
+        return "missing_field", "is absent, and it was never missing in training"
+
+    def limit_problem(self, number: float, text: str) -> tuple[str, str] | None:
+        if self.low is not None and number < self.low:
+            return "below_minimum", f"{text} is below {self.minimum}"
+        if self.high is not None and number > self.high:
+            return "above_maximum", f"{text} is above {self.maximum}"
+        return None
+
+    def _level_problem(self, value: object) -> tuple[str, str] | None:
+        right: dict[LevelType, bool] = {
+            "text": isinstance(value, str),
+            "boolean": isinstance(value, bool),
+            "number": isinstance(value, int | float) and not isinstance(value, bool),
+        }
+        if not right[self.level_type]:
+            words = {"text": "text", "boolean": "true or false", "number": "a number"}
+            return "wrong_type", f"{shown(value)} is not {words[self.level_type]}, as the levels of this category are"
+        if self.level_type == "number" and not math.isfinite(as_float(value)):
+            return "not_finite", "is not a finite number"
+        if self.unseen == "error" and value not in self.positions:
+            return "unseen_level", f"{shown(value)} is none of the {len(self.positions)} levels seen in training"
+        return None
+
+    def _must_be_valid(self, value: Scalar) -> Scalar:
+        if found := self.problem(value):
+            raise ValueError(found[1])
+        return value
+
+    def validator(self) -> core_schema.CoreSchema:
+        """The same rules for pydantic's compiled validator. It may refuse more than `problem` does, never less."""
+        schema: core_schema.CoreSchema
+        if self.kind == "number":
+            schema = core_schema.float_schema(strict=True, allow_inf_nan=False, ge=self.low, le=self.high)
+        elif self.kind == "boolean" or self.level_type == "boolean":
+            schema = core_schema.bool_schema(strict=True)
+        elif self.kind == "category" and self.level_type == "number":
+            # Whole levels stay whole: as floats, large ones would fall together.
+            whole = core_schema.int_schema(strict=True, ge=-EXACT, le=EXACT)
+            other = core_schema.float_schema(strict=True, allow_inf_nan=False, ge=-EXACT, le=EXACT)
+            schema = core_schema.union_schema([whole, other], mode="left_to_right")
+        else:
+            schema = core_schema.str_schema(strict=True)
+        if self.kind == "date" or self.unseen == "error":
+            schema = core_schema.no_info_after_validator_function(self._must_be_valid, schema)
+        return core_schema.nullable_schema(schema) if self.nullable else schema
+
+
+class Ignored(BaseModel):
+    """A column of the table that the model does not use, and why."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    reason: str
+
+
+class Codes(dict[Scalar | None, int]):
+    """`Feature.code` as a dictionary, which is the quickest way to ask."""
+
+    def __init__(self, feature: Feature) -> None:
+        super().__init__([*feature.positions.items(), (None, MISSING)])
+        self._buckets = feature.seen.hashed
+
+    def __missing__(self, level: Scalar) -> int:
+        return bucket(level, self._buckets) if self._buckets else UNSEEN
+
+
+def bucket(level: Scalar, buckets: int) -> int:
+    """The hash bucket of a level, the same on every machine and in every run; 1 and 1.0 fall together."""
+    if isinstance(level, float) and level.is_integer():
+        level = int(level)
+    return zlib.crc32(str(level).encode("utf-8", "surrogatepass")) % buckets
+
+
+def as_float(value: Any) -> float:
+    """A number of JSON as a float, infinite where it is too large for one."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def whole_if_exact(number: int | float) -> int | float:
+    """A whole number as an integer, while floats are exact."""
+    return int(number) if abs(number) < 2**53 and number == int(number) else number
+
+
+def iso(seconds: float) -> str:
+    """Seconds since 1970 as an ISO 8601 date, with the time where there is one."""
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return moment.date().isoformat() if seconds % 86_400 == 0 else moment.isoformat()
+
+
+def type_of(level: Scalar) -> LevelType:
+    return "boolean" if isinstance(level, bool) else "text" if isinstance(level, str) else "number"

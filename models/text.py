@@ -1,0 +1,41 @@
+"""Text in messages: nearest names, truncation, and how values are rendered."""
+
+import difflib
+from collections.abc import Iterable
+
+from models.feature import Scalar
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name most like this one, if any is."""
+    folded = {candidate.casefold(): candidate for candidate in known}
+    close = difflib.get_close_matches(name[:100].casefold(), folded, n=1)
+    return folded[close[0]] if close else None
+
+
+def short(text: str, limit: int = 60) -> str:
+    """Text cut to a length that is safe to repeat to whoever sent it."""
+    cut = text if len(text) <= limit else text[:limit] + "…"
+    return cut.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be sent
+
+
+def shown(value: object, *, bare: bool = False) -> str:
+    """A JSON value as it reads in a message: text in quotes, numbers as written, containers by their kind."""
+    if isinstance(value, str):
+        return short(value) if bare else repr(short(value))
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None:
+        return "null"
+    if isinstance(value, int):
+        return str(value) if abs(value) < 10**18 else "a very large integer"
+    if isinstance(value, float):
+        return repr(value)
+    return "an array" if isinstance(value, list) else "an object"
+
+
+def class_key(label: Scalar) -> str:
+    """A class as the key of `probabilities`: its JSON text."""
+    if isinstance(label, bool):
+        return "true" if label else "false"
+    return str(label)
