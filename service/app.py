@@ -24,13 +24,15 @@ from bentoml.models import BentoModel
 from starlette.responses import Response
 
 from models.tabular_model import TabularModel
-from service import catalog, logs, messages, process
-from service.catalog import CatalogError, NothingStored
-from service.config import Settings, SettingsError
-from service.dataplane import DataPlane
-from service.image import image
-from service.lane import CALL, Lane
-from service.routes import table
+from service import logs, model_selection
+from service.bento_image import image
+from service.data_plane import DataPlane
+from service.http import openapi
+from service.http.asgi import CALL, Lane
+from service.model_selection import CatalogError, NothingStored
+from service.routes import router
+from service.server import connections, draining, supervisor, worker
+from service.settings import Settings, SettingsError
 from service.version import version
 
 YOUNG = (
@@ -43,7 +45,7 @@ log = logging.getLogger("tabserve.app")
 def build_service(settings: Settings, models: Sequence[TabularModel]) -> Service[Any]:
     """The BentoML service that answers for these models."""
     plane = DataPlane(models, settings)
-    document = functools.cache(lambda: messages.document(models, settings, version(), table.paths(models, settings)))
+    document = functools.cache(lambda: openapi.document(models, settings, version(), router.paths(models, settings)))
     lane = Lane(plane, settings, document)
 
     class LaneService(Service[Any]):  # type: ignore[misc]  # BentoML ships no types for it
@@ -81,15 +83,15 @@ def endpoints(settings: Settings, models: Sequence[TabularModel], plane: DataPla
                     from service.grpc_server import GrpcServer  # an extra of the installation
 
                     self.grpc = GrpcServer(lane)
-                    await self.grpc.start(process.http_host(), settings.grpc_port)
+                    await self.grpc.start(worker.http_host(), settings.grpc_port)
             except Exception as error:
-                process.failed_to_start(f"{type(error).__name__}: {error}")
+                worker.failed_to_start(f"{type(error).__name__}: {error}")
                 raise
-            process.started()
+            worker.started()
             self.tasks = [asyncio.create_task(flush_every_second(plane))]
-            if server := process.uvicorn_server():
-                self.tasks += process.guard(server)
-                process.drain_on_signals(server, lane, settings.drain_s, self.grpc and self.grpc.drain)
+            if server := worker.uvicorn_server():
+                self.tasks += connections.guard(server)
+                draining.drain_on_signals(server, lane, settings.drain_s, self.grpc and self.grpc.drain)
             plane.metrics.build(version())
             gc.collect()
             gc.set_threshold(YOUNG, 10, 10)
@@ -128,7 +130,7 @@ def predict_function(model: TabularModel, plane: DataPlane) -> Callable[..., Any
 
     predict.__name__ = predict.__qualname__ = f"predict_{model.name}"
     predict.__doc__ = f"Predict {model.schema.target}."
-    rows_type, answer_type = messages.native_types(model)
+    rows_type, answer_type = openapi.native_types(model)
     predict.__annotations__ = {"rows": rows_type, "return": answer_type}
     return predict
 
@@ -151,18 +153,18 @@ def from_environment() -> Service[Any]:
     try:
         settings = Settings.from_environment()
         logs.setup(settings)
-        if settings.grpc_port is not None and not process.in_worker() and process.taken(settings.grpc_port):
+        if settings.grpc_port is not None and not worker.in_worker() and worker.taken(settings.grpc_port):
             raise SettingsError(f"TABSERVE_GRPC_PORT={settings.grpc_port}: another server listens there")
-        models = catalog.choose(settings, catalog.pinned_by_bento(Path(__file__)))
+        models = model_selection.choose(settings, model_selection.pinned_by_bento(Path(__file__)))
     except (SettingsError, CatalogError) as error:
         reason = str(error)
         if isinstance(error, NothingStored) and (place := os.environ.get("AIP_STORAGE_URI")):
             reason += f"; Vertex AI's {place} is not fetched: put the models into the image"
-        process.failed_to_start(reason)
+        worker.failed_to_start(reason)
         raise BentoMLException(reason) from None
     os.environ["TABSERVE_MODELS"] = ",".join(model.tag for model in models)  # a worker that is replaced serves the same
-    process.prepare_supervisor()
-    if folder := process.shared_folder():
+    supervisor.prepare_supervisor()
+    if folder := worker.shared_folder():
         folder.mkdir(parents=True, exist_ok=True)  # a worker that is replaced starts where somebody tidied up, too
     return build_service(settings, models)
 

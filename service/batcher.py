@@ -20,9 +20,9 @@ from models.feature import UNSEEN
 from models.frame import Frame
 from models.outputs import Answers
 from models.tabular_model import TabularModel
-from service.config import Switch
 from service.errors import ClientGone, DeadlinePassed, EngineFailed, QueueFull, RequestError
 from service.metrics import Tally
+from service.settings import Switch
 
 INLINE_S = 0.002  # how long a prediction may hold up the event loop
 FIXED_S = 0.0001  # a call that costs this much even for one row is worth sharing, which costs a request 40 to 130 µs

@@ -17,13 +17,14 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from service import tracing
-from service.dataplane import LARGE_BYTES
+from service.data_plane import LARGE_BYTES
 from service.errors import BadBody, ClientGone, RequestError
-from service.lane import Lane, not_ready
-from service.protocols import oip, oip_messages, words
+from service.http.asgi import Lane, not_ready
+from service.protocols import error_text, oip_messages, oip_rows, oip_signature
 from service.protocols.native import dumps
-from service.protocols.oip import Inference, Signature
 from service.protocols.oip_messages import MESSAGES, SERVICE
+from service.protocols.oip_signature import Signature
+from service.protocols.oip_tensors import Inference
 from service.routes.oip import EXTENSIONS, index, metadata, quickly, served
 from service.version import version
 
@@ -181,14 +182,14 @@ class GrpcServer:
         signature.check_outputs(request)
         accepted, answers = quickly(plane.find(model.name), signature, request) or await plane.predict_checked(
             model.name,
-            lambda schema: oip.accept(schema, request, plane.settings.max_rows),
+            lambda schema: oip_rows.accept(schema, request, plane.settings.max_rows),
             large=large,
             deadline=call.deadline,
             request_id=call.request_id,
         )
         reply = MESSAGES["ModelInferResponse"](model_name=model.name, model_version=model.version, id=asked.id)
         raw = bool(asked.raw_input_contents)
-        said = oip.said(accepted, skip=request.skip)
+        said = oip_signature.said(accepted, skip=request.skip)
         oip_messages.write(reply, signature.answer(accepted, answers, request), said, raw=raw)
         return reply
 
@@ -202,4 +203,4 @@ HEADERS = frozenset(["x-request-id", "traceparent", "tracestate"])
 
 def details(error: RequestError) -> str:
     """The error in one text, cut to what fits a header, where each byte that is not ASCII takes three."""
-    return unquote(quote(words.sentence(error), safe=PRINTABLE)[:MOST_DETAILS], errors="ignore")
+    return unquote(quote(error_text.sentence(error), safe=PRINTABLE)[:MOST_DETAILS], errors="ignore")

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import orjson
 
-from service.config import Settings
 from service.errors import repaired
+from service.settings import Settings
 
 USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 

@@ -13,8 +13,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message, message_fa
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 
 from models.text import short
-from service.protocols import oip
-from service.protocols.oip import Inference, Output, Tensor
+from service.protocols import oip_tensors
+from service.protocols.oip_tensors import Inference, Output, Tensor
 
 PACKAGE = "inference"
 SERVICE = "inference.GRPCInferenceService"
@@ -116,7 +116,7 @@ def read(request: Any) -> Inference:
     raws = request.raw_input_contents
     if raws and (len(raws) != len(request.inputs) or any(tensor.HasField("contents") for tensor in request.inputs)):
         message = f"there are {len(raws)} raw contents, expected one for each of the {len(request.inputs)} inputs"
-        raise oip.invalid("bad_tensor", f"{message} and no typed ones")
+        raise oip_tensors.invalid("bad_tensor", f"{message} and no typed ones")
     inputs = [read_tensor(tensor, raws[place] if raws else None) for place, tensor in enumerate(request.inputs)]
     outputs = [(output.name, values(output.parameters)) for output in request.outputs]
     return Inference(inputs, outputs, request.id, values(request.parameters))
@@ -126,15 +126,15 @@ def read_tensor(tensor: Any, raw: bytes | None) -> Tensor:
     name, datatype, shape = tensor.name, tensor.datatype, list(tensor.shape)
     parameters = values(tensor.parameters)
     if raw is not None:
-        return Tensor(name, datatype, shape, oip.decode(name, datatype, shape, raw), parameters)
-    count = oip.elements(name, datatype, shape)
+        return Tensor(name, datatype, shape, oip_tensors.decode(name, datatype, shape, raw), parameters)
+    count = oip_tensors.elements(name, datatype, shape)
     if datatype not in CONTENTS:
-        raise oip.invalid("bad_tensor", f"input {short(name)!r}: {datatype} has raw contents only", name)
+        raise oip_tensors.invalid("bad_tensor", f"input {short(name)!r}: {datatype} has raw contents only", name)
     place, kind = CONTENTS[datatype]
     contents = getattr(tensor.contents, place)
     if len(contents) != count:
-        raise oip.wrong_size(name, shape, f"{len(contents)} {place}")
-    array = oip.decoded(name, contents) if kind == "O" else np.fromiter(contents, kind, count)
+        raise oip_tensors.wrong_size(name, shape, f"{len(contents)} {place}")
+    array = oip_tensors.decoded(name, contents) if kind == "O" else np.fromiter(contents, kind, count)
     return Tensor(name, datatype, shape, array, parameters)
 
 
@@ -149,7 +149,7 @@ def write(response: Any, outputs: list[Output], said: Mapping[str, Any], *, raw:
     for output in outputs:
         tensor = response.outputs.add(name=output.name, datatype=output.datatype, shape=output.shape)
         if raw:
-            response.raw_output_contents.append(oip.encode(output))
+            response.raw_output_contents.append(oip_tensors.encode(output))
             continue
         contents = getattr(tensor.contents, CONTENTS[output.datatype][0])
         if isinstance(output.data, list):

@@ -17,7 +17,7 @@ from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from models.text import class_key, nearest, short
 from service.errors import BadJson, RequestError, TooManyRows
-from service.protocols import native, words
+from service.protocols import error_text, native
 from service.protocols.native import dumps, escaped, fault, numbers, refused
 
 SIGNATURES = {
@@ -222,7 +222,7 @@ def texts_of(answers: Answers) -> list[bytes]:
 
 
 def error_body(error: RequestError) -> bytes:
-    text = words.sentence(error)
+    text = error_text.sentence(error)
     return dumps({"error": f"JSON Parse error: {text}" if isinstance(error, BadJson) else text})
 
 

@@ -6,10 +6,11 @@ from typing import Any, ClassVar, NamedTuple, Protocol
 
 from models.tabular_model import TabularModel
 from service.batcher import Gone
-from service.body import JSON, Header
-from service.config import Settings
-from service.dataplane import DataPlane
+from service.data_plane import DataPlane
 from service.errors import PROBLEM, RequestError
+from service.http.negotiation import JSON
+from service.http.types import Header
+from service.settings import Settings
 
 
 @dataclass(slots=True)

@@ -11,14 +11,15 @@ from models.frame import Frame
 from models.outputs import Answers
 from models.tabular_model import TabularModel
 from models.text import short
-from service.body import JSON, check_json
-from service.config import Settings
-from service.dataplane import LARGE_BYTES, LARGE_ROWS, DataPlane, Served
+from service.data_plane import LARGE_BYTES, LARGE_ROWS, DataPlane, Served
 from service.errors import NotFound, RequestError, RequestNotValid
-from service.protocols import oip, words
+from service.http.negotiation import JSON, check_json
+from service.protocols import error_text, oip_json, oip_rows, oip_signature
 from service.protocols.native import Accepted, dumps
-from service.protocols.oip import Inference, Signature
+from service.protocols.oip_signature import Signature
+from service.protocols.oip_tensors import Inference
 from service.routes.base import Reply, Request, Route
+from service.settings import Settings
 from service.version import version
 
 OCTETS = b"application/octet-stream"
@@ -38,7 +39,7 @@ class V2(Route):
 
     def refuse(self, error: RequestError) -> Reply:
         status = 400 if error.status == 422 else error.status
-        return Reply(dumps({"error": words.sentence(error)}), JSON, status, error.headers)
+        return Reply(dumps({"error": error_text.sentence(error)}), JSON, status, error.headers)
 
 
 class Infer(V2):
@@ -53,13 +54,15 @@ class Infer(V2):
         check_kind(request.headers)
         plane, length = self.plane, request.headers.get(HEADER_LENGTH)
         large = len(request.body) > LARGE_BYTES
-        asked = await plane.beside(oip.read, request.body, length) if large else oip.read(request.body, length)
+        asked = (
+            await plane.beside(oip_json.read, request.body, length) if large else oip_json.read(request.body, length)
+        )
         self.signature.check_outputs(asked)
         if TIMEOUT not in request.headers and (one := quickly(plane.find(self.name), self.signature, asked)):
             return self._write(*one, asked)
         accepted, answers = await plane.predict_checked(
             self.name,
-            lambda schema: oip.accept(schema, asked, plane.settings.max_rows),
+            lambda schema: oip_rows.accept(schema, asked, plane.settings.max_rows),
             large=large,
             deadline=request.deadline,
             request_id=request.request_id,
@@ -237,8 +240,8 @@ def metadata(model: TabularModel) -> dict[str, Any]:
         "name": model.name,
         "versions": [model.version],
         "platform": f"tabserve_{model.engine.name}",
-        "inputs": oip.tensors(signature.inputs),
-        "outputs": oip.tensors(signature.outputs),
+        "inputs": oip_signature.tensors(signature.inputs),
+        "outputs": oip_signature.tensors(signature.outputs),
         "properties": properties,
     }
 

@@ -7,16 +7,15 @@ from typing import Any
 from models.outputs import Answers
 from models.tabular_model import TabularModel
 from models.text import short
-from service import messages
-from service.body import JSON
-from service.config import Settings
-from service.dataplane import LARGE_BYTES, LARGE_ROWS, DataPlane
+from service.data_plane import LARGE_BYTES, LARGE_ROWS, DataPlane
 from service.errors import NotFound, RequestError, RequestNotValid
-from service.protocols import tfserving, words
+from service.http import openapi, openapi_operations
+from service.http.negotiation import JSON
+from service.protocols import error_text, tfserving
 from service.protocols.native import dumps
 from service.protocols.tfserving import Asked, Writer
-from service.routes import described
 from service.routes.base import Reply, Request, Route
+from service.settings import Settings
 
 MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 ASKING = re.compile(MODEL + ":(?P<method>predict|classify|regress)", re.IGNORECASE)
@@ -54,7 +53,7 @@ class Ask(TFServing):
         )
         long = len(answers) > LARGE_ROWS
         body = await self.plane.beside(self.write, asked, answers) if long else self.write(asked, answers)
-        return Reply(body, headers=words.warnings_header(accepted))
+        return Reply(body, headers=error_text.warnings_header(accepted))
 
     def check_method(self) -> None:
         task = self.schema.task
@@ -153,20 +152,20 @@ class Family:
 
 def describe(path: str, text: str) -> dict[str, Any]:
     answer = {"application/json": {"schema": {"type": "object"}}}
-    return described.operation(TAG, path, "get", text, ["error"], answer)
+    return openapi_operations.operation(TAG, path, "get", text, ["error"], answer)
 
 
 def ask(model: TabularModel, method: str, settings: Settings) -> dict[str, Any]:
     """The operation of a method. Its row is that of /predict, where a value may also stand as the list of itself."""
-    rows = messages.example_rows(model)
+    rows = openapi.example_rows(model)
     names = {"type": "string", "enum": ["", *tfserving.SIGNATURES[method]]}
     if method == "predict":
-        inputs = {"instances": described.LISTED, "inputs": described.ANY}
-        body = described.json_body({"signature_name": names, **inputs}, {"instances": rows})
+        inputs = {"instances": openapi_operations.LISTED, "inputs": openapi_operations.ANY}
+        body = openapi_operations.json_body({"signature_name": names, **inputs}, {"instances": rows})
     else:
-        inputs = {"examples": described.LISTED, "context": {"type": "object"}}
-        body = described.json_body({"signature_name": names, **inputs}, {"examples": rows}, ["examples"])
-    return described.operation(
+        inputs = {"examples": openapi_operations.LISTED, "context": {"type": "object"}}
+        body = openapi_operations.json_body({"signature_name": names, **inputs}, {"examples": rows}, ["examples"])
+    return openapi_operations.operation(
         TAG,
         f"/v1/models/{model.name}:{method}",
         "post",

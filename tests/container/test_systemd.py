@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.config import PREFIX
+from service.settings import PREFIX
 from tests.container.containers import ROOT, missing, run
 
 UNIT = (ROOT / "deploy" / "tabserve.service").read_text()

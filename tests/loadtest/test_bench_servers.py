@@ -22,9 +22,9 @@ from models.frame import Frame
 from models.network.network import build
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
-from service.config import Settings
-from service.dataplane import DataPlane
-from service.lane import Lane
+from service.data_plane import DataPlane
+from service.http.asgi import Lane
+from service.settings import Settings
 
 ROW = dict.fromkeys(bare_asgi.FIELDS, 1.5)
 BODY = json.dumps({"rows": [ROW]}).encode()

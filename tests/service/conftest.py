@@ -26,10 +26,10 @@ from models.network.network import build
 from models.schema import FeatureSchema
 from models.store import Trained
 from models.tabular_model import TabularModel
-from service.config import Settings
-from service.dataplane import DataPlane
+from service.data_plane import DataPlane
 from service.errors import RequestError
-from service.lane import Lane
+from service.http.asgi import Lane
+from service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_ROWS, MAX_BODY = 2000, 600_000

@@ -20,12 +20,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from models.feature import Feature
+from models.formats import blocks, csv_decoder, csv_lines, ndjson_decoder
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
-from service import streams
-from service.config import Settings
-from service.lane import Lane
-from service.protocols import blocks, csv_text, ndjson
+from service.http import negotiation, table_exchange
+from service.http.asgi import Lane
+from service.settings import Settings
 
 Row = dict[str, Any]
 KINDS = {
@@ -281,7 +281,7 @@ def test_what_goes_wrong_after_the_200_has_its_place(
         assert found.wrong == {5000: "row 5000, feature 'educational-num': -1.0 is below 0"}
         assert found.stopped is None
     else:
-        assert len(found.values) == streams.BLOCK_ROWS
+        assert len(found.values) == table_exchange.BLOCK_ROWS
         assert found.stopped
         assert "Rows not valid" in found.stopped or "row 5000" in found.stopped
     lane.plane.close()
@@ -330,7 +330,7 @@ def test_what_a_packed_stream_expands_to_is_limited(
     ],
 )
 def test_the_answer_has_the_form_that_is_liked_best(kind: str, accept: str, expected: tuple[str, str]) -> None:
-    given_form, wanted = streams.negotiate({b"content-type": kind.encode(), b"accept": accept.encode()})
+    given_form, wanted = negotiation.negotiate({b"content-type": kind.encode(), b"accept": accept.encode()})
     assert (given_form.name, wanted.name) == expected
 
 
@@ -352,7 +352,7 @@ def test_what_is_not_spoken_is_told(lane: Lane, asgi: Callable[..., Any], header
 
 @pytest.mark.parametrize("form", ["arrow", "parquet"])
 def test_without_pyarrow_the_extra_is_named(post: Post, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
-    monkeypatch.setattr("service.protocols.arrow.installed", lambda: False)
+    monkeypatch.setattr("models.formats.arrow_columns.installed", lambda: False)
     reply = post("homes", form, b"")
     assert reply.status == 415
     assert "tabserve[arrow]" in reply.body["detail"]
@@ -531,7 +531,7 @@ def test_no_body_breaks_the_server(fuzzed: Lane, asgi: Callable[..., Any], home_
 def test_a_schema_is_told_of_what_a_form_holds() -> None:
     feature = Feature(name="a", kind="number", nullable=False)
     schema = FeatureSchema(name="a", task="regression", target="y", features=[feature])
-    assert csv_text.delimiter_of("a;b\n", schema) == ";"
+    assert csv_decoder.delimiter_of("a;b\n", schema) == ";"
 
 
 def ends_as_csv_has_them(content: bytes) -> int:
@@ -556,7 +556,7 @@ PARTS = [b'"', b"\n", b"\r", b"a", b",", b'""', b'"\n', b',"', b'",', b'5" pipe'
 def test_lines_are_cut_where_no_quote_is_open_however_the_pieces_come(parts: list[bytes], cuts: list[int]) -> None:
     content = b"".join(parts)
     edges = sorted({0, *(min(cut, len(content)) for cut in cuts), len(content)})
-    ends, last = csv_text.LineEnds(b","), 0
+    ends, last = csv_lines.LineEnds(b","), 0
     for start, stop in pairwise(edges):
         end = ends.last(content[start:stop])
         last = start + end if end else last
@@ -573,7 +573,7 @@ def test_cells_with_quotes_are_read_as_csv_reads_them(cells: list[str], size: in
     schema = FeatureSchema(name="a", task="regression", target="y", features=[feature])
     text = "\n".join(delimiter.join(line) for line in (["job", "y"], *([cell, '"1"'] for cell in cells)))
     body = b"\xef\xbb\xbf\n" * (size % 2) + text.encode()
-    decoder = csv_text.Decoder(schema, 100, most_bytes=10**6)
+    decoder = csv_decoder.Decoder(schema, 100, most_bytes=10**6)
     pieces = [body[start : start + size] for start in range(0, len(body), size)]
     assert [block for piece in pieces for block in decoder.feed(piece)] == []
     (block,) = decoder.rest()
@@ -587,17 +587,17 @@ def test_an_inch_mark_is_no_open_quote_however_long_the_body(rows: int) -> None:
     feature = Feature(name="size", kind="number", nullable=False)
     schema = FeatureSchema(name="a", task="regression", target="y", features=[feature])
     body = b'size,part\n1.0,5" pipe\n' + b"2.0,a longer name\n" * rows
-    block = csv_text.read(schema, body, 100_000)
+    block = csv_decoder.read(schema, body, 100_000)
     assert block.count == rows + 1
 
 
 def test_blocks_hold_so_many_bytes_at_most(tabular_model: TabularModel, home_row: Row) -> None:
     """Whatever its lines are, a body takes the memory of a few blocks."""
     schema, line = tabular_model.schema, json.dumps({**home_row, "id": "x" * 1000}).encode() + b"\n"
-    decoder = ndjson.Decoder(schema, 10_000, most_bytes=10 * len(line))
+    decoder = ndjson_decoder.Decoder(schema, 10_000, most_bytes=10 * len(line))
     assert [block.count for block in decoder.feed(line * 100)] == [100]
     assert [block.count for _ in range(12) for block in decoder.feed(line)] == [11]
-    cells = csv_text.Decoder(schema, 10_000, most_bytes=10_000)
+    cells = csv_decoder.Decoder(schema, 10_000, most_bytes=10_000)
     found = [block.count for _ in range(12) for block in cells.feed(b"class,id\n" + b"," * 1000 + b"\n" * 2)]
     assert sum(found) >= 8
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from service import catalog
-from service.catalog import CatalogError
-from service.config import Settings
+from service import model_selection
+from service.model_selection import CatalogError
+from service.settings import Settings
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def folder(store_folder: Path, tmp_path: Path) -> Path:
 
 
 def served(settings: Settings) -> list[str]:
-    return [model.tag for model in catalog.choose(settings)]
+    return [model.tag for model in model_selection.choose(settings)]
 
 
 def only_tensorflow(version: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_version_without_a_keras_model_is_served_by_numpy_where_tensorflow_is_
     folder: Path, caplog: pytest.LogCaptureFixture, models: tuple[str, ...]
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        homes = catalog.choose(Settings(store=folder, models=models, engine="tensorflow"))[0]
+        homes = model_selection.choose(Settings(store=folder, models=models, engine="tensorflow"))[0]
     assert homes.tag == "homes:2"
     assert (homes.engine.name, homes.engine.reason) == ("numpy", "trained by NumPy, has no Keras model")
     assert "served by NumPy" in caplog.messages

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.config import Settings, SettingsError
+from service.settings import Settings, SettingsError
 
 
 def test_nothing_set_gives_the_defaults_of_the_contract() -> None:

@@ -21,10 +21,10 @@ from models.frame import Frame, Row
 from models.network.network import build
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
-from service.config import Settings
-from service.dataplane import DataPlane
+from service.data_plane import DataPlane
 from service.errors import EngineFailed, RequestError
 from service.protocols.native import Writer
+from service.settings import Settings
 
 CLASSES: dict[str, Any] = {"regression": None, "binary": ["100 %", "no"], "multiclass": [1, 2, 5]}
 FEATURES = [

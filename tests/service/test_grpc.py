@@ -23,8 +23,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
-from service import process
 from service.protocols.oip_messages import MESSAGES, SERVICE
+from service.server import worker
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = np.array(["Private", "x", "100 %"], dtype=object)
@@ -237,8 +237,8 @@ def test_a_port_that_is_taken_is_noticed() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        assert process.taken(other.getsockname()[1])
-    assert not process.taken(free_port())
+        assert worker.taken(other.getsockname()[1])
+    assert not worker.taken(free_port())
 
 
 def test_another_server_on_the_port_stops_the_start(server: Any) -> None:

@@ -14,10 +14,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from models.tabular_model import TabularModel
-from service.config import Settings
 from service.grpc_server import GrpcServer
-from service.lane import Lane
+from service.http.asgi import Lane
 from service.protocols.oip_messages import MESSAGES, SERVICE
+from service.settings import Settings
 
 SHORT_S, LONG_S = 0.2, 20.0
 

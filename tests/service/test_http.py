@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 import uvloop
 
-from service import process
+from service.server import connections, http_protocol
 
 HELLO = b"POST /hello HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello"
 UPGRADES = {
@@ -70,7 +70,7 @@ class Running:
         while not self.server.started:
             await asyncio.sleep(0.01)
         self.port = self.server.servers[0].sockets[0].getsockname()[1]
-        tasks = process.guard(self.server)
+        tasks = connections.guard(self.server)
         await asyncio.sleep(0.2)
         self.ready.set()
         await running
@@ -294,7 +294,7 @@ def test_a_broken_body_is_refused_where_its_answer_has_not_begun(running: Runnin
 
 
 def test_a_slow_head_is_told_and_a_silent_connection_closed(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "HEAD_S", 0.5)
+    monkeypatch.setattr(connections, "HEAD_S", 0.5)
     head = b"POST /hello HTTP/1.1\r\nhost:"
     for part, expected in ((b"", []), (b"\r\n", []), (b"G", [408]), (head, [408]), (HELLO + head, [200, 408])):
         answers, closed = running.answers(part, wait=15)
@@ -321,7 +321,7 @@ def test_head_and_body_of_an_answer_are_sent_together() -> None:
 
     def answer(*parts: bytes) -> list[bytes]:
         written.clear()
-        together = process.Together(Wire())  # type: ignore[arg-type]
+        together = http_protocol.Together(Wire())  # type: ignore[arg-type]
         for part in parts:
             together.write(part)
         together.close()

@@ -18,8 +18,8 @@ import pytest
 from backports import zstd
 
 from models.tabular_model import TabularModel
-from service.config import Settings
-from service.lane import Lane
+from service.http.asgi import Lane
+from service.settings import Settings
 
 Row = dict[str, Any]
 
@@ -267,7 +267,7 @@ def test_requests_that_take_long_are_logged(
 ) -> None:
     body = json.dumps({"rows": [home_row]}).encode()
     for longest, request_id in ((3600.0, "quick"), (-1.0, "slow")):
-        monkeypatch.setattr("service.lane.SLOW_S", longest)
+        monkeypatch.setattr("service.http.asgi.SLOW_S", longest)
         asyncio.run(asgi(lane, "POST", "/predict/homes", body, "", {"x-request-id": request_id}))
     assert [(line.message, getattr(line, "request_id", None)) for line in logged.records] == [("request", "slow")]
 
@@ -281,7 +281,7 @@ def test_of_the_other_requests_as_many_are_logged_as_the_setting_says(
     logged: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("service.lane.SLOW_S", 3600.0)
+    monkeypatch.setattr("service.http.asgi.SLOW_S", 3600.0)
     lane = make_lane([tabular_model], dataclasses.replace(settings, access_log=0.25))
     body = json.dumps({"rows": [home_row]}).encode()
     for drawn in (0.1, 0.3, 0.9):

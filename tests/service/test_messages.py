@@ -11,16 +11,16 @@ from bentoml.exceptions import BentoMLException
 from models.feature import Feature, Seen
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
-from service import messages
-from service.config import Settings
-from service.streams import FORMS
+from service.http import openapi
+from service.http.negotiation import FORMS
+from service.settings import Settings
 
 ROUTES = {"/models", "/models/{name}", "/livez", "/readyz", "/metrics", "/schema.json"}
 
 
 @pytest.fixture
 def document(tabular_models: list[TabularModel], settings: Settings) -> Any:
-    return json.loads(messages.document(tabular_models, settings, "1.0"))
+    return json.loads(openapi.document(tabular_models, settings, "1.0"))
 
 
 def resolve(document: Any, schema: Any) -> Any:
@@ -83,7 +83,7 @@ def test_the_example_of_each_model_works(server: Any) -> None:
 
 def test_type_names_do_not_fall_together() -> None:
     names = ["ab", "a_b", "a__b", "a_b_", "house_class", "houseclass"]
-    assert len({messages.type_name(name) for name in names}) == len(names)
+    assert len({openapi.type_name(name) for name in names}) == len(names)
 
 
 def test_a_model_without_golden_rows_is_described_by_its_examples(tabular_model: TabularModel) -> None:
@@ -94,8 +94,8 @@ def test_a_model_without_golden_rows_is_described_by_its_examples(tabular_model:
     feature = Feature(name="a", kind="number", nullable=False, seen=Seen(), example=2)
     schema = FeatureSchema(name="m", task="regression", target="y", features=[feature])
     bare = dataclasses.replace(tabular_model, schema=schema, golden=Golden([], []))
-    assert messages.example_rows(bare) == [{"a": 2}]
-    assert b'"/predict/m"' in messages.document([bare], Settings(), "1")
+    assert openapi.example_rows(bare) == [{"a": 2}]
+    assert b'"/predict/m"' in openapi.document([bare], Settings(), "1")
 
 
 @pytest.mark.parametrize("which", ["server", "server_without_lane"])

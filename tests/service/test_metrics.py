@@ -14,9 +14,9 @@ import pytest
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from models.tabular_model import TabularModel
-from service.config import Settings
-from service.lane import Lane
+from service.http.asgi import Lane
 from service.metrics import MULTIPROCESS, SECONDS, Buckets, Metrics, alive, pour
+from service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 

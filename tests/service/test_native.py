@@ -25,10 +25,10 @@ from models.network.network import build
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from models.text import nearest
-from service.config import Settings
-from service.dataplane import DataPlane
+from service.data_plane import DataPlane
 from service.errors import RequestError, TooManyRows
 from service.protocols import native
+from service.settings import Settings
 
 SCHEMA = FeatureSchema(
     name="t",
@@ -243,7 +243,7 @@ def test_what_is_wrong_very_often_is_told_in_bounded_memory(kind: str, schema: F
             native.read(schema, body, "fail", 10**6)
         assert json.loads(refused.value.document())["errors_omitted"] > 99_000
 
-    with mock.patch("models.features.nearest", wraps=nearest) as asked:
+    with mock.patch("models.schema.nearest", wraps=nearest) as asked:
         used = peak(read)
     assert used < 4 * peak(lambda: json.loads(body))
     assert asked.call_count <= 100

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from tritonclient.utils import InferenceServerException
 
 from models.tabular_model import TabularModel
-from service.config import Settings
-from service.lane import Lane
-from service.protocols import oip
+from service.http.asgi import Lane
+from service.protocols import oip_json, oip_signature
 from service.routes import oip as oip_routes
+from service.settings import Settings
 
 NAMES = ["educational-num", "Outcome Type", "class", "model_x", "2nd", "_u"]
 TYPES = ["FP64", "BYTES", "FP32", "BOOL", "BYTES", "INT64"]
@@ -166,10 +166,10 @@ def test_nan_and_null_and_an_absent_tensor_are_the_same_gap(ask_v2: Callable[...
 
 def test_one_usual_row_takes_the_short_way_and_nothing_else_does(lane: Lane) -> None:
     served = lane.plane.served["homes"]
-    signature = oip.Signature(served.model)
+    signature = oip_signature.Signature(served.model)
 
     def quickly(inputs: list[Any], **parameters: Any) -> Any:
-        asked = oip.read(json.dumps({"inputs": inputs, "parameters": parameters}).encode())
+        asked = oip_json.read(json.dumps({"inputs": inputs, "parameters": parameters}).encode())
         return oip_routes.quickly(served, signature, asked)
 
     def changed(place: int, cell: Any) -> list[dict[str, Any]]:
@@ -196,9 +196,9 @@ KEYS = ["name", "datatype", "shape", "data", "parameters"]
 def test_an_input_of_one_element_is_read_alike_by_the_short_way(odd: Any) -> None:
     usual = {"name": "x", "datatype": "FP64", "shape": [1], "data": [1.5]}
     for entry in (odd, usual | odd if isinstance(odd, dict) else usual):
-        single = oip.read_single(entry)
-        assert single is None or (single, 0) == oip.read_tensor(entry, b"", 0)
-    assert oip.read_single(usual) is not None
+        single = oip_json.read_single(entry)
+        assert single is None or (single, 0) == oip_json.read_tensor(entry, b"", 0)
+    assert oip_json.read_single(usual) is not None
 
 
 def test_one_value_is_written_alike_by_the_short_way(ask_v2: Callable[..., Any]) -> None:

@@ -18,7 +18,7 @@ import uvicorn
 import uvloop
 from uvicorn.protocols.http import httptools_impl
 
-from service import process
+from service.server import connections, supervisor, worker
 
 
 def source(module: object) -> str:
@@ -26,7 +26,7 @@ def source(module: object) -> str:
 
 
 def test_outside_of_uvicorn_there_is_nothing_to_guard() -> None:
-    assert process.uvicorn_server() is None
+    assert worker.uvicorn_server() is None
 
 
 def test_uvicorn_still_handles_signals_by_a_method_of_the_server() -> None:
@@ -84,7 +84,7 @@ def test_connections_that_wait_are_taken_together_by_a_busy_worker(in_bulk: bool
         while not server.started:
             await asyncio.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
-        tasks = process.guard(server)
+        tasks = connections.guard(server)
         if not in_bulk:
             tasks[1].cancel()
         await asyncio.sleep(0.2)
@@ -117,15 +117,15 @@ def test_workers_that_cannot_start_end_the_server_at_the_third_try(
     killed: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "kill", lambda pid, number: killed.append((pid, number)))
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
-    process.failed_to_start("not a worker")
-    assert process.failed_starts() is None
-    monkeypatch.setattr(process, "in_worker", lambda: True)
-    process.failed_to_start("broken")
-    process.started()
+    worker.failed_to_start("not a worker")
+    assert worker.failed_starts() is None
+    monkeypatch.setattr(worker, "in_worker", lambda: True)
+    worker.failed_to_start("broken")
+    worker.started()
     for _ in range(2):
-        process.failed_to_start("broken")
+        worker.failed_to_start("broken")
     assert killed == []
-    process.failed_to_start("broken")
+    worker.failed_to_start("broken")
     assert killed == [(os.getppid(), signal.SIGTERM)]
 
 
@@ -134,17 +134,17 @@ def test_the_folder_of_a_server_that_could_not_remove_it_is_removed_by_the_next(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     dead, young, foreign = (
-        tmp_path / f"{process.SHARED_FOLDER}dead",
-        tmp_path / f"{process.SHARED_FOLDER}new",
+        tmp_path / f"{supervisor.SHARED_FOLDER}dead",
+        tmp_path / f"{supervisor.SHARED_FOLDER}new",
         tmp_path / "x",
     )
     for folder in (dead, young, foreign):
         folder.mkdir()
         (folder / "counter_1.db").write_bytes(b"1")
-    running = Path(process.new_shared_folder())
+    running = Path(supervisor.new_shared_folder())
     for folder in (dead, foreign, running):
         os.utime(folder, (0, 0))
-    mine = Path(process.new_shared_folder())
+    mine = Path(supervisor.new_shared_folder())
     assert not dead.exists()
     assert all(folder.is_dir() for folder in (young, foreign, running, mine))
 

@@ -15,7 +15,7 @@ from schemathesis.specs.openapi import checks
 
 from models.tabular_model import TabularModel
 from service.errors import RequestError
-from service.protocols import oip, scoring, tfserving
+from service.protocols import invocations, oip_json, oip_rows, tfserving
 
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | st.just(10**400),
@@ -42,8 +42,8 @@ Read = Callable[[TabularModel, bytes], Any]
 READERS: dict[str, Read] = {
     "predict": lambda model, body: tfserving.read_predict(model.schema, body, 5).rows,
     "classify": lambda model, body: tfserving.read_examples(model.schema, body, "classify", 5).rows,
-    "scoring": lambda model, body: scoring.read(model.schema, body, 5).rows,
-    "v2": lambda model, body: oip.accept(model.schema, oip.read(body), 5) and [{}],
+    "scoring": lambda model, body: invocations.read(model.schema, body, 5).rows,
+    "v2": lambda model, body: oip_rows.accept(model.schema, oip_json.read(body), 5) and [{}],
 }
 
 
@@ -64,7 +64,7 @@ def test_any_json_is_rows_or_an_error(tabular_model: TabularModel, read: Read, d
     else:
         assert refused.status in (400, 413, 422)
         assert tfserving.error_body(refused)
-        assert scoring.error_body(refused)
+        assert invocations.error_body(refused)
 
 
 ROW = {"age": 38, "job": "Private"}

@@ -16,11 +16,11 @@ import requests
 
 from models import store
 from models.tabular_model import TabularModel
-from service import catalog
-from service.catalog import CatalogError
-from service.config import Settings, SettingsError
-from service.lane import Lane
-from service.protocols import scoring
+from service import model_selection
+from service.http.asgi import Lane
+from service.model_selection import CatalogError
+from service.protocols import invocations
+from service.settings import Settings, SettingsError
 from service.version import version
 
 Row = dict[str, Any]
@@ -195,7 +195,7 @@ def test_the_setting_names_the_default_and_a_request_may_name_another(
 def test_a_default_that_is_not_served_stops_the_start(store_folder: Path) -> None:
     settings = Settings(store=store_folder, models=("homes",), default_model="income")
     with pytest.raises(CatalogError, match="TABSERVE_DEFAULT_MODEL='income' is not served; there are homes"):
-        catalog.choose(settings)
+        model_selection.choose(settings)
 
 
 # SageMaker
@@ -256,11 +256,11 @@ def test_a_csv_without_a_header_is_read_in_the_order_of_the_features(ask_lane: A
 def test_a_header_is_told_by_any_name_of_the_tables(tabular_model: TabularModel) -> None:
     schema = tabular_model.schema
     for first in (b"price,x", b"'Outcome Type'; class ;2", b'"Outcome Type"\ta', b"\n\nclass"):
-        assert scoring.with_header(schema, first + b"\n1,2\n") == first + b"\n1,2\n"
+        assert invocations.with_header(schema, first + b"\n1,2\n") == first + b"\n1,2\n"
     order = b"educational-num,Outcome Type,class,model_x,2nd,_u\n"
     for first in (b"12,Adoption,1.5,true,2013-04-01,2", b"a,b", b"\xff\xfe", b'"class', b"\x00"):
-        assert scoring.with_header(schema, first + b"\n") in (order + first + b"\n", first + b"\n")
-    assert scoring.with_header(schema, b"12,Adoption,1.5,true,2013-04-01,2\n").startswith(order)
+        assert invocations.with_header(schema, first + b"\n") in (order + first + b"\n", first + b"\n")
+    assert invocations.with_header(schema, b"12,Adoption,1.5,true,2013-04-01,2\n").startswith(order)
 
 
 @pytest.mark.parametrize("body", [b"class\r1\r", "class\r\n1\r\n".encode("utf-16"), b"x" * 200_000])
@@ -282,7 +282,7 @@ def test_a_model_that_sagemaker_unpacked_is_found(store_folder: Path, tmp_path: 
     assert nothing.store is None
     assert Settings.from_environment({}, store_folder).store == store_folder
     alone = Settings.from_environment({}, store_folder / "homes" / "1")
-    (model,) = catalog.choose(alone, pinned=("income:1",))
+    (model,) = model_selection.choose(alone, pinned=("income:1",))
     assert model.tag == "homes:1"
     other = {"TABSERVE_STORE": str(tmp_path)}
     assert Settings.from_environment(other, store_folder).store == tmp_path

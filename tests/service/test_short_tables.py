@@ -15,18 +15,21 @@ from models import column_validation
 from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine
 from models.feature import Feature, Seen
+from models.formats import arrow_decoder, arrow_layout, blocks
+from models.formats.arrow_decoder import ArrowDecoder
+from models.formats.arrow_layout import layout_of, plain_block
+from models.formats.record_batches import Table, message_of
 from models.frame import Frame
 from models.network.layers import Dense
 from models.network.network import Network
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
-from service.config import Settings
 from service.errors import RequestError
-from service.lane import Lane
-from service.protocols import arrow, blocks, oip
-from service.protocols.arrow import ArrowDecoder, Table, layout_of, message_of, plain_block
+from service.http.asgi import Lane
+from service.protocols import oip_rows
 from service.protocols.native import Accepted
-from service.protocols.oip import Inference, Tensor
+from service.protocols.oip_tensors import Inference, Tensor
+from service.settings import Settings
 
 NAMES = ["a", "b", "c"]
 ARROW = "application/vnd.apache.arrow.stream"
@@ -117,10 +120,10 @@ def test_shapes_that_are_not_one_batch_of_numbers(numbers: TabularModel) -> None
     assert both(schema, body_of(usual(MOST_ROWS)))[0]
     assert both(schema, body_of(usual(MOST_ROWS + 1))) == (False, "more than a block")
     assert not both(schema, body_of(usual(0)))[0]
-    assert not both(schema, body_of(usual())[: -len(arrow.END)])[0]
+    assert not both(schema, body_of(usual())[: -len(arrow_decoder.END)])[0]
     without_columns = pa.record_batch([pa.nulls(3)], ["x"]).select([])
     head = message_of(without_columns.schema)
-    assert not both(schema, head + message_of(without_columns) + arrow.END)[0]
+    assert not both(schema, head + message_of(without_columns) + arrow_decoder.END)[0]
 
 
 def test_columns_in_another_order_and_more_of_them_and_less(numbers: TabularModel) -> None:
@@ -197,7 +200,7 @@ def test_answers_are_the_same_both_ways(lane: Lane, asgi: Callable[..., Any], mo
 
     bodies = [body_of(usual(5)), body_of({**usual(3), "a": pa.array([1.0, 50.0, float("nan")])})]
     found = [ask(body) for body in bodies]
-    monkeypatch.setattr(arrow, "plain_block", lambda *_: None)
+    monkeypatch.setattr(arrow_layout, "plain_block", lambda *_: None)
     monkeypatch.setattr(Table, "message", lambda self, *given: message_of(self.batch(*given)))
     assert found == [ask(body) for body in bodies]
     assert [bool(text) for text in found[1]["error"].to_pylist()] == [False, False, True]
@@ -223,7 +226,7 @@ def test_tensors_a_column_get_the_verdict_of_columns(
         tensors.append(Tensor(name, "FP32", shape, given.get(name, np.zeros(len(rows), np.float32))))
     found = verdict(numbers.schema, lambda: Tensors(tensors))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(oip, "usual_columns", lambda *_: None)
+        patch.setattr(oip_rows, "usual_columns", lambda *_: None)
         patch.setattr(column_validation, "usual_numbers", lambda *_: None)
         assert found == verdict(numbers.schema, lambda: Tensors(tensors))
 
@@ -235,4 +238,4 @@ class Tensors:
         self._asked = Inference(tensors, [], "", {"on_invalid": "skip"})
 
     def accept(self, schema: FeatureSchema, *, skip: bool) -> Accepted:
-        return oip.accept(schema, self._asked, MOST_ROWS)
+        return oip_rows.accept(schema, self._asked, MOST_ROWS)

@@ -14,8 +14,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from models.tabular_model import TabularModel
 from service import tracing
-from service.config import Settings
-from service.lane import Lane
+from service.http.asgi import Lane
+from service.settings import Settings
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SENT = f"00-{TRACE}-{SPAN}-01"

@@ -1,152 +1,24 @@
-"""What a worker process owes its surroundings, by means that BentoML and uvicorn do not offer in public.
-
-One file, so that an upgrade that moves something is noticed in one place: tests/service/test_process.py.
-"""
+"""uvicorn's HTTP protocol with limits for heads, problem documents for invalid HTTP, one system call per response."""
 
 import asyncio
-import atexit
-import contextlib
-import fcntl
-import logging
 import os
-import shutil
-import signal
-import socket
-import sys
-import tempfile
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import httptools
-import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service import errors
-from service.accepting import accept_connections
-from service.lane import Lane
+from service.server.draining import log
 
 FIRST_REQUEST_S = 0.5  # for a new connection to send one when the server stops
 HEAD_BYTES = 65_536
 LINGER_S = 1.0  # how long what follows a refusal is read, so that its sender gets to see it
-HEAD_S = 5.0  # for a connection to send the head of a request
-MOST_FAILED_STARTS = 3
-SHARED_FOLDER = "tabserve-shared-"
-SHARED_FOLDER_NEW_S = 60  # no other server looks whether it is locked yet
-STOP_S = 25.0  # for requests in flight, once the grace is over
 REFUSAL = b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\nx-request-id: %s\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
 CONTINUE = b"HTTP/1.1 100 "
 TRAILERS: Any = deque(maxlen=0)  # takes the headers that follow a body, and keeps none
 UPGRADE = frozenset((b"upgrade", b"http2-settings"))
-
-log = logging.getLogger("tabserve.process")
-
-
-def prepare_supervisor() -> None:
-    """What BentoML asks when it starts the workers, after this import: dead ones are replaced, in containers too, and
-    within a second; and they share a folder that is of this server alone, where BentoML takes one of the home, which
-    the next server on that home empties."""
-    if in_worker():  # which starts none, and saves 5 MB of imports
-        return
-    import functools
-
-    import bentoml._internal.utils.circus as circus
-    import bentoml.serving
-
-    os.environ.pop("BENTOML_CONTAINERIZED", None)
-    if not isinstance(circus.create_standalone_arbiter, functools.partial):
-        circus.create_standalone_arbiter = functools.partial(circus.create_standalone_arbiter, check_delay=1)
-    bentoml.serving.ensure_prometheus_dir = new_shared_folder  # type: ignore[assignment]  # asked without arguments
-
-
-def new_shared_folder() -> str:
-    """A folder for this server, removed when it ends. Removes those of servers that could not."""
-    for old in Path(tempfile.gettempdir()).glob(f"{SHARED_FOLDER}*"):
-        with contextlib.suppress(OSError):  # it is another user's, or its server runs
-            if time.time() - old.stat().st_mtime > SHARED_FOLDER_NEW_S:
-                os.close(locked(old))
-                shutil.rmtree(old)
-    folder = Path(tempfile.mkdtemp(prefix=SHARED_FOLDER))
-    locked(folder)  # as long as this process lives
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return str(folder)
-
-
-def locked(folder: Path) -> int:
-    """A file descriptor that holds a folder's lock. Raises BlockingIOError where another process does."""
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(opened)
-        raise
-    return opened
-
-
-def in_worker() -> bool:
-    """Whether this is a worker of `bentoml serve`, and not its supervisor, a build or a test."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return spec is not None and spec.name == "_bentoml_impl.worker.service"
-
-
-def failed_to_start(reason: str) -> None:
-    """A worker that cannot start is replaced for ever, so the last of a few ends the server with one clear line."""
-    count = failed_starts()
-    if count is None:
-        return
-    with count.open("a") as file:
-        file.write(".")
-    times = count.stat().st_size
-    log.error("worker cannot start", extra={"reason": reason, "times": times})
-    if times >= MOST_FAILED_STARTS:
-        log.error("no worker can start: the server stops", extra={"reason": reason})
-        os.kill(os.getppid(), signal.SIGTERM)
-
-
-def started() -> None:
-    """A worker is up: what failed before counts no more."""
-    if count := failed_starts():
-        count.unlink(missing_ok=True)
-
-
-def failed_starts() -> Path | None:
-    """A file of one byte for each failed start; None outside of workers."""
-    folder = shared_folder()
-    return folder and folder / "failed_starts"
-
-
-def shared_folder() -> Path | None:
-    """The folder that the workers of this server share; None outside of workers."""
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    return Path(folder) if folder and in_worker() else None
-
-
-def taken(port: int) -> bool:
-    """Whether another server listens on a port. To be asked before the first worker does: they share it by a means
-    that would let any other program in, too, and the kernel spread the connections over both."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", port))
-        except OSError:
-            return True
-    return False
-
-
-def http_host() -> str:
-    """The address on which this worker answers HTTP; loopback outside of workers."""
-    if not in_worker():
-        return "127.0.0.1"
-    with socket.socket(fileno=os.dup(int(sys.argv[sys.argv.index("--fd") + 1]))) as listener:
-        return str(listener.getsockname()[0])
-
-
-def uvicorn_server() -> uvicorn.Server | None:
-    """The server that runs this worker; None under another runner, as in tests."""
-    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-    return server if isinstance(server, uvicorn.Server) else None
 
 
 class Together:
@@ -317,71 +189,3 @@ class Guarded(HttpToolsProtocol):
         if self._refused and not self.pipeline and not self.transport.is_closing():
             self._send_refusal()
         super().on_response_complete()
-
-
-def guard(server: uvicorn.Server) -> "list[asyncio.Task[None]]":
-    """Watch over the connections. Keep the tasks; they end when cancelled."""
-    server.config.http_protocol_class = Guarded
-    server.config.ws_protocol_class = None
-    server.config.timeout_graceful_shutdown = int(STOP_S)
-    logging.getLogger("uvicorn.access").propagate = False  # uvicorn writes a line where anyone would read it
-
-    def protocol() -> Guarded:
-        return Guarded(config=server.config, server_state=server.server_state, app_state=server.lifespan.state)
-
-    watches = (close_silent_connections(server), accept_connections(server, protocol, shared_folder()))
-    return [asyncio.create_task(watch) for watch in watches]
-
-
-async def close_silent_connections(server: uvicorn.Server) -> None:
-    """Close connections that for HEAD_S have not sent the head of a request."""
-    since: dict[tuple[int, int], float] = {}
-    loop = asyncio.get_running_loop()
-    while True:
-        await asyncio.sleep(1)
-        still: dict[tuple[int, int], float] = {}
-        for connection in list(server.server_state.connections):
-            if not isinstance(connection, HttpToolsProtocol) or connection.timeout_keep_alive_task is not None:
-                continue
-            cycle = connection.cycle
-            if cycle is None or cycle.response_complete:
-                key = (id(connection), id(cycle))
-                still[key] = since.get(key, loop.time())
-                if loop.time() - still[key] > HEAD_S:
-                    connection.timeout_keep_alive_handler()
-        since = still
-
-
-def drain_on_signals(
-    server: uvicorn.Server, lane: Lane, grace: float, tell: Callable[[], Awaitable[None]] | None = None
-) -> None:
-    """On SIGTERM turn unready, answer on for the grace, then refuse, finish what is in flight and let uvicorn stop.
-
-    SIGINT (a person who waits) has no grace. A second SIGINT stops at once. tell: who else is to know of it first.
-    """
-    loop = asyncio.get_running_loop()
-    theirs: Callable[..., Any] = server.handle_exit
-
-    def on_signal(number: int, frame: Any) -> None:
-        if lane.draining:
-            if number == signal.SIGINT:
-                theirs(number, frame)
-            return
-        lane.draining = True
-        wait = grace if number == signal.SIGTERM else 0.0
-        loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(stop(number, frame, wait))))
-
-    async def stop(number: int, frame: Any, wait: float) -> None:
-        log.info("draining", extra={"grace_s": wait, "inflight": lane.inflight})
-        if tell:
-            await tell()
-        await asyncio.sleep(wait)
-        lane.closed = True
-        until = loop.time() + STOP_S
-        while lane.inflight and loop.time() < until:
-            await asyncio.sleep(0.05)
-        theirs(number, frame)
-
-    tasks: list[asyncio.Task[None]] = []
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)

@@ -2,36 +2,21 @@
 
 import asyncio
 import types
-import zlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterator, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping
 from typing import Any, TypeVar
 
-from backports import zstd
+from service.data_plane import DataPlane
+from service.errors import BodyTooLarge, BodyTooSlow, ClientGone, TooManyParts
+from service.http.decompression import CODINGS, coding_of, expand, unpacker_of
+from service.http.negotiation import JSON
+from service.http.types import Receive
 
-from models.text import short
-from service.dataplane import DataPlane
-from service.errors import BadBody, BodyTooLarge, BodyTooSlow, ClientGone, TooManyParts, UnsupportedMediaType
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Header = tuple[bytes, bytes]
 T = TypeVar("T")
-
-JSON = b"application/json"
-JSON_TYPES = frozenset([b"", JSON, b"application/json; charset=utf-8", b"application/json;charset=utf-8"])
 LINGER_BYTES = 64 * 1024**2
-GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-LONGEST_MAGIC = 4
 LARGE = 256 * 1024
 PARTS_OF_A_ROW = 50  # arrays and objects in the JSON of one, at most on the average
 BINARY_HEADER = b"inference-header-content-length"  # of the v2 protocol, where JSON is followed by other bytes
 PIECE = 16 * 1024  # of a body that is read in pieces, at least so much in each
-PART = 1024**2  # of what is unpacked, at most so much at once
-MOST_MEMBERS = 100  # of gzip, or frames of zstd: each costs a copy of what follows it
-CODINGS = (b"gzip", b"zstd")
 
 
 class Body:
@@ -166,96 +151,6 @@ def resume(coroutine: Coroutine[Any, Any, T], waiting_for: Any) -> Generator[Any
     except StopIteration as done:
         value: T = done.value
         return value
-
-
-def coding_of(headers: Mapping[bytes, bytes]) -> bytes:
-    """Raises UnsupportedMediaType."""
-    coding = headers.get(b"content-encoding", b"identity").strip().lower()
-    if coding not in (b"identity", b"", *CODINGS):
-        text = short(coding.decode("latin-1"))
-        raise UnsupportedMediaType(f"content encoding {text!r} is not supported, expected gzip, zstd or none")
-    return coding
-
-
-def check_json(headers: Mapping[bytes, bytes]) -> None:
-    """Raises UnsupportedMediaType unless the content type is JSON in UTF-8, or none is told."""
-    kind = headers.get(b"content-type", b"")
-    if kind in JSON_TYPES:
-        return
-    media, *parameters = [part.strip().lower() for part in kind.split(b";")]
-    charset = dict(parameter.partition(b"=")[::2] for parameter in parameters).get(b"charset", b"utf-8").strip(b'"')
-    if media not in (JSON, b"") or charset not in (b"utf-8", b"utf8"):
-        text = short(kind.decode("latin-1"))
-        raise UnsupportedMediaType(f"content type {text!r} is not supported, expected application/json in UTF-8")
-
-
-def expand(body: bytes, coding: bytes, limit: int) -> bytes:
-    """Unpack gzip or zstd, one member or several, never to more than `limit` bytes. Raises BodyTooLarge or BadBody."""
-    unpacker = Unpacker(coding, limit)
-    unpacked = b"".join(unpacker.feed(body))
-    unpacker.close()
-    return unpacked
-
-
-def unpacker_of(headers: Mapping[bytes, bytes], limit: int) -> "Unpacker | None":
-    """Raises UnsupportedMediaType."""
-    coding = coding_of(headers)
-    return Unpacker(coding, limit) if coding in CODINGS else None
-
-
-class Unpacker:
-    """Unpacks gzip or zstd piece by piece, one member or several, never to more than `limit` bytes in all."""
-
-    def __init__(self, coding: bytes, limit: int) -> None:
-        self._name = coding.decode()
-        self._limit = limit
-        self._size = 0
-        self._members = 0
-        self._member: Any = None  # that is being unpacked
-        self._began = b""  # of a member, too short to be told by
-
-    def feed(self, packed: bytes) -> Iterator[bytes]:
-        """What more there is now. Raises BodyTooLarge or BadBody."""
-        left, pending = self._began + packed, False
-        self._began = b""
-        while left or pending:
-            if self._member is None:
-                if len(left) < LONGEST_MAGIC:
-                    self._began = left
-                    return
-                self._begin(left)
-            room = min(PART, self._limit + 1 - self._size)
-            try:
-                part = self._member.decompress(left, room)
-            except (zlib.error, zstd.ZstdError) as error:
-                raise BadBody(f"it is not {self._name} ({error})") from None
-            self._size += len(part)
-            if self._size > self._limit:
-                raise BodyTooLarge(self._limit, expanded=True)
-            if part:
-                yield part
-            if self._member.eof:
-                left, pending, self._member = self._member.unused_data, False, None
-            elif self._name == "gzip":
-                left, pending = self._member.unconsumed_tail, len(part) == room
-            else:
-                left, pending = b"", not self._member.needs_input
-
-    def _begin(self, packed: bytes) -> None:
-        if not packed.startswith(GZIP_MAGIC if self._name == "gzip" else ZSTD_MAGIC):
-            follow = f"{len(packed)} bytes that are not {self._name} follow its {self._name}"
-            raise BadBody(follow if self._members else f"it is not {self._name}")
-        if self._members == MOST_MEMBERS:
-            raise BadBody(f"its {self._name} has more than {MOST_MEMBERS} members")
-        self._members += 1
-        self._member = zlib.decompressobj(wbits=31) if self._name == "gzip" else zstd.ZstdDecompressor()
-
-    def close(self) -> None:
-        """Raises BadBody where it is cut off."""
-        if self._began:
-            self._begin(self._began)
-        if self._member is not None or not self._members:
-            raise BadBody(f"its {self._name} is cut off")
 
 
 def refuse_crowds(body: bytes, most: int) -> None:

@@ -29,7 +29,6 @@ TELL_S = 0.05
 LOOK_S = 0.5
 RETRY_S = 1.0
 PREFIX = "connections_"
-
 log = logging.getLogger("tabserve.process")
 
 

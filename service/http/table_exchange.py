@@ -8,141 +8,59 @@ import asyncio
 import contextlib
 import functools
 import logging
-import tempfile
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
-from typing import IO, Any, NamedTuple, Self, TypeVar
+from typing import Any, TypeVar
 
+from models.formats import (
+    arrow_decoder,
+    arrow_encoder,
+    arrow_layout,
+    blocks,
+    csv_decoder,
+    csv_encoder,
+    ndjson_decoder,
+    ndjson_encoder,
+    parquet_decoder,
+    parquet_encoder,
+)
+from models.formats.blocks import SLICE, Block, Decoder
+from models.formats.encoders import Encoder
 from models.rows import MAX_LISTED_ERRORS
 from models.schema import FeatureSchema
-from models.text import short
-from service.body import JSON_TYPES, Body, Header, Send
-from service.dataplane import LARGE_ROWS, DataPlane, Served
-from service.errors import (
-    ClientGone,
-    NotAcceptable,
-    NotReady,
-    RequestError,
-    RowsNotValid,
-    Unexpected,
-    UnsupportedMediaType,
-)
-from service.protocols import arrow, blocks, csv_text, native, ndjson
-from service.protocols.blocks import SLICE, Block, Decoder, Encoder
+from service.data_plane import LARGE_ROWS, DataPlane, Served
+from service.errors import ClientGone, NotReady, RequestError, RowsNotValid, Unexpected
+from service.http.body import Body
+from service.http.negotiation import JSON_FORM, Form
+from service.http.outbox import Outbox
+from service.http.types import Header, Send
+from service.protocols import native
 from service.protocols.native import Accepted
 
 BLOCK_ROWS = 4096
 LARGE_TEXT = 32 * 1024  # a body above it is read beside the event loop
 LARGE_ARROW = 256 * 1024  # likewise, where pyarrow reads
-HELD_BYTES = 1024**2  # of an answer that waits to be sent; more goes to a temporary file, or waits for the client
 ROOM_S = 0.02  # how often a full queue is looked at again
 ROW_TEXT = 32  # bytes of JSON that a row takes at least, roughly
-
 log = logging.getLogger("tabserve.streams")
 T = TypeVar("T")
-
-
-class Form(NamedTuple):
-    """A form that bodies and answers have; `name` is the label of metrics."""
-
-    name: str
-    kinds: tuple[bytes, ...]  # media types, our own first
-    by_pyarrow: bool = False
-
-
-JSON_FORM = Form("json", (b"application/json",))
-FORMS = (
-    JSON_FORM,
-    Form("ndjson", (b"application/x-ndjson", b"application/ndjson", b"application/jsonl", b"application/x-jsonlines")),
-    Form("csv", (b"text/csv", b"application/csv")),
-    Form("arrow", (b"application/vnd.apache.arrow.stream",), by_pyarrow=True),
-    Form("parquet", (b"application/vnd.apache.parquet", b"application/x-parquet"), by_pyarrow=True),
-)
-BY_KIND = {kind: form for form in FORMS for kind in form.kinds}
-ANYTHING = frozenset([b"*/*", b"application/json"])  # the ways of asking for JSON that need no thought
-EXTRA = "needs pyarrow, which is not installed here (pip install 'tabserve[arrow]')"
-
-
-# What was sent, and what is wanted
-
-
-def plain(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether it is JSON in, JSON out, as can be seen at once."""
-    return headers.get(b"content-type", b"") in JSON_TYPES and headers.get(b"accept", b"*/*") in ANYTHING
-
-
-def negotiate(headers: Mapping[bytes, bytes]) -> tuple[Form, Form]:
-    """The form of the body, and of the answer. Raises UnsupportedMediaType or NotAcceptable."""
-    content_type, accept = headers.get(b"content-type", b""), headers.get(b"accept", b"")
-    given = form_of(content_type)
-    if given.by_pyarrow and not arrow.installed():
-        raise UnsupportedMediaType(f"content type {short(content_type.decode('latin-1'))!r} {EXTRA}")
-    best = wanted(accept, given)
-    if best.by_pyarrow and not arrow.installed():
-        raise NotAcceptable(f"an answer as {best.kinds[0].decode()} {EXTRA}")
-    return given, best
-
-
-@functools.lru_cache(64)
-def form_of(kind: bytes) -> Form:
-    """Raises UnsupportedMediaType."""
-    media, *parameters = [part.strip().lower() for part in kind.split(b";")]
-    form = BY_KIND.get(media) if media else JSON_FORM
-    told = dict(parameter.partition(b"=")[::2] for parameter in parameters)
-    charset, header = (told.get(name, b"").strip(b'"') for name in (b"charset", b"header"))
-    text = short(kind.decode("latin-1"))
-    if form is None or charset not in (b"", b"utf-8", b"utf8", b"us-ascii"):
-        listed = ", ".join(form.kinds[0].decode() for form in FORMS)
-        raise UnsupportedMediaType(f"content type {text!r} is not supported, expected one of {listed}, text in UTF-8")
-    if header == b"absent":
-        raise UnsupportedMediaType(f"content type {text!r} is not supported: a CSV needs a header line")
-    return form
-
-
-@functools.lru_cache(64)
-def wanted(accept: bytes, given: Form) -> Form:
-    """What is liked best of what can be had; the body's own form where that is liked as well. Raises NotAcceptable."""
-    if not accept.strip():
-        return given
-    liked = dict(map(quality, accept.lower().split(b",")))
-
-    def how_much(form: Form) -> float:
-        of_form = [liked[kind] for kind in form.kinds if kind in liked]
-        group = form.kinds[0].partition(b"/")[0] + b"/*"
-        return max(of_form) if of_form else liked.get(group, liked.get(b"*/*", 0.0))
-
-    best = max((given, *FORMS), key=how_much)
-    if not how_much(best):
-        text, listed = short(accept.decode("latin-1")), ", ".join(form.kinds[0].decode() for form in FORMS)
-        raise NotAcceptable(f"answers are not given as {text!r}, but as one of {listed}")
-    return best
-
-
-def quality(part: bytes) -> tuple[bytes, float]:
-    media, *parameters = [one.strip() for one in part.split(b";")]
-    given = dict(parameter.partition(b"=")[::2] for parameter in parameters).get(b"q", b"1")
-    try:
-        return media, min(max(float(given), 0.0), 1.0)
-    except ValueError:
-        return media, 0.0
 
 
 def decoder_of(form: Form, served: Served, rows: int, plane: DataPlane) -> Decoder:
     schema, settings = served.model.schema, plane.settings
     if form.name == "ndjson":
-        return ndjson.Decoder(schema, rows, settings.max_body_bytes)
+        return ndjson_decoder.Decoder(schema, rows, settings.max_body_bytes)
     if form.name == "csv":
-        return csv_text.Decoder(schema, rows, settings.max_body_bytes)
+        return csv_decoder.Decoder(schema, rows, settings.max_body_bytes)
     if form.name == "arrow":
-        return arrow.ArrowDecoder(schema, rows, settings.max_body_bytes)
-    return arrow.ParquetDecoder(schema, rows, settings.max_stream_bytes)
+        return arrow_decoder.ArrowDecoder(schema, rows, settings.max_body_bytes)
+    return parquet_decoder.ParquetDecoder(schema, rows, settings.max_stream_bytes)
 
 
 def whole_block(form: Form, served: Served, plane: DataPlane, content: bytes) -> Block | None:
     """A body as one block; None where its rows are more than one has."""
     most = plane.settings.max_rows
-    if form.name == "arrow" and (block := arrow.plain_block(served.model.schema, content, most)) is not None:
+    if form.name == "arrow" and (block := arrow_layout.plain_block(served.model.schema, content, most)) is not None:
         return block
     return blocks.whole(decoder_of(form, served, most, plane), content)
 
@@ -151,13 +69,14 @@ def encoder_of(form: Form, served: Served, *, skip: bool) -> Encoder:
     if form.name == "json":
         return native.Stream(served.writer, skip=skip)
     if form.name == "ndjson":
-        return ndjson.Encoder(served.writer)
+        return ndjson_encoder.Encoder(served.writer)
     if form.name == "csv":
-        return csv_text.Encoder(served.model)
-    return arrow.ArrowEncoder(served.table) if form.name == "arrow" else arrow.ParquetEncoder(served.table)
-
-
-# The request
+        return csv_encoder.Encoder(served.model)
+    return (
+        arrow_encoder.ArrowEncoder(served.table)
+        if form.name == "arrow"
+        else parquet_encoder.ParquetEncoder(served.table)
+    )
 
 
 class Exchange:
@@ -347,126 +266,3 @@ async def sliced(content: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[
         yield content[start : start + SLICE]
     async for piece in pieces:
         yield piece
-
-
-class Outbox:
-    """What is to be sent, by a task of its own: many clients send all of their body before they read a byte, and who
-    waited for them to read would wait for ever.
-
-    While the body comes, what the client does not read goes to a temporary file; once it is there, it is waited for.
-    """
-
-    def __init__(self, plane: DataPlane, body: Body, send: Send, seconds: float) -> None:
-        self._plane = plane
-        self._body = body
-        self._send = send
-        self._seconds = seconds
-        self._held: deque[bytes] = deque()
-        self._file: IO[bytes] | None = None
-        self._written = self._read = self._bytes = 0
-        self._ended = False
-        self._filled = asyncio.Event()
-        self._emptied = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._gone: asyncio.Future[None] | None = None  # looked out for once the body is there
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *raised: object) -> None:
-        if self._gone:
-            self._gone.cancel()
-        if self._task:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-        if self._file:
-            self._file.close()
-
-    async def put(self, content: bytes) -> None:
-        """Raises ClientGone when nobody takes it."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run())
-        if self._gone is None and self._body.complete:
-            self._gone = asyncio.ensure_future(self._body.gone())
-        while self._waits():
-            self._emptied.clear()
-            emptied = asyncio.ensure_future(self._emptied.wait())
-            await asyncio.wait([emptied, self._task], return_when=asyncio.FIRST_COMPLETED)
-            emptied.cancel()
-        if self._task.done() or (self._gone and self._gone.done()):
-            raise ClientGone
-        if self._written or (self._bytes > HELD_BYTES and not self._body.complete):
-            await self._plane.beside(self._write, content)
-        else:
-            self._held.append(content)
-            self._bytes += len(content)
-        self._filled.set()
-
-    def _waits(self) -> bool:
-        assert self._task
-        on_disk = self._written - self._read
-        if self._task.done():
-            return False
-        if self._body.complete:
-            return self._bytes + on_disk > HELD_BYTES
-        return on_disk > self._plane.settings.max_stream_bytes
-
-    async def end(self, last: bytes) -> None:
-        """Put the last, and wait until all is sent."""
-        await self.put(last)
-        assert self._task
-        self._ended = True
-        self._filled.set()
-        await asyncio.wait([self._task])
-        if self._task.cancelled() or self._task.exception():
-            raise ClientGone
-
-    async def _run(self) -> None:
-        while True:
-            if self._held:
-                content = self._held.popleft()
-                self._bytes -= len(content)
-            elif self._written:
-                content = await self._plane.beside(self._take)
-            elif self._ended:
-                await self._deliver(b"", more=False)
-                return
-            else:
-                self._filled.clear()
-                await self._filled.wait()
-                continue
-            if content:
-                await self._deliver(content)
-            self._emptied.set()
-
-    async def _deliver(self, content: bytes, *, more: bool = True) -> None:
-        """Raises ClientGone where the client takes nothing, although it has sent all of its body."""
-        sending = asyncio.ensure_future(self._send({"type": "http.response.body", "body": content, "more_body": more}))
-        try:
-            while not sending.done():
-                all_there = self._body.complete
-                done, _ = await asyncio.wait([sending], timeout=self._seconds)
-                if not done and all_there:
-                    raise ClientGone
-            sending.result()
-        finally:
-            sending.cancel()
-
-    # The file; both run in the one thread beside the event loop
-
-    def _write(self, content: bytes) -> None:
-        if self._file is None:
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the exchange ends
-        self._file.seek(self._written)
-        self._file.write(content)
-        self._written += len(content)
-
-    def _take(self) -> bytes:
-        assert self._file
-        self._file.seek(self._read)
-        content = self._file.read(SLICE)
-        self._read += len(content)
-        if self._read == self._written:
-            self._file.truncate(0)
-            self._read = self._written = 0
-        return content

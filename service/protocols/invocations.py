@@ -10,15 +10,15 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from models.formats.blocks import repeated
+from models.formats.csv_decoder import delimiter_of
 from models.outputs import Answers
 from models.rows import RowError
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from models.text import class_key, short
 from service.errors import RequestError
-from service.protocols import words
-from service.protocols.blocks import repeated
-from service.protocols.csv_text import delimiter_of
+from service.protocols import error_text
 from service.protocols.native import dumps, fault, numbers, refused
 from service.protocols.tfserving import cell, check_count, read_inputs, read_instances, read_object
 
@@ -37,9 +37,6 @@ CODES = {
 class Asked(NamedTuple):
     rows: list[Any]
     detailed: bool = False  # whether the predictions are to be the objects of the native API, warnings among them
-
-
-# Requests
 
 
 def read(schema: FeatureSchema, body: bytes, max_rows: int) -> Asked:
@@ -116,9 +113,6 @@ def csv_line(cells: Sequence[str]) -> bytes:
     return line.getvalue().encode()
 
 
-# Answers
-
-
 def write(model: TabularModel, answers: Answers) -> bytes:
     """Of a regression."""
     head = b'{"model":%s,"version":%s,"predictions":[' % (dumps(model.name), dumps(model.version))
@@ -136,4 +130,4 @@ def write_csv(model: TabularModel, answers: Answers) -> bytes:
 
 
 def error_body(error: RequestError) -> bytes:
-    return dumps({"error_code": CODES.get(error.status, "BAD_REQUEST"), "message": words.sentence(error)})
+    return dumps({"error_code": CODES.get(error.status, "BAD_REQUEST"), "message": error_text.sentence(error)})

@@ -23,7 +23,6 @@ VERTEX = {"AIP_HEALTH_ROUTE": "TABSERVE_HEALTH_ROUTE", "AIP_PREDICT_ROUTE": "TAB
 """What Vertex AI sets in its containers, and the setting that it stands for."""
 SAGEMAKER_MODEL = Path("/opt/ml/model")
 """Where SageMaker unpacks a model."""
-
 SERVICE_LINK = re.compile(
     r"TABSERVE_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )

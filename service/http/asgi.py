@@ -19,10 +19,8 @@ import orjson
 
 from models.rows import RowError
 from models.text import short
-from service import errors, streams, tracing
-from service.body import JSON, App, Body, Header, Message, Receive, Scope, Send
-from service.config import Settings
-from service.dataplane import DataPlane
+from service import errors, tracing
+from service.data_plane import DataPlane
 from service.errors import (
     BodyTooSlow,
     ClientGone,
@@ -33,9 +31,14 @@ from service.errors import (
     RequestNotValid,
     Unexpected,
 )
+from service.http import negotiation, table_exchange
+from service.http.body import Body
+from service.http.negotiation import JSON
+from service.http.types import App, Header, Message, Receive, Scope, Send
 from service.protocols.native import OPTIONS
 from service.routes.base import Reply, Request, Route, problem
-from service.routes.table import Table
+from service.routes.router import Table
+from service.settings import Settings
 from service.tracing import Trace
 
 SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
@@ -45,7 +48,6 @@ ALLOW_READ, ALLOW_PREDICT = "GET, HEAD, OPTIONS", "POST, OPTIONS"
 CLOSE: Header = (b"connection", b"close")
 SLOW_S = 1.0  # a request that takes longer is logged
 LINGER_S = 5.0  # how long the rest of a refused body is read, so that its sender gets to see the answer
-
 log = logging.getLogger("tabserve.lane")
 
 
@@ -133,7 +135,7 @@ class Lane:
         """The native route of a model: JSON in, JSON out; other forms have a way of their own."""
         started = arrival(scope)
         headers = dict(scope["headers"])
-        if not streams.plain(headers):
+        if not negotiation.plain(headers):
             await self._predict_table(name, headers, scope, receive, send)
             return
         call = Call(name, self.request_id(headers))
@@ -185,11 +187,11 @@ class Lane:
         try:
             if not self.ready or self.closed:
                 raise not_ready(self)
-            forms = streams.negotiate(headers)
+            forms = negotiation.negotiate(headers)
             protocol = forms[0].name
             if protocol != "json":
                 body = Body(receive, self.settings.max_stream_bytes, self.settings.timeout_s)
-            exchange = streams.Exchange(
+            exchange = table_exchange.Exchange(
                 self.plane,
                 self.plane.find(name),
                 forms,

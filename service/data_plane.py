@@ -13,23 +13,23 @@ import orjson
 
 from models.columns import Columns
 from models.fast.single_row import ClassShortcut, Shortcut
+from models.formats import record_batches
 from models.frame import Frame, Row
 from models.outputs import Answers
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from models.text import nearest, short
 from service.batcher import Batcher, Gone
-from service.config import Settings
 from service.errors import NotFound, NotReady, RowsNotValid, TooManyRows
 from service.metrics import Metrics, Tally
-from service.protocols import arrow, native
+from service.protocols import native
 from service.protocols.native import Accepted, Writer
+from service.settings import Settings
 
 SMALL_BYTES = 16 * 1024  # up to there the short way is tried first
 LARGE_BYTES = native.LARGE  # a body above it is read and checked beside the event loop
 LARGE_ROWS = 1000  # more answers than that are written beside the event loop
 LARGE_COLUMN = 2000  # longer columns than that are checked beside the event loop
-
 log = logging.getLogger("tabserve.dataplane")
 T = TypeVar("T")
 
@@ -46,9 +46,9 @@ class Served:
         self._most_rows = min(self.batcher.plan.inline_rows, settings.max_rows)
 
     @cached_property
-    def table(self) -> arrow.Table:
+    def table(self) -> record_batches.Table:
         """The form of answers as Arrow. Imports pyarrow."""
-        return arrow.Table(self.model)
+        return record_batches.Table(self.model)
 
     def quickly(self, body: bytes) -> bytes | None:
         """The answer to what is most often asked: a few good rows in a small body, of which nothing is to be said and

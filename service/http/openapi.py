@@ -14,16 +14,12 @@ from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from models.text import class_key
 from service import errors
-from service.config import Settings
+from service.settings import Settings
 
 Schema = dict[str, Any]
-
 LISTED_LEVELS = 1000
 LEVEL_TYPES = {"text": "string", "number": "number", "boolean": "boolean"}
 JSON_TYPES = {"number": "number", "boolean": "boolean", "date": "string"}
-
-
-# One model
 
 
 def type_name(name: str) -> str:
@@ -142,9 +138,6 @@ def example_rows(model: TabularModel, count: int = 2) -> list[dict[str, Any]]:
     return [{feature.name: feature.example for feature in model.schema.features if feature.example is not None}]
 
 
-# BentoML's endpoints
-
-
 def native_types(model: TabularModel) -> tuple[Any, Any]:
     """The types of `rows` and of the answer for `@bentoml.api`.
 
@@ -156,8 +149,6 @@ def native_types(model: TabularModel) -> tuple[Any, Any]:
     answer = {"title": f"{type_name(model.name)}Answer", "type": ["object"]}
     return Annotated[Any, WithJsonSchema(rows)], Annotated[Any, WithJsonSchema(answer)]
 
-
-# The document
 
 ROW_ERROR: Schema = {
     "title": "RowError",
@@ -261,7 +252,6 @@ TABLES: Schema = {
     "application/vnd.apache.parquet": {"schema": {"title": "Parquet file", "type": "string"}},
 }
 """The other forms of bodies and answers; docs/api.md says what is in them."""
-
 TASKS = {"regression": "a number", "binary": "one of two classes", "multiclass": "one of several classes"}
 
 

@@ -1,15 +1,14 @@
-"""Lines that each hold one row as a JSON object, answered by lines that each hold one prediction."""
+"""NDJSON to blocks of rows: each line holds one row as a JSON object."""
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
-from models.outputs import Answers
+from models.formats.blocks import MOST_LINE, Block, RowBlock
 from models.rows import MAX_LISTED_ERRORS, Unreadable
 from models.schema import FeatureSchema
-from service.errors import BadBody, BadJson, RequestError, listed
+from service.errors import BadBody, BadJson
 from service.protocols import native
-from service.protocols.blocks import ALL, MOST_LINE, Block, RowBlock, by_row
-from service.protocols.native import Accepted, Writer, dumps
+from service.protocols.native import Accepted
 
 BOM = b"\xef\xbb\xbf"
 
@@ -72,30 +71,3 @@ class Decoder:
             yield LineBlock(self._lines[: self._rows])
             del self._lines[: self._rows]
             self._bytes = 0
-
-
-class Encoder:
-    """A row that is not valid is `{"errors": [...]}`. Where the answer ends early, its last line is `{"error": {...}}`
-    with the problem document."""
-
-    kind: ClassVar[bytes] = b"application/x-ndjson"
-    told: ClassVar[int] = ALL
-
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-
-    def head(self) -> bytes:
-        return b""
-
-    def block(self, accepted: Accepted, answers: Answers, first_row: int) -> bytes:
-        errors = by_row(accepted, first_row)
-        return b"".join(
-            b"%s\n" % (b'{"errors":%s}' % dumps(listed(errors.get(row, ()))) if entry is None else entry)
-            for row, entry in enumerate(self._writer.entries(accepted, answers))
-        )
-
-    def stop(self, error: RequestError) -> bytes:
-        return b'{"error":%s}\n' % error.document()
-
-    def end(self) -> bytes:
-        return b""

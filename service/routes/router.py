@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from models.tabular_model import TabularModel
-from service.config import Settings
-from service.dataplane import DataPlane
-from service.routes import oip, scoring, tfserving
+from service.data_plane import DataPlane
+from service.routes import invocations, oip, tfserving
 from service.routes.base import Family, Route
+from service.settings import Settings
 
-FAMILIES: Sequence[Family] = (tfserving.Family(), oip.Family(), scoring.Family())
+FAMILIES: Sequence[Family] = (tfserving.Family(), oip.Family(), invocations.Family())
 
 
 class Table:

@@ -3,20 +3,19 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from models.formats import csv_decoder, csv_encoder
 from models.outputs import Answers
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from models.text import short
-from service import messages
-from service.body import JSON
-from service.config import Settings
-from service.dataplane import LARGE_BYTES, LARGE_ROWS, DataPlane, Served
+from service.data_plane import LARGE_BYTES, LARGE_ROWS, DataPlane, Served
 from service.errors import RequestError, RequestNotValid, UnsupportedMediaType
-from service.protocols import csv_text, scoring, words
+from service.http import openapi, openapi_operations
+from service.http.negotiation import JSON, quality
+from service.protocols import error_text, invocations
 from service.protocols.native import Accepted
-from service.routes import described
 from service.routes.base import Reply, Request, Route
-from service.streams import quality
+from service.settings import Settings
 from service.version import version
 
 TAG = "MLflow, SageMaker and Vertex AI"
@@ -31,7 +30,7 @@ class Scoring(Route):
     protocol = "mlflow"
 
     def refuse(self, error: RequestError) -> Reply:
-        return Reply(scoring.error_body(error), JSON, 400 if error.status == 422 else error.status, error.headers)
+        return Reply(invocations.error_body(error), JSON, 400 if error.status == 422 else error.status, error.headers)
 
 
 class Invocations(Scoring):
@@ -53,15 +52,15 @@ class Invocations(Scoring):
         arguments = (served, accepted, answers, detailed, as_csv)
         long = len(answers) > LARGE_ROWS
         body = await self.plane.beside(write, *arguments) if long else write(*arguments)
-        headers = words.warnings_header(accepted)
+        headers = error_text.warnings_header(accepted)
         if ATTRIBUTES in request.headers:
-            headers += words.warnings_header(accepted, ATTRIBUTES, MOST_ATTRIBUTES)
-        return Reply(body, csv_text.Encoder.kind if as_csv else JSON, headers=headers)
+            headers += error_text.warnings_header(accepted, ATTRIBUTES, MOST_ATTRIBUTES)
+        return Reply(body, csv_encoder.Encoder.kind if as_csv else JSON, headers=headers)
 
     async def ask_json(self, served: Served, request: Request) -> tuple[Accepted, Answers, bool]:
         arguments = (served.model.schema, request.body, self.plane.settings.max_rows)
         large = len(request.body) > LARGE_BYTES
-        asked = await self.plane.beside(scoring.read, *arguments) if large else scoring.read(*arguments)
+        asked = await self.plane.beside(invocations.read, *arguments) if large else invocations.read(*arguments)
         accepted, answers = await self.plane.predict_rows(
             served.model.name,
             asked.rows,
@@ -73,8 +72,8 @@ class Invocations(Scoring):
 
     async def ask_csv(self, served: Served, request: Request, header: bytes) -> tuple[Accepted, Answers]:
         def check(schema: FeatureSchema) -> Accepted:
-            body = scoring.with_header(schema, request.body, header)
-            return csv_text.read(schema, body, self.plane.settings.max_rows).accept(schema)
+            body = invocations.with_header(schema, request.body, header)
+            return csv_decoder.read(schema, body, self.plane.settings.max_rows).accept(schema)
 
         return await self.plane.predict_checked(
             served.model.name,
@@ -138,14 +137,18 @@ class Family:
 
 
 def describe(path: str, method: str, summary: str, answer: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return described.operation(TAG, path, method, summary, ["error_code", "message"], answer, **more)
+    return openapi_operations.operation(TAG, path, method, summary, ["error_code", "message"], answer, **more)
 
 
 def described_invocations(path: str, models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
-    formats = {"dataframe_records": described.LISTED, "instances": described.LISTED, "inputs": described.ANY}
-    split = {"type": "object", "properties": {"columns": {"type": "array"}, "data": described.LISTED}}
-    body = described.json_body(
-        {**formats, "dataframe_split": split}, {"dataframe_records": messages.example_rows(models[0])}
+    formats = {
+        "dataframe_records": openapi_operations.LISTED,
+        "instances": openapi_operations.LISTED,
+        "inputs": openapi_operations.ANY,
+    }
+    split = {"type": "object", "properties": {"columns": {"type": "array"}, "data": openapi_operations.LISTED}}
+    body = openapi_operations.json_body(
+        {**formats, "dataframe_split": split}, {"dataframe_records": openapi.example_rows(models[0])}
     )
     body["content"]["text/csv"] = {"schema": {"type": "string"}}
     answer = {"application/json": {"schema": {"type": "object"}}, "text/csv": {"schema": {"type": "string"}}}
@@ -210,7 +213,7 @@ def content_type(headers: Mapping[bytes, bytes]) -> tuple[bytes, dict[bytes, byt
 
 def write(served: Served, accepted: Accepted, answers: Answers, detailed: bool, as_csv: bool) -> bytes:
     if as_csv:
-        return scoring.write_csv(served.model, answers)
+        return invocations.write_csv(served.model, answers)
     if detailed:
         return served.writer.write(accepted, answers)
-    return served.writer.plain(answers) if served.model.schema.classes else scoring.write(served.model, answers)
+    return served.writer.plain(answers) if served.model.schema.classes else invocations.write(served.model, answers)

@@ -12,7 +12,7 @@ from models.engines import NumpyEngine
 from models.store import EngineUnavailable, Stored, StoreError
 from models.tabular_model import TabularModel
 from models.text import nearest
-from service.config import Settings
+from service.settings import Settings
 
 log = logging.getLogger("tabserve.catalog")
 

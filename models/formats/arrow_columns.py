@@ -1,0 +1,133 @@
+"""Arrow arrays as columns, and record batches as blocks of rows."""
+
+import importlib.util
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from models.columns import Column
+from models.formats.blocks import Block, ColumnBlock, repeated
+from models.schema import FeatureSchema
+from models.text import short
+from service.errors import BadBody
+from service.protocols import native
+
+BITS = 8  # a row takes no less than one
+UNUSED = Column(np.empty(0))  # of a column that is not read
+
+
+def installed() -> bool:
+    return importlib.util.find_spec("pyarrow") is not None
+
+
+def failures() -> tuple[type[BaseException], ...]:
+    """What pyarrow raises of bytes that it cannot read: besides its own exceptions, for names that are no UTF-8 say."""
+    import pyarrow as pa
+
+    return pa.ArrowException, ValueError, TypeError, OSError, OverflowError, MemoryError, StopIteration
+
+
+def column_of(array: Any, name: str, *, distinct: bool = False) -> Column:
+    """An Arrow array or chunked array as a column. distinct: its values are already. Raises RequestNotValid for types
+    that no feature has."""
+    import pyarrow as pa
+
+    kind, is_a = array.type, pa.types
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
+    missing = np.asarray(array.is_null()) if array.null_count else None
+    if missing is None and is_a.is_primitive(kind) and not is_a.is_temporal(kind):  # what is most often sent
+        return Column(array.to_numpy(zero_copy_only=False))
+    text = is_a.is_string(kind) or is_a.is_large_string(kind) or is_a.is_string_view(kind)
+    if text and distinct:
+        return Column(objects(array), missing)
+    if text or is_a.is_dictionary(kind):
+        array = array.dictionary_encode() if text else array
+        codes = array.indices.fill_null(0).to_numpy(zero_copy_only=False)
+        known = column_of(array.dictionary, name, distinct=True)
+        if known.missing is not None and len(codes):  # null as one of the levels
+            gone = known.missing[codes]
+            missing = gone if missing is None else missing | gone
+        return Column(known.values, missing, codes)
+    if is_a.is_null(kind):
+        return Column(np.zeros(len(array)), np.ones(len(array), dtype=bool))
+    if is_a.is_decimal(kind):
+        array = array.cast(pa.float64())
+    elif is_a.is_date(kind):
+        array = array.cast(pa.timestamp("s" if is_a.is_date32(kind) else "ms"))
+    elif is_a.is_timestamp(kind):
+        array = array.cast(pa.timestamp(kind.unit))  # its moments are UTC; the zone only says how to write them
+    elif is_a.is_boolean(kind) or is_a.is_integer(kind) or is_a.is_floating(kind):
+        pass
+    else:
+        message = f"column {short(name)!r}: its type {short(str(kind))} holds nothing that a feature could be"
+        raise native.refused([native.fault("wrong_type", message, name)])
+    if missing is not None:
+        array = array.fill_null(False if is_a.is_boolean(kind) else pa.scalar(0, pa.int64()).cast(array.type))
+    return Column(array.to_numpy(zero_copy_only=False), missing)
+
+
+def objects(array: Any) -> Any:
+    made = np.empty(len(array), dtype=object)
+    made[:] = array.to_pylist()
+    return made
+
+
+def check_names(names: list[str]) -> None:
+    if (twice := repeated(names)) is not None:
+        raise BadBody(f"two of its columns have the name {twice[:60]!r}")
+
+
+class Batches:
+    """Record batches of any size put together, or apart, to blocks of so many rows."""
+
+    def __init__(self, schema: FeatureSchema, rows: int) -> None:
+        self._schema = schema
+        self._rows = rows
+        self._waiting: list[Any] = []
+        self._waiting_rows = 0
+
+    def add(self, batch: Any) -> Iterator[Block]:
+        while batch.num_rows + self._waiting_rows > self._rows:
+            first = self._rows - self._waiting_rows
+            self._waiting.append(batch.slice(0, first))
+            batch = batch.slice(first)
+            yield self._block()
+        if batch.num_rows:
+            self._waiting.append(batch)
+            self._waiting_rows += batch.num_rows
+
+    def rest(self) -> Iterator[Block]:
+        if self._waiting:
+            yield self._block()
+
+    def _block(self) -> Block:
+        import pyarrow as pa
+
+        batches, self._waiting, self._waiting_rows = self._waiting, [], 0
+        whole = batches[0] if len(batches) == 1 else pa.Table.from_batches(batches).unify_dictionaries()
+        columns = {
+            name: column_of(whole.column(index), name) if name in self._schema.by_name else UNUSED
+            for index, name in enumerate(whole.schema.names)
+        }
+        return ColumnBlock(columns, whole.num_rows)
+
+
+def start_of(array: Any, content: Any) -> int | None:
+    """Where the numbers of an array begin in the buffer that it was read from; None where it holds anything else, may
+    hold nulls, or stands elsewhere."""
+    import pyarrow as pa
+
+    if not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)) or array.offset:
+        return None
+    nulls, numbers = array.buffers()
+    if nulls is not None or numbers is None:
+        return None
+    start = int(numbers.address - content.address)
+    return start if start >= 0 and start + numbers.size <= content.size else None
+
+
+def unreadable(error: BaseException) -> BadBody:
+    lines = str(error).splitlines()
+    return BadBody(lines[0][:200] if lines else "it is no Arrow stream")

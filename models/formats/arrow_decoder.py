@@ -1,0 +1,209 @@
+"""Arrow IPC streams to blocks of rows. pyarrow is imported when the first one arrives."""
+
+import functools
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+from models.formats.arrow_columns import BITS, Batches, check_names, failures, unreadable
+from models.formats.arrow_layout import KNOWN_BYTES
+from models.formats.blocks import Block
+from models.schema import FeatureSchema
+from service.errors import BadBody, BodyTooLarge
+
+CONTINUES = b"\xff\xff\xff\xff"  # before each message of a stream
+END = CONTINUES + bytes(4)
+SCHEMA, RECORD_BATCH = 1, 3  # kinds of messages
+MOST_METADATA = 16 * 1024**2
+
+
+class Message:
+    """What is read of a message before pyarrow gets it: its kind, and how long it is."""
+
+    def __init__(self, metadata: bytes) -> None:
+        try:
+            self._data = metadata
+            table = self._at("<I", 0)
+            self.kind = int(self._field(table, 1, "<B"))
+            self.body_bytes = int(self._field(table, 3, "<q"))
+            header = self._place(table, 2)
+            self.compressed = self.kind != SCHEMA and bool(header) and self._is_compressed(header)
+        except struct.error:
+            raise BadBody("it is no Arrow stream") from None
+        if self.body_bytes < 0:
+            raise BadBody("it is no Arrow stream")
+
+    def _at(self, form: str, place: int) -> Any:
+        if place < 0:
+            raise struct.error
+        return struct.unpack_from(form, self._data, place)[0]
+
+    def _place(self, table: int, number: int) -> int:
+        """Where a field of a flatbuffers table stands; 0 where it has its default."""
+        names = table - self._at("<i", table)
+        size = self._at("<H", names)
+        offset = self._at("<H", names + 4 + 2 * number) if 4 + 2 * number < size else 0
+        return table + offset if offset else 0
+
+    def _field(self, table: int, number: int, form: str) -> Any:
+        place = self._place(table, number)
+        return self._at(form, place) if place else 0
+
+    def _is_compressed(self, header: int) -> bool:
+        batch = header + self._at("<I", header)
+        if self.kind != RECORD_BATCH:  # a dictionary holds a batch
+            data = self._place(batch, 1)
+            if not data:
+                return False
+            batch = data + self._at("<I", data)
+        return self._place(batch, 3) != 0
+
+
+known_message = functools.lru_cache(64)(Message)  # batches of the same shape have the same metadata
+
+
+class ArrowDecoder:
+    """Messages are cut out of what came and handed to pyarrow when they are complete: a batch by itself, or where
+    dictionaries belong to it by a reader that keeps them."""
+
+    def __init__(self, schema: FeatureSchema, rows: int, most_bytes: int) -> None:
+        self._batches = Batches(schema, rows)
+        self._most_bytes = most_bytes
+        self._rest = bytearray()
+        self._schema: Any = None
+        self._opening = b""  # the message that holds the schema
+        self._source = Source()
+        self._reader: Any = None
+        self._ended = False
+
+    def feed(self, piece: bytes) -> Iterator[Block]:
+        self._rest += piece
+        while not self._ended and (message := self._next()) is not None:
+            kind, content = message
+            if kind == SCHEMA:
+                self._open(content)
+            elif kind == RECORD_BATCH:
+                yield from self._batch(content)
+            else:
+                self._source.add(content if self._reader else self._opening + content)
+                self._read_on()
+        if self._ended and self._rest:
+            raise BadBody(f"{len(self._rest)} bytes follow the end of its stream")
+
+    def rest(self) -> Iterator[Block]:
+        if self._rest:
+            raise BadBody("its Arrow stream is cut off")
+        if self._schema is None:
+            raise BadBody("it is no Arrow stream")
+        yield from self._batches.rest()
+
+    def close(self) -> None: ...
+
+    def _next(self) -> tuple[int, bytes] | None:
+        """The next message that is complete."""
+        if len(self._rest) < 8:
+            return None
+        if not self._rest.startswith(CONTINUES):
+            raise BadBody("it is no Arrow stream (a file in the Arrow file format is none either)")
+        (length,) = struct.unpack_from("<i", self._rest, 4)
+        if length == 0:
+            self._ended = True
+            del self._rest[:8]
+            return None
+        if not 0 < length <= MOST_METADATA:
+            raise BadBody("it is no Arrow stream")
+        if len(self._rest) < 8 + length:
+            return None
+        metadata = bytes(self._rest[8 : 8 + length])
+        message = known_message(metadata) if length <= KNOWN_BYTES else Message(metadata)
+        if message.compressed:
+            raise BadBody("its buffers are compressed; compress the whole body instead (Content-Encoding: zstd)")
+        end = 8 + length + message.body_bytes
+        if end > self._most_bytes:
+            raise BodyTooLarge(self._most_bytes, what="a record batch, to be written in smaller ones (max_chunksize),")
+        if len(self._rest) < end:
+            return None
+        content = bytes(memoryview(self._rest)[:end])
+        del self._rest[:end]
+        return message.kind, content
+
+    def _open(self, content: bytes) -> None:
+        if self._schema is not None:
+            raise BadBody("it holds two schemas")
+        self._schema = known_schema(content) if len(content) <= KNOWN_BYTES else read_schema(content)
+        self._opening = content
+
+    def _read_on(self) -> None:
+        import pyarrow as pa
+
+        if self._schema is None:
+            raise BadBody("it holds a dictionary before a schema")
+        if self._reader is None:
+            try:
+                self._reader = pa.ipc.open_stream(pa.PythonFile(self._source, "r"))
+            except failures() as error:
+                raise unreadable(error) from None
+
+    def _next_batch(self, content: bytes) -> Any:
+        import pyarrow as pa
+
+        if self._reader is None:
+            return pa.ipc.read_record_batch(pa.py_buffer(content), self._schema)
+        self._source.add(content)
+        return self._reader.read_next_batch()
+
+    def _batch(self, content: bytes) -> Iterator[Block]:
+        if self._schema is None:
+            raise BadBody("it holds rows before a schema")
+        try:
+            batch = self._next_batch(content)
+            if batch.num_rows > len(content) * BITS:
+                raise BadBody(f"a record batch of {len(content)} bytes cannot hold {batch.num_rows} rows")
+            batch.validate(full=True)
+            yield from self._batches.add(batch)
+        except failures() as error:
+            raise unreadable(error) from None
+
+
+def read_schema(content: bytes) -> Any:
+    """Of the message that opens a stream. Raises BadBody."""
+    import pyarrow as pa
+
+    try:
+        schema = pa.ipc.read_schema(pa.py_buffer(content))
+        check_names(schema.names)
+    except failures() as error:
+        raise unreadable(error) from None
+    return schema
+
+
+known_schema = functools.lru_cache(64)(read_schema)  # a client opens all of its streams with the same bytes
+
+
+class Source:
+    """A file that holds what was added and not yet read."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self._content = b""
+        self._place = 0
+
+    def add(self, content: bytes) -> None:
+        self._content = self._content[self._place :] + content
+        self._place = 0
+
+    def read(self, size: int = -1) -> bytes:
+        end = len(self._content) if size < 0 else self._place + size
+        part = self._content[self._place : end]
+        self._place += len(part)
+        return part
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def flush(self) -> None: ...
+    def close(self) -> None: ...

@@ -1,0 +1,30 @@
+"""Predictions as an Arrow IPC stream."""
+
+from typing import ClassVar
+
+from models.formats.arrow_decoder import END
+from models.formats.encoders import ALL
+from models.formats.record_batches import Table, message_of
+from models.outputs import Answers
+from service.errors import RequestError
+from service.protocols.native import Accepted
+
+
+class ArrowEncoder:
+    kind: ClassVar[bytes] = b"application/vnd.apache.arrow.stream"
+    told: ClassVar[int] = ALL
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def head(self) -> bytes:
+        return self._table.head
+
+    def block(self, accepted: Accepted, answers: Answers, first_row: int) -> bytes:
+        return self._table.message(accepted, answers, first_row)
+
+    def stop(self, error: RequestError) -> bytes:
+        return message_of(self._table.stopped(error)) + self.end()
+
+    def end(self) -> bytes:
+        return END

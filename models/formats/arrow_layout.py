@@ -1,0 +1,81 @@
+"""The most common Arrow body, one batch of numbers without nulls, read as views of its bytes."""
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from models.columns import Column
+from models.formats.arrow_columns import UNUSED, failures, start_of
+from models.formats.arrow_decoder import CONTINUES, END, RECORD_BATCH, SCHEMA, Message, read_schema
+from models.formats.blocks import Block, ColumnBlock
+from models.schema import FeatureSchema
+from service.errors import BadBody
+
+KNOWN_BYTES = 16 * 1024  # of metadata that are kept
+
+
+class Stands(NamedTuple):
+    """Where the numbers of a column stand in a body."""
+
+    name: str
+    kind: "np.dtype[Any]"
+    start: int
+
+
+class Layout(NamedTuple):
+    rows: int
+    columns: tuple[Stands, ...]
+
+
+def plain_block(schema: FeatureSchema, body: bytes, most_rows: int) -> Block | None:
+    """The rows of what is most often sent: one batch of numbers without nulls, as views of the body. None for all else,
+    right or wrong, which the decoder has to look at."""
+    if len(body) < 16 or not body.endswith(END):
+        return None
+    opening = 8 + int.from_bytes(body[4:8], "little")
+    begins = opening + 8 + int.from_bytes(body[opening + 4 : opening + 8], "little")
+    size = len(body) - len(END) - begins
+    if begins > KNOWN_BYTES or size < 0:
+        return None
+    layout = layout_of(body[:opening], body[opening:begins], size)
+    if layout is None or not 0 < layout.rows <= most_rows:
+        return None
+    columns = {
+        name: Column(np.frombuffer(body, kind, layout.rows, begins + start)) if name in schema.by_name else UNUSED
+        for name, kind, start in layout.columns
+    }
+    return ColumnBlock(columns, layout.rows)
+
+
+@functools.lru_cache(64)
+def layout_of(opening: bytes, head: bytes, size: int) -> Layout | None:
+    """How a schema and the head of a batch place numbers in the `size` bytes that follow; None for anything else.
+
+    Both are read by pyarrow with nothing but zeros behind them. What it says of numbers without nulls does not depend
+    on what they are, so it would say the same of any other bytes there.
+    """
+    import pyarrow as pa
+
+    if not (opening.startswith(CONTINUES) and head.startswith(CONTINUES)):
+        return None
+    try:
+        first, message = Message(opening[8:]), Message(head[8:])
+        if (first.kind, first.body_bytes, message.kind, message.body_bytes) != (SCHEMA, 0, RECORD_BATCH, size):
+            return None
+        content = pa.py_buffer(head + bytes(size))
+        batch = pa.ipc.read_record_batch(content, read_schema(opening))
+        batch.validate(full=True)
+    except BadBody:
+        return None
+    except failures():
+        return None
+    columns = []
+    for name, array in zip(batch.schema.names, batch.columns, strict=True):
+        start = start_of(array, content)
+        if start is None or start < len(head):
+            return None
+        columns.append(Stands(name, np.dtype(array.type.to_pandas_dtype()), start - len(head)))
+    if not columns or message.compressed:
+        return None
+    return Layout(batch.num_rows, tuple(columns))

@@ -1,0 +1,35 @@
+"""Predictions as NDJSON: a line for each row."""
+
+from typing import ClassVar
+
+from models.formats.encoders import ALL, by_row
+from models.outputs import Answers
+from service.errors import RequestError, listed
+from service.protocols.native import Accepted, Writer, dumps
+
+
+class Encoder:
+    """A row that is not valid is `{"errors": [...]}`. Where the answer ends early, its last line is `{"error": {...}}`
+    with the problem document."""
+
+    kind: ClassVar[bytes] = b"application/x-ndjson"
+    told: ClassVar[int] = ALL
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    def head(self) -> bytes:
+        return b""
+
+    def block(self, accepted: Accepted, answers: Answers, first_row: int) -> bytes:
+        errors = by_row(accepted, first_row)
+        return b"".join(
+            b"%s\n" % (b'{"errors":%s}' % dumps(listed(errors.get(row, ()))) if entry is None else entry)
+            for row, entry in enumerate(self._writer.entries(accepted, answers))
+        )
+
+    def stop(self, error: RequestError) -> bytes:
+        return b'{"error":%s}\n' % error.document()
+
+    def end(self) -> bytes:
+        return b""

@@ -1,0 +1,1 @@
+"""HTTP: from ASGI requests to the data plane and back."""

@@ -1,0 +1,201 @@
+"""Tensors of a request to validated rows."""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from models.column_validation import usual_numbers
+from models.columns import Array, Column
+from models.feature import Feature
+from models.frame import Frame
+from models.outputs import short_floats
+from models.rows import RowError
+from models.schema import FeatureSchema
+from models.text import nearest, short, shown
+from service.errors import RowsNotValid, TooManyRows
+from service.protocols import native
+from service.protocols.native import Accepted, fault
+from service.protocols.oip_tensors import NUMBERS, Inference, Parameters, Tensor, as_array, invalid
+
+BOOLEANS = {"true": True, "false": False}
+
+
+def accept(schema: FeatureSchema, inference: Inference, max_rows: int) -> Accepted:
+    """Check the rows that the tensors hold together. Raises RequestNotValid, RowsNotValid or TooManyRows."""
+    skip = inference.skip
+    usual = usual_matrix(schema, inference.inputs, max_rows) or usual_columns(schema, inference.inputs, max_rows)
+    if usual is not None:
+        return usual
+    inputs = columns_of_matrix(schema, inference.inputs)
+    count = row_count(inputs, max_rows)
+    check_names(schema, inputs)
+    used = [tensor for tensor in inputs if tensor.name in schema.by_name]
+    values = [cells(schema.by_name[tensor.name], tensor, inference.parameters) for tensor in used]
+    names = [tensor.name for tensor in used]
+    if any(isinstance(tensor.data, np.ndarray) for tensor in used):
+        return accept_arrays(schema, dict(zip(names, map(as_array, values), strict=True)), count, skip=skip)
+    rows = [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+    return native.accept_rows(schema, rows or [{}] * count, skip=skip)
+
+
+def usual_matrix(schema: FeatureSchema, inputs: list[Tensor], max_rows: int) -> Accepted | None:
+    """The rows of one binary tensor [rows, features] of a model of numbers, where nothing is to be said of any."""
+    if not is_matrix(schema, inputs):
+        return None
+    (whole,) = inputs
+    count, width = whole.shape
+    if not isinstance(whole.data, np.ndarray) or whole.datatype not in NUMBERS or count > max_rows:
+        return None
+    if width != len(schema.features):
+        return None
+    numbers = whole.data.reshape(count, width).astype(np.float64, order="F")  # columns are what is compared
+    frame = Frame(numbers, np.empty((count, 0), dtype=np.int64))
+    return Accepted(frame, count) if schema.usual(frame) else None
+
+
+def usual_columns(schema: FeatureSchema, inputs: list[Tensor], max_rows: int) -> Accepted | None:
+    """The same of a binary tensor for each feature."""
+    if not inputs or len(inputs) != len(schema.features):
+        return None
+    count = inputs[0].shape[0]
+    arrays = {
+        tensor.name: tensor.data
+        for tensor in inputs
+        if isinstance(tensor.data, np.ndarray) and (len(tensor.shape) == 1 or tensor.shape[1] == 1)
+    }
+    frame = usual_numbers(schema, arrays, count) if count <= max_rows else None
+    return None if frame is None else Accepted(frame, count)
+
+
+def is_matrix(schema: FeatureSchema, inputs: list[Tensor]) -> bool:
+    """Whether one tensor stands for all features of a model of numbers, by whatever name."""
+    one = len(inputs) == 1 and len(inputs[0].shape) == 2 and inputs[0].name not in schema.by_name
+    return one and schema.only_numbers
+
+
+def accept_arrays(schema: FeatureSchema, arrays: Mapping[str, Array], count: int, *, skip: bool) -> Accepted:
+    """What is unusual in floats of 32 bits is looked at again by their shortest digits."""
+    columns = {name: Column(array) for name, array in arrays.items()}
+    if not any(map(narrow, arrays.values())):
+        return native.accept_columns(schema, columns, count, skip=skip)
+    with contextlib.suppress(RowsNotValid):
+        accepted = native.accept_columns(schema, columns, count, skip=skip)
+        if not accepted.warnings and not accepted.errors:
+            return accepted
+    columns = {name: Column(widened(array)) for name, array in arrays.items()}
+    return native.accept_columns(schema, columns, count, skip=skip)
+
+
+def columns_of_matrix(schema: FeatureSchema, inputs: list[Tensor]) -> list[Tensor]:
+    """One tensor [rows, features] of a model of numbers, by whatever name, as a tensor for each feature."""
+    if not is_matrix(schema, inputs):
+        return inputs
+    whole, width = inputs[0], len(schema.features)
+    if whole.shape[1] != width:
+        names = short(", ".join(feature.name for feature in schema.features), 200)
+        message = f"input {short(whole.name)!r} has {whole.shape[1]} columns, expected the {width} features: {names}"
+        raise invalid("bad_tensor", message, whole.name)
+    rows = whole.shape[0]
+    return [
+        Tensor(feature.name, whole.datatype, (rows,), whole.data[place::width], whole.parameters)
+        for place, feature in enumerate(schema.features)
+    ]
+
+
+def row_count(inputs: Sequence[Tensor], max_rows: int) -> int:
+    """How many rows the tensors have, which has to be the same for all."""
+    if not inputs:
+        raise invalid("empty_rows", "there are no inputs, expected a tensor for each feature")
+    count = inputs[0].shape[0]
+    for tensor in inputs:
+        name, shape = tensor.name, tensor.shape
+        if shape[0] != count:
+            first = inputs[0].name
+            message = f"input {short(name)!r} has {shape[0]} rows, and input {short(first)!r} has {count}"
+            raise invalid("bad_tensor", message, name)
+        if len(shape) == 2 and shape[1] != 1:
+            message = f"input {short(name)!r}: its shape {list(shape)} is not [{count}] or [{count}, 1]"
+            raise invalid("bad_tensor", message, name)
+    if count > max_rows:
+        raise TooManyRows(count, max_rows)
+    if count == 0:
+        raise invalid("empty_rows", "the inputs have no rows, expected one row or more")
+    return count
+
+
+def check_names(schema: FeatureSchema, inputs: Sequence[Tensor]) -> None:
+    """Every tensor a column of the table, of a type that fits it, and none that is needed is absent."""
+    faults: list[RowError] = []
+    known, names = schema.by_name, {tensor.name for tensor in inputs}
+    if len(names) < len(inputs):
+        raise invalid("bad_tensor", "two inputs have the same name")
+    for tensor in inputs:
+        name = tensor.name
+        feature = known.get(name)
+        if feature is not None:
+            if tensor.datatype not in fitting(feature):
+                expected = ", ".join(fitting(feature))
+                message = (
+                    f"input {short(name)!r}: {tensor.datatype} does not fit this {feature.kind}, expected {expected}"
+                )
+                faults.append(fault("wrong_type", message, name))
+        elif name not in schema.accepted:
+            near = nearest(name, known)
+            hint = f", did you mean {near!r}?" if near else ""
+            message = f"input {short(name)!r}: the table has no such column{hint}"
+            faults.append(fault("unknown_field", message, short(name)))
+    if len(names) < len(known) or faults:
+        for feature in schema.features:
+            if feature.name not in names and not feature.nullable:
+                message = f"input {feature.name!r}: is absent, and it was never missing in training"
+                faults.append(fault("missing_field", message, feature.name))
+    if faults:
+        raise native.refused(faults)
+
+
+def fitting(feature: Feature) -> tuple[str, ...]:
+    """The datatypes that a column may come in."""
+    if feature.kind == "number" or (feature.kind == "category" and feature.level_type == "number"):
+        return NUMBERS
+    if feature.kind == "boolean" or (feature.kind == "category" and feature.level_type == "boolean"):
+        return ("BOOL", "BYTES")
+    return ("BYTES",)
+
+
+def cells(feature: Feature, tensor: Tensor, parameters: Parameters) -> list[Any] | Array:
+    """The elements of a tensor as the values that a row in JSON would hold, None where one is missing."""
+    data = tensor.data
+    if tensor.datatype == "BYTES":
+        return texts(feature, tensor, parameters)
+    if isinstance(data, np.ndarray):
+        return data
+    return [None if value != value else value for value in data]  # NaN, which is not itself
+
+
+def texts(feature: Feature, tensor: Tensor, parameters: Parameters) -> list[Any] | Array:
+    """BYTES: booleans by their words; None for the text that the parameter `missing` names."""
+    values = tensor.data
+    missing = tensor.parameters.get("missing", parameters.get("missing"))
+    if missing is not None:
+        if not isinstance(missing, str):
+            raise invalid("unknown_option", f"missing={shown(missing)} is no text", "missing")
+        values = [None if value == missing else value for value in values]
+    if "BOOL" in fitting(feature):
+        values = [BOOLEANS.get(value.lower(), value) if isinstance(value, str) else value for value in values]
+    return values
+
+
+def narrow(array: Array) -> bool:
+    """Whether these are floats of fewer bits than the schema's limits have."""
+    return array.dtype.kind == "f" and array.dtype.itemsize < 8
+
+
+def widened(array: Array) -> Array:
+    """Floats of 32 bits by their shortest digits: 0.1 becomes the 0.1 of JSON, and is not above a limit of 0.1."""
+    if not narrow(array):
+        return array
+    wide, finite = array.astype(np.float64), np.isfinite(array)
+    wide[finite] = short_floats(array[finite].astype(np.float32))
+    return wide

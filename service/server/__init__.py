@@ -1,0 +1,1 @@
+"""Hooks into BentoML and uvicorn internals, each with what breaks without it."""
