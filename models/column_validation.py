@@ -17,7 +17,7 @@ from models.feature import MISSING, Feature, as_float
 from models.frame import Frame
 from models.rows import MAX_LISTED_ERRORS, RowError, RowWarning
 from models.schema import FeatureSchema
-from models.text import shown
+from models.text import render
 
 
 @dataclass
@@ -142,7 +142,7 @@ def _problem(feature: Feature, column: Column | None, row: int) -> tuple[str, st
     value = column.item(row)
     if feature.kind == "date" and column.values.dtype.kind == "M" and value is not None:
         seconds = epoch_seconds(column.values[row if column.codes is None else column.codes[row]])
-        found = feature.limit_problem(float(seconds), shown(value)) if has_year(seconds) else feature.bad_date(value)
+        found = feature.limit_problem(float(seconds), render(value)) if has_year(seconds) else feature.bad_date(value)
     else:
         found = feature.problem(value)
     assert found is not None, f"{feature.name!r}: {value!r} was marked, and no rule speaks against it"

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StringConstraints, model_validator
 from pydantic_core import core_schema
 
-from models.text import shown
+from models.text import render
 
 MAX_LISTED_LEVELS = 10_000  # above that a category is hashed
 HASH_BUCKETS = 4096
@@ -57,9 +57,9 @@ class Feature(BaseModel):
             if value is None:
                 continue
             if self.kind == "number" and (isinstance(value, str) or not math.isfinite(as_float(value))):
-                raise ValueError(f"feature {self.name!r}: {end} {shown(value)} is not a number")
+                raise ValueError(f"feature {self.name!r}: {end} {render(value)} is not a number")
             if self.kind == "date" and (not isinstance(value, str) or not self._is_date(value)):
-                raise ValueError(f"feature {self.name!r}: {end} {shown(value)} is not {self._expected_date}")
+                raise ValueError(f"feature {self.name!r}: {end} {render(value)} is not {self._expected_date}")
             if self.kind in ("boolean", "category"):
                 raise ValueError(f"feature {self.name!r}: a {self.kind} has no {end}")
         if self.low is not None and self.high is not None and self.low > self.high:
@@ -75,10 +75,10 @@ class Feature(BaseModel):
         levels = self.seen.levels or []
         odd = next((level for level in levels if type_of(level) != self.level_type), None)
         if odd is not None:
-            raise ValueError(f"feature {self.name!r}: its levels are {self.level_type}, {shown(odd)} is not")
+            raise ValueError(f"feature {self.name!r}: its levels are {self.level_type}, {render(odd)} is not")
         if len(self.positions) < len(levels):
             twice = next(level for place, level in enumerate(levels) if self.positions[level] != place)
-            raise ValueError(f"feature {self.name!r}: the level {shown(twice)} is listed twice")
+            raise ValueError(f"feature {self.name!r}: the level {render(twice)} is listed twice")
         return self
 
     def _limit(self, value: float | str | None) -> float | None:
@@ -160,28 +160,28 @@ class Feature(BaseModel):
         if self.kind == "number":
             return self._number_problem(value)
         if self.kind == "boolean":
-            return None if isinstance(value, bool) else ("wrong_type", f"{shown(value)} is not true or false")
+            return None if isinstance(value, bool) else ("wrong_type", f"{render(value)} is not true or false")
         if self.kind == "date":
             return self._date_problem(value)
         return self._level_problem(value)
 
     def _number_problem(self, value: object) -> tuple[str, str] | None:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            return "wrong_type", f"{shown(value)} is not a number"
+            return "wrong_type", f"{render(value)} is not a number"
         number = as_float(value)
         if not math.isfinite(number):
             return "not_finite", "is not a finite number"
-        return self.limit_problem(number, shown(number))
+        return self.limit_problem(number, render(number))
 
     def _date_problem(self, value: object) -> tuple[str, str] | None:
         if not isinstance(value, str):
-            return "wrong_type", f"{shown(value)} is not text with {self._expected_date}"
+            return "wrong_type", f"{render(value)} is not text with {self._expected_date}"
         if not self._is_date(value):
             return self.bad_date(value)
-        return self.limit_problem(self.parse_date(value), shown(value))
+        return self.limit_problem(self.parse_date(value), render(value))
 
     def bad_date(self, text: str) -> tuple[str, str]:
-        return "bad_date", f"{shown(text)} is not {self._expected_date}"
+        return "bad_date", f"{render(text)} is not {self._expected_date}"
 
     @property
     def absent(self) -> tuple[str, str]:
@@ -203,11 +203,11 @@ class Feature(BaseModel):
         }
         if not right[self.level_type]:
             words = {"text": "text", "boolean": "true or false", "number": "a number"}
-            return "wrong_type", f"{shown(value)} is not {words[self.level_type]}, as the levels of this category are"
+            return "wrong_type", f"{render(value)} is not {words[self.level_type]}, as the levels of this category are"
         if self.level_type == "number" and not math.isfinite(as_float(value)):
             return "not_finite", "is not a finite number"
         if self.unseen == "error" and value not in self.positions:
-            return "unseen_level", f"{shown(value)} is none of the {len(self.positions)} levels seen in training"
+            return "unseen_level", f"{render(value)} is none of the {len(self.positions)} levels seen in training"
         return None
 
     def _must_be_valid(self, value: Scalar) -> Scalar:
@@ -242,7 +242,7 @@ class Ignored(BaseModel):
     reason: str
 
 
-class Codes(dict[Scalar | None, int]):
+class LevelCodes(dict[Scalar | None, int]):
     """`Feature.code` as a dictionary, which is the quickest way to ask."""
 
     def __init__(self, feature: Feature) -> None:

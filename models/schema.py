@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic_core import SchemaValidator, core_schema
 
 from models.architecture import Task
-from models.feature import UNSEEN, Codes, Feature, Ignored, Scalar, iso, type_of, whole_if_exact
+from models.feature import UNSEEN, Feature, Ignored, LevelCodes, Scalar, iso, type_of, whole_if_exact
 from models.frame import FloatMatrix, Frame, Row, any_of, picker
 from models.rows import MAX_LISTED_ERRORS, Checked, RowError, RowWarning, Unreadable
-from models.text import nearest, short, shown
+from models.text import nearest, render, truncate
 from models.validators import LONG, LONG_COLUMN, body_validator, piece_validator
 
 MISSING_TOKENS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "?")
@@ -258,7 +258,7 @@ class FeatureSchema(BaseModel):
             yield RowError(number, None, row.code, f"row {number}: {row.message}")
             return
         if not isinstance(row, dict):
-            yield RowError(number, None, "wrong_type", f"row {number}: {shown(row)} is not an object of columns")
+            yield RowError(number, None, "wrong_type", f"row {number}: {render(row)} is not an object of columns")
             return
         for feature in self.features:
             if feature.name in row:
@@ -279,8 +279,8 @@ class FeatureSchema(BaseModel):
         return RowError(number, feature.name, code, f"row {number}, feature {feature.name!r}: {message}")
 
     def unknown_field(self, number: int, name: str, hint: str) -> RowError:
-        message = f"row {number}, field {short(name)!r}: the table has no such column{hint}"
-        return RowError(number, short(name), "unknown_field", message)
+        message = f"row {number}, field {truncate(name)!r}: the table has no such column{hint}"
+        return RowError(number, truncate(name), "unknown_field", message)
 
     def nearest_hint(self, name: str) -> str:
         near = nearest(name, self.by_name)
@@ -308,9 +308,9 @@ class FeatureSchema(BaseModel):
         return picker(self.categorical)
 
     @cached_property
-    def codes(self) -> list["Codes"]:
+    def codes(self) -> list["LevelCodes"]:
         """For each categorical feature the code of any level."""
-        return [Codes(feature) for feature in self.categorical]
+        return [LevelCodes(feature) for feature in self.categorical]
 
     def frame(self, rows: Sequence[Row]) -> Frame:
         """Checked rows as matrices."""
@@ -378,13 +378,13 @@ class FeatureSchema(BaseModel):
                 raw: Scalar = float(value)
                 if feature.kind == "date":
                     raw = rows[row][feature.name] if rows is not None else iso(value)
-                span = f"{shown(feature.seen.min, bare=True)}..{shown(feature.seen.max, bare=True)}"
-                message = f"feature {feature.name!r}: {shown(raw)} is outside {span}, the range seen in training"
+                span = f"{render(feature.seen.min, bare=True)}..{render(feature.seen.max, bare=True)}"
+                message = f"feature {feature.name!r}: {render(raw)} is outside {span}, the range seen in training"
                 found.setdefault(row, []).append(RowWarning(feature.name, "outside_seen", message))
         if self.categorical and any_of(unseen := frame.codes == UNSEEN):
             for row, column in np.argwhere(unseen).tolist():
                 feature = self.categorical[column]
-                level = f"{shown(rows[row][feature.name])} is a level" if rows is not None else "holds a level"
+                level = f"{render(rows[row][feature.name])} is a level" if rows is not None else "holds a level"
                 message = f"feature {feature.name!r}: {level} never seen in training"
                 found.setdefault(row, []).append(RowWarning(feature.name, "unseen_level", message))
         return found
@@ -402,7 +402,7 @@ def _wrong_where(error: ValidationError, text: str | bytes) -> str:
             return message
         feature = json.loads(text)["features"][place[1]]
         if isinstance(feature, dict) and isinstance(name := feature.get("name"), str) and name:
-            return ": ".join([f"feature {short(name)!r}", *filter(None, [".".join(map(str, place[2:]))]), message])
+            return ": ".join([f"feature {truncate(name)!r}", *filter(None, [".".join(map(str, place[2:]))]), message])
     where = ".".join(map(str, place))
     return f"{where}: {message}" if where else message
 

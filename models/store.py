@@ -22,7 +22,7 @@ from models.network.network import Network
 from models.outputs import Answers
 from models.schema import FeatureSchema
 from models.tabular_model import Engine, Golden, TabularModel
-from models.text import short
+from models.text import truncate
 
 EngineChoice = Literal["auto", "numpy", "tensorflow"]
 TOLERANCE = 1e-5  # of "equal means", see `furthest`; golden rows are held to ten times of it
@@ -216,7 +216,7 @@ def load(stored: Stored, engine: EngineChoice = "auto") -> TabularModel:
         raise
     except Exception as error:  # what a damaged file makes NumPy, Keras or pydantic raise is theirs to choose
         told = " ".join(f"{type(error).__name__}: {error}".split())
-        raise StoreError(f"{stored.tag} in {stored.path} cannot be read: {short(told, 300)}") from error
+        raise StoreError(f"{stored.tag} in {stored.path} cannot be read: {truncate(told, 300)}") from error
     return model
 
 

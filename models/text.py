@@ -13,16 +13,16 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return folded[close[0]] if close else None
 
 
-def short(text: str, limit: int = 60) -> str:
+def truncate(text: str, limit: int = 60) -> str:
     """Text cut to a length that is safe to repeat to whoever sent it."""
     cut = text if len(text) <= limit else text[:limit] + "…"
     return cut.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be sent
 
 
-def shown(value: object, *, bare: bool = False) -> str:
+def render(value: object, *, bare: bool = False) -> str:
     """A JSON value as it reads in a message: text in quotes, numbers as written, containers by their kind."""
     if isinstance(value, str):
-        return short(value) if bare else repr(short(value))
+        return truncate(value) if bare else repr(truncate(value))
     if isinstance(value, bool):
         return "true" if value else "false"
     if value is None:

@@ -20,8 +20,8 @@ from models.feature import UNSEEN
 from models.frame import Frame
 from models.outputs import Answers
 from models.tabular_model import TabularModel
-from service.errors import ClientGone, DeadlinePassed, EngineFailed, QueueFull, RequestError
-from service.metrics import Tally
+from service.errors import ClientDisconnected, DeadlinePassed, EngineFailed, QueueFull, RequestError
+from service.metrics import ModelCounters
 from service.settings import Switch
 
 INLINE_S = 0.002  # how long a prediction may hold up the event loop
@@ -33,7 +33,7 @@ MAX_CALLS = 4  # that the thread has before it, where so much waits that a turn 
 
 log = logging.getLogger("tabserve.batcher")
 
-Gone = Callable[[], Awaitable[None]]
+DisconnectWaiter = Callable[[], Awaitable[None]]
 """Returns when the client has gone away."""
 
 
@@ -67,7 +67,7 @@ class Outcome(NamedTuple):
 
 
 class Batcher:
-    def __init__(self, model: TabularModel, tally: Tally, queue_rows: int, batching: Switch = "auto") -> None:
+    def __init__(self, model: TabularModel, tally: ModelCounters, queue_rows: int, batching: Switch = "auto") -> None:
         self.model = model
         self.tally = tally
         self.queue_rows = queue_rows
@@ -77,7 +77,9 @@ class Batcher:
         self._rows_per_second = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"predict-{model.name}")
 
-    async def predict(self, frame: Frame, deadline: float, request_id: str, gone: Gone | None = None) -> Answers:
+    async def predict(
+        self, frame: Frame, deadline: float, request_id: str, gone: DisconnectWaiter | None = None
+    ) -> Answers:
         """Checked rows -> their answers. deadline: on the clock of `time.monotonic`.
 
         Raises QueueFull, DeadlinePassed, ClientGone or EngineFailed.
@@ -107,7 +109,9 @@ class Batcher:
 
     # The queue
 
-    async def _wait(self, frame: Frame, now: float, deadline: float, request_id: str, gone: Gone | None) -> Answers:
+    async def _wait(
+        self, frame: Frame, now: float, deadline: float, request_id: str, gone: DisconnectWaiter | None
+    ) -> Answers:
         rows, waiting = len(frame.numbers), self.tally.queue_rows
         if waiting and waiting + rows > self.queue_rows:
             self.tally.reject("queue_full", rows)
@@ -122,12 +126,12 @@ class Batcher:
         watch = asyncio.ensure_future(gone()) if gone else None
         if watch:
             watch.add_done_callback(
-                lambda task: None if task.cancelled() else self._abandon(job, ClientGone(), "client_gone")
+                lambda task: None if task.cancelled() else self._abandon(job, ClientDisconnected(), "client_gone")
             )
         try:
             return await job.future
         except asyncio.CancelledError:
-            self._abandon(job, ClientGone(), "client_gone")
+            self._abandon(job, ClientDisconnected(), "client_gone")
             raise
         finally:
             timer.cancel()

@@ -18,12 +18,12 @@ from models.frame import Frame, Row
 from models.outputs import Answers
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
-from models.text import nearest, short
-from service.batcher import Batcher, Gone
+from models.text import nearest, truncate
+from service.batcher import Batcher, DisconnectWaiter
 from service.errors import NotFound, NotReady, RowsNotValid, TooManyRows
-from service.metrics import Metrics, Tally
+from service.metrics import Metrics, ModelCounters
 from service.protocols import native
-from service.protocols.native import Accepted, Writer
+from service.protocols.native import ValidatedRows, Writer
 from service.settings import Settings
 
 SMALL_BYTES = 16 * 1024  # up to there the short way is tried first
@@ -34,10 +34,10 @@ log = logging.getLogger("tabserve.dataplane")
 T = TypeVar("T")
 
 
-class Served:
+class ServedModel:
     """A model with all that answering it takes."""
 
-    def __init__(self, model: TabularModel, tally: Tally, settings: Settings) -> None:
+    def __init__(self, model: TabularModel, tally: ModelCounters, settings: Settings) -> None:
         self.model = model
         self.tally = tally
         self.batcher = Batcher(model, tally, settings.queue_rows, settings.batching)
@@ -46,9 +46,9 @@ class Served:
         self._most_rows = min(self.batcher.plan.inline_rows, settings.max_rows)
 
     @cached_property
-    def table(self) -> record_batches.Table:
+    def table(self) -> record_batches.RecordBatchWriter:
         """The form of answers as Arrow. Imports pyarrow."""
-        return record_batches.Table(self.model)
+        return record_batches.RecordBatchWriter(self.model)
 
     def quickly(self, body: bytes) -> bytes | None:
         """The answer to what is most often asked: a few good rows in a small body, of which nothing is to be said and
@@ -104,14 +104,14 @@ class DataPlane:
         self.settings = settings
         self.metrics = metrics or Metrics()
         self.models = {model.name: model for model in models}
-        self.served: dict[str, Served] = {}
+        self.served: dict[str, ServedModel] = {}
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="beside")
 
     def start(self) -> None:
         """Warm the engines up; after this every model answers."""
         for name, model in self.models.items():
             tally = self.metrics.model(name, model.version, model.engine.name)
-            self.served[name] = served = Served(model, tally, self.settings)
+            self.served[name] = served = ServedModel(model, tally, self.settings)
             accepted = native.accept(model.schema, model.golden.rows[:1]) if model.golden.rows else None
             if accepted:
                 served.writer.write(accepted, model.predict(accepted.frame))
@@ -124,7 +124,7 @@ class DataPlane:
             served.batcher.close()
         self._beside.shutdown(wait=False, cancel_futures=True)
 
-    def find(self, name: str) -> Served:
+    def find(self, name: str) -> ServedModel:
         """Raises NotFound, or NotReady before `start`."""
         served = self.served.get(name)
         if served is None:
@@ -132,7 +132,7 @@ class DataPlane:
                 raise NotReady(f"model {name!r} is not loaded yet")
             near = nearest(name, self.models)
             hint = f", did you mean {near!r}?" if near else f"; there are {', '.join(self.models)}"
-            raise NotFound(f"there is no model {short(name)!r}{hint}")
+            raise NotFound(f"there is no model {truncate(name)!r}{hint}")
         return served
 
     # The ways in, from the most to the least done here
@@ -145,7 +145,7 @@ class DataPlane:
         on_invalid: str = "fail",
         deadline: float | None = None,
         request_id: str = "",
-        gone: Gone | None = None,
+        gone: DisconnectWaiter | None = None,
     ) -> bytes:
         """The body of a predict request -> the body of its answer. Raises RequestError."""
         served = self.find(name)
@@ -172,8 +172,8 @@ class DataPlane:
         skip: bool = False,
         deadline: float | None = None,
         request_id: str = "",
-        gone: Gone | None = None,
-    ) -> tuple[Accepted, Answers]:
+        gone: DisconnectWaiter | None = None,
+    ) -> tuple[ValidatedRows, Answers]:
         """Rows as JSON values -> the verdict on them and the answers of the valid ones. Raises RequestError."""
         if len(rows) > self.settings.max_rows:
             raise TooManyRows(len(rows), self.settings.max_rows)
@@ -195,8 +195,8 @@ class DataPlane:
         skip: bool = False,
         deadline: float | None = None,
         request_id: str = "",
-        gone: Gone | None = None,
-    ) -> tuple[Accepted, Answers]:
+        gone: DisconnectWaiter | None = None,
+    ) -> tuple[ValidatedRows, Answers]:
         """`count` rows that came as whole columns, likewise."""
         if count > self.settings.max_rows:
             raise TooManyRows(count, self.settings.max_rows)
@@ -212,13 +212,13 @@ class DataPlane:
     async def predict_checked(
         self,
         name: str,
-        check: Callable[[FeatureSchema], Accepted],
+        check: Callable[[FeatureSchema], ValidatedRows],
         *,
         large: bool = False,
         deadline: float | None = None,
         request_id: str = "",
-        gone: Gone | None = None,
-    ) -> tuple[Accepted, Answers]:
+        gone: DisconnectWaiter | None = None,
+    ) -> tuple[ValidatedRows, Answers]:
         """The same for rows in any form, given by what reads and checks them; `large`: beside the event loop."""
         served = self.find(name)
         schema = served.model.schema
@@ -230,13 +230,26 @@ class DataPlane:
         return accepted, await self._predict(served, accepted, deadline, request_id, gone)
 
     async def predict_frame(
-        self, name: str, frame: Frame, *, deadline: float | None = None, request_id: str = "", gone: Gone | None = None
+        self,
+        name: str,
+        frame: Frame,
+        *,
+        deadline: float | None = None,
+        request_id: str = "",
+        gone: DisconnectWaiter | None = None,
     ) -> Answers:
         """Rows that are checked and framed already. Raises RequestError."""
-        return await self._predict(self.find(name), Accepted(frame, len(frame.numbers)), deadline, request_id, gone)
+        return await self._predict(
+            self.find(name), ValidatedRows(frame, len(frame.numbers)), deadline, request_id, gone
+        )
 
     async def _predict(
-        self, served: Served, accepted: Accepted, deadline: float | None, request_id: str, gone: Gone | None
+        self,
+        served: ServedModel,
+        accepted: ValidatedRows,
+        deadline: float | None,
+        request_id: str,
+        gone: DisconnectWaiter | None,
     ) -> Answers:
         tally, rows = served.tally, len(accepted.frame.numbers)
         tally.verdict(rows, accepted.count - rows)

@@ -186,7 +186,7 @@ class DeadlinePassed(RequestError):
         super().__init__("the deadline passed before the prediction was there")
 
 
-class ClientGone(RequestError):
+class ClientDisconnected(RequestError):
     """Nobody is left to be answered; the number is nginx's and only seen in metrics."""
 
     status = 499

@@ -18,7 +18,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from service import tracing
 from service.data_plane import LARGE_BYTES
-from service.errors import BadBody, ClientGone, RequestError
+from service.errors import BadBody, ClientDisconnected, RequestError
 from service.http.asgi import Lane, not_ready
 from service.protocols import error_text, oip_messages, oip_rows, oip_signature
 from service.protocols.native import dumps
@@ -128,7 +128,7 @@ class GrpcServer:
             except RequestError as error:
                 failed = error
             except asyncio.CancelledError:
-                failed = ClientGone()
+                failed = ClientDisconnected()
                 raise
             except Exception:
                 failed = lane.unexpected(call.request_id.encode("latin-1"))

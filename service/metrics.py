@@ -28,7 +28,7 @@ class Buckets:
         self.total += value
 
 
-class Tally:
+class ModelCounters:
     """What one worker counted for one model since the last flush, and how things stand now."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self.tallies: dict[str, Tally] = {}
+        self.tallies: dict[str, ModelCounters] = {}
         self.engines: dict[str, str] = {}
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -99,11 +99,11 @@ class Metrics:
             "tabserve_build_info", "Running", ("version",), registry=registry, multiprocess_mode="max"
         )
 
-    def model(self, name: str, version: str, engine: str) -> Tally:
+    def model(self, name: str, version: str, engine: str) -> ModelCounters:
         """The tally of a model that is served from now on."""
         self._model_info.labels(name, version, engine).set(1)
         self.engines[name] = engine
-        self.tallies[name] = Tally()
+        self.tallies[name] = ModelCounters()
         return self.tallies[name]
 
     def build(self, version: str) -> None:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from models.architecture import Epoch
 from models.feature import Seen
 from models.schema import FeatureSchema
-from models.text import short, shown
+from models.text import render, truncate
 from training.config import Recipe
 from training.data import BUNDLED, Split
 from training.evaluate import Metrics
@@ -108,7 +108,7 @@ def _seen(seen: Seen) -> str:
     if seen.hashed:
         return f"{seen.count or 'many'} levels, hashed"
     if seen.levels is not None:
-        listed = ", ".join(shown(level, bare=True) for level in seen.levels[:8])
+        listed = ", ".join(render(level, bare=True) for level in seen.levels[:8])
         return listed + (f", … ({len(seen.levels):,} levels)" if len(seen.levels) > 8 else "")
     ends = [end if isinstance(end, str) else f"{end:g}" for end in (seen.min, seen.max) if end is not None]
     return " to ".join(ends)
@@ -147,7 +147,7 @@ def _residuals(schema: FeatureSchema, y: Array, answers: Array) -> Figure:
     ends = [float(min(y.min(), answers.min())), float(max(y.max(), answers.max()))]
     left.plot(ends, ends, color="black", linewidth=0.8)
     left.set(ylabel="predicted", title="held-out rows")
-    left.set_xlabel(short(schema.target), parse_math=False)  # $ is a letter here
+    left.set_xlabel(truncate(schema.target), parse_math=False)  # $ is a letter here
     right.hist(answers[:, 0] - y, bins=60)
     right.set(xlabel="predicted - true", ylabel="rows", title="errors")
     return figure
@@ -163,7 +163,7 @@ def _classes(schema: FeatureSchema, y: Array, answers: Array) -> Figure:
     figure.colorbar(image, ax=left, shrink=0.8, label="share of the true class")
     left.set(xlabel="predicted", ylabel="true", title="confusion")
     if len(classes) <= MAX_NAMED_CLASSES:
-        names = [shown(label, bare=True)[:12] for label in classes]
+        names = [render(label, bare=True)[:12] for label in classes]
         left.set_xticks(range(len(classes)), names, rotation=90, fontsize=7, parse_math=False)
         left.set_yticks(range(len(classes)), names, fontsize=7, parse_math=False)
     confidence, hit = answers.max(axis=1), answers.argmax(axis=1) == y

@@ -24,7 +24,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from models.encoding.parts import stable_moments
 from models.feature import HASH_BUCKETS, MAX_LISTED_LEVELS, Feature, Ignored, Kind, LevelType, Scalar, Seen
 from models.schema import MISSING_TOKENS, FeatureSchema, SchemaError
-from models.text import short, shown
+from models.text import render, truncate
 from training import data
 from training.config import DataOptions
 from training.data import Table
@@ -204,13 +204,15 @@ def _without_learned(text: bytes) -> bytes:
 
 def _target_name(table: Table, options: DataOptions, schema: FeatureSchema | None) -> str:
     if schema and options.target and options.target != schema.target:
-        raise UsageError(f"--target {short(options.target)!r} is not {schema.target!r}, the target in {options.schema}")
+        raise UsageError(
+            f"--target {truncate(options.target)!r} is not {schema.target!r}, the target in {options.schema}"
+        )
     target = options.target or (schema.target if schema else None)
     if not target:
         raise UsageError(f"say --target COLUMN, the column to predict; there are {_list(table.names)}")
     if target not in table.names:
         hint = data.did_you_mean(target, table.names) or f"; there are {_list(table.names)}"
-        raise UsageError(f"the table has no column {short(target)!r} to predict{hint}")
+        raise UsageError(f"the table has no column {truncate(target)!r} to predict{hint}")
     return target
 
 
@@ -221,7 +223,7 @@ def _check_columns(table: Table, options: DataOptions, schema: FeatureSchema | N
         for column in getattr(options, flag):
             if column not in table.names:
                 near = data.did_you_mean(column, table.names)
-                raise UsageError(f"--{flag}: the table has no column {short(column)!r}{near}")
+                raise UsageError(f"--{flag}: the table has no column {truncate(column)!r}{near}")
             if column == target:
                 raise UsageError(f"--{flag}: {column!r} is the target" + (" (see --task)" if flag != "drop" else ""))
             if said.setdefault(column, flag) != flag:
@@ -229,7 +231,7 @@ def _check_columns(table: Table, options: DataOptions, schema: FeatureSchema | N
     for feature in schema.features if schema else []:
         if feature.name not in table.names:
             near = data.did_you_mean(feature.name, table.names)
-            raise UsageError(f"{options.schema}: the table has no column {short(feature.name)!r}{near}")
+            raise UsageError(f"{options.schema}: the table has no column {truncate(feature.name)!r}{near}")
 
 
 def _missing_tokens(options: DataOptions, schema: FeatureSchema | None) -> list[str]:
@@ -240,7 +242,7 @@ def _missing_tokens(options: DataOptions, schema: FeatureSchema | None) -> list[
 
 def _list(names: Sequence[str], limit: int = 8) -> str:
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(repr(short(name)) for name in names[:limit]) + more
+    return ", ".join(repr(truncate(name)) for name in names[:limit]) + more
 
 
 # Cells: one column by its distinct values
@@ -286,7 +288,7 @@ class Cells:
         """A few of the marked values, the most frequent ones, for a message."""
         where = np.flatnonzero(marked)
         where = where[np.argsort(-self.counts[where], kind="stable")][:limit]
-        return ", ".join(shown(self.values[index]) for index in where)
+        return ", ".join(render(self.values[index]) for index in where)
 
 
 def cells_of(table: Table, name: str, missing: Sequence[str]) -> Cells:
@@ -536,7 +538,8 @@ def _task(
     if said:
         if said == "regression" and numbers is None:
             raise UsageError(
-                f"target {cells.name!r} cannot be a regression: it does not hold numbers, e.g. {shown(cells.values[0])}"
+                f"target {cells.name!r} cannot be a regression: it does not hold numbers, "
+                f"e.g. {render(cells.values[0])}"
             )
         return ("regression" if said == "regression" else "classification"), "as said"
     if numbers is None:
@@ -563,7 +566,7 @@ def _regression(cells: Cells, numbers: Vector) -> _Target:
     if not len(real):
         raise UsageError(f"target {cells.name!r} is missing in every row")
     if real.min() == real.max():
-        raise UsageError(f"target {cells.name!r} is {shown(float(real[0]))} in every row: there is nothing to learn")
+        raise UsageError(f"target {cells.name!r} is {render(float(real[0]))} in every row: there is nothing to learn")
     values = cells.spread(numbers, np.nan, np.float64)
     return _Target("regression", None, values, ~np.isnan(values), _odd_notices(cells, np.isnan(numbers), "a number"))
 
@@ -578,7 +581,7 @@ def _classification(cells: Cells, numbers: Vector, numeric: bool, schema: Featur
         labels, _ = as_levels(cells)
     classes = sorted({label for label, strange in zip(labels, odd.tolist(), strict=True) if not strange})
     if len(classes) == 1:
-        raise UsageError(f"target {cells.name!r} has one class only, {shown(classes[0])}: there is nothing to learn")
+        raise UsageError(f"target {cells.name!r} has one class only, {render(classes[0])}: there is nothing to learn")
     if len(classes) > MAX_CLASSES:
         hint = "; for numbers say --task regression" if numeric else ""
         raise UsageError(
@@ -739,7 +742,7 @@ class _Judge:
 
     def ignore(self, reason: str) -> _Column:
         cells = self.cells
-        example = shown(cells.values[int(np.argmax(cells.counts))]) if cells.values else ""
+        example = render(cells.values[int(np.argmax(cells.counts))]) if cells.values else ""
         decision = Decision(self.name, "ignored", reason, cells.missing, len(cells.values), "", example)
         return _Column(decision, None, np.empty(0))
 
@@ -808,7 +811,7 @@ class _Judge:
         """The position of the median among the distinct values. Raises UsageError where none is of the kind."""
         real = np.flatnonzero(~np.isnan(numbers))
         if not len(real):
-            raise UsageError(f"column {self.name!r}: no cell is {expected}, e.g. {shown(self.cells.values[0])}")
+            raise UsageError(f"column {self.name!r}: no cell is {expected}, e.g. {render(self.cells.values[0])}")
         order = real[np.argsort(numbers[real], kind="stable")]
         reached = np.cumsum(self.cells.counts[order])
         return int(order[np.searchsorted(reached, reached[-1] / 2)])
@@ -830,7 +833,7 @@ class _Judge:
         feature = self.feature(kind, nullable=missing > 0, seen=seen, example=example, date_format=date_format)
         notices = notices + self.declared_notices(feature, values, missing)
         decision = Decision(
-            self.name, kind, why, missing, len(np.unique(numbers[~np.isnan(numbers)])), span, shown(example)
+            self.name, kind, why, missing, len(np.unique(numbers[~np.isnan(numbers)])), span, render(example)
         )
         return _Column(decision, feature, values, notices)
 
@@ -856,7 +859,7 @@ class _Judge:
             span = ", ".join(str(level) for level in distinct[:4]) + (", …" if len(distinct) > 4 else "")
         feature = self.feature("category", nullable=cells.missing > 0, seen=seen, example=example, unseen="warn")
         values = cells.spread(_objects(levels), None, object)
-        decision = Decision(self.name, "category", why, cells.missing, len(distinct), span, shown(example))
+        decision = Decision(self.name, "category", why, cells.missing, len(distinct), span, render(example))
         return _Column(decision, feature, values, self.declared_notices(feature, None, cells.missing))
 
     def feature(self, kind: Kind, **learned: Any) -> Feature:
@@ -938,7 +941,9 @@ def _split_key(table: Table, options: DataOptions, missing: Sequence[str], targe
     if column is None:
         return None
     if column not in table.names:
-        raise UsageError(f"--split: the table has no column {short(column)!r}{data.did_you_mean(column, table.names)}")
+        raise UsageError(
+            f"--split: the table has no column {truncate(column)!r}{data.did_you_mean(column, table.names)}"
+        )
     if column == target:
         raise UsageError(f"--split: {column!r} is the target")
     cells = cells_of(table, column, missing)
@@ -964,7 +969,7 @@ def _parts(cells: Cells) -> npt.NDArray[Any]:
     parts = [words.get(str(value).casefold()) for value in cells.values]
     unknown = next((value for value, part in zip(cells.values, parts, strict=True) if part is None), None)
     if unknown is not None or cells.missing:
-        what = "an empty cell" if unknown is None else shown(unknown)
+        what = "an empty cell" if unknown is None else render(unknown)
         raise UsageError(f"--split column: {cells.name!r} must say train, validation or test in each row, not {what}")
     return cells.spread(parts, None, object)
 

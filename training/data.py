@@ -25,7 +25,7 @@ import pyarrow.parquet as arrow_parquet
 from sklearn.model_selection import train_test_split
 
 from models.schema import NAME
-from models.text import nearest, short
+from models.text import nearest, truncate
 from training.config import DataOptions, check_seed
 from training.errors import UsageError
 
@@ -112,7 +112,7 @@ def bundled_options(name: str, options: DataOptions | None = None) -> DataOption
     """
     options = options or DataOptions()
     if name not in BUNDLED:
-        raise UsageError(f"no data set {short(name)!r}{did_you_mean(name, BUNDLED)}; there are {', '.join(BUNDLED)}")
+        raise UsageError(f"no data set {truncate(name)!r}{did_you_mean(name, BUNDLED)}; there are {', '.join(BUNDLED)}")
     path = DATASETS / BUNDLED[name].file
     if not path.exists():
         raise UsageError(f"{path} is not here: the bundled data sets come with the project's repository, not its wheel")
@@ -141,7 +141,7 @@ def check_name(name: str) -> str:
     """The name, when it is a valid model name. Raises UsageError with a proposal."""
     if not NAME.fullmatch(name):
         raise UsageError(
-            f"{short(name)!r} is no model name: small letters, digits and _, a letter first, at most 41; "
+            f"{truncate(name)!r} is no model name: small letters, digits and _, a letter first, at most 41; "
             f"try {model_name(name)!r}"
         )
     return name
@@ -209,7 +209,7 @@ def _parquet(content: bytes, where: str, fingerprint: str) -> Table:
         _check_header(arrow_parquet.ParquetFile(pa.BufferReader(content)).schema_arrow.names, where)
         table = arrow_parquet.read_table(pa.BufferReader(content))
     except (pa.ArrowException, OSError) as error:
-        raise UsageError(f"{where} is a Parquet file that cannot be read: {short(str(error), 200)}") from None
+        raise UsageError(f"{where} is a Parquet file that cannot be read: {truncate(str(error), 200)}") from None
     names = list(table.column_names)
     if table.num_rows == 0:
         raise UsageError(f"{where} has no rows")
@@ -319,7 +319,7 @@ def _header(head: str, delimiter: str, where: str) -> tuple[list[str], int, int]
 def _check_header(names: list[str], where: str) -> None:
     name, count = Counter(names).most_common(1)[0] if names else ("", 0)
     if count > 1:
-        what = f"of the name {short(name)!r}" if name else "without a name"
+        what = f"of the name {truncate(name)!r}" if name else "without a name"
         raise UsageError(f"{where} has {count} columns {what}")
 
 
@@ -349,7 +349,7 @@ def _parsed(content: bytes, offset: int, names: list[str], delimiter: str, where
     except pa.ArrowException as error:
         ragged = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", str(error))
         if not ragged:
-            raise UsageError(f"{where} cannot be read as CSV: {short(str(error), 200)}") from None
+            raise UsageError(f"{where} cannot be read as CSV: {truncate(str(error), 200)}") from None
         row, expected, got = map(int, ragged.groups())
         raise UsageError(
             f"row {row} below the header of {where} (line {row + lines}, if none is blank) has {got} cells, "
@@ -382,7 +382,7 @@ def split_rule(text: str | None) -> tuple[SplitWay, str | None]:
     near = difflib.get_close_matches(way, ["random", "time", "group", "column"], n=1)
     proposal = f", did you mean {near[0]}{'' if near[0] == 'random' else ':COLUMN'}?" if near else ""
     raise UsageError(
-        f"--split {short(text or '')!r} is none of random, time:COLUMN, group:COLUMN, column:COLUMN{proposal}"
+        f"--split {truncate(text or '')!r} is none of random, time:COLUMN, group:COLUMN, column:COLUMN{proposal}"
     )
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from models.text import short
+from models.text import truncate
 from training.columns import Dataset
 from training.errors import UsageError
 
@@ -43,7 +43,7 @@ def _cells(dataset: Dataset, index: int) -> tuple[str, ...]:
 
 
 def _one_line(text: str) -> str:
-    return short(" ".join(text.split()), WIDTH)
+    return truncate(" ".join(text.split()), WIDTH)
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
@@ -62,4 +62,4 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
 
 def _some(classes: list[bool | int | float | str], limit: int = 6) -> str:
     more = ", …" if len(classes) > limit else ""
-    return ", ".join(short(str(label), WIDTH) for label in classes[:limit]) + more
+    return ", ".join(truncate(str(label), WIDTH) for label in classes[:limit]) + more

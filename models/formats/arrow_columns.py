@@ -9,7 +9,7 @@ import numpy as np
 from models.columns import Column
 from models.formats.blocks import Block, ColumnBlock, repeated
 from models.schema import FeatureSchema
-from models.text import short
+from models.text import truncate
 from service.errors import BadBody
 from service.protocols import native
 
@@ -61,7 +61,7 @@ def column_of(array: Any, name: str, *, distinct: bool = False) -> Column:
     elif is_a.is_boolean(kind) or is_a.is_integer(kind) or is_a.is_floating(kind):
         pass
     else:
-        message = f"column {short(name)!r}: its type {short(str(kind))} holds nothing that a feature could be"
+        message = f"column {truncate(name)!r}: its type {truncate(str(kind))} holds nothing that a feature could be"
         raise native.refused([native.fault("wrong_type", message, name)])
     if missing is not None:
         array = array.fill_null(False if is_a.is_boolean(kind) else pa.scalar(0, pa.int64()).cast(array.type))

@@ -17,7 +17,7 @@ SCHEMA, RECORD_BATCH = 1, 3  # kinds of messages
 MOST_METADATA = 16 * 1024**2
 
 
-class Message:
+class MessageHeader:
     """What is read of a message before pyarrow gets it: its kind, and how long it is."""
 
     def __init__(self, metadata: bytes) -> None:
@@ -59,7 +59,7 @@ class Message:
         return self._place(batch, 3) != 0
 
 
-known_message = functools.lru_cache(64)(Message)  # batches of the same shape have the same metadata
+known_message = functools.lru_cache(64)(MessageHeader)  # batches of the same shape have the same metadata
 
 
 class ArrowDecoder:
@@ -72,7 +72,7 @@ class ArrowDecoder:
         self._rest = bytearray()
         self._schema: Any = None
         self._opening = b""  # the message that holds the schema
-        self._source = Source()
+        self._source = ReadBuffer()
         self._reader: Any = None
         self._ended = False
 
@@ -115,7 +115,7 @@ class ArrowDecoder:
         if len(self._rest) < 8 + length:
             return None
         metadata = bytes(self._rest[8 : 8 + length])
-        message = known_message(metadata) if length <= KNOWN_BYTES else Message(metadata)
+        message = known_message(metadata) if length <= KNOWN_BYTES else MessageHeader(metadata)
         if message.compressed:
             raise BadBody("its buffers are compressed; compress the whole body instead (Content-Encoding: zstd)")
         end = 8 + length + message.body_bytes
@@ -180,7 +180,7 @@ def read_schema(content: bytes) -> Any:
 known_schema = functools.lru_cache(64)(read_schema)  # a client opens all of its streams with the same bytes
 
 
-class Source:
+class ReadBuffer:
     """A file that holds what was added and not yet read."""
 
     closed = False

@@ -4,23 +4,23 @@ from typing import ClassVar
 
 from models.formats.arrow_decoder import END
 from models.formats.encoders import ALL
-from models.formats.record_batches import Table, message_of
+from models.formats.record_batches import RecordBatchWriter, message_of
 from models.outputs import Answers
 from service.errors import RequestError
-from service.protocols.native import Accepted
+from service.protocols.native import ValidatedRows
 
 
 class ArrowEncoder:
     kind: ClassVar[bytes] = b"application/vnd.apache.arrow.stream"
     told: ClassVar[int] = ALL
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: RecordBatchWriter) -> None:
         self._table = table
 
     def head(self) -> bytes:
         return self._table.head
 
-    def block(self, accepted: Accepted, answers: Answers, first_row: int) -> bytes:
+    def block(self, accepted: ValidatedRows, answers: Answers, first_row: int) -> bytes:
         return self._table.message(accepted, answers, first_row)
 
     def stop(self, error: RequestError) -> bytes:

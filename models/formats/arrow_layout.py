@@ -7,7 +7,7 @@ import numpy as np
 
 from models.columns import Column
 from models.formats.arrow_columns import UNUSED, failures, start_of
-from models.formats.arrow_decoder import CONTINUES, END, RECORD_BATCH, SCHEMA, Message, read_schema
+from models.formats.arrow_decoder import CONTINUES, END, RECORD_BATCH, SCHEMA, MessageHeader, read_schema
 from models.formats.blocks import Block, ColumnBlock
 from models.schema import FeatureSchema
 from service.errors import BadBody
@@ -15,7 +15,7 @@ from service.errors import BadBody
 KNOWN_BYTES = 16 * 1024  # of metadata that are kept
 
 
-class Stands(NamedTuple):
+class NumericBuffer(NamedTuple):
     """Where the numbers of a column stand in a body."""
 
     name: str
@@ -25,7 +25,7 @@ class Stands(NamedTuple):
 
 class Layout(NamedTuple):
     rows: int
-    columns: tuple[Stands, ...]
+    columns: tuple[NumericBuffer, ...]
 
 
 def plain_block(schema: FeatureSchema, body: bytes, most_rows: int) -> Block | None:
@@ -60,7 +60,7 @@ def layout_of(opening: bytes, head: bytes, size: int) -> Layout | None:
     if not (opening.startswith(CONTINUES) and head.startswith(CONTINUES)):
         return None
     try:
-        first, message = Message(opening[8:]), Message(head[8:])
+        first, message = MessageHeader(opening[8:]), MessageHeader(head[8:])
         if (first.kind, first.body_bytes, message.kind, message.body_bytes) != (SCHEMA, 0, RECORD_BATCH, size):
             return None
         content = pa.py_buffer(head + bytes(size))
@@ -75,7 +75,7 @@ def layout_of(opening: bytes, head: bytes, size: int) -> Layout | None:
         start = start_of(array, content)
         if start is None or start < len(head):
             return None
-        columns.append(Stands(name, np.dtype(array.type.to_pandas_dtype()), start - len(head)))
+        columns.append(NumericBuffer(name, np.dtype(array.type.to_pandas_dtype()), start - len(head)))
     if not columns or message.compressed:
         return None
     return Layout(batch.num_rows, tuple(columns))

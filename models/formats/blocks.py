@@ -10,7 +10,7 @@ from models.rows import MAX_LISTED_ERRORS
 from models.schema import FeatureSchema
 from service.errors import RequestNotValid
 from service.protocols import native
-from service.protocols.native import Accepted
+from service.protocols.native import ValidatedRows
 
 MOST_LINE = 1024**2  # bytes of a line of text
 SLICE = 256 * 1024  # bytes of a body that is there, decoded at a time: cells take far more room than their text
@@ -24,7 +24,7 @@ class Block(Protocol):
 
     def accept(
         self, schema: FeatureSchema, *, skip: bool = False, first_row: int = 0, most: int = MAX_LISTED_ERRORS
-    ) -> Accepted:
+    ) -> ValidatedRows:
         """Check the rows. Raises RowsNotValid."""
         ...
 
@@ -36,7 +36,7 @@ class ColumnBlock:
 
     def accept(
         self, schema: FeatureSchema, *, skip: bool = False, first_row: int = 0, most: int = MAX_LISTED_ERRORS
-    ) -> Accepted:
+    ) -> ValidatedRows:
         return native.accept_columns(schema, self.columns, self.count, skip=skip, first_row=first_row, most=most)
 
 
@@ -50,7 +50,7 @@ class RowBlock:
 
     def accept(
         self, schema: FeatureSchema, *, skip: bool = False, first_row: int = 0, most: int = MAX_LISTED_ERRORS
-    ) -> Accepted:
+    ) -> ValidatedRows:
         return native.accept_rows(schema, self.rows, skip=skip, first_row=first_row, most=most)
 
 

@@ -13,14 +13,14 @@ from models.formats.blocks import MOST_LINE, Block, ColumnBlock, RowBlock, repea
 from models.formats.csv_lines import LineEnds
 from models.rows import Unreadable
 from models.schema import FeatureSchema
-from models.text import short
+from models.text import truncate
 from service.errors import BadBody, TooManyRows
 
 DELIMITERS = (",", ";", "\t", "|")
 UNUSED = Column(np.empty(0))  # of a column that is not read
 
 
-class Decoder:
+class CsvDecoder:
     """UTF-8, with or without a byte order mark. Blank lines are no rows."""
 
     def __init__(self, schema: FeatureSchema, rows: int, most_bytes: int) -> None:
@@ -103,7 +103,7 @@ class Decoder:
 
 def read(schema: FeatureSchema, body: bytes, max_rows: int) -> Block:
     """A whole body. Raises BadBody, RequestNotValid or TooManyRows."""
-    block = whole(Decoder(schema, max_rows, len(body)), body)
+    block = whole(CsvDecoder(schema, max_rows, len(body)), body)
     if block is None:
         raise TooManyRows(body.count(b"\n"), max_rows)
     return block
@@ -123,7 +123,7 @@ def delimiter_of(text: str, schema: FeatureSchema) -> str:
 def header(line: Sequence[str]) -> list[str]:
     names = [name.strip() for name in line]
     if (twice := repeated(names)) is not None:
-        raise BadBody(f"its header names {short(twice)!r} twice")
+        raise BadBody(f"its header names {truncate(twice)!r} twice")
     return names
 
 

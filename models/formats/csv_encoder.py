@@ -7,7 +7,7 @@ from models.outputs import Answers
 from models.tabular_model import TabularModel
 from models.text import class_key
 from service.errors import RequestError
-from service.protocols.native import Accepted, numbers
+from service.protocols.native import ValidatedRows, numbers
 
 
 def written(value: object) -> str:
@@ -16,7 +16,7 @@ def written(value: object) -> str:
     return '"' + text.replace('"', '""') + '"' if set(text) & set('",\r\n') or text != text.strip() else text
 
 
-class Encoder:
+class CsvEncoder:
     """One line for each row of the request, in order: `value`, or `label` and a `probability_…` for each class, then
     `warnings` and `error`. Where the answer ends too early, the `error` of its last line begins with `stopped:`."""
 
@@ -32,7 +32,7 @@ class Encoder:
     def head(self) -> bytes:
         return ",".join(map(written, self._names)).encode() + b"\n"
 
-    def block(self, accepted: Accepted, answers: Answers, first_row: int) -> bytes:
+    def block(self, accepted: ValidatedRows, answers: Answers, first_row: int) -> bytes:
         lines = self._lines(answers)
         if not accepted.warnings and accepted.valid is None:
             return b"".join([line + b",,\n" for line in lines])

@@ -6,7 +6,7 @@ from typing import ClassVar, Protocol
 from models.outputs import Answers
 from models.rows import RowError, RowWarning
 from service.errors import RequestError
-from service.protocols.native import Accepted
+from service.protocols.native import ValidatedRows
 
 ALL = 2**62  # errors
 
@@ -21,7 +21,7 @@ class Encoder(Protocol):
         """What comes before the first block."""
         ...
 
-    def block(self, accepted: Accepted, answers: Answers, first_row: int) -> bytes: ...
+    def block(self, accepted: ValidatedRows, answers: Answers, first_row: int) -> bytes: ...
 
     def stop(self, error: RequestError) -> bytes:
         """What tells that the answer ends here, and why: after the status is sent, this is the only place."""
@@ -30,7 +30,7 @@ class Encoder(Protocol):
     def end(self) -> bytes: ...
 
 
-def by_row(accepted: Accepted, first_row: int) -> dict[int, list[RowError]]:
+def by_row(accepted: ValidatedRows, first_row: int) -> dict[int, list[RowError]]:
     """The errors of each row, by its place in the block."""
     found: dict[int, list[RowError]] = {}
     for error in accepted.errors:
@@ -39,7 +39,7 @@ def by_row(accepted: Accepted, first_row: int) -> dict[int, list[RowError]]:
     return found
 
 
-def place(accepted: Accepted, valid_row: int) -> int:
+def place(accepted: ValidatedRows, valid_row: int) -> int:
     """Where a valid row stands in the block."""
     return valid_row if accepted.valid is None else accepted.valid[valid_row]
 

@@ -8,7 +8,7 @@ from models.rows import MAX_LISTED_ERRORS, Unreadable
 from models.schema import FeatureSchema
 from service.errors import BadBody, BadJson
 from service.protocols import native
-from service.protocols.native import Accepted
+from service.protocols.native import ValidatedRows
 
 BOM = b"\xef\xbb\xbf"
 
@@ -23,7 +23,7 @@ class LineBlock:
 
     def accept(
         self, schema: FeatureSchema, *, skip: bool = False, first_row: int = 0, most: int = MAX_LISTED_ERRORS
-    ) -> Accepted:
+    ) -> ValidatedRows:
         rows = schema.accept_lines(self.lines)
         if rows is not None:
             return native.accept(schema, rows)
@@ -37,7 +37,7 @@ def row_of(line: bytes) -> Any:
         return Unreadable("bad_json", error.detail.replace("the body", "the line"))
 
 
-class Decoder:
+class NdjsonDecoder:
     """Blank lines are no rows."""
 
     def __init__(self, schema: FeatureSchema, rows: int, most_bytes: int) -> None:

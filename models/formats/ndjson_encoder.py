@@ -5,10 +5,10 @@ from typing import ClassVar
 from models.formats.encoders import ALL, by_row
 from models.outputs import Answers
 from service.errors import RequestError, listed
-from service.protocols.native import Accepted, Writer, dumps
+from service.protocols.native import ValidatedRows, Writer, dumps
 
 
-class Encoder:
+class NdjsonEncoder:
     """A row that is not valid is `{"errors": [...]}`. Where the answer ends early, its last line is `{"error": {...}}`
     with the problem document."""
 
@@ -21,7 +21,7 @@ class Encoder:
     def head(self) -> bytes:
         return b""
 
-    def block(self, accepted: Accepted, answers: Answers, first_row: int) -> bytes:
+    def block(self, accepted: ValidatedRows, answers: Answers, first_row: int) -> bytes:
         errors = by_row(accepted, first_row)
         return b"".join(
             b"%s\n" % (b'{"errors":%s}' % dumps(listed(errors.get(row, ()))) if entry is None else entry)

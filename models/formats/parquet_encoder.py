@@ -3,15 +3,15 @@
 from typing import Any, ClassVar
 
 from models.formats.encoders import ALL
-from models.formats.record_batches import Table
+from models.formats.record_batches import RecordBatchWriter
 from models.outputs import Answers
 from service.errors import RequestError
-from service.protocols.native import Accepted
+from service.protocols.native import ValidatedRows
 
 ROW_GROUP = 65_536
 
 
-class Sink:
+class WriteBuffer:
     """A file that is only written, and gives away what was written."""
 
     closed = False
@@ -47,12 +47,12 @@ class ParquetEncoder:
     kind: ClassVar[bytes] = b"application/vnd.apache.parquet"
     told: ClassVar[int] = ALL
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: RecordBatchWriter) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         self._table = table
-        self._sink = Sink()
+        self._sink = WriteBuffer()
         self._writer = pq.ParquetWriter(pa.PythonFile(self._sink, "w"), table.schema)
         self._batches: list[Any] = []
         self._rows = 0
@@ -60,7 +60,7 @@ class ParquetEncoder:
     def head(self) -> bytes:
         return self._sink.take()
 
-    def block(self, accepted: Accepted, answers: Answers, first_row: int) -> bytes:
+    def block(self, accepted: ValidatedRows, answers: Answers, first_row: int) -> bytes:
         self._add(self._table.batch(accepted, answers, first_row))
         return self._sink.take()
 

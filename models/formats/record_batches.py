@@ -12,7 +12,7 @@ from models.outputs import Answers
 from models.tabular_model import TabularModel
 from models.text import class_key
 from service.errors import RequestError
-from service.protocols.native import Accepted
+from service.protocols.native import ValidatedRows
 
 KNOWN_ROWS = 4096  # of an answer whose form is kept
 
@@ -32,7 +32,7 @@ def answer_schema(model: TabularModel) -> Any:
     return pa.schema([*fields, *texts], metadata={"model": model.name, "version": model.version})
 
 
-class Table:
+class RecordBatchWriter:
     """Answers as record batches: one row for each row of the request, null where there is none to be given."""
 
     def __init__(self, model: TabularModel) -> None:
@@ -44,7 +44,7 @@ class Table:
         self._labels = None if classes is None else pa.array(classes)
         self._around = functools.lru_cache(16)(self._around_values)
 
-    def message(self, accepted: Accepted, answers: Answers, first_row: int) -> bytes:
+    def message(self, accepted: ValidatedRows, answers: Answers, first_row: int) -> bytes:
         """A record batch as a message of a stream."""
         silent = accepted.valid is None and not accepted.warnings and not accepted.errors
         if self._labels is None and silent and accepted.count <= KNOWN_ROWS:
@@ -57,13 +57,13 @@ class Table:
         import pyarrow as pa
 
         values = np.zeros((rows, 1))
-        content = message_of(self.batch(Accepted(Frame(values, np.empty((rows, 0), np.int64)), rows), values, 0))
+        content = message_of(self.batch(ValidatedRows(Frame(values, np.empty((rows, 0), np.int64)), rows), values, 0))
         buffer = pa.py_buffer(content)
         start = start_of(pa.ipc.read_record_batch(buffer, self.schema).column(0), buffer)
         assert start is not None
         return content[:start], content[start + values.nbytes :]
 
-    def batch(self, accepted: Accepted, answers: Answers, first_row: int) -> Any:
+    def batch(self, accepted: ValidatedRows, answers: Answers, first_row: int) -> Any:
         import pyarrow as pa
 
         columns = self._columns(answers)

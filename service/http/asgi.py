@@ -18,12 +18,12 @@ from urllib.parse import parse_qsl
 import orjson
 
 from models.rows import RowError
-from models.text import short
+from models.text import truncate
 from service import errors, tracing
 from service.data_plane import DataPlane
 from service.errors import (
     BodyTooSlow,
-    ClientGone,
+    ClientDisconnected,
     MethodNotAllowed,
     NotFound,
     NotReady,
@@ -37,7 +37,7 @@ from service.http.negotiation import JSON
 from service.http.types import App, Header, Message, Receive, Scope, Send
 from service.protocols.native import OPTIONS
 from service.routes.base import Reply, Request, Route, problem
-from service.routes.router import Table
+from service.routes.router import Router
 from service.settings import Settings
 from service.tracing import Trace
 
@@ -96,7 +96,7 @@ class Lane:
         self.closed = False
         self.inflight = 0
         self._predict_routes = {PREDICT + name: name for name in plane.models}
-        self._routes = Table(plane)
+        self._routes = Router(plane)
         self._documents = documents
         self._ids = itertools.count()
         self._id_prefix = os.urandom(6).hex()
@@ -170,7 +170,7 @@ class Lane:
         if failed is None:
             assert call.answer is not None
             await self._send(send, 200, JSON, call.answer, call.request_id, passed_on)
-        elif not isinstance(failed, ClientGone):
+        elif not isinstance(failed, ClientDisconnected):
             await self._refuse(problem(failed), failed, call.request_id, body, send, passed_on)
         self.tell("json", name, 200 if failed is None else failed.status, started, call.request_id, context)
 
@@ -211,7 +211,7 @@ class Lane:
             failed = NotReady("the server stops")
         except Exception:
             failed = self.unexpected(request_id)
-        if failed and not (exchange and exchange.begun) and not isinstance(failed, ClientGone):
+        if failed and not (exchange and exchange.begun) and not isinstance(failed, ClientDisconnected):
             await self._refuse(problem(failed), failed, request_id, body, send, passed_on)
         self.tell(protocol, name, failed.status if failed else 200, started, request_id, context)
 
@@ -255,7 +255,7 @@ class Lane:
         else:
             reply = route.refuse(failed)
             status = reply.status
-            if not isinstance(failed, ClientGone):
+            if not isinstance(failed, ClientDisconnected):
                 await self._refuse(reply, failed, request_id, body, send, passed_on)
         if route.model is not None:
             self.tell(route.protocol, route.model, status, started, request_id, context, (method, scope["path"]))
@@ -311,7 +311,7 @@ class Lane:
         except ValueError:
             seconds = 0.0
         if not seconds > 0:
-            text = short(given.decode("latin-1"))
+            text = truncate(given.decode("latin-1"))
             raise unknown_option(f"X-Request-Timeout: {text!r} is not a number of seconds above 0")
         return min(seconds, self.settings.timeout_s)
 
@@ -472,7 +472,7 @@ def translated(message: Message, scope: Scope) -> RequestError:
     status, path = message["status"], scope["path"]
     headers = {bytes(key).lower(): bytes(value) for key, value in message.get("headers", ())}
     if status == 404:
-        return NotFound(f"there is no route {short(path)!r}; /docs.json lists what there is")
+        return NotFound(f"there is no route {truncate(path)!r}; /docs.json lists what there is")
     if status == 405:
         return MethodNotAllowed(scope["method"], headers.get(b"allow", b"GET, HEAD").decode("latin-1"))
     if status == 500:
@@ -499,7 +499,7 @@ def option(query: bytes) -> str:
     given = parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="replace")
     for name, _ in given:
         if name != "on_invalid":
-            raise unknown_option(f"{short(name)!r} is no option, expected on_invalid")
+            raise unknown_option(f"{truncate(name)!r} is no option, expected on_invalid")
     return ",".join(value for _, value in given) if given else "fail"
 
 
@@ -507,7 +507,7 @@ def skips(query: bytes) -> bool:
     """Whether on_invalid=skip. Raises RequestNotValid."""
     given = option(query) if query else "fail"
     if given not in OPTIONS:
-        raise unknown_option(f"on_invalid={short(given)!r} is unknown, expected fail or skip")
+        raise unknown_option(f"on_invalid={truncate(given)!r} is unknown, expected fail or skip")
     return given == "skip"
 
 

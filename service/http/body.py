@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping
 from typing import Any, TypeVar
 
 from service.data_plane import DataPlane
-from service.errors import BodyTooLarge, BodyTooSlow, ClientGone, TooManyParts
+from service.errors import BodyTooLarge, BodyTooSlow, ClientDisconnected, TooManyParts
 from service.http.decompression import CODINGS, coding_of, expand, unpacker_of
 from service.http.negotiation import JSON
 from service.http.types import Receive
@@ -62,7 +62,7 @@ class Body:
         while True:
             if message["type"] == "http.disconnect":
                 self._complete = True
-                raise ClientGone
+                raise ClientDisconnected
             chunk = message.get("body", b"")
             chunks.append(chunk)
             size += len(chunk)
@@ -105,7 +105,7 @@ class Body:
                     message = await self._receive()
                     if message["type"] == "http.disconnect":
                         self._complete = True
-                        raise ClientGone
+                        raise ClientDisconnected
                     chunks.append(message.get("body", b""))
                     size += len(chunks[-1])
                     self._complete = not message.get("more_body")

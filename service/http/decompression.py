@@ -6,7 +6,7 @@ from typing import Any
 
 from backports import zstd
 
-from models.text import short
+from models.text import truncate
 from service.errors import BadBody, BodyTooLarge, UnsupportedMediaType
 
 GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
@@ -20,7 +20,7 @@ def coding_of(headers: Mapping[bytes, bytes]) -> bytes:
     """Raises UnsupportedMediaType."""
     coding = headers.get(b"content-encoding", b"identity").strip().lower()
     if coding not in (b"identity", b"", *CODINGS):
-        text = short(coding.decode("latin-1"))
+        text = truncate(coding.decode("latin-1"))
         raise UnsupportedMediaType(f"content encoding {text!r} is not supported, expected gzip, zstd or none")
     return coding
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from models.formats import arrow_columns
-from models.text import short
+from models.text import truncate
 from service.errors import NotAcceptable, UnsupportedMediaType
 
 JSON = b"application/json"
@@ -20,7 +20,7 @@ def check_json(headers: Mapping[bytes, bytes]) -> None:
     media, *parameters = [part.strip().lower() for part in kind.split(b";")]
     charset = dict(parameter.partition(b"=")[::2] for parameter in parameters).get(b"charset", b"utf-8").strip(b'"')
     if media not in (JSON, b"") or charset not in (b"utf-8", b"utf8"):
-        text = short(kind.decode("latin-1"))
+        text = truncate(kind.decode("latin-1"))
         raise UnsupportedMediaType(f"content type {text!r} is not supported, expected application/json in UTF-8")
 
 
@@ -55,7 +55,7 @@ def negotiate(headers: Mapping[bytes, bytes]) -> tuple[Form, Form]:
     content_type, accept = headers.get(b"content-type", b""), headers.get(b"accept", b"")
     given = form_of(content_type)
     if given.by_pyarrow and not arrow_columns.installed():
-        raise UnsupportedMediaType(f"content type {short(content_type.decode('latin-1'))!r} {EXTRA}")
+        raise UnsupportedMediaType(f"content type {truncate(content_type.decode('latin-1'))!r} {EXTRA}")
     best = wanted(accept, given)
     if best.by_pyarrow and not arrow_columns.installed():
         raise NotAcceptable(f"an answer as {best.kinds[0].decode()} {EXTRA}")
@@ -69,7 +69,7 @@ def form_of(kind: bytes) -> Form:
     form = BY_KIND.get(media) if media else JSON_FORM
     told = dict(parameter.partition(b"=")[::2] for parameter in parameters)
     charset, header = (told.get(name, b"").strip(b'"') for name in (b"charset", b"header"))
-    text = short(kind.decode("latin-1"))
+    text = truncate(kind.decode("latin-1"))
     if form is None or charset not in (b"", b"utf-8", b"utf8", b"us-ascii"):
         listed = ", ".join(form.kinds[0].decode() for form in FORMS)
         raise UnsupportedMediaType(f"content type {text!r} is not supported, expected one of {listed}, text in UTF-8")
@@ -92,7 +92,7 @@ def wanted(accept: bytes, given: Form) -> Form:
 
     best = max((given, *FORMS), key=how_much)
     if not how_much(best):
-        text, listed = short(accept.decode("latin-1")), ", ".join(form.kinds[0].decode() for form in FORMS)
+        text, listed = truncate(accept.decode("latin-1")), ", ".join(form.kinds[0].decode() for form in FORMS)
         raise NotAcceptable(f"answers are not given as {text!r}, but as one of {listed}")
     return best
 

@@ -7,7 +7,7 @@ from typing import IO, Self
 
 from models.formats.blocks import SLICE
 from service.data_plane import DataPlane
-from service.errors import ClientGone
+from service.errors import ClientDisconnected
 from service.http.body import Body
 from service.http.types import Send
 
@@ -59,7 +59,7 @@ class Outbox:
             await asyncio.wait([emptied, self._task], return_when=asyncio.FIRST_COMPLETED)
             emptied.cancel()
         if self._task.done() or (self._gone and self._gone.done()):
-            raise ClientGone
+            raise ClientDisconnected
         if self._written or (self._bytes > HELD_BYTES and not self._body.complete):
             await self._plane.beside(self._write, content)
         else:
@@ -84,7 +84,7 @@ class Outbox:
         self._filled.set()
         await asyncio.wait([self._task])
         if self._task.cancelled() or self._task.exception():
-            raise ClientGone
+            raise ClientDisconnected
 
     async def _run(self) -> None:
         while True:
@@ -112,7 +112,7 @@ class Outbox:
                 all_there = self._body.complete
                 done, _ = await asyncio.wait([sending], timeout=self._seconds)
                 if not done and all_there:
-                    raise ClientGone
+                    raise ClientDisconnected
             sending.result()
         finally:
             sending.cancel()

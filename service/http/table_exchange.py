@@ -28,14 +28,14 @@ from models.formats.blocks import SLICE, Block, Decoder
 from models.formats.encoders import Encoder
 from models.rows import MAX_LISTED_ERRORS
 from models.schema import FeatureSchema
-from service.data_plane import LARGE_ROWS, DataPlane, Served
-from service.errors import ClientGone, NotReady, RequestError, RowsNotValid, Unexpected
+from service.data_plane import LARGE_ROWS, DataPlane, ServedModel
+from service.errors import ClientDisconnected, NotReady, RequestError, RowsNotValid, Unexpected
 from service.http.body import Body
 from service.http.negotiation import JSON_FORM, Form
 from service.http.outbox import Outbox
 from service.http.types import Header, Send
 from service.protocols import native
-from service.protocols.native import Accepted
+from service.protocols.native import ValidatedRows
 
 BLOCK_ROWS = 4096
 LARGE_TEXT = 32 * 1024  # a body above it is read beside the event loop
@@ -46,18 +46,18 @@ log = logging.getLogger("tabserve.streams")
 T = TypeVar("T")
 
 
-def decoder_of(form: Form, served: Served, rows: int, plane: DataPlane) -> Decoder:
+def decoder_of(form: Form, served: ServedModel, rows: int, plane: DataPlane) -> Decoder:
     schema, settings = served.model.schema, plane.settings
     if form.name == "ndjson":
-        return ndjson_decoder.Decoder(schema, rows, settings.max_body_bytes)
+        return ndjson_decoder.NdjsonDecoder(schema, rows, settings.max_body_bytes)
     if form.name == "csv":
-        return csv_decoder.Decoder(schema, rows, settings.max_body_bytes)
+        return csv_decoder.CsvDecoder(schema, rows, settings.max_body_bytes)
     if form.name == "arrow":
         return arrow_decoder.ArrowDecoder(schema, rows, settings.max_body_bytes)
     return parquet_decoder.ParquetDecoder(schema, rows, settings.max_stream_bytes)
 
 
-def whole_block(form: Form, served: Served, plane: DataPlane, content: bytes) -> Block | None:
+def whole_block(form: Form, served: ServedModel, plane: DataPlane, content: bytes) -> Block | None:
     """A body as one block; None where its rows are more than one has."""
     most = plane.settings.max_rows
     if form.name == "arrow" and (block := arrow_layout.plain_block(served.model.schema, content, most)) is not None:
@@ -65,13 +65,13 @@ def whole_block(form: Form, served: Served, plane: DataPlane, content: bytes) ->
     return blocks.whole(decoder_of(form, served, most, plane), content)
 
 
-def encoder_of(form: Form, served: Served, *, skip: bool) -> Encoder:
+def encoder_of(form: Form, served: ServedModel, *, skip: bool) -> Encoder:
     if form.name == "json":
         return native.Stream(served.writer, skip=skip)
     if form.name == "ndjson":
-        return ndjson_encoder.Encoder(served.writer)
+        return ndjson_encoder.NdjsonEncoder(served.writer)
     if form.name == "csv":
-        return csv_encoder.Encoder(served.model)
+        return csv_encoder.CsvEncoder(served.model)
     return (
         arrow_encoder.ArrowEncoder(served.table)
         if form.name == "arrow"
@@ -85,7 +85,7 @@ class Exchange:
     def __init__(
         self,
         plane: DataPlane,
-        served: Served,
+        served: ServedModel,
         forms: tuple[Form, Form],
         body: Body,
         headers: Mapping[bytes, bytes],
@@ -170,7 +170,7 @@ class Exchange:
         await self._start(encoder, [(b"content-length", b"%d" % len(content))])
         await self.send({"type": "http.response.body", "body": content})
 
-    def _check(self, block: Block, encoder: Encoder, first_row: int = 0) -> Callable[[FeatureSchema], Accepted]:
+    def _check(self, block: Block, encoder: Encoder, first_row: int = 0) -> Callable[[FeatureSchema], ValidatedRows]:
         most = encoder.told if self.skip else MAX_LISTED_ERRORS
         return functools.partial(block.accept, skip=self.skip, first_row=first_row, most=most)
 
@@ -197,7 +197,7 @@ class Exchange:
                 if not row:
                     raise blocks.empty()
                 last = await self.plane.beside(encoder.end)
-            except ClientGone:
+            except ClientDisconnected:
                 raise
             except (RequestError, asyncio.CancelledError) as error:
                 if not self.begun:
@@ -256,7 +256,7 @@ class JsonBlock:
         self._max_rows = plane.settings.max_rows
         self.count = len(body) // ROW_TEXT  # a guess, that only says whether it is large
 
-    def accept(self, schema: FeatureSchema, *, skip: bool = False, first_row: int = 0, most: int = 0) -> Accepted:
+    def accept(self, schema: FeatureSchema, *, skip: bool = False, first_row: int = 0, most: int = 0) -> ValidatedRows:
         return native.read(schema, self._body, "skip" if skip else "fail", self._max_rows)
 
 

@@ -3,7 +3,7 @@
 import json
 
 from service.errors import RequestError
-from service.protocols.native import Accepted
+from service.protocols.native import ValidatedRows
 
 WARNINGS = b"x-tabserve-warnings"
 MOST_BYTES = 4096  # of a header
@@ -19,7 +19,9 @@ def sentence(error: RequestError) -> str:
     return f"{error.detail}: {'; '.join(messages)}" if messages else error.detail
 
 
-def warnings_header(accepted: Accepted, name: bytes = WARNINGS, most: int = MOST_BYTES) -> list[tuple[bytes, bytes]]:
+def warnings_header(
+    accepted: ValidatedRows, name: bytes = WARNINGS, most: int = MOST_BYTES
+) -> list[tuple[bytes, bytes]]:
     """`{"warnings": [{"row", "field", "code", "message"}], "omitted": 0}`, the first that fit into `most` bytes; where
     there is nothing to say, no header. Rows count as in the request."""
     if not accepted.warnings:

@@ -16,7 +16,7 @@ from models.outputs import Answers
 from models.rows import RowError
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
-from models.text import class_key, short
+from models.text import class_key, truncate
 from service.errors import RequestError
 from service.protocols import error_text
 from service.protocols.native import dumps, fault, numbers, refused
@@ -34,17 +34,17 @@ CODES = {
 """MLflow's words for our statuses; BAD_REQUEST for all others."""
 
 
-class Asked(NamedTuple):
+class ParsedRequest(NamedTuple):
     rows: list[Any]
     detailed: bool = False  # whether the predictions are to be the objects of the native API, warnings among them
 
 
-def read(schema: FeatureSchema, body: bytes, max_rows: int) -> Asked:
+def read(schema: FeatureSchema, body: bytes, max_rows: int) -> ParsedRequest:
     """A JSON body. Raises BadJson, RequestNotValid or TooManyRows."""
     document = read_object(body)
     given = [key for key in FORMATS if key in document]
     if len(given) != 1:
-        keys = ", ".join(short(key) for key in list(document)[:20]) or "none"
+        keys = ", ".join(truncate(key) for key in list(document)[:20]) or "none"
         message = f"The input must be a JSON dictionary with exactly one of the input fields {', '.join(FORMATS)}"
         raise refused([fault("missing_rows", f"{message}; received {keys}")])
     (key,) = given
@@ -55,7 +55,7 @@ def read(schema: FeatureSchema, body: bytes, max_rows: int) -> Asked:
         rows = read_inputs(schema, content, max_rows)
     else:
         rows = read_instances(schema, content, max_rows, key)
-    return Asked(rows, wants_warnings(document))
+    return ParsedRequest(rows, wants_warnings(document))
 
 
 def wants_warnings(document: Mapping[str, Any]) -> bool:
@@ -73,7 +73,7 @@ def read_split(content: Any, max_rows: int) -> list[Any]:
     if not all(isinstance(name, str) for name in columns):
         raise refused([fault("wrong_type", "'columns' holds a name that is not text", "columns")])
     if (twice := repeated(columns)) is not None:
-        raise refused([fault("unknown_key", f"'columns' names {short(twice)!r} twice", short(twice))])
+        raise refused([fault("unknown_key", f"'columns' names {truncate(twice)!r} twice", truncate(twice))])
     data = content.get("data")
     check_count(data, max_rows, "data")
     assert isinstance(data, list)

@@ -19,7 +19,7 @@ from models.outputs import Answers
 from models.rows import MAX_LISTED_ERRORS, Checked, RowError, RowWarning
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
-from models.text import class_key, nearest, short
+from models.text import class_key, nearest, truncate
 from service.errors import BadJson, RequestError, RequestNotValid, RowsNotValid, TooManyRows, listed, repaired
 
 OPTIONS = ("fail", "skip")
@@ -36,7 +36,7 @@ BETWEEN_LISTS = re.compile(rb"\][ \t\r\n]*,[ \t\r\n]*\[")  # no rows, but they h
 
 
 @dataclass
-class Accepted:
+class ValidatedRows:
     """The valid rows of a request, ready to be predicted, and what there is to say about all of them."""
 
     frame: Frame
@@ -47,7 +47,7 @@ class Accepted:
     warnings: Mapping[int, Sequence[RowWarning]] = field(default_factory=dict)  # by the row's place in `frame`
 
 
-def read(schema: FeatureSchema, body: bytes, on_invalid: str, max_rows: int) -> Accepted:
+def read(schema: FeatureSchema, body: bytes, on_invalid: str, max_rows: int) -> ValidatedRows:
     """The body of a predict request. Raises BadJson, RequestNotValid, TooManyRows or RowsNotValid.
 
     The compiled check knows only good rows. Whatever it does not accept is checked again by the schema's own words,
@@ -66,13 +66,13 @@ def read(schema: FeatureSchema, body: bytes, on_invalid: str, max_rows: int) -> 
     return accept_rows(schema, *read_slowly(body, on_invalid, max_rows), skip=on_invalid == "skip")
 
 
-def read_in_pieces(schema: FeatureSchema, body: bytes, skip: bool, max_rows: int) -> Accepted | None:
+def read_in_pieces(schema: FeatureSchema, body: bytes, skip: bool, max_rows: int) -> ValidatedRows | None:
     """`read` piece by piece, between which Python's lock is free for others; None where the body cannot be cut so.
 
     Cuts are made where a row seems to end. One in a text or in a column that is itself a list leaves pieces that are no
     JSON, and no others can be read as rows: where all of them can, they are the rows of the body.
     """
-    parts: list[Accepted] = []
+    parts: list[ValidatedRows] = []
     count = listed_errors = 0
     for piece in pieces(body):
         rows: Sequence[Any] | None = schema.accept_piece(piece)
@@ -118,10 +118,10 @@ def rows_of_piece(piece: bytes) -> list[Any] | None:
     return document[0] or None if len(document) == 1 else None
 
 
-def joined(parts: Sequence[Accepted]) -> Accepted:
+def joined(parts: Sequence[ValidatedRows]) -> ValidatedRows:
     """The verdict on rows that were looked at one part after the other."""
     frame = Frame(*(np.concatenate(matrices) for matrices in zip(*(part.frame for part in parts), strict=True)))
-    whole = Accepted(frame, sum(part.count for part in parts))
+    whole = ValidatedRows(frame, sum(part.count for part in parts))
     valid, warnings, first, place = list[int](), dict[int, Sequence[RowWarning]](), 0, 0
     for part in parts:
         valid += [first + row for row in (range(part.count) if part.valid is None else part.valid)]
@@ -140,14 +140,14 @@ def read_slowly(body: bytes, on_invalid: str, max_rows: int) -> tuple[list[Any],
     document = parse(body)
     faults: list[RowError] = []
     if on_invalid not in OPTIONS:
-        faults.append(fault("unknown_option", f"on_invalid={short(on_invalid)!r} is unknown, expected fail or skip"))
+        faults.append(fault("unknown_option", f"on_invalid={truncate(on_invalid)!r} is unknown, expected fail or skip"))
     if not isinstance(document, dict):
         kind = "an array" if isinstance(document, list) else "no object"
         raise refused([*faults, fault("wrong_type", f'the body is {kind}, expected {{"rows": [...]}}')])
     unknown = [key for key in document if key != "rows"]
     for key in unknown[:MAX_LISTED_ERRORS]:
         hint = ", did you mean 'rows'?" if nearest(key, ["rows"]) else ""
-        faults.append(fault("unknown_key", f"{short(key)!r} is no key of the body{hint}", short(key)))
+        faults.append(fault("unknown_key", f"{truncate(key)!r} is no key of the body{hint}", truncate(key)))
     faults += faults[-1:] * len(unknown[MAX_LISTED_ERRORS:])  # no more are listed; they only count
     rows = document.get("rows")
     if "rows" not in document:
@@ -195,7 +195,7 @@ def accept_rows(
     skip: bool = False,
     first_row: int = 0,
     most: int = MAX_LISTED_ERRORS,
-) -> Accepted:
+) -> ValidatedRows:
     """Check rows that are JSON values, as `read` does. Raises RequestNotValid or RowsNotValid."""
     if rows and not faults and (good := schema.accept_rows(rows)) is not None:
         return accept(schema, good)
@@ -207,9 +207,9 @@ def accept_rows(
     return accept(schema, checked.rows, checked)
 
 
-def accept(schema: FeatureSchema, rows: Sequence[Row], checked: Checked | None = None) -> Accepted:
+def accept(schema: FeatureSchema, rows: Sequence[Row], checked: Checked | None = None) -> ValidatedRows:
     frame = schema.frame(rows)
-    accepted = Accepted(frame, len(rows), warnings=schema.warnings(frame, rows))
+    accepted = ValidatedRows(frame, len(rows), warnings=schema.warnings(frame, rows))
     if checked:
         accepted.count, accepted.valid = checked.count, checked.valid
         accepted.errors, accepted.omitted = checked.errors, checked.omitted
@@ -224,14 +224,14 @@ def accept_columns(
     skip: bool = False,
     first_row: int = 0,
     most: int = MAX_LISTED_ERRORS,
-) -> Accepted:
+) -> ValidatedRows:
     """Check `count` rows that came as whole columns, by the same rules. Raises RowsNotValid."""
     if count <= FEW and not any(column.values.dtype.kind == "M" for column in columns.values()):
         return accept_rows(schema, [*ColumnRows(columns, count)], skip=skip, first_row=first_row, most=most)
     checked = check_columns(schema, columns, count, first_row=first_row, most=most)
     if checked.errors and not skip:
         raise RowsNotValid(count, checked.invalid_rows, checked.errors, checked.omitted)
-    return Accepted(checked.frame, count, checked.valid, checked.errors, checked.omitted, checked.warnings)
+    return ValidatedRows(checked.frame, count, checked.valid, checked.errors, checked.omitted, checked.warnings)
 
 
 def fault(code: str, message: str, name: str | None = None) -> RowError:
@@ -256,7 +256,7 @@ class Writer:
                 b'{"label":' + escaped(label) + b',"probabilities":{' + pairs + b"}}" for label in classes
             ]
 
-    def write(self, accepted: Accepted, answers: Answers, *, skip: bool = False) -> bytes:
+    def write(self, accepted: ValidatedRows, answers: Answers, *, skip: bool = False) -> bytes:
         """answers: (valid rows, 1) values or (valid rows, classes) probabilities."""
         if not skip and not accepted.warnings:
             return self.plain(answers)
@@ -271,7 +271,7 @@ class Writer:
             accepted.omitted,
         )
 
-    def entries(self, accepted: Accepted, answers: Answers) -> Sequence[bytes | None]:
+    def entries(self, accepted: ValidatedRows, answers: Answers) -> Sequence[bytes | None]:
         """The prediction of each row with its warnings, None for a row that is not valid."""
         entries = self._entries(answers)
         for row, warnings in accepted.warnings.items():
@@ -342,7 +342,7 @@ class Stream:
     def head(self) -> bytes:
         return self._writer.head
 
-    def block(self, accepted: Accepted, answers: Answers, first_row: int) -> bytes:
+    def block(self, accepted: ValidatedRows, answers: Answers, first_row: int) -> bytes:
         room = MAX_LISTED_ERRORS - len(self._errors)
         self._errors += accepted.errors[:room]
         self._omitted += accepted.omitted + len(accepted.errors[room:])

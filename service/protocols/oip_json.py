@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from models.text import short, shown
+from models.text import render, truncate
 from service.errors import BadBody
 from service.protocols import native
 from service.protocols.oip_tensors import (
@@ -56,7 +56,7 @@ def read(body: bytes, header_length: bytes | None = None) -> Inference:
 
 def length_of(text: bytes, most: int) -> int:
     if not text.isdigit() or len(text) > MOST_DIGITS or int(text) > most:
-        told = short(text.decode("latin-1"))
+        told = truncate(text.decode("latin-1"))
         raise BadBody(f"Inference-Header-Content-Length {told!r} is no length of a part of its {most} bytes")
     if int(text) == 0:
         raise BadBody("it has no JSON before its tensors; raw requests are not supported")
@@ -93,31 +93,31 @@ def read_single(entry: object) -> Tensor | None:
 def read_tensor(entry: object, body: bytes, place: int) -> tuple[Tensor, int]:
     """An input and where the next one's bytes begin."""
     if not isinstance(entry, dict):
-        raise invalid("bad_tensor", f"an input is {shown(entry)}, expected an object")
+        raise invalid("bad_tensor", f"an input is {render(entry)}, expected an object")
     name, datatype, shape = entry.get("name"), entry.get("datatype"), entry.get("shape")
     if not isinstance(name, str):
         raise invalid("bad_tensor", "an input has no name")
     if not isinstance(datatype, str):
-        raise invalid("bad_tensor", f"input {short(name)!r}: {shown(datatype)} is no datatype", name)
+        raise invalid("bad_tensor", f"input {truncate(name)!r}: {render(datatype)} is no datatype", name)
     if not isinstance(shape, list):
-        raise invalid("bad_tensor", f"input {short(name)!r} has no shape", name)
+        raise invalid("bad_tensor", f"input {truncate(name)!r} has no shape", name)
     parameters = parameters_of(entry) if "parameters" in entry else NONE
     data = entry.get("data")
     size = parameters.get("binary_data_size")
     if size is None:
         count = elements(name, datatype, shape)
         if not isinstance(data, list):
-            raise invalid("bad_tensor", f"input {short(name)!r} has no array of data", name)
+            raise invalid("bad_tensor", f"input {truncate(name)!r} has no array of data", name)
         if data and type(data[0]) is list:
             data = flat(name, shape, data)
         if len(data) != count:
             raise wrong_size(name, shape, f"{len(data)} elements")
         return Tensor(name, datatype, shape, data, parameters), place
     if data is not None:
-        raise invalid("bad_tensor", f"input {short(name)!r} has both data and binary data", name)
+        raise invalid("bad_tensor", f"input {truncate(name)!r} has both data and binary data", name)
     if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= len(body) - place:
         raise BadBody(
-            f"input {short(name)!r}: {shown(size)} is no size of a part of the {len(body) - place} bytes left"
+            f"input {truncate(name)!r}: {render(size)} is no size of a part of the {len(body) - place} bytes left"
         )
     raw = memoryview(body)[place : place + size]
     return Tensor(name, datatype, shape, decode(name, datatype, shape, raw), parameters), place + size
@@ -128,7 +128,7 @@ def parameters_of(entry: Mapping[str, Any]) -> Parameters:
     if parameters is None:
         return NONE
     if not isinstance(parameters, dict):
-        raise invalid("wrong_type", f"'parameters' is {shown(parameters)}, expected an object", "parameters")
+        raise invalid("wrong_type", f"'parameters' is {render(parameters)}, expected an object", "parameters")
     return parameters
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 
-from models.text import short
+from models.text import truncate
 from service.protocols import oip_tensors
 from service.protocols.oip_tensors import Inference, Output, Tensor
 
@@ -129,7 +129,7 @@ def read_tensor(tensor: Any, raw: bytes | None) -> Tensor:
         return Tensor(name, datatype, shape, oip_tensors.decode(name, datatype, shape, raw), parameters)
     count = oip_tensors.elements(name, datatype, shape)
     if datatype not in CONTENTS:
-        raise oip_tensors.invalid("bad_tensor", f"input {short(name)!r}: {datatype} has raw contents only", name)
+        raise oip_tensors.invalid("bad_tensor", f"input {truncate(name)!r}: {datatype} has raw contents only", name)
     place, kind = CONTENTS[datatype]
     contents = getattr(tensor.contents, place)
     if len(contents) != count:

@@ -13,16 +13,16 @@ from models.frame import Frame
 from models.outputs import short_floats
 from models.rows import RowError
 from models.schema import FeatureSchema
-from models.text import nearest, short, shown
+from models.text import nearest, render, truncate
 from service.errors import RowsNotValid, TooManyRows
 from service.protocols import native
-from service.protocols.native import Accepted, fault
+from service.protocols.native import ValidatedRows, fault
 from service.protocols.oip_tensors import NUMBERS, Inference, Parameters, Tensor, as_array, invalid
 
 BOOLEANS = {"true": True, "false": False}
 
 
-def accept(schema: FeatureSchema, inference: Inference, max_rows: int) -> Accepted:
+def accept(schema: FeatureSchema, inference: Inference, max_rows: int) -> ValidatedRows:
     """Check the rows that the tensors hold together. Raises RequestNotValid, RowsNotValid or TooManyRows."""
     skip = inference.skip
     usual = usual_matrix(schema, inference.inputs, max_rows) or usual_columns(schema, inference.inputs, max_rows)
@@ -40,7 +40,7 @@ def accept(schema: FeatureSchema, inference: Inference, max_rows: int) -> Accept
     return native.accept_rows(schema, rows or [{}] * count, skip=skip)
 
 
-def usual_matrix(schema: FeatureSchema, inputs: list[Tensor], max_rows: int) -> Accepted | None:
+def usual_matrix(schema: FeatureSchema, inputs: list[Tensor], max_rows: int) -> ValidatedRows | None:
     """The rows of one binary tensor [rows, features] of a model of numbers, where nothing is to be said of any."""
     if not is_matrix(schema, inputs):
         return None
@@ -52,10 +52,10 @@ def usual_matrix(schema: FeatureSchema, inputs: list[Tensor], max_rows: int) -> 
         return None
     numbers = whole.data.reshape(count, width).astype(np.float64, order="F")  # columns are what is compared
     frame = Frame(numbers, np.empty((count, 0), dtype=np.int64))
-    return Accepted(frame, count) if schema.usual(frame) else None
+    return ValidatedRows(frame, count) if schema.usual(frame) else None
 
 
-def usual_columns(schema: FeatureSchema, inputs: list[Tensor], max_rows: int) -> Accepted | None:
+def usual_columns(schema: FeatureSchema, inputs: list[Tensor], max_rows: int) -> ValidatedRows | None:
     """The same of a binary tensor for each feature."""
     if not inputs or len(inputs) != len(schema.features):
         return None
@@ -66,7 +66,7 @@ def usual_columns(schema: FeatureSchema, inputs: list[Tensor], max_rows: int) ->
         if isinstance(tensor.data, np.ndarray) and (len(tensor.shape) == 1 or tensor.shape[1] == 1)
     }
     frame = usual_numbers(schema, arrays, count) if count <= max_rows else None
-    return None if frame is None else Accepted(frame, count)
+    return None if frame is None else ValidatedRows(frame, count)
 
 
 def is_matrix(schema: FeatureSchema, inputs: list[Tensor]) -> bool:
@@ -75,7 +75,7 @@ def is_matrix(schema: FeatureSchema, inputs: list[Tensor]) -> bool:
     return one and schema.only_numbers
 
 
-def accept_arrays(schema: FeatureSchema, arrays: Mapping[str, Array], count: int, *, skip: bool) -> Accepted:
+def accept_arrays(schema: FeatureSchema, arrays: Mapping[str, Array], count: int, *, skip: bool) -> ValidatedRows:
     """What is unusual in floats of 32 bits is looked at again by their shortest digits."""
     columns = {name: Column(array) for name, array in arrays.items()}
     if not any(map(narrow, arrays.values())):
@@ -94,8 +94,8 @@ def columns_of_matrix(schema: FeatureSchema, inputs: list[Tensor]) -> list[Tenso
         return inputs
     whole, width = inputs[0], len(schema.features)
     if whole.shape[1] != width:
-        names = short(", ".join(feature.name for feature in schema.features), 200)
-        message = f"input {short(whole.name)!r} has {whole.shape[1]} columns, expected the {width} features: {names}"
+        names = truncate(", ".join(feature.name for feature in schema.features), 200)
+        message = f"input {truncate(whole.name)!r} has {whole.shape[1]} columns, expected the {width} features: {names}"
         raise invalid("bad_tensor", message, whole.name)
     rows = whole.shape[0]
     return [
@@ -113,10 +113,10 @@ def row_count(inputs: Sequence[Tensor], max_rows: int) -> int:
         name, shape = tensor.name, tensor.shape
         if shape[0] != count:
             first = inputs[0].name
-            message = f"input {short(name)!r} has {shape[0]} rows, and input {short(first)!r} has {count}"
+            message = f"input {truncate(name)!r} has {shape[0]} rows, and input {truncate(first)!r} has {count}"
             raise invalid("bad_tensor", message, name)
         if len(shape) == 2 and shape[1] != 1:
-            message = f"input {short(name)!r}: its shape {list(shape)} is not [{count}] or [{count}, 1]"
+            message = f"input {truncate(name)!r}: its shape {list(shape)} is not [{count}] or [{count}, 1]"
             raise invalid("bad_tensor", message, name)
     if count > max_rows:
         raise TooManyRows(count, max_rows)
@@ -138,14 +138,14 @@ def check_names(schema: FeatureSchema, inputs: Sequence[Tensor]) -> None:
             if tensor.datatype not in fitting(feature):
                 expected = ", ".join(fitting(feature))
                 message = (
-                    f"input {short(name)!r}: {tensor.datatype} does not fit this {feature.kind}, expected {expected}"
+                    f"input {truncate(name)!r}: {tensor.datatype} does not fit this {feature.kind}, expected {expected}"
                 )
                 faults.append(fault("wrong_type", message, name))
         elif name not in schema.accepted:
             near = nearest(name, known)
             hint = f", did you mean {near!r}?" if near else ""
-            message = f"input {short(name)!r}: the table has no such column{hint}"
-            faults.append(fault("unknown_field", message, short(name)))
+            message = f"input {truncate(name)!r}: the table has no such column{hint}"
+            faults.append(fault("unknown_field", message, truncate(name)))
     if len(names) < len(known) or faults:
         for feature in schema.features:
             if feature.name not in names and not feature.nullable:
@@ -180,7 +180,7 @@ def texts(feature: Feature, tensor: Tensor, parameters: Parameters) -> list[Any]
     missing = tensor.parameters.get("missing", parameters.get("missing"))
     if missing is not None:
         if not isinstance(missing, str):
-            raise invalid("unknown_option", f"missing={shown(missing)} is no text", "missing")
+            raise invalid("unknown_option", f"missing={render(missing)} is no text", "missing")
         values = [None if value == missing else value for value in values]
     if "BOOL" in fitting(feature):
         values = [BOOLEANS.get(value.lower(), value) if isinstance(value, str) else value for value in values]

@@ -12,9 +12,9 @@ from models.feature import Feature
 from models.frame import Row
 from models.outputs import Answers
 from models.tabular_model import TabularModel
-from models.text import short
+from models.text import truncate
 from service.errors import listed
-from service.protocols.native import Accepted, dumps
+from service.protocols.native import ValidatedRows, dumps
 from service.protocols.oip_rows import fitting, is_matrix
 from service.protocols.oip_tensors import KINDS, NONE, NUMBERS, Inference, Output, Spec, encode, invalid
 
@@ -66,17 +66,17 @@ class Signature:
         """Raises RequestNotValid for outputs that there are none of."""
         for name, parameters in inference.outputs:
             if name not in self._names:
-                message = f"there is no output {short(name)!r}, only {', '.join(spec.name for spec in self.outputs)}"
-                raise invalid("unknown_key", message, short(name))
+                message = f"there is no output {truncate(name)!r}, only {', '.join(spec.name for spec in self.outputs)}"
+                raise invalid("unknown_key", message, truncate(name))
             if unknown := {"classification", "shared_memory_region"}.intersection(parameters):
                 raise invalid("unknown_option", f"output {name!r}: {min(unknown)} is not supported", name)
 
-    def answer(self, accepted: Accepted, answers: Answers, inference: Inference) -> list[Output]:
+    def answer(self, accepted: ValidatedRows, answers: Answers, inference: Inference) -> list[Output]:
         """What was asked for. answers: (valid rows, 1) values or (valid rows, classes) probabilities."""
         names = [name for name, _ in inference.outputs] or [spec.name for spec in self.outputs]
         return [self._output(name, accepted, answers) for name in names]
 
-    def _output(self, name: str, accepted: Accepted, answers: Answers) -> Output:
+    def _output(self, name: str, accepted: ValidatedRows, answers: Answers) -> Output:
         count, valid = accepted.count, accepted.valid
         if name == "value":
             values = answers[:, 0].astype("<f8", copy=False)
@@ -97,7 +97,7 @@ class Signature:
 
     # JSON and binary
 
-    def write(self, accepted: Accepted, answers: Answers, inference: Inference) -> tuple[bytes, int | None]:
+    def write(self, accepted: ValidatedRows, answers: Answers, inference: Inference) -> tuple[bytes, int | None]:
         """The body of the response, and how much of it is JSON where binary tensors follow."""
         if self.classes is None and len(answers) == 1 and _usual(accepted, inference):
             return b"%s%s]}]}" % (self._value, orjson.dumps(answers.item(0))), None
@@ -125,7 +125,7 @@ class Signature:
         return (b"".join([text, *raws]), len(text)) if raws else (text, None)
 
 
-def _usual(accepted: Accepted, inference: Inference) -> bool:
+def _usual(accepted: ValidatedRows, inference: Inference) -> bool:
     """Whether nothing is to be said of any row, and nothing is asked for but answers."""
     said_of_rows = accepted.warnings or accepted.errors or accepted.valid is not None
     return not (said_of_rows or inference.outputs or inference.id or inference.parameters)
@@ -141,7 +141,7 @@ def spread(values: Array, count: int, valid: Sequence[int] | None) -> Array:
     return whole
 
 
-def json_data(output: Output, accepted: Accepted) -> bytes:
+def json_data(output: Output, accepted: ValidatedRows) -> bytes:
     """The flat array of a tensor, null for rows that are not valid."""
     if isinstance(output.data, list):
         return dumps(output.data)
@@ -151,7 +151,7 @@ def json_data(output: Output, accepted: Accepted) -> bytes:
     return orjson.dumps(output.data.reshape(-1), option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def said(accepted: Accepted, *, skip: bool) -> dict[str, Any]:
+def said(accepted: ValidatedRows, *, skip: bool) -> dict[str, Any]:
     """Warnings and the errors of rows that were left out, as parameters: those are text and numbers only."""
     told: dict[str, Any] = {}
     if accepted.warnings:
@@ -162,7 +162,7 @@ def said(accepted: Accepted, *, skip: bool) -> dict[str, Any]:
     return told
 
 
-def warnings_by_row(accepted: Accepted) -> list[dict[str, Any]]:
+def warnings_by_row(accepted: ValidatedRows) -> list[dict[str, Any]]:
     places = accepted.valid
     return [
         {

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from models.columns import Array
-from models.text import short, shown
+from models.text import render, truncate
 from service.errors import RequestNotValid
 from service.protocols.native import OPTIONS, fault
 
@@ -58,7 +58,7 @@ class Inference:
         """Whether rows that are not valid are left out. Raises RequestNotValid."""
         option = self.parameters.get("on_invalid", "fail")
         if option not in OPTIONS:
-            raise invalid("unknown_option", f"on_invalid={shown(option)} is unknown, expected fail or skip")
+            raise invalid("unknown_option", f"on_invalid={render(option)} is unknown, expected fail or skip")
         return bool(option == "skip")
 
 
@@ -86,17 +86,19 @@ def elements(name: str, datatype: object, shape: Sequence[Any]) -> int:
     if datatype not in DATATYPES:
         expected = ", ".join(DATATYPES)
         raise invalid(
-            "bad_tensor", f"input {short(name)!r}: {shown(datatype)} is no datatype, expected {expected}", name
+            "bad_tensor", f"input {truncate(name)!r}: {render(datatype)} is no datatype, expected {expected}", name
         )
     rows, columns = shape if len(shape) == 2 else (shape[0], 1) if len(shape) == 1 else (None, None)
     if type(rows) is not int or type(columns) is not int or not (0 <= rows < 2**63 and 0 <= columns < 2**63):
-        told = short(str(list(shape)[:5]))
-        raise invalid("bad_tensor", f"input {short(name)!r}: its shape {told} is not [rows] or [rows, columns]", name)
+        told = truncate(str(list(shape)[:5]))
+        raise invalid(
+            "bad_tensor", f"input {truncate(name)!r}: its shape {told} is not [rows] or [rows, columns]", name
+        )
     return rows * columns
 
 
 def wrong_size(name: str, shape: Sequence[int], what: str) -> RequestNotValid:
-    return invalid("bad_tensor", f"input {short(name)!r} of shape {list(shape)[:2]} holds {what}", name)
+    return invalid("bad_tensor", f"input {truncate(name)!r} of shape {list(shape)[:2]} holds {what}", name)
 
 
 def decode(name: str, datatype: str, shape: Sequence[int], raw: "memoryview | bytes") -> Array:
@@ -133,7 +135,7 @@ def decoded(name: str, texts: Iterable[bytes]) -> Array:
     try:
         return as_array([text.decode() for text in texts])
     except UnicodeDecodeError:
-        raise invalid("wrong_type", f"input {short(name)!r} is not all UTF-8", name) from None
+        raise invalid("wrong_type", f"input {truncate(name)!r} is not all UTF-8", name) from None
 
 
 def as_array(values: list[Any] | Array) -> Array:

@@ -15,7 +15,7 @@ from models.outputs import Answers
 from models.rows import RowError
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
-from models.text import class_key, nearest, short
+from models.text import class_key, nearest, truncate
 from service.errors import BadJson, RequestError, TooManyRows
 from service.protocols import error_text, native
 from service.protocols.native import dumps, escaped, fault, numbers, refused
@@ -32,7 +32,7 @@ CODES = {422: 400}
 """Our status where TF Serving has another: to it a row that is not valid is an invalid argument."""
 
 
-class Asked(NamedTuple):
+class ParsedRequest(NamedTuple):
     """The rows of a request, and whether they came as columns and are to be answered so."""
 
     rows: list[Any]
@@ -42,7 +42,7 @@ class Asked(NamedTuple):
 # Requests
 
 
-def read_predict(schema: FeatureSchema, body: bytes, max_rows: int) -> Asked:
+def read_predict(schema: FeatureSchema, body: bytes, max_rows: int) -> ParsedRequest:
     """The body of `:predict`. Raises BadJson, RequestNotValid or TooManyRows."""
     document = read_object(body)
     check_signature(document, "predict")
@@ -50,13 +50,13 @@ def read_predict(schema: FeatureSchema, body: bytes, max_rows: int) -> Asked:
         both = "Both 'inputs' and 'instances' keys, expected one" if "inputs" in document else None
         raise refused([fault("missing_rows", both or "Missing 'inputs' or 'instances' key")])
     if "inputs" in document:
-        return Asked(read_inputs(schema, document["inputs"], max_rows), columns=True)
+        return ParsedRequest(read_inputs(schema, document["inputs"], max_rows), columns=True)
     if plain(body) and all_objects(document["instances"]):
-        return Asked(document["instances"])
-    return Asked(read_instances(schema, document["instances"], max_rows))
+        return ParsedRequest(document["instances"])
+    return ParsedRequest(read_instances(schema, document["instances"], max_rows))
 
 
-def read_examples(schema: FeatureSchema, body: bytes, method: str, max_rows: int) -> Asked:
+def read_examples(schema: FeatureSchema, body: bytes, method: str, max_rows: int) -> ParsedRequest:
     """The body of `:classify` and `:regress`. Raises BadJson, RequestNotValid or TooManyRows."""
     document = read_object(body)
     check_signature(document, method)
@@ -68,9 +68,9 @@ def read_examples(schema: FeatureSchema, body: bytes, method: str, max_rows: int
         raise refused([fault("wrong_type", "'context' is not an object of features", "context")])
     rows = read_instances(schema, document["examples"], max_rows, "examples")
     if not context:
-        return Asked(rows)
+        return ParsedRequest(rows)
     common = {name: cell(value) for name, value in context.items()}
-    return Asked([join(common, number, row) for number, row in enumerate(rows)])
+    return ParsedRequest([join(common, number, row) for number, row in enumerate(rows)])
 
 
 def join(common: dict[str, Any], number: int, row: Any) -> Any:
@@ -78,8 +78,8 @@ def join(common: dict[str, Any], number: int, row: Any) -> Any:
     if not isinstance(row, dict):
         return row
     if twice := common.keys() & row.keys():
-        message = f"row {number}: {short(min(twice))!r} stands in 'context' too"
-        raise refused([RowError(number, short(min(twice)), "unknown_key", message)])
+        message = f"row {number}: {truncate(min(twice))!r} stands in 'context' too"
+        raise refused([RowError(number, truncate(min(twice)), "unknown_key", message)])
     return {**common, **row}
 
 
@@ -95,7 +95,7 @@ def check_signature(document: Mapping[str, Any], method: str) -> None:
     if not isinstance(name, str):
         raise refused([fault("wrong_type", "'signature_name' key must be a string value.", "signature_name")])
     if name and name not in SIGNATURES[method]:
-        message = f'Serving signature name: "{short(name)}" not found in signature def'
+        message = f'Serving signature name: "{truncate(name)}" not found in signature def'
         raise refused([fault("unknown_option", message, "signature_name")])
 
 
@@ -137,7 +137,7 @@ def width_fault(names: Sequence[str], number: int, row: Any) -> RowError | None:
     width = len(row) if isinstance(row, list) else 1
     if width == len(names):
         return None
-    order = short(", ".join(names), 500)
+    order = truncate(", ".join(names), 500)
     return RowError(number, None, "wrong_type", f"row {number}: {width} values, expected {len(names)}: {order}")
 
 
@@ -168,14 +168,16 @@ def read_inputs(schema: FeatureSchema, inputs: Any, max_rows: int) -> list[Any]:
         raise refused([fault("empty_rows", "'inputs' is empty, expected a list of values for each feature", "inputs")])
     for name, values in inputs.items():
         if not isinstance(values, list):
-            message = f"input {short(name)!r} is not a list of values, one a row"
-            raise refused([fault("wrong_type", message, short(name))])
+            message = f"input {truncate(name)!r} is not a list of values, one a row"
+            raise refused([fault("wrong_type", message, truncate(name))])
     counts = {name: len(values) for name, values in inputs.items()}
     first, count = next(iter(counts.items()))
     for name, other in counts.items():
         if other != count:
-            message = f"inputs {short(first)!r} and {short(name)!r} have different numbers of rows: {count} and {other}"
-            raise refused([fault("wrong_type", message, short(name))])
+            message = (
+                f"inputs {truncate(first)!r} and {truncate(name)!r} have different numbers of rows: {count} and {other}"
+            )
+            raise refused([fault("wrong_type", message, truncate(name))])
     check_count(inputs[first], max_rows, "inputs")
     columns = [map(cell, column) for column in inputs.values()]
     return [dict(zip(inputs, row, strict=True)) for row in zip(*columns, strict=True)]
@@ -284,9 +286,9 @@ def label_dtype(classes: Sequence[Any]) -> str:
 def not_served(models: Mapping[str, Any], name: str, version: str | None = None, label: str | None = None) -> str:
     """Why there is nothing to ask, as TF Serving says it."""
     if label is not None:
-        return f"Unrecognized servable version label: {short(label)}"
+        return f"Unrecognized servable version label: {truncate(label)}"
     if name in models:
-        return f"Servable not found for request: Specific({short(name)}, {short(version or '')})"
+        return f"Servable not found for request: Specific({truncate(name)}, {truncate(version or '')})"
     near = nearest(name, models)
     hint = f", did you mean {near}?" if near else ""
-    return f"Servable not found for request: Latest({short(name)}){hint}"
+    return f"Servable not found for request: Latest({truncate(name)}){hint}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from models.tabular_model import TabularModel
-from service.batcher import Gone
+from service.batcher import DisconnectWaiter
 from service.data_plane import DataPlane
 from service.errors import PROBLEM, RequestError
 from service.http.negotiation import JSON
@@ -23,7 +23,7 @@ class Request:
     body: bytes
     request_id: str
     deadline: float  # on the clock of time.monotonic
-    gone: Gone | None
+    gone: DisconnectWaiter | None
 
 
 class Reply(NamedTuple):

@@ -7,13 +7,13 @@ from models.formats import csv_decoder, csv_encoder
 from models.outputs import Answers
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
-from models.text import short
-from service.data_plane import LARGE_BYTES, LARGE_ROWS, DataPlane, Served
+from models.text import truncate
+from service.data_plane import LARGE_BYTES, LARGE_ROWS, DataPlane, ServedModel
 from service.errors import RequestError, RequestNotValid, UnsupportedMediaType
 from service.http import openapi, openapi_operations
 from service.http.negotiation import JSON, quality
 from service.protocols import error_text, invocations
-from service.protocols.native import Accepted
+from service.protocols.native import ValidatedRows
 from service.routes.base import Reply, Request, Route
 from service.settings import Settings
 from service.version import version
@@ -55,9 +55,9 @@ class Invocations(Scoring):
         headers = error_text.warnings_header(accepted)
         if ATTRIBUTES in request.headers:
             headers += error_text.warnings_header(accepted, ATTRIBUTES, MOST_ATTRIBUTES)
-        return Reply(body, csv_encoder.Encoder.kind if as_csv else JSON, headers=headers)
+        return Reply(body, csv_encoder.CsvEncoder.kind if as_csv else JSON, headers=headers)
 
-    async def ask_json(self, served: Served, request: Request) -> tuple[Accepted, Answers, bool]:
+    async def ask_json(self, served: ServedModel, request: Request) -> tuple[ValidatedRows, Answers, bool]:
         arguments = (served.model.schema, request.body, self.plane.settings.max_rows)
         large = len(request.body) > LARGE_BYTES
         asked = await self.plane.beside(invocations.read, *arguments) if large else invocations.read(*arguments)
@@ -70,8 +70,8 @@ class Invocations(Scoring):
         )
         return accepted, answers, asked.detailed
 
-    async def ask_csv(self, served: Served, request: Request, header: bytes) -> tuple[Accepted, Answers]:
-        def check(schema: FeatureSchema) -> Accepted:
+    async def ask_csv(self, served: ServedModel, request: Request, header: bytes) -> tuple[ValidatedRows, Answers]:
+        def check(schema: FeatureSchema) -> ValidatedRows:
             body = invocations.with_header(schema, request.body, header)
             return csv_decoder.read(schema, body, self.plane.settings.max_rows).accept(schema)
 
@@ -205,13 +205,13 @@ def content_type(headers: Mapping[bytes, bytes]) -> tuple[bytes, dict[bytes, byt
     media, *rest = [part.strip() for part in kind.split(b";")]
     parameters = {name: value.strip(b'"') for name, _, value in (part.partition(b"=") for part in rest)}
     if media not in (JSON, CSV) or parameters.get(b"charset", b"utf-8") not in (b"utf-8", b"utf8"):
-        text = short(kind.decode("latin-1"))
+        text = truncate(kind.decode("latin-1"))
         expected = "application/json or text/csv in UTF-8"
         raise UnsupportedMediaType(f"content type {text!r} is not supported, expected {expected}")
     return media, parameters
 
 
-def write(served: Served, accepted: Accepted, answers: Answers, detailed: bool, as_csv: bool) -> bytes:
+def write(served: ServedModel, accepted: ValidatedRows, answers: Answers, detailed: bool, as_csv: bool) -> bytes:
     if as_csv:
         return invocations.write_csv(served.model, answers)
     if detailed:

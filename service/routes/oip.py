@@ -10,12 +10,12 @@ import orjson
 from models.frame import Frame
 from models.outputs import Answers
 from models.tabular_model import TabularModel
-from models.text import short
-from service.data_plane import LARGE_BYTES, LARGE_ROWS, DataPlane, Served
+from models.text import truncate
+from service.data_plane import LARGE_BYTES, LARGE_ROWS, DataPlane, ServedModel
 from service.errors import NotFound, RequestError, RequestNotValid
 from service.http.negotiation import JSON, check_json
 from service.protocols import error_text, oip_json, oip_rows, oip_signature
-from service.protocols.native import Accepted, dumps
+from service.protocols.native import ValidatedRows, dumps
 from service.protocols.oip_signature import Signature
 from service.protocols.oip_tensors import Inference
 from service.routes.base import Reply, Request, Route
@@ -25,7 +25,7 @@ from service.version import version
 OCTETS = b"application/octet-stream"
 HEADER_LENGTH = b"inference-header-content-length"
 TIMEOUT = b"x-request-timeout"
-ONE_ROW = Accepted(Frame(np.empty((1, 0)), np.empty((1, 0), np.int64)), 1)  # that is answered already
+ONE_ROW = ValidatedRows(Frame(np.empty((1, 0)), np.empty((1, 0), np.int64)), 1)  # that is answered already
 EXTENSIONS = ("binary_tensor_data", "model_repository")
 MODEL = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<what>infer|ready))?/?")
 LOADING = re.compile(r"/v2/repository/models/[^/]+/(?:un)?load")
@@ -72,12 +72,12 @@ class Infer(V2):
         write = self._write
         return await plane.beside(write, accepted, answers, asked) if long else write(accepted, answers, asked)
 
-    def _write(self, accepted: Accepted, answers: Answers, asked: Inference) -> Reply:
+    def _write(self, accepted: ValidatedRows, answers: Answers, asked: Inference) -> Reply:
         body, length = self.signature.write(accepted, answers, asked)
         return Reply(body) if length is None else Reply(body, OCTETS, headers=[(HEADER_LENGTH, b"%d" % length)])
 
 
-def quickly(served: Served, signature: Signature, asked: Inference) -> tuple[Accepted, Answers] | None:
+def quickly(served: ServedModel, signature: Signature, asked: Inference) -> tuple[ValidatedRows, Answers] | None:
     """The answer to one usual row, as `Served.quickly` has it; None for everything else."""
     row = signature.one_row(asked)
     answers = served.of_row(row) if row is not None else None
@@ -159,7 +159,7 @@ class ModelReady(V2):
         return Reply(orjson.dumps({"name": self.name, "ready": True}))
 
 
-class Nowhere(V2):
+class ErrorRoute(V2):
     """An address of this protocol that leads nowhere."""
 
     methods = ANY
@@ -202,14 +202,14 @@ class Family:
             return fixed(plane)
         if LOADING.fullmatch(path):
             message = "models are loaded when the server starts; loading and unloading are not supported"
-            return Nowhere(plane, RequestNotValid(message))
+            return ErrorRoute(plane, RequestNotValid(message))
         found = MODEL.fullmatch(path)
         if found is None:
-            return Nowhere(plane, NotFound(f"there is no route {short(path)!r}; /docs.json lists what there is"))
+            return ErrorRoute(plane, NotFound(f"there is no route {truncate(path)!r}; /docs.json lists what there is"))
         try:
             name = served(plane, found["name"], found["version"]).name
         except RequestError as error:
-            return Nowhere(plane, error)
+            return ErrorRoute(plane, error)
         return WHAT[found["what"]](plane, name)
 
     def paths(self, models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
@@ -221,7 +221,7 @@ def served(plane: DataPlane, name: str, wanted: str | None) -> TabularModel:
     """The model of this name, where no version or the served one is asked for. Raises NotFound or NotReady."""
     model = plane.find(name).model
     if wanted and wanted != model.version:
-        raise NotFound(f"model {name!r} has no version {short(wanted)!r} here, only {model.version}")
+        raise NotFound(f"model {name!r} has no version {truncate(wanted)!r} here, only {model.version}")
     return model
 
 

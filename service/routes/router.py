@@ -12,7 +12,7 @@ from service.settings import Settings
 FAMILIES: Sequence[Family] = (tfserving.Family(), oip.Family(), invocations.Family())
 
 
-class Table:
+class Router:
     """Where a path leads: a look-up for those listed beforehand, a search in each protocol for the rest."""
 
     def __init__(self, plane: DataPlane) -> None:

@@ -6,14 +6,14 @@ from typing import Any
 
 from models.outputs import Answers
 from models.tabular_model import TabularModel
-from models.text import short
+from models.text import truncate
 from service.data_plane import LARGE_BYTES, LARGE_ROWS, DataPlane
 from service.errors import NotFound, RequestError, RequestNotValid
 from service.http import openapi, openapi_operations
 from service.http.negotiation import JSON
 from service.protocols import error_text, tfserving
 from service.protocols.native import dumps
-from service.protocols.tfserving import Asked, Writer
+from service.protocols.tfserving import ParsedRequest, Writer
 from service.routes.base import Reply, Request, Route
 from service.settings import Settings
 
@@ -63,13 +63,13 @@ class Ask(TFServing):
             expected = f"Expected {wanted} signature method_name to be tensorflow/serving/{self.method}."
             raise RequestNotValid(f"{expected} Was: tensorflow/serving/{right}")
 
-    def read(self, body: bytes) -> Asked:
+    def read(self, body: bytes) -> ParsedRequest:
         most = self.plane.settings.max_rows
         if self.method == "predict":
             return tfserving.read_predict(self.schema, body, most)
         return tfserving.read_examples(self.schema, body, self.method, most)
 
-    def write(self, asked: Asked, answers: Answers) -> bytes:
+    def write(self, asked: ParsedRequest, answers: Answers) -> bytes:
         if self.method != "predict":
             return self.writer.results(answers)
         return self.writer.outputs(answers) if asked.columns else self.writer.predictions(answers)
@@ -99,7 +99,7 @@ class Models(TFServing):
         return Reply(dumps({"models": list(self.plane.models)}))
 
 
-class Nowhere(TFServing):
+class ErrorRoute(TFServing):
     """An address of this protocol that leads nowhere."""
 
     methods = ANY
@@ -129,11 +129,11 @@ class Family:
             return None
         found = ASKING.fullmatch(path) or READING.fullmatch(path)
         if found is None:
-            return Nowhere(plane, RequestNotValid(f"Malformed request: {short(path, 200)}"))
+            return ErrorRoute(plane, RequestNotValid(f"Malformed request: {truncate(path, 200)}"))
         name, version, label = found["name"], found["version"], found["label"]
         model = plane.models.get(name)
         if model is None or label is not None or (version is not None and version.lstrip("0") != model.version):
-            return Nowhere(plane, NotFound(tfserving.not_served(plane.models, name, version, label)))
+            return ErrorRoute(plane, NotFound(tfserving.not_served(plane.models, name, version, label)))
         if found.re is ASKING:
             return Ask(plane, name, found["method"].lower())
         return Read(plane, name, metadata=found["metadata"] is not None)

@@ -32,7 +32,7 @@ PREFIX = "connections_"
 log = logging.getLogger("tabserve.process")
 
 
-class Held:
+class ConnectionCounts:
     """How many connections each worker of this server holds: a number in a mapped file each, in a folder they share."""
 
     def __init__(self, folder: Path | None) -> None:
@@ -87,7 +87,9 @@ def mapped(file: Path) -> memoryview:
 class Acceptor:
     """Takes the connections of a uvicorn server, and stands where that keeps the listeners of its loop."""
 
-    def __init__(self, server: uvicorn.Server, protocol: Callable[[], HttpToolsProtocol], held: Held) -> None:
+    def __init__(
+        self, server: uvicorn.Server, protocol: Callable[[], HttpToolsProtocol], held: ConnectionCounts
+    ) -> None:
         """server: has started."""
         self._connections = server.server_state.connections
         self._protocol = protocol
@@ -178,7 +180,7 @@ async def accept_connections(
     while not server.started:
         await asyncio.sleep(TELL_S)
     try:
-        acceptor = Acceptor(server, protocol, Held(folder))
+        acceptor = Acceptor(server, protocol, ConnectionCounts(folder))
     except OSError as error:  # uvloop's listeners stay
         log.warning("connections are not shared between workers", extra={"reason": str(error)})
         return

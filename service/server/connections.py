@@ -8,7 +8,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.server.connection_balancer import accept_connections
 from service.server.draining import STOP_S
-from service.server.http_protocol import Guarded
+from service.server.http_protocol import GuardedHttpProtocol
 from service.server.worker import shared_folder
 
 HEAD_S = 5.0  # for a connection to send the head of a request
@@ -16,13 +16,15 @@ HEAD_S = 5.0  # for a connection to send the head of a request
 
 def guard(server: uvicorn.Server) -> "list[asyncio.Task[None]]":
     """Watch over the connections. Keep the tasks; they end when cancelled."""
-    server.config.http_protocol_class = Guarded
+    server.config.http_protocol_class = GuardedHttpProtocol
     server.config.ws_protocol_class = None
     server.config.timeout_graceful_shutdown = int(STOP_S)
     logging.getLogger("uvicorn.access").propagate = False  # uvicorn writes a line where anyone would read it
 
-    def protocol() -> Guarded:
-        return Guarded(config=server.config, server_state=server.server_state, app_state=server.lifespan.state)
+    def protocol() -> GuardedHttpProtocol:
+        return GuardedHttpProtocol(
+            config=server.config, server_state=server.server_state, app_state=server.lifespan.state
+        )
 
     watches = (close_silent_connections(server), accept_connections(server, protocol, shared_folder()))
     return [asyncio.create_task(watch) for watch in watches]

@@ -21,7 +21,7 @@ TRAILERS: Any = deque(maxlen=0)  # takes the headers that follow a body, and kee
 UPGRADE = frozenset((b"upgrade", b"http2-settings"))
 
 
-class Together:
+class CoalescingTransport:
     """The transport of one answer: head and body leave by one system call, where uvicorn would take two. So it costs
     less, and a worker that is killed has sent of a usual answer all or nothing."""
 
@@ -47,7 +47,7 @@ class Together:
         self._transport.close()
 
 
-class Guarded(HttpToolsProtocol):
+class GuardedHttpProtocol(HttpToolsProtocol):
     """Refuses heads that do not end, and what is no HTTP by a problem document. Ignores every upgrade."""
 
     _head_bytes = 0  # received for a head that is not complete, along with
@@ -106,7 +106,7 @@ class Guarded(HttpToolsProtocol):
         self.headers = TRAILERS
         cycle = self.cycle
         if cycle is not None and cycle.scope is self.scope and cycle.scope["method"] != "HEAD":
-            cycle.transport = Together(self.transport)  # type: ignore[assignment]  # all that a cycle asks of one
+            cycle.transport = CoalescingTransport(self.transport)  # type: ignore[assignment]  # all that a cycle asks of one
         if self._stopping and not self._in_head():
             self.cycle.keep_alive = False
 

@@ -12,7 +12,7 @@ from pydantic_core import from_json
 from models.feature import MISSING, UNSEEN, Feature, Ignored, Seen, bucket
 from models.rows import MAX_LISTED_ERRORS
 from models.schema import FeatureSchema, SchemaError
-from models.text import nearest, short, shown
+from models.text import nearest, render, truncate
 
 AGE = Feature(name="age", kind="number", nullable=False, minimum=0, maximum=120.0, seen=Seen(min=17, max=90))
 GAIN = Feature(name="capital gain", kind="number", nullable=True, seen=Seen(min=0.5, max=99.0))
@@ -422,9 +422,9 @@ def test_the_nearest_name_is_found_whatever_the_case() -> None:
 
 
 def test_values_in_messages_are_short_and_can_be_sent() -> None:
-    assert shown("x" * 1000) == "'" + "x" * 60 + "…'"
+    assert render("x" * 1000) == "'" + "x" * 60 + "…'"
     values: list[Any] = [True, None, 3, 2.5, 10**30, [1], {}]
-    assert [shown(value) for value in values] == [
+    assert [render(value) for value in values] == [
         *("true", "null", "3", "2.5", "a very large integer", "an array", "an object"),
     ]
-    assert short("\ud800") == "?"
+    assert truncate("\ud800") == "?"

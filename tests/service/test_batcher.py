@@ -13,8 +13,8 @@ from models.frame import Frame
 from models.tabular_model import TabularModel
 from service import batcher
 from service.batcher import Batcher
-from service.errors import ClientGone, DeadlinePassed, EngineFailed, QueueFull
-from service.metrics import Tally
+from service.errors import ClientDisconnected, DeadlinePassed, EngineFailed, QueueFull
+from service.metrics import ModelCounters
 
 
 class Slowed:
@@ -81,7 +81,7 @@ def soon() -> float:
 def test_what_waits_is_predicted_together_and_every_answer_is_its_own(
     slow: TabularModel, tabular_model: TabularModel
 ) -> None:
-    tally = Tally()
+    tally = ModelCounters()
     waiting = Batcher(slow, tally, queue_rows=1000)
     slow.engine.batches.clear()  # type: ignore[attr-defined]
     frame = frames(slow, 64)
@@ -96,7 +96,7 @@ def test_what_waits_is_predicted_together_and_every_answer_is_its_own(
 
 
 def test_no_call_gets_more_rows_than_an_engine_takes_at_once(slow: TabularModel) -> None:
-    waiting = Batcher(slow, Tally(), queue_rows=10_000)
+    waiting = Batcher(slow, ModelCounters(), queue_rows=10_000)
     waiting.plan = batcher.Plan(inline_rows=0, chunk_rows=2048, merge=True)
     slow.engine.batches.clear()  # type: ignore[attr-defined]
     frame = frames(slow, 1500)
@@ -138,7 +138,7 @@ def test_calls_of_tensorflow_are_shared_however_quiet_the_machine_is_at_the_star
 
 
 def test_with_batching_off_every_request_is_predicted_apart(slow: TabularModel) -> None:
-    apart = Batcher(slow, Tally(), 1000, "off")
+    apart = Batcher(slow, ModelCounters(), 1000, "off")
     slow.engine.batches.clear()  # type: ignore[attr-defined]
     frame = frames(slow, 5)
 
@@ -156,7 +156,7 @@ def test_a_poison_row_harms_only_its_own_request(
     frame = frames(tabular_model, 64)
     poison = tabular_model.encoder.encode(one(frame, 17))
     model = dataclasses.replace(tabular_model, engine=Poisoned(tabular_model.engine, poison, how))
-    together = Batcher(model, Tally(), 1000, "on")
+    together = Batcher(model, ModelCounters(), 1000, "on")
 
     async def story() -> list[Any]:
         questions = [together.predict(one(frame, row), soon(), f"id-{row}") for row in range(64)]
@@ -180,7 +180,7 @@ def test_a_poison_row_harms_only_its_own_request(
 def test_a_large_request_is_split_so_that_a_small_one_is_not_stuck(
     slow: TabularModel, tabular_model: TabularModel
 ) -> None:
-    shared = Batcher(slow, Tally(), 100_000)
+    shared = Batcher(slow, ModelCounters(), 100_000)
     shared.plan = batcher.Plan(inline_rows=0, chunk_rows=32, merge=True)
     large, small = frames(slow, 960), frames(slow, 1, seed=5)
     order: list[str] = []
@@ -202,7 +202,7 @@ def test_a_large_request_is_split_so_that_a_small_one_is_not_stuck(
 
 
 def test_a_full_queue_is_told_with_when_to_come_back(slow: TabularModel) -> None:
-    tally = Tally()
+    tally = ModelCounters()
     bounded = Batcher(slow, tally, queue_rows=4)
     frame = frames(slow, 8)
 
@@ -219,7 +219,7 @@ def test_a_full_queue_is_told_with_when_to_come_back(slow: TabularModel) -> None
 
 def test_a_full_queue_tells_how_long_it_takes_to_drain(slow: TabularModel) -> None:
     """20 rows wait, and no more than 10 a second were seen to be predicted."""
-    bounded = Batcher(slow, Tally(), queue_rows=20)
+    bounded = Batcher(slow, ModelCounters(), queue_rows=20)
     slow.engine.seconds = 0.1  # type: ignore[attr-defined]
     frame = frames(slow, 1)
 
@@ -233,12 +233,12 @@ def test_a_full_queue_tells_how_long_it_takes_to_drain(slow: TabularModel) -> No
 
 
 def test_a_request_larger_than_the_queue_is_answered_when_nothing_waits(slow: TabularModel) -> None:
-    bounded = Batcher(slow, Tally(), queue_rows=4)
+    bounded = Batcher(slow, ModelCounters(), queue_rows=4)
     assert len(asyncio.run(bounded.predict(frames(slow, 9), soon(), ""))) == 9
 
 
 def test_what_nobody_waits_for_is_not_predicted(slow: TabularModel) -> None:
-    tally = Tally()
+    tally = ModelCounters()
     patient = Batcher(slow, tally, 1000)
     engine: Any = slow.engine
     engine.seconds = 0.1
@@ -259,7 +259,7 @@ def test_what_nobody_waits_for_is_not_predicted(slow: TabularModel) -> None:
 
     first, late, gone, last = asyncio.run(story())
     assert isinstance(late, DeadlinePassed)
-    assert isinstance(gone, ClientGone)
+    assert isinstance(gone, ClientDisconnected)
     assert len(first) == len(last) == 1
     assert engine.batches == [1, 1]
     assert tally.rejected == {"deadline": 1, "client_gone": 1}
@@ -267,7 +267,7 @@ def test_what_nobody_waits_for_is_not_predicted(slow: TabularModel) -> None:
 
 
 def test_a_deadline_is_kept_while_the_engine_hangs(slow: TabularModel) -> None:
-    hanging = Batcher(slow, Tally(), 1000)
+    hanging = Batcher(slow, ModelCounters(), 1000)
     slow.engine.seconds = 0.5  # type: ignore[attr-defined]
 
     async def story() -> float:

@@ -321,7 +321,7 @@ def test_head_and_body_of_an_answer_are_sent_together() -> None:
 
     def answer(*parts: bytes) -> list[bytes]:
         written.clear()
-        together = http_protocol.Together(Wire())  # type: ignore[arg-type]
+        together = http_protocol.CoalescingTransport(Wire())  # type: ignore[arg-type]
         for part in parts:
             together.write(part)
         together.close()

@@ -18,7 +18,7 @@ from models.feature import Feature, Seen
 from models.formats import arrow_decoder, arrow_layout, blocks
 from models.formats.arrow_decoder import ArrowDecoder
 from models.formats.arrow_layout import layout_of, plain_block
-from models.formats.record_batches import Table, message_of
+from models.formats.record_batches import RecordBatchWriter, message_of
 from models.frame import Frame
 from models.network.layers import Dense
 from models.network.network import Network
@@ -27,7 +27,7 @@ from models.tabular_model import TabularModel
 from service.errors import RequestError
 from service.http.asgi import Lane
 from service.protocols import oip_rows
-from service.protocols.native import Accepted
+from service.protocols.native import ValidatedRows
 from service.protocols.oip_tensors import Inference, Tensor
 from service.settings import Settings
 
@@ -185,9 +185,9 @@ def test_what_is_kept_of_layouts_holds_for_other_numbers_too(numbers: TabularMod
 
 @pytest.mark.parametrize("rows", [1, 2, 7, 64, 1000])
 def test_values_are_written_as_pyarrow_writes_them(numbers: TabularModel, rows: int) -> None:
-    table = Table(numbers)
+    table = RecordBatchWriter(numbers)
     values = np.random.default_rng(rows).normal(size=(rows, 1))
-    accepted = Accepted(Frame(np.zeros((rows, 3)), np.zeros((rows, 0), np.int64)), rows)
+    accepted = ValidatedRows(Frame(np.zeros((rows, 3)), np.zeros((rows, 0), np.int64)), rows)
     for answers in (values, -values):
         assert table.message(accepted, answers, 0) == message_of(table.batch(accepted, answers, 0))
 
@@ -201,7 +201,7 @@ def test_answers_are_the_same_both_ways(lane: Lane, asgi: Callable[..., Any], mo
     bodies = [body_of(usual(5)), body_of({**usual(3), "a": pa.array([1.0, 50.0, float("nan")])})]
     found = [ask(body) for body in bodies]
     monkeypatch.setattr(arrow_layout, "plain_block", lambda *_: None)
-    monkeypatch.setattr(Table, "message", lambda self, *given: message_of(self.batch(*given)))
+    monkeypatch.setattr(RecordBatchWriter, "message", lambda self, *given: message_of(self.batch(*given)))
     assert found == [ask(body) for body in bodies]
     assert [bool(text) for text in found[1]["error"].to_pylist()] == [False, False, True]
 
@@ -237,5 +237,5 @@ class Tensors:
     def __init__(self, tensors: list[Tensor]) -> None:
         self._asked = Inference(tensors, [], "", {"on_invalid": "skip"})
 
-    def accept(self, schema: FeatureSchema, *, skip: bool) -> Accepted:
+    def accept(self, schema: FeatureSchema, *, skip: bool) -> ValidatedRows:
         return oip_rows.accept(schema, self._asked, MOST_ROWS)
