@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from models.encoding.encoder import FEW
-from models.tabular_model import FloatMatrix
+from models.frame import FEW_ROWS
+
+FloatMatrix = npt.NDArray[np.float32]
 
 Answers = npt.NDArray[Any]  # float64 values or float32 probabilities
 Prediction = dict[str, Any]
@@ -20,7 +21,7 @@ def probabilities(logits: FloatMatrix) -> FloatMatrix:
         if len(logits) == 1:
             second = sigmoid(logits.item())
             return np.array([[1.0 - second, second]], dtype=np.float32)
-        if len(logits) <= FEW:
+        if len(logits) <= FEW_ROWS:
             pairs = [(1.0 - second, second) for second in map(sigmoid, logits.ravel().tolist())]
             return np.array(pairs, dtype=np.float32).reshape(len(logits), 2)
         with np.errstate(over="ignore"):  # exp(-x) = inf gives the right 0

@@ -4,16 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from models.encoding.encoder import Encoder
 from models.frame import Frame, Row
-from models.outputs import Answers, Prediction, probabilities, short_floats
+from models.outputs import Answers, FloatMatrix, Prediction, probabilities, short_floats
 from models.schema import FeatureSchema
 from models.text import class_key
-
-FloatMatrix = npt.NDArray[np.float32]
 
 
 class Engine(Protocol):

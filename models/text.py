@@ -3,8 +3,6 @@
 import difflib
 from collections.abc import Iterable
 
-from models.feature import Scalar
-
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name most like this one, if any is."""
@@ -34,7 +32,7 @@ def render(value: object, *, bare: bool = False) -> str:
     return "an array" if isinstance(value, list) else "an object"
 
 
-def class_key(label: Scalar) -> str:
+def class_key(label: str | bool | float) -> str:
     """A class as the key of `probabilities`: its JSON text."""
     if isinstance(label, bool):
         return "true" if label else "false"

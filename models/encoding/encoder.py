@@ -25,12 +25,11 @@ from models.encoding.parts import (
 )
 from models.encoding.target import Target
 from models.encoding.vectorised import Arrays, Lookup, Ranks
-from models.frame import Frame, any_of
+from models.frame import FEW_ROWS, Frame, any_of
 from models.schema import FeatureSchema, SchemaError
 
 BINS = 32
 MAX_BIN_COLUMNS = 1024
-FEW = 16  # rows; up to here NumPy's fixed costs count for more than what it does
 
 
 class Encoder(BaseModel):
@@ -163,7 +162,7 @@ class Encoder(BaseModel):
                 end += 1
         if not self.categories:
             return x
-        if len(x) <= FEW:
+        if len(x) <= FEW_ROWS:
             x[:, end:] = self._lookup(codes)
             return x
         for column, levels in self.ordered:

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from models.encoding.encoder import FEW
 from models.encoding.parts import Vector, stable_moments
+from models.frame import FEW_ROWS
 
 
 class Target(BaseModel):
@@ -45,7 +45,7 @@ class Target(BaseModel):
 
         An output that is not finite stays so, also where answers are kept within a range.
         """
-        if outputs.size <= FEW:  # NumPy's fixed costs are higher than Python's for so few
+        if outputs.size <= FEW_ROWS:  # NumPy's fixed costs are higher than Python's for so few
             return np.array([self.unscale_one(output) for output in outputs.ravel().tolist()]).reshape(outputs.shape)
         values: Vector = outputs.astype(np.float64)
         with np.errstate(over="ignore"):

@@ -1,65 +1,24 @@
 """Arrow IPC streams to blocks of rows. pyarrow is imported when the first one arrives."""
 
-import functools
 import struct
 from collections.abc import Iterator
 from typing import Any
 
-from models.formats.arrow_columns import BITS, Batches, check_names, failures, unreadable
+from models.formats.arrow_columns import BITS, Batches, failures, unreadable
 from models.formats.arrow_layout import KNOWN_BYTES
+from models.formats.arrow_messages import (
+    CONTINUES,
+    MOST_METADATA,
+    RECORD_BATCH,
+    SCHEMA,
+    MessageHeader,
+    known_message,
+    known_schema,
+    read_schema,
+)
 from models.formats.blocks import Block
 from models.schema import FeatureSchema
 from service.errors import BadBody, BodyTooLarge
-
-CONTINUES = b"\xff\xff\xff\xff"  # before each message of a stream
-END = CONTINUES + bytes(4)
-SCHEMA, RECORD_BATCH = 1, 3  # kinds of messages
-MOST_METADATA = 16 * 1024**2
-
-
-class MessageHeader:
-    """What is read of a message before pyarrow gets it: its kind, and how long it is."""
-
-    def __init__(self, metadata: bytes) -> None:
-        try:
-            self._data = metadata
-            table = self._at("<I", 0)
-            self.kind = int(self._field(table, 1, "<B"))
-            self.body_bytes = int(self._field(table, 3, "<q"))
-            header = self._place(table, 2)
-            self.compressed = self.kind != SCHEMA and bool(header) and self._is_compressed(header)
-        except struct.error:
-            raise BadBody("it is no Arrow stream") from None
-        if self.body_bytes < 0:
-            raise BadBody("it is no Arrow stream")
-
-    def _at(self, form: str, place: int) -> Any:
-        if place < 0:
-            raise struct.error
-        return struct.unpack_from(form, self._data, place)[0]
-
-    def _place(self, table: int, number: int) -> int:
-        """Where a field of a flatbuffers table stands; 0 where it has its default."""
-        names = table - self._at("<i", table)
-        size = self._at("<H", names)
-        offset = self._at("<H", names + 4 + 2 * number) if 4 + 2 * number < size else 0
-        return table + offset if offset else 0
-
-    def _field(self, table: int, number: int, form: str) -> Any:
-        place = self._place(table, number)
-        return self._at(form, place) if place else 0
-
-    def _is_compressed(self, header: int) -> bool:
-        batch = header + self._at("<I", header)
-        if self.kind != RECORD_BATCH:  # a dictionary holds a batch
-            data = self._place(batch, 1)
-            if not data:
-                return False
-            batch = data + self._at("<I", data)
-        return self._place(batch, 3) != 0
-
-
-known_message = functools.lru_cache(64)(MessageHeader)  # batches of the same shape have the same metadata
 
 
 class ArrowDecoder:
@@ -163,21 +122,6 @@ class ArrowDecoder:
             yield from self._batches.add(batch)
         except failures() as error:
             raise unreadable(error) from None
-
-
-def read_schema(content: bytes) -> Any:
-    """Of the message that opens a stream. Raises BadBody."""
-    import pyarrow as pa
-
-    try:
-        schema = pa.ipc.read_schema(pa.py_buffer(content))
-        check_names(schema.names)
-    except failures() as error:
-        raise unreadable(error) from None
-    return schema
-
-
-known_schema = functools.lru_cache(64)(read_schema)  # a client opens all of its streams with the same bytes
 
 
 class ReadBuffer:

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from models.formats.arrow_decoder import END
+from models.formats.arrow_messages import END
 from models.formats.encoders import ALL
 from models.formats.record_batches import RecordBatchWriter, message_of
 from models.outputs import Answers

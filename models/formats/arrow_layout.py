@@ -7,7 +7,7 @@ import numpy as np
 
 from models.columns import Column
 from models.formats.arrow_columns import UNUSED, failures, start_of
-from models.formats.arrow_decoder import CONTINUES, END, RECORD_BATCH, SCHEMA, MessageHeader, read_schema
+from models.formats.arrow_messages import CONTINUES, END, RECORD_BATCH, SCHEMA, MessageHeader, read_schema
 from models.formats.blocks import Block, ColumnBlock
 from models.schema import FeatureSchema
 from service.errors import BadBody

@@ -15,7 +15,7 @@ from models import column_validation
 from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine
 from models.feature import Feature, Seen
-from models.formats import arrow_decoder, arrow_layout, blocks
+from models.formats import arrow_layout, arrow_messages, blocks
 from models.formats.arrow_decoder import ArrowDecoder
 from models.formats.arrow_layout import layout_of, plain_block
 from models.formats.record_batches import RecordBatchWriter, message_of
@@ -120,10 +120,10 @@ def test_shapes_that_are_not_one_batch_of_numbers(numbers: TabularModel) -> None
     assert both(schema, body_of(usual(MOST_ROWS)))[0]
     assert both(schema, body_of(usual(MOST_ROWS + 1))) == (False, "more than a block")
     assert not both(schema, body_of(usual(0)))[0]
-    assert not both(schema, body_of(usual())[: -len(arrow_decoder.END)])[0]
+    assert not both(schema, body_of(usual())[: -len(arrow_messages.END)])[0]
     without_columns = pa.record_batch([pa.nulls(3)], ["x"]).select([])
     head = message_of(without_columns.schema)
-    assert not both(schema, head + message_of(without_columns) + arrow_decoder.END)[0]
+    assert not both(schema, head + message_of(without_columns) + arrow_messages.END)[0]
 
 
 def test_columns_in_another_order_and_more_of_them_and_less(numbers: TabularModel) -> None:
