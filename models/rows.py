@@ -1,10 +1,10 @@
 """The results of validating rows: errors, warnings, and the valid rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from models.frame import Row
+from models.frame import Frame, Row
 
 MAX_LISTED_ERRORS = 100
 
@@ -46,3 +46,15 @@ class Checked:
     @property
     def invalid_rows(self) -> int:
         return self.count - len(self.rows)
+
+
+@dataclass
+class ValidatedRows:
+    """The valid rows of a request, ready to be predicted, and what there is to say about all of them."""
+
+    frame: Frame
+    count: int  # rows of the request, valid or not
+    valid: Sequence[int] | None = None  # where the valid ones stood; None: all are valid
+    errors: Sequence[RowError] = ()
+    omitted: int = 0
+    warnings: Mapping[int, Sequence[RowWarning]] = field(default_factory=dict)  # by the row's place in `frame`

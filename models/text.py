@@ -11,6 +11,12 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return folded[close[0]] if close else None
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`, did you mean 'x'?` for the known name nearest to this one, or nothing."""
+    near = nearest(name, known)
+    return f", did you mean {near!r}?" if near else ""
+
+
 def truncate(text: str, limit: int = 60) -> str:
     """Text cut to a length that is safe to repeat to whoever sent it."""
     cut = text if len(text) <= limit else text[:limit] + "…"

@@ -5,96 +5,31 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
 import orjson
 
+from models import json_text
 from models.columns import Columns
-from models.fast.single_row import ClassShortcut, Shortcut
-from models.formats import record_batches
-from models.frame import Frame, Row
+from models.frame import Frame
 from models.outputs import Answers
+from models.rows import ValidatedRows
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from models.text import nearest, truncate
-from service.batcher import Batcher, DisconnectWaiter
+from service.batcher import DisconnectWaiter
 from service.errors import NotFound, NotReady, RowsNotValid, TooManyRows
-from service.metrics import Metrics, ModelCounters
+from service.metrics import Metrics
 from service.protocols import native
-from service.protocols.native import ValidatedRows, Writer
+from service.served_model import ServedModel
 from service.settings import Settings
 
-SMALL_BYTES = 16 * 1024  # up to there the short way is tried first
 LARGE_BYTES = native.LARGE  # a body above it is read and checked beside the event loop
 LARGE_ROWS = 1000  # more answers than that are written beside the event loop
 LARGE_COLUMN = 2000  # longer columns than that are checked beside the event loop
 log = logging.getLogger("tabserve.dataplane")
 T = TypeVar("T")
-
-
-class ServedModel:
-    """A model with all that answering it takes."""
-
-    def __init__(self, model: TabularModel, tally: ModelCounters, settings: Settings) -> None:
-        self.model = model
-        self.tally = tally
-        self.batcher = Batcher(model, tally, settings.queue_rows, settings.batching)
-        self.writer = Writer(model)
-        self._shortcut = Shortcut.of(model) or ClassShortcut.of(model)
-        self._most_rows = min(self.batcher.plan.inline_rows, settings.max_rows)
-
-    @cached_property
-    def table(self) -> record_batches.RecordBatchWriter:
-        """The form of answers as Arrow. Imports pyarrow."""
-        return record_batches.RecordBatchWriter(self.model)
-
-    def quickly(self, body: bytes) -> bytes | None:
-        """The answer to what is most often asked: a few good rows in a small body, of which nothing is to be said and
-        which are predicted at once. None for everything else, which the long way has to look at from the start."""
-        schema = self.model.schema
-        if len(body) > SMALL_BYTES or (rows := schema.accept_json(body)) is None or len(rows) > self._most_rows:
-            return None
-        if self._shortcut and len(rows) == 1:
-            answer = self._of_one(self._shortcut, rows[0])
-            return None if answer is None else self.writer.one(answer)
-        frame = schema.frame(rows)
-        if schema.warnings(frame, rows):
-            return None
-        answers = self.batcher.at_once(frame)
-        if answers is None:
-            return None
-        self.tally.valid_rows += len(rows)
-        return self.writer.plain(answers)
-
-    def of_row(self, row: Row) -> Answers | None:
-        """The answer to one row that is not checked yet, likewise."""
-        schema = self.model.schema
-        if self._most_rows < 1 or (rows := schema.accept_rows([row])) is None:
-            return None
-        if self._shortcut:
-            answer = self._of_one(self._shortcut, rows[0])
-            return np.array([[answer]]) if isinstance(answer, float) else answer
-        frame = schema.frame(rows)
-        if schema.warnings(frame, rows) or (answers := self.batcher.at_once(frame)) is None:
-            return None
-        self.tally.valid_rows += 1
-        return answers
-
-    def _of_one(self, shortcut: Shortcut | ClassShortcut, row: Row) -> float | Answers | None:
-        started = time.monotonic()
-        try:
-            answer = shortcut(row)
-        except Exception:  # the long way meets it again, and tells
-            return None
-        if answer is None:
-            return None
-        tally = self.tally
-        tally.engine_seconds.observe(time.monotonic() - started)
-        tally.batch_rows.observe(1)
-        tally.valid_rows += 1
-        return answer
 
 
 class DataPlane:
@@ -278,7 +213,7 @@ class DataPlane:
     def describe(self, name: str) -> bytes:
         """The body of `GET /models/{name}`. Raises NotFound or NotReady."""
         model = self.find(name).model
-        return native.dumps(
+        return json_text.dumps(
             {
                 "name": model.name,
                 "version": model.version,

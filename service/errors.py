@@ -9,10 +9,11 @@ socket ─▶ lane ────────────▶ data plane ───�
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import orjson
 
+from models.json_text import listed, repaired
 from models.rows import RowError
 
 PROBLEM = b"application/problem+json"
@@ -222,16 +223,3 @@ def problem(status: int, title: str, detail: str, errors: Sequence[RowError] = (
         return orjson.dumps(document)
     except TypeError:
         return orjson.dumps(repaired(document))
-
-
-def listed(errors: Sequence[RowError]) -> list[dict[str, Any]]:
-    return [{"row": error.row, "field": error.field, "code": error.code, "message": error.message} for error in errors]
-
-
-def repaired(value: Any) -> Any:
-    """The same JSON value with what cannot be encoded as UTF-8 replaced by question marks."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {repaired(key): repaired(item) for key, item in value.items()}
-    return [repaired(item) for item in value] if isinstance(value, list) else value

@@ -16,12 +16,12 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
+from models.json_text import dumps
 from service import tracing
 from service.data_plane import LARGE_BYTES
 from service.errors import BadBody, ClientDisconnected, RequestError
 from service.http.asgi import Lane, not_ready
 from service.protocols import error_text, oip_messages, oip_rows, oip_signature
-from service.protocols.native import dumps
 from service.protocols.oip_messages import MESSAGES, SERVICE
 from service.protocols.oip_signature import Signature
 from service.protocols.oip_tensors import Inference

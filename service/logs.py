@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import orjson
 
-from service.errors import repaired
+from models.json_text import repaired
 from service.settings import Settings
 
 USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}

@@ -6,8 +6,8 @@ from models.formats.arrow_messages import END
 from models.formats.encoders import ALL
 from models.formats.record_batches import RecordBatchWriter, message_of
 from models.outputs import Answers
+from models.rows import ValidatedRows
 from service.errors import RequestError
-from service.protocols.native import ValidatedRows
 
 
 class ArrowEncoder:

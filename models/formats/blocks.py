@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from models.columns import Column
-from models.rows import MAX_LISTED_ERRORS
+from models.rows import MAX_LISTED_ERRORS, ValidatedRows
 from models.schema import FeatureSchema
 from service.errors import RequestNotValid
 from service.protocols import native
-from service.protocols.native import ValidatedRows
 
 MOST_LINE = 1024**2  # bytes of a line of text
 SLICE = 256 * 1024  # bytes of a body that is there, decoded at a time: cells take far more room than their text

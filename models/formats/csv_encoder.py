@@ -3,11 +3,12 @@
 from typing import ClassVar
 
 from models.formats.encoders import ALL, by_row, place, sentence, stopped
+from models.json_text import numbers
 from models.outputs import Answers
+from models.rows import ValidatedRows
 from models.tabular_model import TabularModel
 from models.text import class_key
 from service.errors import RequestError
-from service.protocols.native import ValidatedRows, numbers
 
 
 def written(value: object) -> str:

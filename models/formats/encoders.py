@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
 from models.outputs import Answers
-from models.rows import RowError, RowWarning
+from models.rows import RowError, RowWarning, ValidatedRows
 from service.errors import RequestError
-from service.protocols.native import ValidatedRows
 
 ALL = 2**62  # errors
 

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from models.formats.blocks import MOST_LINE, Block, RowBlock
-from models.rows import MAX_LISTED_ERRORS, Unreadable
+from models.rows import MAX_LISTED_ERRORS, Unreadable, ValidatedRows
 from models.schema import FeatureSchema
 from service.errors import BadBody, BadJson
 from service.protocols import native
-from service.protocols.native import ValidatedRows
 
 BOM = b"\xef\xbb\xbf"
 

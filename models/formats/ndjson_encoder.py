@@ -3,9 +3,11 @@
 from typing import ClassVar
 
 from models.formats.encoders import ALL, by_row
+from models.json_text import dumps, listed
 from models.outputs import Answers
-from service.errors import RequestError, listed
-from service.protocols.native import ValidatedRows, Writer, dumps
+from models.rows import ValidatedRows
+from service.errors import RequestError
+from service.protocols.native import Writer
 
 
 class NdjsonEncoder:

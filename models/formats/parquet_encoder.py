@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 from models.formats.encoders import ALL
 from models.formats.record_batches import RecordBatchWriter
 from models.outputs import Answers
+from models.rows import ValidatedRows
 from service.errors import RequestError
-from service.protocols.native import ValidatedRows
 
 ROW_GROUP = 65_536
 

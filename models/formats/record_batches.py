@@ -9,10 +9,10 @@ from models.formats.arrow_columns import start_of
 from models.formats.encoders import by_row, place, sentence, stopped
 from models.frame import Frame
 from models.outputs import Answers
+from models.rows import ValidatedRows
 from models.tabular_model import TabularModel
 from models.text import class_key
 from service.errors import RequestError
-from service.protocols.native import ValidatedRows
 
 KNOWN_ROWS = 4096  # of an answer whose form is kept
 

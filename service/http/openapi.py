@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import orjson
 from pydantic import WithJsonSchema
 
+from models import json_text
 from models.feature import Feature
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from models.text import class_key
-from service import errors
 from service.settings import Settings
 
 Schema = dict[str, Any]
@@ -233,7 +233,7 @@ def document(
     try:
         return orjson.dumps(whole)
     except TypeError:
-        return orjson.dumps(errors.repaired(whole))
+        return orjson.dumps(json_text.repaired(whole))
 
 
 def tags_of(paths: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -26,16 +26,16 @@ from models.formats import (
 )
 from models.formats.blocks import SLICE, Block, Decoder
 from models.formats.encoders import Encoder
-from models.rows import MAX_LISTED_ERRORS
+from models.rows import MAX_LISTED_ERRORS, ValidatedRows
 from models.schema import FeatureSchema
-from service.data_plane import LARGE_ROWS, DataPlane, ServedModel
+from service.data_plane import LARGE_ROWS, DataPlane
 from service.errors import ClientDisconnected, NotReady, RequestError, RowsNotValid, Unexpected
 from service.http.body import Body
 from service.http.negotiation import JSON_FORM, Form
 from service.http.outbox import Outbox
 from service.http.types import Header, Send
 from service.protocols import native
-from service.protocols.native import ValidatedRows
+from service.served_model import ServedModel
 
 BLOCK_ROWS = 4096
 LARGE_TEXT = 32 * 1024  # a body above it is read beside the event loop

@@ -2,8 +2,8 @@
 
 import json
 
+from models.rows import ValidatedRows
 from service.errors import RequestError
-from service.protocols.native import ValidatedRows
 
 WARNINGS = b"x-tabserve-warnings"
 MOST_BYTES = 4096  # of a header

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from models.formats.blocks import repeated
 from models.formats.csv_decoder import delimiter_of
+from models.json_text import dumps, numbers
 from models.outputs import Answers
 from models.rows import RowError
 from models.schema import FeatureSchema
@@ -19,7 +20,7 @@ from models.tabular_model import TabularModel
 from models.text import class_key, truncate
 from service.errors import RequestError
 from service.protocols import error_text
-from service.protocols.native import dumps, fault, numbers, refused
+from service.protocols.native import fault, refused
 from service.protocols.tfserving import cell, check_count, read_inputs, read_instances, read_object
 
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")

@@ -4,8 +4,7 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,12 +14,13 @@ from pydantic_core import from_json
 from models.column_validation import check_columns
 from models.columns import ColumnRows, Columns
 from models.frame import Frame, Row
+from models.json_text import dumps, escaped, listed, numbers
 from models.outputs import Answers
-from models.rows import MAX_LISTED_ERRORS, Checked, RowError, RowWarning
+from models.rows import MAX_LISTED_ERRORS, Checked, RowError, RowWarning, ValidatedRows
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from models.text import class_key, nearest, truncate
-from service.errors import BadJson, RequestError, RequestNotValid, RowsNotValid, TooManyRows, listed, repaired
+from service.errors import BadJson, RequestError, RequestNotValid, RowsNotValid, TooManyRows
 
 OPTIONS = ("fail", "skip")
 MOST_DIGITS = 4000
@@ -33,18 +33,6 @@ TAIL = re.compile(rb"\][ \t\r\n]*\}[ \t\r\n]*\Z")
 LONGEST_TAIL = 100
 BETWEEN_ROWS = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*\{")
 BETWEEN_LISTS = re.compile(rb"\][ \t\r\n]*,[ \t\r\n]*\[")  # no rows, but they have to be counted
-
-
-@dataclass
-class ValidatedRows:
-    """The valid rows of a request, ready to be predicted, and what there is to say about all of them."""
-
-    frame: Frame
-    count: int  # rows of the request, valid or not
-    valid: Sequence[int] | None = None  # where the valid ones stood; None: all are valid
-    errors: Sequence[RowError] = ()
-    omitted: int = 0
-    warnings: Mapping[int, Sequence[RowWarning]] = field(default_factory=dict)  # by the row's place in `frame`
 
 
 def read(schema: FeatureSchema, body: bytes, on_invalid: str, max_rows: int) -> ValidatedRows:
@@ -307,23 +295,6 @@ class Writer:
         texts = numbers(answers)[1:-1].split(b"],[")
         templates = self._templates
         return [templates[winner] % tuple(text.split(b",")) for winner, text in zip(best, texts, strict=True)]
-
-
-def numbers(array: Answers) -> bytes:
-    """The JSON array of an array without its brackets, each number in the fewest digits of the array's precision."""
-    return orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
-
-
-def dumps(value: Any) -> bytes:
-    try:
-        return orjson.dumps(value)
-    except TypeError:  # text that is not valid Unicode, or an integer of more than 64 bits
-        return orjson.dumps(repaired(value), default=str)
-
-
-def escaped(value: Any) -> bytes:
-    """The JSON of a value as a part of a template."""
-    return dumps(value).replace(b"%", b"%%")
 
 
 class Stream:

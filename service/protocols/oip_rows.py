@@ -11,12 +11,12 @@ from models.columns import Array, Column
 from models.feature import Feature
 from models.frame import Frame
 from models.outputs import short_floats
-from models.rows import RowError
+from models.rows import RowError, ValidatedRows
 from models.schema import FeatureSchema
 from models.text import nearest, render, truncate
 from service.errors import RowsNotValid, TooManyRows
 from service.protocols import native
-from service.protocols.native import ValidatedRows, fault
+from service.protocols.native import fault
 from service.protocols.oip_tensors import NUMBERS, Inference, Parameters, Tensor, as_array, invalid
 
 BOOLEANS = {"true": True, "false": False}

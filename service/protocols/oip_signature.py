@@ -10,11 +10,11 @@ import orjson
 from models.columns import Array
 from models.feature import Feature
 from models.frame import Row
+from models.json_text import dumps, listed
 from models.outputs import Answers
+from models.rows import ValidatedRows
 from models.tabular_model import TabularModel
 from models.text import truncate
-from service.errors import listed
-from service.protocols.native import ValidatedRows, dumps
 from service.protocols.oip_rows import fitting, is_matrix
 from service.protocols.oip_tensors import KINDS, NONE, NUMBERS, Inference, Output, Spec, encode, invalid
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from models.feature import Feature
+from models.json_text import dumps, escaped, numbers
 from models.outputs import Answers
 from models.rows import RowError
 from models.schema import FeatureSchema
@@ -18,7 +19,7 @@ from models.tabular_model import TabularModel
 from models.text import class_key, nearest, truncate
 from service.errors import BadJson, RequestError, TooManyRows
 from service.protocols import error_text, native
-from service.protocols.native import dumps, escaped, fault, numbers, refused
+from service.protocols.native import fault, refused
 
 SIGNATURES = {
     "predict": ("serving_default", "predict", "tensorflow/serving/predict"),

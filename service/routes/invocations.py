@@ -5,16 +5,17 @@ from typing import Any
 
 from models.formats import csv_decoder, csv_encoder
 from models.outputs import Answers
+from models.rows import ValidatedRows
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from models.text import truncate
-from service.data_plane import LARGE_BYTES, LARGE_ROWS, DataPlane, ServedModel
+from service.data_plane import LARGE_BYTES, LARGE_ROWS, DataPlane
 from service.errors import RequestError, RequestNotValid, UnsupportedMediaType
 from service.http import openapi, openapi_operations
 from service.http.negotiation import JSON, quality
 from service.protocols import error_text, invocations
-from service.protocols.native import ValidatedRows
 from service.routes.base import Reply, Request, Route
+from service.served_model import ServedModel
 from service.settings import Settings
 from service.version import version
 

@@ -8,17 +8,19 @@ import numpy as np
 import orjson
 
 from models.frame import Frame
+from models.json_text import dumps
 from models.outputs import Answers
+from models.rows import ValidatedRows
 from models.tabular_model import TabularModel
 from models.text import truncate
-from service.data_plane import LARGE_BYTES, LARGE_ROWS, DataPlane, ServedModel
+from service.data_plane import LARGE_BYTES, LARGE_ROWS, DataPlane
 from service.errors import NotFound, RequestError, RequestNotValid
 from service.http.negotiation import JSON, check_json
 from service.protocols import error_text, oip_json, oip_rows, oip_signature
-from service.protocols.native import ValidatedRows, dumps
 from service.protocols.oip_signature import Signature
 from service.protocols.oip_tensors import Inference
 from service.routes.base import Reply, Request, Route
+from service.served_model import ServedModel
 from service.settings import Settings
 from service.version import version
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from models.json_text import dumps
 from models.outputs import Answers
 from models.tabular_model import TabularModel
 from models.text import truncate
@@ -12,7 +13,6 @@ from service.errors import NotFound, RequestError, RequestNotValid
 from service.http import openapi, openapi_operations
 from service.http.negotiation import JSON
 from service.protocols import error_text, tfserving
-from service.protocols.native import dumps
 from service.protocols.tfserving import ParsedRequest, Writer
 from service.routes.base import Reply, Request, Route
 from service.settings import Settings

@@ -22,12 +22,12 @@ from models.formats.record_batches import RecordBatchWriter, message_of
 from models.frame import Frame
 from models.network.layers import Dense
 from models.network.network import Network
+from models.rows import ValidatedRows
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from service.errors import RequestError
 from service.http.asgi import Lane
 from service.protocols import oip_rows
-from service.protocols.native import ValidatedRows
 from service.protocols.oip_tensors import Inference, Tensor
 from service.settings import Settings
 
