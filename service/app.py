@@ -91,16 +91,16 @@ def endpoints(settings: Settings, models: Sequence[TabularModel], plane: DataPla
             self.tasks = [asyncio.create_task(flush_every_second(plane))]
             if server := worker.uvicorn_server():
                 self.tasks += connections.guard(server)
-                draining.drain_on_signals(server, lane, settings.drain_s, self.grpc and self.grpc.drain)
+                draining.drain_on_signals(server, lane.state, settings.drain_s, self.grpc and self.grpc.drain)
             plane.metrics.build(version())
             gc.collect()
             gc.set_threshold(YOUNG, 10, 10)
             gc.freeze()  # what is loaded by now stays: no collection has to look through it
-            lane.ready = True
+            lane.state.mark_ready()
 
         @bentoml.on_shutdown  # type: ignore[untyped-decorator]
         async def stop(self) -> None:
-            lane.ready = False
+            lane.state.close()
             if self.grpc:
                 await self.grpc.stop()
             for task in self.tasks:

@@ -119,7 +119,7 @@ class GrpcServer:
             seconds = min(lane.settings.timeout_s, context.time_remaining() or math.inf)
             call = Call(lane.request_id(headers).decode("latin-1"), started + seconds, len(body))
             failed: RequestError | None = None
-            lane.inflight += 1
+            lane.state.request_started()
             try:
                 asked = await lane.plane.beside(parse, body) if len(body) > LARGE_BYTES else parse(body)
                 context.set_trailing_metadata((("x-request-id", call.request_id),))
@@ -133,7 +133,7 @@ class GrpcServer:
             except Exception:
                 failed = lane.unexpected(call.request_id.encode("latin-1"))
             finally:
-                lane.inflight -= 1
+                lane.state.request_finished()
                 if call.model is not None:
                     trace = tracing.read(headers) if b"traceparent" in headers else None
                     status = 200 if failed is None else failed.status
@@ -151,12 +151,12 @@ class GrpcServer:
         return MESSAGES["ServerLiveResponse"](live=True)
 
     async def server_ready(self, asked: Any, call: Call) -> Any:
-        return MESSAGES["ServerReadyResponse"](ready=self._ready)
+        return MESSAGES["ServerReadyResponse"](ready=self.lane.state.passes_probes)
 
     async def model_ready(self, asked: Any, call: Call) -> Any:
-        if self._ready:
+        if self.lane.state.passes_probes:
             served(self.plane, asked.name, asked.version)
-        return MESSAGES["ModelReadyResponse"](ready=self._ready)
+        return MESSAGES["ModelReadyResponse"](ready=self.lane.state.passes_probes)
 
     async def server_metadata(self, asked: Any, call: Call) -> Any:
         return MESSAGES["ServerMetadataResponse"](name="tabserve", version=version(), extensions=EXTENSIONS[1:])
@@ -173,8 +173,8 @@ class GrpcServer:
 
     async def model_infer(self, asked: Any, call: Call) -> Any:
         lane, plane = self.lane, self.plane
-        if not lane.ready or lane.closed:
-            raise not_ready(lane)
+        if not lane.state.admits_requests:
+            raise not_ready(lane.state)
         model = served(plane, asked.model_name, asked.model_version)
         call.model = model.name
         signature, large = self.signatures[model.name], call.size > LARGE_BYTES
@@ -192,10 +192,6 @@ class GrpcServer:
         said = oip_signature.said(accepted, skip=request.skip)
         oip_messages.write(reply, signature.answer(accepted, answers, request), said, raw=raw)
         return reply
-
-    @property
-    def _ready(self) -> bool:
-        return self.lane.ready and not self.lane.draining
 
 
 HEADERS = frozenset(["x-request-id", "traceparent", "tracestate"])

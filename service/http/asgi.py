@@ -38,6 +38,7 @@ from service.http.types import App, Header, Message, Receive, Scope, Send
 from service.protocols.native import OPTIONS
 from service.routes.base import Reply, Request, Route, problem
 from service.routes.router import Router
+from service.server_state import ServerState
 from service.settings import Settings
 from service.tracing import Trace
 
@@ -86,15 +87,12 @@ CALL: ContextVar[Call] = ContextVar("call")
 
 
 class Lane:
-    """`ready` and `draining` are set by whoever starts and stops the server."""
+    """`state` is changed by whoever starts and stops the server."""
 
     def __init__(self, plane: DataPlane, settings: Settings, documents: Callable[[], bytes]) -> None:
         self.plane = plane
         self.settings = settings
-        self.ready = False
-        self.draining = False
-        self.closed = False
-        self.inflight = 0
+        self.state = ServerState()
         self._predict_routes = {PREDICT + name: name for name in plane.models}
         self._routes = Router(plane)
         self._documents = documents
@@ -111,7 +109,7 @@ class Lane:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        self.inflight += 1
+        self.state.request_started()
         try:
             name = self._predict_routes.get(scope["path"])
             if name is not None and scope["method"] == "POST":
@@ -121,7 +119,7 @@ class Lane:
             else:
                 await self._other(scope, receive, send)
         finally:
-            self.inflight -= 1
+            self.state.request_finished()
 
     def request_id(self, headers: dict[bytes, bytes]) -> bytes:
         given = headers.get(b"x-request-id")
@@ -143,8 +141,8 @@ class Lane:
         passed_on = context.headers if context else ()
         body = Body(receive, self.settings.max_body_bytes, self.settings.timeout_s)
         try:
-            if not self.ready or self.closed:
-                raise not_ready(self)
+            if not self.state.admits_requests:
+                raise not_ready(self.state)
             call.deadline = started + self._timeout(headers)
             if scope["query_string"]:
                 call.on_invalid = option(scope["query_string"])
@@ -185,8 +183,8 @@ class Lane:
         body = Body(receive, self.settings.max_body_bytes, self.settings.timeout_s)
         protocol, exchange, failed = "json", None, None
         try:
-            if not self.ready or self.closed:
-                raise not_ready(self)
+            if not self.state.admits_requests:
+                raise not_ready(self.state)
             forms = negotiation.negotiate(headers)
             protocol = forms[0].name
             if protocol != "json":
@@ -198,7 +196,7 @@ class Lane:
                 body,
                 headers,
                 send,
-                more=[(b"x-request-id", request_id), *passed_on, *([CLOSE] if self.draining else [])],
+                more=[(b"x-request-id", request_id), *passed_on, *([CLOSE] if self.state.draining else [])],
                 seconds=self._timeout(headers),
                 skip=skips(scope["query_string"]),
                 request_id=request_id.decode("latin-1"),
@@ -226,8 +224,9 @@ class Lane:
         failed: RequestError | None = None
         method = scope["method"]
         try:
-            if not route.unready and (not self.ready or self.closed or (route.probe and self.draining)):
-                raise not_ready(self)
+            state = self.state
+            if not route.unready and (not state.admits_requests or (route.probe and state.draining)):
+                raise not_ready(state)
             if method not in route.methods and not (method == "HEAD" and "GET" in route.methods):
                 raise MethodNotAllowed(method, ", ".join(route.methods))
             deadline = started + self._timeout(headers)
@@ -344,7 +343,7 @@ class Lane:
     ) -> None:
         content = [] if status == 204 else [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
         headers = [*content, (b"x-request-id", request_id), *more]
-        if self.draining:
+        if self.state.draining:
             headers.append(CLOSE)
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -417,8 +416,8 @@ class Lane:
             self.plane.metrics.flush()
             text = await self.plane.beside(self.plane.metrics.page)
             return 200, b"text/plain; version=0.0.4; charset=utf-8", text, []
-        if path == "/readyz" and (not self.ready or self.draining):
-            raise not_ready(self)
+        if path == "/readyz" and not self.state.passes_probes:
+            raise not_ready(self.state)
         if path in ("/livez", "/readyz"):
             return 200, JSON, b'{"status":"ok"}', []
         if path == "/docs.json":
@@ -486,8 +485,8 @@ def arrival(scope: Scope) -> float:
     return arrived
 
 
-def not_ready(lane: Lane) -> NotReady:
-    return NotReady("the server stops" if lane.draining else "the models are not loaded yet")
+def not_ready(state: ServerState) -> NotReady:
+    return NotReady("the server stops" if state.draining else "the models are not loaded yet")
 
 
 def unknown_option(message: str) -> RequestNotValid:

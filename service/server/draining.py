@@ -8,14 +8,14 @@ from typing import Any
 
 import uvicorn
 
-from service.http.asgi import Lane
+from service.server_state import ServerState
 
 STOP_S = 25.0  # for requests in flight, once the grace is over
 log = logging.getLogger("tabserve.process")
 
 
 def drain_on_signals(
-    server: uvicorn.Server, lane: Lane, grace: float, tell: Callable[[], Awaitable[None]] | None = None
+    server: uvicorn.Server, state: ServerState, grace: float, tell: Callable[[], Awaitable[None]] | None = None
 ) -> None:
     """On SIGTERM turn unready, answer on for the grace, then refuse, finish what is in flight and let uvicorn stop.
 
@@ -25,22 +25,22 @@ def drain_on_signals(
     theirs: Callable[..., Any] = server.handle_exit
 
     def on_signal(number: int, frame: Any) -> None:
-        if lane.draining:
+        if state.draining:
             if number == signal.SIGINT:
                 theirs(number, frame)
             return
-        lane.draining = True
+        state.begin_draining()
         wait = grace if number == signal.SIGTERM else 0.0
         loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(stop(number, frame, wait))))
 
     async def stop(number: int, frame: Any, wait: float) -> None:
-        log.info("draining", extra={"grace_s": wait, "inflight": lane.inflight})
+        log.info("draining", extra={"grace_s": wait, "inflight": state.inflight})
         if tell:
             await tell()
         await asyncio.sleep(wait)
-        lane.closed = True
+        state.close()
         until = loop.time() + STOP_S
-        while lane.inflight and loop.time() < until:
+        while state.inflight and loop.time() < until:
             await asyncio.sleep(0.05)
         theirs(number, frame)
 

@@ -127,7 +127,7 @@ def lane() -> Lane:
     plane = DataPlane([TabularModel("1", schema, encoder, engine)], settings)
     plane.start()
     made = Lane(plane, settings, lambda: b"{}")
-    made.ready = True
+    made.state.mark_ready()
     return made
 
 

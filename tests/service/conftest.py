@@ -219,7 +219,7 @@ def make_lane() -> Callable[..., Lane]:
         plane = DataPlane(models, settings)
         plane.start()
         lane = Lane(plane, settings, lambda: b"{}").around(bentoml_stand_in)
-        lane.ready = True
+        lane.state.mark_ready()
         return lane
 
     return make

@@ -141,7 +141,7 @@ def test_a_cancelled_call_that_waits_is_not_predicted(tell: Tell) -> None:
         await asyncio.gather(first, third)
         assert told.engine.batches == [1, 2]
         assert told.tally.rejected == {"client_gone": 5}
-        assert told.lane.inflight == 0
+        assert told.lane.state.inflight == 0
         assert told.tally.requests[("grpc", 499)] == 1
 
     tell(story)
@@ -151,13 +151,13 @@ def test_a_server_that_drains_says_so_and_answers_what_is_in_flight(tell: Tell) 
     async def story(told: Story) -> None:
         assert await told.health() == health_pb2.HealthCheckResponse.SERVING
         call = await told.begun()
-        told.lane.draining = True
+        told.lane.state.begin_draining()
         await told.server.drain()
         assert await told.health() == health_pb2.HealthCheckResponse.NOT_SERVING
         ready = told.channel.unary_unary(f"/{SERVICE}/ServerReady")
         reply = MESSAGES["ServerReadyResponse"].FromString(await ready(b""))
         assert not reply.ready
-        assert told.lane.inflight == 1
+        assert told.lane.state.inflight == 1
         stopping = asyncio.create_task(told.server.stop())
         await asyncio.sleep(0)
         told.engine.open.set()

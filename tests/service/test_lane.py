@@ -19,6 +19,7 @@ from backports import zstd
 
 from models.tabular_model import TabularModel
 from service.http.asgi import Lane
+from service.server_state import ServerState
 from service.settings import Settings
 
 Row = dict[str, Any]
@@ -344,16 +345,17 @@ def test_a_server_that_is_not_ready_or_drains_says_so(lane: Lane, asgi: Callable
     body = json.dumps({"rows": [home_row]}).encode()
 
     async def story() -> None:
-        lane.ready = False
+        lane.state = ServerState()
         for method, path in (("GET", "/readyz"), ("POST", "/predict/homes")):
             reply = await asgi(lane, method, path, body)
             assert (reply.status, reply.headers["retry-after"]) == (503, "1")
-        lane.ready = lane.draining = True
+        lane.state.mark_ready()
+        lane.state.begin_draining()
         assert (await asgi(lane, "GET", "/livez")).status == 200
         assert (await asgi(lane, "GET", "/readyz")).status == 503
         during_grace = await asgi(lane, "POST", "/predict/homes", body)
         assert (during_grace.status, during_grace.headers["connection"]) == (200, "close")
-        lane.closed = True
+        lane.state.close()
         assert (await asgi(lane, "POST", "/predict/homes", body)).status == 503
 
     asyncio.run(story())
@@ -383,7 +385,7 @@ def test_a_client_that_leaves_while_sending_is_not_answered(lane: Lane) -> None:
     scope = {"type": "http", "method": "POST", "path": "/predict/homes", "query_string": b"", "headers": []}
     asyncio.run(lane(scope, receive, send))
     assert sent == []
-    assert lane.inflight == 0
+    assert lane.state.inflight == 0
 
 
 def test_foreign_failures_become_problems(lane: Lane, asgi: Callable[..., Any]) -> None:

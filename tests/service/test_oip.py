@@ -146,7 +146,7 @@ def test_addresses_that_lead_nowhere_say_so(ask_v2: Callable[..., Any], path: st
 
 def test_a_server_that_stops_is_no_longer_ready(lane: Lane, ask_v2: Callable[..., Any]) -> None:
     assert ask_v2("/v2/health/ready", method="GET").body == {"ready": True}
-    lane.draining = True
+    lane.state.begin_draining()
     assert ask_v2("/v2/health/ready", method="GET").status == 503
     assert ask_v2("/v2/models/homes/ready", method="GET").status == 503
     assert ask_v2("/v2/health/live", method="GET").body == {"live": True}

@@ -20,6 +20,7 @@ from service import model_selection
 from service.http.asgi import Lane
 from service.model_selection import CatalogError
 from service.protocols import invocations
+from service.server_state import ServerState
 from service.settings import Settings, SettingsError
 from service.version import version
 
@@ -155,9 +156,10 @@ def test_probes_say_no_before_the_models_are_there_and_while_draining(
     make_lane: Callable[..., Lane], tabular_models: list[TabularModel], settings: Settings, asgi: Ask
 ) -> None:
     lane = make_lane(tabular_models, settings)
-    lane.ready = False
+    lane.state = ServerState()
     assert asyncio.run(asgi(lane, "GET", "/ping")).status == 503
-    lane.ready, lane.draining = True, True
+    lane.state.mark_ready()
+    lane.state.begin_draining()
     is_error(asyncio.run(asgi(lane, "GET", "/ping")), 503, "TEMPORARILY_UNAVAILABLE")
     lane.plane.close()
 

@@ -186,7 +186,7 @@ def test_a_client_that_leaves_stops_the_work(lane: Lane) -> None:
     client = Client([*blocks(60), None])
     asyncio.run(ask(lane, client))
     assert not client.finished
-    assert lane.inflight == 0
+    assert lane.state.inflight == 0
 
 
 def test_a_client_that_takes_nothing_is_waited_for_while_it_sends_and_given_up_later(lane: Lane) -> None:
