@@ -1,142 +1,151 @@
-"""Whole columns checked by the rules of the schema: what a row check would say of each row, at NumPy's speed.
+"""Whole columns -> `ValidatedRows`: the result that `validate_rows` has for their rows, at NumPy's speed.
 
-A mask says where something is wrong; in what words is left to the rules themselves (`Feature.problem`), which are asked
-only for the rows that are told in full.
+A mask marks the invalid values of a column. Only for the errors that are listed, `Feature.problem` says what is wrong.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from models.columns import Array, Column, ColumnRows, Columns, Mask, epoch_seconds, has_year
-from models.feature import MISSING, Feature, as_float
+from models.columns import Array, Column, ColumnRows, Columns, Mask
+from models.dates import epoch_seconds, has_year
+from models.feature import MISSING, Feature
 from models.frame import Frame
-from models.rows import MAX_LISTED_ERRORS, RowError, RowWarning
+from models.row_warnings import find_warnings, in_range
+from models.rows import (
+    MAX_LISTED_ERRORS,
+    RowError,
+    ValidatedRows,
+    feature_error,
+    is_unknown,
+    unknown_field,
+    validate_rows,
+)
 from models.schema import FeatureSchema
-from models.text import render
+from models.text import did_you_mean, render
+
+SINGLE_ROW = 1  # validated faster as a row than as columns
+Invalid = dict[str, Mask | None]  # by column where it is invalid; None: in every row
 
 
-@dataclass
-class CheckedColumns:
-    """The verdict on the rows of columns: the good ones as a frame, where they stood, and what is to say of all."""
+def validate_columns(
+    schema: FeatureSchema,
+    columns: Columns,
+    count: int,
+    *,
+    first_row: int = 0,
+    max_errors: int = MAX_LISTED_ERRORS,
+) -> ValidatedRows:
+    """Validate `count` rows that are whole columns. It never raises for invalid ones.
 
-    frame: Frame
-    count: int
-    valid: list[int] | None = None  # None: every row is valid
-    errors: list[RowError] = field(default_factory=list)
-    omitted: int = 0
-    warnings: dict[int, list[RowWarning]] = field(default_factory=dict)  # by the row's place in `frame`
-
-    @property
-    def invalid_rows(self) -> int:
-        return self.count - len(self.frame.numbers)
-
-
-def check_columns(
-    schema: FeatureSchema, columns: Columns, count: int, *, first_row: int = 0, most: int = MAX_LISTED_ERRORS
-) -> CheckedColumns:
-    """Check `count` rows by the rules of the schema, as `FeatureSchema.check` checks them one by one.
-
-    first_row: the number that errors call the first one. most: how many errors are told in full.
+    first_row: the number that errors give the first row. max_errors: how many errors are listed.
     """
+    if count <= SINGLE_ROW and not any(column.values.dtype.kind == "M" for column in columns.values()):
+        return validate_rows(schema, [*ColumnRows(columns, count)], first_row=first_row, max_errors=max_errors)
     whole = {name: values for name, (values, missing, codes) in columns.items() if missing is None and codes is None}
-    if len(whole) == len(columns) and (usual := usual_numbers(schema, whole, count)) is not None:
-        return CheckedColumns(usual, count)
-    numbers = np.full((count, len(schema.numeric)), np.nan, order="F")
-    codes = np.full((count, len(schema.categorical)), MISSING, dtype=np.int64)
-    wrong: dict[str, Mask | None] = {}  # None: in every row
-    for place, feature in enumerate(schema.numeric):
-        if (column := columns.get(feature.name)) is not None:
-            strange = _fill_numbers(numbers[:, place], feature, column)
-            if strange is not None:
-                wrong[feature.name] = strange
-    for place, feature in enumerate(schema.categorical):
-        if (column := columns.get(feature.name)) is not None:
-            strange = _fill_codes(codes[:, place], schema, place, column)
-            if strange is not None:
-                wrong[feature.name] = strange
-    for feature in schema.features:
-        if feature.name not in columns and not feature.nullable:
-            wrong[feature.name] = None
-    unknown = [name for name in columns if name not in schema.by_name and name not in schema.accepted]
-    checked = CheckedColumns(Frame(numbers, codes), count)
-    if not wrong and not unknown and schema.usual(checked.frame):
-        return checked
-    _check_limits(schema, numbers, wrong)
-    if count and (wrong or unknown):
-        _tell(checked, schema, columns, wrong, unknown, first_row, most)
-    checked.warnings = schema.warnings(checked.frame, ColumnRows(columns, count, checked.valid))
-    return checked
+    if len(whole) == len(columns) and (common := common_numbers(schema, whole, count)) is not None:
+        return ValidatedRows(common, count)
+    frame, invalid = _convert(schema, columns, count)
+    unknown = [name for name in columns if is_unknown(schema, name)]
+    if not invalid and not unknown and in_range(schema, frame):
+        return ValidatedRows(frame, count)
+    _mark_limits(schema, frame.numbers, invalid)
+    validated = ValidatedRows(frame, count)
+    if count and (invalid or unknown):
+        validated = _with_errors(schema, columns, validated, invalid, unknown, first_row, max_errors)
+    validated.warnings = find_warnings(schema, validated.frame, ColumnRows(columns, count, validated.valid))
+    return validated
 
 
-def usual_numbers(schema: FeatureSchema, arrays: Mapping[str, Array], count: int) -> Frame | None:
-    """The frame of `count` rows of numbers, all columns of the schema and no others, where nothing is to be said of any
-    row; None for all else, which has to be looked at more closely."""
+def common_numbers(schema: FeatureSchema, arrays: Mapping[str, Array], count: int) -> Frame | None:
+    """The frame of the common case: `count` rows of numbers, exactly the columns of the schema, all valid and without
+    warnings. None for everything else."""
     if not schema.only_numbers or not count or not arrays or len(arrays) != len(schema.numeric):
         return None
-    parts = []
+    columns = []
     for name in schema.by_name:
         array = arrays.get(name)
         if array is None or len(array) != count or array.dtype.kind not in "fiu":
             return None
-        parts.append(array)
-    numbers = np.concatenate(parts, dtype=np.float64).reshape(len(parts), count).T
-    frame = Frame(numbers, np.empty((count, 0), dtype=np.int64))
-    return frame if schema.usual(frame) else None
+        columns.append(array)
+    frame = Frame.of_numbers(np.concatenate(columns, dtype=np.float64).reshape(len(columns), count).T)
+    return frame if in_range(schema, frame) else None
 
 
-def _check_limits(schema: FeatureSchema, numbers: Array, wrong: dict[str, Mask | None]) -> None:
-    """Note numbers that are missing where they may not, infinite, or outside of what a person declared."""
-    low, high, nullable = schema.limits
-    inside = (numbers >= low) & (numbers <= high)  # NaN is not
+def _convert(schema: FeatureSchema, columns: Columns, count: int) -> tuple[Frame, Invalid]:
+    """The columns as a frame, and where a value is of the wrong type or a column is absent that must not be."""
+    numbers = np.full((count, len(schema.numeric)), np.nan, order="F")
+    codes = np.full((count, len(schema.categorical)), MISSING, dtype=np.int64)
+    invalid: Invalid = {}
+    for index, feature in enumerate(schema.numeric):
+        column = columns.get(feature.name)
+        if column is not None and (mask := _fill_numbers(numbers[:, index], feature, column)) is not None:
+            invalid[feature.name] = mask
+    for index, feature in enumerate(schema.categorical):
+        column = columns.get(feature.name)
+        if column is not None and (mask := _fill_codes(codes[:, index], schema, index, column)) is not None:
+            invalid[feature.name] = mask
+    for feature in schema.features:
+        if feature.name not in columns and not feature.nullable:
+            invalid[feature.name] = None
+    return Frame(numbers, codes), invalid
+
+
+def _mark_limits(schema: FeatureSchema, numbers: Array, invalid: Invalid) -> None:
+    """Mark numbers that are infinite, outside the declared limits, or missing where they must not be."""
+    ranges = schema.ranges
+    inside = (numbers >= ranges.low) & (numbers <= ranges.high)  # NaN is not
     if inside.all():
         return
-    outside = ~(inside | (np.isnan(numbers) & nullable))
-    for place in np.flatnonzero(outside.any(axis=0)).tolist():
-        name = schema.numeric[place].name
-        strange = wrong.get(name)
-        wrong[name] = outside[:, place] if strange is None else outside[:, place] | strange
+    outside = ~(inside | (np.isnan(numbers) & ranges.nullable))
+    for index in np.flatnonzero(outside.any(axis=0)).tolist():
+        name = schema.numeric[index].name
+        known = invalid.get(name)
+        invalid[name] = outside[:, index] if known is None else outside[:, index] | known
 
 
-def _tell(
-    checked: CheckedColumns,
+def _with_errors(
     schema: FeatureSchema,
     columns: Columns,
-    wrong: Mapping[str, Mask | None],
+    validated: ValidatedRows,
+    invalid: Invalid,
     unknown: Sequence[str],
     first_row: int,
-    most: int,
-) -> None:
-    """Take the rows that are not valid out of the frame, and say what is wrong with the first."""
-    count = checked.count
-    masks = [mask for mask in wrong.values() if mask is not None]
-    everywhere = len(wrong) - len(masks) + len(unknown)  # columns that are wrong in every row
+    max_errors: int,
+) -> ValidatedRows:
+    """The valid rows of the frame, and the errors of the first others."""
+    count = validated.count
+    masks = [mask for mask in invalid.values() if mask is not None]
+    everywhere = len(invalid) - len(masks) + len(unknown)  # columns that are invalid in every row
     bad = np.ones(count, dtype=bool) if everywhere else np.logical_or.reduce(masks)
     total = sum(int(np.count_nonzero(mask)) for mask in masks) + everywhere * count
-    hints = {name: schema.nearest_hint(name) for name in unknown[:MAX_LISTED_ERRORS]}
-    for row in np.flatnonzero(bad)[:most].tolist():  # each of them has an error at least
-        before = len(checked.errors)
-        for feature in schema.features:
-            if feature.name in wrong and ((mask := wrong[feature.name]) is None or mask[row]):
-                column = columns.get(feature.name)
-                checked.errors.append(schema.error(first_row + row, feature, *_problem(feature, column, row)))
-        checked.errors += [schema.unknown_field(first_row + row, name, hint) for name, hint in hints.items()]
-        del checked.errors[before + MAX_LISTED_ERRORS :]
-        if len(checked.errors) >= most:
+    hints = {name: did_you_mean(name, schema.by_name) for name in unknown[:MAX_LISTED_ERRORS]}
+    errors: list[RowError] = []
+    for row in np.flatnonzero(bad)[:max_errors].tolist():  # each of them has an error at least
+        found = _errors_of_row(schema, columns, invalid, row, first_row)
+        found += [unknown_field(first_row + row, name, hint) for name, hint in hints.items()]
+        errors += found[:MAX_LISTED_ERRORS]
+        if len(errors) >= max_errors:
             break
-    del checked.errors[most:]
-    checked.omitted = total - len(checked.errors)
+    del errors[max_errors:]
     valid = np.flatnonzero(~bad)
-    checked.frame = checked.frame.take(valid)
-    checked.valid = valid.tolist()
+    return ValidatedRows(validated.frame.take(valid), count, valid.tolist(), errors, total - len(errors))
+
+
+def _errors_of_row(
+    schema: FeatureSchema, columns: Columns, invalid: Invalid, row: int, first_row: int
+) -> list[RowError]:
+    return [
+        feature_error(first_row + row, feature, *_problem(feature, columns.get(feature.name), row))
+        for feature in schema.features
+        if feature.name in invalid and ((mask := invalid[feature.name]) is None or mask[row])
+    ]
 
 
 def _problem(feature: Feature, column: Column | None, row: int) -> tuple[str, str]:
-    """What is wrong with a cell that a mask has marked, in the words of the rules."""
+    """The problem of a value that a mask has marked, by the rules."""
     if column is None:
         return feature.absent
     value = column.item(row)
@@ -145,67 +154,55 @@ def _problem(feature: Feature, column: Column | None, row: int) -> tuple[str, st
         found = feature.limit_problem(float(seconds), render(value)) if has_year(seconds) else feature.bad_date(value)
     else:
         found = feature.problem(value)
-    assert found is not None, f"{feature.name!r}: {value!r} was marked, and no rule speaks against it"
+    assert found is not None, f"{feature.name!r}: {value!r} was marked, and no rule forbids it"
     return found
 
 
 def _fill_numbers(out: Array, feature: Feature, column: Column) -> Mask | None:
-    """Write a column's numbers (NaN where missing). Where it holds something else, or None where it does not."""
+    """Write a column's numbers, NaN where missing. The mask of values of another type, or None without any."""
     values, missing, codes = column
     kind = values.dtype.kind
     if not len(values):
         return None
     if (feature.kind == "number" and kind in "fiu") or (feature.kind == "boolean" and kind == "b"):
-        known, strange = values, None
+        known, invalid = values, None
     elif feature.kind == "date" and kind == "M":
         known = epoch_seconds(values)
-        strange = ~(has_year(known) | np.isnan(known))
+        invalid = ~(has_year(known) | np.isnan(known))
     else:
         distinct, codes, missing = _by_distinct(column)
-        read = [_read(feature, value) for value in distinct]
-        known = np.array([math.nan if number is None else number for number in read], dtype=np.float64)
-        strange = np.array([number is None for number in read], dtype=bool)
         if not len(distinct):
             return None
+        known = np.array([np.nan if number is None else number for number in map(feature.to_number, distinct)])
+        invalid = np.isnan(known)
     out[:] = known if codes is None else known[codes]
-    if strange is not None:
-        strange = strange if codes is None else strange[codes]
+    if invalid is not None:
+        invalid = invalid if codes is None else invalid[codes]
         if missing is not None:
-            strange &= ~missing
-        out[strange] = np.nan
+            invalid &= ~missing
+        out[invalid] = np.nan
     if missing is not None:
         out[missing] = np.nan
-    return strange if strange is not None and strange.any() else None
+    return invalid if invalid is not None and invalid.any() else None
 
 
-def _read(feature: Feature, value: Any) -> float | None:
-    """A JSON value as the number it stands for, infinite ones included, or None where it is of another kind."""
-    if feature.kind == "boolean":
-        return float(value) if isinstance(value, bool) else None
-    if feature.kind == "number":
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return None if not number or value != value else as_float(value)
-    try:
-        return feature.parse_date(value) if isinstance(value, str) else None
-    except (ValueError, OverflowError):
-        return None
-
-
-def _fill_codes(out: Array, schema: FeatureSchema, place: int, column: Column) -> Mask | None:
-    """Write the codes of a column's levels. Where one is not valid, or None where all are."""
-    feature, known = schema.categorical[place], schema.codes[place]
+def _fill_codes(out: Array, schema: FeatureSchema, index: int, column: Column) -> Mask | None:
+    """Write the codes of a column's levels. The mask of levels that are not valid, or None where all are."""
+    feature, known = schema.categorical[index], schema.frames.codes[index]
     distinct, codes, missing = _by_distinct(column)
     if len(distinct):
-        faulty = [feature.problem(level) is not None for level in distinct]
-        level_codes = [MISSING if wrong else known[level] for level, wrong in zip(distinct, faulty, strict=True)]
+        invalid_levels = [feature.problem(level) is not None for level in distinct]
+        level_codes = [
+            MISSING if invalid else known[level] for level, invalid in zip(distinct, invalid_levels, strict=True)
+        ]
         out[:] = np.array(level_codes, dtype=np.int64)[codes]
-        strange = np.array(faulty, dtype=bool)[codes]
+        mask = np.array(invalid_levels, dtype=bool)[codes]
     else:
-        strange = np.zeros(len(out), dtype=bool)
+        mask = np.zeros(len(out), dtype=bool)
     if missing is not None:
         out[missing] = MISSING
-        strange = (strange & ~missing) if feature.nullable else (strange | missing)
-    return strange if strange.any() else None
+        mask = (mask & ~missing) if feature.nullable else (mask | missing)
+    return mask if mask.any() else None
 
 
 class _Distinct(NamedTuple):
@@ -225,23 +222,23 @@ def _by_distinct(column: Column) -> _Distinct:
         return _Distinct(distinct.tolist(), codes, missing)
     cells = [_plain(value) for value in values] if values.dtype.kind in "fM" else values.tolist()
     if codes is None and set(map(type, cells)) == {str}:
-        position = {text: place for place, text in enumerate(dict.fromkeys(cells))}
+        position = {text: index for index, text in enumerate(dict.fromkeys(cells))}
         codes = np.fromiter(map(position.__getitem__, cells), dtype=np.intp, count=len(cells))
         return _Distinct([*position], codes, missing)
     known: dict[Any, int] = {}
     listed: list[Any] = []
-    places = []
+    positions = []
     for cell in cells:
         key = (type(cell), cell if isinstance(cell, str | bool | int | float | None) else id(cell))
         if key not in known:
             known[key] = len(listed)
             listed.append(cell)
-        places.append(known[key])
-    own = np.array(places, dtype=np.intp)
+        positions.append(known[key])
+    own = np.array(positions, dtype=np.intp)
     codes = own if codes is None else own[codes] if len(own) else codes
-    gone = np.array([value is None for value in listed], dtype=bool)
-    if gone.any():
-        missing = gone[codes] if missing is None else missing | gone[codes]
+    absent = np.array([value is None for value in listed], dtype=bool)
+    if absent.any():
+        missing = absent[codes] if missing is None else missing | absent[codes]
     return _Distinct(listed, codes, missing)
 
 

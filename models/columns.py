@@ -2,18 +2,16 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from models.dates import moment_text
 from models.frame import Row
 
 Mask = npt.NDArray[np.bool_]
 Array = npt.NDArray[Any]
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-FIRST_SECOND, LAST_SECOND = -62_135_596_800.0, 253_402_300_799.999999  # of Python's years 1 to 9999
 
 
 class Column(NamedTuple):
@@ -42,17 +40,13 @@ class Column(NamedTuple):
         plain = value.item()
         return None if isinstance(plain, float) and math.isnan(plain) else plain
 
-    def take(self, rows: slice) -> "Column":
-        if self.codes is None:
-            return Column(self.values[rows], None if self.missing is None else self.missing[rows])
-        return Column(self.values, None if self.missing is None else self.missing[rows], self.codes[rows])
-
 
 Columns = Mapping[str, Column]
+UNREAD = Column(np.empty(0))  # of a column whose cells nobody needs
 
 
 class ColumnRows(Sequence[Row]):
-    """Columns seen as rows, each made when it is asked for."""
+    """Columns seen as rows, each made when it is read."""
 
     def __init__(self, columns: Columns, count: int, valid: Sequence[int] | None = None) -> None:
         self._columns = columns
@@ -71,25 +65,5 @@ class ColumnRows(Sequence[Row]):
             return [self[number] for number in range(*row.indices(self._count))]
         if not 0 <= row < self._count:
             raise IndexError(row)
-        place = row if self._valid is None else self._valid[row]
-        return {name: column.item(place) for name, column in self._columns.items()}
-
-
-def epoch_seconds(moments: Any) -> Any:
-    """Seconds since 1970 of datetime64, NaN for NaT."""
-    microseconds = moments.astype("M8[us]")
-    return np.where(np.isnat(microseconds), np.nan, microseconds.astype(np.int64) / 1e6)
-
-
-def has_year(seconds: Any) -> Any:
-    """Whether Python has a date for it."""
-    return (seconds >= FIRST_SECOND) & (seconds <= LAST_SECOND)
-
-
-def moment_text(moment: np.datetime64) -> str:
-    """ISO 8601, as training writes it."""
-    if not has_year(epoch_seconds(moment)):
-        return str(moment)
-    microseconds = int(moment.astype("M8[us]").astype(np.int64))
-    whole = EPOCH + timedelta(microseconds=microseconds)
-    return (whole.date() if microseconds % 86_400_000_000 == 0 else whole).isoformat()
+        position = row if self._valid is None else self._valid[row]
+        return {name: column.item(position) for name, column in self._columns.items()}

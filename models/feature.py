@@ -2,18 +2,16 @@
 
 import math
 import zlib
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StringConstraints, model_validator
-from pydantic_core import core_schema
 
+from models.dates import parse_date
 from models.text import render
 
 MAX_LISTED_LEVELS = 10_000  # above that a category is hashed
 HASH_BUCKETS = 4096
-EXACT = 2**63 - 1  # whole levels up to here are read exactly by every JSON parser
 UNSEEN = -1  # the code of a level that training never saw
 MISSING = -2  # the code of a missing category
 Kind = Literal["number", "boolean", "category", "date"]
@@ -23,7 +21,7 @@ End = StrictInt | StrictFloat | str | None  # of a range; true is no number here
 
 
 class Seen(BaseModel):
-    """What training saw in a column: a range, or the levels. It warns, it never refuses."""
+    """What training saw in a column: a range, or the levels. A value outside of it gets a warning, never an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     min: End = None
@@ -58,7 +56,7 @@ class Feature(BaseModel):
                 continue
             if self.kind == "number" and (isinstance(value, str) or not math.isfinite(as_float(value))):
                 raise ValueError(f"feature {self.name!r}: {end} {render(value)} is not a number")
-            if self.kind == "date" and (not isinstance(value, str) or not self._is_date(value)):
+            if self.kind == "date" and self.to_number(value) is None:
                 raise ValueError(f"feature {self.name!r}: {end} {render(value)} is not {self._expected_date}")
             if self.kind in ("boolean", "category"):
                 raise ValueError(f"feature {self.name!r}: a {self.kind} has no {end}")
@@ -73,12 +71,12 @@ class Feature(BaseModel):
     @model_validator(mode="after")
     def _levels_are_of_one_type(self) -> Self:
         levels = self.seen.levels or []
-        odd = next((level for level in levels if type_of(level) != self.level_type), None)
-        if odd is not None:
-            raise ValueError(f"feature {self.name!r}: its levels are {self.level_type}, {render(odd)} is not")
+        invalid = next((level for level in levels if type_of(level) != self.level_type), None)
+        if invalid is not None:
+            raise ValueError(f"feature {self.name!r}: its levels are {self.level_type}, {render(invalid)} is not")
         if len(self.positions) < len(levels):
-            twice = next(level for place, level in enumerate(levels) if self.positions[level] != place)
-            raise ValueError(f"feature {self.name!r}: the level {render(twice)} is listed twice")
+            repeated = next(level for position, level in enumerate(levels) if self.positions[level] != position)
+            raise ValueError(f"feature {self.name!r}: the level {render(repeated)} is listed twice")
         return self
 
     def _limit(self, value: float | str | None) -> float | None:
@@ -98,7 +96,7 @@ class Feature(BaseModel):
 
     @cached_property
     def seen_range(self) -> tuple[float, float]:
-        """Outside of this a value is warned of. A date later than training is normal, so its range is open above."""
+        """A value outside of this range gets a warning. A date after training is normal, so its range is open above."""
         if self.kind not in ("number", "date") or self.seen.min is None or self.seen.max is None:
             return -math.inf, math.inf
         low, high = self._limit(self.seen.min), self._limit(self.seen.max)
@@ -132,60 +130,60 @@ class Feature(BaseModel):
         return self.positions.get(level, UNSEEN)
 
     def parse_date(self, text: str) -> float:
-        """Seconds since 1970 of a date or time in this column's format, UTC where it has no zone. Raises ValueError."""
-        if self.date_format in (None, "iso"):
-            moment = datetime.fromisoformat(text.strip())
-        else:
-            assert self.date_format is not None
-            moment = datetime.strptime(text.strip(), self.date_format)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return moment.timestamp()
+        """Seconds since 1970 of a date or time in this column's format. Raises ValueError."""
+        return parse_date(text, self.date_format)
 
-    def _is_date(self, text: str) -> bool:
+    def to_number(self, value: object) -> float | None:
+        """The number that a JSON value becomes in `Frame.numbers`: a number as a float, infinite where it is too large
+        for one; a boolean as 0 or 1; a date as seconds since 1970. None where the value is of another type."""
+        if self.kind == "boolean":
+            return float(value) if isinstance(value, bool) else None
+        if self.kind == "number":
+            return as_float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
         try:
-            self.parse_date(text)
+            return self.parse_date(value) if isinstance(value, str) else None
         except (ValueError, OverflowError):
-            return False
-        return True
+            return None
 
     @property
     def _expected_date(self) -> str:
         return "an ISO 8601 date or time" if self.date_format in (None, "iso") else f"a date like {self.date_format}"
 
     def problem(self, value: object) -> tuple[str, str] | None:
-        """Why a JSON value is not valid here, as (code, what came and what was expected), or None when it is."""
+        """Why a JSON value is not valid here, as (code, what was received and expected), or None when it is.
+
+        These are the rules. Compiled validators (`models.validators`) and whole columns (`models.column_validation`)
+        apply the same ones faster; tests hold them to this method.
+        """
         if value is None:
             return None if self.nullable else ("null_not_allowed", "is null, and it was never missing in training")
+        if self.kind == "category":
+            return self._level_problem(value)
+        number = self.to_number(value)
         if self.kind == "number":
-            return self._number_problem(value)
-        if self.kind == "boolean":
-            return None if isinstance(value, bool) else ("wrong_type", f"{render(value)} is not true or false")
+            return self._number_problem(value, number)
         if self.kind == "date":
-            return self._date_problem(value)
-        return self._level_problem(value)
+            return self._date_problem(value, number)
+        return None if number is not None else ("wrong_type", f"{render(value)} is not true or false")
 
-    def _number_problem(self, value: object) -> tuple[str, str] | None:
-        if isinstance(value, bool) or not isinstance(value, int | float):
+    def _number_problem(self, value: object, number: float | None) -> tuple[str, str] | None:
+        if number is None:
             return "wrong_type", f"{render(value)} is not a number"
-        number = as_float(value)
         if not math.isfinite(number):
             return "not_finite", "is not a finite number"
         return self.limit_problem(number, render(number))
 
-    def _date_problem(self, value: object) -> tuple[str, str] | None:
+    def _date_problem(self, value: object, seconds: float | None) -> tuple[str, str] | None:
         if not isinstance(value, str):
             return "wrong_type", f"{render(value)} is not text with {self._expected_date}"
-        if not self._is_date(value):
-            return self.bad_date(value)
-        return self.limit_problem(self.parse_date(value), render(value))
+        return self.bad_date(value) if seconds is None else self.limit_problem(seconds, render(value))
 
     def bad_date(self, text: str) -> tuple[str, str]:
         return "bad_date", f"{render(text)} is not {self._expected_date}"
 
     @property
     def absent(self) -> tuple[str, str]:
-        """What is wrong where the column is not there at all, and has to be."""
+        """The problem of a row without this column, where a value is required."""
         return "missing_field", "is absent, and it was never missing in training"
 
     def limit_problem(self, number: float, text: str) -> tuple[str, str] | None:
@@ -196,12 +194,12 @@ class Feature(BaseModel):
         return None
 
     def _level_problem(self, value: object) -> tuple[str, str] | None:
-        right: dict[LevelType, bool] = {
+        of_type: dict[LevelType, bool] = {
             "text": isinstance(value, str),
             "boolean": isinstance(value, bool),
             "number": isinstance(value, int | float) and not isinstance(value, bool),
         }
-        if not right[self.level_type]:
+        if not of_type[self.level_type]:
             words = {"text": "text", "boolean": "true or false", "number": "a number"}
             return "wrong_type", f"{render(value)} is not {words[self.level_type]}, as the levels of this category are"
         if self.level_type == "number" and not math.isfinite(as_float(value)):
@@ -210,28 +208,11 @@ class Feature(BaseModel):
             return "unseen_level", f"{render(value)} is none of the {len(self.positions)} levels seen in training"
         return None
 
-    def _must_be_valid(self, value: Scalar) -> Scalar:
+    def ensure_valid(self, value: Scalar) -> Scalar:
+        """The value itself. Raises ValueError where it is not valid here."""
         if found := self.problem(value):
             raise ValueError(found[1])
         return value
-
-    def validator(self) -> core_schema.CoreSchema:
-        """The same rules for pydantic's compiled validator. It may refuse more than `problem` does, never less."""
-        schema: core_schema.CoreSchema
-        if self.kind == "number":
-            schema = core_schema.float_schema(strict=True, allow_inf_nan=False, ge=self.low, le=self.high)
-        elif self.kind == "boolean" or self.level_type == "boolean":
-            schema = core_schema.bool_schema(strict=True)
-        elif self.kind == "category" and self.level_type == "number":
-            # Whole levels stay whole: as floats, large ones would fall together.
-            whole = core_schema.int_schema(strict=True, ge=-EXACT, le=EXACT)
-            other = core_schema.float_schema(strict=True, allow_inf_nan=False, ge=-EXACT, le=EXACT)
-            schema = core_schema.union_schema([whole, other], mode="left_to_right")
-        else:
-            schema = core_schema.str_schema(strict=True)
-        if self.kind == "date" or self.unseen == "error":
-            schema = core_schema.no_info_after_validator_function(self._must_be_valid, schema)
-        return core_schema.nullable_schema(schema) if self.nullable else schema
 
 
 class Ignored(BaseModel):
@@ -243,7 +224,7 @@ class Ignored(BaseModel):
 
 
 class LevelCodes(dict[Scalar | None, int]):
-    """`Feature.code` as a dictionary, which is the quickest way to ask."""
+    """`Feature.code` as a dictionary, the fastest form of it."""
 
     def __init__(self, feature: Feature) -> None:
         super().__init__([*feature.positions.items(), (None, MISSING)])
@@ -271,12 +252,6 @@ def as_float(value: Any) -> float:
 def whole_if_exact(number: int | float) -> int | float:
     """A whole number as an integer, while floats are exact."""
     return int(number) if abs(number) < 2**53 and number == int(number) else number
-
-
-def iso(seconds: float) -> str:
-    """Seconds since 1970 as an ISO 8601 date, with the time where there is one."""
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return moment.date().isoformat() if seconds % 86_400 == 0 else moment.isoformat()
 
 
 def type_of(level: Scalar) -> LevelType:

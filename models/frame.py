@@ -1,13 +1,13 @@
-"""Checked rows as two matrices that the encoder understands."""
+"""Valid rows as two matrices that the encoder reads, and how rows and columns become them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from operator import itemgetter
+from operator import getitem, itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from models.feature import Feature
+from models.feature import Feature, LevelCodes
 
 FEW_ROWS = 16  # up to here NumPy's fixed costs count for more than what it does
 Row = Mapping[str, Any]
@@ -16,7 +16,7 @@ CodeMatrix = npt.NDArray[np.int64]
 
 
 class Frame(NamedTuple):
-    """Checked rows as two matrices, columns in the order of the schema.
+    """Valid rows as two matrices, columns in the order of the schema.
 
     numbers: (rows, numbers + booleans + dates) float64, NaN where missing. Dates are seconds since 1970.
     codes: (rows, categories) int64, the position or bucket of a level, `UNSEEN` or `MISSING`.
@@ -25,8 +25,51 @@ class Frame(NamedTuple):
     numbers: FloatMatrix
     codes: CodeMatrix
 
+    @classmethod
+    def of_numbers(cls, numbers: FloatMatrix) -> "Frame":
+        """A frame without categories."""
+        return cls(numbers, np.empty((len(numbers), 0), dtype=np.int64))
+
     def take(self, rows: npt.NDArray[np.intp] | slice) -> "Frame":
         return Frame(self.numbers[rows], self.codes[rows])
+
+
+class FrameBuilder:
+    """Frames from valid rows or columns, by getters that are made once for a schema."""
+
+    def __init__(self, numeric: Sequence[Feature], categorical: Sequence[Feature]) -> None:
+        self._numeric, self._categorical = numeric, categorical
+        self._pick_numbers = numbers_picker(numeric)
+        self._pick_levels = picker(categorical)
+        self.codes = [LevelCodes(feature) for feature in categorical]
+        """For each categorical feature the code of any level."""
+
+    def from_rows(self, rows: Sequence[Row]) -> Frame:
+        """rows: JSON objects that are known to be valid. Absent values and None are missing."""
+        numbers = np.array([*map(self._pick_numbers, rows)], dtype=np.float64)  # None becomes NaN
+        if numbers.ndim != 2:  # no rows
+            numbers = numbers.reshape(len(rows), len(self._numeric))
+        if not self._categorical:
+            return Frame.of_numbers(numbers)
+        known = self.codes
+        codes = [[*map(getitem, known, levels)] for levels in map(self._pick_levels, rows)]
+        return Frame(numbers, np.array(codes, dtype=np.int64).reshape(len(rows), len(known)))
+
+    def from_columns(self, columns: Mapping[str, npt.NDArray[Any]]) -> Frame:
+        """Whole columns that are known to be valid.
+
+        columns: for each feature an array of n values. Numbers, booleans (0/1) and dates (seconds since 1970): float64,
+        NaN where missing. Categories: object, the level or None where missing.
+        """
+        rows = len(next(iter(columns.values())))
+        numbers = np.empty((rows, len(self._numeric)))
+        for index, feature in enumerate(self._numeric):
+            numbers[:, index] = columns[feature.name]
+        codes = np.empty((rows, len(self._categorical)), dtype=np.int64)
+        for index, feature in enumerate(self._categorical):
+            known = self.codes[index]
+            codes[:, index] = [known[level] for level in columns[feature.name]]
+        return Frame(numbers, codes)
 
 
 def picker(features: Sequence[Feature]) -> Callable[[Row], Sequence[Any]]:
@@ -35,6 +78,19 @@ def picker(features: Sequence[Feature]) -> Callable[[Row], Sequence[Any]]:
     if len(names) > 1 and not any(feature.nullable for feature in features):
         return itemgetter(*names)  # of a single name it would give no sequence
     return lambda row: [*map(row.get, names)]
+
+
+def numbers_picker(numeric: Sequence[Feature]) -> Callable[[Row], Sequence[Any]]:
+    """A getter of all values of `Frame.numbers`: numbers, booleans, and dates as seconds since 1970."""
+    if not any(feature.kind == "date" for feature in numeric):
+        return picker(numeric)
+    parsers = [(feature.name, feature.parse_date if feature.kind == "date" else None) for feature in numeric]
+
+    def parsed(row: Row) -> list[Any]:
+        get = row.get
+        return [parse(value) if parse and (value := get(name)) is not None else get(name) for name, parse in parsers]
+
+    return parsed
 
 
 def any_of(mask: npt.NDArray[np.bool_]) -> bool:

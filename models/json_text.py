@@ -1,13 +1,46 @@
-"""Parts of JSON texts: arrays of numbers, values, row errors."""
+"""JSON texts: parsing values, and writing arrays of numbers, values and row errors."""
 
+import contextlib
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import orjson
+from pydantic_core import from_json
 
 from models.outputs import Answers
 from models.rows import RowError
+
+MAX_DIGITS = 4000  # of an integer that is read exactly
+
+
+class JsonError(ValueError):
+    """A text that is not JSON; the message gives the reason."""
+
+
+def parse(text: bytes, *, constants: bool = False) -> Any:
+    """The value of a JSON text. constants: also NaN and Infinity, which are not JSON. Raises JsonError."""
+    try:
+        return from_json(text, allow_inf_nan=constants)
+    except ValueError as error:
+        reason = str(error)
+    if "number out of range" in reason:  # valid JSON: an integer of thousands of digits, which is no finite float
+        with contextlib.suppress(ValueError, RecursionError):
+            constant = None if constants else _refuse_constant
+            value = json.loads(text.decode(), parse_int=_integer, parse_constant=constant)
+            json.dumps(value, ensure_ascii=False).encode()  # refuses lone surrogates, as above
+            return value
+    raise JsonError(reason)
+
+
+def _integer(digits: str) -> int | float:
+    """Infinity for more digits than any float has, and than Python reads in reasonable time."""
+    return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} is not JSON")
 
 
 def numbers(array: Answers) -> bytes:

@@ -1,16 +1,22 @@
-"""The results of validating rows: errors, warnings, and the valid rows."""
+"""Rows as JSON has them -> `ValidatedRows`: the valid ones as a frame, their warnings, and the errors of the others."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+
+from models.feature import Feature
 from models.frame import Frame, Row
+from models.row_warnings import RowWarning, find_warnings
+from models.schema import FeatureSchema
+from models.text import did_you_mean, render, truncate
 
 MAX_LISTED_ERRORS = 100
 
 
 class RowError(NamedTuple):
-    """One thing wrong with a request. `row` counts from 0 and is None for what concerns the whole request."""
+    """One error of a request. `row` counts from 0 and is None for what concerns the whole request."""
 
     row: int | None
     field: str | None
@@ -18,43 +24,116 @@ class RowError(NamedTuple):
     message: str
 
 
-class RowWarning(NamedTuple):
-    """Something unusual in a row that was answered all the same."""
-
-    field: str
-    code: str
-    message: str
-
-
 class Unreadable(NamedTuple):
-    """What stands in the place of a row that could not even be read."""
+    """Stands for a row that could not be decoded."""
 
     code: str
     message: str
-
-
-@dataclass
-class Checked:
-    """The verdict on the rows of a request: the good ones, where they stood, and what is wrong with the others."""
-
-    rows: Sequence[Row]
-    count: int
-    valid: list[int] | None = None  # None: every row is valid
-    errors: list[RowError] = field(default_factory=list)
-    omitted: int = 0
-
-    @property
-    def invalid_rows(self) -> int:
-        return self.count - len(self.rows)
 
 
 @dataclass
 class ValidatedRows:
-    """The valid rows of a request, ready to be predicted, and what there is to say about all of them."""
+    """The valid rows of a request or of a block, ready to be predicted, and the errors of the others."""
 
     frame: Frame
-    count: int  # rows of the request, valid or not
-    valid: Sequence[int] | None = None  # where the valid ones stood; None: all are valid
+    count: int  # rows, valid or not
+    valid: Sequence[int] | None = None  # the positions of the valid ones; None: all are valid
     errors: Sequence[RowError] = ()
-    omitted: int = 0
-    warnings: Mapping[int, Sequence[RowWarning]] = field(default_factory=dict)  # by the row's place in `frame`
+    omitted: int = 0  # errors that are counted and not listed
+    warnings: Mapping[int, Sequence[RowWarning]] = field(default_factory=dict)  # by the row's position in `frame`
+
+    @property
+    def invalid_rows(self) -> int:
+        return self.count - len(self.frame.numbers)
+
+
+def validate_rows(
+    schema: FeatureSchema, rows: Sequence[object], *, first_row: int = 0, max_errors: int = MAX_LISTED_ERRORS
+) -> ValidatedRows:
+    """Validate rows that are JSON values, or `Unreadable`. It never raises for invalid ones.
+
+    first_row: the number that errors give the first row. max_errors: how many errors are listed; of a single row at
+    most MAX_LISTED_ERRORS.
+    """
+    if rows and (valid := schema.validators.validate_values(rows)) is not None:
+        return from_valid_rows(schema, valid)
+    return check_each(schema, rows, first_row=first_row, max_errors=max_errors)
+
+
+def from_valid_rows(schema: FeatureSchema, rows: Sequence[Row]) -> ValidatedRows:
+    """Rows that are known to be valid."""
+    frame = schema.frames.from_rows(rows)
+    return ValidatedRows(frame, len(rows), warnings=find_warnings(schema, frame, rows))
+
+
+def check_each(
+    schema: FeatureSchema, rows: Sequence[object], *, first_row: int = 0, max_errors: int = MAX_LISTED_ERRORS
+) -> ValidatedRows:
+    """`validate_rows` by `Feature.problem` alone, value by value: slower, and with the reason of every error."""
+    errors: list[RowError] = []
+    omitted = 0
+    valid: list[int] = []
+    valid_rows: list[Row] = []
+    for position, row in enumerate(rows):
+        number = first_row + position
+        found = [*_row_errors(schema, number, row)]
+        unknown = [name for name in row if is_unknown(schema, name)] if isinstance(row, dict) else []
+        if not found and not unknown:
+            assert isinstance(row, dict)
+            valid.append(position)
+            valid_rows.append(row)
+            continue
+        room = min(max_errors - len(errors), MAX_LISTED_ERRORS)
+        listed = found[:room]
+        for name in unknown[: room - len(listed)]:
+            listed.append(unknown_field(number, name, did_you_mean(name, schema.by_name)))
+        errors += listed
+        omitted += len(found) + len(unknown) - len(listed)
+    validated = from_valid_rows(schema, valid_rows)
+    validated.count, validated.valid = len(rows), None if len(valid) == len(rows) else valid
+    validated.errors, validated.omitted = errors, omitted
+    return validated
+
+
+def _row_errors(schema: FeatureSchema, number: int, row: object) -> Iterator[RowError]:
+    if isinstance(row, Unreadable):
+        yield RowError(number, None, row.code, f"row {number}: {row.message}")
+        return
+    if not isinstance(row, dict):
+        yield RowError(number, None, "wrong_type", f"row {number}: {render(row)} is not an object of columns")
+        return
+    for feature in schema.features:
+        if feature.name in row:
+            found = feature.problem(row[feature.name])
+        else:
+            found = None if feature.nullable else feature.absent
+        if found:
+            yield feature_error(number, feature, *found)
+
+
+def is_unknown(schema: FeatureSchema, name: str) -> bool:
+    """Whether the schema's table has no column of this name."""
+    return name not in schema.by_name and name not in schema.unused
+
+
+def feature_error(number: int, feature: Feature, code: str, message: str) -> RowError:
+    return RowError(number, feature.name, code, f"row {number}, feature {feature.name!r}: {message}")
+
+
+def unknown_field(number: int, name: str, hint: str) -> RowError:
+    message = f"row {number}, field {truncate(name)!r}: the table has no such column{hint}"
+    return RowError(number, truncate(name), "unknown_field", message)
+
+
+def concatenate(blocks: Sequence[ValidatedRows]) -> ValidatedRows:
+    """Rows that were validated block by block, as one."""
+    frame = Frame(*(np.concatenate(matrices) for matrices in zip(*(block.frame for block in blocks), strict=True)))
+    valid, warnings, first, position = list[int](), dict[int, Sequence[RowWarning]](), 0, 0
+    for block in blocks:
+        valid += [first + row for row in (range(block.count) if block.valid is None else block.valid)]
+        warnings |= {position + row: found for row, found in block.warnings.items()}
+        first += block.count
+        position += len(block.frame.numbers)
+    errors = [error for block in blocks for error in block.errors]
+    omitted = sum(block.omitted for block in blocks)
+    return ValidatedRows(frame, first, valid if len(valid) < first else None, errors, omitted, warnings)

@@ -20,6 +20,7 @@ from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine, TensorFlowEngine
 from models.network.network import Network
 from models.outputs import Answers
+from models.rows import validate_rows
 from models.schema import FeatureSchema
 from models.tabular_model import Engine, Golden, TabularModel
 from models.text import truncate
@@ -267,10 +268,10 @@ def check_golden(model: TabularModel) -> None:
     """Raises StoreError when a version no longer answers as it did at training."""
     if not model.golden.rows:
         raise StoreError(f"{model.tag} has no golden rows")
-    checked = model.schema.check(model.golden.rows)
-    if checked.errors:
-        raise StoreError(f"{model.tag}: its golden rows are not valid by its schema: {checked.errors[0].message}")
-    given = model.predict_rows(checked.rows)
+    validated = validate_rows(model.schema, model.golden.rows)
+    if validated.errors:
+        raise StoreError(f"{model.tag}: its golden rows are not valid by its schema: {validated.errors[0].message}")
+    given = model.predict(validated.frame)
     expected = np.array(model.golden.answers)
     if given.shape != expected.shape:
         raise StoreError(f"{model.tag}: answers of shape {given.shape}, at training {expected.shape}")

@@ -67,7 +67,7 @@ class TabularModel:
 
     def predict_rows(self, rows: Sequence[Row]) -> Answers:
         """The same for rows as JSON objects that are known to be valid."""
-        return self.predict(self.schema.frame(rows))
+        return self.predict(self.schema.frames.from_rows(rows))
 
     def present(self, answers: Answers) -> list[Prediction]:
         """The answers of `predict` as the predictions of the API, one per row, without warnings."""

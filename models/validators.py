@@ -1,21 +1,160 @@
-"""Compiled validators: pydantic's core checks whole bodies of rows in one pass."""
+"""Compiled validators: pydantic's core validates many rows in one pass.
 
-from pydantic_core import SchemaValidator, core_schema
+They only recognise valid rows and stop at the first invalid one, so that nothing is gathered that nobody reads.
+`models.rows` says what is invalid, and why; where it finds nothing, the rows are valid after all.
+"""
 
-LONG, LONG_COLUMN = (
-    16 * 1024,
-    64,
-)  # bytes of a text that may name so many columns that telling of each would be a burden
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from pydantic_core import SchemaValidator, ValidationError, core_schema
+
+from models.feature import Feature
+
+EXACT = 2**63 - 1  # whole levels up to here are read exactly by every JSON parser
+LONG_TEXT_BYTES = 16 * 1024  # a longer text may name so many unknown columns that an error for each would be costly
+LONG_COLUMN_BYTES = 64  # the same for one line, for each of its columns
+ValidRows = list[dict[str, Any]]
+
+
+class Validators(NamedTuple):
+    """The compiled validators of one form of JSON text.
+
+    numbers: the fastest, for rows of numbers only; None where the schema has other columns.
+    names: whether rows have known columns only. It runs first on a long text, as it stops at the first unknown one.
+    rows: for all rows.
+    """
+
+    numbers: SchemaValidator | None
+    names: SchemaValidator
+    rows: SchemaValidator
+
+
+class RowValidators:
+    """All methods return None for what they do not recognise, valid or not."""
+
+    def __init__(self, features: Sequence[Feature], unused: Iterable[str]) -> None:
+        """unused: columns that a row may have although the model does not use them."""
+        self._features = features
+        self._unused = sorted(unused)
+
+    def parse_body(self, body: bytes) -> ValidRows | None:
+        """The rows of `{"rows": [{...}, ...]}`."""
+        return self._parse(body, self._of_body, "rows")
+
+    def parse_block(self, block: bytes) -> ValidRows | None:
+        """The rows of `[[{...}, ...]]`, which is nested as deep."""
+        return self._parse(block, self._of_block, 0)
+
+    def parse_lines(self, lines: Sequence[bytes]) -> ValidRows | None:
+        """The rows of lines that each hold one as JSON."""
+        longest = LONG_TEXT_BYTES + LONG_COLUMN_BYTES * len(self._features)
+        if any(b"NaN" in line or b"Infinity" in line or len(line) > longest for line in lines):
+            return None
+        try:
+            return [*map(self._of_row.validate_json, lines)]
+        except ValidationError:
+            return None
+
+    def validate_values(self, rows: Sequence[object]) -> ValidRows | None:
+        """The same for rows that are JSON values already."""
+        most = len(self._features) + len(self._unused)
+        if any(isinstance(row, dict) and len(row) > most for row in rows):
+            return None
+        try:
+            valid: ValidRows = self._of_body.rows.validate_python({"rows": rows})["rows"]
+        except ValidationError:
+            return None
+        return valid
+
+    def _parse(self, text: bytes, validators: Validators, key: str | int) -> ValidRows | None:
+        if b"NaN" in text or b"Infinity" in text:  # an unused column would let these pass
+            return None
+        valid: ValidRows
+        if validators.numbers:
+            try:
+                valid = validators.numbers.validate_json(text)[key]
+            except ValidationError:
+                pass
+            else:
+                return valid if min(map(len, valid)) == len(self._features) else None
+        try:
+            if len(text) > LONG_TEXT_BYTES:
+                validators.names.validate_json(text)
+            valid = validators.rows.validate_json(text)[key]
+        except ValidationError:
+            return None
+        return valid
+
+    @cached_property
+    def _of_body(self) -> Validators:
+        numbers = None if self._numbers_row is None else body_validator(self._numbers_row)
+        return Validators(numbers, body_validator(self._named_row), body_validator(self._row))
+
+    @cached_property
+    def _of_block(self) -> Validators:
+        numbers = None if self._numbers_row is None else block_validator(self._numbers_row)
+        return Validators(numbers, block_validator(self._named_row), block_validator(self._row))
+
+    @cached_property
+    def _of_row(self) -> SchemaValidator:
+        return SchemaValidator(self._row)
+
+    @cached_property
+    def _row(self) -> core_schema.CoreSchema:
+        fields = {
+            feature.name: core_schema.typed_dict_field(value_schema(feature), required=not feature.nullable)
+            for feature in self._features
+        }
+        for name in self._unused:
+            fields[name] = core_schema.typed_dict_field(core_schema.any_schema(), required=False)
+        return core_schema.typed_dict_schema(fields, extra_behavior="forbid")
+
+    @cached_property
+    def _named_row(self) -> core_schema.CoreSchema:
+        """A row of known columns, with any values."""
+        names = core_schema.literal_schema([*(feature.name for feature in self._features), *self._unused])
+        return core_schema.dict_schema(names, core_schema.any_schema(), fail_fast=True)
+
+    @cached_property
+    def _numbers_row(self) -> core_schema.CoreSchema | None:
+        """Twice as fast, where all features are numbers that are never missing and have no limits. It lets absent ones
+        pass, and takes no columns that the model does not use."""
+        for feature in self._features:
+            if feature.kind != "number" or feature.nullable or feature.low is not None or feature.high is not None:
+                return None
+        names = core_schema.literal_schema([feature.name for feature in self._features])
+        return core_schema.dict_schema(names, value_schema(self._features[0]), fail_fast=True)
+
+
+def value_schema(feature: Feature) -> core_schema.CoreSchema:
+    """The rules of `Feature.problem` for one value. It may refuse more, never less."""
+    schema: core_schema.CoreSchema
+    if feature.kind == "number":
+        schema = core_schema.float_schema(strict=True, allow_inf_nan=False, ge=feature.low, le=feature.high)
+    elif feature.kind == "boolean" or feature.level_type == "boolean":
+        schema = core_schema.bool_schema(strict=True)
+    elif feature.kind == "category" and feature.level_type == "number":
+        # Whole levels stay whole: as floats, large ones would fall together.
+        whole = core_schema.int_schema(strict=True, ge=-EXACT, le=EXACT)
+        other = core_schema.float_schema(strict=True, allow_inf_nan=False, ge=-EXACT, le=EXACT)
+        schema = core_schema.union_schema([whole, other], mode="left_to_right")
+    else:
+        schema = core_schema.str_schema(strict=True)
+    if feature.kind == "date" or feature.unseen == "error":
+        schema = core_schema.no_info_after_validator_function(feature.ensure_valid, schema)
+    return core_schema.nullable_schema(schema) if feature.nullable else schema
 
 
 def body_validator(row: core_schema.CoreSchema) -> SchemaValidator:
-    """Of `{"rows": [row, ...]}`. Like the others it gives up at the first fault: nobody reads what it says."""
+    """Of `{"rows": [row, ...]}`."""
     rows = core_schema.list_schema(row, min_length=1, fail_fast=True)
     key = core_schema.literal_schema(["rows"])
     return SchemaValidator(core_schema.dict_schema(key, rows, min_length=1, fail_fast=True))
 
 
-def piece_validator(row: core_schema.CoreSchema) -> SchemaValidator:
+def block_validator(row: core_schema.CoreSchema) -> SchemaValidator:
     """Of `[[row, ...]]`."""
     rows = core_schema.list_schema(row, min_length=1, fail_fast=True)
     return SchemaValidator(core_schema.list_schema(rows, min_length=1, max_length=1, fail_fast=True))

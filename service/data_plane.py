@@ -11,10 +11,11 @@ import numpy as np
 import orjson
 
 from models import json_text
+from models.column_validation import validate_columns
 from models.columns import Columns
 from models.frame import Frame
 from models.outputs import Answers
-from models.rows import ValidatedRows
+from models.rows import ValidatedRows, from_valid_rows, validate_rows
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from models.text import nearest, truncate
@@ -24,8 +25,9 @@ from service.metrics import Metrics
 from service.protocols import native
 from service.served_model import ServedModel
 from service.settings import Settings
+from service.validation import require_valid
 
-LARGE_BYTES = native.LARGE  # a body above it is read and checked beside the event loop
+LARGE_BYTES = native.LARGE_BODY_BYTES  # a body above it is read and checked beside the event loop
 LARGE_ROWS = 1000  # more answers than that are written beside the event loop
 LARGE_COLUMN = 2000  # longer columns than that are checked beside the event loop
 log = logging.getLogger("tabserve.dataplane")
@@ -47,7 +49,7 @@ class DataPlane:
         for name, model in self.models.items():
             tally = self.metrics.model(name, model.version, model.engine.name)
             self.served[name] = served = ServedModel(model, tally, self.settings)
-            accepted = native.accept(model.schema, model.golden.rows[:1]) if model.golden.rows else None
+            accepted = from_valid_rows(model.schema, model.golden.rows[:1]) if model.golden.rows else None
             if accepted:
                 served.writer.write(accepted, model.predict(accepted.frame))
             log.info(
@@ -114,7 +116,7 @@ class DataPlane:
             raise TooManyRows(len(rows), self.settings.max_rows)
         return await self.predict_checked(
             name,
-            lambda schema: native.accept_rows(schema, rows, skip=skip),
+            lambda schema: require_valid(validate_rows(schema, rows), skip=skip),
             large=len(rows) > LARGE_ROWS,
             deadline=deadline,
             request_id=request_id,
@@ -137,7 +139,7 @@ class DataPlane:
             raise TooManyRows(count, self.settings.max_rows)
         return await self.predict_checked(
             name,
-            lambda schema: native.accept_columns(schema, columns, count, skip=skip),
+            lambda schema: require_valid(validate_columns(schema, columns, count), skip=skip),
             large=count > LARGE_COLUMN,
             deadline=deadline,
             request_id=request_id,

@@ -9,6 +9,7 @@ from models.fast.single_row import ClassShortcut, Shortcut
 from models.formats import record_batches
 from models.frame import Row
 from models.outputs import Answers
+from models.row_warnings import find_warnings
 from models.tabular_model import TabularModel
 from service.batcher import Batcher
 from service.metrics import ModelCounters
@@ -38,13 +39,17 @@ class ServedModel:
         """The answer to what is most often asked: a few good rows in a small body, of which nothing is to be said and
         which are predicted at once. None for everything else, which the long way has to look at from the start."""
         schema = self.model.schema
-        if len(body) > SMALL_BYTES or (rows := schema.accept_json(body)) is None or len(rows) > self._most_rows:
+        if (
+            len(body) > SMALL_BYTES
+            or (rows := schema.validators.parse_body(body)) is None
+            or len(rows) > self._most_rows
+        ):
             return None
         if self._shortcut and len(rows) == 1:
             answer = self._of_one(self._shortcut, rows[0])
             return None if answer is None else self.writer.one(answer)
-        frame = schema.frame(rows)
-        if schema.warnings(frame, rows):
+        frame = schema.frames.from_rows(rows)
+        if find_warnings(schema, frame, rows):
             return None
         answers = self.batcher.at_once(frame)
         if answers is None:
@@ -55,13 +60,13 @@ class ServedModel:
     def of_row(self, row: Row) -> Answers | None:
         """The answer to one row that is not checked yet, likewise."""
         schema = self.model.schema
-        if self._most_rows < 1 or (rows := schema.accept_rows([row])) is None:
+        if self._most_rows < 1 or (rows := schema.validators.validate_values([row])) is None:
             return None
         if self._shortcut:
             answer = self._of_one(self._shortcut, rows[0])
             return np.array([[answer]]) if isinstance(answer, float) else answer
-        frame = schema.frame(rows)
-        if schema.warnings(frame, rows) or (answers := self.batcher.at_once(frame)) is None:
+        frame = schema.frames.from_rows(rows)
+        if find_warnings(schema, frame, rows) or (answers := self.batcher.at_once(frame)) is None:
             return None
         self.tally.valid_rows += 1
         return answers

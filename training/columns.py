@@ -83,7 +83,7 @@ class Dataset:
     """A table made ready: what its columns are, and the n rows that have a target.
 
     columns: for each feature (n,): float64 with NaN (number, boolean as 0/1, date as seconds since 1970) or object, the
-    level or None (category), as `FeatureSchema.frame_of_columns` takes them. Infinities are NaN already.
+    level or None (category), as `FrameBuilder.from_columns` takes them. Infinities are NaN already.
     target: (n,) float64 (regression), or int64, the position in `schema.classes`.
     row_numbers: (n,) where each row stood in the table, from 0.
     split_key: (n,) what `--split` goes by: float64 times, int64 groups, object "train" "validation" "test", or None.

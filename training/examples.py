@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.feature import Feature, Scalar, iso, whole_if_exact
+from models.dates import iso
+from models.feature import Feature, Scalar, whole_if_exact
+from models.rows import validate_rows
 from models.schema import FeatureSchema
 from training.errors import UsageError
 
@@ -33,7 +35,7 @@ def rows(
     if real:
         picks = rng.permutation(held_out)[:LOOKED_AT].tolist()
         whole = [{f.name: as_json(f, columns[f.name][pick]) for f in schema.features} for pick in picks]
-        if valid := [row for row in whole if not schema.check([row]).errors][:count]:
+        if valid := [row for row in whole if not validate_rows(schema, [row]).errors][:count]:
             return valid
         raise UsageError("--real-examples: no held-out row is valid by the limits that the schema declares")
     mixed = [_drawn(feature, columns[feature.name][held_out], rng, count) for feature in schema.features]

@@ -81,7 +81,7 @@ def learn(options: DataOptions, fit_options: FitOptions, *, tune: float | None =
     for notice in parts.notices + changes_what_is_served(schema):
         tell(f"note: {notice}")
 
-    frame = schema.frame_of_columns(dataset.columns)
+    frame = schema.frames.from_columns(dataset.columns)
     regression = schema.task == "regression"
     decided = recipe(fit_options, schema.task, len(parts.train), len(schema.numeric))
     known_target = dataset.target[parts.train] if regression else None

@@ -171,7 +171,7 @@ def run(job: Job, options: DataOptions) -> Result:
 
 def trees(options: DataOptions) -> tuple[Task, dict[str, float]]:
     dataset = columns.load(options)
-    parts, frame = data.split(dataset, options), dataset.schema.frame_of_columns(dataset.columns)
+    parts, frame = data.split(dataset, options), dataset.schema.frames.from_columns(dataset.columns)
     rows = (parts.train, parts.validation, parts.test)
     task = dataset.schema.task
     return task, Baselines(dataset.schema, frame, dataset.target, rows).trees_unhurried()

@@ -23,7 +23,7 @@ model = store.read(Stored(folder.parent.name, int(folder.name), folder), "numpy"
 async def app(scope: Message, receive: Receive, send: Send) -> None:
     if scope["type"] != "http":
         return
-    rows = model.schema.accept_json(await body_of(receive))
+    rows = model.schema.validators.parse_body(await body_of(receive))
     assert rows is not None
     body = orjson.dumps({"predictions": model.present(model.predict_rows(rows))})
     await send_whole(b"application/json", body, send)

@@ -28,6 +28,7 @@ import psutil
 
 from loadtest import tables
 from loadtest.bench.clients import JSON, Load, load
+from models.row_warnings import find_warnings
 from models.schema import FeatureSchema
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -263,7 +264,7 @@ def rows_of(store: Path, model: str, count: int) -> list[Row]:
     folder = store / model / "1"
     schema = FeatureSchema.from_json((folder / "features.json").read_bytes())
     golden: list[Row] = json.loads((folder / "golden.json").read_text())["rows"]
-    usual = [row for row in golden if not schema.warnings(schema.frame([row]))] or golden
+    usual = [row for row in golden if not find_warnings(schema, schema.frames.from_rows([row]))] or golden
     return [usual[number % len(usual)] for number in range(count)]
 
 

@@ -46,7 +46,7 @@ class RowEncoder:
                 numbers.append((feature, part))
             else:
                 flags.append(feature)
-        levels = [(schema.categorical[column], schema.codes[column], part) for column, part in encoder.ordered]
+        levels = [(schema.categorical[column], schema.frames.codes[column], part) for column, part in encoder.ordered]
         self._columns = [Column.of(part, feature) for feature, part in numbers]
         self._gaps = [place for place, (_, part) in enumerate(numbers) if part.missing]
         self._tables = [(codes, part.table.tolist()) for _, codes, part in levels]

@@ -6,15 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from models.columns import Column
-from models.formats.blocks import Block, ColumnBlock, repeated
+from models.columns import UNREAD, Column
+from models.formats.blocks import Block, ColumnBlock, first_repeated
+from models.formats.errors import FormatError, UnsupportedType
 from models.schema import FeatureSchema
 from models.text import truncate
-from service.errors import BadBody
-from service.protocols import native
 
-BITS = 8  # a row takes no less than one
-UNUSED = Column(np.empty(0))  # of a column that is not read
+MAX_ROWS_PER_BYTE = 8  # a row takes one bit at least
 
 
 def installed() -> bool:
@@ -22,22 +20,22 @@ def installed() -> bool:
 
 
 def failures() -> tuple[type[BaseException], ...]:
-    """What pyarrow raises of bytes that it cannot read: besides its own exceptions, for names that are no UTF-8 say."""
+    """What pyarrow raises for bytes that it cannot read: not its own exceptions alone, say for names not in UTF-8."""
     import pyarrow as pa
 
     return pa.ArrowException, ValueError, TypeError, OSError, OverflowError, MemoryError, StopIteration
 
 
 def column_of(array: Any, name: str, *, distinct: bool = False) -> Column:
-    """An Arrow array or chunked array as a column. distinct: its values are already. Raises RequestNotValid for types
-    that no feature has."""
+    """An Arrow array or chunked array as a column. distinct: its values are so already. Raises UnsupportedType
+    for types that no feature has."""
     import pyarrow as pa
 
     kind, is_a = array.type, pa.types
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
     missing = np.asarray(array.is_null()) if array.null_count else None
-    if missing is None and is_a.is_primitive(kind) and not is_a.is_temporal(kind):  # what is most often sent
+    if missing is None and is_a.is_primitive(kind) and not is_a.is_temporal(kind):  # the common case
         return Column(array.to_numpy(zero_copy_only=False))
     text = is_a.is_string(kind) or is_a.is_large_string(kind) or is_a.is_string_view(kind)
     if text and distinct:
@@ -47,8 +45,8 @@ def column_of(array: Any, name: str, *, distinct: bool = False) -> Column:
         codes = array.indices.fill_null(0).to_numpy(zero_copy_only=False)
         known = column_of(array.dictionary, name, distinct=True)
         if known.missing is not None and len(codes):  # null as one of the levels
-            gone = known.missing[codes]
-            missing = gone if missing is None else missing | gone
+            null_levels = known.missing[codes]
+            missing = null_levels if missing is None else missing | null_levels
         return Column(known.values, missing, codes)
     if is_a.is_null(kind):
         return Column(np.zeros(len(array)), np.ones(len(array), dtype=bool))
@@ -62,35 +60,35 @@ def column_of(array: Any, name: str, *, distinct: bool = False) -> Column:
         pass
     else:
         message = f"column {truncate(name)!r}: its type {truncate(str(kind))} holds nothing that a feature could be"
-        raise native.refused([native.fault("wrong_type", message, name)])
+        raise UnsupportedType(message, name)
     if missing is not None:
         array = array.fill_null(False if is_a.is_boolean(kind) else pa.scalar(0, pa.int64()).cast(array.type))
     return Column(array.to_numpy(zero_copy_only=False), missing)
 
 
 def objects(array: Any) -> Any:
-    made = np.empty(len(array), dtype=object)
-    made[:] = array.to_pylist()
-    return made
+    values = np.empty(len(array), dtype=object)
+    values[:] = array.to_pylist()
+    return values
 
 
 def check_names(names: list[str]) -> None:
-    if (twice := repeated(names)) is not None:
-        raise BadBody(f"two of its columns have the name {twice[:60]!r}")
+    if (name := first_repeated(names)) is not None:
+        raise FormatError(f"two of its columns have the name {name[:60]!r}")
 
 
-class Batches:
-    """Record batches of any size put together, or apart, to blocks of so many rows."""
+class BlockBuilder:
+    """Record batches of any size, joined or split to blocks of a given number of rows."""
 
-    def __init__(self, schema: FeatureSchema, rows: int) -> None:
+    def __init__(self, schema: FeatureSchema, block_rows: int) -> None:
         self._schema = schema
-        self._rows = rows
+        self._block_rows = block_rows
         self._waiting: list[Any] = []
         self._waiting_rows = 0
 
     def add(self, batch: Any) -> Iterator[Block]:
-        while batch.num_rows + self._waiting_rows > self._rows:
-            first = self._rows - self._waiting_rows
+        while batch.num_rows + self._waiting_rows > self._block_rows:
+            first = self._block_rows - self._waiting_rows
             self._waiting.append(batch.slice(0, first))
             batch = batch.slice(first)
             yield self._block()
@@ -108,15 +106,15 @@ class Batches:
         batches, self._waiting, self._waiting_rows = self._waiting, [], 0
         whole = batches[0] if len(batches) == 1 else pa.Table.from_batches(batches).unify_dictionaries()
         columns = {
-            name: column_of(whole.column(index), name) if name in self._schema.by_name else UNUSED
+            name: column_of(whole.column(index), name) if name in self._schema.by_name else UNREAD
             for index, name in enumerate(whole.schema.names)
         }
         return ColumnBlock(columns, whole.num_rows)
 
 
 def start_of(array: Any, content: Any) -> int | None:
-    """Where the numbers of an array begin in the buffer that it was read from; None where it holds anything else, may
-    hold nulls, or stands elsewhere."""
+    """The offset of an array's numbers in the buffer that it was read from; None where it holds anything else, may hold
+    nulls, or lies outside of the buffer."""
     import pyarrow as pa
 
     if not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)) or array.offset:
@@ -128,6 +126,6 @@ def start_of(array: Any, content: Any) -> int | None:
     return start if start >= 0 and start + numbers.size <= content.size else None
 
 
-def unreadable(error: BaseException) -> BadBody:
+def unreadable(error: BaseException) -> FormatError:
     lines = str(error).splitlines()
-    return BadBody(lines[0][:200] if lines else "it is no Arrow stream")
+    return FormatError(lines[0][:200] if lines else "it is no Arrow stream")

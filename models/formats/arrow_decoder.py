@@ -4,39 +4,39 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-from models.formats.arrow_columns import BITS, Batches, failures, unreadable
-from models.formats.arrow_layout import KNOWN_BYTES
+from models.formats.arrow_columns import MAX_ROWS_PER_BYTE, BlockBuilder, failures, unreadable
+from models.formats.arrow_layout import CACHED_BYTES
 from models.formats.arrow_messages import (
-    CONTINUES,
-    MOST_METADATA,
+    MAX_METADATA_BYTES,
+    MESSAGE_START,
     RECORD_BATCH,
     SCHEMA,
     MessageHeader,
-    known_message,
-    known_schema,
+    cached_header,
+    cached_schema,
     read_schema,
 )
 from models.formats.blocks import Block
+from models.formats.errors import FormatError, TooLarge
 from models.schema import FeatureSchema
-from service.errors import BadBody, BodyTooLarge
 
 
 class ArrowDecoder:
-    """Messages are cut out of what came and handed to pyarrow when they are complete: a batch by itself, or where
-    dictionaries belong to it by a reader that keeps them."""
+    """Complete messages are taken out of the bytes that arrived and read by pyarrow: a batch by itself, or by a reader
+    that keeps dictionaries where there are any."""
 
-    def __init__(self, schema: FeatureSchema, rows: int, most_bytes: int) -> None:
-        self._batches = Batches(schema, rows)
-        self._most_bytes = most_bytes
+    def __init__(self, schema: FeatureSchema, block_rows: int, max_bytes: int) -> None:
+        self._blocks = BlockBuilder(schema, block_rows)
+        self._max_bytes = max_bytes
         self._rest = bytearray()
         self._schema: Any = None
-        self._opening = b""  # the message that holds the schema
+        self._schema_message = b""
         self._source = ReadBuffer()
         self._reader: Any = None
         self._ended = False
 
-    def feed(self, piece: bytes) -> Iterator[Block]:
-        self._rest += piece
+    def feed(self, chunk: bytes) -> Iterator[Block]:
+        self._rest += chunk
         while not self._ended and (message := self._next()) is not None:
             kind, content = message
             if kind == SCHEMA:
@@ -44,42 +44,42 @@ class ArrowDecoder:
             elif kind == RECORD_BATCH:
                 yield from self._batch(content)
             else:
-                self._source.add(content if self._reader else self._opening + content)
+                self._source.add(content if self._reader else self._schema_message + content)
                 self._read_on()
         if self._ended and self._rest:
-            raise BadBody(f"{len(self._rest)} bytes follow the end of its stream")
+            raise FormatError(f"{len(self._rest)} bytes follow the end of its stream")
 
     def rest(self) -> Iterator[Block]:
         if self._rest:
-            raise BadBody("its Arrow stream is cut off")
+            raise FormatError("its Arrow stream is cut off")
         if self._schema is None:
-            raise BadBody("it is no Arrow stream")
-        yield from self._batches.rest()
+            raise FormatError("it is no Arrow stream")
+        yield from self._blocks.rest()
 
     def close(self) -> None: ...
 
     def _next(self) -> tuple[int, bytes] | None:
-        """The next message that is complete."""
+        """The next complete message, its kind and content."""
         if len(self._rest) < 8:
             return None
-        if not self._rest.startswith(CONTINUES):
-            raise BadBody("it is no Arrow stream (a file in the Arrow file format is none either)")
+        if not self._rest.startswith(MESSAGE_START):
+            raise FormatError("it is no Arrow stream (a file in the Arrow file format is none either)")
         (length,) = struct.unpack_from("<i", self._rest, 4)
         if length == 0:
             self._ended = True
             del self._rest[:8]
             return None
-        if not 0 < length <= MOST_METADATA:
-            raise BadBody("it is no Arrow stream")
+        if not 0 < length <= MAX_METADATA_BYTES:
+            raise FormatError("it is no Arrow stream")
         if len(self._rest) < 8 + length:
             return None
         metadata = bytes(self._rest[8 : 8 + length])
-        message = known_message(metadata) if length <= KNOWN_BYTES else MessageHeader(metadata)
+        message = cached_header(metadata) if length <= CACHED_BYTES else MessageHeader(metadata)
         if message.compressed:
-            raise BadBody("its buffers are compressed; compress the whole body instead (Content-Encoding: zstd)")
+            raise FormatError("its buffers are compressed; compress the whole body instead (Content-Encoding: zstd)")
         end = 8 + length + message.body_bytes
-        if end > self._most_bytes:
-            raise BodyTooLarge(self._most_bytes, what="a record batch, to be written in smaller ones (max_chunksize),")
+        if end > self._max_bytes:
+            raise TooLarge(self._max_bytes, what="a record batch, to be written in smaller ones (max_chunksize),")
         if len(self._rest) < end:
             return None
         content = bytes(memoryview(self._rest)[:end])
@@ -88,15 +88,15 @@ class ArrowDecoder:
 
     def _open(self, content: bytes) -> None:
         if self._schema is not None:
-            raise BadBody("it holds two schemas")
-        self._schema = known_schema(content) if len(content) <= KNOWN_BYTES else read_schema(content)
-        self._opening = content
+            raise FormatError("it holds two schemas")
+        self._schema = cached_schema(content) if len(content) <= CACHED_BYTES else read_schema(content)
+        self._schema_message = content
 
     def _read_on(self) -> None:
         import pyarrow as pa
 
         if self._schema is None:
-            raise BadBody("it holds a dictionary before a schema")
+            raise FormatError("it holds a dictionary before a schema")
         if self._reader is None:
             try:
                 self._reader = pa.ipc.open_stream(pa.PythonFile(self._source, "r"))
@@ -113,19 +113,19 @@ class ArrowDecoder:
 
     def _batch(self, content: bytes) -> Iterator[Block]:
         if self._schema is None:
-            raise BadBody("it holds rows before a schema")
+            raise FormatError("it holds rows before a schema")
         try:
             batch = self._next_batch(content)
-            if batch.num_rows > len(content) * BITS:
-                raise BadBody(f"a record batch of {len(content)} bytes cannot hold {batch.num_rows} rows")
+            if batch.num_rows > len(content) * MAX_ROWS_PER_BYTE:
+                raise FormatError(f"a record batch of {len(content)} bytes cannot hold {batch.num_rows} rows")
             batch.validate(full=True)
-            yield from self._batches.add(batch)
+            yield from self._blocks.add(batch)
         except failures() as error:
             raise unreadable(error) from None
 
 
 class ReadBuffer:
-    """A file that holds what was added and not yet read."""
+    """A file that holds the bytes that were added and not yet read."""
 
     closed = False
 
@@ -139,9 +139,9 @@ class ReadBuffer:
 
     def read(self, size: int = -1) -> bytes:
         end = len(self._content) if size < 0 else self._place + size
-        part = self._content[self._place : end]
-        self._place += len(part)
-        return part
+        content = self._content[self._place : end]
+        self._place += len(content)
+        return content
 
     def readable(self) -> bool:
         return True

@@ -5,18 +5,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from models.columns import Column
-from models.formats.arrow_columns import UNUSED, failures, start_of
-from models.formats.arrow_messages import CONTINUES, END, RECORD_BATCH, SCHEMA, MessageHeader, read_schema
+from models.columns import UNREAD, Column
+from models.formats.arrow_columns import failures, start_of
+from models.formats.arrow_messages import END, MESSAGE_START, RECORD_BATCH, SCHEMA, MessageHeader, read_schema
 from models.formats.blocks import Block, ColumnBlock
+from models.formats.errors import FormatError
 from models.schema import FeatureSchema
-from service.errors import BadBody
 
-KNOWN_BYTES = 16 * 1024  # of metadata that are kept
+CACHED_BYTES = 16 * 1024  # of metadata, at most
 
 
 class NumericBuffer(NamedTuple):
-    """Where the numbers of a column stand in a body."""
+    """The place of a column's numbers in a body."""
 
     name: str
     kind: "np.dtype[Any]"
@@ -28,21 +28,21 @@ class Layout(NamedTuple):
     columns: tuple[NumericBuffer, ...]
 
 
-def plain_block(schema: FeatureSchema, body: bytes, most_rows: int) -> Block | None:
-    """The rows of what is most often sent: one batch of numbers without nulls, as views of the body. None for all else,
-    right or wrong, which the decoder has to look at."""
+def plain_block(schema: FeatureSchema, body: bytes, max_rows: int) -> Block | None:
+    """The rows of the common case, one batch of numbers without nulls, as views of the body. None for every other body,
+    valid or not: the decoder reads it."""
     if len(body) < 16 or not body.endswith(END):
         return None
     opening = 8 + int.from_bytes(body[4:8], "little")
     begins = opening + 8 + int.from_bytes(body[opening + 4 : opening + 8], "little")
     size = len(body) - len(END) - begins
-    if begins > KNOWN_BYTES or size < 0:
+    if begins > CACHED_BYTES or size < 0:
         return None
     layout = layout_of(body[:opening], body[opening:begins], size)
-    if layout is None or not 0 < layout.rows <= most_rows:
+    if layout is None or not 0 < layout.rows <= max_rows:
         return None
     columns = {
-        name: Column(np.frombuffer(body, kind, layout.rows, begins + start)) if name in schema.by_name else UNUSED
+        name: Column(np.frombuffer(body, kind, layout.rows, begins + start)) if name in schema.by_name else UNREAD
         for name, kind, start in layout.columns
     }
     return ColumnBlock(columns, layout.rows)
@@ -57,7 +57,7 @@ def layout_of(opening: bytes, head: bytes, size: int) -> Layout | None:
     """
     import pyarrow as pa
 
-    if not (opening.startswith(CONTINUES) and head.startswith(CONTINUES)):
+    if not (opening.startswith(MESSAGE_START) and head.startswith(MESSAGE_START)):
         return None
     try:
         first, message = MessageHeader(opening[8:]), MessageHeader(head[8:])
@@ -66,7 +66,7 @@ def layout_of(opening: bytes, head: bytes, size: int) -> Layout | None:
         content = pa.py_buffer(head + bytes(size))
         batch = pa.ipc.read_record_batch(content, read_schema(opening))
         batch.validate(full=True)
-    except BadBody:
+    except FormatError:
         return None
     except failures():
         return None

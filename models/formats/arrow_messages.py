@@ -1,20 +1,20 @@
-"""The messages of an Arrow IPC stream, as far as they are read before pyarrow gets them."""
+"""The messages of an Arrow IPC stream: the part of them that is read before pyarrow gets them."""
 
 import functools
 import struct
 from typing import Any
 
 from models.formats.arrow_columns import check_names, failures, unreadable
-from service.errors import BadBody
+from models.formats.errors import FormatError
 
-CONTINUES = b"\xff\xff\xff\xff"  # before each message of a stream
-END = CONTINUES + bytes(4)
+MESSAGE_START = b"\xff\xff\xff\xff"  # before each message of a stream
+END = MESSAGE_START + bytes(4)
 SCHEMA, RECORD_BATCH = 1, 3  # kinds of messages
-MOST_METADATA = 16 * 1024**2
+MAX_METADATA_BYTES = 16 * 1024**2
 
 
 class MessageHeader:
-    """What is read of a message before pyarrow gets it: its kind, and how long it is."""
+    """The part of a message that is read before pyarrow gets it: its kind and its length."""
 
     def __init__(self, metadata: bytes) -> None:
         try:
@@ -25,9 +25,9 @@ class MessageHeader:
             header = self._place(table, 2)
             self.compressed = self.kind != SCHEMA and bool(header) and self._is_compressed(header)
         except struct.error:
-            raise BadBody("it is no Arrow stream") from None
+            raise FormatError("it is no Arrow stream") from None
         if self.body_bytes < 0:
-            raise BadBody("it is no Arrow stream")
+            raise FormatError("it is no Arrow stream")
 
     def _at(self, form: str, place: int) -> Any:
         if place < 0:
@@ -35,7 +35,7 @@ class MessageHeader:
         return struct.unpack_from(form, self._data, place)[0]
 
     def _place(self, table: int, number: int) -> int:
-        """Where a field of a flatbuffers table stands; 0 where it has its default."""
+        """The offset of a field of a flatbuffers table; 0 where it has its default."""
         names = table - self._at("<i", table)
         size = self._at("<H", names)
         offset = self._at("<H", names + 4 + 2 * number) if 4 + 2 * number < size else 0
@@ -55,11 +55,11 @@ class MessageHeader:
         return self._place(batch, 3) != 0
 
 
-known_message = functools.lru_cache(64)(MessageHeader)  # batches of the same shape have the same metadata
+cached_header = functools.lru_cache(64)(MessageHeader)  # batches of the same shape have the same metadata
 
 
 def read_schema(content: bytes) -> Any:
-    """Of the message that opens a stream. Raises BadBody."""
+    """Of the message that opens a stream. Raises FormatError."""
     import pyarrow as pa
 
     try:
@@ -70,4 +70,4 @@ def read_schema(content: bytes) -> Any:
     return schema
 
 
-known_schema = functools.lru_cache(64)(read_schema)  # a client opens all of its streams with the same bytes
+cached_schema = functools.lru_cache(64)(read_schema)  # a client opens all of its streams with the same bytes

@@ -1,18 +1,21 @@
-"""The interface of decoders, and blocks of rows."""
+"""Blocks: rows of a table that are decoded and validated together; and the interface of decoders.
+
+A body arrives in chunks of bytes. A decoder makes blocks of its rows, and predictions are made of batches of them.
+"""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from models.column_validation import validate_columns
 from models.columns import Column
-from models.rows import MAX_LISTED_ERRORS, ValidatedRows
+from models.formats.errors import EmptyTable
+from models.rows import MAX_LISTED_ERRORS, ValidatedRows, validate_rows
 from models.schema import FeatureSchema
-from service.errors import RequestNotValid
-from service.protocols import native
 
-MOST_LINE = 1024**2  # bytes of a line of text
-SLICE = 256 * 1024  # bytes of a body that is there, decoded at a time: cells take far more room than their text
+MAX_LINE_BYTES = 1024**2
+CHUNK_BYTES = 256 * 1024  # of a body that is complete, decoded at a time: cells take far more room than their text
 
 
 class Block(Protocol):
@@ -21,10 +24,10 @@ class Block(Protocol):
     @property
     def count(self) -> int: ...
 
-    def accept(
-        self, schema: FeatureSchema, *, skip: bool = False, first_row: int = 0, most: int = MAX_LISTED_ERRORS
+    def validate(
+        self, schema: FeatureSchema, *, first_row: int = 0, max_errors: int = MAX_LISTED_ERRORS
     ) -> ValidatedRows:
-        """Check the rows. Raises RowsNotValid."""
+        """Validate the rows, as `models.rows.validate_rows` does."""
         ...
 
 
@@ -33,65 +36,60 @@ class ColumnBlock:
     columns: Mapping[str, Column]
     count: int
 
-    def accept(
-        self, schema: FeatureSchema, *, skip: bool = False, first_row: int = 0, most: int = MAX_LISTED_ERRORS
+    def validate(
+        self, schema: FeatureSchema, *, first_row: int = 0, max_errors: int = MAX_LISTED_ERRORS
     ) -> ValidatedRows:
-        return native.accept_columns(schema, self.columns, self.count, skip=skip, first_row=first_row, most=most)
+        return validate_columns(schema, self.columns, self.count, first_row=first_row, max_errors=max_errors)
 
 
 @dataclass(frozen=True)
 class RowBlock:
-    rows: Sequence[object]  # JSON values; `Unreadable` where there is none
+    rows: Sequence[object]  # JSON values; `Unreadable` where a row could not be decoded
 
     @property
     def count(self) -> int:
         return len(self.rows)
 
-    def accept(
-        self, schema: FeatureSchema, *, skip: bool = False, first_row: int = 0, most: int = MAX_LISTED_ERRORS
+    def validate(
+        self, schema: FeatureSchema, *, first_row: int = 0, max_errors: int = MAX_LISTED_ERRORS
     ) -> ValidatedRows:
-        return native.accept_rows(schema, self.rows, skip=skip, first_row=first_row, most=most)
+        return validate_rows(schema, self.rows, first_row=first_row, max_errors=max_errors)
 
 
 class Decoder(Protocol):
-    """Bytes to blocks of so many rows. Raises BadBody where it cannot go on."""
+    """Chunks of bytes to blocks of a given number of rows. Raises FormatError where it cannot go on."""
 
-    def feed(self, piece: bytes) -> Iterator[Block]:
-        """Full blocks, of which one more row at least is there."""
+    def feed(self, chunk: bytes) -> Iterator[Block]:
+        """Full blocks, each of which is followed by one more row at least."""
         ...
 
     def rest(self) -> Iterator[Block]:
-        """What is left at the end of the body; the last block may be smaller."""
+        """The blocks that are left at the end of the body; the last one may be smaller."""
         ...
 
     def close(self) -> None:
-        """Give back what it holds, wherever it is."""
+        """Release what it holds, at any point."""
         ...
 
 
-def whole(decoder: Decoder, body: bytes) -> Block | None:
-    """All rows of a body as one block, None where they are more than the decoder's blocks have. Raises BadBody or
-    RequestNotValid."""
+def decode_whole(decoder: Decoder, body: bytes) -> Block | None:
+    """All rows of a body as one block, None where they are more than the decoder's blocks have. Raises FormatError."""
     with contextlib.closing(decoder):
-        for start in range(0, len(body), SLICE):
-            if next(decoder.feed(body[start : start + SLICE]), None):
+        for start in range(0, len(body), CHUNK_BYTES):
+            if next(decoder.feed(body[start : start + CHUNK_BYTES]), None):
                 return None
         rest = decoder.rest()
         block = next(rest, None)
         if block is None:
-            raise empty()
+            raise EmptyTable
         return None if next(rest, None) else block
 
 
-def repeated(names: Sequence[str]) -> str | None:
-    """The first name that was there before."""
+def first_repeated(names: Sequence[str]) -> str | None:
+    """The first name that occurs a second time."""
     known: set[str] = set()
     for name in names:
         if name in known:
             return name
         known.add(name)
     return None
-
-
-def empty() -> RequestNotValid:
-    return native.refused([native.fault("empty_rows", "the body has no rows, expected one or more")])

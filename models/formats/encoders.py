@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
 from models.outputs import Answers
-from models.rows import RowError, RowWarning, ValidatedRows
+from models.row_warnings import RowWarning
+from models.rows import RowError, ValidatedRows
 from service.errors import RequestError
 
 ALL = 2**62  # errors

@@ -3,16 +3,18 @@
 from collections.abc import Iterator
 from typing import Any
 
-from models.formats.blocks import MOST_LINE, Block, RowBlock
-from models.rows import MAX_LISTED_ERRORS, Unreadable, ValidatedRows
+from models import json_text
+from models.formats.blocks import MAX_LINE_BYTES, Block
+from models.formats.errors import FormatError
+from models.rows import MAX_LISTED_ERRORS, Unreadable, ValidatedRows, from_valid_rows, validate_rows
 from models.schema import FeatureSchema
-from service.errors import BadBody, BadJson
-from service.protocols import native
 
 BOM = b"\xef\xbb\xbf"
 
 
 class LineBlock:
+    """Rows that are parsed and validated in one compiled pass, where all of them are valid."""
+
     def __init__(self, lines: list[bytes]) -> None:
         self.lines = lines
 
@@ -20,41 +22,43 @@ class LineBlock:
     def count(self) -> int:
         return len(self.lines)
 
-    def accept(
-        self, schema: FeatureSchema, *, skip: bool = False, first_row: int = 0, most: int = MAX_LISTED_ERRORS
+    def validate(
+        self, schema: FeatureSchema, *, first_row: int = 0, max_errors: int = MAX_LISTED_ERRORS
     ) -> ValidatedRows:
-        rows = schema.accept_lines(self.lines)
+        rows = schema.validators.parse_lines(self.lines)
         if rows is not None:
-            return native.accept(schema, rows)
-        return RowBlock([*map(row_of, self.lines)]).accept(schema, skip=skip, first_row=first_row, most=most)
+            return from_valid_rows(schema, rows)
+        return validate_rows(schema, [*map(parse_line, self.lines)], first_row=first_row, max_errors=max_errors)
 
 
-def row_of(line: bytes) -> Any:
+def parse_line(line: bytes) -> Any:
+    """The JSON value of a line, or `Unreadable`."""
     try:
-        return native.parse(line)
-    except BadJson as error:
-        return Unreadable("bad_json", error.detail.replace("the body", "the line"))
+        return json_text.parse(line)
+    except json_text.JsonError as error:
+        return Unreadable("bad_json", f"the line is not JSON: {error}")
 
 
 class NdjsonDecoder:
     """Blank lines are no rows."""
 
-    def __init__(self, schema: FeatureSchema, rows: int, most_bytes: int) -> None:
-        self._rows = rows
-        self._most_bytes = most_bytes  # of a block
+    def __init__(self, schema: FeatureSchema, block_rows: int, max_bytes: int) -> None:
+        """max_bytes: of a block."""
+        self._block_rows = block_rows
+        self._max_bytes = max_bytes
         self._bytes = 0
         self._lines: list[bytes] = []
-        self._rest = b""  # a line that has not ended
+        self._unended = b""  # the start of a line
         self._begun = False
 
-    def feed(self, piece: bytes) -> Iterator[Block]:
-        *lines, self._rest = (self._rest + piece).split(b"\n")
-        if len(self._rest) > MOST_LINE:
-            raise BadBody(f"a line is longer than {MOST_LINE} bytes")
+    def feed(self, chunk: bytes) -> Iterator[Block]:
+        *lines, self._unended = (self._unended + chunk).split(b"\n")
+        if len(self._unended) > MAX_LINE_BYTES:
+            raise FormatError(f"a line is longer than {MAX_LINE_BYTES} bytes")
         return self._blocks(lines)
 
     def rest(self) -> Iterator[Block]:
-        yield from self._blocks([self._rest])
+        yield from self._blocks([self._unended])
         if self._lines:
             yield LineBlock(self._lines)
 
@@ -66,7 +70,7 @@ class NdjsonDecoder:
             lines[0] = lines[0].removeprefix(BOM)
         self._lines += [stripped for line in lines if (stripped := line.strip())]
         self._bytes += sum(map(len, lines))
-        while len(self._lines) > self._rows or (self._bytes > self._most_bytes and self._lines):
-            yield LineBlock(self._lines[: self._rows])
-            del self._lines[: self._rows]
+        while len(self._lines) > self._block_rows or (self._bytes > self._max_bytes and self._lines):
+            yield LineBlock(self._lines[: self._block_rows])
+            del self._lines[: self._block_rows]
             self._bytes = 0

@@ -4,26 +4,26 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from models.formats.arrow_columns import Batches, check_names, failures, unreadable
+from models.formats.arrow_columns import BlockBuilder, check_names, failures, unreadable
 from models.formats.blocks import Block
+from models.formats.errors import TooLarge
 from models.schema import FeatureSchema
-from service.errors import BodyTooLarge
 
-ROW_BYTES = 8  # a row of a Parquet file counts as so many against the limit, however well it is packed
-SPOOL = 1024**2  # of a Parquet file, above that it goes to a temporary file
+ROW_BYTES = 8  # what a row counts against the limit at least, however well it is compressed
+SPOOLED_BYTES = 1024**2  # a larger file is written to disk
 
 
 class ParquetDecoder:
-    """A file tells at its end what is in it, so all of it must be there: in memory while it is small, then on disk."""
+    """A file has its metadata at its end, so all of it is received first: in memory while small, then on disk."""
 
-    def __init__(self, schema: FeatureSchema, rows: int, most_bytes: int) -> None:
+    def __init__(self, schema: FeatureSchema, block_rows: int, max_bytes: int) -> None:
         self._schema = schema
-        self._rows = rows
-        self._most_bytes = most_bytes
-        self._file = tempfile.SpooledTemporaryFile(SPOOL)  # noqa: SIM115 - closed by `close`
+        self._block_rows = block_rows
+        self._max_bytes = max_bytes
+        self._file = tempfile.SpooledTemporaryFile(SPOOLED_BYTES)  # noqa: SIM115 - closed by `close`
 
-    def feed(self, piece: bytes) -> Iterator[Block]:
-        self._file.write(piece)
+    def feed(self, chunk: bytes) -> Iterator[Block]:
+        self._file.write(chunk)
         return iter(())
 
     def rest(self) -> Iterator[Block]:
@@ -32,15 +32,15 @@ class ParquetDecoder:
 
         self._file.seek(0)
         try:
-            # pre_buffer off, and a small buffer: else whole row groups are held
+            # without pre_buffer and with a small buffer, or whole row groups would be held in memory
             file = pq.ParquetFile(pa.PythonFile(self._file, "r"), pre_buffer=False, buffer_size=1 << 16)
             names = file.schema_arrow.names
             check_names(names)
             self._check_size(file.metadata)
-            batches = Batches(self._schema, self._rows)
+            blocks = BlockBuilder(self._schema, self._block_rows)
             for batch in self._read(file, names):
-                yield from batches.add(batch)
-            yield from batches.rest()
+                yield from blocks.add(batch)
+            yield from blocks.rest()
         except failures() as error:
             raise unreadable(error) from None
 
@@ -54,17 +54,17 @@ class ParquetDecoder:
         known = [name for name in names if name in self._schema.by_name]
         others = [name for name in names if name not in self._schema.by_name]
         if known:
-            for part in file.iter_batches(self._rows, columns=known, use_threads=False):
-                part.validate(full=True)
-                empty = [pa.nulls(part.num_rows)] * len(others)
-                yield pa.RecordBatch.from_arrays([*part.columns, *empty], [*part.schema.names, *others])
-        elif others:  # nothing to read, but rows to speak of
-            for start in range(0, file.metadata.num_rows, self._rows):
-                count = min(self._rows, file.metadata.num_rows - start)
+            for batch in file.iter_batches(self._block_rows, columns=known, use_threads=False):
+                batch.validate(full=True)
+                empty = [pa.nulls(batch.num_rows)] * len(others)
+                yield pa.RecordBatch.from_arrays([*batch.columns, *empty], [*batch.schema.names, *others])
+        elif others:  # no column to read, and errors in every row
+            for start in range(0, file.metadata.num_rows, self._block_rows):
+                count = min(self._block_rows, file.metadata.num_rows - start)
                 yield pa.RecordBatch.from_arrays([pa.nulls(count)] * len(others), others)
 
     def _check_size(self, metadata: Any) -> None:
         rows = metadata.num_rows
         unpacked = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
-        if max(rows * ROW_BYTES, unpacked) > self._most_bytes:
-            raise BodyTooLarge(self._most_bytes, expanded=True)
+        if max(rows * ROW_BYTES, unpacked) > self._max_bytes:
+            raise TooLarge(self._max_bytes, expanded=True)

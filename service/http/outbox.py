@@ -5,7 +5,7 @@ import tempfile
 from collections import deque
 from typing import IO, Self
 
-from models.formats.blocks import SLICE
+from models.formats.blocks import CHUNK_BYTES
 from service.data_plane import DataPlane
 from service.errors import ClientDisconnected
 from service.http.body import Body
@@ -129,7 +129,7 @@ class Outbox:
     def _take(self) -> bytes:
         assert self._file
         self._file.seek(self._read)
-        content = self._file.read(SLICE)
+        content = self._file.read(CHUNK_BYTES)
         self._read += len(content)
         if self._read == self._written:
             self._file.truncate(0)

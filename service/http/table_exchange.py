@@ -24,8 +24,9 @@ from models.formats import (
     parquet_decoder,
     parquet_encoder,
 )
-from models.formats.blocks import SLICE, Block, Decoder
+from models.formats.blocks import CHUNK_BYTES, Block, Decoder
 from models.formats.encoders import Encoder
+from models.formats.errors import EmptyTable
 from models.rows import MAX_LISTED_ERRORS, ValidatedRows
 from models.schema import FeatureSchema
 from service.data_plane import LARGE_ROWS, DataPlane
@@ -36,6 +37,7 @@ from service.http.outbox import Outbox
 from service.http.types import Header, Send
 from service.protocols import native
 from service.served_model import ServedModel
+from service.validation import format_errors, request_error, require_valid
 
 BLOCK_ROWS = 4096
 LARGE_TEXT = 32 * 1024  # a body above it is read beside the event loop
@@ -62,7 +64,8 @@ def whole_block(form: Form, served: ServedModel, plane: DataPlane, content: byte
     most = plane.settings.max_rows
     if form.name == "arrow" and (block := arrow_layout.plain_block(served.model.schema, content, most)) is not None:
         return block
-    return blocks.whole(decoder_of(form, served, most, plane), content)
+    with format_errors():
+        return blocks.decode_whole(decoder_of(form, served, most, plane), content)
 
 
 def encoder_of(form: Form, served: ServedModel, *, skip: bool) -> Encoder:
@@ -171,8 +174,13 @@ class Exchange:
         await self.send({"type": "http.response.body", "body": content})
 
     def _check(self, block: Block, encoder: Encoder, first_row: int = 0) -> Callable[[FeatureSchema], ValidatedRows]:
-        most = encoder.told if self.skip else MAX_LISTED_ERRORS
-        return functools.partial(block.accept, skip=self.skip, first_row=first_row, most=most)
+        max_errors = encoder.told if self.skip else MAX_LISTED_ERRORS
+
+        def check(schema: FeatureSchema) -> ValidatedRows:
+            validated = block.validate(schema, first_row=first_row, max_errors=max_errors)
+            return require_valid(validated, skip=self.skip)
+
+        return check
 
     async def _start(self, encoder: Encoder, more: Iterable[Header] = ()) -> None:
         self.begun = True
@@ -195,7 +203,7 @@ class Exchange:
                     row += block.count
                     await outbox.put(written)
                 if not row:
-                    raise blocks.empty()
+                    raise request_error(EmptyTable())
                 last = await self.plane.beside(encoder.end)
             except ClientDisconnected:
                 raise
@@ -220,7 +228,8 @@ class Exchange:
             while (block := await self.plane.beside(next, made, None)) is not None:
                 yield block
 
-        with contextlib.closing(decoder_of(self.given, self.served, BLOCK_ROWS, self.plane)) as decoder:
+        decoder = decoder_of(self.given, self.served, BLOCK_ROWS, self.plane)
+        with contextlib.closing(decoder), format_errors():
             async for piece in sliced(content, pieces):
                 async for block in taken_out(functools.partial(decoder.feed, piece)):
                     yield block
@@ -256,13 +265,13 @@ class JsonBlock:
         self._max_rows = plane.settings.max_rows
         self.count = len(body) // ROW_TEXT  # a guess, that only says whether it is large
 
-    def accept(self, schema: FeatureSchema, *, skip: bool = False, first_row: int = 0, most: int = 0) -> ValidatedRows:
-        return native.read(schema, self._body, "skip" if skip else "fail", self._max_rows)
+    def validate(self, schema: FeatureSchema, *, first_row: int = 0, max_errors: int = 0) -> ValidatedRows:
+        return native.validate_body(schema, self._body, "skip", self._max_rows)
 
 
 async def sliced(content: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """What was there first, in pieces too, and then the others."""
-    for start in range(0, len(content), SLICE):
-        yield content[start : start + SLICE]
+    for start in range(0, len(content), CHUNK_BYTES):
+        yield content[start : start + CHUNK_BYTES]
     async for piece in pieces:
         yield piece

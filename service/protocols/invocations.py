@@ -10,18 +10,19 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from models.formats.blocks import repeated
-from models.formats.csv_decoder import delimiter_of
+from models.formats.blocks import Block, decode_whole, first_repeated
+from models.formats.csv_decoder import CsvDecoder, delimiter_of
 from models.json_text import dumps, numbers
 from models.outputs import Answers
 from models.rows import RowError
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from models.text import class_key, truncate
-from service.errors import RequestError
+from service.errors import RequestError, TooManyRows
 from service.protocols import error_text
 from service.protocols.native import fault, refused
 from service.protocols.tfserving import cell, check_count, read_inputs, read_instances, read_object
+from service.validation import format_errors
 
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 PARAMETERS = ("params", "parameters")  # as MLflow and Vertex AI call them
@@ -73,8 +74,8 @@ def read_split(content: Any, max_rows: int) -> list[Any]:
         raise refused([fault("wrong_type", message, "dataframe_split")])
     if not all(isinstance(name, str) for name in columns):
         raise refused([fault("wrong_type", "'columns' holds a name that is not text", "columns")])
-    if (twice := repeated(columns)) is not None:
-        raise refused([fault("unknown_key", f"'columns' names {truncate(twice)!r} twice", truncate(twice))])
+    if (name := first_repeated(columns)) is not None:
+        raise refused([fault("unknown_key", f"'columns' names {truncate(name)!r} twice", truncate(name))])
     data = content.get("data")
     check_count(data, max_rows, "data")
     assert isinstance(data, list)
@@ -103,9 +104,18 @@ def with_header(schema: FeatureSchema, body: bytes, told: bytes = b"") -> bytes:
         cells = next(csv.reader([first], delimiter=delimiter_of(first, schema)), [])
     except csv.Error:  # whoever reads the body says what is wrong with it
         return body
-    if told != b"absent" and not schema.accepted.union(names).isdisjoint(cell.strip() for cell in cells):
+    if told != b"absent" and not schema.unused.union(names).isdisjoint(cell.strip() for cell in cells):
         return body
     return csv_line(names) + body
+
+
+def read_csv(schema: FeatureSchema, body: bytes, max_rows: int) -> Block:
+    """The rows of a CSV with a header. Raises BadBody, RequestNotValid or TooManyRows."""
+    with format_errors():
+        block = decode_whole(CsvDecoder(schema, max_rows, len(body)), body)
+    if block is None:
+        raise TooManyRows(body.count(b"\n"), max_rows)
+    return block
 
 
 def csv_line(cells: Sequence[str]) -> bytes:

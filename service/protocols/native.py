@@ -1,130 +1,53 @@
-"""The API's own JSON: a body to checked rows, answers to a body. Pure functions; no HTTP, no BentoML."""
+"""The API's own JSON: a body to validated rows, answers to a body. Pure functions; no HTTP, no BentoML."""
 
-import contextlib
-import json
-import re
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import orjson
-from pydantic_core import from_json
 
-from models.column_validation import check_columns
-from models.columns import ColumnRows, Columns
-from models.frame import Frame, Row
+from models import json_text
 from models.json_text import dumps, escaped, listed, numbers
 from models.outputs import Answers
-from models.rows import MAX_LISTED_ERRORS, Checked, RowError, RowWarning, ValidatedRows
+from models.rows import MAX_LISTED_ERRORS, RowError, ValidatedRows, from_valid_rows, validate_rows
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
-from models.text import class_key, nearest, truncate
-from service.errors import BadJson, RequestError, RequestNotValid, RowsNotValid, TooManyRows
+from models.text import class_key, did_you_mean, truncate
+from service.errors import BadJson, RequestError, RequestNotValid, TooManyRows
+from service.protocols import json_blocks
+from service.validation import require_valid
 
 OPTIONS = ("fail", "skip")
-MOST_DIGITS = 4000
-FEW = 1  # rows that are checked faster one by one than as columns
+LARGE_BODY_BYTES = 4 * json_blocks.BLOCK_BYTES  # a larger body is read block by block
 JSON_TYPE = b"application/json"
-PIECE = 64 * 1024  # bytes that are read in half a millisecond or so
-LARGE = 4 * PIECE  # bytes of a body above which it is read piece by piece
-HEAD = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"rows"[ \t\r\n]*:[ \t\r\n]*\[')
-TAIL = re.compile(rb"\][ \t\r\n]*\}[ \t\r\n]*\Z")
-LONGEST_TAIL = 100
-BETWEEN_ROWS = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*\{")
-BETWEEN_LISTS = re.compile(rb"\][ \t\r\n]*,[ \t\r\n]*\[")  # no rows, but they have to be counted
 
 
 def read(schema: FeatureSchema, body: bytes, on_invalid: str, max_rows: int) -> ValidatedRows:
-    """The body of a predict request. Raises BadJson, RequestNotValid, TooManyRows or RowsNotValid.
+    """The body of a predict request. Raises BadJson, RequestNotValid, TooManyRows or RowsNotValid."""
+    return require_valid(validate_body(schema, body, on_invalid, max_rows), skip=on_invalid == "skip")
 
-    The compiled check knows only good rows. Whatever it does not accept is checked again by the schema's own words,
-    which are the authority: where they find no fault, the rows are good.
+
+def validate_body(schema: FeatureSchema, body: bytes, on_invalid: str, max_rows: int) -> ValidatedRows:
+    """`read`, whatever the rows are. Raises BadJson, RequestNotValid or TooManyRows.
+
+    The compiled validators recognise only valid rows. Whatever they do not is validated again by the rules themselves.
     """
-    if len(body) > LARGE and on_invalid in OPTIONS:
-        accepted = read_in_pieces(schema, body, on_invalid == "skip", max_rows)
-        if accepted is not None:
-            return accepted
     if on_invalid in OPTIONS:
-        rows = schema.accept_json(body)
-        if rows is not None:
-            if len(rows) > max_rows:
-                raise TooManyRows(len(rows), max_rows)
-            return accept(schema, rows)
-    return accept_rows(schema, *read_slowly(body, on_invalid, max_rows), skip=on_invalid == "skip")
+        if len(body) > LARGE_BODY_BYTES and (blocks := json_blocks.validate(schema, body, max_rows)) is not None:
+            return blocks
+        valid = schema.validators.parse_body(body)
+        if valid is not None:
+            if len(valid) > max_rows:
+                raise TooManyRows(len(valid), max_rows)
+            return from_valid_rows(schema, valid)
+    rows, faults = parse_document(body, on_invalid, max_rows)
+    validated = validate_rows(schema, rows)
+    if faults:
+        raise refused([*faults, *validated.errors], validated.omitted)
+    return validated
 
 
-def read_in_pieces(schema: FeatureSchema, body: bytes, skip: bool, max_rows: int) -> ValidatedRows | None:
-    """`read` piece by piece, between which Python's lock is free for others; None where the body cannot be cut so.
-
-    Cuts are made where a row seems to end. One in a text or in a column that is itself a list leaves pieces that are no
-    JSON, and no others can be read as rows: where all of them can, they are the rows of the body.
-    """
-    parts: list[ValidatedRows] = []
-    count = listed_errors = 0
-    for piece in pieces(body):
-        rows: Sequence[Any] | None = schema.accept_piece(piece)
-        good = rows is not None
-        if rows is None and (rows := rows_of_piece(piece)) is None:
-            return None
-        if count + len(rows) <= max_rows:
-            most = MAX_LISTED_ERRORS - listed_errors
-            part = accept(schema, rows) if good else accept_rows(schema, rows, skip=True, first_row=count, most=most)
-            parts.append(part)
-            listed_errors += len(part.errors)
-        count += len(rows)
-        time.sleep(0)
-    if count > max_rows:
-        raise TooManyRows(count, max_rows)
-    accepted = joined(parts) if parts else None
-    if accepted is not None and accepted.errors and not skip:
-        invalid = count - len(accepted.frame.numbers)
-        raise RowsNotValid(count, invalid, accepted.errors, accepted.omitted)
-    return accepted
-
-
-def pieces(body: bytes) -> Iterator[bytes]:
-    """Rows of `{"rows": [...]}` as `[[...]]`, PIECE bytes or a little more each; nothing where it does not look so."""
-    head, tail = HEAD.match(body), TAIL.search(body, max(0, len(body) - LONGEST_TAIL))
-    if head is None or tail is None or head.end() > tail.start():
-        return
-    start, end = head.end(), tail.start()
-    between = BETWEEN_LISTS if body[start : start + LONGEST_TAIL].lstrip().startswith(b"[") else BETWEEN_ROWS
-    while start <= end:
-        cut = between.search(body, start + PIECE, end)
-        stop = cut.start() + 1 if cut else end
-        yield b"[[%b]]" % body[start:stop]
-        start = body.index(b",", stop, end) + 1 if cut else end + 1
-
-
-def rows_of_piece(piece: bytes) -> list[Any] | None:
-    """Its rows, whatever they are; None where it is no list of them."""
-    try:
-        document = parse(piece)
-    except BadJson:
-        return None
-    return document[0] or None if len(document) == 1 else None
-
-
-def joined(parts: Sequence[ValidatedRows]) -> ValidatedRows:
-    """The verdict on rows that were looked at one part after the other."""
-    frame = Frame(*(np.concatenate(matrices) for matrices in zip(*(part.frame for part in parts), strict=True)))
-    whole = ValidatedRows(frame, sum(part.count for part in parts))
-    valid, warnings, first, place = list[int](), dict[int, Sequence[RowWarning]](), 0, 0
-    for part in parts:
-        valid += [first + row for row in (range(part.count) if part.valid is None else part.valid)]
-        warnings |= {place + row: told for row, told in part.warnings.items()}
-        first += part.count
-        place += len(part.frame.numbers)
-    whole.valid = valid if len(valid) < whole.count else None
-    whole.errors = [error for part in parts for error in part.errors]
-    whole.omitted = sum(part.omitted for part in parts)
-    whole.warnings = warnings
-    return whole
-
-
-def read_slowly(body: bytes, on_invalid: str, max_rows: int) -> tuple[list[Any], list[RowError]]:
-    """The rows as they came, and what is wrong with the request around them."""
+def parse_document(body: bytes, on_invalid: str, max_rows: int) -> tuple[list[Any], list[RowError]]:
+    """The rows as JSON values, and the errors of the request around them."""
     document = parse(body)
     faults: list[RowError] = []
     if on_invalid not in OPTIONS:
@@ -134,8 +57,8 @@ def read_slowly(body: bytes, on_invalid: str, max_rows: int) -> tuple[list[Any],
         raise refused([*faults, fault("wrong_type", f'the body is {kind}, expected {{"rows": [...]}}')])
     unknown = [key for key in document if key != "rows"]
     for key in unknown[:MAX_LISTED_ERRORS]:
-        hint = ", did you mean 'rows'?" if nearest(key, ["rows"]) else ""
-        faults.append(fault("unknown_key", f"{truncate(key)!r} is no key of the body{hint}", truncate(key)))
+        message = f"{truncate(key)!r} is no key of the body{did_you_mean(key, ['rows'])}"
+        faults.append(fault("unknown_key", message, truncate(key)))
     faults += faults[-1:] * len(unknown[MAX_LISTED_ERRORS:])  # no more are listed; they only count
     rows = document.get("rows")
     if "rows" not in document:
@@ -152,74 +75,11 @@ def read_slowly(body: bytes, on_invalid: str, max_rows: int) -> tuple[list[Any],
 
 
 def parse(body: bytes, *, constants: bool = False) -> Any:
-    """The JSON value of a body. `constants`: also NaN and Infinity, which are no JSON. Raises BadJson."""
+    """The JSON value of a body. constants: also NaN and Infinity, which are not JSON. Raises BadJson."""
     try:
-        return from_json(body, allow_inf_nan=constants)
-    except ValueError as error:
-        reason = str(error)
-    if "number out of range" in reason:  # valid JSON: an integer of thousands of digits, which is no finite float
-        with contextlib.suppress(ValueError, RecursionError):
-            constant = None if constants else no_constant
-            document = json.loads(body.decode(), parse_int=integer, parse_constant=constant)
-            json.dumps(document, ensure_ascii=False).encode()  # refuses lone surrogates, as above
-            return document
-    raise BadJson(reason)
-
-
-def integer(digits: str) -> int | float:
-    """Infinity for more digits than any float has, and than Python reads in reasonable time."""
-    return int(digits) if len(digits) <= MOST_DIGITS else float(digits)
-
-
-def no_constant(text: str) -> float:
-    raise ValueError(f"{text} is not JSON")
-
-
-def accept_rows(
-    schema: FeatureSchema,
-    rows: Sequence[object],
-    faults: Sequence[RowError] = (),
-    *,
-    skip: bool = False,
-    first_row: int = 0,
-    most: int = MAX_LISTED_ERRORS,
-) -> ValidatedRows:
-    """Check rows that are JSON values, as `read` does. Raises RequestNotValid or RowsNotValid."""
-    if rows and not faults and (good := schema.accept_rows(rows)) is not None:
-        return accept(schema, good)
-    checked = schema.check(rows, first_row=first_row, most=most)
-    if faults:
-        raise refused([*faults, *checked.errors], checked.omitted)
-    if checked.errors and not skip:
-        raise RowsNotValid(checked.count, checked.invalid_rows, checked.errors, checked.omitted)
-    return accept(schema, checked.rows, checked)
-
-
-def accept(schema: FeatureSchema, rows: Sequence[Row], checked: Checked | None = None) -> ValidatedRows:
-    frame = schema.frame(rows)
-    accepted = ValidatedRows(frame, len(rows), warnings=schema.warnings(frame, rows))
-    if checked:
-        accepted.count, accepted.valid = checked.count, checked.valid
-        accepted.errors, accepted.omitted = checked.errors, checked.omitted
-    return accepted
-
-
-def accept_columns(
-    schema: FeatureSchema,
-    columns: Columns,
-    count: int,
-    *,
-    skip: bool = False,
-    first_row: int = 0,
-    most: int = MAX_LISTED_ERRORS,
-) -> ValidatedRows:
-    """Check `count` rows that came as whole columns, by the same rules. Raises RowsNotValid."""
-    if count <= FEW and not any(column.values.dtype.kind == "M" for column in columns.values()):
-        return accept_rows(schema, [*ColumnRows(columns, count)], skip=skip, first_row=first_row, most=most)
-    checked = check_columns(schema, columns, count, first_row=first_row, most=most)
-    if checked.errors and not skip:
-        raise RowsNotValid(count, checked.invalid_rows, checked.errors, checked.omitted)
-    return ValidatedRows(checked.frame, count, checked.valid, checked.errors, checked.omitted, checked.warnings)
+        return json_text.parse(body, constants=constants)
+    except json_text.JsonError as error:
+        raise BadJson(str(error)) from None
 
 
 def fault(code: str, message: str, name: str | None = None) -> RowError:

@@ -1,23 +1,24 @@
 """Tensors of a request to validated rows."""
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from models.column_validation import usual_numbers
+from models.column_validation import common_numbers, validate_columns
 from models.columns import Array, Column
 from models.feature import Feature
 from models.frame import Frame
 from models.outputs import short_floats
-from models.rows import RowError, ValidatedRows
+from models.row_warnings import in_range
+from models.rows import RowError, ValidatedRows, validate_rows
 from models.schema import FeatureSchema
-from models.text import nearest, render, truncate
-from service.errors import RowsNotValid, TooManyRows
+from models.text import did_you_mean, render, truncate
+from service.errors import TooManyRows
 from service.protocols import native
 from service.protocols.native import fault
 from service.protocols.oip_tensors import NUMBERS, Inference, Parameters, Tensor, as_array, invalid
+from service.validation import require_valid
 
 BOOLEANS = {"true": True, "false": False}
 
@@ -25,9 +26,9 @@ BOOLEANS = {"true": True, "false": False}
 def accept(schema: FeatureSchema, inference: Inference, max_rows: int) -> ValidatedRows:
     """Check the rows that the tensors hold together. Raises RequestNotValid, RowsNotValid or TooManyRows."""
     skip = inference.skip
-    usual = usual_matrix(schema, inference.inputs, max_rows) or usual_columns(schema, inference.inputs, max_rows)
-    if usual is not None:
-        return usual
+    common = common_matrix(schema, inference.inputs, max_rows) or common_columns(schema, inference.inputs, max_rows)
+    if common is not None:
+        return common
     inputs = columns_of_matrix(schema, inference.inputs)
     count = row_count(inputs, max_rows)
     check_names(schema, inputs)
@@ -35,13 +36,14 @@ def accept(schema: FeatureSchema, inference: Inference, max_rows: int) -> Valida
     values = [cells(schema.by_name[tensor.name], tensor, inference.parameters) for tensor in used]
     names = [tensor.name for tensor in used]
     if any(isinstance(tensor.data, np.ndarray) for tensor in used):
-        return accept_arrays(schema, dict(zip(names, map(as_array, values), strict=True)), count, skip=skip)
+        arrays = dict(zip(names, map(as_array, values), strict=True))
+        return require_valid(validate_arrays(schema, arrays, count), skip=skip)
     rows = [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
-    return native.accept_rows(schema, rows or [{}] * count, skip=skip)
+    return require_valid(validate_rows(schema, rows or [{}] * count), skip=skip)
 
 
-def usual_matrix(schema: FeatureSchema, inputs: list[Tensor], max_rows: int) -> ValidatedRows | None:
-    """The rows of one binary tensor [rows, features] of a model of numbers, where nothing is to be said of any."""
+def common_matrix(schema: FeatureSchema, inputs: list[Tensor], max_rows: int) -> ValidatedRows | None:
+    """The rows of one binary tensor [rows, features] of a model of numbers, all valid and without warnings."""
     if not is_matrix(schema, inputs):
         return None
     (whole,) = inputs
@@ -51,11 +53,11 @@ def usual_matrix(schema: FeatureSchema, inputs: list[Tensor], max_rows: int) -> 
     if width != len(schema.features):
         return None
     numbers = whole.data.reshape(count, width).astype(np.float64, order="F")  # columns are what is compared
-    frame = Frame(numbers, np.empty((count, 0), dtype=np.int64))
-    return ValidatedRows(frame, count) if schema.usual(frame) else None
+    frame = Frame.of_numbers(numbers)
+    return ValidatedRows(frame, count) if in_range(schema, frame) else None
 
 
-def usual_columns(schema: FeatureSchema, inputs: list[Tensor], max_rows: int) -> ValidatedRows | None:
+def common_columns(schema: FeatureSchema, inputs: list[Tensor], max_rows: int) -> ValidatedRows | None:
     """The same of a binary tensor for each feature."""
     if not inputs or len(inputs) != len(schema.features):
         return None
@@ -65,7 +67,7 @@ def usual_columns(schema: FeatureSchema, inputs: list[Tensor], max_rows: int) ->
         for tensor in inputs
         if isinstance(tensor.data, np.ndarray) and (len(tensor.shape) == 1 or tensor.shape[1] == 1)
     }
-    frame = usual_numbers(schema, arrays, count) if count <= max_rows else None
+    frame = common_numbers(schema, arrays, count) if count <= max_rows else None
     return None if frame is None else ValidatedRows(frame, count)
 
 
@@ -75,17 +77,12 @@ def is_matrix(schema: FeatureSchema, inputs: list[Tensor]) -> bool:
     return one and schema.only_numbers
 
 
-def accept_arrays(schema: FeatureSchema, arrays: Mapping[str, Array], count: int, *, skip: bool) -> ValidatedRows:
-    """What is unusual in floats of 32 bits is looked at again by their shortest digits."""
-    columns = {name: Column(array) for name, array in arrays.items()}
-    if not any(map(narrow, arrays.values())):
-        return native.accept_columns(schema, columns, count, skip=skip)
-    with contextlib.suppress(RowsNotValid):
-        accepted = native.accept_columns(schema, columns, count, skip=skip)
-        if not accepted.warnings and not accepted.errors:
-            return accepted
-    columns = {name: Column(widened(array)) for name, array in arrays.items()}
-    return native.accept_columns(schema, columns, count, skip=skip)
+def validate_arrays(schema: FeatureSchema, arrays: Mapping[str, Array], count: int) -> ValidatedRows:
+    """Floats of 32 bits that are invalid or get warnings are validated again by their shortest digits."""
+    validated = validate_columns(schema, {name: Column(array) for name, array in arrays.items()}, count)
+    if not (validated.warnings or validated.errors) or not any(map(narrow, arrays.values())):
+        return validated
+    return validate_columns(schema, {name: Column(widened(array)) for name, array in arrays.items()}, count)
 
 
 def columns_of_matrix(schema: FeatureSchema, inputs: list[Tensor]) -> list[Tensor]:
@@ -141,10 +138,8 @@ def check_names(schema: FeatureSchema, inputs: Sequence[Tensor]) -> None:
                     f"input {truncate(name)!r}: {tensor.datatype} does not fit this {feature.kind}, expected {expected}"
                 )
                 faults.append(fault("wrong_type", message, name))
-        elif name not in schema.accepted:
-            near = nearest(name, known)
-            hint = f", did you mean {near!r}?" if near else ""
-            message = f"input {truncate(name)!r}: the table has no such column{hint}"
+        elif name not in schema.unused:
+            message = f"input {truncate(name)!r}: the table has no such column{did_you_mean(name, known)}"
             faults.append(fault("unknown_field", message, truncate(name)))
     if len(names) < len(known) or faults:
         for feature in schema.features:

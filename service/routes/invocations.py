@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from models.formats import csv_decoder, csv_encoder
+from models.formats import csv_encoder
 from models.outputs import Answers
 from models.rows import ValidatedRows
 from models.schema import FeatureSchema
@@ -17,6 +17,7 @@ from service.protocols import error_text, invocations
 from service.routes.base import Reply, Request, Route
 from service.served_model import ServedModel
 from service.settings import Settings
+from service.validation import require_valid
 from service.version import version
 
 TAG = "MLflow, SageMaker and Vertex AI"
@@ -74,7 +75,7 @@ class Invocations(Scoring):
     async def ask_csv(self, served: ServedModel, request: Request, header: bytes) -> tuple[ValidatedRows, Answers]:
         def check(schema: FeatureSchema) -> ValidatedRows:
             body = invocations.with_header(schema, request.body, header)
-            return csv_decoder.read(schema, body, self.plane.settings.max_rows).accept(schema)
+            return require_valid(invocations.read_csv(schema, body, self.plane.settings.max_rows).validate(schema))
 
         return await self.plane.predict_checked(
             served.model.name,

@@ -41,7 +41,7 @@ schemas = [
 ]
 for schema in schemas:
     some = [rows.valid(schema, [], rng) for _ in range(100)]
-    frame = schema.frame(some)
+    frame = schema.frames.from_rows(some)
     outputs = len(schema.classes or [0])
     target = frame.numbers.sum(axis=1) if outputs == 1 else np.arange(100) % 3
     encoder = Encoder.fit(schema, frame, target)

@@ -15,6 +15,8 @@ from loadtest.records import Records
 from loadtest.results import Result, Slo
 from loadtest.scenarios import SCENARIOS, arrivals
 from models.feature import Feature, Seen
+from models.row_warnings import find_warnings
+from models.rows import validate_rows
 from models.schema import FeatureSchema
 
 DAYS = Seen(min="04.01.1999", max="31.05.2024")
@@ -49,9 +51,9 @@ EXAMPLE = {
 def test_rows_are_valid_where_they_should_be_and_broken_where_not(seed: int) -> None:
     rng = np.random.default_rng(seed)
     row, bad = rows.valid(ODD, [EXAMPLE], rng), rows.broken(ODD, [EXAMPLE], rng)
-    assert ODD.check([json.loads(json.dumps(row))]).errors == []
-    assert ODD.check([json.loads(json.dumps(bad))]).errors
-    assert not ODD.warnings(ODD.frame([row]))
+    assert not validate_rows(ODD, [json.loads(json.dumps(row))]).errors
+    assert validate_rows(ODD, [json.loads(json.dumps(bad))]).errors
+    assert not find_warnings(ODD, ODD.frames.from_rows([row]))
 
 
 def answer(*predictions: Any, **more: Any) -> bytes:

@@ -58,7 +58,7 @@ def make_trained(some_rows: Callable[[int], list[Row]]) -> Callable[..., Trained
         )
         rows, rng = some_rows(300), np.random.default_rng(0)
         target = rng.normal(200_000, 50_000, 300) if task == "regression" else None
-        encoder = Encoder.fit(schema, schema.frame(rows), target)
+        encoder = Encoder.fit(schema, schema.frames.from_rows(rows), target)
         categories = tuple(encoder.tables)
         outputs = 3 if task == "multiclass" else 1
         architecture = Architecture(encoder.width - len(categories), categories, hidden=(8,), outputs=outputs)

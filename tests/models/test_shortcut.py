@@ -18,6 +18,8 @@ from models.feature import MISSING, Feature, Seen
 from models.frame import Frame
 from models.network.network import build
 from models.outputs import probabilities, sigmoid
+from models.row_warnings import find_warnings
+from models.rows import validate_rows
 from models.schema import FeatureSchema
 from models.store import TOLERANCE, furthest
 from models.tabular_model import TabularModel
@@ -56,8 +58,8 @@ def test_it_answers_what_the_model_answers_or_there_is_something_to_say(
     assert shortcut is not None
     for row in (dict(zip("abc", cells, strict=True)), dict(zip("abc", NUMBERS[known].tolist(), strict=True))):
         value = shortcut(row)
-        frame = MODEL.schema.frame([row])
-        unusual = bool(MODEL.schema.warnings(frame))
+        frame = MODEL.schema.frames.from_rows([row])
+        unusual = bool(find_warnings(MODEL.schema, frame))
         assert (value is None) == unusual
         if value is not None:
             assert value == MODEL.predict(frame)[0, 0]
@@ -126,9 +128,9 @@ def test_rows_of_all_kinds_are_answered_as_by_the_model(row: Any, task: str, num
     shortcut = Shortcut.of(model) if task == "regression" else ClassShortcut.of(model)
     assert shortcut is not None
     for asked in (row, {name: value for name, value in row.items() if value is not None}):
-        frame = model.schema.frame([asked])
+        frame = model.schema.frames.from_rows([asked])
         answer = shortcut(asked)
-        assert (answer is None) == bool(model.schema.warnings(frame))
+        assert (answer is None) == bool(find_warnings(model.schema, frame))
         if answer is not None:
             np.testing.assert_array_equal(np.reshape(answer, (1, -1)), model.predict(frame))
 
@@ -195,9 +197,9 @@ def test_numbers_alone_are_accepted_by_the_same_rules(rows: list[list[tuple[str,
     known = [("a", 1.0), ("b", 2.0), ("c", 3)] if complete else []
     texts = [", ".join(f"{json.dumps(name)}: {json.dumps(cell)}" for name, cell in [*known, *row]) for row in rows]
     body = ('{"rows": [' + ", ".join("{" + text + "}" for text in texts) + "]}").encode()
-    accepted = MODEL.schema.accept_json(body)
+    accepted = MODEL.schema.validators.parse_body(body)
     if accepted is None:
-        assert b"NaN" in body or b"Infinity" in body or MODEL.schema.check(json.loads(body)["rows"]).errors
+        assert b"NaN" in body or b"Infinity" in body or validate_rows(MODEL.schema, json.loads(body)["rows"]).errors
     else:
-        assert not MODEL.schema.check(accepted).errors
+        assert not validate_rows(MODEL.schema, accepted).errors
         assert all(set("abc") <= row.keys() for row in accepted)

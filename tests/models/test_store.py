@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from models import store
+from models.rows import validate_rows
 from models.schema import FeatureSchema
 from models.store import TOLERANCE, Stored, StoreError, Trained, furthest
 
@@ -46,7 +47,7 @@ def test_what_was_saved_is_read_back_and_answers_the_same(
     assert (model.engine.name, model.engine.reason) == ("numpy", "a test")
     rows = some_rows(50)
     assert trained.network is not None
-    outputs = trained.network.predict(trained.encoder.encode(trained.schema.frame(rows)))
+    outputs = trained.network.predict(trained.encoder.encode(trained.schema.frames.from_rows(rows)))
     expected = trained.encoder.target.unscale(outputs) if task == "regression" else store_probabilities(outputs)
     assert furthest(model.predict_rows(rows), expected, model.tolerance()) <= TOLERANCE
 
@@ -298,7 +299,7 @@ def test_a_limit_that_a_person_declares_in_a_stored_schema_holds(stored: Stored)
     schema["features"][0]["maximum"] = 120
     change(stored.path / "features.json", **schema)
     model = store.load(stored)
-    [error] = model.schema.check([model.golden.rows[0] | {"age": 121}]).errors
+    [error] = validate_rows(model.schema, [model.golden.rows[0] | {"age": 121}]).errors
     assert error.code == "above_maximum"
 
 

@@ -86,7 +86,7 @@ def trained(schema: FeatureSchema, seed: int = 0) -> Trained:
     """
     rng = np.random.default_rng(seed)
     rows = rows_of(schema, 200, rng)
-    frame = schema.frame(rows)
+    frame = schema.frames.from_rows(rows)
     target = rng.normal(200_000, 50_000, 200) if schema.task == "regression" else None
     dates = any(feature.kind == "date" for feature in schema.features)
     encoder = Encoder.fit(schema, frame, target, numbers="scaled" if dates else "quantile")

@@ -573,7 +573,7 @@ def test_cells_with_quotes_are_read_as_csv_reads_them(cells: list[str], size: in
     schema = FeatureSchema(name="a", task="regression", target="y", features=[feature])
     text = "\n".join(delimiter.join(line) for line in (["job", "y"], *([cell, '"1"'] for cell in cells)))
     body = b"\xef\xbb\xbf\n" * (size % 2) + text.encode()
-    decoder = csv_decoder.CsvDecoder(schema, 100, most_bytes=10**6)
+    decoder = csv_decoder.CsvDecoder(schema, 100, max_bytes=10**6)
     pieces = [body[start : start + size] for start in range(0, len(body), size)]
     assert [block for piece in pieces for block in decoder.feed(piece)] == []
     (block,) = decoder.rest()
@@ -587,17 +587,18 @@ def test_an_inch_mark_is_no_open_quote_however_long_the_body(rows: int) -> None:
     feature = Feature(name="size", kind="number", nullable=False)
     schema = FeatureSchema(name="a", task="regression", target="y", features=[feature])
     body = b'size,part\n1.0,5" pipe\n' + b"2.0,a longer name\n" * rows
-    block = csv_decoder.read(schema, body, 100_000)
+    block = blocks.decode_whole(csv_decoder.CsvDecoder(schema, 100_000, len(body)), body)
+    assert block is not None
     assert block.count == rows + 1
 
 
 def test_blocks_hold_so_many_bytes_at_most(tabular_model: TabularModel, home_row: Row) -> None:
     """Whatever its lines are, a body takes the memory of a few blocks."""
     schema, line = tabular_model.schema, json.dumps({**home_row, "id": "x" * 1000}).encode() + b"\n"
-    decoder = ndjson_decoder.NdjsonDecoder(schema, 10_000, most_bytes=10 * len(line))
+    decoder = ndjson_decoder.NdjsonDecoder(schema, 10_000, max_bytes=10 * len(line))
     assert [block.count for block in decoder.feed(line * 100)] == [100]
     assert [block.count for _ in range(12) for block in decoder.feed(line)] == [11]
-    cells = csv_decoder.CsvDecoder(schema, 10_000, most_bytes=10_000)
+    cells = csv_decoder.CsvDecoder(schema, 10_000, max_bytes=10_000)
     found = [block.count for _ in range(12) for block in cells.feed(b"class,id\n" + b"," * 1000 + b"\n" * 2)]
     assert sum(found) >= 8
 

@@ -442,7 +442,7 @@ def test_under_load_each_gets_its_own_answer_the_poisonous_a_500_and_too_many_a_
 ) -> None:
     rows = [{**home_row, "class": round(-4 + i / 16, 4)} for i in range(64)]
     rows[40]["class"] = 4.25
-    poison = tabular_model.encoder.encode(tabular_model.schema.frame(rows[40:41]))
+    poison = tabular_model.encoder.encode(tabular_model.schema.frames.from_rows(rows[40:41]))
     model = dataclasses.replace(tabular_model, engine=SlowAndPoisoned(tabular_model, poison))
     lane = make_lane([model], dataclasses.replace(settings, queue_rows=50))
 

@@ -27,7 +27,7 @@ from models.tabular_model import TabularModel
 from models.text import nearest
 from service.data_plane import DataPlane
 from service.errors import RequestError, TooManyRows
-from service.protocols import native
+from service.protocols import json_blocks, native
 from service.settings import Settings
 
 SCHEMA = FeatureSchema(
@@ -51,7 +51,7 @@ NUMBERS = FeatureSchema(
 
 @contextmanager
 def pieces_of(size: int) -> Iterator[None]:
-    with mock.patch.multiple(native, PIECE=size, LARGE=size):
+    with mock.patch.object(json_blocks, "BLOCK_BYTES", size), mock.patch.object(native, "LARGE_BODY_BYTES", size):
         yield
 
 
@@ -198,7 +198,7 @@ def test_the_event_loop_is_not_held_by_a_large_body() -> None:
         return longest
 
     cut = min(asyncio.run(longest_wait()) for _ in range(4))
-    with mock.patch.object(native, "PIECE", len(body)):
+    with mock.patch.object(json_blocks, "BLOCK_BYTES", len(body)):
         whole = min(asyncio.run(longest_wait()) for _ in range(2))
     plane.close()
     assert cut < whole / 3
@@ -243,7 +243,7 @@ def test_what_is_wrong_very_often_is_told_in_bounded_memory(kind: str, schema: F
             native.read(schema, body, "fail", 10**6)
         assert json.loads(refused.value.document())["errors_omitted"] > 99_000
 
-    with mock.patch("models.schema.nearest", wraps=nearest) as asked:
+    with mock.patch("models.text.nearest", wraps=nearest) as asked:
         used = peak(read)
     assert used < 4 * peak(lambda: json.loads(body))
     assert asked.call_count <= 100

@@ -18,6 +18,7 @@ from models.feature import Feature, Seen
 from models.formats import arrow_layout, arrow_messages, blocks
 from models.formats.arrow_decoder import ArrowDecoder
 from models.formats.arrow_layout import layout_of, plain_block
+from models.formats.errors import FormatError
 from models.formats.record_batches import RecordBatchWriter, message_of
 from models.frame import Frame
 from models.network.layers import Dense
@@ -80,7 +81,9 @@ def verdict(schema: FeatureSchema, read: Callable[[], Any]) -> Any:
         block = read()
         if block is None:
             return "more than a block"
-        found = block.accept(schema, skip=True)
+        found = block.validate(schema)
+    except FormatError as error:
+        return type(error), str(error)
     except RequestError as error:
         return error.status, error.document()
     rows = found.frame.numbers.tolist()
@@ -89,7 +92,7 @@ def verdict(schema: FeatureSchema, read: Callable[[], Any]) -> Any:
 
 def both(schema: FeatureSchema, body: bytes) -> tuple[bool, Any]:
     """Whether the body was read as views, and the verdict, which is pyarrow's too."""
-    expected = verdict(schema, lambda: blocks.whole(ArrowDecoder(schema, MOST_ROWS, MOST_BYTES), body))
+    expected = verdict(schema, lambda: blocks.decode_whole(ArrowDecoder(schema, MOST_ROWS, MOST_BYTES), body))
     quick = plain_block(schema, body, MOST_ROWS)
     if quick is not None:
         assert verdict(schema, lambda: quick) == expected
@@ -226,8 +229,8 @@ def test_tensors_a_column_get_the_verdict_of_columns(
         tensors.append(Tensor(name, "FP32", shape, given.get(name, np.zeros(len(rows), np.float32))))
     found = verdict(numbers.schema, lambda: Tensors(tensors))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(oip_rows, "usual_columns", lambda *_: None)
-        patch.setattr(column_validation, "usual_numbers", lambda *_: None)
+        patch.setattr(oip_rows, "common_columns", lambda *_: None)
+        patch.setattr(column_validation, "common_numbers", lambda *_: None)
         assert found == verdict(numbers.schema, lambda: Tensors(tensors))
 
 
@@ -237,5 +240,5 @@ class Tensors:
     def __init__(self, tensors: list[Tensor]) -> None:
         self._asked = Inference(tensors, [], "", {"on_invalid": "skip"})
 
-    def accept(self, schema: FeatureSchema, *, skip: bool) -> ValidatedRows:
+    def validate(self, schema: FeatureSchema) -> ValidatedRows:
         return oip_rows.accept(schema, self._asked, MOST_ROWS)

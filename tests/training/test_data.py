@@ -154,7 +154,7 @@ def test_a_bundled_table_is_split_without_overlap(name: str) -> None:
     parts = data.split(dataset, options)
     whole = np.concatenate([parts.train, parts.validation, parts.test])
     assert sorted(whole.tolist()) == list(range(dataset.rows_used))
-    frame = dataset.schema.frame_of_columns(dataset.columns)
+    frame = dataset.schema.frames.from_columns(dataset.columns)
     assert len(frame.numbers) == len(dataset.target)
 
 

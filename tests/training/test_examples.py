@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from models.feature import Feature, Seen
+from models.rows import validate_rows
 from models.schema import FeatureSchema
 from training import examples
 from training.errors import UsageError
@@ -42,7 +43,7 @@ def rows(made_for: FeatureSchema | None = None, held_out: Any = HELD_OUT, **opti
 def test_every_row_is_valid_and_holds_every_column() -> None:
     made = rows()
     assert len(made) == examples.GOLDEN_ROWS
-    assert schema().check(made).errors == []
+    assert not validate_rows(schema(), made).errors
     assert all(list(row) == ["n", "flag", "level", "day", "uk"] for row in made)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from models import store
+from models.rows import validate_rows
 from training import pipeline
 from training.config import DataOptions, FitOptions, Framework
 from training.errors import UsageError
@@ -49,9 +50,9 @@ def test_a_table_becomes_a_version_that_answers_its_own_rows(
     }
     row = {"ID": "h1", "sq. metres ($)": 99.5, "Outcome Type": None, "since": "2019-05-05", "garden?": True}
     row |= {"street": "street 3", "y": 1, "sold": True, "size": "large"}
-    checked = model.schema.check([row])
-    assert checked.errors == []
-    [prediction] = model.present(model.predict_rows(checked.rows))
+    validated = validate_rows(model.schema, [row])
+    assert not validated.errors
+    [prediction] = model.present(model.predict(validated.frame))
     assert set(prediction) == ({"value"} if task == "regression" else {"label", "probabilities"})
     assert len(model.golden.rows) == 32
     assert all(feature.example is not None for feature in model.schema.features)
@@ -167,7 +168,7 @@ def test_an_edited_schema_declares_limits_that_are_served(
     assert stored.version == 2
     assert all(row["sq. metres ($)"] <= 120 for row in model.golden.rows)
     wrong = model.golden.rows[0] | {"sq. metres ($)": 121, "Outcome Type": "castle"}
-    assert [error.code for error in model.schema.check([wrong]).errors] == ["above_maximum", "unseen_level"]
+    assert [error.code for error in validate_rows(model.schema, [wrong]).errors] == ["above_maximum", "unseen_level"]
 
 
 def test_a_target_of_one_value_in_the_training_part_is_told(bentoml_store: Path, write_csv: WriteCsv) -> None:

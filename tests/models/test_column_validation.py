@@ -1,4 +1,4 @@
-"""Whole columns get the verdict that the row check gives to their rows: the same errors, warnings and matrices."""
+"""Whole columns have the result of validating their rows: the same errors, warnings and matrices."""
 
 import math
 from collections.abc import Sequence
@@ -6,15 +6,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.cells import read_cells
-from models.column_validation import check_columns
-from models.columns import Column, ColumnRows, moment_text
+from models.column_validation import validate_columns
+from models.columns import Column, ColumnRows
+from models.dates import moment_text
 from models.feature import Feature, Ignored, Seen
+from models.rows import check_each
 from models.schema import FeatureSchema
+from tests.models.income import assert_same
 
 FEATURES = [
     Feature(name="age", kind="number", nullable=False, minimum=0, maximum=120.0, seen=Seen(min=17, max=90)),
@@ -98,139 +99,73 @@ def tables(draw: st.DrawFn, names: Sequence[str] = tuple(NAMES)) -> tuple[dict[s
     return {name: draw(column(rows)) for name in chosen}, rows
 
 
-def same_verdict(schema: FeatureSchema, columns: dict[str, Column], count: int, most: int = 100) -> None:
+def same_result(schema: FeatureSchema, columns: dict[str, Column], count: int, max_errors: int = 100) -> None:
     rows = [*ColumnRows(columns, count)]
-    by_rows = schema.check(rows, first_row=7, most=most)
-    by_columns = check_columns(schema, columns, count, first_row=7, most=most)
-    assert by_columns.errors == by_rows.errors
-    assert (by_columns.omitted, type(by_columns.omitted)) == (by_rows.omitted, int)
-    assert by_columns.valid == by_rows.valid
-    assert by_columns.invalid_rows == by_rows.invalid_rows
-    frame = schema.frame(by_rows.rows)
-    np.testing.assert_array_equal(by_columns.frame.numbers, frame.numbers)
-    np.testing.assert_array_equal(by_columns.frame.codes, frame.codes)
-    assert by_columns.warnings == schema.warnings(frame, by_rows.rows)
+    by_rows = check_each(schema, rows, first_row=7, max_errors=max_errors)
+    assert_same(validate_columns(schema, columns, count, first_row=7, max_errors=max_errors), by_rows)
 
 
 @given(tables([name for name in NAMES if name != "day"]), st.sampled_from([0, 3, 100]))
 @settings(max_examples=150, deadline=None)
-def test_columns_get_the_verdict_of_their_rows(table: tuple[dict[str, Column], int], most: int) -> None:
+def test_columns_have_the_result_of_their_rows(table: tuple[dict[str, Column], int], most: int) -> None:
     columns, count = table
     day = Column(objects(["01.02.2020"] * count))
-    same_verdict(SCHEMA, {**columns, "day": day}, count, most)
+    same_result(SCHEMA, {**columns, "day": day}, count, most)
 
 
 @given(st.data())
 @settings(max_examples=150, deadline=None)
-def test_one_odd_column_among_good_ones_gets_the_verdict_of_its_rows(data: st.DataObject) -> None:
+def test_one_invalid_column_among_good_ones_has_the_result_of_its_rows(data: st.DataObject) -> None:
     count = 9
     good: dict[str, Any] = {"age": 40, "member": True, "zip": 1, "day": "01.02.2020"}
     columns = {name: Column(objects([value] * count)) for name, value in good.items()}
     name = data.draw(st.sampled_from([name for name in SCHEMA.by_name if name != "day"]))
-    same_verdict(SCHEMA, {**columns, name: data.draw(column(count))}, count)
+    same_result(SCHEMA, {**columns, name: data.draw(column(count))}, count)
 
 
 @given(st.lists(st.tuples(*[st.floats(-1, 2, width=32) | st.just(math.inf)] * 3), min_size=1, max_size=20))
 @settings(max_examples=100, deadline=None)
-def test_a_matrix_of_numbers_gets_the_verdict_of_its_rows(rows: list[Any]) -> None:
+def test_a_matrix_of_numbers_has_the_result_of_its_rows(rows: list[Any]) -> None:
     matrix = np.array(rows, dtype=np.float32)
-    same_verdict(NUMBERS, {name: Column(matrix[:, place]) for place, name in enumerate("abc")}, len(rows))
+    same_result(NUMBERS, {name: Column(matrix[:, place]) for place, name in enumerate("abc")}, len(rows))
 
 
 def test_a_moment_is_a_date_whatever_format_the_column_has_as_text() -> None:
     moments = np.array(["2020-02-01T12:00", "2030-06-01", "NaT"], dtype="M8[ms]")
     good = {"age": Column(np.full(3, 40)), "member": Column(np.ones(3, bool)), "zip": Column(np.ones(3, int))}
-    checked = check_columns(SCHEMA, {**good, "day": Column(moments)}, 3)
-    assert [(error.row, error.code) for error in checked.errors] == [(1, "above_maximum"), (2, "null_not_allowed")]
-    assert checked.errors[0].message == "row 1, feature 'day': '2030-06-01' is above 31.12.2029"
-    assert checked.frame.numbers[0, -1] == datetime(2020, 2, 1, 12, tzinfo=UTC).timestamp()
+    validated = validate_columns(SCHEMA, {**good, "day": Column(moments)}, 3)
+    assert [(error.row, error.code) for error in validated.errors] == [(1, "above_maximum"), (2, "null_not_allowed")]
+    assert validated.errors[0].message == "row 1, feature 'day': '2030-06-01' is above 31.12.2029"
+    assert validated.frame.numbers[0, -1] == datetime(2020, 2, 1, 12, tzinfo=UTC).timestamp()
 
 
 def test_a_moment_beyond_the_calendar_is_a_bad_date() -> None:
     moments = np.array([2**60, 0], dtype="M8[ms]")
     good = {"age": Column(np.full(2, 40)), "member": Column(np.ones(2, bool)), "zip": Column(np.ones(2, int))}
-    checked = check_columns(SCHEMA, {**good, "day": Column(moments)}, 2)
-    assert [(error.row, error.code) for error in checked.errors] == [(0, "bad_date")]
+    validated = validate_columns(SCHEMA, {**good, "day": Column(moments)}, 2)
+    assert [(error.row, error.code) for error in validated.errors] == [(0, "bad_date")]
     assert moment_text(moments[1]) == "1970-01-01"
 
 
-def test_a_column_that_is_missing_or_unknown_concerns_every_row_and_is_cheap_to_tell() -> None:
+def test_a_column_that_is_missing_or_unknown_concerns_every_row_and_is_cheap_to_report() -> None:
     count = 200_000
     columns = {name: Column(np.zeros(count)) for name in ("a", "b", "C")}
-    checked = check_columns(NUMBERS, columns, count)
-    assert len(checked.errors) == 100
-    assert (checked.omitted, checked.invalid_rows) == (2 * count - 100, count)
-    assert [(error.row, error.field, error.code) for error in checked.errors[:3]] == [
+    validated = validate_columns(NUMBERS, columns, count)
+    assert len(validated.errors) == 100
+    assert (validated.omitted, validated.invalid_rows) == (2 * count - 100, count)
+    assert [(error.row, error.field, error.code) for error in validated.errors[:3]] == [
         (0, "c", "missing_field"),
         (0, "C", "unknown_field"),
         (1, "c", "missing_field"),
     ]
-    assert "did you mean 'c'?" in checked.errors[1].message
+    assert "did you mean 'c'?" in validated.errors[1].message
 
 
-def test_whole_levels_beyond_what_floats_hold_are_told_apart() -> None:
+def test_whole_levels_beyond_what_floats_hold_are_kept_apart() -> None:
     good = {
         "age": Column(np.full(2, 40)),
         "member": Column(np.ones(2, bool)),
         "day": Column(objects(["01.02.2020"] * 2)),
     }
-    checked = check_columns(SCHEMA, {**good, "zip": Column(np.array([2**60 + 1, 2**60]))}, 2)
-    assert checked.frame.codes[:, 1].tolist() == [2, -1]
-
-
-# Cells of text
-
-
-def read(name: str, *cells: str) -> list[Any]:
-    found = read_cells(SCHEMA, SCHEMA.by_name[name], cells)
-    return [found.item(row) for row in range(len(cells))]
-
-
-@pytest.mark.parametrize(
-    ("name", "cells", "expected"),
-    [
-        ("age", ["1", " 2.5 ", "+3e2", ".5", "5."], [1.0, 2.5, 300.0, 0.5, 5.0]),
-        ("age", ["1", "", "NA", "?", "nan"], [1.0, None, None, None, None]),
-        ("age", ["1", "1_000", "0x10", "1,5", "--1"], [1.0, "1_000", "0x10", "1,5", "--1"]),
-        ("age", ["inf", "-Infinity", "1e999"], [math.inf, -math.inf, math.inf]),
-        ("age", ["NAN", "1"], ["NAN", 1.0]),
-        ("member", ["true", "FALSE", "", "yes", "1"], [True, False, None, "yes", "1"]),
-        ("job", [" clerk ", "1", "NA"], ["clerk", "1", None]),
-        ("zip", ["1", "2.5", str(2**60 + 1), "01x", "1e400"], [1, 2.5, 2**60 + 1, "01x", math.inf]),
-        ("hot", ["True", "false", "maybe"], [True, False, "maybe"]),
-        ("since", ["2020-01-01 ", ""], ["2020-01-01", None]),
-    ],
-)
-def test_a_cell_of_text_is_what_its_column_makes_of_it(name: str, cells: list[str], expected: list[Any]) -> None:
-    assert read(name, *cells) == expected
-
-
-def test_a_missing_token_may_look_like_a_number() -> None:
-    schema = NUMBERS.model_copy(update={"missing": ["", "-999"]})
-    found = read_cells(schema, schema.features[0], ["1", "-999", "-999.0", "nan"])
-    assert [found.item(row) for row in range(4)] == [1.0, None, -999.0, "nan"]
-
-
-@given(
-    st.lists(st.text("0123456789+-.eEinfINF_ naN?,\uff11\u0661\u0131\u0130\x1f", max_size=6), min_size=1, max_size=6)
-)
-@example(["\uff11\uff12"])  # digits of any script are numbers to both
-@example(["\u0131nf"])  # a dotless i
-@settings(max_examples=150, deadline=None)
-def test_numbers_are_read_as_training_reads_them(cells: list[str]) -> None:
-    import pyarrow as pa
-
-    from training.columns import as_numbers, cells_of
-    from training.data import Table
-
-    table = Table(["age"], [pa.array(cells, pa.large_string())], False, len(cells), "", [])
-    learned = cells_of(table, "age", SCHEMA.missing)
-    expected = learned.spread(as_numbers(learned), math.nan, np.float64).tolist()
-    missing = (learned.codes < 0).tolist()
-    for value, number, gone in zip(read("age", *cells), expected, missing, strict=True):
-        if gone:
-            assert value is None
-        elif math.isnan(number):
-            assert isinstance(value, str)
-        else:
-            assert value == number
+    validated = validate_columns(SCHEMA, {**good, "zip": Column(np.array([2**60 + 1, 2**60]))}, 2)
+    assert validated.frame.codes[:, 1].tolist() == [2, -1]

@@ -1,0 +1,32 @@
+"""Errors of decoding a table. The service maps each to an error of a request in one place, `service.validation`."""
+
+# ruff: noqa: N818 - the names say what is wrong, as those of httpx and starlette do
+
+
+class FormatError(Exception):
+    """Bytes that cannot be decoded; the message gives the reason and reads on from "the body cannot be read: "."""
+
+
+class TooLarge(FormatError):
+    """More bytes than allowed, in the body or in a part of it."""
+
+    def __init__(self, limit: int, *, expanded: bool = False, what: str = "the body") -> None:
+        super().__init__(f"{what} is larger than {limit} bytes")
+        self.limit = limit
+        self.expanded = expanded
+        self.what = what
+
+
+class EmptyTable(FormatError):
+    """A body without rows."""
+
+    def __init__(self) -> None:
+        super().__init__("the body has no rows, expected one or more")
+
+
+class UnsupportedType(FormatError):
+    """A column of a type that no feature has."""
+
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(message)
+        self.field = field

@@ -1,0 +1,30 @@
+"""The ranges of a schema's numbers, declared by a person and seen in training, as arrays for whole matrices."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from models.feature import Feature
+from models.frame import FloatMatrix
+
+
+class NumericRanges:
+    """Of the features of `Frame.numbers`, in order.
+
+    low, high: (features,) the lowest and highest valid number, all finite ones where nothing is declared.
+    nullable: (features,) whether a value may be missing.
+    seen_low, seen_high: (1, features) the lowest and highest value that gets no warning; with one row nothing is
+    broadcast. common_low, common_high: (features,) valid and seen.
+    """
+
+    def __init__(self, numeric: Sequence[Feature]) -> None:
+        largest = np.finfo(np.float64).max
+        self.low = np.array([-largest if feature.low is None else feature.low for feature in numeric])
+        self.high = np.array([largest if feature.high is None else feature.high for feature in numeric])
+        self.nullable: npt.NDArray[np.bool_] = np.array([feature.nullable for feature in numeric], dtype=bool)
+        low, high = zip(*[feature.seen_range for feature in numeric], strict=True) if numeric else ((), ())
+        self.seen_low: FloatMatrix = np.array([low], dtype=np.float64)
+        self.seen_high: FloatMatrix = np.array([high], dtype=np.float64)
+        self.common_low: FloatMatrix = np.maximum(self.low, self.seen_low[0])
+        self.common_high: FloatMatrix = np.minimum(self.high, self.seen_high[0])

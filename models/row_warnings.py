@@ -1,0 +1,64 @@
+"""Warnings: values of valid rows that training never saw."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from models.dates import iso
+from models.feature import UNSEEN, Feature, Scalar
+from models.frame import Frame, Row, any_of
+from models.schema import FeatureSchema
+from models.text import render
+
+
+class RowWarning(NamedTuple):
+    """Something uncommon in a row that is valid and predicted all the same."""
+
+    field: str
+    code: str
+    message: str
+
+
+def in_range(schema: FeatureSchema, frame: Frame) -> bool:
+    """Whether there are rows and no number of them is missing, invalid or outside the range seen in training, and no
+    level is unseen. Fast where columns are contiguous in memory."""
+    numbers, codes = frame
+    if not len(numbers) or (codes == UNSEEN).any():
+        return False
+    ranges = schema.ranges
+    low, high = ranges.common_low, ranges.common_high
+    return bool((numbers.min(axis=0) >= low).all() and (numbers.max(axis=0) <= high).all())  # NaN is not
+
+
+def find_warnings(
+    schema: FeatureSchema, frame: Frame, rows: Sequence[Row] | None = None
+) -> dict[int, list[RowWarning]]:
+    """The warnings of valid rows by row number: values outside the range seen, levels never seen.
+
+    rows: the same rows as JSON has them, so that messages repeat what was sent.
+    """
+    found: dict[int, list[RowWarning]] = {}
+    ranges = schema.ranges
+    low, high = ranges.seen_low, ranges.seen_high
+    if np.minimum(np.maximum(frame.numbers, low), high).tobytes() != frame.numbers.tobytes():
+        outside = (frame.numbers < low) | (frame.numbers > high)  # NaN is neither
+        for row, column in np.argwhere(outside).tolist():
+            feature, number = schema.numeric[column], float(frame.numbers[row, column])
+            value: Scalar = number
+            if feature.kind == "date":
+                value = rows[row][feature.name] if rows is not None else iso(number)
+            found.setdefault(row, []).append(_outside_seen(feature, value))
+    if schema.categorical and any_of(unseen := frame.codes == UNSEEN):
+        for row, column in np.argwhere(unseen).tolist():
+            feature = schema.categorical[column]
+            level = f"{render(rows[row][feature.name])} is a level" if rows is not None else "holds a level"
+            message = f"feature {feature.name!r}: {level} never seen in training"
+            found.setdefault(row, []).append(RowWarning(feature.name, "unseen_level", message))
+    return found
+
+
+def _outside_seen(feature: Feature, value: Scalar) -> RowWarning:
+    seen = f"{render(feature.seen.min, bare=True)}..{render(feature.seen.max, bare=True)}"
+    message = f"feature {feature.name!r}: {render(value)} is outside {seen}, the range seen in training"
+    return RowWarning(feature.name, "outside_seen", message)

@@ -1,0 +1,73 @@
+"""A large JSON body, cut into blocks of rows that are validated one after the other.
+
+Between two blocks Python's lock is free for other threads.
+"""
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from models import json_text
+from models.rows import MAX_LISTED_ERRORS, ValidatedRows, concatenate, from_valid_rows, validate_rows
+from models.schema import FeatureSchema
+from service.errors import TooManyRows
+
+BLOCK_BYTES = 64 * 1024  # read in half a millisecond or so
+HEAD = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"rows"[ \t\r\n]*:[ \t\r\n]*\[')
+TAIL = re.compile(rb"\][ \t\r\n]*\}[ \t\r\n]*\Z")
+MAX_TAIL_BYTES = 100
+BETWEEN_ROWS = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*\{")
+BETWEEN_LISTS = re.compile(rb"\][ \t\r\n]*,[ \t\r\n]*\[")  # no rows, but they have to be counted
+
+
+def validate(schema: FeatureSchema, body: bytes, max_rows: int) -> ValidatedRows | None:
+    """The rows of `{"rows": [...]}`; None where the body cannot be cut into blocks. Raises TooManyRows.
+
+    Cuts are made where a row seems to end. A cut in a text or in a column that is itself a list leaves blocks that are
+    not JSON, and no others can be read as rows: where all of them can, they are the rows of the body.
+    """
+    blocks: list[ValidatedRows] = []
+    count = listed_errors = 0
+    for text in cut(body):
+        rows: list[Any] | None = schema.validators.parse_block(text)
+        valid = rows is not None
+        if rows is None and (rows := parse_block(text)) is None:
+            return None
+        if count + len(rows) <= max_rows:
+            room = MAX_LISTED_ERRORS - listed_errors
+            block = (
+                from_valid_rows(schema, rows)
+                if valid
+                else validate_rows(schema, rows, first_row=count, max_errors=room)
+            )
+            blocks.append(block)
+            listed_errors += len(block.errors)
+        count += len(rows)
+        time.sleep(0)
+    if count > max_rows:
+        raise TooManyRows(count, max_rows)
+    return concatenate(blocks) if blocks else None
+
+
+def cut(body: bytes) -> Iterator[bytes]:
+    """Rows of `{"rows": [...]}` as `[[...]]`, BLOCK_BYTES or a little more each; nothing where it does not look so."""
+    head, tail = HEAD.match(body), TAIL.search(body, max(0, len(body) - MAX_TAIL_BYTES))
+    if head is None or tail is None or head.end() > tail.start():
+        return
+    start, end = head.end(), tail.start()
+    between = BETWEEN_LISTS if body[start : start + MAX_TAIL_BYTES].lstrip().startswith(b"[") else BETWEEN_ROWS
+    while start <= end:
+        found = between.search(body, start + BLOCK_BYTES, end)
+        stop = found.start() + 1 if found else end
+        yield b"[[%b]]" % body[start:stop]
+        start = body.index(b",", stop, end) + 1 if found else end + 1
+
+
+def parse_block(text: bytes) -> list[Any] | None:
+    """The rows of a block, valid or not; None where it is no list of rows."""
+    try:
+        document = json_text.parse(text)
+    except json_text.JsonError:
+        return None
+    return document[0] or None if len(document) == 1 else None

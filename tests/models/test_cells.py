@@ -1,0 +1,80 @@
+"""Cells of text are read as values of their column's type, as training reads them."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from models.cells import parse_boolean, parse_number, parse_whole, read_cells
+from tests.models.test_column_validation import NUMBERS, SCHEMA
+
+
+def read(name: str, *cells: str) -> list[Any]:
+    found = read_cells(SCHEMA, SCHEMA.by_name[name], cells)
+    return [found.item(row) for row in range(len(cells))]
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "expected"),
+    [
+        ("age", ["1", " 2.5 ", "+3e2", ".5", "5."], [1.0, 2.5, 300.0, 0.5, 5.0]),
+        ("age", ["1", "", "NA", "?", "nan"], [1.0, None, None, None, None]),
+        ("age", ["1", "1_000", "0x10", "1,5", "--1"], [1.0, "1_000", "0x10", "1,5", "--1"]),
+        ("age", ["inf", "-Infinity", "1e999"], [math.inf, -math.inf, math.inf]),
+        ("age", ["NAN", "1"], ["NAN", 1.0]),
+        ("member", ["true", "FALSE", "", "yes", "1"], [True, False, None, "yes", "1"]),
+        ("job", [" clerk ", "1", "NA"], ["clerk", "1", None]),
+        ("zip", ["1", "2.5", str(2**60 + 1), "01x", "1e400"], [1, 2.5, 2**60 + 1, "01x", math.inf]),
+        ("hot", ["True", "false", "maybe"], [True, False, "maybe"]),
+        ("since", ["2020-01-01 ", ""], ["2020-01-01", None]),
+    ],
+)
+def test_a_cell_of_text_is_what_its_column_makes_of_it(name: str, cells: list[str], expected: list[Any]) -> None:
+    assert read(name, *cells) == expected
+
+
+def test_a_missing_token_may_look_like_a_number() -> None:
+    schema = NUMBERS.model_copy(update={"missing": ["", "-999"]})
+    found = read_cells(schema, schema.features[0], ["1", "-999", "-999.0", "nan"])
+    assert [found.item(row) for row in range(4)] == [1.0, None, -999.0, "nan"]
+
+
+@given(
+    st.lists(st.text("0123456789+-.eEinfINF_ naN?,\uff11\u0661\u0131\u0130\x1f", max_size=6), min_size=1, max_size=6)
+)
+@example(["\uff11\uff12"])  # digits of any script are numbers to both
+@example(["\u0131nf"])  # a dotless i
+@settings(max_examples=150, deadline=None)
+def test_numbers_are_read_as_training_reads_them(cells: list[str]) -> None:
+    import pyarrow as pa
+
+    from training.columns import as_numbers, cells_of
+    from training.data import Table
+
+    table = Table(["age"], [pa.array(cells, pa.large_string())], False, len(cells), "", [])
+    learned = cells_of(table, "age", SCHEMA.missing)
+    expected = learned.spread(as_numbers(learned), math.nan, np.float64).tolist()
+    missing = (learned.codes < 0).tolist()
+    for value, number, absent in zip(read("age", *cells), expected, missing, strict=True):
+        if absent:
+            assert value is None
+        elif math.isnan(number):
+            assert isinstance(value, str)
+        else:
+            assert value == number
+
+
+@pytest.mark.parametrize(
+    ("text", "decimal", "number"),
+    [("1.5", ".", 1.5), ("1,5", ",", 1.5), ("1,5", ".", None), ("1.5", ",", None), ("-inf", ",", -math.inf)],
+)
+def test_a_number_has_the_decimal_mark_of_its_table(text: str, decimal: Any, number: float | None) -> None:
+    assert parse_number(text, decimal) == number
+
+
+def test_booleans_are_words_and_whole_numbers_keep_their_digits() -> None:
+    assert [parse_boolean(text) for text in ("TRUE", "False", "1", "yes")] == [True, False, None, None]
+    assert [parse_whole(text) for text in (str(2**70), "1.0", "9" * 5000)] == [2**70, None, None]

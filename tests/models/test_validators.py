@@ -1,0 +1,88 @@
+"""Compiled validators recognise valid rows only, and read them as the rules do."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.feature import UNSEEN, Feature
+from models.rows import check_each, from_valid_rows
+from models.schema import FeatureSchema
+from tests.models.income import GOOD, ROWS, SCHEMA, VALUES, assert_same
+
+
+def of_body(*rows: Any) -> bytes:
+    return json.dumps({"rows": rows}).encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"rows": []}',
+        b'{"rows": {}}',
+        b'{"rows": [1]}',
+        b'{"row": [{"age": 40, "member": true}]}',
+        b'{"rows": [{"age": 40, "member": true}], "more": 1}',
+        b'{"rows": [{"age": 1e999, "member": true}]}',
+        b'{"rows": [{"age": ' + b"9" * 5000 + b', "member": true}]}',
+        b'{"rows": [{"age": 40, "member": true, "zip": ' + b"9" * 400 + b"}]}",
+        b'{"rows": [{"age": 40, "member": true, "job": "\\ud800"}]}',
+        b'{"rows": [{"age": 40, "member": true, "id": NaN}]}',
+        b'{"rows": [{"age": 40, "member": true, "id": -Infinity}]}',
+        b'{"rows": [{"age": 40, "member": true, "id": ' + b"[" * 100_000 + b"]" * 100_000 + b"}]}",
+        b'{"rows": [{"age": 40, "member": true, "' + b"x" * 100_000 + b'": 1}]}',
+        b'{"rows": [{"age": 40, "member": true, "job": "\xff"}]}',
+        b'{"rows": [{"age": 40, "member": true, "day": "\\u0000"}]}',
+    ],
+)
+def test_hostile_bodies_are_not_recognised_and_do_no_harm(body: bytes) -> None:
+    assert SCHEMA.validators.parse_body(body) is None
+
+
+def test_valid_rows_with_values_of_every_type_are_recognised() -> None:
+    row = GOOD | {"capital gain": None, "job": "cook", "zip": 2.5, "room": 1, "hot": False, "since": "2020-01-01"}
+    assert SCHEMA.validators.parse_body(of_body(row, GOOD)) == [row, GOOD]
+
+
+def test_whole_levels_above_what_a_float_holds_stay_apart() -> None:
+    rows = SCHEMA.validators.parse_body(of_body(GOOD | {"zip": 2**60 + 1}, GOOD | {"zip": 2**60}))
+    assert rows is not None
+    assert SCHEMA.frames.from_rows(rows).codes[:, 1].tolist() == [2, UNSEEN]
+
+
+@settings(max_examples=300, deadline=None)
+@given(ROWS)
+def test_rows_that_are_recognised_are_valid_by_the_rules_in_every_form(rows: list[Any]) -> None:
+    body, validators = of_body(*rows), SCHEMA.validators
+    recognised = {
+        "body": validators.parse_body(body),
+        "block": validators.parse_block(json.dumps([rows]).encode()),
+        "lines": validators.parse_lines([json.dumps(row).encode() for row in rows]),
+        "values": validators.validate_values(rows),
+    }
+    assert (recognised["body"] is None) == (recognised["block"] is None) == (recognised["lines"] is None)
+    if recognised["body"] is not None:
+        assert recognised["values"] is not None
+    expected = check_each(SCHEMA, rows)
+    for valid in recognised.values():
+        if valid is not None:
+            assert_same(from_valid_rows(SCHEMA, valid), expected)
+
+
+def numbers_schema(**limits: Any) -> FeatureSchema:
+    features = [Feature(name=name, kind="number", nullable=False, **limits) for name in "nm"]
+    return FeatureSchema(name="t", task="regression", target="y", features=features)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.dictionaries(st.sampled_from("nmxy"), VALUES), min_size=1, max_size=4))
+def test_rows_of_numbers_alone_are_recognised_by_a_faster_validator_with_the_same_result(rows: list[Any]) -> None:
+    free, limited = numbers_schema(), numbers_schema(minimum=-1e308)
+    for schema in (free, limited):
+        if (valid := schema.validators.parse_body(of_body(*rows))) is not None:
+            assert_same(from_valid_rows(schema, valid), check_each(schema, rows))
