@@ -197,7 +197,7 @@ class ClientDisconnected(RequestError):
         super().__init__("the client closed the connection")
 
 
-FOREIGN = {
+TITLES = {
     **{kind.status: kind.title for kind in (NotFound, MethodNotAllowed, BodyTooSlow, UnsupportedMediaType, NotReady)},
     400: "Bad request",
     413: BodyTooLarge.title,
@@ -206,7 +206,7 @@ FOREIGN = {
     500: Unexpected.title,
     504: DeadlinePassed.title,
 }
-"""Titles for errors that BentoML answers."""
+"""Titles of the statuses that BentoML answers."""
 
 
 def problem(status: int, title: str, detail: str, errors: Sequence[RowError] = (), omitted: int = 0) -> bytes:

@@ -5,8 +5,11 @@ import os
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+
+from models.tabular_model import TabularModel
 
 SECONDS = (1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
@@ -54,7 +57,7 @@ class ModelCounters:
             buckets = self.seconds[protocol] = Buckets(SECONDS)
         buckets.observe(seconds)
 
-    def verdict(self, valid: int, invalid: int) -> None:
+    def count_rows(self, valid: int, invalid: int) -> None:
         self.valid_rows += valid
         self.invalid_rows += invalid
 
@@ -66,13 +69,22 @@ class ModelCounters:
         self.rejected[reason] = self.rejected.get(reason, 0) + rows
 
 
+class Source(NamedTuple):
+    """A served version and what was counted for it."""
+
+    model: str
+    version: str
+    engine: str
+    counters: ModelCounters
+
+
 class Metrics:
     """The metrics of a server. One per process, except in tests."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self.tallies: dict[str, ModelCounters] = {}
-        self.engines: dict[str, str] = {}
+        self._sources: list[Source] = []
+        self._retired: set[int] = set()  # ids of counters whose version is served no more
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"tabserve_{name}", text, labels, registry=registry)
@@ -94,41 +106,62 @@ class Metrics:
         self._inflight_rows = live("inflight_rows", "Rows accepted and not answered yet")
         self._queue_rows = live("queue_rows", "Rows waiting for the engine")
         info = ("model", "version", "engine")
-        self._model_info = Gauge("tabserve_model_info", "Served", info, registry=registry, multiprocess_mode="max")
+        self._model_info = Gauge("tabserve_model_info", "Served", info, registry=registry, multiprocess_mode="livemax")
         self._build_info = Gauge(
             "tabserve_build_info", "Running", ("version",), registry=registry, multiprocess_mode="max"
         )
 
-    def model(self, name: str, version: str, engine: str) -> ModelCounters:
-        """The tally of a model that is served from now on."""
-        self._model_info.labels(name, version, engine).set(1)
-        self.engines[name] = engine
-        self.tallies[name] = ModelCounters()
-        return self.tallies[name]
+    def add(self, model: TabularModel) -> ModelCounters:
+        """The counters of a version that is served from now on."""
+        source = Source(model.name, model.version, model.engine.name, ModelCounters())
+        self._model_info.labels(*source[:3]).set(1)
+        self._sources.append(source)
+        return source.counters
+
+    def retire(self, counters: ModelCounters) -> None:
+        """The version is served no more. What its last requests count is still flushed."""
+        for source in self._sources:
+            if source.counters is counters:
+                self._model_info.labels(*source[:3]).set(0)
+                self._retired.add(id(counters))
 
     def build(self, version: str) -> None:
         self._build_info.labels(version).set(1)
 
     def flush(self) -> None:
         """Hand everything counted so far to prometheus_client."""
-        for name, tally in self.tallies.items():
-            for (protocol, status), count in tally.requests.items():
-                self._requests.labels(name, protocol, str(status)).inc(count)
-            for metric, counts in (
-                (self._rows, {"valid": tally.valid_rows, "invalid": tally.invalid_rows}),
-                (self._warnings, tally.warnings),
-                (self._rejected, tally.rejected),
-            ):
-                for label, count in counts.items():
-                    metric.labels(name, label).inc(count)
-            for protocol, buckets in tally.seconds.items():
-                pour(buckets, self._seconds.labels(name, protocol))
-            pour(tally.batch_rows, self._batch_rows.labels(name))
-            pour(tally.queue_seconds, self._queue_seconds.labels(name))
-            pour(tally.engine_seconds, self._engine_seconds.labels(name, self.engines[name]))
-            self._inflight_rows.labels(name).set(tally.inflight_rows)
-            self._queue_rows.labels(name).set(tally.queue_rows)
-            tally.clear()
+        for source in list(self._sources):
+            quiet = not source.counters.requests and not source.counters.inflight_rows
+            self._flush(source)
+            if quiet and id(source.counters) in self._retired:
+                self._sources.remove(source)
+                self._retired.discard(id(source.counters))
+        inflight = dict.fromkeys((source.model for source in self._sources), 0)
+        queued = dict(inflight)
+        for source in self._sources:  # versions of a model share its gauges
+            inflight[source.model] += source.counters.inflight_rows
+            queued[source.model] += source.counters.queue_rows
+        for name, rows in inflight.items():
+            self._inflight_rows.labels(name).set(rows)
+            self._queue_rows.labels(name).set(queued[name])
+
+    def _flush(self, source: Source) -> None:
+        name, counters = source.model, source.counters
+        for (protocol, status), count in counters.requests.items():
+            self._requests.labels(name, protocol, str(status)).inc(count)
+        for metric, counts in (
+            (self._rows, {"valid": counters.valid_rows, "invalid": counters.invalid_rows}),
+            (self._warnings, counters.warnings),
+            (self._rejected, counters.rejected),
+        ):
+            for label, count in counts.items():
+                metric.labels(name, label).inc(count)
+        for protocol, buckets in counters.seconds.items():
+            pour(buckets, self._seconds.labels(name, protocol))
+        pour(counters.batch_rows, self._batch_rows.labels(name))
+        pour(counters.queue_seconds, self._queue_seconds.labels(name))
+        pour(counters.engine_seconds, self._engine_seconds.labels(name, source.engine))
+        counters.clear()
 
     def page(self) -> bytes:
         """The text of `/metrics`: of all workers where there are several."""

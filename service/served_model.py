@@ -1,86 +1,70 @@
-"""A served model with all that answering by it takes: batcher, writers, counters, the fast path."""
+"""A version that is served: the model with its batcher, its counters, and what each protocol compiled for it."""
 
 import time
-from functools import cached_property
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
 from models.fast.single_row import ClassShortcut, Shortcut
-from models.formats import record_batches
-from models.frame import Row
 from models.outputs import Answers
 from models.row_warnings import find_warnings
 from models.tabular_model import TabularModel
 from service.batcher import Batcher
 from service.metrics import ModelCounters
-from service.protocols.native import Writer
 from service.settings import Settings
 
-SMALL_BYTES = 16 * 1024  # up to there the short way is tried first
+T = TypeVar("T")
 
 
 class ServedModel:
     """A model with all that answering it takes."""
 
-    def __init__(self, model: TabularModel, tally: ModelCounters, settings: Settings) -> None:
+    def __init__(self, model: TabularModel, counters: ModelCounters, settings: Settings) -> None:
         self.model = model
-        self.tally = tally
-        self.batcher = Batcher(model, tally, settings.queue_rows, settings.batching)
-        self.writer = Writer(model)
-        self._shortcut = Shortcut.of(model) or ClassShortcut.of(model)
-        self._most_rows = min(self.batcher.plan.inline_rows, settings.max_rows)
+        self.name = model.name
+        self.version = model.version
+        self.counters = counters
+        self.batcher = Batcher(model, counters, settings.queue_rows, settings.batching)
+        self.inline_rows = min(self.batcher.plan.inline_rows, settings.max_rows)
+        self._single_row = Shortcut.of(model) or ClassShortcut.of(model)
+        self._compiled: dict[Callable[[TabularModel], Any], Any] = {}
 
-    @cached_property
-    def table(self) -> record_batches.RecordBatchWriter:
-        """The form of answers as Arrow. Imports pyarrow."""
-        return record_batches.RecordBatchWriter(self.model)
+    def compiled(self, factory: Callable[[TabularModel], T]) -> T:
+        """What a protocol prepares once for each version, a writer or a signature; made when first needed."""
+        made = self._compiled.get(factory)
+        if made is None:
+            made = self._compiled[factory] = factory(self.model)
+        found: T = made
+        return found
 
-    def quickly(self, body: bytes) -> bytes | None:
-        """The answer to what is most often asked: a few good rows in a small body, of which nothing is to be said and
-        which are predicted at once. None for everything else, which the long way has to look at from the start."""
+    def predict_rows_fast(self, rows: list[dict[str, Any]]) -> Answers | float | None:
+        """The answers to a few valid rows, predicted at once; the value itself for a single row of some regressions.
+
+        None where a row needs a warning, or anything else that only the general way has.
+        """
+        if len(rows) > self.inline_rows:
+            return None
+        if self._single_row and len(rows) == 1:
+            return self._predict_single_row(rows[0])
         schema = self.model.schema
-        if (
-            len(body) > SMALL_BYTES
-            or (rows := schema.validators.parse_body(body)) is None
-            or len(rows) > self._most_rows
-        ):
-            return None
-        if self._shortcut and len(rows) == 1:
-            answer = self._of_one(self._shortcut, rows[0])
-            return None if answer is None else self.writer.one(answer)
-        frame = schema.frames.from_rows(rows)
-        if find_warnings(schema, frame, rows):
-            return None
-        answers = self.batcher.at_once(frame)
-        if answers is None:
-            return None
-        self.tally.valid_rows += len(rows)
-        return self.writer.plain(answers)
-
-    def of_row(self, row: Row) -> Answers | None:
-        """The answer to one row that is not checked yet, likewise."""
-        schema = self.model.schema
-        if self._most_rows < 1 or (rows := schema.validators.validate_values([row])) is None:
-            return None
-        if self._shortcut:
-            answer = self._of_one(self._shortcut, rows[0])
-            return np.array([[answer]]) if isinstance(answer, float) else answer
         frame = schema.frames.from_rows(rows)
         if find_warnings(schema, frame, rows) or (answers := self.batcher.at_once(frame)) is None:
             return None
-        self.tally.valid_rows += 1
+        self.counters.valid_rows += len(rows)
         return answers
 
-    def _of_one(self, shortcut: Shortcut | ClassShortcut, row: Row) -> float | Answers | None:
+    def _predict_single_row(self, row: Row) -> float | Answers | None:
+        assert self._single_row
         started = time.monotonic()
         try:
-            answer = shortcut(row)
-        except Exception:  # the long way meets it again, and tells
+            answer = self._single_row(row)
+        except Exception:  # the general way meets it again, and reports it
             return None
         if answer is None:
             return None
-        tally = self.tally
-        tally.engine_seconds.observe(time.monotonic() - started)
-        tally.batch_rows.observe(1)
-        tally.valid_rows += 1
+        counters = self.counters
+        counters.engine_seconds.observe(time.monotonic() - started)
+        counters.batch_rows.observe(1)
+        counters.valid_rows += 1
         return answer

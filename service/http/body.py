@@ -13,10 +13,10 @@ from service.http.types import Receive
 
 T = TypeVar("T")
 LINGER_BYTES = 64 * 1024**2
-LARGE = 256 * 1024
-PARTS_OF_A_ROW = 50  # arrays and objects in the JSON of one, at most on the average
+CHECKED_BYTES = 256 * 1024  # JSON that is larger is checked before it is parsed
+NESTED_PER_ROW = 50  # arrays and objects in the JSON of a row, at most on average
 BINARY_HEADER = b"inference-header-content-length"  # of the v2 protocol, where JSON is followed by other bytes
-PIECE = 16 * 1024  # of a body that is read in pieces, at least so much in each
+CHUNK_BYTES = 16 * 1024  # of a body that is read in chunks, at least so much in each
 
 
 class Body:
@@ -24,14 +24,14 @@ class Body:
 
     def __init__(self, receive: Receive, limit: int, seconds: float) -> None:
         self._receive = receive
-        self._limit = limit
+        self.limit = limit
         self._seconds = seconds
         self._complete = False
 
     async def read(self, headers: Mapping[bytes, bytes], plane: DataPlane) -> bytes:
         """Raises UnsupportedMediaType, BodyTooLarge, TooManyParts, BodyTooSlow, ClientGone or BadBody."""
-        if int(headers.get(b"content-length", b"0")) > self._limit:
-            raise BodyTooLarge(self._limit)
+        if int(headers.get(b"content-length", b"0")) > self.limit:
+            raise BodyTooLarge(self.limit)
         coding = coding_of(headers)
         whole = self._whole()
         try:
@@ -45,9 +45,9 @@ class Body:
             except TimeoutError:
                 raise BodyTooSlow(self._seconds) from None
         if coding in CODINGS:
-            body = await plane.beside(expand, body, coding, self._limit)
-        if len(body) > LARGE and b"json" in headers.get(b"content-type", JSON) and BINARY_HEADER not in headers:
-            refuse_crowds(body, PARTS_OF_A_ROW * plane.settings.max_rows)
+            body = await plane.run_in_thread(expand, body, coding, self.limit)
+        if len(body) > CHECKED_BYTES and b"json" in headers.get(b"content-type", JSON) and BINARY_HEADER not in headers:
+            check_json_size(body, NESTED_PER_ROW * plane.settings.max_rows)
         return body
 
     async def _whole(self) -> bytes:
@@ -55,8 +55,8 @@ class Body:
         if message["type"] == "http.request" and not message.get("more_body"):
             self._complete = True
             body: bytes = message.get("body", b"")
-            if len(body) > self._limit:
-                raise BodyTooLarge(self._limit)
+            if len(body) > self.limit:
+                raise BodyTooLarge(self.limit)
             return body
         chunks, size = [], 0
         while True:
@@ -66,42 +66,42 @@ class Body:
             chunk = message.get("body", b"")
             chunks.append(chunk)
             size += len(chunk)
-            if size > self._limit:
-                raise BodyTooLarge(self._limit)
+            if size > self.limit:
+                raise BodyTooLarge(self.limit)
             if not message.get("more_body"):
                 self._complete = True
                 return b"".join(chunks)
             message = await self._receive()
 
-    async def pieces(self, headers: Mapping[bytes, bytes], plane: DataPlane) -> AsyncGenerator[bytes, None]:
-        """The body as it comes, unpacked, in pieces of some size. Raises what `read` raises.
+    async def chunks(self, headers: Mapping[bytes, bytes], plane: DataPlane) -> AsyncGenerator[bytes, None]:
+        """The body as it comes, unpacked, in chunks of some size. Raises what `read` raises.
 
-        It may take as long as it takes, but each piece has to come within the time that `read` gives to the whole.
+        It may take as long as it takes, but each chunk has to come within the time that `read` gives to the whole.
         """
-        if int(headers.get(b"content-length", b"0")) > self._limit:
-            raise BodyTooLarge(self._limit)
-        unpacker = unpacker_of(headers, self._limit)
+        if int(headers.get(b"content-length", b"0")) > self.limit:
+            raise BodyTooLarge(self.limit)
+        unpacker = unpacker_of(headers, self.limit)
         size = 0
         while not self._complete:
-            piece = await self._piece()
-            size += len(piece)
-            if size > self._limit:
-                raise BodyTooLarge(self._limit)
+            chunk = await self._chunk()
+            size += len(chunk)
+            if size > self.limit:
+                raise BodyTooLarge(self.limit)
             if unpacker is None:
-                yield piece
+                yield chunk
                 continue
-            parts = unpacker.feed(piece)
-            while (part := await plane.beside(next, parts, None)) is not None:
+            parts = unpacker.feed(chunk)
+            while (part := await plane.run_in_thread(next, parts, None)) is not None:
                 yield part
         if unpacker:
             unpacker.close()
 
-    async def _piece(self) -> bytes:
-        """At least PIECE bytes, less only at the end."""
+    async def _chunk(self) -> bytes:
+        """At least CHUNK_BYTES bytes, less only at the end."""
         chunks, size = [], 0
         try:
             async with asyncio.timeout(self._seconds):
-                while size < PIECE and not self._complete:
+                while size < CHUNK_BYTES and not self._complete:
                     message = await self._receive()
                     if message["type"] == "http.disconnect":
                         self._complete = True
@@ -131,8 +131,8 @@ class Body:
             pass
         return self._complete
 
-    async def gone(self) -> None:
-        """Returns when the client has gone away. Only for after the body."""
+    async def disconnected(self) -> None:
+        """Returns when the client has closed the connection. Only to be awaited once the body is complete."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
@@ -153,7 +153,7 @@ def resume(coroutine: Coroutine[Any, Any, T], waiting_for: Any) -> Generator[Any
         return value
 
 
-def refuse_crowds(body: bytes, most: int) -> None:
+def check_json_size(body: bytes, most: int) -> None:
     """Raises TooManyParts for JSON of so many arrays and objects that reading it would take a worker's lock for seconds
     and fifty times its size in memory, before anybody could see that there are too many rows in it."""
     count = body.count(b"[") + body.count(b"{")

@@ -52,7 +52,7 @@ class Outbox:
         if self._task is None:
             self._task = asyncio.create_task(self._run())
         if self._gone is None and self._body.complete:
-            self._gone = asyncio.ensure_future(self._body.gone())
+            self._gone = asyncio.ensure_future(self._body.disconnected())
         while self._waits():
             self._emptied.clear()
             emptied = asyncio.ensure_future(self._emptied.wait())
@@ -61,7 +61,7 @@ class Outbox:
         if self._task.done() or (self._gone and self._gone.done()):
             raise ClientDisconnected
         if self._written or (self._bytes > HELD_BYTES and not self._body.complete):
-            await self._plane.beside(self._write, content)
+            await self._plane.run_in_thread(self._write, content)
         else:
             self._held.append(content)
             self._bytes += len(content)
@@ -92,7 +92,7 @@ class Outbox:
                 content = self._held.popleft()
                 self._bytes -= len(content)
             elif self._written:
-                content = await self._plane.beside(self._take)
+                content = await self._plane.run_in_thread(self._take)
             elif self._ended:
                 await self._deliver(b"", more=False)
                 return

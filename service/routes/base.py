@@ -1,57 +1,39 @@
-"""What every route is: a request read whole goes in, a reply comes out, and an error in the form of its protocol."""
+"""What every route is: an exchange goes in, a reply comes out, and an error takes the form of the route's protocol."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Protocol
 
 from models.tabular_model import TabularModel
-from service.batcher import DisconnectWaiter
 from service.data_plane import DataPlane
-from service.errors import PROBLEM, RequestError
-from service.http.negotiation import JSON
-from service.http.types import Header
+from service.errors import RequestError
+from service.http.exchange import HttpExchange, Reply, problem
+from service.registry import Snapshot
+from service.served_model import ServedModel
 from service.settings import Settings
 
-
-@dataclass(slots=True)
-class Request:
-    """A request whose body is there."""
-
-    path: str
-    query: bytes
-    headers: Mapping[bytes, bytes]
-    body: bytes
-    request_id: str
-    deadline: float  # on the clock of time.monotonic
-    gone: DisconnectWaiter | None
-
-
-class Reply(NamedTuple):
-    """An answer, whole."""
-
-    body: bytes = b""
-    kind: bytes = JSON
-    status: int = 200
-    headers: Sequence[Header] = ()
+ANY_METHOD = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class Route:
-    """One address. `protocol` is the label of its metrics, `model` the served model they are counted for, if any.
+    """One address. `protocol` is the label of its metrics, `served` the version it is counted for, if it has one.
 
-    The lane sees to methods, limits, deadlines, metrics and logs; a route decodes, asks the data plane and encodes.
+    The application sees to methods, limits, deadlines, errors, metrics and logs; a route decodes, asks the data plane
+    and encodes.
     """
 
     protocol: ClassVar[str]
-    methods: ClassVar[tuple[str, ...]] = ("POST",)
-    unready: ClassVar[bool] = False  # whether it is asked also before the models are loaded and while draining
-    probe: ClassVar[bool] = False  # whether it tells that the server is ready: not while draining
+    methods: ClassVar[tuple[str, ...]] = ("POST",)  # none: any
+    always: ClassVar[bool] = False  # whether it also answers before the models are loaded and while the server stops
+    probe: ClassVar[bool] = False  # whether it says that requests should be sent here: not while draining
+    timed: ClassVar[bool] = True  # whether its requests have a deadline
+    answers_options: ClassVar[bool] = False  # whether OPTIONS is answered by the methods there are
 
-    def __init__(self, plane: DataPlane, model: str | None = None) -> None:
+    def __init__(self, plane: DataPlane, served: ServedModel | None = None) -> None:
         self.plane = plane
-        self.model = model
+        self.served = served
 
-    async def answer(self, request: Request) -> Reply:
-        """Raises RequestError."""
+    async def answer(self, exchange: HttpExchange) -> Reply | None:
+        """None where the route has sent the response by itself. Raises RequestError."""
         raise NotImplementedError
 
     def refuse(self, error: RequestError) -> Reply:
@@ -59,18 +41,13 @@ class Route:
         return problem(error)
 
 
-def problem(error: RequestError) -> Reply:
-    """The problem document of the native API."""
-    return Reply(error.document(), PROBLEM, error.status, error.headers)
-
-
 class Family(Protocol):
     """The routes of one protocol: those that can be listed beforehand, and the search for all others of its prefix."""
 
-    def listed(self, plane: DataPlane) -> Mapping[str, Route]:
-        """Paths that are asked most, known when the server starts."""
+    def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
+        """The paths that are requested most, known from what is served."""
 
-    def find(self, plane: DataPlane, path: str) -> Route | None:
+    def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:
         """The route of another path of this protocol (versions, labels, models that are not there), or None where the
         path is not of this protocol. A path of the protocol that leads nowhere is a route whose answer is an error."""
 

@@ -9,12 +9,14 @@ from models.rows import ValidatedRows
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from models.text import truncate
-from service.data_plane import LARGE_BYTES, LARGE_ROWS, DataPlane
+from service.data_plane import LARGE_BODY_BYTES, LARGE_ROWS, Answered, DataPlane, rows_validator
 from service.errors import RequestError, RequestNotValid, UnsupportedMediaType
 from service.http import openapi, openapi_operations
 from service.http.negotiation import JSON, quality
 from service.protocols import error_text, invocations
-from service.routes.base import Reply, Request, Route
+from service.http.exchange import HttpExchange, Reply
+from service.registry import Snapshot
+from service.routes.base import Route
 from service.served_model import ServedModel
 from service.settings import Settings
 from service.validation import require_valid
@@ -38,53 +40,55 @@ class Scoring(Route):
 class Invocations(Scoring):
     """Predictions of the one model that is served, or of the one that a request or the setting names.
 
-    Where there are several, an object answers a single request: only then its `model` is known.
+    Where there are several, the model is known only with the request.
     """
 
-    async def answer(self, request: Request) -> Reply:
-        served = self.plane.find(self.model or chosen(self.plane, request.headers))
-        self.model = served.model.name
-        media, parameters = content_type(request.headers)
+    def __init__(self, plane: DataPlane, snapshot: Snapshot) -> None:
+        only = [entry.champion for entry in snapshot.entries.values()]
+        super().__init__(plane, only[0] if len(only) == 1 else None)
+        self.snapshot = snapshot
+
+    async def answer(self, exchange: HttpExchange) -> Reply:
+        plane, headers = self.plane, exchange.headers
+        body = await exchange.read()
+        served = self.served or self.snapshot.find(chosen(plane.settings, self.snapshot.names, headers))
+        exchange.served = served
+        media, parameters = content_type(headers)
         if media == CSV:
-            accepted, answers = await self.ask_csv(served, request, parameters.get(b"header", b""))
+            rows, answers = await self.predict_csv(served, exchange, body, parameters.get(b"header", b""))
             detailed = False
         else:
-            accepted, answers, detailed = await self.ask_json(served, request)
-        as_csv = not detailed and prefers_csv(request.headers.get(b"accept", b""))
-        arguments = (served, accepted, answers, detailed, as_csv)
-        long = len(answers) > LARGE_ROWS
-        body = await self.plane.beside(write, *arguments) if long else write(*arguments)
-        headers = error_text.warnings_header(accepted)
-        if ATTRIBUTES in request.headers:
-            headers += error_text.warnings_header(accepted, ATTRIBUTES, MOST_ATTRIBUTES)
-        return Reply(body, csv_encoder.CsvEncoder.kind if as_csv else JSON, headers=headers)
+            rows, answers, detailed = await self.predict_json(served, exchange, body)
+        as_csv = not detailed and prefers_csv(headers.get(b"accept", b""))
+        arguments = (served, rows, answers, detailed, as_csv)
+        many = len(answers) > LARGE_ROWS
+        text = await plane.run_in_thread(write, *arguments) if many else write(*arguments)
+        warnings = error_text.warnings_header(rows)
+        if ATTRIBUTES in headers:
+            warnings += error_text.warnings_header(rows, ATTRIBUTES, MOST_ATTRIBUTES)
+        return Reply(text, csv_encoder.CsvEncoder.kind if as_csv else JSON, headers=warnings)
 
-    async def ask_json(self, served: ServedModel, request: Request) -> tuple[ValidatedRows, Answers, bool]:
-        arguments = (served.model.schema, request.body, self.plane.settings.max_rows)
-        large = len(request.body) > LARGE_BYTES
-        asked = await self.plane.beside(invocations.read, *arguments) if large else invocations.read(*arguments)
-        accepted, answers = await self.plane.predict_rows(
-            served.model.name,
-            asked.rows,
-            deadline=request.deadline,
-            request_id=request.request_id,
-            gone=request.gone,
-        )
-        return accepted, answers, asked.detailed
+    async def predict_json(
+        self, served: ServedModel, exchange: HttpExchange, body: bytes
+    ) -> tuple[ValidatedRows, Answers, bool]:
+        plane = self.plane
+        arguments = (served.model.schema, body, plane.settings.max_rows)
+        large = len(body) > LARGE_BODY_BYTES
+        read = invocations.read
+        parsed = await plane.run_in_thread(read, *arguments) if large else read(*arguments)
+        plane.check_count(len(parsed.rows))
+        validate = rows_validator(parsed.rows)
+        rows, answers = await plane.predict(served, validate, exchange.call, large=len(parsed.rows) > LARGE_ROWS)
+        return rows, answers, parsed.detailed
 
-    async def ask_csv(self, served: ServedModel, request: Request, header: bytes) -> tuple[ValidatedRows, Answers]:
-        def check(schema: FeatureSchema) -> ValidatedRows:
-            body = invocations.with_header(schema, request.body, header)
-            return require_valid(invocations.read_csv(schema, body, self.plane.settings.max_rows).validate(schema))
+    async def predict_csv(self, served: ServedModel, exchange: HttpExchange, body: bytes, header: bytes) -> Answered:
+        limit = self.plane.settings.max_rows
 
-        return await self.plane.predict_checked(
-            served.model.name,
-            check,
-            large=len(request.body) > LARGE_BYTES,
-            deadline=request.deadline,
-            request_id=request.request_id,
-            gone=request.gone,
-        )
+        def validate(schema: FeatureSchema) -> ValidatedRows:
+            table = invocations.with_header(schema, body, header)
+            return require_valid(invocations.read_csv(schema, table, limit).validate(schema))
+
+        return await self.plane.predict(served, validate, exchange.call, large=len(body) > LARGE_BODY_BYTES)
 
 
 class Vertex(Invocations):
@@ -99,32 +103,31 @@ class Ping(Scoring):
     methods = ("GET",)
     probe = True
 
-    async def answer(self, request: Request) -> Reply:
+    async def answer(self, exchange: HttpExchange) -> Reply:
         return Reply(b"", TEXT)
 
 
 class Version(Scoring):
     methods = ("GET",)
 
-    async def answer(self, request: Request) -> Reply:
+    async def answer(self, exchange: HttpExchange) -> Reply:
         return Reply(version().encode(), TEXT)
 
 
 class Family:
     """`/invocations`, and beside it the addresses that Vertex AI or the settings ask for."""
 
-    def listed(self, plane: DataPlane) -> Mapping[str, Route]:
+    def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
         routes: dict[str, Route] = {"/ping": Ping(plane), "/health": Ping(plane), "/version": Version(plane)}
         if path := plane.settings.health_route:
             routes[path] = Ping(plane)
-        if len(plane.models) == 1:
-            (name,) = plane.models
-            routes |= {path: kind(plane, name) for path, kind in asked_at(plane).items()}
+        routes["/invocations"] = Invocations(plane, snapshot)
+        if path := plane.settings.predict_route:
+            routes[path] = Vertex(plane, snapshot)
         return routes
 
-    def find(self, plane: DataPlane, path: str) -> Route | None:
-        kind = asked_at(plane).get(path)
-        return kind(plane) if kind else None
+    def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:
+        return None  # all are listed
 
     def paths(self, models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
         """For /docs.json."""
@@ -173,24 +176,18 @@ def described_invocations(path: str, models: Sequence[TabularModel], settings: S
     )
 
 
-def asked_at(plane: DataPlane) -> dict[str, type[Invocations]]:
-    """The addresses of predictions."""
-    route = plane.settings.predict_route
-    return {"/invocations": Invocations, **({route: Vertex} if route else {})}
-
-
-def chosen(plane: DataPlane, headers: Mapping[bytes, bytes]) -> str:
+def chosen(settings: Settings, names: Sequence[str], headers: Mapping[bytes, bytes]) -> str:
     """Of several models the one that SageMaker's custom attributes name (`model=…`), or the setting.
 
     Raises RequestNotValid.
     """
     attributes = headers.get(ATTRIBUTES, b"").decode("latin-1").replace(";", ",").split(",")
     pairs = dict(pair.strip().partition("=")[::2] for pair in attributes)
-    name = pairs.get("model") or plane.settings.default_model
+    name = pairs.get("model") or settings.default_model
     if not name:
-        served = ", ".join(plane.models)
         raise RequestNotValid(
-            f"several models are served: {served}; name one by TABSERVE_DEFAULT_MODEL, or ask /v1/models/NAME:predict"
+            f"several models are served: {', '.join(names)}; "
+            "name one by TABSERVE_DEFAULT_MODEL, or ask /v1/models/NAME:predict"
         )
     return name
 
@@ -217,5 +214,5 @@ def write(served: ServedModel, accepted: ValidatedRows, answers: Answers, detail
     if as_csv:
         return invocations.write_csv(served.model, answers)
     if detailed:
-        return served.writer.write(accepted, answers)
-    return served.writer.plain(answers) if served.model.schema.classes else invocations.write(served.model, answers)
+        return served.compiled(Writer).write(accepted, answers)
+    return served.compiled(Writer).plain(answers) if served.model.schema.classes else invocations.write(served.model, answers)

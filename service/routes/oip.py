@@ -13,13 +13,15 @@ from models.outputs import Answers
 from models.rows import ValidatedRows
 from models.tabular_model import TabularModel
 from models.text import truncate
-from service.data_plane import LARGE_BYTES, LARGE_ROWS, DataPlane
+from service.data_plane import LARGE_BODY_BYTES, LARGE_ROWS, Answered, Call, DataPlane
 from service.errors import NotFound, RequestError, RequestNotValid
 from service.http.negotiation import JSON, check_json
 from service.protocols import error_text, oip_json, oip_rows, oip_signature
 from service.protocols.oip_signature import Signature
 from service.protocols.oip_tensors import Inference
-from service.routes.base import Reply, Request, Route
+from service.http.exchange import HttpExchange, Reply
+from service.registry import Entry, Snapshot
+from service.routes.base import ANY_METHOD, Route
 from service.served_model import ServedModel
 from service.settings import Settings
 from service.version import version
@@ -31,7 +33,6 @@ ONE_ROW = ValidatedRows(Frame(np.empty((1, 0)), np.empty((1, 0), np.int64)), 1) 
 EXTENSIONS = ("binary_tensor_data", "model_repository")
 MODEL = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<what>infer|ready))?/?")
 LOADING = re.compile(r"/v2/repository/models/[^/]+/(?:un)?load")
-ANY = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class V2(Route):
@@ -47,43 +48,43 @@ class V2(Route):
 class Infer(V2):
     """Tensors in, tensors out."""
 
-    def __init__(self, plane: DataPlane, model: str) -> None:
-        super().__init__(plane, model)
-        self.name = model
-        self.signature = Signature(plane.models[model])
+    served: ServedModel
 
-    async def answer(self, request: Request) -> Reply:
-        check_kind(request.headers)
-        plane, length = self.plane, request.headers.get(HEADER_LENGTH)
-        large = len(request.body) > LARGE_BYTES
-        asked = (
-            await plane.beside(oip_json.read, request.body, length) if large else oip_json.read(request.body, length)
-        )
-        self.signature.check_outputs(asked)
-        if TIMEOUT not in request.headers and (one := quickly(plane.find(self.name), self.signature, asked)):
-            return self._write(*one, asked)
-        accepted, answers = await plane.predict_checked(
-            self.name,
-            lambda schema: oip_rows.accept(schema, asked, plane.settings.max_rows),
-            large=large,
-            deadline=request.deadline,
-            request_id=request.request_id,
-            gone=request.gone,
-        )
-        long = accepted.count > LARGE_ROWS
+    def __init__(self, plane: DataPlane, served: ServedModel) -> None:
+        super().__init__(plane, served)
+        self.signature = served.compiled(Signature)
+
+    async def answer(self, exchange: HttpExchange) -> Reply:
+        plane, body = self.plane, await exchange.read()
+        check_kind(exchange.headers)
+        length, large = exchange.headers.get(HEADER_LENGTH), len(body) > LARGE_BODY_BYTES
+        inference = await plane.run_in_thread(oip_json.read, body, length) if large else oip_json.read(body, length)
+        in_time = TIMEOUT not in exchange.headers
+        rows, answers = await infer(plane, self.served, inference, exchange.call, large=large, fast=in_time)
         write = self._write
-        return await plane.beside(write, accepted, answers, asked) if long else write(accepted, answers, asked)
+        if rows.count > LARGE_ROWS:
+            return await plane.run_in_thread(write, rows, answers, inference)
+        return write(rows, answers, inference)
 
-    def _write(self, accepted: ValidatedRows, answers: Answers, asked: Inference) -> Reply:
-        body, length = self.signature.write(accepted, answers, asked)
+    def _write(self, rows: ValidatedRows, answers: Answers, inference: Inference) -> Reply:
+        body, length = self.signature.write(rows, answers, inference)
         return Reply(body) if length is None else Reply(body, OCTETS, headers=[(HEADER_LENGTH, b"%d" % length)])
 
 
-def quickly(served: ServedModel, signature: Signature, asked: Inference) -> tuple[ValidatedRows, Answers] | None:
-    """The answer to one usual row, as `Served.quickly` has it; None for everything else."""
-    row = signature.one_row(asked)
-    answers = served.of_row(row) if row is not None else None
-    return None if answers is None else (ONE_ROW, answers)
+async def infer(
+    plane: DataPlane, served: ServedModel, inference: Inference, call: Call, *, large: bool, fast: bool = True
+) -> Answered:
+    """The answers to the rows that the tensors hold. fast: whether the fast path may be tried. Raises RequestError."""
+    signature = served.compiled(Signature)
+    signature.check_outputs(inference)
+    if fast and (row := signature.one_row(inference)) is not None:
+        answers = plane.predict_row_fast(served, row)
+        if answers is not None:
+            return Answered(ONE_ROW, answers)
+    limit = plane.settings.max_rows
+    return await plane.predict(
+        served, lambda schema: oip_rows.accept(schema, inference, limit), call, large=large
+    )
 
 
 def check_kind(headers: Mapping[bytes, bytes]) -> None:
@@ -98,12 +99,12 @@ class Fixed(V2):
     methods = ("GET",)
     body: ClassVar[bytes]
 
-    async def answer(self, request: Request) -> Reply:
+    async def answer(self, exchange: HttpExchange) -> Reply:
         return Reply(self.body)
 
 
 class Live(Fixed):
-    unready = True
+    always = True
     body = b'{"live":true}'
 
 
@@ -115,7 +116,7 @@ class Ready(Fixed):
 class Server(Fixed):
     """What this is."""
 
-    unready = True
+    always = True
     body = orjson.dumps({"name": "tabserve", "version": version(), "extensions": EXTENSIONS})
 
 
@@ -124,15 +125,24 @@ class Models(V2):
 
     methods = ("GET",)
 
-    async def answer(self, request: Request) -> Reply:
-        return Reply(orjson.dumps({"models": list(self.plane.models)}))
+    def __init__(self, plane: DataPlane, names: Sequence[str]) -> None:
+        super().__init__(plane)
+        self.names = names
+
+    async def answer(self, exchange: HttpExchange) -> Reply:
+        return Reply(orjson.dumps({"models": self.names}))
 
 
 class Index(V2):
     """Triton's list of what is there."""
 
-    async def answer(self, request: Request) -> Reply:
-        return Reply(orjson.dumps(index(self.plane)))
+    def __init__(self, plane: DataPlane, snapshot: Snapshot) -> None:
+        super().__init__(plane)
+        self.snapshot = snapshot
+
+    async def answer(self, exchange: HttpExchange) -> Reply:
+        await exchange.read()
+        return Reply(orjson.dumps(index(self.snapshot)))
 
 
 class Describe(V2):
@@ -140,68 +150,58 @@ class Describe(V2):
 
     methods = ("GET",)
 
-    def __init__(self, plane: DataPlane, model: str) -> None:
+    def __init__(self, plane: DataPlane, entry: Entry, served: ServedModel) -> None:
         super().__init__(plane)
-        self.name = model
+        self.entry = entry
+        self.model = served.model
 
-    async def answer(self, request: Request) -> Reply:
-        return Reply(dumps(metadata(self.plane.find(self.name).model)))
+    async def answer(self, exchange: HttpExchange) -> Reply:
+        return Reply(dumps(metadata(self.model, [*self.entry.versions])))
 
 
 class ModelReady(V2):
     methods = ("GET",)
     probe = True
 
-    def __init__(self, plane: DataPlane, model: str) -> None:
+    def __init__(self, plane: DataPlane, name: str) -> None:
         super().__init__(plane)
-        self.name = model
+        self.name = name
 
-    async def answer(self, request: Request) -> Reply:
-        self.plane.find(self.name)
+    async def answer(self, exchange: HttpExchange) -> Reply:
         return Reply(orjson.dumps({"name": self.name, "ready": True}))
 
 
 class ErrorRoute(V2):
     """An address of this protocol that leads nowhere."""
 
-    methods = ANY
+    methods = ANY_METHOD
 
     def __init__(self, plane: DataPlane, error: RequestError) -> None:
         super().__init__(plane)
         self.error = error
 
-    async def answer(self, request: Request) -> Reply:
+    async def answer(self, exchange: HttpExchange) -> Reply:
         raise self.error
-
-
-WHAT: dict[str | None, type[Infer | ModelReady | Describe]] = {"infer": Infer, "ready": ModelReady, None: Describe}
-FIXED: dict[str, type[V2]] = {
-    "/v2": Server,
-    "/v2/health/live": Live,
-    "/v2/health/ready": Ready,
-    "/v2/models": Models,
-    "/v2/repository/index": Index,
-}
 
 
 class Family:
     """All of `/v2/`."""
 
-    def listed(self, plane: DataPlane) -> Mapping[str, Route]:
-        routes: dict[str, Route] = {path: route(plane) for path, route in FIXED.items()}
-        for name, model in plane.models.items():
-            for what, kind in WHAT.items():
+    def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
+        routes = self._fixed(plane, snapshot)
+        for name, entry in snapshot.entries.items():
+            for what in ("infer", "ready", None):
                 end = f"/{what}" if what else ""
-                route = kind(plane, name)
-                routes[f"/v2/models/{name}{end}"] = route
-                routes[f"/v2/models/{name}/versions/{model.version}{end}"] = route
+                routes[f"/v2/models/{name}{end}"] = self._of_model(plane, entry, entry.champion, what)
+                for version, served in entry.versions.items():
+                    routes[f"/v2/models/{name}/versions/{version}{end}"] = self._of_model(plane, entry, served, what)
         return routes
 
-    def find(self, plane: DataPlane, path: str) -> Route | None:
+    def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:
         if path != "/v2" and not path.startswith("/v2/"):
             return None
-        if fixed := FIXED.get(path.rstrip("/")):
-            return fixed(plane)
+        if fixed := self._fixed(plane, snapshot).get(path.rstrip("/")):
+            return fixed
         if LOADING.fullmatch(path):
             message = "models are loaded when the server starts; loading and unloading are not supported"
             return ErrorRoute(plane, RequestNotValid(message))
@@ -209,38 +209,45 @@ class Family:
         if found is None:
             return ErrorRoute(plane, NotFound(f"there is no route {truncate(path)!r}; /docs.json lists what there is"))
         try:
-            name = served(plane, found["name"], found["version"]).name
+            entry = snapshot.entry(found["name"])
+            served = entry.find(found["version"])
         except RequestError as error:
             return ErrorRoute(plane, error)
-        return WHAT[found["what"]](plane, name)
+        return self._of_model(plane, entry, served, found["what"])
+
+    def _fixed(self, plane: DataPlane, snapshot: Snapshot) -> dict[str, Route]:
+        return {
+            "/v2": Server(plane),
+            "/v2/health/live": Live(plane),
+            "/v2/health/ready": Ready(plane),
+            "/v2/models": Models(plane, snapshot.names),
+            "/v2/repository/index": Index(plane, snapshot),
+        }
+
+    def _of_model(self, plane: DataPlane, entry: Entry, served: ServedModel, what: str | None) -> Route:
+        if what == "infer":
+            return Infer(plane, served)
+        return ModelReady(plane, entry.name) if what == "ready" else Describe(plane, entry, served)
 
     def paths(self, models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
         """For /docs.json."""
         return documented(models, settings)
 
 
-def served(plane: DataPlane, name: str, wanted: str | None) -> TabularModel:
-    """The model of this name, where no version or the served one is asked for. Raises NotFound or NotReady."""
-    model = plane.find(name).model
-    if wanted and wanted != model.version:
-        raise NotFound(f"model {name!r} has no version {truncate(wanted)!r} here, only {model.version}")
-    return model
-
-
-def index(plane: DataPlane) -> list[dict[str, str]]:
+def index(snapshot: Snapshot) -> list[dict[str, str]]:
     return [
-        {"name": name, "version": model.version, "state": "READY", "reason": ""} for name, model in plane.models.items()
+        {"name": served.name, "version": served.version, "state": "READY", "reason": ""} for served in snapshot.served
     ]
 
 
-def metadata(model: TabularModel) -> dict[str, Any]:
+def metadata(model: TabularModel, versions: Sequence[str]) -> dict[str, Any]:
     signature = Signature(model)
     properties: dict[str, Any] = {"task": model.schema.task, "target": model.schema.target}
     if model.schema.classes is not None:
         properties["classes"] = model.schema.classes
     return {
         "name": model.name,
-        "versions": [model.version],
+        "versions": versions,
         "platform": f"tabserve_{model.engine.name}",
         "inputs": oip_signature.tensors(signature.inputs),
         "outputs": oip_signature.tensors(signature.outputs),
@@ -289,7 +296,7 @@ def documented(models: Sequence[TabularModel], settings: Settings) -> dict[str, 
     paths["/v2/repository/index"] = {"post": operation("/v2/repository/index", "The models, with version and state")}
     for model in models:
         path = f"/v2/models/{model.name}"
-        paths[path] = {"get": operation(path, f"The tensors of {model.name}", metadata(model))}
+        paths[path] = {"get": operation(path, f"The tensors of {model.name}", metadata(model, [model.version]))}
         paths[f"{path}/ready"] = {"get": operation(f"{path}/ready", f"Whether {model.name} answers")}
         paths[f"{path}/infer"] = {"post": infer_operation(model, settings)}
     return paths

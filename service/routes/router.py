@@ -1,35 +1,59 @@
-"""All routes besides the native ones, by path."""
+"""All routes by path."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from models.tabular_model import TabularModel
 from service.data_plane import DataPlane
-from service.routes import invocations, oip, tfserving
+from service.http import openapi
+from service.http.bento_passthrough import BentoPassthrough
+from service.http.types import App
+from service.routes import invocations, native, oip, pages, tfserving
 from service.routes.base import Family, Route
+from service.routes.pages import DocsPage
 from service.settings import Settings
+from service.version import version
 
-FAMILIES: Sequence[Family] = (tfserving.Family(), oip.Family(), invocations.Family())
+FAMILIES: Sequence[Family] = (
+    tfserving.Family(),
+    oip.Family(),
+    invocations.Family(),
+    native.Family(),
+    pages.Family(),
+)
 
 
 class Router:
-    """Where a path leads: a look-up for those listed beforehand, a search in each protocol for the rest."""
+    """Where a path leads: a look-up for those listed beforehand, a search in each family for the rest.
+
+    Made for one snapshot of what is served, and replaced with it.
+    """
 
     def __init__(self, plane: DataPlane) -> None:
+        self.snapshot = plane.registry.snapshot
         self._plane = plane
         self._listed: dict[str, Route] = {}
         for family in reversed(FAMILIES):  # an address that two have is the first one's
-            self._listed |= family.listed(plane)
+            self._listed |= family.listed(plane, self.snapshot)
+        self._listed["/docs.json"] = DocsPage(plane, self._document)
 
     def find(self, path: str) -> Route | None:
         route = self._listed.get(path)
         if route is None:
             for family in FAMILIES:
-                if (route := family.find(self._plane, path)) is not None:
+                if (route := family.find(self._plane, self.snapshot, path)) is not None:
                     break
         return route
 
+    def _document(self) -> bytes:
+        models, settings = self.snapshot.champions, self._plane.settings
+        return openapi.document(models, settings, version(), paths(models, settings))
+
+    def passthrough(self, app: App) -> Route:
+        """The route of whatever has no other."""
+        return BentoPassthrough(self._plane, app)
+
 
 def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
-    """The paths of /docs.json."""
+    """The paths of /docs.json that are not native."""
     return {path: item for family in FAMILIES for path, item in family.paths(models, settings).items()}

@@ -8,20 +8,22 @@ from models.json_text import dumps
 from models.outputs import Answers
 from models.tabular_model import TabularModel
 from models.text import truncate
-from service.data_plane import LARGE_BYTES, LARGE_ROWS, DataPlane
+from service.data_plane import LARGE_BODY_BYTES, LARGE_ROWS, DataPlane, rows_validator
 from service.errors import NotFound, RequestError, RequestNotValid
 from service.http import openapi, openapi_operations
 from service.http.negotiation import JSON
 from service.protocols import error_text, tfserving
 from service.protocols.tfserving import ParsedRequest, Writer
-from service.routes.base import Reply, Request, Route
+from service.http.exchange import HttpExchange, Reply
+from service.registry import Snapshot
+from service.routes.base import ANY_METHOD, Route
+from service.served_model import ServedModel
 from service.settings import Settings
 
 MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
-ASKING = re.compile(MODEL + ":(?P<method>predict|classify|regress)", re.IGNORECASE)
-READING = re.compile(MODEL + "(?P<metadata>/metadata)?", re.IGNORECASE)
+PREDICT = re.compile(MODEL + ":(?P<method>predict|classify|regress)", re.IGNORECASE)
+READ = re.compile(MODEL + "(?P<metadata>/metadata)?", re.IGNORECASE)
 TAG = "TF Serving and KServe v1"
-ANY = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class TFServing(Route):
@@ -34,26 +36,29 @@ class TFServing(Route):
         return Reply(tfserving.error_body(error), JSON, status, error.headers)
 
 
-class Ask(TFServing):
+class Predict(TFServing):
     """`:predict`, `:classify` or `:regress` of the served version of a model."""
 
-    def __init__(self, plane: DataPlane, model: str, method: str) -> None:
-        super().__init__(plane, model)
-        self.name = model
-        self.method = method
-        self.schema = plane.models[model].schema
-        self.writer = Writer(plane.models[model])
+    served: ServedModel
 
-    async def answer(self, request: Request) -> Reply:
+    def __init__(self, plane: DataPlane, served: ServedModel, method: str) -> None:
+        super().__init__(plane, served)
+        self.method = method
+        self.schema = served.model.schema
+        self.writer = served.compiled(Writer)
+
+    async def answer(self, exchange: HttpExchange) -> Reply:
+        plane, body = self.plane, await exchange.read()
         self.check_method()
-        large = len(request.body) > LARGE_BYTES
-        asked = await self.plane.beside(self.read, request.body) if large else self.read(request.body)
-        accepted, answers = await self.plane.predict_rows(
-            self.name, asked.rows, deadline=request.deadline, request_id=request.request_id, gone=request.gone
+        large = len(body) > LARGE_BODY_BYTES
+        parsed = await plane.run_in_thread(self.read, body) if large else self.read(body)
+        plane.check_count(len(parsed.rows))
+        rows, answers = await plane.predict(
+            self.served, rows_validator(parsed.rows), exchange.call, large=len(parsed.rows) > LARGE_ROWS
         )
-        long = len(answers) > LARGE_ROWS
-        body = await self.plane.beside(self.write, asked, answers) if long else self.write(asked, answers)
-        return Reply(body, headers=error_text.warnings_header(accepted))
+        many = len(answers) > LARGE_ROWS
+        text = await plane.run_in_thread(self.write, parsed, answers) if many else self.write(parsed, answers)
+        return Reply(text, headers=error_text.warnings_header(rows))
 
     def check_method(self) -> None:
         task = self.schema.task
@@ -69,10 +74,10 @@ class Ask(TFServing):
             return tfserving.read_predict(self.schema, body, most)
         return tfserving.read_examples(self.schema, body, self.method, most)
 
-    def write(self, asked: ParsedRequest, answers: Answers) -> bytes:
+    def write(self, parsed: ParsedRequest, answers: Answers) -> bytes:
         if self.method != "predict":
             return self.writer.results(answers)
-        return self.writer.outputs(answers) if asked.columns else self.writer.predictions(answers)
+        return self.writer.outputs(answers) if parsed.columns else self.writer.predictions(answers)
 
 
 class Read(TFServing):
@@ -80,14 +85,13 @@ class Read(TFServing):
 
     methods = ("GET",)
 
-    def __init__(self, plane: DataPlane, model: str, *, metadata: bool) -> None:
+    def __init__(self, plane: DataPlane, model: TabularModel, *, metadata: bool) -> None:
         super().__init__(plane)
-        self.name = model
+        self.model = model
         self.metadata = metadata
 
-    async def answer(self, request: Request) -> Reply:
-        model = self.plane.find(self.name).model
-        return Reply(tfserving.metadata(model) if self.metadata else tfserving.status(model))
+    async def answer(self, exchange: HttpExchange) -> Reply:
+        return Reply(tfserving.metadata(self.model) if self.metadata else tfserving.status(self.model))
 
 
 class Models(TFServing):
@@ -95,48 +99,56 @@ class Models(TFServing):
 
     methods = ("GET",)
 
-    async def answer(self, request: Request) -> Reply:
-        return Reply(dumps({"models": list(self.plane.models)}))
+    def __init__(self, plane: DataPlane, names: Sequence[str]) -> None:
+        super().__init__(plane)
+        self.names = names
+
+    async def answer(self, exchange: HttpExchange) -> Reply:
+        return Reply(dumps({"models": self.names}))
 
 
 class ErrorRoute(TFServing):
     """An address of this protocol that leads nowhere."""
 
-    methods = ANY
+    methods = ANY_METHOD
 
     def __init__(self, plane: DataPlane, error: RequestError) -> None:
         super().__init__(plane)
         self.error = error
 
-    async def answer(self, request: Request) -> Reply:
+    async def answer(self, exchange: HttpExchange) -> Reply:
         raise self.error
 
 
 class Family:
     """All of `/v1/`."""
 
-    def listed(self, plane: DataPlane) -> Mapping[str, Route]:
+    def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
         paths = ["/v1/models"]
-        for name, model in plane.models.items():
-            for address in (f"/v1/models/{name}", f"/v1/models/{name}/versions/{model.version}"):
+        for name, entry in snapshot.entries.items():
+            versions = [f"/v1/models/{name}/versions/{version}" for version in entry.versions]
+            for address in (f"/v1/models/{name}", *versions):
                 paths += [address, f"{address}/metadata", *[f"{address}:{method}" for method in tfserving.SIGNATURES]]
-        return {path: route for path in paths if (route := self.find(plane, path))}
+        return {path: route for path in paths if (route := self.find(plane, snapshot, path))}
 
-    def find(self, plane: DataPlane, path: str) -> Route | None:
+    def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:
         if path.lower() == "/v1/models":
-            return Models(plane)
+            return Models(plane, snapshot.names)
         if not path.lower().startswith("/v1/"):
             return None
-        found = ASKING.fullmatch(path) or READING.fullmatch(path)
+        found = PREDICT.fullmatch(path) or READ.fullmatch(path)
         if found is None:
             return ErrorRoute(plane, RequestNotValid(f"Malformed request: {truncate(path, 200)}"))
         name, version, label = found["name"], found["version"], found["label"]
-        model = plane.models.get(name)
-        if model is None or label is not None or (version is not None and version.lstrip("0") != model.version):
-            return ErrorRoute(plane, NotFound(tfserving.not_served(plane.models, name, version, label)))
-        if found.re is ASKING:
-            return Ask(plane, name, found["method"].lower())
-        return Read(plane, name, metadata=found["metadata"] is not None)
+        try:
+            served = snapshot.find(name, version and (version.lstrip("0") or "0"), label)
+        except NotFound:
+            return ErrorRoute(plane, NotFound(tfserving.not_served(snapshot.entries, name, version, label)))
+        except RequestError as error:
+            return ErrorRoute(plane, error)
+        if found.re is PREDICT:
+            return Predict(plane, served, found["method"].lower())
+        return Read(plane, served.model, metadata=found["metadata"] is not None)
 
     def paths(self, models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
         """For /docs.json."""

@@ -1,0 +1,176 @@
+"""The life of one request, whatever it came by.
+
+    identify ─▶ admit ─▶ (read, validate, predict, write: the route) ─▶ translate what was raised ─▶ record
+    id, trace   readiness, access, deadline
+
+HTTP and gRPC differ in how a request is read and answered; everything else about it is written here once.
+"""
+
+import asyncio
+import itertools
+import logging
+import os
+import random
+import re
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from models.rows import RowError
+from models.text import truncate
+from service import tracing
+from service.data_plane import Call, DataPlane
+from service.errors import NotReady, RequestError, RequestNotValid, Unexpected
+from service.served_model import ServedModel
+from service.server_state import ServerState
+from service.settings import Settings
+
+VALID_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
+SLOW_S = 1.0  # a request that takes longer is logged
+log = logging.getLogger("tabserve.exchange")
+
+
+class Hooks:
+    """What every request passes through besides the route. Both do nothing yet."""
+
+    def check_access(self, exchange: "Exchange") -> None:
+        """Called before a request is read. Raises RequestError where its sender may not do this."""
+
+    def observe(self, exchange: "Exchange", status: int, seconds: float) -> None:
+        """Called when a request was answered."""
+
+
+class Context:
+    """What the requests of a server share."""
+
+    def __init__(self, plane: DataPlane, settings: Settings, hooks: Hooks | None = None) -> None:
+        self.plane = plane
+        self.settings = settings
+        self.state = ServerState()
+        self.hooks = hooks or Hooks()
+        self._ids = itertools.count()
+        self._id_prefix = os.urandom(6).hex()
+
+    def new_id(self) -> bytes:
+        return f"{self._id_prefix}-{next(self._ids):x}".encode()
+
+
+class Exchange:
+    """One request. Used as a context: whatever the route raises becomes `failed`.
+
+    protocol: the label of its metrics. served: the version that it is counted for, once that is known.
+    """
+
+    __slots__ = ("context", "deadline", "failed", "headers", "method", "path", "protocol", "request_id", "served")
+    __slots__ += ("started", "trace")
+
+    def __init__(
+        self, context: Context, method: str, path: str, headers: Mapping[bytes, bytes], started: float, protocol: str
+    ) -> None:
+        self.context = context
+        self.method = method
+        self.path = path
+        self.headers = headers
+        self.started = started
+        self.protocol = protocol
+        self.deadline = 0.0
+        self.served: ServedModel | None = None
+        self.failed: RequestError | None = None
+        sent = headers.get(b"x-request-id")
+        self.request_id = sent if sent is not None and VALID_ID.fullmatch(sent) else context.new_id()
+        self.trace = tracing.read(headers) if b"traceparent" in headers else None
+
+    @property
+    def id_text(self) -> str:
+        return self.request_id.decode("latin-1")
+
+    def admit(self, *, always: bool = False, probe: bool = False) -> None:
+        """Check whether the request may be answered now, and by when. Raises RequestError.
+
+        always: whether it is answered although models are loading or the server stops. probe: whether it asks if
+        requests should be sent here.
+        """
+        context = self.context
+        state = context.state
+        if not always and not (state.admits_requests and (state.passes_probes or not probe)):
+            raise NotReady("the server stops" if state.draining else "the models are not loaded yet")
+        context.hooks.check_access(self)
+        self.deadline = self.started + self.timeout()
+
+    def timeout(self) -> float:
+        """Seconds; X-Request-Timeout may shorten the setting, never lengthen it. Raises RequestNotValid."""
+        setting = self.context.settings.timeout_s
+        text = self.headers.get(b"x-request-timeout")
+        if text is None:
+            return setting
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = 0.0
+        if not seconds > 0:
+            shown = truncate(text.decode("latin-1"))
+            raise unknown_option(f"X-Request-Timeout: {shown!r} is not a number of seconds above 0")
+        return min(seconds, setting)
+
+    @property
+    def call(self) -> Call:
+        """What the data plane needs to know of this request."""
+        return Call(self.deadline, self.id_text)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is None:
+            return False
+        if isinstance(error, RequestError):
+            self.failed = error
+            return True
+        if isinstance(error, asyncio.CancelledError):
+            return self.cancelled()
+        if isinstance(error, Exception):
+            log.error("request failed", extra={"request_id": self.id_text}, exc_info=error)
+            self.failed = Unexpected()
+            return True
+        return False
+
+    def cancelled(self) -> bool:
+        """Set `failed` where the server gives up the request; whether it is still answered."""
+        self.failed = NotReady("the server stops")
+        return True
+
+    def record(self, status: int) -> None:
+        """Count the request that was answered, log and trace it where that is wanted, let it be observed."""
+        seconds = time.monotonic() - self.started
+        served, settings = self.served, self.context.settings
+        if served is not None:
+            served.counters.request(self.protocol, status, seconds)
+            if seconds > SLOW_S or (settings.access_log and random.random() < settings.access_log):
+                self._log(served, status, seconds)
+            if self.trace:
+                ended_ns = time.time_ns()
+                started_ns = ended_ns - int(seconds * 1e9)
+                name = served.name
+                tracing.record(self.trace, self.method, self.path, name, status, self.id_text, started_ns, ended_ns)
+        self.context.hooks.observe(self, status, seconds)
+
+    def _log(self, served: ServedModel, status: int, seconds: float) -> None:
+        extra = {
+            "model": served.name,
+            "protocol": self.protocol,
+            "status": status,
+            "seconds": round(seconds, 6),
+            "request_id": self.id_text,
+        }
+        if self.trace:
+            extra["trace_id"] = self.trace.trace_id
+        log.info("request", extra=extra)
+
+
+def unknown_option(message: str) -> RequestNotValid:
+    return RequestNotValid(message, [RowError(None, None, "unknown_option", message)])
+
+

@@ -1,0 +1,76 @@
+"""What has no route here is answered by BentoML's app: its page, its schema for its client."""
+
+import logging
+
+from models.text import truncate
+from service.data_plane import DataPlane
+from service.errors import TITLES, MethodNotAllowed, NotFound, RequestError, Unexpected
+from service.http.exchange import HttpExchange, Reply
+from service.http.types import App, Header, Message, Scope
+from service.routes.base import Route
+
+log = logging.getLogger("tabserve.http")
+
+
+class BentoPassthrough(Route):
+    """Hands the request to BentoML's app, whose failures become problem documents."""
+
+    protocol = "bentoml"
+    methods = ()  # BentoML knows
+    always = True
+    timed = False
+
+    def __init__(self, plane: DataPlane, app: App) -> None:
+        super().__init__(plane)
+        self._app = app
+
+    async def answer(self, exchange: HttpExchange) -> Reply | None:
+        failure: RequestError | None = None
+
+        async def intercept(message: Message) -> None:
+            nonlocal failure
+            if message["type"] == "http.response.start":
+                if message["status"] >= 400:
+                    failure = translated(message, exchange.scope)
+                    return
+                exchange.begun = True
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", exchange.request_id)]
+            if failure is None:
+                await exchange.send(message)
+
+        try:
+            await self._app(exchange.scope, exchange.receive, intercept)
+        except Exception:
+            log.exception("BentoML failed", extra={"request_id": exchange.id_text})
+            if exchange.begun:
+                raise
+            failure = Unexpected()
+        if failure is not None:
+            raise failure
+        return None
+
+
+class ForeignError(RequestError):
+    """A failure that BentoML answered, in our form."""
+
+    def __init__(self, status: int, headers: list[Header]) -> None:
+        super().__init__("the request could not be answered")
+        self.status = status  # type: ignore[misc]  # known only now
+        self.title = TITLES.get(status, "Request failed")  # type: ignore[misc]
+        self._headers = headers
+
+    @property
+    def headers(self) -> list[Header]:
+        return self._headers
+
+
+def translated(message: Message, scope: Scope) -> RequestError:
+    status, path = message["status"], scope["path"]
+    headers = {bytes(key).lower(): bytes(value) for key, value in message.get("headers", ())}
+    if status == 404:
+        return NotFound(f"there is no route {truncate(path)!r}; /docs.json lists what there is")
+    if status == 405:
+        return MethodNotAllowed(scope["method"], headers.get(b"allow", b"GET, HEAD").decode("latin-1"))
+    if status == 500:
+        return Unexpected()
+    return ForeignError(status, [(b"retry-after", b"1")] if status in (429, 503) else [])

@@ -1,0 +1,102 @@
+"""A request that came by HTTP: its body is read, its response or refusal is sent."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from service.data_plane import Call
+from service.errors import PROBLEM, BodyTooSlow, RequestError
+from service.exchange import Context, Exchange
+from service.http.body import Body
+from service.http.negotiation import JSON
+from service.http.types import Header, Receive, Scope, Send
+
+CLOSE: Header = (b"connection", b"close")
+LINGER_S = 5.0  # how long the rest of a refused body is read, so that its sender gets to see the response
+
+
+class Reply(NamedTuple):
+    """A whole response."""
+
+    body: bytes = b""
+    content_type: bytes = JSON
+    status: int = 200
+    headers: Sequence[Header] = ()
+
+
+def problem(error: RequestError) -> Reply:
+    """The problem document of the native API."""
+    return Reply(error.document(), PROBLEM, error.status, error.headers)
+
+
+class HttpExchange(Exchange):
+    """`begun`: whether a response has started, by a route that sends by itself."""
+
+    __slots__ = ("begun", "body", "query", "receive", "scope", "send")
+
+    def __init__(self, context: Context, scope: Scope, receive: Receive, send: Send, protocol: str) -> None:
+        arrived: float = scope.get("arrived") or time.monotonic()  # set by our protocol class, see service.server
+        super().__init__(context, scope["method"], scope["path"], dict(scope["headers"]), arrived, protocol)
+        self.scope = scope
+        self.query: bytes = scope["query_string"]
+        self.receive = receive
+        self.send = send
+        self.body = Body(receive, context.settings.max_body_bytes, context.settings.timeout_s)
+        self.begun = False
+
+    async def read(self) -> bytes:
+        """The whole body. Raises RequestError."""
+        return await self.body.read(self.headers, self.context.plane)
+
+    @property
+    def call(self) -> Call:
+        return Call(self.deadline, self.id_text, self.body.disconnected)
+
+    @property
+    def common_headers(self) -> list[Header]:
+        """What every response carries."""
+        headers = [(b"x-request-id", self.request_id)]
+        if self.trace:
+            headers += self.trace.headers
+        if self.context.state.draining:
+            headers.append(CLOSE)
+        return headers
+
+    async def respond(self, reply: Reply) -> None:
+        body, content_type, status, more = reply
+        headers: list[Header] = []
+        if status != 204:
+            headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
+        headers.append((b"x-request-id", self.request_id))
+        headers += more
+        if self.trace:
+            headers += self.trace.headers
+        if self.context.state.draining:
+            headers.append(CLOSE)
+        await self._start(status, headers)
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def refuse(self, reply: Reply, error: RequestError) -> None:
+        """Respond, and read on for a while where the body is not complete: a reset would swallow the response."""
+        slow = isinstance(error, BodyTooSlow)
+        if await self.body.finish(0.02) or slow:
+            more = [*reply.headers, CLOSE] if slow else reply.headers
+            await self.respond(reply._replace(headers=more))
+            return
+        await self._start(
+            reply.status,
+            [
+                (b"content-type", reply.content_type),
+                (b"content-length", b"%d" % len(reply.body)),
+                (b"x-request-id", self.request_id),
+                CLOSE,
+                *reply.headers,
+                *(self.trace.headers if self.trace else ()),
+            ],
+        )
+        await self.send({"type": "http.response.body", "body": reply.body, "more_body": True})
+        await self.body.finish(LINGER_S)
+        await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _start(self, status: int, headers: list[Any]) -> None:
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})

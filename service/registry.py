@@ -1,0 +1,101 @@
+"""Which models are served: an immutable snapshot of names, versions and aliases, replaced by one assignment.
+
+A request takes the snapshot once and resolves everything through it, so it sees one state from its first byte to its
+last, whatever is promoted meanwhile. A version that no snapshot names any more lives until its last request is answered.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from models.tabular_model import TabularModel
+from models.text import did_you_mean, truncate
+from service.errors import NotFound, NotReady
+from service.served_model import ServedModel
+
+CHAMPION = "champion"
+"""The alias of the version that answers where a request names none."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The served versions of one model. `aliases` name versions; `champion` is always among them."""
+
+    name: str
+    versions: Mapping[str, ServedModel]
+    aliases: Mapping[str, str]
+
+    @property
+    def champion(self) -> ServedModel:
+        return self.versions[self.aliases[CHAMPION]]
+
+    def find(self, version: str | None = None, alias: str | None = None) -> ServedModel:
+        """The named version, or the champion. Raises NotFound."""
+        if alias is not None:
+            if alias not in self.aliases:
+                raise NotFound(f"model {self.name!r} has no alias {truncate(alias)!r}")
+            version = self.aliases[alias]
+        if not version:
+            return self.champion
+        served = self.versions.get(version)
+        if served is None:
+            there = ", ".join(self.versions)
+            raise NotFound(f"model {self.name!r} has no version {truncate(version)!r} here, only {there}")
+        return served
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What is served at one moment. `generation` grows with every snapshot; `loading` holds models not ready yet."""
+
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    generation: int = 0
+    loading: Mapping[str, TabularModel] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, models: Iterable[ServedModel], generation: int = 1, aliases: Mapping[str, str] | None = None) -> "Snapshot":
+        """A snapshot of these versions. aliases: the champion's version by name; where none is named, the last one."""
+        versions: dict[str, dict[str, ServedModel]] = {}
+        for served in models:
+            versions.setdefault(served.name, {})[served.version] = served
+        champions = {name: next(reversed(own)) for name, own in versions.items()} | dict(aliases or {})
+        entries = {
+            name: Entry(name, MappingProxyType(own), MappingProxyType({CHAMPION: champions[name]}))
+            for name, own in versions.items()
+        }
+        return cls(MappingProxyType(entries), generation)
+
+    def entry(self, name: str) -> Entry:
+        """Raises NotFound, or NotReady for a model that is not loaded yet."""
+        entry = self.entries.get(name)
+        if entry is None:
+            if name in self.loading:
+                raise NotReady(f"model {name!r} is not loaded yet")
+            hint = did_you_mean(name, self.entries) or f"; there are {', '.join(self.entries)}"
+            raise NotFound(f"there is no model {truncate(name)!r}{hint}")
+        return entry
+
+    def find(self, name: str, version: str | None = None, alias: str | None = None) -> ServedModel:
+        """Raises NotFound or NotReady."""
+        return self.entry(name).find(version, alias)
+
+    @property
+    def names(self) -> list[str]:
+        return [*self.entries, *self.loading]
+
+    @property
+    def champions(self) -> list[TabularModel]:
+        """The version of each model that answers where a request names none; models that are loading included."""
+        return [*(entry.champion.model for entry in self.entries.values()), *self.loading.values()]
+
+    @property
+    def served(self) -> list[ServedModel]:
+        """All versions of all models."""
+        return [served for entry in self.entries.values() for served in entry.versions.values()]
+
+
+class Registry:
+    """Holds the current snapshot. Assigning `snapshot` is the whole switch; nothing else refers to served models."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot

@@ -1,0 +1,136 @@
+"""`/predict/{model}`: the native API. JSON in, JSON out; other formats go the way of tables."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import parse_qsl
+
+from models.tabular_model import TabularModel
+from models.text import truncate
+from service.data_plane import LARGE_ROWS, Call, DataPlane
+from service.errors import RequestError
+from service.exchange import unknown_option
+from service.http import negotiation
+from service.http.exchange import HttpExchange, Reply
+from service.http.table_exchange import TableExchange
+from service.protocols import native
+from service.protocols.native import OPTIONS, Writer
+from service.registry import Snapshot
+from service.routes.base import Route
+from service.served_model import ServedModel
+from service.settings import Settings
+
+PREFIX = "/predict/"
+SMALL_BYTES = 16 * 1024  # up to there the fast path is tried
+
+
+class Predict(Route):
+    """Predictions by one version of a model."""
+
+    protocol = "json"
+    methods = ("POST", "OPTIONS")
+    answers_options = True
+    served: ServedModel
+
+    def __init__(self, plane: DataPlane, served: ServedModel) -> None:
+        super().__init__(plane, served)
+        self._writer = served.compiled(Writer)
+        self._parse_body = served.model.schema.validators.parse_body
+
+    async def answer(self, exchange: HttpExchange) -> Reply | None:
+        headers, query = exchange.headers, exchange.query
+        if not negotiation.plain(headers):
+            await self._answer_table(exchange)
+            return None
+        on_invalid = option(query) if query else "fail"
+        body = await exchange.read()
+        if not query and b"x-request-timeout" not in headers and time.monotonic() < exchange.deadline:
+            fast = self._fast(body)
+            if fast is not None:
+                return Reply(fast)
+        return Reply(await predict_json(self.plane, self.served, body, on_invalid, exchange.call))
+
+    def _fast(self, body: bytes) -> bytes | None:
+        """The response to the most common request: a few valid rows in a small body, of which nothing is to be said.
+
+        None for everything else, which the general way looks at from the start.
+        """
+        if len(body) > SMALL_BYTES or (rows := self._parse_body(body)) is None:
+            return None
+        answers = self.plane.predict_fast(self.served, rows)
+        if answers is None:
+            return None
+        return self._writer.one(answers) if len(rows) == 1 else self._writer.plain(answers)
+
+    async def _answer_table(self, exchange: HttpExchange) -> None:
+        """Where the body or the response is a table."""
+        formats = negotiation.negotiate(exchange.headers)
+        exchange.protocol = formats[0].name
+        if exchange.protocol != "json":
+            exchange.body.limit = self.plane.settings.max_stream_bytes
+        table = TableExchange(exchange, self.served, formats, skip=skips(exchange.query))
+        await table.answer()
+
+
+async def predict_json(plane: DataPlane, served: ServedModel, body: bytes, on_invalid: str, call: Call) -> bytes:
+    """The body of a predict request -> the body of its response. Raises RequestError."""
+    limit = plane.settings.max_rows
+    large = len(body) > native.LARGE_BODY_BYTES
+    rows, answers = await plane.predict(
+        served, lambda schema: native.read(schema, body, on_invalid, limit), call, large=large
+    )
+    skip, writer = on_invalid == "skip", served.compiled(Writer)
+    if rows.count > LARGE_ROWS:
+        return await plane.run_in_thread(lambda: writer.write(rows, answers, skip=skip))
+    return writer.write(rows, answers, skip=skip)
+
+
+def option(query: bytes) -> str:
+    """The value of on_invalid. Raises RequestNotValid for any other option."""
+    options = parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="replace")
+    for name, _ in options:
+        if name != "on_invalid":
+            raise unknown_option(f"{truncate(name)!r} is no option, expected on_invalid")
+    return ",".join(value for _, value in options) if options else "fail"
+
+
+def skips(query: bytes) -> bool:
+    """Whether on_invalid=skip. Raises RequestNotValid."""
+    value = option(query) if query else "fail"
+    if value not in OPTIONS:
+        raise unknown_option(f"on_invalid={truncate(value)!r} is unknown, expected fail or skip")
+    return value == "skip"
+
+
+class UnknownModel(Route):
+    """A model that is not served."""
+
+    protocol = "json"
+    methods = ()
+    always = True
+    timed = False
+
+    def __init__(self, plane: DataPlane, error: RequestError) -> None:
+        super().__init__(plane)
+        self._error = error
+
+    async def answer(self, exchange: HttpExchange) -> Reply:
+        raise self._error
+
+
+class Family:
+    """All of `/predict/`."""
+
+    def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
+        return {f"{PREFIX}{name}": Predict(plane, entry.champion) for name, entry in snapshot.entries.items()}
+
+    def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:
+        if not path.startswith(PREFIX):
+            return None
+        try:
+            return Predict(plane, snapshot.find(path.removeprefix(PREFIX)))
+        except RequestError as error:
+            return UnknownModel(plane, error)
+
+    def paths(self, models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
+        return {}  # `openapi.document` has them
