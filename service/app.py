@@ -8,10 +8,10 @@ for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")  # the workers share the cores
 
 import asyncio
-import functools
 import gc
 import logging
 import math
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,55 +21,53 @@ import orjson
 from _bentoml_sdk import Service  # type: ignore[import-untyped]
 from bentoml.exceptions import BentoMLException
 from bentoml.models import BentoModel
-from starlette.responses import Response
 
 from models.tabular_model import TabularModel
 from service import logs, model_selection
 from service.bento_image import image
-from service.data_plane import DataPlane
+from service.data_plane import Call, DataPlane
+from service.exchange import Context
 from service.http import openapi
-from service.http.asgi import CALL, Lane
+from service.http.asgi import Application
 from service.model_selection import CatalogError, NothingStored
-from service.routes import router
+from service.routes.native import predict_json
 from service.server import connections, draining, supervisor, worker
 from service.settings import Settings, SettingsError
 from service.version import version
 
-YOUNG = (
-    20_000  # objects after which a collection looks for garbage among them; 700 scan what waits in a queue too often
-)
+YOUNG_OBJECTS = 20_000  # after which garbage is collected among them; 700 scan what waits in a queue too often
 
 log = logging.getLogger("tabserve.app")
 
 
 def build_service(settings: Settings, models: Sequence[TabularModel]) -> Service[Any]:
     """The BentoML service that answers for these models."""
-    plane = DataPlane(models, settings)
-    document = functools.cache(lambda: openapi.document(models, settings, version(), router.paths(models, settings)))
-    lane = Lane(plane, settings, document)
+    context = Context(DataPlane(models, settings), settings)
+    application = Application(context)
 
-    class LaneService(Service[Any]):  # type: ignore[misc]  # BentoML ships no types for it
-        """Stands the lane around BentoML's app, outside of all its middlewares."""
+    class WrappedService(Service[Any]):  # type: ignore[misc]  # BentoML ships no types for it
+        """Puts our application around BentoML's, outside of all its middlewares."""
 
         def to_asgi(self, is_main: bool = True) -> Any:
             app = super().to_asgi(is_main=is_main)
-            return lane.around(app) if is_main else app
+            return application.around(app) if is_main else app
 
     decorate = bentoml.service(
         name="tabserve",
-        service_class=LaneService,
+        service_class=WrappedService,
         image=image(models),
         workers=worker_count(settings, models),
         traffic={"timeout": math.ceil(settings.timeout_s) + 5},
         logging={"access": {"enabled": False}},
         tracing={"excluded_urls": ["."]},
     )
-    service: Service[Any] = decorate(endpoints(settings, models, plane, lane))
+    service: Service[Any] = decorate(endpoints(context, models))
     return service
 
 
-def endpoints(settings: Settings, models: Sequence[TabularModel], plane: DataPlane, lane: Lane) -> type[Any]:
+def endpoints(context: Context, models: Sequence[TabularModel]) -> type[Any]:
     """The class that BentoML makes a service of: a typed endpoint for each model, start and stop."""
+    plane, settings, state = context.plane, context.settings, context.state
 
     class Tabserve:
         """Predictions from tables, validated row by row."""
@@ -82,7 +80,7 @@ def endpoints(settings: Settings, models: Sequence[TabularModel], plane: DataPla
                 if settings.grpc_port is not None:
                     from service.grpc_server import GrpcServer  # an extra of the installation
 
-                    self.grpc = GrpcServer(lane)
+                    self.grpc = GrpcServer(context)
                     await self.grpc.start(worker.http_host(), settings.grpc_port)
             except Exception as error:
                 worker.failed_to_start(f"{type(error).__name__}: {error}")
@@ -91,16 +89,16 @@ def endpoints(settings: Settings, models: Sequence[TabularModel], plane: DataPla
             self.tasks = [asyncio.create_task(flush_every_second(plane))]
             if server := worker.uvicorn_server():
                 self.tasks += connections.guard(server)
-                draining.drain_on_signals(server, lane.state, settings.drain_s, self.grpc and self.grpc.drain)
+                draining.drain_on_signals(server, state, settings.drain_s, self.grpc and self.grpc.drain)
             plane.metrics.build(version())
             gc.collect()
-            gc.set_threshold(YOUNG, 10, 10)
+            gc.set_threshold(YOUNG_OBJECTS, 10, 10)
             gc.freeze()  # what is loaded by now stays: no collection has to look through it
-            lane.state.mark_ready()
+            state.mark_ready()
 
         @bentoml.on_shutdown  # type: ignore[untyped-decorator]
         async def stop(self) -> None:
-            lane.state.close()
+            state.close()
             if self.grpc:
                 await self.grpc.stop()
             for task in self.tasks:
@@ -117,18 +115,15 @@ def endpoints(settings: Settings, models: Sequence[TabularModel], plane: DataPla
 
 
 def predict_function(model: TabularModel, plane: DataPlane) -> Callable[..., Any]:
-    """The typed endpoint of a model: it hands over the body as it came."""
+    """The typed endpoint of a model, for the document and for calls as a method; requests are answered before it."""
+    name = model.name
 
     async def predict(self: Any, rows: Any) -> Any:
-        call = CALL.get(None)
-        if call is None:  # called as a method, not by a request
-            return orjson.loads(await plane.predict_json(model.name, orjson.dumps({"rows": rows})))
-        await call.run(plane)
-        if call.error is not None:
-            return Response(call.error.document(), call.error.status, media_type="application/problem+json")
-        return Response(call.answer, media_type="application/json")
+        call = Call(time.monotonic() + plane.settings.timeout_s)
+        body = orjson.dumps({"rows": rows})
+        return orjson.loads(await predict_json(plane, plane.snapshot.find(name), body, "fail", call))
 
-    predict.__name__ = predict.__qualname__ = f"predict_{model.name}"
+    predict.__name__ = predict.__qualname__ = f"predict_{name}"
     predict.__doc__ = f"Predict {model.schema.target}."
     rows_type, answer_type = openapi.native_types(model)
     predict.__annotations__ = {"rows": rows_type, "return": answer_type}
@@ -153,6 +148,8 @@ def from_environment() -> Service[Any]:
     try:
         settings = Settings.from_environment()
         logs.setup(settings)
+        for warning in settings.warnings:
+            log.warning(warning)
         if settings.grpc_port is not None and not worker.in_worker() and worker.taken(settings.grpc_port):
             raise SettingsError(f"TABSERVE_GRPC_PORT={settings.grpc_port}: another server listens there")
         models = model_selection.choose(settings, model_selection.pinned_by_bento(Path(__file__)))

@@ -6,7 +6,6 @@ what comes back. Deadlines are points on the clock of `time.monotonic`; None mea
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol, TypeVar

@@ -62,8 +62,10 @@ class Exchange:
     protocol: the label of its metrics. served: the version that it is counted for, once that is known.
     """
 
-    __slots__ = ("context", "deadline", "failed", "headers", "method", "path", "protocol", "request_id", "served")
-    __slots__ += ("started", "trace")
+    __slots__ = (
+        *("context", "deadline", "failed", "headers", "method", "path"),
+        *("protocol", "request_id", "served", "started", "trace"),
+    )
 
     def __init__(
         self, context: Context, method: str, path: str, headers: Mapping[bytes, bytes], started: float, protocol: str
@@ -172,5 +174,3 @@ class Exchange:
 
 def unknown_option(message: str) -> RequestNotValid:
     return RequestNotValid(message, [RowError(None, None, "unknown_option", message)])
-
-

@@ -3,12 +3,10 @@
 Imported only where TABSERVE_GRPC_PORT is set: gRPC is an extra of the installation.
 """
 
-import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -17,15 +15,14 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from models.json_text import dumps
-from service import tracing
-from service.data_plane import LARGE_BYTES
+from service.data_plane import LARGE_BODY_BYTES
 from service.errors import BadBody, ClientDisconnected, RequestError
-from service.http.asgi import Lane, not_ready
-from service.protocols import error_text, oip_messages, oip_rows, oip_signature
+from service.exchange import Context, Exchange
+from service.protocols import error_text, oip_messages, oip_signature
 from service.protocols.oip_messages import MESSAGES, SERVICE
 from service.protocols.oip_signature import Signature
 from service.protocols.oip_tensors import Inference
-from service.routes.oip import EXTENSIONS, index, metadata, quickly, served
+from service.routes.oip import EXTENSIONS, index, infer, metadata
 from service.version import version
 
 CODES = {
@@ -40,32 +37,35 @@ CODES = {
 }
 MOST_DETAILS = 4000  # bytes of an error's text; it travels in a header, and clients refuse large ones
 PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
-INFER = ("POST", f"/{SERVICE}/ModelInfer")
 STOP_S = 1.0  # for what is still being sent when everything is answered
 
 log = logging.getLogger("tabserve.grpc")
 
 
-@dataclass(slots=True)
-class Call:
-    """One call: what is known of it besides its message."""
+class GrpcExchange(Exchange):
+    """A request that came by gRPC. `size`: bytes of its message."""
 
-    request_id: str
-    deadline: float
-    size: int
-    model: str | None = None  # whom it is counted for
+    __slots__ = ("size",)
+
+    def __init__(self, context: Context, name: str, headers: Mapping[bytes, bytes], size: int) -> None:
+        super().__init__(context, "POST", f"/{SERVICE}/{name}", headers, time.monotonic(), "grpc")
+        self.size = size
+
+    def cancelled(self) -> bool:
+        """gRPC cancels what its client no longer waits for."""
+        self.failed = ClientDisconnected()
+        return False
 
 
-Answer = Callable[[Any, Call], Awaitable[Any]]
+Answer = Callable[[Any, GrpcExchange], Awaitable[Any]]
 
 
 class GrpcServer:
     """`drain` when the server begins to stop, `stop` when everything in flight is answered."""
 
-    def __init__(self, lane: Lane) -> None:
-        self.lane = lane
-        self.plane = lane.plane
-        self.signatures = {name: Signature(model) for name, model in self.plane.models.items()}
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.plane = context.plane
         self._health = health.aio.HealthServicer()
         options = [
             ("grpc.so_reuseport", 1),
@@ -113,88 +113,77 @@ class GrpcServer:
                 raise BadBody(f"it is no {kind.DESCRIPTOR.name} ({error})") from None
 
         async def handle(body: bytes, context: Any) -> bytes:
-            started, lane = time.monotonic(), self.lane
-            headers = {key.encode(): value for key, value in context.invocation_metadata() or () if key in HEADERS}
-            headers = {key: value.encode() if isinstance(value, str) else value for key, value in headers.items()}
-            seconds = min(lane.settings.timeout_s, context.time_remaining() or math.inf)
-            call = Call(lane.request_id(headers).decode("latin-1"), started + seconds, len(body))
-            failed: RequestError | None = None
-            lane.state.request_started()
+            state = self.context.state
+            exchange = GrpcExchange(self.context, name, metadata_of(context), len(body))
+            state.request_started()
             try:
-                asked = await lane.plane.beside(parse, body) if len(body) > LARGE_BYTES else parse(body)
-                context.set_trailing_metadata((("x-request-id", call.request_id),))
-                reply: bytes = (await answer(asked, call)).SerializeToString()
-                return reply
-            except RequestError as error:
-                failed = error
-            except asyncio.CancelledError:
-                failed = ClientDisconnected()
-                raise
-            except Exception:
-                failed = lane.unexpected(call.request_id.encode("latin-1"))
+                with exchange:
+                    exchange.admit(always=name != "ModelInfer")
+                    remaining = context.time_remaining()
+                    exchange.deadline = exchange.started + min(exchange.timeout(), remaining or math.inf)
+                    large = len(body) > LARGE_BODY_BYTES
+                    message = await self.plane.run_in_thread(parse, body) if large else parse(body)
+                    context.set_trailing_metadata((("x-request-id", exchange.id_text),))
+                    reply: bytes = (await answer(message, exchange)).SerializeToString()
             finally:
-                lane.state.request_finished()
-                if call.model is not None:
-                    trace = tracing.read(headers) if b"traceparent" in headers else None
-                    status = 200 if failed is None else failed.status
-                    lane.tell("grpc", call.model, status, started, call.request_id.encode("latin-1"), trace, INFER)
+                state.request_finished()
+                exchange.record(200 if exchange.failed is None else exchange.failed.status)
+            failed = exchange.failed
+            if failed is None:
+                return reply
             more = [(key.decode(), value.decode("latin-1")) for key, value in failed.headers]
             code = CODES.get(failed.status, grpc.StatusCode.INTERNAL)
-            await context.abort(code, details(failed), (("x-request-id", call.request_id), *more))
+            await context.abort(code, details(failed), (("x-request-id", exchange.id_text), *more))
             raise AssertionError("abort raises")
 
         return grpc.unary_unary_rpc_method_handler(handle)
 
-    # The calls
-
-    async def server_live(self, asked: Any, call: Call) -> Any:
+    async def server_live(self, message: Any, exchange: GrpcExchange) -> Any:
         return MESSAGES["ServerLiveResponse"](live=True)
 
-    async def server_ready(self, asked: Any, call: Call) -> Any:
-        return MESSAGES["ServerReadyResponse"](ready=self.lane.state.passes_probes)
+    async def server_ready(self, message: Any, exchange: GrpcExchange) -> Any:
+        return MESSAGES["ServerReadyResponse"](ready=self.context.state.passes_probes)
 
-    async def model_ready(self, asked: Any, call: Call) -> Any:
-        if self.lane.state.passes_probes:
-            served(self.plane, asked.name, asked.version)
-        return MESSAGES["ModelReadyResponse"](ready=self.lane.state.passes_probes)
+    async def model_ready(self, message: Any, exchange: GrpcExchange) -> Any:
+        ready = self.context.state.passes_probes
+        if ready:
+            self.plane.snapshot.find(message.name, message.version)
+        return MESSAGES["ModelReadyResponse"](ready=ready)
 
-    async def server_metadata(self, asked: Any, call: Call) -> Any:
+    async def server_metadata(self, message: Any, exchange: GrpcExchange) -> Any:
         return MESSAGES["ServerMetadataResponse"](name="tabserve", version=version(), extensions=EXTENSIONS[1:])
 
-    async def model_metadata(self, asked: Any, call: Call) -> Any:
-        told = metadata(served(self.plane, asked.name, asked.version))
-        properties = told.pop("properties")
-        reply = MESSAGES["ModelMetadataResponse"](**told)
+    async def model_metadata(self, message: Any, exchange: GrpcExchange) -> Any:
+        entry = self.plane.snapshot.entry(message.name)
+        found = metadata(entry.find(message.version).model, [*entry.versions])
+        properties = found.pop("properties")
+        reply = MESSAGES["ModelMetadataResponse"](**found)
         oip_messages.fill(reply.parameters, {name: dumps(value).decode() for name, value in properties.items()})
         return reply
 
-    async def repository_index(self, asked: Any, call: Call) -> Any:
-        return MESSAGES["RepositoryIndexResponse"](models=index(self.plane))
+    async def repository_index(self, message: Any, exchange: GrpcExchange) -> Any:
+        return MESSAGES["RepositoryIndexResponse"](models=index(self.plane.snapshot))
 
-    async def model_infer(self, asked: Any, call: Call) -> Any:
-        lane, plane = self.lane, self.plane
-        if not lane.state.admits_requests:
-            raise not_ready(lane.state)
-        model = served(plane, asked.model_name, asked.model_version)
-        call.model = model.name
-        signature, large = self.signatures[model.name], call.size > LARGE_BYTES
-        request: Inference = await plane.beside(oip_messages.read, asked) if large else oip_messages.read(asked)
-        signature.check_outputs(request)
-        accepted, answers = quickly(plane.find(model.name), signature, request) or await plane.predict_checked(
-            model.name,
-            lambda schema: oip_rows.accept(schema, request, plane.settings.max_rows),
-            large=large,
-            deadline=call.deadline,
-            request_id=call.request_id,
-        )
-        reply = MESSAGES["ModelInferResponse"](model_name=model.name, model_version=model.version, id=asked.id)
-        raw = bool(asked.raw_input_contents)
-        said = oip_signature.said(accepted, skip=request.skip)
-        oip_messages.write(reply, signature.answer(accepted, answers, request), said, raw=raw)
+    async def model_infer(self, message: Any, exchange: GrpcExchange) -> Any:
+        plane, large = self.plane, exchange.size > LARGE_BODY_BYTES
+        served = exchange.served = plane.snapshot.find(message.model_name, message.model_version)
+        read = oip_messages.read
+        inference: Inference = await plane.run_in_thread(read, message) if large else read(message)
+        rows, answers = await infer(plane, served, inference, exchange.call, large=large)
+        reply = MESSAGES["ModelInferResponse"](model_name=served.name, model_version=served.version, id=message.id)
+        outputs = served.compiled(Signature).answer(rows, answers, inference)
+        notes = oip_signature.said(rows, skip=inference.skip)
+        oip_messages.write(reply, outputs, notes, raw=bool(message.raw_input_contents))
         return reply
 
 
 HEADERS = frozenset(["x-request-id", "traceparent", "tracestate"])
+
+
+def metadata_of(context: Any) -> dict[bytes, bytes]:
+    """What a call says of itself besides its message, of the headers that are read."""
+    pairs = ((key, value) for key, value in context.invocation_metadata() or () if key in HEADERS)
+    return {key.encode(): value.encode() if isinstance(value, str) else value for key, value in pairs}
 
 
 def details(error: RequestError) -> str:

@@ -53,7 +53,9 @@ class Snapshot:
     loading: Mapping[str, TabularModel] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, models: Iterable[ServedModel], generation: int = 1, aliases: Mapping[str, str] | None = None) -> "Snapshot":
+    def of(
+        cls, models: Iterable[ServedModel], generation: int = 1, aliases: Mapping[str, str] | None = None
+    ) -> "Snapshot":
         """A snapshot of these versions. aliases: the champion's version by name; where none is named, the last one."""
         versions: dict[str, dict[str, ServedModel]] = {}
         for served in models:

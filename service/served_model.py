@@ -4,8 +4,6 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import numpy as np
-
 from models.fast.single_row import ClassShortcut, Shortcut
 from models.outputs import Answers
 from models.row_warnings import find_warnings

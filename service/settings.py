@@ -7,7 +7,7 @@ import importlib.util
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -29,6 +29,10 @@ SERVICE_LINK = re.compile(
 """What Kubernetes puts into every container beside a Service whose name begins with `tabserve`."""
 
 
+REMOVED = {"TABSERVE_LANE": "the direct way from the socket to the model is always on"}
+"""Settings of earlier versions: `on` is ignored with a warning, anything else ends the start."""
+
+
 class SettingsError(ValueError):
     """A setting that is unknown or has no sense; the message is one line and names it."""
 
@@ -46,7 +50,6 @@ class Settings:
     max_stream_bytes: int = 1024 * MIB
     timeout_s: float = 10.0
     queue_rows: int = 20_000
-    lane: bool = True
     log_level: Level = "info"
     log_format: Format = "auto"
     access_log: float = 0.0
@@ -56,6 +59,7 @@ class Settings:
     default_model: str | None = None
     health_route: str | None = None
     predict_route: str | None = None
+    warnings: tuple[str, ...] = ()  # about the environment itself; not a setting
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ, sagemaker_model: Path = SAGEMAKER_MODEL) -> Self:
@@ -63,10 +67,10 @@ class Settings:
         platform = {setting: environ.get(name, "") for name, setting in VERTEX.items()}
         if sagemaker_model.is_dir() and versions(sagemaker_model)[0]:
             platform["TABSERVE_STORE"] = str(sagemaker_model)
-        known = {PREFIX + field.name.upper(): field.name for field in fields(cls)}
-        values: dict[str, Any] = {}
+        known = {PREFIX + name.upper(): name for name in READERS}
+        values: dict[str, Any] = {"warnings": removed_settings(environ)}
         for name, text in [*platform.items(), *environ.items()]:
-            if not name.startswith(PREFIX) or is_service_link(name, text):
+            if not name.startswith(PREFIX) or name in REMOVED or is_service_link(name, text):
                 continue
             if name not in known:
                 near = nearest(name, known)
@@ -77,6 +81,18 @@ class Settings:
                 except ValueError as error:
                     raise SettingsError(f"{name}={text!r}: {error}") from None
         return cls(**values)
+
+
+def removed_settings(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Warnings about settings that no longer exist. Raises SettingsError where what one asks for is not possible."""
+    warnings = []
+    for name, text in REMOVED.items():
+        value = environ.get(name, "").strip().lower()
+        if value and value != "on":
+            raise SettingsError(f"{name}={value}: {text}; remove the setting")
+        if value:
+            warnings.append(f"{name} was removed and has no effect: {text}")
+    return tuple(warnings)
 
 
 def is_service_link(name: str, text: str) -> bool:
@@ -119,10 +135,6 @@ def one_of(choices: Any) -> Callable[[str], Any]:
         return text.lower()
 
     return read
-
-
-def switch(text: str) -> bool:
-    return bool(one_of(Literal["on", "off"])(text) == "on")
 
 
 def tags(text: str) -> tuple[str, ...]:
@@ -176,7 +188,6 @@ READERS: dict[str, Callable[[str], Any]] = {
     "max_stream_bytes": whole(1),
     "timeout_s": number(0.001, 86_400),
     "queue_rows": whole(1),
-    "lane": switch,
     "log_level": one_of(Level),
     "log_format": one_of(Format),
     "access_log": number(0, 1),

@@ -5,6 +5,7 @@ https://www.w3.org/TR/trace-context/. Spans go to whatever tracer provider the p
 """
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from opentelemetry import trace
@@ -30,7 +31,7 @@ class Trace(NamedTuple):
         return [(b"traceparent", self.parent), *([(b"tracestate", self.state)] if self.state else [])]
 
 
-def read(headers: dict[bytes, bytes]) -> Trace | None:
+def read(headers: Mapping[bytes, bytes]) -> Trace | None:
     """None where there is no trace context, or none by the standard, which says to ignore it then."""
     parent = headers.get(b"traceparent", b"")
     found = PARENT.fullmatch(parent)

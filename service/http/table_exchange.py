@@ -9,7 +9,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from models.formats import (
@@ -27,15 +27,17 @@ from models.formats import (
 from models.formats.blocks import CHUNK_BYTES, Block, Decoder
 from models.formats.encoders import Encoder
 from models.formats.errors import EmptyTable
+from models.formats.record_batches import RecordBatchWriter
 from models.rows import MAX_LISTED_ERRORS, ValidatedRows
 from models.schema import FeatureSchema
-from service.data_plane import LARGE_ROWS, DataPlane
-from service.errors import ClientDisconnected, NotReady, RequestError, RowsNotValid, Unexpected
-from service.http.body import Body
+from service.data_plane import LARGE_ROWS, Call, DataPlane, Validate
+from service.errors import ClientDisconnected, NotReady, RequestError, Unexpected
+from service.http.exchange import HttpExchange
 from service.http.negotiation import JSON_FORM, Form
 from service.http.outbox import Outbox
-from service.http.types import Header, Send
+from service.http.types import Header
 from service.protocols import native
+from service.protocols.native import Writer
 from service.served_model import ServedModel
 from service.validation import format_errors, request_error, require_valid
 
@@ -44,7 +46,7 @@ LARGE_TEXT = 32 * 1024  # a body above it is read beside the event loop
 LARGE_ARROW = 256 * 1024  # likewise, where pyarrow reads
 ROOM_S = 0.02  # how often a full queue is looked at again
 ROW_TEXT = 32  # bytes of JSON that a row takes at least, roughly
-log = logging.getLogger("tabserve.streams")
+log = logging.getLogger("tabserve.http")
 T = TypeVar("T")
 
 
@@ -70,65 +72,48 @@ def whole_block(form: Form, served: ServedModel, plane: DataPlane, content: byte
 
 def encoder_of(form: Form, served: ServedModel, *, skip: bool) -> Encoder:
     if form.name == "json":
-        return native.Stream(served.writer, skip=skip)
+        return native.Stream(served.compiled(Writer), skip=skip)
     if form.name == "ndjson":
-        return ndjson_encoder.NdjsonEncoder(served.writer)
+        return ndjson_encoder.NdjsonEncoder(served.compiled(Writer))
     if form.name == "csv":
         return csv_encoder.CsvEncoder(served.model)
     return (
-        arrow_encoder.ArrowEncoder(served.table)
+        arrow_encoder.ArrowEncoder(served.compiled(RecordBatchWriter))
         if form.name == "arrow"
-        else parquet_encoder.ParquetEncoder(served.table)
+        else parquet_encoder.ParquetEncoder(served.compiled(RecordBatchWriter))
     )
 
 
-class Exchange:
-    """One request: its body read, predicted and answered. `begun`: an answer is on its way, or its start at least."""
+class TableExchange:
+    """The part of an exchange in which a table is read, predicted and answered, whole or block by block."""
 
-    def __init__(
-        self,
-        plane: DataPlane,
-        served: ServedModel,
-        forms: tuple[Form, Form],
-        body: Body,
-        headers: Mapping[bytes, bytes],
-        send: Send,
-        *,
-        more: Iterable[Header],
-        seconds: float,
-        skip: bool,
-        request_id: str,
-    ) -> None:
-        self.plane = plane
+    def __init__(self, exchange: HttpExchange, served: ServedModel, formats: tuple[Form, Form], *, skip: bool) -> None:
+        self.exchange = exchange
+        self.plane = exchange.context.plane
         self.served = served
-        self.given, self.wanted = forms
-        self.body = body
-        self.headers = headers
-        self.send = send
-        self.more = more
-        self.seconds = seconds
+        self.given, self.wanted = formats
+        self.body = exchange.body
+        self.headers = exchange.headers
+        self.seconds = exchange.timeout()
         self.skip = skip
-        self.request_id = request_id
-        self.begun = False
-        self.failed: RequestError | None = None  # after the start
 
     async def answer(self) -> None:
         """Raises RequestError, after the start only where nobody is left to be told."""
         if self.given is JSON_FORM:
-            await self._answer_whole(JsonBlock(await self.body.read(self.headers, self.plane), self.plane))
+            await self._answer_whole(JsonBlock(await self.exchange.read(), self.plane))
             return
-        async with contextlib.aclosing(self.body.pieces(self.headers, self.plane)) as pieces:
+        async with contextlib.aclosing(self.body.chunks(self.headers, self.plane)) as pieces:
             content, all_there = await self._beginning(pieces)
             if all_there:
                 large = self._large(content)
-                block = await self._perhaps_beside(large, whole_block, self.given, self.served, self.plane, content)
+                block = await self._perhaps_in_thread(large, whole_block, self.given, self.served, self.plane, content)
                 if block is not None:
                     await self._answer_whole(block)
                     return
             await self._answer_in_blocks(content, pieces)
 
-    async def _perhaps_beside(self, large: bool, work: Callable[..., T], *arguments: Any) -> T:
-        return await self.plane.beside(work, *arguments) if large else work(*arguments)
+    async def _perhaps_in_thread(self, large: bool, work: Callable[..., T], *arguments: Any) -> T:
+        return await self.plane.run_in_thread(work, *arguments) if large else work(*arguments)
 
     # Whole
 
@@ -155,43 +140,39 @@ class Exchange:
 
     async def _answer_whole(self, block: Block) -> None:
         encoder = encoder_of(self.wanted, self.served, skip=self.skip)
-        accepted, answers = await self.plane.predict_checked(
-            self.served.model.name,
-            self._check(block, encoder),
-            large=block.count > LARGE_ROWS,
-            deadline=time.monotonic() + self.seconds,
-            request_id=self.request_id,
-            gone=self.body.gone,
-        )
+        call = self.exchange.call._replace(deadline=time.monotonic() + self.seconds)
+        large = block.count > LARGE_ROWS
+        rows, answers = await self.plane.predict(self.served, self._validate(block, encoder), call, large=large)
 
         def write() -> bytes:
             if self.wanted is JSON_FORM:
-                return self.served.writer.write(accepted, answers, skip=self.skip)
-            return encoder.head() + encoder.block(accepted, answers, 0) + encoder.end()
+                return self.served.compiled(Writer).write(rows, answers, skip=self.skip)
+            return encoder.head() + encoder.block(rows, answers, 0) + encoder.end()
 
-        content = await self._perhaps_beside(accepted.count > LARGE_ROWS, write)
+        content = await self._perhaps_in_thread(rows.count > LARGE_ROWS, write)
         await self._start(encoder, [(b"content-length", b"%d" % len(content))])
-        await self.send({"type": "http.response.body", "body": content})
+        await self.exchange.send({"type": "http.response.body", "body": content})
 
-    def _check(self, block: Block, encoder: Encoder, first_row: int = 0) -> Callable[[FeatureSchema], ValidatedRows]:
+    def _validate(self, block: Block, encoder: Encoder, first_row: int = 0) -> Validate:
         max_errors = encoder.told if self.skip else MAX_LISTED_ERRORS
 
-        def check(schema: FeatureSchema) -> ValidatedRows:
-            validated = block.validate(schema, first_row=first_row, max_errors=max_errors)
-            return require_valid(validated, skip=self.skip)
+        def validate(schema: FeatureSchema) -> ValidatedRows:
+            rows = block.validate(schema, first_row=first_row, max_errors=max_errors)
+            return require_valid(rows, skip=self.skip)
 
-        return check
+        return validate
 
     async def _start(self, encoder: Encoder, more: Iterable[Header] = ()) -> None:
-        self.begun = True
-        headers = [(b"content-type", encoder.kind), *more, *self.more]
-        await self.send({"type": "http.response.start", "status": 200, "headers": headers})
+        self.exchange.begun = True
+        headers = [(b"content-type", encoder.kind), *more, *self.exchange.common_headers]
+        await self.exchange.send({"type": "http.response.start", "status": 200, "headers": headers})
 
     # In blocks
 
     async def _answer_in_blocks(self, content: bytes, pieces: AsyncIterator[bytes]) -> None:
+        exchange = self.exchange
         encoder = encoder_of(self.wanted, self.served, skip=self.skip)
-        outbox = Outbox(self.plane, self.body, self.send, self.seconds)
+        outbox = Outbox(self.plane, self.body, self.exchange.send, self.seconds)
         row = 0
         async with outbox, contextlib.aclosing(self._blocks(content, pieces)) as all_blocks:
             try:
@@ -204,28 +185,28 @@ class Exchange:
                     await outbox.put(written)
                 if not row:
                     raise request_error(EmptyTable())
-                last = await self.plane.beside(encoder.end)
+                last = await self.plane.run_in_thread(encoder.end)
             except ClientDisconnected:
                 raise
             except (RequestError, asyncio.CancelledError) as error:
-                if not self.begun:
+                if not exchange.begun:
                     raise
-                self.failed = error if isinstance(error, RequestError) else NotReady("the server stops")
-                last = encoder.stop(self.failed)
+                exchange.failed = error if isinstance(error, RequestError) else NotReady("the server stops")
+                last = encoder.stop(exchange.failed)
             except Exception:
-                if not self.begun:
+                if not exchange.begun:
                     raise
-                log.exception("request failed", extra={"request_id": self.request_id})
-                self.failed = Unexpected()
-                last = encoder.stop(self.failed)
+                log.exception("request failed", extra={"request_id": exchange.id_text})
+                exchange.failed = Unexpected()
+                last = encoder.stop(exchange.failed)
             await outbox.end(last)
 
     async def _blocks(self, content: bytes, pieces: AsyncIterator[bytes]) -> AsyncGenerator[Block, None]:
         """The body block by block, as it comes. All work on it is done beside the event loop."""
 
         async def taken_out(of: Callable[[], Iterator[Block]]) -> AsyncIterator[Block]:
-            made = await self.plane.beside(of)
-            while (block := await self.plane.beside(next, made, None)) is not None:
+            made = await self.plane.run_in_thread(of)
+            while (block := await self.plane.run_in_thread(next, made, None)) is not None:
                 yield block
 
         decoder = decoder_of(self.given, self.served, BLOCK_ROWS, self.plane)
@@ -238,22 +219,16 @@ class Exchange:
 
     async def _predict(self, block: Block, encoder: Encoder, row: int) -> bytes:
         """The answer of a block. The first finds a full queue like any request; the others wait for room in it."""
-        deadline = time.monotonic() + self.seconds
-        try:
-            accepted = await self.plane.beside(self._check(block, encoder, row), self.served.model.schema)
-        except RowsNotValid as error:
-            self.served.tally.verdict(error.valid, error.invalid)
-            raise
+        call = Call(time.monotonic() + self.seconds, self.exchange.id_text)
+        rows = await self.plane.validate(self.served, self._validate(block, encoder, row), large=True)
         if row:
-            await self._room(len(accepted.frame.numbers), deadline)
-        _, answers = await self.plane.predict_checked(  # from here to the queue nothing else runs
-            self.served.model.name, lambda _: accepted, deadline=deadline, request_id=self.request_id
-        )
-        return await self.plane.beside(encoder.block, accepted, answers, row)
+            await self._room(len(rows.frame.numbers), call.deadline)
+        answers = await self.plane.predict_validated(self.served, rows, call)  # till the queue nothing else runs
+        return await self.plane.run_in_thread(encoder.block, rows, answers, row)
 
     async def _room(self, rows: int, deadline: float) -> None:
-        tally, most = self.served.tally, self.plane.settings.queue_rows
-        while tally.queue_rows and tally.queue_rows + rows > most and time.monotonic() < deadline:
+        counters, most = self.served.counters, self.plane.settings.queue_rows
+        while counters.queue_rows and counters.queue_rows + rows > most and time.monotonic() < deadline:
             await asyncio.sleep(ROOM_S)
 
 

@@ -12,9 +12,10 @@ from models.text import truncate
 from service.data_plane import LARGE_BODY_BYTES, LARGE_ROWS, Answered, DataPlane, rows_validator
 from service.errors import RequestError, RequestNotValid, UnsupportedMediaType
 from service.http import openapi, openapi_operations
+from service.http.exchange import HttpExchange, Reply
 from service.http.negotiation import JSON, quality
 from service.protocols import error_text, invocations
-from service.http.exchange import HttpExchange, Reply
+from service.protocols.native import Writer
 from service.registry import Snapshot
 from service.routes.base import Route
 from service.served_model import ServedModel
@@ -210,9 +211,10 @@ def content_type(headers: Mapping[bytes, bytes]) -> tuple[bytes, dict[bytes, byt
     return media, parameters
 
 
-def write(served: ServedModel, accepted: ValidatedRows, answers: Answers, detailed: bool, as_csv: bool) -> bytes:
+def write(served: ServedModel, rows: ValidatedRows, answers: Answers, detailed: bool, as_csv: bool) -> bytes:
+    writer = served.compiled(Writer)
     if as_csv:
         return invocations.write_csv(served.model, answers)
     if detailed:
-        return served.compiled(Writer).write(accepted, answers)
-    return served.compiled(Writer).plain(answers) if served.model.schema.classes else invocations.write(served.model, answers)
+        return writer.write(rows, answers)
+    return writer.plain(answers) if served.model.schema.classes else invocations.write(served.model, answers)

@@ -15,11 +15,11 @@ from models.tabular_model import TabularModel
 from models.text import truncate
 from service.data_plane import LARGE_BODY_BYTES, LARGE_ROWS, Answered, Call, DataPlane
 from service.errors import NotFound, RequestError, RequestNotValid
+from service.http.exchange import HttpExchange, Reply
 from service.http.negotiation import JSON, check_json
 from service.protocols import error_text, oip_json, oip_rows, oip_signature
 from service.protocols.oip_signature import Signature
 from service.protocols.oip_tensors import Inference
-from service.http.exchange import HttpExchange, Reply
 from service.registry import Entry, Snapshot
 from service.routes.base import ANY_METHOD, Route
 from service.served_model import ServedModel
@@ -82,9 +82,7 @@ async def infer(
         if answers is not None:
             return Answered(ONE_ROW, answers)
     limit = plane.settings.max_rows
-    return await plane.predict(
-        served, lambda schema: oip_rows.accept(schema, inference, limit), call, large=large
-    )
+    return await plane.predict(served, lambda schema: oip_rows.accept(schema, inference, limit), call, large=large)
 
 
 def check_kind(headers: Mapping[bytes, bytes]) -> None:
@@ -193,8 +191,8 @@ class Family:
             for what in ("infer", "ready", None):
                 end = f"/{what}" if what else ""
                 routes[f"/v2/models/{name}{end}"] = self._of_model(plane, entry, entry.champion, what)
-                for version, served in entry.versions.items():
-                    routes[f"/v2/models/{name}/versions/{version}{end}"] = self._of_model(plane, entry, served, what)
+                for number, served in entry.versions.items():
+                    routes[f"/v2/models/{name}/versions/{number}{end}"] = self._of_model(plane, entry, served, what)
         return routes
 
     def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:

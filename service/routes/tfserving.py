@@ -11,10 +11,10 @@ from models.text import truncate
 from service.data_plane import LARGE_BODY_BYTES, LARGE_ROWS, DataPlane, rows_validator
 from service.errors import NotFound, RequestError, RequestNotValid
 from service.http import openapi, openapi_operations
+from service.http.exchange import HttpExchange, Reply
 from service.http.negotiation import JSON
 from service.protocols import error_text, tfserving
 from service.protocols.tfserving import ParsedRequest, Writer
-from service.http.exchange import HttpExchange, Reply
 from service.registry import Snapshot
 from service.routes.base import ANY_METHOD, Route
 from service.served_model import ServedModel
