@@ -1,7 +1,7 @@
 """The way of rows to answers, whatever protocol they came by: validate, predict in a batch, observe.
 
-It knows no protocol: a route reads its own format, hands over a function that validates the rows by a schema, and writes
-what comes back. Deadlines are points on the clock of `time.monotonic`; None means TABSERVE_TIMEOUT_S from now.
+It knows no protocol: a route reads its own format, hands over a function that validates the rows by a schema, and
+writes the answers. Deadlines are points on the clock of `time.monotonic`.
 """
 
 import asyncio

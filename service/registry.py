@@ -1,7 +1,7 @@
 """Which models are served: an immutable snapshot of names, versions and aliases, replaced by one assignment.
 
 A request takes the snapshot once and resolves everything through it, so it sees one state from its first byte to its
-last, whatever is promoted meanwhile. A version that no snapshot names any more lives until its last request is answered.
+last, whatever is promoted meanwhile. A version that no snapshot names lives until its last request is answered.
 """
 
 from collections.abc import Iterable, Mapping

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from models.fast.single_row import ClassShortcut, Shortcut
+from models.frame import Row
 from models.outputs import Answers
 from models.row_warnings import find_warnings
 from models.tabular_model import TabularModel

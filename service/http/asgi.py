@@ -13,7 +13,6 @@ class Application:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.state = context.state
         self.plane = context.plane
         self._inner: App = no_app
         self._router = Router(self.plane)
@@ -27,11 +26,11 @@ class Application:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
-        self.state.request_started()
+        self.context.state.request_started()
         try:
             await self._answer(scope, receive, send)
         finally:
-            self.state.request_finished()
+            self.context.state.request_finished()
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         router = self.router

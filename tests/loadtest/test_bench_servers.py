@@ -23,7 +23,8 @@ from models.network.network import build
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from service.data_plane import DataPlane
-from service.http.asgi import Lane
+from service.exchange import Context
+from service.http.asgi import Application
 from service.settings import Settings
 
 ROW = dict.fromkeys(bare_asgi.FIELDS, 1.5)
@@ -116,7 +117,7 @@ def test_an_unknown_scenario_is_wrong_usage(capsys: pytest.CaptureFixture[str]) 
     assert "expected row, mixed" in capsys.readouterr().err
 
 
-def lane() -> Lane:
+def lane() -> Application:
     rng = np.random.default_rng(0)
     features = [Feature(name=n, kind="number", nullable=False, seen=Seen(min=0, max=10)) for n in ROW]
     schema = FeatureSchema(name="eight", task="regression", target="y", features=features)
@@ -126,8 +127,8 @@ def lane() -> Lane:
     settings = Settings()
     plane = DataPlane([TabularModel("1", schema, encoder, engine)], settings)
     plane.start()
-    made = Lane(plane, settings, lambda: b"{}")
-    made.state.mark_ready()
+    made = Application(Context(plane, settings))
+    made.context.state.mark_ready()
     return made
 
 

@@ -26,9 +26,11 @@ from models.network.network import build
 from models.schema import FeatureSchema
 from models.store import Trained
 from models.tabular_model import TabularModel
-from service.data_plane import DataPlane
+from service.data_plane import Call, DataPlane
 from service.errors import RequestError
-from service.http.asgi import Lane
+from service.exchange import Context
+from service.http.asgi import Application
+from service.routes.native import predict_json
 from service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -213,13 +215,13 @@ async def bentoml_stand_in(scope: Any, receive: Any, send: Any) -> None:
 
 
 @pytest.fixture(scope="session")
-def make_lane() -> Callable[..., Lane]:
-    def make(models: list[TabularModel], settings: Settings) -> Lane:
+def make_lane() -> Callable[..., Application]:
+    def make(models: list[TabularModel], settings: Settings) -> Application:
         """Started. Its batcher belongs to whichever event loop asks."""
         plane = DataPlane(models, settings)
         plane.start()
-        lane = Lane(plane, settings, lambda: b"{}").around(bentoml_stand_in)
-        lane.state.mark_ready()
+        lane = Application(Context(plane, settings)).around(bentoml_stand_in)
+        lane.context.state.mark_ready()
         return lane
 
     return make
@@ -227,7 +229,7 @@ def make_lane() -> Callable[..., Lane]:
 
 @pytest.fixture(scope="session")
 def ask_lane(
-    make_lane: Callable[..., Lane], tabular_models: list[TabularModel], settings: Settings
+    make_lane: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
 ) -> Iterator[Callable[..., Reply]]:
     """ask_lane(method, path, body, **headers), all in one event loop."""
     lane = make_lane(tabular_models, settings)
@@ -332,11 +334,6 @@ def server(make_server: Callable[..., Server], store_folder: Path) -> Server:
 
 
 @pytest.fixture(scope="session")
-def server_without_lane(make_server: Callable[..., Server], store_folder: Path) -> Server:
-    return make_server(**small(store_folder), TABSERVE_LANE="off")
-
-
-@pytest.fixture(scope="session")
 def any_script(make_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
     """A server of `sizes`, whose labels are not ASCII."""
     root = tmp_path_factory.mktemp("sizes")
@@ -360,7 +357,11 @@ def small(store_folder: Path) -> dict[str, str]:
 Ask = Callable[..., Reply]
 
 
-@pytest.fixture(scope="session", params=["plane", "lane", "server", "server without lane"])
+def soon() -> Call:
+    return Call(time.monotonic() + 60)
+
+
+@pytest.fixture(scope="session", params=["plane", "lane", "server"])
 def ask(request: pytest.FixtureRequest, tabular_models: list[TabularModel], settings: Settings) -> Iterator[Ask]:
     """ask(model, body, query): the same question to each of the ways in."""
     if request.param == "plane":
@@ -370,7 +371,9 @@ def ask(request: pytest.FixtureRequest, tabular_models: list[TabularModel], sett
         def ask_plane(model: str, body: Any, query: str = "", **headers: str) -> Reply:
             on_invalid = query.removeprefix("on_invalid=") if query else "fail"
             try:
-                answer = asyncio.run(plane.predict_json(model, as_bytes(body), on_invalid=on_invalid))
+                answer = asyncio.run(
+                    predict_json(plane, plane.snapshot.find(model), as_bytes(body), on_invalid, soon())
+                )
             except RequestError as error:
                 return Reply(error.status, {"content-type": "application/problem+json"}, error.document())
             return Reply(200, {"content-type": "application/json"}, answer)

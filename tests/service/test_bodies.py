@@ -24,7 +24,7 @@ from models.formats import blocks, csv_decoder, csv_lines, ndjson_decoder
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from service.http import negotiation, table_exchange
-from service.http.asgi import Lane
+from service.http.asgi import Application
 from service.settings import Settings
 
 Row = dict[str, Any]
@@ -128,7 +128,9 @@ def without_codes(text: str) -> str:
 
 
 @pytest.fixture
-def lane(make_lane: Callable[..., Lane], tabular_models: list[TabularModel], settings: Settings) -> Iterator[Lane]:
+def lane(
+    make_lane: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
+) -> Iterator[Application]:
     lane = make_lane(tabular_models, settings)
     yield lane
     lane.plane.close()
@@ -138,7 +140,7 @@ Post = Callable[..., Any]
 
 
 @pytest.fixture
-def post(lane: Lane, asgi: Callable[..., Any]) -> Post:
+def post(lane: Application, asgi: Callable[..., Any]) -> Post:
     def post(model: str, form: str, body: bytes, query: str = "", **headers: str) -> Any:
         fields = {"content-type": KINDS.get(form, form), **{name.replace("_", "-"): v for name, v in headers.items()}}
         return asyncio.run(asgi(lane, "POST", f"/predict/{model}", body, query, fields))
@@ -168,13 +170,13 @@ def rows(random_rows: Callable[..., list[Row]], tabular_models: list[TabularMode
 @pytest.mark.parametrize("given_form", KINDS)
 @pytest.mark.parametrize("wanted", KINDS)
 def test_every_form_is_answered_in_every_form(
-    post: Post, lane: Lane, rows: Callable[[str, int], list[Row]], model: str, given_form: str, wanted: str
+    post: Post, lane: Application, rows: Callable[[str, int], list[Row]], model: str, given_form: str, wanted: str
 ) -> None:
     asked = rows(model, 30)
     reply = post(model, given_form, body_of(given_form, asked), accept=KINDS[wanted])
     assert (reply.status, reply.headers["content-type"].partition(";")[0]) == (200, KINDS[wanted])
     assert int(reply.headers["content-length"]) == len(reply.content)
-    served = lane.plane.models[model]
+    served = lane.plane.snapshot.find(model).model
     found = told(wanted, reply.content)
     assert close(found.values, served.predict_rows(asked).tolist(), served.tolerance())
     assert (found.wrong, found.stopped) == ({}, None)
@@ -239,7 +241,7 @@ def test_a_body_without_rows_is_told(post: Post, home_row: Row, given_form: str)
 
 @pytest.mark.parametrize("given_form", TABLES)
 def test_a_body_larger_than_a_request_is_answered_in_blocks(
-    make_lane: Callable[..., Lane],
+    make_lane: Callable[..., Application],
     tabular_models: list[TabularModel],
     settings: Settings,
     asgi: Callable[..., Any],
@@ -253,7 +255,7 @@ def test_a_body_larger_than_a_request_is_answered_in_blocks(
     assert reply.status == 200
     assert "content-length" not in reply.headers
     found = told(given_form, reply.content)
-    model = lane.plane.models["homes"]
+    model = lane.plane.snapshot.find("homes").model
     assert close(found.values, model.predict_rows(asked).tolist(), model.tolerance())
     lane.plane.close()
 
@@ -261,7 +263,7 @@ def test_a_body_larger_than_a_request_is_answered_in_blocks(
 @pytest.mark.parametrize("form", KINDS)
 @pytest.mark.parametrize("query", ["", "on_invalid=skip"])
 def test_what_goes_wrong_after_the_200_has_its_place(
-    make_lane: Callable[..., Lane],
+    make_lane: Callable[..., Application],
     tabular_models: list[TabularModel],
     settings: Settings,
     asgi: Callable[..., Any],
@@ -300,7 +302,10 @@ def test_tables_may_be_packed(post: Post, rows: Callable[[str, int], list[Row]],
 
 
 def test_what_a_packed_stream_expands_to_is_limited(
-    make_lane: Callable[..., Lane], tabular_models: list[TabularModel], settings: Settings, asgi: Callable[..., Any]
+    make_lane: Callable[..., Application],
+    tabular_models: list[TabularModel],
+    settings: Settings,
+    asgi: Callable[..., Any],
 ) -> None:
     lane = make_lane(tabular_models, dataclasses.replace(settings, max_body_bytes=10_000, max_stream_bytes=300_000))
     body = gzip.compress(b"age,job\n" + b"20,Private\n" * 40_000)
@@ -345,7 +350,9 @@ def test_the_answer_has_the_form_that_is_liked_best(kind: str, accept: str, expe
         ({"content-type": "application/json", "accept": "text/csv;q=0"}, 406),
     ],
 )
-def test_what_is_not_spoken_is_told(lane: Lane, asgi: Callable[..., Any], headers: dict[str, str], status: int) -> None:
+def test_what_is_not_spoken_is_told(
+    lane: Application, asgi: Callable[..., Any], headers: dict[str, str], status: int
+) -> None:
     reply = asyncio.run(asgi(lane, "POST", "/predict/homes", b"a\n1\n", "", headers))
     assert (reply.status, reply.headers["content-type"]) == (status, "application/problem+json")
 
@@ -487,7 +494,9 @@ CAPTURED: dict[str, list[bytes]] = {}
 
 
 @pytest.fixture(scope="module")
-def fuzzed(make_lane: Callable[..., Lane], tabular_models: list[TabularModel], settings: Settings) -> Iterator[Lane]:
+def fuzzed(
+    make_lane: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
+) -> Iterator[Application]:
     lane = make_lane(tabular_models, dataclasses.replace(settings, max_rows=5))
     yield lane
     lane.plane.close()
@@ -512,7 +521,9 @@ def mutated(draw: st.DrawFn, content: bytes) -> bytes:
 @pytest.mark.parametrize("form", TABLES)
 @given(data=st.data())
 @hypothesis_settings(max_examples=150, deadline=None)
-def test_no_body_breaks_the_server(fuzzed: Lane, asgi: Callable[..., Any], home_row: Row, form: str, data: Any) -> None:
+def test_no_body_breaks_the_server(
+    fuzzed: Application, asgi: Callable[..., Any], home_row: Row, form: str, data: Any
+) -> None:
     count = data.draw(st.sampled_from([1, 4, 12]))
     if data.draw(st.integers(0, 9)):
         captured = body_of(form, [home_row] * count, chunk=5)

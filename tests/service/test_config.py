@@ -12,7 +12,7 @@ def test_nothing_set_gives_the_defaults_of_the_contract() -> None:
     settings = Settings.from_environment({"PATH": "/bin", "TABSERVE_MODELS": " "})
     assert settings == Settings()
     assert (settings.max_rows, settings.max_body_bytes, settings.max_stream_bytes) == (10_000, 2**24, 2**30)
-    assert (settings.timeout_s, settings.queue_rows, settings.lane, settings.engine) == (10, 20_000, True, "auto")
+    assert (settings.timeout_s, settings.queue_rows, settings.engine) == (10, 20_000, "auto")
 
 
 def test_every_setting_is_read(tmp_path: Path) -> None:
@@ -26,7 +26,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         "TABSERVE_MAX_STREAM_BYTES": "7",
         "TABSERVE_TIMEOUT_S": "0.5",
         "TABSERVE_QUEUE_ROWS": "8",
-        "TABSERVE_LANE": "OFF",
+        "TABSERVE_LANE": "ON",
         "TABSERVE_LOG_LEVEL": "debug",
         "TABSERVE_LOG_FORMAT": "text",
         "TABSERVE_ACCESS_LOG": "0.25",
@@ -47,7 +47,6 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         max_stream_bytes=7,
         timeout_s=0.5,
         queue_rows=8,
-        lane=False,
         log_level="debug",
         log_format="text",
         access_log=0.25,
@@ -57,6 +56,9 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         default_model="housing",
         health_route="/health2",
         predict_route="/score",
+        warnings=(
+            "TABSERVE_LANE was removed and has no effect: the direct way from the socket to the model is always on",
+        ),
     )
     assert Settings.from_environment(given) == expected
 
@@ -72,7 +74,7 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         ("TABSERVE_TIMEOUT_S", "nan", "expected 0.001 to 86400"),
         ("TABSERVE_TIMEOUT_S", "soon", "expected a number"),
         ("TABSERVE_ENGINE", "jax", "expected one of auto, numpy, tensorflow"),
-        ("TABSERVE_LANE", "maybe", "expected one of on, off"),
+        ("TABSERVE_LANE", "off", "the direct way from the socket to the model is always on; remove the setting"),
         ("TABSERVE_MODELS", "housing:x", "expected name or name:version"),
         ("TABSERVE_MODELS", "housing:1,housing:2", "named twice"),
         ("TABSERVE_STORE", "/no/such/folder", "there is no such folder"),

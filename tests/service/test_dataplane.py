@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,9 +22,10 @@ from models.frame import Frame, Row
 from models.network.network import build
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
-from service.data_plane import DataPlane
+from service.data_plane import Call, DataPlane
 from service.errors import EngineFailed, RequestError
 from service.protocols.native import Writer
+from service.routes.native import Predict, predict_json
 from service.settings import Settings
 
 CLASSES: dict[str, Any] = {"regression": None, "binary": ["100 %", "no"], "multiclass": [1, 2, 5]}
@@ -51,6 +53,14 @@ def plane() -> Iterator[DataPlane]:
     made.close()
 
 
+def predict_fast(plane: DataPlane, name: str, body: bytes) -> bytes | None:
+    return Predict(plane, plane.snapshot.find(name))._fast(body)
+
+
+async def predict(plane: DataPlane, name: str, body: bytes) -> bytes:
+    return await predict_json(plane, plane.snapshot.find(name), body, "fail", Call(time.monotonic() + 60))
+
+
 ROW = st.fixed_dictionaries(
     {"n": st.one_of(st.none(), st.floats(-2, 2), st.integers(-3, 3))},
     optional={"few": st.sampled_from(["a", "b", "c", None, "d", 1])},
@@ -63,23 +73,23 @@ def test_the_short_way_answers_byte_for_byte_what_the_long_way_does_or_leaves_it
     plane: DataPlane, rows: list[Row], task: str
 ) -> None:
     body = json.dumps({"rows": rows}).encode()
-    quick = plane.served[task].quickly(body)
+    fast = predict_fast(plane, task, body)
     try:
-        answer = asyncio.run(plane.predict_json(task, body))
+        answer = asyncio.run(predict(plane, task, body))
     except RequestError:
-        assert quick is None
+        assert fast is None
     else:
-        assert quick == (None if b"warnings" in answer else answer)
+        assert fast == (None if b"warnings" in answer else answer)
 
 
 @pytest.mark.parametrize("task", [*CLASSES])
 def test_one_usual_row_of_any_task_takes_the_shortcut_and_is_counted(plane: DataPlane, task: str) -> None:
-    served = plane.served[task]
-    assert isinstance(served._shortcut, Shortcut if task == "regression" else ClassShortcut)
-    calls, rows = sum(served.tally.batch_rows.counts), served.tally.valid_rows
-    assert served.quickly(b'{"rows": [{"n": 1.5, "few": "a"}]}')
-    assert sum(served.tally.batch_rows.counts) == calls + 1
-    assert served.tally.valid_rows == rows + 1
+    served = plane.snapshot.find(task)
+    assert isinstance(served._single_row, Shortcut if task == "regression" else ClassShortcut)
+    calls, rows = sum(served.counters.batch_rows.counts), served.counters.valid_rows
+    assert predict_fast(plane, task, b'{"rows": [{"n": 1.5, "few": "a"}]}')
+    assert sum(served.counters.batch_rows.counts) == calls + 1
+    assert served.counters.valid_rows == rows + 1
 
 
 def test_many_answers_are_written_beside_the_event_loop(plane: DataPlane, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +102,7 @@ def test_many_answers_are_written_beside_the_event_loop(plane: DataPlane, monkey
     monkeypatch.setattr(Writer, "write", watched)
     for count in (1000, 1001):
         body = json.dumps({"rows": [{"n": 1.5, "few": "a"}] * count}).encode()
-        assert len(json.loads(asyncio.run(plane.predict_json("regression", body)))["predictions"]) == count
+        assert len(json.loads(asyncio.run(predict(plane, "regression", body)))["predictions"]) == count
     assert on_the_loop == [True, False]
 
 
@@ -114,12 +124,12 @@ class Broken:
 def test_an_engine_that_fails_on_the_short_way_fails_on_the_long_way_as_what_it_is(task: str) -> None:
     plane = DataPlane([model_of(task)], Settings())
     plane.start()
-    served = plane.served[task]
+    served = plane.snapshot.find(task)
     served.model = TabularModel("1", served.model.schema, served.model.encoder, Broken(served.model))
     served.batcher.model = served.model
-    served._shortcut = Shortcut.of(served.model) or ClassShortcut.of(served.model)
+    served._single_row = Shortcut.of(served.model) or ClassShortcut.of(served.model)
     body = b'{"rows": [{"n": 1.5, "few": "a"}]}'
-    assert served.quickly(body) is None
+    assert predict_fast(plane, task, body) is None
     with pytest.raises(EngineFailed):
-        asyncio.run(plane.predict_json(task, body))
+        asyncio.run(predict(plane, task, body))
     plane.close()

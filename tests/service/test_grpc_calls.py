@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from models.tabular_model import TabularModel
 from service.grpc_server import GrpcServer
-from service.http.asgi import Lane
+from service.http.asgi import Application
 from service.protocols.oip_messages import MESSAGES, SERVICE
 from service.settings import Settings
 
@@ -50,9 +50,9 @@ class Gated:
 class Story:
     """A server, a way to call it, and what is behind it."""
 
-    def __init__(self, lane: Lane, server: GrpcServer, channel: Any, engine: Gated) -> None:
+    def __init__(self, lane: Application, server: GrpcServer, channel: Any, engine: Gated) -> None:
         self.lane, self.server, self.channel, self.engine = lane, server, channel, engine
-        self.tally = lane.plane.served["income"].tally
+        self.counters = lane.plane.snapshot.find("income").counters
 
     def infer(self, rows: int = 1, timeout: float = LONG_S) -> Any:
         request = MESSAGES["ModelInferRequest"](model_name="income")
@@ -69,7 +69,7 @@ class Story:
 
     async def queued(self, rows: int) -> None:
         """Until so many rows wait."""
-        while self.tally.queue_rows != rows:
+        while self.counters.queue_rows != rows:
             await asyncio.sleep(0.005)
 
     async def health(self) -> Any:
@@ -81,7 +81,7 @@ Tell = Callable[[Callable[[Story], Awaitable[None]]], None]
 
 
 @pytest.fixture
-def tell(make_lane: Callable[..., Lane], tabular_models: list[TabularModel], settings: Settings) -> Tell:
+def tell(make_lane: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings) -> Tell:
     """Have a story happen."""
     income = next(model for model in tabular_models if model.name == "income")
     engine = Gated(income.engine)
@@ -89,7 +89,7 @@ def tell(make_lane: Callable[..., Lane], tabular_models: list[TabularModel], set
     async def happen(story: Callable[[Story], Awaitable[None]]) -> None:
         model = dataclasses.replace(income, engine=engine)
         lane = make_lane([model], dataclasses.replace(settings, batching="on"))
-        server = GrpcServer(lane)
+        server = GrpcServer(lane.context)
         port = await server.start("127.0.0.1", 0)
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -113,7 +113,7 @@ def test_what_waits_past_the_deadline_of_its_call_is_not_predicted(tell: Tell) -
         await first
         await told.infer(rows=2)
         assert told.engine.batches == [1, 2]
-        assert sum(told.tally.rejected.values()) == 3
+        assert sum(told.counters.rejected.values()) == 3
 
     tell(story)
 
@@ -140,9 +140,9 @@ def test_a_cancelled_call_that_waits_is_not_predicted(tell: Tell) -> None:
         told.engine.open.set()
         await asyncio.gather(first, third)
         assert told.engine.batches == [1, 2]
-        assert told.tally.rejected == {"client_gone": 5}
-        assert told.lane.state.inflight == 0
-        assert told.tally.requests[("grpc", 499)] == 1
+        assert told.counters.rejected == {"client_gone": 5}
+        assert told.lane.context.state.inflight == 0
+        assert told.counters.requests[("grpc", 499)] == 1
 
     tell(story)
 
@@ -151,13 +151,13 @@ def test_a_server_that_drains_says_so_and_answers_what_is_in_flight(tell: Tell) 
     async def story(told: Story) -> None:
         assert await told.health() == health_pb2.HealthCheckResponse.SERVING
         call = await told.begun()
-        told.lane.state.begin_draining()
+        told.lane.context.state.begin_draining()
         await told.server.drain()
         assert await told.health() == health_pb2.HealthCheckResponse.NOT_SERVING
         ready = told.channel.unary_unary(f"/{SERVICE}/ServerReady")
         reply = MESSAGES["ServerReadyResponse"].FromString(await ready(b""))
         assert not reply.ready
-        assert told.lane.state.inflight == 1
+        assert told.lane.context.state.inflight == 1
         stopping = asyncio.create_task(told.server.stop())
         await asyncio.sleep(0)
         told.engine.open.set()
@@ -172,7 +172,7 @@ def test_a_server_that_drains_says_so_and_answers_what_is_in_flight(tell: Tell) 
 
 def test_a_full_queue_says_when_to_come_back(tell: Tell) -> None:
     async def story(told: Story) -> None:
-        told.lane.plane.served["income"].batcher.queue_rows = 4
+        told.lane.plane.snapshot.find("income").batcher.queue_rows = 4
         first = await told.begun()
         second = told.infer(rows=4)
         await told.queued(4)

@@ -18,14 +18,14 @@ import pytest
 from backports import zstd
 
 from models.tabular_model import TabularModel
-from service.http.asgi import Lane
+from service.http.asgi import Application
 from service.server_state import ServerState
 from service.settings import Settings
 
 Row = dict[str, Any]
 
 
-@pytest.fixture(params=["server", "server without lane"])
+@pytest.fixture(params=["server"])
 def client(request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
     server = request.getfixturevalue(request.param.replace(" ", "_"))
     with httpx.Client(base_url=server.url, timeout=20) as client:
@@ -33,7 +33,7 @@ def client(request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def lane(make_lane: Callable[..., Lane], tabular_models: list[TabularModel], settings: Settings) -> Lane:
+def lane(make_lane: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings) -> Application:
     return make_lane(tabular_models, settings)
 
 
@@ -239,7 +239,7 @@ def test_a_deadline_that_has_passed_is_504(client: httpx.Client, home_row: Row) 
 
 
 def test_a_timeout_never_lengthens_the_setting(
-    make_lane: Callable[..., Lane],
+    make_lane: Callable[..., Application],
     tabular_model: TabularModel,
     settings: Settings,
     asgi: Callable[..., Any],
@@ -260,7 +260,7 @@ def logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) ->
 
 
 def test_requests_that_take_long_are_logged(
-    lane: Lane,
+    lane: Application,
     asgi: Callable[..., Any],
     home_row: Row,
     logged: pytest.LogCaptureFixture,
@@ -268,13 +268,13 @@ def test_requests_that_take_long_are_logged(
 ) -> None:
     body = json.dumps({"rows": [home_row]}).encode()
     for longest, request_id in ((3600.0, "quick"), (-1.0, "slow")):
-        monkeypatch.setattr("service.http.asgi.SLOW_S", longest)
+        monkeypatch.setattr("service.exchange.SLOW_S", longest)
         asyncio.run(asgi(lane, "POST", "/predict/homes", body, "", {"x-request-id": request_id}))
     assert [(line.message, getattr(line, "request_id", None)) for line in logged.records] == [("request", "slow")]
 
 
 def test_of_the_other_requests_as_many_are_logged_as_the_setting_says(
-    make_lane: Callable[..., Lane],
+    make_lane: Callable[..., Application],
     tabular_model: TabularModel,
     settings: Settings,
     asgi: Callable[..., Any],
@@ -282,7 +282,7 @@ def test_of_the_other_requests_as_many_are_logged_as_the_setting_says(
     logged: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("service.http.asgi.SLOW_S", 3600.0)
+    monkeypatch.setattr("service.exchange.SLOW_S", 3600.0)
     lane = make_lane([tabular_model], dataclasses.replace(settings, access_log=0.25))
     body = json.dumps({"rows": [home_row]}).encode()
     for drawn in (0.1, 0.3, 0.9):
@@ -320,49 +320,30 @@ def test_bentoml_s_own_pages_pass_through(client: httpx.Client) -> None:
     assert client.get("/healthz").status_code == 200
 
 
-def test_with_the_short_path_off_bentoml_s_endpoints_do_the_work(server_without_lane: Any, home_row: Row) -> None:
-    def served() -> float:
-        page = httpx.get(f"{server_without_lane.url}/metrics").text
-        counts = re.findall(r'^bentoml_service_request_total\{endpoint="/predict/homes".*?\} (\S+)', page, re.MULTILINE)
-        return sum(map(float, counts))
-
-    before = served()
-    httpx.post(f"{server_without_lane.url}/predict/homes", json={"rows": [home_row]})
-    assert served() == before + 1
-
-
-def test_with_the_short_path_off_a_client_s_mistake_leaves_no_trace_in_the_log(server_without_lane: Any) -> None:
-    before = len(server_without_lane.log.read_text())
-    bodies = ["", "{", "1", "[]", "{}", '{"rows": 1}', '{"rows": []}', '{"rows": [3]}', '{"rows": [{}], "more": 1}']
-    for body in bodies:
-        reply = httpx.post(f"{server_without_lane.url}/predict/homes", content=body)
-        assert reply.status_code in (400, 422)
-    time.sleep(0.2)
-    assert "Traceback" not in server_without_lane.log.read_text()[before:]
-
-
-def test_a_server_that_is_not_ready_or_drains_says_so(lane: Lane, asgi: Callable[..., Any], home_row: Row) -> None:
+def test_a_server_that_is_not_ready_or_drains_says_so(
+    lane: Application, asgi: Callable[..., Any], home_row: Row
+) -> None:
     body = json.dumps({"rows": [home_row]}).encode()
 
     async def story() -> None:
-        lane.state = ServerState()
+        lane.context.state = ServerState()
         for method, path in (("GET", "/readyz"), ("POST", "/predict/homes")):
             reply = await asgi(lane, method, path, body)
             assert (reply.status, reply.headers["retry-after"]) == (503, "1")
-        lane.state.mark_ready()
-        lane.state.begin_draining()
+        lane.context.state.mark_ready()
+        lane.context.state.begin_draining()
         assert (await asgi(lane, "GET", "/livez")).status == 200
         assert (await asgi(lane, "GET", "/readyz")).status == 503
         during_grace = await asgi(lane, "POST", "/predict/homes", body)
         assert (during_grace.status, during_grace.headers["connection"]) == (200, "close")
-        lane.state.close()
+        lane.context.state.close()
         assert (await asgi(lane, "POST", "/predict/homes", body)).status == 503
 
     asyncio.run(story())
 
 
 def test_a_mistake_of_ours_is_a_500_that_leaks_nothing(
-    lane: Lane, asgi: Callable[..., Any], home_row: Row, monkeypatch: pytest.MonkeyPatch
+    lane: Application, asgi: Callable[..., Any], home_row: Row, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*arguments: Any) -> Any:
         raise KeyError("secret")
@@ -373,7 +354,7 @@ def test_a_mistake_of_ours_is_a_500_that_leaks_nothing(
     assert b"secret" not in reply.content
 
 
-def test_a_client_that_leaves_while_sending_is_not_answered(lane: Lane) -> None:
+def test_a_client_that_leaves_while_sending_is_not_answered(lane: Application) -> None:
     sent = []
 
     async def receive() -> Any:
@@ -385,10 +366,10 @@ def test_a_client_that_leaves_while_sending_is_not_answered(lane: Lane) -> None:
     scope = {"type": "http", "method": "POST", "path": "/predict/homes", "query_string": b"", "headers": []}
     asyncio.run(lane(scope, receive, send))
     assert sent == []
-    assert lane.state.inflight == 0
+    assert lane.context.state.inflight == 0
 
 
-def test_foreign_failures_become_problems(lane: Lane, asgi: Callable[..., Any]) -> None:
+def test_foreign_failures_become_problems(lane: Application, asgi: Callable[..., Any]) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] == "/breaks":
             raise RuntimeError("secret")
@@ -404,14 +385,17 @@ def test_foreign_failures_become_problems(lane: Lane, asgi: Callable[..., Any]) 
         assert ("retry-after" in reply.headers) == (status in (429, 503))
 
 
-def test_text_that_is_no_unicode_does_not_break_a_problem(lane: Lane, asgi: Callable[..., Any]) -> None:
+def test_text_that_is_no_unicode_does_not_break_a_problem(lane: Application, asgi: Callable[..., Any]) -> None:
     reply = asyncio.run(asgi(lane, "GET", "/models/\ud800"))
     assert reply.status == 404
     assert json.loads(reply.content)
 
 
 def test_settings_reach_the_limits(
-    make_lane: Callable[..., Lane], tabular_models: list[TabularModel], settings: Settings, asgi: Callable[..., Any]
+    make_lane: Callable[..., Application],
+    tabular_models: list[TabularModel],
+    settings: Settings,
+    asgi: Callable[..., Any],
 ) -> None:
     lane = make_lane(tabular_models, dataclasses.replace(settings, max_body_bytes=10))
     assert asyncio.run(asgi(lane, "POST", "/predict/homes", b" " * 11)).status == 413
@@ -434,7 +418,7 @@ class SlowAndPoisoned:
 
 
 def test_under_load_each_gets_its_own_answer_the_poisonous_a_500_and_too_many_a_429(
-    make_lane: Callable[..., Lane],
+    make_lane: Callable[..., Application],
     tabular_model: TabularModel,
     settings: Settings,
     asgi: Callable[..., Any],
@@ -464,7 +448,7 @@ def test_under_load_each_gets_its_own_answer_the_poisonous_a_500_and_too_many_a_
 
 @pytest.mark.parametrize("path", ["/predict/homes", "/v1/models/homes:predict"])
 def test_the_deadline_counts_from_when_the_head_was_there(
-    make_lane: Callable[..., Lane],
+    make_lane: Callable[..., Application],
     tabular_models: list[TabularModel],
     asgi: Callable[..., Any],
     home_row: dict[str, Any],

@@ -98,7 +98,7 @@ def test_a_model_without_golden_rows_is_described_by_its_examples(tabular_model:
     assert b'"/predict/m"' in openapi.document([bare], Settings(), "1")
 
 
-@pytest.mark.parametrize("which", ["server", "server_without_lane"])
+@pytest.mark.parametrize("which", ["server"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # BentoML's own client
 def test_bentoml_s_client_predicts_and_is_told_what_is_wrong(
     request: pytest.FixtureRequest, which: str, home_row: dict[str, Any]

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from models.tabular_model import TabularModel
-from service.http.asgi import Lane
+from service.http.asgi import Application
 from service.metrics import MULTIPROCESS, SECONDS, Buckets, Metrics, alive, pour
 from service.settings import Settings
 
@@ -52,7 +52,7 @@ def test_a_histogram_poured_reads_as_one_observed() -> None:
 
 
 def test_requests_are_counted_under_the_names_of_the_contract(
-    make_lane: Callable[..., Lane],
+    make_lane: Callable[..., Application],
     tabular_models: list[TabularModel],
     settings: Settings,
     asgi: Callable[..., Any],
@@ -65,7 +65,7 @@ def test_requests_are_counted_under_the_names_of_the_contract(
     async def story() -> str:
         for rows, query in (([home_row], ""), ([warned, {}], "on_invalid=skip"), ([{}], "")):
             await asgi(lane, "POST", "/predict/homes", json.dumps({"rows": rows}).encode(), query)
-        lane.plane.served["homes"].tally.reject("queue_full", 3)
+        lane.plane.snapshot.find("homes").counters.reject("queue_full", 3)
         return str((await asgi(lane, "GET", "/metrics")).content.decode())
 
     page = asyncio.run(story())

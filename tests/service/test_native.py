@@ -25,9 +25,10 @@ from models.network.network import build
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from models.text import nearest
-from service.data_plane import DataPlane
+from service.data_plane import Call, DataPlane
 from service.errors import RequestError, TooManyRows
 from service.protocols import json_blocks, native
+from service.routes.native import predict_json
 from service.settings import Settings
 
 SCHEMA = FeatureSchema(
@@ -189,7 +190,8 @@ def test_the_event_loop_is_not_held_by_a_large_body() -> None:
     body = json.dumps({"rows": rows * 25}).encode()  # 14 MB
 
     async def longest_wait() -> float:
-        asked = asyncio.ensure_future(plane.predict_json("wide", body, deadline=time.monotonic() + 300))
+        call = Call(time.monotonic() + 300)
+        asked = asyncio.ensure_future(predict_json(plane, plane.snapshot.find("wide"), body, "fail", call))
         longest, last = 0.0, time.monotonic()
         while not asked.done():
             await asyncio.sleep(0)

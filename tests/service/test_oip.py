@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from tritonclient.utils import InferenceServerException
 
 from models.tabular_model import TabularModel
-from service.http.asgi import Lane
+from service.http.asgi import Application
 from service.protocols import oip_json, oip_signature
-from service.routes import oip as oip_routes
 from service.settings import Settings
 
 NAMES = ["educational-num", "Outcome Type", "class", "model_x", "2nd", "_u"]
@@ -52,14 +51,16 @@ def module_dtype(kind: str) -> str:
 
 
 @pytest.fixture
-def lane(make_lane: Callable[..., Lane], tabular_models: list[TabularModel], settings: Settings) -> Iterator[Lane]:
+def lane(
+    make_lane: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
+) -> Iterator[Application]:
     lane = make_lane(tabular_models, settings)
     yield lane
     lane.plane.close()
 
 
 @pytest.fixture
-def ask_v2(lane: Lane, asgi: Callable[..., Any]) -> Callable[..., Any]:
+def ask_v2(lane: Application, asgi: Callable[..., Any]) -> Callable[..., Any]:
     def ask(path: str, body: Any = None, method: str = "POST", **headers: str) -> Any:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         named = {key.replace("_", "-"): value for key, value in headers.items()}
@@ -144,9 +145,9 @@ def test_addresses_that_lead_nowhere_say_so(ask_v2: Callable[..., Any], path: st
     assert list(answer.body) == ["error"]
 
 
-def test_a_server_that_stops_is_no_longer_ready(lane: Lane, ask_v2: Callable[..., Any]) -> None:
+def test_a_server_that_stops_is_no_longer_ready(lane: Application, ask_v2: Callable[..., Any]) -> None:
     assert ask_v2("/v2/health/ready", method="GET").body == {"ready": True}
-    lane.state.begin_draining()
+    lane.context.state.begin_draining()
     assert ask_v2("/v2/health/ready", method="GET").status == 503
     assert ask_v2("/v2/models/homes/ready", method="GET").status == 503
     assert ask_v2("/v2/health/live", method="GET").body == {"live": True}
@@ -164,25 +165,26 @@ def test_nan_and_null_and_an_absent_tensor_are_the_same_gap(ask_v2: Callable[...
     assert ask_v2(INFER, {"inputs": one}).body["outputs"][0]["data"] == [pytest.approx(expected)]  # a row alone
 
 
-def test_one_usual_row_takes_the_short_way_and_nothing_else_does(lane: Lane) -> None:
-    served = lane.plane.served["homes"]
-    signature = oip_signature.Signature(served.model)
+def test_one_usual_row_takes_the_short_way_and_nothing_else_does(lane: Application) -> None:
+    served = lane.plane.snapshot.find("homes")
+    signature = served.compiled(oip_signature.Signature)
 
-    def quickly(inputs: list[Any], **parameters: Any) -> Any:
-        asked = oip_json.read(json.dumps({"inputs": inputs, "parameters": parameters}).encode())
-        return oip_routes.quickly(served, signature, asked)
+    def fast(inputs: list[Any], **parameters: Any) -> Any:
+        inference = oip_json.read(json.dumps({"inputs": inputs, "parameters": parameters}).encode())
+        row = signature.one_row(inference)
+        return None if row is None else lane.plane.predict_row_fast(served, row)
 
     def changed(place: int, cell: Any) -> list[dict[str, Any]]:
         return tensors([[*HOMES[0][:place], cell, *HOMES[0][place + 1 :]]])
 
-    accepted, answers = quickly(tensors(HOMES[:1]), binary_data_output=True)
-    assert (accepted.count, answers.shape, served.tally.valid_rows) == (1, (1, 1), 1)
+    answers = fast(tensors(HOMES[:1]), binary_data_output=True)
+    assert (answers.shape, served.counters.valid_rows) == ((1, 1), 1)
     above, refused, boolean = changed(2, 6.5), changed(5, 4), changed(0, True)
     for unusual in (above, refused, boolean, tensors(), tensors(HOMES[:1]) * 2, tensors(HOMES[:1])[1:]):
-        assert quickly(unusual) is None
-    assert quickly(tensors(HOMES[:1]), missing="Adoption") is None
-    assert quickly(tensors(HOMES[:1]), on_invalid="skip") is None
-    assert served.tally.valid_rows == 1
+        assert fast(unusual) is None
+    assert fast(tensors(HOMES[:1]), missing="Adoption") is None
+    assert fast(tensors(HOMES[:1]), on_invalid="skip") is None
+    assert served.counters.valid_rows == 1
 
 
 ODD: st.SearchStrategy[Any] = st.sampled_from(

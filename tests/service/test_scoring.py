@@ -17,7 +17,7 @@ import requests
 from models import store
 from models.tabular_model import TabularModel
 from service import model_selection
-from service.http.asgi import Lane
+from service.http.asgi import Application
 from service.model_selection import CatalogError
 from service.protocols import invocations
 from service.server_state import ServerState
@@ -153,13 +153,13 @@ def test_probes_and_the_version(session: requests.Session, server: Any) -> None:
 
 
 def test_probes_say_no_before_the_models_are_there_and_while_draining(
-    make_lane: Callable[..., Lane], tabular_models: list[TabularModel], settings: Settings, asgi: Ask
+    make_lane: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings, asgi: Ask
 ) -> None:
     lane = make_lane(tabular_models, settings)
-    lane.state = ServerState()
+    lane.context.state = ServerState()
     assert asyncio.run(asgi(lane, "GET", "/ping")).status == 503
-    lane.state.mark_ready()
-    lane.state.begin_draining()
+    lane.context.state.mark_ready()
+    lane.context.state.begin_draining()
     is_error(asyncio.run(asgi(lane, "GET", "/ping")), 503, "TEMPORARILY_UNAVAILABLE")
     lane.plane.close()
 
@@ -175,7 +175,7 @@ def test_with_several_models_one_has_to_be_named(ask_lane: Ask, home_row: Row) -
 
 
 def test_the_setting_names_the_default_and_a_request_may_name_another(
-    make_lane: Callable[..., Lane], tabular_models: list[TabularModel], asgi: Ask, home_row: Row
+    make_lane: Callable[..., Application], tabular_models: list[TabularModel], asgi: Ask, home_row: Row
 ) -> None:
     lane = make_lane(tabular_models, Settings(default_model="homes", predict_route="/score"))
 

@@ -27,7 +27,7 @@ from models.rows import ValidatedRows
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from service.errors import RequestError
-from service.http.asgi import Lane
+from service.http.asgi import Application
 from service.protocols import oip_rows
 from service.protocols.oip_tensors import Inference, Tensor
 from service.settings import Settings
@@ -57,7 +57,7 @@ def numbers() -> TabularModel:
 
 
 @pytest.fixture
-def lane(make_lane: Callable[..., Lane], numbers: TabularModel) -> Iterator[Lane]:
+def lane(make_lane: Callable[..., Application], numbers: TabularModel) -> Iterator[Application]:
     lane = make_lane([numbers], Settings(max_rows=MOST_ROWS))
     yield lane
     lane.plane.close()
@@ -195,7 +195,9 @@ def test_values_are_written_as_pyarrow_writes_them(numbers: TabularModel, rows: 
         assert table.message(accepted, answers, 0) == message_of(table.batch(accepted, answers, 0))
 
 
-def test_answers_are_the_same_both_ways(lane: Lane, asgi: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_are_the_same_both_ways(
+    lane: Application, asgi: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def ask(body: bytes) -> Any:
         reply = asyncio.run(asgi(lane, "POST", "/predict/numbers", body, "on_invalid=skip", {"content-type": ARROW}))
         assert reply.status == 200

@@ -21,7 +21,7 @@ import pytest
 
 from models.tabular_model import TabularModel
 from service.http import outbox, table_exchange
-from service.http.asgi import Lane
+from service.http.asgi import Application
 from service.settings import Settings
 
 LINE, HEAD = b"20,Private\n", b"age,job\n"
@@ -134,13 +134,15 @@ class Client:
 
 
 @pytest.fixture
-def lane(make_lane: Callable[..., Lane], tabular_models: list[TabularModel], settings: Settings) -> Iterator[Lane]:
+def lane(
+    make_lane: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
+) -> Iterator[Application]:
     lane = make_lane(tabular_models, dataclasses.replace(settings, max_rows=10, timeout_s=0.3))
     yield lane
     lane.plane.close()
 
 
-async def ask(lane: Lane, client: Client, path: str = "/predict/income", **more: str) -> None:
+async def ask(lane: Application, client: Client, path: str = "/predict/income", **more: str) -> None:
     headers = [(name.encode(), value.encode()) for name, value in {**CSV, **more}.items()]
     scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
     await lane(scope, client.receive, client.send)
@@ -150,7 +152,9 @@ def blocks(count: int) -> list[bytes]:
     return [HEAD, *[LINE * table_exchange.BLOCK_ROWS] * count]
 
 
-def test_a_body_that_stops_coming_is_a_408_before_the_200_and_an_error_in_the_answer_after_it(lane: Lane) -> None:
+def test_a_body_that_stops_coming_is_a_408_before_the_200_and_an_error_in_the_answer_after_it(
+    lane: Application,
+) -> None:
     async def story() -> None:
         silent = Client([HEAD, LINE, b"end"])
         silent.pieces.pop()
@@ -182,14 +186,14 @@ def stalled(receive: Callable[[], Any], after: int) -> Callable[[], Any]:
     return slow
 
 
-def test_a_client_that_leaves_stops_the_work(lane: Lane) -> None:
+def test_a_client_that_leaves_stops_the_work(lane: Application) -> None:
     client = Client([*blocks(60), None])
     asyncio.run(ask(lane, client))
     assert not client.finished
-    assert lane.state.inflight == 0
+    assert lane.context.state.inflight == 0
 
 
-def test_a_client_that_takes_nothing_is_waited_for_while_it_sends_and_given_up_later(lane: Lane) -> None:
+def test_a_client_that_takes_nothing_is_waited_for_while_it_sends_and_given_up_later(lane: Application) -> None:
     async def story() -> None:
         client = Client(blocks(100))
         client.taking.clear()
@@ -215,7 +219,7 @@ def test_a_client_that_takes_nothing_is_waited_for_while_it_sends_and_given_up_l
 
 
 def test_a_stream_without_a_length_is_limited_too(
-    make_lane: Callable[..., Lane], tabular_models: list[TabularModel], settings: Settings
+    make_lane: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
 ) -> None:
     limit = 3 * table_exchange.BLOCK_ROWS * len(LINE)
     lane = make_lane(
@@ -240,7 +244,7 @@ class Slow:
 
 
 def test_streams_wait_for_room_in_the_queue(
-    make_lane: Callable[..., Lane], tabular_models: list[TabularModel], settings: Settings
+    make_lane: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
 ) -> None:
     income = next(model for model in tabular_models if model.name == "income")
     model = dataclasses.replace(income, engine=Slow(income))
@@ -285,7 +289,9 @@ def test_memory_does_not_grow_with_the_body(server: Any) -> None:
     assert resident() - before < 15e6
 
 
-def test_the_place_for_what_waits_is_the_system_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lane: Lane) -> None:
+def test_the_place_for_what_waits_is_the_system_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lane: Application
+) -> None:
     made: list[Any] = []
     real = tempfile.TemporaryFile
 

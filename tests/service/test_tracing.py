@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from models.tabular_model import TabularModel
 from service import tracing
-from service.http.asgi import Lane
+from service.http.asgi import Application
 from service.settings import Settings
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -53,7 +53,7 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
 
 
 def test_the_trace_is_answered_logged_and_sampled_requests_become_spans(
-    make_lane: Callable[..., Lane],
+    make_lane: Callable[..., Application],
     tabular_models: list[TabularModel],
     asgi: Callable[..., Any],
     home_row: dict[str, Any],
