@@ -77,7 +77,7 @@ class DataPlane:
 
     def load(self, model: TabularModel) -> ServedModel:
         """A version made ready to be served: measured and warmed up, on the calling thread."""
-        served = ServedModel(model, self.metrics.add(model), self.settings)
+        served = ServedModel(model, self.metrics.add(model.name, model.version, model.engine.name), self.settings)
         if model.golden.rows:
             model.predict_rows(model.golden.rows[:1])
         plan = served.batcher.plan._asdict()

@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
-from models.tabular_model import TabularModel
-
 SECONDS = (1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
@@ -111,9 +109,9 @@ class Metrics:
             "tabserve_build_info", "Running", ("version",), registry=registry, multiprocess_mode="max"
         )
 
-    def add(self, model: TabularModel) -> ModelCounters:
+    def add(self, model: str, version: str, engine: str) -> ModelCounters:
         """The counters of a version that is served from now on."""
-        source = Source(model.name, model.version, model.engine.name, ModelCounters())
+        source = Source(model, version, engine, ModelCounters())
         self._model_info.labels(*source[:3]).set(1)
         self._sources.append(source)
         return source.counters

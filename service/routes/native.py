@@ -60,9 +60,7 @@ class Predict(Route):
         answers = self.plane.predict_fast(self.served, rows)
         if answers is None:
             return None
-        if isinstance(answers, float) or len(rows) == 1:
-            return self._writer.one(answers)
-        return self._writer.plain(answers)
+        return self._writer.one(answers) if isinstance(answers, float) else self._writer.plain(answers)
 
     async def _answer_table(self, exchange: HttpExchange) -> None:
         """Where the body or the response is a table."""

@@ -253,9 +253,9 @@ def test_a_timeout_never_lengthens_the_setting(
 
 @pytest.fixture
 def logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """What the lane logs."""
+    """What is logged of requests."""
     monkeypatch.setattr(logging.getLogger("tabserve"), "propagate", True)
-    caplog.set_level(logging.INFO, "tabserve.lane")
+    caplog.set_level(logging.INFO, "tabserve.exchange")
     return caplog
 
 

@@ -105,9 +105,9 @@ import sys
 from service.metrics import Metrics
 
 metrics = Metrics()
-tally = metrics.model("homes", "1", "numpy")
-tally.queue_rows = 7
-tally.request("json", 200, 0.1)
+counters = metrics.add("homes", "1", "numpy")
+counters.queue_rows = 7
+counters.request("json", 200, 0.1)
 metrics.flush()
 print("told", flush=True)
 sys.stdin.read()
