@@ -1,4 +1,5 @@
-"""The direction of imports: training -> models <- service, loadtest -> models; heavy libraries where they belong."""
+"""The direction of imports: training -> models <- service, loadtest -> models, and layers inside of models and service;
+no circles; heavy libraries where they belong."""
 
 import ast
 from collections.abc import Iterator
@@ -14,9 +15,39 @@ OF_TRAINING = {"pandas", "sklearn", "matplotlib", "pyarrow", "scipy"}
 OF_KERAS = {"keras", "tensorflow"}
 OF_GRPC = {"grpc", "grpc_health", "google"}
 SPEAKS_GRPC = {"service/grpc_server.py", "service/protocols/oip_messages.py"}
-READS_ARROW = {"service/protocols/arrow.py"}
+ARROW_FORMATS = ("models/formats/arrow_", "models/formats/parquet_", "models/formats/record_batches.py")
+A_ROW = {"models.dates", "models.feature", "models.schema"}  # what load tests know
 BUILDS_KERAS = {"models/keras_nets.py", "models/keras_export.py"}
 MEASURED_KERAS = {"loadtest/bench/keras_app.py"}  # a server of its own, that the benchmark starts beside ours
+
+LAYERS: dict[str, list[set[str]]] = {
+    "models": [
+        {"models.text", "models.dates", "models.architecture"},
+        {"models.feature"},
+        {"models.frame", "models.validators"},
+        {"models.ranges"},
+        {"models.schema"},
+        {"models.row_warnings"},
+        {"models.columns", "models.rows"},
+        {"models.cells", "models.column_validation", "models.json_text", "models.outputs"},
+        {"models.encoding", "models.network", "models.keras_nets", "models.keras_export", "models.engines"},
+        {"models.tabular_model"},
+        {"models.formats", "models.fast"},
+        {"models.store"},
+    ],
+    "service": [
+        {"service.errors", "service.logs", "service.metrics", "service.settings", "service.tracing"},
+        {"service.bento_image", "service.model_selection", "service.server_state", "service.version"},
+        {"service.validation"},
+        {"service.protocols"},
+        {"service.batcher", "service.data_plane", "service.served_model"},
+        {"service.http", "service.routes"},
+        {"service.grpc_server", "service.server"},
+        {"service.app"},
+    ],
+}
+"""From the lowest up: a module or package imports nothing above its own layer. One that has none is above all."""
+WITHOUT_PROTOCOL = ["service.batcher", "service.data_plane"]  # neither knows how a request was written
 
 FILES = sorted(path.relative_to(ROOT) for package in OURS for path in (ROOT / package).rglob("*.py"))
 
@@ -53,6 +84,15 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse((ROOT / path).read_text("utf-8"), str(path))
 
 
+def graph() -> dict[str, set[str]]:
+    """Each of our modules and those of ours that it imports anywhere; a package counts as its `__init__`."""
+    modules = {".".join(path.with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
+    return {name: {found for found in imports(parsed(path)) if found in modules} for name, path in modules.items()}
+
+
+GRAPH = graph()
+
+
 def test_there_are_files_to_look_at() -> None:
     assert {path.parts[0] for path in FILES} == set(OURS)
 
@@ -63,10 +103,65 @@ def test_imports_go_in_one_direction(path: Path) -> None:
     assert found & {*OURS, "tests"} <= MAY_IMPORT[path.parts[0]]
 
 
+def layer_of(module: str) -> int:
+    """The layer of a module by its own name or its package's."""
+    layers = LAYERS[module.partition(".")[0]]
+    for number, names in enumerate(layers):
+        if any(module == name or module.startswith(f"{name}.") for name in names):
+            return number
+    return len(layers)
+
+
+@pytest.mark.parametrize("name", [name for name in GRAPH if name.partition(".")[0] in LAYERS and "." in name])
+def test_no_module_imports_a_layer_above_its_own(name: str) -> None:
+    package = name.partition(".")[0]
+    above = {found for found in GRAPH[name] if found.startswith(f"{package}.") and layer_of(found) > layer_of(name)}
+    assert not above
+
+
+def test_every_layer_has_modules() -> None:
+    for package, layers in LAYERS.items():
+        for name in set().union(*layers):
+            assert name in GRAPH, f"{package} has no {name}"
+
+
+@pytest.mark.parametrize("name", WITHOUT_PROTOCOL)
+def test_what_predicts_knows_no_protocol(name: str) -> None:
+    assert not {found for found in GRAPH[name] if found.startswith("service.protocols")}
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other in circles: what is left without those that import none or that none imports."""
+    left = {name: found - {name} for name, found in graph.items()}
+    while True:
+        imported = set().union(*left.values())
+        kept = {name: found & left.keys() for name, found in left.items() if found & left.keys() and name in imported}
+        if kept == left:
+            return sorted(left)
+        left = kept
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Imports in functions included: one that is put off hides a circle and does not remove it."""
+    assert circle(GRAPH) == []
+
+
+@pytest.mark.parametrize(
+    ("graph", "expected"),
+    [
+        ({"a": {"b"}, "b": set()}, []),
+        ({"a": {"a"}}, []),
+        ({"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}, ["b", "c"]),
+    ],
+)
+def test_the_finder_of_circles_sees_what_there_is(graph: dict[str, set[str]], expected: list[str]) -> None:
+    assert circle(graph) == expected
+
+
 @pytest.mark.parametrize("path", [path for path in FILES if path.parts[0] == "loadtest"], ids=str)
 def test_load_tests_know_only_what_a_row_is_but_for_the_bench(path: Path) -> None:
     ours = {name for name in imports(parsed(path)) if name.startswith("models.")}
-    assert path.parts[1] == "bench" or all(name.startswith("models.features") for name in ours)
+    assert path.parts[1] == "bench" or all(".".join(name.split(".")[:2]) in A_ROW for name in ours)
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.parts[0] != "training"], ids=str)
@@ -74,7 +169,7 @@ def test_libraries_of_training_stay_in_training(path: Path) -> None:
     allowed = {"matplotlib"} if path.parts[0] == "loadtest" else set()
     if path.parts[:2] == ("loadtest", "bench"):  # writes Arrow and Parquet bodies
         allowed = {"matplotlib", "pyarrow"}
-    if path.as_posix() in READS_ARROW:  # an extra of the installation, imported only when used
+    if path.as_posix().startswith(ARROW_FORMATS):  # an extra of the installation, imported only when used
         assert "pyarrow" not in tops(at_import(parsed(path)))
         allowed = {"pyarrow"}
     assert not tops(imports(parsed(path))) & (OF_TRAINING - allowed)

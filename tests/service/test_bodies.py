@@ -7,7 +7,6 @@ import gzip
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,6 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from models.feature import Feature
-from models.formats import blocks, csv_decoder, csv_lines, ndjson_decoder
-from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from service.http import negotiation, table_exchange
 from service.http.asgi import Application
@@ -537,81 +533,6 @@ def test_no_body_breaks_the_server(
     assert reply.status < 500
     if reply.status == 200:
         assert "Internal" not in str(told(wanted, reply.content).stopped)
-
-
-def test_a_schema_is_told_of_what_a_form_holds() -> None:
-    feature = Feature(name="a", kind="number", nullable=False)
-    schema = FeatureSchema(name="a", task="regression", target="y", features=[feature])
-    assert csv_decoder.delimiter_of("a;b\n", schema) == ";"
-
-
-def ends_as_csv_has_them(content: bytes) -> int:
-    """Byte by byte, by the states of `csv`."""
-    state, end = "start", 0
-    for place, byte in enumerate(content):
-        if state == "quoted":
-            state = "closing" if byte == ord('"') else state
-        elif byte == ord('"'):
-            state = "cell" if state == "cell" else "quoted"
-        else:
-            state = "start" if byte in b",\r\n" else "cell"
-            end = place + 1 if byte == ord("\n") else end
-    return end
-
-
-PARTS = [b'"', b"\n", b"\r", b"a", b",", b'""', b'"\n', b',"', b'",', b'5" pipe']
-
-
-@given(st.lists(st.sampled_from(PARTS), max_size=30), st.lists(st.integers(0, 60)))
-@hypothesis_settings(max_examples=1000, deadline=None)
-def test_lines_are_cut_where_no_quote_is_open_however_the_pieces_come(parts: list[bytes], cuts: list[int]) -> None:
-    content = b"".join(parts)
-    edges = sorted({0, *(min(cut, len(content)) for cut in cuts), len(content)})
-    ends, last = csv_lines.LineEnds(b","), 0
-    for start, stop in pairwise(edges):
-        end = ends.last(content[start:stop])
-        last = start + end if end else last
-    assert last == ends_as_csv_has_them(content)
-
-
-QUOTES = ['5" pipe', '"5"" pipe"', '5"', 'a""b', '"two\nlines"', '"a"', '"x, ""y"""', '""', "plain", ""]
-
-
-@given(st.lists(st.sampled_from(QUOTES), min_size=1, max_size=12), st.integers(1, 40), st.sampled_from(",;|\t"))
-@hypothesis_settings(max_examples=200, deadline=None)
-def test_cells_with_quotes_are_read_as_csv_reads_them(cells: list[str], size: int, delimiter: str) -> None:
-    feature = Feature(name="job", kind="category", nullable=True)
-    schema = FeatureSchema(name="a", task="regression", target="y", features=[feature])
-    text = "\n".join(delimiter.join(line) for line in (["job", "y"], *([cell, '"1"'] for cell in cells)))
-    body = b"\xef\xbb\xbf\n" * (size % 2) + text.encode()
-    decoder = csv_decoder.CsvDecoder(schema, 100, max_bytes=10**6)
-    pieces = [body[start : start + size] for start in range(0, len(body), size)]
-    assert [block for piece in pieces for block in decoder.feed(piece)] == []
-    (block,) = decoder.rest()
-    assert isinstance(block, blocks.ColumnBlock)
-    expected = [line[0] or None for line in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)][1:]
-    assert [block.columns["job"].item(row) for row in range(block.count)] == expected
-
-
-@pytest.mark.parametrize("rows", [1, 90_000])
-def test_an_inch_mark_is_no_open_quote_however_long_the_body(rows: int) -> None:
-    feature = Feature(name="size", kind="number", nullable=False)
-    schema = FeatureSchema(name="a", task="regression", target="y", features=[feature])
-    body = b'size,part\n1.0,5" pipe\n' + b"2.0,a longer name\n" * rows
-    block = blocks.decode_whole(csv_decoder.CsvDecoder(schema, 100_000, len(body)), body)
-    assert block is not None
-    assert block.count == rows + 1
-
-
-def test_blocks_hold_so_many_bytes_at_most(tabular_model: TabularModel, home_row: Row) -> None:
-    """Whatever its lines are, a body takes the memory of a few blocks."""
-    schema, line = tabular_model.schema, json.dumps({**home_row, "id": "x" * 1000}).encode() + b"\n"
-    decoder = ndjson_decoder.NdjsonDecoder(schema, 10_000, max_bytes=10 * len(line))
-    assert [block.count for block in decoder.feed(line * 100)] == [100]
-    assert [block.count for _ in range(12) for block in decoder.feed(line)] == [11]
-    cells = csv_decoder.CsvDecoder(schema, 10_000, max_bytes=10_000)
-    found = [block.count for _ in range(12) for block in cells.feed(b"class,id\n" + b"," * 1000 + b"\n" * 2)]
-    assert sum(found) >= 8
 
 
 def test_very_many_columns_are_refused_like_a_few(post: Post, home_row: Row) -> None:

@@ -1,0 +1,155 @@
+"""One batch of numbers is read as views of its bytes, with the result that pyarrow has."""
+
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.feature import Feature, Seen
+from models.formats import arrow_messages, blocks
+from models.formats.arrow_decoder import ArrowDecoder
+from models.formats.arrow_layout import layout_of, plain_block
+from models.formats.blocks import Block
+from models.formats.errors import FormatError
+from models.formats.record_batches import message_of
+from models.schema import FeatureSchema
+
+NAMES = ["a", "b", "c"]
+MAX_ROWS, MAX_BYTES = 50, 100_000
+KINDS = [pa.float64(), pa.float32(), pa.float16(), pa.int64(), pa.uint8(), pa.int16()]
+OTHERS = [
+    pa.bool_(),
+    pa.string(),
+    pa.timestamp("s"),
+    pa.decimal128(9, 2),
+    pa.null(),
+    pa.dictionary(pa.int8(), pa.int32()),
+]
+SCHEMA = FeatureSchema(
+    name="numbers",
+    task="regression",
+    target="y",
+    features=[Feature(name=name, kind="number", nullable=name == "c", seen=Seen(min=0, max=9)) for name in NAMES],
+)
+
+
+def body_of(columns: Mapping[str, Any], *, chunk: int | None = None) -> bytes:
+    table = pa.table(columns)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=chunk)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def columns_of(rows: int = 3, kind: Any = None) -> dict[str, Any]:
+    return {name: pa.array([place + row % 5 for row in range(rows)], kind) for place, name in enumerate(NAMES)}
+
+
+def result(decode: Callable[[], Block | None]) -> Any:
+    """All that can be seen of how a body was read: the rows of its frame, or the error."""
+    try:
+        block = decode()
+    except FormatError as error:
+        return type(error), str(error)
+    if block is None:
+        return "more than a block"
+    found = block.validate(SCHEMA)
+    rows = found.frame.numbers.tolist()
+    return found.count, str(rows), found.valid, [*found.errors], found.omitted, found.warnings
+
+
+def both(body: bytes) -> tuple[bool, Any]:
+    """Whether the body was read as views, and the result, which is pyarrow's too."""
+    expected = result(lambda: blocks.decode_whole(ArrowDecoder(SCHEMA, MAX_ROWS, MAX_BYTES), body))
+    views = plain_block(SCHEMA, body, MAX_ROWS)
+    if views is not None:
+        assert result(lambda: views) == expected
+    return views is not None, expected
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_numbers_without_nulls_are_views_of_the_body(kind: Any) -> None:
+    body = body_of(columns_of(kind=kind))
+    as_views, (count, rows, *_) = both(body)
+    assert (as_views, count, rows) == (True, 3, str([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0], [2.0, 3.0, 4.0]]))
+    block: Any = plain_block(SCHEMA, body, MAX_ROWS)
+    assert all(np.shares_memory(np.frombuffer(body, np.uint8), block.columns[name].values) for name in NAMES)
+
+
+@pytest.mark.parametrize("kind", OTHERS, ids=str)
+def test_everything_else_is_read_by_pyarrow(kind: Any) -> None:
+    other = pa.array([1, 0, 1]).cast(pa.string()).cast(kind) if kind == pa.string() else pa.nulls(3, kind)
+    assert not both(body_of({**columns_of(), "c": other}))[0]
+    assert not both(body_of({**columns_of(), "more": other}))[0]
+
+
+def test_shapes_that_are_not_one_batch_of_numbers() -> None:
+    for nulls in (pa.array([1.0, None, 2.0]), pa.nulls(3, pa.float64())):
+        assert not both(body_of({**columns_of(), "c": nulls}))[0]
+    assert not both(body_of(columns_of(4), chunk=2))[0]
+    assert both(body_of(columns_of(MAX_ROWS)))[0]
+    assert both(body_of(columns_of(MAX_ROWS + 1))) == (False, "more than a block")
+    assert not both(body_of(columns_of(0)))[0]
+    assert not both(body_of(columns_of())[: -len(arrow_messages.END)])[0]
+    without_columns = pa.record_batch([pa.nulls(3)], ["x"]).select([])
+    head = message_of(without_columns.schema)
+    assert not both(head + message_of(without_columns) + arrow_messages.END)[0]
+
+
+def test_columns_in_another_order_and_more_of_them_and_less() -> None:
+    a, b, c = columns_of().values()
+    for columns in ({"c": c, "a": a, "b": b}, {"x": a, **columns_of()}, {"a": a, "c": c}, {"a": a, "b": b}, {"x": a}):
+        assert both(body_of(columns))[0]
+
+
+@given(st.lists(st.tuples(*[st.floats(width=32)] * 3), min_size=1, max_size=4))
+@settings(max_examples=60, deadline=None)
+def test_any_numbers_have_the_same_result(rows: list[tuple[float, ...]]) -> None:
+    """Also those that are missing, infinite or outside the range seen."""
+    columns = dict(zip(NAMES, np.array(rows, np.float32).T, strict=True))
+    assert both(body_of(columns))[0]
+
+
+def heads(body: bytes) -> int:
+    """Where the numbers begin."""
+    opening = 8 + struct.unpack_from("<i", body, 4)[0]
+    return int(opening + 8 + struct.unpack_from("<i", body, opening + 4)[0])
+
+
+HOSTILE = [0, 1, 4, 8, 63, 64, 2**16, 2**31 - 1, 2**32, 2**62, 2**63 - 1, -1, -8, -(2**63)]
+
+
+def test_every_word_of_the_heads_may_be_hostile() -> None:
+    """Offsets, lengths and counts of rows and nulls among them: never read outside, never another result."""
+    body, as_views = body_of(columns_of()), 0
+    for place in range(0, heads(body) - 8, 8):
+        for word in HOSTILE:
+            changed = bytearray(body)
+            struct.pack_into("<q", changed, place, word)
+            as_views += both(bytes(changed))[0]
+    assert as_views > 0  # some changes say nothing new, and some that the numbers stand elsewhere
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_changed_bytes_have_the_same_result(data: st.DataObject) -> None:
+    body = bytearray(body_of(columns_of()))
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(body) - 1))
+        body[place] = data.draw(st.integers(0, 255) | st.sampled_from([body[place] ^ 1, body[place] ^ 128]))
+    for cut in (len(body), data.draw(st.integers(0, len(body)))):
+        both(bytes(body[:cut]))
+
+
+def test_a_cached_layout_holds_for_other_numbers_too() -> None:
+    layout_of.cache_clear()
+    for value in (1.0, 7.0, float("nan"), -1e300):
+        as_views, found = both(body_of({name: pa.array([value, 1.0]) for name in NAMES}))
+        assert as_views
+        assert str(value) in str(found) or found[2] == [1]
+    assert (layout_of.cache_info().misses, layout_of.cache_info().hits) == (1, 3)

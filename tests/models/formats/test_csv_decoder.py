@@ -1,0 +1,58 @@
+"""CSV: delimiters, quotes, and what cannot be decoded."""
+
+import csv
+import io
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.feature import Feature
+from models.formats import blocks
+from models.formats.csv_decoder import CsvDecoder, delimiter_of
+from models.schema import FeatureSchema
+
+
+def test_the_delimiter_is_the_one_that_finds_columns_of_the_schema() -> None:
+    feature = Feature(name="a", kind="number", nullable=False)
+    schema = FeatureSchema(name="a", task="regression", target="y", features=[feature])
+    assert delimiter_of("a;b\n", schema) == ";"
+
+
+QUOTES = ['5" pipe', '"5"" pipe"', '5"', 'a""b', '"two\nlines"', '"a"', '"x, ""y"""', '""', "plain", ""]
+
+
+@given(st.lists(st.sampled_from(QUOTES), min_size=1, max_size=12), st.integers(1, 40), st.sampled_from(",;|\t"))
+@settings(max_examples=200, deadline=None)
+def test_cells_with_quotes_are_read_as_csv_reads_them(cells: list[str], size: int, delimiter: str) -> None:
+    feature = Feature(name="job", kind="category", nullable=True)
+    schema = FeatureSchema(name="a", task="regression", target="y", features=[feature])
+    text = "\n".join(delimiter.join(line) for line in (["job", "y"], *([cell, '"1"'] for cell in cells)))
+    body = b"\xef\xbb\xbf\n" * (size % 2) + text.encode()
+    decoder = CsvDecoder(schema, 100, max_bytes=10**6)
+    chunks = [body[start : start + size] for start in range(0, len(body), size)]
+    assert [block for chunk in chunks for block in decoder.feed(chunk)] == []
+    (block,) = decoder.rest()
+    assert isinstance(block, blocks.ColumnBlock)
+    expected = [line[0] or None for line in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)][1:]
+    assert [block.columns["job"].item(row) for row in range(block.count)] == expected
+
+
+@pytest.mark.parametrize("rows", [1, 90_000])
+def test_an_inch_mark_is_no_open_quote_however_long_the_body(rows: int) -> None:
+    feature = Feature(name="size", kind="number", nullable=False)
+    schema = FeatureSchema(name="a", task="regression", target="y", features=[feature])
+    body = b'size,part\n1.0,5" pipe\n' + b"2.0,a longer name\n" * rows
+    block = blocks.decode_whole(CsvDecoder(schema, 100_000, len(body)), body)
+    assert block is not None
+    assert block.count == rows + 1
+
+
+def test_blocks_hold_a_limited_number_of_bytes() -> None:
+    """Whatever its lines are, a body takes the memory of a few blocks."""
+    schema = FeatureSchema(
+        name="a", task="regression", target="y", features=[Feature(name="class", kind="number", nullable=True)]
+    )
+    decoder = CsvDecoder(schema, 10_000, max_bytes=10_000)
+    found = [block.count for _ in range(12) for block in decoder.feed(b"class,id\n" + b"," * 1000 + b"\n" * 2)]
+    assert sum(found) >= 8
