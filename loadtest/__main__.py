@@ -29,7 +29,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="SCENARIO",
         help="row, mixed, default, many, wide, tensorflow, workers (default: row)",
     )
-    servers.add_argument("--rounds", type=at_least_one, default=5, metavar="N", help="(default: 5)")
+    servers.add_argument(
+        "--beside",
+        type=Path,
+        metavar="PATH",
+        help="compare this checkout's server with that of the checkout at PATH: ratios of CPU time per request, memory "
+        "and time to ready, with 95 %% intervals",
+    )
+    servers.add_argument("--rounds", type=at_least_one, metavar="N", help="(default: 5, with --beside 15)")
     servers.add_argument("--seconds", type=at_least_one, default=3, metavar="N", help="of a round (default: 3)")
     servers.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
     servers.add_argument("--picture", type=Path, metavar="FILE", help="draw the first scenario (.svg or .png)")
@@ -87,7 +94,23 @@ def bench_servers(given: argparse.Namespace) -> int:
     if unknown:
         print(f"error: {unknown[0]!r} is no scenario, expected {', '.join(servers.SCENARIOS)}", file=sys.stderr)
         return 2
-    return servers.run(given.scenarios or ["row"], given.rounds, given.seconds, given.markdown, given.picture)
+    scenarios = given.scenarios or ["row"]
+    if given.beside is not None:
+        return bench_checkouts(scenarios, given)
+    return servers.run(scenarios, given.rounds or 5, given.seconds, given.markdown, given.picture)
+
+
+def bench_checkouts(scenarios: Sequence[str], given: argparse.Namespace) -> int:
+    from loadtest.bench import checkouts
+
+    if given.picture:
+        print("error: --picture cannot be combined with --beside", file=sys.stderr)
+        return 2
+    try:
+        return checkouts.run(scenarios, given.beside, given.rounds or 15, given.seconds, given.markdown)
+    except checkouts.CheckoutError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
 
 
 def bench_bodies(given: argparse.Namespace) -> int:

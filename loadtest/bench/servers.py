@@ -28,6 +28,7 @@ import psutil
 
 from loadtest import tables
 from loadtest.bench.clients import JSON, Load, load
+from loadtest.bench.usage import cpu_seconds
 from models.row_warnings import find_warnings
 from models.schema import FeatureSchema
 
@@ -68,6 +69,7 @@ class Contender:
     model: str = ""  # whose rows it is sent, where those of the scenario would not suit it
     rows: int | None = None  # so many of them, where not as many as the scenario says
     form: Form = as_json
+    folder: Path = ROOT  # where it is started
 
 
 def uvicorn(app: str) -> tuple[str, ...]:
@@ -101,6 +103,9 @@ def bare_model(name: str, model: str) -> Contender:
     """The limit with this model's own body, encoder and network."""
     settings = {"BENCH_VERSION": f"{{store}}/{model}/1"}
     return Contender(name, uvicorn("loadtest.bench.bare_model:app"), "/predict", settings)
+
+
+NUMPY, TENSORFLOW = "tabserve, NumPy", "tabserve, TensorFlow"
 
 
 @dataclass(frozen=True)
@@ -141,9 +146,9 @@ class Scenario:
     contenders: tuple[Contender, ...]
     text: str
     goals: tuple[Goal, ...] = ()
+    beside: tuple[str, ...] = (NUMPY,)  # the contenders that `--beside` compares with those of another checkout
 
 
-NUMPY, TENSORFLOW = "tabserve, NumPy", "tabserve, TensorFlow"
 OFF, ON, ONE, TWO = f"{TENSORFLOW}, batching off", f"{TENSORFLOW}, batching on", "one worker", "two workers"
 OWN = "bare function with the default network"
 SMALL = "tabserve, NumPy, network 32-1"
@@ -178,6 +183,7 @@ SCENARIOS = {
         ),
         "one row of income: 14 columns (the first: 8 numbers), networks of 32-1 and the default one",
         (Goal(SMALL, BARE.name, "cost", 2.5), Goal(NUMPY, OWN, "cost", 2.5)),
+        (SMALL, NUMPY),
     ),
     "default": Scenario(
         "housing",
@@ -213,6 +219,7 @@ SCENARIOS = {
         ),
         "one row of 8 numbers by TensorFlow",
         (Goal(ON, OFF, "requests", 3), Goal(ON, KERAS.name, "requests", 100)),
+        (OFF, ON),
     ),
     "workers": Scenario(
         "eight",
@@ -226,6 +233,7 @@ SCENARIOS = {
         ),
         "100 rows of 8 numbers, and one, one worker and two",
         (Goal(TWO, ONE, "requests", 1.5),),
+        (ONE, TWO),
     ),
 }
 
@@ -300,7 +308,7 @@ class Server:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [part.format(**fill) for part in contender.command],
-                cwd=ROOT,
+                cwd=contender.folder,
                 env=environment(own_home, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", **settings),
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -338,8 +346,7 @@ class Server:
         total = 0.0
         for process in self.tree():
             with contextlib.suppress(psutil.NoSuchProcess):
-                times = process.cpu_times()
-                total += times.user + times.system
+                total += cpu_seconds(process)
         return total
 
     def memory(self) -> tuple[float, float]:

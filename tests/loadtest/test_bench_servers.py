@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import uvloop
 
 from loadtest import __main__ as command
 from loadtest.bench import bare_asgi, clients, servers
@@ -42,6 +43,7 @@ def test_the_limit_is_served_and_loaded_by_the_bundled_client(tmp_path: Path) ->
         assert 0 < told.p50 <= told.p99
         assert server.cpu() >= before
         assert server.memory()[0] > 10
+        assert uvloop.run(clients.by_ourselves(server.url, BODY, 2, 0.1)).errors == 0
         wrong = asyncio.run(clients.by_ourselves(server.url, b"{", 1, 0.1))
         assert wrong.errors > 0
     finally:

@@ -1,0 +1,256 @@
+"""The server of this checkout beside that of another one, in one run: cost, memory and time to ready as ratios.
+
+Every round starts both servers afresh, because two processes that run the same code differ by about a percent for as
+long as they live. In a round they take many short turns of the same number of requests, because the speed of the
+machine changes within seconds. A round gives one ratio; the result is the median ratio of all rounds and its interval.
+"""
+
+import contextlib
+import dataclasses
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from statistics import mean, median
+from typing import NamedTuple
+
+from loadtest import tables
+from loadtest.bench import cores, paired
+from loadtest.bench.counted import Client, Done
+from loadtest.bench.servers import ROOT, SCENARIOS, Contender, Scenario, Sent, Server, rows_of, train
+from loadtest.bench.usage import cpu_seconds, peak_mb
+
+SERVE = (sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", "{port}")
+SERVICE_FILE = "bentofile.yaml"  # names the service that `bentoml serve` starts in a folder
+TURNS = 40  # of each server in a round
+WARM_UP_TURNS = 15
+
+
+class Measured(NamedTuple):
+    """What a round measured of one server. A worker is the largest process; shared pages count for each process."""
+
+    cpu_us: float  # per request, of all processes: the median of the turns, which a disturbed turn does not change
+    mean_cpu_us: float  # per request, of all turns together: it includes what happens seldom, and every disturbance
+    ready_s: float
+    worker_mb: float
+    peak_mb: float  # of the worker
+    total_mb: float
+    errors: int
+
+
+class Quantity(NamedTuple):
+    """A line of the table."""
+
+    name: str
+    pick: Callable[[Measured], float]
+    digits: int
+
+
+QUANTITIES = (
+    Quantity("CPU µs / request", lambda measured: measured.cpu_us, 1),
+    Quantity("… mean of all turns", lambda measured: measured.mean_cpu_us, 1),
+    Quantity("ready s", lambda measured: measured.ready_s, 2),
+    Quantity("worker MB", lambda measured: measured.worker_mb, 1),
+    Quantity("worker MB at its peak", lambda measured: measured.peak_mb, 1),
+    Quantity("all processes MB", lambda measured: measured.total_mb, 1),
+)
+
+
+class Round(NamedTuple):
+    """Both servers in one round."""
+
+    old: Measured
+    new: Measured
+
+
+class CheckoutError(Exception):
+    """A folder whose server cannot be started; the message is one line."""
+
+
+# One round
+
+
+class Loaded:
+    """A server that is ready, with its client's open connections."""
+
+    def __init__(self, server: Server, connections: int) -> None:
+        self.server = server
+        self._processes = server.tree()
+        self._turns: list[float] = []  # seconds of processor time per request
+        self._errors = 0
+        self._client = Client(server.url, server.request, server.headers, connections)
+
+    def send(self, requests: int) -> Done:
+        """Load it without measuring what that costs."""
+        done = self._client.send(requests)
+        self._errors += done.errors
+        return done
+
+    def take_turn(self, requests: int) -> None:
+        before = self._cpu()
+        self.send(requests)
+        self._turns.append((self._cpu() - before) / requests)
+
+    def _cpu(self) -> float:
+        return sum(map(cpu_seconds, self._processes))
+
+    def measured(self) -> Measured:
+        """All turns so far. Raises RuntimeError where other processes answer than at the start."""
+        if set(self.server.tree()) != set(self._processes):
+            raise RuntimeError(f"{self.server.contender.name} replaced a process while it was measured")
+        worker_mb, total_mb = self.server.memory()
+        return Measured(
+            cpu_us=1e6 * median(self._turns),
+            mean_cpu_us=1e6 * mean(self._turns),
+            ready_s=self.server.ready_s,
+            worker_mb=worker_mb,
+            peak_mb=max(map(peak_mb, self._processes)),
+            total_mb=total_mb,
+            errors=self._errors,
+        )
+
+    def close(self) -> None:
+        self._client.close()
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Two checkouts' servers, started alike and sent the same request."""
+
+    old: Contender
+    new: Contender
+    request: Sent
+    connections: int
+    store: Path
+    home: Path
+
+    @contextlib.contextmanager
+    def running(self, new_first: bool) -> Iterator[tuple[Loaded, Loaded]]:
+        """Both servers (old, new), started one after the other."""
+        client_core, server_cores = cores.shared_out()
+        started = {}
+        with contextlib.ExitStack() as stack, cores.on(client_core):
+            for contender in (self.new, self.old) if new_first else (self.old, self.new):
+                with cores.on(server_cores):
+                    server = Server(contender, self.store, self.home, *self.request)
+                stack.callback(server.stop)
+                server.wait()
+                started[contender.name] = server
+            loaded = {name: Loaded(server, self.connections) for name, server in started.items()}
+            for one in loaded.values():
+                stack.callback(one.close)
+            yield loaded[self.old.name], loaded[self.new.name]
+
+    def requests_of_a_turn(self, seconds: float) -> int:
+        """So many as the old server answers in the seconds of a round, shared out over its turns.
+
+        It also starts both servers once before the rounds, so that bytecode is compiled and files are cached.
+        """
+        with self.running(new_first=False) as (old, new):
+            if answer(old.server) != answer(new.server):
+                print("note: the two servers answer the same request differently", file=sys.stderr)
+            for server in (old, new):
+                server.send(20 * self.connections)
+            done = old.send(20 * self.connections)
+        return max(self.connections, round(done.requests / done.seconds * seconds / TURNS))
+
+    def round(self, number: int, requests: int) -> Round:
+        """Old, new, new, old and so on; in every second round the new one is first."""
+        new_first = number % 2 == 1
+        with self.running(new_first) as (old, new):
+            order = [new, old] if new_first else [old, new]
+            for server in order:
+                server.send(WARM_UP_TURNS * requests)
+            for turn in range(TURNS):
+                for server in order if turn % 2 == 0 else order[::-1]:
+                    server.take_turn(requests)
+            return Round(old.measured(), new.measured())
+
+
+def answer(server: Server) -> bytes:
+    with urllib.request.urlopen(
+        urllib.request.Request(server.url, server.request, server.headers), timeout=60
+    ) as reply:
+        return bytes(reply.read())
+
+
+# All rounds
+
+
+def compare(comparison: Comparison, rounds: int, seconds: float) -> tuple[list[Round], int]:
+    """All rounds, and the requests of a turn."""
+    requests = comparison.requests_of_a_turn(seconds)
+    return [comparison.round(number, requests) for number in range(rounds)], requests
+
+
+def table(rounds: Sequence[Round]) -> list[list[str]]:
+    lines = [["", "old", "new", "new ÷ old", "95 % interval"]]
+    for name, pick, digits in QUANTITIES:
+        old, new = [pick(one.old) for one in rounds], [pick(one.new) for one in rounds]
+        ratio = paired.ratio(old, new)
+        medians = [f"{median(values):,.{digits}f}" for values in (old, new)]
+        lines.append([name, *medians, f"{ratio.median:.3f}", f"{ratio.low:.3f} to {ratio.high:.3f}"])
+    errors = [str(sum(one.errors for one in side)) for side in zip(*rounds, strict=True)]
+    return [*lines, ["errors", *errors, "", ""]]
+
+
+def explained(rounds: Sequence[Round]) -> str:
+    """What the interval is, and every round's ratio."""
+    ratios = [one.new.cpu_us / one.old.cpu_us for one in rounds]
+    count = len(ratios)
+    rank = paired.rank_of(count)
+    told = paired.coverage(count, rank)
+    few = "" if told >= paired.LEVEL else "; 95 % needs at least 6 rounds"
+    return (
+        f"Medians over rounds. Interval: from the ratio of rank {rank} to that of rank {count + 1 - rank} of {count} "
+        f"(order statistics, {100 * told:.1f} %{few}).\n"
+        f"CPU ratios by round: {' '.join(f'{ratio:.3f}' for ratio in ratios)}"
+    )
+
+
+def run(names: Sequence[str], beside: Path, rounds: int, seconds: float, markdown: Path | None) -> int:
+    """Print a table for each server of the scenarios. Raises CheckoutError."""
+    if not (beside / SERVICE_FILE).is_file():
+        raise CheckoutError(f"{beside} is no checkout: it has no {SERVICE_FILE}")
+    written = [f"old: {described(beside)}\nnew: {described(ROOT)}"]
+    print(written[0], flush=True)
+    with tempfile.TemporaryDirectory(prefix="tabserve-bench-") as folder:
+        home = Path(folder)
+        chosen = [(SCENARIOS[name], contender) for name in names for contender in compared(SCENARIOS[name])]
+        print("training the models", file=sys.stderr)
+        store = train(home, {contender.model for _, contender in chosen})
+        for scenario, contender in chosen:
+            request = contender.form(rows_of(store, contender.model, contender.rows or scenario.rows))
+            old, new = (started_in(side, contender, place) for side, place in (("old", beside), ("new", ROOT)))
+            comparison = Comparison(old, new, request, scenario.connections, store, home)
+            found, requests = compare(comparison, rounds, seconds)
+            title = (
+                f"{contender.name}; {scenario.text}; {scenario.connections} connections, "
+                f"{rounds} rounds of {TURNS} turns of {requests:,} requests for each server"
+            )
+            print(f"\n{title}\n\n{tables.text(table(found))}\n\n{explained(found)}", flush=True)
+            written.append(f"{title}\n\n{tables.markdown(table(found))}\n\n{explained(found)}")
+    if markdown:
+        markdown.write_text("\n\n".join(written) + "\n", encoding="utf-8")
+    return 0
+
+
+def compared(scenario: Scenario) -> list[Contender]:
+    return [contender for contender in scenario.contenders if contender.name in scenario.beside]
+
+
+def started_in(side: str, contender: Contender, folder: Path) -> Contender:
+    """The same server by the public command, which does not depend on how a checkout names its modules."""
+    return dataclasses.replace(contender, name=side, command=SERVE, folder=folder.resolve())
+
+
+def described(folder: Path) -> str:
+    """The folder, and its commit where Git reports it."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return str(folder)
+    return f"{folder} ({done.stdout.strip()})"

@@ -1,0 +1,78 @@
+"""A client that sends a fixed number of requests, again and again, over connections that it keeps open.
+
+No connection is opened during a measurement, and two servers that take turns answer the same number of requests. The
+client works so little for a request that the next one is always waiting for the server, as under a full load.
+"""
+
+import contextlib
+import socket
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from loadtest.bench.clients import length_of
+
+ANSWER_S = 60.0
+PIECE_BYTES = 256 * 1024  # read at once
+
+
+class Done(NamedTuple):
+    """What a load got. `errors` are answers with another status than 2xx."""
+
+    requests: int
+    seconds: float
+    errors: int
+
+
+class Client:
+    """Keeps every connection busy with one request, and reads the answers in the order of the connections."""
+
+    def __init__(self, url: str, body: bytes, headers: Mapping[str, str], connections: int) -> None:
+        place = urlsplit(url)
+        fields = {"host": place.netloc, **headers, "content-length": str(len(body))}
+        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        self._request = f"POST {place.path or '/'} HTTP/1.1\r\n{head}\r\n".encode() + body
+        self._stack = contextlib.ExitStack()
+        address = (place.hostname or "", place.port or 80)
+        self._sockets = [self._stack.enter_context(connected(address)) for _ in range(connections)]
+
+    def send(self, requests: int) -> Done:
+        """Send so many requests and read all answers. Raises OSError where a connection is closed or none comes."""
+        count, errors = len(self._sockets), 0
+        started = time.perf_counter()
+        for connection in self._sockets[:requests]:
+            connection.sendall(self._request)
+        for number in range(requests):
+            connection = self._sockets[number % count]
+            errors += not read_answer(connection)
+            if number + count < requests:
+                connection.sendall(self._request)
+        return Done(requests, time.perf_counter() - started, errors)
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+def connected(address: tuple[str, int]) -> socket.socket:
+    connection = socket.create_connection(address, timeout=ANSWER_S)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def read_answer(connection: socket.socket) -> bool:
+    """Read one answer as a whole, which has a content-length; whether its status is 2xx."""
+    head, found, rest = receive(connection).partition(b"\r\n\r\n")
+    while not found:
+        head, found, rest = (head + receive(connection)).partition(b"\r\n\r\n")
+    missing = length_of(head) - len(rest)
+    while missing > 0:
+        missing -= len(receive(connection))
+    return head.startswith(b"HTTP/1.1 2")
+
+
+def receive(connection: socket.socket) -> bytes:
+    data = connection.recv(PIECE_BYTES)
+    if not data:
+        raise ConnectionError("the server closed a connection that was to be kept")
+    return data

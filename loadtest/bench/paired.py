@@ -1,0 +1,41 @@
+"""The median of paired ratios, and an interval for it that assumes nothing about their distribution."""
+
+import math
+from collections.abc import Sequence
+from statistics import median
+from typing import NamedTuple
+
+LEVEL = 0.95
+
+
+class Ratio(NamedTuple):
+    """The median of the ratios new ÷ old of all rounds, with an interval of the ordered ratios."""
+
+    median: float
+    low: float
+    high: float
+    rank: int  # `low` is the ratio of this rank from below, `high` from above; from 1
+    coverage: float  # the probability that such an interval holds the true median
+
+
+def ratio(old: Sequence[float], new: Sequence[float]) -> Ratio:
+    """Compare two measurements round by round."""
+    ratios = sorted(after / before for before, after in zip(old, new, strict=True))
+    rank = rank_of(len(ratios))
+    return Ratio(median(ratios), ratios[rank - 1], ratios[-rank], rank, coverage(len(ratios), rank))
+
+
+def rank_of(count: int) -> int:
+    """The largest rank whose interval covers the median with LEVEL; 1, the whole range, where none does (up to 5)."""
+    ranks = range(1, count // 2 + 1)
+    return max((rank for rank in ranks if coverage(count, rank) >= LEVEL), default=1)
+
+
+def coverage(count: int, rank: int) -> float:
+    """How probable it is that the median lies between the values of this rank from below and from above.
+
+    Each value is below the true median with probability 1/2, so the number of those below is binomial:
+    P = 1 - 2 Σ_{i < rank} C(count, i) / 2^count.
+    """
+    outside: int = 2 * sum(math.comb(count, i) for i in range(rank))
+    return 1 - outside / int(2**count)

@@ -1,0 +1,184 @@
+"""Two checkouts' servers are measured in turns, and the interval of their ratios is what statistics says it is."""
+
+import contextlib
+import os
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import psutil
+import pytest
+
+from loadtest import __main__ as command
+from loadtest import tables
+from loadtest.bench import checkouts, cores, counted, paired, servers, usage
+from loadtest.bench.checkouts import Measured, Round
+from loadtest.bench.clients import JSON
+
+BODY = b'{"rows": []}'
+
+
+def test_the_interval_of_a_median_is_that_of_the_binomial_distribution() -> None:
+    # By hand: C(15, 0) + C(15, 1) + C(15, 2) + C(15, 3) = 1 + 15 + 105 + 455 = 576; C(15, 4) = 1,365 makes it 1,941.
+    assert paired.coverage(15, 4) == 1 - 2 * 576 / 32768  # 96.5 %
+    assert paired.coverage(15, 5) == 1 - 2 * 1941 / 32768  # 88.2 %
+    assert paired.rank_of(15) == 4
+    assert (paired.rank_of(6), paired.coverage(6, 1)) == (1, 1 - 2 / 64)
+    assert (paired.rank_of(5), paired.coverage(5, 1)) == (1, 1 - 2 / 32)  # 93.8 %: there is no wider one
+    assert (paired.rank_of(1), paired.coverage(1, 1)) == (1, 0)
+
+
+def test_ratios_are_those_of_pairs() -> None:
+    new = [1.07, 2.10, 2.97, 4.04, 5.0, 5.94, 7.14, 8.16]
+    # The ratios: 1.07, 1.05, 0.99, 1.01, 1.00, 0.99, 1.02, 1.02. Of 8 the interval is the whole range without its ends:
+    # 1 - 2 (C(8, 0) + C(8, 1)) / 2^8 = 93.0 % is too little, so it has the ends.
+    found = paired.ratio([1, 2, 3, 4, 5, 6, 7, 8], new)
+    assert found == pytest.approx((1.015, 0.99, 1.07, 1, 1 - 2 / 256))
+
+
+def test_order_of_rounds_does_not_matter_but_their_pairing_does() -> None:
+    assert paired.ratio([1, 10, 100], [1.1, 11, 110]).median == pytest.approx(1.1)
+    assert paired.ratio([1, 10, 100], [110, 11, 1.1]).median == pytest.approx(1.1)
+    assert paired.ratio([1, 10, 100], [11, 110, 1.1]).median == pytest.approx(11)
+
+
+def measured(cpu_us: float, errors: int = 0) -> Measured:
+    return Measured(cpu_us, 2 * cpu_us, 1.5, 100, 110, 200, errors)
+
+
+def test_rounds_become_a_table_with_ratios_and_intervals() -> None:
+    rounds = [
+        Round(measured(50), measured(51)),
+        Round(measured(100, 1), measured(97)),
+        Round(measured(40), measured(40)),
+    ]
+    lines = checkouts.table(rounds)
+    assert lines[1] == ["CPU µs / request", "50.0", "51.0", "1.000", "0.970 to 1.020"]
+    assert lines[3] == ["ready s", "1.50", "1.50", "1.000", "1.000 to 1.000"]
+    assert lines[-1] == ["errors", "1", "0", "", ""]
+    assert len(tables.text(lines).splitlines()) == len(lines)
+    told = checkouts.explained(rounds)
+    assert "rank 1 to that of rank 3 of 3 (order statistics, 75.0 %; 95 % needs at least 6 rounds)" in told
+    assert told.endswith("CPU ratios by round: 1.020 0.970 1.000")
+    assert "order statistics, 96.5 %)" in checkouts.explained(rounds * 5)
+
+
+def test_processor_time_and_peak_memory_are_those_of_the_process() -> None:
+    process = psutil.Process()
+    times = process.cpu_times()
+    assert usage.cpu_seconds(process) == pytest.approx(times.user + times.system, abs=0.1)
+    assert usage.peak_mb(process) >= 0.99 * process.memory_info().rss / 1e6
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not let a process choose its cores")
+def test_the_client_has_a_core_of_its_own_while_it_measures() -> None:
+    before = os.sched_getaffinity(0)
+    client, others = cores.shared_out()
+    assert client | others in (before, set())
+    with cores.on(client):
+        assert os.sched_getaffinity(0) == (client or before)
+        with cores.on(others):
+            assert os.sched_getaffinity(0) == (others or before)
+    assert os.sched_getaffinity(0) == before
+
+
+class Answering(BaseHTTPRequestHandler):
+    """Answers /right with 200 and other paths with 404, and keeps connections open."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        content = b"x" * 300_000  # arrives in pieces
+        self.send_response(200 if self.path == "/right" else 404)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+@pytest.fixture
+def answering() -> Iterator[str]:
+    """The URL of a server whose answers are large."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(("path", "share"), [("/right", 0), ("/wrong", 1)])
+def test_the_client_sends_a_fixed_number_of_requests_and_counts_errors(answering: str, path: str, share: int) -> None:
+    with contextlib.closing(counted.Client(answering + path, BODY, JSON, connections=3)) as client:
+        for requests in (1, 3, 7):
+            done = client.send(requests)
+            assert (done.requests, done.errors) == (requests, requests * share)
+            assert done.seconds > 0
+
+
+def test_a_connection_that_is_closed_under_load_is_an_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def close_after_a_request() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-")
+
+        thread = threading.Thread(target=close_after_a_request)
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        with (
+            contextlib.closing(counted.Client(url, BODY, JSON, connections=1)) as client,
+            pytest.raises(ConnectionError, match="closed a connection"),
+        ):
+            client.send(1)
+        thread.join()
+
+
+def test_a_checkout_is_measured_beside_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "table.md"
+    arguments = ["--beside", str(servers.ROOT), "--rounds", "2", "--seconds", "1", "--markdown", str(file)]
+    assert command.main(["bench", "servers", "row", *arguments]) == 0
+    out, err = capsys.readouterr()
+    cells = {line[:24].strip(): line[24:].split() for line in out.splitlines()}
+    old, new, ratio = map(float, cells["CPU µs / request"][:3])
+    assert old > 0
+    assert new > 0
+    assert 0.5 < ratio < 2
+    assert cells["errors"] == ["0", "0"]
+    assert "differently" not in err
+    assert "| CPU µs / request |" in file.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--beside", "{empty}"], "is no checkout"),
+        (["--beside", "{empty}/missing"], "is no checkout"),
+        (["--beside", ".", "--picture", "x.svg"], "--picture cannot be combined with --beside"),
+    ],
+)
+def test_wrong_usage_is_one_line(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    filled = [argument.format(empty=tmp_path) for argument in arguments]
+    assert command.main(["bench", "servers", *filled]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_every_scenario_has_servers_to_compare() -> None:
+    for scenario in servers.SCENARIOS.values():
+        found = checkouts.compared(scenario)
+        assert {contender.name for contender in found} == set(scenario.beside)
+        for contender in found:
+            assert contender.model
+            started = checkouts.started_in("old", contender, Path("."))
+            assert started.settings == contender.settings
+            assert started.folder == Path.cwd()
