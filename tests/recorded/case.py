@@ -12,7 +12,7 @@ MODEL = re.compile(r"/(?:predict|models)/([a-z_]+)")
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """name: unique, also the request's id. server: of servers.SETTINGS. model: that answers, to know its numbers' scale.
+    """name: unique, also the request's id. server: of servers.SETTINGS. model: which answers, for its numbers' scale.
 
     counted: whether the counters in /metrics that it raises are recorded, too.
     """

@@ -4,6 +4,8 @@ Left out is what differs from one time to the next: dates, ids that the server m
 """
 
 import base64
+import contextlib
+import gzip
 import http.client
 import io
 import re
@@ -18,6 +20,7 @@ from tests.recorded.servers import Server
 
 Answer = dict[str, Any]
 TIMEOUT_S = 60
+LONG = 64 * 1024  # bytes of a body; longer ones are packed
 GENERATED, SECONDS = "<generated>", "<seconds>"
 COUNTERS = re.compile(r"^(tabserve_\w+_total\{[^}]*\}) (\S+)$", re.MULTILINE)
 
@@ -54,10 +57,8 @@ def counters(server: Server) -> dict[str, float]:
 
 def send_http(case: HttpCase, server: Server) -> Answer:
     with socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT_S) as connection:
-        try:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # answered before all of it was sent
             connection.sendall(request_bytes(case))
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # it was answered before all of it was sent
         response = http.client.HTTPResponse(connection, method=case.method)
         response.begin()
         return http_answer(response, response.read(), request_id(case))
@@ -99,6 +100,8 @@ def http_answer(response: http.client.HTTPResponse, body: bytes, sent_id: str | 
 
 
 def readable(body: bytes) -> Answer:
+    if len(body) > LONG:
+        return {"gzip": base64.b64encode(gzip.compress(body, mtime=0)).decode()}
     try:
         return {"body": body.decode()}
     except UnicodeDecodeError:
@@ -107,6 +110,8 @@ def readable(body: bytes) -> Answer:
 
 def content_of(answer: Answer) -> bytes:
     """The body of an answer, as it came."""
+    if "gzip" in answer:
+        return gzip.decompress(base64.b64decode(answer["gzip"]))
     if "base64" in answer:
         return base64.b64decode(answer["base64"])
     text: str = answer["body"]
@@ -118,15 +123,14 @@ def content_of(answer: Answer) -> bytes:
 
 def send_bytes(case: SocketCase, server: Server) -> Answer:
     received = b""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT_S) as connection:
-        try:
-            connection.sendall(case.content)
-            if case.finish:
-                connection.shutdown(socket.SHUT_WR)
-            while part := connection.recv(65536):
-                received += part
-        except (BrokenPipeError, ConnectionResetError):
-            pass
+    address = ("127.0.0.1", server.port)
+    closed = contextlib.suppress(BrokenPipeError, ConnectionResetError)
+    with socket.create_connection(address, timeout=TIMEOUT_S) as connection, closed:
+        connection.sendall(case.content)
+        if case.finish:
+            connection.shutdown(socket.SHUT_WR)
+        while part := connection.recv(65536):
+            received += part
     return {"responses": responses_in(received, case)}
 
 

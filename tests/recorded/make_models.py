@@ -133,7 +133,9 @@ def recipes() -> list[Recipe]:
     return [
         Recipe("numbers", "area", numbers_rows(rng), ENSEMBLE),
         Recipe("homes", "price", homes_rows(rng), PLAIN, ("--categorical", "zone"), homes_limits),
-        Recipe("income", "income", income_rows(rng), ENSEMBLE, ("--na", "?,-1"), {"age": {"minimum": 0, "maximum": 120}}),
+        Recipe(
+            "income", "income", income_rows(rng), ENSEMBLE, ("--na", "?,-1"), {"age": {"minimum": 0, "maximum": 120}}
+        ),
         Recipe("stars", "stars", stars_rows(rng), PLAIN, (), {"kind": {"unseen": "error"}}, versions=2),
         Recipe("sizes", "größe", sizes_rows(rng), ENSEMBLE),
         Recipe("flags", "on", flags_rows(rng), PLAIN),

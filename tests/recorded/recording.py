@@ -34,14 +34,14 @@ def change_of(name: str, changes: Mapping[str, str]) -> str | None:
     return next((pattern for pattern in changes if fnmatch.fnmatchcase(name, pattern)), None)
 
 
-def wrong_changes(
-    changes: Mapping[str, str], cases: Iterable[Case], answers: Mapping[str, Answer], changed: Mapping[str, Answer]
-) -> list[str]:
-    """What is wrong with the declared changes: names that no request has, and answers that are not there or needless."""
+def wrong_changes(changes: Mapping[str, str], cases: Iterable[Case], changed: Mapping[str, Answer]) -> list[str]:
+    """What is wrong with the declared changes: names that no request has, new answers that are absent or needless."""
     names = [case.name for case in cases]
     found = [f"{pattern!r} matches no request" for pattern in changes if not fnmatch.filter(names, pattern)]
     found += [f"{pattern!r} has no reason" for pattern, reason in changes.items() if not reason.strip()]
     declared = {name for name in names if change_of(name, changes) is not None}
     found += [f"{name}: its new answer is not in changed.jsonl" for name in sorted(declared - changed.keys())]
-    found += [f"{name}: changed.jsonl answers it, and no change is declared" for name in sorted(changed.keys() - declared)]
+    found += [
+        f"{name}: changed.jsonl answers it, and no change is declared" for name in sorted(changed.keys() - declared)
+    ]
     return found

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -31,19 +30,23 @@ def changed() -> dict[str, Answer]:
     return recording.read(recording.CHANGED)
 
 
-def scale_of(case: Case) -> float:
-    """The standard deviation of the target in a regression, or 1."""
-    path = STORE / str(case.model) / "1" / "encoder.json"
-    target = json.loads(path.read_text(encoding="utf-8"))["target"] if path.exists() else None
-    return float(target["scale"]) if target else 1.0
+@pytest.fixture(scope="session")
+def scales() -> dict[str, float]:
+    """The standard deviation of the target of each regression."""
+    encoders = {path.parts[-3]: json.loads(path.read_text("utf-8")) for path in STORE.glob("*/1/encoder.json")}
+    return {name: float(encoder["target"]["scale"]) for name, encoder in encoders.items() if encoder["target"]}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_request_is_answered_as_recorded(
-    case: Case, servers: Servers, recorded: dict[str, Answer], changed: dict[str, Answer]
+    case: Case,
+    servers: Servers,
+    recorded: dict[str, Answer],
+    changed: dict[str, Answer],
+    scales: dict[str, float],
 ) -> None:
     expected, actual = recorded[case.name], client.send(case, servers[case.server])
-    scale = scale_of(case)
+    scale = scales.get(case.model or "", 1.0)
     if (pattern := recording.change_of(case.name, CHANGES)) is not None:
         assert compare.differences(expected, actual, scale), f"the change {pattern!r} is none any more"
         expected = changed[case.name]
@@ -58,6 +61,6 @@ def test_every_request_is_recorded_and_nothing_else(recorded: dict[str, Answer])
 
 
 def test_declared_changes_are_changes_of_requests_there_are(
-    recorded: dict[str, Answer], changed: dict[str, Answer]
+    changed: dict[str, Answer],
 ) -> None:
-    assert recording.wrong_changes(CHANGES, CASES, recorded, changed) == []
+    assert recording.wrong_changes(CHANGES, CASES, changed) == []

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from tests.recorded.case import Case
-from tests.recorded.cases import native, pages
+from tests.recorded.cases import arrow, calls, connections, native, pages, scoring, streams, text, tfserving, v2
 
-CASES: Sequence[Case] = [case for module in (native, pages) for case in module.cases()]
+MODULES = (native, text, arrow, streams, tfserving, v2, scoring, calls, connections, pages)
+CASES: Sequence[Case] = [case for module in MODULES for case in module.cases()]

@@ -116,7 +116,9 @@ def invalid_rows(make: Maker) -> None:
     infinite = as_bytes({"rows": [HOME]}).replace(b" 1.5", b" 1e999")
     make.post("invalid-not-finite", HOMES, infinite)
     make.post("invalid-thousands-of-digits", HOMES, infinite.replace(b"1e999", b"-" + b"9" * 5000))
-    make.post("invalid-stars-level", "/predict/stars", {"rows": [changed(STARS, kind="castle"), without(STARS, "kind")]})
+    make.post(
+        "invalid-stars-level", "/predict/stars", {"rows": [changed(STARS, kind="castle"), without(STARS, "kind")]}
+    )
 
 
 def skipped_rows(make: Maker) -> None:

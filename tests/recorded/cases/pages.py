@@ -4,7 +4,10 @@ from tests.recorded.case import Case, Maker
 
 PAGES = {
     "models": "/models",
-    **{f"model-{name}": f"/models/{name}" for name in ("numbers", "homes", "income", "stars", "sizes", "flags", "single")},
+    **{
+        f"model-{name}": f"/models/{name}"
+        for name in ("numbers", "homes", "income", "stars", "sizes", "flags", "single")
+    },
     "livez": "/livez",
     "readyz": "/readyz",
     "docs-json": "/docs.json",

@@ -106,3 +106,8 @@ def zstd_packed(content: bytes) -> bytes:
 
 def columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
     return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def single(count: int) -> list[Row]:
+    """Forty values, again and again."""
+    return [{"x": round((n * 7 % 40) * 1.2 + 0.5, 2)} for n in range(count)]
