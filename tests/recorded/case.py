@@ -54,7 +54,6 @@ class GrpcCase(Case):
     answer: str
     body: bytes = b""
     metadata: Sequence[tuple[str, str]] = ()
-    timeout: float = 30.0
     service: str = "inference.GRPCInferenceService"
 
 

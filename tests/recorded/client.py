@@ -10,6 +10,7 @@ import http.client
 import io
 import re
 import socket
+import time
 from typing import Any
 
 import grpc
@@ -22,11 +23,14 @@ Answer = dict[str, Any]
 TIMEOUT_S = 60
 LONG = 64 * 1024  # bytes of a body; longer ones are packed
 GENERATED, SECONDS = "<generated>", "<seconds>"
+COUNTED_S = 1.0
+REQUESTS = "tabserve_requests_total"
 COUNTERS = re.compile(r"^(tabserve_\w+_total\{[^}]*\}) (\S+)$", re.MULTILINE)
 
 
 def send(case: Case, server: Server) -> Answer:
-    before = counters(server) if case.counted else {}
+    before = server.counters or (counters(server) if case.counted else {})
+    server.counters = {}
     if isinstance(case, HttpCase):
         answer = send_http(case, server)
     elif isinstance(case, SocketCase):
@@ -36,10 +40,19 @@ def send(case: Case, server: Server) -> Answer:
         answer = call_grpc(case, server)
     answer = {"name": case.name, **answer}
     if case.counted:
-        after = counters(server)
-        raised = {name: value - before.get(name, 0.0) for name, value in sorted(after.items())}
-        answer["counted"] = {name: change for name, change in raised.items() if change}
+        answer["counted"] = raised(before, server)
     return answer
+
+
+def raised(before: dict[str, float], server: Server) -> dict[str, float]:
+    """The counters that are higher than before. A request counts when it has ended, a little after its answer."""
+    until = time.monotonic() + COUNTED_S
+    while True:
+        server.counters = counters(server)
+        changes = {name: value - before.get(name, 0.0) for name, value in sorted(server.counters.items())}
+        if any(change for name, change in changes.items() if name.startswith(REQUESTS)) or time.monotonic() > until:
+            return {name: change for name, change in changes.items() if change}
+        time.sleep(0.02)
 
 
 def counters(server: Server) -> dict[str, float]:
@@ -175,7 +188,7 @@ def call_grpc(case: GrpcCase, server: Server) -> Answer:
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
         method = channel.unary_unary(f"/{case.service}/{case.method}")
         try:
-            reply, call = method.with_call(case.body, metadata=metadata, timeout=case.timeout, wait_for_ready=True)
+            reply, call = method.with_call(case.body, metadata=metadata, timeout=TIMEOUT_S, wait_for_ready=True)
         except grpc.RpcError as error:
             return {"code": error.code().name, "details": error.details(), **pairs(error, case)}
         message = tensors.decoded(messages.as_json(case.answer, reply))

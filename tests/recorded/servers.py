@@ -47,6 +47,7 @@ class Server:
     process: "subprocess.Popen[bytes]"
     log: Path
     grpc_port: int | None = None
+    counters: dict[str, float] = field(default_factory=dict)  # as they are, if that is known
 
     @property
     def ready(self) -> bool:

@@ -28,7 +28,7 @@ class Calls:
     made: list[Case] = field(default_factory=list)
 
     def call(
-        self, name: str, method: str, request: Any, *, server: str = "all", timeout: float = 30, **metadata: str
+        self, name: str, method: str, request: Any, *, server: str = "all", counted: bool = False, **metadata: str
     ) -> None:
         """request: a message, or bytes that are sent as they are."""
         self.made.append(
@@ -36,17 +36,16 @@ class Calls:
                 name=f"grpc-{name}",
                 server=server,
                 model=getattr(request, "model_name", None),
-                counted=method == "ModelInfer",
+                counted=counted,
                 method=method,
                 answer=f"{method}Response",
                 body=request if isinstance(request, bytes) else request.SerializeToString(deterministic=True),
                 metadata=[(key.replace("_", "-"), value) for key, value in metadata.items()],
-                timeout=timeout,
             )
         )
 
-    def infer(self, name: str, request: Any, server: str = "all", **metadata: str) -> None:
-        self.call(name, "ModelInfer", request, server=server, **metadata)
+    def infer(self, name: str, request: Any, *, server: str = "all", counted: bool = True, **metadata: str) -> None:
+        self.call(name, "ModelInfer", request, server=server, counted=counted, **metadata)
 
 
 def cases() -> list[Case]:
@@ -189,7 +188,7 @@ def options(calls: Calls) -> None:
     calls.infer(
         "traceparent", one, traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", tracestate="a=1"
     )
-    calls.infer("id-in-error", request("star", samples.stars(1)), x_request_id="my-id")
+    calls.infer("id-in-error", request("star", samples.stars(1)), counted=False, x_request_id="my-id")
 
 
 def faults(calls: Calls) -> None:
@@ -200,12 +199,12 @@ def faults(calls: Calls) -> None:
     calls.infer("absent", request("homes", [without(HOME, "zone", "street")]))
     calls.infer("unknown-field", request("homes", [changed(HOME, zonee=1)]))
     calls.infer("types", request("homes", [changed(HOME, zone="2", street=3, **{"garden?": 1})]))
-    calls.infer("unknown-model", request("home", [HOME]))
-    calls.infer("other-version", request("stars", samples.stars(1), model_version="1"))
-    calls.infer("no-model", request("", [HOME]))
+    calls.infer("unknown-model", request("home", [HOME]), counted=False)
+    calls.infer("other-version", request("stars", samples.stars(1), model_version="1"), counted=False)
+    calls.infer("no-model", request("", [HOME]), counted=False)
     calls.infer("no-inputs", MESSAGES["ModelInferRequest"](model_name="homes"))
-    calls.infer("not-a-message", b"\xff\xff\xff")
-    calls.infer("empty-message", b"")
+    calls.infer("not-a-message", b"\xff\xff\xff", counted=False)
+    calls.infer("empty-message", b"", counted=False)
     made = MESSAGES["ModelInferRequest"](model_name="single")
     add(made, "x", "FP64", [3], [1, 2])
     calls.infer("too-few", made)
@@ -220,4 +219,4 @@ def faults(calls: Calls) -> None:
     made.inputs.add(name="kind", datatype="BYTES", shape=[1]).contents.bytes_contents.append(b"\xff")
     calls.infer("not-utf8", made)
     calls.infer("limit-rows", request("homes", [HOME] * 21), server="small")
-    calls.infer("limit-message", request("homes", [changed(HOME, ID="x" * 9000)]), server="small")
+    calls.infer("limit-message", request("homes", [changed(HOME, ID="x" * 9000)]), server="small", counted=False)

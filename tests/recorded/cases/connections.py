@@ -83,5 +83,5 @@ def cases() -> list[Case]:
     slow_v2 = slow.replace(b"/predict/numbers", b"/v2/models/numbers/infer")
     add("slow-body-v2", slow_v2 + b"\r\n" + BODY, "POST", server="batching")
     too_large = post.replace(b"/single", b"/homes").replace(str(len(BODY)).encode(), b"9000")
-    add("body-too-large", too_large + b"\r\n" + b"x" * 9000, "POST", server="small")
+    add("body-too-large", too_large + b"Connection: close\r\n\r\n" + b"x" * 9000, "POST", server="small")
     return made

@@ -143,17 +143,16 @@ def choosing(make: Maker) -> None:
         "model-empty": "model=",
         "attributes-other": "trace=1",
     }.items():
-        make.post(
-            f"choose-{name}", AT, body, server="all", model="numbers", x_amzn_sagemaker_custom_attributes=attributes
-        )
-        make.post(
-            f"choose-{name}-batching",
-            AT,
-            body,
-            server="batching",
-            model="numbers",
-            x_amzn_sagemaker_custom_attributes=attributes,
-        )
+        for server in ("all", "batching"):
+            make.post(
+                f"choose-{name}-{server}",
+                AT,
+                body,
+                server=server,
+                model="numbers",
+                counted="numbers" in attributes or (server == "batching" and "number" not in attributes),
+                x_amzn_sagemaker_custom_attributes=attributes,
+            )
     make.post("default-model", AT, body, server="batching", model="numbers")
     for model, row in ONE.items():
         rows = {"dataframe_records": [row]}
