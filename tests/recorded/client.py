@@ -185,14 +185,13 @@ def call_grpc(case: GrpcCase, server: Server) -> Answer:
     metadata = [*case.metadata]
     if not any(name == "x-request-id" for name, _ in metadata):
         metadata.append(("x-request-id", case.name))
-    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
-        method = channel.unary_unary(f"/{case.service}/{case.method}")
-        try:
-            reply, call = method.with_call(case.body, metadata=metadata, timeout=TIMEOUT_S, wait_for_ready=True)
-        except grpc.RpcError as error:
-            return {"code": error.code().name, "details": error.details(), **pairs(error, case)}
-        message = tensors.decoded(messages.as_json(case.answer, reply))
-        return {"code": call.code().name, "details": call.details(), **pairs(call, case), "message": message}
+    method = server.channel.unary_unary(f"/{case.service}/{case.method}")
+    try:
+        reply, call = method.with_call(case.body, metadata=metadata, timeout=TIMEOUT_S, wait_for_ready=True)
+    except grpc.RpcError as error:
+        return {"code": error.code().name, "details": error.details(), **pairs(error, case)}
+    message = tensors.decoded(messages.as_json(case.answer, reply))
+    return {"code": call.code().name, "details": call.details(), **pairs(call, case), "message": message}
 
 
 def pairs(call: Any, case: GrpcCase) -> Answer:

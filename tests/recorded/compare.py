@@ -153,12 +153,13 @@ def compare_binary(expected: bytes, actual: bytes, lengths: Sequence[int], scale
 
 
 def compare_arrow(expected: bytes, actual: bytes, scale: float) -> Differences:
-    yield from compare_tables(*(pa.ipc.open_stream(content).read_all() for content in (expected, actual)), scale)
+    old, new = (pa.ipc.open_stream(content).read_all() for content in (expected, actual))
+    yield from compare_tables(old, new, scale)
 
 
 def compare_parquet(expected: bytes, actual: bytes, scale: float) -> Differences:
     files = [pq.ParquetFile(pa.BufferReader(content)) for content in (expected, actual)]
-    yield from compare_tables(*(file.read() for file in files), scale)
+    yield from compare_tables(files[0].read(), files[1].read(), scale)
     groups = [file.metadata.num_row_groups for file in files]
     if groups[0] != groups[1]:
         yield f"there are {groups[1]} row groups, recorded were {groups[0]}"

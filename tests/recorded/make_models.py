@@ -125,7 +125,7 @@ def single_rows(rng: random.Random) -> list[Row]:
 
 def recipes() -> list[Recipe]:
     rng = random.Random(20)
-    homes_limits = {
+    homes_limits: dict[str, dict[str, Any]] = {
         "educational-num": {"minimum": 0, "maximum": 120.5},
         "2nd": {"minimum": "1990-01-01"},
         "zone": {"unseen": "error"},

@@ -9,7 +9,11 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+import grpc
 
 ROOT = Path(__file__).resolve().parents[2]
 STORE = Path(__file__).resolve().parent / "store"
@@ -32,7 +36,7 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
         "TABSERVE_MODELS": "stars:1,numbers,income",
         "TABSERVE_BATCHING": "on",
         "TABSERVE_DEFAULT_MODEL": "numbers",
-        "TABSERVE_TIMEOUT_S": "3",
+        "TABSERVE_TIMEOUT_S": "2",
         "AIP_PREDICT_ROUTE": "/aip/predict",
         "AIP_HEALTH_ROUTE": "/aip/health",
     },
@@ -60,6 +64,11 @@ class Server:
         finally:
             connection.close()
 
+    @cached_property
+    def channel(self) -> Any:
+        """For gRPC; one, as opening it takes long."""
+        return grpc.insecure_channel(f"127.0.0.1:{self.grpc_port}")
+
     def wait_ready(self) -> None:
         until = time.monotonic() + START_S
         while not self.ready:
@@ -68,6 +77,8 @@ class Server:
             time.sleep(0.1)
 
     def stop(self) -> None:
+        if "channel" in self.__dict__:
+            self.channel.close()
         if self.process.poll() is None:
             self.process.terminate()
         try:

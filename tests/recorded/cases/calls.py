@@ -8,7 +8,8 @@ from typing import Any
 from tests.recorded.case import Case, GrpcCase
 from tests.recorded.cases import samples
 from tests.recorded.cases.samples import HOME, INCOME, NUMBERS, ONE, Row, changed, columns, without
-from tests.recorded.cases.v2 import datatype, text
+from tests.recorded.cases.v2 import datatype
+from tests.recorded.cases.v2_binary import text
 from tests.recorded.messages import MESSAGES
 
 CONTENTS = {
@@ -119,9 +120,10 @@ def typed(calls: Calls) -> None:
     calls.infer("rows-stars", request("stars", samples.stars(5), model_version="2", id="call 7"))
     calls.infer("rows-sizes", request("sizes", samples.sizes(5)))
     calls.infer("rows-small", request("homes", [HOME] * 20), server="small")
+    others: dict[str, list[Any]] = {"BOOL": [True, False], "BYTES": ["1", "2"]}
     for kind in CONTENTS:
         made = MESSAGES["ModelInferRequest"](model_name="single")
-        add(made, "x", kind, [2, 1], {"BOOL": [True, False], "BYTES": ["1", "2"]}.get(kind, [1, 2]))
+        add(made, "x", kind, [2, 1], others.get(kind, [1, 2]))
         calls.infer(f"typed-{kind.lower()}", made)
     made = MESSAGES["ModelInferRequest"](model_name="numbers")
     add(made, "matrix", "FP64", [2, 6], [value for row in samples.numbers(2) for value in row.values()])

@@ -109,7 +109,7 @@ def invalid_rows(make: Maker) -> None:
     }
     for name, row in invalid.items():
         make.post(f"invalid-{name}", HOMES, {"rows": [HOME, row]})
-    everything = [*invalid.values(), 3, None, [], "row"]
+    everything: list[object] = [*invalid.values(), 3, None, [], "row"]
     make.post("invalid-everything", HOMES, {"rows": everything})
     make.post("invalid-many-rows", HOMES, {"rows": [changed(HOME, zone=9)] * 120})
     make.post("invalid-row-types", PREDICT_NUMBERS, {"rows": [1, "x", None, True, [], {}]})

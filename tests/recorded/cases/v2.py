@@ -1,7 +1,5 @@
 """`/v2/…`: the Open Inference Protocol's REST."""
 
-import json
-import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +20,6 @@ def cases() -> list[Case]:
     parameters(make)
     invalid(make)
     bodies(make)
-    binary(make)
     reading(make)
     transport(make)
     return make.made
@@ -129,7 +126,7 @@ def tensors(make: Maker) -> None:
 
 
 def outputs(make: Maker) -> None:
-    for name, wanted in {
+    requested: dict[str, Any] = {
         "label": [{"name": "label"}],
         "probabilities": [{"name": "probabilities"}],
         "other-order": [{"name": "probabilities"}, {"name": "label"}],
@@ -146,7 +143,8 @@ def outputs(make: Maker) -> None:
             {"name": "label", "parameters": {"binary_data": True}},
             {"name": "probabilities", "parameters": {"binary_data": True}},
         ],
-    }.items():
+    }
+    for name, wanted in requested.items():
         make.post(f"outputs-{name}", "/v2/models/stars/infer", named(samples.stars(3), outputs=wanted))
     for model in ("income", "sizes", "flags"):
         rows = {"income": samples.income, "sizes": samples.sizes}.get(
@@ -239,73 +237,6 @@ def bodies(make: Maker) -> None:
         "rows": as_bytes({"rows": [NUMBERS]}),
     }.items():
         make.post(f"body-{name}", f"{NUMBERS_AT}/infer", body)
-
-
-def packed(inputs: Sequence[tuple[str, str, Sequence[int], bytes]], **more: Any) -> tuple[bytes, int]:
-    """A request whose tensors follow its JSON, and the length of the JSON."""
-    written = [
-        {"name": name, "datatype": kind, "shape": shape, "parameters": {"binary_data_size": len(raw)}}
-        for name, kind, shape, raw in inputs
-    ]
-    head = json.dumps({"inputs": written, **more}).encode()
-    return head + b"".join(raw for *_, raw in inputs), len(head)
-
-
-def text(*values: str) -> bytes:
-    return b"".join(struct.pack("<I", len(value.encode())) + value.encode() for value in values)
-
-
-def binary(make: Maker) -> None:
-    numbers = [value for row in samples.numbers(2) for value in row.values()]
-    whole = ("x", "FP64", [2, 6], struct.pack("<12d", *numbers))
-    singles = ("x", "FP32", [2, 6], struct.pack("<12f", *numbers))
-    for name, inputs, more in (
-        ("matrix", [whole], {}),
-        ("matrix-float32", [singles], {}),
-        ("matrix-binary-out", [whole], {"parameters": {"binary_data_output": True}}),
-        ("too-short", [("x", "FP64", [2, 6], whole[3][:-8])], {}),
-        ("nan", [("x", "FP64", [2, 6], struct.pack("<d", float("nan")) + whole[3][8:])], {}),
-        ("infinity", [("x", "FP64", [2, 6], struct.pack("<d", float("inf")) + whole[3][8:])], {}),
-    ):
-        content, length = packed(inputs, **more)
-        make.post(
-            f"binary-{name}", f"{NUMBERS_AT}/infer", content, kind=OCTETS, inference_header_content_length=str(length)
-        )
-    homes = [
-        ("sq. metres ($)", "FP32", [2, 1], struct.pack("<2f", 80.1, 120.7)),
-        ("educational-num", "INT8", [2, 1], struct.pack("<2b", 3, 12)),
-        ("Outcome Type", "BYTES", [2, 1], text("größer, neu", "NA")),
-        ("class", "FP16", [2, 1], struct.pack("<2e", 1.5, float("nan"))),
-        ("garden?", "BOOL", [2, 1], b"\x01\x00"),
-        ("renovated", "BYTES", [2, 1], text("true", "NA")),
-        ("2nd", "BYTES", [2, 1], text("2013-04-11", "2014-01-01")),
-        ("sold on", "BYTES", [2, 1], text("15/03/2012 12:30", "16/03/2012 12:30")),
-        ("zone", "UINT8", [2, 1], b"\x01\x03"),
-        ("street", "BYTES", [2, 1], text("street 1", "new street")),
-    ]
-    content, length = packed(homes, parameters={"missing": "NA"})
-    sized = {"inference_header_content_length": str(length)}
-    make.post("binary-homes", f"{HOMES}/infer", content, kind=OCTETS, **sized)
-    make.post("binary-json-kind", f"{HOMES}/infer", content, **sized)
-    make.post("binary-no-length", f"{HOMES}/infer", content, kind=OCTETS)
-    make.post("binary-bytes-left", f"{HOMES}/infer", content + b"left", kind=OCTETS, **sized)
-    make.post("binary-cut-off", f"{HOMES}/infer", content[:-30], kind=OCTETS, **sized)
-    make.post("binary-gzip", f"{HOMES}/infer", samples.gzipped(content), kind=OCTETS, content_encoding="gzip", **sized)
-    for name, told in {"zero": "0", "text": "x", "too-large": "999999", "negative": "-1", "long": "1" * 30}.items():
-        make.post(f"binary-length-{name}", f"{HOMES}/infer", content, kind=OCTETS, inference_header_content_length=told)
-    bf16 = packed([("x", "BF16", [2], b"\x80\x3f\x20\x41")])
-    make.post(
-        "binary-bf16", "/v2/models/single/infer", bf16[0], kind=OCTETS, inference_header_content_length=str(bf16[1])
-    )
-    for name, raw in {"bytes-short": b"\x09\x00\x00\x00ab", "bytes-not-utf8": b"\x01\x00\x00\x00\xff"}.items():
-        content, length = packed([("kind", "BYTES", [1], raw), ("size", "FP64", [1], struct.pack("<d", 2))])
-        make.post(
-            f"binary-{name}",
-            "/v2/models/stars/infer",
-            content,
-            kind=OCTETS,
-            inference_header_content_length=str(length),
-        )
 
 
 def reading(make: Maker) -> None:
