@@ -1,0 +1,1 @@
+"""The recorded requests, a file for each protocol."""

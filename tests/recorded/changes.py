@@ -1,0 +1,6 @@
+"""Answers that differ from the recording on purpose."""
+
+from collections.abc import Mapping
+
+CHANGES: Mapping[str, str] = {}
+"""The name of a request, or a pattern such as `pages-*`, and why its answer is another one now."""

@@ -1,0 +1,208 @@
+"""Sends a recorded request to a server; the answer is a JSON value, readable where it is text.
+
+Left out is what differs from one time to the next: dates, ids that the server made, seconds to wait.
+"""
+
+import base64
+import contextlib
+import gzip
+import http.client
+import io
+import re
+import socket
+import time
+from typing import Any
+
+import grpc
+
+from tests.recorded import messages, tensors
+from tests.recorded.case import Case, GrpcCase, HttpCase, SocketCase
+from tests.recorded.servers import Server
+
+Answer = dict[str, Any]
+TIMEOUT_S = 60
+LONG = 64 * 1024  # bytes of a body; longer ones are packed
+GENERATED, SECONDS = "<generated>", "<seconds>"
+COUNTED_S = 1.0
+REQUESTS = "tabserve_requests_total"
+COUNTERS = re.compile(r"^(tabserve_\w+_total\{[^}]*\}) (\S+)$", re.MULTILINE)
+
+
+def send(case: Case, server: Server) -> Answer:
+    before = server.counters or (counters(server) if case.counted else {})
+    server.counters = {}
+    if isinstance(case, HttpCase):
+        answer = send_http(case, server)
+    elif isinstance(case, SocketCase):
+        answer = send_bytes(case, server)
+    else:
+        assert isinstance(case, GrpcCase)
+        answer = call_grpc(case, server)
+    answer = {"name": case.name, **answer}
+    if case.counted:
+        answer["counted"] = raised(before, server)
+    return answer
+
+
+def raised(before: dict[str, float], server: Server) -> dict[str, float]:
+    """The counters that are higher than before. A request counts when it has ended, a little after its answer."""
+    until = time.monotonic() + COUNTED_S
+    while True:
+        server.counters = counters(server)
+        changes = {name: value - before.get(name, 0.0) for name, value in sorted(server.counters.items())}
+        if any(change for name, change in changes.items() if name.startswith(REQUESTS)) or time.monotonic() > until:
+            return {name: change for name, change in changes.items() if change}
+        time.sleep(0.02)
+
+
+def counters(server: Server) -> dict[str, float]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", "/metrics")
+        page = connection.getresponse().read().decode()
+    finally:
+        connection.close()
+    return {name: float(value) for name, value in COUNTERS.findall(page)}
+
+
+# HTTP
+
+
+def send_http(case: HttpCase, server: Server) -> Answer:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=TIMEOUT_S) as connection:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # answered before all of it was sent
+            connection.sendall(request_bytes(case))
+        response = http.client.HTTPResponse(connection, method=case.method)
+        response.begin()
+        return http_answer(response, response.read(), request_id(case))
+
+
+def request_id(case: HttpCase) -> str:
+    given = {name.lower(): value for name, value in case.headers}
+    return given.get("x-request-id", case.name)
+
+
+def request_bytes(case: HttpCase) -> bytes:
+    """The request as it is sent: with its name as its id, unless it has another."""
+    fields = [("Host", "tabserve.test"), *case.headers]
+    if not any(name.lower() == "x-request-id" for name, _ in fields):
+        fields.append(("X-Request-ID", case.name))
+    body = b"" if case.body is None else case.body
+    if case.chunk is not None:
+        fields.append(("Transfer-Encoding", "chunked"))
+        body = chunked(body, case.chunk)
+    elif case.body is not None:
+        fields.append(("Content-Length", str(len(body))))
+    lines = [f"{case.method} {case.target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields if value)]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+def chunked(body: bytes, size: int) -> bytes:
+    parts = [body[start : start + size] for start in range(0, len(body), size)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+
+
+def http_answer(response: http.client.HTTPResponse, body: bytes, sent_id: str | None) -> Answer:
+    fields = [[name.lower(), value] for name, value in response.getheaders() if name.lower() != "date"]
+    for header in fields:
+        if header[0] == "x-request-id" and header[1] != sent_id:
+            header[1] = GENERATED
+        if header[0] == "retry-after":
+            header[1] = SECONDS
+    return {"status": response.status, "reason": response.reason, "headers": fields, **readable(body)}
+
+
+def readable(body: bytes) -> Answer:
+    if len(body) > LONG:
+        return {"gzip": base64.b64encode(gzip.compress(body, mtime=0)).decode()}
+    try:
+        return {"body": body.decode()}
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(body).decode()}
+
+
+def content_of(answer: Answer) -> bytes:
+    """The body of an answer, as it came."""
+    if "gzip" in answer:
+        return gzip.decompress(base64.b64decode(answer["gzip"]))
+    if "base64" in answer:
+        return base64.b64decode(answer["base64"])
+    text: str = answer["body"]
+    return text.encode()
+
+
+# Bytes
+
+
+def send_bytes(case: SocketCase, server: Server) -> Answer:
+    received = b""
+    address = ("127.0.0.1", server.port)
+    closed = contextlib.suppress(BrokenPipeError, ConnectionResetError)
+    with socket.create_connection(address, timeout=TIMEOUT_S) as connection, closed:
+        connection.sendall(case.content)
+        if case.finish:
+            connection.shutdown(socket.SHUT_WR)
+        while part := connection.recv(65536):
+            received += part
+    return {"responses": responses_in(received, case)}
+
+
+class Received:
+    """Stands for a socket in the eyes of `http.client`: what was received, one response after the other."""
+
+    def __init__(self, content: bytes) -> None:
+        self.file = KeptOpen(content)
+
+    def makefile(self, mode: str) -> "KeptOpen":
+        return self.file
+
+
+class KeptOpen(io.BytesIO):
+    def close(self) -> None: ...
+
+
+def responses_in(content: bytes, case: SocketCase) -> list[Answer]:
+    source: Any = Received(content)
+    methods = iter(case.methods)
+    found: list[Answer] = []
+    while source.file.tell() < len(content):
+        place = source.file.tell()
+        if content.startswith(b"HTTP/1.1 100 ", place):
+            end = content.index(b"\r\n\r\n", place) + 4
+            found.append({"interim": content[place:end].decode()})
+            source.file.seek(end)
+            continue
+        response = http.client.HTTPResponse(source, method=next(methods, "GET"))
+        response.begin()
+        found.append(http_answer(response, response.read(), case.name))
+    return found
+
+
+# gRPC
+
+
+def call_grpc(case: GrpcCase, server: Server) -> Answer:
+    metadata = [*case.metadata]
+    if not any(name == "x-request-id" for name, _ in metadata):
+        metadata.append(("x-request-id", case.name))
+    method = server.channel.unary_unary(f"/{case.service}/{case.method}")
+    try:
+        reply, call = method.with_call(case.body, metadata=metadata, timeout=TIMEOUT_S, wait_for_ready=True)
+    except grpc.RpcError as error:
+        return {"code": error.code().name, "details": error.details(), **pairs(error, case)}
+    message = tensors.decoded(messages.as_json(case.answer, reply))
+    return {"code": call.code().name, "details": call.details(), **pairs(call, case), "message": message}
+
+
+def pairs(call: Any, case: GrpcCase) -> Answer:
+    """The metadata that come before and after an answer."""
+    sent_id = dict(case.metadata).get("x-request-id", case.name)
+
+    def known(items: Any) -> list[list[str]]:
+        found = [[name, value] for name, value in items or ()]
+        for item in found:
+            if item[0] == "x-request-id" and item[1] != sent_id:
+                item[1] = GENERATED
+        return found
+
+    return {"initial": known(call.initial_metadata()), "trailing": known(call.trailing_metadata())}

@@ -1,0 +1,215 @@
+"""What differs between two answers. Predictions may differ as little as docs/api.md allows under "Equal means"."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tests.recorded import tensors
+from tests.recorded.client import Answer, content_of
+
+TOLERANCE = 1e-5
+SHOWN = 200
+BODIES = {"body", "base64", "gzip"}
+JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|[^"\d-]+|.', re.DOTALL)
+CSV_TOKEN = re.compile(r'"(?:[^"]|"")*"|[^",\n]+|.', re.DOTALL)
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+DECIMAL = re.compile(r"[.eE]")
+LENGTHS = ("content-length", "inference-header-content-length")
+
+Differences = Iterator[str]
+
+
+def differences(expected: Answer, actual: Answer, scale: float) -> list[str]:
+    """All that differs, in words. scale: s of "equal means", the standard deviation of the target or 1."""
+    return [*compare_answers(expected, actual, scale)]
+
+
+def compare_answers(expected: Answer, actual: Answer, scale: float) -> Differences:
+    if expected.keys() - BODIES != actual.keys() - BODIES:
+        yield f"it has {sorted(actual)}, recorded were {sorted(expected)}"
+        return
+    for key in sorted(expected.keys() - BODIES - {"headers", "responses", "message"}):
+        if expected[key] != actual[key]:
+            yield f"{key} is {actual[key]!r}, recorded was {expected[key]!r}"
+    if "headers" in expected:
+        yield from compare_headers(expected, actual)
+        yield from compare_bodies(expected, actual, scale)
+    if "message" in expected:
+        yield from compare_values(expected["message"], actual["message"], scale, "message")
+    if "responses" in expected:
+        yield from compare_responses(expected["responses"], actual["responses"], scale)
+
+
+def compare_responses(expected: Sequence[Answer], actual: Sequence[Answer], scale: float) -> Differences:
+    if len(expected) != len(actual):
+        yield f"there are {len(actual)} responses, recorded were {len(expected)}"
+        return
+    for place, (old, new) in enumerate(zip(expected, actual, strict=True)):
+        for found in compare_answers(old, new, scale):
+            yield f"response {place}: {found}"
+
+
+# Headers
+
+
+def compare_headers(expected: Answer, actual: Answer) -> Differences:
+    """In any order. A length may differ where the body does, if it is the length of its own body."""
+    old, new = (sorted(map(tuple, answer["headers"])) for answer in (expected, actual))
+    if same_body(expected, actual):
+        lengths: tuple[str, ...] = ()
+    else:
+        lengths = LENGTHS
+        yield from compare_length(actual)
+    old, new = ([pair for pair in pairs if pair[0] not in lengths] for pairs in (old, new))
+    for name, value in old:
+        if (name, value) not in new or old.count((name, value)) != new.count((name, value)):
+            yield f"header {name}: {shown(value)} is not there, {name} is {header(actual, name)!r}"
+    for name, value in new:
+        if (name, value) not in old:
+            yield f"header {name}: {shown(value)} was not recorded"
+    if {name for name, _ in expected["headers"]} != {name for name, _ in actual["headers"]}:
+        yield "the names of the headers differ"
+
+
+def same_body(expected: Answer, actual: Answer) -> bool:
+    return content_of(expected) == content_of(actual)
+
+
+def compare_length(answer: Answer) -> Differences:
+    told = header(answer, "content-length")
+    if told is not None and told != str(len(content_of(answer))):
+        yield f"content-length is {told}, the body has {len(content_of(answer))} bytes"
+
+
+def header(answer: Answer, name: str) -> str | None:
+    return next((value for key, value in answer["headers"] if key == name), None)
+
+
+# Bodies
+
+
+def compare_bodies(expected: Answer, actual: Answer, scale: float) -> Differences:
+    if same_body(expected, actual):
+        return
+    media = (header(expected, "content-type") or "").partition(";")[0]
+    old, new = content_of(expected), content_of(actual)
+    try:
+        if media == "application/octet-stream":
+            lengths = [int(header(answer, LENGTHS[1]) or 0) for answer in (expected, actual)]
+            yield from compare_binary(old, new, lengths, scale)
+        else:
+            yield from COMPARERS.get(media, compare_bytes)(old, new, scale)
+    except (ValueError, KeyError, OSError, pa.ArrowException) as error:
+        yield f"the body cannot be read as {media}: {error}"
+
+
+def compare_bytes(expected: bytes, actual: bytes, scale: float) -> Differences:
+    if expected != actual:
+        place = next((i for i, (a, b) in enumerate(zip(expected, actual, strict=False)) if a != b), len(expected))
+        around = slice(max(0, place - SHOWN // 4), place + SHOWN)
+        yield f"the body differs at byte {place}: {actual[around]!r}, recorded was {expected[around]!r}"
+
+
+def compare_json(expected: bytes, actual: bytes, scale: float) -> Differences:
+    yield from compare_tokens(JSON_TOKEN.findall(expected.decode()), JSON_TOKEN.findall(actual.decode()), scale)
+
+
+def compare_csv(expected: bytes, actual: bytes, scale: float) -> Differences:
+    yield from compare_tokens(CSV_TOKEN.findall(expected.decode()), CSV_TOKEN.findall(actual.decode()), scale)
+
+
+def compare_tokens(expected: Sequence[str], actual: Sequence[str], scale: float) -> Differences:
+    """The first token that differs."""
+    for place, (old, new) in enumerate(zip(expected, actual, strict=False)):
+        if old != new and not equal_texts(old, new, scale):
+            before, after = "".join(expected[max(0, place - 10) : place]), "".join(actual[place : place + 5])
+            yield f"behind {shown(before)} stands {shown(after)}, recorded was {shown(old)}"
+            return
+    if len(expected) != len(actual):
+        yield f"the body has {len(actual)} tokens, recorded were {len(expected)}"
+
+
+def equal_texts(expected: str, actual: str, scale: float) -> bool:
+    """Whether both are numbers, not both of them whole, and equal."""
+    if not NUMBER.fullmatch(expected) or not NUMBER.fullmatch(actual):
+        return False
+    if not DECIMAL.search(expected) and not DECIMAL.search(actual):
+        return False
+    return equal(float(expected), float(actual), scale)
+
+
+def equal(expected: float, actual: float, scale: float) -> bool:
+    return abs(actual - expected) <= TOLERANCE * max(abs(expected), scale)
+
+
+def compare_binary(expected: bytes, actual: bytes, lengths: Sequence[int], scale: float) -> Differences:
+    """JSON, and binary tensors behind it."""
+    (old_text, old), (new_text, new) = tensors.split(expected, lengths[0]), tensors.split(actual, lengths[1])
+    yield from compare_json(old_text.encode(), new_text.encode(), scale)
+    yield from compare_values(old, new, scale, "tensors")
+
+
+def compare_arrow(expected: bytes, actual: bytes, scale: float) -> Differences:
+    old, new = (pa.ipc.open_stream(content).read_all() for content in (expected, actual))
+    yield from compare_tables(old, new, scale)
+
+
+def compare_parquet(expected: bytes, actual: bytes, scale: float) -> Differences:
+    files = [pq.ParquetFile(pa.BufferReader(content)) for content in (expected, actual)]
+    yield from compare_tables(files[0].read(), files[1].read(), scale)
+    groups = [file.metadata.num_row_groups for file in files]
+    if groups[0] != groups[1]:
+        yield f"there are {groups[1]} row groups, recorded were {groups[0]}"
+
+
+def compare_tables(expected: Any, actual: Any, scale: float) -> Differences:
+    if not expected.schema.equals(actual.schema, check_metadata=True):
+        yield f"the schema is {actual.schema}, recorded was {expected.schema}"
+        return
+    for name in expected.schema.names:
+        yield from compare_values(
+            expected.column(name).to_pylist(), actual.column(name).to_pylist(), scale, f"column {name}"
+        )
+
+
+def compare_values(expected: Any, actual: Any, scale: float, place: str) -> Differences:
+    """JSON values; the members of an object may stand in any order."""
+    if type(expected) is not type(actual) and not {type(expected), type(actual)} <= {int, float}:
+        yield f"{place} is {shown(actual)}, recorded was {shown(expected)}"
+    elif isinstance(expected, dict):
+        if expected.keys() != actual.keys():
+            yield f"{place} has {sorted(actual)}, recorded were {sorted(expected)}"
+            return
+        for key, value in expected.items():
+            yield from compare_values(value, actual[key], scale, f"{place}.{key}")
+    elif isinstance(expected, list):
+        if len(expected) != len(actual):
+            yield f"{place} has {len(actual)} elements, recorded were {len(expected)}"
+            return
+        for number, (old, new) in enumerate(zip(expected, actual, strict=True)):
+            yield from compare_values(old, new, scale, f"{place}[{number}]")
+    elif not (same(expected, actual) or (isinstance(expected, float) and equal(expected, actual, scale))):
+        yield f"{place} is {shown(actual)}, recorded was {shown(expected)}"
+
+
+def same(expected: Any, actual: Any) -> bool:
+    """NaN is NaN."""
+    return bool(expected == actual or (expected != expected and actual != actual))
+
+
+def shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+
+
+COMPARERS: Mapping[str, Callable[[bytes, bytes, float], Differences]] = {
+    "application/json": compare_json,
+    "application/problem+json": compare_json,
+    "application/x-ndjson": compare_json,
+    "text/csv": compare_csv,
+    "application/vnd.apache.arrow.stream": compare_arrow,
+    "application/vnd.apache.parquet": compare_parquet,
+}

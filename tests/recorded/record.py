@@ -1,0 +1,56 @@
+"""Records answers: `python -m tests.recorded.record --help`. The package's docstring says when to, and when not."""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.recorded import client, recording
+from tests.recorded.case import Case
+from tests.recorded.cases.every import CASES
+from tests.recorded.changes import CHANGES
+from tests.recorded.client import Answer
+from tests.recorded.servers import ROOT, running
+
+
+def arguments(given: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.recorded.record", description=__doc__)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--all", action="store_true", help="record every request anew")
+    which.add_argument("--missing", action="store_true", help="record the requests that are not yet in answers.jsonl")
+    which.add_argument("--changed", action="store_true", help="record the answers of changes.py in changed.jsonl")
+    parser.add_argument("--checkout", type=Path, default=ROOT, help="the code that is asked (default: this one)")
+    parser.add_argument("--out", type=Path, help="write to this file instead")
+    return parser.parse_args(given)
+
+
+def record(cases: Sequence[Case], checkout: Path) -> dict[str, Answer]:
+    with tempfile.TemporaryDirectory() as folder, running(checkout.resolve(), Path(folder)) as servers:
+        servers.start(sorted({case.server for case in cases}))
+        return {case.name: client.send(case, servers[case.server]) for case in cases}
+
+
+def wanted(options: argparse.Namespace, known: Mapping[str, Answer]) -> list[Case]:
+    if options.all:
+        return [*CASES]
+    if options.missing:
+        return [case for case in CASES if case.name not in known]
+    return [case for case in CASES if recording.change_of(case.name, CHANGES) is not None]
+
+
+def main(given: Sequence[str]) -> None:
+    options = arguments(given)
+    known = recording.read(recording.ANSWERS)
+    cases, started = wanted(options, known), time.monotonic()
+    answers = record(cases, options.checkout)
+    path = options.out or (recording.CHANGED if options.changed else recording.ANSWERS)
+    kept = {} if options.all or options.changed else known
+    every = {**kept, **answers}
+    recording.write(path, [every[case.name] for case in CASES if case.name in every])
+    print(f"{len(answers)} answers recorded in {time.monotonic() - started:.0f} s: {path}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

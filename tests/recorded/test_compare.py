@@ -1,0 +1,233 @@
+"""The comparison of recorded answers finds what differs, and lets pass what docs/api.md calls equal."""
+
+import base64
+import copy
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from tests.recorded import compare, recording
+from tests.recorded.case import HttpCase
+from tests.recorded.cases.forms import arrow_of, parquet_of
+from tests.recorded.client import Answer, readable
+
+JSON = '{"model":"a","predictions":[{"value":348.30248},{"value":4.0}],"note":"row 1, 22.1 is above 20"}'
+CSV = 'label,probability_a,warnings,error\n"a, b",0.25,,\n5,0.002139058,"x: 1.5 is ""new""",\n'
+LINES = '{"value":30.137338}\n{"label":5,"probabilities":{"1":0.002,"5":0.998}}\n'
+TABLE = pa.table({"value": [1.5, None], "error": [None, "bad"]}).replace_schema_metadata({"model": "a"})
+MEDIA = {
+    "json": "application/json",
+    "csv": "text/csv; charset=utf-8",
+    "lines": "application/x-ndjson",
+    "arrow": "application/vnd.apache.arrow.stream",
+    "parquet": "application/vnd.apache.parquet",
+    "html": "text/html",
+}
+
+
+def answer(body: str | bytes, form: str = "json", *more: list[str]) -> Answer:
+    content = body.encode() if isinstance(body, str) else body
+    headers = [["content-type", MEDIA[form]], ["content-length", str(len(content))], *more]
+    return {"name": "x", "status": 200, "reason": "OK", "headers": headers, **readable(content)}
+
+
+def found(expected: Answer, actual: Answer, scale: float = 1.0) -> list[str]:
+    assert compare.differences(expected, copy.deepcopy(expected), scale) == []
+    return compare.differences(expected, actual, scale)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("348.30248", "348.302481"),
+        ("348.30248", "348.3"),
+        ("4.0", "3.9999999"),
+        ("4.0", "4"),
+    ],
+)
+def test_predictions_that_mean_the_same_are_equal(old: str, new: str) -> None:
+    assert found(answer(JSON), answer(JSON.replace(old, new))) == []
+
+
+def test_the_scale_of_the_target_counts_where_predictions_are_small() -> None:
+    changed = answer(JSON.replace("4.0", "4.0009"))
+    assert found(answer(JSON), changed, scale=1.0)
+    assert found(answer(JSON), changed, scale=100.0) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("348.30248", "349.30248"),
+        ("348.30248", "-348.30248"),
+        ("348.30248", '"348.30248"'),
+        ("348.30248", "null"),
+        ('"model":"a","predictions"', '"predictions":"a","model"'),
+        ('"model":"a",', ""),
+        ('"model"', '"models"'),
+        ("row 1", "row 2"),
+        ("22.1", "22.10001"),
+        (',"note"', ', "note"'),
+        (',{"value":4.0}', ""),
+        ("20", "20 "),
+        ("}", "} "),
+    ],
+)
+def test_a_change_of_json_is_found(old: str, new: str) -> None:
+    assert found(answer(JSON), answer(JSON.replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("0.25", "0.2501"),
+        ("5,0", "4,0"),
+        ('"a, b"', '"a,b"'),
+        ("label", "labels"),
+        (",,\n", ",\n"),
+        ("1.5 is", "1.50001 is"),
+        ('"a, b",0.25', '0.25,"a, b"'),
+        (",\n5", ",\r\n5"),
+    ],
+)
+def test_a_change_of_csv_is_found(old: str, new: str) -> None:
+    assert found(answer(CSV, "csv"), answer(CSV.replace(old, new), "csv"))
+
+
+def test_cells_that_mean_the_same_are_equal() -> None:
+    assert found(answer(CSV, "csv"), answer(CSV.replace("0.25", "0.2500001"), "csv")) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("30.137338", "30.2"), ("\n{", "{"), ('"label":5', '"label":6'), ("0.998", "1")]
+)
+def test_a_change_of_json_lines_is_found(old: str, new: str) -> None:
+    assert found(answer(LINES, "lines"), answer(LINES.replace(old, new), "lines"))
+
+
+TABLES = {
+    "a value": TABLE.set_column(0, "value", pa.array([1.6, None])),
+    "a null": TABLE.set_column(0, "value", pa.array([1.5, 0.0])),
+    "a text": TABLE.set_column(1, "error", pa.array([None, "worse"])),
+    "a name": TABLE.rename_columns(["values", "error"]),
+    "a type": TABLE.set_column(0, "value", pa.array([1.5, None], pa.float32())),
+    "metadata": TABLE.replace_schema_metadata({"model": "b"}),
+    "a row": TABLE.slice(0, 1),
+    "the order": TABLE.select(["error", "value"]),
+}
+
+
+@pytest.mark.parametrize("changed", TABLES.values(), ids=TABLES.keys())
+@pytest.mark.parametrize("form", ["arrow", "parquet"])
+def test_a_change_of_a_table_is_found(form: str, changed: Any) -> None:
+    write = arrow_of if form == "arrow" else parquet_of
+    changed = changed if changed.schema.metadata else changed.replace_schema_metadata(TABLE.schema.metadata)
+    assert found(answer(write(TABLE), form), answer(write(changed), form))
+    same = TABLE.set_column(0, "value", pa.array([1.5000001, None])).replace_schema_metadata(TABLE.schema.metadata)
+    assert found(answer(write(TABLE), form), answer(write(same), form)) == []
+
+
+@pytest.mark.parametrize("form", ["arrow", "parquet"])
+def test_a_table_that_cannot_be_read_is_found(form: str) -> None:
+    good = arrow_of(TABLE) if form == "arrow" else parquet_of(TABLE)
+    assert found(answer(good, form), answer(good[:-40] + b"\xff", form))
+
+
+def test_a_byte_of_any_other_form_is_found() -> None:
+    assert found(answer("<p>1.5</p>", "html"), answer("<p>1.5000001</p>", "html"))
+
+
+def test_an_absent_an_additional_and_another_header_are_found() -> None:
+    expected = answer(JSON, "json", ["allow", "GET"])
+    assert found(expected, answer(JSON))
+    assert found(answer(JSON), expected)
+    assert found(expected, answer(JSON, "json", ["allow", "POST"]))
+    assert found(expected, answer(JSON, "json", ["allow", "GET"], ["allow", "GET"]))
+    assert found(expected, {**expected, "headers": expected["headers"][::-1]}) == []
+
+
+def test_a_length_that_is_not_that_of_the_body_is_found() -> None:
+    shorter = answer(JSON.replace("348.30248", "348.3"))
+    shorter["headers"][1][1] = "7"
+    assert found(answer(JSON), shorter)
+    wrong = answer(JSON)
+    wrong["headers"][1][1] = "7"
+    assert found(answer(JSON), wrong)
+
+
+@pytest.mark.parametrize("change", [{"status": 201}, {"reason": "Okay"}, {"counted": {"requests": 2.0}}])
+def test_a_change_around_the_body_is_found(change: Answer) -> None:
+    expected = {**answer(JSON), "counted": {"requests": 1.0}}
+    assert found(expected, {**expected, **change})
+
+
+def test_a_body_that_becomes_bytes_is_found() -> None:
+    assert found(answer(JSON), answer(b"\xff", "json"))
+
+
+def binary(text: str, content: bytes) -> Answer:
+    body = text.encode() + content
+    headers = [
+        ["content-type", "application/octet-stream"],
+        ["content-length", str(len(body))],
+        ["inference-header-content-length", str(len(text))],
+    ]
+    return {"name": "x", "status": 200, "headers": headers, "base64": base64.b64encode(body).decode()}
+
+
+def test_a_change_of_a_binary_tensor_is_found() -> None:
+    text = '{"outputs":[{"name":"value","datatype":"FP64","shape":[1],"parameters":{"binary_data_size":8}}]}'
+    expected = binary(text, b"\x00\x00\x00\x00\x00\x00\xf0\x3f")
+    assert found(expected, binary(text, b"\x01\x00\x00\x00\x00\x00\xf0\x3f")) == []
+    assert found(expected, binary(text, b"\x00\x00\x00\x00\x00\x01\xf0\x3f"))
+    assert found(expected, binary(text, b"\x00\x00\x00\x00\x00\x00\xf0\x3fx"))
+    assert found(expected, binary(text.replace('"value"', '"label"'), b"\x00\x00\x00\x00\x00\x00\xf0\x3f"))
+
+
+def test_a_change_of_a_grpc_answer_is_found() -> None:
+    message = {"model_name": "a", "outputs": [{"shape": ["1"]}], "raw_output_contents": [[1.5, "NaN"], ["text"]]}
+    expected = {"name": "x", "code": "OK", "details": "", "trailing": [["x-request-id", "x"]], "message": message}
+    assert found(expected, {**expected, "code": "NOT_FOUND"})
+    assert found(expected, {**expected, "trailing": []})
+    for raw in ([[1.6, "NaN"], ["text"]], [[1.5, 0.0], ["text"]], [[1.5, "NaN"], ["texts"]], [[1.5, "NaN"]]):
+        assert found(expected, {**expected, "message": {**message, "raw_output_contents": raw}})
+    equal = {**message, "raw_output_contents": [[1.5000001, "NaN"], ["text"]]}
+    assert found(expected, {**expected, "message": equal}) == []
+
+
+def test_a_change_of_one_of_several_responses_is_found() -> None:
+    expected = {"name": "x", "responses": [{"interim": "HTTP/1.1 100 Continue"}, answer(JSON)]}
+    assert found(expected, {"name": "x", "responses": expected["responses"][1:]})
+    assert found(expected, {"name": "x", "responses": [expected["responses"][0], answer(LINES)]})
+
+
+CASES = [
+    HttpCase(name="native-a", target="/"),
+    HttpCase(name="native-b", target="/"),
+    HttpCase(name="v1-a", target="/"),
+]
+
+
+@pytest.mark.parametrize(
+    ("changes", "changed", "count"),
+    [
+        ({"native-*": "why"}, ["native-a", "native-b"], 0),
+        ({"native-a": "why"}, ["native-a"], 0),
+        ({"native-c": "why"}, [], 1),
+        ({"native-a": " "}, ["native-a"], 1),
+        ({"native-*": "why"}, ["native-a"], 1),
+        ({}, ["v1-a"], 1),
+    ],
+)
+def test_declared_changes_have_requests_reasons_and_answers(
+    changes: dict[str, str], changed: list[str], count: int
+) -> None:
+    answers: dict[str, Answer] = {name: {} for name in changed}
+    assert len(recording.wrong_changes(changes, CASES, answers)) == count
+
+
+def test_the_files_keep_every_character(tmp_path: Any) -> None:
+    answers = [answer('{"a": "\u2028 \x85 größer\\n"}\n'), {**answer(b"\xff\x00"), "name": "y"}]
+    recording.write(tmp_path / "answers.jsonl", answers)
+    assert list(recording.read(tmp_path / "answers.jsonl").values()) == answers
