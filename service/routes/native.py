@@ -30,6 +30,7 @@ class Predict(Route):
     protocol = "json"
     methods = ("POST", "OPTIONS")
     answers_options = True
+    timed = False  # a table is recognised first
     served: ServedModel
 
     def __init__(self, plane: DataPlane, served: ServedModel) -> None:
@@ -42,6 +43,7 @@ class Predict(Route):
         if not negotiation.plain(headers):
             await self._answer_table(exchange)
             return None
+        exchange.deadline = exchange.started + exchange.timeout()
         on_invalid = option(query) if query else "fail"
         body = await exchange.read()
         if not query and b"x-request-timeout" not in headers and time.monotonic() < exchange.deadline:

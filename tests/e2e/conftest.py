@@ -20,9 +20,11 @@ import sys
 import numpy as np
 from models import store
 from models.architecture import Architecture
-from models.encoding import Encoder
-from models.features import Feature, FeatureSchema, Frame, Seen
+from models.encoding.encoder import Encoder
+from models.feature import Feature, Seen
+from models.frame import Frame
 from models.network.network import build
+from models.schema import FeatureSchema
 
 name, seed = sys.argv[1], int(sys.argv[2])
 rng = np.random.default_rng(seed)

@@ -27,9 +27,11 @@ FRAGILE = """
 import numpy as np
 from models import store
 from models.architecture import Architecture
-from models.encoding import Encoder
-from models.features import Feature, FeatureSchema, Frame, Seen
+from models.encoding.encoder import Encoder
+from models.feature import Feature, Seen
+from models.frame import Frame
 from models.network.network import Network, build
+from models.schema import FeatureSchema
 
 rng = np.random.default_rng(0)
 features = [Feature(name=n, kind="number", nullable=False, seen=Seen(min=0, max=10), example=3) for n in "ab"]

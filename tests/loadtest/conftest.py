@@ -20,9 +20,10 @@ import numpy as np
 from loadtest import rows
 from models import store
 from models.architecture import Architecture
-from models.encoding import Encoder
-from models.features import Feature, FeatureSchema, Seen
+from models.encoding.encoder import Encoder
+from models.feature import Feature, Seen
 from models.network.network import build
+from models.schema import FeatureSchema
 
 rng = np.random.default_rng(0)
 plain = [Feature(name=n, kind="number", nullable=False, seen=Seen(min=0.0, max=10.0), example=3.5) for n in "ab"]
