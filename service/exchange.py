@@ -25,6 +25,7 @@ from service.errors import NotReady, RequestError, RequestNotValid, Unexpected
 from service.served_model import ServedModel
 from service.server_state import ServerState
 from service.settings import Settings
+from service.tracing import Trace
 
 VALID_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 SLOW_S = 1.0  # a request that takes longer is logged
@@ -62,42 +63,53 @@ class Exchange:
     protocol: the label of its metrics. served: the version that it is counted for, once that is known.
     """
 
-    __slots__ = (
-        *("context", "deadline", "failed", "headers", "method", "path"),
-        *("protocol", "request_id", "served", "started", "trace"),
-    )
+    context: Context
+    headers: Mapping[bytes, bytes]
+    started: float  # on the clock of time.monotonic
+    request_id: bytes
+    deadline: float = 0.0
+    protocol: str
+    served: ServedModel | None = None
+    trace: Trace | None = None
+    failed: RequestError | None = None
 
-    def __init__(
-        self, context: Context, method: str, path: str, headers: Mapping[bytes, bytes], started: float, protocol: str
-    ) -> None:
+    def __init__(self, context: Context, headers: Mapping[bytes, bytes], started: float, protocol: str) -> None:
         self.context = context
-        self.method = method
-        self.path = path
         self.headers = headers
         self.started = started
         self.protocol = protocol
-        self.deadline = 0.0
-        self.served: ServedModel | None = None
-        self.failed: RequestError | None = None
         sent = headers.get(b"x-request-id")
         self.request_id = sent if sent is not None and VALID_ID.fullmatch(sent) else context.new_id()
-        self.trace = tracing.read(headers) if b"traceparent" in headers else None
+        if b"traceparent" in headers:
+            self.trace = tracing.read(headers)
+
+    @property
+    def method(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def path(self) -> str:
+        raise NotImplementedError
 
     @property
     def id_text(self) -> str:
         return self.request_id.decode("latin-1")
 
-    def admit(self, *, always: bool = False, probe: bool = False) -> None:
-        """Check whether the request may be answered now, and by when. Raises RequestError.
+    def admit(self, always: bool = False, probe: bool = False) -> None:
+        """Check whether the request may be answered now, and to its sender. Raises RequestError.
 
         always: whether it is answered although models are loading or the server stops. probe: whether it asks if
         requests should be sent here.
         """
         context = self.context
-        state = context.state
-        if not always and not (state.admits_requests and (state.passes_probes or not probe)):
-            raise NotReady("the server stops" if state.draining else "the models are not loaded yet")
+        if not always:
+            state = context.state
+            if not (state.passes_probes if probe else state.admits_requests):
+                raise NotReady("the server stops" if state.draining else "the models are not loaded yet")
         context.hooks.check_access(self)
+
+    def set_deadline(self) -> None:
+        """By when the request has to be answered. Raises RequestNotValid."""
         self.deadline = self.started + self.timeout()
 
     def timeout(self) -> float:

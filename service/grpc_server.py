@@ -45,10 +45,12 @@ log = logging.getLogger("tabserve.grpc")
 class GrpcExchange(Exchange):
     """A request that came by gRPC. `size`: bytes of its message."""
 
-    __slots__ = ("size",)
+    method = "POST"
+    path = ""
 
     def __init__(self, context: Context, name: str, headers: Mapping[bytes, bytes], size: int) -> None:
-        super().__init__(context, "POST", f"/{SERVICE}/{name}", headers, time.monotonic(), "grpc")
+        super().__init__(context, headers, time.monotonic(), "grpc")
+        self.path = f"/{SERVICE}/{name}"
         self.size = size
 
     def cancelled(self) -> bool:

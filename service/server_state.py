@@ -5,59 +5,38 @@ class ServerState:
     """Starts as not ready. All methods run in the event loop of the server.
 
     Ready: the models are loaded. Draining: probes report unready, requests are still answered. Closed: new requests
-    are refused, those in flight are finished.
+    are refused, those in flight are finished. The attributes are read by anyone and changed by the methods alone:
+    `admits_requests`, whether a new request may be answered, and `passes_probes`, whether a load balancer should send
+    requests, are read for every request.
     """
 
-    __slots__ = ("_closed", "_draining", "_inflight", "_ready")
+    __slots__ = ("admits_requests", "closed", "draining", "inflight", "passes_probes", "ready")
 
     def __init__(self) -> None:
-        self._ready = False
-        self._draining = False
-        self._closed = False
-        self._inflight = 0
+        self.ready = False  # whether the models are loaded
+        self.draining = False  # whether the server is about to stop; true once it is closed
+        self.closed = False  # whether new requests are refused
+        self.inflight = 0  # requests that have started and not finished
+        self._derive()
 
-    @property
-    def ready(self) -> bool:
-        """Whether the models are loaded."""
-        return self._ready
-
-    @property
-    def draining(self) -> bool:
-        """Whether the server is about to stop; true once it is closed."""
-        return self._draining
-
-    @property
-    def closed(self) -> bool:
-        """Whether new requests are refused."""
-        return self._closed
-
-    @property
-    def inflight(self) -> int:
-        """The number of requests that have started and not finished."""
-        return self._inflight
-
-    @property
-    def admits_requests(self) -> bool:
-        """Whether a new request may be answered."""
-        return self._ready and not self._closed
-
-    @property
-    def passes_probes(self) -> bool:
-        """Whether a readiness probe succeeds: a load balancer should send requests."""
-        return self._ready and not self._draining
+    def _derive(self) -> None:
+        self.admits_requests = self.ready and not self.closed
+        self.passes_probes = self.ready and not self.draining
 
     def mark_ready(self) -> None:
-        self._ready = True
+        self.ready = True
+        self._derive()
 
     def begin_draining(self) -> None:
-        self._draining = True
+        self.draining = True
+        self._derive()
 
     def close(self) -> None:
-        self._draining = True
-        self._closed = True
+        self.draining = self.closed = True
+        self._derive()
 
     def request_started(self) -> None:
-        self._inflight += 1
+        self.inflight += 1
 
     def request_finished(self) -> None:
-        self._inflight -= 1
+        self.inflight -= 1

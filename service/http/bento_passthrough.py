@@ -16,15 +16,14 @@ class BentoPassthrough(Route):
     """Hands the request to BentoML's app, whose failures become problem documents."""
 
     protocol = "bentoml"
-    methods = ()  # BentoML knows
+    methods = ()  # BentoML knows them
     always = True
-    timed = False
 
     def __init__(self, plane: DataPlane, app: App) -> None:
         super().__init__(plane)
         self._app = app
 
-    async def answer(self, exchange: HttpExchange) -> Reply | None:
+    async def answer_other(self, exchange: HttpExchange) -> Reply | None:
         failure: RequestError | None = None
 
         async def intercept(message: Message) -> None:

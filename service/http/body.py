@@ -23,7 +23,7 @@ class Body:
     """The body of a request while it is read: not larger, and not slower, than allowed."""
 
     def __init__(self, receive: Receive, limit: int, seconds: float) -> None:
-        self._receive = receive
+        self.receive = receive
         self.limit = limit
         self._seconds = seconds
         self._complete = False
@@ -51,7 +51,7 @@ class Body:
         return body
 
     async def _whole(self) -> bytes:
-        message = await self._receive()
+        message = await self.receive()
         if message["type"] == "http.request" and not message.get("more_body"):
             self._complete = True
             body: bytes = message.get("body", b"")
@@ -71,7 +71,7 @@ class Body:
             if not message.get("more_body"):
                 self._complete = True
                 return b"".join(chunks)
-            message = await self._receive()
+            message = await self.receive()
 
     async def chunks(self, headers: Mapping[bytes, bytes], plane: DataPlane) -> AsyncGenerator[bytes, None]:
         """The body as it comes, unpacked, in chunks of some size. Raises what `read` raises.
@@ -102,7 +102,7 @@ class Body:
         try:
             async with asyncio.timeout(self._seconds):
                 while size < CHUNK_BYTES and not self._complete:
-                    message = await self._receive()
+                    message = await self.receive()
                     if message["type"] == "http.disconnect":
                         self._complete = True
                         raise ClientDisconnected
@@ -124,7 +124,7 @@ class Body:
         try:
             async with asyncio.timeout(seconds):
                 while not self._complete and left > 0:
-                    message = await self._receive()
+                    message = await self.receive()
                     left -= len(message.get("body", b""))
                     self._complete = message["type"] == "http.disconnect" or not message.get("more_body")
         except TimeoutError:
@@ -133,7 +133,7 @@ class Body:
 
     async def disconnected(self) -> None:
         """Returns when the client has closed the connection. Only to be awaited once the body is complete."""
-        while (await self._receive())["type"] != "http.disconnect":
+        while (await self.receive())["type"] != "http.disconnect":
             pass
 
 

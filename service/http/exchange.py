@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from service.data_plane import Call
 from service.errors import PROBLEM, BodyTooSlow, RequestError
@@ -32,17 +32,35 @@ def problem(error: RequestError) -> Reply:
 class HttpExchange(Exchange):
     """`begun`: whether a response has started, by a route that sends by itself."""
 
-    __slots__ = ("begun", "body", "query", "receive", "scope", "send")
+    begun = False
 
     def __init__(self, context: Context, scope: Scope, receive: Receive, send: Send, protocol: str) -> None:
         arrived: float = scope.get("arrived") or time.monotonic()  # set by our protocol class, see service.server
-        super().__init__(context, scope["method"], scope["path"], dict(scope["headers"]), arrived, protocol)
+        super().__init__(context, dict(scope["headers"]), arrived, protocol)
         self.scope = scope
-        self.query: bytes = scope["query_string"]
-        self.receive = receive
         self.send = send
-        self.body = Body(receive, context.settings.max_body_bytes, context.settings.timeout_s)
-        self.begun = False
+        settings = context.settings
+        self.body = Body(receive, settings.max_body_bytes, settings.timeout_s)
+
+    @property
+    def method(self) -> str:
+        method: str = self.scope["method"]
+        return method
+
+    @property
+    def path(self) -> str:
+        path: str = self.scope["path"]
+        return path
+
+    @property
+    def query(self) -> bytes:
+        query: bytes = self.scope["query_string"]
+        return query
+
+    @property
+    def receive(self) -> Receive:
+        """Not to be mixed with reading `body`."""
+        return self.body.receive
 
     async def read(self) -> bytes:
         """The whole body. Raises RequestError."""
@@ -73,7 +91,7 @@ class HttpExchange(Exchange):
             headers += self.trace.headers
         if self.context.state.draining:
             headers.append(CLOSE)
-        await self._start(status, headers)
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 
     async def refuse(self, reply: Reply, error: RequestError) -> None:
@@ -83,20 +101,15 @@ class HttpExchange(Exchange):
             more = [*reply.headers, CLOSE] if slow else reply.headers
             await self.respond(reply._replace(headers=more))
             return
-        await self._start(
-            reply.status,
-            [
-                (b"content-type", reply.content_type),
-                (b"content-length", b"%d" % len(reply.body)),
-                (b"x-request-id", self.request_id),
-                CLOSE,
-                *reply.headers,
-                *(self.trace.headers if self.trace else ()),
-            ],
-        )
+        headers = [
+            (b"content-type", reply.content_type),
+            (b"content-length", b"%d" % len(reply.body)),
+            (b"x-request-id", self.request_id),
+            CLOSE,
+            *reply.headers,
+            *(self.trace.headers if self.trace else ()),
+        ]
+        await self.send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await self.send({"type": "http.response.body", "body": reply.body, "more_body": True})
         await self.body.finish(LINGER_S)
         await self.send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _start(self, status: int, headers: list[Any]) -> None:
-        await self.send({"type": "http.response.start", "status": status, "headers": headers})

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Protocol
 
 from models.tabular_model import TabularModel
 from service.data_plane import DataPlane
-from service.errors import RequestError
+from service.errors import MethodNotAllowed, RequestError
 from service.http.exchange import HttpExchange, Reply, problem
 from service.registry import Snapshot
 from service.served_model import ServedModel
@@ -22,19 +22,27 @@ class Route:
     """
 
     protocol: ClassVar[str]
-    methods: ClassVar[tuple[str, ...]] = ("POST",)  # none: any
+    methods: ClassVar[tuple[str, ...]] = ("POST",)
+    allow: ClassVar[tuple[str, ...]] = ()  # what a 405 and OPTIONS name; none: `methods`, and OPTIONS is a 405 too
     always: ClassVar[bool] = False  # whether it also answers before the models are loaded and while the server stops
     probe: ClassVar[bool] = False  # whether it says that requests should be sent here: not while draining
-    timed: ClassVar[bool] = True  # whether its requests have a deadline
-    answers_options: ClassVar[bool] = False  # whether OPTIONS is answered by the methods there are
 
     def __init__(self, plane: DataPlane, served: ServedModel | None = None) -> None:
         self.plane = plane
         self.served = served
 
     async def answer(self, exchange: HttpExchange) -> Reply | None:
-        """None where the route has sent the response by itself. Raises RequestError."""
+        """The answer to one of `methods`; None where the route has sent it by itself. Raises RequestError."""
         raise NotImplementedError
+
+    async def answer_other(self, exchange: HttpExchange) -> Reply | None:
+        """The answer to another method. Raises RequestError."""
+        method = exchange.method
+        if method == "HEAD" and "GET" in self.methods:
+            return await self.answer(exchange)
+        if method == "OPTIONS" and self.allow:
+            return Reply(status=204, headers=[(b"allow", ", ".join(self.allow).encode())])
+        raise MethodNotAllowed(method, ", ".join(self.allow or self.methods))
 
     def refuse(self, error: RequestError) -> Reply:
         """The error in the form of this protocol."""

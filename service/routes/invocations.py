@@ -50,6 +50,7 @@ class Invocations(Scoring):
         self.snapshot = snapshot
 
     async def answer(self, exchange: HttpExchange) -> Reply:
+        exchange.set_deadline()
         plane, headers = self.plane, exchange.headers
         body = await exchange.read()
         served = self.served or self.snapshot.find(chosen(plane.settings, self.snapshot.names, headers))

@@ -28,9 +28,7 @@ class Predict(Route):
     """Predictions by one version of a model."""
 
     protocol = "json"
-    methods = ("POST", "OPTIONS")
-    answers_options = True
-    timed = False  # a table is recognised first
+    allow = ("POST", "OPTIONS")
     served: ServedModel
 
     def __init__(self, plane: DataPlane, served: ServedModel) -> None:
@@ -43,9 +41,9 @@ class Predict(Route):
         if not negotiation.plain(headers):
             await self._answer_table(exchange)
             return None
-        exchange.deadline = exchange.started + exchange.timeout()
+        exchange.set_deadline()
         on_invalid = option(query) if query else "fail"
-        body = await exchange.read()
+        body = await exchange.body.read(headers, self.plane)
         if not query and b"x-request-timeout" not in headers and time.monotonic() < exchange.deadline:
             fast = self._fast(body)
             if fast is not None:
@@ -110,13 +108,12 @@ class UnknownModel(Route):
     protocol = "json"
     methods = ()
     always = True
-    timed = False
 
     def __init__(self, plane: DataPlane, error: RequestError) -> None:
         super().__init__(plane)
         self._error = error
 
-    async def answer(self, exchange: HttpExchange) -> Reply:
+    async def answer_other(self, exchange: HttpExchange) -> Reply:
         raise self._error
 
 

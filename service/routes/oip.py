@@ -55,6 +55,7 @@ class Infer(V2):
         self.signature = served.compiled(Signature)
 
     async def answer(self, exchange: HttpExchange) -> Reply:
+        exchange.set_deadline()
         plane, body = self.plane, await exchange.read()
         check_kind(exchange.headers)
         length, large = exchange.headers.get(HEADER_LENGTH), len(body) > LARGE_BODY_BYTES

@@ -23,10 +23,9 @@ class Page(Route):
     """Something to read, answered whatever state the server is in."""
 
     protocol = "page"
-    methods = ("GET", "HEAD", "OPTIONS")
-    answers_options = True
+    methods = ("GET", "HEAD")
+    allow = ("GET", "HEAD", "OPTIONS")
     always = True
-    timed = False
 
 
 class Status(Page):

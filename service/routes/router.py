@@ -32,18 +32,15 @@ class Router:
     def __init__(self, plane: DataPlane) -> None:
         self.snapshot = plane.registry.snapshot
         self._plane = plane
-        self._listed: dict[str, Route] = {}
+        self.listed: dict[str, Route] = {}
         for family in reversed(FAMILIES):  # an address that two have is the first one's
-            self._listed |= family.listed(plane, self.snapshot)
-        self._listed["/docs.json"] = DocsPage(plane, self._document)
+            self.listed |= family.listed(plane, self.snapshot)
+        self.listed["/docs.json"] = DocsPage(plane, self._document)
 
     def find(self, path: str) -> Route | None:
-        route = self._listed.get(path)
-        if route is None:
-            for family in FAMILIES:
-                if (route := family.find(self._plane, self.snapshot, path)) is not None:
-                    break
-        return route
+        """The route of a path that is not listed, if a family has it."""
+        found = (family.find(self._plane, self.snapshot, path) for family in FAMILIES)
+        return next((route for route in found if route is not None), None)
 
     def _document(self) -> bytes:
         models, settings = self.snapshot.champions, self._plane.settings

@@ -48,6 +48,7 @@ class Predict(TFServing):
         self.writer = served.compiled(Writer)
 
     async def answer(self, exchange: HttpExchange) -> Reply:
+        exchange.set_deadline()
         plane, body = self.plane, await exchange.read()
         self.check_method()
         large = len(body) > LARGE_BODY_BYTES
