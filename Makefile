@@ -1,10 +1,10 @@
-# make serve | make test | make setup | make image | make container-test | make check-all | make quality | make bench | make lock
+# make serve | make test | make setup | make image | make container-test | make check-all | make quality | make bench | make lock | make upgrade-check
 HOST ?= 127.0.0.1
 PORT ?= 3000
 PY := .venv/bin/python
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: serve setup test lint image container-test check-all quality load bench lock clean
+.PHONY: serve setup test lint image container-test check-all quality load bench lock upgrade-check clean
 
 serve: .venv/.training ## install, train the default models if there are none, serve them
 	@$(PY) -m training --if-empty
@@ -44,6 +44,9 @@ bench: .venv/.development ## servers beside each other: the limit, BentoML, Kera
 
 lock: ## pin all dependencies anew; needs uv
 	requirements/lock.sh
+
+upgrade-check: .venv/.development ## would the newest BentoML, uvicorn, … break a hook or a test? FULL=1: all tests (minutes)
+	$(PY) requirements/upgrade_check.py $(if $(FULL),--full)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -16,6 +16,7 @@ import bentoml
 import numpy as np
 from bentoml.exceptions import BentoMLException
 
+from models import store_hooks
 from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine, TensorFlowEngine
 from models.network.network import Network
@@ -80,9 +81,7 @@ def location(store: Path | None = None) -> Path:
     """The folder of models that is looked at: in `store`, or BentoML's own."""
     if store is not None:
         return store / "models" if (store / "models").is_dir() else store
-    from bentoml._internal.configuration.containers import BentoMLContainer
-
-    return Path(BentoMLContainer.model_store.get()._path)  # inside a Bento this is the Bento's own folder of models
+    return store_hooks.bentoml_folder()
 
 
 def versions(store: Path | None = None) -> tuple[dict[str, list[Stored]], list[str]]:
@@ -146,7 +145,7 @@ def save(trained: Trained) -> Stored:
                 load(Stored(name, version, folder))
                 copying = not stored.path.exists()
         except BentoMLException as error:
-            if "already exists" in str(error):  # another training took the number meanwhile
+            if stored.path.exists():  # another training took the number meanwhile
                 continue
             raise StoreError(f"{stored.tag} cannot be stored in {location()}: {error}") from error
         except KeyboardInterrupt:  # after which BentoML leaves what it has copied so far

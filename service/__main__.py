@@ -5,13 +5,14 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from pathlib import Path
 from typing import Any
+
+from service.server import ports
 
 READY_SECONDS = 120.0
 
@@ -25,7 +26,7 @@ def main() -> int:
     if not 1 <= given.port <= 65535:
         print(f"error: --port {given.port}: expected 1 to 65535", file=sys.stderr)
         return 2
-    if why := taken(given.host, given.port):
+    if why := ports.conflict(given.host, given.port):
         print(f"error: {why}; choose another: make serve PORT={given.port + 1}", file=sys.stderr)
         return 2
     command = [sys.executable, "-m", "bentoml", "serve", "--host", given.host, "--port", str(given.port)]
@@ -44,18 +45,6 @@ def main() -> int:
     except (OSError, ValueError, LookupError) as error:  # it is served all the same
         print(f"note: no requests to paste, as {url}/models cannot be read: {error}", file=sys.stderr)
     return max(server.wait(), 0)  # a negative one is the signal that was asked for
-
-
-def taken(host: str, port: int) -> str | None:
-    """Why nothing can listen there, or None when the port is free."""
-    try:
-        kind, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(kind, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except (OSError, OverflowError) as error:
-        return f"cannot listen on {host}:{port} ({getattr(error, 'strerror', None) or error})"
-    return None
 
 
 def wait_until_ready(url: str, server: "subprocess.Popen[bytes]") -> bool:

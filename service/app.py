@@ -18,10 +18,10 @@ from typing import Any
 
 import bentoml
 import orjson
-from _bentoml_sdk import Service  # type: ignore[import-untyped]
 from bentoml.exceptions import BentoMLException
 from bentoml.models import BentoModel
 
+from models.hook import HookMissing, check_all
 from models.tabular_model import TabularModel
 from service import logs, model_selection
 from service.bento_image import image
@@ -31,7 +31,9 @@ from service.http import openapi
 from service.http.asgi import Application
 from service.model_selection import CatalogError, NothingStored
 from service.routes.native import predict_json
-from service.server import connections, draining, supervisor, worker
+from service.server import ports, startup, supervisor, worker
+from service.server.bentoml_service import service_class
+from service.server.hooks import registry
 from service.settings import Settings, SettingsError
 from service.version import version
 
@@ -40,32 +42,24 @@ YOUNG_OBJECTS = 20_000  # after which garbage is collected among them; 700 scan 
 log = logging.getLogger("tabserve.app")
 
 
-def build_service(settings: Settings, models: Sequence[TabularModel]) -> Service[Any]:
+def build_service(settings: Settings, models: Sequence[TabularModel]) -> Any:
     """The BentoML service that answers for these models."""
     context = Context(DataPlane(models, settings), settings)
     application = Application(context)
 
-    class WrappedService(Service[Any]):  # type: ignore[misc]  # BentoML ships no types for it
-        """Puts our application around BentoML's, outside of all its middlewares."""
-
-        def to_asgi(self, is_main: bool = True) -> Any:
-            app = super().to_asgi(is_main=is_main)
-            return application.around(app) if is_main else app
-
     decorate = bentoml.service(
         name="tabserve",
-        service_class=WrappedService,
+        service_class=service_class(application.around),
         image=image(models),
         workers=worker_count(settings, models),
         traffic={"timeout": math.ceil(settings.timeout_s) + 5},
         logging={"access": {"enabled": False}},
         tracing={"excluded_urls": ["."]},
     )
-    service: Service[Any] = decorate(endpoints(context, models))
-    return service
+    return decorate(endpoints(context, application, models))
 
 
-def endpoints(context: Context, models: Sequence[TabularModel]) -> type[Any]:
+def endpoints(context: Context, application: Application, models: Sequence[TabularModel]) -> type[Any]:
     """The class that BentoML makes a service of: a typed endpoint for each model, start and stop."""
     plane, settings, state = context.plane, context.settings, context.state
 
@@ -76,6 +70,7 @@ def endpoints(context: Context, models: Sequence[TabularModel]) -> type[Any]:
         async def start(self) -> None:
             self.grpc: Any = None
             try:
+                server = startup.check_worker(application)
                 await asyncio.to_thread(plane.start)
                 if settings.grpc_port is not None:
                     from service.grpc_server import GrpcServer  # an extra of the installation
@@ -85,11 +80,9 @@ def endpoints(context: Context, models: Sequence[TabularModel]) -> type[Any]:
             except Exception as error:
                 worker.failed_to_start(f"{type(error).__name__}: {error}")
                 raise
-            worker.started()
             self.tasks = [asyncio.create_task(flush_every_second(plane))]
-            if server := worker.uvicorn_server():
-                self.tasks += connections.guard(server)
-                draining.drain_on_signals(server, state, settings.drain_s, self.grpc and self.grpc.drain)
+            if server:
+                self.tasks += startup.install_hooks(server, state, settings.drain_s, self.grpc and self.grpc.drain)
             plane.metrics.build(version())
             gc.collect()
             gc.set_threshold(YOUNG_OBJECTS, 10, 10)
@@ -143,24 +136,29 @@ def worker_count(settings: Settings, models: Sequence[TabularModel]) -> Any:
     return 1 if any(model.engine.name == "tensorflow" for model in models) else "cpu_count"
 
 
-def from_environment() -> Service[Any]:
+def from_environment() -> Any:
     """What `bentoml serve` in this directory serves. Ends the start with one line where that is not possible."""
     try:
         settings = Settings.from_environment()
         logs.setup(settings)
         for warning in settings.warnings:
             log.warning(warning)
-        if settings.grpc_port is not None and not worker.in_worker() and worker.taken(settings.grpc_port):
+        check_all(registry.EVERYWHERE)
+        supervisor.install_supervisor_hooks()
+        if (
+            settings.grpc_port is not None
+            and not worker.in_worker()
+            and ports.conflict(ports.EVERY_ADDRESS, settings.grpc_port)
+        ):
             raise SettingsError(f"TABSERVE_GRPC_PORT={settings.grpc_port}: another server listens there")
         models = model_selection.choose(settings, model_selection.pinned_by_bento(Path(__file__)))
-    except (SettingsError, CatalogError) as error:
+    except (SettingsError, CatalogError, HookMissing) as error:
         reason = str(error)
         if isinstance(error, NothingStored) and (place := os.environ.get("AIP_STORAGE_URI")):
             reason += f"; Vertex AI's {place} is not fetched: put the models into the image"
         worker.failed_to_start(reason)
         raise BentoMLException(reason) from None
     os.environ["TABSERVE_MODELS"] = ",".join(model.tag for model in models)  # a worker that is replaced serves the same
-    supervisor.prepare_supervisor()
     if folder := worker.shared_folder():
         folder.mkdir(parents=True, exist_ok=True)  # a worker that is replaced starts where somebody tidied up, too
     return build_service(settings, models)

@@ -1,4 +1,4 @@
-"""An orderly stop: unready first, then the requests in flight are finished."""
+"""An orderly stop: probes fail first, then requests are refused and those in flight are finished."""
 
 import asyncio
 import logging
@@ -8,42 +8,67 @@ from typing import Any
 
 import uvicorn
 
+from models.hook import require
+from service.server.hooks import uvicorn_hooks
 from service.server_state import ServerState
 
-STOP_S = 25.0  # for requests in flight, once the grace is over
+FINISH_S = 25.0  # for requests in flight, once the grace period is over
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 log = logging.getLogger("tabserve.process")
 
 
-def drain_on_signals(
-    server: uvicorn.Server, state: ServerState, grace: float, tell: Callable[[], Awaitable[None]] | None = None
-) -> None:
-    """On SIGTERM turn unready, answer on for the grace, then refuse, finish what is in flight and let uvicorn stop.
+class Drain:
+    """Handles SIGTERM and SIGINT in place of uvicorn, and hands them to uvicorn when all requests are answered.
 
-    SIGINT (a person who waits) has no grace. A second SIGINT stops at once. tell: who else is to know of it first.
+    SIGTERM: probes fail at once, requests are answered for the grace period, then refused. SIGINT (a person who waits)
+    has no grace period; a second SIGINT stops at once.
     """
-    loop = asyncio.get_running_loop()
-    theirs: Callable[..., Any] = server.handle_exit
 
-    def on_signal(number: int, frame: Any) -> None:
-        if state.draining:
+    def __init__(
+        self,
+        server: uvicorn.Server,
+        state: ServerState,
+        grace_s: float,
+        notify: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """notify: awaited when draining begins."""
+        self._server = server
+        self._state = state
+        self._grace_s = grace_s
+        self._notify = notify
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = None
+
+    def install(self) -> None:
+        for number in SIGNALS:
+            signal.signal(number, self.on_signal)
+
+    def check(self) -> None:
+        """Raises HookMissing where the signals are handled by something else."""
+        for number in SIGNALS:
+            handler = signal.getsignal(number)
+            if handler != self.on_signal:
+                require(uvicorn_hooks.SIGNAL_HANDLER, f"{number.name} is handled by {handler!r}")
+
+    def on_signal(self, number: int, frame: Any) -> None:
+        if self._state.draining:
             if number == signal.SIGINT:
-                theirs(number, frame)
+                self._server.handle_exit(number, frame)
             return
-        state.begin_draining()
-        wait = grace if number == signal.SIGTERM else 0.0
-        loop.call_soon_threadsafe(lambda: tasks.append(loop.create_task(stop(number, frame, wait))))
+        self._state.begin_draining()
+        self._loop.call_soon_threadsafe(self._begin, number, frame)
 
-    async def stop(number: int, frame: Any, wait: float) -> None:
-        log.info("draining", extra={"grace_s": wait, "inflight": state.inflight})
-        if tell:
-            await tell()
-        await asyncio.sleep(wait)
-        state.close()
-        until = loop.time() + STOP_S
-        while state.inflight and loop.time() < until:
+    def _begin(self, number: int, frame: Any) -> None:
+        self._task = self._loop.create_task(self._drain(number, frame))
+
+    async def _drain(self, number: int, frame: Any) -> None:
+        grace_s = self._grace_s if number == signal.SIGTERM else 0.0
+        log.info("draining", extra={"grace_s": grace_s, "inflight": self._state.inflight})
+        if self._notify:
+            await self._notify()
+        await asyncio.sleep(grace_s)
+        self._state.close()
+        deadline = self._loop.time() + FINISH_S
+        while self._state.inflight and self._loop.time() < deadline:
             await asyncio.sleep(0.05)
-        theirs(number, frame)
-
-    tasks: list[asyncio.Task[None]] = []
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
+        self._server.handle_exit(number, frame)

@@ -1,29 +1,61 @@
 """uvicorn's HTTP protocol with limits for heads, problem documents for invalid HTTP, one system call per response."""
 
 import asyncio
+import logging
 import os
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import httptools
+import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from models.hook import require
 from service import errors
-from service.server.draining import log
+from service.server.draining import FINISH_S
+from service.server.hooks import uvicorn_hooks
 
 FIRST_REQUEST_S = 0.5  # for a new connection to send one when the server stops
 HEAD_BYTES = 65_536
-LINGER_S = 1.0  # how long what follows a refusal is read, so that its sender gets to see it
+LINGER_S = 1.0  # how long the connection is read after a refusal, so that its sender can read it
 REFUSAL = b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\nx-request-id: %s\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
 CONTINUE = b"HTTP/1.1 100 "
 TRAILERS: Any = deque(maxlen=0)  # takes the headers that follow a body, and keeps none
 UPGRADE = frozenset((b"upgrade", b"http2-settings"))
+log = logging.getLogger("tabserve.process")
+
+
+def install_http_protocol(server: uvicorn.Server) -> None:
+    """Let a server speak HTTP by GuardedHttpProtocol on every connection that is opened from now on."""
+    server.config.http_protocol_class = GuardedHttpProtocol
+    server.config.timeout_graceful_shutdown = int(FINISH_S)
+    logging.getLogger("uvicorn.access").propagate = False  # uvicorn formats a line for each request if it may be read
+
+
+def protocol_of(server: uvicorn.Server) -> "Callable[[], GuardedHttpProtocol]":
+    """Makes the protocol of a new connection, as uvicorn does."""
+    return lambda: GuardedHttpProtocol(
+        config=server.config, server_state=server.server_state, app_state=server.lifespan.state
+    )
+
+
+def check_http_protocol(server: uvicorn.Server) -> None:
+    """Raises HookMissing where uvicorn has replaced what `install_http_protocol` has set."""
+    found = server.config.http_protocol_class
+    if found is not GuardedHttpProtocol:
+        require(uvicorn_hooks.PROTOCOL_CLASS, f"the protocol of a started server is {found!r}")
+    if server.config.timeout_graceful_shutdown != int(FINISH_S):
+        require(uvicorn_hooks.GRACEFUL_TIMEOUT, "it is not kept when the server has started")
+    made = protocol_of(server)()
+    if made.connections is not server.server_state.connections:
+        require(uvicorn_hooks.CONNECTIONS, "a protocol adds itself elsewhere")
 
 
 class CoalescingTransport:
-    """The transport of one answer: head and body leave by one system call, where uvicorn would take two. So it costs
-    less, and a worker that is killed has sent of a usual answer all or nothing."""
+    """The transport of one response: sends head and body by one system call, where uvicorn makes two. That costs less,
+    and a worker that is killed has sent all or nothing of a response in one part."""
 
     __slots__ = ("_head", "_transport", "is_closing")
 
@@ -48,10 +80,10 @@ class CoalescingTransport:
 
 
 class GuardedHttpProtocol(HttpToolsProtocol):
-    """Refuses heads that do not end, and what is no HTTP by a problem document. Ignores every upgrade."""
+    """Limits heads, answers invalid HTTP by problem documents, ignores every upgrade."""
 
-    _head_bytes = 0  # received for a head that is not complete, along with
-    _before_head = 0  # what came in one piece with its begin: some of these may belong to the request before
+    _head_bytes = 0  # received for a head that is not complete, together with
+    _before_head = 0  # what came in one read with its begin: some of these may belong to the request before
     _stopping = False
     _refused = False
     _refusal = b""
@@ -70,7 +102,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
                 self._ignore_upgrade(memoryview(data)[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             log.debug("not valid HTTP", extra={"reason": str(error)})
-            self.send_400_response("")
+            self._refuse_invalid()
         cycle = self.cycle
         if cycle is not None and cycle.scope is self.scope:  # not in a head
             self._head_bytes = self._before_head = 0
@@ -80,7 +112,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             self._refuse_large_head()
 
     def _ignore_upgrade(self, rest: memoryview) -> None:
-        """The parser stops behind the head of a request that asks for an upgrade, and takes the rest for another
+        """The parser stops behind the head of a request that asks for an upgrade, and treats the rest as another
         protocol. So a new parser reads that head again, without the upgrade, and then the rest."""
         while True:
             if self.scope["method"] == "CONNECT":
@@ -101,7 +133,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         if self._head_bytes > HEAD_BYTES and self._head_size() > HEAD_BYTES:
             self._refuse_large_head()
             raise ValueError("head too large")  # ends the parser
-        self.scope["arrived"] = time.monotonic()  # type: ignore[typeddict-unknown-key]  # for the lane
+        self.scope["arrived"] = time.monotonic()  # type: ignore[typeddict-unknown-key]  # for the app
         super().on_headers_complete()
         self.headers = TRAILERS
         cycle = self.cycle
@@ -125,7 +157,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         return len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n\r\n") + fields
 
     def shutdown(self) -> None:
-        """Where no request has come yet, one may be on its way or received and not read: it gets a moment."""
+        """Wait for a moment where no request has come yet: one may be on its way, or received and not read."""
         if self.cycle is None and not self._stopping:
             self._stopping = True
             self.loop.call_later(FIRST_REQUEST_S, super().shutdown)
@@ -133,7 +165,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             super().shutdown()
 
     def _should_upgrade(self) -> bool:
-        """Asked only where a head asks for an upgrade: uvicorn's callbacks then do nothing but note the head."""
+        """Called only where a head asks for an upgrade: uvicorn's callbacks then only record the head."""
         return True
 
     def _head_without_upgrade(self) -> bytes:
@@ -146,11 +178,11 @@ class GuardedHttpProtocol(HttpToolsProtocol):
                 lines.append(b"%s: %s" % (name, value))
         return b"\r\n".join([*lines, b"\r\n"])
 
-    def send_400_response(self, msg: str) -> None:
+    def _refuse_invalid(self) -> None:
         self._refuse(400, "Bad request", "the request is not valid HTTP")
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close, as no head has come in time; where a part of one has, not without a word."""
+        """Close, as no head has come in time; where a part of one has, refuse it first."""
         if self._in_head():
             self._refuse(408, "Head too slow", "the head of the request did not come in time")
         else:
@@ -160,7 +192,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._refuse(431, "Head too large", f"the head of the request is larger than {HEAD_BYTES} bytes")
 
     def _refuse(self, status: int, title: str, detail: str) -> None:
-        """Answer behind what is under way, and close. What still comes is dropped."""
+        """Answer behind the responses in flight, and close. What is received later is dropped."""
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
@@ -173,10 +205,10 @@ class GuardedHttpProtocol(HttpToolsProtocol):
                 self._send_refusal()
         elif self.pipeline:  # the last request is broken, and has not started
             self.pipeline.popleft()
-        elif cycle.response_started:  # nothing can be said any more
+        elif cycle.response_started:  # no second response can be sent
             self.transport.close()
         else:
-            cycle.disconnected = True  # who answers it is told, and not heard
+            cycle.disconnected = True  # the app is informed, and its response dropped
             cycle.message_event.set()
             self._send_refusal()
 

@@ -3,43 +3,96 @@
 import atexit
 import contextlib
 import fcntl
+import functools
 import os
 import shutil
+import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from service.server.worker import in_worker
+from bentoml.exceptions import BentoMLException
 
-SHARED_FOLDER = "tabserve-shared-"
-SHARED_FOLDER_NEW_S = 60  # no other server looks whether it is locked yet
+from models.hook import HookMissing, check_all, require
+from service.server.hooks import bentoml_hooks
+from service.server.worker import (
+    MAX_FAILED_STARTS,
+    SHARED_FOLDER_PREFIX,
+    SHARED_FOLDER_VARIABLE,
+    SUPERVISOR_VARIABLE,
+    failed_starts,
+    in_worker,
+)
+
+UNLOCKED_S = 60  # a shared folder that is younger may not be locked yet
+CHECK_INTERVAL_S = 1  # between two looks for dead workers
 
 
-def prepare_supervisor() -> None:
-    """What BentoML asks when it starts the workers, after this import: dead ones are replaced, in containers too, and
-    within a second; and they share a folder that is of this server alone, where BentoML takes one of the home, which
-    the next server on that home empties."""
-    if in_worker():  # which starts none, and saves 5 MB of imports
+def install_supervisor_hooks() -> None:
+    """Replace the two functions that BentoML calls to start workers. Raises HookMissing where it no longer does.
+
+    Does nothing in a worker, which starts none: that saves 5 MB of imports.
+    """
+    if in_worker():
         return
-    import functools
-
+    check_all(bentoml_hooks.SUPERVISOR_HOOKS)
     import bentoml._internal.utils.circus as circus
     import bentoml.serving
 
-    os.environ.pop("BENTOML_CONTAINERIZED", None)
-    if not isinstance(circus.create_standalone_arbiter, functools.partial):
-        circus.create_standalone_arbiter = functools.partial(circus.create_standalone_arbiter, check_delay=1)
-    bentoml.serving.ensure_prometheus_dir = new_shared_folder  # type: ignore[assignment]  # asked without arguments
+    if not hasattr(circus.create_standalone_arbiter, "__wrapped__"):
+        circus.create_standalone_arbiter = supervised(circus.create_standalone_arbiter)
+    bentoml.serving.ensure_prometheus_dir = new_shared_folder  # type: ignore[assignment]  # called without arguments
+
+
+def supervised(create_arbiter: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that makes an arbiter whose workers are replaced soon, in containers too."""
+
+    @functools.wraps(create_arbiter)
+    def create(watchers: Sequence[Any], **options: Any) -> Any:
+        for watcher in watchers:
+            prepare_watcher(watcher)
+        arbiter = create_arbiter(watchers, **{"check_delay": CHECK_INTERVAL_S, **options})
+        start = arbiter.start
+
+        def start_and_exit(*arguments: Any, **named: Any) -> None:
+            start(*arguments, **named)  # returns when the server has stopped
+            folders = [Path(watcher.env[SHARED_FOLDER_VARIABLE]) for watcher in watchers]
+            if any(failed_starts(folder) >= MAX_FAILED_STARTS for folder in folders):
+                sys.exit(1)
+
+        arbiter.start = start_and_exit
+        return arbiter
+
+    return create
+
+
+def prepare_watcher(watcher: Any) -> None:
+    """Replace its workers in containers too, and let them know their supervisor. Ends the start where it cannot."""
+    try:
+        for hook, argument in (
+            (bentoml_hooks.WORKER_PROCESS, bentoml_hooks.WORKER_MODULE),
+            (bentoml_hooks.LISTENER_ARGUMENT, "--fd"),
+        ):
+            if argument not in watcher.args:
+                require(hook, f"a worker is started by {watcher.args!r}")
+        if not hasattr(watcher, "respawn"):
+            require(bentoml_hooks.RESPAWN, "a watcher has no such attribute")
+    except HookMissing as error:
+        raise BentoMLException(str(error)) from None
+    watcher.respawn = True
+    watcher.env[SUPERVISOR_VARIABLE] = str(os.getpid())
 
 
 def new_shared_folder() -> str:
     """A folder for this server, removed when it ends. Removes those of servers that could not."""
-    for old in Path(tempfile.gettempdir()).glob(f"{SHARED_FOLDER}*"):
+    for old in Path(tempfile.gettempdir()).glob(f"{SHARED_FOLDER_PREFIX}*"):
         with contextlib.suppress(OSError):  # it is another user's, or its server runs
-            if time.time() - old.stat().st_mtime > SHARED_FOLDER_NEW_S:
+            if time.time() - old.stat().st_mtime > UNLOCKED_S:
                 os.close(locked(old))
                 shutil.rmtree(old)
-    folder = Path(tempfile.mkdtemp(prefix=SHARED_FOLDER))
+    folder = Path(tempfile.mkdtemp(prefix=SHARED_FOLDER_PREFIX))
     locked(folder)  # as long as this process lives
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return str(folder)

@@ -1,5 +1,6 @@
 """What a worker process knows of the server it belongs to: its supervisor, its shared folder, its address."""
 
+import logging
 import os
 import signal
 import socket
@@ -8,38 +9,65 @@ from pathlib import Path
 
 import uvicorn
 
-from service.server.draining import log
+from models.hook import HookMissing, require
+from service.server.hooks import bentoml_hooks, uvicorn_hooks
 
-MOST_FAILED_STARTS = 3
+MAX_FAILED_STARTS = 3
+SHARED_FOLDER_PREFIX = "tabserve-shared-"
+SHARED_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+SUPERVISOR_VARIABLE = "SUPERVISED_BY_TABSERVE"  # the process id of the supervisor, set for its workers
+log = logging.getLogger("tabserve.process")
 
 
 def in_worker() -> bool:
     """Whether this is a worker of `bentoml serve`, and not its supervisor, a build or a test."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return spec is not None and spec.name == "_bentoml_impl.worker.service"
+    return spec is not None and spec.name == bentoml_hooks.WORKER_MODULE
+
+
+def check_supervisor() -> None:
+    """Raises HookMissing in a worker whose supervisor did not start it as service.server.supervisor wants it."""
+    if not in_worker():
+        return
+    if os.environ.get(SUPERVISOR_VARIABLE) != str(os.getppid()):
+        require(bentoml_hooks.ARBITER, "this worker was started in another way")
+    folder = shared_folder()
+    if folder is None or not folder.name.startswith(SHARED_FOLDER_PREFIX):
+        require(bentoml_hooks.SHARED_FOLDER, f"{SHARED_FOLDER_VARIABLE} is {folder}")
+    if "--fd" not in sys.argv:
+        require(bentoml_hooks.LISTENER_ARGUMENT, "this worker was started without it")
 
 
 def failed_to_start(reason: str) -> None:
-    """A worker that cannot start is replaced for ever, so the last of a few ends the server with one clear line."""
-    count = failed_starts()
-    if count is None:
+    """Record that this worker cannot start. It would be replaced for ever, so the last of a few stops the server."""
+    if not in_worker():
         return
-    with count.open("a") as file:
-        file.write(".")
-    times = count.stat().st_size
+    file = failed_starts_file()
+    if file is None:
+        log.error("worker cannot start", extra={"reason": reason})
+        return
+    with file.open("a") as opened:
+        opened.write(".")
+    times = failed_starts(file.parent)
     log.error("worker cannot start", extra={"reason": reason, "times": times})
-    if times >= MOST_FAILED_STARTS:
+    if times >= MAX_FAILED_STARTS:
         log.error("no worker can start: the server stops", extra={"reason": reason})
         os.kill(os.getppid(), signal.SIGTERM)
 
 
-def started() -> None:
-    """A worker is up: what failed before counts no more."""
-    if count := failed_starts():
-        count.unlink(missing_ok=True)
+def forget_failed_starts() -> None:
+    """Start counting anew: this worker is up."""
+    if file := failed_starts_file():
+        file.unlink(missing_ok=True)
 
 
-def failed_starts() -> Path | None:
+def failed_starts(folder: Path) -> int:
+    """How many workers in a row could not start."""
+    file = folder / "failed_starts"
+    return file.stat().st_size if file.exists() else 0
+
+
+def failed_starts_file() -> Path | None:
     """A file of one byte for each failed start; None outside of workers."""
     folder = shared_folder()
     return folder and folder / "failed_starts"
@@ -47,20 +75,8 @@ def failed_starts() -> Path | None:
 
 def shared_folder() -> Path | None:
     """The folder that the workers of this server share; None outside of workers."""
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    folder = os.environ.get(SHARED_FOLDER_VARIABLE)
     return Path(folder) if folder and in_worker() else None
-
-
-def taken(port: int) -> bool:
-    """Whether another server listens on a port. To be asked before the first worker does: they share it by a means
-    that would let any other program in, too, and the kernel spread the connections over both."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", port))
-        except OSError:
-            return True
-    return False
 
 
 def http_host() -> str:
@@ -72,6 +88,14 @@ def http_host() -> str:
 
 
 def uvicorn_server() -> uvicorn.Server | None:
-    """The server that runs this worker; None under another runner, as in tests."""
-    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-    return server if isinstance(server, uvicorn.Server) else None
+    """The server that runs this worker; outside of workers None where something else runs the service.
+
+    Raises HookMissing in a worker where there is none.
+    """
+    handler = signal.getsignal(signal.SIGTERM)
+    server = getattr(handler, "__self__", None)
+    if isinstance(server, uvicorn.Server):
+        return server
+    if in_worker():
+        raise HookMissing(uvicorn_hooks.SIGNAL_HANDLER, f"SIGTERM is handled by {handler!r}")
+    return None

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,14 +16,9 @@ import pytest
 
 from service.metrics import Metrics
 from tests.container.containers import ROOT, Load, answers, docker, missing, named, run, wait_until
+from tests.ports import free_port
 
 DEPLOY = ROOT / "deploy"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def program() -> tuple[str, ...]:

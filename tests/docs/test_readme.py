@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 READY_SECONDS = 60
@@ -30,9 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for name in ("housing", "penguins"):
         command = [sys.executable, "-m", "training", name, *quick, "--epochs", "3" if name == "housing" else "20"]
         subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=120, capture_output=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     log = home / "serve.log"
     with log.open("wb") as out:

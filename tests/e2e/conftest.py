@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 BENTOML = str(Path(sys.executable).parent / "bentoml")
@@ -113,9 +114,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
     servers: list[Server] = []
 
     def start(home: Path, *, cwd: Path = ROOT, target: str = "", wait: bool = True, **settings: str) -> Server:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
+        port = free_port()
         log = tmp_path_factory.mktemp("log") / "log"
         command = [BENTOML, "serve", *([target] if target else []), "--host", "127.0.0.1", "--port", str(port)]
         settings = {"TABSERVE_WORKERS": "1", "TABSERVE_DRAIN_S": "1", **settings}

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -24,18 +23,11 @@ from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException
 
 from service.protocols.oip_messages import MESSAGES, SERVICE
-from service.server import worker
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = np.array(["Private", "x", "100 %"], dtype=object)
 AGES = np.array([30, 40, 50], np.int32)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def settings_of(store_folder: Path, port: int) -> dict[str, str]:
@@ -231,14 +223,6 @@ def test_every_worker_listens_at_the_port_and_answers(server: Any) -> None:
     for _ in range(20):
         with grpc.insecure_channel(server.grpc, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
             assert channel.unary_unary(f"/{SERVICE}/ModelInfer")(body, timeout=20)
-
-
-def test_a_port_that_is_taken_is_noticed() -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        assert worker.taken(other.getsockname()[1])
-    assert not worker.taken(free_port())
 
 
 def test_another_server_on_the_port_stops_the_start(server: Any) -> None:

@@ -15,7 +15,8 @@ import pytest
 import uvicorn
 import uvloop
 
-from service.server import connections, http_protocol
+from service.server import http_protocol, silent_connections, startup
+from service.server_state import ServerState
 
 HELLO = b"POST /hello HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello"
 UPGRADES = {
@@ -50,6 +51,16 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": answer})
 
 
+def start_tasks(server: uvicorn.Server) -> "list[asyncio.Task[None]]":
+    """What a worker installs, but for the signal handlers: this is not the main thread."""
+    http_protocol.install_http_protocol(server)
+    tasks = (
+        silent_connections.close_silent_connections(server),
+        startup.finish_start(server, ServerState(), drain=None),
+    )
+    return [asyncio.create_task(task) for task in tasks]
+
+
 class Running:
     """A guarded uvicorn in a thread of its own."""
 
@@ -70,7 +81,7 @@ class Running:
         while not self.server.started:
             await asyncio.sleep(0.01)
         self.port = self.server.servers[0].sockets[0].getsockname()[1]
-        tasks = connections.guard(self.server)
+        tasks = start_tasks(self.server)
         await asyncio.sleep(0.2)
         self.ready.set()
         await running
@@ -294,7 +305,7 @@ def test_a_broken_body_is_refused_where_its_answer_has_not_begun(running: Runnin
 
 
 def test_a_slow_head_is_told_and_a_silent_connection_closed(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "HEAD_S", 0.5)
+    monkeypatch.setattr(silent_connections, "HEAD_S", 0.5)
     head = b"POST /hello HTTP/1.1\r\nhost:"
     for part, expected in ((b"", []), (b"\r\n", []), (b"G", [408]), (head, [408]), (HELLO + head, [200, 408])):
         answers, closed = running.answers(part, wait=15)

@@ -1,0 +1,92 @@
+"""Hooks into a library's private parts: what breaks without each one, and a check that the library still has it."""
+
+import importlib.metadata
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import CodeType
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A private part of a library that this project relies on."""
+
+    name: str
+    library: str  # the name of its distribution
+    breaks: str  # what breaks without it, as one sentence
+    check: Callable[[], str | None]  # the reason why the library no longer has it, else None
+
+    def problem(self) -> str | None:
+        """The result of `check`, or the error that it raised: a part that was removed."""
+        try:
+            return self.check()
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+
+    @property
+    def version(self) -> str:
+        """The installed version of the library."""
+        try:
+            return importlib.metadata.version(self.library)
+        except importlib.metadata.PackageNotFoundError:
+            return "not installed"
+
+
+class HookMissing(Exception):  # noqa: N818 - the name says what is wrong
+    """A library no longer has what a hook relies on."""
+
+    def __init__(self, hook: Hook, reason: str) -> None:
+        place = f"hook {hook.name!r} into {hook.library} {hook.version}"
+        super().__init__(f"{place} is missing ({reason}). What breaks without it: {hook.breaks}")
+        self.hook = hook
+
+
+def require(hook: Hook, reason: str | None) -> None:
+    """Raises HookMissing when there is a reason."""
+    if reason is not None:
+        raise HookMissing(hook, reason)
+
+
+def check_all(hooks: Iterable[Hook]) -> None:
+    """Raises HookMissing for the first hook that is missing."""
+    for hook in hooks:
+        require(hook, hook.problem())
+
+
+def first_problem(*reasons: str | None) -> str | None:
+    return next((reason for reason in reasons if reason is not None), None)
+
+
+def refers_to(function: Callable[..., Any], *names: str) -> str | None:
+    """Why a function's code no longer refers to all these names: variables, attributes, arguments or texts."""
+    found = set(_names(inspect.unwrap(function).__code__))
+    missing = [name for name in names if name not in found]
+    return f"{function.__qualname__} no longer refers to {', '.join(missing)}" if missing else None
+
+
+def has_parameters(function: Callable[..., Any], *names: str) -> str | None:
+    """Why a function does not accept all these arguments by name."""
+    parameters = inspect.signature(function).parameters
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return None
+    missing = [name for name in names if name not in parameters]
+    return f"{function.__qualname__} no longer takes {', '.join(missing)}" if missing else None
+
+
+def is_equal(what: str, found: object, expected: object) -> str | None:
+    """Why a value is not the expected one."""
+    return None if found == expected else f"{what} is {found!r}, expected {expected!r}"
+
+
+def _names(code: CodeType) -> list[str]:
+    """All names and texts in a function's code and in the functions inside it."""
+    found = [*code.co_names, *code.co_varnames, *code.co_freevars, *code.co_cellvars]
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            found += _names(constant)
+        elif isinstance(constant, str):
+            found.append(constant)
+        elif isinstance(constant, tuple):
+            found += [each for each in constant if isinstance(each, str)]
+    return found

@@ -1,0 +1,16 @@
+"""The BentoML service whose ASGI app is ours, with BentoML's own behind it."""
+
+from collections.abc import Callable
+from typing import Any
+
+
+def service_class(wrap: Callable[[Any], Any]) -> type[Any]:
+    """A class for `bentoml.service`. wrap: takes BentoML's ASGI app with all its middlewares, returns ours."""
+    from _bentoml_sdk import Service  # type: ignore[import-untyped]
+
+    class WrappedService(Service[Any]):  # type: ignore[misc]  # BentoML ships no types for it
+        def to_asgi(self, is_main: bool = True) -> Any:
+            app = super().to_asgi(is_main=is_main)
+            return wrap(app) if is_main else app
+
+    return WrappedService

@@ -1,0 +1,66 @@
+"""How many connections each worker of a server has: a number in a mapped file for each, in a folder they share."""
+
+import contextlib
+import mmap
+import os
+from pathlib import Path
+
+from service.metrics import alive
+
+MAX_LEAD = 2  # a worker may have so many connections more than the one with the fewest,
+CONNECTIONS_PER_LEAD = 16  # and one more for each of these that it has
+UNSHARED_CAPACITY = 64  # of a worker without others
+PREFIX = "connections_"
+
+
+class ConnectionCounts:
+    """The counts of this worker and of the others."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """folder: None where there are no other workers."""
+        self._folder = folder
+        self._own_file = folder and folder / f"{PREFIX}{os.getpid()}"
+        self._others: dict[str, memoryview] = {}
+        self._own = memoryview(bytearray(4)).cast("i")
+        if self._own_file:
+            self._own_file.unlink(missing_ok=True)  # of a dead worker with the same process id; others may map it
+            self._own_file.write_bytes(bytes(4))
+            self._own = mapped(self._own_file)
+        self.refresh()
+
+    def publish(self, count: int) -> None:
+        """Let the other workers know how many connections this one has."""
+        self._own[0] = count
+
+    def capacity(self, count: int) -> int:
+        """How many more connections this worker may accept when it has so many; none if below 1."""
+        if not self._others:
+            return UNSHARED_CAPACITY
+        fewest = min(other[0] for other in self._others.values())
+        return fewest + MAX_LEAD + count // CONNECTIONS_PER_LEAD - count
+
+    def refresh(self) -> None:
+        """Find new workers, forget dead ones."""
+        if not self._folder:
+            return
+        files = [file for file in self._folder.glob(f"{PREFIX}*") if file.name[len(PREFIX) :].isdecimal()]
+        found = {file.name: file for file in files if file != self._own_file}
+        for name, file in list(found.items()):
+            if not alive(int(name[len(PREFIX) :])):
+                file.unlink(missing_ok=True)
+                del found[name]
+            elif name not in self._others:
+                with contextlib.suppress(OSError, ValueError):  # just removed, or not yet written
+                    self._others[name] = mapped(file)
+        for name in self._others.keys() - found.keys():
+            del self._others[name]
+
+    def close(self) -> None:
+        if self._own_file:
+            self._own_file.unlink(missing_ok=True)
+
+
+def mapped(file: Path) -> memoryview:
+    """The number in a file, shared with all processes that map it."""
+    with file.open("r+b") as opened:
+        return memoryview(mmap.mmap(opened.fileno(), 4)).cast("i")

@@ -1,0 +1,26 @@
+"""`python -m service.server.hooks`: every hook, the version of its library, what breaks, and whether it holds."""
+
+import argparse
+import json
+import sys
+
+from service.server.hooks import registry
+
+
+def main() -> int:
+    """Print all hooks. The exit code is 1 where one is missing."""
+    parser = argparse.ArgumentParser("python -m service.server.hooks", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one JSON object for each hook")
+    arguments = parser.parse_args()
+    problems = {hook: hook.problem() for hook in registry.ALL}
+    for hook, problem in problems.items():
+        if arguments.json:
+            print(json.dumps({"name": hook.name, "library": hook.library, "breaks": hook.breaks, "problem": problem}))
+        else:
+            state = "holds" if problem is None else f"MISSING: {problem}"
+            print(f"{hook.library} {hook.version}: {hook.name}: {state}\n    {hook.breaks}")
+    return int(any(problem is not None for problem in problems.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""Hooks into BentoML and into the process manager that it uses (circus, installed by the distribution kantoku)."""
+
+from models.hook import Hook, first_problem, has_parameters, is_equal, refers_to
+
+WORKER_MODULE = "_bentoml_impl.worker.service"
+
+
+def _check_service_class() -> str | None:
+    import bentoml
+    from _bentoml_sdk import Service  # type: ignore[import-untyped]
+
+    return first_problem(
+        has_parameters(bentoml.service, "service_class"),
+        has_parameters(Service.to_asgi, "is_main"),
+    )
+
+
+def _check_bento_layout() -> str | None:
+    from bentoml._internal.bento import bento
+
+    return first_problem(
+        is_equal("the name of a Bento's description", bento.BENTO_YAML_FILENAME, "bento.yaml"),
+        is_equal("the folder of a Bento's source", bento.BENTO_PROJECT_DIR_NAME, "src"),
+    )
+
+
+def _check_worker_module() -> str | None:
+    from _bentoml_impl.server import serving  # type: ignore[import-untyped]
+
+    return first_problem(
+        is_equal("the module of a worker", serving._SERVICE_WORKER_SCRIPT, WORKER_MODULE),
+        refers_to(serving.serve_http, "_SERVICE_WORKER_SCRIPT"),
+    )
+
+
+def _check_listener_argument() -> str | None:
+    from _bentoml_impl.server import serving
+
+    return refers_to(serving.serve_http, "--fd")
+
+
+def _check_arbiter() -> str | None:
+    import bentoml._internal.utils.circus as circus
+    from _bentoml_impl.server import serving
+
+    return first_problem(
+        has_parameters(circus.create_standalone_arbiter, "watchers", "check_delay"),
+        refers_to(circus.create_standalone_arbiter, "check_delay"),
+        refers_to(serving.serve_http, "bentoml._internal.utils.circus", "create_standalone_arbiter"),
+    )
+
+
+def _check_shared_folder() -> str | None:
+    import bentoml.serving
+    from _bentoml_impl.server import serving
+
+    if not callable(bentoml.serving.ensure_prometheus_dir):
+        return "bentoml.serving.ensure_prometheus_dir is no function"
+    return refers_to(serving.serve_http, "bentoml.serving", "ensure_prometheus_dir", "PROMETHEUS_MULTIPROC_DIR")
+
+
+def _check_respawn() -> str | None:
+    from circus.arbiter import Arbiter  # type: ignore[import-untyped]
+    from circus.watcher import Watcher  # type: ignore[import-untyped]
+
+    return first_problem(
+        refers_to(Watcher.manage_processes, "respawn"),
+        refers_to(Watcher.spawn_process, "env"),
+        refers_to(Arbiter.start, "start_watchers"),
+    )
+
+
+SERVICE_CLASS = Hook(
+    "_bentoml_sdk.Service.to_asgi",
+    "bentoml",
+    "Requests go to BentoML's own endpoints: no protocols, no problem documents, no metrics.",
+    _check_service_class,
+)
+BENTO_LAYOUT = Hook(
+    "the layout of a Bento: bento.yaml and src/",
+    "bentoml",
+    "A server started from a Bento serves the newest versions, not those that the Bento was built with.",
+    _check_bento_layout,
+)
+WORKER_PROCESS = Hook(
+    f"the module {WORKER_MODULE}",
+    "bentoml",
+    "A worker does not know that it is one: it neither drains nor limits heads nor shares connections.",
+    _check_worker_module,
+)
+LISTENER_ARGUMENT = Hook(
+    "the argument --fd of a worker",
+    "bentoml",
+    "A worker does not know its address: gRPC cannot listen where HTTP does.",
+    _check_listener_argument,
+)
+ARBITER = Hook(
+    "create_standalone_arbiter",
+    "bentoml",
+    "A worker that dies is replaced after ten seconds instead of one, and in a container never.",
+    _check_arbiter,
+)
+SHARED_FOLDER = Hook(
+    "ensure_prometheus_dir",
+    "bentoml",
+    "A second server of the same BENTOML_HOME deletes the metrics of the first.",
+    _check_shared_folder,
+)
+RESPAWN = Hook(
+    "circus.watcher.Watcher.respawn",
+    "kantoku",
+    "A worker that dies in a container is not replaced.",
+    _check_respawn,
+)
+SUPERVISOR_HOOKS = (WORKER_PROCESS, LISTENER_ARGUMENT, ARBITER, SHARED_FOLDER, RESPAWN)
+SERVICE_HOOKS = (SERVICE_CLASS, BENTO_LAYOUT)

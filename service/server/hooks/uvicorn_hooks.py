@@ -1,0 +1,240 @@
+"""Hooks into uvicorn's server and HTTP protocol, and into the parser and the event loop below them."""
+
+import inspect
+
+import httptools
+import uvicorn
+import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from models.hook import Hook, first_problem, has_parameters, is_equal, refers_to
+
+UPGRADE_REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"
+
+
+def _check_signal_handler() -> str | None:
+    return first_problem(
+        refers_to(uvicorn.Server.capture_signals, "signal", "handle_exit"),
+        is_equal(
+            "the arguments of Server.handle_exit",
+            list(inspect.signature(uvicorn.Server.handle_exit).parameters),
+            ["self", "sig", "frame"],
+        ),
+    )
+
+
+def _check_protocol_class() -> str | None:
+    return first_problem(
+        refers_to(uvicorn.Server.startup, "http_protocol_class"),
+        has_parameters(HttpToolsProtocol, "config", "server_state", "app_state"),
+        refers_to(uvicorn.Server.startup, "lifespan", "state"),
+    )
+
+
+def _check_graceful_timeout() -> str | None:
+    return first_problem(
+        refers_to(uvicorn.Config.__init__, "timeout_graceful_shutdown"),
+        refers_to(uvicorn.Server.shutdown, "timeout_graceful_shutdown"),
+    )
+
+
+def _check_listeners() -> str | None:
+    return first_problem(
+        refers_to(uvicorn.Server.startup, "servers", "started"),
+        refers_to(uvicorn.Server.shutdown, "servers", "close"),
+        refers_to(uvicorn.Server._wait_tasks_to_complete, "servers", "wait_closed"),
+    )
+
+
+def _check_connections() -> str | None:
+    state = uvicorn.Server(uvicorn.Config("x:y", log_config=None)).server_state
+    if not isinstance(state.connections, set):
+        return "ServerState.connections is no set"
+    return refers_to(HttpToolsProtocol.connection_made, "connections", "add")
+
+
+def _check_data_received() -> str | None:
+    return refers_to(HttpToolsProtocol.data_received, "_unset_keepalive_if_required", "parser", "feed_data")
+
+
+def _check_on_headers_complete() -> str | None:
+    return refers_to(
+        HttpToolsProtocol.on_headers_complete, "scope", "cycle", "transport", "keep_alive", "pipeline", "appendleft"
+    )
+
+
+def _check_shutdown() -> str | None:
+    return first_problem(
+        refers_to(uvicorn.Server.shutdown, "connections", "shutdown"),
+        refers_to(HttpToolsProtocol.shutdown, "cycle", "keep_alive"),
+    )
+
+
+def _check_should_upgrade() -> str | None:
+    names = ("on_headers_complete", "on_body", "on_message_complete")
+    callers = [getattr(HttpToolsProtocol, name) for name in names]
+    return first_problem(
+        None if callable(HttpToolsProtocol._should_upgrade) else "HttpToolsProtocol._should_upgrade is no method",
+        *(refers_to(caller, "should_upgrade", "_should_upgrade") for caller in callers),
+    )
+
+
+def _check_keep_alive() -> str | None:
+    return first_problem(
+        refers_to(HttpToolsProtocol.on_response_complete, "timeout_keep_alive_task", "timeout_keep_alive_handler"),
+        refers_to(HttpToolsProtocol.timeout_keep_alive_handler, "transport", "is_closing", "close"),
+    )
+
+
+def _check_on_response_complete() -> str | None:
+    return first_problem(
+        refers_to(HttpToolsProtocol.on_headers_complete, "on_response", "on_response_complete"),
+        refers_to(HttpToolsProtocol.on_response_complete, "pipeline", "is_closing"),
+        refers_to(RequestResponseCycle.send, "on_response"),
+    )
+
+
+def _check_protocol_state() -> str | None:
+    return first_problem(
+        refers_to(HttpToolsProtocol.__init__, "cycle", "scope", "headers", "parser", "pipeline", "transport", "loop"),
+        refers_to(HttpToolsProtocol.on_message_begin, "url", "headers", "scope"),
+        refers_to(HttpToolsProtocol.on_header, "headers", "append"),
+    )
+
+
+def _check_cycle_state() -> str | None:
+    return first_problem(
+        refers_to(RequestResponseCycle.__init__, "scope", "transport", "keep_alive", "message_event"),
+        refers_to(RequestResponseCycle.__init__, "disconnected", "more_body", "response_started", "response_complete"),
+        refers_to(RequestResponseCycle.send, "transport", "write", "close", "disconnected"),
+    )
+
+
+def _check_upgrade_offset() -> str | None:
+    class Callbacks:
+        pass
+
+    parser = httptools.HttpRequestParser(Callbacks())
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    try:
+        parser.feed_data(UPGRADE_REQUEST + b"rest")
+    except httptools.HttpParserUpgrade as upgrade:
+        return is_equal("the first argument of HttpParserUpgrade", upgrade.args[0], len(UPGRADE_REQUEST))
+    return "a request that asks for an upgrade no longer ends the parser"
+
+
+def _check_event_loop() -> str | None:
+    return first_problem(
+        has_parameters(uvloop.Loop.connect_accepted_socket, "protocol_factory", "sock"),
+        None if callable(uvloop.Loop.add_reader) else "uvloop.Loop.add_reader is no method",
+        None if callable(uvloop.Loop.remove_reader) else "uvloop.Loop.remove_reader is no method",
+    )
+
+
+SIGNAL_HANDLER = Hook(
+    "Server.handle_exit as the handler of SIGTERM",
+    "uvicorn",
+    "The server stops without draining, has no limits for heads and does not share connections.",
+    _check_signal_handler,
+)
+PROTOCOL_CLASS = Hook(
+    "Config.http_protocol_class, read for each connection",
+    "uvicorn",
+    "Heads have no limits, invalid HTTP gets no problem document, upgrades end the connection.",
+    _check_protocol_class,
+)
+GRACEFUL_TIMEOUT = Hook(
+    "Config.timeout_graceful_shutdown, read when the server stops",
+    "uvicorn",
+    "A server that stops waits forever for a client that does not read its response.",
+    _check_graceful_timeout,
+)
+LISTENERS = Hook(
+    "Server.servers",
+    "uvicorn",
+    "One worker accepts nearly all connections, and under load late ones wait for seconds.",
+    _check_listeners,
+)
+CONNECTIONS = Hook(
+    "ServerState.connections",
+    "uvicorn",
+    "Workers cannot count their connections, and connections that send nothing are never closed.",
+    _check_connections,
+)
+DATA_RECEIVED = Hook(
+    "HttpToolsProtocol.data_received",
+    "uvicorn",
+    "A head has no limit, and a request that asks for an upgrade is not answered.",
+    _check_data_received,
+)
+ON_HEADERS_COMPLETE = Hook(
+    "HttpToolsProtocol.on_headers_complete",
+    "uvicorn",
+    "Deadlines do not count from the arrival of a request, trailers become headers, a response takes two system calls.",
+    _check_on_headers_complete,
+)
+SHUTDOWN = Hook(
+    "HttpToolsProtocol.shutdown",
+    "uvicorn",
+    "A server that stops closes connections whose first request is on its way.",
+    _check_shutdown,
+)
+SHOULD_UPGRADE = Hook(
+    "HttpToolsProtocol._should_upgrade",
+    "uvicorn",
+    "A request that asks for an upgrade is answered twice.",
+    _check_should_upgrade,
+)
+KEEP_ALIVE = Hook(
+    "HttpToolsProtocol.timeout_keep_alive_handler",
+    "uvicorn",
+    "A connection whose head does not come in time is closed without a 408.",
+    _check_keep_alive,
+)
+ON_RESPONSE_COMPLETE = Hook(
+    "HttpToolsProtocol.on_response_complete",
+    "uvicorn",
+    "An invalid request behind others on one connection is never refused.",
+    _check_on_response_complete,
+)
+PROTOCOL_STATE = Hook(
+    "the attributes of HttpToolsProtocol",
+    "uvicorn",
+    "Every connection ends with an error as soon as it sends something unusual.",
+    _check_protocol_state,
+)
+CYCLE_STATE = Hook(
+    "the attributes of RequestResponseCycle",
+    "uvicorn",
+    "Every connection ends with an error as soon as its request is refused or its response is written.",
+    _check_cycle_state,
+)
+UPGRADE_OFFSET = Hook(
+    "HttpParserUpgrade.args[0]",
+    "httptools",
+    "What follows a request that asks for an upgrade is read from the wrong byte.",
+    _check_upgrade_offset,
+)
+EVENT_LOOP = Hook(
+    "uvloop.Loop.connect_accepted_socket",
+    "uvloop",
+    "Connections that a worker has accepted are not served.",
+    _check_event_loop,
+)
+HOOKS = (
+    SIGNAL_HANDLER,
+    PROTOCOL_CLASS,
+    GRACEFUL_TIMEOUT,
+    LISTENERS,
+    CONNECTIONS,
+    DATA_RECEIVED,
+    ON_HEADERS_COMPLETE,
+    SHUTDOWN,
+    SHOULD_UPGRADE,
+    KEEP_ALIVE,
+    ON_RESPONSE_COMPLETE,
+    PROTOCOL_STATE,
+    CYCLE_STATE,
+    UPGRADE_OFFSET,
+    EVENT_LOOP,
+)

@@ -1,0 +1,86 @@
+"""The start of a worker: checks all hooks, installs them, and verifies that they took hold once uvicorn has started."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import uvicorn
+
+from models.hook import check_all, require
+from service.server import worker
+from service.server.connection_balancer import ConnectionBalancer
+from service.server.connection_counts import ConnectionCounts
+from service.server.draining import Drain
+from service.server.hooks import bentoml_hooks, registry
+from service.server.http_protocol import check_http_protocol, install_http_protocol, protocol_of
+from service.server.silent_connections import close_silent_connections
+from service.server_state import ServerState
+
+POLL_S = 0.02
+log = logging.getLogger("tabserve.process")
+
+
+def check_worker(app: Any) -> uvicorn.Server | None:
+    """The uvicorn server of this process; None where something else runs the service, as in tests.
+
+    app: what uvicorn should run. Raises HookMissing in a worker in which a hook cannot take hold.
+    """
+    server = worker.uvicorn_server()
+    if worker.in_worker():
+        check_all(registry.WORKER)
+        worker.check_supervisor()
+        if server and server.config.app is not app:
+            require(bentoml_hooks.SERVICE_CLASS, f"uvicorn runs {server.config.app!r}")
+    return server
+
+
+def install_hooks(
+    server: uvicorn.Server, state: ServerState, grace_s: float, notify: Callable[[], Awaitable[None]] | None = None
+) -> "list[asyncio.Task[None]]":
+    """Install all hooks into a server that is about to start. Keep the tasks, cancel them at the end.
+
+    grace_s, notify: of service.server.draining.
+    """
+    install_http_protocol(server)
+    drain = Drain(server, state, grace_s, notify)
+    drain.install()
+    tasks = (close_silent_connections(server), finish_start(server, state, drain))
+    return [asyncio.create_task(task) for task in tasks]
+
+
+async def finish_start(server: uvicorn.Server, state: ServerState, drain: Drain | None) -> None:
+    """Balance the connections of a server as soon as it has started. Stops it where a hook did not take hold."""
+    try:
+        while not server.started:
+            await asyncio.sleep(POLL_S)
+        balancer = install_connection_balancer(server)
+        check_http_protocol(server)
+        if drain:
+            drain.check()
+    except Exception as error:
+        log.exception("hooks cannot be installed")
+        worker.failed_to_start(f"{type(error).__name__}: {error}")
+        if worker.in_worker():
+            os._exit(1)  # at once: BentoML would wait a day for a worker that cannot stop either
+        state.close()
+        server.should_exit = True
+        return
+    worker.forget_failed_starts()
+    if balancer:
+        try:
+            await balancer.exchange_counts()
+        finally:
+            balancer.close()
+
+
+def install_connection_balancer(server: uvicorn.Server) -> ConnectionBalancer | None:
+    """Replace the listeners of a started server. None where file descriptors are short: uvicorn's listeners remain."""
+    try:
+        balancer = ConnectionBalancer(server, protocol_of(server), ConnectionCounts(worker.shared_folder()))
+    except OSError as error:
+        log.warning("connections are not shared between workers", extra={"reason": str(error)})
+        return None
+    balancer.check(server)
+    return balancer

@@ -1,0 +1,57 @@
+"""A hook reports what a library no longer has, and what breaks without it."""
+
+from importlib.metadata import version
+
+import pytest
+
+from models.hook import Hook, HookMissing, check_all, has_parameters, is_equal, refers_to
+
+
+class Library:
+    def __init__(self, path: str, *, limit: int = 3) -> None:
+        self.path = path
+        self.later = lambda: self.path.center(limit)
+
+    def anything(self, **options: int) -> str:
+        return "--option"
+
+
+HOLDS = Hook("a name", "numpy", "Nothing works.", lambda: None)
+
+
+def test_names_are_found_in_a_function_and_in_the_functions_inside_it() -> None:
+    assert refers_to(Library.__init__, "path", "later", "center", "limit") is None
+    assert refers_to(Library.anything, "--option", "options") is None
+    assert refers_to(Library.__init__, "path", "write") == "Library.__init__ no longer refers to write"
+
+
+def test_arguments_are_found_by_name() -> None:
+    assert has_parameters(Library, "path", "limit") is None
+    assert has_parameters(Library.anything, "whatever") is None
+    assert has_parameters(Library, "path", "size") == "Library no longer takes size"
+
+
+def test_a_value_that_is_not_the_expected_one_is_shown() -> None:
+    assert is_equal("the name", "a", "a") is None
+    assert is_equal("the name", "b", "a") == "the name is 'b', expected 'a'"
+
+
+def test_a_check_that_raises_is_a_problem() -> None:
+    hook = Hook("a name", "numpy", "Nothing works.", lambda: Library.new_name)  # type: ignore[attr-defined]
+    assert hook.problem() == "AttributeError: type object 'Library' has no attribute 'new_name'"
+
+
+def test_a_missing_hook_names_its_library_the_reason_and_what_breaks() -> None:
+    missing = Hook("another name", "numpy", "Nothing works.", lambda: "it was renamed")
+    check_all([HOLDS])
+    with pytest.raises(HookMissing) as raised:
+        check_all([HOLDS, missing])
+    assert raised.value.hook is missing
+    assert str(raised.value) == (
+        f"hook 'another name' into numpy {version('numpy')} is missing (it was renamed). "
+        "What breaks without it: Nothing works."
+    )
+
+
+def test_a_library_that_is_not_installed_has_no_version() -> None:
+    assert Hook("a name", "no-such-library", "Nothing works.", lambda: None).version == "not installed"

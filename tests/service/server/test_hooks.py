@@ -1,0 +1,165 @@
+"""Every hook holds with the installed libraries, and a change of a library is reported by exactly its hook."""
+
+import inspect
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
+
+import _bentoml_sdk  # type: ignore[import-untyped]
+import bentoml
+import bentoml._internal.models.model
+import bentoml._internal.utils.circus as circus
+import bentoml.serving
+import httptools
+import prometheus_client
+import pytest
+import uvicorn
+import uvloop
+from _bentoml_impl.server import serving  # type: ignore[import-untyped]
+from bentoml._internal.bento import bento
+from bentoml._internal.models import ModelStore
+from circus.watcher import Watcher  # type: ignore[import-untyped]
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from models import store_hooks
+from models.hook import Hook
+from service.server.hooks import bentoml_hooks, prometheus_hooks, registry, uvicorn_hooks
+
+ROOT = Path(__file__).resolve().parents[3]
+Patch = pytest.MonkeyPatch
+
+
+def renamed_in(code: CodeType, name: str) -> CodeType:
+    """The same code, in which a name is another one."""
+
+    def changed(constant: Any) -> Any:
+        if isinstance(constant, CodeType):
+            return renamed_in(constant, name)
+        if isinstance(constant, tuple):
+            return tuple(changed(each) for each in constant)
+        return f"new_{name}" if constant == name else constant
+
+    return code.replace(
+        co_names=changed(code.co_names),
+        co_varnames=changed(code.co_varnames),
+        co_consts=tuple(changed(constant) for constant in code.co_consts),
+    )
+
+
+def renames(owner: Any, function: str, name: str) -> Callable[[Patch], None]:
+    """A library whose function uses another name."""
+
+    def sabotage(patch: Patch) -> None:
+        old = inspect.unwrap(getattr(owner, function))
+        new = FunctionType(
+            renamed_in(old.__code__, name), old.__globals__, old.__name__, old.__defaults__, old.__closure__
+        )
+        new.__kwdefaults__ = old.__kwdefaults__
+        patch.setattr(owner, function, new)
+
+    return sabotage
+
+
+def removes(owner: Any, name: str) -> Callable[[Patch], None]:
+    """A library that no longer has a name."""
+    return lambda patch: patch.delattr(owner, name)
+
+
+def changes(owner: Any, name: str, value: Any) -> Callable[[Patch], None]:
+    return lambda patch: patch.setattr(owner, name, value)
+
+
+class NewParser(httptools.HttpRequestParser):
+    def feed_data(self, data: Any) -> None:
+        try:
+            super().feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            raise httptools.HttpParserUpgrade(b"reason", *upgrade.args) from None
+
+
+class NewLoop:
+    add_reader = remove_reader = print
+
+
+SABOTAGES: dict[Hook, Callable[[Patch], None]] = {
+    store_hooks.STORE_FOLDER: lambda patch: patch.setattr(
+        ModelStore, "_path", property(lambda self: self.new_path), raising=False
+    ),
+    store_hooks.STORE_LAYOUT: changes(bentoml._internal.models.model, "MODEL_YAML_FILENAME", "model.toml"),
+    bentoml_hooks.SERVICE_CLASS: removes(_bentoml_sdk, "Service"),
+    bentoml_hooks.BENTO_LAYOUT: changes(bento, "BENTO_PROJECT_DIR_NAME", "source"),
+    bentoml_hooks.WORKER_PROCESS: changes(serving, "_SERVICE_WORKER_SCRIPT", "bentoml.worker"),
+    bentoml_hooks.LISTENER_ARGUMENT: renames(serving.serve_http, "__wrapped__", "--fd"),
+    bentoml_hooks.ARBITER: removes(circus, "create_standalone_arbiter"),
+    bentoml_hooks.SHARED_FOLDER: removes(bentoml.serving, "ensure_prometheus_dir"),
+    bentoml_hooks.RESPAWN: renames(Watcher, "manage_processes", "respawn"),
+    uvicorn_hooks.SIGNAL_HANDLER: renames(uvicorn.Server, "capture_signals", "handle_exit"),
+    uvicorn_hooks.PROTOCOL_CLASS: renames(uvicorn.Server, "startup", "http_protocol_class"),
+    uvicorn_hooks.GRACEFUL_TIMEOUT: renames(uvicorn.Server, "shutdown", "timeout_graceful_shutdown"),
+    uvicorn_hooks.LISTENERS: renames(uvicorn.Server, "shutdown", "servers"),
+    uvicorn_hooks.CONNECTIONS: renames(HttpToolsProtocol, "connection_made", "connections"),
+    uvicorn_hooks.DATA_RECEIVED: renames(HttpToolsProtocol, "data_received", "feed_data"),
+    uvicorn_hooks.ON_HEADERS_COMPLETE: renames(HttpToolsProtocol, "on_headers_complete", "keep_alive"),
+    uvicorn_hooks.SHUTDOWN: renames(HttpToolsProtocol, "shutdown", "cycle"),
+    uvicorn_hooks.SHOULD_UPGRADE: removes(HttpToolsProtocol, "_should_upgrade"),
+    uvicorn_hooks.KEEP_ALIVE: removes(HttpToolsProtocol, "timeout_keep_alive_handler"),
+    uvicorn_hooks.ON_RESPONSE_COMPLETE: renames(HttpToolsProtocol, "on_response_complete", "pipeline"),
+    uvicorn_hooks.PROTOCOL_STATE: renames(HttpToolsProtocol, "on_message_begin", "url"),
+    uvicorn_hooks.CYCLE_STATE: renames(RequestResponseCycle, "__init__", "more_body"),
+    uvicorn_hooks.UPGRADE_OFFSET: changes(httptools, "HttpRequestParser", NewParser),
+    uvicorn_hooks.EVENT_LOOP: changes(uvloop, "Loop", NewLoop),
+    prometheus_hooks.HISTOGRAM: renames(prometheus_client.Histogram, "_metric_init", "_buckets"),
+    prometheus_hooks.GAUGE_FILES: changes(prometheus_client.multiprocess, "mark_process_dead", lambda *given: None),
+}
+
+
+def missing() -> list[Hook]:
+    return [hook for hook in registry.ALL if hook.problem() is not None]
+
+
+def test_every_hook_has_a_test() -> None:
+    assert set(SABOTAGES) == set(registry.ALL)
+    assert len(registry.ALL) == len({hook.name for hook in registry.ALL})
+
+
+def test_every_hook_holds_with_the_installed_libraries() -> None:
+    assert {hook.name: hook.problem() for hook in missing()} == {}
+
+
+@pytest.mark.parametrize("hook", SABOTAGES, ids=lambda hook: hook.name)
+def test_a_library_that_changes_is_reported_by_exactly_its_hook(hook: Hook, monkeypatch: Patch) -> None:
+    SABOTAGES[hook](monkeypatch)
+    assert missing() == [hook]
+
+
+@pytest.mark.parametrize("hook", registry.ALL, ids=lambda hook: hook.name)
+def test_a_hook_says_in_one_sentence_what_breaks_without_it(hook: Hook) -> None:
+    assert hook.breaks[0].isupper()
+    assert hook.breaks.endswith(".")
+    assert hook.breaks.count(". ") == 0
+
+
+def test_the_list_of_hooks_is_printed() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "service.server.hooks"], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    for hook in registry.ALL:
+        assert hook.name in done.stdout
+        assert hook.breaks in done.stdout
+
+
+def test_a_list_with_a_missing_hook_says_why_and_fails() -> None:
+    program = "import uvicorn, runpy; del uvicorn.Server.handle_exit; runpy.run_module('service.server.hooks.__main__')"
+    done = subprocess.run(
+        [sys.executable, "-c", program.replace("__main__')", "__main__', run_name='__main__')")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "MISSING: AttributeError" in done.stdout

@@ -1,0 +1,238 @@
+"""Hooks take hold in a real uvicorn server, and one that does not stops it with a clear message."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from models.hook import Hook, HookMissing
+from service.server import http_protocol, startup, worker
+from service.server.connection_balancer import ConnectionBalancer
+from service.server.draining import SIGNALS
+from service.server.hooks import bentoml_hooks, uvicorn_hooks
+from service.server_state import ServerState
+
+CONNECTIONS = 40
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+@pytest.fixture(autouse=True)
+def signal_handlers() -> Iterator[None]:
+    """Puts the signal handlers back."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@asynccontextmanager
+async def started(server: uvicorn.Server) -> AsyncIterator[int]:
+    """Runs a server until the block ends; its port."""
+    server.capture_signals = contextlib.nullcontext  # type: ignore[assignment]
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        await serving
+
+
+def new_server() -> uvicorn.Server:
+    config = uvicorn.Config(app, port=0, lifespan="off", log_config=None)
+    config.load()  # as uvicorn has done when the app starts
+    return uvicorn.Server(config)
+
+
+async def turns_to_answer(port: int) -> int:
+    """How often the loop went round until all connections were answered, where each turn is work of 10 ms."""
+    clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS)]
+    turns = 0
+    for client in clients:
+        client.setblocking(False)
+        client.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+    waiting = set(clients)
+    while waiting and turns < 10 * CONNECTIONS:
+        time.sleep(0.01)
+        await asyncio.sleep(0)
+        turns += 1
+        for client in list(waiting):
+            with contextlib.suppress(BlockingIOError):
+                assert client.recv(1000).startswith(b"HTTP/1.1 200")
+                waiting.discard(client)
+    for client in clients:
+        client.close()
+    assert not waiting
+    return turns
+
+
+@pytest.mark.parametrize("balanced", [True, False])
+def test_a_busy_worker_accepts_waiting_connections_in_bulk(balanced: bool) -> None:
+    """Without the balancer a turn of the loop accepts one: the second case fails when libuv accepts more."""
+
+    async def measured() -> int:
+        server = new_server()
+        async with started(server) as port:
+            tasks = startup.install_hooks(server, ServerState(), 0.0) if balanced else []
+            await asyncio.sleep(0.2)
+            turns = await turns_to_answer(port)
+        for task in tasks:
+            task.cancel()
+        return turns
+
+    turns = uvloop.run(measured())
+    assert turns < CONNECTIONS / 2 if balanced else turns >= CONNECTIONS
+
+
+def test_all_hooks_take_hold_in_a_started_server() -> None:
+    async def story() -> None:
+        server, state = new_server(), ServerState()
+        tasks = startup.install_hooks(server, state, 0.2)
+        async with started(server):
+            await asyncio.sleep(0.1)
+            (balancer,) = server.servers
+            assert isinstance(balancer, ConnectionBalancer)
+            assert server.config.http_protocol_class is http_protocol.GuardedHttpProtocol
+            signal.raise_signal(signal.SIGTERM)
+            await asyncio.sleep(0.1)
+            assert state.draining
+            assert not state.closed
+            await asyncio.sleep(0.3)
+            assert state.closed
+            assert server.should_exit
+        for task in tasks:
+            task.cancel()
+
+    uvloop.run(story())
+
+
+def another_protocol(server: uvicorn.Server, patch: pytest.MonkeyPatch) -> None:
+    server.config.http_protocol_class = asyncio.Protocol
+
+
+def another_timeout(server: uvicorn.Server, patch: pytest.MonkeyPatch) -> None:
+    server.config.timeout_graceful_shutdown = None
+
+
+def another_signal_handler(server: uvicorn.Server, patch: pytest.MonkeyPatch) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def a_mistake(server: uvicorn.Server, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(startup, "check_http_protocol", lambda server: server.new_name)
+
+
+@pytest.mark.parametrize(
+    ("change", "reported"),
+    [
+        (another_protocol, uvicorn_hooks.PROTOCOL_CLASS.name),
+        (another_timeout, uvicorn_hooks.GRACEFUL_TIMEOUT.name),
+        (another_signal_handler, uvicorn_hooks.SIGNAL_HANDLER.name),
+        (a_mistake, "has no attribute 'new_name'"),
+    ],
+)
+def test_a_hook_that_does_not_take_hold_stops_the_server_with_a_clear_message(
+    change: Callable[[uvicorn.Server, pytest.MonkeyPatch], None],
+    reported: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    failures: list[str] = []
+    monkeypatch.setattr(worker, "failed_to_start", failures.append)
+
+    async def story() -> None:
+        server, state = new_server(), ServerState()
+        state.mark_ready()
+        async with started(server):
+            tasks = startup.install_hooks(server, state, 0.0)
+            change(server, monkeypatch)
+            await asyncio.sleep(0.1)
+            assert server.should_exit
+            assert not state.admits_requests
+        for task in tasks:
+            task.cancel()
+
+    caplog.set_level(logging.ERROR)
+    uvloop.run(story())
+    assert len(failures) == 1
+    assert reported in failures[0]
+    assert "hooks cannot be installed" in caplog.text
+
+
+def test_a_worker_in_which_a_hook_does_not_take_hold_exits_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    exits: list[int] = []
+    monkeypatch.setattr(worker, "in_worker", lambda: True)
+    monkeypatch.setattr(worker, "failed_to_start", lambda reason: None)
+    monkeypatch.setattr(os, "_exit", exits.append)
+
+    async def story() -> None:
+        server = new_server()
+        async with started(server):
+            server.config.http_protocol_class = asyncio.Protocol
+            await startup.finish_start(server, ServerState(), drain=None)
+
+    uvloop.run(story())
+    assert exits == [1]
+
+
+def test_a_server_that_keeps_its_listeners_elsewhere_is_reported() -> None:
+    async def story() -> None:
+        server = new_server()
+        async with started(server):
+            balancer = startup.install_connection_balancer(server)
+            assert balancer
+            balancer.check(server)
+            server.servers = []
+            with pytest.raises(HookMissing, match=r"Server.servers holds \[\]"):
+                balancer.check(server)
+            balancer.close()
+
+    uvloop.run(story())
+
+
+def test_sockets_that_no_longer_listen_are_reported() -> None:
+    async def story() -> None:
+        server = new_server()
+        async with started(server):
+            balancer = startup.install_connection_balancer(server)
+            assert balancer
+            balancer.sockets[0].shutdown(socket.SHUT_RDWR)
+            with pytest.raises(HookMissing, match="no longer listens"):
+                balancer.check(server)
+
+    uvloop.run(story())
+
+
+def test_a_worker_checks_its_hooks_its_supervisor_and_its_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = new_server()
+    monkeypatch.setattr(worker, "in_worker", lambda: True)
+    monkeypatch.setattr(worker, "check_supervisor", lambda: None)
+    signal.signal(signal.SIGTERM, server.handle_exit)
+    assert startup.check_worker(app) is server
+
+    def missing_in(application: Any) -> Hook:
+        with pytest.raises(HookMissing) as raised:
+            startup.check_worker(application)
+        return raised.value.hook
+
+    assert missing_in(another_protocol) is bentoml_hooks.SERVICE_CLASS
+    monkeypatch.delattr(HttpToolsProtocol, "_should_upgrade")
+    assert missing_in(app) is uvicorn_hooks.SHOULD_UPGRADE
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    assert missing_in(app) is uvicorn_hooks.SIGNAL_HANDLER

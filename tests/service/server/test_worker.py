@@ -1,0 +1,86 @@
+"""A worker knows its supervisor, and the last of a few workers that cannot start stops the server."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from models.hook import Hook, HookMissing
+from service.server import worker
+from service.server.hooks import bentoml_hooks, uvicorn_hooks
+
+
+@pytest.fixture
+def in_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """As if this process were a worker that our supervisor has started; the shared folder."""
+    folder = tmp_path / f"{worker.SHARED_FOLDER_PREFIX}x"
+    folder.mkdir()
+    monkeypatch.setattr(worker, "in_worker", lambda: True)
+    monkeypatch.setenv(worker.SHARED_FOLDER_VARIABLE, str(folder))
+    monkeypatch.setenv(worker.SUPERVISOR_VARIABLE, str(os.getppid()))
+    monkeypatch.setattr(sys, "argv", ["service", "--fd", "3"])
+    return folder
+
+
+def test_outside_of_workers_nothing_is_required(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(worker.SHARED_FOLDER_VARIABLE, str(tmp_path))
+    assert worker.uvicorn_server() is None
+    assert worker.failed_starts_file() is None
+    assert worker.http_host() == "127.0.0.1"
+    worker.check_supervisor()
+    worker.failed_to_start("not a worker")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_worker_without_a_server_behind_sigterm_reports_it(in_worker: Path) -> None:
+    with pytest.raises(HookMissing, match="SIGTERM is handled by") as raised:
+        worker.uvicorn_server()
+    assert raised.value.hook is uvicorn_hooks.SIGNAL_HANDLER
+
+
+def test_a_worker_of_our_supervisor_passes(in_worker: Path) -> None:
+    worker.check_supervisor()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "hook"),
+    [
+        (worker.SUPERVISOR_VARIABLE, "1", bentoml_hooks.ARBITER),
+        (worker.SHARED_FOLDER_VARIABLE, "/home/x/bentoml/prometheus", bentoml_hooks.SHARED_FOLDER),
+    ],
+)
+def test_a_worker_of_another_supervisor_reports_the_hook_that_did_not_take_hold(
+    in_worker: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, hook: Hook
+) -> None:
+    for present in (True, False):
+        if present:
+            monkeypatch.setenv(variable, value)
+        else:
+            monkeypatch.delenv(variable)
+        with pytest.raises(HookMissing) as raised:
+            worker.check_supervisor()
+        assert raised.value.hook is hook
+
+
+def test_a_worker_without_a_listener_reports_it(in_worker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["service", "--socket", "3"])
+    with pytest.raises(HookMissing) as raised:
+        worker.check_supervisor()
+    assert raised.value.hook is bentoml_hooks.LISTENER_ARGUMENT
+
+
+def test_workers_that_cannot_start_stop_the_server_at_the_third_try(
+    in_worker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: killed.append((pid, number)))
+    worker.failed_to_start("broken")
+    worker.forget_failed_starts()
+    for _ in range(2):
+        worker.failed_to_start("broken")
+    assert killed == []
+    worker.failed_to_start("broken")
+    assert killed == [(os.getppid(), signal.SIGTERM)]
+    assert worker.failed_starts(in_worker) == worker.MAX_FAILED_STARTS
