@@ -4,7 +4,7 @@ An answer has `value`, or `label` and `probabilities`. A further column is one m
 of a model: JSON, NDJSON, CSV, Arrow, Parquet, the tensor protocols, their metadata and /docs.json follow from it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -59,30 +59,34 @@ class OutputTensor:
 
     def array(self, outputs: Outputs) -> Array:
         """(rows, *row_shape) values; positions where there are categories."""
-        if len(outputs):
+        if len(outputs.primary):
             return self.values(outputs)
         return np.empty((0, *self.row_shape), np.intp if self.categories else self.dtype)
 
     def texts(self, outputs: Outputs, categories: Sequence[bytes]) -> list[bytes]:
         """The values of each row as text, those of a matrix joined by commas. categories: as they are written."""
-        values = self.array(outputs)
-        if not len(values):
+        if not len(outputs.primary):
             return []
+        values = self.values(outputs)
+        if self.matrix:
+            return numbers(values)[1:-1].split(b"],[")
         if self.categories:
             return [categories[position] for position in values.tolist()]
-        text = numbers(values)
-        return text[1:-1].split(b"],[") if self.matrix else text.split(b",")
+        return numbers(values).split(b",")
 
     def json_texts(self, outputs: Outputs) -> list[bytes]:
         return self.texts(outputs, self.json_categories)
 
     def json_array(self, outputs: Outputs) -> bytes:
         """The values of all rows as a JSON array without its brackets."""
-        return b",".join(self.json_texts(outputs)) if self.categories else numbers(self.array(outputs))
+        if self.categories:
+            return b",".join(self.json_texts(outputs))
+        return numbers(self.values(outputs)) if len(outputs.primary) else b""
 
-    def json_cells(self, outputs: Outputs) -> list[Cells]:
+    def json_cells(self, outputs: Outputs) -> Iterator[Cells]:
+        """The values of each row as JSON."""
         texts = self.json_texts(outputs)
-        return [tuple(text.split(b",")) for text in texts] if self.matrix else [(text,) for text in texts]
+        return (tuple(text.split(b",")) for text in texts) if self.matrix else ((text,) for text in texts)
 
 
 @dataclass(frozen=True, eq=False)

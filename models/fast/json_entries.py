@@ -38,12 +38,12 @@ class ValueEntries:
     """Of `value` alone."""
 
     def __call__(self, outputs: Outputs) -> list[bytes]:
-        if not len(outputs):
+        if not len(outputs.primary):
             return []
         return [b'{"value":%s}' % value for value in numbers(outputs.primary.reshape(-1)).split(b",")]
 
     def joined(self, outputs: Outputs) -> bytes:
-        if not len(outputs):
+        if not len(outputs.primary):
             return b""
         return b'{"value":%s}' % numbers(outputs.primary).replace(b"],[", b'},{"value":')[1:-1]
 
@@ -59,7 +59,7 @@ class ClassEntries:
         ]
 
     def __call__(self, outputs: Outputs) -> list[bytes]:
-        if not len(outputs):
+        if not len(outputs.primary):
             return []
         winners = outputs.primary.argmax(axis=1).tolist()
         texts = numbers(outputs.primary)[1:-1].split(b"],[")
@@ -67,8 +67,8 @@ class ClassEntries:
         return [templates[winner] % tuple(text.split(b",")) for winner, text in zip(winners, texts, strict=True)]
 
     def joined(self, outputs: Outputs) -> bytes:
-        if len(outputs) == 1:
-            primary = outputs.primary
+        primary = outputs.primary
+        if len(primary) == 1:
             return self._templates[primary.argmax()] % tuple(numbers(primary)[1:-1].split(b","))
         return b",".join(self(outputs))
 

@@ -17,7 +17,7 @@ def quoted(text: str) -> str:
 
 class CsvEncoder:
     """One line for each row of the request, in order: the columns of the answer, then `warnings` and `error`. If the
-    answer ends early, the `error` of its last line begins with `stopped:`."""
+    answer ends early, the `error` of its last line begins with `stopped:`. Without state: it may serve many answers."""
 
     content_type: ClassVar[bytes] = b"text/csv; charset=utf-8"
     max_errors: ClassVar[int] = NO_LIMIT
@@ -28,10 +28,12 @@ class CsvEncoder:
         self._tensors = [
             (tensor, [quoted(class_key(label)).encode() for label in tensor.categories]) for tensor in spec.tensors
         ]
-        self._names = [*spec.column_names, "warnings", "error"]
+        names = [*spec.column_names, "warnings", "error"]
+        self._head = ",".join(map(quoted, names)).encode() + b"\n"
+        self._no_cells = b"," * (len(names) - 1)
 
     def head(self) -> bytes:
-        return ",".join(map(quoted, self._names)).encode() + b"\n"
+        return self._head
 
     def block(self, accepted: ValidatedRows, outputs: Outputs, first_row: int) -> bytes:
         lines = self._lines(outputs)
@@ -51,7 +53,7 @@ class CsvEncoder:
         return texts[0] if len(texts) == 1 else [*map(b",".join, zip(*texts, strict=True))]
 
     def _error_line(self, error: str) -> bytes:
-        return b"," * (len(self._names) - 1) + quoted(error).encode() + b"\n"
+        return self._no_cells + quoted(error).encode() + b"\n"
 
     def stop(self, reason: StopReason) -> bytes:
         return self._error_line(stop_message(reason))

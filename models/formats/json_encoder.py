@@ -22,12 +22,13 @@ class JsonWriter:
         self.head = b'{"model":%s,"version":%s,"predictions":[' % (dumps(model.name), dumps(model.version))
         self.spec = spec or model.output_spec
         self._entries = entries_of(self.spec)
+        self._joined = self._entries.joined
 
     def write(self, accepted: ValidatedRows, outputs: Outputs, *, skip: bool = False) -> bytes:
         """outputs: of the valid rows."""
         if not skip and not accepted.warnings:
             return self.plain(outputs)
-        entries = b",".join(b"null" if entry is None else entry for entry in self.entries(accepted, outputs))
+        entries = b",".join([b"null" if entry is None else entry for entry in self.entries(accepted, outputs)])
         if not skip:
             return b"%s%s]}" % (self.head, entries)
         errors = dumps(listed(accepted.errors))
@@ -48,7 +49,7 @@ class JsonWriter:
 
     def plain(self, outputs: Outputs) -> bytes:
         """The answer to rows that are all valid and have no warnings."""
-        return b"%s%s]}" % (self.head, self._entries.joined(outputs))
+        return b"%s%s]}" % (self.head, self._joined(outputs))
 
     def one_value(self, value: float) -> bytes:
         """The same for one row of a regression without further columns."""
@@ -75,7 +76,7 @@ class JsonEncoder:
         room = MAX_LISTED_ERRORS - len(self._errors)
         self._errors += accepted.errors[:room]
         self._omitted += accepted.omitted + len(accepted.errors[room:])
-        entries = b",".join(b"null" if entry is None else entry for entry in self._writer.entries(accepted, outputs))
+        entries = b",".join([b"null" if entry is None else entry for entry in self._writer.entries(accepted, outputs)])
         started, self._started = self._started, True
         return b"," + entries if started else entries
 

@@ -41,6 +41,7 @@ class RecordBatchWriter:
         self._spec = spec or model.output_spec
         self.schema = answer_schema(model, self._spec)
         self.head = message_of(self.schema)
+        self._array = pa.array
         self._categories = {tensor.name: pa.array(tensor.categories) for tensor in self._spec.tensors}
         self._around = functools.lru_cache(16)(self._around_values)
 
@@ -87,13 +88,12 @@ class RecordBatchWriter:
 
     def _arrays(self, tensor: OutputTensor, outputs: Outputs) -> list[Any]:
         """An array for each of its columns."""
-        import pyarrow as pa
-
-        values = tensor.array(outputs)
+        array, values = self._array, tensor.array(outputs)
         if tensor.categories:
-            return [self._categories[tensor.name].take(pa.array(values))]
-        columns = values.T if tensor.matrix else values[None]
-        return [*map(pa.array, np.ascontiguousarray(columns, dtype=tensor.dtype))]
+            return [self._categories[tensor.name].take(array(values))]
+        if tensor.matrix:
+            return [*map(array, np.ascontiguousarray(values.T, tensor.dtype))]
+        return [array(np.ascontiguousarray(values, tensor.dtype))]
 
     def stop_row(self, reason: StopReason) -> Any:
         """A record batch of one more row, whose `error` begins with `stopped:`."""

@@ -135,12 +135,13 @@ def write(writer: JsonWriter, outputs: Outputs) -> bytes:
 def write_csv(spec: OutputSpec, outputs: Outputs) -> bytes:
     """A line for each row and no header, as SageMaker's batch jobs join it to their input: the value, or the label and
     the probability of each class, and any further columns."""
+    if spec.common == "value":
+        return spec.tensors[0].json_array(outputs).replace(b",", b"\n") + b"\n"
     texts = [
         tensor.texts(outputs, [csv_line([class_key(label)])[:-1] for label in tensor.categories])
         for tensor in spec.tensors
     ]
-    lines = texts[0] if len(texts) == 1 else map(b",".join, zip(*texts, strict=True))
-    return b"\n".join(lines) + b"\n"
+    return b"\n".join(map(b",".join, zip(*texts, strict=True))) + b"\n"
 
 
 def error_body(error: RequestError) -> bytes:

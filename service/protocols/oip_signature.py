@@ -47,7 +47,8 @@ class Signature:
         self._fitting = {feature.name: frozenset(fitting(feature)) for feature in model.schema.features}
         self._names = {spec.name for spec in self.outputs}
         self._head = b'{"model_name":%s,"model_version":%s' % (dumps(model.name), dumps(model.version))
-        self._value = self._head + b',"outputs":[{"name":"value","datatype":"FP64","shape":[1],"data":['
+        one_value = b',"outputs":[{"name":"value","datatype":"FP64","shape":[1],"data":['
+        self._value = self._head + one_value if self.spec.common == "value" else None
 
     def one_row(self, inference: Inference) -> Row | None:
         """The row, not checked, that the tensors hold where that is plain to see; None where `accept` has to look."""
@@ -86,7 +87,8 @@ class Signature:
         count, valid, datatype = accepted.count, accepted.valid, OUTPUT_DATATYPES[tensor.dtype]
         values = tensor.array(outputs)
         if datatype == "BYTES":
-            texts: list[Any] = [tensor.categories[position] for position in values.tolist()]
+            labels = tensor.categories
+            texts: list[Any] = [labels[position] for position in values.tolist()]
             if valid is not None:
                 by_row = dict(zip(valid, texts, strict=True))
                 texts = [by_row.get(row) for row in range(count)]
@@ -100,7 +102,7 @@ class Signature:
 
     def write(self, accepted: ValidatedRows, outputs: Outputs, inference: Inference) -> tuple[bytes, int | None]:
         """The body of the response, and the length of its JSON if binary tensors follow."""
-        if self.spec.common == "value" and len(outputs) == 1 and _plain(accepted, inference):
+        if self._value and len(outputs.primary) == 1 and _plain(accepted, inference):
             return b"%s%s]}]}" % (self._value, orjson.dumps(outputs.primary.item(0))), None
         parts = [self._head]
         if inference.id:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from models.feature import Feature
-from models.json_text import dumps, escaped
+from models.json_text import dumps, escaped, numbers
 from models.output_columns import DType, OutputSpec
 from models.outputs import Outputs
 from models.rows import RowError
@@ -205,30 +205,38 @@ class Writer:
         self._value, self._probabilities = spec.by_name.get("value"), spec.by_name.get("probabilities")
         pairs = (b"%s:%s" % (escaped(one.name), b"[%s]" if one.matrix else b"%s") for one in spec.tensors)
         self._row = b"{%s}" % b",".join(pairs)
-        labels = spec.by_name["label"].categories if self._probabilities else ()
-        self._scores = b"[%s]" % b",".join(b"[%s,%%s]" % escaped(class_key(label)) for label in labels)
+        self._columns = b'{"outputs":{%s}}' % b",".join(escaped(one.name) + b":[%s]" for one in spec.tensors)
+        label = spec.by_name.get("label")
+        keys = map(class_key, label.categories if label else ())
+        self._scores = b"[%s]" % b",".join(b"[%s,%%s]" % escaped(key) for key in keys)
+        self._class_rows = list[bytes]()
+        if label and spec.common == "classes":  # a fifth faster than two values a row
+            self._class_rows = [self._row % (text.replace(b"%", b"%%"), b"%s") for text in label.json_categories]
 
     def predictions(self, outputs: Outputs) -> bytes:
         """Row form: an object of outputs by name, or the only output as it is."""
         if len(self._tensors) == 1:
             return b'{"predictions":[%s]}' % self._tensors[0].json_array(outputs)
-        texts = [tensor.json_texts(outputs) for tensor in self._tensors]
-        return b'{"predictions":[%s]}' % b",".join([self._row % row for row in zip(*texts, strict=True)])
+        if self._class_rows:
+            winners, texts = outputs.primary.argmax(axis=1).tolist(), numbers(outputs.primary)[1:-1].split(b"],[")
+            rows = [self._class_rows[winner] % text for winner, text in zip(winners, texts, strict=True)]
+            return b'{"predictions":[%s]}' % b",".join(rows)
+        columns = [tensor.json_texts(outputs) for tensor in self._tensors]
+        return b'{"predictions":[%s]}' % b",".join([self._row % row for row in zip(*columns, strict=True)])
 
     def outputs(self, outputs: Outputs) -> bytes:
         """Column form, likewise."""
         if len(self._tensors) == 1:
             return b'{"outputs":[%s]}' % self._tensors[0].json_array(outputs)
-        columns = [b"%s:[%s]" % (dumps(tensor.name), tensor.json_array(outputs)) for tensor in self._tensors]
-        return b'{"outputs":{%s}}' % b",".join(columns)
+        return self._columns % tuple([tensor.json_array(outputs) for tensor in self._tensors])
 
     def results(self, outputs: Outputs) -> bytes:
         """Of `:regress` the values, of `:classify` pairs of class and probability."""
         if self._probabilities is None:
             assert self._value is not None
             return b'{"results":[%s]}' % self._value.json_array(outputs)
-        cells = self._probabilities.json_cells(outputs)
-        return b'{"results":[%s]}' % b",".join([self._scores % row for row in cells])
+        texts = self._probabilities.json_texts(outputs)
+        return b'{"results":[%s]}' % b",".join([self._scores % tuple(text.split(b",")) for text in texts])
 
 
 def error_body(error: RequestError) -> bytes:
