@@ -1,7 +1,7 @@
 """The two common answers as JSON, written faster than column by column.
 
-`ColumnEntries`, which iterates the columns, is the general way. `ValueEntries` takes a quarter of its time for many
-rows and `ClassEntries` two thirds; for one row each saves a microsecond or two.
+`ColumnEntries`, which iterates the columns, is the general way. The others take two thirds of its time for 1,000 rows
+of a value or of two classes, and a sixth for one row, where they save 4 to 6 µs.
 """
 
 from typing import Protocol

@@ -13,10 +13,8 @@ from models.schema import FeatureSchema
 FEATURES = [Feature(name="x", kind="number", nullable=False)]
 REGRESSION = FeatureSchema(name="homes", task="regression", target="price", features=FEATURES)
 BINARY = FeatureSchema(name="income", task="binary", target="income", classes=["<=50K", "100 %, s"], features=FEATURES)
-LOW, HIGH = (
-    OutputTensor(name, "float64", lambda outputs, step=step: outputs.primary[:, 0] + step, (f"interval_{name}",))
-    for name, step in (("low", -1.0), ("high", 1.0))
-)
+LOW = OutputTensor("low", "float64", lambda outputs: outputs.primary[:, 0] - 1, ("interval_low",))
+HIGH = OutputTensor("high", "float64", lambda outputs: outputs.primary[:, 0] + 1, ("interval_high",))
 INTERVAL = OutputColumn("interval", (LOW, HIGH), b'{"level":0.9,"low":%s,"high":%s}', {"type": "object"})
 
 

@@ -22,7 +22,8 @@ from models.formats.record_batches import RecordBatchWriter
 from models.frame import Frame
 from models.output_columns import OutputColumn, OutputSpec, OutputTensor
 from models.outputs import NO_OUTPUTS, Array, Outputs
-from models.rows import RowError, RowWarning, ValidatedRows
+from models.row_warnings import RowWarning
+from models.rows import RowError, ValidatedRows
 from models.tabular_model import TabularModel
 from service.http import openapi
 from service.http.asgi import Lane
@@ -40,7 +41,8 @@ NAMES = ("first", "second", "third")
 
 def spread(primary: Array) -> Array:
     """(rows,)"""
-    return primary.astype(np.float64).sum(axis=1) / 3
+    total: Array = primary.astype(np.float64).sum(axis=1)
+    return total / 3
 
 
 def shares(primary: Array) -> Array:
@@ -248,7 +250,7 @@ def test_binary_tensors_have_the_columns(ask: Ask, model: Extended, rows: list[R
 
 @pytest.mark.parametrize("raw", [False, True])
 def test_grpc_messages_have_the_columns(model: Extended, rows: list[Row], expected: Expected, raw: bool) -> None:
-    accepted = ValidatedRows(model.schema.frame(rows), len(rows))
+    accepted = ValidatedRows(model.schema.frames.from_rows(rows), len(rows))
     reply = oip_messages.MESSAGES["ModelInferResponse"]()
     tensors = Signature(model).answer(accepted, model.predict_rows(rows), Inference([]))
     oip_messages.write(reply, tensors, {}, raw=raw)
