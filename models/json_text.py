@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 from pydantic_core import from_json
 
-from models.outputs import Answers
 from models.rows import RowError
 
 MAX_DIGITS = 4000  # of an integer that is read exactly
@@ -43,9 +43,15 @@ def _refuse_constant(text: str) -> float:
     raise ValueError(f"{text} is not JSON")
 
 
-def numbers(array: Answers) -> bytes:
+def numbers(array: npt.NDArray[Any]) -> bytes:
     """The JSON array of an array without its brackets, each number in the fewest digits of the array's precision."""
     return orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+
+
+def short_floats(values: npt.NDArray[Any]) -> list[float]:
+    """As Python floats with the shortest digits that read back as the same number in the array's own precision."""
+    floats: list[float] = orjson.loads(orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY))
+    return floats
 
 
 def dumps(value: Any) -> bytes:

@@ -1,45 +1,61 @@
-"""What a model answers: values or probabilities."""
+"""What a model answers for the rows of a request, as arrays; `models.output_columns` describes how they are written."""
 
 import math
-from typing import Any
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from types import MappingProxyType
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 
-from models.frame import FEW_ROWS
-
-FloatMatrix = npt.NDArray[np.float32]
-
-Answers = npt.NDArray[Any]  # float64 values or float32 probabilities
-Prediction = dict[str, Any]
+Array = npt.NDArray[Any]
+NO_EXTRAS: Mapping[str, Array] = MappingProxyType({})
+FEW_NUMBERS = 16  # up to here Python checks numbers faster than NumPy
 
 
-def probabilities(logits: FloatMatrix) -> FloatMatrix:
-    """(rows, 1) or (rows, classes) logits -> (rows, classes) probabilities; one logit speaks for the second class."""
-    if logits.shape[1] == 1:
-        if len(logits) == 1:
-            second = sigmoid(logits.item())
-            return np.array([[1.0 - second, second]], dtype=np.float32)
-        if len(logits) <= FEW_ROWS:
-            pairs = [(1.0 - second, second) for second in map(sigmoid, logits.ravel().tolist())]
-            return np.array(pairs, dtype=np.float32).reshape(len(logits), 2)
-        with np.errstate(over="ignore"):  # exp(-x) = inf gives the right 0
-            seconds = 1.0 / (1.0 + np.exp(-logits))
-        return np.concatenate([1.0 - seconds, seconds], axis=1)
-    e = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(e / e.sum(axis=1, keepdims=True), dtype=np.float32)
+class Outputs:
+    """The answers to n rows. Immutable, as are its arrays.
+
+    primary: (n, 1) float64 values in the target's unit, or (n, classes) float32 probabilities that sum to 1.
+    extras: further arrays by name, (n, ...) each, of numbers or booleans.
+    """
+
+    __slots__ = ("extras", "primary")
+
+    def __init__(self, primary: Array, extras: Mapping[str, Array] = NO_EXTRAS) -> None:
+        self.primary = primary
+        self.extras = extras
+
+    def __len__(self) -> int:
+        return len(self.primary)
+
+    def take(self, rows: slice | npt.NDArray[np.intp]) -> Self:
+        """The answers to some of the rows."""
+        if not self.extras:
+            return type(self)(self.primary[rows])
+        return type(self)(self.primary[rows], {name: array[rows] for name, array in self.extras.items()})
+
+    def split(self, sizes: Sequence[int]) -> list[Self]:
+        """Consecutive parts of so many rows each; the sizes sum to n."""
+        return [self.take(slice(stop - size, stop)) for size, stop in zip(sizes, accumulate(sizes), strict=True)]
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Self]) -> Self:
+        """One after the other; all parts have the same extras."""
+        extras = {name: np.concatenate([part.extras[name] for part in parts]) for name in parts[0].extras}
+        return cls(np.concatenate([part.primary for part in parts]), extras or NO_EXTRAS)
+
+    def all_finite(self) -> bool:
+        """Whether no number is NaN or infinite."""
+        return finite(self.primary) and (not self.extras or all(map(finite, self.extras.values())))
 
 
-def sigmoid(logit: float) -> float:
-    """1 / (1 + exp(-x)); no power of e that could overflow."""
-    if logit >= 0:
-        return 1.0 / (1.0 + math.exp(-logit))
-    e = math.exp(logit)
-    return e / (1.0 + e)
+NO_OUTPUTS = Outputs(np.empty((0, 0)))
+"""The answers to no row at all, whatever their columns."""
 
 
-def short_floats(values: npt.NDArray[Any]) -> list[float]:
-    """As Python floats with the shortest digits that read back as the same number in the array's own precision."""
-    floats: list[float] = orjson.loads(orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY))
-    return floats
+def finite(array: Array) -> bool:
+    if array.size > FEW_NUMBERS:
+        return bool(np.isfinite(array).all())
+    return all(map(math.isfinite, array.ravel().tolist()))

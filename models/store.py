@@ -20,7 +20,7 @@ from models import store_hooks
 from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine, TensorFlowEngine
 from models.network.network import Network
-from models.outputs import Answers
+from models.outputs import Array
 from models.rows import validate_rows
 from models.schema import FeatureSchema
 from models.tabular_model import Engine, Golden, TabularModel
@@ -190,7 +190,7 @@ def golden_answers(trained: Trained) -> list[list[float]]:
         assert trained.network is not None
         engine = NumpyEngine(trained.network, "training")
     model = TabularModel("0", trained.schema, trained.encoder, engine)
-    answers: list[list[float]] = model.predict_rows(trained.golden_rows).astype(float).tolist()
+    answers: list[list[float]] = model.predict_rows(trained.golden_rows).primary.astype(float).tolist()
     return answers
 
 
@@ -270,7 +270,7 @@ def check_golden(model: TabularModel) -> None:
     validated = validate_rows(model.schema, model.golden.rows)
     if validated.errors:
         raise StoreError(f"{model.tag}: its golden rows are not valid by its schema: {validated.errors[0].message}")
-    given = model.predict(validated.frame)
+    given = model.predict(validated.frame).primary
     expected = np.array(model.golden.answers)
     if given.shape != expected.shape:
         raise StoreError(f"{model.tag}: answers of shape {given.shape}, at training {expected.shape}")
@@ -282,7 +282,7 @@ def check_golden(model: TabularModel) -> None:
         )
 
 
-def furthest(given: Answers, expected: Answers, scale: float) -> float:
+def furthest(given: Array, expected: Array, scale: float) -> float:
     """The largest |a - b| / max(|b|, scale): answers are equal while this is at most TOLERANCE. NaN is never equal."""
     return float(np.max(np.abs(given - expected) / np.maximum(np.abs(expected), scale), initial=0.0))
 

@@ -2,13 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
+import orjson
+
 from models.encoding.encoder import Encoder
+from models.fast.json_entries import entries_of
 from models.frame import Frame, Row
-from models.outputs import Answers, FloatMatrix, Prediction, probabilities, short_floats
+from models.output_columns import OutputSpec
+from models.outputs import Outputs
+from models.probabilities import FloatMatrix, probabilities
 from models.schema import FeatureSchema
-from models.text import class_key
+
+Prediction = dict[str, Any]
 
 
 class Engine(Protocol):
@@ -58,29 +65,26 @@ class TabularModel:
     def tag(self) -> str:
         return f"{self.name}:{self.version}"
 
-    def predict(self, frame: Frame) -> Answers:
-        """Checked rows -> (rows, 1) values in the target's unit, or (rows, classes) probabilities that sum to 1."""
+    @cached_property
+    def output_spec(self) -> OutputSpec:
+        """The columns of every answer."""
+        return OutputSpec.of(self.schema)
+
+    def predict(self, frame: Frame) -> Outputs:
+        """Checked rows -> values in the target's unit, or probabilities that sum to 1."""
         outputs = self.engine.outputs(self.encoder.encode(frame))
         if self.schema.task == "regression":
-            return self.encoder.target.unscale(outputs)
-        return probabilities(outputs)
+            return Outputs(self.encoder.target.unscale(outputs))
+        return Outputs(probabilities(outputs))
 
-    def predict_rows(self, rows: Sequence[Row]) -> Answers:
+    def predict_rows(self, rows: Sequence[Row]) -> Outputs:
         """The same for rows as JSON objects that are known to be valid."""
         return self.predict(self.schema.frames.from_rows(rows))
 
-    def present(self, answers: Answers) -> list[Prediction]:
-        """The answers of `predict` as the predictions of the API, one per row, without warnings."""
-        if self.schema.task == "regression":
-            return [{"value": value} for value in short_floats(answers[:, 0])]
-        classes = self.schema.classes or []
-        keys = [class_key(label) for label in classes]
-        best = answers.argmax(axis=1).tolist()
-        columns = [short_floats(answers[:, column]) for column in range(len(keys))]
-        return [
-            {"label": classes[winner], "probabilities": dict(zip(keys, row, strict=True))}
-            for winner, row in zip(best, zip(*columns, strict=True), strict=True)
-        ]
+    def present(self, outputs: Outputs) -> list[Prediction]:
+        """The predictions of the API, one per row, without warnings."""
+        predictions: list[Prediction] = orjson.loads(b"[%s]" % entries_of(self.output_spec).joined(outputs))
+        return predictions
 
     def tolerance(self) -> float:
         """The scale s of "equal means" (docs/api.md): the target's standard deviation, or 1 for probabilities."""

@@ -18,7 +18,7 @@ import numpy as np
 
 from models.feature import UNSEEN
 from models.frame import Frame
-from models.outputs import Answers
+from models.outputs import Outputs
 from models.tabular_model import TabularModel
 from service.errors import ClientDisconnected, DeadlinePassed, EngineFailed, QueueFull, RequestError
 from service.metrics import ModelCounters
@@ -54,15 +54,15 @@ class Job:
     deadline: float
     request_id: str
     arrived: float
-    future: "asyncio.Future[Answers]"
+    future: "asyncio.Future[Outputs]"
     taken: int = 0
 
     def __post_init__(self) -> None:
-        self.parts: list[Answers] = []
+        self.parts: list[Outputs] = []
 
 
 class Outcome(NamedTuple):
-    answers: Answers | None
+    outputs: Outputs | None
     error: Exception | None
 
 
@@ -79,7 +79,7 @@ class Batcher:
 
     async def predict(
         self, frame: Frame, deadline: float, request_id: str, gone: DisconnectWaiter | None = None
-    ) -> Answers:
+    ) -> Outputs:
         """Checked rows -> their answers. deadline: on the clock of `time.monotonic`.
 
         Raises QueueFull, DeadlinePassed, ClientGone or EngineFailed.
@@ -90,19 +90,19 @@ class Batcher:
             raise DeadlinePassed
         if rows > self.plan.inline_rows:
             return await self._wait(frame, now, deadline, request_id, gone)
-        answers, error = attempt(self.model, frame)
+        outputs, error = attempt(self.model, frame)
         self._count(rows, time.monotonic() - now)
-        if answers is None:
+        if outputs is None:
             raise self._failed(error, request_id)
-        return answers
+        return outputs
 
-    def at_once(self, frame: Frame) -> Answers | None:
-        """The answers of a few rows, here and now; None where the engine fails, which `predict` finds out anew."""
+    def predict_now(self, frame: Frame) -> Outputs | None:
+        """The outputs of a few rows, without waiting; None if the engine fails, which `predict` reports."""
         started = time.monotonic()
-        answers, _ = attempt(self.model, frame)
-        if answers is not None:
-            self._count(len(answers), time.monotonic() - started)
-        return answers
+        outputs, _ = attempt(self.model, frame)
+        if outputs is not None:
+            self._count(len(outputs), time.monotonic() - started)
+        return outputs
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -111,7 +111,7 @@ class Batcher:
 
     async def _wait(
         self, frame: Frame, now: float, deadline: float, request_id: str, gone: DisconnectWaiter | None
-    ) -> Answers:
+    ) -> Outputs:
         rows, waiting = len(frame.numbers), self.tally.queue_rows
         if waiting and waiting + rows > self.queue_rows:
             self.tally.reject("queue_full", rows)
@@ -193,7 +193,7 @@ class Batcher:
         if call.cancelled():  # the server stops
             return
         outcomes, seconds = call.result()
-        rows = sum(len(outcome.answers) for outcome in outcomes if outcome.answers is not None)
+        rows = sum(len(outcome.outputs) for outcome in outcomes if outcome.outputs is not None)
         self._count(rows, seconds)
         rate = rows / max(seconds, 1e-6)
         self._rows_per_second = 0.8 * self._rows_per_second + 0.2 * rate if self._rows_per_second else rate
@@ -201,13 +201,14 @@ class Batcher:
             for job, outcome in zip(jobs, outcomes, strict=True):
                 if job.future.done():
                     continue
-                if outcome.answers is None:
+                if outcome.outputs is None:
                     self._abandon(job, self._failed(outcome.error, job.request_id), "engine_failed")
                     continue
-                job.parts.append(outcome.answers)
+                job.parts.append(outcome.outputs)
                 if sum(map(len, job.parts)) == job.rows:
-                    job.future.set_result(job.parts[0] if len(job.parts) == 1 else np.concatenate(job.parts))
-        finally:  # whatever happens, what waits is not to wait for ever
+                    whole = job.parts[0] if len(job.parts) == 1 else Outputs.concatenate(job.parts)
+                    job.future.set_result(whole)
+        finally:  # whatever happens, waiting jobs must not wait for ever
             self._next()
 
     def _count(self, rows: int, seconds: float) -> None:
@@ -222,40 +223,33 @@ class Batcher:
 
 
 def attempt(model: TabularModel, *frames: Frame) -> Outcome:
-    """The edge to the engine: whatever goes wrong in there, and an answer that is no number, is its failure.
+    """The edge to the engine: every exception, and every output that is not finite, is a failure of the engine.
 
     Several frames are predicted as one.
     """
     try:
-        answers = model.predict(
+        outputs = model.predict(
             frames[0] if len(frames) == 1 else Frame(*map(np.concatenate, zip(*frames, strict=True)))
         )
-        if not finite(answers):
+        if not outputs.all_finite():
             raise ArithmeticError("the engine's answer is not finite")
     except Exception as error:
         return Outcome(None, error)
-    return Outcome(answers, None)
-
-
-def finite(answers: Answers) -> bool:
-    """Few numbers are looked at faster in Python."""
-    if answers.size > 16:
-        return bool(np.isfinite(answers).all())
-    return all(map(math.isfinite, answers.ravel().tolist()))
+    return Outcome(outputs, None)
 
 
 def predict_together(model: TabularModel, frames: Sequence[Frame]) -> tuple[list[Outcome], float]:
-    """The outcome for each frame, predicted as one; when that fails, each apart, so that only the cause is harmed."""
+    """The outcome for each frame, predicted as one; if that fails, each alone, so that no other one fails."""
     started = time.monotonic()
     if len(frames) == 1:
         outcomes = [attempt(model, frames[0])]
     else:
         whole = attempt(model, *frames)
-        if whole.answers is None:
+        if whole.outputs is None:
             outcomes = [attempt(model, frame) for frame in frames]
         else:
-            stops = np.cumsum([len(frame.numbers) for frame in frames])[:-1]
-            outcomes = [Outcome(part, None) for part in np.split(whole.answers, stops)]
+            sizes = [len(frame.numbers) for frame in frames]
+            outcomes = [Outcome(part, None) for part in whole.outputs.split(sizes)]
     return outcomes, time.monotonic() - started
 
 

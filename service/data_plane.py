@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from models.frame import Row
-from models.outputs import Answers
+from models.outputs import NO_OUTPUTS, Outputs
 from models.rows import ValidatedRows, from_valid_rows, validate_rows
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
@@ -39,13 +39,13 @@ class Answered(NamedTuple):
     """The rows of a request, validated, and the answers to the valid ones."""
 
     rows: ValidatedRows
-    answers: Answers
+    answers: Outputs
 
 
 class Observer(Protocol):
     """Sees every answered row. Called on the event loop, so it must be quick."""
 
-    def __call__(self, served: ServedModel, rows: ValidatedRows, answers: Answers) -> None: ...
+    def __call__(self, served: ServedModel, rows: ValidatedRows, answers: Outputs) -> None: ...
 
 
 class Call(NamedTuple):
@@ -117,14 +117,14 @@ class DataPlane:
             served.counters.count_rows(error.valid, error.invalid)
             raise
 
-    async def predict_validated(self, served: ServedModel, rows: ValidatedRows, call: Call) -> Answers:
+    async def predict_validated(self, served: ServedModel, rows: ValidatedRows, call: Call) -> Outputs:
         """The answers to the valid rows. Every answered row passes here, or `predict_fast`. Raises RequestError."""
         counters, valid = served.counters, len(rows.frame.numbers)
         counters.count_rows(valid, rows.count - valid)
         for warnings in rows.warnings.values():
             counters.warn(warning.code for warning in warnings)
         if not valid:
-            return np.empty((0, 1))
+            return NO_OUTPUTS
         counters.inflight_rows += valid
         try:
             answers = await served.batcher.predict(rows.frame, call.deadline, call.request_id, call.disconnected)
@@ -134,24 +134,24 @@ class DataPlane:
             self.observer(served, rows, answers)
         return answers
 
-    def predict_fast(self, served: ServedModel, rows: list[dict[str, Any]]) -> Answers | float | None:
+    def predict_fast(self, served: ServedModel, rows: list[dict[str, Any]]) -> Outputs | float | None:
         """The answers to a few valid rows of which nothing is to be said, here and now; None: ask `predict`."""
         answers = served.predict_rows_fast(rows)
         if answers is not None and self.observer:
             self._observe_fast(served, rows, answers)
         return answers
 
-    def _observe_fast(self, served: ServedModel, rows: list[dict[str, Any]], answers: Answers | float) -> None:
+    def _observe_fast(self, served: ServedModel, rows: list[dict[str, Any]], answers: Outputs | float) -> None:
         assert self.observer
-        matrix = np.array([[answers]]) if isinstance(answers, float) else answers
-        self.observer(served, from_valid_rows(served.model.schema, rows), matrix)
+        outputs = Outputs(np.array([[answers]])) if isinstance(answers, float) else answers
+        self.observer(served, from_valid_rows(served.model.schema, rows), outputs)
 
-    def predict_row_fast(self, served: ServedModel, row: Row) -> Answers | None:
+    def predict_row_fast(self, served: ServedModel, row: Row) -> Outputs | None:
         """The answer to one row that is not validated yet, likewise."""
         if served.inline_rows < 1 or (rows := served.model.schema.validators.validate_values([row])) is None:
             return None
         answers = self.predict_fast(served, rows)
-        return np.array([[answers]]) if isinstance(answers, float) else answers
+        return Outputs(np.array([[answers]])) if isinstance(answers, float) else answers
 
     def check_count(self, rows: int) -> None:
         """Raises TooManyRows."""

@@ -174,7 +174,7 @@ class GrpcServer:
         rows, answers = await infer(plane, served, inference, exchange.call, large=large)
         reply = MESSAGES["ModelInferResponse"](model_name=served.name, model_version=served.version, id=message.id)
         outputs = served.compiled(Signature).answer(rows, answers, inference)
-        notes = oip_signature.said(rows, skip=inference.skip)
+        notes = oip_signature.response_parameters(rows, skip=inference.skip)
         oip_messages.write(reply, outputs, notes, raw=bool(message.raw_input_contents))
         return reply
 

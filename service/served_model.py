@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from models.fast.single_row import ClassShortcut, Shortcut
 from models.frame import Row
-from models.outputs import Answers
+from models.outputs import Outputs
 from models.row_warnings import find_warnings
 from models.tabular_model import TabularModel
 from service.batcher import Batcher
@@ -37,7 +37,7 @@ class ServedModel:
         found: T = made
         return found
 
-    def predict_rows_fast(self, rows: list[dict[str, Any]]) -> Answers | float | None:
+    def predict_rows_fast(self, rows: list[dict[str, Any]]) -> Outputs | float | None:
         """The answers to a few valid rows, predicted at once; the value itself for a single row of some regressions.
 
         None where a row needs a warning, or anything else that only the general way has.
@@ -48,12 +48,12 @@ class ServedModel:
             return self._predict_single_row(rows[0])
         schema = self.model.schema
         frame = schema.frames.from_rows(rows)
-        if find_warnings(schema, frame, rows) or (answers := self.batcher.at_once(frame)) is None:
+        if find_warnings(schema, frame, rows) or (answers := self.batcher.predict_now(frame)) is None:
             return None
         self.counters.valid_rows += len(rows)
         return answers
 
-    def _predict_single_row(self, row: Row) -> float | Answers | None:
+    def _predict_single_row(self, row: Row) -> float | Outputs | None:
         assert self._single_row
         started = time.monotonic()
         try:

@@ -16,7 +16,7 @@ from models.architecture import Architecture, Link, Task
 from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine, TensorFlowEngine
 from models.frame import Frame
-from models.outputs import Answers
+from models.outputs import Array
 from models.schema import FeatureSchema
 from models.store import Stored, Trained
 from models.tabular_model import Engine, TabularModel
@@ -45,7 +45,7 @@ class Learned:
     recipe: Recipe
     fitted: Fitted
     golden: list[dict[str, Any]]
-    answers: Answers  # on the test rows
+    answers: Array  # on the test rows
     metrics: Metrics
     search: dict[str, Any] | None = None  # what --tune tried and found
 
@@ -112,7 +112,7 @@ def learn(options: DataOptions, fit_options: FitOptions, *, tune: float | None =
         fitted = train_with(decided, progress.epoch)
     finally:
         progress.done()
-    answers = engine_of(fitted, schema, encoder).predict(frame.take(parts.test))
+    answers = engine_of(fitted, schema, encoder).predict(frame.take(parts.test)).primary
     metrics = measure(schema.task, dataset.target[parts.test], answers)
     return Learned(dataset, parts, frame, encoder, fitted.recipe, fitted, golden, answers, metrics, found)
 

@@ -34,4 +34,4 @@ async def tensors(scope: Message, receive: Receive, send: Send) -> None:
         return
     numbers = np.frombuffer(await body_of(receive), "<f4").reshape(-1, len(model.schema.numeric)).astype(np.float64)
     frame = Frame(numbers, np.empty((len(numbers), 0), np.int64))
-    await send_whole(b"application/octet-stream", model.predict(frame).tobytes(), send)
+    await send_whole(b"application/octet-stream", model.predict(frame).primary.tobytes(), send)

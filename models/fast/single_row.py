@@ -10,7 +10,8 @@ from typing import Self
 
 from models.fast.row_encoder import RowEncoder, can_encode
 from models.frame import Row
-from models.outputs import Answers, probabilities
+from models.outputs import Outputs
+from models.probabilities import probabilities
 from models.tabular_model import TabularModel
 
 
@@ -25,8 +26,7 @@ class Shortcut:
     @classmethod
     def of(cls, model: TabularModel) -> Self | None:
         """None for a model that has no short way to a value."""
-        regression = model.schema.task == "regression"
-        return cls(model) if regression and can_encode(model.schema, model.encoder) else None
+        return cls(model) if model.output_spec.common == "value" and can_encode(model.schema, model.encoder) else None
 
     def __call__(self, row: Row) -> float | None:
         """The same operations as those of encoder, engine and target, one after the other."""
@@ -38,7 +38,7 @@ class Shortcut:
 
 
 class ClassShortcut:
-    """A row to the probability of each class, (1, classes), or None where anything is unusual."""
+    """A row to the probability of each class, or None where anything is unusual."""
 
     def __init__(self, model: TabularModel) -> None:
         self._encode = RowEncoder(model.schema, model.encoder)
@@ -47,12 +47,11 @@ class ClassShortcut:
     @classmethod
     def of(cls, model: TabularModel) -> Self | None:
         """None for a model that has no short way to probabilities."""
-        regression = model.schema.task == "regression"
-        return cls(model) if not regression and can_encode(model.schema, model.encoder) else None
+        return cls(model) if model.output_spec.common == "classes" and can_encode(model.schema, model.encoder) else None
 
-    def __call__(self, row: Row) -> Answers | None:
+    def __call__(self, row: Row) -> Outputs | None:
         x = self._encode(row)
         if x is None:
             return None
-        answers = probabilities(self._outputs(x))
-        return answers if math.isfinite(answers.item(0)) else None  # where one is not, none is
+        primary = probabilities(self._outputs(x))
+        return Outputs(primary) if math.isfinite(primary.item(0)) else None  # where one is not, none is

@@ -3,28 +3,29 @@
 from typing import ClassVar
 
 from models.formats.arrow_messages import END
-from models.formats.encoders import ALL
+from models.formats.encoders import NO_LIMIT, StopReason
 from models.formats.record_batches import RecordBatchWriter, message_of
-from models.outputs import Answers
+from models.outputs import Outputs
 from models.rows import ValidatedRows
-from service.errors import RequestError
 
 
 class ArrowEncoder:
-    kind: ClassVar[bytes] = b"application/vnd.apache.arrow.stream"
-    told: ClassVar[int] = ALL
+    """One record batch for each block."""
 
-    def __init__(self, table: RecordBatchWriter) -> None:
-        self._table = table
+    content_type: ClassVar[bytes] = b"application/vnd.apache.arrow.stream"
+    max_errors: ClassVar[int] = NO_LIMIT
+
+    def __init__(self, batches: RecordBatchWriter) -> None:
+        self._batches = batches
 
     def head(self) -> bytes:
-        return self._table.head
+        return self._batches.head
 
-    def block(self, accepted: ValidatedRows, answers: Answers, first_row: int) -> bytes:
-        return self._table.message(accepted, answers, first_row)
+    def block(self, accepted: ValidatedRows, outputs: Outputs, first_row: int) -> bytes:
+        return self._batches.message(accepted, outputs, first_row)
 
-    def stop(self, error: RequestError) -> bytes:
-        return message_of(self._table.stopped(error)) + self.end()
+    def stop(self, reason: StopReason) -> bytes:
+        return message_of(self._batches.stop_row(reason)) + self.end()
 
     def end(self) -> bytes:
         return END

@@ -2,62 +2,61 @@
 
 from typing import ClassVar
 
-from models.formats.encoders import ALL, by_row, place, sentence, stopped
-from models.json_text import numbers
-from models.outputs import Answers
+from models.formats.encoders import NO_LIMIT, StopReason, by_row, joined_messages, position, stop_message
+from models.output_columns import OutputSpec
+from models.outputs import Outputs
 from models.rows import ValidatedRows
 from models.tabular_model import TabularModel
 from models.text import class_key
-from service.errors import RequestError
 
 
-def written(value: object) -> str:
+def quoted(text: str) -> str:
     """One cell."""
-    text = class_key(value)  # type: ignore[arg-type]  # str() of whatever it is
     return '"' + text.replace('"', '""') + '"' if set(text) & set('",\r\n') or text != text.strip() else text
 
 
 class CsvEncoder:
-    """One line for each row of the request, in order: `value`, or `label` and a `probability_…` for each class, then
-    `warnings` and `error`. Where the answer ends too early, the `error` of its last line begins with `stopped:`."""
+    """One line for each row of the request, in order: the columns of the answer, then `warnings` and `error`. If the
+    answer ends early, the `error` of its last line begins with `stopped:`. Without state: it may serve many answers."""
 
-    kind: ClassVar[bytes] = b"text/csv; charset=utf-8"
-    told: ClassVar[int] = ALL
+    content_type: ClassVar[bytes] = b"text/csv; charset=utf-8"
+    max_errors: ClassVar[int] = NO_LIMIT
 
-    def __init__(self, model: TabularModel) -> None:
-        classes = model.schema.classes
-        self._labels = None if classes is None else [written(label).encode() + b"," for label in classes]
-        names = ["value"] if classes is None else ["label", *(f"probability_{class_key(label)}" for label in classes)]
-        self._names = [*names, "warnings", "error"]
+    def __init__(self, model: TabularModel, spec: OutputSpec | None = None) -> None:
+        """spec: the columns of the answers to come; those of the model if None."""
+        spec = spec or model.output_spec
+        self._tensors = [
+            (tensor, [quoted(class_key(label)).encode() for label in tensor.categories]) for tensor in spec.tensors
+        ]
+        names = [*spec.column_names, "warnings", "error"]
+        self._head = ",".join(map(quoted, names)).encode() + b"\n"
+        self._no_cells = b"," * (len(names) - 1)
 
     def head(self) -> bytes:
-        return ",".join(map(written, self._names)).encode() + b"\n"
+        return self._head
 
-    def block(self, accepted: ValidatedRows, answers: Answers, first_row: int) -> bytes:
-        lines = self._lines(answers)
+    def block(self, accepted: ValidatedRows, outputs: Outputs, first_row: int) -> bytes:
+        lines = self._lines(outputs)
         if not accepted.warnings and accepted.valid is None:
             return b"".join([line + b",,\n" for line in lines])
-        said = {row: written(sentence(warnings)).encode() for row, warnings in accepted.warnings.items()}
-        written_lines: list[bytes] = [b""] * accepted.count
+        warnings = {row: quoted(joined_messages(found)).encode() for row, found in accepted.warnings.items()}
+        all_lines: list[bytes] = [b""] * accepted.count
         for row, line in enumerate(lines):
-            written_lines[place(accepted, row)] = b"%s,%s,\n" % (line, said.get(row, b""))
+            all_lines[position(accepted, row)] = b"%s,%s,\n" % (line, warnings.get(row, b""))
         for row, errors in by_row(accepted, first_row).items():
-            written_lines[row] = self._without_answer(sentence(errors))
-        return b"".join(written_lines)
+            all_lines[row] = self._error_line(joined_messages(errors))
+        return b"".join(all_lines)
 
-    def _lines(self, answers: Answers) -> list[bytes]:
-        if not len(answers):
-            return []
-        if self._labels is None:
-            return numbers(answers.reshape(-1)).split(b",")
-        texts = numbers(answers)[1:-1].split(b"],[")
-        return [self._labels[best] + text for best, text in zip(answers.argmax(axis=1).tolist(), texts, strict=True)]
+    def _lines(self, outputs: Outputs) -> list[bytes]:
+        """The cells of each valid row."""
+        texts = [tensor.texts(outputs, categories) for tensor, categories in self._tensors]
+        return texts[0] if len(texts) == 1 else [*map(b",".join, zip(*texts, strict=True))]
 
-    def _without_answer(self, error: str) -> bytes:
-        return b"," * (len(self._names) - 1) + written(error).encode() + b"\n"
+    def _error_line(self, error: str) -> bytes:
+        return self._no_cells + quoted(error).encode() + b"\n"
 
-    def stop(self, error: RequestError) -> bytes:
-        return self._without_answer(stopped(error))
+    def stop(self, reason: StopReason) -> bytes:
+        return self._error_line(stop_message(reason))
 
     def end(self) -> bytes:
         return b""

@@ -1,37 +1,55 @@
-"""The interface of encoders, and what they say of a row in text."""
+"""The interface of encoders, which write predictions as bytes, and the texts of a row's warnings and errors."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
-from models.outputs import Answers
+from models.outputs import Outputs
 from models.row_warnings import RowWarning
 from models.rows import RowError, ValidatedRows
-from service.errors import RequestError
 
-ALL = 2**62  # errors
+NO_LIMIT = 2**62
+
+
+class StopReason(Protocol):
+    """The error that ends an answer after its start."""
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def detail(self) -> str: ...
+
+    @property
+    def errors(self) -> Sequence[RowError]: ...
+
+    def document(self) -> bytes:
+        """The problem document (RFC 9457)."""
+        ...
 
 
 class Encoder(Protocol):
-    """Answers to bytes."""
+    """Writes an answer block by block."""
 
-    kind: ClassVar[bytes]  # content type
-    told: ClassVar[int]  # how many errors of rows it wants in all
+    content_type: ClassVar[bytes]
+    max_errors: ClassVar[int]  # how many row errors it writes at most
 
     def head(self) -> bytes:
-        """What comes before the first block."""
+        """What precedes the first block."""
         ...
 
-    def block(self, accepted: ValidatedRows, answers: Answers, first_row: int) -> bytes: ...
+    def block(self, accepted: ValidatedRows, outputs: Outputs, first_row: int) -> bytes:
+        """outputs: of the valid rows. first_row: of the block, in the request."""
+        ...
 
-    def stop(self, error: RequestError) -> bytes:
-        """What tells that the answer ends here, and why: after the status is sent, this is the only place."""
+    def stop(self, reason: StopReason) -> bytes:
+        """The end of an answer that stops early, with the reason: the status has been sent already."""
         ...
 
     def end(self) -> bytes: ...
 
 
 def by_row(accepted: ValidatedRows, first_row: int) -> dict[int, list[RowError]]:
-    """The errors of each row, by its place in the block."""
+    """The errors of each row, by its position in the block."""
     found: dict[int, list[RowError]] = {}
     for error in accepted.errors:
         if error.row is not None:
@@ -39,16 +57,16 @@ def by_row(accepted: ValidatedRows, first_row: int) -> dict[int, list[RowError]]
     return found
 
 
-def place(accepted: ValidatedRows, valid_row: int) -> int:
-    """Where a valid row stands in the block."""
+def position(accepted: ValidatedRows, valid_row: int) -> int:
+    """Of a valid row in the block."""
     return valid_row if accepted.valid is None else accepted.valid[valid_row]
 
 
-def sentence(found: Sequence[RowError | RowWarning]) -> str:
-    """What is said of one row, as a text."""
+def joined_messages(found: Sequence[RowError | RowWarning]) -> str:
+    """The warnings or errors of one row as a text."""
     return "; ".join(f"{one.code}: {one.message}" for one in found)
 
 
-def stopped(error: RequestError) -> str:
-    """Why an answer ends before its time, as a text."""
-    return "stopped: " + (sentence(error.errors[:10]) or f"{error.title}: {error.detail}")
+def stop_message(reason: StopReason) -> str:
+    """Why an answer ends early, as a text."""
+    return "stopped: " + (joined_messages(reason.errors[:10]) or f"{reason.title}: {reason.detail}")

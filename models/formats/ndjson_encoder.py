@@ -2,36 +2,35 @@
 
 from typing import ClassVar
 
-from models.formats.encoders import ALL, by_row
+from models.formats.encoders import NO_LIMIT, StopReason, by_row
+from models.formats.json_encoder import JsonWriter
 from models.json_text import dumps, listed
-from models.outputs import Answers
+from models.outputs import Outputs
 from models.rows import ValidatedRows
-from service.errors import RequestError
-from service.protocols.native import Writer
 
 
 class NdjsonEncoder:
-    """A row that is not valid is `{"errors": [...]}`. Where the answer ends early, its last line is `{"error": {...}}`
+    """The line of an invalid row is `{"errors": [...]}`. If the answer ends early, its last line is `{"error": {...}}`
     with the problem document."""
 
-    kind: ClassVar[bytes] = b"application/x-ndjson"
-    told: ClassVar[int] = ALL
+    content_type: ClassVar[bytes] = b"application/x-ndjson"
+    max_errors: ClassVar[int] = NO_LIMIT
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: JsonWriter) -> None:
         self._writer = writer
 
     def head(self) -> bytes:
         return b""
 
-    def block(self, accepted: ValidatedRows, answers: Answers, first_row: int) -> bytes:
+    def block(self, accepted: ValidatedRows, outputs: Outputs, first_row: int) -> bytes:
         errors = by_row(accepted, first_row)
         return b"".join(
             b"%s\n" % (b'{"errors":%s}' % dumps(listed(errors.get(row, ()))) if entry is None else entry)
-            for row, entry in enumerate(self._writer.entries(accepted, answers))
+            for row, entry in enumerate(self._writer.entries(accepted, outputs))
         )
 
-    def stop(self, error: RequestError) -> bytes:
-        return b'{"error":%s}\n' % error.document()
+    def stop(self, reason: StopReason) -> bytes:
+        return b'{"error":%s}\n' % reason.document()
 
     def end(self) -> bytes:
         return b""

@@ -6,67 +6,69 @@ from typing import Any
 import numpy as np
 
 from models.formats.arrow_columns import start_of
-from models.formats.encoders import by_row, place, sentence, stopped
+from models.formats.encoders import StopReason, by_row, joined_messages, position, stop_message
 from models.frame import Frame
-from models.outputs import Answers
+from models.output_columns import OutputSpec, OutputTensor
+from models.outputs import Outputs
 from models.rows import ValidatedRows
 from models.tabular_model import TabularModel
-from models.text import class_key
-from service.errors import RequestError
 
-KNOWN_ROWS = 4096  # of an answer whose form is kept
+CACHED_ROWS = 4096  # an answer of at most so many rows has a cached message around its values
 
 
-def answer_schema(model: TabularModel) -> Any:
-    """`value`, or `label` and a `probability_…` for each class, then `warnings` and `error`, both text."""
+def answer_schema(model: TabularModel, spec: OutputSpec) -> Any:
+    """The columns of an answer, then `warnings` and `error`, both text."""
     import pyarrow as pa
 
-    classes = model.schema.classes
-    if classes is None:
-        fields = [pa.field("value", pa.float64())]
-    else:
-        label = pa.array(classes).type
-        probabilities = [pa.field(f"probability_{class_key(one)}", pa.float32()) for one in classes]
-        fields = [pa.field("label", label), *probabilities]
+    columns = [pa.field(name, arrow_type(tensor)) for tensor in spec.tensors for name in tensor.columns]
     texts = [pa.field("warnings", pa.string()), pa.field("error", pa.string())]
-    return pa.schema([*fields, *texts], metadata={"model": model.name, "version": model.version})
+    return pa.schema([*columns, *texts], metadata={"model": model.name, "version": model.version})
+
+
+def arrow_type(tensor: OutputTensor) -> Any:
+    import pyarrow as pa
+
+    return pa.array(tensor.categories).type if tensor.categories else pa.from_numpy_dtype(np.dtype(tensor.dtype))
 
 
 class RecordBatchWriter:
-    """Answers as record batches: one row for each row of the request, null where there is none to be given."""
+    """One row for each row of the request; those of invalid rows are null but for `error`."""
 
-    def __init__(self, model: TabularModel) -> None:
+    def __init__(self, model: TabularModel, spec: OutputSpec | None = None) -> None:
+        """spec: the columns of the answers to come; those of the model if None."""
         import pyarrow as pa
 
-        self.schema = answer_schema(model)
+        self._spec = spec or model.output_spec
+        self.schema = answer_schema(model, self._spec)
         self.head = message_of(self.schema)
-        classes = model.schema.classes
-        self._labels = None if classes is None else pa.array(classes)
+        self._array = pa.array
+        self._categories = {tensor.name: pa.array(tensor.categories) for tensor in self._spec.tensors}
         self._around = functools.lru_cache(16)(self._around_values)
 
-    def message(self, accepted: ValidatedRows, answers: Answers, first_row: int) -> bytes:
+    def message(self, accepted: ValidatedRows, outputs: Outputs, first_row: int) -> bytes:
         """A record batch as a message of a stream."""
-        silent = accepted.valid is None and not accepted.warnings and not accepted.errors
-        if self._labels is None and silent and accepted.count <= KNOWN_ROWS:
+        plain = accepted.valid is None and not accepted.warnings and not accepted.errors
+        if self._spec.common == "value" and plain and accepted.count <= CACHED_ROWS:
             before, after = self._around(accepted.count)
-            return before + answers.astype(np.float64, copy=False).tobytes() + after
-        return message_of(self.batch(accepted, answers, first_row))
+            return before + outputs.primary.astype(np.float64, copy=False).tobytes() + after
+        return message_of(self.batch(accepted, outputs, first_row))
 
     def _around_values(self, rows: int) -> tuple[bytes, bytes]:
-        """What stands before and after the values of so many rows of which nothing is said."""
+        """What precedes and follows the values of so many rows without warnings and errors."""
         import pyarrow as pa
 
         values = np.zeros((rows, 1))
-        content = message_of(self.batch(ValidatedRows(Frame(values, np.empty((rows, 0), np.int64)), rows), values, 0))
+        accepted = ValidatedRows(Frame(values, np.empty((rows, 0), np.int64)), rows)
+        content = message_of(self.batch(accepted, Outputs(values), 0))
         buffer = pa.py_buffer(content)
         start = start_of(pa.ipc.read_record_batch(buffer, self.schema).column(0), buffer)
         assert start is not None
         return content[:start], content[start + values.nbytes :]
 
-    def batch(self, accepted: ValidatedRows, answers: Answers, first_row: int) -> Any:
+    def batch(self, accepted: ValidatedRows, outputs: Outputs, first_row: int) -> Any:
         import pyarrow as pa
 
-        columns = self._columns(answers)
+        columns = [column for tensor in self._spec.tensors for column in self._arrays(tensor, outputs)]
         if accepted.valid is not None:
             gather = np.full(accepted.count, -1)
             gather[accepted.valid] = np.arange(len(accepted.valid))
@@ -74,36 +76,35 @@ class RecordBatchWriter:
             columns = [column.take(places) for column in columns]
         warnings: list[str | None] = [None] * accepted.count
         for row, found in accepted.warnings.items():
-            warnings[place(accepted, row)] = sentence(found)
+            warnings[position(accepted, row)] = joined_messages(found)
         errors: list[str | None] = [None] * accepted.count
         for row, wrong in by_row(accepted, first_row).items():
-            errors[row] = sentence(wrong)
+            errors[row] = joined_messages(wrong)
         texts = [
-            pa.array(list(map(sendable, said)), pa.string()) if any(said) else pa.nulls(accepted.count, pa.string())
-            for said in (warnings, errors)
+            pa.array(list(map(encodable, column)), pa.string()) if any(column) else pa.nulls(len(column), pa.string())
+            for column in (warnings, errors)
         ]
         return pa.record_batch([*columns, *texts], schema=self.schema)
 
-    def _columns(self, answers: Answers) -> list[Any]:
-        import pyarrow as pa
+    def _arrays(self, tensor: OutputTensor, outputs: Outputs) -> list[Any]:
+        """An array for each of its columns."""
+        array, values = self._array, tensor.array(outputs)
+        if tensor.categories:
+            return [self._categories[tensor.name].take(array(values))]
+        if tensor.matrix:
+            return [*map(array, np.ascontiguousarray(values.T, tensor.dtype))]
+        return [array(np.ascontiguousarray(values, tensor.dtype))]
 
-        if self._labels is None:
-            return [pa.array(np.ascontiguousarray(answers.reshape(-1), dtype=np.float64))]
-        if not len(answers):
-            answers = np.empty((0, len(self._labels)), dtype=np.float32)
-        best = self._labels.take(pa.array(answers.argmax(axis=1)))
-        columns = np.ascontiguousarray(answers.T, dtype=np.float32)
-        return [best, *map(pa.array, columns)]
-
-    def stopped(self, error: RequestError) -> Any:
-        """One more row, of no row of the request, whose `error` begins with `stopped:`."""
+    def stop_row(self, reason: StopReason) -> Any:
+        """A record batch of one more row, whose `error` begins with `stopped:`."""
         import pyarrow as pa
 
         columns = [pa.nulls(1, field.type) for field in self.schema]
-        return pa.record_batch([*columns[:-1], pa.array([sendable(stopped(error))])], schema=self.schema)
+        return pa.record_batch([*columns[:-1], pa.array([encodable(stop_message(reason))])], schema=self.schema)
 
 
-def sendable(text: str | None) -> str | None:
+def encodable(text: str | None) -> str | None:
+    """Without lone surrogates, which UTF-8 cannot encode."""
     return None if text is None else text.encode("utf-8", "replace").decode()
 
 

@@ -11,9 +11,9 @@ from pydantic import WithJsonSchema
 
 from models import json_text
 from models.feature import Feature
+from models.output_columns import OutputSpec
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
-from models.text import class_key
 from service.settings import Settings
 
 Schema = dict[str, Any]
@@ -66,7 +66,7 @@ def row_schema(schema: FeatureSchema) -> Schema:
     }
 
 
-def prediction_schema(schema: FeatureSchema) -> Schema:
+def prediction_schema(name: str, spec: OutputSpec) -> Schema:
     warning = {
         "title": "Warning",
         "type": "object",
@@ -77,23 +77,9 @@ def prediction_schema(schema: FeatureSchema) -> Schema:
         },
         "required": ["field", "code", "message"],
     }
-    if schema.classes is None:
-        answer: Schema = {"value": {"title": schema.target, "type": "number"}}
-    else:
-        labels = sorted({json_type(label) for label in schema.classes})
-        answer = {
-            "label": {"title": schema.target, "type": labels[0] if len(labels) == 1 else labels},
-            "probabilities": {
-                "title": "Probabilities",
-                "type": "object",
-                "properties": {
-                    class_key(label): {"title": class_key(label), "type": "number"} for label in schema.classes
-                },
-                "required": [class_key(label) for label in schema.classes],
-            },
-        }
+    answer = {column.key: column.json_schema for column in spec.columns}
     return {
-        "title": f"{type_name(schema.name)}Prediction",
+        "title": f"{type_name(name)}Prediction",
         "type": "object",
         "properties": {**answer, "warnings": {"title": "Warnings", "type": "array", "items": warning}},
         "required": list(answer),
@@ -123,12 +109,6 @@ def answer_schema(schema: FeatureSchema, prediction: Schema) -> Schema:
         },
         "required": ["model", "version", "predictions"],
     }
-
-
-def json_type(value: object) -> str:
-    if isinstance(value, bool):
-        return "boolean"
-    return "string" if isinstance(value, str) else "integer" if isinstance(value, int) else "number"
 
 
 def example_rows(model: TabularModel, count: int = 2) -> list[dict[str, Any]]:
@@ -213,7 +193,7 @@ def document(
     schemas: dict[str, Schema] = {"Problem": PROBLEM, "RowError": ROW_ERROR, "Model": MODEL_LINE}
     paths: dict[str, Any] = {}
     for model in models:
-        row, prediction = row_schema(model.schema), prediction_schema(model.schema)
+        row, prediction = row_schema(model.schema), prediction_schema(model.name, model.output_spec)
         answer = answer_schema(model.schema, ref(prediction))
         schemas |= {part["title"]: part for part in (row, prediction, answer)}
         paths[f"/predict/{model.name}"] = {"post": predict_operation(model, ref(row), ref(answer), settings)}

@@ -18,15 +18,16 @@ from models.formats import (
     arrow_layout,
     blocks,
     csv_decoder,
-    csv_encoder,
     ndjson_decoder,
     ndjson_encoder,
     parquet_decoder,
     parquet_encoder,
 )
 from models.formats.blocks import CHUNK_BYTES, Block, Decoder
+from models.formats.csv_encoder import CsvEncoder
 from models.formats.encoders import Encoder
 from models.formats.errors import EmptyTable
+from models.formats.json_encoder import JsonEncoder, JsonWriter
 from models.formats.record_batches import RecordBatchWriter
 from models.rows import MAX_LISTED_ERRORS, ValidatedRows
 from models.schema import FeatureSchema
@@ -37,7 +38,6 @@ from service.http.negotiation import JSON_FORM, Form
 from service.http.outbox import Outbox
 from service.http.types import Header
 from service.protocols import native
-from service.protocols.native import Writer
 from service.served_model import ServedModel
 from service.validation import format_errors, request_error, require_valid
 
@@ -72,11 +72,11 @@ def whole_block(form: Form, served: ServedModel, plane: DataPlane, content: byte
 
 def encoder_of(form: Form, served: ServedModel, *, skip: bool) -> Encoder:
     if form.name == "json":
-        return native.Stream(served.compiled(Writer), skip=skip)
+        return JsonEncoder(served.compiled(JsonWriter), skip=skip)
     if form.name == "ndjson":
-        return ndjson_encoder.NdjsonEncoder(served.compiled(Writer))
+        return ndjson_encoder.NdjsonEncoder(served.compiled(JsonWriter))
     if form.name == "csv":
-        return csv_encoder.CsvEncoder(served.model)
+        return served.compiled(CsvEncoder)
     return (
         arrow_encoder.ArrowEncoder(served.compiled(RecordBatchWriter))
         if form.name == "arrow"
@@ -146,7 +146,7 @@ class TableExchange:
 
         def write() -> bytes:
             if self.wanted is JSON_FORM:
-                return self.served.compiled(Writer).write(rows, answers, skip=self.skip)
+                return self.served.compiled(JsonWriter).write(rows, answers, skip=self.skip)
             return encoder.head() + encoder.block(rows, answers, 0) + encoder.end()
 
         content = await self._perhaps_in_thread(rows.count > LARGE_ROWS, write)
@@ -154,7 +154,7 @@ class TableExchange:
         await self.exchange.send({"type": "http.response.body", "body": content})
 
     def _validate(self, block: Block, encoder: Encoder, first_row: int = 0) -> Validate:
-        max_errors = encoder.told if self.skip else MAX_LISTED_ERRORS
+        max_errors = encoder.max_errors if self.skip else MAX_LISTED_ERRORS
 
         def validate(schema: FeatureSchema) -> ValidatedRows:
             rows = block.validate(schema, first_row=first_row, max_errors=max_errors)
@@ -164,7 +164,7 @@ class TableExchange:
 
     async def _start(self, encoder: Encoder, more: Iterable[Header] = ()) -> None:
         self.exchange.begun = True
-        headers = [(b"content-type", encoder.kind), *more, *self.exchange.common_headers]
+        headers = [(b"content-type", encoder.content_type), *more, *self.exchange.common_headers]
         await self.exchange.send({"type": "http.response.start", "status": 200, "headers": headers})
 
     # In blocks

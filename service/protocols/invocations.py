@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 from models.formats.blocks import Block, decode_whole, first_repeated
 from models.formats.csv_decoder import CsvDecoder, delimiter_of
-from models.json_text import dumps, numbers
-from models.outputs import Answers
+from models.formats.json_encoder import JsonWriter
+from models.json_text import dumps
+from models.output_columns import OutputSpec
+from models.outputs import Outputs
 from models.rows import RowError
 from models.schema import FeatureSchema
-from models.tabular_model import TabularModel
 from models.text import class_key, truncate
 from service.errors import RequestError, TooManyRows
 from service.protocols import error_text
@@ -124,20 +125,23 @@ def csv_line(cells: Sequence[str]) -> bytes:
     return line.getvalue().encode()
 
 
-def write(model: TabularModel, answers: Answers) -> bytes:
-    """Of a regression."""
-    head = b'{"model":%s,"version":%s,"predictions":[' % (dumps(model.name), dumps(model.version))
-    return b"%s%s]}" % (head, numbers(answers.reshape(-1)))
+def write(writer: JsonWriter, outputs: Outputs) -> bytes:
+    """A number for each row if the answer is a value alone, else the objects of the native API."""
+    if writer.spec.common != "value":
+        return writer.plain(outputs)
+    return b"%s%s]}" % (writer.head, writer.spec.tensors[0].json_array(outputs))
 
 
-def write_csv(model: TabularModel, answers: Answers) -> bytes:
-    """A line for each row and no header, as SageMaker's batch jobs put it beside their input: the value, or the label
-    and the probability of each class."""
-    if model.schema.classes is None:
-        return numbers(answers.reshape(-1)).replace(b",", b"\n") + b"\n"
-    best, texts = answers.argmax(axis=1).tolist(), numbers(answers)[1:-1].split(b"],[")
-    labels = [csv_line([class_key(label)])[:-1] for label in model.schema.classes]
-    return b"".join([b"%s,%s\n" % (labels[winner], text) for winner, text in zip(best, texts, strict=True)])
+def write_csv(spec: OutputSpec, outputs: Outputs) -> bytes:
+    """A line for each row and no header, as SageMaker's batch jobs join it to their input: the value, or the label and
+    the probability of each class, and any further columns."""
+    if spec.common == "value":
+        return spec.tensors[0].json_array(outputs).replace(b",", b"\n") + b"\n"
+    texts = [
+        tensor.texts(outputs, [csv_line([class_key(label)])[:-1] for label in tensor.categories])
+        for tensor in spec.tensors
+    ]
+    return b"\n".join(map(b",".join, zip(*texts, strict=True))) + b"\n"
 
 
 def error_body(error: RequestError) -> bytes:

@@ -143,9 +143,9 @@ def values(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {name: getattr(value, kind) for name, value, kind in chosen if kind}
 
 
-def write(response: Any, outputs: list[Output], said: Mapping[str, Any], *, raw: bool) -> None:
+def write(response: Any, outputs: list[Output], parameters: Mapping[str, Any], *, raw: bool) -> None:
     """Fill a ModelInferResponse, raw where the request was."""
-    fill(response.parameters, said)
+    fill(response.parameters, parameters)
     for output in outputs:
         tensor = response.outputs.add(name=output.name, datatype=output.datatype, shape=output.shape)
         if raw:
@@ -158,9 +158,9 @@ def write(response: Any, outputs: list[Output], said: Mapping[str, Any], *, raw:
             contents.extend(output.data.reshape(-1).tolist())
 
 
-def fill(parameters: Any, said: Mapping[str, Any]) -> None:
-    for name, value in said.items():
+def fill(target: Any, parameters: Mapping[str, Any]) -> None:
+    for name, value in parameters.items():
         if isinstance(value, int):
-            parameters[name].int64_param = value
+            target[name].int64_param = value
         else:
-            parameters[name].string_param = value
+            target[name].string_param = value

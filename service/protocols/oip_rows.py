@@ -9,7 +9,7 @@ from models.column_validation import common_numbers, validate_columns
 from models.columns import Array, Column
 from models.feature import Feature
 from models.frame import Frame
-from models.outputs import short_floats
+from models.json_text import short_floats
 from models.row_warnings import in_range
 from models.rows import RowError, ValidatedRows, validate_rows
 from models.schema import FeatureSchema

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from models.feature import Feature
 from models.json_text import dumps, escaped, numbers
-from models.outputs import Answers
+from models.output_columns import DType, OutputSpec
+from models.outputs import Outputs
 from models.rows import RowError
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
@@ -29,6 +30,13 @@ SIGNATURES = {
 """By method the names that a request may give the one signature of a model for it."""
 
 DTYPES = {"number": "DT_DOUBLE", "boolean": "DT_BOOL", "date": "DT_STRING", "text": "DT_STRING"}
+OUTPUT_DTYPES: Mapping[DType, str] = {
+    "float64": "DT_DOUBLE",
+    "float32": "DT_FLOAT",
+    "int64": "DT_INT64",
+    "bool": "DT_BOOL",
+    "text": "DT_STRING",
+}
 CODES = {422: 400}
 """Our status where TF Serving has another: to it a row that is not valid is an invalid argument."""
 
@@ -188,40 +196,47 @@ def read_inputs(schema: FeatureSchema, inputs: Any, max_rows: int) -> list[Any]:
 
 
 class Writer:
-    """The bodies of answers, written from the matrix of answers without an object for each prediction."""
+    """The bodies of answers, written from arrays without an object for each prediction."""
 
-    def __init__(self, model: TabularModel) -> None:
-        classes = model.schema.classes
-        self._labels = [dumps(label) for label in classes or ()]
-        self._rows = [b'{"label":%s,"probabilities":[%%s]}' % escaped(label) for label in classes or ()]
-        self._pairs = b"[" + b",".join(b"[" + escaped(class_key(label)) + b",%s]" for label in classes or ()) + b"]"
+    def __init__(self, model: TabularModel, spec: OutputSpec | None = None) -> None:
+        """spec: the columns of the answers to come; those of the model if None."""
+        spec = spec or model.output_spec
+        self._tensors = spec.tensors
+        self._value, self._probabilities = spec.by_name.get("value"), spec.by_name.get("probabilities")
+        pairs = (b"%s:%s" % (escaped(one.name), b"[%s]" if one.matrix else b"%s") for one in spec.tensors)
+        self._row = b"{%s}" % b",".join(pairs)
+        self._columns = b'{"outputs":{%s}}' % b",".join(escaped(one.name) + b":[%s]" for one in spec.tensors)
+        label = spec.by_name.get("label")
+        keys = map(class_key, label.categories if label else ())
+        self._scores = b"[%s]" % b",".join(b"[%s,%%s]" % escaped(key) for key in keys)
+        self._class_rows = list[bytes]()
+        if label and spec.common == "classes":  # a fifth faster than two values a row
+            self._class_rows = [self._row % (text.replace(b"%", b"%%"), b"%s") for text in label.json_categories]
 
-    def predictions(self, answers: Answers) -> bytes:
-        """Row form."""
-        if not self._rows:
-            return b'{"predictions":[%s]}' % numbers(answers.reshape(-1))
-        best, texts = answers.argmax(axis=1).tolist(), texts_of(answers)
-        return b'{"predictions":[%s]}' % b",".join(
-            [self._rows[winner] % text for winner, text in zip(best, texts, strict=True)]
-        )
+    def predictions(self, outputs: Outputs) -> bytes:
+        """Row form: an object of outputs by name, or the only output as it is."""
+        if len(self._tensors) == 1:
+            return b'{"predictions":[%s]}' % self._tensors[0].json_array(outputs)
+        if self._class_rows:
+            winners, texts = outputs.primary.argmax(axis=1).tolist(), numbers(outputs.primary)[1:-1].split(b"],[")
+            rows = [self._class_rows[winner] % text for winner, text in zip(winners, texts, strict=True)]
+            return b'{"predictions":[%s]}' % b",".join(rows)
+        columns = [tensor.json_texts(outputs) for tensor in self._tensors]
+        return b'{"predictions":[%s]}' % b",".join([self._row % row for row in zip(*columns, strict=True)])
 
-    def outputs(self, answers: Answers) -> bytes:
-        """Column form."""
-        if not self._rows:
-            return b'{"outputs":[%s]}' % numbers(answers.reshape(-1))
-        labels = b",".join([self._labels[winner] for winner in answers.argmax(axis=1).tolist()])
-        return b'{"outputs":{"label":[%s],"probabilities":[%s]}}' % (labels, numbers(answers))
+    def outputs(self, outputs: Outputs) -> bytes:
+        """Column form, likewise."""
+        if len(self._tensors) == 1:
+            return b'{"outputs":[%s]}' % self._tensors[0].json_array(outputs)
+        return self._columns % tuple([tensor.json_array(outputs) for tensor in self._tensors])
 
-    def results(self, answers: Answers) -> bytes:
-        """Of `:classify` and `:regress`."""
-        if not self._rows:
-            return b'{"results":[%s]}' % numbers(answers.reshape(-1))
-        return b'{"results":[%s]}' % b",".join([self._pairs % tuple(text.split(b",")) for text in texts_of(answers)])
-
-
-def texts_of(answers: Answers) -> list[bytes]:
-    """Each row's numbers as JSON, without brackets."""
-    return numbers(answers)[1:-1].split(b"],[")
+    def results(self, outputs: Outputs) -> bytes:
+        """Of `:regress` the values, of `:classify` pairs of class and probability."""
+        if self._probabilities is None:
+            assert self._value is not None
+            return b'{"results":[%s]}' % self._value.json_array(outputs)
+        texts = self._probabilities.json_texts(outputs)
+        return b'{"results":[%s]}' % b",".join([self._scores % tuple(text.split(b",")) for text in texts])
 
 
 def error_body(error: RequestError) -> bytes:
@@ -238,15 +253,18 @@ def status(model: TabularModel) -> bytes:
 def metadata(model: TabularModel) -> bytes:
     """The signatures; `tabserve` says what TF Serving's metadata have no place for."""
     schema = model.schema
-    inputs = {feature.name: tensor(feature.name, dtype(feature)) for feature in schema.features}
+    inputs = {feature.name: tensor_info(feature.name, dtype(feature)) for feature in schema.features}
+    outputs = {
+        one.name: tensor_info(one.name, OUTPUT_DTYPES[one.dtype], *one.row_shape) for one in model.output_spec.tensors
+    }
     if schema.classes is None:
-        outputs = {"value": tensor("value", "DT_DOUBLE")}
-        other, method, results = "regression", "regress", {"outputs": tensor("value", "DT_DOUBLE")}
+        other, method, results = "regression", "regress", {"outputs": outputs["value"]}
     else:
-        label, many = label_dtype(schema.classes), len(schema.classes)
-        outputs = {"label": tensor("label", label), "probabilities": tensor("probabilities", "DT_FLOAT", many)}
-        other, method = "classification", "classify"
-        results = {"classes": tensor("classes", "DT_STRING", many), "scores": tensor("scores", "DT_FLOAT", many)}
+        other, method, many = "classification", "classify", len(schema.classes)
+        results = {
+            "classes": tensor_info("classes", "DT_STRING", many),
+            "scores": tensor_info("scores", "DT_FLOAT", many),
+        }
     signatures = {
         "serving_default": signature(inputs, outputs, "predict"),
         other: signature(inputs, results, method),
@@ -270,18 +288,13 @@ def signature(inputs: dict[str, Any], outputs: dict[str, Any], method: str) -> d
     return {"inputs": inputs, "outputs": outputs, "method_name": f"tensorflow/serving/{method}"}
 
 
-def tensor(name: str, kind: str, *shape: int) -> dict[str, Any]:
-    sizes = [{"size": str(size), "name": ""} for size in (-1, *shape)]
-    return {"dtype": kind, "tensor_shape": {"dim": sizes, "unknown_rank": False}, "name": name}
+def tensor_info(name: str, dtype: str, *row_shape: int) -> dict[str, Any]:
+    sizes = [{"size": str(size), "name": ""} for size in (-1, *row_shape)]
+    return {"dtype": dtype, "tensor_shape": {"dim": sizes, "unknown_rank": False}, "name": name}
 
 
 def dtype(feature: Feature) -> str:
     return DTYPES[feature.level_type if feature.kind == "category" else feature.kind]
-
-
-def label_dtype(classes: Sequence[Any]) -> str:
-    kinds = {bool: "DT_BOOL", int: "DT_INT64", float: "DT_DOUBLE", str: "DT_STRING"}
-    return kinds[max(map(type, classes), key=[bool, int, float, str].index)]
 
 
 def not_served(models: Mapping[str, Any], name: str, version: str | None = None, label: str | None = None) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models.formats import csv_encoder
-from models.outputs import Answers
+from models.formats.json_encoder import JsonWriter
+from models.outputs import Outputs
 from models.rows import ValidatedRows
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
@@ -15,7 +16,6 @@ from service.http import openapi, openapi_operations
 from service.http.exchange import HttpExchange, Reply
 from service.http.negotiation import JSON, quality
 from service.protocols import error_text, invocations
-from service.protocols.native import Writer
 from service.registry import Snapshot
 from service.routes.base import Route
 from service.served_model import ServedModel
@@ -68,11 +68,11 @@ class Invocations(Scoring):
         warnings = error_text.warnings_header(rows)
         if ATTRIBUTES in headers:
             warnings += error_text.warnings_header(rows, ATTRIBUTES, MOST_ATTRIBUTES)
-        return Reply(text, csv_encoder.CsvEncoder.kind if as_csv else JSON, headers=warnings)
+        return Reply(text, csv_encoder.CsvEncoder.content_type if as_csv else JSON, headers=warnings)
 
     async def predict_json(
         self, served: ServedModel, exchange: HttpExchange, body: bytes
-    ) -> tuple[ValidatedRows, Answers, bool]:
+    ) -> tuple[ValidatedRows, Outputs, bool]:
         plane = self.plane
         arguments = (served.model.schema, body, plane.settings.max_rows)
         large = len(body) > LARGE_BODY_BYTES
@@ -212,10 +212,8 @@ def content_type(headers: Mapping[bytes, bytes]) -> tuple[bytes, dict[bytes, byt
     return media, parameters
 
 
-def write(served: ServedModel, rows: ValidatedRows, answers: Answers, detailed: bool, as_csv: bool) -> bytes:
-    writer = served.compiled(Writer)
+def write(served: ServedModel, rows: ValidatedRows, answers: Outputs, detailed: bool, as_csv: bool) -> bytes:
     if as_csv:
-        return invocations.write_csv(served.model, answers)
-    if detailed:
-        return writer.write(rows, answers)
-    return writer.plain(answers) if served.model.schema.classes else invocations.write(served.model, answers)
+        return invocations.write_csv(served.model.output_spec, answers)
+    writer = served.compiled(JsonWriter)
+    return writer.write(rows, answers) if detailed else invocations.write(writer, answers)

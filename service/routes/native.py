@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
+from models.formats.json_encoder import JsonWriter
 from models.tabular_model import TabularModel
 from models.text import truncate
 from service.data_plane import LARGE_ROWS, Call, DataPlane
@@ -14,7 +15,7 @@ from service.http import negotiation
 from service.http.exchange import HttpExchange, Reply
 from service.http.table_exchange import TableExchange
 from service.protocols import native
-from service.protocols.native import OPTIONS, Writer
+from service.protocols.native import OPTIONS
 from service.registry import Snapshot
 from service.routes.base import Route
 from service.served_model import ServedModel
@@ -33,7 +34,7 @@ class Predict(Route):
 
     def __init__(self, plane: DataPlane, served: ServedModel) -> None:
         super().__init__(plane, served)
-        self._writer = served.compiled(Writer)
+        self._writer = served.compiled(JsonWriter)
         self._parse_body = served.model.schema.validators.parse_body
 
     async def answer(self, exchange: HttpExchange) -> Reply | None:
@@ -60,7 +61,7 @@ class Predict(Route):
         answers = self.plane.predict_fast(self.served, rows)
         if answers is None:
             return None
-        return self._writer.one(answers) if isinstance(answers, float) else self._writer.plain(answers)
+        return self._writer.one_value(answers) if isinstance(answers, float) else self._writer.plain(answers)
 
     async def _answer_table(self, exchange: HttpExchange) -> None:
         """Where the body or the response is a table."""
@@ -79,7 +80,7 @@ async def predict_json(plane: DataPlane, served: ServedModel, body: bytes, on_in
     rows, answers = await plane.predict(
         served, lambda schema: native.read(schema, body, on_invalid, limit), call, large=large
     )
-    skip, writer = on_invalid == "skip", served.compiled(Writer)
+    skip, writer = on_invalid == "skip", served.compiled(JsonWriter)
     if rows.count > LARGE_ROWS:
         return await plane.run_in_thread(lambda: writer.write(rows, answers, skip=skip))
     return writer.write(rows, answers, skip=skip)

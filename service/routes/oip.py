@@ -9,7 +9,7 @@ import orjson
 
 from models.frame import Frame
 from models.json_text import dumps
-from models.outputs import Answers
+from models.outputs import Outputs
 from models.rows import ValidatedRows
 from models.tabular_model import TabularModel
 from models.text import truncate
@@ -67,7 +67,7 @@ class Infer(V2):
             return await plane.run_in_thread(write, rows, answers, inference)
         return write(rows, answers, inference)
 
-    def _write(self, rows: ValidatedRows, answers: Answers, inference: Inference) -> Reply:
+    def _write(self, rows: ValidatedRows, answers: Outputs, inference: Inference) -> Reply:
         body, length = self.signature.write(rows, answers, inference)
         return Reply(body) if length is None else Reply(body, OCTETS, headers=[(HEADER_LENGTH, b"%d" % length)])
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models.json_text import dumps
-from models.outputs import Answers
+from models.outputs import Outputs
 from models.tabular_model import TabularModel
 from models.text import truncate
 from service.data_plane import LARGE_BODY_BYTES, LARGE_ROWS, DataPlane, rows_validator
@@ -75,7 +75,7 @@ class Predict(TFServing):
             return tfserving.read_predict(self.schema, body, most)
         return tfserving.read_examples(self.schema, body, self.method, most)
 
-    def write(self, parsed: ParsedRequest, answers: Answers) -> bytes:
+    def write(self, parsed: ParsedRequest, answers: Outputs) -> bytes:
         if self.method != "predict":
             return self.writer.results(answers)
         return self.writer.outputs(answers) if parsed.columns else self.writer.predictions(answers)

@@ -68,7 +68,7 @@ def fault_of(model: TabularModel, rows: list[Row], status: int, body: bytes) -> 
     if status != 200:
         return f"{status} {body[:200]!r}"
     told = [prediction["value"] for prediction in json.loads(body)["predictions"]]
-    expected = model.predict_rows(rows)[:, 0].tolist()
+    expected = model.predict_rows(rows).primary[:, 0].tolist()
     scale = model.tolerance()
     if len(told) == len(rows) and all(
         abs(a - b) <= TOLERANCE * max(abs(b), scale) for a, b in zip(told, expected, strict=True)

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from models.engines import NumpyEngine
-from models.outputs import probabilities, short_floats
+from models.json_text import short_floats
+from models.outputs import Outputs
+from models.probabilities import probabilities
 from models.store import TOLERANCE, Trained, furthest
 from models.tabular_model import TabularModel
 from models.text import class_key
@@ -26,15 +28,15 @@ def model(request: pytest.FixtureRequest, make_trained: Callable[..., Trained]) 
 
 def test_a_row_alone_is_answered_as_in_a_batch(model: TabularModel, some_rows: Callable[[int], list[Row]]) -> None:
     rows = some_rows(1000)
-    together = model.predict_rows(rows)
-    alone = np.concatenate([model.predict_rows([row]) for row in rows[:100]])
+    together = model.predict_rows(rows).primary
+    alone = np.concatenate([model.predict_rows([row]).primary for row in rows[:100]])
     assert furthest(alone, together[:100], model.tolerance()) <= TOLERANCE
 
 
 def test_answers_have_a_row_each_and_probabilities_sum_to_1(
     model: TabularModel, some_rows: Callable[[int], list[Row]]
 ) -> None:
-    answers = model.predict_rows(some_rows(50))
+    answers = model.predict_rows(some_rows(50)).primary
     assert answers.shape == (50, len(model.schema.classes or [1]))
     if model.schema.classes:
         np.testing.assert_allclose(answers.sum(axis=1), 1, rtol=1e-6)
@@ -66,9 +68,9 @@ def with_classes(model: TabularModel, classes: list[Any]) -> TabularModel:
     ],
 )
 def test_a_label_has_its_json_type_and_a_key_is_its_text(model: TabularModel, classes: Any, keys: list[str]) -> None:
-    answers = np.eye(len(classes), dtype=np.float32)
-    for label, prediction in zip(classes, with_classes(model, classes).present(answers), strict=True):
-        assert prediction["label"] is label
+    outputs = Outputs(np.eye(len(classes), dtype=np.float32))
+    for label, prediction in zip(classes, with_classes(model, classes).present(outputs), strict=True):
+        assert (prediction["label"], type(prediction["label"])) == (label, type(label))
         assert list(prediction["probabilities"]) == keys
         assert prediction["probabilities"][class_key(label)] == 1.0
 
@@ -77,7 +79,7 @@ def test_a_value_is_presented_by_itself(make_trained: Callable[..., Trained]) ->
     trained = make_trained("regression")
     assert trained.network is not None
     model = TabularModel("1", trained.schema, trained.encoder, NumpyEngine(trained.network, ""))
-    assert model.present(np.array([[4.131927], [-0.5]])) == [{"value": 4.131927}, {"value": -0.5}]
+    assert model.present(Outputs(np.array([[4.131927], [-0.5]]))) == [{"value": 4.131927}, {"value": -0.5}]
 
 
 def test_one_logit_speaks_for_the_second_class() -> None:

@@ -17,7 +17,8 @@ from models.fast.single_row import ClassShortcut, Shortcut
 from models.feature import MISSING, Feature, Seen
 from models.frame import Frame
 from models.network.network import build
-from models.outputs import probabilities, sigmoid
+from models.outputs import Outputs
+from models.probabilities import probabilities, sigmoid
 from models.row_warnings import find_warnings
 from models.rows import validate_rows
 from models.schema import FeatureSchema
@@ -62,7 +63,7 @@ def test_it_answers_what_the_model_answers_or_there_is_something_to_say(
         unusual = bool(find_warnings(MODEL.schema, frame))
         assert (value is None) == unusual
         if value is not None:
-            assert value == MODEL.predict(frame)[0, 0]
+            assert value == MODEL.predict(frame).primary.item()
 
 
 LEVELS: list[bool | int | float | str] = [f"level {number:02}" for number in range(30)]
@@ -132,7 +133,8 @@ def test_rows_of_all_kinds_are_answered_as_by_the_model(row: Any, task: str, num
         answer = shortcut(asked)
         assert (answer is None) == bool(find_warnings(model.schema, frame))
         if answer is not None:
-            np.testing.assert_array_equal(np.reshape(answer, (1, -1)), model.predict(frame))
+            primary = answer.primary if isinstance(answer, Outputs) else np.array([[answer]])
+            np.testing.assert_array_equal(primary, model.predict(frame).primary)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +166,7 @@ def test_an_output_that_is_not_finite_stays_so_and_is_no_answer() -> None:
     assert shortcut is not None
     assert shortcut(row) is None
     for rows in ([row], [row] * 100):
-        assert np.isinf(model.predict_rows(rows)).all()
+        assert np.isinf(model.predict_rows(rows).primary).all()
     assert np.isnan(MODEL.encoder.target.unscale(np.full((100, 1), np.nan, np.float32))).all()
 
 
@@ -173,8 +175,8 @@ def test_an_output_that_is_not_finite_stays_so_and_is_no_answer() -> None:
 def test_a_row_alone_is_answered_as_in_a_batch(task: str, bins: int) -> None:
     model = make(task, bins)
     rows = [dict(zip("abc", row, strict=True)) for row in (NUMBERS * 1.5).tolist()]
-    together = model.predict_rows(rows)
-    alone = np.concatenate([model.predict_rows([row]) for row in rows])
+    together = model.predict_rows(rows).primary
+    alone = np.concatenate([model.predict_rows([row]).primary for row in rows])
     assert alone.dtype == together.dtype
     assert furthest(alone, together, model.tolerance()) <= TOLERANCE
 

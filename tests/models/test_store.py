@@ -49,11 +49,11 @@ def test_what_was_saved_is_read_back_and_answers_the_same(
     assert trained.network is not None
     outputs = trained.network.predict(trained.encoder.encode(trained.schema.frames.from_rows(rows)))
     expected = trained.encoder.target.unscale(outputs) if task == "regression" else store_probabilities(outputs)
-    assert furthest(model.predict_rows(rows), expected, model.tolerance()) <= TOLERANCE
+    assert furthest(model.predict_rows(rows).primary, expected, model.tolerance()) <= TOLERANCE
 
 
 def store_probabilities(outputs: Any) -> Any:
-    from models.outputs import probabilities
+    from models.probabilities import probabilities
 
     return probabilities(outputs)
 
@@ -332,7 +332,7 @@ def test_both_engines_of_a_keras_version_agree(
     rows = some_rows(200)
     numpy, tensorflow = store.load(stored, "auto"), store.load(stored, "tensorflow")
     assert (numpy.engine.name, tensorflow.engine.name) == ("numpy", "tensorflow")
-    assert furthest(numpy.predict_rows(rows), tensorflow.predict_rows(rows), 1.0) <= TOLERANCE
+    assert furthest(numpy.predict_rows(rows).primary, tensorflow.predict_rows(rows).primary, 1.0) <= TOLERANCE
     assert tensorflow.engine.reason == "asked for by TABSERVE_ENGINE"
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from models.frame import Frame
+from models.outputs import Outputs
 from models.tabular_model import TabularModel
 from service import batcher
 from service.batcher import Batcher
@@ -89,8 +90,8 @@ def test_what_waits_is_predicted_together_and_every_answer_is_its_own(
     async def story() -> list[Any]:
         return await asyncio.gather(*[waiting.predict(one(frame, row), soon(), str(row)) for row in range(64)])
 
-    answers = np.concatenate(asyncio.run(story()))
-    np.testing.assert_allclose(answers, tabular_model.predict(frame), rtol=1e-5)
+    outputs = Outputs.concatenate(asyncio.run(story()))
+    np.testing.assert_allclose(outputs.primary, tabular_model.predict(frame).primary, rtol=1e-5)
     assert slow.engine.batches == [1, 63]  # type: ignore[attr-defined]
     assert tally.queue_rows == 0
 
@@ -171,10 +172,10 @@ def test_a_poison_row_harms_only_its_own_request(
     assert isinstance(answers[17], EngineFailed)
     assert "secret" not in str(answers[17])
     assert {getattr(record, "request_id", None) for record in caplog.records} == {"id-17"}
-    expected = tabular_model.predict(frame)
+    expected = tabular_model.predict(frame).primary
     for row in range(64):
         if row != 17:
-            np.testing.assert_allclose(answers[row][0], expected[row], rtol=1e-5)
+            np.testing.assert_allclose(answers[row].primary[0], expected[row], rtol=1e-5)
 
 
 def test_a_large_request_is_split_so_that_a_small_one_is_not_stuck(
@@ -198,7 +199,7 @@ def test_a_large_request_is_split_so_that_a_small_one_is_not_stuck(
 
     answers = asyncio.run(story())
     assert order == ["small", "large"]
-    np.testing.assert_allclose(answers, tabular_model.predict(large), rtol=1e-5)
+    np.testing.assert_allclose(answers.primary, tabular_model.predict(large).primary, rtol=1e-5)
 
 
 def test_a_full_queue_is_told_with_when_to_come_back(slow: TabularModel) -> None:
@@ -285,4 +286,4 @@ def test_frames_that_cannot_be_put_together_are_predicted_apart(slow: TabularMod
     odd = Frame(np.append(good.numbers, [[0.0]], axis=1), good.codes)
     assert batcher.attempt(slow, good, odd).error is not None
     outcomes, _ = batcher.predict_together(slow, [good, odd])
-    assert [outcome.answers is not None for outcome in outcomes] == [True, True]
+    assert [outcome.outputs is not None for outcome in outcomes] == [True, True]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from models.outputs import Outputs
 from models.rows import validate_rows
 from models.tabular_model import TabularModel
 
@@ -210,7 +211,7 @@ def test_a_label_keeps_the_type_it_has_in_the_table(ask: Ask) -> None:
 def test_the_answers_are_those_of_the_model(ask: Ask, tabular_models: list[TabularModel]) -> None:
     for model in tabular_models:
         answers = ask(model.name, {"rows": model.golden.rows}).body["predictions"]
-        expected = model.present(np.array(model.golden.answers))
+        expected = model.present(Outputs(np.array(model.golden.answers)))
         for given_answer, right in zip(answers, expected, strict=True):
             assert_equal_answers(model, given_answer, right)
 

@@ -18,13 +18,13 @@ from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine
 from models.fast.single_row import ClassShortcut, Shortcut
 from models.feature import Feature, Seen
+from models.formats.json_encoder import JsonWriter
 from models.frame import Frame, Row
 from models.network.network import build
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from service.data_plane import Call, DataPlane
 from service.errors import EngineFailed, RequestError
-from service.protocols.native import Writer
 from service.routes.native import Predict, predict_json
 from service.settings import Settings
 
@@ -93,13 +93,13 @@ def test_one_usual_row_of_any_task_takes_the_shortcut_and_is_counted(plane: Data
 
 
 def test_many_answers_are_written_beside_the_event_loop(plane: DataPlane, monkeypatch: pytest.MonkeyPatch) -> None:
-    write, on_the_loop = Writer.write, []
+    write, on_the_loop = JsonWriter.write, []
 
     def watched(*arguments: Any, **options: Any) -> bytes:
         on_the_loop.append(threading.current_thread() is threading.main_thread())
         return write(*arguments, **options)
 
-    monkeypatch.setattr(Writer, "write", watched)
+    monkeypatch.setattr(JsonWriter, "write", watched)
     for count in (1000, 1001):
         body = json.dumps({"rows": [{"n": 1.5, "few": "a"}] * count}).encode()
         assert len(json.loads(asyncio.run(predict(plane, "regression", body)))["predictions"]) == count

@@ -348,7 +348,7 @@ def test_a_mistake_of_ours_is_a_500_that_leaks_nothing(
     def broken(*arguments: Any) -> Any:
         raise KeyError("secret")
 
-    monkeypatch.setattr("service.protocols.native.Writer.plain", broken)
+    monkeypatch.setattr("models.formats.json_encoder.JsonWriter.plain", broken)
     reply = asyncio.run(asgi(lane, "POST", "/predict/homes", json.dumps({"rows": [home_row]}).encode()))
     assert reply.status == 500
     assert b"secret" not in reply.content
@@ -435,7 +435,7 @@ def test_under_load_each_gets_its_own_answer_the_poisonous_a_500_and_too_many_a_
         return await asyncio.gather(*[asgi(lane, "POST", "/predict/homes", body) for body in bodies])
 
     replies = asyncio.run(story())
-    expected = tabular_model.predict_rows(rows)[:, 0]
+    expected = tabular_model.predict_rows(rows).primary[:, 0]
     assert [reply.status for reply in replies[:51]] == [500 if row == 40 else 200 for row in range(51)]
     assert b"secret" not in replies[40].content
     for reply, right in zip(replies[:51], expected, strict=False):

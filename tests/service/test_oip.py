@@ -178,7 +178,7 @@ def test_one_usual_row_takes_the_short_way_and_nothing_else_does(lane: Applicati
         return tensors([[*HOMES[0][:place], cell, *HOMES[0][place + 1 :]]])
 
     answers = fast(tensors(HOMES[:1]), binary_data_output=True)
-    assert (answers.shape, served.counters.valid_rows) == ((1, 1), 1)
+    assert (answers.primary.shape, served.counters.valid_rows) == ((1, 1), 1)
     above, refused, boolean = changed(2, 6.5), changed(5, 4), changed(0, True)
     for unusual in (above, refused, boolean, tensors(), tensors(HOMES[:1]) * 2, tensors(HOMES[:1])[1:]):
         assert fast(unusual) is None

@@ -18,6 +18,7 @@ from models.formats.record_batches import RecordBatchWriter, message_of
 from models.frame import Frame
 from models.network.layers import Dense
 from models.network.network import Network
+from models.outputs import Outputs
 from models.rows import ValidatedRows
 from models.tabular_model import TabularModel
 from service.errors import RequestError
@@ -54,7 +55,8 @@ def test_values_are_written_as_pyarrow_writes_them(numbers: TabularModel, rows: 
     values = np.random.default_rng(rows).normal(size=(rows, 1))
     accepted = ValidatedRows(Frame(np.zeros((rows, 3)), np.zeros((rows, 0), np.int64)), rows)
     for answers in (values, -values):
-        assert table.message(accepted, answers, 0) == message_of(table.batch(accepted, answers, 0))
+        outputs = Outputs(answers)
+        assert table.message(accepted, outputs, 0) == message_of(table.batch(accepted, outputs, 0))
 
 
 def test_answers_are_the_same_both_ways(

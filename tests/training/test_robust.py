@@ -56,7 +56,7 @@ def nasty(rows: int) -> Columns:
 def test_fifty_rows_of_tails_gaps_and_single_values(write: Write) -> None:
     model = train(write(nasty(50) | {"y": np.random.default_rng(1).standard_cauchy(50)}), "y")
     row = {"tail": 1e300, "two": -1e300, "mostly_zero": 1e-300, "one_after_cleaning": None, "gaps": None, "name": None}
-    values = model.predict_rows([row | {"one_after_cleaning": value} for value in (None, 5, -1e9)])
+    values = model.predict_rows([row | {"one_after_cleaning": value} for value in (None, 5, -1e9)]).primary
     target = model.encoder.target
     assert target.low is not None
     assert target.high is not None
@@ -68,7 +68,7 @@ def test_a_class_of_three_rows(write: Write) -> None:
     labels = np.array(["rare"] * 3 + ["usual"] * 60 + ["other"] * 60)
     x = np.arange(123) + np.random.default_rng(0).normal(size=123)
     model = train(write({"x": x, "y": labels}), "y")
-    answers = model.predict_rows([{"x": value} for value in (-1e9, 0.0, 60.0, 1e9)])
+    answers = model.predict_rows([{"x": value} for value in (-1e9, 0.0, 60.0, 1e9)]).primary
     assert answers.shape == (4, 3)
     np.testing.assert_allclose(answers.sum(axis=1), 1, atol=1e-5)
 
@@ -79,7 +79,7 @@ def test_five_hundred_columns(write: Write) -> None:
     x = rng.normal(size=(400, 500))
     columns = {f"c{number}": column for number, column in enumerate(x.T)}
     model = train(write(columns | {"y": 3 * x[:, 0] + x[:, 1]}), "y", epochs=2)
-    assert np.isfinite(model.predict_rows([dict.fromkeys(columns, 0.5)] * 3)).all()
+    assert np.isfinite(model.predict_rows([dict.fromkeys(columns, 0.5)] * 3).primary).all()
 
 
 MEASURED = """

@@ -1,0 +1,80 @@
+"""The two common answers as JSON, written faster than column by column.
+
+`ColumnEntries`, which iterates the columns, is the general way. The others take two thirds of its time for 1,000 rows
+of a value or of two classes, and a sixth for one row, where they save 4 to 6 µs.
+"""
+
+from typing import Protocol
+
+from models.json_text import numbers
+from models.output_columns import OutputSpec
+from models.outputs import Outputs
+
+
+class Entries(Protocol):
+    """The predictions of rows as JSON objects, without warnings."""
+
+    def __call__(self, outputs: Outputs) -> list[bytes]: ...
+
+    def joined(self, outputs: Outputs) -> bytes:
+        """The same with commas between them."""
+        ...
+
+
+class ColumnEntries:
+    """Of any columns."""
+
+    def __init__(self, spec: OutputSpec) -> None:
+        self._spec = spec
+
+    def __call__(self, outputs: Outputs) -> list[bytes]:
+        return self._spec.json_entries(outputs)
+
+    def joined(self, outputs: Outputs) -> bytes:
+        return b",".join(self(outputs))
+
+
+class ValueEntries:
+    """Of `value` alone."""
+
+    def __call__(self, outputs: Outputs) -> list[bytes]:
+        if not len(outputs.primary):
+            return []
+        return [b'{"value":%s}' % value for value in numbers(outputs.primary.reshape(-1)).split(b",")]
+
+    def joined(self, outputs: Outputs) -> bytes:
+        if not len(outputs.primary):
+            return b""
+        return b'{"value":%s}' % numbers(outputs.primary).replace(b"],[", b'},{"value":')[1:-1]
+
+
+class ClassEntries:
+    """Of `label` and `probabilities`: the template of a row holds its label already."""
+
+    def __init__(self, spec: OutputSpec) -> None:
+        label, probabilities = spec.columns
+        self._templates = [
+            b'{"label":%s,"probabilities":%s}' % (text.replace(b"%", b"%%"), probabilities.template)
+            for text in label.tensors[0].json_categories
+        ]
+
+    def __call__(self, outputs: Outputs) -> list[bytes]:
+        if not len(outputs.primary):
+            return []
+        winners = outputs.primary.argmax(axis=1).tolist()
+        texts = numbers(outputs.primary)[1:-1].split(b"],[")
+        templates = self._templates
+        return [templates[winner] % tuple(text.split(b",")) for winner, text in zip(winners, texts, strict=True)]
+
+    def joined(self, outputs: Outputs) -> bytes:
+        primary = outputs.primary
+        if len(primary) == 1:
+            return self._templates[primary.argmax()] % tuple(numbers(primary)[1:-1].split(b","))
+        return b",".join(self(outputs))
+
+
+def entries_of(spec: OutputSpec) -> Entries:
+    """The fastest way to write this answer."""
+    if spec.common == "value":
+        return ValueEntries()
+    return ClassEntries(spec) if spec.common == "classes" else ColumnEntries(spec)

@@ -1,0 +1,34 @@
+"""Logits to probabilities."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from models.frame import FEW_ROWS
+
+FloatMatrix = npt.NDArray[np.float32]
+
+
+def probabilities(logits: FloatMatrix) -> FloatMatrix:
+    """(rows, 1) logits of the second class, or (rows, classes) logits -> (rows, classes) probabilities."""
+    if logits.shape[1] == 1:
+        if len(logits) == 1:
+            second = sigmoid(logits.item())
+            return np.array([[1.0 - second, second]], dtype=np.float32)
+        if len(logits) <= FEW_ROWS:
+            pairs = [(1.0 - second, second) for second in map(sigmoid, logits.ravel().tolist())]
+            return np.array(pairs, dtype=np.float32).reshape(len(logits), 2)
+        with np.errstate(over="ignore"):  # exp(-x) = inf gives the right 0
+            seconds = 1.0 / (1.0 + np.exp(-logits))
+        return np.concatenate([1.0 - seconds, seconds], axis=1)
+    e = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(e / e.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+def sigmoid(logit: float) -> float:
+    """1 / (1 + exp(-x)); no power of e that could overflow."""
+    if logit >= 0:
+        return 1.0 / (1.0 + math.exp(-logit))
+    e = math.exp(logit)
+    return e / (1.0 + e)

@@ -1,0 +1,398 @@
+"""A further output column is one `OutputColumn`, and an array unless it follows from others: every writer has it."""
+
+import asyncio
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from models.formats.csv_encoder import CsvEncoder
+from models.formats.json_encoder import JsonWriter
+from models.formats.ndjson_encoder import NdjsonEncoder
+from models.formats.record_batches import RecordBatchWriter
+from models.frame import Frame
+from models.output_columns import OutputColumn, OutputSpec, OutputTensor
+from models.outputs import NO_OUTPUTS, Array, Outputs
+from models.row_warnings import RowWarning
+from models.rows import RowError, ValidatedRows
+from models.tabular_model import TabularModel
+from service.http import openapi
+from service.http.asgi import Lane
+from service.protocols import invocations, oip_messages, tfserving
+from service.protocols.oip_signature import Signature
+from service.protocols.oip_tensors import Inference
+from service.settings import Settings
+
+Row = dict[str, Any]
+Ask = Callable[..., Any]
+ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
+NDJSON, CSV, JSON = "application/x-ndjson", "text/csv", "application/json"
+NAMES = ("first", "second", "third")
+
+
+def spread(primary: Array) -> Array:
+    """(rows,)"""
+    total: Array = primary.astype(np.float64).sum(axis=1)
+    return total / 3
+
+
+def shares(primary: Array) -> Array:
+    """(rows, 3)"""
+    return np.outer(spread(primary), [0.25, 0.5, 1.5]).astype(np.float32)
+
+
+def above(primary: Array) -> Array:
+    """(rows, 3)"""
+    steps = np.floor(spread(primary) * 1000)
+    return np.stack([steps < np.inf, steps % 2 == 0, steps % 3 == 0], axis=1)
+
+
+@dataclass(frozen=True, eq=False)
+class SetColumn(OutputColumn):
+    """A list of different length in each row."""
+
+    def json_values(self, outputs: Outputs) -> list[bytes]:
+        mask = self.tensors[0].array(outputs).tolist()
+        return [orjson.dumps([name for name, there in zip(NAMES, row, strict=True) if there]) for row in mask]
+
+
+# The registration: three columns, two of them with arrays of their own.
+
+SPREAD = OutputColumn.scalar("spread", "float64", lambda outputs: outputs.extras["spread"])
+SHARES = OutputColumn.vector("shares", "float32", lambda outputs: outputs.extras["shares"], 3)
+ABOVE = SetColumn(
+    "above",
+    (OutputTensor("above", "bool", lambda outputs: above(outputs.primary), tuple(NAMES), matrix=True),),
+    b"",
+    {"title": "Above", "type": "array", "items": {"type": "string", "enum": NAMES}},
+)
+
+
+class Extended(TabularModel):
+    """A model with these columns."""
+
+    @cached_property
+    def output_spec(self) -> OutputSpec:
+        return OutputSpec.of(self.schema).with_columns(SPREAD, SHARES, ABOVE)
+
+    def predict(self, frame: Frame) -> Outputs:
+        primary = super().predict(frame).primary
+        return Outputs(primary, {"spread": spread(primary), "shares": shares(primary)})
+
+
+# What the columns of some rows are, in each form.
+
+
+@dataclass
+class Expected:
+    spread: list[float]
+    shares: list[list[float]]
+    above: list[list[bool]]
+
+    @property
+    def flat(self) -> list[list[float | bool]]:
+        return [[a, *b, *c] for a, b, c in zip(self.spread, self.shares, self.above, strict=True)]
+
+    def keys(self, row: int) -> dict[str, Any]:
+        names = [name for name, there in zip(NAMES, self.above[row], strict=True) if there]
+        return {"spread": self.spread[row], "shares": self.shares[row], "above": names}
+
+
+FLAT = ["spread", "shares_0", "shares_1", "shares_2", *NAMES]
+
+
+def extended(model: TabularModel) -> Extended:
+    return Extended(**{field.name: getattr(model, field.name) for field in fields(model)})
+
+
+@pytest.fixture(scope="module", params=["homes", "income", "house_class"])
+def model(request: pytest.FixtureRequest, tabular_models: list[TabularModel]) -> Extended:
+    return extended(next(model for model in tabular_models if model.name == request.param))
+
+
+@pytest.fixture(scope="module")
+def rows(model: Extended, random_rows: Callable[..., list[Row]]) -> list[Row]:
+    return random_rows(model.schema, 40, np.random.default_rng(1))
+
+
+@pytest.fixture(scope="module")
+def expected(model: Extended, rows: list[Row]) -> Expected:
+    outputs = model.predict_rows(rows)
+    short = orjson.loads(orjson.dumps(outputs.extras["shares"], option=orjson.OPT_SERIALIZE_NUMPY))
+    return Expected(outputs.extras["spread"].tolist(), short, above(outputs.primary).tolist())
+
+
+@pytest.fixture(scope="module", params=["auto", "on"])
+def ask(
+    request: pytest.FixtureRequest, model: Extended, make_lane: Callable[..., Lane], asgi: Callable[..., Any]
+) -> Iterator[Ask]:
+    """ask(path, body, query, **headers) of a server of this model, with and without batches of several requests."""
+    lane = make_lane([model], Settings(max_rows=200, max_body_bytes=20_000, batching=request.param))
+
+    def ask(path: str, body: Any = None, query: str = "", **headers: str) -> Any:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        reply = asyncio.run(asgi(lane, "GET" if body is None else "POST", path, content, query, named))
+        assert reply.status == 200, reply.content
+        return reply
+
+    yield ask
+    lane.plane.close()
+
+
+def same(found: Mapping[str, Any], expected: Expected, row: int) -> bool:
+    """Whether a JSON prediction holds the columns of this row after those of every model."""
+    assert [*found][-3:] == ["spread", "shares", "above"]
+    return {key: found[key] for key in ("spread", "shares", "above")} == expected.keys(row)
+
+
+# The API's own forms
+
+
+def test_json_has_the_columns(ask: Ask, model: Extended, rows: list[Row], expected: Expected) -> None:
+    for some in (rows[:1], rows):
+        predictions = ask(f"/predict/{model.name}", {"rows": some}).body["predictions"]
+        assert all(same(found, expected, row) for row, found in enumerate(predictions) if len(some) > 1)
+        assert [found["spread"] for found in predictions] == pytest.approx(expected.spread[: len(some)])
+    skipped = ask(f"/predict/{model.name}", {"rows": [{}, *rows]}, "on_invalid=skip").body
+    assert skipped["predictions"][0] is None
+    assert all(same(found, expected, row) for row, found in enumerate(skipped["predictions"][1:]))
+
+
+def ndjson(rows: list[Row]) -> bytes:
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def test_an_answer_in_blocks_has_the_columns(ask: Ask, model: Extended, rows: list[Row], expected: Expected) -> None:
+    body = ndjson(rows * 20)
+    assert len(body) > 20_000  # more than a request, so that it is answered in blocks
+    headers = {"content_type": NDJSON, "accept": JSON}
+    predictions = ask(f"/predict/{model.name}", body, **headers).body["predictions"]
+    assert len(predictions) == 20 * len(rows)
+    assert [found["spread"] for found in predictions] == pytest.approx(expected.spread * 20)
+
+
+def test_ndjson_has_the_columns(ask: Ask, model: Extended, rows: list[Row], expected: Expected) -> None:
+    reply = ask(f"/predict/{model.name}", ndjson(rows), content_type=NDJSON)
+    lines = reply.content.splitlines()
+    assert len(lines) == len(rows)
+    assert all(same(json.loads(line), expected, row) for row, line in enumerate(lines))
+
+
+def test_csv_has_the_columns(ask: Ask, model: Extended, rows: list[Row], expected: Expected) -> None:
+    body = ndjson([{}, *rows])
+    reply = ask(f"/predict/{model.name}", body, "on_invalid=skip", content_type=NDJSON, accept=CSV)
+    head, invalid, *lines = csv.reader(io.StringIO(reply.content.decode()))
+    assert head[-9:] == [*FLAT, "warnings", "error"]
+    assert invalid[:-1] == [""] * (len(head) - 1)
+    assert [[*map(json.loads, line[-9:-2])] for line in lines] == expected.flat
+
+
+@pytest.mark.parametrize("form", [ARROW, PARQUET])
+def test_arrow_and_parquet_have_the_columns(
+    ask: Ask, model: Extended, rows: list[Row], expected: Expected, form: str
+) -> None:
+    body = ndjson([{}, *rows])
+    content = ask(f"/predict/{model.name}", body, "on_invalid=skip", content_type=NDJSON, accept=form).content
+    table = pa.ipc.open_stream(content).read_all() if form == ARROW else pq.read_table(io.BytesIO(content))
+    assert table.column_names[-9:] == [*FLAT, "warnings", "error"]
+    assert [*map(str, table.schema.types[-9:-2])] == ["double", *["float"] * 3, *["bool"] * 3]
+    found = [[row[name] for name in FLAT] for row in table.to_pylist()]
+    assert found[0] == [None] * len(FLAT)
+    assert np.array(found[1:], float) == pytest.approx(np.array(expected.flat, float))
+
+
+# The tensor protocols
+
+
+def infer(rows: list[Row], model: Extended, **more: Any) -> dict[str, Any]:
+    inputs = [
+        {"name": spec.name, "datatype": spec.datatype, "shape": [len(rows)], "data": [row[spec.name] for row in rows]}
+        for spec in Signature(model).inputs
+    ]
+    return {"inputs": inputs, **more}
+
+
+def test_oip_has_the_columns(ask: Ask, model: Extended, rows: list[Row], expected: Expected) -> None:
+    metadata = ask(f"/v2/models/{model.name}").body["outputs"]
+    described = [("spread", "FP64", [-1]), ("shares", "FP32", [-1, 3]), ("above", "BOOL", [-1, 3])]
+    assert [(one["name"], one["datatype"], one["shape"]) for one in metadata][-3:] == described
+    outputs = ask(f"/v2/models/{model.name}/infer", infer(rows, model)).body["outputs"]
+    assert [one["name"] for one in outputs] == [one["name"] for one in metadata]
+    spread, shares, above = (one["data"] for one in outputs[-3:])
+    assert outputs[-1]["shape"] == [len(rows), 3]
+    assert (spread, np.reshape(shares, (-1, 3)).tolist()) == (expected.spread, expected.shares)
+    assert np.reshape(above, (-1, 3)).tolist() == expected.above
+    one = ask(f"/v2/models/{model.name}/infer", infer(rows[:1], model, outputs=[{"name": "spread"}])).body["outputs"]
+    assert [(only["name"], only["data"]) for only in one] == [("spread", [pytest.approx(expected.spread[0])])]
+
+
+def test_binary_tensors_have_the_columns(ask: Ask, model: Extended, rows: list[Row], expected: Expected) -> None:
+    wanted = [{"name": "spread"}, {"name": "shares"}, {"name": "above"}]
+    body = infer(rows, model, outputs=wanted, parameters={"binary_data_output": True})
+    reply = ask(f"/v2/models/{model.name}/infer", body)
+    raw = reply.content[int(reply.headers["inference-header-content-length"]) :]
+    count = len(rows)
+    assert np.frombuffer(raw, "<f8", count).tolist() == expected.spread
+    shares = np.frombuffer(raw, "<f4", 3 * count, 8 * count).reshape(-1, 3)
+    np.testing.assert_array_equal(shares, np.array(expected.shares, np.float32))
+    assert np.frombuffer(raw, "?", 3 * count, 20 * count).reshape(-1, 3).tolist() == expected.above
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_grpc_messages_have_the_columns(model: Extended, rows: list[Row], expected: Expected, raw: bool) -> None:
+    accepted = ValidatedRows(model.schema.frames.from_rows(rows), len(rows))
+    reply = oip_messages.MESSAGES["ModelInferResponse"]()
+    tensors = Signature(model).answer(accepted, model.predict_rows(rows), Inference([]))
+    oip_messages.write(reply, tensors, {}, raw=raw)
+    described = [(one.name, one.datatype, [*one.shape]) for one in reply.outputs]
+    assert described[-3:] == [("spread", "FP64", [40]), ("shares", "FP32", [40, 3]), ("above", "BOOL", [40, 3])]
+    if raw:
+        assert np.frombuffer(reply.raw_output_contents[-3], "<f8").tolist() == expected.spread
+    else:
+        assert [*reply.outputs[-3].contents.fp64_contents] == expected.spread
+        assert np.reshape(reply.outputs[-1].contents.bool_contents, (-1, 3)).tolist() == expected.above
+
+
+def test_tf_serving_has_the_columns(ask: Ask, model: Extended, rows: list[Row], expected: Expected) -> None:
+    predictions = ask(f"/v1/models/{model.name}:predict", {"instances": rows}).body["predictions"]
+    assert [[one["spread"], *one["shares"], *one["above"]] for one in predictions] == expected.flat
+    inputs = {name: [row[name] for row in rows] for name in rows[0]}
+    outputs = ask(f"/v1/models/{model.name}:predict", {"inputs": inputs}).body["outputs"]
+    assert [*outputs][-3:] == ["spread", "shares", "above"]
+    assert (outputs["spread"], outputs["shares"]) == (expected.spread, expected.shares)
+    metadata = ask(f"/v1/models/{model.name}/metadata").body["metadata"]["signature_def"]["signature_def"]
+    described = metadata["serving_default"]["outputs"]
+    assert [(one, described[one]["dtype"]) for one in described][-3:] == [
+        ("spread", "DT_DOUBLE"),
+        ("shares", "DT_FLOAT"),
+        ("above", "DT_BOOL"),
+    ]
+    assert [dimension["size"] for dimension in described["shares"]["tensor_shape"]["dim"]] == ["-1", "3"]
+
+
+def test_other_methods_of_tf_serving_answer_as_before(ask: Ask, model: Extended, rows: list[Row]) -> None:
+    method = "regress" if model.schema.classes is None else "classify"
+    results = ask(f"/v1/models/{model.name}:{method}", {"examples": rows}).body["results"]
+    classes = model.schema.classes
+    assert np.shape(results) == ((40,) if classes is None else (40, len(classes), 2))
+
+
+# /invocations and the document
+
+
+@pytest.mark.parametrize("parameters", [{}, {"params": {"warnings": True}}])
+def test_mlflow_and_vertex_have_the_columns(
+    ask: Ask, model: Extended, rows: list[Row], expected: Expected, parameters: Any
+) -> None:
+    predictions = ask("/invocations", {"instances": rows, **parameters}).body["predictions"]
+    assert all(same(found, expected, row) for row, found in enumerate(predictions))
+
+
+def test_a_csv_of_invocations_has_the_columns(ask: Ask, rows: list[Row], expected: Expected) -> None:
+    reply = ask("/invocations", {"instances": rows}, accept=CSV)
+    lines = csv.reader(io.StringIO(reply.content.decode()))
+    assert [[*map(json.loads, line[-7:])] for line in lines] == expected.flat
+
+
+def test_the_document_describes_the_columns(model: Extended, settings: Settings) -> None:
+    schemas = json.loads(openapi.document([model], settings, "1.0"))["components"]["schemas"]
+    [prediction] = [schema for name, schema in schemas.items() if name.endswith("Prediction")]
+    assert [*prediction["properties"]][-4:] == ["spread", "shares", "above", "warnings"]
+    assert prediction["required"][-3:] == ["spread", "shares", "above"]
+    assert prediction["properties"]["spread"] == {"title": "Spread", "type": "number"}
+    assert prediction["properties"]["shares"]["maxItems"] == 3
+
+
+# A writer may be made for the columns of one request
+
+
+def test_a_writer_of_other_columns_than_the_model_s_has_those(
+    tabular_model: TabularModel, random_rows: Callable[..., list[Row]]
+) -> None:
+    outputs = tabular_model.predict_rows(random_rows(tabular_model.schema, 5, np.random.default_rng(2)))
+    spec = tabular_model.output_spec.with_columns(ABOVE)
+    found = json.loads(JsonWriter(tabular_model, spec).plain(outputs))["predictions"]
+    assert [[*one] for one in found] == [["value", "above"]] * 5
+    assert CsvEncoder(spec).head() == b"value,first,second,third,warnings,error\n"
+    assert RecordBatchWriter(tabular_model, spec).schema.names[:4] == ["value", *NAMES]
+    assert [one.name for one in Signature(tabular_model, spec).outputs] == ["value", "above"]
+
+
+# The faster forms of the common answers
+
+
+def validated(rows: int, how: str) -> tuple[ValidatedRows, int]:
+    """Rows that are all valid, have warnings or were partly skipped; and how many are valid."""
+    valid = rows if how != "skipped" else rows - rows // 2
+    accepted = ValidatedRows(Frame(np.zeros((valid, 1)), np.zeros((valid, 0), np.int64)), rows)
+    if how == "skipped":
+        accepted.valid = [*range(rows // 2, rows)]
+        accepted.errors = [RowError(row, "x", "missing", "row: no x") for row in range(rows // 2)]
+    if how != "plain":
+        accepted.warnings = {valid - 1: [RowWarning("x", "outside_seen", 'x is "1,5" %')]}
+    return accepted, valid
+
+
+@pytest.mark.parametrize("how", ["plain", "warnings", "skipped"])
+@pytest.mark.parametrize("count", [1, 2, 100, 5000])
+def test_a_common_answer_is_written_as_column_by_column(
+    tabular_models: list[TabularModel], count: int, how: str
+) -> None:
+    for model in tabular_models:
+        accepted, valid = validated(count, how)
+        rng = np.random.default_rng(count)
+        chances = rng.dirichlet(np.ones(len(model.schema.classes or [1])), valid).astype(np.float32)
+        outputs = Outputs(chances if model.schema.classes else rng.normal(size=(valid, 1)) * 1e6)
+        fast, general = (written(model, spec, accepted, outputs) for spec in specs(model))
+        assert fast == general
+
+
+def specs(model: TabularModel) -> tuple[OutputSpec, OutputSpec]:
+    """The columns of a model with and without a faster form."""
+    fast, general = model.output_spec, model.output_spec.with_columns()
+    assert fast.common
+    assert general.common is None
+    return fast, general
+
+
+def written(model: TabularModel, spec: OutputSpec, accepted: ValidatedRows, outputs: Outputs) -> list[bytes]:
+    """By every writer with a faster form."""
+    json_writer, tf_writer = JsonWriter(model, spec), tfserving.Writer(spec)
+    found = [
+        json_writer.write(accepted, outputs, skip=accepted.valid is not None),
+        json_writer.plain(outputs),
+        NdjsonEncoder(json_writer).block(accepted, outputs, 0),
+        RecordBatchWriter(model, spec).message(accepted, outputs, 0),
+        Signature(model, spec).write(accepted, outputs, Inference([]))[0],
+        tf_writer.predictions(outputs),
+        invocations.write_csv(spec, outputs),
+    ]
+    if spec.by_name.get("value") and len(outputs) == 1:
+        found.append(json_writer.one_value(outputs.primary.item()))
+        assert found[-1] == found[1]
+    return found
+
+
+def test_an_answer_to_no_row_is_the_same_both_ways(tabular_models: list[TabularModel]) -> None:
+    for model in tabular_models:
+        accepted = ValidatedRows(Frame(np.zeros((0, 1)), np.zeros((0, 0), np.int64)), 2, valid=[])
+        fast, general = (
+            [
+                JsonWriter(model, spec).write(accepted, NO_OUTPUTS, skip=True),
+                NdjsonEncoder(JsonWriter(model, spec)).block(accepted, NO_OUTPUTS, 0),
+                RecordBatchWriter(model, spec).message(accepted, NO_OUTPUTS, 0),
+                Signature(model, spec).write(accepted, NO_OUTPUTS, Inference([]))[0],
+            ]
+            for spec in specs(model)
+        )
+        assert fast == general
