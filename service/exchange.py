@@ -14,8 +14,6 @@ import random
 import re
 import time
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 
 from models.rows import RowError
 from models.text import truncate
@@ -53,12 +51,16 @@ class Context:
         self._ids = itertools.count()
         self._id_prefix = os.urandom(6).hex()
 
-    def new_id(self) -> bytes:
+    def request_id(self, headers: Mapping[bytes, bytes]) -> bytes:
+        """The id that a request came with, or a new one."""
+        sent = headers.get(b"x-request-id")
+        if sent is not None and VALID_ID.fullmatch(sent):
+            return sent
         return f"{self._id_prefix}-{next(self._ids):x}".encode()
 
 
 class Exchange:
-    """One request. Used as a context: whatever the route raises becomes `failed`.
+    """One request. Whatever its route raises becomes `failed`, by `fail`.
 
     protocol: the label of its metrics. served: the version that it is counted for, once that is known.
     """
@@ -78,8 +80,7 @@ class Exchange:
         self.headers = headers
         self.started = started
         self.protocol = protocol
-        sent = headers.get(b"x-request-id")
-        self.request_id = sent if sent is not None and VALID_ID.fullmatch(sent) else context.new_id()
+        self.request_id = context.request_id(headers)
         if b"traceparent" in headers:
             self.trace = tracing.read(headers)
 
@@ -132,29 +133,21 @@ class Exchange:
         """What the data plane needs to know of this request."""
         return Call(self.deadline, self.id_text)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
-        if error is None:
-            return False
+    def fail(self, error: BaseException) -> None:
+        """Translate what the route raised to `failed`. Raises what is not to be answered."""
         if isinstance(error, RequestError):
             self.failed = error
-            return True
-        if isinstance(error, asyncio.CancelledError):
-            return self.cancelled()
-        if isinstance(error, Exception):
+        elif isinstance(error, asyncio.CancelledError):
+            self.cancelled(error)
+        elif isinstance(error, Exception):
             log.error("request failed", extra={"request_id": self.id_text}, exc_info=error)
             self.failed = Unexpected()
-            return True
-        return False
+        else:
+            raise error
 
-    def cancelled(self) -> bool:
-        """Set `failed` where the server gives up the request; whether it is still answered."""
+    def cancelled(self, error: asyncio.CancelledError) -> None:
+        """The server gives up the request. Raises the error where nobody is to be answered."""
         self.failed = NotReady("the server stops")
-        return True
 
     def record(self, status: int) -> None:
         """Count the request that was answered, log and trace it where that is wanted, let it be observed."""

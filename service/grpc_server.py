@@ -3,6 +3,7 @@
 Imported only where TABSERVE_GRPC_PORT is set: gRPC is an extra of the installation.
 """
 
+import asyncio
 import logging
 import math
 import time
@@ -53,10 +54,10 @@ class GrpcExchange(Exchange):
         self.path = f"/{SERVICE}/{name}"
         self.size = size
 
-    def cancelled(self) -> bool:
+    def cancelled(self, error: asyncio.CancelledError) -> None:
         """gRPC cancels what its client no longer waits for."""
         self.failed = ClientDisconnected()
-        return False
+        raise error
 
 
 Answer = Callable[[Any, GrpcExchange], Awaitable[Any]]
@@ -119,14 +120,15 @@ class GrpcServer:
             exchange = GrpcExchange(self.context, name, metadata_of(context), len(body))
             state.request_started()
             try:
-                with exchange:
-                    exchange.admit(always=name != "ModelInfer")
-                    remaining = context.time_remaining()
-                    exchange.deadline = exchange.started + min(exchange.timeout(), remaining or math.inf)
-                    large = len(body) > LARGE_BODY_BYTES
-                    message = await self.plane.run_in_thread(parse, body) if large else parse(body)
-                    context.set_trailing_metadata((("x-request-id", exchange.id_text),))
-                    reply: bytes = (await answer(message, exchange)).SerializeToString()
+                exchange.admit(always=name != "ModelInfer")
+                remaining = context.time_remaining()
+                exchange.deadline = exchange.started + min(exchange.timeout(), remaining or math.inf)
+                large = len(body) > LARGE_BODY_BYTES
+                message = await self.plane.run_in_thread(parse, body) if large else parse(body)
+                context.set_trailing_metadata((("x-request-id", exchange.id_text),))
+                reply: bytes = (await answer(message, exchange)).SerializeToString()
+            except BaseException as error:
+                exchange.fail(error)
             finally:
                 state.request_finished()
                 exchange.record(200 if exchange.failed is None else exchange.failed.status)

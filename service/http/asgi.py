@@ -36,9 +36,11 @@ class Application:
             exchange.served = route.served
         context.state.request_started()
         try:
-            with exchange:
+            try:
                 exchange.admit(route.always, route.probe)
                 reply = await (route.answer if scope["method"] in route.methods else route.answer_other)(exchange)
+            except BaseException as error:
+                exchange.fail(error)
             if exchange.failed is not None:
                 exchange.record(await refuse(route, exchange, exchange.failed))
             elif reply is None:  # the route has sent it

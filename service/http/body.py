@@ -32,7 +32,7 @@ class Body:
         """Raises UnsupportedMediaType, BodyTooLarge, TooManyParts, BodyTooSlow, ClientGone or BadBody."""
         if int(headers.get(b"content-length", b"0")) > self.limit:
             raise BodyTooLarge(self.limit)
-        coding = coding_of(headers)
+        coding = coding_of(headers) if b"content-encoding" in headers else b""
         whole = self._whole()
         try:
             waiting_for = whole.send(None)
