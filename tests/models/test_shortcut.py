@@ -101,7 +101,7 @@ def mixed(task: str, numbers: str, gaps: bool = True, bins: int = 0, date: bool 
         tuple(encoder.tables),
         hidden=(8, 8),
         outputs=3 if task == "multiclass" else 1,
-        scales=(1.0,) * encoder.periodic,
+        scales=(1.0,) * encoder.quantile_count,
         members=2,
         adapters=True,
         link={"regression": "linear", "binary": "sigmoid", "multiclass": "softmax"}[task],  # type: ignore[arg-type]
