@@ -39,7 +39,7 @@ class Predict(Route):
 
     async def answer(self, exchange: HttpExchange) -> Reply | None:
         headers, query = exchange.headers, exchange.query
-        if not negotiation.plain(headers):
+        if not negotiation.is_plain_json(headers):
             await self._answer_table(exchange)
             return None
         exchange.set_deadline()

@@ -16,7 +16,7 @@ from models.text import truncate
 from service.data_plane import LARGE_BODY_BYTES, LARGE_ROWS, Answered, Call, DataPlane
 from service.errors import NotFound, RequestError, RequestNotValid
 from service.http.exchange import HttpExchange, Reply
-from service.http.negotiation import JSON, check_json
+from service.http.negotiation import JSON, check_content_type
 from service.protocols import error_text, oip_json, oip_rows, oip_signature
 from service.protocols.oip_signature import Signature
 from service.protocols.oip_tensors import Inference
@@ -57,7 +57,7 @@ class Infer(V2):
     async def answer(self, exchange: HttpExchange) -> Reply:
         exchange.set_deadline()
         plane, body = self.plane, await exchange.read()
-        check_kind(exchange.headers)
+        check_content_type(exchange.headers.get(b"content-type", b""), (JSON, OCTETS), "application/json in UTF-8")
         length, large = exchange.headers.get(HEADER_LENGTH), len(body) > LARGE_BODY_BYTES
         inference = await plane.run_in_thread(oip_json.read, body, length) if large else oip_json.read(body, length)
         in_time = TIMEOUT not in exchange.headers
@@ -84,12 +84,6 @@ async def infer(
             return Answered(ONE_ROW, answers)
     limit = plane.settings.max_rows
     return await plane.predict(served, lambda schema: oip_rows.accept(schema, inference, limit), call, large=large)
-
-
-def check_kind(headers: Mapping[bytes, bytes]) -> None:
-    """Raises UnsupportedMediaType for what is neither JSON nor, as Triton's clients send it, bytes."""
-    if headers.get(b"content-type") != OCTETS:
-        check_json(headers)
 
 
 class Fixed(V2):

@@ -12,7 +12,7 @@ from models.feature import Feature, Seen
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from service.http import openapi
-from service.http.negotiation import FORMS
+from service.http.negotiation import FORMATS
 from service.settings import Settings
 
 ROUTES = {"/models", "/models/{name}", "/livez", "/readyz", "/metrics", "/schema.json"}
@@ -51,7 +51,9 @@ def test_errors_are_problem_documents(document: Any) -> None:
     assert set(responses) == {"200", "400", "404", "406", "408", "413", "415", "422", "429", "500", "503", "504"}
     for status, response in responses.items():
         kinds = (
-            [kind for form in FORMS for kind in form.kinds[:1]] if status == "200" else [b"application/problem+json"]
+            [kind for form in FORMATS for kind in form.media_types[:1]]
+            if status == "200"
+            else [b"application/problem+json"]
         )
         assert list(response["content"]) == [kind.decode() for kind in kinds]
 
