@@ -1,17 +1,14 @@
 """`/invocations` and what belongs to it: MLflow's scoring server, SageMaker's container and Vertex AI's."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from models.formats import csv_encoder
 from models.formats.json_encoder import JsonWriter
 from models.outputs import Outputs
 from models.rows import ValidatedRows
 from models.schema import FeatureSchema
-from models.tabular_model import TabularModel
 from service.data_plane import LARGE_BODY_BYTES, LARGE_ROWS, Answered, DataPlane, rows_validator
 from service.errors import RequestError, RequestNotValid
-from service.http import openapi, openapi_operations
 from service.http.exchange import HttpExchange, Reply
 from service.http.negotiation import JSON, check_content_type, prefers
 from service.protocols import error_text, invocations
@@ -22,7 +19,6 @@ from service.settings import Settings
 from service.validation import require_valid
 from service.version import version
 
-TAG = "MLflow, SageMaker and Vertex AI"
 CSV, TEXT = b"text/csv", b"text/plain; charset=utf-8"
 READABLE = "application/json or text/csv in UTF-8"
 ATTRIBUTES = b"x-amzn-sagemaker-custom-attributes"
@@ -35,7 +31,7 @@ class Scoring(Route):
     protocol = "mlflow"
 
     def refuse(self, error: RequestError) -> Reply:
-        return Reply(invocations.error_body(error), JSON, 400 if error.status == 422 else error.status, error.headers)
+        return Reply(invocations.error_body(error), JSON, error_text.status(error), error.headers)
 
 
 class Invocations(Scoring):
@@ -130,52 +126,6 @@ class Family:
 
     def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:
         return None  # all are listed
-
-    def paths(self, models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
-        """For /docs.json."""
-        text = {"text/plain": {"schema": {"type": "string"}}}
-        probes = {path for path in ("/ping", "/health", settings.health_route) if path}
-        paths = {path: describe(path, "get", "Whether predictions are answered", text) for path in sorted(probes)}
-        paths["/version"] = describe("/version", "get", "The version of tabserve", text)
-        for path in ("/invocations", settings.predict_route):
-            if path:
-                paths[path] = described_invocations(path, models, settings)
-        return paths
-
-
-def describe(path: str, method: str, summary: str, answer: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return openapi_operations.operation(TAG, path, method, summary, ["error_code", "message"], answer, **more)
-
-
-def described_invocations(path: str, models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
-    formats = {
-        "dataframe_records": openapi_operations.LISTED,
-        "instances": openapi_operations.LISTED,
-        "inputs": openapi_operations.ANY,
-    }
-    split = {"type": "object", "properties": {"columns": {"type": "array"}, "data": openapi_operations.LISTED}}
-    body = openapi_operations.json_body(
-        {**formats, "dataframe_split": split}, {"dataframe_records": openapi.example_rows(models[0])}
-    )
-    body["content"]["text/csv"] = {"schema": {"type": "string"}}
-    answer = {"application/json": {"schema": {"type": "object"}}, "text/csv": {"schema": {"type": "string"}}}
-    naming = {
-        "name": ATTRIBUTES.decode(),
-        "in": "header",
-        "description": "Which model, where several are served",
-        "schema": {"type": "string"},
-        "example": f"model={models[0].name}",
-    }
-    several = "" if len(models) == 1 else " of the model that TABSERVE_DEFAULT_MODEL or a header names"
-    return describe(
-        path,
-        "post",
-        f"Predictions{several}",
-        answer,
-        description=f"Exactly one of these keys, up to {settings.max_rows} rows.",
-        parameters=[naming],
-        requestBody=body,
-    )
 
 
 def chosen(settings: Settings, names: Sequence[str], headers: Mapping[bytes, bytes]) -> str:
