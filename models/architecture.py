@@ -1,10 +1,10 @@
-"""The shape of a network, said once for both frameworks: `keras_nets.build` and `network.build` make the same of it."""
+"""The architecture of a network, for both frameworks: `keras_nets.build` and `network.build` build the same network."""
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 Task = Literal["regression", "binary", "multiclass"]
-TABLE_DEVIATION = 0.3  # of the first numbers in an ensemble's tables of categories
+TABLE_DEVIATION = 0.3  # of the initial weights in an ensemble's embedding tables
 Link = Literal["linear", "sigmoid", "softmax"]
 
 
@@ -12,15 +12,15 @@ Link = Literal["linear", "sigmoid", "softmax"]
 class Architecture:
     """A multilayer perceptron over one matrix of shape (rows, numbers + len(categories)).
 
-    The first `numbers` columns enter as they are. Column `numbers + j` holds whole numbers, the index of a level of
-    category j, and is looked up in a table of shape `categories[j]` = (levels + 1, units); the last row stands for
-    levels never seen in training and holds zeros. Outputs are logits (classes) or standardised values (regression).
+    The first `numbers` columns pass unchanged. Column `numbers + j` holds whole numbers, the index of a level of
+    category j, and is looked up in a table of shape `categories[j]` = (levels + 1, units); the last row is for levels
+    never seen in training and holds zeros. Outputs are logits (classes) or standardised values (regression).
 
-    With `scales` the first columns are also told in waves: `scales[j]` is the standard deviation of the first
-    frequencies of column j, each column has `frequencies` of them, and they become `embedding` further numbers. With
-    `members` so many networks share all matrices but the last, and answer with their mean, taken where `link` says: of
-    the values, or of the probabilities that a sigmoid or a softmax makes of them. Each has its own view of a row, or
-    with `adapters` its own scales on both sides of every shared matrix.
+    With `scales` the first columns also get periodic features: `scales[j]` is the standard deviation of the initial
+    frequencies of column j; each column has `frequencies` frequencies and `embedding` features. With `members` it is an
+    ensemble of that many networks that share all matrices but the last; its output is the members' mean, as `link`
+    says, of the values or of the probabilities after a sigmoid or softmax. Each member scales the input row by its own
+    factors or, with `adapters`, the input and output of every shared matrix.
     """
 
     numbers: int
@@ -38,13 +38,13 @@ class Architecture:
     link: Link = "linear"
 
     @property
-    def looked_up(self) -> int:
-        """How many numbers stand in a row after its categories were looked up."""
+    def embedded_width(self) -> int:
+        """The width of a row after the embeddings of its categories."""
         return self.numbers + sum(units for _, units in self.categories)
 
 
 class Epoch(NamedTuple):
-    """What a training run tells after each epoch, whatever the framework. Losses are means over rows."""
+    """The record of one epoch of training, in either framework. Losses are means over rows."""
 
     number: int
     of: int

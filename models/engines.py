@@ -12,7 +12,7 @@ Matrix = npt.NDArray[np.float32]
 
 
 class NumpyEngine:
-    """The network one can read, folded for answering."""
+    """The NumPy network, folded for inference."""
 
     name = "numpy"
 
@@ -26,9 +26,9 @@ class NumpyEngine:
 
 
 class TensorFlowEngine:
-    """A Keras model as one traced function, so that a call costs no Python for each layer.
+    """A Keras model as one traced function: a call runs no Python code for each layer.
 
-    TensorFlow is imported when the first such engine is made, and never by a process that has none.
+    Only a process with such an engine imports TensorFlow.
     """
 
     name = "tensorflow"
@@ -46,7 +46,7 @@ class TensorFlowEngine:
         """From a `.keras` file, in safe mode (no code of the file is run) and without its optimizer."""
         import keras
 
-        from models import keras_nets  # noqa: F401 - registers our layers, which the file names
+        from models import keras_nets  # noqa: F401 - registers the layers that the file names
 
         return cls(keras.saving.load_model(path, compile=False, safe_mode=True), reason)
 

@@ -1,7 +1,7 @@
-"""From a trained Keras model to our network: the same answers, or a refusal that says why.
+"""Export of a trained Keras model to the NumPy network: the same outputs, or an error that names the reason.
 
-A Sequential model, or a functional one whose layers form a chain, perhaps after a head that takes columns of one
-matrix, looks categories up in tables and puts all side by side (what `keras_nets.build` makes).
+It exports Sequential models, and functional ones whose layers form a chain. Before the chain there may be a head that
+takes columns of one matrix, embeds categories and concatenates the result (as `keras_nets.build` makes it).
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from models.keras_nets import Columns, MemberDense, MemberMean, Members, Periodic, SharedDense
-from models.network import activations, ensemble_layers, layers, tabular_layers
+from models.network import activations, ensemble_layers, layers, normalization_layers, tabular_layers
 from models.network.activations import Array
 from models.network.layers import Layer
 from models.network.network import Network
@@ -20,12 +20,12 @@ TRIAL_ROWS = 16
 TOLERANCE = 1e-4
 
 
-class CannotExport(ValueError):  # noqa: N818 - raised, it reads as what it says
-    """A part of the model has no counterpart in the NumPy network; TensorFlow must run it. The message names it."""
+class CannotExport(ValueError):  # noqa: N818 - the name says what is wrong
+    """A part of the model, named in the message, has no counterpart in the NumPy network: TensorFlow must run it."""
 
 
 def export(model: keras.Model) -> Network:
-    """The network that answers as `model` does; CannotExport names the layer that prevents it, and the reason."""
+    """The network with the same outputs as `model`. Raises CannotExport with the layer at fault and the reason."""
     network = Network([layer for part in _parts(model) for layer in part])
     if not network.weights():
         raise CannotExport(f"{_called(model)}: has no weights")
@@ -34,7 +34,7 @@ def export(model: keras.Model) -> Network:
 
 
 def _parts(model: keras.Model) -> Iterator[Iterator[Layer]]:
-    """What the layers of the model become, in order."""
+    """The layers of the network, in order."""
     if not model.built or len(model.inputs or ()) != 1 or len(model.outputs or ()) != 1:
         raise CannotExport(
             f"{_called(model)}: expected a built Sequential or functional model with one input and one output"
@@ -52,7 +52,7 @@ def _parts(model: keras.Model) -> Iterator[Iterator[Layer]]:
 
 
 def _walk_back(model: keras.Model) -> tuple[list[keras.layers.Layer], Layer | None]:
-    """From the output to the input: the layers of the chain in order, and the head, if any, as a layer of ours."""
+    """Walk from the output to the input: the layers of the chain in order, and the head, if any, translated."""
     maker = {id(layer.output): layer for layer in model.layers}
     chain: list[keras.layers.Layer] = []
     tensor = model.outputs[0]
@@ -83,7 +83,7 @@ def _head(layer: keras.layers.Layer, tensor: Any, maker: dict[int, Any], columns
 
 
 def _table(flat: keras.layers.Layer, column: int, maker: dict[int, Any]) -> Array:
-    """The table in which that column is looked up."""
+    """The embedding table of that column."""
     if type(flat) not in (keras.layers.Flatten, keras.layers.Reshape) or len(flat.output.shape) != 2:
         raise CannotExport(f"{_called(flat)}: expected Columns, or a Flatten or Reshape of an Embedding")
     embedding = _maker(maker, flat.input)
@@ -157,7 +157,7 @@ def _dropout(layer: Any) -> Iterator[Layer]:
 def _batch_normalization(layer: Any) -> Iterator[Layer]:
     _check_axis(layer)
     mean = _array(layer.moving_mean)
-    yield layers.BatchNormalization(
+    yield normalization_layers.BatchNormalization(
         np.ones_like(mean) if layer.gamma is None else _array(layer.gamma),
         np.zeros_like(mean) if layer.beta is None else _array(layer.beta),
         mean,
@@ -170,7 +170,7 @@ def _batch_normalization(layer: Any) -> Iterator[Layer]:
 def _layer_normalization(layer: Any) -> Iterator[Layer]:
     _check_axis(layer)
     units = layer.input.shape[-1]
-    yield layers.LayerNormalization(
+    yield normalization_layers.LayerNormalization(
         np.ones(units, np.float32) if layer.gamma is None else _array(layer.gamma),
         np.zeros(units, np.float32) if layer.beta is None else _array(layer.beta),
         epsilon=float(layer.epsilon),
@@ -244,7 +244,7 @@ _TRANSLATIONS: dict[type, Callable[[Any], Iterator[Layer]]] = {
 
 
 def _compare(network: Network, model: keras.Model) -> None:
-    """The proof on random rows, for whatever this file has not thought of: no wrong answers, at worst a refusal."""
+    """Compare both on random rows, in case a translation above is wrong. Raises CannotExport if they differ."""
     x = _trial_rows(network)
     ours, theirs = network.predict(x), _array(model(x, training=False))
     scale = np.maximum(np.abs(theirs), theirs.std())

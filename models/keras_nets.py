@@ -1,4 +1,4 @@
-"""The Keras networks, and the only place that builds them: the same layers that `network.build` makes in NumPy."""
+"""The Keras networks and their layers: `build` makes the same network as `network.build` in NumPy."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -33,10 +33,10 @@ class Columns(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
 
 @keras.saving.register_keras_serializable(package="tabserve")
 class Periodic(keras.layers.Layer):  # type: ignore[misc]
-    """The first n columns told in waves, beside all columns as they are: (batch, d) -> (batch, d + n * embedding).
+    """All columns unchanged, then periodic features of the first n columns: (batch, d) -> (batch, d + n * embedding).
 
-    cₙ = cos(2π·xₙ·wₙ + phaseₙ) are `frequencies` waves of column n, and relu(cₙ·Vₙ + bₙ) the numbers made of them. The
-    frequencies w start normal with standard deviation scales[n]. Gorishniy et al. 2022, arXiv 2203.05556.
+    cₙ = cos(2π·xₙ·wₙ + phaseₙ) are `frequencies` cosines of column n, and relu(cₙ·Vₙ + bₙ) its features. The initial
+    frequencies w are normal with standard deviation scales[n]. Gorishniy et al. 2022, arXiv 2203.05556.
     """
 
     def __init__(self, scales: Sequence[float], frequencies: int, embedding: int, **options: Any) -> None:
@@ -54,23 +54,23 @@ class Periodic(keras.layers.Layer):  # type: ignore[misc]
     def call(self, x: Any) -> Any:
         n = len(self.scales)
         angle = x[:, :n, np.newaxis] * (self.w * (2 * math.pi)) + self.phase  # (batch, n, frequencies)
-        numbers = ops.relu(ops.einsum("bnh,nhe->bne", ops.cos(angle), self.V) + self.b)
-        return ops.concatenate([x, ops.reshape(numbers, (-1, n * self.embedding))], axis=1)
+        features = ops.relu(ops.einsum("bnh,nhe->bne", ops.cos(angle), self.V) + self.b)
+        return ops.concatenate([x, ops.reshape(features, (-1, n * self.embedding))], axis=1)
 
     def compute_output_shape(self, shape: Shape) -> Shape:
         assert shape[1] is not None
         return (shape[0], shape[1] + len(self.scales) * self.embedding)
 
     def get_config(self) -> dict[str, Any]:
-        own = {"scales": self.scales, "frequencies": self.frequencies, "embedding": self.embedding}
-        return {**super().get_config(), **own}
+        options = {"scales": self.scales, "frequencies": self.frequencies, "embedding": self.embedding}
+        return {**super().get_config(), **options}
 
 
 @keras.saving.register_keras_serializable(package="tabserve")
 class Members(keras.layers.Layer):  # type: ignore[misc]
-    """Each member's own view of a row, yₖ = x·rₖ: (batch, d) -> (batch, members, d). At first r is 1 or -1 at random.
+    """Each member's own view of a row, yₖ = x·rₖ: (batch, d) -> (batch, members, d). Initially r is 1 or -1 at random.
 
-    What comes after shares its weights among members. Gorishniy et al. 2024, arXiv 2410.24210 (TabM-mini), after Wen et
+    Later layers share their weights among members. Gorishniy et al. 2024, arXiv 2410.24210 (TabM-mini), after Wen et
     al. 2020, arXiv 2002.06715 (BatchEnsemble).
     """
 
@@ -93,10 +93,10 @@ class Members(keras.layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="tabserve")
 class SharedDense(keras.layers.Layer):  # type: ignore[misc]
-    """A dense layer whose matrix members share, each with scales of its own: yₖ = ((xₖ·rₖ)·W)·sₖ + bₖ.
+    """A dense layer with one matrix for all members and scales for each: yₖ = ((xₖ·rₖ)·W)·sₖ + bₖ.
 
-    (batch, members, d) -> (batch, members, units). A row that comes as (batch, d) is the same for all members; then r
-    is at first 1 or -1 at random, else 1. Wen et al. 2020, arXiv 2002.06715 (BatchEnsemble), in Gorishniy et al. 2024,
+    (batch, members, d) -> (batch, members, units). An input (batch, d) is the same for all members; then r is
+    initially 1 or -1 at random, else 1. Wen et al. 2020, arXiv 2002.06715 (BatchEnsemble), in Gorishniy et al. 2024,
     arXiv 2410.24210 (TabM).
     """
 
@@ -113,8 +113,8 @@ class SharedDense(keras.layers.Layer):  # type: ignore[misc]
         self.b = self.add_weight((k, self.units), _uniform(d**-0.5), name="b")
 
     def call(self, x: Any) -> Any:
-        own = (x[:, np.newaxis, :] if len(x.shape) == 2 else x) * self.r
-        return ops.matmul(own, self.W) * self.s + self.b
+        scaled = (x[:, np.newaxis, :] if len(x.shape) == 2 else x) * self.r
+        return ops.matmul(scaled, self.W) * self.s + self.b
 
     def compute_output_shape(self, shape: Shape) -> Shape:
         return (shape[0], self.members, self.units)
@@ -149,9 +149,10 @@ class MemberDense(keras.layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="tabserve")
 class MemberMean(keras.layers.Layer):  # type: ignore[misc]
-    """What the members say together: (batch, members, outputs) -> (batch, outputs), on the scale of a single one.
+    """The mean of the members' outputs: (batch, members, outputs) -> (batch, outputs), on the scale of one member.
 
-    "linear" is the mean of values; "sigmoid" the logit of the mean probability; "softmax" its logarithm.
+    "linear" is the mean of values; "sigmoid" the logit of the mean probability; "softmax" the logarithm of the mean
+    probability.
     """
 
     def __init__(self, link: Link = "linear", **options: Any) -> None:
@@ -173,29 +174,29 @@ class MemberMean(keras.layers.Layer):  # type: ignore[misc]
 
 
 def build(architecture: Architecture) -> keras.Model:
-    """A network with fresh weights; `keras.utils.set_random_seed` fixes them."""
+    """A network with initial weights; `keras.utils.set_random_seed` fixes them."""
     matrix = keras.Input((architecture.numbers + len(architecture.categories),))
     chain = _ensemble(architecture) if architecture.members else _perceptron(architecture)
     if not architecture.categories:
         return keras.Sequential([matrix, *_periodic(architecture), *chain])
-    h = _looked_up(matrix, architecture)
+    h = _embedded(matrix, architecture)
     for layer in (*_periodic(architecture), *chain):
         h = layer(h)
     return keras.Model(matrix, h)
 
 
 def members_of(model: keras.Model) -> keras.Model:
-    """What is trained of an ensemble: the same layers without the last, (batch, inputs) -> (batch, members, outputs).
+    """The model to train: of an ensemble all layers but the last, (batch, inputs) -> (batch, members, outputs).
 
-    Each member is to fit the target by itself: the loss is the mean of theirs, not that of their mean. A model without
-    members is its own.
+    Each member fits the target by itself: the loss is the mean of the members' losses, not the loss of their mean. A
+    model without members is returned as it is.
     """
     last = model.layers[-1]
     return keras.Model(model.inputs[0], last.input) if isinstance(last, MemberMean) else model
 
 
 def zero_unseen(model: keras.Model) -> None:
-    """After training, make the last row of every table zero again: it stands for levels that training never saw."""
+    """After training, set the last row of every table, for levels never seen, to zero again."""
     for layer in model.layers:
         if isinstance(layer, keras.layers.Embedding):
             table = np.array(layer.get_weights()[0])
@@ -218,7 +219,7 @@ def _ensemble(architecture: Architecture) -> Iterator[keras.layers.Layer]:
     shared = architecture.adapters and architecture.hidden
     if not shared:
         yield Members(architecture.members)
-    width = architecture.looked_up + len(architecture.scales) * architecture.embedding
+    width = architecture.embedded_width + len(architecture.scales) * architecture.embedding
     for units in architecture.hidden:
         if shared:
             yield from _hidden(architecture, SharedDense(architecture.members, units))
@@ -231,7 +232,7 @@ def _ensemble(architecture: Architecture) -> Iterator[keras.layers.Layer]:
 
 
 def _hidden(architecture: Architecture, dense: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
-    """A dense layer and what follows it."""
+    """A dense layer with normalization, activation and dropout."""
     if architecture.batch_normalization or isinstance(dense, SharedDense):
         yield dense
         if architecture.batch_normalization:
@@ -244,8 +245,8 @@ def _hidden(architecture: Architecture, dense: keras.layers.Layer) -> Iterator[k
         yield keras.layers.Dropout(architecture.dropout)
 
 
-def _looked_up(matrix: Any, architecture: Architecture) -> Any:
-    """Numbers as they are, each category column through its table, side by side."""
+def _embedded(matrix: Any, architecture: Architecture) -> Any:
+    """Numbers unchanged, then the embedding of each category column."""
     numbers = architecture.numbers
     parts = [Columns(0, numbers, name="numbers")(matrix)] if numbers else []
     start = _normal(TABLE_DEVIATION) if architecture.members else "uniform"

@@ -27,9 +27,9 @@ from service import logs, model_selection
 from service.bento_image import image
 from service.data_plane import Call, DataPlane
 from service.exchange import Context
-from service.http import openapi
 from service.http.asgi import Application
 from service.model_selection import CatalogError, NothingStored
+from service.openapi import schemas
 from service.routes.native import predict_json
 from service.server import ports, startup, supervisor, worker
 from service.server.bentoml_service import service_class
@@ -118,7 +118,7 @@ def predict_function(model: TabularModel, plane: DataPlane) -> Callable[..., Any
 
     predict.__name__ = predict.__qualname__ = f"predict_{name}"
     predict.__doc__ = f"Predict {model.schema.target}."
-    rows_type, answer_type = openapi.native_types(model)
+    rows_type, answer_type = schemas.native_types(model)
     predict.__annotations__ = {"rows": rows_type, "return": answer_type}
     return predict
 

@@ -1,8 +1,8 @@
 """Every error a caller can meet, and the problem document (RFC 9457) it becomes.
 
-socket ─▶ lane ────────────▶ data plane ───────────▶ batcher ─────────▶ engine
-          404 405 406 408    400 404 413 422 503     429 504            500
-          413 415 503
+socket ───────▶ lane ────────────▶ data plane ───────────▶ batcher ─────────▶ engine
+400 408 431     404 405 406 408    400 404 413 422 503     429 504            500
+                413 415 503
 """
 
 # ruff: noqa: N818 - the names say what is wrong, as those of httpx and starlette do
@@ -38,6 +38,27 @@ class RequestError(Exception):
 
     def document(self) -> bytes:
         return problem(self.status, self.title, self.detail, self.errors, self.omitted)
+
+
+class InvalidHttp(RequestError):
+    status = 400
+    title = "Bad request"
+
+
+class HeadTooSlow(RequestError):
+    status = 408
+    title = "Head too slow"
+
+    def __init__(self) -> None:
+        super().__init__("the head of the request did not come in time")
+
+
+class HeadTooLarge(RequestError):
+    status = 431
+    title = "Head too large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the head of the request is larger than {limit} bytes")
 
 
 class BadJson(RequestError):
@@ -199,7 +220,7 @@ class ClientDisconnected(RequestError):
 
 TITLES = {
     **{kind.status: kind.title for kind in (NotFound, MethodNotAllowed, BodyTooSlow, UnsupportedMediaType, NotReady)},
-    400: "Bad request",
+    400: InvalidHttp.title,
     413: BodyTooLarge.title,
     422: RequestNotValid.title,
     429: QueueFull.title,

@@ -9,9 +9,9 @@ import yaml  # type: ignore[import-untyped]
 
 from models import store
 from models.engines import NumpyEngine
-from models.store import EngineUnavailable, Stored, StoreError
 from models.tabular_model import TabularModel
 from models.text import nearest
+from models.version_files import EngineUnavailable, Stored, StoreError
 from service.settings import Settings
 
 log = logging.getLogger("tabserve.catalog")

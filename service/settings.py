@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from models.store import EngineChoice, versions
+from models.store import versions
 from models.text import nearest
+from models.version_files import EngineChoice
 
 PREFIX = "TABSERVE_"
 Level = Literal["debug", "info", "warning", "error"]

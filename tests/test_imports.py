@@ -33,6 +33,8 @@ LAYERS: dict[str, list[set[str]]] = {
         {"models.encoding", "models.network", "models.keras_nets", "models.keras_export", "models.engines"},
         {"models.tabular_model"},
         {"models.formats", "models.fast"},
+        {"models.version_files"},
+        {"models.golden_rows"},
         {"models.store"},
     ],
     "service": [
@@ -45,7 +47,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"service.registry"},
         {"service.data_plane"},
         {"service.exchange"},
-        {"service.http", "service.routes"},
+        {"service.http", "service.openapi", "service.routes"},
         {"service.grpc_server", "service.server"},
         {"service.app"},
     ],

@@ -83,7 +83,7 @@ def train(arguments: list[str]) -> int:
         raise UsageError("--name and --target are for one model, not several")
     quiet_tensorflow()
     from models.network.network import DivergenceError
-    from models.store import StoreError
+    from models.version_files import StoreError
     from training import data, pipeline
 
     runs = [(data.bundled_options(name, data_options), framework(name, given, fit_options)) for name in names]
@@ -185,12 +185,12 @@ def delete_models(arguments: list[str]) -> int:
     """Take versions (fares:2) or whole models (fares) out of the store."""
     parser = Parser("python -m training delete", description=delete_models.__doc__)
     parser.add_argument("tags", nargs="+", metavar="NAME[:VERSION]")
-    from models import store
+    from models import store, version_files
 
     for tag in parser.parse_args(arguments).tags:
         try:
             store.delete(tag)
-        except store.StoreError as error:
+        except version_files.StoreError as error:
             raise UsageError(str(error)) from None
         print(f"deleted {tag}")
     return 0

@@ -18,8 +18,8 @@ from models.engines import NumpyEngine, TensorFlowEngine
 from models.frame import Frame
 from models.outputs import Array
 from models.schema import FeatureSchema
-from models.store import Stored, Trained
 from models.tabular_model import Engine, TabularModel
+from models.version_files import Stored, Trained
 from training import card, columns, data, examples, fit, inspect
 from training.columns import Dataset
 from training.config import DataOptions, FitOptions, Recipe, check_ranges, recipe

@@ -12,12 +12,12 @@ import numpy as np
 import orjson
 
 from loadtest.bench.bare_asgi import Message, Receive, Send, body_of, send_whole
-from models import store
+from models import version_files
 from models.frame import Frame
-from models.store import Stored
+from models.version_files import Stored
 
 folder = Path(os.environ["BENCH_VERSION"])
-model = store.read(Stored(folder.parent.name, int(folder.name), folder), "numpy")
+model = version_files.read(Stored(folder.parent.name, int(folder.name), folder), "numpy")
 
 
 async def app(scope: Message, receive: Receive, send: Send) -> None:

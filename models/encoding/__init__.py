@@ -1,1 +1,1 @@
-"""From checked rows to the matrix that a network reads."""
+"""Feature encoding: from validated rows to the matrix that a network takes."""

@@ -1,6 +1,6 @@
-"""From checked rows to the matrix a network reads: numbers scaled, dates unrolled, categories looked up, gaps filled.
+"""The encoder: from validated rows to the matrix that a network takes.
 
-Everything is fitted on the training part alone, kept as `encoder.json`, and applied as a few array operations.
+It is fitted on the training set alone, stored as `encoder.json`, and applied as a few array operations.
 """
 
 from functools import cached_property
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from models.encoding.parts import (
     MAX_KNOTS,
-    MAX_KNOTS_IN_ALL,
+    MAX_TOTAL_KNOTS,
     Date,
     Flag,
     Levels,
@@ -24,7 +24,7 @@ from models.encoding.parts import (
     Vector,
 )
 from models.encoding.target import Target
-from models.encoding.vectorised import Arrays, Lookup, Ranks
+from models.encoding.vectorised import CategoryLookup, QuantileNumbers, ScaledNumbers
 from models.frame import FEW_ROWS, Frame, any_of
 from models.schema import FeatureSchema, SchemaError
 
@@ -35,8 +35,9 @@ MAX_BIN_COLUMNS = 1024
 class Encoder(BaseModel):
     """The fitted encoding of a whole row. Immutable; `encoder.json` is its JSON.
 
-    Columns of the matrix: numbers told by rank, their gaps; scaled numbers, their gaps, their bins; flags and dates;
-    the columns of few levels; last the group numbers of many.
+    Columns of the matrix: quantile-encoded numbers, their gaps; scaled numbers, their gaps, their bins; flags and
+    dates; one-hot categories; last the group numbers of embedded categories. A gap column is 1 where the value is
+    missing.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,14 +55,14 @@ class Encoder(BaseModel):
         bins: int = BINS,
         numbers: Literal["scaled", "quantile"] = "scaled",
     ) -> Self:
-        """Learn the encoding from the training rows.
+        """Fit the encoding to the training rows.
 
-        target: (rows,) for a regression, else None. bins: edges per scaled number at most; fewer where there are few
-        rows or so many columns that the first layer would grow out of hand. numbers: how they are told; told by rank,
-        they are kept within what was seen, and so are the answers of a regression.
+        target: (rows,) for a regression, else None. bins: the maximum for each scaled number; fewer if there are few
+        rows, or many columns, which would make the first layer too large. numbers: their encoding; quantile-encoded
+        numbers are clipped to the range of the training rows, and so are the predictions of a regression.
         """
         rows, columns = frame.numbers.shape
-        knots = min(MAX_KNOTS, MAX_KNOTS_IN_ALL // max(columns, 1) + 2)
+        knots = min(MAX_KNOTS, MAX_TOTAL_KNOTS // max(columns, 1) + 2)
         affordable = min(bins, rows // 20, MAX_BIN_COLUMNS // max(columns, 1))
         parts: list[Part] = []
         for feature, values in zip(schema.numeric, frame.numbers.T, strict=True):
@@ -74,7 +75,7 @@ class Encoder(BaseModel):
             else:
                 parts.append(Number.fit(feature.name, values, affordable if affordable > 1 else 0))
         levels = [Levels.fit(feature, codes) for feature, codes in zip(schema.categorical, frame.codes.T, strict=True)]
-        scale = Target() if target is None else Target.fit(target, within=numbers == "quantile")
+        scale = Target() if target is None else Target.fit(target, clip=numbers == "quantile")
         return cls(numbers=cast(list[NumberPart], parts), categories=levels, target=scale)
 
     @classmethod
@@ -90,30 +91,30 @@ class Encoder(BaseModel):
         return self.model_dump_json() + "\n"
 
     def check(self, schema: FeatureSchema) -> None:
-        """Raises SchemaError where the encoder was not fitted to this schema: codes would mean other levels."""
+        """Raises SchemaError if the encoder was fitted to another schema, whose codes mean other levels."""
         ours = [(part.name, "number" if part.kind == "quantile" else part.kind) for part in self.numbers]
         kinds = {"number": "number", "boolean": "flag", "date": "date"}
         theirs = [(feature.name, kinds[feature.kind]) for feature in schema.numeric]
         levels = [(part.name, len(part.groups)) for part in self.categories]
         known = [(feature.name, feature.levels) for feature in schema.categorical]
-        for fitted, given in zip_longest([*ours, *levels], [*theirs, *known]):
-            if fitted != given:
-                name = (given or fitted or ("",))[0]
+        for fitted, expected in zip_longest([*ours, *levels], [*theirs, *known]):
+            if fitted != expected:
+                name = (expected or fitted or ("",))[0]
                 raise SchemaError(f"feature {name!r} is not as it was when the encoder was fitted")
 
     @cached_property
     def tables(self) -> list[tuple[int, int]]:
-        """For each embedded category its table in the network, (groups + 1, units). They are the last columns."""
+        """The shape (groups + 1, units) of each embedded category's table in the network; they are the last columns."""
         return [(part.size + 1, part.dimension) for part in self.categories if part.embedded]
 
     @property
-    def periodic(self) -> int:
-        """How many of the first columns are numbers told by rank, which a network may tell in waves."""
-        return len(self._ranks.parts)
+    def quantile_count(self) -> int:
+        """The number of quantile-encoded numbers: the first columns, which can have periodic features."""
+        return len(self._quantiles.parts)
 
     @property
     def width(self) -> int:
-        """How many columns `encode` gives."""
+        """The number of columns of the matrix."""
         return self._width
 
     @cached_property
@@ -121,42 +122,42 @@ class Encoder(BaseModel):
         return self._number_width + sum(part.width for part in self.categories)
 
     @cached_property
-    def _arrays(self) -> Arrays:
-        return Arrays.of(self.numbers)
+    def _scaled(self) -> ScaledNumbers:
+        return ScaledNumbers.of(self.numbers)
 
     @cached_property
-    def _ranks(self) -> Ranks:
-        return Ranks.of(self.numbers)
+    def _quantiles(self) -> QuantileNumbers:
+        return QuantileNumbers.of(self.numbers)
 
     @cached_property
     def _number_width(self) -> int:
-        arrays = self._arrays
-        of_numbers = len(arrays.columns) + len(arrays.gaps) + len(arrays.of_bin)
-        of_ranks = len(self._ranks.parts) + len(self._ranks.gaps)
-        return of_ranks + of_numbers + sum(len(part.encode(np.zeros(1))) for _, part in self._others)
+        arrays = self._scaled
+        of_scaled = len(arrays.columns) + len(arrays.gaps) + len(arrays.of_bin)
+        of_quantiles = len(self._quantiles.parts) + len(self._quantiles.gaps)
+        return of_quantiles + of_scaled + sum(len(part.encode(np.zeros(1))) for _, part in self._flags_and_dates)
 
     @cached_property
     def ordered(self) -> list[tuple[int, Levels]]:
-        """The categories with their column of the codes, as they stand in the matrix: embedded ones last."""
+        """The categories with their column of the codes, in the order of the matrix: embedded ones last."""
         return sorted(enumerate(self.categories), key=lambda entry: entry[1].embedded)
 
     @cached_property
-    def _lookup(self) -> Lookup:
-        return Lookup.of_parts(self.ordered)
+    def _lookup(self) -> CategoryLookup:
+        return CategoryLookup.of_parts(self.ordered)
 
     @cached_property
-    def _others(self) -> list[tuple[int, Flag | Date]]:
-        """What is no number and no category, with its column of the numbers."""
+    def _flags_and_dates(self) -> list[tuple[int, Flag | Date]]:
+        """Flags and dates with their column of the numbers."""
         return [(column, part) for column, part in enumerate(self.numbers) if isinstance(part, Flag | Date)]
 
     def encode(self, frame: Frame) -> Matrix:
-        """(rows, ...) checked rows -> (rows, width) float32, always finite."""
+        """Validated rows -> (rows, width) float32, always finite."""
         numbers, codes = frame
         x = np.empty((len(numbers), self._width), dtype=np.float32)
-        end = self._ranks.encode(numbers, x) if self._ranks.parts else 0
-        if self._arrays.columns.size:
-            end += self._encode_numbers(numbers, x[:, end:])
-        for column, part in self._others:
+        end = self._quantiles.encode(numbers, x) if self._quantiles.parts else 0
+        if self._scaled.columns.size:
+            end += self._encode_scaled(numbers, x[:, end:])
+        for column, part in self._flags_and_dates:
             for encoded in part.encode(numbers[:, column]):
                 x[:, end] = encoded
                 end += 1
@@ -170,26 +171,26 @@ class Encoder(BaseModel):
             end += levels.width
         return x
 
-    def _encode_numbers(self, numbers: Vector, x: Matrix) -> int:
-        """Write scaled numbers, gaps and bins to the first columns of x; how many that are."""
-        arrays = self._arrays
+    def _encode_scaled(self, numbers: Vector, x: Matrix) -> int:
+        """Write scaled numbers, gaps and bins into the first columns of x. Returns their number."""
+        arrays = self._scaled
         count = len(arrays.columns)
         end = count + len(arrays.gaps)
         values = numbers if count == numbers.shape[1] else numbers.take(arrays.columns, axis=1)
         gaps = np.isnan(values)
         if end > count:
             x[:, count:end] = gaps.take(arrays.gaps, axis=1)
-        if any_of(gaps):  # perhaps where training had none
+        if any_of(gaps):  # perhaps in columns without gaps in training
             values = np.where(gaps, arrays.fill, values)
         z = np.maximum(values, arrays.lowest)
         np.minimum(z, arrays.highest, out=z)
         z -= arrays.mean
         z *= arrays.inverse_deviation
         if arrays.of_bin.size:
-            bent = z * arrays.third
-            bent *= bent
-            bent += 1.0
-            z /= np.sqrt(bent, out=bent)
+            square = z * arrays.third
+            square *= square
+            square += 1.0
+            z /= np.sqrt(square, out=square)
             bins = np.maximum(values.take(arrays.of_bin, axis=1), arrays.low)
             np.minimum(bins, arrays.high, out=bins)
             bins -= arrays.low

@@ -1,4 +1,4 @@
-"""How each column of a table becomes columns of the network's input: one class for each encoding."""
+"""The encodings of a column: from one column of the table to one or more columns of the network's input."""
 
 import math
 from bisect import bisect_right
@@ -15,14 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from models.feature import MISSING, UNSEEN, Feature
 
 DAY, WEEK, YEAR = 86_400.0, 604_800.0, 31_556_952.0  # seconds; a Gregorian year on average
-SMALLEST = 1e-305  # a scale below it is none: its inverse is infinite, or nearly
-LARGEST = 1e300  # knots beyond it are drawn in: the distance between two of them must not overflow
-MAX_KNOTS, MAX_KNOTS_IN_ALL = 1024, 65_536
+MIN_SCALE = 1e-305  # the inverse of a smaller scale is infinite, or nearly
+MAX_KNOT = 1e300  # larger knots are clipped: the distance between two knots must not overflow
+MAX_KNOTS, MAX_TOTAL_KNOTS = 1024, 65_536  # of a column, of all columns
 MONDAY = 4 * DAY  # 1970-01-05 was the first Monday
 ONE_HOT_LEVELS = 8
-FURTHEST = NormalDist().inv_cdf(0.999)  # a rank at either end of the training rows, in deviations
-LEAST_SPREAD = 0.1  # of the ranks: a column of one value and one outlier must not send the outlier to the moon
-RARE = 10  # levels with fewer training rows than this share one group
+MAX_Z = NormalDist().inv_cdf(0.999)  # z of the first and the last training row is clipped to it
+MIN_DEVIATION = 0.1  # of z: else the only outlier in a column of a single value would become huge
+MIN_LEVEL_ROWS = 10  # levels with fewer training rows share one group
 Vector = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float32]
 Matrix64 = npt.NDArray[np.float64]
@@ -31,36 +31,36 @@ Indices = npt.NDArray[np.intp]
 
 
 class Part(BaseModel):
-    """How one column of the table becomes columns of the matrix."""
+    """The fitted encoding of one column of the table. `kind` names the class in `encoder.json`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
 
 
 class Number(Part):
-    """A number: (x - mean) / deviation, the median where it is missing, and its place between edges.
+    """A scaled number, (x - mean) / deviation, the median where it is missing; with edges also its bins.
 
     With edges e_0 < e_1 < ... there is a further column for each bin, rising from 0 at e_b to 1 at e_b+1 and flat
-    elsewhere (the piecewise linear encoding of Gorishniy et al. 2022, arXiv 2203.05556): a first layer can then bend at
-    every edge. The scaled number itself is then clipped smoothly, z / sqrt(1 + (z/3)^2) (Holzmüller et al. 2024).
+    elsewhere (piecewise linear encoding, Gorishniy et al. 2022, arXiv 2203.05556), so the first layer can change its
+    slope at every edge. The scaled number is then clipped smoothly, z / sqrt(1 + (z/3)^2) (Holzmüller et al. 2024).
     """
 
     kind: Literal["number"] = "number"
     mean: float
     deviation: float
     fill: float
-    missing: bool  # whether a column of 0 and 1 tells the gaps
+    missing: bool  # whether there is a column of 0 and 1 for missing values
     edges: list[float] = []
 
     @classmethod
     def fit(cls, name: str, values: Vector, bins: int) -> Self:
-        """values: (rows,) of the training part, NaN where missing. bins: how many at most, 0 for none."""
+        """values: (rows,) of the training set, NaN where missing. bins: the maximum, 0 for none."""
         known = values[~np.isnan(values)]
         mean, deviation = stable_moments(known)
         edges: list[float] = []
         if bins and known.size:
             edges = np.unique(np.quantile(known, np.linspace(0, 1, bins + 1), method="nearest")).tolist()
-            narrowest = max(1e-12 * deviation, SMALLEST)
+            narrowest = max(1e-12 * deviation, MIN_SCALE)
             edges = [low for low, high in pairwise([*edges, math.inf]) if high - low > narrowest]
             if not math.isfinite(edges[-1] - edges[0]):
                 edges = []
@@ -68,18 +68,18 @@ class Number(Part):
             name=name,
             mean=mean,
             deviation=deviation,
-            fill=middle(known),
+            fill=median_value(known),
             missing=bool(known.size < values.size),
-            edges=edges if len(edges) > 2 else [],  # two edges say no more than the scaled number
+            edges=edges if len(edges) > 2 else [],  # one bin says no more than the scaled number
         )
 
 
 class Quantile(Part):
-    """A number told by its rank: a line through the points (knot, z), flat outside; the median where it is missing.
+    """A quantile-encoded number: linear between the points (knot, z), flat outside; the median where it is missing.
 
-    The rank of a distinct training value is half its place among all rows and half its place among the distinct
-    values, so that neither a value that fills most rows nor a long tail takes up all of the scale; z is the number with
-    that rank in a normal distribution, divided by its deviation over the training rows.
+    The rank of a distinct training value is the mean of its rank among all rows and its rank among the distinct values,
+    so neither a value that fills most rows nor a long tail takes up all of the scale. z is the quantile of that rank in
+    a normal distribution, divided by the deviation of z over the training rows.
     """
 
     kind: Literal["quantile"] = "quantile"
@@ -95,30 +95,30 @@ class Quantile(Part):
         return self
 
     @classmethod
-    def fit(cls, name: str, values: Vector, most: int = MAX_KNOTS) -> Self:
-        """values: (rows,) of the training part, NaN where missing. most: how many knots."""
-        known = np.clip(values[~np.isnan(values)], -LARGEST, LARGEST)
+    def fit(cls, name: str, values: Vector, max_knots: int = MAX_KNOTS) -> Self:
+        """values: (rows,) of the training set, NaN where missing. max_knots: of the curve."""
+        known = np.clip(values[~np.isnan(values)], -MAX_KNOT, MAX_KNOT)
         knots, counts = np.unique(known if known.size else np.zeros(1), return_counts=True)
-        knots, counts = apart(knots, counts)
+        knots, counts = separate(knots, counts)
         of_rows = (np.cumsum(counts) - counts / 2) / counts.sum()
         of_values = (np.arange(len(knots)) + 0.5) / len(knots)
         rank = (of_rows + of_values) / 2
-        if len(knots) > most:
-            kept = np.unique(np.searchsorted(rank, np.linspace(0, 1, most)).clip(0, len(knots) - 1))
+        if len(knots) > max_knots:
+            kept = np.unique(np.searchsorted(rank, np.linspace(0, 1, max_knots)).clip(0, len(knots) - 1))
             knots, rank = knots[kept], rank[kept]
-        z = np.array([*map(NormalDist().inv_cdf, rank.tolist())]).clip(-FURTHEST, FURTHEST)
+        z = np.array([*map(NormalDist().inv_cdf, rank.tolist())]).clip(-MAX_Z, MAX_Z)
         spread = float(np.interp(known, knots, z).std()) if known.size else 0.0
         return cls(
             name=name,
             knots=knots.tolist(),
-            z=(z / max(spread, LEAST_SPREAD)).round(6).tolist(),
-            fill=middle(known),
+            z=(z / max(spread, MIN_DEVIATION)).round(6).tolist(),
+            fill=median_value(known),
             missing=bool(known.size < values.size),
         )
 
     @cached_property
     def curve(self) -> Callable[[float], float]:
-        """z of one number that is not missing: for few of them a quarter of what np.interp costs."""
+        """z of one number that is not missing; for few numbers it takes a quarter of the time of np.interp."""
         knots, heights, (first, *_, last) = self.knots, self.z, (*self.knots, self.knots[-1])
         lowest, highest = heights[0], heights[-1]
         slopes = [(z - y) / (v - u) for (u, v), (y, z) in zip(pairwise(knots), pairwise(heights), strict=True)]
@@ -148,13 +148,13 @@ class Flag(Part):
 
 
 class Date(Part):
-    """A moment: where it lies between the first and the last one seen, and where in the year, the week and the day."""
+    """A time: its position between the first and the last training time, and in the year, the week and the day."""
 
     kind: Literal["date"] = "date"
     first: float
     last: float
     fill: float
-    periods: list[float]  # seconds; only cycles that training saw at least once around
+    periods: list[float]  # seconds; only those that the training set covers at least once
     missing: bool
 
     @classmethod
@@ -167,7 +167,7 @@ class Date(Part):
             name=name,
             first=first,
             last=last,
-            fill=middle(known),
+            fill=median_value(known),
             periods=periods,
             missing=bool(known.size < values.size),
         )
@@ -184,25 +184,25 @@ class Date(Part):
 
 
 class Levels(Part):
-    """A category: levels of the table fall into groups, groups become columns.
+    """A category: its levels form groups, and the groups become columns.
 
-    groups: the group of each code (position or bucket), -1 where the training rows held none of it. Few groups are
-    written as columns of 0 and 1 (two groups as one column of 1 and -1, an unknown level as zeros); many as the group's
-    number, which the network looks up in a table of `size + 1` rows, the last one for what is unknown.
+    groups: the group of each code (position or bucket), -1 for a code that no training row has. Few groups are one-hot
+    columns (two groups are one column of 1 and -1; an unknown level is zeros). Many groups are one column of group
+    numbers, which the network embeds by a table of `size + 1` rows, the last one for unknown levels.
     """
 
     kind: Literal["levels"] = "levels"
     groups: list[int]
-    missing: int  # the group of a missing cell, -1 where training had none
-    rare: int  # the group that rare levels share, and unseen ones join; -1 where no level is rare
-    size: int  # how many groups
+    missing: int  # the group of a missing cell, -1 if training had none
+    rare: int  # the group of rare and unseen levels, -1 if no level is rare
+    size: int  # the number of groups
 
     @classmethod
     def fit(cls, feature: Feature, codes: Codes) -> Self:
-        """Where there are more levels than columns, those with fewer than RARE rows share a group."""
+        """With more than ONE_HOT_LEVELS levels, those with fewer than MIN_LEVEL_ROWS rows share a group."""
         count = feature.levels
         rows = np.bincount(codes[codes >= 0], minlength=count)
-        frequent = rows >= (RARE if count > ONE_HOT_LEVELS else 1)
+        frequent = rows >= (MIN_LEVEL_ROWS if count > ONE_HOT_LEVELS else 1)
         size = int(frequent.sum())
         rare = missing = -1
         if (rows[~frequent] > 0).any():
@@ -223,12 +223,12 @@ class Levels(Part):
 
     @property
     def dimension(self) -> int:
-        """How many numbers the network learns for each group."""
+        """The width of the embedding."""
         return min(16, 2 + math.isqrt(self.size))
 
     @cached_property
     def table(self) -> Matrix:
-        """(codes + 2, width): what to write for each code; MISSING = -2 and UNSEEN = -1 are the last two rows."""
+        """(codes + 2, width): the columns of each code; MISSING = -2 and UNSEEN = -1 are the last two rows."""
         assert (MISSING, UNSEEN) == (-2, -1)
         group = np.array([*self.groups, self.missing, self.rare])
         if self.embedded:
@@ -241,21 +241,21 @@ NumberPart = Annotated[Number | Quantile | Flag | Date, Field(discriminator="kin
 
 
 def stable_moments(values: Vector) -> tuple[float, float]:
-    """Mean and standard deviation, also of numbers whose squares overflow; a deviation is never 0."""
+    """Mean and standard deviation, also of numbers whose squares overflow; the deviation is never 0."""
     if not values.size:
         return 0.0, 1.0
     largest = float(np.abs(values).max()) or 1.0
     scaled = values / largest
     deviation = float(scaled.std()) * largest
-    return float(scaled.mean()) * largest, deviation if SMALLEST < deviation < math.inf else 1.0
+    return float(scaled.mean()) * largest, deviation if MIN_SCALE < deviation < math.inf else 1.0
 
 
-def apart(knots: Vector, counts: Codes) -> tuple[Vector, Codes]:
-    """Increasing knots without those nearer to the one before than a slope between them could be told."""
-    kept = np.append(True, np.diff(knots) > SMALLEST)
+def separate(knots: Vector, counts: Codes) -> tuple[Vector, Codes]:
+    """Increasing knots without those so near to the one before that the slope between them would overflow."""
+    kept = np.append(True, np.diff(knots) > MIN_SCALE)
     return knots[kept], np.add.reduceat(counts, np.flatnonzero(kept))
 
 
-def middle(values: Vector) -> float:
-    """The median, always one of the values, as the mean of two may overflow; 0 where there is none."""
+def median_value(values: Vector) -> float:
+    """The median, always one of the values, as the mean of two may overflow; 0 without values."""
     return float(np.quantile(values, 0.5, method="nearest")) if values.size else 0.0

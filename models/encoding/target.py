@@ -13,7 +13,7 @@ from models.frame import FEW_ROWS
 
 
 class Target(BaseModel):
-    """The scale on which a regression learns, and the range its answers are kept in; probabilities need none."""
+    """The scale on which a regression trains, and the range that its predictions are clipped to, if any."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     mean: float = 0.0
@@ -22,18 +22,18 @@ class Target(BaseModel):
     high: float | None = None
 
     @classmethod
-    def fit(cls, values: Vector, within: bool = False) -> Self:
-        """within: whether no answer is to lie outside of these values."""
+    def fit(cls, values: Vector, clip: bool = False) -> Self:
+        """clip: whether predictions are clipped to the range of these values."""
         mean, scale = stable_moments(values)
-        low, high = (float(values.min()), float(values.max())) if within else (None, None)
+        low, high = (float(values.min()), float(values.max())) if clip else (None, None)
         return cls(mean=mean, scale=scale, low=low, high=high)
 
     def apply(self, values: Vector) -> Vector:
         return (values - self.mean) / self.scale
 
     @cached_property
-    def _steps(self) -> tuple[float, float] | None:
-        """Multiply and divide by these around rounding; None for scales at which that would overflow."""
+    def _rounding(self) -> tuple[float, float] | None:
+        """The factor and the divisor for rounding, one of them 1; None for scales at which they would overflow."""
         digits = 7 - math.floor(math.log10(self.scale))
         largest = math.log10(max(self.scale, abs(self.mean)))
         if abs(digits) > 200 or digits + largest > 200:
@@ -41,26 +41,26 @@ class Target(BaseModel):
         return (10.0**digits, 1.0) if digits >= 0 else (1.0, 10.0**-digits)
 
     def unscale(self, outputs: npt.NDArray[Any]) -> Vector:
-        """(rows, 1) outputs -> the target's unit, rounded to a ten-millionth of its spread: float32 knows no more.
+        """(rows, 1) outputs -> the target's unit, rounded to a ten-millionth of its spread, the precision of float32.
 
-        An output that is not finite stays so, also where answers are kept within a range.
+        An output that is not finite stays so, also with a range.
         """
-        if outputs.size <= FEW_ROWS:  # NumPy's fixed costs are higher than Python's for so few
+        if outputs.size <= FEW_ROWS:  # NumPy's fixed costs are higher than Python's for so few rows
             return np.array([self.unscale_one(output) for output in outputs.ravel().tolist()]).reshape(outputs.shape)
         values: Vector = outputs.astype(np.float64)
         with np.errstate(over="ignore"):
             values *= self.scale
             values += self.mean
-        if self._steps is not None:
-            finer, coarser = self._steps  # one of them is 1
-            if coarser == 1.0:
-                values *= finer
+        if self._rounding is not None:
+            factor, divisor = self._rounding
+            if divisor == 1.0:
+                values *= factor
                 np.rint(values, out=values)
-                values /= finer
+                values /= factor
             else:
-                values /= coarser
+                values /= divisor
                 np.rint(values, out=values)
-                values *= coarser
+                values *= divisor
         if self.low is not None:
             np.clip(values, self.low, self.high, out=values, where=np.isfinite(values))
         return values
@@ -70,9 +70,9 @@ class Target(BaseModel):
         value = output * self.scale + self.mean
         if not math.isfinite(value):
             return value
-        if self._steps is not None:
-            finer, coarser = self._steps
-            value = round(value * finer / coarser) * coarser / finer
+        if self._rounding is not None:
+            factor, divisor = self._rounding
+            value = round(value * factor / divisor) * divisor / factor
         if self.low is None or self.high is None or self.low <= value <= self.high:
             return value
         return self.low if value < self.low else self.high

@@ -1,4 +1,4 @@
-"""The fitted parts of an encoder side by side: a row costs a few array operations, not a few for each column."""
+"""The fitted parts of an encoder as arrays: a row takes a few array operations, not a few for each column."""
 
 import math
 import sys
@@ -13,23 +13,23 @@ import numpy as np
 from models.encoding.parts import Codes, Indices, Levels, Matrix, Matrix64, Number, NumberPart, Quantile, Vector
 from models.frame import any_of
 
-CLIP = 100.0  # standard deviations: keeps the network finite for 1e300, far outside of anything seen
-FEW_RANKED = 4  # rows; up to here Python's own search is quicker than np.interp
+CLIP = 100.0  # standard deviations: the network stays finite for 1e300
+FEW_INTERPOLATED = 4  # rows; up to here Python's bisection is faster than np.interp
 
 
 @dataclass(frozen=True)
-class Arrays:
-    """The numbers of an encoder side by side, so that a row costs a few operations and not a few for each column."""
+class ScaledNumbers:
+    """All scaled numbers of an encoder, one array for each parameter."""
 
-    columns: Indices  # which columns of Frame.numbers are numbers
-    lowest: Matrix64  # where scaling would leave -CLIP..CLIP; cut there first, no arithmetic overflows
+    columns: Indices  # their columns of Frame.numbers
+    lowest: Matrix64  # z leaves -CLIP..CLIP below `lowest` and above `highest`; clipping x first avoids overflow
     highest: Matrix64
     mean: Matrix64
     inverse_deviation: Matrix64
     fill: Matrix64
-    third: Matrix64  # of the smooth clip: 1/3, or 0 for numbers that are clipped hard
-    gaps: Indices  # which of the numbers have a column of their gaps
-    of_bin: Indices  # for each bin, which of the numbers it belongs to
+    third: Matrix64  # the factor of the smooth clip: 1/3, or 0 for numbers that are clipped hard
+    gaps: Indices  # the numbers that have a column for missing values
+    of_bin: Indices  # the number that each bin belongs to
     low: Matrix64
     high: Matrix64
     inverse_width: Matrix64
@@ -56,15 +56,15 @@ class Arrays:
 
 
 def one_row(values: Iterable[float]) -> Matrix64:
-    """(1, columns): with a single row NumPy need not broadcast, which is half of such an operation's cost."""
+    """(1, columns), so NumPy does not broadcast for a single row, which saves half of an operation's time."""
     return np.array(list(values), dtype=np.float64).reshape(1, -1)
 
 
 def clip_range(mean: float, deviation: float) -> tuple[float, float]:
-    """The numbers whose (x - mean) / deviation lies within -CLIP..CLIP, as far as it can be computed."""
+    """The range of x with (x - mean) / deviation within -CLIP..CLIP, in floating point."""
     largest, reach, inverse = sys.float_info.max, CLIP * deviation, 1.0 / deviation
     low, high = max(mean - reach, max(mean, 0.0) - largest), min(mean + reach, min(mean, 0.0) + largest)
-    while (high - mean) * inverse > CLIP:  # by the last bit
+    while (high - mean) * inverse > CLIP:  # by rounding
         high = math.nextafter(high, mean)
     while (low - mean) * inverse < -CLIP:
         low = math.nextafter(low, mean)
@@ -72,22 +72,22 @@ def clip_range(mean: float, deviation: float) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
-class Ranks:
-    """The numbers of an encoder that are told by rank, side by side."""
+class QuantileNumbers:
+    """All quantile-encoded numbers of an encoder."""
 
     parts: list[Quantile]
-    columns: Indices  # which columns of Frame.numbers they are
+    columns: Indices  # their columns of Frame.numbers
     fill: Matrix64
-    gaps: Indices  # which of them have a column of their gaps
+    gaps: Indices  # those that have a column for missing values
 
     @classmethod
     def of(cls, parts: Sequence[NumberPart]) -> Self:
-        ranked = [(column, part) for column, part in enumerate(parts) if isinstance(part, Quantile)]
+        quantiles = [(column, part) for column, part in enumerate(parts) if isinstance(part, Quantile)]
         return cls(
-            parts=[part for _, part in ranked],
-            columns=np.array([column for column, _ in ranked], dtype=np.intp),
-            fill=one_row(part.fill for _, part in ranked),
-            gaps=np.array([index for index, (_, part) in enumerate(ranked) if part.missing], dtype=np.intp),
+            parts=[part for _, part in quantiles],
+            columns=np.array([column for column, _ in quantiles], dtype=np.intp),
+            fill=one_row(part.fill for _, part in quantiles),
+            gaps=np.array([index for index, (_, part) in enumerate(quantiles) if part.missing], dtype=np.intp),
         )
 
     @cached_property
@@ -95,18 +95,18 @@ class Ranks:
         return [part.curve for part in self.parts]
 
     def encode(self, numbers: Vector, x: Matrix) -> int:
-        """Write z and gaps to the first columns of x; how many that are."""
+        """Write z and the gaps into the first columns of x. Returns their number."""
         count = len(self.parts)
         end = count + len(self.gaps)
         values = numbers if count == numbers.shape[1] else numbers.take(self.columns, axis=1)
         gaps = np.isnan(values)
         if end > count:
             x[:, count:end] = gaps.take(self.gaps, axis=1)
-        if any_of(gaps):  # perhaps where training had none
+        if any_of(gaps):  # perhaps in columns without gaps in training
             values = np.where(gaps, self.fill, values)
-        if len(x) <= FEW_RANKED:
-            for place, row in enumerate(values.tolist()):
-                x[place, :count] = [curve(value) for curve, value in zip(self.curves, row, strict=True)]
+        if len(x) <= FEW_INTERPOLATED:
+            for index, row in enumerate(values.tolist()):
+                x[index, :count] = [curve(value) for curve, value in zip(self.curves, row, strict=True)]
         else:
             for column, part in enumerate(self.parts):
                 x[:, column] = np.interp(values[:, column], *part.points)
@@ -114,20 +114,20 @@ class Ranks:
 
 
 @dataclass(frozen=True)
-class Lookup:
-    """The columns of all categories, for few rows: column c of row r is values[first[c] + codes[r, of[c]] * stride[c]].
+class CategoryLookup:
+    """All categories for few rows: column c of row r is values[first[c] + codes[r, of[c]] * stride[c]].
 
-    A handful of operations, whatever the number of categories; for many rows it costs more than a look-up for each.
+    A few operations for any number of categories. For many rows, one look-up for each category is faster.
     """
 
     of: Indices
     stride: Indices
     first: Indices
-    values: Matrix  # (everything,)
+    values: Matrix  # (sum of all tables' sizes,)
 
     @classmethod
     def of_parts(cls, order: Sequence[tuple[int, Levels]]) -> Self:
-        """order: the categories with their column of the codes, as they stand in the matrix."""
+        """order: the categories with their column of the codes, in the order of the matrix."""
         of: list[int] = []
         stride: list[int] = []
         first: list[int] = []
@@ -136,7 +136,7 @@ class Lookup:
             table = part.table
             of += [column] * part.width
             stride += [part.width] * part.width
-            first += [start + 2 * part.width + place for place in range(part.width)]  # MISSING and UNSEEN come first
+            first += [start + 2 * part.width + index for index in range(part.width)]  # MISSING and UNSEEN come first
             start += table.size
         tables = [np.roll(part.table, 2, axis=0).ravel() for _, part in order]
         values = np.concatenate(tables) if tables else np.empty(0, dtype=np.float32)

@@ -1,1 +1,1 @@
-"""A neural network from scratch, in reading order: activations, losses, layers, network, optimizers."""
+"""A neural network from scratch. Reading order: activations, losses, layers, optimizers, network, inference."""

@@ -1,8 +1,8 @@
-"""Activation functions: the bend between two layers. Without one, a stack of layers is a single matrix product.
+"""Activation functions: the nonlinearity between two layers, without which all layers are one matrix product.
 
-Each is y = f(x) with the rule that carries a gradient back through it: given d_y = dL/dy it returns d_x = dL/dx, which
-for the functions that act on each number alone is d_y · f'(x). All are exact in the tails: no overflow, no warning, and
-a tiny result keeps its relative precision. Where `out` is given the result is written there; it may be x itself.
+Each is y = f(x) with the rule for its gradient: `backward` takes d_y = dL/dy and returns d_x = dL/dx, which is
+d_y · f'(x) for functions of a single number. All are exact in the tails: no overflow, no warning, and a tiny result
+keeps its relative precision. `forward` writes its result into `out` if it is supplied; that may be x itself.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.floating[Any]]
-ZERO = np.zeros((), dtype=np.float32)  # an array already, which for one row is half of the cost
+ZERO = np.zeros((), dtype=np.float32)  # as an array: for one row, converting a float is half of the cost
 
 
 class ActivationFunction(Protocol):
@@ -25,7 +25,7 @@ class ActivationFunction(Protocol):
 
 @dataclass(frozen=True)
 class Linear:
-    """y = x: what a regression ends with, and what logits are."""
+    """y = x: the output of a regression; logits."""
 
     def forward(self, x: Array, out: Array | None = None) -> Array:
         y: Array = np.positive(x, out=out)
@@ -50,7 +50,7 @@ class Sigmoid:
 
 @dataclass(frozen=True)
 class ReLU:
-    """y = max(0, x): on or off; cheap, and its gradient does not fade where it is on."""
+    """y = max(0, x): cheap, and its gradient does not fade where x > 0."""
 
     def forward(self, x: Array, out: Array | None = None) -> Array:
         return np.maximum(x, ZERO, out=out)
@@ -61,7 +61,7 @@ class ReLU:
 
 @dataclass(frozen=True)
 class LeakyReLU:
-    """y = x above zero, slope · x below: never quite off, so it can always come back."""
+    """y = x above zero, slope · x below: its gradient is never zero, so no unit stays off for ever."""
 
     slope: float = 0.2
 
@@ -98,7 +98,7 @@ class Softplus:
 
 @dataclass(frozen=True)
 class ELU:
-    """y = x above zero, alpha · (eˣ - 1) below: levels off at -alpha instead of stopping at a corner."""
+    """y = x above zero, alpha · (eˣ - 1) below: it levels off at -alpha, without a corner at zero."""
 
     alpha: float = 1.0
 
@@ -126,7 +126,7 @@ class GELU:
 class SiLU:
     """y = x · sigmoid(x) = x / (1 + e⁻ˣ), also called swish."""
 
-    @np.errstate(over="ignore")  # as there
+    @np.errstate(over="ignore")  # as in Sigmoid
     def forward(self, x: Array, out: Array | None = None) -> Array:
         y: Array = np.divide(x, 1 + np.exp(-x), out=out)
         return y
@@ -168,14 +168,14 @@ FUNCTIONS: dict[str, type[ActivationFunction]] = {
 
 
 def get(name: str, **options: float) -> ActivationFunction:
-    """The function of that name; options are its constants (`slope`, `alpha`). ValueError for a name that is none."""
+    """The function of that name; options are its constants (`slope`, `alpha`). ValueError for an unknown name."""
     if name not in FUNCTIONS:
         raise ValueError(f"activation {name!r} is unknown, expected one of {', '.join(FUNCTIONS)}")
     return FUNCTIONS[name](**options)
 
 
 def describe(function: ActivationFunction) -> dict[str, Any]:
-    """`{"function": name, its constants}`, from which `get` makes it again."""
+    """`{"function": name, its constants}`: the arguments of `get`."""
     name = next(name for name, kind in FUNCTIONS.items() if type(function) is kind)
     constants = {field.name: getattr(function, field.name) for field in dataclasses.fields(function)}  # type: ignore[arg-type]
     return {"function": name, **constants}
@@ -197,7 +197,7 @@ _P_FLOAT64 = (
 
 
 def normal_cdf(x: Array) -> Array:
-    """Φ(x), the share of a normal distribution below x, precise in both tails. Ours, because serving has no SciPy."""
+    """Φ(x), the share of a normal distribution below x, precise in both tails. Serving does not install SciPy."""
     t = 1 / (1 + 0.25 * np.abs(x))
     coefficients = _P_FLOAT64 if x.dtype == np.float64 else _P_FLOAT32
     tail = np.full_like(t, coefficients[-1])

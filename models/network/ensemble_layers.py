@@ -1,4 +1,4 @@
-"""Layers of an ensemble whose members share their matrices."""
+"""Layers of an ensemble: its members share their matrices, and each has a few weights of its own."""
 
 from typing import Any, Self, get_args
 
@@ -8,14 +8,15 @@ import numpy.typing as npt
 from models.architecture import Link
 from models.network import activations
 from models.network.activations import Array
-from models.network.layers import Layer, lecun
+from models.network.initializers import lecun
+from models.network.layers import Layer
 
 
 class Members(Layer):
     """Each member's own view of a row: yₖ = x·rₖ, (batch, d) -> (batch, members, d); r (members, d).
 
-    At first every number of r is 1 or -1 at random, so that members that share all later weights learn to disagree,
-    and the mean of many that err differently errs less. Gorishniy et al. 2024, https://arxiv.org/abs/2410.24210
+    Initially every number of r is 1 or -1 at random, so members that share all later weights learn to disagree, and
+    the mean of members with different errors has a smaller error. Gorishniy et al. 2024, https://arxiv.org/abs/2410.24210
     (TabM-mini), after Wen et al. 2020, https://arxiv.org/abs/2002.06715 (BatchEnsemble).
     """
 
@@ -47,9 +48,9 @@ class Members(Layer):
 
 
 class SharedDense(Layer):
-    """A dense layer whose matrix members share, each with scales of its own: yₖ = ((xₖ·rₖ)·W)·sₖ + bₖ.
+    """A dense layer with one matrix for all members and scales for each: yₖ = ((xₖ·rₖ)·W)·sₖ + bₖ.
 
-    (batch, members, inputs) -> (batch, members, units); a row that comes as (batch, inputs) is the same for all.
+    (batch, members, inputs) or, the same row for all members, (batch, inputs) -> (batch, members, units).
     W (inputs, units), r (members, inputs), s and b (members, units). It is the layer of BatchEnsemble and TabM.
     """
 
@@ -74,7 +75,7 @@ class SharedDense(Layer):
         first: bool,
         dtype: npt.DTypeLike = np.float32,
     ) -> Self:
-        """`first`: members are given the same row, and r is at first 1 or -1 at random."""
+        """`first`: the input is the same row for all members, so r is initially 1 or -1 at random; else it is 1."""
         limit = inputs**-0.5
         r = rng.choice([-1, 1], (members, inputs)) if first else np.ones((members, inputs))
         b = rng.uniform(-limit, limit, (members, units))
@@ -93,10 +94,10 @@ class SharedDense(Layer):
         k, d = self.r.shape
         if x.shape[1:] not in ((d,), (k, d)):
             raise ValueError(f"shared_dense layer: expected (batch, {d}) or (batch, {k}, {d}), given {x.shape}")
-        self.same = x.ndim == 2
-        self.x = x[:, np.newaxis, :] if self.same else x
-        self.own = (self.x * self.r).reshape(-1, d)
-        self.u = (self.own @ self.W).reshape(-1, k, self.W.shape[1])  # (batch, members, units)
+        self.same_row = x.ndim == 2
+        self.x = x[:, np.newaxis, :] if self.same_row else x
+        self.scaled = (self.x * self.r).reshape(-1, d)
+        self.u = (self.scaled @ self.W).reshape(-1, k, self.W.shape[1])  # (batch, members, units)
         y: Array = self.u * self.parameters["s"]
         y += self.parameters["b"]
         return y
@@ -104,12 +105,12 @@ class SharedDense(Layer):
     def backward(self, d_y: Array) -> Array:
         np.sum(d_y, axis=0, out=self.gradients["b"])
         np.einsum("bku,bku->ku", d_y, self.u, out=self.gradients["s"])
-        d_u = (d_y * self.parameters["s"]).reshape(len(self.own), self.W.shape[1])  # (batch · members, units)
-        np.matmul(self.own.T, d_u, out=self.gradients["W"])
-        d_own = (d_u @ self.W.T).reshape(len(d_y), *self.r.shape)
-        np.sum(d_own * self.x, axis=0, out=self.gradients["r"])
-        d_x: Array = d_own * self.r
-        return d_x.sum(axis=1) if self.same else d_x
+        d_u = (d_y * self.parameters["s"]).reshape(len(self.scaled), self.W.shape[1])  # (batch · members, units)
+        np.matmul(self.scaled.T, d_u, out=self.gradients["W"])
+        d_scaled = (d_u @ self.W.T).reshape(len(d_y), *self.r.shape)
+        np.sum(d_scaled * self.x, axis=0, out=self.gradients["r"])
+        d_x: Array = d_scaled * self.r
+        return d_x.sum(axis=1) if self.same_row else d_x
 
 
 class MemberDense(Layer):
@@ -159,10 +160,10 @@ class MemberDense(Layer):
 
 
 class MemberMean(Layer):
-    """What the members say together: (batch, members, outputs) -> (batch, outputs), on the scale of a single one.
+    """The mean of the members' outputs: (batch, members, outputs) -> (batch, outputs), on the scale of one member.
 
-    Link "linear": the mean of their values. "sigmoid": the logit of the mean of their probabilities. "softmax": its
-    logarithm. In training it stands aside: every member is to fit the target by itself, and the loss sees them all.
+    Link "linear": the mean of their values. "sigmoid": the logit of the mean of their probabilities. "softmax": the
+    logarithm of that mean. In training y = x: every member fits the target by itself, and the loss is over all of them.
     """
 
     kind = "member_mean"
@@ -187,12 +188,12 @@ class MemberMean(Layer):
 
 
 def member_mean(x: Array, link: Link, axis: int) -> Array:
-    """The mean over the members' axis of logits (..., outputs), taken where `link` says."""
+    """The mean over the members' axis of logits (..., outputs): of values or of probabilities, as `link` says."""
     if link == "linear":
         mean: Array = x.mean(axis=axis)
         return mean
     if link == "sigmoid":  # log(Σ p / Σ (1 - p)): the factor 1 / members cancels
-        log_not = -activations.Softplus().forward(x)  # log(1 - p); log p is that and x
+        log_not = -activations.Softplus().forward(x)  # log(1 - p); log p is log(1 - p) + x
         logit: Array = log_sum_exp(log_not + x, axis) - log_sum_exp(log_not, axis)
         return logit
     log_p = x - log_sum_exp(x, -1)[..., np.newaxis]

@@ -1,9 +1,10 @@
-"""All layers by name, as saved networks name them."""
+"""The layers by the names that saved networks use, and the width of the input that a list of layers takes."""
 
 from collections.abc import Callable, Sequence
 
 from models.network.ensemble_layers import MemberDense, MemberMean, Members, SharedDense
-from models.network.layers import Activation, BatchNormalization, Dense, Dropout, Layer, LayerNormalization
+from models.network.layers import Activation, Dense, Dropout, Layer
+from models.network.normalization_layers import BatchNormalization, LayerNormalization
 from models.network.tabular_layers import Embedding, Periodic, Scale, Tabular
 
 LAYERS: dict[str, Callable[..., Layer]] = {
@@ -27,8 +28,8 @@ LAYERS: dict[str, Callable[..., Layer]] = {
 
 
 def inputs_of(layers: Sequence[Layer]) -> int:
-    """The number of columns that the first layer with arrays asks for; layers without keep the width."""
-    added = 0  # columns that a periodic layer puts beside those it is given
+    """The number of input columns, from the first layer that has arrays; layers without arrays keep the width."""
+    added = 0  # columns that a periodic layer appends
     for layer in layers:
         if isinstance(layer, Tabular):
             return layer.numbers + len(layer.embeddings)

@@ -1,7 +1,7 @@
-"""Losses: one number for how wrong the outputs are, and its gradient, where backpropagation starts.
+"""Losses: one number for the error of the outputs, and its gradient, where backpropagation starts.
 
-Both cross-entropies take logits, the numbers before sigmoid or softmax. Taken together with it, the loss is exact where
-a probability rounds to 0 or 1, and the gradient becomes the plainest there is: probability - target.
+Both cross-entropies take logits, the numbers before sigmoid or softmax. Computed from logits, the loss is exact where a
+probability rounds to 0 or 1, and the gradient is simply probability - target.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Loss(Protocol):
 class BinaryCrossEntropy:
     """-y·log p - (1 - y)·log(1 - p) with p = sigmoid(z): z (batch, 1), y of 0 and 1 (batch,) or (batch, 1).
 
-    Label smoothing s asks for s/2 and 1 - s/2 instead of 0 and 1. `class_weights` are those of class 0 and class 1.
+    Label smoothing s replaces the targets 0 and 1 by s/2 and 1 - s/2. `class_weights` are for class 0 and class 1.
     """
 
     label_smoothing: float = 0.0
@@ -54,7 +54,7 @@ class BinaryCrossEntropy:
 class CategoricalCrossEntropy:
     """-Σₖ qₖ·log pₖ with p = softmax(z): z (batch, classes), targets the number of the right class (batch,).
 
-    q is 1 for the right class; label smoothing s takes s of it and shares it out among all classes.
+    q is 1 for the right class; label smoothing s distributes s of it over all classes.
     """
 
     label_smoothing: float = 0.0
@@ -85,7 +85,7 @@ class SquaredError:
 
 @dataclass(frozen=True)
 class Huber:
-    """½·(ŷ - y)² for an error below delta, a straight line beyond, so that an outlier cannot pull harder than delta."""
+    """½·(ŷ - y)² for an error below delta, a straight line beyond, so the gradient of an outlier is at most delta."""
 
     delta: float = 1.0
 

@@ -1,4 +1,4 @@
-"""A network: layers in order, trained by showing it mini-batches again and again and stepping against the gradient."""
+"""A network: layers in order, trained on mini-batches by steps against the gradient of the loss."""
 
 import math
 import time
@@ -9,16 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from models.architecture import TABLE_DEVIATION, Architecture, Epoch
-from models.network import ensemble_layers, layer_types, layers, tabular_layers
+from models.network import ensemble_layers, initializers, layer_types, layers, normalization_layers, tabular_layers
 from models.network.activations import Array
-from models.network.inference import BLOCK, InferenceNetwork
+from models.network.inference import BLOCK_ROWS, InferenceNetwork
 from models.network.layers import Layer
 from models.network.losses import Loss, Targets
 from models.network.optimizers import Optimizer
 
 
 class DivergenceError(ArithmeticError):
-    """The loss is no longer a finite number: the weights are lost, and the settings must change."""
+    """The loss is no longer a finite number: training diverged, and the settings must change."""
 
     def __init__(self, epoch: int, loss: float) -> None:
         super().__init__(
@@ -29,7 +29,7 @@ class DivergenceError(ArithmeticError):
 
 
 class Network:
-    """Layers in order. Not for several threads at once: layers keep what `backward` needs (see `for_inference`)."""
+    """Layers in order. Not safe for several threads: layers keep what `backward` needs (see `for_inference`)."""
 
     def __init__(self, network_layers: Sequence[Layer]) -> None:
         self.layers = list(network_layers)
@@ -37,37 +37,37 @@ class Network:
         self.gradients = self._by_name(lambda layer: layer.gradients)
         self.state = self._by_name(lambda layer: layer.state)
         self.dtype = self._common_dtype()
-        self._answered: tuple[int, ...] | None = None  # the shape of the last outputs
+        self._output_shape: tuple[int, ...] | None = None  # of the last `forward`
 
     @property
     def inputs(self) -> int:
         return layer_types.inputs_of(self.layers)
 
     def forward(self, x: npt.ArrayLike, training: bool = False, rng: np.random.Generator | None = None) -> Array:
-        """x (batch, inputs) -> (batch, outputs). `training` turns on dropout and the batch's own mean and variance."""
+        """x (batch, inputs) -> (batch, outputs). `training` turns on dropout and the mean and variance of the batch."""
         h = self._matrix(x)
         for layer in self.layers:
             h = layer.forward(h, training, rng)
-        self._answered = h.shape
+        self._output_shape = h.shape
         return h
 
     def backward(self, d_out: Array) -> Array:
-        """dL/d_outputs -> dL/dx of the last `forward`; the gradients of all parameters stand in `gradients`."""
-        if self._answered is None:
+        """dL/d_outputs -> dL/dx of the last `forward`. Writes the gradients of all parameters into `gradients`."""
+        if self._output_shape is None:
             raise RuntimeError("backward goes back through the last forward, and there was none yet")
-        if np.shape(d_out) != self._answered:
-            raise ValueError(f"d_out: expected shape {self._answered} as the outputs have, given {np.shape(d_out)}")
+        if np.shape(d_out) != self._output_shape:
+            raise ValueError(f"d_out: expected shape {self._output_shape} as the outputs have, given {np.shape(d_out)}")
         for layer in reversed(self.layers):
             d_out = layer.backward(d_out)
         return d_out
 
     def predict(self, x: npt.ArrayLike) -> Array:
-        """`forward`, a block of rows at a time."""
+        """`forward` in blocks of rows."""
         rows = self._matrix(x)
-        return np.concatenate([self.forward(rows[i : i + BLOCK]) for i in range(0, max(1, len(rows)), BLOCK)])
+        return np.concatenate([self.forward(rows[i : i + BLOCK_ROWS]) for i in range(0, max(1, len(rows)), BLOCK_ROWS)])
 
     def evaluate(self, x: npt.ArrayLike, y: Targets, loss: Loss, weights: Array | None = None) -> float:
-        """The mean loss over rows, nothing learned."""
+        """The mean loss over rows, without training."""
         return loss(self.predict(x), y, weights)[0]
 
     def fit(
@@ -85,11 +85,11 @@ class Network:
         patience: int | None = None,
         on_epoch: Callable[[Epoch], None] | None = None,
     ) -> list[Epoch]:
-        """Train, and tell what happened in each epoch. `weights` are per row; class weights belong to the loss.
+        """Train and return a record of each epoch. `weights` are per row; class weights belong to the loss.
 
-        With `patience` it stops after that many epochs without a better validation loss; at the end the weights of the
-        best epoch are put back. DivergenceError when the loss is not finite. Of an ensemble, the training loss is the
-        mean of its members' losses, and the validation loss that of what they say together.
+        With `patience`, training stops after that many epochs without a lower validation loss, and the weights of the
+        best epoch are restored. Raises DivergenceError when the loss is not finite. The training loss of an ensemble is
+        the mean of its members' losses; the validation loss is that of the members' mean.
         """
         x, y = self._matrix(x), np.asarray(y)
         if len(x) != len(y) or len(x) == 0:
@@ -103,24 +103,26 @@ class Network:
         if patience is not None and validation is None:
             raise ValueError("patience needs validation data: the training loss does not tell when to stop")
         history: list[Epoch] = []
-        best = Best(self)
+        best = BestWeights(self)
         for number in range(1, epochs + 1):
             started, rate = time.perf_counter(), optimizer.learning_rate
-            with np.errstate(over="ignore", invalid="ignore"):  # DivergenceError tells it better than a warning
-                mean_loss = self._learn_once(number, x, y, weights, loss, optimizer, batch_size, rng)
-                validation_loss = None if validation is None else _finite(self.evaluate(*validation, loss), number)
+            with np.errstate(over="ignore", invalid="ignore"):  # DivergenceError says more than a warning
+                mean_loss = self._train_epoch(number, x, y, weights, loss, optimizer, batch_size, rng)
+                validation_loss = (
+                    None if validation is None else _check_finite(self.evaluate(*validation, loss), number)
+                )
             history.append(Epoch(number, epochs, mean_loss, validation_loss, rate, time.perf_counter() - started))
             if on_epoch is not None:
                 on_epoch(history[-1])
             if patience is not None and validation_loss is not None:
-                best.see(number, validation_loss)
+                best.update(number, validation_loss)
                 if number - best.epoch >= patience:
                     break
         if patience is not None:
-            best.put_back()
+            best.restore()
         return history
 
-    def _learn_once(
+    def _train_epoch(
         self,
         epoch: int,
         x: Array,
@@ -131,39 +133,41 @@ class Network:
         batch_size: int,
         rng: np.random.Generator,
     ) -> float:
-        """One epoch: every row once, in random order. The mean loss over rows, each as it was when its batch came."""
+        """Train on every row once, in random order. Returns the mean of the batches' losses before each step."""
         total = 0.0
         order = rng.permutation(len(x))
         for start in range(0, len(x), batch_size):
             batch = order[start : start + batch_size]
             outputs = self.forward(x[batch], training=True, rng=rng)
-            members = outputs.shape[1] if outputs.ndim == 3 else 1  # each of them is to fit the target by itself
+            members = outputs.shape[1] if outputs.ndim == 3 else 1  # each member fits the target by itself
             value, d_outputs = loss(
                 outputs.reshape(-1, outputs.shape[-1]),  # (batch, members, outputs) -> (batch · members, outputs)
                 y[batch].repeat(members, axis=0),
                 None if weights is None else weights[batch].repeat(members),
             )
-            total += _finite(value, epoch) * len(batch)
+            total += _check_finite(value, epoch) * len(batch)
             self.backward(d_outputs.reshape(outputs.shape))
             optimizer.step(self.parameters, self.gradients)
         return total / len(x)
 
     def for_inference(self) -> InferenceNetwork:
-        """A copy that only answers: folded, float32, safe to use from many threads."""
+        """A copy for prediction: folded, float32, safe for many threads."""
         return InferenceNetwork(self.layers)
 
     def to_json(self) -> dict[str, Any]:
-        """What the network is, to be read by eye; with `weights()` all that `from_json` needs."""
-        return {"dtype": self.dtype.name, "layers": [_describe(layer) for layer in self.layers]}
+        """The layers and the shapes of their arrays, readable by eye; with `weights()` all that `from_json` needs."""
+        return {"dtype": self.dtype.name, "layers": [_layer_to_json(layer) for layer in self.layers]}
 
     def weights(self) -> dict[str, Array]:
-        """Every array by name (`0.dense.W`), for one .npz file: what was learned and what was counted."""
+        """Parameters and state by name (`0.dense.W`), for one .npz file."""
         return {**self.parameters, **self.state}
 
     @classmethod
     def from_json(cls, spec: Mapping[str, Any], arrays: Mapping[str, Array]) -> Self:
-        """The network that `to_json` and `weights` told of. ValueError for an unknown layer or an unfit array."""
-        return cls([_layer(i, entry, arrays, np.dtype(spec["dtype"])) for i, entry in enumerate(spec["layers"])])
+        """The network of `to_json` and `weights`. Raises ValueError for an unknown layer or a wrong shape."""
+        return cls(
+            [_layer_from_json(i, entry, arrays, np.dtype(spec["dtype"])) for i, entry in enumerate(spec["layers"])]
+        )
 
     def _by_name(self, of: Callable[[Layer], dict[str, Array]]) -> dict[str, Array]:
         return {
@@ -187,7 +191,7 @@ class Network:
         return matrix
 
 
-class Best:
+class BestWeights:
     """A copy of the weights of the best epoch so far."""
 
     def __init__(self, network: Network) -> None:
@@ -195,20 +199,20 @@ class Best:
         self.epoch, self.loss = 0, math.inf
         self.copy: dict[str, Array] = {}
 
-    def see(self, epoch: int, loss: float) -> None:
+    def update(self, epoch: int, loss: float) -> None:
         if loss < self.loss:
             self.epoch, self.loss = epoch, loss
             self.copy = {name: array.copy() for name, array in self.network.weights().items()}
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
         for name, array in self.copy.items():
             self.network.weights()[name][...] = array
 
 
 def build(architecture: Architecture, rng: np.random.Generator, dtype: npt.DTypeLike = np.float32) -> Network:
-    """The network of an architecture with fresh weights, drawn as `keras_nets` draws them, so that both start alike."""
+    """The network of an architecture with initial weights, from the same distributions as in `keras_nets`."""
     made: list[Layer] = []
-    members, width = architecture.members, architecture.looked_up
+    members, width = architecture.members, architecture.embedded_width
     if architecture.categories:
         deviation = TABLE_DEVIATION if members else None
         made.append(tabular_layers.Tabular.new(architecture.numbers, architecture.categories, rng, dtype, deviation))
@@ -219,17 +223,17 @@ def build(architecture: Architecture, rng: np.random.Generator, dtype: npt.DType
     shared = members and architecture.adapters and architecture.hidden
     if members and not shared:
         made.append(ensemble_layers.Members.new(members, width, rng, dtype))
-    for place, units in enumerate(architecture.hidden):
+    for index, units in enumerate(architecture.hidden):
         if shared:
-            made.append(ensemble_layers.SharedDense.new(members, width, units, rng, place == 0, dtype))
+            made.append(ensemble_layers.SharedDense.new(members, width, units, rng, index == 0, dtype))
         elif members:
-            dense = layers.Dense.new(width, units, rng, layers.lecun, dtype)
+            dense = layers.Dense.new(width, units, rng, initializers.lecun, dtype)
             dense.b[...] = rng.uniform(-(width**-0.5), width**-0.5, units)
             made.append(dense)
         else:
             made.append(layers.Dense.new(width, units, rng, dtype=dtype))
         if architecture.batch_normalization:
-            made.append(layers.BatchNormalization.new(units, dtype))
+            made.append(normalization_layers.BatchNormalization.new(units, dtype))
         made.append(layers.Activation(architecture.activation))
         if architecture.dropout:
             made.append(layers.Dropout(architecture.dropout))
@@ -242,13 +246,13 @@ def build(architecture: Architecture, rng: np.random.Generator, dtype: npt.DType
     return Network(made)
 
 
-def _finite(loss: float, epoch: int) -> float:
+def _check_finite(loss: float, epoch: int) -> float:
     if not math.isfinite(loss):
         raise DivergenceError(epoch, loss)
     return loss
 
 
-def _describe(layer: Layer) -> dict[str, Any]:
+def _layer_to_json(layer: Layer) -> dict[str, Any]:
     arrays = {**layer.parameters, **layer.state}
     return {
         "layer": layer.kind,
@@ -257,7 +261,7 @@ def _describe(layer: Layer) -> dict[str, Any]:
     }
 
 
-def _layer(i: int, entry: Mapping[str, Any], arrays: Mapping[str, Array], dtype: np.dtype[Any]) -> Layer:
+def _layer_from_json(i: int, entry: Mapping[str, Any], arrays: Mapping[str, Array], dtype: np.dtype[Any]) -> Layer:
     options = {key: value for key, value in entry.items() if key not in ("layer", "arrays")}
     kind = entry["layer"]
     if kind not in layer_types.LAYERS:

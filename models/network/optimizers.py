@@ -1,4 +1,4 @@
-"""Optimizers: how a gradient changes the parameters; the learning rate over time; the clipping of gradients."""
+"""Optimizers: updates of parameters from gradients; learning-rate schedules; gradient clipping."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Cosine:
-    """In a straight line up to `rate` over `warmup` updates, then down half a cosine wave to `end` at `updates`."""
+    """Linear up to `rate` over `warmup` updates, then half a cosine down to `end` at `updates`."""
 
     rate: float
     updates: int
@@ -51,20 +51,20 @@ class Exponential:
 
 
 class Optimizer:
-    """Keeps what the method remembers of each parameter, by its name, and changes parameters in place.
+    """Updates parameters in place, and keeps the moments of each parameter under its name.
 
-    `clip_norm` bounds the length of the whole gradient, all parameters taken as one vector; its direction stays.
+    `clip_norm` bounds the norm of the gradient of all parameters together; its direction is unchanged.
     """
 
     def __init__(self, learning_rate: float | Schedule, clip_norm: float | None = None) -> None:
         self.schedule = learning_rate if callable(learning_rate) else Constant(learning_rate)
         self.clip_norm = clip_norm
         self.updates = 0
-        self._memory: dict[str, tuple[Array, ...]] = {}
+        self._moments_by_name: dict[str, tuple[Array, ...]] = {}
 
     @property
     def learning_rate(self) -> float:
-        """That of the next update."""
+        """The rate of the next update."""
         return self.schedule(self.updates)
 
     def step(self, parameters: Mapping[str, Array], gradients: Mapping[str, Array]) -> None:
@@ -78,14 +78,14 @@ class Optimizer:
     def _update(self, name: str, parameter: Array, gradient: Array, rate: float) -> None:
         raise NotImplementedError
 
-    def _remembered(self, name: str, parameter: Array, count: int) -> tuple[Array, ...]:
-        if name not in self._memory:
-            self._memory[name] = tuple(np.zeros_like(parameter) for _ in range(count))
-        return self._memory[name]
+    def _moments(self, name: str, parameter: Array, count: int) -> tuple[Array, ...]:
+        if name not in self._moments_by_name:
+            self._moments_by_name[name] = tuple(np.zeros_like(parameter) for _ in range(count))
+        return self._moments_by_name[name]
 
 
 class SGD(Optimizer):
-    """θ ← θ + v with v ← momentum · v - rate · g: downhill, with some of the last step's speed."""
+    """θ ← θ + v with v ← momentum · v - rate · g: a step downhill, plus a part of the last step."""
 
     def __init__(
         self, learning_rate: float | Schedule = 0.01, momentum: float = 0.0, clip_norm: float | None = None
@@ -97,7 +97,7 @@ class SGD(Optimizer):
         if self.momentum == 0:
             parameter -= rate * gradient
             return
-        (velocity,) = self._remembered(name, parameter, 1)
+        (velocity,) = self._moments(name, parameter, 1)
         velocity *= self.momentum
         velocity -= rate * gradient
         parameter += velocity
@@ -106,7 +106,7 @@ class SGD(Optimizer):
 class Adam(Optimizer):
     """θ ← θ - rate · m / (√v + ε), m and v running means of g and g²: a step of about `rate` for every parameter.
 
-    Both means start at zero and are too small at first by 1 - βᵗ, t the number of updates; the rate puts that right.
+    Both means start at zero and are too small by a factor 1 - βᵗ after t updates; the rate corrects that.
     Kingma and Ba 2014, https://arxiv.org/abs/1412.6980, with ε where the end of their section 2 and Keras have it.
     """
 
@@ -122,7 +122,7 @@ class Adam(Optimizer):
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
 
     def _update(self, name: str, parameter: Array, gradient: Array, rate: float) -> None:
-        m, v, step = self._remembered(name, parameter, 3)  # `step` is scratch space: no arrays are made in the loop
+        m, v, step = self._moments(name, parameter, 3)  # `step` is a buffer: no arrays are allocated here
         np.subtract(gradient, m, out=step)
         step *= 1 - self.beta_1
         m += step  # m ← β₁·m + (1 - β₁)·g
@@ -138,9 +138,9 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam that also shrinks every W by rate · weight_decay, apart from the gradient and so not divided by √v.
+    """Adam with decoupled weight decay: every W shrinks by rate · weight_decay, which is not divided by √v.
 
-    Biases, scales, tables and frequencies are left alone. Loshchilov and Hutter 2017, https://arxiv.org/abs/1711.05101.
+    Biases, scales, embedding tables and frequencies do not decay. Loshchilov and Hutter 2017, https://arxiv.org/abs/1711.05101.
     """
 
     def __init__(
@@ -162,9 +162,9 @@ class AdamW(Adam):
 
 
 def clip_by_global_norm(gradients: Mapping[str, Array], limit: float) -> float:
-    """Scale all gradients in place so that their common length is at most `limit`; the length they had."""
-    length = math.sqrt(sum(float(np.vdot(g, g)) for g in gradients.values()))
-    if length > limit:
+    """Scale all gradients in place so that their global norm is at most `limit`. Returns the norm before."""
+    norm = math.sqrt(sum(float(np.vdot(g, g)) for g in gradients.values()))
+    if norm > limit:
         for gradient in gradients.values():
-            gradient *= limit / length
-    return length
+            gradient *= limit / norm
+    return norm

@@ -1,4 +1,4 @@
-"""Layers for tables: embeddings of categories, periodic features of numbers."""
+"""Layers for tables: fixed scaling, embeddings of categories, periodic features of numbers."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -11,7 +11,7 @@ from models.network.layers import Layer
 
 
 class Scale(Layer):
-    """y = (x - centre) · scale + shift with fixed numbers, each (units,): how inputs are brought to one size."""
+    """y = (x - centre) · scale + shift with fixed numbers, each (units,): it brings inputs to the same scale."""
 
     kind = "scale"
 
@@ -31,7 +31,7 @@ class Scale(Layer):
 class Embedding(Layer):
     """A row of learned numbers for every level of a category: x (batch, 1) of level numbers -> (batch, units).
 
-    The same as one-hot rows times the table, without the zeros. A number that is no level's counts as the last one.
+    The same as one-hot rows times the table, without the zeros. A number out of range counts as the last level.
     """
 
     kind = "embedding"
@@ -48,7 +48,7 @@ class Embedding(Layer):
         dtype: npt.DTypeLike = np.float32,
         deviation: float | None = None,
     ) -> Self:
-        """Normal with that deviation, or between -0.05 and 0.05, as Keras starts one."""
+        """Initial weights are normal with that deviation or, as in Keras, uniform between -0.05 and 0.05."""
         shape = (levels, units)
         drawn = rng.uniform(-0.05, 0.05, shape) if deviation is None else rng.normal(0, deviation, shape)
         return cls(drawn.astype(dtype))
@@ -63,18 +63,18 @@ class Embedding(Layer):
         return np.take(self.table, self.index, axis=0)
 
     def backward(self, d_y: Array) -> Array:
-        # a level's row was used in every row of the batch that has it: its gradient is the sum of theirs
+        # every row of the batch with a level used its row of the table: the gradient is the sum over those rows
         order = np.argsort(self.index, kind="stable")
         levels, starts = np.unique(self.index[order], return_index=True)
         d_table = self.gradients["table"]
         d_table.fill(0)
         if len(levels):
             d_table[levels] = np.add.reduceat(d_y[order], starts, axis=0)
-        return np.zeros_like(self.x)  # a level number is a name; nothing changes with it a little
+        return np.zeros_like(self.x)  # a level number is a name: there is no derivative with respect to it
 
 
 class Tabular(Layer):
-    """The matrix of an `Architecture` taken apart: its numbers as they are, each category column through its table.
+    """The matrix of an `Architecture`: numbers pass unchanged, each category column goes through its embedding.
 
     x (batch, numbers + categories) -> (batch, numbers + all units of all tables), in the order of the columns.
     """
@@ -96,7 +96,7 @@ class Tabular(Layer):
         dtype: npt.DTypeLike = np.float32,
         deviation: float | None = None,
     ) -> Self:
-        """Tables of shapes `categories`; the last row, which stands for levels never seen, is zero and stays so."""
+        """Tables of shapes `categories`. The last row, for levels never seen in training, is zero and stays zero."""
         tables = [Embedding.new(levels, units, rng, dtype, deviation).table for levels, units in categories]
         for table in tables:
             table[-1] = 0
@@ -122,7 +122,7 @@ class Tabular(Layer):
         for embedding in self.embeddings:
             stop = start + embedding.table.shape[1]
             embedding.backward(d_y[:, start:stop])
-            embedding.gradients["table"][-1] = 0  # the unseen level learns nothing, so it stays at zero
+            embedding.gradients["table"][-1] = 0  # the unseen level is not trained: it stays at zero
             start = stop
         return d_x
 
@@ -131,10 +131,10 @@ class Tabular(Layer):
 
 
 class Periodic(Layer):
-    """The first n columns told in waves, beside all columns as they are: (batch, d) -> (batch, d + n·e).
+    """All columns unchanged, then periodic features of the first n columns: (batch, d) -> (batch, d + n·e).
 
-    Of column n there are h waves cₙ = cos(2π·xₙ·wₙ + phaseₙ), and relu(cₙ·Vₙ + bₙ) are e numbers made of them. Plain
-    weighted sums are slow to learn what changes quickly with x; waves of high frequency tell neighbours apart.
+    Column n has h cosines cₙ = cos(2π·xₙ·wₙ + phaseₙ), and relu(cₙ·Vₙ + bₙ) are its e features. Weighted sums of x
+    alone are slow to learn what changes quickly with x; cosines of high frequency separate neighbouring values.
     w and phase (n, h), V (n, h, e), b (n, e). Gorishniy et al. 2022, https://arxiv.org/abs/2203.05556.
     """
 
@@ -156,7 +156,7 @@ class Periodic(Layer):
         rng: np.random.Generator,
         dtype: npt.DTypeLike = np.float32,
     ) -> Self:
-        """Frequencies of column n are drawn normal with standard deviation scales[n]: how finely it is looked at."""
+        """The frequencies of column n are normal with standard deviation scales[n], its resolution."""
         n, h, e = len(scales), frequencies, embedding
         limit = h**-0.5
         return cls(
@@ -177,19 +177,19 @@ class Periodic(Layer):
         self.x = x[:, :columns]
         omega = self.parameters["w"] * self.V.dtype.type(2 * np.pi)
         self.angle = self.x[:, :, np.newaxis] * omega + self.parameters["phase"]  # (batch, n, h)
-        self.waves = np.cos(self.angle)
-        made = np.matmul(self.waves.swapaxes(0, 1), self.V)  # (n, batch, h) @ (n, h, e) -> (n, batch, e)
-        self.made = np.maximum(made.swapaxes(0, 1) + self.parameters["b"], 0)  # (batch, n, e)
-        return np.concatenate([x, self.made.reshape(len(x), self.parameters["b"].size)], axis=1)
+        self.cosines = np.cos(self.angle)
+        products = np.matmul(self.cosines.swapaxes(0, 1), self.V)  # (n, batch, h) @ (n, h, e) -> (n, batch, e)
+        self.features = np.maximum(products.swapaxes(0, 1) + self.parameters["b"], 0)  # (batch, n, e)
+        return np.concatenate([x, self.features.reshape(len(x), self.parameters["b"].size)], axis=1)
 
     def backward(self, d_y: Array) -> Array:
         columns = d_y.shape[1] - self.parameters["b"].size
-        d_made = d_y[:, columns:].reshape(self.made.shape) * (self.made > 0)  # (batch, n, e)
-        by_column = d_made.swapaxes(0, 1)  # (n, batch, e)
-        np.matmul(self.waves.transpose(1, 2, 0), by_column, out=self.gradients["V"])  # (n, h, batch) @ (n, batch, e)
-        np.sum(d_made, axis=0, out=self.gradients["b"])
-        d_waves = np.matmul(by_column, self.V.swapaxes(1, 2)).swapaxes(0, 1)  # (batch, n, h)
-        d_angle = -np.sin(self.angle) * d_waves
+        d_features = d_y[:, columns:].reshape(self.features.shape) * (self.features > 0)  # (batch, n, e)
+        by_column = d_features.swapaxes(0, 1)  # (n, batch, e)
+        np.matmul(self.cosines.transpose(1, 2, 0), by_column, out=self.gradients["V"])  # (n, h, batch) @ (n, batch, e)
+        np.sum(d_features, axis=0, out=self.gradients["b"])
+        d_cosines = np.matmul(by_column, self.V.swapaxes(1, 2)).swapaxes(0, 1)  # (batch, n, h)
+        d_angle = -np.sin(self.angle) * d_cosines
         np.sum(d_angle, axis=0, out=self.gradients["phase"])
         two_pi = self.V.dtype.type(2 * np.pi)
         np.einsum("bnh,bn->nh", d_angle, self.x * two_pi, out=self.gradients["w"])
@@ -199,5 +199,5 @@ class Periodic(Layer):
 
 
 def level_numbers(x: Array, last: Array | int) -> npt.NDArray[np.intp]:
-    """Whole numbers held as floats, as indices; what is not in 0 to `last`, NaN too, is `last`: the unseen's row."""
+    """Whole numbers held as floats, as indices. Whatever is not in 0 to `last`, NaN too, becomes `last`: unseen."""
     return np.where((x >= 0) & (x < last), x, last).astype(np.intp)

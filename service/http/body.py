@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 from service.data_plane import DataPlane
 from service.errors import BodyTooLarge, BodyTooSlow, ClientDisconnected, TooManyParts
-from service.http.decompression import CODINGS, coding_of, expand, unpacker_of
-from service.http.negotiation import JSON
+from service.http.decompression import CODINGS, content_coding, decompress, decompressor_for
+from service.http.negotiation import is_json
 from service.http.types import Receive
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ class Body:
         """Raises UnsupportedMediaType, BodyTooLarge, TooManyParts, BodyTooSlow, ClientGone or BadBody."""
         if int(headers.get(b"content-length", b"0")) > self.limit:
             raise BodyTooLarge(self.limit)
-        coding = coding_of(headers) if b"content-encoding" in headers else b""
+        coding = content_coding(headers) if b"content-encoding" in headers else b""
         whole = self._whole()
         try:
             waiting_for = whole.send(None)
@@ -45,8 +45,8 @@ class Body:
             except TimeoutError:
                 raise BodyTooSlow(self._seconds) from None
         if coding in CODINGS:
-            body = await plane.run_in_thread(expand, body, coding, self.limit)
-        if len(body) > CHECKED_BYTES and b"json" in headers.get(b"content-type", JSON) and BINARY_HEADER not in headers:
+            body = await plane.run_in_thread(decompress, body, coding, self.limit)
+        if len(body) > CHECKED_BYTES and is_json(headers) and BINARY_HEADER not in headers:
             check_json_size(body, NESTED_PER_ROW * plane.settings.max_rows)
         return body
 
@@ -80,21 +80,21 @@ class Body:
         """
         if int(headers.get(b"content-length", b"0")) > self.limit:
             raise BodyTooLarge(self.limit)
-        unpacker = unpacker_of(headers, self.limit)
+        decompressor = decompressor_for(headers, self.limit)
         size = 0
         while not self._complete:
             chunk = await self._chunk()
             size += len(chunk)
             if size > self.limit:
                 raise BodyTooLarge(self.limit)
-            if unpacker is None:
+            if decompressor is None:
                 yield chunk
                 continue
-            parts = unpacker.feed(chunk)
+            parts = decompressor.feed(chunk)
             while (part := await plane.run_in_thread(next, parts, None)) is not None:
                 yield part
-        if unpacker:
-            unpacker.close()
+        if decompressor:
+            decompressor.close()
 
     async def _chunk(self) -> bytes:
         """At least CHUNK_BYTES bytes, less only at the end."""

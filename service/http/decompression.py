@@ -11,12 +11,12 @@ from service.errors import BadBody, BodyTooLarge, UnsupportedMediaType
 
 GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 LONGEST_MAGIC = 4
-PART = 1024**2  # of what is unpacked, at most so much at once
-MOST_MEMBERS = 100  # of gzip, or frames of zstd: each costs a copy of what follows it
+CHUNK_BYTES = 1024**2  # the maximum that is decompressed at once
+MAX_MEMBERS = 100  # of gzip, or frames of zstd: each copies all bytes after it
 CODINGS = (b"gzip", b"zstd")
 
 
-def coding_of(headers: Mapping[bytes, bytes]) -> bytes:
+def content_coding(headers: Mapping[bytes, bytes]) -> bytes:
     """Raises UnsupportedMediaType."""
     coding = headers.get(b"content-encoding", b"identity").strip().lower()
     if coding not in (b"identity", b"", *CODINGS):
@@ -25,70 +25,70 @@ def coding_of(headers: Mapping[bytes, bytes]) -> bytes:
     return coding
 
 
-def expand(body: bytes, coding: bytes, limit: int) -> bytes:
-    """Unpack gzip or zstd, one member or several, never to more than `limit` bytes. Raises BodyTooLarge or BadBody."""
-    unpacker = Unpacker(coding, limit)
-    unpacked = b"".join(unpacker.feed(body))
-    unpacker.close()
-    return unpacked
+def decompress(body: bytes, coding: bytes, limit: int) -> bytes:
+    """Decompress gzip or zstd, to at most `limit` bytes. Raises BodyTooLarge or BadBody."""
+    decompressor = Decompressor(coding, limit)
+    content = b"".join(decompressor.feed(body))
+    decompressor.close()
+    return content
 
 
-def unpacker_of(headers: Mapping[bytes, bytes], limit: int) -> "Unpacker | None":
-    """Raises UnsupportedMediaType."""
-    coding = coding_of(headers)
-    return Unpacker(coding, limit) if coding in CODINGS else None
+def decompressor_for(headers: Mapping[bytes, bytes], limit: int) -> "Decompressor | None":
+    """None for a body that is not compressed. Raises UnsupportedMediaType."""
+    coding = content_coding(headers)
+    return Decompressor(coding, limit) if coding in CODINGS else None
 
 
-class Unpacker:
-    """Unpacks gzip or zstd piece by piece, one member or several, never to more than `limit` bytes in all."""
+class Decompressor:
+    """Decompresses gzip or zstd chunk by chunk, one member or several, to at most `limit` bytes in all."""
 
     def __init__(self, coding: bytes, limit: int) -> None:
         self._name = coding.decode()
         self._limit = limit
         self._size = 0
         self._members = 0
-        self._member: Any = None  # that is being unpacked
-        self._began = b""  # of a member, too short to be told by
+        self._member: Any = None  # the decompressor of the current member
+        self._start = b""  # the first bytes of a member, fewer than its magic number has
 
-    def feed(self, packed: bytes) -> Iterator[bytes]:
-        """What more there is now. Raises BodyTooLarge or BadBody."""
-        left, pending = self._began + packed, False
-        self._began = b""
+    def feed(self, compressed: bytes) -> Iterator[bytes]:
+        """Yield what can be decompressed now. Raises BodyTooLarge or BadBody."""
+        left, pending = self._start + compressed, False
+        self._start = b""
         while left or pending:
             if self._member is None:
                 if len(left) < LONGEST_MAGIC:
-                    self._began = left
+                    self._start = left
                     return
-                self._begin(left)
-            room = min(PART, self._limit + 1 - self._size)
+                self._start_member(left)
+            room = min(CHUNK_BYTES, self._limit + 1 - self._size)
             try:
-                part = self._member.decompress(left, room)
+                chunk = self._member.decompress(left, room)
             except (zlib.error, zstd.ZstdError) as error:
                 raise BadBody(f"it is not {self._name} ({error})") from None
-            self._size += len(part)
+            self._size += len(chunk)
             if self._size > self._limit:
                 raise BodyTooLarge(self._limit, expanded=True)
-            if part:
-                yield part
+            if chunk:
+                yield chunk
             if self._member.eof:
                 left, pending, self._member = self._member.unused_data, False, None
             elif self._name == "gzip":
-                left, pending = self._member.unconsumed_tail, len(part) == room
+                left, pending = self._member.unconsumed_tail, len(chunk) == room
             else:
                 left, pending = b"", not self._member.needs_input
 
-    def _begin(self, packed: bytes) -> None:
-        if not packed.startswith(GZIP_MAGIC if self._name == "gzip" else ZSTD_MAGIC):
-            follow = f"{len(packed)} bytes that are not {self._name} follow its {self._name}"
+    def _start_member(self, compressed: bytes) -> None:
+        if not compressed.startswith(GZIP_MAGIC if self._name == "gzip" else ZSTD_MAGIC):
+            follow = f"{len(compressed)} bytes that are not {self._name} follow its {self._name}"
             raise BadBody(follow if self._members else f"it is not {self._name}")
-        if self._members == MOST_MEMBERS:
-            raise BadBody(f"its {self._name} has more than {MOST_MEMBERS} members")
+        if self._members == MAX_MEMBERS:
+            raise BadBody(f"its {self._name} has more than {MAX_MEMBERS} members")
         self._members += 1
         self._member = zlib.decompressobj(wbits=31) if self._name == "gzip" else zstd.ZstdDecompressor()
 
     def close(self) -> None:
-        """Raises BadBody where it is cut off."""
-        if self._began:
-            self._begin(self._began)
+        """Raises BadBody if the body ends within a member."""
+        if self._start:
+            self._start_member(self._start)
         if self._member is not None or not self._members:
             raise BadBody(f"its {self._name} is cut off")

@@ -1,7 +1,7 @@
 """Content negotiation: the format of a body by Content-Type, the format of a response by Accept."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from models.formats import arrow_columns
@@ -9,98 +9,129 @@ from models.text import truncate
 from service.errors import NotAcceptable, UnsupportedMediaType
 
 JSON = b"application/json"
-JSON_TYPES = frozenset([b"", JSON, b"application/json; charset=utf-8", b"application/json;charset=utf-8"])
+NDJSON = (b"application/x-ndjson", b"application/ndjson", b"application/jsonl", b"application/x-jsonlines")
+PLAIN_JSON = frozenset([b"", JSON, b"application/json; charset=utf-8", b"application/json;charset=utf-8"])
+PLAIN_ACCEPT = frozenset([b"*/*", JSON])
+CHARSETS = frozenset([b"", b"utf-8", b"utf8", b"us-ascii"])  # all are read as UTF-8; none is named: UTF-8
+PYARROW_MISSING = "needs pyarrow, which is not installed here (pip install 'tabserve[arrow]')"
 
 
-def check_json(headers: Mapping[bytes, bytes]) -> None:
-    """Raises UnsupportedMediaType unless the content type is JSON in UTF-8, or none is told."""
-    kind = headers.get(b"content-type", b"")
-    if kind in JSON_TYPES:
-        return
-    media, *parameters = [part.strip().lower() for part in kind.split(b";")]
-    charset = dict(parameter.partition(b"=")[::2] for parameter in parameters).get(b"charset", b"utf-8").strip(b'"')
-    if media not in (JSON, b"") or charset not in (b"utf-8", b"utf8"):
-        text = truncate(kind.decode("latin-1"))
-        raise UnsupportedMediaType(f"content type {text!r} is not supported, expected application/json in UTF-8")
-
-
-class Form(NamedTuple):
-    """A form that bodies and answers have; `name` is the label of metrics."""
+class BodyFormat(NamedTuple):
+    """A format of bodies and responses of the native API; `name` is the label of metrics."""
 
     name: str
-    kinds: tuple[bytes, ...]  # media types, our own first
-    by_pyarrow: bool = False
+    media_types: tuple[bytes, ...]  # the preferred one first
+    needs_pyarrow: bool = False
 
 
-JSON_FORM = Form("json", (b"application/json",))
-FORMS = (
-    JSON_FORM,
-    Form("ndjson", (b"application/x-ndjson", b"application/ndjson", b"application/jsonl", b"application/x-jsonlines")),
-    Form("csv", (b"text/csv", b"application/csv")),
-    Form("arrow", (b"application/vnd.apache.arrow.stream",), by_pyarrow=True),
-    Form("parquet", (b"application/vnd.apache.parquet", b"application/x-parquet"), by_pyarrow=True),
+JSON_FORMAT = BodyFormat("json", (JSON,))
+FORMATS = (
+    JSON_FORMAT,
+    BodyFormat("ndjson", NDJSON),
+    BodyFormat("csv", (b"text/csv", b"application/csv")),
+    BodyFormat("arrow", (b"application/vnd.apache.arrow.stream",), needs_pyarrow=True),
+    BodyFormat("parquet", (b"application/vnd.apache.parquet", b"application/x-parquet"), needs_pyarrow=True),
 )
-BY_KIND = {kind: form for form in FORMS for kind in form.kinds}
-ANYTHING = frozenset([b"*/*", b"application/json"])  # the ways of asking for JSON that need no thought
-EXTRA = "needs pyarrow, which is not installed here (pip install 'tabserve[arrow]')"
+FORMAT_BY_MEDIA_TYPE = {media_type: known for known in FORMATS for media_type in known.media_types}
+LISTED = ", ".join(known.media_types[0].decode() for known in FORMATS)
 
 
-def plain(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether it is JSON in, JSON out, as can be seen at once."""
-    return headers.get(b"content-type", b"") in JSON_TYPES and headers.get(b"accept", b"*/*") in ANYTHING
+class ContentType(NamedTuple):
+    """A parsed Content-Type header, all in lower case."""
+
+    media_type: bytes  # JSON if the header is absent or names none
+    parameters: Mapping[bytes, bytes]
 
 
-def negotiate(headers: Mapping[bytes, bytes]) -> tuple[Form, Form]:
-    """The form of the body, and of the answer. Raises UnsupportedMediaType or NotAcceptable."""
+@functools.lru_cache(64)
+def parse_content_type(header: bytes) -> ContentType:
+    media_type, *rest = [part.strip() for part in header.lower().split(b";")]
+    parameters = {name: value.strip(b'"') for name, _, value in (part.partition(b"=") for part in rest)}
+    return ContentType(media_type or JSON, parameters)
+
+
+def check_content_type(header: bytes, media_types: Collection[bytes], expected: str) -> ContentType:
+    """Raises UnsupportedMediaType for another media type, and for text in another charset than UTF-8."""
+    content_type = parse_content_type(header)
+    if content_type.media_type not in media_types or content_type.parameters.get(b"charset", b"") not in CHARSETS:
+        raise UnsupportedMediaType(f"content type {rendered(header)} is not supported, expected {expected}")
+    return content_type
+
+
+def is_json(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether Content-Type says that the body is JSON, or does not say what it is."""
+    return b"json" in parse_content_type(headers.get(b"content-type", b"")).media_type
+
+
+def is_plain_json(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether the request and the response are JSON, as far as a look-up can tell."""
+    return headers.get(b"content-type", b"") in PLAIN_JSON and headers.get(b"accept", b"*/*") in PLAIN_ACCEPT
+
+
+def negotiate(headers: Mapping[bytes, bytes]) -> tuple[BodyFormat, BodyFormat]:
+    """The formats of the body and of the response. Raises UnsupportedMediaType or NotAcceptable."""
     content_type, accept = headers.get(b"content-type", b""), headers.get(b"accept", b"")
-    given = form_of(content_type)
-    if given.by_pyarrow and not arrow_columns.installed():
-        raise UnsupportedMediaType(f"content type {truncate(content_type.decode('latin-1'))!r} {EXTRA}")
-    best = wanted(accept, given)
-    if best.by_pyarrow and not arrow_columns.installed():
-        raise NotAcceptable(f"an answer as {best.kinds[0].decode()} {EXTRA}")
-    return given, best
+    body = body_format(content_type)
+    if body.needs_pyarrow and not arrow_columns.installed():
+        raise UnsupportedMediaType(f"content type {rendered(content_type)} {PYARROW_MISSING}")
+    response = response_format(accept, body)
+    if response.needs_pyarrow and not arrow_columns.installed():
+        raise NotAcceptable(f"an answer as {response.media_types[0].decode()} {PYARROW_MISSING}")
+    return body, response
 
 
 @functools.lru_cache(64)
-def form_of(kind: bytes) -> Form:
+def body_format(header: bytes) -> BodyFormat:
     """Raises UnsupportedMediaType."""
-    media, *parameters = [part.strip().lower() for part in kind.split(b";")]
-    form = BY_KIND.get(media) if media else JSON_FORM
-    told = dict(parameter.partition(b"=")[::2] for parameter in parameters)
-    charset, header = (told.get(name, b"").strip(b'"') for name in (b"charset", b"header"))
-    text = truncate(kind.decode("latin-1"))
-    if form is None or charset not in (b"", b"utf-8", b"utf8", b"us-ascii"):
-        listed = ", ".join(form.kinds[0].decode() for form in FORMS)
-        raise UnsupportedMediaType(f"content type {text!r} is not supported, expected one of {listed}, text in UTF-8")
-    if header == b"absent":
-        raise UnsupportedMediaType(f"content type {text!r} is not supported: a CSV needs a header line")
-    return form
+    content_type = check_content_type(header, FORMAT_BY_MEDIA_TYPE, f"one of {LISTED}, text in UTF-8")
+    if content_type.parameters.get(b"header") == b"absent":
+        raise UnsupportedMediaType(f"content type {rendered(header)} is not supported: a CSV needs a header line")
+    return FORMAT_BY_MEDIA_TYPE[content_type.media_type]
 
 
 @functools.lru_cache(64)
-def wanted(accept: bytes, given: Form) -> Form:
-    """What is liked best of what can be had; the body's own form where that is liked as well. Raises NotAcceptable."""
+def response_format(accept: bytes, body: BodyFormat) -> BodyFormat:
+    """The format that Accept prefers; the body's own format if no other has a higher quality. Raises NotAcceptable."""
     if not accept.strip():
-        return given
-    liked = dict(map(quality, accept.lower().split(b",")))
-
-    def how_much(form: Form) -> float:
-        of_form = [liked[kind] for kind in form.kinds if kind in liked]
-        group = form.kinds[0].partition(b"/")[0] + b"/*"
-        return max(of_form) if of_form else liked.get(group, liked.get(b"*/*", 0.0))
-
-    best = max((given, *FORMS), key=how_much)
-    if not how_much(best):
-        text, listed = truncate(accept.decode("latin-1")), ", ".join(form.kinds[0].decode() for form in FORMS)
-        raise NotAcceptable(f"answers are not given as {text!r}, but as one of {listed}")
+        return body
+    qualities = parse_accept(accept)
+    best = max((body, *FORMATS), key=lambda known: quality(qualities, known.media_types))
+    if not quality(qualities, best.media_types):
+        raise NotAcceptable(f"answers are not given as {rendered(accept)}, but as one of {LISTED}")
     return best
 
 
-def quality(part: bytes) -> tuple[bytes, float]:
-    media, *parameters = [one.strip() for one in part.split(b";")]
-    given = dict(parameter.partition(b"=")[::2] for parameter in parameters).get(b"q", b"1")
+@functools.lru_cache(64)
+def parse_accept(header: bytes) -> Mapping[bytes, float]:
+    """The quality of each media type or range in an Accept header, 0 to 1."""
+    return dict(map(_media_range, header.lower().split(b",")))
+
+
+def _media_range(text: bytes) -> tuple[bytes, float]:
+    media_range, *rest = [part.strip() for part in text.split(b";")]
+    value = dict(part.partition(b"=")[::2] for part in rest).get(b"q", b"1")
     try:
-        return media, min(max(float(given), 0.0), 1.0)
+        number = float(value)
     except ValueError:
-        return media, 0.0
+        number = 0.0
+    return media_range, min(number, 1.0) if number > 0 else 0.0  # NaN counts as 0
+
+
+def quality(qualities: Mapping[bytes, float], media_types: Sequence[bytes]) -> float:
+    """The quality of a format: of its media types if Accept names any, else of its range (`text/*`), else of `*/*`."""
+    named = [qualities[media_type] for media_type in media_types if media_type in qualities]
+    if named:
+        return max(named)
+    media_range = media_types[0].partition(b"/")[0] + b"/*"
+    return qualities.get(media_range, qualities.get(b"*/*", 0.0))
+
+
+def prefers(accept: bytes, media_type: bytes, default: bytes) -> bool:
+    """Whether to send a media type instead of the default: its quality is higher, or the same and Accept names it."""
+    qualities = parse_accept(accept)
+    ours, other = quality(qualities, (media_type,)), quality(qualities, (default,))
+    return ours > other or (media_type in qualities and ours == other > 0)
+
+
+def rendered(header: bytes) -> str:
+    return repr(truncate(header.decode("latin-1")))

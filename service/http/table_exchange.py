@@ -34,7 +34,7 @@ from models.schema import FeatureSchema
 from service.data_plane import LARGE_ROWS, Call, DataPlane, Validate
 from service.errors import ClientDisconnected, NotReady, RequestError, Unexpected
 from service.http.exchange import HttpExchange
-from service.http.negotiation import JSON_FORM, Form
+from service.http.negotiation import JSON_FORMAT, BodyFormat
 from service.http.outbox import Outbox
 from service.http.types import Header
 from service.protocols import native
@@ -50,7 +50,7 @@ log = logging.getLogger("tabserve.http")
 T = TypeVar("T")
 
 
-def decoder_of(form: Form, served: ServedModel, rows: int, plane: DataPlane) -> Decoder:
+def decoder_of(form: BodyFormat, served: ServedModel, rows: int, plane: DataPlane) -> Decoder:
     schema, settings = served.model.schema, plane.settings
     if form.name == "ndjson":
         return ndjson_decoder.NdjsonDecoder(schema, rows, settings.max_body_bytes)
@@ -61,7 +61,7 @@ def decoder_of(form: Form, served: ServedModel, rows: int, plane: DataPlane) -> 
     return parquet_decoder.ParquetDecoder(schema, rows, settings.max_stream_bytes)
 
 
-def whole_block(form: Form, served: ServedModel, plane: DataPlane, content: bytes) -> Block | None:
+def whole_block(form: BodyFormat, served: ServedModel, plane: DataPlane, content: bytes) -> Block | None:
     """A body as one block; None where its rows are more than one has."""
     most = plane.settings.max_rows
     if form.name == "arrow" and (block := arrow_layout.plain_block(served.model.schema, content, most)) is not None:
@@ -70,7 +70,7 @@ def whole_block(form: Form, served: ServedModel, plane: DataPlane, content: byte
         return blocks.decode_whole(decoder_of(form, served, most, plane), content)
 
 
-def encoder_of(form: Form, served: ServedModel, *, skip: bool) -> Encoder:
+def encoder_of(form: BodyFormat, served: ServedModel, *, skip: bool) -> Encoder:
     if form.name == "json":
         return JsonEncoder(served.compiled(JsonWriter), skip=skip)
     if form.name == "ndjson":
@@ -87,7 +87,9 @@ def encoder_of(form: Form, served: ServedModel, *, skip: bool) -> Encoder:
 class TableExchange:
     """The part of an exchange in which a table is read, predicted and answered, whole or block by block."""
 
-    def __init__(self, exchange: HttpExchange, served: ServedModel, formats: tuple[Form, Form], *, skip: bool) -> None:
+    def __init__(
+        self, exchange: HttpExchange, served: ServedModel, formats: tuple[BodyFormat, BodyFormat], *, skip: bool
+    ) -> None:
         self.exchange = exchange
         self.plane = exchange.context.plane
         self.served = served
@@ -99,7 +101,7 @@ class TableExchange:
 
     async def answer(self) -> None:
         """Raises RequestError, after the start only where nobody is left to be told."""
-        if self.given is JSON_FORM:
+        if self.given is JSON_FORMAT:
             await self._answer_whole(JsonBlock(await self.exchange.read(), self.plane))
             return
         async with contextlib.aclosing(self.body.chunks(self.headers, self.plane)) as pieces:
@@ -136,7 +138,7 @@ class TableExchange:
     def _large(self, content: bytes) -> bool:
         if self.given.name == "parquet":
             return True
-        return len(content) > (LARGE_ARROW if self.given.by_pyarrow else LARGE_TEXT)
+        return len(content) > (LARGE_ARROW if self.given.needs_pyarrow else LARGE_TEXT)
 
     async def _answer_whole(self, block: Block) -> None:
         encoder = encoder_of(self.wanted, self.served, skip=self.skip)
@@ -145,7 +147,7 @@ class TableExchange:
         rows, answers = await self.plane.predict(self.served, self._validate(block, encoder), call, large=large)
 
         def write() -> bytes:
-            if self.wanted is JSON_FORM:
+            if self.wanted is JSON_FORMAT:
                 return self.served.compiled(JsonWriter).write(rows, answers, skip=self.skip)
             return encoder.head() + encoder.block(rows, answers, 0) + encoder.end()
 

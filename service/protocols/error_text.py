@@ -5,8 +5,14 @@ import json
 from models.rows import ValidatedRows
 from service.errors import RequestError
 
+STATUSES = {422: 400}
+"""The statuses that other protocols have instead of ours: to them, a row that is not valid is a bad request."""
 WARNINGS = b"x-tabserve-warnings"
 MOST_BYTES = 4096  # of a header
+
+
+def status(error: RequestError) -> int:
+    return STATUSES.get(error.status, error.status)
 
 
 def sentence(error: RequestError) -> str:

@@ -37,8 +37,6 @@ OUTPUT_DTYPES: Mapping[DType, str] = {
     "bool": "DT_BOOL",
     "text": "DT_STRING",
 }
-CODES = {422: 400}
-"""Our status where TF Serving has another: to it a row that is not valid is an invalid argument."""
 
 
 class ParsedRequest(NamedTuple):

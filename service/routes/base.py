@@ -1,15 +1,13 @@
 """What every route is: an exchange goes in, a reply comes out, and an error takes the form of the route's protocol."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from collections.abc import Mapping
+from typing import ClassVar, Protocol
 
-from models.tabular_model import TabularModel
 from service.data_plane import DataPlane
 from service.errors import MethodNotAllowed, RequestError
 from service.http.exchange import HttpExchange, Reply, problem
 from service.registry import Snapshot
 from service.served_model import ServedModel
-from service.settings import Settings
 
 ANY_METHOD = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -58,6 +56,3 @@ class Family(Protocol):
     def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:
         """The route of another path of this protocol (versions, labels, models that are not there), or None where the
         path is not of this protocol. A path of the protocol that leads nowhere is a route whose answer is an error."""
-
-    def paths(self, models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
-        """The paths of /docs.json."""

@@ -1,20 +1,16 @@
 """`/invocations` and what belongs to it: MLflow's scoring server, SageMaker's container and Vertex AI's."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from models.formats import csv_encoder
 from models.formats.json_encoder import JsonWriter
 from models.outputs import Outputs
 from models.rows import ValidatedRows
 from models.schema import FeatureSchema
-from models.tabular_model import TabularModel
-from models.text import truncate
 from service.data_plane import LARGE_BODY_BYTES, LARGE_ROWS, Answered, DataPlane, rows_validator
-from service.errors import RequestError, RequestNotValid, UnsupportedMediaType
-from service.http import openapi, openapi_operations
+from service.errors import RequestError, RequestNotValid
 from service.http.exchange import HttpExchange, Reply
-from service.http.negotiation import JSON, quality
+from service.http.negotiation import JSON, check_content_type, prefers
 from service.protocols import error_text, invocations
 from service.registry import Snapshot
 from service.routes.base import Route
@@ -23,8 +19,8 @@ from service.settings import Settings
 from service.validation import require_valid
 from service.version import version
 
-TAG = "MLflow, SageMaker and Vertex AI"
 CSV, TEXT = b"text/csv", b"text/plain; charset=utf-8"
+READABLE = "application/json or text/csv in UTF-8"
 ATTRIBUTES = b"x-amzn-sagemaker-custom-attributes"
 MOST_ATTRIBUTES = 1024  # bytes of them that SageMaker passes on
 
@@ -35,7 +31,7 @@ class Scoring(Route):
     protocol = "mlflow"
 
     def refuse(self, error: RequestError) -> Reply:
-        return Reply(invocations.error_body(error), JSON, 400 if error.status == 422 else error.status, error.headers)
+        return Reply(invocations.error_body(error), JSON, error_text.status(error), error.headers)
 
 
 class Invocations(Scoring):
@@ -55,13 +51,13 @@ class Invocations(Scoring):
         body = await exchange.read()
         served = self.served or self.snapshot.find(chosen(plane.settings, self.snapshot.names, headers))
         exchange.served = served
-        media, parameters = content_type(headers)
-        if media == CSV:
-            rows, answers = await self.predict_csv(served, exchange, body, parameters.get(b"header", b""))
+        content_type = check_content_type(headers.get(b"content-type", b""), (JSON, CSV), READABLE)
+        if content_type.media_type == CSV:
+            rows, answers = await self.predict_csv(served, exchange, body, content_type.parameters.get(b"header", b""))
             detailed = False
         else:
             rows, answers, detailed = await self.predict_json(served, exchange, body)
-        as_csv = not detailed and prefers_csv(headers.get(b"accept", b""))
+        as_csv = not detailed and prefers(headers.get(b"accept", b""), CSV, default=JSON)
         arguments = (served, rows, answers, detailed, as_csv)
         many = len(answers) > LARGE_ROWS
         text = await plane.run_in_thread(write, *arguments) if many else write(*arguments)
@@ -131,52 +127,6 @@ class Family:
     def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:
         return None  # all are listed
 
-    def paths(self, models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
-        """For /docs.json."""
-        text = {"text/plain": {"schema": {"type": "string"}}}
-        probes = {path for path in ("/ping", "/health", settings.health_route) if path}
-        paths = {path: describe(path, "get", "Whether predictions are answered", text) for path in sorted(probes)}
-        paths["/version"] = describe("/version", "get", "The version of tabserve", text)
-        for path in ("/invocations", settings.predict_route):
-            if path:
-                paths[path] = described_invocations(path, models, settings)
-        return paths
-
-
-def describe(path: str, method: str, summary: str, answer: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return openapi_operations.operation(TAG, path, method, summary, ["error_code", "message"], answer, **more)
-
-
-def described_invocations(path: str, models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
-    formats = {
-        "dataframe_records": openapi_operations.LISTED,
-        "instances": openapi_operations.LISTED,
-        "inputs": openapi_operations.ANY,
-    }
-    split = {"type": "object", "properties": {"columns": {"type": "array"}, "data": openapi_operations.LISTED}}
-    body = openapi_operations.json_body(
-        {**formats, "dataframe_split": split}, {"dataframe_records": openapi.example_rows(models[0])}
-    )
-    body["content"]["text/csv"] = {"schema": {"type": "string"}}
-    answer = {"application/json": {"schema": {"type": "object"}}, "text/csv": {"schema": {"type": "string"}}}
-    naming = {
-        "name": ATTRIBUTES.decode(),
-        "in": "header",
-        "description": "Which model, where several are served",
-        "schema": {"type": "string"},
-        "example": f"model={models[0].name}",
-    }
-    several = "" if len(models) == 1 else " of the model that TABSERVE_DEFAULT_MODEL or a header names"
-    return describe(
-        path,
-        "post",
-        f"Predictions{several}",
-        answer,
-        description=f"Exactly one of these keys, up to {settings.max_rows} rows.",
-        parameters=[naming],
-        requestBody=body,
-    )
-
 
 def chosen(settings: Settings, names: Sequence[str], headers: Mapping[bytes, bytes]) -> str:
     """Of several models the one that SageMaker's custom attributes name (`model=…`), or the setting.
@@ -192,24 +142,6 @@ def chosen(settings: Settings, names: Sequence[str], headers: Mapping[bytes, byt
             "name one by TABSERVE_DEFAULT_MODEL, or ask /v1/models/NAME:predict"
         )
     return name
-
-
-def prefers_csv(accept: bytes) -> bool:
-    """Whether CSV is named, and JSON not liked better."""
-    liked = dict(map(quality, accept.lower().split(b",")))
-    return liked.get(CSV, 0.0) > 0 and liked[CSV] >= liked.get(JSON, 0.0)
-
-
-def content_type(headers: Mapping[bytes, bytes]) -> tuple[bytes, dict[bytes, bytes]]:
-    """Media type and parameters. Raises UnsupportedMediaType for what is neither JSON nor CSV, in UTF-8."""
-    kind = headers.get(b"content-type", JSON).lower()
-    media, *rest = [part.strip() for part in kind.split(b";")]
-    parameters = {name: value.strip(b'"') for name, _, value in (part.partition(b"=") for part in rest)}
-    if media not in (JSON, CSV) or parameters.get(b"charset", b"utf-8") not in (b"utf-8", b"utf8"):
-        text = truncate(kind.decode("latin-1"))
-        expected = "application/json or text/csv in UTF-8"
-        raise UnsupportedMediaType(f"content type {text!r} is not supported, expected {expected}")
-    return media, parameters
 
 
 def write(served: ServedModel, rows: ValidatedRows, answers: Outputs, detailed: bool, as_csv: bool) -> bytes:

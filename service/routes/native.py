@@ -1,12 +1,10 @@
 """`/predict/{model}`: the native API. JSON in, JSON out; other formats go the way of tables."""
 
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
 from models.formats.json_encoder import JsonWriter
-from models.tabular_model import TabularModel
 from models.text import truncate
 from service.data_plane import LARGE_ROWS, Call, DataPlane
 from service.errors import RequestError
@@ -19,7 +17,6 @@ from service.protocols.native import OPTIONS
 from service.registry import Snapshot
 from service.routes.base import Route
 from service.served_model import ServedModel
-from service.settings import Settings
 
 PREFIX = "/predict/"
 SMALL_BYTES = 16 * 1024  # up to there the fast path is tried
@@ -39,7 +36,7 @@ class Predict(Route):
 
     async def answer(self, exchange: HttpExchange) -> Reply | None:
         headers, query = exchange.headers, exchange.query
-        if not negotiation.plain(headers):
+        if not negotiation.is_plain_json(headers):
             await self._answer_table(exchange)
             return None
         exchange.set_deadline()
@@ -131,6 +128,3 @@ class Family:
             return Predict(plane, snapshot.find(path.removeprefix(PREFIX)))
         except RequestError as error:
             return UnknownModel(plane, error)
-
-    def paths(self, models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
-        return {}  # `openapi.document` has them

@@ -16,14 +16,13 @@ from models.text import truncate
 from service.data_plane import LARGE_BODY_BYTES, LARGE_ROWS, Answered, Call, DataPlane
 from service.errors import NotFound, RequestError, RequestNotValid
 from service.http.exchange import HttpExchange, Reply
-from service.http.negotiation import JSON, check_json
+from service.http.negotiation import JSON, check_content_type
 from service.protocols import error_text, oip_json, oip_rows, oip_signature
 from service.protocols.oip_signature import Signature
 from service.protocols.oip_tensors import Inference
 from service.registry import Entry, Snapshot
 from service.routes.base import ANY_METHOD, Route
 from service.served_model import ServedModel
-from service.settings import Settings
 from service.version import version
 
 OCTETS = b"application/octet-stream"
@@ -41,8 +40,7 @@ class V2(Route):
     protocol = "v2"
 
     def refuse(self, error: RequestError) -> Reply:
-        status = 400 if error.status == 422 else error.status
-        return Reply(dumps({"error": error_text.sentence(error)}), JSON, status, error.headers)
+        return Reply(dumps({"error": error_text.sentence(error)}), JSON, error_text.status(error), error.headers)
 
 
 class Infer(V2):
@@ -57,7 +55,7 @@ class Infer(V2):
     async def answer(self, exchange: HttpExchange) -> Reply:
         exchange.set_deadline()
         plane, body = self.plane, await exchange.read()
-        check_kind(exchange.headers)
+        check_content_type(exchange.headers.get(b"content-type", b""), (JSON, OCTETS), "application/json in UTF-8")
         length, large = exchange.headers.get(HEADER_LENGTH), len(body) > LARGE_BODY_BYTES
         inference = await plane.run_in_thread(oip_json.read, body, length) if large else oip_json.read(body, length)
         in_time = TIMEOUT not in exchange.headers
@@ -84,12 +82,6 @@ async def infer(
             return Answered(ONE_ROW, answers)
     limit = plane.settings.max_rows
     return await plane.predict(served, lambda schema: oip_rows.accept(schema, inference, limit), call, large=large)
-
-
-def check_kind(headers: Mapping[bytes, bytes]) -> None:
-    """Raises UnsupportedMediaType for what is neither JSON nor, as Triton's clients send it, bytes."""
-    if headers.get(b"content-type") != OCTETS:
-        check_json(headers)
 
 
 class Fixed(V2):
@@ -228,10 +220,6 @@ class Family:
             return Infer(plane, served)
         return ModelReady(plane, entry.name) if what == "ready" else Describe(plane, entry, served)
 
-    def paths(self, models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
-        """For /docs.json."""
-        return documented(models, settings)
-
 
 def index(snapshot: Snapshot) -> list[dict[str, str]]:
     return [
@@ -252,93 +240,3 @@ def metadata(model: TabularModel, versions: Sequence[str]) -> dict[str, Any]:
         "outputs": oip_signature.tensors(signature.outputs),
         "properties": properties,
     }
-
-
-# For /docs.json
-
-Schema = dict[str, Any]
-TEXT: Schema = {"type": "string"}
-COUNTS: Schema = {"type": "array", "items": {"type": "integer", "minimum": 0}}
-PARAMETERS: Schema = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
-TENSOR: Schema = {
-    "title": "Tensor",
-    "type": "object",
-    "properties": {
-        "name": TEXT,
-        "datatype": TEXT,
-        "shape": COUNTS,
-        "parameters": PARAMETERS,
-        "data": {"type": "array"},
-    },
-    "required": ["name", "datatype", "shape"],
-}
-WANTED: Schema = {"type": "object", "properties": {"name": TEXT, "parameters": PARAMETERS}, "required": ["name"]}
-ERROR: Schema = {"title": "V2Error", "type": "object", "properties": {"error": TEXT}, "required": ["error"]}
-STATUSES = {
-    400: "What was sent is not valid",
-    404: "No such model or version",
-    413: "The body or the number of rows is over the limit",
-    429: "The queue is full",
-    503: "Not ready, or draining",
-    504: "The deadline passed",
-}
-READABLE = {
-    "/v2": "The server",
-    "/v2/health/live": "Whether the server lives",
-    "/v2/health/ready": "Whether every model answers",
-    "/v2/models": "The names of the models",
-}
-
-
-def documented(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
-    paths = {path: {"get": operation(path, text)} for path, text in READABLE.items()}
-    paths["/v2/repository/index"] = {"post": operation("/v2/repository/index", "The models, with version and state")}
-    for model in models:
-        path = f"/v2/models/{model.name}"
-        paths[path] = {"get": operation(path, f"The tensors of {model.name}", metadata(model, [model.version]))}
-        paths[f"{path}/ready"] = {"get": operation(f"{path}/ready", f"Whether {model.name} answers")}
-        paths[f"{path}/infer"] = {"post": infer_operation(model, settings)}
-    return paths
-
-
-def operation(path: str, summary: str, example: object = None) -> Schema:
-    content: Schema = {"schema": {}} if example is None else {"schema": {}, "example": example}
-    failures = {
-        str(status): {"description": text, "content": {JSON.decode(): {"schema": ERROR}}}
-        for status, text in STATUSES.items()
-    }
-    return {
-        "tags": ["Open Inference Protocol v2"],
-        "operationId": re.sub(r"\W+", "_", path.strip("/")),
-        "summary": summary,
-        "responses": {"200": {"description": "OK", "content": {JSON.decode(): content}}, **failures},
-    }
-
-
-def infer_operation(model: TabularModel, settings: Settings) -> Schema:
-    body = {
-        "type": "object",
-        "properties": {
-            "id": TEXT,
-            "parameters": PARAMETERS,
-            "inputs": {"type": "array", "items": TENSOR},
-            "outputs": {"type": "array", "items": WANTED},
-        },
-        "required": ["inputs"],
-    }
-    shown = {"schema": body, "example": example(model)} if model.golden.rows else {"schema": body}
-    return {
-        **operation(f"/v2/models/{model.name}/infer", f"Predict {model.schema.target} of tensors"),
-        "description": f"A tensor of up to {settings.max_rows} rows for each feature; binary tensors too.",
-        "requestBody": {"required": True, "content": {JSON.decode(): shown}},
-    }
-
-
-def example(model: TabularModel) -> Schema:
-    """A golden row as tensors."""
-    row = model.golden.rows[0]
-    inputs = [
-        {"name": spec.name, "datatype": spec.datatype, "shape": [1], "data": [row.get(spec.name)]}
-        for spec in Signature(model).inputs
-    ]
-    return {"inputs": inputs}

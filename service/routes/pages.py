@@ -13,7 +13,6 @@ from service.http.exchange import HttpExchange, Reply
 from service.registry import Snapshot
 from service.routes.base import Route
 from service.routes.native import UnknownModel
-from service.settings import Settings
 
 MODELS = "/models/"
 METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -109,9 +108,6 @@ class Family:
             return DescribeModel(plane, snapshot.find(name).model)
         except RequestError as error:
             return UnknownModel(plane, error)
-
-    def paths(self, models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
-        return {}  # `openapi.document` has them
 
 
 def summary(model: TabularModel) -> dict[str, Any]:

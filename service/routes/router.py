@@ -1,17 +1,14 @@
 """All routes by path."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from models.tabular_model import TabularModel
 from service.data_plane import DataPlane
-from service.http import openapi
 from service.http.bento_passthrough import BentoPassthrough
 from service.http.types import App
+from service.openapi import document
 from service.routes import invocations, native, oip, pages, tfserving
 from service.routes.base import Family, Route
 from service.routes.pages import DocsPage
-from service.settings import Settings
 from service.version import version
 
 FAMILIES: Sequence[Family] = (
@@ -43,14 +40,8 @@ class Router:
         return next((route for route in found if route is not None), None)
 
     def _document(self) -> bytes:
-        models, settings = self.snapshot.champions, self._plane.settings
-        return openapi.document(models, settings, version(), paths(models, settings))
+        return document.document(self.snapshot.champions, self._plane.settings, version())
 
     def passthrough(self, app: App) -> Route:
         """The route of whatever has no other."""
         return BentoPassthrough(self._plane, app)
-
-
-def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
-    """The paths of /docs.json that are not native."""
-    return {path: item for family in FAMILIES for path, item in family.paths(models, settings).items()}

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from models.json_text import dumps
 from models.outputs import Outputs
@@ -10,7 +9,6 @@ from models.tabular_model import TabularModel
 from models.text import truncate
 from service.data_plane import LARGE_BODY_BYTES, LARGE_ROWS, DataPlane, rows_validator
 from service.errors import NotFound, RequestError, RequestNotValid
-from service.http import openapi, openapi_operations
 from service.http.exchange import HttpExchange, Reply
 from service.http.negotiation import JSON
 from service.protocols import error_text, tfserving
@@ -18,12 +16,10 @@ from service.protocols.tfserving import ParsedRequest, Writer
 from service.registry import Snapshot
 from service.routes.base import ANY_METHOD, Route
 from service.served_model import ServedModel
-from service.settings import Settings
 
 MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 PREDICT = re.compile(MODEL + ":(?P<method>predict|classify|regress)", re.IGNORECASE)
 READ = re.compile(MODEL + "(?P<metadata>/metadata)?", re.IGNORECASE)
-TAG = "TF Serving and KServe v1"
 
 
 class TFServing(Route):
@@ -32,8 +28,7 @@ class TFServing(Route):
     protocol = "tfserving"
 
     def refuse(self, error: RequestError) -> Reply:
-        status = tfserving.CODES.get(error.status, error.status)
-        return Reply(tfserving.error_body(error), JSON, status, error.headers)
+        return Reply(tfserving.error_body(error), JSON, error_text.status(error), error.headers)
 
 
 class Predict(TFServing):
@@ -150,41 +145,3 @@ class Family:
         if found.re is PREDICT:
             return Predict(plane, served, found["method"].lower())
         return Read(plane, served.model, metadata=found["metadata"] is not None)
-
-    def paths(self, models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
-        """For /docs.json."""
-        paths = {"/v1/models": describe("/v1/models", "The models, as KServe lists them")}
-        for model in models:
-            address = f"/v1/models/{model.name}"
-            paths[address] = describe(address, f"Status of {model.name}")
-            paths[f"{address}/metadata"] = describe(f"{address}/metadata", f"Signatures of {model.name}")
-            other = "regress" if model.schema.classes is None else "classify"
-            paths |= {f"{address}:{method}": ask(model, method, settings) for method in ("predict", other)}
-        return paths
-
-
-def describe(path: str, text: str) -> dict[str, Any]:
-    answer = {"application/json": {"schema": {"type": "object"}}}
-    return openapi_operations.operation(TAG, path, "get", text, ["error"], answer)
-
-
-def ask(model: TabularModel, method: str, settings: Settings) -> dict[str, Any]:
-    """The operation of a method. Its row is that of /predict, where a value may also stand as the list of itself."""
-    rows = openapi.example_rows(model)
-    names = {"type": "string", "enum": ["", *tfserving.SIGNATURES[method]]}
-    if method == "predict":
-        inputs = {"instances": openapi_operations.LISTED, "inputs": openapi_operations.ANY}
-        body = openapi_operations.json_body({"signature_name": names, **inputs}, {"instances": rows})
-    else:
-        inputs = {"examples": openapi_operations.LISTED, "context": {"type": "object"}}
-        body = openapi_operations.json_body({"signature_name": names, **inputs}, {"examples": rows}, ["examples"])
-    return openapi_operations.operation(
-        TAG,
-        f"/v1/models/{model.name}:{method}",
-        "post",
-        f"Predict {model.schema.target}",
-        ["error"],
-        {"application/json": {"schema": {"type": "object"}}},
-        description=f"Model {model.tag}, up to {settings.max_rows} rows. NaN is a missing value.",
-        requestBody=body,
-    )

@@ -13,7 +13,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from models.hook import require
-from service import errors
+from service.errors import PROBLEM, HeadTooLarge, HeadTooSlow, InvalidHttp, RequestError
 from service.server.draining import FINISH_S
 from service.server.hooks import uvicorn_hooks
 
@@ -116,7 +116,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         protocol. So a new parser reads that head again, without the upgrade, and then the rest."""
         while True:
             if self.scope["method"] == "CONNECT":
-                self._refuse(400, "Bad request", "CONNECT is not possible here")
+                self._refuse(InvalidHttp("CONNECT is not possible here"))
                 return
             head = self._head_without_upgrade()
             self.parser = httptools.HttpRequestParser(self)
@@ -179,26 +179,26 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         return b"\r\n".join([*lines, b"\r\n"])
 
     def _refuse_invalid(self) -> None:
-        self._refuse(400, "Bad request", "the request is not valid HTTP")
+        self._refuse(InvalidHttp("the request is not valid HTTP"))
 
     def timeout_keep_alive_handler(self) -> None:
         """Close, as no head has come in time; where a part of one has, refuse it first."""
         if self._in_head():
-            self._refuse(408, "Head too slow", "the head of the request did not come in time")
+            self._refuse(HeadTooSlow())
         else:
             super().timeout_keep_alive_handler()
 
     def _refuse_large_head(self) -> None:
-        self._refuse(431, "Head too large", f"the head of the request is larger than {HEAD_BYTES} bytes")
+        self._refuse(HeadTooLarge(HEAD_BYTES))
 
-    def _refuse(self, status: int, title: str, detail: str) -> None:
+    def _refuse(self, error: RequestError) -> None:
         """Answer behind the responses in flight, and close. What is received later is dropped."""
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
-        document = errors.problem(status, title, detail)
+        document = error.document()
         request_id = os.urandom(8).hex().encode()
-        self._refusal = REFUSAL % (status, title.encode(), errors.PROBLEM, request_id, len(document), document)
+        self._refusal = REFUSAL % (error.status, error.title.encode(), PROBLEM, request_id, len(document), document)
         cycle = self.cycle
         if not self._in_body():
             if cycle is None or cycle.response_complete:

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from models.store import GOLDEN_TOLERANCE, TOLERANCE
+from models.golden_rows import GOLDEN_TOLERANCE, TOLERANCE
 from service.version import version
 from tests.container.containers import LOCKED_DOWN, ROOT, Container, docker, run, size_mb, wait_until
 

@@ -26,6 +26,7 @@ from models.feature import Feature, Seen
 from models.frame import Frame
 from models.network.network import build
 from models.schema import FeatureSchema
+from models.version_files import Trained
 
 name, seed = sys.argv[1], int(sys.argv[2])
 rng = np.random.default_rng(seed)
@@ -35,7 +36,7 @@ numbers = rng.uniform(0, 10, (100, 2))
 encoder = Encoder.fit(schema, Frame(numbers, np.zeros((100, 0), dtype=np.int64)), numbers.sum(axis=1))
 network = build(Architecture(encoder.width, hidden=(8,)), rng)
 rows = [{"a": float(a), "b": float(b)} for a, b in numbers[:3].round(2)]
-print(store.save(store.Trained(schema, encoder, rows, "trained by NumPy", network=network, card="# card")).tag)
+print(store.save(Trained(schema, encoder, rows, "trained by NumPy", network=network, card="# card")).tag)
 """
 
 

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from models import store
-from models.store import TOLERANCE
+from models.golden_rows import TOLERANCE
 from models.tabular_model import TabularModel
 
 Serve = Callable[..., Any]
@@ -32,6 +32,7 @@ from models.feature import Feature, Seen
 from models.frame import Frame
 from models.network.network import Network, build
 from models.schema import FeatureSchema
+from models.version_files import Trained
 
 rng = np.random.default_rng(0)
 features = [Feature(name=n, kind="number", nullable=False, seen=Seen(min=0, max=10), example=3) for n in "ab"]
@@ -47,7 +48,7 @@ weights[bias][0] = -50  # silent below 50 standard deviations,
 weights[last][0] = 3e38  # and more than a float32 can hold above
 network = Network.from_json(network.to_json(), weights)
 rows = [{"a": float(a), "b": float(b)} for a, b in numbers[:3].round(2)]
-store.save(store.Trained(schema, encoder, rows, "trained by NumPy", network=network, card="# card"))
+store.save(Trained(schema, encoder, rows, "trained by NumPy", network=network, card="# card"))
 """
 
 

@@ -24,6 +24,7 @@ from models.encoding.encoder import Encoder
 from models.feature import Feature, Seen
 from models.network.network import build
 from models.schema import FeatureSchema
+from models.version_files import Trained
 
 rng = np.random.default_rng(0)
 plain = [Feature(name=n, kind="number", nullable=False, seen=Seen(min=0.0, max=10.0), example=3.5) for n in "ab"]
@@ -47,7 +48,7 @@ for schema in schemas:
     target = frame.numbers.sum(axis=1) if outputs == 1 else np.arange(100) % 3
     encoder = Encoder.fit(schema, frame, target)
     network = build(Architecture(encoder.width, hidden=(8,), outputs=outputs), rng)
-    print(store.save(store.Trained(schema, encoder, some[:3], "trained by NumPy", network=network, card="# card")).tag)
+    print(store.save(Trained(schema, encoder, some[:3], "trained by NumPy", network=network, card="# card")).tag)
 """
 
 

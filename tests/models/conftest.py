@@ -11,7 +11,7 @@ from models.encoding.encoder import Encoder
 from models.feature import Feature, Ignored, Seen
 from models.network.network import build
 from models.schema import FeatureSchema
-from models.store import Trained
+from models.version_files import Trained
 
 Row = dict[str, Any]
 

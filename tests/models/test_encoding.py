@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from models.encoding.encoder import Encoder
 from models.encoding.parts import (
     DAY,
-    FURTHEST,
-    LEAST_SPREAD,
-    RARE,
+    MAX_Z,
+    MIN_DEVIATION,
+    MIN_LEVEL_ROWS,
     Date,
     Flag,
     Levels,
@@ -23,7 +23,7 @@ from models.encoding.parts import (
     stable_moments,
 )
 from models.encoding.target import Target
-from models.encoding.vectorised import CLIP, FEW_RANKED
+from models.encoding.vectorised import CLIP, FEW_INTERPOLATED
 from models.feature import MISSING, UNSEEN, Feature, Seen
 from models.frame import Frame
 from models.schema import FeatureSchema, SchemaError
@@ -116,7 +116,7 @@ def test_a_constant_and_an_empty_column_say_nothing_and_do_no_harm() -> None:
     assert numbers([np.nan, np.nan])[1].tolist() == [[0, 1]] * 2
 
 
-# Numbers told by rank
+# Quantile-encoded numbers
 
 
 def ranked(values: Any, most: int = 1024) -> Quantile:
@@ -163,7 +163,7 @@ def test_numbers_told_by_rank_come_first_then_their_gaps() -> None:
     frame = random_frame(500)
     encoder = Encoder.fit(SCHEMA, frame, numbers="quantile")
     x = encoder.encode(frame)
-    assert encoder.periodic == 2  # n and m
+    assert encoder.quantile_count == 2  # n and m
     assert encoder.width == x.shape[1] == Encoder.fit(SCHEMA, frame, bins=0).width
     np.testing.assert_array_equal(x[:, 2], np.isnan(frame.numbers[:, 0]))  # m has no gaps
     for column, part in enumerate(encoder.numbers[:2]):
@@ -229,9 +229,9 @@ def test_whatever_numbers_are_told_by_rank_the_matrix_is_finite_and_the_same_for
 ) -> None:
     encoder = Encoder(numbers=[ranked(fitted, most)], categories=[])
     again = Encoder.from_json(encoder.to_json())
-    together = encoded(again, *given_later, *fitted, *[0.0] * FEW_RANKED)
+    together = encoded(again, *given_later, *fitted, *[0.0] * FEW_INTERPOLATED)
     assert np.isfinite(together).all()
-    assert np.abs(together).max() <= FURTHEST / LEAST_SPREAD + 1e-6
+    assert np.abs(together).max() <= MAX_Z / MIN_DEVIATION + 1e-6
     np.testing.assert_array_equal(
         np.concatenate([encoded(encoder, value) for value in given_later]), together[: len(given_later)]
     )
@@ -316,7 +316,7 @@ def test_a_level_without_training_rows_counts_as_unseen_where_there_are_few() ->
 
 
 def test_rare_levels_share_a_group_that_unseen_ones_join() -> None:
-    frequent = [code for code in range(10) for _ in range(RARE)]
+    frequent = [code for code in range(10) for _ in range(MIN_LEVEL_ROWS)]
     part = levels([*frequent, 10, 11], 12)
     assert part.rare == 10
     assert part.table[[10, 11, UNSEEN]].tolist() == [[10]] * 3
@@ -426,7 +426,7 @@ def test_predictions_are_short_numbers() -> None:
 
 @pytest.mark.parametrize("rows", [1, 100])
 def test_answers_are_kept_within_the_range_that_was_seen_and_what_is_not_finite_stays_so(rows: int) -> None:
-    target = Target.fit(np.array([1.0, 2.0, 9.0]), within=True)
+    target = Target.fit(np.array([1.0, 2.0, 9.0]), clip=True)
     outputs = np.resize(np.array([[-50.0], [50.0], [0.0], [np.nan], [np.inf], [-np.inf]], np.float32), (6 * rows, 1))
     told = target.unscale(outputs)[:6, 0].tolist()
     assert told[:3] == [1.0, 9.0, 4.0]

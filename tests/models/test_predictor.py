@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from models.engines import NumpyEngine
+from models.golden_rows import TOLERANCE, max_distance
 from models.json_text import short_floats
 from models.outputs import Outputs
 from models.probabilities import probabilities
-from models.store import TOLERANCE, Trained, furthest
 from models.tabular_model import TabularModel
 from models.text import class_key
+from models.version_files import Trained
 
 Row = dict[str, Any]
 TASKS = ["regression", "binary", "multiclass"]
@@ -30,7 +31,7 @@ def test_a_row_alone_is_answered_as_in_a_batch(model: TabularModel, some_rows: C
     rows = some_rows(1000)
     together = model.predict_rows(rows).primary
     alone = np.concatenate([model.predict_rows([row]).primary for row in rows[:100]])
-    assert furthest(alone, together[:100], model.tolerance()) <= TOLERANCE
+    assert max_distance(alone, together[:100], model.tolerance()) <= TOLERANCE
 
 
 def test_answers_have_a_row_each_and_probabilities_sum_to_1(

@@ -16,13 +16,13 @@ from models.engines import NumpyEngine
 from models.fast.single_row import ClassShortcut, Shortcut
 from models.feature import MISSING, Feature, Seen
 from models.frame import Frame
+from models.golden_rows import TOLERANCE, max_distance
 from models.network.network import build
 from models.outputs import Outputs
 from models.probabilities import probabilities, sigmoid
 from models.row_warnings import find_warnings
 from models.rows import validate_rows
 from models.schema import FeatureSchema
-from models.store import TOLERANCE, furthest
 from models.tabular_model import TabularModel
 
 RNG = np.random.default_rng(0)
@@ -101,7 +101,7 @@ def mixed(task: str, numbers: str, gaps: bool = True, bins: int = 0, date: bool 
         tuple(encoder.tables),
         hidden=(8, 8),
         outputs=3 if task == "multiclass" else 1,
-        scales=(1.0,) * encoder.periodic,
+        scales=(1.0,) * encoder.quantile_count,
         members=2,
         adapters=True,
         link={"regression": "linear", "binary": "sigmoid", "multiclass": "softmax"}[task],  # type: ignore[arg-type]
@@ -178,7 +178,7 @@ def test_a_row_alone_is_answered_as_in_a_batch(task: str, bins: int) -> None:
     together = model.predict_rows(rows).primary
     alone = np.concatenate([model.predict_rows([row]).primary for row in rows])
     assert alone.dtype == together.dtype
-    assert furthest(alone, together, model.tolerance()) <= TOLERANCE
+    assert max_distance(alone, together, model.tolerance()) <= TOLERANCE
 
 
 @given(st.floats(width=32, allow_nan=False))

@@ -11,10 +11,11 @@ import bentoml
 import numpy as np
 import pytest
 
-from models import store
+from models import store, version_files
+from models.golden_rows import TOLERANCE, max_distance
 from models.rows import validate_rows
 from models.schema import FeatureSchema
-from models.store import TOLERANCE, Stored, StoreError, Trained, furthest
+from models.version_files import Stored, StoreError, Trained
 
 Make = Callable[..., Trained]
 Row = dict[str, Any]
@@ -49,7 +50,7 @@ def test_what_was_saved_is_read_back_and_answers_the_same(
     assert trained.network is not None
     outputs = trained.network.predict(trained.encoder.encode(trained.schema.frames.from_rows(rows)))
     expected = trained.encoder.target.unscale(outputs) if task == "regression" else store_probabilities(outputs)
-    assert furthest(model.predict_rows(rows).primary, expected, model.tolerance()) <= TOLERANCE
+    assert max_distance(model.predict_rows(rows).primary, expected, model.tolerance()) <= TOLERANCE
 
 
 def store_probabilities(outputs: Any) -> Any:
@@ -90,7 +91,7 @@ def test_numbers_are_compared_as_numbers(bentoml_store: Path, make_trained: Make
     for version in (9, 10):
         folder = bentoml_store / "homes" / str(version)
         folder.mkdir(parents=True)
-        store.write(folder, make_trained())
+        version_files.write(folder, make_trained())
     assert [stored.version for stored in store.versions()[0]["homes"]] == [10, 9]
     assert store.save(make_trained()).version == 11
 
@@ -110,14 +111,14 @@ def test_models_that_are_not_ours_are_told_apart_and_their_numbers_left_to_them(
 def test_a_training_that_loses_the_race_for_a_number_takes_the_next(
     bentoml_store: Path, make_trained: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = store.write
+    real = version_files.write
 
     def write_after_another(folder: Path, trained: Trained) -> None:
         real(folder, trained)
-        monkeypatch.setattr(store, "write", real)
+        monkeypatch.setattr(version_files, "write", real)
         store.save(make_trained())  # takes number 1 while we are writing
 
-    monkeypatch.setattr(store, "write", write_after_another)
+    monkeypatch.setattr(version_files, "write", write_after_another)
     assert store.save(make_trained()).tag == "homes:2"
     assert [stored.version for stored in store.versions()[0]["homes"]] == [2, 1]
 
@@ -129,7 +130,7 @@ def test_a_failure_while_writing_leaves_nothing(
     def fail(*arguments: Any) -> None:
         raise failure
 
-    monkeypatch.setattr(store, "golden_answers", fail)
+    monkeypatch.setattr(version_files, "golden_answers", fail)
     with pytest.raises(failure):
         store.save(make_trained())
     assert files(bentoml_store) == set()
@@ -160,7 +161,7 @@ def test_an_interruption_while_bentoml_copies_leaves_no_half_version(
 def test_a_version_that_does_not_answer_as_it_did_at_training_is_never_stored(
     bentoml_store: Path, make_trained: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "golden_answers", lambda trained: [[0.0]] * 6)
+    monkeypatch.setattr(version_files, "golden_answers", lambda trained: [[0.0]] * 6)
     with pytest.raises(StoreError, match="does not answer its golden rows"):
         store.save(make_trained())
     assert files(bentoml_store) == set()
@@ -332,7 +333,7 @@ def test_both_engines_of_a_keras_version_agree(
     rows = some_rows(200)
     numpy, tensorflow = store.load(stored, "auto"), store.load(stored, "tensorflow")
     assert (numpy.engine.name, tensorflow.engine.name) == ("numpy", "tensorflow")
-    assert furthest(numpy.predict_rows(rows).primary, tensorflow.predict_rows(rows).primary, 1.0) <= TOLERANCE
+    assert max_distance(numpy.predict_rows(rows).primary, tensorflow.predict_rows(rows).primary, 1.0) <= TOLERANCE
     assert tensorflow.engine.reason == "asked for by TABSERVE_ENGINE"
 
 
@@ -353,6 +354,6 @@ def test_what_numpy_cannot_express_is_answered_by_tensorflow(bentoml_store: Path
 
 
 def test_answers_are_compared_on_the_scale_of_the_larger_of_answer_and_spread() -> None:
-    assert furthest(np.array([1.0, 100.0]), np.array([1.1, 101.0]), 10.0) == pytest.approx(0.01)
-    assert furthest(np.array([100.0]), np.array([101.0]), 10.0) == pytest.approx(1 / 101)
-    assert np.isnan(furthest(np.array([np.nan]), np.array([1.0]), 1.0))
+    assert max_distance(np.array([1.0, 100.0]), np.array([1.1, 101.0]), 10.0) == pytest.approx(0.01)
+    assert max_distance(np.array([100.0]), np.array([101.0]), 10.0) == pytest.approx(1 / 101)
+    assert np.isnan(max_distance(np.array([np.nan]), np.array([1.0]), 1.0))

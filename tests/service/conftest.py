@@ -17,14 +17,14 @@ import httpx
 import numpy as np
 import pytest
 
-from models import store
+from models import store, version_files
 from models.architecture import Architecture
 from models.encoding.encoder import Encoder
 from models.feature import Feature, Ignored, Seen
 from models.network.network import build
 from models.schema import FeatureSchema
-from models.store import Trained
 from models.tabular_model import TabularModel
+from models.version_files import Trained
 from service.data_plane import Call, DataPlane
 from service.errors import RequestError
 from service.exchange import Context
@@ -137,7 +137,7 @@ def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write_version(root: Path, schema: FeatureSchema) -> None:
     folder = root / schema.name / "1"
     folder.mkdir(parents=True)
-    store.write(folder, trained(schema))
+    version_files.write(folder, trained(schema))
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,6 @@ from models.outputs import NO_OUTPUTS, Array, Outputs
 from models.row_warnings import RowWarning
 from models.rows import RowError, ValidatedRows
 from models.tabular_model import TabularModel
-from service.http import openapi
 from service.http.asgi import Lane
 from service.protocols import invocations, oip_messages, tfserving
 from service.protocols.oip_signature import Signature
@@ -305,7 +304,7 @@ def test_a_csv_of_invocations_has_the_columns(ask: Ask, rows: list[Row], expecte
 
 
 def test_the_document_describes_the_columns(model: Extended, settings: Settings) -> None:
-    schemas = json.loads(openapi.document([model], settings, "1.0"))["components"]["schemas"]
+    schemas = json.loads(document([model], settings, "1.0"))["components"]["schemas"]
     [prediction] = [schema for name, schema in schemas.items() if name.endswith("Prediction")]
     assert [*prediction["properties"]][-4:] == ["spread", "shares", "above", "warnings"]
     assert prediction["required"][-3:] == ["spread", "shares", "above"]

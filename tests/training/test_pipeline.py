@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import store
+from models import store, version_files
 from models.rows import validate_rows
 from training import pipeline
 from training.config import DataOptions, FitOptions, Framework
@@ -23,14 +23,14 @@ TARGETS = [("y", "regression"), ("sold", "binary"), ("size", "multiclass")]
 
 def train(
     data: Path, target: str, framework: Framework = "numpy", baselines: bool = False, task: Any = None, **more: Any
-) -> store.Stored:
+) -> version_files.Stored:
     others = {name for name, _ in TARGETS} - {target} if data.name == "Odd Homes.csv" else set()
     options = DataOptions(data=str(data), target=target, drop=tuple(others), task=task)
     fit_options = FitOptions(framework=framework, hidden=(8,), epochs=4, **more)
     return pipeline.run(options, fit_options, baselines=baselines, tell=lambda text: None)
 
 
-def contents(stored: store.Stored, name: str) -> Any:
+def contents(stored: version_files.Stored, name: str) -> Any:
     return json.loads((stored.path / name).read_text("utf-8"))
 
 

@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from models.architecture import Architecture, Link
 from models.network.activations import Array
 from models.network.ensemble_layers import member_mean
-from models.network.inference import BLOCK, FEW, fold, mean_probability
-from models.network.layers import Activation, BatchNormalization, Dense, Dropout, LayerNormalization
+from models.network.folding import fold
+from models.network.inference import BLOCK_ROWS
+from models.network.inference_steps import FEW_ROWS, mean_probability
+from models.network.layers import Activation, Dense, Dropout
 from models.network.network import Network, build
+from models.network.normalization_layers import BatchNormalization, LayerNormalization
 from models.network.tabular_layers import Embedding, Scale
 from tests.models.network.test_network import architectures, ensembles, rows_for
 
@@ -48,7 +51,7 @@ def test_it_answers_as_the_network_does(architecture: Architecture) -> None:
     assert (np.abs(alone - wanted[:50]) <= 1e-5 * np.maximum(np.abs(wanted[:50]), wanted.std())).all()
 
 
-@pytest.mark.parametrize("rows", [0, 1, FEW, FEW + 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5])
+@pytest.mark.parametrize("rows", [0, 1, FEW_ROWS, FEW_ROWS + 1, BLOCK_ROWS, BLOCK_ROWS + 1, 3 * BLOCK_ROWS + 5])
 def test_any_number_of_rows_is_answered(rows: int) -> None:
     rng = np.random.default_rng(0)
     architecture = Architecture(3, ((5, 2), (9, 4)), (8,), outputs=2)
@@ -60,7 +63,9 @@ def test_any_number_of_rows_is_answered(rows: int) -> None:
     np.testing.assert_allclose(served, network.predict(x), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("rows", [0, 1, 2, FEW, FEW + 1, BLOCK // 4, BLOCK // 4 + 1, BLOCK + 5])
+@pytest.mark.parametrize(
+    "rows", [0, 1, 2, FEW_ROWS, FEW_ROWS + 1, BLOCK_ROWS // 4, BLOCK_ROWS // 4 + 1, BLOCK_ROWS + 5]
+)
 @pytest.mark.parametrize("link", ["linear", "sigmoid", "softmax"])
 @pytest.mark.parametrize("waved", [3, 40], ids=["few waves", "many waves"])
 @pytest.mark.parametrize("adapters", [False, True])
@@ -150,7 +155,7 @@ def test_an_embedding_alone_is_served() -> None:
     np.testing.assert_allclose(network.for_inference().forward(x), network.predict(x), rtol=1e-5)
 
 
-@pytest.mark.parametrize("rows", [1, FEW + 1])
+@pytest.mark.parametrize("rows", [1, FEW_ROWS + 1])
 @pytest.mark.parametrize("number", [-1.0, -7.0, 5.0, 1e9, np.nan, np.inf, -np.inf])
 def test_no_index_out_of_range_is_read(number: float, rows: int) -> None:
     rng = np.random.default_rng(0)

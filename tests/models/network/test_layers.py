@@ -10,17 +10,9 @@ from models import keras_nets
 from models.architecture import Link
 from models.network.activations import Array
 from models.network.ensemble_layers import MemberDense, MemberMean, Members, SharedDense
-from models.network.layers import (
-    Activation,
-    BatchNormalization,
-    Dense,
-    Dropout,
-    Layer,
-    LayerNormalization,
-    glorot,
-    he,
-    lecun,
-)
+from models.network.initializers import glorot, he, lecun
+from models.network.layers import Activation, Dense, Dropout, Layer
+from models.network.normalization_layers import BatchNormalization, LayerNormalization
 from models.network.tabular_layers import Embedding, Periodic, Scale, Tabular
 from tests.models.network.gradients import check_layer
 

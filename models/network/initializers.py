@@ -1,0 +1,31 @@
+"""Initial weights: random, and of a size at which neither signals nor gradients grow or fade from layer to layer."""
+
+from typing import Protocol
+
+import numpy as np
+
+from models.network.activations import Array
+
+
+class Initializer(Protocol):
+    def __call__(self, rng: np.random.Generator, inputs: int, units: int) -> Array: ...
+
+
+def glorot(rng: np.random.Generator, inputs: int, units: int) -> Array:
+    """Uniform with variance 2 / (inputs + units), for sigmoid and tanh. The default of a Keras Dense layer.
+
+    Glorot and Bengio 2010, https://proceedings.mlr.press/v9/glorot10a.html.
+    """
+    limit = np.sqrt(6 / (inputs + units))
+    return rng.uniform(-limit, limit, (inputs, units))
+
+
+def he(rng: np.random.Generator, inputs: int, units: int) -> Array:
+    """Normal with variance 2 / inputs: twice as much, because a ReLU silences half. https://arxiv.org/abs/1502.01852."""
+    return rng.normal(0, np.sqrt(2 / inputs), (inputs, units))
+
+
+def lecun(rng: np.random.Generator, inputs: int, units: int) -> Array:
+    """Uniform with variance 1 / inputs: a sum of inputs of size 1 has size 1 again. LeCun et al. 1998."""
+    limit = np.sqrt(3 / inputs)
+    return rng.uniform(-limit, limit, (inputs, units))

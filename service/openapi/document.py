@@ -1,0 +1,59 @@
+"""`/docs.json`: the OpenAPI document of everything that is served."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from models import json_text
+from models.tabular_model import TabularModel
+from service.openapi import invocations, native, oip, tfserving
+from service.openapi.schemas import (
+    MODEL_SUMMARY,
+    PROBLEM,
+    ROW_ERROR,
+    Schema,
+    answer_schema,
+    prediction_schema,
+    ref,
+    row_schema,
+)
+from service.settings import Settings
+
+PROTOCOLS = (native, tfserving, oip, invocations)
+
+
+def document(models: Sequence[TabularModel], settings: Settings, version: str) -> bytes:
+    paths: dict[str, Any] = {}
+    for protocol in PROTOCOLS:
+        paths |= protocol.paths(models, settings)
+    whole = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "tabserve",
+            "version": version,
+            "description": "Predictions from tables. Errors are problem documents (RFC 9457) but for other protocols.",
+        },
+        "servers": [{"url": "."}],
+        "tags": tags(paths),
+        "paths": paths,
+        "components": {"schemas": schemas(models)},
+    }
+    try:
+        return orjson.dumps(whole)
+    except TypeError:
+        return orjson.dumps(json_text.repaired(whole))
+
+
+def schemas(models: Sequence[TabularModel]) -> dict[str, Schema]:
+    """The schemas that operations refer to, by title."""
+    found = [PROBLEM, ROW_ERROR, MODEL_SUMMARY]
+    for model in models:
+        prediction = prediction_schema(model.name, model.output_spec)
+        found += [row_schema(model.schema), prediction, answer_schema(model.schema, ref(prediction))]
+    return {schema["title"]: schema for schema in found}
+
+
+def tags(paths: Mapping[str, Any]) -> list[dict[str, str]]:
+    names = [tag for item in paths.values() for operation in item.values() for tag in operation["tags"]]
+    return [{"name": name} for name in dict.fromkeys(names)]

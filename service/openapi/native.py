@@ -1,0 +1,114 @@
+"""The native API in the document: predictions, models, and the pages about the server."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from models.tabular_model import TabularModel
+from service.errors import RequestError
+from service.openapi.operations import JSON_OBJECT, TEXT, operation
+from service.openapi.responses import ACCEPT, MODEL, PREDICTION, PROBLEM_FORM, READINESS
+from service.openapi.schemas import MODEL_SUMMARY, Schema, example_rows, ref, type_name
+from service.settings import Settings
+
+TABLES: Schema = {
+    "application/x-ndjson": {"schema": {"title": "JSON lines", "type": "string"}},
+    "text/csv": {"schema": {"title": "CSV with a header line", "type": "string"}},
+    "application/vnd.apache.arrow.stream": {"schema": {"title": "Arrow IPC stream", "type": "string"}},
+    "application/vnd.apache.parquet": {"schema": {"title": "Parquet file", "type": "string"}},
+}
+"""The other formats of bodies and responses; docs/api.md says what is in them."""
+TASKS = {"regression": "a number", "binary": "one of two classes", "multiclass": "one of several classes"}
+
+
+def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
+    return {**{f"/predict/{model.name}": predict(model, settings) for model in models}, **pages()}
+
+
+def predict(model: TabularModel, settings: Settings) -> Schema:
+    rows = example_rows(model)
+    response: Schema = {"schema": {"$ref": f"#/components/schemas/{type_name(model.name)}Answer"}}
+    if model.golden.rows:
+        predictions = model.present(model.predict_rows(rows))
+        response["example"] = {"model": model.name, "version": model.version, "predictions": predictions}
+    return operation(
+        "Predictions",
+        f"/predict/{model.name}",
+        "post",
+        f"Predict {model.schema.target}",
+        {"application/json": response, **TABLES},
+        PROBLEM_FORM,
+        (*PREDICTION, *ACCEPT),
+        description=f"Model {model.tag}: {TASKS[model.schema.task]}.",
+        parameters=parameters(settings),
+        requestBody={
+            "required": True,
+            "content": {"application/json": {"schema": request_schema(model, settings), "example": {"rows": rows}}}
+            | TABLES,
+        },
+    )
+
+
+def request_schema(model: TabularModel, settings: Settings) -> Schema:
+    row = {"$ref": f"#/components/schemas/{type_name(model.name)}Row"}
+    rows = {"title": "Rows", "type": "array", "items": row, "minItems": 1, "maxItems": settings.max_rows}
+    return {
+        "title": f"{type_name(model.name)}Request",
+        "type": "object",
+        "properties": {"rows": rows},
+        "required": ["rows"],
+        "additionalProperties": False,
+    }
+
+
+def parameters(settings: Settings) -> list[Schema]:
+    return [
+        {
+            "name": "on_invalid",
+            "in": "query",
+            "description": "fail: one row that is not valid refuses the request; skip: it is answered by null",
+            "schema": {"title": "On invalid", "type": "string", "enum": ["fail", "skip"], "default": "fail"},
+        },
+        {
+            "name": "X-Request-Timeout",
+            "in": "header",
+            "description": f"Seconds until the answer is of no use, at most {settings.timeout_s:g}",
+            "schema": {"title": "Timeout", "type": "number", "exclusiveMinimum": 0},
+        },
+        {"name": "X-Request-ID", "in": "header", "schema": {"title": "Request ID", "type": "string"}},
+    ]
+
+
+def pages() -> dict[str, Any]:
+    status = {"title": "Status", "type": "object", "properties": {"status": {"title": "Status", "type": "string"}}}
+    status_json = {"application/json": {"schema": status}}
+    models = {
+        "title": "Models",
+        "type": "object",
+        "properties": {"models": {"title": "Models", "type": "array", "items": ref(MODEL_SUMMARY)}},
+    }
+    name = {"name": "name", "in": "path", "required": True, "schema": {"title": "Name", "type": "string"}}
+    return {
+        "/models": page("Models", "/models", "What is served", {"application/json": {"schema": models}}),
+        "/models/{name}": page(
+            "Models",
+            "/models/{name}",
+            "One model: schema, quality, examples, card",
+            JSON_OBJECT,
+            MODEL,
+            parameters=[name],
+        ),
+        "/livez": page("Operation", "/livez", "Whether the process answers", status_json),
+        "/readyz": page("Operation", "/readyz", "Whether every model answers", status_json, READINESS),
+        "/metrics": page("Operation", "/metrics", "Metrics in Prometheus' text form", TEXT),
+        "/schema.json": page("Operation", "/schema.json", "What BentoML's client reads", JSON_OBJECT),
+    }
+
+
+OPERATION_IDS = {"/models": "list_models", "/models/{name}": "describe_model", "/schema.json": "schema"}
+
+
+def page(
+    tag: str, path: str, summary: str, content: Schema, raised: Iterable[type[RequestError]] = (), **more: Any
+) -> Schema:
+    more["operationId"] = OPERATION_IDS.get(path, path.strip("/"))
+    return operation(tag, path, "get", summary, content, PROBLEM_FORM, raised, **more)

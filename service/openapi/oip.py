@@ -1,0 +1,93 @@
+"""The Open Inference Protocol in the document."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from models.tabular_model import TabularModel
+from service.openapi.operations import operation
+from service.openapi.responses import BODY, MODEL, PREDICTION, READINESS, TIMEOUT_HEADER, ErrorGroup, text_form
+from service.openapi.schemas import Schema
+from service.protocols.oip_signature import Signature
+from service.routes.oip import metadata
+from service.settings import Settings
+
+TAG = "Open Inference Protocol v2"
+FORM = text_form("error")
+TEXT: Schema = {"type": "string"}
+SHAPE: Schema = {"type": "array", "items": {"type": "integer", "minimum": 0}}
+PARAMETERS: Schema = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
+INPUT: Schema = {
+    "title": "Tensor",
+    "type": "object",
+    "properties": {
+        "name": TEXT,
+        "datatype": TEXT,
+        "shape": SHAPE,
+        "parameters": PARAMETERS,
+        "data": {"type": "array"},
+    },
+    "required": ["name", "datatype", "shape"],
+}
+REQUESTED_OUTPUT: Schema = {
+    "type": "object",
+    "properties": {"name": TEXT, "parameters": PARAMETERS},
+    "required": ["name"],
+}
+REQUEST: Schema = {
+    "type": "object",
+    "properties": {
+        "id": TEXT,
+        "parameters": PARAMETERS,
+        "inputs": {"type": "array", "items": INPUT},
+        "outputs": {"type": "array", "items": REQUESTED_OUTPUT},
+    },
+    "required": ["inputs"],
+}
+ALWAYS_READY = {"/v2": "The server", "/v2/health/live": "Whether the server lives"}
+PAGES = {"/v2/health/ready": "Whether every model answers", "/v2/models": "The names of the models"}
+INDEX = "/v2/repository/index"
+
+
+def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
+    paths = {path: page(path, summary) for path, summary in ALWAYS_READY.items()}
+    paths |= {path: page(path, summary, READINESS) for path, summary in PAGES.items()}
+    paths[INDEX] = page(INDEX, "The models, with version and state", (*READINESS, *BODY), method="post")
+    for model in models:
+        path = f"/v2/models/{model.name}"
+        of_model = (*READINESS, *MODEL)
+        paths[path] = page(path, f"The tensors of {model.name}", of_model, example=metadata(model, [model.version]))
+        paths[f"{path}/ready"] = page(f"{path}/ready", f"Whether {model.name} answers", of_model)
+        paths[f"{path}/infer"] = infer(f"{path}/infer", model, settings)
+    return paths
+
+
+def page(
+    path: str, summary: str, raised: ErrorGroup = (), method: Literal["get", "post"] = "get", example: object = None
+) -> Schema:
+    content: Schema = {"schema": {}} if example is None else {"schema": {}, "example": example}
+    return operation(TAG, path, method, summary, {"application/json": content}, FORM, (*TIMEOUT_HEADER, *raised))
+
+
+def infer(path: str, model: TabularModel, settings: Settings) -> Schema:
+    body: Schema = {"schema": REQUEST, "example": example_request(model)} if model.golden.rows else {"schema": REQUEST}
+    return operation(
+        TAG,
+        path,
+        "post",
+        f"Predict {model.schema.target} of tensors",
+        {"application/json": {"schema": {}}},
+        FORM,
+        PREDICTION,
+        description=f"A tensor of up to {settings.max_rows} rows for each feature; binary tensors too.",
+        requestBody={"required": True, "content": {"application/json": body}},
+    )
+
+
+def example_request(model: TabularModel) -> Schema:
+    """A golden row as tensors."""
+    row = model.golden.rows[0]
+    inputs = [
+        {"name": spec.name, "datatype": spec.datatype, "shape": [1], "data": [row.get(spec.name)]}
+        for spec in Signature(model).inputs
+    ]
+    return {"inputs": inputs}

@@ -1,0 +1,41 @@
+"""An operation of the document: a method of a path, with what it takes and all that it can answer."""
+
+import re
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from service.errors import RequestError
+from service.openapi.responses import ErrorForm, error_responses
+from service.openapi.schemas import Schema
+
+ANY: Schema = {}
+LISTED: Schema = {"type": "array", "minItems": 1, "items": ANY}
+JSON_OBJECT: Schema = {"application/json": {"schema": {"type": "object"}}}
+TEXT: Schema = {"text/plain": {"schema": {"title": "Text", "type": "string"}}}
+
+
+def operation(
+    tag: str,
+    path: str,
+    method: Literal["get", "post"],
+    summary: str,
+    content: Schema,
+    form: ErrorForm,
+    raised: Iterable[type[RequestError]] = (),
+    **more: Any,
+) -> Schema:
+    """A path item with one method. content: the media types of a 200. form, raised: of the errors."""
+    return {
+        method: {
+            "tags": [tag],
+            "operationId": re.sub(r"\W+", "_", path.strip("/")),
+            "summary": summary,
+            **more,
+            "responses": {"200": {"description": "OK", "content": content}, **error_responses(form, raised)},
+        }
+    }
+
+
+def json_body(properties: Schema, example: object, required: list[str] | None = None) -> Schema:
+    body = {"type": "object", "properties": properties, "required": required or []}
+    return {"required": True, "content": {"application/json": {"schema": body, "example": example}}}

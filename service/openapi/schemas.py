@@ -1,0 +1,173 @@
+"""JSON Schemas of rows and predictions, made from the FeatureSchema, for /docs.json and BentoML's client.
+
+Only declared limits become limits in the schema. What training saw becomes examples and `x-levels`.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import WithJsonSchema
+
+from models.feature import Feature
+from models.output_columns import OutputSpec
+from models.schema import FeatureSchema
+from models.tabular_model import TabularModel
+
+Schema = dict[str, Any]
+MAX_LISTED_LEVELS = 1000
+LEVEL_TYPES = {"text": "string", "number": "number", "boolean": "boolean"}
+JSON_TYPES = {"number": "number", "boolean": "boolean", "date": "string"}
+
+
+def type_name(name: str) -> str:
+    """`house_prices` -> `HousePrices`. Two names never get the same type name: other underscores are kept."""
+    camel = "".join(part.title() for part in name.split("_"))
+    return camel if name == "_".join(name.split("_")) and "_" not in name else f"{camel}_{name}"
+
+
+def feature_schema(feature: Feature) -> Schema:
+    kind = LEVEL_TYPES[feature.level_type] if feature.kind == "category" else JSON_TYPES[feature.kind]
+    schema: Schema = {"title": feature.name, "type": [kind, "null"] if feature.nullable else kind}
+    if feature.kind == "number":
+        schema |= {
+            key: value
+            for key, value in (("minimum", feature.minimum), ("maximum", feature.maximum))
+            if value is not None
+        }
+    if feature.kind == "date":
+        form = "ISO 8601" if feature.date_format in (None, "iso") else feature.date_format
+        limits = [f"from {feature.minimum}"] * (feature.minimum is not None)
+        limits += [f"to {feature.maximum}"] * (feature.maximum is not None)
+        schema["description"] = " ".join([f"A date or time, {form}; UTC where it names no zone", *limits])
+    samples = [feature.example] if feature.example is not None else []
+    if feature.kind == "category" and feature.seen.levels:
+        samples += [level for level in feature.seen.levels[:5] if level != feature.example]
+        schema["x-levels"] = feature.seen.levels[:MAX_LISTED_LEVELS]
+    if samples:
+        schema["examples"] = samples
+    return schema
+
+
+def row_schema(schema: FeatureSchema) -> Schema:
+    properties = {feature.name: feature_schema(feature) for feature in schema.features}
+    unused = [(column.name, column.reason) for column in schema.ignored] + [(schema.target, "what is predicted")]
+    properties |= {
+        name: {"title": name, "description": f"Accepted and ignored: {reason}"} for name, reason in sorted(unused)
+    }
+    return {
+        "title": f"{type_name(schema.name)}Row",
+        "type": "object",
+        "properties": properties,
+        "required": [feature.name for feature in schema.features if not feature.nullable],
+        "additionalProperties": False,
+    }
+
+
+def prediction_schema(name: str, spec: OutputSpec) -> Schema:
+    warning = {
+        "title": "Warning",
+        "type": "object",
+        "properties": {
+            "field": {"title": "Field", "type": "string"},
+            "code": {"title": "Code", "type": "string", "examples": ["outside_seen", "unseen_level"]},
+            "message": {"title": "Message", "type": "string"},
+        },
+        "required": ["field", "code", "message"],
+    }
+    answer = {column.key: column.json_schema for column in spec.columns}
+    return {
+        "title": f"{type_name(name)}Prediction",
+        "type": "object",
+        "properties": {**answer, "warnings": {"title": "Warnings", "type": "array", "items": warning}},
+        "required": list(answer),
+    }
+
+
+def answer_schema(schema: FeatureSchema, prediction: Schema) -> Schema:
+    return {
+        "title": f"{type_name(schema.name)}Answer",
+        "type": "object",
+        "properties": {
+            "model": {"title": "Model", "type": "string"},
+            "version": {"title": "Version", "type": "string"},
+            "predictions": {
+                "title": "Predictions",
+                "description": "One per row, in order; null where a row is not valid and on_invalid=skip",
+                "type": "array",
+                "items": {"anyOf": [prediction, {"type": "null"}]},
+            },
+            "errors": {
+                "title": "Errors",
+                "description": "With on_invalid=skip",
+                "type": "array",
+                "items": {"$ref": "#/components/schemas/RowError"},
+            },
+            "errors_omitted": {"title": "Errors omitted", "type": "integer"},
+        },
+        "required": ["model", "version", "predictions"],
+    }
+
+
+def example_rows(model: TabularModel, count: int = 2) -> list[dict[str, Any]]:
+    """Rows that the model accepts: golden rows if there are any, else a row of the features' examples."""
+    if model.golden.rows:
+        return model.golden.rows[:count]
+    return [{feature.name: feature.example for feature in model.schema.features if feature.example is not None}]
+
+
+def native_types(model: TabularModel) -> tuple[Any, Any]:
+    """The types of `rows` and of the answer for `@bentoml.api`.
+
+    They describe and accept everything: the data plane validates. The JSON type is a list of one type, which means the
+    same; BentoML's client does not know it, and with a plain "object" the client would drop unknown keys silently.
+    """
+    row = {**row_schema(model.schema), "type": ["object"], "examples": example_rows(model)}
+    rows = {"title": "Rows", "type": "array", "items": row}
+    answer = {"title": f"{type_name(model.name)}Answer", "type": ["object"]}
+    return Annotated[Any, WithJsonSchema(rows)], Annotated[Any, WithJsonSchema(answer)]
+
+
+ROW_ERROR: Schema = {
+    "title": "RowError",
+    "type": "object",
+    "properties": {
+        "row": {"title": "Row", "description": "From 0; null for the whole request", "type": ["integer", "null"]},
+        "field": {"title": "Field", "type": ["string", "null"]},
+        "code": {"title": "Code", "type": "string"},
+        "message": {"title": "Message", "type": "string"},
+    },
+    "required": ["row", "field", "code", "message"],
+}
+PROBLEM: Schema = {
+    "title": "Problem",
+    "description": "RFC 9457",
+    "type": "object",
+    "properties": {
+        "type": {"title": "Type", "type": "string"},
+        "title": {"title": "Title", "type": "string"},
+        "status": {"title": "Status", "type": "integer"},
+        "detail": {"title": "Detail", "type": "string"},
+        "errors": {"title": "Errors", "type": "array", "items": {"$ref": "#/components/schemas/RowError"}},
+        "errors_omitted": {"title": "Errors omitted", "type": "integer"},
+    },
+    "required": ["type", "title", "status", "detail", "errors", "errors_omitted"],
+}
+MODEL_SUMMARY: Schema = {
+    "title": "Model",
+    "type": "object",
+    "properties": {
+        "name": {"title": "Name", "type": "string"},
+        "version": {"title": "Version", "type": "string"},
+        "task": {"title": "Task", "type": "string"},
+        "target": {"title": "Target", "type": "string"},
+        "engine": {"title": "Engine", "type": "string"},
+        "metric": {
+            "title": "Metric",
+            "type": ["object", "null"],
+            "properties": {"name": {"title": "Name", "type": "string"}, "value": {"title": "Value", "type": "number"}},
+        },
+    },
+}
+
+
+def ref(schema: Schema) -> Schema:
+    return {"$ref": f"#/components/schemas/{schema['title']}"}

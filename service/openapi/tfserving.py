@@ -1,0 +1,51 @@
+"""TF Serving's REST API and KServe's v1 protocol in the document."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from models.tabular_model import TabularModel
+from service.openapi.operations import ANY, JSON_OBJECT, LISTED, json_body, operation
+from service.openapi.responses import MODEL, PREDICTION, READINESS, TIMEOUT_HEADER, ErrorGroup, text_form
+from service.openapi.schemas import Schema, example_rows
+from service.protocols import tfserving
+from service.settings import Settings
+
+TAG = "TF Serving and KServe v1"
+FORM = text_form("error")
+
+
+def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
+    paths = {"/v1/models": read("/v1/models", "The models, as KServe lists them")}
+    for model in models:
+        path = f"/v1/models/{model.name}"
+        paths[path] = read(path, f"Status of {model.name}", MODEL)
+        paths[f"{path}/metadata"] = read(f"{path}/metadata", f"Signatures of {model.name}", MODEL)
+        other = "regress" if model.schema.classes is None else "classify"
+        paths |= {f"{path}:{method}": predict(model, method, settings) for method in ("predict", other)}
+    return paths
+
+
+def read(path: str, summary: str, raised: ErrorGroup = ()) -> Schema:
+    return operation(TAG, path, "get", summary, JSON_OBJECT, FORM, (*READINESS, *TIMEOUT_HEADER, *raised))
+
+
+def predict(model: TabularModel, method: str, settings: Settings) -> Schema:
+    """The operation of a method. Its row is that of /predict, where a value may also stand as the list of itself."""
+    rows = example_rows(model)
+    names = {"type": "string", "enum": ["", *tfserving.SIGNATURES[method]]}
+    if method == "predict":
+        body = json_body({"signature_name": names, "instances": LISTED, "inputs": ANY}, {"instances": rows})
+    else:
+        examples = {"examples": LISTED, "context": {"type": "object"}}
+        body = json_body({"signature_name": names, **examples}, {"examples": rows}, ["examples"])
+    return operation(
+        TAG,
+        f"/v1/models/{model.name}:{method}",
+        "post",
+        f"Predict {model.schema.target}",
+        JSON_OBJECT,
+        FORM,
+        PREDICTION,
+        description=f"Model {model.tag}, up to {settings.max_rows} rows. NaN is a missing value.",
+        requestBody=body,
+    )

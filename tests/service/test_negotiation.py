@@ -1,0 +1,133 @@
+"""One rule for Content-Type and one for Accept, whichever protocol reads the header."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from service.http import negotiation
+from service.http.negotiation import CHARSETS, JSON
+
+Ask = Callable[..., Any]
+PATHS = ("/predict/homes", "/v2/models/homes/infer", "/invocations")
+MODEL = {"x-amzn-sagemaker-custom-attributes": "model=homes"}
+JSON_TYPES = [
+    None,
+    "",
+    "application/json",
+    "Application/JSON",
+    "application/json;charset=utf-8",
+    'application/json; charset="UTF-8"',
+    "application/json; Charset=utf8",
+    "application/json; charset=us-ascii",
+    'application/json;charset="US-ASCII"',
+    "application/json; charset=",
+    "application/json; version=1",
+    "; charset=utf-8",
+]
+OTHER_TYPES = [
+    "text/html",
+    "application/xml",
+    "application/json; charset=latin-1",
+    'application/json; charset="utf-16"',
+    "application/json; charset=utf-8; charset=latin-1",
+    "multipart/form-data; boundary=x",
+    "application/x-www-form-urlencoded",
+]
+
+
+def ask(ask_lane: Ask, path: str, content_type: str | None, body: bytes = b"not JSON", **headers: str) -> Any:
+    fields = MODEL if content_type is None else {**MODEL, "content-type": content_type}
+    return ask_lane("POST", path, body, **fields, **headers)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("content_type", JSON_TYPES)
+def test_every_route_reads_the_same_content_types_as_json(ask_lane: Ask, path: str, content_type: str | None) -> None:
+    reply = ask(ask_lane, path, content_type)
+    assert (reply.status, b"JSON" in reply.content) == (400, True)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("content_type", OTHER_TYPES)
+def test_every_route_refuses_the_same_content_types(ask_lane: Ask, path: str, content_type: str) -> None:
+    reply = ask(ask_lane, path, content_type)
+    assert reply.status == 415
+    assert repr(content_type).encode() in reply.content.replace(rb"\"", b'"')
+    assert b"application/json" in reply.content
+
+
+@pytest.mark.parametrize("path", ["/predict/income", "/invocations"])
+@pytest.mark.parametrize("charset", sorted(CHARSETS - {b""}))
+def test_a_csv_may_name_the_same_charsets_as_json(ask_lane: Ask, path: str, charset: bytes) -> None:
+    headers = {"content-type": f"text/csv; charset={charset.decode()}"}
+    naming = {"x-amzn-sagemaker-custom-attributes": "model=income"}
+    assert ask_lane("POST", path, b"age\n30\n", **headers, **naming).status == 200
+
+
+@pytest.mark.parametrize("content_type", ["application/octet-stream", "Application/Octet-Stream"])
+def test_tensors_may_be_binary(ask_lane: Ask, content_type: str) -> None:
+    reply = ask(ask_lane, "/v2/models/homes/infer", content_type, inference_header_content_length="x")
+    assert reply.status == 400
+    assert ask(ask_lane, "/predict/homes", content_type).status == 415
+
+
+@pytest.mark.parametrize(
+    ("header", "json"),
+    [("", True), ("application/JSON; x=y", True), ("text/csv; note=json", False), ("application/octet-stream", False)],
+)
+def test_the_size_of_json_is_checked_whatever_its_case(header: str, json: bool) -> None:
+    assert negotiation.is_json({b"content-type": header.encode()} if header else {}) is json
+
+
+ACCEPTED: dict[str, tuple[str, float, float]] = {
+    # Accept: the quality of CSV, that of JSON
+    "nothing of both": ("image/png", 0, 0),
+    "by name": ("text/csv, application/json;q=0.5", 1, 0.5),
+    "in any case": ("TEXT/CSV;Q=0.3", 0.3, 0),
+    "by range": ("text/*;q=0.4", 0.4, 0),
+    "a name before its range": ("text/csv;q=0.1, text/*", 0.1, 0),
+    "a range before all": ("text/*;q=0.2, */*;q=0.9", 0.2, 0.9),
+    "all": ("*/*", 1, 1),
+    "refused by 0": ("text/csv;q=0, */*", 0, 1),
+    "beyond the limits": ("text/csv;q=7, application/json;q=-1", 1, 0),
+    "no number": ("text/csv;q=high, application/json;q=nan", 0, 0),
+}
+
+
+@pytest.mark.parametrize(("accept", "csv", "json"), ACCEPTED.values(), ids=ACCEPTED.keys())
+def test_the_quality_of_a_format(accept: str, csv: float, json: float) -> None:
+    qualities = negotiation.parse_accept(accept.encode())
+    assert negotiation.quality(qualities, (b"text/csv", b"application/csv")) == csv
+    assert negotiation.quality(qualities, (JSON,)) == json
+
+
+PREFERENCES = {
+    "": "application/json",
+    "*/*": "application/json",
+    "text/csv, application/json": "text/csv",
+    "text/*": "text/csv",
+    "text/csv;q=0.5, */*": "application/json",
+    "text/csv;q=nan": "application/json",
+}
+
+
+@pytest.fixture
+def kinds(ask_lane: Ask) -> Callable[[str, str], str]:
+    def kind_of(path: str, accept: str) -> str:
+        headers = {"x-amzn-sagemaker-custom-attributes": "model=income", "accept": accept}
+        body = b'{"rows": [{"age": 30}]}' if path.startswith("/predict") else b'{"instances": [{"age": 30}]}'
+        reply = ask_lane("POST", path, body, content_type="application/json", **headers)
+        return str(reply.headers["content-type"]).partition(";")[0] if reply.status == 200 else str(reply.status)
+
+    return kind_of
+
+
+@pytest.mark.parametrize(("accept", "expected"), PREFERENCES.items())
+def test_scoring_prefers_csv_where_accept_does(kinds: Callable[[str, str], str], accept: str, expected: str) -> None:
+    assert kinds("/invocations", accept) == expected
+
+
+def test_no_quality_is_a_quality_of_0(kinds: Callable[[str, str], str]) -> None:
+    assert kinds("/predict/income", "text/csv;q=nan") == "406"
+    assert kinds("/predict/income", "text/csv;q=0.5, */*") == "application/json"

@@ -1,0 +1,279 @@
+"""The document says what is true, and BentoML's client works by the types made from the schema."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import bentoml
+import httpx
+import jsonschema_rs
+import pytest
+import schemathesis
+from bentoml.exceptions import BentoMLException
+
+from models.feature import Feature, Seen
+from models.schema import FeatureSchema
+from models.tabular_model import TabularModel
+from service import errors
+from service.errors import ClientDisconnected, RequestError
+from service.http.negotiation import FORMATS
+from service.openapi import schemas
+from service.openapi.document import document as openapi_document
+from service.openapi.responses import ALWAYS, TRANSPORT
+from service.settings import Settings
+
+PAGES = {"/models", "/models/{name}", "/livez", "/readyz", "/metrics", "/schema.json"}
+PROBLEM = "application/problem+json"
+
+
+class Operation(NamedTuple):
+    path: str
+    method: str
+    described: Any
+
+    @property
+    def responses(self) -> dict[str, Any]:
+        responses: dict[str, Any] = self.described["responses"]
+        return responses
+
+    @property
+    def predicts(self) -> bool:
+        return "requestBody" in self.described
+
+
+@pytest.fixture(scope="module")
+def document(tabular_models: list[TabularModel], settings: Settings) -> Any:
+    return json.loads(openapi_document(tabular_models, settings, "1.0"))
+
+
+@pytest.fixture(scope="module")
+def operations(document: Any) -> list[Operation]:
+    return [
+        Operation(path, method, described)
+        for path, item in document["paths"].items()
+        for method, described in item.items()
+    ]
+
+
+def resolve(document: Any, schema: Any) -> Any:
+    while "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return schema
+
+
+def every(value: Any, key: str) -> Iterator[Any]:
+    """What stands under a key, at any depth."""
+    if isinstance(value, dict):
+        if key in value:
+            yield value[key]
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            yield from every(inner, key)
+
+
+def test_the_document_is_valid_openapi_3_1(document: Any) -> None:
+    assert document["openapi"] == "3.1.0"
+    schemathesis.openapi.from_dict(document).validate()
+    for schema in [*every(document["paths"], "schema"), *document["components"]["schemas"].values()]:
+        jsonschema_rs.meta.validate(schema)
+
+
+def test_every_route_is_described_and_every_reference_is_defined(document: Any, operations: list[Operation]) -> None:
+    native = {"/predict/homes", "/predict/house_class", "/predict/income", *PAGES}
+    assert native <= set(document["paths"])
+    for prefix in ("/v1/models/homes", "/v2/models/homes", "/invocations", "/ping"):
+        assert any(operation.path.startswith(prefix) for operation in operations)
+    for reference in every(document, "$ref"):
+        assert resolve(document, {"$ref": reference})
+    names = [operation.described["operationId"] for operation in operations]
+    assert len(set(names)) == len(names)
+
+
+# Statuses
+
+
+def test_every_status_of_an_error_is_documented(operations: list[Operation]) -> None:
+    classes = [
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, RequestError) and hasattr(kind, "status")
+    ]
+    documented = {int(status) for operation in operations for status in operation.responses}
+    assert {kind.status for kind in classes if kind is not ClientDisconnected} == documented - {200}
+    for operation in operations:
+        assert {str(kind.status) for kind in ALWAYS} <= set(operation.responses)
+        for kind in TRANSPORT:
+            response = operation.responses[str(kind.status)]
+            assert PROBLEM in response["content"]
+            assert kind.title in response["description"]
+
+
+def test_predictions_can_answer_all_that_the_contract_names(operations: list[Operation]) -> None:
+    shared = {"200", "400", "404", "405", "408", "413", "415", "429", "431", "500", "503", "504"}
+    for operation in operations:
+        if operation.predicts:
+            native = {"406", "422"} if operation.path.startswith("/predict/") else set()
+            assert set(operation.responses) == shared | native
+            assert "Retry-After" in operation.responses["429"]["headers"]
+            assert "Allow" in operation.responses["405"]["headers"]
+
+
+def test_formats_of_responses(document: Any) -> None:
+    responses = document["paths"]["/predict/homes"]["post"]["responses"]
+    for status, response in responses.items():
+        formats = [form.media_types[0].decode() for form in FORMATS] if status == "200" else [PROBLEM]
+        assert list(response["content"]) == formats
+
+
+JSON = {"content-type": "application/json"}
+LONG_BODY = str(10**12)
+PROVOCATIONS: dict[str, tuple[str | None, bytes, dict[str, str]]] = {
+    # a method (None: the operation's own), a body, headers
+    "another method": ("PATCH", b"", {}),
+    "no JSON": (None, b"{", JSON),
+    "no request": (None, b"{}", JSON),
+    "an empty body": (None, b"", JSON),
+    "an unknown coding": (None, b"{}", {**JSON, "content-encoding": "br"}),
+    "no gzip": (None, b"{}", {**JSON, "content-encoding": "gzip"}),
+    "an unknown content type": (None, b"{}", {"content-type": "text/html"}),
+    "another charset": (None, b"{}", {"content-type": "application/json; charset=latin-1"}),
+    "a long body": (None, b"{}", {**JSON, "content-length": LONG_BODY}),
+    "no number of seconds": (None, b"{}", {**JSON, "x-request-timeout": "soon"}),
+    "no seconds left": (None, b"", {**JSON, "x-request-timeout": "1e-9"}),
+    "an unknown Accept": (None, b"{}", {**JSON, "accept": "image/png"}),
+    "an unknown model": (None, b"{}", {**JSON, "x-amzn-sagemaker-custom-attributes": "model=nothing"}),
+}
+MODEL = {"x-amzn-sagemaker-custom-attributes": "model=homes"}
+
+
+def check_documented(document: Any, operation: Operation, reply: Any) -> None:
+    """That the operation lists the status of a reply, with its content type and the keys of its body."""
+    response = operation.responses[str(reply.status)]
+    content_type = reply.headers["content-type"].partition(";")[0]
+    schema = resolve(document, response["content"][content_type]["schema"])
+    if reply.status != 200:
+        assert set(schema["required"]) == set(json.loads(reply.content))
+    assert ("retry-after" in reply.headers) <= ("Retry-After" in response.get("headers", ()))
+    assert ("allow" in reply.headers) == ("Allow" in response.get("headers", ()))
+
+
+@pytest.mark.parametrize("name", PROVOCATIONS)
+def test_a_refusal_is_documented(
+    document: Any, operations: list[Operation], ask_lane: Callable[..., Any], name: str
+) -> None:
+    method, body, headers = PROVOCATIONS[name]
+    for operation in operations:
+        if operation.path == "/schema.json":  # BentoML's, which is not here
+            continue
+        path = operation.path.replace("{name}", "nothing" if name == "an unknown model" else "homes")
+        fields = {**MODEL, **headers}
+        if not operation.predicts and method is None:
+            fields.pop("content-type", None)
+        reply = ask_lane(method or operation.method.upper(), path, body, **fields)
+        check_documented(document, operation, reply)
+
+
+def test_what_is_documented_of_a_prediction_can_happen(
+    operations: list[Operation], ask_lane: Callable[..., Any], home_row: dict[str, Any]
+) -> None:
+    """Besides what needs a slow client, a full queue, a fault or another state of the server."""
+    elsewhere = {"200", "408", "429", "431", "500", "503"}
+    for operation in operations:
+        if not operation.predicts:
+            continue
+        seen = set()
+        example = json.dumps(operation.described["requestBody"]["content"]["application/json"]["example"]).encode()
+        for name, (method, body, headers) in PROVOCATIONS.items():
+            sent = example if name in ("no seconds left", "an unknown Accept") else body
+            reply = ask_lane(method or "POST", operation.path, sent, **{**MODEL, **headers})
+            seen.add(str(reply.status))
+        unknown = {"404"} if operation.path != "/invocations" else set()  # only once its model is gone
+        assert set(operation.responses) - elsewhere - unknown == seen - {"200"}, operation.path
+
+
+@pytest.mark.parametrize("state", ["loading", "draining"])
+def test_a_server_that_is_not_ready_is_documented(
+    document: Any,
+    operations: list[Operation],
+    make_lane: Callable[..., Any],
+    asgi: Callable[..., Any],
+    tabular_models: list[TabularModel],
+    settings: Settings,
+    state: str,
+) -> None:
+    lane = make_lane(tabular_models, settings)
+    if state == "loading":
+        lane.context.state = type(lane.context.state)()
+    else:
+        lane.context.state.begin_draining()
+    for operation in operations:
+        if operation.path == "/schema.json":
+            continue
+        path = operation.path.replace("{name}", "homes")
+        reply = asyncio.run(asgi(lane, operation.method.upper(), path, b"{}", "", {**MODEL, **JSON}))
+        check_documented(document, operation, reply)
+        if state == "loading":
+            assert (reply.status == 503) == ("503" in operation.responses)
+    lane.plane.close()
+
+
+# Schemas
+
+
+def test_only_declared_limits_are_rules(document: Any) -> None:
+    columns = document["components"]["schemas"]["Homes" + "Row"]["properties"]
+    assert columns["educational-num"]["minimum"] == 0
+    assert columns["educational-num"]["maximum"] == 120
+    assert columns["educational-num"]["type"] == "number"
+    assert columns["class"]["type"] == ["number", "null"]
+    assert "minimum" not in columns["class"]
+    assert columns["Outcome Type"]["x-levels"] == ["Adoption", "Transfer", ""]
+    assert all("enum" not in column and column["title"] == name for name, column in columns.items())
+    assert "Accepted and ignored" in columns["id"]["description"]
+
+
+def test_the_example_of_each_model_works(server: Any) -> None:
+    document = httpx.get(f"{server.url}/docs.json").json()
+    for path, item in document["paths"].items():
+        if path.startswith("/predict/"):
+            content = item["post"]["requestBody"]["content"]["application/json"]
+            reply = httpx.post(server.url + path, json=content["example"])
+            assert reply.status_code == 200, reply.text
+            right = item["post"]["responses"]["200"]["content"]["application/json"]["example"]
+            assert set(reply.json()) == set(right)
+            row = resolve(document, content["schema"]["properties"]["rows"]["items"])
+            assert set(content["example"]["rows"][0]) <= set(row["properties"])
+
+
+def test_type_names_do_not_fall_together() -> None:
+    names = ["ab", "a_b", "a__b", "a_b_", "house_class", "houseclass"]
+    assert len({schemas.type_name(name) for name in names}) == len(names)
+
+
+def test_a_model_without_golden_rows_is_described_by_its_examples(tabular_model: TabularModel) -> None:
+    import dataclasses
+
+    from models.tabular_model import Golden
+
+    feature = Feature(name="a", kind="number", nullable=False, seen=Seen(), example=2)
+    schema = FeatureSchema(name="m", task="regression", target="y", features=[feature])
+    bare = dataclasses.replace(tabular_model, schema=schema, golden=Golden([], []))
+    assert schemas.example_rows(bare) == [{"a": 2}]
+    assert b'"/predict/m"' in openapi_document([bare], Settings(), "1")
+
+
+@pytest.mark.parametrize("which", ["server"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # BentoML's own client
+def test_bentoml_s_client_predicts_and_is_told_what_is_wrong(
+    request: pytest.FixtureRequest, which: str, home_row: dict[str, Any]
+) -> None:
+    with bentoml.SyncHTTPClient(request.getfixturevalue(which).url) as client:
+        answer = client.predict_homes(rows=[home_row, {**home_row, "class": 7.5}])
+        assert len(answer["predictions"]) == 2
+        assert answer["predictions"][1]["warnings"][0]["code"] == "outside_seen"
+        assert client.predict_income(rows=[{"age": 30}])["predictions"][0]["probabilities"]
+        with pytest.raises(BentoMLException, match="unknown_field"):
+            client.predict_homes(rows=[{**home_row, "Class": 1}])
+        client._temp_dir.cleanup()  # which BentoML leaves to the garbage collector
