@@ -4,5 +4,11 @@ from collections.abc import Mapping
 
 CHANGES: Mapping[str, str] = {
     "pages-traceparent": "every response carries the trace context, not only those of predictions",
+    "v2-kind-charset-ascii": "one rule for charsets: us-ascii is accepted by every protocol, as by /predict",
+    "invocations-kind-*charset-ascii": "one rule for charsets: us-ascii is accepted by every protocol, as by /predict",
+    "invocations-accept-text": "one rule for Accept: text/* takes CSV, as at /predict",
+    "pages-docs-json": "the OpenAPI document lists every status of every operation",
+    "pages-docs-json-head": "the OpenAPI document lists every status of every operation",
+    "pages-docs-json-small": "the OpenAPI document lists every status of every operation",
 }
 """The name of a request, or a pattern such as `pages-*`, and why its answer is another one now."""
