@@ -1,0 +1,197 @@
+"""What is served changes by one assignment: requests see one snapshot or the next, and none fails."""
+
+import asyncio
+import dataclasses
+import gc
+import json
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from models.tabular_model import TabularModel
+from service.data_plane import DataPlane
+from service.errors import NotFound, NotReady
+from service.http.asgi import Application
+from service.registry import CHAMPION, Snapshot
+from service.settings import Settings
+
+SWAPS, CLIENTS = 200, 8
+
+
+@pytest.fixture
+def first(tabular_model: TabularModel) -> TabularModel:
+    return tabular_model
+
+
+@pytest.fixture
+def second(first: TabularModel) -> TabularModel:
+    """Another version, whose answers are 1,000 more."""
+    target = first.encoder.target.model_copy(update={"mean": first.encoder.target.mean + 1000.0, "low": None})
+    encoder = first.encoder.model_copy(update={"target": target})
+    return dataclasses.replace(first, version="2", encoder=encoder)
+
+
+@pytest.fixture
+def application(
+    make_lane: Callable[..., Application], first: TabularModel, settings: Settings
+) -> Iterator[Application]:
+    made = make_lane([first], settings)
+    yield made
+    made.plane.close()
+
+
+def test_a_snapshot_finds_versions_by_name_number_and_alias(plane_of: Any, first: Any, second: Any) -> None:
+    plane = plane_of(first)
+    both = Snapshot.of([plane.load(first), plane.load(second)], generation=7, aliases={"homes": "1"})
+    assert both.find("homes").version == "1"
+    assert both.find("homes", "2").version == "2"
+    assert both.find("homes", alias=CHAMPION).version == "1"
+    assert both.generation == 7
+    for arguments, message in (
+        (("house",), "there is no model 'house'"),
+        (("homes", "3"), "model 'homes' has no version '3' here, only 1, 2"),
+        (("homes", None, "challenger"), "model 'homes' has no alias 'challenger'"),
+    ):
+        with pytest.raises(NotFound, match=message):
+            both.find(*arguments)
+
+
+def test_a_model_that_is_loading_is_not_ready(first: TabularModel, settings: Settings) -> None:
+    plane = DataPlane([first], settings)
+    with pytest.raises(NotReady, match="'homes' is not loaded yet"):
+        plane.snapshot.find("homes")
+    plane.close()
+
+
+@pytest.fixture
+def plane_of(settings: Settings) -> Iterator[Callable[[TabularModel], DataPlane]]:
+    made: list[DataPlane] = []
+
+    def make(model: TabularModel) -> DataPlane:
+        made.append(DataPlane([model], settings))
+        made[-1].start()
+        return made[-1]
+
+    yield make
+    for plane in made:
+        plane.close()
+
+
+def requests(row: dict[str, Any]) -> list[tuple[str, str, bytes, dict[str, str]]]:
+    """By every protocol that names the version that answered, one row and several."""
+    csv = ",".join(row) + "\n" + ",".join(map(str, row.values())) + "\n"
+    one, many = json.dumps({"rows": [row]}).encode(), json.dumps({"rows": [row] * 40}).encode()
+    return [
+        ("POST", "/predict/homes", one, {}),
+        ("POST", "/predict/homes", many, {}),
+        ("POST", "/predict/homes", csv.encode(), {"content-type": "text/csv", "accept": "application/json"}),
+        ("POST", "/invocations", json.dumps({"dataframe_records": [row]}).encode(), {}),
+        ("POST", "/v2/models/homes/infer", tensors(row), {}),
+        ("GET", "/models/homes", b"", {}),
+    ]
+
+
+def tensors(row: dict[str, Any]) -> bytes:
+    kinds = {bool: "BOOL", int: "INT64", float: "FP64", str: "BYTES"}
+    inputs = [{"name": name, "datatype": kinds[type(v)], "shape": [1], "data": [v]} for name, v in row.items()]
+    return json.dumps({"inputs": inputs}).encode()
+
+
+def answered(path: str, body: Any) -> tuple[str, list[float]]:
+    """The version that a response names, and its values."""
+    if path.startswith("/v2"):
+        return body["model_version"], body["outputs"][0]["data"]
+    if path.startswith("/models"):
+        return body["version"], [example["prediction"]["value"] for example in body["examples"]]
+    predictions = body["predictions"]
+    return body["version"], [one["value"] if isinstance(one, dict) else one for one in predictions]
+
+
+def test_no_request_fails_while_versions_are_swapped_and_each_answer_is_of_the_version_it_names(
+    application: Application, asgi: Callable[..., Any], first: Any, second: Any, home_row: dict[str, Any]
+) -> None:
+    plane = application.plane
+    rows = first.golden.rows[:3]
+    expected = {
+        version: {
+            "one": model.present(model.predict_rows([home_row]))[0]["value"],
+            "golden": [one["value"] for one in model.present(model.predict_rows(rows))],
+        }
+        for version, model in (("1", first), ("2", second))
+    }
+    assert abs(expected["2"]["one"] - expected["1"]["one"] - 1000.0) < 1
+    seen: dict[str, int] = {"1": 0, "2": 0}
+    done = asyncio.Event()
+
+    async def client(number: int) -> None:
+        while not done.is_set():
+            for method, path, body, headers in requests(home_row):
+                reply = await asgi(application, method, path, body, "", headers)
+                assert reply.status == 200, (path, reply.content)
+                version, values = answered(path, reply.body)
+                seen[version] += 1
+                right = expected[version]
+                wanted = right["golden"] if path.startswith("/models") else [right["one"]] * len(values)
+                assert values == pytest.approx(wanted, rel=1e-5)
+                await asyncio.sleep(0)
+
+    async def swap() -> None:
+        versions = [plane.snapshot.find("homes"), plane.load(second)]
+        for number in range(SWAPS):
+            plane.replace(Snapshot.of([versions[(number + 1) % 2]], generation=number + 2))
+            for _ in range(5):
+                await asyncio.sleep(0)
+        done.set()
+
+    async def run() -> None:
+        await asyncio.gather(swap(), *(client(number) for number in range(CLIENTS)))
+
+    asyncio.run(run())
+    assert min(seen.values()) > SWAPS / 4, seen
+
+
+def test_a_version_that_is_served_no_more_is_freed(application: Application, second: TabularModel) -> None:
+    plane = application.plane
+    old = weakref.ref(plane.snapshot.find("homes"))
+    plane.replace(Snapshot.of([plane.load(second)], generation=2))
+    assert application.context.plane.snapshot.find("homes").version == "2"
+    for _ in range(2):
+        plane.metrics.flush()
+    application._router = type(application._router)(plane)
+    gc.collect()
+    assert old() is None
+
+
+def test_the_metrics_name_the_version_that_is_served(application: Application, second: TabularModel) -> None:
+    plane = application.plane
+    plane.replace(Snapshot.of([plane.load(second)], generation=2))
+    plane.metrics.flush()
+    families = text_string_to_metric_families(plane.metrics.page().decode())
+    samples = {
+        sample.labels["version"]: sample.value
+        for family in families
+        for sample in family.samples
+        if sample.name == "tabserve_model_info"
+    }
+    assert samples == {"1": 0.0, "2": 1.0}
+
+
+def test_two_versions_are_served_at_once(
+    application: Application, asgi: Callable[..., Any], second: TabularModel, home_row: dict[str, Any]
+) -> None:
+    plane = application.plane
+    both = Snapshot.of([plane.snapshot.find("homes"), plane.load(second)], generation=2, aliases={"homes": "2"})
+    plane.replace(both)
+
+    def infer(path: str) -> Any:
+        return asyncio.run(asgi(application, "POST", path, tensors(home_row))).body
+
+    assert infer("/v2/models/homes/infer")["model_version"] == "2"
+    assert infer("/v2/models/homes/versions/1/infer")["model_version"] == "1"
+    assert infer("/v2/models/homes/versions/2/infer")["model_version"] == "2"
+    assert "has no version '3' here, only 1, 2" in infer("/v2/models/homes/versions/3/infer")["error"]
+    described = asyncio.run(asgi(application, "GET", "/v2/models/homes")).body
+    assert described["versions"] == ["1", "2"]
