@@ -26,6 +26,7 @@ from models.row_warnings import RowWarning
 from models.rows import RowError, ValidatedRows
 from models.tabular_model import TabularModel
 from service.http.asgi import Lane
+from service.openapi.document import document
 from service.protocols import invocations, oip_messages, tfserving
 from service.protocols.oip_signature import Signature
 from service.protocols.oip_tensors import Inference
