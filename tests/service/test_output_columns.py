@@ -25,8 +25,8 @@ from models.outputs import NO_OUTPUTS, Array, Outputs
 from models.row_warnings import RowWarning
 from models.rows import RowError, ValidatedRows
 from models.tabular_model import TabularModel
-from service.http import openapi
 from service.http.asgi import Application
+from service.openapi.document import document
 from service.protocols import invocations, oip_messages, tfserving
 from service.protocols.oip_signature import Signature
 from service.protocols.oip_tensors import Inference
