@@ -22,7 +22,7 @@ MEASURED_KERAS = {"loadtest/bench/keras_app.py"}  # a server of its own, that th
 
 LAYERS: dict[str, list[set[str]]] = {
     "models": [
-        {"models.text", "models.dates", "models.architecture"},
+        {"models.text", "models.dates", "models.architecture", "models.hook"},
         {"models.feature"},
         {"models.frame", "models.validators"},
         {"models.ranges"},
@@ -32,7 +32,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"models.cells", "models.column_validation", "models.json_text", "models.outputs"},
         {"models.encoding", "models.network", "models.keras_nets", "models.keras_export", "models.engines"},
         {"models.tabular_model"},
-        {"models.formats", "models.fast"},
+        {"models.formats", "models.fast", "models.store_hooks"},
         {"models.store"},
     ],
     "service": [
