@@ -173,7 +173,7 @@ class Metrics:
 
 
 def pour(buckets: Buckets, child: Histogram) -> None:
-    """Add counts to a histogram as a whole. Of prometheus_client this uses two private names, held by a test."""
+    """Add counts to a histogram as a whole, by two private names: service.server.hooks.prometheus_hooks."""
     child._sum.inc(buckets.total)
     for counter, count in zip(child._buckets, buckets.counts, strict=True):
         if count:

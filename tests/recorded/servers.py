@@ -2,7 +2,6 @@
 
 import http.client
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 STORE = Path(__file__).resolve().parent / "store"
@@ -148,9 +149,3 @@ def inherited() -> dict[str, str]:
     """The environment without what would change a server's settings or its imports."""
     dropped = ("TABSERVE_", "AIP_", "BENTOML_", "PROMETHEUS_", "PYTEST_", "PYTHONPATH")
     return {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
