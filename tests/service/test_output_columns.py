@@ -25,7 +25,7 @@ from models.outputs import NO_OUTPUTS, Array, Outputs
 from models.row_warnings import RowWarning
 from models.rows import RowError, ValidatedRows
 from models.tabular_model import TabularModel
-from service.http.asgi import Lane
+from service.http.asgi import Application
 from service.protocols import invocations, oip_messages, tfserving
 from service.protocols.oip_signature import Signature
 from service.protocols.oip_tensors import Inference
@@ -132,7 +132,7 @@ def expected(model: Extended, rows: list[Row]) -> Expected:
 
 @pytest.fixture(scope="module", params=["auto", "on"])
 def ask(
-    request: pytest.FixtureRequest, model: Extended, make_lane: Callable[..., Lane], asgi: Callable[..., Any]
+    request: pytest.FixtureRequest, model: Extended, make_lane: Callable[..., Application], asgi: Callable[..., Any]
 ) -> Iterator[Ask]:
     """ask(path, body, query, **headers) of a server of this model, with and without batches of several requests."""
     lane = make_lane([model], Settings(max_rows=200, max_body_bytes=20_000, batching=request.param))
@@ -322,7 +322,7 @@ def test_a_writer_of_other_columns_than_the_model_s_has_those(
     spec = tabular_model.output_spec.with_columns(ABOVE)
     found = json.loads(JsonWriter(tabular_model, spec).plain(outputs))["predictions"]
     assert [[*one] for one in found] == [["value", "above"]] * 5
-    assert CsvEncoder(spec).head() == b"value,first,second,third,warnings,error\n"
+    assert CsvEncoder(tabular_model, spec).head() == b"value,first,second,third,warnings,error\n"
     assert RecordBatchWriter(tabular_model, spec).schema.names[:4] == ["value", *NAMES]
     assert [one.name for one in Signature(tabular_model, spec).outputs] == ["value", "above"]
 
@@ -366,7 +366,7 @@ def specs(model: TabularModel) -> tuple[OutputSpec, OutputSpec]:
 
 def written(model: TabularModel, spec: OutputSpec, accepted: ValidatedRows, outputs: Outputs) -> list[bytes]:
     """By every writer with a faster form."""
-    json_writer, tf_writer = JsonWriter(model, spec), tfserving.Writer(spec)
+    json_writer, tf_writer = JsonWriter(model, spec), tfserving.Writer(model, spec)
     found = [
         json_writer.write(accepted, outputs, skip=accepted.valid is not None),
         json_writer.plain(outputs),
