@@ -41,8 +41,12 @@ class RecordBatchWriter:
         self._spec = spec or model.output_spec
         self.schema = answer_schema(model, self._spec)
         self.head = message_of(self.schema)
-        self._array = pa.array
-        self._categories = {tensor.name: pa.array(tensor.categories) for tensor in self._spec.tensors}
+        self._tensors = [
+            (tensor, np.dtype(np.intp), pa.array(tensor.categories))
+            if tensor.categories
+            else (tensor, np.dtype(tensor.dtype), None)
+            for tensor in self._spec.tensors
+        ]
         self._around = functools.lru_cache(16)(self._around_values)
 
     def message(self, accepted: ValidatedRows, outputs: Outputs, first_row: int) -> bytes:
@@ -68,7 +72,7 @@ class RecordBatchWriter:
     def batch(self, accepted: ValidatedRows, outputs: Outputs, first_row: int) -> Any:
         import pyarrow as pa
 
-        columns = [column for tensor in self._spec.tensors for column in self._arrays(tensor, outputs)]
+        columns = self._arrays(outputs)
         if accepted.valid is not None:
             gather = np.full(accepted.count, -1)
             gather[accepted.valid] = np.arange(len(accepted.valid))
@@ -86,14 +90,18 @@ class RecordBatchWriter:
         ]
         return pa.record_batch([*columns, *texts], schema=self.schema)
 
-    def _arrays(self, tensor: OutputTensor, outputs: Outputs) -> list[Any]:
-        """An array for each of its columns."""
-        array, values = self._array, tensor.array(outputs)
-        if tensor.categories:
-            return [self._categories[tensor.name].take(array(values))]
-        if tensor.matrix:
-            return [*map(array, np.ascontiguousarray(values.T, tensor.dtype))]
-        return [array(np.ascontiguousarray(values, tensor.dtype))]
+    def _arrays(self, outputs: Outputs) -> list[Any]:
+        """An array for each column of the answer."""
+        import pyarrow as pa
+
+        arrays: list[Any] = []
+        for tensor, dtype, categories in self._tensors:
+            values = np.ascontiguousarray(tensor.array(outputs).T, dtype)  # (columns, rows) of a matrix
+            if tensor.matrix:
+                arrays += map(pa.array, values)
+            else:
+                arrays.append(pa.array(values) if categories is None else categories.take(pa.array(values)))
+        return arrays
 
     def stop_row(self, reason: StopReason) -> Any:
         """A record batch of one more row, whose `error` begins with `stopped:`."""
