@@ -1,22 +1,30 @@
-"""Every option of a training run: typed, frozen, with its default and the reason for it."""
+"""The options of a training run: typed, frozen, each with its default and its help text."""
 
 import csv
-import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from models.architecture import Task
 from training.errors import UsageError
 
+MEMBERS = 4  # of the ensemble
+SMOOTHING = 0.03  # of the labels, for the ensemble
 
-def option(default: Any, reason: str) -> Any:
-    """A field with its default and what `--help` says about it."""
-    return field(default=default, metadata={"help": reason})
+Framework = Literal["keras", "numpy"]
+NetworkName = Literal["ensemble", "plain"]
+Activation = Literal["relu", "sigmoid", "tanh", "silu", "gelu", "elu", "leaky_relu", "softplus", "linear"]
+OptimizerName = Literal["adam", "adamw", "sgd", "momentum", "rmsprop"]
+LossName = Literal["mse", "mae", "huber", "crossentropy"]
+ScheduleName = Literal["constant", "cosine", "exponential"]
+
+
+def option(default: Any, help_text: str) -> Any:
+    """A field with its default and its text in `--help`."""
+    return field(default=default, metadata={"help": help_text})
 
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Which table, which column to predict, and what a person says about the columns."""
+    """The table, the column to predict, and what overrules the inference of the columns."""
 
     data: str = option("", "a CSV (also gzipped) or Parquet file, or - for standard input")
     target: str | None = option(None, "the column to predict")
@@ -45,39 +53,9 @@ class DataOptions:
     bundled: str | None = option(None, "the name of a bundled data set, when it is one")
 
 
-HIDDEN = (128, 128, 128)  # of the ensemble
-MEMBERS = 4
-SMOOTHING = 0.03
-SHOWN = 650_000  # rows in all epochs of the ensemble's training together
-MOST_SHOWN = 3_000_000  # of a table so large that not even the fewest epochs keep to that
-WAVES, EMBEDDED = 2048, 1024  # frequencies of all columns together, and the numbers made of them: few for each of many
-
-Framework = Literal["keras", "numpy"]
-NetworkName = Literal["ensemble", "plain"]
-Activation = Literal["relu", "sigmoid", "tanh", "silu", "gelu", "elu", "leaky_relu", "softplus", "linear"]
-OptimizerName = Literal["adam", "adamw", "sgd", "momentum", "rmsprop"]
-LossName = Literal["mse", "mae", "huber", "crossentropy"]
-ScheduleName = Literal["constant", "cosine", "exponential"]
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One of the ensemble's trainings, of which the validation part chooses."""
-
-    dropout: float
-    learning_rate: float = 0.014
-    frequency_scale: float = 1.0
-    frequencies: int = 16
-    length: float = 1.0  # in epochs of the usual one
-
-
-# The noisier a table, the more dropout it wants, and the less it gains from a high rate and many epochs.
-TRIALS = (Trial(0.2, 0.004, 3.0, 32, 0.5), Trial(0.1), Trial(0.0))
-
-
 @dataclass(frozen=True)
 class FitOptions:
-    """The network and how it is trained. What is None is decided by `recipe`, from the size of the data."""
+    """The network and its training. `recipe.decide_recipe` decides each option that is None by the size of the data."""
 
     framework: Framework = option("keras", "keras, or numpy for the network of models/network, without TensorFlow")
     network: NetworkName | None = option(
@@ -130,154 +108,13 @@ class FitOptions:
     fit_seed: int = option(42, "of the first weights, the order of the batches and dropout")
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """A training run with nothing left to decide; stored with the model as `training.json`."""
-
-    framework: Framework
-    network: NetworkName
-    hidden: tuple[int, ...]
-    activation: Activation
-    dropout: float
-    trials: tuple[dict[str, Any], ...]  # what else than this is to be tried; the best by the validation loss is kept
-    batch_norm: bool
-    bins: int
-    members: int  # 0 for the plain network
-    adapters: bool  # whether members have scales and biases of their own in each layer
-    frequency_scale: float
-    frequencies: int
-    embedding: int
-    optimizer: OptimizerName
-    loss: LossName
-    learning_rate: float
-    schedule: ScheduleName
-    weight_decay: float
-    batch_size: int
-    epochs: int
-    patience: int
-    class_weights: Literal["none", "balanced"]
-    label_smoothing: float
-    clip_norm: float | None
-    fit_seed: int
-
-
-def recipe(options: FitOptions, task: Task, rows: int, columns: int = 1) -> Recipe:
-    """Decide what was not given. rows: of the training part; columns: of numbers.
-
-    Raises UsageError where settings contradict each other.
-    """
-    check_ranges(options)
-    ensemble = options.network == "ensemble" or (options.network is None and options.hidden is None)
-    # Where somebody designs a network, nothing of ours gets in the way.
-    own = options.hidden is not None and not ensemble
-    by_rows = _power_of_two(rows // 32, 16, 256)
-    loss: LossName = options.loss or ("mse" if task == "regression" else "crossentropy")
-    optimizer: OptimizerName = options.optimizer or ("adam" if own else "adamw")
-    check_combination(options, task, loss, optimizer, ensemble=ensemble)
-
-    def pick(given: Any, of_ensemble: Any, of_plain: Any, of_own: Any) -> Any:
-        return given if given is not None else of_ensemble if ensemble else of_own if own else of_plain
-
-    waves = max(1, WAVES // max(columns, 1))
-    epochs = pick(options.epochs, _epochs(rows, SHOWN), _epochs(rows, 600_000), 10)
-    return Recipe(
-        framework=options.framework,
-        network="ensemble" if ensemble else "plain",
-        hidden=tuple(units for units in pick(options.hidden, HIDDEN, (256, 256), ()) if units),
-        activation=pick(options.activation, "relu", "silu", "relu"),
-        dropout=pick(options.dropout, 0.1, 0.1, 0.0),
-        trials=trials(options, epochs, waves) if ensemble and options.dropout is None else (),
-        batch_norm=options.batch_norm,
-        bins=pick(options.bins, 0, 32, 0),
-        members=pick(options.members, MEMBERS, 0, 0),
-        adapters=ensemble,
-        frequency_scale=pick(options.frequency_scale, 1.0, 0.0, 0.0),
-        frequencies=min(16, waves),
-        embedding=min(8, max(1, EMBEDDED // max(columns, 1))),
-        optimizer=optimizer,
-        loss=loss,
-        learning_rate=pick(options.learning_rate, 0.014, 0.003, 0.01 if optimizer in ("sgd", "momentum") else 0.001),
-        schedule=pick(options.schedule, "cosine", "cosine", "constant"),
-        weight_decay=pick(options.weight_decay, 0.01, 0.01, 0.004),
-        batch_size=pick(options.batch_size, by_rows, by_rows, 32),
-        epochs=epochs,
-        patience=pick(options.patience, 0, 16, 0),
-        class_weights=options.class_weights,
-        label_smoothing=0.0 if task == "regression" else pick(options.label_smoothing, SMOOTHING, 0.0, 0.0),
-        clip_norm=options.clip_norm,
-        fit_seed=options.fit_seed,
-    )
-
-
-def trials(options: FitOptions, epochs: int, waves: int) -> tuple[dict[str, Any], ...]:
-    """The settings of each of the ensemble's trainings, with so many waves a column at most; what was given stays."""
-    given = {name for name, value in vars(options).items() if value is not None}
-    found = []
-    for trial in TRIALS:
-        own = vars(trial) | {"epochs": max(1, round(trial.length * epochs))}
-        own |= {"frequencies": min(trial.frequencies, waves)}
-        found.append({name: own[name] for name in own.keys() - given - {"length"}})
-    return tuple(found)
-
-
-def _epochs(rows: int, shown: int) -> int:
-    """So many that about `shown` rows are shown in all: from 12 to 60, fewer where a table is very large."""
-    rows = max(rows, 1)
-    return min(60, max(min(12, math.ceil(MOST_SHOWN / rows)), shown // rows))
-
-
-def check_combination(
-    options: FitOptions, task: Task, loss: LossName, optimizer: OptimizerName, *, ensemble: bool
-) -> None:
-    """Raises UsageError for settings that contradict each other, the task or the framework."""
-    if (task == "regression") == (loss == "crossentropy"):
-        raise UsageError(f"--loss {loss} does not fit a {task} task")
-    if task == "regression" and options.class_weights != "none":
-        raise UsageError(f"--class-weights {options.class_weights} does not fit a regression task")
-    if task == "regression" and options.label_smoothing:
-        raise UsageError("--label-smoothing does not fit a regression task")
-    if options.framework == "numpy" and (loss == "mae" or optimizer == "rmsprop"):
-        raise UsageError(f"--framework numpy has no {'loss mae' if loss == 'mae' else 'optimizer rmsprop'}")
-    fixed = {"batch_norm": False, "bins": None, "optimizer": "adamw", "schedule": "cosine", "patience": None}
-    others = {"members": None, "frequency_scale": None}
-    for name, usual in (fixed if ensemble else others).items():
-        value = getattr(options, name)
-        if value not in (usual, None):
-            flag = f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
-            raise UsageError(f"{flag} is for --network {'plain' if ensemble else 'ensemble'}")
-
-
-def check_ranges(options: FitOptions) -> None:
-    """Raises UsageError for a number that makes no sense."""
-    check_seed("--fit-seed", options.fit_seed)
-    at_least = {"epochs": 1, "batch_size": 1, "patience": 0, "bins": 0, "weight_decay": 0, "members": 1}
-    for name, least in at_least.items():
-        value = getattr(options, name)
-        if value is not None and not least <= value < math.inf:
-            raise UsageError(f"--{name.replace('_', '-')} must be at least {least}, not {value}")
-    for name in ("learning_rate", "clip_norm", "frequency_scale"):
-        value = getattr(options, name)
-        if value is not None and not 0 < value < math.inf:
-            raise UsageError(f"--{name.replace('_', '-')} must be above 0, not {value:g}")
-    for name in ("dropout", "label_smoothing"):
-        value = getattr(options, name)
-        if value is not None and not 0 <= value < 1:
-            raise UsageError(f"--{name.replace('_', '-')} must be from 0 to below 1, not {value:g}")
-    if min(options.hidden or (0,)) < 0:
-        raise UsageError(f"--hidden must be numbers of units, not {min(options.hidden or (0,))}")
-
-
 def check_seed(flag: str, seed: int) -> None:
-    """Raises UsageError for a seed that scikit-learn or Keras would refuse."""
+    """Raises UsageError for a seed that scikit-learn or Keras would reject."""
     if not 0 <= seed < 2**32:
         raise UsageError(f"{flag} must be from 0 to {2**32 - 1}, not {seed}")
 
 
-def _power_of_two(wanted: int, low: int, high: int) -> int:
-    return min(high, max(low, 1 << max(wanted, 1).bit_length() - 1))
-
-
-def names_in(text: str) -> tuple[str, ...]:
-    """The parts of a list such as `id,notes`; a name that holds a comma stands in double quotes."""
-    parts = next(csv.reader([text], skipinitialspace=True), [])
-    return tuple(part.strip() for part in parts)
+def parse_names(text: str) -> tuple[str, ...]:
+    """The names in a list such as `id,notes`; a name that contains a comma is in double quotes."""
+    names = next(csv.reader([text], skipinitialspace=True), [])
+    return tuple(name.strip() for name in names)

@@ -1,8 +1,9 @@
-"""`python -m training.parity`: is the network one can read as good as Keras, and as fast?
+"""`python -m training.parity`: is the NumPy network as accurate as Keras, and as fast?
 
-The bundled tables, the same recipe and split, trained by both in turn with several fit seeds: the main metric on
-held-out rows (means), and the seconds of training alone (medians; Keras is imported before). Several minutes.
-Of the plain network the seconds have a goal; the ensemble's Keras is a program compiled by XLA (training/ensemble.py).
+The bundled tables, the same recipe and split, trained by both in turn with several fit seeds: the main metric on the
+test set (means), and the seconds of the training alone (medians; Keras is imported before). Several minutes. The
+seconds of the plain network have a goal; Keras trains the ensemble by a program that XLA compiles
+(training/ensemble_keras.py).
 """
 
 import argparse
@@ -14,62 +15,69 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 from models.architecture import Task
-from training import data, pipeline
-from training.card import NAMES, aligned, markdown
+from training import pipeline
+from training.bundled import bundled_options
 from training.config import DataOptions, FitOptions, Framework, NetworkName
-from training.evaluate import MAIN
+from training.metrics import MAIN_METRIC, METRIC_LABELS
+from training.text_tables import aligned, markdown
 
 FRAMEWORKS: tuple[Framework, Framework] = ("numpy", "keras")
 TOLERANCE = 0.02  # of the metric, relative
-PLAIN_SLOWER = {"housing": 1.0, "penguins": 1.0, "income": 1.5, "letter": 1.5, "diamonds": 1.5}  # times Keras's seconds
+# The plain network's seconds may be so many times Keras's.
+MAX_SLOWDOWN = {"housing": 1.0, "penguins": 1.0, "income": 1.5, "letter": 1.5, "diamonds": 1.5}
 
 Runs = dict[Framework, list[float]]
 
 
 def main() -> int:
+    """Print the table; exit code 1 if a goal was missed."""
     parser = argparse.ArgumentParser("python -m training.parity", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these data sets: {', '.join(PLAIN_SLOWER)}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these data sets: {', '.join(MAX_SLOWDOWN)}")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="fit seeds 0 to N-1 (default: 3)")
     parser.add_argument("--network", choices=["ensemble", "plain"], default="ensemble", help="(default: ensemble)")
-    given = parser.parse_args()
-    unknown = [name for name in given.names if name not in PLAIN_SLOWER]
-    if unknown or given.seeds < 1:
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.names if name not in MAX_SLOWDOWN]
+    if unknown or arguments.seeds < 1:
         parser.error(f"unknown data set {unknown[0]!r}" if unknown else "--seeds must be at least 1")
-    import keras  # noqa: F401 - some seconds, which are not training
+    import keras  # noqa: F401 - takes seconds that are not training
 
     table = [["data", "metric", "NumPy", "Keras", "NumPy/Keras", "NumPy s", "Keras s", "NumPy/Keras s", ""]]
     missed = 0
-    for name in given.names or PLAIN_SLOWER:
-        task, values, seconds = race(name, given.seeds, given.network)
+    for name in arguments.names or MAX_SLOWDOWN:
+        task, values, seconds = compare(name, arguments.seeds, arguments.network)
         metric = mean(values["numpy"]) / mean(values["keras"])
-        slower = median(seconds["numpy"]) / median(seconds["keras"])
-        fast = slower <= PLAIN_SLOWER[name] or given.network == "ensemble"
+        slowdown = median(seconds["numpy"]) / median(seconds["keras"])
+        fast = slowdown <= MAX_SLOWDOWN[name] or arguments.network == "ensemble"
         good = abs(metric - 1) <= TOLERANCE and fast
         missed += not good
-        means = [f"{mean(values[by]):.4f}" if mean(values[by]) < 10 else f"{mean(values[by]):.1f}" for by in FRAMEWORKS]
-        times = [f"{median(seconds[by]):.1f}" for by in FRAMEWORKS]
-        verdict = "ok" if good else "MISSED"
-        table.append([name, NAMES[MAIN[task]], *means, f"{metric:.3f}", *times, f"{slower:.2f}", verdict])
-    print(
-        f"\n{aligned(table)}\n\n{markdown(table)}\n\nThe {given.network}, fit seeds 0 to {given.seeds - 1}, one split."
-    )
+        means = [
+            f"{mean(values[framework]):.4f}" if mean(values[framework]) < 10 else f"{mean(values[framework]):.1f}"
+            for framework in FRAMEWORKS
+        ]
+        times = [f"{median(seconds[framework]):.1f}" for framework in FRAMEWORKS]
+        result = "ok" if good else "MISSED"
+        table.append(
+            [name, METRIC_LABELS[MAIN_METRIC[task]], *means, f"{metric:.3f}", *times, f"{slowdown:.2f}", result]
+        )
+    print(f"\n{aligned(table)}\n\n{markdown(table)}")
+    print(f"\nThe {arguments.network}, fit seeds 0 to {arguments.seeds - 1}, one split.")
     return 1 if missed else 0
 
 
-def race(name: str, seeds: int, network: NetworkName) -> tuple[Task, Runs, Runs]:
-    """Main metric and training seconds by framework, one entry for each seed."""
-    values: Runs = {by: [] for by in FRAMEWORKS}
-    seconds: Runs = {by: [] for by in FRAMEWORKS}
+def compare(name: str, seeds: int, network: NetworkName) -> tuple[Task, Runs, Runs]:
+    """The task, and the main metric and training seconds by framework, one entry for each seed."""
+    values: Runs = {framework: [] for framework in FRAMEWORKS}
+    seconds: Runs = {framework: [] for framework in FRAMEWORKS}
     for seed in range(seeds):
-        for by in FRAMEWORKS:
-            fit_options = FitOptions(framework=by, network=network, fit_seed=seed)
-            learned = pipeline.learn(data.bundled_options(name, DataOptions()), fit_options, tell=lambda text: None)
-            task = learned.dataset.schema.task
-            values[by].append(learned.metrics[MAIN[task]])
-            seconds[by].append(learned.fitted.seconds)
-            epochs = len(learned.fitted.history)
-            told = f"{values[by][-1]:.4f}, {seconds[by][-1]:.1f} s, {epochs} epochs"
-            print(f"{name}, seed {seed}, {by}: {told}", file=sys.stderr, flush=True)
+        for framework in FRAMEWORKS:
+            fit_options = FitOptions(framework=framework, network=network, fit_seed=seed)
+            result = pipeline.train(bundled_options(name, DataOptions()), fit_options, report=lambda text: None)
+            task = result.dataset.schema.task
+            values[framework].append(result.metrics[MAIN_METRIC[task]])
+            seconds[framework].append(result.fit.seconds)
+            epochs = len(result.fit.history)
+            summary = f"{values[framework][-1]:.4f}, {seconds[framework][-1]:.1f} s, {epochs} epochs"
+            print(f"{name}, seed {seed}, {framework}: {summary}", file=sys.stderr, flush=True)
     return task, values, seconds
 
 

@@ -1,11 +1,8 @@
-"""The whole way from a table to a stored version: `run` is the story, the rest are its chapters."""
+"""From a table to a stored version: `run` calls the steps in order."""
 
 import hashlib
 import json
-import platform
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,34 +17,38 @@ from models.outputs import Array
 from models.schema import FeatureSchema
 from models.tabular_model import Engine, TabularModel
 from models.version_files import Stored, Trained
-from training import card, columns, data, examples, fit, inspect
-from training.columns import Dataset
-from training.config import DataOptions, FitOptions, Recipe, check_ranges, recipe
-from training.data import Split
+from training import card, dataset_report, examples, fit, plots
+from training.baselines import Baselines
+from training.build_dataset import load_dataset
+from training.config import DataOptions, FitOptions
+from training.dataset import Dataset
 from training.errors import UsageError
-from training.evaluate import MAIN, Baselines, Metrics, measure
-from training.fit import Fitted, Part
+from training.metrics import MAIN_METRIC, Metrics, evaluate
+from training.option_checks import check_ranges
 from training.progress import Progress
+from training.provenance import training_record
+from training.recipe import Recipe, decide_recipe
+from training.splitting import Split, split_rows
+from training.text_tables import aligned
+from training.training_run import EncodedRows, FitResult, OnEpoch, Report
 from training.tune import Search
 
-Tell = Callable[[str], None]
 LINKS: dict[Task, Link] = {"regression": "linear", "binary": "sigmoid", "multiclass": "softmax"}
 
 
 @dataclass(frozen=True)
-class Learned:
-    """A trained network with what it was made from and how good it is on the held-out rows."""
+class TrainingResult:
+    """A trained network with its data, and its metrics on the test set."""
 
     dataset: Dataset
-    parts: Split
+    split: Split
     frame: Frame
     encoder: Encoder
-    recipe: Recipe
-    fitted: Fitted
-    golden: list[dict[str, Any]]
-    answers: Array  # on the test rows
+    fit: FitResult
+    golden_rows: list[dict[str, Any]]
+    outputs: Array  # for the test set
     metrics: Metrics
-    search: dict[str, Any] | None = None  # what --tune tried and found
+    search: dict[str, Any] | None = None  # the trials of --tune
 
 
 def run(
@@ -56,87 +57,88 @@ def run(
     *,
     baselines: bool = True,
     tune: float | None = None,
-    tell: Tell = print,
+    report: Report = print,
 ) -> Stored:
-    """From a table to a stored version; tune: seconds of search for better settings before.
+    """From a table to a stored version. tune: seconds to search for better settings first.
 
     Raises UsageError, DivergenceError or StoreError, and then stores nothing.
     """
     store.check_writable()
-    learned = learn(options, fit_options, tune=tune, tell=tell)
-    compared = compare(learned, tell) if baselines else {}
-    stored = store.save(trained(learned, options, compared))
-    tell(card.aligned(card.metrics_table(learned.metrics, compared)))
-    tell(f"Stored as {stored.tag} in {stored.path}")
+    result = train(options, fit_options, tune=tune, report=report)
+    baseline_metrics = evaluate_baselines(result, report) if baselines else {}
+    stored = store.save(build_version(result, options, baseline_metrics))
+    report(aligned(card.metrics_table(result.metrics, baseline_metrics)))
+    report(f"Stored as {stored.tag} in {stored.path}")
     return stored
 
 
-def learn(options: DataOptions, fit_options: FitOptions, *, tune: float | None = None, tell: Tell) -> Learned:
-    """Read, understand, split, encode, fit, measure."""
+def train(
+    options: DataOptions, fit_options: FitOptions, *, tune: float | None = None, report: Report
+) -> TrainingResult:
+    """Read the table, infer its columns, split, encode, fit, evaluate."""
     check_ranges(fit_options)
-    dataset = columns.load(options)
+    dataset = load_dataset(options)
     schema = dataset.schema
-    parts = data.split(dataset, options)
-    tell(inspect.report(dataset))
-    for notice in parts.notices + changes_what_is_served(schema):
-        tell(f"note: {notice}")
+    split = split_rows(dataset, options)
+    report(dataset_report.report(dataset))
+    for notice in split.notices + replacement_notices(schema):
+        report(f"note: {notice}")
 
     frame = schema.frames.from_columns(dataset.columns)
     regression = schema.task == "regression"
-    decided = recipe(fit_options, schema.task, len(parts.train), len(schema.numeric))
-    known_target = dataset.target[parts.train] if regression else None
-    if known_target is not None and known_target.min() == known_target.max():
-        raise UsageError(f"target {schema.target!r} is {known_target[0]:g} in all training rows of this split")
+    recipe = decide_recipe(fit_options, schema.task, len(split.train), len(schema.numeric))
+    train_target = dataset.target[split.train] if regression else None
+    if train_target is not None and train_target.min() == train_target.max():
+        raise UsageError(f"target {schema.target!r} is {train_target[0]:g} in all training rows of this split")
     rng = np.random.default_rng(options.seed)
-    golden = examples.rows(schema, dataset.columns, parts.test, rng, real=options.real_examples)
+    golden_rows = examples.draw_rows(schema, dataset.columns, split.test, rng, real=options.real_examples)
     encoder = Encoder.fit(
         schema,
-        frame.take(parts.train),
-        known_target,
-        bins=decided.bins,
-        numbers="quantile" if decided.network == "ensemble" else "scaled",
+        frame.take(split.train),
+        train_target,
+        bins=recipe.bins,
+        numbers="quantile" if recipe.network == "ensemble" else "scaled",
     )
     x, y = encoder.encode(frame), encoder.target.apply(dataset.target) if regression else dataset.target
-    train, validation = (Part(x[rows], y[rows]) for rows in (parts.train, parts.validation))
+    train_rows, validation_rows = (EncodedRows(x[rows], y[rows]) for rows in (split.train, split.validation))
     progress = Progress(schema.name)
 
-    def train_with(decided: Recipe, on_epoch: fit.OnEpoch) -> Fitted:
-        network = architecture(decided, schema, encoder)
-        return fit.fit(decided, network, schema.task, train, validation, on_epoch, progress.say)
+    def fit_recipe(recipe: Recipe, on_epoch: OnEpoch) -> FitResult:
+        architecture = choose_architecture(recipe, schema, encoder)
+        return fit.fit(recipe, architecture, schema.task, train_rows, validation_rows, on_epoch, progress.report)
 
-    found = None
+    search = None
     try:
         if tune is not None:
-            place = studies() / f"{schema.name}-{fingerprint(dataset, options, decided)}.log"
-            decided, found = Search(place, decided, fit_options, train_with, progress).run(tune)
-        fitted = train_with(decided, progress.epoch)
+            file = study_file(dataset, options, recipe)
+            recipe, search = Search(file, recipe, fit_options, fit_recipe, progress).run(tune)
+        fitted = fit_recipe(recipe, progress.epoch)
     finally:
-        progress.done()
-    answers = engine_of(fitted, schema, encoder).predict(frame.take(parts.test)).primary
-    metrics = measure(schema.task, dataset.target[parts.test], answers)
-    return Learned(dataset, parts, frame, encoder, fitted.recipe, fitted, golden, answers, metrics, found)
+        progress.end_line()
+    outputs = build_model(fitted, schema, encoder).predict(frame.take(split.test)).primary
+    metrics = evaluate(schema.task, dataset.target[split.test], outputs)
+    return TrainingResult(dataset, split, frame, encoder, fitted, golden_rows, outputs, metrics, search)
 
 
-def studies() -> Path:
-    """Where searches are kept so that they can go on: beside the folder of the stored models."""
-    return store.location().parent / "studies"
+def study_file(dataset: Dataset, options: DataOptions, recipe: Recipe) -> Path:
+    """The file of a search, beside the folder of the stored models.
+
+    Its name is the same for searches that may be continued: the same data, split and recipe.
+    """
+    data = asdict(options) | {"data": dataset.fingerprint, "name": dataset.schema.name}
+    digest = hashlib.sha256(json.dumps([data, asdict(recipe)], sort_keys=True).encode()).hexdigest()[:12]
+    return store.location().parent / "studies" / f"{dataset.schema.name}-{digest}.log"
 
 
-def fingerprint(dataset: Dataset, options: DataOptions, decided: Recipe) -> str:
-    """Equal for searches that may be continued: the same data, split and recipe."""
-    asked = asdict(options) | {"data": dataset.fingerprint, "name": dataset.schema.name}
-    return hashlib.sha256(json.dumps([asked, asdict(decided)], sort_keys=True).encode()).hexdigest()[:12]
-
-
-def changes_what_is_served(schema: FeatureSchema) -> list[str]:
-    """A notice where the newest version of this name answers another question."""
+def replacement_notices(schema: FeatureSchema) -> list[str]:
+    """A notice where the newest version of this name has another target or task."""
     newest = next(iter(store.versions()[0].get(schema.name, [])), None)
     if newest is None:
         return []
     try:
-        told = json.loads((newest.path / "features.json").read_text("utf-8"))
-        before, now = (told["target"], told["task"]), (schema.target, schema.task)
-    except (OSError, ValueError, KeyError, TypeError):  # a damaged version is told by `list` and when it is served
+        stored = json.loads((newest.path / "features.json").read_text("utf-8"))
+        before, now = (stored["target"], stored["task"]), (schema.target, schema.task)
+    except (OSError, ValueError, KeyError, TypeError):  # `list` and the service report a damaged version
         return []
     if before == now:
         return []
@@ -144,94 +146,64 @@ def changes_what_is_served(schema: FeatureSchema) -> list[str]:
     return [f"{newest.tag} predicted {was}; this version predicts {will} and will be served instead"]
 
 
-def compare(learned: Learned, tell: Tell) -> dict[str, Metrics]:
-    """What simpler ways reach on the same split."""
-    parts = learned.parts
-    rows = (parts.train, parts.validation, parts.test)
-    return Baselines(learned.dataset.schema, learned.frame, learned.dataset.target, rows).run(tell)
+def evaluate_baselines(result: TrainingResult, report: Report) -> dict[str, Metrics]:
+    """The metrics of simpler models on the same split."""
+    split, dataset = result.split, result.dataset
+    sets = (split.train, split.validation, split.test)
+    return Baselines(dataset.schema, result.frame, dataset.target, sets).run(report)
 
 
-def trained(learned: Learned, options: DataOptions, compared: dict[str, Metrics]) -> Trained:
-    """All that is stored of a run: with golden rows, card and pictures."""
-    dataset, parts, fitted = learned.dataset, learned.parts, learned.fitted
-    schema = examples.with_examples(dataset.schema, learned.golden[0])
-    facts = told(options, dataset, learned.recipe, fitted) | ({"search": learned.search} if learned.search else {})
-    notices = dataset.notices + parts.notices
+def build_version(result: TrainingResult, options: DataOptions, baselines: dict[str, Metrics]) -> Trained:
+    """All that is stored of a training, with golden rows, card and plots."""
+    dataset, split, fitted = result.dataset, result.split, result.fit
+    schema = examples.with_examples(dataset.schema, result.golden_rows[0])
+    record = training_record(options, dataset, fitted, result.search)
+    notices = dataset.notices + split.notices
     return Trained(
         schema=schema,
-        encoder=learned.encoder,
-        golden_rows=learned.golden,
+        encoder=result.encoder,
+        golden_rows=result.golden_rows,
         reason=fitted.reason,
         network=fitted.network,
         keras=fitted.keras,
         metrics={
-            "metric": {"name": MAIN[schema.task], "value": learned.metrics[MAIN[schema.task]]},
-            "network": learned.metrics,
-            "baselines": compared,
-            "split": parts.how,
-            "rows": {"train": len(parts.train), "validation": len(parts.validation), "test": len(parts.test)},
+            "metric": {"name": MAIN_METRIC[schema.task], "value": result.metrics[MAIN_METRIC[schema.task]]},
+            "network": result.metrics,
+            "baselines": baselines,
+            "split": split.how,
+            "rows": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
         },
-        training=facts,
-        card=card.write(schema, learned.recipe, parts, facts, learned.metrics, compared, notices),
-        pictures=card.pictures(schema, fitted.history, dataset.target[parts.test], learned.answers),
+        training=record,
+        card=card.write_card(schema, fitted.recipe, split, record, result.metrics, baselines, notices),
+        pictures=plots.draw_plots(schema, fitted.history, dataset.target[split.test], result.outputs),
     )
 
 
-def architecture(decided: Recipe, schema: FeatureSchema, encoder: Encoder) -> Architecture:
-    """The network for an encoding: logits of the classes, one logit for two of them, or one value."""
-    waved = sum(part.kind == "quantile" for part in encoder.numbers)
+def choose_architecture(recipe: Recipe, schema: FeatureSchema, encoder: Encoder) -> Architecture:
+    """The network for an encoding: a logit for each class, one logit for two classes, or one value."""
+    periodic = sum(part.kind == "quantile" for part in encoder.numbers)
     return Architecture(
         numbers=encoder.width - len(encoder.tables),
         categories=tuple(encoder.tables),
-        hidden=decided.hidden,
-        activation=decided.activation,
-        dropout=decided.dropout,
-        batch_normalization=decided.batch_norm,
+        hidden=recipe.hidden,
+        activation=recipe.activation,
+        dropout=recipe.dropout,
+        batch_normalization=recipe.batch_norm,
         outputs=len(schema.classes or ()) if schema.task == "multiclass" else 1,
-        scales=(decided.frequency_scale,) * waved,
-        frequencies=decided.frequencies,
-        embedding=decided.embedding,
-        members=decided.members,
-        adapters=decided.adapters,
-        link=LINKS[schema.task] if decided.members else "linear",
+        scales=(recipe.frequency_scale,) * periodic,
+        frequencies=recipe.frequencies,
+        embedding=recipe.embedding,
+        members=recipe.members,
+        adapters=recipe.adapters,
+        link=LINKS[schema.task] if recipe.members else "linear",
     )
 
 
-def engine_of(fitted: Fitted, schema: FeatureSchema, encoder: Encoder) -> TabularModel:
-    """The model as it will be served: by NumPy where that can express it."""
+def build_model(result: FitResult, schema: FeatureSchema, encoder: Encoder) -> TabularModel:
+    """The model as it will be served: with the NumPy engine if that can express the network."""
     engine: Engine = (
-        TensorFlowEngine(fitted.keras, fitted.reason)
-        if fitted.network is None
-        else NumpyEngine(fitted.network, fitted.reason)
+        TensorFlowEngine(result.keras, result.reason)
+        if result.network is None
+        else NumpyEngine(result.network, result.reason)
     )
     return TabularModel("0", schema, encoder, engine)
-
-
-def told(options: DataOptions, dataset: Dataset, decided: Recipe, fitted: Fitted) -> dict[str, Any]:
-    """training.json: all that is needed to know where a version came from, and to train it again."""
-    data_options = asdict(options) | {"data": Path(options.data).name}
-    return {
-        "recipe": asdict(decided),
-        "options": data_options,
-        "data": Path(options.data).name,
-        "bundled": options.bundled,
-        "fingerprint": dataset.fingerprint,
-        "rows_read": dataset.rows_read,
-        "rows_used": dataset.rows_used,
-        "notices": dataset.notices,
-        "parameters": fitted.parameters,
-        "tried": fitted.tried,
-        "temperature": fitted.temperature,
-        "outputs": len(dataset.schema.classes or ()) if dataset.schema.task == "multiclass" else 1,
-        "epochs": len(fitted.history),
-        "history": [epoch._asdict() for epoch in fitted.history],
-        "seconds": fitted.seconds,
-        "libraries": {"python": platform.python_version()} | {name: installed(name) for name in ("numpy", "keras")},
-    }
-
-
-def installed(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

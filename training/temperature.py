@@ -1,7 +1,8 @@
-"""How sure an ensemble may be: its logits are divided by one number, found on the validation part.
+"""Temperature scaling: an ensemble's logits are divided by one number, fitted on the validation set.
 
-Smoothed labels and dropout make a network more timid than it is right, long training makes it surer (Guo et al. 2017,
-arXiv 1706.04599). The number goes into the weights of the members' last layers: answering costs nothing more.
+Smoothed labels and dropout make a network less confident than it is accurate, long training makes it more confident
+(Guo et al. 2017, arXiv 1706.04599). The weights of the members' last layers are divided by the number, so that it costs
+nothing in prediction.
 """
 
 import math
@@ -9,20 +10,31 @@ import math
 from scipy.optimize import minimize_scalar
 
 from models.architecture import Link
+from models.network import losses
 from models.network.activations import Array
 from models.network.ensemble_layers import member_mean
 from models.network.losses import Loss, Targets
+from training.training_run import TrainingRun
 
-LARGEST = 4.0
-SPREAD = 0.5  # of the temperature's logarithm before any row was seen: a few rows, all answered right, prove little
+MAX_TEMPERATURE = 4.0
+PRIOR_DEVIATION = 0.5  # of the temperature's logarithm: a few rows, all predicted correctly, are weak evidence
+
+
+def calibrate(run: TrainingRun, logits: Array) -> float:
+    """The temperature for the members' logits (rows, members, outputs) of the validation rows; 1 for a regression."""
+    if run.task == "regression":
+        return 1.0
+    loss = losses.BinaryCrossEntropy if run.task == "binary" else losses.CategoricalCrossEntropy
+    return fit(logits, run.validation.y, run.architecture.link, loss(0.0, run.class_weights))
 
 
 def fit(logits: Array, y: Targets, link: Link, loss: Loss) -> float:
-    """The temperature of the smallest loss of y (rows,) by the members' mean; logits (rows, members, outputs)."""
+    """The temperature with the smallest loss of the members' mean for y (rows,); logits (rows, members, outputs)."""
 
-    def worth(log_t: float) -> float:
-        together = member_mean(logits / math.exp(log_t), link, axis=1)
-        return float(loss(together, y)[0]) * len(y) + (log_t / SPREAD) ** 2 / 2
+    def penalized_loss(log_t: float) -> float:
+        mean = member_mean(logits / math.exp(log_t), link, axis=1)
+        return float(loss(mean, y)[0]) * len(y) + (log_t / PRIOR_DEVIATION) ** 2 / 2
 
-    bound = math.log(LARGEST)
-    return math.exp(minimize_scalar(worth, bounds=(-bound, bound), method="bounded", options={"xatol": 1e-3}).x)
+    bound = math.log(MAX_TEMPERATURE)
+    found = minimize_scalar(penalized_loss, bounds=(-bound, bound), method="bounded", options={"xatol": 1e-3})
+    return math.exp(found.x)

@@ -20,7 +20,7 @@ def test_every_block_of_the_book_runs_in_order(monkeypatch: pytest.MonkeyPatch) 
     for block in blocks:
         lines_before = text[: block.start(1)].count("\n")
         code = compile("\n" * lines_before + block[1], str(BOOK), "exec")  # so that an error names the book's line
-        with threadpool_limits(1, "blas"):  # threads of small products wait for each other; see training.fit
+        with threadpool_limits(1, "blas"):  # threads of small products wait for each other; see training.fit_numpy
             exec(code, namespace)
 
 

@@ -51,13 +51,14 @@ def test_a_missing_token_may_look_like_a_number() -> None:
 def test_numbers_are_read_as_training_reads_them(cells: list[str]) -> None:
     import pyarrow as pa
 
-    from training.columns import as_numbers, cells_of
-    from training.data import Table
+    from training.cell_values import parse_numbers
+    from training.cells import factorize
+    from training.reading import RawTable
 
-    table = Table(["age"], [pa.array(cells, pa.large_string())], False, len(cells), "", [])
-    learned = cells_of(table, "age", SCHEMA.missing)
-    expected = learned.spread(as_numbers(learned), math.nan, np.float64).tolist()
-    missing = (learned.codes < 0).tolist()
+    table = RawTable(["age"], [pa.array(cells, pa.large_string())], False, len(cells), "", [])
+    column = factorize(table, "age", SCHEMA.missing)
+    expected = column.broadcast(parse_numbers(column), math.nan, np.float64).tolist()
+    missing = (column.codes < 0).tolist()
     for value, number, absent in zip(read("age", *cells), expected, missing, strict=True):
         if absent:
             assert value is None

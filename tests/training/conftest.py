@@ -1,13 +1,49 @@
-"""What the tests of training share."""
+"""Fixtures of the tests of training."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
 import pytest
+
+from tests.training.tables import ROWS, Infer, plain_columns
+from training.build_dataset import load_dataset
+from training.config import DataOptions
+from training.dataset import Dataset
 
 
 @pytest.fixture
 def short_trees(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Boosted trees that are soon content."""
-    from training import evaluate
+    """Boosted trees that stop early."""
+    from training import baselines
 
-    monkeypatch.setattr(evaluate, "TREE_STEP", 10)
-    monkeypatch.setattr(evaluate, "TREE_PATIENCE", 1)
-    monkeypatch.setattr(evaluate, "TREE_GAIN", 0.3)
+    monkeypatch.setattr(baselines, "TREE_STEP", 10)
+    monkeypatch.setattr(baselines, "TREE_PATIENCE", 1)
+    monkeypatch.setattr(baselines, "TREE_GAIN", 0.3)
+
+
+@pytest.fixture
+def infer(tmp_path: Path) -> Infer:
+    """Write columns as CSV beside a numeric feature x and a target y, and infer their types."""
+
+    def infer(**cells: Any) -> Dataset:
+        options = {key: cells.pop(key) for key in list(cells) if key in DataOptions.__dataclass_fields__}
+        path = tmp_path / "table.csv"
+        rows = len(next(iter(cells.values()), range(ROWS)))
+        pd.DataFrame(plain_columns(rows) | cells).to_csv(path, index=False)
+        return load_dataset(DataOptions(**{"data": str(path), "target": "y"} | options))
+
+    return infer
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., str]:
+    """Write a file; its path."""
+
+    def write(content: str | bytes, name: str = "trips.csv") -> str:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return str(path)
+
+    return write

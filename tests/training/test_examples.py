@@ -37,7 +37,7 @@ HELD_OUT = np.arange(10, 40)
 
 
 def rows(made_for: FeatureSchema | None = None, held_out: Any = HELD_OUT, **options: Any) -> list[dict[str, Any]]:
-    return examples.rows(made_for or schema(), COLUMNS, held_out, np.random.default_rng(0), **options)
+    return examples.draw_rows(made_for or schema(), COLUMNS, held_out, np.random.default_rng(0), **options)
 
 
 def test_every_row_is_valid_and_holds_every_column() -> None:
@@ -65,7 +65,7 @@ def test_no_row_is_a_row_of_the_table() -> None:
 
 
 def test_the_first_rows_have_no_gaps() -> None:
-    assert all(value is not None for row in rows()[: examples.WITHOUT_GAPS] for value in row.values())
+    assert all(value is not None for row in rows()[: examples.COMPLETE_ROWS] for value in row.values())
 
 
 def test_the_same_seed_gives_the_same_rows() -> None:
@@ -82,7 +82,7 @@ def test_real_rows_are_whole_rows_and_no_more_than_there_are() -> None:
 
 
 @pytest.mark.parametrize("real", [False, True])
-def test_limits_that_a_person_declared_are_kept(*, real: bool) -> None:
+def test_examples_are_within_the_declared_limits(*, real: bool) -> None:
     made = rows(schema(minimum=38), real=real)
     assert made
     assert all(row["n"] is None or row["n"] >= 38 for row in made)
@@ -113,5 +113,5 @@ def test_examples_come_from_the_row_and_stay_where_it_has_a_gap() -> None:
 
 def test_numbers_are_whole_only_while_floats_are_exact() -> None:
     feature = schema().by_name["n"]
-    values = [examples.as_json(feature, value) for value in (3.0, 3.5, 1e300, -0.0, 2.0**53)]
+    values = [examples.to_json_value(feature, value) for value in (3.0, 3.5, 1e300, -0.0, 2.0**53)]
     assert [type(value) for value in values] == [int, float, float, int, float]

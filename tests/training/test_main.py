@@ -44,7 +44,7 @@ def empty(folder: Path) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--epoches", "3", "--nope"], "--nope"),
         (["--epochs", "many"], "--epochs"),
@@ -80,11 +80,11 @@ def empty(folder: Path) -> bool:
         (["delete", "nothing:1"], "no model 'nothing:1'"),
     ],
 )
-def test_wrong_usage_is_one_line_and_exit_code_2(
-    bentoml_store: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+def test_a_usage_error_is_one_line_and_exit_code_2(
+    bentoml_store: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     assert main([*arguments]) == 2
-    assert told in one_line(capsys)
+    assert message in one_line(capsys)
     assert empty(bentoml_store)
 
 
@@ -123,15 +123,15 @@ BAD = {
 def test_a_bad_table_is_one_line_exit_code_2_and_nothing_stored(
     bentoml_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
-    content, told = BAD[kind]
+    content, message = BAD[kind]
     path = tmp_path / "bad.csv"
     path.write_bytes(content)
     assert main(["--data", str(path), "--target", "y", *QUICK]) == 2
-    assert told in one_line(capsys)
+    assert message in one_line(capsys)
     assert empty(bentoml_store)
 
 
-def test_a_missing_file_is_told_with_the_nearest_name(
+def test_a_missing_file_is_reported_with_the_nearest_name(
     bentoml_store: Path, good: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--data", str(good.with_name("god.csv")), "--target", "target"]) == 2
@@ -160,12 +160,12 @@ def test_a_store_that_cannot_be_written_is_one_line_and_exit_code_1(
     bentoml_store.rmdir()
     bentoml_store.write_text("a file in its place")
     assert main(["--data", str(good), "--target", "target", *QUICK]) == 1
-    told = capsys.readouterr()
-    assert told.err.splitlines() == [f"error: nothing can be stored in {bentoml_store}: File exists"]
-    assert told.out == ""  # it is found before the training
+    captured = capsys.readouterr()
+    assert captured.err.splitlines() == [f"error: nothing can be stored in {bentoml_store}: File exists"]
+    assert captured.out == ""  # it is found before the training
 
 
-def test_an_interruption_says_that_nothing_more_was_stored(
+def test_an_interruption_reports_that_nothing_more_was_stored(
     bentoml_store: Path, good: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*arguments: object) -> None:
@@ -180,15 +180,15 @@ def test_an_interruption_says_that_nothing_more_was_stored(
 # What works
 
 
-def test_training_stores_a_version_and_says_what_to_do_now(
+def test_training_stores_a_version_and_prints_the_next_steps(
     bentoml_store: Path, good: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--data", str(good), "--target", "target", "--name", "mine", *QUICK]) == 0
-    told = capsys.readouterr()
-    assert told.err == ""
-    assert "epoch 2/2" in told.out
-    assert "Stored mine:1" in told.out
-    assert "make serve" in told.out
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert "epoch 2/2" in captured.out
+    assert "Stored mine:1" in captured.out
+    assert "make serve" in captured.out
     assert [stored.tag for stored in store.versions()[0]["mine"]] == ["mine:1"]
 
 
@@ -234,19 +234,19 @@ def test_a_schema_names_the_target(
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "told"),
+    ("one", "other", "message"),
     [
         (["target"], ["group"], "good:1 predicted 'target'; this version predicts 'group' and will be served instead"),
         (["x"], ["x", "--task", "classification"], "'x' (regression); this version predicts 'x' (multiclass) and will"),
     ],
 )
-def test_a_version_that_answers_another_question_than_the_one_before_is_told(
-    bentoml_store: Path, good: Path, capsys: pytest.CaptureFixture[str], one: list[str], other: list[str], told: str
+def test_a_version_with_another_target_or_task_is_reported(
+    bentoml_store: Path, good: Path, capsys: pytest.CaptureFixture[str], one: list[str], other: list[str], message: str
 ) -> None:
     for question in (one, other, other):
         assert main(["--data", str(good), *QUICK, "--target", *question]) == 0
-    [told_once] = [line for line in capsys.readouterr().out.splitlines() if "will be served instead" in line]
-    assert told in told_once
+    [notice] = [line for line in capsys.readouterr().out.splitlines() if "will be served instead" in line]
+    assert message in notice
 
 
 def test_a_schema_that_cannot_be_read_is_one_line_and_exit_code_2(
@@ -279,7 +279,7 @@ def test_versions_are_listed_with_their_metric_and_deleted(
     assert "none; train some" in capsys.readouterr().out
 
 
-def test_help_tells_every_option_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_every_option_with_its_text(capsys: pytest.CaptureFixture[str]) -> None:
     from dataclasses import fields
 
     from training.config import DataOptions, FitOptions
@@ -287,11 +287,11 @@ def test_help_tells_every_option_with_its_reason(capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
     assert ended.value.code == 0
-    told = " ".join(capsys.readouterr().out.split())
+    help_text = " ".join(capsys.readouterr().out.split())
     for field in (*fields(DataOptions), *fields(FitOptions)):
         if field.name != "bundled":
-            assert f"--{field.name.replace('_', '-')}" in told
-            assert " ".join(field.metadata["help"].split())[:25] in told
+            assert f"--{field.name.replace('_', '-')}" in help_text
+            assert " ".join(field.metadata["help"].split())[:25] in help_text
 
 
 # Real processes

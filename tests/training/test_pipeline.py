@@ -27,7 +27,7 @@ def train(
     others = {name for name, _ in TARGETS} - {target} if data.name == "Odd Homes.csv" else set()
     options = DataOptions(data=str(data), target=target, drop=tuple(others), task=task)
     fit_options = FitOptions(framework=framework, hidden=(8,), epochs=4, **more)
-    return pipeline.run(options, fit_options, baselines=baselines, tell=lambda text: None)
+    return pipeline.run(options, fit_options, baselines=baselines, report=lambda text: None)
 
 
 def contents(stored: version_files.Stored, name: str) -> Any:
@@ -126,7 +126,7 @@ def test_a_column_with_a_gap_only_in_held_out_rows_is_nullable(bentoml_store: Pa
     path.write_text("".join(f"{line},{mark}\n" for line, mark in zip(lines, marks, strict=True)))
     options = DataOptions(data=str(path), target="target", split="column:part")
     fit_options = FitOptions(framework="numpy", hidden=(4,), epochs=1)
-    stored = pipeline.run(options, fit_options, baselines=True, tell=lambda text: None)
+    stored = pipeline.run(options, fit_options, baselines=True, report=lambda text: None)
     model = store.load(stored)
     assert model.schema.by_name["x"].nullable
     filled = {"x": model.encoder.numbers[0].fill, "z": 0.5}  # type: ignore[union-attr]  # a Number
@@ -147,7 +147,7 @@ def test_levels_classes_and_a_target_s_name_may_be_any_text(bentoml_store: Path,
 def test_boolean_and_number_levels_keep_their_type(bentoml_store: Path, write_csv: WriteCsv) -> None:
     path = table(write_csv, lambda row: ["true", "false"][row % 2], lambda row: row % 2)
     options = DataOptions(data=str(path), target="target", categorical=("x",))
-    stored = pipeline.run(options, FitOptions(framework="numpy", hidden=(4,), epochs=1), baselines=False, tell=print)
+    stored = pipeline.run(options, FitOptions(framework="numpy", hidden=(4,), epochs=1), baselines=False, report=print)
     model = store.load(stored)
     assert model.schema.by_name["x"].seen.levels == [False, True]
     assert model.schema.classes == [0, 1]
@@ -164,7 +164,7 @@ def test_an_edited_schema_declares_limits_that_are_served(
     path.write_text(json.dumps(schema))
     options = DataOptions(data=str(mixed_table), target="y", schema=str(path))
     fit_options = FitOptions(framework="numpy", hidden=(4,), epochs=1)
-    stored = pipeline.run(options, fit_options, baselines=False, tell=lambda text: None)
+    stored = pipeline.run(options, fit_options, baselines=False, report=lambda text: None)
     model = store.load(stored)
     assert stored.version == 2
     assert all(row["sq. metres ($)"] <= 120 for row in model.golden.rows)
@@ -172,10 +172,10 @@ def test_an_edited_schema_declares_limits_that_are_served(
     assert [error.code for error in validate_rows(model.schema, [wrong]).errors] == ["above_maximum", "unseen_level"]
 
 
-def test_a_target_of_one_value_in_the_training_part_is_told(bentoml_store: Path, write_csv: WriteCsv) -> None:
+def test_a_constant_target_in_the_train_set_is_reported(bentoml_store: Path, write_csv: WriteCsv) -> None:
     lines: list[list[object]] = [
         [f"2020-01-01T{n // 60:02}:{n % 60:02}", n, 5.0 if n < 190 else n + 0.5] for n in range(200)
     ]
     path = write_csv("late.csv", [["at", "x", "y"], *lines])
     with pytest.raises(UsageError, match=r"target 'y' is 5 in all training rows of this split"):
-        pipeline.run(DataOptions(data=str(path), target="y", split="time:at"), FitOptions(), tell=lambda text: None)
+        pipeline.run(DataOptions(data=str(path), target="y", split="time:at"), FitOptions(), report=lambda text: None)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from training import quality
+from training import quality, quality_report
 from training.config import DataOptions
-from training.quality import Job, Results
+from training.quality_results import DECISIVE, ROOT, Job, Results, jobs
 
 
 @pytest.fixture
@@ -24,9 +24,9 @@ def results(tmp_path: Path) -> Results:
 
 
 def test_every_model_of_a_table_is_measured_on_the_same_test_rows(tmp_path: Path) -> None:
-    jobs = list(quality.jobs(["penguins"], [0], 1))
-    assert [job.model for job in jobs] == ["trees", "plain", "network"]
-    found = {job.model: quality.run(job, quality.options_of(job, tmp_path)) for job in jobs}
+    all_jobs = list(jobs(["penguins"], [0], 1))
+    assert [job.model for job in all_jobs] == ["trees", "plain", "network"]
+    found = {job.model: quality.run(job, quality.options_for(job, tmp_path)) for job in all_jobs}
     for model, result in found.items():
         right = result["metrics"]["accuracy"] * 69  # test rows
         assert right == pytest.approx(round(right)), model
@@ -35,48 +35,51 @@ def test_every_model_of_a_table_is_measured_on_the_same_test_rows(tmp_path: Path
     assert found["network"]["parameters"] > 10_000
 
 
-def test_what_was_measured_is_kept_unless_what_decides_has_changed(results: Results) -> None:
+def test_results_are_stored_until_decisive_code_changes(results: Results) -> None:
     path = results.path
     assert Job("penguins", 0, "network", 0) in Results(path)
     assert Job("penguins", 0, "network", 1) not in Results(path)
     path.write_text(path.read_text("utf-8") + '{"job": ["penguins", 0, "network", 1], "cut off', "utf-8")
     again = Results(path)
-    assert len(again.of) == 3
+    assert len(again.by_job) == 3
     lines = [json.loads(line) | {"code": "older"} for line in path.read_text("utf-8").splitlines()[:3]]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
-    assert not Results(path).of
+    assert not Results(path).by_job
 
 
-def test_the_table_tells_the_ratio_of_errors_and_what_was_reached(
-    results: Results, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    table, missed = quality.report(results, ["penguins"], [0], 1)
+@pytest.mark.parametrize("pattern", DECISIVE)
+def test_the_files_that_invalidate_results_exist(pattern: str) -> None:
+    assert list(ROOT.glob(pattern))
+
+
+def test_the_table_shows_the_ratio_of_errors_and_the_goals(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    table, missed = quality_report.report(results, ["penguins"], [0], 1)
     row = dict(zip(*table, strict=True))
     assert (row["network"], row["ratio to trees"], missed) == ("0.98 ± 0", "0.5 ± 0", 0)
-    for goal in (quality.Goal("accuracy", 0.4), quality.Goal("accuracy", 0.99, ratio=False)):
-        monkeypatch.setitem(quality.GOALS, "penguins", [goal])
-        table, missed = quality.report(results, ["penguins"], [0], 1)
+    for goal in (quality_report.Goal("accuracy", 0.4), quality_report.Goal("accuracy", 0.99, ratio=False)):
+        monkeypatch.setitem(quality_report.GOALS, "penguins", [goal])
+        table, missed = quality_report.report(results, ["penguins"], [0], 1)
         assert (table[1][7], missed) == ("MISSED", 1)
-    monkeypatch.setattr(quality, "SECONDS", 4.0)
-    assert quality.report(results, ["penguins"], [0], 1)[0][1][7] == "TOO SLOW"
+    monkeypatch.setattr(quality_report, "MAX_SECONDS", 4.0)
+    assert quality_report.report(results, ["penguins"], [0], 1)[0][1][7] == "TOO SLOW"
 
 
-def test_a_table_from_outside_is_read_as_its_package_has_it(tmp_path: Path) -> None:
-    options = quality.options_of(Job("tumours", 3, "trees", 0), tmp_path)
+def test_an_external_table_is_read_from_its_package(tmp_path: Path) -> None:
+    options = quality.options_for(Job("tumours", 3, "trees", 0), tmp_path)
     assert options == DataOptions(
         data=str(tmp_path / "tables" / "tumours.parquet"), target="target", name="tumours", seed=3
     )
     assert Path(options.data).is_file()
 
 
-def test_the_command_prints_the_table_goes_on_and_tells_a_miss(
+def test_the_command_prints_the_table_continues_and_reports_a_missed_goal(
     results: Results, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(
         "sys.argv", ["quality", "penguins", "--seeds", "0", "--fits", "1", "--results", str(results.path)]
     )
-    monkeypatch.setattr(quality, "run", lambda *given: pytest.fail("all of it was measured before"))
+    monkeypatch.setattr(quality, "run", lambda *arguments: pytest.fail("all of it was measured before"))
     assert quality.main() == 0
     assert "| penguins | accuracy | 0.98 ± 0 | 0.96 ± 0 | 0.97 ± 0 | 0.5 ± 0 |" in capsys.readouterr().out
-    monkeypatch.setitem(quality.GOALS, "penguins", [quality.Goal("accuracy", 0.4)])
+    monkeypatch.setitem(quality_report.GOALS, "penguins", [quality_report.Goal("accuracy", 0.4)])
     assert quality.main() == 1

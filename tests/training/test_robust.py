@@ -32,9 +32,11 @@ def write(tmp_path: Path) -> Write:
 
 
 def train(data: Path, target: str, **options: int) -> TabularModel:
-    said: list[str] = []
+    messages: list[str] = []
     fit_options = FitOptions(**options)  # type: ignore[arg-type]  # only whole numbers are given here
-    stored = pipeline.run(DataOptions(data=str(data), target=target), fit_options, baselines=False, tell=said.append)
+    stored = pipeline.run(
+        DataOptions(data=str(data), target=target), fit_options, baselines=False, report=messages.append
+    )
     metrics = json.loads((stored.path / "metrics.json").read_text("utf-8"))["network"]
     assert np.isfinite([*metrics.values()]).all(), metrics
     return store.load(stored)

@@ -1,0 +1,96 @@
+"""Baselines on small data; they stay within their time."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.feature import Feature, Seen
+from models.frame import Frame
+from models.schema import FeatureSchema
+from training import baselines
+from training.baselines import Baselines
+
+pytestmark = pytest.mark.usefixtures("short_trees")
+
+LEVELS: list[Any] = [f"l{number}" for number in range(12)]
+
+
+def no_report(text: str) -> None:
+    raise AssertionError(text)
+
+
+def make_baselines(task: Any, y: Any, classes: Any = None, train: int = 200) -> Baselines:
+    rng = np.random.default_rng(1)
+    rows = len(y)
+    schema = FeatureSchema(
+        name="t",
+        task=task,
+        target="y",
+        classes=classes,
+        features=[
+            Feature(name="n", kind="number", nullable=True),
+            Feature(name="c", kind="category", nullable=True, seen=Seen(levels=LEVELS)),
+        ],
+    )
+    numbers = np.arange(rows, dtype=float)[:, None] % 50
+    numbers[::7] = np.nan
+    frame = Frame(numbers, rng.integers(-2, 12, (rows, 1)))
+    everything = np.arange(rows)
+    return Baselines(schema, frame, y, (everything[:train], everything[train : train + 50], everything[train + 50 :]))
+
+
+def test_each_baseline_beats_the_one_before_where_there_is_something_to_find() -> None:
+    y = np.sin(np.arange(300) % 50 / 5) + np.arange(300) % 50 / 25
+    found = make_baselines("regression", y).run(no_report)
+    assert list(found) == ["constant", "linear", "boosted trees"]
+    assert found["constant"]["rmse"] > found["linear"]["rmse"] > found["boosted trees"]["rmse"]
+    assert found["constant"]["rmse"] == pytest.approx(np.sqrt(np.mean((y[250:] - y[:200].mean()) ** 2)))
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_baselines_know_no_scale(scale: float) -> None:
+    y = np.arange(300) % 50 / 25.0
+    plain, scaled = (
+        make_baselines("regression", y).run(no_report),
+        make_baselines("regression", y * scale).run(no_report),
+    )
+    for name, found in plain.items():
+        assert scaled[name]["rmse"] / scale == pytest.approx(found["rmse"], rel=1e-3), name
+
+
+def test_classes_without_train_or_test_rows_are_no_error() -> None:
+    y = np.arange(300) % 2
+    y[210] = 2  # in the validation part only
+    y[290] = 3  # in the test part only
+    found = make_baselines("multiclass", y, ["a", "b", "c", "d"]).run(no_report)
+    assert all(np.isfinite(value) for metrics in found.values() for value in metrics.values())
+    assert found["constant"]["accuracy"] == pytest.approx(25 / 50, abs=0.03)
+
+
+def test_a_train_set_of_one_class_is_reported_and_has_a_constant_only() -> None:
+    y = np.repeat([0, 1], [200, 100])
+    notices: list[str] = []
+    assert list(make_baselines("binary", y, [0, 1]).run(notices.append)) == ["constant"]
+    assert "one class only" in notices[0]
+
+
+def test_slow_baselines_are_fitted_on_fewer_rows_with_a_notice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baselines, "MAX_WORK", 1.0)
+    monkeypatch.setattr(baselines, "MAX_TREE_WORK", 1.0)
+    y = np.arange(300) % 2
+    y[199] = 2
+    notices: list[str] = []
+    found = make_baselines("multiclass", y, ["a", "b", "c"]).run(notices.append)
+    assert len(notices) == 2
+    assert "the linear model learned from 10" in notices[0]  # 100, and one of each class
+    assert "boosted trees learned from 10" in notices[1]
+    assert len(found) == 3
+
+
+def test_trees_stop_when_their_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baselines, "TREE_SECONDS", 0.0)
+    notices: list[str] = []
+    found = make_baselines("regression", np.arange(300) % 50 / 25.0).run(notices.append)
+    assert "boosted trees were stopped after 0 s, with 10 rounds" in notices[0]
+    assert np.isfinite(found["boosted trees"]["rmse"])

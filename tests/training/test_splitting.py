@@ -1,0 +1,148 @@
+"""Train, validation and test sets: reproducible, without overlap, with notices about what makes metrics too good."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.training.tables import cycle
+from training.build_dataset import load_dataset
+from training.bundled import BUNDLED, bundled_options
+from training.config import DataOptions
+from training.errors import UsageError
+from training.splitting import Split, split_rows
+
+
+def table(**more: Any) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    return pd.DataFrame({"x": rng.normal(size=100), "z": rng.normal(size=100), **more, "y": rng.normal(size=100)})
+
+
+def split_table(frame: pd.DataFrame, write: Callable[..., str], way: str, **more: Any) -> tuple[Any, Split]:
+    options = DataOptions(data=write(frame.to_csv(index=False)), target="y", split=way, **more)
+    dataset = load_dataset(options)
+    return dataset, split_rows(dataset, options)
+
+
+@pytest.mark.parametrize("name", sorted(BUNDLED))
+def test_a_bundled_table_is_split_without_overlap(name: str) -> None:
+    options = bundled_options(name)
+    dataset = load_dataset(options)
+    parts = split_rows(dataset, options)
+    whole = np.concatenate([parts.train, parts.validation, parts.test])
+    assert sorted(whole.tolist()) == list(range(dataset.rows_used))
+    frame = dataset.schema.frames.from_columns(dataset.columns)
+    assert len(frame.numbers) == len(dataset.target)
+
+
+def test_income_is_tested_on_its_official_rows() -> None:
+    options = bundled_options("income")
+    parts = split_rows(load_dataset(options), options)
+    assert sorted(parts.test.tolist()) == list(range(16281))
+
+
+def test_the_same_seed_gives_the_same_split_and_another_seed_another(write: Callable[..., str]) -> None:
+    first, again, other = (split_table(table(), write, "random", seed=seed)[1] for seed in (1, 1, 2))
+    assert first.test.tolist() == again.test.tolist() != other.test.tolist()
+    assert (len(first.train), len(first.validation), len(first.test)) == (64, 16, 20)
+
+
+def test_classes_keep_their_shares(write: Callable[..., str]) -> None:
+    dataset, parts = split_table(table().assign(y=["a"] * 80 + ["b"] * 20), write, "random")
+    assert dataset.target[parts.test].sum() == 4
+
+
+def test_classes_too_rare_to_split_stay_in_the_train_set_with_a_notice(write: Callable[..., str]) -> None:
+    dataset, parts = split_table(table().assign(y=["a"] * 50 + ["b"] * 48 + ["c", "d"]), write, "random")
+    assert set(dataset.target[parts.train]) == {0, 1, 2, 3}
+    assert any("only learned from" in notice for notice in parts.notices)
+
+
+def test_more_classes_than_test_rows_are_not_stratified_with_a_notice(write: Callable[..., str]) -> None:
+    _, parts = split_table(table().assign(y=[f"c{row % 30}" for row in range(100)]), write, "random")
+    assert any("not stratified" in notice for notice in parts.notices)
+
+
+def test_a_target_without_any_class_to_split_is_rejected(write: Callable[..., str]) -> None:
+    with pytest.raises(UsageError, match=r"none of its 50 classes has 3 rows; .*--task regression, --decimal ,"):
+        split_table(table().assign(y=[f"c{row % 50}" for row in range(100)]), write, "random")
+
+
+def test_rare_classes_left_for_training_are_split_at_random(write: Callable[..., str]) -> None:
+    classes = [f"c{row % 40}" for row in range(80)] + ["c1"] * 20
+    _, parts = split_table(table(part=["train"] * 80 + ["test"] * 20).assign(y=classes), write, "column:part")
+    assert len(parts.validation) == 16
+    assert any("not stratified" in notice for notice in parts.notices)
+
+
+def test_by_time_the_test_rows_are_the_last(write: Callable[..., str]) -> None:
+    days = pd.date_range("2020-01-01", periods=100).strftime("%d.%m.%Y").to_numpy()
+    shuffled = np.random.default_rng(3).permutation(100)
+    dataset, parts = split_table(table(day=days[shuffled]), write, "time:day")
+    day = dataset.columns["day"]
+    assert day[parts.train].max() < day[parts.validation].min()
+    assert day[parts.validation].max() < day[parts.test].min()
+    assert len(parts.test) == 20
+    assert "day" in dataset.schema.by_name
+
+
+def test_a_group_is_in_one_set_only(write: Callable[..., str]) -> None:
+    groups = np.arange(100) % 17
+    dataset, parts = split_table(table(who=groups), write, "group:who")
+    seen = [set(groups[part].tolist()) for part in (parts.train, parts.validation, parts.test)]
+    assert not (seen[0] & seen[1] | seen[0] & seen[2] | seen[1] & seen[2])
+    assert "who" not in dataset.schema.by_name
+    assert 10 <= len(parts.test) <= 30
+
+
+def test_a_column_can_define_the_split(write: Callable[..., str]) -> None:
+    part = ["Train"] * 60 + ["val"] * 20 + ["test"] * 20
+    _, parts = split_table(table(part=part), write, "column:part")
+    assert parts.test.tolist() == list(range(80, 100))
+    assert parts.validation.tolist() == list(range(60, 80))
+
+
+@pytest.mark.parametrize(
+    ("way", "message"),
+    [
+        ("tme:day", "did you mean time:COLUMN"),
+        ("time", "none of random"),
+        ("time:dya", "no column 'dya', did you mean 'day'"),
+        ("time:colour", "neither dates nor numbers"),
+        ("column:colour", "must say train, validation or test"),
+        ("group:same", "at least 3 groups"),
+        ("time:y", "is the target"),
+        ("column:part", "no rows for the test part"),
+    ],
+)
+def test_an_impossible_split_is_rejected(write: Callable[..., str], way: str, message: str) -> None:
+    frame = table(day=range(100), colour=["red", "blue"] * 50, same=[1] * 100, part=["train"] * 100)
+    with pytest.raises(UsageError, match=message):
+        split_table(frame, write, way)
+
+
+def test_duplicates_of_train_rows_in_the_test_set_are_reported(write: Callable[..., str]) -> None:
+    frame = table()
+    twice = pd.concat([frame, frame.iloc[:50]])
+    _, parts = split_table(twice, write, "random")
+    assert any("test rows stand in the training part too" in notice for notice in parts.notices)
+    assert split_table(frame, write, "random")[1].notices == []
+
+
+def test_a_random_split_of_a_table_with_dates_is_reported(write: Callable[..., str]) -> None:
+    days = pd.date_range("2020-01-01", periods=100).strftime("%Y-%m-%d")
+    _, parts = split_table(table(day=days), write, "random")
+    assert any("time:day" in notice for notice in parts.notices)
+
+
+def test_rows_with_levels_of_any_type_are_compared_for_duplicates(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    frame = pd.DataFrame({"a": pd.Categorical(cycle(1, 2.5, None)), "b": cycle(True, False), "y": cycle("u", "v")})
+    frame.to_parquet(path)
+    options = DataOptions(data=str(path), target="y", categorical=("b",))
+    dataset = load_dataset(options)
+    assert dataset.schema.by_name["b"].seen.levels == [False, True]
+    assert any("40 of 40 test rows" in notice for notice in split_rows(dataset, options).notices)

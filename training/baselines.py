@@ -1,0 +1,162 @@
+"""Baselines to compare a network with: a constant, a linear model and boosted trees on the same split."""
+
+import time
+import warnings
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from models.architecture import Task
+from models.encoding.encoder import Encoder
+from models.encoding.target import Target
+from models.frame import Frame
+from models.schema import FeatureSchema
+from training.metrics import Array, Metrics, evaluate
+from training.training_run import Report
+
+TREE_SECONDS = 30.0
+TREE_STEP = 25
+TREE_PATIENCE = 3  # times TREE_STEP trees that lower the validation loss by less than
+TREE_GAIN = 1e-3  # this share of it
+UNLIMITED_PATIENCE = 60  # rounds without a smaller validation loss
+MAX_TREE_LEVELS = 255
+MAX_WORK = 2e8  # multiplications per step of a linear model: about what 30 s allow
+MAX_TREE_WORK = 2e7  # rows * classes: about what 30 s allow
+MAX_CELLS = 1e8  # of the matrix of a linear model
+
+
+class Baselines:
+    """Simpler models on the same split. Each is fitted on the train set; the trees stop early by the validation set."""
+
+    def __init__(self, schema: FeatureSchema, frame: Frame, y: Array, sets: tuple[Array, Array, Array]) -> None:
+        self.task: Task = schema.task
+        self.classes = len(schema.classes or ())
+        self.schema, self.frame, self.target = schema, frame, y
+        self.train, self.validation, self.test = sets
+        self.scale = Target.fit(y[self.train]) if self.task == "regression" else Target()
+        self.y = self.scale.apply(y) if self.task == "regression" else y
+
+    def run(self, report: Report) -> dict[str, Metrics]:
+        """Metrics on the test set by name. What takes too long is cut short, and `report` receives a notice."""
+        results = {"constant": self.constant()}
+        if self.task != "regression" and len(np.unique(self.y[self.train])) < 2:
+            report("the training part has one class only: no linear model and no boosted trees to compare with")
+            return results
+        with warnings.catch_warnings():  # about convergence and conditioning: good enough for a baseline
+            warnings.simplefilter("ignore")
+            return results | {"linear": self.linear(report), "boosted trees": self.trees(report)}
+
+    def constant(self) -> Metrics:
+        """The mean, or the frequencies of the classes."""
+        y = self.y[self.train]
+        regression = self.task == "regression"
+        output = np.array([y.mean()]) if regression else np.bincount(y, minlength=self.classes) / len(y)
+        return self._evaluate(np.tile(output, (len(self.test), 1)))
+
+    def linear(self, report: Report) -> Metrics:
+        """Ridge or logistic regression on standardised numbers and one column for each level."""
+        x = self._linear_matrix()
+        steps = max(1, x.shape[1] // 200) if self.task == "regression" else self.classes
+        rows = self._affordable(int(MAX_WORK / (x.shape[1] * steps)), "the linear model", report)
+        if self.task == "regression":
+            model = Ridge(alpha=1.0).fit(x[rows], self.y[rows])
+            return self._evaluate(model.predict(x[self.test])[:, None])
+        logistic = LogisticRegression(max_iter=200).fit(x[rows], self.y[rows])
+        return self._evaluate(self._all_classes(logistic.classes_, logistic.predict_proba(x[self.test])))
+
+    def _affordable(self, limit: int, model: str, report: Report) -> Array:
+        """The rows of the train set, or as many of them as the time allows: at least one of each class."""
+        if len(self.train) <= limit:
+            return self.train
+        shuffled = np.random.default_rng(0).permutation(self.train)
+        first = np.unique(self.y[shuffled], return_index=True)[1] if self.task != "regression" else np.empty(0, int)
+        chosen = np.union1d(first, np.arange(max(limit, 100)))
+        report(f"{model} learned from {len(chosen):,} of {len(self.train):,} rows, to stay within half a minute")
+        return np.asarray(shuffled[chosen[chosen < len(shuffled)]])
+
+    def trees(self, report: Report) -> Metrics:
+        """scikit-learn's histogram gradient boosting, rate 0.05, stopped by the validation set or after 30 s."""
+        x, categorical = self._tree_matrix()
+        model = self._new_trees(categorical, warm_start=True, early_stopping=False)
+        rows = self._affordable(int(MAX_TREE_WORK / max(self.classes, 1)), "boosted trees", report)
+        step = max(1, TREE_STEP // max(1, self.classes // 10))
+        model.max_iter = step
+        started, best, best_loss, rounds_without_gain = time.perf_counter(), np.empty(0), np.inf, 0
+        while rounds_without_gain < TREE_PATIENCE and model.max_iter <= 2000:
+            model.fit(x[rows], self.y[rows])
+            loss = self._loss(self.validation, self._tree_outputs(model, self.validation, x))
+            rounds_without_gain += 1
+            if loss < best_loss * (1 - TREE_GAIN):
+                rounds_without_gain = 0
+            if loss < best_loss:
+                best_loss, best = loss, self._tree_outputs(model, self.test, x)
+            if time.perf_counter() - started > TREE_SECONDS:
+                report(f"boosted trees were stopped after {TREE_SECONDS:.0f} s, with {model.max_iter} rounds")
+                break
+            model.max_iter += step
+        return self._evaluate(best)
+
+    def trees_unlimited(self) -> Metrics:
+        """The same without limits of time or rows, for comparisons: stopped long after the smallest validation loss.
+
+        The round with the smallest validation loss predicts.
+        """
+        x, categorical = self._tree_matrix()
+        model = self._new_trees(
+            categorical, max_iter=4000, early_stopping=True, n_iter_no_change=UNLIMITED_PATIENCE, tol=0
+        )
+        train, validation = self.train, self.validation
+        model.fit(x[train], self.y[train], X_val=x[validation], y_val=self.y[validation])
+        best = max(1, int(np.argmax(model.validation_score_)))
+        if self.task == "regression":
+            values = next(islice(model.staged_predict(x[self.test]), best - 1, None))
+            return self._evaluate(values[:, None])
+        p = next(islice(model.staged_predict_proba(x[self.test]), best - 1, None))
+        return self._evaluate(self._all_classes(model.classes_, p))
+
+    def _new_trees(self, categorical: list[int], **options: Any) -> Any:
+        kind = HistGradientBoostingRegressor if self.task == "regression" else HistGradientBoostingClassifier
+        return kind(learning_rate=0.05, categorical_features=categorical, random_state=0, **options)
+
+    def _tree_outputs(self, model: Any, rows: Array, x: Array) -> Array:
+        if self.task == "regression":
+            values: Array = model.predict(x[rows])
+            return values[:, None]
+        return self._all_classes(model.classes_, model.predict_proba(x[rows]))
+
+    def _all_classes(self, present: Array, p: Array) -> Array:
+        """Probabilities with a column for every class, including those without rows in the train set."""
+        whole = np.full((len(p), self.classes), 1e-12)
+        whole[:, present] = p
+        return np.asarray(whole / whole.sum(axis=1, keepdims=True))
+
+    def _loss(self, rows: Array, outputs: Array) -> float:
+        name = "rmse" if self.task == "regression" else "log_loss"
+        return evaluate(self.task, self.y[rows], outputs)[name]
+
+    def _evaluate(self, outputs: Array) -> Metrics:
+        if self.task == "regression":
+            outputs = outputs.astype(np.float64) * self.scale.scale + self.scale.mean
+        return evaluate(self.task, self.target[self.test], outputs)
+
+    def _linear_matrix(self) -> Array:
+        encoder = Encoder.fit(self.schema, self.frame.take(self.train), bins=0)
+        x = encoder.encode(self.frame)
+        plain = x.shape[1] - len(encoder.tables)
+        levels = [
+            np.eye(size, dtype=np.float32)[x[:, plain + j].astype(int)]
+            for j, (size, _) in enumerate(encoder.tables)
+            if size <= min(1000, MAX_CELLS / len(x))
+        ]
+        return np.concatenate([x[:, :plain], *levels], axis=1)
+
+    def _tree_matrix(self) -> tuple[Array, list[int]]:
+        """Numbers with NaN, then codes; and the positions of the columns with few enough levels for categories."""
+        codes = self.frame.codes.astype(float)
+        few = [j for j in range(codes.shape[1]) if codes[:, j].max(initial=0) < MAX_TREE_LEVELS]
+        codes[codes < 0] = np.nan
+        numbers = self.frame.numbers.shape[1]
+        return np.concatenate([self.frame.numbers, codes], axis=1), [numbers + j for j in few]

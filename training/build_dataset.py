@@ -1,0 +1,115 @@
+"""From a table to a `Dataset`: the target, the split key and the type of each column."""
+
+from dataclasses import replace
+
+import numpy as np
+from pydantic import ValidationError
+
+from models.feature import Ignored
+from models.schema import FeatureSchema
+from training.cells import factorize
+from training.column_options import check_columns, find_target, list_names, missing_tokens
+from training.config import DataOptions
+from training.dataset import Dataset
+from training.edited_schema import load_edited_schema
+from training.errors import UsageError
+from training.infer_columns import InferredColumn, infer_column
+from training.leaks import leak_notices
+from training.model_names import check_model_name, model_name
+from training.reading import RawTable, read_table
+from training.split_rule import parse_split_rule, read_split_key
+from training.target import TargetColumn, read_target
+
+MIN_ROWS = 50
+
+
+def load_dataset(options: DataOptions) -> Dataset:
+    """Read the table that the options name and infer its columns. Raises UsageError."""
+    return build_dataset(read_table(options), options)
+
+
+def build_dataset(table: RawTable, options: DataOptions) -> Dataset:
+    """Infer the columns of a table from its values, the options, and an edited schema, if there is one."""
+    edited = load_edited_schema(options)
+    target_name = find_target(table, options, edited)
+    check_columns(table, options, edited, target_name)
+    name = check_model_name(options.name or (edited.name if edited else model_name(options.data)))
+    missing = missing_tokens(options, edited)
+
+    target = read_target(factorize(table, target_name, missing), options, edited)
+    used = np.flatnonzero(target.usable)
+    if len(used) < MIN_ROWS:
+        raise UsageError(f"{len(used)} usable rows (with a target); at least {MIN_ROWS} are needed")
+
+    split_key = read_split_key(table, parse_split_rule(options.split), missing, target_name)
+    columns = [
+        infer_column(factorize(table, column, missing), options, edited)
+        for column in table.names
+        if column != target_name
+    ]
+    features = _order_features(columns, edited)
+    dataset = Dataset(
+        schema=_build_schema(name, target_name, target, missing, features, columns, options),
+        columns={column.decision.column: column.values[used] for column in features},
+        target=target.values[used],
+        row_numbers=used,
+        split_key=None if split_key is None else split_key[used],
+        notices=[*table.notices, *target.notices, *_column_notices(columns)],
+        decisions=[column.decision for column in columns],
+        fingerprint=table.fingerprint,
+        rows_read=table.rows,
+        rows_used=len(used),
+    )
+    leaks = leak_notices(dataset, np.random.default_rng(options.seed))
+    return replace(dataset, notices=dataset.notices + leaks)
+
+
+def _order_features(columns: list[InferredColumn], edited: FeatureSchema | None) -> list[InferredColumn]:
+    """The columns that are features, in the order of the table or of the edited schema. Raises UsageError for none."""
+    features = [column for column in columns if column.feature]
+    if not features:
+        raise UsageError(f"no usable feature: {_describe_ignored(columns) or 'the table holds only the target'}")
+    if edited is None:
+        return features
+    position = {feature.name: index for index, feature in enumerate(edited.features)}
+    return sorted(features, key=lambda column: position[column.decision.column])
+
+
+def _build_schema(
+    name: str,
+    target_name: str,
+    target: TargetColumn,
+    missing: list[str],
+    features: list[InferredColumn],
+    columns: list[InferredColumn],
+    options: DataOptions,
+) -> FeatureSchema:
+    ignored = [column.decision for column in columns if not column.feature]
+    try:
+        return FeatureSchema(
+            name=name,
+            task=target.task,
+            target=target_name,
+            classes=target.classes,
+            missing=missing,
+            features=[column.feature for column in features if column.feature],
+            ignored=[Ignored(name=decision.column, reason=decision.reason) for decision in ignored],
+        )
+    except ValidationError as error:
+        raise UsageError(f"{options.schema or options.data}: {error.errors()[0]['msg']}") from None
+
+
+def _column_notices(columns: list[InferredColumn]) -> list[str]:
+    notices = [notice for column in columns for notice in column.notices]
+    if ignored := _describe_ignored(columns):
+        notices.append(f"left out: {ignored}")
+    return notices
+
+
+def _describe_ignored(columns: list[InferredColumn]) -> str:
+    """The ignored columns by reason."""
+    by_reason: dict[str, list[str]] = {}
+    for column in columns:
+        if not column.feature:
+            by_reason.setdefault(column.decision.reason, []).append(column.decision.column)
+    return "; ".join(f"{list_names(names)} ({reason})" for reason, names in by_reason.items())

@@ -1,0 +1,84 @@
+"""The data sets that come with the project, and what their model cards say about them."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from models.text import did_you_mean, truncate
+from training.config import DataOptions
+from training.errors import UsageError
+
+DATASETS = Path(__file__).parent / "datasets"
+
+
+@dataclass(frozen=True)
+class BundledTable:
+    """A table that comes with the project, and what its model card says about it."""
+
+    file: str
+    target: str
+    title: str
+    source: str
+    licence: str
+    notes: str
+    test_rows: int = 0  # the first rows of the file are the official test set
+
+
+BUNDLED = {
+    "housing": BundledTable(
+        "california_housing.csv.gz",
+        "MedHouseVal",
+        "California housing",
+        "1990 US census block groups; Pace and Barry 1997, from StatLib",
+        "no explicit data licence; redistributed by permissively licensed projects",
+        "The target is the median house value in 100,000 dollars of 1990; 992 values are capped at 5.0.",
+    ),
+    "income": BundledTable(
+        "adult.csv.gz",
+        "income",
+        "Adult (census income)",
+        "1994 US census; Becker and Kohavi 1996, from the UCI repository",
+        "CC BY 4.0 (at UCI, as far as known)",
+        "Holds race and gender: look at what a decision made with this model does to people before making it. "
+        "Split: the official test rows. 52 rows are duplicates.",
+        test_rows=16281,
+    ),
+    "penguins": BundledTable(
+        "penguins.csv.gz",
+        "species",
+        "Palmer penguins",
+        "Horst, Hill and Gorman 2020; Palmer Station LTER",
+        "CC0",
+        "A small table of 344 rows: the held-out part has 69, so one bird is worth 1.4 points of accuracy.",
+    ),
+    "letter": BundledTable(
+        "letter.csv.gz",
+        "letter",
+        "Letter recognition",
+        "Frey and Slate 1991, from the UCI repository",
+        "UCI repository; CC BY 4.0 as far as known",
+        "Sixteen statistics of the image of a capital letter, whole numbers from 0 to 15.",
+    ),
+    "diamonds": BundledTable(
+        "diamonds.csv.gz",
+        "price",
+        "Diamonds",
+        "ggplot2, Wickham 2016",
+        "distributed with an MIT-licensed package; no separate data licence",
+        "The price is in dollars. In 20 rows a length x, y or z is 0, which is a mistake in the table.",
+    ),
+}
+
+
+def bundled_options(name: str, options: DataOptions | None = None) -> DataOptions:
+    """The options for a bundled data set. The name, target and split in `options` take precedence.
+
+    Raises UsageError for an unknown data set, and when its file is missing (a wheel contains none).
+    """
+    options = options or DataOptions()
+    if name not in BUNDLED:
+        raise UsageError(f"no data set {truncate(name)!r}{did_you_mean(name, BUNDLED)}; there are {', '.join(BUNDLED)}")
+    path = DATASETS / BUNDLED[name].file
+    if not path.exists():
+        raise UsageError(f"{path} is not here: the bundled data sets come with the project's repository, not its wheel")
+    target = options.target or BUNDLED[name].target
+    return replace(options, data=str(path), target=target, name=options.name or name, bundled=name)

@@ -1,0 +1,104 @@
+"""The distinct values of a column parsed as numbers, booleans or levels; text cells are parsed by `models.cells`."""
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.cells import Decimal, parse_boolean, parse_number, parse_whole
+from models.feature import LevelType, Scalar
+from training.cells import FactorizedColumn, Mask
+
+MAX_INVALID_SHARE = 0.01  # of a column's cells that may be of another type than the rest
+LEADING_ZERO = re.compile(r"[+-]?0\d+")
+
+Vector = npt.NDArray[np.float64]
+
+
+def parse_numbers(column: FactorizedColumn) -> Vector:
+    """(distinct,): the values as numbers, infinities included, NaN where a value is not a number."""
+    if column.cell_type == "number":
+        return np.array(column.values, dtype=np.float64)
+    if column.cell_type not in ("untyped", "text"):
+        return np.full(len(column.values), np.nan)
+    numbers = (parse_number(value, column.decimal) for value in column.values)
+    return np.array([math.nan if number is None else number for number in numbers], dtype=np.float64)
+
+
+def parse_booleans(column: FactorizedColumn) -> Vector:
+    """(distinct,): 1 for true, 0 for false (any case), NaN for anything else."""
+    if column.cell_type == "boolean":
+        return np.array(column.values, dtype=np.float64)
+    if column.cell_type != "untyped":
+        return np.full(len(column.values), np.nan)
+    booleans = (parse_boolean(value) for value in column.values)
+    return np.array([math.nan if boolean is None else boolean for boolean in booleans], dtype=np.float64)
+
+
+def parse_levels(column: FactorizedColumn, level_type: LevelType | None = None) -> tuple[list[Scalar], LevelType]:
+    """(distinct,): the values as levels of one JSON type, and that type.
+
+    Without `level_type` they are numbers only if all of them are and none has leading zeros. Whole floats become
+    integers.
+    """
+    values = column.values
+    if level_type is None:
+        level_type = _level_type(column)
+    if level_type == "boolean":
+        return [value if isinstance(value, bool) else parse_boolean(value) is True for value in values], level_type
+    if level_type == "number":
+        return [numeric_level(value, column.decimal) for value in values], level_type
+    return [value if isinstance(value, str) else str(numeric_level(value, ".")) for value in values], level_type
+
+
+def _level_type(column: FactorizedColumn) -> LevelType:
+    if column.cell_type in ("number", "boolean"):
+        return column.cell_type
+    if column.cell_type != "untyped":
+        return "text"
+    if not np.isnan(parse_booleans(column)).any():
+        return "boolean"
+    return "text" if has_leading_zeros(column).any() or not np.isfinite(parse_numbers(column)).all() else "number"
+
+
+def numeric_level(value: Any, decimal: Decimal) -> Scalar:
+    """A number, or the text of one, as a level: an integer if it is whole."""
+    if isinstance(value, str):
+        whole = parse_whole(value)
+        value = float(value.replace(decimal, ".")) if whole is None else whole
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value  # type: ignore[no-any-return]  # a bool, int or float of the table
+
+
+def has_leading_zeros(column: FactorizedColumn) -> Mask:
+    """(distinct,): which texts are numbers with leading zeros, such as postal codes."""
+    return np.array([bool(LEADING_ZERO.fullmatch(value)) for value in column.values], dtype=bool)
+
+
+def holds_numbers(column: FactorizedColumn, numbers: Vector) -> bool:
+    """Whether nearly all cells are numbers without leading zeros. numbers: as `parse_numbers` returns them."""
+    if column.cell_type == "number":
+        return True
+    if column.cell_type != "untyped":
+        return False
+    return (
+        column.share(~np.isnan(numbers)) >= 1 - MAX_INVALID_SHARE
+        and column.share(has_leading_zeros(column)) <= MAX_INVALID_SHARE
+    )
+
+
+def swap_decimal(column: FactorizedColumn) -> FactorizedColumn:
+    """The same cells with the other decimal mark."""
+    return column.with_decimal("," if column.decimal == "." else ".")
+
+
+def invalid_cell_notices(column: FactorizedColumn, invalid: Mask, expected: str) -> list[str]:
+    """A notice that the values in the mask count as missing, if there are any."""
+    count = int(column.counts[invalid].sum())
+    if not count:
+        return []
+    examples = column.examples(invalid)
+    return [f"column {column.name!r}: {count} cells are not {expected} and count as missing, e.g. {examples}"]

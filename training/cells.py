@@ -1,0 +1,146 @@
+"""One column of a table, factorised: its distinct values with their counts, and a code for each row.
+
+Every later step works on the distinct values, so a million rows cost little more than reading them.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, time
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as arrow
+
+from models.cells import Decimal
+from models.text import render
+from training.reading import RawTable
+
+CellType = Literal["untyped", "text", "number", "boolean", "timestamp", "other"]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class FactorizedColumn:
+    """One column of a table: row i holds `values[codes[i]]`, or no value where the code is -1.
+
+    values: the distinct values without the missing ones; text where the table is untyped (CSV), else as JSON has them
+    (timestamps as ISO 8601 text). counts: how often each of them occurs in the table.
+    """
+
+    name: str
+    codes: npt.NDArray[np.int32]  # (rows,)
+    values: list[Any]
+    counts: npt.NDArray[np.int64]
+    cell_type: CellType
+    decimal: Decimal = "."
+    categorical: bool = False  # according to the table itself
+    arrow_type: str = ""
+
+    @property
+    def present(self) -> int:
+        return int(self.counts.sum())
+
+    @property
+    def missing(self) -> int:
+        return len(self.codes) - self.present
+
+    def share(self, mask: Mask) -> float:
+        """The share of the present cells whose value is in the mask."""
+        return float(self.counts[mask].sum() / max(self.present, 1))
+
+    def broadcast(self, values: Sequence[Any] | npt.NDArray[Any], missing: Any, dtype: Any) -> npt.NDArray[Any]:
+        """(rows,): a value for each cell, from one for each distinct value."""
+        table = np.empty(len(values) + 1, dtype=dtype)
+        table[:-1] = values
+        table[-1] = missing  # code -1
+        return table[self.codes]
+
+    def examples(self, mask: Mask, limit: int = 3) -> str:
+        """The most frequent values in the mask, for a message."""
+        where = np.flatnonzero(mask)
+        where = where[np.argsort(-self.counts[where], kind="stable")][:limit]
+        return ", ".join(render(self.values[index]) for index in where)
+
+    def without(self, mask: Mask) -> "FactorizedColumn":
+        """The same column, the values in the mask counted as missing."""
+        codes, values = _drop_values(self.codes, self.values, mask)
+        return replace(self, codes=codes, values=values, counts=self.counts[~mask])
+
+    def with_decimal(self, decimal: Decimal) -> "FactorizedColumn":
+        """The same cells, their numbers to be read with another decimal mark."""
+        return replace(self, decimal=decimal)
+
+
+def factorize(table: RawTable, name: str, missing: Sequence[str]) -> FactorizedColumn:
+    """Factorise one column. Blanks around the cells of a CSV are removed. missing: the texts of missing cells."""
+    column = table.columns[table.names.index(name)]
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    arrow_type = str(column.type)
+    categorical = pa.types.is_dictionary(column.type) or name in table.categorical
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    cell_type, column = _to_json_type(column, typed=table.typed)
+    if cell_type == "other":
+        codes, counts = np.full(table.rows, -1, np.int32), np.zeros(0, np.int64)
+        return FactorizedColumn(name, codes, [], counts, "other", arrow_type=arrow_type)
+    encoded = column.dictionary_encode()
+    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    values = encoded.dictionary.to_pylist()
+    if cell_type == "timestamp":
+        values = _iso_texts(values)
+    mask = _is_missing(values, cell_type, frozenset(missing))
+    if mask.any():
+        codes, values = _drop_values(codes, values, mask)
+    counts = np.bincount(codes[codes >= 0], minlength=len(values)).astype(np.int64)
+    codes = codes.astype(np.int32)
+    return FactorizedColumn(name, codes, values, counts, cell_type, table.decimal, categorical, arrow_type)
+
+
+def _drop_values(codes: npt.NDArray[Any], values: list[Any], mask: Mask) -> tuple[npt.NDArray[np.int32], list[Any]]:
+    """Codes and values without those in the mask, whose rows get the code -1."""
+    renumbered = np.append(np.where(mask, -1, np.cumsum(~mask) - 1), -1)  # the last one for code -1
+    kept = [value for value, dropped in zip(values, mask.tolist(), strict=True) if not dropped]
+    return renumbered[codes].astype(np.int32), kept
+
+
+def _to_json_type(column: Any, *, typed: bool) -> tuple[CellType, Any]:
+    """The type of a column's cells, and the column cast to a type whose values JSON has."""
+    kind, is_a = column.type, pa.types
+    if is_a.is_null(kind):
+        return "text", column.cast(pa.string())
+    if is_a.is_string(kind) or is_a.is_large_string(kind) or is_a.is_string_view(kind):
+        column = column.cast(pa.large_string())
+        return ("text", column) if typed else ("untyped", arrow.utf8_trim_whitespace(column))
+    if is_a.is_boolean(kind):
+        return "boolean", column
+    if is_a.is_integer(kind):
+        return "number", column
+    if is_a.is_floating(kind) or is_a.is_decimal(kind):
+        return "number", column.cast(pa.float64())
+    if is_a.is_timestamp(kind):
+        return "timestamp", column.cast(pa.timestamp("us", kind.tz), safe=False)
+    if is_a.is_date(kind):
+        return "timestamp", column
+    return "other", column
+
+
+def _iso_texts(moments: list[Any]) -> list[str]:
+    """ISO 8601 texts, without the time if no value has one."""
+    dates_only = all(
+        not isinstance(moment, datetime) or (moment.time() == time() and moment.tzinfo is None) for moment in moments
+    )
+    return [
+        (moment.date() if dates_only and isinstance(moment, datetime) else moment).isoformat() for moment in moments
+    ]
+
+
+def _is_missing(values: list[Any], cell_type: CellType, tokens: frozenset[str]) -> Mask:
+    if cell_type in ("untyped", "text"):
+        return np.array([value in tokens for value in values], dtype=bool)
+    if cell_type == "number":
+        return np.array([math.isnan(value) for value in values], dtype=bool)
+    return np.zeros(len(values), dtype=bool)

@@ -1,0 +1,134 @@
+"""The rules that decide the type of a column: number, boolean, date, category, or ignored; each with its reason."""
+
+import re
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from models.feature import Kind
+from models.schema import FeatureSchema
+from training.cell_values import (
+    MAX_INVALID_SHARE,
+    Vector,
+    holds_numbers,
+    parse_booleans,
+    parse_numbers,
+    swap_decimal,
+)
+from training.cells import FactorizedColumn
+from training.column_options import TYPE_FLAGS
+from training.config import DataOptions
+from training.dates import detect_date_format
+from training.split_rule import parse_split_rule
+
+NEARLY_DISTINCT = 0.9  # share of distinct values from which text identifies rows instead of grouping them
+LONG_TEXT = 40  # characters per value on average, from which LONG_TEXT_DISTINCT suffices
+LONG_TEXT_DISTINCT = 0.5
+LENGTH_SAMPLE = 10_000
+IDENTIFIER_NAME = re.compile(
+    r"(?i:ids?|uuid|guid|key|index|idx|row|rowid|row[ _.-]?(nr|no|num|number)|nr|no|unnamed: \d+)"
+    r"|.*(?i:[ _.-](id|uuid|guid|key|index))|.*[a-z](Id|ID)"
+)
+
+
+class ColumnType(NamedTuple):
+    """The type of a column and why it has it."""
+
+    type: Kind | Literal["ignored"]
+    reason: str
+
+
+def decide_type(column: FactorizedColumn, options: DataOptions, schema: FeatureSchema | None) -> ColumnType:
+    """By the edited schema and the flags, otherwise by the values."""
+    in_schema = schema is not None and column.name in schema.by_name
+    if column.cell_type == "other" and not in_schema:
+        return ColumnType("ignored", f"cells of type {column.arrow_type} cannot be used")
+    if reason := _exclusion_reason(column.name, options, schema):
+        return ColumnType("ignored", reason)
+    if not column.values:
+        return ColumnType("ignored", "empty")
+    return _requested_type(column.name, options, schema) or infer_type(column)
+
+
+def _exclusion_reason(name: str, options: DataOptions, schema: FeatureSchema | None) -> str | None:
+    """Why the options exclude this column whatever its values are, or None."""
+    if schema:
+        reasons = {column.name: column.reason for column in schema.ignored}
+        return None if name in schema.by_name else reasons.get(name, f"not a feature in {options.schema}")
+    if name in options.drop:
+        return "dropped by --drop"
+    rule = parse_split_rule(options.split)
+    if rule.column == name and rule.method != "time" and not _requested_type(name, options, schema):
+        return "used to split"
+    if name.startswith("__index_level_"):
+        return "the index of a pandas table"
+    return "without a name" if not name else None
+
+
+def _requested_type(name: str, options: DataOptions, schema: FeatureSchema | None) -> ColumnType | None:
+    if schema and name in schema.by_name:
+        return ColumnType(schema.by_name[name].kind, f"as {options.schema} says")
+    flag = next((flag for flag in TYPE_FLAGS if name in getattr(options, flag)), None)
+    return ColumnType(TYPE_FLAGS[flag], f"as --{flag} says") if flag else None
+
+
+def infer_type(column: FactorizedColumn) -> ColumnType:
+    """By the values of the column alone; there is at least one."""
+    numbers = parse_numbers(column)
+    if np.isinf(numbers).all():
+        return ColumnType("ignored", "empty but for infinities" if column.missing else "all infinite")
+    if len(column.values) == 1 and not column.missing:
+        return ColumnType("ignored", "constant")
+    if column.categorical:
+        return ColumnType("category", "the table says it is categorical")
+    if np.isfinite(numbers).any() and holds_numbers(column, numbers):
+        return _numeric_type(column, numbers)
+    if column.cell_type == "boolean" or not np.isnan(parse_booleans(column)).any():
+        return ColumnType("boolean", "true and false only")
+    if found := detect_date_format(column):
+        return ColumnType("date", "dates" if found.text == "iso" else f"dates like {found.text}")
+    return _text_type(column)
+
+
+def _numeric_type(column: FactorizedColumn, numbers: Vector) -> ColumnType:
+    """A number, unless the column only identifies the rows."""
+    finite = numbers[np.isfinite(numbers)]
+    whole = bool((finite == np.round(finite)).all())
+    if whole and len(finite) == len(numbers):
+        if not column.missing and (np.diff(numbers[column.codes]) == 1).all():
+            return ColumnType("ignored", "counts the rows")
+        if len(np.unique(numbers)) == column.present and IDENTIFIER_NAME.fullmatch(column.name):
+            return ColumnType("ignored", "different in every row")
+    return ColumnType("number", "whole numbers" if whole else "numbers")
+
+
+def _text_type(column: FactorizedColumn) -> ColumnType:
+    """A category, unless nearly every cell is different."""
+    share = len(column.values) / column.present
+    hint = _text_hint(column)
+    if share == 1:
+        return ColumnType("ignored", f"different in every row{hint}")
+    if share >= NEARLY_DISTINCT:
+        counts = f"{len(column.values)} values in {column.present} cells"
+        return ColumnType("ignored", f"nearly different in every row, {counts}{hint}")
+    sample = column.values[:LENGTH_SAMPLE]
+    length = sum(map(len, sample)) / len(sample)
+    if length > LONG_TEXT and share >= LONG_TEXT_DISTINCT:
+        return ColumnType("ignored", f"free text, {len(column.values)} values of {length:.0f} characters on average")
+    return ColumnType("category", f"text{hint}")
+
+
+def _text_hint(column: FactorizedColumn) -> str:
+    """What else a column of text might be meant to be, or an empty text."""
+    numbers = parse_numbers(column)
+    share = column.share(~np.isnan(numbers))
+    if column.cell_type == "text":
+        return f" (numbers kept as text; --number {column.name} reads them as numbers)" if share > 0.99 else ""
+    if share <= 0.5:
+        swapped = swap_decimal(column)
+        reads = swapped.share(~np.isnan(parse_numbers(swapped))) > 0.9
+        return f" (numbers with a decimal {swapped.decimal!r}? see --decimal)" if reads else ""
+    if share < 1 - MAX_INVALID_SHARE:
+        examples = column.examples(np.isnan(numbers))
+        return f" ({1 - share:.0%} of the cells are not numbers, e.g. {examples}; see --na, --number)"
+    return ", numbers with leading zeros"

@@ -1,0 +1,33 @@
+"""A data set: the columns of a table with their inferred types, ready to be split and encoded."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.schema import FeatureSchema
+from training.infer_columns import ColumnDecision
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The n rows of a table that have a target, and the schema of its columns.
+
+    columns: (n,) for each feature: float64 with NaN (number, boolean as 0/1, date as seconds since 1970) or object, the
+    level or None (category), as `FrameBuilder.from_columns` takes them. Infinities are NaN already.
+    target: (n,) float64 (regression), or int64, the position in `schema.classes`.
+    row_numbers: (n,) the position of each row in the table, from 0.
+    split_key: (n,) what `--split` goes by, see `split_rule.read_split_key`, or None.
+    """
+
+    schema: FeatureSchema
+    columns: dict[str, npt.NDArray[Any]]
+    target: npt.NDArray[Any]
+    row_numbers: npt.NDArray[np.intp]
+    split_key: npt.NDArray[Any] | None
+    notices: list[str]
+    decisions: list[ColumnDecision]
+    fingerprint: str  # SHA-256 of the file
+    rows_read: int
+    rows_used: int

@@ -1,0 +1,174 @@
+"""The ensemble's training with Keras: each epoch is one program, compiled by XLA.
+
+`Model.fit` took 4 to 9 times as long for the same network (docs/decisions/0006-default-network.md).
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from models.architecture import Architecture, Epoch
+from models.network.activations import Array
+from models.network.losses import Targets
+from models.network.network import DivergenceError
+from training.ensemble import BETA_1, BETA_2, EPSILON, TrialResult, configure, schedule
+from training.recipe import Recipe
+from training.training_run import OnEpoch
+
+
+class EnsembleTrainer:
+    """The Keras model of an architecture, with an epoch of its training as one compiled program.
+
+    train: x (rows, inputs), y as the loss expects it, (rows,) or (rows, classes), and row weights (rows,) or None.
+    validation: x and y. `loss` takes targets and outputs and returns a number for each row.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        architecture: Architecture,
+        loss: Callable[[Any, Any], Any],
+        train: tuple[Array, Targets, Array | None],
+        validation: tuple[Array, Targets],
+        on_epoch: OnEpoch,
+    ) -> None:
+        import tensorflow as tf
+
+        from models import keras_nets
+
+        self.recipe, self.architecture, self.loss, self.on_epoch = recipe, architecture, loss, on_epoch
+        self.model = keras_nets.build(replace(architecture, dropout=0.5))  # each run sets its own rate
+        self.rows = len(train[0])
+        self.batch = min(recipe.batch_size, self.rows)
+        self.steps = self.rows // self.batch
+        x, y, weights = train
+        self.train_data = [tf.constant(x), tf.constant(y)] + ([] if weights is None else [tf.constant(weights)])
+        self.validation_data = [tf.constant(array) for array in validation]
+        self.step = tf.Variable(0)
+        self.dropout = tf.Variable(0.0)
+        self.members = _with_fast_dropout(self.model, self.batch, self.step, self.dropout, recipe.fit_seed)
+        self.parameters = [variable.value for variable in self.members.trainable_variables]
+        self.decay = [recipe.weight_decay * (v.name in ("kernel", "W")) for v in self.members.trainable_variables]
+        self.mean = [tf.Variable(tf.zeros_like(parameter)) for parameter in self.parameters]
+        self.square = [tf.Variable(tf.zeros_like(parameter)) for parameter in self.parameters]
+        self.train_epoch = tf.function(self._train_epoch, jit_compile=True, autograph=False)
+        self.evaluate = tf.function(self._evaluate, jit_compile=True, autograph=False)
+
+    def run(self, recipe: Recipe) -> TrialResult:
+        """Train from fresh weights. Raises DivergenceError."""
+        import tensorflow as tf
+
+        self._reset(recipe)
+        epochs = recipe.epochs
+        rates = np.array([*map(schedule(recipe, self.steps), range(self.steps * epochs))], np.float32)
+        rng = np.random.default_rng(recipe.fit_seed)
+        history: list[Epoch] = []
+        for number, epoch_rates in enumerate(rates.reshape(epochs, self.steps), start=1):
+            started = time.perf_counter()
+            order = rng.permutation(self.rows)[: self.steps * self.batch].reshape(self.steps, self.batch)
+            batches = [tf.gather(array, order) for array in self.train_data]
+            loss = _check_finite(self.train_epoch(tf.constant(epoch_rates), *batches), number)
+            validation = _check_finite(self.evaluate(*self.validation_data), number)
+            seconds = time.perf_counter() - started
+            history.append(Epoch(number, epochs, loss, validation, float(epoch_rates[0]), seconds))
+            self.on_epoch(history[-1])
+        return TrialResult(recipe, history, self.model.get_weights())
+
+    def _reset(self, recipe: Recipe) -> None:
+        """Initial weights, the same for the same seed, and an optimizer without state."""
+        import keras
+
+        from models import keras_nets
+
+        keras.utils.set_random_seed(self.recipe.fit_seed)
+        self.model.set_weights(keras_nets.build(configure(self.architecture, recipe)).get_weights())
+        self.step.assign(0)
+        self.dropout.assign(recipe.dropout)
+        for moment in (*self.mean, *self.square):
+            moment.assign(moment * 0)
+
+    def _train_epoch(self, rates: Any, x: Any, y: Any, weights: Any = None) -> Any:
+        """x (steps, batch, inputs): a step for each batch. Returns the mean of their losses."""
+        import tensorflow as tf
+
+        def step(i: Any, total: Any) -> tuple[Any, Any]:
+            loss = self._step(rates[i], x[i], y[i], None if weights is None else weights[i])
+            return i + 1, total + loss
+
+        return tf.while_loop(lambda i, total: i < self.steps, step, [0, 0.0])[1] / self.steps
+
+    def _step(self, rate: Any, x: Any, y: Any, weights: Any) -> Any:
+        """AdamW with decoupled weight decay, of matrices only (Loshchilov and Hutter 2017, arXiv 1711.05101)."""
+        import tensorflow as tf
+
+        t = tf.cast(self.step.assign_add(1), tf.float32)
+        with tf.GradientTape() as tape:
+            outputs = self.members(x, training=True)  # (batch, members, outputs)
+            members, units = outputs.shape[1:]
+            each = self.loss(tf.repeat(y, members, axis=0), tf.reshape(outputs, (-1, units)))
+            each = tf.reshape(each, (-1, members))
+            loss = tf.reduce_mean(each if weights is None else each * weights[:, tf.newaxis])
+        gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, self.parameters)]
+        if self.recipe.clip_norm is not None:
+            gradients, _ = tf.clip_by_global_norm(gradients, self.recipe.clip_norm)
+        correction_1, correction_2 = 1 - BETA_1**t, 1 - BETA_2**t  # both moments start at zero
+        for parameter, decay, m, v, g in zip(
+            self.parameters, self.decay, self.mean, self.square, gradients, strict=True
+        ):
+            m.assign(BETA_1 * m + (1 - BETA_1) * g)
+            v.assign(BETA_2 * v + (1 - BETA_2) * g * g)
+            step = (m / correction_1) / (tf.sqrt(v / correction_2) + EPSILON)
+            parameter.assign(parameter * (1 - rate * decay) - rate * step)
+        return loss
+
+    def _evaluate(self, x: Any, y: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.reduce_mean(self.loss(y, self.model(x, training=False)))
+
+
+def _with_fast_dropout(model: Any, batch: int, step: Any, rate: Any, seed: int) -> Any:
+    """The members of a model for batches of one size, with the same layers except for dropout.
+
+    TensorFlow's random numbers (Philox, Threefry) cost as much as the whole network on a CPU. Here an integer hash
+    (lowbias32, https://nullprogram.com/blog/2018/07/31/) of step, layer and position decides what is dropped.
+    """
+    import keras
+    import tensorflow as tf
+
+    from models import keras_nets
+
+    def u32(number: int) -> Any:
+        return tf.constant(number & 0xFFFFFFFF, tf.uint32)
+
+    class HashedDropout(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
+        def __init__(self, salt: int) -> None:
+            super().__init__()
+            self.salt = salt
+
+        def call(self, x: Any) -> Any:
+            h = tf.cast(tf.range(math.prod(x.shape)), tf.uint32) * u32(0x9E3779B1)
+            h += tf.cast(step, tf.uint32) * u32(0x85EBCA6B) + u32(self.salt * 0xC2B2AE35)
+            for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B), (16, 1)):
+                h = tf.bitwise.bitwise_xor(h, tf.bitwise.right_shift(h, u32(shift))) * u32(factor)
+            kept = tf.cast(tf.bitwise.right_shift(h, u32(8)), tf.int32) >= tf.cast(rate * 2.0**24, tf.int32)
+            return tf.where(tf.reshape(kept, x.shape), x / (1 - rate), 0.0)
+
+    dropouts = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+
+    def clone(layer: Any) -> Any:
+        return HashedDropout(seed * 64 + dropouts.index(layer)) if layer in dropouts else layer
+
+    matrix = keras.Input(batch_shape=(batch, model.inputs[0].shape[1]))
+    return keras.models.clone_model(keras_nets.members_of(model), matrix, clone)
+
+
+def _check_finite(loss: Any, epoch: int) -> float:
+    value = float(loss)
+    if not math.isfinite(value):
+        raise DivergenceError(epoch, value)
+    return value

@@ -1,0 +1,105 @@
+"""Fits a network with Keras: the plain one by `Model.fit`, the ensemble by a compiled training loop."""
+
+import os
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from models.architecture import Architecture, Epoch
+from training import ensemble, temperature
+from training.ensemble_keras import EnsembleTrainer
+from training.keras_options import encode_targets, epoch_callback, loss_of, optimizer_of
+from training.recipe import Recipe
+from training.training_run import FitResult, TrainingRun
+
+STEPS_PER_EXECUTION = 8  # training steps that TensorFlow runs before it returns to Python
+
+
+def fit_plain(run: TrainingRun) -> FitResult:
+    """Fit one network."""
+    _quiet_tensorflow()
+    import keras
+
+    from models import keras_nets
+
+    recipe, outputs = run.recipe, run.architecture.outputs
+    keras.utils.set_random_seed(recipe.fit_seed)
+    model = keras_nets.build(run.architecture)
+    model.compile(
+        optimizer=optimizer_of(recipe, len(run.train.x)),
+        loss="mse" if recipe.loss == "mse" else loss_of(recipe, run.task),  # as text, like the tutorial's
+        steps_per_execution=STEPS_PER_EXECUTION,
+    )
+    history: list[Epoch] = []
+    callbacks = [epoch_callback(recipe, history, run.on_epoch)]
+    if recipe.patience:
+        callbacks.append(keras.callbacks.EarlyStopping(patience=recipe.patience, restore_best_weights=True))
+    model.fit(
+        run.train.x,
+        encode_targets(recipe, run.task, run.train.y, outputs),
+        validation_data=(run.validation.x, encode_targets(recipe, run.task, run.validation.y, outputs)),
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        class_weight=None if run.class_weights is None else dict(enumerate(run.class_weights)),
+        callbacks=callbacks,
+        verbose=0,
+    )
+    return _result(recipe, model, run.architecture, history, {})
+
+
+def fit_ensemble(run: TrainingRun) -> FitResult:
+    """Fit an ensemble with the settings of each trial, and calibrate the best one."""
+    _quiet_tensorflow()
+    from models import keras_nets
+
+    recipe, outputs = run.recipe, run.architecture.outputs
+    weights = None if run.class_weights is None else np.array(run.class_weights, np.float32)[run.train.y]
+    train, validation = (
+        (rows.x, encode_targets(recipe, run.task, rows.y, outputs)) for rows in (run.train, run.validation)
+    )
+
+    @cache
+    def trainer(frequencies: int) -> EnsembleTrainer:
+        architecture = replace(run.architecture, frequencies=frequencies)
+        loss = loss_of(recipe, run.task, reduction=None)
+        return EnsembleTrainer(recipe, architecture, loss, (*train, weights), validation, run.on_epoch)
+
+    best, trial_losses = ensemble.select_trial(recipe, lambda trial: trainer(trial.frequencies).run(trial), run.report)
+    architecture = ensemble.configure(run.architecture, best.recipe)
+    model = keras_nets.build(architecture)
+    model.set_weights(best.weights)
+    t = temperature.calibrate(run, keras_nets.members_of(model).predict(run.validation.x, batch_size=4096, verbose=0))
+    last = model.layers[-2]
+    last.set_weights([parameter / t for parameter in last.get_weights()])
+    return replace(_result(best.recipe, model, architecture, best.history, trial_losses), temperature=t)
+
+
+def _quiet_tensorflow() -> None:
+    """What TensorFlow logs while it starts is not for users."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def _result(
+    recipe: Recipe, model: Any, architecture: Architecture, history: list[Epoch], trial_losses: dict[str, float]
+) -> FitResult:
+    """The trained Keras model without its optimizer, and the same network for NumPy if it can be exported."""
+    from models import keras_export, keras_nets
+
+    keras_nets.zero_unseen(model)
+    model, parameters = _without_optimizer(model, architecture), int(model.count_params())
+    try:
+        network, reason = keras_export.export(model), "exported from Keras"
+    except keras_export.CannotExport as error:
+        network, reason = None, f"the NumPy network cannot express it: {error}"
+    return FitResult(network, model, reason, history, 0.0, parameters, recipe, trial_losses)
+
+
+def _without_optimizer(model: Any, architecture: Architecture) -> Any:
+    """The same network without the state of its optimizer, which is twice as large; Keras's clone would keep it."""
+    from models import keras_nets
+
+    plain = keras_nets.build(architecture)
+    plain.set_weights(model.get_weights())
+    return plain

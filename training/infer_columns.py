@@ -1,0 +1,165 @@
+"""A column of the table becomes a feature of the schema with its values, or is ignored."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from models.feature import HASH_BUCKETS, MAX_LISTED_LEVELS, Feature, Kind, LevelType, Scalar, Seen
+from models.schema import FeatureSchema
+from models.text import render
+from training.cell_values import Vector, parse_levels, parse_numbers
+from training.cells import FactorizedColumn
+from training.column_types import decide_type
+from training.config import DataOptions
+from training.errors import UsageError
+from training.numeric_columns import NumericColumn, read_boolean_column, read_date_column, read_number_column
+
+DECLARED_FIELDS = ("nullable", "minimum", "maximum", "unseen")
+
+
+class ColumnDecision(NamedTuple):
+    """The type of a column, the reason for it, and what `inspect` shows beside them."""
+
+    column: str
+    type: Kind | Literal["ignored"]
+    reason: str
+    missing: int
+    distinct: int
+    value_range: str
+    example: str
+
+
+@dataclass(frozen=True)
+class InferredColumn:
+    """A column with its decision. feature: None where the column is ignored, and then `values` is empty."""
+
+    decision: ColumnDecision
+    feature: Feature | None
+    values: npt.NDArray[Any]  # (rows,)
+    notices: list[str] = field(default_factory=list)
+
+
+def infer_column(column: FactorizedColumn, options: DataOptions, schema: FeatureSchema | None) -> InferredColumn:
+    """Decide on the type of a column and build its feature. `schema` is the edited one. Raises UsageError."""
+    declared = schema.by_name.get(column.name) if schema else None
+    decided = decide_type(column, options, schema)
+    if decided.type == "ignored":
+        return _ignore(column, decided.reason)
+    try:
+        if decided.type == "category":
+            return _build_category(column, decided.reason, declared)
+        return _build_numeric(
+            column, decided.type, decided.reason, _read_numeric(column, decided.type, declared), declared
+        )
+    except ValidationError as error:
+        message = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{options.schema}: {message}") from None
+
+
+def _ignore(column: FactorizedColumn, reason: str) -> InferredColumn:
+    example = render(column.values[int(np.argmax(column.counts))]) if column.values else ""
+    decision = ColumnDecision(column.name, "ignored", reason, column.missing, len(column.values), "", example)
+    return InferredColumn(decision, None, np.empty(0))
+
+
+def _read_numeric(column: FactorizedColumn, kind: Kind, declared: Feature | None) -> NumericColumn:
+    if kind == "date":
+        return read_date_column(column, declared.date_format if declared else None)
+    return read_boolean_column(column) if kind == "boolean" else read_number_column(column)
+
+
+def _build_numeric(
+    column: FactorizedColumn, kind: Kind, reason: str, read: NumericColumn, declared: Feature | None
+) -> InferredColumn:
+    values = column.broadcast(read.numbers, np.nan, np.float64)
+    missing = int(np.isnan(values).sum())
+    feature = _build_feature(
+        column.name,
+        kind,
+        declared,
+        nullable=missing > 0,
+        seen=read.seen,
+        example=read.example,
+        date_format=read.date_format,
+    )
+    distinct = len(np.unique(read.numbers[~np.isnan(read.numbers)]))
+    decision = ColumnDecision(column.name, kind, reason, missing, distinct, read.value_range, render(read.example))
+    notices = read.notices + _nullable_notices(feature, declared, missing) + _limit_notices(feature, values)
+    return InferredColumn(decision, feature, values, notices)
+
+
+def _build_category(column: FactorizedColumn, reason: str, declared: Feature | None) -> InferredColumn:
+    level_type = _declared_level_type(column, declared)
+    if column.cell_type == "number" and np.isinf(parse_numbers(column)).any():
+        column = column.without(~np.isfinite(parse_numbers(column)))
+    levels, level_type = parse_levels(column, level_type)
+    example = levels[int(np.argmax(column.counts))]
+    distinct: list[Scalar] = sorted(set(levels))
+    seen, value_range = _describe_levels(distinct, level_type)
+    feature = _build_feature(
+        column.name, "category", declared, nullable=column.missing > 0, seen=seen, example=example, unseen="warn"
+    )
+    values = column.broadcast(_object_array(levels), None, object)
+    decision = ColumnDecision(
+        column.name, "category", reason, column.missing, len(distinct), value_range, render(example)
+    )
+    return InferredColumn(decision, feature, values, _nullable_notices(feature, declared, column.missing))
+
+
+def _declared_level_type(column: FactorizedColumn, declared: Feature | None) -> LevelType | None:
+    """The type of the levels in the edited schema. Raises UsageError where the table holds other values."""
+    if not declared or not (declared.seen.type or declared.seen.levels):
+        return None
+    if declared.level_type == "number":
+        invalid = ~np.isfinite(parse_numbers(column))
+        if invalid.any():
+            examples = column.examples(invalid)
+            raise UsageError(f"column {column.name!r}: the schema's levels are numbers, the table holds {examples}")
+    return declared.level_type
+
+
+def _describe_levels(distinct: list[Scalar], level_type: LevelType) -> tuple[Seen, str]:
+    """What the schema and `inspect` record of the distinct levels: a list of them, or their number where too many."""
+    if len(distinct) > MAX_LISTED_LEVELS:
+        seen = Seen(hashed=HASH_BUCKETS, count=len(distinct), type=level_type)
+        return seen, f"{len(distinct):,} levels, hashed"
+    first = ", ".join(str(level) for level in distinct[:4])
+    return Seen(levels=distinct, count=len(distinct)), first + (", …" if len(distinct) > 4 else "")
+
+
+def _object_array(levels: list[Scalar]) -> npt.NDArray[Any]:
+    """NumPy would convert a list of several types to text."""
+    array = np.empty(len(levels), dtype=object)
+    array[:] = levels
+    return array
+
+
+def _build_feature(name: str, kind: Kind, declared: Feature | None, **inferred: Any) -> Feature:
+    """The feature as inferred, overruled by what the edited schema declares. Raises ValidationError."""
+    fields: dict[str, Any] = {"name": name, "kind": kind, **inferred}
+    if declared:
+        overruled = {key: getattr(declared, key) for key in DECLARED_FIELDS}
+        fields |= {key: value for key, value in overruled.items() if value is not None}
+        if declared.example is not None and declared.problem(declared.example) is None:
+            fields["example"] = declared.example
+    return Feature(**fields)
+
+
+def _nullable_notices(feature: Feature, declared: Feature | None, missing: int) -> list[str]:
+    if not declared or not missing or feature.nullable:
+        return []
+    return [f"column {feature.name!r}: {missing} cells are missing, requests may not leave them out (nullable)"]
+
+
+def _limit_notices(feature: Feature, values: Vector) -> list[str]:
+    """A notice where cells are outside the declared limits."""
+    low = -math.inf if feature.low is None else feature.low
+    high = math.inf if feature.high is None else feature.high
+    outside = int(((values < low) | (values > high)).sum())
+    if not outside:
+        return []
+    return [f"column {feature.name!r}: {outside} cells are outside the declared limits, and learned from"]

@@ -1,0 +1,79 @@
+"""Columns of the types number, boolean and date: their values as numbers, and what is recorded of them."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from models.feature import Scalar, Seen, whole_if_exact
+from models.text import render
+from training.cell_values import Vector, invalid_cell_notices, parse_booleans, parse_numbers
+from training.cells import FactorizedColumn
+from training.dates import closest_date_format, detect_date_format, parse_dates
+from training.errors import UsageError
+
+
+class NumericColumn(NamedTuple):
+    """The values of a column as numbers, and what is shown of them."""
+
+    numbers: Vector  # (distinct,), NaN where a value is not of the column's type
+    seen: Seen
+    value_range: str
+    example: Scalar
+    notices: list[str]
+    date_format: str | None = None
+
+
+def read_number_column(column: FactorizedColumn) -> NumericColumn:
+    """Infinities become NaN, with a notice. Raises UsageError where no cell is a number."""
+    numbers = parse_numbers(column)
+    infinite = np.isinf(numbers)
+    notices = invalid_cell_notices(column, np.isnan(numbers), "a number")
+    if infinite.any():
+        count = int(column.counts[infinite].sum())
+        notices.append(f"column {column.name!r}: {count} cells are infinite and count as missing")
+    numbers = np.where(infinite, np.nan, numbers)
+    median = _median_position(column, numbers, "a number")
+    low, high = float(np.nanmin(numbers)), float(np.nanmax(numbers))
+    seen = Seen(min=whole_if_exact(low), max=whole_if_exact(high))
+    return NumericColumn(numbers, seen, f"{low:g} to {high:g}", whole_if_exact(float(numbers[median])), notices)
+
+
+def read_boolean_column(column: FactorizedColumn) -> NumericColumn:
+    """True becomes 1, false 0. Raises UsageError where no cell is a boolean."""
+    booleans = parse_booleans(column)
+    median = _median_position(column, booleans, "true or false")
+    notices = invalid_cell_notices(column, np.isnan(booleans), "true or false")
+    return NumericColumn(booleans, Seen(), "", bool(booleans[median]), notices)
+
+
+def read_date_column(column: FactorizedColumn, declared_format: str | None) -> NumericColumn:
+    """Dates become seconds since 1970. Raises UsageError where no cell is a date."""
+    date_format, notices = (declared_format, []) if declared_format else _infer_date_format(column)
+    texts = [str(value) for value in column.values]
+    seconds = parse_dates(texts, date_format)
+    median = _median_position(column, seconds, f"a date ({date_format})")
+    low, high = texts[int(np.nanargmin(seconds))], texts[int(np.nanargmax(seconds))]
+    notices = notices + invalid_cell_notices(column, np.isnan(seconds), f"a date ({date_format})")
+    return NumericColumn(seconds, Seen(min=low, max=high), f"{low} to {high}", texts[median], notices, date_format)
+
+
+def _infer_date_format(column: FactorizedColumn) -> tuple[str, list[str]]:
+    found = detect_date_format(column)
+    if found is None:
+        return closest_date_format(column), []
+    if found.rival is None:
+        return found.text, []
+    return found.text, [
+        f"column {column.name!r}: its dates fit {found.text} and {found.rival}; the first is taken "
+        "(inspect --out, edit date_format, --schema overrules)"
+    ]
+
+
+def _median_position(column: FactorizedColumn, numbers: Vector, expected: str) -> int:
+    """The position of the cells' median among the distinct values. Raises UsageError where all are NaN."""
+    valid = np.flatnonzero(~np.isnan(numbers))
+    if not len(valid):
+        raise UsageError(f"column {column.name!r}: no cell is {expected}, e.g. {render(column.values[0])}")
+    order = valid[np.argsort(numbers[valid], kind="stable")]
+    reached = np.cumsum(column.counts[order])
+    return int(order[np.searchsorted(reached, reached[-1] / 2)])

@@ -1,0 +1,84 @@
+"""The plots of a model card: the learning curve, and the predictions for the test rows."""
+
+import io
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from models.architecture import Epoch
+from models.schema import FeatureSchema
+from models.text import render, truncate
+
+Array = npt.NDArray[Any]
+MAX_NAMED_CLASSES = 30
+MAX_POINTS = 4000
+
+
+def draw_plots(schema: FeatureSchema, history: list[Epoch], y: Array, outputs: Array) -> dict[str, bytes]:
+    """PNG files by name: the learning curve, and the outputs (rows, outputs) for the test rows."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # about a letter that the font lacks, or a loss of 0 on a logarithmic axis
+        draw = _draw_residuals if schema.task == "regression" else _draw_classes
+        figures = {"learning.png": _draw_learning_curve(history), "answers.png": draw(schema, y, outputs)}
+        return {name: _to_png(figure) for name, figure in figures.items()}
+
+
+def _draw_learning_curve(history: list[Epoch]) -> Figure:
+    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    axes = figure.subplots()
+    numbers = [epoch.number for epoch in history]
+    mark = "o" if len(history) < 20 else ""
+    axes.plot(numbers, [epoch.loss for epoch in history], marker=mark, label="training (as it learns)")
+    axes.plot(numbers, [epoch.validation_loss or np.nan for epoch in history], marker=mark, label="validation")
+    axes.set(xlabel="epoch", ylabel="loss", yscale="log")
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def _draw_residuals(schema: FeatureSchema, y: Array, outputs: Array) -> Figure:
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    sample = slice(None, None, max(1, len(y) // MAX_POINTS))
+    left.scatter(y[sample], outputs[sample, 0], s=4, alpha=0.3, linewidths=0)
+    ends = [float(min(y.min(), outputs.min())), float(max(y.max(), outputs.max()))]
+    left.plot(ends, ends, color="black", linewidth=0.8)
+    left.set(ylabel="predicted", title="held-out rows")
+    left.set_xlabel(truncate(schema.target), parse_math=False)  # $ is a letter here
+    right.hist(outputs[:, 0] - y, bins=60)
+    right.set(xlabel="predicted - true", ylabel="rows", title="errors")
+    return figure
+
+
+def _draw_classes(schema: FeatureSchema, y: Array, outputs: Array) -> Figure:
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    classes = schema.classes or []
+    counts = np.zeros((len(classes), len(classes)))
+    np.add.at(counts, (y, outputs.argmax(axis=1)), 1)
+    image = left.imshow(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=left, shrink=0.8, label="share of the true class")
+    left.set(xlabel="predicted", ylabel="true", title="confusion")
+    if len(classes) <= MAX_NAMED_CLASSES:
+        names = [render(label, bare=True)[:12] for label in classes]
+        left.set_xticks(range(len(classes)), names, rotation=90, fontsize=7, parse_math=False)
+        left.set_yticks(range(len(classes)), names, fontsize=7, parse_math=False)
+    confidence, correct = outputs.max(axis=1), outputs.argmax(axis=1) == y
+    where = np.minimum((confidence * 10).astype(int), 9)
+    groups = [b for b in range(10) if (where == b).any()]
+    right.plot([0, 1], [0, 1], color="black", linewidth=0.8)
+    right.plot(
+        [confidence[where == b].mean() for b in groups], [correct[where == b].mean() for b in groups], marker="o"
+    )
+    right.set(xlabel="probability of the predicted class", ylabel="how often it is right", title="calibration")
+    right.grid(alpha=0.3)
+    return figure
+
+
+def _to_png(figure: Figure) -> bytes:
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=110)
+    return out.getvalue()

@@ -1,0 +1,64 @@
+"""The jobs of `training.quality` and their stored results, so that an interrupted run can continue."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).parents[1]
+DECISIVE = (  # a change of one of these files invalidates the stored results
+    *("models/architecture.py", "models/encoding/*.py", "models/keras_nets.py"),
+    *("training/reading.py", "training/csv_format.py", "training/cells.py", "training/cell_values.py"),
+    *("training/dates.py", "training/column_types.py", "training/numeric_columns.py", "training/infer_columns.py"),
+    *("training/target.py", "training/build_dataset.py", "training/split_rule.py", "training/splitting.py"),
+    *("training/config.py", "training/recipe.py", "training/fit.py", "training/fit_keras.py"),
+    *("training/keras_options.py", "training/ensemble.py", "training/ensemble_keras.py", "training/temperature.py"),
+    *("training/metrics.py", "training/baselines.py"),
+)
+
+Result = dict[str, Any]
+
+
+class Job(NamedTuple):
+    """One fit of one model on one split of one table."""
+
+    table: str
+    seed: int
+    model: str  # network, plain or trees
+    fit: int  # the number of the fit, each with other initial weights
+
+
+def jobs(tables: Sequence[str], seeds: Sequence[int], fits: int) -> Iterator[Job]:
+    """All jobs, table by table."""
+    for table in tables:
+        for seed in seeds:
+            yield Job(table, seed, "trees", 0)
+            yield Job(table, seed, "plain", 0)
+            yield from (Job(table, seed, "network", fit) for fit in range(fits))
+
+
+def decisive_files() -> list[Path]:
+    """The files of `DECISIVE`."""
+    return [path for pattern in DECISIVE for path in sorted(ROOT.glob(pattern))]
+
+
+class Results:
+    """The stored results, a line of JSON for each job. Results of older code are ignored, see `DECISIVE`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.code = hashlib.sha256(b"".join(path.read_bytes() for path in decisive_files())).hexdigest()[:12]
+        lines = path.read_text("utf-8").splitlines() if path.exists() else []
+        stored = [json.loads(line) for line in lines if line.endswith("}")]  # the last may be cut off
+        self.by_job = {Job(*entry["job"]): entry for entry in stored if entry["code"] == self.code}
+
+    def __contains__(self, job: Job) -> bool:
+        return job in self.by_job
+
+    def add(self, job: Job, result: Result) -> None:
+        """Store a result at once, so that an interrupted run can continue."""
+        self.by_job[job] = {"job": job, "code": self.code, **result}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(self.by_job[job]) + "\n")

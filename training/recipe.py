@@ -1,0 +1,143 @@
+"""The recipe of a training run: the options, and decisions by the size of the data for what they leave open."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from models.architecture import Task
+from training.config import (
+    MEMBERS,
+    SMOOTHING,
+    Activation,
+    FitOptions,
+    Framework,
+    LossName,
+    NetworkName,
+    OptimizerName,
+    ScheduleName,
+)
+from training.option_checks import check_combination, check_ranges
+
+HIDDEN = (128, 128, 128)  # of the ensemble
+EXAMPLES = 650_000  # rows times epochs of the ensemble's training
+PLAIN_EXAMPLES = 600_000
+MAX_EXAMPLES = 3_000_000  # of a table so large that even the fewest epochs exceed EXAMPLES
+FREQUENCIES = 2048  # of the periodic features of all columns together, so fewer for each of many columns
+EMBEDDED = 1024  # numbers computed from them, all columns together
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The settings of one of the ensemble's trainings; the smallest validation loss decides between them."""
+
+    dropout: float
+    learning_rate: float = 0.014
+    frequency_scale: float = 1.0
+    frequencies: int = 16
+    length: float = 1.0  # in epochs, relative to the recipe's
+
+
+# The noisier a table, the more dropout it needs, and the less it gains from a high rate and many epochs.
+TRIALS = (Trial(0.2, 0.004, 3.0, 32, 0.5), Trial(0.1), Trial(0.0))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All settings of a training run; stored with the model in `training.json`."""
+
+    framework: Framework
+    network: NetworkName
+    hidden: tuple[int, ...]
+    activation: Activation
+    dropout: float
+    trials: tuple[dict[str, Any], ...]  # settings to try in place of these; the smallest validation loss decides
+    batch_norm: bool
+    bins: int
+    members: int  # 0 for the plain network
+    adapters: bool  # whether members have scales and biases of their own in each layer
+    frequency_scale: float
+    frequencies: int
+    embedding: int
+    optimizer: OptimizerName
+    loss: LossName
+    learning_rate: float
+    schedule: ScheduleName
+    weight_decay: float
+    batch_size: int
+    epochs: int
+    patience: int
+    class_weights: Literal["none", "balanced"]
+    label_smoothing: float
+    clip_norm: float | None
+    fit_seed: int
+
+
+def decide_recipe(options: FitOptions, task: Task, rows: int, columns: int = 1) -> Recipe:
+    """Decide what the options leave open. rows: of the train set; columns: of numbers.
+
+    Raises UsageError where options contradict each other.
+    """
+    check_ranges(options)
+    ensemble = options.network == "ensemble" or (options.network is None and options.hidden is None)
+    # With --hidden the user designs a network: Keras's defaults apply instead of our recipe.
+    custom = options.hidden is not None and not ensemble
+    batch_size = _power_of_two(rows // 32, 16, 256)
+    loss: LossName = options.loss or ("mse" if task == "regression" else "crossentropy")
+    optimizer: OptimizerName = options.optimizer or ("adam" if custom else "adamw")
+    check_combination(options, task, loss, optimizer, ensemble=ensemble)
+
+    def pick(supplied: Any, for_ensemble: Any, for_plain: Any, for_custom: Any) -> Any:
+        if supplied is not None:
+            return supplied
+        return for_ensemble if ensemble else for_custom if custom else for_plain
+
+    max_frequencies = max(1, FREQUENCIES // max(columns, 1))
+    epochs = pick(options.epochs, _epochs(rows, EXAMPLES), _epochs(rows, PLAIN_EXAMPLES), 10)
+    return Recipe(
+        framework=options.framework,
+        network="ensemble" if ensemble else "plain",
+        hidden=tuple(units for units in pick(options.hidden, HIDDEN, (256, 256), ()) if units),
+        activation=pick(options.activation, "relu", "silu", "relu"),
+        dropout=pick(options.dropout, 0.1, 0.1, 0.0),
+        trials=_trials(options, epochs, max_frequencies) if ensemble and options.dropout is None else (),
+        batch_norm=options.batch_norm,
+        bins=pick(options.bins, 0, 32, 0),
+        members=pick(options.members, MEMBERS, 0, 0),
+        adapters=ensemble,
+        frequency_scale=pick(options.frequency_scale, 1.0, 0.0, 0.0),
+        frequencies=min(16, max_frequencies),
+        embedding=min(8, max(1, EMBEDDED // max(columns, 1))),
+        optimizer=optimizer,
+        loss=loss,
+        learning_rate=pick(options.learning_rate, 0.014, 0.003, 0.01 if optimizer in ("sgd", "momentum") else 0.001),
+        schedule=pick(options.schedule, "cosine", "cosine", "constant"),
+        weight_decay=pick(options.weight_decay, 0.01, 0.01, 0.004),
+        batch_size=pick(options.batch_size, batch_size, batch_size, 32),
+        epochs=epochs,
+        patience=pick(options.patience, 0, 16, 0),
+        class_weights=options.class_weights,
+        label_smoothing=0.0 if task == "regression" else pick(options.label_smoothing, SMOOTHING, 0.0, 0.0),
+        clip_norm=options.clip_norm,
+        fit_seed=options.fit_seed,
+    )
+
+
+def _trials(options: FitOptions, epochs: int, max_frequencies: int) -> tuple[dict[str, Any], ...]:
+    """The settings of each of the ensemble's trainings, without those that the options supply."""
+    supplied = {name for name, value in vars(options).items() if value is not None}
+    trials = []
+    for trial in TRIALS:
+        settings = vars(trial) | {"epochs": max(1, round(trial.length * epochs))}
+        settings |= {"frequencies": min(trial.frequencies, max_frequencies)}
+        trials.append({name: settings[name] for name in settings.keys() - supplied - {"length"}})
+    return tuple(trials)
+
+
+def _epochs(rows: int, examples: int) -> int:
+    """As many epochs as show about `examples` rows in all: from 12 to 60, fewer for a very large table."""
+    rows = max(rows, 1)
+    return min(60, max(min(12, math.ceil(MAX_EXAMPLES / rows)), examples // rows))
+
+
+def _power_of_two(wanted: int, low: int, high: int) -> int:
+    return min(high, max(low, 1 << max(wanted, 1).bit_length() - 1))

@@ -1,0 +1,92 @@
+"""The option `--split`: how rows are split, and the key column that the split goes by."""
+
+import difflib
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from models.text import did_you_mean, render, truncate
+from training.cell_values import MAX_INVALID_SHARE, Vector, parse_numbers
+from training.cells import FactorizedColumn, factorize
+from training.dates import detect_date_format, parse_dates
+from training.errors import UsageError
+from training.reading import RawTable
+
+SplitMethod = Literal["random", "time", "group", "column"]
+COLUMN_METHODS: dict[str, SplitMethod] = {"time": "time", "group": "group", "column": "column"}
+SET_NAMES = {  # of the cells that a split by column reads
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+class SplitRule(NamedTuple):
+    """How to split, and the column that this method needs."""
+
+    method: SplitMethod
+    column: str | None = None
+
+
+def parse_split_rule(text: str | None) -> SplitRule:
+    """The rule of `--split`; random without one. Raises UsageError."""
+    method, _, column = (text or "random").partition(":")
+    if method == "random" and not column:
+        return SplitRule("random")
+    if column and method in COLUMN_METHODS:
+        return SplitRule(COLUMN_METHODS[method], column)
+    close = difflib.get_close_matches(method, ["random", *COLUMN_METHODS], n=1)
+    suggestion = f", did you mean {close[0]}{'' if close[0] == 'random' else ':COLUMN'}?" if close else ""
+    raise UsageError(
+        f"--split {truncate(text or '')!r} is none of random, time:COLUMN, group:COLUMN, column:COLUMN{suggestion}"
+    )
+
+
+def read_split_key(table: RawTable, rule: SplitRule, missing: Sequence[str], target: str) -> npt.NDArray[Any] | None:
+    """(rows,): the key that the rule splits by, None where it needs no column. Raises UsageError.
+
+    float64 times (NaN where missing), int64 groups, or the objects "train", "validation" and "test".
+    """
+    if rule.column is None:
+        return None
+    if rule.column not in table.names:
+        raise UsageError(
+            f"--split: the table has no column {truncate(rule.column)!r}{did_you_mean(rule.column, table.names)}"
+        )
+    if rule.column == target:
+        raise UsageError(f"--split: {rule.column!r} is the target")
+    column = factorize(table, rule.column, missing)
+    read = {"time": _times, "group": _groups, "column": _set_names}[rule.method]
+    return read(column)
+
+
+def _groups(column: FactorizedColumn) -> npt.NDArray[np.int64]:
+    """Each row without a group is a group of its own."""
+    own_group = len(column.values) + np.arange(len(column.codes))
+    return np.where(column.codes < 0, own_group, column.codes).astype(np.int64)
+
+
+def _times(column: FactorizedColumn) -> Vector:
+    numbers = parse_numbers(column)
+    if column.share(np.isfinite(numbers)) >= 1 - MAX_INVALID_SHARE and column.values:
+        return column.broadcast(np.where(np.isinf(numbers), np.nan, numbers), np.nan, np.float64)
+    date_format = detect_date_format(column)
+    if date_format is None:
+        raise UsageError(f"--split time: column {column.name!r} holds neither dates nor numbers")
+    return column.broadcast(parse_dates(column.values, date_format.text), np.nan, np.float64)
+
+
+def _set_names(column: FactorizedColumn) -> npt.NDArray[Any]:
+    names = [SET_NAMES.get(str(value).casefold()) for value in column.values]
+    unknown = next((value for value, name in zip(column.values, names, strict=True) if name is None), None)
+    if unknown is not None or column.missing:
+        what = "an empty cell" if unknown is None else render(unknown)
+        raise UsageError(f"--split column: {column.name!r} must say train, validation or test in each row, not {what}")
+    return column.broadcast(names, None, object)

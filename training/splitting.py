@@ -1,0 +1,193 @@
+"""Splits the rows of a data set into a train, a validation and a test set."""
+
+from functools import reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.model_selection import train_test_split
+
+from training.bundled import BUNDLED
+from training.config import DataOptions
+from training.dataset import Dataset
+from training.errors import UsageError
+from training.split_rule import SplitMethod, SplitRule, parse_split_rule
+
+TEST_SHARE = 0.2
+MIN_ROWS_TO_STRATIFY = 3  # of a class; with fewer, one of the three sets could get none
+
+Indices = npt.NDArray[np.intp]
+
+
+class Split(NamedTuple):
+    """The rows of a `Dataset` in each set; no row is in two of them. `how` describes the split."""
+
+    train: Indices
+    validation: Indices
+    test: Indices
+    how: str
+    notices: list[str]
+
+
+class _Holdout(NamedTuple):
+    """Some rows split in two."""
+
+    rest: Indices
+    held_out: Indices
+    notices: list[str]
+
+
+def split_rows(dataset: Dataset, options: DataOptions) -> Split:
+    """Split the rows of a data set by `--split`; the same seed gives the same split. Raises UsageError.
+
+    The test set gets 20 % of all rows, the validation set 20 % of the others.
+    """
+    rule = parse_split_rule(options.split)
+    _check_classes(dataset)
+    official = BUNDLED[options.bundled].test_rows if options.bundled and options.split is None else 0
+    first = _hold_out_test_set(dataset, rule.method, options.seed, official)
+    second = _hold_out_validation_set(dataset, first.rest, rule.method, options.seed)
+    train, validation, test = second.rest, second.held_out, first.held_out
+    for rows, name in ((train, "training"), (validation, "validation"), (test, "test")):
+        if not len(rows):
+            raise UsageError(f"--split {options.split or 'random'} leaves no rows for the {name} part")
+    how = f"official test rows, validation random, seed {options.seed}" if official else _describe(rule, options.seed)
+    notices = first.notices + second.notices + _duplicate_notices(dataset, train, test)
+    if rule.method == "random" and not official:
+        notices += _date_notices(dataset)
+    notices += _absent_class_notices(dataset, train)
+    return Split(train, validation, test, how, list(dict.fromkeys(notices)))
+
+
+def _check_classes(dataset: Dataset) -> None:
+    """Raises UsageError where no class has enough rows for all three sets: no model could be evaluated."""
+    if dataset.schema.task != "regression" and np.bincount(dataset.target).max() < MIN_ROWS_TO_STRATIFY:
+        raise UsageError(
+            f"target {dataset.schema.target!r}: none of its {len(dataset.schema.classes or ())} classes has "
+            f"{MIN_ROWS_TO_STRATIFY} rows; are they numbers (--task regression, --decimal ,) or names of rows?"
+        )
+
+
+def _describe(rule: SplitRule, seed: int) -> str:
+    return {
+        "random": f"random, seed {seed}",
+        "time": f"by time: the last 20 % by {rule.column!r} are the test part",
+        "group": f"by group: no {rule.column!r} stands in two parts, seed {seed}",
+        "column": f"as column {rule.column!r} says",
+    }[rule.method]
+
+
+def _hold_out_test_set(dataset: Dataset, method: SplitMethod, seed: int, official: int) -> _Holdout:
+    """official: the number of first rows of the file that are the official test set, or 0."""
+    rows = np.arange(len(dataset.target))
+    if official:
+        return _hold_out(rows, dataset.row_numbers < official)
+    if method == "column":
+        assert dataset.split_key is not None
+        return _hold_out(rows, dataset.split_key == "test")
+    return _hold_out_share(dataset, rows, method, seed)
+
+
+def _hold_out_validation_set(dataset: Dataset, rows: Indices, method: SplitMethod, seed: int) -> _Holdout:
+    if method != "column":
+        return _hold_out_share(dataset, rows, method, seed)
+    assert dataset.split_key is not None
+    declared = dataset.split_key[rows] == "validation"
+    if declared.any():
+        return _hold_out(rows, declared)
+    drawn = _hold_out_share(dataset, rows, "random", seed)
+    notice = "no row is declared validation: a random fifth of the training rows is taken"
+    return drawn._replace(notices=[*drawn.notices, notice])
+
+
+def _hold_out(rows: Indices, mask: npt.NDArray[np.bool_]) -> _Holdout:
+    return _Holdout(rows[~mask], rows[mask], [])
+
+
+def _hold_out_share(dataset: Dataset, rows: Indices, method: SplitMethod, seed: int) -> _Holdout:
+    """Hold out a fifth of the rows."""
+    if method == "time":
+        return _hold_out_latest(dataset.split_key, rows)
+    if method == "group":
+        return _hold_out_groups(dataset.split_key, rows, seed)
+    if dataset.schema.task != "regression":
+        return _hold_out_stratified(dataset.target, rows, seed)
+    rest, held_out = train_test_split(rows, test_size=TEST_SHARE, random_state=seed)
+    return _Holdout(rest, held_out, [])
+
+
+def _hold_out_stratified(target: npt.NDArray[Any], rows: Indices, seed: int) -> _Holdout:
+    """Classes keep their shares. Rows of a class with too few of them are not held out."""
+    labels = target[rows]
+    counts = np.bincount(labels)
+    rare = counts[labels] < MIN_ROWS_TO_STRATIFY
+    common = rows[~rare]
+    classes = int((counts >= MIN_ROWS_TO_STRATIFY).sum())
+    if not classes or len(common) * TEST_SHARE < classes:
+        rest, held_out = train_test_split(rows, test_size=TEST_SHARE, random_state=seed)
+        return _Holdout(rest, held_out, ["the split is not stratified: there are too few rows for so many classes"])
+    rest, held_out = train_test_split(common, test_size=TEST_SHARE, random_state=seed, stratify=target[common])
+    if not rare.any():
+        return _Holdout(rest, held_out, [])
+    few = int(((counts > 0) & (counts < MIN_ROWS_TO_STRATIFY)).sum())
+    notice = f"{few} class(es) with fewer than {MIN_ROWS_TO_STRATIFY} rows are only learned from, not tested"
+    return _Holdout(np.concatenate([rest, rows[rare]]), held_out, [notice])
+
+
+def _hold_out_latest(times: npt.NDArray[Any] | None, rows: Indices) -> _Holdout:
+    """The last fifth by time. Rows without a time count as the oldest."""
+    assert times is not None
+    moments = times[rows]
+    unknown = int(np.isnan(moments).sum())
+    order = rows[np.argsort(np.where(np.isnan(moments), -np.inf, moments), kind="stable")]
+    border = len(order) - max(1, round(len(order) * TEST_SHARE))
+    notices = [f"{unknown} rows without a time are taken as the oldest"] if unknown else []
+    return _Holdout(order[:border], order[border:], notices)
+
+
+def _hold_out_groups(groups: npt.NDArray[Any] | None, rows: Indices, seed: int) -> _Holdout:
+    """Whole groups in random order until a fifth of the rows is reached; at least one group, never all of them."""
+    assert groups is not None
+    distinct, member, sizes = np.unique(groups[rows], return_inverse=True, return_counts=True)
+    if len(distinct) < 2:
+        raise UsageError("--split group: needs at least 3 groups, one for each part")
+    order = np.random.default_rng(seed).permutation(len(distinct))
+    reached = np.cumsum(sizes[order])
+    taken = int(np.clip(np.argmin(np.abs(reached - TEST_SHARE * len(rows))) + 1, 1, len(distinct) - 1))
+    return _hold_out(rows, np.isin(member, order[:taken]))
+
+
+def _duplicate_notices(dataset: Dataset, train: Indices, test: Indices) -> list[str]:
+    """A notice that test rows are in the train set too, which makes the test metrics too good."""
+    hashes = _row_hashes(dataset)
+    repeated = int(np.isin(hashes[test], hashes[train]).sum())
+    if not repeated:
+        return []
+    return [
+        f"{repeated} of {len(test)} test rows stand in the training part too, equal in every feature and the target"
+    ]
+
+
+def _row_hashes(dataset: Dataset) -> npt.NDArray[np.uint64]:
+    """(rows,): equal for rows that are equal in every feature and the target, and hardly ever otherwise."""
+    hashes = [pd.util.hash_array(values) for values in (*dataset.columns.values(), dataset.target)]
+    return reduce(lambda combined, one: combined * np.uint64(1_000_003) ^ one, hashes)
+
+
+def _date_notices(dataset: Dataset) -> list[str]:
+    """A notice that a table with dates is split at random."""
+    dates = [feature.name for feature in dataset.schema.features if feature.kind == "date"]
+    if not dates:
+        return []
+    return [
+        f"the split is random although {dates[0]!r} is a date; "
+        f"to be judged on the future, say --split 'time:{dates[0]}'"
+    ]
+
+
+def _absent_class_notices(dataset: Dataset, train: Indices) -> list[str]:
+    absent = len(dataset.schema.classes or ()) - len(np.unique(dataset.target[train]))
+    if dataset.schema.classes is None or not absent:
+        return []
+    return [f"{absent} class(es) have no row in the training part and cannot be learned"]

@@ -1,0 +1,166 @@
+"""The target column: regression or classification, its values, and the rows that have one."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from models.architecture import Task
+from models.feature import Scalar
+from models.schema import FeatureSchema
+from models.text import render
+from training.cell_values import (
+    MAX_INVALID_SHARE,
+    Vector,
+    holds_numbers,
+    invalid_cell_notices,
+    numeric_level,
+    parse_booleans,
+    parse_levels,
+    parse_numbers,
+    swap_decimal,
+)
+from training.cells import FactorizedColumn, Mask
+from training.config import DataOptions
+from training.errors import UsageError
+
+MAX_CLASSES = 1000
+MAX_INFERRED_CLASSES = 20  # of an integer target
+MIN_CLASS_ROWS = 5
+
+TaskOption = Literal["regression", "classification"]
+
+
+@dataclass(frozen=True)
+class TargetColumn:
+    """The target of a table; `usable` marks the rows that have a value."""
+
+    task: Task
+    classes: list[Scalar] | None
+    values: npt.NDArray[Any]  # (rows,)
+    usable: Mask  # (rows,)
+    notices: list[str]
+
+
+def read_target(column: FactorizedColumn, options: DataOptions, schema: FeatureSchema | None) -> TargetColumn:
+    """Decide on the task and read the target's values. `schema` is the edited one. Raises UsageError."""
+    name = column.name
+    if column.cell_type in ("other", "timestamp"):
+        raise UsageError(f"target {name!r} of type {column.arrow_type} can be neither a number nor a class")
+    if not column.values:
+        raise UsageError(f"target {name!r} is missing in every row")
+    numbers = parse_numbers(column)
+    infinite = int(column.counts[np.isinf(numbers)].sum())
+    numeric = holds_numbers(column, numbers)
+    if infinite and numeric:
+        raise UsageError(f"target {name!r} is infinite in {infinite} rows")
+    if not numeric and not (schema or options.task == "classification"):
+        _check_decimal_mark(column, numbers)
+    task, reason = _decide_task(column, numbers if numeric else None, options, schema)
+    if task == "regression":
+        target = _read_values(column, numbers)
+    else:
+        target = _read_classes(column, numbers if numeric else None, schema)
+    notices = [f"target {name!r}: {target.task}, {reason}", *target.notices]
+    if dropped := int((~target.usable).sum()):
+        notices.append(f"{dropped} rows without a target are left out")
+    return replace(target, notices=notices)
+
+
+def _check_decimal_mark(column: FactorizedColumn, numbers: Vector) -> None:
+    """Raises UsageError where a target would be text only because of its decimal mark."""
+    swapped = swap_decimal(column)
+    reads = column.cell_type == "untyped" and swapped.share(~np.isnan(parse_numbers(swapped))) >= 1 - MAX_INVALID_SHARE
+    if reads and column.share(~np.isnan(numbers)) < 1 - MAX_INVALID_SHARE:
+        mark = swapped.decimal
+        raise UsageError(
+            f"target {column.name!r} holds numbers with a decimal {mark!r}, "
+            f"e.g. {column.examples(np.isnan(numbers), 1)}: "
+            f"say --decimal {mark!r}; where they are names, --task classification"
+        )
+
+
+def _decide_task(
+    column: FactorizedColumn, numbers: Vector | None, options: DataOptions, schema: FeatureSchema | None
+) -> tuple[TaskOption, str]:
+    """The task and why. `numbers` is None where the target is text or true/false."""
+    requested = options.task
+    if requested is None and schema is not None:
+        requested = "regression" if schema.task == "regression" else "classification"
+    if requested == "regression" and numbers is None:
+        raise UsageError(
+            f"target {column.name!r} cannot be a regression: it does not hold numbers, e.g. {render(column.values[0])}"
+        )
+    if requested:
+        return requested, "as said"
+    if numbers is None:
+        return "classification", f"as it holds {'text' if np.isnan(parse_booleans(column)).any() else 'true/false'}"
+    return _infer_task(column, numbers)
+
+
+def _infer_task(column: FactorizedColumn, numbers: Vector) -> tuple[TaskOption, str]:
+    """Few different whole numbers, each of them frequent enough, are classes."""
+    valid = ~np.isnan(numbers)
+    values = numbers[valid]
+    if (values != np.round(values)).any():
+        what = "numbers with decimals"
+    else:
+        distinct, position = np.unique(values, return_inverse=True)
+        whole = "integers" if np.abs(values).max() < 2**53 else "numbers"  # above, every float is whole
+        what = f"{len(distinct)} different {whole}"
+        rows = np.bincount(position, weights=column.counts[valid].astype(float))
+        if len(distinct) <= MAX_INFERRED_CLASSES and rows.min() >= MIN_CLASS_ROWS:
+            each = f"each at least {int(rows.min())} times"
+            return "classification", f"as it holds {what}, {each} (--task regression overrules)"
+    overrules = " (--task classification overrules)" if len(values) <= MAX_CLASSES else ""
+    return "regression", f"as it holds {what}{overrules}"
+
+
+def _read_values(column: FactorizedColumn, numbers: Vector) -> TargetColumn:
+    """The values of a regression."""
+    valid = numbers[~np.isnan(numbers)]
+    if not len(valid):
+        raise UsageError(f"target {column.name!r} is missing in every row")
+    if valid.min() == valid.max():
+        raise UsageError(f"target {column.name!r} is {render(float(valid[0]))} in every row: there is nothing to learn")
+    values = column.broadcast(numbers, np.nan, np.float64)
+    notices = invalid_cell_notices(column, np.isnan(numbers), "a number")
+    return TargetColumn("regression", None, values, ~np.isnan(values), notices)
+
+
+def _read_classes(column: FactorizedColumn, numbers: Vector | None, schema: FeatureSchema | None) -> TargetColumn:
+    """The positions of classes. `numbers` is None where the target is text or true/false."""
+    labels = _labels(column, numbers)
+    classes = sorted({label for label in labels if label is not None})
+    _check_classes(column.name, classes, numeric=numbers is not None)
+    if schema and schema.classes:
+        if set(schema.classes) != set(classes):
+            differing = sorted(map(str, set(schema.classes) ^ set(classes)))[0]
+            raise UsageError(
+                f"the classes of the schema are not those of target {column.name!r}: {differing!r} differs"
+            )
+        classes = list(schema.classes)
+    position = {label: index for index, label in enumerate(classes)}
+    codes = np.array([-1 if label is None else position[label] for label in labels])
+    values = column.broadcast(codes, -1, np.int64)
+    notices = invalid_cell_notices(column, codes < 0, "a number")
+    return TargetColumn("binary" if len(classes) == 2 else "multiclass", classes, values, values >= 0, notices)
+
+
+def _labels(column: FactorizedColumn, numbers: Vector | None) -> list[Scalar | None]:
+    """(distinct,): the classes, None where a value is not a number although the others are."""
+    if numbers is None or column.cell_type != "untyped":
+        return [*parse_levels(column)[0]]
+    return [
+        None if invalid else numeric_level(value, column.decimal)
+        for value, invalid in zip(column.values, np.isnan(numbers).tolist(), strict=True)
+    ]
+
+
+def _check_classes(name: str, classes: list[Scalar], *, numeric: bool) -> None:
+    if len(classes) == 1:
+        raise UsageError(f"target {name!r} has one class only, {render(classes[0])}: there is nothing to learn")
+    if len(classes) > MAX_CLASSES:
+        hint = "; for numbers say --task regression" if numeric else ""
+        raise UsageError(f"target {name!r} has {len(classes):,} classes, at most {MAX_CLASSES:,} can be learned{hint}")

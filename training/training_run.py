@@ -1,0 +1,54 @@
+"""One training of a network: what it is given, and its result."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.architecture import Architecture, Epoch, Task
+from models.network.network import Network
+from training.recipe import Recipe
+
+Matrix = npt.NDArray[np.float32]
+Targets = npt.NDArray[Any]
+OnEpoch = Callable[[Epoch], None]
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class EncodedRows:
+    """x (rows, width): encoded rows; y (rows,): standardised values or class numbers."""
+
+    x: Matrix
+    y: Targets
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """The arguments of a training. `report` receives messages about decisions on the way."""
+
+    recipe: Recipe
+    architecture: Architecture
+    task: Task
+    train: EncodedRows
+    validation: EncodedRows
+    class_weights: list[float] | None
+    on_epoch: OnEpoch
+    report: Report
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """A trained network and its history. `network` is None where only TensorFlow can run what Keras trained."""
+
+    network: Network | None
+    keras: Any
+    reason: str
+    history: list[Epoch]
+    seconds: float
+    parameters: int
+    recipe: Recipe
+    trial_losses: dict[str, float]  # the validation loss of each trial
+    temperature: float = 1.0  # by which the logits were divided
