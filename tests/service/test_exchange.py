@@ -8,6 +8,8 @@ from typing import Any
 import grpc
 import pytest
 
+from models.outputs import Outputs
+from models.rows import ValidatedRows
 from models.tabular_model import TabularModel
 from service.data_plane import DataPlane
 from service.errors import RequestError
@@ -16,6 +18,7 @@ from service.grpc_server import GrpcServer
 from service.http.asgi import Application
 from service.protocols.oip_messages import MESSAGES, SERVICE
 from service.routes.router import Router
+from service.served_model import ServedModel
 from service.settings import Settings
 
 
@@ -152,13 +155,12 @@ def test_every_answered_row_is_observed(
 ) -> None:
     """By the fast path, in batches, as a table, by other protocols; rows that are not valid are not."""
     application = Application(context)
-    rows = 0
+    seen: list[int] = []
 
-    def observe(served: Any, validated: Any, outputs: Any) -> None:
-        nonlocal rows
+    def observe(served: ServedModel, rows: ValidatedRows, answers: Outputs) -> None:
         assert served.name == "homes"
-        assert len(validated.frame.numbers) == len(outputs)
-        rows += len(outputs)
+        assert len(rows.frame.numbers) == len(answers)
+        seen.append(len(answers))
 
     context.plane.observer = observe
     line = json.dumps(home_row).encode()
@@ -180,10 +182,9 @@ def test_every_answered_row_is_observed(
     ]
 
     async def run() -> None:
-        nonlocal rows
         for path, content, query, headers, expected in sent:
-            rows = 0
+            seen.clear()
             await asgi(application, "POST", path, content, query, headers)
-            assert rows == expected, (path, content[:80])
+            assert sum(seen) == expected, (path, content[:80])
 
     asyncio.run(run())
