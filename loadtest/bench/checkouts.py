@@ -24,8 +24,8 @@ from loadtest.bench.usage import cpu_seconds, peak_mb
 
 SERVE = (sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", "{port}")
 SERVICE_FILE = "bentofile.yaml"  # names the service that `bentoml serve` starts in a folder
-TURNS = 40  # of each server in a round
-WARM_UP_TURNS = 15
+TURNS = 40  # of each server in a round that are measured
+WARM_UP_TURNS = 15  # before those, not measured
 
 
 class Measured(NamedTuple):
@@ -82,14 +82,11 @@ class Loaded:
         self._errors = 0
         self._client = Client(server.url, server.request, server.headers, connections)
 
-    def send(self, requests: int) -> None:
-        """Load it without measuring what that costs."""
-        self._errors += self._client.send(requests)
-
     def take_turn(self, requests: int) -> float:
         """Load it; the seconds of processor time per request."""
+        self._client.reconnect()
         before = self._cpu()
-        self.send(requests)
+        self._errors += self._client.send(requests)
         self._turns.append((self._cpu() - before) / requests)
         return self._turns[-1]
 
@@ -97,13 +94,14 @@ class Loaded:
         return sum(map(cpu_seconds, self._processes))
 
     def measured(self) -> Measured:
-        """All turns so far. Raises RuntimeError where other processes answer than at the start."""
+        """All turns after the warm-up. Raises RuntimeError where other processes answer than at the start."""
+        turns = self._turns[WARM_UP_TURNS:]
         if set(self.server.tree()) != set(self._processes):
             raise RuntimeError(f"{self.server.contender.name} replaced a process while it was measured")
         worker_mb, total_mb = self.server.memory()
         return Measured(
-            cpu_us=1e6 * median(self._turns),
-            mean_cpu_us=1e6 * mean(self._turns),
+            cpu_us=1e6 * median(turns),
+            mean_cpu_us=1e6 * mean(turns),
             ready_s=self.server.ready_s,
             worker_mb=worker_mb,
             peak_mb=max(map(peak_mb, self._processes)),
@@ -151,9 +149,8 @@ class Comparison:
         with self.running(new_first=False) as (old, new):
             if answer(old.server) != answer(new.server):
                 print("note: the two servers answer the same request differently", file=sys.stderr)
-            for server in (old, new):
-                server.send(20 * self.connections)
-            cost = old.take_turn(20 * self.connections)
+            for _ in range(2):  # the first warms up
+                cost = old.take_turn(20 * self.connections)
         return max(self.connections, round(seconds / cost / TURNS))
 
     def round(self, number: int, requests: int) -> Round:
@@ -161,9 +158,7 @@ class Comparison:
         new_first = number % 2 == 1
         with self.running(new_first) as (old, new):
             order = [new, old] if new_first else [old, new]
-            for server in order:
-                server.send(WARM_UP_TURNS * requests)
-            for turn in range(TURNS):
+            for turn in range(WARM_UP_TURNS + TURNS):
                 for server in order if turn % 2 == 0 else order[::-1]:
                     server.take_turn(requests)
             return Round(old.measured(), new.measured())
