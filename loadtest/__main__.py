@@ -37,7 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "and time to ready, with 95 %% intervals",
     )
     servers.add_argument("--rounds", type=at_least_one, metavar="N", help="(default: 5, with --beside 15)")
-    servers.add_argument("--seconds", type=at_least_one, default=3, metavar="N", help="of a round (default: 3)")
+    servers.add_argument(
+        "--seconds",
+        type=at_least_one,
+        default=3,
+        metavar="N",
+        help="of a round, with --beside of the old server's processor time (default: 3)",
+    )
     servers.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables there too")
     servers.add_argument("--picture", type=Path, metavar="FILE", help="draw the first scenario (.svg or .png)")
     servers.set_defaults(run=bench_servers)

@@ -18,14 +18,14 @@ from typing import NamedTuple
 
 from loadtest import tables
 from loadtest.bench import cores, paired
-from loadtest.bench.counted import Client, Done
+from loadtest.bench.counted import Client
 from loadtest.bench.servers import ROOT, SCENARIOS, Contender, Scenario, Sent, Server, rows_of, train
 from loadtest.bench.usage import cpu_seconds, peak_mb
 
 SERVE = (sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", "{port}")
 SERVICE_FILE = "bentofile.yaml"  # names the service that `bentoml serve` starts in a folder
-TURNS = 40  # of each server in a round
-WARM_UP_TURNS = 15
+TURNS = 40  # of each server in a round that are measured
+WARM_UP_TURNS = 15  # before those, not measured
 
 
 class Measured(NamedTuple):
@@ -82,28 +82,26 @@ class Loaded:
         self._errors = 0
         self._client = Client(server.url, server.request, server.headers, connections)
 
-    def send(self, requests: int) -> Done:
-        """Load it without measuring what that costs."""
-        done = self._client.send(requests)
-        self._errors += done.errors
-        return done
-
-    def take_turn(self, requests: int) -> None:
+    def take_turn(self, requests: int) -> float:
+        """Load it; the seconds of processor time per request."""
+        self._client.reconnect()
         before = self._cpu()
-        self.send(requests)
+        self._errors += self._client.send(requests)
         self._turns.append((self._cpu() - before) / requests)
+        return self._turns[-1]
 
     def _cpu(self) -> float:
         return sum(map(cpu_seconds, self._processes))
 
     def measured(self) -> Measured:
-        """All turns so far. Raises RuntimeError where other processes answer than at the start."""
+        """All turns after the warm-up. Raises RuntimeError where other processes answer than at the start."""
+        turns = self._turns[WARM_UP_TURNS:]
         if set(self.server.tree()) != set(self._processes):
             raise RuntimeError(f"{self.server.contender.name} replaced a process while it was measured")
         worker_mb, total_mb = self.server.memory()
         return Measured(
-            cpu_us=1e6 * median(self._turns),
-            mean_cpu_us=1e6 * mean(self._turns),
+            cpu_us=1e6 * median(turns),
+            mean_cpu_us=1e6 * mean(turns),
             ready_s=self.server.ready_s,
             worker_mb=worker_mb,
             peak_mb=max(map(peak_mb, self._processes)),
@@ -144,26 +142,23 @@ class Comparison:
             yield loaded[self.old.name], loaded[self.new.name]
 
     def requests_of_a_turn(self, seconds: float) -> int:
-        """So many as the old server answers in the seconds of a round, shared out over its turns.
+        """As many as take the old server, in all turns of a round, so many seconds of processor time.
 
         It also starts both servers once before the rounds, so that bytecode is compiled and files are cached.
         """
         with self.running(new_first=False) as (old, new):
             if answer(old.server) != answer(new.server):
                 print("note: the two servers answer the same request differently", file=sys.stderr)
-            for server in (old, new):
-                server.send(20 * self.connections)
-            done = old.send(20 * self.connections)
-        return max(self.connections, round(done.requests / done.seconds * seconds / TURNS))
+            for _ in range(2):  # the first warms up
+                cost = old.take_turn(20 * self.connections)
+        return max(self.connections, round(seconds / cost / TURNS))
 
     def round(self, number: int, requests: int) -> Round:
         """Old, new, new, old and so on; in every second round the new one is first."""
         new_first = number % 2 == 1
         with self.running(new_first) as (old, new):
             order = [new, old] if new_first else [old, new]
-            for server in order:
-                server.send(WARM_UP_TURNS * requests)
-            for turn in range(TURNS):
+            for turn in range(WARM_UP_TURNS + TURNS):
                 for server in order if turn % 2 == 0 else order[::-1]:
                     server.take_turn(requests)
             return Round(old.measured(), new.measured())
@@ -216,25 +211,30 @@ def run(names: Sequence[str], beside: Path, rounds: int, seconds: float, markdow
         raise CheckoutError(f"{beside} is no checkout: it has no {SERVICE_FILE}")
     written = [f"old: {described(beside)}\nnew: {described(ROOT)}"]
     print(written[0], flush=True)
+    chosen = [(name, contender) for name in names for contender in compared(SCENARIOS[name])]
     with tempfile.TemporaryDirectory(prefix="tabserve-bench-") as folder:
         home = Path(folder)
-        chosen = [(SCENARIOS[name], contender) for name in names for contender in compared(SCENARIOS[name])]
         print("training the models", file=sys.stderr)
         store = train(home, {contender.model for _, contender in chosen})
-        for scenario, contender in chosen:
-            request = contender.form(rows_of(store, contender.model, contender.rows or scenario.rows))
-            old, new = (started_in(side, contender, place) for side, place in (("old", beside), ("new", ROOT)))
-            comparison = Comparison(old, new, request, scenario.connections, store, home)
+        for name, contender in chosen:
+            comparison = comparison_of(SCENARIOS[name], contender, beside, store, home)
             found, requests = compare(comparison, rounds, seconds)
+            rows = contender.rows or SCENARIOS[name].rows
             title = (
-                f"{contender.name}; {scenario.text}; {scenario.connections} connections, "
-                f"{rounds} rounds of {TURNS} turns of {requests:,} requests for each server"
+                f"{name}: {contender.name}; model {contender.model}, rows per request: {rows:,}, connections: "
+                f"{comparison.connections}; {rounds} rounds of {TURNS} turns of {requests:,} requests for each server"
             )
             print(f"\n{title}\n\n{tables.text(table(found))}\n\n{explained(found)}", flush=True)
             written.append(f"{title}\n\n{tables.markdown(table(found))}\n\n{explained(found)}")
     if markdown:
         markdown.write_text("\n\n".join(written) + "\n", encoding="utf-8")
     return 0
+
+
+def comparison_of(scenario: Scenario, contender: Contender, beside: Path, store: Path, home: Path) -> Comparison:
+    request = contender.form(rows_of(store, contender.model, contender.rows or scenario.rows))
+    old, new = started_in("old", contender, beside), started_in("new", contender, ROOT)
+    return Comparison(old, new, request, contender.connections or scenario.connections, store, home)
 
 
 def compared(scenario: Scenario) -> list[Contender]:

@@ -4,25 +4,15 @@ No connection is opened during a measurement, and two servers that take turns an
 client works so little for a request that the next one is always waiting for the server, as under a full load.
 """
 
-import contextlib
+import select
 import socket
-import time
 from collections.abc import Mapping
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from loadtest.bench.clients import length_of
 
 ANSWER_S = 60.0
 PIECE_BYTES = 256 * 1024  # read at once
-
-
-class Done(NamedTuple):
-    """What a load got. `errors` are answers with another status than 2xx."""
-
-    requests: int
-    seconds: float
-    errors: int
 
 
 class Client:
@@ -33,14 +23,23 @@ class Client:
         fields = {"host": place.netloc, **headers, "content-length": str(len(body))}
         head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         self._request = f"POST {place.path or '/'} HTTP/1.1\r\n{head}\r\n".encode() + body
-        self._stack = contextlib.ExitStack()
-        address = (place.hostname or "", place.port or 80)
-        self._sockets = [self._stack.enter_context(connected(address)) for _ in range(connections)]
+        self._address = (place.hostname or "", place.port or 80)
+        self._sockets = [connected(self._address) for _ in range(connections)]
 
-    def send(self, requests: int) -> Done:
-        """Send so many requests and read all answers. Raises OSError where a connection is closed or none comes."""
+    def reconnect(self) -> None:
+        """Open those connections anew that the server has closed because they were idle for a few seconds."""
+        closed, _, _ = select.select(self._sockets, [], [], 0)  # no answer is due, so only an end can be read
+        for number, connection in enumerate(self._sockets):
+            if connection in closed:
+                connection.close()
+                self._sockets[number] = connected(self._address)
+
+    def send(self, requests: int) -> int:
+        """Send so many requests and read all answers; how many have another status than 2xx.
+
+        Raises OSError where a connection is closed or no answer comes.
+        """
         count, errors = len(self._sockets), 0
-        started = time.perf_counter()
         for connection in self._sockets[:requests]:
             connection.sendall(self._request)
         for number in range(requests):
@@ -48,10 +47,11 @@ class Client:
             errors += not read_answer(connection)
             if number + count < requests:
                 connection.sendall(self._request)
-        return Done(requests, time.perf_counter() - started, errors)
+        return errors
 
     def close(self) -> None:
-        self._stack.close()
+        for connection in self._sockets:
+            connection.close()
 
 
 def connected(address: tuple[str, int]) -> socket.socket:
@@ -74,5 +74,5 @@ def read_answer(connection: socket.socket) -> bool:
 def receive(connection: socket.socket) -> bytes:
     data = connection.recv(PIECE_BYTES)
     if not data:
-        raise ConnectionError("the server closed a connection that was to be kept")
+        raise ConnectionError("the server closed a connection before its answer was complete")
     return data
