@@ -45,7 +45,7 @@ class Answered(NamedTuple):
 class Observer(Protocol):
     """Sees every answered row. Called on the event loop, so it must be quick."""
 
-    def __call__(self, served: ServedModel, rows: ValidatedRows, answers: Outputs) -> None: ...
+    def __call__(self, served: ServedModel, rows: ValidatedRows, outputs: Outputs, /) -> None: ...
 
 
 class Call(NamedTuple):

@@ -32,7 +32,6 @@ LAYERS: dict[str, list[set[str]]] = {
         {"models.cells", "models.column_validation", "models.json_text", "models.outputs", "models.probabilities"},
         {"models.output_columns"},
         {"models.encoding", "models.network", "models.keras_nets", "models.keras_export", "models.engines"},
-        {"models.fast.json_entries"},
         {"models.tabular_model"},
         {"models.formats", "models.fast"},
         {"models.store_hooks"},
