@@ -52,9 +52,8 @@ def infer_column(column: FactorizedColumn, options: DataOptions, schema: Feature
     try:
         if decided.type == "category":
             return _build_category(column, decided.reason, declared)
-        return _build_numeric(
-            column, decided.type, decided.reason, _read_numeric(column, decided.type, declared), declared
-        )
+        read = _read_numeric(column, decided.type, declared)
+        return _build_numeric(column, decided.type, decided.reason, read, declared)
     except ValidationError as error:
         message = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise UsageError(f"{options.schema}: {message}") from None

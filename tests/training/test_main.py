@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from models import store
+from models import store, version_files
 from models.schema import FeatureSchema
 from training.__main__ import main
 
@@ -171,7 +171,7 @@ def test_an_interruption_reports_that_nothing_more_was_stored(
     def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store, "write", interrupt)
+    monkeypatch.setattr(version_files, "write", interrupt)
     assert main(["--data", str(good), "--target", "target", *QUICK]) == 1
     assert "interrupted" in capsys.readouterr().err
     assert empty(bentoml_store)

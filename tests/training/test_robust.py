@@ -33,7 +33,7 @@ def write(tmp_path: Path) -> Write:
 
 def train(data: Path, target: str, **options: int) -> TabularModel:
     messages: list[str] = []
-    fit_options = FitOptions(**options)  # type: ignore[arg-type]  # only whole numbers are given here
+    fit_options = FitOptions(**options)  # type: ignore[arg-type]  # every one of them is a whole number
     stored = pipeline.run(
         DataOptions(data=str(data), target=target), fit_options, baselines=False, report=messages.append
     )
