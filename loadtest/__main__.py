@@ -95,10 +95,11 @@ def bench_engines(given: argparse.Namespace) -> int:
 
 def bench_servers(given: argparse.Namespace) -> int:
     from loadtest.bench import servers
+    from loadtest.bench.scenarios import SCENARIOS
 
-    unknown = [name for name in given.scenarios if name not in servers.SCENARIOS]
+    unknown = [name for name in given.scenarios if name not in SCENARIOS]
     if unknown:
-        print(f"error: {unknown[0]!r} is no scenario, expected {', '.join(servers.SCENARIOS)}", file=sys.stderr)
+        print(f"error: {unknown[0]!r} is no scenario, expected {', '.join(SCENARIOS)}", file=sys.stderr)
         return 2
     scenarios = given.scenarios or ["row"]
     if given.beside is not None:

@@ -24,22 +24,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from loadtest import tables
-from loadtest.bench.servers import (
-    BARE,
-    Contender,
-    Form,
-    Row,
-    Scenario,
-    Seen,
-    Sent,
-    Server,
-    measure,
-    ours,
-    rows_of,
-    table,
-    train,
-    uvicorn,
-)
+from loadtest.bench.scenarios import BARE, Contender, Form, Row, Scenario, Sent, ours, uvicorn
+from loadtest.bench.server_process import Seen, Server, rows_of
+from loadtest.bench.servers import measure, table, train
 
 GOAL = 2.0  # times the bare function
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"

@@ -19,7 +19,9 @@ from typing import NamedTuple
 from loadtest import tables
 from loadtest.bench import cores, paired
 from loadtest.bench.counted import Client
-from loadtest.bench.servers import ROOT, SCENARIOS, Contender, Scenario, Sent, Server, rows_of, train
+from loadtest.bench.scenarios import ROOT, SCENARIOS, Contender, Scenario, Sent
+from loadtest.bench.server_process import Server, rows_of
+from loadtest.bench.servers import train
 from loadtest.bench.usage import cpu_seconds, peak_mb
 
 SERVE = (sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", "{port}")

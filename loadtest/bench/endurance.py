@@ -8,7 +8,9 @@ import httpx
 import numpy as np
 
 from loadtest import openloop, plan
-from loadtest.bench.servers import Server, body, ours, train
+from loadtest.bench.scenarios import ours
+from loadtest.bench.server_process import Server
+from loadtest.bench.servers import body, train
 from loadtest.expected import FATAL
 from loadtest.plan import INVALID, Ask, Mix, Plan
 from loadtest.scenarios import SCENARIOS, arrivals

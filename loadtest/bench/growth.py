@@ -14,7 +14,9 @@ from pathlib import Path
 from statistics import median
 
 from loadtest import tables
-from loadtest.bench.servers import WIDE, Contender, Scenario, Seen, measure, ours, train
+from loadtest.bench.scenarios import WIDE, Contender, Scenario, ours
+from loadtest.bench.server_process import Seen
+from loadtest.bench.servers import measure, train
 
 COLUMNS = (8, 32, 128, 512)
 ROWS = (1, 10, 100, 1000, 10_000)

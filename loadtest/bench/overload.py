@@ -18,7 +18,9 @@ import numpy as np
 
 from loadtest import openloop, plan, tables
 from loadtest.bench.clients import load
-from loadtest.bench.servers import Server, body, ours, train
+from loadtest.bench.scenarios import ours
+from loadtest.bench.server_process import Server
+from loadtest.bench.servers import body, train
 from loadtest.expected import FATAL
 from loadtest.plan import Mix
 from loadtest.records import Records

@@ -5,240 +5,31 @@ medians over rounds. Cost is the processor time of the server's whole process tr
 a machine a request takes, whoever else uses it; requests per second and latencies depend on the company.
 """
 
-import contextlib
-import json
-import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
-from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import psutil
 
 from loadtest import tables
-from loadtest.bench.clients import JSON, Load, load
-from loadtest.bench.usage import cpu_seconds
-from models.row_warnings import find_warnings
-from models.schema import FeatureSchema
-
-ROOT = Path(__file__).resolve().parents[2]
-READY_S = 120.0
-MOST_READY_S, MOST_MB = 4.0, 150.0  # of a server that needs NumPy only
-WIDE = "wide"  # and the number of columns: the name of a model
-Row = dict[str, Any]
-
-
-class Sent(NamedTuple):
-    """A request's body, and the headers that say what it is."""
-
-    content: bytes
-    headers: Mapping[str, str] = JSON
-
-
-Form = Callable[[Sequence[Row]], Sent]
-
-
-def as_json(rows: Sequence[Row]) -> Sent:
-    """The native body."""
-    return Sent(json.dumps({"rows": rows}).encode())
-
-
-# What is served
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A server: how it is started, where it answers, and what it is sent. {port} and {store} are filled in."""
-
-    name: str
-    command: tuple[str, ...]
-    path: str
-    settings: Mapping[str, str] = field(default_factory=dict)
-    connections: int | None = None  # fewer than the others, where it would not answer them in time
-    model: str = ""  # whose rows it is sent, where those of the scenario would not suit it
-    rows: int | None = None  # so many of them, where not as many as the scenario says
-    form: Form = as_json
-    folder: Path = ROOT  # where it is started
-
-
-def uvicorn(app: str) -> tuple[str, ...]:
-    return (
-        *(sys.executable, "-m", "uvicorn", app, "--host", "127.0.0.1", "--port", "{port}"),
-        *("--log-level", "warning", "--no-access-log"),
-    )
-
-
-def bento(service: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", "bentoml", "serve", service, "--host", "127.0.0.1", "--port", "{port}")
-
-
-def ours(name: str, model: str, rows: int | None = None, **settings: str) -> Contender:
-    told = {"TABSERVE_STORE": "{store}", "TABSERVE_WORKERS": "1", "TABSERVE_DRAIN_S": "0"}
-    told |= {"TABSERVE_MODELS": model}
-    told |= {f"TABSERVE_{key.upper()}": value for key, value in settings.items()}
-    return Contender(name, bento("service.app:Tabserve"), f"/predict/{model}", told, model=model, rows=rows)
-
-
-BARE = Contender("bare function (the limit)", uvicorn("loadtest.bench.bare_asgi:app"), "/predict", model="eight")
-LOADS = Contender("orjson + NumPy (the limit)", uvicorn("loadtest.bench.bare_asgi:loads"), "/predict")
-LOADS_WIDE = Contender(LOADS.name, LOADS.command, LOADS.path, {"BENCH_COLUMNS": "100"})
-BENTOML = Contender("BentoML, @bentoml.api", bento("loadtest.bench.plain_bento:Plain"), "/predict")
-BATCHED = Contender("BentoML, batchable=True", bento("loadtest.bench.plain_bento:Batched"), "/predict")
-KERAS_FILE = {"BENCH_KERAS": "{store}/eight/1/model.keras", "TF_CPP_MIN_LOG_LEVEL": "3"}
-KERAS = Contender("Starlette, Model.predict", uvicorn("loadtest.bench.keras_app:app"), "/predict", KERAS_FILE, 4)
-
-
-def bare_model(name: str, model: str) -> Contender:
-    """The limit with this model's own body, encoder and network."""
-    settings = {"BENCH_VERSION": f"{{store}}/{model}/1"}
-    return Contender(name, uvicorn("loadtest.bench.bare_model:app"), "/predict", settings)
-
-
-NUMPY, TENSORFLOW = "tabserve, NumPy", "tabserve, TensorFlow"
-
-
-@dataclass(frozen=True)
-class Goal:
-    """How `ours` has to stand beside `other` in the same run."""
-
-    ours: str
-    other: str
-    kind: Literal["cost", "saving", "requests"]
-    number: float  # at most so many times its cost; at least so many times less; at least so many times its requests
-
-    def verdict(self, all_seen: "Sequence[Seen]") -> tuple[bool, str]:
-        """Whether it is met, and in words."""
-        by_name = {seen.server.contender.name: seen for seen in all_seen}
-        mine, theirs = by_name[self.ours], by_name[self.other]
-        if self.kind == "cost":
-            found, words = mine.cost / theirs.cost, "times the cost of"
-        elif self.kind == "saving":
-            found, words = theirs.cost / mine.cost, "times less than"
-        else:
-            found, words = mine.per_second / theirs.per_second, "times the requests of"
-        good = found <= self.number if self.kind == "cost" else found >= self.number
-        goal = f"{'at most' if self.kind == 'cost' else 'at least'} {self.number:g}"
-        return good, told(f"{self.ours}: {found:,.2f} {words} {self.other}", goal, good)
-
-
-def told(found: str, goal: str, good: bool) -> str:
-    return f"{found} (goal: {goal}){'' if good else ', MISSED'}"
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """A question: one body, sent to several servers. The first is what the others are compared with."""
-
-    model: str
-    rows: int
-    connections: int
-    contenders: tuple[Contender, ...]
-    text: str
-    goals: tuple[Goal, ...] = ()
-    beside: tuple[str, ...] = (NUMPY,)  # the contenders that `--beside` compares with those of another checkout
-
-
-OFF, ON, ONE, TWO = f"{TENSORFLOW}, batching off", f"{TENSORFLOW}, batching on", "one worker", "two workers"
-OWN = "bare function with the default network"
-SMALL = "tabserve, NumPy, network 32-1"
-
-SCENARIOS = {
-    "row": Scenario(
-        "eight",
-        1,
-        32,
-        (
-            BARE,
-            ours(NUMPY, "eight"),
-            ours(f"{NUMPY}, short path off", "eight", lane="off"),
-            ours(TENSORFLOW, "eight", engine="tensorflow"),
-            BENTOML,
-            BATCHED,
-            KERAS,
-        ),
-        "one row of 8 numbers, network 8-32-1",
-        (Goal(NUMPY, BARE.name, "cost", 1.5), Goal(NUMPY, BENTOML.name, "saving", 8)),
-    ),
-    "mixed": Scenario(
-        "income",
-        1,
-        32,
-        (
-            BARE,
-            ours(SMALL, "income32"),
-            bare_model(OWN, "income"),
-            ours(NUMPY, "income"),
-            ours(f"{NUMPY}, short path off", "income", lane="off"),
-        ),
-        "one row of income: 14 columns (the first: 8 numbers), networks of 32-1 and the default one",
-        (Goal(SMALL, BARE.name, "cost", 2.5), Goal(NUMPY, OWN, "cost", 2.5)),
-        (SMALL, NUMPY),
-    ),
-    "default": Scenario(
-        "housing",
-        1,
-        32,
-        (BARE, bare_model(OWN, "housing"), ours(NUMPY, "housing")),
-        "one row of housing: 8 numbers, the default network (the first: network 8-32-1)",
-    ),
-    "many": Scenario(
-        "eight",
-        1000,
-        8,
-        (LOADS, ours(NUMPY, "eight")),
-        "1,000 rows of 8 numbers",
-        (Goal(NUMPY, LOADS.name, "cost", 3),),
-    ),
-    "wide": Scenario(
-        "wide100",
-        1000,
-        8,
-        (LOADS_WIDE, ours(NUMPY, "wide100")),
-        "1,000 rows of 100 numbers, network 100-32-1",
-        (Goal(NUMPY, LOADS_WIDE.name, "cost", 3),),
-    ),
-    "tensorflow": Scenario(
-        "eight",
-        1,
-        64,
-        (
-            ours(OFF, "eight", engine="tensorflow", batching="off"),
-            ours(ON, "eight", engine="tensorflow", batching="on"),
-            KERAS,
-        ),
-        "one row of 8 numbers by TensorFlow",
-        (Goal(ON, OFF, "requests", 3), Goal(ON, KERAS.name, "requests", 100)),
-        (OFF, ON),
-    ),
-    "workers": Scenario(
-        "eight",
-        1,
-        32,
-        (
-            ours(ONE, "eight", 100),
-            ours(TWO, "eight", 100, workers="2"),
-            ours(f"{ONE}, one row", "eight"),
-            ours(f"{TWO}, one row", "eight", workers="2"),
-        ),
-        "100 rows of 8 numbers, and one, one worker and two",
-        (Goal(TWO, ONE, "requests", 1.5),),
-        (ONE, TWO),
-    ),
-}
-
-
-# The models
+from loadtest.bench.clients import load
+from loadtest.bench.scenarios import (
+    MOST_MB,
+    MOST_READY_S,
+    NUMPY,
+    ONE,
+    ROOT,
+    SCENARIOS,
+    TWO,
+    WIDE,
+    Scenario,
+    as_json,
+    told,
+)
+from loadtest.bench.server_process import Seen, environment, rows_of, running
 
 
 def train(home: Path, models: set[str]) -> Path:
@@ -267,142 +58,8 @@ def write_wide(path: Path, columns: int) -> None:
     np.savetxt(path, table, fmt="%.6g", delimiter=",", header=head, comments="")
 
 
-def rows_of(store: Path, model: str, count: int) -> list[Row]:
-    """So many golden rows; those of which there would be something to say are left out, where there are others."""
-    folder = store / model / "1"
-    schema = FeatureSchema.from_json((folder / "features.json").read_bytes())
-    golden: list[Row] = json.loads((folder / "golden.json").read_text())["rows"]
-    usual = [row for row in golden if not find_warnings(schema, schema.frames.from_rows([row]))] or golden
-    return [usual[number % len(usual)] for number in range(count)]
-
-
 def body(store: Path, model: str, count: int) -> bytes:
     return as_json(rows_of(store, model, count)).content
-
-
-def environment(home: Path, **settings: str) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("TABSERVE_", "BENTOML_"))}
-    return {**kept, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", **settings}
-
-
-# Running them
-
-
-class Server:
-    """A contender that runs."""
-
-    def __init__(
-        self, contender: Contender, store: Path, home: Path, request: bytes, headers: Mapping[str, str] = JSON
-    ) -> None:
-        self.contender = contender
-        self.request = request
-        self.headers = dict(headers)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
-        fill = {"port": str(self.port), "store": str(store)}
-        settings = {key: value.format(**fill) for key, value in contender.settings.items()}
-        own_home = Path(tempfile.mkdtemp(dir=home))  # BentoML wipes the metrics of other servers of the same home
-        self.log = own_home / "log"
-        started = time.monotonic()
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [part.format(**fill) for part in contender.command],
-                cwd=contender.folder,
-                env=environment(own_home, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", **settings),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        self.url = f"http://127.0.0.1:{self.port}{contender.path}"
-        self.ready_s = 0.0
-        self._started = started
-
-    def wait(self) -> None:
-        """Until it answers; `ready_s` is how long that took from its start."""
-        while time.monotonic() < self._started + READY_S:
-            if self.process.poll() is not None:
-                raise RuntimeError(f"{self.contender.name} ended:\n{self.log.read_text()[-2000:]}")
-            try:
-                with urllib.request.urlopen(urllib.request.Request(self.url, self.request, self.headers), timeout=10):
-                    self.ready_s = time.monotonic() - self._started
-                    return
-            except urllib.error.HTTPError as error:
-                if error.code != 503:
-                    raise RuntimeError(f"{self.contender.name} answers {error.code}: {error.read()[:500]!r}") from None
-            except OSError:
-                pass
-            time.sleep(0.02)
-        raise RuntimeError(f"{self.contender.name} does not answer:\n{self.log.read_text()[-2000:]}")
-
-    def tree(self) -> list[psutil.Process]:
-        try:
-            root = psutil.Process(self.process.pid)
-            return [root, *root.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
-
-    def cpu(self) -> float:
-        """Seconds of processor time of the whole tree so far."""
-        total = 0.0
-        for process in self.tree():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                total += cpu_seconds(process)
-        return total
-
-    def memory(self) -> tuple[float, float]:
-        """MB held by the largest process, which is a worker, and by the whole tree; shared pages count for each."""
-        held = [0.0]
-        for process in self.tree():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                held.append(process.memory_info().rss / 1e6)
-        return max(held), sum(held)
-
-    def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                for process in self.tree():
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        process.kill()
-
-
-@dataclass
-class Seen:
-    """All rounds of one server."""
-
-    server: Server
-    loads: list[Load] = field(default_factory=list)
-    cpu_us: list[float] = field(default_factory=list)  # per request
-    worker_mb: float = 0.0
-
-    def median(self, pick: Callable[[Load], float]) -> float:
-        return median(map(pick, self.loads))
-
-    @property
-    def cost(self) -> float:
-        """µs of processor time per request."""
-        return median(self.cpu_us)
-
-    @property
-    def per_second(self) -> float:
-        return self.median(lambda load: load.per_second)
-
-
-@contextlib.contextmanager
-def running(scenario: Scenario, store: Path, home: Path) -> Iterator[list[Seen]]:
-    """The scenario's servers, started one after the other, and ended."""
-    servers: list[Server] = []
-    try:
-        for contender in scenario.contenders:
-            rows = rows_of(store, contender.model or scenario.model, contender.rows or scenario.rows)
-            servers.append(Server(contender, store, home, *contender.form(rows)))
-            servers[-1].wait()
-        yield [Seen(server) for server in servers]
-    finally:
-        for server in servers:
-            server.stop()
 
 
 def measure(scenario: Scenario, store: Path, home: Path, rounds: int, seconds: float) -> list[Seen]:
@@ -420,9 +77,6 @@ def measure(scenario: Scenario, store: Path, home: Path, rounds: int, seconds: f
         for seen in all_seen:
             seen.worker_mb, _ = seen.server.memory()
     return all_seen
-
-
-# Telling
 
 
 def table(all_seen: Sequence[Seen]) -> list[list[str]]:
@@ -500,7 +154,8 @@ def models_of(scenario: Scenario) -> set[str]:
 
 def verdicts(scenario: Scenario, all_seen: Sequence[Seen]) -> list[tuple[bool, str]]:
     """Each goal of the scenario, and what holds for all of our servers on NumPy: whether it is met, and in words."""
-    found = [goal.verdict(all_seen) for goal in scenario.goals]
+    by_name = {seen.server.contender.name: seen for seen in all_seen}
+    found = [goal.verdict(by_name) for goal in scenario.goals]
     for seen in all_seen:
         name, ready, held = seen.server.contender.name, seen.server.ready_s, seen.worker_mb
         if name.startswith(NUMPY) or name in (ONE, TWO):

@@ -13,7 +13,8 @@ import pytest
 
 from loadtest import __main__ as command
 from loadtest.bench import bare_asgi, bodies, clients
-from loadtest.bench.servers import Form, Seen, Sent, Server, as_json, ours
+from loadtest.bench.scenarios import Form, Sent, as_json, ours
+from loadtest.bench.server_process import Seen, Server
 
 ROWS = [{"a": 1.5, "b": 2.25}, {"a": 3.5, "b": 9.75}, {"a": 4.0, "b": 0.5}]
 

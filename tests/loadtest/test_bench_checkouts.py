@@ -14,7 +14,7 @@ import pytest
 
 from loadtest import __main__ as command
 from loadtest import tables
-from loadtest.bench import checkouts, cores, counted, paired, servers, usage
+from loadtest.bench import checkouts, cores, counted, paired, scenarios, usage
 from loadtest.bench.checkouts import Measured, Round
 from loadtest.bench.clients import JSON
 
@@ -161,7 +161,7 @@ def test_a_connection_that_is_closed_under_load_is_an_error() -> None:
 
 def test_a_checkout_is_measured_beside_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "table.md"
-    arguments = ["--beside", str(servers.ROOT), "--rounds", "2", "--seconds", "1", "--markdown", str(file)]
+    arguments = ["--beside", str(scenarios.ROOT), "--rounds", "2", "--seconds", "1", "--markdown", str(file)]
     assert command.main(["bench", "servers", "row", *arguments]) == 0
     out, err = capsys.readouterr()
     cells = {line[:24].strip(): line[24:].split() for line in out.splitlines()}
@@ -191,7 +191,7 @@ def test_wrong_usage_is_one_line(
 
 
 def test_every_scenario_has_servers_to_compare() -> None:
-    for scenario in servers.SCENARIOS.values():
+    for scenario in scenarios.SCENARIOS.values():
         found = checkouts.compared(scenario)
         assert {contender.name for contender in found} == set(scenario.beside)
         for contender in found:

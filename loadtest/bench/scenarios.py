@@ -1,0 +1,216 @@
+"""What `bench servers` compares: the servers, what they are sent, and the goals."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+from loadtest.bench.clients import JSON
+
+ROOT = Path(__file__).resolve().parents[2]
+MOST_READY_S, MOST_MB = 4.0, 150.0  # of a server that needs NumPy only
+WIDE = "wide"  # and the number of columns: the name of a model
+Row = dict[str, Any]
+
+
+class Sent(NamedTuple):
+    """A request's body, and the headers that say what it is."""
+
+    content: bytes
+    headers: Mapping[str, str] = JSON
+
+
+Form = Callable[[Sequence[Row]], Sent]
+
+
+def as_json(rows: Sequence[Row]) -> Sent:
+    """The native body."""
+    return Sent(json.dumps({"rows": rows}).encode())
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A server: how it is started, where it answers, and what it is sent. {port} and {store} are filled in."""
+
+    name: str
+    command: tuple[str, ...]
+    path: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    connections: int | None = None  # fewer than the others, where it would not answer them in time
+    model: str = ""  # whose rows it is sent, where those of the scenario would not suit it
+    rows: int | None = None  # so many of them, where not as many as the scenario says
+    form: Form = as_json
+    folder: Path = ROOT  # where it is started
+
+
+def uvicorn(app: str) -> tuple[str, ...]:
+    return (
+        *(sys.executable, "-m", "uvicorn", app, "--host", "127.0.0.1", "--port", "{port}"),
+        *("--log-level", "warning", "--no-access-log"),
+    )
+
+
+def bento(service: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "bentoml", "serve", service, "--host", "127.0.0.1", "--port", "{port}")
+
+
+def ours(name: str, model: str, rows: int | None = None, **settings: str) -> Contender:
+    told = {"TABSERVE_STORE": "{store}", "TABSERVE_WORKERS": "1", "TABSERVE_DRAIN_S": "0"}
+    told |= {"TABSERVE_MODELS": model}
+    told |= {f"TABSERVE_{key.upper()}": value for key, value in settings.items()}
+    return Contender(name, bento("service.app:Tabserve"), f"/predict/{model}", told, model=model, rows=rows)
+
+
+BARE = Contender("bare function (the limit)", uvicorn("loadtest.bench.bare_asgi:app"), "/predict", model="eight")
+LOADS = Contender("orjson + NumPy (the limit)", uvicorn("loadtest.bench.bare_asgi:loads"), "/predict")
+LOADS_WIDE = Contender(LOADS.name, LOADS.command, LOADS.path, {"BENCH_COLUMNS": "100"})
+BENTOML = Contender("BentoML, @bentoml.api", bento("loadtest.bench.plain_bento:Plain"), "/predict")
+BATCHED = Contender("BentoML, batchable=True", bento("loadtest.bench.plain_bento:Batched"), "/predict")
+KERAS_FILE = {"BENCH_KERAS": "{store}/eight/1/model.keras", "TF_CPP_MIN_LOG_LEVEL": "3"}
+KERAS = Contender("Starlette, Model.predict", uvicorn("loadtest.bench.keras_app:app"), "/predict", KERAS_FILE, 4)
+
+
+def bare_model(name: str, model: str) -> Contender:
+    """The limit with this model's own body, encoder and network."""
+    settings = {"BENCH_VERSION": f"{{store}}/{model}/1"}
+    return Contender(name, uvicorn("loadtest.bench.bare_model:app"), "/predict", settings)
+
+
+NUMPY, TENSORFLOW = "tabserve, NumPy", "tabserve, TensorFlow"
+
+
+class Measured(Protocol):
+    """What was measured of a server: processor time per request in microseconds, requests per second."""
+
+    @property
+    def cost(self) -> float: ...
+    @property
+    def per_second(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Goal:
+    """How `ours` has to stand beside `other` in the same run."""
+
+    ours: str
+    other: str
+    kind: Literal["cost", "saving", "requests"]
+    number: float  # at most so many times its cost; at least so many times less; at least so many times its requests
+
+    def verdict(self, by_name: "Mapping[str, Measured]") -> tuple[bool, str]:
+        """Whether it is met, and in words."""
+        mine, theirs = by_name[self.ours], by_name[self.other]
+        if self.kind == "cost":
+            found, words = mine.cost / theirs.cost, "times the cost of"
+        elif self.kind == "saving":
+            found, words = theirs.cost / mine.cost, "times less than"
+        else:
+            found, words = mine.per_second / theirs.per_second, "times the requests of"
+        good = found <= self.number if self.kind == "cost" else found >= self.number
+        goal = f"{'at most' if self.kind == 'cost' else 'at least'} {self.number:g}"
+        return good, told(f"{self.ours}: {found:,.2f} {words} {self.other}", goal, good)
+
+
+def told(found: str, goal: str, good: bool) -> str:
+    return f"{found} (goal: {goal}){'' if good else ', MISSED'}"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A question: one body, sent to several servers. The first is what the others are compared with."""
+
+    model: str
+    rows: int
+    connections: int
+    contenders: tuple[Contender, ...]
+    text: str
+    goals: tuple[Goal, ...] = ()
+    beside: tuple[str, ...] = (NUMPY,)  # the contenders that `--beside` compares with those of another checkout
+
+
+OFF, ON, ONE, TWO = f"{TENSORFLOW}, batching off", f"{TENSORFLOW}, batching on", "one worker", "two workers"
+OWN = "bare function with the default network"
+SMALL = "tabserve, NumPy, network 32-1"
+SCENARIOS = {
+    "row": Scenario(
+        "eight",
+        1,
+        32,
+        (
+            BARE,
+            ours(NUMPY, "eight"),
+            ours(TENSORFLOW, "eight", engine="tensorflow"),
+            BENTOML,
+            BATCHED,
+            KERAS,
+        ),
+        "one row of 8 numbers, network 8-32-1",
+        (Goal(NUMPY, BARE.name, "cost", 1.5), Goal(NUMPY, BENTOML.name, "saving", 8)),
+    ),
+    "mixed": Scenario(
+        "income",
+        1,
+        32,
+        (
+            BARE,
+            ours(SMALL, "income32"),
+            bare_model(OWN, "income"),
+            ours(NUMPY, "income"),
+        ),
+        "one row of income: 14 columns (the first: 8 numbers), networks of 32-1 and the default one",
+        (Goal(SMALL, BARE.name, "cost", 2.5), Goal(NUMPY, OWN, "cost", 2.5)),
+        (SMALL, NUMPY),
+    ),
+    "default": Scenario(
+        "housing",
+        1,
+        32,
+        (BARE, bare_model(OWN, "housing"), ours(NUMPY, "housing")),
+        "one row of housing: 8 numbers, the default network (the first: network 8-32-1)",
+    ),
+    "many": Scenario(
+        "eight",
+        1000,
+        8,
+        (LOADS, ours(NUMPY, "eight")),
+        "1,000 rows of 8 numbers",
+        (Goal(NUMPY, LOADS.name, "cost", 3),),
+    ),
+    "wide": Scenario(
+        "wide100",
+        1000,
+        8,
+        (LOADS_WIDE, ours(NUMPY, "wide100")),
+        "1,000 rows of 100 numbers, network 100-32-1",
+        (Goal(NUMPY, LOADS_WIDE.name, "cost", 3),),
+    ),
+    "tensorflow": Scenario(
+        "eight",
+        1,
+        64,
+        (
+            ours(OFF, "eight", engine="tensorflow", batching="off"),
+            ours(ON, "eight", engine="tensorflow", batching="on"),
+            KERAS,
+        ),
+        "one row of 8 numbers by TensorFlow",
+        (Goal(ON, OFF, "requests", 3), Goal(ON, KERAS.name, "requests", 100)),
+        (OFF, ON),
+    ),
+    "workers": Scenario(
+        "eight",
+        1,
+        32,
+        (
+            ours(ONE, "eight", 100),
+            ours(TWO, "eight", 100, workers="2"),
+            ours(f"{ONE}, one row", "eight"),
+            ours(f"{TWO}, one row", "eight", workers="2"),
+        ),
+        "100 rows of 8 numbers, and one, one worker and two",
+        (Goal(TWO, ONE, "requests", 1.5),),
+        (ONE, TWO),
+    ),
+}

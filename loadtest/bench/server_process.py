@@ -1,0 +1,157 @@
+"""A server that the benchmark starts: its processes, their CPU time and memory."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+import psutil
+
+from loadtest.bench.clients import JSON, Load
+from loadtest.bench.scenarios import Contender, Row, Scenario
+from loadtest.bench.usage import cpu_seconds
+from models.row_warnings import find_warnings
+from models.schema import FeatureSchema
+
+READY_S = 120.0
+
+
+def rows_of(store: Path, model: str, count: int) -> list[Row]:
+    """So many golden rows; those of which there would be something to say are left out, where there are others."""
+    folder = store / model / "1"
+    schema = FeatureSchema.from_json((folder / "features.json").read_bytes())
+    golden: list[Row] = json.loads((folder / "golden.json").read_text())["rows"]
+    usual = [row for row in golden if not find_warnings(schema, schema.frames.from_rows([row]))] or golden
+    return [usual[number % len(usual)] for number in range(count)]
+
+
+def environment(home: Path, **settings: str) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("TABSERVE_", "BENTOML_"))}
+    return {**kept, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", **settings}
+
+
+class Server:
+    """A contender that runs."""
+
+    def __init__(
+        self, contender: Contender, store: Path, home: Path, request: bytes, headers: Mapping[str, str] = JSON
+    ) -> None:
+        self.contender = contender
+        self.request = request
+        self.headers = dict(headers)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        fill = {"port": str(self.port), "store": str(store)}
+        settings = {key: value.format(**fill) for key, value in contender.settings.items()}
+        own_home = Path(tempfile.mkdtemp(dir=home))  # BentoML wipes the metrics of other servers of the same home
+        self.log = own_home / "log"
+        started = time.monotonic()
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [part.format(**fill) for part in contender.command],
+                cwd=contender.folder,
+                env=environment(own_home, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", **settings),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.url = f"http://127.0.0.1:{self.port}{contender.path}"
+        self.ready_s = 0.0
+        self._started = started
+
+    def wait(self) -> None:
+        """Until it answers; `ready_s` is how long that took from its start."""
+        while time.monotonic() < self._started + READY_S:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"{self.contender.name} ended:\n{self.log.read_text()[-2000:]}")
+            try:
+                with urllib.request.urlopen(urllib.request.Request(self.url, self.request, self.headers), timeout=10):
+                    self.ready_s = time.monotonic() - self._started
+                    return
+            except urllib.error.HTTPError as error:
+                if error.code != 503:
+                    raise RuntimeError(f"{self.contender.name} answers {error.code}: {error.read()[:500]!r}") from None
+            except OSError:
+                pass
+            time.sleep(0.02)
+        raise RuntimeError(f"{self.contender.name} does not answer:\n{self.log.read_text()[-2000:]}")
+
+    def tree(self) -> list[psutil.Process]:
+        try:
+            root = psutil.Process(self.process.pid)
+            return [root, *root.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def cpu(self) -> float:
+        """Seconds of processor time of the whole tree so far."""
+        total = 0.0
+        for process in self.tree():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                total += cpu_seconds(process)
+        return total
+
+    def memory(self) -> tuple[float, float]:
+        """MB held by the largest process, which is a worker, and by the whole tree; shared pages count for each."""
+        held = [0.0]
+        for process in self.tree():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                held.append(process.memory_info().rss / 1e6)
+        return max(held), sum(held)
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                for process in self.tree():
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.kill()
+
+
+@dataclass
+class Seen:
+    """All rounds of one server."""
+
+    server: Server
+    loads: list[Load] = field(default_factory=list)
+    cpu_us: list[float] = field(default_factory=list)  # per request
+    worker_mb: float = 0.0
+
+    def median(self, pick: Callable[[Load], float]) -> float:
+        return median(map(pick, self.loads))
+
+    @property
+    def cost(self) -> float:
+        """µs of processor time per request."""
+        return median(self.cpu_us)
+
+    @property
+    def per_second(self) -> float:
+        return self.median(lambda load: load.per_second)
+
+
+@contextlib.contextmanager
+def running(scenario: Scenario, store: Path, home: Path) -> Iterator[list[Seen]]:
+    """The scenario's servers, started one after the other, and ended."""
+    servers: list[Server] = []
+    try:
+        for contender in scenario.contenders:
+            rows = rows_of(store, contender.model or scenario.model, contender.rows or scenario.rows)
+            servers.append(Server(contender, store, home, *contender.form(rows)))
+            servers[-1].wait()
+        yield [Seen(server) for server in servers]
+    finally:
+        for server in servers:
+            server.stop()
