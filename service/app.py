@@ -34,7 +34,7 @@ from service.routes.native import predict_json
 from service.server import ports, startup, supervisor, worker
 from service.server.bentoml_service import service_class
 from service.server.hooks import registry
-from service.settings import Settings, SettingsError
+from service.settings import Settings, SettingsError, removed_settings
 from service.version import version
 
 YOUNG_OBJECTS = 20_000  # after which garbage is collected among them; 700 scan what waits in a queue too often
@@ -141,7 +141,7 @@ def from_environment() -> Any:
     try:
         settings = Settings.from_environment()
         logs.setup(settings)
-        for warning in settings.warnings:
+        for warning in removed_settings(os.environ):
             log.warning(warning)
         check_all(registry.EVERYWHERE)
         supervisor.install_supervisor_hooks()

@@ -20,6 +20,7 @@ from models.text import truncate
 from service import tracing
 from service.data_plane import Call, DataPlane
 from service.errors import NotReady, RequestError, RequestNotValid, Unexpected
+from service.request_hooks import RequestHooks
 from service.served_model import ServedModel
 from service.server_state import ServerState
 from service.settings import Settings
@@ -30,24 +31,14 @@ SLOW_S = 1.0  # a request that takes longer is logged
 log = logging.getLogger("tabserve.exchange")
 
 
-class Hooks:
-    """What every request passes through besides the route. Both do nothing yet."""
-
-    def check_access(self, exchange: "Exchange") -> None:
-        """Called before a request is read. Raises RequestError where its sender may not do this."""
-
-    def observe(self, exchange: "Exchange", status: int, seconds: float) -> None:
-        """Called when a request was answered."""
-
-
 class Context:
     """What the requests of a server share."""
 
-    def __init__(self, plane: DataPlane, settings: Settings, hooks: Hooks | None = None) -> None:
+    def __init__(self, plane: DataPlane, settings: Settings, hooks: RequestHooks | None = None) -> None:
         self.plane = plane
         self.settings = settings
         self.state = ServerState()
-        self.hooks = hooks or Hooks()
+        self.hooks = hooks or RequestHooks()
         self._ids = itertools.count()
         self._id_prefix = os.urandom(6).hex()
 

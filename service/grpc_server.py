@@ -28,6 +28,8 @@ from service.version import version
 
 CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
     413: grpc.StatusCode.INVALID_ARGUMENT,
     422: grpc.StatusCode.INVALID_ARGUMENT,
@@ -181,7 +183,7 @@ class GrpcServer:
         return reply
 
 
-HEADERS = frozenset(["x-request-id", "traceparent", "tracestate"])
+HEADERS = frozenset(["authorization", "traceparent", "tracestate", "x-api-key", "x-request-id"])
 
 
 def metadata_of(context: Any) -> dict[bytes, bytes]:

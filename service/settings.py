@@ -60,7 +60,6 @@ class Settings:
     default_model: str | None = None
     health_route: str | None = None
     predict_route: str | None = None
-    warnings: tuple[str, ...] = ()  # about the environment itself; not a setting
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ, sagemaker_model: Path = SAGEMAKER_MODEL) -> Self:
@@ -69,7 +68,8 @@ class Settings:
         if sagemaker_model.is_dir() and versions(sagemaker_model)[0]:
             platform["TABSERVE_STORE"] = str(sagemaker_model)
         known = {PREFIX + name.upper(): name for name in READERS}
-        values: dict[str, Any] = {"warnings": removed_settings(environ)}
+        removed_settings(environ)
+        values: dict[str, Any] = {}
         for name, text in [*platform.items(), *environ.items()]:
             if not name.startswith(PREFIX) or name in REMOVED or is_service_link(name, text):
                 continue

@@ -65,6 +65,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"service.served_model"},
         {"service.registry"},
         {"service.data_plane"},
+        {"service.request_hooks"},
         {"service.exchange"},
         {"service.http", "service.openapi", "service.routes"},
         {"service.grpc_server", "service.server"},

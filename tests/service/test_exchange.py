@@ -13,10 +13,11 @@ from models.rows import ValidatedRows
 from models.tabular_model import TabularModel
 from service.data_plane import DataPlane
 from service.errors import RequestError
-from service.exchange import Context, Exchange, Hooks
+from service.exchange import Context
 from service.grpc_server import GrpcServer
 from service.http.asgi import Application
 from service.protocols.oip_messages import MESSAGES, SERVICE
+from service.request_hooks import Request, RequestHooks
 from service.routes.router import Router
 from service.served_model import ServedModel
 from service.settings import Settings
@@ -27,7 +28,7 @@ class ForbiddenError(RequestError):
     title = "Forbidden"
 
 
-class Recorded(Hooks):
+class Recorded(RequestHooks):
     """Hooks that note what passes, and refuse if they are told to."""
 
     def __init__(self) -> None:
@@ -35,14 +36,14 @@ class Recorded(Hooks):
         self.checked: list[str] = []
         self.observed: list[tuple[str, int]] = []
 
-    def check_access(self, exchange: Exchange) -> None:
-        self.checked.append(exchange.path)
+    def check_access(self, request: Request) -> None:
+        self.checked.append(request.path)
         if self.refuse:
             raise ForbiddenError("not today")
 
-    def observe(self, exchange: Exchange, status: int, seconds: float) -> None:
+    def observe(self, request: Request, status: int, seconds: float) -> None:
         assert seconds >= 0
-        self.observed.append((exchange.path, status))
+        self.observed.append((request.path, status))
 
 
 @pytest.fixture
