@@ -13,7 +13,7 @@ def bentoml_folder() -> Path:
 
 
 def _check_folder() -> str | None:
-    bentoml_folder()  # raises where it is gone
+    bentoml_folder()  # raises where it has no such attribute
     return None
 
 

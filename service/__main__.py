@@ -18,18 +18,18 @@ READY_SECONDS = 120.0
 
 
 def main() -> int:
-    """Start the server, tell what to ask it, and end with it."""
+    """Start the server, print requests to paste, and end with it."""
     parser = argparse.ArgumentParser("python -m service", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 opens it to the network (default: %(default)s)")
     parser.add_argument("--port", type=int, default=3000, help="(default: %(default)s)")
-    given = parser.parse_args()
-    if not 1 <= given.port <= 65535:
-        print(f"error: --port {given.port}: expected 1 to 65535", file=sys.stderr)
+    arguments = parser.parse_args()
+    if not 1 <= arguments.port <= 65535:
+        print(f"error: --port {arguments.port}: expected 1 to 65535", file=sys.stderr)
         return 2
-    if why := ports.conflict(given.host, given.port):
-        print(f"error: {why}; choose another: make serve PORT={given.port + 1}", file=sys.stderr)
+    if why := ports.conflict(arguments.host, arguments.port):
+        print(f"error: {why}; choose another: make serve PORT={arguments.port + 1}", file=sys.stderr)
         return 2
-    command = [sys.executable, "-m", "bentoml", "serve", "--host", given.host, "--port", str(given.port)]
+    command = [sys.executable, "-m", "bentoml", "serve", "--host", arguments.host, "--port", str(arguments.port)]
     root = Path(__file__).resolve().parents[1]
     # Its own session: Ctrl+C would reach every worker at once, and none would finish what it has accepted.
     server = subprocess.Popen(
@@ -37,14 +37,14 @@ def main() -> int:
     )
     for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(name, lambda number, frame: server.terminate())
-    here = "127.0.0.1" if given.host in ("0.0.0.0", "::") else given.host
-    url = f"http://{f'[{here}]' if ':' in here else here}:{given.port}"
+    here = "127.0.0.1" if arguments.host in ("0.0.0.0", "::") else arguments.host
+    url = f"http://{f'[{here}]' if ':' in here else here}:{arguments.port}"
     try:
         if wait_until_ready(url, server):
             print(requests_to_paste(url), flush=True)
     except (OSError, ValueError, LookupError) as error:  # it is served all the same
         print(f"note: no requests to paste, as {url}/models cannot be read: {error}", file=sys.stderr)
-    return max(server.wait(), 0)  # a negative one is the signal that was asked for
+    return max(server.wait(), 0)  # a negative one is a signal, of the person who stops it
 
 
 def wait_until_ready(url: str, server: "subprocess.Popen[bytes]") -> bool:

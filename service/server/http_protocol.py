@@ -112,7 +112,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             self._refuse_large_head()
 
     def _ignore_upgrade(self, rest: memoryview) -> None:
-        """The parser stops behind the head of a request that asks for an upgrade, and treats the rest as another
+        """The parser stops behind the head of a request with an upgrade, and treats the rest as another
         protocol. So a new parser reads that head again, without the upgrade, and then the rest."""
         while True:
             if self.scope["method"] == "CONNECT":
@@ -138,7 +138,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self.headers = TRAILERS
         cycle = self.cycle
         if cycle is not None and cycle.scope is self.scope and cycle.scope["method"] != "HEAD":
-            cycle.transport = CoalescingTransport(self.transport)  # type: ignore[assignment]  # all that a cycle asks of one
+            cycle.transport = CoalescingTransport(self.transport)  # type: ignore[assignment]  # has all that a cycle uses
         if self._stopping and not self._in_head():
             self.cycle.keep_alive = False
 
@@ -165,7 +165,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             super().shutdown()
 
     def _should_upgrade(self) -> bool:
-        """Called only where a head asks for an upgrade: uvicorn's callbacks then only record the head."""
+        """Called only where a head requests an upgrade: uvicorn's callbacks then only record the head."""
         return True
 
     def _head_without_upgrade(self) -> bytes:

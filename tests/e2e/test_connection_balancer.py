@@ -1,4 +1,4 @@
-"""How the workers of a server share what connects to it."""
+"""The workers of a server share its connections."""
 
 import shutil
 import socket
@@ -29,7 +29,7 @@ def connections(port: int, count: int) -> Iterator[list[socket.socket]]:
 
 
 def worker_of(connection: socket.socket) -> str:
-    """Who answers here, by the part of its request ids that each worker draws when it starts."""
+    """The worker behind a connection: the part of request ids that each worker draws when it starts."""
     connection.sendall(ASK)
     answer = b""
     while b"\r\n\r\n" not in answer:
@@ -50,7 +50,7 @@ def workers(server: Any) -> list[psutil.Process]:
     return psutil.Process(server.process.pid).children()
 
 
-def test_two_workers_share_the_connections_that_are_opened_together(home: Path, serve: Serve) -> None:
+def test_two_workers_share_connections_that_are_opened_together(home: Path, serve: Serve) -> None:
     server = serve(home, TABSERVE_WORKERS="2")
     good, tries = 0, list[list[int]]()
     while good < 5 and len(tries) < 30:
@@ -60,8 +60,8 @@ def test_two_workers_share_the_connections_that_are_opened_together(home: Path, 
     assert good == 5, tries
 
 
-def test_a_worker_that_hangs_leaves_its_connections_to_the_others(home: Path, serve: Serve) -> None:
-    """It seems to hold few for ever, and is still nobody to wait for."""
+def test_connections_that_a_hung_worker_does_not_accept_go_to_the_others(home: Path, serve: Serve) -> None:
+    """The hung worker seems to have few connections for ever; nobody waits for it."""
     server = serve(home, TABSERVE_WORKERS="2")
     time.sleep(1)
     hung = workers(server)[0]
@@ -74,7 +74,7 @@ def test_a_worker_that_hangs_leaves_its_connections_to_the_others(home: Path, se
     assert server.stop() == 0
 
 
-def test_what_a_worker_held_that_died_is_forgotten_and_its_successor_takes_its_turn(
+def test_the_count_of_a_dead_worker_is_removed_and_its_successor_accepts_connections(
     home: Path, serve: Serve, tmp_path: Path
 ) -> None:
     server = serve(home, TABSERVE_WORKERS="2", TMPDIR=str(tmp_path))
@@ -92,14 +92,12 @@ def test_what_a_worker_held_that_died_is_forgotten_and_its_successor_takes_its_t
         time.sleep(0.3)
         with connections(server.port, CONNECTIONS) as opened:
             seen |= {worker_of(each) for each in opened}
-    assert len(seen - before) == 1, "the successor has taken none"
+    assert len(seen - before) == 1, "the successor has accepted none"
     assert not file.exists()
     assert server.stop() == 0
 
 
-def test_a_worker_is_replaced_also_where_somebody_removed_the_folder_that_they_share(
-    home: Path, serve: Serve, tmp_path: Path
-) -> None:
+def test_a_worker_is_replaced_even_if_the_shared_folder_was_removed(home: Path, serve: Serve, tmp_path: Path) -> None:
     server = serve(home, TMPDIR=str(tmp_path))
     (folder,) = tmp_path.glob("tabserve-shared-*")
     shutil.rmtree(folder)
@@ -110,7 +108,7 @@ def test_a_worker_is_replaced_also_where_somebody_removed_the_folder_that_they_s
     assert server.stop() == 0
 
 
-def test_a_worker_out_of_file_descriptors_takes_who_waits_when_there_are_some_again(home: Path, serve: Serve) -> None:
+def test_a_worker_out_of_file_descriptors_accepts_again_once_there_are_some(home: Path, serve: Serve) -> None:
     server = serve(home)
     time.sleep(1)  # for what it opens when it starts
     (worker,) = workers(server)
@@ -118,9 +116,9 @@ def test_a_worker_out_of_file_descriptors_takes_who_waits_when_there_are_some_ag
     with connections(server.port, 20) as opened:
         assert worker_of(opened[0])
         time.sleep(3)
-        told = server.log.read_text()
-        assert "other workers cannot be seen" in told
-        assert 1 <= told.count("no connection can be accepted") <= 5
+        log = server.log.read_text()
+        assert "other workers cannot be seen" in log
+        assert 1 <= log.count("no connection can be accepted") <= 5
         for each in opened[:12]:
             each.close()
         assert worker_of(opened[-1])

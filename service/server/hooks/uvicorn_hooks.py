@@ -120,7 +120,7 @@ def _check_upgrade_offset() -> str | None:
         parser.feed_data(UPGRADE_REQUEST + b"rest")
     except httptools.HttpParserUpgrade as upgrade:
         return is_equal("the first argument of HttpParserUpgrade", upgrade.args[0], len(UPGRADE_REQUEST))
-    return "a request that asks for an upgrade no longer ends the parser"
+    return "a request with an upgrade no longer ends the parser"
 
 
 def _check_event_loop() -> str | None:
@@ -164,7 +164,7 @@ CONNECTIONS = Hook(
 DATA_RECEIVED = Hook(
     "HttpToolsProtocol.data_received",
     "uvicorn",
-    "A head has no limit, and a request that asks for an upgrade is not answered.",
+    "A head has no limit, and a request with an upgrade is not answered.",
     _check_data_received,
 )
 ON_HEADERS_COMPLETE = Hook(
@@ -182,7 +182,7 @@ SHUTDOWN = Hook(
 SHOULD_UPGRADE = Hook(
     "HttpToolsProtocol._should_upgrade",
     "uvicorn",
-    "A request that asks for an upgrade is answered twice.",
+    "A request with an upgrade is answered twice.",
     _check_should_upgrade,
 )
 KEEP_ALIVE = Hook(
@@ -212,7 +212,7 @@ CYCLE_STATE = Hook(
 UPGRADE_OFFSET = Hook(
     "HttpParserUpgrade.args[0]",
     "httptools",
-    "What follows a request that asks for an upgrade is read from the wrong byte.",
+    "What follows a request with an upgrade is read from the wrong byte.",
     _check_upgrade_offset,
 )
 EVENT_LOOP = Hook(

@@ -1,4 +1,4 @@
-"""What a connection gets that asks for the unusual, or that does not speak HTTP: raw bytes to a real server."""
+"""Upgrades, limits of heads, invalid HTTP and responses in flight: raw bytes to a real server."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ UPGRADES = {
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
-    """Tells what the request was. /slow answers in two parts, a moment apart."""
+    """Returns the request. /slow responds in two parts, a moment apart."""
     body, more = b"", scope["path"] != "/unread"
     while more:
         message = await receive()
@@ -38,10 +38,10 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
         body += message["body"]
         more = message["more_body"]
     headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in scope["headers"]]
-    told = {"method": scope["method"], "path": scope["path"], "body": body.decode("latin-1"), "headers": headers}
+    echoed = {"method": scope["method"], "path": scope["path"], "body": body.decode("latin-1"), "headers": headers}
     if scope["path"] == "/slow":
         await asyncio.sleep(0.1)
-    answer = json.dumps(told).encode()
+    answer = json.dumps(echoed).encode()
     length = b"%d" % len(answer)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
     if scope["path"] == "/slow":
@@ -138,14 +138,14 @@ def running() -> Iterator[Running]:
     server.stop()
 
 
-def told(answer: tuple[int, Any]) -> tuple[int, str, str]:
+def echoed(answer: tuple[int, Any]) -> tuple[int, str, str]:
     status, document = answer
     return status, document["path"], document["body"]
 
 
-@pytest.mark.parametrize("asked", UPGRADES.values(), ids=UPGRADES.keys())
-def test_an_upgrade_is_ignored_wherever_its_bytes_are_split(running: Running, asked: bytes) -> None:
-    first = b"POST /up HTTP/1.1\r\nhost: x\r\n" + asked + b"content-length: 40\r\n\r\n"
+@pytest.mark.parametrize("upgrade", UPGRADES.values(), ids=UPGRADES.keys())
+def test_an_upgrade_is_ignored_wherever_its_bytes_are_split(running: Running, upgrade: bytes) -> None:
+    first = b"POST /up HTTP/1.1\r\nhost: x\r\n" + upgrade + b"content-length: 40\r\n\r\n"
     body = b"GET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n12345"
     assert len(body) == 40
     whole = first + body + HELLO
@@ -157,7 +157,7 @@ def test_an_upgrade_is_ignored_wherever_its_bytes_are_split(running: Running, as
         (whole[:-60], whole[-60:]),
     ):
         answers, closed = running.answers(*parts, wait=0.3)
-        assert [told(answer) for answer in answers] == [(200, "/up", body.decode()), (200, "/hello", "hello")]
+        assert [echoed(answer) for answer in answers] == [(200, "/up", body.decode()), (200, "/hello", "hello")]
         assert not closed
         names = [name for name, _ in answers[0][1]["headers"]]
         assert "upgrade" not in names
@@ -172,7 +172,7 @@ def test_upgrades_with_chunks_without_a_body_and_with_a_close(running: Running) 
     bare = b"GET /bare" + ask + b"\r\n"
     last = b"GET /last HTTP/1.1\r\nhost: x\r\nupgrade: h2c\r\nconnection: upgrade, close\r\n\r\n"
     answers, closed = running.answers(chunked + bare + bare + HELLO + last, wait=5)
-    assert [told(answer) for answer in answers] == [
+    assert [echoed(answer) for answer in answers] == [
         (200, "/chunks", "abcde"),
         (200, "/bare", ""),
         (200, "/bare", ""),
@@ -183,7 +183,7 @@ def test_upgrades_with_chunks_without_a_body_and_with_a_close(running: Running) 
     answers, closed = running.answers(
         b"POST /old HTTP/1.0\r\nconnection: upgrade\r\nupgrade: x\r\ncontent-length: 2\r\n\r\nab"
     )
-    assert [told(answer) for answer in answers] == [(200, "/old", "ab")]
+    assert [echoed(answer) for answer in answers] == [(200, "/old", "ab")]
     assert closed
 
 
@@ -195,7 +195,7 @@ def test_connect_is_refused(running: Running, more: bytes) -> None:
     assert answers[0][1]["detail"] == "CONNECT is not possible here"
 
 
-def test_a_request_that_is_no_http_is_not_logged(running: Running, caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_http_is_not_logged(running: Running, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     answers, closed = running.answers(b"what is this\r\n\r\n", wait=5)
     assert [status for status, _ in answers] == [400]
@@ -204,7 +204,7 @@ def test_a_request_that_is_no_http_is_not_logged(running: Running, caplog: pytes
     assert [record.getMessage() for record in caplog.records if record.levelno > logging.INFO] == []
 
 
-def test_a_server_that_stops_answers_a_connection_that_has_not_asked_yet(running: Running) -> None:
+def test_a_server_that_stops_answers_a_connection_whose_request_is_on_its_way(running: Running) -> None:
     with running.connect() as late, running.connect() as silent, running.connect() as upgrade:
         time.sleep(0.2)
         running.server.should_exit = True
@@ -216,7 +216,7 @@ def test_a_server_that_stops_answers_a_connection_that_has_not_asked_yet(running
         for connection in (late, upgrade):
             got, closed = read(connection, 5)
             assert b"connection: close" in got
-            assert [told(answer) for answer in split(got)] == [(200, "/hello", "hello")]
+            assert [echoed(answer) for answer in split(got)] == [(200, "/hello", "hello")]
             assert closed
         assert read(silent, 2) == (b"", True)
 
@@ -227,7 +227,9 @@ def statuses(answers: list[tuple[int, Any]]) -> list[int]:
 
 @pytest.mark.parametrize("before", [b"", HELLO], ids=["first", "second"])
 @pytest.mark.parametrize("size", [70_000, 120_000, 300_000])
-def test_a_head_over_the_limit_is_refused_however_it_comes(running: Running, size: int, before: bytes) -> None:
+def test_a_head_over_the_limit_is_refused_however_its_bytes_are_split(
+    running: Running, size: int, before: bytes
+) -> None:
     start = b"GET /large HTTP/1.1\r\nhost: x\r\n"
     good = [200] if before else []
     for head in (
@@ -244,12 +246,12 @@ def test_a_head_over_the_limit_is_refused_however_it_comes(running: Running, siz
     assert statuses(answers) == [*good, 431]
 
 
-def test_a_head_within_the_limit_is_none_of_what_comes_with_it(running: Running) -> None:
+def test_a_body_does_not_count_towards_the_limit_of_a_head(running: Running) -> None:
     large = b"POST /unread HTTP/1.1\r\nhost: x\r\ncontent-length: 300000\r\n\r\n" + b"a" * 300_000
     for parts in ((large,), (large[:200], large[200:]), (large[:-100], large[-100:] + HELLO[:20], HELLO[20:])):
         answers, closed = running.answers(*parts, HELLO)
         assert set(statuses(answers)) == {200}
-        assert told(answers[-1]) == (200, "/hello", "hello")
+        assert echoed(answers[-1]) == (200, "/hello", "hello")
         assert not closed
     head = b"POST /near HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\nx: " + b"a" * 60_000 + b"\r\n\r\n"
     whole = (head + b"b" * 100_000) * 3
@@ -259,10 +261,10 @@ def test_a_head_within_the_limit_is_none_of_what_comes_with_it(running: Running)
         assert not closed
 
 
-def test_trailers_are_no_headers(running: Running) -> None:
+def test_trailers_are_not_headers(running: Running) -> None:
     chunked = b"POST /chunks HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n"
     answers, _ = running.answers(chunked, b"x-trailer: 1\r\nhost: y\r\n\r\n" + HELLO)
-    assert [told(answer) for answer in answers] == [(200, "/chunks", "abc"), (200, "/hello", "hello")]
+    assert [echoed(answer) for answer in answers] == [(200, "/chunks", "abc"), (200, "/hello", "hello")]
     assert [name for name, _ in answers[0][1]["headers"]] == ["host", "transfer-encoding"]
     assert [name for name, _ in answers[1][1]["headers"]] == ["host", "content-length"]
 
@@ -283,19 +285,19 @@ CHUNKED = b"POST /chunks HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r
     ids=["garbage", "connect", "chunks", "endless", "large"],
 )
 @pytest.mark.parametrize("good", [1, 2])
-def test_answers_under_way_come_before_a_refusal(running: Running, bad: bytes, status: int, good: int) -> None:
+def test_responses_in_flight_are_sent_before_a_refusal(running: Running, bad: bytes, status: int, good: int) -> None:
     for parts, pause in (
         ((SLOW * good + bad + HELLO,), 0.0),
         ((SLOW * good, bad + HELLO), 0.05),  # before the answer has begun
         ((SLOW * good, bad, HELLO), 0.15),  # in the middle of it
     ):
         answers, closed = running.answers(*parts, pause=pause, wait=5)
-        assert [told(answer) for answer in answers[:-1]] == [(200, "/slow", "hello")] * good
+        assert [echoed(answer) for answer in answers[:-1]] == [(200, "/slow", "hello")] * good
         assert answers[-1][0] == status
         assert closed
 
 
-def test_a_broken_body_is_refused_where_its_answer_has_not_begun(running: Running) -> None:
+def test_an_invalid_body_is_refused_before_its_response_has_begun(running: Running) -> None:
     bad = b"3\r\nabc\r\nno number\r\n" + HELLO
     assert statuses(running.answers(CHUNKED, bad, wait=5)[0]) == [400]
     assert statuses(running.answers(HELLO + CHUNKED, bad, wait=5)[0]) == [200, 400]
@@ -304,7 +306,9 @@ def test_a_broken_body_is_refused_where_its_answer_has_not_begun(running: Runnin
     assert closed
 
 
-def test_a_slow_head_is_told_and_a_silent_connection_closed(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_head_gets_a_408_and_a_silent_connection_is_closed(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(silent_connections, "HEAD_S", 0.5)
     head = b"POST /hello HTTP/1.1\r\nhost:"
     for part, expected in ((b"", []), (b"\r\n", []), (b"G", [408]), (head, [408]), (HELLO + head, [200, 408])):
@@ -317,7 +321,7 @@ def test_a_slow_head_is_told_and_a_silent_connection_closed(running: Running, mo
     assert closed
 
 
-def test_head_and_body_of_an_answer_are_sent_together() -> None:
+def test_head_and_body_of_a_response_are_sent_together() -> None:
     """By one call each, of which a killed worker has made all or none; an interim answer goes ahead."""
     written: list[bytes] = []
 
