@@ -1,1 +1,1 @@
-"""How models are served: the data plane, the short path from the socket to it, and the BentoML service around both."""
+"""How models are served: requests from the socket to the data plane and back, inside a BentoML service."""

@@ -1,6 +1,6 @@
 """Every error a caller can meet, and the problem document (RFC 9457) it becomes.
 
-socket ───────▶ lane ────────────▶ data plane ───────────▶ batcher ─────────▶ engine
+socket ───────▶ exchange, route ─▶ data plane ───────────▶ batcher ─────────▶ engine
 400 408 431     404 405 406 408    400 404 413 422 503     429 504            500
                 413 415 503
 """
