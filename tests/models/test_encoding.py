@@ -1,4 +1,7 @@
-"""Each part of the encoder by hand, and that whatever comes in, what goes to the network is finite."""
+"""Each part of the encoder by hand, and that whatever comes in, what goes to the network is finite.
+
+Over 400 lines: the properties at its end run over the parts that the tests before them build.
+"""
 
 import math
 from statistics import NormalDist

@@ -1,4 +1,7 @@
-"""What the lane itself promises: routes, methods, content types, limits while reading, request ids, draining."""
+"""What the application promises of every request: routes, methods, content types, limits, request ids, draining.
+
+Over 400 lines: the tests share two servers, one in this process and one in its own.
+"""
 
 import asyncio
 import dataclasses

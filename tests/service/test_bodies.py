@@ -1,4 +1,7 @@
-"""Bodies that are tables: the same rows get the same answers, errors and warnings in every form."""
+"""Bodies that are tables: the same rows get the same answers, errors and warnings in every form.
+
+Over 400 lines: every test runs over all formats, by the writers and readers of each at the top of this file.
+"""
 
 import asyncio
 import csv

@@ -2,6 +2,8 @@
 the row and the field named, in the form of each protocol, and nothing that is sent is a 500.
 
 An adapter says how a client of a protocol asks. A new protocol is one more adapter.
+
+Over 400 lines: the adapters of all protocols and the one suite that runs over them are read together.
 """
 
 import csv
