@@ -1,13 +1,15 @@
-"""One usual row, answered without a matrix for each step.
+"""One common row predicted without a matrix for each step.
 
 For a single row NumPy's fixed costs are most of what a prediction takes, and Python's own arithmetic is cheaper. Only
-what is asked most often is here, up to the row of the matrix that the engine is given; everything else, and the last
-word, is `TabularModel.predict`.
+the common case is here, up to the row of the matrix that the engine gets; `TabularModel.predict` answers the rest.
 """
 
 import math
-from typing import Self
+from collections.abc import Callable
 
+from models.encoding.target import Target
+from models.engines import Matrix
+from models.fast.fast_path import FastPath
 from models.fast.row_encoder import RowEncoder, can_encode
 from models.frame import Row
 from models.outputs import Outputs
@@ -15,43 +17,43 @@ from models.probabilities import probabilities
 from models.tabular_model import TabularModel
 
 
-class Shortcut:
-    """A row to the value of a regression, or None where anything is unusual: then ask the model."""
+class SingleRowPredictor:
+    """A `FastPath` by the operations of encoder, engine and target, one after the other."""
 
     def __init__(self, model: TabularModel) -> None:
+        """Of a model that `can_predict`."""
         self._encode = RowEncoder(model.schema, model.encoder)
         self._outputs = model.engine.outputs
-        self._target = model.encoder.target
+        regression = model.output_spec.common == "value"
+        self._finish = value_of(model.encoder.target) if regression else class_probabilities
 
-    @classmethod
-    def of(cls, model: TabularModel) -> Self | None:
-        """None for a model that has no short way to a value."""
-        return cls(model) if model.output_spec.common == "value" and can_encode(model.schema, model.encoder) else None
-
-    def __call__(self, row: Row) -> float | None:
-        """The same operations as those of encoder, engine and target, one after the other."""
+    def __call__(self, row: Row) -> Outputs | float | None:
         x = self._encode(row)
-        if x is None:
-            return None
-        value = self._target.unscale_one(self._outputs(x).item())
+        return None if x is None else self._finish(self._outputs(x))
+
+
+def can_predict(model: TabularModel) -> bool:
+    """Whether the answers are of one of the two common forms and a row can be encoded by itself."""
+    return model.output_spec.common is not None and can_encode(model.schema, model.encoder)
+
+
+def single_row_predictor(model: TabularModel) -> FastPath | None:
+    """None for a model whose rows the general way has to answer."""
+    return SingleRowPredictor(model) if can_predict(model) else None
+
+
+def value_of(target: Target) -> Callable[[Matrix], Outputs | float | None]:
+    """(1, 1) outputs -> the value in the target's unit, None where it is not finite."""
+    unscale = target.unscale_one
+
+    def finish(outputs: Matrix) -> float | None:
+        value = unscale(outputs.item())
         return value if math.isfinite(value) else None
 
+    return finish
 
-class ClassShortcut:
-    """A row to the probability of each class, or None where anything is unusual."""
 
-    def __init__(self, model: TabularModel) -> None:
-        self._encode = RowEncoder(model.schema, model.encoder)
-        self._outputs = model.engine.outputs
-
-    @classmethod
-    def of(cls, model: TabularModel) -> Self | None:
-        """None for a model that has no short way to probabilities."""
-        return cls(model) if model.output_spec.common == "classes" and can_encode(model.schema, model.encoder) else None
-
-    def __call__(self, row: Row) -> Outputs | None:
-        x = self._encode(row)
-        if x is None:
-            return None
-        primary = probabilities(self._outputs(x))
-        return Outputs(primary) if math.isfinite(primary.item(0)) else None  # where one is not, none is
+def class_probabilities(outputs: Matrix) -> Outputs | None:
+    """(1, outputs) logits -> probabilities, None where they are not finite."""
+    primary = probabilities(outputs)
+    return Outputs(primary) if math.isfinite(primary.item(0)) else None  # where one is not, none is
