@@ -3,7 +3,7 @@
 A mask marks the invalid values of a column. Only for the errors that are listed, `Feature.problem` says what is wrong.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from models.columns import Array, Column, ColumnRows, Columns, Mask
 from models.dates import epoch_seconds, has_year
+from models.fast.common_numbers import common_columns
 from models.feature import MISSING, Feature
 from models.frame import Frame
 from models.row_warnings import find_warnings, in_range
@@ -45,7 +46,7 @@ def validate_columns(
     if count <= SINGLE_ROW and not any(column.values.dtype.kind == "M" for column in columns.values()):
         return validate_rows(schema, [*ColumnRows(columns, count)], first_row=first_row, max_errors=max_errors)
     whole = {name: values for name, (values, missing, codes) in columns.items() if missing is None and codes is None}
-    if len(whole) == len(columns) and (common := common_numbers(schema, whole, count)) is not None:
+    if len(whole) == len(columns) and (common := common_columns(schema, whole, count)) is not None:
         return ValidatedRows(common, count)
     frame, invalid = _convert(schema, columns, count)
     unknown = [name for name in columns if is_unknown(schema, name)]
@@ -57,21 +58,6 @@ def validate_columns(
         validated = _with_errors(schema, columns, validated, invalid, unknown, first_row, max_errors)
     validated.warnings = find_warnings(schema, validated.frame, ColumnRows(columns, count, validated.valid))
     return validated
-
-
-def common_numbers(schema: FeatureSchema, arrays: Mapping[str, Array], count: int) -> Frame | None:
-    """The frame of the common case: `count` rows of numbers, exactly the columns of the schema, all valid and without
-    warnings. None for everything else."""
-    if not schema.only_numbers or not count or not arrays or len(arrays) != len(schema.numeric):
-        return None
-    columns = []
-    for name in schema.by_name:
-        array = arrays.get(name)
-        if array is None or len(array) != count or array.dtype.kind not in "fiu":
-            return None
-        columns.append(array)
-    frame = Frame.of_numbers(np.concatenate(columns, dtype=np.float64).reshape(len(columns), count).T)
-    return frame if in_range(schema, frame) else None
 
 
 def _convert(schema: FeatureSchema, columns: Columns, count: int) -> tuple[Frame, Invalid]:

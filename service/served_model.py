@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from models.fast.single_row import FastPath, SingleRow
+from models.fast.single_row import single_row_predictor
 from models.frame import Row
 from models.outputs import Outputs
 from models.row_warnings import find_warnings
@@ -26,7 +26,7 @@ class ServedModel:
         self.counters = counters
         self.batcher = Batcher(model, counters, settings.queue_rows, settings.batching)
         self.inline_rows = min(self.batcher.plan.inline_rows, settings.max_rows)
-        self._single_row: FastPath | None = SingleRow.of(model)
+        self._single_row = single_row_predictor(model)
         self._compiled: dict[Callable[[TabularModel], Any], Any] = {}
 
     def compiled(self, factory: Callable[[TabularModel], T]) -> T:

@@ -15,7 +15,12 @@ OF_TRAINING = {"pandas", "sklearn", "matplotlib", "pyarrow", "scipy"}
 OF_KERAS = {"keras", "tensorflow"}
 OF_GRPC = {"grpc", "grpc_health", "google"}
 SPEAKS_GRPC = {"service/grpc_server.py", "service/protocols/oip_messages.py"}
-ARROW_FORMATS = ("models/formats/arrow_", "models/formats/parquet_", "models/formats/record_batches.py")
+ARROW_FORMATS = (
+    "models/fast/arrow_",
+    "models/formats/arrow_",
+    "models/formats/parquet_",
+    "models/formats/record_batches.py",
+)
 A_ROW = {"models.dates", "models.feature", "models.schema"}  # what load tests know
 BUILDS_KERAS = {"models/keras_nets.py", "models/keras_export.py"}
 MEASURED_KERAS = {"loadtest/bench/keras_app.py"}  # a server of its own, that the benchmark starts beside ours

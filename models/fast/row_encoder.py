@@ -18,7 +18,7 @@ Pick = Callable[[Row], Sequence[object]]
 
 
 class Column(NamedTuple):
-    """A number's way into the matrix, within the range where nothing is to be said of it."""
+    """A number's way into the matrix, within the range that gets no warning."""
 
     low: float
     high: float
@@ -36,7 +36,7 @@ class Column(NamedTuple):
 
 
 class RowEncoder:
-    """A checked row to the same (1, width) that `Encoder.encode` gives, or None where anything is unusual."""
+    """A checked row to the same (1, width) that `Encoder.encode` gives, or None where the row is not common."""
 
     def __init__(self, schema: FeatureSchema, encoder: Encoder) -> None:
         """Of an encoder that `can_encode`."""

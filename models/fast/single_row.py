@@ -1,13 +1,15 @@
-"""One common row, answered without a matrix for each step.
+"""One common row predicted without a matrix for each step.
 
 For a single row NumPy's fixed costs are most of what a prediction takes, and Python's own arithmetic is cheaper. Only
-the most common case is here, up to the row of the matrix that the engine gets; everything else, and the last word, is
-`TabularModel.predict`. `python -m loadtest bench fast` measures what it saves.
+the common case is here, up to the row of the matrix that the engine gets; `TabularModel.predict` answers the rest.
 """
 
 import math
-from typing import Protocol, Self
+from collections.abc import Callable
 
+from models.encoding.target import Target
+from models.engines import Matrix
+from models.fast.fast_path import FastPath
 from models.fast.row_encoder import RowEncoder, can_encode
 from models.frame import Row
 from models.outputs import Outputs
@@ -15,32 +17,43 @@ from models.probabilities import probabilities
 from models.tabular_model import TabularModel
 
 
-class FastPath(Protocol):
-    """Answers one valid row: the value of a regression, the outputs of a classification, or None: ask the model."""
-
-    def __call__(self, row: Row) -> Outputs | float | None: ...
-
-
-class SingleRow:
-    """The operations of encoder, engine and target, one after the other, on numbers in place of matrices."""
+class SingleRowPredictor:
+    """A `FastPath` by the operations of encoder, engine and target, one after the other."""
 
     def __init__(self, model: TabularModel) -> None:
+        """Of a model that `can_predict`."""
         self._encode = RowEncoder(model.schema, model.encoder)
         self._outputs = model.engine.outputs
-        self._unscale = model.encoder.target.unscale_one if model.output_spec.common == "value" else None
-
-    @classmethod
-    def of(cls, model: TabularModel) -> Self | None:
-        """None for a model whose rows or answers are not of the common kind."""
-        common = model.output_spec.common is not None and can_encode(model.schema, model.encoder)
-        return cls(model) if common else None
+        regression = model.output_spec.common == "value"
+        self._finish = value_of(model.encoder.target) if regression else class_probabilities
 
     def __call__(self, row: Row) -> Outputs | float | None:
         x = self._encode(row)
-        if x is None:
-            return None
-        if self._unscale is not None:
-            value = self._unscale(self._outputs(x).item())
-            return value if math.isfinite(value) else None
-        primary = probabilities(self._outputs(x))
-        return Outputs(primary) if math.isfinite(primary.item(0)) else None  # where one is not finite, none is
+        return None if x is None else self._finish(self._outputs(x))
+
+
+def can_predict(model: TabularModel) -> bool:
+    """Whether the answers are of one of the two common forms and a row can be encoded by itself."""
+    return model.output_spec.common is not None and can_encode(model.schema, model.encoder)
+
+
+def single_row_predictor(model: TabularModel) -> FastPath | None:
+    """None for a model whose rows the general way has to answer."""
+    return SingleRowPredictor(model) if can_predict(model) else None
+
+
+def value_of(target: Target) -> Callable[[Matrix], Outputs | float | None]:
+    """(1, 1) outputs -> the value in the target's unit, None where it is not finite."""
+    unscale = target.unscale_one
+
+    def finish(outputs: Matrix) -> float | None:
+        value = unscale(outputs.item())
+        return value if math.isfinite(value) else None
+
+    return finish
+
+
+def class_probabilities(outputs: Matrix) -> Outputs | None:
+    """(1, outputs) logits -> probabilities, None where they are not finite."""
+    primary = probabilities(outputs)
+    return Outputs(primary) if math.isfinite(primary.item(0)) else None  # where one is not, none is

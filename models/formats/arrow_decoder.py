@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from models.formats.arrow_columns import MAX_ROWS_PER_BYTE, BlockBuilder, failures, unreadable
-from models.formats.arrow_layout import CACHED_BYTES
 from models.formats.arrow_messages import (
+    CACHED_BYTES,
     MAX_METADATA_BYTES,
     MESSAGE_START,
     RECORD_BATCH,

@@ -11,6 +11,7 @@ MESSAGE_START = b"\xff\xff\xff\xff"  # before each message of a stream
 END = MESSAGE_START + bytes(4)
 SCHEMA, RECORD_BATCH = 1, 3  # kinds of messages
 MAX_METADATA_BYTES = 16 * 1024**2
+CACHED_BYTES = 16 * 1024  # longer metadata is read again each time
 
 
 class MessageHeader:

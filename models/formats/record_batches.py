@@ -47,17 +47,23 @@ class RecordBatchWriter:
             else (tensor, np.dtype(tensor.dtype), None)
             for tensor in self._spec.tensors
         ]
-        self._around = functools.lru_cache(16)(self._around_values)
+        self._around_values = functools.lru_cache(16)(self._split_message)
 
     def message(self, accepted: ValidatedRows, outputs: Outputs, first_row: int) -> bytes:
         """A record batch as a message of a stream."""
-        plain = accepted.valid is None and not accepted.warnings and not accepted.errors
-        if self._spec.common == "value" and plain and accepted.count <= CACHED_ROWS:
-            before, after = self._around(accepted.count)
-            return before + outputs.primary.astype(np.float64, copy=False).tobytes() + after
-        return message_of(self.batch(accepted, outputs, first_row))
+        fast = self._fast_message(accepted, outputs)
+        return message_of(self.batch(accepted, outputs, first_row)) if fast is None else fast
 
-    def _around_values(self, rows: int) -> tuple[bytes, bytes]:
+    def _fast_message(self, accepted: ValidatedRows, outputs: Outputs) -> bytes | None:
+        """Few values without warnings and errors: pyarrow writes the bytes around them once for a number of rows. None
+        for everything else."""
+        plain = accepted.valid is None and not accepted.warnings and not accepted.errors
+        if self._spec.common != "value" or not plain or accepted.count > CACHED_ROWS:
+            return None
+        before, after = self._around_values(accepted.count)
+        return before + outputs.primary.astype(np.float64, copy=False).tobytes() + after
+
+    def _split_message(self, rows: int) -> tuple[bytes, bytes]:
         """What precedes and follows the values of so many rows without warnings and errors."""
         import pyarrow as pa
 

@@ -12,10 +12,10 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+from models.fast import arrow_block
 from models.formats import (
     arrow_decoder,
     arrow_encoder,
-    arrow_layout,
     blocks,
     csv_decoder,
     ndjson_decoder,
@@ -64,7 +64,7 @@ def decoder_of(form: BodyFormat, served: ServedModel, rows: int, plane: DataPlan
 def whole_block(form: BodyFormat, served: ServedModel, plane: DataPlane, content: bytes) -> Block | None:
     """A body as one block; None where its rows are more than one has."""
     most = plane.settings.max_rows
-    if form.name == "arrow" and (block := arrow_layout.plain_block(served.model.schema, content, most)) is not None:
+    if form.name == "arrow" and (block := arrow_block.common_block(served.model.schema, content, most)) is not None:
         return block
     with format_errors():
         return blocks.decode_whole(decoder_of(form, served, most, plane), content)

@@ -42,7 +42,7 @@ def read(body: bytes, header_length: bytes | None = None) -> Inference:
         raise invalid("bad_tensor", f"{len(given)} inputs are more than {MOST_TENSORS}")
     inputs, place = [], length
     for entry in given:
-        tensor = read_single(entry)
+        tensor = fast_tensor(entry)
         if tensor is None:
             tensor, place = read_tensor(entry, body, place)
         inputs.append(tensor)
@@ -71,8 +71,8 @@ def parse(text: bytes) -> Any:
         return native.parse(text, constants=True)
 
 
-def read_single(entry: object) -> Tensor | None:
-    """An input of one element and nothing said beside, as most are; None where `read_tensor` has to look."""
+def fast_tensor(entry: object) -> Tensor | None:
+    """The common input: one element, no parameters. None where `read_tensor` has to read it."""
     if type(entry) is not dict or len(entry) != 4:
         return None
     try:

@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from models.column_validation import common_numbers, validate_columns
+from models.column_validation import validate_columns
 from models.columns import Array, Column
+from models.fast.common_numbers import common_columns, common_matrix
 from models.feature import Feature
-from models.frame import Frame
 from models.json_text import short_floats
-from models.row_warnings import in_range
 from models.rows import RowError, ValidatedRows, validate_rows
 from models.schema import FeatureSchema
 from models.text import did_you_mean, render, truncate
@@ -26,9 +25,9 @@ BOOLEANS = {"true": True, "false": False}
 def accept(schema: FeatureSchema, inference: Inference, max_rows: int) -> ValidatedRows:
     """Check the rows that the tensors hold together. Raises RequestNotValid, RowsNotValid or TooManyRows."""
     skip = inference.skip
-    common = common_matrix(schema, inference.inputs, max_rows) or common_columns(schema, inference.inputs, max_rows)
-    if common is not None:
-        return common
+    fast = fast_matrix(schema, inference.inputs, max_rows) or fast_columns(schema, inference.inputs, max_rows)
+    if fast is not None:
+        return fast
     inputs = columns_of_matrix(schema, inference.inputs)
     count = row_count(inputs, max_rows)
     check_names(schema, inputs)
@@ -42,7 +41,7 @@ def accept(schema: FeatureSchema, inference: Inference, max_rows: int) -> Valida
     return require_valid(validate_rows(schema, rows or [{}] * count), skip=skip)
 
 
-def common_matrix(schema: FeatureSchema, inputs: list[Tensor], max_rows: int) -> ValidatedRows | None:
+def fast_matrix(schema: FeatureSchema, inputs: list[Tensor], max_rows: int) -> ValidatedRows | None:
     """The rows of one binary tensor [rows, features] of a model of numbers, all valid and without warnings."""
     if not is_matrix(schema, inputs):
         return None
@@ -50,15 +49,12 @@ def common_matrix(schema: FeatureSchema, inputs: list[Tensor], max_rows: int) ->
     count, width = whole.shape
     if not isinstance(whole.data, np.ndarray) or whole.datatype not in NUMBERS or count > max_rows:
         return None
-    if width != len(schema.features):
-        return None
-    numbers = whole.data.reshape(count, width).astype(np.float64, order="F")  # columns are what is compared
-    frame = Frame.of_numbers(numbers)
-    return ValidatedRows(frame, count) if in_range(schema, frame) else None
+    frame = common_matrix(schema, whole.data.reshape(count, width))
+    return None if frame is None else ValidatedRows(frame, count)
 
 
-def common_columns(schema: FeatureSchema, inputs: list[Tensor], max_rows: int) -> ValidatedRows | None:
-    """The same of a binary tensor for each feature."""
+def fast_columns(schema: FeatureSchema, inputs: list[Tensor], max_rows: int) -> ValidatedRows | None:
+    """The same for a binary tensor of each feature."""
     if not inputs or len(inputs) != len(schema.features):
         return None
     count = inputs[0].shape[0]
@@ -67,7 +63,7 @@ def common_columns(schema: FeatureSchema, inputs: list[Tensor], max_rows: int) -
         for tensor in inputs
         if isinstance(tensor.data, np.ndarray) and (len(tensor.shape) == 1 or tensor.shape[1] == 1)
     }
-    frame = common_numbers(schema, arrays, count) if count <= max_rows else None
+    frame = common_columns(schema, arrays, count) if count <= max_rows else None
     return None if frame is None else ValidatedRows(frame, count)
 
 

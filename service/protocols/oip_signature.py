@@ -29,7 +29,7 @@ OUTPUT_DATATYPES: Mapping[DType, str] = {
 ROW_OPTIONS = frozenset(["on_invalid", "missing"])  # parameters that say what a row means
 
 
-def plain(data: list[Any] | Array) -> list[Any]:
+def as_list(data: list[Any] | Array) -> list[Any]:
     return data.tolist() if isinstance(data, np.ndarray) else data
 
 
@@ -48,10 +48,10 @@ class Signature:
         self._names = {spec.name for spec in self.outputs}
         self._head = b'{"model_name":%s,"model_version":%s' % (dumps(model.name), dumps(model.version))
         one_value = b',"outputs":[{"name":"value","datatype":"FP64","shape":[1],"data":['
-        self._value = self._head + one_value if self.spec.common == "value" else None
+        self._fast_value = self._head + one_value if self.spec.common == "value" else None
 
-    def one_row(self, inference: Inference) -> Row | None:
-        """The row, not checked, that the tensors hold where that is plain to see; None where `accept` has to look."""
+    def fast_row(self, inference: Inference) -> Row | None:
+        """The common case, one row without options, not validated yet. None where `oip_rows.accept` has to read it."""
         inputs, schema = inference.inputs, self.model.schema
         if inference.parameters and not ROW_OPTIONS.isdisjoint(inference.parameters):
             return None
@@ -59,14 +59,14 @@ class Signature:
             (whole,) = inputs
             if whole.shape != [1, len(schema.features)] or whole.datatype not in NUMBERS:
                 return None
-            return dict(zip(schema.by_name, plain(whole.data), strict=True))
+            return dict(zip(schema.by_name, as_list(whole.data), strict=True))
         row: dict[str, Any] = {}
         for tensor in inputs:
             if len(tensor.data) != 1 or tensor.datatype not in self._fitting.get(tensor.name, ()):
                 return None
             if tensor.parameters and not ROW_OPTIONS.isdisjoint(tensor.parameters):
                 return None
-            row[tensor.name] = plain(tensor.data)[0]
+            row[tensor.name] = as_list(tensor.data)[0]
         return row if len(row) == len(inputs) else None
 
     def check_outputs(self, inference: Inference) -> None:
@@ -102,8 +102,8 @@ class Signature:
 
     def write(self, accepted: ValidatedRows, outputs: Outputs, inference: Inference) -> tuple[bytes, int | None]:
         """The body of the response, and the length of its JSON if binary tensors follow."""
-        if self._value and len(outputs.primary) == 1 and _plain(accepted, inference):
-            return b"%s%s]}]}" % (self._value, orjson.dumps(outputs.primary.item(0))), None
+        if self._fast_value and len(outputs.primary) == 1 and is_plain(accepted, inference):
+            return b"%s%s]}]}" % (self._fast_value, orjson.dumps(outputs.primary.item(0))), None
         parts = [self._head]
         if inference.id:
             parts.append(b',"id":%s' % dumps(inference.id))
@@ -128,7 +128,7 @@ class Signature:
         return (b"".join([text, *raws]), len(text)) if raws else (text, None)
 
 
-def _plain(accepted: ValidatedRows, inference: Inference) -> bool:
+def is_plain(accepted: ValidatedRows, inference: Inference) -> bool:
     """Whether no row has warnings or errors, and the request has nothing but inputs."""
     remarks = accepted.warnings or accepted.errors or accepted.valid is not None
     return not (remarks or inference.outputs or inference.id or inference.parameters)

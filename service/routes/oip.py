@@ -76,7 +76,7 @@ async def infer(
     """The answers to the rows that the tensors hold. fast: whether the fast path may be tried. Raises RequestError."""
     signature = served.compiled(Signature)
     signature.check_outputs(inference)
-    if fast and (row := signature.one_row(inference)) is not None:
+    if fast and (row := signature.fast_row(inference)) is not None:
         answers = plane.predict_row_fast(served, row)
         if answers is not None:
             return Answered(ONE_ROW, answers)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from models.architecture import Architecture
 from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine
-from models.fast.single_row import SingleRow
+from models.fast.single_row import SingleRowPredictor, single_row_predictor
 from models.feature import Feature, Seen
 from models.formats.json_encoder import JsonWriter
 from models.frame import Frame, Row
@@ -83,9 +83,9 @@ def test_the_short_way_answers_byte_for_byte_what_the_long_way_does_or_leaves_it
 
 
 @pytest.mark.parametrize("task", [*CLASSES])
-def test_one_usual_row_of_any_task_takes_the_shortcut_and_is_counted(plane: DataPlane, task: str) -> None:
+def test_one_common_row_of_any_task_takes_the_fast_path_and_is_counted(plane: DataPlane, task: str) -> None:
     served = plane.snapshot.find(task)
-    assert isinstance(served._single_row, SingleRow)
+    assert isinstance(served._single_row, SingleRowPredictor)
     calls, rows = sum(served.counters.batch_rows.counts), served.counters.valid_rows
     assert predict_fast(plane, task, b'{"rows": [{"n": 1.5, "few": "a"}]}')
     assert sum(served.counters.batch_rows.counts) == calls + 1
@@ -121,13 +121,13 @@ class Broken:
 
 
 @pytest.mark.parametrize("task", [*CLASSES])
-def test_an_engine_that_fails_on_the_short_way_fails_on_the_long_way_as_what_it_is(task: str) -> None:
+def test_an_engine_that_fails_on_the_fast_path_fails_on_the_general_way_with_its_own_error(task: str) -> None:
     plane = DataPlane([model_of(task)], Settings())
     plane.start()
     served = plane.snapshot.find(task)
     served.model = TabularModel("1", served.model.schema, served.model.encoder, Broken(served.model))
     served.batcher.model = served.model
-    served._single_row = SingleRow.of(served.model)
+    served._single_row = single_row_predictor(served.model)
     body = b'{"rows": [{"n": 1.5, "few": "a"}]}'
     assert predict_fast(plane, task, body) is None
     with pytest.raises(EngineFailed):

@@ -165,13 +165,13 @@ def test_nan_and_null_and_an_absent_tensor_are_the_same_gap(ask_v2: Callable[...
     assert ask_v2(INFER, {"inputs": one}).body["outputs"][0]["data"] == [pytest.approx(expected)]  # a row alone
 
 
-def test_one_usual_row_takes_the_short_way_and_nothing_else_does(lane: Application) -> None:
+def test_one_common_row_takes_the_fast_path_and_nothing_else_does(lane: Application) -> None:
     served = lane.plane.snapshot.find("homes")
     signature = served.compiled(oip_signature.Signature)
 
     def fast(inputs: list[Any], **parameters: Any) -> Any:
         inference = oip_json.read(json.dumps({"inputs": inputs, "parameters": parameters}).encode())
-        row = signature.one_row(inference)
+        row = signature.fast_row(inference)
         return None if row is None else lane.plane.predict_row_fast(served, row)
 
     def changed(place: int, cell: Any) -> list[dict[str, Any]]:
@@ -180,8 +180,8 @@ def test_one_usual_row_takes_the_short_way_and_nothing_else_does(lane: Applicati
     answers = fast(tensors(HOMES[:1]), binary_data_output=True)
     assert (answers.primary.shape, served.counters.valid_rows) == ((1, 1), 1)
     above, refused, boolean = changed(2, 6.5), changed(5, 4), changed(0, True)
-    for unusual in (above, refused, boolean, tensors(), tensors(HOMES[:1]) * 2, tensors(HOMES[:1])[1:]):
-        assert fast(unusual) is None
+    for other in (above, refused, boolean, tensors(), tensors(HOMES[:1]) * 2, tensors(HOMES[:1])[1:]):
+        assert fast(other) is None
     assert fast(tensors(HOMES[:1]), missing="Adoption") is None
     assert fast(tensors(HOMES[:1]), on_invalid="skip") is None
     assert served.counters.valid_rows == 1
@@ -195,12 +195,12 @@ KEYS = ["name", "datatype", "shape", "data", "parameters"]
 
 @given(st.dictionaries(st.sampled_from(KEYS), ODD) | ODD)
 @settings(max_examples=500, deadline=None)
-def test_an_input_of_one_element_is_read_alike_by_the_short_way(odd: Any) -> None:
-    usual = {"name": "x", "datatype": "FP64", "shape": [1], "data": [1.5]}
-    for entry in (odd, usual | odd if isinstance(odd, dict) else usual):
-        single = oip_json.read_single(entry)
+def test_an_input_of_one_element_is_read_alike_by_the_fast_path(odd: Any) -> None:
+    common = {"name": "x", "datatype": "FP64", "shape": [1], "data": [1.5]}
+    for entry in (odd, common | odd if isinstance(odd, dict) else common):
+        single = oip_json.fast_tensor(entry)
         assert single is None or (single, 0) == oip_json.read_tensor(entry, b"", 0)
-    assert oip_json.read_single(usual) is not None
+    assert oip_json.fast_tensor(common) is not None
 
 
 def test_one_value_is_written_alike_by_the_short_way(ask_v2: Callable[..., Any]) -> None:

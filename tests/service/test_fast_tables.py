@@ -1,4 +1,4 @@
-"""Faster ways for tables of numbers and the general ones: the same results and the same answers."""
+"""Fast paths for tables of numbers and the general way: the same results and the same answers."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from models import column_validation
 from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine
-from models.formats import arrow_layout
+from models.fast import arrow_block
 from models.formats.record_batches import RecordBatchWriter, message_of
 from models.frame import Frame
 from models.network.layers import Dense
@@ -26,7 +26,7 @@ from service.http.asgi import Application
 from service.protocols import oip_rows
 from service.protocols.oip_tensors import Inference, Tensor
 from service.settings import Settings
-from tests.models.formats.test_arrow_layout import MAX_ROWS, NAMES, SCHEMA, body_of, columns_of
+from tests.models.fast.test_arrow_block import MAX_ROWS, NAMES, SCHEMA, body_of, columns_of
 
 ARROW = "application/vnd.apache.arrow.stream"
 
@@ -69,7 +69,7 @@ def test_answers_are_the_same_both_ways(
 
     bodies = [body_of(columns_of(5)), body_of({**columns_of(3), "a": pa.array([1.0, 50.0, float("nan")])})]
     found = [ask(body) for body in bodies]
-    monkeypatch.setattr(arrow_layout, "plain_block", lambda *_: None)
+    monkeypatch.setattr(arrow_block, "common_block", lambda *_: None)
     monkeypatch.setattr(RecordBatchWriter, "message", lambda self, *given: message_of(self.batch(*given)))
     assert found == [ask(body) for body in bodies]
     assert [bool(text) for text in found[1]["error"].to_pylist()] == [False, False, True]
@@ -103,6 +103,6 @@ def test_tensors_a_column_have_the_result_of_columns(rows: list[tuple[float, ...
         tensors.append(Tensor(name, "FP32", shape, given.get(name, np.zeros(len(rows), np.float32))))
     found = result(tensors)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(oip_rows, "common_columns", lambda *_: None)
-        patch.setattr(column_validation, "common_numbers", lambda *_: None)
+        patch.setattr(oip_rows, "fast_columns", lambda *_: None)
+        patch.setattr(column_validation, "common_columns", lambda *_: None)
         assert found == result(tensors)

@@ -1,4 +1,5 @@
-"""The most common Arrow body, one batch of numbers without nulls, read as views of its bytes."""
+"""The most common Arrow body, one batch of numbers without nulls, as views of its bytes; the general way is
+`ArrowDecoder`."""
 
 import functools
 from typing import Any, NamedTuple
@@ -7,12 +8,18 @@ import numpy as np
 
 from models.columns import UNREAD, Column
 from models.formats.arrow_columns import failures, start_of
-from models.formats.arrow_messages import END, MESSAGE_START, RECORD_BATCH, SCHEMA, MessageHeader, read_schema
+from models.formats.arrow_messages import (
+    CACHED_BYTES,
+    END,
+    MESSAGE_START,
+    RECORD_BATCH,
+    SCHEMA,
+    MessageHeader,
+    read_schema,
+)
 from models.formats.blocks import Block, ColumnBlock
 from models.formats.errors import FormatError
 from models.schema import FeatureSchema
-
-CACHED_BYTES = 16 * 1024  # of metadata, at most
 
 
 class NumericBuffer(NamedTuple):
@@ -28,7 +35,7 @@ class Layout(NamedTuple):
     columns: tuple[NumericBuffer, ...]
 
 
-def plain_block(schema: FeatureSchema, body: bytes, max_rows: int) -> Block | None:
+def common_block(schema: FeatureSchema, body: bytes, max_rows: int) -> Block | None:
     """The rows of the common case, one batch of numbers without nulls, as views of the body. None for every other body,
     valid or not: the decoder reads it."""
     if len(body) < 16 or not body.endswith(END):

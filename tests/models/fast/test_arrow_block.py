@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.fast.arrow_block import common_block, layout_of
 from models.feature import Feature, Seen
 from models.formats import arrow_messages, blocks
 from models.formats.arrow_decoder import ArrowDecoder
-from models.formats.arrow_layout import layout_of, plain_block
 from models.formats.blocks import Block
 from models.formats.errors import FormatError
 from models.formats.record_batches import message_of
@@ -66,7 +66,7 @@ def result(decode: Callable[[], Block | None]) -> Any:
 def both(body: bytes) -> tuple[bool, Any]:
     """Whether the body was read as views, and the result, which is pyarrow's too."""
     expected = result(lambda: blocks.decode_whole(ArrowDecoder(SCHEMA, MAX_ROWS, MAX_BYTES), body))
-    views = plain_block(SCHEMA, body, MAX_ROWS)
+    views = common_block(SCHEMA, body, MAX_ROWS)
     if views is not None:
         assert result(lambda: views) == expected
     return views is not None, expected
@@ -77,7 +77,7 @@ def test_numbers_without_nulls_are_views_of_the_body(kind: Any) -> None:
     body = body_of(columns_of(kind=kind))
     as_views, (count, rows, *_) = both(body)
     assert (as_views, count, rows) == (True, 3, str([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0], [2.0, 3.0, 4.0]]))
-    block: Any = plain_block(SCHEMA, body, MAX_ROWS)
+    block: Any = common_block(SCHEMA, body, MAX_ROWS)
     assert all(np.shares_memory(np.frombuffer(body, np.uint8), block.columns[name].values) for name in NAMES)
 
 

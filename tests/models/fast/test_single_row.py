@@ -1,4 +1,4 @@
-"""The short way answers what the model answers, or leaves the row to it."""
+"""The predictor of a single row answers what the model answers, or leaves the row to it."""
 
 import dataclasses
 import functools
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from models.architecture import Architecture
 from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine
-from models.fast.single_row import SingleRow
+from models.fast.single_row import single_row_predictor
 from models.feature import MISSING, Feature, Seen
 from models.frame import Frame
 from models.golden_rows import TOLERANCE, max_distance
@@ -52,16 +52,16 @@ VALUES = st.one_of(st.floats(-5, 5), st.floats(0, 100), st.floats(5e5, 1.5e6), s
 
 @settings(max_examples=500, deadline=None)
 @given(st.tuples(VALUES, VALUES, VALUES), st.integers(0, 299))
-def test_it_answers_what_the_model_answers_or_there_is_something_to_say(
+def test_it_answers_what_the_model_answers_or_the_row_gets_a_warning(
     cells: tuple[float, float, float], known: int
 ) -> None:
-    fast = SingleRow.of(MODEL)
-    assert fast is not None
+    predict_row = single_row_predictor(MODEL)
+    assert predict_row is not None
     for row in (dict(zip("abc", cells, strict=True)), dict(zip("abc", NUMBERS[known].tolist(), strict=True))):
-        value = fast(row)
+        value = predict_row(row)
         frame = MODEL.schema.frames.from_rows([row])
-        unusual = bool(find_warnings(MODEL.schema, frame))
-        assert (value is None) == unusual
+        warned = bool(find_warnings(MODEL.schema, frame))
+        assert (value is None) == warned
         if value is not None:
             assert value == MODEL.predict(frame).primary.item()
 
@@ -126,11 +126,11 @@ MIXED_ROWS = st.fixed_dictionaries(
 @given(MIXED_ROWS, st.sampled_from(TASKS), st.sampled_from(["scaled", "quantile"]), st.booleans())
 def test_rows_of_all_kinds_are_answered_as_by_the_model(row: Any, task: str, numbers: str, gaps: bool) -> None:
     model = mixed(task, numbers, gaps)
-    fast = SingleRow.of(model)
-    assert fast is not None
+    predict_row = single_row_predictor(model)
+    assert predict_row is not None
     for asked in (row, {name: value for name, value in row.items() if value is not None}):
         frame = model.schema.frames.from_rows([asked])
-        answer = fast(asked)
+        answer = predict_row(asked)
         assert (answer is None) == bool(find_warnings(model.schema, frame))
         if answer is not None:
             primary = answer.primary if isinstance(answer, Outputs) else np.array([[answer]])
@@ -142,8 +142,8 @@ def test_rows_of_all_kinds_are_answered_as_by_the_model(row: Any, task: str, num
     [make(bins=4), make("binary", bins=4), mixed("regression", "quantile", date=True)],
     ids=["bins", "bins of a classification", "dates"],
 )
-def test_other_models_have_no_fast_path(model: TabularModel) -> None:
-    assert SingleRow.of(model) is None
+def test_other_models_have_no_predictor_of_a_single_row(model: TabularModel) -> None:
+    assert single_row_predictor(model) is None
 
 
 class Infinite:
@@ -156,9 +156,9 @@ class Infinite:
 def test_an_output_that_is_not_finite_stays_so_and_is_no_answer() -> None:
     model = dataclasses.replace(MODEL, engine=Infinite())
     row = dict(zip("abc", NUMBERS[0].tolist(), strict=True))
-    fast = SingleRow.of(model)
-    assert fast is not None
-    assert fast(row) is None
+    predict_row = single_row_predictor(model)
+    assert predict_row is not None
+    assert predict_row(row) is None
     for rows in ([row], [row] * 100):
         assert np.isinf(model.predict_rows(rows).primary).all()
     assert np.isnan(MODEL.encoder.target.unscale(np.full((100, 1), np.nan, np.float32))).all()

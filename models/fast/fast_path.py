@@ -1,0 +1,14 @@
+"""What a fast path to the prediction of a row promises."""
+
+from typing import Protocol
+
+from models.frame import Row
+from models.outputs import Outputs
+
+
+class FastPath(Protocol):
+    """Predicts a common row faster than `TabularModel.predict` does."""
+
+    def __call__(self, row: Row) -> Outputs | float | None:
+        """The prediction for a valid row, a float where it is one value; None where the general way has to answer."""
+        ...
