@@ -22,6 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--rounds", type=at_least_one, default=9, metavar="N", help="medians are over so many (default: 9)"
     )
     engines.set_defaults(run=bench_engines)
+    fast = targets.add_parser("fast", help="what each fast path saves of its part of a request")
+    fast.add_argument("--rounds", type=at_least_one, default=21, metavar="N", help="(default: %(default)s)")
+    fast.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there too")
+    fast.set_defaults(run=bench_fast)
     servers = targets.add_parser("servers", help="whole servers beside each other: the limit, BentoML, Keras, ours")
     servers.add_argument(
         "scenarios",
@@ -91,6 +95,12 @@ def bench_engines(given: argparse.Namespace) -> int:
     from loadtest.bench import engines
 
     return engines.run(given.rounds)
+
+
+def bench_fast(given: argparse.Namespace) -> int:
+    from loadtest.bench import fast_paths
+
+    return fast_paths.run(given.rounds, given.markdown)
 
 
 def bench_servers(given: argparse.Namespace) -> int:

@@ -1,0 +1,169 @@
+"""The fast paths of `models`, its caches, and its branches for few rows."""
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from loadtest.bench.fast_case import Case, without
+from loadtest.bench.fast_models import NUMBERS, Row, binary, classification, regression, rows_of
+from models import column_validation, outputs, probabilities
+from models.columns import Column
+from models.encoding import encoder, target
+from models.fast.arrow_block import common_block
+from models.fast.json_entries import ColumnEntries, entries_of
+from models.fast.single_row import single_row_predictor
+from models.formats import arrow_decoder, arrow_messages
+from models.formats.arrow_decoder import ArrowDecoder
+from models.formats.blocks import decode_whole
+from models.formats.record_batches import RecordBatchWriter, message_of
+from models.frame import Frame
+from models.outputs import Outputs
+from models.rows import ValidatedRows, check_each, from_valid_rows, validate_rows
+from models.schema import FeatureSchema
+from models.tabular_model import TabularModel
+from models.validators import RowValidators
+
+MAX_ROWS, MAX_BYTES = 10_000, 2**24
+
+
+def cases() -> Iterator[Case]:
+    yield from single_rows()
+    yield from json_entries()
+    yield from compiled_validators()
+    yield from columns()
+    yield from arrow_requests()
+    yield from arrow_answers()
+    yield from few_rows()
+
+
+def plural(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"
+
+
+def single_rows() -> Iterator[Case]:
+    """A valid row to its prediction, warnings looked for."""
+    for model in (regression(), classification(), regression(category=True)):
+        category = bool(model.schema.categorical)
+        (row,) = rows_of(1, category=category)
+        predict = single_row_predictor(model)
+        assert predict is not None
+        name = f"predict 1 row, {model.schema.task}{', a category' if category else ''}"
+        yield Case("`SingleRowPredictor`", name, partial(predict, row), partial(predict_generally, model, row))
+
+
+def predict_generally(model: TabularModel, row: Row) -> Outputs:
+    return model.predict(from_valid_rows(model.schema, [row]).frame)
+
+
+def json_entries() -> Iterator[Case]:
+    for model, name in ((regression(), "`ValueEntries`"), (classification(), "`ClassEntries`")):
+        fast, general = entries_of(model.output_spec), ColumnEntries(model.output_spec)
+        for count in (1, 1_000):
+            answers = model.predict_rows(rows_of(count))
+            given = f"write {plural(count)} as JSON"
+            yield Case(name, given, partial(fast.joined, answers), partial(general.joined, answers))
+
+
+def compiled_validators() -> Iterator[Case]:
+    schema = regression().schema
+    fast, general = (RowValidators(schema.features, ()) for _ in range(2))
+    general.__dict__["_of_body"] = general._of_body._replace(numbers=None)
+    for count in (1, 100):
+        body, given = json.dumps({"rows": rows_of(count)}).encode(), f"parse and validate {plural(count)}"
+        yield Case("`Validators.numbers`", given, partial(fast.parse_body, body), partial(general.parse_body, body))
+    mixed, rows = regression(category=True).schema, rows_of(100, category=True)
+    given = "validate 100 parsed rows, a category"
+    yield Case("`RowValidators`", given, partial(validate_rows, mixed, rows), partial(check_each, mixed, rows))
+
+
+def columns() -> Iterator[Case]:
+    schema = regression().schema
+    disabled = {"common_columns": (column_validation, lambda *_: None)}
+    for count in (2, 1_000):
+        call = partial(column_validation.validate_columns, schema, columns_of(rows_of(count)), count)
+        yield without("`common_columns`", f"validate {plural(count)} of columns", call, **disabled)
+    for one, name in ((schema, ""), (regression(category=True).schema, ", a category")):
+        call = partial(column_validation.validate_columns, one, columns_of(rows_of(1, category=bool(name))), 1)
+        yield without("`SINGLE_ROW`", f"validate 1 row of columns{name}", call, SINGLE_ROW=(column_validation, 0))
+
+
+def columns_of(rows: Sequence[Row]) -> dict[str, Column]:
+    found = {name: Column(np.array([row[name] for row in rows])) for name in NUMBERS}
+    if "color" in rows[0]:
+        found["color"] = Column(np.array([row["color"] for row in rows], dtype=object))
+    return found
+
+
+def arrow_requests() -> Iterator[Case]:
+    schema = regression().schema
+    for count in (1, 1_000):
+        body = stream_of(rows_of(count))
+        given = f"decode and validate {plural(count)} of Arrow"
+        yield Case("`common_block`", given, partial(block_of, schema, body), partial(decoded, schema, body))
+    yield without(
+        "`cached_header`, `cached_schema`",
+        "decode and validate 100 rows of Arrow with text",
+        partial(decoded, regression(category=True).schema, stream_of(rows_of(100, category=True))),
+        cached_header=(arrow_decoder, arrow_messages.MessageHeader),
+        cached_schema=(arrow_decoder, arrow_messages.read_schema),
+    )
+
+
+def stream_of(rows: Sequence[Row]) -> bytes:
+    table = pa.Table.from_pylist([*rows])
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def block_of(schema: FeatureSchema, body: bytes) -> ValidatedRows:
+    block = common_block(schema, body, MAX_ROWS)
+    assert block is not None
+    return block.validate(schema)
+
+
+def decoded(schema: FeatureSchema, body: bytes) -> ValidatedRows:
+    block = decode_whole(ArrowDecoder(schema, MAX_ROWS, MAX_BYTES), body)
+    assert block is not None
+    return block.validate(schema)
+
+
+def arrow_answers() -> Iterator[Case]:
+    model = regression()
+    writer = RecordBatchWriter(model)
+    for count in (1, 1_000):
+        rows = from_valid_rows(model.schema, rows_of(count))
+        answers = model.predict(rows.frame)
+        fast, general = partial(writer.message, rows, answers, 0), partial(write_batch, writer, rows, answers)
+        yield Case("`RecordBatchWriter._fast_message`", f"write {plural(count)} as Arrow", fast, general)
+
+
+def write_batch(writer: RecordBatchWriter, rows: ValidatedRows, answers: Outputs) -> bytes:
+    return message_of(writer.batch(rows, answers, 0))
+
+
+def few_rows() -> Iterator[Case]:
+    """Python's arithmetic in place of NumPy's."""
+    branches: list[tuple[str, TabularModel, Any, str]] = [
+        ("`Target.unscale`", regression(), target, "FEW_ROWS"),
+        ("`probabilities`", binary(), probabilities, "FEW_ROWS"),
+        ("`Encoder.encode`", regression(category=True), encoder, "FEW_ROWS"),
+        ("`Outputs.all_finite`", regression(), outputs, "FEW_NUMBERS"),
+    ]
+    for name, model, owner, limit in branches:
+        for count in (1, 8):
+            frame = model.schema.frames.from_rows(rows_of(count, category=bool(model.schema.categorical)))
+            call = partial(predict_finite, model, frame)
+            case = without(f"{name}, few rows", f"predict {plural(count)}", call, **{limit: (owner, 0)})
+            yield case._replace(digits=5)
+
+
+def predict_finite(model: TabularModel, frame: Frame) -> Outputs:
+    answers = model.predict(frame)
+    assert answers.all_finite()
+    return answers

@@ -1,0 +1,58 @@
+"""Small models for the measurement of fast paths: random weights, as only their form matters."""
+
+from typing import Any
+
+import numpy as np
+
+from models.architecture import Architecture
+from models.encoding.encoder import Encoder
+from models.engines import NumpyEngine
+from models.feature import Feature, Seen
+from models.frame import Frame
+from models.network.network import build
+from models.schema import FeatureSchema
+from models.tabular_model import TabularModel
+
+NUMBERS = tuple("abcdefgh")
+LEVELS: list[bool | int | float | str] = ["red", "green", "blue"]
+CLASSES: list[bool | int | float | str] = ["setosa", "versicolor", "virginica"]
+Row = dict[str, Any]
+
+
+def regression(*, category: bool = False) -> TabularModel:
+    """Of 8 numbers between 0 and 1, and a category where asked for."""
+    return _model("numbers", None, category=category)
+
+
+def classification() -> TabularModel:
+    """Three classes by 8 numbers."""
+    return _model("classes", CLASSES)
+
+
+def binary() -> TabularModel:
+    """Two classes by 8 numbers."""
+    return _model("binary", CLASSES[:2])
+
+
+def _model(name: str, classes: list[bool | int | float | str] | None, *, category: bool = False) -> TabularModel:
+    rng = np.random.default_rng(0)
+    features = [Feature(name=one, kind="number", nullable=False, seen=Seen(min=0.0, max=1.0)) for one in NUMBERS]
+    if category:
+        features.append(Feature(name="color", kind="category", nullable=False, seen=Seen(levels=LEVELS)))
+    task: Any = "regression" if classes is None else "binary" if len(classes) == 2 else "multiclass"
+    schema = FeatureSchema(name=name, task=task, target="y", classes=classes, features=features)
+    numbers, codes = rng.uniform(size=(500, len(NUMBERS))), rng.integers(0, len(LEVELS), (500, int(category)))
+    values = numbers.sum(axis=1) if classes is None else None
+    encoder = Encoder.fit(schema, Frame(numbers, codes), values, bins=0)
+    outputs = len(classes) if task == "multiclass" and classes else 1
+    network = build(Architecture(encoder.width, hidden=(32,), outputs=outputs), rng)
+    return TabularModel("1", schema, encoder, NumpyEngine(network, ""))
+
+
+def rows_of(count: int, *, category: bool = False) -> list[Row]:
+    """Valid rows that get no warning."""
+    rng = np.random.default_rng(1)
+    rows: list[Row] = [dict(zip(NUMBERS, row, strict=True)) for row in rng.uniform(0.1, 0.9, (count, 8)).tolist()]
+    if category:
+        rows = [row | {"color": LEVELS[number % len(LEVELS)]} for number, row in enumerate(rows)]
+    return rows

@@ -1,0 +1,140 @@
+"""The fast paths of the protocols and of the data plane.
+
+The only bench that runs the service's code in its own process: no request can switch a fast path off.
+"""
+
+import json
+import math
+from collections.abc import Coroutine, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from loadtest.bench.fast_case import Case, without
+from loadtest.bench.fast_model_cases import plural
+from loadtest.bench.fast_models import NUMBERS, classification, regression, rows_of
+from models.rows import ValidatedRows, from_valid_rows
+from models.schema import FeatureSchema
+from service.data_plane import Call, DataPlane
+from service.http import negotiation
+from service.protocols import oip_json, oip_rows, tfserving
+from service.protocols.oip_signature import Signature
+from service.protocols.oip_tensors import Inference, Tensor
+from service.routes import native, oip
+from service.settings import Settings
+
+MAX_ROWS = 10_000
+CALL = Call(math.inf)
+
+
+def cases() -> Iterator[Case]:
+    plane = DataPlane([regression(), classification()], Settings())
+    plane.start()
+    yield from native_json(plane)
+    yield from oip_requests(plane)
+    yield from binary_tensors(regression().schema)
+    yield from tf_serving()
+    yield from headers()
+    plane.close()
+
+
+def finished(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """The result of a coroutine that never waits."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    raise AssertionError("it waits")
+
+
+def native_json(plane: DataPlane) -> Iterator[Case]:
+    for served in plane.snapshot.served:
+        route = native.Predict(plane, served)
+        for count in (1, 8):
+            body = json.dumps({"rows": rows_of(count)}).encode()
+            name = f"body to answer, {plural(count)}, {served.model.schema.task}"
+            yield Case("`Predict._fast`", name, partial(route._fast, body), partial(answer_generally, route, body))
+
+
+def answer_generally(route: native.Predict, body: bytes) -> bytes:
+    answer: bytes = finished(native.predict_json(route.plane, route.served, body, "fail", CALL))
+    return answer
+
+
+def oip_requests(plane: DataPlane) -> Iterator[Case]:
+    served = plane.snapshot.find("numbers")
+    (row,) = rows_of(1)
+    body = json.dumps(
+        {"inputs": [{"name": name, "datatype": "FP64", "shape": [1], "data": [value]} for name, value in row.items()]}
+    ).encode()
+    disabled = {"fast_tensor": (oip_json, lambda _: None)}
+    yield without("`oip_json.fast_tensor`", "parse 8 tensors of 1 row", partial(oip_json.read, body), **disabled)
+    inference = oip_json.read(body)
+
+    def predict(*, fast: bool) -> Any:
+        answered = finished(oip.infer(plane, served, inference, CALL, large=False, fast=fast))
+        return answered.answers
+
+    yield Case(
+        "`Signature.fast_row`", "tensors of 1 row to answer", partial(predict, fast=True), partial(predict, fast=False)
+    )
+    signature, general = Signature(served.model), Signature(served.model)
+    general._fast_value = None
+    rows = from_valid_rows(served.model.schema, [row])
+    given = rows, served.model.predict(rows.frame), inference
+    yield Case(
+        "`Signature._fast_value`", "write 1 value", partial(signature.write, *given), partial(general.write, *given)
+    )
+
+
+def binary_tensors(schema: FeatureSchema) -> Iterator[Case]:
+    for count in (1, 1_000):
+        x = np.array([[*row.values()] for row in rows_of(count)])
+        matrix = [Tensor("x", "FP64", x.shape, x.ravel())]
+        call = partial(accept, schema, matrix)
+        name = f"validate a binary matrix, {plural(count)}"
+        yield without("`oip_rows.fast_matrix`", name, call, fast_matrix=(oip_rows, lambda *_: None))
+        columns = [
+            Tensor(name, "FP64", (count,), np.ascontiguousarray(column))
+            for name, column in zip(NUMBERS, x.T, strict=True)
+        ]
+        name = f"validate binary columns, {plural(count)}"
+        call = partial(accept, schema, columns)
+        yield without("`oip_rows.fast_columns`", name, call, fast_columns=(oip_rows, lambda *_: None))
+
+
+def accept(schema: FeatureSchema, tensors: list[Tensor]) -> ValidatedRows:
+    return oip_rows.accept(schema, Inference(tensors), MAX_ROWS)
+
+
+def tf_serving() -> Iterator[Case]:
+    schema = regression().schema
+    for count in (1, 100):
+        body = json.dumps({"instances": rows_of(count)}).encode()
+        call = partial(tfserving.read_predict, schema, body, MAX_ROWS)
+        disabled = {"fast_instances": (tfserving, lambda *_: False)}
+        yield without("`tfserving.fast_instances`", f"parse {plural(count)}", call, **disabled)
+    model = classification()
+    fast, general = tfserving.Writer(model), tfserving.Writer(model)
+    general._fast_rows = []
+    for count in (1, 1_000):
+        answers = model.predict_rows(rows_of(count))
+        calls = partial(fast.predictions, answers), partial(general.predictions, answers)
+        yield Case("`tfserving.Writer._fast_rows`", f"write {plural(count)} of classes", *calls)
+
+
+def headers() -> Iterator[Case]:
+    plain = {b"content-type": b"application/json", b"accept": b"*/*"}
+    csv = {b"content-type": b"text/csv; charset=utf-8", b"accept": b"application/json, text/csv;q=0.5"}
+    yield Case(
+        "`is_plain_json`", "negotiate JSON", partial(negotiation.is_plain_json, plain), partial(negotiated_json, plain)
+    )
+    cached = ("parse_content_type", "body_format", "response_format", "parse_accept")
+    uncached = {name: (negotiation, getattr(negotiation, name).__wrapped__) for name in cached}
+    yield without("caches of `negotiation`", "negotiate CSV", partial(negotiation.negotiate, csv), **uncached)
+
+
+def negotiated_json(headers: dict[bytes, bytes]) -> bool:
+    body, response = negotiation.negotiate(headers)
+    return body is response is negotiation.JSON_FORMAT
