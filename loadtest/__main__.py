@@ -1,6 +1,7 @@
 """`python -m loadtest`. Exit codes: 0 done, 1 a goal was missed, 2 wrong usage."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -161,4 +162,5 @@ def bench_memory(given: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # ends the servers that were started
     sys.exit(main())
