@@ -25,7 +25,7 @@ YIELD_S = 0.001  # for other workers to accept first
 PUBLISH_INTERVAL_S = 0.05
 REFRESH_INTERVAL_S = 0.5
 RETRY_S = 1.0
-log = logging.getLogger("tabserve.process")
+log = logging.getLogger("tabserve.server")
 
 
 class ConnectionBalancer:

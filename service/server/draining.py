@@ -14,7 +14,7 @@ from service.server_state import ServerState
 
 FINISH_S = 25.0  # for requests in flight, once the grace period is over
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-log = logging.getLogger("tabserve.process")
+log = logging.getLogger("tabserve.server")
 
 
 class Drain:

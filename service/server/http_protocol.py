@@ -24,7 +24,7 @@ REFUSAL = b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\nx-request-id: %s\r\nconnection
 CONTINUE = b"HTTP/1.1 100 "
 TRAILERS: Any = deque(maxlen=0)  # takes the headers that follow a body, and keeps none
 UPGRADE = frozenset((b"upgrade", b"http2-settings"))
-log = logging.getLogger("tabserve.process")
+log = logging.getLogger("tabserve.server")
 
 
 def install_http_protocol(server: uvicorn.Server) -> None:

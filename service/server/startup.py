@@ -19,7 +19,7 @@ from service.server.silent_connections import close_silent_connections
 from service.server_state import ServerState
 
 POLL_S = 0.02
-log = logging.getLogger("tabserve.process")
+log = logging.getLogger("tabserve.server")
 
 
 def check_worker(app: Any) -> uvicorn.Server | None:

@@ -16,7 +16,7 @@ MAX_FAILED_STARTS = 3
 SHARED_FOLDER_PREFIX = "tabserve-shared-"
 SHARED_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 SUPERVISOR_VARIABLE = "SUPERVISED_BY_TABSERVE"  # the process id of the supervisor, set for its workers
-log = logging.getLogger("tabserve.process")
+log = logging.getLogger("tabserve.server")
 
 
 def in_worker() -> bool:
