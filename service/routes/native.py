@@ -35,7 +35,7 @@ class Predict(Route):
         self._parse_body = served.model.schema.validators.parse_body
 
     async def answer(self, exchange: HttpExchange) -> Reply | None:
-        headers, query = exchange.headers, exchange.query
+        headers, query = exchange.headers, exchange.scope["query_string"]
         if not negotiation.is_plain_json(headers):
             await self._answer_table(exchange)
             return None
@@ -45,7 +45,8 @@ class Predict(Route):
         if not query and b"x-request-timeout" not in headers and time.monotonic() < exchange.deadline:
             fast = self._fast(body)
             if fast is not None:
-                return Reply(fast)
+                await exchange.respond_json(fast)
+                return None
         return Reply(await predict_json(self.plane, self.served, body, on_invalid, exchange.call))
 
     def _fast(self, body: bytes) -> bytes | None:
