@@ -43,11 +43,11 @@ def validate_columns(
 
     first_row: the number that errors give the first row. max_errors: how many errors are listed.
     """
-    if count <= SINGLE_ROW and not any(column.values.dtype.kind == "M" for column in columns.values()):
-        return validate_rows(schema, [*ColumnRows(columns, count)], first_row=first_row, max_errors=max_errors)
     whole = {name: values for name, (values, missing, codes) in columns.items() if missing is None and codes is None}
     if len(whole) == len(columns) and (common := common_columns(schema, whole, count)) is not None:
         return ValidatedRows(common, count)
+    if count <= SINGLE_ROW and not any(column.values.dtype.kind == "M" for column in columns.values()):
+        return validate_rows(schema, [*ColumnRows(columns, count)], first_row=first_row, max_errors=max_errors)
     frame, invalid = _convert(schema, columns, count)
     unknown = [name for name in columns if is_unknown(schema, name)]
     if not invalid and not unknown and in_range(schema, frame):

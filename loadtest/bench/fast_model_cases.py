@@ -1,5 +1,6 @@
 """The fast paths of `models`, its caches, and its branches for few rows."""
 
+import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -11,6 +12,7 @@ import pyarrow as pa
 from loadtest.bench.fast_case import Case, without
 from loadtest.bench.fast_models import NUMBERS, Row, binary, classification, regression, rows_of
 from models import column_validation, outputs, probabilities
+from models.architecture import Architecture
 from models.columns import Column
 from models.encoding import encoder, target
 from models.fast.arrow_block import common_block
@@ -19,8 +21,11 @@ from models.fast.single_row import single_row_predictor
 from models.formats import arrow_decoder, arrow_messages
 from models.formats.arrow_decoder import ArrowDecoder
 from models.formats.blocks import decode_whole
+from models.formats.json_encoder import JsonWriter
 from models.formats.record_batches import RecordBatchWriter, message_of
 from models.frame import Frame
+from models.network import inference_steps, input_block
+from models.network.network import build
 from models.outputs import Outputs
 from models.rows import ValidatedRows, check_each, from_valid_rows, validate_rows
 from models.schema import FeatureSchema
@@ -28,16 +33,19 @@ from models.tabular_model import TabularModel
 from models.validators import RowValidators
 
 MAX_ROWS, MAX_BYTES = 10_000, 2**24
+ENSEMBLE = Architecture(8, hidden=(128, 128, 128), scales=(1.0,) * 8, members=4, adapters=True)
 
 
 def cases() -> Iterator[Case]:
     yield from single_rows()
     yield from json_entries()
+    yield from single_value()
     yield from compiled_validators()
     yield from columns()
     yield from arrow_requests()
     yield from arrow_answers()
     yield from few_rows()
+    yield from few_rows_of_ensemble()
 
 
 def plural(count: int) -> str:
@@ -46,12 +54,12 @@ def plural(count: int) -> str:
 
 def single_rows() -> Iterator[Case]:
     """A valid row to its prediction, warnings looked for."""
-    for model in (regression(), classification(), regression(category=True)):
-        category = bool(model.schema.categorical)
-        (row,) = rows_of(1, category=category)
+    for model in (regression(), classification(), regression(1)):
+        categories = len(model.schema.categorical)
+        (row,) = rows_of(1, categories)
         predict = single_row_predictor(model)
         assert predict is not None
-        name = f"predict 1 row, {model.schema.task}{', a category' if category else ''}"
+        name = f"predict 1 row, {model.schema.task}{', a category' if categories else ''}"
         yield Case("`SingleRowPredictor`", name, partial(predict, row), partial(predict_generally, model, row))
 
 
@@ -68,6 +76,19 @@ def json_entries() -> Iterator[Case]:
             yield Case(name, given, partial(fast.joined, answers), partial(general.joined, answers))
 
 
+def single_value() -> Iterator[Case]:
+    """A value of Python as it is, and as outputs."""
+    model = regression()
+    writer = JsonWriter(model)
+    value = model.predict_rows(rows_of(1)).primary.item()
+    calls = partial(writer.one_value, value), partial(write_outputs, writer, value)
+    yield Case("`JsonWriter.one_value`", "write 1 value as JSON", *calls)
+
+
+def write_outputs(writer: JsonWriter, value: float) -> bytes:
+    return writer.plain(Outputs(np.array([[value]])))
+
+
 def compiled_validators() -> Iterator[Case]:
     schema = regression().schema
     fast, general = (RowValidators(schema.features, ()) for _ in range(2))
@@ -75,7 +96,7 @@ def compiled_validators() -> Iterator[Case]:
     for count in (1, 100):
         body, given = json.dumps({"rows": rows_of(count)}).encode(), f"parse and validate {plural(count)}"
         yield Case("`Validators.numbers`", given, partial(fast.parse_body, body), partial(general.parse_body, body))
-    mixed, rows = regression(category=True).schema, rows_of(100, category=True)
+    mixed, rows = regression(1).schema, rows_of(100, 1)
     given = "validate 100 parsed rows, a category"
     yield Case("`RowValidators`", given, partial(validate_rows, mixed, rows), partial(check_each, mixed, rows))
 
@@ -83,18 +104,18 @@ def compiled_validators() -> Iterator[Case]:
 def columns() -> Iterator[Case]:
     schema = regression().schema
     disabled = {"common_columns": (column_validation, lambda *_: None)}
-    for count in (2, 1_000):
+    for count in (1, 1_000):
         call = partial(column_validation.validate_columns, schema, columns_of(rows_of(count)), count)
         yield without("`common_columns`", f"validate {plural(count)} of columns", call, **disabled)
-    for one, name in ((schema, ""), (regression(category=True).schema, ", a category")):
-        call = partial(column_validation.validate_columns, one, columns_of(rows_of(1, category=bool(name))), 1)
-        yield without("`SINGLE_ROW`", f"validate 1 row of columns{name}", call, SINGLE_ROW=(column_validation, 0))
+    mixed = columns_of(rows_of(1, 1))
+    call = partial(column_validation.validate_columns, regression(1).schema, mixed, 1)
+    yield without("`SINGLE_ROW`", "validate 1 row of columns, a category", call, SINGLE_ROW=(column_validation, 0))
 
 
 def columns_of(rows: Sequence[Row]) -> dict[str, Column]:
     found = {name: Column(np.array([row[name] for row in rows])) for name in NUMBERS}
-    if "color" in rows[0]:
-        found["color"] = Column(np.array([row["color"] for row in rows], dtype=object))
+    for name in rows[0].keys() - found.keys():
+        found[name] = Column(np.array([row[name] for row in rows], dtype=object))
     return found
 
 
@@ -107,7 +128,7 @@ def arrow_requests() -> Iterator[Case]:
     yield without(
         "`cached_header`, `cached_schema`",
         "decode and validate 100 rows of Arrow with text",
-        partial(decoded, regression(category=True).schema, stream_of(rows_of(100, category=True))),
+        partial(decoded, regression(1).schema, stream_of(rows_of(100, 1))),
         cached_header=(arrow_decoder, arrow_messages.MessageHeader),
         cached_schema=(arrow_decoder, arrow_messages.read_schema),
     )
@@ -148,19 +169,30 @@ def write_batch(writer: RecordBatchWriter, rows: ValidatedRows, answers: Outputs
 
 
 def few_rows() -> Iterator[Case]:
-    """Python's arithmetic in place of NumPy's."""
+    """Other operations for a few rows, where NumPy's fixed costs are most of the time."""
     branches: list[tuple[str, TabularModel, Any, str]] = [
-        ("`Target.unscale`", regression(), target, "FEW_ROWS"),
+        ("`Target.unscale`", regression(), target, "FEW_VALUES"),
         ("`probabilities`", binary(), probabilities, "FEW_ROWS"),
-        ("`Encoder.encode`", regression(category=True), encoder, "FEW_ROWS"),
+        ("`Encoder.encode`", regression(categories=8), encoder, "FEW_ROWS"),
         ("`Outputs.all_finite`", regression(), outputs, "FEW_NUMBERS"),
     ]
     for name, model, owner, limit in branches:
-        for count in (1, 8):
-            frame = model.schema.frames.from_rows(rows_of(count, category=bool(model.schema.categorical)))
-            call = partial(predict_finite, model, frame)
-            case = without(f"{name}, few rows", f"predict {plural(count)}", call, **{limit: (owner, 0)})
-            yield case._replace(digits=5)
+        frame = model.schema.frames.from_rows(rows_of(4, len(model.schema.categorical)))
+        case = without(name, "predict 4 rows", partial(predict_finite, model, frame), **{limit: (owner, 0)})
+        yield case._replace(digits=5)
+
+
+def few_rows_of_ensemble() -> Iterator[Case]:
+    """Products with mostly empty matrices, in the default network."""
+    rng = np.random.default_rng(0)
+    for name, architecture, owner in (
+        ("`PeriodicFeatures`", ENSEMBLE, input_block),
+        ("`member_dense_step`", dataclasses.replace(ENSEMBLE, link="sigmoid"), inference_steps),
+    ):
+        network = build(architecture, rng).for_inference()
+        x = rng.normal(size=(4, ENSEMBLE.numbers)).astype(np.float32)
+        case = without(name, "forward pass of 4 rows", partial(network.forward, x), FEW_ROWS=(owner, 0))
+        yield case._replace(digits=4)
 
 
 def predict_finite(model: TabularModel, frame: Frame) -> Outputs:

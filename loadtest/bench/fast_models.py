@@ -19,9 +19,9 @@ CLASSES: list[bool | int | float | str] = ["setosa", "versicolor", "virginica"]
 Row = dict[str, Any]
 
 
-def regression(*, category: bool = False) -> TabularModel:
-    """Of 8 numbers between 0 and 1, and a category where asked for."""
-    return _model("numbers", None, category=category)
+def regression(categories: int = 0) -> TabularModel:
+    """By 8 numbers between 0 and 1, and so many categories."""
+    return _model("numbers", None, categories)
 
 
 def classification() -> TabularModel:
@@ -34,14 +34,14 @@ def binary() -> TabularModel:
     return _model("binary", CLASSES[:2])
 
 
-def _model(name: str, classes: list[bool | int | float | str] | None, *, category: bool = False) -> TabularModel:
+def _model(name: str, classes: list[bool | int | float | str] | None, categories: int = 0) -> TabularModel:
     rng = np.random.default_rng(0)
     features = [Feature(name=one, kind="number", nullable=False, seen=Seen(min=0.0, max=1.0)) for one in NUMBERS]
-    if category:
-        features.append(Feature(name="color", kind="category", nullable=False, seen=Seen(levels=LEVELS)))
+    for name_of_category in category_names(categories):
+        features.append(Feature(name=name_of_category, kind="category", nullable=False, seen=Seen(levels=LEVELS)))
     task: Any = "regression" if classes is None else "binary" if len(classes) == 2 else "multiclass"
     schema = FeatureSchema(name=name, task=task, target="y", classes=classes, features=features)
-    numbers, codes = rng.uniform(size=(500, len(NUMBERS))), rng.integers(0, len(LEVELS), (500, int(category)))
+    numbers, codes = rng.uniform(size=(500, len(NUMBERS))), rng.integers(0, len(LEVELS), (500, categories))
     values = numbers.sum(axis=1) if classes is None else None
     encoder = Encoder.fit(schema, Frame(numbers, codes), values, bins=0)
     outputs = len(classes) if task == "multiclass" and classes else 1
@@ -49,10 +49,14 @@ def _model(name: str, classes: list[bool | int | float | str] | None, *, categor
     return TabularModel("1", schema, encoder, NumpyEngine(network, ""))
 
 
-def rows_of(count: int, *, category: bool = False) -> list[Row]:
+def category_names(categories: int) -> list[str]:
+    return [f"color {number}" for number in range(categories)]
+
+
+def rows_of(count: int, categories: int = 0) -> list[Row]:
     """Valid rows that get no warning."""
     rng = np.random.default_rng(1)
     rows: list[Row] = [dict(zip(NUMBERS, row, strict=True)) for row in rng.uniform(0.1, 0.9, (count, 8)).tolist()]
-    if category:
-        rows = [row | {"color": LEVELS[number % len(LEVELS)]} for number, row in enumerate(rows)]
+    for number, row in enumerate(rows):
+        row |= dict.fromkeys(category_names(categories), LEVELS[number % len(LEVELS)])
     return rows

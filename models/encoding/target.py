@@ -9,7 +9,8 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from models.encoding.parts import Vector, stable_moments
-from models.frame import FEW_ROWS
+
+FEW_VALUES = 6  # up to here NumPy's fixed costs are higher than Python's
 
 
 class Target(BaseModel):
@@ -45,7 +46,7 @@ class Target(BaseModel):
 
         An output that is not finite stays so, also with a range.
         """
-        if outputs.size <= FEW_ROWS:  # NumPy's fixed costs are higher than Python's for so few rows
+        if outputs.size <= FEW_VALUES:
             return np.array([self.unscale_one(output) for output in outputs.ravel().tolist()]).reshape(outputs.shape)
         values: Vector = outputs.astype(np.float64)
         with np.errstate(over="ignore"):
@@ -61,6 +62,7 @@ class Target(BaseModel):
                 values /= divisor
                 np.rint(values, out=values)
                 values *= divisor
+        values += 0.0  # -0.0, which rounding makes of small negative numbers, becomes 0.0 as in `unscale_one`
         if self.low is not None:
             np.clip(values, self.low, self.high, out=values, where=np.isfinite(values))
         return values

@@ -422,6 +422,16 @@ def test_rounding_a_prediction_stays_far_within_the_tolerance(mean: float, scale
     assert (np.abs(answers - exact) <= 1e-6 * np.maximum(np.abs(exact), scale)).all()
 
 
+@given(st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=5), st.sampled_from([0.0, 3.0, -2e6]))
+def test_a_target_of_few_rows_is_that_of_many_to_the_last_bit(outputs: list[float], mean: float) -> None:
+    for target in (Target(mean=mean, scale=3e5), Target(mean=mean, scale=1e9, low=-1.0, high=1.0)):
+        few = np.array([outputs], np.float32).T
+        many = target.unscale(np.resize(few, (100, 1)))
+        assert target.unscale(few).tobytes() == many[: len(outputs)].tobytes()
+    tiny = np.array([[-1e-12]], np.float32)
+    assert Target().unscale(np.repeat(tiny, 100, axis=0))[:1].tobytes() == Target().unscale(tiny).tobytes()
+
+
 def test_predictions_are_short_numbers() -> None:
     assert Target(mean=2.0, scale=1.0).unscale(np.array([[0.1]], np.float32)).tolist() == [[2.1]]
     assert Target(mean=2e6, scale=3e5).unscale(np.array([[0.1]], np.float32)).tolist() == [[2030000.0]]

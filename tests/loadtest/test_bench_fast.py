@@ -1,0 +1,39 @@
+"""Each fast path and the general way have the same result, and what saves too little is reported."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from loadtest import __main__, tables
+from loadtest.bench import fast_paths
+from loadtest.bench.fast_case import Case, check
+from loadtest.bench.fast_paths import Result
+
+
+def test_each_fast_path_has_the_result_of_the_general_way() -> None:
+    for case in fast_paths.cases():
+        check(case)
+
+
+def test_two_results_are_found_out() -> None:
+    with pytest.raises(ArithmeticError, match="path, given: 1 is not 2"):
+        check(Case("path", "given", lambda: 1, lambda: 2))
+
+
+def test_a_fast_path_has_to_save_enough_in_one_of_its_cases() -> None:
+    def result(path: str, saving: float) -> Result:
+        return Result(Case(path, "given", lambda: 1, lambda: 1), 1e-6, 2e-6, saving)
+
+    results = [result("a", -0.1), result("a", 0.3), result("b", 0.04)]
+    assert fast_paths.too_slow(results) == ["b"]
+    assert fast_paths.table_of(results)[1] == ["a", "given", "1.0", "2.0", "-10%"]
+
+
+def test_the_command_prints_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def two() -> Iterator[Case]:
+        yield Case("a", "given", lambda: sum(range(10)), lambda: sum(range(10)) + 0 * sum(range(5_000)))
+        yield Case("b", "given", lambda: sum(range(5_000)), lambda: sum(range(5_000)) + 0 * sum(range(10)) - 0)
+
+    monkeypatch.setattr(fast_paths, "cases", two)
+    __main__.main(["bench", "fast", "--rounds", "3"])
+    assert tables.markdown(fast_paths.table_of([])).splitlines()[0] in capsys.readouterr().out
