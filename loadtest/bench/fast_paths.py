@@ -18,6 +18,7 @@ from loadtest.bench import fast_model_cases, fast_service_cases
 from loadtest.bench.fast_case import Case, check
 
 GOAL = 0.05  # what a fast path has to save in one of its cases at least
+KEPT = {"`member_dense_step`"}  # without it the last bit of class probabilities changes
 LONG_ENOUGH_S = 0.005  # of calls in a row, so that reading the clock does not count
 
 
@@ -88,8 +89,8 @@ def table_of(results: Iterable[Result]) -> list[list[str]]:
 
 
 def too_slow(results: Iterable[Result]) -> list[str]:
-    """The fast paths that save less than the goal in each of their cases."""
+    """The fast paths that save less than the goal in each of their cases, but for those that are kept all the same."""
     best: dict[str, float] = {}
     for one in results:
         best[one.case.path] = max(one.saving, best.get(one.case.path, -1.0))
-    return [path for path, saving in best.items() if saving < GOAL]
+    return [path for path, saving in best.items() if saving < GOAL and path not in KEPT]
