@@ -26,7 +26,7 @@ BOOLEANS = {"true": True, "false": False}
 
 
 def parse_number(text: str, decimal: Decimal = ".") -> float | None:
-    """A cell as a number, infinite where it says so or is too large; None where it is no number."""
+    """A cell as a number, infinite where it says so or is too large; None where it is not a number."""
     if NUMBER[decimal].fullmatch(text) or INFINITE.fullmatch(text):
         return float(text.replace(decimal, "."))
     return None
@@ -73,7 +73,7 @@ def read_cell(feature: Feature, text: str) -> Any:
 
 
 def _all_numbers(schema: FeatureSchema, cells: Sequence[str]) -> Array | None:
-    """`parse_number` of all cells by float() alone, which is faster: NaN where missing, None where a cell is no number.
+    """`parse_number` of all cells by float() alone, which is faster: NaN where missing, None where a cell is not a number.
 
     float() also reads `nan` and `1_000`, which are none here.
     """

@@ -17,7 +17,7 @@ MISSING = -2  # the code of a missing category
 Kind = Literal["number", "boolean", "category", "date"]
 LevelType = Literal["text", "number", "boolean"]
 Scalar = str | bool | int | float
-End = StrictInt | StrictFloat | str | None  # of a range; true is no number here
+End = StrictInt | StrictFloat | str | None  # of a range; true is not a number here
 
 
 class Seen(BaseModel):

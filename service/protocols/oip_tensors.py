@@ -49,7 +49,7 @@ class Inference:
     """A request in any of the three forms."""
 
     inputs: list[Tensor]
-    outputs: Sequence[tuple[str, Parameters]] = field(default_factory=list)  # what is asked for; none: everything
+    outputs: Sequence[tuple[str, Parameters]] = field(default_factory=list)  # requested outputs; none: all of them
     id: str = ""
     parameters: Parameters = field(default_factory=dict)
 

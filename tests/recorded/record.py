@@ -21,7 +21,7 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     which.add_argument("--all", action="store_true", help="record every request anew")
     which.add_argument("--missing", action="store_true", help="record the requests that are not yet in answers.jsonl")
     which.add_argument("--changed", action="store_true", help="record the answers of changes.py in changed.jsonl")
-    parser.add_argument("--checkout", type=Path, default=ROOT, help="the code that is asked (default: this one)")
+    parser.add_argument("--checkout", type=Path, default=ROOT, help="the code that answers (default: this one)")
     parser.add_argument("--out", type=Path, help="write to this file instead")
     return parser.parse_args(given)
 
