@@ -73,7 +73,7 @@ def read_cell(feature: Feature, text: str) -> Any:
 
 
 def _all_numbers(schema: FeatureSchema, cells: Sequence[str]) -> Array | None:
-    """`parse_number` of all cells by float() alone, which is faster: NaN where missing, None where a cell is not a number.
+    """`parse_number` of all cells by float() alone, faster: NaN where missing, None where a cell is not a number.
 
     float() also reads `nan` and `1_000`, which are none here.
     """
