@@ -181,7 +181,7 @@ def build_version(result: TrainingResult, options: DataOptions, baselines: dict[
 
 def choose_architecture(recipe: Recipe, schema: FeatureSchema, encoder: Encoder) -> Architecture:
     """The network for an encoding: a logit for each class, one logit for two classes, or one value."""
-    periodic = sum(part.kind == "quantile" for part in encoder.numbers)
+    periodic = encoder.quantile_count
     return Architecture(
         numbers=encoder.width - len(encoder.tables),
         categories=tuple(encoder.tables),
