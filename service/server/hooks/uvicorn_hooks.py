@@ -4,7 +4,6 @@ import inspect
 
 import httptools
 import uvicorn
-import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from models.hook import Hook, first_problem, has_parameters, is_equal, refers_to
@@ -124,6 +123,8 @@ def _check_upgrade_offset() -> str | None:
 
 
 def _check_event_loop() -> str | None:
+    import uvloop  # 2 MB that the supervisor, which has no event loop, does without
+
     return first_problem(
         has_parameters(uvloop.Loop.connect_accepted_socket, "protocol_factory", "sock"),
         None if callable(uvloop.Loop.add_reader) else "uvloop.Loop.add_reader is no method",
