@@ -2,6 +2,8 @@
 circles; heavy libraries where they belong."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ MAY_IMPORT = {"models": {"models"}, "training": {"training", "models"}, "service
 MAY_IMPORT["loadtest"] = {"loadtest", "models"}
 OF_TRAINING = {"pandas", "sklearn", "matplotlib", "pyarrow", "scipy"}
 OF_KERAS = {"keras", "tensorflow"}
+UNNEEDED_IN_WORKER = OF_TRAINING | OF_KERAS | {"grpc", "numpy.random"}
 OF_GRPC = {"grpc", "grpc_health", "google"}
 SPEAKS_GRPC = {"service/grpc_server.py", "service/protocols/oip_messages.py"}
 MEASURES_SERVICE = {"loadtest/bench/fast_service_cases.py"}  # no request can switch a fast path off
@@ -246,3 +249,13 @@ def test_nothing_of_ours_imports_pickle(path: Path) -> None:
 def test_the_reader_of_imports_sees_what_there_is(source: str, everywhere: set[str], soon: set[str]) -> None:
     assert tops(imports(ast.parse(source))) == everywhere
     assert tops(at_import(ast.parse(source))) == soon
+
+
+def test_a_numpy_worker_loads_no_library_that_it_does_not_need() -> None:
+    """numpy.random alone takes 2.7 MB of each worker, and an evaluated annotation is enough to load it."""
+    program = (
+        "import sys, models.store, service.data_plane, service.http.asgi\n"
+        f"print(*sorted({UNNEEDED_IN_WORKER!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr

@@ -1,5 +1,7 @@
 """Layers of an ensemble: its members share their matrices, and each has a few weights of its own."""
 
+from __future__ import annotations  # without it, np.random.Generator would load numpy.random: 2.7 MB of a worker
+
 from typing import Any, Self, get_args
 
 import numpy as np

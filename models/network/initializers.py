@@ -1,5 +1,7 @@
 """Initial weights: random, and of a size at which neither signals nor gradients grow or fade from layer to layer."""
 
+from __future__ import annotations  # without it, np.random.Generator would load numpy.random: 2.7 MB of a worker
+
 from typing import Protocol
 
 import numpy as np

@@ -5,6 +5,8 @@ writes dL/dparameter into `gradients` and returns d_x = dL/dx, which is the d_y 
 backpropagation: the chain rule, one layer at a time, from the last to the first.
 """
 
+from __future__ import annotations  # without it, np.random.Generator would load numpy.random: 2.7 MB of a worker
+
 import math
 from typing import Any, ClassVar, Self
 

@@ -1,5 +1,7 @@
 """A network: layers in order, trained on mini-batches by steps against the gradient of the loss."""
 
+from __future__ import annotations  # without it, np.random.Generator would load numpy.random: 2.7 MB of a worker
+
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence

@@ -1,5 +1,7 @@
 """Normalization layers: mean 0 and variance 1 for each column over the batch, or for each row."""
 
+from __future__ import annotations  # without it, np.random.Generator would load numpy.random: 2.7 MB of a worker
+
 from typing import Any, Self
 
 import numpy as np

@@ -1,5 +1,7 @@
 """Layers for tables: fixed scaling, embeddings of categories, periodic features of numbers."""
 
+from __future__ import annotations  # without it, np.random.Generator would load numpy.random: 2.7 MB of a worker
+
 from collections.abc import Sequence
 from typing import Any, Self
 
