@@ -93,9 +93,9 @@ def at_least_one(text: str) -> int:
 
 
 def bench_engines(given: argparse.Namespace) -> int:
-    from loadtest.bench import engines
+    from loadtest.bench import forward_pass
 
-    return engines.run(given.rounds)
+    return forward_pass.run(given.rounds)
 
 
 def bench_fast(given: argparse.Namespace) -> int:
@@ -106,7 +106,7 @@ def bench_fast(given: argparse.Namespace) -> int:
 
 def bench_servers(given: argparse.Namespace) -> int:
     from loadtest.bench import servers
-    from loadtest.bench.scenarios import SCENARIOS
+    from loadtest.bench.server_scenarios import SCENARIOS
 
     unknown = [name for name in given.scenarios if name not in SCENARIOS]
     if unknown:
@@ -156,9 +156,9 @@ def bench_overload(given: argparse.Namespace) -> int:
 
 
 def bench_memory(given: argparse.Namespace) -> int:
-    from loadtest.bench import endurance
+    from loadtest.bench import memory_growth
 
-    return endurance.run(given.requests)
+    return memory_growth.run(given.requests)
 
 
 if __name__ == "__main__":

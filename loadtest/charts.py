@@ -42,7 +42,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Scale:
+class AxisScale:
     """Values to places on the picture. `forward` bends the axis: the logarithm, or none."""
 
     low: float
@@ -76,7 +76,7 @@ def lines(
     if not points:
         return nothing(label)
     ys = [y for _, y in points] + ([goal] if goal else [])
-    x = Scale(min(a for a, _ in points), max(a for a, _ in points), LEFT, WIDTH - RIGHT)
+    x = AxisScale(min(a for a, _ in points), max(a for a, _ in points), LEFT, WIDTH - RIGHT)
     y, y_ticks = y_axis(ys, log_y)
     ticks = x_ticks if x_ticks is not None else [(tick, short(tick)) for tick in round_numbers(x.low, x.high, 6)]
     parts = frame(x, y, ticks, y_ticks, x_unit, unit)
@@ -87,15 +87,15 @@ def lines(
     return svg(label, parts)
 
 
-def y_axis(values: Sequence[float], log_y: bool) -> tuple[Scale, list[float]]:
+def y_axis(values: Sequence[float], log_y: bool) -> tuple[AxisScale, list[float]]:
     top = max(values, default=1.0) or 1.0
     if not log_y:
         ticks = round_numbers(0.0, top, 5)
-        return Scale(0.0, max(top * 1.05, ticks[-1]), HEIGHT - BOTTOM, TOP), ticks
+        return AxisScale(0.0, max(top * 1.05, ticks[-1]), HEIGHT - BOTTOM, TOP), ticks
     low = min((value for value in values if value > 0), default=0.1) * 0.8
     decades = range(math.floor(log(low)), math.ceil(log(top)) + 1)
     every = [base * 10.0**decade for decade in decades for base in ((1, 2, 5) if len(decades) < 4 else (1,))]
-    return Scale(low, top * 1.2, HEIGHT - BOTTOM, TOP, log), [tick for tick in every if low <= tick <= top * 1.2]
+    return AxisScale(low, top * 1.2, HEIGHT - BOTTOM, TOP, log), [tick for tick in every if low <= tick <= top * 1.2]
 
 
 def round_numbers(low: float, high: float, about: int) -> list[float]:
@@ -110,7 +110,7 @@ def round_numbers(low: float, high: float, about: int) -> list[float]:
 
 
 def frame(
-    x: Scale, y: Scale, x_ticks: Sequence[tuple[float, str]], y_ticks: Sequence[float], x_unit: str, y_unit: str
+    x: AxisScale, y: AxisScale, x_ticks: Sequence[tuple[float, str]], y_ticks: Sequence[float], x_unit: str, y_unit: str
 ) -> list[str]:
     parts = []
     for tick in y_ticks:
@@ -126,7 +126,7 @@ def frame(
     return parts
 
 
-def line(one: Series, x: Scale, y: Scale) -> str:
+def line(one: Series, x: AxisScale, y: AxisScale) -> str:
     if not one.points:
         return ""
     places = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in one.points)
@@ -143,7 +143,7 @@ def bars(heights: Sequence[tuple[float, float, float]], *, label: str, unit: str
     """(from, to, height) each, over a logarithmic axis."""
     if not heights:
         return nothing(label)
-    x = Scale(heights[0][0], heights[-1][1], LEFT, WIDTH - RIGHT, log)
+    x = AxisScale(heights[0][0], heights[-1][1], LEFT, WIDTH - RIGHT, log)
     y, y_ticks = y_axis([height for _, _, height in heights], log_y=False)
     decades = range(math.floor(log(x.low)), math.ceil(log(x.high)) + 1)
     bases = (1, 2, 5) if len(decades) < 5 else (1,)
@@ -167,7 +167,7 @@ def dots(
     points = [*good, *bad]
     if not points:
         return nothing(label)
-    x = Scale(min(a for a, _ in points) * 0.9, max(a for a, _ in points) * 1.1, LEFT, WIDTH - RIGHT, log)
+    x = AxisScale(min(a for a, _ in points) * 0.9, max(a for a, _ in points) * 1.1, LEFT, WIDTH - RIGHT, log)
     y, y_ticks = y_axis([b for _, b in points] + ([goal] if goal else []), log_y=True)
     decades = range(math.floor(log(x.low)), math.ceil(log(x.high)) + 1)
     ticks = [base * 10.0**decade for decade in decades for base in (1, 2, 5)]

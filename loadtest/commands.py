@@ -63,14 +63,14 @@ def guarded(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.
     """What is the caller's to mend becomes one line, without a traceback."""
 
     def run(given: argparse.Namespace) -> int:
+        from loadtest.load_run import LoadTestUsageError
         from loadtest.plan import PlanError
         from loadtest.results import ResultError
-        from loadtest.running import UsageError
-        from loadtest.server import ServerError
+        from loadtest.server_under_test import ServerError
 
         try:
             return command(given)
-        except (ServerError, PlanError, UsageError, ResultError) as error:
+        except (ServerError, PlanError, LoadTestUsageError, ResultError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
@@ -81,9 +81,9 @@ def guarded(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.
 
 
 def run_run(given: argparse.Namespace) -> int:
-    from loadtest import running
+    from loadtest import load_run
 
-    return running.run(given)
+    return load_run.run(given)
 
 
 def run_saturate(given: argparse.Namespace) -> int:

@@ -7,8 +7,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from loadtest import results, tables
-from loadtest.results import Block, Result
+from loadtest import results, table_format
+from loadtest.results import Result, TimeSlice
 
 DRAWS = 2000
 INTERVAL = (0.025, 0.975)
@@ -17,7 +17,7 @@ Verdict = Literal["better", "worse", "no difference"]
 Draws = npt.NDArray[np.float64]
 
 
-class Comparison(NamedTuple):
+class MetricComparison(NamedTuple):
     """B as a multiple of A, with the interval that holds 95 % of the resampled runs."""
 
     name: str
@@ -35,11 +35,11 @@ def run(given: argparse.Namespace) -> int:
     for difference in differences(a, b):
         print(f"note: {difference}")
     found = compare(a, b, np.random.default_rng(0))
-    print(tables.text(table(found)))
+    print(table_format.text(table(found)))
     return 1 if any(comparison.verdict == "worse" for comparison in found) else 0
 
 
-def table(found: Sequence[Comparison]) -> list[list[str]]:
+def table(found: Sequence[MetricComparison]) -> list[list[str]]:
     head = ["", "A", "B", "B / A", "95 % interval", ""]
     return [head] + [
         [c.name, f"{c.a:.4g}", f"{c.b:.4g}", f"{c.ratio:.3f}", f"{c.low:.3f} to {c.high:.3f}", c.verdict] for c in found
@@ -65,7 +65,7 @@ def differences(a: Result, b: Result) -> list[str]:
     return found
 
 
-def compare(a: Result, b: Result, rng: np.random.Generator) -> list[Comparison]:
+def compare(a: Result, b: Result, rng: np.random.Generator) -> list[MetricComparison]:
     """Each figure of two runs."""
     found = [
         judged("answered a second", lambda r: throughputs(r.blocks, rng), a, b, higher=True),
@@ -79,7 +79,9 @@ def compare(a: Result, b: Result, rng: np.random.Generator) -> list[Comparison]:
     return found
 
 
-def judged(name: str, draw: Callable[..., tuple[float, Draws]], a: Result, b: Result, *, higher: bool) -> Comparison:
+def judged(
+    name: str, draw: Callable[..., tuple[float, Draws]], a: Result, b: Result, *, higher: bool
+) -> MetricComparison:
     """higher: whether more is better."""
     (value_a, draws_a), (value_b, draws_b) = draw(a), draw(b)
     low, high = np.quantile(draws_b / np.maximum(draws_a, 1e-12), INTERVAL)
@@ -88,7 +90,7 @@ def judged(name: str, draw: Callable[..., tuple[float, Draws]], a: Result, b: Re
         verdict = "better" if higher else "worse"
     elif high < 1 - MARGIN:
         verdict = "worse" if higher else "better"
-    return Comparison(name, value_a, value_b, value_b / max(value_a, 1e-12), float(low), float(high), verdict)
+    return MetricComparison(name, value_a, value_b, value_b / max(value_a, 1e-12), float(low), float(high), verdict)
 
 
 def resample(count: int, rng: np.random.Generator) -> Draws:
@@ -96,13 +98,13 @@ def resample(count: int, rng: np.random.Generator) -> Draws:
     return rng.multinomial(count, np.full(count, 1 / count), size=DRAWS).astype(np.float64)
 
 
-def throughputs(blocks: Sequence[Block], rng: np.random.Generator) -> tuple[float, Draws]:
+def throughputs(blocks: Sequence[TimeSlice], rng: np.random.Generator) -> tuple[float, Draws]:
     answered = np.array([block.answered for block in blocks], dtype=np.float64)
     seconds = sum(block.seconds for block in blocks)
     return float(answered.sum() / seconds), resample(len(blocks), rng) @ answered / seconds
 
 
-def latencies(blocks: Sequence[Block], share: float, rng: np.random.Generator) -> tuple[float, Draws]:
+def latencies(blocks: Sequence[TimeSlice], share: float, rng: np.random.Generator) -> tuple[float, Draws]:
     """The latency in ms that this share of the answers does not exceed, of the run and of resampled ones."""
     classes = sorted({number for block in blocks for number in block.latencies})
     counts = np.array([[block.latencies.get(number, 0) for number in classes] for block in blocks], dtype=np.float64)

@@ -24,27 +24,27 @@ from locust.exception import StopUser
 from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest import plan
-from loadtest.expected import MISSING, MIXED_UP, REFUSED
+from loadtest.answer_check import MISSING, MIXED_UP, REFUSED
 from loadtest.options import add_mix, mix_of
-from loadtest.plan import Plan, PlanError
+from loadtest.plan import PlanError, RequestPlan
 
 MESSAGE = "plan"
 log = logging.getLogger("tabserve.load")
 logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request of the quiet pass
 
 
-class Desk:
+class LocustState:
     """What the users of this process share."""
 
     def __init__(self) -> None:
-        self.plan: Plan | None = None
+        self.plan: RequestPlan | None = None
         self.chances: list[float] = []
         self.seen: list[tuple[float, float, str, int]] = []  # (start, seconds, fault, place)
         self.cpu: list[tuple[float, float]] = []
         self.numbers = itertools.count()
         self.rng = np.random.default_rng(os.getpid())
 
-    def take(self, new: Plan) -> None:
+    def take(self, new: RequestPlan) -> None:
         self.plan = new
         self.chances = np.cumsum(new.weights()).tolist()
 
@@ -66,7 +66,7 @@ class Desk:
         )
 
 
-desk = Desk()
+desk = LocustState()
 
 
 class JsonUser(FastHttpUser):
@@ -116,7 +116,7 @@ def add_options(parser: LocustArgumentParser) -> None:
 def join(environment: Environment, **_: Any) -> None:
     """Workers listen for the plan; whoever leads sends it to those who come late."""
     if isinstance(environment.runner, WorkerRunner):
-        environment.runner.register_message(MESSAGE, lambda msg, **_: desk.take(Plan.from_message(msg.data)))
+        environment.runner.register_message(MESSAGE, lambda msg, **_: desk.take(RequestPlan.from_message(msg.data)))
 
     def tell(client_id: str) -> None:
         if desk.plan is not None and isinstance(environment.runner, MasterRunner):

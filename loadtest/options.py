@@ -2,7 +2,7 @@
 
 import argparse
 
-from loadtest.plan import Mix
+from loadtest.plan import RequestMix
 
 PARTS = ("one", "many", "invalid")
 
@@ -23,10 +23,10 @@ def add_mix(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def mix_of(given: argparse.Namespace) -> Mix:
+def mix_of(given: argparse.Namespace) -> RequestMix:
     chosen = dict.fromkeys(PARTS, 0.0) | dict(pairs(given.mix))
     names = tuple(name for name in given.models.split(",") if name)
-    return Mix(**chosen, rows=given.many_rows, hot=given.hot, models=names)
+    return RequestMix(**chosen, rows=given.many_rows, hot=given.hot, models=names)
 
 
 def pairs(text: str) -> list[tuple[str, float]]:

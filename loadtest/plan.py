@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import numpy as np
 
-from loadtest import expected, rows
-from loadtest.expected import MISSING, MIXED_UP, WRONG
+from loadtest import answer_check, random_rows
+from loadtest.answer_check import MISSING, MIXED_UP, WRONG
 from models.schema import FeatureSchema, SchemaError
 
 ONE_ROW, MANY_ROWS, INVALID = "one row", "many rows", "invalid row"
@@ -22,7 +22,7 @@ class PlanError(Exception):
 
 
 @dataclass(frozen=True)
-class Mix:
+class RequestMix:
     """What users ask. `one`, `many` and `invalid` are parts of all requests; `hot` is the first model's share."""
 
     one: float = 90
@@ -38,7 +38,7 @@ class Mix:
 
 
 @dataclass(frozen=True)
-class Ask:
+class PlannedRequest:
     """A request, and the answer that a quiet server gave to it."""
 
     kind: str
@@ -56,19 +56,19 @@ class Ask:
         return f"{self.model}, {self.kind}"
 
 
-def json_request(model: str, some: Sequence[rows.Row]) -> tuple[str, str, bytes]:
+def json_request(model: str, some: Sequence[random_rows.Row]) -> tuple[str, str, bytes]:
     """The service's own protocol: path, content type and body."""
     return f"/predict/{model}", "application/json", json.dumps({"rows": some}, ensure_ascii=False).encode()
 
 
-Wire = Callable[[str, Sequence[rows.Row]], tuple[str, str, bytes]]
+Wire = Callable[[str, Sequence[random_rows.Row]], tuple[str, str, bytes]]
 PROTOCOLS: Mapping[str, Wire] = {"json": json_request}
 
 
-class Plan:
+class RequestPlan:
     """All requests of a run with their answers, and how often each is chosen."""
 
-    def __init__(self, asks: Sequence[Ask], mix: Mix, models: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, asks: Sequence[PlannedRequest], mix: RequestMix, models: Sequence[dict[str, Any]]) -> None:
         self.asks = list(asks)
         self.mix = mix
         self.models = list(models)
@@ -89,12 +89,12 @@ class Plan:
     def fault(self, place: int, status: int, body: bytes) -> str | None:
         """What is wrong with an answer to a request of this plan, or None."""
         ask = self.asks[place]
-        if status == ask.status and (body == ask.answer or expected.alike(body, ask.answer, ask.scale)):
+        if status == ask.status and (body == ask.answer or answer_check.alike(body, ask.answer, ask.scale)):
             return None
         if self.scores.get(body, place) != place:
             return MIXED_UP
         if status != ask.status and not 200 <= status < 300:
-            return expected.status_kind(status)
+            return answer_check.status_kind(status)
         return MISSING if not body else WRONG
 
     def to_message(self) -> dict[str, Any]:
@@ -102,12 +102,12 @@ class Plan:
         return {"asks": [vars(ask) for ask in self.asks], "mix": vars(self.mix), "models": self.models}
 
     @classmethod
-    def from_message(cls, message: Mapping[str, Any]) -> "Plan":
+    def from_message(cls, message: Mapping[str, Any]) -> "RequestPlan":
         mix = {**message["mix"], "models": tuple(message["mix"]["models"])}
-        return cls([Ask(**ask) for ask in message["asks"]], Mix(**mix), message["models"])
+        return cls([PlannedRequest(**ask) for ask in message["asks"]], RequestMix(**mix), message["models"])
 
 
-def make(url: str, mix: Mix, *, protocol: str = "json", seed: int = 0) -> Plan:
+def make(url: str, mix: RequestMix, *, protocol: str = "json", seed: int = 0) -> RequestPlan:
     """Ask the server what it serves, make requests of it, and record its answers one by one. Raises PlanError."""
     with httpx.Client(base_url=url, timeout=QUIET_TIMEOUT_S) as client:
         try:
@@ -122,10 +122,10 @@ def make(url: str, mix: Mix, *, protocol: str = "json", seed: int = 0) -> Plan:
         except (KeyError, TypeError, ValueError) as error:
             raise PlanError(f"{url} is no such service: {type(error).__name__}: {error}") from error
     told = [{"name": m["name"], "version": m["version"], "engine": m["engine"]["name"]} for m in models]
-    return Plan(asks, mix, told)
+    return RequestPlan(asks, mix, told)
 
 
-def chosen(client: httpx.Client, mix: Mix) -> list[str]:
+def chosen(client: httpx.Client, mix: RequestMix) -> list[str]:
     served = [model["name"] for model in get(client, "/models")["models"]]
     unknown = [name for name in mix.models if name not in served]
     if unknown:
@@ -145,8 +145,8 @@ def get(client: httpx.Client, path: str) -> Any:
 
 
 def quiet_pass(
-    client: httpx.Client, model: Mapping[str, Any], mix: Mix, wire: Wire, rng: np.random.Generator
-) -> list[Ask]:
+    client: httpx.Client, model: Mapping[str, Any], mix: RequestMix, wire: Wire, rng: np.random.Generator
+) -> list[PlannedRequest]:
     """The requests of a model, each asked alone. What was made valid must be answered, what was broken refused."""
     name = str(model["name"])
     try:
@@ -158,17 +158,17 @@ def quiet_pass(
     for kind, share in mix.weights().items():
         for _ in range(POOL[kind] if share else 0):
             count = mix.rows if kind == MANY_ROWS else 1
-            some = [rows.valid(schema, examples, rng) for _ in range(count)]
+            some = [random_rows.valid_row(schema, examples, rng) for _ in range(count)]
             if kind == INVALID:
-                some = [rows.broken(schema, examples, rng)]
+                some = [random_rows.invalid_row(schema, examples, rng)]
             path, content_type, body = wire(name, some)
             answer = client.post(path, content=body, headers={"Content-Type": content_type})
             if answer.status_code != (422 if kind == INVALID else 200):
                 raise PlanError(f"{name}: {answer.status_code} is no answer to {kind}: {answer.text[:300]}")
-            asks.append(Ask(kind, name, path, content_type, body, count, answer.status_code, answer.content))
-    scale = expected.scale_of(model, [ask.answer for ask in asks if ask.kind != INVALID])
+            asks.append(PlannedRequest(kind, name, path, content_type, body, count, answer.status_code, answer.content))
+    scale = answer_check.scale_of(model, [ask.answer for ask in asks if ask.kind != INVALID])
     check_examples(client, model, wire, scale)
-    return [Ask(**{**vars(ask), "scale": scale}) for ask in asks]
+    return [PlannedRequest(**{**vars(ask), "scale": scale}) for ask in asks]
 
 
 def check_examples(client: httpx.Client, model: Mapping[str, Any], wire: Wire, scale: float) -> None:
@@ -179,5 +179,5 @@ def check_examples(client: httpx.Client, model: Mapping[str, Any], wire: Wire, s
     path, content_type, body = wire(str(model["name"]), [example["row"] for example in examples])
     answer = client.post(path, content=body, headers={"Content-Type": content_type})
     promised = [example["prediction"] for example in examples]
-    if not expected.same_predictions(answer.json().get("predictions"), promised, scale):
+    if not answer_check.same_predictions(answer.json().get("predictions"), promised, scale):
         raise PlanError(f"{model['name']}: its examples are answered otherwise than /models/{model['name']} says")

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from loadtest import charts, tables
+from loadtest import charts, table_format
 from loadtest.charts import Point, Series
-from loadtest.results import FINENESS, LEAST_MS, QUANTILES, Moment, Result, Slo
+from loadtest.results import FINENESS, LEAST_MS, QUANTILES, Result, SecondSummary, Slo
 
 STYLE = """
 * { box-sizing: border-box; }
@@ -133,9 +133,9 @@ def generator_line(result: Result) -> str:
 def text(result: Result) -> str:
     """For a terminal."""
     figures = "\n".join(f"  {value:>18}  {name}" for name, value in headline(result))
-    parts = [f"{title(result)}\n\n{figures}", tables.text(latency_table(result))]
+    parts = [f"{title(result)}\n\n{figures}", table_format.text(latency_table(result))]
     if result.errors:
-        parts.append(tables.text(error_table(result)))
+        parts.append(table_format.text(error_table(result)))
     parts.append(generator_line(result))
     parts.append("\n".join([verdict(result), *(f"- {reason}" for reason in result.reasons)]))
     return "\n\n".join(parts)
@@ -146,13 +146,13 @@ def markdown(result: Result) -> str:
         f"# {title(result)}",
         f"**{verdict(result)}**" + "".join(f"\n- {reason}" for reason in result.reasons),
         "\n".join(f"- {name}: {value}" for name, value in headline(result)),
-        tables.markdown(latency_table(result)),
-        tables.markdown(name_table(result)),
+        table_format.markdown(latency_table(result)),
+        table_format.markdown(name_table(result)),
     ]
     if result.errors:
-        parts.append(tables.markdown(error_table(result)))
+        parts.append(table_format.markdown(error_table(result)))
     if result.saturation:
-        parts.append(tables.markdown(probe_table(result)))
+        parts.append(table_format.markdown(probe_table(result)))
     parts += [generator_line(result), f"`{result.command}`", surroundings(result)]
     return "\n\n".join(parts) + "\n"
 
@@ -176,7 +176,7 @@ def surroundings(result: Result) -> str:
 # Pictures
 
 
-def over_time(moments: Sequence[Moment], name: str) -> list[Point]:
+def over_time(moments: Sequence[SecondSummary], name: str) -> list[Point]:
     values = [(moment.moment, getattr(moment, name)) for moment in moments]
     return [(at, float(value)) for at, value in values if value is not None]
 

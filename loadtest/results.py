@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from loadtest.expected import FATAL
-from loadtest.records import Records, Seconds
+from loadtest.answer_check import FATAL
+from loadtest.request_records import RequestRecords, Seconds
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 BLOCKS = 20  # of a run, resampled to tell how sure a figure is
@@ -29,7 +29,7 @@ class ResultError(Exception):
 
 
 @dataclass
-class Block:
+class TimeSlice:
     """A stretch of a run. latencies: how many answers fell into each class of latency."""
 
     seconds: float
@@ -39,7 +39,7 @@ class Block:
 
 
 @dataclass
-class Moment:
+class SecondSummary:
     """A second of a run; latencies in ms."""
 
     moment: float
@@ -51,7 +51,7 @@ class Moment:
 
 
 @dataclass
-class Generator:
+class GeneratorHealth:
     """How the generator itself did. `limit` says why it was the bottleneck, or is None."""
 
     cpu: float
@@ -106,9 +106,9 @@ class Result:
     latency: dict[str, float]  # ms, from when a request was due
     closed_loop: dict[str, float]  # ms, as users would have told who wait for their answers
     by_name: dict[str, dict[str, float]]
-    generator: Generator
-    timeline: list[Moment]
-    blocks: list[Block]
+    generator: GeneratorHealth
+    timeline: list[SecondSummary]
+    blocks: list[TimeSlice]
     curve: dict[str, list[tuple[float, float]]]  # (share of answers, ms) by loop
     server: list[dict[str, float]] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)  # why the goal was missed
@@ -205,7 +205,7 @@ def middle(number: int) -> float:
     return LEAST_MS * math.exp((number + 0.5) / FINENESS)
 
 
-def judge_generator(records: Records) -> Generator:
+def judge_generator(records: RequestRecords) -> GeneratorHealth:
     """Whether the generator sent when it should have."""
     lag = records.lag
     missed = float(np.mean(lag > LATE_S)) if len(lag) else 0.0
@@ -218,7 +218,7 @@ def judge_generator(records: Records) -> Generator:
     elif cpu > MOST_CPU:
         limit = f"the generator kept a core {cpu:.0%} busy"
     p99 = float(np.quantile(lag, 0.99)) * 1e3 if len(lag) else 0.0
-    return Generator(round(cpu, 3), round(missed, 5), round(p99, 3), limit)
+    return GeneratorHealth(round(cpu, 3), round(missed, 5), round(p99, 3), limit)
 
 
 def busiest(cpu: Sequence[tuple[float, float]]) -> float:
@@ -229,18 +229,18 @@ def busiest(cpu: Sequence[tuple[float, float]]) -> float:
     return max(((b[1] - a[1]) / (b[0] - a[0]) for a, b in pairs if b[0] - a[0] > 0.2), default=0.0)
 
 
-def errors_of(records: Records) -> dict[str, int]:
+def errors_of(records: RequestRecords) -> dict[str, int]:
     counts = np.bincount(records.kind, minlength=len(records.kinds)).tolist()
     return {kind: count for kind, count in list(zip(records.kinds, counts, strict=True))[1:] if count}
 
 
-def stretches(records: Records, edges: Seconds) -> Iterator[slice]:
+def stretches(records: RequestRecords, edges: Seconds) -> Iterator[slice]:
     """The requests that were due between each two moments in a row."""
     places = np.searchsorted(records.due, edges)
     return (slice(a, b) for a, b in itertools.pairwise(places.tolist()))
 
 
-def timeline(records: Records) -> list[Moment]:
+def timeline(records: RequestRecords) -> list[SecondSummary]:
     """Second by second: what was due then and how long it took, what was answered then."""
     count = math.ceil(max(records.seconds, float(np.max(records.done, initial=0.0))))
     seconds = np.floor(records.done).astype(np.int64)
@@ -250,17 +250,17 @@ def timeline(records: Records) -> list[Moment]:
     for second, here in enumerate(stretches(records, np.arange(count + 1.0))):
         latency = records.latency[here]
         p = quantiles(latency) if len(latency) else {"p50": None, "p99": None}
-        found.append(Moment(second + 0.5, len(latency), answered[second], faults[second], p["p50"], p["p99"]))
+        found.append(SecondSummary(second + 0.5, len(latency), answered[second], faults[second], p["p50"], p["p99"]))
     return found
 
 
-def blocks(records: Records) -> list[Block]:
+def blocks(records: RequestRecords) -> list[TimeSlice]:
     found = []
     for here in stretches(records, np.linspace(0, records.seconds, BLOCKS + 1)):
         classes, counts = np.unique(class_of(records.latency[here]), return_counts=True)
         good = int(records.good[here].sum())
         pairs = zip(classes.tolist(), counts.tolist(), strict=True)
-        found.append(Block(records.seconds / BLOCKS, good, here.stop - here.start - good, dict(pairs)))
+        found.append(TimeSlice(records.seconds / BLOCKS, good, here.stop - here.start - good, dict(pairs)))
     return found
 
 
@@ -274,7 +274,7 @@ def curve(latencies: Seconds) -> list[tuple[float, float]]:
     return [(float(share), round(float(value), 4)) for share, value in zip(shares, values, strict=True)]
 
 
-def by_name(records: Records) -> dict[str, dict[str, float]]:
+def by_name(records: RequestRecords) -> dict[str, dict[str, float]]:
     """Figures for each model and kind of request."""
     names = sorted(set(records.names))
     codes = np.array([names.index(name) for name in records.names], dtype=np.int64)[records.ask]
@@ -289,7 +289,7 @@ def by_name(records: Records) -> dict[str, dict[str, float]]:
     return found
 
 
-def figures(records: Records, loop: Literal["open", "closed"]) -> dict[str, Any]:
+def figures(records: RequestRecords, loop: Literal["open", "closed"]) -> dict[str, Any]:
     """The fields of a Result that follow from what a generator saw."""
     lasted = max(records.seconds, float(np.max(records.done, initial=0.0)))
     closed = records.closed_loop() if loop == "open" else records.done - records.sent

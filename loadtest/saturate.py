@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtest import openloop, plan, results, server
-from loadtest.expected import FATAL
+from loadtest import open_loop, plan, results, server_under_test
+from loadtest.answer_check import FATAL
+from loadtest.load_run import conclude, folder, run_open_loop, say, warm_up
 from loadtest.options import mix_of
-from loadtest.plan import Plan
+from loadtest.plan import RequestPlan
 from loadtest.results import Probe, Result, Saturation, Slo
-from loadtest.running import conclude, folder, open_loop, say, warm_up
 from loadtest.scenarios import SCENARIOS, arrivals
 
 FIRST_RATE = 100.0
@@ -26,10 +26,10 @@ def run(given: argparse.Namespace) -> int:
     """`python -m loadtest saturate`: 0 when a rate was found that is the server's own limit."""
     out = folder(given.out, "saturate")
     slo = Slo.parse(given.slo)
-    with server.served(given.url, out / "server.log", given.workers) as url:
+    with server_under_test.served(given.url, out / "server.log", given.workers) as url:
         say(f"asking {url} quietly what it answers")
         asked = plan.make(url, mix_of(given))
-        search = Search(url, asked, slo, given)
+        search = RateSearch(url, asked, slo, given)
         warm_up(url, asked, FIRST_RATE, search.rng)
         found = search.repeats(given.repeats)
         result = detailed(url, asked, given, out, found)
@@ -41,19 +41,19 @@ def run(given: argparse.Namespace) -> int:
     return conclude(result, out)
 
 
-def detailed(url: str, asked: Plan, given: argparse.Namespace, out: Path, found: Saturation) -> Result:
+def detailed(url: str, asked: RequestPlan, given: argparse.Namespace, out: Path, found: Saturation) -> Result:
     """A steady run at a rate that the server bears with ease, so that the report shows how that looks."""
     given.scenario, given.rate = "steady", float(max(round(found.rate * STEADY, -1), 10))
     given.seconds = given.steady_seconds
-    result = open_loop(url, asked, given, out)
+    result = run_open_loop(url, asked, given, out)
     result.saturation = found
     return result
 
 
-class Search:
+class RateSearch:
     """Tries rates; every try is kept."""
 
-    def __init__(self, url: str, asked: Plan, slo: Slo, given: argparse.Namespace) -> None:
+    def __init__(self, url: str, asked: RequestPlan, slo: Slo, given: argparse.Namespace) -> None:
         self.url, self.asked, self.slo = url, asked, slo
         self.seconds, self.timeout_s = given.seconds, given.timeout
         self.rng = np.random.default_rng(given.seed)
@@ -102,7 +102,7 @@ class Search:
     def attempt(self, repeat: int, rate: float) -> bool:
         """A short run, kept as a probe."""
         due = arrivals(SCENARIOS["steady"], rate, self.seconds, self.rng)
-        records = openloop.run(
+        records = open_loop.run(
             self.url, self.asked, due, self.seconds, rng=self.rng, timeout_s=min(self.timeout_s, 2.0)
         )
         latency, errors = results.quantiles(records.latency), results.errors_of(records)

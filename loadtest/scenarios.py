@@ -7,17 +7,17 @@ import numpy as np
 import numpy.typing as npt
 
 
-class Piece(NamedTuple):
+class Stage(NamedTuple):
     """A stretch of a scenario: its part of the whole time, and its level as a multiple of the rate or the users."""
 
     part: float
     level: float
 
 
-class Scenario(NamedTuple):
+class LoadScenario(NamedTuple):
     about: str
     seconds: float
-    pieces: Sequence[Piece]
+    pieces: Sequence[Stage]
 
     def levels(self, seconds: float) -> list[tuple[float, float]]:
         """(end in seconds, level) of each piece."""
@@ -29,17 +29,17 @@ class Scenario(NamedTuple):
         return next((level for end, level in self.levels(seconds) if moment < end), None)
 
 
-SCENARIOS: Mapping[str, Scenario] = {
-    "steady": Scenario("the same rate all the time", 30, [Piece(1, 1)]),
-    "step": Scenario(
-        "a quarter, a half, three quarters, all of it", 40, [Piece(1, 0.25 * step) for step in (1, 2, 3, 4)]
+SCENARIOS: Mapping[str, LoadScenario] = {
+    "steady": LoadScenario("the same rate all the time", 30, [Stage(1, 1)]),
+    "step": LoadScenario(
+        "a quarter, a half, three quarters, all of it", 40, [Stage(1, 0.25 * step) for step in (1, 2, 3, 4)]
     ),
-    "spike": Scenario("three times as much for a fifth of the time", 30, [Piece(2, 1), Piece(1, 3), Piece(2, 1)]),
-    "soak": Scenario("the same rate for long; watch the memory", 600, [Piece(1, 1)]),
+    "spike": LoadScenario("three times as much for a fifth of the time", 30, [Stage(2, 1), Stage(1, 3), Stage(2, 1)]),
+    "soak": LoadScenario("the same rate for long; watch the memory", 600, [Stage(1, 1)]),
 }
 
 
-def arrivals(scenario: Scenario, rate: float, seconds: float, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+def arrivals(scenario: LoadScenario, rate: float, seconds: float, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     """When requests are due: independent of each other (Poisson), `rate` a second where the level is 1."""
     levels = scenario.levels(seconds)
     starts = [0.0, *[end for end, _ in levels]]

@@ -21,11 +21,11 @@ Row = TypedDict("Row", dict.fromkeys(FIELDS, float))  # type: ignore[misc]  # ma
 Row.__pydantic_config__ = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)  # type: ignore[attr-defined]
 
 
-class Body(TypedDict):
+class BareBody(TypedDict):
     rows: list[Row]
 
 
-check = TypeAdapter(Body).validate_json
+check = TypeAdapter(BareBody).validate_json
 
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]

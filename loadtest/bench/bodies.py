@@ -23,9 +23,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from loadtest import tables
-from loadtest.bench.scenarios import BARE, Contender, Form, Row, Scenario, Sent, ours, uvicorn
-from loadtest.bench.server_process import Seen, Server, rows_of
+from loadtest import table_format
+from loadtest.bench.server_process import BenchServer, ServerMeasurements, rows_of
+from loadtest.bench.server_scenarios import (
+    BARE,
+    BodyEncoder,
+    Contender,
+    EncodedBody,
+    Row,
+    ServerScenario,
+    ours,
+    uvicorn,
+)
 from loadtest.bench.servers import measure, table, train
 
 GOAL = 2.0  # times the bare function
@@ -44,25 +53,25 @@ def matrix(rows: Sequence[Row]) -> "np.ndarray[tuple[int, int], np.dtype[np.floa
     return np.array([[*row.values()] for row in rows], "<f4")
 
 
-def raw(rows: Sequence[Row]) -> Sent:
-    return Sent(matrix(rows).tobytes(), {"content-type": "application/octet-stream"})
+def raw(rows: Sequence[Row]) -> EncodedBody:
+    return EncodedBody(matrix(rows).tobytes(), {"content-type": "application/octet-stream"})
 
 
-def v2_columns(rows: Sequence[Row]) -> Sent:
+def v2_columns(rows: Sequence[Row]) -> EncodedBody:
     inputs = [
         {"name": name, "datatype": "FP64", "shape": [len(rows)], "data": [row[name] for row in rows]}
         for name in rows[0]
     ]
-    return Sent(json.dumps({"inputs": inputs}).encode())
+    return EncodedBody(json.dumps({"inputs": inputs}).encode())
 
 
-def v2_matrix(rows: Sequence[Row]) -> Sent:
+def v2_matrix(rows: Sequence[Row]) -> EncodedBody:
     x = [[*row.values()] for row in rows]
     tensor = {"name": "x", "datatype": "FP64", "shape": [len(rows), len(x[0])], "data": x}
-    return Sent(json.dumps({"inputs": [tensor]}).encode())
+    return EncodedBody(json.dumps({"inputs": [tensor]}).encode())
 
 
-def binary(tensors: Sequence[tuple[str, "np.ndarray[tuple[int, ...], np.dtype[np.float32]]"]]) -> Sent:
+def binary(tensors: Sequence[tuple[str, "np.ndarray[tuple[int, ...], np.dtype[np.float32]]"]]) -> EncodedBody:
     raws = [tensor.tobytes() for _, tensor in tensors]
     inputs = [
         {"name": name, "datatype": "FP32", "shape": tensor.shape, "parameters": {"binary_data_size": len(content)}}
@@ -70,19 +79,19 @@ def binary(tensors: Sequence[tuple[str, "np.ndarray[tuple[int, ...], np.dtype[np
     ]
     head = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode()
     told = {"content-type": "application/octet-stream", "inference-header-content-length": str(len(head))}
-    return Sent(b"".join([head, *raws]), told)
+    return EncodedBody(b"".join([head, *raws]), told)
 
 
-def binary_matrix(rows: Sequence[Row]) -> Sent:
+def binary_matrix(rows: Sequence[Row]) -> EncodedBody:
     return binary([("x", matrix(rows))])
 
 
-def binary_columns(rows: Sequence[Row]) -> Sent:
+def binary_columns(rows: Sequence[Row]) -> EncodedBody:
     return binary([*zip(rows[0], matrix(rows).T, strict=True)])
 
 
-def arrow(rows: Sequence[Row]) -> Sent:
-    return Sent(stream(pa.table(dict(zip(rows[0], matrix(rows).T, strict=True)))), {"content-type": ARROW})
+def arrow(rows: Sequence[Row]) -> EncodedBody:
+    return EncodedBody(stream(pa.table(dict(zip(rows[0], matrix(rows).T, strict=True)))), {"content-type": ARROW})
 
 
 def stream(rows: pa.Table) -> bytes:
@@ -92,14 +101,14 @@ def stream(rows: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def ndjson(rows: Sequence[Row]) -> Sent:
+def ndjson(rows: Sequence[Row]) -> EncodedBody:
     lines = [json.dumps(row) for row in rows]
-    return Sent("\n".join(lines).encode(), {"content-type": "application/x-ndjson"})
+    return EncodedBody("\n".join(lines).encode(), {"content-type": "application/x-ndjson"})
 
 
-def csv(rows: Sequence[Row]) -> Sent:
+def csv(rows: Sequence[Row]) -> EncodedBody:
     lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
-    return Sent("\n".join(lines).encode(), {"content-type": "text/csv"})
+    return EncodedBody("\n".join(lines).encode(), {"content-type": "text/csv"})
 
 
 # Beside the limits
@@ -114,7 +123,7 @@ LIMIT = Contender(
 NETWORK = Contender("frombuffer + the network alone", uvicorn("loadtest.bench.bare_asgi:tensors"), "/", form=raw)
 
 
-def sent(name: str, form: Form, path: str = "/predict/eight") -> Contender:
+def sent(name: str, form: BodyEncoder, path: str = "/predict/eight") -> Contender:
     made = ours(name, "eight")
     return Contender(made.name, made.command, path, made.settings, form=form)
 
@@ -127,14 +136,14 @@ BINARY_COLUMNS = sent("v2 binary, a tensor a column", binary_columns, V2)
 ARROW_STREAM = sent("Arrow IPC stream", arrow)
 LIMITED = {seen.name for seen in (JSON_COLUMNS, JSON_MATRIX, BINARY_MATRIX, BINARY_COLUMNS, ARROW_STREAM)}
 SCENARIOS = (
-    Scenario(
+    ServerScenario(
         "eight",
         1,
         32,
         (BARE, ours("native JSON", "eight"), JSON_MATRIX, JSON_COLUMNS),
         "one row of 8 numbers, network 8-32-1",
     ),
-    Scenario(
+    ServerScenario(
         "eight",
         1000,
         8,
@@ -153,7 +162,7 @@ SCENARIOS = (
 )
 
 
-def verdicts(all_seen: Sequence[Seen]) -> tuple[list[str], int]:
+def goal_results(all_seen: Sequence[ServerMeasurements]) -> tuple[list[str], int]:
     """What is said of the goals, and how many are missed."""
     limit = median(all_seen[0].cpu_us)
     times = {seen.server.contender.name: median(seen.cpu_us) / limit for seen in all_seen}
@@ -165,7 +174,7 @@ def verdicts(all_seen: Sequence[Seen]) -> tuple[list[str], int]:
 # A large file
 
 
-class Large(NamedTuple):
+class LargeFileResult(NamedTuple):
     """What it took to answer a file."""
 
     rows: int
@@ -188,7 +197,7 @@ def write(path: Path, rows: Sequence[Row], count: int) -> None:
             writer.write_table(pa.table(dict(zip(rows[0], part.T, strict=True)), schema))
 
 
-def post(server: Server, path: Path, into: Path) -> None:
+def post(server: BenchServer, path: Path, into: Path) -> None:
     """Send a file and write the answer to another. Raises RuntimeError where it is no answer."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=600)
     with path.open("rb") as body, into.open("wb") as answer:
@@ -201,7 +210,7 @@ def post(server: Server, path: Path, into: Path) -> None:
         raise RuntimeError(f"a Parquet file is answered by {response.status}: {into.read_bytes()[:300]!r}")
 
 
-def answered(server: Server, folder: Path, rows: Sequence[Row], count: int) -> Large:
+def answered(server: BenchServer, folder: Path, rows: Sequence[Row], count: int) -> LargeFileResult:
     """Have a file answered, and look at the server's memory meanwhile."""
     file, answer = folder / f"{count}.parquet", folder / "answer.parquet"
     write(file, rows, count)
@@ -225,14 +234,14 @@ def answered(server: Server, folder: Path, rows: Sequence[Row], count: int) -> L
     if told.num_rows != count or told["error"].null_count != count or told["value"].null_count:
         raise RuntimeError(f"{told.num_rows} rows of {count} are answered, not all of them by a value")
     more = max([*held, before]) - before
-    return Large(count, file.stat().st_size / 1e6, seconds, server.cpu() - cpu, before, more)
+    return LargeFileResult(count, file.stat().st_size / 1e6, seconds, server.cpu() - cpu, before, more)
 
 
-def large(store: Path, home: Path, count: int) -> list[Large]:
+def large(store: Path, home: Path, count: int) -> list[LargeFileResult]:
     """A small file, so that all is imported and warm, then a tenth of the rows, then all of them."""
     rows = rows_of(store, "eight", 1000)
     contender = ours("tabserve", "eight")
-    server = Server(contender, store, home, *contender.form(rows[:1]))
+    server = BenchServer(contender, store, home, *contender.form(rows[:1]))
     try:
         server.wait()
         answered(server, home, rows, 20_000)
@@ -241,7 +250,7 @@ def large(store: Path, home: Path, count: int) -> list[Large]:
         server.stop()
 
 
-def large_table(found: Sequence[Large]) -> list[list[str]]:
+def large_table(found: Sequence[LargeFileResult]) -> list[list[str]]:
     head = ["rows", "body MB", "rows / s", "CPU µs / row", "MB before", "MB more at the peak", "rows as float64, MB"]
     return [
         head,
@@ -274,16 +283,16 @@ def run(rounds: int, seconds: float, rows: int, markdown: Path | None) -> int:
         for scenario in SCENARIOS:
             all_seen = measure(scenario, store, home, rounds, seconds)
             title = f"{scenario.text}; {scenario.connections} connections of {client}, median of {rounds} rounds"
-            lines, over = verdicts(all_seen)
+            lines, over = goal_results(all_seen)
             missed += over
-            written.append("\n\n".join([title, tables.markdown(table(all_seen)), "\n".join(lines)]))
+            written.append("\n\n".join([title, table_format.markdown(table(all_seen)), "\n".join(lines)]))
             print(f"\n{written[-1]}", flush=True)
         found = large(store, home, rows)
         bounded = found[-1].more_mb < rows * COLUMNS * CELL / 1e6
         missed += not bounded
         verdict = f"- memory: {'bounded' if bounded else 'grows with the file'} (goal: less than the rows alone take)"
         title = "a Parquet file of 8 float64 a row, answered by a Parquet file, one worker"
-        written.append("\n\n".join([title, tables.markdown(large_table(found)), verdict]))
+        written.append("\n\n".join([title, table_format.markdown(large_table(found)), verdict]))
         print(f"\n{written[-1]}", flush=True)
     if markdown:
         markdown.write_text("\n\n".join(written) + "\n", encoding="utf-8")

@@ -16,13 +16,13 @@ from pathlib import Path
 from statistics import mean, median
 from typing import NamedTuple
 
-from loadtest import tables
-from loadtest.bench import cores, paired
-from loadtest.bench.counted import Client
-from loadtest.bench.scenarios import ROOT, SCENARIOS, Contender, Scenario, Sent
-from loadtest.bench.server_process import Server, rows_of
+from loadtest import table_format
+from loadtest.bench import cpu_affinity, paired_ratios
+from loadtest.bench.fixed_count_client import FixedCountClient
+from loadtest.bench.process_usage import cpu_seconds, peak_mb
+from loadtest.bench.server_process import BenchServer, rows_of
+from loadtest.bench.server_scenarios import ROOT, SCENARIOS, Contender, EncodedBody, ServerScenario
 from loadtest.bench.servers import train
-from loadtest.bench.usage import cpu_seconds, peak_mb
 
 SERVE = (sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", "{port}")
 SERVICE_FILE = "bentofile.yaml"  # names the service that `bentoml serve` starts in a folder
@@ -30,7 +30,7 @@ TURNS = 40  # of each server in a round that are measured
 WARM_UP_TURNS = 15  # before those, not measured
 
 
-class Measured(NamedTuple):
+class ServerFigures(NamedTuple):
     """What a round measured of one server. A worker is the largest process; shared pages count for each process."""
 
     cpu_us: float  # per request, of all processes: the median of the turns, which a disturbed turn does not change
@@ -42,29 +42,29 @@ class Measured(NamedTuple):
     errors: int
 
 
-class Quantity(NamedTuple):
+class ReportedFigure(NamedTuple):
     """A line of the table."""
 
     name: str
-    pick: Callable[[Measured], float]
+    pick: Callable[[ServerFigures], float]
     digits: int
 
 
 QUANTITIES = (
-    Quantity("CPU µs / request", lambda measured: measured.cpu_us, 1),
-    Quantity("… mean of all turns", lambda measured: measured.mean_cpu_us, 1),
-    Quantity("ready s", lambda measured: measured.ready_s, 2),
-    Quantity("worker MB", lambda measured: measured.worker_mb, 1),
-    Quantity("worker MB at its peak", lambda measured: measured.peak_mb, 1),
-    Quantity("all processes MB", lambda measured: measured.total_mb, 1),
+    ReportedFigure("CPU µs / request", lambda measured: measured.cpu_us, 1),
+    ReportedFigure("… mean of all turns", lambda measured: measured.mean_cpu_us, 1),
+    ReportedFigure("ready s", lambda measured: measured.ready_s, 2),
+    ReportedFigure("worker MB", lambda measured: measured.worker_mb, 1),
+    ReportedFigure("worker MB at its peak", lambda measured: measured.peak_mb, 1),
+    ReportedFigure("all processes MB", lambda measured: measured.total_mb, 1),
 )
 
 
-class Round(NamedTuple):
+class PairedRound(NamedTuple):
     """Both servers in one round."""
 
-    old: Measured
-    new: Measured
+    old: ServerFigures
+    new: ServerFigures
 
 
 class CheckoutError(Exception):
@@ -74,15 +74,15 @@ class CheckoutError(Exception):
 # One round
 
 
-class Loaded:
+class ServerUnderLoad:
     """A server that is ready, with its client's open connections."""
 
-    def __init__(self, server: Server, connections: int) -> None:
+    def __init__(self, server: BenchServer, connections: int) -> None:
         self.server = server
         self._processes = server.tree()
         self._turns: list[float] = []  # seconds of processor time per request
         self._errors = 0
-        self._client = Client(server.url, server.request, server.headers, connections)
+        self._client = FixedCountClient(server.url, server.request, server.headers, connections)
 
     def take_turn(self, requests: int) -> float:
         """Load it; the seconds of processor time per request."""
@@ -95,13 +95,13 @@ class Loaded:
     def _cpu(self) -> float:
         return sum(map(cpu_seconds, self._processes))
 
-    def measured(self) -> Measured:
+    def measured(self) -> ServerFigures:
         """All turns after the warm-up. Raises RuntimeError where other processes answer than at the start."""
         turns = self._turns[WARM_UP_TURNS:]
         if set(self.server.tree()) != set(self._processes):
             raise RuntimeError(f"{self.server.contender.name} replaced a process while it was measured")
         worker_mb, total_mb = self.server.memory()
-        return Measured(
+        return ServerFigures(
             cpu_us=1e6 * median(turns),
             mean_cpu_us=1e6 * mean(turns),
             ready_s=self.server.ready_s,
@@ -116,29 +116,29 @@ class Loaded:
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison:
+class CheckoutComparison:
     """Two checkouts' servers, started alike and sent the same request."""
 
     old: Contender
     new: Contender
-    request: Sent
+    request: EncodedBody
     connections: int
     store: Path
     home: Path
 
     @contextlib.contextmanager
-    def running(self, new_first: bool) -> Iterator[tuple[Loaded, Loaded]]:
+    def running(self, new_first: bool) -> Iterator[tuple[ServerUnderLoad, ServerUnderLoad]]:
         """Both servers (old, new), started one after the other."""
-        client_core, server_cores = cores.shared_out()
+        client_core, server_cores = cpu_affinity.shared_out()
         started = {}
-        with contextlib.ExitStack() as stack, cores.on(client_core):
+        with contextlib.ExitStack() as stack, cpu_affinity.on(client_core):
             for contender in (self.new, self.old) if new_first else (self.old, self.new):
-                with cores.on(server_cores):
-                    server = Server(contender, self.store, self.home, *self.request)
+                with cpu_affinity.on(server_cores):
+                    server = BenchServer(contender, self.store, self.home, *self.request)
                 stack.callback(server.stop)
                 server.wait()
                 started[contender.name] = server
-            loaded = {name: Loaded(server, self.connections) for name, server in started.items()}
+            loaded = {name: ServerUnderLoad(server, self.connections) for name, server in started.items()}
             for one in loaded.values():
                 stack.callback(one.close)
             yield loaded[self.old.name], loaded[self.new.name]
@@ -155,7 +155,7 @@ class Comparison:
                 cost = old.take_turn(20 * self.connections)
         return max(self.connections, round(seconds / cost / TURNS))
 
-    def round(self, number: int, requests: int) -> Round:
+    def round(self, number: int, requests: int) -> PairedRound:
         """Old, new, new, old and so on; in every second round the new one is first."""
         new_first = number % 2 == 1
         with self.running(new_first) as (old, new):
@@ -163,10 +163,10 @@ class Comparison:
             for turn in range(WARM_UP_TURNS + TURNS):
                 for server in order if turn % 2 == 0 else order[::-1]:
                     server.take_turn(requests)
-            return Round(old.measured(), new.measured())
+            return PairedRound(old.measured(), new.measured())
 
 
-def answer(server: Server) -> bytes:
+def answer(server: BenchServer) -> bytes:
     with urllib.request.urlopen(
         urllib.request.Request(server.url, server.request, server.headers), timeout=60
     ) as reply:
@@ -176,30 +176,30 @@ def answer(server: Server) -> bytes:
 # All rounds
 
 
-def compare(comparison: Comparison, rounds: int, seconds: float) -> tuple[list[Round], int]:
+def compare(comparison: CheckoutComparison, rounds: int, seconds: float) -> tuple[list[PairedRound], int]:
     """All rounds, and the requests of a turn."""
     requests = comparison.requests_of_a_turn(seconds)
     return [comparison.round(number, requests) for number in range(rounds)], requests
 
 
-def table(rounds: Sequence[Round]) -> list[list[str]]:
+def table(rounds: Sequence[PairedRound]) -> list[list[str]]:
     lines = [["", "old", "new", "new ÷ old", "95 % interval"]]
     for name, pick, digits in QUANTITIES:
         old, new = [pick(one.old) for one in rounds], [pick(one.new) for one in rounds]
-        ratio = paired.ratio(old, new)
+        ratio = paired_ratios.ratio(old, new)
         medians = [f"{median(values):,.{digits}f}" for values in (old, new)]
         lines.append([name, *medians, f"{ratio.median:.3f}", f"{ratio.low:.3f} to {ratio.high:.3f}"])
     errors = [str(sum(one.errors for one in side)) for side in zip(*rounds, strict=True)]
     return [*lines, ["errors", *errors, "", ""]]
 
 
-def explained(rounds: Sequence[Round]) -> str:
+def explained(rounds: Sequence[PairedRound]) -> str:
     """What the interval is, and every round's ratio."""
     ratios = [one.new.cpu_us / one.old.cpu_us for one in rounds]
     count = len(ratios)
-    rank = paired.rank_of(count)
-    told = paired.coverage(count, rank)
-    few = "" if told >= paired.LEVEL else "; 95 % needs at least 6 rounds"
+    rank = paired_ratios.rank_of(count)
+    told = paired_ratios.coverage(count, rank)
+    few = "" if told >= paired_ratios.LEVEL else "; 95 % needs at least 6 rounds"
     return (
         f"Medians over rounds. Interval: from the ratio of rank {rank} to that of rank {count + 1 - rank} of {count} "
         f"(order statistics, {100 * told:.1f} %{few}).\n"
@@ -226,20 +226,22 @@ def run(names: Sequence[str], beside: Path, rounds: int, seconds: float, markdow
                 f"{name}: {contender.name}; model {contender.model}, rows per request: {rows:,}, connections: "
                 f"{comparison.connections}; {rounds} rounds of {TURNS} turns of {requests:,} requests for each server"
             )
-            print(f"\n{title}\n\n{tables.text(table(found))}\n\n{explained(found)}", flush=True)
-            written.append(f"{title}\n\n{tables.markdown(table(found))}\n\n{explained(found)}")
+            print(f"\n{title}\n\n{table_format.text(table(found))}\n\n{explained(found)}", flush=True)
+            written.append(f"{title}\n\n{table_format.markdown(table(found))}\n\n{explained(found)}")
     if markdown:
         markdown.write_text("\n\n".join(written) + "\n", encoding="utf-8")
     return 0
 
 
-def comparison_of(scenario: Scenario, contender: Contender, beside: Path, store: Path, home: Path) -> Comparison:
+def comparison_of(
+    scenario: ServerScenario, contender: Contender, beside: Path, store: Path, home: Path
+) -> CheckoutComparison:
     request = contender.form(rows_of(store, contender.model, contender.rows or scenario.rows))
     old, new = started_in("old", contender, beside), started_in("new", contender, ROOT)
-    return Comparison(old, new, request, contender.connections or scenario.connections, store, home)
+    return CheckoutComparison(old, new, request, contender.connections or scenario.connections, store, home)
 
 
-def compared(scenario: Scenario) -> list[Contender]:
+def compared(scenario: ServerScenario) -> list[Contender]:
     return [contender for contender in scenario.contenders if contender.name in scenario.beside]
 
 

@@ -29,7 +29,7 @@ end
 JSON = {"content-type": "application/json"}
 
 
-class Load(NamedTuple):
+class LoadFigures(NamedTuple):
     """What a client saw. Latencies in seconds; `requests` are all that were answered, whatever the status."""
 
     requests: int
@@ -43,17 +43,17 @@ class Load(NamedTuple):
         return self.requests / self.seconds
 
 
-def load(url: str, body: bytes, connections: int, seconds: float, headers: Mapping[str, str] = JSON) -> Load:
+def load(url: str, body: bytes, connections: int, seconds: float, headers: Mapping[str, str] = JSON) -> LoadFigures:
     """POST the body to the URL over and over."""
     if shutil.which("wrk"):
-        return by_wrk(url, body, connections, seconds, headers)
+        return run_wrk(url, body, connections, seconds, headers)
     told = json.dumps(dict(headers))
     command = [sys.executable, "-m", "loadtest.bench.clients", url, str(connections), str(seconds), told]
     done = subprocess.run(command, input=body, capture_output=True, check=True)
-    return Load(**json.loads(done.stdout))
+    return LoadFigures(**json.loads(done.stdout))
 
 
-def by_wrk(url: str, body: bytes, connections: int, seconds: float, headers: Mapping[str, str] = JSON) -> Load:
+def run_wrk(url: str, body: bytes, connections: int, seconds: float, headers: Mapping[str, str] = JSON) -> LoadFigures:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "body").write_bytes(body)
         script = Path(folder) / "load.lua"
@@ -62,10 +62,10 @@ def by_wrk(url: str, body: bytes, connections: int, seconds: float, headers: Map
         command = ["wrk", "-t1", f"-c{connections}", f"-d{max(round(seconds), 1)}s", "--timeout", "60s"]
         done = subprocess.run([*command, "-s", str(script), url], capture_output=True, text=True, check=True)
     told = next(line for line in done.stdout.splitlines() if line.startswith("TOLD"))
-    return Load(**json.loads(told.removeprefix("TOLD")))
+    return LoadFigures(**json.loads(told.removeprefix("TOLD")))
 
 
-class Connection(asyncio.Protocol):
+class ClosedLoopConnection(asyncio.Protocol):
     """Sends the next request as soon as the answer to the last one is whole."""
 
     def __init__(self, request: bytes, until: float, latencies: list[float]) -> None:
@@ -108,9 +108,9 @@ def length_of(head: bytes) -> int:
     return int(after.split(b"\r\n", 1)[0]) if found else 0
 
 
-async def by_ourselves(
+async def run_bundled_client(
     url: str, body: bytes, connections: int, seconds: float, headers: Mapping[str, str] = JSON
-) -> Load:
+) -> LoadFigures:
     place = urlsplit(url)
     host, port = place.hostname or "", place.port or 80
     told = {"host": place.netloc, **headers, "content-length": str(len(body))}
@@ -120,12 +120,12 @@ async def by_ourselves(
     started = time.perf_counter()
     loop = asyncio.get_running_loop()
     made = [
-        await loop.create_connection(lambda: Connection(request, started + seconds, latencies), host, port)
+        await loop.create_connection(lambda: ClosedLoopConnection(request, started + seconds, latencies), host, port)
         for _ in range(connections)
     ]
     await asyncio.gather(*(protocol.closed for _, protocol in made))
     ordered = sorted(latencies) or [0.0]
-    return Load(
+    return LoadFigures(
         requests=len(latencies),
         seconds=time.perf_counter() - started,
         p50=ordered[len(ordered) // 2],
@@ -137,7 +137,7 @@ async def by_ourselves(
 def main(arguments: Sequence[str]) -> None:
     url, connections, seconds, headers = arguments
     body = sys.stdin.buffer.read()
-    work: Any = by_ourselves(url, body, int(connections), float(seconds), json.loads(headers))
+    work: Any = run_bundled_client(url, body, int(connections), float(seconds), json.loads(headers))
     try:
         import uvloop
 

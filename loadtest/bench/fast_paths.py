@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from loadtest import tables
+from loadtest import table_format
 from loadtest.bench import fast_model_cases, fast_service_cases
 from loadtest.bench.fast_case import Case, check
 
@@ -22,7 +22,7 @@ KEPT = {"`member_dense_step`"}  # without it the last bit of class probabilities
 LONG_ENOUGH_S = 0.005  # of calls in a row, so that reading the clock does not count
 
 
-class Result(NamedTuple):
+class FastPathResult(NamedTuple):
     case: Case
     fast: float  # seconds a call
     general: float
@@ -34,8 +34,8 @@ def run(rounds: int, markdown: Path | None) -> int:
     with threadpool_limits(1):
         results = measure([*cases()], rounds)
     table = table_of(results)
-    text = tables.markdown(table)
-    print(f"{tables.text(table)}\n\n{text}\n\nProcessor time, one thread, medians of {rounds} rounds.")
+    text = table_format.markdown(table)
+    print(f"{table_format.text(table)}\n\n{text}\n\nProcessor time, one thread, medians of {rounds} rounds.")
     if markdown:
         markdown.write_text(text + "\n", "utf-8")
     slow = too_slow(results)
@@ -48,7 +48,7 @@ def cases() -> Iterator[Case]:
     return chain(fast_model_cases.cases(), fast_service_cases.cases())
 
 
-def measure(measured: list[Case], rounds: int) -> list[Result]:
+def measure(measured: list[Case], rounds: int) -> list[FastPathResult]:
     """The cases take turns in each round."""
     for case in measured:
         check(case)
@@ -75,12 +75,12 @@ def timed(call: Callable[[], Any], calls: int) -> float:
     return max(time.process_time() - started, 1e-9) / calls
 
 
-def result(case: Case, seconds: list[tuple[float, float]]) -> Result:
+def result(case: Case, seconds: list[tuple[float, float]]) -> FastPathResult:
     saving = median(1 - fast / general for fast, general in seconds)
-    return Result(case, median(fast for fast, _ in seconds), median(general for _, general in seconds), saving)
+    return FastPathResult(case, median(fast for fast, _ in seconds), median(general for _, general in seconds), saving)
 
 
-def table_of(results: Iterable[Result]) -> list[list[str]]:
+def table_of(results: Iterable[FastPathResult]) -> list[list[str]]:
     rows = [
         [one.case.path, one.case.input, f"{one.fast * 1e6:,.1f}", f"{one.general * 1e6:,.1f}", f"{one.saving:.0%}"]
         for one in results
@@ -88,7 +88,7 @@ def table_of(results: Iterable[Result]) -> list[list[str]]:
     return [["fast path", "part of a request", "µs fast", "µs general", "saves"], *rows]
 
 
-def too_slow(results: Iterable[Result]) -> list[str]:
+def too_slow(results: Iterable[FastPathResult]) -> list[str]:
     """The fast paths that save less than the goal in each of their cases, but for those that are kept all the same."""
     best: dict[str, float] = {}
     for one in results:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
-from loadtest import tables
-from loadtest.bench.scenarios import WIDE, Contender, Scenario, ours
-from loadtest.bench.server_process import Seen
+from loadtest import table_format
+from loadtest.bench.server_process import ServerMeasurements
+from loadtest.bench.server_scenarios import WIDE, Contender, ServerScenario, ours
 from loadtest.bench.servers import measure, train
 
 COLUMNS = (8, 32, 128, 512)
@@ -25,12 +25,12 @@ WORKERS = (1, 2, 4)
 
 
 @dataclass(frozen=True)
-class Line:
+class GrowthSeries:
     """One question, and the number that varies in it."""
 
     name: str
     numbers: Sequence[int]
-    scenario: Scenario
+    scenario: ServerScenario
 
 
 def many(count: int) -> Contender:
@@ -45,10 +45,10 @@ def copies(count: int) -> list[str]:
 
 
 LINES = (
-    Line(
+    GrowthSeries(
         "columns",
         COLUMNS,
-        Scenario(
+        ServerScenario(
             "eight",
             1,
             32,
@@ -56,10 +56,10 @@ LINES = (
             "one row, by its columns",
         ),
     ),
-    Line(
+    GrowthSeries(
         "rows",
         ROWS,
-        Scenario(
+        ServerScenario(
             "eight",
             1,
             8,
@@ -67,15 +67,15 @@ LINES = (
             "rows of 8 numbers, by their number in a request",
         ),
     ),
-    Line(
+    GrowthSeries(
         "models",
         MODELS,
-        Scenario("eight", 1, 32, tuple(many(n) for n in MODELS), "one row of 8 numbers, by the models served"),
+        ServerScenario("eight", 1, 32, tuple(many(n) for n in MODELS), "one row of 8 numbers, by the models served"),
     ),
-    Line(
+    GrowthSeries(
         "workers",
         WORKERS,
-        Scenario(
+        ServerScenario(
             "eight",
             1,
             32,
@@ -95,7 +95,7 @@ def copy(store: Path, count: int) -> None:
         (folder / "features.json").write_text(json.dumps({**features, "name": name}), encoding="utf-8")
 
 
-def table(line: Line, points: Sequence[Seen]) -> list[list[str]]:
+def table(line: GrowthSeries, points: Sequence[ServerMeasurements]) -> list[list[str]]:
     """Cost of a request beside that of the first point, and of a row."""
     first = median(points[0].cpu_us)
     lines = [[line.name, "CPU µs / request", "÷ first", "CPU µs / row", "requests / s", "p99 ms", "MB", "ready s"]]
@@ -116,7 +116,7 @@ def table(line: Line, points: Sequence[Seen]) -> list[list[str]]:
     return lines
 
 
-def picture(found: Sequence[tuple[Line, Sequence[Seen]]], path: Path) -> None:
+def picture(found: Sequence[tuple[GrowthSeries, Sequence[ServerMeasurements]]], path: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -144,7 +144,7 @@ def picture(found: Sequence[tuple[Line, Sequence[Seen]]], path: Path) -> None:
 
 def run(rounds: int, seconds: float, markdown: Path | None, drawing: Path | None) -> int:
     """Measure all lines and print a table for each."""
-    found: list[tuple[Line, Sequence[Seen]]] = []
+    found: list[tuple[GrowthSeries, Sequence[ServerMeasurements]]] = []
     written = []
     with tempfile.TemporaryDirectory(prefix="tabserve-growth-") as folder:
         home = Path(folder)
@@ -156,8 +156,8 @@ def run(rounds: int, seconds: float, markdown: Path | None, drawing: Path | None
             found.append((line, points))
             title = f"{line.scenario.text}; {line.scenario.connections} connections, median of {rounds} rounds"
             lines = table(line, points)
-            print(f"\n{title}\n\n{tables.text(lines)}", flush=True)
-            written.append(f"{title}\n\n{tables.markdown(lines)}\n")
+            print(f"\n{title}\n\n{table_format.text(lines)}", flush=True)
+            written.append(f"{title}\n\n{table_format.markdown(lines)}\n")
         if drawing:
             picture(found, drawing)
     if markdown:

@@ -16,14 +16,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from loadtest import openloop, plan, tables
+from loadtest import open_loop, plan, table_format
+from loadtest.answer_check import FATAL
 from loadtest.bench.clients import load
-from loadtest.bench.scenarios import ours
-from loadtest.bench.server_process import Server
+from loadtest.bench.server_process import BenchServer
+from loadtest.bench.server_scenarios import ours
 from loadtest.bench.servers import body, train
-from loadtest.expected import FATAL
-from loadtest.plan import Mix
-from loadtest.records import Records
+from loadtest.plan import RequestMix
+from loadtest.request_records import RequestRecords
 from loadtest.scenarios import SCENARIOS, arrivals
 
 ROWS = {"numpy": 200, "tensorflow": 20}  # in a request
@@ -32,7 +32,7 @@ TIMES = (0.8, 1.0, 2.0, 4.0)  # of the saturating rate
 OVERLOAD, GOAL = 2.0, 0.9  # at twice the saturating rate so much of the best is left
 
 
-class Tried(NamedTuple):
+class RateResult(NamedTuple):
     """What came of a rate: per second; seconds from when a good request was sent to its whole answer."""
 
     offered: float
@@ -44,7 +44,7 @@ class Tried(NamedTuple):
     faults: Mapping[str, int]
 
 
-def told(records: Records) -> Tried:
+def summarize(records: RequestRecords) -> RateResult:
     """Only what was answered while requests were offered counts."""
     in_time = records.done <= records.seconds
     good = records.good & in_time
@@ -54,7 +54,7 @@ def told(records: Records) -> Tried:
     moment, used = records.cpu[-1]
     left = records.done > records.sent  # others never found a free connection before their users gave up
     counts = {kind: int(((records.kind == n) & left).sum()) for n, kind in enumerate(records.kinds)}
-    return Tried(
+    return RateResult(
         len(records.due) / records.seconds,
         float(good.sum()) / records.seconds,
         float(refused.sum()) / records.seconds,
@@ -65,7 +65,7 @@ def told(records: Records) -> Tried:
     )
 
 
-def table(tried: Mapping[float, Sequence[Tried]]) -> list[list[str]]:
+def table(tried: Mapping[float, Sequence[RateResult]]) -> list[list[str]]:
     head = [
         "of the saturating rate",
         "offered / s",
@@ -87,23 +87,25 @@ def table(tried: Mapping[float, Sequence[Tried]]) -> list[list[str]]:
     return lines
 
 
-def measure(engine: str, store: Path, home: Path, rounds: int, seconds: float, most: int) -> dict[float, list[Tried]]:
+def measure(
+    engine: str, store: Path, home: Path, rounds: int, seconds: float, most: int
+) -> dict[float, list[RateResult]]:
     """most: connections of the open loop."""
     contender = ours(f"tabserve, {engine}", "eight", engine=engine)
     request = body(store, "eight", ROWS[engine])
-    server = Server(contender, store, home, request)
+    server = BenchServer(contender, store, home, request)
     try:
         server.wait()
-        asked = plan.make(f"http://127.0.0.1:{server.port}", Mix(one=0, many=1, invalid=0, rows=ROWS[engine]))
+        asked = plan.make(f"http://127.0.0.1:{server.port}", RequestMix(one=0, many=1, invalid=0, rows=ROWS[engine]))
         rate = max(load(server.url, request, connections, seconds).per_second for connections in CONNECTIONS)
         rng = np.random.default_rng(0)
-        tried: dict[float, list[Tried]] = {times: [] for times in TIMES}
+        tried: dict[float, list[RateResult]] = {times: [] for times in TIMES}
         for _ in range(rounds):
             for times, found in tried.items():
                 due = arrivals(SCENARIOS["steady"], rate * times, seconds, rng)
                 url = f"http://127.0.0.1:{server.port}"
-                records = openloop.run(url, asked, due, seconds, rng=rng, timeout_s=seconds, connections=most)
-                found.append(told(records))
+                records = open_loop.run(url, asked, due, seconds, rng=rng, timeout_s=seconds, connections=most)
+                found.append(summarize(records))
         return tried
     finally:
         server.stop()
@@ -127,8 +129,8 @@ def run(engines: Sequence[str], rounds: int, seconds: float, most: int, markdown
             verdict = f"at {OVERLOAD:g} times the saturating rate {left:.0%} of the best (goal: {GOAL:.0%})"
             verdict += f"; faults: {faults or 'none'}"
             lines = table(tried)
-            print(f"\n{title}\n\n{tables.text(lines)}\n\n{verdict}", flush=True)
-            written.append(f"{title}\n\n{tables.markdown(lines)}\n\n{verdict}\n")
+            print(f"\n{title}\n\n{table_format.text(lines)}\n\n{verdict}", flush=True)
+            written.append(f"{title}\n\n{table_format.markdown(lines)}\n\n{verdict}\n")
     if markdown:
         markdown.write_text("\n".join(written), encoding="utf-8")
     return int(bool(missed))

@@ -17,9 +17,9 @@ from statistics import median
 
 import psutil
 
-from loadtest.bench.clients import JSON, Load
-from loadtest.bench.scenarios import Contender, Row, Scenario
-from loadtest.bench.usage import cpu_seconds
+from loadtest.bench.clients import JSON, LoadFigures
+from loadtest.bench.process_usage import cpu_seconds
+from loadtest.bench.server_scenarios import Contender, Row, ServerScenario
 from models.row_warnings import find_warnings
 from models.schema import FeatureSchema
 
@@ -40,7 +40,7 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
     return {**kept, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", **settings}
 
 
-class Server:
+class BenchServer:
     """A contender that runs."""
 
     def __init__(
@@ -121,15 +121,15 @@ class Server:
 
 
 @dataclass
-class Seen:
+class ServerMeasurements:
     """All rounds of one server."""
 
-    server: Server
-    loads: list[Load] = field(default_factory=list)
+    server: BenchServer
+    loads: list[LoadFigures] = field(default_factory=list)
     cpu_us: list[float] = field(default_factory=list)  # per request
     worker_mb: float = 0.0
 
-    def median(self, pick: Callable[[Load], float]) -> float:
+    def median(self, pick: Callable[[LoadFigures], float]) -> float:
         return median(map(pick, self.loads))
 
     @property
@@ -143,15 +143,15 @@ class Seen:
 
 
 @contextlib.contextmanager
-def running(scenario: Scenario, store: Path, home: Path) -> Iterator[list[Seen]]:
+def running(scenario: ServerScenario, store: Path, home: Path) -> Iterator[list[ServerMeasurements]]:
     """The scenario's servers, started one after the other, and ended."""
-    servers: list[Server] = []
+    servers: list[BenchServer] = []
     try:
         for contender in scenario.contenders:
             rows = rows_of(store, contender.model or scenario.model, contender.rows or scenario.rows)
-            servers.append(Server(contender, store, home, *contender.form(rows)))
+            servers.append(BenchServer(contender, store, home, *contender.form(rows)))
             servers[-1].wait()
-        yield [Seen(server) for server in servers]
+        yield [ServerMeasurements(server) for server in servers]
     finally:
         for server in servers:
             server.stop()

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtest import tables
+from loadtest import table_format
 from loadtest.bench.clients import load
-from loadtest.bench.scenarios import (
+from loadtest.bench.server_process import ServerMeasurements, environment, rows_of, running
+from loadtest.bench.server_scenarios import (
     MOST_MB,
     MOST_READY_S,
     NUMPY,
@@ -25,11 +26,10 @@ from loadtest.bench.scenarios import (
     SCENARIOS,
     TWO,
     WIDE,
-    Scenario,
+    ServerScenario,
     as_json,
-    told,
+    goal_line,
 )
-from loadtest.bench.server_process import Seen, environment, rows_of, running
 
 
 def train(home: Path, models: set[str]) -> Path:
@@ -62,7 +62,7 @@ def body(store: Path, model: str, count: int) -> bytes:
     return as_json(rows_of(store, model, count)).content
 
 
-def measure(scenario: Scenario, store: Path, home: Path, rounds: int, seconds: float) -> list[Seen]:
+def measure(scenario: ServerScenario, store: Path, home: Path, rounds: int, seconds: float) -> list[ServerMeasurements]:
     with running(scenario, store, home) as all_seen:
         for number in range(rounds + 1):  # the first warms up
             for seen in all_seen:
@@ -70,16 +70,16 @@ def measure(scenario: Scenario, store: Path, home: Path, rounds: int, seconds: f
                 connections = server.contender.connections or scenario.connections
                 before = server.cpu()
                 length = seconds if number else min(seconds, 1.0)
-                told = load(server.url, server.request, connections, length, server.headers)
+                goal_line = load(server.url, server.request, connections, length, server.headers)
                 if number:
-                    seen.loads.append(told)
-                    seen.cpu_us.append((server.cpu() - before) / max(told.requests, 1) * 1e6)
+                    seen.loads.append(goal_line)
+                    seen.cpu_us.append((server.cpu() - before) / max(goal_line.requests, 1) * 1e6)
         for seen in all_seen:
             seen.worker_mb, _ = seen.server.memory()
     return all_seen
 
 
-def table(all_seen: Sequence[Seen]) -> list[list[str]]:
+def table(all_seen: Sequence[ServerMeasurements]) -> list[list[str]]:
     first = all_seen[0].cost
     head = ["server", "CPU µs / request", "÷ first", "requests / s", "p50 ms", "p99 ms", "errors", "MB", "ready s"]
     lines = [head]
@@ -101,7 +101,7 @@ def table(all_seen: Sequence[Seen]) -> list[list[str]]:
     return lines
 
 
-def picture(all_seen: Sequence[Seen], title: str, path: Path) -> None:
+def picture(all_seen: Sequence[ServerMeasurements], title: str, path: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -135,12 +135,14 @@ def run(names: Sequence[str], rounds: int, seconds: float, markdown: Path | None
             all_seen = measure(scenario, store, home, rounds, seconds)
             lines = table(all_seen)
             title = f"{scenario.text}; {scenario.connections} connections of {client}, median of {rounds} rounds"
-            print(f"\n{title}\n\n{tables.text(lines)}", flush=True)
-            found = verdicts(scenario, all_seen)
+            print(f"\n{title}\n\n{table_format.text(lines)}", flush=True)
+            found = goal_results(scenario, all_seen)
             words = [line for _, line in found]
             missed += sum(not good for good, _ in found)
             print("", *words, sep="\n", flush=True)
-            written.append("\n".join([f"{title}\n", tables.markdown(lines), "", *(f"- {line}" for line in words), ""]))
+            written.append(
+                "\n".join([f"{title}\n", table_format.markdown(lines), "", *(f"- {line}" for line in words), ""])
+            )
             if drawing and name == names[0]:
                 picture(all_seen, title, drawing)
     if markdown:
@@ -148,11 +150,11 @@ def run(names: Sequence[str], rounds: int, seconds: float, markdown: Path | None
     return int(bool(missed))
 
 
-def models_of(scenario: Scenario) -> set[str]:
+def models_of(scenario: ServerScenario) -> set[str]:
     return {scenario.model, *(contender.model for contender in scenario.contenders if contender.model)}
 
 
-def verdicts(scenario: Scenario, all_seen: Sequence[Seen]) -> list[tuple[bool, str]]:
+def goal_results(scenario: ServerScenario, all_seen: Sequence[ServerMeasurements]) -> list[tuple[bool, str]]:
     """Each goal of the scenario, and what holds for all of our servers on NumPy: whether it is met, and in words."""
     by_name = {seen.server.contender.name: seen for seen in all_seen}
     found = [goal.verdict(by_name) for goal in scenario.goals]
@@ -161,5 +163,5 @@ def verdicts(scenario: Scenario, all_seen: Sequence[Seen]) -> list[tuple[bool, s
         if name.startswith(NUMPY) or name in (ONE, TWO):
             good = ready <= MOST_READY_S and held <= MOST_MB
             goal = f"at most {MOST_READY_S:g} s, {MOST_MB:g} MB"
-            found.append((good, told(f"{name}: ready in {ready:.1f} s, {held:.0f} MB a worker", goal, good)))
+            found.append((good, goal_line(f"{name}: ready in {ready:.1f} s, {held:.0f} MB a worker", goal, good)))
     return found

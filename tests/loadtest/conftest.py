@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from loadtest import plan, server
-from loadtest.plan import Mix, Plan
+from loadtest import plan, server_under_test
+from loadtest.plan import RequestMix, RequestPlan
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = """
 import numpy as np
-from loadtest import rows
+from loadtest import random_rows
 from models import store
 from models.architecture import Architecture
 from models.encoding.encoder import Encoder
@@ -42,7 +42,7 @@ schemas = [
     FeatureSchema(name="odd", task="multiclass", target="y", classes=["u", "v", "w"], features=odd),
 ]
 for schema in schemas:
-    some = [rows.valid(schema, [], rng) for _ in range(100)]
+    some = [random_rows.valid_row(schema, [], rng) for _ in range(100)]
     frame = schema.frames.from_rows(some)
     outputs = len(schema.classes or [0])
     target = frame.numbers.sum(axis=1) if outputs == 1 else np.arange(100) % 3
@@ -68,13 +68,13 @@ def url(store_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENTOML_HOME", str(store_home))
         patch.setenv("TABSERVE_DRAIN_S", "1")
-        with server.served(None, tmp_path_factory.mktemp("log") / "log", workers=1) as found:
+        with server_under_test.served(None, tmp_path_factory.mktemp("log") / "log", workers=1) as found:
             yield found
 
 
 @pytest.fixture(scope="session")
-def asked(url: str) -> Plan:
-    return plan.make(url, Mix())
+def asked(url: str) -> RequestPlan:
+    return plan.make(url, RequestMix())
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def misbehaving(url: str) -> Iterator[Callable[[str, int], str]]:
     running: list[subprocess.Popen[bytes]] = []
 
     def start(misdeed: str, number: int) -> str:
-        port = server.free_port()
+        port = server_under_test.free_port()
         command = [sys.executable, str(Path(__file__).with_name("proxy.py")), str(port), str(urlsplit(url).port)]
         running.append(subprocess.Popen([*command, misdeed, str(number)]))
         until = time.monotonic() + 20

@@ -13,13 +13,13 @@ import pytest
 
 from loadtest import __main__ as command
 from loadtest.bench import bare_asgi, bodies, clients
-from loadtest.bench.scenarios import Form, Sent, as_json, ours
-from loadtest.bench.server_process import Seen, Server
+from loadtest.bench.server_process import BenchServer, ServerMeasurements
+from loadtest.bench.server_scenarios import BodyEncoder, EncodedBody, as_json, ours
 
 ROWS = [{"a": 1.5, "b": 2.25}, {"a": 3.5, "b": 9.75}, {"a": 4.0, "b": 0.5}]
 
 
-def values(form: Form, path: str, url: str) -> list[float]:
+def values(form: BodyEncoder, path: str, url: str) -> list[float]:
     content, headers = form(ROWS)
     reply = httpx.post(url + path, content=content, headers=dict(headers))
     assert reply.status_code == 200, reply.text
@@ -50,7 +50,7 @@ def values(form: Form, path: str, url: str) -> list[float]:
     ],
     ids=lambda given: getattr(given, "__name__", ""),
 )
-def test_every_form_has_the_answers_of_the_native_one(form: Form, path: str, url: str) -> None:
+def test_every_form_has_the_answers_of_the_native_one(form: BodyEncoder, path: str, url: str) -> None:
     assert values(form, path, url) == pytest.approx(values(as_json, "/predict/small", url), rel=1e-5)
 
 
@@ -69,12 +69,12 @@ def test_the_limit_of_tensors_is_the_forward_pass() -> None:
 
 
 def test_goals_are_told_as_times_the_limit() -> None:
-    def seen(name: str, cost: float) -> Seen:
+    def seen(name: str, cost: float) -> ServerMeasurements:
         server: Any = type("Stopped", (), {"contender": ours(name, "eight")})()
-        return Seen(server, [clients.Load(1, 1.0, 0.1, 0.1, 0)], [cost])
+        return ServerMeasurements(server, [clients.LoadFigures(1, 1.0, 0.1, 0.1, 0)], [cost])
 
     fine, slow = bodies.BINARY_MATRIX.name, bodies.ARROW_STREAM.name
-    lines, missed = bodies.verdicts([seen("limit", 10), seen(fine, 19), seen(slow, 21), seen("CSV", 1000)])
+    lines, missed = bodies.goal_results([seen("limit", 10), seen(fine, 19), seen(slow, 21), seen("CSV", 1000)])
     assert missed == 1
     assert lines == [
         f"- {fine}: 1.90 times the limit (goal: at most 2)",
@@ -83,7 +83,7 @@ def test_goals_are_told_as_times_the_limit() -> None:
 
 
 def test_a_large_file_is_answered_and_measured(store_home: Path, tmp_path: Path) -> None:
-    server = Server(ours("tabserve", "small"), store_home / "models", tmp_path, *as_json(ROWS))
+    server = BenchServer(ours("tabserve", "small"), store_home / "models", tmp_path, *as_json(ROWS))
     try:
         server.wait()
         found = bodies.answered(server, tmp_path, ROWS, 30_000)
@@ -102,9 +102,9 @@ def test_a_large_file_is_answered_and_measured(store_home: Path, tmp_path: Path)
 def test_headers_reach_the_server_by_the_bundled_client(url: str) -> None:
     content, headers = bodies.binary_matrix(ROWS)
     asked = f"{url}/v2/models/small/infer"
-    assert asyncio.run(clients.by_ourselves(asked, content, 1, 0.2, headers)).errors == 0
-    assert asyncio.run(clients.by_ourselves(asked, content, 1, 0.1)).errors > 0
-    assert Sent(content).headers == clients.JSON
+    assert asyncio.run(clients.run_bundled_client(asked, content, 1, 0.2, headers)).errors == 0
+    assert asyncio.run(clients.run_bundled_client(asked, content, 1, 0.1)).errors > 0
+    assert EncodedBody(content).headers == clients.JSON
 
 
 def test_no_rows_are_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

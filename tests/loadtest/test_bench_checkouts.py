@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from loadtest import __main__ as command
-from loadtest import tables
-from loadtest.bench import checkouts, cores, counted, paired, scenarios, usage
-from loadtest.bench.checkouts import Measured, Round
+from loadtest import table_format
+from loadtest.bench import checkouts, cpu_affinity, fixed_count_client, paired_ratios, process_usage, server_scenarios
+from loadtest.bench.checkouts import PairedRound, ServerFigures
 from loadtest.bench.clients import JSON
 
 BODY = b'{"rows": []}'
@@ -23,43 +23,43 @@ BODY = b'{"rows": []}'
 
 def test_the_interval_of_a_median_is_that_of_the_binomial_distribution() -> None:
     # By hand: C(15, 0) + C(15, 1) + C(15, 2) + C(15, 3) = 1 + 15 + 105 + 455 = 576; C(15, 4) = 1,365 makes it 1,941.
-    assert paired.coverage(15, 4) == 1 - 2 * 576 / 32768  # 96.5 %
-    assert paired.coverage(15, 5) == 1 - 2 * 1941 / 32768  # 88.2 %
-    assert paired.rank_of(15) == 4
-    assert (paired.rank_of(6), paired.coverage(6, 1)) == (1, 1 - 2 / 64)
-    assert (paired.rank_of(5), paired.coverage(5, 1)) == (1, 1 - 2 / 32)  # 93.8 %: there is no wider one
-    assert (paired.rank_of(1), paired.coverage(1, 1)) == (1, 0)
+    assert paired_ratios.coverage(15, 4) == 1 - 2 * 576 / 32768  # 96.5 %
+    assert paired_ratios.coverage(15, 5) == 1 - 2 * 1941 / 32768  # 88.2 %
+    assert paired_ratios.rank_of(15) == 4
+    assert (paired_ratios.rank_of(6), paired_ratios.coverage(6, 1)) == (1, 1 - 2 / 64)
+    assert (paired_ratios.rank_of(5), paired_ratios.coverage(5, 1)) == (1, 1 - 2 / 32)  # 93.8 %: there is no wider one
+    assert (paired_ratios.rank_of(1), paired_ratios.coverage(1, 1)) == (1, 0)
 
 
 def test_ratios_are_those_of_pairs() -> None:
     new = [1.07, 2.10, 2.97, 4.04, 5.0, 5.94, 7.14, 8.16]
     # The ratios: 1.07, 1.05, 0.99, 1.01, 1.00, 0.99, 1.02, 1.02. Of 8 the interval is the whole range without its ends:
     # 1 - 2 (C(8, 0) + C(8, 1)) / 2^8 = 93.0 % is too little, so it has the ends.
-    found = paired.ratio([1, 2, 3, 4, 5, 6, 7, 8], new)
+    found = paired_ratios.ratio([1, 2, 3, 4, 5, 6, 7, 8], new)
     assert found == pytest.approx((1.015, 0.99, 1.07, 1, 1 - 2 / 256))
 
 
 def test_order_of_rounds_does_not_matter_but_their_pairing_does() -> None:
-    assert paired.ratio([1, 10, 100], [1.1, 11, 110]).median == pytest.approx(1.1)
-    assert paired.ratio([1, 10, 100], [110, 11, 1.1]).median == pytest.approx(1.1)
-    assert paired.ratio([1, 10, 100], [11, 110, 1.1]).median == pytest.approx(11)
+    assert paired_ratios.ratio([1, 10, 100], [1.1, 11, 110]).median == pytest.approx(1.1)
+    assert paired_ratios.ratio([1, 10, 100], [110, 11, 1.1]).median == pytest.approx(1.1)
+    assert paired_ratios.ratio([1, 10, 100], [11, 110, 1.1]).median == pytest.approx(11)
 
 
-def measured(cpu_us: float, errors: int = 0) -> Measured:
-    return Measured(cpu_us, 2 * cpu_us, 1.5, 100, 110, 200, errors)
+def measured(cpu_us: float, errors: int = 0) -> ServerFigures:
+    return ServerFigures(cpu_us, 2 * cpu_us, 1.5, 100, 110, 200, errors)
 
 
 def test_rounds_become_a_table_with_ratios_and_intervals() -> None:
     rounds = [
-        Round(measured(50), measured(51)),
-        Round(measured(100, 1), measured(97)),
-        Round(measured(40), measured(40)),
+        PairedRound(measured(50), measured(51)),
+        PairedRound(measured(100, 1), measured(97)),
+        PairedRound(measured(40), measured(40)),
     ]
     lines = checkouts.table(rounds)
     assert lines[1] == ["CPU µs / request", "50.0", "51.0", "1.000", "0.970 to 1.020"]
     assert lines[3] == ["ready s", "1.50", "1.50", "1.000", "1.000 to 1.000"]
     assert lines[-1] == ["errors", "1", "0", "", ""]
-    assert len(tables.text(lines).splitlines()) == len(lines)
+    assert len(table_format.text(lines).splitlines()) == len(lines)
     told = checkouts.explained(rounds)
     assert "rank 1 to that of rank 3 of 3 (order statistics, 75.0 %; 95 % needs at least 6 rounds)" in told
     assert told.endswith("CPU ratios by round: 1.020 0.970 1.000")
@@ -69,18 +69,18 @@ def test_rounds_become_a_table_with_ratios_and_intervals() -> None:
 def test_processor_time_and_peak_memory_are_those_of_the_process() -> None:
     process = psutil.Process()
     times = process.cpu_times()
-    assert usage.cpu_seconds(process) == pytest.approx(times.user + times.system, abs=0.1)
-    assert usage.peak_mb(process) >= 0.99 * process.memory_info().rss / 1e6
+    assert process_usage.cpu_seconds(process) == pytest.approx(times.user + times.system, abs=0.1)
+    assert process_usage.peak_mb(process) >= 0.99 * process.memory_info().rss / 1e6
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not let a process choose its cores")
 def test_the_client_has_a_core_of_its_own_while_it_measures() -> None:
     before = os.sched_getaffinity(0)
-    client, others = cores.shared_out()
+    client, others = cpu_affinity.shared_out()
     assert client | others in (before, set())
-    with cores.on(client):
+    with cpu_affinity.on(client):
         assert os.sched_getaffinity(0) == (client or before)
-        with cores.on(others):
+        with cpu_affinity.on(others):
             assert os.sched_getaffinity(0) == (others or before)
     assert os.sched_getaffinity(0) == before
 
@@ -115,7 +115,7 @@ def answering() -> Iterator[str]:
 
 @pytest.mark.parametrize(("path", "share"), [("/right", 0), ("/wrong", 1)])
 def test_the_client_sends_a_fixed_number_of_requests_and_counts_errors(answering: str, path: str, share: int) -> None:
-    with contextlib.closing(counted.Client(answering + path, BODY, JSON, connections=3)) as client:
+    with contextlib.closing(fixed_count_client.FixedCountClient(answering + path, BODY, JSON, connections=3)) as client:
         for requests in (1, 3, 7):
             assert client.send(requests) == requests * share
 
@@ -123,7 +123,7 @@ def test_the_client_sends_a_fixed_number_of_requests_and_counts_errors(answering
 def test_idle_connections_that_the_server_closed_are_opened_anew() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
-        with contextlib.closing(counted.Client(url, BODY, JSON, connections=2)) as client:
+        with contextlib.closing(fixed_count_client.FixedCountClient(url, BODY, JSON, connections=2)) as client:
             accepted = [listening.accept()[0] for _ in range(2)]
             accepted[0].close()
             client.reconnect()
@@ -152,7 +152,7 @@ def test_a_connection_that_is_closed_under_load_is_an_error() -> None:
         thread.start()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
         with (
-            contextlib.closing(counted.Client(url, BODY, JSON, connections=1)) as client,
+            contextlib.closing(fixed_count_client.FixedCountClient(url, BODY, JSON, connections=1)) as client,
             pytest.raises(ConnectionError, match="closed a connection"),
         ):
             client.send(1)
@@ -161,7 +161,7 @@ def test_a_connection_that_is_closed_under_load_is_an_error() -> None:
 
 def test_a_checkout_is_measured_beside_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "table.md"
-    arguments = ["--beside", str(scenarios.ROOT), "--rounds", "2", "--seconds", "1", "--markdown", str(file)]
+    arguments = ["--beside", str(server_scenarios.ROOT), "--rounds", "2", "--seconds", "1", "--markdown", str(file)]
     assert command.main(["bench", "servers", "row", *arguments]) == 0
     out, err = capsys.readouterr()
     cells = {line[:24].strip(): line[24:].split() for line in out.splitlines()}
@@ -191,7 +191,7 @@ def test_wrong_usage_is_one_line(
 
 
 def test_every_scenario_has_servers_to_compare() -> None:
-    for scenario in scenarios.SCENARIOS.values():
+    for scenario in server_scenarios.SCENARIOS.values():
         found = checkouts.compared(scenario)
         assert {contender.name for contender in found} == set(scenario.beside)
         for contender in found:

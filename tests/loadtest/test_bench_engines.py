@@ -3,27 +3,29 @@ import onnxruntime
 import pytest
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from loadtest import __main__, tables
-from loadtest.bench import engines, onnx_file
+from loadtest import __main__, table_format
+from loadtest.bench import forward_pass, onnx_file
 from models.architecture import Architecture
 from models.network.network import build
 
 
-@pytest.mark.parametrize("architecture", engines.NETWORKS, ids=engines.called)
+@pytest.mark.parametrize("architecture", forward_pass.NETWORKS, ids=forward_pass.called)
 def test_the_engine_takes_at_most_twice_the_time_of_the_same_products_by_hand(architecture: Architecture) -> None:
-    contenders = engines.numpy_contenders(build(architecture, np.random.default_rng(0)))
+    contenders = forward_pass.numpy_contenders(build(architecture, np.random.default_rng(0)))
     x = np.random.default_rng(1).normal(size=(1000, architecture.numbers)).astype(np.float32)
     with threadpool_limits(1):
-        engines.check(contenders, x)
-        seconds = engines.race(contenders, x, rounds=7)
-    assert engines.ratio(seconds, engines.OURS) <= 2  # the goal is 1.2, on a machine that has nothing else to do
+        forward_pass.check(contenders, x)
+        seconds = forward_pass.race(contenders, x, rounds=7)
+    assert (
+        forward_pass.ratio(seconds, forward_pass.OURS) <= 2
+    )  # the goal is 1.2, on a machine that has nothing else to do
 
 
 @pytest.mark.parametrize("activation", ["relu", "silu"])
 @pytest.mark.parametrize("rows", [1, 200])
 def test_the_onnx_file_written_by_hand_is_the_same_network(activation: str, rows: int) -> None:
     network = build(Architecture(200, hidden=(130, 7), activation=activation, outputs=3), np.random.default_rng(0))
-    file = onnx_file.chain(engines.dense_weights(network), activation)
+    file = onnx_file.chain(forward_pass.dense_weights(network), activation)
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     x = np.random.default_rng(1).normal(size=(rows, 200)).astype(np.float32)
     np.testing.assert_allclose(session.run(None, {"x": x})[0], network.forward(x), rtol=1e-4, atol=1e-5)
@@ -32,18 +34,18 @@ def test_the_onnx_file_written_by_hand_is_the_same_network(activation: str, rows
 def test_a_contender_that_computes_something_else_is_found_out() -> None:
     x = np.ones((2, 8), np.float32)
     with pytest.raises(ArithmeticError, match="wrong answers something else than the chain by hand"):
-        engines.check({engines.BY_HAND: lambda x: x, "wrong": lambda x: x + 1}, x)
+        forward_pass.check({forward_pass.BY_HAND: lambda x: x, "wrong": lambda x: x + 1}, x)
 
 
 def test_a_round_that_was_disturbed_does_not_change_the_ratio() -> None:
-    seconds = {engines.BY_HAND: [1.0, 1.0, 9.0], engines.OURS: [1.1, 1.1, 1.1]}
-    assert engines.ratio(seconds, engines.OURS) == pytest.approx(1.1)
+    seconds = {forward_pass.BY_HAND: [1.0, 1.0, 9.0], forward_pass.OURS: [1.1, 1.1, 1.1]}
+    assert forward_pass.ratio(seconds, forward_pass.OURS) == pytest.approx(1.1)
 
 
 def test_a_table_is_aligned_in_a_terminal_and_markdown_in_a_document() -> None:
     table = [["network", "µs"], ["8→1", "1,000"]]
-    assert tables.text(table) == "network     µs\n8→1      1,000"
-    assert tables.markdown(table) == "| network | µs |\n|---|---:|\n| 8→1 | 1,000 |"
+    assert table_format.text(table) == "network     µs\n8→1      1,000"
+    assert table_format.markdown(table) == "| network | µs |\n|---|---:|\n| 8→1 | 1,000 |"
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@
 
 import pytest
 
-from loadtest import __main__, tables
+from loadtest import __main__, table_format
 from loadtest.bench import fast_paths
 from loadtest.bench.fast_case import Case, check
-from loadtest.bench.fast_paths import Result
+from loadtest.bench.fast_paths import FastPathResult
 
 
 def test_each_fast_path_has_the_result_of_the_general_way() -> None:
@@ -19,8 +19,8 @@ def test_two_results_are_found_out() -> None:
 
 
 def test_a_fast_path_has_to_save_enough_in_one_of_its_cases() -> None:
-    def result(path: str, saving: float) -> Result:
-        return Result(Case(path, "given", lambda: 1, lambda: 1), 1e-6, 2e-6, saving)
+    def result(path: str, saving: float) -> FastPathResult:
+        return FastPathResult(Case(path, "given", lambda: 1, lambda: 1), 1e-6, 2e-6, saving)
 
     results = [result("a", -0.1), result("a", 0.3), result("b", 0.04)]
     assert fast_paths.too_slow(results) == ["b"]
@@ -39,6 +39,6 @@ def test_the_command_prints_a_table_and_what_saves_too_little(
     monkeypatch.setattr(fast_paths, "cases", lambda: [Case("a", "given", quick, slow), Case("b", "given", slow, quick)])
     assert __main__.main(["bench", "fast", "--rounds", "3"]) == 1
     printed = capsys.readouterr().out
-    assert tables.markdown(fast_paths.table_of([])).splitlines()[0] in printed
+    assert table_format.markdown(fast_paths.table_of([])).splitlines()[0] in printed
     assert "b saves less than 5%" in printed
     assert "a saves less" not in printed

@@ -13,7 +13,7 @@ import pytest
 import uvloop
 
 from loadtest import __main__ as command
-from loadtest.bench import bare_asgi, clients, scenarios, server_process, servers
+from loadtest.bench import bare_asgi, clients, server_process, server_scenarios, servers
 from models import store
 from models.architecture import Architecture
 from models.encoding.encoder import Encoder
@@ -33,18 +33,18 @@ BODY = json.dumps({"rows": [ROW]}).encode()
 
 
 def test_the_limit_is_served_and_loaded_by_the_bundled_client(tmp_path: Path) -> None:
-    server = server_process.Server(scenarios.BARE, tmp_path, tmp_path, BODY)
+    server = server_process.BenchServer(server_scenarios.BARE, tmp_path, tmp_path, BODY)
     try:
         server.wait()
         before = server.cpu()
-        told = asyncio.run(clients.by_ourselves(server.url, BODY, 4, 0.5))
+        told = asyncio.run(clients.run_bundled_client(server.url, BODY, 4, 0.5))
         assert told.errors == 0
         assert told.requests > 20
         assert 0 < told.p50 <= told.p99
         assert server.cpu() >= before
         assert server.memory()[0] > 10
-        assert uvloop.run(clients.by_ourselves(server.url, BODY, 2, 0.1)).errors == 0
-        wrong = asyncio.run(clients.by_ourselves(server.url, b"{", 1, 0.1))
+        assert uvloop.run(clients.run_bundled_client(server.url, BODY, 2, 0.1)).errors == 0
+        wrong = asyncio.run(clients.run_bundled_client(server.url, b"{", 1, 0.1))
         assert wrong.errors > 0
     finally:
         server.stop()
@@ -52,18 +52,22 @@ def test_the_limit_is_served_and_loaded_by_the_bundled_client(tmp_path: Path) ->
 
 
 def test_rounds_become_a_table_and_a_picture(tmp_path: Path) -> None:
-    loads = [clients.Load(100, 1.0, 0.001, 0.002, 0), clients.Load(300, 1.0, 0.003, 0.004, 1)]
-    server: Any = type("Stopped", (), {"contender": scenarios.BARE, "ready_s": 1.0})()
-    seen = server_process.Seen(server, loads, [40.0, 60.0], 99.0)
-    assert servers.table([seen])[1] == [scenarios.BARE.name, "50", "1.00", "200", "2.0", "3.0", "1", "99", "1.0"]
+    loads = [clients.LoadFigures(100, 1.0, 0.001, 0.002, 0), clients.LoadFigures(300, 1.0, 0.003, 0.004, 1)]
+    server: Any = type("Stopped", (), {"contender": server_scenarios.BARE, "ready_s": 1.0})()
+    seen = server_process.ServerMeasurements(server, loads, [40.0, 60.0], 99.0)
+    assert servers.table([seen])[1] == [server_scenarios.BARE.name, "50", "1.00", "200", "2.0", "3.0", "1", "99", "1.0"]
     servers.picture([seen], "title", tmp_path / "bench.svg")
     assert "processor time" in (tmp_path / "bench.svg").read_text() or (tmp_path / "bench.svg").stat().st_size > 1000
 
 
-def seen(name: str, cost: float, requests: int, ready: float = 1.0, held: float = 99.0) -> server_process.Seen:
-    contender = dataclasses.replace(scenarios.BARE, name=name)
+def seen(
+    name: str, cost: float, requests: int, ready: float = 1.0, held: float = 99.0
+) -> server_process.ServerMeasurements:
+    contender = dataclasses.replace(server_scenarios.BARE, name=name)
     server: Any = type("Stopped", (), {"contender": contender, "ready_s": ready})()
-    return server_process.Seen(server, [clients.Load(requests, 1.0, 0.001, 0.002, 0)], [cost], held)
+    return server_process.ServerMeasurements(
+        server, [clients.LoadFigures(requests, 1.0, 0.001, 0.002, 0)], [cost], held
+    )
 
 
 @pytest.mark.parametrize(
@@ -77,33 +81,35 @@ def seen(name: str, cost: float, requests: int, ready: float = 1.0, held: float 
 def test_a_goal_is_met_at_its_number_and_missed_beyond_it(kind: Any, number: float, words: str) -> None:
     both = {"a": seen("a", 60.0, 200), "b": seen("b", 40.0, 100)}
     worse = number / 1.01 if kind == "cost" else number * 1.01
-    good, text = scenarios.Goal("a", "b", kind, number).verdict(both)
+    good, text = server_scenarios.ServerGoal("a", "b", kind, number).verdict(both)
     assert good
     assert text.startswith(f"a: {words} (goal: at ")
-    good, text = scenarios.Goal("a", "b", kind, worse).verdict(both)
+    good, text = server_scenarios.ServerGoal("a", "b", kind, worse).verdict(both)
     assert not good
     assert text.endswith("MISSED")
 
 
 def test_our_servers_have_to_be_ready_soon_and_small() -> None:
-    scenario = dataclasses.replace(scenarios.SCENARIOS["row"], goals=())
-    fine = [seen(scenarios.NUMPY, 1, 1), seen(scenarios.BENTOML.name, 1, 1, ready=99)]
-    assert [good for good, _ in servers.verdicts(scenario, fine)] == [True]
-    for slow in (seen(scenarios.NUMPY, 1, 1, ready=4.1), seen(scenarios.TWO, 1, 1, held=151)):
-        assert [good for good, _ in servers.verdicts(scenario, [slow])] == [False]
+    scenario = dataclasses.replace(server_scenarios.SCENARIOS["row"], goals=())
+    fine = [seen(server_scenarios.NUMPY, 1, 1), seen(server_scenarios.BENTOML.name, 1, 1, ready=99)]
+    assert [good for good, _ in servers.goal_results(scenario, fine)] == [True]
+    for slow in (seen(server_scenarios.NUMPY, 1, 1, ready=4.1), seen(server_scenarios.TWO, 1, 1, held=151)):
+        assert [good for good, _ in servers.goal_results(scenario, [slow])] == [False]
 
 
 def test_every_scenario_compares_servers_that_it_has_and_trains_their_models() -> None:
-    for scenario in scenarios.SCENARIOS.values():
+    for scenario in server_scenarios.SCENARIOS.values():
         names = [contender.name for contender in scenario.contenders]
         assert {name for goal in scenario.goals for name in (goal.ours, goal.other)} <= set(names)
         assert len(set(names)) == len(names)
-    assert servers.models_of(scenarios.SCENARIOS["mixed"]) == {"income", "income32", "eight"}
+    assert servers.models_of(server_scenarios.SCENARIOS["mixed"]) == {"income", "income32", "eight"}
 
 
 def test_the_limit_of_a_model_answers_by_that_model(tmp_path: Path, store_home: Path) -> None:
     body = servers.body(store_home / "models", "odd", 3)
-    server = server_process.Server(scenarios.bare_model("limit", "odd"), store_home / "models", tmp_path, body)
+    server = server_process.BenchServer(
+        server_scenarios.bare_model("limit", "odd"), store_home / "models", tmp_path, body
+    )
     try:
         server.wait()
         answer = httpx.post(server.url, content=body).json()

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadtest import compare, expected, report, results, rows, server, watch
-from loadtest.records import Records
+from loadtest import answer_check, compare, random_rows, report, results, server_monitor, server_under_test
+from loadtest.request_records import RequestRecords
 from loadtest.results import Result, Slo
 from loadtest.scenarios import SCENARIOS, arrivals
 from models.feature import Feature, Seen
@@ -50,7 +50,7 @@ EXAMPLE = {
 @given(st.integers(0, 2**32))
 def test_rows_are_valid_where_they_should_be_and_broken_where_not(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    row, bad = rows.valid(ODD, [EXAMPLE], rng), rows.broken(ODD, [EXAMPLE], rng)
+    row, bad = random_rows.valid_row(ODD, [EXAMPLE], rng), random_rows.invalid_row(ODD, [EXAMPLE], rng)
     assert not validate_rows(ODD, [json.loads(json.dumps(row))]).errors
     assert validate_rows(ODD, [json.loads(json.dumps(bad))]).errors
     assert not find_warnings(ODD, ODD.frames.from_rows([row]))
@@ -88,14 +88,14 @@ LIKELY = {"label": "a", "probabilities": {"a": 0.7, "b": 0.3}}
     ],
 )
 def test_equal_means(given: bytes, right: bytes, same: bool) -> None:
-    assert expected.alike(given, right, scale=1.0) == same
+    assert answer_check.alike(given, right, scale=1.0) == same
 
 
 def test_the_spread_of_the_target_follows_from_the_metrics() -> None:
     described = {"task": "regression", "metrics": {"network": {"rmse": 0.5, "r2": 0.75}}}
-    assert expected.scale_of(described, []) == pytest.approx(1.0)
-    assert expected.scale_of({"task": "binary"}, []) == 1.0
-    assert expected.scale_of({"task": "regression"}, [answer({"value": 1.0}, {"value": 3.0})]) == 1.0
+    assert answer_check.scale_of(described, []) == pytest.approx(1.0)
+    assert answer_check.scale_of({"task": "binary"}, []) == 1.0
+    assert answer_check.scale_of({"task": "regression"}, [answer({"value": 1.0}, {"value": 3.0})]) == 1.0
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -112,10 +112,10 @@ def test_as_many_requests_are_due_as_the_rate_says(name: str) -> None:
     assert gaps.std() == pytest.approx(gaps.mean(), rel=0.1)  # as of requests that know nothing of each other
 
 
-def records(latency: Any, seconds: float = 10.0) -> Records:
+def records(latency: Any, seconds: float = 10.0) -> RequestRecords:
     due = np.linspace(0, seconds, len(latency), endpoint=False)
     zeros = np.zeros(len(latency), dtype=np.int32)
-    return Records(
+    return RequestRecords(
         due, due, due, due + latency, zeros, zeros, zeros + 1, ["good"], ["m, one row"], [(10.0, 1.0)], seconds
     )
 
@@ -185,15 +185,15 @@ def test_the_page_of_metrics_becomes_rates_and_means() -> None:
         "# TYPE tabserve_queue_rows gauge\n"
         'tabserve_queue_rows{model="a"} 2\ntabserve_queue_rows{model="b"} 3\n# TYPE other gauge\nother 1\n'
     )
-    totals = watch.sums(page)
+    totals = server_monitor.sums(page)
     assert totals == {"batch_rows_count": 4, "batch_rows_sum": 10, "queue_rows": 5}
-    seen = watch.changes({"moment": 0, "batch_rows_count": 2, "batch_rows_sum": 4}, totals)
+    seen = server_monitor.changes({"moment": 0, "batch_rows_count": 2, "batch_rows_sum": 4}, totals)
     assert seen == {"batch_rows": 3, "queue_rows": 5}
 
 
 def test_nothing_of_ours_but_the_locustfile_patches_the_standard_library() -> None:
     program = (
-        "import sys, loadtest.__main__, loadtest.running, loadtest.saturate, loadtest.compare\n"
+        "import sys, loadtest.__main__, loadtest.load_run, loadtest.saturate, loadtest.compare\n"
         "assert not {'gevent', 'locust'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", program], cwd=server.ROOT, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", program], cwd=server_under_test.ROOT, check=True, timeout=60)

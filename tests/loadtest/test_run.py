@@ -17,10 +17,10 @@ import httpx
 import numpy as np
 import pytest
 
-from loadtest import openloop, results, running, server, watch
+from loadtest import load_run, open_loop, results, server_monitor, server_under_test
 from loadtest.__main__ import main
-from loadtest.expected import MISSING, MIXED_UP, WRONG
-from loadtest.plan import INVALID, Plan
+from loadtest.answer_check import MISSING, MIXED_UP, WRONG
+from loadtest.plan import INVALID, RequestPlan
 from loadtest.scenarios import SCENARIOS, arrivals
 
 STALL_S = 0.3
@@ -31,7 +31,7 @@ ONE_ROW = ["--mix", "one=1"]
 
 @pytest.fixture(autouse=True)
 def short_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "WARM_UP_S", WARM_UP_S)
+    monkeypatch.setattr(load_run, "WARM_UP_S", WARM_UP_S)
 
 
 def stall(pids: list[int], after: float) -> None:
@@ -43,7 +43,7 @@ def stall(pids: list[int], after: float) -> None:
         time.sleep(STALL_S if number == signal.SIGSTOP else 0)
 
 
-def naive_closed_loop(url: str, asked: Plan, seconds: float) -> float:
+def naive_closed_loop(url: str, asked: RequestPlan, seconds: float) -> float:
     """What a user sees at the 99th percentile who asks, waits, and asks again."""
     ask = asked.asks[0]
     taken = []
@@ -56,14 +56,14 @@ def naive_closed_loop(url: str, asked: Plan, seconds: float) -> float:
     return float(np.quantile(taken, 0.99))
 
 
-def test_a_stall_of_300_ms_is_in_the_open_loop_and_not_in_the_closed_one(url: str, asked: Plan) -> None:
-    pids = watch.listeners(url)
+def test_a_stall_of_300_ms_is_in_the_open_loop_and_not_in_the_closed_one(url: str, asked: RequestPlan) -> None:
+    pids = server_monitor.listeners(url)
     assert pids
     rng = np.random.default_rng(0)
     due = arrivals(SCENARIOS["steady"], 200, 3, rng)
     stalling = threading.Thread(target=stall, args=(pids, 1.5))
     stalling.start()
-    records = openloop.run(url, asked, due, 3, rng=rng)
+    records = open_loop.run(url, asked, due, 3, rng=rng)
     stalling.join()
     assert results.errors_of(records) == {}
     stalling = threading.Thread(target=stall, args=(pids, 1.5))
@@ -142,7 +142,7 @@ def test_what_cannot_be_asked_is_one_line_and_exit_code_2(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(server, "REACH_SECONDS", 0.3)
+    monkeypatch.setattr(server_under_test, "REACH_SECONDS", 0.3)
     assert main(["run", "--url", url, "--out", str(tmp_path), *arguments]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: ")
@@ -185,12 +185,12 @@ def test_saturate_finds_a_rate_starts_its_own_server_and_compares_with_itself(
     assert capsys.readouterr().out.count("no difference") == 5
 
 
-def test_the_answers_of_the_quiet_pass_are_those_of_the_contract(asked: Plan) -> None:
+def test_the_answers_of_the_quiet_pass_are_those_of_the_contract(asked: RequestPlan) -> None:
     statuses = {(ask.kind == INVALID, ask.status) for ask in asked.asks}
     assert statuses == {(True, 422), (False, 200)}
     assert sum(asked.weights()) == pytest.approx(1)
     assert {ask.model for ask in asked.asks} == {"odd", "small"}
-    assert Plan.from_message(asked.to_message()).asks == asked.asks
+    assert RequestPlan.from_message(asked.to_message()).asks == asked.asks
 
 
 class Balanced(HTMLParser):
@@ -218,8 +218,8 @@ LOCUST = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--hea
 
 
 def test_a_master_and_two_workers_share_one_quiet_pass(url: str, tmp_path: Path) -> None:
-    port = str(server.free_port())
-    common = {"cwd": server.ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    port = str(server_under_test.free_port())
+    common = {"cwd": server_under_test.ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     record = ["--record", str(tmp_path / "seen")]
     load = ["--host", url, "--users", "4", "--spawn-rate", "100", "--run-time", "6s"]
     bind = ["--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--expect-workers", "2"]
@@ -246,7 +246,7 @@ def test_locust_sees_an_answer_that_is_wrong(misbehaving: Callable[[str, int], s
     url = misbehaving("alter", QUIET + 60)
     done = subprocess.run(
         [*LOCUST, "--host", url, "--users", "2", "--spawn-rate", "100", "--run-time", "6s", *ONE_ROW],
-        cwd=server.ROOT,
+        cwd=server_under_test.ROOT,
         capture_output=True,
         text=True,
         timeout=60,

@@ -15,7 +15,7 @@ ANSWER_S = 60.0
 PIECE_BYTES = 256 * 1024  # read at once
 
 
-class Client:
+class FixedCountClient:
     """Keeps every connection busy with one request, and reads the answers in the order of the connections."""
 
     def __init__(self, url: str, body: bytes, headers: Mapping[str, str], connections: int) -> None:

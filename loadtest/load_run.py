@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from loadtest import openloop, plan, report, results, server
-from loadtest.openloop import Now
+from loadtest import open_loop, plan, report, results, server_under_test
+from loadtest.open_loop import RunProgress
 from loadtest.options import mix_of
-from loadtest.plan import Plan
-from loadtest.records import Records
+from loadtest.plan import RequestPlan
+from loadtest.request_records import RequestRecords
 from loadtest.results import Result, Slo
 from loadtest.scenarios import SCENARIOS, arrivals
 
@@ -23,7 +23,7 @@ WARM_UP_RATE = 300.0
 REPORTS = Path("build/load")
 
 
-class UsageError(Exception):
+class LoadTestUsageError(Exception):
     """A request for a load test that has no sense; the message is one line."""
 
 
@@ -32,10 +32,10 @@ def run(given: argparse.Namespace) -> int:
     if given.rate is None and given.users is None:
         given.rate = 200.0
     out = folder(given.out, f"{given.scenario}-{'open' if given.rate else 'closed'}")
-    with server.served(given.url, out / "server.log", given.workers) as url:
+    with server_under_test.served(given.url, out / "server.log", given.workers) as url:
         say(f"asking {url} quietly what it answers")
         asked = plan.make(url, mix_of(given))
-        load = open_loop if given.rate else closed_loop
+        load = run_open_loop if given.rate else run_closed_loop
         result = load(url, asked, given, out)
     result.reasons = results.judge(result, Slo.parse(given.slo))
     return conclude(result, out)
@@ -54,7 +54,7 @@ def folder(given: Path | None, name: str) -> Path:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{out} cannot be made: {error.strerror}") from error
+        raise LoadTestUsageError(f"{out} cannot be made: {error.strerror}") from error
     return out
 
 
@@ -65,36 +65,36 @@ def say(text: str) -> None:
 # Open loop
 
 
-def open_loop(url: str, asked: Plan, given: argparse.Namespace, out: Path) -> Result:
+def run_open_loop(url: str, asked: RequestPlan, given: argparse.Namespace, out: Path) -> Result:
     """Requests at a set rate."""
     scenario = SCENARIOS[given.scenario]
     seconds = given.seconds or scenario.seconds
     rng = np.random.default_rng(given.seed)
     due = arrivals(scenario, given.rate, seconds, rng)
     if not len(due):
-        raise UsageError(f"{given.rate:g} requests a second for {seconds:g} s are none; ask for more")
+        raise LoadTestUsageError(f"{given.rate:g} requests a second for {seconds:g} s are none; ask for more")
     machine = results.machine()
     warm_up(url, asked, given.rate * scenario.pieces[0].level, rng)
     say(f"{given.scenario}: {scenario.about}; {len(due)} requests in {seconds:g} s")
-    with server.watched(url, out / "server.jsonl"):
+    with server_under_test.watched(url, out / "server.jsonl"):
         started = time.time()
-        records = openloop.run(url, asked, due, seconds, rng=rng, timeout_s=given.timeout, progress=Line())
+        records = open_loop.run(url, asked, due, seconds, rng=rng, timeout_s=given.timeout, progress=ProgressLine())
     return result_of(records, "open", url, asked, given, machine, out, started)
 
 
-def warm_up(url: str, asked: Plan, rate: float, rng: np.random.Generator) -> None:
+def warm_up(url: str, asked: RequestPlan, rate: float, rng: np.random.Generator) -> None:
     """Load whose answers nobody counts."""
     due = arrivals(SCENARIOS["steady"], min(rate, WARM_UP_RATE), WARM_UP_S, rng)
-    openloop.run(url, asked, due, WARM_UP_S, rng=rng)
+    open_loop.run(url, asked, due, WARM_UP_S, rng=rng)
 
 
-class Line:
+class ProgressLine:
     """A line of progress each second."""
 
     def __init__(self) -> None:
-        self.before = Now(0.0, 0, 0, 0, ())
+        self.before = RunProgress(0.0, 0, 0, 0, ())
 
-    def __call__(self, now: Now) -> None:
+    def __call__(self, now: RunProgress) -> None:
         span = max(now.moment - self.before.moment, 1e-3)
         p = results.quantiles(np.array(now.latencies))
         say(
@@ -108,14 +108,14 @@ class Line:
 # Closed loop
 
 
-def closed_loop(url: str, asked: Plan, given: argparse.Namespace, out: Path) -> Result:
+def run_closed_loop(url: str, asked: RequestPlan, given: argparse.Namespace, out: Path) -> Result:
     """Users who wait for their answers, by Locust."""
     scenario = SCENARIOS[given.scenario]
     seconds = given.seconds or scenario.seconds
     machine = results.machine()
     for old in out.glob("locust.*.npz"):
         old.unlink()
-    command = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py,loadtest/shape.py", "--headless"]
+    command = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py,loadtest/locust_shape.py", "--headless"]
     command += ["--host", url, "--users", str(given.users), "--scenario", given.scenario]
     command += [
         "--scenario-seconds",
@@ -127,15 +127,15 @@ def closed_loop(url: str, asked: Plan, given: argparse.Namespace, out: Path) -> 
     ]
     command += ["--mix", given.mix, "--many-rows", str(given.many_rows), "--models", given.models]
     command += ["--hot", str(given.hot), "--exit-code-on-error", "0"]
-    with server.watched(url, out / "server.jsonl"):
-        done = subprocess.run(command, cwd=server.ROOT, stdout=sys.stderr)
+    with server_under_test.watched(url, out / "server.jsonl"):
+        done = subprocess.run(command, cwd=server_under_test.ROOT, stdout=sys.stderr)
     if done.returncode:
-        raise server.ServerError(f"locust ended with exit code {done.returncode}; it says above why")
+        raise server_under_test.ServerError(f"locust ended with exit code {done.returncode}; it says above why")
     records, started = recorded(out, asked, seconds)
     return result_of(records, "closed", url, asked, given, machine, out, started)
 
 
-def recorded(out: Path, asked: Plan, seconds: float) -> tuple[Records, float]:
+def recorded(out: Path, asked: RequestPlan, seconds: float) -> tuple[RequestRecords, float]:
     """What Locust's users saw, without the warm-up; and when that ended."""
     files = [np.load(path) for path in sorted(out.glob("locust.*.npz"))]
     start, lasted, fault, place = (
@@ -143,7 +143,7 @@ def recorded(out: Path, asked: Plan, seconds: float) -> tuple[Records, float]:
         for name in ("start", "seconds", "fault", "place")
     )
     if not len(start):
-        raise server.ServerError("locust asked nothing")
+        raise server_under_test.ServerError("locust asked nothing")
     order = np.argsort(start, kind="stable")
     start, lasted, fault, place = start[order], lasted[order], fault[order], place[order].astype(np.int32)
     began = float(start[0]) + WARM_UP_S
@@ -155,7 +155,7 @@ def recorded(out: Path, asked: Plan, seconds: float) -> tuple[Records, float]:
     base = np.array([np.interp(began, cpu[:, 0], column) for column in cpu.T])
     cpu = cpu[cpu[:, 0] >= began]
     return (
-        Records(
+        RequestRecords(
             due=start,
             taken=start,
             sent=start,
@@ -176,16 +176,16 @@ def recorded(out: Path, asked: Plan, seconds: float) -> tuple[Records, float]:
 
 
 def result_of(
-    records: Records,
+    records: RequestRecords,
     loop: Any,
     url: str,
-    asked: Plan,
+    asked: RequestPlan,
     given: argparse.Namespace,
     machine: dict[str, str],
     out: Path,
     started: float,
 ) -> Result:
-    watched = server.observations(out / "server.jsonl", since=started)
+    watched = server_under_test.observations(out / "server.jsonl", since=started)
     return Result(
         command="python -m loadtest " + " ".join(given.command_line),
         started=datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),

@@ -1,4 +1,4 @@
-"""`python -m loadtest.watch URL FILE`: once a second, the server's own metrics and what its processes use.
+"""`python -m loadtest.server_monitor URL FILE`: once a second, the server's own metrics and what its processes use.
 
 A process of its own, so that reading a page of metrics is no pause of the generator. It ends when it is told to.
 """

@@ -15,19 +15,19 @@ WIDE = "wide"  # and the number of columns: the name of a model
 Row = dict[str, Any]
 
 
-class Sent(NamedTuple):
+class EncodedBody(NamedTuple):
     """A request's body, and the headers that say what it is."""
 
     content: bytes
     headers: Mapping[str, str] = JSON
 
 
-Form = Callable[[Sequence[Row]], Sent]
+BodyEncoder = Callable[[Sequence[Row]], EncodedBody]
 
 
-def as_json(rows: Sequence[Row]) -> Sent:
+def as_json(rows: Sequence[Row]) -> EncodedBody:
     """The native body."""
-    return Sent(json.dumps({"rows": rows}).encode())
+    return EncodedBody(json.dumps({"rows": rows}).encode())
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Contender:
     connections: int | None = None  # fewer than the others, where it would not answer them in time
     model: str = ""  # whose rows it is sent, where those of the scenario would not suit it
     rows: int | None = None  # so many of them, where not as many as the scenario says
-    form: Form = as_json
+    form: BodyEncoder = as_json
     folder: Path = ROOT  # where it is started
 
 
@@ -57,10 +57,10 @@ def bento(service: str) -> tuple[str, ...]:
 
 
 def ours(name: str, model: str, rows: int | None = None, **settings: str) -> Contender:
-    told = {"TABSERVE_STORE": "{store}", "TABSERVE_WORKERS": "1", "TABSERVE_DRAIN_S": "0"}
-    told |= {"TABSERVE_MODELS": model}
-    told |= {f"TABSERVE_{key.upper()}": value for key, value in settings.items()}
-    return Contender(name, bento("service.app:Tabserve"), f"/predict/{model}", told, model=model, rows=rows)
+    goal_line = {"TABSERVE_STORE": "{store}", "TABSERVE_WORKERS": "1", "TABSERVE_DRAIN_S": "0"}
+    goal_line |= {"TABSERVE_MODELS": model}
+    goal_line |= {f"TABSERVE_{key.upper()}": value for key, value in settings.items()}
+    return Contender(name, bento("service.app:Tabserve"), f"/predict/{model}", goal_line, model=model, rows=rows)
 
 
 BARE = Contender("bare function (the limit)", uvicorn("loadtest.bench.bare_asgi:app"), "/predict", model="eight")
@@ -81,7 +81,7 @@ def bare_model(name: str, model: str) -> Contender:
 NUMPY, TENSORFLOW = "tabserve, NumPy", "tabserve, TensorFlow"
 
 
-class Measured(Protocol):
+class CostFigures(Protocol):
     """What was measured of a server: processor time per request in microseconds, requests per second."""
 
     @property
@@ -91,7 +91,7 @@ class Measured(Protocol):
 
 
 @dataclass(frozen=True)
-class Goal:
+class ServerGoal:
     """How `ours` has to stand beside `other` in the same run."""
 
     ours: str
@@ -99,7 +99,7 @@ class Goal:
     kind: Literal["cost", "saving", "requests"]
     number: float  # at most so many times its cost; at least so many times less; at least so many times its requests
 
-    def verdict(self, by_name: "Mapping[str, Measured]") -> tuple[bool, str]:
+    def verdict(self, by_name: "Mapping[str, CostFigures]") -> tuple[bool, str]:
         """Whether it is met, and in words."""
         mine, theirs = by_name[self.ours], by_name[self.other]
         if self.kind == "cost":
@@ -110,15 +110,15 @@ class Goal:
             found, words = mine.per_second / theirs.per_second, "times the requests of"
         good = found <= self.number if self.kind == "cost" else found >= self.number
         goal = f"{'at most' if self.kind == 'cost' else 'at least'} {self.number:g}"
-        return good, told(f"{self.ours}: {found:,.2f} {words} {self.other}", goal, good)
+        return good, goal_line(f"{self.ours}: {found:,.2f} {words} {self.other}", goal, good)
 
 
-def told(found: str, goal: str, good: bool) -> str:
+def goal_line(found: str, goal: str, good: bool) -> str:
     return f"{found} (goal: {goal}){'' if good else ', MISSED'}"
 
 
 @dataclass(frozen=True)
-class Scenario:
+class ServerScenario:
     """A question: one body, sent to several servers. The first is what the others are compared with."""
 
     model: str
@@ -126,7 +126,7 @@ class Scenario:
     connections: int
     contenders: tuple[Contender, ...]
     text: str
-    goals: tuple[Goal, ...] = ()
+    goals: tuple[ServerGoal, ...] = ()
     beside: tuple[str, ...] = (NUMPY,)  # the contenders that `--beside` compares with those of another checkout
 
 
@@ -134,7 +134,7 @@ OFF, ON, ONE, TWO = f"{TENSORFLOW}, batching off", f"{TENSORFLOW}, batching on",
 OWN = "bare function with the default network"
 SMALL = "tabserve, NumPy, network 32-1"
 SCENARIOS = {
-    "row": Scenario(
+    "row": ServerScenario(
         "eight",
         1,
         32,
@@ -147,9 +147,9 @@ SCENARIOS = {
             KERAS,
         ),
         "one row of 8 numbers, network 8-32-1",
-        (Goal(NUMPY, BARE.name, "cost", 1.5), Goal(NUMPY, BENTOML.name, "saving", 8)),
+        (ServerGoal(NUMPY, BARE.name, "cost", 1.5), ServerGoal(NUMPY, BENTOML.name, "saving", 8)),
     ),
-    "mixed": Scenario(
+    "mixed": ServerScenario(
         "income",
         1,
         32,
@@ -160,33 +160,33 @@ SCENARIOS = {
             ours(NUMPY, "income"),
         ),
         "one row of income: 14 columns (the first: 8 numbers), networks of 32-1 and the default one",
-        (Goal(SMALL, BARE.name, "cost", 2.5), Goal(NUMPY, OWN, "cost", 2.5)),
+        (ServerGoal(SMALL, BARE.name, "cost", 2.5), ServerGoal(NUMPY, OWN, "cost", 2.5)),
         (SMALL, NUMPY),
     ),
-    "default": Scenario(
+    "default": ServerScenario(
         "housing",
         1,
         32,
         (BARE, bare_model(OWN, "housing"), ours(NUMPY, "housing")),
         "one row of housing: 8 numbers, the default network (the first: network 8-32-1)",
     ),
-    "many": Scenario(
+    "many": ServerScenario(
         "eight",
         1000,
         8,
         (LOADS, ours(NUMPY, "eight")),
         "1,000 rows of 8 numbers",
-        (Goal(NUMPY, LOADS.name, "cost", 3),),
+        (ServerGoal(NUMPY, LOADS.name, "cost", 3),),
     ),
-    "wide": Scenario(
+    "wide": ServerScenario(
         "wide100",
         1000,
         8,
         (LOADS_WIDE, ours(NUMPY, "wide100")),
         "1,000 rows of 100 numbers, network 100-32-1",
-        (Goal(NUMPY, LOADS_WIDE.name, "cost", 3),),
+        (ServerGoal(NUMPY, LOADS_WIDE.name, "cost", 3),),
     ),
-    "tensorflow": Scenario(
+    "tensorflow": ServerScenario(
         "eight",
         1,
         64,
@@ -196,10 +196,10 @@ SCENARIOS = {
             KERAS,
         ),
         "one row of 8 numbers by TensorFlow",
-        (Goal(ON, OFF, "requests", 3), Goal(ON, KERAS.name, "requests", 100)),
+        (ServerGoal(ON, OFF, "requests", 3), ServerGoal(ON, KERAS.name, "requests", 100)),
         (OFF, ON),
     ),
-    "workers": Scenario(
+    "workers": ServerScenario(
         "eight",
         1,
         32,
@@ -210,7 +210,7 @@ SCENARIOS = {
             ours(f"{TWO}, one row", "eight", workers="2"),
         ),
         "100 rows of 8 numbers, and one, one worker and two",
-        (Goal(TWO, ONE, "requests", 1.5),),
+        (ServerGoal(TWO, ONE, "requests", 1.5),),
         (ONE, TWO),
     ),
 }

@@ -23,20 +23,20 @@ from urllib.parse import urlsplit
 import httptools
 import numpy as np
 
-from loadtest.expected import MISSING, MIXED_UP, REFUSED
-from loadtest.plan import Plan
-from loadtest.records import Records, Seconds
+from loadtest.answer_check import MISSING, MIXED_UP, REFUSED
+from loadtest.plan import RequestPlan
+from loadtest.request_records import RequestRecords, Seconds
 
 CONNECTIONS = 256
 WARM_CONNECTIONS = 16
 IDLE_S = 1.0  # a connection that was unused for longer may just be closed by the server, and nothing is asked twice
 SWEEP_S = 0.25
 BURST = 32  # requests sent in a row before answers get their turn
-Progress = Callable[["Now"], None]
+Progress = Callable[["RunProgress"], None]
 
 
 @dataclass(frozen=True)
-class Now:
+class RunProgress:
     """How a run stands: totals since its start."""
 
     moment: float
@@ -58,7 +58,7 @@ class FineSelector(selectors.DefaultSelector):
 
 def run(
     url: str,
-    plan: Plan,
+    plan: RequestPlan,
     due: Seconds,
     seconds: float,
     *,
@@ -66,11 +66,11 @@ def run(
     timeout_s: float = 10.0,
     connections: int = CONNECTIONS,
     progress: Progress | None = None,
-) -> Records:
+) -> RequestRecords:
     """Send each request when it is due, wait for the last answers, and say what came."""
     order = rng.choice(len(plan.asks), size=len(due), p=plan.weights())
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(FineSelector())) as runner:
-        generator = Generator(url, plan, due, array("i", order.tolist()), timeout_s, connections)
+        generator = OpenLoopGenerator(url, plan, due, array("i", order.tolist()), timeout_s, connections)
         gc.collect()
         gc.freeze()
         gc.disable()  # a collection in the middle would be the generator's stall, told as the server's
@@ -81,11 +81,11 @@ def run(
             gc.unfreeze()
 
 
-class Generator:
+class OpenLoopGenerator:
     """The state of a run. Requests are known by their place in the order they are due."""
 
     def __init__(
-        self, url: str, plan: Plan, due: Seconds, order: "array[int]", timeout_s: float, connections: int
+        self, url: str, plan: RequestPlan, due: Seconds, order: "array[int]", timeout_s: float, connections: int
     ) -> None:
         parts = urlsplit(url)
         self.host = parts.hostname or "127.0.0.1"
@@ -101,15 +101,15 @@ class Generator:
         count = len(order)
         self.taken, self.sent, self.done = (array("d", [math.nan]) * count for _ in range(3))
         self.outcome = array("i", [0]) * count
-        self.idle: list[Connection] = []
-        self.open: set[Connection] = set()
+        self.idle: list[OpenLoopConnection] = []
+        self.open: set[OpenLoopConnection] = set()
         self.opening = 0
         self.waiting: deque[int] = deque()
         self.next = self.settled = self.faults = 0
         self.recent: list[float] = []
         self.cpu: list[tuple[float, float]] = []
 
-    async def run(self, seconds: float, progress: Progress | None) -> Records:
+    async def run(self, seconds: float, progress: Progress | None) -> RequestRecords:
         self.loop = asyncio.get_running_loop()
         self.finished = asyncio.Event()
         await asyncio.gather(*[self._open() for _ in range(min(WARM_CONNECTIONS, len(self.order)))])
@@ -172,7 +172,7 @@ class Generator:
         self.feed()
 
     async def _open(self) -> None:
-        await self.loop.create_connection(lambda: Connection(self), self.host, self.port, ssl=self.tls)
+        await self.loop.create_connection(lambda: OpenLoopConnection(self), self.host, self.port, ssl=self.tls)
 
     def settle(self, place: int, fault: str | None) -> None:
         """A request is over."""
@@ -205,11 +205,11 @@ class Generator:
             self.cpu.append((moment, time.process_time() - used))
             recent, self.recent = self.recent, []
             if progress:
-                progress(Now(moment, self.next, self.settled, self.faults, recent))
+                progress(RunProgress(moment, self.next, self.settled, self.faults, recent))
 
-    def _records(self, seconds: float) -> Records:
+    def _records(self, seconds: float) -> RequestRecords:
         asks = self.plan.asks
-        return Records(
+        return RequestRecords(
             due=np.array(self.offsets),
             taken=np.array(self.taken),
             sent=np.array(self.sent),
@@ -236,10 +236,10 @@ def head(netloc: str, prefix: str, ask: Any) -> bytes:
     return "\r\n".join(lines).encode()
 
 
-class Connection(asyncio.Protocol):
+class OpenLoopConnection(asyncio.Protocol):
     """One connection: at most one request at a time, its answer parsed and handed over."""
 
-    def __init__(self, generator: Generator) -> None:
+    def __init__(self, generator: OpenLoopGenerator) -> None:
         self.generator = generator
         self.place: int | None = None
         self.last = 0.0

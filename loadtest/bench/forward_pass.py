@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from loadtest import tables
+from loadtest import table_format
 from loadtest.bench import onnx_file
 from models.architecture import Architecture
 from models.engines import Matrix, NumpyEngine, TensorFlowEngine
@@ -39,11 +39,11 @@ OURS, BY_HAND, ONNX = "our engine", "by hand", "ONNX Runtime"
 TENSORFLOW = ("tf.function", "Keras call", "Model.predict")
 
 
-class Goal(NamedTuple):
+class EngineGoal(NamedTuple):
     most: float  # times the chain written by hand
 
     @classmethod
-    def of(cls, rows: int) -> "Goal":
+    def of(cls, rows: int) -> "EngineGoal":
         return cls(1.5 if rows == 1 else 1.2)
 
 
@@ -62,13 +62,13 @@ def run(rounds: int) -> int:
                 check(contenders, x)
                 seconds = race(contenders, x, rounds)
                 slower = {name: ratio(seconds, name) for name in (OURS, ONNX, *TENSORFLOW) if name in contenders}
-                good = slower[OURS] <= Goal.of(rows).most
+                good = slower[OURS] <= EngineGoal.of(rows).most
                 missed += not good
                 cells = [times(slower[name]) if name in slower else "" for name in (OURS, ONNX, *TENSORFLOW)]
                 told = [f"{median(seconds[BY_HAND]) * 1e6:,.1f}", *cells]
                 table.append([called(architecture), f"{rows:,}", *told, "ok" if good else "MISSED"])
-                print(tables.text([table[0], table[-1]]), flush=True)
-    print(f"\n{tables.text(table)}\n\n{tables.markdown(table)}")
+                print(table_format.text([table[0], table[-1]]), flush=True)
+    print(f"\n{table_format.text(table)}\n\n{table_format.markdown(table)}")
     print(f"\n÷: times the chain by hand. Processor time, one thread, medians of {rounds} rounds.")
     return 1 if missed else 0
 

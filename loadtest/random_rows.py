@@ -16,7 +16,7 @@ MISSING_SHARE = 0.05  # of the cells that may be missing
 ABSENT_COLUMN = "no such column"
 
 
-def valid(schema: FeatureSchema, examples: Sequence[Row], rng: np.random.Generator) -> Row:
+def valid_row(schema: FeatureSchema, examples: Sequence[Row], rng: np.random.Generator) -> Row:
     """A row that the schema accepts. Where a feature tells too little of its values, an example's is taken."""
     example = examples[int(rng.integers(len(examples)))] if examples else {}
     row: Row = {}
@@ -27,9 +27,9 @@ def valid(schema: FeatureSchema, examples: Sequence[Row], rng: np.random.Generat
     return row
 
 
-def broken(schema: FeatureSchema, examples: Sequence[Row], rng: np.random.Generator) -> Row:
+def invalid_row(schema: FeatureSchema, examples: Sequence[Row], rng: np.random.Generator) -> Row:
     """A row that every schema refuses: a column that no table has, an array for a value, or a value not given."""
-    row = valid(schema, examples, rng)
+    row = valid_row(schema, examples, rng)
     name = schema.features[rng.integers(len(schema.features))].name
     required = [feature.name for feature in schema.features if not feature.nullable]
     way = rng.integers(3 if required else 2)

@@ -15,7 +15,7 @@ GOOD = 0  # the first of `Records.kinds`
 
 
 @dataclass
-class Records:
+class RequestRecords:
     """One entry a request, in the order they were due; moments in seconds since the start of the run.
 
     due: when it had to be sent. taken: when the generator came to it. sent: when a connection was free for it.

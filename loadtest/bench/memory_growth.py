@@ -7,12 +7,12 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from loadtest import openloop, plan
-from loadtest.bench.scenarios import ours
-from loadtest.bench.server_process import Server
+from loadtest import open_loop, plan
+from loadtest.answer_check import FATAL
+from loadtest.bench.server_process import BenchServer
+from loadtest.bench.server_scenarios import ours
 from loadtest.bench.servers import body, train
-from loadtest.expected import FATAL
-from loadtest.plan import INVALID, Ask, Mix, Plan
+from loadtest.plan import INVALID, PlannedRequest, RequestMix, RequestPlan
 from loadtest.scenarios import SCENARIOS, arrivals
 
 RATE = 1500.0  # requests a second
@@ -27,13 +27,13 @@ BROKEN = (
 )
 
 
-def broken(url: str) -> list[Ask]:
+def broken(url: str) -> list[PlannedRequest]:
     """Requests that are refused, each with how it is refused."""
     asks = []
     with httpx.Client(base_url=url) as client:
         for path, kind, content in BROKEN:
             answer = client.post(path, content=content, headers={"content-type": kind})
-            asks.append(Ask(INVALID, "eight", path, kind, content, 1, answer.status_code, answer.content))
+            asks.append(PlannedRequest(INVALID, "eight", path, kind, content, 1, answer.status_code, answer.content))
     return asks
 
 
@@ -44,19 +44,19 @@ def run(requests: int) -> int:
         print("training the model", file=sys.stderr)
         store = train(home, {"eight", "income"})
         contender = ours("tabserve", "eight", models="eight,income")
-        server = Server(contender, store, home, body(store, "eight", 1))
+        server = BenchServer(contender, store, home, body(store, "eight", 1))
         try:
             server.wait()
             url = f"http://127.0.0.1:{server.port}"
-            asked = plan.make(url, Mix(one=70, many=5, invalid=15, rows=50, hot=0.5, models=("eight", "income")))
-            asked = Plan([*asked.asks, *broken(url)], asked.mix, asked.models)
+            asked = plan.make(url, RequestMix(one=70, many=5, invalid=15, rows=50, hot=0.5, models=("eight", "income")))
+            asked = RequestPlan([*asked.asks, *broken(url)], asked.mix, asked.models)
             rng = np.random.default_rng(0)
             held, faults, done = [], 0, 0
             print(f"{'requests':>10}  {'worker MB':>9}")
             while done < requests:
                 seconds = requests / 10 / RATE
                 due = arrivals(SCENARIOS["steady"], RATE, seconds, rng)
-                records = openloop.run(url, asked, due, seconds, rng=rng)
+                records = open_loop.run(url, asked, due, seconds, rng=rng)
                 fatal = [n for n, kind in enumerate(records.kinds) if kind in FATAL]
                 faults += int(np.isin(records.kind, fatal).sum())
                 done += len(due)

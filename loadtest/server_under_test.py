@@ -94,7 +94,7 @@ def last_words(log: Path | None) -> str:
 @contextlib.contextmanager
 def watched(url: str, file: Path) -> Iterator[None]:
     """Have a process of its own write the server's metrics, processor and memory to a file, a line a second."""
-    watcher = subprocess.Popen([sys.executable, "-m", "loadtest.watch", url, str(file)], cwd=ROOT)
+    watcher = subprocess.Popen([sys.executable, "-m", "loadtest.server_monitor", url, str(file)], cwd=ROOT)
     try:
         yield
     finally:

@@ -1,6 +1,6 @@
 """The scenarios for Locust, as a shape.
 
-locust -f loadtest/locustfile.py,loadtest/shape.py --scenario spike --users 50
+locust -f loadtest/locustfile.py,loadtest/locust_shape.py --scenario spike --users 50
 """
 
 # mypy: allow-untyped-decorators, allow-untyped-calls
@@ -23,7 +23,7 @@ def add_options(parser: LocustArgumentParser) -> None:
     parser.add_argument("--warm-up", type=float, default=0.0, help="seconds at the first level before that")
 
 
-class Shape(LoadTestShape):
+class LocustShape(LoadTestShape):
     """So many times `--users` as the scenario says."""
 
     use_common_options = True
