@@ -1,8 +1,8 @@
 """`make upgrade-check`: would the newest versions of the hooked libraries break a hook, or a test?
 
 Makes an environment of its own in build/upgrade-check, installs the development lock and over it the newest version of
-each library that service.server.hooks names, whatever pyproject.toml allows. Then checks the hooks, runs the tests that
-depend on them (--full: all tests), and prints a table.
+each library that service.server.library_hooks names, whatever pyproject.toml allows. Then checks the hooks, runs the
+tests that depend on them (--full: all tests), and prints a table.
 """
 
 import argparse
@@ -59,7 +59,11 @@ def pip(*arguments: str) -> None:
 
 def read_hooks() -> list[dict[str, Any]]:
     done = subprocess.run(
-        [PYTHON, "-m", "service.server.hooks", "--json"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
+        [PYTHON, "-m", "service.server.library_hooks", "--json"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
     )
     if not done.stdout:  # not even the list could be read
         raise subprocess.CalledProcessError(done.returncode, done.args)

@@ -24,16 +24,16 @@ from bentoml.models import BentoModel
 from models.hook import HookMissing, check_all
 from models.tabular_model import TabularModel
 from service import logs, model_selection
-from service.bento_image import image
-from service.data_plane import Call, DataPlane
-from service.exchange import Context
+from service.bento_image import bento_image
+from service.data_plane import DataPlane, PredictionContext
+from service.exchange import ServerContext
 from service.http.asgi import Application
-from service.model_selection import CatalogError, NothingStored
+from service.model_selection import NoModelStored, SelectionError
 from service.openapi import schemas
 from service.routes.native import predict_json
 from service.server import ports, startup, supervisor, worker
 from service.server.bentoml_service import service_class
-from service.server.hooks import registry
+from service.server.library_hooks import all_hooks
 from service.settings import Settings, SettingsError, removed_settings
 from service.version import version
 
@@ -44,13 +44,13 @@ log = logging.getLogger("tabserve.app")
 
 def build_service(settings: Settings, models: Sequence[TabularModel]) -> Any:
     """The BentoML service that answers for these models."""
-    context = Context(DataPlane(models, settings), settings)
+    context = ServerContext(DataPlane(models, settings), settings)
     application = Application(context)
 
     decorate = bentoml.service(
         name="tabserve",
-        service_class=service_class(application.around),
-        image=image(models),
+        service_class=service_class(application.wrap),
+        image=bento_image(models),
         workers=worker_count(settings, models),
         traffic={"timeout": math.ceil(settings.timeout_s) + 5},
         logging={"access": {"enabled": False}},
@@ -59,7 +59,7 @@ def build_service(settings: Settings, models: Sequence[TabularModel]) -> Any:
     return decorate(endpoints(context, application, models))
 
 
-def endpoints(context: Context, application: Application, models: Sequence[TabularModel]) -> type[Any]:
+def endpoints(context: ServerContext, application: Application, models: Sequence[TabularModel]) -> type[Any]:
     """The class that BentoML makes a service of: a typed endpoint for each model, start and stop."""
     plane, settings, state = context.plane, context.settings, context.state
 
@@ -82,7 +82,9 @@ def endpoints(context: Context, application: Application, models: Sequence[Tabul
                 raise
             self.tasks = [asyncio.create_task(flush_every_second(plane))]
             if server:
-                self.tasks += startup.install_hooks(server, state, settings.drain_s, self.grpc and self.grpc.drain)
+                self.tasks += startup.install_library_hooks(
+                    server, state, settings.drain_s, self.grpc and self.grpc.drain
+                )
             plane.metrics.build(version())
             gc.collect()
             gc.set_threshold(YOUNG_OBJECTS, 10, 10)
@@ -112,7 +114,7 @@ def predict_function(model: TabularModel, plane: DataPlane) -> Callable[..., Any
     name = model.name
 
     async def predict(self: Any, rows: Any) -> Any:
-        call = Call(time.monotonic() + plane.settings.timeout_s)
+        call = PredictionContext(time.monotonic() + plane.settings.timeout_s)
         body = orjson.dumps({"rows": rows})
         return orjson.loads(await predict_json(plane, plane.snapshot.find(name), body, "fail", call))
 
@@ -140,10 +142,10 @@ def from_environment() -> Any:
     """What `bentoml serve` in this directory serves. Ends the start with one line where that is not possible."""
     try:
         settings = Settings.from_environment()
-        logs.setup(settings)
+        logs.configure_logging(settings)
         for warning in removed_settings(os.environ):
             log.warning(warning)
-        check_all(registry.EVERYWHERE)
+        check_all(all_hooks.EVERYWHERE)
         supervisor.install_supervisor_hooks()
         if (
             settings.grpc_port is not None
@@ -151,10 +153,10 @@ def from_environment() -> Any:
             and ports.conflict(ports.EVERY_ADDRESS, settings.grpc_port)
         ):
             raise SettingsError(f"TABSERVE_GRPC_PORT={settings.grpc_port}: another server listens there")
-        models = model_selection.choose(settings, model_selection.pinned_by_bento(Path(__file__)))
-    except (SettingsError, CatalogError, HookMissing) as error:
+        models = model_selection.select_models(settings, model_selection.pinned_by_bento(Path(__file__)))
+    except (SettingsError, SelectionError, HookMissing) as error:
         reason = str(error)
-        if isinstance(error, NothingStored) and (place := os.environ.get("AIP_STORAGE_URI")):
+        if isinstance(error, NoModelStored) and (place := os.environ.get("AIP_STORAGE_URI")):
             reason += f"; Vertex AI's {place} is not fetched: put the models into the image"
         worker.failed_to_start(reason)
         raise BentoMLException(reason) from None

@@ -37,7 +37,7 @@ DisconnectWaiter = Callable[[], Awaitable[None]]
 """Returns when the client has gone away."""
 
 
-class Plan(NamedTuple):
+class BatchPlan(NamedTuple):
     """How a model is run, found by measuring it."""
 
     inline_rows: int  # up to this many rows are predicted at once on the event loop; 0: none
@@ -46,7 +46,7 @@ class Plan(NamedTuple):
 
 
 @dataclass(eq=False)
-class Job:
+class QueuedRequest:
     """A request that waits for its answers. Predicted in parts, in order."""
 
     frame: Frame
@@ -61,7 +61,7 @@ class Job:
         self.parts: list[Outputs] = []
 
 
-class Outcome(NamedTuple):
+class EngineResult(NamedTuple):
     outputs: Outputs | None
     error: Exception | None
 
@@ -72,7 +72,7 @@ class Batcher:
         self.tally = tally
         self.queue_rows = queue_rows
         self.plan = measure(model, batching)
-        self._jobs: deque[Job] = deque()
+        self._jobs: deque[QueuedRequest] = deque()
         self._calls = 0
         self._rows_per_second = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"predict-{model.name}")
@@ -82,7 +82,7 @@ class Batcher:
     ) -> Outputs:
         """Checked rows -> their answers. deadline: on the clock of `time.monotonic`.
 
-        Raises QueueFull, DeadlinePassed, ClientGone or EngineFailed.
+        Raises QueueFull, DeadlinePassed, ClientDisconnected or EngineFailed.
         """
         now, rows = time.monotonic(), len(frame.numbers)
         if now >= deadline:
@@ -118,7 +118,7 @@ class Batcher:
             after = waiting / self._rows_per_second if self._rows_per_second else 1.0
             raise QueueFull(f"{waiting} rows are waiting for model {self.model.name!r}", after)
         loop = asyncio.get_running_loop()
-        job = Job(frame, rows, deadline, request_id, now, loop.create_future())
+        job = QueuedRequest(frame, rows, deadline, request_id, now, loop.create_future())
         self._jobs.append(job)
         self.tally.queue_rows += rows
         self._next()
@@ -138,7 +138,7 @@ class Batcher:
             if watch:
                 watch.cancel()
 
-    def _abandon(self, job: Job, reason: RequestError, label: str) -> None:
+    def _abandon(self, job: QueuedRequest, reason: RequestError, label: str) -> None:
         """What was not begun of it will not be predicted."""
         left = job.rows - job.taken
         job.taken = job.rows
@@ -148,9 +148,9 @@ class Batcher:
         if not job.future.done():
             job.future.set_exception(reason)
 
-    def _take(self) -> list[tuple[Job, Frame]]:
+    def _take(self) -> list[tuple[QueuedRequest, Frame]]:
         """The next batch: a part of each job in turn, so that a large one holds nobody up for longer than its part."""
-        batch: list[tuple[Job, Frame]] = []
+        batch: list[tuple[QueuedRequest, Frame]] = []
         room = MAX_BATCH
         now = time.monotonic()
         for _ in range(len(self._jobs)):
@@ -183,12 +183,12 @@ class Batcher:
             self._calls += 1
             self._call(batch)
 
-    def _call(self, batch: list[tuple[Job, Frame]]) -> None:
+    def _call(self, batch: list[tuple[QueuedRequest, Frame]]) -> None:
         frames = [frame for _, frame in batch]
         call = asyncio.get_running_loop().run_in_executor(self._thread, predict_together, self.model, frames)
         call.add_done_callback(lambda done: self._done([job for job, _ in batch], done))
 
-    def _done(self, jobs: list[Job], call: "asyncio.Future[tuple[list[Outcome], float]]") -> None:
+    def _done(self, jobs: list[QueuedRequest], call: "asyncio.Future[tuple[list[EngineResult], float]]") -> None:
         self._calls -= 1
         if call.cancelled():  # the server stops
             return
@@ -222,7 +222,7 @@ class Batcher:
         return EngineFailed()
 
 
-def attempt(model: TabularModel, *frames: Frame) -> Outcome:
+def attempt(model: TabularModel, *frames: Frame) -> EngineResult:
     """The edge to the engine: every exception, and every output that is not finite, is a failure of the engine.
 
     Several frames are predicted as one.
@@ -234,11 +234,11 @@ def attempt(model: TabularModel, *frames: Frame) -> Outcome:
         if not outputs.all_finite():
             raise ArithmeticError("the engine's answer is not finite")
     except Exception as error:
-        return Outcome(None, error)
-    return Outcome(outputs, None)
+        return EngineResult(None, error)
+    return EngineResult(outputs, None)
 
 
-def predict_together(model: TabularModel, frames: Sequence[Frame]) -> tuple[list[Outcome], float]:
+def predict_together(model: TabularModel, frames: Sequence[Frame]) -> tuple[list[EngineResult], float]:
     """The outcome for each frame, predicted as one; if that fails, each alone, so that no other one fails."""
     started = time.monotonic()
     if len(frames) == 1:
@@ -249,17 +249,17 @@ def predict_together(model: TabularModel, frames: Sequence[Frame]) -> tuple[list
             outcomes = [attempt(model, frame) for frame in frames]
         else:
             sizes = [len(frame.numbers) for frame in frames]
-            outcomes = [Outcome(part, None) for part in whole.outputs.split(sizes)]
+            outcomes = [EngineResult(part, None) for part in whole.outputs.split(sizes)]
     return outcomes, time.monotonic() - started
 
 
-def measure(model: TabularModel, batching: Switch = "auto") -> Plan:
+def measure(model: TabularModel, batching: Switch = "auto") -> BatchPlan:
     """Warm the engine up and decide by what it costs."""
     one, many = cost(model, 1), cost(model, 256)
     per_row = max(many - one, 1e-9) / 255
     chunk = clamp(CHUNK_S / per_row, 32, MAX_CHUNK)
     inline = clamp((INLINE_S - one) / per_row, 0, MAX_BATCH) if one < FIXED_S and batching != "on" else 0
-    return Plan(inline, chunk, merge=batching != "off")
+    return BatchPlan(inline, chunk, merge=batching != "off")
 
 
 def cost(model: TabularModel, rows: int, budget: float = 0.1) -> float:

@@ -15,7 +15,7 @@ CHOICES = ("arrow", "grpc")
 PYTHON = "3.11"  # of the base image; unsaid, BentoML would take that of whoever builds
 
 
-def image(models: Sequence[TabularModel]) -> Image:
+def bento_image(models: Sequence[TabularModel]) -> Image:
     """TensorFlow where a model needs it, and what `bentoml build --arg extras=arrow,grpc` asks for."""
     extras = set(re.findall(r"[^\s,]+", str(getattr(bentoml.use_arguments(), "extras", ""))))
     if unknown := sorted(extras.difference(CHOICES)):
@@ -27,11 +27,11 @@ def image(models: Sequence[TabularModel]) -> Image:
         python_version=PYTHON,
         distro="none",
         lock_python_packages=False,
-        python_requirements=locked(extras),
+        python_requirements=locked_requirements(extras),
     )
 
 
-def locked(extras: Collection[str]) -> str:
+def locked_requirements(extras: Collection[str]) -> str:
     """The locks of serving and of these extras as one: what stands in several stands in it once."""
     names = ["serving", *(f"serving-{extra}" for extra in sorted(extras))]
     texts = [(REQUIREMENTS / f"{name}.lock").read_text(encoding="utf-8") for name in names]

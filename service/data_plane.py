@@ -18,12 +18,12 @@ from models.rows import ValidatedRows, from_valid_rows, validate_rows
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from service.batcher import DisconnectWaiter
+from service.error_mapping import require_valid
 from service.errors import RowsNotValid, TooManyRows
 from service.metrics import Metrics
 from service.registry import Registry, Snapshot
 from service.served_model import ServedModel
 from service.settings import Settings
-from service.validation import require_valid
 
 LARGE_BODY_BYTES = 256 * 1024  # a larger body is read and validated in a thread
 LARGE_ROWS = 1000  # more answers than that are written in a thread
@@ -31,24 +31,24 @@ log = logging.getLogger("tabserve.data_plane")
 T = TypeVar("T")
 
 
-Validate = Callable[[FeatureSchema], ValidatedRows]
+RowsValidator = Callable[[FeatureSchema], ValidatedRows]
 """Reads and validates rows. Raises RowsNotValid where an invalid one is not to be skipped, and other RequestErrors."""
 
 
-class Answered(NamedTuple):
+class PredictedRows(NamedTuple):
     """The rows of a request, validated, and the answers to the valid ones."""
 
     rows: ValidatedRows
-    answers: Outputs
+    outputs: Outputs
 
 
-class Observer(Protocol):
+class PredictionObserver(Protocol):
     """Sees every answered row. Called on the event loop, so it must be quick."""
 
     def __call__(self, served: ServedModel, rows: ValidatedRows, outputs: Outputs, /) -> None: ...
 
 
-class Call(NamedTuple):
+class PredictionContext(NamedTuple):
     """What a prediction needs to know of its request."""
 
     deadline: float
@@ -56,7 +56,7 @@ class Call(NamedTuple):
     disconnected: DisconnectWaiter | None = None
 
 
-def rows_validator(rows: Sequence[object], *, skip: bool = False) -> Validate:
+def json_rows_validator(rows: Sequence[object], *, skip: bool = False) -> RowsValidator:
     """Validates rows that are JSON values already."""
     return lambda schema: require_valid(validate_rows(schema, rows), skip=skip)
 
@@ -68,7 +68,7 @@ class DataPlane:
         self.settings = settings
         self.metrics = metrics or Metrics()
         self.registry = Registry(Snapshot(loading={model.name: model for model in models}))
-        self.observer: Observer | None = None
+        self.observer: PredictionObserver | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="data-plane")
 
     def start(self) -> None:
@@ -103,12 +103,14 @@ class DataPlane:
         """What is served now. A request takes it once."""
         return self.registry.snapshot
 
-    async def predict(self, served: ServedModel, validate: Validate, call: Call, *, large: bool = False) -> Answered:
+    async def predict(
+        self, served: ServedModel, validate: RowsValidator, call: PredictionContext, *, large: bool = False
+    ) -> PredictedRows:
         """Rows in any form, read and validated by `validate` (in a thread where `large`). Raises RequestError."""
         rows = await self.validate(served, validate, large=large)
-        return Answered(rows, await self.predict_validated(served, rows, call))
+        return PredictedRows(rows, await self.predict_validated(served, rows, call))
 
-    async def validate(self, served: ServedModel, validate: Validate, *, large: bool) -> ValidatedRows:
+    async def validate(self, served: ServedModel, validate: RowsValidator, *, large: bool) -> ValidatedRows:
         """The rows that `validate` reads; where it refuses them, they are counted. Raises RequestError."""
         schema = served.model.schema
         try:
@@ -117,7 +119,7 @@ class DataPlane:
             served.counters.count_rows(error.valid, error.invalid)
             raise
 
-    async def predict_validated(self, served: ServedModel, rows: ValidatedRows, call: Call) -> Outputs:
+    async def predict_validated(self, served: ServedModel, rows: ValidatedRows, call: PredictionContext) -> Outputs:
         """The answers to the valid rows. Every answered row passes here, or `predict_fast`. Raises RequestError."""
         counters, valid = served.counters, len(rows.frame.numbers)
         counters.count_rows(valid, rows.count - valid)

@@ -37,7 +37,7 @@ class RequestError(Exception):
         return []
 
     def document(self) -> bytes:
-        return problem(self.status, self.title, self.detail, self.errors, self.omitted)
+        return problem_document(self.status, self.title, self.detail, self.errors, self.omitted)
 
 
 class InvalidHttp(RequestError):
@@ -121,7 +121,7 @@ class BodyTooLarge(RequestError):
         super().__init__(detail, [RowError(None, None, "body_too_large", detail)])
 
 
-class TooManyParts(RequestError):
+class TooManyJsonNodes(RequestError):
     status = 413
     title = "Body too large"
 
@@ -160,7 +160,7 @@ class RequestNotValid(RequestError):
     title = "Request not valid"
 
 
-class Retry(RequestError):
+class RetryLater(RequestError):
     """Not now, perhaps in `after` seconds."""
 
     def __init__(self, detail: str, after: float = 1.0) -> None:
@@ -172,7 +172,7 @@ class Retry(RequestError):
         return [(b"retry-after", b"%d" % self.after)]
 
 
-class QueueFull(Retry):
+class QueueFull(RetryLater):
     status = 429
     title = "Too many requests"
 
@@ -187,7 +187,7 @@ class EngineFailed(RequestError):
         super().__init__("the model could not answer this request; the server's log has the reason by the request id")
 
 
-class Unexpected(RequestError):
+class InternalError(RequestError):
     status = 500
     title = "Internal error"
 
@@ -195,7 +195,7 @@ class Unexpected(RequestError):
         super().__init__("something went wrong on the server; its log has the reason by the request id")
 
 
-class NotReady(Retry):
+class NotReady(RetryLater):
     status = 503
     title = "Not ready"
 
@@ -224,13 +224,13 @@ TITLES = {
     413: BodyTooLarge.title,
     422: RequestNotValid.title,
     429: QueueFull.title,
-    500: Unexpected.title,
+    500: InternalError.title,
     504: DeadlinePassed.title,
 }
 """Titles of the statuses that BentoML answers."""
 
 
-def problem(status: int, title: str, detail: str, errors: Sequence[RowError] = (), omitted: int = 0) -> bytes:
+def problem_document(status: int, title: str, detail: str, errors: Sequence[RowError] = (), omitted: int = 0) -> bytes:
     """The problem document. Text that is not valid Unicode (a lone surrogate in a path) is repaired."""
     document = {
         "type": "about:blank",

@@ -18,20 +18,20 @@ from collections.abc import Mapping
 from models.rows import RowError
 from models.text import truncate
 from service import tracing
-from service.data_plane import Call, DataPlane
-from service.errors import NotReady, RequestError, RequestNotValid, Unexpected
+from service.data_plane import DataPlane, PredictionContext
+from service.errors import InternalError, NotReady, RequestError, RequestNotValid
 from service.request_hooks import RequestHooks
 from service.served_model import ServedModel
 from service.server_state import ServerState
 from service.settings import Settings
-from service.tracing import Trace
+from service.tracing import TraceContext
 
 VALID_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 SLOW_S = 1.0  # a request that takes longer is logged
 log = logging.getLogger("tabserve.exchange")
 
 
-class Context:
+class ServerContext:
     """What the requests of a server share."""
 
     def __init__(self, plane: DataPlane, settings: Settings, hooks: RequestHooks | None = None) -> None:
@@ -56,17 +56,17 @@ class Exchange:
     protocol: the label of its metrics. served: the version that it is counted for, once that is known.
     """
 
-    context: Context
+    context: ServerContext
     headers: Mapping[bytes, bytes]
     started: float  # on the clock of time.monotonic
     request_id: bytes
     deadline: float = 0.0
     protocol: str
     served: ServedModel | None = None
-    trace: Trace | None = None
+    trace: TraceContext | None = None
     failed: RequestError | None = None
 
-    def __init__(self, context: Context, headers: Mapping[bytes, bytes], started: float, protocol: str) -> None:
+    def __init__(self, context: ServerContext, headers: Mapping[bytes, bytes], started: float, protocol: str) -> None:
         self.context = context
         self.headers = headers
         self.started = started
@@ -120,9 +120,9 @@ class Exchange:
         return min(seconds, setting)
 
     @property
-    def call(self) -> Call:
+    def prediction_context(self) -> PredictionContext:
         """What the data plane needs to know of this request."""
-        return Call(self.deadline, self.id_text)
+        return PredictionContext(self.deadline, self.id_text)
 
     def fail(self, error: BaseException) -> None:
         """Translate what the route raised to `failed`. Raises what is not to be answered."""
@@ -132,7 +132,7 @@ class Exchange:
             self.cancelled(error)
         elif isinstance(error, Exception):
             log.error("request failed", extra={"request_id": self.id_text}, exc_info=error)
-            self.failed = Unexpected()
+            self.failed = InternalError()
         else:
             raise error
 
@@ -152,7 +152,9 @@ class Exchange:
                 ended_ns = time.time_ns()
                 started_ns = ended_ns - int(seconds * 1e9)
                 name = served.name
-                tracing.record(self.trace, self.method, self.path, name, status, self.id_text, started_ns, ended_ns)
+                tracing.record_span(
+                    self.trace, self.method, self.path, name, status, self.id_text, started_ns, ended_ns
+                )
         self.context.hooks.observe(self, status, seconds)
 
     def _log(self, served: ServedModel, status: int, seconds: float) -> None:

@@ -18,12 +18,12 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from models.json_text import dumps
 from service.data_plane import LARGE_BODY_BYTES
 from service.errors import BadBody, ClientDisconnected, RequestError
-from service.exchange import Context, Exchange
+from service.exchange import Exchange, ServerContext
 from service.protocols import error_text, oip_messages, oip_signature
 from service.protocols.oip_messages import MESSAGES, SERVICE
-from service.protocols.oip_signature import Signature
-from service.protocols.oip_tensors import Inference
-from service.routes.oip import EXTENSIONS, index, infer, metadata
+from service.protocols.oip_signature import ModelSignature
+from service.protocols.oip_tensors import InferRequest
+from service.routes.oip import EXTENSIONS, infer, model_metadata, repository_index
 from service.version import version
 
 CODES = {
@@ -51,7 +51,7 @@ class GrpcExchange(Exchange):
     method = "POST"
     path = ""
 
-    def __init__(self, context: Context, name: str, headers: Mapping[bytes, bytes], size: int) -> None:
+    def __init__(self, context: ServerContext, name: str, headers: Mapping[bytes, bytes], size: int) -> None:
         super().__init__(context, headers, time.monotonic(), "grpc")
         self.path = f"/{SERVICE}/{name}"
         self.size = size
@@ -62,13 +62,13 @@ class GrpcExchange(Exchange):
         raise error
 
 
-Answer = Callable[[Any, GrpcExchange], Awaitable[Any]]
+Handler = Callable[[Any, GrpcExchange], Awaitable[Any]]
 
 
 class GrpcServer:
     """`drain` when the server begins to stop, `stop` when everything in flight is answered."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: ServerContext) -> None:
         self.context = context
         self.plane = context.plane
         self._health = health.aio.HealthServicer()
@@ -78,7 +78,7 @@ class GrpcServer:
             ("grpc.max_send_message_length", -1),
         ]
         self._server = grpc.aio.server(options=options)
-        answers: dict[str, Answer] = {
+        rpcs: dict[str, Handler] = {
             "ServerLive": self.server_live,
             "ServerReady": self.server_ready,
             "ModelReady": self.model_ready,
@@ -87,7 +87,7 @@ class GrpcServer:
             "RepositoryIndex": self.repository_index,
             "ModelInfer": self.model_infer,
         }
-        handlers = {name: self._handler(name, answer) for name, answer in answers.items()}
+        handlers = {name: self._rpc_handler(name, rpc) for name, rpc in rpcs.items()}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
@@ -107,7 +107,7 @@ class GrpcServer:
     async def stop(self) -> None:
         await self._server.stop(STOP_S)
 
-    def _handler(self, name: str, answer: Answer) -> Any:
+    def _rpc_handler(self, name: str, rpc: Handler) -> Any:
         """Bytes in, bytes out: what cannot be read is the client's mistake, and gRPC would make it ours."""
         kind = MESSAGES[f"{name}Request"]
 
@@ -128,7 +128,7 @@ class GrpcServer:
                 large = len(body) > LARGE_BODY_BYTES
                 message = await self.plane.run_in_thread(parse, body) if large else parse(body)
                 context.set_trailing_metadata((("x-request-id", exchange.id_text),))
-                reply: bytes = (await answer(message, exchange)).SerializeToString()
+                response: bytes = (await rpc(message, exchange)).SerializeToString()
             except BaseException as error:
                 exchange.fail(error)
             finally:
@@ -136,7 +136,7 @@ class GrpcServer:
                 exchange.record(200 if exchange.failed is None else exchange.failed.status)
             failed = exchange.failed
             if failed is None:
-                return reply
+                return response
             more = [(key.decode(), value.decode("latin-1")) for key, value in failed.headers]
             code = CODES.get(failed.status, grpc.StatusCode.INTERNAL)
             await context.abort(code, details(failed), (("x-request-id", exchange.id_text), *more))
@@ -161,26 +161,26 @@ class GrpcServer:
 
     async def model_metadata(self, message: Any, exchange: GrpcExchange) -> Any:
         entry = self.plane.snapshot.entry(message.name)
-        found = metadata(entry.find(message.version).model, [*entry.versions])
+        found = model_metadata(entry.find(message.version).model, [*entry.versions])
         properties = found.pop("properties")
-        reply = MESSAGES["ModelMetadataResponse"](**found)
-        oip_messages.fill(reply.parameters, {name: dumps(value).decode() for name, value in properties.items()})
-        return reply
+        response = MESSAGES["ModelMetadataResponse"](**found)
+        oip_messages.fill(response.parameters, {name: dumps(value).decode() for name, value in properties.items()})
+        return response
 
     async def repository_index(self, message: Any, exchange: GrpcExchange) -> Any:
-        return MESSAGES["RepositoryIndexResponse"](models=index(self.plane.snapshot))
+        return MESSAGES["RepositoryIndexResponse"](models=repository_index(self.plane.snapshot))
 
     async def model_infer(self, message: Any, exchange: GrpcExchange) -> Any:
         plane, large = self.plane, exchange.size > LARGE_BODY_BYTES
         served = exchange.served = plane.snapshot.find(message.model_name, message.model_version)
         read = oip_messages.read
-        inference: Inference = await plane.run_in_thread(read, message) if large else read(message)
-        rows, answers = await infer(plane, served, inference, exchange.call, large=large)
-        reply = MESSAGES["ModelInferResponse"](model_name=served.name, model_version=served.version, id=message.id)
-        outputs = served.compiled(Signature).answer(rows, answers, inference)
+        inference: InferRequest = await plane.run_in_thread(read, message) if large else read(message)
+        rows, answers = await infer(plane, served, inference, exchange.prediction_context, large=large)
+        response = MESSAGES["ModelInferResponse"](model_name=served.name, model_version=served.version, id=message.id)
+        outputs = served.compiled(ModelSignature).response_tensors(rows, answers, inference)
         notes = oip_signature.response_parameters(rows, skip=inference.skip)
-        oip_messages.write(reply, outputs, notes, raw=bool(message.raw_input_contents))
-        return reply
+        oip_messages.write(response, outputs, notes, raw=bool(message.raw_input_contents))
+        return response
 
 
 HEADERS = frozenset(["authorization", "traceparent", "tracestate", "x-api-key", "x-request-id"])

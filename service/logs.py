@@ -9,12 +9,12 @@ import orjson
 from models.json_text import repaired
 from service.settings import Settings
 
-USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 log = logging.getLogger("tabserve")
 
 
-def setup(settings: Settings) -> None:
+def configure_logging(settings: Settings) -> None:
     """Send `tabserve` and the models' messages to standard error in the form that the settings ask for."""
     handler = logging.StreamHandler(sys.stderr)
     as_text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
@@ -28,7 +28,7 @@ def setup(settings: Settings) -> None:
 
 def extras(record: logging.LogRecord) -> dict[str, object]:
     """What was given as `extra=`."""
-    return {key: value for key, value in vars(record).items() if key not in USUAL}
+    return {key: value for key, value in vars(record).items() if key not in STANDARD_ATTRIBUTES}
 
 
 class JsonFormatter(logging.Formatter):

@@ -14,7 +14,7 @@ ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 
 
-class Buckets:
+class HistogramBuckets:
     """A histogram not yet handed over."""
 
     __slots__ = ("bounds", "counts", "total")
@@ -39,20 +39,20 @@ class ModelCounters:
 
     def clear(self) -> None:
         self.requests: dict[tuple[str, int], int] = {}
-        self.seconds: dict[str, Buckets] = {}
+        self.seconds: dict[str, HistogramBuckets] = {}
         self.valid_rows = self.invalid_rows = 0
         self.warnings: dict[str, int] = {}
         self.rejected: dict[str, int] = {}
-        self.batch_rows = Buckets(ROWS)
-        self.queue_seconds = Buckets(SECONDS)
-        self.engine_seconds = Buckets(SECONDS)
+        self.batch_rows = HistogramBuckets(ROWS)
+        self.queue_seconds = HistogramBuckets(SECONDS)
+        self.engine_seconds = HistogramBuckets(SECONDS)
 
     def request(self, protocol: str, status: int, seconds: float) -> None:
         key = (protocol, status)
         self.requests[key] = self.requests.get(key, 0) + 1
         buckets = self.seconds.get(protocol)
         if buckets is None:
-            buckets = self.seconds[protocol] = Buckets(SECONDS)
+            buckets = self.seconds[protocol] = HistogramBuckets(SECONDS)
         buckets.observe(seconds)
 
     def count_rows(self, valid: int, invalid: int) -> None:
@@ -67,7 +67,7 @@ class ModelCounters:
         self.rejected[reason] = self.rejected.get(reason, 0) + rows
 
 
-class Source(NamedTuple):
+class VersionCounters(NamedTuple):
     """A served version and what was counted for it."""
 
     model: str
@@ -81,7 +81,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self._sources: list[Source] = []
+        self._sources: list[VersionCounters] = []
         self._retired: set[int] = set()  # ids of counters whose version is served no more
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -111,7 +111,7 @@ class Metrics:
 
     def add(self, model: str, version: str, engine: str) -> ModelCounters:
         """The counters of a version that is served from now on."""
-        source = Source(model, version, engine, ModelCounters())
+        source = VersionCounters(model, version, engine, ModelCounters())
         self._model_info.labels(*source[:3]).set(1)
         self._sources.append(source)
         return source.counters
@@ -143,7 +143,7 @@ class Metrics:
             self._inflight_rows.labels(name).set(rows)
             self._queue_rows.labels(name).set(queued[name])
 
-    def _flush(self, source: Source) -> None:
+    def _flush(self, source: VersionCounters) -> None:
         name, counters = source.model, source.counters
         for (protocol, status), count in counters.requests.items():
             self._requests.labels(name, protocol, str(status)).inc(count)
@@ -155,10 +155,10 @@ class Metrics:
             for label, count in counts.items():
                 metric.labels(name, label).inc(count)
         for protocol, buckets in counters.seconds.items():
-            pour(buckets, self._seconds.labels(name, protocol))
-        pour(counters.batch_rows, self._batch_rows.labels(name))
-        pour(counters.queue_seconds, self._queue_seconds.labels(name))
-        pour(counters.engine_seconds, self._engine_seconds.labels(name, source.engine))
+            add_buckets(buckets, self._seconds.labels(name, protocol))
+        add_buckets(counters.batch_rows, self._batch_rows.labels(name))
+        add_buckets(counters.queue_seconds, self._queue_seconds.labels(name))
+        add_buckets(counters.engine_seconds, self._engine_seconds.labels(name, source.engine))
         counters.clear()
 
     def page(self) -> bytes:
@@ -172,8 +172,8 @@ class Metrics:
         return generate_latest(whole)
 
 
-def pour(buckets: Buckets, child: Histogram) -> None:
-    """Add counts to a histogram as a whole, by two private names: service.server.hooks.prometheus_hooks."""
+def add_buckets(buckets: HistogramBuckets, child: Histogram) -> None:
+    """Add counts to a histogram as a whole, by two private names: service.server.library_hooks.prometheus_hooks."""
     child._sum.inc(buckets.total)
     for counter, count in zip(child._buckets, buckets.counts, strict=True):
         if count:
@@ -184,11 +184,11 @@ def forget_dead_workers(folder: Path) -> None:
     """Take the gauges of workers that are gone out of the sum; their counters stay."""
     for file in folder.glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])
-        if not alive(pid):
+        if not is_alive(pid):
             multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
-def alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     """Whether a process runs; a zombie that nobody has fetched yet does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

@@ -17,15 +17,15 @@ from service.settings import Settings
 log = logging.getLogger("tabserve.catalog")
 
 
-class CatalogError(Exception):
+class SelectionError(Exception):
     """No model can be served; the message is one line that says where was looked and what to do."""
 
 
-class NothingStored(CatalogError):  # noqa: N818 - the name says what is wrong
+class NoModelStored(SelectionError):  # noqa: N818 - the name says what is wrong
     """There is no model at all."""
 
 
-class NoGoodVersion(CatalogError):  # noqa: N818 - the name says what is wrong
+class NoServableVersion(SelectionError):  # noqa: N818 - the name says what is wrong
     """Every version of a model is damaged."""
 
 
@@ -39,41 +39,41 @@ def pinned_by_bento(service_file: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*found, *[model["tag"] for model in bento.get("models", [])]]))
 
 
-def choose(settings: Settings, pinned: Sequence[str] = ()) -> list[TabularModel]:
-    """Load what is to be served, golden rows checked. Raises CatalogError."""
-    models = load_wanted(settings, () if settings.store else pinned)
+def select_models(settings: Settings, pinned: Sequence[str] = ()) -> list[TabularModel]:
+    """Load what is to be served, golden rows checked. Raises SelectionError."""
+    models = load_selected(settings, () if settings.store else pinned)
     default, names = settings.default_model, [model.name for model in models]
     if default is not None and default not in names:
-        raise CatalogError(f"TABSERVE_DEFAULT_MODEL={default!r} is not served; there are {', '.join(names)}")
+        raise SelectionError(f"TABSERVE_DEFAULT_MODEL={default!r} is not served; there are {', '.join(names)}")
     return models
 
 
-def load_wanted(settings: Settings, pinned: Sequence[str]) -> list[TabularModel]:
+def load_selected(settings: Settings, pinned: Sequence[str]) -> list[TabularModel]:
     found, foreign = store.versions(settings.store)
     place = store.location(settings.store)
     wanted = settings.models or tuple(pinned)
     if foreign and not wanted:
         log.info("models that are not ours are left alone", extra={"models": ", ".join(foreign[:10])})
     if not found:
-        raise NothingStored(f"there is no model in {place}; train the default ones: {how_to_train(settings.store)}")
+        raise NoModelStored(f"there is no model in {place}; train the default ones: {training_command(settings.store)}")
     if wanted:
-        return [find(tag, found, settings, place) for tag in wanted]
-    return all_good(found, settings)
+        return [load_tag(tag, found, settings, place) for tag in wanted]
+    return newest_of_each_model(found, settings)
 
 
-def how_to_train(folder: Path | None) -> str:
+def training_command(folder: Path | None) -> str:
     """The command after which there are models in `folder`: training writes to the store of BentoML's home."""
     command = "python -m training"
     return command if folder is None else f"BENTOML_HOME={shlex.quote(str(folder.resolve()))} {command}"
 
 
-def all_good(found: dict[str, list[Stored]], settings: Settings) -> list[TabularModel]:
+def newest_of_each_model(found: dict[str, list[Stored]], settings: Settings) -> list[TabularModel]:
     """Of each name the newest good version. A name that has none is left out, unless nothing is left."""
     models, damaged = [], []
     for name in sorted(found):
         try:
-            models.append(newest_good(name, found[name], settings))
-        except NoGoodVersion as error:
+            models.append(load_newest(name, found[name], settings))
+        except NoServableVersion as error:
             damaged.append(error)
             log.error("model left out", extra={"model": name, "reason": str(error)})
     if not models:
@@ -81,25 +81,25 @@ def all_good(found: dict[str, list[Stored]], settings: Settings) -> list[Tabular
     return models
 
 
-def find(tag: str, found: dict[str, list[Stored]], settings: Settings, place: Path) -> TabularModel:
+def load_tag(tag: str, found: dict[str, list[Stored]], settings: Settings, place: Path) -> TabularModel:
     name, _, version = tag.partition(":")
     if name not in found:
         near = nearest(name, found)
         hint = f"did you mean {near}?" if near else f"there are {', '.join(sorted(found))}"
-        raise CatalogError(f"there is no model {name!r} in {place}; {hint}")
+        raise SelectionError(f"there is no model {name!r} in {place}; {hint}")
     if not version:
-        return newest_good(name, found[name], settings)
+        return load_newest(name, found[name], settings)
     for stored in found[name]:
         if str(stored.version) == version:
             try:
-                return load(stored, settings)
+                return load_version(stored, settings)
             except StoreError as error:
-                raise CatalogError(str(error)) from error
+                raise SelectionError(str(error)) from error
     versions = ", ".join(str(stored.version) for stored in found[name])
-    raise CatalogError(f"there is no {tag} in {place}; there are versions {versions}")
+    raise SelectionError(f"there is no {tag} in {place}; there are versions {versions}")
 
 
-def newest_good(name: str, candidates: Sequence[Stored], settings: Settings) -> TabularModel:
+def load_newest(name: str, candidates: Sequence[Stored], settings: Settings) -> TabularModel:
     """Of versions newest first, the first that loads and answers its golden rows.
 
     An engine that cannot run the newest one is no damage: it ends the start, and no older version takes its place.
@@ -107,16 +107,16 @@ def newest_good(name: str, candidates: Sequence[Stored], settings: Settings) -> 
     reasons = []
     for stored in candidates:
         try:
-            return load(stored, settings)
+            return load_version(stored, settings)
         except EngineUnavailable as error:
-            raise CatalogError(str(error)) from error
+            raise SelectionError(str(error)) from error
         except StoreError as error:
             reasons.append(str(error))
             log.error("version left out", extra={"model": stored.tag, "reason": str(error)})
-    raise NoGoodVersion(f"no version of {name!r} can be served: {reasons[0]}")
+    raise NoServableVersion(f"no version of {name!r} can be served: {reasons[0]}")
 
 
-def load(stored: Stored, settings: Settings) -> TabularModel:
+def load_version(stored: Stored, settings: Settings) -> TabularModel:
     """By the engine that is asked for; where that is TensorFlow and cannot be had, by NumPy. Raises StoreError."""
     try:
         return store.load(stored, settings.engine)

@@ -18,7 +18,7 @@ CHAMPION = "champion"
 
 
 @dataclass(frozen=True)
-class Entry:
+class ModelEntry:
     """The served versions of one model. `aliases` name versions; `champion` is always among them."""
 
     name: str
@@ -48,7 +48,7 @@ class Entry:
 class Snapshot:
     """What is served at one moment. `generation` grows with every snapshot; `loading` holds models not ready yet."""
 
-    entries: Mapping[str, Entry] = field(default_factory=dict)
+    entries: Mapping[str, ModelEntry] = field(default_factory=dict)
     generation: int = 0
     loading: Mapping[str, TabularModel] = field(default_factory=dict)
 
@@ -62,12 +62,12 @@ class Snapshot:
             versions.setdefault(served.name, {})[served.version] = served
         champions = {name: next(reversed(own)) for name, own in versions.items()} | dict(aliases or {})
         entries = {
-            name: Entry(name, MappingProxyType(own), MappingProxyType({CHAMPION: champions[name]}))
+            name: ModelEntry(name, MappingProxyType(own), MappingProxyType({CHAMPION: champions[name]}))
             for name, own in versions.items()
         }
         return cls(MappingProxyType(entries), generation)
 
-    def entry(self, name: str) -> Entry:
+    def entry(self, name: str) -> ModelEntry:
         """Raises NotFound, or NotReady for a model that is not loaded yet."""
         entry = self.entries.get(name)
         if entry is None:

@@ -1,6 +1,6 @@
 """What every request passes through besides its route: a check of access before it is read, observation at its end.
 
-Both do nothing yet. A check of keys or an access log is a subclass that `service.app` gives to the `Context`.
+Both do nothing yet. A check of keys or an access log is a subclass that `service.app` gives to the `ServerContext`.
 """
 
 from collections.abc import Mapping

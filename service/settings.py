@@ -16,8 +16,8 @@ from models.text import nearest
 from models.version_files import EngineChoice
 
 PREFIX = "TABSERVE_"
-Level = Literal["debug", "info", "warning", "error"]
-Format = Literal["auto", "json", "text"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+LogFormat = Literal["auto", "json", "text"]
 Switch = Literal["auto", "on", "off"]
 MIB = 1024**2
 VERTEX = {"AIP_HEALTH_ROUTE": "TABSERVE_HEALTH_ROUTE", "AIP_PREDICT_ROUTE": "TABSERVE_PREDICT_ROUTE"}
@@ -51,8 +51,8 @@ class Settings:
     max_stream_bytes: int = 1024 * MIB
     timeout_s: float = 10.0
     queue_rows: int = 20_000
-    log_level: Level = "info"
-    log_format: Format = "auto"
+    log_level: LogLevel = "info"
+    log_format: LogFormat = "auto"
     access_log: float = 0.0
     grpc_port: int | None = None
     batching: Switch = "auto"
@@ -67,7 +67,7 @@ class Settings:
         platform = {setting: environ.get(name, "") for name, setting in VERTEX.items()}
         if sagemaker_model.is_dir() and versions(sagemaker_model)[0]:
             platform["TABSERVE_STORE"] = str(sagemaker_model)
-        known = {PREFIX + name.upper(): name for name in READERS}
+        known = {PREFIX + name.upper(): name for name in PARSERS}
         removed_settings(environ)
         values: dict[str, Any] = {}
         for name, text in [*platform.items(), *environ.items()]:
@@ -78,7 +78,7 @@ class Settings:
                 raise SettingsError(f"{name} is no setting" + (f", did you mean {near}?" if near else ""))
             if text.strip():
                 try:
-                    values[known[name]] = READERS[known[name]](text.strip())
+                    values[known[name]] = PARSERS[known[name]](text.strip())
                 except ValueError as error:
                     raise SettingsError(f"{name}={text!r}: {error}") from None
         return cls(**values)
@@ -179,7 +179,7 @@ def optional_port(text: str) -> int | None:
     return port
 
 
-READERS: dict[str, Callable[[str], Any]] = {
+PARSERS: dict[str, Callable[[str], Any]] = {
     "store": folder,
     "models": tags,
     "engine": one_of(EngineChoice),
@@ -189,8 +189,8 @@ READERS: dict[str, Callable[[str], Any]] = {
     "max_stream_bytes": whole(1),
     "timeout_s": number(0.001, 86_400),
     "queue_rows": whole(1),
-    "log_level": one_of(Level),
-    "log_format": one_of(Format),
+    "log_level": one_of(LogLevel),
+    "log_format": one_of(LogFormat),
     "access_log": number(0, 1),
     "grpc_port": optional_port,
     "batching": one_of(Switch),

@@ -16,7 +16,7 @@ LONGEST_STATE = 512  # bytes that the standard asks to pass on
 SAMPLED = 1
 
 
-class Trace(NamedTuple):
+class TraceContext(NamedTuple):
     """The trace that a request is part of."""
 
     parent: bytes
@@ -31,7 +31,7 @@ class Trace(NamedTuple):
         return [(b"traceparent", self.parent), *([(b"tracestate", self.state)] if self.state else [])]
 
 
-def read(headers: Mapping[bytes, bytes]) -> Trace | None:
+def read(headers: Mapping[bytes, bytes]) -> TraceContext | None:
     """None where there is no trace context, or none by the standard, which says to ignore it then."""
     parent = headers.get(b"traceparent", b"")
     found = PARENT.fullmatch(parent)
@@ -39,11 +39,11 @@ def read(headers: Mapping[bytes, bytes]) -> Trace | None:
         return None
     state = headers.get(b"tracestate", b"")
     trace_id, span_id = found[1].decode(), found[2].decode()
-    return Trace(parent, state if len(state) <= LONGEST_STATE else b"", trace_id, span_id, int(found[3], 16))
+    return TraceContext(parent, state if len(state) <= LONGEST_STATE else b"", trace_id, span_id, int(found[3], 16))
 
 
-def record(
-    of: Trace, method: str, route: str, model: str, status: int, request_id: str, started_ns: int, ended_ns: int
+def record_span(
+    of: TraceContext, method: str, route: str, model: str, status: int, request_id: str, started_ns: int, ended_ns: int
 ) -> None:
     """Make the span of a request that is sampled and done; for others this costs nothing."""
     provider = trace.get_tracer_provider()

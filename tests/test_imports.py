@@ -70,7 +70,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "service": [
         {"service.errors", "service.logs", "service.metrics", "service.settings", "service.tracing"},
         {"service.bento_image", "service.model_selection", "service.server_state", "service.version"},
-        {"service.validation"},
+        {"service.error_mapping"},
         {"service.protocols"},
         {"service.batcher"},
         {"service.served_model"},

@@ -10,13 +10,13 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from requirements import upgrade_check
-from service.server.hooks import registry
+from service.server.library_hooks import all_hooks
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
 
-@pytest.mark.parametrize("library", registry.LIBRARIES)
+@pytest.mark.parametrize("library", all_hooks.LIBRARIES)
 def test_a_hooked_library_is_bounded_by_its_next_minor_version(library: str) -> None:
     (requirement,) = [each for each in map(Requirement, PROJECT["dependencies"]) if each.name == library]
     locked = Version(upgrade_check.locked_versions()[library])

@@ -16,16 +16,16 @@ from loadtest.bench.fast_model_cases import plural
 from loadtest.bench.fast_models import NUMBERS, classification, regression, rows_of
 from models.rows import ValidatedRows, from_valid_rows
 from models.schema import FeatureSchema
-from service.data_plane import Call, DataPlane
+from service.data_plane import DataPlane, PredictionContext
 from service.http import negotiation
 from service.protocols import oip_json, oip_rows, tfserving
-from service.protocols.oip_signature import Signature
-from service.protocols.oip_tensors import Inference, Tensor
+from service.protocols.oip_signature import ModelSignature
+from service.protocols.oip_tensors import InferRequest, InputTensor
 from service.routes import native, oip
 from service.settings import Settings
 
 MAX_ROWS = 10_000
-CALL = Call(math.inf)
+CALL = PredictionContext(math.inf)
 
 
 def cases() -> Iterator[Case]:
@@ -50,14 +50,14 @@ def finished(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 def native_json(plane: DataPlane) -> Iterator[Case]:
     for served in plane.snapshot.served:
-        route = native.Predict(plane, served)
+        route = native.PredictRoute(plane, served)
         for count in (1, 8):
             body = json.dumps({"rows": rows_of(count)}).encode()
             name = f"body to answer, {plural(count)}, {served.model.schema.task}"
             yield Case("`Predict._fast`", name, partial(route._fast, body), partial(answer_generally, route, body))
 
 
-def answer_generally(route: native.Predict, body: bytes) -> bytes:
+def answer_generally(route: native.PredictRoute, body: bytes) -> bytes:
     answer: bytes = finished(native.predict_json(route.plane, route.served, body, "fail", CALL))
     return answer
 
@@ -74,12 +74,12 @@ def oip_requests(plane: DataPlane) -> Iterator[Case]:
 
     def predict(*, fast: bool) -> Any:
         answered = finished(oip.infer(plane, served, inference, CALL, large=False, fast=fast))
-        return answered.answers
+        return answered.outputs
 
     yield Case(
         "`Signature.fast_row`", "tensors of 1 row to answer", partial(predict, fast=True), partial(predict, fast=False)
     )
-    signature, general = Signature(served.model), Signature(served.model)
+    signature, general = ModelSignature(served.model), ModelSignature(served.model)
     general._fast_value = None
     rows = from_valid_rows(served.model.schema, [row])
     given = rows, served.model.predict(rows.frame), inference
@@ -91,12 +91,12 @@ def oip_requests(plane: DataPlane) -> Iterator[Case]:
 def binary_tensors(schema: FeatureSchema) -> Iterator[Case]:
     for count in (1, 1_000):
         x = np.array([[*row.values()] for row in rows_of(count)])
-        matrix = [Tensor("x", "FP64", x.shape, x.ravel())]
+        matrix = [InputTensor("x", "FP64", x.shape, x.ravel())]
         call = partial(accept, schema, matrix)
         name = f"validate a binary matrix, {plural(count)}"
         yield without("`oip_rows.fast_matrix`", name, call, fast_matrix=(oip_rows, lambda *_: None))
         columns = [
-            Tensor(name, "FP64", (count,), np.ascontiguousarray(column))
+            InputTensor(name, "FP64", (count,), np.ascontiguousarray(column))
             for name, column in zip(NUMBERS, x.T, strict=True)
         ]
         name = f"validate binary columns, {plural(count)}"
@@ -104,8 +104,8 @@ def binary_tensors(schema: FeatureSchema) -> Iterator[Case]:
         yield without("`oip_rows.fast_columns`", name, call, fast_columns=(oip_rows, lambda *_: None))
 
 
-def accept(schema: FeatureSchema, tensors: list[Tensor]) -> ValidatedRows:
-    return oip_rows.accept(schema, Inference(tensors), MAX_ROWS)
+def accept(schema: FeatureSchema, tensors: list[InputTensor]) -> ValidatedRows:
+    return oip_rows.validate_inputs(schema, InferRequest(tensors), MAX_ROWS)
 
 
 def tf_serving() -> Iterator[Case]:
@@ -116,7 +116,7 @@ def tf_serving() -> Iterator[Case]:
         disabled = {"fast_instances": (tfserving, lambda *_: False)}
         yield without("`tfserving.fast_instances`", f"parse {plural(count)}", call, **disabled)
     model = classification()
-    fast, general = tfserving.Writer(model), tfserving.Writer(model)
+    fast, general = tfserving.TFServingWriter(model), tfserving.TFServingWriter(model)
     general._fast_rows = []
     for count in (1, 1_000):
         answers = model.predict_rows(rows_of(count))

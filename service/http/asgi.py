@@ -1,23 +1,23 @@
 """The ASGI application: finds the route of a request and leads the request through its exchange."""
 
 from service.errors import ClientDisconnected, RequestError
-from service.exchange import Context
-from service.http.exchange import HttpExchange
-from service.http.types import App, Receive, Scope, Send
-from service.routes.base import Route
+from service.exchange import ServerContext
+from service.http.asgi_types import App, Receive, Scope, Send
+from service.http.http_exchange import HttpExchange
+from service.routes.route import Route
 from service.routes.router import Router
 
 
 class Application:
     """Answers the routes of the contract by itself, without the middlewares of BentoML's app, which gets the rest."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: ServerContext) -> None:
         self.context = context
         self.plane = context.plane
         self._inner: App = no_app
         self._router = Router(self.plane)
 
-    def around(self, app: App) -> "Application":
+    def wrap(self, app: App) -> "Application":
         """app: gets what has no route here."""
         self._inner = app
         return self
@@ -38,16 +38,18 @@ class Application:
         try:
             try:
                 exchange.admit(route.always, route.probe)
-                reply = await (route.answer if scope["method"] in route.methods else route.answer_other)(exchange)
+                response = await (route.handle if scope["method"] in route.methods else route.handle_other_method)(
+                    exchange
+                )
             except BaseException as error:
                 exchange.fail(error)
             if exchange.failed is not None:
                 exchange.record(await refuse(route, exchange, exchange.failed))
-            elif reply is None:  # the route has sent it
+            elif response is None:  # the route has sent it
                 exchange.record(200)
             else:
-                await exchange.respond(reply)
-                exchange.record(reply.status)
+                await exchange.respond(response)
+                exchange.record(response.status)
         finally:
             context.state.request_finished()
 
@@ -56,12 +58,12 @@ async def refuse(route: Route, exchange: HttpExchange, failed: RequestError) -> 
     """Send the error in the form of the route's protocol, where that is still possible; its status."""
     if exchange.begun:
         return failed.status
-    refusal = route.refuse(failed)
+    refusal = route.error_response(failed)
     if not isinstance(failed, ClientDisconnected):
-        await exchange.refuse(refusal, failed)
+        await exchange.respond_error(refusal, failed)
     return refusal.status
 
 
 async def no_app(scope: Scope, receive: Receive, send: Send) -> None:
-    """The inner application before `around` was called."""
+    """The inner application before `wrap` was called."""
     raise RuntimeError("there is no application behind this one")

@@ -4,10 +4,10 @@ import logging
 
 from models.text import truncate
 from service.data_plane import DataPlane
-from service.errors import TITLES, MethodNotAllowed, NotFound, RequestError, Unexpected
-from service.http.exchange import HttpExchange, Reply
-from service.http.types import App, Header, Message, Scope
-from service.routes.base import Route
+from service.errors import TITLES, InternalError, MethodNotAllowed, NotFound, RequestError
+from service.http.asgi_types import App, Header, Message, Scope
+from service.http.http_exchange import HttpExchange, Response
+from service.routes.route import Route
 
 log = logging.getLogger("tabserve.http")
 
@@ -23,14 +23,14 @@ class BentoPassthrough(Route):
         super().__init__(plane)
         self._app = app
 
-    async def answer_other(self, exchange: HttpExchange) -> Reply | None:
+    async def handle_other_method(self, exchange: HttpExchange) -> Response | None:
         failure: RequestError | None = None
 
         async def intercept(message: Message) -> None:
             nonlocal failure
             if message["type"] == "http.response.start":
                 if message["status"] >= 400:
-                    failure = translated(message, exchange.scope)
+                    failure = translated_error(message, exchange.scope)
                     return
                 exchange.begun = True
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", exchange.request_id)]
@@ -43,13 +43,13 @@ class BentoPassthrough(Route):
             log.exception("BentoML failed", extra={"request_id": exchange.id_text})
             if exchange.begun:
                 raise
-            failure = Unexpected()
+            failure = InternalError()
         if failure is not None:
             raise failure
         return None
 
 
-class ForeignError(RequestError):
+class BentoError(RequestError):
     """A failure that BentoML answered, in our form."""
 
     def __init__(self, status: int, headers: list[Header]) -> None:
@@ -63,7 +63,7 @@ class ForeignError(RequestError):
         return self._headers
 
 
-def translated(message: Message, scope: Scope) -> RequestError:
+def translated_error(message: Message, scope: Scope) -> RequestError:
     status, path = message["status"], scope["path"]
     headers = {bytes(key).lower(): bytes(value) for key, value in message.get("headers", ())}
     if status == 404:
@@ -71,5 +71,5 @@ def translated(message: Message, scope: Scope) -> RequestError:
     if status == 405:
         return MethodNotAllowed(scope["method"], headers.get(b"allow", b"GET, HEAD").decode("latin-1"))
     if status == 500:
-        return Unexpected()
-    return ForeignError(status, [(b"retry-after", b"1")] if status in (429, 503) else [])
+        return InternalError()
+    return BentoError(status, [(b"retry-after", b"1")] if status in (429, 503) else [])

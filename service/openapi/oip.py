@@ -7,8 +7,8 @@ from models.tabular_model import TabularModel
 from service.openapi.operations import operation
 from service.openapi.responses import BODY, MODEL, PREDICTION, READINESS, TIMEOUT_HEADER, ErrorGroup, text_form
 from service.openapi.schemas import Schema
-from service.protocols.oip_signature import Signature
-from service.routes.oip import metadata
+from service.protocols.oip_signature import ModelSignature
+from service.routes.oip import model_metadata
 from service.settings import Settings
 
 TAG = "Open Inference Protocol v2"
@@ -55,7 +55,9 @@ def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
     for model in models:
         path = f"/v2/models/{model.name}"
         of_model = (*READINESS, *MODEL)
-        paths[path] = page(path, f"The tensors of {model.name}", of_model, example=metadata(model, [model.version]))
+        paths[path] = page(
+            path, f"The tensors of {model.name}", of_model, example=model_metadata(model, [model.version])
+        )
         paths[f"{path}/ready"] = page(f"{path}/ready", f"Whether {model.name} answers", of_model)
         paths[f"{path}/infer"] = infer(f"{path}/infer", model, settings)
     return paths
@@ -88,6 +90,6 @@ def example_request(model: TabularModel) -> Schema:
     row = model.golden.rows[0]
     inputs = [
         {"name": spec.name, "datatype": spec.datatype, "shape": [1], "data": [row.get(spec.name)]}
-        for spec in Signature(model).inputs
+        for spec in ModelSignature(model).inputs
     ]
     return {"inputs": inputs}

@@ -14,13 +14,13 @@ from service.protocols import error_text
 
 ErrorGroup = tuple[type[RequestError], ...]
 TRANSPORT: ErrorGroup = (errors.InvalidHttp, errors.HeadTooSlow, errors.HeadTooLarge)  # raised before there is a route
-ALWAYS: ErrorGroup = (*TRANSPORT, errors.MethodNotAllowed, errors.Unexpected)
+ALWAYS: ErrorGroup = (*TRANSPORT, errors.MethodNotAllowed, errors.InternalError)
 READINESS: ErrorGroup = (errors.NotReady,)
 TIMEOUT_HEADER: ErrorGroup = (errors.RequestNotValid,)
 MODEL: ErrorGroup = (errors.NotFound,)
 BODY: ErrorGroup = (errors.BadBody, errors.BodyTooSlow, errors.BodyTooLarge, errors.UnsupportedMediaType)
 ROWS: ErrorGroup = (
-    *(errors.BadJson, errors.TooManyParts, errors.TooManyRows, errors.RowsNotValid, errors.RequestNotValid),
+    *(errors.BadJson, errors.TooManyJsonNodes, errors.TooManyRows, errors.RowsNotValid, errors.RequestNotValid),
     *(errors.QueueFull, errors.EngineFailed, errors.DeadlinePassed),
 )
 ACCEPT: ErrorGroup = (errors.NotAcceptable,)
@@ -62,7 +62,7 @@ def _response(form: ErrorForm, kinds: Sequence[type[RequestError]]) -> dict[str,
         "description": "; ".join(dict.fromkeys(kind.title for kind in kinds)),
         "content": content,
     }
-    if any(issubclass(kind, errors.Retry) for kind in kinds):
+    if any(issubclass(kind, errors.RetryLater) for kind in kinds):
         response["headers"] = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}
     if errors.MethodNotAllowed in kinds:
         response["headers"] = {"Allow": {"description": "The methods of this path", "schema": {"type": "string"}}}

@@ -19,11 +19,11 @@ from models.outputs import Outputs
 from models.rows import RowError
 from models.schema import FeatureSchema
 from models.text import class_key, truncate
+from service.error_mapping import format_errors
 from service.errors import RequestError, TooManyRows
 from service.protocols import error_text
-from service.protocols.native import fault, refused
+from service.protocols.native import error_entry, invalid_request
 from service.protocols.tfserving import cell, check_count, read_inputs, read_instances, read_object
-from service.validation import format_errors
 
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 PARAMETERS = ("params", "parameters")  # as MLflow and Vertex AI call them
@@ -37,19 +37,19 @@ CODES = {
 """MLflow's words for our statuses; BAD_REQUEST for all others."""
 
 
-class ParsedRequest(NamedTuple):
+class InvocationsRequest(NamedTuple):
     rows: list[Any]
     detailed: bool = False  # whether the predictions are to be the objects of the native API, warnings among them
 
 
-def read(schema: FeatureSchema, body: bytes, max_rows: int) -> ParsedRequest:
+def read(schema: FeatureSchema, body: bytes, max_rows: int) -> InvocationsRequest:
     """A JSON body. Raises BadJson, RequestNotValid or TooManyRows."""
     document = read_object(body)
     given = [key for key in FORMATS if key in document]
     if len(given) != 1:
         keys = ", ".join(truncate(key) for key in list(document)[:20]) or "none"
         message = f"The input must be a JSON dictionary with exactly one of the input fields {', '.join(FORMATS)}"
-        raise refused([fault("missing_rows", f"{message}; received {keys}")])
+        raise invalid_request([error_entry("missing_rows", f"{message}; received {keys}")])
     (key,) = given
     content = document[key]
     if key == "dataframe_split":
@@ -58,7 +58,7 @@ def read(schema: FeatureSchema, body: bytes, max_rows: int) -> ParsedRequest:
         rows = read_inputs(schema, content, max_rows)
     else:
         rows = read_instances(schema, content, max_rows, key)
-    return ParsedRequest(rows, wants_warnings(document))
+    return InvocationsRequest(rows, wants_warnings(document))
 
 
 def wants_warnings(document: Mapping[str, Any]) -> bool:
@@ -72,11 +72,11 @@ def read_split(content: Any, max_rows: int) -> list[Any]:
     """`{"columns": [...], "data": [[...], ...]}`, as `DataFrame.to_dict("split")` writes; its index is not needed."""
     if not isinstance(content, dict) or not isinstance(columns := content.get("columns"), list):
         message = "'dataframe_split' is not an object with lists of 'columns' and 'data'"
-        raise refused([fault("wrong_type", message, "dataframe_split")])
+        raise invalid_request([error_entry("wrong_type", message, "dataframe_split")])
     if not all(isinstance(name, str) for name in columns):
-        raise refused([fault("wrong_type", "'columns' holds a name that is not text", "columns")])
+        raise invalid_request([error_entry("wrong_type", "'columns' holds a name that is not text", "columns")])
     if (name := first_repeated(columns)) is not None:
-        raise refused([fault("unknown_key", f"'columns' names {truncate(name)!r} twice", truncate(name))])
+        raise invalid_request([error_entry("unknown_key", f"'columns' names {truncate(name)!r} twice", truncate(name))])
     data = content.get("data")
     check_count(data, max_rows, "data")
     assert isinstance(data, list)
@@ -86,7 +86,7 @@ def read_split(content: Any, max_rows: int) -> list[Any]:
         if not isinstance(row, list) or len(row) != len(columns)
     ]
     if wrong:
-        raise refused(wrong)
+        raise invalid_request(wrong)
     return [dict(zip(columns, map(cell, row), strict=True)) for row in data]
 
 

@@ -14,7 +14,7 @@ from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto
 
 from models.text import truncate
 from service.protocols import oip_tensors
-from service.protocols.oip_tensors import Inference, Output, Tensor
+from service.protocols.oip_tensors import InferRequest, InputTensor, ResponseTensor
 
 PACKAGE = "inference"
 SERVICE = "inference.GRPCInferenceService"
@@ -111,31 +111,33 @@ CONTENTS = {
 """Where the typed elements of a tensor stand; those of 16 bits are raw only."""
 
 
-def read(request: Any) -> Inference:
+def read(request: Any) -> InferRequest:
     """A ModelInferRequest. Raises RequestNotValid."""
     raws = request.raw_input_contents
     if raws and (len(raws) != len(request.inputs) or any(tensor.HasField("contents") for tensor in request.inputs)):
         message = f"there are {len(raws)} raw contents, expected one for each of the {len(request.inputs)} inputs"
-        raise oip_tensors.invalid("bad_tensor", f"{message} and no typed ones")
+        raise oip_tensors.invalid_input("bad_tensor", f"{message} and no typed ones")
     inputs = [read_tensor(tensor, raws[place] if raws else None) for place, tensor in enumerate(request.inputs)]
     outputs = [(output.name, values(output.parameters)) for output in request.outputs]
-    return Inference(inputs, outputs, request.id, values(request.parameters))
+    return InferRequest(inputs, outputs, request.id, values(request.parameters))
 
 
-def read_tensor(tensor: Any, raw: bytes | None) -> Tensor:
+def read_tensor(tensor: Any, raw: bytes | None) -> InputTensor:
     name, datatype, shape = tensor.name, tensor.datatype, list(tensor.shape)
     parameters = values(tensor.parameters)
     if raw is not None:
-        return Tensor(name, datatype, shape, oip_tensors.decode(name, datatype, shape, raw), parameters)
+        return InputTensor(name, datatype, shape, oip_tensors.decode(name, datatype, shape, raw), parameters)
     count = oip_tensors.elements(name, datatype, shape)
     if datatype not in CONTENTS:
-        raise oip_tensors.invalid("bad_tensor", f"input {truncate(name)!r}: {datatype} has raw contents only", name)
+        raise oip_tensors.invalid_input(
+            "bad_tensor", f"input {truncate(name)!r}: {datatype} has raw contents only", name
+        )
     place, kind = CONTENTS[datatype]
     contents = getattr(tensor.contents, place)
     if len(contents) != count:
         raise oip_tensors.wrong_size(name, shape, f"{len(contents)} {place}")
     array = oip_tensors.decoded(name, contents) if kind == "O" else np.fromiter(contents, kind, count)
-    return Tensor(name, datatype, shape, array, parameters)
+    return InputTensor(name, datatype, shape, array, parameters)
 
 
 def values(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,7 +145,7 @@ def values(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {name: getattr(value, kind) for name, value, kind in chosen if kind}
 
 
-def write(response: Any, outputs: list[Output], parameters: Mapping[str, Any], *, raw: bool) -> None:
+def write(response: Any, outputs: list[ResponseTensor], parameters: Mapping[str, Any], *, raw: bool) -> None:
     """Fill a ModelInferResponse, raw where the request was."""
     fill(response.parameters, parameters)
     for output in outputs:

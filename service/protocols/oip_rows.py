@@ -13,16 +13,16 @@ from models.json_text import short_floats
 from models.rows import RowError, ValidatedRows, validate_rows
 from models.schema import FeatureSchema
 from models.text import did_you_mean, render, truncate
+from service.error_mapping import require_valid
 from service.errors import TooManyRows
 from service.protocols import native
-from service.protocols.native import fault
-from service.protocols.oip_tensors import NUMBERS, Inference, Parameters, Tensor, as_array, invalid
-from service.validation import require_valid
+from service.protocols.native import error_entry
+from service.protocols.oip_tensors import NUMBERS, InferRequest, InputTensor, Parameters, as_array, invalid_input
 
 BOOLEANS = {"true": True, "false": False}
 
 
-def accept(schema: FeatureSchema, inference: Inference, max_rows: int) -> ValidatedRows:
+def validate_inputs(schema: FeatureSchema, inference: InferRequest, max_rows: int) -> ValidatedRows:
     """Check the rows that the tensors hold together. Raises RequestNotValid, RowsNotValid or TooManyRows."""
     skip = inference.skip
     fast = fast_matrix(schema, inference.inputs, max_rows) or fast_columns(schema, inference.inputs, max_rows)
@@ -41,7 +41,7 @@ def accept(schema: FeatureSchema, inference: Inference, max_rows: int) -> Valida
     return require_valid(validate_rows(schema, rows or [{}] * count), skip=skip)
 
 
-def fast_matrix(schema: FeatureSchema, inputs: list[Tensor], max_rows: int) -> ValidatedRows | None:
+def fast_matrix(schema: FeatureSchema, inputs: list[InputTensor], max_rows: int) -> ValidatedRows | None:
     """The rows of one binary tensor [rows, features] of a model of numbers, all valid and without warnings."""
     if not is_matrix(schema, inputs):
         return None
@@ -53,7 +53,7 @@ def fast_matrix(schema: FeatureSchema, inputs: list[Tensor], max_rows: int) -> V
     return None if frame is None else ValidatedRows(frame, count)
 
 
-def fast_columns(schema: FeatureSchema, inputs: list[Tensor], max_rows: int) -> ValidatedRows | None:
+def fast_columns(schema: FeatureSchema, inputs: list[InputTensor], max_rows: int) -> ValidatedRows | None:
     """The same for a binary tensor of each feature."""
     if not inputs or len(inputs) != len(schema.features):
         return None
@@ -67,7 +67,7 @@ def fast_columns(schema: FeatureSchema, inputs: list[Tensor], max_rows: int) -> 
     return None if frame is None else ValidatedRows(frame, count)
 
 
-def is_matrix(schema: FeatureSchema, inputs: list[Tensor]) -> bool:
+def is_matrix(schema: FeatureSchema, inputs: list[InputTensor]) -> bool:
     """Whether one tensor stands for all features of a model of numbers, by whatever name."""
     one = len(inputs) == 1 and len(inputs[0].shape) == 2 and inputs[0].name not in schema.by_name
     return one and schema.only_numbers
@@ -81,7 +81,7 @@ def validate_arrays(schema: FeatureSchema, arrays: Mapping[str, Array], count: i
     return validate_columns(schema, {name: Column(widened(array)) for name, array in arrays.items()}, count)
 
 
-def columns_of_matrix(schema: FeatureSchema, inputs: list[Tensor]) -> list[Tensor]:
+def columns_of_matrix(schema: FeatureSchema, inputs: list[InputTensor]) -> list[InputTensor]:
     """One tensor [rows, features] of a model of numbers, by whatever name, as a tensor for each feature."""
     if not is_matrix(schema, inputs):
         return inputs
@@ -89,64 +89,64 @@ def columns_of_matrix(schema: FeatureSchema, inputs: list[Tensor]) -> list[Tenso
     if whole.shape[1] != width:
         names = truncate(", ".join(feature.name for feature in schema.features), 200)
         message = f"input {truncate(whole.name)!r} has {whole.shape[1]} columns, expected the {width} features: {names}"
-        raise invalid("bad_tensor", message, whole.name)
+        raise invalid_input("bad_tensor", message, whole.name)
     rows = whole.shape[0]
     return [
-        Tensor(feature.name, whole.datatype, (rows,), whole.data[place::width], whole.parameters)
+        InputTensor(feature.name, whole.datatype, (rows,), whole.data[place::width], whole.parameters)
         for place, feature in enumerate(schema.features)
     ]
 
 
-def row_count(inputs: Sequence[Tensor], max_rows: int) -> int:
+def row_count(inputs: Sequence[InputTensor], max_rows: int) -> int:
     """How many rows the tensors have, which has to be the same for all."""
     if not inputs:
-        raise invalid("empty_rows", "there are no inputs, expected a tensor for each feature")
+        raise invalid_input("empty_rows", "there are no inputs, expected a tensor for each feature")
     count = inputs[0].shape[0]
     for tensor in inputs:
         name, shape = tensor.name, tensor.shape
         if shape[0] != count:
             first = inputs[0].name
             message = f"input {truncate(name)!r} has {shape[0]} rows, and input {truncate(first)!r} has {count}"
-            raise invalid("bad_tensor", message, name)
+            raise invalid_input("bad_tensor", message, name)
         if len(shape) == 2 and shape[1] != 1:
             message = f"input {truncate(name)!r}: its shape {list(shape)} is not [{count}] or [{count}, 1]"
-            raise invalid("bad_tensor", message, name)
+            raise invalid_input("bad_tensor", message, name)
     if count > max_rows:
         raise TooManyRows(count, max_rows)
     if count == 0:
-        raise invalid("empty_rows", "the inputs have no rows, expected one row or more")
+        raise invalid_input("empty_rows", "the inputs have no rows, expected one row or more")
     return count
 
 
-def check_names(schema: FeatureSchema, inputs: Sequence[Tensor]) -> None:
+def check_names(schema: FeatureSchema, inputs: Sequence[InputTensor]) -> None:
     """Every tensor a column of the table, of a type that fits it, and none that is needed is absent."""
     faults: list[RowError] = []
     known, names = schema.by_name, {tensor.name for tensor in inputs}
     if len(names) < len(inputs):
-        raise invalid("bad_tensor", "two inputs have the same name")
+        raise invalid_input("bad_tensor", "two inputs have the same name")
     for tensor in inputs:
         name = tensor.name
         feature = known.get(name)
         if feature is not None:
-            if tensor.datatype not in fitting(feature):
-                expected = ", ".join(fitting(feature))
+            if tensor.datatype not in accepted_datatypes(feature):
+                expected = ", ".join(accepted_datatypes(feature))
                 message = (
                     f"input {truncate(name)!r}: {tensor.datatype} does not fit this {feature.kind}, expected {expected}"
                 )
-                faults.append(fault("wrong_type", message, name))
+                faults.append(error_entry("wrong_type", message, name))
         elif name not in schema.unused:
             message = f"input {truncate(name)!r}: the table has no such column{did_you_mean(name, known)}"
-            faults.append(fault("unknown_field", message, truncate(name)))
+            faults.append(error_entry("unknown_field", message, truncate(name)))
     if len(names) < len(known) or faults:
         for feature in schema.features:
             if feature.name not in names and not feature.nullable:
                 message = f"input {feature.name!r}: is absent, and it was never missing in training"
-                faults.append(fault("missing_field", message, feature.name))
+                faults.append(error_entry("missing_field", message, feature.name))
     if faults:
-        raise native.refused(faults)
+        raise native.invalid_request(faults)
 
 
-def fitting(feature: Feature) -> tuple[str, ...]:
+def accepted_datatypes(feature: Feature) -> tuple[str, ...]:
     """The datatypes that a column may come in."""
     if feature.kind == "number" or (feature.kind == "category" and feature.level_type == "number"):
         return NUMBERS
@@ -155,7 +155,7 @@ def fitting(feature: Feature) -> tuple[str, ...]:
     return ("BYTES",)
 
 
-def cells(feature: Feature, tensor: Tensor, parameters: Parameters) -> list[Any] | Array:
+def cells(feature: Feature, tensor: InputTensor, parameters: Parameters) -> list[Any] | Array:
     """The elements of a tensor as the values that a row in JSON would hold, None where one is missing."""
     data = tensor.data
     if tensor.datatype == "BYTES":
@@ -165,15 +165,15 @@ def cells(feature: Feature, tensor: Tensor, parameters: Parameters) -> list[Any]
     return [None if value != value else value for value in data]  # NaN, which is not itself
 
 
-def texts(feature: Feature, tensor: Tensor, parameters: Parameters) -> list[Any] | Array:
+def texts(feature: Feature, tensor: InputTensor, parameters: Parameters) -> list[Any] | Array:
     """BYTES: booleans by their words; None for the text that the parameter `missing` names."""
     values = tensor.data
     missing = tensor.parameters.get("missing", parameters.get("missing"))
     if missing is not None:
         if not isinstance(missing, str):
-            raise invalid("unknown_option", f"missing={render(missing)} is no text", "missing")
+            raise invalid_input("unknown_option", f"missing={render(missing)} is no text", "missing")
         values = [None if value == missing else value for value in values]
-    if "BOOL" in fitting(feature):
+    if "BOOL" in accepted_datatypes(feature):
         values = [BOOLEANS.get(value.lower(), value) if isinstance(value, str) else value for value in values]
     return values
 

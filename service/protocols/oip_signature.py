@@ -16,8 +16,17 @@ from models.outputs import Outputs
 from models.rows import ValidatedRows
 from models.tabular_model import TabularModel
 from models.text import truncate
-from service.protocols.oip_rows import fitting, is_matrix
-from service.protocols.oip_tensors import KINDS, NONE, NUMBERS, Inference, Output, Spec, encode, invalid
+from service.protocols.oip_rows import accepted_datatypes, is_matrix
+from service.protocols.oip_tensors import (
+    NONE,
+    NUMBERS,
+    NUMPY_TYPES,
+    InferRequest,
+    ResponseTensor,
+    TensorSpec,
+    encode,
+    invalid_input,
+)
 
 OUTPUT_DATATYPES: Mapping[DType, str] = {
     "float64": "FP64",
@@ -33,24 +42,25 @@ def as_list(data: list[Any] | Array) -> list[Any]:
     return data.tolist() if isinstance(data, np.ndarray) else data
 
 
-class Signature:
+class ModelSignature:
     """The inputs and outputs of a model, and its answers as tensors."""
 
     def __init__(self, model: TabularModel, spec: OutputSpec | None = None) -> None:
         """spec: the columns of the answers to come; those of the model if None."""
         self.model = model
         self.spec = spec or model.output_spec
-        self.inputs = [Spec(feature.name, preferred(feature), (-1,)) for feature in model.schema.features]
+        self.inputs = [TensorSpec(feature.name, preferred(feature), (-1,)) for feature in model.schema.features]
         self.outputs = [
-            Spec(tensor.name, OUTPUT_DATATYPES[tensor.dtype], (-1, *tensor.row_shape)) for tensor in self.spec.tensors
+            TensorSpec(tensor.name, OUTPUT_DATATYPES[tensor.dtype], (-1, *tensor.row_shape))
+            for tensor in self.spec.tensors
         ]
-        self._fitting = {feature.name: frozenset(fitting(feature)) for feature in model.schema.features}
+        self._fitting = {feature.name: frozenset(accepted_datatypes(feature)) for feature in model.schema.features}
         self._names = {spec.name for spec in self.outputs}
         self._head = b'{"model_name":%s,"model_version":%s' % (dumps(model.name), dumps(model.version))
         one_value = b',"outputs":[{"name":"value","datatype":"FP64","shape":[1],"data":['
         self._fast_value = self._head + one_value if self.spec.common == "value" else None
 
-    def fast_row(self, inference: Inference) -> Row | None:
+    def fast_row(self, inference: InferRequest) -> Row | None:
         """The common case, one row without options, not validated yet. None where `oip_rows.accept` has to read it."""
         inputs, schema = inference.inputs, self.model.schema
         if inference.parameters and not ROW_OPTIONS.isdisjoint(inference.parameters):
@@ -69,21 +79,23 @@ class Signature:
             row[tensor.name] = as_list(tensor.data)[0]
         return row if len(row) == len(inputs) else None
 
-    def check_outputs(self, inference: Inference) -> None:
+    def check_outputs(self, inference: InferRequest) -> None:
         """Raises RequestNotValid for outputs that there are none of."""
         for name, parameters in inference.outputs:
             if name not in self._names:
                 message = f"there is no output {truncate(name)!r}, only {', '.join(spec.name for spec in self.outputs)}"
-                raise invalid("unknown_key", message, truncate(name))
+                raise invalid_input("unknown_key", message, truncate(name))
             if unknown := {"classification", "shared_memory_region"}.intersection(parameters):
-                raise invalid("unknown_option", f"output {name!r}: {min(unknown)} is not supported", name)
+                raise invalid_input("unknown_option", f"output {name!r}: {min(unknown)} is not supported", name)
 
-    def answer(self, accepted: ValidatedRows, outputs: Outputs, inference: Inference) -> list[Output]:
+    def response_tensors(
+        self, accepted: ValidatedRows, outputs: Outputs, inference: InferRequest
+    ) -> list[ResponseTensor]:
         """The requested tensors, all if none is named. outputs: of the valid rows."""
         names = [name for name, _ in inference.outputs] or self.spec.by_name
         return [self._output(self.spec.by_name[name], accepted, outputs) for name in names]
 
-    def _output(self, tensor: OutputTensor, accepted: ValidatedRows, outputs: Outputs) -> Output:
+    def _output(self, tensor: OutputTensor, accepted: ValidatedRows, outputs: Outputs) -> ResponseTensor:
         count, valid, datatype = accepted.count, accepted.valid, OUTPUT_DATATYPES[tensor.dtype]
         values = tensor.array(outputs)
         if datatype == "BYTES":
@@ -92,15 +104,15 @@ class Signature:
             if valid is not None:
                 by_row = dict(zip(valid, texts, strict=True))
                 texts = [by_row.get(row) for row in range(count)]
-            return Output(tensor.name, datatype, (count,), texts)
+            return ResponseTensor(tensor.name, datatype, (count,), texts)
         if tensor.categories:
             values = np.array(tensor.categories)[values]
-        values = values.astype(KINDS[datatype], copy=False)
-        return Output(tensor.name, datatype, (count, *tensor.row_shape), scattered(values, count, valid))
+        values = values.astype(NUMPY_TYPES[datatype], copy=False)
+        return ResponseTensor(tensor.name, datatype, (count, *tensor.row_shape), scattered(values, count, valid))
 
     # JSON and binary
 
-    def write(self, accepted: ValidatedRows, outputs: Outputs, inference: Inference) -> tuple[bytes, int | None]:
+    def write(self, accepted: ValidatedRows, outputs: Outputs, inference: InferRequest) -> tuple[bytes, int | None]:
         """The body of the response, and the length of its JSON if binary tensors follow."""
         if self._fast_value and len(outputs.primary) == 1 and is_plain(accepted, inference):
             return b"%s%s]}]}" % (self._fast_value, orjson.dumps(outputs.primary.item(0))), None
@@ -112,7 +124,7 @@ class Signature:
         tensors, raws = [], []
         binary = bool(inference.parameters.get("binary_data_output", False))
         requested = dict(inference.outputs)
-        for output in self.answer(accepted, outputs, inference):
+        for output in self.response_tensors(accepted, outputs, inference):
             head = b'{"name":"%s","datatype":"%s","shape":%s' % (
                 output.name.encode(),
                 output.datatype.encode(),
@@ -128,7 +140,7 @@ class Signature:
         return (b"".join([text, *raws]), len(text)) if raws else (text, None)
 
 
-def is_plain(accepted: ValidatedRows, inference: Inference) -> bool:
+def is_plain(accepted: ValidatedRows, inference: InferRequest) -> bool:
     """Whether no row has warnings or errors, and the request has nothing but inputs."""
     remarks = accepted.warnings or accepted.errors or accepted.valid is not None
     return not (remarks or inference.outputs or inference.id or inference.parameters)
@@ -144,7 +156,7 @@ def scattered(values: Array, count: int, valid: Sequence[int] | None) -> Array:
     return whole
 
 
-def json_data(output: Output, accepted: ValidatedRows) -> bytes:
+def json_data(output: ResponseTensor, accepted: ValidatedRows) -> bytes:
     """The flat array of a tensor, null for rows that are not valid."""
     if isinstance(output.data, list):
         return dumps(output.data)
@@ -181,13 +193,13 @@ def warnings_by_row(accepted: ValidatedRows) -> list[dict[str, Any]]:
 
 def preferred(feature: Feature) -> str:
     """The datatype that the metadata name."""
-    first = fitting(feature)[0]
+    first = accepted_datatypes(feature)[0]
     if first in ("BOOL", "BYTES"):
         return first
     whole = feature.kind == "category" and not feature.nullable
     return "INT64" if whole and all(isinstance(level, int) for level in feature.seen.levels or [0.5]) else "FP64"
 
 
-def tensors(specs: Iterable[Spec]) -> list[dict[str, Any]]:
+def tensors(specs: Iterable[TensorSpec]) -> list[dict[str, Any]]:
     """Specifications as the metadata write them."""
     return [{"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)} for spec in specs]

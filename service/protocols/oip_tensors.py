@@ -3,18 +3,17 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from models.columns import Array
 from models.text import render, truncate
 from service.errors import RequestNotValid
-from service.protocols.native import OPTIONS, fault
+from service.protocols.native import OPTIONS, error_entry
 
 Parameters = Mapping[str, Any]
-Place = Literal["json", "binary"]
-KINDS = {
+NUMPY_TYPES = {
     "BOOL": "?",
     "UINT8": "<u1",
     "UINT16": "<u2",
@@ -28,13 +27,13 @@ KINDS = {
     "FP32": "<f4",
     "FP64": "<f8",
 }
-NUMBERS = (*list(KINDS)[1:], "BF16")
-DATATYPES = dict.fromkeys([*KINDS, "BF16", "BYTES"])
+NUMBERS = (*list(NUMPY_TYPES)[1:], "BF16")
+DATATYPES = dict.fromkeys([*NUMPY_TYPES, "BF16", "BYTES"])
 NONE: Parameters = {}
 
 
 @dataclass(slots=True)
-class Tensor:
+class InputTensor:
     """An input. data: its elements, row by row; a list of JSON values, or an array."""
 
     name: str
@@ -45,10 +44,10 @@ class Tensor:
 
 
 @dataclass(slots=True)
-class Inference:
+class InferRequest:
     """A request in any of the three forms."""
 
-    inputs: list[Tensor]
+    inputs: list[InputTensor]
     outputs: Sequence[tuple[str, Parameters]] = field(default_factory=list)  # requested outputs; none: all of them
     id: str = ""
     parameters: Parameters = field(default_factory=dict)
@@ -58,18 +57,18 @@ class Inference:
         """Whether rows that are not valid are left out. Raises RequestNotValid."""
         option = self.parameters.get("on_invalid", "fail")
         if option not in OPTIONS:
-            raise invalid("unknown_option", f"on_invalid={render(option)} is unknown, expected fail or skip")
+            raise invalid_input("unknown_option", f"on_invalid={render(option)} is unknown, expected fail or skip")
         return bool(option == "skip")
 
 
-class Output(NamedTuple):
+class ResponseTensor(NamedTuple):
     name: str
     datatype: str
     shape: tuple[int, ...]
     data: Array | list[str | None]  # BYTES as text, None where there is none
 
 
-class Spec(NamedTuple):
+class TensorSpec(NamedTuple):
     """What the metadata tell about a tensor."""
 
     name: str
@@ -77,28 +76,28 @@ class Spec(NamedTuple):
     shape: tuple[int, ...]  # -1: as many as there are rows
 
 
-def invalid(code: str, message: str, name: str | None = None) -> RequestNotValid:
-    return RequestNotValid(message, [fault(code, message, name)])
+def invalid_input(code: str, message: str, name: str | None = None) -> RequestNotValid:
+    return RequestNotValid(message, [error_entry(code, message, name)])
 
 
 def elements(name: str, datatype: object, shape: Sequence[Any]) -> int:
     """How many elements a tensor of this shape has. Raises RequestNotValid for a shape or type that is none."""
     if datatype not in DATATYPES:
         expected = ", ".join(DATATYPES)
-        raise invalid(
+        raise invalid_input(
             "bad_tensor", f"input {truncate(name)!r}: {render(datatype)} is no datatype, expected {expected}", name
         )
     rows, columns = shape if len(shape) == 2 else (shape[0], 1) if len(shape) == 1 else (None, None)
     if type(rows) is not int or type(columns) is not int or not (0 <= rows < 2**63 and 0 <= columns < 2**63):
         told = truncate(str(list(shape)[:5]))
-        raise invalid(
+        raise invalid_input(
             "bad_tensor", f"input {truncate(name)!r}: its shape {told} is not [rows] or [rows, columns]", name
         )
     return rows * columns
 
 
 def wrong_size(name: str, shape: Sequence[int], what: str) -> RequestNotValid:
-    return invalid("bad_tensor", f"input {truncate(name)!r} of shape {list(shape)[:2]} holds {what}", name)
+    return invalid_input("bad_tensor", f"input {truncate(name)!r} of shape {list(shape)[:2]} holds {what}", name)
 
 
 def decode(name: str, datatype: str, shape: Sequence[int], raw: "memoryview | bytes") -> Array:
@@ -106,7 +105,7 @@ def decode(name: str, datatype: str, shape: Sequence[int], raw: "memoryview | by
     count, size = elements(name, datatype, shape), len(raw)
     if datatype == "BYTES":
         return split_bytes(name, shape, count, raw)
-    kind = np.dtype("<u2" if datatype == "BF16" else KINDS[datatype])
+    kind = np.dtype("<u2" if datatype == "BF16" else NUMPY_TYPES[datatype])
     if size != count * kind.itemsize:
         raise wrong_size(name, shape, f"{size} bytes of {datatype}, expected {count * kind.itemsize}")
     array = np.frombuffer(raw, kind)
@@ -135,7 +134,7 @@ def decoded(name: str, texts: Iterable[bytes]) -> Array:
     try:
         return as_array([text.decode() for text in texts])
     except UnicodeDecodeError:
-        raise invalid("wrong_type", f"input {truncate(name)!r} is not all UTF-8", name) from None
+        raise invalid_input("wrong_type", f"input {truncate(name)!r} is not all UTF-8", name) from None
 
 
 def as_array(values: list[Any] | Array) -> Array:
@@ -147,7 +146,7 @@ def as_array(values: list[Any] | Array) -> Array:
     return array
 
 
-def encode(output: Output) -> bytes:
+def encode(output: ResponseTensor) -> bytes:
     """The bytes of a binary tensor."""
     if isinstance(output.data, list):
         encoded = [(text or "").encode("utf-8", "replace") for text in output.data]

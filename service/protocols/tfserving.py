@@ -20,7 +20,7 @@ from models.tabular_model import TabularModel
 from models.text import class_key, nearest, truncate
 from service.errors import BadJson, RequestError, TooManyRows
 from service.protocols import error_text, native
-from service.protocols.native import fault, refused
+from service.protocols.native import error_entry, invalid_request
 
 SIGNATURES = {
     "predict": ("serving_default", "predict", "tensorflow/serving/predict"),
@@ -39,7 +39,7 @@ OUTPUT_DTYPES: Mapping[DType, str] = {
 }
 
 
-class ParsedRequest(NamedTuple):
+class TFServingRequest(NamedTuple):
     """The rows of a request, and whether they came as columns and are to be answered so."""
 
     rows: list[Any]
@@ -49,36 +49,36 @@ class ParsedRequest(NamedTuple):
 # Requests
 
 
-def read_predict(schema: FeatureSchema, body: bytes, max_rows: int) -> ParsedRequest:
+def read_predict(schema: FeatureSchema, body: bytes, max_rows: int) -> TFServingRequest:
     """The body of `:predict`. Raises BadJson, RequestNotValid or TooManyRows."""
     document = read_object(body)
     check_signature(document, "predict")
     if ("instances" in document) == ("inputs" in document):
         both = "Both 'inputs' and 'instances' keys, expected one" if "inputs" in document else None
-        raise refused([fault("missing_rows", both or "Missing 'inputs' or 'instances' key")])
+        raise invalid_request([error_entry("missing_rows", both or "Missing 'inputs' or 'instances' key")])
     if "inputs" in document:
-        return ParsedRequest(read_inputs(schema, document["inputs"], max_rows), columns=True)
+        return TFServingRequest(read_inputs(schema, document["inputs"], max_rows), columns=True)
     instances = document["instances"]
     if fast_instances(body, instances):
-        return ParsedRequest(instances)
-    return ParsedRequest(read_instances(schema, instances, max_rows))
+        return TFServingRequest(instances)
+    return TFServingRequest(read_instances(schema, instances, max_rows))
 
 
-def read_examples(schema: FeatureSchema, body: bytes, method: str, max_rows: int) -> ParsedRequest:
+def read_examples(schema: FeatureSchema, body: bytes, method: str, max_rows: int) -> TFServingRequest:
     """The body of `:classify` and `:regress`. Raises BadJson, RequestNotValid or TooManyRows."""
     document = read_object(body)
     check_signature(document, method)
     if "examples" not in document:
         message = f"When method is {method}, key 'examples' is expected and was not found"
-        raise refused([fault("missing_rows", message, "examples")])
+        raise invalid_request([error_entry("missing_rows", message, "examples")])
     context = document.get("context", {})
     if not isinstance(context, dict):
-        raise refused([fault("wrong_type", "'context' is not an object of features", "context")])
+        raise invalid_request([error_entry("wrong_type", "'context' is not an object of features", "context")])
     rows = read_instances(schema, document["examples"], max_rows, "examples")
     if not context:
-        return ParsedRequest(rows)
+        return TFServingRequest(rows)
     common = {name: cell(value) for name, value in context.items()}
-    return ParsedRequest([join(common, number, row) for number, row in enumerate(rows)])
+    return TFServingRequest([join(common, number, row) for number, row in enumerate(rows)])
 
 
 def join(common: dict[str, Any], number: int, row: Any) -> Any:
@@ -87,24 +87,26 @@ def join(common: dict[str, Any], number: int, row: Any) -> Any:
         return row
     if twice := common.keys() & row.keys():
         message = f"row {number}: {truncate(min(twice))!r} stands in 'context' too"
-        raise refused([RowError(number, truncate(min(twice)), "unknown_key", message)])
+        raise invalid_request([RowError(number, truncate(min(twice)), "unknown_key", message)])
     return {**common, **row}
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    document = native.parse(body, constants=True)
+    document = native.parse_json(body, constants=True)
     if not isinstance(document, dict):
-        raise refused([fault("wrong_type", "JSON Value: the body is not an object")])
+        raise invalid_request([error_entry("wrong_type", "JSON Value: the body is not an object")])
     return document
 
 
 def check_signature(document: Mapping[str, Any], method: str) -> None:
     name = document.get("signature_name", "")
     if not isinstance(name, str):
-        raise refused([fault("wrong_type", "'signature_name' key must be a string value.", "signature_name")])
+        raise invalid_request(
+            [error_entry("wrong_type", "'signature_name' key must be a string value.", "signature_name")]
+        )
     if name and name not in SIGNATURES[method]:
         message = f'Serving signature name: "{truncate(name)}" not found in signature def'
-        raise refused([fault("unknown_option", message, "signature_name")])
+        raise invalid_request([error_entry("unknown_option", message, "signature_name")])
 
 
 def fast_instances(body: bytes, instances: Any) -> bool:
@@ -120,15 +122,15 @@ def read_instances(schema: FeatureSchema, instances: Any, max_rows: int, key: st
     names = [feature.name for feature in schema.features]
     wrong = [wide for number, row in enumerate(instances) if (wide := width_fault(names, number, row))]
     if wrong:
-        raise refused(wrong)
+        raise invalid_request(wrong)
     return [row_of(names, row) for row in instances]
 
 
 def check_count(rows: Any, max_rows: int, key: str) -> None:
     if not isinstance(rows, list):
-        raise refused([fault("wrong_type", f"{key!r} is not a list of rows", key)])
+        raise invalid_request([error_entry("wrong_type", f"{key!r} is not a list of rows", key)])
     if not rows:
-        raise refused([fault("empty_rows", f"{key!r} is empty, expected one row or more", key)])
+        raise invalid_request([error_entry("empty_rows", f"{key!r} is empty, expected one row or more", key)])
     if len(rows) > max_rows:
         raise TooManyRows(len(rows), max_rows)
 
@@ -171,11 +173,13 @@ def read_inputs(schema: FeatureSchema, inputs: Any, max_rows: int) -> list[Any]:
     if not isinstance(inputs, dict):
         return read_instances(schema, inputs, max_rows, "inputs")
     if not inputs:
-        raise refused([fault("empty_rows", "'inputs' is empty, expected a list of values for each feature", "inputs")])
+        raise invalid_request(
+            [error_entry("empty_rows", "'inputs' is empty, expected a list of values for each feature", "inputs")]
+        )
     for name, values in inputs.items():
         if not isinstance(values, list):
             message = f"input {truncate(name)!r} is not a list of values, one a row"
-            raise refused([fault("wrong_type", message, truncate(name))])
+            raise invalid_request([error_entry("wrong_type", message, truncate(name))])
     counts = {name: len(values) for name, values in inputs.items()}
     first, count = next(iter(counts.items()))
     for name, other in counts.items():
@@ -183,7 +187,7 @@ def read_inputs(schema: FeatureSchema, inputs: Any, max_rows: int) -> list[Any]:
             message = (
                 f"inputs {truncate(first)!r} and {truncate(name)!r} have different numbers of rows: {count} and {other}"
             )
-            raise refused([fault("wrong_type", message, truncate(name))])
+            raise invalid_request([error_entry("wrong_type", message, truncate(name))])
     check_count(inputs[first], max_rows, "inputs")
     columns = [map(cell, column) for column in inputs.values()]
     return [dict(zip(inputs, row, strict=True)) for row in zip(*columns, strict=True)]
@@ -192,7 +196,7 @@ def read_inputs(schema: FeatureSchema, inputs: Any, max_rows: int) -> list[Any]:
 # Answers
 
 
-class Writer:
+class TFServingWriter:
     """The bodies of answers, written from arrays without an object for each prediction."""
 
     def __init__(self, model: TabularModel, spec: OutputSpec | None = None) -> None:

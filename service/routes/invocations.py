@@ -7,16 +7,16 @@ from models.formats.json_encoder import JsonWriter
 from models.outputs import Outputs
 from models.rows import ValidatedRows
 from models.schema import FeatureSchema
-from service.data_plane import LARGE_BODY_BYTES, LARGE_ROWS, Answered, DataPlane, rows_validator
+from service.data_plane import LARGE_BODY_BYTES, LARGE_ROWS, DataPlane, PredictedRows, json_rows_validator
+from service.error_mapping import require_valid
 from service.errors import RequestError, RequestNotValid
-from service.http.exchange import HttpExchange, Reply
+from service.http.http_exchange import HttpExchange, Response
 from service.http.negotiation import JSON, check_content_type, prefers
 from service.protocols import error_text, invocations
 from service.registry import Snapshot
-from service.routes.base import Route
+from service.routes.route import Route
 from service.served_model import ServedModel
 from service.settings import Settings
-from service.validation import require_valid
 from service.version import version
 
 CSV, TEXT = b"text/csv", b"text/plain; charset=utf-8"
@@ -25,16 +25,16 @@ ATTRIBUTES = b"x-amzn-sagemaker-custom-attributes"
 MOST_ATTRIBUTES = 1024  # bytes of them that SageMaker passes on
 
 
-class Scoring(Route):
+class MLflowRoute(Route):
     """A route whose errors read as MLflow's."""
 
     protocol = "mlflow"
 
-    def refuse(self, error: RequestError) -> Reply:
-        return Reply(invocations.error_body(error), JSON, error_text.status(error), error.headers)
+    def error_response(self, error: RequestError) -> Response:
+        return Response(invocations.error_body(error), JSON, error_text.status(error), error.headers)
 
 
-class Invocations(Scoring):
+class InvocationsRoute(MLflowRoute):
     """Predictions of the one model that is served, or of the one that a request or the setting names.
 
     Where there are several, the model is known only with the request.
@@ -45,11 +45,11 @@ class Invocations(Scoring):
         super().__init__(plane, only[0] if len(only) == 1 else None)
         self.snapshot = snapshot
 
-    async def answer(self, exchange: HttpExchange) -> Reply:
+    async def handle(self, exchange: HttpExchange) -> Response:
         exchange.set_deadline()
         plane, headers = self.plane, exchange.headers
         body = await exchange.read()
-        served = self.served or self.snapshot.find(chosen(plane.settings, self.snapshot.names, headers))
+        served = self.served or self.snapshot.find(requested_model(plane.settings, self.snapshot.names, headers))
         exchange.served = served
         content_type = check_content_type(headers.get(b"content-type", b""), (JSON, CSV), READABLE)
         if content_type.media_type == CSV:
@@ -64,7 +64,7 @@ class Invocations(Scoring):
         warnings = error_text.warnings_header(rows)
         if ATTRIBUTES in headers:
             warnings += error_text.warnings_header(rows, ATTRIBUTES, MOST_ATTRIBUTES)
-        return Reply(text, csv_encoder.CsvEncoder.content_type if as_csv else JSON, headers=warnings)
+        return Response(text, csv_encoder.CsvEncoder.content_type if as_csv else JSON, headers=warnings)
 
     async def predict_json(
         self, served: ServedModel, exchange: HttpExchange, body: bytes
@@ -75,60 +75,70 @@ class Invocations(Scoring):
         read = invocations.read
         parsed = await plane.run_in_thread(read, *arguments) if large else read(*arguments)
         plane.check_count(len(parsed.rows))
-        validate = rows_validator(parsed.rows)
-        rows, answers = await plane.predict(served, validate, exchange.call, large=len(parsed.rows) > LARGE_ROWS)
+        validate = json_rows_validator(parsed.rows)
+        rows, answers = await plane.predict(
+            served, validate, exchange.prediction_context, large=len(parsed.rows) > LARGE_ROWS
+        )
         return rows, answers, parsed.detailed
 
-    async def predict_csv(self, served: ServedModel, exchange: HttpExchange, body: bytes, header: bytes) -> Answered:
+    async def predict_csv(
+        self, served: ServedModel, exchange: HttpExchange, body: bytes, header: bytes
+    ) -> PredictedRows:
         limit = self.plane.settings.max_rows
 
         def validate(schema: FeatureSchema) -> ValidatedRows:
             table = invocations.with_header(schema, body, header)
             return require_valid(invocations.read_csv(schema, table, limit).validate(schema))
 
-        return await self.plane.predict(served, validate, exchange.call, large=len(body) > LARGE_BODY_BYTES)
+        return await self.plane.predict(
+            served, validate, exchange.prediction_context, large=len(body) > LARGE_BODY_BYTES
+        )
 
 
-class Vertex(Invocations):
+class VertexRoute(InvocationsRoute):
     """The same at the address that Vertex AI gives."""
 
     protocol = "vertex"
 
 
-class Ping(Scoring):
+class PingRoute(MLflowRoute):
     """Whether predictions are answered now."""
 
     methods = ("GET",)
     probe = True
 
-    async def answer(self, exchange: HttpExchange) -> Reply:
-        return Reply(b"", TEXT)
+    async def handle(self, exchange: HttpExchange) -> Response:
+        return Response(b"", TEXT)
 
 
-class Version(Scoring):
+class VersionRoute(MLflowRoute):
     methods = ("GET",)
 
-    async def answer(self, exchange: HttpExchange) -> Reply:
-        return Reply(version().encode(), TEXT)
+    async def handle(self, exchange: HttpExchange) -> Response:
+        return Response(version().encode(), TEXT)
 
 
-class Family:
+class InvocationsRoutes:
     """`/invocations`, and beside it the addresses that Vertex AI or the settings ask for."""
 
     def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
-        routes: dict[str, Route] = {"/ping": Ping(plane), "/health": Ping(plane), "/version": Version(plane)}
+        routes: dict[str, Route] = {
+            "/ping": PingRoute(plane),
+            "/health": PingRoute(plane),
+            "/version": VersionRoute(plane),
+        }
         if path := plane.settings.health_route:
-            routes[path] = Ping(plane)
-        routes["/invocations"] = Invocations(plane, snapshot)
+            routes[path] = PingRoute(plane)
+        routes["/invocations"] = InvocationsRoute(plane, snapshot)
         if path := plane.settings.predict_route:
-            routes[path] = Vertex(plane, snapshot)
+            routes[path] = VertexRoute(plane, snapshot)
         return routes
 
     def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:
         return None  # all are listed
 
 
-def chosen(settings: Settings, names: Sequence[str], headers: Mapping[bytes, bytes]) -> str:
+def requested_model(settings: Settings, names: Sequence[str], headers: Mapping[bytes, bytes]) -> str:
     """Of several models the one that SageMaker's custom attributes name (`model=…`), or the setting.
 
     Raises RequestNotValid.

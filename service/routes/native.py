@@ -6,23 +6,23 @@ from urllib.parse import parse_qsl
 
 from models.formats.json_encoder import JsonWriter
 from models.text import truncate
-from service.data_plane import LARGE_ROWS, Call, DataPlane
+from service.data_plane import LARGE_ROWS, DataPlane, PredictionContext
 from service.errors import RequestError
 from service.exchange import unknown_option
 from service.http import negotiation
-from service.http.exchange import HttpExchange, Reply
-from service.http.table_exchange import TableExchange
+from service.http.http_exchange import HttpExchange, Response
+from service.http.table_handler import TableHandler
 from service.protocols import native
 from service.protocols.native import OPTIONS
 from service.registry import Snapshot
-from service.routes.base import Route
+from service.routes.route import Route
 from service.served_model import ServedModel
 
 PREFIX = "/predict/"
 SMALL_BYTES = 16 * 1024  # up to there the fast path is tried
 
 
-class Predict(Route):
+class PredictRoute(Route):
     """Predictions by one version of a model."""
 
     protocol = "json"
@@ -34,20 +34,20 @@ class Predict(Route):
         self._writer = served.compiled(JsonWriter)
         self._parse_body = served.model.schema.validators.parse_body
 
-    async def answer(self, exchange: HttpExchange) -> Reply | None:
+    async def handle(self, exchange: HttpExchange) -> Response | None:
         headers, query = exchange.headers, exchange.scope["query_string"]
         if not negotiation.is_plain_json(headers):
             await self._answer_table(exchange)
             return None
         exchange.set_deadline()
-        on_invalid = option(query) if query else "fail"
+        on_invalid = on_invalid_option(query) if query else "fail"
         body = await exchange.body.read(headers, self.plane)
         if not query and b"x-request-timeout" not in headers and time.monotonic() < exchange.deadline:
             fast = self._fast(body)
             if fast is not None:
                 await exchange.respond_json(fast)
                 return None
-        return Reply(await predict_json(self.plane, self.served, body, on_invalid, exchange.call))
+        return Response(await predict_json(self.plane, self.served, body, on_invalid, exchange.prediction_context))
 
     def _fast(self, body: bytes) -> bytes | None:
         """The response to the most common request: a few valid rows in a small body, of which nothing is to be said.
@@ -67,16 +67,18 @@ class Predict(Route):
         exchange.protocol = formats[0].name
         if exchange.protocol != "json":
             exchange.body.limit = self.plane.settings.max_stream_bytes
-        table = TableExchange(exchange, self.served, formats, skip=skips(exchange.query))
-        await table.answer()
+        table = TableHandler(exchange, self.served, formats, skip=skips_invalid(exchange.query))
+        await table.handle()
 
 
-async def predict_json(plane: DataPlane, served: ServedModel, body: bytes, on_invalid: str, call: Call) -> bytes:
+async def predict_json(
+    plane: DataPlane, served: ServedModel, body: bytes, on_invalid: str, call: PredictionContext
+) -> bytes:
     """The body of a predict request -> the body of its response. Raises RequestError."""
     limit = plane.settings.max_rows
     large = len(body) > native.LARGE_BODY_BYTES
     rows, answers = await plane.predict(
-        served, lambda schema: native.read(schema, body, on_invalid, limit), call, large=large
+        served, lambda schema: native.validate_request(schema, body, on_invalid, limit), call, large=large
     )
     skip, writer = on_invalid == "skip", served.compiled(JsonWriter)
     if rows.count > LARGE_ROWS:
@@ -84,7 +86,7 @@ async def predict_json(plane: DataPlane, served: ServedModel, body: bytes, on_in
     return writer.write(rows, answers, skip=skip)
 
 
-def option(query: bytes) -> str:
+def on_invalid_option(query: bytes) -> str:
     """The value of on_invalid. Raises RequestNotValid for any other option."""
     options = parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="replace")
     for name, _ in options:
@@ -93,15 +95,15 @@ def option(query: bytes) -> str:
     return ",".join(value for _, value in options) if options else "fail"
 
 
-def skips(query: bytes) -> bool:
+def skips_invalid(query: bytes) -> bool:
     """Whether on_invalid=skip. Raises RequestNotValid."""
-    value = option(query) if query else "fail"
+    value = on_invalid_option(query) if query else "fail"
     if value not in OPTIONS:
         raise unknown_option(f"on_invalid={truncate(value)!r} is unknown, expected fail or skip")
     return value == "skip"
 
 
-class UnknownModel(Route):
+class UnknownModelRoute(Route):
     """A model that is not served."""
 
     protocol = "json"
@@ -112,20 +114,20 @@ class UnknownModel(Route):
         super().__init__(plane)
         self._error = error
 
-    async def answer_other(self, exchange: HttpExchange) -> Reply:
+    async def handle_other_method(self, exchange: HttpExchange) -> Response:
         raise self._error
 
 
-class Family:
+class NativeRoutes:
     """All of `/predict/`."""
 
     def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
-        return {f"{PREFIX}{name}": Predict(plane, entry.champion) for name, entry in snapshot.entries.items()}
+        return {f"{PREFIX}{name}": PredictRoute(plane, entry.champion) for name, entry in snapshot.entries.items()}
 
     def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:
         if not path.startswith(PREFIX):
             return None
         try:
-            return Predict(plane, snapshot.find(path.removeprefix(PREFIX)))
+            return PredictRoute(plane, snapshot.find(path.removeprefix(PREFIX)))
         except RequestError as error:
-            return UnknownModel(plane, error)
+            return UnknownModelRoute(plane, error)

@@ -13,15 +13,15 @@ from models.outputs import Outputs
 from models.rows import ValidatedRows
 from models.tabular_model import TabularModel
 from models.text import truncate
-from service.data_plane import LARGE_BODY_BYTES, LARGE_ROWS, Answered, Call, DataPlane
+from service.data_plane import LARGE_BODY_BYTES, LARGE_ROWS, DataPlane, PredictedRows, PredictionContext
 from service.errors import NotFound, RequestError, RequestNotValid
-from service.http.exchange import HttpExchange, Reply
+from service.http.http_exchange import HttpExchange, Response
 from service.http.negotiation import JSON, check_content_type
 from service.protocols import error_text, oip_json, oip_rows, oip_signature
-from service.protocols.oip_signature import Signature
-from service.protocols.oip_tensors import Inference
-from service.registry import Entry, Snapshot
-from service.routes.base import ANY_METHOD, Route
+from service.protocols.oip_signature import ModelSignature
+from service.protocols.oip_tensors import InferRequest
+from service.registry import ModelEntry, Snapshot
+from service.routes.route import ANY_METHOD, Route
 from service.served_model import ServedModel
 from service.version import version
 
@@ -34,84 +34,94 @@ MODEL = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?
 LOADING = re.compile(r"/v2/repository/models/[^/]+/(?:un)?load")
 
 
-class V2(Route):
+class OipRoute(Route):
     """A route whose errors are `{"error": "..."}`."""
 
     protocol = "v2"
 
-    def refuse(self, error: RequestError) -> Reply:
-        return Reply(dumps({"error": error_text.sentence(error)}), JSON, error_text.status(error), error.headers)
+    def error_response(self, error: RequestError) -> Response:
+        return Response(dumps({"error": error_text.sentence(error)}), JSON, error_text.status(error), error.headers)
 
 
-class Infer(V2):
+class InferRoute(OipRoute):
     """Tensors in, tensors out."""
 
     served: ServedModel
 
     def __init__(self, plane: DataPlane, served: ServedModel) -> None:
         super().__init__(plane, served)
-        self.signature = served.compiled(Signature)
+        self.signature = served.compiled(ModelSignature)
 
-    async def answer(self, exchange: HttpExchange) -> Reply:
+    async def handle(self, exchange: HttpExchange) -> Response:
         exchange.set_deadline()
         plane, body = self.plane, await exchange.read()
         check_content_type(exchange.headers.get(b"content-type", b""), (JSON, OCTETS), "application/json in UTF-8")
         length, large = exchange.headers.get(HEADER_LENGTH), len(body) > LARGE_BODY_BYTES
         inference = await plane.run_in_thread(oip_json.read, body, length) if large else oip_json.read(body, length)
         in_time = TIMEOUT not in exchange.headers
-        rows, answers = await infer(plane, self.served, inference, exchange.call, large=large, fast=in_time)
+        rows, answers = await infer(
+            plane, self.served, inference, exchange.prediction_context, large=large, fast=in_time
+        )
         write = self._write
         if rows.count > LARGE_ROWS:
             return await plane.run_in_thread(write, rows, answers, inference)
         return write(rows, answers, inference)
 
-    def _write(self, rows: ValidatedRows, answers: Outputs, inference: Inference) -> Reply:
+    def _write(self, rows: ValidatedRows, answers: Outputs, inference: InferRequest) -> Response:
         body, length = self.signature.write(rows, answers, inference)
-        return Reply(body) if length is None else Reply(body, OCTETS, headers=[(HEADER_LENGTH, b"%d" % length)])
+        return Response(body) if length is None else Response(body, OCTETS, headers=[(HEADER_LENGTH, b"%d" % length)])
 
 
 async def infer(
-    plane: DataPlane, served: ServedModel, inference: Inference, call: Call, *, large: bool, fast: bool = True
-) -> Answered:
+    plane: DataPlane,
+    served: ServedModel,
+    inference: InferRequest,
+    call: PredictionContext,
+    *,
+    large: bool,
+    fast: bool = True,
+) -> PredictedRows:
     """The answers to the rows that the tensors hold. fast: whether the fast path may be tried. Raises RequestError."""
-    signature = served.compiled(Signature)
+    signature = served.compiled(ModelSignature)
     signature.check_outputs(inference)
     if fast and (row := signature.fast_row(inference)) is not None:
         answers = plane.predict_row_fast(served, row)
         if answers is not None:
-            return Answered(ONE_ROW, answers)
+            return PredictedRows(ONE_ROW, answers)
     limit = plane.settings.max_rows
-    return await plane.predict(served, lambda schema: oip_rows.accept(schema, inference, limit), call, large=large)
+    return await plane.predict(
+        served, lambda schema: oip_rows.validate_inputs(schema, inference, limit), call, large=large
+    )
 
 
-class Fixed(V2):
+class ConstantRoute(OipRoute):
     """An answer that is always the same."""
 
     methods = ("GET",)
     body: ClassVar[bytes]
 
-    async def answer(self, exchange: HttpExchange) -> Reply:
-        return Reply(self.body)
+    async def handle(self, exchange: HttpExchange) -> Response:
+        return Response(self.body)
 
 
-class Live(Fixed):
+class ServerLiveRoute(ConstantRoute):
     always = True
     body = b'{"live":true}'
 
 
-class Ready(Fixed):
+class ServerReadyRoute(ConstantRoute):
     probe = True
     body = b'{"ready":true}'
 
 
-class Server(Fixed):
+class ServerMetadataRoute(ConstantRoute):
     """What this is."""
 
     always = True
     body = orjson.dumps({"name": "tabserve", "version": version(), "extensions": EXTENSIONS})
 
 
-class Models(V2):
+class OipModelListRoute(OipRoute):
     """KServe's list of names."""
 
     methods = ("GET",)
@@ -120,37 +130,37 @@ class Models(V2):
         super().__init__(plane)
         self.names = names
 
-    async def answer(self, exchange: HttpExchange) -> Reply:
-        return Reply(orjson.dumps({"models": self.names}))
+    async def handle(self, exchange: HttpExchange) -> Response:
+        return Response(orjson.dumps({"models": self.names}))
 
 
-class Index(V2):
+class RepositoryIndexRoute(OipRoute):
     """Triton's list of what is there."""
 
     def __init__(self, plane: DataPlane, snapshot: Snapshot) -> None:
         super().__init__(plane)
         self.snapshot = snapshot
 
-    async def answer(self, exchange: HttpExchange) -> Reply:
+    async def handle(self, exchange: HttpExchange) -> Response:
         await exchange.read()
-        return Reply(orjson.dumps(index(self.snapshot)))
+        return Response(orjson.dumps(repository_index(self.snapshot)))
 
 
-class Describe(V2):
+class ModelMetadataRoute(OipRoute):
     """The metadata of a model."""
 
     methods = ("GET",)
 
-    def __init__(self, plane: DataPlane, entry: Entry, served: ServedModel) -> None:
+    def __init__(self, plane: DataPlane, entry: ModelEntry, served: ServedModel) -> None:
         super().__init__(plane)
         self.entry = entry
         self.model = served.model
 
-    async def answer(self, exchange: HttpExchange) -> Reply:
-        return Reply(dumps(metadata(self.model, [*self.entry.versions])))
+    async def handle(self, exchange: HttpExchange) -> Response:
+        return Response(dumps(model_metadata(self.model, [*self.entry.versions])))
 
 
-class ModelReady(V2):
+class ModelReadyRoute(OipRoute):
     methods = ("GET",)
     probe = True
 
@@ -158,11 +168,11 @@ class ModelReady(V2):
         super().__init__(plane)
         self.name = name
 
-    async def answer(self, exchange: HttpExchange) -> Reply:
-        return Reply(orjson.dumps({"name": self.name, "ready": True}))
+    async def handle(self, exchange: HttpExchange) -> Response:
+        return Response(orjson.dumps({"name": self.name, "ready": True}))
 
 
-class ErrorRoute(V2):
+class OipErrorRoute(OipRoute):
     """An address of this protocol that leads nowhere."""
 
     methods = ANY_METHOD
@@ -171,11 +181,11 @@ class ErrorRoute(V2):
         super().__init__(plane)
         self.error = error
 
-    async def answer(self, exchange: HttpExchange) -> Reply:
+    async def handle(self, exchange: HttpExchange) -> Response:
         raise self.error
 
 
-class Family:
+class OipRoutes:
     """All of `/v2/`."""
 
     def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
@@ -195,40 +205,42 @@ class Family:
             return fixed
         if LOADING.fullmatch(path):
             message = "models are loaded when the server starts; loading and unloading are not supported"
-            return ErrorRoute(plane, RequestNotValid(message))
+            return OipErrorRoute(plane, RequestNotValid(message))
         found = MODEL.fullmatch(path)
         if found is None:
-            return ErrorRoute(plane, NotFound(f"there is no route {truncate(path)!r}; /docs.json lists what there is"))
+            return OipErrorRoute(
+                plane, NotFound(f"there is no route {truncate(path)!r}; /docs.json lists what there is")
+            )
         try:
             entry = snapshot.entry(found["name"])
             served = entry.find(found["version"])
         except RequestError as error:
-            return ErrorRoute(plane, error)
+            return OipErrorRoute(plane, error)
         return self._of_model(plane, entry, served, found["what"])
 
     def _fixed(self, plane: DataPlane, snapshot: Snapshot) -> dict[str, Route]:
         return {
-            "/v2": Server(plane),
-            "/v2/health/live": Live(plane),
-            "/v2/health/ready": Ready(plane),
-            "/v2/models": Models(plane, snapshot.names),
-            "/v2/repository/index": Index(plane, snapshot),
+            "/v2": ServerMetadataRoute(plane),
+            "/v2/health/live": ServerLiveRoute(plane),
+            "/v2/health/ready": ServerReadyRoute(plane),
+            "/v2/models": OipModelListRoute(plane, snapshot.names),
+            "/v2/repository/index": RepositoryIndexRoute(plane, snapshot),
         }
 
-    def _of_model(self, plane: DataPlane, entry: Entry, served: ServedModel, what: str | None) -> Route:
+    def _of_model(self, plane: DataPlane, entry: ModelEntry, served: ServedModel, what: str | None) -> Route:
         if what == "infer":
-            return Infer(plane, served)
-        return ModelReady(plane, entry.name) if what == "ready" else Describe(plane, entry, served)
+            return InferRoute(plane, served)
+        return ModelReadyRoute(plane, entry.name) if what == "ready" else ModelMetadataRoute(plane, entry, served)
 
 
-def index(snapshot: Snapshot) -> list[dict[str, str]]:
+def repository_index(snapshot: Snapshot) -> list[dict[str, str]]:
     return [
         {"name": served.name, "version": served.version, "state": "READY", "reason": ""} for served in snapshot.served
     ]
 
 
-def metadata(model: TabularModel, versions: Sequence[str]) -> dict[str, Any]:
-    signature = Signature(model)
+def model_metadata(model: TabularModel, versions: Sequence[str]) -> dict[str, Any]:
+    signature = ModelSignature(model)
     properties: dict[str, Any] = {"task": model.schema.task, "target": model.schema.target}
     if model.schema.classes is not None:
         properties["classes"] = model.schema.classes

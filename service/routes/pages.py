@@ -9,10 +9,10 @@ from models.json_text import dumps
 from models.tabular_model import TabularModel
 from service.data_plane import DataPlane
 from service.errors import RequestError
-from service.http.exchange import HttpExchange, Reply
+from service.http.http_exchange import HttpExchange, Response
 from service.registry import Snapshot
-from service.routes.base import Route
-from service.routes.native import UnknownModel
+from service.routes.native import UnknownModelRoute
+from service.routes.route import Route
 
 MODELS = "/models/"
 METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -27,18 +27,18 @@ class Page(Route):
     always = True
 
 
-class Status(Page):
+class StatusPage(Page):
     body: ClassVar[bytes] = b'{"status":"ok"}'
 
-    async def answer(self, exchange: HttpExchange) -> Reply:
-        return Reply(self.body)
+    async def handle(self, exchange: HttpExchange) -> Response:
+        return Response(self.body)
 
 
-class Livez(Status):
+class LivenessPage(StatusPage):
     """Whether the process answers."""
 
 
-class Readyz(Status):
+class ReadinessPage(StatusPage):
     """Whether requests should be sent here."""
 
     always = False
@@ -46,13 +46,13 @@ class Readyz(Status):
 
 
 class MetricsPage(Page):
-    async def answer(self, exchange: HttpExchange) -> Reply:
+    async def handle(self, exchange: HttpExchange) -> Response:
         metrics = self.plane.metrics
         metrics.flush()
-        return Reply(await self.plane.run_in_thread(metrics.page), METRICS_TYPE)
+        return Response(await self.plane.run_in_thread(metrics.page), METRICS_TYPE)
 
 
-class DocsPage(Page):
+class OpenApiPage(Page):
     """The OpenAPI document, made when it is first requested."""
 
     def __init__(self, plane: DataPlane, document: Callable[[], bytes]) -> None:
@@ -60,41 +60,41 @@ class DocsPage(Page):
         self._make = document
         self._document: bytes | None = None
 
-    async def answer(self, exchange: HttpExchange) -> Reply:
+    async def handle(self, exchange: HttpExchange) -> Response:
         if self._document is None:
             self._document = self._make()
-        return Reply(self._document)
+        return Response(self._document)
 
 
-class ListModels(Page):
+class ModelListPage(Page):
     """`GET /models`."""
 
     def __init__(self, plane: DataPlane, models: Sequence[TabularModel]) -> None:
         super().__init__(plane)
         self._models = models
 
-    async def answer(self, exchange: HttpExchange) -> Reply:
-        return Reply(orjson.dumps({"models": [summary(model) for model in self._models]}))
+    async def handle(self, exchange: HttpExchange) -> Response:
+        return Response(orjson.dumps({"models": [summary(model) for model in self._models]}))
 
 
-class DescribeModel(Page):
+class ModelPage(Page):
     """`GET /models/{name}`."""
 
     def __init__(self, plane: DataPlane, model: TabularModel) -> None:
         super().__init__(plane)
         self._model = model
 
-    async def answer(self, exchange: HttpExchange) -> Reply:
-        return Reply(dumps(description(self._model)))
+    async def handle(self, exchange: HttpExchange) -> Response:
+        return Response(dumps(description(self._model)))
 
 
-class Family:
+class PageRoutes:
     def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
         routes: dict[str, Route] = {
-            "/livez": Livez(plane),
-            "/readyz": Readyz(plane),
+            "/livez": LivenessPage(plane),
+            "/readyz": ReadinessPage(plane),
             "/metrics": MetricsPage(plane),
-            "/models": ListModels(plane, snapshot.champions),
+            "/models": ModelListPage(plane, snapshot.champions),
         }
         return routes | {f"{MODELS}{name}": self._describe(plane, snapshot, name) for name in snapshot.names}
 
@@ -105,9 +105,9 @@ class Family:
 
     def _describe(self, plane: DataPlane, snapshot: Snapshot, name: str) -> Route:
         try:
-            return DescribeModel(plane, snapshot.find(name).model)
+            return ModelPage(plane, snapshot.find(name).model)
         except RequestError as error:
-            return UnknownModel(plane, error)
+            return UnknownModelRoute(plane, error)
 
 
 def summary(model: TabularModel) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def summary(model: TabularModel) -> dict[str, Any]:
         "version": model.version,
         "task": model.schema.task,
         "target": model.schema.target,
-        "metric": headline(model),
+        "metric": headline_metric(model),
         "engine": model.engine.name,
     }
 
@@ -138,7 +138,7 @@ def description(model: TabularModel) -> dict[str, Any]:
     }
 
 
-def headline(model: TabularModel) -> dict[str, Any] | None:
+def headline_metric(model: TabularModel) -> dict[str, Any] | None:
     """The one number that says how good a model is, as training chose it."""
     metric = model.metrics.get("metric")
     return {"name": metric["name"], "value": metric["value"]} if isinstance(metric, dict) else None

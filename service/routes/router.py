@@ -3,20 +3,20 @@
 from collections.abc import Sequence
 
 from service.data_plane import DataPlane
+from service.http.asgi_types import App
 from service.http.bento_passthrough import BentoPassthrough
-from service.http.types import App
 from service.openapi import document
 from service.routes import invocations, native, oip, pages, tfserving
-from service.routes.base import Family, Route
-from service.routes.pages import DocsPage
+from service.routes.pages import OpenApiPage
+from service.routes.route import Route, RouteGroup
 from service.version import version
 
-FAMILIES: Sequence[Family] = (
-    tfserving.Family(),
-    oip.Family(),
-    invocations.Family(),
-    native.Family(),
-    pages.Family(),
+ROUTE_GROUPS: Sequence[RouteGroup] = (
+    tfserving.TFServingRoutes(),
+    oip.OipRoutes(),
+    invocations.InvocationsRoutes(),
+    native.NativeRoutes(),
+    pages.PageRoutes(),
 )
 
 
@@ -30,13 +30,13 @@ class Router:
         self.snapshot = plane.registry.snapshot
         self._plane = plane
         self.listed: dict[str, Route] = {}
-        for family in reversed(FAMILIES):  # an address that two have is the first one's
+        for family in reversed(ROUTE_GROUPS):  # an address that two have is the first one's
             self.listed |= family.listed(plane, self.snapshot)
-        self.listed["/docs.json"] = DocsPage(plane, self._document)
+        self.listed["/docs.json"] = OpenApiPage(plane, self._document)
 
     def find(self, path: str) -> Route | None:
         """The route of a path that is not listed, if a family has it."""
-        found = (family.find(self._plane, self.snapshot, path) for family in FAMILIES)
+        found = (family.find(self._plane, self.snapshot, path) for family in ROUTE_GROUPS)
         return next((route for route in found if route is not None), None)
 
     def _document(self) -> bytes:

@@ -7,14 +7,14 @@ from models.json_text import dumps
 from models.outputs import Outputs
 from models.tabular_model import TabularModel
 from models.text import truncate
-from service.data_plane import LARGE_BODY_BYTES, LARGE_ROWS, DataPlane, rows_validator
+from service.data_plane import LARGE_BODY_BYTES, LARGE_ROWS, DataPlane, json_rows_validator
 from service.errors import NotFound, RequestError, RequestNotValid
-from service.http.exchange import HttpExchange, Reply
+from service.http.http_exchange import HttpExchange, Response
 from service.http.negotiation import JSON
 from service.protocols import error_text, tfserving
-from service.protocols.tfserving import ParsedRequest, Writer
+from service.protocols.tfserving import TFServingRequest, TFServingWriter
 from service.registry import Snapshot
-from service.routes.base import ANY_METHOD, Route
+from service.routes.route import ANY_METHOD, Route
 from service.served_model import ServedModel
 
 MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
@@ -22,16 +22,16 @@ PREDICT = re.compile(MODEL + ":(?P<method>predict|classify|regress)", re.IGNOREC
 READ = re.compile(MODEL + "(?P<metadata>/metadata)?", re.IGNORECASE)
 
 
-class TFServing(Route):
+class TFServingRoute(Route):
     """A route whose errors read as TF Serving's."""
 
     protocol = "tfserving"
 
-    def refuse(self, error: RequestError) -> Reply:
-        return Reply(tfserving.error_body(error), JSON, error_text.status(error), error.headers)
+    def error_response(self, error: RequestError) -> Response:
+        return Response(tfserving.error_body(error), JSON, error_text.status(error), error.headers)
 
 
-class Predict(TFServing):
+class TFServingPredictRoute(TFServingRoute):
     """`:predict`, `:classify` or `:regress` of the served version of a model."""
 
     served: ServedModel
@@ -40,9 +40,9 @@ class Predict(TFServing):
         super().__init__(plane, served)
         self.method = method
         self.schema = served.model.schema
-        self.writer = served.compiled(Writer)
+        self.writer = served.compiled(TFServingWriter)
 
-    async def answer(self, exchange: HttpExchange) -> Reply:
+    async def handle(self, exchange: HttpExchange) -> Response:
         exchange.set_deadline()
         plane, body = self.plane, await exchange.read()
         self.check_method()
@@ -50,11 +50,14 @@ class Predict(TFServing):
         parsed = await plane.run_in_thread(self.read, body) if large else self.read(body)
         plane.check_count(len(parsed.rows))
         rows, answers = await plane.predict(
-            self.served, rows_validator(parsed.rows), exchange.call, large=len(parsed.rows) > LARGE_ROWS
+            self.served,
+            json_rows_validator(parsed.rows),
+            exchange.prediction_context,
+            large=len(parsed.rows) > LARGE_ROWS,
         )
         many = len(answers) > LARGE_ROWS
         text = await plane.run_in_thread(self.write, parsed, answers) if many else self.write(parsed, answers)
-        return Reply(text, headers=error_text.warnings_header(rows))
+        return Response(text, headers=error_text.warnings_header(rows))
 
     def check_method(self) -> None:
         task = self.schema.task
@@ -64,19 +67,19 @@ class Predict(TFServing):
             expected = f"Expected {wanted} signature method_name to be tensorflow/serving/{self.method}."
             raise RequestNotValid(f"{expected} Was: tensorflow/serving/{right}")
 
-    def read(self, body: bytes) -> ParsedRequest:
+    def read(self, body: bytes) -> TFServingRequest:
         most = self.plane.settings.max_rows
         if self.method == "predict":
             return tfserving.read_predict(self.schema, body, most)
         return tfserving.read_examples(self.schema, body, self.method, most)
 
-    def write(self, parsed: ParsedRequest, answers: Outputs) -> bytes:
+    def write(self, parsed: TFServingRequest, answers: Outputs) -> bytes:
         if self.method != "predict":
             return self.writer.results(answers)
         return self.writer.outputs(answers) if parsed.columns else self.writer.predictions(answers)
 
 
-class Read(TFServing):
+class ModelInfoRoute(TFServingRoute):
     """Status or metadata of the served version of a model."""
 
     methods = ("GET",)
@@ -86,11 +89,11 @@ class Read(TFServing):
         self.model = model
         self.metadata = metadata
 
-    async def answer(self, exchange: HttpExchange) -> Reply:
-        return Reply(tfserving.metadata(self.model) if self.metadata else tfserving.status(self.model))
+    async def handle(self, exchange: HttpExchange) -> Response:
+        return Response(tfserving.metadata(self.model) if self.metadata else tfserving.status(self.model))
 
 
-class Models(TFServing):
+class TFServingModelListRoute(TFServingRoute):
     """KServe's list of models."""
 
     methods = ("GET",)
@@ -99,11 +102,11 @@ class Models(TFServing):
         super().__init__(plane)
         self.names = names
 
-    async def answer(self, exchange: HttpExchange) -> Reply:
-        return Reply(dumps({"models": self.names}))
+    async def handle(self, exchange: HttpExchange) -> Response:
+        return Response(dumps({"models": self.names}))
 
 
-class ErrorRoute(TFServing):
+class TFServingErrorRoute(TFServingRoute):
     """An address of this protocol that leads nowhere."""
 
     methods = ANY_METHOD
@@ -112,11 +115,11 @@ class ErrorRoute(TFServing):
         super().__init__(plane)
         self.error = error
 
-    async def answer(self, exchange: HttpExchange) -> Reply:
+    async def handle(self, exchange: HttpExchange) -> Response:
         raise self.error
 
 
-class Family:
+class TFServingRoutes:
     """All of `/v1/`."""
 
     def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
@@ -129,19 +132,19 @@ class Family:
 
     def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:
         if path.lower() == "/v1/models":
-            return Models(plane, snapshot.names)
+            return TFServingModelListRoute(plane, snapshot.names)
         if not path.lower().startswith("/v1/"):
             return None
         found = PREDICT.fullmatch(path) or READ.fullmatch(path)
         if found is None:
-            return ErrorRoute(plane, RequestNotValid(f"Malformed request: {truncate(path, 200)}"))
+            return TFServingErrorRoute(plane, RequestNotValid(f"Malformed request: {truncate(path, 200)}"))
         name, version, label = found["name"], found["version"], found["label"]
         try:
             served = snapshot.find(name, version and (version.lstrip("0") or "0"), label)
         except NotFound:
-            return ErrorRoute(plane, NotFound(tfserving.not_served(snapshot.entries, name, version, label)))
+            return TFServingErrorRoute(plane, NotFound(tfserving.not_served(snapshot.entries, name, version, label)))
         except RequestError as error:
-            return ErrorRoute(plane, error)
+            return TFServingErrorRoute(plane, error)
         if found.re is PREDICT:
-            return Predict(plane, served, found["method"].lower())
-        return Read(plane, served.model, metadata=found["metadata"] is not None)
+            return TFServingPredictRoute(plane, served, found["method"].lower())
+        return ModelInfoRoute(plane, served.model, metadata=found["metadata"] is not None)

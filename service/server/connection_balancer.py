@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from models.hook import require
 from service.server.connection_counts import CONNECTIONS_PER_LEAD, ConnectionCounts
-from service.server.hooks import uvicorn_hooks
+from service.server.library_hooks import uvicorn_hooks
 
 MAX_ACCEPTS = 64  # in one turn of the event loop
 YIELD_S = 0.001  # for other workers to accept first

@@ -5,7 +5,7 @@ import mmap
 import os
 from pathlib import Path
 
-from service.metrics import alive
+from service.metrics import is_alive
 
 MAX_LEAD = 2  # a worker may have so many connections more than the one with the fewest,
 CONNECTIONS_PER_LEAD = 16  # and one more for each of these that it has
@@ -46,7 +46,7 @@ class ConnectionCounts:
         files = [file for file in self._folder.glob(f"{PREFIX}*") if file.name[len(PREFIX) :].isdecimal()]
         found = {file.name: file for file in files if file != self._own_file}
         for name, file in list(found.items()):
-            if not alive(int(name[len(PREFIX) :])):
+            if not is_alive(int(name[len(PREFIX) :])):
                 file.unlink(missing_ok=True)
                 del found[name]
             elif name not in self._others:

@@ -14,8 +14,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from models.hook import require
 from service.errors import PROBLEM, HeadTooLarge, HeadTooSlow, InvalidHttp, RequestError
-from service.server.draining import FINISH_S
-from service.server.hooks import uvicorn_hooks
+from service.server.graceful_shutdown import FINISH_S
+from service.server.library_hooks import uvicorn_hooks
 
 FIRST_REQUEST_S = 0.5  # for a new connection to send one when the server stops
 HEAD_BYTES = 65_536

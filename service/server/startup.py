@@ -12,9 +12,9 @@ from models.hook import check_all, require
 from service.server import worker
 from service.server.connection_balancer import ConnectionBalancer
 from service.server.connection_counts import ConnectionCounts
-from service.server.draining import Drain
-from service.server.hooks import bentoml_hooks, registry
+from service.server.graceful_shutdown import GracefulShutdown
 from service.server.http_protocol import check_http_protocol, install_http_protocol, protocol_of
+from service.server.library_hooks import all_hooks, bentoml_hooks
 from service.server.silent_connections import close_silent_connections
 from service.server_state import ServerState
 
@@ -29,28 +29,28 @@ def check_worker(app: Any) -> uvicorn.Server | None:
     """
     server = worker.uvicorn_server()
     if worker.in_worker():
-        check_all(registry.WORKER)
+        check_all(all_hooks.WORKER)
         worker.check_supervisor()
         if server and server.config.app is not app:
             require(bentoml_hooks.SERVICE_CLASS, f"uvicorn runs {server.config.app!r}")
     return server
 
 
-def install_hooks(
+def install_library_hooks(
     server: uvicorn.Server, state: ServerState, grace_s: float, notify: Callable[[], Awaitable[None]] | None = None
 ) -> "list[asyncio.Task[None]]":
     """Install all hooks into a server that is about to start. Keep the tasks, cancel them at the end.
 
-    grace_s, notify: of service.server.draining.
+    grace_s, notify: of service.server.graceful_shutdown.
     """
     install_http_protocol(server)
-    drain = Drain(server, state, grace_s, notify)
+    drain = GracefulShutdown(server, state, grace_s, notify)
     drain.install()
     tasks = (close_silent_connections(server), finish_start(server, state, drain))
     return [asyncio.create_task(task) for task in tasks]
 
 
-async def finish_start(server: uvicorn.Server, state: ServerState, drain: Drain | None) -> None:
+async def finish_start(server: uvicorn.Server, state: ServerState, drain: GracefulShutdown | None) -> None:
     """Balance the connections of a server as soon as it has started. Stops it where a hook did not take hold."""
     try:
         while not server.started:

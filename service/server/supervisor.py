@@ -16,7 +16,7 @@ from typing import Any
 from bentoml.exceptions import BentoMLException
 
 from models.hook import HookMissing, check_all, require
-from service.server.hooks import bentoml_hooks
+from service.server.library_hooks import bentoml_hooks
 from service.server.worker import (
     MAX_FAILED_STARTS,
     SHARED_FOLDER_PREFIX,

@@ -10,7 +10,7 @@ from pathlib import Path
 import uvicorn
 
 from models.hook import HookMissing, require
-from service.server.hooks import bentoml_hooks, uvicorn_hooks
+from service.server.library_hooks import bentoml_hooks, uvicorn_hooks
 
 MAX_FAILED_STARTS = 3
 SHARED_FOLDER_PREFIX = "tabserve-shared-"

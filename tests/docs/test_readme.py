@@ -120,7 +120,7 @@ def test_a_taken_port_is_one_line_that_says_what_to_do() -> None:
 
 
 def test_every_setting_is_documented_and_none_else() -> None:
-    from service.settings import READERS
+    from service.settings import PARSERS
 
     documented = set(re.findall(r"^\| `TABSERVE_([A-Z_]+)` \|", (ROOT / "docs/settings.md").read_text(), re.MULTILINE))
-    assert documented == {name.upper() for name in READERS}
+    assert documented == {name.upper() for name in PARSERS}

@@ -24,7 +24,7 @@ from models.network.network import build
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from service.data_plane import DataPlane
-from service.exchange import Context
+from service.exchange import ServerContext
 from service.http.asgi import Application
 from service.settings import Settings
 
@@ -135,7 +135,7 @@ def lane() -> Application:
     settings = Settings()
     plane = DataPlane([TabularModel("1", schema, encoder, engine)], settings)
     plane.start()
-    made = Application(Context(plane, settings))
+    made = Application(ServerContext(plane, settings))
     made.context.state.mark_ready()
     return made
 

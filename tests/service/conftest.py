@@ -25,9 +25,9 @@ from models.network.network import build
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from models.version_files import Trained
-from service.data_plane import Call, DataPlane
+from service.data_plane import DataPlane, PredictionContext
 from service.errors import RequestError
-from service.exchange import Context
+from service.exchange import ServerContext
 from service.http.asgi import Application
 from service.routes.native import predict_json
 from service.settings import Settings
@@ -220,7 +220,7 @@ def make_lane() -> Callable[..., Application]:
         """Started. Its batcher belongs to whichever event loop asks."""
         plane = DataPlane(models, settings)
         plane.start()
-        lane = Application(Context(plane, settings)).around(bentoml_stand_in)
+        lane = Application(ServerContext(plane, settings)).wrap(bentoml_stand_in)
         lane.context.state.mark_ready()
         return lane
 
@@ -351,8 +351,8 @@ def small(store_folder: Path) -> dict[str, str]:
 Ask = Callable[..., Reply]
 
 
-def soon() -> Call:
-    return Call(time.monotonic() + 60)
+def soon() -> PredictionContext:
+    return PredictionContext(time.monotonic() + 60)
 
 
 @pytest.fixture(scope="session", params=["plane", "lane", "server"])

@@ -379,7 +379,7 @@ def test_foreign_failures_become_problems(lane: Application, asgi: Callable[...,
         await send({"type": "http.response.start", "status": int(scope["path"][1:]), "headers": []})
         await send({"type": "http.response.body", "body": b'[{"error": "secret"}]'})
 
-    lane.around(app)
+    lane.wrap(app)
     for path, status in (("/400", 400), ("/429", 429), ("/500", 500), ("/503", 503), ("/breaks", 500)):
         reply = asyncio.run(asgi(lane, "GET", path))
         assert (reply.status, reply.body["status"]) == (status, status)

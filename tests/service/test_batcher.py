@@ -98,7 +98,7 @@ def test_what_waits_is_predicted_together_and_every_answer_is_its_own(
 
 def test_no_call_gets_more_rows_than_an_engine_takes_at_once(slow: TabularModel) -> None:
     waiting = Batcher(slow, ModelCounters(), queue_rows=10_000)
-    waiting.plan = batcher.Plan(inline_rows=0, chunk_rows=2048, merge=True)
+    waiting.plan = batcher.BatchPlan(inline_rows=0, chunk_rows=2048, merge=True)
     slow.engine.batches.clear()  # type: ignore[attr-defined]
     frame = frames(slow, 1500)
 
@@ -182,7 +182,7 @@ def test_a_large_request_is_split_so_that_a_small_one_is_not_stuck(
     slow: TabularModel, tabular_model: TabularModel
 ) -> None:
     shared = Batcher(slow, ModelCounters(), 100_000)
-    shared.plan = batcher.Plan(inline_rows=0, chunk_rows=32, merge=True)
+    shared.plan = batcher.BatchPlan(inline_rows=0, chunk_rows=32, merge=True)
     large, small = frames(slow, 960), frames(slow, 1, seed=5)
     order: list[str] = []
 

@@ -22,7 +22,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from models.tabular_model import TabularModel
-from service.http import negotiation, table_exchange
+from service.http import negotiation, table_handler
 from service.http.asgi import Application
 from service.settings import Settings
 
@@ -282,7 +282,7 @@ def test_what_goes_wrong_after_the_200_has_its_place(
         assert found.wrong == {5000: "row 5000, feature 'educational-num': -1.0 is below 0"}
         assert found.stopped is None
     else:
-        assert len(found.values) == table_exchange.BLOCK_ROWS
+        assert len(found.values) == table_handler.BLOCK_ROWS
         assert found.stopped
         assert "Rows not valid" in found.stopped or "row 5000" in found.stopped
     lane.plane.close()

@@ -23,9 +23,9 @@ from models.frame import Frame, Row
 from models.network.network import build
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
-from service.data_plane import Call, DataPlane
+from service.data_plane import DataPlane, PredictionContext
 from service.errors import EngineFailed, RequestError
-from service.routes.native import Predict, predict_json
+from service.routes.native import PredictRoute, predict_json
 from service.settings import Settings
 
 CLASSES: dict[str, Any] = {"regression": None, "binary": ["100 %", "no"], "multiclass": [1, 2, 5]}
@@ -54,11 +54,11 @@ def plane() -> Iterator[DataPlane]:
 
 
 def predict_fast(plane: DataPlane, name: str, body: bytes) -> bytes | None:
-    return Predict(plane, plane.snapshot.find(name))._fast(body)
+    return PredictRoute(plane, plane.snapshot.find(name))._fast(body)
 
 
 async def predict(plane: DataPlane, name: str, body: bytes) -> bytes:
-    return await predict_json(plane, plane.snapshot.find(name), body, "fail", Call(time.monotonic() + 60))
+    return await predict_json(plane, plane.snapshot.find(name), body, "fail", PredictionContext(time.monotonic() + 60))
 
 
 ROW = st.fixed_dictionaries(

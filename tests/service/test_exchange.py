@@ -13,7 +13,7 @@ from models.rows import ValidatedRows
 from models.tabular_model import TabularModel
 from service.data_plane import DataPlane
 from service.errors import RequestError
-from service.exchange import Context
+from service.exchange import ServerContext
 from service.grpc_server import GrpcServer
 from service.http.asgi import Application
 from service.protocols.oip_messages import MESSAGES, SERVICE
@@ -55,7 +55,7 @@ def hooks() -> Recorded:
 def context(tabular_models: list[TabularModel], settings: Settings, hooks: Recorded) -> Any:
     plane = DataPlane(tabular_models, settings)
     plane.start()
-    made = Context(plane, settings, hooks)
+    made = ServerContext(plane, settings, hooks)
     made.state.mark_ready()
     yield made
     plane.close()
@@ -66,7 +66,7 @@ async def bentoml_page(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"page"})
 
 
-def paths(context: Context) -> list[str]:
+def paths(context: ServerContext) -> list[str]:
     """Every listed path, and one of each kind that is only found."""
     listed = list(Router(context.plane).listed)
     return [
@@ -82,9 +82,9 @@ def paths(context: Context) -> list[str]:
 
 
 def test_every_route_passes_through_both_hooks(
-    context: Context, hooks: Recorded, asgi: Callable[..., Any], home_row: dict[str, Any]
+    context: ServerContext, hooks: Recorded, asgi: Callable[..., Any], home_row: dict[str, Any]
 ) -> None:
-    application = Application(context).around(bentoml_page)
+    application = Application(context).wrap(bentoml_page)
     bodies = [b"", json.dumps({"rows": [home_row]}).encode()]
 
     async def run() -> None:
@@ -101,9 +101,9 @@ def test_every_route_passes_through_both_hooks(
 
 
 def test_a_request_that_is_refused_access_is_not_answered_by_any_route(
-    context: Context, hooks: Recorded, asgi: Callable[..., Any], home_row: dict[str, Any]
+    context: ServerContext, hooks: Recorded, asgi: Callable[..., Any], home_row: dict[str, Any]
 ) -> None:
-    application = Application(context).around(bentoml_page)
+    application = Application(context).wrap(bentoml_page)
     hooks.refuse = True
     body = json.dumps({"rows": [home_row]}).encode()
     table = {"content-type": "application/x-ndjson"}
@@ -119,7 +119,7 @@ def test_a_request_that_is_refused_access_is_not_answered_by_any_route(
     asyncio.run(run())
 
 
-def test_every_call_of_grpc_passes_through_both_hooks(context: Context, hooks: Recorded) -> None:
+def test_every_call_of_grpc_passes_through_both_hooks(context: ServerContext, hooks: Recorded) -> None:
     calls = {
         "ServerLive": {},
         "ServerReady": {},
@@ -152,7 +152,7 @@ def test_every_call_of_grpc_passes_through_both_hooks(context: Context, hooks: R
 
 
 def test_every_answered_row_is_observed(
-    context: Context, asgi: Callable[..., Any], home_row: dict[str, Any], settings: Settings
+    context: ServerContext, asgi: Callable[..., Any], home_row: dict[str, Any], settings: Settings
 ) -> None:
     """By the fast path, in batches, as a table, by other protocols; rows that are not valid are not."""
     application = Application(context)

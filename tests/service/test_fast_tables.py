@@ -24,7 +24,7 @@ from models.tabular_model import TabularModel
 from service.errors import RequestError
 from service.http.asgi import Application
 from service.protocols import oip_rows
-from service.protocols.oip_tensors import Inference, Tensor
+from service.protocols.oip_tensors import InferRequest, InputTensor
 from service.settings import Settings
 from tests.models.fast.test_arrow_block import MAX_ROWS, NAMES, SCHEMA, body_of, columns_of
 
@@ -78,10 +78,10 @@ def test_answers_are_the_same_both_ways(
 # Tensors
 
 
-def result(tensors: list[Tensor]) -> Any:
+def result(tensors: list[InputTensor]) -> Any:
     """All that can be seen of how tensors were read."""
     try:
-        found = oip_rows.accept(SCHEMA, Inference(tensors, [], "", {"on_invalid": "skip"}), MAX_ROWS)
+        found = oip_rows.validate_inputs(SCHEMA, InferRequest(tensors, [], "", {"on_invalid": "skip"}), MAX_ROWS)
     except RequestError as error:
         return error.status, error.document()
     rows = found.frame.numbers.tolist()
@@ -100,7 +100,7 @@ def test_tensors_a_column_have_the_result_of_columns(rows: list[tuple[float, ...
     tensors = []
     for name in names:
         shape = data.draw(st.sampled_from([[len(rows)], [len(rows), 1]] * 4 + [[1, len(rows)]]))
-        tensors.append(Tensor(name, "FP32", shape, given.get(name, np.zeros(len(rows), np.float32))))
+        tensors.append(InputTensor(name, "FP32", shape, given.get(name, np.zeros(len(rows), np.float32))))
     found = result(tensors)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(oip_rows, "fast_columns", lambda *_: None)

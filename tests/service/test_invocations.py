@@ -18,7 +18,7 @@ from models import store
 from models.tabular_model import TabularModel
 from service import model_selection
 from service.http.asgi import Application
-from service.model_selection import CatalogError
+from service.model_selection import SelectionError
 from service.protocols import invocations
 from service.server_state import ServerState
 from service.settings import Settings, SettingsError
@@ -196,8 +196,8 @@ def test_the_setting_names_the_default_and_a_request_may_name_another(
 
 def test_a_default_that_is_not_served_stops_the_start(store_folder: Path) -> None:
     settings = Settings(store=store_folder, models=("homes",), default_model="income")
-    with pytest.raises(CatalogError, match="TABSERVE_DEFAULT_MODEL='income' is not served; there are homes"):
-        model_selection.choose(settings)
+    with pytest.raises(SelectionError, match="TABSERVE_DEFAULT_MODEL='income' is not served; there are homes"):
+        model_selection.select_models(settings)
 
 
 # SageMaker
@@ -284,7 +284,7 @@ def test_a_model_that_sagemaker_unpacked_is_found(store_folder: Path, tmp_path: 
     assert nothing.store is None
     assert Settings.from_environment({}, store_folder).store == store_folder
     alone = Settings.from_environment({}, store_folder / "homes" / "1")
-    (model,) = model_selection.choose(alone, pinned=("income:1",))
+    (model,) = model_selection.select_models(alone, pinned=("income:1",))
     assert model.tag == "homes:1"
     other = {"TABSERVE_STORE": str(tmp_path)}
     assert Settings.from_environment(other, store_folder).store == tmp_path

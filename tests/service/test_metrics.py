@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from models.tabular_model import TabularModel
 from service.http.asgi import Application
-from service.metrics import MULTIPROCESS, SECONDS, Buckets, Metrics, alive, pour
+from service.metrics import MULTIPROCESS, SECONDS, HistogramBuckets, Metrics, add_buckets, is_alive
 from service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,12 +38,12 @@ NAMES = [
 
 def test_a_histogram_poured_reads_as_one_observed() -> None:
     poured, observed = CollectorRegistry(), CollectorRegistry()
-    buckets = Buckets(SECONDS)
+    buckets = HistogramBuckets(SECONDS)
     one = Histogram("x", "x", ["a"], registry=observed, buckets=SECONDS).labels("1")
     for value in (0.00005, 0.0001, 0.3, 99.0):
         buckets.observe(value)
         one.observe(value)
-    pour(buckets, Histogram("x", "x", ["a"], registry=poured, buckets=SECONDS).labels("1"))
+    add_buckets(buckets, Histogram("x", "x", ["a"], registry=poured, buckets=SECONDS).labels("1"))
 
     def lines(registry: CollectorRegistry) -> list[str]:
         return [line for line in generate_latest(registry).decode().splitlines() if "created" not in line]
@@ -95,9 +95,9 @@ def test_a_zombie_does_not_count_as_alive() -> None:
     while until and Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
         until -= 1
     if until:
-        assert not alive(process.pid)
+        assert not is_alive(process.pid)
     process.wait()
-    assert not alive(process.pid)
+    assert not is_alive(process.pid)
 
 
 WORKER = """

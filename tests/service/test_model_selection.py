@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service import model_selection
-from service.model_selection import CatalogError
+from service.model_selection import SelectionError
 from service.settings import Settings
 
 
@@ -22,7 +22,7 @@ def folder(store_folder: Path, tmp_path: Path) -> Path:
 
 
 def served(settings: Settings) -> list[str]:
-    return [model.tag for model in model_selection.choose(settings)]
+    return [model.tag for model in model_selection.select_models(settings)]
 
 
 def only_tensorflow(version: Path) -> None:
@@ -42,14 +42,14 @@ def test_a_damaged_model_does_not_take_down_the_others(folder: Path, caplog: pyt
     (folder / "income/1/golden.json").write_text("{")
     assert served(Settings(store=folder)) == ["homes:2", "house_class:1"]
     assert [record.__dict__["model"] for record in caplog.records if record.message == "model left out"] == ["income"]
-    with pytest.raises(CatalogError, match="no version of 'income' can be served"):
+    with pytest.raises(SelectionError, match="no version of 'income' can be served"):
         served(Settings(store=folder, models=("homes", "income")))
 
 
 def test_where_every_model_is_damaged_the_start_stops(folder: Path) -> None:
     for golden in folder.glob("*/*/golden.json"):
         golden.unlink()
-    with pytest.raises(CatalogError, match="no version of 'homes' can be served"):
+    with pytest.raises(SelectionError, match="no version of 'homes' can be served"):
         served(Settings(store=folder))
 
 
@@ -58,7 +58,7 @@ def test_a_version_without_a_keras_model_is_served_by_numpy_where_tensorflow_is_
     folder: Path, caplog: pytest.LogCaptureFixture, models: tuple[str, ...]
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        homes = model_selection.choose(Settings(store=folder, models=models, engine="tensorflow"))[0]
+        homes = model_selection.select_models(Settings(store=folder, models=models, engine="tensorflow"))[0]
     assert homes.tag == "homes:2"
     assert (homes.engine.name, homes.engine.reason) == ("numpy", "trained by NumPy, has no Keras model")
     assert "served by NumPy" in caplog.messages
@@ -69,7 +69,7 @@ def test_a_version_that_only_tensorflow_can_run_stops_the_start_where_numpy_is_a
     folder: Path, models: tuple[str, ...]
 ) -> None:
     only_tensorflow(folder / "homes/2")
-    with pytest.raises(CatalogError, match=r"homes:2: it has no NumPy network \(a lambda layer\)"):
+    with pytest.raises(SelectionError, match=r"homes:2: it has no NumPy network \(a lambda layer\)"):
         served(Settings(store=folder, models=models, engine="numpy"))
 
 
@@ -79,5 +79,5 @@ def test_tensorflow_that_is_not_installed_ends_the_start_and_no_older_version_is
     only_tensorflow(folder / "homes/2")
     for library in ("tensorflow", "keras"):
         monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(CatalogError, match="homes:2: needs TensorFlow, which is not installed"):
+    with pytest.raises(SelectionError, match="homes:2: needs TensorFlow, which is not installed"):
         served(Settings(store=folder))

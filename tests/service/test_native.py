@@ -25,7 +25,7 @@ from models.network.network import build
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from models.text import nearest
-from service.data_plane import Call, DataPlane
+from service.data_plane import DataPlane, PredictionContext
 from service.errors import RequestError, TooManyRows
 from service.protocols import json_blocks, native
 from service.routes.native import predict_json
@@ -59,7 +59,7 @@ def pieces_of(size: int) -> Iterator[None]:
 def verdict(schema: FeatureSchema, body: bytes, on_invalid: str, most: int) -> Any:
     """All that can be seen of how a body was read."""
     try:
-        accepted = native.read(schema, body, on_invalid, most)
+        accepted = native.validate_request(schema, body, on_invalid, most)
     except RequestError as error:
         return type(error), error.document()
     frame, valid = accepted.frame, accepted.valid
@@ -190,7 +190,7 @@ def test_the_event_loop_is_not_held_by_a_large_body() -> None:
     body = json.dumps({"rows": rows * 25}).encode()  # 14 MB
 
     async def longest_wait() -> float:
-        call = Call(time.monotonic() + 300)
+        call = PredictionContext(time.monotonic() + 300)
         asked = asyncio.ensure_future(predict_json(plane, plane.snapshot.find("wide"), body, "fail", call))
         longest, last = 0.0, time.monotonic()
         while not asked.done():
@@ -222,7 +222,7 @@ def test_lists_in_place_of_rows_are_counted_in_bounded_memory() -> None:
 
     def read() -> None:
         with pytest.raises(TooManyRows, match=r"300,?001"):
-            native.read(SCHEMA, body, "fail", 1000)
+            native.validate_request(SCHEMA, body, "fail", 1000)
 
     assert peak(read) < peak(lambda: orjson.loads(body)) / 5
 
@@ -242,7 +242,7 @@ def test_what_is_wrong_very_often_is_told_in_bounded_memory(kind: str, schema: F
 
     def read() -> None:
         with pytest.raises(RequestError) as refused:
-            native.read(schema, body, "fail", 10**6)
+            native.validate_request(schema, body, "fail", 10**6)
         assert json.loads(refused.value.document())["errors_omitted"] > 99_000
 
     with mock.patch("models.text.nearest", wraps=nearest) as asked:

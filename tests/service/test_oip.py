@@ -167,7 +167,7 @@ def test_nan_and_null_and_an_absent_tensor_are_the_same_gap(ask_v2: Callable[...
 
 def test_one_common_row_takes_the_fast_path_and_nothing_else_does(lane: Application) -> None:
     served = lane.plane.snapshot.find("homes")
-    signature = served.compiled(oip_signature.Signature)
+    signature = served.compiled(oip_signature.ModelSignature)
 
     def fast(inputs: list[Any], **parameters: Any) -> Any:
         inference = oip_json.read(json.dumps({"inputs": inputs, "parameters": parameters}).encode())

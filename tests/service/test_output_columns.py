@@ -28,8 +28,8 @@ from models.tabular_model import TabularModel
 from service.http.asgi import Application
 from service.openapi.document import document
 from service.protocols import invocations, oip_messages, tfserving
-from service.protocols.oip_signature import Signature
-from service.protocols.oip_tensors import Inference
+from service.protocols.oip_signature import ModelSignature
+from service.protocols.oip_tensors import InferRequest
 from service.settings import Settings
 
 Row = dict[str, Any]
@@ -217,7 +217,7 @@ def test_arrow_and_parquet_have_the_columns(
 def infer(rows: list[Row], model: Extended, **more: Any) -> dict[str, Any]:
     inputs = [
         {"name": spec.name, "datatype": spec.datatype, "shape": [len(rows)], "data": [row[spec.name] for row in rows]}
-        for spec in Signature(model).inputs
+        for spec in ModelSignature(model).inputs
     ]
     return {"inputs": inputs, **more}
 
@@ -252,7 +252,7 @@ def test_binary_tensors_have_the_columns(ask: Ask, model: Extended, rows: list[R
 def test_grpc_messages_have_the_columns(model: Extended, rows: list[Row], expected: Expected, raw: bool) -> None:
     accepted = ValidatedRows(model.schema.frames.from_rows(rows), len(rows))
     reply = oip_messages.MESSAGES["ModelInferResponse"]()
-    tensors = Signature(model).answer(accepted, model.predict_rows(rows), Inference([]))
+    tensors = ModelSignature(model).response_tensors(accepted, model.predict_rows(rows), InferRequest([]))
     oip_messages.write(reply, tensors, {}, raw=raw)
     described = [(one.name, one.datatype, [*one.shape]) for one in reply.outputs]
     assert described[-3:] == [("spread", "FP64", [40]), ("shares", "FP32", [40, 3]), ("above", "BOOL", [40, 3])]
@@ -325,7 +325,7 @@ def test_a_writer_of_other_columns_than_the_model_s_has_those(
     assert [[*one] for one in found] == [["value", "above"]] * 5
     assert CsvEncoder(tabular_model, spec).head() == b"value,first,second,third,warnings,error\n"
     assert RecordBatchWriter(tabular_model, spec).schema.names[:4] == ["value", *NAMES]
-    assert [one.name for one in Signature(tabular_model, spec).outputs] == ["value", "above"]
+    assert [one.name for one in ModelSignature(tabular_model, spec).outputs] == ["value", "above"]
 
 
 # The faster forms of the common answers
@@ -367,13 +367,13 @@ def specs(model: TabularModel) -> tuple[OutputSpec, OutputSpec]:
 
 def written(model: TabularModel, spec: OutputSpec, accepted: ValidatedRows, outputs: Outputs) -> list[bytes]:
     """By every writer with a faster form."""
-    json_writer, tf_writer = JsonWriter(model, spec), tfserving.Writer(model, spec)
+    json_writer, tf_writer = JsonWriter(model, spec), tfserving.TFServingWriter(model, spec)
     found = [
         json_writer.write(accepted, outputs, skip=accepted.valid is not None),
         json_writer.plain(outputs),
         NdjsonEncoder(json_writer).block(accepted, outputs, 0),
         RecordBatchWriter(model, spec).message(accepted, outputs, 0),
-        Signature(model, spec).write(accepted, outputs, Inference([]))[0],
+        ModelSignature(model, spec).write(accepted, outputs, InferRequest([]))[0],
         tf_writer.predictions(outputs),
         invocations.write_csv(spec, outputs),
     ]
@@ -391,7 +391,7 @@ def test_an_answer_to_no_row_is_the_same_both_ways(tabular_models: list[TabularM
                 JsonWriter(model, spec).write(accepted, NO_OUTPUTS, skip=True),
                 NdjsonEncoder(JsonWriter(model, spec)).block(accepted, NO_OUTPUTS, 0),
                 RecordBatchWriter(model, spec).message(accepted, NO_OUTPUTS, 0),
-                Signature(model, spec).write(accepted, NO_OUTPUTS, Inference([]))[0],
+                ModelSignature(model, spec).write(accepted, NO_OUTPUTS, InferRequest([]))[0],
             ]
             for spec in specs(model)
         )

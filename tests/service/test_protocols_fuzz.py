@@ -44,7 +44,7 @@ READERS: dict[str, Read] = {
     "predict": lambda model, body: tfserving.read_predict(model.schema, body, 5).rows,
     "classify": lambda model, body: tfserving.read_examples(model.schema, body, "classify", 5).rows,
     "scoring": lambda model, body: invocations.read(model.schema, body, 5).rows,
-    "v2": lambda model, body: oip_rows.accept(model.schema, oip_json.read(body), 5) and [{}],
+    "v2": lambda model, body: oip_rows.validate_inputs(model.schema, oip_json.read(body), 5) and [{}],
 }
 
 

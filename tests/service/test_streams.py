@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.tabular_model import TabularModel
-from service.http import outbox, table_exchange
+from service.http import response_buffer, table_handler
 from service.http.asgi import Application
 from service.settings import Settings
 
@@ -149,7 +149,7 @@ async def ask(lane: Application, client: Client, path: str = "/predict/income", 
 
 
 def blocks(count: int) -> list[bytes]:
-    return [HEAD, *[LINE * table_exchange.BLOCK_ROWS] * count]
+    return [HEAD, *[LINE * table_handler.BLOCK_ROWS] * count]
 
 
 def test_a_body_that_stops_coming_is_a_408_before_the_200_and_an_error_in_the_answer_after_it(
@@ -213,7 +213,7 @@ def test_a_client_that_takes_nothing_is_waited_for_while_it_sends_and_given_up_l
         patient.taking.set()
         await asyncio.wait_for(asking, 60)
         assert patient.finished
-        assert patient.content.count(b"\n") == 100 * table_exchange.BLOCK_ROWS
+        assert patient.content.count(b"\n") == 100 * table_handler.BLOCK_ROWS
 
     asyncio.run(story())
 
@@ -221,7 +221,7 @@ def test_a_client_that_takes_nothing_is_waited_for_while_it_sends_and_given_up_l
 def test_a_stream_without_a_length_is_limited_too(
     make_lane: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
 ) -> None:
-    limit = 3 * table_exchange.BLOCK_ROWS * len(LINE)
+    limit = 3 * table_handler.BLOCK_ROWS * len(LINE)
     lane = make_lane(
         tabular_models, dataclasses.replace(settings, max_rows=10, max_body_bytes=9, max_stream_bytes=limit)
     )
@@ -248,7 +248,7 @@ def test_streams_wait_for_room_in_the_queue(
 ) -> None:
     income = next(model for model in tabular_models if model.name == "income")
     model = dataclasses.replace(income, engine=Slow(income))
-    lane = make_lane([model], dataclasses.replace(settings, max_rows=10, queue_rows=table_exchange.BLOCK_ROWS))
+    lane = make_lane([model], dataclasses.replace(settings, max_rows=10, queue_rows=table_handler.BLOCK_ROWS))
 
     async def story() -> None:
         clients = [Client(blocks(6)) for _ in range(3)]
@@ -261,7 +261,7 @@ def test_streams_wait_for_room_in_the_queue(
         for client in clients:
             assert client.status in (200, 429)
             if client.status == 200:
-                assert client.content.count(b"\n") == 6 * table_exchange.BLOCK_ROWS + 1
+                assert client.content.count(b"\n") == 6 * table_handler.BLOCK_ROWS + 1
 
     asyncio.run(story())
     lane.plane.close()
@@ -309,7 +309,7 @@ def test_the_place_for_what_waits_is_the_system_s(
             while client.pieces:
                 await asyncio.sleep(0.01)
         size = os.fstat(made[0].fileno()).st_size
-        assert size > outbox.HELD_BYTES
+        assert size > response_buffer.HELD_BYTES
         client.taking.set()
         await asyncio.wait_for(asking, 60)
 

@@ -19,8 +19,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from models.hook import Hook, HookMissing
 from service.server import http_protocol, startup, worker
 from service.server.connection_balancer import ConnectionBalancer
-from service.server.draining import SIGNALS
-from service.server.hooks import bentoml_hooks, uvicorn_hooks
+from service.server.graceful_shutdown import SIGNALS
+from service.server.library_hooks import bentoml_hooks, uvicorn_hooks
 from service.server_state import ServerState
 
 CONNECTIONS = 40
@@ -89,7 +89,7 @@ def test_a_busy_worker_accepts_waiting_connections_in_bulk(balanced: bool) -> No
     async def measured() -> int:
         server = new_server()
         async with started(server) as port:
-            tasks = startup.install_hooks(server, ServerState(), 0.0) if balanced else []
+            tasks = startup.install_library_hooks(server, ServerState(), 0.0) if balanced else []
             await asyncio.sleep(0.2)
             turns = await turns_to_answer(port)
         for task in tasks:
@@ -103,7 +103,7 @@ def test_a_busy_worker_accepts_waiting_connections_in_bulk(balanced: bool) -> No
 def test_all_hooks_take_hold_in_a_started_server() -> None:
     async def story() -> None:
         server, state = new_server(), ServerState()
-        tasks = startup.install_hooks(server, state, 0.2)
+        tasks = startup.install_library_hooks(server, state, 0.2)
         async with started(server):
             await asyncio.sleep(0.1)
             (balancer,) = server.servers
@@ -160,7 +160,7 @@ def test_a_hook_that_does_not_take_hold_stops_the_server_with_a_clear_message(
         server, state = new_server(), ServerState()
         state.mark_ready()
         async with started(server):
-            tasks = startup.install_hooks(server, state, 0.0)
+            tasks = startup.install_library_hooks(server, state, 0.0)
             change(server, monkeypatch)
             await asyncio.sleep(0.1)
             assert server.should_exit

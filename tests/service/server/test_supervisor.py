@@ -9,7 +9,7 @@ import pytest
 from bentoml.exceptions import BentoMLException
 
 from service.server import supervisor, worker
-from service.server.hooks import bentoml_hooks
+from service.server.library_hooks import bentoml_hooks
 
 
 @dataclass

@@ -9,7 +9,7 @@ import pytest
 
 from models.hook import Hook, HookMissing
 from service.server import worker
-from service.server.hooks import bentoml_hooks, uvicorn_hooks
+from service.server.library_hooks import bentoml_hooks, uvicorn_hooks
 
 
 @pytest.fixture

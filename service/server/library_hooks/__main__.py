@@ -1,18 +1,18 @@
-"""`python -m service.server.hooks`: every hook, the version of its library, what breaks, and whether it holds."""
+"""`python -m service.server.library_hooks`: each hook, the version of its library, what breaks, and whether it works."""
 
 import argparse
 import json
 import sys
 
-from service.server.hooks import registry
+from service.server.library_hooks import all_hooks
 
 
 def main() -> int:
     """Print all hooks. The exit code is 1 where one is missing."""
-    parser = argparse.ArgumentParser("python -m service.server.hooks", description=__doc__)
+    parser = argparse.ArgumentParser("python -m service.server.library_hooks", description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object for each hook")
     arguments = parser.parse_args()
-    problems = {hook: hook.problem() for hook in registry.ALL}
+    problems = {hook: hook.problem() for hook in all_hooks.ALL}
     for hook, problem in problems.items():
         if arguments.json:
             print(json.dumps({"name": hook.name, "library": hook.library, "breaks": hook.breaks, "problem": problem}))

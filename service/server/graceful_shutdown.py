@@ -9,7 +9,7 @@ from typing import Any
 import uvicorn
 
 from models.hook import require
-from service.server.hooks import uvicorn_hooks
+from service.server.library_hooks import uvicorn_hooks
 from service.server_state import ServerState
 
 FINISH_S = 25.0  # for requests in flight, once the grace period is over
@@ -17,7 +17,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 log = logging.getLogger("tabserve.server")
 
 
-class Drain:
+class GracefulShutdown:
     """Handles SIGTERM and SIGINT in place of uvicorn, and hands them to uvicorn when all requests are answered.
 
     SIGTERM: probes fail at once, requests are answered for the grace period, then refused. SIGINT (a person who waits)

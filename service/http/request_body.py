@@ -6,20 +6,20 @@ from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping
 from typing import Any, TypeVar
 
 from service.data_plane import DataPlane
-from service.errors import BodyTooLarge, BodyTooSlow, ClientDisconnected, TooManyParts
+from service.errors import BodyTooLarge, BodyTooSlow, ClientDisconnected, TooManyJsonNodes
+from service.http.asgi_types import Receive
 from service.http.decompression import CODINGS, content_coding, decompress, decompressor_for
 from service.http.negotiation import is_json
-from service.http.types import Receive
 
 T = TypeVar("T")
 LINGER_BYTES = 64 * 1024**2
-CHECKED_BYTES = 256 * 1024  # JSON that is larger is checked before it is parsed
+MIN_CHECKED_BYTES = 256 * 1024  # JSON that is larger is checked before it is parsed
 NESTED_PER_ROW = 50  # arrays and objects in the JSON of a row, at most on average
 BINARY_HEADER = b"inference-header-content-length"  # of the v2 protocol, where JSON is followed by other bytes
 CHUNK_BYTES = 16 * 1024  # of a body that is read in chunks, at least so much in each
 
 
-class Body:
+class RequestBody:
     """The body of a request while it is read: not larger, and not slower, than allowed."""
 
     def __init__(self, receive: Receive, limit: int, seconds: float) -> None:
@@ -29,7 +29,7 @@ class Body:
         self._complete = False
 
     async def read(self, headers: Mapping[bytes, bytes], plane: DataPlane) -> bytes:
-        """Raises UnsupportedMediaType, BodyTooLarge, TooManyParts, BodyTooSlow, ClientGone or BadBody."""
+        """Raises UnsupportedMediaType, BodyTooLarge, TooManyJsonNodes, BodyTooSlow, ClientDisconnected or BadBody."""
         if int(headers.get(b"content-length", b"0")) > self.limit:
             raise BodyTooLarge(self.limit)
         coding = content_coding(headers) if b"content-encoding" in headers else b""
@@ -46,7 +46,7 @@ class Body:
                 raise BodyTooSlow(self._seconds) from None
         if coding in CODINGS:
             body = await plane.run_in_thread(decompress, body, coding, self.limit)
-        if len(body) > CHECKED_BYTES and is_json(headers) and BINARY_HEADER not in headers:
+        if len(body) > MIN_CHECKED_BYTES and is_json(headers) and BINARY_HEADER not in headers:
             check_json_size(body, NESTED_PER_ROW * plane.settings.max_rows)
         return body
 
@@ -154,8 +154,8 @@ def resume(coroutine: Coroutine[Any, Any, T], waiting_for: Any) -> Generator[Any
 
 
 def check_json_size(body: bytes, most: int) -> None:
-    """Raises TooManyParts for JSON of so many arrays and objects that reading it would take a worker's lock for seconds
+    """Raises TooManyJsonNodes for JSON of so many arrays and objects that reading it would take a worker's lock for seconds
     and fifty times its size in memory, before anybody could see that there are too many rows in it."""
     count = body.count(b"[") + body.count(b"{")
     if count > most:
-        raise TooManyParts(count, most)
+        raise TooManyJsonNodes(count, most)

@@ -2,7 +2,7 @@
 
 from models import store_hooks
 from models.hook import Hook
-from service.server.hooks import bentoml_hooks, prometheus_hooks, uvicorn_hooks
+from service.server.library_hooks import bentoml_hooks, prometheus_hooks, uvicorn_hooks
 
 EVERYWHERE: tuple[Hook, ...] = (*store_hooks.HOOKS, *bentoml_hooks.SERVICE_HOOKS)
 SUPERVISOR: tuple[Hook, ...] = bentoml_hooks.SUPERVISOR_HOOKS

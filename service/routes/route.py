@@ -5,7 +5,7 @@ from typing import ClassVar, Protocol
 
 from service.data_plane import DataPlane
 from service.errors import MethodNotAllowed, RequestError
-from service.http.exchange import HttpExchange, Reply, problem
+from service.http.http_exchange import HttpExchange, Response, problem_response
 from service.registry import Snapshot
 from service.served_model import ServedModel
 
@@ -29,25 +29,25 @@ class Route:
         self.plane = plane
         self.served = served
 
-    async def answer(self, exchange: HttpExchange) -> Reply | None:
+    async def handle(self, exchange: HttpExchange) -> Response | None:
         """The answer to one of `methods`; None where the route has sent it by itself. Raises RequestError."""
         raise NotImplementedError
 
-    async def answer_other(self, exchange: HttpExchange) -> Reply | None:
+    async def handle_other_method(self, exchange: HttpExchange) -> Response | None:
         """The answer to another method. Raises RequestError."""
         method = exchange.method
         if method == "HEAD" and "GET" in self.methods:
-            return await self.answer(exchange)
+            return await self.handle(exchange)
         if method == "OPTIONS" and self.allow:
-            return Reply(status=204, headers=[(b"allow", ", ".join(self.allow).encode())])
+            return Response(status=204, headers=[(b"allow", ", ".join(self.allow).encode())])
         raise MethodNotAllowed(method, ", ".join(self.allow or self.methods))
 
-    def refuse(self, error: RequestError) -> Reply:
+    def error_response(self, error: RequestError) -> Response:
         """The error in the form of this protocol."""
-        return problem(error)
+        return problem_response(error)
 
 
-class Family(Protocol):
+class RouteGroup(Protocol):
     """The routes of one protocol: those that can be listed beforehand, and the search for all others of its prefix."""
 
     def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:

@@ -26,7 +26,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from models import store_hooks
 from models.hook import Hook
-from service.server.hooks import bentoml_hooks, prometheus_hooks, registry, uvicorn_hooks
+from service.server.library_hooks import all_hooks, bentoml_hooks, prometheus_hooks, uvicorn_hooks
 
 ROOT = Path(__file__).resolve().parents[3]
 Patch = pytest.MonkeyPatch
@@ -117,12 +117,12 @@ SABOTAGES: dict[Hook, Callable[[Patch], None]] = {
 
 
 def missing() -> list[Hook]:
-    return [hook for hook in registry.ALL if hook.problem() is not None]
+    return [hook for hook in all_hooks.ALL if hook.problem() is not None]
 
 
 def test_every_hook_has_a_test() -> None:
-    assert set(SABOTAGES) == set(registry.ALL)
-    assert len(registry.ALL) == len({hook.name for hook in registry.ALL})
+    assert set(SABOTAGES) == set(all_hooks.ALL)
+    assert len(all_hooks.ALL) == len({hook.name for hook in all_hooks.ALL})
 
 
 def test_every_hook_holds_with_the_installed_libraries() -> None:
@@ -135,7 +135,7 @@ def test_a_library_that_changes_is_reported_by_exactly_its_hook(hook: Hook, monk
     assert missing() == [hook]
 
 
-@pytest.mark.parametrize("hook", registry.ALL, ids=lambda hook: hook.name)
+@pytest.mark.parametrize("hook", all_hooks.ALL, ids=lambda hook: hook.name)
 def test_a_hook_says_in_one_sentence_what_breaks_without_it(hook: Hook) -> None:
     assert hook.breaks[0].isupper()
     assert hook.breaks.endswith(".")
@@ -144,18 +144,18 @@ def test_a_hook_says_in_one_sentence_what_breaks_without_it(hook: Hook) -> None:
 
 def test_the_list_of_hooks_is_printed() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "service.server.hooks"], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "service.server.library_hooks"], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stderr) == (0, "")
-    for hook in registry.ALL:
+    for hook in all_hooks.ALL:
         assert hook.name in done.stdout
         assert hook.breaks in done.stdout
 
 
 def test_a_list_with_a_missing_hook_says_why_and_fails() -> None:
-    program = "import uvicorn, runpy; del uvicorn.Server.handle_exit; runpy.run_module('service.server.hooks.__main__')"
+    run = "runpy.run_module('service.server.library_hooks.__main__', run_name='__main__')"
     done = subprocess.run(
-        [sys.executable, "-c", program.replace("__main__')", "__main__', run_name='__main__')")],
+        [sys.executable, "-c", f"import uvicorn, runpy; del uvicorn.Server.handle_exit; {run}"],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -5,18 +5,18 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from service import tracing
-from service.data_plane import Call
+from service.data_plane import PredictionContext
 from service.errors import PROBLEM, BodyTooSlow, RequestError
-from service.exchange import Context, Exchange
-from service.http.body import Body
+from service.exchange import Exchange, ServerContext
+from service.http.asgi_types import Header, Receive, Scope, Send
 from service.http.negotiation import JSON
-from service.http.types import Header, Receive, Scope, Send
+from service.http.request_body import RequestBody
 
 CLOSE: Header = (b"connection", b"close")
 LINGER_S = 5.0  # how long the rest of a refused body is read, so that its sender gets to see the response
 
 
-class Reply(NamedTuple):
+class Response(NamedTuple):
     """A whole response."""
 
     body: bytes = b""
@@ -25,9 +25,9 @@ class Reply(NamedTuple):
     headers: Sequence[Header] = ()
 
 
-def problem(error: RequestError) -> Reply:
+def problem_response(error: RequestError) -> Response:
     """The problem document of the native API."""
-    return Reply(error.document(), PROBLEM, error.status, error.headers)
+    return Response(error.document(), PROBLEM, error.status, error.headers)
 
 
 class HttpExchange(Exchange):
@@ -35,7 +35,7 @@ class HttpExchange(Exchange):
 
     begun = False
 
-    def __init__(self, context: Context, scope: Scope, receive: Receive, send: Send, protocol: str) -> None:
+    def __init__(self, context: ServerContext, scope: Scope, receive: Receive, send: Send, protocol: str) -> None:
         # As `Exchange.__init__` does, without the cost of a call for each request
         headers: dict[bytes, bytes] = dict(scope["headers"])
         self.context = context
@@ -48,7 +48,7 @@ class HttpExchange(Exchange):
         self.scope = scope
         self.send = send
         settings = context.settings
-        self.body = Body(receive, settings.max_body_bytes, settings.timeout_s)
+        self.body = RequestBody(receive, settings.max_body_bytes, settings.timeout_s)
 
     @property
     def method(self) -> str:
@@ -75,8 +75,8 @@ class HttpExchange(Exchange):
         return await self.body.read(self.headers, self.context.plane)
 
     @property
-    def call(self) -> Call:
-        return Call(self.deadline, self.id_text, self.body.disconnected)
+    def prediction_context(self) -> PredictionContext:
+        return PredictionContext(self.deadline, self.id_text, self.body.disconnected)
 
     @property
     def common_headers(self) -> list[Header]:
@@ -88,8 +88,8 @@ class HttpExchange(Exchange):
             headers.append(CLOSE)
         return headers
 
-    async def respond(self, reply: Reply) -> None:
-        body, content_type, status, more = reply
+    async def respond(self, response: Response) -> None:
+        body, content_type, status, more = response
         headers: list[Header] = []
         if status != 204:
             headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
@@ -103,7 +103,7 @@ class HttpExchange(Exchange):
         await self.send({"type": "http.response.body", "body": body})
 
     async def respond_json(self, body: bytes) -> None:
-        """The most common response, sent by its route itself, without a `Reply`."""
+        """The most common response, sent by its route itself, without a `Response`."""
         self.begun = True
         headers = [
             (b"content-type", JSON),
@@ -117,22 +117,22 @@ class HttpExchange(Exchange):
         await self.send({"type": "http.response.start", "status": 200, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 
-    async def refuse(self, reply: Reply, error: RequestError) -> None:
+    async def respond_error(self, response: Response, error: RequestError) -> None:
         """Respond, and read on for a while where the body is not complete: a reset would swallow the response."""
         slow = isinstance(error, BodyTooSlow)
         if await self.body.finish(0.02) or slow:
-            more = [*reply.headers, CLOSE] if slow else reply.headers
-            await self.respond(reply._replace(headers=more))
+            more = [*response.headers, CLOSE] if slow else response.headers
+            await self.respond(response._replace(headers=more))
             return
         headers = [
-            (b"content-type", reply.content_type),
-            (b"content-length", b"%d" % len(reply.body)),
+            (b"content-type", response.content_type),
+            (b"content-length", b"%d" % len(response.body)),
             (b"x-request-id", self.request_id),
             CLOSE,
-            *reply.headers,
+            *response.headers,
             *(self.trace.headers if self.trace else ()),
         ]
-        await self.send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await self.send({"type": "http.response.body", "body": reply.body, "more_body": True})
+        await self.send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await self.send({"type": "http.response.body", "body": response.body, "more_body": True})
         await self.body.finish(LINGER_S)
         await self.send({"type": "http.response.body", "body": b"", "more_body": False})

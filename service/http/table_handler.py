@@ -31,15 +31,15 @@ from models.formats.json_encoder import JsonEncoder, JsonWriter
 from models.formats.record_batches import RecordBatchWriter
 from models.rows import MAX_LISTED_ERRORS, ValidatedRows
 from models.schema import FeatureSchema
-from service.data_plane import LARGE_ROWS, Call, DataPlane, Validate
-from service.errors import ClientDisconnected, NotReady, RequestError, Unexpected
-from service.http.exchange import HttpExchange
+from service.data_plane import LARGE_ROWS, DataPlane, PredictionContext, RowsValidator
+from service.error_mapping import format_errors, request_error, require_valid
+from service.errors import ClientDisconnected, InternalError, NotReady, RequestError
+from service.http.asgi_types import Header
+from service.http.http_exchange import HttpExchange
 from service.http.negotiation import JSON_FORMAT, BodyFormat
-from service.http.outbox import Outbox
-from service.http.types import Header
+from service.http.response_buffer import ResponseBuffer
 from service.protocols import native
 from service.served_model import ServedModel
-from service.validation import format_errors, request_error, require_valid
 
 BLOCK_ROWS = 4096
 LARGE_TEXT = 32 * 1024  # a body above it is read beside the event loop
@@ -50,7 +50,7 @@ log = logging.getLogger("tabserve.http")
 T = TypeVar("T")
 
 
-def decoder_of(form: BodyFormat, served: ServedModel, rows: int, plane: DataPlane) -> Decoder:
+def decoder_for(form: BodyFormat, served: ServedModel, rows: int, plane: DataPlane) -> Decoder:
     schema, settings = served.model.schema, plane.settings
     if form.name == "ndjson":
         return ndjson_decoder.NdjsonDecoder(schema, rows, settings.max_body_bytes)
@@ -67,10 +67,10 @@ def whole_block(form: BodyFormat, served: ServedModel, plane: DataPlane, content
     if form.name == "arrow" and (block := arrow_block.common_block(served.model.schema, content, most)) is not None:
         return block
     with format_errors():
-        return blocks.decode_whole(decoder_of(form, served, most, plane), content)
+        return blocks.decode_whole(decoder_for(form, served, most, plane), content)
 
 
-def encoder_of(form: BodyFormat, served: ServedModel, *, skip: bool) -> Encoder:
+def encoder_for(form: BodyFormat, served: ServedModel, *, skip: bool) -> Encoder:
     if form.name == "json":
         return JsonEncoder(served.compiled(JsonWriter), skip=skip)
     if form.name == "ndjson":
@@ -84,7 +84,7 @@ def encoder_of(form: BodyFormat, served: ServedModel, *, skip: bool) -> Encoder:
     )
 
 
-class TableExchange:
+class TableHandler:
     """The part of an exchange in which a table is read, predicted and answered, whole or block by block."""
 
     def __init__(
@@ -99,7 +99,7 @@ class TableExchange:
         self.seconds = exchange.timeout()
         self.skip = skip
 
-    async def answer(self) -> None:
+    async def handle(self) -> None:
         """Raises RequestError, after the start only where nobody is left to be told."""
         if self.given is JSON_FORMAT:
             await self._answer_whole(JsonBlock(await self.exchange.read(), self.plane))
@@ -141,8 +141,8 @@ class TableExchange:
         return len(content) > (LARGE_ARROW if self.given.needs_pyarrow else LARGE_TEXT)
 
     async def _answer_whole(self, block: Block) -> None:
-        encoder = encoder_of(self.wanted, self.served, skip=self.skip)
-        call = self.exchange.call._replace(deadline=time.monotonic() + self.seconds)
+        encoder = encoder_for(self.wanted, self.served, skip=self.skip)
+        call = self.exchange.prediction_context._replace(deadline=time.monotonic() + self.seconds)
         large = block.count > LARGE_ROWS
         rows, answers = await self.plane.predict(self.served, self._validate(block, encoder), call, large=large)
 
@@ -155,7 +155,7 @@ class TableExchange:
         await self._start(encoder, [(b"content-length", b"%d" % len(content))])
         await self.exchange.send({"type": "http.response.body", "body": content})
 
-    def _validate(self, block: Block, encoder: Encoder, first_row: int = 0) -> Validate:
+    def _validate(self, block: Block, encoder: Encoder, first_row: int = 0) -> RowsValidator:
         max_errors = encoder.max_errors if self.skip else MAX_LISTED_ERRORS
 
         def validate(schema: FeatureSchema) -> ValidatedRows:
@@ -173,8 +173,8 @@ class TableExchange:
 
     async def _answer_in_blocks(self, content: bytes, pieces: AsyncIterator[bytes]) -> None:
         exchange = self.exchange
-        encoder = encoder_of(self.wanted, self.served, skip=self.skip)
-        outbox = Outbox(self.plane, self.body, self.exchange.send, self.seconds)
+        encoder = encoder_for(self.wanted, self.served, skip=self.skip)
+        outbox = ResponseBuffer(self.plane, self.body, self.exchange.send, self.seconds)
         row = 0
         async with outbox, contextlib.aclosing(self._blocks(content, pieces)) as all_blocks:
             try:
@@ -199,7 +199,7 @@ class TableExchange:
                 if not exchange.begun:
                     raise
                 log.exception("request failed", extra={"request_id": exchange.id_text})
-                exchange.failed = Unexpected()
+                exchange.failed = InternalError()
                 last = encoder.stop(exchange.failed)
             await outbox.end(last)
 
@@ -211,7 +211,7 @@ class TableExchange:
             while (block := await self.plane.run_in_thread(next, made, None)) is not None:
                 yield block
 
-        decoder = decoder_of(self.given, self.served, BLOCK_ROWS, self.plane)
+        decoder = decoder_for(self.given, self.served, BLOCK_ROWS, self.plane)
         with contextlib.closing(decoder), format_errors():
             async for piece in sliced(content, pieces):
                 async for block in taken_out(functools.partial(decoder.feed, piece)):
@@ -221,7 +221,7 @@ class TableExchange:
 
     async def _predict(self, block: Block, encoder: Encoder, row: int) -> bytes:
         """The answer of a block. The first finds a full queue like any request; the others wait for room in it."""
-        call = Call(time.monotonic() + self.seconds, self.exchange.id_text)
+        call = PredictionContext(time.monotonic() + self.seconds, self.exchange.id_text)
         rows = await self.plane.validate(self.served, self._validate(block, encoder, row), large=True)
         if row:
             await self._room(len(rows.frame.numbers), call.deadline)

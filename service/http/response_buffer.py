@@ -8,20 +8,20 @@ from typing import IO, Self
 from models.formats.blocks import CHUNK_BYTES
 from service.data_plane import DataPlane
 from service.errors import ClientDisconnected
-from service.http.body import Body
-from service.http.types import Send
+from service.http.asgi_types import Send
+from service.http.request_body import RequestBody
 
 HELD_BYTES = 1024**2  # of an answer that waits to be sent; more goes to a temporary file, or waits for the client
 
 
-class Outbox:
+class ResponseBuffer:
     """What is to be sent, by a task of its own: many clients send all of their body before they read a byte, and who
     waited for them to read would wait for ever.
 
     While the body comes, what the client does not read goes to a temporary file; once it is there, it is waited for.
     """
 
-    def __init__(self, plane: DataPlane, body: Body, send: Send, seconds: float) -> None:
+    def __init__(self, plane: DataPlane, body: RequestBody, send: Send, seconds: float) -> None:
         self._plane = plane
         self._body = body
         self._send = send
@@ -48,7 +48,7 @@ class Outbox:
             self._file.close()
 
     async def put(self, content: bytes) -> None:
-        """Raises ClientGone when nobody takes it."""
+        """Raises ClientDisconnected when nobody takes it."""
         if self._task is None:
             self._task = asyncio.create_task(self._run())
         if self._gone is None and self._body.complete:
@@ -105,7 +105,7 @@ class Outbox:
             self._emptied.set()
 
     async def _deliver(self, content: bytes, *, more: bool = True) -> None:
-        """Raises ClientGone where the client takes nothing, although it has sent all of its body."""
+        """Raises ClientDisconnected where the client takes nothing, although it has sent all of its body."""
         sending = asyncio.ensure_future(self._send({"type": "http.response.body", "body": content, "more_body": more}))
         try:
             while not sending.done():

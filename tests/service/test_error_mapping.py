@@ -6,8 +6,8 @@ import pytest
 
 from models.formats.errors import EmptyTable, FormatError, TooLarge, UnsupportedType
 from models.rows import validate_rows
+from service.error_mapping import format_errors, request_error, require_valid
 from service.errors import RequestError, RowsNotValid
-from service.validation import format_errors, request_error, require_valid
 from tests.models.income import GOOD, SCHEMA
 
 
