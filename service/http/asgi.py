@@ -38,9 +38,8 @@ class Application:
         try:
             try:
                 exchange.admit(route.always, route.probe)
-                response = await (route.handle if scope["method"] in route.methods else route.handle_other_method)(
-                    exchange
-                )
+                handle = route.handle if scope["method"] in route.methods else route.handle_other_method
+                response = await handle(exchange)
             except BaseException as error:
                 exchange.fail(error)
             if exchange.failed is not None:

@@ -154,8 +154,11 @@ def resume(coroutine: Coroutine[Any, Any, T], waiting_for: Any) -> Generator[Any
 
 
 def check_json_size(body: bytes, most: int) -> None:
-    """Raises TooManyJsonNodes for JSON of so many arrays and objects that reading it would take a worker's lock for seconds
-    and fifty times its size in memory, before anybody could see that there are too many rows in it."""
+    """Raises TooManyJsonNodes for more than `most` arrays and objects.
+
+    Parsing them would hold Python's lock for seconds and need fifty times the body's size in memory, before the rows
+    can be counted.
+    """
     count = body.count(b"[") + body.count(b"{")
     if count > most:
         raise TooManyJsonNodes(count, most)

@@ -1,4 +1,4 @@
-"""`python -m service.server.library_hooks`: each hook, the version of its library, what breaks, and whether it works."""
+"""`python -m service.server.library_hooks`: each hook, its library's version, and whether it works."""
 
 import argparse
 import json
