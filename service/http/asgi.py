@@ -1,4 +1,4 @@
-"""The ASGI application: finds the route of a request and leads the request through its exchange."""
+"""The ASGI application: finds the route of each request and runs the request's exchange."""
 
 from service.errors import ClientDisconnected, RequestError
 from service.exchange import ServerContext
@@ -9,7 +9,7 @@ from service.routes.router import Router
 
 
 class Application:
-    """Answers the routes of the contract by itself, without the middlewares of BentoML's app, which gets the rest."""
+    """Handles our routes without the middlewares of BentoML's app, which receives all other requests."""
 
     def __init__(self, context: ServerContext) -> None:
         self.context = context
@@ -18,7 +18,7 @@ class Application:
         self._router = Router(self.plane)
 
     def wrap(self, app: App) -> "Application":
-        """app: gets what has no route here."""
+        """app: BentoML's app, for requests that match none of our routes."""
         self._inner = app
         return self
 
@@ -27,7 +27,7 @@ class Application:
             await self._inner(scope, receive, send)
             return
         context, router = self.context, self._router
-        if router.snapshot is not self.plane.registry.snapshot:  # what is served has changed
+        if router.snapshot is not self.plane.registry.snapshot:  # the served models have changed
             router = self._router = Router(self.plane)
         path = scope["path"]
         route = router.listed.get(path) or router.find(path) or router.passthrough(self._inner)
@@ -44,7 +44,7 @@ class Application:
                 exchange.fail(error)
             if exchange.failed is not None:
                 exchange.record(await refuse(route, exchange, exchange.failed))
-            elif response is None:  # the route has sent it
+            elif response is None:  # the route has sent its response itself
                 exchange.record(200)
             else:
                 await exchange.respond(response)
@@ -54,7 +54,7 @@ class Application:
 
 
 async def refuse(route: Route, exchange: HttpExchange, failed: RequestError) -> int:
-    """Send the error in the form of the route's protocol, where that is still possible; its status."""
+    """Send the error in the format of the route's protocol unless a response has started. Returns the status."""
     if exchange.begun:
         return failed.status
     refusal = route.error_response(failed)
@@ -64,5 +64,5 @@ async def refuse(route: Route, exchange: HttpExchange, failed: RequestError) -> 
 
 
 async def no_app(scope: Scope, receive: Receive, send: Send) -> None:
-    """The inner application before `wrap` was called."""
+    """Stands in for the inner application until `wrap` is called."""
     raise RuntimeError("there is no application behind this one")

@@ -1,4 +1,4 @@
-"""What has no route here is answered by BentoML's app: its page, its schema for its client."""
+"""The route of requests that match no other: BentoML's app serves its page and the schema for its client."""
 
 import logging
 
@@ -13,10 +13,10 @@ log = logging.getLogger("tabserve.http")
 
 
 class BentoPassthrough(Route):
-    """Hands the request to BentoML's app, whose failures become problem documents."""
+    """Passes the request to BentoML's app and turns its error responses into problem documents."""
 
     protocol = "bentoml"
-    methods = ()  # BentoML knows them
+    methods = ()  # BentoML's app checks the method
     always = True
 
     def __init__(self, plane: DataPlane, app: App) -> None:
@@ -50,11 +50,11 @@ class BentoPassthrough(Route):
 
 
 class BentoError(RequestError):
-    """A failure that BentoML answered, in our form."""
+    """An error response of BentoML's app as a problem document."""
 
     def __init__(self, status: int, headers: list[Header]) -> None:
         super().__init__("the request could not be answered")
-        self.status = status  # type: ignore[misc]  # known only now
+        self.status = status  # type: ignore[misc]  # differs by response
         self.title = TITLES.get(status, "Request failed")  # type: ignore[misc]
         self._headers = headers
 

@@ -1,4 +1,4 @@
-"""Decompression of request bodies: gzip and zstd, never to more bytes than allowed."""
+"""Decompresses request bodies, gzip and zstd, up to a maximum size."""
 
 import zlib
 from collections.abc import Iterator, Mapping
@@ -11,8 +11,8 @@ from service.errors import BadBody, BodyTooLarge, UnsupportedMediaType
 
 GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 LONGEST_MAGIC = 4
-CHUNK_BYTES = 1024**2  # the maximum that is decompressed at once
-MAX_MEMBERS = 100  # of gzip, or frames of zstd: each copies all bytes after it
+CHUNK_BYTES = 1024**2  # the most that one step decompresses
+MAX_MEMBERS = 100  # gzip members or zstd frames: each copies all bytes after it
 CODINGS = (b"gzip", b"zstd")
 
 
@@ -48,10 +48,10 @@ class Decompressor:
         self._size = 0
         self._members = 0
         self._member: Any = None  # the decompressor of the current member
-        self._start = b""  # the first bytes of a member, fewer than its magic number has
+        self._start = b""  # the first bytes of a member, until there are enough for its magic number
 
     def feed(self, compressed: bytes) -> Iterator[bytes]:
-        """Yield what can be decompressed now. Raises BodyTooLarge or BadBody."""
+        """Yield all bytes that can be decompressed so far. Raises BodyTooLarge or BadBody."""
         left, pending = self._start + compressed, False
         self._start = b""
         while left or pending:

@@ -1,4 +1,4 @@
-"""A request that came by HTTP: its body is read, its response or refusal is sent."""
+"""The exchange of an HTTP request: reads its body and sends its response or error."""
 
 import time
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from service.http.negotiation import JSON
 from service.http.request_body import RequestBody
 
 CLOSE: Header = (b"connection", b"close")
-LINGER_S = 5.0  # how long the rest of a refused body is read, so that its sender gets to see the response
+LINGER_S = 5.0  # how long the rest of a refused body is read, so that the client can read the response
 
 
 class Response(NamedTuple):
-    """A whole response."""
+    """A complete HTTP response."""
 
     body: bytes = b""
     content_type: bytes = JSON
@@ -31,16 +31,16 @@ def problem_response(error: RequestError) -> Response:
 
 
 class HttpExchange(Exchange):
-    """`begun`: whether a response has started, by a route that sends by itself."""
+    """An exchange over HTTP. `begun`: whether a route that sends its own response has started it."""
 
     begun = False
 
     def __init__(self, context: ServerContext, scope: Scope, receive: Receive, send: Send, protocol: str) -> None:
-        # As `Exchange.__init__` does, without the cost of a call for each request
+        # As `Exchange.__init__`, without the cost of the call
         headers: dict[bytes, bytes] = dict(scope["headers"])
         self.context = context
         self.headers = headers
-        self.started = scope.get("arrived") or time.monotonic()  # set by our protocol class, see service.server
+        self.started = scope.get("arrived") or time.monotonic()  # set by service.server.http_protocol
         self.protocol = protocol
         self.request_id = context.request_id(headers)
         if b"traceparent" in headers:
@@ -67,7 +67,7 @@ class HttpExchange(Exchange):
 
     @property
     def receive(self) -> Receive:
-        """Not to be mixed with reading `body`."""
+        """The ASGI `receive`. Do not use it together with `body`."""
         return self.body.receive
 
     async def read(self) -> bytes:
@@ -80,7 +80,7 @@ class HttpExchange(Exchange):
 
     @property
     def common_headers(self) -> list[Header]:
-        """What every response carries."""
+        """The headers of every response."""
         headers = [(b"x-request-id", self.request_id)]
         if self.trace:
             headers += self.trace.headers
@@ -103,7 +103,7 @@ class HttpExchange(Exchange):
         await self.send({"type": "http.response.body", "body": body})
 
     async def respond_json(self, body: bytes) -> None:
-        """The most common response, sent by its route itself, without a `Response`."""
+        """Send a JSON response with status 200: the common case, without a `Response` object."""
         self.begun = True
         headers = [
             (b"content-type", JSON),
@@ -118,7 +118,7 @@ class HttpExchange(Exchange):
         await self.send({"type": "http.response.body", "body": body})
 
     async def respond_error(self, response: Response, error: RequestError) -> None:
-        """Respond, and read on for a while where the body is not complete: a reset would swallow the response."""
+        """Send an error response. Reads on if the body is incomplete: a reset would discard the response."""
         slow = isinstance(error, BodyTooSlow)
         if await self.body.finish(0.02) or slow:
             more = [*response.headers, CLOSE] if slow else response.headers

@@ -1,4 +1,4 @@
-"""Content negotiation: the format of a body by Content-Type, the format of a response by Accept."""
+"""Content negotiation: Content-Type selects the format of the body, Accept the format of the response."""
 
 import functools
 from collections.abc import Collection, Mapping, Sequence
@@ -12,12 +12,12 @@ JSON = b"application/json"
 NDJSON = (b"application/x-ndjson", b"application/ndjson", b"application/jsonl", b"application/x-jsonlines")
 PLAIN_JSON = frozenset([b"", JSON, b"application/json; charset=utf-8", b"application/json;charset=utf-8"])
 PLAIN_ACCEPT = frozenset([b"*/*", JSON])
-CHARSETS = frozenset([b"", b"utf-8", b"utf8", b"us-ascii"])  # all are read as UTF-8; none is named: UTF-8
+CHARSETS = frozenset([b"", b"utf-8", b"utf8", b"us-ascii"])  # all are decoded as UTF-8, the default
 PYARROW_MISSING = "needs pyarrow, which is not installed here (pip install 'tabserve[arrow]')"
 
 
 class BodyFormat(NamedTuple):
-    """A format of bodies and responses of the native API; `name` is the label of metrics."""
+    """A format of request and response bodies of the native API. `name` is the protocol label of the metrics."""
 
     name: str
     media_types: tuple[bytes, ...]  # the preferred one first
@@ -39,7 +39,7 @@ LISTED = ", ".join(known.media_types[0].decode() for known in FORMATS)
 class ContentType(NamedTuple):
     """A parsed Content-Type header, all in lower case."""
 
-    media_type: bytes  # JSON if the header is absent or names none
+    media_type: bytes  # JSON if the header is absent or empty
     parameters: Mapping[bytes, bytes]
 
 
@@ -51,7 +51,7 @@ def parse_content_type(header: bytes) -> ContentType:
 
 
 def check_content_type(header: bytes, media_types: Collection[bytes], expected: str) -> ContentType:
-    """Raises UnsupportedMediaType for another media type, and for text in another charset than UTF-8."""
+    """Raises UnsupportedMediaType for any other media type, and for any charset other than UTF-8."""
     content_type = parse_content_type(header)
     if content_type.media_type not in media_types or content_type.parameters.get(b"charset", b"") not in CHARSETS:
         raise UnsupportedMediaType(f"content type {rendered(header)} is not supported, expected {expected}")
@@ -59,12 +59,12 @@ def check_content_type(header: bytes, media_types: Collection[bytes], expected: 
 
 
 def is_json(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether Content-Type says that the body is JSON, or does not say what it is."""
+    """Whether Content-Type names JSON or is absent."""
     return b"json" in parse_content_type(headers.get(b"content-type", b"")).media_type
 
 
 def is_plain_json(headers: Mapping[bytes, bytes]) -> bool:
-    """Whether the request and the response are JSON, as far as a look-up can tell."""
+    """Whether the headers ask for JSON in and out in their common spellings; False for all other spellings."""
     return headers.get(b"content-type", b"") in PLAIN_JSON and headers.get(b"accept", b"*/*") in PLAIN_ACCEPT
 
 
@@ -91,7 +91,7 @@ def body_format(header: bytes) -> BodyFormat:
 
 @functools.lru_cache(64)
 def response_format(accept: bytes, body: BodyFormat) -> BodyFormat:
-    """The format that Accept prefers; the body's own format if no other has a higher quality. Raises NotAcceptable."""
+    """The format that Accept prefers, the format of the body on a tie. Raises NotAcceptable."""
     if not accept.strip():
         return body
     qualities = parse_accept(accept)
@@ -118,7 +118,7 @@ def _media_range(text: bytes) -> tuple[bytes, float]:
 
 
 def quality(qualities: Mapping[bytes, float], media_types: Sequence[bytes]) -> float:
-    """The quality of a format: of its media types if Accept names any, else of its range (`text/*`), else of `*/*`."""
+    """The quality of a format: of its media types if Accept names one, else of its range (`text/*`), else of `*/*`."""
     named = [qualities[media_type] for media_type in media_types if media_type in qualities]
     if named:
         return max(named)
@@ -127,7 +127,7 @@ def quality(qualities: Mapping[bytes, float], media_types: Sequence[bytes]) -> f
 
 
 def prefers(accept: bytes, media_type: bytes, default: bytes) -> bool:
-    """Whether to send a media type instead of the default: its quality is higher, or the same and Accept names it."""
+    """Whether Accept prefers a media type to the default: by a higher quality, or by name at the same quality."""
     qualities = parse_accept(accept)
     ours, other = quality(qualities, (media_type,)), quality(qualities, (default,))
     return ours > other or (media_type in qualities and ours == other > 0)

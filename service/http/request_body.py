@@ -1,4 +1,4 @@
-"""Reading the body of a request: not larger, not slower and not more packed than allowed."""
+"""Reads request bodies within limits of size, time and compression."""
 
 import asyncio
 import types
@@ -12,15 +12,17 @@ from service.http.decompression import CODINGS, content_coding, decompress, deco
 from service.http.negotiation import is_json
 
 T = TypeVar("T")
-LINGER_BYTES = 64 * 1024**2
+LINGER_BYTES = 64 * 1024**2  # the most of a refused body that is read and dropped
 MIN_CHECKED_BYTES = 256 * 1024  # JSON that is larger is checked before it is parsed
-NESTED_PER_ROW = 50  # arrays and objects in the JSON of a row, at most on average
-BINARY_HEADER = b"inference-header-content-length"  # of the v2 protocol, where JSON is followed by other bytes
-CHUNK_BYTES = 16 * 1024  # of a body that is read in chunks, at least so much in each
+NESTED_PER_ROW = 50  # arrays and objects in the JSON of one row: the maximum average
+BINARY_HEADER = (
+    b"inference-header-content-length"  # of the Open Inference Protocol, where binary tensors follow the JSON
+)
+CHUNK_BYTES = 16 * 1024  # the minimum size of each chunk of a body that is read in chunks
 
 
 class RequestBody:
-    """The body of a request while it is read: not larger, and not slower, than allowed."""
+    """The body of one request, read within limits of size and time."""
 
     def __init__(self, receive: Receive, limit: int, seconds: float) -> None:
         self.receive = receive
@@ -36,7 +38,7 @@ class RequestBody:
         whole = self._whole()
         try:
             waiting_for = whole.send(None)
-        except StopIteration as done:  # it was there already, as it nearly always is: no timer is needed
+        except StopIteration as done:  # received already, the common case: no timer is needed
             body: bytes = done.value
         else:
             try:
@@ -74,9 +76,9 @@ class RequestBody:
             message = await self.receive()
 
     async def chunks(self, headers: Mapping[bytes, bytes], plane: DataPlane) -> AsyncGenerator[bytes, None]:
-        """The body as it comes, unpacked, in chunks of some size. Raises what `read` raises.
+        """Yield the decompressed body in chunks as it arrives. Raises the same errors as `read`.
 
-        It may take as long as it takes, but each chunk has to come within the time that `read` gives to the whole.
+        The total time is not limited; each chunk has to arrive within the time that `read` allows for a whole body.
         """
         if int(headers.get(b"content-length", b"0")) > self.limit:
             raise BodyTooLarge(self.limit)
@@ -97,7 +99,7 @@ class RequestBody:
             decompressor.close()
 
     async def _chunk(self) -> bytes:
-        """At least CHUNK_BYTES bytes, less only at the end."""
+        """At least CHUNK_BYTES bytes, fewer only at the end."""
         chunks, size = [], 0
         try:
             async with asyncio.timeout(self._seconds):
@@ -115,11 +117,11 @@ class RequestBody:
 
     @property
     def complete(self) -> bool:
-        """Whether all of it has come."""
+        """Whether the whole body has been received."""
         return self._complete
 
     async def finish(self, seconds: float) -> bool:
-        """Read on and throw away, within limits. Whether nothing is left."""
+        """Read the rest of the body and drop it, within limits. Returns whether the body is complete."""
         left = LINGER_BYTES
         try:
             async with asyncio.timeout(seconds):
@@ -132,14 +134,14 @@ class RequestBody:
         return self._complete
 
     async def disconnected(self) -> None:
-        """Returns when the client has closed the connection. Only to be awaited once the body is complete."""
+        """Wait until the client closes the connection. Await this only once the body is complete."""
         while (await self.receive())["type"] != "http.disconnect":
             pass
 
 
 @types.coroutine
 def resume(coroutine: Coroutine[Any, Any, T], waiting_for: Any) -> Generator[Any, Any, T]:
-    """Await a coroutine that was begun by hand and now waits for something."""
+    """Await a coroutine that was started by hand and now waits for `waiting_for`."""
     try:
         while True:
             try:

@@ -1,7 +1,7 @@
-"""Bodies and answers that are tables: JSON lines, CSV, Arrow, Parquet, each answered in its own form or in another.
+"""Handles requests and responses that are tables: NDJSON, CSV, Arrow and Parquet, in any combination, or JSON.
 
-What fits the limits of a request is read whole and answered whole. What is larger is read, predicted and answered block
-by block: its 200 is sent when the first block is good, and what goes wrong later has its place in the answer.
+A body within the limits of a single request is read and answered whole. A larger one is streamed block by block: the
+status 200 is sent when the first block is valid, and later errors are written into the response.
 """
 
 import asyncio
@@ -42,50 +42,53 @@ from service.protocols import native
 from service.served_model import ServedModel
 
 BLOCK_ROWS = 4096
-LARGE_TEXT = 32 * 1024  # a body above it is read beside the event loop
-LARGE_ARROW = 256 * 1024  # likewise, where pyarrow reads
-ROOM_S = 0.02  # how often a full queue is looked at again
-ROW_TEXT = 32  # bytes of JSON that a row takes at least, roughly
+LARGE_TEXT_BYTES = 32 * 1024  # a larger body is decoded in a thread
+LARGE_ARROW_BYTES = 256 * 1024  # the same limit for the formats that pyarrow decodes
+QUEUE_POLL_S = 0.02  # between two checks of a full queue
+MIN_ROW_BYTES = 32  # about the fewest bytes of a row in JSON
 log = logging.getLogger("tabserve.http")
 T = TypeVar("T")
 
 
-def decoder_for(form: BodyFormat, served: ServedModel, rows: int, plane: DataPlane) -> Decoder:
+def decoder_for(body_format: BodyFormat, served: ServedModel, rows: int, plane: DataPlane) -> Decoder:
     schema, settings = served.model.schema, plane.settings
-    if form.name == "ndjson":
+    if body_format.name == "ndjson":
         return ndjson_decoder.NdjsonDecoder(schema, rows, settings.max_body_bytes)
-    if form.name == "csv":
+    if body_format.name == "csv":
         return csv_decoder.CsvDecoder(schema, rows, settings.max_body_bytes)
-    if form.name == "arrow":
+    if body_format.name == "arrow":
         return arrow_decoder.ArrowDecoder(schema, rows, settings.max_body_bytes)
     return parquet_decoder.ParquetDecoder(schema, rows, settings.max_stream_bytes)
 
 
-def whole_block(form: BodyFormat, served: ServedModel, plane: DataPlane, content: bytes) -> Block | None:
-    """A body as one block; None where its rows are more than one has."""
-    most = plane.settings.max_rows
-    if form.name == "arrow" and (block := arrow_block.common_block(served.model.schema, content, most)) is not None:
+def whole_block(body_format: BodyFormat, served: ServedModel, plane: DataPlane, content: bytes) -> Block | None:
+    """Decode a body as one block; None if it has too many rows for one."""
+    limit = plane.settings.max_rows
+    if (
+        body_format.name == "arrow"
+        and (block := arrow_block.common_block(served.model.schema, content, limit)) is not None
+    ):
         return block
     with format_errors():
-        return blocks.decode_whole(decoder_for(form, served, most, plane), content)
+        return blocks.decode_whole(decoder_for(body_format, served, limit, plane), content)
 
 
-def encoder_for(form: BodyFormat, served: ServedModel, *, skip: bool) -> Encoder:
-    if form.name == "json":
+def encoder_for(body_format: BodyFormat, served: ServedModel, *, skip: bool) -> Encoder:
+    if body_format.name == "json":
         return JsonEncoder(served.compiled(JsonWriter), skip=skip)
-    if form.name == "ndjson":
+    if body_format.name == "ndjson":
         return ndjson_encoder.NdjsonEncoder(served.compiled(JsonWriter))
-    if form.name == "csv":
+    if body_format.name == "csv":
         return served.compiled(CsvEncoder)
     return (
         arrow_encoder.ArrowEncoder(served.compiled(RecordBatchWriter))
-        if form.name == "arrow"
+        if body_format.name == "arrow"
         else parquet_encoder.ParquetEncoder(served.compiled(RecordBatchWriter))
     )
 
 
 class TableHandler:
-    """The part of an exchange in which a table is read, predicted and answered, whole or block by block."""
+    """Reads one table, predicts its rows and sends the response, whole or block by block."""
 
     def __init__(
         self, exchange: HttpExchange, served: ServedModel, formats: tuple[BodyFormat, BodyFormat], *, skip: bool
@@ -93,65 +96,65 @@ class TableHandler:
         self.exchange = exchange
         self.plane = exchange.context.plane
         self.served = served
-        self.given, self.wanted = formats
+        self.body_format, self.response_format = formats
         self.body = exchange.body
         self.headers = exchange.headers
-        self.seconds = exchange.timeout()
+        self.timeout_s = exchange.timeout()
         self.skip = skip
 
     async def handle(self) -> None:
-        """Raises RequestError, after the start only where nobody is left to be told."""
-        if self.given is JSON_FORMAT:
-            await self._answer_whole(JsonBlock(await self.exchange.read(), self.plane))
+        """Read the body, send the response. Raises RequestError; ClientDisconnected only, once the response has started."""
+        if self.body_format is JSON_FORMAT:
+            await self._predict_whole(JsonBlock(await self.exchange.read(), self.plane))
             return
-        async with contextlib.aclosing(self.body.chunks(self.headers, self.plane)) as pieces:
-            content, all_there = await self._beginning(pieces)
-            if all_there:
+        async with contextlib.aclosing(self.body.chunks(self.headers, self.plane)) as chunks:
+            content, is_complete = await self._read_start(chunks)
+            if is_complete:
                 large = self._large(content)
-                block = await self._perhaps_in_thread(large, whole_block, self.given, self.served, self.plane, content)
+                block = await self._run(large, whole_block, self.body_format, self.served, self.plane, content)
                 if block is not None:
-                    await self._answer_whole(block)
+                    await self._predict_whole(block)
                     return
-            await self._answer_in_blocks(content, pieces)
+            await self._stream_blocks(content, chunks)
 
-    async def _perhaps_in_thread(self, large: bool, work: Callable[..., T], *arguments: Any) -> T:
+    async def _run(self, large: bool, work: Callable[..., T], *arguments: Any) -> T:
         return await self.plane.run_in_thread(work, *arguments) if large else work(*arguments)
 
-    # Whole
+    # A table in one block
 
-    async def _beginning(self, pieces: AsyncIterator[bytes]) -> tuple[bytes, bool]:
-        """The body as far as it is of a size to be read whole, and whether that is all of it."""
-        most, size = self.plane.settings.max_body_bytes, 0
-        told = int(self.headers.get(b"content-length", b"0"))
-        if told > most:
+    async def _read_start(self, chunks: AsyncIterator[bytes]) -> tuple[bytes, bool]:
+        """The beginning of the body, up to the limit of a single request, and whether it is the whole body."""
+        limit, size = self.plane.settings.max_body_bytes, 0
+        length = int(self.headers.get(b"content-length", b"0"))
+        if length > limit:
             return b"", False
-        if 0 < told <= LARGE_ARROW and b"content-encoding" not in self.headers:
+        if 0 < length <= LARGE_ARROW_BYTES and b"content-encoding" not in self.headers:
             return await self.body.read(self.headers, self.plane), True
         content = []
-        async for piece in pieces:
-            content.append(piece)
-            size += len(piece)
-            if size > most:
+        async for chunk in chunks:
+            content.append(chunk)
+            size += len(chunk)
+            if size > limit:
                 return b"".join(content), False
         return content[0] if len(content) == 1 else b"".join(content), True
 
     def _large(self, content: bytes) -> bool:
-        if self.given.name == "parquet":
+        if self.body_format.name == "parquet":
             return True
-        return len(content) > (LARGE_ARROW if self.given.needs_pyarrow else LARGE_TEXT)
+        return len(content) > (LARGE_ARROW_BYTES if self.body_format.needs_pyarrow else LARGE_TEXT_BYTES)
 
-    async def _answer_whole(self, block: Block) -> None:
-        encoder = encoder_for(self.wanted, self.served, skip=self.skip)
-        call = self.exchange.prediction_context._replace(deadline=time.monotonic() + self.seconds)
+    async def _predict_whole(self, block: Block) -> None:
+        encoder = encoder_for(self.response_format, self.served, skip=self.skip)
+        context = self.exchange.prediction_context._replace(deadline=time.monotonic() + self.timeout_s)
         large = block.count > LARGE_ROWS
-        rows, answers = await self.plane.predict(self.served, self._validate(block, encoder), call, large=large)
+        rows, outputs = await self.plane.predict(self.served, self._validate(block, encoder), context, large=large)
 
         def write() -> bytes:
-            if self.wanted is JSON_FORMAT:
-                return self.served.compiled(JsonWriter).write(rows, answers, skip=self.skip)
-            return encoder.head() + encoder.block(rows, answers, 0) + encoder.end()
+            if self.response_format is JSON_FORMAT:
+                return self.served.compiled(JsonWriter).write(rows, outputs, skip=self.skip)
+            return encoder.head() + encoder.block(rows, outputs, 0) + encoder.end()
 
-        content = await self._perhaps_in_thread(rows.count > LARGE_ROWS, write)
+        content = await self._run(rows.count > LARGE_ROWS, write)
         await self._start(encoder, [(b"content-length", b"%d" % len(content))])
         await self.exchange.send({"type": "http.response.body", "body": content})
 
@@ -169,22 +172,22 @@ class TableHandler:
         headers = [(b"content-type", encoder.content_type), *more, *self.exchange.common_headers]
         await self.exchange.send({"type": "http.response.start", "status": 200, "headers": headers})
 
-    # In blocks
+    # A table block by block
 
-    async def _answer_in_blocks(self, content: bytes, pieces: AsyncIterator[bytes]) -> None:
+    async def _stream_blocks(self, content: bytes, chunks: AsyncIterator[bytes]) -> None:
         exchange = self.exchange
-        encoder = encoder_for(self.wanted, self.served, skip=self.skip)
-        outbox = ResponseBuffer(self.plane, self.body, self.exchange.send, self.seconds)
+        encoder = encoder_for(self.response_format, self.served, skip=self.skip)
+        buffer = ResponseBuffer(self.plane, self.body, self.exchange.send, self.timeout_s)
         row = 0
-        async with outbox, contextlib.aclosing(self._blocks(content, pieces)) as all_blocks:
+        async with buffer, contextlib.aclosing(self._blocks(content, chunks)) as decoded_blocks:
             try:
-                async for block in all_blocks:
+                async for block in decoded_blocks:
                     written = await self._predict(block, encoder, row)
                     if not row:
                         await self._start(encoder)
                         written = encoder.head() + written
                     row += block.count
-                    await outbox.put(written)
+                    await buffer.put(written)
                 if not row:
                     raise request_error(EmptyTable())
                 last = await self.plane.run_in_thread(encoder.end)
@@ -201,54 +204,55 @@ class TableHandler:
                 log.exception("request failed", extra={"request_id": exchange.id_text})
                 exchange.failed = InternalError()
                 last = encoder.stop(exchange.failed)
-            await outbox.end(last)
+            await buffer.end(last)
 
-    async def _blocks(self, content: bytes, pieces: AsyncIterator[bytes]) -> AsyncGenerator[Block, None]:
-        """The body block by block, as it comes. All work on it is done beside the event loop."""
+    async def _blocks(self, content: bytes, chunks: AsyncIterator[bytes]) -> AsyncGenerator[Block, None]:
+        """Yield the body block by block as it arrives. Decoding runs in the data plane's thread."""
 
-        async def taken_out(of: Callable[[], Iterator[Block]]) -> AsyncIterator[Block]:
-            made = await self.plane.run_in_thread(of)
-            while (block := await self.plane.run_in_thread(next, made, None)) is not None:
+        async def in_thread(start: Callable[[], Iterator[Block]]) -> AsyncIterator[Block]:
+            decoded = await self.plane.run_in_thread(start)
+            while (block := await self.plane.run_in_thread(next, decoded, None)) is not None:
                 yield block
 
-        decoder = decoder_for(self.given, self.served, BLOCK_ROWS, self.plane)
+        decoder = decoder_for(self.body_format, self.served, BLOCK_ROWS, self.plane)
         with contextlib.closing(decoder), format_errors():
-            async for piece in sliced(content, pieces):
-                async for block in taken_out(functools.partial(decoder.feed, piece)):
+            async for chunk in rechunked(content, chunks):
+                async for block in in_thread(functools.partial(decoder.feed, chunk)):
                     yield block
-            async for block in taken_out(decoder.rest):
+            async for block in in_thread(decoder.rest):
                 yield block
 
     async def _predict(self, block: Block, encoder: Encoder, row: int) -> bytes:
-        """The answer of a block. The first finds a full queue like any request; the others wait for room in it."""
-        call = PredictionContext(time.monotonic() + self.seconds, self.exchange.id_text)
+        """Predict and encode one block. A full queue refuses the first block; the others wait for room."""
+        context = PredictionContext(time.monotonic() + self.timeout_s, self.exchange.id_text)
         rows = await self.plane.validate(self.served, self._validate(block, encoder, row), large=True)
         if row:
-            await self._room(len(rows.frame.numbers), call.deadline)
-        answers = await self.plane.predict_validated(self.served, rows, call)  # till the queue nothing else runs
-        return await self.plane.run_in_thread(encoder.block, rows, answers, row)
+            await self._wait_for_room(len(rows.frame.numbers), context.deadline)
+        # No other task runs between the last check of the queue and this request's entry into it
+        outputs = await self.plane.predict_validated(self.served, rows, context)
+        return await self.plane.run_in_thread(encoder.block, rows, outputs, row)
 
-    async def _room(self, rows: int, deadline: float) -> None:
-        counters, most = self.served.counters, self.plane.settings.queue_rows
-        while counters.queue_rows and counters.queue_rows + rows > most and time.monotonic() < deadline:
-            await asyncio.sleep(ROOM_S)
+    async def _wait_for_room(self, rows: int, deadline: float) -> None:
+        counters, limit = self.served.counters, self.plane.settings.queue_rows
+        while counters.queue_rows and counters.queue_rows + rows > limit and time.monotonic() < deadline:
+            await asyncio.sleep(QUEUE_POLL_S)
 
 
 class JsonBlock:
-    """The native body, which is always whole."""
+    """A JSON body, which is never streamed."""
 
     def __init__(self, body: bytes, plane: DataPlane) -> None:
         self._body = body
         self._max_rows = plane.settings.max_rows
-        self.count = len(body) // ROW_TEXT  # a guess, that only says whether it is large
+        self.count = len(body) // MIN_ROW_BYTES  # an estimate, to decide whether a thread validates the rows
 
     def validate(self, schema: FeatureSchema, *, first_row: int = 0, max_errors: int = 0) -> ValidatedRows:
         return native.validate_body(schema, self._body, "skip", self._max_rows)
 
 
-async def sliced(content: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """What was there first, in pieces too, and then the others."""
+async def rechunked(content: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield `content` in chunks, then `chunks`."""
     for start in range(0, len(content), CHUNK_BYTES):
         yield content[start : start + CHUNK_BYTES]
-    async for piece in pieces:
-        yield piece
+    async for chunk in chunks:
+        yield chunk

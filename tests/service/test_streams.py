@@ -309,7 +309,7 @@ def test_the_place_for_what_waits_is_the_system_s(
             while client.pieces:
                 await asyncio.sleep(0.01)
         size = os.fstat(made[0].fileno()).st_size
-        assert size > response_buffer.HELD_BYTES
+        assert size > response_buffer.MAX_BUFFERED_BYTES
         client.taking.set()
         await asyncio.wait_for(asking, 60)
 
