@@ -103,7 +103,10 @@ class TableHandler:
         self.skip = skip
 
     async def handle(self) -> None:
-        """Read the body, send the response. Raises RequestError; ClientDisconnected only, once the response has started."""
+        """Read the body and send the response.
+
+        Raises RequestError, but only ClientDisconnected once the response has started.
+        """
         if self.body_format is JSON_FORMAT:
             await self._predict_whole(JsonBlock(await self.exchange.read(), self.plane))
             return

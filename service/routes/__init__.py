@@ -1,1 +1,1 @@
-"""Addresses of the protocols: how a request of each is answered by the data plane, in that protocol's own words."""
+"""The routes of each protocol: each route handles the requests to one path."""

@@ -1,4 +1,4 @@
-"""`/invocations` and what belongs to it: MLflow's scoring server, SageMaker's container and Vertex AI's."""
+"""`/invocations`, `/ping` and `/version`: the routes of MLflow's scoring server, SageMaker and Vertex AI."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,13 +20,13 @@ from service.settings import Settings
 from service.version import version
 
 CSV, TEXT = b"text/csv", b"text/plain; charset=utf-8"
-READABLE = "application/json or text/csv in UTF-8"
+ACCEPTED_TYPES = "application/json or text/csv in UTF-8"
 ATTRIBUTES = b"x-amzn-sagemaker-custom-attributes"
-MOST_ATTRIBUTES = 1024  # bytes of them that SageMaker passes on
+MAX_ATTRIBUTES_BYTES = 1024  # bytes; SageMaker forwards no more
 
 
 class MLflowRoute(Route):
-    """A route whose errors read as MLflow's."""
+    """A route of MLflow's scoring protocol. Its errors have MLflow's format."""
 
     protocol = "mlflow"
 
@@ -35,10 +35,7 @@ class MLflowRoute(Route):
 
 
 class InvocationsRoute(MLflowRoute):
-    """Predictions of the one model that is served, or of the one that a request or the setting names.
-
-    Where there are several, the model is known only with the request.
-    """
+    """Predicts with the only served model, or with the one that the request or TABSERVE_DEFAULT_MODEL names."""
 
     def __init__(self, plane: DataPlane, snapshot: Snapshot) -> None:
         only = [entry.champion for entry in snapshot.entries.values()]
@@ -51,19 +48,19 @@ class InvocationsRoute(MLflowRoute):
         body = await exchange.read()
         served = self.served or self.snapshot.find(requested_model(plane.settings, self.snapshot.names, headers))
         exchange.served = served
-        content_type = check_content_type(headers.get(b"content-type", b""), (JSON, CSV), READABLE)
+        content_type = check_content_type(headers.get(b"content-type", b""), (JSON, CSV), ACCEPTED_TYPES)
         if content_type.media_type == CSV:
-            rows, answers = await self.predict_csv(served, exchange, body, content_type.parameters.get(b"header", b""))
+            rows, outputs = await self.predict_csv(served, exchange, body, content_type.parameters.get(b"header", b""))
             detailed = False
         else:
-            rows, answers, detailed = await self.predict_json(served, exchange, body)
+            rows, outputs, detailed = await self.predict_json(served, exchange, body)
         as_csv = not detailed and prefers(headers.get(b"accept", b""), CSV, default=JSON)
-        arguments = (served, rows, answers, detailed, as_csv)
-        many = len(answers) > LARGE_ROWS
-        text = await plane.run_in_thread(write, *arguments) if many else write(*arguments)
+        arguments = (served, rows, outputs, detailed, as_csv)
+        is_large = len(outputs) > LARGE_ROWS
+        text = await plane.run_in_thread(write, *arguments) if is_large else write(*arguments)
         warnings = error_text.warnings_header(rows)
         if ATTRIBUTES in headers:
-            warnings += error_text.warnings_header(rows, ATTRIBUTES, MOST_ATTRIBUTES)
+            warnings += error_text.warnings_header(rows, ATTRIBUTES, MAX_ATTRIBUTES_BYTES)
         return Response(text, csv_encoder.CsvEncoder.content_type if as_csv else JSON, headers=warnings)
 
     async def predict_json(
@@ -76,10 +73,10 @@ class InvocationsRoute(MLflowRoute):
         parsed = await plane.run_in_thread(read, *arguments) if large else read(*arguments)
         plane.check_count(len(parsed.rows))
         validate = json_rows_validator(parsed.rows)
-        rows, answers = await plane.predict(
+        rows, outputs = await plane.predict(
             served, validate, exchange.prediction_context, large=len(parsed.rows) > LARGE_ROWS
         )
-        return rows, answers, parsed.detailed
+        return rows, outputs, parsed.detailed
 
     async def predict_csv(
         self, served: ServedModel, exchange: HttpExchange, body: bytes, header: bytes
@@ -96,13 +93,13 @@ class InvocationsRoute(MLflowRoute):
 
 
 class VertexRoute(InvocationsRoute):
-    """The same at the address that Vertex AI gives."""
+    """The same at the path that Vertex AI configures."""
 
     protocol = "vertex"
 
 
 class PingRoute(MLflowRoute):
-    """Whether predictions are answered now."""
+    """The health check: the models are ready."""
 
     methods = ("GET",)
     probe = True
@@ -112,6 +109,8 @@ class PingRoute(MLflowRoute):
 
 
 class VersionRoute(MLflowRoute):
+    """The version of tabserve."""
+
     methods = ("GET",)
 
     async def handle(self, exchange: HttpExchange) -> Response:
@@ -119,7 +118,7 @@ class VersionRoute(MLflowRoute):
 
 
 class InvocationsRoutes:
-    """`/invocations`, and beside it the addresses that Vertex AI or the settings ask for."""
+    """MLflow's paths, and those that Vertex AI or the settings configure."""
 
     def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
         routes: dict[str, Route] = {
@@ -135,13 +134,13 @@ class InvocationsRoutes:
         return routes
 
     def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:
-        return None  # all are listed
+        return None  # `listed` has all of them
 
 
 def requested_model(settings: Settings, names: Sequence[str], headers: Mapping[bytes, bytes]) -> str:
-    """Of several models the one that SageMaker's custom attributes name (`model=…`), or the setting.
+    """The model that SageMaker's custom attributes (`model=…`) or TABSERVE_DEFAULT_MODEL select.
 
-    Raises RequestNotValid.
+    Raises RequestNotValid if neither does.
     """
     attributes = headers.get(ATTRIBUTES, b"").decode("latin-1").replace(";", ",").split(",")
     pairs = dict(pair.strip().partition("=")[::2] for pair in attributes)
@@ -154,8 +153,8 @@ def requested_model(settings: Settings, names: Sequence[str], headers: Mapping[b
     return name
 
 
-def write(served: ServedModel, rows: ValidatedRows, answers: Outputs, detailed: bool, as_csv: bool) -> bytes:
+def write(served: ServedModel, rows: ValidatedRows, outputs: Outputs, detailed: bool, as_csv: bool) -> bytes:
     if as_csv:
-        return invocations.write_csv(served.model.output_spec, answers)
+        return invocations.write_csv(served.model.output_spec, outputs)
     writer = served.compiled(JsonWriter)
-    return writer.write(rows, answers) if detailed else invocations.write(writer, answers)
+    return writer.write(rows, outputs) if detailed else invocations.write(writer, outputs)

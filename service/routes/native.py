@@ -1,4 +1,4 @@
-"""`/predict/{model}`: the native API. JSON in, JSON out; other formats go the way of tables."""
+"""`/predict/{model}`: the native API. This module handles JSON; `http.table_handler` the table formats."""
 
 import time
 from collections.abc import Mapping
@@ -19,11 +19,11 @@ from service.routes.route import Route
 from service.served_model import ServedModel
 
 PREFIX = "/predict/"
-SMALL_BYTES = 16 * 1024  # up to there the fast path is tried
+SMALL_BYTES = 16 * 1024  # larger bodies do not try the fast path
 
 
 class PredictRoute(Route):
-    """Predictions by one version of a model."""
+    """Predicts with one version of a model."""
 
     protocol = "json"
     allow = ("POST", "OPTIONS")
@@ -37,7 +37,7 @@ class PredictRoute(Route):
     async def handle(self, exchange: HttpExchange) -> Response | None:
         headers, query = exchange.headers, exchange.scope["query_string"]
         if not negotiation.is_plain_json(headers):
-            await self._answer_table(exchange)
+            await self._handle_table(exchange)
             return None
         exchange.set_deadline()
         on_invalid = on_invalid_option(query) if query else "fail"
@@ -50,19 +50,19 @@ class PredictRoute(Route):
         return Response(await predict_json(self.plane, self.served, body, on_invalid, exchange.prediction_context))
 
     def _fast(self, body: bytes) -> bytes | None:
-        """The response to the most common request: a few valid rows in a small body, of which nothing is to be said.
+        """The response to the common request: a few valid rows without warnings in a small body.
 
-        None for everything else, which the general way looks at from the start.
+        None for all other requests: `predict_json` handles them from the start.
         """
         if len(body) > SMALL_BYTES or (rows := self._parse_body(body)) is None:
             return None
-        answers = self.plane.predict_fast(self.served, rows)
-        if answers is None:
+        outputs = self.plane.predict_fast(self.served, rows)
+        if outputs is None:
             return None
-        return self._writer.one_value(answers) if isinstance(answers, float) else self._writer.plain(answers)
+        return self._writer.one_value(outputs) if isinstance(outputs, float) else self._writer.plain(outputs)
 
-    async def _answer_table(self, exchange: HttpExchange) -> None:
-        """Where the body or the response is a table."""
+    async def _handle_table(self, exchange: HttpExchange) -> None:
+        """Handle a request whose body or response is a table."""
         formats = negotiation.negotiate(exchange.headers)
         exchange.protocol = formats[0].name
         if exchange.protocol != "json":
@@ -72,18 +72,18 @@ class PredictRoute(Route):
 
 
 async def predict_json(
-    plane: DataPlane, served: ServedModel, body: bytes, on_invalid: str, call: PredictionContext
+    plane: DataPlane, served: ServedModel, body: bytes, on_invalid: str, context: PredictionContext
 ) -> bytes:
-    """The body of a predict request -> the body of its response. Raises RequestError."""
+    """The response body for a JSON request body. Raises RequestError."""
     limit = plane.settings.max_rows
     large = len(body) > native.LARGE_BODY_BYTES
-    rows, answers = await plane.predict(
-        served, lambda schema: native.validate_request(schema, body, on_invalid, limit), call, large=large
+    rows, outputs = await plane.predict(
+        served, lambda schema: native.validate_request(schema, body, on_invalid, limit), context, large=large
     )
     skip, writer = on_invalid == "skip", served.compiled(JsonWriter)
     if rows.count > LARGE_ROWS:
-        return await plane.run_in_thread(lambda: writer.write(rows, answers, skip=skip))
-    return writer.write(rows, answers, skip=skip)
+        return await plane.run_in_thread(lambda: writer.write(rows, outputs, skip=skip))
+    return writer.write(rows, outputs, skip=skip)
 
 
 def on_invalid_option(query: bytes) -> str:
@@ -104,7 +104,7 @@ def skips_invalid(query: bytes) -> bool:
 
 
 class UnknownModelRoute(Route):
-    """A model that is not served."""
+    """Responds with an error: the model is unknown or still loading."""
 
     protocol = "json"
     methods = ()
@@ -119,7 +119,7 @@ class UnknownModelRoute(Route):
 
 
 class NativeRoutes:
-    """All of `/predict/`."""
+    """The routes below `/predict/`."""
 
     def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
         return {f"{PREFIX}{name}": PredictRoute(plane, entry.champion) for name, entry in snapshot.entries.items()}

@@ -1,4 +1,4 @@
-"""`/v2/…`: the Open Inference Protocol's REST, as Triton, KServe and MLServer speak it."""
+"""`/v2/…`: the Open Inference Protocol over REST, as in Triton, KServe and MLServer."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -25,17 +25,19 @@ from service.routes.route import ANY_METHOD, Route
 from service.served_model import ServedModel
 from service.version import version
 
-OCTETS = b"application/octet-stream"
+OCTET_STREAM = b"application/octet-stream"
 HEADER_LENGTH = b"inference-header-content-length"
 TIMEOUT = b"x-request-timeout"
-ONE_ROW = ValidatedRows(Frame(np.empty((1, 0)), np.empty((1, 0), np.int64)), 1)  # that is answered already
+ONE_ROW = ValidatedRows(
+    Frame(np.empty((1, 0)), np.empty((1, 0), np.int64)), 1
+)  # the fast path has validated and predicted it
 EXTENSIONS = ("binary_tensor_data", "model_repository")
 MODEL = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<what>infer|ready))?/?")
-LOADING = re.compile(r"/v2/repository/models/[^/]+/(?:un)?load")
+LOAD_OR_UNLOAD = re.compile(r"/v2/repository/models/[^/]+/(?:un)?load")
 
 
 class OipRoute(Route):
-    """A route whose errors are `{"error": "..."}`."""
+    """A route of the Open Inference Protocol. Its errors are `{"error": "..."}`."""
 
     protocol = "v2"
 
@@ -44,7 +46,7 @@ class OipRoute(Route):
 
 
 class InferRoute(OipRoute):
-    """Tensors in, tensors out."""
+    """Predicts the rows in the input tensors."""
 
     served: ServedModel
 
@@ -55,47 +57,53 @@ class InferRoute(OipRoute):
     async def handle(self, exchange: HttpExchange) -> Response:
         exchange.set_deadline()
         plane, body = self.plane, await exchange.read()
-        check_content_type(exchange.headers.get(b"content-type", b""), (JSON, OCTETS), "application/json in UTF-8")
+        check_content_type(
+            exchange.headers.get(b"content-type", b""), (JSON, OCTET_STREAM), "application/json in UTF-8"
+        )
         length, large = exchange.headers.get(HEADER_LENGTH), len(body) > LARGE_BODY_BYTES
         inference = await plane.run_in_thread(oip_json.read, body, length) if large else oip_json.read(body, length)
         in_time = TIMEOUT not in exchange.headers
-        rows, answers = await infer(
+        rows, outputs = await infer(
             plane, self.served, inference, exchange.prediction_context, large=large, fast=in_time
         )
         write = self._write
         if rows.count > LARGE_ROWS:
-            return await plane.run_in_thread(write, rows, answers, inference)
-        return write(rows, answers, inference)
+            return await plane.run_in_thread(write, rows, outputs, inference)
+        return write(rows, outputs, inference)
 
-    def _write(self, rows: ValidatedRows, answers: Outputs, inference: InferRequest) -> Response:
-        body, length = self.signature.write(rows, answers, inference)
-        return Response(body) if length is None else Response(body, OCTETS, headers=[(HEADER_LENGTH, b"%d" % length)])
+    def _write(self, rows: ValidatedRows, outputs: Outputs, inference: InferRequest) -> Response:
+        body, length = self.signature.write(rows, outputs, inference)
+        return (
+            Response(body)
+            if length is None
+            else Response(body, OCTET_STREAM, headers=[(HEADER_LENGTH, b"%d" % length)])
+        )
 
 
 async def infer(
     plane: DataPlane,
     served: ServedModel,
     inference: InferRequest,
-    call: PredictionContext,
+    context: PredictionContext,
     *,
     large: bool,
     fast: bool = True,
 ) -> PredictedRows:
-    """The answers to the rows that the tensors hold. fast: whether the fast path may be tried. Raises RequestError."""
+    """Predict the rows in the input tensors. fast: whether to try the fast path. Raises RequestError."""
     signature = served.compiled(ModelSignature)
     signature.check_outputs(inference)
     if fast and (row := signature.fast_row(inference)) is not None:
-        answers = plane.predict_row_fast(served, row)
-        if answers is not None:
-            return PredictedRows(ONE_ROW, answers)
+        outputs = plane.predict_row_fast(served, row)
+        if outputs is not None:
+            return PredictedRows(ONE_ROW, outputs)
     limit = plane.settings.max_rows
     return await plane.predict(
-        served, lambda schema: oip_rows.validate_inputs(schema, inference, limit), call, large=large
+        served, lambda schema: oip_rows.validate_inputs(schema, inference, limit), context, large=large
     )
 
 
 class ConstantRoute(OipRoute):
-    """An answer that is always the same."""
+    """Responds with a constant body."""
 
     methods = ("GET",)
     body: ClassVar[bytes]
@@ -105,24 +113,28 @@ class ConstantRoute(OipRoute):
 
 
 class ServerLiveRoute(ConstantRoute):
+    """Liveness."""
+
     always = True
     body = b'{"live":true}'
 
 
 class ServerReadyRoute(ConstantRoute):
+    """Readiness."""
+
     probe = True
     body = b'{"ready":true}'
 
 
 class ServerMetadataRoute(ConstantRoute):
-    """What this is."""
+    """The name, version and extensions of the server."""
 
     always = True
     body = orjson.dumps({"name": "tabserve", "version": version(), "extensions": EXTENSIONS})
 
 
 class OipModelListRoute(OipRoute):
-    """KServe's list of names."""
+    """The names of the models, as KServe lists them."""
 
     methods = ("GET",)
 
@@ -135,7 +147,7 @@ class OipModelListRoute(OipRoute):
 
 
 class RepositoryIndexRoute(OipRoute):
-    """Triton's list of what is there."""
+    """Triton's repository index: all versions of all models."""
 
     def __init__(self, plane: DataPlane, snapshot: Snapshot) -> None:
         super().__init__(plane)
@@ -147,7 +159,7 @@ class RepositoryIndexRoute(OipRoute):
 
 
 class ModelMetadataRoute(OipRoute):
-    """The metadata of a model."""
+    """The metadata of a model: versions, inputs and outputs."""
 
     methods = ("GET",)
 
@@ -161,6 +173,8 @@ class ModelMetadataRoute(OipRoute):
 
 
 class ModelReadyRoute(OipRoute):
+    """Readiness of a model."""
+
     methods = ("GET",)
     probe = True
 
@@ -173,7 +187,7 @@ class ModelReadyRoute(OipRoute):
 
 
 class OipErrorRoute(OipRoute):
-    """An address of this protocol that leads nowhere."""
+    """Responds with an error: the path or the model is unknown."""
 
     methods = ANY_METHOD
 
@@ -186,24 +200,24 @@ class OipErrorRoute(OipRoute):
 
 
 class OipRoutes:
-    """All of `/v2/`."""
+    """The routes below `/v2/`."""
 
     def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
-        routes = self._fixed(plane, snapshot)
+        routes = self._server_routes(plane, snapshot)
         for name, entry in snapshot.entries.items():
             for what in ("infer", "ready", None):
                 end = f"/{what}" if what else ""
-                routes[f"/v2/models/{name}{end}"] = self._of_model(plane, entry, entry.champion, what)
+                routes[f"/v2/models/{name}{end}"] = self._model_route(plane, entry, entry.champion, what)
                 for number, served in entry.versions.items():
-                    routes[f"/v2/models/{name}/versions/{number}{end}"] = self._of_model(plane, entry, served, what)
+                    routes[f"/v2/models/{name}/versions/{number}{end}"] = self._model_route(plane, entry, served, what)
         return routes
 
     def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:
         if path != "/v2" and not path.startswith("/v2/"):
             return None
-        if fixed := self._fixed(plane, snapshot).get(path.rstrip("/")):
-            return fixed
-        if LOADING.fullmatch(path):
+        if route := self._server_routes(plane, snapshot).get(path.rstrip("/")):
+            return route
+        if LOAD_OR_UNLOAD.fullmatch(path):
             message = "models are loaded when the server starts; loading and unloading are not supported"
             return OipErrorRoute(plane, RequestNotValid(message))
         found = MODEL.fullmatch(path)
@@ -216,9 +230,9 @@ class OipRoutes:
             served = entry.find(found["version"])
         except RequestError as error:
             return OipErrorRoute(plane, error)
-        return self._of_model(plane, entry, served, found["what"])
+        return self._model_route(plane, entry, served, found["what"])
 
-    def _fixed(self, plane: DataPlane, snapshot: Snapshot) -> dict[str, Route]:
+    def _server_routes(self, plane: DataPlane, snapshot: Snapshot) -> dict[str, Route]:
         return {
             "/v2": ServerMetadataRoute(plane),
             "/v2/health/live": ServerLiveRoute(plane),
@@ -227,7 +241,7 @@ class OipRoutes:
             "/v2/repository/index": RepositoryIndexRoute(plane, snapshot),
         }
 
-    def _of_model(self, plane: DataPlane, entry: ModelEntry, served: ServedModel, what: str | None) -> Route:
+    def _model_route(self, plane: DataPlane, entry: ModelEntry, served: ServedModel, what: str | None) -> Route:
         if what == "infer":
             return InferRoute(plane, served)
         return ModelReadyRoute(plane, entry.name) if what == "ready" else ModelMetadataRoute(plane, entry, served)

@@ -1,4 +1,4 @@
-"""What is served and how the server is: models, probes, metrics, the OpenAPI document."""
+"""Pages about the server and its models: `/models`, `/livez`, `/readyz`, `/metrics`, `/docs.json`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -19,7 +19,7 @@ METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 
 class Page(Route):
-    """Something to read, answered whatever state the server is in."""
+    """A page for GET, available in every state of the server."""
 
     protocol = "page"
     methods = ("GET", "HEAD")
@@ -28,6 +28,8 @@ class Page(Route):
 
 
 class StatusPage(Page):
+    """Responds with `{"status": "ok"}`."""
+
     body: ClassVar[bytes] = b'{"status":"ok"}'
 
     async def handle(self, exchange: HttpExchange) -> Response:
@@ -35,17 +37,19 @@ class StatusPage(Page):
 
 
 class LivenessPage(StatusPage):
-    """Whether the process answers."""
+    """The liveness probe: the process responds."""
 
 
 class ReadinessPage(StatusPage):
-    """Whether requests should be sent here."""
+    """The readiness probe: load balancers may send requests."""
 
     always = False
     probe = True
 
 
 class MetricsPage(Page):
+    """The metrics in Prometheus' text format."""
+
     async def handle(self, exchange: HttpExchange) -> Response:
         metrics = self.plane.metrics
         metrics.flush()
@@ -53,16 +57,16 @@ class MetricsPage(Page):
 
 
 class OpenApiPage(Page):
-    """The OpenAPI document, made when it is first requested."""
+    """The OpenAPI document, built for the first request."""
 
     def __init__(self, plane: DataPlane, document: Callable[[], bytes]) -> None:
         super().__init__(plane)
-        self._make = document
+        self._build = document
         self._document: bytes | None = None
 
     async def handle(self, exchange: HttpExchange) -> Response:
         if self._document is None:
-            self._document = self._make()
+            self._document = self._build()
         return Response(self._document)
 
 
@@ -74,7 +78,7 @@ class ModelListPage(Page):
         self._models = models
 
     async def handle(self, exchange: HttpExchange) -> Response:
-        return Response(orjson.dumps({"models": [summary(model) for model in self._models]}))
+        return Response(orjson.dumps({"models": [model_summary(model) for model in self._models]}))
 
 
 class ModelPage(Page):
@@ -85,10 +89,12 @@ class ModelPage(Page):
         self._model = model
 
     async def handle(self, exchange: HttpExchange) -> Response:
-        return Response(dumps(description(self._model)))
+        return Response(dumps(model_description(self._model)))
 
 
 class PageRoutes:
+    """The routes of all pages except the OpenAPI document, which the router adds."""
+
     def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
         routes: dict[str, Route] = {
             "/livez": LivenessPage(plane),
@@ -96,21 +102,21 @@ class PageRoutes:
             "/metrics": MetricsPage(plane),
             "/models": ModelListPage(plane, snapshot.champions),
         }
-        return routes | {f"{MODELS}{name}": self._describe(plane, snapshot, name) for name in snapshot.names}
+        return routes | {f"{MODELS}{name}": self._model_page(plane, snapshot, name) for name in snapshot.names}
 
     def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:
         if not path.startswith(MODELS):
             return None
-        return self._describe(plane, snapshot, path.removeprefix(MODELS))
+        return self._model_page(plane, snapshot, path.removeprefix(MODELS))
 
-    def _describe(self, plane: DataPlane, snapshot: Snapshot, name: str) -> Route:
+    def _model_page(self, plane: DataPlane, snapshot: Snapshot, name: str) -> Route:
         try:
             return ModelPage(plane, snapshot.find(name).model)
         except RequestError as error:
             return UnknownModelRoute(plane, error)
 
 
-def summary(model: TabularModel) -> dict[str, Any]:
+def model_summary(model: TabularModel) -> dict[str, Any]:
     return {
         "name": model.name,
         "version": model.version,
@@ -121,7 +127,7 @@ def summary(model: TabularModel) -> dict[str, Any]:
     }
 
 
-def description(model: TabularModel) -> dict[str, Any]:
+def model_description(model: TabularModel) -> dict[str, Any]:
     schema = model.schema
     return {
         "name": model.name,
@@ -139,13 +145,13 @@ def description(model: TabularModel) -> dict[str, Any]:
 
 
 def headline_metric(model: TabularModel) -> dict[str, Any] | None:
-    """The one number that says how good a model is, as training chose it."""
+    """The metric that training selected to summarise the quality of the model."""
     metric = model.metrics.get("metric")
     return {"name": metric["name"], "value": metric["value"]} if isinstance(metric, dict) else None
 
 
 def examples(model: TabularModel, count: int = 3) -> list[dict[str, Any]]:
-    """Golden rows with what is answered to them."""
+    """Golden rows with their predictions."""
     rows = model.golden.rows[:count]
     if not rows:
         return []

@@ -1,4 +1,4 @@
-"""What every route is: an exchange goes in, a reply comes out, and an error takes the form of the route's protocol."""
+"""The base class of all routes: a route turns an exchange into a response, and errors into its protocol's format."""
 
 from collections.abc import Mapping
 from typing import ClassVar, Protocol
@@ -13,28 +13,28 @@ ANY_METHOD = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class Route:
-    """One address. `protocol` is the label of its metrics, `served` the version it is counted for, if it has one.
+    """The handler of one path. `protocol` is the label of its metrics; `served` the model version to count it for.
 
-    The application sees to methods, limits, deadlines, errors, metrics and logs; a route decodes, asks the data plane
-    and encodes.
+    The application and the exchange check methods and limits, translate errors, and record metrics and logs. A route
+    decodes the request, calls the data plane and encodes the response.
     """
 
     protocol: ClassVar[str]
     methods: ClassVar[tuple[str, ...]] = ("POST",)
-    allow: ClassVar[tuple[str, ...]] = ()  # what a 405 and OPTIONS name; none: `methods`, and OPTIONS is a 405 too
-    always: ClassVar[bool] = False  # whether it also answers before the models are loaded and while the server stops
-    probe: ClassVar[bool] = False  # whether it says that requests should be sent here: not while draining
+    allow: ClassVar[tuple[str, ...]] = ()  # for OPTIONS and the Allow header; if empty, OPTIONS is a 405
+    always: ClassVar[bool] = False  # also answers while models load and while the server stops
+    probe: ClassVar[bool] = False  # a readiness probe, which fails while the server drains
 
     def __init__(self, plane: DataPlane, served: ServedModel | None = None) -> None:
         self.plane = plane
         self.served = served
 
     async def handle(self, exchange: HttpExchange) -> Response | None:
-        """The answer to one of `methods`; None where the route has sent it by itself. Raises RequestError."""
+        """Handle one of `methods`. Returns None if the route has sent the response itself. Raises RequestError."""
         raise NotImplementedError
 
     async def handle_other_method(self, exchange: HttpExchange) -> Response | None:
-        """The answer to another method. Raises RequestError."""
+        """Handle a request with any other method. Raises RequestError."""
         method = exchange.method
         if method == "HEAD" and "GET" in self.methods:
             return await self.handle(exchange)
@@ -43,16 +43,18 @@ class Route:
         raise MethodNotAllowed(method, ", ".join(self.allow or self.methods))
 
     def error_response(self, error: RequestError) -> Response:
-        """The error in the form of this protocol."""
+        """The response to a failed request, in this protocol's format."""
         return problem_response(error)
 
 
 class RouteGroup(Protocol):
-    """The routes of one protocol: those that can be listed beforehand, and the search for all others of its prefix."""
+    """The routes of one protocol: the common paths in a dictionary, the others found by their prefix."""
 
     def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
-        """The paths that are requested most, known from what is served."""
+        """The routes of the common paths, known from the served models."""
 
     def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:
-        """The route of another path of this protocol (versions, labels, models that are not there), or None where the
-        path is not of this protocol. A path of the protocol that leads nowhere is a route whose answer is an error."""
+        """The route of any other path, or None if the path does not belong to this protocol.
+
+        An unknown path or model of this protocol gets a route that responds with an error.
+        """

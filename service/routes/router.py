@@ -1,4 +1,4 @@
-"""All routes by path."""
+"""The router: finds the route of a path."""
 
 from collections.abc import Sequence
 
@@ -21,27 +21,27 @@ ROUTE_GROUPS: Sequence[RouteGroup] = (
 
 
 class Router:
-    """Where a path leads: a look-up for those listed beforehand, a search in each family for the rest.
+    """Finds routes by a dictionary of the common paths, and through the route groups for all others.
 
-    Made for one snapshot of what is served, and replaced with it.
+    A router belongs to one snapshot of the registry and is replaced together with it.
     """
 
     def __init__(self, plane: DataPlane) -> None:
         self.snapshot = plane.registry.snapshot
         self._plane = plane
         self.listed: dict[str, Route] = {}
-        for family in reversed(ROUTE_GROUPS):  # an address that two have is the first one's
-            self.listed |= family.listed(plane, self.snapshot)
+        for group in reversed(ROUTE_GROUPS):  # the first group takes a path that two groups list
+            self.listed |= group.listed(plane, self.snapshot)
         self.listed["/docs.json"] = OpenApiPage(plane, self._document)
 
     def find(self, path: str) -> Route | None:
-        """The route of a path that is not listed, if a family has it."""
-        found = (family.find(self._plane, self.snapshot, path) for family in ROUTE_GROUPS)
+        """The route of a path that is not in `listed`; None if no group has it."""
+        found = (group.find(self._plane, self.snapshot, path) for group in ROUTE_GROUPS)
         return next((route for route in found if route is not None), None)
 
     def _document(self) -> bytes:
         return document.document(self.snapshot.champions, self._plane.settings, version())
 
     def passthrough(self, app: App) -> Route:
-        """The route of whatever has no other."""
+        """The route of all requests that match no other."""
         return BentoPassthrough(self._plane, app)

@@ -1,4 +1,4 @@
-"""`/v1/…`: TF Serving's REST, and KServe's v1 protocol on the same addresses."""
+"""`/v1/…`: the REST API of TF Serving and the v1 protocol of KServe, which share their paths."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -19,11 +19,11 @@ from service.served_model import ServedModel
 
 MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 PREDICT = re.compile(MODEL + ":(?P<method>predict|classify|regress)", re.IGNORECASE)
-READ = re.compile(MODEL + "(?P<metadata>/metadata)?", re.IGNORECASE)
+MODEL_INFO = re.compile(MODEL + "(?P<metadata>/metadata)?", re.IGNORECASE)
 
 
 class TFServingRoute(Route):
-    """A route whose errors read as TF Serving's."""
+    """A route of TF Serving's REST API. Its errors have TF Serving's format."""
 
     protocol = "tfserving"
 
@@ -32,7 +32,7 @@ class TFServingRoute(Route):
 
 
 class TFServingPredictRoute(TFServingRoute):
-    """`:predict`, `:classify` or `:regress` of the served version of a model."""
+    """`:predict`, `:classify` or `:regress` with one version of a model."""
 
     served: ServedModel
 
@@ -49,14 +49,14 @@ class TFServingPredictRoute(TFServingRoute):
         large = len(body) > LARGE_BODY_BYTES
         parsed = await plane.run_in_thread(self.read, body) if large else self.read(body)
         plane.check_count(len(parsed.rows))
-        rows, answers = await plane.predict(
+        rows, outputs = await plane.predict(
             self.served,
             json_rows_validator(parsed.rows),
             exchange.prediction_context,
             large=len(parsed.rows) > LARGE_ROWS,
         )
-        many = len(answers) > LARGE_ROWS
-        text = await plane.run_in_thread(self.write, parsed, answers) if many else self.write(parsed, answers)
+        is_large = len(outputs) > LARGE_ROWS
+        text = await plane.run_in_thread(self.write, parsed, outputs) if is_large else self.write(parsed, outputs)
         return Response(text, headers=error_text.warnings_header(rows))
 
     def check_method(self) -> None:
@@ -68,19 +68,19 @@ class TFServingPredictRoute(TFServingRoute):
             raise RequestNotValid(f"{expected} Was: tensorflow/serving/{right}")
 
     def read(self, body: bytes) -> TFServingRequest:
-        most = self.plane.settings.max_rows
+        limit = self.plane.settings.max_rows
         if self.method == "predict":
-            return tfserving.read_predict(self.schema, body, most)
-        return tfserving.read_examples(self.schema, body, self.method, most)
+            return tfserving.read_predict(self.schema, body, limit)
+        return tfserving.read_examples(self.schema, body, self.method, limit)
 
-    def write(self, parsed: TFServingRequest, answers: Outputs) -> bytes:
+    def write(self, parsed: TFServingRequest, outputs: Outputs) -> bytes:
         if self.method != "predict":
-            return self.writer.results(answers)
-        return self.writer.outputs(answers) if parsed.columns else self.writer.predictions(answers)
+            return self.writer.results(outputs)
+        return self.writer.outputs(outputs) if parsed.columns else self.writer.predictions(outputs)
 
 
 class ModelInfoRoute(TFServingRoute):
-    """Status or metadata of the served version of a model."""
+    """Status or metadata of one version of a model."""
 
     methods = ("GET",)
 
@@ -94,7 +94,7 @@ class ModelInfoRoute(TFServingRoute):
 
 
 class TFServingModelListRoute(TFServingRoute):
-    """KServe's list of models."""
+    """The names of the models, as KServe lists them."""
 
     methods = ("GET",)
 
@@ -107,7 +107,7 @@ class TFServingModelListRoute(TFServingRoute):
 
 
 class TFServingErrorRoute(TFServingRoute):
-    """An address of this protocol that leads nowhere."""
+    """Responds with an error: the path or the model is unknown."""
 
     methods = ANY_METHOD
 
@@ -120,7 +120,7 @@ class TFServingErrorRoute(TFServingRoute):
 
 
 class TFServingRoutes:
-    """All of `/v1/`."""
+    """The routes below `/v1/`."""
 
     def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
         paths = ["/v1/models"]
@@ -135,7 +135,7 @@ class TFServingRoutes:
             return TFServingModelListRoute(plane, snapshot.names)
         if not path.lower().startswith("/v1/"):
             return None
-        found = PREDICT.fullmatch(path) or READ.fullmatch(path)
+        found = PREDICT.fullmatch(path) or MODEL_INFO.fullmatch(path)
         if found is None:
             return TFServingErrorRoute(plane, RequestNotValid(f"Malformed request: {truncate(path, 200)}"))
         name, version, label = found["name"], found["version"], found["label"]
