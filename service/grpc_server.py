@@ -164,7 +164,9 @@ class GrpcServer:
         found = model_metadata(entry.find(message.version).model, [*entry.versions])
         properties = found.pop("properties")
         response = MESSAGES["ModelMetadataResponse"](**found)
-        oip_messages.fill(response.parameters, {name: dumps(value).decode() for name, value in properties.items()})
+        oip_messages.add_parameters(
+            response.parameters, {name: dumps(value).decode() for name, value in properties.items()}
+        )
         return response
 
     async def repository_index(self, message: Any, exchange: GrpcExchange) -> Any:

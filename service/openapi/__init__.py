@@ -1,1 +1,1 @@
-"""The OpenAPI document at /docs.json: the operations of every protocol, with their errors."""
+"""The OpenAPI document at /docs.json: the operations of all protocols with their errors."""

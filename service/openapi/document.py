@@ -1,4 +1,4 @@
-"""`/docs.json`: the OpenAPI document of everything that is served."""
+"""Builds the OpenAPI document at `/docs.json`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,7 +27,7 @@ def document(models: Sequence[TabularModel], settings: Settings, version: str) -
     paths: dict[str, Any] = {}
     for protocol in PROTOCOLS:
         paths |= protocol.paths(models, settings)
-    whole = {
+    content = {
         "openapi": "3.1.0",
         "info": {
             "title": "tabserve",
@@ -40,13 +40,13 @@ def document(models: Sequence[TabularModel], settings: Settings, version: str) -
         "components": {"schemas": schemas(models)},
     }
     try:
-        return orjson.dumps(whole)
+        return orjson.dumps(content)
     except TypeError:
-        return orjson.dumps(json_text.repaired(whole))
+        return orjson.dumps(json_text.repaired(content))
 
 
 def schemas(models: Sequence[TabularModel]) -> dict[str, Schema]:
-    """The schemas that operations refer to, by title."""
+    """The schemas that the operations refer to, by title."""
     found = [PROBLEM, ROW_ERROR, MODEL_SUMMARY]
     for model in models:
         prediction = prediction_schema(model.name, model.output_spec)

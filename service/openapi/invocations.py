@@ -1,4 +1,4 @@
-"""The scoring routes of MLflow, SageMaker and Vertex AI in the document."""
+"""The routes of MLflow, SageMaker and Vertex AI in the OpenAPI document."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,15 +17,15 @@ CSV: Schema = {"text/csv": {"schema": {"type": "string"}}}
 
 def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
     probes = {path for path in ("/ping", "/health", settings.health_route) if path}
-    paths = {path: read(path, "Whether predictions are answered") for path in sorted(probes)}
-    paths["/version"] = read("/version", "The version of tabserve")
+    paths = {path: probe(path, "Whether predictions are answered") for path in sorted(probes)}
+    paths["/version"] = probe("/version", "The version of tabserve")
     for path in ("/invocations", settings.predict_route):
         if path:
             paths[path] = predict(path, models, settings)
     return paths
 
 
-def read(path: str, summary: str) -> Schema:
+def probe(path: str, summary: str) -> Schema:
     return operation(TAG, path, "get", summary, TEXT, FORM, (*READINESS, *TIMEOUT_HEADER))
 
 

@@ -1,4 +1,4 @@
-"""The native API in the document: predictions, models, and the pages about the server."""
+"""The native API in the OpenAPI document: predictions, models, and the pages about the server."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ TABLES: Schema = {
     "application/vnd.apache.arrow.stream": {"schema": {"title": "Arrow IPC stream", "type": "string"}},
     "application/vnd.apache.parquet": {"schema": {"title": "Parquet file", "type": "string"}},
 }
-"""The other formats of bodies and responses; docs/api.md says what is in them."""
+"""The table formats of bodies and responses; docs/api.md describes their content."""
 TASKS = {"regression": "a number", "binary": "one of two classes", "multiclass": "one of several classes"}
 
 

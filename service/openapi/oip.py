@@ -1,4 +1,4 @@
-"""The Open Inference Protocol in the document."""
+"""The Open Inference Protocol in the OpenAPI document."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -86,7 +86,7 @@ def infer(path: str, model: TabularModel, settings: Settings) -> Schema:
 
 
 def example_request(model: TabularModel) -> Schema:
-    """A golden row as tensors."""
+    """An infer request with a golden row."""
     row = model.golden.rows[0]
     inputs = [
         {"name": spec.name, "datatype": spec.datatype, "shape": [1], "data": [row.get(spec.name)]}

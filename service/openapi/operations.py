@@ -1,4 +1,4 @@
-"""An operation of the document: a method of a path, with what it takes and all that it can answer."""
+"""Operations of the OpenAPI document: a method of a path with its parameters, body and responses."""
 
 import re
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ def operation(
     raised: Iterable[type[RequestError]] = (),
     **more: Any,
 ) -> Schema:
-    """A path item with one method. content: the media types of a 200. form, raised: of the errors."""
+    """A path item with one method. content: the media types of status 200. form, raised: of the errors."""
     return {
         method: {
             "tags": [tag],

@@ -1,7 +1,7 @@
-"""The error responses of an operation: every status that can occur, in the form of its protocol.
+"""The error responses of an operation: all statuses that it can return, in the format of its protocol.
 
-Statuses and descriptions come from the classes in `service.errors`. An operation names the groups of errors that it can
-raise; every operation can raise those of ALWAYS.
+Statuses and descriptions come from the classes in `service.errors`. An operation lists the groups of errors that it can
+raise, in addition to those of ALWAYS.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,7 @@ from service.openapi.schemas import PROBLEM, Schema, ref
 from service.protocols import error_text
 
 ErrorGroup = tuple[type[RequestError], ...]
-TRANSPORT: ErrorGroup = (errors.InvalidHttp, errors.HeadTooSlow, errors.HeadTooLarge)  # raised before there is a route
+TRANSPORT: ErrorGroup = (errors.InvalidHttp, errors.HeadTooSlow, errors.HeadTooLarge)  # raised before a route is known
 ALWAYS: ErrorGroup = (*TRANSPORT, errors.MethodNotAllowed, errors.InternalError)
 READINESS: ErrorGroup = (errors.NotReady,)
 TIMEOUT_HEADER: ErrorGroup = (errors.RequestNotValid,)
@@ -28,24 +28,24 @@ PREDICTION: ErrorGroup = (*READINESS, *TIMEOUT_HEADER, *MODEL, *BODY, *ROWS)
 
 
 class ErrorForm(NamedTuple):
-    """How a protocol writes errors."""
+    """The format in which a protocol writes errors."""
 
     media_type: str
     schema: Schema
-    status: Mapping[int, int]  # its own status instead of ours
+    status: Mapping[int, int]  # statuses that differ from those of the native API
 
 
 PROBLEM_FORM = ErrorForm(errors.PROBLEM.decode(), ref(PROBLEM), {})
 
 
 def text_form(*keys: str) -> ErrorForm:
-    """The form of a protocol whose errors are JSON objects with these texts."""
+    """The format of errors that are JSON objects with these keys, each with a string."""
     schema = {"type": "object", "properties": {key: {"type": "string"} for key in keys}, "required": [*keys]}
     return ErrorForm("application/json", schema, error_text.STATUSES)
 
 
 def error_responses(form: ErrorForm, raised: Iterable[type[RequestError]]) -> dict[str, Any]:
-    """The `responses` of the errors of ALWAYS and of those in `raised`, by status."""
+    """The OpenAPI responses for the errors of ALWAYS and `raised`, by status."""
     by_status: dict[int, list[type[RequestError]]] = {}
     for kind in dict.fromkeys((*ALWAYS, *raised)):
         status = kind.status if kind in TRANSPORT else form.status.get(kind.status, kind.status)

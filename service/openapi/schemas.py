@@ -1,6 +1,6 @@
-"""JSON Schemas of rows and predictions, made from the FeatureSchema, for /docs.json and BentoML's client.
+"""JSON Schemas of rows and predictions, derived from the FeatureSchema, for /docs.json and BentoML's client.
 
-Only declared limits become limits in the schema. What training saw becomes examples and `x-levels`.
+Declared limits become limits of the JSON Schema. Levels and values of the training data become examples and `x-levels`.
 """
 
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ JSON_TYPES = {"number": "number", "boolean": "boolean", "date": "string"}
 
 
 def type_name(name: str) -> str:
-    """`house_prices` -> `HousePrices`. Two names never get the same type name: other underscores are kept."""
+    """`house_prices` -> `HousePrices`. Distinct names get distinct type names: names that would collide keep the underscores."""
     camel = "".join(part.title() for part in name.split("_"))
     return camel if name == "_".join(name.split("_")) and "_" not in name else f"{camel}_{name}"
 
@@ -108,17 +108,17 @@ def answer_schema(schema: FeatureSchema, prediction: Schema) -> Schema:
 
 
 def example_rows(model: TabularModel, count: int = 2) -> list[dict[str, Any]]:
-    """Rows that the model accepts: golden rows if there are any, else a row of the features' examples."""
+    """Valid rows: golden rows if there are any, else one row of the features' examples."""
     if model.golden.rows:
         return model.golden.rows[:count]
     return [{feature.name: feature.example for feature in model.schema.features if feature.example is not None}]
 
 
 def native_types(model: TabularModel) -> tuple[Any, Any]:
-    """The types of `rows` and of the answer for `@bentoml.api`.
+    """The types of `rows` and of the response for `@bentoml.api`.
 
-    They describe and accept everything: the data plane validates. The JSON type is a list of one type, which means the
-    same; BentoML's client does not know it, and with a plain "object" the client would drop unknown keys silently.
+    They accept everything, because the data plane validates. The JSON type is `["object"]` instead of the equivalent
+    "object": with the latter, BentoML's client would silently drop unknown keys.
     """
     row = {**row_schema(model.schema), "type": ["object"], "examples": example_rows(model)}
     rows = {"title": "Rows", "type": "array", "items": row}

@@ -1,4 +1,4 @@
-"""TF Serving's REST API and KServe's v1 protocol in the document."""
+"""TF Serving's REST API and KServe's v1 protocol in the OpenAPI document."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,19 +18,19 @@ def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
     paths = {"/v1/models": read("/v1/models", "The models, as KServe lists them")}
     for model in models:
         path = f"/v1/models/{model.name}"
-        paths[path] = read(path, f"Status of {model.name}", MODEL)
-        paths[f"{path}/metadata"] = read(f"{path}/metadata", f"Signatures of {model.name}", MODEL)
+        paths[path] = model_info(path, f"Status of {model.name}", MODEL)
+        paths[f"{path}/metadata"] = model_info(f"{path}/metadata", f"Signatures of {model.name}", MODEL)
         other = "regress" if model.schema.classes is None else "classify"
         paths |= {f"{path}:{method}": predict(model, method, settings) for method in ("predict", other)}
     return paths
 
 
-def read(path: str, summary: str, raised: ErrorGroup = ()) -> Schema:
+def model_info(path: str, summary: str, raised: ErrorGroup = ()) -> Schema:
     return operation(TAG, path, "get", summary, JSON_OBJECT, FORM, (*READINESS, *TIMEOUT_HEADER, *raised))
 
 
 def predict(model: TabularModel, method: str, settings: Settings) -> Schema:
-    """The operation of a method. Its row is that of /predict, where a value may also stand as the list of itself."""
+    """The operation of one method. Rows are those of /predict; a value may also be a list of one value."""
     rows = example_rows(model)
     names = {"type": "string", "enum": ["", *tfserving.SIGNATURES[method]]}
     if method == "predict":

@@ -1,1 +1,1 @@
-"""Wire formats as pure functions between bytes and rows: no HTTP server, no BentoML."""
+"""The wire formats of the protocols: pure functions between bytes and rows, without a server."""

@@ -1,4 +1,4 @@
-"""What protocols without a place for it say all the same way: an error in one text, warnings in one header."""
+"""For protocols without fields for them: an error as one sentence, warnings as a header."""
 
 import json
 
@@ -6,9 +6,9 @@ from models.rows import ValidatedRows
 from service.errors import RequestError
 
 STATUSES = {422: 400}
-"""The statuses that other protocols have instead of ours: to them, a row that is not valid is a bad request."""
-WARNINGS = b"x-tabserve-warnings"
-MOST_BYTES = 4096  # of a header
+"""The statuses of the other protocols where they differ: an invalid row is a bad request (400) there."""
+WARNINGS_HEADER = b"x-tabserve-warnings"
+MAX_HEADER_BYTES = 4096
 
 
 def status(error: RequestError) -> int:
@@ -16,7 +16,7 @@ def status(error: RequestError) -> int:
 
 
 def sentence(error: RequestError) -> str:
-    """What is wrong, with every row and field that the problem document would list."""
+    """All errors of the problem document in one sentence."""
     messages = [found.message for found in error.errors]
     if error.omitted:
         messages.append(f"and {error.omitted} more")
@@ -26,20 +26,22 @@ def sentence(error: RequestError) -> str:
 
 
 def warnings_header(
-    accepted: ValidatedRows, name: bytes = WARNINGS, most: int = MOST_BYTES
+    validated: ValidatedRows, name: bytes = WARNINGS_HEADER, max_bytes: int = MAX_HEADER_BYTES
 ) -> list[tuple[bytes, bytes]]:
-    """`{"warnings": [{"row", "field", "code", "message"}], "omitted": 0}`, the first that fit into `most` bytes; where
-    there is nothing to say, no header. Rows count as in the request."""
-    if not accepted.warnings:
+    """`{"warnings": [{"row", "field", "code", "message"}], "omitted": 0}` with the first warnings that fit into
+    `max_bytes`; no header without warnings. `row` is the position in the request."""
+    if not validated.warnings:
         return []
-    told: list[str] = []
-    count, left = 0, most - len('{"warnings": [], "omitted": 1000000}')
-    for place, warnings in sorted(accepted.warnings.items()):
-        row = place if accepted.valid is None else accepted.valid[place]
+    listed: list[str] = []
+    count, room = 0, max_bytes - len('{"warnings": [], "omitted": 1000000}')
+    for position, warnings in sorted(validated.warnings.items()):
+        row = position if validated.valid is None else validated.valid[position]
         for warning in warnings:
             count += 1
-            if left > 0:
-                text = json.dumps({"row": row, **warning._asdict()}).replace("\x7f", "\\u007f")  # visible ASCII
-                left -= len(text) + 2
-                told += [text] if left >= 0 else []
-    return [(name, b'{"warnings": [%s], "omitted": %d}' % (", ".join(told).encode(), count - len(told)))]
+            if room > 0:
+                text = json.dumps({"row": row, **warning._asdict()}).replace(
+                    "\x7f", "\\u007f"
+                )  # the standard allows visible ASCII only
+                room -= len(text) + 2
+                listed += [text] if room >= 0 else []
+    return [(name, b'{"warnings": [%s], "omitted": %d}' % (", ".join(listed).encode(), count - len(listed)))]

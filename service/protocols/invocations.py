@@ -1,7 +1,7 @@
-"""MLflow's scoring protocol, which SageMaker's containers and Vertex AI's speak too. Pure functions.
+"""MLflow's scoring protocol, which SageMaker and Vertex AI share: bodies to rows, outputs to bodies. Pure functions.
 
-`instances` and `inputs` are TF Serving's; `dataframe_split` and `dataframe_records` are those of pandas. A regression
-is answered by numbers, a classification by the objects of the native API, so that no order of classes has to be known.
+`instances` and `inputs` are read as in TF Serving, `dataframe_split` and `dataframe_records` as pandas writes them. A
+regression returns numbers. A classification returns the objects of the native API, so clients need no order of classes.
 """
 
 import codecs
@@ -23,10 +23,10 @@ from service.error_mapping import format_errors
 from service.errors import RequestError, TooManyRows
 from service.protocols import error_text
 from service.protocols.native import error_entry, invalid_request
-from service.protocols.tfserving import cell, check_count, read_inputs, read_instances, read_object
+from service.protocols.tfserving import cell_value, check_count, read_inputs, read_instances, read_object
 
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
-PARAMETERS = ("params", "parameters")  # as MLflow and Vertex AI call them
+PARAMETERS = ("params", "parameters")  # the names in MLflow and in Vertex AI
 CODES = {
     404: "RESOURCE_DOES_NOT_EXIST",
     429: "REQUEST_LIMIT_EXCEEDED",
@@ -34,23 +34,25 @@ CODES = {
     503: "TEMPORARILY_UNAVAILABLE",
     504: "DEADLINE_EXCEEDED",
 }
-"""MLflow's words for our statuses; BAD_REQUEST for all others."""
+"""MLflow's error code for each status; BAD_REQUEST for all others."""
 
 
 class InvocationsRequest(NamedTuple):
+    """The rows of a request. `detailed`: whether to return the objects of the native API, with warnings."""
+
     rows: list[Any]
-    detailed: bool = False  # whether the predictions are to be the objects of the native API, warnings among them
+    detailed: bool = False
 
 
 def read(schema: FeatureSchema, body: bytes, max_rows: int) -> InvocationsRequest:
-    """A JSON body. Raises BadJson, RequestNotValid or TooManyRows."""
+    """Parse a JSON body. Raises BadJson, RequestNotValid or TooManyRows."""
     document = read_object(body)
-    given = [key for key in FORMATS if key in document]
-    if len(given) != 1:
+    found = [key for key in FORMATS if key in document]
+    if len(found) != 1:
         keys = ", ".join(truncate(key) for key in list(document)[:20]) or "none"
         message = f"The input must be a JSON dictionary with exactly one of the input fields {', '.join(FORMATS)}"
         raise invalid_request([error_entry("missing_rows", f"{message}; received {keys}")])
-    (key,) = given
+    (key,) = found
     content = document[key]
     if key == "dataframe_split":
         rows = read_split(content, max_rows)
@@ -62,14 +64,14 @@ def read(schema: FeatureSchema, body: bytes, max_rows: int) -> InvocationsReques
 
 
 def wants_warnings(document: Mapping[str, Any]) -> bool:
-    """Parameters that are not ours are ignored, as MLflow ignores those that a model does not declare."""
+    """Whether a parameter requests warnings. Other parameters are ignored, as MLflow ignores undeclared ones."""
     return any(
         isinstance(parameters := document.get(key), dict) and parameters.get("warnings") is True for key in PARAMETERS
     )
 
 
 def read_split(content: Any, max_rows: int) -> list[Any]:
-    """`{"columns": [...], "data": [[...], ...]}`, as `DataFrame.to_dict("split")` writes; its index is not needed."""
+    """`{"columns": [...], "data": [[...], ...]}`, the format of `DataFrame.to_dict("split")`; `index` is ignored."""
     if not isinstance(content, dict) or not isinstance(columns := content.get("columns"), list):
         message = "'dataframe_split' is not an object with lists of 'columns' and 'data'"
         raise invalid_request([error_entry("wrong_type", message, "dataframe_split")])
@@ -80,38 +82,38 @@ def read_split(content: Any, max_rows: int) -> list[Any]:
     data = content.get("data")
     check_count(data, max_rows, "data")
     assert isinstance(data, list)
-    wrong = [
+    errors = [
         RowError(number, None, "wrong_type", f"row {number}: not a list of {len(columns)} values, one a column")
         for number, row in enumerate(data)
         if not isinstance(row, list) or len(row) != len(columns)
     ]
-    if wrong:
-        raise invalid_request(wrong)
-    return [dict(zip(columns, map(cell, row), strict=True)) for row in data]
+    if errors:
+        raise invalid_request(errors)
+    return [dict(zip(columns, map(cell_value, row), strict=True)) for row in data]
 
 
-def with_header(schema: FeatureSchema, body: bytes, told: bytes = b"") -> bytes:
-    """A CSV whose first line names the columns: those of the schema in its order, where there is no such line.
+def with_header(schema: FeatureSchema, body: bytes, header: bytes = b"") -> bytes:
+    """A CSV with a header line: if the body has none, one with the columns of the schema in their order is added.
 
-    told: `present` or `absent`, as in the content type; else a first line that has any name of the table's is a header.
-    SageMaker's batch jobs cut a file into pieces, of which only the first could have one.
+    header: `present` or `absent` as in the content type; otherwise a first line with any column name is a header.
+    SageMaker's batch jobs split a file, so only the first part could have a header.
     """
     body = body.removeprefix(codecs.BOM_UTF8)
-    if told == b"present":
+    if header == b"present":
         return body
     names = [feature.name for feature in schema.features]
     first = body.lstrip(b"\r\n").partition(b"\n")[0].decode(errors="replace")
     try:
         cells = next(csv.reader([first], delimiter=delimiter_of(first, schema)), [])
-    except csv.Error:  # whoever reads the body says what is wrong with it
+    except csv.Error:  # `read_csv` will report the error
         return body
-    if told != b"absent" and not schema.unused.union(names).isdisjoint(cell.strip() for cell in cells):
+    if header != b"absent" and not schema.unused.union(names).isdisjoint(cell.strip() for cell in cells):
         return body
     return csv_line(names) + body
 
 
 def read_csv(schema: FeatureSchema, body: bytes, max_rows: int) -> Block:
-    """The rows of a CSV with a header. Raises BadBody, RequestNotValid or TooManyRows."""
+    """Decode a CSV with a header line. Raises BadBody, RequestNotValid or TooManyRows."""
     with format_errors():
         block = decode_whole(CsvDecoder(schema, max_rows, len(body)), body)
     if block is None:
@@ -126,15 +128,17 @@ def csv_line(cells: Sequence[str]) -> bytes:
 
 
 def write(writer: JsonWriter, outputs: Outputs) -> bytes:
-    """A number for each row if the answer is a value alone, else the objects of the native API."""
+    """The JSON response: a number for each row if the model has one value as output, else the native API's objects."""
     if writer.spec.common != "value":
         return writer.plain(outputs)
     return b"%s%s]}" % (writer.head, writer.spec.tensors[0].json_array(outputs))
 
 
 def write_csv(spec: OutputSpec, outputs: Outputs) -> bytes:
-    """A line for each row and no header, as SageMaker's batch jobs join it to their input: the value, or the label and
-    the probability of each class, and any further columns."""
+    """The CSV response: a line for each row and no header, so that SageMaker's batch jobs can join it to the input.
+
+    The columns are the value, or the label and the probability of each class, then any further output columns.
+    """
     if spec.common == "value":
         return spec.tensors[0].json_array(outputs).replace(b",", b"\n") + b"\n"
     texts = [

@@ -1,6 +1,6 @@
-"""A large JSON body, cut into blocks of rows that are validated one after the other.
+"""Splits a large JSON body into blocks of rows and validates them one after the other.
 
-Between two blocks Python's lock is free for other threads.
+Between two blocks other threads can take Python's lock.
 """
 
 import re
@@ -13,23 +13,23 @@ from models.rows import MAX_LISTED_ERRORS, ValidatedRows, concatenate, from_vali
 from models.schema import FeatureSchema
 from service.errors import TooManyRows
 
-BLOCK_BYTES = 64 * 1024  # read in half a millisecond or so
+BLOCK_BYTES = 64 * 1024  # parsed in about half a millisecond
 HEAD = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"rows"[ \t\r\n]*:[ \t\r\n]*\[')
 TAIL = re.compile(rb"\][ \t\r\n]*\}[ \t\r\n]*\Z")
 MAX_TAIL_BYTES = 100
 BETWEEN_ROWS = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*\{")
-BETWEEN_LISTS = re.compile(rb"\][ \t\r\n]*,[ \t\r\n]*\[")  # no rows, but they have to be counted
+BETWEEN_LISTS = re.compile(rb"\][ \t\r\n]*,[ \t\r\n]*\[")  # arrays are not rows, but they count as rows
 
 
 def validate(schema: FeatureSchema, body: bytes, max_rows: int) -> ValidatedRows | None:
-    """The rows of `{"rows": [...]}`; None where the body cannot be cut into blocks. Raises TooManyRows.
+    """Validate the rows of `{"rows": [...]}`; None if the body cannot be split into blocks. Raises TooManyRows.
 
-    Cuts are made where a row seems to end. A cut in a text or in a column that is itself a list leaves blocks that are
-    not JSON, and no others can be read as rows: where all of them can, they are the rows of the body.
+    The body is split where a row seems to end. A split inside a string or a nested list leaves blocks that are not
+    JSON. So if every block parses as rows, together they are the rows of the body.
     """
     blocks: list[ValidatedRows] = []
     count = listed_errors = 0
-    for text in cut(body):
+    for text in split(body):
         rows: list[Any] | None = schema.validators.parse_block(text)
         valid = rows is not None
         if rows is None and (rows := parse_block(text)) is None:
@@ -50,8 +50,8 @@ def validate(schema: FeatureSchema, body: bytes, max_rows: int) -> ValidatedRows
     return concatenate(blocks) if blocks else None
 
 
-def cut(body: bytes) -> Iterator[bytes]:
-    """Rows of `{"rows": [...]}` as `[[...]]`, BLOCK_BYTES or a little more each; nothing where it does not look so."""
+def split(body: bytes) -> Iterator[bytes]:
+    """Yield the rows of `{"rows": [...]}` as blocks `[[...]]` of about BLOCK_BYTES; nothing for any other body."""
     head, tail = HEAD.match(body), TAIL.search(body, max(0, len(body) - MAX_TAIL_BYTES))
     if head is None or tail is None or head.end() > tail.start():
         return
@@ -65,7 +65,7 @@ def cut(body: bytes) -> Iterator[bytes]:
 
 
 def parse_block(text: bytes) -> list[Any] | None:
-    """The rows of a block, valid or not; None where it is no list of rows."""
+    """The rows of a block, valid or not; None if the block is not a list of rows."""
     try:
         document = json_text.parse(text)
     except json_text.JsonError:

@@ -1,8 +1,8 @@
-"""The messages of the Open Inference Protocol's gRPC, package `inference`, built when this file is imported.
+"""The gRPC messages of the Open Inference Protocol (package `inference`), built when this module is imported.
 
-Names and numbers are those of open_inference_grpc.proto, with RepositoryIndex as Triton has it and a model's
-`parameters` as MLServer has them. No code is generated, so that any protobuf library fits; and they live in a pool of
-their own, where no client's copy of the same names can meet them.
+Names and numbers are those of open_inference_grpc.proto, plus Triton's RepositoryIndex and MLServer's `parameters` of a
+model. There is no generated code, so any version of protobuf works. The messages are in a descriptor pool of their own,
+where they cannot collide with a client library's copy in the same process.
 """
 
 from collections.abc import Mapping
@@ -56,22 +56,22 @@ FIELDS = {
 
 
 def build() -> dict[str, type[message.Message]]:
-    """The class of each message by its name."""
+    """Build the class of each message. Returns them by name."""
     file = descriptor_pb2.FileDescriptorProto(name="tabserve/inference.proto", package=PACKAGE, syntax="proto3")
-    made: dict[str, DescriptorProto] = {}
+    descriptors: dict[str, DescriptorProto] = {}
     for name, fields in FIELDS.items():
         outer, _, own = name.rpartition(".")
-        made[name] = (made[outer].nested_type if outer else file.message_type).add(name=own)
+        descriptors[name] = (descriptors[outer].nested_type if outer else file.message_type).add(name=own)
         for line in filter(None, map(str.strip, fields.split(";"))):
-            add_field(made[name], name, line)
+            add_field(descriptors[name], name, line)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    found: Any = message_factory.GetMessageClass
-    return {name: found(pool.FindMessageTypeByName(f"{PACKAGE}.{name}")) for name in FIELDS}
+    message_class: Any = message_factory.GetMessageClass
+    return {name: message_class(pool.FindMessageTypeByName(f"{PACKAGE}.{name}")) for name in FIELDS}
 
 
 def add_field(to: DescriptorProto, path: str, line: str) -> None:
-    """`[repeated|map|choice] type name = number`; a map is one from text."""
+    """Add a field declared as `[repeated|map|choice] type name = number`; the keys of a map are strings."""
     left, _, number = line.partition(" = ")
     *rule, kind, name = left.split()
     field = to.field.add(name=name, number=int(number), label=FieldDescriptorProto.LABEL_OPTIONAL)
@@ -96,7 +96,7 @@ def add_field(to: DescriptorProto, path: str, line: str) -> None:
 MESSAGES: dict[str, Any] = build()
 
 
-# Requests and answers
+# Requests and responses
 
 CONTENTS = {
     "BOOL": ("bool_contents", "?"),
@@ -108,16 +108,16 @@ CONTENTS = {
     "FP64": ("fp64_contents", "<f8"),
     "BYTES": ("bytes_contents", "O"),
 }
-"""Where the typed elements of a tensor stand; those of 16 bits are raw only."""
+"""The field of a tensor's typed elements and their NumPy type, by datatype; FP16 and BF16 have raw contents only."""
 
 
 def read(request: Any) -> InferRequest:
-    """A ModelInferRequest. Raises RequestNotValid."""
+    """Parse a ModelInferRequest. Raises RequestNotValid."""
     raws = request.raw_input_contents
     if raws and (len(raws) != len(request.inputs) or any(tensor.HasField("contents") for tensor in request.inputs)):
         message = f"there are {len(raws)} raw contents, expected one for each of the {len(request.inputs)} inputs"
         raise oip_tensors.invalid_input("bad_tensor", f"{message} and no typed ones")
-    inputs = [read_tensor(tensor, raws[place] if raws else None) for place, tensor in enumerate(request.inputs)]
+    inputs = [read_tensor(tensor, raws[position] if raws else None) for position, tensor in enumerate(request.inputs)]
     outputs = [(output.name, values(output.parameters)) for output in request.outputs]
     return InferRequest(inputs, outputs, request.id, values(request.parameters))
 
@@ -127,27 +127,27 @@ def read_tensor(tensor: Any, raw: bytes | None) -> InputTensor:
     parameters = values(tensor.parameters)
     if raw is not None:
         return InputTensor(name, datatype, shape, oip_tensors.decode(name, datatype, shape, raw), parameters)
-    count = oip_tensors.elements(name, datatype, shape)
+    count = oip_tensors.element_count(name, datatype, shape)
     if datatype not in CONTENTS:
         raise oip_tensors.invalid_input(
             "bad_tensor", f"input {truncate(name)!r}: {datatype} has raw contents only", name
         )
-    place, kind = CONTENTS[datatype]
-    contents = getattr(tensor.contents, place)
+    field, dtype = CONTENTS[datatype]
+    contents = getattr(tensor.contents, field)
     if len(contents) != count:
-        raise oip_tensors.wrong_size(name, shape, f"{len(contents)} {place}")
-    array = oip_tensors.decoded(name, contents) if kind == "O" else np.fromiter(contents, kind, count)
+        raise oip_tensors.wrong_size(name, shape, f"{len(contents)} {field}")
+    array = oip_tensors.decoded(name, contents) if dtype == "O" else np.fromiter(contents, dtype, count)
     return InputTensor(name, datatype, shape, array, parameters)
 
 
 def values(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    chosen = ((name, value, value.WhichOneof("parameter_choice")) for name, value in parameters.items())
-    return {name: getattr(value, kind) for name, value, kind in chosen if kind}
+    typed = ((name, value, value.WhichOneof("parameter_choice")) for name, value in parameters.items())
+    return {name: getattr(value, kind) for name, value, kind in typed if kind}
 
 
 def write(response: Any, outputs: list[ResponseTensor], parameters: Mapping[str, Any], *, raw: bool) -> None:
-    """Fill a ModelInferResponse, raw where the request was."""
-    fill(response.parameters, parameters)
+    """Add outputs and parameters to a ModelInferResponse. raw: write raw contents, as the request has."""
+    add_parameters(response.parameters, parameters)
     for output in outputs:
         tensor = response.outputs.add(name=output.name, datatype=output.datatype, shape=output.shape)
         if raw:
@@ -160,7 +160,7 @@ def write(response: Any, outputs: list[ResponseTensor], parameters: Mapping[str,
             contents.extend(output.data.reshape(-1).tolist())
 
 
-def fill(target: Any, parameters: Mapping[str, Any]) -> None:
+def add_parameters(target: Any, parameters: Mapping[str, Any]) -> None:
     for name, value in parameters.items():
         if isinstance(value, int):
             target[name].int64_param = value

@@ -1,4 +1,4 @@
-"""Tensors of a request to validated rows."""
+"""Converts the input tensors of a request to validated rows."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ BOOLEANS = {"true": True, "false": False}
 
 
 def validate_inputs(schema: FeatureSchema, inference: InferRequest, max_rows: int) -> ValidatedRows:
-    """Check the rows that the tensors hold together. Raises RequestNotValid, RowsNotValid or TooManyRows."""
+    """Validate the rows in the input tensors. Raises RequestNotValid, RowsNotValid or TooManyRows."""
     skip = inference.skip
     fast = fast_matrix(schema, inference.inputs, max_rows) or fast_columns(schema, inference.inputs, max_rows)
     if fast is not None:
@@ -42,19 +42,19 @@ def validate_inputs(schema: FeatureSchema, inference: InferRequest, max_rows: in
 
 
 def fast_matrix(schema: FeatureSchema, inputs: list[InputTensor], max_rows: int) -> ValidatedRows | None:
-    """The rows of one binary tensor [rows, features] of a model of numbers, all valid and without warnings."""
+    """The rows of one binary tensor [rows, features] if all are valid and have no warnings, else None."""
     if not is_matrix(schema, inputs):
         return None
-    (whole,) = inputs
-    count, width = whole.shape
-    if not isinstance(whole.data, np.ndarray) or whole.datatype not in NUMBERS or count > max_rows:
+    (matrix,) = inputs
+    count, width = matrix.shape
+    if not isinstance(matrix.data, np.ndarray) or matrix.datatype not in NUMBERS or count > max_rows:
         return None
-    frame = common_matrix(schema, whole.data.reshape(count, width))
+    frame = common_matrix(schema, matrix.data.reshape(count, width))
     return None if frame is None else ValidatedRows(frame, count)
 
 
 def fast_columns(schema: FeatureSchema, inputs: list[InputTensor], max_rows: int) -> ValidatedRows | None:
-    """The same for a binary tensor of each feature."""
+    """The same for one binary tensor per feature."""
     if not inputs or len(inputs) != len(schema.features):
         return None
     count = inputs[0].shape[0]
@@ -68,37 +68,39 @@ def fast_columns(schema: FeatureSchema, inputs: list[InputTensor], max_rows: int
 
 
 def is_matrix(schema: FeatureSchema, inputs: list[InputTensor]) -> bool:
-    """Whether one tensor stands for all features of a model of numbers, by whatever name."""
-    one = len(inputs) == 1 and len(inputs[0].shape) == 2 and inputs[0].name not in schema.by_name
-    return one and schema.only_numbers
+    """Whether the only input is a matrix of all features. The model has number features only; any name will do."""
+    is_single = len(inputs) == 1 and len(inputs[0].shape) == 2 and inputs[0].name not in schema.by_name
+    return is_single and schema.only_numbers
 
 
 def validate_arrays(schema: FeatureSchema, arrays: Mapping[str, Array], count: int) -> ValidatedRows:
-    """Floats of 32 bits that are invalid or get warnings are validated again by their shortest digits."""
+    """Validate columns. If there are errors or warnings, 32-bit floats are validated again by their shortest digits."""
     validated = validate_columns(schema, {name: Column(array) for name, array in arrays.items()}, count)
-    if not (validated.warnings or validated.errors) or not any(map(narrow, arrays.values())):
+    if not (validated.warnings or validated.errors) or not any(map(is_narrow, arrays.values())):
         return validated
     return validate_columns(schema, {name: Column(widened(array)) for name, array in arrays.items()}, count)
 
 
 def columns_of_matrix(schema: FeatureSchema, inputs: list[InputTensor]) -> list[InputTensor]:
-    """One tensor [rows, features] of a model of numbers, by whatever name, as a tensor for each feature."""
+    """Split a matrix of all features into one tensor per feature; all other inputs are returned as they are."""
     if not is_matrix(schema, inputs):
         return inputs
-    whole, width = inputs[0], len(schema.features)
-    if whole.shape[1] != width:
+    matrix, width = inputs[0], len(schema.features)
+    if matrix.shape[1] != width:
         names = truncate(", ".join(feature.name for feature in schema.features), 200)
-        message = f"input {truncate(whole.name)!r} has {whole.shape[1]} columns, expected the {width} features: {names}"
-        raise invalid_input("bad_tensor", message, whole.name)
-    rows = whole.shape[0]
+        message = (
+            f"input {truncate(matrix.name)!r} has {matrix.shape[1]} columns, expected the {width} features: {names}"
+        )
+        raise invalid_input("bad_tensor", message, matrix.name)
+    rows = matrix.shape[0]
     return [
-        InputTensor(feature.name, whole.datatype, (rows,), whole.data[place::width], whole.parameters)
-        for place, feature in enumerate(schema.features)
+        InputTensor(feature.name, matrix.datatype, (rows,), matrix.data[position::width], matrix.parameters)
+        for position, feature in enumerate(schema.features)
     ]
 
 
 def row_count(inputs: Sequence[InputTensor], max_rows: int) -> int:
-    """How many rows the tensors have, which has to be the same for all."""
+    """The number of rows. Raises RequestNotValid if the inputs differ in it, or TooManyRows."""
     if not inputs:
         raise invalid_input("empty_rows", "there are no inputs, expected a tensor for each feature")
     count = inputs[0].shape[0]
@@ -119,8 +121,8 @@ def row_count(inputs: Sequence[InputTensor], max_rows: int) -> int:
 
 
 def check_names(schema: FeatureSchema, inputs: Sequence[InputTensor]) -> None:
-    """Every tensor a column of the table, of a type that fits it, and none that is needed is absent."""
-    faults: list[RowError] = []
+    """Raises RequestNotValid for unknown or missing columns and for datatypes that do not fit."""
+    errors: list[RowError] = []
     known, names = schema.by_name, {tensor.name for tensor in inputs}
     if len(names) < len(inputs):
         raise invalid_input("bad_tensor", "two inputs have the same name")
@@ -133,21 +135,21 @@ def check_names(schema: FeatureSchema, inputs: Sequence[InputTensor]) -> None:
                 message = (
                     f"input {truncate(name)!r}: {tensor.datatype} does not fit this {feature.kind}, expected {expected}"
                 )
-                faults.append(error_entry("wrong_type", message, name))
+                errors.append(error_entry("wrong_type", message, name))
         elif name not in schema.unused:
             message = f"input {truncate(name)!r}: the table has no such column{did_you_mean(name, known)}"
-            faults.append(error_entry("unknown_field", message, truncate(name)))
-    if len(names) < len(known) or faults:
+            errors.append(error_entry("unknown_field", message, truncate(name)))
+    if len(names) < len(known) or errors:
         for feature in schema.features:
             if feature.name not in names and not feature.nullable:
                 message = f"input {feature.name!r}: is absent, and it was never missing in training"
-                faults.append(error_entry("missing_field", message, feature.name))
-    if faults:
-        raise native.invalid_request(faults)
+                errors.append(error_entry("missing_field", message, feature.name))
+    if errors:
+        raise native.invalid_request(errors)
 
 
 def accepted_datatypes(feature: Feature) -> tuple[str, ...]:
-    """The datatypes that a column may come in."""
+    """The datatypes that a column accepts."""
     if feature.kind == "number" or (feature.kind == "category" and feature.level_type == "number"):
         return NUMBERS
     if feature.kind == "boolean" or (feature.kind == "category" and feature.level_type == "boolean"):
@@ -156,17 +158,17 @@ def accepted_datatypes(feature: Feature) -> tuple[str, ...]:
 
 
 def cells(feature: Feature, tensor: InputTensor, parameters: Parameters) -> list[Any] | Array:
-    """The elements of a tensor as the values that a row in JSON would hold, None where one is missing."""
+    """The elements of a tensor as JSON values of a row, None for a missing value."""
     data = tensor.data
     if tensor.datatype == "BYTES":
         return texts(feature, tensor, parameters)
     if isinstance(data, np.ndarray):
         return data
-    return [None if value != value else value for value in data]  # NaN, which is not itself
+    return [None if value != value else value for value in data]  # only NaN differs from itself
 
 
 def texts(feature: Feature, tensor: InputTensor, parameters: Parameters) -> list[Any] | Array:
-    """BYTES: booleans by their words; None for the text that the parameter `missing` names."""
+    """The elements of a BYTES tensor: booleans by name, None for the text in the parameter `missing`."""
     values = tensor.data
     missing = tensor.parameters.get("missing", parameters.get("missing"))
     if missing is not None:
@@ -178,14 +180,14 @@ def texts(feature: Feature, tensor: InputTensor, parameters: Parameters) -> list
     return values
 
 
-def narrow(array: Array) -> bool:
-    """Whether these are floats of fewer bits than the schema's limits have."""
+def is_narrow(array: Array) -> bool:
+    """Whether the values are floats of less than 64 bits, the precision of the schema's limits."""
     return array.dtype.kind == "f" and array.dtype.itemsize < 8
 
 
 def widened(array: Array) -> Array:
-    """Floats of 32 bits by their shortest digits: 0.1 becomes the 0.1 of JSON, and is not above a limit of 0.1."""
-    if not narrow(array):
+    """32-bit floats as 64-bit floats with the same shortest digits: 0.1 stays 0.1 and is not above a limit of 0.1."""
+    if not is_narrow(array):
         return array
     wide, finite = array.astype(np.float64), np.isfinite(array)
     wide[finite] = short_floats(array[finite].astype(np.float32))

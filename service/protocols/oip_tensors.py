@@ -1,4 +1,4 @@
-"""The tensors of the Open Inference Protocol, in JSON, binary and gRPC requests alike."""
+"""The tensors of the Open Inference Protocol, shared by JSON, binary and gRPC requests."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +34,7 @@ NONE: Parameters = {}
 
 @dataclass(slots=True)
 class InputTensor:
-    """An input. data: its elements, row by row; a list of JSON values, or an array."""
+    """An input. data: its elements row by row, as a list of JSON values or an array."""
 
     name: str
     datatype: str
@@ -45,16 +45,16 @@ class InputTensor:
 
 @dataclass(slots=True)
 class InferRequest:
-    """A request in any of the three forms."""
+    """A parsed infer request, the same for JSON, binary and gRPC."""
 
     inputs: list[InputTensor]
-    outputs: Sequence[tuple[str, Parameters]] = field(default_factory=list)  # requested outputs; none: all of them
+    outputs: Sequence[tuple[str, Parameters]] = field(default_factory=list)  # name and parameters; empty: all outputs
     id: str = ""
     parameters: Parameters = field(default_factory=dict)
 
     @property
     def skip(self) -> bool:
-        """Whether rows that are not valid are left out. Raises RequestNotValid."""
+        """Whether invalid rows are skipped. Raises RequestNotValid."""
         option = self.parameters.get("on_invalid", "fail")
         if option not in OPTIONS:
             raise invalid_input("unknown_option", f"on_invalid={render(option)} is unknown, expected fail or skip")
@@ -62,26 +62,28 @@ class InferRequest:
 
 
 class ResponseTensor(NamedTuple):
+    """An output tensor of a response."""
+
     name: str
     datatype: str
     shape: tuple[int, ...]
-    data: Array | list[str | None]  # BYTES as text, None where there is none
+    data: Array | list[str | None]  # BYTES as text, None for an invalid row
 
 
 class TensorSpec(NamedTuple):
-    """What the metadata tell about a tensor."""
+    """A tensor in the metadata of a model."""
 
     name: str
     datatype: str
-    shape: tuple[int, ...]  # -1: as many as there are rows
+    shape: tuple[int, ...]  # -1: the number of rows
 
 
 def invalid_input(code: str, message: str, name: str | None = None) -> RequestNotValid:
     return RequestNotValid(message, [error_entry(code, message, name)])
 
 
-def elements(name: str, datatype: object, shape: Sequence[Any]) -> int:
-    """How many elements a tensor of this shape has. Raises RequestNotValid for a shape or type that is none."""
+def element_count(name: str, datatype: object, shape: Sequence[Any]) -> int:
+    """The number of elements of a tensor. Raises RequestNotValid for an invalid shape or datatype."""
     if datatype not in DATATYPES:
         expected = ", ".join(DATATYPES)
         raise invalid_input(
@@ -89,9 +91,9 @@ def elements(name: str, datatype: object, shape: Sequence[Any]) -> int:
         )
     rows, columns = shape if len(shape) == 2 else (shape[0], 1) if len(shape) == 1 else (None, None)
     if type(rows) is not int or type(columns) is not int or not (0 <= rows < 2**63 and 0 <= columns < 2**63):
-        told = truncate(str(list(shape)[:5]))
+        shown = truncate(str(list(shape)[:5]))
         raise invalid_input(
-            "bad_tensor", f"input {truncate(name)!r}: its shape {told} is not [rows] or [rows, columns]", name
+            "bad_tensor", f"input {truncate(name)!r}: its shape {shown} is not [rows] or [rows, columns]", name
         )
     return rows * columns
 
@@ -101,36 +103,36 @@ def wrong_size(name: str, shape: Sequence[int], what: str) -> RequestNotValid:
 
 
 def decode(name: str, datatype: str, shape: Sequence[int], raw: "memoryview | bytes") -> Array:
-    """The elements of a binary tensor: little-endian, row by row, each of BYTES after its length in 4 bytes."""
-    count, size = elements(name, datatype, shape), len(raw)
+    """The elements of a binary tensor: little-endian, row by row. Each BYTES element follows its length in 4 bytes."""
+    count, size = element_count(name, datatype, shape), len(raw)
     if datatype == "BYTES":
         return split_bytes(name, shape, count, raw)
-    kind = np.dtype("<u2" if datatype == "BF16" else NUMPY_TYPES[datatype])
-    if size != count * kind.itemsize:
-        raise wrong_size(name, shape, f"{size} bytes of {datatype}, expected {count * kind.itemsize}")
-    array = np.frombuffer(raw, kind)
-    if datatype == "BF16":  # the upper half of a float of 32 bits
+    dtype = np.dtype("<u2" if datatype == "BF16" else NUMPY_TYPES[datatype])
+    if size != count * dtype.itemsize:
+        raise wrong_size(name, shape, f"{size} bytes of {datatype}, expected {count * dtype.itemsize}")
+    array = np.frombuffer(raw, dtype)
+    if datatype == "BF16":  # the upper half of a 32-bit float
         return (array.astype("<u4") << 16).view("<f4")
     return array.view("<u1") != 0 if datatype == "BOOL" else array
 
 
 def split_bytes(name: str, shape: Sequence[int], count: int, raw: "memoryview | bytes") -> Array:
-    """(count,) objects: text."""
-    size, place = len(raw), 0
+    """The elements of a binary BYTES tensor: (count,) strings."""
+    size, position = len(raw), 0
     found: list[bytes] = []
     if count * 4 <= size:
-        whole = bytes(raw)
-        while place + 4 <= size and len(found) < count:
-            stop = place + 4 + int.from_bytes(whole[place : place + 4], "little")
-            found.append(whole[place + 4 : stop])
-            place = stop
-    if place != size or len(found) != count:
+        content = bytes(raw)
+        while position + 4 <= size and len(found) < count:
+            stop = position + 4 + int.from_bytes(content[position : position + 4], "little")
+            found.append(content[position + 4 : stop])
+            position = stop
+    if position != size or len(found) != count:
         raise wrong_size(name, shape, f"{size} bytes that are not {count} texts with their lengths")
     return decoded(name, found)
 
 
 def decoded(name: str, texts: Iterable[bytes]) -> Array:
-    """Elements of BYTES as objects: text."""
+    """BYTES elements as an array of strings."""
     try:
         return as_array([text.decode() for text in texts])
     except UnicodeDecodeError:
@@ -138,7 +140,7 @@ def decoded(name: str, texts: Iterable[bytes]) -> Array:
 
 
 def as_array(values: list[Any] | Array) -> Array:
-    """Values of JSON as an array of objects."""
+    """JSON values as an array of objects."""
     if isinstance(values, np.ndarray):
         return values
     array = np.empty(len(values), dtype=object)
@@ -147,7 +149,7 @@ def as_array(values: list[Any] | Array) -> Array:
 
 
 def encode(output: ResponseTensor) -> bytes:
-    """The bytes of a binary tensor."""
+    """An output as binary data."""
     if isinstance(output.data, list):
         encoded = [(text or "").encode("utf-8", "replace") for text in output.data]
         return b"".join(chain.from_iterable((len(text).to_bytes(4, "little"), text) for text in encoded))

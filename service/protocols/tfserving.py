@@ -1,7 +1,7 @@
-"""TF Serving's REST: bodies to rows, answers to bodies. KServe's v1 protocol is the same. Pure functions.
+"""TF Serving's REST API and KServe's v1 protocol: bodies to rows, outputs to bodies. Pure functions.
 
-A table's columns are the model's named inputs, each of one value a row. The outputs are `value`, or `label` and
-`probabilities`, these in the order of the classes (in the metadata).
+The columns of the table are the named inputs of the model, with one value per row. The outputs are `value`, or `label`
+and `probabilities` in the order of the classes in the metadata.
 """
 
 import base64
@@ -27,7 +27,7 @@ SIGNATURES = {
     "classify": ("serving_default", "classification", "tensorflow/serving/classify"),
     "regress": ("serving_default", "regression", "tensorflow/serving/regress"),
 }
-"""By method the names that a request may give the one signature of a model for it."""
+"""The names that a request may use for the model's signature, by method."""
 
 DTYPES = {"number": "DT_DOUBLE", "boolean": "DT_BOOL", "date": "DT_STRING", "text": "DT_STRING"}
 OUTPUT_DTYPES: Mapping[DType, str] = {
@@ -40,7 +40,7 @@ OUTPUT_DTYPES: Mapping[DType, str] = {
 
 
 class TFServingRequest(NamedTuple):
-    """The rows of a request, and whether they came as columns and are to be answered so."""
+    """The rows of a request. `columns`: whether request and response are in column form."""
 
     rows: list[Any]
     columns: bool = False
@@ -50,7 +50,7 @@ class TFServingRequest(NamedTuple):
 
 
 def read_predict(schema: FeatureSchema, body: bytes, max_rows: int) -> TFServingRequest:
-    """The body of `:predict`. Raises BadJson, RequestNotValid or TooManyRows."""
+    """Parse the body of `:predict`. Raises BadJson, RequestNotValid or TooManyRows."""
     document = read_object(body)
     check_signature(document, "predict")
     if ("instances" in document) == ("inputs" in document):
@@ -65,7 +65,7 @@ def read_predict(schema: FeatureSchema, body: bytes, max_rows: int) -> TFServing
 
 
 def read_examples(schema: FeatureSchema, body: bytes, method: str, max_rows: int) -> TFServingRequest:
-    """The body of `:classify` and `:regress`. Raises BadJson, RequestNotValid or TooManyRows."""
+    """Parse the body of `:classify` or `:regress`. Raises BadJson, RequestNotValid or TooManyRows."""
     document = read_object(body)
     check_signature(document, method)
     if "examples" not in document:
@@ -77,17 +77,17 @@ def read_examples(schema: FeatureSchema, body: bytes, method: str, max_rows: int
     rows = read_instances(schema, document["examples"], max_rows, "examples")
     if not context:
         return TFServingRequest(rows)
-    common = {name: cell(value) for name, value in context.items()}
-    return TFServingRequest([join(common, number, row) for number, row in enumerate(rows)])
+    common = {name: cell_value(value) for name, value in context.items()}
+    return TFServingRequest([add_context(common, number, row) for number, row in enumerate(rows)])
 
 
-def join(common: dict[str, Any], number: int, row: Any) -> Any:
-    """A row with the features that all rows of a request have in common."""
+def add_context(common: dict[str, Any], number: int, row: Any) -> Any:
+    """A row with the features of `context` added."""
     if not isinstance(row, dict):
         return row
-    if twice := common.keys() & row.keys():
-        message = f"row {number}: {truncate(min(twice))!r} stands in 'context' too"
-        raise invalid_request([RowError(number, truncate(min(twice)), "unknown_key", message)])
+    if repeated := common.keys() & row.keys():
+        message = f"row {number}: {truncate(min(repeated))!r} stands in 'context' too"
+        raise invalid_request([RowError(number, truncate(min(repeated)), "unknown_key", message)])
     return {**common, **row}
 
 
@@ -110,19 +110,19 @@ def check_signature(document: Mapping[str, Any], method: str) -> None:
 
 
 def fast_instances(body: bytes, instances: Any) -> bool:
-    """Whether the instances are rows as they are: objects, without a value that `cell` would convert."""
+    """Whether the instances are rows already: objects without a value that `cell_value` would convert."""
     if body.count(b"[") != 1 or b"NaN" in body or b'b64"' in body:
         return False
     return isinstance(instances, list) and bool(instances) and set(map(type, instances)) == {dict}
 
 
 def read_instances(schema: FeatureSchema, instances: Any, max_rows: int, key: str = "instances") -> list[Any]:
-    """Row form: objects by feature, or arrays in the order of the features, or values where there is one feature."""
+    """Row form: objects by feature, arrays in the order of the features, or plain values for a single feature."""
     check_count(instances, max_rows, key)
     names = [feature.name for feature in schema.features]
-    wrong = [wide for number, row in enumerate(instances) if (wide := width_fault(names, number, row))]
-    if wrong:
-        raise invalid_request(wrong)
+    errors = [error for number, row in enumerate(instances) if (error := width_error(names, number, row))]
+    if errors:
+        raise invalid_request(errors)
     return [row_of(names, row) for row in instances]
 
 
@@ -135,13 +135,13 @@ def check_count(rows: Any, max_rows: int, key: str) -> None:
         raise TooManyRows(len(rows), max_rows)
 
 
-def width_fault(names: Sequence[str], number: int, row: Any) -> RowError | None:
-    """What is wrong with a row that is not written by names."""
+def width_error(names: Sequence[str], number: int, row: Any) -> RowError | None:
+    """The error of a row that is an array or a value of the wrong width."""
     if isinstance(row, dict):
         return None
     if not isinstance(row, list) and len(names) > 1:
-        wanted = "an object of features or an array of their values"
-        return RowError(number, None, "wrong_type", f"row {number}: a single value, expected {wanted}")
+        expected = "an object of features or an array of their values"
+        return RowError(number, None, "wrong_type", f"row {number}: a single value, expected {expected}")
     width = len(row) if isinstance(row, list) else 1
     if width == len(names):
         return None
@@ -151,25 +151,25 @@ def width_fault(names: Sequence[str], number: int, row: Any) -> RowError | None:
 
 def row_of(names: Sequence[str], row: Any) -> Any:
     if isinstance(row, dict):
-        return {name: cell(value) for name, value in row.items()}
+        return {name: cell_value(value) for name, value in row.items()}
     values = row if isinstance(row, list) else [row]
-    return dict(zip(names, map(cell, values), strict=True))
+    return dict(zip(names, map(cell_value, values), strict=True))
 
 
-def cell(value: Any) -> Any:
-    """One value as these clients write it: a tensor of one element as [v], bytes as {"b64": ""}, NaN where missing."""
+def cell_value(value: Any) -> Any:
+    """Convert a value: [v] is a tensor of one element, {"b64": "..."} holds bytes, NaN is a missing value."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, float) and math.isnan(value):
         return None
-    if isinstance(value, dict) and len(value) == 1 and isinstance(packed := value.get("b64"), str):
+    if isinstance(value, dict) and len(value) == 1 and isinstance(encoded := value.get("b64"), str):
         with contextlib.suppress(ValueError):
-            return base64.b64decode(packed, validate=True).decode()
+            return base64.b64decode(encoded, validate=True).decode()
     return value
 
 
 def read_inputs(schema: FeatureSchema, inputs: Any, max_rows: int) -> list[Any]:
-    """Column form: an object of columns, or the matrix (rows, features) of all of them."""
+    """Column form: an object of columns, or the matrix (rows, features)."""
     if not isinstance(inputs, dict):
         return read_instances(schema, inputs, max_rows, "inputs")
     if not inputs:
@@ -189,18 +189,18 @@ def read_inputs(schema: FeatureSchema, inputs: Any, max_rows: int) -> list[Any]:
             )
             raise invalid_request([error_entry("wrong_type", message, truncate(name))])
     check_count(inputs[first], max_rows, "inputs")
-    columns = [map(cell, column) for column in inputs.values()]
+    columns = [map(cell_value, column) for column in inputs.values()]
     return [dict(zip(inputs, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-# Answers
+# Responses
 
 
 class TFServingWriter:
-    """The bodies of answers, written from arrays without an object for each prediction."""
+    """Writes response bodies directly from arrays."""
 
     def __init__(self, model: TabularModel, spec: OutputSpec | None = None) -> None:
-        """spec: the columns of the answers to come; those of the model if None."""
+        """spec: the output columns, by default those of the model."""
         spec = spec or model.output_spec
         self._tensors = spec.tensors
         self._value, self._probabilities = spec.by_name.get("value"), spec.by_name.get("probabilities")
@@ -215,7 +215,7 @@ class TFServingWriter:
             self._fast_rows = [self._row % (text.replace(b"%", b"%%"), b"%s") for text in label.json_categories]
 
     def predictions(self, outputs: Outputs) -> bytes:
-        """Row form: an object of outputs by name, or the only output as it is."""
+        """Row form: per row an object of outputs by name, or the only output itself."""
         if len(self._tensors) == 1:
             return b'{"predictions":[%s]}' % self._tensors[0].json_array(outputs)
         if self._fast_rows:
@@ -226,13 +226,13 @@ class TFServingWriter:
         return b'{"predictions":[%s]}' % b",".join([self._row % row for row in zip(*columns, strict=True)])
 
     def outputs(self, outputs: Outputs) -> bytes:
-        """Column form, likewise."""
+        """Column form: per output an array, or the only output's array itself."""
         if len(self._tensors) == 1:
             return b'{"outputs":[%s]}' % self._tensors[0].json_array(outputs)
         return self._columns % tuple([tensor.json_array(outputs) for tensor in self._tensors])
 
     def results(self, outputs: Outputs) -> bytes:
-        """Of `:regress` the values, of `:classify` pairs of class and probability."""
+        """The response of `:regress`, values, or of `:classify`, pairs of class and probability."""
         if self._probabilities is None:
             assert self._value is not None
             return b'{"results":[%s]}' % self._value.json_array(outputs)
@@ -246,13 +246,13 @@ def error_body(error: RequestError) -> bytes:
 
 
 def status(model: TabularModel) -> bytes:
-    """The status of TF Serving, and beside it what KServe answers at the same address."""
+    """The status of a model, with the fields of TF Serving and those of KServe, which share the path."""
     state = {"version": model.version, "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
     return dumps({"model_version_status": [state], "name": model.name, "ready": True})
 
 
 def metadata(model: TabularModel) -> bytes:
-    """The signatures; `tabserve` says what TF Serving's metadata have no place for."""
+    """The signatures of a model; `tabserve` holds what has no field in TF Serving's metadata."""
     schema = model.schema
     inputs = {feature.name: tensor_info(feature.name, dtype(feature)) for feature in schema.features}
     outputs = {
@@ -299,7 +299,7 @@ def dtype(feature: Feature) -> str:
 
 
 def not_served(models: Mapping[str, Any], name: str, version: str | None = None, label: str | None = None) -> str:
-    """Why there is nothing to ask, as TF Serving says it."""
+    """The message of TF Serving for an unknown model, version or label."""
     if label is not None:
         return f"Unrecognized servable version label: {truncate(label)}"
     if name in models:

@@ -28,9 +28,8 @@ from service.version import version
 OCTET_STREAM = b"application/octet-stream"
 HEADER_LENGTH = b"inference-header-content-length"
 TIMEOUT = b"x-request-timeout"
-ONE_ROW = ValidatedRows(
-    Frame(np.empty((1, 0)), np.empty((1, 0), np.int64)), 1
-)  # the fast path has validated and predicted it
+FAST_ROW = ValidatedRows(Frame(np.empty((1, 0)), np.empty((1, 0), np.int64)), 1)
+"""Stands in for the validated row after the fast path."""
 EXTENSIONS = ("binary_tensor_data", "model_repository")
 MODEL = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<what>infer|ready))?/?")
 LOAD_OR_UNLOAD = re.compile(r"/v2/repository/models/[^/]+/(?:un)?load")
@@ -56,16 +55,12 @@ class InferRoute(OipRoute):
 
     async def handle(self, exchange: HttpExchange) -> Response:
         exchange.set_deadline()
-        plane, body = self.plane, await exchange.read()
-        check_content_type(
-            exchange.headers.get(b"content-type", b""), (JSON, OCTET_STREAM), "application/json in UTF-8"
-        )
-        length, large = exchange.headers.get(HEADER_LENGTH), len(body) > LARGE_BODY_BYTES
+        plane, headers, body = self.plane, exchange.headers, await exchange.read()
+        check_content_type(headers.get(b"content-type", b""), (JSON, OCTET_STREAM), "application/json in UTF-8")
+        length, large = headers.get(HEADER_LENGTH), len(body) > LARGE_BODY_BYTES
         inference = await plane.run_in_thread(oip_json.read, body, length) if large else oip_json.read(body, length)
-        in_time = TIMEOUT not in exchange.headers
-        rows, outputs = await infer(
-            plane, self.served, inference, exchange.prediction_context, large=large, fast=in_time
-        )
+        context, fast = exchange.prediction_context, TIMEOUT not in headers
+        rows, outputs = await infer(plane, self.served, inference, context, large=large, fast=fast)
         write = self._write
         if rows.count > LARGE_ROWS:
             return await plane.run_in_thread(write, rows, outputs, inference)
@@ -95,7 +90,7 @@ async def infer(
     if fast and (row := signature.fast_row(inference)) is not None:
         outputs = plane.predict_row_fast(served, row)
         if outputs is not None:
-            return PredictedRows(ONE_ROW, outputs)
+            return PredictedRows(FAST_ROW, outputs)
     limit = plane.settings.max_rows
     return await plane.predict(
         served, lambda schema: oip_rows.validate_inputs(schema, inference, limit), context, large=large
@@ -262,7 +257,7 @@ def model_metadata(model: TabularModel, versions: Sequence[str]) -> dict[str, An
         "name": model.name,
         "versions": versions,
         "platform": f"tabserve_{model.engine.name}",
-        "inputs": oip_signature.tensors(signature.inputs),
-        "outputs": oip_signature.tensors(signature.outputs),
+        "inputs": oip_signature.tensors_metadata(signature.inputs),
+        "outputs": oip_signature.tensors_metadata(signature.outputs),
         "properties": properties,
     }
