@@ -19,9 +19,9 @@ JSON_TYPES = {"number": "number", "boolean": "boolean", "date": "string"}
 
 
 def type_name(name: str) -> str:
-    """`house_prices` -> `HousePrices`. Distinct names get distinct type names: names that would collide keep the underscores."""
+    """`housing` -> `Housing`, `house_prices` -> `HousePrices_house_prices`: distinct names get distinct type names."""
     camel = "".join(part.title() for part in name.split("_"))
-    return camel if name == "_".join(name.split("_")) and "_" not in name else f"{camel}_{name}"
+    return f"{camel}_{name}" if "_" in name else camel
 
 
 def feature_schema(feature: Feature) -> Schema:

@@ -22,7 +22,7 @@ from models.text import class_key, truncate
 from service.error_mapping import format_errors
 from service.errors import RequestError, TooManyRows
 from service.protocols import error_text
-from service.protocols.native import error_entry, invalid_request
+from service.protocols.parsing import error_entry, invalid_request
 from service.protocols.tfserving import cell_value, check_count, read_inputs, read_instances, read_object
 
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")

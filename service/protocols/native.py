@@ -2,15 +2,14 @@
 
 from typing import Any
 
-from models import json_text
 from models.rows import MAX_LISTED_ERRORS, RowError, ValidatedRows, from_valid_rows, validate_rows
 from models.schema import FeatureSchema
 from models.text import did_you_mean, truncate
 from service.error_mapping import require_valid
-from service.errors import BadJson, RequestNotValid, TooManyRows
+from service.errors import TooManyRows
 from service.protocols import json_blocks
+from service.protocols.parsing import ON_INVALID_OPTIONS, error_entry, invalid_request, parse_json
 
-OPTIONS = ("fail", "skip")
 LARGE_BODY_BYTES = 4 * json_blocks.BLOCK_BYTES  # larger bodies are validated block by block
 
 
@@ -24,7 +23,7 @@ def validate_body(schema: FeatureSchema, body: bytes, on_invalid: str, max_rows:
 
     The compiled validators accept only valid rows. All other bodies are parsed and validated again, for the errors.
     """
-    if on_invalid in OPTIONS:
+    if on_invalid in ON_INVALID_OPTIONS:
         if len(body) > LARGE_BODY_BYTES and (blocks := json_blocks.validate(schema, body, max_rows)) is not None:
             return blocks
         valid = schema.validators.parse_body(body)
@@ -43,7 +42,7 @@ def parse_document(body: bytes, on_invalid: str, max_rows: int) -> tuple[list[An
     """The rows as JSON values, and the errors of the request itself."""
     document = parse_json(body)
     errors: list[RowError] = []
-    if on_invalid not in OPTIONS:
+    if on_invalid not in ON_INVALID_OPTIONS:
         errors.append(
             error_entry("unknown_option", f"on_invalid={truncate(on_invalid)!r} is unknown, expected fail or skip")
         )
@@ -67,22 +66,3 @@ def parse_document(body: bytes, on_invalid: str, max_rows: int) -> tuple[list[An
     else:
         return rows, errors
     raise invalid_request(errors)
-
-
-def parse_json(body: bytes, *, constants: bool = False) -> Any:
-    """Parse a JSON body. constants: accept NaN and Infinity, which are not JSON. Raises BadJson."""
-    try:
-        return json_text.parse(body, constants=constants)
-    except json_text.JsonError as error:
-        raise BadJson(str(error)) from None
-
-
-def error_entry(code: str, message: str, field: str | None = None) -> RowError:
-    """An error of the request itself, not of one row."""
-    return RowError(None, field, code, message)
-
-
-def invalid_request(errors: list[RowError], omitted: int = 0) -> RequestNotValid:
-    """The error response that lists these errors, and counts those beyond MAX_LISTED_ERRORS."""
-    omitted += max(0, len(errors) - MAX_LISTED_ERRORS)
-    return RequestNotValid(errors[0].message, errors[:MAX_LISTED_ERRORS], omitted)

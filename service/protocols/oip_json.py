@@ -8,7 +8,6 @@ import orjson
 
 from models.text import render, truncate
 from service.errors import BadBody
-from service.protocols import native
 from service.protocols.oip_tensors import (
     DATATYPES,
     NONE,
@@ -20,6 +19,7 @@ from service.protocols.oip_tensors import (
     invalid_input,
     wrong_size,
 )
+from service.protocols.parsing import parse_json
 
 MAX_TENSORS = 10_000
 MAX_LENGTH_DIGITS = 18
@@ -68,7 +68,7 @@ def parse_document(text: bytes) -> Any:
     try:
         return orjson.loads(text)
     except ValueError:
-        return native.parse_json(text, constants=True)
+        return parse_json(text, constants=True)
 
 
 def fast_tensor(entry: object) -> InputTensor | None:

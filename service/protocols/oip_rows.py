@@ -15,9 +15,8 @@ from models.schema import FeatureSchema
 from models.text import did_you_mean, render, truncate
 from service.error_mapping import require_valid
 from service.errors import TooManyRows
-from service.protocols import native
-from service.protocols.native import error_entry
 from service.protocols.oip_tensors import NUMBERS, InferRequest, InputTensor, Parameters, as_array, invalid_input
+from service.protocols.parsing import error_entry, invalid_request
 
 BOOLEANS = {"true": True, "false": False}
 
@@ -145,7 +144,7 @@ def check_names(schema: FeatureSchema, inputs: Sequence[InputTensor]) -> None:
                 message = f"input {feature.name!r}: is absent, and it was never missing in training"
                 errors.append(error_entry("missing_field", message, feature.name))
     if errors:
-        raise native.invalid_request(errors)
+        raise invalid_request(errors)
 
 
 def accepted_datatypes(feature: Feature) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 from models.columns import Array
 from models.text import render, truncate
 from service.errors import RequestNotValid
-from service.protocols.native import OPTIONS, error_entry
+from service.protocols.parsing import ON_INVALID_OPTIONS, error_entry
 
 Parameters = Mapping[str, Any]
 NUMPY_TYPES = {
@@ -56,7 +56,7 @@ class InferRequest:
     def skip(self) -> bool:
         """Whether invalid rows are skipped. Raises RequestNotValid."""
         option = self.parameters.get("on_invalid", "fail")
-        if option not in OPTIONS:
+        if option not in ON_INVALID_OPTIONS:
             raise invalid_input("unknown_option", f"on_invalid={render(option)} is unknown, expected fail or skip")
         return bool(option == "skip")
 

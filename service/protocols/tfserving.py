@@ -19,8 +19,8 @@ from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from models.text import class_key, nearest, truncate
 from service.errors import BadJson, RequestError, TooManyRows
-from service.protocols import error_text, native
-from service.protocols.native import error_entry, invalid_request
+from service.protocols import error_text
+from service.protocols.parsing import error_entry, invalid_request, parse_json
 
 SIGNATURES = {
     "predict": ("serving_default", "predict", "tensorflow/serving/predict"),
@@ -92,7 +92,7 @@ def add_context(common: dict[str, Any], number: int, row: Any) -> Any:
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    document = native.parse_json(body, constants=True)
+    document = parse_json(body, constants=True)
     if not isinstance(document, dict):
         raise invalid_request([error_entry("wrong_type", "JSON Value: the body is not an object")])
     return document

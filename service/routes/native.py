@@ -13,7 +13,7 @@ from service.http import negotiation
 from service.http.http_exchange import HttpExchange, Response
 from service.http.table_handler import TableHandler
 from service.protocols import native
-from service.protocols.native import OPTIONS
+from service.protocols.parsing import ON_INVALID_OPTIONS
 from service.registry import Snapshot
 from service.routes.route import Route
 from service.served_model import ServedModel
@@ -98,7 +98,7 @@ def on_invalid_option(query: bytes) -> str:
 def skips_invalid(query: bytes) -> bool:
     """Whether on_invalid=skip. Raises RequestNotValid."""
     value = on_invalid_option(query) if query else "fail"
-    if value not in OPTIONS:
+    if value not in ON_INVALID_OPTIONS:
         raise unknown_option(f"on_invalid={truncate(value)!r} is unknown, expected fail or skip")
     return value == "skip"
 

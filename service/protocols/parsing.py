@@ -1,0 +1,28 @@
+"""What all protocols share for parsing requests: JSON, and errors of the request itself."""
+
+from typing import Any
+
+from models import json_text
+from models.rows import MAX_LISTED_ERRORS, RowError
+from service.errors import BadJson, RequestNotValid
+
+ON_INVALID_OPTIONS = ("fail", "skip")
+
+
+def parse_json(body: bytes, *, constants: bool = False) -> Any:
+    """Parse a JSON body. constants: accept NaN and Infinity, which are not JSON. Raises BadJson."""
+    try:
+        return json_text.parse(body, constants=constants)
+    except json_text.JsonError as error:
+        raise BadJson(str(error)) from None
+
+
+def error_entry(code: str, message: str, field: str | None = None) -> RowError:
+    """An error of the request itself, not of one row."""
+    return RowError(None, field, code, message)
+
+
+def invalid_request(errors: list[RowError], omitted: int = 0) -> RequestNotValid:
+    """The error response that lists these errors, and counts those beyond MAX_LISTED_ERRORS."""
+    omitted += max(0, len(errors) - MAX_LISTED_ERRORS)
+    return RequestNotValid(errors[0].message, errors[:MAX_LISTED_ERRORS], omitted)
