@@ -1,1 +1,1 @@
-"""How models are served: requests from the socket to the data plane and back, inside a BentoML service."""
+"""Serves models: takes requests from the socket to the data plane and back, in a BentoML service."""

@@ -1,6 +1,6 @@
-"""Wiring: settings, models, data plane and lane become the service that `bentoml serve` runs."""
+"""Builds the service that `bentoml serve` runs: settings, models, data plane and ASGI application."""
 
-# ruff: noqa: E402 - the number of threads is set before NumPy is imported
+# ruff: noqa: E402 - NumPy reads the number of threads when it is imported
 
 import os
 
@@ -37,13 +37,13 @@ from service.server.library_hooks import all_hooks
 from service.settings import Settings, SettingsError, removed_settings
 from service.version import version
 
-YOUNG_OBJECTS = 20_000  # after which garbage is collected among them; 700 scan what waits in a queue too often
+GC_THRESHOLD = 20_000  # new objects per collection; with the default of 700, collections scan queued requests often
 
 log = logging.getLogger("tabserve.app")
 
 
 def build_service(settings: Settings, models: Sequence[TabularModel]) -> Any:
-    """The BentoML service that answers for these models."""
+    """The BentoML service for these models."""
     context = ServerContext(DataPlane(models, settings), settings)
     application = Application(context)
 
@@ -60,7 +60,7 @@ def build_service(settings: Settings, models: Sequence[TabularModel]) -> Any:
 
 
 def endpoints(context: ServerContext, application: Application, models: Sequence[TabularModel]) -> type[Any]:
-    """The class that BentoML makes a service of: a typed endpoint for each model, start and stop."""
+    """The class that BentoML turns into a service: start, stop, and a typed endpoint for each model."""
     plane, settings, state = context.plane, context.settings, context.state
 
     class Tabserve:
@@ -73,7 +73,7 @@ def endpoints(context: ServerContext, application: Application, models: Sequence
                 server = startup.check_worker(application)
                 await asyncio.to_thread(plane.start)
                 if settings.grpc_port is not None:
-                    from service.grpc_server import GrpcServer  # an extra of the installation
+                    from service.grpc_server import GrpcServer  # needs the extra `grpc`
 
                     self.grpc = GrpcServer(context)
                     await self.grpc.start(worker.http_host(), settings.grpc_port)
@@ -87,8 +87,8 @@ def endpoints(context: ServerContext, application: Application, models: Sequence
                 )
             plane.metrics.build(version())
             gc.collect()
-            gc.set_threshold(YOUNG_OBJECTS, 10, 10)
-            gc.freeze()  # what is loaded by now stays: no collection has to look through it
+            gc.set_threshold(GC_THRESHOLD, 10, 10)
+            gc.freeze()  # collections skip everything loaded so far, which is never freed
             state.mark_ready()
 
         @bentoml.on_shutdown  # type: ignore[untyped-decorator]
@@ -105,41 +105,42 @@ def endpoints(context: ServerContext, application: Application, models: Sequence
         endpoint = bentoml.api(route=f"/predict/{model.name}")(predict_function(model, plane))
         setattr(Tabserve, f"predict_{model.name}", endpoint)
         if settings.store is None:
-            setattr(Tabserve, f"stored_{model.name}", BentoModel(model.tag))  # so that a Bento holds this version
+            setattr(Tabserve, f"stored_{model.name}", BentoModel(model.tag))  # a Bento then contains this version
     return Tabserve
 
 
 def predict_function(model: TabularModel, plane: DataPlane) -> Callable[..., Any]:
-    """The typed endpoint of a model, for the document and for calls as a method; requests are answered before it."""
+    """The typed endpoint of a model for BentoML's schema and for method calls; HTTP requests do not reach it."""
     name = model.name
 
     async def predict(self: Any, rows: Any) -> Any:
-        call = PredictionContext(time.monotonic() + plane.settings.timeout_s)
+        context = PredictionContext(time.monotonic() + plane.settings.timeout_s)
         body = orjson.dumps({"rows": rows})
-        return orjson.loads(await predict_json(plane, plane.snapshot.find(name), body, "fail", call))
+        return orjson.loads(await predict_json(plane, plane.snapshot.find(name), body, "fail", context))
 
     predict.__name__ = predict.__qualname__ = f"predict_{name}"
     predict.__doc__ = f"Predict {model.schema.target}."
-    rows_type, answer_type = schemas.native_types(model)
-    predict.__annotations__ = {"rows": rows_type, "return": answer_type}
+    rows_type, response_type = schemas.native_types(model)
+    predict.__annotations__ = {"rows": rows_type, "return": response_type}
     return predict
 
 
 async def flush_every_second(plane: DataPlane) -> None:
+    """Flush the metrics once a second until cancelled."""
     while True:
         await asyncio.sleep(1)
         plane.metrics.flush()
 
 
 def worker_count(settings: Settings, models: Sequence[TabularModel]) -> Any:
-    """TensorFlow takes the cores by itself, and the memory of a copy each time."""
+    """The number of workers. One for TensorFlow, which uses all cores and would load a copy into each worker."""
     if settings.workers is not None:
         return settings.workers
     return 1 if any(model.engine.name == "tensorflow" for model in models) else "cpu_count"
 
 
 def from_environment() -> Any:
-    """What `bentoml serve` in this directory serves. Ends the start with one line where that is not possible."""
+    """The service for `bentoml serve` in this directory. Raises BentoMLException with a message of one line."""
     try:
         settings = Settings.from_environment()
         logs.configure_logging(settings)
@@ -160,9 +161,9 @@ def from_environment() -> Any:
             reason += f"; Vertex AI's {place} is not fetched: put the models into the image"
         worker.failed_to_start(reason)
         raise BentoMLException(reason) from None
-    os.environ["TABSERVE_MODELS"] = ",".join(model.tag for model in models)  # a worker that is replaced serves the same
+    os.environ["TABSERVE_MODELS"] = ",".join(model.tag for model in models)  # a replaced worker loads the same versions
     if folder := worker.shared_folder():
-        folder.mkdir(parents=True, exist_ok=True)  # a worker that is replaced starts where somebody tidied up, too
+        folder.mkdir(parents=True, exist_ok=True)  # a replaced worker starts even if the folder was deleted
     return build_service(settings, models)
 
 

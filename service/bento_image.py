@@ -1,4 +1,4 @@
-"""What a container of the service needs: the base image and the locked packages."""
+"""The container image of the service: base image and locked packages."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -11,15 +11,15 @@ from bentoml.images import Image
 from models.tabular_model import TabularModel
 
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements"
-CHOICES = ("arrow", "grpc")
-PYTHON = "3.11"  # of the base image; unsaid, BentoML would take that of whoever builds
+EXTRAS = ("arrow", "grpc")
+PYTHON = "3.11"  # of the base image; by default BentoML would use the builder's version
 
 
 def bento_image(models: Sequence[TabularModel]) -> Image:
-    """TensorFlow where a model needs it, and what `bentoml build --arg extras=arrow,grpc` asks for."""
+    """The image, with TensorFlow if a model needs it and the extras of `bentoml build --arg extras=arrow,grpc`."""
     extras = set(re.findall(r"[^\s,]+", str(getattr(bentoml.use_arguments(), "extras", ""))))
-    if unknown := sorted(extras.difference(CHOICES)):
-        raise BentoMLException(f"extras: {unknown[0]!r} is none, expected one or more of {', '.join(CHOICES)}")
+    if unknown := sorted(extras.difference(EXTRAS)):
+        raise BentoMLException(f"extras: {unknown[0]!r} is none, expected one or more of {', '.join(EXTRAS)}")
     if any(model.engine.name == "tensorflow" for model in models):
         extras.add("tensorflow")
     return Image(
@@ -32,7 +32,7 @@ def bento_image(models: Sequence[TabularModel]) -> Image:
 
 
 def locked_requirements(extras: Collection[str]) -> str:
-    """The locks of serving and of these extras as one: what stands in several stands in it once."""
+    """The lock files of serving and of these extras merged into one, without duplicates."""
     names = ["serving", *(f"serving-{extra}" for extra in sorted(extras))]
     texts = [(REQUIREMENTS / f"{name}.lock").read_text(encoding="utf-8") for name in names]
     packages = [package for text in texts for package in re.split(r"\n(?=\S)", text.strip())]

@@ -1,7 +1,7 @@
-"""The way of rows to answers, whatever protocol they came by: validate, predict in a batch, observe.
+"""The data plane: validates rows, predicts them in batches and reports them to the observer, for all protocols.
 
-It knows no protocol: a route reads its own format, hands over a function that validates the rows by a schema, and
-writes the answers. Deadlines are points on the clock of `time.monotonic`.
+It imports no protocol. A route decodes its format, passes a function that validates rows against a schema, and writes
+the outputs. Deadlines are times of `time.monotonic`.
 """
 
 import asyncio
@@ -25,31 +25,30 @@ from service.registry import Registry, Snapshot
 from service.served_model import ServedModel
 from service.settings import Settings
 
-LARGE_BODY_BYTES = 256 * 1024  # a larger body is read and validated in a thread
-LARGE_ROWS = 1000  # more answers than that are written in a thread
+LARGE_BODY_BYTES = 256 * 1024  # larger bodies are parsed and validated in a thread
+LARGE_ROWS = 1000  # more outputs than that are encoded in a thread
 log = logging.getLogger("tabserve.data_plane")
 T = TypeVar("T")
 
-
 RowsValidator = Callable[[FeatureSchema], ValidatedRows]
-"""Reads and validates rows. Raises RowsNotValid where an invalid one is not to be skipped, and other RequestErrors."""
+"""Decodes and validates rows. Raises RowsNotValid if a row is invalid and not skipped, and other RequestErrors."""
 
 
 class PredictedRows(NamedTuple):
-    """The rows of a request, validated, and the answers to the valid ones."""
+    """The validated rows of a request, and the outputs of the valid ones."""
 
     rows: ValidatedRows
     outputs: Outputs
 
 
 class PredictionObserver(Protocol):
-    """Sees every answered row. Called on the event loop, so it must be quick."""
+    """Receives all predicted rows. Called on the event loop, so it has to be fast."""
 
     def __call__(self, served: ServedModel, rows: ValidatedRows, outputs: Outputs, /) -> None: ...
 
 
 class PredictionContext(NamedTuple):
-    """What a prediction needs to know of its request."""
+    """The request of a prediction: its deadline, its id, and a way to wait for the disconnection of its client."""
 
     deadline: float
     request_id: str = ""
@@ -57,12 +56,17 @@ class PredictionContext(NamedTuple):
 
 
 def json_rows_validator(rows: Sequence[object], *, skip: bool = False) -> RowsValidator:
-    """Validates rows that are JSON values already."""
+    """A validator for rows that are JSON values."""
     return lambda schema: require_valid(validate_rows(schema, rows), skip=skip)
 
 
+def as_outputs(outputs: Outputs | float) -> Outputs:
+    """The outputs of a fast path, which returns the value itself for a single row of some regressions."""
+    return Outputs(np.array([[outputs]])) if isinstance(outputs, float) else outputs
+
+
 class DataPlane:
-    """Answers rows by the models of a registry."""
+    """Predicts rows with the models of a registry."""
 
     def __init__(self, models: Sequence[TabularModel], settings: Settings, metrics: Metrics | None = None) -> None:
         self.settings = settings
@@ -72,11 +76,11 @@ class DataPlane:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="data-plane")
 
     def start(self) -> None:
-        """Warm up the engines; after this every model answers."""
+        """Load all models: measure and warm up their engines. Afterwards they are ready."""
         self.registry.snapshot = Snapshot.of([self.load(model) for model in self.snapshot.champions])
 
     def load(self, model: TabularModel) -> ServedModel:
-        """A version made ready to be served: measured and warmed up, on the calling thread."""
+        """Prepare a model version for serving: measure and warm up its engine. Blocks the calling thread."""
         served = ServedModel(model, self.metrics.add(model.name, model.version, model.engine.name), self.settings)
         if model.golden.rows:
             model.predict_rows(model.golden.rows[:1])
@@ -85,12 +89,12 @@ class DataPlane:
         return served
 
     def replace(self, snapshot: Snapshot) -> None:
-        """Serve another snapshot from the next request on. Requests under way end with the versions they began with."""
+        """Serve another snapshot from the next request on. Requests in flight finish with their versions."""
         before = self.registry.snapshot
         self.registry.snapshot = snapshot
-        kept = {id(served) for served in snapshot.served}
+        remaining = {id(served) for served in snapshot.served}
         for served in before.served:
-            if id(served) not in kept:
+            if id(served) not in remaining:
                 self.metrics.retire(served.counters)
 
     def close(self) -> None:
@@ -100,18 +104,18 @@ class DataPlane:
 
     @property
     def snapshot(self) -> Snapshot:
-        """What is served now. A request takes it once."""
+        """The current snapshot. A request reads it once."""
         return self.registry.snapshot
 
     async def predict(
-        self, served: ServedModel, validate: RowsValidator, call: PredictionContext, *, large: bool = False
+        self, served: ServedModel, validate: RowsValidator, context: PredictionContext, *, large: bool = False
     ) -> PredictedRows:
-        """Rows in any form, read and validated by `validate` (in a thread where `large`). Raises RequestError."""
+        """Validate rows and predict the valid ones. large: validate in a thread. Raises RequestError."""
         rows = await self.validate(served, validate, large=large)
-        return PredictedRows(rows, await self.predict_validated(served, rows, call))
+        return PredictedRows(rows, await self.predict_validated(served, rows, context))
 
     async def validate(self, served: ServedModel, validate: RowsValidator, *, large: bool) -> ValidatedRows:
-        """The rows that `validate` reads; where it refuses them, they are counted. Raises RequestError."""
+        """Run `validate`. Counts the rows if it refuses them. Raises RequestError."""
         schema = served.model.schema
         try:
             return await self.run_in_thread(validate, schema) if large else validate(schema)
@@ -119,8 +123,8 @@ class DataPlane:
             served.counters.count_rows(error.valid, error.invalid)
             raise
 
-    async def predict_validated(self, served: ServedModel, rows: ValidatedRows, call: PredictionContext) -> Outputs:
-        """The answers to the valid rows. Every answered row passes here, or `predict_fast`. Raises RequestError."""
+    async def predict_validated(self, served: ServedModel, rows: ValidatedRows, context: PredictionContext) -> Outputs:
+        """Predict the valid rows. All predicted rows pass here or `predict_fast`. Raises RequestError."""
         counters, valid = served.counters, len(rows.frame.numbers)
         counters.count_rows(valid, rows.count - valid)
         for warnings in rows.warnings.values():
@@ -129,37 +133,38 @@ class DataPlane:
             return NO_OUTPUTS
         counters.inflight_rows += valid
         try:
-            answers = await served.batcher.predict(rows.frame, call.deadline, call.request_id, call.disconnected)
+            outputs = await served.batcher.predict(
+                rows.frame, context.deadline, context.request_id, context.disconnected
+            )
         finally:
             counters.inflight_rows -= valid
         if self.observer:
-            self.observer(served, rows, answers)
-        return answers
+            self.observer(served, rows, outputs)
+        return outputs
 
     def predict_fast(self, served: ServedModel, rows: list[dict[str, Any]]) -> Outputs | float | None:
-        """The answers to a few valid rows of which nothing is to be said, here and now; None: ask `predict`."""
-        answers = served.predict_rows_fast(rows)
-        if answers is not None and self.observer:
-            self._observe_fast(served, rows, answers)
-        return answers
+        """Predict a few valid rows without warnings at once. None for all others: call `predict`."""
+        outputs = served.predict_rows_fast(rows)
+        if outputs is not None and self.observer:
+            self._observe_fast(served, rows, outputs)
+        return outputs
 
-    def _observe_fast(self, served: ServedModel, rows: list[dict[str, Any]], answers: Outputs | float) -> None:
+    def _observe_fast(self, served: ServedModel, rows: list[dict[str, Any]], outputs: Outputs | float) -> None:
         assert self.observer
-        outputs = Outputs(np.array([[answers]])) if isinstance(answers, float) else answers
-        self.observer(served, from_valid_rows(served.model.schema, rows), outputs)
+        self.observer(served, from_valid_rows(served.model.schema, rows), as_outputs(outputs))
 
     def predict_row_fast(self, served: ServedModel, row: Row) -> Outputs | None:
-        """The answer to one row that is not validated yet, likewise."""
+        """Validate and predict one row at once. None if that is not possible: call `predict`."""
         if served.inline_rows < 1 or (rows := served.model.schema.validators.validate_values([row])) is None:
             return None
-        answers = self.predict_fast(served, rows)
-        return Outputs(np.array([[answers]])) if isinstance(answers, float) else answers
+        outputs = self.predict_fast(served, rows)
+        return None if outputs is None else as_outputs(outputs)
 
-    def check_count(self, rows: int) -> None:
+    def check_row_count(self, rows: int) -> None:
         """Raises TooManyRows."""
         if rows > self.settings.max_rows:
             raise TooManyRows(rows, self.settings.max_rows)
 
     async def run_in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Run something long beside the event loop, in the one thread that the data plane has for it."""
+        """Run long work in the data plane's thread, off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)

@@ -1,4 +1,4 @@
-"""What `models` finds invalid in a body, as errors of the service: the one place where they are translated."""
+"""Translates the errors of `models` (invalid rows, undecodable tables) to errors of the service, here only."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,15 +9,15 @@ from service.errors import BadBody, BodyTooLarge, RequestError, RequestNotValid,
 
 
 def require_valid(validated: ValidatedRows, *, skip: bool = False) -> ValidatedRows:
-    """The same rows. Raises RowsNotValid where one is invalid and they are not skipped (on_invalid=fail)."""
+    """Return the rows. Raises RowsNotValid if one is invalid and `skip` (on_invalid=skip) is not set."""
     if validated.errors and not skip:
         raise RowsNotValid(validated.count, validated.invalid_rows, validated.errors, validated.omitted)
     return validated
 
 
 @contextlib.contextmanager
-def format_errors() -> Iterator[None]:
-    """Raises a FormatError of a decoder as the RequestError that it is."""
+def translate_format_errors() -> Iterator[None]:
+    """Translate a FormatError of a decoder to a RequestError."""
     try:
         yield
     except FormatError as error:
@@ -25,6 +25,7 @@ def format_errors() -> Iterator[None]:
 
 
 def request_error(error: FormatError) -> RequestError:
+    """The RequestError for a FormatError."""
     if isinstance(error, TooLarge):
         return BodyTooLarge(error.limit, expanded=error.expanded, what=error.what)
     if isinstance(error, EmptyTable):

@@ -1,11 +1,11 @@
-"""Every error a caller can meet, and the problem document (RFC 9457) it becomes.
+"""All errors that a client can receive, and the problem documents (RFC 9457) for them.
 
 socket ───────▶ exchange, route ─▶ data plane ───────────▶ batcher ─────────▶ engine
 400 408 431     404 405 406 408    400 404 413 422 503     429 504            500
                 413 415 503
 """
 
-# ruff: noqa: N818 - the names say what is wrong, as those of httpx and starlette do
+# ruff: noqa: N818 - no suffix `Error`, as in httpx and starlette
 
 import math
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ PROBLEM = b"application/problem+json"
 
 
 class RequestError(Exception):
-    """A request that is not answered with predictions. `detail` and `errors` are shown to whoever sent it."""
+    """The error response to a request. The client sees `detail` and `errors`."""
 
     status: ClassVar[int]
     title: ClassVar[str]
@@ -33,10 +33,11 @@ class RequestError(Exception):
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """What the answer says besides the document."""
+        """Additional headers of the response."""
         return []
 
     def document(self) -> bytes:
+        """The problem document."""
         return problem_document(self.status, self.title, self.detail, self.errors, self.omitted)
 
 
@@ -71,7 +72,7 @@ class BadJson(RequestError):
 
 
 class BadBody(RequestError):
-    """What was packed or written in a form of bytes cannot be read."""
+    """A compressed or binary body that cannot be decoded."""
 
     status = 400
     title = "Body not readable"
@@ -161,7 +162,7 @@ class RequestNotValid(RequestError):
 
 
 class RetryLater(RequestError):
-    """Not now, perhaps in `after` seconds."""
+    """The client may try again after `after` seconds."""
 
     def __init__(self, detail: str, after: float = 1.0) -> None:
         super().__init__(detail)
@@ -178,7 +179,7 @@ class QueueFull(RetryLater):
 
 
 class EngineFailed(RequestError):
-    """Our fault: what happened stands in the log, never in the answer."""
+    """The engine failed. The log has the reason, the response does not."""
 
     status = 500
     title = "Prediction failed"
@@ -188,6 +189,8 @@ class EngineFailed(RequestError):
 
 
 class InternalError(RequestError):
+    """Any unexpected exception. The log has the reason, the response does not."""
+
     status = 500
     title = "Internal error"
 
@@ -209,7 +212,7 @@ class DeadlinePassed(RequestError):
 
 
 class ClientDisconnected(RequestError):
-    """Nobody is left to be answered; the number is nginx's and only seen in metrics."""
+    """The client has closed the connection. The status is nginx's; it appears in metrics only."""
 
     status = 499
     title = "Client gone"
@@ -227,11 +230,11 @@ TITLES = {
     500: InternalError.title,
     504: DeadlinePassed.title,
 }
-"""Titles of the statuses that BentoML answers."""
+"""The titles of error responses that BentoML's app sends, by status."""
 
 
 def problem_document(status: int, title: str, detail: str, errors: Sequence[RowError] = (), omitted: int = 0) -> bytes:
-    """The problem document. Text that is not valid Unicode (a lone surrogate in a path) is repaired."""
+    """A problem document. Replaces text that is not valid Unicode, such as a lone surrogate in a path."""
     document = {
         "type": "about:blank",
         "title": title,

@@ -1,9 +1,9 @@
-"""The life of one request, whatever it came by.
+"""The exchange: what happens to every request, over HTTP and gRPC alike.
 
-    identify ─▶ admit ─▶ (read, validate, predict, write: the route) ─▶ translate what was raised ─▶ record
+    identify ─▶ admit ─▶ the route: read, validate, predict, write ─▶ translate errors ─▶ record
     id, trace   readiness, access, deadline
 
-HTTP and gRPC differ in how a request is read and answered; everything else about it is written here once.
+HTTP and gRPC have subclasses that read requests and send responses.
 """
 
 import asyncio
@@ -27,12 +27,12 @@ from service.settings import Settings
 from service.tracing import TraceContext
 
 VALID_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
-SLOW_S = 1.0  # a request that takes longer is logged
+SLOW_S = 1.0  # slower requests are logged
 log = logging.getLogger("tabserve.exchange")
 
 
 class ServerContext:
-    """What the requests of a server share."""
+    """What all requests of a server share: data plane, settings, state and request hooks."""
 
     def __init__(self, plane: DataPlane, settings: Settings, hooks: RequestHooks | None = None) -> None:
         self.plane = plane
@@ -43,7 +43,7 @@ class ServerContext:
         self._id_prefix = os.urandom(6).hex()
 
     def request_id(self, headers: Mapping[bytes, bytes]) -> bytes:
-        """The id that a request came with, or a new one."""
+        """The valid X-Request-ID of a request, or a new id."""
         sent = headers.get(b"x-request-id")
         if sent is not None and VALID_ID.fullmatch(sent):
             return sent
@@ -51,9 +51,9 @@ class ServerContext:
 
 
 class Exchange:
-    """One request. Whatever its route raises becomes `failed`, by `fail`.
+    """One request. `fail` turns an exception of its route into `failed`.
 
-    protocol: the label of its metrics. served: the version that it is counted for, once that is known.
+    protocol: the label of its metrics. served: the model version to count it for, once known.
     """
 
     context: ServerContext
@@ -88,10 +88,9 @@ class Exchange:
         return self.request_id.decode("latin-1")
 
     def admit(self, always: bool = False, probe: bool = False) -> None:
-        """Check whether the request may be answered now, and to its sender. Raises RequestError.
+        """Check that the server is ready and the client has access. Raises RequestError.
 
-        always: whether it is answered although models are loading or the server stops. probe: whether it asks if
-        requests should be sent here.
+        always: skip the readiness check. probe: check as a readiness probe, which fails while the server drains.
         """
         context = self.context
         if not always:
@@ -101,11 +100,11 @@ class Exchange:
         context.hooks.check_access(self)
 
     def set_deadline(self) -> None:
-        """By when the request has to be answered. Raises RequestNotValid."""
+        """Set the deadline of the request. Raises RequestNotValid."""
         self.deadline = self.started + self.timeout()
 
     def timeout(self) -> float:
-        """Seconds; X-Request-Timeout may shorten the setting, never lengthen it. Raises RequestNotValid."""
+        """The timeout in seconds: the setting, or a shorter X-Request-Timeout. Raises RequestNotValid."""
         setting = self.context.settings.timeout_s
         text = self.headers.get(b"x-request-timeout")
         if text is None:
@@ -121,11 +120,11 @@ class Exchange:
 
     @property
     def prediction_context(self) -> PredictionContext:
-        """What the data plane needs to know of this request."""
+        """The context of this request for the data plane."""
         return PredictionContext(self.deadline, self.id_text)
 
     def fail(self, error: BaseException) -> None:
-        """Translate what the route raised to `failed`. Raises what is not to be answered."""
+        """Translate an exception of the route to `failed`. Raises it again if no response can be sent."""
         if isinstance(error, RequestError):
             self.failed = error
         elif isinstance(error, asyncio.CancelledError):
@@ -137,11 +136,11 @@ class Exchange:
             raise error
 
     def cancelled(self, error: asyncio.CancelledError) -> None:
-        """The server gives up the request. Raises the error where nobody is to be answered."""
+        """Handle the cancellation of the request. Raises the error again if no response can be sent."""
         self.failed = NotReady("the server stops")
 
     def record(self, status: int) -> None:
-        """Count the request that was answered, log and trace it where that is wanted, let it be observed."""
+        """Count the finished request, log and trace it if configured, and call the request hooks."""
         seconds = time.monotonic() - self.started
         served, settings = self.served, self.context.settings
         if served is not None:
@@ -171,4 +170,5 @@ class Exchange:
 
 
 def unknown_option(message: str) -> RequestNotValid:
+    """The error for an option or header with an invalid value."""
     return RequestNotValid(message, [RowError(None, None, "unknown_option", message)])

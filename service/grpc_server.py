@@ -1,6 +1,6 @@
-"""The Open Inference Protocol over gRPC, on a port of its own that the workers share.
+"""The gRPC server: the Open Inference Protocol on a port of its own, which the workers share.
 
-Imported only where TABSERVE_GRPC_PORT is set: gRPC is an extra of the installation.
+Imported only if TABSERVE_GRPC_PORT is set, because gRPC is an optional dependency.
 """
 
 import asyncio
@@ -38,15 +38,15 @@ CODES = {
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
-MOST_DETAILS = 4000  # bytes of an error's text; it travels in a header, and clients refuse large ones
+MAX_DETAILS_BYTES = 4000  # of an error message, which is sent in a header: clients refuse large headers
 PRINTABLE = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
-STOP_S = 1.0  # for what is still being sent when everything is answered
+STOP_S = 1.0  # for responses that are still being sent
 
 log = logging.getLogger("tabserve.grpc")
 
 
 class GrpcExchange(Exchange):
-    """A request that came by gRPC. `size`: bytes of its message."""
+    """The exchange of a gRPC call. `size`: bytes of its message."""
 
     method = "POST"
     path = ""
@@ -57,7 +57,7 @@ class GrpcExchange(Exchange):
         self.size = size
 
     def cancelled(self, error: asyncio.CancelledError) -> None:
-        """gRPC cancels what its client no longer waits for."""
+        """The client has cancelled the call."""
         self.failed = ClientDisconnected()
         raise error
 
@@ -66,7 +66,7 @@ Handler = Callable[[Any, GrpcExchange], Awaitable[Any]]
 
 
 class GrpcServer:
-    """`drain` when the server begins to stop, `stop` when everything in flight is answered."""
+    """Call `drain` when the server starts to drain, `stop` when no request is in flight."""
 
     def __init__(self, context: ServerContext) -> None:
         self.context = context
@@ -92,7 +92,7 @@ class GrpcServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
     async def start(self, host: str, port: int) -> int:
-        """Listen, and the port: another one where it is 0."""
+        """Listen on a port, or on a free one if it is 0. Returns the port."""
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         bound: int = self._server.add_insecure_port(address)
         await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
@@ -101,21 +101,24 @@ class GrpcServer:
         return bound
 
     async def drain(self) -> None:
-        """Tell those who watch that no calls should come any more; they are answered still."""
+        """Report NOT_SERVING to clients that watch the health service. Calls are still answered."""
         await self._health.enter_graceful_shutdown()
 
     async def stop(self) -> None:
         await self._server.stop(STOP_S)
 
     def _rpc_handler(self, name: str, rpc: Handler) -> Any:
-        """Bytes in, bytes out: what cannot be read is the client's mistake, and gRPC would make it ours."""
-        kind = MESSAGES[f"{name}Request"]
+        """The handler of one RPC, from bytes to bytes.
+
+        It parses the message itself, because gRPC reports an invalid one as an error of the server.
+        """
+        message_type = MESSAGES[f"{name}Request"]
 
         def parse(body: bytes) -> Any:
             try:
-                return kind.FromString(body)
+                return message_type.FromString(body)
             except DecodeError as error:
-                raise BadBody(f"it is no {kind.DESCRIPTOR.name} ({error})") from None
+                raise BadBody(f"it is no {message_type.DESCRIPTOR.name} ({error})") from None
 
         async def handle(body: bytes, context: Any) -> bytes:
             state = self.context.state
@@ -137,9 +140,9 @@ class GrpcServer:
             failed = exchange.failed
             if failed is None:
                 return response
-            more = [(key.decode(), value.decode("latin-1")) for key, value in failed.headers]
+            headers = [(key.decode(), value.decode("latin-1")) for key, value in failed.headers]
             code = CODES.get(failed.status, grpc.StatusCode.INTERNAL)
-            await context.abort(code, details(failed), (("x-request-id", exchange.id_text), *more))
+            await context.abort(code, error_details(failed), (("x-request-id", exchange.id_text), *headers))
             raise AssertionError("abort raises")
 
         return grpc.unary_unary_rpc_method_handler(handle)
@@ -177,11 +180,11 @@ class GrpcServer:
         served = exchange.served = plane.snapshot.find(message.model_name, message.model_version)
         read = oip_messages.read
         inference: InferRequest = await plane.run_in_thread(read, message) if large else read(message)
-        rows, answers = await infer(plane, served, inference, exchange.prediction_context, large=large)
+        rows, predicted = await infer(plane, served, inference, exchange.prediction_context, large=large)
         response = MESSAGES["ModelInferResponse"](model_name=served.name, model_version=served.version, id=message.id)
-        outputs = served.compiled(ModelSignature).response_tensors(rows, answers, inference)
-        notes = oip_signature.response_parameters(rows, skip=inference.skip)
-        oip_messages.write(response, outputs, notes, raw=bool(message.raw_input_contents))
+        outputs = served.compiled(ModelSignature).response_tensors(rows, predicted, inference)
+        parameters = oip_signature.response_parameters(rows, skip=inference.skip)
+        oip_messages.write(response, outputs, parameters, raw=bool(message.raw_input_contents))
         return response
 
 
@@ -189,11 +192,11 @@ HEADERS = frozenset(["authorization", "traceparent", "tracestate", "x-api-key", 
 
 
 def metadata_of(context: Any) -> dict[bytes, bytes]:
-    """What a call says of itself besides its message, of the headers that are read."""
+    """The metadata of a call as headers, reduced to those that are used."""
     pairs = ((key, value) for key, value in context.invocation_metadata() or () if key in HEADERS)
     return {key.encode(): value.encode() if isinstance(value, str) else value for key, value in pairs}
 
 
-def details(error: RequestError) -> str:
-    """The error in one text, cut to what fits a header, where each byte that is not ASCII takes three."""
-    return unquote(quote(error_text.sentence(error), safe=PRINTABLE)[:MOST_DETAILS], errors="ignore")
+def error_details(error: RequestError) -> str:
+    """The error message, truncated to fit into a header, where a byte that is not ASCII takes three."""
+    return unquote(quote(error_text.sentence(error), safe=PRINTABLE)[:MAX_DETAILS_BYTES], errors="ignore")

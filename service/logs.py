@@ -1,4 +1,4 @@
-"""Logs as JSON lines for machines, or as text on a terminal. Only our own logger `tabserve` is set up here."""
+"""Configures logging: JSON lines, or text on a terminal. Applies to the loggers `tabserve` and `models` only."""
 
 import logging
 import sys
@@ -15,7 +15,7 @@ log = logging.getLogger("tabserve")
 
 
 def configure_logging(settings: Settings) -> None:
-    """Send `tabserve` and the models' messages to standard error in the form that the settings ask for."""
+    """Send log records to standard error in the format of the settings."""
     handler = logging.StreamHandler(sys.stderr)
     as_text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
     handler.setFormatter(TextFormatter() if as_text else JsonFormatter())
@@ -27,7 +27,7 @@ def configure_logging(settings: Settings) -> None:
 
 
 def extras(record: logging.LogRecord) -> dict[str, object]:
-    """What was given as `extra=`."""
+    """The fields that were passed as `extra=`."""
     return {key: value for key, value in vars(record).items() if key not in STANDARD_ATTRIBUTES}
 
 

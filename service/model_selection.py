@@ -1,4 +1,4 @@
-"""Which versions a server serves: those named, else of each name the newest that may be served."""
+"""Selects the model versions to serve: the requested ones, otherwise the newest servable version of each model."""
 
 import logging
 import shlex
@@ -14,23 +14,23 @@ from models.text import nearest
 from models.version_files import EngineUnavailable, Stored, StoreError
 from service.settings import Settings
 
-log = logging.getLogger("tabserve.catalog")
+log = logging.getLogger("tabserve.model_selection")
 
 
 class SelectionError(Exception):
-    """No model can be served; the message is one line that says where was looked and what to do."""
+    """The models cannot be selected. The message is one line with the searched place and what to do."""
 
 
-class NoModelStored(SelectionError):  # noqa: N818 - the name says what is wrong
-    """There is no model at all."""
+class NoModelStored(SelectionError):  # noqa: N818 - no suffix `Error`, as in service.errors
+    """The store has no model."""
 
 
-class NoServableVersion(SelectionError):  # noqa: N818 - the name says what is wrong
-    """Every version of a model is damaged."""
+class NoServableVersion(SelectionError):  # noqa: N818 - no suffix `Error`, as in service.errors
+    """All versions of a model are damaged."""
 
 
 def pinned_by_bento(service_file: Path) -> tuple[str, ...]:
-    """The tags that a Bento was built with, its `bento.yaml` beside `src/service/app.py`; empty outside of a Bento."""
+    """The tags that a Bento was built with, from its `bento.yaml`; empty outside of a Bento."""
     description = service_file.resolve().parents[2] / "bento.yaml"
     if service_file.resolve().parents[1].name != "src" or not description.is_file():
         return ()
@@ -40,7 +40,7 @@ def pinned_by_bento(service_file: Path) -> tuple[str, ...]:
 
 
 def select_models(settings: Settings, pinned: Sequence[str] = ()) -> list[TabularModel]:
-    """Load what is to be served, golden rows checked. Raises SelectionError."""
+    """Load the models to serve and check their golden rows. Raises SelectionError."""
     models = load_selected(settings, () if settings.store else pinned)
     default, names = settings.default_model, [model.name for model in models]
     if default is not None and default not in names:
@@ -49,26 +49,27 @@ def select_models(settings: Settings, pinned: Sequence[str] = ()) -> list[Tabula
 
 
 def load_selected(settings: Settings, pinned: Sequence[str]) -> list[TabularModel]:
-    found, foreign = store.versions(settings.store)
+    """Load the models that the settings or the Bento request, by default all. Raises SelectionError."""
+    stored, foreign = store.versions(settings.store)
     place = store.location(settings.store)
-    wanted = settings.models or tuple(pinned)
-    if foreign and not wanted:
+    requested = settings.models or tuple(pinned)
+    if foreign and not requested:
         log.info("models that are not ours are left alone", extra={"models": ", ".join(foreign[:10])})
-    if not found:
+    if not stored:
         raise NoModelStored(f"there is no model in {place}; train the default ones: {training_command(settings.store)}")
-    if wanted:
-        return [load_tag(tag, found, settings, place) for tag in wanted]
-    return newest_of_each_model(found, settings)
+    if requested:
+        return [load_tag(tag, stored, settings, place) for tag in requested]
+    return newest_of_each_model(stored, settings)
 
 
 def training_command(folder: Path | None) -> str:
-    """The command after which there are models in `folder`: training writes to the store of BentoML's home."""
+    """The command that trains models into `folder`: training writes to the store in BENTOML_HOME."""
     command = "python -m training"
     return command if folder is None else f"BENTOML_HOME={shlex.quote(str(folder.resolve()))} {command}"
 
 
 def newest_of_each_model(found: dict[str, list[Stored]], settings: Settings) -> list[TabularModel]:
-    """Of each name the newest good version. A name that has none is left out, unless nothing is left."""
+    """The newest servable version of each model. Skips models without one; raises NoServableVersion if none is left."""
     models, damaged = [], []
     for name in sorted(found):
         try:
@@ -82,6 +83,7 @@ def newest_of_each_model(found: dict[str, list[Stored]], settings: Settings) -> 
 
 
 def load_tag(tag: str, found: dict[str, list[Stored]], settings: Settings, place: Path) -> TabularModel:
+    """Load `name` or `name:version`. Raises SelectionError."""
     name, _, version = tag.partition(":")
     if name not in found:
         near = nearest(name, found)
@@ -100,9 +102,9 @@ def load_tag(tag: str, found: dict[str, list[Stored]], settings: Settings, place
 
 
 def load_newest(name: str, candidates: Sequence[Stored], settings: Settings) -> TabularModel:
-    """Of versions newest first, the first that loads and answers its golden rows.
+    """Load the first version, newest first, that reproduces its golden rows. Raises SelectionError.
 
-    An engine that cannot run the newest one is no damage: it ends the start, and no older version takes its place.
+    If the engine is not available, that is an error: the version is not damaged, and no older version replaces it.
     """
     reasons = []
     for stored in candidates:
@@ -117,7 +119,7 @@ def load_newest(name: str, candidates: Sequence[Stored], settings: Settings) -> 
 
 
 def load_version(stored: Stored, settings: Settings) -> TabularModel:
-    """By the engine that is asked for; where that is TensorFlow and cannot be had, by NumPy. Raises StoreError."""
+    """Load a version with the configured engine; with NumPy if TensorFlow is not available. Raises StoreError."""
     try:
         return store.load(stored, settings.engine)
     except EngineUnavailable as error:

@@ -1,7 +1,7 @@
-"""Which models are served: an immutable snapshot of names, versions and aliases, replaced by one assignment.
+"""The registry of served models: an immutable snapshot of names, versions and aliases, replaced by one assignment.
 
-A request takes the snapshot once and resolves everything through it, so it sees one state from its first byte to its
-last, whatever is promoted meanwhile. A version that no snapshot names lives until its last request is answered.
+A request reads the snapshot once and resolves all names through it, so it sees one state even if the snapshot is
+replaced meanwhile. A version that is no longer in the snapshot lives until its last request is answered.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,12 +14,12 @@ from service.errors import NotFound, NotReady
 from service.served_model import ServedModel
 
 CHAMPION = "champion"
-"""The alias of the version that answers where a request names none."""
+"""The alias of the version that handles requests without a version."""
 
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """The served versions of one model. `aliases` name versions; `champion` is always among them."""
+    """The served versions of one model. `aliases` maps names to versions and always has `champion`."""
 
     name: str
     versions: Mapping[str, ServedModel]
@@ -27,10 +27,11 @@ class ModelEntry:
 
     @property
     def champion(self) -> ServedModel:
+        """The version that handles requests without a version."""
         return self.versions[self.aliases[CHAMPION]]
 
     def find(self, version: str | None = None, alias: str | None = None) -> ServedModel:
-        """The named version, or the champion. Raises NotFound."""
+        """The version by number or alias, by default the champion. Raises NotFound."""
         if alias is not None:
             if alias not in self.aliases:
                 raise NotFound(f"model {self.name!r} has no alias {truncate(alias)!r}")
@@ -39,14 +40,14 @@ class ModelEntry:
             return self.champion
         served = self.versions.get(version)
         if served is None:
-            there = ", ".join(self.versions)
-            raise NotFound(f"model {self.name!r} has no version {truncate(version)!r} here, only {there}")
+            versions = ", ".join(self.versions)
+            raise NotFound(f"model {self.name!r} has no version {truncate(version)!r} here, only {versions}")
         return served
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What is served at one moment. `generation` grows with every snapshot; `loading` holds models not ready yet."""
+    """The models served at one moment. `generation` counts snapshots; `loading` holds models that are not ready yet."""
 
     entries: Mapping[str, ModelEntry] = field(default_factory=dict)
     generation: int = 0
@@ -56,7 +57,7 @@ class Snapshot:
     def of(
         cls, models: Iterable[ServedModel], generation: int = 1, aliases: Mapping[str, str] | None = None
     ) -> "Snapshot":
-        """A snapshot of these versions. aliases: the champion's version by name; where none is named, the last one."""
+        """A snapshot of these versions. aliases: the champion by model name, by default the last version."""
         versions: dict[str, dict[str, ServedModel]] = {}
         for served in models:
             versions.setdefault(served.name, {})[served.version] = served
@@ -68,7 +69,7 @@ class Snapshot:
         return cls(MappingProxyType(entries), generation)
 
     def entry(self, name: str) -> ModelEntry:
-        """Raises NotFound, or NotReady for a model that is not loaded yet."""
+        """The entry of a model. Raises NotFound, or NotReady while the model is loading."""
         entry = self.entries.get(name)
         if entry is None:
             if name in self.loading:
@@ -78,16 +79,17 @@ class Snapshot:
         return entry
 
     def find(self, name: str, version: str | None = None, alias: str | None = None) -> ServedModel:
-        """Raises NotFound or NotReady."""
+        """A version of a model, by default the champion. Raises NotFound or NotReady."""
         return self.entry(name).find(version, alias)
 
     @property
     def names(self) -> list[str]:
+        """The names of all models, including those that are loading."""
         return [*self.entries, *self.loading]
 
     @property
     def champions(self) -> list[TabularModel]:
-        """The version of each model that answers where a request names none; models that are loading included."""
+        """The champion of each model, including models that are loading."""
         return [*(entry.champion.model for entry in self.entries.values()), *self.loading.values()]
 
     @property
@@ -97,7 +99,7 @@ class Snapshot:
 
 
 class Registry:
-    """Holds the current snapshot. Assigning `snapshot` is the whole switch; nothing else refers to served models."""
+    """Holds the current snapshot. Assign `snapshot` to replace it; nothing else refers to served models."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot

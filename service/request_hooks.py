@@ -1,6 +1,6 @@
-"""What every request passes through besides its route: a check of access before it is read, observation at its end.
+"""Hooks for every request: an access check before its body is read, and an observer after its response.
 
-Both do nothing yet. A check of keys or an access log is a subclass that `service.app` gives to the `ServerContext`.
+Both do nothing by default. `service.app` passes a subclass to the `ServerContext`, for API keys or an access log.
 """
 
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Request(Protocol):
-    """What the hooks see of a request; `service.exchange.Exchange` is one."""
+    """A request as the hooks see it. `service.exchange.Exchange` implements it."""
 
     @property
     def method(self) -> str: ...
@@ -23,10 +23,10 @@ class Request(Protocol):
 
 
 class RequestHooks:
-    """Called for HTTP and gRPC alike."""
+    """Called for every HTTP request and gRPC call."""
 
     def check_access(self, request: Request) -> None:
-        """Called before a request is read. Raises RequestError where its sender may not do this."""
+        """Called before the body is read. Raises RequestError to deny access."""
 
     def observe(self, request: Request, status: int, seconds: float) -> None:
-        """Called when a request was answered, with its status and the time since its head arrived."""
+        """Called after the response, with its status and the seconds since the request head arrived."""

@@ -1,4 +1,4 @@
-"""A version that is served: the model with its batcher, its counters, and what each protocol compiled for it."""
+"""A served model version: the model with its batcher, its counters and the objects that protocols compile for it."""
 
 import time
 from collections.abc import Callable
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class ServedModel:
-    """A model with all that answering it takes."""
+    """A model version that is ready for requests."""
 
     def __init__(self, model: TabularModel, counters: ModelCounters, settings: Settings) -> None:
         self.model = model
@@ -30,17 +30,17 @@ class ServedModel:
         self._compiled: dict[Callable[[TabularModel], Any], Any] = {}
 
     def compiled(self, factory: Callable[[TabularModel], T]) -> T:
-        """What a protocol prepares once for each version, a writer or a signature; made when first needed."""
-        made = self._compiled.get(factory)
-        if made is None:
-            made = self._compiled[factory] = factory(self.model)
-        found: T = made
-        return found
+        """An object that a protocol builds once per model version, such as a writer. Built on first use."""
+        compiled = self._compiled.get(factory)
+        if compiled is None:
+            compiled = self._compiled[factory] = factory(self.model)
+        result: T = compiled
+        return result
 
     def predict_rows_fast(self, rows: list[dict[str, Any]]) -> Outputs | float | None:
-        """The answers to a few valid rows, predicted at once; the value itself for a single row of some regressions.
+        """Predict a few valid rows at once. Returns the value itself for a single row of some regressions.
 
-        None where a row needs a warning, or anything else that only the general way has.
+        None if a row has warnings, or for any other reason to use the general path.
         """
         if len(rows) > self.inline_rows:
             return None
@@ -48,22 +48,22 @@ class ServedModel:
             return self._predict_single_row(rows[0])
         schema = self.model.schema
         frame = schema.frames.from_rows(rows)
-        if find_warnings(schema, frame, rows) or (answers := self.batcher.predict_now(frame)) is None:
+        if find_warnings(schema, frame, rows) or (outputs := self.batcher.predict_now(frame)) is None:
             return None
         self.counters.valid_rows += len(rows)
-        return answers
+        return outputs
 
     def _predict_single_row(self, row: Row) -> float | Outputs | None:
         assert self._single_row
         started = time.monotonic()
         try:
-            answer = self._single_row(row)
-        except Exception:  # the general way meets it again, and reports it
+            output = self._single_row(row)
+        except Exception:  # the general path meets the error again and reports it
             return None
-        if answer is None:
+        if output is None:
             return None
         counters = self.counters
         counters.engine_seconds.observe(time.monotonic() - started)
         counters.batch_rows.observe(1)
         counters.valid_rows += 1
-        return answer
+        return output

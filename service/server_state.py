@@ -1,21 +1,20 @@
-"""The state of one server process, from loading to closed: who may send requests, and how many are in flight."""
+"""The state of a server process: loading, ready, draining or closed, and the number of requests in flight."""
 
 
 class ServerState:
     """Starts as not ready. All methods run in the event loop of the server.
 
-    Ready: the models are loaded. Draining: probes report unready, requests are still answered. Closed: new requests
-    are refused, those in flight are finished. The attributes are read by anyone and changed by the methods alone:
-    `admits_requests`, whether a new request may be answered, and `passes_probes`, whether a load balancer should send
-    requests, are read for every request.
+    Ready: the models are loaded. Draining: readiness probes fail, requests are still answered. Closed: new requests
+    are refused, those in flight are finished. Only the methods change the attributes. `admits_requests` (a new request
+    may be answered) and `passes_probes` (load balancers may send requests) are read for every request.
     """
 
     __slots__ = ("admits_requests", "closed", "draining", "inflight", "passes_probes", "ready")
 
     def __init__(self) -> None:
-        self.ready = False  # whether the models are loaded
-        self.draining = False  # whether the server is about to stop; true once it is closed
-        self.closed = False  # whether new requests are refused
+        self.ready = False  # the models are loaded
+        self.draining = False  # the server is about to stop; stays true when closed
+        self.closed = False  # new requests are refused
         self.inflight = 0  # requests that have started and not finished
         self._derive()
 

@@ -1,6 +1,6 @@
-"""The settings of a server: one frozen object, read once from the environment.
+"""The settings of a server: one frozen object, read once from environment variables.
 
-An unknown name or a bad value stops the start.
+An unknown name or an invalid value prevents the start.
 """
 
 import importlib.util
@@ -21,26 +21,24 @@ LogFormat = Literal["auto", "json", "text"]
 Switch = Literal["auto", "on", "off"]
 MIB = 1024**2
 VERTEX = {"AIP_HEALTH_ROUTE": "TABSERVE_HEALTH_ROUTE", "AIP_PREDICT_ROUTE": "TABSERVE_PREDICT_ROUTE"}
-"""What Vertex AI sets in its containers, and the setting that it stands for."""
+"""The variables that Vertex AI sets in its containers, and the settings that they define."""
 SAGEMAKER_MODEL = Path("/opt/ml/model")
-"""Where SageMaker unpacks a model."""
+"""The folder into which SageMaker extracts a model."""
 SERVICE_LINK = re.compile(
     r"TABSERVE_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
-"""What Kubernetes puts into every container beside a Service whose name begins with `tabserve`."""
-
-
+"""Variables that Kubernetes sets in all containers for a Service whose name begins with `tabserve`."""
 REMOVED = {"TABSERVE_LANE": "the direct way from the socket to the model is always on"}
-"""Settings of earlier versions: `on` is ignored with a warning, anything else ends the start."""
+"""Settings of earlier versions: `on` is ignored with a warning, any other value prevents the start."""
 
 
 class SettingsError(ValueError):
-    """A setting that is unknown or has no sense; the message is one line and names it."""
+    """An unknown setting or an invalid value. The message is one line and names the setting."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Each field is `TABSERVE_` and its name in capitals. docs/settings.md has the table."""
+    """Each field is the environment variable `TABSERVE_` + its name in capitals. docs/settings.md lists them all."""
 
     store: Path | None = None
     models: tuple[str, ...] = ()
@@ -63,7 +61,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ, sagemaker_model: Path = SAGEMAKER_MODEL) -> Self:
-        """Raises SettingsError."""
+        """Read the settings, with defaults from Vertex AI's variables and SageMaker's folder. Raises SettingsError."""
         platform = {setting: environ.get(name, "") for name, setting in VERTEX.items()}
         if sagemaker_model.is_dir() and versions(sagemaker_model)[0]:
             platform["TABSERVE_STORE"] = str(sagemaker_model)
@@ -85,7 +83,7 @@ class Settings:
 
 
 def removed_settings(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Warnings about settings that no longer exist. Raises SettingsError where what one asks for is not possible."""
+    """Warnings about removed settings. Raises SettingsError for a value that is no longer possible."""
     warnings = []
     for name, text in REMOVED.items():
         value = environ.get(name, "").strip().lower()
@@ -97,12 +95,12 @@ def removed_settings(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def is_service_link(name: str, text: str) -> bool:
-    """Kubernetes tells containers of the Services around them, KServe's `tabserve-predictor` for one: no settings."""
+    """Whether Kubernetes has set this variable for a Service, such as KServe's `tabserve-predictor`: not a setting."""
     return bool(SERVICE_LINK.fullmatch(name)) or (name.endswith("_PORT") and "://" in text)
 
 
-def whole(low: int, high: int | None = None) -> Callable[[str], int]:
-    def read(text: str) -> int:
+def whole_number(low: int, high: int | None = None) -> Callable[[str], int]:
+    def parse(text: str) -> int:
         try:
             number = int(text)
         except ValueError:
@@ -111,11 +109,11 @@ def whole(low: int, high: int | None = None) -> Callable[[str], int]:
             raise ValueError(f"expected {low} or more" if high is None else f"expected {low} to {high}")
         return number
 
-    return read
+    return parse
 
 
 def number(low: float, high: float) -> Callable[[str], float]:
-    def read(text: str) -> float:
+    def parse(text: str) -> float:
         try:
             value = float(text)
         except ValueError:
@@ -124,31 +122,31 @@ def number(low: float, high: float) -> Callable[[str], float]:
             raise ValueError(f"expected {low:g} to {high:g}")
         return value
 
-    return read
+    return parse
 
 
 def one_of(choices: Any) -> Callable[[str], Any]:
     words = get_args(choices)
 
-    def read(text: str) -> Any:
+    def parse(text: str) -> Any:
         if text.lower() not in words:
             raise ValueError(f"expected one of {', '.join(words)}")
         return text.lower()
 
-    return read
+    return parse
 
 
 def tags(text: str) -> tuple[str, ...]:
-    """`housing:3,income`: names, each with a version or without."""
-    wanted = tuple(tag.strip() for tag in text.split(",") if tag.strip())
-    names = [tag.partition(":")[0] for tag in wanted]
-    for tag in wanted:
+    """Parse `housing:3,income`: names with or without a version."""
+    listed = tuple(tag.strip() for tag in text.split(",") if tag.strip())
+    names = [tag.partition(":")[0] for tag in listed]
+    for tag in listed:
         name, colon, version = tag.partition(":")
         if not name or (colon and not version.isdecimal()):
             raise ValueError(f"{tag!r} is no model, expected name or name:version")
         if names.count(name) > 1:
             raise ValueError(f"{name!r} is named twice; one version of a model is served")
-    return wanted
+    return listed
 
 
 def folder(text: str) -> Path:
@@ -173,7 +171,7 @@ def predict_route(text: str) -> str:
 def optional_port(text: str) -> int | None:
     if text.lower() == "off":
         return None
-    port = whole(1, 65535)(text)
+    port = whole_number(1, 65535)(text)
     if importlib.util.find_spec("grpc") is None or importlib.util.find_spec("grpc_health") is None:
         raise ValueError("gRPC is not installed; it needs the extra grpc (requirements/serving-grpc.lock)")
     return port
@@ -183,12 +181,12 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "store": folder,
     "models": tags,
     "engine": one_of(EngineChoice),
-    "workers": whole(1, 1024),
-    "max_rows": whole(1),
-    "max_body_bytes": whole(1),
-    "max_stream_bytes": whole(1),
+    "workers": whole_number(1, 1024),
+    "max_rows": whole_number(1),
+    "max_body_bytes": whole_number(1),
+    "max_stream_bytes": whole_number(1),
     "timeout_s": number(0.001, 86_400),
-    "queue_rows": whole(1),
+    "queue_rows": whole_number(1),
     "log_level": one_of(LogLevel),
     "log_format": one_of(LogFormat),
     "access_log": number(0, 1),

@@ -1,7 +1,7 @@
-"""W3C trace context: what a caller sends of it is logged and answered, and a sampled request becomes a span.
+"""W3C trace context: a request's trace is logged and returned, and a sampled request is recorded as a span.
 
-https://www.w3.org/TR/trace-context/. Spans go to whatever tracer provider the process has set by OpenTelemetry's API
-(`opentelemetry-instrument`, or code); with none set, as by default, nothing is made.
+https://www.w3.org/TR/trace-context/. Spans go to the tracer provider of the process, which OpenTelemetry's API sets
+(`opentelemetry-instrument`, or code). Without one, the default, no span is recorded.
 """
 
 import re
@@ -12,7 +12,7 @@ from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, ProxyTracerProvider, SpanContext, SpanKind, TraceFlags, TraceState
 
 PARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
-LONGEST_STATE = 512  # bytes that the standard asks to pass on
+MAX_STATE_BYTES = 512  # the size of tracestate that the standard requires to propagate
 SAMPLED = 1
 
 
@@ -27,30 +27,37 @@ class TraceContext(NamedTuple):
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """For the answer: the same trace."""
+        """The headers of the response: the same trace."""
         return [(b"traceparent", self.parent), *([(b"tracestate", self.state)] if self.state else [])]
 
 
 def read(headers: Mapping[bytes, bytes]) -> TraceContext | None:
-    """None where there is no trace context, or none by the standard, which says to ignore it then."""
+    """The trace context of a request; None if it has none or an invalid one, which the standard says to ignore."""
     parent = headers.get(b"traceparent", b"")
     found = PARENT.fullmatch(parent)
     if found is None or (parent.startswith(b"00") and found[4]):
         return None
     state = headers.get(b"tracestate", b"")
     trace_id, span_id = found[1].decode(), found[2].decode()
-    return TraceContext(parent, state if len(state) <= LONGEST_STATE else b"", trace_id, span_id, int(found[3], 16))
+    return TraceContext(parent, state if len(state) <= MAX_STATE_BYTES else b"", trace_id, span_id, int(found[3], 16))
 
 
 def record_span(
-    of: TraceContext, method: str, route: str, model: str, status: int, request_id: str, started_ns: int, ended_ns: int
+    context: TraceContext,
+    method: str,
+    route: str,
+    model: str,
+    status: int,
+    request_id: str,
+    started_ns: int,
+    ended_ns: int,
 ) -> None:
-    """Make the span of a request that is sampled and done; for others this costs nothing."""
+    """Record the span of a finished request if it is sampled; for others this costs nothing."""
     provider = trace.get_tracer_provider()
-    if not of.flags & SAMPLED or isinstance(provider, ProxyTracerProvider):
+    if not context.flags & SAMPLED or isinstance(provider, ProxyTracerProvider):
         return
-    state = TraceState.from_header([of.state.decode("latin-1")]) if of.state else None
-    remote = SpanContext(int(of.trace_id, 16), int(of.span_id, 16), True, TraceFlags(of.flags), state)
+    state = TraceState.from_header([context.state.decode("latin-1")]) if context.state else None
+    remote = SpanContext(int(context.trace_id, 16), int(context.span_id, 16), True, TraceFlags(context.flags), state)
     span = provider.get_tracer("tabserve").start_span(
         f"{method} {route}",
         context=trace.set_span_in_context(NonRecordingSpan(remote)),

@@ -1,4 +1,4 @@
-"""Which tabserve this is."""
+"""The version of tabserve."""
 
 import tomllib
 from importlib import metadata
@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def version() -> str:
-    """The project's version. In a checkout and in a Bento nothing is installed, but pyproject.toml is there."""
+    """The version of the installed package, or of pyproject.toml in a checkout or a Bento."""
     try:
         return metadata.version("tabserve")
     except metadata.PackageNotFoundError:

@@ -32,7 +32,7 @@ from models.formats.record_batches import RecordBatchWriter
 from models.rows import MAX_LISTED_ERRORS, ValidatedRows
 from models.schema import FeatureSchema
 from service.data_plane import LARGE_ROWS, DataPlane, PredictionContext, RowsValidator
-from service.error_mapping import format_errors, request_error, require_valid
+from service.error_mapping import request_error, require_valid, translate_format_errors
 from service.errors import ClientDisconnected, InternalError, NotReady, RequestError
 from service.http.asgi_types import Header
 from service.http.http_exchange import HttpExchange
@@ -69,7 +69,7 @@ def whole_block(body_format: BodyFormat, served: ServedModel, plane: DataPlane, 
         and (block := arrow_block.common_block(served.model.schema, content, limit)) is not None
     ):
         return block
-    with format_errors():
+    with translate_format_errors():
         return blocks.decode_whole(decoder_for(body_format, served, limit, plane), content)
 
 
@@ -218,7 +218,7 @@ class TableHandler:
                 yield block
 
         decoder = decoder_for(self.body_format, self.served, BLOCK_ROWS, self.plane)
-        with contextlib.closing(decoder), format_errors():
+        with contextlib.closing(decoder), translate_format_errors():
             async for chunk in rechunked(content, chunks):
                 async for block in in_thread(functools.partial(decoder.feed, chunk)):
                     yield block

@@ -19,7 +19,7 @@ from models.outputs import Outputs
 from models.rows import RowError
 from models.schema import FeatureSchema
 from models.text import class_key, truncate
-from service.error_mapping import format_errors
+from service.error_mapping import translate_format_errors
 from service.errors import RequestError, TooManyRows
 from service.protocols import error_text
 from service.protocols.parsing import error_entry, invalid_request
@@ -114,7 +114,7 @@ def with_header(schema: FeatureSchema, body: bytes, header: bytes = b"") -> byte
 
 def read_csv(schema: FeatureSchema, body: bytes, max_rows: int) -> Block:
     """Decode a CSV with a header line. Raises BadBody, RequestNotValid or TooManyRows."""
-    with format_errors():
+    with translate_format_errors():
         block = decode_whole(CsvDecoder(schema, max_rows, len(body)), body)
     if block is None:
         raise TooManyRows(body.count(b"\n"), max_rows)

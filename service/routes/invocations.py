@@ -71,7 +71,7 @@ class InvocationsRoute(MLflowRoute):
         large = len(body) > LARGE_BODY_BYTES
         read = invocations.read
         parsed = await plane.run_in_thread(read, *arguments) if large else read(*arguments)
-        plane.check_count(len(parsed.rows))
+        plane.check_row_count(len(parsed.rows))
         validate = json_rows_validator(parsed.rows)
         rows, outputs = await plane.predict(
             served, validate, exchange.prediction_context, large=len(parsed.rows) > LARGE_ROWS

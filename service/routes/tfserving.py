@@ -48,7 +48,7 @@ class TFServingPredictRoute(TFServingRoute):
         self.check_method()
         large = len(body) > LARGE_BODY_BYTES
         parsed = await plane.run_in_thread(self.read, body) if large else self.read(body)
-        plane.check_count(len(parsed.rows))
+        plane.check_row_count(len(parsed.rows))
         rows, outputs = await plane.predict(
             self.served,
             json_rows_validator(parsed.rows),

@@ -69,9 +69,9 @@ def test_the_curl_of_the_readme_is_answered(server: str) -> None:
 
 
 def test_the_printed_requests_work_when_pasted(server: str) -> None:
-    from service.__main__ import requests_to_paste
+    from service.__main__ import example_requests
 
-    told = [line for line in requests_to_paste(server).splitlines() if line.startswith("curl")]
+    told = [line for line in example_requests(server).splitlines() if line.startswith("curl")]
     answers = [subprocess.run(["sh", "-c", line], capture_output=True, timeout=30).stdout for line in told]
     assert b'"predictions":[{"value"' in answers[0]
     assert b'"detail":"2 of 2 rows are not valid"' in answers[1]

@@ -6,7 +6,7 @@ import pytest
 
 from models.formats.errors import EmptyTable, FormatError, TooLarge, UnsupportedType
 from models.rows import validate_rows
-from service.error_mapping import format_errors, request_error, require_valid
+from service.error_mapping import translate_format_errors, request_error, require_valid
 from service.errors import RequestError, RowsNotValid
 from tests.models.income import GOOD, SCHEMA
 
@@ -42,7 +42,7 @@ def test_an_error_of_a_format_is_a_problem_document(
 
 
 def test_errors_of_formats_are_translated_where_they_leave_the_decoder() -> None:
-    with pytest.raises(RequestError, match="cannot be read: it is cut off"), format_errors():
+    with pytest.raises(RequestError, match="cannot be read: it is cut off"), translate_format_errors():
         raise FormatError("it is cut off")
 
 
