@@ -78,7 +78,7 @@ def endpoints(context: ServerContext, application: Application, models: Sequence
                     self.grpc = GrpcServer(context)
                     await self.grpc.start(worker.http_host(), settings.grpc_port)
             except Exception as error:
-                worker.failed_to_start(f"{type(error).__name__}: {error}")
+                worker.record_failed_start(f"{type(error).__name__}: {error}")
                 raise
             self.tasks = [asyncio.create_task(flush_every_second(plane))]
             if server:
@@ -159,7 +159,7 @@ def from_environment() -> Any:
         reason = str(error)
         if isinstance(error, NoModelStored) and (place := os.environ.get("AIP_STORAGE_URI")):
             reason += f"; Vertex AI's {place} is not fetched: put the models into the image"
-        worker.failed_to_start(reason)
+        worker.record_failed_start(reason)
         raise BentoMLException(reason) from None
     os.environ["TABSERVE_MODELS"] = ",".join(model.tag for model in models)  # a replaced worker loads the same versions
     if folder := worker.shared_folder():

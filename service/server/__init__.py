@@ -1,1 +1,1 @@
-"""Hooks into BentoML and uvicorn internals, each with what breaks without it."""
+"""The server process: its start, shutdown, connections, HTTP protocol and supervisor, by hooks into libraries."""

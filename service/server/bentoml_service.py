@@ -1,11 +1,11 @@
-"""The BentoML service whose ASGI app is ours, with BentoML's own behind it."""
+"""A BentoML service that wraps BentoML's ASGI app in ours."""
 
 from collections.abc import Callable
 from typing import Any
 
 
 def service_class(wrap: Callable[[Any], Any]) -> type[Any]:
-    """A class for `bentoml.service`. wrap: takes BentoML's ASGI app with all its middlewares, returns ours."""
+    """A class for `bentoml.service`. wrap: takes BentoML's ASGI app with its middlewares, returns ours."""
     from _bentoml_sdk import Service  # type: ignore[import-untyped]
 
     class WrappedService(Service[Any]):  # type: ignore[misc]  # BentoML ships no types for it

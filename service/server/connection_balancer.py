@@ -1,9 +1,9 @@
 """Accepts the connections of a worker in bulk, and balances them between the workers of a server.
 
-libuv accepts one connection in each turn of the event loop. Under load a turn serves all open connections, so that a
-waiting one would wait for as many such turns as there are before it: seconds. And of several workers on one listening
-socket, the one that wakes first accepts nearly all connections that are opened together. So each worker accepts in
-bulk, but one that has more connections than another lets that one accept first for a moment.
+libuv accepts one connection per turn of the event loop. Under load each turn serves all open connections, so a new one
+would wait as many turns as there are connections before it: seconds. And if workers share a listening socket, the one
+that wakes first accepts nearly all connections that are opened together. So each worker accepts in bulk, but a worker
+with more connections than another lets that one accept first for a moment.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ from models.hook import require
 from service.server.connection_counts import CONNECTIONS_PER_LEAD, ConnectionCounts
 from service.server.library_hooks import uvicorn_hooks
 
-MAX_ACCEPTS = 64  # in one turn of the event loop
-YIELD_S = 0.001  # for other workers to accept first
+MAX_ACCEPTS = 64  # per turn of the event loop
+YIELD_S = 0.001  # the pause that lets other workers accept first
 PUBLISH_INTERVAL_S = 0.05
 REFRESH_INTERVAL_S = 0.5
 RETRY_S = 1.0
@@ -29,12 +29,12 @@ log = logging.getLogger("tabserve.server")
 
 
 class ConnectionBalancer:
-    """Replaces the listeners of a uvicorn server, in the place where uvicorn keeps them."""
+    """Replaces the listeners in `servers` of a uvicorn server."""
 
     def __init__(
         self, server: uvicorn.Server, protocol: Callable[[], HttpToolsProtocol], counts: ConnectionCounts
     ) -> None:
-        """server: has started. Raises OSError where file descriptors are short; the listeners of uvicorn remain."""
+        """server: has started. Raises OSError if file descriptors run out; then uvicorn's listeners remain."""
         self._connections = server.server_state.connections
         self._protocol = protocol
         self._counts = counts
@@ -50,7 +50,7 @@ class ConnectionBalancer:
         server.servers = [cast(Any, self)]
 
     def check(self, server: uvicorn.Server) -> None:
-        """Raises HookMissing where this does not accept the connections of a server."""
+        """Raises HookMissing if the server's connections are not accepted here."""
         if cast(Any, server.servers) != [self]:
             require(uvicorn_hooks.LISTENERS, f"Server.servers holds {server.servers!r}")
         for listener in self.sockets:
@@ -65,16 +65,14 @@ class ConnectionBalancer:
         self._counts.close()
 
     async def wait_closed(self) -> None:
-        """uvicorn awaits this of a listener; nothing is left to wait for."""
+        """uvicorn awaits this for each listener; there is nothing to wait for."""
 
     async def exchange_counts(self) -> None:
-        """Keep the other workers informed about this one, and this one about them, until closed."""
+        """Publish the count of this worker and read those of the others, until closed."""
         while self.sockets:
             try:
                 self._counts.refresh()
-            except (
-                Exception
-            ) as error:  # out of file descriptors, mostly: the known counts are used until there are some
+            except Exception as error:  # mostly out of file descriptors: use the last known counts until there are some
                 log.warning("other workers cannot be seen", extra={"reason": str(error), "retry_s": REFRESH_INTERVAL_S})
             for _ in range(round(REFRESH_INTERVAL_S / PUBLISH_INTERVAL_S)):
                 await asyncio.sleep(PUBLISH_INTERVAL_S)
@@ -95,7 +93,7 @@ class ConnectionBalancer:
         self._loop.call_later(seconds, self._resume, listener)
 
     def _resume(self, listener: socket.socket) -> None:
-        """Accept at least one: a worker that hangs seems to have few connections for ever."""
+        """Accept at least one connection: a worker that hangs would seem to have few connections forever."""
         if listener in self.sockets:
             self._loop.add_reader(listener, self._on_readable, listener)
             count = self._count()
@@ -107,7 +105,7 @@ class ConnectionBalancer:
                 accepted, _address = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 break
-            except OSError as error:  # out of file descriptors, mostly: there may be some later
+            except OSError as error:  # mostly out of file descriptors: some may be free later
                 log.warning("no connection can be accepted", extra={"reason": str(error), "retry_s": RETRY_S})
                 self._pause(listener, RETRY_S)
                 break
@@ -120,8 +118,8 @@ class ConnectionBalancer:
     async def _serve(self, accepted: socket.socket) -> None:
         try:
             _, protocol = await self._loop.connect_accepted_socket(self._protocol, accepted)
-        except OSError:  # disconnected already
+        except OSError:  # the client has disconnected
             accepted.close()
             return
-        if not self.sockets:  # uvicorn has informed the other connections already that it stops
+        if not self.sockets:  # uvicorn has already shut down all other connections
             protocol.shutdown()

@@ -1,4 +1,4 @@
-"""How many connections each worker of a server has: a number in a mapped file for each, in a folder they share."""
+"""The number of connections of each worker: one memory-mapped file per worker in a shared folder."""
 
 import contextlib
 import mmap
@@ -7,40 +7,41 @@ from pathlib import Path
 
 from service.metrics import is_alive
 
-MAX_LEAD = 2  # a worker may have so many connections more than the one with the fewest,
-CONNECTIONS_PER_LEAD = 16  # and one more for each of these that it has
-UNSHARED_CAPACITY = 64  # of a worker without others
+MAX_LEAD = 2  # a worker may have this many connections more than the worker with the fewest,
+CONNECTIONS_PER_LEAD = 16  # plus one for each of this many that it has
+UNSHARED_CAPACITY = 64  # of the only worker
 PREFIX = "connections_"
 
 
 class ConnectionCounts:
-    """The counts of this worker and of the others."""
+    """The connection counts of this worker and of the others."""
 
     def __init__(self, folder: Path | None) -> None:
-        """folder: None where there are no other workers."""
+        """folder: shared by the workers; None if there is only one."""
         self._folder = folder
         self._own_file = folder and folder / f"{PREFIX}{os.getpid()}"
         self._others: dict[str, memoryview] = {}
         self._own = memoryview(bytearray(4)).cast("i")
         if self._own_file:
-            self._own_file.unlink(missing_ok=True)  # of a dead worker with the same process id; others may map it
+            # Left by a dead worker with this process id; other workers may map it
+            self._own_file.unlink(missing_ok=True)
             self._own_file.write_bytes(bytes(4))
             self._own = mapped(self._own_file)
         self.refresh()
 
     def publish(self, count: int) -> None:
-        """Let the other workers know how many connections this one has."""
+        """Set the count of this worker."""
         self._own[0] = count
 
     def capacity(self, count: int) -> int:
-        """How many more connections this worker may accept when it has so many; none if below 1."""
+        """How many connections this worker may accept now that it has `count`; none if below 1."""
         if not self._others:
             return UNSHARED_CAPACITY
         fewest = min(other[0] for other in self._others.values())
         return fewest + MAX_LEAD + count // CONNECTIONS_PER_LEAD - count
 
     def refresh(self) -> None:
-        """Find new workers, forget dead ones."""
+        """Find new workers and forget dead ones."""
         if not self._folder:
             return
         files = [file for file in self._folder.glob(f"{PREFIX}*") if file.name[len(PREFIX) :].isdecimal()]
@@ -50,17 +51,18 @@ class ConnectionCounts:
                 file.unlink(missing_ok=True)
                 del found[name]
             elif name not in self._others:
-                with contextlib.suppress(OSError, ValueError):  # just removed, or not yet written
+                with contextlib.suppress(OSError, ValueError):  # removed meanwhile, or not written yet
                     self._others[name] = mapped(file)
         for name in self._others.keys() - found.keys():
             del self._others[name]
 
     def close(self) -> None:
+        """Remove the file of this worker."""
         if self._own_file:
             self._own_file.unlink(missing_ok=True)
 
 
 def mapped(file: Path) -> memoryview:
-    """The number in a file, shared with all processes that map it."""
+    """The number in a file, shared by all processes that map the file."""
     with file.open("r+b") as opened:
         return memoryview(mmap.mmap(opened.fileno(), 4)).cast("i")

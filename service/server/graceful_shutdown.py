@@ -1,4 +1,4 @@
-"""An orderly stop: probes fail first, then requests are refused and those in flight are finished."""
+"""Graceful shutdown: first readiness probes fail, then requests are refused and those in flight are finished."""
 
 import asyncio
 import logging
@@ -12,16 +12,16 @@ from models.hook import require
 from service.server.library_hooks import uvicorn_hooks
 from service.server_state import ServerState
 
-FINISH_S = 25.0  # for requests in flight, once the grace period is over
+FINISH_S = 25.0  # for requests in flight, after the grace period
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 log = logging.getLogger("tabserve.server")
 
 
 class GracefulShutdown:
-    """Handles SIGTERM and SIGINT in place of uvicorn, and hands them to uvicorn when all requests are answered.
+    """Handles SIGTERM and SIGINT, and passes them on to uvicorn when all requests are answered.
 
-    SIGTERM: probes fail at once, requests are answered for the grace period, then refused. SIGINT (a person who waits)
-    has no grace period; a second SIGINT stops at once.
+    SIGTERM: readiness probes fail at once; requests are answered during the grace period, then refused. SIGINT, from a
+    terminal, has no grace period; a second SIGINT stops the server at once.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class GracefulShutdown:
         grace_s: float,
         notify: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """notify: awaited when draining begins."""
+        """notify: awaited when draining starts."""
         self._server = server
         self._state = state
         self._grace_s = grace_s
@@ -40,11 +40,12 @@ class GracefulShutdown:
         self._task: asyncio.Task[None] | None = None
 
     def install(self) -> None:
+        """Handle the signals from now on."""
         for number in SIGNALS:
             signal.signal(number, self.on_signal)
 
     def check(self) -> None:
-        """Raises HookMissing where the signals are handled by something else."""
+        """Raises HookMissing if something else handles the signals."""
         for number in SIGNALS:
             handler = signal.getsignal(number)
             if handler != self.on_signal:

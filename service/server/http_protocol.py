@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with limits for heads, problem documents for invalid HTTP, one system call per response."""
+"""uvicorn's HTTP protocol, plus limits for request heads, problem documents for invalid HTTP, fewer system calls."""
 
 import asyncio
 import logging
@@ -17,45 +17,47 @@ from service.errors import PROBLEM, HeadTooLarge, HeadTooSlow, InvalidHttp, Requ
 from service.server.graceful_shutdown import FINISH_S
 from service.server.library_hooks import uvicorn_hooks
 
-FIRST_REQUEST_S = 0.5  # for a new connection to send one when the server stops
-HEAD_BYTES = 65_536
-LINGER_S = 1.0  # how long the connection is read after a refusal, so that its sender can read it
+FIRST_REQUEST_S = 0.5  # for a new connection to send a request while the server stops
+MAX_HEAD_BYTES = 65_536
+LINGER_S = 1.0  # how long to read the connection after an error response, so that the client can read it
 REFUSAL = b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\nx-request-id: %s\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
 CONTINUE = b"HTTP/1.1 100 "
-TRAILERS: Any = deque(maxlen=0)  # takes the headers that follow a body, and keeps none
+TRAILERS: Any = deque(maxlen=0)  # drops the headers that follow a body
 UPGRADE = frozenset((b"upgrade", b"http2-settings"))
 log = logging.getLogger("tabserve.server")
 
 
 def install_http_protocol(server: uvicorn.Server) -> None:
-    """Let a server speak HTTP by GuardedHttpProtocol on every connection that is opened from now on."""
+    """Use GuardedHttpProtocol for all connections of a server that are opened from now on."""
     server.config.http_protocol_class = GuardedHttpProtocol
     server.config.timeout_graceful_shutdown = int(FINISH_S)
-    logging.getLogger("uvicorn.access").propagate = False  # uvicorn formats a line for each request if it may be read
+    logging.getLogger("uvicorn.access").propagate = False  # otherwise uvicorn formats a line for every request
 
 
 def protocol_of(server: uvicorn.Server) -> "Callable[[], GuardedHttpProtocol]":
-    """Makes the protocol of a new connection, as uvicorn does."""
+    """A function that creates the protocol of a new connection, as uvicorn does."""
     return lambda: GuardedHttpProtocol(
         config=server.config, server_state=server.server_state, app_state=server.lifespan.state
     )
 
 
 def check_http_protocol(server: uvicorn.Server) -> None:
-    """Raises HookMissing where uvicorn has replaced what `install_http_protocol` has set."""
+    """Raises HookMissing if uvicorn has replaced what `install_http_protocol` set."""
     found = server.config.http_protocol_class
     if found is not GuardedHttpProtocol:
         require(uvicorn_hooks.PROTOCOL_CLASS, f"the protocol of a started server is {found!r}")
     if server.config.timeout_graceful_shutdown != int(FINISH_S):
         require(uvicorn_hooks.GRACEFUL_TIMEOUT, "it is not kept when the server has started")
-    made = protocol_of(server)()
-    if made.connections is not server.server_state.connections:
+    protocol = protocol_of(server)()
+    if protocol.connections is not server.server_state.connections:
         require(uvicorn_hooks.CONNECTIONS, "a protocol adds itself elsewhere")
 
 
 class CoalescingTransport:
-    """The transport of one response: sends head and body by one system call, where uvicorn makes two. That costs less,
-    and a worker that is killed has sent all or nothing of a response in one part."""
+    """The transport of one response: sends head and body by one system call instead of uvicorn's two.
+
+    That costs less, and a killed worker has sent either all or nothing of a response that has one body part.
+    """
 
     __slots__ = ("_head", "_transport", "is_closing")
 
@@ -75,15 +77,15 @@ class CoalescingTransport:
             self._transport.write(data)
 
     def close(self) -> None:
-        """A head whose body never came is not sent."""
+        """Close the connection. A head without a body is not sent."""
         self._transport.close()
 
 
 class GuardedHttpProtocol(HttpToolsProtocol):
-    """Limits heads, answers invalid HTTP by problem documents, ignores every upgrade."""
+    """Limits request heads, sends problem documents for invalid HTTP, and ignores all upgrades."""
 
-    _head_bytes = 0  # received for a head that is not complete, together with
-    _before_head = 0  # what came in one read with its begin: some of these may belong to the request before
+    _head_bytes = 0  # received for an incomplete head, including
+    _before_head = 0  # the bytes of the read in which it starts: some may belong to the previous request
     _stopping = False
     _refused = False
     _refusal = b""
@@ -104,16 +106,19 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             log.debug("not valid HTTP", extra={"reason": str(error)})
             self._refuse_invalid()
         cycle = self.cycle
-        if cycle is not None and cycle.scope is self.scope:  # not in a head
+        if cycle is not None and cycle.scope is self.scope:  # the head is complete
             self._head_bytes = self._before_head = 0
         elif in_body or cycle is not before:
             self._head_bytes = self._before_head = len(data)
-        elif self._head_bytes - self._before_head > HEAD_BYTES:
+        elif self._head_bytes - self._before_head > MAX_HEAD_BYTES:
             self._refuse_large_head()
 
     def _ignore_upgrade(self, rest: memoryview) -> None:
-        """The parser stops behind the head of a request with an upgrade, and treats the rest as another
-        protocol. So a new parser reads that head again, without the upgrade, and then the rest."""
+        """Parse a request with an upgrade as one without it.
+
+        The parser stops after the head and expects another protocol. A new parser reads the head without the upgrade,
+        then the rest.
+        """
         while True:
             if self.scope["method"] == "CONNECT":
                 self._refuse(InvalidHttp("CONNECT is not possible here"))
@@ -124,31 +129,31 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             self.parser.feed_data(head)
             try:
                 self.parser.feed_data(rest)
-            except httptools.HttpParserUpgrade as upgrade:  # of a request behind it
+            except httptools.HttpParserUpgrade as upgrade:  # of the next request
                 rest = rest[upgrade.args[0] :]
             else:
                 return
 
     def on_headers_complete(self) -> None:
-        if self._head_bytes > HEAD_BYTES and self._head_size() > HEAD_BYTES:
+        if self._head_bytes > MAX_HEAD_BYTES and self._head_size() > MAX_HEAD_BYTES:
             self._refuse_large_head()
             raise ValueError("head too large")  # ends the parser
-        self.scope["arrived"] = time.monotonic()  # type: ignore[typeddict-unknown-key]  # for the app
+        self.scope["arrived"] = time.monotonic()  # type: ignore[typeddict-unknown-key]  # read by HttpExchange
         super().on_headers_complete()
         self.headers = TRAILERS
         cycle = self.cycle
         if cycle is not None and cycle.scope is self.scope and cycle.scope["method"] != "HEAD":
-            cycle.transport = CoalescingTransport(self.transport)  # type: ignore[assignment]  # has all that a cycle uses
+            cycle.transport = CoalescingTransport(self.transport)  # type: ignore[assignment]  # has all attributes that a cycle uses
         if self._stopping and not self._in_head():
             self.cycle.keep_alive = False
 
     def _in_head(self) -> bool:
-        """Whether a head has begun and is not complete."""
-        cycle = self.cycle  # of the last request with a complete head
+        """Whether a head has started and is not complete."""
+        cycle = self.cycle  # of the last complete head
         return self.scope is not None and (cycle is None or cycle.scope is not self.scope)
 
     def _in_body(self) -> bool:
-        """Whether the body of the last request may not be complete."""
+        """Whether the body of the last request may be incomplete."""
         cycle = self.cycle
         return cycle is not None and cycle.more_body and cycle.scope is self.scope
 
@@ -157,7 +162,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         return len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n\r\n") + fields
 
     def shutdown(self) -> None:
-        """Wait for a moment where no request has come yet: one may be on its way, or received and not read."""
+        """Shut down. A connection without a request waits a moment: its first request may be on its way or unread."""
         if self.cycle is None and not self._stopping:
             self._stopping = True
             self.loop.call_later(FIRST_REQUEST_S, super().shutdown)
@@ -165,7 +170,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             super().shutdown()
 
     def _should_upgrade(self) -> bool:
-        """Called only where a head requests an upgrade: uvicorn's callbacks then only record the head."""
+        """True: uvicorn then only records the head. Called only for heads that request an upgrade."""
         return True
 
     def _head_without_upgrade(self) -> bytes:
@@ -182,17 +187,17 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self._refuse(InvalidHttp("the request is not valid HTTP"))
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close, as no head has come in time; where a part of one has, refuse it first."""
+        """Close a connection without a complete head; if the head has started, send an error first."""
         if self._in_head():
             self._refuse(HeadTooSlow())
         else:
             super().timeout_keep_alive_handler()
 
     def _refuse_large_head(self) -> None:
-        self._refuse(HeadTooLarge(HEAD_BYTES))
+        self._refuse(HeadTooLarge(MAX_HEAD_BYTES))
 
     def _refuse(self, error: RequestError) -> None:
-        """Answer behind the responses in flight, and close. What is received later is dropped."""
+        """Send an error after the responses in flight, then close. Drops everything that is received later."""
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
@@ -203,19 +208,19 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         if not self._in_body():
             if cycle is None or cycle.response_complete:
                 self._send_refusal()
-        elif self.pipeline:  # the last request is broken, and has not started
+        elif self.pipeline:  # the last request is invalid and has not started
             self.pipeline.popleft()
-        elif cycle.response_started:  # no second response can be sent
+        elif cycle.response_started:  # its response has started
             self.transport.close()
         else:
-            cycle.disconnected = True  # the app is informed, and its response dropped
+            cycle.disconnected = True  # tells the app, and drops its response
             cycle.message_event.set()
             self._send_refusal()
 
     def _send_refusal(self) -> None:
         self.transport.write(self._refusal)
         self.transport.write_eof()
-        self.loop.call_later(LINGER_S, self.transport.close)  # to read on: a reset would swallow the answer
+        self.loop.call_later(LINGER_S, self.transport.close)  # read on: a reset would discard the response
 
     def on_response_complete(self) -> None:
         if self._refused and not self.pipeline and not self.transport.is_closing():

@@ -1,4 +1,4 @@
-"""Whether a port is free to listen on."""
+"""Checks whether a port is free."""
 
 import socket
 
@@ -6,10 +6,10 @@ EVERY_ADDRESS = "0.0.0.0"
 
 
 def conflict(host: str, port: int) -> str | None:
-    """Why nothing can listen there, or None when the port is free.
+    """The reason why a server cannot listen on a port; None if it is free.
 
-    Workers share the port of gRPC by SO_REUSEPORT, which would let any other program in, too: the kernel would spread
-    the connections over both. So this is checked before the first worker listens.
+    Workers share the gRPC port by SO_REUSEPORT, which also lets other programs listen on it: the kernel would spread
+    connections over both. So the supervisor checks the port before the first worker listens.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

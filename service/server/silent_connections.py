@@ -1,15 +1,15 @@
-"""Closes connections that do not send the head of a request."""
+"""Closes connections that send no request head."""
 
 import asyncio
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-HEAD_S = 5.0  # for a connection to send the head of a request
+HEAD_S = 5.0  # for a connection to send a request head
 
 
 async def close_silent_connections(server: uvicorn.Server) -> None:
-    """Close connections that for HEAD_S have not sent the head of a request. Runs until cancelled."""
+    """Close connections that have not sent a request head for HEAD_S. Runs until cancelled."""
     since: dict[tuple[int, int], float] = {}
     loop = asyncio.get_running_loop()
     while True:

@@ -1,4 +1,4 @@
-"""The start of a worker: checks all hooks, installs them, and verifies that they took hold once uvicorn has started."""
+"""Starts a worker: checks all library hooks, installs them, and verifies them once uvicorn has started."""
 
 import asyncio
 import logging
@@ -23,9 +23,9 @@ log = logging.getLogger("tabserve.server")
 
 
 def check_worker(app: Any) -> uvicorn.Server | None:
-    """The uvicorn server of this process; None where something else runs the service, as in tests.
+    """The uvicorn server of this process; None if something else runs the service, such as a test.
 
-    app: what uvicorn should run. Raises HookMissing in a worker in which a hook cannot take hold.
+    app: the app that uvicorn should run. Raises HookMissing in a worker if a hook is not possible.
     """
     server = worker.uvicorn_server()
     if worker.in_worker():
@@ -39,35 +39,35 @@ def check_worker(app: Any) -> uvicorn.Server | None:
 def install_library_hooks(
     server: uvicorn.Server, state: ServerState, grace_s: float, notify: Callable[[], Awaitable[None]] | None = None
 ) -> "list[asyncio.Task[None]]":
-    """Install all hooks into a server that is about to start. Keep the tasks, cancel them at the end.
+    """Install all hooks into a server that is about to start. Returns tasks to keep, and to cancel at the end.
 
-    grace_s, notify: of service.server.graceful_shutdown.
+    grace_s, notify: as in GracefulShutdown.
     """
     install_http_protocol(server)
-    drain = GracefulShutdown(server, state, grace_s, notify)
-    drain.install()
-    tasks = (close_silent_connections(server), finish_start(server, state, drain))
+    shutdown = GracefulShutdown(server, state, grace_s, notify)
+    shutdown.install()
+    tasks = (close_silent_connections(server), finish_start(server, state, shutdown))
     return [asyncio.create_task(task) for task in tasks]
 
 
-async def finish_start(server: uvicorn.Server, state: ServerState, drain: GracefulShutdown | None) -> None:
-    """Balance the connections of a server as soon as it has started. Stops it where a hook did not take hold."""
+async def finish_start(server: uvicorn.Server, state: ServerState, shutdown: GracefulShutdown | None) -> None:
+    """Verify all hooks once the server has started, then balance its connections. Stops it if a hook is missing."""
     try:
         while not server.started:
             await asyncio.sleep(POLL_S)
         balancer = install_connection_balancer(server)
         check_http_protocol(server)
-        if drain:
-            drain.check()
+        if shutdown:
+            shutdown.check()
     except Exception as error:
         log.exception("hooks cannot be installed")
-        worker.failed_to_start(f"{type(error).__name__}: {error}")
+        worker.record_failed_start(f"{type(error).__name__}: {error}")
         if worker.in_worker():
             os._exit(1)  # at once: BentoML would wait a day for a worker that cannot stop either
         state.close()
         server.should_exit = True
         return
-    worker.forget_failed_starts()
+    worker.reset_failed_starts()
     if balancer:
         try:
             await balancer.exchange_counts()
@@ -76,7 +76,7 @@ async def finish_start(server: uvicorn.Server, state: ServerState, drain: Gracef
 
 
 def install_connection_balancer(server: uvicorn.Server) -> ConnectionBalancer | None:
-    """Replace the listeners of a started server. None where file descriptors are short: uvicorn's listeners remain."""
+    """Replace the listeners of a started server. None if file descriptors run out: uvicorn's listeners remain."""
     try:
         balancer = ConnectionBalancer(server, protocol_of(server), ConnectionCounts(worker.shared_folder()))
     except OSError as error:

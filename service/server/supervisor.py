@@ -1,4 +1,4 @@
-"""Hooks into BentoML's supervisor: dead workers are replaced within a second, each server has its own shared folder."""
+"""Changes BentoML's supervisor: it replaces dead workers within a second, and gives each server its own folder."""
 
 import atexit
 import contextlib
@@ -26,14 +26,14 @@ from service.server.worker import (
     in_worker,
 )
 
-UNLOCKED_S = 60  # a shared folder that is younger may not be locked yet
-CHECK_INTERVAL_S = 1  # between two looks for dead workers
+UNLOCKED_S = 60  # younger folders may not be locked yet
+CHECK_INTERVAL_S = 1  # between two checks for dead workers
 
 
 def install_supervisor_hooks() -> None:
-    """Replace the two functions that BentoML calls to start workers. Raises HookMissing where it no longer does.
+    """Replace the two functions that BentoML calls to start workers. Raises HookMissing if it does not call them.
 
-    Does nothing in a worker, which starts none: that saves 5 MB of imports.
+    Does nothing in a worker, which saves 5 MB of imports.
     """
     if in_worker():
         return
@@ -47,7 +47,7 @@ def install_supervisor_hooks() -> None:
 
 
 def supervised(create_arbiter: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that makes an arbiter whose workers are replaced soon, in containers too."""
+    """A function that creates an arbiter that replaces dead workers soon, in containers too."""
 
     @functools.wraps(create_arbiter)
     def create(watchers: Sequence[Any], **options: Any) -> Any:
@@ -69,7 +69,7 @@ def supervised(create_arbiter: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def prepare_watcher(watcher: Any) -> None:
-    """Replace its workers in containers too, and let them know their supervisor. Ends the start where it cannot."""
+    """Let a watcher replace workers in containers too, and set SUPERVISOR_VARIABLE. Raises BentoMLException."""
     try:
         for hook, argument in (
             (bentoml_hooks.WORKER_PROCESS, bentoml_hooks.WORKER_MODULE),
@@ -86,20 +86,20 @@ def prepare_watcher(watcher: Any) -> None:
 
 
 def new_shared_folder() -> str:
-    """A folder for this server, removed when it ends. Removes those of servers that could not."""
+    """Create a folder for this server, removed when it ends. Removes folders of servers that were killed."""
     for old in Path(tempfile.gettempdir()).glob(f"{SHARED_FOLDER_PREFIX}*"):
-        with contextlib.suppress(OSError):  # it is another user's, or its server runs
+        with contextlib.suppress(OSError):  # it belongs to another user, or its server is running
             if time.time() - old.stat().st_mtime > UNLOCKED_S:
-                os.close(locked(old))
+                os.close(lock_folder(old))
                 shutil.rmtree(old)
     folder = Path(tempfile.mkdtemp(prefix=SHARED_FOLDER_PREFIX))
-    locked(folder)  # as long as this process lives
+    lock_folder(folder)  # as long as this process lives
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return str(folder)
 
 
-def locked(folder: Path) -> int:
-    """A file descriptor that holds a folder's lock. Raises BlockingIOError where another process does."""
+def lock_folder(folder: Path) -> int:
+    """Lock a folder. Returns the file descriptor with the lock. Raises BlockingIOError if another process has it."""
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)

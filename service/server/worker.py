@@ -1,4 +1,4 @@
-"""What a worker process knows of the server it belongs to: its supervisor, its shared folder, its address."""
+"""The worker process: its supervisor, its shared folder, its address and its failed starts."""
 
 import logging
 import os
@@ -20,13 +20,13 @@ log = logging.getLogger("tabserve.server")
 
 
 def in_worker() -> bool:
-    """Whether this is a worker of `bentoml serve`, and not its supervisor, a build or a test."""
+    """Whether this process is a worker of `bentoml serve`, not its supervisor, a build or a test."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return spec is not None and spec.name == bentoml_hooks.WORKER_MODULE
 
 
 def check_supervisor() -> None:
-    """Raises HookMissing in a worker whose supervisor did not start it as service.server.supervisor wants it."""
+    """Raises HookMissing in a worker that was not started by the supervisor of service.server.supervisor."""
     if not in_worker():
         return
     if os.environ.get(SUPERVISOR_VARIABLE) != str(os.getppid()):
@@ -38,8 +38,8 @@ def check_supervisor() -> None:
         require(bentoml_hooks.LISTENER_ARGUMENT, "this worker was started without it")
 
 
-def failed_to_start(reason: str) -> None:
-    """Record that this worker cannot start. It would be replaced for ever, so the last of a few stops the server."""
+def record_failed_start(reason: str) -> None:
+    """Record that this worker cannot start. After MAX_FAILED_STARTS in a row, stop the server."""
     if not in_worker():
         return
     file = failed_starts_file()
@@ -55,14 +55,14 @@ def failed_to_start(reason: str) -> None:
         os.kill(os.getppid(), signal.SIGTERM)
 
 
-def forget_failed_starts() -> None:
-    """Start counting anew: this worker is up."""
+def reset_failed_starts() -> None:
+    """Reset the count of failed starts: this worker has started."""
     if file := failed_starts_file():
         file.unlink(missing_ok=True)
 
 
 def failed_starts(folder: Path) -> int:
-    """How many workers in a row could not start."""
+    """The number of failed starts in a row."""
     file = folder / "failed_starts"
     return file.stat().st_size if file.exists() else 0
 
@@ -80,7 +80,7 @@ def shared_folder() -> Path | None:
 
 
 def http_host() -> str:
-    """The address on which this worker answers HTTP; loopback outside of workers."""
+    """The address on which this worker listens for HTTP; loopback outside of workers."""
     if not in_worker():
         return "127.0.0.1"
     with socket.socket(fileno=os.dup(int(sys.argv[sys.argv.index("--fd") + 1]))) as listener:
@@ -88,9 +88,9 @@ def http_host() -> str:
 
 
 def uvicorn_server() -> uvicorn.Server | None:
-    """The server that runs this worker; outside of workers None where something else runs the service.
+    """The uvicorn server of this process; None if something else runs the service.
 
-    Raises HookMissing in a worker where there is none.
+    Raises HookMissing in a worker without one.
     """
     handler = signal.getsignal(signal.SIGTERM)
     server = getattr(handler, "__self__", None)

@@ -6,7 +6,7 @@ import pytest
 
 from models.formats.errors import EmptyTable, FormatError, TooLarge, UnsupportedType
 from models.rows import validate_rows
-from service.error_mapping import translate_format_errors, request_error, require_valid
+from service.error_mapping import request_error, require_valid, translate_format_errors
 from service.errors import RequestError, RowsNotValid
 from tests.models.income import GOOD, SCHEMA
 

@@ -8,7 +8,7 @@ from service.server.library_hooks import all_hooks
 
 
 def main() -> int:
-    """Print all hooks. The exit code is 1 where one is missing."""
+    """Print all hooks. The exit code is 1 if one is missing."""
     parser = argparse.ArgumentParser("python -m service.server.library_hooks", description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object for each hook")
     arguments = parser.parse_args()

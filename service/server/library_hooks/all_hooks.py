@@ -1,4 +1,4 @@
-"""All hooks, by the processes that need them."""
+"""All library hooks, by the processes that need them."""
 
 from models import store_hooks
 from models.hook import Hook

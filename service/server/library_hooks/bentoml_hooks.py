@@ -1,4 +1,4 @@
-"""Hooks into BentoML and into the process manager that it uses (circus, installed by the distribution kantoku)."""
+"""Hooks into BentoML and its process manager circus (from the distribution kantoku)."""
 
 from models.hook import Hook, first_problem, has_parameters, is_equal, refers_to
 

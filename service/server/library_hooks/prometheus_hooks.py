@@ -1,4 +1,4 @@
-"""Hooks into prometheus_client: histograms that take counts as a whole, and the files of its multiprocess mode."""
+"""Hooks into prometheus_client: adding many counts to a histogram at once, and the files of its multiprocess mode."""
 
 import os
 import tempfile

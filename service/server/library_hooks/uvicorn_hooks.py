@@ -1,4 +1,4 @@
-"""Hooks into uvicorn's server and HTTP protocol, and into the parser and the event loop below them."""
+"""Hooks into uvicorn's server and HTTP protocol, its parser httptools and its event loop uvloop."""
 
 import inspect
 
@@ -123,7 +123,7 @@ def _check_upgrade_offset() -> str | None:
 
 
 def _check_event_loop() -> str | None:
-    import uvloop  # 2 MB that the supervisor, which has no event loop, does without
+    import uvloop  # not in the supervisor, which has no event loop: saves 2 MB
 
     return first_problem(
         has_parameters(uvloop.Loop.connect_accepted_socket, "protocol_factory", "sock"),

@@ -56,7 +56,7 @@ def start_tasks(server: uvicorn.Server) -> "list[asyncio.Task[None]]":
     http_protocol.install_http_protocol(server)
     tasks = (
         silent_connections.close_silent_connections(server),
-        startup.finish_start(server, ServerState(), drain=None),
+        startup.finish_start(server, ServerState(), shutdown=None),
     )
     return [asyncio.create_task(task) for task in tasks]
 

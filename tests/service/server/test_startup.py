@@ -154,7 +154,7 @@ def test_a_hook_that_does_not_take_hold_stops_the_server_with_a_clear_message(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     failures: list[str] = []
-    monkeypatch.setattr(worker, "failed_to_start", failures.append)
+    monkeypatch.setattr(worker, "record_failed_start", failures.append)
 
     async def story() -> None:
         server, state = new_server(), ServerState()
@@ -178,14 +178,14 @@ def test_a_hook_that_does_not_take_hold_stops_the_server_with_a_clear_message(
 def test_a_worker_in_which_a_hook_does_not_take_hold_exits_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     exits: list[int] = []
     monkeypatch.setattr(worker, "in_worker", lambda: True)
-    monkeypatch.setattr(worker, "failed_to_start", lambda reason: None)
+    monkeypatch.setattr(worker, "record_failed_start", lambda reason: None)
     monkeypatch.setattr(os, "_exit", exits.append)
 
     async def story() -> None:
         server = new_server()
         async with started(server):
             server.config.http_protocol_class = asyncio.Protocol
-            await startup.finish_start(server, ServerState(), drain=None)
+            await startup.finish_start(server, ServerState(), shutdown=None)
 
     uvloop.run(story())
     assert exits == [1]

@@ -30,7 +30,7 @@ def test_outside_of_workers_nothing_is_required(monkeypatch: pytest.MonkeyPatch,
     assert worker.failed_starts_file() is None
     assert worker.http_host() == "127.0.0.1"
     worker.check_supervisor()
-    worker.failed_to_start("not a worker")
+    worker.record_failed_start("not a worker")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -76,11 +76,11 @@ def test_workers_that_cannot_start_stop_the_server_at_the_third_try(
 ) -> None:
     killed: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "kill", lambda pid, number: killed.append((pid, number)))
-    worker.failed_to_start("broken")
-    worker.forget_failed_starts()
+    worker.record_failed_start("broken")
+    worker.reset_failed_starts()
     for _ in range(2):
-        worker.failed_to_start("broken")
+        worker.record_failed_start("broken")
     assert killed == []
-    worker.failed_to_start("broken")
+    worker.record_failed_start("broken")
     assert killed == [(os.getppid(), signal.SIGTERM)]
     assert worker.failed_starts(in_worker) == worker.MAX_FAILED_STARTS
