@@ -143,7 +143,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self.headers = TRAILERS
         cycle = self.cycle
         if cycle is not None and cycle.scope is self.scope and cycle.scope["method"] != "HEAD":
-            cycle.transport = CoalescingTransport(self.transport)  # type: ignore[assignment]  # has all attributes that a cycle uses
+            cycle.transport = CoalescingTransport(self.transport)  # type: ignore[assignment]  # has what a cycle uses
         if self._stopping and not self._in_head():
             self.cycle.keep_alive = False
 
