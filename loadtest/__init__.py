@@ -1,1 +1,1 @@
-"""What a running service can bear, and whether it still answers right while it bears it."""
+"""Load tests of a running server, and benchmarks of its parts."""

@@ -1,4 +1,4 @@
-"""What a server is to answer: recorded one request at a time before the load, compared with every answer under load."""
+"""Compares an answer under load with the answer that the same server gave before the load."""
 
 import json
 import math
@@ -7,65 +7,65 @@ from typing import Any
 
 TOLERANCE = 1e-5  # "Equal means" in docs/api.md
 
-WRONG = "wrong answer"  # another answer than the server gave when it was asked quietly
-MIXED_UP = "mixed-up answer"  # the right answer to another request
-MISSING = "missing answer"  # none before the deadline, or the connection ended first
+WRONG = "wrong answer"  # not the answer that the server gave before the load
+MIXED_UP = "mixed-up answer"  # the correct answer to another request
+MISSING = "missing answer"  # no answer before the timeout, or the connection was closed first
 REFUSED = "connection refused"
-FATAL = (WRONG, MIXED_UP, MISSING)  # any one of these fails a run
+FATAL = (WRONG, MIXED_UP, MISSING)  # a single one of these fails a run
 
 Body = Mapping[str, Any]
 
 
-def status_kind(status: int) -> str:
-    """How an unexpected status is called: `status 503`."""
+def unexpected_status(status: int) -> str:
+    """The error of an answer with an unexpected status: `status 503`."""
     return f"status {status}"
 
 
-def alike(given: bytes, expected: bytes, scale: float) -> bool:
-    """Whether two bodies of JSON say the same; predictions within the tolerance.
+def equal_bodies(actual: bytes, expected: bytes, scale: float) -> bool:
+    """Whether two JSON bodies are equal, where predictions may differ by the tolerance.
 
     scale: s of "equal means", in the unit of the target; 1 for probabilities.
     """
-    if given == expected:
+    if actual == expected:
         return True
     try:
-        a, b = read(given), read(expected)
+        a, b = read_object(actual), read_object(expected)
     except ValueError:
         return False
-    mine, right = a.pop("predictions", None), b.pop("predictions", None)
-    return a == b and same_predictions(mine, right, scale)
+    actual_predictions, expected_predictions = a.pop("predictions", None), b.pop("predictions", None)
+    return a == b and equal_predictions(actual_predictions, expected_predictions, scale)
 
 
-def read(body: bytes) -> dict[str, Any]:
-    """The object in a body. Raises ValueError where it holds something else."""
+def read_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in a body. Raises ValueError where the body holds something else."""
     value = json.loads(body)
     if not isinstance(value, dict):
-        raise ValueError("no object")
+        raise ValueError("not an object")
     return value
 
 
-def same_predictions(given: Any, expected: Any, scale: float) -> bool:
-    if not isinstance(given, list) or not isinstance(expected, list):
-        return bool(given == expected)
-    return len(given) == len(expected) and all(
-        same_prediction(*pair, scale) for pair in zip(given, expected, strict=True)
+def equal_predictions(actual: Any, expected: Any, scale: float) -> bool:
+    if not isinstance(actual, list) or not isinstance(expected, list):
+        return bool(actual == expected)
+    return len(actual) == len(expected) and all(
+        equal_prediction(*pair, scale) for pair in zip(actual, expected, strict=True)
     )
 
 
-def same_prediction(given: Any, expected: Any, scale: float) -> bool:
-    """One row's prediction; null is the answer to a row that is not valid."""
-    if not isinstance(given, dict) or not isinstance(expected, dict):
-        return bool(given == expected)
-    if given.keys() != expected.keys() or given.get("warnings") != expected.get("warnings"):
+def equal_prediction(actual: Any, expected: Any, scale: float) -> bool:
+    """Compare the predictions of one row; null is the answer to an invalid row."""
+    if not isinstance(actual, dict) or not isinstance(expected, dict):
+        return bool(actual == expected)
+    if actual.keys() != expected.keys() or actual.get("warnings") != expected.get("warnings"):
         return False
     if "value" in expected:
-        return close(given["value"], expected["value"], scale)
-    a, b = given.get("probabilities"), expected.get("probabilities")
+        return close(actual["value"], expected["value"], scale)
+    a, b = actual.get("probabilities"), expected.get("probabilities")
     if not isinstance(a, dict) or not isinstance(b, dict):
         return False
     if a.keys() != b.keys() or not all(close(a[label], b[label], 1.0) for label in b):
         return False
-    return given["label"] == expected["label"] or tie(b)
+    return actual["label"] == expected["label"] or is_tie(b)
 
 
 def close(a: Any, b: Any, scale: float) -> bool:
@@ -74,8 +74,8 @@ def close(a: Any, b: Any, scale: float) -> bool:
     return numbers and abs(a - b) <= TOLERANCE * max(abs(b), scale)
 
 
-def tie(probabilities: Mapping[str, float]) -> bool:
-    """Whether the two best classes are too close to tell which label is right."""
+def is_tie(probabilities: Mapping[str, float]) -> bool:
+    """Whether the two best classes are so close that either label is correct."""
     *_, second, best = sorted(probabilities.values())
     return best - second <= TOLERANCE
 
@@ -83,8 +83,8 @@ def tie(probabilities: Mapping[str, float]) -> bool:
 def scale_of(description: Mapping[str, Any], answers: Sequence[bytes]) -> float:
     """s of "equal means" for a model, from its entry at `/models/{name}`.
 
-    The spread of a regression's target follows from the metrics, as r² = 1 - rmse² / s². A model without metrics is
-    held to the spread of its own answers.
+    The spread of a regression's target follows from the metrics, as r² = 1 - rmse² / s². For a model without metrics it
+    is the spread of the model's own answers.
     """
     if description["task"] != "regression":
         return 1.0

@@ -1,4 +1,4 @@
-"""Charts as SVG: text that stays text, colours by name from the page, so light and dark are the page's business."""
+"""Charts as SVG. Colours are CSS variables of the page, so that the page decides between light and dark."""
 
 import html
 import math
@@ -32,7 +32,7 @@ COLOURS = f":root{{color-scheme:light dark;{LIGHT}}}@media(prefers-color-scheme:
 
 @dataclass(frozen=True)
 class Series:
-    """A line. colour: the name of one of the page's colours."""
+    """A line of a chart. colour: the name of a CSS variable of the page."""
 
     name: str
     points: Sequence[Point]
@@ -43,7 +43,7 @@ class Series:
 
 @dataclass(frozen=True)
 class AxisScale:
-    """Values to places on the picture. `forward` bends the axis: the logarithm, or none."""
+    """Maps values to coordinates. forward: the logarithm for a logarithmic axis, otherwise the identity."""
 
     low: float
     high: float
@@ -53,8 +53,8 @@ class AxisScale:
 
     def __call__(self, value: float) -> float:
         low, high = self.forward(self.low), self.forward(self.high)
-        part = (self.forward(value) - low) / (high - low) if high > low else 0.5
-        return self.start + min(max(part, 0.0), 1.0) * (self.end - self.start)
+        fraction = (self.forward(value) - low) / (high - low) if high > low else 0.5
+        return self.start + min(max(fraction, 0.0), 1.0) * (self.end - self.start)
 
 
 def log(value: float) -> float:
@@ -71,19 +71,21 @@ def lines(
     goal: float | None = None,
     x_ticks: Sequence[tuple[float, str]] | None = None,
 ) -> str:
-    """Lines over a common axis. label: what a reader who cannot see it is told. goal: a level to stay below."""
-    points = [point for one in series for point in one.points]
+    """A line chart. label: alternative text for screen readers. goal: an upper limit, drawn as a line."""
+    points = [point for line in series for point in line.points]
     if not points:
-        return nothing(label)
+        return empty(label)
     ys = [y for _, y in points] + ([goal] if goal else [])
     x = AxisScale(min(a for a, _ in points), max(a for a, _ in points), LEFT, WIDTH - RIGHT)
     y, y_ticks = y_axis(ys, log_y)
-    ticks = x_ticks if x_ticks is not None else [(tick, short(tick)) for tick in round_numbers(x.low, x.high, 6)]
+    ticks = (
+        x_ticks if x_ticks is not None else [(tick, format_number(tick)) for tick in round_numbers(x.low, x.high, 6)]
+    )
     parts = frame(x, y, ticks, y_ticks, x_unit, unit)
     if goal is not None:
         parts.append(f'<line class="goal" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(goal):.1f}" y2="{y(goal):.1f}"/>')
-    for one in series:
-        parts.append(line(one, x, y))
+    for line in series:
+        parts.append(polyline(line, x, y))
     return svg(label, parts)
 
 
@@ -99,7 +101,7 @@ def y_axis(values: Sequence[float], log_y: bool) -> tuple[AxisScale, list[float]
 
 
 def round_numbers(low: float, high: float, about: int) -> list[float]:
-    """Numbers that people like, from low to high."""
+    """Round numbers for the ticks of an axis from low to high."""
     span = high - low
     if span <= 0:
         return [low]
@@ -114,9 +116,9 @@ def frame(
 ) -> list[str]:
     parts = []
     for tick in y_ticks:
-        place = y(tick)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{place:.1f}" y2="{place:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 7}" y="{place + 4:.1f}" text-anchor="end">{short(tick)}</text>')
+        position = y(tick)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{position:.1f}" y2="{position:.1f}"/>')
+        parts.append(f'<text x="{LEFT - 7}" y="{position + 4:.1f}" text-anchor="end">{format_number(tick)}</text>')
     base = HEIGHT - BOTTOM
     parts.append(f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{base}" y2="{base}"/>')
     for value, text in x_ticks:
@@ -126,33 +128,33 @@ def frame(
     return parts
 
 
-def line(one: Series, x: AxisScale, y: AxisScale) -> str:
-    if not one.points:
+def polyline(line: Series, x: AxisScale, y: AxisScale) -> str:
+    if not line.points:
         return ""
-    places = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in one.points)
-    style = f'style="stroke:var(--{one.colour})"'
-    drawn = f'<polyline class="line{" dashed" if one.dashed else ""}" {style} points="{places}"/>'
-    if one.filled:
+    coordinates = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in line.points)
+    style = f'style="stroke:var(--{line.colour})"'
+    drawn = f'<polyline class="line{" dashed" if line.dashed else ""}" {style} points="{coordinates}"/>'
+    if line.filled:
         base = HEIGHT - BOTTOM
-        around = f"{x(one.points[0][0]):.1f},{base} {places} {x(one.points[-1][0]):.1f},{base}"
-        drawn = f'<polygon class="area" style="fill:var(--{one.colour})" points="{around}"/>' + drawn
-    return f"<g><title>{html.escape(one.name)}</title>{drawn}</g>"
+        around = f"{x(line.points[0][0]):.1f},{base} {coordinates} {x(line.points[-1][0]):.1f},{base}"
+        drawn = f'<polygon class="area" style="fill:var(--{line.colour})" points="{around}"/>' + drawn
+    return f"<g><title>{html.escape(line.name)}</title>{drawn}</g>"
 
 
 def bars(heights: Sequence[tuple[float, float, float]], *, label: str, unit: str, x_unit: str, colour: str) -> str:
-    """(from, to, height) each, over a logarithmic axis."""
+    """A bar chart of (from, to, height) over a logarithmic axis."""
     if not heights:
-        return nothing(label)
+        return empty(label)
     x = AxisScale(heights[0][0], heights[-1][1], LEFT, WIDTH - RIGHT, log)
     y, y_ticks = y_axis([height for _, _, height in heights], log_y=False)
     decades = range(math.floor(log(x.low)), math.ceil(log(x.high)) + 1)
     bases = (1, 2, 5) if len(decades) < 5 else (1,)
     ticks = [base * 10.0**decade for decade in decades for base in bases]
-    parts = frame(x, y, [(t, short(t)) for t in ticks if x.low <= t <= x.high], y_ticks, x_unit, unit)
+    parts = frame(x, y, [(t, format_number(t)) for t in ticks if x.low <= t <= x.high], y_ticks, x_unit, unit)
     for low, high, height in heights:
         if height:
             width, top = max(x(high) - x(low) - 1, 1.0), y(height)
-            title = f"<title>{short(low)} to {short(high)} {x_unit}: {height:.0f}</title>"
+            title = f"<title>{format_number(low)} to {format_number(high)} {x_unit}: {height:.0f}</title>"
             parts.append(
                 f'<rect x="{x(low):.1f}" y="{top:.1f}" width="{width:.1f}" height="{HEIGHT - BOTTOM - top:.1f}"'
                 f' style="fill:var(--{colour})">{title}</rect>'
@@ -160,18 +162,18 @@ def bars(heights: Sequence[tuple[float, float, float]], *, label: str, unit: str
     return svg(label, parts)
 
 
-def dots(
+def scatter(
     good: Sequence[Point], bad: Sequence[Point], *, label: str, unit: str, x_unit: str, goal: float | None, mark: float
 ) -> str:
-    """Tries: those that held as discs, the others as crosses, over two logarithmic axes. mark: where the limit is."""
+    """A scatter chart with two logarithmic axes: good points as discs, bad ones as crosses. mark: a vertical line."""
     points = [*good, *bad]
     if not points:
-        return nothing(label)
+        return empty(label)
     x = AxisScale(min(a for a, _ in points) * 0.9, max(a for a, _ in points) * 1.1, LEFT, WIDTH - RIGHT, log)
     y, y_ticks = y_axis([b for _, b in points] + ([goal] if goal else []), log_y=True)
     decades = range(math.floor(log(x.low)), math.ceil(log(x.high)) + 1)
     ticks = [base * 10.0**decade for decade in decades for base in (1, 2, 5)]
-    parts = frame(x, y, [(t, short(t)) for t in ticks if x.low <= t <= x.high], y_ticks, x_unit, unit)
+    parts = frame(x, y, [(t, format_number(t)) for t in ticks if x.low <= t <= x.high], y_ticks, x_unit, unit)
     if goal:
         parts.append(f'<line class="goal" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(goal):.1f}" y2="{y(goal):.1f}"/>')
     if mark:
@@ -184,9 +186,9 @@ def dots(
         title = f"<title>{a:.0f}/s: {b:.1f} ms</title>"
         parts.append(f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="4" style="fill:var(--good)">{title}</circle>')
     for a, b in bad:
-        place = f"M{x(a) - 4:.1f} {y(b) - 4:.1f}l8 8m0 -8l-8 8"
+        path = f"M{x(a) - 4:.1f} {y(b) - 4:.1f}l8 8m0 -8l-8 8"
         title = f"<title>{a:.0f}/s: {b:.1f} ms</title>"
-        parts.append(f'<path class="line" style="stroke:var(--bad)" d="{place}">{title}</path>')
+        parts.append(f'<path class="line" style="stroke:var(--bad)" d="{path}">{title}</path>')
     return svg(label, parts)
 
 
@@ -198,18 +200,18 @@ def svg(label: str, parts: Sequence[str]) -> str:
     )
 
 
-def nothing(label: str) -> str:
-    return svg(label, [f'<text x="{WIDTH / 2}" y="{HEIGHT / 2}" text-anchor="middle">nothing was seen</text>'])
+def empty(label: str) -> str:
+    return svg(label, [f'<text x="{WIDTH / 2}" y="{HEIGHT / 2}" text-anchor="middle">no data</text>'])
 
 
 def standalone(drawn: str, title: str, legend: Sequence[tuple[str, str]]) -> str:
-    """A chart as a file of its own, with a title, a legend and both palettes."""
+    """A chart as a separate file with a title, a legend and both colour schemes."""
     inner = drawn[drawn.index(">") + 1 : -len("</svg>")]
-    keys, place = [], 14
+    keys, left = [], 14
     for name, colour in legend:
-        keys.append(f'<rect x="{place}" y="32" width="11" height="11" rx="2" style="fill:var(--{colour})"/>')
-        keys.append(f'<text x="{place + 16}" y="42">{html.escape(name)}</text>')
-        place += 30 + 7 * len(name)
+        keys.append(f'<rect x="{left}" y="32" width="11" height="11" rx="2" style="fill:var(--{colour})"/>')
+        keys.append(f'<text x="{left + 16}" y="42">{html.escape(name)}</text>')
+        left += 30 + 7 * len(name)
     style = (
         COLOURS.replace(":root", "svg")
         + STYLE
@@ -224,8 +226,8 @@ def standalone(drawn: str, title: str, legend: Sequence[tuple[str, str]]) -> str
     )
 
 
-def short(value: float) -> str:
-    """A number as briefly as an axis needs it."""
+def format_number(value: float) -> str:
+    """A number in few characters, for the labels of an axis."""
     for size, suffix in ((1e6, "M"), (1e4, "k")):
         if abs(value) >= size:
             scale = 1e6 if suffix == "M" else 1e3

@@ -1,4 +1,4 @@
-"""The commands `run`, `saturate` and `compare`: their options, and their errors as one line and exit code 2."""
+"""The commands `run`, `saturate` and `compare`: their options, and their errors as one line with an exit code."""
 
 import argparse
 import math
@@ -7,69 +7,83 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from loadtest.options import add_mix, whole
+from loadtest.options import add_mix, positive_int
 
 SLO = "p99=50ms,errors=0.1%"
 SCENARIO_NAMES = ("steady", "step", "spike", "soak")
 
 
 def add(commands: Any) -> None:
-    """Add them to the command line."""
-    run = commands.add_parser("run", help="load a server for a while and judge how it bore it")
+    """Add the commands to the command line."""
+    run = commands.add_parser("run", help="put load on a server and check the result against a goal")
     run.add_argument("--scenario", choices=SCENARIO_NAMES, default="steady", help="(default: %(default)s)")
     load = run.add_mutually_exclusive_group()
     load.add_argument(
-        "--rate", type=above_zero, metavar="R", help="open loop: requests a second, whether or not answers come"
+        "--rate", type=positive_float, metavar="R", help="open loop: requests per second, independent of the answers"
     )
-    load.add_argument("--users", type=whole, metavar="N", help="closed loop: Locust users who wait for their answers")
-    run.add_argument("--seconds", type=above_zero, metavar="S", help="how long (default: the scenario's own time)")
+    load.add_argument(
+        "--users", type=positive_int, metavar="N", help="closed loop: Locust users who wait for each answer"
+    )
+    run.add_argument("--seconds", type=positive_float, metavar="S", help="duration (default: that of the scenario)")
     add_common(run)
-    run.set_defaults(run=guarded(run_run))
+    run.set_defaults(run=with_error_line(run_run))
 
     saturate = commands.add_parser("saturate", help="find the highest rate that meets the goal")
-    saturate.add_argument("--repeats", type=whole, default=3, metavar="N", help="(default: %(default)s)")
-    saturate.add_argument("--seconds", type=above_zero, default=4, metavar="S", help="of a try (default: %(default)s)")
+    saturate.add_argument("--repeats", type=positive_int, default=3, metavar="N", help="(default: %(default)s)")
+    saturate.add_argument(
+        "--seconds", type=positive_float, default=4, metavar="S", help="duration of each probe (default: %(default)s)"
+    )
     saturate.add_argument(
         "--steady-seconds",
-        type=above_zero,
+        type=positive_float,
         default=15,
         metavar="S",
-        help="of the run at the end (default: %(default)s)",
+        help="duration of the run at the end (default: %(default)s)",
     )
     add_common(saturate)
-    saturate.set_defaults(run=guarded(run_saturate))
+    saturate.set_defaults(run=with_error_line(run_saturate))
 
-    compare = commands.add_parser("compare", help="ratios of two results, with intervals")
+    compare = commands.add_parser("compare", help="compare two results: ratios with confidence intervals")
     compare.add_argument("a", type=Path, metavar="A.json", help="before")
     compare.add_argument("b", type=Path, metavar="B.json", help="after")
-    compare.set_defaults(run=guarded(run_compare))
+    compare.set_defaults(run=with_error_line(run_compare))
 
 
 def add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--url", type=http_url, help="of a running server (default: starts one on loopback, and ends it)"
+        "--url", type=http_url, help="of a running server (default: start one on loopback and stop it afterwards)"
     )
     parser.add_argument(
-        "--workers", type=whole, metavar="N", help="of the server started (default: one core is left free)"
+        "--workers",
+        type=positive_int,
+        metavar="N",
+        help="workers of the started server (default: one per core, except one core)",
     )
     parser.add_argument("--slo", type=goal, default=SLO, help="the goal (default: " + SLO.replace("%", "%%") + ")")
-    parser.add_argument("--timeout", type=above_zero, default=10.0, metavar="S", help="for an answer (default: 10)")
-    parser.add_argument("--seed", type=whole, default=1, metavar="N", help="of the arrivals and the order of requests")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="for the report (default: build/load/…)")
+    parser.add_argument(
+        "--timeout", type=positive_float, default=10.0, metavar="S", help="timeout of each request (default: 10)"
+    )
+    parser.add_argument(
+        "--seed", type=positive_int, default=1, metavar="N", help="seed of the arrival times and the order of requests"
+    )
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder of the report (default: build/load/…)")
     add_mix(parser)
 
 
-def guarded(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
-    """What is the caller's to mend becomes one line, without a traceback."""
+def with_error_line(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Namespace], int]:
+    """Print errors that the user can correct as one line without a traceback."""
 
-    def run(given: argparse.Namespace) -> int:
-        from loadtest.load_run import LoadTestUsageError
-        from loadtest.plan import PlanError
+    def run(arguments: argparse.Namespace) -> int:
+        from loadtest.request_plan import PlanError
         from loadtest.results import ResultError
+        from loadtest.run_errors import LoadTestUsageError, LocustError
         from loadtest.server_under_test import ServerError
 
         try:
-            return command(given)
+            return command(arguments)
+        except LocustError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
         except (ServerError, PlanError, LoadTestUsageError, ResultError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
@@ -80,42 +94,42 @@ def guarded(command: Callable[[argparse.Namespace], int]) -> Callable[[argparse.
     return run
 
 
-def run_run(given: argparse.Namespace) -> int:
+def run_run(arguments: argparse.Namespace) -> int:
     from loadtest import load_run
 
-    return load_run.run(given)
+    return load_run.run(arguments)
 
 
-def run_saturate(given: argparse.Namespace) -> int:
+def run_saturate(arguments: argparse.Namespace) -> int:
     from loadtest import saturate
 
-    return saturate.run(given)
+    return saturate.run(arguments)
 
 
-def run_compare(given: argparse.Namespace) -> int:
+def run_compare(arguments: argparse.Namespace) -> int:
     from loadtest import compare
 
-    return compare.run(given)
+    return compare.run(arguments)
 
 
-# Types of options
+# Option types
 
 
-def above_zero(text: str) -> float:
+def positive_float(text: str) -> float:
     number = float(text)
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        raise argparse.ArgumentTypeError(f"{text} is not greater than 0")
     return number
 
 
 def http_url(text: str) -> str:
     if not text.startswith(("http://", "https://")):
-        raise argparse.ArgumentTypeError(f"{text!r} is no URL; write http://HOST:PORT")
+        raise argparse.ArgumentTypeError(f"invalid URL {text!r}; expected http://HOST:PORT")
     return text.rstrip("/")
 
 
 def goal(text: str) -> str:
-    """Check a goal; it stays text, as the report repeats it."""
+    """Check a goal; the value stays text, which the report shows."""
     from loadtest.results import Slo
 
     try:

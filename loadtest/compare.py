@@ -1,4 +1,4 @@
-"""Two results beside each other: ratios with intervals, and whether they say anything."""
+"""`python -m loadtest compare`: ratios of two results with confidence intervals."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -10,15 +10,15 @@ import numpy.typing as npt
 from loadtest import results, table_format
 from loadtest.results import Result, TimeSlice
 
-DRAWS = 2000
+DRAWS = 2000  # bootstrap samples
 INTERVAL = (0.025, 0.975)
-MARGIN = 0.05  # a smaller change than this is none: two runs of the same server differ by as much
-Verdict = Literal["better", "worse", "no difference"]
+MARGIN = 0.05  # two runs of the same server can differ by this much
+Change = Literal["better", "worse", "no difference"]
 Draws = npt.NDArray[np.float64]
 
 
 class MetricComparison(NamedTuple):
-    """B as a multiple of A, with the interval that holds 95 % of the resampled runs."""
+    """The ratio B / A of a figure, with the interval of 95 % of the resampled runs."""
 
     name: str
     a: float
@@ -26,28 +26,28 @@ class MetricComparison(NamedTuple):
     ratio: float
     low: float
     high: float
-    verdict: Verdict
+    change: Change
 
 
-def run(given: argparse.Namespace) -> int:
-    """`python -m loadtest compare A.json B.json`: 1 when anything became worse."""
-    a, b = results.read(given.a), results.read(given.b)
+def run(arguments: argparse.Namespace) -> int:
+    """Return 1 if any figure became worse."""
+    a, b = results.read(arguments.a), results.read(arguments.b)
     for difference in differences(a, b):
         print(f"note: {difference}")
     found = compare(a, b, np.random.default_rng(0))
     print(table_format.text(table(found)))
-    return 1 if any(comparison.verdict == "worse" for comparison in found) else 0
+    return 1 if any(comparison.change == "worse" for comparison in found) else 0
 
 
 def table(found: Sequence[MetricComparison]) -> list[list[str]]:
     head = ["", "A", "B", "B / A", "95 % interval", ""]
     return [head] + [
-        [c.name, f"{c.a:.4g}", f"{c.b:.4g}", f"{c.ratio:.3f}", f"{c.low:.3f} to {c.high:.3f}", c.verdict] for c in found
+        [c.name, f"{c.a:.4g}", f"{c.b:.4g}", f"{c.ratio:.3f}", f"{c.low:.3f} to {c.high:.3f}", c.change] for c in found
     ]
 
 
 def differences(a: Result, b: Result) -> list[str]:
-    """In what the two runs were not alike, so that a ratio may come from that."""
+    """Differences between the conditions of the two runs, which may explain a ratio."""
     pairs: dict[str, tuple[Any, Any]] = {
         "scenario": (a.scenario, b.scenario),
         "loop": (a.loop, b.loop),
@@ -56,45 +56,45 @@ def differences(a: Result, b: Result) -> list[str]:
         "models": (a.models, b.models),
         "cores": (a.machine["cores"], b.machine["cores"]),
     }
-    if a.saturation and b.saturation:  # the load follows from what was found
+    if a.saturation and b.saturation:  # the load depends on the rate found
         del pairs["load"]
     found = [f"{name} differs: {x} and {y}" for name, (x, y) in pairs.items() if x != y]
     for name, result in (("A", a), ("B", b)):
         if result.generator.limit:
-            found.append(f"{name} is no figure of the server: {result.generator.limit}")
+            found.append(f"the figures of {name} are not those of the server: {result.generator.limit}")
     return found
 
 
 def compare(a: Result, b: Result, rng: np.random.Generator) -> list[MetricComparison]:
-    """Each figure of two runs."""
+    """Compare each figure of two runs."""
     found = [
-        judged("answered a second", lambda r: throughputs(r.blocks, rng), a, b, higher=True),
+        compare_figure("answers per second", lambda r: throughputs(r.blocks, rng), a, b, higher=True),
         *(
-            judged(f"{name}, ms", lambda r, share=share: latencies(r.blocks, share, rng), a, b, higher=False)
+            compare_figure(f"{name}, ms", lambda r, share=share: latencies(r.blocks, share, rng), a, b, higher=False)
             for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
         ),
     ]
     if a.saturation and b.saturation and a.saturation.rate and b.saturation.rate:
-        found.insert(0, judged("highest rate", lambda r: rates(r, rng), a, b, higher=True))
+        found.insert(0, compare_figure("highest rate", lambda r: rates(r, rng), a, b, higher=True))
     return found
 
 
-def judged(
+def compare_figure(
     name: str, draw: Callable[..., tuple[float, Draws]], a: Result, b: Result, *, higher: bool
 ) -> MetricComparison:
-    """higher: whether more is better."""
+    """higher: whether a higher value is better."""
     (value_a, draws_a), (value_b, draws_b) = draw(a), draw(b)
     low, high = np.quantile(draws_b / np.maximum(draws_a, 1e-12), INTERVAL)
-    verdict: Verdict = "no difference"
+    change: Change = "no difference"
     if low > 1 + MARGIN:
-        verdict = "better" if higher else "worse"
+        change = "better" if higher else "worse"
     elif high < 1 - MARGIN:
-        verdict = "worse" if higher else "better"
-    return MetricComparison(name, value_a, value_b, value_b / max(value_a, 1e-12), float(low), float(high), verdict)
+        change = "worse" if higher else "better"
+    return MetricComparison(name, value_a, value_b, value_b / max(value_a, 1e-12), float(low), float(high), change)
 
 
 def resample(count: int, rng: np.random.Generator) -> Draws:
-    """(DRAWS, count): how often each of so many blocks is drawn, with replacement."""
+    """(DRAWS, count): how often each block is drawn, with replacement."""
     return rng.multinomial(count, np.full(count, 1 / count), size=DRAWS).astype(np.float64)
 
 
@@ -105,13 +105,13 @@ def throughputs(blocks: Sequence[TimeSlice], rng: np.random.Generator) -> tuple[
 
 
 def latencies(blocks: Sequence[TimeSlice], share: float, rng: np.random.Generator) -> tuple[float, Draws]:
-    """The latency in ms that this share of the answers does not exceed, of the run and of resampled ones."""
-    classes = sorted({number for block in blocks for number in block.latencies})
-    counts = np.array([[block.latencies.get(number, 0) for number in classes] for block in blocks], dtype=np.float64)
+    """The latency in ms that this share of the answers does not exceed: of the run, and of each resampled run."""
+    bins = sorted({number for block in blocks for number in block.latencies})
+    counts = np.array([[block.latencies.get(number, 0) for number in bins] for block in blocks], dtype=np.float64)
     weights = np.concatenate([np.ones((1, len(blocks))), resample(len(blocks), rng)])
-    cumulative = np.cumsum(weights @ counts, axis=1)  # (1 + DRAWS, classes)
-    places = np.argmax(cumulative >= share * cumulative[:, -1:], axis=1)
-    values = np.array([results.middle(number) for number in classes])[places]
+    cumulative = np.cumsum(weights @ counts, axis=1)  # (1 + DRAWS, bins)
+    indices = np.argmax(cumulative >= share * cumulative[:, -1:], axis=1)
+    values = np.array([results.middle(number) for number in bins])[indices]
     return float(values[0]), values[1:]
 
 

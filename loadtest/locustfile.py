@@ -1,17 +1,18 @@
-"""Users for Locust who ask for predictions and look at what they get.
+"""Locust users who send prediction requests and check the answers.
 
     locust -f loadtest/locustfile.py --host http://127.0.0.1:3000
 
-What is asked comes from the server itself. Before the first user starts, the answers are recorded one request at a
-time: by the only process, or by the master, who tells its workers.
+The requests are made from the server's model metadata, and their answers are recorded one request at a time before the
+first user starts. Only one process does this; the master of a distributed run sends the plan to its workers.
 """
 
 # mypy: allow-untyped-decorators, allow-untyped-calls
-# Locust leaves its events without types.
+# Locust has no types for its events.
 
 import itertools
 import logging
 import os
+import sys
 import time
 from typing import Any
 
@@ -21,85 +22,89 @@ from locust import FastHttpUser, constant, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.exception import StopUser
+from locust.rpc import Message
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtest import plan
+from loadtest import request_plan
 from loadtest.answer_check import MISSING, MIXED_UP, REFUSED
 from loadtest.options import add_mix, mix_of
-from loadtest.plan import PlanError, RequestPlan
+from loadtest.request_plan import PlanError, RequestPlan
 
 MESSAGE = "plan"
+PLAN_FAILED, NO_REQUESTS = 2, 1  # exit codes
 log = logging.getLogger("tabserve.load")
-logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request of the quiet pass
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request while the answers are recorded
 
 
 class LocustState:
-    """What the users of this process share."""
+    """The state that the users of this process share."""
 
     def __init__(self) -> None:
         self.plan: RequestPlan | None = None
-        self.chances: list[float] = []
-        self.seen: list[tuple[float, float, str, int]] = []  # (start, seconds, fault, place)
+        self.is_fresh = False  # recorded before the start of a test, for that test
+        self.cumulative_weights: list[float] = []
+        self.records: list[tuple[float, float, str, int]] = []  # (start, seconds, error, index in the plan)
         self.cpu: list[tuple[float, float]] = []
-        self.numbers = itertools.count()
+        self.request_numbers = itertools.count()
         self.rng = np.random.default_rng(os.getpid())
 
-    def take(self, new: RequestPlan) -> None:
-        self.plan = new
-        self.chances = np.cumsum(new.weights()).tolist()
+    def set_plan(self, plan: RequestPlan) -> None:
+        self.plan = plan
+        self.cumulative_weights = np.cumsum(plan.weights()).tolist()
 
     def draw(self) -> int:
-        """The place of the next request in the plan."""
-        return min(int(np.searchsorted(self.chances, self.rng.random())), len(self.chances) - 1)
+        """The index of the next request in the plan."""
+        index = int(np.searchsorted(self.cumulative_weights, self.rng.random()))
+        return min(index, len(self.cumulative_weights) - 1)
 
     def save(self, stem: str) -> None:
-        """Write what was seen for `python -m loadtest run`."""
+        """Write the records for `python -m loadtest run`."""
         self.cpu.append((time.time(), time.process_time()))
-        start, seconds, fault, place = zip(*self.seen, strict=True) if self.seen else ((), (), (), ())
+        start, seconds, error, index = zip(*self.records, strict=True) if self.records else ((), (), (), ())
         np.savez(
             f"{stem}.{os.getpid()}.npz",
             start=np.array(start, dtype=np.float64),
             seconds=np.array(seconds, dtype=np.float64),
-            fault=np.array(fault, dtype=np.str_),
-            place=np.array(place, dtype=np.int32),
+            error=np.array(error, dtype=np.str_),
+            index=np.array(index, dtype=np.int32),
             cpu=np.array(self.cpu, dtype=np.float64).reshape(-1, 2),
         )
 
 
-desk = LocustState()
+state = LocustState()
 
 
 class JsonUser(FastHttpUser):
-    """Speaks the service's own protocol, one request after another without a pause."""
+    """Sends native JSON requests, one after another without a pause."""
 
     wait_time = constant(0)
     network_timeout = 10.0
     connection_timeout = 10.0
 
     def on_start(self) -> None:
-        if desk.plan is None:
+        if state.plan is None:
             raise StopUser
 
     @task
-    def ask(self) -> None:
-        assert desk.plan is not None
-        place = desk.draw()
-        ask = desk.plan.asks[place]
-        number = f"{os.getpid():x}-{next(desk.numbers):x}"
-        body: Any = ask.body  # bytes go through as they are
-        headers = {"Content-Type": ask.content_type, "X-Request-ID": number}
+    def predict(self) -> None:
+        assert state.plan is not None
+        index = state.draw()
+        request = state.plan.requests[index]
+        request_id = f"{os.getpid():x}-{next(state.request_numbers):x}"
+        body: Any = request.body  # Locust sends bytes unchanged
+        headers = {"Content-Type": request.content_type, "X-Request-ID": request_id}
         with self.client.post(
-            ask.path, data=body, headers=headers, name=ask.name, catch_response=True, context={"place": place}
+            request.path, data=body, headers=headers, name=request.name, catch_response=True, context={"index": index}
         ) as response:
             status = response.status_code
             if not status:
-                fault: str | None = REFUSED if isinstance(response.error, ConnectionRefusedError) else MISSING
-            elif response.headers.get("X-Request-ID", number) != number:
-                fault = MIXED_UP
+                error: str | None = REFUSED if isinstance(response.error, ConnectionRefusedError) else MISSING
+            elif response.headers.get("X-Request-ID", request_id) != request_id:
+                error = MIXED_UP
             else:
-                fault = desk.plan.fault(place, status, response.content or b"")
-            if fault:
-                response.failure(fault)
+                error = state.plan.error_of(index, status, response.content or b"")
+            if error:
+                response.failure(error)
             else:
                 response.success()
 
@@ -108,66 +113,101 @@ class JsonUser(FastHttpUser):
 def add_options(parser: LocustArgumentParser) -> None:
     add_mix(parser)
     parser.add_argument(
-        "--record", default="", include_in_web_ui=False, help="write every request to files that start so"
+        "--record", default="", include_in_web_ui=False, help="write every request to files with this prefix"
     )
 
 
 @events.init.add_listener
-def join(environment: Environment, **_: Any) -> None:
-    """Workers listen for the plan; whoever leads sends it to those who come late."""
+def initialize(environment: Environment, **_: Any) -> None:
+    """Exchange the plan between processes, and record the answers before the time of a single test starts."""
     if isinstance(environment.runner, WorkerRunner):
-        environment.runner.register_message(MESSAGE, lambda msg, **_: desk.take(RequestPlan.from_message(msg.data)))
+        environment.runner.register_message(
+            MESSAGE, lambda msg, **_: state.set_plan(RequestPlan.from_message(msg.data))
+        )
+        return
 
-    def tell(client_id: str) -> None:
-        if desk.plan is not None and isinstance(environment.runner, MasterRunner):
-            environment.runner.send_message(MESSAGE, desk.plan.to_message(), client_id)
+    def send_plan(client_id: str) -> None:
+        if state.plan is not None and isinstance(environment.runner, MasterRunner):
+            environment.runner.send_message(MESSAGE, state.plan.to_message(), client_id)
 
-    environment.events.worker_connect.add_listener(lambda client_id, **_: tell(client_id))
+    environment.events.worker_connect.add_listener(lambda client_id, **_: send_plan(client_id))
+    if is_single_test(environment):
+        try:
+            record_plan(environment)
+        except PlanError as error:
+            log.error("%s", error)
+            sys.exit(PLAN_FAILED)
+        state.is_fresh = True
+
+
+def receive_plan(msg: Message, **_: Any) -> None:
+    state.set_plan(RequestPlan.from_message(msg.data))
+
+
+def is_single_test(environment: Environment) -> bool:
+    """Whether the test starts without a user of the web page. Its `--run-time` starts right after initialization."""
+    options = environment.parsed_options
+    return options is not None and bool(options.headless or options.autostart)
+
+
+def record_plan(environment: Environment) -> None:
+    """Make the requests and record their answers. Raises PlanError."""
+    assert environment.parsed_options is not None
+    plan = request_plan.make(environment.host or "", mix_of(environment.parsed_options))
+    state.set_plan(plan)
+    log.info("recorded the answers to %d requests, models: %s", len(plan.requests), plan.models)
 
 
 @events.test_start.add_listener
 def prepare(environment: Environment, **_: Any) -> None:
-    """The quiet pass."""
-    if recorded(environment) and not desk.cpu:
-        gevent.spawn(watch_cpu)
+    """Record the answers for a test that is started on the web page, and send the plan to the workers."""
+    if record_prefix(environment) and not state.cpu:
+        gevent.spawn(measure_cpu)
     runner = environment.runner
     if isinstance(runner, WorkerRunner) or runner is None:
         return
-    assert environment.parsed_options is not None
-    try:
-        desk.take(plan.make(environment.host or "", mix_of(environment.parsed_options)))
-    except PlanError as error:
-        log.error("%s", error)
-        desk.plan = None
-        environment.process_exit_code = 2
-        gevent.spawn(runner.quit)
-        return
-    assert desk.plan is not None
-    log.info("%d requests and their answers recorded, of %s", len(desk.plan.asks), desk.plan.models)
+    if not state.is_fresh:
+        try:
+            record_plan(environment)
+        except PlanError as error:
+            log.error("%s", error)
+            state.plan = None
+            environment.process_exit_code = PLAN_FAILED
+            gevent.spawn(runner.quit)
+            return
+    state.is_fresh = False
+    assert state.plan is not None
     if isinstance(runner, MasterRunner):
-        runner.send_message(MESSAGE, desk.plan.to_message())
+        runner.send_message(MESSAGE, state.plan.to_message())
 
 
 @events.request.add_listener
-def note(
+def add_record(
     start_time: float, response_time: float, exception: Exception | None, context: dict[str, Any], **_: Any
 ) -> None:
-    if desk.cpu:
-        desk.seen.append((start_time, response_time / 1e3, str(exception or ""), context.get("place", 0)))
+    if state.cpu:
+        state.records.append((start_time, response_time / 1e3, str(exception or ""), context.get("index", 0)))
 
 
-def recorded(environment: Environment) -> str:
-    """How the files begin that every request is written to; empty when none are wanted."""
+def record_prefix(environment: Environment) -> str:
+    """The prefix of the files with the records; empty if none are written."""
     return str(environment.parsed_options.record) if environment.parsed_options is not None else ""
 
 
-def watch_cpu() -> None:
+def measure_cpu() -> None:
     while True:
-        desk.cpu.append((time.time(), time.process_time()))
+        state.cpu.append((time.time(), time.process_time()))
         gevent.sleep(1)
 
 
 @events.quitting.add_listener
-def save(environment: Environment, **_: Any) -> None:
-    if recorded(environment):
-        desk.save(recorded(environment))
+def finish(environment: Environment, **_: Any) -> None:
+    """Write the records. A single test without requests is a failure."""
+    if record_prefix(environment):
+        state.save(record_prefix(environment))
+    runner = environment.runner
+    if isinstance(runner, WorkerRunner) or runner is None or not is_single_test(environment):
+        return
+    if not runner.stats.total.num_requests and environment.process_exit_code is None:
+        log.error("no request was sent: the test ended before the first user started")
+        environment.process_exit_code = NO_REQUESTS

@@ -1,7 +1,7 @@
-"""The open loop: requests leave at the moments they are due, whether or not answers come.
+"""An open-loop load generator: it sends requests at their scheduled times, whether or not answers arrive.
 
-One process, one event loop, connections that are kept. A request that finds no free connection waits, and its clock
-runs on. Nothing is shared with Locust, whose users wait for their answers.
+One process with one event loop and keep-alive connections. A request that finds no free connection waits, and its
+latency includes the wait. Nothing is shared with Locust, whose users wait for their answers.
 """
 
 import asyncio
@@ -24,30 +24,30 @@ import httptools
 import numpy as np
 
 from loadtest.answer_check import MISSING, MIXED_UP, REFUSED
-from loadtest.plan import RequestPlan
+from loadtest.request_plan import RequestPlan
 from loadtest.request_records import RequestRecords, Seconds
 
 CONNECTIONS = 256
 WARM_CONNECTIONS = 16
-IDLE_S = 1.0  # a connection that was unused for longer may just be closed by the server, and nothing is asked twice
+IDLE_S = 1.0  # the server may be closing a connection that is idle for longer, and no request is sent twice
 SWEEP_S = 0.25
-BURST = 32  # requests sent in a row before answers get their turn
+BURST = 32  # requests sent in a row before answers are read
 Progress = Callable[["RunProgress"], None]
 
 
 @dataclass(frozen=True)
 class RunProgress:
-    """How a run stands: totals since its start."""
+    """Totals since the start of a run."""
 
-    moment: float
+    seconds: float
     due: int
     answered: int
-    faults: int
+    errors: int
     latencies: Sequence[float]  # of the last second
 
 
 class FineSelector(selectors.DefaultSelector):
-    """Waits to the microsecond where epoll alone waits whole milliseconds, by which a request would leave late."""
+    """Waits with microsecond precision. epoll waits whole milliseconds, so requests would be sent late."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if sys.platform == "linux" and timeout is not None and timeout > 0:
@@ -67,13 +67,13 @@ def run(
     connections: int = CONNECTIONS,
     progress: Progress | None = None,
 ) -> RequestRecords:
-    """Send each request when it is due, wait for the last answers, and say what came."""
-    order = rng.choice(len(plan.asks), size=len(due), p=plan.weights())
+    """Send each request when it is due, wait for the last answers, and return the measurements."""
+    order = rng.choice(len(plan.requests), size=len(due), p=plan.weights())
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(FineSelector())) as runner:
         generator = OpenLoopGenerator(url, plan, due, array("i", order.tolist()), timeout_s, connections)
         gc.collect()
         gc.freeze()
-        gc.disable()  # a collection in the middle would be the generator's stall, told as the server's
+        gc.disable()  # a garbage collection would delay the generator and be measured as a delay of the server
         try:
             return runner.run(generator.run(seconds, progress))
         finally:
@@ -82,7 +82,7 @@ def run(
 
 
 class OpenLoopGenerator:
-    """The state of a run. Requests are known by their place in the order they are due."""
+    """The state of a run. A request is identified by its index in the order of due times."""
 
     def __init__(
         self, url: str, plan: RequestPlan, due: Seconds, order: "array[int]", timeout_s: float, connections: int
@@ -93,19 +93,19 @@ class OpenLoopGenerator:
         self.port = parts.port or (443 if self.tls else 80)
         self.plan = plan
         self.timeout_s = timeout_s
-        self.connections = connections  # at most
+        self.connections = connections  # maximum
         self.order = order
         self.offsets = array("d", due.tolist())
-        self.heads = [head(parts.netloc, parts.path.rstrip("/"), ask) for ask in plan.asks]
+        self.heads = [head(parts.netloc, parts.path.rstrip("/"), request) for request in plan.requests]
         self.kinds: dict[str | None, int] = {None: 0}
         count = len(order)
-        self.taken, self.sent, self.done = (array("d", [math.nan]) * count for _ in range(3))
+        self.processed, self.sent, self.done = (array("d", [math.nan]) * count for _ in range(3))
         self.outcome = array("i", [0]) * count
         self.idle: list[OpenLoopConnection] = []
         self.open: set[OpenLoopConnection] = set()
         self.opening = 0
         self.waiting: deque[int] = deque()
-        self.next = self.settled = self.faults = 0
+        self.next = self.settled = self.errors = 0
         self.recent: list[float] = []
         self.cpu: list[tuple[float, float]] = []
 
@@ -129,7 +129,7 @@ class OpenLoopGenerator:
         return self._records(seconds)
 
     def _tick(self) -> None:
-        """Take up what is due, and come again for the next."""
+        """Process the requests that are due, and schedule the next call."""
         if not self.order:
             self.finished.set()
             return
@@ -140,22 +140,22 @@ class OpenLoopGenerator:
             if self.offsets[self.next] > now:
                 self.loop.call_at(self.start + self.offsets[self.next], self._tick)
                 return
-            self.taken[self.next] = now
+            self.processed[self.next] = now
             self.waiting.append(self.next)
             self.next += 1
             self.feed()
         self.loop.call_soon(self._tick)
 
     def feed(self) -> None:
-        """Give waiting requests to free connections; open one more where there is none."""
+        """Send waiting requests over free connections; open a connection if none is free."""
         while self.waiting and self.idle:
             connection = self.idle.pop()
-            if self.loop.time() - connection.last > IDLE_S:
+            if self.loop.time() - connection.last_used > IDLE_S:
                 connection.close()
             else:
-                place = self.waiting.popleft()
-                self.sent[place] = self.loop.time() - self.start
-                connection.send(place, self.heads[self.order[place]], self.plan.asks[self.order[place]].body)
+                index = self.waiting.popleft()
+                self.sent[index] = self.loop.time() - self.start
+                connection.send(index, self.heads[self.order[index]], self.plan.requests[self.order[index]].body)
         if len(self.waiting) > self.opening and len(self.open) + self.opening < self.connections:
             self.opening += 1
             task = self.loop.create_task(self._open_one_more())
@@ -174,26 +174,26 @@ class OpenLoopGenerator:
     async def _open(self) -> None:
         await self.loop.create_connection(lambda: OpenLoopConnection(self), self.host, self.port, ssl=self.tls)
 
-    def settle(self, place: int, fault: str | None) -> None:
-        """A request is over."""
+    def settle(self, index: int, error: str | None) -> None:
+        """Record the end of a request."""
         now = self.loop.time() - self.start
-        self.done[place] = now
-        if math.isnan(self.sent[place]):
-            self.sent[place] = now
-        self.outcome[place] = self.kinds.setdefault(fault, len(self.kinds))
+        self.done[index] = now
+        if math.isnan(self.sent[index]):
+            self.sent[index] = now
+        self.outcome[index] = self.kinds.setdefault(error, len(self.kinds))
         self.settled += 1
-        self.faults += fault is not None
-        self.recent.append(now - self.offsets[place])
+        self.errors += error is not None
+        self.recent.append(now - self.offsets[index])
         if self.settled == len(self.order):
             self.finished.set()
 
     async def _sweep(self) -> None:
-        """Give up on what has had no answer for too long."""
+        """Stop waiting for answers after the timeout."""
         while True:
             await asyncio.sleep(SWEEP_S)
             late = self.loop.time() - self.start - self.timeout_s
             for connection in list(self.open):
-                if connection.place is not None and self.sent[connection.place] < late:
+                if connection.index is not None and self.sent[connection.index] < late:
                     connection.give_up()
             while self.waiting and self.offsets[self.waiting[0]] < late:
                 self.settle(self.waiting.popleft(), MISSING)
@@ -201,48 +201,48 @@ class OpenLoopGenerator:
     async def _watch(self, used: float, progress: Progress | None) -> None:
         for second in itertools.count(1):
             await asyncio.sleep(self.start + second - self.loop.time())
-            moment = self.loop.time() - self.start
-            self.cpu.append((moment, time.process_time() - used))
+            seconds = self.loop.time() - self.start
+            self.cpu.append((seconds, time.process_time() - used))
             recent, self.recent = self.recent, []
             if progress:
-                progress(RunProgress(moment, self.next, self.settled, self.faults, recent))
+                progress(RunProgress(seconds, self.next, self.settled, self.errors, recent))
 
     def _records(self, seconds: float) -> RequestRecords:
-        asks = self.plan.asks
+        requests = self.plan.requests
         return RequestRecords(
             due=np.array(self.offsets),
-            taken=np.array(self.taken),
+            processed=np.array(self.processed),
             sent=np.array(self.sent),
             done=np.array(self.done),
             kind=np.array(self.outcome, dtype=np.int32),
-            ask=np.array(self.order, dtype=np.int32),
-            rows=np.array([asks[place].rows for place in self.order], dtype=np.int32),
+            request=np.array(self.order, dtype=np.int32),
+            rows=np.array([requests[index].rows for index in self.order], dtype=np.int32),
             kinds=[kind or "good" for kind in self.kinds],
-            names=[ask.name for ask in asks],
+            names=[request.name for request in requests],
             cpu=self.cpu,
             seconds=seconds,
         )
 
 
-def head(netloc: str, prefix: str, ask: Any) -> bytes:
-    """A request up to the value of its id, which is the last header."""
+def head(netloc: str, prefix: str, request: Any) -> bytes:
+    """The start of a request, up to the value of its request id, which is the last header."""
     lines = (
-        f"POST {prefix}{ask.path} HTTP/1.1",
+        f"POST {prefix}{request.path} HTTP/1.1",
         f"Host: {netloc}",
-        f"Content-Type: {ask.content_type}",
-        f"Content-Length: {len(ask.body)}",
+        f"Content-Type: {request.content_type}",
+        f"Content-Length: {len(request.body)}",
         "X-Request-ID: ",
     )
     return "\r\n".join(lines).encode()
 
 
 class OpenLoopConnection(asyncio.Protocol):
-    """One connection: at most one request at a time, its answer parsed and handed over."""
+    """A connection: sends at most one request at a time, and parses and checks its answer."""
 
     def __init__(self, generator: OpenLoopGenerator) -> None:
         self.generator = generator
-        self.place: int | None = None
-        self.last = 0.0
+        self.index: int | None = None
+        self.last_used = 0.0
         self.parser = httptools.HttpResponseParser(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -252,12 +252,12 @@ class OpenLoopConnection(asyncio.Protocol):
         self._rest()
 
     def _rest(self) -> None:
-        self.last = self.generator.loop.time()
+        self.last_used = self.generator.loop.time()
         self.generator.idle.append(self)
 
-    def send(self, place: int, head: bytes, body: bytes) -> None:
-        self.place = place
-        self.id = b"%x" % place
+    def send(self, index: int, head: bytes, body: bytes) -> None:
+        self.index = index
+        self.id = b"%x" % index
         self.echo = self.id
         self.parts: list[bytes] = []
         self.transport.write(b"%b%b\r\n\r\n%b" % (head, self.id, body))
@@ -266,10 +266,10 @@ class OpenLoopConnection(asyncio.Protocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError:
-            self._settle("no HTTP")
+            self._settle("invalid HTTP")
             self.close()
 
-    # Called by the parser
+    # Parser callbacks
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if len(name) == 12 and name.lower() == b"x-request-id":
@@ -279,27 +279,27 @@ class OpenLoopConnection(asyncio.Protocol):
         self.parts.append(body)
 
     def on_message_complete(self) -> None:
-        if self.place is None:
+        if self.index is None:
             return
         generator = self.generator
         body = self.parts[0] if len(self.parts) == 1 else b"".join(self.parts)
-        fault = generator.plan.fault(generator.order[self.place], self.parser.get_status_code(), body)
+        error = generator.plan.error_of(generator.order[self.index], self.parser.get_status_code(), body)
         if self.echo != self.id:
-            fault = MIXED_UP
+            error = MIXED_UP
         keep = self.parser.should_keep_alive()
-        self._settle(fault)
+        self._settle(error)
         if keep:
             self._rest()
         else:
             self.close()
         generator.feed()
 
-    # The end
+    # End of the request and of the connection
 
-    def _settle(self, fault: str | None) -> None:
-        place, self.place = self.place, None
-        if place is not None:
-            self.generator.settle(place, fault)
+    def _settle(self, error: str | None) -> None:
+        index, self.index = self.index, None
+        if index is not None:
+            self.generator.settle(index, error)
 
     def give_up(self) -> None:
         self._settle(MISSING)

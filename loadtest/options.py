@@ -1,8 +1,8 @@
-"""Options that `python -m loadtest` and Locust's own command line share."""
+"""Options shared by `python -m loadtest` and the locustfile."""
 
 import argparse
 
-from loadtest.plan import RequestMix
+from loadtest.request_mix import RequestMix
 
 PARTS = ("one", "many", "invalid")
 
@@ -10,23 +10,27 @@ PARTS = ("one", "many", "invalid")
 def add_mix(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mix",
-        type=parts,
+        type=mix_text,
         default="one=90,many=5,invalid=5",
-        help="parts of the requests: one row, many rows, a row that is not valid (default: %(default)s)",
-    )
-    parser.add_argument("--many-rows", type=whole, default=100, help="rows in a request of many (default: %(default)s)")
-    parser.add_argument(
-        "--models", default="", help="a,b: ask these, the first one most (default: all that are served)"
+        help="weights of the requests: one row, many rows, an invalid row (default: %(default)s)",
     )
     parser.add_argument(
-        "--hot", type=share, default=0.8, help="share of the first model where there are more (default: %(default)s)"
+        "--many-rows", type=positive_int, default=100, help="rows per request with many rows (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--models",
+        default="",
+        help="a,b: send requests to these models; the first one is the hot one (default: all models)",
+    )
+    parser.add_argument(
+        "--hot", type=fraction, default=0.8, help="share of the hot model if there are several (default: %(default)s)"
     )
 
 
-def mix_of(given: argparse.Namespace) -> RequestMix:
-    chosen = dict.fromkeys(PARTS, 0.0) | dict(pairs(given.mix))
-    names = tuple(name for name in given.models.split(",") if name)
-    return RequestMix(**chosen, rows=given.many_rows, hot=given.hot, models=names)
+def mix_of(arguments: argparse.Namespace) -> RequestMix:
+    weights = dict.fromkeys(PARTS, 0.0) | dict(pairs(arguments.mix))
+    names = tuple(name for name in arguments.models.split(",") if name)
+    return RequestMix(**weights, rows=arguments.many_rows, hot=arguments.hot, models=names)
 
 
 def pairs(text: str) -> list[tuple[str, float]]:
@@ -37,26 +41,26 @@ def pairs(text: str) -> list[tuple[str, float]]:
     return found
 
 
-def whole(text: str) -> int:
+def positive_int(text: str) -> int:
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
     return number
 
 
-def share(text: str) -> float:
+def fraction(text: str) -> float:
     number = float(text)
     if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
     return number
 
 
-def parts(text: str) -> str:
-    """Check `one=90,many=5,invalid=5`; it stays text, which Locust's page can show."""
+def mix_text(text: str) -> str:
+    """Check `one=90,many=5,invalid=5`; the value stays text, which Locust's web page can show."""
     try:
-        given = dict(pairs(text))
+        weights = dict(pairs(text))
     except ValueError:
-        given = {}
-    if not given or set(given) - set(PARTS) or min(given.values()) < 0 or not sum(given.values()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no mix; write one=90,many=5,invalid=5")
+        weights = {}
+    if not weights or set(weights) - set(PARTS) or min(weights.values()) < 0 or not sum(weights.values()):
+        raise argparse.ArgumentTypeError(f"invalid mix {text!r}; expected for example one=90,many=5,invalid=5")
     return text

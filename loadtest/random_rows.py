@@ -1,5 +1,4 @@
-"""Rows to ask for, varied by the schema that the server gives: valid ones anywhere in the range that training saw, and
-deliberately broken ones."""
+"""Random rows for a schema: valid rows within the range of the training data, and rows with a deliberate error."""
 
 import math
 from collections.abc import Sequence
@@ -13,64 +12,64 @@ from models.schema import FeatureSchema
 
 Row = dict[str, Any]
 MISSING_SHARE = 0.05  # of the cells that may be missing
-ABSENT_COLUMN = "no such column"
+UNKNOWN_COLUMN = "no such column"
 
 
 def valid_row(schema: FeatureSchema, examples: Sequence[Row], rng: np.random.Generator) -> Row:
-    """A row that the schema accepts. Where a feature tells too little of its values, an example's is taken."""
+    """A row that the schema accepts. A feature without a known range gets the value of an example."""
     example = examples[int(rng.integers(len(examples)))] if examples else {}
     row: Row = {}
     for feature in schema.features:
-        given = example.get(feature.name, feature.example)
-        value = None if feature.nullable and rng.random() < MISSING_SHARE else value_of(feature, given, rng)
-        row[feature.name] = given if value is not None and feature.problem(value) else value
+        fallback = example.get(feature.name, feature.example)
+        value = None if feature.nullable and rng.random() < MISSING_SHARE else random_value(feature, fallback, rng)
+        row[feature.name] = fallback if value is not None and feature.problem(value) else value
     return row
 
 
 def invalid_row(schema: FeatureSchema, examples: Sequence[Row], rng: np.random.Generator) -> Row:
-    """A row that every schema refuses: a column that no table has, an array for a value, or a value not given."""
+    """A row that every schema rejects: an unknown column, an array as a value, or a required value left out."""
     row = valid_row(schema, examples, rng)
     name = schema.features[rng.integers(len(schema.features))].name
     required = [feature.name for feature in schema.features if not feature.nullable]
-    way = rng.integers(3 if required else 2)
-    if way == 0:
-        row[ABSENT_COLUMN] = 1
-    elif way == 1:
+    error = rng.integers(3 if required else 2)
+    if error == 0:
+        row[UNKNOWN_COLUMN] = 1
+    elif error == 1:
         row[name] = []
     else:
         del row[required[rng.integers(len(required))]]
     return row
 
 
-def value_of(feature: Feature, given: Any, rng: np.random.Generator) -> Any:
-    """A value that training may have seen; `given` where the schema does not say enough."""
+def random_value(feature: Feature, fallback: Any, rng: np.random.Generator) -> Any:
+    """A value within the range of the training data; `fallback` where the schema has no range."""
     if feature.kind == "boolean":
         return bool(rng.integers(2))
     if feature.kind == "category":
         levels = feature.seen.levels
-        return levels[rng.integers(len(levels))] if levels else given
+        return levels[rng.integers(len(levels))] if levels else fallback
     if feature.kind == "number":
         low, high = feature.seen.min, feature.seen.max
-        return between(low, high, given, rng) if is_number(low) and is_number(high) else given
+        return random_number(low, high, fallback, rng) if is_number(low) and is_number(high) else fallback
     if isinstance(feature.seen.min, str) and isinstance(feature.seen.max, str):
-        return date_between(feature, feature.seen.min, feature.seen.max, rng)
-    return given
+        return random_date(feature, feature.seen.min, feature.seen.max, rng)
+    return fallback
 
 
 def is_number(end: Any) -> bool:
     return isinstance(end, int | float) and math.isfinite(end)
 
 
-def between(low: Any, high: Any, given: Any, rng: np.random.Generator) -> float | int:
-    """Anywhere in the range; a whole number where the example is one."""
+def random_number(low: Any, high: Any, example: Any, rng: np.random.Generator) -> float | int:
+    """A number from low to high; a whole number if the example is one."""
     value = float(rng.uniform(low, high))
-    if isinstance(given, int) and math.ceil(low) <= math.floor(high):
+    if isinstance(example, int) and math.ceil(low) <= math.floor(high):
         return int(min(max(round(value), math.ceil(low)), math.floor(high)))
     return float(f"{value:.6g}") if low <= float(f"{value:.6g}") <= high else value
 
 
-def date_between(feature: Feature, low: str, high: str, rng: np.random.Generator) -> str:
-    """A moment of the range, written as the column writes them."""
+def random_date(feature: Feature, low: str, high: str, rng: np.random.Generator) -> str:
+    """A date from low to high, in the column's format."""
     moment = datetime.fromtimestamp(rng.uniform(feature.parse_date(low), feature.parse_date(high)), UTC)
     if feature.date_format not in (None, "iso"):
         return moment.strftime(str(feature.date_format))

@@ -1,4 +1,4 @@
-"""A result to look at: one HTML page that needs nothing else, Markdown, JSON, and a picture."""
+"""The report of a result: a self-contained HTML page, Markdown, JSON and a chart."""
 
 import html
 import itertools
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from loadtest import charts, table_format
 from loadtest.charts import Point, Series
-from loadtest.results import FINENESS, LEAST_MS, QUANTILES, Result, SecondSummary, Slo
+from loadtest.results import BINS_PER_E, MIN_MS, QUANTILES, Result, SecondSummary, Slo
 
 STYLE = """
 * { box-sizing: border-box; }
@@ -18,11 +18,11 @@ h1 { font-size: clamp(1.4rem, 4vw, 2rem); margin: 0 0 .2rem; line-height: 1.2; }
 h2 { font-size: 1rem; margin: 0 0 .1rem; }
 p { margin: .2rem 0 .6rem; }
 .quiet { color: var(--quiet); font-size: .9rem; overflow-wrap: anywhere; }
-.verdict { border-left: 6px solid var(--good); background: var(--card); border-radius: 8px; }
-.verdict { padding: .8rem 1rem; margin: 1rem 0; }
-.verdict.missed { border-color: var(--bad); }
-.verdict b { color: var(--good); } .verdict.missed b { color: var(--bad); }
-.verdict ul { margin: .2rem 0 0; padding-left: 1.2rem; }
+.outcome { border-left: 6px solid var(--good); background: var(--card); border-radius: 8px; }
+.outcome { padding: .8rem 1rem; margin: 1rem 0; }
+.outcome.missed { border-color: var(--bad); }
+.outcome b { color: var(--good); } .outcome.missed b { color: var(--bad); }
+.outcome ul { margin: .2rem 0 0; padding-left: 1.2rem; }
 .tiles { display: grid; gap: 12px; grid-template-columns: repeat(auto-fit, minmax(135px, 1fr)); margin: 1rem 0; }
 .tile, .card { background: var(--card); border-radius: 10px; padding: .8rem 1rem; }
 .tile .quiet { display: block; line-height: 1.3; }
@@ -40,11 +40,11 @@ code { font: .85em ui-monospace, monospace; overflow-wrap: anywhere; }
 section { margin-top: 14px; }
 """
 
-OPEN, CLOSED = "from when it was due", "as waiting users see it"
+OPEN, CLOSED = "since the request was due", "as a closed loop measures it"
 
 
 def write(result: Result, out: Path) -> Path:
-    """All files of a report; the path of the page."""
+    """Write all files of a report. Returns the path of the page."""
     (out / "result.json").write_bytes(result.to_json())
     (out / "report.md").write_text(markdown(result), encoding="utf-8")
     (out / "picture.svg").write_text(picture(result), encoding="utf-8")
@@ -53,46 +53,46 @@ def write(result: Result, out: Path) -> Path:
     return path
 
 
-# Words
+# Text
 
 
 def title(result: Result) -> str:
     if result.saturation:
-        return "How much the server bears"
-    load = f"{result.load:g} requests a second" if result.loop == "open" else f"{result.load:g} users who wait"
+        return "Sustainable throughput"
+    load = f"{result.load:g} requests per second" if result.loop == "open" else f"{result.load:g} waiting users"
     return f"{result.scenario.capitalize()}: {load}"
 
 
-def verdict(result: Result) -> str:
-    return f"Meets its goal ({result.slo})" if result.passed else f"Does not meet its goal ({result.slo})"
+def outcome(result: Result) -> str:
+    return f"Passed (goal: {result.slo})" if result.passed else f"Failed (goal: {result.slo})"
 
 
 def headline(result: Result) -> list[tuple[str, str]]:
-    """The figures that one reads first."""
+    """The most important figures."""
     latency = result.latency
     tiles = [
-        ("good answers a second", f"{result.throughput:,.0f}"),
-        ("half of the answers within", ms(latency["p50"])),
-        ("99 % within", ms(latency["p99"])),
-        ("longest", ms(latency["max"])),
-        (f"faults in {result.requests:,} requests", f"{sum(result.errors.values()):,}"),
+        ("correct answers per second", f"{result.throughput:,.0f}"),
+        ("median latency", ms(latency["p50"])),
+        ("99 % latency", ms(latency["p99"])),
+        ("maximum latency", ms(latency["max"])),
+        (f"errors in {result.requests:,} requests", f"{sum(result.errors.values()):,}"),
     ]
     memory = [entry["memory"] for entry in result.server if "memory" in entry]
     if result.scenario == "soak" and memory:
-        tiles.append(("more memory at the end than at the start", f"{(memory[-1] - memory[0]) / 1e6:+,.0f} MB"))
+        tiles.append(("memory growth during the run", f"{(memory[-1] - memory[0]) / 1e6:+,.0f} MB"))
     if cost := cpu_per_request(result):
-        tiles.append(("of the server's processor for a request", f"{cost:,.0f} µs"))
+        tiles.append(("CPU time of the server per request", f"{cost:,.0f} µs"))
     if result.saturation:
         rates = result.saturation.rates
         spread = f"{min(rates):,.0f} to {max(rates):,.0f} in {len(rates)} repeats"
         bound = "at least " if result.saturation.limited else ""
-        tiles.insert(0, (f"requests a second borne, {spread}", f"{bound}{result.saturation.rate:,.0f}"))
+        tiles.insert(0, (f"sustained requests per second, {spread}", f"{bound}{result.saturation.rate:,.0f}"))
     return tiles
 
 
 def cpu_per_request(result: Result) -> float | None:
-    """Microseconds of processor time, of all processes of the server: what company on the machine disturbs least."""
-    used = [entry["cpu"] for entry in result.server if "cpu" in entry and entry["moment"] <= result.seconds]
+    """Microseconds of CPU time of all server processes, the figure that depends least on other programs."""
+    used = [entry["cpu"] for entry in result.server if "cpu" in entry and entry["time"] <= result.seconds]
     return sum(used) / len(used) / result.throughput * 1e6 if used and result.throughput else None
 
 
@@ -109,42 +109,42 @@ def latency_table(result: Result) -> list[list[str]]:
 
 def name_table(result: Result) -> list[list[str]]:
     body = [
-        [name, f"{each['requests']:,.0f}", f"{each['faults']:,.0f}", ms(each["p50"]), ms(each["p99"])]
+        [name, f"{each['requests']:,.0f}", f"{each['errors']:,.0f}", ms(each["p50"]), ms(each["p99"])]
         for name, each in result.by_name.items()
     ]
-    return [["model and kind", "requests", "faults", "p50", "p99"], *body]
+    return [["model and kind", "requests", "errors", "p50", "p99"], *body]
 
 
 def error_table(result: Result) -> list[list[str]]:
-    return [["fault", "requests"], *[[kind, f"{count:,}"] for kind, count in result.errors.items()]]
+    return [["error", "requests"], *[[kind, f"{count:,}"] for kind, count in result.errors.items()]]
 
 
 def generator_line(result: Result) -> str:
     generator = result.generator
-    busy = f"kept {generator.cpu:.0%} of a core busy at most"
+    busy = f"used at most {generator.cpu:.0%} of a core"
     if result.loop == "closed":
-        return f"The generator {busy}."
+        return f"The load generator {busy}."
     return (
-        f"The generator {busy}; {generator.missed:.2%} of its requests left more than 10 ms late"
+        f"The load generator {busy}; {generator.late_share:.2%} of its requests were sent more than 10 ms late"
         f" (99 % within {generator.lag_p99_ms:.1f} ms)."
     )
 
 
 def text(result: Result) -> str:
-    """For a terminal."""
+    """The report for a terminal."""
     figures = "\n".join(f"  {value:>18}  {name}" for name, value in headline(result))
     parts = [f"{title(result)}\n\n{figures}", table_format.text(latency_table(result))]
     if result.errors:
         parts.append(table_format.text(error_table(result)))
     parts.append(generator_line(result))
-    parts.append("\n".join([verdict(result), *(f"- {reason}" for reason in result.reasons)]))
+    parts.append("\n".join([outcome(result), *(f"- {reason}" for reason in result.reasons)]))
     return "\n\n".join(parts)
 
 
 def markdown(result: Result) -> str:
     parts = [
         f"# {title(result)}",
-        f"**{verdict(result)}**" + "".join(f"\n- {reason}" for reason in result.reasons),
+        f"**{outcome(result)}**" + "".join(f"\n- {reason}" for reason in result.reasons),
         "\n".join(f"- {name}: {value}" for name, value in headline(result)),
         table_format.markdown(latency_table(result)),
         table_format.markdown(name_table(result)),
@@ -153,7 +153,7 @@ def markdown(result: Result) -> str:
         parts.append(table_format.markdown(error_table(result)))
     if result.saturation:
         parts.append(table_format.markdown(probe_table(result)))
-    parts += [generator_line(result), f"`{result.command}`", surroundings(result)]
+    parts += [generator_line(result), f"`{result.command}`", conditions(result)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -163,32 +163,32 @@ def probe_table(result: Result) -> list[list[str]]:
         [f"{p.repeat + 1}", f"{p.rate:,.0f}", "-" if p.p99 is None else ms(p.p99), "yes" if p.passed else "no"]
         for p in result.saturation.probes
     ]
-    return [["repeat", "requests a second", "p99", "holds"], *body]
+    return [["repeat", "requests per second", "p99", "passed"], *body]
 
 
-def surroundings(result: Result) -> str:
+def conditions(result: Result) -> str:
     models = ", ".join(f"{m['name']}:{m['version']} ({m['engine']})" for m in result.models)
     machine = ", ".join(f"{name} {value}" for name, value in result.machine.items())
     mix = ", ".join(f"{name} {value}" for name, value in result.mix.items() if value not in ((), []))
     return f"{result.started}, {result.url}; {models}; mix: {mix}; {machine}"
 
 
-# Pictures
+# Charts
 
 
-def over_time(moments: Sequence[SecondSummary], name: str) -> list[Point]:
-    values = [(moment.moment, getattr(moment, name)) for moment in moments]
-    return [(at, float(value)) for at, value in values if value is not None]
+def over_time(seconds: Sequence[SecondSummary], name: str) -> list[Point]:
+    values = [(second.time, getattr(second, name)) for second in seconds]
+    return [(time, float(value)) for time, value in values if value is not None]
 
 
 def throughput(result: Result) -> str:
-    moments = result.timeline[: math.ceil(result.seconds)]
-    series = [Series("answered", over_time(moments, "answered"), "good", filled=True)]
+    seconds = result.timeline[: math.ceil(result.seconds)]
+    series = [Series("answered", over_time(seconds, "answered"), "good", filled=True)]
     if result.loop == "open":
-        series.append(Series("due", over_time(moments, "due"), "due", dashed=True))
+        series.append(Series("due", over_time(seconds, "due"), "due", dashed=True))
     if result.errors:
-        series.append(Series("faults", over_time(moments, "faults"), "bad"))
-    return charts.lines(series, label="Requests due and answered each second", unit="a second")
+        series.append(Series("errors", over_time(seconds, "errors"), "bad"))
+    return charts.lines(series, label="Requests due and answered in each second", unit="per second")
 
 
 def latency_over_time(result: Result) -> str:
@@ -206,18 +206,18 @@ def goal(result: Result) -> float | None:
 
 
 def distribution(result: Result) -> str:
-    """Latency against the share of the answers, stretched where the slow ones are."""
+    """Latency by share of the answers, with a logarithmic axis that expands the slow answers."""
     colours = {"open": "open", "closed": "closed"}
     series = [
-        Series(name, [(-math.log10(1 - share), max(value, LEAST_MS)) for share, value in points], colours[name])
+        Series(name, [(-math.log10(1 - share), max(value, MIN_MS)) for share, value in points], colours[name])
         for name, points in result.curve.items()
     ]
-    most = max((x for one in series for x, _ in one.points), default=1.0)
+    highest = max((x for one in series for x, _ in one.points), default=1.0)
     shares = [(0.0, "0"), (0.301, "50"), (1.0, "90"), (2.0, "99"), (3.0, "99.9"), (4.0, "99.99"), (5.0, "99.999")]
-    ticks = [(place, name) for place, name in shares if place <= most]
+    ticks = [(number, name) for number, name in shares if number <= highest]
     return charts.lines(
         series,
-        label="Latency by the share of answers that it covers",
+        label="Latency by share of the answers",
         unit="ms",
         x_unit="% of the answers",
         log_y=True,
@@ -226,58 +226,58 @@ def distribution(result: Result) -> str:
 
 
 def histogram(result: Result) -> str:
-    wide = FINENESS // 5  # five bars for each factor of e
+    bins_per_bar = BINS_PER_E // 5  # five bars per factor of e
     counts: dict[int, int] = {}
     for block in result.blocks:
         for number, count in block.latencies.items():
-            counts[number // wide] = counts.get(number // wide, 0) + count
+            counts[number // bins_per_bar] = counts.get(number // bins_per_bar, 0) + count
     if not counts:
-        return charts.nothing("How often each latency was seen")
-    ends = [LEAST_MS * math.exp(place * wide / FINENESS) for place in range(min(counts), max(counts) + 2)]
+        return charts.empty("Number of answers per latency")
+    ends = [MIN_MS * math.exp(number * bins_per_bar / BINS_PER_E) for number in range(min(counts), max(counts) + 2)]
     heights = [
-        (low, high, float(counts.get(place, 0)))
-        for place, (low, high) in enumerate(itertools.pairwise(ends), start=min(counts))
+        (low, high, float(counts.get(number, 0)))
+        for number, (low, high) in enumerate(itertools.pairwise(ends), start=min(counts))
     ]
-    return charts.bars(heights, label="How often each latency was seen", unit="requests", x_unit="ms", colour="open")
+    return charts.bars(heights, label="Number of answers per latency", unit="requests", x_unit="ms", colour="open")
 
 
 def saturation(result: Result) -> str:
     assert result.saturation is not None
     good = [(p.rate, p.p99) for p in result.saturation.probes if p.passed and p.p99 is not None]
     bad = [(p.rate, p.p99) for p in result.saturation.probes if not p.passed and p.p99 is not None]
-    return charts.dots(
+    return charts.scatter(
         good,
         bad,
-        label="99 % latency of each rate that was tried",
+        label="99 % latency of each rate tried",
         unit="ms",
-        x_unit="requests a second",
+        x_unit="requests per second",
         goal=goal(result),
         mark=result.saturation.rate,
     )
 
 
 def picture(result: Result) -> str:
-    """What a README shows: the tries of a saturation, or latencies open loop and closed."""
+    """The chart for a README: the probes of `saturate`, or the latencies of an open and a closed loop."""
     if result.saturation:
-        name = f"p99 latency by rate: {result.saturation.rate:,.0f} requests a second hold"
-        return charts.standalone(saturation(result), name, [("holds", "good"), ("does not", "bad")])
+        name = f"p99 latency by rate: {result.saturation.rate:,.0f} requests per second passed"
+        return charts.standalone(saturation(result), name, [("passed", "good"), ("failed", "bad")])
     keys = [(OPEN, "open"), (CLOSED, "closed")] if result.loop == "open" else [(CLOSED, "closed")]
     return charts.standalone(distribution(result), "Latency by share of the answers", keys)
 
 
 def server_charts(result: Result) -> list[str]:
-    """The server's own figures, those that it gave."""
+    """Charts of the server's own figures, as far as they are known."""
     wanted = {
-        "cpu": ("Processor of the server", "cores", 1.0, "open"),
+        "cpu": ("CPU of the server", "cores", 1.0, "open"),
         "memory": ("Memory of the server", "MB", 1e-6, "other"),
-        "batch_rows": ("Rows predicted together, on average", "rows", 1.0, "good"),
-        "queue_ms": ("Wait for the engine, on average", "ms", 1.0, "closed"),
-        "queue_rows": ("Rows that wait", "rows", 1.0, "closed"),
-        "engine_ms": ("One call of the engine", "ms", 1.0, "other"),
+        "batch_rows": ("Rows per batch, on average", "rows", 1.0, "good"),
+        "queue_ms": ("Waiting time for the engine, on average", "ms", 1.0, "closed"),
+        "queue_rows": ("Waiting rows", "rows", 1.0, "closed"),
+        "engine_ms": ("Duration of an engine call", "ms", 1.0, "other"),
     }
     found = []
     for key, (name, unit, factor, colour) in wanted.items():
-        points = [(entry["moment"], entry[key] * factor) for entry in result.server if key in entry]
+        points = [(entry["time"], entry[key] * factor) for entry in result.server if key in entry]
         if points:
             drawn = charts.lines([Series(name, points, colour, filled=True)], label=name, unit=unit)
             found.append(card(name, "", drawn))
@@ -290,35 +290,37 @@ def server_charts(result: Result) -> list[str]:
 def page(result: Result) -> str:
     cards = []
     if result.saturation:
-        keys = legend({"holds": "good", "does not": "bad"})
+        keys = legend({"passed": "good", "failed": "bad"})
         cards.append(card("99 % latency of each rate tried", keys, saturation(result)))
     cards += [
-        card("Requests a second", legend(keys_of_throughput(result)), throughput(result)),
+        card("Requests per second", legend(keys_of_throughput(result)), throughput(result)),
         card("Latency over time", legend({"99 %": "open", "50 %": "good", "goal": "bad"}), latency_over_time(result)),
         card("Latency by share of the answers", legend(keys_of_curve(result)), distribution(result)),
-        card("How often each latency was seen", "", histogram(result)),
+        card("Number of answers per latency", "", histogram(result)),
     ]
     tiles = "".join(
         f'<div class="tile"><strong>{html.escape(value)}</strong><span class="quiet">{html.escape(name)}</span></div>'
         for name, value in headline(result)
     )
     reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in result.reasons)
-    watched = server_charts(result)
+    cards_of_server = server_charts(result)
     server = (
-        f'<section><h2>The server itself</h2></section><div class="grid2">{"".join(watched)}</div>' if watched else ""
+        f'<section><h2>Server</h2></section><div class="grid2">{"".join(cards_of_server)}</div>'
+        if cards_of_server
+        else ""
     )
     steady = (
-        f'<p class="quiet">All but the first picture: {result.load:g} requests a second, 70 % of what it bears.</p>'
+        f'<p class="quiet">Other charts: {result.load:g} requests per second, 70 % of the sustainable rate.</p>'
         if result.saturation
         else ""
     )
-    errors = table_card("Faults by kind", error_table(result)) if result.errors else ""
-    probes = table_card("Every try", probe_table(result)) if result.saturation else ""
+    errors = table_card("Errors by kind", error_table(result)) if result.errors else ""
+    probes = table_card("All probes", probe_table(result)) if result.saturation else ""
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{html.escape(title(result))}</title><style>{charts.COLOURS}{STYLE}{charts.STYLE}</style></head><body><main>
-<h1>{html.escape(title(result))}</h1><p class="quiet">{html.escape(surroundings(result))}</p>
-<div class="verdict{"" if result.passed else " missed"}"><b>{html.escape(verdict(result))}</b><ul>{reasons}</ul>
+<h1>{html.escape(title(result))}</h1><p class="quiet">{html.escape(conditions(result))}</p>
+<div class="outcome{"" if result.passed else " missed"}"><b>{html.escape(outcome(result))}</b><ul>{reasons}</ul>
 <span class="quiet">{html.escape(generator_line(result))}</span></div>
 <div class="tiles">{tiles}</div>{steady}<div class="grid2">{"".join(cards)}</div>
 {table_card("Latency", latency_table(result))}{errors}{table_card("By model and kind of request", name_table(result))}
@@ -330,13 +332,13 @@ def page(result: Result) -> str:
 def explanation(result: Result) -> str:
     if result.loop == "closed":
         return (
-            "<p>Closed loop: each user waits for an answer before asking again, so a server that stalls is asked"
-            " less, and its stall is hardly seen. Use --rate for figures that show it.</p>"
+            "<p>Closed loop: each user waits for an answer before the next request, so a server that stalls gets fewer"
+            " requests, and the figures hardly show the stall. Use --rate for figures that show it.</p>"
         )
     return (
-        "<p>Open loop: requests are due at random moments (Poisson) whether or not answers come, and latency counts"
-        " from the moment a request was due. The other figure, as waiting users see it, is what the usual closed loop"
-        " would have told of the same answers: it leaves out what nobody would have asked while they waited.</p>"
+        "<p>Open loop: requests are due at random times (Poisson) whether or not answers arrive, and latency is"
+        " measured from the time at which a request was due. The second figure is what a closed loop would have"
+        " measured from the same answers: it leaves out the requests that waiting users would not have sent.</p>"
     )
 
 
@@ -345,7 +347,7 @@ def keys_of_throughput(result: Result) -> Mapping[str, str]:
     if result.loop == "open":
         keys["due"] = "due"
     if result.errors:
-        keys["faults"] = "bad"
+        keys["errors"] = "bad"
     return keys
 
 

@@ -1,4 +1,4 @@
-"""What a generator saw: for each request the moments it was due, taken up, sent and answered, and what came."""
+"""The measurements of a run: when each request was due, sent and answered, and whether the answer was correct."""
 
 import heapq
 from collections.abc import Sequence
@@ -16,19 +16,20 @@ GOOD = 0  # the first of `Records.kinds`
 
 @dataclass
 class RequestRecords:
-    """One entry a request, in the order they were due; moments in seconds since the start of the run.
+    """One entry per request, in the order of `due`; times in seconds since the start of the run.
 
-    due: when it had to be sent. taken: when the generator came to it. sent: when a connection was free for it.
-    done: when the answer was there, or it was clear that none would come. kind: index into `kinds`. ask: into `names`.
-    cpu: (moment, processor seconds of the generator so far) about once a second.
+    due: when the request was scheduled. processed: when the generator processed it. sent: when a connection was free
+    for it. done: when the answer was complete, or the request had failed. kind: index into `kinds`. request: index into
+    `names`.
+    cpu: (time, CPU seconds of the generator so far), about once per second.
     """
 
     due: Seconds
-    taken: Seconds
+    processed: Seconds
     sent: Seconds
     done: Seconds
     kind: Codes
-    ask: Codes
+    request: Codes
     rows: Codes
     kinds: Sequence[str]
     names: Sequence[str]
@@ -37,33 +38,33 @@ class RequestRecords:
 
     @cached_property
     def latency(self) -> Seconds:
-        """From the moment a request was due. A server that stalls keeps nothing from this figure."""
+        """Seconds since a request was due, so a stall of the server delays all requests that were due during it."""
         return self.done - self.due
 
     @cached_property
     def lag(self) -> Seconds:
-        """How late the generator itself was."""
-        return self.taken - self.due
+        """How late the generator processed each request."""
+        return self.processed - self.due
 
     @cached_property
     def good(self) -> npt.NDArray[np.bool_]:
         return np.equal(self.kind, GOOD)
 
     def closed_loop(self) -> Seconds:
-        """The usual figure, of the same answers: what users would have measured who wait for one answer before they ask
-        again, and who count from sending. As many users as the rate keeps busy (Little's law), at least one.
+        """The latencies that a closed loop would have measured: users who wait for an answer before the next request,
+        and count from sending. The number of users follows from the rate by Little's law, at least one.
 
-        A request that was due while all users waited is one that they would not have sent, so it is not in the figure:
-        this is how a stall hides.
+        Requests that were due while all users waited would not have been sent, so they are left out. This is how a
+        closed loop hides a stall.
         """
         service = self.done - self.sent
         if not len(service) or self.seconds <= 0:
             return service
         users = max(1, round(len(service) / self.seconds * float(np.median(service))))
         free = [0.0] * users
-        taken = []
-        for place, (due, wait) in enumerate(zip(self.due.tolist(), service.tolist(), strict=True)):
+        included = []
+        for index, (due, wait) in enumerate(zip(self.due.tolist(), service.tolist(), strict=True)):
             if free[0] <= due:
                 heapq.heapreplace(free, due + wait)
-                taken.append(place)
-        return service[taken]
+                included.append(index)
+        return service[included]

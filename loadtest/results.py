@@ -1,6 +1,7 @@
-"""What a run came to: figures, judged by its goal, and the JSON they are kept in."""
+"""The result of a run: figures, goals, and the JSON file."""
 
 import itertools
+import json
 import math
 import os
 import platform
@@ -16,53 +17,53 @@ from loadtest.answer_check import FATAL
 from loadtest.request_records import RequestRecords, Seconds
 
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
-BLOCKS = 20  # of a run, resampled to tell how sure a figure is
-FINENESS = 50  # classes of latency for each factor of e: two percent wide
-LEAST_MS = 0.01
-LATE_S = 0.010  # a request sent later than this after it was due counts as missed
-MOST_MISSED = 0.01
-MOST_CPU = 0.90
+BLOCKS = 20  # equal parts of a run, resampled for confidence intervals
+BINS_PER_E = 50  # latency bins per factor of e, so each is 2 % wide
+MIN_MS = 0.01
+LATE_S = 0.010  # a request processed later than this after it was due is late
+MAX_LATE_SHARE = 0.01
+MAX_CPU = 0.90
 
 
 class ResultError(Exception):
-    """A file is no result of ours; the message is one line."""
+    """A file is not the result of a load test; the message is one line."""
 
 
 @dataclass
 class TimeSlice:
-    """A stretch of a run. latencies: how many answers fell into each class of latency."""
+    """A part of a run. latencies: number of answers per latency bin."""
 
     seconds: float
     answered: int
-    faults: int
+    errors: int
     latencies: dict[int, int]
 
 
 @dataclass
 class SecondSummary:
-    """A second of a run; latencies in ms."""
+    """One second of a run; latencies in ms."""
 
-    moment: float
+    time: float
     due: int
     answered: int
-    faults: int
+    errors: int
     p50: float | None
     p99: float | None
 
 
 @dataclass
 class GeneratorHealth:
-    """How the generator itself did. `limit` says why it was the bottleneck, or is None."""
+    """Load of the generator. late_share: of the requests. limit: why the generator was the bottleneck, or None."""
 
     cpu: float
-    missed: float
+    late_share: float
     lag_p99_ms: float
     limit: str | None
 
 
 @dataclass
 class Probe:
-    """One rate that `saturate` tried."""
+    """A rate that `saturate` tried."""
 
     repeat: int
     rate: float
@@ -75,7 +76,7 @@ class Probe:
 
 @dataclass
 class Saturation:
-    """The highest rate that met the goal in each repeat; `limited`: the generator, not the server, set the end."""
+    """The highest rate that met the goal in each repeat. limited: the generator was the bottleneck, not the server."""
 
     rates: list[float]
     probes: list[Probe]
@@ -94,26 +95,26 @@ class Result:
     machine: dict[str, str]
     scenario: str
     loop: Literal["open", "closed"]
-    load: float  # requests a second, or users
+    load: float  # requests per second, or users
     seconds: float
     mix: dict[str, Any]
     models: list[dict[str, Any]]
     slo: str
     requests: int
     rows: int
-    throughput: float  # good answers a second
+    throughput: float  # correct answers per second
     errors: dict[str, int]
-    latency: dict[str, float]  # ms, from when a request was due
-    closed_loop: dict[str, float]  # ms, as users would have told who wait for their answers
+    latency: dict[str, float]  # ms since a request was due
+    closed_loop: dict[str, float]  # ms, as a closed loop would have measured
     by_name: dict[str, dict[str, float]]
     generator: GeneratorHealth
     timeline: list[SecondSummary]
     blocks: list[TimeSlice]
     curve: dict[str, list[tuple[float, float]]]  # (share of answers, ms) by loop
     server: list[dict[str, float]] = field(default_factory=list)
-    reasons: list[str] = field(default_factory=list)  # why the goal was missed
+    reasons: list[str] = field(default_factory=list)  # why the run failed
     saturation: Saturation | None = None
-    format: Literal[1] = 1
+    format: Literal[2] = 2
 
     @property
     def passed(self) -> bool:
@@ -127,15 +128,41 @@ ADAPTER = TypeAdapter(Result)
 
 
 def read(path: Path) -> Result:
-    """Raises ResultError."""
+    """Read a result file. Raises ResultError."""
     try:
-        return ADAPTER.validate_json(path.read_bytes())
+        return ADAPTER.validate_python(upgraded(json.loads(path.read_bytes())))
     except OSError as error:
         raise ResultError(f"{path}: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ResultError(f"{path} is no result of a load test: {where}: {first['msg']}") from error
+    except ValueError as error:
+        raise ResultError(f"{path} is not the result of a load test: {reason(error)}") from error
+
+
+def reason(error: ValueError) -> str:
+    """The first problem of a file."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+
+
+def upgraded(content: Any) -> Any:
+    """The content of a result file, in the current format."""
+    return from_format_1(content) if isinstance(content, dict) and content.get("format") == 1 else content
+
+
+def from_format_1(content: dict[str, Any]) -> dict[str, Any]:
+    """Format 1 named errors `faults`, times `moment` and the share of late requests `missed`."""
+    names = {"faults": "errors", "moment": "time", "missed": "late_share"}
+
+    def renamed(values: dict[str, Any]) -> dict[str, Any]:
+        return {names.get(name, name): value for name, value in values.items()}
+
+    new: dict[str, Any] = {**content, "format": 2}
+    for field_name in ("timeline", "blocks", "server"):
+        new[field_name] = [renamed(entry) for entry in content.get(field_name, [])]
+    new["generator"] = renamed(content.get("generator", {}))
+    new["by_name"] = {name: renamed(entry) for name, entry in content.get("by_name", {}).items()}
+    return new
 
 
 # Goals
@@ -143,7 +170,7 @@ def read(path: Path) -> Result:
 
 @dataclass(frozen=True)
 class Slo:
-    """What a server is to keep: latencies in ms at most, faults as a share of the requests at most."""
+    """The goal of a run: maximum latencies in ms, and the maximum share of errors."""
 
     latencies: Mapping[str, float]
     errors: float | None
@@ -162,25 +189,27 @@ class Slo:
             elif name in QUANTILES and value.endswith("s"):
                 latencies[name] = positive(value[:-1]) * 1e3
             else:
-                raise ValueError(f"{part!r} is no goal; write p99=50ms,errors=0.1% with {', '.join(QUANTILES)}")
+                raise ValueError(
+                    f"invalid goal {part!r}; expected for example p99=50ms,errors=0.1% with {', '.join(QUANTILES)}"
+                )
         return cls(latencies, errors)
 
-    def misses(self, latency: Mapping[str, float], faults: int, requests: int) -> list[str]:
-        """A sentence for each goal that was missed."""
+    def failures(self, latency: Mapping[str, float], errors: int, requests: int) -> list[str]:
+        """A sentence for each missed goal."""
         found = [
-            f"{name} is {latency[name]:.1f} ms, more than {most:g} ms"
-            for name, most in self.latencies.items()
-            if latency[name] > most or math.isnan(latency[name])
+            f"{name} is {latency[name]:.1f} ms, more than {limit:g} ms"
+            for name, limit in self.latencies.items()
+            if latency[name] > limit or math.isnan(latency[name])
         ]
-        if self.errors is not None and faults > self.errors * requests:
-            found.append(f"{faults / requests:.2%} of the requests failed, more than {self.errors:.2%}")
+        if self.errors is not None and errors > self.errors * requests:
+            found.append(f"{errors / requests:.2%} of the requests failed, more than {self.errors:.2%}")
         return found
 
 
 def positive(text: str) -> float:
     number = float(text)
     if not 0 <= number < math.inf:
-        raise ValueError(f"{text} is not a number from 0 up")
+        raise ValueError(f"{text} is not a number of at least 0")
     return number
 
 
@@ -188,41 +217,41 @@ def positive(text: str) -> float:
 
 
 def quantiles(latencies: Seconds) -> dict[str, float]:
-    """In ms; the smallest value that so many of the answers do not exceed."""
+    """In ms: for each share of the answers the smallest latency that they do not exceed."""
     if not len(latencies):
         return dict.fromkeys(QUANTILES, math.nan)
     values = np.quantile(latencies, list(QUANTILES.values()), method="inverted_cdf") * 1e3
     return {name: round(float(value), 3) for name, value in zip(QUANTILES, values, strict=True)}
 
 
-def class_of(latencies: Seconds) -> Any:
-    """The class of each latency."""
-    return np.floor(np.log(np.maximum(latencies * 1e3, LEAST_MS) / LEAST_MS) * FINENESS).astype(np.int64)
+def bin_of(latencies: Seconds) -> Any:
+    """The number of each latency's bin."""
+    return np.floor(np.log(np.maximum(latencies * 1e3, MIN_MS) / MIN_MS) * BINS_PER_E).astype(np.int64)
 
 
 def middle(number: int) -> float:
-    """The latency in ms that a class stands for."""
-    return LEAST_MS * math.exp((number + 0.5) / FINENESS)
+    """The latency in ms at the middle of a bin."""
+    return MIN_MS * math.exp((number + 0.5) / BINS_PER_E)
 
 
-def judge_generator(records: RequestRecords) -> GeneratorHealth:
-    """Whether the generator sent when it should have."""
+def generator_health(records: RequestRecords) -> GeneratorHealth:
+    """Whether the generator sent its requests on time."""
     lag = records.lag
-    missed = float(np.mean(lag > LATE_S)) if len(lag) else 0.0
-    cpu = busiest(records.cpu)
+    late = float(np.mean(lag > LATE_S)) if len(lag) else 0.0
+    cpu = peak_cpu(records.cpu)
     limit = None
-    if missed > MOST_MISSED:
-        limit = f"{missed:.1%} of the requests left more than {LATE_S * 1e3:.0f} ms late"
-        if cpu < MOST_CPU / 2:
-            limit += f", though it used {cpu:.0%} of a core: something else on its machine kept it waiting"
-    elif cpu > MOST_CPU:
-        limit = f"the generator kept a core {cpu:.0%} busy"
+    if late > MAX_LATE_SHARE:
+        limit = f"{late:.1%} of the requests were sent more than {LATE_S * 1e3:.0f} ms late"
+        if cpu < MAX_CPU / 2:
+            limit += f", although it used only {cpu:.0%} of a core: other programs on its machine delayed it"
+    elif cpu > MAX_CPU:
+        limit = f"the generator used {cpu:.0%} of a core"
     p99 = float(np.quantile(lag, 0.99)) * 1e3 if len(lag) else 0.0
-    return GeneratorHealth(round(cpu, 3), round(missed, 5), round(p99, 3), limit)
+    return GeneratorHealth(round(cpu, 3), round(late, 5), round(p99, 3), limit)
 
 
-def busiest(cpu: Sequence[tuple[float, float]]) -> float:
-    """The largest share of a core over any three samples in a row, about three seconds, or over all there are."""
+def peak_cpu(cpu: Sequence[tuple[float, float]]) -> float:
+    """The largest share of a core over three consecutive samples (about three seconds) or over all samples."""
     points = [(0.0, 0.0), *cpu]
     step = min(3, len(points) - 1)
     pairs = zip(points, points[step:], strict=False) if step else ()
@@ -234,30 +263,30 @@ def errors_of(records: RequestRecords) -> dict[str, int]:
     return {kind: count for kind, count in list(zip(records.kinds, counts, strict=True))[1:] if count}
 
 
-def stretches(records: RequestRecords, edges: Seconds) -> Iterator[slice]:
-    """The requests that were due between each two moments in a row."""
-    places = np.searchsorted(records.due, edges)
-    return (slice(a, b) for a, b in itertools.pairwise(places.tolist()))
+def parts(records: RequestRecords, edges: Seconds) -> Iterator[slice]:
+    """The requests that were due between each two consecutive edges."""
+    indices = np.searchsorted(records.due, edges)
+    return (slice(a, b) for a, b in itertools.pairwise(indices.tolist()))
 
 
 def timeline(records: RequestRecords) -> list[SecondSummary]:
-    """Second by second: what was due then and how long it took, what was answered then."""
+    """For each second: the requests that were due in it with their latency, and the answers that arrived in it."""
     count = math.ceil(max(records.seconds, float(np.max(records.done, initial=0.0))))
     seconds = np.floor(records.done).astype(np.int64)
     answered = np.bincount(seconds[records.good], minlength=count).tolist()
-    faults = np.bincount(seconds[~records.good], minlength=count).tolist()
+    errors = np.bincount(seconds[~records.good], minlength=count).tolist()
     found = []
-    for second, here in enumerate(stretches(records, np.arange(count + 1.0))):
+    for second, here in enumerate(parts(records, np.arange(count + 1.0))):
         latency = records.latency[here]
         p = quantiles(latency) if len(latency) else {"p50": None, "p99": None}
-        found.append(SecondSummary(second + 0.5, len(latency), answered[second], faults[second], p["p50"], p["p99"]))
+        found.append(SecondSummary(second + 0.5, len(latency), answered[second], errors[second], p["p50"], p["p99"]))
     return found
 
 
 def blocks(records: RequestRecords) -> list[TimeSlice]:
     found = []
-    for here in stretches(records, np.linspace(0, records.seconds, BLOCKS + 1)):
-        classes, counts = np.unique(class_of(records.latency[here]), return_counts=True)
+    for here in parts(records, np.linspace(0, records.seconds, BLOCKS + 1)):
+        classes, counts = np.unique(bin_of(records.latency[here]), return_counts=True)
         good = int(records.good[here].sum())
         pairs = zip(classes.tolist(), counts.tolist(), strict=True)
         found.append(TimeSlice(records.seconds / BLOCKS, good, here.stop - here.start - good, dict(pairs)))
@@ -265,7 +294,7 @@ def blocks(records: RequestRecords) -> list[TimeSlice]:
 
 
 def curve(latencies: Seconds) -> list[tuple[float, float]]:
-    """Latency in ms by the share of the answers that it covers: dense where the slow ones are."""
+    """(share of the answers, latency in ms), with more points for the slow answers."""
     if not len(latencies):
         return []
     nines = np.linspace(0, max(1.0, math.log10(len(latencies))), 80)
@@ -275,57 +304,57 @@ def curve(latencies: Seconds) -> list[tuple[float, float]]:
 
 
 def by_name(records: RequestRecords) -> dict[str, dict[str, float]]:
-    """Figures for each model and kind of request."""
+    """Figures per model and kind of request."""
     names = sorted(set(records.names))
-    codes = np.array([names.index(name) for name in records.names], dtype=np.int64)[records.ask]
+    codes = np.array([names.index(name) for name in records.names], dtype=np.int64)[records.request]
     latency = records.latency
     found = {}
     for number, name in enumerate(names):
         here = codes == number
         if here.any():
             p = quantiles(latency[here])
-            faults = float((~records.good[here]).sum())
-            found[name] = {"requests": float(here.sum()), "faults": faults, "p50": p["p50"], "p99": p["p99"]}
+            errors = float((~records.good[here]).sum())
+            found[name] = {"requests": float(here.sum()), "errors": errors, "p50": p["p50"], "p99": p["p99"]}
     return found
 
 
 def figures(records: RequestRecords, loop: Literal["open", "closed"]) -> dict[str, Any]:
-    """The fields of a Result that follow from what a generator saw."""
-    lasted = max(records.seconds, float(np.max(records.done, initial=0.0)))
+    """The fields of a Result that follow from the measurements."""
+    duration = max(records.seconds, float(np.max(records.done, initial=0.0)))
     closed = records.closed_loop() if loop == "open" else records.done - records.sent
     curves = {"open": curve(records.latency), "closed": curve(closed)}
     return {
         "seconds": round(records.seconds, 3),
         "requests": len(records.due),
         "rows": int(records.rows[records.good].sum()),
-        "throughput": round(float(records.good.sum()) / lasted, 2),
+        "throughput": round(float(records.good.sum()) / duration, 2),
         "errors": errors_of(records),
         "latency": quantiles(records.latency),
         "closed_loop": quantiles(closed),
         "by_name": by_name(records),
-        "generator": judge_generator(records),
+        "generator": generator_health(records),
         "timeline": timeline(records),
         "blocks": blocks(records),
         "curve": curves if loop == "open" else {"closed": curves["closed"]},
     }
 
 
-def judge(result: Result, slo: Slo) -> list[str]:
-    """Why a run is no success: wrong answers, a goal missed, or a figure that is not the server's."""
-    found = [f"{count} of {kind}" for kind, count in result.errors.items() if kind in FATAL]
+def failures(result: Result, slo: Slo) -> list[str]:
+    """Why a run failed: wrong answers, a missed goal, or the generator as the bottleneck."""
+    found = [f"{kind}: {count}" for kind, count in result.errors.items() if kind in FATAL]
     if not result.requests:
-        found.append("nothing was asked")
+        found.append("no request was sent")
     else:
-        found += slo.misses(result.latency, sum(result.errors.values()), result.requests)
+        found += slo.failures(result.latency, sum(result.errors.values()), result.requests)
     if result.generator.limit:
         found.append(
-            f"the generator was the bottleneck, so these are no figures of the server: {result.generator.limit}"
+            f"the load generator was the bottleneck, so these are not figures of the server: {result.generator.limit}"
         )
     return found
 
 
 def machine() -> dict[str, str]:
-    """Where a run was made, as far as it says something about its figures."""
+    """The machine of a run, which its figures depend on."""
     load = ", ".join(f"{load:.1f}" for load in os.getloadavg())
     return {
         "system": f"{platform.system()} {platform.machine()}",

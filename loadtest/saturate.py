@@ -1,4 +1,4 @@
-"""The highest rate that a server bears: found by trying, again and again, with a spread."""
+"""`python -m loadtest saturate`: searches the highest rate at which a server meets its goal, several times."""
 
 import argparse
 import time
@@ -6,109 +6,112 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtest import open_loop, plan, results, server_under_test
+from loadtest import open_loop, request_plan, results, server_under_test
 from loadtest.answer_check import FATAL
-from loadtest.load_run import conclude, folder, run_open_loop, say, warm_up
+from loadtest.load_run import conclude, output_folder
+from loadtest.open_loop_run import print_progress, run_open_loop, warm_up
 from loadtest.options import mix_of
-from loadtest.plan import RequestPlan
+from loadtest.request_plan import RequestPlan
 from loadtest.results import Probe, Result, Saturation, Slo
 from loadtest.scenarios import SCENARIOS, arrivals
 
 FIRST_RATE = 100.0
-MOST_RATE = 1e6
-CLOSE_ENOUGH = 1.05  # between a rate that holds and one that does not
-BACK = 0.8  # of the rate found, where the next repeat begins
-STEADY = 0.7  # of the rate found, for the run that the report shows in detail
-BREATH_S = 0.3  # between probes
+MAX_RATE = 1e6
+PRECISION = 1.05  # ratio of the lowest failed rate to the highest passed one
+RESTART = 0.8  # of the last rate found: the first rate of the next repeat
+STEADY = 0.7  # of the rate found: the rate of the final run
+PAUSE_S = 0.3  # between probes
 
 
-def run(given: argparse.Namespace) -> int:
-    """`python -m loadtest saturate`: 0 when a rate was found that is the server's own limit."""
-    out = folder(given.out, "saturate")
-    slo = Slo.parse(given.slo)
-    with server_under_test.served(given.url, out / "server.log", given.workers) as url:
-        say(f"asking {url} quietly what it answers")
-        asked = plan.make(url, mix_of(given))
-        search = RateSearch(url, asked, slo, given)
-        warm_up(url, asked, FIRST_RATE, search.rng)
-        found = search.repeats(given.repeats)
-        result = detailed(url, asked, given, out, found)
-    result.reasons = results.judge(result, slo)
+def run(arguments: argparse.Namespace) -> int:
+    """Return 0 if the limit of the server was found, otherwise 1."""
+    out = output_folder(arguments.out, "saturate")
+    slo = Slo.parse(arguments.slo)
+    with server_under_test.served(arguments.url, out / "server.log", arguments.workers) as url:
+        print_progress(f"recording the answers of {url} before the load")
+        plan = request_plan.make(url, mix_of(arguments))
+        search = RateSearch(url, plan, slo, arguments)
+        warm_up(url, plan, FIRST_RATE, search.rng)
+        found = search.repeats(arguments.repeats)
+        result = run_steady(url, plan, arguments, out, found)
+    result.reasons = results.failures(result, slo)
     if not all(found.rates):
-        result.reasons.append(f"not even {FIRST_RATE:g} requests a second met the goal")
+        result.reasons.append(f"{FIRST_RATE:g} requests per second already missed the goal")
     if found.limited:
-        result.reasons.append(f"the generator gave up first: the server bears at least {found.rate:.0f}/s")
+        result.reasons.append(
+            f"the load generator reached its limit first: the server sustains at least {found.rate:.0f}/s"
+        )
     return conclude(result, out)
 
 
-def detailed(url: str, asked: RequestPlan, given: argparse.Namespace, out: Path, found: Saturation) -> Result:
-    """A steady run at a rate that the server bears with ease, so that the report shows how that looks."""
-    given.scenario, given.rate = "steady", float(max(round(found.rate * STEADY, -1), 10))
-    given.seconds = given.steady_seconds
-    result = run_open_loop(url, asked, given, out)
+def run_steady(url: str, plan: RequestPlan, arguments: argparse.Namespace, out: Path, found: Saturation) -> Result:
+    """Run at a rate well below the limit, which the report shows in detail."""
+    arguments.scenario, arguments.rate = "steady", float(max(round(found.rate * STEADY, -1), 10))
+    arguments.seconds = arguments.steady_seconds
+    result = run_open_loop(url, plan, arguments, out)
     result.saturation = found
     return result
 
 
 class RateSearch:
-    """Tries rates; every try is kept."""
+    """Searches the highest rate, and records every probe."""
 
-    def __init__(self, url: str, asked: RequestPlan, slo: Slo, given: argparse.Namespace) -> None:
-        self.url, self.asked, self.slo = url, asked, slo
-        self.seconds, self.timeout_s = given.seconds, given.timeout
-        self.rng = np.random.default_rng(given.seed)
+    def __init__(self, url: str, plan: RequestPlan, slo: Slo, arguments: argparse.Namespace) -> None:
+        self.url, self.plan, self.slo = url, plan, slo
+        self.seconds, self.timeout_s = arguments.seconds, arguments.timeout
+        self.rng = np.random.default_rng(arguments.seed)
         self.probes: list[Probe] = []
 
     def repeats(self, count: int) -> Saturation:
-        """The whole search so often, each repeat from below what the last one found."""
+        """Repeat the search, each time starting below the last rate found."""
         rates: list[float] = []
         for repeat in range(count):
-            rates.append(self.highest(repeat, rates[-1] * BACK if rates and rates[-1] else FIRST_RATE))
-        limited = sum(self.ended_by_generator(repeat) for repeat in range(count)) * 2 > count
+            rates.append(self.highest(repeat, rates[-1] * RESTART if rates and rates[-1] else FIRST_RATE))
+        limited = sum(self.limited_by_generator(repeat) for repeat in range(count)) * 2 > count
         return Saturation([round(rate, 1) for rate in rates], self.probes, limited)
 
-    def ended_by_generator(self, repeat: int) -> bool:
-        """Whether the lowest rate that failed in a repeat failed for the generator's sake."""
+    def limited_by_generator(self, repeat: int) -> bool:
+        """Whether the lowest failed rate of a repeat failed because of the load generator."""
         failed = [probe for probe in self.probes if probe.repeat == repeat and not probe.passed]
         return bool(failed) and min(failed, key=lambda probe: probe.rate).limited
 
     def highest(self, repeat: int, rate: float) -> float:
-        """The highest rate that holds, to a twentieth: doubled until one fails, then halved in between."""
+        """The highest rate that passes, to 5 %: double the rate until it fails, then bisect."""
         low, high = 0.0, 0.0
-        step = 2.0 if repeat == 0 else CLOSE_ENOUGH**2
-        while not high and rate < MOST_RATE:
-            if self.holds(repeat, rate):
+        step = 2.0 if repeat == 0 else PRECISION**2
+        while not high and rate < MAX_RATE:
+            if self.passes(repeat, rate):
                 low, rate = rate, rate * step
             else:
                 high = rate
-        while not low and high > FIRST_RATE / 10:  # began too high
+        while not low and high > FIRST_RATE / 10:  # the first rate was too high
             rate = high / step
-            if self.holds(repeat, rate):
+            if self.passes(repeat, rate):
                 low = rate
             else:
                 high = rate
-        while low and high / low > CLOSE_ENOUGH:
+        while low and high / low > PRECISION:
             rate = float(np.sqrt(low * high))
-            if self.holds(repeat, rate):
+            if self.passes(repeat, rate):
                 low = rate
             else:
                 high = rate
         return low
 
-    def holds(self, repeat: int, rate: float) -> bool:
-        """Whether the server keeps its goal at a rate. It fails when it fails twice: once may be other programs."""
-        return self.attempt(repeat, rate) or self.attempt(repeat, rate)
+    def passes(self, repeat: int, rate: float) -> bool:
+        """Whether the server meets its goal at a rate. A failure is repeated: another program may have caused it."""
+        return self.probe(repeat, rate) or self.probe(repeat, rate)
 
-    def attempt(self, repeat: int, rate: float) -> bool:
-        """A short run, kept as a probe."""
+    def probe(self, repeat: int, rate: float) -> bool:
+        """Run at a rate for a short time and record the result."""
         due = arrivals(SCENARIOS["steady"], rate, self.seconds, self.rng)
         records = open_loop.run(
-            self.url, self.asked, due, self.seconds, rng=self.rng, timeout_s=min(self.timeout_s, 2.0)
+            self.url, self.plan, due, self.seconds, rng=self.rng, timeout_s=min(self.timeout_s, 2.0)
         )
         latency, errors = results.quantiles(records.latency), results.errors_of(records)
-        generator = results.judge_generator(records)
-        reasons = self.slo.misses(latency, sum(errors.values()), len(due))
-        reasons += [f"{count} of {kind}" for kind, count in errors.items() if kind in FATAL]
+        generator = results.generator_health(records)
+        reasons = self.slo.failures(latency, sum(errors.values()), len(due))
+        reasons += [f"{kind}: {count}" for kind, count in errors.items() if kind in FATAL]
         late = float(np.max(records.done, initial=0.0))
         throughput = float(records.good.sum()) / max(self.seconds, late)
         probe = Probe(
@@ -118,9 +121,9 @@ class RateSearch:
             probe.passed = False
             probe.reasons.append(f"generator: {generator.limit}")
         self.probes.append(probe)
-        say(
+        print_progress(
             f"repeat {repeat + 1}  {rate:8.0f}/s  p99 {latency['p99']:9.2f} ms  "
-            + ("holds" if probe.passed else "; ".join(probe.reasons))
+            + ("passed" if probe.passed else "; ".join(probe.reasons))
         )
-        time.sleep(BREATH_S)
+        time.sleep(PAUSE_S)
         return probe.passed

@@ -1,4 +1,4 @@
-"""How much is asked when: the shapes of load, as pieces of constant level."""
+"""Load over time: scenarios made of stages with a constant level."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -8,43 +8,43 @@ import numpy.typing as npt
 
 
 class Stage(NamedTuple):
-    """A stretch of a scenario: its part of the whole time, and its level as a multiple of the rate or the users."""
+    """part: of the scenario's duration, relative to the other stages. level: a multiple of the rate or of the users."""
 
     part: float
     level: float
 
 
 class LoadScenario(NamedTuple):
-    about: str
+    description: str
     seconds: float
-    pieces: Sequence[Stage]
+    stages: Sequence[Stage]
 
     def levels(self, seconds: float) -> list[tuple[float, float]]:
-        """(end in seconds, level) of each piece."""
-        ends = np.cumsum([piece.part for piece in self.pieces]) / sum(piece.part for piece in self.pieces)
-        return [(float(end) * seconds, piece.level) for end, piece in zip(ends, self.pieces, strict=True)]
+        """(end in seconds, level) of each stage."""
+        ends = np.cumsum([stage.part for stage in self.stages]) / sum(stage.part for stage in self.stages)
+        return [(float(end) * seconds, stage.level) for end, stage in zip(ends, self.stages, strict=True)]
 
-    def level(self, moment: float, seconds: float) -> float | None:
-        """The level at a moment; None when it is over."""
-        return next((level for end, level in self.levels(seconds) if moment < end), None)
+    def level(self, time: float, seconds: float) -> float | None:
+        """The level at a time in seconds; None after the end."""
+        return next((level for end, level in self.levels(seconds) if time < end), None)
 
 
 SCENARIOS: Mapping[str, LoadScenario] = {
-    "steady": LoadScenario("the same rate all the time", 30, [Stage(1, 1)]),
+    "steady": LoadScenario("a constant rate", 30, [Stage(1, 1)]),
     "step": LoadScenario(
-        "a quarter, a half, three quarters, all of it", 40, [Stage(1, 0.25 * step) for step in (1, 2, 3, 4)]
+        "a quarter, half, three quarters and all of the rate", 40, [Stage(1, 0.25 * step) for step in (1, 2, 3, 4)]
     ),
-    "spike": LoadScenario("three times as much for a fifth of the time", 30, [Stage(2, 1), Stage(1, 3), Stage(2, 1)]),
-    "soak": LoadScenario("the same rate for long; watch the memory", 600, [Stage(1, 1)]),
+    "spike": LoadScenario("three times the rate for a fifth of the time", 30, [Stage(2, 1), Stage(1, 3), Stage(2, 1)]),
+    "soak": LoadScenario("a constant rate for a long time, to observe memory", 600, [Stage(1, 1)]),
 }
 
 
 def arrivals(scenario: LoadScenario, rate: float, seconds: float, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """When requests are due: independent of each other (Poisson), `rate` a second where the level is 1."""
+    """Times of independent requests (a Poisson process) with `rate` requests per second at level 1."""
     levels = scenario.levels(seconds)
     starts = [0.0, *[end for end, _ in levels]]
     counts = [level * rate * (end - start) for start, (end, level) in zip(starts, levels, strict=False)]
-    whole = np.concatenate([[0.0], np.cumsum(counts)])  # requests due before each start, on average
-    gaps = rng.exponential(size=int(whole[-1] + 6 * np.sqrt(whole[-1]) + 10))
-    moments = np.interp(np.cumsum(gaps), whole, starts, right=np.inf)
-    return np.asarray(moments[moments < seconds], dtype=np.float64)
+    expected = np.concatenate([[0.0], np.cumsum(counts)])  # requests before each start, on average
+    gaps = rng.exponential(size=int(expected[-1] + 6 * np.sqrt(expected[-1]) + 10))
+    times = np.interp(np.cumsum(gaps), expected, starts, right=np.inf)
+    return np.asarray(times[times < seconds], dtype=np.float64)

@@ -1,6 +1,6 @@
-"""`python -m loadtest.server_monitor URL FILE`: once a second, the server's own metrics and what its processes use.
+"""`python -m loadtest.server_monitor URL FILE`: writes the server's metrics, CPU time and memory every second.
 
-A process of its own, so that reading a page of metrics is no pause of the generator. It ends when it is told to.
+It is a separate process, so that reading /metrics does not delay the load generator. SIGTERM stops it.
 """
 
 import json
@@ -30,26 +30,26 @@ def main(url: str, file: str) -> None:
             now = time.time()
             totals = {**metrics(client), **usage(processes)}
             if before:
-                out.write(json.dumps({"moment": now, **changes(before, totals)}) + "\n")
-            before = {**totals, "moment": now}
+                out.write(json.dumps({"time": now, **changes(before, totals)}) + "\n")
+            before = {**totals, "time": now}
             next_time += 1
             time.sleep(max(0.0, next_time - time.time()))
 
 
 def listeners(url: str) -> list[int]:
-    """The processes on this machine that listen at the URL's port; none for a server elsewhere."""
+    """The processes that listen on the URL's port; empty for a server on another machine."""
     parts = urlsplit(url)
     if parts.hostname not in LOOPBACK:
         return []
     try:
         found = psutil.net_connections(kind="tcp")
-    except psutil.AccessDenied:  # macOS gives these to the administrator only
+    except psutil.AccessDenied:  # on macOS only an administrator may read them
         return []
     return sorted({c.pid for c in found if c.pid and c.status == psutil.CONN_LISTEN and c.laddr[1:] == (parts.port,)})
 
 
 def metrics(client: httpx.Client) -> dict[str, float]:
-    """Our metrics, summed over their labels; empty where the server gives none."""
+    """tabserve's metrics, summed over their labels; empty if the server has none."""
     try:
         page = client.get("/metrics")
         return sums(page.text) if page.status_code == 200 else {}
@@ -68,14 +68,14 @@ def sums(page: str) -> dict[str, float]:
 
 
 def usage(processes: list[psutil.Process]) -> dict[str, float]:
-    """Processor seconds so far and bytes of memory now, of all processes of the server."""
-    used = list(alive(processes))
+    """CPU seconds so far and bytes of memory now, of all processes of the server."""
+    used = list(usage_of_each(processes))
     if not used:
         return {}
     return {"cpu_seconds": sum(cpu for cpu, _ in used), "memory": float(sum(memory for _, memory in used))}
 
 
-def alive(processes: list[psutil.Process]) -> Iterator[tuple[float, int]]:
+def usage_of_each(processes: list[psutil.Process]) -> Iterator[tuple[float, int]]:
     for process in processes:
         try:
             with process.oneshot():
@@ -86,24 +86,24 @@ def alive(processes: list[psutil.Process]) -> Iterator[tuple[float, int]]:
 
 
 def changes(before: dict[str, float], now: dict[str, float]) -> dict[str, Any]:
-    """Counters as rates and means since the last look, gauges as they are. What is not known is left out."""
+    """Rates and means of counters since the last reading, and gauges. Unknown values are left out."""
 
-    def grown(name: str) -> float | None:
+    def increase(name: str) -> float | None:
         return now[name] - before.get(name, 0.0) if name in now else None
 
     def mean(name: str) -> float | None:
-        total, count = grown(f"{name}_sum"), grown(f"{name}_count")
+        total, count = increase(f"{name}_sum"), increase(f"{name}_count")
         return total / count if total is not None and count else None
 
-    cpu = grown("cpu_seconds")
-    seconds = time.time() - before["moment"]
+    cpu = increase("cpu_seconds")
+    seconds = time.time() - before["time"]
     found = {
         "cpu": cpu / seconds if cpu is not None and "cpu_seconds" in before else None,
         "memory": now.get("memory"),
         "batch_rows": mean("batch_rows"),
         "queue_rows": now.get("queue_rows"),
-        "queue_ms": (waited * 1e3) if (waited := mean("queue_seconds")) is not None else None,
-        "engine_ms": (worked * 1e3) if (worked := mean("engine_seconds")) is not None else None,
+        "queue_ms": (waiting * 1e3) if (waiting := mean("queue_seconds")) is not None else None,
+        "engine_ms": (working * 1e3) if (working := mean("engine_seconds")) is not None else None,
         "inflight_rows": now.get("inflight_rows"),
     }
     return {name: value for name, value in found.items() if value is not None}

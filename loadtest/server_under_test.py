@@ -1,4 +1,4 @@
-"""The server under test: started here or already there, watched from a process of its own, stopped again."""
+"""The server under test: use a running one, or start one and stop it afterwards; monitor it from a separate process."""
 
 import contextlib
 import json
@@ -15,17 +15,17 @@ import httpx
 
 ROOT = Path(__file__).resolve().parents[1]
 READY_SECONDS = 120.0
-REACH_SECONDS = 5.0  # for a server that should be there already
+REACH_SECONDS = 5.0  # for a server that is already running
 STOP_SECONDS = 30.0
 
 
 class ServerError(Exception):
-    """No server can be reached or started; the message is one line."""
+    """The server cannot be reached or started; the message is one line."""
 
 
 @contextlib.contextmanager
 def served(url: str | None, log: Path, workers: int | None = None) -> Iterator[str]:
-    """The URL of a server that is ready: the given one, or one that is started here and ends with the block."""
+    """The URL of a ready server: the one at `url`, or one that is started here and stopped at the end of the block."""
     if url is not None:
         wait_until_ready(url, REACH_SECONDS)
         yield url
@@ -34,7 +34,7 @@ def served(url: str | None, log: Path, workers: int | None = None) -> Iterator[s
     settings = {"BENTOML_DO_NOT_TRACK": "True", "TABSERVE_WORKERS": str(workers or spare_cores())}
     command = [sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as out:
-        # Its own session: Ctrl+C is for us, who then end the server in good order.
+        # A separate session: Ctrl+C interrupts only this process, which then stops the server.
         process = subprocess.Popen(
             command, cwd=ROOT, env={**settings, **os.environ}, stdout=out, stderr=out, start_new_session=True
         )
@@ -51,7 +51,7 @@ def served(url: str | None, log: Path, workers: int | None = None) -> Iterator[s
 
 
 def spare_cores() -> int:
-    """Workers that leave a core to the generator, where there is one."""
+    """One worker per core, except one core for the load generator."""
     return max(1, (os.cpu_count() or 1) - 1)
 
 
@@ -64,47 +64,47 @@ def free_port() -> int:
 def wait_until_ready(
     url: str, seconds: float, process: "subprocess.Popen[bytes] | None" = None, log: Path | None = None
 ) -> None:
-    """Return once /readyz says yes. Raises ServerError."""
-    why = "no answer"
+    """Wait until /readyz returns 200. Raises ServerError."""
+    reason = "no answer"
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if process is not None and process.poll() is not None:
-            raise ServerError(f"the server did not start: {last_words(log)}")
+            raise ServerError(f"the server did not start: {last_error(log)}")
         try:
             status = httpx.get(f"{url}/readyz", timeout=2).status_code
             if status == 200:
                 return
-            why = f"/readyz answers {status}"
+            reason = f"/readyz returned status {status}"
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            why = str(error) or type(error).__name__
+            reason = str(error) or type(error).__name__
             if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
                 break
         time.sleep(0.1)
-    raise ServerError(f"no server is ready at {url}: {why}")
+    raise ServerError(f"no server is ready at {url}: {reason}")
 
 
-def last_words(log: Path | None) -> str:
-    """The last line that a server wrote that says something."""
+def last_error(log: Path | None) -> str:
+    """The last error in a server's log, or else its last line."""
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log else []
-    said = [line.strip() for line in lines if line.strip()]
-    worst = [line for line in said if '"level":"error"' in line.replace(" ", "") or "rror:" in line]
-    return (worst or said or ["it wrote nothing"])[-1][:500]
+    written = [line.strip() for line in lines if line.strip()]
+    errors = [line for line in written if '"level":"error"' in line.replace(" ", "") or "rror:" in line]
+    return (errors or written or ["its log is empty"])[-1][:500]
 
 
 @contextlib.contextmanager
-def watched(url: str, file: Path) -> Iterator[None]:
-    """Have a process of its own write the server's metrics, processor and memory to a file, a line a second."""
-    watcher = subprocess.Popen([sys.executable, "-m", "loadtest.server_monitor", url, str(file)], cwd=ROOT)
+def monitored(url: str, file: Path) -> Iterator[None]:
+    """Write the server's metrics, CPU time and memory to a file every second, from a separate process."""
+    monitor = subprocess.Popen([sys.executable, "-m", "loadtest.server_monitor", url, str(file)], cwd=ROOT)
     try:
         yield
     finally:
-        watcher.terminate()
-        watcher.wait()
+        monitor.terminate()
+        monitor.wait()
 
 
 def observations(file: Path, since: float) -> list[dict[str, Any]]:
-    """What was watched, with moments in seconds since a moment of `time.time()`."""
+    """The monitored values. `since` is a value of `time.time()`; their times are relative to it."""
     if not file.exists():
         return []
     lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-    return [{**line, "moment": line["moment"] - since} for line in lines]
+    return [{**line, "time": line["time"] - since} for line in lines]

@@ -1,4 +1,4 @@
-"""Tables for people: aligned in a terminal, as Markdown in a document. The first row is the header."""
+"""Tables as aligned text for a terminal, or as Markdown. The first row is the header."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ Table = Sequence[Sequence[str]]
 
 
 def text(table: Table) -> str:
-    """The first column to the left, the others to the right."""
+    """The first column aligned to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return "\n".join(
         "  ".join(

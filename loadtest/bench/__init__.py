@@ -1,1 +1,1 @@
-"""Measurements inside one process: each target beside what one would use instead, told as ratios of one run."""
+"""Benchmarks: each compares a part of tabserve with alternatives and reports ratios within one run."""

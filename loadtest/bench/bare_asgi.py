@@ -1,8 +1,8 @@
-"""The limits: what a predict request costs with nothing but an HTTP server, parsing, the network and JSON.
+"""Lower limits: the cost of a predict request with only an HTTP server, parsing, the network and JSON.
 
-`app` checks one table's rows with pydantic, as the floor of a request of one row; `loads` only parses, as the floor of
-a request of many; `tensors` takes the body as the matrix that it is. Run by uvicorn with uvloop and httptools, one
-worker; every path answers.
+`app` validates rows with pydantic, the lower limit for a request of one row; `loads` only parses, the lower limit for a
+request of many rows; `tensors` reads the body as a matrix. Run by uvicorn with uvloop and httptools and one worker;
+the answer is the same for every path.
 """
 
 import os
@@ -15,9 +15,9 @@ from pydantic import ConfigDict, TypeAdapter
 from typing_extensions import TypedDict
 
 FIELDS = ["MedInc", "HouseAge", "AveRooms", "AveBedrms", "Population", "AveOccup", "Latitude", "Longitude"]
-COLUMNS = int(os.environ.get("BENCH_COLUMNS", len(FIELDS)))  # of what `loads` is sent
+COLUMNS = int(os.environ.get("BENCH_COLUMNS", len(FIELDS)))  # of the rows sent to `loads`
 
-Row = TypedDict("Row", dict.fromkeys(FIELDS, float))  # type: ignore[misc]  # made from a list
+Row = TypedDict("Row", dict.fromkeys(FIELDS, float))  # type: ignore[misc]  # created from a list
 Row.__pydantic_config__ = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)  # type: ignore[attr-defined]
 
 
@@ -36,7 +36,7 @@ W1, b1 = rng.standard_normal((COLUMNS, 32)).astype("f4"), np.zeros(32, "f4")
 W2, b2 = rng.standard_normal((32, 1)).astype("f4"), np.zeros(1, "f4")
 
 
-async def body_of(receive: Receive) -> bytes:
+async def read_body(receive: Receive) -> bytes:
     chunks, more = [], True
     while more:
         message = await receive()
@@ -52,11 +52,11 @@ def forward(x: Any) -> Any:
 async def answer(x: Any, send: Send) -> None:
     y = forward(x)
     body = orjson.dumps({"predictions": [{"value": v} for v in y[:, 0].tolist()]})
-    await send_whole(b"application/json", body, send)
+    await send_response(b"application/json", body, send)
 
 
-async def send_whole(kind: bytes, body: bytes, send: Send) -> None:
-    headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]
+async def send_response(content_type: bytes, body: bytes, send: Send) -> None:
+    headers = [(b"content-type", content_type), (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -64,20 +64,20 @@ async def send_whole(kind: bytes, body: bytes, send: Send) -> None:
 async def app(scope: Message, receive: Receive, send: Send) -> None:
     if scope["type"] != "http":
         return
-    rows = check(await body_of(receive))["rows"]
+    rows = check(await read_body(receive))["rows"]
     await answer(np.array([[row[name] for name in FIELDS] for row in rows], "f4"), send)  # type: ignore[literal-required]
 
 
 async def loads(scope: Message, receive: Receive, send: Send) -> None:
     if scope["type"] != "http":
         return
-    rows = orjson.loads(await body_of(receive))["rows"]
+    rows = orjson.loads(await read_body(receive))["rows"]
     await answer(np.array([list(row.values()) for row in rows], "f4"), send)
 
 
 async def tensors(scope: Message, receive: Receive, send: Send) -> None:
-    """float32, row by row, there and back."""
+    """Body and answer are float32 matrices, row by row."""
     if scope["type"] != "http":
         return
-    x = np.frombuffer(await body_of(receive), "<f4").reshape(-1, COLUMNS)
-    await send_whole(b"application/octet-stream", forward(x).tobytes(), send)
+    x = np.frombuffer(await read_body(receive), "<f4").reshape(-1, COLUMNS)
+    await send_response(b"application/octet-stream", forward(x).tobytes(), send)

@@ -1,7 +1,7 @@
-"""The limit for one model: its own check, encoder and network behind nothing but an HTTP server and JSON.
+"""The lower limit for a model: its validators, encoder and network with only an HTTP server and JSON.
 
-What a server of this model has to do in any case; no limits, metrics, warnings, request ids or short ways. `tensors`
-takes the body as the matrix that it is, float32 row by row, and checks nothing. Run by uvicorn like `bare_asgi`;
+This is the minimum work of a server for this model, without limits, metrics, warnings, request ids or fast paths.
+`tensors` reads the body as a float32 matrix, row by row, without validation. Run by uvicorn like `bare_asgi`;
 BENCH_VERSION is the folder of the version.
 """
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtest.bench.bare_asgi import Message, Receive, Send, body_of, send_whole
+from loadtest.bench.bare_asgi import Message, Receive, Send, read_body, send_response
 from models import version_files
 from models.fast.json_entries import entries_of
 from models.frame import Frame
@@ -24,15 +24,15 @@ entries = entries_of(model.output_spec)
 async def app(scope: Message, receive: Receive, send: Send) -> None:
     if scope["type"] != "http":
         return
-    rows = model.schema.validators.parse_body(await body_of(receive))
+    rows = model.schema.validators.parse_body(await read_body(receive))
     assert rows is not None
     body = b'{"predictions":[%s]}' % entries.joined(model.predict_rows(rows))
-    await send_whole(b"application/json", body, send)
+    await send_response(b"application/json", body, send)
 
 
 async def tensors(scope: Message, receive: Receive, send: Send) -> None:
     if scope["type"] != "http":
         return
-    numbers = np.frombuffer(await body_of(receive), "<f4").reshape(-1, len(model.schema.numeric)).astype(np.float64)
+    numbers = np.frombuffer(await read_body(receive), "<f4").reshape(-1, len(model.schema.numeric)).astype(np.float64)
     frame = Frame(numbers, np.empty((len(numbers), 0), np.int64))
-    await send_whole(b"application/octet-stream", model.predict(frame).primary.tobytes(), send)
+    await send_response(b"application/octet-stream", model.predict(frame).primary.tobytes(), send)

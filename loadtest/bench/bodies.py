@@ -1,9 +1,8 @@
-"""The forms of bodies, each beside the limit of what its request costs: one row as tensors in JSON, 1,000 rows as
-binary tensors and as Arrow, and a Parquet file of very many rows, which has to be answered in bounded memory.
+"""Body formats compared with the lower limit of their cost: one row as JSON tensors, 1,000 rows as binary tensors and
+as Arrow, and a large Parquet file, which has to be answered in bounded memory.
 
-The limits are bare ASGI functions, see `bare_asgi` and `bare_model`: for tensors the forward pass of the same model,
-from what a client sends to values in the target's unit; beside it the network alone, which knows no scales. Cost is
-processor time, as in `servers`.
+The lower limits are bare ASGI functions (`bare_asgi`, `bare_model`): for tensors the forward pass of the same model,
+from the body to values in the target's unit, and the network alone, without scaling. Cost is CPU time, as in `servers`.
 """
 
 import http.client
@@ -32,24 +31,24 @@ from loadtest.bench.server_scenarios import (
     EncodedBody,
     Row,
     ServerScenario,
-    ours,
+    tabserve_server,
     uvicorn,
 )
 from loadtest.bench.servers import measure, table, train
 
-GOAL = 2.0  # times the bare function
+GOAL = 2.0  # times the cost of the bare function
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
 CELL = 8  # bytes of a float64
 COLUMNS = 8
-WRITTEN = 65_536  # rows of the Parquet file that are made at a time
-LOOK_S = 0.02
+GROUP_ROWS = 65_536  # rows per row group of the Parquet file
+SAMPLE_S = 0.02  # between readings of the memory
 
 
-# The forms
+# Body formats
 
 
 def matrix(rows: Sequence[Row]) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":
-    """(rows, features), in the order of the rows' keys, which is the schema's."""
+    """(rows, features), in the order of the rows' keys, which is the order in the schema."""
     return np.array([[*row.values()] for row in rows], "<f4")
 
 
@@ -78,8 +77,8 @@ def binary(tensors: Sequence[tuple[str, "np.ndarray[tuple[int, ...], np.dtype[np
         for (name, tensor), content in zip(tensors, raws, strict=True)
     ]
     head = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": True}}).encode()
-    told = {"content-type": "application/octet-stream", "inference-header-content-length": str(len(head))}
-    return EncodedBody(b"".join([head, *raws]), told)
+    headers = {"content-type": "application/octet-stream", "inference-header-content-length": str(len(head))}
+    return EncodedBody(b"".join([head, *raws]), headers)
 
 
 def binary_matrix(rows: Sequence[Row]) -> EncodedBody:
@@ -111,7 +110,7 @@ def csv(rows: Sequence[Row]) -> EncodedBody:
     return EncodedBody("\n".join(lines).encode(), {"content-type": "text/csv"})
 
 
-# Beside the limits
+# Scenarios and goals
 
 LIMIT = Contender(
     "frombuffer + this model (the limit)",
@@ -123,24 +122,24 @@ LIMIT = Contender(
 NETWORK = Contender("frombuffer + the network alone", uvicorn("loadtest.bench.bare_asgi:tensors"), "/", form=raw)
 
 
-def sent(name: str, form: BodyEncoder, path: str = "/predict/eight") -> Contender:
-    made = ours(name, "eight")
+def with_format(name: str, form: BodyEncoder, path: str = "/predict/eight") -> Contender:
+    made = tabserve_server(name, "eight")
     return Contender(made.name, made.command, path, made.settings, form=form)
 
 
 V2 = "/v2/models/eight/infer"
-JSON_COLUMNS = sent("v2 JSON, a tensor a column", v2_columns, V2)
-JSON_MATRIX = sent("v2 JSON, one tensor", v2_matrix, V2)
-BINARY_MATRIX = sent("v2 binary, one tensor", binary_matrix, V2)
-BINARY_COLUMNS = sent("v2 binary, a tensor a column", binary_columns, V2)
-ARROW_STREAM = sent("Arrow IPC stream", arrow)
-LIMITED = {seen.name for seen in (JSON_COLUMNS, JSON_MATRIX, BINARY_MATRIX, BINARY_COLUMNS, ARROW_STREAM)}
+JSON_COLUMNS = with_format("v2 JSON, one tensor per column", v2_columns, V2)
+JSON_MATRIX = with_format("v2 JSON, one tensor", v2_matrix, V2)
+BINARY_MATRIX = with_format("v2 binary, one tensor", binary_matrix, V2)
+BINARY_COLUMNS = with_format("v2 binary, one tensor per column", binary_columns, V2)
+ARROW_STREAM = with_format("Arrow IPC stream", arrow)
+LIMITED = {measured.name for measured in (JSON_COLUMNS, JSON_MATRIX, BINARY_MATRIX, BINARY_COLUMNS, ARROW_STREAM)}
 SCENARIOS = (
     ServerScenario(
         "eight",
         1,
         32,
-        (BARE, ours("native JSON", "eight"), JSON_MATRIX, JSON_COLUMNS),
+        (BARE, tabserve_server("native JSON", "eight"), JSON_MATRIX, JSON_COLUMNS),
         "one row of 8 numbers, network 8-32-1",
     ),
     ServerScenario(
@@ -153,19 +152,19 @@ SCENARIOS = (
             BINARY_MATRIX,
             BINARY_COLUMNS,
             ARROW_STREAM,
-            ours("native JSON", "eight"),
-            sent("NDJSON", ndjson),
-            sent("CSV", csv),
+            tabserve_server("native JSON", "eight"),
+            with_format("NDJSON", ndjson),
+            with_format("CSV", csv),
         ),
         "1,000 rows of 8 float32",
     ),
 )
 
 
-def goal_results(all_seen: Sequence[ServerMeasurements]) -> tuple[list[str], int]:
-    """What is said of the goals, and how many are missed."""
-    limit = median(all_seen[0].cpu_us)
-    times = {seen.server.contender.name: median(seen.cpu_us) / limit for seen in all_seen}
+def goal_results(measurements: Sequence[ServerMeasurements]) -> tuple[list[str], int]:
+    """A line for each goal, and the number of missed goals."""
+    limit = median(measurements[0].cpu_us)
+    times = {measured.server.contender.name: median(measured.cpu_us) / limit for measured in measurements}
     goals = {name: ratio for name, ratio in times.items() if name in LIMITED}
     lines = [f"- {name}: {ratio:.2f} times the limit (goal: at most {GOAL:g})" for name, ratio in goals.items()]
     return lines, sum(ratio > GOAL for ratio in goals.values())
@@ -175,30 +174,30 @@ def goal_results(all_seen: Sequence[ServerMeasurements]) -> tuple[list[str], int
 
 
 class LargeFileResult(NamedTuple):
-    """What it took to answer a file."""
+    """The cost of the answer to a file."""
 
     rows: int
     sent_mb: float
     seconds: float
     cpu_seconds: float
-    before_mb: float  # of the whole tree
-    more_mb: float  # at its peak
+    before_mb: float  # of all processes
+    peak_growth_mb: float
 
 
 def write(path: Path, rows: Sequence[Row], count: int) -> None:
-    """A Parquet file of so many rows within the range of the given ones, at random: it does not pack well."""
+    """Write a Parquet file of random rows within the range of `rows`. It hardly compresses."""
     rng = np.random.default_rng(0)
     x = np.array([[*row.values()] for row in rows])
     low, high = x.min(axis=0), x.max(axis=0)
     schema = pa.schema([(name, pa.float64()) for name in rows[0]])
     with pq.ParquetWriter(path, schema) as writer:
-        for start in range(0, count, WRITTEN):
-            part = rng.uniform(low, high, (min(WRITTEN, count - start), len(x[0])))
+        for start in range(0, count, GROUP_ROWS):
+            part = rng.uniform(low, high, (min(GROUP_ROWS, count - start), len(x[0])))
             writer.write_table(pa.table(dict(zip(rows[0], part.T, strict=True)), schema))
 
 
 def post(server: BenchServer, path: Path, into: Path) -> None:
-    """Send a file and write the answer to another. Raises RuntimeError where it is no answer."""
+    """Send a file and write the answer to another. Raises RuntimeError if the status is not 200."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=600)
     with path.open("rb") as body, into.open("wb") as answer:
         headers = {"content-type": PARQUET, "content-length": str(path.stat().st_size)}
@@ -207,51 +206,51 @@ def post(server: BenchServer, path: Path, into: Path) -> None:
         shutil.copyfileobj(response, answer)
     connection.close()
     if response.status != 200:
-        raise RuntimeError(f"a Parquet file is answered by {response.status}: {into.read_bytes()[:300]!r}")
+        raise RuntimeError(f"status {response.status} for a Parquet file: {into.read_bytes()[:300]!r}")
 
 
-def answered(server: BenchServer, folder: Path, rows: Sequence[Row], count: int) -> LargeFileResult:
-    """Have a file answered, and look at the server's memory meanwhile."""
+def measure_file(server: BenchServer, folder: Path, rows: Sequence[Row], count: int) -> LargeFileResult:
+    """Send a file and sample the server's memory until the answer is complete."""
     file, answer = folder / f"{count}.parquet", folder / "answer.parquet"
     write(file, rows, count)
-    held: list[float] = []
+    samples: list[float] = []
     done = threading.Event()
 
-    def look() -> None:
-        while not done.wait(LOOK_S):
-            held.append(server.memory()[1])
+    def sample() -> None:
+        while not done.wait(SAMPLE_S):
+            samples.append(server.memory()[1])
 
     _, before = server.memory()
-    watch, cpu, started = threading.Thread(target=look), server.cpu(), time.monotonic()
-    watch.start()
+    sampler, cpu, started = threading.Thread(target=sample), server.cpu(), time.monotonic()
+    sampler.start()
     try:
         post(server, file, answer)
     finally:
         seconds = time.monotonic() - started
         done.set()
-        watch.join()
-    told = pq.ParquetFile(answer).read(["value", "error"])
-    if told.num_rows != count or told["error"].null_count != count or told["value"].null_count:
-        raise RuntimeError(f"{told.num_rows} rows of {count} are answered, not all of them by a value")
-    more = max([*held, before]) - before
-    return LargeFileResult(count, file.stat().st_size / 1e6, seconds, server.cpu() - cpu, before, more)
+        sampler.join()
+    answers = pq.ParquetFile(answer).read(["value", "error"])
+    if answers.num_rows != count or answers["error"].null_count != count or answers["value"].null_count:
+        raise RuntimeError(f"{answers.num_rows} of {count} rows are answered, some without a value")
+    growth = max([*samples, before]) - before
+    return LargeFileResult(count, file.stat().st_size / 1e6, seconds, server.cpu() - cpu, before, growth)
 
 
-def large(store: Path, home: Path, count: int) -> list[LargeFileResult]:
-    """A small file, so that all is imported and warm, then a tenth of the rows, then all of them."""
+def measure_files(store: Path, home: Path, count: int) -> list[LargeFileResult]:
+    """Measure a tenth of the rows, then all rows, after a small file as a warm-up."""
     rows = rows_of(store, "eight", 1000)
-    contender = ours("tabserve", "eight")
+    contender = tabserve_server("tabserve", "eight")
     server = BenchServer(contender, store, home, *contender.form(rows[:1]))
     try:
         server.wait()
-        answered(server, home, rows, 20_000)
-        return [answered(server, home, rows, size) for size in (max(count // 10, 1), count)]
+        measure_file(server, home, rows, 20_000)
+        return [measure_file(server, home, rows, size) for size in (max(count // 10, 1), count)]
     finally:
         server.stop()
 
 
 def large_table(found: Sequence[LargeFileResult]) -> list[list[str]]:
-    head = ["rows", "body MB", "rows / s", "CPU µs / row", "MB before", "MB more at the peak", "rows as float64, MB"]
+    head = ["rows", "body MB", "rows / s", "CPU µs / row", "MB before", "peak growth MB", "rows as float64, MB"]
     return [
         head,
         *(
@@ -261,7 +260,7 @@ def large_table(found: Sequence[LargeFileResult]) -> list[list[str]]:
                 f"{one.rows / one.seconds:,.0f}",
                 f"{1e6 * one.cpu_seconds / one.rows:.2f}",
                 f"{one.before_mb:.0f}",
-                f"{one.more_mb:.0f}",
+                f"{one.peak_growth_mb:.0f}",
                 f"{one.rows * COLUMNS * CELL / 1e6:.0f}",
             ]
             for one in found
@@ -269,11 +268,11 @@ def large_table(found: Sequence[LargeFileResult]) -> list[list[str]]:
     ]
 
 
-# All of it
+# The command
 
 
 def run(rounds: int, seconds: float, rows: int, markdown: Path | None) -> int:
-    """Print a Markdown table for each scenario; 1 if a goal is missed."""
+    """Print a Markdown table for each scenario. Returns 1 if a goal is missed."""
     missed, written = 0, []
     with tempfile.TemporaryDirectory(prefix="tabserve-bodies-") as folder:
         home = Path(folder)
@@ -281,18 +280,18 @@ def run(rounds: int, seconds: float, rows: int, markdown: Path | None) -> int:
         store = train(home, {"eight"})
         client = "wrk" if shutil.which("wrk") else "the bundled client (wrk is not installed)"
         for scenario in SCENARIOS:
-            all_seen = measure(scenario, store, home, rounds, seconds)
+            measurements = measure(scenario, store, home, rounds, seconds)
             title = f"{scenario.text}; {scenario.connections} connections of {client}, median of {rounds} rounds"
-            lines, over = goal_results(all_seen)
+            lines, over = goal_results(measurements)
             missed += over
-            written.append("\n\n".join([title, table_format.markdown(table(all_seen)), "\n".join(lines)]))
+            written.append("\n\n".join([title, table_format.markdown(table(measurements)), "\n".join(lines)]))
             print(f"\n{written[-1]}", flush=True)
-        found = large(store, home, rows)
-        bounded = found[-1].more_mb < rows * COLUMNS * CELL / 1e6
+        found = measure_files(store, home, rows)
+        bounded = found[-1].peak_growth_mb < rows * COLUMNS * CELL / 1e6
         missed += not bounded
-        verdict = f"- memory: {'bounded' if bounded else 'grows with the file'} (goal: less than the rows alone take)"
-        title = "a Parquet file of 8 float64 a row, answered by a Parquet file, one worker"
-        written.append("\n\n".join([title, table_format.markdown(large_table(found)), verdict]))
+        memory_line = f"- memory: {'bounded' if bounded else 'grows with the file'} (goal: less than the rows)"
+        title = "a Parquet file with 8 float64 per row, answered as Parquet, one worker"
+        written.append("\n\n".join([title, table_format.markdown(large_table(found)), memory_line]))
         print(f"\n{written[-1]}", flush=True)
     if markdown:
         markdown.write_text("\n\n".join(written) + "\n", encoding="utf-8")

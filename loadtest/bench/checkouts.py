@@ -1,8 +1,8 @@
-"""The server of this checkout beside that of another one, in one run: cost, memory and time to ready as ratios.
+"""Compares the server of this checkout with that of another checkout: ratios of cost, memory and time to ready.
 
-Every round starts both servers afresh, because two processes that run the same code differ by about a percent for as
-long as they live. In a round they take many short turns of the same number of requests, because the speed of the
-machine changes within seconds. A round gives one ratio; the result is the median ratio of all rounds and its interval.
+Each round starts both servers again, because two processes with the same code can differ by about a percent during
+their lifetime. In a round the servers take many short turns with the same number of requests, because the speed of the
+machine changes within seconds. A round gives one ratio; the result is the median ratio of all rounds with its interval.
 """
 
 import contextlib
@@ -25,16 +25,16 @@ from loadtest.bench.server_scenarios import ROOT, SCENARIOS, Contender, EncodedB
 from loadtest.bench.servers import train
 
 SERVE = (sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", "{port}")
-SERVICE_FILE = "bentofile.yaml"  # names the service that `bentoml serve` starts in a folder
-TURNS = 40  # of each server in a round that are measured
-WARM_UP_TURNS = 15  # before those, not measured
+SERVICE_FILE = "bentofile.yaml"  # names the service that `bentoml serve` starts
+TURNS = 40  # measured turns of each server in a round
+WARM_UP_TURNS = 15  # turns before those
 
 
 class ServerFigures(NamedTuple):
-    """What a round measured of one server. A worker is the largest process; shared pages count for each process."""
+    """The figures of a server in a round. The worker is the largest process; shared pages count for each process."""
 
-    cpu_us: float  # per request, of all processes: the median of the turns, which a disturbed turn does not change
-    mean_cpu_us: float  # per request, of all turns together: it includes what happens seldom, and every disturbance
+    cpu_us: float  # per request, of all processes: the median over turns, which is robust against disturbances
+    mean_cpu_us: float  # per request, over all turns: includes rare work and disturbances
     ready_s: float
     worker_mb: float
     peak_mb: float  # of the worker
@@ -43,7 +43,7 @@ class ServerFigures(NamedTuple):
 
 
 class ReportedFigure(NamedTuple):
-    """A line of the table."""
+    """A row of the table."""
 
     name: str
     pick: Callable[[ServerFigures], float]
@@ -51,12 +51,12 @@ class ReportedFigure(NamedTuple):
 
 
 QUANTITIES = (
-    ReportedFigure("CPU µs / request", lambda measured: measured.cpu_us, 1),
-    ReportedFigure("… mean of all turns", lambda measured: measured.mean_cpu_us, 1),
-    ReportedFigure("ready s", lambda measured: measured.ready_s, 2),
-    ReportedFigure("worker MB", lambda measured: measured.worker_mb, 1),
-    ReportedFigure("worker MB at its peak", lambda measured: measured.peak_mb, 1),
-    ReportedFigure("all processes MB", lambda measured: measured.total_mb, 1),
+    ReportedFigure("CPU µs / request", lambda figures: figures.cpu_us, 1),
+    ReportedFigure("… mean of all turns", lambda figures: figures.mean_cpu_us, 1),
+    ReportedFigure("ready s", lambda figures: figures.ready_s, 2),
+    ReportedFigure("worker MB", lambda figures: figures.worker_mb, 1),
+    ReportedFigure("worker peak MB", lambda figures: figures.peak_mb, 1),
+    ReportedFigure("all processes MB", lambda figures: figures.total_mb, 1),
 )
 
 
@@ -68,24 +68,24 @@ class PairedRound(NamedTuple):
 
 
 class CheckoutError(Exception):
-    """A folder whose server cannot be started; the message is one line."""
+    """A folder is not a checkout of tabserve; the message is one line."""
 
 
 # One round
 
 
 class ServerUnderLoad:
-    """A server that is ready, with its client's open connections."""
+    """A ready server with the open connections of its client."""
 
     def __init__(self, server: BenchServer, connections: int) -> None:
         self.server = server
         self._processes = server.tree()
-        self._turns: list[float] = []  # seconds of processor time per request
+        self._turns: list[float] = []  # CPU seconds per request
         self._errors = 0
         self._client = FixedCountClient(server.url, server.request, server.headers, connections)
 
     def take_turn(self, requests: int) -> float:
-        """Load it; the seconds of processor time per request."""
+        """Send requests. Returns the CPU seconds per request."""
         self._client.reconnect()
         before = self._cpu()
         self._errors += self._client.send(requests)
@@ -95,8 +95,8 @@ class ServerUnderLoad:
     def _cpu(self) -> float:
         return sum(map(cpu_seconds, self._processes))
 
-    def measured(self) -> ServerFigures:
-        """All turns after the warm-up. Raises RuntimeError where other processes answer than at the start."""
+    def figures(self) -> ServerFigures:
+        """The figures of all turns after the warm-up. Raises RuntimeError if a process was replaced."""
         turns = self._turns[WARM_UP_TURNS:]
         if set(self.server.tree()) != set(self._processes):
             raise RuntimeError(f"{self.server.contender.name} replaced a process while it was measured")
@@ -117,7 +117,7 @@ class ServerUnderLoad:
 
 @dataclasses.dataclass(frozen=True)
 class CheckoutComparison:
-    """Two checkouts' servers, started alike and sent the same request."""
+    """Two servers with the same settings and requests."""
 
     old: Contender
     new: Contender
@@ -128,8 +128,8 @@ class CheckoutComparison:
 
     @contextlib.contextmanager
     def running(self, new_first: bool) -> Iterator[tuple[ServerUnderLoad, ServerUnderLoad]]:
-        """Both servers (old, new), started one after the other."""
-        client_core, server_cores = cpu_affinity.shared_out()
+        """Start both servers one after the other. Yields (old, new)."""
+        client_core, server_cores = cpu_affinity.divided()
         started = {}
         with contextlib.ExitStack() as stack, cpu_affinity.on(client_core):
             for contender in (self.new, self.old) if new_first else (self.old, self.new):
@@ -144,26 +144,26 @@ class CheckoutComparison:
             yield loaded[self.old.name], loaded[self.new.name]
 
     def requests_of_a_turn(self, seconds: float) -> int:
-        """As many as take the old server, in all turns of a round, so many seconds of processor time.
+        """The requests per turn for which the old server takes so many CPU seconds in all turns of a round.
 
-        It also starts both servers once before the rounds, so that bytecode is compiled and files are cached.
+        This also starts both servers once before the rounds, so that bytecode is compiled and files are cached.
         """
         with self.running(new_first=False) as (old, new):
             if answer(old.server) != answer(new.server):
-                print("note: the two servers answer the same request differently", file=sys.stderr)
-            for _ in range(2):  # the first warms up
+                print("note: the two servers give different answers to the same request", file=sys.stderr)
+            for _ in range(2):  # the first is a warm-up
                 cost = old.take_turn(20 * self.connections)
         return max(self.connections, round(seconds / cost / TURNS))
 
     def round(self, number: int, requests: int) -> PairedRound:
-        """Old, new, new, old and so on; in every second round the new one is first."""
+        """The order of turns is old, new, new, old and so on; every second round starts with the new server."""
         new_first = number % 2 == 1
         with self.running(new_first) as (old, new):
             order = [new, old] if new_first else [old, new]
             for turn in range(WARM_UP_TURNS + TURNS):
                 for server in order if turn % 2 == 0 else order[::-1]:
                     server.take_turn(requests)
-            return PairedRound(old.measured(), new.measured())
+            return PairedRound(old.figures(), new.figures())
 
 
 def answer(server: BenchServer) -> bytes:
@@ -177,7 +177,7 @@ def answer(server: BenchServer) -> bytes:
 
 
 def compare(comparison: CheckoutComparison, rounds: int, seconds: float) -> tuple[list[PairedRound], int]:
-    """All rounds, and the requests of a turn."""
+    """Returns all rounds and the requests per turn."""
     requests = comparison.requests_of_a_turn(seconds)
     return [comparison.round(number, requests) for number in range(rounds)], requests
 
@@ -193,65 +193,65 @@ def table(rounds: Sequence[PairedRound]) -> list[list[str]]:
     return [*lines, ["errors", *errors, "", ""]]
 
 
-def explained(rounds: Sequence[PairedRound]) -> str:
-    """What the interval is, and every round's ratio."""
+def explanation(rounds: Sequence[PairedRound]) -> str:
+    """The meaning of the interval, and the ratio of each round."""
     ratios = [one.new.cpu_us / one.old.cpu_us for one in rounds]
     count = len(ratios)
     rank = paired_ratios.rank_of(count)
-    told = paired_ratios.coverage(count, rank)
-    few = "" if told >= paired_ratios.LEVEL else "; 95 % needs at least 6 rounds"
+    level = paired_ratios.coverage(count, rank)
+    few = "" if level >= paired_ratios.LEVEL else "; 95 % needs at least 6 rounds"
     return (
         f"Medians over rounds. Interval: from the ratio of rank {rank} to that of rank {count + 1 - rank} of {count} "
-        f"(order statistics, {100 * told:.1f} %{few}).\n"
+        f"(order statistics, {100 * level:.1f} %{few}).\n"
         f"CPU ratios by round: {' '.join(f'{ratio:.3f}' for ratio in ratios)}"
     )
 
 
-def run(names: Sequence[str], beside: Path, rounds: int, seconds: float, markdown: Path | None) -> int:
+def run(names: Sequence[str], other: Path, rounds: int, seconds: float, markdown: Path | None) -> int:
     """Print a table for each server of the scenarios. Raises CheckoutError."""
-    if not (beside / SERVICE_FILE).is_file():
-        raise CheckoutError(f"{beside} is no checkout: it has no {SERVICE_FILE}")
-    written = [f"old: {described(beside)}\nnew: {described(ROOT)}"]
+    if not (other / SERVICE_FILE).is_file():
+        raise CheckoutError(f"{other} is not a checkout of tabserve: it has no {SERVICE_FILE}")
+    written = [f"old: {description(other)}\nnew: {description(ROOT)}"]
     print(written[0], flush=True)
-    chosen = [(name, contender) for name in names for contender in compared(SCENARIOS[name])]
+    chosen = [(name, contender) for name in names for contender in compared_servers(SCENARIOS[name])]
     with tempfile.TemporaryDirectory(prefix="tabserve-bench-") as folder:
         home = Path(folder)
         print("training the models", file=sys.stderr)
         store = train(home, {contender.model for _, contender in chosen})
         for name, contender in chosen:
-            comparison = comparison_of(SCENARIOS[name], contender, beside, store, home)
+            comparison = comparison_of(SCENARIOS[name], contender, other, store, home)
             found, requests = compare(comparison, rounds, seconds)
             rows = contender.rows or SCENARIOS[name].rows
             title = (
                 f"{name}: {contender.name}; model {contender.model}, rows per request: {rows:,}, connections: "
                 f"{comparison.connections}; {rounds} rounds of {TURNS} turns of {requests:,} requests for each server"
             )
-            print(f"\n{title}\n\n{table_format.text(table(found))}\n\n{explained(found)}", flush=True)
-            written.append(f"{title}\n\n{table_format.markdown(table(found))}\n\n{explained(found)}")
+            print(f"\n{title}\n\n{table_format.text(table(found))}\n\n{explanation(found)}", flush=True)
+            written.append(f"{title}\n\n{table_format.markdown(table(found))}\n\n{explanation(found)}")
     if markdown:
         markdown.write_text("\n\n".join(written) + "\n", encoding="utf-8")
     return 0
 
 
 def comparison_of(
-    scenario: ServerScenario, contender: Contender, beside: Path, store: Path, home: Path
+    scenario: ServerScenario, contender: Contender, other: Path, store: Path, home: Path
 ) -> CheckoutComparison:
     request = contender.form(rows_of(store, contender.model, contender.rows or scenario.rows))
-    old, new = started_in("old", contender, beside), started_in("new", contender, ROOT)
+    old, new = in_checkout("old", contender, other), in_checkout("new", contender, ROOT)
     return CheckoutComparison(old, new, request, contender.connections or scenario.connections, store, home)
 
 
-def compared(scenario: ServerScenario) -> list[Contender]:
-    return [contender for contender in scenario.contenders if contender.name in scenario.beside]
+def compared_servers(scenario: ServerScenario) -> list[Contender]:
+    return [contender for contender in scenario.contenders if contender.name in scenario.compared]
 
 
-def started_in(side: str, contender: Contender, folder: Path) -> Contender:
-    """The same server by the public command, which does not depend on how a checkout names its modules."""
+def in_checkout(side: str, contender: Contender, folder: Path) -> Contender:
+    """The same server, started by the public command, which does not depend on the module names of a checkout."""
     return dataclasses.replace(contender, name=side, command=SERVE, folder=folder.resolve())
 
 
-def described(folder: Path) -> str:
-    """The folder, and its commit where Git reports it."""
+def description(folder: Path) -> str:
+    """The folder, and its commit if it is a Git checkout."""
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)

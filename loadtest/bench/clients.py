@@ -1,4 +1,4 @@
-"""The load: wrk where it is installed, else a client of our own. Both keep every connection busy with one request."""
+"""Closed-loop clients: wrk if it is installed, otherwise a client in Python. Each connection always has one request."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ local file = assert(io.open("%s", "rb"))
 wrk.body = file:read("*a")
 done = function(summary, latency, requests)
   local e = summary.errors
-  io.write(string.format('TOLD{"requests": %%d, "seconds": %%f, "p50": %%f, "p99": %%f, "errors": %%d}\\n',
+  io.write(string.format('RESULT{"requests": %%d, "seconds": %%f, "p50": %%f, "p99": %%f, "errors": %%d}\\n',
     summary.requests, summary.duration / 1e6, latency:percentile(50) / 1e6, latency:percentile(99) / 1e6,
     e.connect + e.read + e.write + e.status + e.timeout))
 end
@@ -30,7 +30,7 @@ JSON = {"content-type": "application/json"}
 
 
 class LoadFigures(NamedTuple):
-    """What a client saw. Latencies in seconds; `requests` are all that were answered, whatever the status."""
+    """The figures of a client. Latencies in seconds; `requests` counts all answers, whatever their status."""
 
     requests: int
     seconds: float
@@ -44,11 +44,11 @@ class LoadFigures(NamedTuple):
 
 
 def load(url: str, body: bytes, connections: int, seconds: float, headers: Mapping[str, str] = JSON) -> LoadFigures:
-    """POST the body to the URL over and over."""
+    """POST the body to the URL repeatedly."""
     if shutil.which("wrk"):
         return run_wrk(url, body, connections, seconds, headers)
-    told = json.dumps(dict(headers))
-    command = [sys.executable, "-m", "loadtest.bench.clients", url, str(connections), str(seconds), told]
+    headers_json = json.dumps(dict(headers))
+    command = [sys.executable, "-m", "loadtest.bench.clients", url, str(connections), str(seconds), headers_json]
     done = subprocess.run(command, input=body, capture_output=True, check=True)
     return LoadFigures(**json.loads(done.stdout))
 
@@ -61,12 +61,12 @@ def run_wrk(url: str, body: bytes, connections: int, seconds: float, headers: Ma
         script.write_text(WRK % ("\n".join(lines), Path(folder) / "body"))
         command = ["wrk", "-t1", f"-c{connections}", f"-d{max(round(seconds), 1)}s", "--timeout", "60s"]
         done = subprocess.run([*command, "-s", str(script), url], capture_output=True, text=True, check=True)
-    told = next(line for line in done.stdout.splitlines() if line.startswith("TOLD"))
-    return LoadFigures(**json.loads(told.removeprefix("TOLD")))
+    result = next(line for line in done.stdout.splitlines() if line.startswith("RESULT"))
+    return LoadFigures(**json.loads(result.removeprefix("RESULT")))
 
 
 class ClosedLoopConnection(asyncio.Protocol):
-    """Sends the next request as soon as the answer to the last one is whole."""
+    """Sends the next request as soon as the last answer is complete."""
 
     def __init__(self, request: bytes, until: float, latencies: list[float]) -> None:
         self.request, self.until, self.latencies = request, until, latencies
@@ -76,7 +76,7 @@ class ClosedLoopConnection(asyncio.Protocol):
         self._sent = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's is no instance of it
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's transports are not instances of it
         self._send()
 
     def _send(self) -> None:
@@ -103,7 +103,7 @@ class ClosedLoopConnection(asyncio.Protocol):
 
 
 def length_of(head: bytes) -> int:
-    """The content-length; an answer in chunks counts as whole with its head."""
+    """The content-length; a chunked answer counts as complete with its header."""
     _, found, after = head.lower().partition(b"content-length:")
     return int(after.split(b"\r\n", 1)[0]) if found else 0
 
@@ -111,11 +111,11 @@ def length_of(head: bytes) -> int:
 async def run_bundled_client(
     url: str, body: bytes, connections: int, seconds: float, headers: Mapping[str, str] = JSON
 ) -> LoadFigures:
-    place = urlsplit(url)
-    host, port = place.hostname or "", place.port or 80
-    told = {"host": place.netloc, **headers, "content-length": str(len(body))}
-    head = "".join(f"{name}: {value}\r\n" for name, value in told.items())
-    request = f"POST {place.path or '/'} HTTP/1.1\r\n{head}\r\n".encode() + body
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or 80
+    fields = {"host": parts.netloc, **headers, "content-length": str(len(body))}
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    request = f"POST {parts.path or '/'} HTTP/1.1\r\n{head}\r\n".encode() + body
     latencies: list[float] = []
     started = time.perf_counter()
     loop = asyncio.get_running_loop()
@@ -141,10 +141,10 @@ def main(arguments: Sequence[str]) -> None:
     try:
         import uvloop
 
-        told = uvloop.run(work)
+        figures = uvloop.run(work)
     except ImportError:
-        told = asyncio.run(work)
-    print(json.dumps(told._asdict()))
+        figures = asyncio.run(work)
+    print(json.dumps(figures._asdict()))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Separate cores for the client and for the servers it measures, where the system lets a process choose."""
+"""Separate CPU cores for the client and for the servers, where the operating system supports it."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def on(cores: set[int]) -> Iterator[None]:
-    """Run this thread on these cores meanwhile, and the processes that it starts; an empty set changes nothing."""
+    """Run this thread, and the processes it starts, on these cores; an empty set changes nothing."""
     if sys.platform != "linux" or not cores:
         yield
         return
@@ -20,8 +20,8 @@ def on(cores: set[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def shared_out() -> tuple[set[int], set[int]]:
-    """A core for the client, and the others for the servers. Both are empty where there is one core only."""
+def divided() -> tuple[set[int], set[int]]:
+    """One core for the client, the others for the servers. Both sets are empty if there is only one core."""
     if sys.platform != "linux":
         return set(), set()
     first, *others = sorted(os.sched_getaffinity(0))

@@ -1,4 +1,4 @@
-"""A fast path and the general way, for the same input."""
+"""A fast path and the general code, for the same input."""
 
 import contextlib
 from collections.abc import Callable
@@ -15,8 +15,8 @@ from models.rows import ValidatedRows
 class Case(NamedTuple):
     """One row of the table: a part of a request with the fast path, and the same part without it.
 
-    disabled: makes the context in which `general` runs, say one without a cache.
-    digits: to which both ways agree where they compute in another order; None: to the last bit.
+    disabled: returns the context in which `general` runs, for example one without a cache.
+    digits: number of equal decimal digits where the order of operations differs; None: equal to the last bit.
     """
 
     path: str
@@ -27,8 +27,8 @@ class Case(NamedTuple):
     digits: int | None = None
 
 
-def without(path: str, given: str, call: Callable[[], Any], **replaced: Any) -> Case:
-    """A case of one call, where the general way is the call with these replaced: `fast_path=(owner, replacement)`."""
+def without(path: str, input_name: str, call: Callable[[], Any], **replaced: Any) -> Case:
+    """A case in which the general code is the same call with attributes replaced: `fast_path=(owner, replacement)`."""
 
     @contextlib.contextmanager
     def disabled() -> Any:
@@ -37,20 +37,20 @@ def without(path: str, given: str, call: Callable[[], Any], **replaced: Any) -> 
                 stack.enter_context(mock.patch.object(owner, name, replacement))
             yield
 
-    return Case(path, given, call, call, disabled)
+    return Case(path, input_name, call, call, disabled)
 
 
 def check(case: Case) -> None:
-    """Raises ArithmeticError where the two ways have different results. Also warms both up."""
+    """Raises ArithmeticError if the two results differ. Also a warm-up."""
     fast = comparable(case.fast(), case.digits)
     with case.disabled():
         general = comparable(case.general(), case.digits)
     if fast != general:
-        raise ArithmeticError(f"{case.path}, {case.input}: {fast} is not {general}")
+        raise ArithmeticError(f"{case.path}, {case.input}: {fast} differs from {general}")
 
 
 def comparable(result: Any, digits: int | None = None) -> Any:
-    """A result as values that `==` compares."""
+    """A result as values that `==` can compare."""
     if isinstance(result, Outputs):
         return comparable(result.primary, digits)
     if isinstance(result, float):

@@ -53,7 +53,7 @@ def plural(count: int) -> str:
 
 
 def single_rows() -> Iterator[Case]:
-    """A valid row to its prediction, warnings looked for."""
+    """A valid row to its prediction, with the check for warnings."""
     for model in (regression(), classification(), regression(1)):
         categories = len(model.schema.categorical)
         (row,) = rows_of(1, categories)
@@ -72,12 +72,12 @@ def json_entries() -> Iterator[Case]:
         fast, general = entries_of(model.output_spec), ColumnEntries(model.output_spec)
         for count in (1, 1_000):
             answers = model.predict_rows(rows_of(count))
-            given = f"write {plural(count)} as JSON"
-            yield Case(name, given, partial(fast.joined, answers), partial(general.joined, answers))
+            input_name = f"write {plural(count)} as JSON"
+            yield Case(name, input_name, partial(fast.joined, answers), partial(general.joined, answers))
 
 
 def single_value() -> Iterator[Case]:
-    """A value of Python as it is, and as outputs."""
+    """A Python float, directly and as outputs."""
     model = regression()
     writer = JsonWriter(model)
     value = model.predict_rows(rows_of(1)).primary.item()
@@ -94,11 +94,13 @@ def compiled_validators() -> Iterator[Case]:
     fast, general = (RowValidators(schema.features, ()) for _ in range(2))
     general.__dict__["_of_body"] = general._of_body._replace(numbers=None)
     for count in (1, 100):
-        body, given = json.dumps({"rows": rows_of(count)}).encode(), f"parse and validate {plural(count)}"
-        yield Case("`Validators.numbers`", given, partial(fast.parse_body, body), partial(general.parse_body, body))
+        body, input_name = json.dumps({"rows": rows_of(count)}).encode(), f"parse and validate {plural(count)}"
+        yield Case(
+            "`Validators.numbers`", input_name, partial(fast.parse_body, body), partial(general.parse_body, body)
+        )
     mixed, rows = regression(1).schema, rows_of(100, 1)
-    given = "validate 100 parsed rows, a category"
-    yield Case("`RowValidators`", given, partial(validate_rows, mixed, rows), partial(check_each, mixed, rows))
+    input_name = "validate 100 parsed rows, a category"
+    yield Case("`RowValidators`", input_name, partial(validate_rows, mixed, rows), partial(check_each, mixed, rows))
 
 
 def columns() -> Iterator[Case]:
@@ -123,8 +125,8 @@ def arrow_requests() -> Iterator[Case]:
     schema = regression().schema
     for count in (1, 1_000):
         body = stream_of(rows_of(count))
-        given = f"decode and validate {plural(count)} of Arrow"
-        yield Case("`common_block`", given, partial(block_of, schema, body), partial(decoded, schema, body))
+        input_name = f"decode and validate {plural(count)} of Arrow"
+        yield Case("`common_block`", input_name, partial(block_of, schema, body), partial(decoded, schema, body))
     yield without(
         "`cached_header`, `cached_schema`",
         "decode and validate 100 rows of Arrow with text",
@@ -169,7 +171,7 @@ def write_batch(writer: RecordBatchWriter, rows: ValidatedRows, answers: Outputs
 
 
 def few_rows() -> Iterator[Case]:
-    """Other operations for a few rows, where NumPy's fixed costs are most of the time."""
+    """Special code for few rows, where NumPy's fixed cost dominates."""
     branches: list[tuple[str, TabularModel, Any, str]] = [
         ("`Target.unscale`", regression(), target, "FEW_VALUES"),
         ("`probabilities`", binary(), probabilities, "FEW_ROWS"),
@@ -183,7 +185,7 @@ def few_rows() -> Iterator[Case]:
 
 
 def few_rows_of_ensemble() -> Iterator[Case]:
-    """Products with mostly empty matrices, in the default network."""
+    """Products with sparse matrices in the default network."""
     rng = np.random.default_rng(0)
     for name, architecture, owner in (
         ("`PeriodicFeatures`", ENSEMBLE, input_block),

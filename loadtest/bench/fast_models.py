@@ -1,4 +1,4 @@
-"""Small models for the measurement of fast paths: random weights, as only their form matters."""
+"""Small models with random weights for the measurement of fast paths."""
 
 from typing import Any
 
@@ -20,17 +20,17 @@ Row = dict[str, Any]
 
 
 def regression(categories: int = 0) -> TabularModel:
-    """By 8 numbers between 0 and 1, and so many categories."""
+    """8 numbers between 0 and 1, and some categories."""
     return _model("numbers", None, categories)
 
 
 def classification() -> TabularModel:
-    """Three classes by 8 numbers."""
+    """Three classes, 8 numbers."""
     return _model("classes", CLASSES)
 
 
 def binary() -> TabularModel:
-    """Two classes by 8 numbers."""
+    """Two classes, 8 numbers."""
     return _model("binary", CLASSES[:2])
 
 
@@ -54,7 +54,7 @@ def category_names(categories: int) -> list[str]:
 
 
 def rows_of(count: int, categories: int = 0) -> list[Row]:
-    """Valid rows that get no warning."""
+    """Valid rows without warnings."""
     rng = np.random.default_rng(1)
     rows: list[Row] = [dict(zip(NUMBERS, row, strict=True)) for row in rng.uniform(0.1, 0.9, (count, 8)).tolist()]
     for number, row in enumerate(rows):

@@ -1,7 +1,7 @@
-"""What each fast path saves: a part of a request with it and without it, in turns, in one process.
+"""The time saved by each fast path: a part of a request with and without it, in turns, in one process.
 
-Times are processor time of this process, medians over rounds. The saving is the median of the savings within a round,
-so that a disturbance hits one round and not the result.
+Times are CPU times of this process, medians over rounds. The saving is the median of the savings within a round, which
+is robust against disturbances.
 """
 
 import time
@@ -17,25 +17,25 @@ from loadtest import table_format
 from loadtest.bench import fast_model_cases, fast_service_cases
 from loadtest.bench.fast_case import Case, check
 
-GOAL = 0.05  # what a fast path has to save in one of its cases at least
-KEPT = {"`member_dense_step`"}  # without it the last bit of class probabilities changes
-LONG_ENOUGH_S = 0.005  # of calls in a row, so that reading the clock does not count
+GOAL = 0.05  # minimum saving of a fast path in one of its cases
+EXEMPT = {"`member_dense_step`"}  # without it the last bit of class probabilities changes
+LONG_ENOUGH_S = 0.005  # of consecutive calls, so that reading the clock does not count
 
 
 class FastPathResult(NamedTuple):
     case: Case
-    fast: float  # seconds a call
+    fast: float  # seconds per call
     general: float
-    saving: float  # of the general way's time, 0 to 1
+    saving: float  # share of the general code's time, 0 to 1
 
 
 def run(rounds: int, markdown: Path | None) -> int:
-    """Measure and print everything; 1 if a fast path does not save enough in any of its cases."""
+    """Measure and print all cases. Returns 1 if a fast path saves too little in all of its cases."""
     with threadpool_limits(1):
         results = measure([*cases()], rounds)
     table = table_of(results)
     text = table_format.markdown(table)
-    print(f"{table_format.text(table)}\n\n{text}\n\nProcessor time, one thread, medians of {rounds} rounds.")
+    print(f"{table_format.text(table)}\n\n{text}\n\nCPU time, one thread, medians of {rounds} rounds.")
     if markdown:
         markdown.write_text(text + "\n", "utf-8")
     slow = too_slow(results)
@@ -61,7 +61,7 @@ def measure(measured: list[Case], rounds: int) -> list[FastPathResult]:
 
 
 def pair(case: Case, calls: int, *, fast_first: bool) -> tuple[float, float]:
-    """Seconds of the fast path and of the general way, measured right after each other."""
+    """Seconds of the fast path and of the general code, measured one after the other."""
     fast = timed(case.fast, calls) if fast_first else 0.0
     with case.disabled():
         general = timed(case.general, calls)
@@ -89,8 +89,8 @@ def table_of(results: Iterable[FastPathResult]) -> list[list[str]]:
 
 
 def too_slow(results: Iterable[FastPathResult]) -> list[str]:
-    """The fast paths that save less than the goal in each of their cases, but for those that are kept all the same."""
+    """The fast paths that save less than the goal in all of their cases, except the exempt ones."""
     best: dict[str, float] = {}
     for one in results:
         best[one.case.path] = max(one.saving, best.get(one.case.path, -1.0))
-    return [path for path, saving in best.items() if saving < GOAL and path not in KEPT]
+    return [path for path, saving in best.items() if saving < GOAL and path not in EXEMPT]

@@ -1,6 +1,6 @@
 """The fast paths of the protocols and of the data plane.
 
-The only bench that runs the service's code in its own process: no request can switch a fast path off.
+The only benchmark that runs the service's code in its own process, because no request can disable a fast path.
 """
 
 import json
@@ -45,7 +45,7 @@ def finished(coroutine: Coroutine[Any, Any, Any]) -> Any:
         coroutine.send(None)
     except StopIteration as stop:
         return stop.value
-    raise AssertionError("it waits")
+    raise AssertionError("the coroutine waits")
 
 
 def native_json(plane: DataPlane) -> Iterator[Case]:
@@ -82,9 +82,12 @@ def oip_requests(plane: DataPlane) -> Iterator[Case]:
     signature, general = ModelSignature(served.model), ModelSignature(served.model)
     general._fast_value = None
     rows = from_valid_rows(served.model.schema, [row])
-    given = rows, served.model.predict(rows.frame), inference
+    arguments = rows, served.model.predict(rows.frame), inference
     yield Case(
-        "`Signature._fast_value`", "write 1 value", partial(signature.write, *given), partial(general.write, *given)
+        "`Signature._fast_value`",
+        "write 1 value",
+        partial(signature.write, *arguments),
+        partial(general.write, *arguments),
     )
 
 

@@ -1,7 +1,7 @@
-"""A client that sends a fixed number of requests, again and again, over connections that it keeps open.
+"""A client that repeatedly sends a fixed number of requests over keep-alive connections.
 
-No connection is opened during a measurement, and two servers that take turns answer the same number of requests. The
-client works so little for a request that the next one is always waiting for the server, as under a full load.
+No connection is opened during a measurement, and two servers that take turns get the same number of requests. The
+client does so little work per request that the server always has a waiting request, as under full load.
 """
 
 import select
@@ -12,32 +12,34 @@ from urllib.parse import urlsplit
 from loadtest.bench.clients import length_of
 
 ANSWER_S = 60.0
-PIECE_BYTES = 256 * 1024  # read at once
+READ_BYTES = 256 * 1024
 
 
 class FixedCountClient:
-    """Keeps every connection busy with one request, and reads the answers in the order of the connections."""
+    """Keeps one request on each connection, and reads the answers in the order of the connections."""
 
     def __init__(self, url: str, body: bytes, headers: Mapping[str, str], connections: int) -> None:
-        place = urlsplit(url)
-        fields = {"host": place.netloc, **headers, "content-length": str(len(body))}
+        parts = urlsplit(url)
+        fields = {"host": parts.netloc, **headers, "content-length": str(len(body))}
         head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        self._request = f"POST {place.path or '/'} HTTP/1.1\r\n{head}\r\n".encode() + body
-        self._address = (place.hostname or "", place.port or 80)
+        self._request = f"POST {parts.path or '/'} HTTP/1.1\r\n{head}\r\n".encode() + body
+        self._address = (parts.hostname or "", parts.port or 80)
         self._sockets = [connected(self._address) for _ in range(connections)]
 
     def reconnect(self) -> None:
-        """Open those connections anew that the server has closed because they were idle for a few seconds."""
-        closed, _, _ = select.select(self._sockets, [], [], 0)  # no answer is due, so only an end can be read
+        """Reopen the connections that the server has closed because they were idle."""
+        closed, _, _ = select.select(
+            self._sockets, [], [], 0
+        )  # no request is open, so a readable connection was closed
         for number, connection in enumerate(self._sockets):
             if connection in closed:
                 connection.close()
                 self._sockets[number] = connected(self._address)
 
     def send(self, requests: int) -> int:
-        """Send so many requests and read all answers; how many have another status than 2xx.
+        """Send requests and read all answers. Returns the number of answers with a status other than 2xx.
 
-        Raises OSError where a connection is closed or no answer comes.
+        Raises OSError if a connection is closed or an answer is missing.
         """
         count, errors = len(self._sockets), 0
         for connection in self._sockets[:requests]:
@@ -61,7 +63,7 @@ def connected(address: tuple[str, int]) -> socket.socket:
 
 
 def read_answer(connection: socket.socket) -> bool:
-    """Read one answer as a whole, which has a content-length; whether its status is 2xx."""
+    """Read one complete answer with a content-length. Returns whether its status is 2xx."""
     head, found, rest = receive(connection).partition(b"\r\n\r\n")
     while not found:
         head, found, rest = (head + receive(connection)).partition(b"\r\n\r\n")
@@ -72,7 +74,7 @@ def read_answer(connection: socket.socket) -> bool:
 
 
 def receive(connection: socket.socket) -> bytes:
-    data = connection.recv(PIECE_BYTES)
+    data = connection.recv(READ_BYTES)
     if not data:
         raise ConnectionError("the server closed a connection before its answer was complete")
     return data

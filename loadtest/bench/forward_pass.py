@@ -1,7 +1,7 @@
-"""The forward pass of a network: our engine beside the same products by hand, Keras, TensorFlow and ONNX Runtime.
+"""The forward pass of a network: our engine compared with plain NumPy, Keras, TensorFlow and ONNX Runtime.
 
-Times are processor time of the whole process, so that whoever else uses the machine counts less, and every contender
-has one thread. The contenders take turns in each round; what is told are medians over rounds.
+Times are CPU times of the whole process, which depend less on other programs, and each contender has one thread. The
+contenders take turns in each round; the results are medians over rounds.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from loadtest import table_format
+from loadtest import packages, table_format
 from loadtest.bench import onnx_file
 from models.architecture import Architecture
 from models.engines import Matrix, NumpyEngine, TensorFlowEngine
@@ -34,13 +34,15 @@ NETWORKS = (
     ),  # the default one, for 8 numbers
 )
 ROWS = (1, 64, 1_000, 100_000)
-LONG_ENOUGH_S = 0.02  # of calls in a row, beside which reading the clock is nothing
-OURS, BY_HAND, ONNX = "our engine", "by hand", "ONNX Runtime"
+LONG_ENOUGH_S = 0.02  # of consecutive calls, so that reading the clock does not count
+OURS, PLAIN, ONNX = "our engine", "plain NumPy", "ONNX Runtime"
 TENSORFLOW = ("tf.function", "Keras call", "Model.predict")
 
 
 class EngineGoal(NamedTuple):
-    most: float  # times the chain written by hand
+    """The time of our engine in a multiple of plain NumPy's, at most."""
+
+    limit: float
 
     @classmethod
     def of(cls, rows: int) -> "EngineGoal":
@@ -48,40 +50,41 @@ class EngineGoal(NamedTuple):
 
 
 def run(rounds: int) -> int:
-    """Measure and print everything; 1 if our engine is slower than its goal."""
+    """Measure and print all networks. Returns 1 if our engine misses its goal."""
+    packages.require("onnxruntime")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     one_tensorflow_thread()
-    table = [["network", "rows", f"{BY_HAND}, µs a call", *(f"{name} ÷" for name in (OURS, ONNX, *TENSORFLOW)), ""]]
+    table = [["network", "rows", f"{PLAIN}, µs per call", *(f"{name} ÷" for name in (OURS, ONNX, *TENSORFLOW)), ""]]
     missed = 0
     with threadpool_limits(1):
         for architecture in NETWORKS:
             network = build(architecture, np.random.default_rng(0))
-            contenders = {**numpy_contenders(network), **others(architecture, network)}
+            contenders = {**numpy_contenders(network), **other_libraries(architecture, network)}
             for rows in ROWS:
                 x = np.random.default_rng(rows).normal(size=(rows, architecture.numbers)).astype(np.float32)
                 check(contenders, x)
                 seconds = race(contenders, x, rounds)
                 slower = {name: ratio(seconds, name) for name in (OURS, ONNX, *TENSORFLOW) if name in contenders}
-                good = slower[OURS] <= EngineGoal.of(rows).most
+                good = slower[OURS] <= EngineGoal.of(rows).limit
                 missed += not good
                 cells = [times(slower[name]) if name in slower else "" for name in (OURS, ONNX, *TENSORFLOW)]
-                told = [f"{median(seconds[BY_HAND]) * 1e6:,.1f}", *cells]
-                table.append([called(architecture), f"{rows:,}", *told, "ok" if good else "MISSED"])
+                row = [f"{median(seconds[PLAIN]) * 1e6:,.1f}", *cells]
+                table.append([name_of(architecture), f"{rows:,}", *row, "ok" if good else "MISSED"])
                 print(table_format.text([table[0], table[-1]]), flush=True)
     print(f"\n{table_format.text(table)}\n\n{table_format.markdown(table)}")
-    print(f"\n÷: times the chain by hand. Processor time, one thread, medians of {rounds} rounds.")
+    print(f"\n÷: multiple of the time of plain NumPy. CPU time, one thread, medians of {rounds} rounds.")
     return 1 if missed else 0
 
 
 def numpy_contenders(network: Network) -> dict[str, Forward]:
-    """Ours, and what it is measured by."""
-    return {OURS: NumpyEngine(network, "").outputs, BY_HAND: by_hand(network)}
+    """Our engine and its reference."""
+    return {OURS: NumpyEngine(network, "").outputs, PLAIN: plain_numpy(network)}
 
 
-def by_hand(network: Network) -> Forward:
-    """x @ W + b and the activation in place, layer by layer: what anyone would write for this one network.
+def plain_numpy(network: Network) -> Forward:
+    """x @ W + b and the activation in place, layer by layer, written for this network only.
 
-    For an ensemble it is the layers as the book has them.
+    For an ensemble: the layers of the book's network.
     """
     if any(layer.kind == "member_mean" for layer in network.layers):
         return network.forward
@@ -115,8 +118,8 @@ def dense_weights(network: Network) -> list[tuple[Array, Array]]:
     return [(layer.parameters["W"], layer.parameters["b"]) for layer in network.layers if layer.kind == "dense"]
 
 
-def others(architecture: Architecture, network: Network) -> dict[str, Forward]:
-    """The same weights in ONNX Runtime and, three ways, in TensorFlow."""
+def other_libraries(architecture: Architecture, network: Network) -> dict[str, Forward]:
+    """The same weights in ONNX Runtime and in three ways in TensorFlow."""
     import onnxruntime
 
     from models import keras_nets
@@ -128,7 +131,7 @@ def others(architecture: Architecture, network: Network) -> dict[str, Forward]:
         "Keras call": lambda x: model(x, training=False).numpy(),
         "Model.predict": lambda x: model.predict(x, batch_size=max(32, min(len(x), 1024)), verbose=0),
     }
-    if architecture.members:  # `onnx_file` writes chains only
+    if architecture.members:  # `onnx_file` supports only chains of dense layers
         return tensorflow
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -145,17 +148,17 @@ def one_tensorflow_thread() -> None:
 
 
 def check(contenders: dict[str, Forward], x: Matrix) -> None:
-    """Each computes the same, or the comparison means nothing. Also warms every one up."""
-    wanted = np.asarray(contenders[BY_HAND](x))
+    """Check that all contenders compute the same; also a warm-up. Raises ArithmeticError."""
+    expected = np.asarray(contenders[PLAIN](x))
     for name, forward in contenders.items():
         answer = np.asarray(forward(x))
-        if answer.shape != wanted.shape or not np.allclose(answer, wanted, rtol=1e-3, atol=1e-4):
-            raise ArithmeticError(f"{name} answers something else than the chain by hand for {x.shape[0]} rows")
+        if answer.shape != expected.shape or not np.allclose(answer, expected, rtol=1e-3, atol=1e-4):
+            raise ArithmeticError(f"{name} has another result than plain NumPy for {x.shape[0]} rows")
 
 
 def race(contenders: dict[str, Forward], x: Matrix, rounds: int) -> dict[str, list[float]]:
-    """Seconds of processor time a call, one entry for each round."""
-    calls = {name: enough(forward, x) for name, forward in contenders.items()}
+    """CPU seconds per call, one entry per round."""
+    calls = {name: call_count(forward, x) for name, forward in contenders.items()}
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, forward in contenders.items():
@@ -163,8 +166,8 @@ def race(contenders: dict[str, Forward], x: Matrix, rounds: int) -> dict[str, li
     return seconds
 
 
-def enough(forward: Forward, x: Matrix) -> int:
-    """How many calls in a row take long enough to be measured."""
+def call_count(forward: Forward, x: Matrix) -> int:
+    """The number of consecutive calls that take long enough to be measured."""
     return max(1, round(LONG_ENOUGH_S / max(timed(forward, x, 2), 1e-7)))
 
 
@@ -176,15 +179,15 @@ def timed(forward: Forward, x: Matrix, calls: int) -> float:
 
 
 def ratio(seconds: dict[str, list[float]], name: str) -> float:
-    """How many times as long as by hand, the median over rounds: a disturbance hits one round and not the result."""
-    return median(theirs / ours for theirs, ours in zip(seconds[name], seconds[BY_HAND], strict=True))
+    """The time as a multiple of plain NumPy's: the median over rounds, which is robust against disturbances."""
+    return median(time / reference for time, reference in zip(seconds[name], seconds[PLAIN], strict=True))
 
 
 def times(ratio: float) -> str:
     return f"{ratio:.2f}" if ratio < 10 else f"{ratio:,.0f}"
 
 
-def called(architecture: Architecture) -> str:
+def name_of(architecture: Architecture) -> str:
     widths: Sequence[int] = (architecture.numbers, *architecture.hidden, architecture.outputs)
-    ensemble = f", {architecture.members} members, waves" if architecture.members else ""
+    ensemble = f", {architecture.members} members, periodic features" if architecture.members else ""
     return "→".join(map(str, widths)) + f" {architecture.activation}{ensemble}"

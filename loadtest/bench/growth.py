@@ -1,7 +1,7 @@
-"""How the cost of a request grows: with columns, with rows, with the number of models served and of workers.
+"""The cost of a request by the number of columns, rows, served models and workers.
 
-Each point is a server of its own with one worker (but for the last), measured as in `servers`, the points of a line in
-turn. Tables are of numbers, the network 32 units wide, as the question is the way there and not the network.
+Each point is a separate server, measured as in `servers`; the points of a series take turns. Servers have one worker,
+except in the last series. Tables are numeric and the network has 32 units, so that the network is a small part.
 """
 
 import json
@@ -15,7 +15,7 @@ from statistics import median
 
 from loadtest import table_format
 from loadtest.bench.server_process import ServerMeasurements
-from loadtest.bench.server_scenarios import WIDE, Contender, ServerScenario, ours
+from loadtest.bench.server_scenarios import WIDE, Contender, ServerScenario, tabserve_server
 from loadtest.bench.servers import measure, train
 
 COLUMNS = (8, 32, 128, 512)
@@ -26,16 +26,16 @@ WORKERS = (1, 2, 4)
 
 @dataclass(frozen=True)
 class GrowthSeries:
-    """One question, and the number that varies in it."""
+    """A series of measurements, and the number that varies in it."""
 
     name: str
     numbers: Sequence[int]
     scenario: ServerScenario
 
 
-def many(count: int) -> Contender:
-    """A server of so many models, of which one is asked."""
-    server = ours(f"{count}", "eight")
+def server_with_models(count: int) -> Contender:
+    """A server with so many models; requests go to one of them."""
+    server = tabserve_server(f"{count}", "eight")
     names = ["eight", *copies(count)]
     return replace(server, settings={**server.settings, "TABSERVE_MODELS": ",".join(names)})
 
@@ -44,7 +44,7 @@ def copies(count: int) -> list[str]:
     return [f"copy{number}" for number in range(1, count)]
 
 
-LINES = (
+SERIES = (
     GrowthSeries(
         "columns",
         COLUMNS,
@@ -52,8 +52,8 @@ LINES = (
             "eight",
             1,
             32,
-            tuple(replace(ours(f"{n}", f"{WIDE}{n}"), model=f"{WIDE}{n}") for n in COLUMNS),
-            "one row, by its columns",
+            tuple(replace(tabserve_server(f"{n}", f"{WIDE}{n}"), model=f"{WIDE}{n}") for n in COLUMNS),
+            "one row, by number of columns",
         ),
     ),
     GrowthSeries(
@@ -63,14 +63,16 @@ LINES = (
             "eight",
             1,
             8,
-            tuple(replace(ours(f"{n}", "eight"), rows=n) for n in ROWS),
-            "rows of 8 numbers, by their number in a request",
+            tuple(replace(tabserve_server(f"{n}", "eight"), rows=n) for n in ROWS),
+            "rows of 8 numbers, by number of rows",
         ),
     ),
     GrowthSeries(
         "models",
         MODELS,
-        ServerScenario("eight", 1, 32, tuple(many(n) for n in MODELS), "one row of 8 numbers, by the models served"),
+        ServerScenario(
+            "eight", 1, 32, tuple(server_with_models(n) for n in MODELS), "one row of 8 numbers, by number of models"
+        ),
     ),
     GrowthSeries(
         "workers",
@@ -79,15 +81,15 @@ LINES = (
             "eight",
             1,
             32,
-            tuple(ours(f"{n}", "eight", workers=str(n)) for n in WORKERS),
-            "one row of 8 numbers, by workers",
+            tuple(tabserve_server(f"{n}", "eight", workers=str(n)) for n in WORKERS),
+            "one row of 8 numbers, by number of workers",
         ),
     ),
 )
 
 
 def copy(store: Path, count: int) -> None:
-    """The model `eight` again under other names."""
+    """Copies of the model `eight` under other names."""
     for name in copies(count):
         folder = store / name / "1"
         shutil.copytree(store / "eight" / "1", folder)
@@ -95,22 +97,22 @@ def copy(store: Path, count: int) -> None:
         (folder / "features.json").write_text(json.dumps({**features, "name": name}), encoding="utf-8")
 
 
-def table(line: GrowthSeries, points: Sequence[ServerMeasurements]) -> list[list[str]]:
-    """Cost of a request beside that of the first point, and of a row."""
+def table(series: GrowthSeries, points: Sequence[ServerMeasurements]) -> list[list[str]]:
+    """The cost per request, also relative to the first point, and per row."""
     first = median(points[0].cpu_us)
-    lines = [[line.name, "CPU µs / request", "÷ first", "CPU µs / row", "requests / s", "p99 ms", "MB", "ready s"]]
-    for number, seen in zip(line.numbers, points, strict=True):
-        cost = median(seen.cpu_us)
+    lines = [[series.name, "CPU µs / request", "÷ first", "CPU µs / row", "requests / s", "p99 ms", "MB", "ready s"]]
+    for number, measured in zip(series.numbers, points, strict=True):
+        cost = median(measured.cpu_us)
         lines.append(
             [
                 f"{number:,}",
                 f"{cost:,.0f}",
                 f"{cost / first:.2f}",
-                f"{cost / (seen.server.contender.rows or 1):,.1f}",
-                f"{seen.median(lambda load: load.per_second):,.0f}",
-                f"{1e3 * seen.median(lambda load: load.p99):.1f}",
-                f"{seen.worker_mb:.0f}",
-                f"{seen.server.ready_s:.1f}",
+                f"{cost / (measured.server.contender.rows or 1):,.1f}",
+                f"{measured.median(lambda load: load.per_second):,.0f}",
+                f"{1e3 * measured.median(lambda load: load.p99):.1f}",
+                f"{measured.worker_mb:.0f}",
+                f"{measured.server.ready_s:.1f}",
             ]
         )
     return lines
@@ -123,27 +125,27 @@ def picture(found: Sequence[tuple[GrowthSeries, Sequence[ServerMeasurements]]], 
     from matplotlib import pyplot as plt
 
     figure, grid = plt.subplots(2, 2, figsize=(9, 6), layout="constrained")
-    for axes, (line, points) in zip(grid.flat, found, strict=False):
-        costs = [median(seen.cpu_us) for seen in points]
-        axes.plot(line.numbers, costs, marker="o", color="#2a6f97")
-        for number, cost in zip(line.numbers, costs, strict=True):
+    for axes, (series, points) in zip(grid.flat, found, strict=False):
+        costs = [median(measured.cpu_us) for measured in points]
+        axes.plot(series.numbers, costs, marker="o", color="#2a6f97")
+        for number, cost in zip(series.numbers, costs, strict=True):
             axes.annotate(f"{cost:,.0f}", (number, cost), textcoords="offset points", xytext=(0, 7), ha="center")
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.set_xticks(line.numbers, [f"{number:,}" for number in line.numbers])
+        axes.set_xticks(series.numbers, [f"{number:,}" for number in series.numbers])
         axes.minorticks_off()
         low, high = min(costs), max(costs)
         axes.set_ylim(low / 2, max(high * 2, low * 10))
-        axes.set_xlabel(line.name)
+        axes.set_xlabel(series.name)
         axes.set_ylabel("CPU µs / request")
-        axes.set_title(line.scenario.text, fontsize=9)
+        axes.set_title(series.scenario.text, fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)
     plt.close(figure)
 
 
 def run(rounds: int, seconds: float, markdown: Path | None, drawing: Path | None) -> int:
-    """Measure all lines and print a table for each."""
+    """Measure all series and print a table for each. Returns 1 if there was an error."""
     found: list[tuple[GrowthSeries, Sequence[ServerMeasurements]]] = []
     written = []
     with tempfile.TemporaryDirectory(prefix="tabserve-growth-") as folder:
@@ -151,16 +153,16 @@ def run(rounds: int, seconds: float, markdown: Path | None, drawing: Path | None
         print("training the models", file=sys.stderr)
         store = train(home, {"eight", *(f"{WIDE}{n}" for n in COLUMNS)})
         copy(store, max(MODELS))
-        for line in LINES:
-            points = measure(line.scenario, store, home, rounds, seconds)
-            found.append((line, points))
-            title = f"{line.scenario.text}; {line.scenario.connections} connections, median of {rounds} rounds"
-            lines = table(line, points)
+        for series in SERIES:
+            points = measure(series.scenario, store, home, rounds, seconds)
+            found.append((series, points))
+            title = f"{series.scenario.text}; {series.scenario.connections} connections, median of {rounds} rounds"
+            lines = table(series, points)
             print(f"\n{title}\n\n{table_format.text(lines)}", flush=True)
             written.append(f"{title}\n\n{table_format.markdown(lines)}\n")
         if drawing:
             picture(found, drawing)
     if markdown:
         markdown.write_text("\n".join(written), encoding="utf-8")
-    errors = sum(load.errors for _, points in found for seen in points for load in seen.loads)
+    errors = sum(load.errors for _, points in found for measured in points for load in measured.loads)
     return int(errors > 0)

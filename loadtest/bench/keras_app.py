@@ -1,5 +1,5 @@
-"""What tutorials show: an endpoint around `Model.predict`. On Starlette, which FastAPI stands on, as FastAPI is not
-installed here; FastAPI would add its validation to each request."""
+"""An endpoint around Keras' `Model.predict`, as in tutorials. It uses Starlette, the base of FastAPI, which is not
+installed; FastAPI would also validate each request."""
 
 import os
 
@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from models import keras_nets  # noqa: F401 - registers our layers, which the file names
+from models import keras_nets  # noqa: F401 - registers our layers, which the file contains
 
 model = keras.saving.load_model(os.environ["BENCH_KERAS"], compile=False)
 

@@ -1,7 +1,7 @@
-"""A chain of dense layers as an ONNX file, written by hand: the package `onnx` is not needed to write so little.
+"""Writes a chain of dense layers as an ONNX file without the package `onnx`.
 
-A protobuf message is a row of fields, each a key (field number · 8 + wire type) and a value: wire type 0 a varint, 2 a
-length and so many bytes. The field numbers are those of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
+A protobuf message is a sequence of fields, each a key (field number · 8 + wire type) and a value: wire type 0 is a
+varint, 2 is a length and so many bytes. The field numbers are those of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ def chain(layers: Sequence[tuple[Array, Array]], activation: str) -> bytes:
         nodes.append(_node("Gemm", [x, f"W{i}", f"b{i}"], "y" if last else f"z{i}"))
         if not last:
             x = f"h{i}"
-            if activation == "silu":  # x · sigmoid(x); ONNX has no operator of that name before opset 24
+            if activation == "silu":  # x · sigmoid(x); ONNX has no SiLU operator before opset 24
                 nodes += [_node("Sigmoid", [f"z{i}"], f"s{i}"), _node("Mul", [f"z{i}", f"s{i}"], x)]
             else:
                 nodes.append(_node(activation.capitalize(), [f"z{i}"], x))
@@ -57,7 +57,7 @@ def _field(number: int, value: int | bytes) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    """Seven bits a byte, the lowest first; the eighth says that more follow."""
+    """Seven bits per byte, the lowest first; the eighth bit means that more bytes follow."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)

@@ -1,10 +1,9 @@
-"""More requests than a server bears: how many good answers are left, and how long they take.
+"""A server under more requests than it can handle: the rate and latency of correct answers.
 
-The saturating rate is found in a closed loop (the best of several numbers of connections); then requests leave at parts
-and multiples of it in an open loop, whether or not answers come, and each answer is compared with the one given in
-quiet. Requests hold many rows each, so that it is the server that saturates, and not the generator beside it.
-From then on requests wait for a connection: only with more connections than the server's queue has room for does the
-server have to refuse any.
+The saturating rate is measured in a closed loop (the best of several numbers of connections). Then an open loop sends
+requests at fractions and multiples of that rate, and each answer is compared with the one before the load. Each request
+has many rows, so that the server is the bottleneck and not the load generator. Requests wait for a free connection: the
+server rejects requests only if there are more connections than its queue has room for.
 """
 
 import sys
@@ -16,121 +15,127 @@ from typing import NamedTuple
 
 import numpy as np
 
-from loadtest import open_loop, plan, table_format
+from loadtest import open_loop, request_plan, table_format
 from loadtest.answer_check import FATAL
 from loadtest.bench.clients import load
 from loadtest.bench.server_process import BenchServer
-from loadtest.bench.server_scenarios import ours
+from loadtest.bench.server_scenarios import tabserve_server
 from loadtest.bench.servers import body, train
-from loadtest.plan import RequestMix
+from loadtest.request_mix import RequestMix
 from loadtest.request_records import RequestRecords
 from loadtest.scenarios import SCENARIOS, arrivals
 
 ROWS = {"numpy": 200, "tensorflow": 20}  # in a request
 CONNECTIONS = (8, 32, 128)
 TIMES = (0.8, 1.0, 2.0, 4.0)  # of the saturating rate
-OVERLOAD, GOAL = 2.0, 0.9  # at twice the saturating rate so much of the best is left
+OVERLOAD, GOAL = 2.0, 0.9  # share of the best throughput at twice the saturating rate
 
 
 class RateResult(NamedTuple):
-    """What came of a rate: per second; seconds from when a good request was sent to its whole answer."""
+    """The result of a rate. Rates per second; latencies in seconds from sending to the complete answer."""
 
     offered: float
-    good: float
-    refused: float
+    correct: float
+    rejected: float
     p50: float
     p99: float
-    busy: float  # share of a core that the generator took
-    faults: Mapping[str, int]
+    generator_cpu: float  # share of a core
+    errors: Mapping[str, int]
 
 
 def summarize(records: RequestRecords) -> RateResult:
-    """Only what was answered while requests were offered counts."""
+    """The figures of the answers that arrived during the run."""
     in_time = records.done <= records.seconds
-    good = records.good & in_time
-    refused = np.isin(records.kind, [n for n, kind in enumerate(records.kinds) if kind.startswith("status ")]) & in_time
-    waited = (records.done - records.sent)[good]
-    p50, p99 = np.quantile(waited, (0.5, 0.99)) if waited.size else (np.nan, np.nan)
-    moment, used = records.cpu[-1]
-    left = records.done > records.sent  # others never found a free connection before their users gave up
-    counts = {kind: int(((records.kind == n) & left).sum()) for n, kind in enumerate(records.kinds)}
+    correct = records.good & in_time
+    rejected = (
+        np.isin(records.kind, [n for n, kind in enumerate(records.kinds) if kind.startswith("status ")]) & in_time
+    )
+    latency = (records.done - records.sent)[correct]
+    p50, p99 = np.quantile(latency, (0.5, 0.99)) if latency.size else (np.nan, np.nan)
+    seconds, used = records.cpu[-1]
+    sent = records.done > records.sent  # other requests timed out before a connection was free
+    counts = {kind: int(((records.kind == n) & sent).sum()) for n, kind in enumerate(records.kinds)}
     return RateResult(
         len(records.due) / records.seconds,
-        float(good.sum()) / records.seconds,
-        float(refused.sum()) / records.seconds,
+        float(correct.sum()) / records.seconds,
+        float(rejected.sum()) / records.seconds,
         float(p50),
         float(p99),
-        used / moment,
+        used / seconds,
         {kind: count for kind, count in counts.items() if count and kind in FATAL},
     )
 
 
-def table(tried: Mapping[float, Sequence[RateResult]]) -> list[list[str]]:
+def table(rates: Mapping[float, Sequence[RateResult]]) -> list[list[str]]:
     head = [
-        "of the saturating rate",
+        "rate / saturating rate",
         "offered / s",
-        "good / s",
+        "correct / s",
         "÷ best",
-        "refused / s",
+        "rejected / s",
         "p50 ms",
         "p99 ms",
         "generator",
     ]
-    best = max(median(one.good for one in found) for found in tried.values())
+    best = max(median(one.correct for one in found) for found in rates.values())
     lines = [head]
-    for times, found in tried.items():
-        offered, good, refused, p50, p99, busy = (
+    for times, found in rates.items():
+        offered, correct, rejected, p50, p99, cpu = (
             median(figures) for figures in zip(*(one[:6] for one in found), strict=True)
         )
-        figures = [f"{offered:,.0f}", f"{good:,.0f}", f"{good / best:.2f}", f"{refused:,.0f}"]
-        lines.append([f"{times:g}", *figures, f"{1e3 * p50:.1f}", f"{1e3 * p99:.1f}", f"{busy:.0%}"])
+        figures = [f"{offered:,.0f}", f"{correct:,.0f}", f"{correct / best:.2f}", f"{rejected:,.0f}"]
+        lines.append([f"{times:g}", *figures, f"{1e3 * p50:.1f}", f"{1e3 * p99:.1f}", f"{cpu:.0%}"])
     return lines
 
 
 def measure(
-    engine: str, store: Path, home: Path, rounds: int, seconds: float, most: int
+    engine: str, store: Path, home: Path, rounds: int, seconds: float, max_connections: int
 ) -> dict[float, list[RateResult]]:
-    """most: connections of the open loop."""
-    contender = ours(f"tabserve, {engine}", "eight", engine=engine)
+    """max_connections: of the open loop."""
+    contender = tabserve_server(f"tabserve, {engine}", "eight", engine=engine)
     request = body(store, "eight", ROWS[engine])
     server = BenchServer(contender, store, home, request)
     try:
         server.wait()
-        asked = plan.make(f"http://127.0.0.1:{server.port}", RequestMix(one=0, many=1, invalid=0, rows=ROWS[engine]))
+        plan = request_plan.make(
+            f"http://127.0.0.1:{server.port}", RequestMix(one=0, many=1, invalid=0, rows=ROWS[engine])
+        )
         rate = max(load(server.url, request, connections, seconds).per_second for connections in CONNECTIONS)
         rng = np.random.default_rng(0)
-        tried: dict[float, list[RateResult]] = {times: [] for times in TIMES}
+        rates: dict[float, list[RateResult]] = {times: [] for times in TIMES}
         for _ in range(rounds):
-            for times, found in tried.items():
+            for times, found in rates.items():
                 due = arrivals(SCENARIOS["steady"], rate * times, seconds, rng)
                 url = f"http://127.0.0.1:{server.port}"
-                records = open_loop.run(url, asked, due, seconds, rng=rng, timeout_s=seconds, connections=most)
+                records = open_loop.run(
+                    url, plan, due, seconds, rng=rng, timeout_s=seconds, connections=max_connections
+                )
                 found.append(summarize(records))
-        return tried
+        return rates
     finally:
         server.stop()
 
 
-def run(engines: Sequence[str], rounds: int, seconds: float, most: int, markdown: Path | None) -> int:
-    """Print a table for each engine; 1 if the goal is missed."""
+def run(engines: Sequence[str], rounds: int, seconds: float, max_connections: int, markdown: Path | None) -> int:
+    """Print a table for each engine. Returns 1 if the goal is missed."""
     missed, written = 0, []
     with tempfile.TemporaryDirectory(prefix="tabserve-overload-") as folder:
         home = Path(folder)
         print("training the model", file=sys.stderr)
         store = train(home, {"eight"})
         for engine in engines:
-            tried = measure(engine, store, home, rounds, seconds, most)
-            title = f"{ROWS[engine]} rows of 8 numbers a request, {engine}, one worker, at most {most:,} connections, "
-            title += f"median of {rounds} rounds"
-            best = max(median(one.good for one in found) for found in tried.values())
-            left = median(one.good for one in tried[OVERLOAD]) / best
-            faults = {kind: count for found in tried.values() for one in found for kind, count in one.faults.items()}
-            missed += left < GOAL
-            verdict = f"at {OVERLOAD:g} times the saturating rate {left:.0%} of the best (goal: {GOAL:.0%})"
-            verdict += f"; faults: {faults or 'none'}"
-            lines = table(tried)
-            print(f"\n{title}\n\n{table_format.text(lines)}\n\n{verdict}", flush=True)
-            written.append(f"{title}\n\n{table_format.markdown(lines)}\n\n{verdict}\n")
+            rates = measure(engine, store, home, rounds, seconds, max_connections)
+            title = f"{ROWS[engine]} rows of 8 numbers per request, {engine}, one worker, "
+            title += f"at most {max_connections:,} connections, median of {rounds} rounds"
+            best = max(median(one.correct for one in found) for found in rates.values())
+            share = median(one.correct for one in rates[OVERLOAD]) / best
+            errors = {kind: count for found in rates.values() for one in found for kind, count in one.errors.items()}
+            missed += share < GOAL
+            outcome = f"at {OVERLOAD:g} times the saturating rate {share:.0%} of the best throughput (goal: {GOAL:.0%})"
+            outcome += f"; errors: {errors or 'none'}"
+            lines = table(rates)
+            print(f"\n{title}\n\n{table_format.text(lines)}\n\n{outcome}", flush=True)
+            written.append(f"{title}\n\n{table_format.markdown(lines)}\n\n{outcome}\n")
     if markdown:
         markdown.write_text("\n".join(written), encoding="utf-8")
     return int(bool(missed))

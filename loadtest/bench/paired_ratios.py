@@ -1,4 +1,4 @@
-"""The median of paired ratios, and an interval for it that assumes nothing about their distribution."""
+"""The median of paired ratios with a distribution-free confidence interval."""
 
 import math
 from collections.abc import Sequence
@@ -9,13 +9,13 @@ LEVEL = 0.95
 
 
 class Ratio(NamedTuple):
-    """The median of the ratios new ÷ old of all rounds, with an interval of the ordered ratios."""
+    """The median of the ratios new ÷ old of all rounds, with an interval between two order statistics."""
 
     median: float
     low: float
     high: float
-    rank: int  # `low` is the ratio of this rank from below, `high` from above; from 1
-    coverage: float  # the probability that such an interval holds the true median
+    rank: int  # of `low` from below and of `high` from above, counted from 1
+    coverage: float  # the probability that the interval contains the true median
 
 
 def ratio(old: Sequence[float], new: Sequence[float]) -> Ratio:
@@ -26,13 +26,13 @@ def ratio(old: Sequence[float], new: Sequence[float]) -> Ratio:
 
 
 def rank_of(count: int) -> int:
-    """The largest rank whose interval covers the median with LEVEL; 1, the whole range, where none does (up to 5)."""
+    """The largest rank whose interval has a coverage of LEVEL; 1, the whole range, if none has (up to 5 rounds)."""
     ranks = range(1, count // 2 + 1)
     return max((rank for rank in ranks if coverage(count, rank) >= LEVEL), default=1)
 
 
 def coverage(count: int, rank: int) -> float:
-    """How probable it is that the median lies between the values of this rank from below and from above.
+    """The probability that the median lies between the values of this rank from below and from above.
 
     Each value is below the true median with probability 1/2, so the number of those below is binomial:
     P = 1 - 2 Σ_{i < rank} C(count, i) / 2^count.

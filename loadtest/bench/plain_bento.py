@@ -1,4 +1,4 @@
-"""What one would write with BentoML alone: an endpoint with a pydantic row, and the same with BentoML's batching."""
+"""Plain BentoML services: an endpoint with a pydantic row, without and with BentoML's batching."""
 
 import bentoml
 import numpy as np
@@ -40,7 +40,7 @@ def forward(rows: list[Row]) -> Matrix:
 
 @bentoml.service(workers=1)
 class Plain:
-    """`@bentoml.api` as in BentoML's own introduction."""
+    """`@bentoml.api` as in BentoML's documentation."""
 
     @bentoml.api(route="/predict")  # type: ignore[untyped-decorator]
     def predict(self, rows: list[Row]) -> Answer:
@@ -49,7 +49,7 @@ class Plain:
 
 @bentoml.service(workers=1)
 class Batched:
-    """The same with `batchable=True`: rows of several requests meet in one call."""
+    """The same with `batchable=True`: rows of several requests are predicted in one call."""
 
     @bentoml.api(route="/predict", batchable=True, max_batch_size=1000, max_latency_ms=10_000)  # type: ignore[untyped-decorator]
     def predict(self, rows: list[Row]) -> list[Prediction]:

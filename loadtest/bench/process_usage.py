@@ -1,4 +1,4 @@
-"""What a process has used so far: processor time in nanoseconds and peak memory, where the system reports them."""
+"""CPU time of a process with nanosecond precision and its peak memory, where the system reports them."""
 
 import re
 import sys
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import psutil
 
-CPUCLOCK_SCHED = 2  # of linux/posix-timers.h: the time that all threads of a process have run
+CPUCLOCK_SCHED = 2  # of linux/posix-timers.h: CPU time of all threads of a process
 
 
 def cpu_seconds(process: psutil.Process) -> float:
-    """Processor time of all its threads. /proc counts in ticks of 10 ms, which is too coarse for short measurements.
+    """CPU time of all its threads. /proc counts in ticks of 10 ms, which is too coarse for short measurements.
 
     Raises psutil.NoSuchProcess.
     """
@@ -25,7 +25,7 @@ def cpu_seconds(process: psutil.Process) -> float:
 
 
 def peak_mb(process: psutil.Process) -> float:
-    """The most memory that it ever held; what it holds now where the system does not report the peak.
+    """Its peak memory, or its current memory where the system does not report the peak.
 
     Raises psutil.NoSuchProcess.
     """

@@ -1,4 +1,4 @@
-"""A server that the benchmark starts: its processes, their CPU time and memory."""
+"""A server started by a benchmark: its processes, their CPU time and memory."""
 
 import contextlib
 import json
@@ -27,12 +27,12 @@ READY_S = 120.0
 
 
 def rows_of(store: Path, model: str, count: int) -> list[Row]:
-    """So many golden rows; those of which there would be something to say are left out, where there are others."""
+    """So many golden rows, without those that get a warning, as far as there are others."""
     folder = store / model / "1"
     schema = FeatureSchema.from_json((folder / "features.json").read_bytes())
     golden: list[Row] = json.loads((folder / "golden.json").read_text())["rows"]
-    usual = [row for row in golden if not find_warnings(schema, schema.frames.from_rows([row]))] or golden
-    return [usual[number % len(usual)] for number in range(count)]
+    common = [row for row in golden if not find_warnings(schema, schema.frames.from_rows([row]))] or golden
+    return [common[number % len(common)] for number in range(count)]
 
 
 def environment(home: Path, **settings: str) -> dict[str, str]:
@@ -41,7 +41,7 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
 
 
 class BenchServer:
-    """A contender that runs."""
+    """A running contender."""
 
     def __init__(
         self, contender: Contender, store: Path, home: Path, request: bytes, headers: Mapping[str, str] = JSON
@@ -54,7 +54,7 @@ class BenchServer:
             self.port = int(probe.getsockname()[1])
         fill = {"port": str(self.port), "store": str(store)}
         settings = {key: value.format(**fill) for key, value in contender.settings.items()}
-        own_home = Path(tempfile.mkdtemp(dir=home))  # BentoML wipes the metrics of other servers of the same home
+        own_home = Path(tempfile.mkdtemp(dir=home))  # BentoML deletes the metrics of other servers with the same home
         self.log = own_home / "log"
         started = time.monotonic()
         with self.log.open("wb") as log:
@@ -70,17 +70,17 @@ class BenchServer:
         self._started = started
 
     def wait(self) -> None:
-        """Until it answers; `ready_s` is how long that took from its start."""
+        """Wait for the first answer, and set `ready_s`. Raises RuntimeError."""
         while time.monotonic() < self._started + READY_S:
             if self.process.poll() is not None:
-                raise RuntimeError(f"{self.contender.name} ended:\n{self.log.read_text()[-2000:]}")
+                raise RuntimeError(f"{self.contender.name} stopped:\n{self.log.read_text()[-2000:]}")
             try:
                 with urllib.request.urlopen(urllib.request.Request(self.url, self.request, self.headers), timeout=10):
                     self.ready_s = time.monotonic() - self._started
                     return
             except urllib.error.HTTPError as error:
                 if error.code != 503:
-                    raise RuntimeError(f"{self.contender.name} answers {error.code}: {error.read()[:500]!r}") from None
+                    raise RuntimeError(f"{self.contender.name} returned {error.code}: {error.read()[:500]!r}") from None
             except OSError:
                 pass
             time.sleep(0.02)
@@ -94,7 +94,7 @@ class BenchServer:
             return []
 
     def cpu(self) -> float:
-        """Seconds of processor time of the whole tree so far."""
+        """CPU seconds of all processes so far."""
         total = 0.0
         for process in self.tree():
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -102,12 +102,12 @@ class BenchServer:
         return total
 
     def memory(self) -> tuple[float, float]:
-        """MB held by the largest process, which is a worker, and by the whole tree; shared pages count for each."""
-        held = [0.0]
+        """MB of the largest process, a worker, and of all processes; shared pages count for each process."""
+        memory = [0.0]
         for process in self.tree():
             with contextlib.suppress(psutil.NoSuchProcess):
-                held.append(process.memory_info().rss / 1e6)
-        return max(held), sum(held)
+                memory.append(process.memory_info().rss / 1e6)
+        return max(memory), sum(memory)
 
     def stop(self) -> None:
         if self.process.poll() is None:
@@ -122,7 +122,7 @@ class BenchServer:
 
 @dataclass
 class ServerMeasurements:
-    """All rounds of one server."""
+    """The measurements of a server in all rounds."""
 
     server: BenchServer
     loads: list[LoadFigures] = field(default_factory=list)
@@ -134,7 +134,7 @@ class ServerMeasurements:
 
     @property
     def cost(self) -> float:
-        """µs of processor time per request."""
+        """µs of CPU time per request."""
         return median(self.cpu_us)
 
     @property
@@ -144,7 +144,7 @@ class ServerMeasurements:
 
 @contextlib.contextmanager
 def running(scenario: ServerScenario, store: Path, home: Path) -> Iterator[list[ServerMeasurements]]:
-    """The scenario's servers, started one after the other, and ended."""
+    """Start the scenario's servers one after the other; stop them at the end of the block."""
     servers: list[BenchServer] = []
     try:
         for contender in scenario.contenders:

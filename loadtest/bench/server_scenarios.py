@@ -1,4 +1,4 @@
-"""What `bench servers` compares: the servers, what they are sent, and the goals."""
+"""The servers that `bench servers` compares, their requests and the goals."""
 
 import json
 import sys
@@ -10,13 +10,13 @@ from typing import Any, Literal, NamedTuple, Protocol
 from loadtest.bench.clients import JSON
 
 ROOT = Path(__file__).resolve().parents[2]
-MOST_READY_S, MOST_MB = 4.0, 150.0  # of a server that needs NumPy only
-WIDE = "wide"  # and the number of columns: the name of a model
+MAX_READY_S, MAX_MB = 4.0, 150.0  # of a server without TensorFlow
+WIDE = "wide"  # prefix of model names, followed by the number of columns
 Row = dict[str, Any]
 
 
 class EncodedBody(NamedTuple):
-    """A request's body, and the headers that say what it is."""
+    """The body of a request and its headers."""
 
     content: bytes
     headers: Mapping[str, str] = JSON
@@ -26,23 +26,23 @@ BodyEncoder = Callable[[Sequence[Row]], EncodedBody]
 
 
 def as_json(rows: Sequence[Row]) -> EncodedBody:
-    """The native body."""
+    """The native JSON body."""
     return EncodedBody(json.dumps({"rows": rows}).encode())
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A server: how it is started, where it answers, and what it is sent. {port} and {store} are filled in."""
+    """A server in a comparison: its command, path, settings and requests. {port} and {store} are placeholders."""
 
     name: str
     command: tuple[str, ...]
     path: str
     settings: Mapping[str, str] = field(default_factory=dict)
-    connections: int | None = None  # fewer than the others, where it would not answer them in time
-    model: str = ""  # whose rows it is sent, where those of the scenario would not suit it
-    rows: int | None = None  # so many of them, where not as many as the scenario says
+    connections: int | None = None  # if fewer than in the scenario
+    model: str = ""  # whose rows are sent, if not those of the scenario
+    rows: int | None = None  # per request, if not as in the scenario
     form: BodyEncoder = as_json
-    folder: Path = ROOT  # where it is started
+    folder: Path = ROOT  # working directory
 
 
 def uvicorn(app: str) -> tuple[str, ...]:
@@ -56,11 +56,11 @@ def bento(service: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "bentoml", "serve", service, "--host", "127.0.0.1", "--port", "{port}")
 
 
-def ours(name: str, model: str, rows: int | None = None, **settings: str) -> Contender:
-    goal_line = {"TABSERVE_STORE": "{store}", "TABSERVE_WORKERS": "1", "TABSERVE_DRAIN_S": "0"}
-    goal_line |= {"TABSERVE_MODELS": model}
-    goal_line |= {f"TABSERVE_{key.upper()}": value for key, value in settings.items()}
-    return Contender(name, bento("service.app:Tabserve"), f"/predict/{model}", goal_line, model=model, rows=rows)
+def tabserve_server(name: str, model: str, rows: int | None = None, **settings: str) -> Contender:
+    environment = {"TABSERVE_STORE": "{store}", "TABSERVE_WORKERS": "1", "TABSERVE_DRAIN_S": "0"}
+    environment |= {"TABSERVE_MODELS": model}
+    environment |= {f"TABSERVE_{key.upper()}": value for key, value in settings.items()}
+    return Contender(name, bento("service.app:Tabserve"), f"/predict/{model}", environment, model=model, rows=rows)
 
 
 BARE = Contender("bare function (the limit)", uvicorn("loadtest.bench.bare_asgi:app"), "/predict", model="eight")
@@ -73,7 +73,7 @@ KERAS = Contender("Starlette, Model.predict", uvicorn("loadtest.bench.keras_app:
 
 
 def bare_model(name: str, model: str) -> Contender:
-    """The limit with this model's own body, encoder and network."""
+    """The lower limit with this model's validators, encoder and network."""
     settings = {"BENCH_VERSION": f"{{store}}/{model}/1"}
     return Contender(name, uvicorn("loadtest.bench.bare_model:app"), "/predict", settings)
 
@@ -82,7 +82,7 @@ NUMPY, TENSORFLOW = "tabserve, NumPy", "tabserve, TensorFlow"
 
 
 class CostFigures(Protocol):
-    """What was measured of a server: processor time per request in microseconds, requests per second."""
+    """CPU time per request in microseconds, and requests per second."""
 
     @property
     def cost(self) -> float: ...
@@ -92,22 +92,22 @@ class CostFigures(Protocol):
 
 @dataclass(frozen=True)
 class ServerGoal:
-    """How `ours` has to stand beside `other` in the same run."""
+    """The required ratio of `ours` to `other` in the same run."""
 
     ours: str
     other: str
     kind: Literal["cost", "saving", "requests"]
-    number: float  # at most so many times its cost; at least so many times less; at least so many times its requests
+    number: float  # maximum ratio of cost; minimum factor of saving; minimum ratio of requests
 
-    def verdict(self, by_name: "Mapping[str, CostFigures]") -> tuple[bool, str]:
-        """Whether it is met, and in words."""
-        mine, theirs = by_name[self.ours], by_name[self.other]
+    def evaluate(self, by_name: "Mapping[str, CostFigures]") -> tuple[bool, str]:
+        """Whether the goal is met, and a line of text."""
+        own, other = by_name[self.ours], by_name[self.other]
         if self.kind == "cost":
-            found, words = mine.cost / theirs.cost, "times the cost of"
+            found, words = own.cost / other.cost, "times the cost of"
         elif self.kind == "saving":
-            found, words = theirs.cost / mine.cost, "times less than"
+            found, words = other.cost / own.cost, "times less than"
         else:
-            found, words = mine.per_second / theirs.per_second, "times the requests of"
+            found, words = own.per_second / other.per_second, "times the requests of"
         good = found <= self.number if self.kind == "cost" else found >= self.number
         goal = f"{'at most' if self.kind == 'cost' else 'at least'} {self.number:g}"
         return good, goal_line(f"{self.ours}: {found:,.2f} {words} {self.other}", goal, good)
@@ -119,7 +119,7 @@ def goal_line(found: str, goal: str, good: bool) -> str:
 
 @dataclass(frozen=True)
 class ServerScenario:
-    """A question: one body, sent to several servers. The first is what the others are compared with."""
+    """One request, sent to several servers. The first one is the reference."""
 
     model: str
     rows: int
@@ -127,7 +127,7 @@ class ServerScenario:
     contenders: tuple[Contender, ...]
     text: str
     goals: tuple[ServerGoal, ...] = ()
-    beside: tuple[str, ...] = (NUMPY,)  # the contenders that `--beside` compares with those of another checkout
+    compared: tuple[str, ...] = (NUMPY,)  # the contenders that `--beside` compares with another checkout
 
 
 OFF, ON, ONE, TWO = f"{TENSORFLOW}, batching off", f"{TENSORFLOW}, batching on", "one worker", "two workers"
@@ -140,8 +140,8 @@ SCENARIOS = {
         32,
         (
             BARE,
-            ours(NUMPY, "eight"),
-            ours(TENSORFLOW, "eight", engine="tensorflow"),
+            tabserve_server(NUMPY, "eight"),
+            tabserve_server(TENSORFLOW, "eight", engine="tensorflow"),
             BENTOML,
             BATCHED,
             KERAS,
@@ -155,9 +155,9 @@ SCENARIOS = {
         32,
         (
             BARE,
-            ours(SMALL, "income32"),
+            tabserve_server(SMALL, "income32"),
             bare_model(OWN, "income"),
-            ours(NUMPY, "income"),
+            tabserve_server(NUMPY, "income"),
         ),
         "one row of income: 14 columns (the first: 8 numbers), networks of 32-1 and the default one",
         (ServerGoal(SMALL, BARE.name, "cost", 2.5), ServerGoal(NUMPY, OWN, "cost", 2.5)),
@@ -167,14 +167,14 @@ SCENARIOS = {
         "housing",
         1,
         32,
-        (BARE, bare_model(OWN, "housing"), ours(NUMPY, "housing")),
+        (BARE, bare_model(OWN, "housing"), tabserve_server(NUMPY, "housing")),
         "one row of housing: 8 numbers, the default network (the first: network 8-32-1)",
     ),
     "many": ServerScenario(
         "eight",
         1000,
         8,
-        (LOADS, ours(NUMPY, "eight")),
+        (LOADS, tabserve_server(NUMPY, "eight")),
         "1,000 rows of 8 numbers",
         (ServerGoal(NUMPY, LOADS.name, "cost", 3),),
     ),
@@ -182,7 +182,7 @@ SCENARIOS = {
         "wide100",
         1000,
         8,
-        (LOADS_WIDE, ours(NUMPY, "wide100")),
+        (LOADS_WIDE, tabserve_server(NUMPY, "wide100")),
         "1,000 rows of 100 numbers, network 100-32-1",
         (ServerGoal(NUMPY, LOADS_WIDE.name, "cost", 3),),
     ),
@@ -191,8 +191,8 @@ SCENARIOS = {
         1,
         64,
         (
-            ours(OFF, "eight", engine="tensorflow", batching="off"),
-            ours(ON, "eight", engine="tensorflow", batching="on"),
+            tabserve_server(OFF, "eight", engine="tensorflow", batching="off"),
+            tabserve_server(ON, "eight", engine="tensorflow", batching="on"),
             KERAS,
         ),
         "one row of 8 numbers by TensorFlow",
@@ -204,10 +204,10 @@ SCENARIOS = {
         1,
         32,
         (
-            ours(ONE, "eight", 100),
-            ours(TWO, "eight", 100, workers="2"),
-            ours(f"{ONE}, one row", "eight"),
-            ours(f"{TWO}, one row", "eight", workers="2"),
+            tabserve_server(ONE, "eight", 100),
+            tabserve_server(TWO, "eight", 100, workers="2"),
+            tabserve_server(f"{ONE}, one row", "eight"),
+            tabserve_server(f"{TWO}, one row", "eight", workers="2"),
         ),
         "100 rows of 8 numbers, and one, one worker and two",
         (ServerGoal(TWO, ONE, "requests", 1.5),),

@@ -1,8 +1,8 @@
-"""Servers beside each other: the limit, plain BentoML, an endpoint around Keras, and ours in its variants.
+"""Compares servers: a lower limit, plain BentoML, an endpoint around Keras, and variants of tabserve.
 
-Each is started on a free port of its own, and loaded in turn by the same client, several rounds. What is told are
-medians over rounds. Cost is the processor time of the server's whole process tree per request: it says how much of
-a machine a request takes, whoever else uses it; requests per second and latencies depend on the company.
+Each server listens on a free port. The same client loads them in turn, in several rounds; the results are medians over
+rounds. Cost is the CPU time of all processes of a server per request. It hardly depends on other programs on the
+machine; requests per second and latencies do.
 """
 
 import shutil
@@ -18,8 +18,8 @@ from loadtest import table_format
 from loadtest.bench.clients import load
 from loadtest.bench.server_process import ServerMeasurements, environment, rows_of, running
 from loadtest.bench.server_scenarios import (
-    MOST_MB,
-    MOST_READY_S,
+    MAX_MB,
+    MAX_READY_S,
     NUMPY,
     ONE,
     ROOT,
@@ -33,7 +33,7 @@ from loadtest.bench.server_scenarios import (
 
 
 def train(home: Path, models: set[str]) -> Path:
-    """Train what is needed, a few epochs each; how good they are does not matter here. The store's folder."""
+    """Train the models with a few epochs; their quality does not matter. Returns the folder of the store."""
     small = ("--hidden", "32", "--bins", "0")
     few = ("--epochs", "3", "--no-baselines")
     commands: dict[str, tuple[str, ...]] = {"eight": ("housing", "--name", "eight", *small, *few)}
@@ -63,58 +63,58 @@ def body(store: Path, model: str, count: int) -> bytes:
 
 
 def measure(scenario: ServerScenario, store: Path, home: Path, rounds: int, seconds: float) -> list[ServerMeasurements]:
-    with running(scenario, store, home) as all_seen:
-        for number in range(rounds + 1):  # the first warms up
-            for seen in all_seen:
-                server = seen.server
+    with running(scenario, store, home) as measurements:
+        for number in range(rounds + 1):  # the first is a warm-up
+            for measured in measurements:
+                server = measured.server
                 connections = server.contender.connections or scenario.connections
                 before = server.cpu()
                 length = seconds if number else min(seconds, 1.0)
-                goal_line = load(server.url, server.request, connections, length, server.headers)
+                figures = load(server.url, server.request, connections, length, server.headers)
                 if number:
-                    seen.loads.append(goal_line)
-                    seen.cpu_us.append((server.cpu() - before) / max(goal_line.requests, 1) * 1e6)
-        for seen in all_seen:
-            seen.worker_mb, _ = seen.server.memory()
-    return all_seen
+                    measured.loads.append(figures)
+                    measured.cpu_us.append((server.cpu() - before) / max(figures.requests, 1) * 1e6)
+        for measured in measurements:
+            measured.worker_mb, _ = measured.server.memory()
+    return measurements
 
 
-def table(all_seen: Sequence[ServerMeasurements]) -> list[list[str]]:
-    first = all_seen[0].cost
+def table(measurements: Sequence[ServerMeasurements]) -> list[list[str]]:
+    first = measurements[0].cost
     head = ["server", "CPU µs / request", "÷ first", "requests / s", "p50 ms", "p99 ms", "errors", "MB", "ready s"]
     lines = [head]
-    for seen in all_seen:
-        cost = seen.cost
+    for measured in measurements:
+        cost = measured.cost
         lines.append(
             [
-                seen.server.contender.name,
+                measured.server.contender.name,
                 f"{cost:,.0f}",
                 f"{cost / first:.2f}",
-                f"{seen.per_second:,.0f}",
-                f"{1e3 * seen.median(lambda load: load.p50):.1f}",
-                f"{1e3 * seen.median(lambda load: load.p99):.1f}",
-                f"{sum(load.errors for load in seen.loads)}",
-                f"{seen.worker_mb:.0f}",
-                f"{seen.server.ready_s:.1f}",
+                f"{measured.per_second:,.0f}",
+                f"{1e3 * measured.median(lambda load: load.p50):.1f}",
+                f"{1e3 * measured.median(lambda load: load.p99):.1f}",
+                f"{sum(load.errors for load in measured.loads)}",
+                f"{measured.worker_mb:.0f}",
+                f"{measured.server.ready_s:.1f}",
             ]
         )
     return lines
 
 
-def picture(all_seen: Sequence[ServerMeasurements], title: str, path: Path) -> None:
+def picture(measurements: Sequence[ServerMeasurements], title: str, path: Path) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    names = [seen.server.contender.name for seen in all_seen][::-1]
-    costs = [seen.cost for seen in all_seen][::-1]
+    names = [measured.server.contender.name for measured in measurements][::-1]
+    costs = [measured.cost for measured in measurements][::-1]
     figure, axes = plt.subplots(figsize=(8, 0.45 * len(names) + 1.2), layout="constrained")
     bars = axes.barh(names, costs, color=["#2a6f97" if name.startswith("tabserve") else "#a9a9a9" for name in names])
     axes.bar_label(bars, [f"{cost:,.0f}" for cost in costs], padding=3)
     axes.set_xscale("log")
     axes.set_xlim(right=max(costs) * 3)
-    axes.set_xlabel("processor time per request of the whole process tree, µs (logarithmic)")
+    axes.set_xlabel("CPU time per request of all processes, µs (logarithmic)")
     axes.set_title(title, fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)
@@ -122,7 +122,7 @@ def picture(all_seen: Sequence[ServerMeasurements], title: str, path: Path) -> N
 
 
 def run(names: Sequence[str], rounds: int, seconds: float, markdown: Path | None, drawing: Path | None) -> int:
-    """Measure the scenarios and print a table for each; 1 if a goal is missed."""
+    """Measure the scenarios and print a table for each. Returns 1 if a goal is missed."""
     chosen = {name: SCENARIOS[name] for name in names}
     missed = 0
     written = []
@@ -132,11 +132,11 @@ def run(names: Sequence[str], rounds: int, seconds: float, markdown: Path | None
         store = train(home, {model for scenario in chosen.values() for model in models_of(scenario)})
         client = "wrk" if shutil.which("wrk") else "the bundled client (wrk is not installed)"
         for name, scenario in chosen.items():
-            all_seen = measure(scenario, store, home, rounds, seconds)
-            lines = table(all_seen)
+            measurements = measure(scenario, store, home, rounds, seconds)
+            lines = table(measurements)
             title = f"{scenario.text}; {scenario.connections} connections of {client}, median of {rounds} rounds"
             print(f"\n{title}\n\n{table_format.text(lines)}", flush=True)
-            found = goal_results(scenario, all_seen)
+            found = goal_results(scenario, measurements)
             words = [line for _, line in found]
             missed += sum(not good for good, _ in found)
             print("", *words, sep="\n", flush=True)
@@ -144,7 +144,7 @@ def run(names: Sequence[str], rounds: int, seconds: float, markdown: Path | None
                 "\n".join([f"{title}\n", table_format.markdown(lines), "", *(f"- {line}" for line in words), ""])
             )
             if drawing and name == names[0]:
-                picture(all_seen, title, drawing)
+                picture(measurements, title, drawing)
     if markdown:
         markdown.write_text("\n".join(written), encoding="utf-8")
     return int(bool(missed))
@@ -154,14 +154,16 @@ def models_of(scenario: ServerScenario) -> set[str]:
     return {scenario.model, *(contender.model for contender in scenario.contenders if contender.model)}
 
 
-def goal_results(scenario: ServerScenario, all_seen: Sequence[ServerMeasurements]) -> list[tuple[bool, str]]:
-    """Each goal of the scenario, and what holds for all of our servers on NumPy: whether it is met, and in words."""
-    by_name = {seen.server.contender.name: seen for seen in all_seen}
-    found = [goal.verdict(by_name) for goal in scenario.goals]
-    for seen in all_seen:
-        name, ready, held = seen.server.contender.name, seen.server.ready_s, seen.worker_mb
+def goal_results(scenario: ServerScenario, measurements: Sequence[ServerMeasurements]) -> list[tuple[bool, str]]:
+    """The goals of the scenario and those of tabserve on NumPy: whether each is met, and a line of text."""
+    by_name = {measured.server.contender.name: measured for measured in measurements}
+    found = [goal.evaluate(by_name) for goal in scenario.goals]
+    for measured in measurements:
+        name, ready, memory_mb = measured.server.contender.name, measured.server.ready_s, measured.worker_mb
         if name.startswith(NUMPY) or name in (ONE, TWO):
-            good = ready <= MOST_READY_S and held <= MOST_MB
-            goal = f"at most {MOST_READY_S:g} s, {MOST_MB:g} MB"
-            found.append((good, goal_line(f"{name}: ready in {ready:.1f} s, {held:.0f} MB a worker", goal, good)))
+            good = ready <= MAX_READY_S and memory_mb <= MAX_MB
+            goal = f"at most {MAX_READY_S:g} s, {MAX_MB:g} MB"
+            found.append(
+                (good, goal_line(f"{name}: ready in {ready:.1f} s, {memory_mb:.0f} MB per worker", goal, good))
+            )
     return found

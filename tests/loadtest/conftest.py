@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from loadtest import plan, server_under_test
-from loadtest.plan import RequestMix, RequestPlan
+from loadtest import request_plan, server_under_test
+from loadtest.request_mix import RequestMix
+from loadtest.request_plan import RequestPlan
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = """
@@ -73,8 +74,8 @@ def url(store_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.fixture(scope="session")
-def asked(url: str) -> RequestPlan:
-    return plan.make(url, RequestMix())
+def plan(url: str) -> RequestPlan:
+    return request_plan.make(url, RequestMix())
 
 
 @pytest.fixture

@@ -1,9 +1,10 @@
 """A server that misbehaves, as a process of its own: it passes everything on to a real one, but for one answer.
 
-    python proxy.py PORT UPSTREAM_PORT swap|alter|drop|stall NUMBER
+    python proxy.py PORT UPSTREAM_PORT swap|alter|drop|stall|slow NUMBER
 
 NUMBER counts the predict requests. `swap`: that request and the next get each other's answer. `alter`: its first digit
-is another. `drop`: the connection ends instead. `stall`: for 300 ms nothing is passed on.
+is another. `drop`: the connection ends instead. `stall`: for 300 ms nothing is passed on. `slow`: up to that request
+each takes 10 ms longer.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import sys
 from asyncio import StreamReader, StreamWriter
 
 STALL_S = 0.3
+SLOW_S = 0.01
 
 
 class Proxy:
@@ -53,7 +55,9 @@ class Proxy:
             mine = self.first
             held.set_result(content)
             return mine
-        if number != self.number:
+        if self.misdeed == "slow" and 0 < number <= self.number:
+            await asyncio.sleep(SLOW_S)
+        if self.misdeed == "slow" or number != self.number:
             return content
         if self.misdeed == "swap":
             self.first = content

@@ -14,7 +14,7 @@ import pytest
 from loadtest import __main__ as command
 from loadtest.bench import bare_asgi, bodies, clients
 from loadtest.bench.server_process import BenchServer, ServerMeasurements
-from loadtest.bench.server_scenarios import BodyEncoder, EncodedBody, as_json, ours
+from loadtest.bench.server_scenarios import BodyEncoder, EncodedBody, as_json, tabserve_server
 
 ROWS = [{"a": 1.5, "b": 2.25}, {"a": 3.5, "b": 9.75}, {"a": 4.0, "b": 0.5}]
 
@@ -70,7 +70,7 @@ def test_the_limit_of_tensors_is_the_forward_pass() -> None:
 
 def test_goals_are_told_as_times_the_limit() -> None:
     def seen(name: str, cost: float) -> ServerMeasurements:
-        server: Any = type("Stopped", (), {"contender": ours(name, "eight")})()
+        server: Any = type("Stopped", (), {"contender": tabserve_server(name, "eight")})()
         return ServerMeasurements(server, [clients.LoadFigures(1, 1.0, 0.1, 0.1, 0)], [cost])
 
     fine, slow = bodies.BINARY_MATRIX.name, bodies.ARROW_STREAM.name
@@ -83,31 +83,31 @@ def test_goals_are_told_as_times_the_limit() -> None:
 
 
 def test_a_large_file_is_answered_and_measured(store_home: Path, tmp_path: Path) -> None:
-    server = BenchServer(ours("tabserve", "small"), store_home / "models", tmp_path, *as_json(ROWS))
+    server = BenchServer(tabserve_server("tabserve", "small"), store_home / "models", tmp_path, *as_json(ROWS))
     try:
         server.wait()
-        found = bodies.answered(server, tmp_path, ROWS, 30_000)
-        server.contender = ours("tabserve", "nothing")
-        with pytest.raises(RuntimeError, match="answered by 404"):
-            bodies.answered(server, tmp_path, ROWS, 10)
+        found = bodies.measure_file(server, tmp_path, ROWS, 30_000)
+        server.contender = tabserve_server("tabserve", "nothing")
+        with pytest.raises(RuntimeError, match="status 404"):
+            bodies.measure_file(server, tmp_path, ROWS, 10)
     finally:
         server.stop()
     assert found.rows == 30_000
     assert found.seconds > 0
     assert found.before_mb > 10
-    assert 0 <= found.more_mb < 500
+    assert 0 <= found.peak_growth_mb < 500
     assert bodies.large_table([found])[1][0] == "30,000"
 
 
 def test_headers_reach_the_server_by_the_bundled_client(url: str) -> None:
     content, headers = bodies.binary_matrix(ROWS)
-    asked = f"{url}/v2/models/small/infer"
-    assert asyncio.run(clients.run_bundled_client(asked, content, 1, 0.2, headers)).errors == 0
-    assert asyncio.run(clients.run_bundled_client(asked, content, 1, 0.1)).errors > 0
+    plan = f"{url}/v2/models/small/infer"
+    assert asyncio.run(clients.run_bundled_client(plan, content, 1, 0.2, headers)).errors == 0
+    assert asyncio.run(clients.run_bundled_client(plan, content, 1, 0.1)).errors > 0
     assert EncodedBody(content).headers == clients.JSON
 
 
 def test_no_rows_are_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         command.main(["bench", "bodies", "--rows", "0"])
-    assert "not at least 1" in capsys.readouterr().err
+    assert "less than 1" in capsys.readouterr().err

@@ -14,7 +14,7 @@ def test_each_fast_path_has_the_result_of_the_general_way() -> None:
 
 
 def test_two_results_are_found_out() -> None:
-    with pytest.raises(ArithmeticError, match="path, given: 1 is not 2"):
+    with pytest.raises(ArithmeticError, match="path, given: 1 differs from 2"):
         check(Case("path", "given", lambda: 1, lambda: 2))
 
 

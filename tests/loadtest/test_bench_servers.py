@@ -81,10 +81,10 @@ def seen(
 def test_a_goal_is_met_at_its_number_and_missed_beyond_it(kind: Any, number: float, words: str) -> None:
     both = {"a": seen("a", 60.0, 200), "b": seen("b", 40.0, 100)}
     worse = number / 1.01 if kind == "cost" else number * 1.01
-    good, text = server_scenarios.ServerGoal("a", "b", kind, number).verdict(both)
+    good, text = server_scenarios.ServerGoal("a", "b", kind, number).evaluate(both)
     assert good
     assert text.startswith(f"a: {words} (goal: at ")
-    good, text = server_scenarios.ServerGoal("a", "b", kind, worse).verdict(both)
+    good, text = server_scenarios.ServerGoal("a", "b", kind, worse).evaluate(both)
     assert not good
     assert text.endswith("MISSED")
 

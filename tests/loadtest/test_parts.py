@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadtest import answer_check, compare, random_rows, report, results, server_monitor, server_under_test
+from loadtest import answer_check, compare, random_rows, report, results, saturate, server_monitor, server_under_test
 from loadtest.request_records import RequestRecords
 from loadtest.results import Result, Slo
+from loadtest.saturate import RateSearch
 from loadtest.scenarios import SCENARIOS, arrivals
 from models.feature import Feature, Seen
 from models.row_warnings import find_warnings
@@ -88,7 +89,7 @@ LIKELY = {"label": "a", "probabilities": {"a": 0.7, "b": 0.3}}
     ],
 )
 def test_equal_means(given: bytes, right: bytes, same: bool) -> None:
-    assert answer_check.alike(given, right, scale=1.0) == same
+    assert answer_check.equal_bodies(given, right, scale=1.0) == same
 
 
 def test_the_spread_of_the_target_follows_from_the_metrics() -> None:
@@ -139,12 +140,12 @@ def test_compare_says_better_worse_or_nothing() -> None:
     rng = np.random.default_rng(0)
     before, again = (result(rng.lognormal(-6, 0.4, 4000)) for _ in range(2))
     slower = result(rng.lognormal(-6, 0.4, 4000) * 1.5)
-    said = {c.name: c.verdict for c in compare.compare(before, again, rng)}
+    said = {c.name: c.change for c in compare.compare(before, again, rng)}
     assert set(said.values()) == {"no difference"}
     for a, b, word in ((before, slower, "worse"), (slower, before, "better")):
-        said = {c.name: c.verdict for c in compare.compare(a, b, rng)}
+        said = {c.name: c.change for c in compare.compare(a, b, rng)}
         assert said["p50, ms"] == said["p95, ms"] == word
-        assert said["answered a second"] == "no difference"
+        assert said["answers per second"] == "no difference"
     p50 = next(c for c in compare.compare(before, slower, rng) if c.name == "p50, ms")
     assert p50.low < 1.5 * 1.02
     assert p50.high > 1.5 * 0.98
@@ -156,22 +157,61 @@ def test_results_come_back_from_their_file_and_others_are_refused(tmp_path: Any)
     assert path.name == "report.html"
     assert results.read(tmp_path / "result.json") == one
     (tmp_path / "other.json").write_text('{"format": 1}')
-    with pytest.raises(results.ResultError, match="is no result of a load test"):
+    with pytest.raises(results.ResultError, match="is not the result of a load test"):
         results.read(tmp_path / "other.json")
+    (tmp_path / "text.json").write_text("no JSON")
+    with pytest.raises(results.ResultError, match="is not the result of a load test"):
+        results.read(tmp_path / "text.json")
     with pytest.raises(results.ResultError, match="No such file"):
         results.read(tmp_path / "none.json")
 
 
+def test_a_result_of_format_1_can_be_read(tmp_path: Any) -> None:
+    one = result(np.full(100, 0.001))
+    one.server = [{"time": 1.0, "cpu": 0.5}]
+    old = json.loads(one.to_json())
+    names = {"errors": "faults", "time": "moment", "late_share": "missed"}
+    for entry in [*old["timeline"], *old["blocks"], *old["server"], *old["by_name"].values(), old["generator"]]:
+        for new_name in entry.keys() & names.keys():
+            entry[names[new_name]] = entry.pop(new_name)
+    assert "faults" in old["timeline"][0]
+    (tmp_path / "old.json").write_text(json.dumps({**old, "format": 1}))
+    assert results.read(tmp_path / "old.json") == one
+
+
+class ServerWithLimit(RateSearch):
+    """A search whose probes pass up to a rate, without a server."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+        self.rates: list[float] = []
+        self.probes = []
+
+    def probe(self, repeat: int, rate: float) -> bool:
+        self.rates.append(rate)
+        return rate <= self.limit
+
+
+@pytest.mark.parametrize("limit", [40, 130, 5000])
+def test_the_search_finds_the_highest_rate_to_5_percent(limit: float) -> None:
+    search = ServerWithLimit(limit)
+    found = search.repeats(2)
+    assert all(limit / saturate.PRECISION <= rate <= limit for rate in found.rates)
+    assert search.rates[0] == saturate.FIRST_RATE
+    failed = [rate for rate in search.rates if rate > limit]
+    assert len(failed) == 2 * len(set(failed))  # each failure is repeated
+
+
 @pytest.mark.parametrize("text", ["p98=1ms", "p99=50", "errors=1", "p99=-1ms", "p99=nanms", "what"])
 def test_a_goal_that_cannot_be_read_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"is no goal|is not a number|could not convert"):
+    with pytest.raises(ValueError, match=r"invalid goal|is not a number|could not convert"):
         Slo.parse(text)
 
 
 def test_goals_name_what_was_missed() -> None:
     slo = Slo.parse("p99=0.05s,errors=0.1%")
-    assert slo.misses({"p99": 50.0}, 1, 1000) == []
-    assert slo.misses({"p99": 51.0}, 2, 1000) == [
+    assert slo.failures({"p99": 50.0}, 1, 1000) == []
+    assert slo.failures({"p99": 51.0}, 2, 1000) == [
         "p99 is 51.0 ms, more than 50 ms",
         "0.20% of the requests failed, more than 0.10%",
     ]
@@ -187,7 +227,7 @@ def test_the_page_of_metrics_becomes_rates_and_means() -> None:
     )
     totals = server_monitor.sums(page)
     assert totals == {"batch_rows_count": 4, "batch_rows_sum": 10, "queue_rows": 5}
-    seen = server_monitor.changes({"moment": 0, "batch_rows_count": 2, "batch_rows_sum": 4}, totals)
+    seen = server_monitor.changes({"time": 0, "batch_rows_count": 2, "batch_rows_sum": 4}, totals)
     assert seen == {"batch_rows": 3, "queue_rows": 5}
 
 

@@ -1,5 +1,6 @@
-"""Runs against real servers: what is wrong with them is found, and what is wrong with the generator too."""
+"""Runs against real servers: errors of the server are found, and an overloaded generator too."""
 
+import importlib
 import json
 import os
 import re
@@ -15,27 +16,29 @@ from typing import Any
 
 import httpx
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from loadtest import load_run, open_loop, results, server_monitor, server_under_test
+from loadtest import commands, open_loop, open_loop_run, packages, results, saturate, server_monitor, server_under_test
 from loadtest.__main__ import main
 from loadtest.answer_check import MISSING, MIXED_UP, WRONG
-from loadtest.plan import INVALID, RequestPlan
+from loadtest.request_mix import INVALID
+from loadtest.request_plan import RequestPlan
 from loadtest.scenarios import SCENARIOS, arrivals
 
 STALL_S = 0.3
 WARM_UP_S = 0.5
-QUIET = 402  # requests of the quiet pass with this mix: two models, 200 each, and their examples
+RECORDED = 402  # requests before the load with this mix: two models, 200 each, and their examples
 ONE_ROW = ["--mix", "one=1"]
 
 
 @pytest.fixture(autouse=True)
 def short_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load_run, "WARM_UP_S", WARM_UP_S)
+    monkeypatch.setattr(open_loop_run, "WARM_UP_S", WARM_UP_S)
 
 
 def stall(pids: list[int], after: float) -> None:
-    """Hold every process of a server for a moment."""
+    """Stop all processes of a server for 300 ms."""
     time.sleep(after)
     for number in (signal.SIGSTOP, signal.SIGCONT):
         for pid in pids:
@@ -43,53 +46,56 @@ def stall(pids: list[int], after: float) -> None:
         time.sleep(STALL_S if number == signal.SIGSTOP else 0)
 
 
-def naive_closed_loop(url: str, asked: RequestPlan, seconds: float) -> float:
-    """What a user sees at the 99th percentile who asks, waits, and asks again."""
-    ask = asked.asks[0]
-    taken = []
+def naive_closed_loop(url: str, plan: RequestPlan, seconds: float) -> npt.NDArray[np.float64]:
+    """The latencies of a user who waits for each answer before the next request."""
+    request = plan.requests[0]
+    latencies = []
     with httpx.Client(base_url=url) as client:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             started = time.monotonic()
-            client.post(ask.path, content=ask.body, headers={"Content-Type": ask.content_type})
-            taken.append(time.monotonic() - started)
-    return float(np.quantile(taken, 0.99))
+            client.post(request.path, content=request.body, headers={"Content-Type": request.content_type})
+            latencies.append(time.monotonic() - started)
+    return np.array(latencies)
 
 
-def test_a_stall_of_300_ms_is_in_the_open_loop_and_not_in_the_closed_one(url: str, asked: RequestPlan) -> None:
+def test_a_stall_of_300_ms_is_in_the_open_loop_and_not_in_the_closed_one(url: str, plan: RequestPlan) -> None:
     pids = server_monitor.listeners(url)
     assert pids
     rng = np.random.default_rng(0)
-    due = arrivals(SCENARIOS["steady"], 200, 3, rng)
-    stalling = threading.Thread(target=stall, args=(pids, 1.5))
+    due = arrivals(SCENARIOS["steady"], 200, 2, rng)
+    stalling = threading.Thread(target=stall, args=(pids, 1.0))
     stalling.start()
-    records = open_loop.run(url, asked, due, 3, rng=rng)
+    records = open_loop.run(url, plan, due, 2, rng=rng)
     stalling.join()
     assert results.errors_of(records) == {}
-    stalling = threading.Thread(target=stall, args=(pids, 1.5))
+    stalling = threading.Thread(target=stall, args=(pids, 1.0))
     stalling.start()
-    closed = naive_closed_loop(url, asked, 3)
+    closed = naive_closed_loop(url, plan, 2)
     stalling.join()
 
-    open_p99 = results.quantiles(records.latency)["p99"]
-    told_by_waiting = results.quantiles(records.closed_loop())["p99"]
-    assert open_p99 > 150  # about 60 of 600 requests were due in the 300 ms
-    assert closed * 1e3 < 150
-    assert told_by_waiting < 150
-    assert results.quantiles(records.closed_loop())["max"] > 150  # one user did wait
+    def slow_share(latencies: npt.NDArray[np.float64]) -> float:
+        return float(np.mean(latencies > STALL_S / 2))
+
+    # About 30 of the 400 requests were due in the first half of the stall, but one user meets it only once. Another
+    # program that delays the server adds to all three in the same proportion.
+    assert results.quantiles(records.latency)["p99"] > STALL_S / 2 * 1e3
+    assert results.quantiles(records.closed_loop())["max"] > STALL_S / 2 * 1e3
+    assert slow_share(records.latency) > 2 * slow_share(records.closed_loop())
+    assert slow_share(records.latency) > 2 * slow_share(closed)
 
 
 @pytest.mark.parametrize(("misdeed", "kind"), [("swap", MIXED_UP), ("alter", WRONG), ("drop", MISSING)])
 def test_a_single_wrong_answer_fails_the_run(
     misdeed: str, kind: str, misbehaving: Callable[[str, int], str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    url = misbehaving(misdeed, QUIET + 100 + 150)  # after 100 of the warm-up, about
-    command = ["run", "--url", url, "--rate", "200", "--seconds", "2", "--out", str(tmp_path), *ONE_ROW]
+    url = misbehaving(misdeed, RECORDED + 100 + 50)  # the warm-up has about 100
+    command = ["run", "--url", url, "--rate", "200", "--seconds", "1", "--out", str(tmp_path), *ONE_ROW]
     assert main([*command, "--slo", "errors=50%"]) == 1
     result = results.read(tmp_path / "result.json")
     wrong = {MIXED_UP: 2}.get(kind, 1)
     assert result.errors == {kind: wrong}
-    assert f"- {wrong} of {kind}" in capsys.readouterr().out
+    assert f"- {kind}: {wrong}" in capsys.readouterr().out
     assert kind in (tmp_path / "report.html").read_text("utf-8")
 
 
@@ -100,8 +106,8 @@ def test_an_overloaded_generator_says_so_and_claims_nothing(
     assert main(command) == 1
     result = results.read(tmp_path / "result.json")
     assert result.generator.limit
-    assert "these are no figures of the server" in capsys.readouterr().out
-    assert "these are no figures of the server" in (tmp_path / "report.html").read_text("utf-8")
+    assert "these are not figures of the server" in capsys.readouterr().out
+    assert "these are not figures of the server" in (tmp_path / "report.html").read_text("utf-8")
 
 
 def test_a_spike_over_all_kinds_of_rows_is_answered_right_and_reported(url: str, tmp_path: Path) -> None:
@@ -109,7 +115,7 @@ def test_a_spike_over_all_kinds_of_rows_is_answered_right_and_reported(url: str,
     code = main([*command, "--slo", "p99=5s", "--models", "odd,small"])
     result = results.read(tmp_path / "result.json")
     assert result.errors == {}
-    assert code == (1 if result.generator.limit else 0)  # on a busy machine it may rightly refuse its own figure
+    assert code == (1 if result.generator.limit else 0)  # on a busy machine the generator may be the bottleneck
     assert {name.split(", ")[1] for name in result.by_name} == {"one row", "many rows", "invalid row"}
     assert any(entry.get("cpu", 0) > 0 for entry in result.server)
     assert any(entry.get("batch_rows", 0) >= 1 for entry in result.server)
@@ -131,7 +137,7 @@ def test_a_goal_that_is_missed_is_exit_code_1(url: str, tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["--url", "http://127.0.0.1:9"], "no server is ready at http://127.0.0.1:9"),
-        (["--models", "nosuch"], "no model 'nosuch' is served; there are"),
+        (["--models", "nosuch"], "the server has no model 'nosuch', only"),
     ],
 )
 def test_what_cannot_be_asked_is_one_line_and_exit_code_2(
@@ -168,29 +174,30 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
     assert stopped.value.code == 2
 
 
-def test_saturate_finds_a_rate_starts_its_own_server_and_compares_with_itself(
+def test_saturate_starts_a_server_and_its_result_compares_with_itself(
     store_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("BENTOML_HOME", str(store_home))
     monkeypatch.setenv("TABSERVE_DRAIN_S", "1")
+    monkeypatch.setattr(saturate, "MAX_RATE", 300)
     command = ["saturate", "--repeats", "1", "--seconds", "0.5", "--steady-seconds", "1", "--out", str(tmp_path)]
-    main([*command, "--workers", "1", "--slo", "p99=100ms", "--mix", "one=1"])
+    main([*command, "--workers", "1", "--slo", "p99=30s", "--mix", "one=1"])
     result = results.read(tmp_path / "result.json")
     assert result.saturation is not None
-    assert result.saturation.rate >= 100
-    assert {probe.passed for probe in result.saturation.probes} == {True, False}
+    assert result.saturation.probes[0].throughput > 0
+    assert "all probes" in (tmp_path / "report.html").read_text("utf-8").lower()
     capsys.readouterr()
     same = str(tmp_path / "result.json")
     assert main(["compare", same, same]) == 0
     assert capsys.readouterr().out.count("no difference") == 5
 
 
-def test_the_answers_of_the_quiet_pass_are_those_of_the_contract(asked: RequestPlan) -> None:
-    statuses = {(ask.kind == INVALID, ask.status) for ask in asked.asks}
+def test_the_recorded_answers_are_those_of_the_contract(plan: RequestPlan) -> None:
+    statuses = {(request.kind == INVALID, request.status) for request in plan.requests}
     assert statuses == {(True, 422), (False, 200)}
-    assert sum(asked.weights()) == pytest.approx(1)
-    assert {ask.model for ask in asked.asks} == {"odd", "small"}
-    assert RequestPlan.from_message(asked.to_message()).asks == asked.asks
+    assert sum(plan.weights()) == pytest.approx(1)
+    assert {request.model for request in plan.requests} == {"odd", "small"}
+    assert RequestPlan.from_message(plan.to_message()).requests == plan.requests
 
 
 class Balanced(HTMLParser):
@@ -217,11 +224,11 @@ class Balanced(HTMLParser):
 LOCUST = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--headless"]
 
 
-def test_a_master_and_two_workers_share_one_quiet_pass(url: str, tmp_path: Path) -> None:
+def test_the_master_records_the_answers_for_its_workers(url: str, tmp_path: Path) -> None:
     port = str(server_under_test.free_port())
     common = {"cwd": server_under_test.ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     record = ["--record", str(tmp_path / "seen")]
-    load = ["--host", url, "--users", "4", "--spawn-rate", "100", "--run-time", "6s"]
+    load = ["--host", url, "--users", "4", "--spawn-rate", "100", "--run-time", "2s"]
     bind = ["--master-bind-host", "127.0.0.1", "--master-bind-port", port, "--expect-workers", "2"]
     master = subprocess.Popen(
         [*LOCUST, "--master", *bind, *load, *record],
@@ -236,29 +243,73 @@ def test_a_master_and_two_workers_share_one_quiet_pass(url: str, tmp_path: Path)
     ]
     said = [process.communicate(timeout=60)[0] for process in (master, *workers)]
     assert master.returncode == 0, said
-    assert "requests and their answers recorded" in said[0]
-    assert all("requests and their answers recorded" not in text for text in said[1:])
+    assert "recorded the answers to" in said[0]
+    assert all("recorded the answers to" not in text for text in said[1:])
     seen = [len(np.load(tmp_path / f"seen.{worker.pid}.npz")["start"]) for worker in workers]
-    assert min(seen) > 10
+    assert min(seen) > 0
 
 
 def test_locust_sees_an_answer_that_is_wrong(misbehaving: Callable[[str, int], str]) -> None:
-    url = misbehaving("alter", QUIET + 60)
-    done = subprocess.run(
-        [*LOCUST, "--host", url, "--users", "2", "--spawn-rate", "100", "--run-time", "6s", *ONE_ROW],
-        cwd=server_under_test.ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    url = misbehaving("alter", RECORDED + 5)
+    done = run_locust("--host", url, "--run-time", "2s", *ONE_ROW)
     assert done.returncode == 1, done.stdout + done.stderr
     assert WRONG in done.stdout + done.stderr
 
 
-def test_users_who_wait_make_the_same_report(url: str, tmp_path: Path) -> None:
-    command = ["run", "--url", url, "--users", "2", "--seconds", "2", "--out", str(tmp_path), "--slo", "p99=5s"]
+def test_waiting_users_give_the_same_report(url: str, tmp_path: Path) -> None:
+    command = ["run", "--url", url, "--users", "2", "--seconds", "1", "--out", str(tmp_path), "--slo", "p99=5s"]
     assert main(command) == 0
     result = results.read(tmp_path / "result.json")
     assert result.loop == "closed"
-    assert result.requests > 20
+    assert result.requests > 0
     assert json.loads((tmp_path / "result.json").read_bytes())["generator"]["cpu"] > 0
+
+
+def test_the_run_time_of_locust_starts_after_the_answers_are_recorded(misbehaving: Callable[[str, int], str]) -> None:
+    url = misbehaving("slow", RECORDED)  # which takes at least 4 s
+    done = run_locust("--host", url, "--run-time", "1s", *ONE_ROW)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.index("recorded the answers") < done.stderr.index("Run time limit set to 1 seconds")
+    assert "no request was sent" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--users", "0", "--models", "small"], 1, "no request was sent"),
+        (["--models", "nosuch"], 2, "the server has no model 'nosuch', only odd, small"),
+    ],
+)
+def test_locust_without_requests_is_a_failure(arguments: list[str], code: int, message: str, url: str) -> None:
+    done = run_locust("--host", url, "--run-time", "1s", *ONE_ROW, *arguments)
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+
+
+def run_locust(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [*LOCUST, "--only-summary", "--users", "1", *arguments]
+    return subprocess.run(command, cwd=server_under_test.ROOT, capture_output=True, text=True, timeout=90)
+
+
+@pytest.mark.parametrize(
+    ("package", "command"), [("locust", ["run", "--users", "1"]), ("onnxruntime", ["bench", "engines"])]
+)
+def test_a_missing_package_is_one_line_with_the_command_that_installs_it(
+    package: str, command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(command) == 2
+    expected = (
+        f"error: the package '{package}' is not installed; install it with: requirements/install.sh development\n"
+    )
+    assert capsys.readouterr().err == expected
+    assert (server_under_test.ROOT / packages.INSTALL.split()[0]).is_file()
+    assert (server_under_test.ROOT / "requirements" / "development.lock").read_text().count(f"\n{package}==") == 1
+
+
+def test_a_package_that_is_missed_later_is_one_line_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(commands, "run_compare", lambda arguments: importlib.import_module("nosuch.part"))
+    assert main(["compare", "a.json", "b.json"]) == 2
+    assert capsys.readouterr().err.startswith("error: the package 'nosuch' is not installed; install it with: ")

@@ -1,0 +1,167 @@
+"""The command `bench`: its targets and their options."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from loadtest.options import positive_int
+
+
+def add(commands: Any) -> None:
+    """Add the command to the command line."""
+    bench = commands.add_parser("bench", help="measure a single part")
+    targets = bench.add_subparsers(required=True, metavar="TARGET")
+    for add_target in (add_engines, add_fast, add_servers, add_bodies, add_growth, add_overload, add_memory):
+        add_target(targets)
+
+
+def add_target(
+    targets: Any, name: str, run: Callable[[argparse.Namespace], int], about: str, rounds: int | None = None
+) -> argparse.ArgumentParser:
+    target: argparse.ArgumentParser = targets.add_parser(name, help=about)
+    target.set_defaults(run=run)
+    if rounds is not None:
+        add_count(target, "--rounds", rounds, "number of rounds")
+    return target
+
+
+def add_count(target: argparse.ArgumentParser, option: str, default: int, about: str) -> None:
+    target.add_argument(option, type=positive_int, default=default, metavar="N", help=f"{about} (default: %(default)s)")
+
+
+def add_markdown(target: argparse.ArgumentParser) -> None:
+    target.add_argument("--markdown", type=Path, metavar="FILE", help="also write the tables to this file")
+
+
+def add_engines(targets: Any) -> None:
+    about = "the forward pass: our engine, plain NumPy, Keras, TensorFlow, ONNX Runtime"
+    add_target(targets, "engines", bench_engines, about, rounds=9)
+
+
+def add_fast(targets: Any) -> None:
+    add_markdown(add_target(targets, "fast", bench_fast, "time saved by each fast path", rounds=21))
+
+
+def add_servers(targets: Any) -> None:
+    about = "servers compared in one run: a lower limit, BentoML, Keras, tabserve"
+    servers = add_target(targets, "servers", bench_servers, about)
+    servers.add_argument(
+        "scenarios",
+        nargs="*",
+        metavar="SCENARIO",
+        help="row, mixed, default, many, wide, tensorflow, workers (default: row)",
+    )
+    servers.add_argument(
+        "--beside",
+        type=Path,
+        metavar="PATH",
+        help="compare the server of this checkout with that of the checkout at PATH: ratios of CPU time per request, "
+        "memory and time to ready, with 95 %% intervals",
+    )
+    servers.add_argument("--rounds", type=positive_int, metavar="N", help="(default: 5, with --beside 15)")
+    add_count(servers, "--seconds", 3, "duration of a round; with --beside CPU seconds of the old server per round")
+    add_markdown(servers)
+    servers.add_argument("--picture", type=Path, metavar="FILE", help="chart of the first scenario (.svg or .png)")
+
+
+def add_bodies(targets: Any) -> None:
+    about = "body formats compared with a lower limit: v2, Arrow, a large Parquet file"
+    bodies = add_target(targets, "bodies", bench_bodies, about, rounds=5)
+    add_count(bodies, "--seconds", 3, "duration of a round")
+    add_count(bodies, "--rows", 1_000_000, "rows of the Parquet file")
+    add_markdown(bodies)
+
+
+def add_growth(targets: Any) -> None:
+    about = "cost of a request by number of columns, rows, models and workers"
+    growth = add_target(targets, "growth", bench_growth, about, rounds=3)
+    add_count(growth, "--seconds", 2, "duration of a round")
+    add_markdown(growth)
+    growth.add_argument("--picture", type=Path, metavar="FILE", help="charts of the tables (.svg or .png)")
+
+
+def add_overload(targets: Any) -> None:
+    about = "correct answers at multiples of the rate that saturates a server"
+    overload = add_target(targets, "overload", bench_overload, about, rounds=5)
+    overload.add_argument("engines", nargs="*", metavar="ENGINE", help="numpy, tensorflow (default: both)")
+    add_count(overload, "--seconds", 4, "duration of each rate")
+    add_count(overload, "--connections", 256, "maximum number of connections")
+    add_markdown(overload)
+
+
+def add_memory(targets: Any) -> None:
+    about = "memory growth of a worker over many valid and invalid requests"
+    add_count(add_target(targets, "memory", bench_memory, about), "--requests", 200_000, "number of requests")
+
+
+def bench_engines(arguments: argparse.Namespace) -> int:
+    from loadtest.bench import forward_pass
+
+    return forward_pass.run(arguments.rounds)
+
+
+def bench_fast(arguments: argparse.Namespace) -> int:
+    from loadtest.bench import fast_paths
+
+    return fast_paths.run(arguments.rounds, arguments.markdown)
+
+
+def bench_servers(arguments: argparse.Namespace) -> int:
+    from loadtest.bench import servers
+    from loadtest.bench.server_scenarios import SCENARIOS
+
+    unknown = [name for name in arguments.scenarios if name not in SCENARIOS]
+    if unknown:
+        print(f"error: unknown scenario {unknown[0]!r}, expected {', '.join(SCENARIOS)}", file=sys.stderr)
+        return 2
+    scenarios = arguments.scenarios or ["row"]
+    if arguments.beside is not None:
+        return bench_checkouts(scenarios, arguments)
+    rounds = arguments.rounds or 5
+    return servers.run(scenarios, rounds, arguments.seconds, arguments.markdown, arguments.picture)
+
+
+def bench_checkouts(scenarios: Sequence[str], arguments: argparse.Namespace) -> int:
+    from loadtest.bench import checkouts
+
+    if arguments.picture:
+        print("error: --picture cannot be combined with --beside", file=sys.stderr)
+        return 2
+    rounds = arguments.rounds or 15
+    try:
+        return checkouts.run(scenarios, arguments.beside, rounds, arguments.seconds, arguments.markdown)
+    except checkouts.CheckoutError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def bench_bodies(arguments: argparse.Namespace) -> int:
+    from loadtest.bench import bodies
+
+    return bodies.run(arguments.rounds, arguments.seconds, arguments.rows, arguments.markdown)
+
+
+def bench_growth(arguments: argparse.Namespace) -> int:
+    from loadtest.bench import growth
+
+    return growth.run(arguments.rounds, arguments.seconds, arguments.markdown, arguments.picture)
+
+
+def bench_overload(arguments: argparse.Namespace) -> int:
+    from loadtest.bench import overload
+
+    unknown = [engine for engine in arguments.engines if engine not in overload.ROWS]
+    if unknown:
+        print(f"error: unknown engine {unknown[0]!r}, expected {', '.join(overload.ROWS)}", file=sys.stderr)
+        return 2
+    engines = arguments.engines or list(overload.ROWS)
+    rounds, seconds = arguments.rounds, arguments.seconds
+    return overload.run(engines, rounds, seconds, arguments.connections, arguments.markdown)
+
+
+def bench_memory(arguments: argparse.Namespace) -> int:
+    from loadtest.bench import memory_growth
+
+    return memory_growth.run(arguments.requests)
