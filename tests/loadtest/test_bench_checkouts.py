@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import re
 import socket
 import sys
 import threading
@@ -173,7 +174,7 @@ def test_a_checkout_is_compared_with_itself(
     arguments = ["--beside", str(server_scenarios.ROOT), "--rounds", "1", "--seconds", "1", "--markdown", str(file)]
     assert command.main(["bench", "servers", "row", *arguments]) == 0
     out, err = capsys.readouterr()
-    cells = {line[:24].strip(): line[24:].split() for line in out.splitlines()}
+    cells = {name: values for name, *values in (re.split(r"\s{2,}", line) for line in out.splitlines())}
     old, new = map(float, cells["CPU µs / request"][:2])
     assert old > 0
     assert new > 0

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import json
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from service.data_plane import DataPlane
 from service.exchange import ServerContext
 from service.http.asgi import Application
 from service.settings import Settings
+from training.__main__ import train_parser
 
 ROW = dict.fromkeys(bare_asgi.FIELDS, 1.5)
 BODY = json.dumps({"rows": [ROW]}).encode()
@@ -103,6 +105,26 @@ def test_every_scenario_compares_servers_that_it_has_and_trains_their_models() -
         assert {name for goal in scenario.goals for name in (goal.ours, goal.other)} <= set(names)
         assert len(set(names)) == len(names)
     assert servers.models_of(server_scenarios.SCENARIOS["mixed"]) == {"income", "income32", "eight"}
+
+
+def test_the_commands_that_train_the_models_of_all_scenarios_are_valid(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    commands: list[list[str]] = []
+
+    def record(command: list[str], **_: Any) -> Any:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(servers.subprocess, "run", record)
+    scenarios = server_scenarios.SCENARIOS.values()
+    models = {model for scenario in scenarios for model in servers.models_of(scenario)}
+    assert servers.train(tmp_path, models) == tmp_path / "models"
+    assert len(commands) == len(models)
+    for _, *arguments in commands:
+        assert arguments[:2] == ["-m", "training"]
+        train_parser().parse_args(arguments[2:])
+    assert (tmp_path / "wide100.csv").read_text().count("\n") == 2001
 
 
 def test_the_limit_of_a_model_answers_by_that_model(tmp_path: Path, store_home: Path) -> None:
