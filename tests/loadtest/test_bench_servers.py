@@ -116,7 +116,7 @@ def test_the_commands_that_train_the_models_of_all_scenarios_are_valid(
         commands.append(command)
         return subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.setattr(servers.subprocess, "run", record)
+    monkeypatch.setattr(subprocess, "run", record)
     scenarios = server_scenarios.SCENARIOS.values()
     models = {model for scenario in scenarios for model in servers.models_of(scenario)}
     assert servers.train(tmp_path, models) == tmp_path / "models"
