@@ -30,6 +30,7 @@ from service.exchange import ServerContext
 from service.http.asgi import Application
 from service.model_selection import NoModelStored, SelectionError
 from service.openapi import schemas
+from service.plan_updates import update_plans
 from service.routes.native import predict_json
 from service.server import ports, startup, supervisor, worker
 from service.server.bentoml_service import service_class
@@ -71,7 +72,7 @@ def endpoints(context: ServerContext, application: Application, models: Sequence
             self.grpc: Any = None
             try:
                 server = startup.check_worker(application)
-                await asyncio.to_thread(plane.start)
+                await asyncio.to_thread(plane.start, worker.shared_folder())
                 if settings.grpc_port is not None:
                     from service.grpc_server import GrpcServer  # needs the extra `grpc`
 
@@ -80,7 +81,7 @@ def endpoints(context: ServerContext, application: Application, models: Sequence
             except Exception as error:
                 worker.record_failed_start(f"{type(error).__name__}: {error}")
                 raise
-            self.tasks = [asyncio.create_task(flush_every_second(plane))]
+            self.tasks = [asyncio.create_task(flush_every_second(plane)), asyncio.create_task(update_plans(plane))]
             if server:
                 self.tasks += startup.install_library_hooks(
                     server, state, settings.drain_s, self.grpc and self.grpc.drain

@@ -6,7 +6,6 @@ a time; what arrives meanwhile is predicted together by the next call. There is 
 
 import asyncio
 import logging
-import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,10 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.feature import UNSEEN
 from models.frame import Frame
 from models.outputs import Outputs
 from models.tabular_model import TabularModel
+from service.engine_cost import EngineCost
 from service.errors import ClientDisconnected, DeadlinePassed, EngineFailed, QueueFull, RequestError
 from service.metrics import ModelCounters
 from service.settings import Switch
@@ -27,6 +26,7 @@ from service.settings import Switch
 INLINE_S = 0.002  # how long a prediction may hold up the event loop
 FIXED_S = 0.0001  # a call that costs this much even for one row is worth sharing, which costs a request 40 to 130 µs
 CHUNK_S = 0.01  # how long a part of a large request may hold up a small one
+DOUBTFUL_FACTOR = 3.0  # a busy machine makes an engine look slower by less
 MAX_CHUNK = 2048
 MAX_BATCH = 4096
 MAX_CALLS = 4  # that the thread has before it, where so much waits that a turn of the event loop would bring too little
@@ -67,15 +67,30 @@ class EngineResult(NamedTuple):
 
 
 class Batcher:
-    def __init__(self, model: TabularModel, tally: ModelCounters, queue_rows: int, batching: Switch = "auto") -> None:
+    """cost: of the engine, which also has been warmed up by measuring it."""
+
+    def __init__(
+        self,
+        model: TabularModel,
+        tally: ModelCounters,
+        queue_rows: int,
+        cost: EngineCost,
+        batching: Switch = "auto",
+    ) -> None:
         self.model = model
         self.tally = tally
         self.queue_rows = queue_rows
-        self.plan = measure(model, batching)
+        self._batching = batching
+        self.adopt(cost)
         self._jobs: deque[QueuedRequest] = deque()
         self._calls = 0
         self._rows_per_second = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"predict-{model.name}")
+
+    def adopt(self, cost: EngineCost) -> None:
+        """Run the engine from now on as one that costs so much."""
+        self.cost = cost
+        self.plan = plan_for(cost, self._batching)
 
     async def predict(
         self, frame: Frame, deadline: float, request_id: str, gone: DisconnectWaiter | None = None
@@ -253,26 +268,16 @@ def predict_together(model: TabularModel, frames: Sequence[Frame]) -> tuple[list
     return outcomes, time.monotonic() - started
 
 
-def measure(model: TabularModel, batching: Switch = "auto") -> BatchPlan:
-    """Warm the engine up and decide by what it costs."""
-    one, many = cost(model, 1), cost(model, 256)
-    per_row = max(many - one, 1e-9) / 255
-    chunk = clamp(CHUNK_S / per_row, 32, MAX_CHUNK)
-    inline = clamp((INLINE_S - one) / per_row, 0, MAX_BATCH) if one < FIXED_S and batching != "on" else 0
-    return BatchPlan(inline, chunk, merge=batching != "off")
+def plan_for(cost: EngineCost, batching: Switch = "auto") -> BatchPlan:
+    """How to run an engine that costs so much."""
+    inline = clamp((INLINE_S - cost.one_s) / cost.row_s, 0, MAX_BATCH) if cost.one_s < FIXED_S else 0
+    chunk = clamp(CHUNK_S / cost.row_s, 32, MAX_CHUNK)
+    return BatchPlan(0 if batching == "on" else inline, chunk, merge=batching != "off")
 
 
-def cost(model: TabularModel, rows: int, budget: float = 0.1) -> float:
-    """Seconds of a prediction of so many rows, the fastest of a few: the others had company."""
-    frame = Frame(np.zeros((rows, len(model.schema.numeric))), np.full((rows, len(model.schema.categorical)), UNSEEN))
-    fastest, until = math.inf, time.monotonic() + budget
-    for attempts in range(20):
-        started = time.monotonic()
-        if attempts > 1 and started > until:
-            break
-        model.predict(frame)
-        fastest = min(fastest, time.monotonic() - started)
-    return fastest
+def is_doubtful(cost: EngineCost) -> bool:
+    """Whether another measurement may well change the plan: the rounds differ, or the cost is just above FIXED_S."""
+    return not cost.steady or FIXED_S <= cost.one_s < DOUBTFUL_FACTOR * FIXED_S
 
 
 def clamp(value: float, low: int, high: int) -> int:

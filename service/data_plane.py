@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -24,6 +25,7 @@ from service.metrics import Metrics
 from service.registry import Registry, Snapshot
 from service.served_model import ServedModel
 from service.settings import Settings
+from service.shared_costs import SharedCosts
 
 LARGE_BODY_BYTES = 256 * 1024  # larger bodies are parsed and validated in a thread
 LARGE_ROWS = 1000  # more outputs than that are encoded in a thread
@@ -73,15 +75,19 @@ class DataPlane:
         self.metrics = metrics or Metrics()
         self.registry = Registry(Snapshot(loading={model.name: model for model in models}))
         self.observer: PredictionObserver | None = None
+        self.costs = SharedCosts(None)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="data-plane")
 
-    def start(self) -> None:
-        """Load all models: measure and warm up their engines. Afterwards they are ready."""
+    def start(self, folder: Path | None = None) -> None:
+        """Load all models: measure and warm up their engines. folder: shared by the workers of this server."""
+        self.costs = SharedCosts(folder)
         self.registry.snapshot = Snapshot.of([self.load(model) for model in self.snapshot.champions])
 
     def load(self, model: TabularModel) -> ServedModel:
         """Prepare a model version for serving: measure and warm up its engine. Blocks the calling thread."""
-        served = ServedModel(model, self.metrics.add(model.name, model.version, model.engine.name), self.settings)
+        cost = self.costs.measure(model)
+        counters = self.metrics.add(model.name, model.version, model.engine.name)
+        served = ServedModel(model, counters, self.settings, cost)
         if model.golden.rows:
             model.predict_rows(model.golden.rows[:1])
         plan = served.batcher.plan._asdict()

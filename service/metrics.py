@@ -35,6 +35,7 @@ class ModelCounters:
     def __init__(self) -> None:
         self.inflight_rows = 0
         self.queue_rows = 0
+        self.inline_rows = 0
         self.clear()
 
     def clear(self) -> None:
@@ -103,6 +104,13 @@ class Metrics:
         self._engine_seconds = histogram("engine_seconds", "One call of the engine", SECONDS, "model", "engine")
         self._inflight_rows = live("inflight_rows", "Rows accepted and not answered yet")
         self._queue_rows = live("queue_rows", "Rows waiting for the engine")
+        self._inline_rows = Gauge(
+            "tabserve_inline_rows",
+            "Rows of a request that are predicted at once, at most",
+            ("model",),
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
         info = ("model", "version", "engine")
         self._model_info = Gauge("tabserve_model_info", "Served", info, registry=registry, multiprocess_mode="livemax")
         self._build_info = Gauge(
@@ -142,6 +150,8 @@ class Metrics:
         for name, rows in inflight.items():
             self._inflight_rows.labels(name).set(rows)
             self._queue_rows.labels(name).set(queued[name])
+        for source in self._sources:  # of the version that was added last
+            self._inline_rows.labels(source.model).set(source.counters.inline_rows)
 
     def _flush(self, source: VersionCounters) -> None:
         name, counters = source.model, source.counters

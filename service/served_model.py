@@ -10,6 +10,7 @@ from models.outputs import Outputs
 from models.row_warnings import find_warnings
 from models.tabular_model import TabularModel
 from service.batcher import Batcher
+from service.engine_cost import EngineCost
 from service.metrics import ModelCounters
 from service.settings import Settings
 
@@ -19,15 +20,22 @@ T = TypeVar("T")
 class ServedModel:
     """A model version that is ready for requests."""
 
-    def __init__(self, model: TabularModel, counters: ModelCounters, settings: Settings) -> None:
+    def __init__(self, model: TabularModel, counters: ModelCounters, settings: Settings, cost: EngineCost) -> None:
         self.model = model
         self.name = model.name
         self.version = model.version
         self.counters = counters
-        self.batcher = Batcher(model, counters, settings.queue_rows, settings.batching)
-        self.inline_rows = min(self.batcher.plan.inline_rows, settings.max_rows)
+        self.batcher = Batcher(model, counters, settings.queue_rows, cost, settings.batching)
+        self._max_rows = settings.max_rows
+        self.adopt(cost)
         self._single_row = single_row_predictor(model)
         self._compiled: dict[Callable[[TabularModel], Any], Any] = {}
+
+    def adopt(self, cost: EngineCost) -> None:
+        """Predict from now on as an engine that costs so much should be run."""
+        self.batcher.adopt(cost)
+        self.inline_rows = min(self.batcher.plan.inline_rows, self._max_rows)
+        self.counters.inline_rows = self.inline_rows
 
     def compiled(self, factory: Callable[[TabularModel], T]) -> T:
         """An object that a protocol builds once per model version, such as a writer. Built on first use."""

@@ -13,6 +13,7 @@ from service.http.http_exchange import HttpExchange, Response
 from service.registry import Snapshot
 from service.routes.native import UnknownModelRoute
 from service.routes.route import Route
+from service.served_model import ServedModel
 
 MODELS = "/models/"
 METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -84,12 +85,12 @@ class ModelListPage(Page):
 class ModelPage(Page):
     """`GET /models/{name}`."""
 
-    def __init__(self, plane: DataPlane, model: TabularModel) -> None:
+    def __init__(self, plane: DataPlane, served: ServedModel) -> None:
         super().__init__(plane)
-        self._model = model
+        self._served = served
 
     async def handle(self, exchange: HttpExchange) -> Response:
-        return Response(dumps(model_description(self._model)))
+        return Response(dumps(model_description(self._served)))
 
 
 class PageRoutes:
@@ -111,7 +112,7 @@ class PageRoutes:
 
     def _model_page(self, plane: DataPlane, snapshot: Snapshot, name: str) -> Route:
         try:
-            return ModelPage(plane, snapshot.find(name).model)
+            return ModelPage(plane, snapshot.find(name))
         except RequestError as error:
             return UnknownModelRoute(plane, error)
 
@@ -127,7 +128,8 @@ def model_summary(model: TabularModel) -> dict[str, Any]:
     }
 
 
-def model_description(model: TabularModel) -> dict[str, Any]:
+def model_description(served: ServedModel) -> dict[str, Any]:
+    model, plan = served.model, served.batcher.plan
     schema = model.schema
     return {
         "name": model.name,
@@ -136,6 +138,7 @@ def model_description(model: TabularModel) -> dict[str, Any]:
         "target": schema.target,
         "classes": schema.classes,
         "engine": {"name": model.engine.name, "reason": model.engine.reason},
+        "batching": {"inline_rows": served.inline_rows, "chunk_rows": plan.chunk_rows, "merge": plan.merge},
         "schema": orjson.loads(schema.to_json()),
         "metrics": model.metrics,
         "ignored": [{"name": column.name, "reason": column.reason} for column in schema.ignored],

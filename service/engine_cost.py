@@ -1,0 +1,94 @@
+"""How long an engine takes for one row and for many, measured so that other work on the machine does not decide.
+
+The NumPy engine computes in the thread that calls it, so its cost is processor time of that thread: waiting for a
+core does not count. Caches and clock rates that others disturb do, so the fastest of several rounds is taken.
+TensorFlow computes in threads of its own; its cost is elapsed time.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from models.feature import UNSEEN
+from models.frame import Frame
+from models.tabular_model import TabularModel
+
+MANY_ROWS = 256
+ROUNDS = 3
+MAX_ROUNDS = 6  # where the first ones differ
+PAUSE_S = 0.02  # between rounds: bursts of other work seldom last for all of them
+REPEATS = 10  # in a round
+ROUND_S = 0.03  # after so much time a round has no more than two repeats
+STEADY_RATIO = 1.5  # of two rounds: what differs by more was disturbed
+MIN_ROW_S = 1e-9
+
+
+class EngineCost(NamedTuple):
+    """Seconds of the fastest prediction of one row and of MANY_ROWS."""
+
+    one_s: float
+    many_s: float
+    steady: bool = True  # whether it was measured twice with nearly the same result
+
+    @property
+    def row_s(self) -> float:
+        """Seconds of each further row."""
+        return max(self.many_s - self.one_s, MIN_ROW_S) / (MANY_ROWS - 1)
+
+    def merged(self, other: Self) -> Self:
+        """The fastest of two measurements of one engine; steady where they agree."""
+        steady = self.plausible and other.plausible and self.agrees(other)
+        return self._replace(one_s=min(self.one_s, other.one_s), many_s=min(self.many_s, other.many_s), steady=steady)
+
+    def agrees(self, other: Self) -> bool:
+        return near(self.one_s, other.one_s) and near(self.many_s, other.many_s)
+
+    @property
+    def plausible(self) -> bool:
+        """Whether many rows cost more than one."""
+        return 0 < self.one_s < self.many_s
+
+
+def near(a: float, b: float) -> bool:
+    return max(a, b) <= STEADY_RATIO * min(a, b)
+
+
+def measure(model: TabularModel, pause_s: float = PAUSE_S) -> EngineCost:
+    """Warm the engine up and measure it. `steady` where the fastest two rounds agree."""
+    clock = clock_of(model)
+    rounds = [measure_round(model, clock)]
+    while len(rounds) < ROUNDS or (len(rounds) < MAX_ROUNDS and not steady(rounds)):
+        time.sleep(pause_s)
+        rounds.append(measure_round(model, clock))
+    fastest = EngineCost(min(cost.one_s for cost in rounds), min(cost.many_s for cost in rounds))
+    return fastest._replace(steady=steady(rounds) and fastest.plausible)
+
+
+def steady(rounds: list[EngineCost]) -> bool:
+    """Whether the two fastest rounds agree, for one row and for many."""
+    ones, manys = sorted(cost.one_s for cost in rounds), sorted(cost.many_s for cost in rounds)
+    return near(*ones[:2]) and near(*manys[:2])
+
+
+def clock_of(model: TabularModel) -> Callable[[], float]:
+    return time.thread_time if model.engine.name == "numpy" else time.monotonic
+
+
+def measure_round(model: TabularModel, clock: Callable[[], float]) -> EngineCost:
+    return EngineCost(fastest_prediction(model, 1, clock), fastest_prediction(model, MANY_ROWS, clock))
+
+
+def fastest_prediction(model: TabularModel, rows: int, clock: Callable[[], float]) -> float:
+    """Seconds of the fastest of a few predictions of so many rows."""
+    frame = Frame(np.zeros((rows, len(model.schema.numeric))), np.full((rows, len(model.schema.categorical)), UNSEEN))
+    fastest, until = math.inf, clock() + ROUND_S
+    for repeat in range(REPEATS):
+        started = clock()
+        if repeat > 1 and started > until:
+            break
+        model.predict(frame)
+        fastest = min(fastest, clock() - started)
+    return fastest

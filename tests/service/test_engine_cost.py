@@ -1,0 +1,100 @@
+"""What an engine costs does not depend on what else the machine does."""
+
+import dataclasses
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from models.tabular_model import TabularModel
+from service import engine_cost
+from service.batcher import plan_for
+from service.engine_cost import MANY_ROWS, EngineCost
+
+
+class Waiting:
+    """An engine that gives up its core in every call, as on a machine where others want it."""
+
+    def __init__(self, inner: Any, name: str, seconds: float) -> None:
+        self.inner, self.name, self.seconds = inner, name, seconds
+        self.reason = ""
+
+    def outputs(self, x: Any) -> Any:
+        time.sleep(self.seconds)
+        return self.inner.outputs(x)
+
+
+def waiting(model: TabularModel, name: str) -> TabularModel:
+    return dataclasses.replace(model, engine=Waiting(model.engine, name, 0.02))
+
+
+def test_waiting_for_a_core_does_not_count_for_numpy(tabular_model: TabularModel) -> None:
+    assert engine_cost.measure(waiting(tabular_model, "numpy"), pause_s=0).one_s < 0.02
+
+
+def test_waiting_counts_for_an_engine_with_threads_of_its_own(tabular_model: TabularModel) -> None:
+    assert engine_cost.measure(waiting(tabular_model, "tensorflow"), pause_s=0).one_s >= 0.02
+
+
+def test_threads_that_take_the_cores_do_not_change_the_plan(tabular_model: TabularModel) -> None:
+    """The same ratio within one run: quiet, and beside four threads that compute all the time."""
+    quiet = plan_for(engine_cost.measure(tabular_model)).inline_rows
+    ended = threading.Event()
+
+    def compute() -> None:
+        while not ended.is_set():
+            sum(range(10_000))
+
+    threads = [threading.Thread(target=compute, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        busy = plan_for(engine_cost.measure(tabular_model)).inline_rows
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    assert 0 < quiet / 2 <= busy <= quiet * 2
+
+
+def rounds(monkeypatch: pytest.MonkeyPatch, *costs: tuple[float, float]) -> list[EngineCost]:
+    """Let the next rounds cost so much, the last one again and again. The list of rounds that were measured."""
+    left, measured = [EngineCost(*cost) for cost in costs], []
+
+    def measure_round(model: Any, clock: Any) -> EngineCost:
+        measured.append(left.pop(0) if len(left) > 1 else left[0])
+        return measured[-1]
+
+    monkeypatch.setattr(engine_cost, "measure_round", measure_round)
+    return measured
+
+
+def test_the_fastest_round_counts(monkeypatch: pytest.MonkeyPatch, tabular_model: TabularModel) -> None:
+    rounds(monkeypatch, (9, 90), (2, 40), (3, 20))
+    assert engine_cost.measure(tabular_model, 0)[:2] == (2, 20)
+
+
+def test_there_are_more_rounds_while_they_differ(monkeypatch: pytest.MonkeyPatch, tabular_model: TabularModel) -> None:
+    measured = rounds(monkeypatch, (9, 90), (1, 10), (5, 50), (1, 11))
+    assert engine_cost.measure(tabular_model, 0) == EngineCost(1, 10, steady=True)
+    assert len(measured) == 4
+
+
+@pytest.mark.parametrize("costs", [[(1, 90), (2, 40), (4, 20), (8, 10), (16, 5), (32, 2)], [(5, 4)]])
+def test_rounds_that_never_agree_or_have_no_sense_are_not_steady(
+    monkeypatch: pytest.MonkeyPatch, tabular_model: TabularModel, costs: list[tuple[float, float]]
+) -> None:
+    rounds(monkeypatch, *costs)
+    assert not engine_cost.measure(tabular_model, 0).steady
+
+
+def test_another_measurement_can_only_lower_a_cost_and_steadies_it_where_it_agrees() -> None:
+    first = EngineCost(2.0, 20.0, steady=False)
+    assert first.merged(EngineCost(2.5, 18.0)) == EngineCost(2.0, 18.0, steady=True)
+    assert first.merged(EngineCost(1.0, 30.0)) == EngineCost(1.0, 20.0, steady=False)
+
+
+def test_a_row_costs_what_many_cost_beyond_one() -> None:
+    assert EngineCost(1.0, 1.0 + (MANY_ROWS - 1) * 2.0).row_s == pytest.approx(2.0)
+    assert EngineCost(2.0, 1.0).row_s > 0

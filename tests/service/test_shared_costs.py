@@ -1,0 +1,112 @@
+"""The workers of a server agree on what an engine costs, whatever happens to the folder they share."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.tabular_model import TabularModel
+from service import engine_cost, shared_costs
+from service.data_plane import DataPlane
+from service.engine_cost import EngineCost
+from service.plan_updates import adopt_changes, measure_doubtful
+from service.settings import Settings
+from service.shared_costs import SharedCosts
+
+Measures = Callable[..., list[EngineCost]]
+
+
+@pytest.fixture
+def measures(monkeypatch: pytest.MonkeyPatch) -> Measures:
+    """measures((one_s, many_s), …): what the next measurements find; a list of those that were made."""
+
+    def prepare(*costs: Any) -> list[EngineCost]:
+        left, made = [EngineCost(*cost) for cost in costs], []
+
+        def measure(model: Any) -> EngineCost:
+            made.append(left.pop(0))
+            return made[-1]
+
+        monkeypatch.setattr(engine_cost, "measure", measure)
+        return made
+
+    return prepare
+
+
+def test_the_first_worker_measures_and_the_others_read(
+    tmp_path: Path, tabular_model: TabularModel, measures: Measures
+) -> None:
+    made = measures((0.00003, 0.001))
+    found = [SharedCosts(tmp_path).measure(tabular_model) for _ in range(3)]
+    assert found == made * 3
+
+
+def test_a_better_measurement_reaches_every_worker(
+    tmp_path: Path, tabular_model: TabularModel, measures: Measures
+) -> None:
+    measures((0.0003, 0.01, False), (0.00003, 0.002))
+    first, second = SharedCosts(tmp_path), SharedCosts(tmp_path)
+    first.measure(tabular_model)
+    assert second.measure(tabular_model).one_s == 0.0003
+    second.changes()
+    better = first.measure_again(tabular_model)
+    assert better == EngineCost(0.00003, 0.002, steady=False)
+    assert second.changes() == {tabular_model.tag: better}
+    assert second.changes() == {}
+
+
+def test_a_worker_does_not_measure_again_while_another_does(
+    tmp_path: Path, tabular_model: TabularModel, measures: Measures
+) -> None:
+    made = measures((0.0003, 0.01, False))
+    busy, other = SharedCosts(tmp_path), SharedCosts(tmp_path)
+    with busy._locked(0.0):
+        assert other.measure_again(tabular_model) is None
+    assert made == []
+
+
+def test_a_worker_that_holds_the_lock_for_ever_does_not_stop_the_others(
+    tmp_path: Path, tabular_model: TabularModel, measures: Measures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_costs, "LOCK_S", 0.05)
+    made = measures((0.0003, 0.01))
+    with SharedCosts(tmp_path)._locked(0.0):
+        assert SharedCosts(tmp_path).measure(tabular_model) == made[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"homes:1":{"one_s":1', b'{"homes:1":{"x":1}}', b"[1]"])
+def test_a_file_that_cannot_be_read_is_measured_anew(
+    tmp_path: Path, tabular_model: TabularModel, measures: Measures, content: bytes
+) -> None:
+    (tmp_path / shared_costs.FILE).write_bytes(content)
+    made = measures((0.0003, 0.01))
+    assert SharedCosts(tmp_path).measure(tabular_model) == made[0]
+
+
+def test_without_a_folder_that_can_be_written_a_worker_decides_alone(
+    tmp_path: Path, tabular_model: TabularModel, measures: Measures
+) -> None:
+    made = measures((0.0003, 0.01), (0.0004, 0.02))
+    for _ in range(2):
+        SharedCosts(tmp_path / "missing").measure(tabular_model)
+    assert len(made) == 2
+
+
+def test_a_running_worker_follows_what_another_measures(
+    tmp_path: Path, tabular_model: TabularModel, measures: Measures
+) -> None:
+    """A model that had no inline rows, as its cost was measured on a busy machine, gets them when it was measured again."""
+    measures((0.00015, 0.01), (0.00003, 0.002))
+    planes = [DataPlane([tabular_model], Settings()) for _ in range(2)]
+    for plane in planes:
+        plane.start(tmp_path)
+    first, second = [plane.snapshot.find(tabular_model.name) for plane in planes]
+    assert first.inline_rows == second.inline_rows == 0
+    asyncio.run(measure_doubtful(planes[0]))
+    adopt_changes(planes[1])
+    assert first.inline_rows == second.inline_rows > 0
+    assert second.counters.inline_rows == second.inline_rows
+    for plane in planes:
+        plane.close()
