@@ -1,6 +1,7 @@
 """The command `bench`: its targets and their options."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ def add(commands: Any) -> None:
     """Add the command to the command line."""
     bench = commands.add_parser("bench", help="measure a single part")
     targets = bench.add_subparsers(required=True, metavar="TARGET")
-    for add_target in (add_engines, add_fast, add_servers, add_bodies, add_growth, add_overload, add_memory):
+    for add_target in (add_engines, add_fast, add_servers, add_bodies, add_growth, add_overload, add_memory, add_starts):
         add_target(targets)
 
 
@@ -91,6 +92,13 @@ def add_overload(targets: Any) -> None:
     add_markdown(overload)
 
 
+def add_starts(targets: Any) -> None:
+    parser = add_target(targets, "starts", bench_starts, "decisions about models that a server makes on a busy machine")
+    add_count(parser, "--starts", 50, "number of starts")
+    add_count(parser, "--workers", 2, "worker processes of a server")
+    add_count(parser, "--processes", 2 * (os.cpu_count() or 1), "processes that compute meanwhile")
+
+
 def add_memory(targets: Any) -> None:
     about = "memory growth of a worker over many valid and invalid requests"
     add_count(add_target(targets, "memory", bench_memory, about), "--requests", 200_000, "number of requests")
@@ -165,3 +173,9 @@ def bench_memory(arguments: argparse.Namespace) -> int:
     from loadtest.bench import memory_growth
 
     return memory_growth.run(arguments.requests)
+
+
+def bench_starts(arguments: argparse.Namespace) -> int:
+    from loadtest.bench import starts
+
+    return starts.run(arguments.starts, arguments.workers, arguments.processes)

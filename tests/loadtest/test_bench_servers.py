@@ -14,7 +14,7 @@ import pytest
 import uvloop
 
 from loadtest import __main__ as command
-from loadtest.bench import bare_asgi, clients, server_process, server_scenarios, servers
+from loadtest.bench import bare_asgi, clients, server_process, server_scenarios, servers, starts
 from models import store
 from models.architecture import Architecture
 from models.encoding.encoder import Encoder
@@ -183,3 +183,14 @@ def test_one_row_costs_few_times_the_bare_function() -> None:
     mine, bare = (min(times) for times in zip(*both, strict=True))
     assert mine < 4 * bare
     ours.plane.close()
+
+
+def test_the_bench_of_starts_reads_what_each_worker_decided(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    ready = [
+        {"message": "model ready", "model": f"{name}:1", "inline_rows": rows}
+        for name, rows in [("a", 7), ("a", 9), ("b", 0)]
+    ]
+    lines = [json.dumps(record, separators=(",", ":")) for record in [{"message": "else"}, *ready]]
+    log.write_text("\n".join(["no JSON", *lines]))
+    assert starts.read_log(log) == {"a": [7, 9], "b": [0]}

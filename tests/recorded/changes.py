@@ -2,11 +2,20 @@
 
 from collections.abc import Mapping
 
+BATCHING = "a model says how it is run: how many rows are predicted at once"
 CHANGES: Mapping[str, str] = {
     "pages-traceparent": "every response carries the trace context, not only those of predictions",
     "v2-kind-charset-ascii": "one rule for charsets: us-ascii is accepted by every protocol, as by /predict",
     "invocations-kind-*charset-ascii": "one rule for charsets: us-ascii is accepted by every protocol, as by /predict",
     "invocations-accept-text": "one rule for Accept: text/* takes CSV, as at /predict",
+    "pages-model-numbers": BATCHING,
+    "pages-model-homes": BATCHING,
+    "pages-model-income": BATCHING,
+    "pages-model-stars": BATCHING,
+    "pages-model-sizes": BATCHING,
+    "pages-model-flags": BATCHING,
+    "pages-model-single": BATCHING,
+    "pages-model-stars-batching": BATCHING,
     "pages-docs-json": "the OpenAPI document lists every status of every operation",
     "pages-docs-json-head": "the OpenAPI document lists every status of every operation",
     "pages-docs-json-small": "the OpenAPI document lists every status of every operation",

@@ -97,7 +97,7 @@ def test_without_a_folder_that_can_be_written_a_worker_decides_alone(
 def test_a_running_worker_follows_what_another_measures(
     tmp_path: Path, tabular_model: TabularModel, measures: Measures
 ) -> None:
-    """A model that had no inline rows, as its cost was measured on a busy machine, gets them when it was measured again."""
+    """A model whose cost was measured on a busy machine gets inline rows when it is measured again."""
     measures((0.00015, 0.01), (0.00003, 0.002))
     planes = [DataPlane([tabular_model], Settings()) for _ in range(2)]
     for plane in planes:

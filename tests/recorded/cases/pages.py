@@ -21,7 +21,8 @@ def cases() -> list[Case]:
         make.get(name, path)
     for method in ("HEAD", "OPTIONS", "PUT", "POST", "DELETE"):
         for name in ("models", "model-stars", "livez", "readyz", "docs-json"):
-            make.get(f"{name}-{method.lower()}", PAGES[name], method=method)
+            if (name, method) != ("model-stars", "HEAD"):  # its length depends on what the server has measured
+                make.get(f"{name}-{method.lower()}", PAGES[name], method=method)
         if method != "HEAD":  # whose length differs each time
             make.get(f"metrics-{method.lower()}", "/metrics", method=method)
     make.get("schema-json-head", "/schema.json", method="HEAD")  # other methods: the order in `Allow` is random there
