@@ -14,7 +14,16 @@ def add(commands: Any) -> None:
     """Add the command to the command line."""
     bench = commands.add_parser("bench", help="measure a single part")
     targets = bench.add_subparsers(required=True, metavar="TARGET")
-    for add_target in (add_engines, add_fast, add_servers, add_bodies, add_growth, add_overload, add_memory, add_starts):
+    for add_target in (
+        add_engines,
+        add_fast,
+        add_servers,
+        add_bodies,
+        add_growth,
+        add_overload,
+        add_memory,
+        add_starts,
+    ):
         add_target(targets)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from loadtest import table_format
 from loadtest.bench.server_process import BenchServer
-from loadtest.bench.server_scenarios import ours
+from loadtest.bench.server_scenarios import tabserve_server
 from loadtest.bench.servers import body, train
 
 MODELS = ("eight", "housing", "income")
@@ -37,7 +37,10 @@ def busy(processes: int) -> Iterator[None]:
 def decisions(store: Path, home: Path, workers: int) -> Decisions:
     """Start a server, and read from its log what each worker decided before it was ready."""
     server = BenchServer(
-        ours("tabserve", "eight", models=",".join(MODELS), workers=str(workers)), store, home, body(store, "eight", 1)
+        tabserve_server("tabserve", "eight", models=",".join(MODELS), workers=str(workers)),
+        store,
+        home,
+        body(store, "eight", 1),
     )
     try:
         server.wait()
