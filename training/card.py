@@ -54,7 +54,7 @@ def write_card(
         f"Network: {' → '.join(map(str, [*recipe.hidden, record['outputs']]))} units, {recipe.activation}, "
         f"{record['parameters']:,} parameters; {recipe.optimizer}, learning rate {recipe.learning_rate:g} "
         f"({recipe.schedule}), batches of {recipe.batch_size}, {record['epochs']} of {recipe.epochs} epochs, "
-        f"{record['seconds']:.1f} s, by {recipe.framework}.",
+        f"weights of epoch {record['kept_epoch']}, {record['seconds']:.1f} s, by {recipe.framework}.",
         "## The columns",
         markdown(columns),
     ]

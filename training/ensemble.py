@@ -12,13 +12,13 @@ from models.architecture import Architecture, Epoch
 from models.network import optimizers
 from models.network.network import DivergenceError
 from training.recipe import Recipe
-from training.training_run import Report
+from training.training_run import Report, best_epoch
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.99, 1e-8  # of AdamW
 
 
 class TrialResult(NamedTuple):
-    """The training of one trial: its recipe, its history and its weights, in the framework's own form."""
+    """The training of one trial: its recipe, its history and the weights of its best epoch, in the framework's form."""
 
     recipe: Recipe
     history: list[Epoch]
@@ -26,7 +26,8 @@ class TrialResult(NamedTuple):
 
     @property
     def loss(self) -> float:
-        return self.history[-1].validation_loss or 0.0
+        """The smallest validation loss, which is that of the weights."""
+        return best_epoch(self.history).validation_loss or 0.0
 
 
 def select_trial(

@@ -17,14 +17,15 @@ from models.network.losses import Targets
 from models.network.network import DivergenceError
 from training.ensemble import BETA_1, BETA_2, EPSILON, TrialResult, configure, schedule
 from training.recipe import Recipe
-from training.training_run import OnEpoch
+from training.training_run import OnEpoch, best_epoch
+from training.validation_loss import ValidationLoss
 
 
 class EnsembleTrainer:
     """The Keras model of an architecture, with an epoch of its training as one compiled program.
 
     train: x (rows, inputs), y as the loss expects it, (rows,) or (rows, classes), and row weights (rows,) or None.
-    validation: x and y. `loss` takes targets and outputs and returns a number for each row.
+    validation: x (rows, inputs). `loss` takes targets and outputs and returns a number for each row.
     """
 
     def __init__(
@@ -33,7 +34,8 @@ class EnsembleTrainer:
         architecture: Architecture,
         loss: Callable[[Any, Any], Any],
         train: tuple[Array, Targets, Array | None],
-        validation: tuple[Array, Targets],
+        validation: Array,
+        validation_loss: ValidationLoss,
         on_epoch: OnEpoch,
     ) -> None:
         import tensorflow as tf
@@ -41,13 +43,13 @@ class EnsembleTrainer:
         from models import keras_nets
 
         self.recipe, self.architecture, self.loss, self.on_epoch = recipe, architecture, loss, on_epoch
+        self.validation, self.validation_loss = tf.constant(validation), validation_loss
         self.model = keras_nets.build(replace(architecture, dropout=0.5))  # each run sets its own rate
         self.rows = len(train[0])
         self.batch = min(recipe.batch_size, self.rows)
         self.steps = self.rows // self.batch
         x, y, weights = train
         self.train_data = [tf.constant(x), tf.constant(y)] + ([] if weights is None else [tf.constant(weights)])
-        self.validation_data = [tf.constant(array) for array in validation]
         self.step = tf.Variable(0)
         self.dropout = tf.Variable(0.0)
         self.members = _with_fast_dropout(self.model, self.batch, self.step, self.dropout, recipe.fit_seed)
@@ -56,13 +58,15 @@ class EnsembleTrainer:
         self.mean = [tf.Variable(tf.zeros_like(parameter)) for parameter in self.parameters]
         self.square = [tf.Variable(tf.zeros_like(parameter)) for parameter in self.parameters]
         self.train_epoch = tf.function(self._train_epoch, jit_compile=True, autograph=False)
-        self.evaluate = tf.function(self._evaluate, jit_compile=True, autograph=False)
+        members = keras_nets.members_of(self.model)
+        self.predict = tf.function(lambda x: members(x, training=False), jit_compile=True, autograph=False)
 
     def run(self, recipe: Recipe) -> TrialResult:
-        """Train from fresh weights. Raises DivergenceError."""
+        """Train from fresh weights; the result has those of the best epoch. Raises DivergenceError."""
         import tensorflow as tf
 
         self._reset(recipe)
+        weights = self.model.get_weights()
         epochs = recipe.epochs
         rates = np.array([*map(schedule(recipe, self.steps), range(self.steps * epochs))], np.float32)
         rng = np.random.default_rng(recipe.fit_seed)
@@ -72,11 +76,13 @@ class EnsembleTrainer:
             order = rng.permutation(self.rows)[: self.steps * self.batch].reshape(self.steps, self.batch)
             batches = [tf.gather(array, order) for array in self.train_data]
             loss = _check_finite(self.train_epoch(tf.constant(epoch_rates), *batches), number)
-            validation = _check_finite(self.evaluate(*self.validation_data), number)
+            validation = _check_finite(self.validation_loss(self.predict(self.validation).numpy()), number)
             seconds = time.perf_counter() - started
             history.append(Epoch(number, epochs, loss, validation, float(epoch_rates[0]), seconds))
+            if best_epoch(history) is history[-1]:
+                weights = self.model.get_weights()
             self.on_epoch(history[-1])
-        return TrialResult(recipe, history, self.model.get_weights())
+        return TrialResult(recipe, history, weights)
 
     def _reset(self, recipe: Recipe) -> None:
         """Initial weights, the same for the same seed, and an optimizer without state."""
@@ -124,11 +130,6 @@ class EnsembleTrainer:
             step = (m / correction_1) / (tf.sqrt(v / correction_2) + EPSILON)
             parameter.assign(parameter * (1 - rate * decay) - rate * step)
         return loss
-
-    def _evaluate(self, x: Any, y: Any) -> Any:
-        import tensorflow as tf
-
-        return tf.reduce_mean(self.loss(y, self.model(x, training=False)))
 
 
 def _with_fast_dropout(model: Any, batch: int, step: Any, rate: Any, seed: int) -> Any:

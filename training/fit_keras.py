@@ -13,6 +13,7 @@ from training.ensemble_keras import EnsembleTrainer
 from training.keras_options import encode_targets, epoch_callback, loss_of, optimizer_of
 from training.recipe import Recipe
 from training.training_run import FitResult, TrainingRun
+from training.validation_loss import validation_loss
 
 STEPS_PER_EXECUTION = 8  # training steps that TensorFlow runs before it returns to Python
 
@@ -56,15 +57,14 @@ def fit_ensemble(run: TrainingRun) -> FitResult:
 
     recipe, outputs = run.recipe, run.architecture.outputs
     weights = None if run.class_weights is None else np.array(run.class_weights, np.float32)[run.train.y]
-    train, validation = (
-        (rows.x, encode_targets(recipe, run.task, rows.y, outputs)) for rows in (run.train, run.validation)
-    )
+    train = (run.train.x, encode_targets(recipe, run.task, run.train.y, outputs), weights)
 
     @cache
     def trainer(frequencies: int) -> EnsembleTrainer:
         architecture = replace(run.architecture, frequencies=frequencies)
         loss = loss_of(recipe, run.task, reduction=None)
-        return EnsembleTrainer(recipe, architecture, loss, (*train, weights), validation, run.on_epoch)
+        score = validation_loss(run)
+        return EnsembleTrainer(recipe, architecture, loss, train, run.validation.x, score, run.on_epoch)
 
     best, trial_losses = ensemble.select_trial(recipe, lambda trial: trainer(trial.frequencies).run(trial), run.report)
     architecture = ensemble.configure(run.architecture, best.recipe)

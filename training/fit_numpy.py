@@ -1,6 +1,7 @@
 """Fits the NumPy network."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,8 @@ from models.network import losses, network, optimizers
 from models.network.network import Network
 from training import ensemble, temperature
 from training.recipe import Recipe
-from training.training_run import FitResult, TrainingRun
+from training.training_run import FitResult, Matrix, Targets, TrainingRun
+from training.validation_loss import validation_loss
 
 
 def fit_plain(run: TrainingRun) -> FitResult:
@@ -29,15 +31,15 @@ def fit_ensemble(run: TrainingRun) -> FitResult:
 
     best, trial_losses = ensemble.select_trial(run.recipe, run_trial, run.report)
     net: Network = best.weights
-    *hidden, last, _ = net.layers
-    t = temperature.calibrate(run, Network([*hidden, last]).predict(run.validation.x))
-    for parameter in last.parameters.values():
+    members = _members(net)
+    t = temperature.calibrate(run, members.predict(run.validation.x))
+    for parameter in members.layers[-1].parameters.values():
         parameter /= t
     return replace(_result(best.recipe, net, best.history, trial_losses), temperature=t)
 
 
 def _fit(run: TrainingRun) -> tuple[Network, list[Epoch]]:
-    recipe, train, validation = run.recipe, run.train, run.validation
+    recipe, train = run.recipe, run.train
     rng = np.random.default_rng(recipe.fit_seed)
     net = network.build(run.architecture, rng)
     # One thread: the products of a mini-batch take a fraction of a millisecond, and after each of them BLAS threads
@@ -52,11 +54,26 @@ def _fit(run: TrainingRun) -> tuple[Network, list[Epoch]]:
             epochs=recipe.epochs,
             batch_size=recipe.batch_size,
             rng=rng,
-            validation=(validation.x, validation.y),
+            validation=_validation(run, net),
             patience=recipe.patience or None,
+            keep_best=recipe.network == "ensemble",
             on_epoch=run.on_epoch,
         )
     return net, history
+
+
+def _validation(run: TrainingRun, net: Network) -> tuple[Matrix, Targets] | Callable[[], float]:
+    """The validation rows, or for an ensemble the function that evaluates them."""
+    rows = run.validation
+    if run.recipe.network == "plain":
+        return rows.x, rows.y
+    loss, members = validation_loss(run), _members(net)
+    return lambda: loss(members.predict(rows.x))
+
+
+def _members(net: Network) -> Network:
+    """An ensemble without its last layer, the members' mean: (batch, inputs) -> (batch, members, outputs)."""
+    return Network(net.layers[:-1])
 
 
 def _result(recipe: Recipe, net: Network, history: list[Epoch], trial_losses: dict[str, float]) -> FitResult:

@@ -32,6 +32,7 @@ def training_record(
         "temperature": result.temperature,
         "outputs": len(dataset.schema.classes or ()) if dataset.schema.task == "multiclass" else 1,
         "epochs": len(result.history),
+        "kept_epoch": result.kept_epoch.number,
         "history": [epoch._asdict() for epoch in result.history],
         "seconds": result.seconds,
         "libraries": {"python": platform.python_version()} | {name: _version_of(name) for name in LIBRARIES},

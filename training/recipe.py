@@ -71,6 +71,11 @@ class Recipe:
     clip_norm: float | None
     fit_seed: int
 
+    @property
+    def keeps_best_epoch(self) -> bool:
+        """Whether the weights of the epoch with the smallest validation loss are kept, not those of the last."""
+        return self.network == "ensemble" or self.patience > 0
+
 
 def decide_recipe(options: FitOptions, task: Task, rows: int, columns: int = 1) -> Recipe:
     """Decide what the options leave open. rows: of the train set; columns: of numbers.

@@ -6,6 +6,7 @@ nothing in prediction.
 """
 
 import math
+from typing import NamedTuple
 
 from scipy.optimize import minimize_scalar
 
@@ -25,16 +26,26 @@ def calibrate(run: TrainingRun, logits: Array) -> float:
     if run.task == "regression":
         return 1.0
     loss = losses.BinaryCrossEntropy if run.task == "binary" else losses.CategoricalCrossEntropy
-    return fit(logits, run.validation.y, run.architecture.link, loss(0.0, run.class_weights))
+    return fit(logits, run.validation.y, run.architecture.link, loss(0.0, run.class_weights)).temperature
 
 
-def fit(logits: Array, y: Targets, link: Link, loss: Loss) -> float:
-    """The temperature with the smallest loss of the members' mean for y (rows,); logits (rows, members, outputs)."""
+class Calibration(NamedTuple):
+    """A temperature, and the mean loss of the rows it was fitted to, with the penalty of the prior."""
+
+    temperature: float
+    loss: float
+
+
+def fit(logits: Array, y: Targets, link: Link, loss: Loss, tolerance: float = 1e-3) -> Calibration:
+    """The temperature with the smallest loss of the members' mean for y (rows,); logits (rows, members, outputs).
+
+    tolerance: of the temperature's logarithm.
+    """
 
     def penalized_loss(log_t: float) -> float:
         mean = member_mean(logits / math.exp(log_t), link, axis=1)
-        return float(loss(mean, y)[0]) * len(y) + (log_t / PRIOR_DEVIATION) ** 2 / 2
+        return float(loss(mean, y)[0]) + (log_t / PRIOR_DEVIATION) ** 2 / 2 / len(y)
 
     bound = math.log(MAX_TEMPERATURE)
-    found = minimize_scalar(penalized_loss, bounds=(-bound, bound), method="bounded", options={"xatol": 1e-3})
-    return math.exp(found.x)
+    found = minimize_scalar(penalized_loss, bounds=(-bound, bound), method="bounded", options={"xatol": tolerance})
+    return Calibration(math.exp(found.x), float(found.fun))

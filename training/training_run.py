@@ -1,5 +1,6 @@
 """One training of a network: what it is given, and its result."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -52,3 +53,13 @@ class FitResult:
     recipe: Recipe
     trial_losses: dict[str, float]  # the validation loss of each trial
     temperature: float = 1.0  # by which the logits were divided
+
+    @property
+    def kept_epoch(self) -> Epoch:
+        """The epoch whose weights these are: the best one where the recipe keeps it, otherwise the last."""
+        return best_epoch(self.history) if self.recipe.keeps_best_epoch else self.history[-1]
+
+
+def best_epoch(history: list[Epoch]) -> Epoch:
+    """The epoch with the smallest validation loss, the first of equal ones."""
+    return min(history, key=lambda epoch: math.inf if epoch.validation_loss is None else epoch.validation_loss)

@@ -82,7 +82,7 @@ class Search:
             if epoch.number < epoch.of and _complete(study) and (time.monotonic() > end or trial.should_prune()):
                 raise optuna.TrialPruned
 
-        loss = self.train(recipe, on_epoch).history[-1].validation_loss
+        loss = self.train(recipe, on_epoch).kept_epoch.validation_loss
         assert loss is not None
         return loss
 

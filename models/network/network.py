@@ -83,15 +83,18 @@ class Network:
         batch_size: int,
         rng: np.random.Generator,
         weights: Array | None = None,
-        validation: tuple[npt.ArrayLike, Targets] | None = None,
+        validation: tuple[npt.ArrayLike, Targets] | Callable[[], float] | None = None,
         patience: int | None = None,
+        keep_best: bool = False,
         on_epoch: Callable[[Epoch], None] | None = None,
     ) -> list[Epoch]:
         """Train and return a record of each epoch. `weights` are per row; class weights belong to the loss.
 
-        With `patience`, training stops after that many epochs without a lower validation loss, and the weights of the
-        best epoch are restored. Raises DivergenceError when the loss is not finite. The training loss of an ensemble is
-        the mean of its members' losses; the validation loss is that of the members' mean.
+        validation: rows and targets, or a function that returns the validation loss. With `keep_best` the weights of
+        the epoch with the lowest validation loss are restored in the end; with `patience` they are, too, and training
+        stops after that many epochs without a lower one. Raises DivergenceError when the loss is not finite. The
+        training loss of an ensemble is the mean of its members' losses; the validation loss is that of the members'
+        mean.
         """
         x, y = self._matrix(x), np.asarray(y)
         if len(x) != len(y) or len(x) == 0:
@@ -104,25 +107,30 @@ class Network:
             raise ValueError(f"batch_size: expected 1 or more, given {batch_size}")
         if patience is not None and validation is None:
             raise ValueError("patience needs validation data: the training loss does not tell when to stop")
+        keep_best = (keep_best or patience is not None) and validation is not None
         history: list[Epoch] = []
         best = BestWeights(self)
         for number in range(1, epochs + 1):
             started, rate = time.perf_counter(), optimizer.learning_rate
             with np.errstate(over="ignore", invalid="ignore"):  # DivergenceError says more than a warning
                 mean_loss = self._train_epoch(number, x, y, weights, loss, optimizer, batch_size, rng)
-                validation_loss = (
-                    None if validation is None else _check_finite(self.evaluate(*validation, loss), number)
-                )
+                validation_loss = None if validation is None else self._validation_loss(validation, loss, number)
             history.append(Epoch(number, epochs, mean_loss, validation_loss, rate, time.perf_counter() - started))
             if on_epoch is not None:
                 on_epoch(history[-1])
-            if patience is not None and validation_loss is not None:
+            if keep_best and validation_loss is not None:
                 best.update(number, validation_loss)
-                if number - best.epoch >= patience:
-                    break
-        if patience is not None:
+            if patience is not None and number - best.epoch >= patience:
+                break
+        if keep_best:
             best.restore()
         return history
+
+    def _validation_loss(
+        self, validation: tuple[npt.ArrayLike, Targets] | Callable[[], float], loss: Loss, epoch: int
+    ) -> float:
+        value = validation() if callable(validation) else self.evaluate(*validation, loss)
+        return _check_finite(value, epoch)
 
     def _train_epoch(
         self,

@@ -1,0 +1,34 @@
+"""The validation loss of an ensemble: it decides which epoch's weights are kept, and which trial.
+
+Of classes it is the log loss after temperature scaling, because that is what is served: a network that becomes too
+confident while its ranking of the rows still improves is not past its best epoch (Berta et al. 2025, arXiv 2501.19195).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from models.network.activations import Array
+from models.network.losses import BinaryCrossEntropy, CategoricalCrossEntropy, Huber, Loss, SquaredError
+from training import temperature
+from training.training_run import TrainingRun
+
+ValidationLoss = Callable[[Array], float]
+"""The loss of the members' outputs (rows, members, outputs) for the validation rows."""
+
+
+def validation_loss(run: TrainingRun) -> ValidationLoss:
+    """The validation loss of a run, for the members' outputs in either framework."""
+    y, link = run.validation.y, run.architecture.link
+    if run.task == "regression":
+        return lambda outputs: _regression_loss(run, outputs.mean(axis=1)[:, 0])
+    loss: Loss = (BinaryCrossEntropy if run.task == "binary" else CategoricalCrossEntropy)(0.0, run.class_weights)
+    return lambda outputs: temperature.fit(outputs, y, link, loss, tolerance=0.05).loss
+
+
+def _regression_loss(run: TrainingRun, values: Array) -> float:
+    y = run.validation.y.astype(values.dtype)
+    if run.recipe.loss == "mae":
+        return float(np.abs(values - y).mean())
+    loss: Loss = Huber() if run.recipe.loss == "huber" else SquaredError()
+    return loss(values[:, np.newaxis], y)[0]
