@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from models.columns import Array, Column, ColumnRows, Columns, Mask
-from models.dates import epoch_seconds, has_year
 from models.fast.common_numbers import common_columns
 from models.feature import MISSING, Feature
 from models.frame import Frame
@@ -26,9 +25,10 @@ from models.rows import (
 )
 from models.schema import FeatureSchema
 from models.text import did_you_mean, render
+from models.timestamps import epoch_seconds, has_year
 
 SINGLE_ROW = 1  # validated faster as a row than as columns
-Invalid = dict[str, Mask | None]  # by column where it is invalid; None: in every row
+InvalidMasks = dict[str, Mask | None]  # by column where it is invalid; None: in every row
 
 
 def validate_columns(
@@ -60,11 +60,11 @@ def validate_columns(
     return validated
 
 
-def _convert(schema: FeatureSchema, columns: Columns, count: int) -> tuple[Frame, Invalid]:
+def _convert(schema: FeatureSchema, columns: Columns, count: int) -> tuple[Frame, InvalidMasks]:
     """The columns as a frame, and where a value is of the wrong type or a column is absent that must not be."""
     numbers = np.full((count, len(schema.numeric)), np.nan, order="F")
     codes = np.full((count, len(schema.categorical)), MISSING, dtype=np.int64)
-    invalid: Invalid = {}
+    invalid: InvalidMasks = {}
     for index, feature in enumerate(schema.numeric):
         column = columns.get(feature.name)
         if column is not None and (mask := _fill_numbers(numbers[:, index], feature, column)) is not None:
@@ -79,7 +79,7 @@ def _convert(schema: FeatureSchema, columns: Columns, count: int) -> tuple[Frame
     return Frame(numbers, codes), invalid
 
 
-def _mark_limits(schema: FeatureSchema, numbers: Array, invalid: Invalid) -> None:
+def _mark_limits(schema: FeatureSchema, numbers: Array, invalid: InvalidMasks) -> None:
     """Mark numbers that are infinite, outside the declared limits, or missing where they must not be."""
     ranges = schema.ranges
     inside = (numbers >= ranges.low) & (numbers <= ranges.high)  # NaN is not
@@ -96,7 +96,7 @@ def _with_errors(
     schema: FeatureSchema,
     columns: Columns,
     validated: ValidatedRows,
-    invalid: Invalid,
+    invalid: InvalidMasks,
     unknown: Sequence[str],
     first_row: int,
     max_errors: int,
@@ -121,7 +121,7 @@ def _with_errors(
 
 
 def _errors_of_row(
-    schema: FeatureSchema, columns: Columns, invalid: Invalid, row: int, first_row: int
+    schema: FeatureSchema, columns: Columns, invalid: InvalidMasks, row: int, first_row: int
 ) -> list[RowError]:
     return [
         feature_error(first_row + row, feature, *_problem(feature, columns.get(feature.name), row))

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StringConstraints, model_validator
 
-from models.dates import parse_date
 from models.text import render
+from models.timestamps import parse_date
 
 MAX_LISTED_LEVELS = 10_000  # above that a category is hashed
 HASH_BUCKETS = 4096
@@ -20,7 +20,7 @@ Scalar = str | bool | int | float
 End = StrictInt | StrictFloat | str | None  # of a range; true is not a number here
 
 
-class Seen(BaseModel):
+class TrainingRange(BaseModel):
     """What training saw in a column: a range, or the levels. A value outside of it gets a warning, never an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -45,7 +45,7 @@ class Feature(BaseModel):
     maximum: End = None
     unseen: Literal["warn", "error"] | None = None
     date_format: str | None = None
-    seen: Seen = Seen()
+    seen: TrainingRange = TrainingRange()
     example: bool | int | float | str | None = None
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from models.keras_nets import Columns, MemberDense, MemberMean, Members, Periodic, SharedDense
+from models.keras_nets import ColumnSlice, MemberDense, MemberMean, Members, Periodic, SharedDense
 from models.network import activations, ensemble_layers, layers, normalization_layers, tabular_layers
 from models.network.activations import Array
 from models.network.layers import Layer
@@ -68,12 +68,12 @@ def _walk_back(model: keras.Model) -> tuple[list[keras.layers.Layer], Layer | No
 
 
 def _head(layer: keras.layers.Layer, tensor: Any, maker: dict[int, Any], columns: int) -> Layer:
-    """Columns(0, n), then for each further column Columns -> Embedding -> Flatten or Reshape, as a Tabular layer."""
+    """ColumnSlice(0, n), then ColumnSlice -> Embedding -> Flatten or Reshape for each further column, as a Tabular."""
     parts = list(layer.input) if type(layer) is keras.layers.Concatenate else [tensor]
     numbers, tables = 0, list[Array]()
     for part in parts:
         made = _maker(maker, part)
-        if type(made) is Columns and not tables and not numbers and made.start == 0:
+        if type(made) is ColumnSlice and not tables and not numbers and made.start == 0:
             numbers = made.stop
             continue
         tables.append(_table(made, numbers + len(tables), maker))
@@ -85,13 +85,15 @@ def _head(layer: keras.layers.Layer, tensor: Any, maker: dict[int, Any], columns
 def _table(flat: keras.layers.Layer, column: int, maker: dict[int, Any]) -> Array:
     """The embedding table of that column."""
     if type(flat) not in (keras.layers.Flatten, keras.layers.Reshape) or len(flat.output.shape) != 2:
-        raise CannotExport(f"{_called(flat)}: expected Columns, or a Flatten or Reshape of an Embedding")
+        raise CannotExport(f"{_called(flat)}: expected ColumnSlice, or a Flatten or Reshape of an Embedding")
     embedding = _maker(maker, flat.input)
     if type(embedding) is not keras.layers.Embedding or embedding.mask_zero or embedding.quantization_mode:
         raise CannotExport(f"{_called(embedding)}: expected a plain Embedding before {_called(flat)}")
     taken = _maker(maker, embedding.input)
-    if type(taken) is not Columns or (taken.start, taken.stop) != (column, column + 1):
-        raise CannotExport(f"{_called(taken)}: expected Columns({column}, {column + 1}), numbers first, then in order")
+    if type(taken) is not ColumnSlice or (taken.start, taken.stop) != (column, column + 1):
+        raise CannotExport(
+            f"{_called(taken)}: expected ColumnSlice({column}, {column + 1}), numbers first, then in order"
+        )
     _check_dtype(embedding)
     return _array(embedding.embeddings)
 
@@ -220,7 +222,7 @@ def _scale(layer: Any, *centre_scale_shift: Any) -> Layer:
     return tabular_layers.Scale(*arrays)
 
 
-_HEAD = (Columns, keras.layers.Embedding, keras.layers.Flatten, keras.layers.Reshape, keras.layers.Concatenate)
+_HEAD = (ColumnSlice, keras.layers.Embedding, keras.layers.Flatten, keras.layers.Reshape, keras.layers.Concatenate)
 
 _TRANSLATIONS: dict[type, Callable[[Any], Iterator[Layer]]] = {
     keras.layers.Dense: _dense,

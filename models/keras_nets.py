@@ -13,8 +13,8 @@ from models.architecture import TABLE_DEVIATION, Architecture, Link
 Shape = tuple[int | None, ...]
 
 
-@keras.saving.register_keras_serializable(package="tabserve")
-class Columns(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
+@keras.saving.register_keras_serializable(package="tabserve", name="Columns")  # the name in stored versions
+class ColumnSlice(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     """Columns start to stop of a matrix: (batch, all) -> (batch, stop - start)."""
 
     def __init__(self, start: int, stop: int, **options: Any) -> None:
@@ -248,10 +248,10 @@ def _hidden(architecture: Architecture, dense: keras.layers.Layer) -> Iterator[k
 def _embedded(matrix: Any, architecture: Architecture) -> Any:
     """Numbers unchanged, then the embedding of each category column."""
     numbers = architecture.numbers
-    parts = [Columns(0, numbers, name="numbers")(matrix)] if numbers else []
+    parts = [ColumnSlice(0, numbers, name="numbers")(matrix)] if numbers else []
     start = _normal(TABLE_DEVIATION) if architecture.members else "uniform"
     for j, (levels, units) in enumerate(architecture.categories):
-        column = Columns(numbers + j, numbers + j + 1, name=f"category_{j}")(matrix)
+        column = ColumnSlice(numbers + j, numbers + j + 1, name=f"category_{j}")(matrix)
         table = keras.layers.Embedding(levels, units, start, name=f"table_{j}")
         parts.append(keras.layers.Reshape((units,))(table(column)))  # (batch, 1, units) -> (batch, units)
     return parts[0] if len(parts) == 1 else keras.layers.Concatenate()(parts)

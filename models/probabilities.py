@@ -7,10 +7,10 @@ import numpy.typing as npt
 
 from models.frame import FEW_ROWS
 
-FloatMatrix = npt.NDArray[np.float32]
+Float32Matrix = npt.NDArray[np.float32]
 
 
-def probabilities(logits: FloatMatrix) -> FloatMatrix:
+def probabilities(logits: Float32Matrix) -> Float32Matrix:
     """(rows, 1) logits of the second class, or (rows, classes) logits -> (rows, classes) probabilities."""
     if logits.shape[1] == 1:
         if len(logits) == 1:

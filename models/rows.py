@@ -24,7 +24,7 @@ class RowError(NamedTuple):
     message: str
 
 
-class Unreadable(NamedTuple):
+class UndecodableRow(NamedTuple):
     """Stands for a row that could not be decoded."""
 
     code: str
@@ -50,7 +50,7 @@ class ValidatedRows:
 def validate_rows(
     schema: FeatureSchema, rows: Sequence[object], *, first_row: int = 0, max_errors: int = MAX_LISTED_ERRORS
 ) -> ValidatedRows:
-    """Validate rows that are JSON values, or `Unreadable`. It never raises for invalid ones.
+    """Validate rows that are JSON values, or `UndecodableRow`. It never raises for invalid ones.
 
     first_row: the number that errors give the first row. max_errors: how many errors are listed; of a single row at
     most MAX_LISTED_ERRORS.
@@ -96,7 +96,7 @@ def check_each(
 
 
 def _row_errors(schema: FeatureSchema, number: int, row: object) -> Iterator[RowError]:
-    if isinstance(row, Unreadable):
+    if isinstance(row, UndecodableRow):
         yield RowError(number, None, row.code, f"row {number}: {row.message}")
         return
     if not isinstance(row, dict):

@@ -7,31 +7,31 @@ from pathlib import Path
 import bentoml
 from bentoml.exceptions import BentoMLException
 
-from models import golden_rows, store_hooks, version_files
+from models import golden_rows, store_library_hooks, version_files
 from models.tabular_model import TabularModel
 from models.text import truncate
-from models.version_files import EngineChoice, Stored, StoreError, Trained
+from models.version_files import EngineChoice, StoredVersion, StoreError, TrainedVersion
 
 
 def location(store: Path | None = None) -> Path:
     """The folder of models: in `store`, or in BentoML's own store."""
     if store is not None:
         return store / "models" if (store / "models").is_dir() else store
-    return store_hooks.bentoml_folder()
+    return store_library_hooks.bentoml_folder()
 
 
-def versions(store: Path | None = None) -> tuple[dict[str, list[Stored]], list[str]]:
+def versions(store: Path | None = None) -> tuple[dict[str, list[StoredVersion]], list[str]]:
     """Models of this project by name, with their versions, newest first; and the tags of all other models."""
     place = location(store)
     if (place / "features.json").is_file():
         single = unpacked(place)
         return {single.name: [single]}, []
-    ours: dict[str, list[Stored]] = {}
+    ours: dict[str, list[StoredVersion]] = {}
     others = []
     for folder in sorted(place.glob("*/*/")):
         name, version = folder.parent.name, folder.name
         if version.isdecimal() and (folder / "features.json").is_file():
-            ours.setdefault(name, []).append(Stored(name, int(version), folder))
+            ours.setdefault(name, []).append(StoredVersion(name, int(version), folder))
         else:
             others.append(f"{name}:{version}")
     for found in ours.values():
@@ -39,7 +39,7 @@ def versions(store: Path | None = None) -> tuple[dict[str, list[Stored]], list[s
     return ours, others
 
 
-def unpacked(folder: Path) -> Stored:
+def unpacked(folder: Path) -> StoredVersion:
     """The version whose files lie in this folder itself, as after unpacking an export."""
     try:
         name = str(version_files.read_json(folder / "features.json")["name"])
@@ -48,7 +48,7 @@ def unpacked(folder: Path) -> Stored:
     description = folder / "model.yaml"  # written by BentoML
     text = description.read_text(encoding="utf-8") if description.is_file() else ""
     found = re.search(r"""^version:\s*['"]?(\d+)['"]?\s*$""", text, re.MULTILINE)
-    return Stored(name, int(found[1]) if found else 1, folder)
+    return StoredVersion(name, int(found[1]) if found else 1, folder)
 
 
 def check_writable() -> None:
@@ -61,11 +61,11 @@ def check_writable() -> None:
         raise StoreError(f"nothing can be stored in {folder}: {error.strerror or error}") from error
 
 
-def save(trained: Trained) -> Stored:
+def save(trained: TrainedVersion) -> StoredVersion:
     """Store a version under the next number. It is loaded and checked first; after a failure nothing is left."""
     name = trained.schema.name
     while True:
-        stored = Stored(name, version := next_version(name), location() / name / str(version))
+        stored = StoredVersion(name, version := next_version(name), location() / name / str(version))
         copying = False
         try:
             with bentoml.models.create(
@@ -75,7 +75,7 @@ def save(trained: Trained) -> Stored:
             ) as model:
                 folder = Path(model.path)
                 version_files.write(folder, trained)
-                load(Stored(name, version, folder))
+                load(StoredVersion(name, version, folder))
                 copying = not stored.path.exists()
         except BentoMLException as error:
             if stored.path.exists():  # another training has taken the number meanwhile
@@ -104,7 +104,7 @@ def delete(tag: str) -> None:
         bentoml.models.delete(stored.tag)
 
 
-def load(stored: Stored, engine: EngineChoice = "auto") -> TabularModel:
+def load(stored: StoredVersion, engine: EngineChoice = "auto") -> TabularModel:
     """Read a version, build its engine and check its golden rows. Raises StoreError."""
     try:
         model = version_files.read(stored, engine)

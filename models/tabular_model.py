@@ -11,7 +11,7 @@ from models.encoding.encoder import Encoder
 from models.frame import Frame, Row
 from models.output_columns import OutputSpec
 from models.outputs import Outputs
-from models.probabilities import FloatMatrix, probabilities
+from models.probabilities import Float32Matrix, probabilities
 from models.schema import FeatureSchema
 
 Prediction = dict[str, Any]
@@ -30,13 +30,13 @@ class Engine(Protocol):
         """Why this engine and not the other, in a sentence."""
         ...
 
-    def outputs(self, x: FloatMatrix) -> FloatMatrix:
+    def outputs(self, x: Float32Matrix) -> Float32Matrix:
         """(rows, width) encoded rows -> (rows, outputs): standardised values or logits."""
         ...
 
 
 @dataclass(frozen=True)
-class Golden:
+class GoldenRows:
     """Rows that a version has to answer as it did at training, or it is not served."""
 
     rows: list[dict[str, Any]]
@@ -53,7 +53,7 @@ class TabularModel:
     engine: Engine
     metrics: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
-    golden: Golden = Golden([], [])
+    golden: GoldenRows = GoldenRows([], [])
     card: str = ""
 
     @property

@@ -15,7 +15,7 @@ from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine, TensorFlowEngine
 from models.network.network import Network
 from models.schema import FeatureSchema
-from models.tabular_model import Engine, Golden, TabularModel
+from models.tabular_model import Engine, GoldenRows, TabularModel
 
 EngineChoice = Literal["auto", "numpy", "tensorflow"]
 
@@ -33,7 +33,7 @@ class EngineUnavailable(StoreError):  # noqa: N818 - the name says what is wrong
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredVersion:
     """A version in the store, not yet loaded."""
 
     name: str
@@ -46,7 +46,7 @@ class Stored:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedVersion:
     """The result of a training run, to be stored. At least one of `network` and `keras` is set."""
 
     schema: FeatureSchema
@@ -61,7 +61,7 @@ class Trained:
     pictures: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def write(folder: Path, trained: Trained) -> None:
+def write(folder: Path, trained: TrainedVersion) -> None:
     """Write the files of a version."""
     folder.chmod(0o755)  # BentoML creates a private folder; a container reads it as another user
     (folder / "features.json").write_text(trained.schema.to_json(), encoding="utf-8")
@@ -81,7 +81,7 @@ def write(folder: Path, trained: Trained) -> None:
     _write_json(folder / "golden.json", {"rows": trained.golden_rows, "answers": golden_answers(trained)})
 
 
-def golden_answers(trained: Trained) -> list[list[float]]:
+def golden_answers(trained: TrainedVersion) -> list[list[float]]:
     """The predictions of the training framework for the golden rows. Every engine has to reproduce them."""
     engine: Engine
     if trained.keras is not None:
@@ -94,7 +94,7 @@ def golden_answers(trained: Trained) -> list[list[float]]:
     return answers
 
 
-def read(stored: Stored, engine: EngineChoice = "auto") -> TabularModel:
+def read(stored: StoredVersion, engine: EngineChoice = "auto") -> TabularModel:
     """Read a version of format 1, without checking its golden rows."""
     folder = stored.path
     golden = read_json(folder / "golden.json")
@@ -110,12 +110,12 @@ def read(stored: Stored, engine: EngineChoice = "auto") -> TabularModel:
         engine=make_engine(stored, engine),
         metrics=read_json(folder / "metrics.json"),
         training=read_json(folder / "training.json"),
-        golden=Golden(golden["rows"], golden["answers"]),
+        golden=GoldenRows(golden["rows"], golden["answers"]),
         card=(folder / "card.md").read_text(encoding="utf-8"),
     )
 
 
-def make_engine(stored: Stored, choice: EngineChoice = "auto") -> Engine:
+def make_engine(stored: StoredVersion, choice: EngineChoice = "auto") -> Engine:
     """The NumPy network if the version has one; TensorFlow if it has none or if it is requested."""
     description = read_json(stored.path / "network.json")
     keras_file = stored.path / "model.keras"

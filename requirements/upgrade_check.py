@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements/development.lock"
 ENVIRONMENT = ROOT / "build/upgrade-check/.venv"
 PYTHON = str(ENVIRONMENT / "bin/python")
-TESTS = ("tests/models/test_hook.py", "tests/models/test_store.py", "tests/service/server", "tests/e2e")
+TESTS = ("tests/models/test_library_hook.py", "tests/models/test_store.py", "tests/service/server", "tests/e2e")
 TESTS_S = 3600
 
 

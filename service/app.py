@@ -21,7 +21,7 @@ import orjson
 from bentoml.exceptions import BentoMLException
 from bentoml.models import BentoModel
 
-from models.hook import HookMissing, check_all
+from models.library_hook import LibraryHookMissing, check_all
 from models.tabular_model import TabularModel
 from service import logs, model_selection
 from service.bento_image import bento_image
@@ -156,7 +156,7 @@ def from_environment() -> Any:
         ):
             raise SettingsError(f"TABSERVE_GRPC_PORT={settings.grpc_port}: another server listens there")
         models = model_selection.select_models(settings, model_selection.pinned_by_bento(Path(__file__)))
-    except (SettingsError, SelectionError, HookMissing) as error:
+    except (SettingsError, SelectionError, LibraryHookMissing) as error:
         reason = str(error)
         if isinstance(error, NoModelStored) and (place := os.environ.get("AIP_STORAGE_URI")):
             reason += f"; Vertex AI's {place} is not fetched: put the models into the image"

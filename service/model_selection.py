@@ -11,7 +11,7 @@ from models import store
 from models.engines import NumpyEngine
 from models.tabular_model import TabularModel
 from models.text import nearest
-from models.version_files import EngineUnavailable, Stored, StoreError
+from models.version_files import EngineUnavailable, StoredVersion, StoreError
 from service.settings import Settings
 
 log = logging.getLogger("tabserve.model_selection")
@@ -68,7 +68,7 @@ def training_command(folder: Path | None) -> str:
     return command if folder is None else f"BENTOML_HOME={shlex.quote(str(folder.resolve()))} {command}"
 
 
-def newest_of_each_model(found: dict[str, list[Stored]], settings: Settings) -> list[TabularModel]:
+def newest_of_each_model(found: dict[str, list[StoredVersion]], settings: Settings) -> list[TabularModel]:
     """The newest servable version of each model. Skips models without one; raises NoServableVersion if none is left."""
     models, damaged = [], []
     for name in sorted(found):
@@ -82,7 +82,7 @@ def newest_of_each_model(found: dict[str, list[Stored]], settings: Settings) -> 
     return models
 
 
-def load_tag(tag: str, found: dict[str, list[Stored]], settings: Settings, place: Path) -> TabularModel:
+def load_tag(tag: str, found: dict[str, list[StoredVersion]], settings: Settings, place: Path) -> TabularModel:
     """Load `name` or `name:version`. Raises SelectionError."""
     name, _, version = tag.partition(":")
     if name not in found:
@@ -101,7 +101,7 @@ def load_tag(tag: str, found: dict[str, list[Stored]], settings: Settings, place
     raise SelectionError(f"there is no {tag} in {place}; there are versions {versions}")
 
 
-def load_newest(name: str, candidates: Sequence[Stored], settings: Settings) -> TabularModel:
+def load_newest(name: str, candidates: Sequence[StoredVersion], settings: Settings) -> TabularModel:
     """Load the first version, newest first, that reproduces its golden rows. Raises SelectionError.
 
     If the engine is not available, that is an error: the version is not damaged, and no older version replaces it.
@@ -118,7 +118,7 @@ def load_newest(name: str, candidates: Sequence[Stored], settings: Settings) -> 
     raise NoServableVersion(f"no version of {name!r} can be served: {reasons[0]}")
 
 
-def load_version(stored: Stored, settings: Settings) -> TabularModel:
+def load_version(stored: StoredVersion, settings: Settings) -> TabularModel:
     """Load a version with the configured engine; with NumPy if TensorFlow is not available. Raises StoreError."""
     try:
         return store.load(stored, settings.engine)

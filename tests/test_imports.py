@@ -25,13 +25,13 @@ ARROW_FORMATS = (
     "models/formats/parquet_",
     "models/formats/record_batches.py",
 )
-A_ROW = {"models.dates", "models.feature", "models.schema"}  # what load tests know
+A_ROW = {"models.timestamps", "models.feature", "models.schema"}  # what load tests know
 BUILDS_KERAS = {"models/keras_nets.py", "models/keras_export.py"}
 MEASURED_KERAS = {"loadtest/bench/keras_app.py"}  # a server of its own, that the benchmark starts beside ours
 
 LAYERS: dict[str, list[set[str]]] = {
     "models": [
-        {"models.text", "models.dates", "models.architecture", "models.hook"},
+        {"models.text", "models.timestamps", "models.architecture", "models.library_hook"},
         {"models.feature"},
         {"models.frame", "models.validators"},
         {"models.ranges"},
@@ -39,13 +39,19 @@ LAYERS: dict[str, list[set[str]]] = {
         {"models.row_warnings"},
         {"models.columns", "models.rows"},
         {"models.fast.common_numbers"},
-        {"models.cells", "models.column_validation", "models.json_text", "models.outputs", "models.probabilities"},
+        {
+            "models.cell_parsing",
+            "models.column_validation",
+            "models.json_text",
+            "models.outputs",
+            "models.probabilities",
+        },
         {"models.output_columns"},
         {"models.encoding", "models.network", "models.keras_nets", "models.keras_export", "models.engines"},
         {"models.fast.json_entries", "models.fast.fast_path"},
         {"models.tabular_model"},
         {"models.formats", "models.fast"},
-        {"models.store_hooks"},
+        {"models.store_library_hooks"},
         {"models.version_files"},
         {"models.golden_rows"},
         {"models.store"},
@@ -63,7 +69,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"training.infer_columns", "training.fit_keras", "training.fit_numpy"},
         {"training.dataset", "training.fit"},
         {"training.leaks", "training.dataset_report", "training.examples", "training.splitting", "training.tune"},
-        {"training.build_dataset", "training.metrics", "training.provenance"},
+        {"training.build_dataset", "training.evaluation", "training.provenance"},
         {"training.baselines", "training.card", "training.plots"},
         {"training.pipeline"},
     ],

@@ -139,7 +139,7 @@ def list_models(arguments: list[str]) -> int:
 
     from models import store
     from training.bundled import BUNDLED
-    from training.metrics import METRIC_LABELS
+    from training.evaluation import METRIC_LABELS
     from training.text_tables import aligned
 
     print("Data sets: " + ", ".join(f"{name} ({bundled.title})" for name, bundled in BUNDLED.items()))

@@ -11,10 +11,10 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 from models.architecture import Task
 from models.encoding.encoder import Encoder
-from models.encoding.target import Target
+from models.encoding.target_scaling import TargetScaling
 from models.frame import Frame
 from models.schema import FeatureSchema
-from training.metrics import Array, Metrics, evaluate
+from training.evaluation import Array, EvaluationMetrics, evaluate
 from training.training_run import Report
 
 TREE_SECONDS = 30.0
@@ -36,10 +36,10 @@ class Baselines:
         self.classes = len(schema.classes or ())
         self.schema, self.frame, self.target = schema, frame, y
         self.train, self.validation, self.test = sets
-        self.scale = Target.fit(y[self.train]) if self.task == "regression" else Target()
+        self.scale = TargetScaling.fit(y[self.train]) if self.task == "regression" else TargetScaling()
         self.y = self.scale.apply(y) if self.task == "regression" else y
 
-    def run(self, report: Report) -> dict[str, Metrics]:
+    def run(self, report: Report) -> dict[str, EvaluationMetrics]:
         """Metrics on the test set by name. What takes too long is cut short, and `report` receives a notice."""
         results = {"constant": self.constant()}
         if self.task != "regression" and len(np.unique(self.y[self.train])) < 2:
@@ -49,14 +49,14 @@ class Baselines:
             warnings.simplefilter("ignore")
             return results | {"linear": self.linear(report), "boosted trees": self.trees(report)}
 
-    def constant(self) -> Metrics:
+    def constant(self) -> EvaluationMetrics:
         """The mean, or the frequencies of the classes."""
         y = self.y[self.train]
         regression = self.task == "regression"
         output = np.array([y.mean()]) if regression else np.bincount(y, minlength=self.classes) / len(y)
         return self._evaluate(np.tile(output, (len(self.test), 1)))
 
-    def linear(self, report: Report) -> Metrics:
+    def linear(self, report: Report) -> EvaluationMetrics:
         """Ridge or logistic regression on standardised numbers and one column for each level."""
         x = self._linear_matrix()
         steps = max(1, x.shape[1] // 200) if self.task == "regression" else self.classes
@@ -77,7 +77,7 @@ class Baselines:
         report(f"{model} learned from {len(chosen):,} of {len(self.train):,} rows, to stay within half a minute")
         return np.asarray(shuffled[chosen[chosen < len(shuffled)]])
 
-    def trees(self, report: Report) -> Metrics:
+    def trees(self, report: Report) -> EvaluationMetrics:
         """scikit-learn's histogram gradient boosting, rate 0.05, stopped by the validation set or after 30 s."""
         x, categorical = self._tree_matrix()
         model = self._new_trees(categorical, warm_start=True, early_stopping=False)
@@ -99,7 +99,7 @@ class Baselines:
             model.max_iter += step
         return self._evaluate(best)
 
-    def trees_unlimited(self) -> Metrics:
+    def trees_unlimited(self) -> EvaluationMetrics:
         """The same without limits of time or rows, for comparisons: stopped long after the smallest validation loss.
 
         The round with the smallest validation loss predicts.
@@ -137,7 +137,7 @@ class Baselines:
         name = "rmse" if self.task == "regression" else "log_loss"
         return evaluate(self.task, self.y[rows], outputs)[name]
 
-    def _evaluate(self, outputs: Array) -> Metrics:
+    def _evaluate(self, outputs: Array) -> EvaluationMetrics:
         if self.task == "regression":
             outputs = outputs.astype(np.float64) * self.scale.scale + self.scale.mean
         return evaluate(self.task, self.target[self.test], outputs)

@@ -2,17 +2,17 @@
 
 from typing import Any
 
-from models.feature import Seen
+from models.feature import TrainingRange
 from models.schema import FeatureSchema
 from models.text import render
 from training.bundled import BUNDLED
-from training.metrics import METRIC_LABELS, Metrics
+from training.evaluation import METRIC_LABELS, EvaluationMetrics
 from training.recipe import Recipe
 from training.splitting import Split
 from training.text_tables import markdown
 
 
-def metrics_table(network: Metrics, baselines: dict[str, Metrics]) -> list[list[str]]:
+def metrics_table(network: EvaluationMetrics, baselines: dict[str, EvaluationMetrics]) -> list[list[str]]:
     """Rows of text: a header, the network, and each baseline."""
     keys = [key for key in METRIC_LABELS if key in network]
     table = [["", *[METRIC_LABELS[key] for key in keys]]]
@@ -26,8 +26,8 @@ def write_card(
     recipe: Recipe,
     split: Split,
     record: dict[str, Any],
-    network: Metrics,
-    baselines: dict[str, Metrics],
+    network: EvaluationMetrics,
+    baselines: dict[str, EvaluationMetrics],
     notices: list[str],
 ) -> str:
     """card.md: the model, its metrics, its data and training, its columns and the notices. record: see provenance."""
@@ -65,7 +65,7 @@ def write_card(
     return "\n\n".join(sections) + "\n"
 
 
-def _describe_seen(seen: Seen) -> str:
+def _describe_seen(seen: TrainingRange) -> str:
     if seen.hashed:
         return f"{seen.count or 'many'} levels, hashed"
     if seen.levels is not None:

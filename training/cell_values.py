@@ -1,4 +1,4 @@
-"""The distinct values of a column parsed as numbers, booleans or levels; text cells are parsed by `models.cells`."""
+"""Parses the distinct values of a column as numbers, booleans or levels; `models.cell_parsing` parses text cells."""
 
 import math
 import re
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.cells import Decimal, parse_boolean, parse_number, parse_whole
+from models.cell_parsing import Decimal, parse_boolean, parse_number, parse_whole
 from models.feature import LevelType, Scalar
 from training.cells import FactorizedColumn, Mask
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as arrow
 
-from models.cells import Decimal
+from models.cell_parsing import Decimal
 from models.text import render
 from training.reading import RawTable
 

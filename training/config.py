@@ -11,7 +11,7 @@ SMOOTHING = 0.03  # of the labels, for the ensemble
 
 Framework = Literal["keras", "numpy"]
 NetworkName = Literal["ensemble", "plain"]
-Activation = Literal["relu", "sigmoid", "tanh", "silu", "gelu", "elu", "leaky_relu", "softplus", "linear"]
+ActivationName = Literal["relu", "sigmoid", "tanh", "silu", "gelu", "elu", "leaky_relu", "softplus", "linear"]
 OptimizerName = Literal["adam", "adamw", "sgd", "momentum", "rmsprop"]
 LossName = Literal["mse", "mae", "huber", "crossentropy"]
 ScheduleName = Literal["constant", "cosine", "exponential"]
@@ -67,7 +67,7 @@ class FitOptions:
         "units of each hidden layer, such as 64,32 (0 for none). Unless with --network ensemble, all that is not given "
         "is Keras's default: the tutorial's network",
     )
-    activation: Activation | None = option(None, "of the hidden layers; relu, plain silu, with --hidden relu")
+    activation: ActivationName | None = option(None, "of the hidden layers; relu, plain silu, with --hidden relu")
     dropout: float | None = option(
         None,
         "share of activations left out in training; the best of 0.2, 0.1 and 0 by the validation part, plain 0.1, "

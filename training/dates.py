@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from models.dates import parse_date
+from models.timestamps import parse_date
 from training.cell_values import MAX_INVALID_SHARE, Vector
 from training.cells import FactorizedColumn
 

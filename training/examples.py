@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.dates import iso
 from models.feature import Feature, Scalar, whole_if_exact
 from models.rows import validate_rows
 from models.schema import FeatureSchema
+from models.timestamps import iso
 from training.errors import UsageError
 
-Columns = dict[str, npt.NDArray[Any]]
+ColumnArrays = dict[str, npt.NDArray[Any]]
 GOLDEN_ROWS = 32
 COMPLETE_ROWS = 3  # of them without missing values, to show to users
 MAX_SAMPLE = 10_000  # values of a column
@@ -23,7 +23,7 @@ MAX_SAMPLE = 10_000  # values of a column
 
 def draw_rows(
     schema: FeatureSchema,
-    columns: Columns,
+    columns: ColumnArrays,
     test: npt.NDArray[np.intp],
     rng: np.random.Generator,
     *,

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from models.feature import HASH_BUCKETS, MAX_LISTED_LEVELS, Feature, Kind, LevelType, Scalar, Seen
+from models.feature import HASH_BUCKETS, MAX_LISTED_LEVELS, Feature, Kind, LevelType, Scalar, TrainingRange
 from models.schema import FeatureSchema
 from models.text import render
 from training.cell_values import Vector, parse_levels, parse_numbers
@@ -121,13 +121,13 @@ def _declared_level_type(column: FactorizedColumn, declared: Feature | None) -> 
     return declared.level_type
 
 
-def _describe_levels(distinct: list[Scalar], level_type: LevelType) -> tuple[Seen, str]:
+def _describe_levels(distinct: list[Scalar], level_type: LevelType) -> tuple[TrainingRange, str]:
     """What the schema and `inspect` record of the distinct levels: a list of them, or their number where too many."""
     if len(distinct) > MAX_LISTED_LEVELS:
-        seen = Seen(hashed=HASH_BUCKETS, count=len(distinct), type=level_type)
+        seen = TrainingRange(hashed=HASH_BUCKETS, count=len(distinct), type=level_type)
         return seen, f"{len(distinct):,} levels, hashed"
     first = ", ".join(str(level) for level in distinct[:4])
-    return Seen(levels=distinct, count=len(distinct)), first + (", …" if len(distinct) > 4 else "")
+    return TrainingRange(levels=distinct, count=len(distinct)), first + (", …" if len(distinct) > 4 else "")
 
 
 def _object_array(levels: list[Scalar]) -> npt.NDArray[Any]:

@@ -8,7 +8,7 @@ import pandas as pd
 from sklearn.metrics import balanced_accuracy_score, r2_score
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from models.encoding.parts import stable_moments
+from models.encoding.column_encodings import stable_moments
 from training.cell_values import Vector
 from training.dataset import Dataset
 

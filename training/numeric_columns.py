@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.feature import Scalar, Seen, whole_if_exact
+from models.feature import Scalar, TrainingRange, whole_if_exact
 from models.text import render
 from training.cell_values import Vector, invalid_cell_notices, parse_booleans, parse_numbers
 from training.cells import FactorizedColumn
@@ -16,7 +16,7 @@ class NumericColumn(NamedTuple):
     """The values of a column as numbers, and what is shown of them."""
 
     numbers: Vector  # (distinct,), NaN where a value is not of the column's type
-    seen: Seen
+    seen: TrainingRange
     value_range: str
     example: Scalar
     notices: list[str]
@@ -34,7 +34,7 @@ def read_number_column(column: FactorizedColumn) -> NumericColumn:
     numbers = np.where(infinite, np.nan, numbers)
     median = _median_position(column, numbers, "a number")
     low, high = float(np.nanmin(numbers)), float(np.nanmax(numbers))
-    seen = Seen(min=whole_if_exact(low), max=whole_if_exact(high))
+    seen = TrainingRange(min=whole_if_exact(low), max=whole_if_exact(high))
     return NumericColumn(numbers, seen, f"{low:g} to {high:g}", whole_if_exact(float(numbers[median])), notices)
 
 
@@ -43,7 +43,7 @@ def read_boolean_column(column: FactorizedColumn) -> NumericColumn:
     booleans = parse_booleans(column)
     median = _median_position(column, booleans, "true or false")
     notices = invalid_cell_notices(column, np.isnan(booleans), "true or false")
-    return NumericColumn(booleans, Seen(), "", bool(booleans[median]), notices)
+    return NumericColumn(booleans, TrainingRange(), "", bool(booleans[median]), notices)
 
 
 def read_date_column(column: FactorizedColumn, declared_format: str | None) -> NumericColumn:
@@ -54,7 +54,9 @@ def read_date_column(column: FactorizedColumn, declared_format: str | None) -> N
     median = _median_position(column, seconds, f"a date ({date_format})")
     low, high = texts[int(np.nanargmin(seconds))], texts[int(np.nanargmax(seconds))]
     notices = notices + invalid_cell_notices(column, np.isnan(seconds), f"a date ({date_format})")
-    return NumericColumn(seconds, Seen(min=low, max=high), f"{low} to {high}", texts[median], notices, date_format)
+    return NumericColumn(
+        seconds, TrainingRange(min=low, max=high), f"{low} to {high}", texts[median], notices, date_format
+    )
 
 
 def _infer_date_format(column: FactorizedColumn) -> tuple[str, list[str]]:

@@ -18,7 +18,7 @@ from models.architecture import Task
 from training import pipeline
 from training.bundled import bundled_options
 from training.config import DataOptions, FitOptions, Framework, NetworkName
-from training.metrics import MAIN_METRIC, METRIC_LABELS
+from training.evaluation import MAIN_METRIC, METRIC_LABELS
 from training.text_tables import aligned, markdown
 
 FRAMEWORKS: tuple[Framework, Framework] = ("numpy", "keras")

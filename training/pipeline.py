@@ -16,14 +16,14 @@ from models.frame import Frame
 from models.outputs import Array
 from models.schema import FeatureSchema
 from models.tabular_model import Engine, TabularModel
-from models.version_files import Stored, Trained
+from models.version_files import StoredVersion, TrainedVersion
 from training import card, dataset_report, examples, fit, plots
 from training.baselines import Baselines
 from training.build_dataset import load_dataset
 from training.config import DataOptions, FitOptions
 from training.dataset import Dataset
 from training.errors import UsageError
-from training.metrics import MAIN_METRIC, Metrics, evaluate
+from training.evaluation import MAIN_METRIC, EvaluationMetrics, evaluate
 from training.option_checks import check_ranges
 from training.progress import Progress
 from training.provenance import training_record
@@ -47,7 +47,7 @@ class TrainingResult:
     fit: FitResult
     golden_rows: list[dict[str, Any]]
     outputs: Array  # for the test set
-    metrics: Metrics
+    metrics: EvaluationMetrics
     search: dict[str, Any] | None = None  # the trials of --tune
 
 
@@ -58,7 +58,7 @@ def run(
     baselines: bool = True,
     tune: float | None = None,
     report: Report = print,
-) -> Stored:
+) -> StoredVersion:
     """From a table to a stored version. tune: seconds to search for better settings first.
 
     Raises UsageError, DivergenceError or StoreError, and then stores nothing.
@@ -146,20 +146,22 @@ def replacement_notices(schema: FeatureSchema) -> list[str]:
     return [f"{newest.tag} predicted {was}; this version predicts {will} and will be served instead"]
 
 
-def evaluate_baselines(result: TrainingResult, report: Report) -> dict[str, Metrics]:
+def evaluate_baselines(result: TrainingResult, report: Report) -> dict[str, EvaluationMetrics]:
     """The metrics of simpler models on the same split."""
     split, dataset = result.split, result.dataset
     sets = (split.train, split.validation, split.test)
     return Baselines(dataset.schema, result.frame, dataset.target, sets).run(report)
 
 
-def build_version(result: TrainingResult, options: DataOptions, baselines: dict[str, Metrics]) -> Trained:
+def build_version(
+    result: TrainingResult, options: DataOptions, baselines: dict[str, EvaluationMetrics]
+) -> TrainedVersion:
     """All that is stored of a training, with golden rows, card and plots."""
     dataset, split, fitted = result.dataset, result.split, result.fit
     schema = examples.with_examples(dataset.schema, result.golden_rows[0])
     record = training_record(options, dataset, fitted, result.search)
     notices = dataset.notices + split.notices
-    return Trained(
+    return TrainedVersion(
         schema=schema,
         encoder=result.encoder,
         golden_rows=result.golden_rows,

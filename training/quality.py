@@ -27,8 +27,8 @@ from training.build_dataset import load_dataset
 from training.bundled import bundled_options
 from training.config import DataOptions, FitOptions
 from training.errors import UsageError
+from training.evaluation import EvaluationMetrics
 from training.external_tables import EXTERNAL_TABLES, external_options
-from training.metrics import Metrics
 from training.quality_report import GOALS, report
 from training.quality_results import Job, Result, Results, jobs
 from training.splitting import split_rows
@@ -101,7 +101,7 @@ def run(job: Job, options: DataOptions) -> Result:
     }
 
 
-def fit_trees(options: DataOptions) -> tuple[Task, Metrics]:
+def fit_trees(options: DataOptions) -> tuple[Task, EvaluationMetrics]:
     """Boosted trees without limits of time or rows."""
     dataset = load_dataset(options)
     split, frame = split_rows(dataset, options), dataset.schema.frames.from_columns(dataset.columns)

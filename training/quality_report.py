@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import mean, median, pstdev
 from typing import NamedTuple
 
-from training.metrics import LOWER_IS_BETTER, MAIN_METRIC, METRIC_LABELS
+from training.evaluation import LOWER_IS_BETTER, MAIN_METRIC, METRIC_LABELS
 from training.quality_results import Job, Results, jobs
 
 MAX_SECONDS = 90.0  # of a training

@@ -14,7 +14,7 @@ DECISIVE = (  # a change of one of these files invalidates the stored results
     *("training/target.py", "training/build_dataset.py", "training/split_rule.py", "training/splitting.py"),
     *("training/config.py", "training/recipe.py", "training/fit.py", "training/fit_keras.py"),
     *("training/keras_options.py", "training/ensemble.py", "training/ensemble_keras.py", "training/temperature.py"),
-    *("training/validation_loss.py", "training/metrics.py", "training/baselines.py"),
+    *("training/validation_loss.py", "training/evaluation.py", "training/baselines.py"),
 )
 
 Result = dict[str, Any]

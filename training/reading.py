@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as arrow_parquet
 
-from models.cells import Decimal
+from models.cell_parsing import Decimal
 from models.text import did_you_mean, truncate
 from training import csv_format
 from training.config import DataOptions, check_seed

@@ -8,7 +8,7 @@ from models.architecture import Task
 from training.config import (
     MEMBERS,
     SMOOTHING,
-    Activation,
+    ActivationName,
     FitOptions,
     Framework,
     LossName,
@@ -48,7 +48,7 @@ class Recipe:
     framework: Framework
     network: NetworkName
     hidden: tuple[int, ...]
-    activation: Activation
+    activation: ActivationName
     dropout: float
     trials: tuple[dict[str, Any], ...]  # settings to try in place of these; the smallest validation loss decides
     batch_norm: bool

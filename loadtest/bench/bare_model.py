@@ -14,10 +14,10 @@ from loadtest.bench.bare_asgi import Message, Receive, Send, read_body, send_res
 from models import version_files
 from models.fast.json_entries import entries_of
 from models.frame import Frame
-from models.version_files import Stored
+from models.version_files import StoredVersion
 
 folder = Path(os.environ["BENCH_VERSION"])
-model = version_files.read(Stored(folder.parent.name, int(folder.name), folder), "numpy")
+model = version_files.read(StoredVersion(folder.parent.name, int(folder.name), folder), "numpy")
 entries = entries_of(model.output_spec)
 
 

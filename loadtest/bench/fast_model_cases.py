@@ -173,7 +173,7 @@ def write_batch(writer: RecordBatchWriter, rows: ValidatedRows, answers: Outputs
 def few_rows() -> Iterator[Case]:
     """Special code for few rows, where NumPy's fixed cost dominates."""
     branches: list[tuple[str, TabularModel, Any, str]] = [
-        ("`Target.unscale`", regression(), target, "FEW_VALUES"),
+        ("`TargetScaling.unscale`", regression(), target, "FEW_VALUES"),
         ("`probabilities`", binary(), probabilities, "FEW_ROWS"),
         ("`Encoder.encode`", regression(categories=8), encoder, "FEW_ROWS"),
         ("`Outputs.all_finite`", regression(), outputs, "FEW_NUMBERS"),

@@ -7,7 +7,7 @@ import numpy as np
 from models.architecture import Architecture
 from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine
-from models.feature import Feature, Seen
+from models.feature import Feature, TrainingRange
 from models.frame import Frame
 from models.network.network import build
 from models.schema import FeatureSchema
@@ -36,9 +36,13 @@ def binary() -> TabularModel:
 
 def _model(name: str, classes: list[bool | int | float | str] | None, categories: int = 0) -> TabularModel:
     rng = np.random.default_rng(0)
-    features = [Feature(name=one, kind="number", nullable=False, seen=Seen(min=0.0, max=1.0)) for one in NUMBERS]
+    features = [
+        Feature(name=one, kind="number", nullable=False, seen=TrainingRange(min=0.0, max=1.0)) for one in NUMBERS
+    ]
     for name_of_category in category_names(categories):
-        features.append(Feature(name=name_of_category, kind="category", nullable=False, seen=Seen(levels=LEVELS)))
+        features.append(
+            Feature(name=name_of_category, kind="category", nullable=False, seen=TrainingRange(levels=LEVELS))
+        )
     task: Any = "regression" if classes is None else "binary" if len(classes) == 2 else "multiclass"
     schema = FeatureSchema(name=name, task=task, target="y", classes=classes, features=features)
     numbers, codes = rng.uniform(size=(500, len(NUMBERS))), rng.integers(0, len(LEVELS), (500, categories))

@@ -10,21 +10,21 @@ from typing import Literal, Self, cast
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from models.encoding.parts import (
+from models.encoding.column_encodings import (
     MAX_KNOTS,
     MAX_TOTAL_KNOTS,
-    Date,
-    Flag,
-    Levels,
+    BooleanEncoding,
+    CategoryEncoding,
+    ColumnEncoding,
+    DateEncoding,
     Matrix,
-    Number,
-    NumberPart,
-    Part,
-    Quantile,
+    NumberEncoding,
+    NumericEncoding,
+    QuantileEncoding,
     Vector,
 )
-from models.encoding.target import Target
-from models.encoding.vectorised import CategoryLookup, QuantileNumbers, ScaledNumbers
+from models.encoding.target_scaling import TargetScaling
+from models.encoding.vectorised_encodings import CategoryLookup, QuantileNumbers, ScaledNumbers
 from models.frame import FEW_ROWS, Frame, any_of
 from models.schema import FeatureSchema, SchemaError
 
@@ -42,9 +42,9 @@ class Encoder(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     format: Literal[1] = 1
-    numbers: list[NumberPart]  # in the order of Frame.numbers
-    categories: list[Levels]  # in the order of Frame.codes
-    target: Target = Target()
+    numbers: list[NumericEncoding]  # in the order of Frame.numbers
+    categories: list[CategoryEncoding]  # in the order of Frame.codes
+    target: TargetScaling = TargetScaling()
 
     @classmethod
     def fit(
@@ -64,19 +64,22 @@ class Encoder(BaseModel):
         rows, columns = frame.numbers.shape
         knots = min(MAX_KNOTS, MAX_TOTAL_KNOTS // max(columns, 1) + 2)
         affordable = min(bins, rows // 20, MAX_BIN_COLUMNS // max(columns, 1))
-        parts: list[Part] = []
+        parts: list[ColumnEncoding] = []
         for feature, values in zip(schema.numeric, frame.numbers.T, strict=True):
             if feature.kind == "boolean":
-                parts.append(Flag(name=feature.name))
+                parts.append(BooleanEncoding(name=feature.name))
             elif feature.kind == "date":
-                parts.append(Date.fit(feature.name, values))
+                parts.append(DateEncoding.fit(feature.name, values))
             elif numbers == "quantile":
-                parts.append(Quantile.fit(feature.name, values, knots))
+                parts.append(QuantileEncoding.fit(feature.name, values, knots))
             else:
-                parts.append(Number.fit(feature.name, values, affordable if affordable > 1 else 0))
-        levels = [Levels.fit(feature, codes) for feature, codes in zip(schema.categorical, frame.codes.T, strict=True)]
-        scale = Target() if target is None else Target.fit(target, clip=numbers == "quantile")
-        return cls(numbers=cast(list[NumberPart], parts), categories=levels, target=scale)
+                parts.append(NumberEncoding.fit(feature.name, values, affordable if affordable > 1 else 0))
+        levels = [
+            CategoryEncoding.fit(feature, codes)
+            for feature, codes in zip(schema.categorical, frame.codes.T, strict=True)
+        ]
+        scale = TargetScaling() if target is None else TargetScaling.fit(target, clip=numbers == "quantile")
+        return cls(numbers=cast(list[NumericEncoding], parts), categories=levels, target=scale)
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -137,7 +140,7 @@ class Encoder(BaseModel):
         return of_quantiles + of_scaled + sum(len(part.encode(np.zeros(1))) for _, part in self._flags_and_dates)
 
     @cached_property
-    def ordered(self) -> list[tuple[int, Levels]]:
+    def ordered(self) -> list[tuple[int, CategoryEncoding]]:
         """The categories with their column of the codes, in the order of the matrix: embedded ones last."""
         return sorted(enumerate(self.categories), key=lambda entry: entry[1].embedded)
 
@@ -146,9 +149,13 @@ class Encoder(BaseModel):
         return CategoryLookup.of_parts(self.ordered)
 
     @cached_property
-    def _flags_and_dates(self) -> list[tuple[int, Flag | Date]]:
+    def _flags_and_dates(self) -> list[tuple[int, BooleanEncoding | DateEncoding]]:
         """Flags and dates with their column of the numbers."""
-        return [(column, part) for column, part in enumerate(self.numbers) if isinstance(part, Flag | Date)]
+        return [
+            (column, part)
+            for column, part in enumerate(self.numbers)
+            if isinstance(part, BooleanEncoding | DateEncoding)
+        ]
 
     def encode(self, frame: Frame) -> Matrix:
         """Validated rows -> (rows, width) float32, always finite."""

@@ -5,9 +5,9 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
+from models.encoding.column_encodings import BooleanEncoding, Matrix, NumberEncoding, QuantileEncoding
 from models.encoding.encoder import Encoder
-from models.encoding.parts import Flag, Matrix, Number, Quantile
-from models.encoding.vectorised import clip_range
+from models.encoding.vectorised_encodings import clip_range
 from models.feature import UNSEEN, Feature
 from models.frame import Row, picker
 from models.schema import FeatureSchema
@@ -17,7 +17,7 @@ FLAGS = {True: 1.0, False: -1.0, None: 0.0}
 Pick = Callable[[Row], Sequence[object]]
 
 
-class Column(NamedTuple):
+class ScalarEncoder(NamedTuple):
     """A number's way into the matrix, within the range that gets no warning."""
 
     low: float
@@ -26,9 +26,9 @@ class Column(NamedTuple):
     filled: float  # what stands for a missing one
 
     @classmethod
-    def of(cls, part: Number | Quantile, feature: Feature) -> Self:
+    def of(cls, part: NumberEncoding | QuantileEncoding, feature: Feature) -> Self:
         low, high = feature.seen_range
-        if isinstance(part, Quantile):
+        if isinstance(part, QuantileEncoding):
             return cls(low, high, part.curve, part.curve(part.fill))
         (lowest, highest), mean, inverse = clip_range(part.mean, part.deviation), part.mean, 1.0 / part.deviation
         fill = min(max(part.fill, lowest), highest)
@@ -40,14 +40,14 @@ class RowEncoder:
 
     def __init__(self, schema: FeatureSchema, encoder: Encoder) -> None:
         """Of an encoder that `can_encode`."""
-        numbers, flags = list[tuple[Feature, Number | Quantile]](), list[Feature]()
+        numbers, flags = list[tuple[Feature, NumberEncoding | QuantileEncoding]](), list[Feature]()
         for feature, part in zip(schema.numeric, encoder.numbers, strict=True):
-            if isinstance(part, Number | Quantile):
+            if isinstance(part, NumberEncoding | QuantileEncoding):
                 numbers.append((feature, part))
             else:
                 flags.append(feature)
         levels = [(schema.categorical[column], schema.frames.codes[column], part) for column, part in encoder.ordered]
-        self._columns = [Column.of(part, feature) for feature, part in numbers]
+        self._columns = [ScalarEncoder.of(part, feature) for feature, part in numbers]
         self._gaps = [place for place, (_, part) in enumerate(numbers) if part.missing]
         self._tables = [(codes, part.table.tolist()) for _, codes, part in levels]
         self._pick_numbers = _picker([feature for feature, _ in numbers])
@@ -80,9 +80,14 @@ class RowEncoder:
 def can_encode(schema: FeatureSchema, encoder: Encoder) -> bool:
     """Whether numbers are all of one kind without bins, and there are few columns and no dates."""
     kinds = {type(part) for part in encoder.numbers}
-    bins = any(isinstance(part, Number) and part.edges for part in encoder.numbers)
+    bins = any(isinstance(part, NumberEncoding) and part.edges for part in encoder.numbers)
     few = len(schema.features) <= MOST_FEATURES and encoder.width <= MOST_COLUMNS
-    return few and not bins and kinds <= {Flag, Number, Quantile} and not kinds >= {Number, Quantile}
+    return (
+        few
+        and not bins
+        and kinds <= {BooleanEncoding, NumberEncoding, QuantileEncoding}
+        and not kinds >= {NumberEncoding, QuantileEncoding}
+    )
 
 
 def _picker(features: Sequence[Feature]) -> Pick:

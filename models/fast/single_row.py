@@ -7,7 +7,7 @@ the common case is here, up to the row of the matrix that the engine gets; `Tabu
 import math
 from collections.abc import Callable
 
-from models.encoding.target import Target
+from models.encoding.target_scaling import TargetScaling
 from models.engines import Matrix
 from models.fast.fast_path import FastPath
 from models.fast.row_encoder import RowEncoder, can_encode
@@ -42,7 +42,7 @@ def single_row_predictor(model: TabularModel) -> FastPath | None:
     return SingleRowPredictor(model) if can_predict(model) else None
 
 
-def value_of(target: Target) -> Callable[[Matrix], Outputs | float | None]:
+def value_of(target: TargetScaling) -> Callable[[Matrix], Outputs | float | None]:
     """(1, 1) outputs -> the value in the target's unit, None where it is not finite."""
     unscale = target.unscale_one
 

@@ -44,7 +44,7 @@ class ColumnBlock:
 
 @dataclass(frozen=True)
 class RowBlock:
-    rows: Sequence[object]  # JSON values; `Unreadable` where a row could not be decoded
+    rows: Sequence[object]  # JSON values; `UndecodableRow` where a row could not be decoded
 
     @property
     def count(self) -> int:
@@ -56,7 +56,7 @@ class RowBlock:
         return validate_rows(schema, self.rows, first_row=first_row, max_errors=max_errors)
 
 
-class Decoder(Protocol):
+class TableDecoder(Protocol):
     """Chunks of bytes to blocks of a given number of rows. Raises FormatError where it cannot go on."""
 
     def feed(self, chunk: bytes) -> Iterator[Block]:
@@ -72,7 +72,7 @@ class Decoder(Protocol):
         ...
 
 
-def decode_whole(decoder: Decoder, body: bytes) -> Block | None:
+def decode_whole(decoder: TableDecoder, body: bytes) -> Block | None:
     """All rows of a body as one block, None where they are more than the decoder's blocks have. Raises FormatError."""
     with contextlib.closing(decoder):
         for start in range(0, len(body), CHUNK_BYTES):

@@ -5,12 +5,12 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 
-from models.cells import read_cells
+from models.cell_parsing import read_cells
 from models.columns import UNREAD, Column, ColumnRows
 from models.formats.blocks import MAX_LINE_BYTES, Block, ColumnBlock, RowBlock, first_repeated
 from models.formats.csv_lines import LineEnds
 from models.formats.errors import FormatError
-from models.rows import Unreadable
+from models.rows import UndecodableRow
 from models.schema import FeatureSchema
 from models.text import truncate
 
@@ -28,7 +28,7 @@ class CsvDecoder:
         self._bytes = 0
         self._unended = b""  # the start of a line, or of a cell in quotes
         self._ends: LineEnds | None = None  # known with the delimiter, from the first line
-        self._lines: list[list[str] | Unreadable] = []
+        self._lines: list[list[str] | UndecodableRow] = []
         self._names: list[str] | None = None
         self._delimiter = ","
 
@@ -81,14 +81,14 @@ class CsvDecoder:
             raise FormatError(f"it is not CSV ({error})") from None
         return [line for line in lines if line]
 
-    def _block(self, lines: list[list[str] | Unreadable]) -> Block:
+    def _block(self, lines: list[list[str] | UndecodableRow]) -> Block:
         assert self._names is not None
-        full = [line for line in lines if not isinstance(line, Unreadable)]
+        full = [line for line in lines if not isinstance(line, UndecodableRow)]
         columns = self._columns([*zip(*full, strict=True)] or [()] * len(self._names))
         if len(full) == len(lines):
             return ColumnBlock(columns, len(lines))
         rows = iter(ColumnRows(columns, len(full)))
-        return RowBlock([line if isinstance(line, Unreadable) else next(rows) for line in lines])
+        return RowBlock([line if isinstance(line, UndecodableRow) else next(rows) for line in lines])
 
     def _columns(self, cells: Sequence[Sequence[str]]) -> dict[str, Column]:
         assert self._names is not None
@@ -117,5 +117,5 @@ def header(line: Sequence[str]) -> list[str]:
     return names
 
 
-def ragged(line: Sequence[str], width: int) -> Unreadable:
-    return Unreadable("wrong_type", f"it has {len(line)} cells, the header has {width}")
+def ragged(line: Sequence[str], width: int) -> UndecodableRow:
+    return UndecodableRow("wrong_type", f"it has {len(line)} cells, the header has {width}")

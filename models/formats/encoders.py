@@ -27,7 +27,7 @@ class StopReason(Protocol):
         ...
 
 
-class Encoder(Protocol):
+class TableEncoder(Protocol):
     """Writes an answer block by block."""
 
     content_type: ClassVar[bytes]

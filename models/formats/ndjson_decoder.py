@@ -6,7 +6,7 @@ from typing import Any
 from models import json_text
 from models.formats.blocks import MAX_LINE_BYTES, Block
 from models.formats.errors import FormatError
-from models.rows import MAX_LISTED_ERRORS, Unreadable, ValidatedRows, from_valid_rows, validate_rows
+from models.rows import MAX_LISTED_ERRORS, UndecodableRow, ValidatedRows, from_valid_rows, validate_rows
 from models.schema import FeatureSchema
 
 BOM = b"\xef\xbb\xbf"
@@ -32,11 +32,11 @@ class LineBlock:
 
 
 def parse_line(line: bytes) -> Any:
-    """The JSON value of a line, or `Unreadable`."""
+    """The JSON value of a line, or `UndecodableRow`."""
     try:
         return json_text.parse(line)
     except json_text.JsonError as error:
-        return Unreadable("bad_json", f"the line is not JSON: {error}")
+        return UndecodableRow("bad_json", f"the line is not JSON: {error}")
 
 
 class NdjsonDecoder:

@@ -23,9 +23,9 @@ from models.formats import (
     parquet_decoder,
     parquet_encoder,
 )
-from models.formats.blocks import CHUNK_BYTES, Block, Decoder
+from models.formats.blocks import CHUNK_BYTES, Block, TableDecoder
 from models.formats.csv_encoder import CsvEncoder
-from models.formats.encoders import Encoder
+from models.formats.encoders import TableEncoder
 from models.formats.errors import EmptyTable
 from models.formats.json_encoder import JsonEncoder, JsonWriter
 from models.formats.record_batches import RecordBatchWriter
@@ -50,7 +50,7 @@ log = logging.getLogger("tabserve.http")
 T = TypeVar("T")
 
 
-def decoder_for(body_format: BodyFormat, served: ServedModel, rows: int, plane: DataPlane) -> Decoder:
+def decoder_for(body_format: BodyFormat, served: ServedModel, rows: int, plane: DataPlane) -> TableDecoder:
     schema, settings = served.model.schema, plane.settings
     if body_format.name == "ndjson":
         return ndjson_decoder.NdjsonDecoder(schema, rows, settings.max_body_bytes)
@@ -73,7 +73,7 @@ def whole_block(body_format: BodyFormat, served: ServedModel, plane: DataPlane, 
         return blocks.decode_whole(decoder_for(body_format, served, limit, plane), content)
 
 
-def encoder_for(body_format: BodyFormat, served: ServedModel, *, skip: bool) -> Encoder:
+def encoder_for(body_format: BodyFormat, served: ServedModel, *, skip: bool) -> TableEncoder:
     if body_format.name == "json":
         return JsonEncoder(served.compiled(JsonWriter), skip=skip)
     if body_format.name == "ndjson":
@@ -161,7 +161,7 @@ class TableHandler:
         await self._start(encoder, [(b"content-length", b"%d" % len(content))])
         await self.exchange.send({"type": "http.response.body", "body": content})
 
-    def _validate(self, block: Block, encoder: Encoder, first_row: int = 0) -> RowsValidator:
+    def _validate(self, block: Block, encoder: TableEncoder, first_row: int = 0) -> RowsValidator:
         max_errors = encoder.max_errors if self.skip else MAX_LISTED_ERRORS
 
         def validate(schema: FeatureSchema) -> ValidatedRows:
@@ -170,7 +170,7 @@ class TableHandler:
 
         return validate
 
-    async def _start(self, encoder: Encoder, more: Iterable[Header] = ()) -> None:
+    async def _start(self, encoder: TableEncoder, more: Iterable[Header] = ()) -> None:
         self.exchange.begun = True
         headers = [(b"content-type", encoder.content_type), *more, *self.exchange.common_headers]
         await self.exchange.send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -225,7 +225,7 @@ class TableHandler:
             async for block in in_thread(decoder.rest):
                 yield block
 
-    async def _predict(self, block: Block, encoder: Encoder, row: int) -> bytes:
+    async def _predict(self, block: Block, encoder: TableEncoder, row: int) -> bytes:
         """Predict and encode one block. A full queue refuses the first block; the others wait for room."""
         context = PredictionContext(time.monotonic() + self.timeout_s, self.exchange.id_text)
         rows = await self.plane.validate(self.served, self._validate(block, encoder, row), large=True)

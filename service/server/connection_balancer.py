@@ -16,7 +16,7 @@ from typing import Any, cast
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from models.hook import require
+from models.library_hook import require
 from service.server.connection_counts import CONNECTIONS_PER_LEAD, ConnectionCounts
 from service.server.library_hooks import uvicorn_hooks
 
@@ -50,7 +50,7 @@ class ConnectionBalancer:
         server.servers = [cast(Any, self)]
 
     def check(self, server: uvicorn.Server) -> None:
-        """Raises HookMissing if the server's connections are not accepted here."""
+        """Raises LibraryHookMissing if the server's connections are not accepted here."""
         if cast(Any, server.servers) != [self]:
             require(uvicorn_hooks.LISTENERS, f"Server.servers holds {server.servers!r}")
         for listener in self.sockets:

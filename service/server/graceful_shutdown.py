@@ -8,7 +8,7 @@ from typing import Any
 
 import uvicorn
 
-from models.hook import require
+from models.library_hook import require
 from service.server.library_hooks import uvicorn_hooks
 from service.server_state import ServerState
 
@@ -45,7 +45,7 @@ class GracefulShutdown:
             signal.signal(number, self.on_signal)
 
     def check(self) -> None:
-        """Raises HookMissing if something else handles the signals."""
+        """Raises LibraryHookMissing if something else handles the signals."""
         for number in SIGNALS:
             handler = signal.getsignal(number)
             if handler != self.on_signal:

@@ -12,7 +12,7 @@ import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from models.hook import require
+from models.library_hook import require
 from service.errors import PROBLEM, HeadTooLarge, HeadTooSlow, InvalidHttp, RequestError
 from service.server.graceful_shutdown import FINISH_S
 from service.server.library_hooks import uvicorn_hooks
@@ -42,7 +42,7 @@ def protocol_of(server: uvicorn.Server) -> "Callable[[], GuardedHttpProtocol]":
 
 
 def check_http_protocol(server: uvicorn.Server) -> None:
-    """Raises HookMissing if uvicorn has replaced what `install_http_protocol` set."""
+    """Raises LibraryHookMissing if uvicorn has replaced what `install_http_protocol` set."""
     found = server.config.http_protocol_class
     if found is not GuardedHttpProtocol:
         require(uvicorn_hooks.PROTOCOL_CLASS, f"the protocol of a started server is {found!r}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import uvicorn
 
-from models.hook import check_all, require
+from models.library_hook import check_all, require
 from service.server import worker
 from service.server.connection_balancer import ConnectionBalancer
 from service.server.connection_counts import ConnectionCounts
@@ -25,7 +25,7 @@ log = logging.getLogger("tabserve.server")
 def check_worker(app: Any) -> uvicorn.Server | None:
     """The uvicorn server of this process; None if something else runs the service, such as a test.
 
-    app: the app that uvicorn should run. Raises HookMissing in a worker if a hook is not possible.
+    app: the app that uvicorn should run. Raises LibraryHookMissing in a worker if a hook is not possible.
     """
     server = worker.uvicorn_server()
     if worker.in_worker():

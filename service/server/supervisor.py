@@ -15,7 +15,7 @@ from typing import Any
 
 from bentoml.exceptions import BentoMLException
 
-from models.hook import HookMissing, check_all, require
+from models.library_hook import LibraryHookMissing, check_all, require
 from service.server.library_hooks import bentoml_hooks
 from service.server.worker import (
     MAX_FAILED_STARTS,
@@ -31,7 +31,7 @@ CHECK_INTERVAL_S = 1  # between two checks for dead workers
 
 
 def install_supervisor_hooks() -> None:
-    """Replace the two functions that BentoML calls to start workers. Raises HookMissing if it does not call them.
+    """Replace the two functions that BentoML calls to start workers. Raises LibraryHookMissing if it does not call them.
 
     Does nothing in a worker, which saves 5 MB of imports.
     """
@@ -79,7 +79,7 @@ def prepare_watcher(watcher: Any) -> None:
                 require(hook, f"a worker is started by {watcher.args!r}")
         if not hasattr(watcher, "respawn"):
             require(bentoml_hooks.RESPAWN, "a watcher has no such attribute")
-    except HookMissing as error:
+    except LibraryHookMissing as error:
         raise BentoMLException(str(error)) from None
     watcher.respawn = True
     watcher.env[SUPERVISOR_VARIABLE] = str(os.getpid())

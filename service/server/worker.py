@@ -9,7 +9,7 @@ from pathlib import Path
 
 import uvicorn
 
-from models.hook import HookMissing, require
+from models.library_hook import LibraryHookMissing, require
 from service.server.library_hooks import bentoml_hooks, uvicorn_hooks
 
 MAX_FAILED_STARTS = 3
@@ -26,7 +26,7 @@ def in_worker() -> bool:
 
 
 def check_supervisor() -> None:
-    """Raises HookMissing in a worker that was not started by the supervisor of service.server.supervisor."""
+    """Raises LibraryHookMissing in a worker that was not started by the supervisor of service.server.supervisor."""
     if not in_worker():
         return
     if os.environ.get(SUPERVISOR_VARIABLE) != str(os.getppid()):
@@ -90,12 +90,12 @@ def http_host() -> str:
 def uvicorn_server() -> uvicorn.Server | None:
     """The uvicorn server of this process; None if something else runs the service.
 
-    Raises HookMissing in a worker without one.
+    Raises LibraryHookMissing in a worker without one.
     """
     handler = signal.getsignal(signal.SIGTERM)
     server = getattr(handler, "__self__", None)
     if isinstance(server, uvicorn.Server):
         return server
     if in_worker():
-        raise HookMissing(uvicorn_hooks.SIGNAL_HANDLER, f"SIGTERM is handled by {handler!r}")
+        raise LibraryHookMissing(uvicorn_hooks.SIGNAL_HANDLER, f"SIGTERM is handled by {handler!r}")
     return None

@@ -22,21 +22,21 @@ import numpy as np
 from models import store
 from models.architecture import Architecture
 from models.encoding.encoder import Encoder
-from models.feature import Feature, Seen
+from models.feature import Feature, TrainingRange
 from models.frame import Frame
 from models.network.network import build
 from models.schema import FeatureSchema
-from models.version_files import Trained
+from models.version_files import TrainedVersion
 
 name, seed = sys.argv[1], int(sys.argv[2])
 rng = np.random.default_rng(seed)
-features = [Feature(name=n, kind="number", nullable=False, seen=Seen(min=0, max=10), example=3) for n in "ab"]
+features = [Feature(name=n, kind="number", nullable=False, seen=TrainingRange(min=0, max=10), example=3) for n in "ab"]
 schema = FeatureSchema(name=name, task="regression", target="y", features=features)
 numbers = rng.uniform(0, 10, (100, 2))
 encoder = Encoder.fit(schema, Frame(numbers, np.zeros((100, 0), dtype=np.int64)), numbers.sum(axis=1))
 network = build(Architecture(encoder.width, hidden=(8,)), rng)
 rows = [{"a": float(a), "b": float(b)} for a, b in numbers[:3].round(2)]
-print(store.save(Trained(schema, encoder, rows, "trained by NumPy", network=network, card="# card")).tag)
+print(store.save(TrainedVersion(schema, encoder, rows, "trained by NumPy", network=network, card="# card")).tag)
 """
 
 

@@ -28,14 +28,14 @@ import numpy as np
 from models import store
 from models.architecture import Architecture
 from models.encoding.encoder import Encoder
-from models.feature import Feature, Seen
+from models.feature import Feature, TrainingRange
 from models.frame import Frame
 from models.network.network import Network, build
 from models.schema import FeatureSchema
-from models.version_files import Trained
+from models.version_files import TrainedVersion
 
 rng = np.random.default_rng(0)
-features = [Feature(name=n, kind="number", nullable=False, seen=Seen(min=0, max=10), example=3) for n in "ab"]
+features = [Feature(name=n, kind="number", nullable=False, seen=TrainingRange(min=0, max=10), example=3) for n in "ab"]
 schema = FeatureSchema(name="small", task="regression", target="y", features=features)
 numbers = rng.uniform(0, 10, (100, 2))
 frame = Frame(numbers, np.zeros((100, 0), dtype=np.int64))
@@ -48,7 +48,7 @@ weights[bias][0] = -50  # silent below 50 standard deviations,
 weights[last][0] = 3e38  # and more than a float32 can hold above
 network = Network.from_json(network.to_json(), weights)
 rows = [{"a": float(a), "b": float(b)} for a, b in numbers[:3].round(2)]
-store.save(Trained(schema, encoder, rows, "trained by NumPy", network=network, card="# card"))
+store.save(TrainedVersion(schema, encoder, rows, "trained by NumPy", network=network, card="# card"))
 """
 
 

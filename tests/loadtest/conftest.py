@@ -22,19 +22,21 @@ from loadtest import random_rows
 from models import store
 from models.architecture import Architecture
 from models.encoding.encoder import Encoder
-from models.feature import Feature, Seen
+from models.feature import Feature, TrainingRange
 from models.network.network import build
 from models.schema import FeatureSchema
-from models.version_files import Trained
+from models.version_files import TrainedVersion
 
 rng = np.random.default_rng(0)
-plain = [Feature(name=n, kind="number", nullable=False, seen=Seen(min=0.0, max=10.0), example=3.5) for n in "ab"]
-days = Seen(min="04.01.1999", max="31.05.2024")
+zero_to_ten = TrainingRange(min=0.0, max=10.0)
+plain = [Feature(name=n, kind="number", nullable=False, seen=zero_to_ten, example=3.5) for n in "ab"]
+ages, ranks = TrainingRange(min=17, max=90), TrainingRange(levels=[1, 2, 3])
+days = TrainingRange(min="04.01.1999", max="31.05.2024")
 odd = [
-    Feature(name="age (years)", kind="number", nullable=False, minimum=0, seen=Seen(min=17, max=90), example=38),
-    Feature(name="class", kind="category", nullable=True, seen=Seen(levels=["x", "y", ""]), example="x"),
-    Feature(name="rank", kind="category", nullable=False, unseen="error", seen=Seen(levels=[1, 2, 3]), example=1),
-    Feature(name="since", kind="date", nullable=False, seen=Seen(min="1999-01-04", max="2024-05-31")),
+    Feature(name="age (years)", kind="number", nullable=False, minimum=0, seen=ages, example=38),
+    Feature(name="class", kind="category", nullable=True, seen=TrainingRange(levels=["x", "y", ""]), example="x"),
+    Feature(name="rank", kind="category", nullable=False, unseen="error", seen=ranks, example=1),
+    Feature(name="since", kind="date", nullable=False, seen=TrainingRange(min="1999-01-04", max="2024-05-31")),
     Feature(name="day", kind="date", nullable=True, date_format="%d.%m.%Y", seen=days),
     Feature(name="member", kind="boolean", nullable=False, example=True),
 ]
@@ -49,7 +51,7 @@ for schema in schemas:
     target = frame.numbers.sum(axis=1) if outputs == 1 else np.arange(100) % 3
     encoder = Encoder.fit(schema, frame, target)
     network = build(Architecture(encoder.width, hidden=(8,), outputs=outputs), rng)
-    print(store.save(Trained(schema, encoder, some[:3], "trained by NumPy", network=network, card="# card")).tag)
+    print(store.save(TrainedVersion(schema, encoder, some[:3], "trained by NumPy", network=network, card="# card")).tag)
 """
 
 

@@ -19,7 +19,7 @@ from models import store
 from models.architecture import Architecture
 from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine
-from models.feature import Feature, Seen
+from models.feature import Feature, TrainingRange
 from models.frame import Frame
 from models.network.network import build
 from models.schema import FeatureSchema
@@ -149,7 +149,7 @@ def test_an_unknown_scenario_is_wrong_usage(capsys: pytest.CaptureFixture[str]) 
 
 def lane() -> Application:
     rng = np.random.default_rng(0)
-    features = [Feature(name=n, kind="number", nullable=False, seen=Seen(min=0, max=10)) for n in ROW]
+    features = [Feature(name=n, kind="number", nullable=False, seen=TrainingRange(min=0, max=10)) for n in ROW]
     schema = FeatureSchema(name="eight", task="regression", target="y", features=features)
     numbers = rng.uniform(0, 10, (300, 8))
     encoder = Encoder.fit(schema, Frame(numbers, np.empty((300, 0), np.int64)), numbers.sum(axis=1), bins=0)

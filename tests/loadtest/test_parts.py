@@ -15,27 +15,31 @@ from loadtest.request_records import RequestRecords
 from loadtest.results import Result, Slo
 from loadtest.saturate import RateSearch
 from loadtest.scenarios import SCENARIOS, arrivals
-from models.feature import Feature, Seen
+from models.feature import Feature, TrainingRange
 from models.row_warnings import find_warnings
 from models.rows import validate_rows
 from models.schema import FeatureSchema
 
-DAYS = Seen(min="04.01.1999", max="31.05.2024")
-TIMES = Seen(min="1999-01-04T10:00:00", max="2024-05-31T12:00:00")
+DAYS = TrainingRange(min="04.01.1999", max="31.05.2024")
+TIMES = TrainingRange(min="1999-01-04T10:00:00", max="2024-05-31T12:00:00")
 ODD = FeatureSchema(
     name="odd",
     task="regression",
     target="y",
     features=[
-        Feature(name="whole", kind="number", nullable=False, minimum=18, seen=Seen(min=17, max=90), example=38),
-        Feature(name="tiny", kind="number", nullable=True, seen=Seen(min=1e-9, max=1.1e-9)),
-        Feature(name="level", kind="category", nullable=False, unseen="error", seen=Seen(levels=["a", "b"])),
-        Feature(name="hashed", kind="category", nullable=False, seen=Seen(hashed=64, count=20_000), example="x"),
+        Feature(
+            name="whole", kind="number", nullable=False, minimum=18, seen=TrainingRange(min=17, max=90), example=38
+        ),
+        Feature(name="tiny", kind="number", nullable=True, seen=TrainingRange(min=1e-9, max=1.1e-9)),
+        Feature(name="level", kind="category", nullable=False, unseen="error", seen=TrainingRange(levels=["a", "b"])),
+        Feature(
+            name="hashed", kind="category", nullable=False, seen=TrainingRange(hashed=64, count=20_000), example="x"
+        ),
         Feature(name="day", kind="date", nullable=False, date_format="%d.%m.%Y", seen=DAYS),
         Feature(name="time", kind="date", nullable=False, seen=TIMES),
         Feature(name="flag", kind="boolean", nullable=False),
     ],
-)  # fmt: skip
+)
 EXAMPLE = {
     "whole": 20,
     "tiny": None,

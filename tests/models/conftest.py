@@ -8,19 +8,19 @@ import pytest
 
 from models.architecture import Architecture
 from models.encoding.encoder import Encoder
-from models.feature import Feature, Ignored, Seen
+from models.feature import Feature, Ignored, TrainingRange
 from models.network.network import build
 from models.schema import FeatureSchema
-from models.version_files import Trained
+from models.version_files import TrainedVersion
 
 Row = dict[str, Any]
 
 FEATURES = [
-    Feature(name="age", kind="number", nullable=True, seen=Seen(min=17, max=90), example=38),
-    Feature(name="Outcome Type", kind="category", nullable=True, seen=Seen(levels=["Adoption", "Transfer"])),
+    Feature(name="age", kind="number", nullable=True, seen=TrainingRange(min=17, max=90), example=38),
+    Feature(name="Outcome Type", kind="category", nullable=True, seen=TrainingRange(levels=["Adoption", "Transfer"])),
     Feature(name="member", kind="boolean", nullable=False),
-    Feature(name="since", kind="date", nullable=False, seen=Seen(min="2000-01-01", max="2020-12-31")),
-    Feature(name="zip", kind="category", nullable=False, seen=Seen(levels=list(range(12)))),
+    Feature(name="since", kind="date", nullable=False, seen=TrainingRange(min="2000-01-01", max="2020-12-31")),
+    Feature(name="zip", kind="category", nullable=False, seen=TrainingRange(levels=list(range(12)))),
 ]
 CLASSES: dict[str, Any] = {"regression": None, "binary": [False, True], "multiclass": ["a", "b, c", "d"]}
 
@@ -44,10 +44,12 @@ def some_rows() -> Callable[[int], list[Row]]:
 
 
 @pytest.fixture(scope="session")
-def make_trained(some_rows: Callable[[int], list[Row]]) -> Callable[..., Trained]:
+def make_trained(some_rows: Callable[[int], list[Row]]) -> Callable[..., TrainedVersion]:
     """A network with random weights that answers like a trained one, by NumPy or by Keras."""
 
-    def make(task: str = "regression", name: str = "homes", *, keras: bool = False, network: bool = True) -> Trained:
+    def make(
+        task: str = "regression", name: str = "homes", *, keras: bool = False, network: bool = True
+    ) -> TrainedVersion:
         schema = FeatureSchema(
             name=name,
             task=task,  # type: ignore[arg-type]  # one of the three
@@ -68,7 +70,7 @@ def make_trained(some_rows: Callable[[int], list[Row]]) -> Callable[..., Trained
 
             model = keras_nets.build(architecture)
             net = keras_export.export(model)
-        return Trained(
+        return TrainedVersion(
             schema,
             encoder,
             rows[:6],

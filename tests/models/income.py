@@ -5,22 +5,28 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from models.feature import Feature, Ignored, Seen
+from models.feature import Feature, Ignored, TrainingRange
 from models.rows import ValidatedRows
 from models.schema import FeatureSchema
 
-AGE = Feature(name="age", kind="number", nullable=False, minimum=0, maximum=120.0, seen=Seen(min=17, max=90))
-GAIN = Feature(name="capital gain", kind="number", nullable=True, seen=Seen(min=0.5, max=99.0))
+AGE = Feature(name="age", kind="number", nullable=False, minimum=0, maximum=120.0, seen=TrainingRange(min=17, max=90))
+GAIN = Feature(name="capital gain", kind="number", nullable=True, seen=TrainingRange(min=0.5, max=99.0))
 MEMBER = Feature(name="member", kind="boolean", nullable=False)
-JOB = Feature(name="job", kind="category", nullable=True, unseen="warn", seen=Seen(levels=["clerk", "cook", "1"]))
-ZIP = Feature(name="zip", kind="category", nullable=True, seen=Seen(levels=[1, 2.5, 2**60 + 1]))
-ROOM = Feature(name="room", kind="category", nullable=True, unseen="error", seen=Seen(levels=[1, 2]))
-HOT = Feature(name="hot", kind="category", nullable=True, seen=Seen(levels=[False, True]))
+JOB = Feature(
+    name="job", kind="category", nullable=True, unseen="warn", seen=TrainingRange(levels=["clerk", "cook", "1"])
+)
+ZIP = Feature(name="zip", kind="category", nullable=True, seen=TrainingRange(levels=[1, 2.5, 2**60 + 1]))
+ROOM = Feature(name="room", kind="category", nullable=True, unseen="error", seen=TrainingRange(levels=[1, 2]))
+HOT = Feature(name="hot", kind="category", nullable=True, seen=TrainingRange(levels=[False, True]))
 SINCE = Feature(
-    name="since", kind="date", nullable=True, minimum="1990-01-01", seen=Seen(min="1999-01-04", max="2024-05-31")
+    name="since",
+    kind="date",
+    nullable=True,
+    minimum="1990-01-01",
+    seen=TrainingRange(min="1999-01-04", max="2024-05-31"),
 )
 DAY = Feature(name="day", kind="date", nullable=True, date_format="%d.%m.%Y", maximum="31.12.2029")
-HASHED = Feature(name="user", kind="category", nullable=True, seen=Seen(hashed=64, count=20_000, type="text"))
+HASHED = Feature(name="user", kind="category", nullable=True, seen=TrainingRange(hashed=64, count=20_000, type="text"))
 
 FEATURES = [AGE, GAIN, MEMBER, JOB, ZIP, ROOM, HOT, SINCE, DAY, HASHED]
 SCHEMA = FeatureSchema(

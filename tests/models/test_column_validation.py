@@ -11,26 +11,32 @@ from hypothesis import strategies as st
 
 from models.column_validation import validate_columns
 from models.columns import Column, ColumnRows
-from models.dates import moment_text
-from models.feature import Feature, Ignored, Seen
+from models.feature import Feature, Ignored, TrainingRange
 from models.rows import check_each
 from models.schema import FeatureSchema
+from models.timestamps import moment_text
 from tests.models.income import assert_same
 
 FEATURES = [
-    Feature(name="age", kind="number", nullable=False, minimum=0, maximum=120.0, seen=Seen(min=17, max=90)),
-    Feature(name="capital gain", kind="number", nullable=True, seen=Seen(min=0.5, max=99.0)),
+    Feature(name="age", kind="number", nullable=False, minimum=0, maximum=120.0, seen=TrainingRange(min=17, max=90)),
+    Feature(name="capital gain", kind="number", nullable=True, seen=TrainingRange(min=0.5, max=99.0)),
     Feature(name="member", kind="boolean", nullable=False),
     Feature(name="maybe", kind="boolean", nullable=True),
-    Feature(name="job", kind="category", nullable=True, unseen="warn", seen=Seen(levels=["clerk", "cook", "1"])),
-    Feature(name="zip", kind="category", nullable=False, seen=Seen(levels=[1, 2.5, 2**60 + 1])),
-    Feature(name="room", kind="category", nullable=True, unseen="error", seen=Seen(levels=[1, 2])),
-    Feature(name="hot", kind="category", nullable=True, seen=Seen(levels=[False, True])),
     Feature(
-        name="since", kind="date", nullable=True, minimum="1990-01-01", seen=Seen(min="1999-01-04", max="2024-05-31")
+        name="job", kind="category", nullable=True, unseen="warn", seen=TrainingRange(levels=["clerk", "cook", "1"])
+    ),
+    Feature(name="zip", kind="category", nullable=False, seen=TrainingRange(levels=[1, 2.5, 2**60 + 1])),
+    Feature(name="room", kind="category", nullable=True, unseen="error", seen=TrainingRange(levels=[1, 2])),
+    Feature(name="hot", kind="category", nullable=True, seen=TrainingRange(levels=[False, True])),
+    Feature(
+        name="since",
+        kind="date",
+        nullable=True,
+        minimum="1990-01-01",
+        seen=TrainingRange(min="1999-01-04", max="2024-05-31"),
     ),
     Feature(name="day", kind="date", nullable=False, date_format="%d.%m.%Y", maximum="31.12.2029"),
-    Feature(name="user", kind="category", nullable=True, seen=Seen(hashed=64, count=20_000, type="text")),
+    Feature(name="user", kind="category", nullable=True, seen=TrainingRange(hashed=64, count=20_000, type="text")),
 ]
 SCHEMA = FeatureSchema(
     name="income",
@@ -43,7 +49,7 @@ NUMBERS = FeatureSchema(
     name="numbers",
     task="regression",
     target="y",
-    features=[Feature(name=name, kind="number", nullable=False, seen=Seen(min=0, max=1)) for name in "abc"],
+    features=[Feature(name=name, kind="number", nullable=False, seen=TrainingRange(min=0, max=1)) for name in "abc"],
 )
 NAMES = [*SCHEMA.by_name, "id", "income", "Age", "nothing"]
 

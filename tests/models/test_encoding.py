@@ -12,22 +12,22 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models.encoding.encoder import Encoder
-from models.encoding.parts import (
+from models.encoding.column_encodings import (
     DAY,
     MAX_Z,
     MIN_DEVIATION,
     MIN_LEVEL_ROWS,
-    Date,
-    Flag,
-    Levels,
-    Number,
-    Quantile,
+    BooleanEncoding,
+    CategoryEncoding,
+    DateEncoding,
+    NumberEncoding,
+    QuantileEncoding,
     stable_moments,
 )
-from models.encoding.target import Target
-from models.encoding.vectorised import CLIP, FEW_INTERPOLATED
-from models.feature import MISSING, UNSEEN, Feature, Seen
+from models.encoding.encoder import Encoder
+from models.encoding.target_scaling import TargetScaling
+from models.encoding.vectorised_encodings import CLIP, FEW_INTERPOLATED
+from models.feature import MISSING, UNSEEN, Feature, TrainingRange
 from models.frame import Frame
 from models.schema import FeatureSchema, SchemaError
 
@@ -41,9 +41,11 @@ SCHEMA = FeatureSchema(
         Feature(name="m", kind="number", nullable=False),
         Feature(name="b", kind="boolean", nullable=True),
         Feature(name="d", kind="date", nullable=True),
-        Feature(name="few", kind="category", nullable=True, seen=Seen(levels=["a", "b", "c"])),
-        Feature(name="many", kind="category", nullable=True, seen=Seen(levels=LEVELS)),
-        Feature(name="hashed", kind="category", nullable=True, seen=Seen(hashed=64, count=90_000, type="text")),
+        Feature(name="few", kind="category", nullable=True, seen=TrainingRange(levels=["a", "b", "c"])),
+        Feature(name="many", kind="category", nullable=True, seen=TrainingRange(levels=LEVELS)),
+        Feature(
+            name="hashed", kind="category", nullable=True, seen=TrainingRange(hashed=64, count=90_000, type="text")
+        ),
     ],
 )
 
@@ -69,7 +71,7 @@ def random_frame(rows: int, seed: int = 0, *, gaps: bool = True) -> Frame:
 def numbers(values: Any, bins: int = 0) -> tuple[Encoder, Any]:
     """An encoder of one column of numbers, and the matrix of the values it was fitted to."""
     frame = Frame(np.array(values, dtype=np.float64)[:, None], np.empty((len(values), 0), np.int64))
-    encoder = Encoder(numbers=[Number.fit("x", frame.numbers[:, 0], bins)], categories=[])
+    encoder = Encoder(numbers=[NumberEncoding.fit("x", frame.numbers[:, 0], bins)], categories=[])
     return encoder, encoder.encode(frame)
 
 
@@ -101,7 +103,7 @@ def test_a_gap_that_training_never_had_is_filled_too() -> None:
 def test_a_number_rises_through_its_bins_one_after_the_other() -> None:
     encoder, _ = numbers(range(101), bins=4)
     [part] = encoder.numbers
-    assert isinstance(part, Number)
+    assert isinstance(part, NumberEncoding)
     assert part.edges == [0, 25, 50, 75, 100]
     expected = np.array([[0, 0, 0, 0], [0.4, 0, 0, 0], [1, 1, 0.4, 0], [1, 1, 1, 1]])
     np.testing.assert_allclose(encoded(encoder, -5, 10, 60, 1000)[:, 1:], expected)
@@ -122,8 +124,8 @@ def test_a_constant_and_an_empty_column_say_nothing_and_do_no_harm() -> None:
 # Quantile-encoded numbers
 
 
-def ranked(values: Any, most: int = 1024) -> Quantile:
-    return Quantile.fit("x", np.array(values, dtype=np.float64), most)
+def ranked(values: Any, most: int = 1024) -> QuantileEncoding:
+    return QuantileEncoding.fit("x", np.array(values, dtype=np.float64), most)
 
 
 def test_the_rank_is_half_among_rows_and_half_among_values() -> None:
@@ -170,7 +172,7 @@ def test_numbers_told_by_rank_come_first_then_their_gaps() -> None:
     assert encoder.width == x.shape[1] == Encoder.fit(SCHEMA, frame, bins=0).width
     np.testing.assert_array_equal(x[:, 2], np.isnan(frame.numbers[:, 0]))  # m has no gaps
     for column, part in enumerate(encoder.numbers[:2]):
-        assert isinstance(part, Quantile)
+        assert isinstance(part, QuantileEncoding)
         known = np.where(np.isnan(frame.numbers[:, column]), part.fill, frame.numbers[:, column])
         np.testing.assert_array_equal(x[:, column], [np.float32(part.curve(value)) for value in known])
 
@@ -185,7 +187,7 @@ def test_500_columns_share_the_knots() -> None:
     )
     frame = Frame(np.random.default_rng(0).normal(size=(300, 500)), np.empty((300, 0), np.int64))
     encoder = Encoder.fit(schema, frame, numbers="quantile")
-    assert sum(len(part.knots) for part in encoder.numbers if isinstance(part, Quantile)) < 70_000
+    assert sum(len(part.knots) for part in encoder.numbers if isinstance(part, QuantileEncoding)) < 70_000
     assert np.isfinite(encoder.encode(frame)).all()
 
 
@@ -258,17 +260,17 @@ def test_moments_are_those_of_numpy_where_numpy_can_tell() -> None:
 
 
 def test_a_boolean_is_1_or_minus_1_and_0_where_missing() -> None:
-    assert Flag(name="b").encode(np.array([1.0, 0.0, np.nan]))[0].tolist() == [1, -1, 0]
+    assert BooleanEncoding(name="b").encode(np.array([1.0, 0.0, np.nan]))[0].tolist() == [1, -1, 0]
 
 
 def test_a_date_lies_between_the_first_and_the_last_one_seen() -> None:
-    part = Date.fit("d", np.array([0.0, 10, 20]) * DAY)
+    part = DateEncoding.fit("d", np.array([0.0, 10, 20]) * DAY)
     trend = part.encode(np.array([-99.0, 0, 5, 20, 999]) * DAY)[0]
     assert trend.tolist() == [-1, -1, -0.5, 1, 1]
 
 
 def test_a_week_is_a_circle() -> None:
-    part = Date.fit("d", np.arange(0, 30 * DAY, DAY))
+    part = DateEncoding.fit("d", np.arange(0, 30 * DAY, DAY))
     assert part.periods == [7 * DAY]
     _, sine, cosine = part.encode(np.array([4.0, 11, 4 + 1.75]) * DAY)  # a Monday, the next, a quarter of a week on
     np.testing.assert_allclose(sine, [0, 0, 1], atol=1e-12)
@@ -280,23 +282,24 @@ def test_a_week_is_a_circle() -> None:
     [([0, 1, 5], 0), ([0, 7], 1), ([0, 0.5, 1], 1), ([0, 400], 2), ([0, 0.5, 400], 3), ([3, 3], 0)],
 )
 def test_only_cycles_that_training_saw_once_around_become_columns(days: list[float], periods: int) -> None:
-    assert len(Date.fit("d", np.array(days, dtype=np.float64) * np.float64(DAY)).periods) == periods
+    assert len(DateEncoding.fit("d", np.array(days, dtype=np.float64) * np.float64(DAY)).periods) == periods
 
 
 def test_a_missing_date_has_a_column_only_where_training_had_one() -> None:
-    with_gap, without = Date.fit("d", np.array([0, DAY, np.nan])), Date.fit("d", np.array([0, DAY]))
+    with_gap, without = DateEncoding.fit("d", np.array([0, DAY, np.nan])), DateEncoding.fit("d", np.array([0, DAY]))
     assert with_gap.encode(np.array([np.nan]))[-1].tolist() == [1]
     assert len(with_gap.encode(np.zeros(1))) == len(without.encode(np.zeros(1))) + 1
     assert np.isfinite(without.encode(np.array([np.nan]))).all()
-    assert np.isfinite(Date.fit("d", np.array([np.nan])).encode(np.array([np.nan, 5.0]))).all()
+    assert np.isfinite(DateEncoding.fit("d", np.array([np.nan])).encode(np.array([np.nan, 5.0]))).all()
 
 
 # Categories
 
 
-def levels(codes: list[int], known: int) -> Levels:
-    return Levels.fit(
-        Feature(name="c", kind="category", nullable=True, seen=Seen(levels=list(range(known)))), np.array(codes)
+def levels(codes: list[int], known: int) -> CategoryEncoding:
+    return CategoryEncoding.fit(
+        Feature(name="c", kind="category", nullable=True, seen=TrainingRange(levels=list(range(known)))),
+        np.array(codes),
     )
 
 
@@ -368,8 +371,8 @@ def test_gaps_and_unseen_levels_that_training_never_had_are_encoded(numbers: Any
 
 
 def test_bins_stay_within_what_rows_and_columns_allow() -> None:
-    assert len(Encoder.fit(SCHEMA, random_frame(60)).numbers[0].edges) == 4  # type: ignore[union-attr]  # a Number
-    assert Encoder.fit(SCHEMA, random_frame(30)).numbers[0].edges == []  # type: ignore[union-attr]  # a Number
+    assert len(Encoder.fit(SCHEMA, random_frame(60)).numbers[0].edges) == 4  # type: ignore[union-attr]  # a NumberEncoding
+    assert Encoder.fit(SCHEMA, random_frame(30)).numbers[0].edges == []  # type: ignore[union-attr]  # a NumberEncoding
 
 
 def test_no_rows_give_no_rows() -> None:
@@ -405,7 +408,7 @@ def test_what_is_no_encoder_is_a_schema_error(text: str) -> None:
 
 def test_a_target_comes_back_from_its_scale() -> None:
     values = np.array([1.0, 2.0, 4.0, 9.0])
-    target = Target.fit(values)
+    target = TargetScaling.fit(values)
     np.testing.assert_allclose(target.unscale(target.apply(values).astype(np.float32)), values, atol=1e-6)
 
 
@@ -417,33 +420,35 @@ def test_a_target_comes_back_from_its_scale() -> None:
 )
 def test_rounding_a_prediction_stays_far_within_the_tolerance(mean: float, scale: float, outputs: list[float]) -> None:
     exact = np.array(outputs, dtype=np.float64) * scale + mean
-    answers = Target(mean=mean, scale=scale).unscale(np.array(outputs, dtype=np.float32))
+    answers = TargetScaling(mean=mean, scale=scale).unscale(np.array(outputs, dtype=np.float32))
     assert np.isfinite(answers).all()
     assert (np.abs(answers - exact) <= 1e-6 * np.maximum(np.abs(exact), scale)).all()
 
 
 @given(st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=5), st.sampled_from([0.0, 3.0, -2e6]))
 def test_a_target_of_few_rows_is_that_of_many_to_the_last_bit(outputs: list[float], mean: float) -> None:
-    for target in (Target(mean=mean, scale=3e5), Target(mean=mean, scale=1e9, low=-1.0, high=1.0)):
+    for target in (TargetScaling(mean=mean, scale=3e5), TargetScaling(mean=mean, scale=1e9, low=-1.0, high=1.0)):
         few = np.array([outputs], np.float32).T
         many = target.unscale(np.resize(few, (100, 1)))
         assert target.unscale(few).tobytes() == many[: len(outputs)].tobytes()
     tiny = np.array([[-1e-12]], np.float32)
-    assert Target().unscale(np.repeat(tiny, 100, axis=0))[:1].tobytes() == Target().unscale(tiny).tobytes()
+    assert (
+        TargetScaling().unscale(np.repeat(tiny, 100, axis=0))[:1].tobytes() == TargetScaling().unscale(tiny).tobytes()
+    )
 
 
 def test_predictions_are_short_numbers() -> None:
-    assert Target(mean=2.0, scale=1.0).unscale(np.array([[0.1]], np.float32)).tolist() == [[2.1]]
-    assert Target(mean=2e6, scale=3e5).unscale(np.array([[0.1]], np.float32)).tolist() == [[2030000.0]]
+    assert TargetScaling(mean=2.0, scale=1.0).unscale(np.array([[0.1]], np.float32)).tolist() == [[2.1]]
+    assert TargetScaling(mean=2e6, scale=3e5).unscale(np.array([[0.1]], np.float32)).tolist() == [[2030000.0]]
 
 
 @pytest.mark.parametrize("rows", [1, 100])
 def test_answers_are_kept_within_the_range_that_was_seen_and_what_is_not_finite_stays_so(rows: int) -> None:
-    target = Target.fit(np.array([1.0, 2.0, 9.0]), clip=True)
+    target = TargetScaling.fit(np.array([1.0, 2.0, 9.0]), clip=True)
     outputs = np.resize(np.array([[-50.0], [50.0], [0.0], [np.nan], [np.inf], [-np.inf]], np.float32), (6 * rows, 1))
     told = target.unscale(outputs)[:6, 0].tolist()
     assert told[:3] == [1.0, 9.0, 4.0]
     assert np.isnan(told[3])
     assert told[4:] == [np.inf, -np.inf]
-    again = Target.model_validate_json(target.model_dump_json())
+    again = TargetScaling.model_validate_json(target.model_dump_json())
     np.testing.assert_array_equal(again.unscale(outputs), target.unscale(outputs))

@@ -9,7 +9,7 @@ from keras import layers as kl
 
 from models import keras_export, keras_nets
 from models.architecture import Architecture
-from models.keras_nets import Columns
+from models.keras_nets import ColumnSlice
 from models.network import activations
 from models.network.activations import Array
 
@@ -121,8 +121,8 @@ def shared() -> keras.Model:
 
 def categories(*spans: tuple[int, int]) -> keras.Model:
     x = keras.Input((5,))
-    numbers = Columns(0, 3, name="numbers")(x)
-    looked_up = [kl.Flatten()(kl.Embedding(4, 2)(Columns(*span, name=f"c{span[0]}")(x))) for span in spans]
+    numbers = ColumnSlice(0, 3, name="numbers")(x)
+    looked_up = [kl.Flatten()(kl.Embedding(4, 2)(ColumnSlice(*span, name=f"c{span[0]}")(x))) for span in spans]
     return keras.Model(x, kl.Dense(1)(kl.Concatenate()([numbers, *looked_up])))
 
 
@@ -156,7 +156,7 @@ def two_inputs() -> keras.Model:
         (shared, r"layer used twice"),
         (two_inputs, r"layer 'two' \(Functional\): expected a built .* one input"),
         (lambda: keras.Sequential([kl.Dense(2)], name="s"), r"layer 's' \(Sequential\): expected a built"),
-        (lambda: categories((4, 5), (3, 4)), r"layer 'c4' \(Columns\): expected Columns\(3, 4\)"),
+        (lambda: categories((4, 5), (3, 4)), r"layer 'c4' \(ColumnSlice\): expected ColumnSlice\(3, 4\)"),
         (lambda: categories((3, 4)), r"\(Concatenate\): takes 4 columns of 5"),
     ],
 )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from models.rows import (
     MAX_LISTED_ERRORS,
     RowError,
-    Unreadable,
+    UndecodableRow,
     ValidatedRows,
     check_each,
     concatenate,
@@ -133,7 +133,7 @@ def test_valid_rows_keep_their_order_and_their_positions() -> None:
 
 
 def test_a_row_that_could_not_be_decoded_is_an_error_beside_others() -> None:
-    validated = validate_rows(SCHEMA, [GOOD, Unreadable("bad_json", "the line is not JSON")])
+    validated = validate_rows(SCHEMA, [GOOD, UndecodableRow("bad_json", "the line is not JSON")])
     assert validated.errors == [RowError(1, None, "bad_json", "row 1: the line is not JSON")]
     assert validated.valid == [0]
 

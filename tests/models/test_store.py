@@ -15,9 +15,9 @@ from models import store, version_files
 from models.golden_rows import TOLERANCE, max_distance
 from models.rows import validate_rows
 from models.schema import FeatureSchema
-from models.version_files import Stored, StoreError, Trained
+from models.version_files import StoredVersion, StoreError, TrainedVersion
 
-Make = Callable[..., Trained]
+Make = Callable[..., TrainedVersion]
 Row = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,7 +27,7 @@ def files(folder: Path) -> set[str]:
 
 
 @pytest.fixture
-def stored(bentoml_store: Path, make_trained: Make) -> Stored:
+def stored(bentoml_store: Path, make_trained: Make) -> StoredVersion:
     return store.save(make_trained())
 
 
@@ -59,7 +59,7 @@ def store_probabilities(outputs: Any) -> Any:
     return probabilities(outputs)
 
 
-def test_a_version_is_files_that_can_be_read_by_eye(stored: Stored) -> None:
+def test_a_version_is_files_that_can_be_read_by_eye(stored: StoredVersion) -> None:
     assert files(stored.path) == {
         *("features.json", "encoder.json", "network.json", "weights.npz", "metrics.json", "training.json"),
         *("golden.json", "card.md", "learning.png", "model.yaml"),
@@ -70,7 +70,7 @@ def test_a_version_is_files_that_can_be_read_by_eye(stored: Stored) -> None:
     assert stored.path.stat().st_mode & 0o055 == 0o055  # a container reads it as another user
 
 
-def test_bentoml_lists_it(stored: Stored) -> None:
+def test_bentoml_lists_it(stored: StoredVersion) -> None:
     [found] = bentoml.models.list()
     assert str(found.tag) == "homes:1"
     assert found.info.labels == {"framework": "numpy", "task": "regression"}
@@ -113,7 +113,7 @@ def test_a_training_that_loses_the_race_for_a_number_takes_the_next(
 ) -> None:
     real = version_files.write
 
-    def write_after_another(folder: Path, trained: Trained) -> None:
+    def write_after_another(folder: Path, trained: TrainedVersion) -> None:
         real(folder, trained)
         monkeypatch.setattr(version_files, "write", real)
         store.save(make_trained())  # takes number 1 while we are writing
@@ -194,13 +194,13 @@ def test_a_version_is_deleted_by_tag_and_all_of_them_by_name(bentoml_store: Path
 
 
 @pytest.mark.parametrize("tag", ["homes:7", "homes:", "homes:x", "houses", "", ":1"])
-def test_what_is_not_there_cannot_be_deleted(stored: Stored, tag: str) -> None:
+def test_what_is_not_there_cannot_be_deleted(stored: StoredVersion, tag: str) -> None:
     with pytest.raises(StoreError, match="no model"):
         store.delete(tag)
     assert stored.path.is_dir()
 
 
-def test_a_folder_of_models_or_one_that_holds_it_can_be_given(stored: Stored) -> None:
+def test_a_folder_of_models_or_one_that_holds_it_can_be_given(stored: StoredVersion) -> None:
     models = stored.path.parents[1]
     assert store.location(models) == models
     assert store.location(models.parent) == models
@@ -230,19 +230,19 @@ def damage(path: Path, how: str) -> None:
     "name",
     ["features.json", "encoder.json", "network.json", "weights.npz", "golden.json", "metrics.json", "training.json"],
 )
-def test_a_damaged_file_is_one_line_that_names_the_version(stored: Stored, name: str, how: str) -> None:
+def test_a_damaged_file_is_one_line_that_names_the_version(stored: StoredVersion, name: str, how: str) -> None:
     refused_after(stored, name, how)
 
 
 @pytest.mark.parametrize("how", ["list", "flipped"])
 @pytest.mark.parametrize("name", ["encoder.json", "network.json", "weights.npz", "golden.json"])
 def test_a_file_that_holds_something_else_is_one_line_that_names_the_version(
-    stored: Stored, name: str, how: str
+    stored: StoredVersion, name: str, how: str
 ) -> None:
     refused_after(stored, name, how)
 
 
-def refused_after(stored: Stored, name: str, how: str) -> None:
+def refused_after(stored: StoredVersion, name: str, how: str) -> None:
     damage(stored.path / name, how)
     with pytest.raises(StoreError) as refused:
         store.load(stored)
@@ -254,7 +254,7 @@ def change(path: Path, **values: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | values))
 
 
-def test_weights_that_were_changed_are_noticed(stored: Stored) -> None:
+def test_weights_that_were_changed_are_noticed(stored: StoredVersion) -> None:
     with np.load(stored.path / "weights.npz") as arrays:
         weights = dict(arrays)
     weights = {name: array + 0.01 for name, array in weights.items()}
@@ -264,14 +264,14 @@ def test_weights_that_were_changed_are_noticed(stored: Stored) -> None:
 
 
 @pytest.mark.parametrize("answers", [[[0.0]] * 6, [[float("nan")]] * 6, [[0.0]], [[0.0, 1.0]] * 6, "x", [["a"]] * 6])
-def test_golden_answers_that_were_changed_are_noticed(stored: Stored, answers: Any) -> None:
+def test_golden_answers_that_were_changed_are_noticed(stored: StoredVersion, answers: Any) -> None:
     change(stored.path / "golden.json", answers=answers)
     with pytest.raises(StoreError, match="homes:1"):
         store.load(stored)
 
 
 @pytest.mark.parametrize(("rows", "told"), [([], "no golden rows"), ([{"typo": 1}], "not valid by its schema")])
-def test_golden_rows_have_to_be_there_and_valid(stored: Stored, rows: Any, told: str) -> None:
+def test_golden_rows_have_to_be_there_and_valid(stored: StoredVersion, rows: Any, told: str) -> None:
     change(stored.path / "golden.json", rows=rows)
     with pytest.raises(StoreError, match=told):
         store.load(stored)
@@ -281,13 +281,13 @@ def test_golden_rows_have_to_be_there_and_valid(stored: Stored, rows: Any, told:
     ("edit", "told"),
     [({"format": 2}, "format"), ({"name": "cars"}, "'cars'"), ({"colour": "red"}, "colour")],
 )
-def test_a_schema_that_is_not_this_version_s_is_refused(stored: Stored, edit: Any, told: str) -> None:
+def test_a_schema_that_is_not_this_version_s_is_refused(stored: StoredVersion, edit: Any, told: str) -> None:
     change(stored.path / "features.json", **edit)
     with pytest.raises(StoreError, match=told):
         store.load(stored)
 
 
-def test_a_level_that_a_person_adds_to_a_stored_schema_is_refused_as_codes_would_shift(stored: Stored) -> None:
+def test_a_level_that_a_person_adds_to_a_stored_schema_is_refused_as_codes_would_shift(stored: StoredVersion) -> None:
     schema = json.loads((stored.path / "features.json").read_text("utf-8"))
     schema["features"][1]["seen"]["levels"].append("Euthanasia")
     change(stored.path / "features.json", **schema)
@@ -295,7 +295,7 @@ def test_a_level_that_a_person_adds_to_a_stored_schema_is_refused_as_codes_would
         store.load(stored)
 
 
-def test_a_limit_that_a_person_declares_in_a_stored_schema_holds(stored: Stored) -> None:
+def test_a_limit_that_a_person_declares_in_a_stored_schema_holds(stored: StoredVersion) -> None:
     schema = json.loads((stored.path / "features.json").read_text("utf-8"))
     schema["features"][0]["maximum"] = 120
     change(stored.path / "features.json", **schema)
@@ -304,12 +304,12 @@ def test_a_limit_that_a_person_declares_in_a_stored_schema_holds(stored: Stored)
     assert error.code == "above_maximum"
 
 
-def test_a_numpy_version_has_no_tensorflow_engine(stored: Stored) -> None:
+def test_a_numpy_version_has_no_tensorflow_engine(stored: StoredVersion) -> None:
     with pytest.raises(StoreError, match="has no Keras model"):
         store.load(stored, "tensorflow")
 
 
-def test_a_process_that_loads_a_numpy_version_imports_no_tensorflow(stored: Stored) -> None:
+def test_a_process_that_loads_a_numpy_version_imports_no_tensorflow(stored: StoredVersion) -> None:
     program = (
         "import sys; from pathlib import Path; from models import store\n"
         "[[found]] = store.versions(Path(sys.argv[1]))[0].values()\n"

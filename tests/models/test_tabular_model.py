@@ -14,14 +14,14 @@ from models.outputs import Outputs
 from models.probabilities import probabilities
 from models.tabular_model import TabularModel
 from models.text import class_key
-from models.version_files import Trained
+from models.version_files import TrainedVersion
 
 Row = dict[str, Any]
 TASKS = ["regression", "binary", "multiclass"]
 
 
 @pytest.fixture(params=TASKS)
-def model(request: pytest.FixtureRequest, make_trained: Callable[..., Trained]) -> TabularModel:
+def model(request: pytest.FixtureRequest, make_trained: Callable[..., TrainedVersion]) -> TabularModel:
     trained = make_trained(request.param)
     assert trained.network is not None
     return TabularModel("3", trained.schema, trained.encoder, NumpyEngine(trained.network, "a test"))
@@ -76,7 +76,7 @@ def test_a_label_has_its_json_type_and_a_key_is_its_text(model: TabularModel, cl
         assert prediction["probabilities"][class_key(label)] == 1.0
 
 
-def test_a_value_is_presented_by_itself(make_trained: Callable[..., Trained]) -> None:
+def test_a_value_is_presented_by_itself(make_trained: Callable[..., TrainedVersion]) -> None:
     trained = make_trained("regression")
     assert trained.network is not None
     model = TabularModel("1", trained.schema, trained.encoder, NumpyEngine(trained.network, ""))

@@ -20,11 +20,11 @@ import pytest
 from models import store, version_files
 from models.architecture import Architecture
 from models.encoding.encoder import Encoder
-from models.feature import Feature, Ignored, Seen
+from models.feature import Feature, Ignored, TrainingRange
 from models.network.network import build
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
-from models.version_files import Trained
+from models.version_files import TrainedVersion
 from service.data_plane import DataPlane, PredictionContext
 from service.errors import RequestError
 from service.exchange import ServerContext
@@ -39,10 +39,17 @@ Row = dict[str, Any]
 
 HOME_FEATURES = [
     Feature(
-        name="educational-num", kind="number", nullable=False, minimum=0, maximum=120.0, seen=Seen(min=0.0, max=16.0)
+        name="educational-num",
+        kind="number",
+        nullable=False,
+        minimum=0,
+        maximum=120.0,
+        seen=TrainingRange(min=0.0, max=16.0),
     ),
-    Feature(name="Outcome Type", kind="category", nullable=True, seen=Seen(levels=["Adoption", "Transfer", ""])),
-    Feature(name="class", kind="number", nullable=True, seen=Seen(min=-5.0, max=5.0)),
+    Feature(
+        name="Outcome Type", kind="category", nullable=True, seen=TrainingRange(levels=["Adoption", "Transfer", ""])
+    ),
+    Feature(name="class", kind="number", nullable=True, seen=TrainingRange(min=-5.0, max=5.0)),
     Feature(name="model_x", kind="boolean", nullable=False),
     Feature(
         name="2nd",
@@ -50,9 +57,9 @@ HOME_FEATURES = [
         nullable=False,
         minimum="1990-01-01",
         date_format="iso",
-        seen=Seen(min="2000-01-01", max="2020-12-31"),
+        seen=TrainingRange(min="2000-01-01", max="2020-12-31"),
     ),
-    Feature(name="_u", kind="category", nullable=False, unseen="error", seen=Seen(levels=[1, 2, 3])),
+    Feature(name="_u", kind="category", nullable=False, unseen="error", seen=TrainingRange(levels=[1, 2, 3])),
 ]
 HOME: Row = {
     "educational-num": 12,
@@ -81,7 +88,7 @@ def rows_of(schema: FeatureSchema, count: int, rng: np.random.Generator) -> list
     return [{feature.name: cell(feature) for feature in schema.features} for _ in range(count)]
 
 
-def trained(schema: FeatureSchema, seed: int = 0) -> Trained:
+def trained(schema: FeatureSchema, seed: int = 0) -> TrainedVersion:
     """A network with random weights over an encoder fitted to random rows: it answers, what does not matter.
 
     Where there are no dates numbers are told by rank, as by default, and single rows are answered by the short ways.
@@ -97,15 +104,17 @@ def trained(schema: FeatureSchema, seed: int = 0) -> Trained:
     architecture = Architecture(encoder.width - len(categories), categories, hidden=(16,), outputs=outputs)
     network = build(architecture, rng)
     metrics = {"metric": {"name": "rmse", "value": 0.5}}
-    return Trained(
+    return TrainedVersion(
         schema, encoder, rows[:6], "trained by NumPy", network=network, metrics=metrics, card=f"# {schema.name}"
     )
 
 
 def schemas() -> list[FeatureSchema]:
     mixed = [
-        Feature(name="age", kind="number", nullable=False, seen=Seen(min=17, max=90)),
-        Feature(name="job", kind="category", nullable=True, seen=Seen(levels=["Private", "State-gov", "100 %"])),
+        Feature(name="age", kind="number", nullable=False, seen=TrainingRange(min=17, max=90)),
+        Feature(
+            name="job", kind="category", nullable=True, seen=TrainingRange(levels=["Private", "State-gov", "100 %"])
+        ),
     ]
     ignored = [Ignored(name="id", reason="different in every row")]
     return [
@@ -331,7 +340,7 @@ def server(make_server: Callable[..., Server], store_folder: Path) -> Server:
 def any_script(make_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory) -> Server:
     """A server of `sizes`, whose labels are not ASCII."""
     root = tmp_path_factory.mktemp("sizes")
-    age = Feature(name="age", kind="number", nullable=False, seen=Seen(min=17, max=90))
+    age = Feature(name="age", kind="number", nullable=False, seen=TrainingRange(min=17, max=90))
     classes: list[Any] = ["größer", "größte"]
     write_version(root, FeatureSchema(name="sizes", task="binary", target="size", classes=classes, features=[age]))
     return make_server(**small(root))

@@ -17,7 +17,7 @@ from models.architecture import Architecture
 from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine
 from models.fast.single_row import SingleRowPredictor, single_row_predictor
-from models.feature import Feature, Seen
+from models.feature import Feature, TrainingRange
 from models.formats.json_encoder import JsonWriter
 from models.frame import Frame, Row
 from models.network.network import build
@@ -30,8 +30,8 @@ from service.settings import Settings
 
 CLASSES: dict[str, Any] = {"regression": None, "binary": ["100 %", "no"], "multiclass": [1, 2, 5]}
 FEATURES = [
-    Feature(name="n", kind="number", nullable=True, seen=Seen(min=-2, max=2)),
-    Feature(name="few", kind="category", nullable=True, seen=Seen(levels=["a", "b", "c"])),
+    Feature(name="n", kind="number", nullable=True, seen=TrainingRange(min=-2, max=2)),
+    Feature(name="few", kind="category", nullable=True, seen=TrainingRange(levels=["a", "b", "c"])),
 ]
 
 

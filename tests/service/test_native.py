@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from models.architecture import Architecture
 from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine
-from models.feature import Feature, Ignored, Seen
+from models.feature import Feature, Ignored, TrainingRange
 from models.frame import Frame
 from models.network.network import build
 from models.schema import FeatureSchema
@@ -36,9 +36,9 @@ SCHEMA = FeatureSchema(
     task="regression",
     target="y",
     features=[
-        Feature(name="n", kind="number", nullable=False, minimum=-100, seen=Seen(min=0, max=9)),
-        Feature(name="c", kind="category", nullable=True, seen=Seen(levels=["a", "},{", '"'])),
-        Feature(name="d", kind="date", nullable=True, seen=Seen(min="2000-01-01", max="2020-12-31")),
+        Feature(name="n", kind="number", nullable=False, minimum=-100, seen=TrainingRange(min=0, max=9)),
+        Feature(name="c", kind="category", nullable=True, seen=TrainingRange(levels=["a", "},{", '"'])),
+        Feature(name="d", kind="date", nullable=True, seen=TrainingRange(min="2000-01-01", max="2020-12-31")),
     ],
     ignored=[Ignored(name="id", reason="different in every row")],
 )
@@ -172,7 +172,7 @@ def test_no_more_errors_are_listed() -> None:
 def wide_model(columns: int) -> TabularModel:
     rng = np.random.default_rng(0)
     names = [f"c{number}" for number in range(columns)]
-    features = [Feature(name=name, kind="number", nullable=False, seen=Seen(min=-9, max=9)) for name in names]
+    features = [Feature(name=name, kind="number", nullable=False, seen=TrainingRange(min=-9, max=9)) for name in names]
     schema = FeatureSchema(name="wide", task="regression", target="y", features=features)
     frame = Frame(rng.normal(size=(300, columns)), np.empty((300, 0), np.int64))
     encoder = Encoder.fit(schema, frame, frame.numbers[:, 0], bins=0)

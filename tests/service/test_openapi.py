@@ -12,7 +12,7 @@ import pytest
 import schemathesis
 from bentoml.exceptions import BentoMLException
 
-from models.feature import Feature, Seen
+from models.feature import Feature, TrainingRange
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from service import errors
@@ -255,11 +255,11 @@ def test_type_names_do_not_fall_together() -> None:
 def test_a_model_without_golden_rows_is_described_by_its_examples(tabular_model: TabularModel) -> None:
     import dataclasses
 
-    from models.tabular_model import Golden
+    from models.tabular_model import GoldenRows
 
-    feature = Feature(name="a", kind="number", nullable=False, seen=Seen(), example=2)
+    feature = Feature(name="a", kind="number", nullable=False, seen=TrainingRange(), example=2)
     schema = FeatureSchema(name="m", task="regression", target="y", features=[feature])
-    bare = dataclasses.replace(tabular_model, schema=schema, golden=Golden([], []))
+    bare = dataclasses.replace(tabular_model, schema=schema, golden=GoldenRows([], []))
     assert schemas.example_rows(bare) == [{"a": 2}]
     assert b'"/predict/m"' in openapi_document([bare], Settings(), "1")
 

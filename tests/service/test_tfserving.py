@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from models.feature import Feature, Seen
+from models.feature import Feature, TrainingRange
 from models.schema import FeatureSchema
 from service.protocols import tfserving
 
@@ -241,7 +241,7 @@ def test_metadata_name_inputs_and_outputs(client: Client) -> None:
 
 @pytest.fixture(scope="module")
 def one_feature() -> FeatureSchema:
-    feature = Feature(name="x", kind="number", nullable=False, seen=Seen(min=0, max=1))
+    feature = Feature(name="x", kind="number", nullable=False, seen=TrainingRange(min=0, max=1))
     return FeatureSchema(name="line", task="regression", target="y", features=[feature])
 
 

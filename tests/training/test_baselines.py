@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.feature import Feature, Seen
+from models.feature import Feature, TrainingRange
 from models.frame import Frame
 from models.schema import FeatureSchema
 from training import baselines
@@ -30,7 +30,7 @@ def make_baselines(task: Any, y: Any, classes: Any = None, train: int = 200) -> 
         classes=classes,
         features=[
             Feature(name="n", kind="number", nullable=True),
-            Feature(name="c", kind="category", nullable=True, seen=Seen(levels=LEVELS)),
+            Feature(name="c", kind="category", nullable=True, seen=TrainingRange(levels=LEVELS)),
         ],
     )
     numbers = np.arange(rows, dtype=float)[:, None] % 50

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.feature import Feature, Seen
+from models.feature import Feature, TrainingRange
 from models.rows import validate_rows
 from models.schema import FeatureSchema
 from training import examples
@@ -19,7 +19,7 @@ def schema(**changes: Any) -> FeatureSchema:
     features = [
         Feature(name="n", kind="number", nullable=True, **changes),
         Feature(name="flag", kind="boolean", nullable=False),
-        Feature(name="level", kind="category", nullable=True, seen=Seen(levels=LEVELS)),
+        Feature(name="level", kind="category", nullable=True, seen=TrainingRange(levels=LEVELS)),
         Feature(name="day", kind="date", nullable=False),
         Feature(name="uk", kind="date", nullable=False, date_format="%d/%m/%Y %H:%M"),
     ]

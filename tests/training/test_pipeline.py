@@ -23,14 +23,14 @@ TARGETS = [("y", "regression"), ("sold", "binary"), ("size", "multiclass")]
 
 def train(
     data: Path, target: str, framework: Framework = "numpy", baselines: bool = False, task: Any = None, **more: Any
-) -> version_files.Stored:
+) -> version_files.StoredVersion:
     others = {name for name, _ in TARGETS} - {target} if data.name == "Odd Homes.csv" else set()
     options = DataOptions(data=str(data), target=target, drop=tuple(others), task=task)
     fit_options = FitOptions(framework=framework, hidden=(8,), epochs=4, **more)
     return pipeline.run(options, fit_options, baselines=baselines, report=lambda text: None)
 
 
-def contents(stored: version_files.Stored, name: str) -> Any:
+def contents(stored: version_files.StoredVersion, name: str) -> Any:
     return json.loads((stored.path / name).read_text("utf-8"))
 
 
@@ -129,7 +129,7 @@ def test_a_column_with_a_gap_only_in_held_out_rows_is_nullable(bentoml_store: Pa
     stored = pipeline.run(options, fit_options, baselines=True, report=lambda text: None)
     model = store.load(stored)
     assert model.schema.by_name["x"].nullable
-    filled = {"x": model.encoder.numbers[0].fill, "z": 0.5}  # type: ignore[union-attr]  # a Number
+    filled = {"x": model.encoder.numbers[0].fill, "z": 0.5}  # type: ignore[union-attr]  # a NumberEncoding
     assert model.predict_rows([{"z": 0.5}]).primary == model.predict_rows([filled]).primary
 
 

@@ -1,6 +1,6 @@
 """Hooks into BentoML and its process manager circus (from the distribution kantoku)."""
 
-from models.hook import Hook, first_problem, has_parameters, is_equal, refers_to
+from models.library_hook import LibraryHook, first_problem, has_parameters, is_equal, refers_to
 
 WORKER_MODULE = "_bentoml_impl.worker.service"
 
@@ -70,43 +70,43 @@ def _check_respawn() -> str | None:
     )
 
 
-SERVICE_CLASS = Hook(
+SERVICE_CLASS = LibraryHook(
     "_bentoml_sdk.Service.to_asgi",
     "bentoml",
     "Requests go to BentoML's own endpoints: no protocols, no problem documents, no metrics.",
     _check_service_class,
 )
-BENTO_LAYOUT = Hook(
+BENTO_LAYOUT = LibraryHook(
     "the layout of a Bento: bento.yaml and src/",
     "bentoml",
     "A server started from a Bento serves the newest versions, not those that the Bento was built with.",
     _check_bento_layout,
 )
-WORKER_PROCESS = Hook(
+WORKER_PROCESS = LibraryHook(
     f"the module {WORKER_MODULE}",
     "bentoml",
     "A worker does not know that it is one: it neither drains nor limits heads nor shares connections.",
     _check_worker_module,
 )
-LISTENER_ARGUMENT = Hook(
+LISTENER_ARGUMENT = LibraryHook(
     "the argument --fd of a worker",
     "bentoml",
     "A worker does not know its address: gRPC cannot listen where HTTP does.",
     _check_listener_argument,
 )
-ARBITER = Hook(
+ARBITER = LibraryHook(
     "create_standalone_arbiter",
     "bentoml",
     "A worker that dies is replaced after ten seconds instead of one, and in a container never.",
     _check_arbiter,
 )
-SHARED_FOLDER = Hook(
+SHARED_FOLDER = LibraryHook(
     "ensure_prometheus_dir",
     "bentoml",
     "A second server of the same BENTOML_HOME deletes the metrics of the first.",
     _check_shared_folder,
 )
-RESPAWN = Hook(
+RESPAWN = LibraryHook(
     "circus.watcher.Watcher.respawn",
     "kantoku",
     "A worker that dies in a container is not replaced.",

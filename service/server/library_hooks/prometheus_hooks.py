@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prometheus_client import Histogram, multiprocess
 
-from models.hook import Hook, refers_to
+from models.library_hook import LibraryHook, refers_to
 
 
 def _check_histogram() -> str | None:
@@ -21,13 +21,13 @@ def _check_gauge_files() -> str | None:
         return f"mark_process_dead does not remove {file.name}" if file.exists() else None
 
 
-HISTOGRAM = Hook(
+HISTOGRAM = LibraryHook(
     "Histogram._sum and Histogram._buckets",
     "prometheus-client",
     "Latencies and batch sizes are missing from the metrics.",
     _check_histogram,
 )
-GAUGE_FILES = Hook(
+GAUGE_FILES = LibraryHook(
     "the file names gauge_live*_PID.db",
     "prometheus-client",
     "What a worker that died had in its queue stays in the metrics.",

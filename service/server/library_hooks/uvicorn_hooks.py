@@ -6,7 +6,7 @@ import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from models.hook import Hook, first_problem, has_parameters, is_equal, refers_to
+from models.library_hook import LibraryHook, first_problem, has_parameters, is_equal, refers_to
 
 UPGRADE_REQUEST = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"
 
@@ -132,91 +132,91 @@ def _check_event_loop() -> str | None:
     )
 
 
-SIGNAL_HANDLER = Hook(
+SIGNAL_HANDLER = LibraryHook(
     "Server.handle_exit as the handler of SIGTERM",
     "uvicorn",
     "The server stops without draining, has no limits for heads and does not share connections.",
     _check_signal_handler,
 )
-PROTOCOL_CLASS = Hook(
+PROTOCOL_CLASS = LibraryHook(
     "Config.http_protocol_class, read for each connection",
     "uvicorn",
     "Heads have no limits, invalid HTTP gets no problem document, upgrades end the connection.",
     _check_protocol_class,
 )
-GRACEFUL_TIMEOUT = Hook(
+GRACEFUL_TIMEOUT = LibraryHook(
     "Config.timeout_graceful_shutdown, read when the server stops",
     "uvicorn",
     "A server that stops waits forever for a client that does not read its response.",
     _check_graceful_timeout,
 )
-LISTENERS = Hook(
+LISTENERS = LibraryHook(
     "Server.servers",
     "uvicorn",
     "One worker accepts nearly all connections, and under load late ones wait for seconds.",
     _check_listeners,
 )
-CONNECTIONS = Hook(
+CONNECTIONS = LibraryHook(
     "ServerState.connections",
     "uvicorn",
     "Workers cannot count their connections, and connections that send nothing are never closed.",
     _check_connections,
 )
-DATA_RECEIVED = Hook(
+DATA_RECEIVED = LibraryHook(
     "HttpToolsProtocol.data_received",
     "uvicorn",
     "A head has no limit, and a request with an upgrade is not answered.",
     _check_data_received,
 )
-ON_HEADERS_COMPLETE = Hook(
+ON_HEADERS_COMPLETE = LibraryHook(
     "HttpToolsProtocol.on_headers_complete",
     "uvicorn",
     "Deadlines do not count from the arrival of a request, trailers become headers, a response takes two system calls.",
     _check_on_headers_complete,
 )
-SHUTDOWN = Hook(
+SHUTDOWN = LibraryHook(
     "HttpToolsProtocol.shutdown",
     "uvicorn",
     "A server that stops closes connections whose first request is on its way.",
     _check_shutdown,
 )
-SHOULD_UPGRADE = Hook(
+SHOULD_UPGRADE = LibraryHook(
     "HttpToolsProtocol._should_upgrade",
     "uvicorn",
     "A request with an upgrade is answered twice.",
     _check_should_upgrade,
 )
-KEEP_ALIVE = Hook(
+KEEP_ALIVE = LibraryHook(
     "HttpToolsProtocol.timeout_keep_alive_handler",
     "uvicorn",
     "A connection whose head does not come in time is closed without a 408.",
     _check_keep_alive,
 )
-ON_RESPONSE_COMPLETE = Hook(
+ON_RESPONSE_COMPLETE = LibraryHook(
     "HttpToolsProtocol.on_response_complete",
     "uvicorn",
     "An invalid request behind others on one connection is never refused.",
     _check_on_response_complete,
 )
-PROTOCOL_STATE = Hook(
+PROTOCOL_STATE = LibraryHook(
     "the attributes of HttpToolsProtocol",
     "uvicorn",
     "Every connection ends with an error as soon as it sends something unusual.",
     _check_protocol_state,
 )
-CYCLE_STATE = Hook(
+CYCLE_STATE = LibraryHook(
     "the attributes of RequestResponseCycle",
     "uvicorn",
     "Every connection ends with an error as soon as its request is refused or its response is written.",
     _check_cycle_state,
 )
-UPGRADE_OFFSET = Hook(
+UPGRADE_OFFSET = LibraryHook(
     "HttpParserUpgrade.args[0]",
     "httptools",
     "What follows a request with an upgrade is read from the wrong byte.",
     _check_upgrade_offset,
 )
-EVENT_LOOP = Hook(
+EVENT_LOOP = LibraryHook(
     "uvloop.Loop.connect_accepted_socket",
     "uvloop",
     "Connections that a worker has accepted are not served.",

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.fast.arrow_block import common_block, layout_of
-from models.feature import Feature, Seen
+from models.feature import Feature, TrainingRange
 from models.formats import arrow_messages, blocks
 from models.formats.arrow_decoder import ArrowDecoder
 from models.formats.blocks import Block
@@ -34,7 +34,9 @@ SCHEMA = FeatureSchema(
     name="numbers",
     task="regression",
     target="y",
-    features=[Feature(name=name, kind="number", nullable=name == "c", seen=Seen(min=0, max=9)) for name in NAMES],
+    features=[
+        Feature(name=name, kind="number", nullable=name == "c", seen=TrainingRange(min=0, max=9)) for name in NAMES
+    ],
 )
 
 

@@ -14,7 +14,7 @@ from models.architecture import Architecture
 from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine
 from models.fast.single_row import single_row_predictor
-from models.feature import MISSING, Feature, Seen
+from models.feature import MISSING, Feature, TrainingRange
 from models.frame import Frame
 from models.golden_rows import TOLERANCE, max_distance
 from models.network.network import build
@@ -30,7 +30,7 @@ NUMBERS = RNG.normal([0, 50, 1e6], [1, 9, 1e5], (300, 3))
 
 
 def features(**changes: Any) -> list[Feature]:
-    seen = [Seen(min=float(column.min()), max=float(column.max())) for column in NUMBERS.T]
+    seen = [TrainingRange(min=float(column.min()), max=float(column.max())) for column in NUMBERS.T]
     return [
         Feature(**{"name": name, "kind": "number", "nullable": False, "seen": one, **changes})
         for name, one in zip("abc", seen, strict=True)
@@ -68,13 +68,13 @@ def test_it_answers_what_the_model_answers_or_the_row_gets_a_warning(
 
 LEVELS: list[bool | int | float | str] = [f"level {number:02}" for number in range(30)]
 MIXED = [
-    Feature(name="n", kind="number", nullable=True, seen=Seen(min=-2, max=2)),
+    Feature(name="n", kind="number", nullable=True, seen=TrainingRange(min=-2, max=2)),
     Feature(name="b", kind="boolean", nullable=True),
-    Feature(name="m", kind="number", nullable=False, seen=Seen(min=0, max=9)),
-    Feature(name="few", kind="category", nullable=True, seen=Seen(levels=["a", "b", "c"])),
-    Feature(name="many", kind="category", nullable=False, seen=Seen(levels=LEVELS)),
-    Feature(name="hashed", kind="category", nullable=False, seen=Seen(hashed=64, count=90_000, type="text")),
-    Feature(name="code", kind="category", nullable=False, seen=Seen(levels=[0, 1])),
+    Feature(name="m", kind="number", nullable=False, seen=TrainingRange(min=0, max=9)),
+    Feature(name="few", kind="category", nullable=True, seen=TrainingRange(levels=["a", "b", "c"])),
+    Feature(name="many", kind="category", nullable=False, seen=TrainingRange(levels=LEVELS)),
+    Feature(name="hashed", kind="category", nullable=False, seen=TrainingRange(hashed=64, count=90_000, type="text")),
+    Feature(name="code", kind="category", nullable=False, seen=TrainingRange(levels=[0, 1])),
 ]
 DATE = Feature(name="d", kind="date", nullable=False)
 CLASSES: dict[str, Any] = {"regression": None, "binary": ["no", "yes"], "multiclass": ["a", "b", "c"]}

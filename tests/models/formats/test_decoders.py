@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from models.formats import blocks
 from models.formats.arrow_decoder import ArrowDecoder
-from models.formats.blocks import Decoder
+from models.formats.blocks import TableDecoder
 from models.formats.csv_decoder import CsvDecoder
 from models.formats.errors import EmptyTable, FormatError, TooLarge, UnsupportedType
 from models.formats.ndjson_decoder import NdjsonDecoder
@@ -24,7 +24,7 @@ from models.schema import FeatureSchema
 from tests.models.income import SCHEMA, assert_same
 
 Row = dict[str, Any]
-DECODERS: dict[str, Callable[[FeatureSchema, int, int], Decoder]] = {
+DECODERS: dict[str, Callable[[FeatureSchema, int, int], TableDecoder]] = {
     "ndjson": NdjsonDecoder,
     "csv": CsvDecoder,
     "arrow": ArrowDecoder,
@@ -69,7 +69,7 @@ def encoded(form: str, rows: Sequence[Row]) -> bytes:
     return sink.getvalue()
 
 
-def validated(decoder: Decoder, body: bytes, chunk: int) -> ValidatedRows:
+def validated(decoder: TableDecoder, body: bytes, chunk: int) -> ValidatedRows:
     """All rows of a body that arrives in chunks, block by block."""
     found: list[ValidatedRows] = []
 

@@ -24,8 +24,8 @@ from bentoml._internal.models import ModelStore
 from circus.watcher import Watcher  # type: ignore[import-untyped]
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from models import store_hooks
-from models.hook import Hook
+from models import store_library_hooks
+from models.library_hook import LibraryHook
 from service.server.library_hooks import all_hooks, bentoml_hooks, prometheus_hooks, uvicorn_hooks
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -84,11 +84,11 @@ class NewLoop:
     add_reader = remove_reader = print
 
 
-SABOTAGES: dict[Hook, Callable[[Patch], None]] = {
-    store_hooks.STORE_FOLDER: lambda patch: patch.setattr(
+SABOTAGES: dict[LibraryHook, Callable[[Patch], None]] = {
+    store_library_hooks.STORE_FOLDER: lambda patch: patch.setattr(
         ModelStore, "_path", property(lambda self: self.new_path), raising=False
     ),
-    store_hooks.STORE_LAYOUT: changes(bentoml._internal.models.model, "MODEL_YAML_FILENAME", "model.toml"),
+    store_library_hooks.STORE_LAYOUT: changes(bentoml._internal.models.model, "MODEL_YAML_FILENAME", "model.toml"),
     bentoml_hooks.SERVICE_CLASS: removes(_bentoml_sdk, "Service"),
     bentoml_hooks.BENTO_LAYOUT: changes(bento, "BENTO_PROJECT_DIR_NAME", "source"),
     bentoml_hooks.WORKER_PROCESS: changes(serving, "_SERVICE_WORKER_SCRIPT", "bentoml.worker"),
@@ -116,7 +116,7 @@ SABOTAGES: dict[Hook, Callable[[Patch], None]] = {
 }
 
 
-def missing() -> list[Hook]:
+def missing() -> list[LibraryHook]:
     return [hook for hook in all_hooks.ALL if hook.problem() is not None]
 
 
@@ -130,13 +130,13 @@ def test_every_hook_holds_with_the_installed_libraries() -> None:
 
 
 @pytest.mark.parametrize("hook", SABOTAGES, ids=lambda hook: hook.name)
-def test_a_library_that_changes_is_reported_by_exactly_its_hook(hook: Hook, monkeypatch: Patch) -> None:
+def test_a_library_that_changes_is_reported_by_exactly_its_hook(hook: LibraryHook, monkeypatch: Patch) -> None:
     SABOTAGES[hook](monkeypatch)
     assert missing() == [hook]
 
 
 @pytest.mark.parametrize("hook", all_hooks.ALL, ids=lambda hook: hook.name)
-def test_a_hook_says_in_one_sentence_what_breaks_without_it(hook: Hook) -> None:
+def test_a_hook_says_in_one_sentence_what_breaks_without_it(hook: LibraryHook) -> None:
     assert hook.breaks[0].isupper()
     assert hook.breaks.endswith(".")
     assert hook.breaks.count(". ") == 0

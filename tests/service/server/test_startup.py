@@ -16,7 +16,7 @@ import uvicorn
 import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from models.hook import Hook, HookMissing
+from models.library_hook import LibraryHook, LibraryHookMissing
 from service.server import http_protocol, startup, worker
 from service.server.connection_balancer import ConnectionBalancer
 from service.server.graceful_shutdown import SIGNALS
@@ -199,7 +199,7 @@ def test_a_server_that_keeps_its_listeners_elsewhere_is_reported() -> None:
             assert balancer
             balancer.check(server)
             server.servers = []
-            with pytest.raises(HookMissing, match=r"Server.servers holds \[\]"):
+            with pytest.raises(LibraryHookMissing, match=r"Server.servers holds \[\]"):
                 balancer.check(server)
             balancer.close()
 
@@ -213,7 +213,7 @@ def test_sockets_that_no_longer_listen_are_reported() -> None:
             balancer = startup.install_connection_balancer(server)
             assert balancer
             balancer.sockets[0].shutdown(socket.SHUT_RDWR)
-            with pytest.raises(HookMissing, match="no longer listens"):
+            with pytest.raises(LibraryHookMissing, match="no longer listens"):
                 balancer.check(server)
 
     uvloop.run(story())
@@ -226,8 +226,8 @@ def test_a_worker_checks_its_hooks_its_supervisor_and_its_app(monkeypatch: pytes
     signal.signal(signal.SIGTERM, server.handle_exit)
     assert startup.check_worker(app) is server
 
-    def missing_in(application: Any) -> Hook:
-        with pytest.raises(HookMissing) as raised:
+    def missing_in(application: Any) -> LibraryHook:
+        with pytest.raises(LibraryHookMissing) as raised:
             startup.check_worker(application)
         return raised.value.hook
 

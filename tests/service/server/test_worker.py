@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.hook import Hook, HookMissing
+from models.library_hook import LibraryHook, LibraryHookMissing
 from service.server import worker
 from service.server.library_hooks import bentoml_hooks, uvicorn_hooks
 
@@ -35,7 +35,7 @@ def test_outside_of_workers_nothing_is_required(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_a_worker_without_a_server_behind_sigterm_reports_it(in_worker: Path) -> None:
-    with pytest.raises(HookMissing, match="SIGTERM is handled by") as raised:
+    with pytest.raises(LibraryHookMissing, match="SIGTERM is handled by") as raised:
         worker.uvicorn_server()
     assert raised.value.hook is uvicorn_hooks.SIGNAL_HANDLER
 
@@ -52,21 +52,21 @@ def test_a_worker_of_our_supervisor_passes(in_worker: Path) -> None:
     ],
 )
 def test_a_worker_of_another_supervisor_reports_the_hook_that_did_not_take_hold(
-    in_worker: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, hook: Hook
+    in_worker: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, hook: LibraryHook
 ) -> None:
     for present in (True, False):
         if present:
             monkeypatch.setenv(variable, value)
         else:
             monkeypatch.delenv(variable)
-        with pytest.raises(HookMissing) as raised:
+        with pytest.raises(LibraryHookMissing) as raised:
             worker.check_supervisor()
         assert raised.value.hook is hook
 
 
 def test_a_worker_without_a_listener_reports_it(in_worker: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["service", "--socket", "3"])
-    with pytest.raises(HookMissing) as raised:
+    with pytest.raises(LibraryHookMissing) as raised:
         worker.check_supervisor()
     assert raised.value.hook is bentoml_hooks.LISTENER_ARGUMENT
 

@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 import pytest
 
-from models.hook import Hook, HookMissing, check_all, has_parameters, is_equal, refers_to
+from models.library_hook import LibraryHook, LibraryHookMissing, check_all, has_parameters, is_equal, refers_to
 
 
 class Library:
@@ -16,7 +16,7 @@ class Library:
         return "--option"
 
 
-HOLDS = Hook("a name", "numpy", "Nothing works.", lambda: None)
+HOLDS = LibraryHook("a name", "numpy", "Nothing works.", lambda: None)
 
 
 def test_names_are_found_in_a_function_and_in_the_functions_inside_it() -> None:
@@ -37,14 +37,14 @@ def test_a_value_that_is_not_the_expected_one_is_shown() -> None:
 
 
 def test_a_check_that_raises_is_a_problem() -> None:
-    hook = Hook("a name", "numpy", "Nothing works.", lambda: Library.new_name)  # type: ignore[attr-defined]
+    hook = LibraryHook("a name", "numpy", "Nothing works.", lambda: Library.new_name)  # type: ignore[attr-defined]
     assert hook.problem() == "AttributeError: type object 'Library' has no attribute 'new_name'"
 
 
 def test_a_missing_hook_names_its_library_the_reason_and_what_breaks() -> None:
-    missing = Hook("another name", "numpy", "Nothing works.", lambda: "it was renamed")
+    missing = LibraryHook("another name", "numpy", "Nothing works.", lambda: "it was renamed")
     check_all([HOLDS])
-    with pytest.raises(HookMissing) as raised:
+    with pytest.raises(LibraryHookMissing) as raised:
         check_all([HOLDS, missing])
     assert raised.value.hook is missing
     assert str(raised.value) == (
@@ -54,4 +54,4 @@ def test_a_missing_hook_names_its_library_the_reason_and_what_breaks() -> None:
 
 
 def test_a_library_that_is_not_installed_has_no_version() -> None:
-    assert Hook("a name", "no-such-library", "Nothing works.", lambda: None).version == "not installed"
+    assert LibraryHook("a name", "no-such-library", "Nothing works.", lambda: None).version == "not installed"

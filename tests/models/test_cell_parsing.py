@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models.cells import parse_boolean, parse_number, parse_whole, read_cells
+from models.cell_parsing import parse_boolean, parse_number, parse_whole, read_cells
 from tests.models.test_column_validation import NUMBERS, SCHEMA
 
 

@@ -30,14 +30,14 @@ Codes = npt.NDArray[np.int64]
 Indices = npt.NDArray[np.intp]
 
 
-class Part(BaseModel):
+class ColumnEncoding(BaseModel):
     """The fitted encoding of one column of the table. `kind` names the class in `encoder.json`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
 
 
-class Number(Part):
+class NumberEncoding(ColumnEncoding):
     """A scaled number, (x - mean) / deviation, the median where it is missing; with edges also its bins.
 
     With edges e_0 < e_1 < ... there is a further column for each bin, rising from 0 at e_b to 1 at e_b+1 and flat
@@ -74,7 +74,7 @@ class Number(Part):
         )
 
 
-class Quantile(Part):
+class QuantileEncoding(ColumnEncoding):
     """A quantile-encoded number: linear between the points (knot, z), flat outside; the median where it is missing.
 
     The rank of a distinct training value is the mean of its rank among all rows and its rank among the distinct values,
@@ -138,7 +138,7 @@ class Quantile(Part):
         return np.array(self.knots), np.array(self.z)
 
 
-class Flag(Part):
+class BooleanEncoding(ColumnEncoding):
     """A boolean: 1 and -1, and 0 where missing."""
 
     kind: Literal["flag"] = "flag"
@@ -147,7 +147,7 @@ class Flag(Part):
         return [np.where(np.isnan(values), 0.0, 2.0 * values - 1.0)]
 
 
-class Date(Part):
+class DateEncoding(ColumnEncoding):
     """A time: its position between the first and the last training time, and in the year, the week and the day."""
 
     kind: Literal["date"] = "date"
@@ -183,7 +183,7 @@ class Date(Part):
         return [*columns, gaps.astype(np.float64)] if self.missing else columns
 
 
-class Levels(Part):
+class CategoryEncoding(ColumnEncoding):
     """A category: its levels form groups, and the groups become columns.
 
     groups: the group of each code (position or bucket), -1 for a code that no training row has. Few groups are one-hot
@@ -237,7 +237,9 @@ class Levels(Part):
         return np.asarray(one_hot[:, :1] - one_hot[:, 1:]) if self.size == 2 else np.asarray(one_hot)
 
 
-NumberPart = Annotated[Number | Quantile | Flag | Date, Field(discriminator="kind")]
+NumericEncoding = Annotated[
+    NumberEncoding | QuantileEncoding | BooleanEncoding | DateEncoding, Field(discriminator="kind")
+]
 
 
 def stable_moments(values: Vector) -> tuple[float, float]:

@@ -10,7 +10,17 @@ from typing import Self
 
 import numpy as np
 
-from models.encoding.parts import Codes, Indices, Levels, Matrix, Matrix64, Number, NumberPart, Quantile, Vector
+from models.encoding.column_encodings import (
+    CategoryEncoding,
+    Codes,
+    Indices,
+    Matrix,
+    Matrix64,
+    NumberEncoding,
+    NumericEncoding,
+    QuantileEncoding,
+    Vector,
+)
 from models.frame import any_of
 
 CLIP = 100.0  # standard deviations: the network stays finite for 1e300
@@ -35,8 +45,8 @@ class ScaledNumbers:
     inverse_width: Matrix64
 
     @classmethod
-    def of(cls, parts: Sequence[NumberPart]) -> Self:
-        numbers = [(column, part) for column, part in enumerate(parts) if isinstance(part, Number)]
+    def of(cls, parts: Sequence[NumericEncoding]) -> Self:
+        numbers = [(column, part) for column, part in enumerate(parts) if isinstance(part, NumberEncoding)]
         bins = [(index, low, high) for index, (_, part) in enumerate(numbers) for low, high in pairwise(part.edges)]
         ends = [clip_range(part.mean, part.deviation) for _, part in numbers]
         return cls(
@@ -75,14 +85,14 @@ def clip_range(mean: float, deviation: float) -> tuple[float, float]:
 class QuantileNumbers:
     """All quantile-encoded numbers of an encoder."""
 
-    parts: list[Quantile]
+    parts: list[QuantileEncoding]
     columns: Indices  # their columns of Frame.numbers
     fill: Matrix64
     gaps: Indices  # those that have a column for missing values
 
     @classmethod
-    def of(cls, parts: Sequence[NumberPart]) -> Self:
-        quantiles = [(column, part) for column, part in enumerate(parts) if isinstance(part, Quantile)]
+    def of(cls, parts: Sequence[NumericEncoding]) -> Self:
+        quantiles = [(column, part) for column, part in enumerate(parts) if isinstance(part, QuantileEncoding)]
         return cls(
             parts=[part for _, part in quantiles],
             columns=np.array([column for column, _ in quantiles], dtype=np.intp),
@@ -126,7 +136,7 @@ class CategoryLookup:
     values: Matrix  # (sum of all tables' sizes,)
 
     @classmethod
-    def of_parts(cls, order: Sequence[tuple[int, Levels]]) -> Self:
+    def of_parts(cls, order: Sequence[tuple[int, CategoryEncoding]]) -> Self:
         """order: the categories with their column of the codes, in the order of the matrix."""
         of: list[int] = []
         stride: list[int] = []

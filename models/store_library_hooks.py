@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from models.hook import Hook, first_problem, is_equal
+from models.library_hook import LibraryHook, first_problem, is_equal
 
 
 def bentoml_folder() -> Path:
@@ -27,13 +27,13 @@ def _check_layout() -> str | None:
     )
 
 
-STORE_FOLDER = Hook(
+STORE_FOLDER = LibraryHook(
     "BentoMLContainer.model_store.get()._path",
     "bentoml",
     "The folder of BentoML's model store is unknown: no model can be stored, listed or served.",
     _check_folder,
 )
-STORE_LAYOUT = Hook(
+STORE_LAYOUT = LibraryHook(
     "the layout <name>/<version>/model.yaml",
     "bentoml",
     "Versions in the model store are not found, and a version that was exported and unpacked gets the number 1.",

@@ -8,9 +8,9 @@ import numpy.typing as npt
 from sklearn import metrics
 
 from models.architecture import Task
-from models.encoding.parts import stable_moments
+from models.encoding.column_encodings import stable_moments
 
-Metrics = dict[str, float]
+EvaluationMetrics = dict[str, float]
 Array = npt.NDArray[Any]
 
 MAIN_METRIC = {"regression": "rmse", "binary": "accuracy", "multiclass": "accuracy"}
@@ -28,12 +28,12 @@ METRIC_LABELS = {
 MAX_FLOAT = 1e308
 
 
-def evaluate(task: Task, y: Array, outputs: Array) -> Metrics:
+def evaluate(task: Task, y: Array, outputs: Array) -> EvaluationMetrics:
     """y: (rows,) values or class numbers. outputs: (rows, 1) values or (rows, classes) probabilities."""
     return _regression(y, outputs[:, 0]) if task == "regression" else _classification(y, outputs.astype(np.float64))
 
 
-def _regression(y: Array, values: Array) -> Metrics:
+def _regression(y: Array, values: Array) -> EvaluationMetrics:
     with np.errstate(over="ignore"):
         errors = np.abs(np.clip(values - y, -MAX_FLOAT, MAX_FLOAT))
     largest = float(errors.max()) or 1.0  # the squares of errors such as 1e200 overflow, those of scaled errors do not
@@ -47,7 +47,7 @@ def _regression(y: Array, values: Array) -> Metrics:
     return result
 
 
-def _classification(y: Array, p: Array) -> Metrics:
+def _classification(y: Array, p: Array) -> EvaluationMetrics:
     p = p / p.sum(axis=1, keepdims=True)
     predicted = p.argmax(axis=1)
     classes = np.arange(p.shape[1])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from training.metrics import calibration_error, evaluate
+from training.evaluation import calibration_error, evaluate
 
 
 def test_regression_metrics_are_those_of_scikit_learn() -> None:

@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
-from models.encoding.parts import Vector, stable_moments
+from models.encoding.column_encodings import Vector, stable_moments
 
 FEW_VALUES = 6  # up to here NumPy's fixed costs are higher than Python's
 
 
-class Target(BaseModel):
+class TargetScaling(BaseModel):
     """The scale on which a regression trains, and the range that its predictions are clipped to, if any."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

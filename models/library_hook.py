@@ -9,7 +9,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Hook:
+class LibraryHook:
     """A private part of a library that this project relies on."""
 
     name: str
@@ -33,23 +33,23 @@ class Hook:
             return "not installed"
 
 
-class HookMissing(Exception):  # noqa: N818 - the name says what is wrong
+class LibraryHookMissing(Exception):  # noqa: N818 - the name says what is wrong
     """A library no longer has what a hook relies on."""
 
-    def __init__(self, hook: Hook, reason: str) -> None:
+    def __init__(self, hook: LibraryHook, reason: str) -> None:
         place = f"hook {hook.name!r} into {hook.library} {hook.version}"
         super().__init__(f"{place} is missing ({reason}). What breaks without it: {hook.breaks}")
         self.hook = hook
 
 
-def require(hook: Hook, reason: str | None) -> None:
-    """Raises HookMissing when there is a reason."""
+def require(hook: LibraryHook, reason: str | None) -> None:
+    """Raises LibraryHookMissing when there is a reason."""
     if reason is not None:
-        raise HookMissing(hook, reason)
+        raise LibraryHookMissing(hook, reason)
 
 
-def check_all(hooks: Iterable[Hook]) -> None:
-    """Raises HookMissing for the first hook that is missing."""
+def check_all(hooks: Iterable[LibraryHook]) -> None:
+    """Raises LibraryHookMissing for the first hook that is missing."""
     for hook in hooks:
         require(hook, hook.problem())
 
