@@ -1,6 +1,5 @@
 """The fast paths of `models`, its caches, and its branches for few rows."""
 
-import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -14,7 +13,7 @@ from loadtest.bench.fast_models import NUMBERS, Row, binary, classification, reg
 from models import column_validation, outputs, probabilities
 from models.architecture import Architecture
 from models.columns import Column
-from models.encoding import encoder, target
+from models.encoding import encoder, target_scaling
 from models.fast.arrow_block import common_block
 from models.fast.json_entries import ColumnEntries, entries_of
 from models.fast.single_row import single_row_predictor
@@ -24,7 +23,7 @@ from models.formats.blocks import decode_whole
 from models.formats.json_encoder import JsonWriter
 from models.formats.record_batches import RecordBatchWriter, message_of
 from models.frame import Frame
-from models.network import inference_steps, input_block
+from models.network import input_block
 from models.network.network import build
 from models.outputs import Outputs
 from models.rows import ValidatedRows, check_each, from_valid_rows, validate_rows
@@ -173,7 +172,7 @@ def write_batch(writer: RecordBatchWriter, rows: ValidatedRows, answers: Outputs
 def few_rows() -> Iterator[Case]:
     """Special code for few rows, where NumPy's fixed cost dominates."""
     branches: list[tuple[str, TabularModel, Any, str]] = [
-        ("`TargetScaling.unscale`", regression(), target, "FEW_VALUES"),
+        ("`TargetScaling.unscale`", regression(), target_scaling, "FEW_VALUES"),
         ("`probabilities`", binary(), probabilities, "FEW_ROWS"),
         ("`Encoder.encode`", regression(categories=8), encoder, "FEW_ROWS"),
         ("`Outputs.all_finite`", regression(), outputs, "FEW_NUMBERS"),
@@ -187,14 +186,11 @@ def few_rows() -> Iterator[Case]:
 def few_rows_of_ensemble() -> Iterator[Case]:
     """Products with sparse matrices in the default network."""
     rng = np.random.default_rng(0)
-    for name, architecture, owner in (
-        ("`PeriodicFeatures`", ENSEMBLE, input_block),
-        ("`member_dense_step`", dataclasses.replace(ENSEMBLE, link="sigmoid"), inference_steps),
-    ):
-        network = build(architecture, rng).for_inference()
-        x = rng.normal(size=(4, ENSEMBLE.numbers)).astype(np.float32)
-        case = without(name, "forward pass of 4 rows", partial(network.forward, x), FEW_ROWS=(owner, 0))
-        yield case._replace(digits=4)
+    network = build(ENSEMBLE, rng).for_inference()
+    x = rng.normal(size=(4, ENSEMBLE.numbers)).astype(np.float32)
+    call = partial(network.forward, x)
+    case = without("`PeriodicFeatures`", "forward pass of 4 rows", call, FEW_ROWS=(input_block, 0))
+    yield case._replace(digits=4)
 
 
 def predict_finite(model: TabularModel, frame: Frame) -> Outputs:

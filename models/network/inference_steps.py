@@ -15,9 +15,6 @@ from models.network.layers import Activation, Layer
 from models.network.normalization_layers import LayerNormalization
 from models.network.tabular_layers import Scale
 
-FEW_ROWS = 16  # up to here one product with a mostly empty matrix, or a look-up, is cheaper than several products
-MAX_BLOCK_DIAGONAL = 65_536  # numbers in a block-diagonal matrix, whose zeros are multiplied to save calls
-
 Step = Callable[[Array], Array]
 """Computes one layer. It may overwrite its argument; the first step, which gets the caller's array, never does."""
 
@@ -65,18 +62,12 @@ def member_dense_step(layer: MemberDense, mean: MemberMean | None) -> Step:
         mean_dense = dense_step(layer.W.reshape(k * inputs, units) / k, layer.b.mean(axis=0))
         return lambda x: mean_dense(x.reshape(-1, k * inputs))
     W, b = float32(layer.W), float32(layer.b)
-    one_product = None
-    if k * layer.W.size <= MAX_BLOCK_DIAGONAL:
-        one_product = dense_step(block_diagonal(layer.W), layer.b.reshape(-1))
 
     def member_dense(x: Array) -> Array:
         rows = len(x) // k
-        if one_product is not None and rows <= FEW_ROWS:
-            z = one_product(x.reshape(rows, k * inputs)).reshape(rows, k, units)
-        else:
-            by_member = x.reshape(rows, k, inputs).swapaxes(0, 1)
-            z = np.matmul(by_member, W).swapaxes(0, 1)  # (members, rows, inputs) @ (members, inputs, units)
-            z += b
+        by_member = x.reshape(rows, k, inputs).swapaxes(0, 1)
+        z: Array = np.matmul(by_member, W).swapaxes(0, 1)  # (members, rows, inputs) @ (members, inputs, units)
+        z += b
         if mean is None:
             return z.reshape(-1, units)
         if mean.link == "sigmoid" and z.size == k:
@@ -138,12 +129,6 @@ def layer_normalization_step(layer: LayerNormalization) -> Step:
         return x
 
     return normalise
-
-
-def block_diagonal(blocks: Array) -> Array:
-    """(n, inputs, units) -> (n * inputs, n * units), 0 outside of the blocks."""
-    n, inputs, units = blocks.shape
-    return np.asarray(np.eye(n)[:, np.newaxis, :, np.newaxis] * blocks[:, :, np.newaxis]).reshape(n * inputs, n * units)
 
 
 def float32(array: Array) -> Array:

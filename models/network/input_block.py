@@ -10,8 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from models.network.activations import ZERO, Array
-from models.network.inference_steps import FEW_ROWS, MAX_BLOCK_DIAGONAL, block_diagonal, dense_step, float32
+from models.network.inference_steps import dense_step, float32
 from models.network.tabular_layers import Embedding, Periodic, Tabular, level_numbers
+
+FEW_ROWS = 16  # up to here one product with a mostly empty matrix, or a look-up, is cheaper than several products
+MAX_BLOCK_DIAGONAL = 65_536  # numbers in a block-diagonal matrix, whose zeros are multiplied to save calls
 
 
 class EmbeddingLookup:
@@ -117,3 +120,9 @@ class InputBlock:
         index = [start + int(level) if 0 <= level < last else start + last for level, (start, last) in pairs]
         total: Array = self.ones.dot(self.products.take(index, axis=0))
         return total
+
+
+def block_diagonal(blocks: Array) -> Array:
+    """(n, inputs, units) -> (n * inputs, n * units), 0 outside of the blocks."""
+    n, inputs, units = blocks.shape
+    return np.asarray(np.eye(n)[:, np.newaxis, :, np.newaxis] * blocks[:, :, np.newaxis]).reshape(n * inputs, n * units)

@@ -31,7 +31,7 @@ CHECK_INTERVAL_S = 1  # between two checks for dead workers
 
 
 def install_supervisor_hooks() -> None:
-    """Replace the two functions that BentoML calls to start workers. Raises LibraryHookMissing if it does not call them.
+    """Replace the two functions by which BentoML starts workers. Raises LibraryHookMissing if it does not call them.
 
     Does nothing in a worker, which saves 5 MB of imports.
     """

@@ -14,7 +14,8 @@ from models.network.activations import Array
 from models.network.ensemble_layers import member_mean
 from models.network.folding import fold
 from models.network.inference import BLOCK_ROWS
-from models.network.inference_steps import FEW_ROWS, mean_probability
+from models.network.inference_steps import mean_probability
+from models.network.input_block import FEW_ROWS
 from models.network.layers import Activation, Dense, Dropout
 from models.network.network import Network, build
 from models.network.normalization_layers import BatchNormalization, LayerNormalization
