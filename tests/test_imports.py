@@ -63,6 +63,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"training.reading", "training.recipe"},
         {"training.cells", "training.training_run"},
         {"training.cell_values", "training.ensemble", "training.keras_options", "training.temperature"},
+        {"training.validation_loss"},
         {"training.dates", "training.ensemble_keras"},
         {"training.column_options", "training.edited_schema", "training.split_rule"},
         {"training.column_types", "training.numeric_columns", "training.target"},
