@@ -1,52 +1,68 @@
-# make serve | make test | make setup | make image | make container-test | make check-all | make quality | make bench | make lock | make upgrade-check
+# `make help` lists the targets. HOST and PORT apply to serve; MODELS, EXTRAS and IMAGE to image.
 HOST ?= 127.0.0.1
 PORT ?= 3000
 PY := .venv/bin/python
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: serve setup test lint image container-test check-all quality load bench lock upgrade-check clean
+.PHONY: help serve setup setup-development unit test lint format wheel-check image container-test check-all quality \
+	load bench lock upgrade-check clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' Makefile
 
 serve: .venv/.training ## install, train the default models if there are none, serve them
 	@$(PY) -m training --if-empty
 	@$(PY) -m service --host $(HOST) --port $(PORT)
 
-setup: .venv/.training ## make .venv with all that training and serving need
+setup: .venv/.training ## install what training and serving need into .venv
 
-test: .venv/.development lint ## everything that needs only Python and loopback
+setup-development: .venv/.development ## install what developing and testing need into .venv
+
+unit: .venv/.development ## run the fast tests (under a minute on an idle machine)
+	$(PY) -m pytest -q -m "not slow" tests/models tests/service tests/tabserve tests/training tests/test_*.py
+
+test: .venv/.development lint ## run all tests that need only Python and loopback
 	$(PY) -m pytest
 
-lint: .venv/.development
+lint: .venv/.development ## check format, style and types
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 
-image: .venv/.training ## an image with models inside: MODELS="housing:3 penguins" EXTRAS="arrow grpc" IMAGE=tabserve:latest
+format: .venv/.development ## format the code and apply safe fixes
+	.venv/bin/ruff check --fix-only --quiet .
+	.venv/bin/ruff format .
+
+wheel-check: .venv/.development ## build the wheel, install it elsewhere, train and serve with it
+	$(PY) requirements/wheel_check.py
+
+image: .venv/.training ## build an image with models: MODELS="housing:3 penguins" EXTRAS="arrow grpc" IMAGE=tabserve:latest
 	@MODELS="$(MODELS)" EXTRAS="$(EXTRAS)" IMAGE="$(IMAGE)" deploy/image.sh
 
-container-test: .venv/.development ## the image and what runs it, for real; FULL=1 adds the image with TensorFlow
+container-test: .venv/.development ## test the image and deploy/ on a real engine; FULL=1 adds the image with TensorFlow
 	tests/container/engine.sh run $(PY) -m pytest -c tests/container/pytest.ini tests/container $(if $(FULL),--full)
 
-check-all: test container-test ## what CI runs; without a container engine the second half is skipped elsewhere
+check-all: test wheel-check container-test ## run what CI runs; without a container engine that part is skipped
 
 quality: .venv/.development ## train every bundled table and print how good the models are (minutes)
 	$(PY) -m training.quality
 
-load: .venv/.development ## two short load tests of a server that they start; ends with the path of the report
+load: .venv/.development ## run two short load tests and print the path of the report
 	@$(PY) -m training --if-empty
 	@$(PY) -m loadtest run --rate 200 --seconds 10 --out build/load/steady
 	@$(PY) -m loadtest saturate --seconds 2 --steady-seconds 10 --out build/load/saturate
 
-bench: .venv/.development ## servers beside each other: the limit, BentoML, Keras, ours (minutes)
+bench: .venv/.development ## compare servers: a bare function, BentoML, Keras, tabserve (minutes)
 	$(PY) -m loadtest bench servers --picture docs/pictures/bench.svg
 
 .venv/.%: requirements/%.lock requirements/install.sh
 	@requirements/install.sh $*
 
-lock: ## pin all dependencies anew; needs uv
+lock: ## lock all dependencies anew; needs uv
 	requirements/lock.sh
 
-upgrade-check: .venv/.development ## would the newest BentoML, uvicorn, … break a hook or a test? FULL=1: all tests (minutes)
+upgrade-check: .venv/.development ## test against the newest versions of the libraries with hooks; FULL=1 runs all tests (minutes)
 	$(PY) requirements/upgrade_check.py $(if $(FULL),--full)
 
-clean:
+clean: ## remove .venv and the caches of tools
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis

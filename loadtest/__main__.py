@@ -8,14 +8,12 @@ from collections.abc import Sequence
 from loadtest import bench_commands, commands
 from loadtest.packages import MissingPackageError
 
+PROGRAM = "python -m loadtest"
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line. Returns its exit code."""
-    parser = argparse.ArgumentParser("python -m loadtest", description="Load tests and benchmarks of tabserve.")
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    commands.add(subparsers)
-    bench_commands.add(subparsers)
-    arguments = parser.parse_args(argv)
+
+def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
+    """Run a command line. Returns its exit code. Help texts call the command `program`."""
+    arguments = load_parser(program).parse_args(argv)
     arguments.command_line = list(sys.argv[1:] if argv is None else argv)
     try:
         return int(arguments.run(arguments))
@@ -26,6 +24,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {MissingPackageError(error.name.split('.')[0])}", file=sys.stderr)
     return 2
+
+
+def load_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(program, description="Load tests and benchmarks of tabserve.")
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands.add(subparsers)
+    bench_commands.add(subparsers)
+    return parser
+
+
+PARSERS = {"": load_parser}
+"""The parser of each subcommand: tabserve/ completes words by them."""
 
 
 if __name__ == "__main__":

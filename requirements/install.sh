@@ -21,5 +21,12 @@ echo "installing $lock into .venv (a minute or two the first time)"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock" 2>.venv/install.log || {
     stop "could not install $lock. Is the package index reachable? The whole story: .venv/install.log"
 }
+# tabserve as the wheel installs it, for this checkout
+cat >.venv/bin/tabserve <<'EOF'
+#!/bin/sh
+root=$(cd "$(dirname "$(readlink -f "$0")")/../.." && pwd)
+PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} exec "$root/.venv/bin/python" -m tabserve "$@"
+EOF
+chmod +x .venv/bin/tabserve
 touch ".venv/.$1"
 if [ "$1" = development ]; then touch .venv/.training; fi # it holds all of training's

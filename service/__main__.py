@@ -9,27 +9,36 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from service.server import ports
 
 READY_SECONDS = 120.0
+EPILOG = "All other settings are environment variables: docs/settings.md."
 
 
-def main() -> int:
+def main(words: Sequence[str] | None = None, program: str = "python -m service") -> int:
     """Start the server, print example requests, and wait until it stops."""
-    parser = argparse.ArgumentParser("python -m service", description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 opens it to the network (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=3000, help="(default: %(default)s)")
-    arguments = parser.parse_args()
+    arguments = serve_parser(program).parse_args(words)
     if not 1 <= arguments.port <= 65535:
         print(f"error: --port {arguments.port}: expected 1 to 65535", file=sys.stderr)
         return 2
     if why := ports.conflict(arguments.host, arguments.port):
         print(f"error: {why}; choose another: make serve PORT={arguments.port + 1}", file=sys.stderr)
         return 2
-    command = [sys.executable, "-m", "bentoml", "serve", "--host", arguments.host, "--port", str(arguments.port)]
+    command = [
+        sys.executable,
+        "-m",
+        "bentoml",
+        "serve",
+        "service.app:Tabserve",
+        "--host",
+        arguments.host,
+        "--port",
+        str(arguments.port),
+    ]
     root = Path(__file__).resolve().parents[1]
     # In a session of its own: otherwise Ctrl+C would reach all workers at once, and none would finish its requests.
     server = subprocess.Popen(
@@ -45,6 +54,19 @@ def main() -> int:
     except (OSError, ValueError, LookupError) as error:  # the server runs nevertheless
         print(f"note: no requests to paste, as {url}/models cannot be read: {error}", file=sys.stderr)
     return max(server.wait(), 0)  # a negative code is the signal that stopped the server
+
+
+def serve_parser(program: str = "python -m service") -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        program, description="Serve the stored models on loopback and print three requests to paste.", epilog=EPILOG
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 opens it to the network (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=3000, help="(default: %(default)s)")
+    return parser
+
+
+PARSERS = {"": serve_parser}
+"""The parser of each subcommand: tabserve/ completes words by them."""
 
 
 def wait_until_ready(url: str, server: "subprocess.Popen[bytes]") -> bool:

@@ -24,7 +24,7 @@ from bentoml.models import BentoModel
 from models.library_hook import LibraryHookMissing, check_all
 from models.tabular_model import TabularModel
 from service import logs, model_selection
-from service.bento_image import bento_image
+from service.bento_image import REQUIREMENTS, bento_image
 from service.data_plane import DataPlane, PredictionContext
 from service.exchange import ServerContext
 from service.http.asgi import Application
@@ -51,7 +51,7 @@ def build_service(settings: Settings, models: Sequence[TabularModel]) -> Any:
     decorate = bentoml.service(
         name="tabserve",
         service_class=service_class(application.wrap),
-        image=bento_image(models),
+        image=bento_image(models) if REQUIREMENTS.is_dir() else None,  # not in an installed wheel
         workers=worker_count(settings, models),
         traffic={"timeout": math.ceil(settings.timeout_s) + 5},
         logging={"access": {"enabled": False}},

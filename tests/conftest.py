@@ -6,6 +6,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+SLOW = {
+    "tests/models/test_encoding.py",
+    "tests/models/test_keras_export.py",
+    "tests/models/test_keras_nets.py",
+    "tests/models/test_store.py",
+    "tests/training/test_baselines.py",
+    "tests/training/test_ensemble.py",
+    "tests/training/test_fit.py",
+    "tests/training/test_main.py",
+    "tests/training/test_pipeline.py",
+    "tests/training/test_quality.py",
+    "tests/training/test_robust.py",
+}
+"""Files that `make unit` leaves out: they train, start processes or import TensorFlow."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.relative_to(config.rootpath).as_posix() in SLOW:
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture
 def bentoml_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:

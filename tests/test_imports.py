@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-OURS = ("models", "training", "service", "loadtest")
+OURS = ("models", "training", "service", "loadtest", "tabserve")
 MAY_IMPORT = {"models": {"models"}, "training": {"training", "models"}, "service": {"service", "models"}}
 MAY_IMPORT["loadtest"] = {"loadtest", "models"}
+MAY_IMPORT["tabserve"] = {"tabserve", "service"}  # the packages of its commands are imported by name
 OF_TRAINING = {"pandas", "sklearn", "matplotlib", "pyarrow", "scipy"}
 OF_KERAS = {"keras", "tensorflow"}
 UNNEEDED_IN_WORKER = OF_TRAINING | OF_KERAS | {"grpc", "numpy.random"}

@@ -12,18 +12,19 @@ from training.config import DataOptions, FitOptions
 from training.errors import UsageError
 from training.signals import interrupt_on_signals
 
+PROGRAM = "python -m training"
 DEFAULTS = ("housing", "income", "penguins")
 NUMPY_BY_DEFAULT = ("penguins",)  # one of the default models shows the NumPy network
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line; its exit code."""
+def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
+    """Run a command line; its exit code. Help texts and errors call the command `program`."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     commands = {"inspect": inspect_table, "list": list_models, "delete": delete_models}
     command = commands.get(arguments[0], train) if arguments else train
     try:
         with interrupt_on_signals():
-            return command(arguments[command is not train :])
+            return command(arguments[command is not train :], program)
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -38,10 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def train(arguments: list[str]) -> int:
+def train(arguments: list[str], program: str) -> int:
     """Train bundled data sets by name, or the user's own table, and store a version of each."""
-    parser = train_parser()
-    parsed = parser.parse_args(arguments)
+    parsed = train_parser(program).parse_args(arguments)
     data_options, fit_options = options_from(DataOptions, parsed), options_from(FitOptions, parsed)
     if parsed.names and data_options.data:
         raise UsageError(f"give data sets by name ({', '.join(parsed.names)}) or a table with --data, not both")
@@ -108,13 +108,9 @@ def next_steps(tags: list[str]) -> str:
     )
 
 
-def inspect_table(arguments: list[str]) -> int:
+def inspect_table(arguments: list[str], program: str) -> int:
     """Tell what is inferred of each column of a table, and why."""
-    parser = Parser("python -m training inspect", description=inspect_table.__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="a bundled data set")
-    add_options(parser, DataOptions)
-    parser.add_argument("--out", metavar="FILE", help="write features.json, to be edited and given back with --schema")
-    parsed = parser.parse_args(arguments)
+    parsed = inspect_parser(program).parse_args(arguments)
     options = options_from(DataOptions, parsed)
     check_data_flag(options, parsed)
     if len(parsed.names) + bool(options.data) != 1:
@@ -132,9 +128,9 @@ def inspect_table(arguments: list[str]) -> int:
     return 0
 
 
-def list_models(arguments: list[str]) -> int:
+def list_models(arguments: list[str], program: str) -> int:
     """List the bundled data sets and the stored versions with their metrics."""
-    Parser("python -m training list", description=list_models.__doc__).parse_args(arguments)
+    list_parser(program).parse_args(arguments)
     import json
 
     from models import store
@@ -159,13 +155,11 @@ def list_models(arguments: list[str]) -> int:
     return 0
 
 
-def delete_models(arguments: list[str]) -> int:
+def delete_models(arguments: list[str], program: str) -> int:
     """Take versions (fares:2) or whole models (fares) out of the store."""
-    parser = Parser("python -m training delete", description=delete_models.__doc__)
-    parser.add_argument("tags", nargs="+", metavar="NAME[:VERSION]")
     from models import store, version_files
 
-    for tag in parser.parse_args(arguments).tags:
+    for tag in delete_parser(program).parse_args(arguments).tags:
         try:
             store.delete(tag)
         except version_files.StoreError as error:
@@ -174,9 +168,9 @@ def delete_models(arguments: list[str]) -> int:
     return 0
 
 
-def train_parser() -> argparse.ArgumentParser:
+def train_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser = Parser(
-        "python -m training",
+        program,
         description="Train bundled data sets by name (without any: housing, income, penguins), or a table of your own.",
         epilog="also: python -m training inspect|list|delete --help",
     )
@@ -195,6 +189,28 @@ def train_parser() -> argparse.ArgumentParser:
         "--no-baselines", action="store_true", help="do not fit a linear model and boosted trees beside"
     )
     return parser
+
+
+def inspect_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    parser = Parser(f"{program} inspect", description=inspect_table.__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a bundled data set")
+    add_options(parser, DataOptions)
+    parser.add_argument("--out", metavar="FILE", help="write features.json, to be edited and given back with --schema")
+    return parser
+
+
+def list_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    return Parser(f"{program} list", description=list_models.__doc__)
+
+
+def delete_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    parser = Parser(f"{program} delete", description=delete_models.__doc__)
+    parser.add_argument("tags", nargs="+", metavar="NAME[:VERSION]", help="a version, or all versions of a model")
+    return parser
+
+
+PARSERS = {"": train_parser, "inspect": inspect_parser, "list": list_parser, "delete": delete_parser}
+"""The parser of each subcommand: tabserve/ completes words by them."""
 
 
 def quiet_tensorflow() -> None:

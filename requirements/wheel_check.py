@@ -1,0 +1,107 @@
+"""`make wheel-check`: does the wheel work outside of the checkout?
+
+Builds the wheel, installs it with the locked packages of training into an environment of its own in build/wheel-check,
+and there, in an empty folder, trains a model of a CSV file, serves it and requests a prediction, all by `tabserve`.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from tests.ports import free_port  # noqa: E402
+
+WORK = ROOT / "build/wheel-check"
+ENVIRONMENT = WORK / ".venv"
+PROGRAMS = ENVIRONMENT / "bin"
+READY_S = 60
+TRAINING = ("--data", "trips.csv", "--target", "fare", "--framework", "numpy", "--hidden", "4", "--epochs", "3")
+
+
+def main() -> int:
+    """The exit code is 1 where a step fails."""
+    wheel = build()
+    install(wheel)
+    folder = WORK / "elsewhere"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    write_table(folder / "trips.csv")
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "TABSERVE_STORE")}
+    environment |= {"BENTOML_HOME": str(folder / "home"), "BENTOML_DO_NOT_TRACK": "True", "TABSERVE_WORKERS": "1"}
+    environment["PATH"] = f"{PROGRAMS}{os.pathsep}{environment['PATH']}"
+    step(["tabserve", "--version"], folder, environment)
+    step(["tabserve", "train", *TRAINING, "--name", "trips", "--no-baselines"], folder, environment)
+    step(["tabserve", "list"], folder, environment)
+    answer = served_answer(folder, environment)
+    print(f"{wheel.name}: trained and served outside of the checkout; the answer: {answer}")
+    return 0
+
+
+def build() -> Path:
+    """The wheel, built by pip as an installation from source would."""
+    dist = WORK / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", str(dist), str(ROOT))
+    (wheel,) = dist.glob("tabserve-*.whl")
+    return wheel
+
+
+def install(wheel: Path) -> None:
+    venv.create(ENVIRONMENT, with_pip=True, clear=True)
+    python = str(PROGRAMS / "python")
+    pip(python, "install", "--require-hashes", "-r", str(ROOT / "requirements/training.lock"))
+    pip(python, "install", "--no-deps", str(wheel))
+    pip(python, "check")
+
+
+def pip(python: str, *arguments: str) -> None:
+    subprocess.run([python, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments], check=True)
+
+
+def step(command: list[str], folder: Path, environment: dict[str, str]) -> None:
+    program = str(PROGRAMS / command[0])
+    subprocess.run([program, *command[1:]], cwd=folder, env=environment, check=True, timeout=120)
+
+
+def write_table(path: Path) -> None:
+    rows = [f"{number % 23 + 0.5},{'abc'[number % 3]},{(number % 23) * 1.7 + number % 3}" for number in range(200)]
+    path.write_text("\n".join(["distance,zone,fare", *rows]) + "\n", "utf-8")
+
+
+def served_answer(folder: Path, environment: dict[str, str]) -> str:
+    """The answer to one row from a server that is started for it."""
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    command = [str(PROGRAMS / "tabserve"), "serve", "--port", str(port)]
+    server = subprocess.Popen(command, cwd=folder, env=environment)
+    try:
+        deadline = time.monotonic() + READY_S
+        while not ready(url):
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit("error: the server of the wheel did not become ready")
+            time.sleep(0.2)
+        body = json.dumps({"rows": [{"distance": 3.5, "zone": "b"}]}).encode()
+        request = urllib.request.Request(f"{url}/predict/trips", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return str(response.read().decode())
+    finally:
+        server.terminate()
+        server.wait(timeout=60)
+
+
+def ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=2) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

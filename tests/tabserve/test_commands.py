@@ -1,0 +1,95 @@
+"""`tabserve`: each command line of a package is a subcommand, with its own help, errors and completion."""
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tabserve.__main__ import main
+from tabserve.commands import COMMANDS, Command
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_calls_the_command_as_the_user_does(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: tabserve {name} ")
+
+
+@pytest.mark.parametrize("package", sorted({command.package for command in COMMANDS.values()}))
+def test_every_subcommand_of_a_package_is_one_of_tabserve(package: str) -> None:
+    parsers = importlib.import_module(f"{package}.__main__").PARSERS
+    assert set(parsers) == {command.subcommand for command in COMMANDS.values() if command.package == package}
+
+
+def test_arguments_and_exit_codes_are_those_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--epoches", "3"]) == 2
+    assert capsys.readouterr().err.endswith("(see tabserve train --help)\n")
+
+
+def test_help_lists_all_commands_and_an_unknown_one_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert all(f"\n    {name} " in text for name in NAMES)
+    with pytest.raises(SystemExit) as ended:
+        main(["trian"])
+    assert ended.value.code == 2
+    assert "trian" in capsys.readouterr().err
+
+
+def test_a_missing_library_is_one_line_with_the_extra_that_has_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)  # as if it were not installed
+    monkeypatch.delitem(sys.modules, "training.build_dataset", raising=False)
+    monkeypatch.delitem(sys.modules, "training.dataset_report", raising=False)
+    assert main(["inspect", "penguins"]) == 2
+    assert capsys.readouterr().err == (
+        "error: tabserve inspect needs the library pandas: pip install 'tabserve[training]'\n"
+    )
+
+
+def test_an_error_of_ours_is_not_taken_for_a_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(COMMANDS, "broken", Command("training.no_such_module", "", extra="training"))
+    with pytest.raises(ModuleNotFoundError):
+        main(["broken"])
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_the_script_of_a_shell(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert "tabserve" in script
+    assert "_ARGCOMPLETE" in script
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("tabserve tr", {"train "}),
+        ("tabserve train --tune", {"--tune "}),
+        ("tabserve train --activation s", {"sigmoid", "silu", "softplus"}),
+        ("tabserve completion ", {"bash", "zsh", "fish", "-h", "--help"}),
+    ],
+)
+def test_words_are_completed(line: str, expected: set[str]) -> None:
+    environment = os.environ | {
+        "_ARGCOMPLETE": "1",
+        "COMP_LINE": line,
+        "COMP_POINT": str(len(line)),
+        "COMP_TYPE": "9",
+        "_ARGCOMPLETE_IFS": "\n",
+        "_ARGCOMPLETE_STDOUT_FILENAME": "/dev/stdout",
+    }
+    command = [sys.executable, "-m", "tabserve"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert set(done.stdout.split("\n")) - {""} == expected, done.stderr

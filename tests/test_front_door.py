@@ -1,0 +1,78 @@
+"""The files that people look for first agree with each other and with the Makefile."""
+
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
+TARGETS = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", ".github/PULL_REQUEST_TEMPLATE.md"]
+
+
+def test_make_help_describes_every_target() -> None:
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
+    described = {line.split()[0]: line.split(maxsplit=1)[1] for line in done.stdout.splitlines()}
+    assert set(described) == TARGETS
+    (phony,) = re.findall(r"^\.PHONY: (.*?)\n\n", MAKEFILE, re.MULTILINE | re.DOTALL)
+    assert set(phony.replace("\\", " ").split()) == TARGETS
+
+
+@pytest.mark.parametrize("page", [*PAGES, *(str(path.relative_to(ROOT)) for path in WORKFLOWS)])
+def test_every_target_of_make_that_a_file_names_exists(page: str) -> None:
+    text = (ROOT / page).read_text("utf-8")
+    named = set(re.findall(r"(?:`|run: |^)make ([a-z][a-z-]*)", text, re.MULTILINE))
+    assert named <= TARGETS
+
+
+def test_every_package_of_the_wheel_is_typed() -> None:
+    packages = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    assert [package for package in packages if not (ROOT / package / "py.typed").is_file()] == []
+
+
+def test_workflows_test_the_versions_of_python_that_are_supported() -> None:
+    jobs = yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text("utf-8"))["jobs"]
+    tested = jobs["test"]["strategy"]["matrix"]["python"]
+    classifiers = PROJECT["project"]["classifiers"]
+    assert tested == re.findall(r"Python :: (3\.\d+)", "\n".join(classifiers))
+    assert PROJECT["project"]["requires-python"] == f">={tested[0]},<3.{int(tested[-1].removeprefix('3.')) + 1}"
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflows_are_bounded_and_may_only_read(path: Path) -> None:
+    workflow = yaml.safe_load(path.read_text("utf-8"))
+    assert workflow["permissions"] == {"contents": "read"}
+    assert all("timeout-minutes" in job for job in workflow["jobs"].values())
+
+
+@pytest.mark.skipif(not shutil.which("actionlint"), reason="actionlint is not installed; the workflow `test` runs it")
+def test_actionlint_accepts_the_workflows() -> None:
+    subprocess.run(["actionlint", *map(str, WORKFLOWS)], cwd=ROOT, check=True, timeout=60)
+
+
+def test_pre_commit_runs_what_make_lint_runs() -> None:
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))["repos"]
+    hooks = [hook["entry"].removesuffix(" --force-exclude") for hook in repository["hooks"]]
+    (lint,) = re.findall(r"^lint:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)
+    steps = [
+        line.strip().removesuffix(" .").replace(" --check", "").replace("$(PY)", ".venv/bin/python")
+        for line in lint.splitlines()
+    ]
+    assert hooks == steps
+
+
+def test_the_changelog_has_the_form_of_keep_a_changelog() -> None:
+    lines = (ROOT / "CHANGELOG.md").read_text("utf-8").splitlines()
+    versions = [line for line in lines if line.startswith("## ")]
+    assert versions[0].startswith("## [Unreleased]")
+    assert all(re.fullmatch(r"## \[\d+\.\d+\.\d+\] - \d{4}-\d{2}-\d{2}", line) for line in versions[1:])
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert {line.removeprefix("### ") for line in lines if line.startswith("### ")} <= kinds
