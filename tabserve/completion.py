@@ -5,6 +5,7 @@ import importlib
 from collections.abc import Sequence
 
 import argcomplete
+from argcomplete.shell_integration import shellcode
 
 from tabserve.commands import COMMANDS
 
@@ -14,7 +15,7 @@ SHELLS = ("bash", "zsh", "fish")
 def main(arguments: Sequence[str]) -> int:
     """Print the script that makes a shell complete `tabserve`."""
     shell = completion_parser().parse_args(arguments).shell
-    print(argcomplete.shellcode(["tabserve"], shell=shell))
+    print(shellcode(["tabserve"], shell=shell))
     return 0
 
 
