@@ -4,8 +4,8 @@ PORT ?= 3000
 PY := .venv/bin/python
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: help serve setup setup-development unit test lint format wheel-check image container-test check-all quality \
-	load bench lock upgrade-check clean
+.PHONY: help serve setup setup-development unit test lint format wheel-check image container-test check-all dialects \
+	quality load bench lock upgrade-check clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' Makefile
@@ -35,6 +35,9 @@ format: .venv/.development ## format the code and apply safe fixes
 
 wheel-check: .venv/.development ## build the wheel, install it elsewhere, train and serve with it
 	$(PY) requirements/wheel_check.py
+
+dialects: .venv/.development ## read back 2,000 random tables in random dialects (minutes)
+	$(PY) -m tests.training.dialects 2000
 
 image: .venv/.training ## build an image with models: MODELS="housing:3 penguins" EXTRAS="arrow grpc" IMAGE=tabserve:latest
 	@MODELS="$(MODELS)" EXTRAS="$(EXTRAS)" IMAGE="$(IMAGE)" deploy/image.sh

@@ -9,6 +9,7 @@ import numpy as np
 
 from models.feature import Feature
 from models.schema import FeatureSchema
+from models.timestamps import format_date
 
 Row = dict[str, Any]
 MISSING_SHARE = 0.05  # of the cells that may be missing
@@ -70,7 +71,8 @@ def random_number(low: Any, high: Any, example: Any, rng: np.random.Generator) -
 
 def random_date(feature: Feature, low: str, high: str, rng: np.random.Generator) -> str:
     """A date from low to high, in the column's format."""
-    moment = datetime.fromtimestamp(rng.uniform(feature.parse_date(low), feature.parse_date(high)), UTC)
+    seconds = rng.uniform(feature.parse_date(low), feature.parse_date(high))
     if feature.date_format not in (None, "iso"):
-        return moment.strftime(str(feature.date_format))
+        return format_date(seconds, feature.date_format)
+    moment = datetime.fromtimestamp(seconds, UTC)
     return moment.date().isoformat() if len(low) == len("2001-01-01") else moment.strftime("%Y-%m-%dT%H:%M:%S")

@@ -1,35 +1,23 @@
-"""Text cells of a table, read as values: the one home of what a number or a boolean looks like.
+"""Text cells of a table, read as values of their column: the one home of how text becomes a value.
 
-Training and serving both parse cells by these functions. Cells come without blanks around them.
+Training reads by the same `CellFormat`. CSV has nothing but text; in JSON, Arrow and tensors a value may be text where
+the table that trained the model had text.
 """
 
 import math
 import re
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from models.columns import Array, Column
+from models.columns import Array, Column, Mask
 from models.feature import Feature
-from models.schema import FeatureSchema
+from models.frame import Row
 
-Decimal = Literal[".", ","]
-NUMBER = {
-    ".": re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"),
-    ",": re.compile(r"[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?"),
-}
-INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE | re.ASCII)  # a dotless i is none to float()
 WHOLE = re.compile(r"[+-]?\d+")
 MAX_DIGITS = 4000  # int() refuses longer texts
 BOOLEANS = {"true": True, "false": False}
-
-
-def parse_number(text: str, decimal: Decimal = ".") -> float | None:
-    """A cell as a number, infinite where it says so or is too large; None where it is not a number."""
-    if NUMBER[decimal].fullmatch(text) or INFINITE.fullmatch(text):
-        return float(text.replace(decimal, "."))
-    return None
 
 
 def parse_whole(text: str) -> int | None:
@@ -42,55 +30,116 @@ def parse_boolean(text: str) -> bool | None:
     return BOOLEANS.get(text.casefold())
 
 
-def read_cells(schema: FeatureSchema, feature: Feature, cells: Sequence[str]) -> Column:
-    """The cells of a column as JSON values of its type, missing where the schema's tokens say so. A cell that cannot be
-    read stays text, which no rule accepts."""
-    cells = [*map(str.strip, cells)]
-    if feature.kind == "number" and (numbers := _all_numbers(schema, cells)) is not None:
-        return Column(numbers)
-    tokens = schema.missing_tokens
-    distinct = [*dict.fromkeys(cells)]
-    position = {text: index for index, text in enumerate(distinct)}
-    codes = np.fromiter(map(position.__getitem__, cells), dtype=np.intp, count=len(cells))
-    missing = np.array([text in tokens for text in distinct], dtype=bool)
-    values = np.empty(len(distinct), dtype=object)
-    values[:] = [
-        None if absent else read_cell(feature, text) for text, absent in zip(distinct, missing.tolist(), strict=True)
-    ]
-    return Column(values, missing[codes] if missing.any() else None, codes)
+class CellReader:
+    """Reads the text cells of one column.
 
-
-def read_cell(feature: Feature, text: str) -> Any:
-    """One cell as a JSON value of the column's type; the text itself where it is of another."""
-    kind = feature.level_type if feature.kind == "category" else feature.kind
-    value: bool | float | None = None
-    if kind == "number":
-        value = parse_whole(text) if feature.kind == "category" else None
-        value = parse_number(text) if value is None else value
-    elif kind == "boolean":
-        value = parse_boolean(text)
-    return text if value is None else value
-
-
-def _all_numbers(schema: FeatureSchema, cells: Sequence[str]) -> Array | None:
-    """`parse_number` of all cells by float() alone, faster: NaN where missing, None where a cell is not a number.
-
-    float() also reads `nan` and `1_000`, which are none here.
+    reads_values: whether text that is no cell of a CSV is read too. missing_values: the texts that are missing there.
     """
-    tokens = schema.missing_tokens
+
+    def __init__(self, feature: Feature, tokens: frozenset[str], *, everywhere: bool) -> None:
+        """tokens: what is missing in every column. everywhere: whether they count outside of CSV."""
+        self._feature = feature
+        self._cells = feature.cells
+        self._missing = tokens | frozenset(feature.cells.missing)
+        self._kind = feature.level_type if feature.kind == "category" else feature.kind
+        self.missing_values = self._missing if everywhere and feature.nullable else frozenset()
+        self._reads_text = self._kind in ("number", "boolean") and feature.cells.reads_text
+        self.reads_values = bool(self._reads_text or self.missing_values)
+        self._by_level = self._kind == "text" and feature.unseen != "error"  # `LevelCodes` knows what is missing
+        self._tokens_are_numbers = any(map(_is_finite, self._missing))
+
+    def read_cell(self, text: str) -> Any:
+        """A cell of a CSV as a JSON value of the column's type, None where it is missing; the text itself where it is
+        of another type, which no rule accepts. Blanks around it are removed already."""
+        if text in self._missing:
+            return None
+        value: bool | float | None = None
+        if self._kind == "number":
+            value = parse_whole(text) if self._feature.kind == "category" else None
+            value = self._cells.parse_number(text) if value is None else value
+        elif self._kind == "boolean":
+            value = parse_boolean(text)
+        return text if value is None else value
+
+    def read_value(self, text: str) -> Any:
+        """Text in JSON, an Arrow array or a tensor, likewise; the text itself where only a CSV may have it."""
+        cell = text.strip() if self._reads_text or self._cells.trimmed else text
+        if cell in self.missing_values:
+            return None
+        return self.read_cell(cell) if self._reads_text and cell not in self._missing else text
+
+    def read_cells(self, cells: Sequence[str]) -> Column:
+        """The cells of a column of a CSV as JSON values of its type."""
+        cells = [*map(str.strip, cells)]
+        if self._feature.kind == "number" and self._cells.plain and (numbers := self._all_numbers(cells)) is not None:
+            return Column(numbers)
+        distinct = [*dict.fromkeys(cells)]
+        position = {text: index for index, text in enumerate(distinct)}
+        codes = np.fromiter(map(position.__getitem__, cells), dtype=np.intp, count=len(cells))
+        return _with_missing([*map(self.read_cell, distinct)], codes, None)
+
+    def read_column(self, column: Column) -> Column:
+        """A column that is no CSV's, with its texts read."""
+        values, missing, codes = column
+        if self._by_level or not self.reads_values or values.dtype.kind != "O":
+            return column
+        read = [self.read_value(value) if isinstance(value, str) else value for value in values.tolist()]
+        return _with_missing(read, codes, missing)
+
+    def _all_numbers(self, cells: Sequence[str]) -> Array | None:
+        """`read_cell` of plain numbers by float() alone, faster: NaN where missing, None where a cell is not a number.
+
+        float() also reads `nan` and `1_000`, which are none here.
+        """
+        tokens = self._missing
+        try:
+            if not self._tokens_are_numbers:
+                numbers = np.fromiter(map(float, cells), dtype=np.float64, count=len(cells))
+                if not np.isnan(numbers).any() and "_" not in "".join(cells):
+                    return numbers
+        except ValueError:
+            pass
+        missing = [text in tokens for text in cells]
+        try:
+            read = [math.nan if absent else float(text) for text, absent in zip(cells, missing, strict=True)]
+        except ValueError:
+            return None
+        numbers = np.array(read, dtype=np.float64)
+        named = np.count_nonzero(np.isnan(numbers)) == sum(missing)
+        plain = named and not any("_" in text for text, absent in zip(cells, missing, strict=True) if not absent)
+        return numbers if plain else None
+
+
+def read_rows(readers: Mapping[str, CellReader], rows: Sequence[object]) -> Sequence[object]:
+    """Rows that are JSON values, with the texts read of the columns that have a reader; the same rows where there are
+    none."""
+    return [read_row(readers, row) if isinstance(row, dict) else row for row in rows] if readers else rows
+
+
+def read_row(readers: Mapping[str, CellReader], row: Row) -> Row:
+    """One row likewise; the same one where nothing was read."""
+    read: dict[str, Any] | None = None
+    for name, reader in readers.items():
+        text = row.get(name)
+        if isinstance(text, str) and (value := reader.read_value(text)) is not text:
+            read = dict(row) if read is None else read
+            read[name] = value
+    return row if read is None else read
+
+
+def _with_missing(read: list[Any], codes: Any, missing: Mask | None) -> Column:
+    """Values as a column, missing where they are None."""
+    values = np.empty(len(read), dtype=object)
+    values[:] = read
+    absent = np.array([value is None for value in read], dtype=bool)
+    if absent.any():
+        absent = absent if codes is None else absent[codes]
+        missing = absent if missing is None else missing | absent
+    return Column(values, missing, codes)
+
+
+def _is_finite(text: str) -> bool:
     try:
-        if not schema.tokens_are_numbers:
-            numbers = np.fromiter(map(float, cells), dtype=np.float64, count=len(cells))
-            if not np.isnan(numbers).any() and "_" not in "".join(cells):
-                return numbers
+        return math.isfinite(float(text))
     except ValueError:
-        pass
-    missing = [text in tokens for text in cells]
-    try:
-        read = [math.nan if absent else float(text) for text, absent in zip(cells, missing, strict=True)]
-    except ValueError:
-        return None
-    numbers = np.array(read, dtype=np.float64)
-    named = np.count_nonzero(np.isnan(numbers)) == sum(missing)
-    plain = named and not any("_" in text for text, absent in zip(cells, missing, strict=True) if not absent)
-    return numbers if plain else None
+        return False

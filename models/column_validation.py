@@ -48,6 +48,7 @@ def validate_columns(
         return ValidatedRows(common, count)
     if count <= SINGLE_ROW and not any(column.values.dtype.kind == "M" for column in columns.values()):
         return validate_rows(schema, [*ColumnRows(columns, count)], first_row=first_row, max_errors=max_errors)
+    columns = _read_texts(schema, columns)
     frame, invalid = _convert(schema, columns, count)
     unknown = [name for name in columns if is_unknown(schema, name)]
     if not invalid and not unknown and in_range(schema, frame):
@@ -58,6 +59,14 @@ def validate_columns(
         validated = _with_errors(schema, columns, validated, invalid, unknown, first_row, max_errors)
     validated.warnings = find_warnings(schema, validated.frame, ColumnRows(columns, count, validated.valid))
     return validated
+
+
+def _read_texts(schema: FeatureSchema, columns: Columns) -> Columns:
+    """The columns with the texts read of those that have numbers or missing values as text."""
+    readers = schema.value_readers
+    if readers.keys().isdisjoint(columns):
+        return columns
+    return {name: readers[name].read_column(column) if name in readers else column for name, column in columns.items()}
 
 
 def _convert(schema: FeatureSchema, columns: Columns, count: int) -> tuple[Frame, InvalidMasks]:
@@ -216,6 +225,8 @@ def _by_distinct(column: Column) -> _Distinct:
     positions = []
     for cell in cells:
         key = (type(cell), cell if isinstance(cell, str | bool | int | float | None) else id(cell))
+        if cell == 0 and isinstance(cell, float):  # 0.0 and -0.0 are equal, and repeated as they came
+            key = (float, repr(cell))
         if key not in known:
             known[key] = len(listed)
             listed.append(cell)

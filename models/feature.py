@@ -1,14 +1,17 @@
 """One column of a table: its type, its declared limits, what training saw of it, and the rules for a value."""
 
 import math
+import unicodedata
 import zlib
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StringConstraints, model_validator
 
+from models.cell_format import PLAIN, CellFormat
 from models.text import render
-from models.timestamps import parse_date
+from models.timestamps import describe_format, parse_date
 
 MAX_LISTED_LEVELS = 10_000  # above that a category is hashed
 HASH_BUCKETS = 4096
@@ -45,6 +48,7 @@ class Feature(BaseModel):
     maximum: End = None
     unseen: Literal["warn", "error"] | None = None
     date_format: str | None = None
+    cells: CellFormat = PLAIN
     seen: TrainingRange = TrainingRange()
     example: bool | int | float | str | None = None
 
@@ -82,7 +86,7 @@ class Feature(BaseModel):
     def _limit(self, value: float | str | None) -> float | None:
         if value is None:
             return None
-        return self.parse_date(value) if isinstance(value, str) else float(value)
+        return self.to_number(value) if self.kind == "date" else as_float(value)
 
     @cached_property
     def low(self) -> float | None:
@@ -125,13 +129,22 @@ class Feature(BaseModel):
         """The code of a level: its position, its bucket, `UNSEEN` or `MISSING`."""
         if level is None:
             return MISSING
+        if level not in self.positions:
+            level = self.normal_level(level)
         if self.seen.hashed:
             return bucket(level, self.seen.hashed)
         return self.positions.get(level, UNSEEN)
 
-    def parse_date(self, text: str) -> float:
+    def normal_level(self, level: Scalar) -> Scalar:
+        """A level as training would have read it: without blanks around it, in the normal form of its characters."""
+        if isinstance(level, str):
+            level = level.strip() if self.cells.trimmed else level
+            return unicodedata.normalize("NFC", level) if self.cells.unicode else level
+        return level
+
+    def parse_date(self, value: str | float) -> float:
         """Seconds since 1970 of a date or time in this column's format. Raises ValueError."""
-        return parse_date(text, self.date_format)
+        return parse_date(value, self.date_format)
 
     def to_number(self, value: object) -> float | None:
         """The number that a JSON value becomes in `Frame.numbers`: a number as a float, infinite where it is too large
@@ -141,13 +154,14 @@ class Feature(BaseModel):
         if self.kind == "number":
             return as_float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
         try:
-            return self.parse_date(value) if isinstance(value, str) else None
+            dated = isinstance(value, str | int | float) and not isinstance(value, bool)
+            return self.parse_date(value) if dated else None  # type: ignore[arg-type]
         except (ValueError, OverflowError):
             return None
 
     @property
     def _expected_date(self) -> str:
-        return "an ISO 8601 date or time" if self.date_format in (None, "iso") else f"a date like {self.date_format}"
+        return describe_format(self.date_format)
 
     def problem(self, value: object) -> tuple[str, str] | None:
         """Why a JSON value is not valid here, as (code, what was received and expected), or None when it is.
@@ -174,12 +188,13 @@ class Feature(BaseModel):
         return self.limit_problem(number, render(number))
 
     def _date_problem(self, value: object, seconds: float | None) -> tuple[str, str] | None:
-        if not isinstance(value, str):
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
             return "wrong_type", f"{render(value)} is not text with {self._expected_date}"
         return self.bad_date(value) if seconds is None else self.limit_problem(seconds, render(value))
 
-    def bad_date(self, text: str) -> tuple[str, str]:
-        return "bad_date", f"{render(text)} is not {self._expected_date}"
+    def bad_date(self, value: str | float) -> tuple[str, str]:
+        hint = "" if isinstance(value, str) else ", nor a date in seconds (1973 to 2099) or milliseconds since 1970"
+        return "bad_date", f"{render(value)} is not {self._expected_date}{hint}"
 
     @property
     def absent(self) -> tuple[str, str]:
@@ -204,7 +219,7 @@ class Feature(BaseModel):
             return "wrong_type", f"{render(value)} is not {words[self.level_type]}, as the levels of this category are"
         if self.level_type == "number" and not math.isfinite(as_float(value)):
             return "not_finite", "is not a finite number"
-        if self.unseen == "error" and value not in self.positions:
+        if self.unseen == "error" and self.code(value) == UNSEEN:  # type: ignore[arg-type]
             return "unseen_level", f"{render(value)} is none of the {len(self.positions)} levels seen in training"
         return None
 
@@ -226,11 +241,15 @@ class Ignored(BaseModel):
 class LevelCodes(dict[Scalar | None, int]):
     """`Feature.code` as a dictionary, the fastest form of it."""
 
-    def __init__(self, feature: Feature) -> None:
-        super().__init__([*feature.positions.items(), (None, MISSING)])
+    def __init__(self, feature: Feature, missing: Iterable[str] = ()) -> None:
+        """missing: levels that count as missing."""
+        super().__init__([*feature.positions.items(), *((text, MISSING) for text in missing), (None, MISSING)])
+        self._normal = feature.normal_level if feature.cells.trimmed or feature.cells.unicode else None
         self._buckets = feature.seen.hashed
 
     def __missing__(self, level: Scalar) -> int:
+        if self._normal is not None and (normal := self._normal(level)) != level:
+            return self[normal]
         return bucket(level, self._buckets) if self._buckets else UNSEEN
 
 

@@ -1,7 +1,8 @@
 """Valid rows as two matrices that the encoder reads, and how rows and columns become them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import getitem, itemgetter
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,11 +38,17 @@ class Frame(NamedTuple):
 class FrameBuilder:
     """Frames from valid rows or columns, by getters that are made once for a schema."""
 
-    def __init__(self, numeric: Sequence[Feature], categorical: Sequence[Feature]) -> None:
+    def __init__(
+        self,
+        numeric: Sequence[Feature],
+        categorical: Sequence[Feature],
+        missing: Mapping[str, Iterable[str]] = MappingProxyType({}),
+    ) -> None:
+        """missing: by category the levels that count as missing."""
         self._numeric, self._categorical = numeric, categorical
         self._pick_numbers = numbers_picker(numeric)
         self._pick_levels = picker(categorical)
-        self.codes = [LevelCodes(feature) for feature in categorical]
+        self.codes = [LevelCodes(feature, missing.get(feature.name, ())) for feature in categorical]
         """For each categorical feature the code of any level."""
 
     def from_rows(self, rows: Sequence[Row]) -> Frame:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from models.cell_parsing import read_rows
 from models.feature import Feature
 from models.frame import Frame, Row
 from models.row_warnings import RowWarning, find_warnings
@@ -57,6 +58,10 @@ def validate_rows(
     """
     if rows and (valid := schema.validators.validate_values(rows)) is not None:
         return from_valid_rows(schema, valid)
+    if rows and schema.value_readers:
+        rows = read_rows(schema.value_readers, rows)
+        if (valid := schema.validators.validate_values(rows)) is not None:
+            return from_valid_rows(schema, valid)
     return check_each(schema, rows, first_row=first_row, max_errors=max_errors)
 
 
@@ -74,7 +79,7 @@ def check_each(
     omitted = 0
     valid: list[int] = []
     valid_rows: list[Row] = []
-    for position, row in enumerate(rows):
+    for position, row in enumerate(read_rows(schema.value_readers, rows)):
         number = first_row + position
         found = [*_row_errors(schema, number, row)]
         unknown = [name for name in row if is_unknown(schema, name)] if isinstance(row, dict) else []

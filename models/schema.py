@@ -1,7 +1,6 @@
 """The schema of a model's table: its columns, target and classes; read from and written to `features.json`."""
 
 import json
-import math
 import re
 from functools import cached_property
 from typing import Annotated, Literal, Self
@@ -9,13 +8,15 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from models.architecture import Task
+from models.cell_format import PLAIN, CellFormat
+from models.cell_parsing import CellReader
 from models.feature import Feature, Ignored, type_of, whole_if_exact
 from models.frame import FrameBuilder
 from models.ranges import NumericRanges
 from models.text import truncate
 from models.validators import RowValidators
 
-MISSING_TOKENS = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "?")
+MISSING_TOKENS = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "null", "NULL", "?")
 NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 
 
@@ -24,17 +25,29 @@ class SchemaError(ValueError):
 
 
 class FeatureSchema(BaseModel):
-    """The columns of a table as one model sees them. Immutable; `features.json` is its JSON."""
+    """The columns of a table as one model sees them. Immutable; `features.json` is its JSON.
+
+    format: since 2 columns say how their cells are read (`cells`), and the missing tokens count in every form, not in
+    CSV alone.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 1
     name: Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$")]
     task: Task
     target: str
     classes: list[bool | int | float | str] | None = None
     missing: list[str] = list(MISSING_TOKENS)
+    target_cells: CellFormat = PLAIN
     features: Annotated[list[Feature], Field(min_length=1)]
     ignored: list[Ignored] = []
+
+    @model_validator(mode="after")
+    def _format_has_its_fields(self) -> Self:
+        formats = [self.target_cells, *(feature.cells for feature in self.features)]
+        if self.format == 1 and any(cells != PLAIN for cells in formats):
+            raise ValueError("how cells are read ('cells') is said since format 2")
+        return self
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> Self:
@@ -67,8 +80,13 @@ class FeatureSchema(BaseModel):
     def to_json(self) -> str:
         """The JSON of `features.json`, one feature a line, without fields that are not set."""
         whole = self.model_dump(mode="json", exclude_none=True)
+        whole["target_cells"] = self.target_cells.written()
+        if not whole["target_cells"]:
+            del whole["target_cells"]
         for written, feature in zip(whole["features"], self.features, strict=True):
-            seen = written["seen"]
+            seen, written["cells"] = written["seen"], feature.cells.written()
+            if not written["cells"]:
+                del written["cells"]
             if not written["seen"]:
                 del written["seen"]
             if feature.kind == "number":
@@ -107,14 +125,15 @@ class FeatureSchema(BaseModel):
         return frozenset([column.name for column in self.ignored] + [self.target])
 
     @cached_property
-    def missing_tokens(self) -> frozenset[str]:
-        """The cells of a CSV that count as missing."""
-        return frozenset(self.missing)
+    def readers(self) -> dict[str, CellReader]:
+        """For each feature what reads its text cells."""
+        tokens, everywhere = frozenset(self.missing), self.format > 1
+        return {feature.name: CellReader(feature, tokens, everywhere=everywhere) for feature in self.features}
 
     @cached_property
-    def tokens_are_numbers(self) -> bool:
-        """Whether a missing cell may look like a number."""
-        return any(math.isfinite(number) for number in map(_float_or_nan, self.missing))
+    def value_readers(self) -> dict[str, CellReader]:
+        """Those of the features whose values may be text in JSON although they are none, or missing."""
+        return {name: reader for name, reader in self.readers.items() if reader.reads_values}
 
     @cached_property
     def validators(self) -> RowValidators:
@@ -122,7 +141,8 @@ class FeatureSchema(BaseModel):
 
     @cached_property
     def frames(self) -> FrameBuilder:
-        return FrameBuilder(self.numeric, self.categorical)
+        missing = {feature.name: self.readers[feature.name].missing_values for feature in self.categorical}
+        return FrameBuilder(self.numeric, self.categorical, missing)
 
     @cached_property
     def ranges(self) -> NumericRanges:
@@ -149,10 +169,3 @@ def _first_problem(error: ValidationError, text: str | bytes) -> str:
 def _without_types(place: tuple[int | str, ...]) -> tuple[int | str, ...]:
     """Where an error is, without the member of a union that pydantic tried."""
     return place[:-1] if place and place[-1] in ("int", "float", "str", "bool") else place
-
-
-def _float_or_nan(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan

@@ -1,5 +1,6 @@
-"""Dates as seconds since 1970: parsed from text, written as ISO 8601, and read from NumPy's moments."""
+"""Dates as seconds since 1970: parsed from text and numbers, written as ISO 8601, and read from NumPy's moments."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,21 +9,98 @@ import numpy as np
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST_SECOND, LAST_SECOND = -62_135_596_800.0, 253_402_300_799.999999  # of Python's years 1 to 9999
 DAY_MICROSECONDS = 86_400_000_000
+EPOCH_UNITS = {"epoch_s": 1.0, "epoch_ms": 1000.0}  # formats of dates that are numbers, by units a second
+FIRST_EPOCH_SECOND, LAST_EPOCH_SECOND = 1e8, 4.1e9  # 1973 to 2099; numbers of this size are seconds
+LAST_EPOCH_MILLISECOND = LAST_SECOND * 1000  # numbers between the two are milliseconds
+EPOCH_NUMBER = re.compile(r"[+-]?\d{1,16}(\.\d{0,9})?", re.ASCII)
+SEPARATORS = "Tt "  # between a date and a time; `fromisoformat` takes any character
+ISO_DATE = re.compile(
+    r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?(Z| ?[+-]\d\d(:?\d\d)?)?)?"
+    r"|\d{8}T\d{4}(\d\d([.,]\d{1,9})?)?(Z|[+-]\d{4})?",
+    re.ASCII,
+)
 
 
-def parse_date(text: str, date_format: str | None = None) -> float:
+def parse_date(value: str | float, date_format: str | None = None) -> float:
     """Seconds since 1970 of a date or time, UTC where it has no zone. Raises ValueError.
 
-    date_format: as `strptime` has it; None or `iso` for ISO 8601.
+    value: text; or a number, see `parse_epoch`. date_format: as `strptime` has it, and ISO 8601 is read beside it; None
+    or `iso` for ISO 8601 alone; `epoch_s` or `epoch_ms` for seconds or milliseconds since 1970.
     """
+    if not isinstance(value, str):
+        return parse_epoch(value, date_format)
+    text = value.strip()
     if date_format in (None, "iso"):
-        moment = datetime.fromisoformat(text.strip())
+        return _seconds(parse_iso(text))
+    assert date_format is not None
+    if date_format in EPOCH_UNITS:
+        if EPOCH_NUMBER.fullmatch(text):
+            return parse_epoch(float(text), date_format)
+        return _seconds(parse_iso_alone(text))
+    try:
+        return _seconds(datetime.strptime(text, date_format))
+    except ValueError:
+        return _seconds(parse_iso_alone(text))
+
+
+def parse_iso(text: str) -> datetime:
+    """ISO 8601, with a `T` or a blank before the time. Raises ValueError."""
+    moment = datetime.fromisoformat(text)
+    length = len(text)
+    if length <= 8 or (length == 10 and text[4] == "-"):  # no time
+        return moment
+    if text[7] in SEPARATORS or text[8] in SEPARATORS or (length > 10 and text[10] in SEPARATORS):
+        return moment
+    raise ValueError(f"{text!r} has no T between date and time")
+
+
+def parse_iso_alone(text: str) -> datetime:
+    """The forms of ISO 8601 that no other format could mean. Raises ValueError."""
+    if not ISO_DATE.fullmatch(text):
+        raise ValueError(f"{text!r} is not a date of this format")
+    return datetime.fromisoformat(text)
+
+
+def parse_epoch(number: float, date_format: str | None = None) -> float:
+    """Seconds since 1970 of a number that counts seconds or milliseconds since then. Raises ValueError.
+
+    A column whose cells are such numbers says which. In any other column the size does: 1973 to 2099 in seconds, else
+    milliseconds; numbers that are too small for either are refused, and so are microseconds.
+    """
+    if date_format in EPOCH_UNITS:
+        seconds = number / EPOCH_UNITS[str(date_format)]
+    elif FIRST_EPOCH_SECOND <= number <= LAST_EPOCH_SECOND:
+        seconds = float(number)
+    elif LAST_EPOCH_SECOND < abs(number) <= LAST_EPOCH_MILLISECOND:
+        seconds = number / 1000
     else:
-        assert date_format is not None
-        moment = datetime.strptime(text.strip(), date_format)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return moment.timestamp()
+        raise ValueError(f"{number} is no date in seconds or milliseconds since 1970")
+    if not has_year(seconds):
+        raise ValueError(f"{number} is no date of the years 1 to 9999")
+    return float(seconds)
+
+
+def _seconds(moment: datetime) -> float:
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def format_date(seconds: float, date_format: str | None) -> str:
+    """A date as a column of this format writes it."""
+    if date_format in (None, "iso"):
+        return iso(seconds)
+    assert date_format is not None
+    if date_format in EPOCH_UNITS:
+        return str(round(seconds * EPOCH_UNITS[date_format]))
+    return datetime.fromtimestamp(seconds, UTC).strftime(date_format)
+
+
+def describe_format(date_format: str | None) -> str:
+    """What a value of this format is, for messages."""
+    if date_format in (None, "iso"):
+        return "an ISO 8601 date or time"
+    if date_format in EPOCH_UNITS:
+        return f"a number of {'seconds' if date_format == 'epoch_s' else 'milliseconds'} since 1970"
+    return f"a date like {date_format}"
 
 
 def iso(seconds: float) -> str:

@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 from pydantic import ValidationError
 
+from models.cell_format import PLAIN
 from models.feature import Ignored
 from models.schema import FeatureSchema
-from training.cells import factorize
+from training.cell_formats import decide_cell_formats
+from training.cells import FactorizedColumn, factorize
 from training.column_options import check_columns, find_target, list_names, missing_tokens
 from training.config import DataOptions
 from training.dataset import Dataset
@@ -36,25 +38,27 @@ def build_dataset(table: RawTable, options: DataOptions) -> Dataset:
     name = check_model_name(options.name or (edited.name if edited else model_name(options.data)))
     missing = missing_tokens(options, edited)
 
-    target = read_target(factorize(table, target_name, missing), options, edited)
+    read = decide_cell_formats(
+        [factorize(table, column, missing) for column in table.names], target_name, table.delimiter, options, edited
+    )
+    target = read_target(read[target_name].column, options, edited)
     used = np.flatnonzero(target.usable)
     if len(used) < MIN_ROWS:
         raise UsageError(f"{len(used)} usable rows (with a target); at least {MIN_ROWS} are needed")
 
     split_key = read_split_key(table, parse_split_rule(options.split), missing, target_name)
-    columns = [
-        infer_column(factorize(table, column, missing), options, edited)
-        for column in table.names
-        if column != target_name
-    ]
+    columns = [infer_column(read[column].column, options, edited) for column in table.names if column != target_name]
     features = _order_features(columns, edited)
+    cell_notices = read[target_name].notices + [
+        notice for column in features for notice in read[column.decision.column].notices
+    ]
     dataset = Dataset(
-        schema=_build_schema(name, target_name, target, missing, features, columns, options),
+        schema=_build_schema(name, read[target_name].column, target, missing, features, columns, options),
         columns={column.decision.column: column.values[used] for column in features},
         target=target.values[used],
         row_numbers=used,
         split_key=None if split_key is None else split_key[used],
-        notices=[*table.notices, *target.notices, *_column_notices(columns)],
+        notices=[*table.notices, *cell_notices, *target.notices, *_column_notices(columns)],
         decisions=[column.decision for column in columns],
         fingerprint=table.fingerprint,
         rows_read=table.rows,
@@ -77,7 +81,7 @@ def _order_features(columns: list[InferredColumn], edited: FeatureSchema | None)
 
 def _build_schema(
     name: str,
-    target_name: str,
+    target_column: FactorizedColumn,
     target: TargetColumn,
     missing: list[str],
     features: list[InferredColumn],
@@ -85,14 +89,18 @@ def _build_schema(
     options: DataOptions,
 ) -> FeatureSchema:
     ignored = [column.decision for column in columns if not column.feature]
+    used = [column.feature for column in features if column.feature]
+    plain = target_column.cells == PLAIN and all(feature.cells == PLAIN and not feature.nullable for feature in used)
     try:
         return FeatureSchema(
+            format=1 if plain else 2,
             name=name,
             task=target.task,
-            target=target_name,
+            target=target_column.name,
             classes=target.classes,
             missing=missing,
-            features=[column.feature for column in features if column.feature],
+            target_cells=target_column.cells,
+            features=used,
             ignored=[Ignored(name=decision.column, reason=decision.reason) for decision in ignored],
         )
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Parses the distinct values of a column as numbers, booleans or levels; `models.cell_parsing` parses text cells."""
+"""The distinct values of a column parsed as numbers, booleans or levels; text cells in the column's `CellFormat`."""
 
 import math
 import re
@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.cell_parsing import Decimal, parse_boolean, parse_number, parse_whole
+from models.cell_format import CellFormat
+from models.cell_parsing import parse_boolean, parse_whole
 from models.feature import LevelType, Scalar
 from training.cells import FactorizedColumn, Mask
 
@@ -23,7 +24,7 @@ def parse_numbers(column: FactorizedColumn) -> Vector:
         return np.array(column.values, dtype=np.float64)
     if column.cell_type not in ("untyped", "text"):
         return np.full(len(column.values), np.nan)
-    numbers = (parse_number(value, column.decimal) for value in column.values)
+    numbers = map(column.cells.parse_number, column.values)
     return np.array([math.nan if number is None else number for number in numbers], dtype=np.float64)
 
 
@@ -49,8 +50,10 @@ def parse_levels(column: FactorizedColumn, level_type: LevelType | None = None) 
     if level_type == "boolean":
         return [value if isinstance(value, bool) else parse_boolean(value) is True for value in values], level_type
     if level_type == "number":
-        return [numeric_level(value, column.decimal) for value in values], level_type
-    return [value if isinstance(value, str) else str(numeric_level(value, ".")) for value in values], level_type
+        return [numeric_level(value, column.cells) for value in values], level_type
+    return [
+        value if isinstance(value, str) else str(numeric_level(value, column.cells)) for value in values
+    ], level_type
 
 
 def _level_type(column: FactorizedColumn) -> LevelType:
@@ -63,11 +66,11 @@ def _level_type(column: FactorizedColumn) -> LevelType:
     return "text" if has_leading_zeros(column).any() or not np.isfinite(parse_numbers(column)).all() else "number"
 
 
-def numeric_level(value: Any, decimal: Decimal) -> Scalar:
+def numeric_level(value: Any, cells: CellFormat) -> Scalar:
     """A number, or the text of one, as a level: an integer if it is whole."""
     if isinstance(value, str):
         whole = parse_whole(value)
-        value = float(value.replace(decimal, ".")) if whole is None else whole
+        value = cells.parse_number(value) if whole is None else whole
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value  # type: ignore[no-any-return]  # a bool, int or float of the table
@@ -82,7 +85,7 @@ def holds_numbers(column: FactorizedColumn, numbers: Vector) -> bool:
     """Whether nearly all cells are numbers without leading zeros. numbers: as `parse_numbers` returns them."""
     if column.cell_type == "number":
         return True
-    if column.cell_type != "untyped":
+    if column.cell_type != "untyped" and not column.cells.reads_text:
         return False
     return (
         column.share(~np.isnan(numbers)) >= 1 - MAX_INVALID_SHARE
@@ -92,7 +95,7 @@ def holds_numbers(column: FactorizedColumn, numbers: Vector) -> bool:
 
 def swap_decimal(column: FactorizedColumn) -> FactorizedColumn:
     """The same cells with the other decimal mark."""
-    return column.with_decimal("," if column.decimal == "." else ".")
+    return column.with_cells(CellFormat(decimal="," if column.cells.decimal == "." else "."))
 
 
 def invalid_cell_notices(column: FactorizedColumn, invalid: Mask, expected: str) -> list[str]:

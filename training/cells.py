@@ -4,8 +4,9 @@ Every later step works on the distinct values, so a million rows cost little mor
 """
 
 import math
+import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, time
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as arrow
 
-from models.cell_parsing import Decimal
+from models.cell_format import PLAIN, CellFormat
 from models.text import render
 from training.reading import RawTable
 
@@ -27,7 +28,8 @@ class FactorizedColumn:
     """One column of a table: row i holds `values[codes[i]]`, or no value where the code is -1.
 
     values: the distinct values without the missing ones; text where the table is untyped (CSV), else as JSON has them
-    (timestamps as ISO 8601 text). counts: how often each of them occurs in the table.
+    (timestamps as ISO 8601 text). counts: how often each of them occurs in the table. tokens: how often each text that
+    counts as missing does. trimmed: whether blanks around its cells were removed. cells: how its text is read.
     """
 
     name: str
@@ -35,9 +37,11 @@ class FactorizedColumn:
     values: list[Any]
     counts: npt.NDArray[np.int64]
     cell_type: CellType
-    decimal: Decimal = "."
     categorical: bool = False  # according to the table itself
     arrow_type: str = ""
+    tokens: dict[str, int] = field(default_factory=dict)
+    trimmed: bool = False
+    cells: CellFormat = PLAIN
 
     @property
     def present(self) -> int:
@@ -69,9 +73,9 @@ class FactorizedColumn:
         codes, values = _drop_values(self.codes, self.values, mask)
         return replace(self, codes=codes, values=values, counts=self.counts[~mask])
 
-    def with_decimal(self, decimal: Decimal) -> "FactorizedColumn":
-        """The same cells, their numbers to be read with another decimal mark."""
-        return replace(self, decimal=decimal)
+    def with_cells(self, cells: CellFormat) -> "FactorizedColumn":
+        """The same cells, to be read in another format."""
+        return replace(self, cells=cells)
 
 
 def factorize(table: RawTable, name: str, missing: Sequence[str]) -> FactorizedColumn:
@@ -83,7 +87,7 @@ def factorize(table: RawTable, name: str, missing: Sequence[str]) -> FactorizedC
     categorical = pa.types.is_dictionary(column.type) or name in table.categorical
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    cell_type, column = _to_json_type(column, typed=table.typed)
+    cell_type, column, trimmed = _to_json_type(column, typed=table.typed)
     if cell_type == "other":
         codes, counts = np.full(table.rows, -1, np.int32), np.zeros(0, np.int64)
         return FactorizedColumn(name, codes, [], counts, "other", arrow_type=arrow_type)
@@ -92,12 +96,27 @@ def factorize(table: RawTable, name: str, missing: Sequence[str]) -> FactorizedC
     values = encoded.dictionary.to_pylist()
     if cell_type == "timestamp":
         values = _iso_texts(values)
+    if cell_type in ("untyped", "text"):
+        codes, values = _normalized(codes, values)
     mask = _is_missing(values, cell_type, frozenset(missing))
+    tokens: dict[str, int] = {}
     if mask.any():
+        if cell_type in ("untyped", "text"):
+            tokens = {values[index]: int((codes == index).sum()) for index in np.flatnonzero(mask).tolist()}
         codes, values = _drop_values(codes, values, mask)
     counts = np.bincount(codes[codes >= 0], minlength=len(values)).astype(np.int64)
     codes = codes.astype(np.int32)
-    return FactorizedColumn(name, codes, values, counts, cell_type, table.decimal, categorical, arrow_type)
+    return FactorizedColumn(name, codes, values, counts, cell_type, categorical, arrow_type, tokens, trimmed)
+
+
+def _normalized(codes: npt.NDArray[Any], values: list[str]) -> tuple[npt.NDArray[Any], list[str]]:
+    """Codes and texts in Unicode's normal form C, in which an accented letter is one character."""
+    normal = [text if text.isascii() else unicodedata.normalize("NFC", text) for text in values]
+    if normal == values:
+        return codes, values
+    position = {text: index for index, text in enumerate(dict.fromkeys(normal))}
+    renumbered = np.array([*(position[text] for text in normal), -1], dtype=np.int32)  # the last one for code -1
+    return renumbered[codes], [*position]
 
 
 def _drop_values(codes: npt.NDArray[Any], values: list[Any], mask: Mask) -> tuple[npt.NDArray[np.int32], list[Any]]:
@@ -107,14 +126,23 @@ def _drop_values(codes: npt.NDArray[Any], values: list[Any], mask: Mask) -> tupl
     return renumbered[codes].astype(np.int32), kept
 
 
-def _to_json_type(column: Any, *, typed: bool) -> tuple[CellType, Any]:
-    """The type of a column's cells, and the column cast to a type whose values JSON has."""
+def _to_json_type(column: Any, *, typed: bool) -> tuple[CellType, Any, bool]:
+    """The type of a column's cells, the column cast to a type that JSON has, and whether blanks were removed."""
+    kind, is_a = column.type, pa.types
+    if not typed and (is_a.is_string(kind) or is_a.is_large_string(kind) or is_a.is_string_view(kind)):
+        column = column.cast(pa.large_string())
+        trimmed = arrow.utf8_trim_whitespace(column)
+        return "untyped", trimmed, trimmed != column
+    return *_typed_column(column), False
+
+
+def _typed_column(column: Any) -> tuple[CellType, Any]:
+    """The same for a column of a typed table."""
     kind, is_a = column.type, pa.types
     if is_a.is_null(kind):
         return "text", column.cast(pa.string())
     if is_a.is_string(kind) or is_a.is_large_string(kind) or is_a.is_string_view(kind):
-        column = column.cast(pa.large_string())
-        return ("text", column) if typed else ("untyped", arrow.utf8_trim_whitespace(column))
+        return "text", column.cast(pa.large_string())
     if is_a.is_boolean(kind):
         return "boolean", column
     if is_a.is_integer(kind):

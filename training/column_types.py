@@ -19,12 +19,14 @@ from training.cells import FactorizedColumn
 from training.column_options import TYPE_FLAGS
 from training.config import DataOptions
 from training.dates import detect_date_format
+from training.number_notation import has_unit
 from training.split_rule import parse_split_rule
 
 NEARLY_DISTINCT = 0.9  # share of distinct values from which text identifies rows instead of grouping them
 LONG_TEXT = 40  # characters per value on average, from which LONG_TEXT_DISTINCT suffices
 LONG_TEXT_DISTINCT = 0.5
 LENGTH_SAMPLE = 10_000
+EPOCH_SECONDS = 946_684_800, 2_051_222_400  # 2000 to 2034
 IDENTIFIER_NAME = re.compile(
     r"(?i:ids?|uuid|guid|key|index|idx|row|rowid|row[ _.-]?(nr|no|num|number)|nr|no|unnamed: \d+)"
     r"|.*(?i:[ _.-](id|uuid|guid|key|index))|.*[a-z](Id|ID)"
@@ -47,7 +49,7 @@ def decide_type(column: FactorizedColumn, options: DataOptions, schema: FeatureS
         return ColumnType("ignored", reason)
     if not column.values:
         return ColumnType("ignored", "empty")
-    return _requested_type(column.name, options, schema) or infer_type(column)
+    return _requested_type(column.name, options, schema) or infer_type(column, options.date_format)
 
 
 def _exclusion_reason(name: str, options: DataOptions, schema: FeatureSchema | None) -> str | None:
@@ -72,8 +74,8 @@ def _requested_type(name: str, options: DataOptions, schema: FeatureSchema | Non
     return ColumnType(TYPE_FLAGS[flag], f"as --{flag} says") if flag else None
 
 
-def infer_type(column: FactorizedColumn) -> ColumnType:
-    """By the values of the column alone; there is at least one."""
+def infer_type(column: FactorizedColumn, date_format: str | None = None) -> ColumnType:
+    """By the values of the column alone; there is at least one. date_format: by `--date-format`."""
     numbers = parse_numbers(column)
     if np.isinf(numbers).all():
         return ColumnType("ignored", "empty but for infinities" if column.missing else "all infinite")
@@ -85,7 +87,7 @@ def infer_type(column: FactorizedColumn) -> ColumnType:
         return _numeric_type(column, numbers)
     if column.cell_type == "boolean" or not np.isnan(parse_booleans(column)).any():
         return ColumnType("boolean", "true and false only")
-    if found := detect_date_format(column):
+    if found := detect_date_format(column, date_format):
         return ColumnType("date", "dates" if found.text == "iso" else f"dates like {found.text}")
     return _text_type(column)
 
@@ -99,7 +101,17 @@ def _numeric_type(column: FactorizedColumn, numbers: Vector) -> ColumnType:
             return ColumnType("ignored", "counts the rows")
         if len(np.unique(numbers)) == column.present and IDENTIFIER_NAME.fullmatch(column.name):
             return ColumnType("ignored", "different in every row")
-    return ColumnType("number", "whole numbers" if whole else "numbers")
+    hint = _epoch_hint(column, finite) if whole else ""
+    return ColumnType("number", ("whole numbers" if whole else "numbers") + hint)
+
+
+def _epoch_hint(column: FactorizedColumn, numbers: Vector) -> str:
+    """What to say where all numbers could be dates of this century."""
+    low, high = EPOCH_SECONDS
+    for unit, factor in (("seconds", 1), ("milliseconds", 1000)):
+        if numbers.min() >= low * factor and numbers.max() <= high * factor:
+            return f" ({unit} since 1970? --date {column.name} reads them as dates)"
+    return ""
 
 
 def _text_type(column: FactorizedColumn) -> ColumnType:
@@ -127,8 +139,18 @@ def _text_hint(column: FactorizedColumn) -> str:
     if share <= 0.5:
         swapped = swap_decimal(column)
         reads = swapped.share(~np.isnan(parse_numbers(swapped))) > 0.9
-        return f" (numbers with a decimal {swapped.decimal!r}? see --decimal)" if reads else ""
+        return (
+            f" (numbers with a decimal {swapped.cells.decimal!r}? see --decimal)" if reads else _notation_hint(column)
+        )
     if share < 1 - MAX_INVALID_SHARE:
         examples = column.examples(np.isnan(numbers))
         return f" ({1 - share:.0%} of the cells are not numbers, e.g. {examples}; see --na, --number)"
     return ", numbers with leading zeros"
+
+
+def _notation_hint(column: FactorizedColumn) -> str:
+    """What to say where most cells are numbers with something around them that could not be read."""
+    written = np.array([*map(has_unit, column.values)], dtype=bool)
+    if column.share(written) <= 0.9:
+        return ""
+    return f" (numbers whose units differ, e.g. {column.examples(written)}?)"

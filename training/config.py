@@ -40,10 +40,22 @@ class DataOptions:
     number: tuple[str, ...] = option((), "columns of numbers; cells that are none count as missing")
     date: tuple[str, ...] = option((), "columns of dates; cells that are none count as missing")
     na: tuple[str, ...] | None = option(
-        None, "how missing cells are written, instead of NA, N/A, NaN, nan, null, NULL and ?; an empty cell always is"
+        None,
+        "how missing cells are written, instead of NA, N/A, n/a, #N/A, <NA>, NaN, nan, null, NULL and ?, and of words "
+        "such as - in columns of numbers and dates; an empty cell always is",
     )
     delimiter: str | None = option(None, "between the cells of a CSV; recognised when not given")
-    decimal: Literal[".", ","] = option(".", "the decimal mark of a CSV")
+    decimal: Literal[".", ","] | None = option(
+        None, "the decimal mark of numbers in text; recognised when not given, and asked for where two fit"
+    )
+    thousands: Literal[",", ".", " ", "'"] | None = option(
+        None, "what separates the thousands of numbers in text; recognised when not given, and asked for where two fit"
+    )
+    date_format: str | None = option(
+        None,
+        "how dates are written, such as %d.%m.%Y (as Python's strptime has it), iso, epoch_s or epoch_ms; recognised "
+        "when not given",
+    )
     schema: str | None = option(None, "a features.json, written by inspect --out and edited, that overrules inference")
     split: str | None = option(
         None, "random, time:COLUMN, group:COLUMN or column:COLUMN; random unless the data set has an official test part"

@@ -3,26 +3,64 @@
 import math
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from models.timestamps import parse_date
+from models.timestamps import (
+    EPOCH_NUMBER,
+    EPOCH_UNITS,
+    FIRST_EPOCH_SECOND,
+    ISO_DATE,
+    LAST_EPOCH_MILLISECOND,
+    LAST_EPOCH_SECOND,
+    parse_date,
+)
 from training.cell_values import MAX_INVALID_SHARE, Vector
 from training.cells import FactorizedColumn
+from training.errors import UsageError
 
 SAMPLE_VALUES = 300
-ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d([.,]\d{1,9})?)?(Z|[+-]\d\d(:?\d\d)?)?)?")
 DAY_FORMATS = (  # of two that fit equally well, the first is used
     *("%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%Y.%m.%d", "%d-%m-%Y", "%m-%d-%Y", "%d-%b-%Y", "%d %b %Y"),
     *("%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%y", "%d-%b-%y"),
-    *("%Y-%m", "%Y/%m", "%b %Y", "%B %Y", "%Y-%m-%d"),
+    *("%Y-%m", "%Y/%m", "%b %Y", "%B %Y", "%b-%Y", "%B-%Y", "%m/%Y", "%m.%Y", "%Y-%m-%d", "%Y%m%d", "%d%b%Y", "%d%b%y"),
+    *("%d. %B %Y", "%d. %b %Y", "%d/%b/%Y", "%Y-%b-%d", "%a, %d %b %Y", "%A, %B %d, %Y", "%A, %d %B %Y", "%a %b %d %Y"),
 )
-TIME_FORMATS = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
-FORMATS = tuple(day + clock for day, clock in product(DAY_FORMATS, TIME_FORMATS))
+CLOCKS = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p", "%I:%M:%S%p", "%I%p", "%I %p")
+ZONES = ("", " UTC", " GMT", " Z", "Z", " %z", "%z")
+DATE_AND_TIME = tuple(
+    f"{day}{between}{clock}{zone}"
+    for day, between, clock, zone in product(DAY_FORMATS, (" ", "T", ", ", ":"), CLOCKS, ZONES)
+)
+CTIME = tuple(f"%a %b %d %H:%M:%S{zone} %Y" for zone in ("", " UTC", " GMT", " %z"))
+FORMATS = (*DAY_FORMATS, *DATE_AND_TIME, *CTIME)
+NUMBERS, NAMES, ZONE = re.compile(r"%[dmYyHMSfI]"), re.compile(r"%[bBaAp]"), re.compile("%z")
+DIGITS, LETTERS = re.compile(r"\d+"), re.compile(r"[^\W\d_]+")
+OFFSET = re.compile(r"(:\d\d(?:\.\d+)?(?: ?[AaPp][Mm])? ?)[+-]\d\d:?\d\d(?!\d)")
+
+
+def _shape(text: str) -> str:
+    """A text with its runs of digits, its words and its offset from UTC as one character each."""
+    return LETTERS.sub("A", DIGITS.sub("9", OFFSET.sub(r"\1~", text)))
+
+
+def _shape_of_format(date_format: str) -> str:
+    shape = ZONE.sub("\0", NAMES.sub("\1", NUMBERS.sub("9", date_format)))
+    return re.sub("A+", "A", LETTERS.sub("A", re.sub("9+", "9", shape)).replace("\1", "A")).replace("\0", "~")
+
+
+def _by_shape() -> dict[str, list[str]]:
+    formats: dict[str, list[str]] = {}
+    for date_format in FORMATS:
+        formats.setdefault(_shape_of_format(date_format), []).append(date_format)
+    return formats
+
+
+FORMATS_OF_SHAPE = _by_shape()
 
 
 class DateFormat(NamedTuple):
@@ -32,11 +70,16 @@ class DateFormat(NamedTuple):
     rival: str | None = None
 
 
-def detect_date_format(column: FactorizedColumn) -> DateFormat | None:
-    """The format that fits at least 99 % of the cells, or None. The other cells decide what 03/04/2024 means."""
+def detect_date_format(column: FactorizedColumn, wanted: str | None = None) -> DateFormat | None:
+    """The format that fits at least 99 % of the cells, or None. The other cells decide what 03/04/2024 means.
+
+    wanted: the format that the user says, which goes first.
+    """
     if column.cell_type not in ("untyped", "text", "timestamp") or not column.values:
         return None
     sample = column.values[:: max(1, len(column.values) // SAMPLE_VALUES)]
+    if wanted and column.cell_type != "timestamp" and _share_of_dates(column, wanted) >= 1 - MAX_INVALID_SHARE:
+        return DateFormat(wanted)
     if column.cell_type == "timestamp" or _share_of_iso_dates(sample) >= 1 - MAX_INVALID_SHARE:
         return DateFormat("iso") if _share_of_dates(column, "iso") >= 1 - MAX_INVALID_SHARE else None
     shares = {form: _share_of_dates(column, form) for form in _possible_formats(sample)}
@@ -50,42 +93,73 @@ def detect_date_format(column: FactorizedColumn) -> DateFormat | None:
 def closest_date_format(column: FactorizedColumn) -> str:
     """The format that fits most of a sample of the values, for a column that the user declares to hold dates."""
     texts = [str(value) for value in column.values[:SAMPLE_VALUES]]
-    fits = {form: sum(_matches(text, form) for text in texts) for form in FORMATS}
+    if (unit := epoch_unit(texts)) is not None:
+        return unit
+    formats = dict.fromkeys(form for text in texts for form in FORMATS_OF_SHAPE.get(_shape(text), ()))
+    fits = {form: sum(_matches(text, form) for text in texts) for form in formats}
     fits["iso"] = int((~np.isnan(parse_dates(texts, "iso"))).sum())
     return max(fits, key=lambda form: (fits[form], form == "iso"))
 
 
+def epoch_unit(texts: Sequence[str]) -> str | None:
+    """`epoch_s` or `epoch_ms` where nearly all texts are numbers of that size; 20231123 is a date of ISO 8601."""
+    numbers = np.array([abs(float(text)) if EPOCH_NUMBER.fullmatch(text) else np.nan for text in texts])
+    for unit, low, high in (
+        ("epoch_s", FIRST_EPOCH_SECOND, LAST_EPOCH_SECOND),
+        ("epoch_ms", LAST_EPOCH_SECOND, LAST_EPOCH_MILLISECOND),
+    ):
+        if len(numbers) and np.mean((numbers >= low) & (numbers <= high)) >= 1 - 2 * MAX_INVALID_SHARE:
+            return unit
+    return None
+
+
+def check_date_format(date_format: str | None) -> None:
+    """Raises UsageError for a `--date-format` by which no date can be read."""
+    if date_format is None or date_format == "iso" or date_format in EPOCH_UNITS:
+        return
+    try:
+        if "%" not in date_format:
+            raise ValueError("it has no %")
+        datetime.strptime(datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC).strftime(date_format), date_format)
+    except ValueError as error:
+        raise UsageError(
+            f"--date-format {date_format!r} is not iso, epoch_s, epoch_ms or a format such as %d.%m.%Y: {error}"
+        ) from None
+
+
 def parse_dates(values: Sequence[str], date_format: str) -> Vector:
     """(distinct,): seconds since 1970, UTC where a value has no zone, NaN where it is not a date of this format."""
-    if date_format == "iso":
-        return np.array([_parse_iso_date(value) for value in values], dtype=np.float64)
+    if date_format == "iso" or date_format in EPOCH_UNITS:
+        return np.array([_parse_date(value, date_format) for value in values], dtype=np.float64)
     texts = pd.Series(list(values), dtype="str")
     moments = pd.to_datetime(texts, format=date_format, errors="coerce", utc=True)
     seconds = moments.dt.as_unit("us").astype("int64").to_numpy() / 1e6
-    return np.where(moments.isna().to_numpy(), np.nan, seconds)
+    seconds = np.where(moments.isna().to_numpy(), np.nan, seconds)
+    for index in np.flatnonzero(np.isnan(seconds)).tolist():  # years that pandas has no moment for, and ISO 8601
+        seconds[index] = _parse_date(values[index], date_format)
+    return seconds
 
 
-def _parse_iso_date(text: str) -> float:
+def _parse_date(text: str, date_format: str) -> float:
     try:
-        return parse_date(text)
+        return parse_date(text, date_format)
     except (ValueError, OverflowError):
         return math.nan
 
 
 def _possible_formats(sample: list[str]) -> list[str]:
-    """The formats that fit nearly all values of a sample; the first three values rule out most of them quickly."""
-    possible = [form for form in FORMATS if any(_matches(value, form) for value in sample[:3])]
+    """The formats that fit nearly all values of a sample; the shape of the first values rules out most of them."""
+    shapes = {_shape(value) for value in sample[:3]}
     return [
-        form for form in possible if np.mean([_matches(value, form) for value in sample]) >= 1 - 2 * MAX_INVALID_SHARE
+        form
+        for shape in shapes
+        for form in FORMATS_OF_SHAPE.get(shape, ())
+        if np.mean([_matches(value, form) for value in sample]) >= 1 - 2 * MAX_INVALID_SHARE
     ]
 
 
 def _matches(text: str, date_format: str) -> bool:
-    try:
-        datetime.strptime(text, date_format)
-    except ValueError:
-        return False
-    return True
+    return not math.isnan(_parse_date(text, date_format))
 
 
 def _share_of_iso_dates(sample: list[str]) -> float:

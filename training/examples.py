@@ -3,7 +3,6 @@
 They are the golden rows that a version is tested with, and the examples in the schema.
 """
 
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy.typing as npt
 from models.feature import Feature, Scalar, whole_if_exact
 from models.rows import validate_rows
 from models.schema import FeatureSchema
-from models.timestamps import iso
+from models.timestamps import format_date
 from training.errors import UsageError
 
 ColumnArrays = dict[str, npt.NDArray[Any]]
@@ -77,17 +76,11 @@ def to_json_value(feature: Feature, value: Any) -> Scalar | None:
     if feature.kind == "boolean":
         return bool(value)
     if feature.kind == "date":
-        return _date_text(feature, float(value))
+        return format_date(float(value), feature.date_format)
     if feature.kind == "number":
         return whole_if_exact(float(value))
     level: Scalar = value.item() if isinstance(value, np.generic) else value
     return level
-
-
-def _date_text(feature: Feature, seconds: float) -> str:
-    if feature.date_format in (None, "iso"):
-        return iso(seconds)
-    return datetime.fromtimestamp(seconds, UTC).strftime(str(feature.date_format))
 
 
 def _is_missing(value: Any) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
+from models.cell_format import PLAIN, CellFormat
 from models.feature import HASH_BUCKETS, MAX_LISTED_LEVELS, Feature, Kind, LevelType, Scalar, TrainingRange
 from models.schema import FeatureSchema
 from models.text import render
@@ -19,6 +20,7 @@ from training.errors import UsageError
 from training.numeric_columns import NumericColumn, read_boolean_column, read_date_column, read_number_column
 
 DECLARED_FIELDS = ("nullable", "minimum", "maximum", "unseen")
+FREQUENT_TOKEN = 0.05  # share of a column's cells from which a word that counts as missing is reported
 
 
 class ColumnDecision(NamedTuple):
@@ -52,7 +54,7 @@ def infer_column(column: FactorizedColumn, options: DataOptions, schema: Feature
     try:
         if decided.type == "category":
             return _build_category(column, decided.reason, declared)
-        read = _read_numeric(column, decided.type, declared)
+        read = _read_numeric(column, decided.type, declared, options)
         return _build_numeric(column, decided.type, decided.reason, read, declared)
     except ValidationError as error:
         message = error.errors()[0]["msg"].removeprefix("Value error, ")
@@ -65,9 +67,11 @@ def _ignore(column: FactorizedColumn, reason: str) -> InferredColumn:
     return InferredColumn(decision, None, np.empty(0))
 
 
-def _read_numeric(column: FactorizedColumn, kind: Kind, declared: Feature | None) -> NumericColumn:
+def _read_numeric(
+    column: FactorizedColumn, kind: Kind, declared: Feature | None, options: DataOptions
+) -> NumericColumn:
     if kind == "date":
-        return read_date_column(column, declared.date_format if declared else None)
+        return read_date_column(column, declared.date_format if declared else None, options.date_format)
     return read_boolean_column(column) if kind == "boolean" else read_number_column(column)
 
 
@@ -84,6 +88,7 @@ def _build_numeric(
         seen=read.seen,
         example=read.example,
         date_format=read.date_format,
+        cells=_cells_of_kind(read.cells, kind),
     )
     distinct = len(np.unique(read.numbers[~np.isnan(read.numbers)]))
     decision = ColumnDecision(column.name, kind, reason, missing, distinct, read.value_range, render(read.example))
@@ -100,13 +105,46 @@ def _build_category(column: FactorizedColumn, reason: str, declared: Feature | N
     distinct: list[Scalar] = sorted(set(levels))
     seen, value_range = _describe_levels(distinct, level_type)
     feature = _build_feature(
-        column.name, "category", declared, nullable=column.missing > 0, seen=seen, example=example, unseen="warn"
+        column.name,
+        "category",
+        declared,
+        nullable=column.missing > 0,
+        seen=seen,
+        example=example,
+        unseen="warn",
+        cells=_cells_of_levels(column, distinct, level_type),
     )
     values = column.broadcast(_object_array(levels), None, object)
     decision = ColumnDecision(
         column.name, "category", reason, column.missing, len(distinct), value_range, render(example)
     )
-    return InferredColumn(decision, feature, values, _nullable_notices(feature, declared, column.missing))
+    notices = _nullable_notices(feature, declared, column.missing) + _token_notices(column, level_type, declared)
+    return InferredColumn(decision, feature, values, notices)
+
+
+def _cells_of_kind(cells: CellFormat, kind: Kind) -> CellFormat:
+    """What of a format says how cells of this type are read."""
+    return cells if kind == "number" else CellFormat(missing=cells.missing)
+
+
+def _cells_of_levels(column: FactorizedColumn, levels: list[Scalar], level_type: LevelType) -> CellFormat:
+    if level_type == "text":
+        normal = not all(level.isascii() for level in levels if isinstance(level, str))
+        return CellFormat(trimmed=column.trimmed, unicode="NFC" if normal else None)
+    return column.cells if level_type == "number" and column.cells.reads_text else PLAIN
+
+
+def _token_notices(column: FactorizedColumn, level_type: LevelType, declared: Feature | None) -> list[str]:
+    """A notice where a word that counts as missing is so frequent that it may be a level."""
+    if level_type != "text" or declared:
+        return []
+    rows = len(column.codes)
+    frequent = [(word, count) for word, count in column.tokens.items() if word and count >= FREQUENT_TOKEN * rows]
+    return [
+        f"column {column.name!r}: {count} cells ({count / rows:.0%}) are {word!r} and count as missing; "
+        f"if it is a level, say which words are missing without it (--na '')"
+        for word, count in frequent
+    ]
 
 
 def _declared_level_type(column: FactorizedColumn, declared: Feature | None) -> LevelType | None:

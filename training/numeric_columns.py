@@ -4,12 +4,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from models.cell_format import CellFormat
 from models.feature import Scalar, TrainingRange, whole_if_exact
 from models.text import render
 from training.cell_values import Vector, invalid_cell_notices, parse_booleans, parse_numbers
-from training.cells import FactorizedColumn
+from training.cells import FactorizedColumn, Mask
 from training.dates import closest_date_format, detect_date_format, parse_dates
 from training.errors import UsageError
+
+MAX_TOKENS, MAX_TOKEN = 100, 200  # invalid cells that are recorded as missing, and characters of one
 
 
 class NumericColumn(NamedTuple):
@@ -20,14 +23,15 @@ class NumericColumn(NamedTuple):
     value_range: str
     example: Scalar
     notices: list[str]
+    cells: CellFormat
     date_format: str | None = None
 
 
 def read_number_column(column: FactorizedColumn) -> NumericColumn:
     """Infinities become NaN, with a notice. Raises UsageError where no cell is a number."""
     numbers = parse_numbers(column)
-    infinite = np.isinf(numbers)
-    notices = invalid_cell_notices(column, np.isnan(numbers), "a number")
+    infinite, invalid = np.isinf(numbers), np.isnan(numbers)
+    notices = invalid_cell_notices(column, invalid, "a number")
     if infinite.any():
         count = int(column.counts[infinite].sum())
         notices.append(f"column {column.name!r}: {count} cells are infinite and count as missing")
@@ -35,7 +39,8 @@ def read_number_column(column: FactorizedColumn) -> NumericColumn:
     median = _median_position(column, numbers, "a number")
     low, high = float(np.nanmin(numbers)), float(np.nanmax(numbers))
     seen = TrainingRange(min=whole_if_exact(low), max=whole_if_exact(high))
-    return NumericColumn(numbers, seen, f"{low:g} to {high:g}", whole_if_exact(float(numbers[median])), notices)
+    cells = _with_missing(column, invalid)
+    return NumericColumn(numbers, seen, f"{low:g} to {high:g}", whole_if_exact(float(numbers[median])), notices, cells)
 
 
 def read_boolean_column(column: FactorizedColumn) -> NumericColumn:
@@ -43,31 +48,40 @@ def read_boolean_column(column: FactorizedColumn) -> NumericColumn:
     booleans = parse_booleans(column)
     median = _median_position(column, booleans, "true or false")
     notices = invalid_cell_notices(column, np.isnan(booleans), "true or false")
-    return NumericColumn(booleans, TrainingRange(), "", bool(booleans[median]), notices)
+    cells = _with_missing(column, np.isnan(booleans))
+    return NumericColumn(booleans, TrainingRange(), "", bool(booleans[median]), notices, cells)
 
 
-def read_date_column(column: FactorizedColumn, declared_format: str | None) -> NumericColumn:
-    """Dates become seconds since 1970. Raises UsageError where no cell is a date."""
-    date_format, notices = (declared_format, []) if declared_format else _infer_date_format(column)
+def read_date_column(column: FactorizedColumn, declared_format: str | None, wanted: str | None) -> NumericColumn:
+    """Dates become seconds since 1970. wanted: by `--date-format`. Raises UsageError where no cell is a date."""
+    date_format, notices = (declared_format, []) if declared_format else _infer_date_format(column, wanted)
     texts = [str(value) for value in column.values]
     seconds = parse_dates(texts, date_format)
     median = _median_position(column, seconds, f"a date ({date_format})")
     low, high = texts[int(np.nanargmin(seconds))], texts[int(np.nanargmax(seconds))]
     notices = notices + invalid_cell_notices(column, np.isnan(seconds), f"a date ({date_format})")
-    return NumericColumn(
-        seconds, TrainingRange(min=low, max=high), f"{low} to {high}", texts[median], notices, date_format
-    )
+    cells = _with_missing(column, np.isnan(seconds))
+    seen = TrainingRange(min=low, max=high)
+    return NumericColumn(seconds, seen, f"{low} to {high}", texts[median], notices, cells, date_format)
 
 
-def _infer_date_format(column: FactorizedColumn) -> tuple[str, list[str]]:
-    found = detect_date_format(column)
+def _with_missing(column: FactorizedColumn, invalid: Mask) -> CellFormat:
+    """The format of the column's cells, with those that are invalid as missing: they are, whenever they come."""
+    texts = [value for value, wrong in zip(column.values, invalid.tolist(), strict=True) if wrong]
+    known = column.cells.missing
+    listed = [text for text in texts if isinstance(text, str) and len(text) <= MAX_TOKEN][: MAX_TOKENS - len(known)]
+    return column.cells.model_copy(update={"missing": [*known, *listed]}) if listed else column.cells
+
+
+def _infer_date_format(column: FactorizedColumn, wanted: str | None) -> tuple[str, list[str]]:
+    found = detect_date_format(column, wanted)
     if found is None:
-        return closest_date_format(column), []
+        return wanted or closest_date_format(column), []
     if found.rival is None:
         return found.text, []
     return found.text, [
-        f"column {column.name!r}: its dates fit {found.text} and {found.rival}; the first is taken "
-        "(inspect --out, edit date_format, --schema overrules)"
+        f"column {column.name!r}: its dates fit {found.text} and {found.rival}, e.g. {render(column.values[0])}; "
+        "the first is taken (--date-format)"
     ]
 
 

@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as arrow_parquet
 
-from models.cell_parsing import Decimal
 from models.text import did_you_mean, truncate
 from training import csv_format
 from training.config import DataOptions, check_seed
@@ -37,7 +36,7 @@ class RawTable:
     rows: int
     fingerprint: str  # SHA-256 of the file
     notices: list[str]
-    decimal: Decimal = "."
+    delimiter: str | None = None  # between the cells of a CSV
     categorical: frozenset[str] = frozenset()  # columns that pandas stored as categorical
 
 
@@ -114,7 +113,7 @@ def _read_csv(content: bytes, where: str, fingerprint: str, options: DataOptions
     body = _parse_rows(content, offset, len(names), delimiter, where, lines)
     if body.num_rows == 0:
         raise UsageError(f"{where} has column names but no rows")
-    return RawTable(names, list(body.columns), False, body.num_rows, fingerprint, notices, decimal=options.decimal)
+    return RawTable(names, list(body.columns), False, body.num_rows, fingerprint, notices, delimiter=delimiter)
 
 
 def _check_names(names: list[str], where: str) -> None:

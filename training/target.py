@@ -73,7 +73,7 @@ def _check_decimal_mark(column: FactorizedColumn, numbers: Vector) -> None:
     swapped = swap_decimal(column)
     reads = column.cell_type == "untyped" and swapped.share(~np.isnan(parse_numbers(swapped))) >= 1 - MAX_INVALID_SHARE
     if reads and column.share(~np.isnan(numbers)) < 1 - MAX_INVALID_SHARE:
-        mark = swapped.decimal
+        mark = swapped.cells.decimal
         raise UsageError(
             f"target {column.name!r} holds numbers with a decimal {mark!r}, "
             f"e.g. {column.examples(np.isnan(numbers), 1)}: "
@@ -153,7 +153,7 @@ def _labels(column: FactorizedColumn, numbers: Vector | None) -> list[Scalar | N
     if numbers is None or column.cell_type != "untyped":
         return [*parse_levels(column)[0]]
     return [
-        None if invalid else numeric_level(value, column.decimal)
+        None if invalid else numeric_level(value, column.cells)
         for value, invalid in zip(column.values, np.isnan(numbers).tolist(), strict=True)
     ]
 

@@ -5,7 +5,6 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 
-from models.cell_parsing import read_cells
 from models.columns import UNREAD, Column, ColumnRows
 from models.formats.blocks import MAX_LINE_BYTES, Block, ColumnBlock, RowBlock, first_repeated
 from models.formats.csv_lines import LineEnds
@@ -92,9 +91,9 @@ class CsvDecoder:
 
     def _columns(self, cells: Sequence[Sequence[str]]) -> dict[str, Column]:
         assert self._names is not None
-        features = self._schema.by_name
+        readers = self._schema.readers
         return {
-            name: read_cells(self._schema, features[name], column) if name in features else UNREAD
+            name: readers[name].read_cells(column) if name in readers else UNREAD
             for name, column in zip(self._names, cells, strict=True)
         }
 

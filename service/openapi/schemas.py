@@ -11,6 +11,7 @@ from models.feature import Feature
 from models.output_columns import OutputSpec
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
+from models.timestamps import EPOCH_UNITS, describe_format
 
 Schema = dict[str, Any]
 MAX_LISTED_LEVELS = 1000
@@ -25,8 +26,8 @@ def type_name(name: str) -> str:
 
 
 def feature_schema(feature: Feature) -> Schema:
-    kind = LEVEL_TYPES[feature.level_type] if feature.kind == "category" else JSON_TYPES[feature.kind]
-    schema: Schema = {"title": feature.name, "type": [kind, "null"] if feature.nullable else kind}
+    kinds = json_types(feature)
+    schema: Schema = {"title": feature.name, "type": kinds if len(kinds) > 1 else kinds[0]}
     if feature.kind == "number":
         schema |= {
             key: value
@@ -35,6 +36,8 @@ def feature_schema(feature: Feature) -> Schema:
         }
     if feature.kind == "date":
         form = "ISO 8601" if feature.date_format in (None, "iso") else feature.date_format
+        if feature.date_format in EPOCH_UNITS:
+            form = describe_format(feature.date_format)
         limits = [f"from {feature.minimum}"] * (feature.minimum is not None)
         limits += [f"to {feature.maximum}"] * (feature.maximum is not None)
         schema["description"] = " ".join([f"A date or time, {form}; UTC where it names no zone", *limits])
@@ -45,6 +48,16 @@ def feature_schema(feature: Feature) -> Schema:
     if samples:
         schema["examples"] = samples
     return schema
+
+
+def json_types(feature: Feature) -> list[str]:
+    """The types that a value may have."""
+    kinds = [LEVEL_TYPES[feature.level_type] if feature.kind == "category" else JSON_TYPES[feature.kind]]
+    if feature.kind in ("number", "boolean") and feature.cells.reads_text:
+        kinds.append("string")
+    if feature.kind == "date" and feature.date_format in EPOCH_UNITS:
+        kinds.append("number")
+    return [*kinds, "null"] if feature.nullable else kinds
 
 
 def row_schema(schema: FeatureSchema) -> Schema:

@@ -13,6 +13,7 @@ from models.json_text import short_floats
 from models.rows import RowError, ValidatedRows, validate_rows
 from models.schema import FeatureSchema
 from models.text import did_you_mean, render, truncate
+from models.timestamps import EPOCH_UNITS
 from service.error_mapping import require_valid
 from service.errors import TooManyRows
 from service.protocols.oip_tensors import NUMBERS, InferRequest, InputTensor, Parameters, as_array, invalid_input
@@ -150,7 +151,9 @@ def check_names(schema: FeatureSchema, inputs: Sequence[InputTensor]) -> None:
 def accepted_datatypes(feature: Feature) -> tuple[str, ...]:
     """The datatypes that a column accepts."""
     if feature.kind == "number" or (feature.kind == "category" and feature.level_type == "number"):
-        return NUMBERS
+        return (*NUMBERS, "BYTES") if feature.cells.reads_text else NUMBERS
+    if feature.kind == "date" and feature.date_format in EPOCH_UNITS:
+        return ("BYTES", *NUMBERS)
     if feature.kind == "boolean" or (feature.kind == "category" and feature.level_type == "boolean"):
         return ("BOOL", "BYTES")
     return ("BYTES",)

@@ -1,5 +1,6 @@
 """What all protocols share for parsing requests: JSON, and errors of the request itself."""
 
+from codecs import BOM_UTF8
 from typing import Any
 
 from models import json_text
@@ -10,9 +11,10 @@ ON_INVALID_OPTIONS = ("fail", "skip")
 
 
 def parse_json(body: bytes, *, constants: bool = False) -> Any:
-    """Parse a JSON body. constants: accept NaN and Infinity, which are not JSON. Raises BadJson."""
+    """Parse a JSON body, without a byte order mark. constants: accept NaN and Infinity, which are not JSON. Raises
+    BadJson."""
     try:
-        return json_text.parse(body, constants=constants)
+        return json_text.parse(body.removeprefix(BOM_UTF8), constants=constants)
     except json_text.JsonError as error:
         raise BadJson(str(error)) from None
 

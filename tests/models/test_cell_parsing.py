@@ -8,12 +8,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models.cell_parsing import parse_boolean, parse_number, parse_whole, read_cells
+from models.cell_format import CellFormat
+from models.cell_parsing import parse_boolean, parse_whole
+from models.schema import FeatureSchema
 from tests.models.test_column_validation import NUMBERS, SCHEMA
 
 
 def read(name: str, *cells: str) -> list[Any]:
-    found = read_cells(SCHEMA, SCHEMA.by_name[name], cells)
+    found = SCHEMA.readers[name].read_cells(cells)
     return [found.item(row) for row in range(len(cells))]
 
 
@@ -37,8 +39,8 @@ def test_a_cell_of_text_is_what_its_column_makes_of_it(name: str, cells: list[st
 
 
 def test_a_missing_token_may_look_like_a_number() -> None:
-    schema = NUMBERS.model_copy(update={"missing": ["", "-999"]})
-    found = read_cells(schema, schema.features[0], ["1", "-999", "-999.0", "nan"])
+    schema = FeatureSchema.model_validate(NUMBERS.model_dump() | {"missing": ["", "-999"]})
+    found = schema.readers[schema.features[0].name].read_cells(["1", "-999", "-999.0", "nan"])
     assert [found.item(row) for row in range(4)] == [1.0, None, -999.0, "nan"]
 
 
@@ -73,7 +75,7 @@ def test_numbers_are_read_as_training_reads_them(cells: list[str]) -> None:
     [("1.5", ".", 1.5), ("1,5", ",", 1.5), ("1,5", ".", None), ("1.5", ",", None), ("-inf", ",", -math.inf)],
 )
 def test_a_number_has_the_decimal_mark_of_its_table(text: str, decimal: Any, number: float | None) -> None:
-    assert parse_number(text, decimal) == number
+    assert CellFormat(decimal=decimal).parse_number(text) == number
 
 
 def test_booleans_are_words_and_whole_numbers_keep_their_digits() -> None:

@@ -46,7 +46,7 @@ def test_a_bucket_is_the_same_on_every_machine() -> None:
         ({"unseen": "error"}, "'unseen' is for categories"),
         ({"kind": "date", "minimum": "soon"}, "minimum 'soon' is not an ISO 8601 date"),
         ({"kind": "date", "minimum": 5}, "minimum 5 is not an ISO 8601 date"),
-        ({"kind": "date", "date_format": "%d/%m/%Y", "maximum": "2020-01-01"}, "is not a date like %d/%m/%Y"),
+        ({"kind": "date", "date_format": "%d/%m/%Y", "maximum": "2020/01/01"}, "is not a date like %d/%m/%Y"),
         ({"kind": "category", "minimum": 1}, "a category has no minimum"),
         ({"kind": "boolean", "maximum": 1}, "a boolean has no maximum"),
         ({"kind": "category", "unseen": "error", "seen": {"hashed": 8}}, "are hashed"),

@@ -27,7 +27,9 @@ def test_whole_numbers_are_written_without_a_point_and_one_feature_stands_on_a_l
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        ({"format": 2}, "format"),
+        ({"format": 3}, "format"),
+        ({"target_cells": {"decimal": ","}}, "since format 2"),
+        ({"format": 2, "target_cells": {"decimal": ",", "thousands": ","}}, "both the decimal mark and the thousands"),
         ({"task": "guess"}, "task"),
         ({"name": "Income"}, "name"),
         ({"name": "a" * 42}, "name"),

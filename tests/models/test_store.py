@@ -279,7 +279,7 @@ def test_golden_rows_have_to_be_there_and_valid(stored: StoredVersion, rows: Any
 
 @pytest.mark.parametrize(
     ("edit", "told"),
-    [({"format": 2}, "format"), ({"name": "cars"}, "'cars'"), ({"colour": "red"}, "colour")],
+    [({"format": 3}, "format"), ({"name": "cars"}, "'cars'"), ({"colour": "red"}, "colour")],
 )
 def test_a_schema_that_is_not_this_version_s_is_refused(stored: StoredVersion, edit: Any, told: str) -> None:
     change(stored.path / "features.json", **edit)

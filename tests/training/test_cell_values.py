@@ -46,17 +46,18 @@ def test_numbers_with_leading_zeros_are_a_category(infer: Infer) -> None:
     assert infer(a=cycle("02134", "10001", "90210")).schema.by_name["a"].seen.levels == ["02134", "10001", "90210"]
 
 
-def test_decimal_commas_are_read_with_the_flag_and_suggested_without(tmp_path: Path) -> None:
+def test_decimal_commas_are_read_with_the_flag_and_without(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("a;b;y\n" + "".join(f"{row % 7},5;x{row % 3};{row % 11},25\n" for row in range(100)))
     dataset = load_dataset(DataOptions(data=str(path), target="y", decimal=","))
     assert dataset.schema.task == "regression"
     assert dataset.columns["a"][:2].tolist() == [0.5, 1.5]
-    unread = load_dataset(DataOptions(data=str(path), target="b"))
-    assert any("--decimal" in decision.reason for decision in unread.decisions if decision.column == "a")
+    found = load_dataset(DataOptions(data=str(path), target="b"))
+    assert found.columns["a"][:2].tolist() == [0.5, 1.5]
+    assert any("the decimal mark is ','" in notice and "(--decimal)" in notice for notice in found.notices)
 
 
 def test_with_decimal_commas_a_point_is_not_taken_for_one(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
-    path.write_text("a;y\n1.500;1,5\n" + "".join(f"{row},5;{row % 11},25\n" for row in range(100)))
+    path.write_text("a;y\n1.50;1,5\n" + "".join(f"{row},5;{row % 11},25\n" for row in range(100)))
     assert np.isnan(load_dataset(DataOptions(data=str(path), target="y", decimal=",")).columns["a"][0])

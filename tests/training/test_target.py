@@ -71,10 +71,6 @@ def test_the_target_is_the_position_of_the_class(infer: Infer) -> None:
         ([1.5] * ROWS, "is 1.5 in every row"),
         ([f"c{row}" for row in range(1001)], "1,001 classes, at most 1,000"),
         ([*cycle("a", "b", rows=49), *[""] * 151], "49 usable rows"),
-        (
-            cycle("1,5", "2", "3,25"),
-            "decimal ',', e.g. '1,5': say --decimal ','; where they are names, --task classification",
-        ),
     ],
 )
 def test_a_target_that_cannot_be_learned_is_rejected(infer: Infer, cells: list[Any], message: str) -> None:

@@ -1,0 +1,114 @@
+"""How the text cells of one column are read: decided once by training, stored in the schema, used by every way in."""
+
+import re
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+Decimal = Literal[".", ","]
+Thousands = Literal[",", ".", " ", "'"]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+NUMBER = {
+    ".": re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"),
+    ",": re.compile(r"[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?"),
+}
+INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE | re.ASCII)  # a dotless i is none to float()
+EXPONENT = r"(?:[eE][+-]?\d+)?"
+SCALES = {"k": 1e3, "K": 1e3, "M": 1e6, "Mio": 1e6, "B": 1e9, "bn": 1e9, "Mrd": 1e9}
+MAX_NUMBER_TEXT = 400  # characters; longer ones are read as plain numbers only
+ONE_READING = str.maketrans(  # other forms of characters that mean the same in a number
+    {"\u2212": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " ", "\u2019": "'", "\u02bc": "'"}
+)
+
+
+class CellFormat(BaseModel):
+    """How text becomes a value of its column. A field that is not set says that nothing of its kind occurs.
+
+    A JSON number is never affected: it is the value itself, 14.7 where cells say `14.7 %`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    decimal: Decimal = "."
+    thousands: Thousands | None = None
+    units: Annotated[list[Text], Field(max_length=8)] = []  # spellings of the one unit, before or after a number
+    scales: bool = False  # whether `57k` is 57,000, see SCALES
+    parentheses: bool = False  # whether `(5)` is -5
+    trailing_minus: bool = False  # whether `5-` is -5
+    missing: Annotated[list[Text], Field(max_length=200)] = []  # missing cells of this column, beside the schema's
+    text: bool = False  # whether plain numbers were text in a table that has types
+    trimmed: bool = False  # whether blanks around the column's cells were removed
+    unicode: Literal["NFC"] | None = None  # the normal form of levels
+
+    @model_validator(mode="after")
+    def _marks_differ(self) -> "CellFormat":
+        if self.thousands == self.decimal:
+            raise ValueError(f"{self.decimal!r} cannot be both the decimal mark and the thousands mark")
+        return self
+
+    @cached_property
+    def marked(self) -> bool:
+        """Whether a number is more than its sign, digits and decimal mark."""
+        return bool(self.thousands or self.units or self.scales or self.parentheses or self.trailing_minus)
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether numbers are written as in JSON."""
+        return self.decimal == "." and not self.marked
+
+    @cached_property
+    def reads_text(self) -> bool:
+        """Whether numbers and booleans may be text in JSON, as they are for who reads the table without this format."""
+        return self.text or bool(self.missing) or not self.plain
+
+    def written(self) -> dict[str, Any]:
+        """The fields that are set, as JSON."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+    def parse_number(self, text: str) -> float | None:
+        """A cell as a number, infinite where it says so or is too large; None where it is not a number."""
+        if NUMBER[self.decimal].fullmatch(text) or INFINITE.fullmatch(text):
+            return float(text if self.decimal == "." else text.replace(",", "."))
+        if len(text) > MAX_NUMBER_TEXT:
+            return None
+        text = text.translate(ONE_READING).strip()
+        if not self.marked:
+            simple = NUMBER[self.decimal].fullmatch(text)
+            return float(text.replace(self.decimal, ".")) if simple else None
+        found = self._pattern.fullmatch(text)
+        return None if found is None else self._value(found)
+
+    def _value(self, found: re.Match[str]) -> float | None:
+        parts = found.groupdict()
+        negative = [parts["sign"] == "-", parts["inner"] == "-", parts["opened"] is not None, parts["last"] is not None]
+        if sum(negative) > 1 or (parts["opened"] is None) != (parts["closed"] is None):
+            return None
+        if parts["sign"] and parts["inner"]:
+            return None
+        if parts["before"] and parts["after"]:
+            return None
+        digits = parts["number"].replace(self.thousands or "", "").replace(self.decimal, ".")
+        number = float(digits) * SCALES.get(parts["scale"] or "", 1.0)
+        return -number if any(negative) else number
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        mark = re.escape(self.decimal)
+        whole = r"\d+"
+        if self.thousands:
+            group = re.escape(self.thousands)
+            pairs = rf"(?:{group}\d{{2}})*" if self.thousands == "," else ""  # 12,34,567 of India
+            whole = rf"(?:(?!0\d|0{group})\d{{1,3}}(?:(?:{group}\d{{3}})+|{pairs}{group}\d{{3}})|\d+)"
+        number = rf"(?P<number>(?:{whole}(?:{mark}\d*)?|{mark}\d+){EXPONENT})"
+        unit = "|".join(re.escape(unit) for unit in sorted(self.units, key=len, reverse=True)) or "(?!)"
+        scale = "|".join(map(re.escape, sorted(SCALES, key=len, reverse=True))) if self.scales else "(?!)"
+        opened, closed = (r"\(", r"\)") if self.parentheses else ("(?!)", "(?!)")
+        last = "-" if self.trailing_minus else "(?!)"
+        return re.compile(
+            rf"(?P<opened>{opened})?\ *(?P<sign>[+-])?\ *(?P<before>{unit})?\ *(?P<inner>[+-])?\ *{number}"
+            rf"\ *(?P<scale>{scale})?\ *(?P<after>{unit})?\ *(?P<last>{last})?(?P<closed>{closed})?"
+        )
+
+
+PLAIN = CellFormat()

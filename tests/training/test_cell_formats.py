@@ -1,0 +1,257 @@
+"""How the cells of a column are read: what only one reading fits is read, with a notice; else a flag is asked for."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from models.cell_format import CellFormat
+from models.formats.csv_decoder import CsvDecoder
+from models.schema import FeatureSchema
+from tests.training.posting import assert_frame, decoded, posted
+from tests.training.tables import ROWS, Infer, cycle, has_notice
+from training.build_dataset import load_dataset
+from training.config import DataOptions
+from training.dataset import Dataset
+from training.errors import UsageError
+
+CASES = Path(__file__).parent / "cases"
+Write = Callable[..., str]
+
+
+def load(file: str, target: str, **options: Any) -> Dataset:
+    return load_dataset(DataOptions(data=str(CASES / file), target=target, **options))
+
+
+def assert_posted(dataset: Dataset, path: Path, delimiter: str = ",") -> None:
+    """The file itself, in each format, is read as training read it."""
+    schema = FeatureSchema.from_json(dataset.schema.to_json())
+    frame = pd.read_csv(path, sep=delimiter, dtype=str, keep_default_na=False)
+    assert_frame(decoded(CsvDecoder, schema, path.read_bytes()), dataset, "CSV")
+    for form, rows in posted(schema, {str(name): frame[name].tolist() for name in frame}).items():
+        assert_frame(rows, dataset, form)
+
+
+@pytest.mark.parametrize(
+    ("file", "target", "delimiter"),
+    [
+        ("F02_country_NA.csv", "y", ","),
+        ("F03_german_thousands.csv", "umsatz", ";"),
+        ("F04_us_thousands_target.csv", "income", ","),
+        ("F04_us_thousands_feature.csv", "income", ","),
+        ("F05_int_target_dash.csv", "y", ","),
+        ("F05_int_target_hash_na.csv", "y", ","),
+        ("F06_percent.csv", "y", ","),
+        ("F07_date_dash.csv", "y", ","),
+        ("F08_date_utc_word.csv", "y", ","),
+        ("F12_own_decimal_comma.csv", "y", ";"),
+    ],
+)
+def test_a_table_can_be_posted_to_its_model_in_every_format(file: str, target: str, delimiter: str) -> None:
+    assert_posted(load(file, target), CASES / file, delimiter)
+
+
+def test_dots_beside_whole_numbers_below_a_thousand_separate_thousands() -> None:
+    dataset = load("F03_german_thousands.csv", "umsatz")
+    frame = pd.read_csv(CASES / "F03_german_thousands.csv", sep=";", dtype=str)
+    for name, read in (("einwohner", dataset.columns["einwohner"]), ("umsatz", dataset.target)):
+        assert read.tolist() == [float(cell.replace(".", "")) for cell in frame[name]]
+        assert has_notice(dataset, f"column '{name}': '.' separates thousands")
+
+
+def test_commas_in_groups_of_three_separate_thousands() -> None:
+    dataset = load("F04_us_thousands_target.csv", "income")
+    assert dataset.target[:2].tolist() == [87643, 8955]
+    assert has_notice(dataset, "e.g. '87,643' is 87643 (--thousands, --decimal)")
+    assert load("F04_us_thousands_feature.csv", "income").columns["people"][:3].tolist() == [555, 2268, 1065]
+
+
+@pytest.mark.parametrize("file", ["F05_int_target_dash.csv", "F05_int_target_hash_na.csv"])
+def test_a_word_for_missing_does_not_make_a_target_of_numbers_classes(file: str) -> None:
+    dataset = load(file, "y")
+    assert dataset.schema.task == "regression"
+    assert dataset.rows_used == 380
+
+
+def test_numbers_of_text_can_be_a_target() -> None:
+    dataset = load("F05_text_numbers.parquet", "y", task="regression")
+    assert dataset.target[:2].tolist() == [-3.45, 1.02]
+
+
+def test_percent_is_the_number_before_the_sign() -> None:
+    dataset, plain = load("F06_percent.csv", "y"), load("F06_ok.csv", "y")
+    assert dataset.columns["rate"].tolist() == plain.columns["rate"].tolist()
+    assert dataset.schema.by_name["rate"].cells == CellFormat(units=["%"])
+    assert has_notice(dataset, "'rate': numbers are read without their unit '%', e.g. '14.7%' is 14.7")
+
+
+def test_a_word_for_missing_does_not_make_dates_a_category() -> None:
+    dataset = load("F07_date_dash.csv", "y")
+    feature = dataset.schema.by_name["d"]
+    assert (feature.kind, feature.date_format, feature.cells.missing) == ("date", "iso", ["-"])
+    assert int(np.isnan(dataset.columns["d"]).sum()) == 15
+
+
+def test_a_frequent_na_is_reported_with_the_flag_that_keeps_it() -> None:
+    for file in ("F02_country_NA.csv", "F02_country_NA.parquet"):
+        dataset = load(file, "y")
+        assert has_notice(dataset, "68 cells (23%) are 'NA' and count as missing; if it is a level")
+        assert load(file, "y", na=()).schema.by_name["country"].seen.levels == ["DE", "NA", "US", "ZA"]
+    kept = load("F02_country_NA.csv", "y", na=())
+    assert not has_notice(kept, "count as missing")
+
+
+@pytest.mark.parametrize(("file", "word"), [("F02_country_NA.parquet", "NA"), ("F02_country_empty.parquet", "")])
+def test_what_training_took_as_missing_is_missing_in_every_format(file: str, word: str) -> None:
+    dataset = load(file, "y")
+    schema = FeatureSchema.from_json(dataset.schema.to_json())
+    frame = pd.read_parquet(CASES / file)
+    cells = {"country": frame["country"].tolist(), "x": frame["x"].map(str).tolist()}
+    assert word in cells["country"]
+    for form, rows in posted(schema, cells).items():
+        assert_frame(rows, dataset, form)
+
+
+def test_epoch_numbers_are_dates_where_the_user_says_so() -> None:
+    assert any(
+        "milliseconds since 1970? --date d" in column.reason for column in load("F16_epoch_ms.csv", "y").decisions
+    )
+    dataset = load("F16_epoch_ms.csv", "y", date=("d",))
+    feature = dataset.schema.by_name["d"]
+    assert (feature.kind, feature.date_format) == ("date", "epoch_ms")
+    assert dataset.columns["d"][0] == 1721606400
+    assert feature.to_number(1674122400000) == feature.to_number("1674122400000") == 1674122400
+    assert feature.to_number("16741224x0000") is None
+    assert_posted(dataset, CASES / "F16_epoch_ms.csv")
+
+
+UNCLEAR = [f"{row % 90 + 10}.{row * 37 % 900 + 100}" for row in range(ROWS)]
+
+
+def semicolons(**columns: Sequence[Any]) -> str:
+    lines = [";".join(map(str, line)) for line in zip(*columns.values(), strict=True)]
+    return "\n".join([";".join(columns), *lines, ""])
+
+
+def test_where_two_readings_fit_the_flags_are_named_and_each_of_them_decides(write: Write) -> None:
+    path = write(semicolons(a=UNCLEAR, y=range(ROWS)))
+    with pytest.raises(UsageError, match=r"'10\.100' may be 10100 or 10\.1: say --thousands \. or --decimal \."):
+        load_dataset(DataOptions(data=path, target="y"))
+    grouped = load_dataset(DataOptions(data=path, target="y", thousands="."))
+    assert grouped.columns["a"][0] == 10100
+    assert load_dataset(DataOptions(data=path, target="y", decimal=".")).columns["a"][0] == 10.1
+
+
+@pytest.mark.parametrize("flags", [{"thousands": "."}, {"decimal": "."}])
+def test_a_schema_keeps_the_answer(write: Write, tmp_path: Path, flags: dict[str, Any]) -> None:
+    path = write(semicolons(a=UNCLEAR, y=range(ROWS)))
+    first = load_dataset(DataOptions(data=path, target="y", **flags))
+    schema = tmp_path / "features.json"
+    schema.write_text(first.schema.to_json())
+    again = load_dataset(DataOptions(data=path, schema=str(schema)))
+    assert again.columns["a"].tolist() == first.columns["a"].tolist()
+
+
+def test_a_schema_of_the_first_format_never_asks(write: Write, tmp_path: Path) -> None:
+    path = write(semicolons(a=UNCLEAR, y=range(ROWS)))
+    first = load_dataset(DataOptions(data=path, target="y", decimal="."))
+    schema = tmp_path / "features.json"
+    document = json.loads(first.schema.to_json())
+    assert document["format"] == 1
+    schema.write_text(json.dumps(document))
+    assert load_dataset(DataOptions(data=path, schema=str(schema))).columns["a"][0] == 10.1
+
+
+def test_another_column_decides_what_a_point_is(write: Write) -> None:
+    commas = write(semicolons(a=UNCLEAR, b=cycle("1,5", "22,75"), y=range(ROWS)))
+    assert load_dataset(DataOptions(data=commas, target="y")).columns["a"][0] == 10100
+    points = write(semicolons(a=UNCLEAR, b=cycle("1.5", "22.75"), y=range(ROWS)))
+    assert load_dataset(DataOptions(data=points, target="y")).columns["a"][0] == 10.1
+
+
+@pytest.mark.parametrize(
+    ("cells", "numbers"),
+    [
+        (["1,234,567", "2,000,000", "999"], [1234567, 2000000, 999]),
+        (["1.234.567", "2.000.000", "999"], [1234567, 2000000, 999]),
+        (["1,234.5", "12.25", "7"], [1234.5, 12.25, 7]),
+        (["1.234,5", "12,25", "7"], [1234.5, 12.25, 7]),
+        (["1 234", "12\u00a0345", "7"], [1234, 12345, 7]),
+        (["1'234.5", "12\u2019345", "7"], [1234.5, 12345, 7]),
+        (["12,34,567", "1,00,000", "99"], [1234567, 100000, 99]),
+        (["0,123", "51,555", "7"], [0.123, 51.555, 7]),
+        (["€5.00", "€ 1,250.50", "-€3"], [5, 1250.5, -3]),
+        (["5 kg", "7.5 kg", "12kg"], [5, 7.5, 12]),
+        (["57k", "1.2M", "800"], [57000, 1.2e6, 800]),
+        (["5.00 EUR", "7.25 EUR", "1,000.00 EUR"], [5, 7.25, 1000]),
+        (["1 day", "2 days", "30 days"], [1, 2, 30]),
+        (["(5.00)", "7.25", "(1,000.00)"], [-5, 7.25, -1000]),
+        (["5.00-", "7.25", "1.5-"], [-5, 7.25, -1.5]),
+        (["\u22125", "\u22127.5", "3"], [-5, -7.5, 3]),
+        (["5 %", "7,5 %", "-1 %"], [5, 7.5, -1]),
+        (["$(5)", "$7", "$8.5"], None),
+        (["5 kg", "700 g", "1 kg"], None),
+        (["5 %", "0.07", "9"], None),
+        (["A12", "A15", "A7"], None),
+    ],
+)
+def test_numbers_are_read_in_every_notation_that_has_one_reading(
+    infer: Infer, cells: list[str], numbers: list[float] | None
+) -> None:
+    dataset = infer(a=cycle(*cells))
+    if numbers is None:
+        assert dataset.schema.by_name["a"].kind == "category"
+        return
+    assert dataset.columns["a"][:3].tolist() == numbers
+    assert has_notice(dataset, "column 'a': ")
+    schema = FeatureSchema.from_json(dataset.schema.to_json())
+    for form, rows in posted(schema, {"x": ["0"] * 3, "a": cells}).items():
+        assert rows.frame.numbers[:, 1].tolist() == numbers, form
+
+
+def test_whole_numbers_and_points_in_a_file_of_commas_are_asked_for(write: Write, infer: Infer) -> None:
+    def table(cells: list[str]) -> str:
+        return write(semicolons(a=cells, y=range(ROWS)).replace(";", ","))
+
+    with pytest.raises(UsageError, match="say --thousands"):
+        load_dataset(DataOptions(data=table([*UNCLEAR[:-1], "7"]), target="y"))
+    assert load_dataset(DataOptions(data=table(UNCLEAR), target="y")).columns["a"][0] == 10.1
+    assert infer(a=[*UNCLEAR[:-1], "7"]).columns["a"][0] == 10.1  # x and y have points before decimals
+
+
+@pytest.mark.parametrize("words", [("-",), ("#N/A", "n/a"), ("None", "--", "#DIV/0!")])
+def test_words_for_missing_count_in_columns_of_numbers_dates_and_booleans_only(infer: Infer, words: Any) -> None:
+    dataset = infer(
+        a=cycle("1", "2", *words, "3"),
+        b=cycle("2020-01-01", "2021-05-01", *words),
+        c=cycle("true", "false", *words),
+        d=cycle("red", "blue", "-"),
+    )
+    kinds = {feature.name: feature.kind for feature in dataset.schema.features}
+    assert kinds == {"x": "number", "a": "number", "b": "date", "c": "boolean", "d": "category"}
+    assert dataset.schema.by_name["d"].seen.levels == ["-", "blue", "red"]
+
+
+def test_a_cell_that_is_none_of_its_column_is_missing_when_it_comes_again(infer: Infer) -> None:
+    dataset = infer(a=[*range(2, ROWS + 1), "abc"])
+    feature = dataset.schema.by_name["a"]
+    assert feature.cells.missing == ["abc"]
+    assert dataset.schema.readers["a"].read_value("abc") is None
+    assert dataset.schema.readers["a"].read_value("abd") == "abd"
+
+
+def test_levels_are_the_same_in_every_normal_form_of_unicode_and_with_blanks(infer: Infer) -> None:
+    dataset = infer(a=cycle("Ko\u0308ln", "K\u00f6ln", " Bonn"))
+    feature = dataset.schema.by_name["a"]
+    assert feature.seen.levels == ["Bonn", "K\u00f6ln"]
+    codes = dataset.schema.frames.codes[0]
+    assert [codes[text] for text in ("Ko\u0308ln", "K\u00f6ln", "Bonn", "Bonn ")] == [1, 1, 0, 0]
+
+
+def test_contradicting_flags_are_refused(infer: Infer) -> None:
+    with pytest.raises(UsageError, match="--decimal and --thousands are both ','"):
+        infer(a=cycle("1", "2"), decimal=",", thousands=",")

@@ -1,0 +1,323 @@
+"""How the cells of each column of text are read: decided from its cells, the flags, and the other columns.
+
+A reading that is the only one which fits is taken, with a notice. Where two fit that differ by a factor, as 1.234 does
+in a file of decimal commas, the other columns decide, and without them the user.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from models.cell_format import ONE_READING, PLAIN, CellFormat
+from models.schema import FeatureSchema
+from models.text import render
+from training.cell_values import parse_booleans
+from training.cells import FactorizedColumn
+from training.config import DataOptions
+from training.dates import detect_date_format
+from training.errors import UsageError
+from training.number_notation import (
+    MIN_SHARE,
+    SAMPLE_VALUES,
+    Marks,
+    Notation,
+    detect_notation,
+    fitting_share,
+    possible_marks,
+)
+
+MISSING_WORDS = frozenset(  # in any case; no cell among numbers, dates, true and false means anything else
+    """
+    - -- --- \u2013 \u2014 . .. * ? na n/a n.a. n.a #n/a #na #value! #div/0! #ref! #num! #name? #null! none nil null nan
+    nat <na> (null) (none) (blank) \\n missing unknown undefined k.a.
+    """.split()  # noqa: SIM905 - a list of so many strings is harder to read
+)
+MANY_GROUPS = 12  # distinct cells of three decimals, from which whole numbers beside them are no accident
+ZERO_POINT = re.compile(r"0?[.,]\d+")
+DECIMALS, GROUPS = {".": Marks(".", None), ",": Marks(",", None)}, {".": Marks(",", "."), ",": Marks(".", ",")}
+
+
+@dataclass
+class Candidate:
+    """A column of text whose cells are numbers, and the marks that fit them."""
+
+    column: FactorizedColumn
+    cells: CellFormat
+    cores: list[str]
+    fits: list[Marks]
+    marks: Marks | None = None
+    reasons: list[str] = field(default_factory=list)
+
+    @property
+    def doubtful_mark(self) -> str | None:
+        """The mark that separates either decimals or thousands, if it is not clear which."""
+        return next((mark for mark in ".," if {DECIMALS[mark], GROUPS[mark]} <= {*self.fits}), None)
+
+    @property
+    def decimal_evidence(self) -> str | None:
+        """The decimal mark that this column shows the table to have."""
+        used = self.marks is not None and any(mark in core for core in self.cores for mark in ".,")
+        return self.marks.decimal if used and self.marks else None
+
+
+@dataclass(frozen=True)
+class ReadColumn:
+    """A column with the format of its cells, and what is reported of it."""
+
+    column: FactorizedColumn
+    notices: list[str]
+
+
+def decide_cell_formats(
+    columns: Sequence[FactorizedColumn],
+    target: str,
+    delimiter: str | None,
+    options: DataOptions,
+    schema: FeatureSchema | None,
+) -> dict[str, ReadColumn]:
+    """The columns with the format of their cells. Raises UsageError where only the user can decide."""
+    if options.decimal and options.decimal == options.thousands:
+        raise UsageError(f"--decimal and --thousands are both {options.decimal!r}")
+    decided = {column.name: _declared_format(column, target, options, schema) for column in columns}
+    candidates = []
+    for column in columns:
+        if decided[column.name] is None:
+            candidate = _candidate(column, target, options)
+            if isinstance(candidate, Candidate):
+                candidates.append(candidate)
+            else:
+                decided[column.name] = candidate
+    _resolve(candidates, delimiter, options, ask=schema is None)
+    decided |= {candidate.column.name: _finish(candidate, target, options) for candidate in candidates}
+    return {name: read for name, read in decided.items() if read is not None}
+
+
+def _declared_format(
+    column: FactorizedColumn, target: str, options: DataOptions, schema: FeatureSchema | None
+) -> ReadColumn | None:
+    """The format that flags or an edited schema say, or None where the cells decide."""
+    name = column.name
+    if column.cell_type not in ("untyped", "text") or not column.values:
+        return ReadColumn(column, [])
+    plain = CellFormat(decimal=options.decimal or ".")
+    if name in (*options.drop, *options.categorical):
+        return ReadColumn(column.with_cells(plain), [])
+    if name == target and options.task == "classification" and not schema:
+        return ReadColumn(column.with_cells(plain), [])
+    if schema is None or schema.format == 1:
+        return None
+    declared = schema.by_name.get(name)
+    cells = schema.target_cells if name == target else declared.cells if declared else PLAIN
+    if cells == PLAIN and (options.decimal or options.thousands):
+        return None
+    missing = np.isin(np.array(column.values, dtype=object), cells.missing)
+    return ReadColumn(column.without(missing).with_cells(cells), [])
+
+
+def _candidate(column: FactorizedColumn, target: str, options: DataOptions) -> Candidate | ReadColumn:
+    """A column of numbers with the marks that fit, or the column as it is."""
+    present, words = _without_missing_words(column, options)
+    notation = None if column.name in options.date else detect_notation(present)
+    if notation is not None:
+        fits = _fitting_marks(present, notation, options)
+        cells = notation.cells.model_copy(update={"missing": words})
+        if fits and _may_be_numbers(column, target, options, cells, fits):
+            return Candidate(present, cells, notation.cores, _distinct_fits(notation.cores, fits))
+    plain = CellFormat(decimal=options.decimal or ".")
+    if words and _is_date_or_boolean(present, column, options):
+        cells = plain.model_copy(update={"missing": words})
+        return ReadColumn(present.with_cells(cells), [_missing_notice(column, words)])
+    return ReadColumn(column.with_cells(plain), [])
+
+
+def _fitting_marks(column: FactorizedColumn, notation: Notation, options: DataOptions) -> list[Marks]:
+    """The marks that fit nearly all cells, those that fit most of them first."""
+    sample, shares = _sample(column), dict[Marks, float]()
+    for marks in possible_marks(notation.cores, options.decimal, options.thousands):
+        cells = _format(notation.cells, marks)
+        if fitting_share(sample, cells) >= 2 * MIN_SHARE - 1:
+            shares[marks] = fitting_share(column, cells)
+    return sorted((marks for marks in shares if shares[marks] >= MIN_SHARE), key=lambda marks: -shares[marks])
+
+
+def _without_missing_words(column: FactorizedColumn, options: DataOptions) -> tuple[FactorizedColumn, list[str]]:
+    """The column without the cells that are words for a missing value, and these words."""
+    if options.na is not None:
+        return column, []
+    words = np.array([text.casefold() in MISSING_WORDS for text in column.values], dtype=bool)
+    if not words.any() or words.all():
+        return column, []
+    return column.without(words), [text for text, word in zip(column.values, words.tolist(), strict=True) if word]
+
+
+def _is_date_or_boolean(present: FactorizedColumn, column: FactorizedColumn, options: DataOptions) -> bool:
+    if column.name in options.date or not np.isnan(parse_booleans(present)).any():
+        return True
+    return detect_date_format(present, options.date_format) is not None
+
+
+def _sample(column: FactorizedColumn) -> FactorizedColumn:
+    step = max(1, len(column.values) // SAMPLE_VALUES)
+    return replace(column, values=column.values[::step], counts=column.counts[::step])
+
+
+def _format(cells: CellFormat, marks: Marks) -> CellFormat:
+    return CellFormat(**cells.model_dump() | marks._asdict())
+
+
+def _may_be_numbers(
+    column: FactorizedColumn, target: str, options: DataOptions, cells: CellFormat, fits: list[Marks]
+) -> bool:
+    """Whether cells that can be read as numbers are. Text of a Parquet file was kept as text, unless it cannot be
+    anything else."""
+    if column.cell_type == "untyped" or column.name in options.number or cells.marked:
+        return True
+    if column.name == target:
+        return options.task == "regression"
+    return Marks(".", None) not in fits
+
+
+def _distinct_fits(cores: list[str], fits: list[Marks]) -> list[Marks]:
+    """Without readings whose marks do not occur where a plainer one fits as well."""
+    joined = "".join(cores)
+    used = [marks for marks in fits if marks.thousands is None or marks.thousands in joined]
+    return used or fits[:1]
+
+
+def _resolve(candidates: list[Candidate], delimiter: str | None, options: DataOptions, *, ask: bool) -> None:
+    """Choose the marks of each candidate: the clear ones first, which then decide the others."""
+    for candidate in candidates:
+        if candidate.doubtful_mark is None:
+            candidate.marks = candidate.fits[0]
+    for use in (_by_other_columns, _by_own_cells, _by_other_columns, _by_delimiter):
+        evidence = {candidate.decimal_evidence for candidate in candidates} - {None}
+        for candidate in candidates:
+            if candidate.marks is None:
+                candidate.marks = use(candidate, evidence, delimiter)
+    evidence = {candidate.decimal_evidence for candidate in candidates} - {None}
+    for candidate in candidates:
+        if candidate.marks is None:
+            if ask:
+                raise _question(candidate)
+            candidate.marks = candidate.fits[0]
+        if candidate.marks.decimal == "." and evidence == {","} and candidate.decimal_evidence is None:
+            candidate.marks = Marks(",", candidate.marks.thousands)  # whole numbers, in a table of decimal commas
+
+
+def _by_other_columns(candidate: Candidate, evidence: set[str | None], delimiter: str | None) -> Marks | None:
+    mark = candidate.doubtful_mark
+    if mark is None or len(evidence) != 1:
+        return None
+    return DECIMALS[mark] if mark in evidence else GROUPS[mark]
+
+
+def _by_own_cells(candidate: Candidate, evidence: set[str | None], delimiter: str | None) -> Marks | None:
+    """0.123 has decimals. Whole numbers below 1,000 beside groups of three are what thousands look like."""
+    mark = candidate.doubtful_mark
+    assert mark is not None
+    if any(ZERO_POINT.fullmatch(core) for core in candidate.cores):
+        return DECIMALS[mark]
+    small, large = _whole_cells(candidate.cores)
+    if small and not large and (mark == "," or delimiter != ","):
+        return GROUPS[mark]
+    return None
+
+
+def _by_delimiter(candidate: Candidate, evidence: set[str | None], delimiter: str | None) -> Marks | None:
+    """In a file of commas the comma is no decimal mark, and a point is one unless whole numbers are beside."""
+    mark = candidate.doubtful_mark
+    if delimiter != ",":
+        return None
+    if mark == ",":
+        return GROUPS[mark]
+    small, _ = _whole_cells(candidate.cores)
+    many = sum("." in core for core in candidate.cores) >= MANY_GROUPS
+    return None if small and many else DECIMALS["."]
+
+
+def _whole_cells(cores: list[str]) -> tuple[int, int]:
+    """How many cells have no mark, below 1,000 and above."""
+    whole = [core for core in cores if core.isdecimal()]
+    small = sum(len(core) <= 3 for core in whole)
+    return small, len(whole) - small
+
+
+def _question(candidate: Candidate) -> UsageError:
+    mark = candidate.doubtful_mark
+    assert mark is not None
+    text = next(value for value in candidate.column.values if mark in value)
+    grouped, decimal = (_number_text(_format(candidate.cells, marks), text) for marks in (GROUPS[mark], DECIMALS[mark]))
+    return UsageError(
+        f"column {candidate.column.name!r}: {render(text)} may be {grouped} or {decimal}: say --thousands {mark} or "
+        f"--decimal {mark}; a --schema from inspect --out keeps the answer"
+    )
+
+
+def _number_text(cells: CellFormat, text: str) -> str:
+    number = cells.parse_number(text)
+    return "no number" if number is None else f"{number:.15g}"
+
+
+def _finish(candidate: Candidate, target: str, options: DataOptions) -> ReadColumn:
+    assert candidate.marks is not None
+    cells = _format(candidate.cells, candidate.marks)
+    if options.decimal and cells.thousands is None:
+        cells = _format(cells, Marks(options.decimal, None))
+    column = candidate.column
+    if column.cell_type == "text" or _other_characters(column.values):
+        cells = cells.model_copy(update={"text": True})
+    notices = _notices(column, cells, candidate, options)
+    return ReadColumn(column.with_cells(cells), notices)
+
+
+def _other_characters(texts: list[str]) -> bool:
+    """Whether some have a minus that is not a hyphen, or the like."""
+    return any(not text.isascii() and text.translate(ONE_READING) != text for text in texts)
+
+
+def _notices(column: FactorizedColumn, cells: CellFormat, candidate: Candidate, options: DataOptions) -> list[str]:
+    """What is not plain about the numbers, each with a cell and the flag that decides."""
+    parts: list[tuple[str, Any, str]] = []
+    if cells.decimal == "," and not options.decimal:
+        parts.append(("the decimal mark is ','", "," in "".join(candidate.cores) and ",", "--decimal"))
+    if cells.thousands:
+        parts.append((f"{cells.thousands!r} separates thousands", cells.thousands, "--thousands, --decimal"))
+    if cells.units:
+        parts.append((f"numbers are read without their unit {_listed(cells.units)}", cells.units[0], "--categorical"))
+    if cells.scales:
+        parts.append(("k, M and B after a number multiply it", "k", "--categorical"))
+    if cells.parentheses:
+        parts.append(("numbers in parentheses are negative", "(", "--categorical"))
+    if cells.trailing_minus:
+        parts.append(("numbers with a minus behind them are negative", "-", "--categorical"))
+    if any("\u2212" in text for text in column.values):
+        parts.append(("the minus is not a hyphen", "\u2212", "--categorical"))
+    notices = []
+    for reason, needle, flag in parts:
+        example = _example(column, cells, needle)
+        if example:
+            notices.append(f"column {column.name!r}: {reason}, {example} ({flag})")
+    if cells.missing:
+        notices.append(_missing_notice(column, cells.missing))
+    return notices
+
+
+def _listed(units: list[str]) -> str:
+    return ", ".join(map(repr, units))
+
+
+def _example(column: FactorizedColumn, cells: CellFormat, needle: Any) -> str:
+    """A cell with the needle and the number that it is."""
+    if not needle:
+        return ""
+    normal = needle.casefold()
+    texts = [text for text in column.values[:SAMPLE_VALUES] if cells.parse_number(text) is not None]
+    text = next((text for text in texts if normal in text.casefold()), next(iter(texts), None))
+    return "" if text is None else f"e.g. {render(text)} is {_number_text(cells, text)}"
+
+
+def _missing_notice(column: FactorizedColumn, words: list[str]) -> str:
+    return f"column {column.name!r}: cells that are {_listed(words)} count as missing (--na says which do)"

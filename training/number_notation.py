@@ -1,0 +1,150 @@
+"""How numbers are written in a column beside their digits: units, scales, negatives; and which marks its cells fit."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from models.cell_format import NUMBER, ONE_READING, SCALES, CellFormat, Decimal, Thousands
+from training.cells import FactorizedColumn
+
+MIN_SHARE = 0.99  # of a column's cells that a reading has to fit
+SAMPLE_VALUES = 1000
+MAX_LENGTH = 60  # characters of a cell that may be a number
+WRITTEN = re.compile(
+    r"(?P<opened>\()? *(?P<sign>[+-])? *(?P<before>[^\d\s.,'()+-]{1,8}\.?)? *(?P<inner>[+-])? *"
+    r"(?P<core>[.,]?\d[\d.,' ]*?(?:[eE][+-]?\d+)?)(?P<gap> *)(?P<after>[^\d\s.,'()+-][^\d()+,'-]{0,15}?)? *"
+    r"(?P<last>-)?(?P<closed>\))?"
+)
+CURRENCY_CODES = frozenset(
+    """
+    AED ARS AUD BRL CAD CHF CLP CNY COP CZK DKK EGP EUR GBP HKD HUF IDR ILS INR JPY KES KRW MXN MYR NGN NOK NZD PEN
+    PHP PKR PLN QAR RMB RON RUB Rs Rs. SAR SEK SGD THB TRY TWD UAH USD VND ZAR Fr. kr Kč zł
+    """.split()  # noqa: SIM905 - a list of 49 strings is harder to read
+)
+ATTACHED_UNITS = frozenset("gmhsltLWVC")  # units of one letter that may follow digits without a blank
+
+
+class Marks(NamedTuple):
+    """The decimal and the thousands mark of a reading."""
+
+    decimal: Decimal
+    thousands: Thousands | None
+
+
+class Notation(NamedTuple):
+    """What is written around the digits, and the digits with their marks."""
+
+    cells: CellFormat
+    cores: list[str]  # of a sample
+
+
+def written_as_number(texts: Sequence[str]) -> list[re.Match[str] | None]:
+    return [
+        WRITTEN.fullmatch(text.translate(ONE_READING).strip()) if len(text) <= MAX_LENGTH else None for text in texts
+    ]
+
+
+def detect_notation(column: FactorizedColumn) -> Notation | None:
+    """From a sample of the cells; None where they are no numbers whatever the marks are."""
+    step = max(1, len(column.values) // SAMPLE_VALUES)
+    texts, counts = column.values[::step], column.counts[::step].astype(float)
+    matches = written_as_number(texts)
+    matched = np.array([match is not None for match in matches])
+    if not len(texts) or counts[matched].sum() < (2 * MIN_SHARE - 1) * counts.sum():
+        return None
+    parts = [match.groupdict() for match in matches if match is not None]
+    weights = counts[matched]
+    units = _units(parts, weights)
+    if units is None:
+        return None
+    opened = sum(part["opened"] is not None for part in parts)
+    last = sum(part["last"] is not None for part in parts)
+    if len(parts) in (opened, last):  # all negative: the marks mean something else
+        return None
+    scales = any(_is_scale(part) for part in parts)
+    cells = CellFormat(units=units, scales=scales, parentheses=opened > 0, trailing_minus=last > 0)
+    return Notation(cells, [part["core"].rstrip() for part in parts])
+
+
+def _is_scale(part: dict[str, str]) -> bool:
+    return part["after"] in SCALES and not (part["after"] == "K" and part["gap"])  # 300 K is a temperature
+
+
+def _units(parts: list[dict[str, str]], weights: "np.typing.NDArray[np.float64]") -> list[str] | None:
+    """The spellings of the one unit, empty without any; None where there are several, or it is the text of a name."""
+    spellings: Counter[str] = Counter()
+    bare = 0.0
+    for part, weight in zip(parts, weights.tolist(), strict=True):
+        unit = part["before"] or (None if _is_scale(part) else part["after"])
+        if part["before"] and part["after"] and not _is_scale(part):
+            return None
+        if unit is None:
+            bare += weight
+        elif _is_unit(part):
+            spellings[unit] += weight
+        else:
+            spellings["\0"] += weight
+    total = bare + sum(spellings.values())
+    by_unit: Counter[str] = Counter()
+    for spelling, weight in spellings.items():
+        by_unit[_singular(spelling)] += weight
+    if not by_unit:
+        return []
+    (unit, share), *_ = by_unit.most_common(1)
+    if unit == "\0":
+        return None if share > (1 - MIN_SHARE) * total else []
+    if sum(by_unit.values()) - share > (1 - MIN_SHARE) * total:
+        return None
+    if unit == "%" and bare > (1 - MIN_SHARE) * total:  # 5 beside 5 %: is it 5 or 500 %?
+        return None
+    found = sorted(spelling for spelling in spellings if _singular(spelling) == unit)
+    return found if len(found) <= 8 and not (share <= (1 - MIN_SHARE) * total) else []
+
+
+def _singular(unit: str) -> str:
+    folded = unit.strip().casefold()
+    return folded[:-1] if len(folded) > 2 and folded.endswith("s") else folded
+
+
+def _is_unit(part: dict[str, str]) -> bool:
+    if part["before"]:
+        return _is_currency(part["before"]) or part["before"] == "%"
+    unit = part["after"]
+    if part["gap"] or _is_currency(unit) or unit[0] in "%‰°":
+        return True
+    return unit in ATTACHED_UNITS or (len(unit) > 1 and unit[0].isalpha())
+
+
+def has_unit(text: str) -> bool:
+    """Whether a text is a number with a unit or without one."""
+    (match,) = written_as_number([text])
+    return match is not None and (not (match["before"] or match["after"]) or _is_unit(match.groupdict()))
+
+
+def _is_currency(text: str) -> bool:
+    return text in CURRENCY_CODES or any(unicodedata.category(character) == "Sc" for character in text)
+
+
+def possible_marks(cores: Sequence[str], decimal: Decimal | None, thousands: Thousands | None) -> list[Marks]:
+    """The readings to try, the plainest first. decimal, thousands: as the flags say."""
+    joined = "".join(cores)
+    found = []
+    for mark in (decimal,) if decimal else (".", ","):
+        if mark == "," and not (decimal or thousands) and "," not in joined and "." not in joined:
+            continue  # whole numbers: as good as the plain reading
+        groups: list[Thousands | None] = [None, *(group for group in (",", ".", " ", "'") if group in joined)]
+        if thousands:
+            groups = [thousands]
+        found += [Marks(mark, group) for group in groups if group != mark]
+    return found
+
+
+def fitting_share(column: FactorizedColumn, cells: CellFormat) -> float:
+    """The share of the cells that a format reads as numbers."""
+    pattern = NUMBER[cells.decimal]
+    reads = [bool(pattern.fullmatch(text)) or cells.parse_number(text) is not None for text in column.values]
+    return column.share(np.array(reads, dtype=bool))
