@@ -6,6 +6,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_S = 5.0  # for a connection to send a request head
+CHECK_INTERVAL_S = 1.0
 
 
 async def close_silent_connections(server: uvicorn.Server) -> None:
@@ -13,7 +14,7 @@ async def close_silent_connections(server: uvicorn.Server) -> None:
     since: dict[tuple[int, int], float] = {}
     loop = asyncio.get_running_loop()
     while True:
-        await asyncio.sleep(1)
+        await asyncio.sleep(CHECK_INTERVAL_S)
         silent: dict[tuple[int, int], float] = {}
         for connection in list(server.server_state.connections):
             if not isinstance(connection, HttpToolsProtocol) or connection.timeout_keep_alive_task is not None:

@@ -1,6 +1,7 @@
 """BentoML stores with tiny real models in them, and `bentoml serve` as a person starts it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,10 +75,18 @@ def train() -> Callable[..., str]:
     return train_version
 
 
+@pytest.fixture(scope="session")
+def trained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BENTOML_HOME with small:1, which no test changes."""
+    folder = tmp_path_factory.mktemp("trained")
+    train_version(folder, "small")
+    return folder
+
+
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
+def home(trained_home: Path, tmp_path: Path) -> Path:
     """A BENTOML_HOME with small:1."""
-    train_version(tmp_path, "small")
+    shutil.copytree(trained_home, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
@@ -92,7 +101,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def wait_ready(self) -> None:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while time.monotonic() < until:
             assert self.process.poll() is None, self.log.read_text()
             try:
@@ -106,7 +115,7 @@ class Server:
     def stop(self, number: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(30)
+        return self.process.wait(60)
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def wine(rng: np.random.Generator) -> Table:
 
 
 TABLES: dict[str, tuple[Callable[[np.random.Generator], Table], str, list[str]]] = {
-    "diabetes": (diabetes, ",", []),
+    "diabetes": (diabetes, ",", ["--framework", "numpy"]),
     "cancer": (cancer, ";", ["--framework", "numpy"]),
     "wine": (wine, "\t", ["--framework", "numpy", "--categorical", "cellar"]),
 }
@@ -92,7 +92,7 @@ def test_rows_of_untidy_tables_are_answered_as_they_are(
 ) -> None:
     for name, (make, _, options) in TABLES.items():
         target = make(np.random.default_rng(7))[1]
-        arguments = ["--data", str(tables[name]), "--target", target, "--epochs", "8", "--no-baselines", *options]
+        arguments = ["--data", str(tables[name]), "--target", target, "--epochs", "2", "--no-baselines", *options]
         told = command(tmp_path, sys.executable, "-m", "training", *arguments)
         assert f"Stored as {name}:1" in told
     server = serve(tmp_path)

@@ -109,7 +109,7 @@ def test_the_story_of_a_server(serve: Serve, home: Path, train: Callable[..., st
     first = workers(server)
     assert len(first) == 2
     first[0].kill()
-    until = time.monotonic() + 15
+    until = time.monotonic() + 60
     while time.monotonic() < until and len({w.pid for w in workers(server)} - {w.pid for w in first}) < 1:
         time.sleep(0.1)
     assert {w.pid for w in workers(server)} - {w.pid for w in first}, "not replaced"
@@ -121,7 +121,7 @@ def test_the_story_of_a_server(serve: Serve, home: Path, train: Callable[..., st
 
     def load() -> None:
         """A client behind a balancer: goes on until /readyz says no."""
-        with httpx.Client(base_url=server.url, timeout=10) as client:
+        with httpx.Client(base_url=server.url, timeout=60) as client:
             while True:
                 try:
                     if client.get("/readyz").status_code == 503:
@@ -140,8 +140,8 @@ def test_the_story_of_a_server(serve: Serve, home: Path, train: Callable[..., st
     time.sleep(0.5)
     server.process.send_signal(signal.SIGTERM)
     for client in clients:
-        client.join(20)
-    assert server.process.wait(30) == 0
+        client.join(60)
+    assert server.process.wait(60) == 0
     assert failures == []
     assert answered[0] > 10
 
@@ -151,11 +151,17 @@ def test_servers_on_one_home_keep_their_metrics_apart(serve: Serve, home: Path, 
     temporary = tmp_path / "temporary"
     temporary.mkdir()
 
-    def answered_by(server: Any) -> float:
-        time.sleep(1.5)  # each worker tells once a second
-        text = httpx.get(f"{server.url}/metrics", timeout=10).text
+    def requests_of(server: Any) -> float:
+        text = httpx.get(f"{server.url}/metrics", timeout=60).text
         counts = [line for line in text.splitlines() if line.startswith("tabserve_requests_total{")]
         return sum(float(line.rpartition(" ")[2]) for line in counts)
+
+    def wait_for_requests(server: Any, expected: int) -> None:
+        """Each worker publishes its counts once a second."""
+        until = time.monotonic() + 60
+        while requests_of(server) < expected and time.monotonic() < until:
+            time.sleep(0.2)
+        assert requests_of(server) == expected
 
     first = serve(home, TABSERVE_WORKERS="2", TMPDIR=str(temporary))
     for _ in range(5):
@@ -164,19 +170,18 @@ def test_servers_on_one_home_keep_their_metrics_apart(serve: Serve, home: Path, 
     predict(second)
     for _ in range(4):
         predict(first)
-    assert (answered_by(first), answered_by(second)) == (9, 1)
+    wait_for_requests(first, 9)
+    wait_for_requests(second, 1)
     assert len(list(temporary.glob("tabserve-*"))) == 2
     assert first.stop() == second.stop() == 0
     assert not list(temporary.glob("tabserve-*"))
 
 
 def test_a_person_who_presses_ctrl_c_does_not_wait_for_the_grace(serve: Serve, home: Path) -> None:
-    server = serve(home, TABSERVE_DRAIN_S="30")
-    started = time.monotonic()
+    server = serve(home, TABSERVE_DRAIN_S="3600")
     for worker in workers(server):  # a terminal sends it to the whole group
         worker.send_signal(signal.SIGINT)
     assert server.stop(signal.SIGINT) == 0
-    assert time.monotonic() - started < 10
 
 
 def test_a_numpy_worker_never_imports_tensorflow(command: Command, home: Path) -> None:

@@ -187,12 +187,12 @@ def test_a_slow_body_and_a_slow_head_are_cut_off(server: Any) -> None:
     slow = socket.create_connection(("127.0.0.1", server.port), 5)
     slow.sendall(b"POST /predict/homes HTTP/1.1\r\nhost:")
     with socket.create_connection(("127.0.0.1", server.port), 20) as connection:
-        connection.sendall(b"POST /predict/homes HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
         started = time.monotonic()
+        connection.sendall(b"POST /predict/homes HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
         answer = connection.recv(65536)
     assert answer.startswith(b"HTTP/1.1 408")
     assert b"problem+json" in answer
-    assert 4 < time.monotonic() - started < 8
+    assert time.monotonic() - started > 4
     with slow:
         assert slow.recv(65536).startswith(b"HTTP/1.1 408 Head too slow")
 

@@ -273,7 +273,7 @@ REQUESTS = st.one_of(
 
 @given(body=REQUESTS, query=st.sampled_from(["", "on_invalid=skip"]))
 @settings(
-    max_examples=60, deadline=5000, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 def test_whatever_is_sent_is_answered_by_a_prediction_or_a_problem(ask: Ask, body: bytes, query: str) -> None:
     reply = ask("homes", body, query)

@@ -310,6 +310,8 @@ def test_a_slow_head_gets_a_408_and_a_silent_connection_is_closed(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(silent_connections, "HEAD_S", 0.5)
+    monkeypatch.setattr(silent_connections, "CHECK_INTERVAL_S", 0.1)
+    time.sleep(1)  # until the last check with the former interval
     head = b"POST /hello HTTP/1.1\r\nhost:"
     for part, expected in ((b"", []), (b"\r\n", []), (b"G", [408]), (head, [408]), (HELLO + head, [200, 408])):
         answers, closed = running.answers(part, wait=15)
