@@ -1,10 +1,15 @@
-"""What the tests of several folders share: a BentoML store of their own, and small tables."""
+"""What the tests of several folders share: a BentoML store of their own, small tables, and limits of Hypothesis."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No test depends on the speed of the machine: neither an example nor the generation of data has a time limit.
+settings.register_profile("any_speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any_speed")
 
 SLOW = {
     "tests/models/test_encoding.py",

@@ -287,7 +287,9 @@ def test_whatever_is_sent_is_answered_by_a_prediction_or_a_problem(ask: Ask, bod
 
 
 @given(rows=st.lists(ROWS, min_size=1, max_size=3))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_the_compiled_check_accepts_nothing_that_the_rules_refuse(tabular_model: TabularModel, rows: list[Row]) -> None:
     schema = tabular_model.schema
     body = json.dumps({"rows": rows}).encode("utf-8", "replace")

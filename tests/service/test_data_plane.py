@@ -67,7 +67,9 @@ ROW = st.fixed_dictionaries(
 )
 
 
-@examples(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.lists(ROW, max_size=3), st.sampled_from([*CLASSES]))
 def test_the_short_way_answers_byte_for_byte_what_the_long_way_does_or_leaves_it(
     plane: DataPlane, rows: list[Row], task: str

@@ -1,7 +1,8 @@
-"""A large body is read piece by piece, and nobody can tell but by the clock."""
+"""A large body is read in blocks, with the same result as a whole."""
 
 import asyncio
 import json
+import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from models.network.network import build
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from models.text import nearest
+from models.validators import RowValidators
 from service.data_plane import DataPlane, PredictionContext
 from service.errors import RequestError, TooManyRows
 from service.protocols import json_blocks, native
@@ -180,30 +182,38 @@ def wide_model(columns: int) -> TabularModel:
     return TabularModel("1", schema, encoder, NumpyEngine(network, "test"))
 
 
-def test_the_event_loop_is_not_held_by_a_large_body() -> None:
-    """What it waits for at most, beside the same body read as a whole."""
+def test_a_large_body_is_parsed_in_small_blocks_outside_the_event_loop() -> None:
+    """The event loop waits at most for the parser, which holds Python's lock, and so for one block."""
     model = wide_model(200)
     plane = DataPlane([model], Settings())
     plane.start()
     numbers = np.random.default_rng(0).normal(size=(100, 200)).tolist()
     rows = [dict(zip(model.schema.by_name, row, strict=True)) for row in numbers]
-    body = json.dumps({"rows": rows * 25}).encode()  # 14 MB
+    body = json.dumps({"rows": rows * 5}).encode()  # 2.8 MB
+    blocks: list[tuple[int, int]] = []
+    parse_block = RowValidators.parse_block
 
-    async def longest_wait() -> float:
-        call = PredictionContext(time.monotonic() + 300)
-        asked = asyncio.ensure_future(predict_json(plane, plane.snapshot.find("wide"), body, "fail", call))
-        longest, last = 0.0, time.monotonic()
-        while not asked.done():
-            await asyncio.sleep(0)
-            longest, last = max(longest, time.monotonic() - last), time.monotonic()
-        assert (await asked).count(b"value") == 2500
-        return longest
+    def record(validators: RowValidators, text: bytes) -> Any:
+        blocks.append((len(text), threading.get_ident()))
+        return parse_block(validators, text)
 
-    cut = min(asyncio.run(longest_wait()) for _ in range(4))
-    with mock.patch.object(json_blocks, "BLOCK_BYTES", len(body)):
-        whole = min(asyncio.run(longest_wait()) for _ in range(2))
+    async def answer() -> bytes:
+        context = PredictionContext(time.monotonic() + 300)
+        return await predict_json(plane, plane.snapshot.find("wide"), body, "fail", context)
+
+    clock = mock.Mock(wraps=time)
+    whole = mock.Mock(side_effect=AssertionError("the body is parsed as a whole"))
+    with (
+        mock.patch.object(RowValidators, "parse_block", record),
+        mock.patch.object(RowValidators, "parse_body", whole),
+        mock.patch.object(json_blocks, "time", clock),
+    ):
+        assert asyncio.run(answer()).count(b"value") == 500
     plane.close()
-    assert cut < whole / 3
+    row_bytes = len(body) / 500
+    assert max(size for size, _ in blocks) <= json_blocks.BLOCK_BYTES + 2 * row_bytes
+    assert threading.get_ident() not in {thread for _, thread in blocks}
+    assert clock.sleep.call_count == len(blocks)  # after each block other threads can take the lock
 
 
 def peak(work: Callable[[], object]) -> int:

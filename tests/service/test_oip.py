@@ -318,7 +318,9 @@ def captured() -> tuple[bytes, int]:
     return body, length
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.data())
 def test_a_body_with_a_few_other_bytes_is_answered_or_refused(ask_v2: Callable[..., Any], data: st.DataObject) -> None:
     whole, length = captured()
@@ -338,7 +340,9 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(key=st.sampled_from(["name", "datatype", "shape", "data", "parameters"]), at=st.integers(0, 5), value=JSON)
 def test_any_json_in_the_place_of_a_part_of_a_tensor_is_answered_or_refused(
     ask_v2: Callable[..., Any], key: str, at: int, value: Any

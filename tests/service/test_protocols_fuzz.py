@@ -50,7 +50,9 @@ READERS: dict[str, Read] = {
 
 @pytest.mark.parametrize("read", READERS.values(), ids=READERS.keys())
 @given(document=DOCUMENTS)
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_any_json_is_rows_or_an_error(tabular_model: TabularModel, read: Read, document: Any) -> None:
     body = json.dumps(document).encode("utf-8", "replace")
     refused: RequestError | None = None
@@ -120,7 +122,9 @@ def mutated(draw: st.DrawFn, bodies: list[Any]) -> bytes:
 
 @pytest.mark.parametrize(("path", "headers", "bodies"), CAPTURED.values(), ids=CAPTURED.keys())
 @given(data=st.data())
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_a_changed_body_is_answered_in_the_protocols_form(
     ask_lane: Callable[..., Any], path: str, headers: dict[str, str], bodies: list[Any], data: st.DataObject
 ) -> None:

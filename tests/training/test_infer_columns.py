@@ -40,7 +40,7 @@ def test_up_to_ten_thousand_levels_are_listed_and_more_are_hashed(infer: Infer) 
     assert (hashed.levels, hashed.hashed, hashed.count, hashed.type) == (None, HASH_BUCKETS, 10_001, "text")
 
 
-def test_a_million_levels_cost_by_the_row_what_few_cost(tmp_path: Path) -> None:
+def test_very_many_levels_cost_per_row_what_few_cost(tmp_path: Path) -> None:
     """Nothing looks for one level among all others: that would take twenty times as long for each row."""
 
     def load(rows: int) -> tuple[Dataset, float]:
@@ -51,10 +51,10 @@ def test_a_million_levels_cost_by_the_row_what_few_cost(tmp_path: Path) -> None:
         start = time.process_time()
         return load_dataset(DataOptions(data=str(path), target="y")), time.process_time() - start
 
-    many = 1_500_000  # some 970,000 distinct
+    many = 400_000  # some 260,000 distinct
     dataset, seconds = load(many)
     feature = dataset.schema.by_name["who"]
     assert feature.seen.hashed == HASH_BUCKETS
-    assert (feature.seen.count or 0) > 900_000
+    assert (feature.seen.count or 0) > 200_000
     assert len(dataset.schema.to_json()) < 1000
     assert seconds < 5 * 20 * load(many // 20)[1]
