@@ -178,7 +178,7 @@ def test_servers_on_one_home_keep_their_metrics_apart(serve: Serve, home: Path, 
 
 
 def test_a_person_who_presses_ctrl_c_does_not_wait_for_the_grace(serve: Serve, home: Path) -> None:
-    server = serve(home, TABSERVE_DRAIN_S="3600")
+    server = serve(home, TABSERVE_DRAIN_S="600")
     for worker in workers(server):  # a terminal sends it to the whole group
         worker.send_signal(signal.SIGINT)
     assert server.stop(signal.SIGINT) == 0
