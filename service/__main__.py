@@ -1,4 +1,4 @@
-"""`python -m service`: `bentoml serve` on loopback, with three requests to paste once it is ready."""
+"""Run `bentoml serve` on loopback, and print three example requests once it is ready."""
 
 import argparse
 import contextlib
@@ -26,7 +26,7 @@ def main(words: Sequence[str] | None = None, program: str = "python -m service")
         print(f"error: --port {arguments.port}: expected 1 to 65535", file=sys.stderr)
         return 2
     if why := ports.conflict(arguments.host, arguments.port):
-        print(f"error: {why}; choose another: make serve PORT={arguments.port + 1}", file=sys.stderr)
+        print(f"error: {why}; choose another port: make serve PORT={arguments.port + 1}", file=sys.stderr)
         return 2
     command = [
         sys.executable,
@@ -52,16 +52,18 @@ def main(words: Sequence[str] | None = None, program: str = "python -m service")
         if wait_until_ready(url, server):
             print(example_requests(url), flush=True)
     except (OSError, ValueError, LookupError) as error:  # the server runs nevertheless
-        print(f"note: no requests to paste, as {url}/models cannot be read: {error}", file=sys.stderr)
+        print(f"note: no example requests, {url}/models cannot be read: {error}", file=sys.stderr)
     return max(server.wait(), 0)  # a negative code is the signal that stopped the server
 
 
 def serve_parser(program: str = "python -m service") -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        program, description="Serve the stored models on loopback and print three requests to paste.", epilog=EPILOG
+        program, description="Serve the stored models on loopback and print three example requests.", epilog=EPILOG
     )
-    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 opens it to the network (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=3000, help="(default: %(default)s)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0: all networks (default: %(default)s)"
+    )
+    parser.add_argument("--port", type=int, default=3000, help="port to listen on (default: %(default)s)")
     return parser
 
 
@@ -88,7 +90,7 @@ def example_requests(url: str) -> str:
     invalid = [{**row, next(iter(row)): []}, dict(list(row.items())[1:]) | {"typo": 1}]
     served = ", ".join(f"{model['name']}:{model['version']}" for model in models)
     return (
-        f"\nServing {served} at {url}; documentation: {url}/ ; stop with Ctrl+C. Three requests to paste:\n\n"
+        f"\nServing {served} at {url}; documentation: {url}/ ; stop with Ctrl+C. Three example requests:\n\n"
         f"{curl(url, name, [row])}\n\n{curl(url, name, invalid)}\n\ncurl -s {url}/models\n"
     )
 

@@ -154,12 +154,12 @@ def from_environment() -> Any:
             and not worker.in_worker()
             and ports.conflict(ports.EVERY_ADDRESS, settings.grpc_port)
         ):
-            raise SettingsError(f"TABSERVE_GRPC_PORT={settings.grpc_port}: another server listens there")
+            raise SettingsError(f"TABSERVE_GRPC_PORT={settings.grpc_port}: the port is in use")
         models = model_selection.select_models(settings, model_selection.pinned_by_bento(Path(__file__)))
     except (SettingsError, SelectionError, LibraryHookMissing) as error:
         reason = str(error)
         if isinstance(error, NoModelStored) and (place := os.environ.get("AIP_STORAGE_URI")):
-            reason += f"; Vertex AI's {place} is not fetched: put the models into the image"
+            reason += f"; Vertex AI's {place} is not supported: put the models into the image"
         worker.record_failed_start(reason)
         raise BentoMLException(reason) from None
     os.environ["TABSERVE_MODELS"] = ",".join(model.tag for model in models)  # a replaced worker loads the same versions

@@ -131,7 +131,7 @@ class Batcher:
         if waiting and waiting + rows > self.queue_rows:
             self.tally.reject("queue_full", rows)
             after = waiting / self._rows_per_second if self._rows_per_second else 1.0
-            raise QueueFull(f"{waiting} rows are waiting for model {self.model.name!r}", after)
+            raise QueueFull(f"the queue of model {self.model.name!r} is full: {waiting} rows are waiting", after)
         loop = asyncio.get_running_loop()
         job = QueuedRequest(frame, rows, deadline, request_id, now, loop.create_future())
         self._jobs.append(job)

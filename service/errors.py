@@ -48,18 +48,18 @@ class InvalidHttp(RequestError):
 
 class HeadTooSlow(RequestError):
     status = 408
-    title = "Head too slow"
+    title = "Request head too slow"
 
     def __init__(self) -> None:
-        super().__init__("the head of the request did not come in time")
+        super().__init__("the request head was not received in time")
 
 
 class HeadTooLarge(RequestError):
     status = 431
-    title = "Head too large"
+    title = "Request head too large"
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"the head of the request is larger than {limit} bytes")
+        super().__init__(f"the request head is larger than {limit} bytes")
 
 
 class BadJson(RequestError):
@@ -92,7 +92,7 @@ class MethodNotAllowed(RequestError):
     title = "Method not allowed"
 
     def __init__(self, method: str, allowed: str) -> None:
-        super().__init__(f"{method} is not possible here, only {allowed}")
+        super().__init__(f"method {method} is not allowed, expected {allowed}")
         self.allowed = allowed
 
     @property
@@ -102,7 +102,7 @@ class MethodNotAllowed(RequestError):
 
 class NotAcceptable(RequestError):
     status = 406
-    title = "No such form of answer"
+    title = "Not acceptable"
 
 
 class BodyTooSlow(RequestError):
@@ -110,7 +110,7 @@ class BodyTooSlow(RequestError):
     title = "Body too slow"
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"the body was not there after {seconds:g} seconds")
+        super().__init__(f"the body was not received within {seconds:g} seconds")
 
 
 class BodyTooLarge(RequestError):
@@ -118,7 +118,7 @@ class BodyTooLarge(RequestError):
     title = "Body too large"
 
     def __init__(self, limit: int, *, expanded: bool = False, what: str = "the body") -> None:
-        detail = f"{what} is larger than {limit} bytes" + (" when expanded" if expanded else "")
+        detail = f"{what} is larger than {limit} bytes" + (" when decompressed" if expanded else "")
         super().__init__(detail, [RowError(None, None, "body_too_large", detail)])
 
 
@@ -127,9 +127,7 @@ class TooManyJsonNodes(RequestError):
     title = "Body too large"
 
     def __init__(self, count: int, limit: int) -> None:
-        detail = (
-            f"the body has {count} arrays and objects, more than the {limit} that so many rows as are allowed may have"
-        )
+        detail = f"the body has {count} JSON arrays and objects, expected at most {limit}"
         super().__init__(detail, [RowError(None, None, "body_too_large", detail)])
 
 
@@ -138,7 +136,7 @@ class TooManyRows(RequestError):
     title = "Too many rows"
 
     def __init__(self, count: int, limit: int) -> None:
-        detail = f"{count} rows are more than the {limit} that one request may hold"
+        detail = f"the request has {count} rows, expected at most {limit}"
         super().__init__(detail, [RowError(None, None, "too_many_rows", detail)])
 
 
@@ -185,7 +183,7 @@ class EngineFailed(RequestError):
     title = "Prediction failed"
 
     def __init__(self) -> None:
-        super().__init__("the model could not answer this request; the server's log has the reason by the request id")
+        super().__init__("the prediction failed; the server's log has the reason under the request id")
 
 
 class InternalError(RequestError):
@@ -195,7 +193,7 @@ class InternalError(RequestError):
     title = "Internal error"
 
     def __init__(self) -> None:
-        super().__init__("something went wrong on the server; its log has the reason by the request id")
+        super().__init__("internal error; the server's log has the reason under the request id")
 
 
 class NotReady(RetryLater):
@@ -205,17 +203,17 @@ class NotReady(RetryLater):
 
 class DeadlinePassed(RequestError):
     status = 504
-    title = "Deadline passed"
+    title = "Deadline exceeded"
 
     def __init__(self) -> None:
-        super().__init__("the deadline passed before the prediction was there")
+        super().__init__("the deadline passed before the prediction was ready")
 
 
 class ClientDisconnected(RequestError):
     """The client has closed the connection. The status is nginx's; it appears in metrics only."""
 
     status = 499
-    title = "Client gone"
+    title = "Client disconnected"
 
     def __init__(self) -> None:
         super().__init__("the client closed the connection")

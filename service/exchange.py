@@ -96,7 +96,7 @@ class Exchange:
         if not always:
             state = context.state
             if not (state.passes_probes if probe else state.admits_requests):
-                raise NotReady("the server stops" if state.draining else "the models are not loaded yet")
+                raise NotReady("the server is shutting down" if state.draining else "the models are not loaded yet")
         context.hooks.check_access(self)
 
     def set_deadline(self) -> None:
@@ -114,8 +114,8 @@ class Exchange:
         except ValueError:
             seconds = 0.0
         if not seconds > 0:
-            shown = truncate(text.decode("latin-1"))
-            raise unknown_option(f"X-Request-Timeout: {shown!r} is not a number of seconds above 0")
+            rendered = truncate(text.decode("latin-1"))
+            raise unknown_option(f"X-Request-Timeout: {rendered!r} is not a positive number of seconds")
         return min(seconds, setting)
 
     @property
@@ -137,7 +137,7 @@ class Exchange:
 
     def cancelled(self, error: asyncio.CancelledError) -> None:
         """Handle the cancellation of the request. Raises the error again if no response can be sent."""
-        self.failed = NotReady("the server stops")
+        self.failed = NotReady("the server is shutting down")
 
     def record(self, status: int) -> None:
         """Count the finished request, log and trace it if configured, and call the request hooks."""

@@ -97,7 +97,7 @@ class GrpcServer:
         bound: int = self._server.add_insecure_port(address)
         await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
-        log.info("gRPC listens", extra={"address": address})
+        log.info("gRPC server listening", extra={"address": address})
         return bound
 
     async def drain(self) -> None:
@@ -118,7 +118,7 @@ class GrpcServer:
             try:
                 return message_type.FromString(body)
             except DecodeError as error:
-                raise BadBody(f"it is no {message_type.DESCRIPTOR.name} ({error})") from None
+                raise BadBody(f"it is not a valid {message_type.DESCRIPTOR.name} ({error})") from None
 
         async def handle(body: bytes, context: Any) -> bytes:
             state = self.context.state

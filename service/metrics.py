@@ -94,27 +94,29 @@ class Metrics:
         def live(name: str, text: str) -> Gauge:
             return Gauge(f"tabserve_{name}", text, ["model"], registry=registry, multiprocess_mode="livesum")
 
-        self._requests = counter("requests", "Requests answered", "model", "protocol", "status")
-        self._seconds = histogram("request_seconds", "From request to answer", SECONDS, "model", "protocol")
-        self._rows = counter("rows", "Rows checked", "model", "verdict")
-        self._warnings = counter("warnings", "Warnings given", "model", "code")
+        self._requests = counter("requests", "Requests", "model", "protocol", "status")
+        self._seconds = histogram("request_seconds", "Seconds from request to response", SECONDS, "model", "protocol")
+        self._rows = counter("rows", "Rows validated", "model", "verdict")
+        self._warnings = counter("warnings", "Warnings returned", "model", "code")
         self._rejected = counter("rejected_rows", "Valid rows not predicted", "model", "reason")
-        self._batch_rows = histogram("batch_rows", "Rows predicted together", ROWS, "model")
-        self._queue_seconds = histogram("queue_seconds", "Wait for the engine", SECONDS, "model")
-        self._engine_seconds = histogram("engine_seconds", "One call of the engine", SECONDS, "model", "engine")
-        self._inflight_rows = live("inflight_rows", "Rows accepted and not answered yet")
-        self._queue_rows = live("queue_rows", "Rows waiting for the engine")
+        self._batch_rows = histogram("batch_rows", "Rows per batch", ROWS, "model")
+        self._queue_seconds = histogram("queue_seconds", "Seconds in the queue", SECONDS, "model")
+        self._engine_seconds = histogram("engine_seconds", "Seconds of an engine call", SECONDS, "model", "engine")
+        self._inflight_rows = live("inflight_rows", "Rows in flight")
+        self._queue_rows = live("queue_rows", "Rows in the queue")
         self._inline_rows = Gauge(
             "tabserve_inline_rows",
-            "Rows of a request that are predicted at once, at most",
+            "Maximum rows of a request that is predicted on the event loop",
             ("model",),
             registry=registry,
             multiprocess_mode="livemin",
         )
         info = ("model", "version", "engine")
-        self._model_info = Gauge("tabserve_model_info", "Served", info, registry=registry, multiprocess_mode="livemax")
+        self._model_info = Gauge(
+            "tabserve_model_info", "Served model versions", info, registry=registry, multiprocess_mode="livemax"
+        )
         self._build_info = Gauge(
-            "tabserve_build_info", "Running", ("version",), registry=registry, multiprocess_mode="max"
+            "tabserve_build_info", "Version of tabserve", ("version",), registry=registry, multiprocess_mode="max"
         )
 
     def add(self, model: str, version: str, engine: str) -> ModelCounters:

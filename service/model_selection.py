@@ -44,7 +44,7 @@ def select_models(settings: Settings, pinned: Sequence[str] = ()) -> list[Tabula
     models = load_selected(settings, () if settings.store else pinned)
     default, names = settings.default_model, [model.name for model in models]
     if default is not None and default not in names:
-        raise SelectionError(f"TABSERVE_DEFAULT_MODEL={default!r} is not served; there are {', '.join(names)}")
+        raise SelectionError(f"TABSERVE_DEFAULT_MODEL={default!r} is not served; served models: {', '.join(names)}")
     return models
 
 
@@ -54,9 +54,11 @@ def load_selected(settings: Settings, pinned: Sequence[str]) -> list[TabularMode
     place = store.location(settings.store)
     requested = settings.models or tuple(pinned)
     if foreign and not requested:
-        log.info("models that are not ours are left alone", extra={"models": ", ".join(foreign[:10])})
+        log.info("ignoring models of other programs", extra={"models": ", ".join(foreign[:10])})
     if not stored:
-        raise NoModelStored(f"there is no model in {place}; train the default ones: {training_command(settings.store)}")
+        raise NoModelStored(
+            f"there is no model in {place}; train the default models: {training_command(settings.store)}"
+        )
     if requested:
         return [load_tag(tag, stored, settings, place) for tag in requested]
     return newest_of_each_model(stored, settings)
@@ -76,7 +78,7 @@ def newest_of_each_model(found: dict[str, list[StoredVersion]], settings: Settin
             models.append(load_newest(name, found[name], settings))
         except NoServableVersion as error:
             damaged.append(error)
-            log.error("model left out", extra={"model": name, "reason": str(error)})
+            log.error("model skipped", extra={"model": name, "reason": str(error)})
     if not models:
         raise damaged[0]
     return models
@@ -87,7 +89,7 @@ def load_tag(tag: str, found: dict[str, list[StoredVersion]], settings: Settings
     name, _, version = tag.partition(":")
     if name not in found:
         near = nearest(name, found)
-        hint = f"did you mean {near}?" if near else f"there are {', '.join(sorted(found))}"
+        hint = f"did you mean {near}?" if near else f"stored models: {', '.join(sorted(found))}"
         raise SelectionError(f"there is no model {name!r} in {place}; {hint}")
     if not version:
         return load_newest(name, found[name], settings)
@@ -98,7 +100,7 @@ def load_tag(tag: str, found: dict[str, list[StoredVersion]], settings: Settings
             except StoreError as error:
                 raise SelectionError(str(error)) from error
     versions = ", ".join(str(stored.version) for stored in found[name])
-    raise SelectionError(f"there is no {tag} in {place}; there are versions {versions}")
+    raise SelectionError(f"there is no {tag} in {place}; stored versions: {versions}")
 
 
 def load_newest(name: str, candidates: Sequence[StoredVersion], settings: Settings) -> TabularModel:
@@ -114,7 +116,7 @@ def load_newest(name: str, candidates: Sequence[StoredVersion], settings: Settin
             raise SelectionError(str(error)) from error
         except StoreError as error:
             reasons.append(str(error))
-            log.error("version left out", extra={"model": stored.tag, "reason": str(error)})
+            log.error("version skipped", extra={"model": stored.tag, "reason": str(error)})
     raise NoServableVersion(f"no version of {name!r} can be served: {reasons[0]}")
 
 
@@ -128,5 +130,5 @@ def load_version(stored: StoredVersion, settings: Settings) -> TabularModel:
         model = store.load(stored)
         if isinstance(model.engine, NumpyEngine):
             model.engine.reason = error.why
-        log.warning("served by NumPy", extra={"model": stored.tag, "reason": error.why})
+        log.warning("using NumPy instead of TensorFlow", extra={"model": stored.tag, "reason": error.why})
         return model

@@ -41,7 +41,7 @@ class ModelEntry:
         served = self.versions.get(version)
         if served is None:
             versions = ", ".join(self.versions)
-            raise NotFound(f"model {self.name!r} has no version {truncate(version)!r} here, only {versions}")
+            raise NotFound(f"model {self.name!r} has no version {truncate(version)!r}; served versions: {versions}")
         return served
 
 
@@ -74,7 +74,7 @@ class Snapshot:
         if entry is None:
             if name in self.loading:
                 raise NotReady(f"model {name!r} is not loaded yet")
-            hint = did_you_mean(name, self.entries) or f"; there are {', '.join(self.entries)}"
+            hint = did_you_mean(name, self.entries) or f"; served models: {', '.join(self.entries)}"
             raise NotFound(f"there is no model {truncate(name)!r}{hint}")
         return entry
 

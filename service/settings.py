@@ -28,7 +28,7 @@ SERVICE_LINK = re.compile(
     r"TABSERVE_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
 """Variables that Kubernetes sets in all containers for a Service whose name begins with `tabserve`."""
-REMOVED = {"TABSERVE_LANE": "the direct way from the socket to the model is always on"}
+REMOVED = {"TABSERVE_LANE": "the fast path is always on"}
 """Settings of earlier versions: `on` is ignored with a warning, any other value prevents the start."""
 
 
@@ -73,7 +73,7 @@ class Settings:
                 continue
             if name not in known:
                 near = nearest(name, known)
-                raise SettingsError(f"{name} is no setting" + (f", did you mean {near}?" if near else ""))
+                raise SettingsError(f"unknown setting {name}" + (f", did you mean {near}?" if near else ""))
             if text.strip():
                 try:
                     values[known[name]] = PARSERS[known[name]](text.strip())
@@ -143,7 +143,7 @@ def tags(text: str) -> tuple[str, ...]:
     for tag in listed:
         name, colon, version = tag.partition(":")
         if not name or (colon and not version.isdecimal()):
-            raise ValueError(f"{tag!r} is no model, expected name or name:version")
+            raise ValueError(f"{tag!r} is not valid, expected name or name:version")
         if names.count(name) > 1:
             raise ValueError(f"{name!r} is named twice; one version of a model is served")
     return listed
@@ -152,7 +152,7 @@ def tags(text: str) -> tuple[str, ...]:
 def folder(text: str) -> Path:
     path = Path(text).expanduser()
     if not path.is_dir():
-        raise ValueError("there is no such folder")
+        raise ValueError("no such folder")
     return path
 
 
@@ -164,7 +164,7 @@ def route(text: str) -> str:
 
 def predict_route(text: str) -> str:
     if route(text).startswith("/predict/"):
-        raise ValueError("these addresses are the API's own, expected another, /predict or /invocations for example")
+        raise ValueError("paths below /predict/ are reserved, expected another path such as /predict or /invocations")
     return text
 
 

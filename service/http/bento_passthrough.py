@@ -40,7 +40,7 @@ class BentoPassthrough(Route):
         try:
             await self._app(exchange.scope, exchange.receive, intercept)
         except Exception:
-            log.exception("BentoML failed", extra={"request_id": exchange.id_text})
+            log.exception("BentoML's app failed", extra={"request_id": exchange.id_text})
             if exchange.begun:
                 raise
             failure = InternalError()
@@ -53,7 +53,7 @@ class BentoError(RequestError):
     """An error response of BentoML's app as a problem document."""
 
     def __init__(self, status: int, headers: list[Header]) -> None:
-        super().__init__("the request could not be answered")
+        super().__init__("the request failed")
         self.status = status  # type: ignore[misc]  # differs by response
         self.title = TITLES.get(status, "Request failed")  # type: ignore[misc]
         self._headers = headers
@@ -67,7 +67,7 @@ def translated_error(message: Message, scope: Scope) -> RequestError:
     status, path = message["status"], scope["path"]
     headers = {bytes(key).lower(): bytes(value) for key, value in message.get("headers", ())}
     if status == 404:
-        return NotFound(f"there is no route {truncate(path)!r}; /docs.json lists what there is")
+        return NotFound(f"there is no route {truncate(path)!r}; /docs.json lists all routes")
     if status == 405:
         return MethodNotAllowed(scope["method"], headers.get(b"allow", b"GET, HEAD").decode("latin-1"))
     if status == 500:

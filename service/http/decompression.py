@@ -79,10 +79,10 @@ class Decompressor:
 
     def _start_member(self, compressed: bytes) -> None:
         if not compressed.startswith(GZIP_MAGIC if self._name == "gzip" else ZSTD_MAGIC):
-            follow = f"{len(compressed)} bytes that are not {self._name} follow its {self._name}"
+            follow = f"the {len(compressed)} bytes after the {self._name} data are not {self._name}"
             raise BadBody(follow if self._members else f"it is not {self._name}")
         if self._members == MAX_MEMBERS:
-            raise BadBody(f"its {self._name} has more than {MAX_MEMBERS} members")
+            raise BadBody(f"the {self._name} data have more than {MAX_MEMBERS} members")
         self._members += 1
         self._member = zlib.decompressobj(wbits=31) if self._name == "gzip" else zstd.ZstdDecompressor()
 
@@ -91,4 +91,4 @@ class Decompressor:
         if self._start:
             self._start_member(self._start)
         if self._member is not None or not self._members:
-            raise BadBody(f"its {self._name} is cut off")
+            raise BadBody(f"the {self._name} data are truncated")

@@ -13,7 +13,7 @@ NDJSON = (b"application/x-ndjson", b"application/ndjson", b"application/jsonl", 
 PLAIN_JSON = frozenset([b"", JSON, b"application/json; charset=utf-8", b"application/json;charset=utf-8"])
 PLAIN_ACCEPT = frozenset([b"*/*", JSON])
 CHARSETS = frozenset([b"", b"utf-8", b"utf8", b"us-ascii"])  # all are decoded as UTF-8, the default
-PYARROW_MISSING = "needs pyarrow, which is not installed here (pip install 'tabserve[arrow]')"
+PYARROW_MISSING = "needs pyarrow, which is not installed (pip install 'tabserve[arrow]')"
 
 
 class BodyFormat(NamedTuple):
@@ -76,7 +76,7 @@ def negotiate(headers: Mapping[bytes, bytes]) -> tuple[BodyFormat, BodyFormat]:
         raise UnsupportedMediaType(f"content type {rendered(content_type)} {PYARROW_MISSING}")
     response = response_format(accept, body)
     if response.needs_pyarrow and not arrow_columns.installed():
-        raise NotAcceptable(f"an answer as {response.media_types[0].decode()} {PYARROW_MISSING}")
+        raise NotAcceptable(f"response type {response.media_types[0].decode()} {PYARROW_MISSING}")
     return body, response
 
 
@@ -97,7 +97,7 @@ def response_format(accept: bytes, body: BodyFormat) -> BodyFormat:
     qualities = parse_accept(accept)
     best = max((body, *FORMATS), key=lambda known: quality(qualities, known.media_types))
     if not quality(qualities, best.media_types):
-        raise NotAcceptable(f"answers are not given as {rendered(accept)}, but as one of {LISTED}")
+        raise NotAcceptable(f"no response type matches Accept {rendered(accept)}, expected one of {LISTED}")
     return best
 
 

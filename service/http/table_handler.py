@@ -199,7 +199,7 @@ class TableHandler:
             except (RequestError, asyncio.CancelledError) as error:
                 if not exchange.begun:
                     raise
-                exchange.failed = error if isinstance(error, RequestError) else NotReady("the server stops")
+                exchange.failed = error if isinstance(error, RequestError) else NotReady("the server is shutting down")
                 last = encoder.stop(exchange.failed)
             except Exception:
                 if not exchange.begun:

@@ -32,7 +32,7 @@ def document(models: Sequence[TabularModel], settings: Settings, version: str) -
         "info": {
             "title": "tabserve",
             "version": version,
-            "description": "Predictions from tables. Errors are problem documents (RFC 9457) but for other protocols.",
+            "description": "Predictions from tables. The native API returns errors as problem documents (RFC 9457).",
         },
         "servers": [{"url": "."}],
         "tags": tags(paths),

@@ -17,7 +17,7 @@ CSV: Schema = {"text/csv": {"schema": {"type": "string"}}}
 
 def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
     probes = {path for path in ("/ping", "/health", settings.health_route) if path}
-    paths = {path: probe(path, "Whether predictions are answered") for path in sorted(probes)}
+    paths = {path: probe(path, "Health check") for path in sorted(probes)}
     paths["/version"] = probe("/version", "The version of tabserve")
     for path in ("/invocations", settings.predict_route):
         if path:
@@ -48,7 +48,7 @@ def predict(path: str, models: Sequence[TabularModel], settings: Settings) -> Sc
             {
                 "name": ATTRIBUTES.decode(),
                 "in": "header",
-                "description": "Which model, where several are served",
+                "description": "The model, if several are served",
                 "schema": {"type": "string"},
                 "example": f"model={models[0].name}",
             }

@@ -65,13 +65,13 @@ def parameters(settings: Settings) -> list[Schema]:
         {
             "name": "on_invalid",
             "in": "query",
-            "description": "fail: one row that is not valid refuses the request; skip: it is answered by null",
+            "description": "fail: an invalid row fails the request; skip: an invalid row returns null",
             "schema": {"title": "On invalid", "type": "string", "enum": ["fail", "skip"], "default": "fail"},
         },
         {
             "name": "X-Request-Timeout",
             "in": "header",
-            "description": f"Seconds until the answer is of no use, at most {settings.timeout_s:g}",
+            "description": f"Timeout in seconds, at most {settings.timeout_s:g}",
             "schema": {"title": "Timeout", "type": "number", "exclusiveMinimum": 0},
         },
         {"name": "X-Request-ID", "in": "header", "schema": {"title": "Request ID", "type": "string"}},
@@ -88,7 +88,7 @@ def pages() -> dict[str, Any]:
     }
     name = {"name": "name", "in": "path", "required": True, "schema": {"title": "Name", "type": "string"}}
     return {
-        "/models": page("Models", "/models", "What is served", {"application/json": {"schema": models}}),
+        "/models": page("Models", "/models", "List the models", {"application/json": {"schema": models}}),
         "/models/{name}": page(
             "Models",
             "/models/{name}",
@@ -97,10 +97,10 @@ def pages() -> dict[str, Any]:
             MODEL,
             parameters=[name],
         ),
-        "/livez": page("Operation", "/livez", "Whether the process answers", status_json),
-        "/readyz": page("Operation", "/readyz", "Whether every model answers", status_json, READINESS),
-        "/metrics": page("Operation", "/metrics", "Metrics in Prometheus' text form", TEXT),
-        "/schema.json": page("Operation", "/schema.json", "What BentoML's client reads", JSON_OBJECT),
+        "/livez": page("Operation", "/livez", "Liveness probe", status_json),
+        "/readyz": page("Operation", "/readyz", "Readiness probe", status_json, READINESS),
+        "/metrics": page("Operation", "/metrics", "Metrics in Prometheus' text format", TEXT),
+        "/schema.json": page("Operation", "/schema.json", "Schema for BentoML's client", JSON_OBJECT),
     }
 
 

@@ -43,22 +43,20 @@ REQUEST: Schema = {
     },
     "required": ["inputs"],
 }
-ALWAYS_READY = {"/v2": "The server", "/v2/health/live": "Whether the server lives"}
-PAGES = {"/v2/health/ready": "Whether every model answers", "/v2/models": "The names of the models"}
+ALWAYS_READY = {"/v2": "Server metadata", "/v2/health/live": "Liveness probe"}
+PAGES = {"/v2/health/ready": "Readiness probe", "/v2/models": "List the names of the models"}
 INDEX = "/v2/repository/index"
 
 
 def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
     paths = {path: page(path, summary) for path, summary in ALWAYS_READY.items()}
     paths |= {path: page(path, summary, READINESS) for path, summary in PAGES.items()}
-    paths[INDEX] = page(INDEX, "The models, with version and state", (*READINESS, *BODY), method="post")
+    paths[INDEX] = page(INDEX, "List the models with version and state", (*READINESS, *BODY), method="post")
     for model in models:
         path = f"/v2/models/{model.name}"
         of_model = (*READINESS, *MODEL)
-        paths[path] = page(
-            path, f"The tensors of {model.name}", of_model, example=model_metadata(model, [model.version])
-        )
-        paths[f"{path}/ready"] = page(f"{path}/ready", f"Whether {model.name} answers", of_model)
+        paths[path] = page(path, f"Metadata of {model.name}", of_model, example=model_metadata(model, [model.version]))
+        paths[f"{path}/ready"] = page(f"{path}/ready", f"Readiness of {model.name}", of_model)
         paths[f"{path}/infer"] = infer(f"{path}/infer", model, settings)
     return paths
 
@@ -76,11 +74,11 @@ def infer(path: str, model: TabularModel, settings: Settings) -> Schema:
         TAG,
         path,
         "post",
-        f"Predict {model.schema.target} of tensors",
+        f"Predict {model.schema.target} from tensors",
         {"application/json": {"schema": {}}},
         FORM,
         PREDICTION,
-        description=f"A tensor of up to {settings.max_rows} rows for each feature; binary tensors too.",
+        description=f"One tensor per feature with up to {settings.max_rows} rows, in JSON or binary.",
         requestBody={"required": True, "content": {"application/json": body}},
     )
 

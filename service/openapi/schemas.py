@@ -40,7 +40,7 @@ def feature_schema(feature: Feature) -> Schema:
             form = describe_format(feature.date_format)
         limits = [f"from {feature.minimum}"] * (feature.minimum is not None)
         limits += [f"to {feature.maximum}"] * (feature.maximum is not None)
-        schema["description"] = " ".join([f"A date or time, {form}; UTC where it names no zone", *limits])
+        schema["description"] = " ".join([f"A date or time, {form}; UTC without a time zone", *limits])
     samples = [feature.example] if feature.example is not None else []
     if feature.kind == "category" and feature.seen.levels:
         samples += [level for level in feature.seen.levels[:5] if level != feature.example]
@@ -62,7 +62,7 @@ def json_types(feature: Feature) -> list[str]:
 
 def row_schema(schema: FeatureSchema) -> Schema:
     properties = {feature.name: feature_schema(feature) for feature in schema.features}
-    unused = [(column.name, column.reason) for column in schema.ignored] + [(schema.target, "what is predicted")]
+    unused = [(column.name, column.reason) for column in schema.ignored] + [(schema.target, "the target")]
     properties |= {
         name: {"title": name, "description": f"Accepted and ignored: {reason}"} for name, reason in sorted(unused)
     }
@@ -104,7 +104,7 @@ def answer_schema(schema: FeatureSchema, prediction: Schema) -> Schema:
             "version": {"title": "Version", "type": "string"},
             "predictions": {
                 "title": "Predictions",
-                "description": "One per row, in order; null where a row is not valid and on_invalid=skip",
+                "description": "One per row, in order; null for an invalid row if on_invalid=skip",
                 "type": "array",
                 "items": {"anyOf": [prediction, {"type": "null"}]},
             },
@@ -143,7 +143,11 @@ ROW_ERROR: Schema = {
     "title": "RowError",
     "type": "object",
     "properties": {
-        "row": {"title": "Row", "description": "From 0; null for the whole request", "type": ["integer", "null"]},
+        "row": {
+            "title": "Row",
+            "description": "Position from 0; null for the whole request",
+            "type": ["integer", "null"],
+        },
         "field": {"title": "Field", "type": ["string", "null"]},
         "code": {"title": "Code", "type": "string"},
         "message": {"title": "Message", "type": "string"},

@@ -15,7 +15,7 @@ FORM = text_form("error")
 
 
 def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
-    paths = {"/v1/models": model_info("/v1/models", "The models, as KServe lists them")}
+    paths = {"/v1/models": model_info("/v1/models", "List the names of the models")}
     for model in models:
         path = f"/v1/models/{model.name}"
         paths[path] = model_info(path, f"Status of {model.name}", MODEL)

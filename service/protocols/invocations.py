@@ -76,14 +76,14 @@ def read_split(content: Any, max_rows: int) -> list[Any]:
         message = "'dataframe_split' is not an object with lists of 'columns' and 'data'"
         raise invalid_request([error_entry("wrong_type", message, "dataframe_split")])
     if not all(isinstance(name, str) for name in columns):
-        raise invalid_request([error_entry("wrong_type", "'columns' holds a name that is not text", "columns")])
+        raise invalid_request([error_entry("wrong_type", "'columns' has a name that is not a string", "columns")])
     if (name := first_repeated(columns)) is not None:
         raise invalid_request([error_entry("unknown_key", f"'columns' names {truncate(name)!r} twice", truncate(name))])
     data = content.get("data")
     check_count(data, max_rows, "data")
     assert isinstance(data, list)
     errors = [
-        RowError(number, None, "wrong_type", f"row {number}: not a list of {len(columns)} values, one a column")
+        RowError(number, None, "wrong_type", f"row {number}: not a list of {len(columns)} values, one per column")
         for number, row in enumerate(data)
         if not isinstance(row, list) or len(row) != len(columns)
     ]

@@ -47,11 +47,11 @@ def parse_document(body: bytes, on_invalid: str, max_rows: int) -> tuple[list[An
             error_entry("unknown_option", f"on_invalid={truncate(on_invalid)!r} is unknown, expected fail or skip")
         )
     if not isinstance(document, dict):
-        kind = "an array" if isinstance(document, list) else "no object"
+        kind = "an array" if isinstance(document, list) else "not an object"
         raise invalid_request([*errors, error_entry("wrong_type", f'the body is {kind}, expected {{"rows": [...]}}')])
     unknown = [key for key in document if key != "rows"]
     for key in unknown[:MAX_LISTED_ERRORS]:
-        message = f"{truncate(key)!r} is no key of the body{did_you_mean(key, ['rows'])}"
+        message = f"unknown key {truncate(key)!r}{did_you_mean(key, ['rows'])}"
         errors.append(error_entry("unknown_key", message, truncate(key)))
     errors += errors[-1:] * len(unknown[MAX_LISTED_ERRORS:])  # counted, not listed
     rows = document.get("rows")

@@ -34,12 +34,12 @@ def read(body: bytes, header_length: bytes | None = None) -> InferRequest:
     length = len(body) if header_length is None else json_length(header_length, len(body))
     document = parse_document(body if length == len(body) else body[:length])
     if not isinstance(document, dict):
-        raise invalid_input("wrong_type", 'the body is no object, expected {"inputs": [...]}')
+        raise invalid_input("wrong_type", 'the body is not an object, expected {"inputs": [...]}')
     entries = document.get("inputs")
     if not isinstance(entries, list):
-        raise invalid_input("missing_rows", "the body has no array of 'inputs'", "inputs")
+        raise invalid_input("missing_rows", "'inputs' is missing or not an array", "inputs")
     if len(entries) > MAX_TENSORS:
-        raise invalid_input("bad_tensor", f"{len(entries)} inputs are more than {MAX_TENSORS}")
+        raise invalid_input("bad_tensor", f"the request has {len(entries)} inputs, expected at most {MAX_TENSORS}")
     inputs, position = [], length
     for entry in entries:
         tensor = fast_tensor(entry)
@@ -47,19 +47,19 @@ def read(body: bytes, header_length: bytes | None = None) -> InferRequest:
             tensor, position = read_tensor(entry, body, position)
         inputs.append(tensor)
     if position != len(body):
-        raise BadBody(f"{len(body) - position} bytes follow its tensors")
+        raise BadBody(f"{len(body) - position} bytes follow the last tensor")
     request_id = document.get("id", "")
     if not isinstance(request_id, str):
-        raise invalid_input("wrong_type", "'id' is no text", "id")
+        raise invalid_input("wrong_type", "'id' is not a string", "id")
     return InferRequest(inputs, requested_outputs(document.get("outputs")), request_id, parameters_of(document))
 
 
 def json_length(text: bytes, body_length: int) -> int:
     if not text.isdigit() or len(text) > MAX_LENGTH_DIGITS or int(text) > body_length:
-        shown = truncate(text.decode("latin-1"))
-        raise BadBody(f"Inference-Header-Content-Length {shown!r} is no length of a part of its {body_length} bytes")
+        rendered = truncate(text.decode("latin-1"))
+        raise BadBody(f"Inference-Header-Content-Length {rendered!r} is not valid for a body of {body_length} bytes")
     if int(text) == 0:
-        raise BadBody("it has no JSON before its tensors; raw requests are not supported")
+        raise BadBody("there is no JSON before the tensors; raw requests are not supported")
     return int(text)
 
 
@@ -98,7 +98,7 @@ def read_tensor(entry: object, body: bytes, position: int) -> tuple[InputTensor,
     if not isinstance(name, str):
         raise invalid_input("bad_tensor", "an input has no name")
     if not isinstance(datatype, str):
-        raise invalid_input("bad_tensor", f"input {truncate(name)!r}: {render(datatype)} is no datatype", name)
+        raise invalid_input("bad_tensor", f"input {truncate(name)!r}: unknown datatype {render(datatype)}", name)
     if not isinstance(shape, list):
         raise invalid_input("bad_tensor", f"input {truncate(name)!r} has no shape", name)
     parameters = parameters_of(entry) if "parameters" in entry else NONE
@@ -107,7 +107,7 @@ def read_tensor(entry: object, body: bytes, position: int) -> tuple[InputTensor,
     if size is None:
         count = element_count(name, datatype, shape)
         if not isinstance(data, list):
-            raise invalid_input("bad_tensor", f"input {truncate(name)!r} has no array of data", name)
+            raise invalid_input("bad_tensor", f"input {truncate(name)!r}: 'data' is missing or not an array", name)
         if data and type(data[0]) is list:
             data = flatten(name, shape, data)
         if len(data) != count:
@@ -117,7 +117,7 @@ def read_tensor(entry: object, body: bytes, position: int) -> tuple[InputTensor,
         raise invalid_input("bad_tensor", f"input {truncate(name)!r} has both data and binary data", name)
     if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= len(body) - position:
         raise BadBody(
-            f"input {truncate(name)!r}: {render(size)} is no size of a part of the {len(body) - position} bytes left"
+            f"input {truncate(name)!r}: binary_data_size {render(size)}, expected 0 to {len(body) - position}"
         )
     raw = memoryview(body)[position : position + size]
     return InputTensor(name, datatype, shape, decode(name, datatype, shape, raw), parameters), position + size
@@ -136,7 +136,7 @@ def requested_outputs(outputs: object) -> list[tuple[str, Parameters]]:
     if outputs is None:
         return []
     if not isinstance(outputs, list) or not all(isinstance(entry, dict) for entry in outputs):
-        raise invalid_input("wrong_type", "'outputs' is no array of objects", "outputs")
+        raise invalid_input("wrong_type", "'outputs' is not an array of objects", "outputs")
     if not all(isinstance(entry.get("name"), str) for entry in outputs):
         raise invalid_input("bad_tensor", "an output has no name", "outputs")
     return [(entry["name"], parameters_of(entry)) for entry in outputs]
@@ -145,5 +145,5 @@ def requested_outputs(outputs: object) -> list[tuple[str, Parameters]]:
 def flatten(name: str, shape: Sequence[int], data: list[Any]) -> list[Any]:
     """The elements of nested arrays, row by row."""
     if len(shape) != 2 or len(data) != shape[0] or any(type(row) is not list or len(row) != shape[1] for row in data):
-        raise wrong_size(name, shape, "arrays of other sizes")
+        raise wrong_size(name, shape, "arrays of different sizes")
     return list(chain.from_iterable(data))

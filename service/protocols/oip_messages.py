@@ -115,8 +115,8 @@ def read(request: Any) -> InferRequest:
     """Parse a ModelInferRequest. Raises RequestNotValid."""
     raws = request.raw_input_contents
     if raws and (len(raws) != len(request.inputs) or any(tensor.HasField("contents") for tensor in request.inputs)):
-        message = f"there are {len(raws)} raw contents, expected one for each of the {len(request.inputs)} inputs"
-        raise oip_tensors.invalid_input("bad_tensor", f"{message} and no typed ones")
+        message = f"the request has {len(raws)} raw contents, expected one for each of the {len(request.inputs)} inputs"
+        raise oip_tensors.invalid_input("bad_tensor", f"{message} and no typed contents")
     inputs = [read_tensor(tensor, raws[position] if raws else None) for position, tensor in enumerate(request.inputs)]
     outputs = [(output.name, values(output.parameters)) for output in request.outputs]
     return InferRequest(inputs, outputs, request.id, values(request.parameters))
@@ -129,9 +129,7 @@ def read_tensor(tensor: Any, raw: bytes | None) -> InputTensor:
         return InputTensor(name, datatype, shape, oip_tensors.decode(name, datatype, shape, raw), parameters)
     count = oip_tensors.element_count(name, datatype, shape)
     if datatype not in CONTENTS:
-        raise oip_tensors.invalid_input(
-            "bad_tensor", f"input {truncate(name)!r}: {datatype} has raw contents only", name
-        )
+        raise oip_tensors.invalid_input("bad_tensor", f"input {truncate(name)!r}: {datatype} needs raw contents", name)
     field, dtype = CONTENTS[datatype]
     contents = getattr(tensor.contents, field)
     if len(contents) != count:

@@ -131,10 +131,8 @@ def check_names(schema: FeatureSchema, inputs: Sequence[InputTensor]) -> None:
         feature = known.get(name)
         if feature is not None:
             if tensor.datatype not in accepted_datatypes(feature):
-                expected = ", ".join(accepted_datatypes(feature))
-                message = (
-                    f"input {truncate(name)!r}: {tensor.datatype} does not fit this {feature.kind}, expected {expected}"
-                )
+                found, expected = tensor.datatype, ", ".join(accepted_datatypes(feature))
+                message = f"input {truncate(name)!r}: {found} does not fit a {feature.kind} column, expected {expected}"
                 errors.append(error_entry("wrong_type", message, name))
         elif name not in schema.unused:
             message = f"input {truncate(name)!r}: the table has no such column{did_you_mean(name, known)}"
@@ -175,7 +173,7 @@ def texts(feature: Feature, tensor: InputTensor, parameters: Parameters) -> list
     missing = tensor.parameters.get("missing", parameters.get("missing"))
     if missing is not None:
         if not isinstance(missing, str):
-            raise invalid_input("unknown_option", f"missing={render(missing)} is no text", "missing")
+            raise invalid_input("unknown_option", f"missing={render(missing)} is not a string", "missing")
         values = [None if value == missing else value for value in values]
     if "BOOL" in accepted_datatypes(feature):
         values = [BOOLEANS.get(value.lower(), value) if isinstance(value, str) else value for value in values]

@@ -85,7 +85,7 @@ class ModelSignature:
         """Raises RequestNotValid for unknown outputs and options that are not supported."""
         for name, parameters in inference.outputs:
             if name not in self._names:
-                message = f"there is no output {truncate(name)!r}, only {', '.join(spec.name for spec in self.outputs)}"
+                message = f"unknown output {truncate(name)!r}, expected {', '.join(spec.name for spec in self.outputs)}"
                 raise invalid_input("unknown_key", message, truncate(name))
             if unknown := {"classification", "shared_memory_region"}.intersection(parameters):
                 raise invalid_input("unknown_option", f"output {name!r}: {min(unknown)} is not supported", name)

@@ -87,13 +87,13 @@ def element_count(name: str, datatype: object, shape: Sequence[Any]) -> int:
     if datatype not in DATATYPES:
         expected = ", ".join(DATATYPES)
         raise invalid_input(
-            "bad_tensor", f"input {truncate(name)!r}: {render(datatype)} is no datatype, expected {expected}", name
+            "bad_tensor", f"input {truncate(name)!r}: unknown datatype {render(datatype)}, expected {expected}", name
         )
     rows, columns = shape if len(shape) == 2 else (shape[0], 1) if len(shape) == 1 else (None, None)
     if type(rows) is not int or type(columns) is not int or not (0 <= rows < 2**63 and 0 <= columns < 2**63):
-        shown = truncate(str(list(shape)[:5]))
+        rendered = truncate(str(list(shape)[:5]))
         raise invalid_input(
-            "bad_tensor", f"input {truncate(name)!r}: its shape {shown} is not [rows] or [rows, columns]", name
+            "bad_tensor", f"input {truncate(name)!r}: its shape {rendered} is not [rows] or [rows, columns]", name
         )
     return rows * columns
 
@@ -127,7 +127,7 @@ def split_bytes(name: str, shape: Sequence[int], count: int, raw: "memoryview | 
             found.append(content[position + 4 : stop])
             position = stop
     if position != size or len(found) != count:
-        raise wrong_size(name, shape, f"{size} bytes that are not {count} texts with their lengths")
+        raise wrong_size(name, shape, f"{size} bytes that are not {count} strings with their lengths")
     return decoded(name, found)
 
 
@@ -136,7 +136,7 @@ def decoded(name: str, texts: Iterable[bytes]) -> Array:
     try:
         return as_array([text.decode() for text in texts])
     except UnicodeDecodeError:
-        raise invalid_input("wrong_type", f"input {truncate(name)!r} is not all UTF-8", name) from None
+        raise invalid_input("wrong_type", f"input {truncate(name)!r} is not valid UTF-8", name) from None
 
 
 def as_array(values: list[Any] | Array) -> Array:

@@ -86,7 +86,7 @@ def add_context(common: dict[str, Any], number: int, row: Any) -> Any:
     if not isinstance(row, dict):
         return row
     if repeated := common.keys() & row.keys():
-        message = f"row {number}: {truncate(min(repeated))!r} stands in 'context' too"
+        message = f"row {number}: {truncate(min(repeated))!r} is also in 'context'"
         raise invalid_request([RowError(number, truncate(min(repeated)), "unknown_key", message)])
     return {**common, **row}
 
@@ -178,7 +178,7 @@ def read_inputs(schema: FeatureSchema, inputs: Any, max_rows: int) -> list[Any]:
         )
     for name, values in inputs.items():
         if not isinstance(values, list):
-            message = f"input {truncate(name)!r} is not a list of values, one a row"
+            message = f"input {truncate(name)!r} is not a list of values, one per row"
             raise invalid_request([error_entry("wrong_type", message, truncate(name))])
     counts = {name: len(values) for name, values in inputs.items()}
     first, count = next(iter(counts.items()))

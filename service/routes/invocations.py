@@ -147,8 +147,7 @@ def requested_model(settings: Settings, names: Sequence[str], headers: Mapping[b
     name = pairs.get("model") or settings.default_model
     if not name:
         raise RequestNotValid(
-            f"several models are served: {', '.join(names)}; "
-            "name one by TABSERVE_DEFAULT_MODEL, or ask /v1/models/NAME:predict"
+            f"several models are served: {', '.join(names)}; set TABSERVE_DEFAULT_MODEL or use /v1/models/NAME:predict"
         )
     return name
 

@@ -91,7 +91,7 @@ def on_invalid_option(query: bytes) -> str:
     options = parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="replace")
     for name, _ in options:
         if name != "on_invalid":
-            raise unknown_option(f"{truncate(name)!r} is no option, expected on_invalid")
+            raise unknown_option(f"unknown option {truncate(name)!r}, expected on_invalid")
     return ",".join(value for _, value in options) if options else "fail"
 
 

@@ -217,9 +217,7 @@ class OipRoutes:
             return OipErrorRoute(plane, RequestNotValid(message))
         found = MODEL.fullmatch(path)
         if found is None:
-            return OipErrorRoute(
-                plane, NotFound(f"there is no route {truncate(path)!r}; /docs.json lists what there is")
-            )
+            return OipErrorRoute(plane, NotFound(f"there is no route {truncate(path)!r}; /docs.json lists all routes"))
         try:
             entry = snapshot.entry(found["name"])
             served = entry.find(found["version"])

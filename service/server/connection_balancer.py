@@ -73,7 +73,10 @@ class ConnectionBalancer:
             try:
                 self._counts.refresh()
             except Exception as error:  # mostly out of file descriptors: use the last known counts until there are some
-                log.warning("other workers cannot be seen", extra={"reason": str(error), "retry_s": REFRESH_INTERVAL_S})
+                log.warning(
+                    "cannot read the connection counts of other workers",
+                    extra={"reason": str(error), "retry_s": REFRESH_INTERVAL_S},
+                )
             for _ in range(round(REFRESH_INTERVAL_S / PUBLISH_INTERVAL_S)):
                 await asyncio.sleep(PUBLISH_INTERVAL_S)
                 self._counts.publish(self._count())
@@ -106,7 +109,7 @@ class ConnectionBalancer:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 break
             except OSError as error:  # mostly out of file descriptors: some may be free later
-                log.warning("no connection can be accepted", extra={"reason": str(error), "retry_s": RETRY_S})
+                log.warning("cannot accept connections", extra={"reason": str(error), "retry_s": RETRY_S})
                 self._pause(listener, RETRY_S)
                 break
             accepted.setblocking(False)

@@ -103,7 +103,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             except httptools.HttpParserUpgrade as upgrade:
                 self._ignore_upgrade(memoryview(data)[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            log.debug("not valid HTTP", extra={"reason": str(error)})
+            log.debug("invalid HTTP", extra={"reason": str(error)})
             self._refuse_invalid()
         cycle = self.cycle
         if cycle is not None and cycle.scope is self.scope:  # the head is complete
@@ -121,7 +121,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         """
         while True:
             if self.scope["method"] == "CONNECT":
-                self._refuse(InvalidHttp("CONNECT is not possible here"))
+                self._refuse(InvalidHttp("CONNECT is not supported"))
                 return
             head = self._head_without_upgrade()
             self.parser = httptools.HttpRequestParser(self)

@@ -60,7 +60,7 @@ async def finish_start(server: uvicorn.Server, state: ServerState, shutdown: Gra
         if shutdown:
             shutdown.check()
     except Exception as error:
-        log.exception("hooks cannot be installed")
+        log.exception("library hooks cannot be installed")
         worker.record_failed_start(f"{type(error).__name__}: {error}")
         if worker.in_worker():
             os._exit(1)  # at once: BentoML would wait a day for a worker that cannot stop either
@@ -80,7 +80,7 @@ def install_connection_balancer(server: uvicorn.Server) -> ConnectionBalancer | 
     try:
         balancer = ConnectionBalancer(server, protocol_of(server), ConnectionCounts(worker.shared_folder()))
     except OSError as error:
-        log.warning("connections are not shared between workers", extra={"reason": str(error)})
+        log.warning("connections are not balanced between workers", extra={"reason": str(error)})
         return None
     balancer.check(server)
     return balancer

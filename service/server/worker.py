@@ -51,7 +51,7 @@ def record_failed_start(reason: str) -> None:
     times = failed_starts(file.parent)
     log.error("worker cannot start", extra={"reason": reason, "times": times})
     if times >= MAX_FAILED_STARTS:
-        log.error("no worker can start: the server stops", extra={"reason": reason})
+        log.error("no worker can start, stopping the server", extra={"reason": reason})
         os.kill(os.getppid(), signal.SIGTERM)
 
 

@@ -291,9 +291,9 @@ def served(container: Container) -> dict[str, str]:
 
 def test_a_wrong_setting_ends_it_with_one_line(image: str, start: Start) -> None:
     wrong = {
-        "TABSERVE_WORKER=1": "TABSERVE_WORKER is no setting, did you mean TABSERVE_WORKERS?",
+        "TABSERVE_WORKER=1": "unknown setting TABSERVE_WORKER, did you mean TABSERVE_WORKERS?",
         "TABSERVE_MAX_ROWS=many": "TABSERVE_MAX_ROWS='many': expected a whole number",
-        "TABSERVE_STORE=/nowhere": "TABSERVE_STORE='/nowhere': there is no such folder",
+        "TABSERVE_STORE=/nowhere": "TABSERVE_STORE='/nowhere': no such folder",
         "TABSERVE_MODELS=penguin": "did you mean penguins?",
     }
     started = [(start(image, *LOCKED_DOWN, "--env", setting), told) for setting, told in wrong.items()]
@@ -319,7 +319,7 @@ def test_what_kubernetes_says_of_a_service_called_tabserve_is_no_setting(image: 
     container.wait_ready()
     wrong = start(image, "--env", "TABSERVE_PORT=8080")
     assert wrong.wait_exit() == 1
-    assert "TABSERVE_PORT is no setting" in wrong.logs
+    assert "unknown setting TABSERVE_PORT" in wrong.logs
 
 
 # As others start it

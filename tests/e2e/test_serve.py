@@ -42,12 +42,12 @@ def predict(server: Any, name: str = "small") -> Any:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({}, "there is no model in {home}/models; train the default ones: python -m training"),
+        ({}, "there is no model in {home}/models; train the default models: python -m training"),
         (
             {"TABSERVE_STORE": "{home}"},
-            "there is no model in {home}/models; train the default ones: BENTOML_HOME={home} python -m training",
+            "there is no model in {home}/models; train the default models: BENTOML_HOME={home} python -m training",
         ),
-        ({"TABSERVE_WORKER": "1"}, "TABSERVE_WORKER is no setting, did you mean TABSERVE_WORKERS?"),
+        ({"TABSERVE_WORKER": "1"}, "unknown setting TABSERVE_WORKER, did you mean TABSERVE_WORKERS?"),
         ({"TABSERVE_MAX_ROWS": "many"}, "TABSERVE_MAX_ROWS='many': expected a whole number"),
     ],
 )
@@ -71,7 +71,7 @@ def test_a_port_that_is_none_is_refused_in_one_line(port: str) -> None:
 
 
 def test_a_model_that_is_not_there_ends_the_start_and_names_the_nearest(serve: Serve, home: Path) -> None:
-    for wanted, told in (("smal", "did you mean small?"), ("small:7", "there are versions 1")):
+    for wanted, told in (("smal", "did you mean small?"), ("small:7", "stored versions: 1")):
         server = serve(home, wait=False, TABSERVE_MODELS=wanted)
         assert server.process.wait(60) == 1
         assert told in server.log.read_text()

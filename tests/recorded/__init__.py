@@ -4,10 +4,13 @@
 the recorded answers, one a line, and `test_recorded.py` sends every request to the current code and compares. Bodies
 are equal when all their text is and their predictions are equal as docs/api.md defines it under "Equal means".
 
-The recording was made of commit a9ab621. It says what clients get, so a difference is a finding: mend the code.
+The recording was made of commit a9ab621; messages have been reworded since. It says what clients get, so a difference
+is a finding: mend the code.
 
 - An answer that changes on purpose: name the request in `changes.py` with the reason, then write its new answer with
   `python -m tests.recorded.record --changed`. `answers.jsonl` stays as it is, so the change can be seen in review.
+- A message that is worded anew: `python -m tests.recorded.record --reworded` updates the answers in which nothing but
+  the texts of messages has changed, and names all others that differ.
 - A new request: add it to `cases/`, then record it alone, from a checkout whose answers are known to be right:
   `python -m tests.recorded.record --missing [--checkout PATH]`. Recorded answers are not touched.
 - Everything again (`python -m tests.recorded.record --all`): only where the models of `store/` were made anew, or where

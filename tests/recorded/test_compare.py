@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tests.recorded import compare, recording
+from tests.recorded import compare, recording, rewording
 from tests.recorded.case import HttpCase
 from tests.recorded.cases.forms import arrow_of, parquet_of
 from tests.recorded.client import Answer, readable
@@ -231,3 +231,23 @@ def test_the_files_keep_every_character(tmp_path: Any) -> None:
     answers = [answer('{"a": "\u2028 \x85 größer\\n"}\n'), {**answer(b"\xff\x00"), "name": "y"}]
     recording.write(tmp_path / "answers.jsonl", answers)
     assert list(recording.read(tmp_path / "answers.jsonl").values()) == answers
+
+
+PROBLEM = '{"title":"Bad request","status":400,"detail":"the body is \\"x\\"","errors":[{"row":1,"message":"old"}]}'
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("Bad request", "Invalid"), ('body is \\"x\\"', "y"), ("old", "new and long")]
+)
+def test_an_answer_with_another_wording_is_reworded(old: str, new: str) -> None:
+    assert rewording.reworded(answer(PROBLEM), answer(PROBLEM.replace(old, new)))
+
+
+@pytest.mark.parametrize(("old", "new"), [("400", "422"), ('"row":1', '"row":2'), ('"errors"', '"x"'), ("}]", "},{}]")])
+def test_an_answer_with_another_content_is_not_reworded(old: str, new: str) -> None:
+    assert not rewording.reworded(answer(PROBLEM), answer(PROBLEM.replace(old, new)))
+
+
+def test_an_answer_with_another_status_or_header_is_not_reworded() -> None:
+    assert not rewording.reworded(answer(PROBLEM), {**answer(PROBLEM), "status": 422})
+    assert not rewording.reworded(answer(PROBLEM), answer(PROBLEM, "json", ["retry-after", "1"]))

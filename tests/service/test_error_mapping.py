@@ -23,7 +23,7 @@ from tests.models.income import GOOD, SCHEMA
         (
             TooLarge(9, expanded=True, what="a batch"),
             *(413, "Body too large", "body_too_large", None),
-            "a batch is larger than 9 bytes when expanded",
+            "a batch is larger than 9 bytes when decompressed",
         ),
         (
             EmptyTable(),

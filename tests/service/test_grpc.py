@@ -171,9 +171,9 @@ def too_many() -> Any:
         (lambda: typed("nope"), "NOT_FOUND", "there is no model 'nope'"),
         (lambda: typed(model_version="7"), "NOT_FOUND", "no version '7'"),
         (without_age, "INVALID_ARGUMENT", "'age': is absent"),
-        (both, "INVALID_ARGUMENT", "no typed ones"),
-        (too_many, "INVALID_ARGUMENT", "2001 rows are more than the 2000"),
-        (lambda: b"\xff\xff\xff", "INVALID_ARGUMENT", "is no ModelInferRequest"),
+        (both, "INVALID_ARGUMENT", "no typed contents"),
+        (too_many, "INVALID_ARGUMENT", "the request has 2001 rows, expected at most 2000"),
+        (lambda: b"\xff\xff\xff", "INVALID_ARGUMENT", "it is not a valid ModelInferRequest"),
         (lambda: os.urandom(8) * 90_000, "RESOURCE_EXHAUSTED", "larger than max"),
     ],
 )
@@ -230,7 +230,7 @@ def test_another_server_on_the_port_stops_the_start(server: Any) -> None:
     command = [sys.executable, "-c", "import service.app"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
-    assert "another server listens there" in done.stderr
+    assert "the port is in use" in done.stderr
 
 
 def test_a_server_that_stops_says_so_and_loses_no_call(make_server: Callable[..., Any], store_folder: Path) -> None:

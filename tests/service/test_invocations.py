@@ -196,7 +196,7 @@ def test_the_setting_names_the_default_and_a_request_may_name_another(
 
 def test_a_default_that_is_not_served_stops_the_start(store_folder: Path) -> None:
     settings = Settings(store=store_folder, models=("homes",), default_model="income")
-    with pytest.raises(SelectionError, match="TABSERVE_DEFAULT_MODEL='income' is not served; there are homes"):
+    with pytest.raises(SelectionError, match="TABSERVE_DEFAULT_MODEL='income' is not served; served models: homes"):
         model_selection.select_models(settings)
 
 

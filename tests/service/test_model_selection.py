@@ -41,7 +41,7 @@ def test_of_each_name_the_newest_good_version_is_served(folder: Path) -> None:
 def test_a_damaged_model_does_not_take_down_the_others(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folder / "income/1/golden.json").write_text("{")
     assert served(Settings(store=folder)) == ["homes:2", "house_class:1"]
-    assert [record.__dict__["model"] for record in caplog.records if record.message == "model left out"] == ["income"]
+    assert [record.__dict__["model"] for record in caplog.records if record.message == "model skipped"] == ["income"]
     with pytest.raises(SelectionError, match="no version of 'income' can be served"):
         served(Settings(store=folder, models=("homes", "income")))
 
@@ -61,7 +61,7 @@ def test_a_version_without_a_keras_model_is_served_by_numpy_where_tensorflow_is_
         homes = model_selection.select_models(Settings(store=folder, models=models, engine="tensorflow"))[0]
     assert homes.tag == "homes:2"
     assert (homes.engine.name, homes.engine.reason) == ("numpy", "trained by NumPy, has no Keras model")
-    assert "served by NumPy" in caplog.messages
+    assert "using NumPy instead of TensorFlow" in caplog.messages
 
 
 @pytest.mark.parametrize("models", [(), ("homes",), ("homes:2",)])

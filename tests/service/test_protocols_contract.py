@@ -692,4 +692,4 @@ def test_too_many_rows_are_refused_or_answered_in_blocks(
         assert (outcome.status, len(outcome.numbers)) == (200, 2001)
     else:
         assert outcome.status == adapter.too_many
-        assert "rows are more than the 2000" in outcome.text
+        assert "rows, expected at most 2000" in outcome.text

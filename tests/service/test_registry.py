@@ -52,7 +52,7 @@ def test_a_snapshot_finds_versions_by_name_number_and_alias(plane_of: Any, first
     assert both.generation == 7
     for arguments, message in (
         (("house",), "there is no model 'house'"),
-        (("homes", "3"), "model 'homes' has no version '3' here, only 1, 2"),
+        (("homes", "3"), "model 'homes' has no version '3'; served versions: 1, 2"),
         (("homes", None, "challenger"), "model 'homes' has no alias 'challenger'"),
     ):
         with pytest.raises(NotFound, match=message):
@@ -192,6 +192,6 @@ def test_two_versions_are_served_at_once(
     assert infer("/v2/models/homes/infer")["model_version"] == "2"
     assert infer("/v2/models/homes/versions/1/infer")["model_version"] == "1"
     assert infer("/v2/models/homes/versions/2/infer")["model_version"] == "2"
-    assert "has no version '3' here, only 1, 2" in infer("/v2/models/homes/versions/3/infer")["error"]
+    assert "has no version '3'; served versions: 1, 2" in infer("/v2/models/homes/versions/3/infer")["error"]
     described = asyncio.run(asgi(application, "GET", "/v2/models/homes")).body
     assert described["versions"] == ["1", "2"]

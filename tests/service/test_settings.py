@@ -58,26 +58,24 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         predict_route="/score",
     )
     assert Settings.from_environment(given) == expected
-    assert removed_settings(given) == (
-        "TABSERVE_LANE was removed and has no effect: the direct way from the socket to the model is always on",
-    )
+    assert removed_settings(given) == ("TABSERVE_LANE was removed and has no effect: the fast path is always on",)
 
 
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
         ("TABSERVE_WORKER", "2", "did you mean TABSERVE_WORKERS?"),
-        ("TABSERVE_XYZZY", "2", "is no setting"),
+        ("TABSERVE_XYZZY", "2", "unknown setting"),
         ("TABSERVE_WORKERS", "two", "expected a whole number"),
         ("TABSERVE_WORKERS", "0", "expected 1 to 1024"),
         ("TABSERVE_MAX_ROWS", "-1", "expected 1 or more"),
         ("TABSERVE_TIMEOUT_S", "nan", "expected 0.001 to 86400"),
         ("TABSERVE_TIMEOUT_S", "soon", "expected a number"),
         ("TABSERVE_ENGINE", "jax", "expected one of auto, numpy, tensorflow"),
-        ("TABSERVE_LANE", "off", "the direct way from the socket to the model is always on; remove the setting"),
+        ("TABSERVE_LANE", "off", "the fast path is always on; remove the setting"),
         ("TABSERVE_MODELS", "housing:x", "expected name or name:version"),
         ("TABSERVE_MODELS", "housing:1,housing:2", "named twice"),
-        ("TABSERVE_STORE", "/no/such/folder", "there is no such folder"),
+        ("TABSERVE_STORE", "/no/such/folder", "no such folder"),
         ("TABSERVE_GRPC_PORT", "70000", "expected 1 to 65535"),
     ],
 )
@@ -115,5 +113,5 @@ def test_what_kubernetes_tells_of_services_is_no_setting() -> None:
         }.items()
     }
     assert Settings.from_environment(told) == Settings()
-    with pytest.raises(SettingsError, match="TABSERVE_PORT is no setting"):
+    with pytest.raises(SettingsError, match="unknown setting TABSERVE_PORT"):
         Settings.from_environment({"TABSERVE_PORT": "8080"})

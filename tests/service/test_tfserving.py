@@ -149,7 +149,7 @@ REFUSED: dict[str, tuple[str, Any, str]] = {
     "inputs without rows": (":predict", {"inputs": {"class": []}}, "'inputs' is empty"),
     "no examples": (":regress", {"instances": [1]}, "key 'examples' is expected and was not found"),
     "a context that is none": (":regress", {"examples": [{}], "context": 3}, "'context' is not an object"),
-    "a feature in both": (":regress", {"examples": [{"class": 1}], "context": {"class": 1}}, "stands in 'context' too"),
+    "a feature in both": (":regress", {"examples": [{"class": 1}], "context": {"class": 1}}, "is also in 'context'"),
     "another task": (":classify", {"examples": [{}]}, "Expected classification signature"),
 }  # fmt: skip
 

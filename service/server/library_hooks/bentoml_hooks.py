@@ -55,7 +55,7 @@ def _check_shared_folder() -> str | None:
     from _bentoml_impl.server import serving
 
     if not callable(bentoml.serving.ensure_prometheus_dir):
-        return "bentoml.serving.ensure_prometheus_dir is no function"
+        return "bentoml.serving.ensure_prometheus_dir is not a function"
     return refers_to(serving.serve_http, "bentoml.serving", "ensure_prometheus_dir", "PROMETHEUS_MULTIPROC_DIR")
 
 

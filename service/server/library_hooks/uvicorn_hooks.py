@@ -48,7 +48,7 @@ def _check_listeners() -> str | None:
 def _check_connections() -> str | None:
     state = uvicorn.Server(uvicorn.Config("x:y", log_config=None)).server_state
     if not isinstance(state.connections, set):
-        return "ServerState.connections is no set"
+        return "ServerState.connections is not a set"
     return refers_to(HttpToolsProtocol.connection_made, "connections", "add")
 
 
@@ -73,7 +73,7 @@ def _check_should_upgrade() -> str | None:
     names = ("on_headers_complete", "on_body", "on_message_complete")
     callers = [getattr(HttpToolsProtocol, name) for name in names]
     return first_problem(
-        None if callable(HttpToolsProtocol._should_upgrade) else "HttpToolsProtocol._should_upgrade is no method",
+        None if callable(HttpToolsProtocol._should_upgrade) else "HttpToolsProtocol._should_upgrade is not a method",
         *(refers_to(caller, "should_upgrade", "_should_upgrade") for caller in callers),
     )
 
@@ -127,8 +127,8 @@ def _check_event_loop() -> str | None:
 
     return first_problem(
         has_parameters(uvloop.Loop.connect_accepted_socket, "protocol_factory", "sock"),
-        None if callable(uvloop.Loop.add_reader) else "uvloop.Loop.add_reader is no method",
-        None if callable(uvloop.Loop.remove_reader) else "uvloop.Loop.remove_reader is no method",
+        None if callable(uvloop.Loop.add_reader) else "uvloop.Loop.add_reader is not a method",
+        None if callable(uvloop.Loop.remove_reader) else "uvloop.Loop.remove_reader is not a method",
     )
 
 

@@ -192,7 +192,7 @@ def test_connect_is_refused(running: Running, more: bytes) -> None:
     answers, closed = running.answers(b"CONNECT x:22 HTTP/1.1\r\nhost: x:22\r\n\r\n" + more, wait=5)
     assert closed
     assert [status for status, _ in answers] == [400]
-    assert answers[0][1]["detail"] == "CONNECT is not possible here"
+    assert answers[0][1]["detail"] == "CONNECT is not supported"
 
 
 def test_invalid_http_is_not_logged(running: Running, caplog: pytest.LogCaptureFixture) -> None:
@@ -317,7 +317,7 @@ def test_a_slow_head_gets_a_408_and_a_silent_connection_is_closed(
         answers, closed = running.answers(part, wait=15)
         assert statuses(answers) == expected
         assert closed
-    assert answers[-1][1]["detail"] == "the head of the request did not come in time"
+    assert answers[-1][1]["detail"] == "the request head was not received in time"
     answers, closed = running.answers(SLOW, head, wait=8)  # the rest of its head does not come after the answer either
     assert statuses(answers) == [200, 408]
     assert closed
