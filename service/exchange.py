@@ -18,9 +18,10 @@ from collections.abc import Mapping
 from models.rows import RowError
 from models.text import truncate
 from service import tracing
+from service.access_control import AccessControl
 from service.data_plane import DataPlane, PredictionContext
 from service.errors import InternalError, NotReady, RequestError, RequestNotValid
-from service.request_hooks import RequestHooks
+from service.request_observer import RequestObserver
 from service.served_model import ServedModel
 from service.server_state import ServerState
 from service.settings import Settings
@@ -32,13 +33,20 @@ log = logging.getLogger("tabserve.exchange")
 
 
 class ServerContext:
-    """What all requests of a server share: data plane, settings, state and request hooks."""
+    """What all requests of a server share: data plane, settings, state, access control and request observer."""
 
-    def __init__(self, plane: DataPlane, settings: Settings, hooks: RequestHooks | None = None) -> None:
+    def __init__(
+        self,
+        plane: DataPlane,
+        settings: Settings,
+        access: AccessControl | None = None,
+        observer: RequestObserver | None = None,
+    ) -> None:
         self.plane = plane
         self.settings = settings
         self.state = ServerState()
-        self.hooks = hooks or RequestHooks()
+        self.access = access or AccessControl()
+        self.observer = observer or RequestObserver()
         self._ids = itertools.count()
         self._id_prefix = os.urandom(6).hex()
 
@@ -97,7 +105,7 @@ class Exchange:
             state = context.state
             if not (state.passes_probes if probe else state.admits_requests):
                 raise NotReady("the server is shutting down" if state.draining else "the models are not loaded yet")
-        context.hooks.check_access(self)
+        context.access.check(self)
 
     def set_deadline(self) -> None:
         """Set the deadline of the request. Raises RequestNotValid."""
@@ -140,7 +148,7 @@ class Exchange:
         self.failed = NotReady("the server is shutting down")
 
     def record(self, status: int) -> None:
-        """Count the finished request, log and trace it if configured, and call the request hooks."""
+        """Count the finished request, log and trace it if configured, and call the request observer."""
         seconds = time.monotonic() - self.started
         served, settings = self.served, self.context.settings
         if served is not None:
@@ -154,7 +162,7 @@ class Exchange:
                 tracing.record_span(
                     self.trace, self.method, self.path, name, status, self.id_text, started_ns, ended_ns
                 )
-        self.context.hooks.observe(self, status, seconds)
+        self.context.observer.observe(self, status, seconds)
 
     def _log(self, served: ServedModel, status: int, seconds: float) -> None:
         extra = {

@@ -13,9 +13,9 @@ from service.openapi.schemas import (
     PROBLEM,
     ROW_ERROR,
     Schema,
-    answer_schema,
     prediction_schema,
     ref,
+    response_schema,
     row_schema,
 )
 from service.settings import Settings
@@ -50,7 +50,7 @@ def schemas(models: Sequence[TabularModel]) -> dict[str, Schema]:
     found = [PROBLEM, ROW_ERROR, MODEL_SUMMARY]
     for model in models:
         prediction = prediction_schema(model.name, model.output_spec)
-        found += [row_schema(model.schema), prediction, answer_schema(model.schema, ref(prediction))]
+        found += [row_schema(model.schema), prediction, response_schema(model.schema, ref(prediction))]
     return {schema["title"]: schema for schema in found}
 
 

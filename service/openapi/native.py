@@ -26,7 +26,7 @@ def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
 
 def predict(model: TabularModel, settings: Settings) -> Schema:
     rows = example_rows(model)
-    response: Schema = {"schema": {"$ref": f"#/components/schemas/{type_name(model.name)}Answer"}}
+    response: Schema = {"schema": {"$ref": f"#/components/schemas/{type_name(model.name)}Response"}}
     if model.golden.rows:
         predictions = model.present(model.predict_rows(rows))
         response["example"] = {"model": model.name, "version": model.version, "predictions": predictions}

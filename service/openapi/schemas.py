@@ -86,18 +86,18 @@ def prediction_schema(name: str, spec: OutputSpec) -> Schema:
         },
         "required": ["field", "code", "message"],
     }
-    answer = {column.key: column.json_schema for column in spec.columns}
+    outputs = {column.key: column.json_schema for column in spec.columns}
     return {
         "title": f"{type_name(name)}Prediction",
         "type": "object",
-        "properties": {**answer, "warnings": {"title": "Warnings", "type": "array", "items": warning}},
-        "required": list(answer),
+        "properties": {**outputs, "warnings": {"title": "Warnings", "type": "array", "items": warning}},
+        "required": list(outputs),
     }
 
 
-def answer_schema(schema: FeatureSchema, prediction: Schema) -> Schema:
+def response_schema(schema: FeatureSchema, prediction: Schema) -> Schema:
     return {
-        "title": f"{type_name(schema.name)}Answer",
+        "title": f"{type_name(schema.name)}Response",
         "type": "object",
         "properties": {
             "model": {"title": "Model", "type": "string"},
@@ -135,8 +135,8 @@ def native_types(model: TabularModel) -> tuple[Any, Any]:
     """
     row = {**row_schema(model.schema), "type": ["object"], "examples": example_rows(model)}
     rows = {"title": "Rows", "type": "array", "items": row}
-    answer = {"title": f"{type_name(model.name)}Answer", "type": ["object"]}
-    return Annotated[Any, WithJsonSchema(rows)], Annotated[Any, WithJsonSchema(answer)]
+    response = {"title": f"{type_name(model.name)}Response", "type": ["object"]}
+    return Annotated[Any, WithJsonSchema(rows)], Annotated[Any, WithJsonSchema(response)]
 
 
 ROW_ERROR: Schema = {

@@ -1,4 +1,4 @@
-"""Every request passes through the hooks of its exchange, whatever it came by and however it ends."""
+"""Every request passes access control and the request observer, over HTTP and gRPC, however it ends."""
 
 import asyncio
 import json
@@ -11,13 +11,15 @@ import pytest
 from models.outputs import Outputs
 from models.rows import ValidatedRows
 from models.tabular_model import TabularModel
+from service.access_control import AccessControl
 from service.data_plane import DataPlane
 from service.errors import RequestError
 from service.exchange import ServerContext
 from service.grpc_server import GrpcServer
 from service.http.asgi import Application
 from service.protocols.oip_messages import MESSAGES, SERVICE
-from service.request_hooks import Request, RequestHooks
+from service.request import Request
+from service.request_observer import RequestObserver
 from service.routes.router import Router
 from service.served_model import ServedModel
 from service.settings import Settings
@@ -28,17 +30,17 @@ class ForbiddenError(RequestError):
     title = "Forbidden"
 
 
-class Recorded(RequestHooks):
-    """Hooks that note what passes, and refuse if they are told to."""
+class RecordingGate(AccessControl, RequestObserver):
+    """Records all requests, and denies access if `deny` is set."""
 
     def __init__(self) -> None:
-        self.refuse = False
+        self.deny = False
         self.checked: list[str] = []
         self.observed: list[tuple[str, int]] = []
 
-    def check_access(self, request: Request) -> None:
+    def check(self, request: Request) -> None:
         self.checked.append(request.path)
-        if self.refuse:
+        if self.deny:
             raise ForbiddenError("not today")
 
     def observe(self, request: Request, status: int, seconds: float) -> None:
@@ -47,15 +49,15 @@ class Recorded(RequestHooks):
 
 
 @pytest.fixture
-def hooks() -> Recorded:
-    return Recorded()
+def gate() -> RecordingGate:
+    return RecordingGate()
 
 
 @pytest.fixture
-def context(tabular_models: list[TabularModel], settings: Settings, hooks: Recorded) -> Any:
+def context(tabular_models: list[TabularModel], settings: Settings, gate: RecordingGate) -> Any:
     plane = DataPlane(tabular_models, settings)
     plane.start()
-    made = ServerContext(plane, settings, hooks)
+    made = ServerContext(plane, settings, access=gate, observer=gate)
     made.state.mark_ready()
     yield made
     plane.close()
@@ -67,7 +69,7 @@ async def bentoml_page(scope: Any, receive: Any, send: Any) -> None:
 
 
 def paths(context: ServerContext) -> list[str]:
-    """Every listed path, and one of each kind that is only found."""
+    """All listed paths, and one path of each route group that is not listed."""
     listed = list(Router(context.plane).listed)
     return [
         *listed,
@@ -81,8 +83,8 @@ def paths(context: ServerContext) -> list[str]:
     ]
 
 
-def test_every_route_passes_through_both_hooks(
-    context: ServerContext, hooks: Recorded, asgi: Callable[..., Any], home_row: dict[str, Any]
+def test_every_route_passes_access_control_and_the_observer(
+    context: ServerContext, gate: RecordingGate, asgi: Callable[..., Any], home_row: dict[str, Any]
 ) -> None:
     application = Application(context).wrap(bentoml_page)
     bodies = [b"", json.dumps({"rows": [home_row]}).encode()]
@@ -91,20 +93,20 @@ def test_every_route_passes_through_both_hooks(
         for path in paths(context):
             for method in ("GET", "POST", "OPTIONS", "DELETE"):
                 for body in bodies:
-                    hooks.checked.clear()
-                    hooks.observed.clear()
+                    gate.checked.clear()
+                    gate.observed.clear()
                     reply = await asgi(application, method, path, body)
-                    assert hooks.checked == [path], (method, path)
-                    assert hooks.observed == [(path, reply.status)], (method, path)
+                    assert gate.checked == [path], (method, path)
+                    assert gate.observed == [(path, reply.status)], (method, path)
 
     asyncio.run(run())
 
 
-def test_a_request_that_is_refused_access_is_not_answered_by_any_route(
-    context: ServerContext, hooks: Recorded, asgi: Callable[..., Any], home_row: dict[str, Any]
+def test_no_route_answers_a_request_without_access(
+    context: ServerContext, gate: RecordingGate, asgi: Callable[..., Any], home_row: dict[str, Any]
 ) -> None:
     application = Application(context).wrap(bentoml_page)
-    hooks.refuse = True
+    gate.deny = True
     body = json.dumps({"rows": [home_row]}).encode()
     table = {"content-type": "application/x-ndjson"}
 
@@ -119,7 +121,7 @@ def test_a_request_that_is_refused_access_is_not_answered_by_any_route(
     asyncio.run(run())
 
 
-def test_every_call_of_grpc_passes_through_both_hooks(context: ServerContext, hooks: Recorded) -> None:
+def test_every_grpc_call_passes_access_control_and_the_observer(context: ServerContext, gate: RecordingGate) -> None:
     calls = {
         "ServerLive": {},
         "ServerReady": {},
@@ -136,15 +138,15 @@ def test_every_call_of_grpc_passes_through_both_hooks(context: ServerContext, ho
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
                 for name, fields in calls.items():
-                    hooks.checked.clear()
-                    hooks.observed.clear()
+                    gate.checked.clear()
+                    gate.observed.clear()
                     body = MESSAGES[f"{name}Request"](**fields).SerializeToString()
                     call = channel.unary_unary(f"/{SERVICE}/{name}")(body, timeout=30)
                     expected = grpc.StatusCode.INVALID_ARGUMENT if name == "ModelInfer" else grpc.StatusCode.OK
                     assert await call.code() == expected
                     path = f"/{SERVICE}/{name}"
-                    assert hooks.checked == [path]
-                    assert [seen for seen, _ in hooks.observed] == [path]
+                    assert gate.checked == [path]
+                    assert [seen for seen, _ in gate.observed] == [path]
         finally:
             await server.stop()
 
