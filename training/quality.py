@@ -3,25 +3,21 @@
 Every bundled table, three splits (of income, whose test rows are official, three validation sets), three fits each.
 Every decision (the recipe, when the trees stop, when the plain network stops) is based on train and validation rows;
 test rows are only read to fill this table. The trees are scikit-learn's, without a time limit. With --outside, six
-tables that no decision was based on (training/external_tables.py). Each result is stored in build/quality at once, and
-an interrupted run continues where it was.
+tables that no decision was based on (training/external_tables.py); with --suite, half of the development suite
+(training/suite.py). Each result is stored in build/quality at once, and an interrupted run continues where it was.
 """
 
 import argparse
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
 from models.architecture import Task
-from training import pipeline
+from training import pipeline, suite, suite_quality
 from training.baselines import Baselines
 from training.build_dataset import load_dataset
 from training.bundled import bundled_options
@@ -31,6 +27,7 @@ from training.evaluation import EvaluationMetrics
 from training.external_tables import EXTERNAL_TABLES, external_options
 from training.quality_report import GOALS, report
 from training.quality_results import Job, Result, Results, jobs
+from training.serving_time import microseconds_per_row
 from training.splitting import split_rows
 from training.text_tables import aligned, markdown
 
@@ -40,6 +37,8 @@ FOLDER = Path("build/quality")
 
 def main() -> int:
     arguments = parse_arguments()
+    if arguments.suite:
+        return run_suite(arguments)
     tables = arguments.names or list(EXTERNAL_TABLES if arguments.outside else GOALS)
     results = Results(arguments.results)
     try:
@@ -62,15 +61,32 @@ def main() -> int:
     return 1 if missed else 0
 
 
+def run_suite(arguments: argparse.Namespace) -> int:
+    """`--suite`: see `training.suite_quality`."""
+    try:
+        return suite_quality.main(arguments.suite, arguments.names, arguments.learners, arguments.splits)
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command continues", file=sys.stderr)
+        return 1
+    except UsageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
 def parse_arguments() -> argparse.Namespace:
     known = [*GOALS, *EXTERNAL_TABLES]
     parser = argparse.ArgumentParser("python -m training.quality", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these tables: {', '.join(known)}")
+    parser.add_argument("--suite", choices=["A", "B"], help="a half of the development suite (training/suite.py)")
+    parser.add_argument("--learners", nargs="+", default=list(suite_quality.DEFAULT), choices=suite_quality.LEARNERS)
+    parser.add_argument("--splits", type=int, metavar="N", help="with --suite: at most N splits of each table")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), metavar="N", help="splits (0 1 2)")
     parser.add_argument("--fits", type=int, default=FITS, metavar="N", help="first weights for each split (3)")
     parser.add_argument("--outside", action="store_true", help="tables from other packages; says what to install")
     parser.add_argument("--results", type=Path, default=FOLDER / "results.jsonl", metavar="FILE")
     arguments = parser.parse_args()
+    if arguments.suite:
+        known = [table.name for table in suite.tables_of(arguments.suite)]
     unknown = [name for name in arguments.names if name not in known]
     if unknown or arguments.fits < 1:
         parser.error(f"unknown table {unknown[0]!r}" if unknown else "--fits must be at least 1")
@@ -107,24 +123,6 @@ def fit_trees(options: DataOptions) -> tuple[Task, EvaluationMetrics]:
     split, frame = split_rows(dataset, options), dataset.schema.frames.from_columns(dataset.columns)
     sets = (split.train, split.validation, split.test)
     return dataset.schema.task, Baselines(dataset.schema, frame, dataset.target, sets).trees_unlimited()
-
-
-def microseconds_per_row(result: pipeline.TrainingResult, rows: int) -> float:
-    """For a batch of that many rows, from validated values to outputs: the median of 50 times, one thread."""
-    model = pipeline.build_model(result.fit, result.dataset.schema, result.encoder)
-    frame = result.frame.take(result.split.test[:rows])
-    count = len(frame.numbers)
-    repetitions = max(1, 200 // count)
-    with threadpool_limits(1):
-        return median(seconds_of(lambda: model.predict(frame), repetitions) for _ in range(50)) / count * 1e6
-
-
-def seconds_of(action: Callable[[], object], repetitions: int) -> float:
-    """The mean seconds of an action."""
-    started = time.perf_counter()
-    for _ in range(repetitions):
-        action()
-    return (time.perf_counter() - started) / repetitions
 
 
 if __name__ == "__main__":

@@ -3,19 +3,24 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[1]
-DECISIVE = (  # a change of one of these files invalidates the stored results
-    *("models/architecture.py", "models/encoding/*.py", "models/keras_nets.py"),
+OF_DATA = (  # a change of one of these files invalidates all stored results
     *("training/reading.py", "training/csv_format.py", "training/cells.py", "training/cell_values.py"),
     *("training/dates.py", "training/column_types.py", "training/numeric_columns.py", "training/infer_columns.py"),
     *("training/target.py", "training/build_dataset.py", "training/split_rule.py", "training/splitting.py"),
+    "training/evaluation.py",
+)
+OF_NETWORK = (  # these only results of our networks
+    *("models/architecture.py", "models/encoding/*.py", "models/keras_nets.py"),
     *("training/config.py", "training/recipe.py", "training/fit.py", "training/fit_keras.py"),
     *("training/keras_options.py", "training/ensemble.py", "training/ensemble_keras.py", "training/temperature.py"),
-    *("training/validation_loss.py", "training/evaluation.py", "training/baselines.py"),
+    *("training/validation_loss.py", "training/pipeline.py"),
 )
+OF_OTHERS = ("training/baselines.py", "training/learners.py")
 
 Result = dict[str, Any]
 
@@ -25,7 +30,7 @@ class Job(NamedTuple):
 
     table: str
     seed: int
-    model: str  # network, plain or trees
+    model: str  # network, plain, trees or, in the development suite, another learner
     fit: int  # the number of the fit, each with other initial weights
 
 
@@ -38,27 +43,34 @@ def jobs(tables: Sequence[str], seeds: Sequence[int], fits: int) -> Iterator[Job
             yield from (Job(table, seed, "network", fit) for fit in range(fits))
 
 
-def decisive_files() -> list[Path]:
-    """The files of `DECISIVE`."""
-    return [path for pattern in DECISIVE for path in sorted(ROOT.glob(pattern))]
+def decisive_files(model: str) -> list[Path]:
+    """The files whose change invalidates the results of a model."""
+    patterns = OF_DATA + (OF_NETWORK if model in ("network", "plain") else OF_OTHERS)
+    return [path for pattern in patterns for path in sorted(ROOT.glob(pattern))]
+
+
+@cache
+def code_of(model: str) -> str:
+    """A hash of the code that decides about a model's results."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in decisive_files(model))).hexdigest()[:12]
 
 
 class Results:
-    """The stored results, a line of JSON for each job. Results of older code are ignored, see `DECISIVE`."""
+    """The stored results, a line of JSON for each job. Those of older code are ignored, see `decisive_files`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.code = hashlib.sha256(b"".join(path.read_bytes() for path in decisive_files())).hexdigest()[:12]
         lines = path.read_text("utf-8").splitlines() if path.exists() else []
         stored = [json.loads(line) for line in lines if line.endswith("}")]  # the last may be cut off
-        self.by_job = {Job(*entry["job"]): entry for entry in stored if entry["code"] == self.code}
+        by_job = {Job(*entry["job"]): entry for entry in stored}
+        self.by_job = {job: entry for job, entry in by_job.items() if entry["code"] == code_of(job.model)}
 
     def __contains__(self, job: Job) -> bool:
         return job in self.by_job
 
     def add(self, job: Job, result: Result) -> None:
         """Store a result at once, so that an interrupted run can continue."""
-        self.by_job[job] = {"job": job, "code": self.code, **result}
+        self.by_job[job] = {"job": job, "code": code_of(job.model), **result}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(self.by_job[job]) + "\n")

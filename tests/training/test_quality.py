@@ -8,7 +8,7 @@ import pytest
 
 from training import quality, quality_report
 from training.config import DataOptions
-from training.quality_results import DECISIVE, ROOT, Job, Results, jobs
+from training.quality_results import OF_DATA, OF_NETWORK, OF_OTHERS, ROOT, Job, Results, jobs
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_results_are_stored_until_decisive_code_changes(results: Results) -> Non
     assert not Results(path).by_job
 
 
-@pytest.mark.parametrize("pattern", DECISIVE)
+@pytest.mark.parametrize("pattern", OF_DATA + OF_NETWORK + OF_OTHERS)
 def test_the_files_that_invalidate_results_exist(pattern: str) -> None:
     assert list(ROOT.glob(pattern))
 
