@@ -21,7 +21,7 @@ from training.build_dataset import load_dataset
 from training.config import DataOptions, FitOptions
 from training.dataset import Dataset
 from training.errors import UsageError
-from training.evaluation import Metrics, evaluate
+from training.evaluation import EvaluationMetrics, evaluate
 from training.quality_results import Job, Result, Results
 from training.serving_time import microseconds_per_row
 from training.splitting import Split, split_rows
@@ -96,7 +96,7 @@ def _run_network(job: Job, options: DataOptions) -> Result:
     }
 
 
-def _run_baseline(name: str, dataset: Dataset, split: Split) -> Metrics:
+def _run_baseline(name: str, dataset: Dataset, split: Split) -> EvaluationMetrics:
     frame = dataset.schema.frames.from_columns(dataset.columns)
     models = baselines.Baselines(dataset.schema, frame, dataset.target, (split.train, split.validation, split.test))
     if name == "linear":
@@ -104,7 +104,7 @@ def _run_baseline(name: str, dataset: Dataset, split: Split) -> Metrics:
     return models.constant() if name == "constant" else models.trees_unlimited()
 
 
-def run_learner(name: str, dataset: Dataset, split: Split) -> tuple[Metrics, float]:
+def run_learner(name: str, dataset: Dataset, split: Split) -> tuple[EvaluationMetrics, float]:
     """The metrics and seconds of a learner of another package. Raises SubprocessError."""
     if not PYTHON.exists():
         raise UsageError(f"{PYTHON} is missing: make learners")
