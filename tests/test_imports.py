@@ -60,7 +60,9 @@ LAYERS: dict[str, list[set[str]]] = {
     "training": [
         {"training.errors", "training.signals", "training.text_tables", "training.progress"},
         {"training.config", "training.model_names"},
+        {"training.raw_table", "training.encodings", "training.file_content", "training.csv_preamble"},
         {"training.arguments", "training.bundled", "training.csv_format", "training.option_checks"},
+        {"training.arrow_tables", "training.csv_table", "training.excel", "training.json_tables"},
         {"training.reading", "training.recipe"},
         {"training.cells", "training.training_run"},
         {
@@ -76,6 +78,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"training.column_types", "training.numeric_columns", "training.target"},
         {"training.infer_columns", "training.fit_keras", "training.fit_numpy"},
         {"training.dataset", "training.fit"},
+        {"training.isolated_cells"},
         {"training.leaks", "training.dataset_report", "training.examples", "training.splitting", "training.tune"},
         {"training.build_dataset", "training.evaluation", "training.provenance"},
         {"training.baselines", "training.card", "training.plots"},

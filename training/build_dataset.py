@@ -16,9 +16,11 @@ from training.dataset import Dataset
 from training.edited_schema import load_edited_schema
 from training.errors import UsageError
 from training.infer_columns import InferredColumn, infer_column
+from training.isolated_cells import isolated_cell_notices
 from training.leaks import leak_notices
 from training.model_names import check_model_name, model_name
-from training.reading import RawTable, read_table
+from training.raw_table import RawTable
+from training.reading import read_table
 from training.split_rule import parse_split_rule, read_split_key
 from training.target import TargetColumn, read_target
 
@@ -61,11 +63,12 @@ def build_dataset(table: RawTable, options: DataOptions) -> Dataset:
         notices=[*table.notices, *cell_notices, *target.notices, *_column_notices(columns)],
         decisions=[column.decision for column in columns],
         fingerprint=table.fingerprint,
+        origin=table.origin,
         rows_read=table.rows,
         rows_used=len(used),
     )
     leaks = leak_notices(dataset, np.random.default_rng(options.seed))
-    return replace(dataset, notices=dataset.notices + leaks)
+    return replace(dataset, notices=dataset.notices + isolated_cell_notices(dataset) + leaks)
 
 
 def _order_features(columns: list[InferredColumn], edited: FeatureSchema | None) -> list[InferredColumn]:

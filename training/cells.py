@@ -17,7 +17,7 @@ import pyarrow.compute as arrow
 
 from models.cell_format import PLAIN, CellFormat
 from models.text import render
-from training.reading import RawTable
+from training.raw_table import RawTable
 
 CellType = Literal["untyped", "text", "number", "boolean", "timestamp", "other"]
 Mask = npt.NDArray[np.bool_]

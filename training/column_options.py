@@ -6,8 +6,9 @@ from models.feature import Kind
 from models.schema import MISSING_TOKENS, FeatureSchema
 from models.text import did_you_mean, truncate
 from training.config import DataOptions
+from training.csv_format import header_hint
 from training.errors import UsageError
-from training.reading import RawTable
+from training.raw_table import RawTable
 
 TYPE_FLAGS: dict[str, Kind] = {"categorical": "category", "number": "number", "date": "date"}
 
@@ -23,7 +24,7 @@ def find_target(table: RawTable, options: DataOptions, schema: FeatureSchema | N
         raise UsageError(f"say --target COLUMN, the column to predict; there are {list_names(table.names)}")
     if target not in table.names:
         hint = did_you_mean(target, table.names) or f"; there are {list_names(table.names)}"
-        raise UsageError(f"the table has no column {truncate(target)!r} to predict{hint}")
+        raise UsageError(f"the table has no column {truncate(target)!r} to predict{hint}{header_hint(table.names)}")
     return target
 
 

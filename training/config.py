@@ -26,7 +26,10 @@ def option(default: Any, help_text: str) -> Any:
 class DataOptions:
     """The table, the column to predict, and what overrules the inference of the columns."""
 
-    data: str = option("", "a CSV (also gzipped) or Parquet file, or - for standard input")
+    data: str = option(
+        "",
+        "a CSV, JSON, Excel (.xlsx), Parquet, Feather or Arrow file, also compressed, or - for standard input",
+    )
     target: str | None = option(None, "the column to predict")
     name: str | None = option(None, "the model's name; made from the file's name when not given")
     task: Literal["regression", "classification"] | None = option(
@@ -45,6 +48,9 @@ class DataOptions:
         "such as - in columns of numbers and dates; an empty cell always is",
     )
     delimiter: str | None = option(None, "between the cells of a CSV; recognised when not given")
+    encoding: str | None = option(None, "of a CSV or JSON file, such as cp1252; recognised when not given")
+    skip_rows: int = option(0, "lines above the header of a CSV or an Excel sheet, such as a title")
+    comment: str | None = option(None, "with which comment lines of a CSV begin, such as #")
     decimal: Literal[".", ","] | None = option(
         None, "the decimal mark of numbers in text; recognised when not given, and asked for where two fit"
     )

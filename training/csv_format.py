@@ -1,64 +1,31 @@
-"""The format of a CSV file: its encoding, delimiter and header, detected from the content."""
+"""The format of a CSV file: its delimiter and header, detected from the content."""
 
-import codecs
 import csv
 import io
 import re
 from itertools import islice
-from typing import NoReturn
+from typing import NamedTuple
 
+from training.encodings import reject
 from training.errors import UsageError
 
 DELIMITERS = ",;\t|"
 DELIMITER_NAMES = {"tab": "\t", "\\t": "\t"}
-HEAD_BYTES = 1 << 22  # read to detect the encoding and the delimiter
-BYTE_ORDER_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
+HEAD_BYTES = 1 << 22  # read to detect the delimiter
+HEAD_LINES = 100
+MAX_TITLE_LINES = 20
+COMMENT_STARTS = ("#", "%", "//")
 DECIMAL_NUMBER = re.compile(r"[-+]?\d*\.\d+([eE][-+]?\d+)?")
+DATA_CELL = re.compile(r"[-+]?\d+([.,]\d+)?|\d{4}-\d\d-\d\d|true|false|", re.IGNORECASE)
 
 
-def decode(content: bytes, where: str) -> tuple[bytes, str]:
-    """The content as UTF-8 without a byte order mark, and the encoding that it had. Raises UsageError."""
-    encoding = detect_encoding(content, where)
-    if encoding.startswith("utf-8"):
-        return content.removeprefix(codecs.BOM_UTF8), encoding
-    return content.decode(encoding).encode(), encoding
+class Regularity(NamedTuple):
+    """How much the first lines look like a table with a delimiter: the share of them with as many cells as the first
+    line, its number of cells, and the share with one more, which is empty."""
 
-
-def detect_encoding(content: bytes, where: str) -> str:
-    """The encoding of a text file: by its byte order mark, else UTF-8 if the content is valid, else Western European.
-
-    Raises UsageError for binary content.
-    """
-    head = content[:HEAD_BYTES]
-    for mark, name in BYTE_ORDER_MARKS:
-        if content.startswith(mark):
-            return name if _is_valid(content, name) else _reject(where, f"it starts like {name} but is not")
-    zeros = [half.count(0) / max(len(half), 1) for half in (head[::2], head[1::2])]
-    if max(zeros) > 0.5 and min(zeros) < 0.1:  # Latin text with two bytes per character
-        name = "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
-        return name if _is_valid(content, name) else _reject(where, "it holds binary data")
-    if 0 in head or sum(byte < 32 and byte not in b"\t\n\r\f" for byte in head[:4096]) > 20:
-        _reject(where, "it holds binary data" + (" (a ZIP archive or workbook)" if head[:2] == b"PK" else ""))
-    return next((name for name in ("utf-8", "cp1252") if _is_valid(content, name)), "latin-1")
-
-
-def _is_valid(content: bytes, encoding: str) -> bool:
-    decoder = codecs.getincrementaldecoder(encoding)()
-    try:
-        for start in range(0, len(content), HEAD_BYTES):
-            decoder.decode(content[start : start + HEAD_BYTES])
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _reject(where: str, reason: str) -> NoReturn:
-    raise UsageError(f"{where} is not a table: {reason}; a CSV or Parquet file is needed")
+    share: float
+    width: int
+    trailing: float = 0.0
 
 
 def head_of(content: bytes) -> str:
@@ -79,26 +46,53 @@ def parse_delimiter(text: str) -> str:
 
 def detect_delimiter(head: str, where: str) -> str:
     """The delimiter with which most of the first lines have the same number of cells, at least two."""
-    if head.lstrip()[:1] in ("<", "{", "["):
-        _reject(where, "it looks like HTML, XML or JSON")
-    ranked = {delimiter: _regularity(head, delimiter) for delimiter in DELIMITERS}
-    best = max(ranked, key=lambda delimiter: ranked[delimiter])
-    share, width = ranked[best]
-    if width < 2:
-        _reject(where, "its first line holds one column (another delimiter? say --delimiter)")
-    if share < 0.5:
-        _reject(where, "its lines have different numbers of cells (another delimiter? say --delimiter)")
+    if head.lstrip()[:1] == "<":
+        reject(where, "it looks like HTML or XML")
+    best, found = _best_delimiter(head)
+    if found.width < 2:
+        reject(where, f"its first line holds one column{_hint(head)}")
+    if found.share < 0.5:
+        reject(where, f"its lines have different numbers of cells{_hint(head)}")
     return best
 
 
-def _regularity(head: str, delimiter: str) -> tuple[float, int]:
-    """(share of the first 100 lines with as many cells as the first line, number of cells in the first line)."""
+def _best_delimiter(head: str) -> tuple[str, Regularity]:
+    ranked = {delimiter: regularity(head, delimiter) for delimiter in DELIMITERS}
+    best = max(ranked, key=lambda delimiter: ranked[delimiter])
+    return best, ranked[best]
+
+
+def regularity(head: str, delimiter: str) -> Regularity:
+    """Of the first 100 lines that are not blank."""
     try:
-        rows = [row for row in islice(csv.reader(io.StringIO(head, newline=""), delimiter=delimiter), 100) if row]
+        reader = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter)
+        rows = [row for row in islice(reader, HEAD_LINES) if row]
     except csv.Error:
-        return 0.0, 0
+        return Regularity(0.0, 0)
     width = len(rows[0]) if rows else 0
-    return (sum(len(row) == width for row in rows) / len(rows), width) if width > 1 else (0.0, width)
+    if width < 2:
+        return Regularity(0.0, width)
+    trailing = sum(len(row) == width + 1 and not row[-1].strip() for row in rows[1:])
+    whole = sum(len(row) == width for row in rows)
+    return Regularity((whole + trailing) / len(rows), width, trailing / max(len(rows) - 1, 1))
+
+
+def _hint(head: str) -> str:
+    """What may be in the way of a table."""
+    lines = head.splitlines(keepends=True)[: HEAD_LINES + MAX_TITLE_LINES]
+    start = next((start for start in COMMENT_STARTS if lines and lines[0].startswith(start)), None)
+    if start is not None:
+        return f" (its first line begins with {start!r}: say --comment '{start}'?)"
+    for titles in range(1, min(MAX_TITLE_LINES, len(lines) - 2) + 1):
+        if not lines[titles].strip():
+            continue
+        delimiter, rest = _best_delimiter("".join(lines[titles:]))
+        if rest < (0.9, 2):
+            continue
+        if titles == 1 and regularity(lines[0], delimiter).width == rest.width - 1 > 1:
+            return " (each row has one cell more than the header: write a name for the first column)"
+        return f" (the table seems to begin in line {titles + 1}: say --skip-rows {titles})"
+    return " (another delimiter? say --delimiter)"
 
 
 def read_header(head: str, delimiter: str, where: str) -> tuple[list[str], int, int]:
@@ -116,4 +110,13 @@ def check_header_is_not_data(names: list[str], where: str) -> None:
     """Raises UsageError for a decimal number: a column name may be a whole number (a year, a pixel) at most."""
     decimal = next((name for name in names if DECIMAL_NUMBER.fullmatch(name)), None)
     if decimal is not None:
-        raise UsageError(f"the first line of {where} must hold the column names, but {decimal!r} looks like data")
+        raise UsageError(
+            f"the first line of {where} must hold the column names, but {decimal!r} looks like data; "
+            "where the file has no header, write one above the rows"
+        )
+
+
+def header_hint(names: list[str]) -> str:
+    """A hint that the first line may be data, where some of its cells are numbers or dates."""
+    found = next((name for name in names if name and DATA_CELL.fullmatch(name)), None)
+    return "" if found is None else f" (a file without a header? its first line holds {found!r}: write one above)"

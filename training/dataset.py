@@ -29,5 +29,6 @@ class Dataset:
     notices: list[str]
     decisions: list[ColumnDecision]
     fingerprint: str  # SHA-256 of the file
+    origin: dict[str, Any]  # how the file was read: format, encoding, …
     rows_read: int
     rows_used: int

@@ -24,6 +24,7 @@ def training_record(
         "data": data,
         "bundled": options.bundled,
         "fingerprint": dataset.fingerprint,
+        "file": dataset.origin,
         "rows_read": dataset.rows_read,
         "rows_used": dataset.rows_used,
         "notices": dataset.notices,

@@ -12,7 +12,7 @@ from training.cell_values import MAX_INVALID_SHARE, Vector, parse_numbers
 from training.cells import FactorizedColumn, factorize
 from training.dates import detect_date_format, parse_dates
 from training.errors import UsageError
-from training.reading import RawTable
+from training.raw_table import RawTable
 
 SplitMethod = Literal["random", "time", "group", "column"]
 COLUMN_METHODS: dict[str, SplitMethod] = {"time": "time", "group": "group", "column": "column"}

@@ -9,9 +9,11 @@ import pandas as pd
 from sklearn.model_selection import train_test_split
 
 from training.bundled import BUNDLED
+from training.cells import Mask
 from training.config import DataOptions
 from training.dataset import Dataset
 from training.errors import UsageError
+from training.isolated_cells import isolated_rows
 from training.split_rule import SplitMethod, SplitRule, parse_split_rule
 
 TEST_SHARE = 0.2
@@ -41,19 +43,23 @@ class _Holdout(NamedTuple):
 def split_rows(dataset: Dataset, options: DataOptions) -> Split:
     """Split the rows of a data set by `--split`; the same seed gives the same split. Raises UsageError.
 
-    The test set gets 20 % of all rows, the validation set 20 % of the others.
+    The test set gets 20 % of all rows, the validation set 20 % of the others. Rows with isolated cells stay in the test
+    set and are left out of the other two.
     """
     rule = parse_split_rule(options.split)
     _check_classes(dataset)
     official = BUNDLED[options.bundled].test_rows if options.bundled and options.split is None else 0
     first = _hold_out_test_set(dataset, rule.method, options.seed, official)
     second = _hold_out_validation_set(dataset, first.rest, rule.method, options.seed)
-    train, validation, test = second.rest, second.held_out, first.held_out
+    isolated = isolated_rows(dataset)
+    train, validation = (rows[~isolated[rows]] for rows in (second.rest, second.held_out))
+    test = first.held_out
     for rows, name in ((train, "training"), (validation, "validation"), (test, "test")):
         if not len(rows):
             raise UsageError(f"--split {options.split or 'random'} leaves no rows for the {name} part")
     how = f"official test rows, validation random, seed {options.seed}" if official else _describe(rule, options.seed)
-    notices = first.notices + second.notices + _duplicate_notices(dataset, train, test)
+    notices = first.notices + second.notices + _isolated_notices(dataset, isolated, test)
+    notices += _duplicate_notices(dataset, train, test)
     if rule.method == "random" and not official:
         notices += _date_notices(dataset)
     notices += _absent_class_notices(dataset, train)
@@ -156,6 +162,15 @@ def _hold_out_groups(groups: npt.NDArray[Any] | None, rows: Indices, seed: int) 
     reached = np.cumsum(sizes[order])
     taken = int(np.clip(np.argmin(np.abs(reached - TEST_SHARE * len(rows))) + 1, 1, len(distinct) - 1))
     return _hold_out(rows, np.isin(member, order[:taken]))
+
+
+def _isolated_notices(dataset: Dataset, isolated: Mask, test: Indices) -> list[str]:
+    """A notice that isolated cells are in the test set, where they may rule the metrics."""
+    rows = dataset.row_numbers[test[isolated[test]]] + 1
+    if not len(rows):
+        return []
+    listed = ", ".join(map(str, rows[:3].tolist())) + (", …" if len(rows) > 3 else "")
+    return [f"the test rows include rows with cells far outside of the others ({listed}), which may rule the metrics"]
 
 
 def _duplicate_notices(dataset: Dataset, train: Indices, test: Indices) -> list[str]:

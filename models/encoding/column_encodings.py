@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from models.encoding.isolated import common_range
 from models.feature import MISSING, UNSEEN, Feature
 
 DAY, WEEK, YEAR = 86_400.0, 604_800.0, 31_556_952.0  # seconds; a Gregorian year on average
@@ -43,6 +44,7 @@ class NumberEncoding(ColumnEncoding):
     With edges e_0 < e_1 < ... there is a further column for each bin, rising from 0 at e_b to 1 at e_b+1 and flat
     elsewhere (piecewise linear encoding, Gorishniy et al. 2022, arXiv 2203.05556), so the first layer can change its
     slope at every edge. The scaled number is then clipped smoothly, z / sqrt(1 + (z/3)^2) (Holzmüller et al. 2024).
+    Isolated values are clipped to `low` or `high` before anything else.
     """
 
     kind: Literal["number"] = "number"
@@ -51,11 +53,15 @@ class NumberEncoding(ColumnEncoding):
     fill: float
     missing: bool  # whether there is a column of 0 and 1 for missing values
     edges: list[float] = []
+    low: float | None = None  # None where the training set had no isolated value at this end
+    high: float | None = None
 
     @classmethod
     def fit(cls, name: str, values: Vector, bins: int) -> Self:
         """values: (rows,) of the training set, NaN where missing. bins: the maximum, 0 for none."""
         known = values[~np.isnan(values)]
+        low, high = clip_bounds(known)
+        known = np.clip(known, low, high)
         mean, deviation = stable_moments(known)
         edges: list[float] = []
         if bins and known.size:
@@ -71,6 +77,8 @@ class NumberEncoding(ColumnEncoding):
             fill=median_value(known),
             missing=bool(known.size < values.size),
             edges=edges if len(edges) > 2 else [],  # one bin says no more than the scaled number
+            low=low,
+            high=high,
         )
 
 
@@ -160,6 +168,7 @@ class DateEncoding(ColumnEncoding):
     @classmethod
     def fit(cls, name: str, values: Vector) -> Self:
         known = values[~np.isnan(values)]
+        known = np.clip(known, *clip_bounds(known))
         first, last = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
         with_times = bool(np.any(known % DAY != 0))
         periods = [YEAR] * (last - first >= YEAR) + [WEEK] * (last - first >= WEEK) + [DAY] * with_times
@@ -240,6 +249,16 @@ class CategoryEncoding(ColumnEncoding):
 NumericEncoding = Annotated[
     NumberEncoding | QuantileEncoding | BooleanEncoding | DateEncoding, Field(discriminator="kind")
 ]
+
+
+def clip_bounds(values: Vector) -> tuple[float | None, float | None]:
+    """The bounds that isolated values are clipped to, None at an end without any."""
+    if not values.size:
+        return None, None
+    common = common_range(values)
+    low = common.low - common.margin if values.min() < common.low else None
+    high = common.high + common.margin if values.max() > common.high else None
+    return low, high
 
 
 def stable_moments(values: Vector) -> tuple[float, float]:

@@ -48,7 +48,7 @@ class ScaledNumbers:
     def of(cls, parts: Sequence[NumericEncoding]) -> Self:
         numbers = [(column, part) for column, part in enumerate(parts) if isinstance(part, NumberEncoding)]
         bins = [(index, low, high) for index, (_, part) in enumerate(numbers) for low, high in pairwise(part.edges)]
-        ends = [clip_range(part.mean, part.deviation) for _, part in numbers]
+        ends = [clip_range(part) for _, part in numbers]
         return cls(
             columns=np.array([column for column, _ in numbers], dtype=np.intp),
             lowest=one_row(low for low, _ in ends),
@@ -70,7 +70,13 @@ def one_row(values: Iterable[float]) -> Matrix64:
     return np.array(list(values), dtype=np.float64).reshape(1, -1)
 
 
-def clip_range(mean: float, deviation: float) -> tuple[float, float]:
+def clip_range(part: NumberEncoding) -> tuple[float, float]:
+    """The range of x that a scaled number is clipped to: by its bounds, and z within -CLIP..CLIP."""
+    low, high = finite_range(part.mean, part.deviation)
+    return (low if part.low is None else max(low, part.low)), (high if part.high is None else min(high, part.high))
+
+
+def finite_range(mean: float, deviation: float) -> tuple[float, float]:
     """The range of x with (x - mean) / deviation within -CLIP..CLIP, in floating point."""
     largest, reach, inverse = sys.float_info.max, CLIP * deviation, 1.0 / deviation
     low, high = max(mean - reach, max(mean, 0.0) - largest), min(mean + reach, min(mean, 0.0) + largest)

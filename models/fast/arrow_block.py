@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from models.columns import UNREAD, Column
-from models.formats.arrow_columns import failures, start_of
+from models.formats.arrow_columns import failures, pandas_metadata, start_of
 from models.formats.arrow_messages import (
     CACHED_BYTES,
     END,
@@ -19,6 +19,7 @@ from models.formats.arrow_messages import (
 )
 from models.formats.blocks import Block, ColumnBlock
 from models.formats.errors import FormatError
+from models.formats.index_columns import ignored_index, index_names
 from models.schema import FeatureSchema
 
 
@@ -33,6 +34,7 @@ class NumericBuffer(NamedTuple):
 class Layout(NamedTuple):
     rows: int
     columns: tuple[NumericBuffer, ...]
+    marked: frozenset[str]  # those of them that are an index of a pandas table
 
 
 def common_block(schema: FeatureSchema, body: bytes, max_rows: int) -> Block | None:
@@ -48,9 +50,11 @@ def common_block(schema: FeatureSchema, body: bytes, max_rows: int) -> Block | N
     layout = layout_of(body[:opening], body[opening:begins], size)
     if layout is None or not 0 < layout.rows <= max_rows:
         return None
+    ignored = ignored_index(schema, layout.marked) if layout.marked else layout.marked
     columns = {
         name: Column(np.frombuffer(body, kind, layout.rows, begins + start)) if name in schema.by_name else UNREAD
         for name, kind, start in layout.columns
+        if name not in ignored
     }
     return ColumnBlock(columns, layout.rows)
 
@@ -85,4 +89,5 @@ def layout_of(opening: bytes, head: bytes, size: int) -> Layout | None:
         columns.append(NumericBuffer(name, np.dtype(array.type.to_pandas_dtype()), start - len(head)))
     if not columns or message.compressed:
         return None
-    return Layout(batch.num_rows, tuple(columns))
+    marked = index_names(batch.schema.names, pandas_metadata(batch.schema))
+    return Layout(batch.num_rows, tuple(columns), marked)

@@ -30,7 +30,7 @@ class ScalarEncoder(NamedTuple):
         low, high = feature.seen_range
         if isinstance(part, QuantileEncoding):
             return cls(low, high, part.curve, part.curve(part.fill))
-        (lowest, highest), mean, inverse = clip_range(part.mean, part.deviation), part.mean, 1.0 / part.deviation
+        (lowest, highest), mean, inverse = clip_range(part), part.mean, 1.0 / part.deviation
         fill = min(max(part.fill, lowest), highest)
         return cls(max(low, lowest), min(high, highest), lambda x: (x - mean) * inverse, (fill - mean) * inverse)
 

@@ -9,6 +9,7 @@ import numpy as np
 from models.columns import UNREAD, Column
 from models.formats.blocks import Block, ColumnBlock, first_repeated
 from models.formats.errors import FormatError, UnsupportedType
+from models.formats.index_columns import ignored_index, index_names
 from models.schema import FeatureSchema
 from models.text import truncate
 
@@ -51,7 +52,7 @@ def column_of(array: Any, name: str, *, distinct: bool = False) -> Column:
     if is_a.is_null(kind):
         return Column(np.zeros(len(array)), np.ones(len(array), dtype=bool))
     if is_a.is_decimal(kind):
-        array = array.cast(pa.float64())
+        array = _decimals(array)
     elif is_a.is_date(kind):
         array = array.cast(pa.timestamp("s" if is_a.is_date32(kind) else "ms"))
     elif is_a.is_timestamp(kind):
@@ -64,6 +65,24 @@ def column_of(array: Any, name: str, *, distinct: bool = False) -> Column:
     if missing is not None:
         array = array.fill_null(False if is_a.is_boolean(kind) else pa.scalar(0, pa.int64()).cast(array.type))
     return Column(array.to_numpy(zero_copy_only=False), missing)
+
+
+def pandas_metadata(schema: Any) -> bytes | None:
+    """What pandas stored about the columns of an Arrow schema."""
+    metadata: dict[bytes, bytes] = schema.metadata or {}
+    return metadata.get(b"pandas")
+
+
+def _decimals(array: Any) -> Any:
+    """Whole decimals as integers where 64 bits are enough: an identifier may have more digits than a float."""
+    import pyarrow as pa
+
+    if array.type.scale <= 0:
+        try:
+            return array.cast(pa.int64())
+        except pa.ArrowInvalid:  # too large
+            pass
+    return array.cast(pa.float64())
 
 
 def objects(array: Any) -> Any:
@@ -85,6 +104,7 @@ class BlockBuilder:
         self._block_rows = block_rows
         self._waiting: list[Any] = []
         self._waiting_rows = 0
+        self._index: frozenset[str] | None = None  # known with the first block
 
     def add(self, batch: Any) -> Iterator[Block]:
         while batch.num_rows + self._waiting_rows > self._block_rows:
@@ -105,9 +125,14 @@ class BlockBuilder:
 
         batches, self._waiting, self._waiting_rows = self._waiting, [], 0
         whole = batches[0] if len(batches) == 1 else pa.Table.from_batches(batches).unify_dictionaries()
+        names = whole.schema.names
+        if self._index is None:
+            marked = index_names(names, pandas_metadata(whole.schema))
+            self._index = ignored_index(self._schema, marked)
         columns = {
-            name: column_of(whole.column(index), name) if name in self._schema.by_name else UNREAD
-            for index, name in enumerate(whole.schema.names)
+            name: column_of(whole.column(position), name) if name in self._schema.by_name else UNREAD
+            for position, name in enumerate(names)
+            if name not in self._index
         }
         return ColumnBlock(columns, whole.num_rows)
 

@@ -3,21 +3,24 @@
 import codecs
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 
 from models.columns import UNREAD, Column, ColumnRows
 from models.formats.blocks import MAX_LINE_BYTES, Block, ColumnBlock, RowBlock, first_repeated
 from models.formats.csv_lines import LineEnds
 from models.formats.errors import FormatError
+from models.formats.index_columns import is_unnamed_index
 from models.rows import UndecodableRow
 from models.schema import FeatureSchema
 from models.text import truncate
 
 DELIMITERS = (",", ";", "\t", "|")
+SEP_LINE = re.compile(rb'\A"?sep=."?[ \t]*\r?\n', re.IGNORECASE)  # Excel writes it above the header
 
 
 class CsvDecoder:
-    """UTF-8, with or without a byte order mark. Blank lines are no rows."""
+    """UTF-8, with or without a byte order mark. Blank lines are no rows; a delimiter may end each of them."""
 
     def __init__(self, schema: FeatureSchema, block_rows: int, max_bytes: int) -> None:
         """max_bytes: of a block."""
@@ -30,10 +33,12 @@ class CsvDecoder:
         self._lines: list[list[str] | UndecodableRow] = []
         self._names: list[str] | None = None
         self._delimiter = ","
+        self._first = 0  # the first column that is not an index
 
     def feed(self, chunk: bytes) -> Iterator[Block]:
         if self._ends is None:
             chunk, self._unended = (self._unended + chunk).removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n"), b""
+            chunk = SEP_LINE.sub(b"", chunk, 1)
             if b"\n" in chunk:
                 self._begin(chunk)
         cut = 0 if self._ends is None else self._ends.last(chunk)
@@ -53,6 +58,7 @@ class CsvDecoder:
     def close(self) -> None: ...
 
     def _begin(self, content: bytes) -> None:
+        """Find the delimiter in the header."""
         self._delimiter = delimiter_of(content.partition(b"\n")[0].decode(errors="replace"), self._schema)
         self._ends = LineEnds(self._delimiter.encode())
 
@@ -60,8 +66,9 @@ class CsvDecoder:
         lines = self._read(content)
         if self._names is None and lines:
             self._names = header(lines.pop(0))
+            self._first = int(is_unnamed_index(self._schema, self._names))
         width = len(self._names or ())
-        self._lines += [line if len(line) == width else ragged(line, width) for line in lines]
+        self._lines += [line if len(line) == width else fitted(line, width) for line in lines]
         self._bytes += len(content)
         while len(self._lines) > self._block_rows or (self._bytes > self._max_bytes and self._lines):
             yield self._block(self._lines[: self._block_rows])
@@ -94,7 +101,7 @@ class CsvDecoder:
         readers = self._schema.readers
         return {
             name: readers[name].read_cells(column) if name in readers else UNREAD
-            for name, column in zip(self._names, cells, strict=True)
+            for name, column in [*zip(self._names, cells, strict=True)][self._first :]
         }
 
 
@@ -114,6 +121,11 @@ def header(line: Sequence[str]) -> list[str]:
     if (name := first_repeated(names)) is not None:
         raise FormatError(f"its header names {truncate(name)!r} twice")
     return names
+
+
+def fitted(line: list[str], width: int) -> list[str] | UndecodableRow:
+    """A line without the empty cell after a delimiter at its end."""
+    return line[:width] if len(line) == width + 1 and not line[-1].strip() else ragged(line, width)
 
 
 def ragged(line: Sequence[str], width: int) -> UndecodableRow:

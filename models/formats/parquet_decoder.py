@@ -4,9 +4,10 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from models.formats.arrow_columns import BlockBuilder, check_names, failures, unreadable
+from models.formats.arrow_columns import BlockBuilder, check_names, failures, pandas_metadata, unreadable
 from models.formats.blocks import Block
 from models.formats.errors import TooLarge
+from models.formats.index_columns import ignored_index, index_names
 from models.schema import FeatureSchema
 
 ROW_BYTES = 8  # what a row counts against the limit at least, however well it is compressed
@@ -36,6 +37,8 @@ class ParquetDecoder:
             file = pq.ParquetFile(pa.PythonFile(self._file, "r"), pre_buffer=False, buffer_size=1 << 16)
             names = file.schema_arrow.names
             check_names(names)
+            index = ignored_index(self._schema, index_names(names, pandas_metadata(file.schema_arrow)))
+            names = [name for name in names if name not in index] or names
             self._check_size(file.metadata)
             blocks = BlockBuilder(self._schema, self._block_rows)
             for batch in self._read(file, names):

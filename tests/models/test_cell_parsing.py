@@ -55,9 +55,9 @@ def test_numbers_are_read_as_training_reads_them(cells: list[str]) -> None:
 
     from training.cell_values import parse_numbers
     from training.cells import factorize
-    from training.reading import RawTable
+    from training.raw_table import RawTable
 
-    table = RawTable(["age"], [pa.array(cells, pa.large_string())], False, len(cells), "", [])
+    table = RawTable(["age"], [pa.array(cells, pa.large_string())], False, len(cells), [], {})
     column = factorize(table, "age", SCHEMA.missing)
     expected = column.broadcast(parse_numbers(column), math.nan, np.float64).tolist()
     missing = (column.codes < 0).tolist()

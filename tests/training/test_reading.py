@@ -46,7 +46,7 @@ def test_the_fingerprint_is_that_of_the_file(write: Callable[..., str]) -> None:
         (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(range(256)) * 9, "not a table"),
         (b"PK\x03\x04\x14\0\0\0" + bytes(900), "ZIP"),
         (b"PAR1 and then nothing", "Parquet"),
-        (b'{"rows": [1, 2]}', "JSON"),
+        (b'{"rows": [1, 2', "JSON"),
         (b"only\none\ncolumn\n", "one column"),
         (b"Dear sir, dear madam\nthis is a letter\nof three lines\n", "not a table"),
         (b"a,b,a\n1,2,3\n", "2 columns of the name 'a'"),

@@ -1,0 +1,64 @@
+"""Isolated values: few cells so far from all others of their column that they must not set its scale.
+
+9999-12-31 among dates of three years, a total below a column of amounts, 1e9 for "unknown".
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+MAX_GAP = 2.0  # times the range of the other values; a value behind a wider gap is isolated
+MAX_ISOLATED_SHARE = 0.01  # of a column's values at each end that may be isolated, one at least
+SENTINEL_GAP = 10.0  # for a single value at an end that more rows have, which may be a level of its own
+MIN_DISTINCT = 4
+MARGIN = 0.25  # of the range of the other values: isolated values are clipped to this distance from them
+
+Vector = npt.NDArray[np.float64]
+
+
+class CommonRange(NamedTuple):
+    """The range of a column's values without the isolated ones, which lie outside of it."""
+
+    low: float
+    high: float
+
+    def contains(self, values: Vector) -> npt.NDArray[np.bool_]:
+        return (values >= self.low) & (values <= self.high)
+
+    @property
+    def margin(self) -> float:
+        return MARGIN * (self.high - self.low)
+
+
+def common_range(values: Vector, max_share: float = MAX_ISOLATED_SHARE) -> CommonRange:
+    """The range of the values that are not isolated. values: (n,), finite, at least one.
+
+    At each end, up to `max_share` of the rows may be isolated, or a single value that less than half of them have.
+    """
+    distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) < MIN_DISTINCT:
+        return CommonRange(float(distinct[0]), float(distinct[-1]))
+    high = _common_end(distinct, counts, max_share)
+    low = -_common_end(-distinct[::-1], counts[::-1], max_share)
+    return CommonRange(float(low), float(high))
+
+
+def _common_end(distinct: Vector, counts: npt.NDArray[np.intp], max_share: float) -> float:
+    """The highest value that is not isolated. distinct: (d,) increasing; counts: (d,) the rows of each."""
+    rows = int(counts.sum())
+    allowed = max(1, int(max_share * rows))
+    below = np.cumsum(counts)  # (d,) rows up to each value
+    start = _inner_start(below, allowed)
+    max_gap = np.where(rows - below[:-1] <= allowed, MAX_GAP, np.inf)  # (d - 1,) above each value but the last
+    if allowed < counts[-1] < rows / 2:
+        max_gap[-1] = SENTINEL_GAP
+    with np.errstate(over="ignore", invalid="ignore"):
+        gaps, ranges = np.diff(distinct), distinct[:-1] - distinct[start]
+        isolated = (gaps > max_gap * ranges) & (ranges > 0)
+    return float(distinct[np.argmax(isolated)] if isolated.any() else distinct[-1])
+
+
+def _inner_start(below: npt.NDArray[np.intp], allowed: int) -> int:
+    """The position of the lowest value that cannot be isolated itself."""
+    return min(int(np.searchsorted(below, allowed, side="right")), len(below) - 2)

@@ -1,0 +1,39 @@
+"""Index columns that pandas writes beside the columns of a table. Training ignores them, and so do requests."""
+
+import json
+import re
+from collections.abc import Sequence
+
+from models.schema import FeatureSchema
+
+UNNAMED_INDEX = re.compile(r"__index_level_\d+__")  # in Parquet and Arrow
+MAX_METADATA_BYTES = 1 << 20
+
+
+def index_names(names: Sequence[str], metadata: bytes | None) -> frozenset[str]:
+    """The names that are an index of a pandas table.
+
+    metadata: what pandas stored under `pandas` in an Arrow schema; it names an index that has a name.
+    """
+    declared = _declared(metadata) if metadata else frozenset()
+    return frozenset(name for name in names if name in declared or UNNAMED_INDEX.fullmatch(name))
+
+
+def ignored_index(schema: FeatureSchema, marked: frozenset[str]) -> frozenset[str]:
+    """Those index columns that the model's own table does not have."""
+    return marked - schema.by_name.keys() - schema.unused
+
+
+def is_unnamed_index(schema: FeatureSchema, names: Sequence[str]) -> bool:
+    """Whether the first column of a CSV is the index that `DataFrame.to_csv` writes, which has no name."""
+    return names[:1] == [""] and "" not in schema.by_name
+
+
+def _declared(metadata: bytes) -> frozenset[str]:
+    if len(metadata) > MAX_METADATA_BYTES:
+        return frozenset()
+    try:
+        listed = json.loads(metadata)["index_columns"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return frozenset()
+    return frozenset(name for name in listed if isinstance(name, str)) if isinstance(listed, list) else frozenset()

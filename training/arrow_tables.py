@@ -1,0 +1,64 @@
+"""Tables that have types: Parquet, Feather and the two formats of Arrow."""
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.feather as arrow_feather
+import pyarrow.ipc as arrow_ipc
+import pyarrow.parquet as arrow_parquet
+
+from models.text import truncate
+from training.errors import UsageError
+from training.raw_table import RawTable, check_names
+
+STARTS = {
+    b"PAR1": "Parquet",
+    b"ARROW1": "Arrow",  # also of Feather since its version 2
+    b"FEA1": "Feather",
+    b"\xff\xff\xff\xff": "Arrow",  # a stream
+}
+
+
+def format_of(content: bytes) -> str | None:
+    """The name of the format, by the first bytes; None for another one."""
+    return next((name for start, name in STARTS.items() if content.startswith(start)), None)
+
+
+def read_arrow(content: bytes, where: str) -> RawTable:
+    """Read content that `format_of` recognises. Raises UsageError."""
+    name = str(format_of(content))
+    try:
+        table = _read(content, where)
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError) as error:
+        message = truncate(" ".join(str(error).split()), 200)
+        raise UsageError(f"{where} is a file in the {name} format that cannot be read: {message}") from None
+    if table.num_rows == 0:
+        raise UsageError(f"{where} has no rows")
+    names = list(table.column_names)
+    check_names(names, where)
+    pandas_columns = (table.schema.pandas_metadata or {}).get("columns", [])
+    categorical = frozenset(column["name"] for column in pandas_columns if column["pandas_type"] == "categorical")
+    columns = [_exact(column) for column in table.columns]
+    return RawTable(names, columns, True, table.num_rows, [], {"format": name}, categorical=categorical)
+
+
+def _read(content: bytes, where: str) -> Any:
+    source = pa.BufferReader(content)
+    if content.startswith(b"PAR1"):
+        check_names(arrow_parquet.ParquetFile(source).schema_arrow.names, where)
+        return arrow_parquet.read_table(pa.BufferReader(content))
+    if content.startswith(b"FEA1"):
+        return arrow_feather.read_table(source)
+    open_format = arrow_ipc.open_file if content.startswith(b"ARROW1") else arrow_ipc.open_stream
+    return open_format(source).read_all()
+
+
+def _exact(column: Any) -> Any:
+    """Whole decimals as integers, or as text where 64 bits are too few: they are identifiers more often than not."""
+    if not pa.types.is_decimal(column.type) or column.type.scale > 0:
+        return column
+    try:
+        return column.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return column.cast(pa.large_string())

@@ -1,0 +1,122 @@
+"""The bytes of a file or of standard input, decompressed."""
+
+import bz2
+import gzip
+import io
+import lzma
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from backports import zstd
+
+from models.text import did_you_mean, truncate
+from training.errors import UsageError
+
+CHUNK_BYTES = 1 << 20
+FREE_BYTES = 1 << 28  # that any archive may expand to
+MAX_EXPANSION = 200  # times its size, beyond FREE_BYTES
+ZIP_START = b"PK\x03\x04"
+WORKBOOK_PART = "[Content_Types].xml"  # each file of Microsoft Office is a zip archive that contains it
+
+
+class Compression(NamedTuple):
+    """How files of a compression begin, and how they are opened."""
+
+    name: str
+    start: bytes
+    open: Callable[[Any], Any]
+
+
+COMPRESSIONS = (
+    Compression("gzip", b"\x1f\x8b", lambda file: gzip.GzipFile(fileobj=file)),
+    Compression("bzip2", b"BZh", bz2.BZ2File),
+    Compression("xz", b"\xfd7zXZ\0", lzma.LZMAFile),
+    Compression("zstd", b"\x28\xb5\x2f\xfd", zstd.ZstdFile),
+)
+DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError, zipfile.BadZipFile)
+
+
+def read_bytes(data: str) -> bytes:
+    """The content of the file that `--data` names. Raises UsageError."""
+    if not data:
+        raise UsageError("no table: say --data FILE, or the name of a bundled data set")
+    if data == "-":
+        return sys.stdin.buffer.read()
+    path = Path(data)
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise UsageError(f"no file {data}{did_you_mean(path.name, siblings)}") from None
+    except OSError as error:
+        raise UsageError(f"{data} cannot be read: {error.strerror or error}") from None
+
+
+def decompress(content: bytes, where: str) -> tuple[bytes, str | None]:
+    """The content without its compression, and the name of that. Raises UsageError."""
+    found = next((compression for compression in COMPRESSIONS if content.startswith(compression.start)), None)
+    if found is not None:
+        return _expand(found.name, lambda: found.open(io.BytesIO(content)), content, where), found.name
+    if content.startswith(ZIP_START) and not is_workbook(content):
+        return _unzip(content, where), "zip"
+    return content, None
+
+
+def is_workbook(content: bytes) -> bool:
+    """Whether it is a file of Microsoft Office."""
+    if not content.startswith(ZIP_START):
+        return False
+    try:
+        return WORKBOOK_PART in zipfile.ZipFile(io.BytesIO(content)).namelist()
+    except DAMAGED:
+        return False
+
+
+def check_expansion(expanded: int, size: int, where: str) -> None:
+    """Raises UsageError where an archive of `size` bytes expands to more than any table would."""
+    if expanded > max(FREE_BYTES, MAX_EXPANSION * size):
+        raise UsageError(
+            f"{where} expands to more than {MAX_EXPANSION} times its size of {size:,} bytes, as no table does; "
+            "if it is one, decompress it and give the result to --data"
+        )
+
+
+def _expand(name: str, open_file: Callable[[], Any], content: bytes, where: str) -> bytes:
+    chunks, expanded = [], 0
+    try:
+        with open_file() as file:
+            while chunk := file.read(CHUNK_BYTES):
+                expanded += len(chunk)
+                check_expansion(expanded, len(content), where)
+                chunks.append(chunk)
+    except DAMAGED:
+        raise UsageError(f"{where} is a {name} file that is cut off or damaged") from None
+    return b"".join(chunks)
+
+
+def _unzip(content: bytes, where: str) -> bytes:
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(content))
+    except DAMAGED:
+        raise UsageError(f"{where} is a ZIP archive that is cut off or damaged") from None
+    members = [member for member in archive.infolist() if _is_content(member)]
+    if len(members) != 1:
+        listed = ", ".join(truncate(member.filename) for member in members[:5]) + (", …" if len(members) > 5 else "")
+        raise UsageError(
+            f"{where} is a ZIP archive with {len(members)} files, one is needed: {listed or 'it is empty'}"
+        )
+    if members[0].flag_bits & 1:
+        raise UsageError(f"{where} is a ZIP archive with a password; decompress it and give the result to --data")
+    try:
+        return _expand("ZIP", lambda: archive.open(members[0]), content, where)
+    except NotImplementedError:
+        raise UsageError(f"{where} is a ZIP archive of a method that Python does not know; decompress it") from None
+
+
+def _is_content(member: zipfile.ZipInfo) -> bool:
+    hidden = member.filename.startswith("__MACOSX/") or Path(member.filename).name.startswith(".")
+    return not member.is_dir() and not hidden

@@ -1,0 +1,110 @@
+"""Isolated cells: notices that name them, and their rows, which are left out of training."""
+
+import numpy as np
+
+from models.encoding.isolated import MAX_ISOLATED_SHARE, CommonRange, Vector, common_range
+from models.feature import Kind, whole_if_exact
+from models.text import render
+from models.timestamps import iso
+from training.cells import Mask
+from training.dataset import Dataset
+
+MAX_ISOLATED_TARGETS = 0.001  # of the rows at each end, one at least: more of them are what is to be predicted
+MIN_FEW = 5  # rows that may be left out of any table
+MAX_NAMED = 3  # cells of a column
+TOTAL_WORDS = {
+    *("total", "totals", "grand total", "sum", "all", "overall", "subtotal", "summe", "gesamt", "gesamtsumme"),
+    *("insgesamt", "total général", "ensemble", "somme", "totale", "suma", "totaal", "razem", "итого", "всего"),
+    *("合計", "总计", "合计"),
+}
+
+
+def isolated_rows(dataset: Dataset) -> Mask:
+    """(n,): the rows not to train on. Those with an isolated target; and those with an isolated feature, unless these
+    are many: then the values are clipped by the encoder."""
+    targets = _isolated_targets(dataset)
+    features = np.zeros(len(targets), dtype=bool)
+    for feature in dataset.schema.numeric:
+        values = dataset.columns[feature.name]
+        isolated = _isolated(values)
+        if isolated.sum() <= _few(int(np.count_nonzero(~np.isnan(values)))):
+            features |= isolated
+    return targets | features if features.sum() <= _few(len(features)) else targets
+
+
+def _few(rows: int) -> float:
+    return max(MIN_FEW, MAX_ISOLATED_SHARE * rows)
+
+
+def _isolated_targets(dataset: Dataset) -> Mask:
+    if dataset.schema.task != "regression":
+        return np.zeros(len(dataset.target), dtype=bool)
+    return ~common_range(dataset.target, MAX_ISOLATED_TARGETS).contains(dataset.target)
+
+
+def _isolated(values: Vector) -> Mask:
+    """(n,): the isolated values of a column, which may have gaps."""
+    known = ~np.isnan(values)
+    return known & ~common_range(values[known]).contains(values) if known.any() else known
+
+
+def isolated_cell_notices(dataset: Dataset) -> list[str]:
+    """Notices that name the isolated cells of each numeric column and of the target, and a last row of totals."""
+    left_out = isolated_rows(dataset)
+    notices = []
+    for feature in dataset.schema.numeric:
+        notices += _column_notices(dataset, feature.name, feature.kind, left_out)
+    targets = _isolated_targets(dataset)
+    if targets.any():
+        common = common_range(dataset.target, MAX_ISOLATED_TARGETS)
+        notices.append(
+            f"target {dataset.schema.target!r}: {_name_cells(dataset, dataset.target, targets, 'number')} far outside "
+            f"of the others ({_describe(common, 'number')}); such rows are not trained on"
+        )
+    return notices + _total_row_notices(dataset, targets)
+
+
+def _column_notices(dataset: Dataset, name: str, kind: Kind, left_out: Mask) -> list[str]:
+    values = dataset.columns[name]
+    isolated = _isolated(values)
+    if not isolated.any():
+        return []
+    frequent = "" if isolated.sum() <= _few(len(values)) else "; does it stand for missing? see --na"
+    what_happens = "such rows are not trained on" if left_out[isolated].all() else "clipped near to them"
+    return [
+        f"column {name!r}: {_name_cells(dataset, values, isolated, kind)} far outside of the others "
+        f"({_describe(common_range(values[~np.isnan(values)]), kind)}); {what_happens}{frequent}"
+    ]
+
+
+def _name_cells(dataset: Dataset, values: Vector, isolated: Mask, kind: Kind) -> str:
+    """The first cells with their rows, counted from 1 below the header, and a verb that fits them."""
+    places = np.flatnonzero(isolated)
+    named = [f"{_render(values[place], kind)} in row {dataset.row_numbers[place] + 1}" for place in places[:MAX_NAMED]]
+    more = [f"{len(places) - MAX_NAMED} more"] if len(places) > MAX_NAMED else []
+    return f"{', '.join(named + more)} {'are' if len(places) > 1 else 'is'}"
+
+
+def _describe(common: CommonRange, kind: Kind) -> str:
+    return f"{_render(common.low, kind)} to {_render(common.high, kind)}"
+
+
+def _render(value: float, kind: Kind) -> str:
+    return iso(value) if kind == "date" else render(whole_if_exact(float(value)))
+
+
+def _total_row_notices(dataset: Dataset, isolated: Mask) -> list[str]:
+    """A notice where the last row looks like a row of totals: a level that no other row has, and a number that is far
+    outside, or a word for totals."""
+    last = len(dataset.target) - 1
+    for feature in dataset.schema.categorical:
+        levels = dataset.columns[feature.name]
+        level = levels[last]
+        if not isinstance(level, str) or (levels == level).sum() != 1:
+            continue
+        if isolated[last] or level.strip(" :*").casefold() in TOTAL_WORDS:
+            return [
+                f"row {dataset.row_numbers[last] + 1}, the last, looks like totals: no other row has {render(level)} "
+                f"as its {feature.name!r}; take it out of the table"
+            ]
+    return []

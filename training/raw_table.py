@@ -1,0 +1,52 @@
+"""A table as it was read from a file, before any type inference."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from models.text import truncate
+from training.errors import UsageError
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """A table as it was read, before any type inference.
+
+    columns: an Arrow array for each name. typed: whether text is text; otherwise (CSV, Excel) it is a cell to parse.
+    origin: how the file was read (its format, encoding, …), kept in training.json.
+    """
+
+    names: list[str]
+    columns: list[Any]
+    typed: bool
+    rows: int
+    notices: list[str]
+    origin: dict[str, Any]
+    fingerprint: str = ""  # SHA-256 of the file
+    delimiter: str | None = None  # between the cells of a CSV
+    categorical: frozenset[str] = field(default_factory=frozenset)  # columns that pandas stored as categorical
+
+
+def check_names(names: list[str], where: str) -> None:
+    """Raises UsageError where several columns have the same name."""
+    name, count = Counter(names).most_common(1)[0] if names else ("", 0)
+    if count > 1:
+        what = f"of the name {truncate(name)!r}" if name else "without a name"
+        raise UsageError(f"{where} has {count} columns {what}")
+
+
+def column_of_cells(cells: list[Any]) -> Any:
+    """An Arrow array of Python values; their text where they are of several types."""
+    try:
+        return pa.array(cells)
+    except (pa.ArrowException, OverflowError):
+        texts = [None if cell is None else cell if isinstance(cell, str) else _text(cell) for cell in cells]
+        return pa.array(texts, pa.large_string())
+
+
+def _text(cell: object) -> str:
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    return str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell)

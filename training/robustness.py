@@ -1,0 +1,162 @@
+"""`python -m training.robustness`: how much a single odd cell in the table changes a model's error on other rows.
+
+A table is drawn, trained on as it is, and with one cell replaced; each several times with other fit seeds. The error is
+the RMSE on further rows of the same kind, without any odd cell. An odd cell may change its mean by 2 % or one standard
+error of the mean, whichever is larger.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from training import pipeline
+from training.config import DataOptions, FitOptions, NetworkName
+from training.text_tables import aligned
+
+ALLOWED_CHANGE = 0.02
+FRESH_ROWS = 5000
+EPOCHS = {300: 60, 3000: 40, 30_000: 8}
+Frame = pd.DataFrame
+Vector = npt.NDArray[np.float64]
+
+
+def draw_table(rows: int, seed: int) -> Frame:
+    """A date of three years, two numbers and a category; the target depends on all of them, and on noise."""
+    rng = np.random.default_rng(seed)
+    day = rng.integers(0, 1000, rows)
+    area, price = rng.uniform(20, 90, rows), rng.lognormal(3, 0.5, rows)
+    shop = rng.choice(["north", "south", "west"], rows)
+    y = 3 * area + day / 5 + 20 * np.log(price) + 30 * (shop == "west") + rng.normal(0, 10, rows)
+    dates = (np.datetime64("2021-01-01") + day).astype(str)
+    columns = {"date": dates, "area": area.round(1).astype(str), "price": price.round(2).astype(str), "shop": shop}
+    return pd.DataFrame(columns | {"y": y.round(1).astype(str)}, dtype="str")
+
+
+def _replace_cell(column: str, cell: str) -> Callable[[Frame], Frame]:
+    def replace(table: Frame) -> Frame:
+        changed = table.copy()
+        changed.loc[len(table) // 3, column] = cell
+        return changed
+
+    return replace
+
+
+def _add_total(table: Frame) -> Frame:
+    total = pd.to_numeric(table["y"]).sum()
+    return pd.concat([table, pd.DataFrame([{"date": "", "shop": "Total", "y": f"{total:.1f}"}])], ignore_index=True)
+
+
+ODD_CELLS: dict[str, Callable[[Frame], Frame]] = {
+    "date 9999-12-31": _replace_cell("date", "9999-12-31"),
+    "date 1900-01-01": _replace_cell("date", "1900-01-01"),
+    "date 0202-03-04": _replace_cell("date", "0202-03-04"),
+    "number 1e9": _replace_cell("area", "1e9"),
+    "number -99999": _replace_cell("price", "-99999"),
+    "number 1e300": _replace_cell("area", "1e300"),
+    "target 1e6": _replace_cell("y", "1e6"),
+    "total row": _add_total,
+}
+
+
+@dataclass(frozen=True)
+class Errors:
+    """The errors of models on the same rows, one for each fit seed."""
+
+    values: Vector
+
+    @property
+    def mean(self) -> float:
+        return float(self.values.mean())
+
+    @property
+    def standard_error(self) -> float:
+        return float(self.values.std(ddof=1) / np.sqrt(len(self.values))) if len(self.values) > 1 else 0.0
+
+
+def measure(table: Frame, network: NetworkName, fits: Sequence[int], fresh: Frame) -> Errors:
+    """Train on a table with each fit seed. fresh: the rows that the errors are measured on."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table.csv"
+        table.to_csv(path, index=False)
+        errors = [_error(str(path), network, seed, fresh) for seed in fits]
+    return Errors(np.array(errors))
+
+
+def _error(path: str, network: NetworkName, seed: int, fresh: Frame) -> float:
+    rows = len(fresh)
+    epochs = EPOCHS[min(EPOCHS, key=lambda size: abs(np.log(size / rows_of(path))))]
+    fit_options = FitOptions(framework="numpy", network=network, epochs=epochs, fit_seed=seed)
+    if network == "ensemble":
+        fit_options = FitOptions(framework="numpy", network=network, epochs=epochs, dropout=0.1, fit_seed=seed)
+    result = pipeline.train(DataOptions(data=path, target="y"), fit_options, report=lambda text: None)
+    model = pipeline.build_model(result.fit, result.dataset.schema, result.encoder)
+    values = [model.predict_rows(_as_rows(fresh.iloc[start : start + 1000])).primary for start in range(0, rows, 1000)]
+    truth = pd.to_numeric(fresh["y"]).to_numpy()
+    return float(np.sqrt(np.mean((np.concatenate(values).ravel() - truth) ** 2)))
+
+
+def rows_of(path: str) -> int:
+    with open(path, "rb") as file:
+        return sum(1 for _ in file)
+
+
+def _as_rows(table: Frame) -> list[dict[str, Any]]:
+    numbers = {name: pd.to_numeric(table[name]) for name in ("area", "price")}
+    rows: Any = table.drop(columns="y").assign(**numbers).to_dict("records")
+    return list(rows)
+
+
+def is_within(clean: Errors, odd: Errors) -> bool:
+    """Whether the mean error changed by no more than is allowed."""
+    allowed = max(ALLOWED_CHANGE * clean.mean, float(np.hypot(clean.standard_error, odd.standard_error)))
+    return odd.mean - clean.mean <= allowed
+
+
+def compare(
+    rows: int, network: NetworkName, fits: Sequence[int], odd_cells: Sequence[str]
+) -> tuple[list[list[str]], bool]:
+    """A line for each odd cell, and whether all of them are within what is allowed."""
+    table, fresh = draw_table(rows, seed=1), draw_table(FRESH_ROWS, seed=2)
+    clean = measure(table, network, fits, fresh)
+    lines, all_within = [], True
+    for name in odd_cells:
+        odd = measure(ODD_CELLS[name](table), network, fits, fresh)
+        within = is_within(clean, odd)
+        all_within &= within
+        change = f"{odd.mean / clean.mean - 1:+.2%}"
+        errors = [f"{one.mean:.4g} ± {one.standard_error:.2g}" for one in (clean, odd)]
+        lines.append([network, f"{rows:,}", name, *errors, change, "yes" if within else "NO"])
+        print(" ".join(lines[-1]), file=sys.stderr, flush=True)
+    return lines, all_within
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser("python -m training.robustness", description=__doc__)
+    parser.add_argument("--rows", type=int, nargs="+", default=list(EPOCHS))
+    parser.add_argument("--networks", nargs="+", default=["ensemble", "plain"], choices=["ensemble", "plain"])
+    parser.add_argument("--fits", type=int, default=10, help="fit seeds for each table")
+    parser.add_argument("--cells", nargs="+", default=list(ODD_CELLS), choices=list(ODD_CELLS))
+    arguments = parser.parse_args()
+    table, all_within = [["network", "rows", "odd cell", "RMSE without it", "with it", "change", "within"]], True
+    for rows in arguments.rows:
+        for network in arguments.networks:
+            lines, within = compare(rows, network, range(arguments.fits), arguments.cells)
+            table += lines
+            all_within &= within
+    print(aligned(table))
+    return 0 if all_within else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
