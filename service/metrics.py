@@ -1,5 +1,5 @@
-"""What is counted, under the names of the contract, and cheaply: requests add to plain numbers, a flush once a second
-hands those to prometheus_client, whose files sum over the workers."""
+"""The Prometheus metrics. Requests add to plain numbers, which is cheap; once a second, `flush` adds these to
+prometheus_client, whose files sum over the workers."""
 
 import os
 from bisect import bisect_left
@@ -15,7 +15,7 @@ MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class HistogramBuckets:
-    """A histogram not yet handed over."""
+    """Counts of a histogram since the last flush."""
 
     __slots__ = ("bounds", "counts", "total")
 
@@ -30,7 +30,7 @@ class HistogramBuckets:
 
 
 class ModelCounters:
-    """What one worker counted for one model since the last flush, and how things stand now."""
+    """The counts of one model version in one worker since the last flush, and its current gauges."""
 
     def __init__(self) -> None:
         self.inflight_rows = 0
@@ -69,7 +69,7 @@ class ModelCounters:
 
 
 class VersionCounters(NamedTuple):
-    """A served version and what was counted for it."""
+    """A served model version with its counters."""
 
     model: str
     version: str
@@ -83,7 +83,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         self._sources: list[VersionCounters] = []
-        self._retired: set[int] = set()  # ids of counters whose version is served no more
+        self._retired: set[int] = set()  # ids of the counters of versions that are no longer served
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"tabserve_{name}", text, labels, registry=registry)
@@ -120,14 +120,14 @@ class Metrics:
         )
 
     def add(self, model: str, version: str, engine: str) -> ModelCounters:
-        """The counters of a version that is served from now on."""
+        """Add a version that is served from now on. Returns its counters."""
         source = VersionCounters(model, version, engine, ModelCounters())
         self._model_info.labels(*source[:3]).set(1)
         self._sources.append(source)
         return source.counters
 
     def retire(self, counters: ModelCounters) -> None:
-        """The version is served no more. What its last requests count is still flushed."""
+        """The version is no longer served. Counts of its last requests are still flushed."""
         for source in self._sources:
             if source.counters is counters:
                 self._model_info.labels(*source[:3]).set(0)
@@ -137,7 +137,7 @@ class Metrics:
         self._build_info.labels(version).set(1)
 
     def flush(self) -> None:
-        """Hand everything counted so far to prometheus_client."""
+        """Add all counts since the last flush to prometheus_client."""
         for source in list(self._sources):
             quiet = not source.counters.requests and not source.counters.inflight_rows
             self._flush(source)
@@ -152,7 +152,7 @@ class Metrics:
         for name, rows in inflight.items():
             self._inflight_rows.labels(name).set(rows)
             self._queue_rows.labels(name).set(queued[name])
-        for source in self._sources:  # of the version that was added last
+        for source in self._sources:  # the version that was added last wins
             self._inline_rows.labels(source.model).set(source.counters.inline_rows)
 
     def _flush(self, source: VersionCounters) -> None:
@@ -174,7 +174,7 @@ class Metrics:
         counters.clear()
 
     def page(self) -> bytes:
-        """The text of `/metrics`: of all workers where there are several."""
+        """The text of `/metrics`, summed over all workers."""
         folder = os.environ.get(MULTIPROCESS)
         if not folder:
             return generate_latest(self.registry)
@@ -185,7 +185,7 @@ class Metrics:
 
 
 def add_buckets(buckets: HistogramBuckets, child: Histogram) -> None:
-    """Add counts to a histogram as a whole, by two private names: service.server.library_hooks.prometheus_hooks."""
+    """Add counts to a histogram at once, through private names: see service.server.library_hooks.prometheus_hooks."""
     child._sum.inc(buckets.total)
     for counter, count in zip(child._buckets, buckets.counts, strict=True):
         if count:
@@ -193,7 +193,7 @@ def add_buckets(buckets: HistogramBuckets, child: Histogram) -> None:
 
 
 def forget_dead_workers(folder: Path) -> None:
-    """Take the gauges of workers that are gone out of the sum; their counters stay."""
+    """Remove the gauges of dead workers from the sum; their counters stay."""
     for file in folder.glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])
         if not is_alive(pid):
@@ -201,11 +201,11 @@ def forget_dead_workers(folder: Path) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; a zombie that nobody has fetched yet does not."""
+    """Whether a process runs. A zombie does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except ProcessLookupError:  # gone between opening and reading
+    except ProcessLookupError:  # it ended between opening and reading
         return False
     except FileNotFoundError:
-        return not Path("/proc").is_dir()  # no such file system: leave the files alone
+        return not Path("/proc").is_dir()  # without /proc: keep the files
     return state != "Z"

@@ -1,4 +1,4 @@
-"""Keeps the batch plans of a worker as the workers of its server agree, and measures doubtful engines again."""
+"""Updates the batch plans of a worker to the engine costs of all workers, and measures doubtful engines again."""
 
 import asyncio
 import logging
@@ -9,13 +9,13 @@ from service.data_plane import DataPlane
 from service.engine_cost import EngineCost
 from service.served_model import ServedModel
 
-LOOK_S = 1.0  # between two looks at what other workers have measured
-MEASURE_AGAIN_S = (2.0, 10.0, 30.0, 60.0, 120.0, 300.0)  # after the start; later ones only while it is still doubtful
+LOOK_S = 1.0  # between two reads of the costs that other workers have measured
+MEASURE_AGAIN_S = (2.0, 10.0, 30.0, 60.0, 120.0, 300.0)  # seconds after the start; only while the cost is doubtful
 log = logging.getLogger("tabserve.plans")
 
 
 async def update_plans(plane: DataPlane) -> None:
-    """Runs until cancelled."""
+    """Update the plans until cancelled."""
     started = time.monotonic()
     times = list(MEASURE_AGAIN_S)
     while True:
@@ -34,7 +34,7 @@ def adopt_changes(plane: DataPlane) -> None:
 
 
 async def measure_doubtful(plane: DataPlane) -> None:
-    """Measure the engines again whose plan may well be another on a quiet machine."""
+    """Measure engines again whose plan may be different on a quiet machine."""
     for served in plane.snapshot.served:
         if is_doubtful(served.batcher.cost):
             cost = await asyncio.to_thread(plane.costs.measure_again, served.model)

@@ -1,7 +1,7 @@
-"""What engines cost, agreed on by the workers of a server: the first one measures, the others read its result.
+"""The engine costs that the workers of a server share: the first worker measures, the others read its result.
 
-The results stand in a file of the folder that the workers share. Whoever measures again merges its result with what
-is there, so the file only gets nearer to what the engine costs on a quiet machine.
+The results are in a file in the shared folder of the workers. A worker that measures again merges its result into the
+file, so the costs only get closer to those on a quiet machine.
 """
 
 import contextlib
@@ -19,22 +19,22 @@ from service import engine_cost
 from service.engine_cost import EngineCost
 
 FILE = "engine_costs.json"
-LOCK_S = 5.0  # to wait for a worker that measures; one that is stopped must not keep the others from starting
+LOCK_S = 5.0  # the longest wait for a measuring worker: a stopped one must not block the start of the others
 POLL_S = 0.01
-UNREADABLE = (OSError, ValueError, TypeError, AttributeError)  # there is none yet, or a full disk cut it off
+UNREADABLE = (OSError, ValueError, TypeError, AttributeError)  # it does not exist yet, or a full disk has truncated it
 log = logging.getLogger("tabserve.costs")
 
 
 class SharedCosts:
-    """folder: None where there are no other workers."""
+    """folder: shared by the workers; None if there is only one."""
 
     def __init__(self, folder: Path | None) -> None:
         self._file = folder and folder / FILE
         self._known: dict[str, EngineCost] = {}
-        self._seen = 0  # when the file was changed last
+        self._seen = 0  # the modification time that was read last
 
     def measure(self, model: TabularModel) -> EngineCost:
-        """What a model that is loaded now costs: as the workers agree, or measured where none has yet."""
+        """The engine cost of a model that is being loaded: the shared one, or a measured one if there is none yet."""
         with self._locked(LOCK_S):
             known = self._read().get(model.tag)
             if known is None:
@@ -43,7 +43,7 @@ class SharedCosts:
             return known
 
     def measure_again(self, model: TabularModel) -> EngineCost | None:
-        """Measure once more, and merge the result with what is known. None where another worker measures now."""
+        """Measure again and merge the result. None if another worker is measuring."""
         with self._locked(0.0) as alone:
             if not alone:
                 return None
@@ -52,7 +52,7 @@ class SharedCosts:
             return self._write(model.tag, known.merged(measured) if known else measured)
 
     def changes(self) -> Mapping[str, EngineCost]:
-        """By tag, what other workers have written since the last call; cheap where there is nothing."""
+        """The costs, by tag, that other workers have written since the last call; cheap if there are none."""
         if self._file is None:
             return {}
         try:
@@ -86,7 +86,7 @@ class SharedCosts:
 
     @contextlib.contextmanager
     def _locked(self, seconds: float) -> Iterator[bool]:
-        """Hold the lock of the file, if that is possible in time; whether it is held."""
+        """Try to lock the file within `seconds`. Yields whether it is locked."""
         if self._file is None:
             yield True
             return

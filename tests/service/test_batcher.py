@@ -299,6 +299,6 @@ def test_frames_that_cannot_be_put_together_are_predicted_apart(slow: TabularMod
     """As when there is no memory for both: here one has a column more, which the encoder leaves alone."""
     good = frames(slow, 1)
     odd = Frame(np.append(good.numbers, [[0.0]], axis=1), good.codes)
-    assert batcher.attempt(slow, good, odd).error is not None
+    assert batcher.run_engine(slow, good, odd).error is not None
     outcomes, _ = batcher.predict_together(slow, [good, odd])
     assert [outcome.outputs is not None for outcome in outcomes] == [True, True]

@@ -1,0 +1,72 @@
+"""One word for one thing: no two classes have the same name, and no two modules have the same file name."""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("models", "service", "training", "loadtest")
+PROTOCOL_FOLDERS = {"service/routes", "service/protocols", "service/openapi"}
+
+KERAS_COUNTERPART = "the Keras layer and its counterpart in our network, which keras_export.py translates by name"
+PROTOCOL = "a protocol: its folder says whether the module has its routes, its wire format or its OpenAPI operations"
+SHARED_CLASSES = dict.fromkeys(("MemberDense", "MemberMean", "Members", "Periodic", "SharedDense"), KERAS_COUNTERPART)
+SHARED_MODULES = dict.fromkeys(("invocations", "native", "oip", "tfserving"), PROTOCOL)
+SHARED_MODULES["errors"] = "the errors of a package or layer"
+
+Places = dict[str, set[str]]
+
+
+def classes(files: Iterable[tuple[str, str]]) -> Places:
+    """The modules of each class name. files: paths and sources."""
+    found: Places = defaultdict(set)
+    for path, source in files:
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ClassDef):
+                found[node.name].add(path)
+    return found
+
+
+def modules(paths: Iterable[str]) -> Places:
+    """The paths of each module name."""
+    found: Places = defaultdict(set)
+    for path in paths:
+        if not Path(path).name.startswith("__"):
+            found[Path(path).stem].add(path)
+    return found
+
+
+def repeated(places: Places) -> Places:
+    return {name: paths for name, paths in places.items() if len(paths) > 1}
+
+
+def files() -> list[tuple[str, str]]:
+    found = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    return [(path.relative_to(ROOT).as_posix(), path.read_text("utf-8")) for path in found]
+
+
+def test_class_names_are_unique_except_for_declared_ones() -> None:
+    assert repeated(classes(files())).keys() == SHARED_CLASSES.keys()
+
+
+def test_module_names_are_unique_except_for_declared_ones() -> None:
+    assert repeated(modules(path for path, _ in files())).keys() == SHARED_MODULES.keys()
+
+
+@pytest.mark.parametrize("name", sorted(SHARED_MODULES.keys() - {"errors"}))
+def test_modules_of_a_protocol_share_its_name_in_the_folders_of_protocols_only(name: str) -> None:
+    paths = modules(path for path, _ in files())[name]
+    assert {Path(path).parent.as_posix() for path in paths} <= PROTOCOL_FOLDERS
+
+
+def test_the_search_finds_repeated_names() -> None:
+    sources = [
+        ("a/x.py", "class A: ...\nclass B: ..."),
+        ("b/x.py", "def f():\n    class A: ..."),
+        ("b/__main__.py", ""),
+    ]
+    assert repeated(classes(sources)) == {"A": {"a/x.py", "b/x.py"}}
+    assert repeated(modules(["a/__main__.py", *(path for path, _ in sources)])) == {"x": {"a/x.py", "b/x.py"}}
