@@ -4,7 +4,7 @@ PORT ?= 3000
 PY := .venv/bin/python
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: help serve setup setup-development unit test lint format wheel-check image container-test check-all dialects \
+.PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test check-all dialects \
 	quality suite learners load bench lock upgrade-check clean
 
 help: ## print this list
@@ -32,6 +32,9 @@ lint: .venv/.development ## check format, style and types
 format: .venv/.development ## format the code and apply safe fixes
 	.venv/bin/ruff check --fix-only --quiet .
 	.venv/bin/ruff format .
+
+docs: .venv/.development ## build the documentation as a site in build/site
+	$(PY) -m mkdocs build --strict --quiet
 
 wheel-check: .venv/.development ## build the wheel, install it elsewhere, train and serve with it
 	$(PY) requirements/wheel_check.py

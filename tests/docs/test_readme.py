@@ -1,54 +1,19 @@
 """The README is true: its Python runs against a real server, its commands and links exist, its options are real."""
 
-import os
 import re
 import shlex
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from tests.ports import free_port
-
 ROOT = Path(__file__).resolve().parents[2]
+GENERATED = {"command-line.md", "openapi.md"}  # by docs/site_hooks.py; `mkdocs build --strict` checks links to them
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-READY_SECONDS = 60
 
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real server on a free port, with a small housing and a small penguins model in a store of its own."""
-    home = tmp_path_factory.mktemp("home")
-    environment = os.environ | {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", "TABSERVE_WORKERS": "1"}
-    quick = ["--framework", "numpy", "--no-baselines", "--epochs", "3"]
-    for name in ("housing", "penguins"):
-        command = [sys.executable, "-m", "training", name, *quick, "--epochs", "3" if name == "housing" else "20"]
-        subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=120, capture_output=True)
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    log = home / "serve.log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "service", "--port", str(port)], cwd=ROOT, env=environment, stdout=out, stderr=out
-        )
-        try:
-            deadline = time.monotonic() + READY_SECONDS
-            while "curl -s" not in log.read_text(errors="replace"):
-                assert process.poll() is None, log.read_text(errors="replace")
-                assert time.monotonic() < deadline, log.read_text(errors="replace")
-                time.sleep(0.1)
-            yield url
-        finally:
-            process.terminate()
-            process.wait(timeout=60)
 
 
 def test_the_python_of_the_readme_runs(server: str) -> None:
@@ -102,7 +67,7 @@ def test_every_link_of_the_documents_leads_somewhere() -> None:
         f"{page.relative_to(ROOT)}: {target}"
         for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
-        if "://" not in target and not (page.parent / target).exists()
+        if "://" not in target and not (page.parent / target).exists() and Path(target).name not in GENERATED
     ]
     assert not dead
 
