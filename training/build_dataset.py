@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from models.cell_format import PLAIN
 from models.feature import Ignored
 from models.schema import FeatureSchema
-from training.cell_formats import decide_cell_formats
+from training.cell_formats import decide_cell_formats, notice_texts
 from training.cells import FactorizedColumn, factorize
 from training.column_options import check_columns, find_target, list_names, missing_tokens
 from training.config import DataOptions
@@ -51,9 +51,8 @@ def build_dataset(table: RawTable, options: DataOptions) -> Dataset:
     split_key = read_split_key(table, parse_split_rule(options.split), missing, target_name)
     columns = [infer_column(read[column].column, options, edited) for column in table.names if column != target_name]
     features = _order_features(columns, edited)
-    cell_notices = read[target_name].notices + [
-        notice for column in features for notice in read[column.decision.column].notices
-    ]
+    names = [target_name, *(column.decision.column for column in features)]
+    cell_notices = notice_texts([notice for name in names for notice in read[name].notices])
     dataset = Dataset(
         schema=_build_schema(name, read[target_name].column, target, missing, features, columns, options),
         columns={column.decision.column: column.values[used] for column in features},

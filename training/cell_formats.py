@@ -6,8 +6,8 @@ in a file of decimal commas, the other columns decide, and without them the user
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from models.schema import FeatureSchema
 from models.text import render
 from training.cell_values import parse_booleans
 from training.cells import FactorizedColumn
+from training.column_options import list_names
 from training.config import DataOptions
 from training.dates import detect_date_format
 from training.errors import UsageError
@@ -46,10 +47,10 @@ class Candidate:
 
     column: FactorizedColumn
     cells: CellFormat
+    words: dict[str, int]  # for missing cells, and how many there are
     cores: list[str]
     fits: list[Marks]
     marks: Marks | None = None
-    reasons: list[str] = field(default_factory=list)
 
     @property
     def doubtful_mark(self) -> str | None:
@@ -63,12 +64,33 @@ class Candidate:
         return self.marks.decimal if used and self.marks else None
 
 
+class FormatNotice(NamedTuple):
+    """What is not plain about a column, with an example and the flag that decides."""
+
+    column: str
+    reason: str
+    example: str
+    flag: str
+
+
 @dataclass(frozen=True)
 class ReadColumn:
     """A column with the format of its cells, and what is reported of it."""
 
     column: FactorizedColumn
-    notices: list[str]
+    notices: list[FormatNotice]
+
+
+def notice_texts(notices: Sequence[FormatNotice]) -> list[str]:
+    """A line for each reason, with the columns that have it."""
+    by_reason: dict[tuple[str, str], list[FormatNotice]] = {}
+    for notice in notices:
+        by_reason.setdefault((notice.reason, notice.flag), []).append(notice)
+    return [
+        f"column{'s' * (len(group) > 1)} {list_names([notice.column for notice in group])}: "
+        f"{reason}{group[0].example and ', '}{group[0].example} ({flag})"
+        for (reason, flag), group in by_reason.items()
+    ]
 
 
 def decide_cell_formats(
@@ -120,15 +142,16 @@ def _declared_format(
 def _candidate(column: FactorizedColumn, target: str, options: DataOptions) -> Candidate | ReadColumn:
     """A column of numbers with the marks that fit, or the column as it is."""
     present, words = _without_missing_words(column, options)
-    notation = None if column.name in options.date else detect_notation(present)
+    declared = column.name in options.number or (column.name == target and options.task == "regression")
+    notation = None if column.name in options.date else detect_notation(present, declared=declared)
     if notation is not None:
         fits = _fitting_marks(present, notation, options)
-        cells = notation.cells.model_copy(update={"missing": words})
+        cells = notation.cells.model_copy(update={"missing": [*words]})
         if fits and _may_be_numbers(column, target, options, cells, fits):
-            return Candidate(present, cells, notation.cores, _distinct_fits(notation.cores, fits))
+            return Candidate(present, cells, words, notation.cores, _distinct_fits(notation.cores, fits))
     plain = CellFormat(decimal=options.decimal or ".")
     if words and _is_date_or_boolean(present, column, options):
-        cells = plain.model_copy(update={"missing": words})
+        cells = plain.model_copy(update={"missing": [*words]})
         return ReadColumn(present.with_cells(cells), [_missing_notice(column, words)])
     return ReadColumn(column.with_cells(plain), [])
 
@@ -143,14 +166,15 @@ def _fitting_marks(column: FactorizedColumn, notation: Notation, options: DataOp
     return sorted((marks for marks in shares if shares[marks] >= MIN_SHARE), key=lambda marks: -shares[marks])
 
 
-def _without_missing_words(column: FactorizedColumn, options: DataOptions) -> tuple[FactorizedColumn, list[str]]:
-    """The column without the cells that are words for a missing value, and these words."""
+def _without_missing_words(column: FactorizedColumn, options: DataOptions) -> tuple[FactorizedColumn, dict[str, int]]:
+    """The column without the cells that are words for a missing value, and how often these words occur."""
     if options.na is not None:
-        return column, []
+        return column, {}
     words = np.array([text.casefold() in MISSING_WORDS for text in column.values], dtype=bool)
     if not words.any() or words.all():
-        return column, []
-    return column.without(words), [text for text, word in zip(column.values, words.tolist(), strict=True) if word]
+        return column, {}
+    counts = {column.values[index]: int(column.counts[index]) for index in np.flatnonzero(words).tolist()}
+    return column.without(words), counts
 
 
 def _is_date_or_boolean(present: FactorizedColumn, column: FactorizedColumn, options: DataOptions) -> bool:
@@ -278,46 +302,43 @@ def _other_characters(texts: list[str]) -> bool:
     return any(not text.isascii() and text.translate(ONE_READING) != text for text in texts)
 
 
-def _notices(column: FactorizedColumn, cells: CellFormat, candidate: Candidate, options: DataOptions) -> list[str]:
-    """What is not plain about the numbers, each with a cell and the flag that decides."""
-    parts: list[tuple[str, Any, str]] = []
-    if cells.decimal == "," and not options.decimal:
-        parts.append(("the decimal mark is ','", "," in "".join(candidate.cores) and ",", "--decimal"))
+def _notices(
+    column: FactorizedColumn, cells: CellFormat, candidate: Candidate, options: DataOptions
+) -> list[FormatNotice]:
+    reasons = []
+    if cells.decimal == "," and not options.decimal and "," in "".join(candidate.cores):
+        reasons.append(("the decimal mark is ','", ",", "--decimal"))
     if cells.thousands:
-        parts.append((f"{cells.thousands!r} separates thousands", cells.thousands, "--thousands, --decimal"))
+        reasons.append((f"{cells.thousands!r} separates thousands", cells.thousands, "--thousands, --decimal"))
     if cells.units:
-        parts.append((f"numbers are read without their unit {_listed(cells.units)}", cells.units[0], "--categorical"))
+        reasons.append((f"numbers are read without their unit {_listed(cells.units)}", cells.units[0], "--categorical"))
     if cells.scales:
-        parts.append(("k, M and B after a number multiply it", "k", "--categorical"))
+        reasons.append(("k, M and B after a number multiply it", "k", "--categorical"))
     if cells.parentheses:
-        parts.append(("numbers in parentheses are negative", "(", "--categorical"))
+        reasons.append(("numbers in parentheses are negative", "(", "--categorical"))
     if cells.trailing_minus:
-        parts.append(("numbers with a minus behind them are negative", "-", "--categorical"))
+        reasons.append(("numbers with a minus behind them are negative", "-", "--categorical"))
     if any("\u2212" in text for text in column.values):
-        parts.append(("the minus is not a hyphen", "\u2212", "--categorical"))
-    notices = []
-    for reason, needle, flag in parts:
-        example = _example(column, cells, needle)
-        if example:
-            notices.append(f"column {column.name!r}: {reason}, {example} ({flag})")
-    if cells.missing:
-        notices.append(_missing_notice(column, cells.missing))
-    return notices
+        reasons.append(("the minus is not a hyphen", "\u2212", "--categorical"))
+    notices = [
+        FormatNotice(column.name, reason, _example(column, cells, needle), flag) for reason, needle, flag in reasons
+    ]
+    return notices + ([_missing_notice(column, candidate.words)] if candidate.words else [])
 
 
 def _listed(units: list[str]) -> str:
     return ", ".join(map(repr, units))
 
 
-def _example(column: FactorizedColumn, cells: CellFormat, needle: Any) -> str:
+def _example(column: FactorizedColumn, cells: CellFormat, needle: str) -> str:
     """A cell with the needle and the number that it is."""
-    if not needle:
-        return ""
-    normal = needle.casefold()
     texts = [text for text in column.values[:SAMPLE_VALUES] if cells.parse_number(text) is not None]
-    text = next((text for text in texts if normal in text.casefold()), next(iter(texts), None))
-    return "" if text is None else f"e.g. {render(text)} is {_number_text(cells, text)}"
+    normal = needle.casefold()
+    text = next((text for text in texts if normal in text.casefold()), texts[0])
+    return f"e.g. {render(text)} is {_number_text(cells, text)}"
 
 
-def _missing_notice(column: FactorizedColumn, words: list[str]) -> str:
-    return f"column {column.name!r}: cells that are {_listed(words)} count as missing (--na says which do)"
+def _missing_notice(column: FactorizedColumn, words: dict[str, int]) -> FormatNotice:
+    count = sum(words.values())
+    reason = f"{count} cell{'s' * (count > 1)} ({_listed([*words])}) count as missing"
+    return FormatNotice(column.name, reason, "", "--na says which do")

@@ -7,6 +7,7 @@ from models.schema import MISSING_TOKENS, FeatureSchema
 from models.text import did_you_mean, truncate
 from training.config import DataOptions
 from training.csv_format import header_hint
+from training.dates import check_date_format
 from training.errors import UsageError
 from training.raw_table import RawTable
 
@@ -30,6 +31,7 @@ def find_target(table: RawTable, options: DataOptions, schema: FeatureSchema | N
 
 def check_columns(table: RawTable, options: DataOptions, schema: FeatureSchema | None, target: str) -> None:
     """Raises UsageError for a named column that the table lacks, that is the target, or that several flags name."""
+    check_date_format(options.date_format)
     flag_of: dict[str, str] = {}
     for flag in ("drop", *TYPE_FLAGS):
         for column in getattr(options, flag):

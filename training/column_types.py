@@ -7,6 +7,7 @@ import numpy as np
 
 from models.feature import Kind
 from models.schema import FeatureSchema
+from models.text import render
 from training.cell_values import (
     MAX_INVALID_SHARE,
     Vector,
@@ -19,7 +20,7 @@ from training.cells import FactorizedColumn
 from training.column_options import TYPE_FLAGS
 from training.config import DataOptions
 from training.dates import detect_date_format
-from training.number_notation import has_unit
+from training.number_notation import unit_kind
 from training.split_rule import parse_split_rule
 
 NEARLY_DISTINCT = 0.9  # share of distinct values from which text identifies rows instead of grouping them
@@ -150,7 +151,9 @@ def _text_hint(column: FactorizedColumn) -> str:
 
 def _notation_hint(column: FactorizedColumn) -> str:
     """What to say where most cells are numbers with something around them that could not be read."""
-    written = np.array([*map(has_unit, column.values)], dtype=bool)
-    if column.share(written) <= 0.9:
+    sample = column.values[:LENGTH_SAMPLE]
+    kinds = [unit_kind(text) for text in sample]
+    if kinds.count("none") > 0.1 * len(sample) or "unit" not in kinds:
         return ""
-    return f" (numbers whose units differ, e.g. {column.examples(written)}?)"
+    examples = ", ".join(map(render, sample[:3]))
+    return f" (numbers whose units or notation differ, e.g. {examples}?)"

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,7 @@ WRITTEN = re.compile(
     r"(?P<core>[.,]?\d[\d.,' ]*?(?:[eE][+-]?\d+)?)(?P<gap> *)(?P<after>[^\d\s.,'()+-][^\d()+,'-]{0,15}?)? *"
     r"(?P<last>-)?(?P<closed>\))?"
 )
+LEADING_ZERO = re.compile(r"0\d")
 CURRENCY_CODES = frozenset(
     """
     AED ARS AUD BRL CAD CHF CLP CNY COP CZK DKK EGP EUR GBP HKD HUF IDR ILS INR JPY KES KRW MXN MYR NGN NOK NZD PEN
@@ -48,8 +49,8 @@ def written_as_number(texts: Sequence[str]) -> list[re.Match[str] | None]:
     ]
 
 
-def detect_notation(column: FactorizedColumn) -> Notation | None:
-    """From a sample of the cells; None where they are no numbers whatever the marks are."""
+def detect_notation(column: FactorizedColumn, *, declared: bool = False) -> Notation | None:
+    """From a sample of the cells; None where they are no numbers whatever the marks are. declared: to hold numbers."""
     step = max(1, len(column.values) // SAMPLE_VALUES)
     texts, counts = column.values[::step], column.counts[::step].astype(float)
     matches = written_as_number(texts)
@@ -66,8 +67,21 @@ def detect_notation(column: FactorizedColumn) -> Notation | None:
     if len(parts) in (opened, last):  # all negative: the marks mean something else
         return None
     scales = any(_is_scale(part) for part in parts)
+    cores = [part["core"].rstrip() for part in parts]
+    if not declared and _are_names(parts, cores, units, scales=scales):
+        return None
     cells = CellFormat(units=units, scales=scales, parentheses=opened > 0, trailing_minus=last > 0)
-    return Notation(cells, [part["core"].rstrip() for part in parts])
+    return Notation(cells, cores)
+
+
+def _are_names(parts: list[dict[str, str]], cores: list[str], units: list[str], *, scales: bool) -> bool:
+    """Whether the texts are names that look like numbers: sizes (34B, 34C), grades (5-, 4), codes (02134 MA)."""
+    if scales and any(not (_is_currency(unit) or unit == "%") for unit in units):
+        return True
+    graded = [len(core) <= 2 for part, core in zip(parts, cores, strict=True) if part["last"]]
+    if graded and all(graded):
+        return True
+    return bool(units) and sum(bool(LEADING_ZERO.match(core)) for core in cores) > (1 - MIN_SHARE) * len(cores)
 
 
 def _is_scale(part: dict[str, str]) -> bool:
@@ -119,10 +133,15 @@ def _is_unit(part: dict[str, str]) -> bool:
     return unit in ATTACHED_UNITS or (len(unit) > 1 and unit[0].isalpha())
 
 
-def has_unit(text: str) -> bool:
-    """Whether a text is a number with a unit or without one."""
+def unit_kind(text: str) -> Literal["unit", "bare", "none"]:
+    """Whether a text is a number with something around it, one without, or none."""
     (match,) = written_as_number([text])
-    return match is not None and (not (match["before"] or match["after"]) or _is_unit(match.groupdict()))
+    if match is None:
+        return "none"
+    part = match.groupdict()
+    if not (part["before"] or part["after"]):
+        return "unit" if part["last"] or part["opened"] else "bare"
+    return "unit" if _is_unit(part) else "none"
 
 
 def _is_currency(text: str) -> bool:

@@ -139,6 +139,8 @@ def _numbers(rng: np.random.Generator, rows: int, dialect: Dialect) -> tuple[lis
     places = int(rng.integers(0, 4))
     if dialect.delimiter == dialect.decimal:
         places = min(places, 2)  # 1,234 between commas has thousands: only other columns could show that it has not
+    if dialect.negative == "{}-":
+        places = max(places, 1)  # 5- beside 4 is a grade
     numbers = np.round(rng.normal(0, 10.0 ** rng.integers(0, 3), rows), places) + 0.0
     return numbers.tolist(), [number_text(number, places, dialect) for number in numbers.tolist()]
 

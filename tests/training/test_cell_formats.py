@@ -58,9 +58,9 @@ def test_a_table_can_be_posted_to_its_model_in_every_format(file: str, target: s
 def test_dots_beside_whole_numbers_below_a_thousand_separate_thousands() -> None:
     dataset = load("F03_german_thousands.csv", "umsatz")
     frame = pd.read_csv(CASES / "F03_german_thousands.csv", sep=";", dtype=str)
+    assert has_notice(dataset, "columns 'umsatz', 'einwohner': '.' separates thousands, e.g. '87.643' is 87643")
     for name, read in (("einwohner", dataset.columns["einwohner"]), ("umsatz", dataset.target)):
         assert read.tolist() == [float(cell.replace(".", "")) for cell in frame[name]]
-        assert has_notice(dataset, f"column '{name}': '.' separates thousands")
 
 
 def test_commas_in_groups_of_three_separate_thousands() -> None:
@@ -75,6 +75,8 @@ def test_a_word_for_missing_does_not_make_a_target_of_numbers_classes(file: str)
     dataset = load(file, "y")
     assert dataset.schema.task == "regression"
     assert dataset.rows_used == 380
+    if file == "F05_int_target_dash.csv":
+        assert has_notice(dataset, "column 'y': 20 cells ('-') count as missing (--na says which do)")
 
 
 def test_numbers_of_text_can_be_a_target() -> None:
@@ -197,6 +199,11 @@ def test_another_column_decides_what_a_point_is(write: Write) -> None:
         (["5 kg", "700 g", "1 kg"], None),
         (["5 %", "0.07", "9"], None),
         (["A12", "A15", "A7"], None),
+        (["34B", "34C", "36B"], None),
+        (["5-", "4", "3-"], None),
+        (["02134 MA", "01001 MA", "02139 MA"], None),
+        (["10.0.0.1", "10.0.0.2", "10.1.0.1"], None),
+        (["1-5", "6-10", "11-20"], None),
     ],
 )
 def test_numbers_are_read_in_every_notation_that_has_one_reading(
