@@ -43,17 +43,20 @@ def test_the_printed_requests_work_when_pasted(server: str) -> None:
     assert b'"models":[{"name":"housing"' in answers[2]
 
 
-def test_every_training_command_of_the_readme_has_real_options() -> None:
-    from training.__main__ import train_parser
+def test_the_readme_can_be_scanned() -> None:
+    assert len(README.splitlines()) <= 130
 
-    commands = [
-        line.split("#")[0] for block in blocks("console") for line in block.splitlines() if "-m training" in line
-    ]
-    assert len(commands) >= 4
-    for command in commands:
-        words = shlex.split(command)[3:]
-        if words[0] != "inspect":
-            train_parser().parse_args(words)
+
+def test_figures_of_the_readme_stand_in_the_pages_that_measured_them() -> None:
+    """Rounded, as the README has them."""
+    pages = "".join((ROOT / "docs" / name).read_text("utf-8") for name in ("performance.md", "quality.md"))
+    section = README.split("## Quality and speed")[1].split("## Where")[0]
+    figures = re.findall(r"\|\s*\**(\.?\d[\d,]*)\**\s*(?=\|)", section)
+    assert len(figures) == 15
+    measured = [float(number.replace(",", "")) for number in re.findall(r"(?<=[| ])\d[\d,]*\.?\d*(?=[ |])", pages)]
+    for figure in figures:
+        digits = len(figure.partition(".")[2])
+        assert float(figure.replace(",", "")) in {round(number, digits) for number in measured}, figure
 
 
 def test_make_has_every_target_the_readme_names() -> None:
