@@ -82,6 +82,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"training.isolated_cells"},
         {"training.leaks", "training.dataset_report", "training.examples", "training.splitting", "training.tune"},
         {"training.build_dataset", "training.evaluation", "training.provenance"},
+        {"training.catboost_baseline"},
         {"training.baselines", "training.card", "training.plots"},
         {"training.pipeline"},
     ],

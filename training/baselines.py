@@ -14,6 +14,7 @@ from models.encoding.encoder import Encoder
 from models.encoding.target_scaling import TargetScaling
 from models.frame import Frame
 from models.schema import FeatureSchema
+from training import catboost_baseline
 from training.evaluation import Array, EvaluationMetrics, evaluate
 from training.training_run import Report
 
@@ -47,7 +48,10 @@ class Baselines:
             return results
         with warnings.catch_warnings():  # about convergence and conditioning: good enough for a baseline
             warnings.simplefilter("ignore")
-            return results | {"linear": self.linear(report), "boosted trees": self.trees(report)}
+            results["linear"] = self.linear(report)
+            if catboost_baseline.installed():
+                return results | {"CatBoost": self.catboost(report)}
+            return results | {"boosted trees": self.trees(report)}
 
     def constant(self) -> EvaluationMetrics:
         """The mean, or the frequencies of the classes."""
@@ -98,6 +102,21 @@ class Baselines:
                 break
             model.max_iter += step
         return self._evaluate(best)
+
+    def catboost(self, report: Report) -> EvaluationMetrics:
+        """CatBoost, stopped by the validation set or after 30 s."""
+        x, categorical = self._tree_matrix()
+        rows = self._affordable(int(MAX_TREE_WORK / max(self.classes, 1)), "CatBoost", report)
+        validation = x[self.validation], self.y[self.validation]
+        model, stopped = catboost_baseline.fit(
+            x[rows], self.y[rows], validation, categorical, self.classes, TREE_SECONDS
+        )
+        if stopped:
+            report(f"CatBoost was stopped after {TREE_SECONDS:.0f} s, with {model.tree_count_} rounds")
+        x_test = catboost_baseline.as_objects(x[self.test], categorical)
+        if self.task == "regression":
+            return self._evaluate(model.predict(x_test)[:, None])
+        return self._evaluate(self._all_classes(model.classes_.astype(int), model.predict_proba(x_test)))
 
     def trees_unlimited(self) -> EvaluationMetrics:
         """The same without limits of time or rows, for comparisons: stopped long after the smallest validation loss.

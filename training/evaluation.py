@@ -33,6 +33,11 @@ def evaluate(task: Task, y: Array, outputs: Array) -> EvaluationMetrics:
     return _regression(y, outputs[:, 0]) if task == "regression" else _classification(y, outputs.astype(np.float64))
 
 
+def error(metric: str, value: float) -> float:
+    """The metric itself where lower is better, otherwise its difference to 1."""
+    return value if metric in LOWER_IS_BETTER else 1 - value
+
+
 def _regression(y: Array, values: Array) -> EvaluationMetrics:
     with np.errstate(over="ignore"):
         errors = np.abs(np.clip(values - y, -MAX_FLOAT, MAX_FLOAT))

@@ -23,7 +23,7 @@ from training.build_dataset import load_dataset
 from training.config import DataOptions, FitOptions
 from training.dataset import Dataset
 from training.errors import UsageError
-from training.evaluation import MAIN_METRIC, EvaluationMetrics, evaluate
+from training.evaluation import MAIN_METRIC, METRIC_LABELS, EvaluationMetrics, error, evaluate
 from training.option_checks import check_ranges
 from training.progress import Progress
 from training.provenance import training_record
@@ -33,6 +33,7 @@ from training.text_tables import aligned
 from training.training_run import EncodedRows, FitResult, OnEpoch, Report
 from training.tune import Search
 
+BETTER = 0.02  # the share by which a baseline's error must be smaller to be noticed
 LINKS: dict[Task, Link] = {"regression": "linear", "binary": "sigmoid", "multiclass": "softmax"}
 
 
@@ -66,8 +67,11 @@ def run(
     store.check_writable()
     result = train(options, fit_options, tune=tune, report=report)
     baseline_metrics = evaluate_baselines(result, report) if baselines else {}
-    stored = store.save(build_version(result, options, baseline_metrics))
+    notices = better_baseline_notices(result, baseline_metrics)
+    stored = store.save(build_version(result, options, baseline_metrics, notices))
     report(aligned(card.metrics_table(result.metrics, baseline_metrics)))
+    for notice in notices:
+        report(f"note: {notice}")
     report(f"Stored as {stored.tag} in {stored.path}")
     return stored
 
@@ -153,14 +157,31 @@ def evaluate_baselines(result: TrainingResult, report: Report) -> dict[str, Eval
     return Baselines(dataset.schema, result.frame, dataset.target, sets).run(report)
 
 
+def better_baseline_notices(result: TrainingResult, baselines: dict[str, EvaluationMetrics]) -> list[str]:
+    """A notice where a baseline has a clearly smaller error on the test set than the network."""
+    metric = MAIN_METRIC[result.dataset.schema.task]
+    errors = {name: error(metric, metrics[metric]) for name, metrics in baselines.items()}
+    name = min(errors, key=lambda name: errors[name], default="")
+    if not name or errors[name] > (1 - BETTER) * error(metric, result.metrics[metric]):
+        return []
+    ours, theirs = (f"{metrics[metric]:.4g}" for metrics in (result.metrics, baselines[name]))
+    return [
+        f"the baseline {name!r} is better than this network on the {len(result.split.test):,} test rows: "
+        f"{METRIC_LABELS[metric]} {theirs} instead of {ours}"
+    ]
+
+
 def build_version(
-    result: TrainingResult, options: DataOptions, baselines: dict[str, EvaluationMetrics]
+    result: TrainingResult,
+    options: DataOptions,
+    baselines: dict[str, EvaluationMetrics],
+    notices: list[str],
 ) -> TrainedVersion:
     """All that is stored of a training, with golden rows, card and plots."""
     dataset, split, fitted = result.dataset, result.split, result.fit
     schema = examples.with_examples(dataset.schema, result.golden_rows[0])
     record = training_record(options, dataset, fitted, result.search)
-    notices = dataset.notices + split.notices
+    notices = dataset.notices + split.notices + notices
     return TrainedVersion(
         schema=schema,
         encoder=result.encoder,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import mean, median, pstdev
 from typing import NamedTuple
 
-from training.evaluation import LOWER_IS_BETTER, MAIN_METRIC, METRIC_LABELS
+from training.evaluation import LOWER_IS_BETTER, MAIN_METRIC, METRIC_LABELS, error
 from training.quality_results import Job, Results, jobs
 
 MAX_SECONDS = 90.0  # of a training
@@ -73,11 +73,6 @@ def report(results: Results, tables: Sequence[str], seeds: Sequence[int], fits: 
                 ]
             )
     return table, missed
-
-
-def error(metric: str, value: float) -> float:
-    """The metric itself where lower is better, otherwise its difference to 1."""
-    return value if metric in LOWER_IS_BETTER else 1 - value
 
 
 def spread(values: Sequence[float]) -> str:

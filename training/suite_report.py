@@ -7,8 +7,7 @@ from statistics import mean, median
 
 import numpy as np
 
-from training.evaluation import MAIN_METRIC
-from training.quality_report import error
+from training.evaluation import MAIN_METRIC, error
 from training.quality_results import Job, Result
 
 ANCHORS = ("catboost", "trees")  # the learner that others are compared with: the first one that was measured

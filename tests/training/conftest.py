@@ -15,9 +15,10 @@ from training.dataset import Dataset
 
 @pytest.fixture
 def short_trees(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Boosted trees that stop early."""
-    from training import baselines
+    """Boosted trees that stop early, those of scikit-learn whether or not CatBoost is installed."""
+    from training import baselines, catboost_baseline
 
+    monkeypatch.setattr(catboost_baseline, "installed", lambda: False)
     monkeypatch.setattr(baselines, "TREE_STEP", 10)
     monkeypatch.setattr(baselines, "TREE_PATIENCE", 1)
     monkeypatch.setattr(baselines, "TREE_GAIN", 0.3)

@@ -8,7 +8,7 @@ import pytest
 from models.feature import Feature, TrainingRange
 from models.frame import Frame
 from models.schema import FeatureSchema
-from training import baselines
+from training import baselines, catboost_baseline
 from training.baselines import Baselines
 
 pytestmark = pytest.mark.usefixtures("short_trees")
@@ -94,3 +94,28 @@ def test_trees_stop_when_their_time_is_over(monkeypatch: pytest.MonkeyPatch) -> 
     found = make_baselines("regression", np.arange(300) % 50 / 25.0).run(notices.append)
     assert "boosted trees were stopped after 0 s, with 10 rounds" in notices[0]
     assert np.isfinite(found["boosted trees"]["rmse"])
+
+
+# CatBoost, where it is installed
+
+
+def test_catboost_takes_the_place_of_scikit_learn_s_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("catboost", reason="the extra `baselines` is not installed")
+    monkeypatch.setattr(catboost_baseline, "installed", lambda: True)
+    monkeypatch.setattr(catboost_baseline, "ROUNDS", 50)
+    y = np.sin(np.arange(300) % 50 / 5) + np.arange(300) % 50 / 25
+    found = make_baselines("regression", y).run(no_report)
+    assert list(found) == ["constant", "linear", "CatBoost"]
+    assert found["CatBoost"]["rmse"] < found["linear"]["rmse"]
+    classes = make_baselines("multiclass", np.arange(300) % 50 // 25 * 2, ["a", "b", "c"]).run(no_report)
+    assert classes["CatBoost"]["accuracy"] > 0.9
+
+
+def test_catboost_gets_its_categories_as_text_and_stops_in_time() -> None:
+    x = np.array([[1.5, 3.0], [np.nan, np.nan]])
+    assert catboost_baseline.as_objects(x, []) is x
+    assert catboost_baseline.as_objects(x, [1])[:, 1].tolist() == ["3.0", "nan"]
+    assert catboost_baseline.TimeLimit(60).after_iteration(None)
+    passed = catboost_baseline.TimeLimit(-1)
+    assert not passed.after_iteration(None)
+    assert passed.reached

@@ -179,3 +179,23 @@ def test_a_constant_target_in_the_train_set_is_reported(bentoml_store: Path, wri
     path = write_csv("late.csv", [["at", "x", "y"], *lines])
     with pytest.raises(UsageError, match=r"target 'y' is 5 in all training rows of this split"):
         pipeline.run(DataOptions(data=str(path), target="y", split="time:at"), FitOptions(), report=lambda text: None)
+
+
+def test_a_baseline_that_is_clearly_better_is_noticed(
+    bentoml_store: Path, mixed_table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for share, noticed in ((0.9, True), (0.99, False)):
+        messages: list[str] = []
+
+        def better(result: pipeline.TrainingResult, report: Any, share: float = share) -> dict[str, dict[str, float]]:
+            return {
+                "constant": {"rmse": 2 * result.metrics["rmse"]},
+                "linear": {"rmse": share * result.metrics["rmse"]},
+            }
+
+        monkeypatch.setattr(pipeline, "evaluate_baselines", better)
+        options = DataOptions(data=str(mixed_table), target="y", drop=("sold", "size"))
+        stored = pipeline.run(options, FitOptions(framework="numpy", hidden=(8,), epochs=2), report=messages.append)
+        notice = "the baseline 'linear' is better than this network on the 30 test rows"
+        assert any(notice in message for message in messages) == noticed
+        assert (notice in (stored.path / "card.md").read_text("utf-8")) == noticed
