@@ -1,4 +1,4 @@
-"""The measure of every gradient here: central finite differences, compared by the norm rule of "Equal means"."""
+"""Checks gradients by central finite differences."""
 
 from collections.abc import Callable
 
@@ -7,45 +7,51 @@ import numpy as np
 from models.network.activations import Array
 from models.network.layers import Layer
 
-# A difference quotient is itself wrong by its rounding (about 1e-16 · f / step) and by the kinks that its step reaches
-# over: a small gradient wants the long step, one near a kink the short one. A wrong gradient agrees with none of them.
+# A difference quotient has errors of its own: rounding, about 1e-16 · f / step, and kinks within the step. A small
+# gradient needs the long step, one near a kink the short one. A wrong gradient agrees with none of them.
 STEPS = (1e-5, 1e-4, 1e-6)
+ROUNDING = 2 * np.finfo(np.float64).eps  # of f, relative: f is a sum of many rounded terms
 
 
 def check_gradient(analytic: Array, f: Callable[[], float], at: Array) -> None:
-    """analytic is df/d_at: ‖a - n‖ / (‖a‖ + ‖n‖) ≤ 1e-6; two gradients that are nothing but rounding are equal.
+    """Require ‖a - n‖ ≤ 1e-6 · (‖a‖ + ‖n‖) + the rounding error of n, for one of the steps.
 
-    `at` may have further columns, of which `analytic` says nothing.
+    a: `analytic`, df/d_at. n: the difference quotients. Two gradients below 1e-8 are equal: both are only rounding.
+    `at` may have further columns that `analytic` does not cover.
     """
-    told = []
+    errors = []
     for step in STEPS:
         numerical = numeric(f, at, step)[..., : analytic.shape[-1]]
         size = float(np.linalg.norm(analytic) + np.linalg.norm(numerical))
         difference = float(np.linalg.norm(analytic - numerical))
-        if difference <= 1e-6 * size or size < 1e-8:
+        rounding = ROUNDING * abs(f()) / step * float(np.sqrt(analytic.size))
+        if difference <= 1e-6 * size + rounding or size < 1e-8:
             return
-        told.append(f"step {step:g}, {difference / size:.2e}: {analytic} against {numerical}")
-    raise AssertionError("\n".join(told))
+        errors.append(f"step {step:g}, {difference / size:.2e}: {analytic} against {numerical}")
+    raise AssertionError("\n".join(errors))
 
 
 def numeric(f: Callable[[], float], at: Array, step: float) -> Array:
-    """df/d_at, (8·(f(+h) - f(-h)) - (f(+2h) - f(-2h))) / 12h with h = step / 2, wrong by O(h⁴); `at` is put back."""
+    """df/d_at as (8·(f(+h) - f(-h)) - (f(+2h) - f(-2h))) / 12h with h = step / 2; its error is O(h⁴).
+
+    `at` has its old values again afterwards.
+    """
     gradient = np.zeros_like(at)
     half = step / 2
     for i in np.ndindex(at.shape):
-        kept = at[i]
+        original = at[i]
         values = []
         for offset in (half, -half, step, -step):
-            at[i] = kept + offset
+            at[i] = original + offset
             values.append(f())
-        at[i] = kept
+        at[i] = original
         near_above, near_below, above, below = values
         gradient[i] = (8 * (near_above - near_below) - (above - below)) / (12 * half)
     return gradient
 
 
 def check_layer(layer: Layer, x: Array, training: bool = False, inputs: bool = True) -> None:
-    """All gradients of a layer under the loss Σ c·y with fixed random c, every forward pass with one dropout mask."""
+    """Check all gradients of a layer for the loss Σ c·y with random, fixed c; every pass uses one dropout mask."""
     rng = np.random.default_rng(1)
     c = rng.normal(size=layer.forward(x, training, np.random.default_rng(7)).shape)
 
