@@ -86,6 +86,7 @@ class Baselines:
         x, categorical = self._tree_matrix()
         model = self._new_trees(categorical, warm_start=True, early_stopping=False)
         rows = self._affordable(int(MAX_TREE_WORK / max(self.classes, 1)), "boosted trees", report)
+        x[:, np.isnan(x[rows]).all(axis=0)] = 0.0  # scikit-learn cannot bin a column without values
         step = max(1, TREE_STEP // max(1, self.classes // 10))
         model.max_iter = step
         started, best, best_loss, rounds_without_gain = time.perf_counter(), np.empty(0), np.inf, 0

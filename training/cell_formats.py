@@ -36,6 +36,7 @@ MISSING_WORDS = frozenset(  # in any case; no cell among numbers, dates, true an
     nat <na> (null) (none) (blank) \\n missing unknown undefined k.a.
     """.split()  # noqa: SIM905 - a list of so many strings is harder to read
 )
+MAX_NUMERIC_CLASSES = 20  # of a target of numbers kept as text
 MANY_GROUPS = 12  # distinct cells of three decimals, from which whole numbers beside them are no accident
 ZERO_POINT = re.compile(r"0?[.,]\d+")
 DECIMALS, GROUPS = {".": Marks(".", None), ",": Marks(",", None)}, {".": Marks(",", "."), ",": Marks(".", ",")}
@@ -200,7 +201,7 @@ def _may_be_numbers(
     if column.cell_type == "untyped" or column.name in options.number or cells.marked:
         return True
     if column.name == target:
-        return options.task == "regression"
+        return options.task == "regression" or len(column.values) > MAX_NUMERIC_CLASSES
     return Marks(".", None) not in fits
 
 

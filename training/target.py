@@ -13,6 +13,7 @@ from models.text import render
 from training.cell_values import (
     MAX_INVALID_SHARE,
     Vector,
+    has_leading_zeros,
     holds_numbers,
     invalid_cell_notices,
     numeric_level,
@@ -23,6 +24,7 @@ from training.cell_values import (
 )
 from training.cells import FactorizedColumn, Mask
 from training.config import DataOptions
+from training.dates import detect_date_format
 from training.errors import UsageError
 
 MAX_CLASSES = 1000
@@ -46,10 +48,11 @@ class TargetColumn:
 def read_target(column: FactorizedColumn, options: DataOptions, schema: FeatureSchema | None) -> TargetColumn:
     """Decide on the task and read the target's values. `schema` is the edited one. Raises UsageError."""
     name = column.name
-    if column.cell_type in ("other", "timestamp"):
+    if column.cell_type == "other":
         raise UsageError(f"target {name!r} of type {column.arrow_type} can be neither a number nor a class")
     if not column.values:
         raise UsageError(f"target {name!r} is missing in every row")
+    _check_not_dates(column, options)
     numbers = parse_numbers(column)
     infinite = int(column.counts[np.isinf(numbers)].sum())
     numeric = holds_numbers(column, numbers)
@@ -57,6 +60,7 @@ def read_target(column: FactorizedColumn, options: DataOptions, schema: FeatureS
         raise UsageError(f"target {name!r} is infinite in {infinite} rows")
     if not numeric and not (schema or options.task == "classification"):
         _check_decimal_mark(column, numbers)
+        _check_words_among_numbers(column, numbers)
     task, reason = _decide_task(column, numbers if numeric else None, options, schema)
     if task == "regression":
         target = _read_values(column, numbers)
@@ -66,6 +70,31 @@ def read_target(column: FactorizedColumn, options: DataOptions, schema: FeatureS
     if dropped := int((~target.usable).sum()):
         notices.append(f"{dropped} rows without a target are left out")
     return replace(target, notices=notices)
+
+
+def _check_not_dates(column: FactorizedColumn, options: DataOptions) -> None:
+    """Raises UsageError for a target of dates. As classes they are what text is, where the user says so."""
+    is_text = column.cell_type in ("untyped", "text")
+    if (is_text and options.task == "classification") or detect_date_format(column) is None:
+        return
+    raise UsageError(
+        f"target {column.name!r} holds dates, e.g. {render(column.values[0])}, which are neither numbers nor classes: "
+        "predict a number made of them, such as the days since another date"
+        + ("; where they are names, --task classification" if is_text else "")
+    )
+
+
+def _check_words_among_numbers(column: FactorizedColumn, numbers: Vector) -> None:
+    """Raises UsageError where many different numbers have words beside them: are those classes, or missing values?"""
+    valid = ~np.isnan(numbers)
+    if column.cell_type != "untyped" or has_leading_zeros(column).any():
+        return
+    if column.share(valid) > 0.5 and valid.sum() > MAX_INFERRED_CLASSES:
+        example = column.examples(~valid, 1)
+        raise UsageError(
+            f"target {column.name!r} holds numbers, but {1 - column.share(valid):.0%} of its cells are not, e.g. "
+            f"{column.examples(~valid)}: say --na to leave such rows out (--na {example}), or --task classification"
+        )
 
 
 def _check_decimal_mark(column: FactorizedColumn, numbers: Vector) -> None:
