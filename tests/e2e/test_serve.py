@@ -143,7 +143,7 @@ def test_the_story_of_a_server(serve: Serve, home: Path, train: Callable[..., st
         client.join(60)
     assert server.process.wait(60) == 0
     assert failures == []
-    assert answered[0] > 10
+    assert answered[0] >= len(clients)
 
 
 def test_servers_on_one_home_keep_their_metrics_apart(serve: Serve, home: Path, tmp_path: Path) -> None:
