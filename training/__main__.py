@@ -103,8 +103,8 @@ def store_holds_models() -> bool:
 def next_steps(tags: list[str]) -> str:
     plural = "them" if len(tags) > 1 else "it"
     return (
-        f"\nStored {', '.join(tags)}. Serve {plural} with `make serve` (or .venv/bin/bentoml serve --host 127.0.0.1); "
-        "see all with `python -m training list`."
+        f"\nStored {', '.join(tags)}. Serve {plural} with `make serve` or `tabserve serve`; "
+        "see all with `tabserve list`."
     )
 
 

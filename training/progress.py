@@ -1,30 +1,31 @@
-"""Progress of a training run: one line that is rewritten on a terminal, a few lines elsewhere."""
+"""Progress of a training run: a live line with rate and time left on a terminal, a few lines elsewhere."""
 
 import sys
 from typing import TextIO
+
+from tqdm import tqdm
 
 from models.architecture import Epoch
 
 
 class Progress:
-    """Prints the epochs of one run. On a terminal it rewrites one line; elsewhere it prints about ten of them."""
+    """Prints the epochs of one run. On a terminal it keeps one line up to date; elsewhere it prints about ten lines."""
 
     def __init__(self, name: str, stream: TextIO | None = None) -> None:
         self.name = name
         self.stream = stream or sys.stdout
         self.interactive = self.stream.isatty()
         self.seconds = 0.0
-        self.line_open = False  # whether the rewritten line still needs its end
+        self.line: tqdm[None] | None = None
 
     def epoch(self, epoch: Epoch) -> None:
         self.seconds += epoch.seconds
         validation = "" if epoch.validation_loss is None else f"  validation {epoch.validation_loss:.4f}"
-        line = f"{self.name}  epoch {epoch.number}/{epoch.of}  loss {epoch.loss:.4f}{validation}  {self.seconds:.1f} s"
+        losses = f"loss {epoch.loss:.4f}{validation}"
         if self.interactive:
-            self.stream.write(f"\r\x1b[K{line}")
-            self.stream.flush()
-            self.line_open = True
+            self._update(epoch, losses)
         elif epoch.number == 1 or epoch.number == epoch.of or epoch.number % max(1, epoch.of // 10) == 0:
+            line = f"{self.name}  epoch {epoch.number}/{epoch.of}  {losses}  {self.seconds:.1f} s"
             print(line, file=self.stream, flush=True)
 
     def report(self, text: str) -> None:
@@ -33,8 +34,17 @@ class Progress:
         print(f"{self.name}  {text}", file=self.stream, flush=True)
 
     def end_line(self) -> None:
-        """End the rewritten line, so that the next output starts on a new one."""
-        if self.line_open:
-            self.stream.write("\n")
-            self.stream.flush()
-            self.line_open = False
+        """End the live line, so that the next output starts on a new one."""
+        if self.line is not None:
+            self.line.close()
+            self.line = None
+
+    def _update(self, epoch: Epoch, losses: str) -> None:
+        """Show an epoch in the live line; a first epoch starts a new line."""
+        if epoch.number == 1:
+            self.end_line()
+        if self.line is None:
+            start = epoch.number - 1
+            self.line = tqdm(desc=self.name, total=epoch.of, initial=start, unit="epoch", file=self.stream, ncols=0)
+        self.line.set_postfix_str(losses, refresh=False)
+        self.line.update()
