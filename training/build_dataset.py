@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from pydantic import ValidationError
 
-from models.cell_format import PLAIN
+from models.cell_format import PLAIN, CellFormat
 from models.feature import Ignored
 from models.schema import FeatureSchema
 from training.cell_formats import decide_cell_formats, notice_texts
@@ -40,21 +40,26 @@ def build_dataset(table: RawTable, options: DataOptions) -> Dataset:
     name = check_model_name(options.name or (edited.name if edited else model_name(options.data)))
     missing = missing_tokens(options, edited)
 
-    read = decide_cell_formats(
-        [factorize(table, column, missing) for column in table.names], target_name, table.delimiter, options, edited
-    )
-    target = read_target(read[target_name].column, options, edited)
+    every = (factorize(table, column, missing) for column in table.names)
+    formats = decide_cell_formats(every, target_name, table.delimiter, options, edited)
+
+    def read_column(name: str) -> FactorizedColumn:
+        return formats[name].apply(factorize(table, name, missing))
+
+    target = read_target(read_column(target_name), options, edited)
     used = np.flatnonzero(target.usable)
     if len(used) < MIN_ROWS:
         raise UsageError(f"{len(used)} usable rows (with a target); at least {MIN_ROWS} are needed")
 
     split_key = read_split_key(table, parse_split_rule(options.split), missing, target_name)
-    columns = [infer_column(read[column].column, options, edited) for column in table.names if column != target_name]
+    columns = [infer_column(read_column(column), options, edited) for column in table.names if column != target_name]
     features = _order_features(columns, edited)
     names = [target_name, *(column.decision.column for column in features)]
-    cell_notices = notice_texts([notice for name in names for notice in read[name].notices])
+    cell_notices = notice_texts([notice for name in names for notice in formats[name].notices])
     dataset = Dataset(
-        schema=_build_schema(name, read[target_name].column, target, missing, features, columns, options),
+        schema=_build_schema(
+            name, target_name, formats[target_name].cells, target, missing, features, columns, options
+        ),
         columns={column.decision.column: column.values[used] for column in features},
         target=target.values[used],
         row_numbers=used,
@@ -83,7 +88,8 @@ def _order_features(columns: list[InferredColumn], edited: FeatureSchema | None)
 
 def _build_schema(
     name: str,
-    target_column: FactorizedColumn,
+    target_name: str,
+    target_cells: CellFormat,
     target: TargetColumn,
     missing: list[str],
     features: list[InferredColumn],
@@ -92,16 +98,16 @@ def _build_schema(
 ) -> FeatureSchema:
     ignored = [column.decision for column in columns if not column.feature]
     used = [column.feature for column in features if column.feature]
-    plain = target_column.cells == PLAIN and all(feature.cells == PLAIN and not feature.nullable for feature in used)
+    plain = target_cells == PLAIN and all(feature.cells == PLAIN and not feature.nullable for feature in used)
     try:
         return FeatureSchema(
             format=1 if plain else 2,
             name=name,
             task=target.task,
-            target=target_column.name,
+            target=target_name,
             classes=target.classes,
             missing=missing,
-            target_cells=target_column.cells,
+            target_cells=target_cells,
             features=used,
             ignored=[Ignored(name=decision.column, reason=decision.reason) for decision in ignored],
         )

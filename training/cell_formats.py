@@ -5,7 +5,7 @@ in a file of decimal commas, the other columns decide, and without them the user
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -46,7 +46,8 @@ DECIMALS, GROUPS = {".": Marks(".", None), ",": Marks(",", None)}, {".": Marks("
 class Candidate:
     """A column of text whose cells are numbers, and the marks that fit them."""
 
-    column: FactorizedColumn
+    column: str
+    texts: list[str]  # some of its cells
     cells: CellFormat
     words: dict[str, int]  # for missing cells, and how many there are
     cores: list[str]
@@ -74,12 +75,17 @@ class FormatNotice(NamedTuple):
     flag: str
 
 
-@dataclass(frozen=True)
-class ReadColumn:
-    """A column with the format of its cells, and what is reported of it."""
+class ColumnFormat(NamedTuple):
+    """How the cells of a column are read, and what is reported of it."""
 
-    column: FactorizedColumn
-    notices: list[FormatNotice]
+    cells: CellFormat
+    notices: Sequence[FormatNotice] = ()
+
+    def apply(self, column: FactorizedColumn) -> FactorizedColumn:
+        """The column with the format of its cells, without those that are words for a missing value."""
+        if self.cells.missing:
+            column = column.without(np.isin(np.array(column.values, dtype=object), self.cells.missing))
+        return column.with_cells(self.cells)
 
 
 def notice_texts(notices: Sequence[FormatNotice]) -> list[str]:
@@ -95,52 +101,47 @@ def notice_texts(notices: Sequence[FormatNotice]) -> list[str]:
 
 
 def decide_cell_formats(
-    columns: Sequence[FactorizedColumn],
+    columns: Iterable[FactorizedColumn],
     target: str,
     delimiter: str | None,
     options: DataOptions,
     schema: FeatureSchema | None,
-) -> dict[str, ReadColumn]:
-    """The columns with the format of their cells. Raises UsageError where only the user can decide."""
+) -> dict[str, ColumnFormat]:
+    """The format of each column; none of them is kept. Raises UsageError where only the user can decide."""
     if options.decimal and options.decimal == options.thousands:
         raise UsageError(f"--decimal and --thousands are both {options.decimal!r}")
-    decided = {column.name: _declared_format(column, target, options, schema) for column in columns}
+    decided: dict[str, ColumnFormat] = {}
     candidates = []
     for column in columns:
-        if decided[column.name] is None:
-            candidate = _candidate(column, target, options)
-            if isinstance(candidate, Candidate):
-                candidates.append(candidate)
-            else:
-                decided[column.name] = candidate
+        found = _declared_format(column, target, options, schema) or _candidate(column, target, options)
+        if isinstance(found, Candidate):
+            candidates.append(found)
+        else:
+            decided[column.name] = found
     _resolve(candidates, delimiter, options, ask=schema is None)
-    decided |= {candidate.column.name: _finish(candidate, target, options) for candidate in candidates}
-    return {name: read for name, read in decided.items() if read is not None}
+    return decided | {candidate.column: _finish(candidate, options) for candidate in candidates}
 
 
 def _declared_format(
     column: FactorizedColumn, target: str, options: DataOptions, schema: FeatureSchema | None
-) -> ReadColumn | None:
+) -> ColumnFormat | None:
     """The format that flags or an edited schema say, or None where the cells decide."""
     name = column.name
     if column.cell_type not in ("untyped", "text") or not column.values:
-        return ReadColumn(column, [])
+        return ColumnFormat(PLAIN)
     plain = CellFormat(decimal=options.decimal or ".")
     if name in (*options.drop, *options.categorical):
-        return ReadColumn(column.with_cells(plain), [])
+        return ColumnFormat(plain)
     if name == target and options.task == "classification" and not schema:
-        return ReadColumn(column.with_cells(plain), [])
+        return ColumnFormat(plain)
     if schema is None or schema.format == 1:
         return None
     declared = schema.by_name.get(name)
     cells = schema.target_cells if name == target else declared.cells if declared else PLAIN
-    if cells == PLAIN and (options.decimal or options.thousands):
-        return None
-    missing = np.isin(np.array(column.values, dtype=object), cells.missing)
-    return ReadColumn(column.without(missing).with_cells(cells), [])
+    return None if cells == PLAIN and (options.decimal or options.thousands) else ColumnFormat(cells)
 
 
-def _candidate(column: FactorizedColumn, target: str, options: DataOptions) -> Candidate | ReadColumn:
+def _candidate(column: FactorizedColumn, target: str, options: DataOptions) -> Candidate | ColumnFormat:
     """A column of numbers with the marks that fit, or the column as it is."""
     present, words = _without_missing_words(column, options)
     declared = column.name in options.number or (column.name == target and options.task == "regression")
@@ -149,12 +150,15 @@ def _candidate(column: FactorizedColumn, target: str, options: DataOptions) -> C
         fits = _fitting_marks(present, notation, options)
         cells = notation.cells.model_copy(update={"missing": [*words]})
         if fits and _may_be_numbers(column, target, options, cells, fits):
-            return Candidate(present, cells, words, notation.cores, _distinct_fits(notation.cores, fits))
+            if column.cell_type == "text" or _other_characters(present.values):
+                cells = cells.model_copy(update={"text": True})
+            fits = _distinct_fits(notation.cores, fits)
+            return Candidate(column.name, _texts(present), cells, words, notation.cores, fits)
     plain = CellFormat(decimal=options.decimal or ".")
     if words and _is_date_or_boolean(present, column, options):
         cells = plain.model_copy(update={"missing": [*words]})
-        return ReadColumn(present.with_cells(cells), [_missing_notice(column, words)])
-    return ReadColumn(column.with_cells(plain), [])
+        return ColumnFormat(cells, [_missing_notice(column.name, words)])
+    return ColumnFormat(plain)
 
 
 def _fitting_marks(column: FactorizedColumn, notation: Notation, options: DataOptions) -> list[Marks]:
@@ -182,6 +186,12 @@ def _is_date_or_boolean(present: FactorizedColumn, column: FactorizedColumn, opt
     if column.name in options.date or not np.isnan(parse_booleans(present)).any():
         return True
     return detect_date_format(present, options.date_format) is not None
+
+
+def _texts(column: FactorizedColumn) -> list[str]:
+    """Some of the cells, the first ones and, where there are any, one with another minus."""
+    other = next((text for text in column.values if "\u2212" in text), None)
+    return column.values[:SAMPLE_VALUES] + ([other] if other else [])
 
 
 def _sample(column: FactorizedColumn) -> FactorizedColumn:
@@ -273,10 +283,10 @@ def _whole_cells(cores: list[str]) -> tuple[int, int]:
 def _question(candidate: Candidate) -> UsageError:
     mark = candidate.doubtful_mark
     assert mark is not None
-    text = next(value for value in candidate.column.values if mark in value)
+    text = next(text for text in candidate.texts if mark in text)
     grouped, decimal = (_number_text(_format(candidate.cells, marks), text) for marks in (GROUPS[mark], DECIMALS[mark]))
     return UsageError(
-        f"column {candidate.column.name!r}: {render(text)} may be {grouped} or {decimal}: say --thousands {mark} or "
+        f"column {candidate.column!r}: {render(text)} may be {grouped} or {decimal}: say --thousands {mark} or "
         f"--decimal {mark}; a --schema from inspect --out keeps the answer"
     )
 
@@ -286,16 +296,12 @@ def _number_text(cells: CellFormat, text: str) -> str:
     return "no number" if number is None else f"{number:.15g}"
 
 
-def _finish(candidate: Candidate, target: str, options: DataOptions) -> ReadColumn:
+def _finish(candidate: Candidate, options: DataOptions) -> ColumnFormat:
     assert candidate.marks is not None
     cells = _format(candidate.cells, candidate.marks)
     if options.decimal and cells.thousands is None:
         cells = _format(cells, Marks(options.decimal, None))
-    column = candidate.column
-    if column.cell_type == "text" or _other_characters(column.values):
-        cells = cells.model_copy(update={"text": True})
-    notices = _notices(column, cells, candidate, options)
-    return ReadColumn(column.with_cells(cells), notices)
+    return ColumnFormat(cells, _notices(candidate, cells, options))
 
 
 def _other_characters(texts: list[str]) -> bool:
@@ -303,9 +309,7 @@ def _other_characters(texts: list[str]) -> bool:
     return any(not text.isascii() and text.translate(ONE_READING) != text for text in texts)
 
 
-def _notices(
-    column: FactorizedColumn, cells: CellFormat, candidate: Candidate, options: DataOptions
-) -> list[FormatNotice]:
+def _notices(candidate: Candidate, cells: CellFormat, options: DataOptions) -> list[FormatNotice]:
     reasons = []
     if cells.decimal == "," and not options.decimal and "," in "".join(candidate.cores):
         reasons.append(("the decimal mark is ','", ",", "--decimal"))
@@ -319,27 +323,28 @@ def _notices(
         reasons.append(("numbers in parentheses are negative", "(", "--categorical"))
     if cells.trailing_minus:
         reasons.append(("numbers with a minus behind them are negative", "-", "--categorical"))
-    if any("\u2212" in text for text in column.values):
+    if any("\u2212" in text for text in candidate.texts):
         reasons.append(("the minus is not a hyphen", "\u2212", "--categorical"))
     notices = [
-        FormatNotice(column.name, reason, _example(column, cells, needle), flag) for reason, needle, flag in reasons
+        FormatNotice(candidate.column, reason, _example(candidate.texts, cells, needle), flag)
+        for reason, needle, flag in reasons
     ]
-    return notices + ([_missing_notice(column, candidate.words)] if candidate.words else [])
+    return notices + ([_missing_notice(candidate.column, candidate.words)] if candidate.words else [])
 
 
 def _listed(units: list[str]) -> str:
     return ", ".join(map(repr, units))
 
 
-def _example(column: FactorizedColumn, cells: CellFormat, needle: str) -> str:
+def _example(texts: list[str], cells: CellFormat, needle: str) -> str:
     """A cell with the needle and the number that it is."""
-    texts = [text for text in column.values[:SAMPLE_VALUES] if cells.parse_number(text) is not None]
+    texts = [text for text in texts if cells.parse_number(text) is not None]
     normal = needle.casefold()
     text = next((text for text in texts if normal in text.casefold()), texts[0])
     return f"e.g. {render(text)} is {_number_text(cells, text)}"
 
 
-def _missing_notice(column: FactorizedColumn, words: dict[str, int]) -> FormatNotice:
+def _missing_notice(column: str, words: dict[str, int]) -> FormatNotice:
     count = sum(words.values())
     reason = f"{count} cell{'s' * (count > 1)} ({_listed([*words])}) count as missing"
-    return FormatNotice(column.name, reason, "", "--na says which do")
+    return FormatNotice(column, reason, "", "--na says which do")

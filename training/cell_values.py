@@ -24,8 +24,21 @@ def parse_numbers(column: FactorizedColumn) -> Vector:
         return np.array(column.values, dtype=np.float64)
     if column.cell_type not in ("untyped", "text"):
         return np.full(len(column.values), np.nan)
+    if (plain := _plain_numbers(column)) is not None:
+        return plain
     numbers = map(column.cells.parse_number, column.values)
     return np.array([math.nan if number is None else number for number in numbers], dtype=np.float64)
+
+
+def _plain_numbers(column: FactorizedColumn) -> Vector | None:
+    """The same by float() alone, faster; None where a text is not a plain number, as `nan` and `1_000` are not."""
+    if not column.cells.plain or "_" in "".join(column.values):
+        return None
+    try:
+        numbers = np.fromiter(map(float, column.values), dtype=np.float64, count=len(column.values))
+    except ValueError:
+        return None
+    return None if np.isnan(numbers).any() else numbers
 
 
 def parse_booleans(column: FactorizedColumn) -> Vector:

@@ -3,14 +3,17 @@
 A table is written from a known frame. What is read must be that frame, or be refused by a message that names a flag.
 """
 
+import bz2
 import csv
 import gzip
 import io
+import lzma
 import sys
 import tempfile
+import zipfile
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,21 @@ DATE_FORMATS = (
     *("%a, %d %b %Y %H:%M:%S +0000", "%a %b %d %H:%M:%S %Y", "%m/%d/%Y %I:%M%p", "%Y%m%dT%H%M%SZ", "%d%b%Y", "%b-%Y"),
     *("%Y-%m-%d %H:%M:%S +0200", "%d. %B %Y", "%B %d, %Y", "%Y-%m-%dT%H:%M:%S.000Z", "%Y/%m/%d %H:%M"),
 )
+
+
+def zipped(content: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("table.csv", content)
+    return file.getvalue()
+
+
+COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+    ".zip": zipped,
+}
 UNITS = ("{}%", "{} %", "€{}", "{} EUR", "{} kg", "${}", "{}km", "{} °C", "USD {}")
 NEGATIVES = ("-{}", "({})", "{}-", "\u2212{}")
 WORDS = ("", "NA", "N/A", "-", "?", "n/a", "#N/A", "null", "NaN", "--", "None")
@@ -47,7 +65,7 @@ class Dialect:
     encoding: str
     quoting: Any
     line_end: str
-    compressed: bool
+    compression: str
     word: str  # of a missing cell
     unit: str
     negative: str
@@ -79,8 +97,8 @@ class Table:
         writer.writerow(self.cells)
         writer.writerows(zip(*self.cells.values(), strict=True))
         content = text.getvalue().encode(self.encoding)
-        path = folder / ("table.csv.gz" if dialect.compressed else "table.csv")
-        path.write_bytes(gzip.compress(content, 1) if dialect.compressed else content)
+        path = folder / f"table.csv{dialect.compression}"
+        path.write_bytes(COMPRESSIONS[dialect.compression](content) if dialect.compression else content)
         return path
 
 
@@ -97,7 +115,7 @@ def random_dialect(rng: np.random.Generator) -> Dialect:
         encoding=pick(rng, ["utf-8", "utf-8", "utf-8-sig", "utf-16", "cp1252"]),
         quoting=pick(rng, [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),
         line_end=pick(rng, ["\n", "\r\n"]),
-        compressed=bool(rng.random() < 0.2),
+        compression=pick(rng, ["", "", "", *COMPRESSIONS]),
         word=pick(rng, WORDS),
         unit=pick(rng, UNITS),
         negative=pick(rng, NEGATIVES),
@@ -221,8 +239,8 @@ def check_posted(schema: FeatureSchema, dataset: Dataset, table: Table) -> None:
     if not table.encoding.startswith("utf-8"):
         return
     with tempfile.TemporaryDirectory() as folder:
-        content = table.write(Path(folder)).read_bytes()
-    body = gzip.decompress(content) if table.dialect.compressed else content
+        plain = replace(table, dialect=replace(table.dialect, compression=""))
+        body = plain.write(Path(folder)).read_bytes()
     assert_frame(decoded(CsvDecoder, schema, body), dataset, "CSV")
     for form, rows in posted(schema, table.cells).items():
         assert_frame(rows, dataset, form)
