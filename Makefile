@@ -24,10 +24,11 @@ unit: .venv/.development ## run the fast tests (under a minute on an idle machin
 test: .venv/.development lint ## run all tests that need only Python and loopback
 	$(PY) -m pytest
 
-lint: .venv/.development ## check format, style and types
+lint: .venv/.development ## check format, style, types and the language of the documentation
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
+	.venv/bin/python -m tests.language_check
 
 format: .venv/.development ## format the code and apply safe fixes
 	.venv/bin/ruff check --fix-only --quiet .
