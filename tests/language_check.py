@@ -1,4 +1,4 @@
-"""`python -m tests.language_check`: refuses words of the old private dialect in texts for users and in public docstrings.
+"""`python -m tests.language_check`: refuses words of the old private dialect in documentation and messages.
 
 docs/glossary.md has the terms to use instead. Pages of docs/ and the other Markdown files are read without code; with
 `--code` also texts in the source: messages (strings of several words) and docstrings of public definitions.
