@@ -72,6 +72,8 @@ def links_inside_docs(markdown: str, page: str) -> str:
 
 def mathml(markdown: str) -> str:
     """Formulas between double dollars as MathML."""
-    return re.sub(
-        r"\$\$(.+?)\$\$", lambda formula: latex2mathml.converter.convert(formula[1], display="block"), markdown
-    )
+
+    def converted(formula: re.Match[str]) -> str:
+        return str(latex2mathml.converter.convert(formula[1].replace(r"\_", "_"), display="block"))
+
+    return re.sub(r"\$\$(.+?)\$\$", converted, markdown)
