@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from models.date_parsing import format_date
 from models.feature import Feature
 from models.schema import FeatureSchema
-from models.timestamps import format_date
 
 Row = dict[str, Any]
 MISSING_SHARE = 0.05  # of the cells that may be missing

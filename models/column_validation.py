@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.columns import Array, Column, ColumnRows, Columns, Mask
+from models.date_parsing import epoch_seconds, has_year
 from models.fast.common_numbers import common_columns
 from models.feature import MISSING, Feature
 from models.frame import Frame
@@ -25,7 +26,6 @@ from models.rows import (
 )
 from models.schema import FeatureSchema
 from models.text import did_you_mean, render
-from models.timestamps import epoch_seconds, has_year
 
 SINGLE_ROW = 1  # validated faster as a row than as columns
 InvalidMasks = dict[str, Mask | None]  # by column where it is invalid; None: in every row

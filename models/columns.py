@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 import numpy.typing as npt
 
+from models.date_parsing import moment_text
 from models.frame import Row
-from models.timestamps import moment_text
 
 Mask = npt.NDArray[np.bool_]
 Array = npt.NDArray[Any]

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StringConstraints, model_validator
 
 from models.cell_format import PLAIN, CellFormat
+from models.date_parsing import describe_format, parse_date
 from models.text import render
-from models.timestamps import describe_format, parse_date
 
 MAX_LISTED_LEVELS = 10_000  # above that a category is hashed
 HASH_BUCKETS = 4096

@@ -1,7 +1,8 @@
 """The columns of an answer: one description that every writer iterates.
 
-An answer has `value`, or `label` and `probabilities`. A further column is one more `OutputColumn` in the `OutputSpec`
-of a model: JSON, NDJSON, CSV, Arrow, Parquet, the tensor protocols, their metadata and /docs.json follow from it.
+An answer has `value`, or `label` and `probabilities`. To add a column, add an `OutputColumn` to the `OutputSpec` of the
+model (`TabularModel.output_spec`) and its array to `Outputs.extras` (`TabularModel.predict`): JSON, NDJSON, CSV, Arrow,
+Parquet, the tensor protocols, their metadata and /docs.json follow.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from models.date_parsing import iso
 from models.feature import UNSEEN, Feature, Scalar
 from models.frame import Frame, Row, any_of
 from models.schema import FeatureSchema
 from models.text import render
-from models.timestamps import iso
 
 
 class RowWarning(NamedTuple):

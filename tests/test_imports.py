@@ -26,13 +26,13 @@ ARROW_FORMATS = (
     "models/formats/parquet_",
     "models/formats/record_batches.py",
 )
-A_ROW = {"models.timestamps", "models.feature", "models.schema"}  # what load tests know
+A_ROW = {"models.date_parsing", "models.feature", "models.schema"}  # what load tests know
 BUILDS_KERAS = {"models/keras_nets.py", "models/keras_export.py"}
 MEASURED_KERAS = {"loadtest/bench/keras_app.py"}  # a server of its own, that the benchmark starts beside ours
 
 LAYERS: dict[str, list[set[str]]] = {
     "models": [
-        {"models.text", "models.timestamps", "models.architecture", "models.library_hook", "models.cell_format"},
+        {"models.text", "models.date_parsing", "models.architecture", "models.library_hook", "models.cell_format"},
         {"models.feature"},
         {"models.frame", "models.validators"},
         {"models.ranges", "models.columns"},
@@ -73,7 +73,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "training.temperature",
         },
         {"training.validation_loss"},
-        {"training.dates", "training.ensemble_keras"},
+        {"training.date_formats", "training.ensemble_keras"},
         {"training.column_options", "training.edited_schema", "training.split_rule"},
         {"training.cell_formats"},
         {"training.column_types", "training.numeric_columns", "training.target"},

@@ -18,7 +18,7 @@ from training.cell_values import parse_booleans
 from training.cells import FactorizedColumn
 from training.column_options import list_names
 from training.config import DataOptions
-from training.dates import detect_date_format
+from training.date_formats import detect_date_format
 from training.errors import UsageError
 from training.number_notation import (
     MIN_SHARE,

@@ -7,7 +7,7 @@ from models.schema import MISSING_TOKENS, FeatureSchema
 from models.text import did_you_mean, truncate
 from training.config import DataOptions
 from training.csv_format import header_hint
-from training.dates import check_date_format
+from training.date_formats import check_date_format
 from training.errors import UsageError
 from training.raw_table import RawTable
 

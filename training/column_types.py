@@ -19,7 +19,7 @@ from training.cell_values import (
 from training.cells import FactorizedColumn
 from training.column_options import TYPE_FLAGS
 from training.config import DataOptions
-from training.dates import detect_date_format
+from training.date_formats import detect_date_format
 from training.number_notation import unit_kind
 from training.split_rule import parse_split_rule
 

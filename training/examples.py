@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.date_parsing import format_date
 from models.feature import Feature, Scalar, whole_if_exact
 from models.rows import validate_rows
 from models.schema import FeatureSchema
-from models.timestamps import format_date
 from training.errors import UsageError
 
 ColumnArrays = dict[str, npt.NDArray[Any]]

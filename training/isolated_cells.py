@@ -2,10 +2,10 @@
 
 import numpy as np
 
+from models.date_parsing import iso
 from models.encoding.isolated import MAX_ISOLATED_SHARE, CommonRange, Vector, common_range
 from models.feature import Kind, whole_if_exact
 from models.text import render
-from models.timestamps import iso
 from training.cells import Mask
 from training.dataset import Dataset
 

@@ -9,7 +9,7 @@ from models.feature import Scalar, TrainingRange, whole_if_exact
 from models.text import render
 from training.cell_values import Vector, invalid_cell_notices, parse_booleans, parse_numbers
 from training.cells import FactorizedColumn, Mask
-from training.dates import closest_date_format, detect_date_format, parse_dates
+from training.date_formats import closest_date_format, detect_date_format, parse_dates
 from training.errors import UsageError
 
 MAX_TOKENS, MAX_TOKEN = 100, 200  # invalid cells that are recorded as missing, and characters of one

@@ -11,7 +11,12 @@ ROOT = Path(__file__).parents[1]
 OF_DATA = (  # a change of one of these files invalidates all stored results
     *("training/reading.py", "training/csv_table.py", "training/csv_format.py", "training/encodings.py"),
     *("training/cells.py", "training/cell_values.py", "training/isolated_cells.py"),
-    *("training/dates.py", "training/column_types.py", "training/numeric_columns.py", "training/infer_columns.py"),
+    *(
+        "training/date_formats.py",
+        "training/column_types.py",
+        "training/numeric_columns.py",
+        "training/infer_columns.py",
+    ),
     *("training/target.py", "training/build_dataset.py", "training/split_rule.py", "training/splitting.py"),
     "training/evaluation.py",
 )

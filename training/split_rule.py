@@ -10,7 +10,7 @@ import numpy.typing as npt
 from models.text import did_you_mean, render, truncate
 from training.cell_values import MAX_INVALID_SHARE, Vector, parse_numbers
 from training.cells import FactorizedColumn, factorize
-from training.dates import detect_date_format, parse_dates
+from training.date_formats import detect_date_format, parse_dates
 from training.errors import UsageError
 from training.raw_table import RawTable
 

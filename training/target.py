@@ -24,7 +24,7 @@ from training.cell_values import (
 )
 from training.cells import FactorizedColumn, Mask
 from training.config import DataOptions
-from training.dates import detect_date_format
+from training.date_formats import detect_date_format
 from training.errors import UsageError
 
 MAX_CLASSES = 1000

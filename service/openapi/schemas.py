@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 from pydantic import WithJsonSchema
 
+from models.date_parsing import EPOCH_UNITS, describe_format
 from models.feature import Feature
 from models.output_columns import OutputSpec
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
-from models.timestamps import EPOCH_UNITS, describe_format
 
 Schema = dict[str, Any]
 MAX_LISTED_LEVELS = 1000

@@ -7,13 +7,13 @@ import numpy as np
 
 from models.column_validation import validate_columns
 from models.columns import Array, Column
+from models.date_parsing import EPOCH_UNITS
 from models.fast.common_numbers import common_columns, common_matrix
 from models.feature import Feature
 from models.json_text import short_floats
 from models.rows import RowError, ValidatedRows, validate_rows
 from models.schema import FeatureSchema
 from models.text import did_you_mean, render, truncate
-from models.timestamps import EPOCH_UNITS
 from service.error_mapping import require_valid
 from service.errors import TooManyRows
 from service.protocols.oip_tensors import NUMBERS, InferRequest, InputTensor, Parameters, as_array, invalid_input

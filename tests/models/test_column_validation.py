@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from models.column_validation import validate_columns
 from models.columns import Column, ColumnRows
+from models.date_parsing import moment_text
 from models.feature import Feature, Ignored, TrainingRange
 from models.rows import check_each
 from models.schema import FeatureSchema
-from models.timestamps import moment_text
 from tests.models.income import assert_same
 
 FEATURES = [

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from models.timestamps import (
+from models.date_parsing import (
     EPOCH_NUMBER,
     EPOCH_UNITS,
     FIRST_EPOCH_SECOND,
