@@ -37,7 +37,7 @@ MISSING_WORDS = frozenset(  # in any case; no cell among numbers, dates, true an
     """.split()  # noqa: SIM905 - a list of so many strings is harder to read
 )
 MAX_NUMERIC_CLASSES = 20  # of a target of numbers kept as text
-MANY_GROUPS = 12  # distinct cells of three decimals, from which whole numbers beside them are no accident
+MANY_GROUPS = 12  # distinct cells of exactly three decimals, from which these are no accident
 ZERO_POINT = re.compile(r"0?[.,]\d+")
 DECIMALS, GROUPS = {".": Marks(".", None), ",": Marks(",", None)}, {".": Marks(",", "."), ",": Marks(".", ",")}
 
@@ -262,15 +262,14 @@ def _by_own_cells(candidate: Candidate, evidence: set[str | None], delimiter: st
 
 
 def _by_delimiter(candidate: Candidate, evidence: set[str | None], delimiter: str | None) -> Marks | None:
-    """In a file of commas the comma is no decimal mark, and a point is one unless whole numbers are beside."""
+    """In a file of commas the comma is no decimal mark, and a point is one where few cells could be thousands."""
     mark = candidate.doubtful_mark
     if delimiter != ",":
         return None
     if mark == ",":
         return GROUPS[mark]
-    small, _ = _whole_cells(candidate.cores)
-    many = sum("." in core for core in candidate.cores) >= MANY_GROUPS
-    return None if small and many else DECIMALS["."]
+    groups = sum("." in core for core in candidate.cores)
+    return None if groups >= MANY_GROUPS else DECIMALS["."]
 
 
 def _whole_cells(cores: list[str]) -> tuple[int, int]:

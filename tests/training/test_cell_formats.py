@@ -220,13 +220,16 @@ def test_numbers_are_read_in_every_notation_that_has_one_reading(
         assert rows.frame.numbers[:, 1].tolist() == numbers, form
 
 
-def test_whole_numbers_and_points_in_a_file_of_commas_are_asked_for(write: Write, infer: Infer) -> None:
+def test_three_decimals_everywhere_in_a_file_of_commas_are_asked_for(write: Write, infer: Infer) -> None:
     def table(cells: list[str]) -> str:
         return write(semicolons(a=cells, y=range(ROWS)).replace(";", ","))
 
-    with pytest.raises(UsageError, match="say --thousands"):
-        load_dataset(DataOptions(data=table([*UNCLEAR[:-1], "7"]), target="y"))
-    assert load_dataset(DataOptions(data=table(UNCLEAR), target="y")).columns["a"][0] == 10.1
+    for cells in (UNCLEAR, [*UNCLEAR[:-1], "7"]):
+        with pytest.raises(UsageError, match="say --thousands"):
+            load_dataset(DataOptions(data=table(cells), target="y"))
+    for other in ("0.125", "10.5"):
+        mixed = [*UNCLEAR[:-5], *[other] * 5]
+        assert load_dataset(DataOptions(data=table(mixed), target="y")).columns["a"][0] == 10.1
     assert infer(a=[*UNCLEAR[:-1], "7"]).columns["a"][0] == 10.1  # x and y have points before decimals
 
 
