@@ -1,5 +1,7 @@
 """The two engines: the network of `models.network`, and a compiled TensorFlow function for what it cannot express."""
 
+import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.network.network import Network
+from models.network.scale_head import ScaleHead, add_scale_head
 
 Matrix = npt.NDArray[np.float32]
 
@@ -19,6 +22,15 @@ class NumpyEngine:
     def __init__(self, network: Network, reason: str) -> None:
         self.reason = reason
         self._network = network.for_inference()
+
+    def with_scale_head(self, network: Network, head: ScaleHead) -> "NumpyEngine":
+        """The same engine with outputs (rows, 2), value and log scale; it shares all layers but the last.
+
+        network: as this engine was made from. Raises ValueError where the head does not belong to it.
+        """
+        scaled = copy.copy(self)
+        scaled._network = self._network.with_output_layer(add_scale_head(network.layers, head))
+        return scaled
 
     def outputs(self, x: Matrix) -> Matrix:
         """(rows, width) -> (rows, outputs)."""
@@ -37,9 +49,31 @@ class TensorFlowEngine:
         import tensorflow as tf
 
         self.reason = reason
-        signature = [tf.TensorSpec([None, model.input_shape[-1]], tf.float32)]
-        self._function = tf.function(lambda x: model(x, training=False), input_signature=signature)
+        self.model = model
         self._constant = tf.constant
+        self._function = self._traced(lambda x: model(x, training=False))
+
+    def with_scale_head(self, head: ScaleHead) -> "TensorFlowEngine":
+        """The same engine with outputs (rows, 2), value and log scale. Raises ValueError, see `ScaleHead`."""
+        import tensorflow as tf
+
+        with_hidden = with_hidden_layer(self.model)
+        if with_hidden.outputs[1].shape[1] != head.W.size:
+            raise ValueError("the scale head does not belong to this network")
+        W, b = tf.constant(head.W[:, np.newaxis]), tf.constant(np.float32(head.b))
+
+        def scaled_outputs(x: Any) -> Any:
+            value, hidden = with_hidden(x, training=False)
+            return tf.concat([value, tf.matmul(hidden, W) + b], axis=1)
+
+        scaled = copy.copy(self)
+        scaled._function = self._traced(scaled_outputs)
+        return scaled
+
+    def _traced(self, function: Callable[[Any], Any]) -> Any:
+        import tensorflow as tf
+
+        return tf.function(function, input_signature=[tf.TensorSpec([None, self.model.input_shape[-1]], tf.float32)])
 
     @classmethod
     def read(cls, path: Path, reason: str) -> "TensorFlowEngine":
@@ -53,3 +87,12 @@ class TensorFlowEngine:
     def outputs(self, x: Matrix) -> Matrix:
         """(rows, width) -> (rows, outputs)."""
         return np.asarray(self._function(self._constant(x)).numpy(), dtype=np.float32)
+
+
+def with_hidden_layer(model: Any) -> Any:
+    """A Keras model with a second output: what its output layer reads, (rows, units), an ensemble's members in turn."""
+    import keras
+
+    output_layer = next(layer for layer in reversed(model.layers) if layer.weights)
+    hidden = keras.layers.Flatten()(output_layer.input)
+    return keras.Model(model.inputs, [model.outputs[0], hidden])

@@ -1,20 +1,27 @@
 """A schema, an encoder and an engine put together into a model of one table."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 
 from models.encoding.encoder import Encoder
+from models.explanation.background import Background
 from models.frame import Frame, Row
+from models.network.scale_head import MAX_LOG_SCALE
 from models.output_columns import OutputSpec
 from models.outputs import Outputs
 from models.probabilities import Float32Matrix, probabilities
 from models.schema import FeatureSchema
+from models.uncertainty import Uncertainty
 
 Prediction = dict[str, Any]
+SCALE, GROUP = "scale", "group"  # extras of the outputs, for intervals and label sets
 
 
 class Engine(Protocol):
@@ -55,6 +62,11 @@ class TabularModel:
     training: dict[str, Any] = field(default_factory=dict)
     golden: GoldenRows = GoldenRows([], [])
     card: str = ""
+    background: Background | None = None  # of explanations; versions before schema format 2 have none
+    uncertainty: Uncertainty | None = None
+    scaled_engine: Engine | None = None  # of a regression with an uncertainty: its outputs are value and log scale
+    wants_scale: bool = False  # see `with_scale`
+    own_spec: OutputSpec | None = None  # see `with_spec`
 
     @property
     def name(self) -> str:
@@ -67,13 +79,41 @@ class TabularModel:
     @cached_property
     def output_spec(self) -> OutputSpec:
         """The columns of every answer."""
-        return OutputSpec.of(self.schema)
+        return self.own_spec or OutputSpec.of(self.schema)
+
+    def with_spec(self, spec: OutputSpec) -> "TabularModel":
+        """The same model whose answers have these columns."""
+        return replace(self, own_spec=spec)
 
     def predict(self, frame: Frame) -> Outputs:
         """Checked rows -> values in the target's unit, or probabilities that sum to 1."""
-        outputs = self.engine.outputs(self.encoder.encode(frame))
+        outputs = self.predict_encoded(self.encoder.encode(frame))
+        if not self.wants_scale or self.group_column is None:
+            return outputs
+        return Outputs(outputs.primary, {**outputs.extras, GROUP: frame.codes[:, self.group_column]})
+
+    @cached_property
+    def group_column(self) -> int | None:
+        """The column of the codes whose levels have scores of their own, if any."""
+        if self.uncertainty is None or self.uncertainty.category is None:
+            return None
+        return [feature.name for feature in self.schema.categorical].index(self.uncertainty.category)
+
+    @cached_property
+    def with_scale(self) -> "TabularModel":
+        """The same model with what intervals need beside each prediction: the scale of its error, and its group."""
+        if self.scaled_engine is None:
+            return replace(self, wants_scale=True)
+        return replace(self, engine=self.scaled_engine, wants_scale=True)
+
+    def predict_encoded(self, x: Float32Matrix) -> Outputs:
+        """The same for encoded rows (rows, width)."""
+        outputs = self.engine.outputs(x)
         if self.schema.task == "regression":
-            return Outputs(self.encoder.target.unscale(outputs))
+            target = self.encoder.target
+            if self.wants_scale and self.scaled_engine is not None:
+                return Outputs(target.unscale(outputs[:, :1]), {SCALE: target.scale * scales(outputs[:, 1])})
+            return Outputs(target.unscale(outputs))
         return Outputs(probabilities(outputs))
 
     def predict_rows(self, rows: Sequence[Row]) -> Outputs:
@@ -88,3 +128,10 @@ class TabularModel:
     def tolerance(self) -> float:
         """The scale s of "equal means" (docs/api.md): the target's standard deviation, or 1 for probabilities."""
         return self.encoder.target.scale if self.schema.task == "regression" else 1.0
+
+
+def scales(log_scales: Float32Matrix) -> npt.NDArray[np.float64]:
+    """(rows,) -> exp of them, finite; a single one by Python's arithmetic, which is faster."""
+    if len(log_scales) == 1:
+        return np.array([math.exp(min(max(log_scales.item(), -MAX_LOG_SCALE), MAX_LOG_SCALE))])
+    return np.exp(np.clip(log_scales.astype(np.float64), -MAX_LOG_SCALE, MAX_LOG_SCALE))

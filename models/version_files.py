@@ -4,18 +4,26 @@ The only module that knows the layout. What `write` writes, `read` reads; a late
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine, TensorFlowEngine
+from models.explanation.background import Background
 from models.network.network import Network
+from models.network.scale_head import ScaleHead
 from models.schema import FeatureSchema
 from models.tabular_model import Engine, GoldenRows, TabularModel
+from models.uncertainty import Uncertainty
+
+BACKGROUND_FILE = "background.json"
+UNCERTAINTY_FILE = "uncertainty.json"
+SCALE_HEAD_FILE = "scale_head.npz"
+T = TypeVar("T")
 
 EngineChoice = Literal["auto", "numpy", "tensorflow"]
 
@@ -59,6 +67,9 @@ class TrainedVersion:
     training: dict[str, Any] = field(default_factory=dict)
     card: str = ""
     pictures: Mapping[str, bytes] = field(default_factory=dict)
+    background: Background | None = None
+    uncertainty: Uncertainty | None = None
+    scale_head: ScaleHead | None = None
 
 
 def write(folder: Path, trained: TrainedVersion) -> None:
@@ -72,6 +83,12 @@ def write(folder: Path, trained: TrainedVersion) -> None:
         np.savez(folder / "weights.npz", **trained.network.weights())  # type: ignore[arg-type]  # numpy's stub
     if trained.keras is not None:
         trained.keras.save(folder / "model.keras")
+    if trained.background is not None:
+        (folder / BACKGROUND_FILE).write_text(trained.background.to_json(), encoding="utf-8")
+    if trained.uncertainty is not None:
+        (folder / UNCERTAINTY_FILE).write_text(trained.uncertainty.to_json(), encoding="utf-8")
+    if trained.scale_head is not None:
+        np.savez(folder / SCALE_HEAD_FILE, **trained.scale_head.arrays())  # type: ignore[arg-type]  # numpy's stub
     _write_json(folder / "network.json", description)
     _write_json(folder / "metrics.json", trained.metrics)
     _write_json(folder / "training.json", trained.training)
@@ -95,7 +112,7 @@ def golden_answers(trained: TrainedVersion) -> list[list[float]]:
 
 
 def read(stored: StoredVersion, engine: EngineChoice = "auto") -> TabularModel:
-    """Read a version of format 1, without checking its golden rows."""
+    """Read a version of format 1, without checking its golden rows. Versions of 0.1.0 have no optional files."""
     folder = stored.path
     golden = read_json(folder / "golden.json")
     schema = FeatureSchema.from_json((folder / "features.json").read_bytes())
@@ -103,20 +120,35 @@ def read(stored: StoredVersion, engine: EngineChoice = "auto") -> TabularModel:
         raise ValueError(f"features.json names the model {schema.name!r}")
     encoder = Encoder.from_json((folder / "encoder.json").read_bytes())
     encoder.check(schema)
+    background = optional(folder / BACKGROUND_FILE, Background.from_json)
+    uncertainty = optional(folder / UNCERTAINTY_FILE, Uncertainty.from_json)
+    for part in (background, uncertainty):
+        if part is not None:
+            part.check(schema)
+    head = read_scale_head(folder / SCALE_HEAD_FILE) if uncertainty is not None else None
+    its_engine, scaled_engine = make_engines(stored, engine, head)
     return TabularModel(
         version=str(stored.version),
         schema=schema,
         encoder=encoder,
-        engine=make_engine(stored, engine),
+        engine=its_engine,
         metrics=read_json(folder / "metrics.json"),
         training=read_json(folder / "training.json"),
         golden=GoldenRows(golden["rows"], golden["answers"]),
         card=(folder / "card.md").read_text(encoding="utf-8"),
+        background=background,
+        uncertainty=uncertainty,
+        scaled_engine=scaled_engine,
     )
 
 
-def make_engine(stored: StoredVersion, choice: EngineChoice = "auto") -> Engine:
-    """The NumPy network if the version has one; TensorFlow if it has none or if it is requested."""
+def make_engines(
+    stored: StoredVersion, choice: EngineChoice = "auto", head: ScaleHead | None = None
+) -> tuple[Engine, Engine | None]:
+    """The NumPy network if the version has one; TensorFlow if it has none or if it is requested.
+
+    The second engine has the scale head, if there is one.
+    """
     description = read_json(stored.path / "network.json")
     keras_file = stored.path / "model.keras"
     has_network = description["network"] is not None
@@ -128,13 +160,27 @@ def make_engine(stored: StoredVersion, choice: EngineChoice = "auto") -> Engine:
     if has_network and choice != "tensorflow":
         with (stored.path / "weights.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             network = Network.from_json(description["network"], dict(arrays))
-        return NumpyEngine(network, description["reason"])
+        numpy_engine = NumpyEngine(network, description["reason"])
+        return numpy_engine, None if head is None else numpy_engine.with_scale_head(network, head)
     reason = "asked for by TABSERVE_ENGINE" if has_network else description["reason"]
     try:
-        return TensorFlowEngine.read(keras_file, reason)
+        keras_engine = TensorFlowEngine.read(keras_file, reason)
     except ImportError as error:
         why = "needs TensorFlow, which is not installed (the extra 'tensorflow')"
         raise EngineUnavailable(stored.tag, why) from error
+    return keras_engine, None if head is None else keras_engine.with_scale_head(head)
+
+
+def read_scale_head(path: Path) -> ScaleHead | None:
+    if not path.is_file():
+        return None
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return ScaleHead.from_arrays(dict(arrays))
+
+
+def optional(path: Path, from_json: Callable[[bytes], T]) -> T | None:
+    """What a file holds, None where there is none."""
+    return from_json(path.read_bytes()) if path.is_file() else None
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -21,6 +21,7 @@ from models.tabular_model import TabularModel
 from service.batcher import DisconnectWaiter
 from service.error_mapping import require_valid
 from service.errors import RowsNotValid, TooManyRows
+from service.explanation_queue import ExplanationQueue
 from service.metrics import Metrics
 from service.registry import Registry, Snapshot
 from service.served_model import ServedModel
@@ -77,6 +78,7 @@ class DataPlane:
         self.observer: PredictionObserver | None = None
         self.costs = SharedCosts(None)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="data-plane")
+        self._explanations = ExplanationQueue(settings.max_evaluations)
 
     def start(self, folder: Path | None = None) -> None:
         """Load all models: measure and warm up their engines. folder: shared by the workers of this server."""
@@ -105,7 +107,8 @@ class DataPlane:
 
     def close(self) -> None:
         for served in self.registry.snapshot.served:
-            served.batcher.close()
+            served.close()
+        self._explanations.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -146,6 +149,8 @@ class DataPlane:
             counters.inflight_rows -= valid
         if self.observer:
             self.observer(served, rows, outputs)
+        if served.extension is not None and served.extension.explainer is not None:
+            return await self._explanations.explain(served.extension, rows.frame, outputs, context.deadline)
         return outputs
 
     def predict_fast(self, served: ServedModel, rows: list[dict[str, Any]]) -> Outputs | float | None:

@@ -140,6 +140,17 @@ class TooManyRows(RequestError):
         super().__init__(detail, [RowError(None, None, "too_many_rows", detail)])
 
 
+class TooManyEvaluations(RequestError):
+    status = 422
+    title = "The explanation is too expensive"
+
+    def __init__(self, count: int, limit: int) -> None:
+        super().__init__(
+            f"explaining these rows takes {count} evaluations of the model, the limit is {limit}: send fewer rows, or "
+            "use explain=fast"
+        )
+
+
 class UnsupportedMediaType(RequestError):
     status = 415
     title = "Content type not supported"

@@ -1,11 +1,13 @@
 """A served model version: the model with its batcher, its counters and the objects that protocols compile for it."""
 
+import copy
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from models.fast.single_row import single_row_predictor
 from models.frame import Row
+from models.output_options import ExtendedModel, OutputOptions, with_options
 from models.outputs import Outputs
 from models.row_warnings import find_warnings
 from models.tabular_model import TabularModel
@@ -14,6 +16,7 @@ from service.engine_cost import EngineCost
 from service.metrics import ModelCounters
 from service.settings import Settings
 
+MAX_EXTENDED = 32  # combinations of options for which a version keeps what protocols compiled
 T = TypeVar("T")
 
 
@@ -26,16 +29,50 @@ class ServedModel:
         self.version = model.version
         self.counters = counters
         self.batcher = Batcher(model, counters, settings.queue_rows, cost, settings.batching)
-        self._max_rows = settings.max_rows
+        self._settings, self._max_rows = settings, settings.max_rows
+        self._scaled_batcher: Batcher | None = None
         self.adopt(cost)
         self._single_row = single_row_predictor(model)
         self._compiled: dict[Callable[[TabularModel], Any], Any] = {}
+        self._extended: dict[OutputOptions, ServedModel] = {}
+        self.extension: ExtendedModel | None = None  # of a version for a request's options, see `extended`
 
     def adopt(self, cost: EngineCost) -> None:
         """Predict from now on as an engine that costs so much should be run."""
+        self._cost = cost
         self.batcher.adopt(cost)
+        if self._scaled_batcher is not None:
+            self._scaled_batcher.adopt(cost)
         self.inline_rows = min(self.batcher.plan.inline_rows, self._max_rows)
         self.counters.inline_rows = self.inline_rows
+
+    def extended(self, options: OutputOptions) -> "ServedModel":
+        """This version for requests with these options. Raises OptionError."""
+        if not options:
+            return self
+        served = self._extended.pop(options, None)
+        if served is None:
+            extension = with_options(self.model, options)
+            served = copy.copy(self)
+            served.model, served.extension = extension.model, extension
+            served.batcher = self._batcher_with_scale() if extension.model.wants_scale else self.batcher
+            served._compiled, served._single_row = {}, None
+            if len(self._extended) == MAX_EXTENDED:
+                del self._extended[next(iter(self._extended))]
+        self._extended[options] = served  # the last one is the one used last
+        return served
+
+    def _batcher_with_scale(self) -> Batcher:
+        if self._scaled_batcher is None:
+            settings, model = self._settings, self.model.with_scale
+            self._scaled_batcher = Batcher(model, self.counters, settings.queue_rows, self._cost, settings.batching)
+        return self._scaled_batcher
+
+    def close(self) -> None:
+        """End the threads."""
+        self.batcher.close()
+        if self._scaled_batcher is not None:
+            self._scaled_batcher.close()
 
     def compiled(self, factory: Callable[[TabularModel], T]) -> T:
         """An object that a protocol builds once per model version, such as a writer. Built on first use."""

@@ -49,6 +49,7 @@ class Settings:
     max_stream_bytes: int = 1024 * MIB
     timeout_s: float = 10.0
     queue_rows: int = 20_000
+    max_evaluations: int = 200_000
     log_level: LogLevel = "info"
     log_format: LogFormat = "auto"
     access_log: float = 0.0
@@ -186,6 +187,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "max_body_bytes": whole_number(1),
     "max_stream_bytes": whole_number(1),
     "timeout_s": number(0.001, 86_400),
+    "max_evaluations": whole_number(1),
     "queue_rows": whole_number(1),
     "log_level": one_of(LogLevel),
     "log_format": one_of(LogFormat),

@@ -1,5 +1,6 @@
 """The model card: a page of Markdown about a model for people."""
 
+import math
 from typing import Any
 
 from models.feature import TrainingRange
@@ -7,6 +8,7 @@ from models.schema import FeatureSchema
 from models.text import render
 from training.bundled import BUNDLED
 from training.evaluation import METRIC_LABELS, EvaluationMetrics
+from training.plots import COVERAGE_PICTURE
 from training.recipe import Recipe
 from training.splitting import Split
 from training.text_tables import markdown
@@ -29,6 +31,7 @@ def write_card(
     network: EvaluationMetrics,
     baselines: dict[str, EvaluationMetrics],
     notices: list[str],
+    coverage: dict[str, Any] | None = None,
 ) -> str:
     """card.md: the model, its metrics, its data and training, its columns and the notices. record: see provenance."""
     bundled = BUNDLED.get(record.get("bundled") or "")
@@ -44,6 +47,7 @@ def write_card(
         markdown(metrics_table(network, baselines)),
         "![learning curve](learning.png)",
         "![answers on held-out rows](answers.png)",
+        *_uncertainty_section(coverage or {}),
         "## What it was made from",
         f"Data: {record['data']}, {record['rows_used']:,} of {record['rows_read']:,} rows, "
         f"SHA-256 `{record['fingerprint'][:16]}…`.",
@@ -63,6 +67,36 @@ def write_card(
     if notices:
         sections += ["## To mind", "\n".join(f"- {notice}" for notice in notices)]
     return "\n\n".join(sections) + "\n"
+
+
+def _uncertainty_section(coverage: dict[str, Any]) -> list[str]:
+    """coverage: what `training.conformalization.report` returns, {} where there were too few rows."""
+    if not coverage:
+        return []
+    level, rows = coverage["level"], coverage["rows"]
+    deviation = 2 * math.sqrt(level * (1 - level) * 2 / rows)
+    covered = f"{coverage['coverage']:.3f} ± {deviation:.3f} of the held-out rows"
+    if "interval_score" in coverage:
+        better = 1 - coverage["interval_score"] / coverage["constant_interval_score"]
+        fifths = ", ".join(f"{share:.2f}" for share in coverage["coverage_by_fifth"])
+        text = (
+            f"Intervals at level {level:g} hold the true value for {covered}. Mean width "
+            f"{coverage['mean_width']:.4g}; intervals of constant width would have {coverage['constant_width']:.4g}. "
+            f"Interval score {coverage['interval_score']:.4g}, {better:.0%} better than with constant width. Share "
+            f"covered by fifth of the prediction, from the smallest: {fifths}."
+        )
+        levels = {f"`{name}`": shares for name, shares in coverage["coverage_by_level"].items()}
+    else:
+        text = (
+            f"Label sets at level {level:g} hold the true label for {covered}. Mean size {coverage['mean_size']:.3g}; "
+            f"{coverage['single_labels']:.1%} of the sets have one label."
+        )
+        levels = {"the classes": coverage["coverage_by_class"]}
+    groups = [
+        f"Share covered by {name}: " + ", ".join(f"{level} {share:.2f}" for level, share in shares.items()) + "."
+        for name, shares in levels.items()
+    ]
+    return ["## How sure it is", " ".join([text, *groups]), f"![coverage]({COVERAGE_PICTURE})"]
 
 
 def _describe_seen(seen: TrainingRange) -> str:

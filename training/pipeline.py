@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,19 @@ from models import store
 from models.architecture import Architecture, Link, Task
 from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine, TensorFlowEngine
+from models.explanation.background import Background
 from models.frame import Frame
-from models.outputs import Array
+from models.network.scale_head import ScaleHead
 from models.schema import FeatureSchema
 from models.tabular_model import Engine, TabularModel
 from models.version_files import StoredVersion, TrainedVersion
-from training import card, dataset_report, examples, fit, plots
+from training import card, conformalization, dataset_report, examples, fit, plots
 from training.baselines import Baselines
 from training.build_dataset import load_dataset
 from training.config import DataOptions, FitOptions
+from training.conformalization import HeldOutRows
 from training.dataset import Dataset
+from training.error_scale import fit_scale_head
 from training.errors import UsageError
 from training.evaluation import MAIN_METRIC, METRIC_LABELS, EvaluationMetrics, error, evaluate
 from training.option_checks import check_ranges
@@ -30,7 +33,7 @@ from training.provenance import training_record
 from training.recipe import Recipe, decide_recipe
 from training.splitting import Split, split_rows
 from training.text_tables import aligned
-from training.training_run import EncodedRows, FitResult, OnEpoch, Report
+from training.training_run import EncodedRows, FitResult, Matrix, OnEpoch, Report, Targets
 from training.tune import Search
 
 BETTER = 0.02  # the share by which a baseline's error must be smaller to be noticed
@@ -47,8 +50,9 @@ class TrainingResult:
     encoder: Encoder
     fit: FitResult
     golden_rows: list[dict[str, Any]]
-    outputs: Array  # for the test set
+    held_out: HeldOutRows  # the test set with its predictions
     metrics: EvaluationMetrics
+    scale_head: ScaleHead | None = None  # of a regression
     search: dict[str, Any] | None = None  # the trials of --tune
 
 
@@ -119,9 +123,13 @@ def train(
         fitted = fit_recipe(recipe, progress.epoch)
     finally:
         progress.end_line()
-    outputs = build_model(fitted, schema, encoder).predict(frame.take(split.test)).primary
-    metrics = evaluate(schema.task, dataset.target[split.test], outputs)
-    return TrainingResult(dataset, split, frame, encoder, fitted, golden_rows, outputs, metrics, search)
+    model = build_model(fitted, schema, encoder)
+    head = None
+    if regression:
+        head, model = with_scale_head(model, fitted, x[split.validation], y[split.validation])
+    held_out = conformalization.held_out_rows(model, frame.take(split.test), dataset.target[split.test])
+    metrics = evaluate(schema.task, held_out.target, held_out.outputs.primary)
+    return TrainingResult(dataset, split, frame, encoder, fitted, golden_rows, held_out, metrics, head, search)
 
 
 def study_file(dataset: Dataset, options: DataOptions, recipe: Recipe) -> Path:
@@ -182,6 +190,8 @@ def build_version(
     schema = examples.with_examples(dataset.schema, result.golden_rows[0])
     record = training_record(options, dataset, fitted, result.search)
     notices = dataset.notices + split.notices + notices
+    scores = conformalization.fit_uncertainty(result.held_out)
+    coverage = {} if scores is None else conformalization.report(result.held_out, scores)
     return TrainedVersion(
         schema=schema,
         encoder=result.encoder,
@@ -194,11 +204,17 @@ def build_version(
             "network": result.metrics,
             "baselines": baselines,
             "split": split.how,
+            "uncertainty": coverage,
             "rows": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
         },
+        background=Background.fit(schema, result.frame.take(split.train), np.random.default_rng(options.seed)),
+        uncertainty=scores,
+        scale_head=None if scores is None else result.scale_head,
         training=record,
-        card=card.write_card(schema, fitted.recipe, split, record, result.metrics, baselines, notices),
-        pictures=plots.draw_plots(schema, fitted.history, dataset.target[split.test], result.outputs),
+        card=card.write_card(schema, fitted.recipe, split, record, result.metrics, baselines, notices, coverage),
+        pictures=plots.draw_plots(
+            schema, fitted.history, result.held_out.target, result.held_out.outputs.primary, coverage
+        ),
     )
 
 
@@ -220,6 +236,22 @@ def choose_architecture(recipe: Recipe, schema: FeatureSchema, encoder: Encoder)
         adapters=recipe.adapters,
         link=LINKS[schema.task] if recipe.members else "linear",
     )
+
+
+def with_scale_head(model: TabularModel, fitted: FitResult, x: Matrix, y: Targets) -> tuple[ScaleHead, TabularModel]:
+    """The scale of a regression's errors, fitted to the validation rows x, y, and the model with it."""
+    target = model.encoder.target
+    predicted = target.apply(model.predict_encoded(x).primary[:, 0])
+    head = fit_scale_head(conformalization.hidden_outputs(fitted, x), y - predicted)
+    engine = model.engine
+    scaled: Engine
+    if isinstance(engine, NumpyEngine):
+        assert fitted.network is not None
+        scaled = engine.with_scale_head(fitted.network, head)
+    else:
+        assert isinstance(engine, TensorFlowEngine)
+        scaled = engine.with_scale_head(head)
+    return head, replace(model, scaled_engine=scaled)
 
 
 def build_model(result: FitResult, schema: FeatureSchema, encoder: Encoder) -> TabularModel:

@@ -15,14 +15,22 @@ from models.text import render, truncate
 Array = npt.NDArray[Any]
 MAX_NAMED_CLASSES = 30
 MAX_POINTS = 4000
+COVERAGE_PICTURE = "coverage.png"
 
 
-def draw_plots(schema: FeatureSchema, history: list[Epoch], y: Array, outputs: Array) -> dict[str, bytes]:
-    """PNG files by name: the learning curve, and the outputs (rows, outputs) for the test rows."""
+def draw_plots(
+    schema: FeatureSchema, history: list[Epoch], y: Array, outputs: Array, coverage: dict[str, Any]
+) -> dict[str, bytes]:
+    """PNG files by name: the learning curve, the outputs (rows, outputs) for the test rows, and their coverage.
+
+    coverage: what `training.conformalization.report` returns, {} where there were too few rows.
+    """
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # about a letter that the font lacks, or a loss of 0 on a logarithmic axis
         draw = _draw_residuals if schema.task == "regression" else _draw_classes
         figures = {"learning.png": _draw_learning_curve(history), "answers.png": draw(schema, y, outputs)}
+        if coverage:
+            figures[COVERAGE_PICTURE] = _draw_coverage(coverage)
         return {name: _to_png(figure) for name, figure in figures.items()}
 
 
@@ -75,6 +83,22 @@ def _draw_classes(schema: FeatureSchema, y: Array, outputs: Array) -> Figure:
     )
     right.set(xlabel="probability of the predicted class", ylabel="how often it is right", title="calibration")
     right.grid(alpha=0.3)
+    return figure
+
+
+def _draw_coverage(coverage: dict[str, Any]) -> Figure:
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    levels, shares = zip(*coverage["coverage_at"], strict=True)
+    left.plot([0, 1], [0, 1], color="black", linewidth=0.8)
+    left.plot(levels, shares, marker="o")
+    left.set(xlabel="level", ylabel="share of held-out rows that are covered", title="reliability")
+    left.grid(alpha=0.3)
+    by = coverage.get("coverage_by_fifth") or [*coverage["coverage_by_class"].values()]
+    right.bar(range(1, len(by) + 1), by)
+    right.axhline(coverage["level"], color="black", linewidth=0.8)
+    what = "fifth of the prediction" if "coverage_by_fifth" in coverage else "class, in order"
+    right.set(xlabel=what, ylabel="share that is covered", title=f"level {coverage['level']:g}")
     return figure
 
 

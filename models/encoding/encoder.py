@@ -17,6 +17,7 @@ from models.encoding.column_encodings import (
     CategoryEncoding,
     ColumnEncoding,
     DateEncoding,
+    Indices,
     Matrix,
     NumberEncoding,
     NumericEncoding,
@@ -138,6 +139,23 @@ class Encoder(BaseModel):
         of_scaled = len(arrays.columns) + len(arrays.gaps) + len(arrays.of_bin)
         of_quantiles = len(self._quantiles.parts) + len(self._quantiles.gaps)
         return of_quantiles + of_scaled + sum(len(part.encode(np.zeros(1))) for _, part in self._flags_and_dates)
+
+    @cached_property
+    def sources(self) -> Indices:
+        """(width,): the column of the frame that each column of the matrix comes from; codes count after numbers."""
+        quantiles, scaled = self._quantiles, self._scaled
+        flags = [(column, len(part.encode(np.zeros(1)))) for column, part in self._flags_and_dates]
+        levels = [(len(self.numbers) + column, part.width) for column, part in self.ordered]
+        return np.concatenate(
+            [
+                quantiles.columns,
+                quantiles.columns[quantiles.gaps],
+                scaled.columns,
+                scaled.columns[scaled.gaps],
+                scaled.columns[scaled.of_bin],
+                *(np.full(width, column) for column, width in [*flags, *levels]),
+            ]
+        ).astype(np.intp)
 
     @cached_property
     def ordered(self) -> list[tuple[int, CategoryEncoding]]:

@@ -28,6 +28,7 @@ from models.network.inference_steps import (
 from models.network.input_block import EmbeddingLookup, InputBlock, PeriodicFeatures
 from models.network.layer_types import inputs_of
 from models.network.layers import Dense, Layer
+from models.network.scale_head import split_output_layer
 from models.network.tabular_layers import Embedding, Periodic, Tabular
 
 BLOCK_ROWS = 1024  # each member of a row counts as a row
@@ -51,6 +52,14 @@ class InferenceNetwork:
         if len(rows) <= self._rows:
             return self._block(rows)
         return np.concatenate([self._block(rows[i : i + self._rows]) for i in range(0, len(rows), self._rows)])
+
+    def with_output_layer(self, layers: Sequence[Layer]) -> "InferenceNetwork":
+        """A network that differs from this one in its output layer alone, and shares the arrays of the others."""
+        other = InferenceNetwork(layers)
+        hidden, _ = split_output_layer(self.layers)
+        if any(isinstance(layer, Dense | SharedDense) for layer in hidden):  # the output layer is a step of its own
+            other._steps = [*self._steps[:-1], other._steps[-1]]
+        return other
 
     def _block(self, x: Array) -> Array:
         for step in self._steps:

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from models import json_text
+from models.output_options import optional_columns
 from models.tabular_model import TabularModel
 from service.openapi import invocations, native, oip, tfserving
 from service.openapi.schemas import (
@@ -49,7 +50,7 @@ def schemas(models: Sequence[TabularModel]) -> dict[str, Schema]:
     """The schemas that the operations refer to, by title."""
     found = [PROBLEM, ROW_ERROR, MODEL_SUMMARY]
     for model in models:
-        prediction = prediction_schema(model.name, model.output_spec)
+        prediction = prediction_schema(model.name, model.output_spec, optional_columns(model))
         found += [row_schema(model.schema), prediction, response_schema(model.schema, ref(prediction))]
     return {schema["title"]: schema for schema in found}
 

@@ -39,7 +39,7 @@ def predict(model: TabularModel, settings: Settings) -> Schema:
         PROBLEM_FORM,
         (*PREDICTION, *ACCEPT),
         description=f"Model {model.tag}: {TASKS[model.schema.task]}.",
-        parameters=parameters(settings),
+        parameters=[*parameters(settings), *output_parameters(model)],
         requestBody={
             "required": True,
             "content": {"application/json": {"schema": request_schema(model, settings), "example": {"rows": rows}}}
@@ -76,6 +76,22 @@ def parameters(settings: Settings) -> list[Schema]:
         },
         {"name": "X-Request-ID", "in": "header", "schema": {"title": "Request ID", "type": "string"}},
     ]
+
+
+def output_parameters(model: TabularModel) -> list[Schema]:
+    """The options for intervals, label sets and explanations, where the version can satisfy them."""
+    levels = "Levels between 0 and 1, such as 0.9 or 0.5,0.9"
+    found: list[Schema] = []
+    if model.uncertainty is not None:
+        regression = model.schema.task == "regression"
+        name, what = ("interval", "intervals") if regression else ("set", "label sets")
+        schema = {"title": name.title(), "type": "string", "examples": ["0.9"]}
+        found.append({"name": name, "in": "query", "description": f"Adds {what}. {levels}", "schema": schema})
+    if model.background is not None:
+        what = "Adds explanations; fast compares with one typical row"
+        schema = {"title": "Explain", "type": "string", "enum": ["true", "fast", "false"], "default": "false"}
+        found.append({"name": "explain", "in": "query", "description": what, "schema": schema})
+    return found
 
 
 def pages() -> dict[str, Any]:

@@ -3,13 +3,14 @@
 Declared limits become limits of the JSON Schema. Levels and values of the training data become examples and `x-levels`.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import WithJsonSchema
 
 from models.date_parsing import EPOCH_UNITS, describe_format
 from models.feature import Feature
-from models.output_columns import OutputSpec
+from models.output_columns import OutputColumn, OutputSpec
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 
@@ -75,7 +76,8 @@ def row_schema(schema: FeatureSchema) -> Schema:
     }
 
 
-def prediction_schema(name: str, spec: OutputSpec) -> Schema:
+def prediction_schema(name: str, spec: OutputSpec, optional: Sequence[OutputColumn] = ()) -> Schema:
+    """optional: columns that a request may ask for."""
     warning = {
         "title": "Warning",
         "type": "object",
@@ -87,10 +89,11 @@ def prediction_schema(name: str, spec: OutputSpec) -> Schema:
         "required": ["field", "code", "message"],
     }
     outputs = {column.key: column.json_schema for column in spec.columns}
+    on_request = {column.key: column.json_schema for column in optional}
     return {
         "title": f"{type_name(name)}Prediction",
         "type": "object",
-        "properties": {**outputs, "warnings": {"title": "Warnings", "type": "array", "items": warning}},
+        "properties": {**outputs, **on_request, "warnings": {"title": "Warnings", "type": "array", "items": warning}},
         "required": list(outputs),
     }
 

@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from models.formats.json_encoder import JsonWriter
-from models.text import truncate
+from models.output_options import Explain, OptionError, OutputOptions, parse_levels
+from models.text import did_you_mean, truncate
 from service.data_plane import LARGE_ROWS, DataPlane, PredictionContext
 from service.errors import RequestError
 from service.exchange import unknown_option
@@ -40,14 +42,15 @@ class PredictRoute(Route):
             await self._handle_table(exchange)
             return None
         exchange.set_deadline()
-        on_invalid = on_invalid_option(query) if query else "fail"
+        options = parse_options(query) if query else NO_OPTIONS
+        served = extended(self.served, options.outputs)
         body = await exchange.body.read(headers, self.plane)
         if not query and b"x-request-timeout" not in headers and time.monotonic() < exchange.deadline:
             fast = self._fast(body)
             if fast is not None:
                 await exchange.respond_json(fast)
                 return None
-        return Response(await predict_json(self.plane, self.served, body, on_invalid, exchange.prediction_context))
+        return Response(await predict_json(self.plane, served, body, options.on_invalid, exchange.prediction_context))
 
     def _fast(self, body: bytes) -> bytes | None:
         """The response to the common request: a few valid rows without warnings in a small body.
@@ -67,7 +70,9 @@ class PredictRoute(Route):
         exchange.protocol = formats[0].name
         if exchange.protocol != "json":
             exchange.body.limit = self.plane.settings.max_stream_bytes
-        table = TableHandler(exchange, self.served, formats, skip=skips_invalid(exchange.query))
+        options = parse_options(exchange.query)
+        served = extended(self.served, options.outputs)
+        table = TableHandler(exchange, served, formats, skip=options.skips_invalid)
         await table.handle()
 
 
@@ -86,21 +91,50 @@ async def predict_json(
     return writer.write(rows, outputs, skip=skip)
 
 
-def on_invalid_option(query: bytes) -> str:
-    """The value of on_invalid. Raises RequestNotValid for any other option."""
-    options = parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="replace")
-    for name, _ in options:
-        if name != "on_invalid":
-            raise unknown_option(f"unknown option {truncate(name)!r}, expected on_invalid")
-    return ",".join(value for _, value in options) if options else "fail"
+class PredictOptions(NamedTuple):
+    """The query of a predict request."""
+
+    on_invalid: str = "fail"
+    outputs: OutputOptions = OutputOptions()
+
+    @property
+    def skips_invalid(self) -> bool:
+        """Whether on_invalid=skip. Raises RequestNotValid for an unknown value."""
+        if self.on_invalid not in ON_INVALID_OPTIONS:
+            raise unknown_option(f"on_invalid={truncate(self.on_invalid)!r} is unknown, expected fail or skip")
+        return self.on_invalid == "skip"
 
 
-def skips_invalid(query: bytes) -> bool:
-    """Whether on_invalid=skip. Raises RequestNotValid."""
-    value = on_invalid_option(query) if query else "fail"
-    if value not in ON_INVALID_OPTIONS:
-        raise unknown_option(f"on_invalid={truncate(value)!r} is unknown, expected fail or skip")
-    return value == "skip"
+NO_OPTIONS = PredictOptions()
+NAMES = ("on_invalid", "interval", "set", "explain")
+EXPLAIN: Mapping[str, Explain] = {"true": "full", "false": "none", "fast": "fast"}
+
+
+def parse_options(query: bytes) -> PredictOptions:
+    """Raises RequestNotValid for an unknown option, and for a value that no model could satisfy."""
+    values: dict[str, list[str]] = {}
+    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="replace"):
+        if name not in NAMES:
+            hint = did_you_mean(name, NAMES) or f", expected {', '.join(NAMES)}"
+            raise unknown_option(f"unknown option {truncate(name)!r}{hint}")
+        values.setdefault(name, []).append(value)
+    joined = {name: ",".join(given) for name, given in values.items()}
+    explain = joined.get("explain", "false")
+    if explain not in EXPLAIN:
+        raise unknown_option(f"explain={truncate(explain)!r} is unknown, expected true, fast or false")
+    try:
+        intervals, sets = (parse_levels(joined[name]) if name in joined else () for name in ("interval", "set"))
+    except OptionError as error:
+        raise unknown_option(str(error)) from None
+    return PredictOptions(joined.get("on_invalid", "fail"), OutputOptions(intervals, sets, EXPLAIN[explain]))
+
+
+def extended(served: ServedModel, options: OutputOptions) -> ServedModel:
+    """The version for these options. Raises RequestNotValid where it cannot satisfy them."""
+    try:
+        return served.extended(options)
+    except OptionError as error:
+        raise unknown_option(str(error)) from None
 
 
 class UnknownModelRoute(Route):

@@ -1,0 +1,1 @@
+"""Explanations: Shapley values of a prediction over the columns of its row."""

@@ -1,0 +1,111 @@
+"""The background of explanations: the rows that a prediction is compared with, stored as `background.json`.
+
+Each column of a background row comes from another training row, so no row is anybody's data.
+"""
+
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from models.feature import MISSING, UNSEEN
+from models.frame import Frame
+from models.schema import FeatureSchema, SchemaError
+
+BACKGROUND_ROWS = 16
+
+
+class Background(BaseModel):
+    """At most 16 rows with the distribution of each column, and one typical row. Immutable.
+
+    numbers, codes: the matrices of a `Frame`, columns in the order of the schema; None is a missing number.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    format: Literal[1] = 1
+    columns: list[str]  # of the numbers, then of the codes
+    numbers: Annotated[list[list[float | None]], Field(min_length=1, max_length=BACKGROUND_ROWS)]
+    codes: list[list[int]]
+    typical_numbers: list[float | None]
+    typical_codes: list[int]
+
+    @classmethod
+    def fit(cls, schema: FeatureSchema, frame: Frame, rng: "np.random.Generator") -> Self:
+        """From the training rows, at least one."""
+        numbers = np.stack([spread(column, rng) for column in frame.numbers.T], axis=1) if schema.numeric else None
+        codes = np.stack([spread(column, rng) for column in frame.codes.T], axis=1) if schema.categorical else None
+        empty: list[list[int]] = [[] for _ in range(BACKGROUND_ROWS)]
+        return cls(
+            columns=_column_names(schema),
+            numbers=[[]] * BACKGROUND_ROWS if numbers is None else [_with_none(row) for row in numbers.tolist()],
+            codes=empty if codes is None else codes.tolist(),
+            typical_numbers=_with_none([typical_number(column) for column in frame.numbers.T]),
+            typical_codes=[most_frequent(column) for column in frame.codes.T],
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read `background.json`. Raises SchemaError."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise SchemaError(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
+
+    def to_json(self) -> str:
+        return self.model_dump_json() + "\n"
+
+    def check(self, schema: FeatureSchema) -> None:
+        """Raises SchemaError if it was made for another schema."""
+        sizes = [feature.levels for feature in schema.categorical]
+        rows = [*zip(self.numbers, self.codes, strict=False), (self.typical_numbers, self.typical_codes)]
+        fits = (
+            self.columns == _column_names(schema)
+            and len(self.numbers) == len(self.codes)
+            and all(len(numbers) == len(schema.numeric) and len(codes) == len(sizes) for numbers, codes in rows)
+            and all(MISSING <= code < size for _, codes in rows for code, size in zip(codes, sizes, strict=True))
+        )
+        if not fits:
+            raise SchemaError("background.json does not belong to the columns of features.json")
+
+    @property
+    def rows(self) -> Frame:
+        return _frame(self.numbers, self.codes)
+
+    @property
+    def typical(self) -> Frame:
+        """One row: medians and the most frequent levels."""
+        return _frame([self.typical_numbers], [self.typical_codes])
+
+
+def spread(column: np.ndarray, rng: "np.random.Generator") -> np.ndarray:
+    """(BACKGROUND_ROWS,): values at equal steps through the sorted column, in random order. NaN counts as largest."""
+    ranks = (np.arange(BACKGROUND_ROWS) + 0.5) / BACKGROUND_ROWS * len(column)
+    return rng.permutation(np.sort(column)[ranks.astype(np.intp)])
+
+
+def typical_number(column: np.ndarray) -> float:
+    """The median of the values that are there, one of them; NaN where most are missing."""
+    return float(np.sort(column)[len(column) // 2])
+
+
+def most_frequent(codes: np.ndarray) -> int:
+    return int(np.bincount(codes - MISSING).argmax()) + MISSING
+
+
+def _column_names(schema: FeatureSchema) -> list[str]:
+    return [feature.name for feature in [*schema.numeric, *schema.categorical]]
+
+
+def _with_none(row: list[float]) -> list[float | None]:
+    return [None if value != value else value for value in row]  # NaN is not equal to itself
+
+
+def _frame(numbers: list[list[float | None]], codes: list[list[int]]) -> Frame:
+    rows = len(numbers)
+    return Frame(
+        np.array(numbers, dtype=np.float64).reshape(rows, -1), np.array(codes, dtype=np.int64).reshape(rows, -1)
+    )
+
+
+assert MISSING < UNSEEN < 0

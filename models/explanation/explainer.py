@@ -1,0 +1,202 @@
+"""Explains predictions: how much each column moved a prediction away from the background's mean prediction.
+
+The contributions are Shapley values of a game whose players are the columns: a coalition's payoff is the prediction for
+a row that takes the coalition's columns from the explained row and the others from a background row. They are averaged
+over the background rows, so they sum to the prediction minus the mean prediction for the background. The masked rows
+are put together from encoded rows, since each encoded column comes from one column of the table.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from models.explanation.background import Background
+from models.explanation.coalitions import (
+    Mask,
+    Payoffs,
+    all_coalitions,
+    exact_values,
+    paired_orders,
+    partial_coalitions,
+    sampled_values,
+)
+from models.frame import Frame
+from models.tabular_model import TabularModel
+
+MAX_EXACT_COLUMNS = 10  # that differ between the row and the background: at most 1,024 coalitions a background row
+PAIRS = 8  # of orders, for each background row, where more columns differ
+BLOCK_ROWS = 4096  # masked rows that are evaluated at once
+
+Matrix = npt.NDArray[np.float32]
+Row = npt.NDArray[np.float64]
+
+
+class Explanation(NamedTuple):
+    """Why a row got its prediction.
+
+    output: the position of the explained class, None for a regression. contributions: (columns,) in the order of the
+    schema's features, in the unit of the prediction; they sum to the prediction minus the baseline. evaluations: the
+    number of rows that the engine predicted. error: the largest standard error of a contribution, 0 if it is exact.
+    """
+
+    output: int | None
+    baseline: float
+    contributions: Row
+    exact: bool
+    evaluations: int
+    error: float
+
+
+@dataclass(frozen=True)
+class Game:
+    """The game between a row and one background row: the columns in which they differ, and the coalitions to evaluate.
+
+    orders is None where all coalitions are evaluated.
+    """
+
+    columns: npt.NDArray[np.intp]
+    orders: npt.NDArray[np.intp] | None
+    mask: Mask  # (coalitions, columns)
+
+    def values(self, payoffs: Payoffs, empty: float, full: float) -> Payoffs:
+        """(samples, columns): one exact sample, or one for each pair of orders."""
+        if self.orders is None:
+            return exact_values(len(self.columns), payoffs)[np.newaxis]
+        return sampled_values(self.orders, payoffs, empty, full)
+
+
+class Explainer:
+    """Explains the predictions of one model. Immutable, and safe to call from several threads at once."""
+
+    def __init__(self, model: TabularModel, background: Background, *, typical: bool = False) -> None:
+        """typical: compare with the one typical row instead of all background rows, which costs a sixteenth."""
+        self.model = model
+        frame = background.typical if typical else background.rows
+        self._background = model.encoder.encode(frame)
+        self._sources = model.encoder.sources
+        self._column_count = len(model.schema.features)
+
+    @cached_property
+    def _place(self) -> list[int]:
+        """The position among the schema's features of each column of the frame."""
+        position = {feature.name: place for place, feature in enumerate(self.model.schema.features)}
+        return [position[feature.name] for feature in [*self.model.schema.numeric, *self.model.schema.categorical]]
+
+    @cached_property
+    def _background_outputs(self) -> Row:
+        """(background rows, outputs)."""
+        return np.asarray(self.model.predict_encoded(self._background).primary, dtype=np.float64)
+
+    def evaluations(self, frame: Frame) -> int:
+        """The number of rows that the engine predicts for these explanations."""
+        return sum(
+            sum(coalition_count(int(columns.sum()), exact=is_exact(differing)) for columns in differing) + 1
+            for differing in map(self._differing, self.model.encoder.encode(frame))
+        ) + len(self._background)
+
+    def explain(self, frame: Frame, outputs: Sequence[int | None] | None = None) -> list[Explanation]:
+        """The explanation of each row. outputs: the class to explain for each row; by default the predicted one."""
+        x = self.model.encoder.encode(frame)
+        predictions = np.asarray(self.model.predict_encoded(x).primary, dtype=np.float64)
+        return [
+            self._explain(row, prediction, _seed(frame, number), None if outputs is None else outputs[number])
+            for number, (row, prediction) in enumerate(zip(x, predictions, strict=True))
+        ]
+
+    def _differing(self, x: Matrix) -> npt.NDArray[np.bool_]:
+        """(background rows, columns): whether the row differs from a background row in a column."""
+        differing = np.zeros((len(self._background), self._column_count), dtype=bool)
+        rows, encoded = np.nonzero(self._background != x)
+        differing[rows, self._sources[encoded]] = True
+        return differing
+
+    def _explain(self, x: Matrix, prediction: Row, seed: int, output: int | None) -> Explanation:
+        regression = self.model.schema.task == "regression"
+        place = 0 if regression else int(prediction.argmax()) if output is None else output
+        rng = np.random.default_rng(seed)
+        differing = self._differing(x)
+        exact = is_exact(differing)
+        games = [_game(np.flatnonzero(columns), rng, exact=exact) for columns in differing]
+        payoffs = self._payoffs(x, games, place)
+        empty, full = self._background_outputs[:, place], float(prediction[place])
+        contributions, variance = np.zeros(self._column_count), np.zeros(self._column_count)
+        for number, (game, of_game) in enumerate(zip(games, payoffs, strict=True)):
+            samples = game.values(of_game, float(empty[number]), full)
+            contributions[game.columns] += samples.mean(axis=0)
+            if len(samples) > 1:
+                variance[game.columns] += samples.var(axis=0, ddof=1) / len(samples)
+        by_feature = np.zeros(self._column_count)
+        by_feature[self._place] = contributions / len(games)
+        return Explanation(
+            None if regression else place,
+            float(empty.mean()),
+            by_feature,
+            all(game.orders is None for game in games),
+            sum(len(game.mask) for game in games) + 1 + len(games),
+            float(np.sqrt(variance.max(initial=0.0))) / len(games),
+        )
+
+    def _payoffs(self, x: Matrix, games: Sequence[Game], place: int) -> list[Payoffs]:
+        """The predictions for the masked rows of each game."""
+        blocks = [
+            np.asarray(self.model.predict_encoded(block).primary[:, place], dtype=np.float64)
+            for block in _joined(self._masked(x, games))
+        ]
+        payoffs = np.concatenate(blocks) if blocks else np.empty(0)
+        ends = np.cumsum([len(game.mask) for game in games])
+        return np.split(payoffs, ends[:-1])
+
+    def _masked(self, x: Matrix, games: Sequence[Game]) -> Iterator[Matrix]:
+        """The rows of each game's coalitions, at most BLOCK_ROWS at once."""
+        for background, game in zip(self._background, games, strict=True):
+            place = np.full(self._column_count, -1)
+            place[game.columns] = np.arange(len(game.columns))
+            joins = place[self._sources]  # the player of each encoded column
+            changing = joins >= 0
+            for start in range(0, len(game.mask), BLOCK_ROWS):
+                mask = game.mask[start : start + BLOCK_ROWS]
+                rows = np.tile(background, (len(mask), 1))
+                rows[:, changing] = np.where(mask[:, joins[changing]], x[changing], background[changing])
+                yield rows
+
+
+def is_exact(differing: npt.NDArray[np.bool_]) -> bool:
+    """Whether few enough columns differ from the background that all coalitions are evaluated."""
+    return int(differing.any(axis=0).sum()) <= MAX_EXACT_COLUMNS
+
+
+def coalition_count(columns: int, *, exact: bool) -> int:
+    """How many coalitions are evaluated where so many columns differ from a background row."""
+    sampled = 2 * PAIRS * (columns - 1)
+    return 1 << columns if exact or columns < 2 or 1 << columns <= sampled else sampled
+
+
+def _game(columns: npt.NDArray[np.intp], rng: "np.random.Generator", *, exact: bool) -> Game:
+    players = len(columns)
+    if coalition_count(players, exact=exact) == 1 << players:
+        return Game(columns, None, all_coalitions(players))
+    orders = paired_orders(players, PAIRS, rng)
+    return Game(columns, orders, partial_coalitions(orders))
+
+
+def _joined(parts: Iterator[Matrix]) -> Iterator[Matrix]:
+    """The same rows in fewer and larger blocks."""
+    waiting: list[Matrix] = []
+    for part in parts:
+        if waiting and sum(map(len, waiting)) + len(part) > BLOCK_ROWS:
+            yield np.concatenate(waiting)
+            waiting = []
+        waiting.append(part)
+    if waiting:
+        yield np.concatenate(waiting)
+
+
+def _seed(frame: Frame, row: int) -> int:
+    """From the values of a row, so the same row always gets the same numbers."""
+    content = (frame.numbers[row] + 0.0).tobytes() + frame.codes[row].tobytes()
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big")

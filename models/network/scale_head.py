@@ -1,0 +1,62 @@
+"""A second output of a regression network: the logarithm of the scale of its error, linear in the last hidden layer.
+
+The head is one more column of the last matrix, so the prediction itself stays what it is and a row costs one product of
+a few hundred numbers more.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from models.network.activations import Array
+from models.network.ensemble_layers import MemberDense, MemberMean
+from models.network.layers import Dense, Layer
+
+MAX_LOG_SCALE = 10.0  # of a scale relative to the target's; keeps exp finite for rows far from the training rows
+
+
+@dataclass(frozen=True)
+class ScaleHead:
+    """log scale = h·W + b with h (rows, units): the last hidden layer, of an ensemble all its members' side by side."""
+
+    W: npt.NDArray[np.float32]  # (units,)
+    b: float
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, npt.NDArray[np.float32]]) -> Self:
+        """Raises ValueError."""
+        W, b = arrays["W"], arrays["b"]
+        if W.ndim != 1 or b.shape != () or not (np.isfinite(W).all() and np.isfinite(b)):
+            raise ValueError("the scale head is damaged")
+        return cls(W.astype(np.float32), float(b))
+
+    def arrays(self) -> dict[str, npt.NDArray[np.float32]]:
+        return {"W": self.W, "b": np.float32(self.b)}  # type: ignore[dict-item]
+
+
+def split_output_layer(layers: Sequence[Layer]) -> tuple[list[Layer], list[Layer]]:
+    """The layers up to the last hidden one, and the output layer with the mean of an ensemble's members."""
+    outputs = 2 if isinstance(layers[-1], MemberMean) else 1
+    return list(layers[:-outputs]), list(layers[-outputs:])
+
+
+def add_scale_head(layers: Sequence[Layer], head: ScaleHead) -> list[Layer]:
+    """The same network with outputs (rows, 2): value and log scale. Raises ValueError where it has no such form."""
+    hidden, (last, *mean) = split_output_layer(layers)
+    if isinstance(last, MemberDense) and mean and isinstance(mean[0], MemberMean) and mean[0].link == "linear":
+        members, inputs, outputs = last.W.shape
+        if outputs == 1 and head.W.size == members * inputs:
+            own = head.W.reshape(members, inputs, 1) * members  # the mean over members divides by their number
+            b = np.full((members, 1), head.b)
+            widened: Layer = MemberDense(_beside(last.W, own), _beside(last.b, b))
+            return [*hidden, widened, *mean]
+    if isinstance(last, Dense) and not mean and last.W.shape == (head.W.size, 1):
+        return [*hidden, Dense(_beside(last.W, head.W[:, np.newaxis]), _beside(last.b, np.array([head.b])))]
+    raise ValueError("the scale head does not belong to this network")
+
+
+def _beside(first: Array, second: Array) -> Array:
+    return np.concatenate([first, second.astype(first.dtype)], axis=-1)

@@ -1,0 +1,289 @@
+"""What a request can ask for beside predictions, as further output columns: intervals, label sets, explanations."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from models.explanation.explainer import Explainer, Explanation
+from models.frame import Frame
+from models.json_text import dumps, escaped
+from models.output_columns import OutputColumn, OutputTensor
+from models.outputs import Array, Outputs
+from models.schema import FeatureSchema
+from models.tabular_model import GROUP, SCALE, TabularModel
+from models.text import class_key, truncate
+from models.uncertainty import LevelError, label_sets
+
+BASELINE, CONTRIBUTIONS, DETAILS = "baseline", "contributions", "explanation_details"  # extras of the outputs
+MAX_LEVELS = 10  # in one request
+Explain = Literal["none", "full", "fast"]
+
+
+class OptionError(ValueError):
+    """An option that the model cannot satisfy; the message names it and the reason."""
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """intervals: levels of a regression's intervals. sets: levels of a classification's label sets.
+
+    explain: "full" compares with all background rows, "fast" with one typical row.
+    """
+
+    intervals: tuple[float, ...] = ()
+    sets: tuple[float, ...] = ()
+    explain: Explain = "none"
+
+    def __bool__(self) -> bool:
+        return bool(self.intervals or self.sets or self.explain != "none")
+
+
+def parse_levels(text: str) -> tuple[float, ...]:
+    """`0.9` or `0.5,0.9`. Raises OptionError."""
+    levels = []
+    for part in text.split(","):
+        try:
+            level = float(part)
+        except ValueError:
+            level = math.nan
+        if not 0 < level < 1:
+            raise OptionError(f"{truncate(part)!r} is not a level between 0 and 1")
+        if level not in levels:
+            levels.append(level)
+    if len(levels) > MAX_LEVELS:
+        raise OptionError(f"{len(levels)} levels, expected at most {MAX_LEVELS}")
+    return tuple(levels)
+
+
+def with_options(model: TabularModel, options: OutputOptions) -> "ExtendedModel":
+    """A model whose outputs have what the options ask for. Raises OptionError."""
+    if options.intervals and model.schema.task != "regression":
+        raise OptionError("intervals are for regressions; this model classifies: use set=0.9")
+    if options.sets and model.schema.task == "regression":
+        raise OptionError("label sets are for classifications; this model is a regression: use interval=0.9")
+    levels = options.intervals or options.sets
+    if levels and model.uncertainty is None:
+        raise OptionError(f"{model.tag} was stored without uncertainty: train it again to get intervals and label sets")
+    if options.explain != "none" and model.background is None:
+        raise OptionError(f"{model.tag} was stored without a background: train it again to get explanations")
+    if levels and model.uncertainty is not None and max(levels) > model.uncertainty.largest_level:
+        raise OptionError(str(LevelError(max(levels), model.uncertainty.largest_level)))
+    return ExtendedModel(model, options)
+
+
+class ExtendedModel:
+    """A model for some options: `model` predicts all but explanations, which `explain` adds."""
+
+    def __init__(self, model: TabularModel, options: OutputOptions) -> None:
+        self.options = options
+        needs_scale = options.intervals or options.sets
+        spec = model.output_spec.with_columns(*columns(model, options))
+        self.model = (model.with_scale if needs_scale else model).with_spec(spec)
+        self.explainer: Explainer | None = None
+        if options.explain != "none":
+            assert model.background is not None
+            self.explainer = Explainer(model, model.background, typical=options.explain == "fast")
+
+    def explain(self, frame: Frame, outputs: Outputs) -> Outputs:
+        """The same outputs with the explanation of each row."""
+        assert self.explainer is not None
+        return with_explanations(outputs, self.explainer.explain(frame))
+
+
+def with_explanations(outputs: Outputs, explanations: Sequence[Explanation]) -> Outputs:
+    contributions = np.array([explanation.contributions for explanation in explanations])
+    details = [
+        (-1 if one.output is None else one.output, float(one.exact), float(one.evaluations), one.error)
+        for one in explanations
+    ]
+    own = {
+        BASELINE: np.array([explanation.baseline for explanation in explanations]),
+        CONTRIBUTIONS: contributions,
+        DETAILS: np.array(details, dtype=np.float64),
+    }
+    return Outputs(outputs.primary, {**outputs.extras, **own})
+
+
+def columns(model: TabularModel, options: OutputOptions) -> list[OutputColumn]:
+    """The columns that the options add."""
+    found: list[OutputColumn] = []
+    if options.intervals:
+        found.append(interval_column(model, options.intervals))
+    if options.sets:
+        found.append(set_column(model, options.sets))
+    if options.explain != "none":
+        found.append(ExplanationColumn.of(model.schema))
+    return found
+
+
+def optional_columns(model: TabularModel) -> list[OutputColumn]:
+    """The columns that requests for this model may ask for, each key once, for documents."""
+    found: list[OutputColumn] = []
+    if model.uncertainty is not None:
+        level = min(0.5, model.uncertainty.largest_level)
+        one_or_two = ((level,), (level, level / 2))
+        make = interval_column if model.schema.task == "regression" else set_column
+        found += [make(model, levels) for levels in one_or_two]
+    if model.background is not None:
+        found.append(ExplanationColumn.of(model.schema))
+    return found
+
+
+def interval_column(model: TabularModel, levels: tuple[float, ...]) -> OutputColumn:
+    """`interval` of one level, a list `intervals` of several."""
+    tensors: list[OutputTensor] = []
+    templates = []
+    for level in levels:
+        low, high = ("low", "high") if len(levels) == 1 else (f"low_{level:g}", f"high_{level:g}")
+        tensors.append(OutputTensor(low, "float64", _bound(model, level, -1.0), (low,)))
+        tensors.append(OutputTensor(high, "float64", _bound(model, level, 1.0), (high,)))
+        templates.append(b'{"level":%s,"low":%%s,"high":%%s}' % dumps(level))
+    one = {
+        "title": "Interval",
+        "type": "object",
+        "properties": {name: {"title": name.title(), "type": "number"} for name in ("level", "low", "high")},
+        "required": ["level", "low", "high"],
+    }
+    if len(levels) == 1:
+        return OutputColumn("interval", tuple(tensors), templates[0], one)
+    schema = {"title": "Intervals", "type": "array", "items": one}
+    return OutputColumn("intervals", tuple(tensors), b"[%s]" % b",".join(templates), schema)
+
+
+def _bound(model: TabularModel, level: float, sign: float) -> Any:
+    uncertainty, target = model.uncertainty, model.encoder.target
+    assert uncertainty is not None
+
+    def bound(outputs: Outputs) -> Array:
+        groups = outputs.extras.get(GROUP)
+        quantile = uncertainty.quantile(level) if groups is None else uncertainty.quantiles(level, groups)
+        ends: Array = outputs.primary[:, 0] + sign * quantile * outputs.extras[SCALE]
+        return ends if target.low is None else np.clip(ends, target.low, target.high)
+
+    return bound
+
+
+@dataclass(frozen=True, eq=False)
+class SetColumn(OutputColumn):
+    """Label sets: in JSON the labels that belong to each set, in tables a column for each label."""
+
+    levels: tuple[float, ...] = ()
+    labels: tuple[bytes, ...] = ()  # as JSON
+
+    def json_values(self, outputs: Outputs) -> list[bytes]:
+        if not len(outputs):
+            return []
+        by_level = [
+            self._sets(level, tensor.array(outputs)) for level, tensor in zip(self.levels, self.tensors, strict=True)
+        ]
+        if len(by_level) == 1:
+            return by_level[0]
+        return [b"[%s]" % b",".join(sets) for sets in zip(*by_level, strict=True)]
+
+    def _sets(self, level: float, members: Array) -> list[bytes]:
+        head = b'{"level":%s,"labels":[' % dumps(level)
+        return [
+            head + b",".join(label for label, member in zip(self.labels, row, strict=True) if member) + b"]}"
+            for row in members.tolist()
+        ]
+
+
+def _members(quantiles: npt.NDArray[np.float64]) -> Callable[[Outputs], Array]:
+    return lambda outputs: label_sets(outputs.primary, quantiles)
+
+
+def set_column(model: TabularModel, levels: tuple[float, ...]) -> OutputColumn:
+    """`set` of one level, a list `sets` of several."""
+    classes, uncertainty = model.schema.classes or [], model.uncertainty
+    assert uncertainty is not None
+    tensors = []
+    for level in levels:
+        name = "set" if len(levels) == 1 else f"set_{level:g}"
+        quantiles = uncertainty.quantiles(level, range(len(classes)))
+        names = tuple(f"{name}_{class_key(label)}" for label in classes)
+        tensors.append(OutputTensor(name, "bool", _members(quantiles), names, matrix=True))
+    one = {
+        "title": "Set",
+        "type": "object",
+        "properties": {
+            "level": {"title": "Level", "type": "number"},
+            "labels": {"title": "Labels", "type": "array", "items": {"enum": list(classes)}},
+        },
+        "required": ["level", "labels"],
+    }
+    several = len(levels) > 1
+    schema = {"title": "Sets", "type": "array", "items": one} if several else one
+    labels = tuple(map(dumps, classes))
+    return SetColumn("sets" if several else "set", tuple(tensors), b"%s", schema, levels, labels)
+
+
+@dataclass(frozen=True, eq=False)
+class ExplanationColumn(OutputColumn):
+    """Explanations: in JSON an object, in tables the baseline and a column for each contribution."""
+
+    outputs_names: tuple[bytes, ...] = ()  # as JSON: what is explained, by position; the last one for a regression
+    contribution_template: bytes = b""
+
+    @classmethod
+    def of(cls, schema: FeatureSchema) -> "ExplanationColumn":
+        names = [feature.name for feature in schema.features]
+        tensors = (
+            OutputTensor(BASELINE, "float64", lambda outputs: outputs.extras[BASELINE], (BASELINE,)),
+            OutputTensor(
+                CONTRIBUTIONS,
+                "float64",
+                lambda outputs: outputs.extras[CONTRIBUTIONS],
+                tuple(f"contribution_{name}" for name in names),
+                matrix=True,
+            ),
+        )
+        explained = [*(schema.classes or []), "value"]
+        template = b"{%s}" % b",".join(escaped(name) + b":%s" for name in names)
+        return cls("explanation", tensors, b"%s", _explanation_schema(names), tuple(map(dumps, explained)), template)
+
+    def json_values(self, outputs: Outputs) -> list[bytes]:
+        if not len(outputs):
+            return []
+        baselines = self.tensors[0].json_texts(outputs)
+        contributions = self.tensors[1].json_cells(outputs)
+        return [
+            self._one(baseline, cells, details)
+            for baseline, cells, details in zip(baselines, contributions, outputs.extras[DETAILS].tolist(), strict=True)
+        ]
+
+    def _one(self, baseline: bytes, cells: tuple[bytes, ...], details: list[float]) -> bytes:
+        output, exact, evaluations, error = details
+        head = b'{"output":%s,"baseline":%s,"contributions":%s,"exact":%s,"evaluations":%d' % (
+            self.outputs_names[int(output)],
+            baseline,
+            self.contribution_template % cells,
+            b"true" if exact else b"false",
+            int(evaluations),
+        )
+        return head + (b"}" if exact else b',"error":%s}' % dumps(error))
+
+
+def _explanation_schema(names: Sequence[str]) -> dict[str, Any]:
+    number = {"type": "number"}
+    return {
+        "title": "Explanation",
+        "type": "object",
+        "properties": {
+            "output": {"title": "Output", "type": ["string", "number", "boolean"]},
+            "baseline": {"title": "Baseline", **number},
+            "contributions": {
+                "title": "Contributions",
+                "type": "object",
+                "properties": {name: {"title": name, **number} for name in names},
+                "required": list(names),
+            },
+            "exact": {"title": "Exact", "type": "boolean"},
+            "evaluations": {"title": "Evaluations", "type": "integer"},
+            "error": {"title": "Error", **number},
+        },
+        "required": ["output", "baseline", "contributions", "exact", "evaluations"],
+    }

@@ -1,0 +1,175 @@
+"""Explanations against brute force, against known answers, and against themselves."""
+
+import itertools
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from models.encoding.encoder import Encoder
+from models.explanation.background import Background
+from models.explanation.explainer import Explainer, Explanation
+from models.feature import Feature, TrainingRange
+from models.frame import Frame
+from models.schema import FeatureSchema
+from models.tabular_model import TabularModel
+
+Function = Callable[[np.ndarray], np.ndarray]
+
+
+class FunctionEngine:
+    """An engine whose outputs are a function of the encoded rows."""
+
+    name = "function"
+    reason = "a test"
+
+    def __init__(self, function: Function) -> None:
+        self._function = function
+
+    def outputs(self, x: np.ndarray) -> np.ndarray:
+        return self._function(x.astype(np.float64)).astype(np.float32)
+
+
+def number_model(columns: int, function: Function) -> tuple[TabularModel, Background, Frame]:
+    """A regression over standard normal numbers; the function sees the scaled numbers."""
+    features = [
+        Feature(name=f"c{i}", kind="number", nullable=False, seen=TrainingRange(min=-9, max=9)) for i in range(columns)
+    ]
+    schema = FeatureSchema(name="game", task="regression", target="y", features=features)
+    frame = Frame.of_numbers(np.random.default_rng(1).normal(size=(500, columns)))
+    encoder = Encoder.fit(schema, frame, bins=0)
+    model = TabularModel("1", schema, encoder, FunctionEngine(function))
+    return model, Background.fit(schema, frame, np.random.default_rng(2)), frame
+
+
+def curved(x: np.ndarray) -> np.ndarray:
+    """Every column interacts with its neighbours."""
+    y: np.ndarray = (np.sin(x).sum(axis=1) + (x[:, 1:] * x[:, :-1]).sum(axis=1) + x[:, 0] * x[:, -1] ** 2)[
+        :, np.newaxis
+    ]
+    return y
+
+
+def brute_force(model: TabularModel, background: Frame, row: Frame) -> np.ndarray:
+    """The mean over all orders of joining, one by one, on rows before encoding."""
+    columns = row.numbers.shape[1]
+    total = np.zeros(columns)
+    for base in background.numbers:
+        for order in itertools.permutations(range(columns)):
+            rows = np.tile(base, (columns + 1, 1))
+            for step, column in enumerate(order):
+                rows[step + 1 :, column] = row.numbers[0, column]
+            total[list(order)] += np.diff(model.predict(Frame.of_numbers(rows)).primary[:, 0])
+    return total / math.factorial(columns) / len(background.numbers)
+
+
+def explain_one(model: TabularModel, background: Background, row: Frame, *, typical: bool = False) -> Explanation:
+    (explanation,) = Explainer(model, background, typical=typical).explain(row)
+    return explanation
+
+
+@pytest.mark.parametrize("typical", [False, True])
+def test_few_columns_equal_brute_force(typical: bool) -> None:
+    model, background, frame = number_model(5, curved)
+    row = frame.take(slice(7, 8))
+    explanation = explain_one(model, background, row, typical=typical)
+    rows = background.typical if typical else background.rows
+    assert explanation.exact
+    assert explanation.error == 0
+    np.testing.assert_allclose(explanation.contributions, brute_force(model, rows, row), atol=1e-5)
+    assert explanation.baseline == pytest.approx(model.predict(rows).primary.mean(), abs=1e-6)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 10, 11, 40])
+def test_contributions_sum_to_the_difference_from_the_baseline(columns: int) -> None:
+    model, background, frame = number_model(columns, curved if columns > 1 else np.sin)
+    explainer = Explainer(model, background)
+    rows = frame.take(slice(0, 5))
+    predictions = model.predict(rows).primary[:, 0]
+    for explanation, prediction in zip(explainer.explain(rows), predictions, strict=True):
+        assert explanation.exact == (columns <= 10)
+        assert explanation.contributions.sum() == pytest.approx(prediction - explanation.baseline, abs=1e-5)
+
+
+def test_an_additive_function_is_recovered_with_any_number_of_columns() -> None:
+    weights = np.linspace(-2, 2, 30)
+    model, background, frame = number_model(30, lambda x: (x @ weights)[:, np.newaxis])
+    row = frame.take(slice(3, 4))
+    x, base = (model.encoder.encode(rows).astype(float) for rows in (row, background.rows))
+    explanation = explain_one(model, background, row)
+    np.testing.assert_allclose(explanation.contributions, weights * (x[0] - base.mean(axis=0)), atol=1e-5)
+    assert not explanation.exact
+    assert explanation.error < 1e-6
+
+
+def test_columns_that_the_model_ignores_contribute_exactly_nothing() -> None:
+    for columns in (6, 20):
+        model, background, frame = number_model(columns, lambda x: curved(x[:, :4]))
+        contributions = explain_one(model, background, frame.take(slice(0, 1))).contributions
+        assert (contributions[4:] == 0).all()
+        assert (contributions[:4] != 0).all()
+
+
+def test_columns_with_the_same_role_and_values_contribute_the_same() -> None:
+    model, background, _ = number_model(6, lambda x: np.prod(1 + x / 3, axis=1)[:, np.newaxis])
+    same = np.full((1, 6), 0.5)
+    twin = background.model_copy(update={"numbers": [[row[0]] * 6 for row in background.numbers]})
+    # The encoder's scales differ by column; give all the same ones.
+    part = model.encoder.numbers[0]
+    encoder = model.encoder.model_copy(
+        update={"numbers": [part.model_copy(update={"name": f"c{i}"}) for i in range(6)]}
+    )
+    symmetric = TabularModel("1", model.schema, encoder, model.engine)
+    contributions = explain_one(symmetric, twin, Frame.of_numbers(same)).contributions
+    np.testing.assert_allclose(contributions, contributions[0], rtol=1e-5)
+    assert contributions[0] != 0
+
+
+@pytest.mark.parametrize("columns", [11, 24, 64])
+def test_sampled_contributions_are_near_those_of_a_long_run(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, background, frame = number_model(columns, curved)
+    rows = frame.take(slice(0, 4))
+    short = Explainer(model, background).explain(rows)
+    monkeypatch.setattr("models.explanation.explainer.PAIRS", 250)
+    long = Explainer(model, background).explain(rows)
+    for estimate, truth in zip(short, long, strict=True):
+        largest = np.abs(truth.contributions).max()
+        assert np.corrcoef(estimate.contributions, truth.contributions)[0, 1] >= 0.99
+        assert np.abs(estimate.contributions - truth.contributions).mean() <= 0.02 * largest
+        assert np.abs(estimate.contributions - truth.contributions).max() <= 5 * (estimate.error + truth.error)
+
+
+def test_the_same_row_gets_the_same_numbers_alone_and_among_others() -> None:
+    model, background, frame = number_model(15, curved)
+    explainer = Explainer(model, background)
+    alone = explainer.explain(frame.take(slice(2, 3)))[0]
+    among = explainer.explain(frame.take(slice(0, 5)))[2]
+    np.testing.assert_array_equal(alone.contributions, among.contributions)
+    other = explainer.explain(frame.take(slice(3, 4)))[0]
+    assert (alone.contributions != other.contributions).all()
+
+
+@pytest.mark.parametrize("columns", [3, 9, 12])
+def test_the_announced_number_of_evaluations_is_the_real_one(columns: int) -> None:
+    seen: list[int] = []
+    model, background, frame = number_model(columns, curved)
+
+    def counted(x: np.ndarray) -> np.ndarray:
+        seen.append(len(x))
+        return curved(x)
+
+    counting = TabularModel("1", model.schema, model.encoder, FunctionEngine(counted))
+    explainer = Explainer(counting, background)
+    rows = frame.take(slice(0, 3))
+    announced = explainer.evaluations(rows)
+    explanations = explainer.explain(rows)
+    assert sum(seen) == announced
+    assert explanations[0].evaluations * 3 >= announced
+
+
+def test_a_row_equal_to_the_typical_row_has_nothing_to_explain() -> None:
+    model, background, _ = number_model(12, curved)
+    explanation = explain_one(model, background, background.typical, typical=True)
+    assert explanation.exact
+    assert (explanation.contributions == 0).all()
