@@ -1,1 +1,1 @@
-"""What a model is: its schema, its encoding, its network, its answers, and how a version is kept in the store."""
+"""Models: schema, feature encoding, network, outputs, table formats and the store of versions."""

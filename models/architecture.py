@@ -18,9 +18,9 @@ class Architecture:
 
     With `scales` the first columns also get periodic features: `scales[j]` is the standard deviation of the initial
     frequencies of column j; each column has `frequencies` frequencies and `embedding` features. With `members` it is an
-    ensemble of that many networks that share all matrices but the last; its output is the members' mean, as `link`
-    says, of the values or of the probabilities after a sigmoid or softmax. Each member scales the input row by its own
-    factors or, with `adapters`, the input and output of every shared matrix.
+    ensemble of that many networks that share all matrices but the last. Its output is the members' mean: of their
+    values, or of their probabilities after a sigmoid or softmax, depending on `link`. Each member scales the input row
+    by its own factors or, with `adapters`, the input and output of every shared matrix.
     """
 
     numbers: int

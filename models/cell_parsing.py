@@ -1,4 +1,4 @@
-"""Text cells of a table, read as values of their column: the one home of how text becomes a value.
+"""Text cells of a table, parsed as values of their column. Only this module defines how text becomes a value.
 
 Training reads by the same `CellFormat`. CSV has nothing but text; in JSON, Arrow and tensors a value may be text where
 the table that trained the model had text.
@@ -21,7 +21,7 @@ BOOLEANS = {"true": True, "false": False}
 
 
 def parse_whole(text: str) -> int | None:
-    """A cell as a whole number with all of its digits; None where it is none, or longer than any that is used."""
+    """A cell as a whole number with all of its digits; None if it is not one, or longer than any that is used."""
     return int(text) if WHOLE.fullmatch(text) and len(text) < MAX_DIGITS else None
 
 
@@ -89,7 +89,7 @@ class CellReader:
     def _all_numbers(self, cells: Sequence[str]) -> Array | None:
         """`read_cell` of plain numbers by float() alone, faster: NaN where missing, None where a cell is not a number.
 
-        float() also reads `nan` and `1_000`, which are none here.
+        float() also accepts `nan` and `1_000`, which are not numbers here.
         """
         tokens = self._missing
         try:

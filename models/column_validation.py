@@ -1,6 +1,6 @@
 """Whole columns -> `ValidatedRows`: the result that `validate_rows` has for their rows, at NumPy's speed.
 
-A mask marks the invalid values of a column. Only for the errors that are listed, `Feature.problem` says what is wrong.
+A mask marks the invalid values of a column. `Feature.problem` describes only the errors that are listed.
 """
 
 from collections.abc import Sequence
@@ -70,7 +70,7 @@ def _read_texts(schema: FeatureSchema, columns: Columns) -> Columns:
 
 
 def _convert(schema: FeatureSchema, columns: Columns, count: int) -> tuple[Frame, InvalidMasks]:
-    """The columns as a frame, and where a value is of the wrong type or a column is absent that must not be."""
+    """The columns as a frame, and masks of values of the wrong type and of absent columns that are required."""
     numbers = np.full((count, len(schema.numeric)), np.nan, order="F")
     codes = np.full((count, len(schema.categorical)), MISSING, dtype=np.int64)
     invalid: InvalidMasks = {}
@@ -201,7 +201,7 @@ def _fill_codes(out: Array, schema: FeatureSchema, index: int, column: Column) -
 
 
 class _Distinct(NamedTuple):
-    values: list[Any]  # as JSON has them; None only where missing says so too
+    values: list[Any]  # JSON values; None only where `missing` is true
     codes: npt.NDArray[np.integer[Any]]  # (n,) any valid one where missing
     missing: Mask | None
 

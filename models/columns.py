@@ -18,7 +18,7 @@ class Column(NamedTuple):
     """One column of n rows.
 
     values: (n,) numbers, booleans, `datetime64`, or objects as JSON has them (text, numbers, true and false, None).
-    With `codes` the (distinct,) values that they point to. NaN and NaT are missing: arrays have no other way to say so.
+    With `codes` the (distinct,) values that they point to. NaN and NaT mean a missing value.
     A float32 counts as the float64 that is equal to it: 0.1 becomes 0.10000000149011612.
     missing: (n,) true where there is no value, or None.
     codes: (n,) the position of each row's value; any valid one where it is missing.
@@ -42,7 +42,7 @@ class Column(NamedTuple):
 
 
 Columns = Mapping[str, Column]
-UNREAD = Column(np.empty(0))  # of a column whose cells nobody needs
+UNREAD = Column(np.empty(0))  # for a column whose cells are not needed
 
 
 class ColumnRows(Sequence[Row]):

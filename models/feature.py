@@ -117,7 +117,7 @@ class Feature(BaseModel):
 
     @cached_property
     def positions(self) -> dict[Scalar, int]:
-        """The code of each listed level. 1 and 1.0 are one level, as equal numbers hash alike."""
+        """The code of each listed level. 1 and 1.0 are one level, since equal numbers have equal hashes."""
         return {level: code for code, level in enumerate(self.seen.levels or ())}
 
     @property
@@ -147,7 +147,7 @@ class Feature(BaseModel):
         return parse_date(value, self.date_format)
 
     def to_number(self, value: object) -> float | None:
-        """The number that a JSON value becomes in `Frame.numbers`: a number as a float, infinite where it is too large
+        """The number that a JSON value becomes in `Frame.numbers`: a number as a float, infinite if it is too large
         for one; a boolean as 0 or 1; a date as seconds since 1970. None where the value is of another type."""
         if self.kind == "boolean":
             return float(value) if isinstance(value, bool) else None
@@ -254,7 +254,7 @@ class LevelCodes(dict[Scalar | None, int]):
 
 
 def bucket(level: Scalar, buckets: int) -> int:
-    """The hash bucket of a level, the same on every machine and in every run; 1 and 1.0 fall together."""
+    """The hash bucket of a level, the same on every machine and in every run; 1 and 1.0 have the same bucket."""
     if isinstance(level, float) and level.is_integer():
         level = int(level)
     return zlib.crc32(str(level).encode("utf-8", "surrogatepass")) % buckets

@@ -20,7 +20,7 @@ TRIAL_ROWS = 16
 TOLERANCE = 1e-4
 
 
-class CannotExport(ValueError):  # noqa: N818 - the name says what is wrong
+class CannotExport(ValueError):  # noqa: N818 - the name describes the error
     """A part of the model, named in the message, has no counterpart in the NumPy network: TensorFlow must run it."""
 
 

@@ -188,7 +188,7 @@ def build(architecture: Architecture) -> keras.Model:
 def members_of(model: keras.Model) -> keras.Model:
     """The model to train: of an ensemble all layers but the last, (batch, inputs) -> (batch, members, outputs).
 
-    Each member fits the target by itself: the loss is the mean of the members' losses, not the loss of their mean. A
+    The loss is the mean of the members' losses, not the loss of their mean. A
     model without members is returned as it is.
     """
     last = model.layers[-1]

@@ -33,7 +33,7 @@ class LibraryHook:
             return "not installed"
 
 
-class LibraryHookMissing(Exception):  # noqa: N818 - the name says what is wrong
+class LibraryHookMissing(Exception):  # noqa: N818 - the name describes the error
     """A library no longer has what a hook relies on."""
 
     def __init__(self, hook: LibraryHook, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""What a model answers for the rows of a request, as arrays; `models.output_columns` describes how they are written."""
+"""The outputs of a model for the rows of a request, as arrays; `models.output_columns` describes their columns."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ FEW_NUMBERS = 16  # up to here Python checks numbers faster than NumPy
 
 
 class Outputs:
-    """The answers to n rows. Immutable, as are its arrays.
+    """The outputs for n rows. Immutable, as are its arrays.
 
     primary: (n, 1) float64 values in the target's unit, or (n, classes) float32 probabilities that sum to 1.
     extras: further arrays by name, (n, ...) each, of numbers or booleans.
@@ -31,18 +31,18 @@ class Outputs:
         return len(self.primary)
 
     def take(self, rows: slice | npt.NDArray[np.intp]) -> Self:
-        """The answers to some of the rows."""
+        """The outputs for some of the rows."""
         if not self.extras:
             return type(self)(self.primary[rows])
         return type(self)(self.primary[rows], {name: array[rows] for name, array in self.extras.items()})
 
     def split(self, sizes: Sequence[int]) -> list[Self]:
-        """Consecutive parts of so many rows each; the sizes sum to n."""
+        """Consecutive parts with these numbers of rows, which sum to n."""
         return [self.take(slice(stop - size, stop)) for size, stop in zip(sizes, accumulate(sizes), strict=True)]
 
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
-        """One after the other; all parts have the same extras."""
+        """Concatenate outputs that all have the same extras."""
         extras = {name: np.concatenate([part.extras[name] for part in parts]) for name in parts[0].extras}
         return cls(np.concatenate([part.primary for part in parts]), extras or NO_EXTRAS)
 
@@ -52,7 +52,7 @@ class Outputs:
 
 
 NO_OUTPUTS = Outputs(np.empty((0, 0)))
-"""The answers to no row at all, whatever their columns."""
+"""The outputs for zero rows of any model."""
 
 
 def finite(array: Array) -> bool:

@@ -121,7 +121,7 @@ class FeatureSchema(BaseModel):
 
     @cached_property
     def unused(self) -> frozenset[str]:
-        """Columns that a row may have although the model does not use them: those of its own table, target included."""
+        """Unused columns that a row may have: those of the training table, target included."""
         return frozenset([column.name for column in self.ignored] + [self.target])
 
     @cached_property

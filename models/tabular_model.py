@@ -1,4 +1,4 @@
-"""A schema, an encoder and an engine put together into a model of one table."""
+"""A model of one table: schema, encoder and engine."""
 
 import math
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ SCALE, GROUP = "scale", "group"  # extras of the outputs, for intervals and labe
 
 
 class Engine(Protocol):
-    """Whatever turns encoded rows into the network's outputs. Safe to call from several threads at once."""
+    """Computes the network's outputs for encoded rows. Safe to call from several threads at once."""
 
     @property
     def name(self) -> str:
@@ -34,7 +34,7 @@ class Engine(Protocol):
 
     @property
     def reason(self) -> str:
-        """Why this engine and not the other, in a sentence."""
+        """Why this engine was selected, in a sentence."""
         ...
 
     def outputs(self, x: Float32Matrix) -> Float32Matrix:
@@ -44,7 +44,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class GoldenRows:
-    """Rows that a version has to answer as it did at training, or it is not served."""
+    """Rows with their predictions at training. A version that predicts otherwise is not served."""
 
     rows: list[dict[str, Any]]
     answers: list[list[float]]  # per row [value] or the probability of each class
@@ -52,7 +52,7 @@ class GoldenRows:
 
 @dataclass(frozen=True)
 class TabularModel:
-    """One version of one model, ready to answer. Immutable, and safe to call from several threads at once."""
+    """One version of one model, ready to predict. Immutable, and safe to call from several threads at once."""
 
     version: str
     schema: FeatureSchema
@@ -78,15 +78,15 @@ class TabularModel:
 
     @cached_property
     def output_spec(self) -> OutputSpec:
-        """The columns of every answer."""
+        """The output columns."""
         return self.own_spec or OutputSpec.of(self.schema)
 
     def with_spec(self, spec: OutputSpec) -> "TabularModel":
-        """The same model whose answers have these columns."""
+        """The same model with these output columns."""
         return replace(self, own_spec=spec)
 
     def predict(self, frame: Frame) -> Outputs:
-        """Checked rows -> values in the target's unit, or probabilities that sum to 1."""
+        """Validated rows -> values in the target's unit, or probabilities that sum to 1."""
         outputs = self.predict_encoded(self.encoder.encode(frame))
         if not self.wants_scale or self.group_column is None:
             return outputs
@@ -101,7 +101,7 @@ class TabularModel:
 
     @cached_property
     def with_scale(self) -> "TabularModel":
-        """The same model with what intervals need beside each prediction: the scale of its error, and its group."""
+        """The same model that also outputs what intervals need: the scale of each error, and its group."""
         if self.scaled_engine is None:
             return replace(self, wants_scale=True)
         return replace(self, engine=self.scaled_engine, wants_scale=True)

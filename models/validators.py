@@ -1,7 +1,7 @@
 """Compiled validators: pydantic's core validates many rows in one pass.
 
-They only recognise valid rows and stop at the first invalid one, so that nothing is gathered that nobody reads.
-`models.rows` says what is invalid, and why; where it finds nothing, the rows are valid after all.
+They only recognise valid rows and stop at the first invalid one, so no unused errors are collected. `models.rows` then
+finds the errors; if there are none, the rows are valid.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ from pydantic_core import SchemaValidator, ValidationError, core_schema
 from models.feature import Feature
 
 EXACT = 2**63 - 1  # whole levels up to here are read exactly by every JSON parser
-LONG_TEXT_BYTES = 16 * 1024  # a longer text may name so many unknown columns that an error for each would be costly
+LONG_TEXT_BYTES = 16 * 1024  # a longer text may have so many unknown columns that one error for each would be slow
 LONG_COLUMN_BYTES = 64  # the same for one line, for each of its columns
 ValidRows = list[dict[str, Any]]
 
@@ -32,7 +32,7 @@ class Validators(NamedTuple):
 
 
 class RowValidators:
-    """All methods return None for what they do not recognise, valid or not."""
+    """All methods return None for rows that they do not recognise; these may still be valid."""
 
     def __init__(self, features: Sequence[Feature], unused: Iterable[str]) -> None:
         """unused: columns that a row may have although the model does not use them."""
@@ -136,7 +136,7 @@ def value_schema(feature: Feature) -> core_schema.CoreSchema:
     elif feature.kind == "boolean" or feature.level_type == "boolean":
         schema = core_schema.bool_schema(strict=True)
     elif feature.kind == "category" and feature.level_type == "number":
-        # Whole levels stay whole: as floats, large ones would fall together.
+        # Integer levels stay integers: as floats, large ones would become equal.
         whole = core_schema.int_schema(strict=True, ge=-EXACT, le=EXACT)
         other = core_schema.float_schema(strict=True, allow_inf_nan=False, ge=-EXACT, le=EXACT)
         schema = core_schema.union_schema([whole, other], mode="left_to_right")

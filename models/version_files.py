@@ -32,7 +32,7 @@ class StoreError(Exception):
     """A version that cannot be stored, read or served; the message names it and the reason."""
 
 
-class EngineUnavailable(StoreError):  # noqa: N818 - the name says what is wrong
+class EngineUnavailable(StoreError):  # noqa: N818 - the name describes the error
     """A valid version that the requested engine cannot run; `why` is the reason."""
 
     def __init__(self, tag: str, why: str) -> None:

@@ -76,7 +76,7 @@ class NumberEncoding(ColumnEncoding):
             deviation=deviation,
             fill=median_value(known),
             missing=bool(known.size < values.size),
-            edges=edges if len(edges) > 2 else [],  # one bin says no more than the scaled number
+            edges=edges if len(edges) > 2 else [],  # one bin adds nothing to the scaled number
             low=low,
             high=high,
         )
@@ -112,8 +112,8 @@ class QuantileEncoding(ColumnEncoding):
         of_values = (np.arange(len(knots)) + 0.5) / len(knots)
         rank = (of_rows + of_values) / 2
         if len(knots) > max_knots:
-            kept = np.unique(np.searchsorted(rank, np.linspace(0, 1, max_knots)).clip(0, len(knots) - 1))
-            knots, rank = knots[kept], rank[kept]
+            selected = np.unique(np.searchsorted(rank, np.linspace(0, 1, max_knots)).clip(0, len(knots) - 1))
+            knots, rank = knots[selected], rank[selected]
         z = np.array([*map(NormalDist().inv_cdf, rank.tolist())]).clip(-MAX_Z, MAX_Z)
         spread = float(np.interp(known, knots, z).std()) if known.size else 0.0
         return cls(
@@ -273,8 +273,8 @@ def stable_moments(values: Vector) -> tuple[float, float]:
 
 def separate(knots: Vector, counts: Codes) -> tuple[Vector, Codes]:
     """Increasing knots without those so near to the one before that the slope between them would overflow."""
-    kept = np.append(True, np.diff(knots) > MIN_SCALE)
-    return knots[kept], np.add.reduceat(counts, np.flatnonzero(kept))
+    distinct = np.append(True, np.diff(knots) > MIN_SCALE)
+    return knots[distinct], np.add.reduceat(counts, np.flatnonzero(distinct))
 
 
 def median_value(values: Vector) -> float:

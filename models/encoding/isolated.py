@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 MAX_GAP = 2.0  # times the range of the other values; a value behind a wider gap is isolated
 MAX_ISOLATED_SHARE = 0.01  # of a column's values at each end that may be isolated, one at least
-SENTINEL_GAP = 10.0  # for a single value at an end that more rows have, which may be a level of its own
+SENTINEL_GAP = 10.0  # for one repeated value at an end, which may be a separate level
 MIN_DISTINCT = 4
 MARGIN = 0.25  # of the range of the other values: isolated values are clipped to this distance from them
 

@@ -1,5 +1,5 @@
-"""Fast paths: the common case answered faster than the general way, with the same bytes or not at all.
+"""Fast paths: they answer the common case faster than the general way, with the same bytes, or leave it to that way.
 
 `fast_path` is the protocol of those that predict. `python -m loadtest bench fast` measures what each saves;
-docs/performance.md has the table. Fast paths of one protocol stand beside its general way and are named `fast_*`.
+docs/performance.md has the table. Fast paths of one protocol are in its own module and named `fast_*`.
 """

@@ -24,7 +24,7 @@ from models.schema import FeatureSchema
 
 
 class NumericBuffer(NamedTuple):
-    """The place of a column's numbers in a body."""
+    """The position of a column's numbers in a body."""
 
     name: str
     kind: "np.dtype[Any]"
@@ -61,10 +61,10 @@ def common_block(schema: FeatureSchema, body: bytes, max_rows: int) -> Block | N
 
 @functools.lru_cache(64)
 def layout_of(opening: bytes, head: bytes, size: int) -> Layout | None:
-    """How a schema and the head of a batch place numbers in the `size` bytes that follow; None for anything else.
+    """The layout of the numbers in the `size` bytes after a schema and the head of a batch; None for other content.
 
-    Both are read by pyarrow with nothing but zeros behind them. What it says of numbers without nulls does not depend
-    on what they are, so it would say the same of any other bytes there.
+    pyarrow reads both with zeros in place of the numbers. The layout of numbers without nulls does not depend on their
+    values, so it is the same for any other bytes there.
     """
     import pyarrow as pa
 

@@ -1,4 +1,4 @@
-"""What a fast path to the prediction of a row promises."""
+"""The interface of fast paths that predict a row."""
 
 from typing import Protocol
 
@@ -10,5 +10,5 @@ class FastPath(Protocol):
     """Predicts a common row faster than `TabularModel.predict` does."""
 
     def __call__(self, row: Row) -> Outputs | float | None:
-        """The prediction for a valid row, a float where it is one value; None where the general way has to answer."""
+        """The prediction for a valid row, a float where it is one value; None if the general way has to predict it."""
         ...

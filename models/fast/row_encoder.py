@@ -1,4 +1,4 @@
-"""One checked row encoded by Python's own arithmetic, which is faster for a single row than NumPy's fixed costs."""
+"""Encodes one validated row by Python's arithmetic: for a single row it is faster than NumPy with its fixed costs."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
@@ -12,18 +12,18 @@ from models.feature import UNSEEN, Feature
 from models.frame import Row, picker
 from models.schema import FeatureSchema
 
-MOST_FEATURES, MOST_COLUMNS = 64, 256  # with more of them arrays win
+MOST_FEATURES, MOST_COLUMNS = 64, 256  # with more of them NumPy is faster
 FLAGS = {True: 1.0, False: -1.0, None: 0.0}
 Pick = Callable[[Row], Sequence[object]]
 
 
 class ScalarEncoder(NamedTuple):
-    """A number's way into the matrix, within the range that gets no warning."""
+    """Encodes one number within the range that gets no warning."""
 
     low: float
     high: float
     encode: Callable[[float], float]
-    filled: float  # what stands for a missing one
+    filled: float  # the encoded value of a missing number
 
     @classmethod
     def of(cls, part: NumberEncoding | QuantileEncoding, feature: Feature) -> Self:
@@ -36,10 +36,10 @@ class ScalarEncoder(NamedTuple):
 
 
 class RowEncoder:
-    """A checked row to the same (1, width) that `Encoder.encode` gives, or None where the row is not common."""
+    """A validated row -> the same (1, width) matrix as `Encoder.encode`, or None if the row is not a common one."""
 
     def __init__(self, schema: FeatureSchema, encoder: Encoder) -> None:
-        """Of an encoder that `can_encode`."""
+        """encoder: one for which `can_encode` is true."""
         numbers, flags = list[tuple[Feature, NumberEncoding | QuantileEncoding]](), list[Feature]()
         for feature, part in zip(schema.numeric, encoder.numbers, strict=True):
             if isinstance(part, NumberEncoding | QuantileEncoding):
@@ -60,7 +60,7 @@ class RowEncoder:
         for value, (low, high, encode, filled) in zip(values, self._columns, strict=True):
             if value is None:
                 x.append(filled)
-            elif low <= value <= high:  # type: ignore[operator]  # the row was checked
+            elif low <= value <= high:  # type: ignore[operator]  # the row is valid
                 x.append(encode(value))  # type: ignore[arg-type]
             else:
                 return None
@@ -78,7 +78,7 @@ class RowEncoder:
 
 
 def can_encode(schema: FeatureSchema, encoder: Encoder) -> bool:
-    """Whether numbers are all of one kind without bins, and there are few columns and no dates."""
+    """Whether all numbers have the same encoding without bins, and there are few columns and no dates."""
     kinds = {type(part) for part in encoder.numbers}
     bins = any(isinstance(part, NumberEncoding) and part.edges for part in encoder.numbers)
     few = len(schema.features) <= MOST_FEATURES and encoder.width <= MOST_COLUMNS

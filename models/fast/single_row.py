@@ -1,7 +1,7 @@
-"""One common row predicted without a matrix for each step.
+"""Predicts one common row without a matrix for each step.
 
-For a single row NumPy's fixed costs are most of what a prediction takes, and Python's own arithmetic is cheaper. Only
-the common case is here, up to the row of the matrix that the engine gets; `TabularModel.predict` answers the rest.
+For a single row most of the time goes into NumPy's fixed costs, and Python's arithmetic is faster. This module handles
+the common case only; `TabularModel.predict` handles the rest.
 """
 
 import math
@@ -18,10 +18,10 @@ from models.tabular_model import TabularModel
 
 
 class SingleRowPredictor:
-    """A `FastPath` by the operations of encoder, engine and target, one after the other."""
+    """A `FastPath` that runs encoder, engine and target scaling in turn."""
 
     def __init__(self, model: TabularModel) -> None:
-        """Of a model that `can_predict`."""
+        """model: one for which `can_predict` is true."""
         self._encode = RowEncoder(model.schema, model.encoder)
         self._outputs = model.engine.outputs
         regression = model.output_spec.common == "value"
@@ -33,12 +33,12 @@ class SingleRowPredictor:
 
 
 def can_predict(model: TabularModel) -> bool:
-    """Whether the answers are of one of the two common forms and a row can be encoded by itself."""
+    """Whether the output has one of the two common forms and `RowEncoder` can encode the rows."""
     return model.output_spec.common is not None and can_encode(model.schema, model.encoder)
 
 
 def single_row_predictor(model: TabularModel) -> FastPath | None:
-    """None for a model whose rows the general way has to answer."""
+    """The predictor of a model; None if the general way has to predict all its rows."""
     return SingleRowPredictor(model) if can_predict(model) else None
 
 

@@ -21,7 +21,7 @@ def installed() -> bool:
 
 
 def failures() -> tuple[type[BaseException], ...]:
-    """What pyarrow raises for bytes that it cannot read: not its own exceptions alone, say for names not in UTF-8."""
+    """The exceptions that pyarrow raises for unreadable bytes. Not all are its own: names may be invalid UTF-8."""
     import pyarrow as pa
 
     return pa.ArrowException, ValueError, TypeError, OSError, OverflowError, MemoryError, StopIteration
@@ -56,7 +56,7 @@ def column_of(array: Any, name: str, *, distinct: bool = False) -> Column:
     elif is_a.is_date(kind):
         array = array.cast(pa.timestamp("s" if is_a.is_date32(kind) else "ms"))
     elif is_a.is_timestamp(kind):
-        array = array.cast(pa.timestamp(kind.unit))  # its moments are UTC; the zone only says how to write them
+        array = array.cast(pa.timestamp(kind.unit))  # its values are UTC; the zone only matters for display
     elif is_a.is_boolean(kind) or is_a.is_integer(kind) or is_a.is_floating(kind):
         pass
     else:
@@ -97,7 +97,7 @@ def check_names(names: list[str]) -> None:
 
 
 class BlockBuilder:
-    """Record batches of any size, joined or split to blocks of a given number of rows."""
+    """Record batches of any size, concatenated or split into blocks of `block_rows` rows."""
 
     def __init__(self, schema: FeatureSchema, block_rows: int) -> None:
         self._schema = schema
@@ -138,8 +138,8 @@ class BlockBuilder:
 
 
 def start_of(array: Any, content: Any) -> int | None:
-    """The offset of an array's numbers in the buffer that it was read from; None where it holds anything else, may hold
-    nulls, or lies outside of the buffer."""
+    """The offset of an array's numbers in the buffer that it was read from; None if it holds other values or possibly
+    nulls, or if it is outside of the buffer."""
     import pyarrow as pa
 
     if not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)) or array.offset:

@@ -22,8 +22,8 @@ from models.schema import FeatureSchema
 
 
 class ArrowDecoder:
-    """Complete messages are taken out of the bytes that arrived and read by pyarrow: a batch by itself, or by a reader
-    that keeps dictionaries where there are any."""
+    """Extracts complete messages from the received bytes. pyarrow reads each batch separately or, in a stream with
+    dictionaries, by a reader that keeps them."""
 
     def __init__(self, schema: FeatureSchema, block_rows: int, max_bytes: int) -> None:
         self._blocks = BlockBuilder(schema, block_rows)

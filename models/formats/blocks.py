@@ -1,6 +1,6 @@
 """Blocks: rows of a table that are decoded and validated together; and the interface of decoders.
 
-A body arrives in chunks of bytes. A decoder makes blocks of its rows, and predictions are made of batches of them.
+A body arrives in chunks of bytes. A decoder splits its rows into blocks, and the model predicts batches of rows.
 """
 
 import contextlib

@@ -24,7 +24,7 @@ class LineEnds:
         if b'"' not in chunk:
             self._fresh = chunk[-1] in self._before
             return 0 if self._quoted else chunk.rfind(b"\n") + 1
-        chunk = (b"\n" if self._fresh else b"x") + chunk  # stands for what came before
+        chunk = (b"\n" if self._fresh else b"x") + chunk  # replaces the text before this chunk
         return max((self._by_count if self._only_marks(chunk) else self._by_cell)(chunk) - 1, 0)
 
     def _only_marks(self, chunk: bytes) -> bool:
@@ -43,7 +43,7 @@ class LineEnds:
             quotes -= chunk.count(b'"', line_end, end)
             if not line_end or quotes % 2 == 0:
                 return line_end
-            end = chunk.rfind(b'"', 0, line_end)  # what lies after it is inside of quotes
+            end = chunk.rfind(b'"', 0, line_end)  # the text after it is inside quotes
             if end < 0:
                 return 0
             quotes -= 1

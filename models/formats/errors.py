@@ -1,6 +1,6 @@
 """Errors of decoding a table. The service maps each to an error of a request in one place, `service.error_mapping`."""
 
-# ruff: noqa: N818 - the names say what is wrong, as those of httpx and starlette do
+# ruff: noqa: N818 - the names describe the errors, as in httpx and starlette
 
 
 class FormatError(Exception):

@@ -1,4 +1,4 @@
-"""Index columns that pandas writes beside the columns of a table. Training ignores them, and so do requests."""
+"""Index columns, which pandas writes in addition to the columns of a table. Training and requests ignore them."""
 
 import json
 import re

@@ -10,7 +10,7 @@ from models.formats.errors import TooLarge
 from models.formats.index_columns import ignored_index, index_names
 from models.schema import FeatureSchema
 
-ROW_BYTES = 8  # what a row counts against the limit at least, however well it is compressed
+ROW_BYTES = 8  # minimum that a row counts toward the limit, however well it is compressed
 SPOOLED_BYTES = 1024**2  # a larger file is written to disk
 
 

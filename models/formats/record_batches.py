@@ -13,7 +13,7 @@ from models.outputs import Outputs
 from models.rows import ValidatedRows
 from models.tabular_model import TabularModel
 
-CACHED_ROWS = 4096  # an answer of at most so many rows has a cached message around its values
+CACHED_ROWS = 4096  # up to here the message around the values is cached
 
 
 def answer_schema(model: TabularModel, spec: OutputSpec) -> Any:
@@ -64,7 +64,7 @@ class RecordBatchWriter:
         return before + outputs.primary.astype(np.float64, copy=False).tobytes() + after
 
     def _split_message(self, rows: int) -> tuple[bytes, bytes]:
-        """What precedes and follows the values of so many rows without warnings and errors."""
+        """The bytes before and after the values of `count` rows without warnings and errors."""
         import pyarrow as pa
 
         values = np.zeros((rows, 1))
@@ -88,8 +88,8 @@ class RecordBatchWriter:
         for row, found in accepted.warnings.items():
             warnings[position(accepted, row)] = joined_messages(found)
         errors: list[str | None] = [None] * accepted.count
-        for row, wrong in by_row(accepted, first_row).items():
-            errors[row] = joined_messages(wrong)
+        for row, row_errors in by_row(accepted, first_row).items():
+            errors[row] = joined_messages(row_errors)
         texts = [
             pa.array(list(map(encodable, column)), pa.string()) if any(column) else pa.nulls(len(column), pa.string())
             for column in (warnings, errors)

@@ -1,4 +1,4 @@
-"""Layers of an ensemble: its members share their matrices, and each has a few weights of its own."""
+"""Ensemble layers: the members share their matrices, and each member has a few own weights."""
 
 from __future__ import annotations  # without it, np.random.Generator would load numpy.random: 2.7 MB of a worker
 
@@ -165,7 +165,7 @@ class MemberMean(Layer):
     """The mean of the members' outputs: (batch, members, outputs) -> (batch, outputs), on the scale of one member.
 
     Link "linear": the mean of their values. "sigmoid": the logit of the mean of their probabilities. "softmax": the
-    logarithm of that mean. In training y = x: every member fits the target by itself, and the loss is over all of them.
+    logarithm of that mean. In training y = x: the loss compares every member with the target.
     """
 
     kind = "member_mean"
@@ -190,7 +190,7 @@ class MemberMean(Layer):
 
 
 def member_mean(x: Array, link: Link, axis: int) -> Array:
-    """The mean over the members' axis of logits (..., outputs): of values or of probabilities, as `link` says."""
+    """The mean over the members' axis of logits (..., outputs): of values or of probabilities, depending on `link`."""
     if link == "linear":
         mean: Array = x.mean(axis=axis)
         return mean

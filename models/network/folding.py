@@ -45,7 +45,7 @@ def without_training(layer: Layer) -> Layer | None:
 
 
 def merged(first: Layer, second: Layer) -> Layer | None:
-    """One layer that computes both, or None if there is none."""
+    """One layer that computes both, or None if no layer can."""
     if isinstance(first, Dense) and isinstance(second, Scale):
         m, a, c = second.state.values()
         return Dense(first.W * a, (first.b - m) * a + c)  # (x·W + b - m)·a + c

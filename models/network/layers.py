@@ -19,7 +19,7 @@ from models.network.initializers import Initializer, glorot
 
 
 class Layer:
-    """Arrays by name: `parameters` are learned, `gradients` are theirs, `state` is not learned (running means, say).
+    """Arrays by name: `parameters` are learned, `gradients` are theirs, `state` is not learned (e.g. running means).
 
     `kind` names the layer in saved networks.
     """

@@ -112,7 +112,7 @@ class Network:
         best = BestWeights(self)
         for number in range(1, epochs + 1):
             started, rate = time.perf_counter(), optimizer.learning_rate
-            with np.errstate(over="ignore", invalid="ignore"):  # DivergenceError says more than a warning
+            with np.errstate(over="ignore", invalid="ignore"):  # DivergenceError is more specific than a warning
                 mean_loss = self._train_epoch(number, x, y, weights, loss, optimizer, batch_size, rng)
                 validation_loss = None if validation is None else self._validation_loss(validation, loss, number)
             history.append(Epoch(number, epochs, mean_loss, validation_loss, rate, time.perf_counter() - started))
@@ -149,7 +149,7 @@ class Network:
         for start in range(0, len(x), batch_size):
             batch = order[start : start + batch_size]
             outputs = self.forward(x[batch], training=True, rng=rng)
-            members = outputs.shape[1] if outputs.ndim == 3 else 1  # each member fits the target by itself
+            members = outputs.shape[1] if outputs.ndim == 3 else 1  # the loss compares each member with the target
             value, d_outputs = loss(
                 outputs.reshape(-1, outputs.shape[-1]),  # (batch, members, outputs) -> (batch · members, outputs)
                 y[batch].repeat(members, axis=0),

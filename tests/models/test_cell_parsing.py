@@ -34,11 +34,11 @@ def read(name: str, *cells: str) -> list[Any]:
         ("since", ["2020-01-01 ", ""], ["2020-01-01", None]),
     ],
 )
-def test_a_cell_of_text_is_what_its_column_makes_of_it(name: str, cells: list[str], expected: list[Any]) -> None:
+def test_text_cell_is_parsed_by_its_column(name: str, cells: list[str], expected: list[Any]) -> None:
     assert read(name, *cells) == expected
 
 
-def test_a_missing_token_may_look_like_a_number() -> None:
+def test_missing_token_can_be_a_number() -> None:
     schema = FeatureSchema.model_validate(NUMBERS.model_dump() | {"missing": ["", "-999"]})
     found = schema.readers[schema.features[0].name].read_cells(["1", "-999", "-999.0", "nan"])
     assert [found.item(row) for row in range(4)] == [1.0, None, -999.0, "nan"]
@@ -50,7 +50,7 @@ def test_a_missing_token_may_look_like_a_number() -> None:
 @example(["\uff11\uff12"])  # digits of any script are numbers to both
 @example(["\u0131nf"])  # a dotless i
 @settings(max_examples=150, deadline=None)
-def test_numbers_are_read_as_training_reads_them(cells: list[str]) -> None:
+def test_numbers_are_parsed_as_in_training(cells: list[str]) -> None:
     import pyarrow as pa
 
     from training.cell_values import parse_numbers
@@ -74,10 +74,10 @@ def test_numbers_are_read_as_training_reads_them(cells: list[str]) -> None:
     ("text", "decimal", "number"),
     [("1.5", ".", 1.5), ("1,5", ",", 1.5), ("1,5", ".", None), ("1.5", ",", None), ("-inf", ",", -math.inf)],
 )
-def test_a_number_has_the_decimal_mark_of_its_table(text: str, decimal: Any, number: float | None) -> None:
+def test_number_has_the_decimal_mark_of_its_table(text: str, decimal: Any, number: float | None) -> None:
     assert CellFormat(decimal=decimal).parse_number(text) == number
 
 
-def test_booleans_are_words_and_whole_numbers_keep_their_digits() -> None:
+def test_booleans_are_words_and_integers_keep_all_digits() -> None:
     assert [parse_boolean(text) for text in ("TRUE", "False", "1", "yes")] == [True, False, None, None]
     assert [parse_whole(text) for text in (str(2**70), "1.0", "9" * 5000)] == [2**70, None, None]

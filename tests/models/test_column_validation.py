@@ -113,7 +113,7 @@ def same_result(schema: FeatureSchema, columns: dict[str, Column], count: int, m
 
 @given(tables([name for name in NAMES if name != "day"]), st.sampled_from([0, 3, 100]))
 @settings(max_examples=150, deadline=None)
-def test_columns_have_the_result_of_their_rows(table: tuple[dict[str, Column], int], most: int) -> None:
+def test_columns_have_the_result_of_rows(table: tuple[dict[str, Column], int], most: int) -> None:
     columns, count = table
     day = Column(objects(["01.02.2020"] * count))
     same_result(SCHEMA, {**columns, "day": day}, count, most)
@@ -121,7 +121,7 @@ def test_columns_have_the_result_of_their_rows(table: tuple[dict[str, Column], i
 
 @given(st.data())
 @settings(max_examples=150, deadline=None)
-def test_one_invalid_column_among_good_ones_has_the_result_of_its_rows(data: st.DataObject) -> None:
+def test_one_invalid_column_has_the_result_of_rows(data: st.DataObject) -> None:
     count = 9
     good: dict[str, Any] = {"age": 40, "member": True, "zip": 1, "day": "01.02.2020"}
     columns = {name: Column(objects([value] * count)) for name, value in good.items()}
@@ -131,12 +131,12 @@ def test_one_invalid_column_among_good_ones_has_the_result_of_its_rows(data: st.
 
 @given(st.lists(st.tuples(*[st.floats(-1, 2, width=32) | st.just(math.inf)] * 3), min_size=1, max_size=20))
 @settings(max_examples=100, deadline=None)
-def test_a_matrix_of_numbers_has_the_result_of_its_rows(rows: list[Any]) -> None:
+def test_matrix_of_numbers_has_the_result_of_rows(rows: list[Any]) -> None:
     matrix = np.array(rows, dtype=np.float32)
     same_result(NUMBERS, {name: Column(matrix[:, place]) for place, name in enumerate("abc")}, len(rows))
 
 
-def test_a_moment_is_a_date_whatever_format_the_column_has_as_text() -> None:
+def test_datetime64_is_a_date_for_any_text_format() -> None:
     moments = np.array(["2020-02-01T12:00", "2030-06-01", "NaT"], dtype="M8[ms]")
     good = {"age": Column(np.full(3, 40)), "member": Column(np.ones(3, bool)), "zip": Column(np.ones(3, int))}
     validated = validate_columns(SCHEMA, {**good, "day": Column(moments)}, 3)
@@ -145,7 +145,7 @@ def test_a_moment_is_a_date_whatever_format_the_column_has_as_text() -> None:
     assert validated.frame.numbers[0, -1] == datetime(2020, 2, 1, 12, tzinfo=UTC).timestamp()
 
 
-def test_a_moment_beyond_the_calendar_is_a_bad_date() -> None:
+def test_datetime64_outside_the_calendar_is_a_bad_date() -> None:
     moments = np.array([2**60, 0], dtype="M8[ms]")
     good = {"age": Column(np.full(2, 40)), "member": Column(np.ones(2, bool)), "zip": Column(np.ones(2, int))}
     validated = validate_columns(SCHEMA, {**good, "day": Column(moments)}, 2)
@@ -153,7 +153,7 @@ def test_a_moment_beyond_the_calendar_is_a_bad_date() -> None:
     assert moment_text(moments[1]) == "1970-01-01"
 
 
-def test_a_column_that_is_missing_or_unknown_concerns_every_row_and_is_cheap_to_report() -> None:
+def test_missing_and_unknown_columns_are_errors_of_every_row() -> None:
     count = 200_000
     columns = {name: Column(np.zeros(count)) for name in ("a", "b", "C")}
     validated = validate_columns(NUMBERS, columns, count)
@@ -167,7 +167,7 @@ def test_a_column_that_is_missing_or_unknown_concerns_every_row_and_is_cheap_to_
     assert "did you mean 'c'?" in validated.errors[1].message
 
 
-def test_whole_levels_beyond_what_floats_hold_are_kept_apart() -> None:
+def test_integer_levels_above_float_precision_stay_distinct() -> None:
     good = {
         "age": Column(np.full(2, 40)),
         "member": Column(np.ones(2, bool)),

@@ -87,7 +87,7 @@ def test_a_number_is_scaled_to_mean_0_and_deviation_1() -> None:
     np.testing.assert_allclose(x[:, 0], (np.array([1, 3, 5, 7]) - 4) / math.sqrt(5), rtol=1e-6)
 
 
-def test_a_gap_is_filled_with_the_median_and_told_in_a_column_of_its_own() -> None:
+def test_missing_value_becomes_the_median_and_sets_its_indicator_column() -> None:
     encoder, x = numbers([1, 2, 9, np.nan])
     assert x.shape == (4, 2)
     assert x[3, 0] == x[1, 0]
@@ -95,12 +95,12 @@ def test_a_gap_is_filled_with_the_median_and_told_in_a_column_of_its_own() -> No
     assert encoder.width == 2
 
 
-def test_a_gap_that_training_never_had_is_filled_too() -> None:
+def test_missing_value_without_missing_training_values_is_filled() -> None:
     encoder, x = numbers([1, 2, 9])
     np.testing.assert_array_equal(encoded(encoder, np.nan), x[1:2])
 
 
-def test_a_number_rises_through_its_bins_one_after_the_other() -> None:
+def test_piecewise_linear_bins_fill_in_order() -> None:
     encoder, _ = numbers(range(101), bins=4)
     [part] = encoder.numbers
     assert isinstance(part, NumberEncoding)
@@ -109,14 +109,14 @@ def test_a_number_rises_through_its_bins_one_after_the_other() -> None:
     np.testing.assert_allclose(encoded(encoder, -5, 10, 60, 1000)[:, 1:], expected)
 
 
-def test_far_numbers_are_clipped_hard_without_bins_and_smoothly_with_them() -> None:
+def test_extreme_numbers_are_clipped_hard_without_bins_and_smoothly_with_bins() -> None:
     plain, _ = numbers(range(101))
     binned, _ = numbers(range(101), bins=4)
     assert encoded(plain, 1e300, -1e300)[:, 0].tolist() == [CLIP, -CLIP]
     assert encoded(binned, 1e300)[0, 0] == pytest.approx(3, abs=0.01)
 
 
-def test_a_constant_and_an_empty_column_say_nothing_and_do_no_harm() -> None:
+def test_constant_and_empty_columns_are_encoded_as_zero() -> None:
     assert numbers([7, 7, 7], bins=4)[1].tolist() == [[0]] * 3
     assert numbers([np.nan, np.nan])[1].tolist() == [[0, 1]] * 2
 
@@ -128,14 +128,14 @@ def ranked(values: Any, most: int = 1024) -> QuantileEncoding:
     return QuantileEncoding.fit("x", np.array(values, dtype=np.float64), most)
 
 
-def test_the_rank_is_half_among_rows_and_half_among_values() -> None:
+def test_rank_is_the_mean_of_row_rank_and_value_rank() -> None:
     part = ranked([0, 0, 0, 5])  # among rows 1.5/4 and 3.5/4, among values .5/2 and 1.5/2
     z = np.array([NormalDist().inv_cdf((0.375 + 0.25) / 2), NormalDist().inv_cdf((0.875 + 0.75) / 2)])
     assert part.knots == [0, 5]
     np.testing.assert_allclose(part.z, z / np.std(z[[0, 0, 0, 1]]), atol=1e-6)
 
 
-def test_between_two_knots_it_is_a_line_and_outside_it_is_flat() -> None:
+def test_quantile_encoding_is_linear_between_knots_and_flat_outside() -> None:
     part = ranked([1, 2, 4, 8])
     low, high = part.curve(2), part.curve(4)
     assert part.curve(2.5) == pytest.approx(low + (high - low) / 4)
@@ -144,7 +144,7 @@ def test_between_two_knots_it_is_a_line_and_outside_it_is_flat() -> None:
 
 
 @pytest.mark.parametrize("draw", ["normal", "exponential", "standard_cauchy"])
-def test_whatever_the_distribution_ranks_are_nearly_normal(draw: str) -> None:
+def test_quantile_encoding_is_nearly_normal_for_any_distribution(draw: str) -> None:
     values = getattr(np.random.default_rng(0), draw)(size=20_000)
     part = ranked(values)
     z = np.interp(values, *part.points)
@@ -154,17 +154,17 @@ def test_whatever_the_distribution_ranks_are_nearly_normal(draw: str) -> None:
         assert np.quantile(z, share) == pytest.approx(NormalDist().inv_cdf(share), abs=0.02)
 
 
-def test_one_outlier_is_not_sent_to_the_moon() -> None:
+def test_encoding_of_an_outlier_is_limited() -> None:
     assert max(ranked([0.0] * 100_000 + [1.0]).z) < 50
 
 
 @pytest.mark.parametrize("values", [[7, 7, 7], [math.nan, math.nan]])
-def test_a_constant_and_an_empty_column_have_rank_0(values: list[float]) -> None:
+def test_constant_and_empty_columns_have_rank_0(values: list[float]) -> None:
     assert ranked(values).z == [0]
     assert ranked(values).curve(3) == 0
 
 
-def test_numbers_told_by_rank_come_first_then_their_gaps() -> None:
+def test_quantile_encoded_numbers_come_first_then_their_missing_indicators() -> None:
     frame = random_frame(500)
     encoder = Encoder.fit(SCHEMA, frame, numbers="quantile")
     x = encoder.encode(frame)
@@ -194,7 +194,7 @@ def test_500_columns_share_the_knots() -> None:
 @pytest.mark.parametrize(
     "points", ['"knots": [1, 1], "z": [0, 1]', '"knots": [1, 2], "z": [0]', '"knots": [], "z": []']
 )
-def test_knots_that_are_no_line_are_refused(points: str) -> None:
+def test_knots_that_do_not_increase_are_refused(points: str) -> None:
     text = '{"numbers": [{"name": "x", "kind": "quantile", "fill": 0, "missing": false, %s}], "categories": []}'
     with pytest.raises(SchemaError, match=r"numbers\.0"):
         Encoder.from_json(text % points)
@@ -212,7 +212,7 @@ ANY = st.one_of(st.sampled_from(EXTREME), st.floats(allow_nan=True, allow_infini
 @example([1.7e308, 1.6e308], [math.nan], 0)  # a median between two values that is above both
 @example([0.0, 1e-303, 2e-303, 3e-303], [0.0], 8)
 @given(st.lists(ANY, min_size=1, max_size=40), st.lists(ANY, min_size=1, max_size=5), st.sampled_from([0, 2, 8]))
-def test_whatever_numbers_it_was_fitted_to_and_is_given_the_matrix_is_finite(
+def test_matrix_is_finite_for_any_training_and_request_numbers(
     fitted: list[float], given_later: list[float], bins: int
 ) -> None:
     encoder, x = numbers(fitted, bins)
@@ -229,7 +229,7 @@ def test_whatever_numbers_it_was_fitted_to_and_is_given_the_matrix_is_finite(
 @given(
     st.lists(ANY, min_size=1, max_size=40), st.lists(st.floats(), min_size=1, max_size=8), st.sampled_from([2, 1024])
 )
-def test_whatever_numbers_are_told_by_rank_the_matrix_is_finite_and_the_same_for_few_rows_and_many(
+def test_quantile_encoding_is_finite_and_equal_for_few_and_many_rows(
     fitted: list[float], given_later: list[float], most: int
 ) -> None:
     encoder = Encoder(numbers=[ranked(fitted, most)], categories=[])
@@ -250,7 +250,7 @@ def test_moments_never_overflow(values: list[float]) -> None:
     assert 0 < deviation < math.inf
 
 
-def test_moments_are_those_of_numpy_where_numpy_can_tell() -> None:
+def test_moments_are_equal_to_those_of_numpy() -> None:
     values = np.array([1.0, 2.0, 4.0, -7.5])
     assert stable_moments(values) == pytest.approx((values.mean(), values.std()), rel=1e-14)
     assert stable_moments(values * 1e300) == pytest.approx((values.mean() * 1e300, values.std() * 1e300), rel=1e-14)
@@ -263,13 +263,13 @@ def test_a_boolean_is_1_or_minus_1_and_0_where_missing() -> None:
     assert BooleanEncoding(name="b").encode(np.array([1.0, 0.0, np.nan]))[0].tolist() == [1, -1, 0]
 
 
-def test_a_date_lies_between_the_first_and_the_last_one_seen() -> None:
+def test_date_is_scaled_between_first_and_last_training_date() -> None:
     part = DateEncoding.fit("d", np.array([0.0, 10, 20]) * DAY)
     trend = part.encode(np.array([-99.0, 0, 5, 20, 999]) * DAY)[0]
     assert trend.tolist() == [-1, -1, -0.5, 1, 1]
 
 
-def test_a_week_is_a_circle() -> None:
+def test_weekday_is_encoded_as_sine_and_cosine() -> None:
     part = DateEncoding.fit("d", np.arange(0, 30 * DAY, DAY))
     assert part.periods == [7 * DAY]
     _, sine, cosine = part.encode(np.array([4.0, 11, 4 + 1.75]) * DAY)  # a Monday, the next, a quarter of a week on
@@ -281,11 +281,11 @@ def test_a_week_is_a_circle() -> None:
     ("days", "periods"),
     [([0, 1, 5], 0), ([0, 7], 1), ([0, 0.5, 1], 1), ([0, 400], 2), ([0, 0.5, 400], 3), ([3, 3], 0)],
 )
-def test_only_cycles_that_training_saw_once_around_become_columns(days: list[float], periods: int) -> None:
+def test_only_periods_that_the_training_rows_cover_become_columns(days: list[float], periods: int) -> None:
     assert len(DateEncoding.fit("d", np.array(days, dtype=np.float64) * np.float64(DAY)).periods) == periods
 
 
-def test_a_missing_date_has_a_column_only_where_training_had_one() -> None:
+def test_missing_date_has_an_indicator_only_if_training_had_missing_dates() -> None:
     with_gap, without = DateEncoding.fit("d", np.array([0, DAY, np.nan])), DateEncoding.fit("d", np.array([0, DAY]))
     assert with_gap.encode(np.array([np.nan]))[-1].tolist() == [1]
     assert len(with_gap.encode(np.zeros(1))) == len(without.encode(np.zeros(1))) + 1
@@ -303,7 +303,7 @@ def levels(codes: list[int], known: int) -> CategoryEncoding:
     )
 
 
-def test_few_levels_are_columns_of_0_and_1_a_gap_is_one_of_them_and_unseen_is_none() -> None:
+def test_few_levels_are_one_hot_missing_is_a_level_and_unseen_is_zeros() -> None:
     part = levels([0, 1, 2, MISSING], 3)
     assert part.table[[0, 1, 2, MISSING, UNSEEN]].tolist() == [*np.eye(4).tolist(), [0] * 4]
 
@@ -312,16 +312,16 @@ def test_two_levels_share_one_column() -> None:
     assert levels([0, 1], 2).table[[0, 1, MISSING, UNSEEN]].tolist() == [[1], [-1], [0], [0]]
 
 
-def test_one_level_and_no_level_still_have_a_column() -> None:
+def test_zero_levels_and_one_level_have_one_column() -> None:
     assert levels([MISSING, MISSING], 0).table[[MISSING, UNSEEN]].tolist() == [[1], [0]]
     assert levels([0, 0], 1).table[[0, MISSING, UNSEEN]].tolist() == [[1], [0], [0]]
 
 
-def test_a_level_without_training_rows_counts_as_unseen_where_there_are_few() -> None:
+def test_level_without_training_rows_counts_as_unseen() -> None:
     assert levels([0, 1, 1], 3).table[[2]].tolist() == levels([0, 1, 1], 3).table[[UNSEEN]].tolist()
 
 
-def test_rare_levels_share_a_group_that_unseen_ones_join() -> None:
+def test_rare_and_unseen_levels_share_a_group() -> None:
     frequent = [code for code in range(10) for _ in range(MIN_LEVEL_ROWS)]
     part = levels([*frequent, 10, 11], 12)
     assert part.rare == 10
@@ -330,7 +330,7 @@ def test_rare_levels_share_a_group_that_unseen_ones_join() -> None:
     assert part.table[[MISSING]].tolist() == [[part.size]]  # training had none: the last row of the network's table
 
 
-def test_many_levels_are_numbers_of_groups_that_the_network_looks_up() -> None:
+def test_many_levels_become_group_numbers_for_an_embedding() -> None:
     encoder = Encoder.fit(SCHEMA, random_frame(2000), bins=0)
     assert encoder.tables == [(32, 7), (66, 10)]
     x = encoder.encode(random_frame(500, 1))
@@ -343,7 +343,7 @@ def test_many_levels_are_numbers_of_groups_that_the_network_looks_up() -> None:
 
 
 @pytest.mark.parametrize("numbers", ["scaled", "quantile"])
-def test_a_row_alone_is_encoded_as_in_a_batch(numbers: Any) -> None:
+def test_single_row_is_encoded_as_in_a_batch(numbers: Any) -> None:
     encoder = Encoder.fit(SCHEMA, random_frame(2000), numbers=numbers)
     frame = random_frame(50, 1)
     together = encoder.encode(frame)
@@ -364,18 +364,18 @@ def test_an_encoder_written_and_read_gives_the_same_matrix(numbers: Any) -> None
 
 
 @pytest.mark.parametrize("numbers", ["scaled", "quantile"])
-def test_gaps_and_unseen_levels_that_training_never_had_are_encoded(numbers: Any) -> None:
+def test_missing_values_and_unseen_levels_absent_from_training_are_encoded(numbers: Any) -> None:
     encoder = Encoder.fit(SCHEMA, random_frame(2000, gaps=False), numbers=numbers)
     row = Frame(np.array([[np.nan, 1, np.nan, np.nan]]), np.array([[MISSING, UNSEEN, MISSING]]))
     assert np.isfinite(encoder.encode(row)).all()
 
 
-def test_bins_stay_within_what_rows_and_columns_allow() -> None:
+def test_number_of_bins_depends_on_the_number_of_rows() -> None:
     assert len(Encoder.fit(SCHEMA, random_frame(60)).numbers[0].edges) == 4  # type: ignore[union-attr]  # a NumberEncoding
     assert Encoder.fit(SCHEMA, random_frame(30)).numbers[0].edges == []  # type: ignore[union-attr]  # a NumberEncoding
 
 
-def test_no_rows_give_no_rows() -> None:
+def test_zero_rows_are_encoded_as_zero_rows() -> None:
     encoder = Encoder.fit(SCHEMA, random_frame(100))
     assert encoder.encode(random_frame(5).take(slice(0, 0))).shape == (0, encoder.width)
 
@@ -390,7 +390,7 @@ def edited(change: dict[str, Any]) -> FeatureSchema:
 @pytest.mark.parametrize(
     "change", [{"seen": {"levels": ["a", "b", "c", "new"]}}, {"name": "fewer"}, {"kind": "number", "seen": {}}]
 )
-def test_a_schema_that_was_changed_after_the_encoder_was_fitted_is_refused(change: dict[str, Any]) -> None:
+def test_schema_changed_after_the_encoder_was_fitted_is_refused(change: dict[str, Any]) -> None:
     encoder = Encoder.fit(SCHEMA, random_frame(100))
     encoder.check(SCHEMA)
     with pytest.raises(SchemaError, match="is not as it was"):
@@ -398,7 +398,7 @@ def test_a_schema_that_was_changed_after_the_encoder_was_fitted_is_refused(chang
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"numbers": [{"kind": "word", "name": "x"}], "categories": []}'])
-def test_what_is_no_encoder_is_a_schema_error(text: str) -> None:
+def test_invalid_encoder_json_is_a_schema_error(text: str) -> None:
     with pytest.raises(SchemaError):
         Encoder.from_json(text)
 
@@ -406,7 +406,7 @@ def test_what_is_no_encoder_is_a_schema_error(text: str) -> None:
 # The target
 
 
-def test_a_target_comes_back_from_its_scale() -> None:
+def test_target_is_scaled_and_unscaled() -> None:
     values = np.array([1.0, 2.0, 4.0, 9.0])
     target = TargetScaling.fit(values)
     np.testing.assert_allclose(target.unscale(target.apply(values).astype(np.float32)), values, atol=1e-6)
@@ -418,7 +418,7 @@ def test_a_target_comes_back_from_its_scale() -> None:
     st.floats(1e-299, 1e300),
     st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=5),
 )
-def test_rounding_a_prediction_stays_far_within_the_tolerance(mean: float, scale: float, outputs: list[float]) -> None:
+def test_rounding_of_predictions_is_far_below_the_tolerance(mean: float, scale: float, outputs: list[float]) -> None:
     exact = np.array(outputs, dtype=np.float64) * scale + mean
     answers = TargetScaling(mean=mean, scale=scale).unscale(np.array(outputs, dtype=np.float32))
     assert np.isfinite(answers).all()
@@ -426,7 +426,7 @@ def test_rounding_a_prediction_stays_far_within_the_tolerance(mean: float, scale
 
 
 @given(st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=5), st.sampled_from([0.0, 3.0, -2e6]))
-def test_a_target_of_few_rows_is_that_of_many_to_the_last_bit(outputs: list[float], mean: float) -> None:
+def test_unscaling_few_rows_equals_many_rows_bit_for_bit(outputs: list[float], mean: float) -> None:
     for target in (TargetScaling(mean=mean, scale=3e5), TargetScaling(mean=mean, scale=1e9, low=-1.0, high=1.0)):
         few = np.array([outputs], np.float32).T
         many = target.unscale(np.resize(few, (100, 1)))
@@ -437,13 +437,13 @@ def test_a_target_of_few_rows_is_that_of_many_to_the_last_bit(outputs: list[floa
     )
 
 
-def test_predictions_are_short_numbers() -> None:
+def test_predictions_have_few_digits() -> None:
     assert TargetScaling(mean=2.0, scale=1.0).unscale(np.array([[0.1]], np.float32)).tolist() == [[2.1]]
     assert TargetScaling(mean=2e6, scale=3e5).unscale(np.array([[0.1]], np.float32)).tolist() == [[2030000.0]]
 
 
 @pytest.mark.parametrize("rows", [1, 100])
-def test_answers_are_kept_within_the_range_that_was_seen_and_what_is_not_finite_stays_so(rows: int) -> None:
+def test_predictions_are_clipped_to_the_training_range_and_non_finite_ones_stay_non_finite(rows: int) -> None:
     target = TargetScaling.fit(np.array([1.0, 2.0, 9.0]), clip=True)
     outputs = np.resize(np.array([[-50.0], [50.0], [0.0], [np.nan], [np.inf], [-np.inf]], np.float32), (6 * rows, 1))
     told = target.unscale(outputs)[:6, 0].tolist()

@@ -10,20 +10,20 @@ from models.schema import FeatureSchema, SchemaError
 from tests.models.income import AGE, DAY, HOT, SINCE, ZIP
 
 
-def test_one_and_true_never_fall_together() -> None:
+def test_one_and_true_are_different_levels() -> None:
     assert ZIP.code(1) == ZIP.code(1.0) == 0
     assert HOT.code(True) == 1
     assert ZIP.problem(True) == ("wrong_type", "true is not a number, as the levels of this category are")
     assert HOT.problem(1) == ("wrong_type", "1 is not true or false, as the levels of this category are")
 
 
-def test_dates_without_a_zone_are_utc_and_zones_are_heeded() -> None:
+def test_dates_without_a_zone_are_utc_and_zones_are_applied() -> None:
     texts = ["2020-01-01T12:00", "2020-01-01T12:00Z", "2020-01-01T14:00+02:00", " 2020-01-01T12:00:00 "]
     assert {SINCE.parse_date(text) for text in texts} == {1577880000.0}
     assert DAY.parse_date("01.01.2020") == 1577836800.0
 
 
-def test_a_bucket_is_the_same_on_every_machine() -> None:
+def test_hash_bucket_is_the_same_on_every_machine() -> None:
     assert bucket("x", 4096) == 0x8CDC1683 % 4096  # the CRC-32 of "x"
     assert bucket(1.0, 4096) == bucket(1, 4096)
     assert 0 <= bucket("\ud800", 64) < 64
@@ -55,7 +55,7 @@ def test_a_bucket_is_the_same_on_every_machine() -> None:
         ({"kind": "category", "seen": {"levels": [1, 2, 1.0]}}, "1 is listed twice"),
     ],
 )
-def test_an_edited_feature_that_makes_no_sense_is_refused_in_one_line(edit: dict[str, Any], message: str) -> None:
+def test_inconsistent_feature_is_refused_in_one_line(edit: dict[str, Any], message: str) -> None:
     whole = json.loads(FeatureSchema(name="a", task="regression", target="y", features=[AGE]).to_json())
     whole["features"] = [{"name": "a", "kind": "number", "nullable": False} | edit]
     with pytest.raises(SchemaError) as refused:

@@ -7,14 +7,14 @@ from models.schema import FeatureSchema
 from tests.models.income import FEATURES, GOOD, SCHEMA
 
 
-def test_a_frame_holds_numbers_with_nan_and_codes_with_missing_and_unseen() -> None:
+def test_frame_has_nan_for_missing_numbers_and_codes_for_missing_and_unseen_levels() -> None:
     row = GOOD | {"since": "1970-01-02", "job": "cook", "zip": 9, "hot": True}
     frame = SCHEMA.frames.from_rows([row])
     np.testing.assert_array_equal(frame.numbers, [[40, np.nan, 1, 86_400, np.nan]])
     assert frame.codes.tolist() == [[1, UNSEEN, MISSING, 1, MISSING]]
 
 
-def test_absent_and_null_are_the_same() -> None:
+def test_absent_and_null_are_equal() -> None:
     one, other = (
         SCHEMA.frames.from_rows([GOOD]),
         SCHEMA.frames.from_rows([GOOD | {"capital gain": None, "job": None, "since": None}]),
@@ -23,14 +23,14 @@ def test_absent_and_null_are_the_same() -> None:
     np.testing.assert_array_equal(one.codes, other.codes)
 
 
-def test_rows_of_numbers_only_take_the_short_way_to_the_same_frame() -> None:
+def test_rows_of_numbers_have_the_same_frame_on_the_fast_path() -> None:
     plain = [feature for feature in FEATURES if not feature.nullable]
     schema = FeatureSchema(name="a", task="regression", target="y", features=plain)
     np.testing.assert_array_equal(schema.frames.from_rows([GOOD, GOOD | {"age": 2}]).numbers, [[40, 1], [2, 1]])
     assert schema.frames.from_rows([]).numbers.shape == (0, 2)
 
 
-def test_columns_and_rows_give_the_same_frame() -> None:
+def test_columns_and_rows_have_the_same_frame() -> None:
     rows = [GOOD | {"job": "cook", "since": "2020-01-01"}, GOOD | {"age": 3, "zip": 2.5, "user": "x"}]
     columns = {
         feature.name: np.array([row.get(feature.name) for row in rows], dtype=object) for feature in SCHEMA.categorical

@@ -8,17 +8,17 @@ from models.json_text import JsonError, parse
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"NaN", b"[1,]", b'"\\ud800"', b"\xff", b"[" * 100_000, b"-Infinity"])
-def test_what_is_not_json_is_an_error_with_a_reason(text: bytes) -> None:
+def test_invalid_json_is_an_error_with_a_reason(text: bytes) -> None:
     with pytest.raises(JsonError):
         parse(text)
 
 
-def test_integers_of_any_length_are_read_and_infinite_above_what_a_float_holds() -> None:
+def test_integers_of_any_length_are_parsed_and_infinite_above_the_float_range() -> None:
     assert parse(b"9" * 400) == int("9" * 400)
     assert parse(b"[" + b"9" * 5000 + b"]") == [math.inf]
 
 
-def test_constants_are_read_where_a_protocol_has_them() -> None:
+def test_nan_and_infinity_are_parsed_if_the_protocol_allows_them() -> None:
     nan, infinite = parse(b"[NaN, -Infinity]", constants=True)
     assert math.isnan(nan)
     assert infinite == -math.inf

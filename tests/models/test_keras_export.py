@@ -77,7 +77,7 @@ def effect_of_rounding(model: keras.Model, x: Array) -> float:
 
 @given(architecture=st.one_of(architectures, ensembles), seed=st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
-def test_random_architectures_answer_as_keras_does(architecture: Architecture, seed: int) -> None:
+def test_random_architectures_have_the_outputs_of_keras(architecture: Architecture, seed: int) -> None:
     rng = np.random.default_rng(seed)
     model = lived_in(keras_nets.build(architecture), seed)
     keras_nets.zero_unseen(model)
@@ -119,18 +119,18 @@ def chain(*layers: keras.layers.Layer) -> keras.Model:
         lambda: chain(kl.Normalization(mean=2.0, variance=4.0, invert=True), kl.Dense(2)),
     ],
 )
-def test_every_layer_it_knows_answers_as_in_keras(make: Callable[[], keras.Model]) -> None:
+def test_every_supported_layer_has_the_outputs_of_keras(make: Callable[[], keras.Model]) -> None:
     x = np.random.default_rng(0).normal(size=(500, 5)).astype(np.float32)
     assert_answers_alike(make(), x)
 
 
-def test_a_chain_in_functional_form_is_a_chain() -> None:
+def test_functional_model_that_is_a_chain_is_exported() -> None:
     x = keras.Input((5,))
     model = keras.Model(x, kl.Dense(2)(kl.Dense(4, activation="relu")(x)))
     assert_answers_alike(model, np.random.default_rng(0).normal(size=(50, 5)).astype(np.float32))
 
 
-def test_training_the_model_on_does_not_change_what_was_exported() -> None:
+def test_further_training_does_not_change_the_exported_network() -> None:
     model = chain(kl.Dense(2))
     network = keras_export.export(model)
     before = network.predict(np.ones((1, 5)))
@@ -189,7 +189,7 @@ def two_inputs() -> keras.Model:
         (lambda: categories((3, 4)), r"\(Concatenate\): takes 4 columns of 5"),
     ],
 )
-def test_what_it_does_not_know_is_refused_with_the_layer_and_the_reason(
+def test_unsupported_layer_is_refused_with_its_name_and_the_reason(
     make: Callable[[], keras.Model], message: str
 ) -> None:
     with pytest.raises(keras_export.CannotExport, match=message):

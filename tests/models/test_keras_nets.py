@@ -12,7 +12,7 @@ from models.architecture import Architecture
 WITH_CATEGORIES = Architecture(3, ((5, 2), (9, 4)), (16,), "gelu", 0.1, True, 3)
 
 
-def test_the_plain_architecture_is_the_network_of_the_tutorials() -> None:
+def test_plain_architecture_is_a_multilayer_perceptron() -> None:
     model = keras_nets.build(Architecture(8, hidden=(32,)))
     same = keras.Sequential([keras.Input((8,)), keras.layers.Dense(32, activation="relu"), keras.layers.Dense(1)])
     assert type(model) is keras.Sequential
@@ -21,7 +21,7 @@ def test_the_plain_architecture_is_the_network_of_the_tutorials() -> None:
     assert ours == theirs
 
 
-def test_dropout_and_batch_normalisation_stand_where_they_belong() -> None:
+def test_dropout_and_batch_normalization_are_in_the_usual_order() -> None:
     model = keras_nets.build(Architecture(8, hidden=(32,), dropout=0.1, batch_normalization=True))
     assert [type(layer).__name__ for layer in model.layers] == [
         "Dense",
@@ -35,13 +35,13 @@ def test_dropout_and_batch_normalisation_stand_where_they_belong() -> None:
 @pytest.mark.parametrize(
     "architecture", [WITH_CATEGORIES, Architecture(0, ((5, 2),)), Architecture(0, ((5, 2), (3, 1))), Architecture(2)]
 )
-def test_one_matrix_goes_in_and_the_outputs_come_out(architecture: Architecture) -> None:
+def test_network_maps_one_matrix_to_the_outputs(architecture: Architecture) -> None:
     model = keras_nets.build(architecture)
     x = np.ones((4, architecture.numbers + len(architecture.categories)), np.float32)
     assert model(x).shape == (4, architecture.outputs)
 
 
-def test_a_saved_model_loads_in_safe_mode_and_answers_the_same(tmp_path: Path) -> None:
+def test_saved_model_loads_in_safe_mode_with_the_same_outputs(tmp_path: Path) -> None:
     model = keras_nets.build(WITH_CATEGORIES)
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras", safe_mode=True)
@@ -54,7 +54,7 @@ ENSEMBLE = Architecture(4, ((5, 2),), (8,), "relu", 0.1, outputs=3, scales=(1.0,
 
 @pytest.mark.parametrize("changes", [{}, {"adapters": True}, {"categories": ()}, {"members": 0}, {"scales": ()}])
 @pytest.mark.parametrize("link", ["linear", "sigmoid", "softmax"])
-def test_an_ensemble_loads_in_safe_mode_and_answers_the_same(changes: Any, link: Any, tmp_path: Path) -> None:
+def test_saved_ensemble_loads_in_safe_mode_with_the_same_outputs(changes: Any, link: Any, tmp_path: Path) -> None:
     architecture = dataclasses.replace(ENSEMBLE, link=link, **changes)
     model = keras_nets.build(architecture)
     model.save(tmp_path / "model.keras")
@@ -65,7 +65,7 @@ def test_an_ensemble_loads_in_safe_mode_and_answers_the_same(changes: Any, link:
 
 
 @pytest.mark.parametrize("adapters", [False, True])
-def test_what_is_trained_are_the_members_by_one_compiled_program(adapters: bool) -> None:
+def test_members_are_trained_by_one_compiled_function(adapters: bool) -> None:
     model = keras_nets.build(dataclasses.replace(ENSEMBLE, adapters=adapters))
     members = keras_nets.members_of(model)
     x = np.ones((6, 5), np.float32)
@@ -77,12 +77,12 @@ def test_what_is_trained_are_the_members_by_one_compiled_program(adapters: bool)
     assert len(kernels) == len(members.get_weights())
 
 
-def test_a_model_without_members_is_its_own() -> None:
+def test_training_model_of_a_network_without_members_is_itself() -> None:
     model = keras_nets.build(Architecture(2))
     assert keras_nets.members_of(model) is model
 
 
-def test_the_unseen_levels_are_zero_after_zero_unseen() -> None:
+def test_zero_unseen_sets_the_unseen_level_to_zero() -> None:
     model = keras_nets.build(WITH_CATEGORIES)
     keras_nets.zero_unseen(model)
     for j in (0, 1):

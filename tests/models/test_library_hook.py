@@ -31,17 +31,17 @@ def test_arguments_are_found_by_name() -> None:
     assert has_parameters(Library, "path", "size") == "Library no longer takes size"
 
 
-def test_a_value_that_is_not_the_expected_one_is_shown() -> None:
+def test_unexpected_value_is_reported() -> None:
     assert is_equal("the name", "a", "a") is None
     assert is_equal("the name", "b", "a") == "the name is 'b', expected 'a'"
 
 
-def test_a_check_that_raises_is_a_problem() -> None:
+def test_exception_in_a_check_is_a_problem() -> None:
     hook = LibraryHook("a name", "numpy", "Nothing works.", lambda: Library.new_name)  # type: ignore[attr-defined]
     assert hook.problem() == "AttributeError: type object 'Library' has no attribute 'new_name'"
 
 
-def test_a_missing_hook_names_its_library_the_reason_and_what_breaks() -> None:
+def test_missing_hook_names_library_reason_and_effect() -> None:
     missing = LibraryHook("another name", "numpy", "Nothing works.", lambda: "it was renamed")
     check_all([HOLDS])
     with pytest.raises(LibraryHookMissing) as raised:
@@ -53,5 +53,5 @@ def test_a_missing_hook_names_its_library_the_reason_and_what_breaks() -> None:
     )
 
 
-def test_a_library_that_is_not_installed_has_no_version() -> None:
+def test_library_that_is_not_installed_has_no_version() -> None:
     assert LibraryHook("a name", "no-such-library", "Nothing works.", lambda: None).version == "not installed"

@@ -27,7 +27,7 @@ def listed(found: Outputs) -> list[object]:
     return [found.primary.tolist(), *(array.tolist() for array in found.extras.values())]
 
 
-def test_parts_hold_the_rows_of_all_arrays_and_join_to_the_whole() -> None:
+def test_split_and_concatenate_restore_the_outputs() -> None:
     whole = outputs(7)
     parts = whole.split([3, 0, 4])
     assert [*map(len, parts)] == [3, 0, 4]
@@ -42,7 +42,7 @@ def test_outputs_without_extras_share_one_empty_mapping() -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 100])
-def test_a_number_that_is_not_finite_is_found_in_every_array(rows: int) -> None:
+def test_non_finite_number_is_found_in_every_array(rows: int) -> None:
     assert outputs(rows).all_finite()
     for name in ("primary", "spread"):
         spoiled = outputs(rows)
@@ -60,7 +60,7 @@ def test_a_number_that_is_not_finite_is_found_in_every_array(rows: int) -> None:
         ([1, 2**63], "float64"),
     ],
 )
-def test_labels_have_the_type_that_holds_all_of_them(labels: list[object], dtype: str) -> None:
+def test_labels_have_their_common_type(labels: list[object], dtype: str) -> None:
     assert type_of_labels(labels) == dtype  # type: ignore[arg-type]
 
 
@@ -73,7 +73,7 @@ def test_each_task_has_its_columns() -> None:
     assert value.with_columns().common is None
 
 
-def test_an_object_of_several_tensors_is_one_key() -> None:
+def test_object_of_several_tensors_has_one_key() -> None:
     spec = OutputSpec.of(REGRESSION).with_columns(INTERVAL)
     [entry] = spec.json_entries(Outputs(np.array([[2.5]])))
     assert json.loads(entry) == {"value": 2.5, "interval": {"level": 0.9, "low": 1.5, "high": 3.5}}
@@ -81,7 +81,7 @@ def test_an_object_of_several_tensors_is_one_key() -> None:
 
 
 @pytest.mark.parametrize("schema", [REGRESSION, BINARY])
-def test_no_rows_have_no_entries_whatever_the_columns(schema: FeatureSchema) -> None:
+def test_zero_rows_have_no_entries(schema: FeatureSchema) -> None:
     extra = OutputColumn.vector("parts", "int64", lambda outputs: outputs.extras["parts"], 3)
     spec = OutputSpec.of(schema).with_columns(extra)
     assert spec.json_entries(NO_OUTPUTS) == []
@@ -89,7 +89,7 @@ def test_no_rows_have_no_entries_whatever_the_columns(schema: FeatureSchema) -> 
     assert {tensor.json_array(NO_OUTPUTS) for tensor in spec.tensors} == {b""}
 
 
-def test_two_outputs_of_one_name_are_refused() -> None:
+def test_outputs_with_equal_names_are_refused() -> None:
     spec = OutputSpec.of(BINARY)
     twice = OutputColumn.scalar("label", "float64", lambda outputs: outputs.primary[:, 0])
     column = OutputColumn.mapping("more", "float64", lambda outputs: outputs.primary, ["a"], ["probability_<=50K"])
@@ -98,7 +98,7 @@ def test_two_outputs_of_one_name_are_refused() -> None:
             spec.with_columns(extra)
 
 
-def test_text_needs_categories_and_a_matrix_has_none() -> None:
+def test_text_requires_categories_and_a_matrix_has_none() -> None:
     with pytest.raises(ValueError, match="text needs categories"):
         OutputColumn.scalar("reason", "text", lambda outputs: outputs.extras["reason"])
     with pytest.raises(ValueError, match="a matrix has no categories"):

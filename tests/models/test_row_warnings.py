@@ -12,17 +12,17 @@ def warned(**values: Any) -> list[tuple[str, str]]:
     return [(warning.field, warning.code) for warning in found.get(0, [])]
 
 
-def test_values_outside_of_what_training_saw_are_warned_of() -> None:
+def test_values_outside_the_training_range_get_warnings() -> None:
     assert warned(age=100) == [("age", "outside_seen")]
     assert warned(since="1995-01-01") == [("since", "outside_seen")]
     assert warned(job="pilot", zip=7) == [("job", "unseen_level"), ("zip", "unseen_level")]
 
 
-def test_usual_values_gaps_and_dates_after_training_are_not_warned_of() -> None:
+def test_values_in_range_missing_values_and_later_dates_get_no_warning() -> None:
     assert warned(age=90, since="2999-01-01", job=None, zip=1.0, user="nobody") == []
 
 
-def test_a_warning_shows_the_value_and_the_range_also_where_only_columns_came() -> None:
+def test_warning_names_value_and_range_for_rows_and_columns() -> None:
     row = GOOD | {"age": 100.5, "since": "1995-01-01", "job": "pilot"}
     frame = SCHEMA.frames.from_rows([row])
     assert [warning.message for warning in find_warnings(SCHEMA, frame, [row])[0]] == [

@@ -63,7 +63,7 @@ def codes(**values: Any) -> list[tuple[str | None, str]]:
         ({"day": "01.01.2030"}, [("day", "above_maximum")]),
     ],
 )
-def test_what_breaks_a_rule_is_an_error_of_that_field(values: Any, expected: Any) -> None:
+def test_rule_violation_is_an_error_of_its_field(values: Any, expected: Any) -> None:
     assert codes(**values) == expected
 
 
@@ -92,11 +92,11 @@ def test_what_breaks_a_rule_is_an_error_of_that_field(values: Any, expected: Any
         {"user": "anybody"},
     ],
 )
-def test_what_the_table_allows_is_accepted(values: Any) -> None:
+def test_valid_values_are_accepted(values: Any) -> None:
     assert codes(**values) == []
 
 
-def test_a_field_that_was_never_missing_may_not_be_absent() -> None:
+def test_field_never_missing_in_training_is_required() -> None:
     assert [(e.field, e.code) for e in validate_rows(SCHEMA, [{}]).errors] == [
         ("age", "missing_field"),
         ("member", "missing_field"),
@@ -104,7 +104,7 @@ def test_a_field_that_was_never_missing_may_not_be_absent() -> None:
 
 
 @pytest.mark.parametrize("row", [None, 1, "row", [1, 2], True])
-def test_a_row_that_is_no_object_is_an_error(row: Any) -> None:
+def test_row_that_is_not_an_object_is_an_error(row: Any) -> None:
     [error] = validate_rows(SCHEMA, [row]).errors
     assert (error.row, error.field, error.code) == (0, None, "wrong_type")
 
@@ -117,14 +117,14 @@ def test_messages_name_row_field_value_and_expectation() -> None:
     ]
 
 
-def test_all_errors_are_listed_at_once_and_those_above_the_limit_counted() -> None:
+def test_all_errors_are_listed_and_those_above_the_limit_are_counted() -> None:
     validated = validate_rows(SCHEMA, [{}] * 60 + [GOOD])
     assert len(validated.errors) == MAX_LISTED_ERRORS
     assert validated.omitted == 120 - MAX_LISTED_ERRORS
     assert (validated.valid, validated.count, validated.invalid_rows) == ([60], 61, 60)
 
 
-def test_fewer_errors_can_be_listed_and_rows_counted_from_any_number() -> None:
+def test_error_limit_and_first_row_number_can_be_set() -> None:
     validated = validate_rows(SCHEMA, [{}, GOOD, GOOD | {"x": 1, "y": 1}], first_row=7, max_errors=3)
     assert [(error.row, error.field) for error in validated.errors] == [(7, "age"), (7, "member"), (9, "x")]
     assert (validated.omitted, validated.valid) == (1, [1])
@@ -138,7 +138,7 @@ def test_valid_rows_keep_their_order_and_their_positions() -> None:
     assert validate_rows(SCHEMA, rows[:1]).valid is None
 
 
-def test_a_row_that_could_not_be_decoded_is_an_error_beside_others() -> None:
+def test_undecodable_row_is_an_error_among_others() -> None:
     validated = validate_rows(SCHEMA, [GOOD, UndecodableRow("bad_json", "the line is not JSON")])
     assert validated.errors == [RowError(1, None, "bad_json", "row 1: the line is not JSON")]
     assert validated.valid == [0]
@@ -146,7 +146,7 @@ def test_a_row_that_could_not_be_decoded_is_an_error_beside_others() -> None:
 
 @given(ROWS, st.integers(1, 3), st.sampled_from([0, 3, 100]))
 @settings(max_examples=100, deadline=None)
-def test_blocks_that_are_concatenated_are_the_rows_validated_at_once(rows: list[Any], size: int, most: int) -> None:
+def test_concatenated_blocks_equal_rows_validated_together(rows: list[Any], size: int, most: int) -> None:
     blocks: list[ValidatedRows] = []
     for start in range(0, len(rows), size):
         room = most - sum(len(block.errors) for block in blocks)
@@ -162,7 +162,7 @@ def test_rows_have_the_same_result_whether_compiled_validators_recognise_them_or
 
 @settings(max_examples=300, deadline=None)
 @given(ROWS)
-def test_any_rows_have_a_frame_warnings_and_messages_that_can_be_sent(rows: list[Any]) -> None:
+def test_any_rows_can_be_validated_and_their_messages_encoded(rows: list[Any]) -> None:
     validated = validate_rows(SCHEMA, rows)
     valid = validated.count - validated.invalid_rows
     assert validated.frame.numbers.shape == (valid, 5)

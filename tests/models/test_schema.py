@@ -9,7 +9,7 @@ from models.schema import FeatureSchema, SchemaError
 from tests.models.income import FEATURES, SCHEMA
 
 
-def test_a_schema_written_and_read_is_the_same() -> None:
+def test_schema_is_equal_after_writing_and_reading() -> None:
     again = FeatureSchema.from_json(SCHEMA.to_json())
     assert again == SCHEMA
     assert again.to_json() == SCHEMA.to_json()
@@ -17,7 +17,7 @@ def test_a_schema_written_and_read_is_the_same() -> None:
     assert [type(level) for level in again.by_name["hot"].seen.levels or []] == [bool, bool]
 
 
-def test_whole_numbers_are_written_without_a_point_and_one_feature_stands_on_a_line() -> None:
+def test_schema_json_has_integers_without_a_point_and_one_feature_per_line() -> None:
     lines = SCHEMA.to_json().splitlines()
     assert '"minimum": 0, "maximum": 120' in lines[2]
     assert '"seen": {"min": 17, "max": 90}' in lines[2]
@@ -45,7 +45,7 @@ def test_whole_numbers_are_written_without_a_point_and_one_feature_stands_on_a_l
         ({"ignored": [{"name": "age", "reason": ""}]}, "'age' is named twice"),
     ],
 )
-def test_an_edited_schema_that_contradicts_itself_is_refused_in_one_line(edit: dict[str, Any], message: str) -> None:
+def test_inconsistent_schema_is_refused_in_one_line(edit: dict[str, Any], message: str) -> None:
     with pytest.raises(SchemaError) as refused:
         FeatureSchema.from_json(json.dumps(json.loads(SCHEMA.to_json()) | edit))
     assert message in str(refused.value)
@@ -53,6 +53,6 @@ def test_an_edited_schema_that_contradicts_itself_is_refused_in_one_line(edit: d
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"format": 1}'])
-def test_what_is_no_schema_is_a_schema_error(text: str) -> None:
+def test_invalid_schema_json_is_a_schema_error(text: str) -> None:
     with pytest.raises(SchemaError):
         FeatureSchema.from_json(text)

@@ -35,7 +35,7 @@ def stored(bentoml_store: Path, make_trained: Make) -> StoredVersion:
 
 
 @pytest.mark.parametrize("task", ["regression", "binary", "multiclass"])
-def test_what_was_saved_is_read_back_and_answers_the_same(
+def test_stored_version_is_loaded_with_the_same_predictions(
     bentoml_store: Path, make_trained: Make, some_rows: Callable[[int], list[Row]], task: str
 ) -> None:
     trained = make_trained(task)
@@ -59,7 +59,7 @@ def store_probabilities(outputs: Any) -> Any:
     return probabilities(outputs)
 
 
-def test_a_version_is_files_that_can_be_read_by_eye(stored: StoredVersion) -> None:
+def test_version_consists_of_readable_files(stored: StoredVersion) -> None:
     assert files(stored.path) == {
         *("features.json", "encoder.json", "network.json", "weights.npz", "metrics.json", "training.json"),
         *("golden.json", "card.md", "learning.png", "model.yaml"),
@@ -70,13 +70,13 @@ def test_a_version_is_files_that_can_be_read_by_eye(stored: StoredVersion) -> No
     assert stored.path.stat().st_mode & 0o055 == 0o055  # a container reads it as another user
 
 
-def test_bentoml_lists_it(stored: StoredVersion) -> None:
+def test_bentoml_lists_the_stored_version(stored: StoredVersion) -> None:
     [found] = bentoml.models.list()
     assert str(found.tag) == "homes:1"
     assert found.info.labels == {"framework": "numpy", "task": "regression"}
 
 
-def test_versions_are_counted_and_the_newest_comes_first(bentoml_store: Path, make_trained: Make) -> None:
+def test_versions_are_numbered_and_listed_newest_first(bentoml_store: Path, make_trained: Make) -> None:
     for name in ("homes", "homes", "cars"):
         store.save(make_trained(name=name))
     ours, others = store.versions()
@@ -87,7 +87,7 @@ def test_versions_are_counted_and_the_newest_comes_first(bentoml_store: Path, ma
     assert others == []
 
 
-def test_numbers_are_compared_as_numbers(bentoml_store: Path, make_trained: Make) -> None:
+def test_version_numbers_are_sorted_numerically(bentoml_store: Path, make_trained: Make) -> None:
     for version in (9, 10):
         folder = bentoml_store / "homes" / str(version)
         folder.mkdir(parents=True)
@@ -96,7 +96,7 @@ def test_numbers_are_compared_as_numbers(bentoml_store: Path, make_trained: Make
     assert store.save(make_trained()).version == 11
 
 
-def test_models_that_are_not_ours_are_told_apart_and_their_numbers_left_to_them(
+def test_models_of_other_projects_are_listed_separately_and_keep_their_numbers(
     bentoml_store: Path, make_trained: Make
 ) -> None:
     for tag in ("homes:1", "other:abc"):
@@ -108,7 +108,7 @@ def test_models_that_are_not_ours_are_told_apart_and_their_numbers_left_to_them(
     assert sorted(others) == ["homes:1", "other:abc"]
 
 
-def test_a_training_that_loses_the_race_for_a_number_takes_the_next(
+def test_concurrent_training_takes_the_next_version_number(
     bentoml_store: Path, make_trained: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = version_files.write
@@ -124,7 +124,7 @@ def test_a_training_that_loses_the_race_for_a_number_takes_the_next(
 
 
 @pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt, SystemExit])
-def test_a_failure_while_writing_leaves_nothing(
+def test_failed_write_leaves_no_files(
     bentoml_store: Path, make_trained: Make, monkeypatch: pytest.MonkeyPatch, failure: type[BaseException]
 ) -> None:
     def fail(*arguments: Any) -> None:
@@ -137,7 +137,7 @@ def test_a_failure_while_writing_leaves_nothing(
 
 
 @pytest.mark.parametrize("before", [0, 1])
-def test_an_interruption_while_bentoml_copies_leaves_no_half_version(
+def test_interrupted_copy_leaves_no_partial_version(
     bentoml_store: Path, make_trained: Make, monkeypatch: pytest.MonkeyPatch, before: int
 ) -> None:
     import shutil
@@ -158,7 +158,7 @@ def test_an_interruption_while_bentoml_copies_leaves_no_half_version(
     assert store.save(make_trained()).version == before + 1
 
 
-def test_a_version_that_does_not_answer_as_it_did_at_training_is_never_stored(
+def test_version_with_different_golden_predictions_is_not_stored(
     bentoml_store: Path, make_trained: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(version_files, "golden_answers", lambda trained: [[0.0]] * 6)
@@ -167,9 +167,7 @@ def test_a_version_that_does_not_answer_as_it_did_at_training_is_never_stored(
     assert files(bentoml_store) == set()
 
 
-def test_a_store_that_cannot_be_written_is_told(
-    bentoml_store: Path, make_trained: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unwritable_store_is_reported(bentoml_store: Path, make_trained: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     bentoml_store.rmdir()
     bentoml_store.write_text("a file")
     with pytest.raises((StoreError, OSError)):
@@ -178,13 +176,13 @@ def test_a_store_that_cannot_be_written_is_told(
         store.check_writable()
 
 
-def test_looking_whether_a_store_can_be_written_leaves_nothing(bentoml_store: Path) -> None:
+def test_write_check_leaves_no_files(bentoml_store: Path) -> None:
     bentoml_store.rmdir()
     store.check_writable()
     assert list(bentoml_store.iterdir()) == []
 
 
-def test_a_version_is_deleted_by_tag_and_all_of_them_by_name(bentoml_store: Path, make_trained: Make) -> None:
+def test_delete_removes_one_version_by_tag_and_all_by_name(bentoml_store: Path, make_trained: Make) -> None:
     for _ in range(3):
         store.save(make_trained())
     store.delete("homes:2")
@@ -194,13 +192,13 @@ def test_a_version_is_deleted_by_tag_and_all_of_them_by_name(bentoml_store: Path
 
 
 @pytest.mark.parametrize("tag", ["homes:7", "homes:", "homes:x", "houses", "", ":1"])
-def test_what_is_not_there_cannot_be_deleted(stored: StoredVersion, tag: str) -> None:
+def test_deleting_a_missing_version_is_an_error(stored: StoredVersion, tag: str) -> None:
     with pytest.raises(StoreError, match="no model"):
         store.delete(tag)
     assert stored.path.is_dir()
 
 
-def test_a_folder_of_models_or_one_that_holds_it_can_be_given(stored: StoredVersion) -> None:
+def test_store_can_be_a_folder_of_models_or_its_parent(stored: StoredVersion) -> None:
     models = stored.path.parents[1]
     assert store.location(models) == models
     assert store.location(models.parent) == models
@@ -230,13 +228,13 @@ def damage(path: Path, how: str) -> None:
     "name",
     ["features.json", "encoder.json", "network.json", "weights.npz", "golden.json", "metrics.json", "training.json"],
 )
-def test_a_damaged_file_is_one_line_that_names_the_version(stored: StoredVersion, name: str, how: str) -> None:
+def test_damaged_file_is_a_one_line_error_with_the_version(stored: StoredVersion, name: str, how: str) -> None:
     refused_after(stored, name, how)
 
 
 @pytest.mark.parametrize("how", ["list", "flipped"])
 @pytest.mark.parametrize("name", ["encoder.json", "network.json", "weights.npz", "golden.json"])
-def test_a_file_that_holds_something_else_is_one_line_that_names_the_version(
+def test_file_with_other_content_is_a_one_line_error_with_the_version(
     stored: StoredVersion, name: str, how: str
 ) -> None:
     refused_after(stored, name, how)
@@ -254,7 +252,7 @@ def change(path: Path, **values: Any) -> None:
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | values))
 
 
-def test_weights_that_were_changed_are_noticed(stored: StoredVersion) -> None:
+def test_changed_weights_are_detected(stored: StoredVersion) -> None:
     with np.load(stored.path / "weights.npz") as arrays:
         weights = dict(arrays)
     weights = {name: array + 0.01 for name, array in weights.items()}
@@ -264,14 +262,14 @@ def test_weights_that_were_changed_are_noticed(stored: StoredVersion) -> None:
 
 
 @pytest.mark.parametrize("answers", [[[0.0]] * 6, [[float("nan")]] * 6, [[0.0]], [[0.0, 1.0]] * 6, "x", [["a"]] * 6])
-def test_golden_answers_that_were_changed_are_noticed(stored: StoredVersion, answers: Any) -> None:
+def test_changed_golden_predictions_are_detected(stored: StoredVersion, answers: Any) -> None:
     change(stored.path / "golden.json", answers=answers)
     with pytest.raises(StoreError, match="homes:1"):
         store.load(stored)
 
 
 @pytest.mark.parametrize(("rows", "told"), [([], "no golden rows"), ([{"typo": 1}], "not valid by its schema")])
-def test_golden_rows_have_to_be_there_and_valid(stored: StoredVersion, rows: Any, told: str) -> None:
+def test_golden_rows_must_exist_and_be_valid(stored: StoredVersion, rows: Any, told: str) -> None:
     change(stored.path / "golden.json", rows=rows)
     with pytest.raises(StoreError, match=told):
         store.load(stored)
@@ -281,13 +279,13 @@ def test_golden_rows_have_to_be_there_and_valid(stored: StoredVersion, rows: Any
     ("edit", "told"),
     [({"format": 3}, "format"), ({"name": "cars"}, "'cars'"), ({"colour": "red"}, "colour")],
 )
-def test_a_schema_that_is_not_this_version_s_is_refused(stored: StoredVersion, edit: Any, told: str) -> None:
+def test_schema_of_another_model_is_refused(stored: StoredVersion, edit: Any, told: str) -> None:
     change(stored.path / "features.json", **edit)
     with pytest.raises(StoreError, match=told):
         store.load(stored)
 
 
-def test_a_level_that_a_person_adds_to_a_stored_schema_is_refused_as_codes_would_shift(stored: StoredVersion) -> None:
+def test_level_added_to_a_stored_schema_is_refused(stored: StoredVersion) -> None:
     schema = json.loads((stored.path / "features.json").read_text("utf-8"))
     schema["features"][1]["seen"]["levels"].append("Euthanasia")
     change(stored.path / "features.json", **schema)
@@ -295,7 +293,7 @@ def test_a_level_that_a_person_adds_to_a_stored_schema_is_refused_as_codes_would
         store.load(stored)
 
 
-def test_a_limit_that_a_person_declares_in_a_stored_schema_holds(stored: StoredVersion) -> None:
+def test_limit_added_to_a_stored_schema_is_applied(stored: StoredVersion) -> None:
     schema = json.loads((stored.path / "features.json").read_text("utf-8"))
     schema["features"][0]["maximum"] = 120
     change(stored.path / "features.json", **schema)
@@ -304,12 +302,12 @@ def test_a_limit_that_a_person_declares_in_a_stored_schema_holds(stored: StoredV
     assert error.code == "above_maximum"
 
 
-def test_a_numpy_version_has_no_tensorflow_engine(stored: StoredVersion) -> None:
+def test_numpy_version_has_no_tensorflow_engine(stored: StoredVersion) -> None:
     with pytest.raises(StoreError, match="has no Keras model"):
         store.load(stored, "tensorflow")
 
 
-def test_a_process_that_loads_a_numpy_version_imports_no_tensorflow(stored: StoredVersion) -> None:
+def test_loading_a_numpy_version_does_not_import_tensorflow(stored: StoredVersion) -> None:
     program = (
         "import sys; from pathlib import Path; from models import store\n"
         "[[found]] = store.versions(Path(sys.argv[1]))[0].values()\n"
@@ -326,7 +324,7 @@ def test_a_process_that_loads_a_numpy_version_imports_no_tensorflow(stored: Stor
 # Keras
 
 
-def test_both_engines_of_a_keras_version_agree(
+def test_both_engines_of_a_keras_version_have_equal_predictions(
     bentoml_store: Path, make_trained: Make, some_rows: Callable[[int], list[Row]]
 ) -> None:
     stored = store.save(make_trained("multiclass", keras=True))
@@ -337,7 +335,7 @@ def test_both_engines_of_a_keras_version_agree(
     assert tensorflow.engine.reason == "asked for by TABSERVE_ENGINE"
 
 
-def test_what_numpy_cannot_express_is_answered_by_tensorflow(bentoml_store: Path, make_trained: Make) -> None:
+def test_model_that_numpy_cannot_express_uses_tensorflow(bentoml_store: Path, make_trained: Make) -> None:
     stored = store.save(make_trained(keras=True, network=False))
     model = store.load(stored)
     assert (model.engine.name, model.engine.reason) == ("tensorflow", "a test")
@@ -353,7 +351,7 @@ def test_what_numpy_cannot_express_is_answered_by_tensorflow(bentoml_store: Path
 # Equal means
 
 
-def test_answers_are_compared_on_the_scale_of_the_larger_of_answer_and_spread() -> None:
+def test_predictions_are_compared_relative_to_prediction_or_spread() -> None:
     assert max_distance(np.array([1.0, 100.0]), np.array([1.1, 101.0]), 10.0) == pytest.approx(0.01)
     assert max_distance(np.array([100.0]), np.array([101.0]), 10.0) == pytest.approx(1 / 101)
     assert np.isnan(max_distance(np.array([np.nan]), np.array([1.0]), 1.0))

@@ -27,14 +27,14 @@ def model(request: pytest.FixtureRequest, make_trained: Callable[..., TrainedVer
     return TabularModel("3", trained.schema, trained.encoder, NumpyEngine(trained.network, "a test"))
 
 
-def test_a_row_alone_is_answered_as_in_a_batch(model: TabularModel, some_rows: Callable[[int], list[Row]]) -> None:
+def test_single_row_is_predicted_as_in_a_batch(model: TabularModel, some_rows: Callable[[int], list[Row]]) -> None:
     rows = some_rows(1000)
     together = model.predict_rows(rows).primary
     alone = np.concatenate([model.predict_rows([row]).primary for row in rows[:100]])
     assert max_distance(alone, together[:100], model.tolerance()) <= TOLERANCE
 
 
-def test_answers_have_a_row_each_and_probabilities_sum_to_1(
+def test_outputs_have_one_row_per_input_and_probabilities_sum_to_1(
     model: TabularModel, some_rows: Callable[[int], list[Row]]
 ) -> None:
     answers = model.predict_rows(some_rows(50)).primary
@@ -44,11 +44,11 @@ def test_answers_have_a_row_each_and_probabilities_sum_to_1(
         assert (answers >= 0).all()
 
 
-def test_no_rows_are_no_predictions(model: TabularModel) -> None:
+def test_zero_rows_have_zero_predictions(model: TabularModel) -> None:
     assert model.present(model.predict_rows([])) == []
 
 
-def test_tag_name_and_scale_are_those_of_the_version(model: TabularModel) -> None:
+def test_tag_name_and_tolerance_come_from_the_version(model: TabularModel) -> None:
     assert (model.tag, model.name) == ("homes:3", "homes")
     expected = model.encoder.target.scale if model.schema.task == "regression" else 1.0
     assert model.tolerance() == expected
@@ -68,7 +68,7 @@ def with_classes(model: TabularModel, classes: list[Any]) -> TabularModel:
         ([1, 2.5, 7], ["1", "2.5", "7"]),
     ],
 )
-def test_a_label_has_its_json_type_and_a_key_is_its_text(model: TabularModel, classes: Any, keys: list[str]) -> None:
+def test_label_has_its_json_type_and_its_key_is_text(model: TabularModel, classes: Any, keys: list[str]) -> None:
     outputs = Outputs(np.eye(len(classes), dtype=np.float32))
     for label, prediction in zip(classes, with_classes(model, classes).present(outputs), strict=True):
         assert (prediction["label"], type(prediction["label"])) == (label, type(label))
@@ -76,24 +76,24 @@ def test_a_label_has_its_json_type_and_a_key_is_its_text(model: TabularModel, cl
         assert prediction["probabilities"][class_key(label)] == 1.0
 
 
-def test_a_value_is_presented_by_itself(make_trained: Callable[..., TrainedVersion]) -> None:
+def test_regression_is_presented_as_one_value(make_trained: Callable[..., TrainedVersion]) -> None:
     trained = make_trained("regression")
     assert trained.network is not None
     model = TabularModel("1", trained.schema, trained.encoder, NumpyEngine(trained.network, ""))
     assert model.present(Outputs(np.array([[4.131927], [-0.5]]))) == [{"value": 4.131927}, {"value": -0.5}]
 
 
-def test_one_logit_speaks_for_the_second_class() -> None:
+def test_single_logit_is_that_of_the_second_class() -> None:
     p = probabilities(np.array([[0.0], [1000.0], [-1000.0], [np.log(3)]], dtype=np.float32))
     np.testing.assert_allclose(p, np.array([[0.5, 0.5], [0, 1], [1, 0], [0.25, 0.75]]), atol=1e-7)
 
 
-def test_logits_of_several_classes_become_probabilities_however_large_they_are() -> None:
+def test_large_logits_become_finite_probabilities() -> None:
     p = probabilities(np.array([[1e30, 0, -1e30], [0, np.log(2), 0]], dtype=np.float32))
     np.testing.assert_allclose(p, np.array([[1, 0, 0], [0.25, 0.5, 0.25]]), atol=1e-7)
 
 
-def test_floats_are_as_short_as_their_own_precision_allows() -> None:
+def test_floats_have_the_shortest_text_of_their_precision() -> None:
     assert short_floats(np.array([0.1, 1 / 3], dtype=np.float32)) == [0.1, 0.33333334]
     assert short_floats(np.array([0.1, 1 / 3])) == [0.1, 1 / 3]
     assert short_floats(np.array([[1.5, 0.0], [2.5, 0.0]])[:, 0]) == [1.5, 2.5]

@@ -40,16 +40,16 @@ def of_body(*rows: Any) -> bytes:
         b'{"rows": [{"age": 40, "member": true, "day": "\\u0000"}]}',
     ],
 )
-def test_hostile_bodies_are_not_recognised_and_do_no_harm(body: bytes) -> None:
+def test_malicious_bodies_are_not_recognised(body: bytes) -> None:
     assert SCHEMA.validators.parse_body(body) is None
 
 
-def test_valid_rows_with_values_of_every_type_are_recognised() -> None:
+def test_valid_rows_with_all_value_types_are_recognised() -> None:
     row = GOOD | {"capital gain": None, "job": "cook", "zip": 2.5, "room": 1, "hot": False, "since": "2020-01-01"}
     assert SCHEMA.validators.parse_body(of_body(row, GOOD)) == [row, GOOD]
 
 
-def test_whole_levels_above_what_a_float_holds_stay_apart() -> None:
+def test_integer_levels_above_float_precision_stay_distinct() -> None:
     rows = SCHEMA.validators.parse_body(of_body(GOOD | {"zip": 2**60 + 1}, GOOD | {"zip": 2**60}))
     assert rows is not None
     assert SCHEMA.frames.from_rows(rows).codes[:, 1].tolist() == [2, UNSEEN]
@@ -57,7 +57,7 @@ def test_whole_levels_above_what_a_float_holds_stay_apart() -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(ROWS)
-def test_rows_that_are_recognised_are_valid_by_the_rules_in_every_form(rows: list[Any]) -> None:
+def test_recognised_rows_are_valid_in_every_format(rows: list[Any]) -> None:
     body, validators = of_body(*rows), SCHEMA.validators
     recognised = {
         "body": validators.parse_body(body),

@@ -84,13 +84,13 @@ def test_numbers_without_nulls_are_views_of_the_body(kind: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", OTHERS, ids=str)
-def test_everything_else_is_read_by_pyarrow(kind: Any) -> None:
+def test_other_arrow_bodies_are_left_to_pyarrow(kind: Any) -> None:
     other = pa.array([1, 0, 1]).cast(pa.string()).cast(kind) if kind == pa.string() else pa.nulls(3, kind)
     assert not both(body_of({**columns_of(), "c": other}))[0]
     assert not both(body_of({**columns_of(), "more": other}))[0]
 
 
-def test_shapes_that_are_not_one_batch_of_numbers() -> None:
+def test_bodies_that_are_not_one_batch_of_numbers_are_not_recognised() -> None:
     for nulls in (pa.array([1.0, None, 2.0]), pa.nulls(3, pa.float64())):
         assert not both(body_of({**columns_of(), "c": nulls}))[0]
     assert not both(body_of(columns_of(4), chunk=2))[0]
@@ -103,7 +103,7 @@ def test_shapes_that_are_not_one_batch_of_numbers() -> None:
     assert not both(head + message_of(without_columns) + arrow_messages.END)[0]
 
 
-def test_columns_in_another_order_and_more_of_them_and_less() -> None:
+def test_reordered_additional_and_absent_columns_have_the_general_result() -> None:
     a, b, c = columns_of().values()
     for columns in ({"c": c, "a": a, "b": b}, {"x": a, **columns_of()}, {"a": a, "c": c}, {"a": a, "b": b}, {"x": a}):
         assert both(body_of(columns))[0]
@@ -111,7 +111,7 @@ def test_columns_in_another_order_and_more_of_them_and_less() -> None:
 
 @given(st.lists(st.tuples(*[st.floats(width=32)] * 3), min_size=1, max_size=4))
 @settings(max_examples=60, deadline=None)
-def test_any_numbers_have_the_same_result(rows: list[tuple[float, ...]]) -> None:
+def test_any_numbers_have_the_general_result(rows: list[tuple[float, ...]]) -> None:
     """Also those that are missing, infinite or outside the range seen."""
     columns = dict(zip(NAMES, np.array(rows, np.float32).T, strict=True))
     assert both(body_of(columns))[0]
@@ -126,7 +126,7 @@ def heads(body: bytes) -> int:
 HOSTILE = [0, 1, 4, 8, 63, 64, 2**16, 2**31 - 1, 2**32, 2**62, 2**63 - 1, -1, -8, -(2**63)]
 
 
-def test_every_word_of_the_heads_may_be_hostile() -> None:
+def test_malicious_headers_have_the_general_result() -> None:
     """Offsets, lengths and counts of rows and nulls among them: never read outside, never another result."""
     body, as_views = body_of(columns_of()), 0
     for place in range(0, heads(body) - 8, 8):
@@ -139,7 +139,7 @@ def test_every_word_of_the_heads_may_be_hostile() -> None:
 
 @given(st.data())
 @settings(max_examples=300, deadline=None)
-def test_changed_bytes_have_the_same_result(data: st.DataObject) -> None:
+def test_changed_bytes_have_the_general_result(data: st.DataObject) -> None:
     body = bytearray(body_of(columns_of()))
     for _ in range(data.draw(st.integers(1, 3))):
         place = data.draw(st.integers(0, len(body) - 1))
@@ -148,7 +148,7 @@ def test_changed_bytes_have_the_same_result(data: st.DataObject) -> None:
         both(bytes(body[:cut]))
 
 
-def test_a_cached_layout_holds_for_other_numbers_too() -> None:
+def test_cached_layout_applies_to_other_numbers() -> None:
     layout_of.cache_clear()
     for value in (1.0, 7.0, float("nan"), -1e300):
         as_views, found = both(body_of({name: pa.array([value, 1.0]) for name in NAMES}))

@@ -52,7 +52,7 @@ VALUES = st.one_of(st.floats(-5, 5), st.floats(0, 100), st.floats(5e5, 1.5e6), s
 
 @settings(max_examples=500, deadline=None)
 @given(st.tuples(VALUES, VALUES, VALUES), st.integers(0, 299))
-def test_it_answers_what_the_model_answers_or_the_row_gets_a_warning(
+def test_fast_path_has_the_model_s_outputs_or_the_row_gets_a_warning(
     cells: tuple[float, float, float], known: int
 ) -> None:
     predict_row = single_row_predictor(MODEL)
@@ -124,7 +124,7 @@ MIXED_ROWS = st.fixed_dictionaries(
 
 @settings(max_examples=200, deadline=None)
 @given(MIXED_ROWS, st.sampled_from(TASKS), st.sampled_from(["scaled", "quantile"]), st.booleans())
-def test_rows_of_all_kinds_are_answered_as_by_the_model(row: Any, task: str, numbers: str, gaps: bool) -> None:
+def test_all_kinds_of_rows_have_the_model_s_outputs(row: Any, task: str, numbers: str, gaps: bool) -> None:
     model = mixed(task, numbers, gaps)
     predict_row = single_row_predictor(model)
     assert predict_row is not None
@@ -142,7 +142,7 @@ def test_rows_of_all_kinds_are_answered_as_by_the_model(row: Any, task: str, num
     [make(bins=4), make("binary", bins=4), mixed("regression", "quantile", date=True)],
     ids=["bins", "bins of a classification", "dates"],
 )
-def test_other_models_have_no_predictor_of_a_single_row(model: TabularModel) -> None:
+def test_unsupported_models_have_no_single_row_predictor(model: TabularModel) -> None:
     assert single_row_predictor(model) is None
 
 
@@ -153,7 +153,7 @@ class Infinite:
         return np.full((len(x), 1), np.inf, np.float32)
 
 
-def test_an_output_that_is_not_finite_stays_so_and_is_no_answer() -> None:
+def test_non_finite_output_is_not_returned() -> None:
     model = dataclasses.replace(MODEL, engine=Infinite())
     row = dict(zip("abc", NUMBERS[0].tolist(), strict=True))
     predict_row = single_row_predictor(model)
@@ -166,7 +166,7 @@ def test_an_output_that_is_not_finite_stays_so_and_is_no_answer() -> None:
 
 @pytest.mark.parametrize("task", ["regression", "binary"])
 @pytest.mark.parametrize("bins", [0, 8])
-def test_a_row_alone_is_answered_as_in_a_batch(task: str, bins: int) -> None:
+def test_single_row_is_predicted_as_in_a_batch(task: str, bins: int) -> None:
     model = make(task, bins)
     rows = [dict(zip("abc", row, strict=True)) for row in (NUMBERS * 1.5).tolist()]
     together = model.predict_rows(rows).primary
@@ -176,7 +176,7 @@ def test_a_row_alone_is_answered_as_in_a_batch(task: str, bins: int) -> None:
 
 
 @given(st.floats(width=32, allow_nan=False))
-def test_the_sigmoid_of_few_rows_is_that_of_many(logit: float) -> None:
+def test_sigmoid_of_few_rows_equals_that_of_many(logit: float) -> None:
     many = probabilities(np.full((100, 1), logit, np.float32))
     assert abs(sigmoid(logit) - many[0, 1]) <= 1e-6
     assert probabilities(np.full((1, 1), logit, np.float32)) == pytest.approx(many[:1], abs=1e-6)
@@ -188,7 +188,7 @@ ROWS = st.lists(st.tuples(st.sampled_from(["a", "b", "c", "c", "d", "y"]), CELLS
 
 @settings(max_examples=500, deadline=None)
 @given(st.lists(ROWS, min_size=1, max_size=3), st.booleans())
-def test_numbers_alone_are_accepted_by_the_same_rules(rows: list[list[tuple[str, Any]]], complete: bool) -> None:
+def test_common_numbers_are_accepted_by_the_same_rules(rows: list[list[tuple[str, Any]]], complete: bool) -> None:
     """Rows as text, since a name may stand there twice."""
     known = [("a", 1.0), ("b", 2.0), ("c", 3)] if complete else []
     texts = [", ".join(f"{json.dumps(name)}: {json.dumps(cell)}" for name, cell in [*known, *row]) for row in rows]

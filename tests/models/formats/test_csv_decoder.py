@@ -13,7 +13,7 @@ from models.formats.csv_decoder import CsvDecoder, delimiter_of
 from models.schema import FeatureSchema
 
 
-def test_the_delimiter_is_the_one_that_finds_columns_of_the_schema() -> None:
+def test_delimiter_is_the_one_that_splits_the_schema_s_columns() -> None:
     feature = Feature(name="a", kind="number", nullable=False)
     schema = FeatureSchema(name="a", task="regression", target="y", features=[feature])
     assert delimiter_of("a;b\n", schema) == ";"
@@ -24,7 +24,7 @@ QUOTES = ['5" pipe', '"5"" pipe"', '5"', 'a""b', '"two\nlines"', '"a"', '"x, ""y
 
 @given(st.lists(st.sampled_from(QUOTES), min_size=1, max_size=12), st.integers(1, 40), st.sampled_from(",;|\t"))
 @settings(max_examples=200, deadline=None)
-def test_cells_with_quotes_are_read_as_csv_reads_them(cells: list[str], size: int, delimiter: str) -> None:
+def test_quoted_cells_are_parsed_like_csv(cells: list[str], size: int, delimiter: str) -> None:
     feature = Feature(name="job", kind="category", nullable=True)
     schema = FeatureSchema(name="a", task="regression", target="y", features=[feature])
     text = "\n".join(delimiter.join(line) for line in (["job", "y"], *([cell, '"1"'] for cell in cells)))
@@ -39,7 +39,7 @@ def test_cells_with_quotes_are_read_as_csv_reads_them(cells: list[str], size: in
 
 
 @pytest.mark.parametrize("rows", [1, 90_000])
-def test_an_inch_mark_is_no_open_quote_however_long_the_body(rows: int) -> None:
+def test_quote_inside_a_cell_does_not_open_a_quoted_cell(rows: int) -> None:
     feature = Feature(name="size", kind="number", nullable=False)
     schema = FeatureSchema(name="a", task="regression", target="y", features=[feature])
     body = b'size,part\n1.0,5" pipe\n' + b"2.0,a longer name\n" * rows
@@ -48,7 +48,7 @@ def test_an_inch_mark_is_no_open_quote_however_long_the_body(rows: int) -> None:
     assert block.count == rows + 1
 
 
-def test_blocks_hold_a_limited_number_of_bytes() -> None:
+def test_blocks_have_limited_bytes() -> None:
     """Whatever its lines are, a body takes the memory of a few blocks."""
     schema = FeatureSchema(
         name="a", task="regression", target="y", features=[Feature(name="class", kind="number", nullable=True)]

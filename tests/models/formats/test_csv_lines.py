@@ -27,7 +27,7 @@ TEXTS = [b'"', b"\n", b"\r", b"a", b",", b'""', b'"\n', b',"', b'",', b'5" pipe'
 
 @given(st.lists(st.sampled_from(TEXTS), max_size=30), st.lists(st.integers(0, 60)))
 @settings(max_examples=1000, deadline=None)
-def test_lines_are_cut_where_no_quote_is_open_however_the_chunks_arrive(parts: list[bytes], cuts: list[int]) -> None:
+def test_lines_end_outside_quotes_for_any_chunks(parts: list[bytes], cuts: list[int]) -> None:
     content = b"".join(parts)
     edges = sorted({0, *(min(cut, len(content)) for cut in cuts), len(content)})
     ends, last = LineEnds(b","), 0

@@ -113,15 +113,13 @@ ONE: Row = {"age": 40, "member": True}
         ("parquet", encoded("parquet", [ONE] * (MAX_BYTES // 8 + 1)), TooLarge, "larger than 1000000 bytes"),
     ],
 )
-def test_bytes_that_cannot_be_decoded_are_an_error(
-    form: str, body: bytes, error: type[FormatError], message: str
-) -> None:
+def test_undecodable_bytes_are_an_error(form: str, body: bytes, error: type[FormatError], message: str) -> None:
     with pytest.raises(FormatError, match=message) as refused:
         blocks.decode_whole(DECODERS[form](SCHEMA, 100, MAX_BYTES), body)
     assert type(refused.value) is error
 
 
-def test_a_line_that_is_not_json_is_an_error_of_its_row() -> None:
+def test_line_that_is_not_json_is_an_error_of_its_row() -> None:
     block = blocks.decode_whole(NdjsonDecoder(SCHEMA, 9, MAX_BYTES), b'\xef\xbb\xbf{"age":40,"member":true}\n{"age":\n')
     assert block is not None
     found = block.validate(SCHEMA)
@@ -130,14 +128,14 @@ def test_a_line_that_is_not_json_is_an_error_of_its_row() -> None:
     assert found.valid == [0]
 
 
-def test_more_rows_than_a_block_has_are_no_whole_block() -> None:
+def test_more_rows_than_a_block_are_not_one_block() -> None:
     for form, decoder in DECODERS.items():
         body = encoded(form, [ONE] * 5)
         assert blocks.decode_whole(decoder(SCHEMA, 4, MAX_BYTES), body) is None
         assert blocks.decode_whole(decoder(SCHEMA, 5, MAX_BYTES), body) is not None
 
 
-def test_blocks_of_long_lines_hold_a_limited_number_of_bytes() -> None:
+def test_blocks_of_long_lines_have_limited_bytes() -> None:
     line = json.dumps({**ONE, "id": "x" * 1000}).encode() + b"\n"
     decoder = NdjsonDecoder(SCHEMA, 10_000, max_bytes=10 * len(line))
     assert [block.count for block in decoder.feed(line * 100)] == [100]

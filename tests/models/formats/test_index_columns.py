@@ -100,7 +100,7 @@ def csv(body: str, schema: FeatureSchema = SCHEMA) -> Block | None:
         "x,z\n1,4,\n2,5,\n",
     ],
 )
-def test_a_csv_with_an_index_and_other_habits_of_programs(body: str) -> None:
+def test_csv_with_an_index_column_is_read(body: str) -> None:
     block = csv(body)
     assert not errors(block)
     assert block is not None
@@ -108,7 +108,7 @@ def test_a_csv_with_an_index_and_other_habits_of_programs(body: str) -> None:
 
 
 @pytest.mark.parametrize("body", ["x,,z\n1,2,3\n", "x,z\n1,2,3\n", "x,z\n1,2,,\n"])
-def test_a_column_without_a_name_elsewhere_is_an_error(body: str) -> None:
+def test_unnamed_column_at_another_position_is_an_error(body: str) -> None:
     assert errors(csv(body))
 
 

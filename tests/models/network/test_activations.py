@@ -16,7 +16,7 @@ anywhere = st.floats(allow_nan=False, allow_infinity=False, width=32)
 
 
 @pytest.mark.parametrize(("name", "constants"), EVERY)
-def test_the_gradient_is_that_of_finite_differences(name: str, constants: dict[str, float]) -> None:
+def test_gradient_equals_finite_differences(name: str, constants: dict[str, float]) -> None:
     rng = np.random.default_rng(0)
     function = activations.get(name, **constants)
     x = rng.normal(size=(5, 4)) * 3
@@ -27,7 +27,7 @@ def test_the_gradient_is_that_of_finite_differences(name: str, constants: dict[s
 
 
 @pytest.mark.parametrize("name", activations.FUNCTIONS)
-def test_the_values_are_those_of_keras(name: str) -> None:
+def test_values_equal_those_of_keras(name: str) -> None:
     x = np.random.default_rng(0).normal(size=(50, 4)) * 5
     theirs = keras.activations.get(name)(keras.ops.convert_to_tensor(x)).numpy()
     np.testing.assert_allclose(
@@ -39,7 +39,7 @@ def test_the_values_are_those_of_keras(name: str) -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @given(values=st.lists(anywhere, min_size=1, max_size=5))
 @settings(max_examples=15, deadline=None)
-def test_any_finite_number_gives_a_finite_value_and_gradient_without_a_warning(
+def test_value_and_gradient_are_finite_for_any_finite_number(
     name: str, dtype: type[np.floating], values: list[float]
 ) -> None:
     x = np.array([values, [1000.0] * len(values), [-1000.0] * len(values), [0.0] * len(values)], dtype)
@@ -52,7 +52,7 @@ def test_any_finite_number_gives_a_finite_value_and_gradient_without_a_warning(
 
 
 @pytest.mark.parametrize("name", activations.FUNCTIONS)
-def test_the_result_may_be_written_over_the_argument(name: str) -> None:
+def test_result_can_overwrite_the_argument(name: str) -> None:
     x = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
     function, given_x = activations.get(name), x.copy()
     expected = function.forward(x)
@@ -61,7 +61,7 @@ def test_the_result_may_be_written_over_the_argument(name: str) -> None:
     np.testing.assert_array_equal(x, expected)
 
 
-def test_the_tails_are_exact() -> None:
+def test_tails_are_exact() -> None:
     x = np.array([[-1000.0, -40.0, 40.0, 1000.0]])
     np.testing.assert_allclose(activations.Sigmoid().forward(x), [[0, math.exp(-40), 1, 1]], rtol=1e-14)
     np.testing.assert_allclose(activations.Softplus().forward(x), [[0, math.exp(-40), 40, 1000]], rtol=1e-14)
@@ -71,18 +71,18 @@ def test_the_tails_are_exact() -> None:
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-13), (np.float32, 1e-5)])
-def test_the_normal_distribution_function_keeps_its_relative_precision(dtype: type, tolerance: float) -> None:
+def test_normal_distribution_function_has_full_relative_precision(dtype: type, tolerance: float) -> None:
     x: Array = np.linspace(-12, 12, 4801).astype(dtype)
     np.testing.assert_allclose(activations.normal_cdf(x), scipy.special.ndtr(x.astype(float)), rtol=tolerance)
 
 
-def test_a_name_that_is_none_is_refused_with_those_that_are() -> None:
+def test_unknown_name_is_refused_with_the_known_names() -> None:
     with pytest.raises(ValueError, match=r"'rleu' is unknown, expected one of linear, sigmoid, relu"):
         activations.get("rleu")
 
 
 @pytest.mark.parametrize(("name", "constants"), EVERY)
-def test_a_description_makes_the_same_function(name: str, constants: dict[str, float]) -> None:
+def test_function_from_its_description_is_the_same(name: str, constants: dict[str, float]) -> None:
     function = activations.get(name, **constants)
     told = activations.describe(function)
     assert activations.get(told.pop("function"), **told) == function

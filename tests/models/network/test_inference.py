@@ -39,7 +39,7 @@ def assert_equal_means(ours: Array, wanted: Array) -> None:
 
 @given(architecture=st.one_of(architectures, ensembles))
 @settings(max_examples=50, deadline=None)
-def test_it_answers_as_the_network_does(architecture: Architecture) -> None:
+def test_inference_network_has_the_outputs_of_the_network(architecture: Architecture) -> None:
     rng = np.random.default_rng(0)
     architecture = dataclasses.replace(architecture, link="linear")  # the mean of many sure and contrary logits cancels
     dtype = np.float32 if architecture.scales else np.float64  # the angle of a wave is what float32 makes of it
@@ -53,7 +53,7 @@ def test_it_answers_as_the_network_does(architecture: Architecture) -> None:
 
 
 @pytest.mark.parametrize("rows", [0, 1, FEW_ROWS, FEW_ROWS + 1, BLOCK_ROWS, BLOCK_ROWS + 1, 3 * BLOCK_ROWS + 5])
-def test_any_number_of_rows_is_answered(rows: int) -> None:
+def test_outputs_are_equal_for_any_number_of_rows(rows: int) -> None:
     rng = np.random.default_rng(0)
     architecture = Architecture(3, ((5, 2), (9, 4)), (8,), outputs=2)
     network = lived_in(build(architecture, rng), rng)
@@ -70,7 +70,7 @@ def test_any_number_of_rows_is_answered(rows: int) -> None:
 @pytest.mark.parametrize("link", ["linear", "sigmoid", "softmax"])
 @pytest.mark.parametrize("waved", [3, 40], ids=["few waves", "many waves"])
 @pytest.mark.parametrize("adapters", [False, True])
-def test_any_number_of_rows_is_answered_by_an_ensemble(rows: int, link: Link, waved: int, adapters: bool) -> None:
+def test_ensemble_outputs_are_equal_for_any_number_of_rows(rows: int, link: Link, waved: int, adapters: bool) -> None:
     rng = np.random.default_rng(0)
     architecture = Architecture(
         waved + 2, ((5, 2), (9, 4)), (8, 8), outputs=2, scales=(1.0,) * waved, members=4, adapters=adapters, link=link
@@ -85,7 +85,7 @@ def test_any_number_of_rows_is_answered_by_an_ensemble(rows: int, link: Link, wa
     np.testing.assert_allclose(served, network.predict(x), rtol=1e-5, atol=1e-5)
 
 
-def test_scales_of_members_move_through_a_relu_to_where_they_cost_nothing() -> None:
+def test_member_scales_are_folded_through_a_relu() -> None:
     rng = np.random.default_rng(0)
     network = build(Architecture(5, hidden=(8, 8, 8), members=3, adapters=True), rng, np.float64)
     for array in network.parameters.values():
@@ -100,7 +100,7 @@ def test_scales_of_members_move_through_a_relu_to_where_they_cost_nothing() -> N
 
 
 @pytest.mark.parametrize("logit", [0.0, 3.0, -60.0, 90.0, 1e4, -1e4])
-def test_a_single_row_s_mean_probability_is_that_of_many(logit: float) -> None:
+def test_mean_probability_of_one_row_equals_that_of_many(logit: float) -> None:
     logits = np.array([[[logit], [logit / 2], [0.9 * logit]]], np.float32)
     expected = member_mean(logits.astype(np.float64), "sigmoid", 1)
     assert mean_probability(logits) == pytest.approx(np.clip(expected, -700, 700), rel=1e-6, abs=1.1)
@@ -140,7 +140,7 @@ def batch_normalization(units: int) -> BatchNormalization:
         ([Dense(normal(3, 4), normal(4)), Activation("softmax"), batch_normalization(4)], None),
     ],
 )
-def test_what_can_be_folded_is_folded_and_the_answer_stays(layers: list[Dense], left: list[str] | None) -> None:
+def test_folding_keeps_the_outputs(layers: list[Dense], left: list[str] | None) -> None:
     network = Network(layers)
     x = normal(200, 3).astype(np.float32)
     kept = x.copy()
@@ -150,7 +150,7 @@ def test_what_can_be_folded_is_folded_and_the_answer_stays(layers: list[Dense], 
     assert kinds(network) == left if left else True
 
 
-def test_an_embedding_alone_is_served() -> None:
+def test_network_with_only_an_embedding_has_equal_outputs() -> None:
     network = Network([Embedding(normal(5, 3)), Dense(normal(3, 2), normal(2))])
     x = np.arange(5.0)[:, np.newaxis]
     np.testing.assert_allclose(network.for_inference().forward(x), network.predict(x), rtol=1e-5)
@@ -158,7 +158,7 @@ def test_an_embedding_alone_is_served() -> None:
 
 @pytest.mark.parametrize("rows", [1, FEW_ROWS + 1])
 @pytest.mark.parametrize("number", [-1.0, -7.0, 5.0, 1e9, np.nan, np.inf, -np.inf])
-def test_no_index_out_of_range_is_read(number: float, rows: int) -> None:
+def test_out_of_range_levels_count_as_unseen(number: float, rows: int) -> None:
     rng = np.random.default_rng(0)
     network = lived_in(build(Architecture(1, ((5, 2), (9, 4)), (8,)), rng), rng)
     x = np.tile(np.array([[0.3, number, 2.0]], np.float32), (rows, 1))
@@ -167,7 +167,7 @@ def test_no_index_out_of_range_is_read(number: float, rows: int) -> None:
     np.testing.assert_array_equal(served.forward(x), served.forward(unseen))
 
 
-def test_many_threads_get_their_own_answers() -> None:
+def test_concurrent_threads_get_their_own_outputs() -> None:
     rng = np.random.default_rng(0)
     architecture = Architecture(3, ((5, 2), (9, 4)), (32, 16), "gelu")
     served = lived_in(build(architecture, rng), rng).for_inference()
@@ -185,7 +185,7 @@ def test_many_threads_get_their_own_answers() -> None:
         list(pool.map(work, range(8)))
 
 
-def test_the_network_needs_nothing_but_numpy() -> None:
+def test_network_imports_only_numpy() -> None:
     code = (
         "import sys, models.network.network; "
         "print({'keras', 'tensorflow', 'scipy', 'pandas', 'sklearn'} & sys.modules.keys())"
@@ -194,7 +194,7 @@ def test_the_network_needs_nothing_but_numpy() -> None:
     assert ran.stdout.strip() == "set()"
 
 
-def test_training_on_does_not_change_what_is_served() -> None:
+def test_further_training_does_not_change_the_inference_network() -> None:
     network = build(Architecture(3, hidden=(4,)), np.random.default_rng(0))
     served, x = network.for_inference(), normal(5, 3)
     before = served.forward(x)
@@ -203,7 +203,7 @@ def test_training_on_does_not_change_what_is_served() -> None:
     np.testing.assert_array_equal(served.forward(x), before)
 
 
-def test_wrong_shapes_say_what_was_expected() -> None:
+def test_invalid_shapes_name_the_expected_shape() -> None:
     served = build(Architecture(3, hidden=(4,)), np.random.default_rng(0)).for_inference()
     with pytest.raises(ValueError, match=r"expected a matrix \(rows, 3\), given shape \(2, 4\)"):
         served.forward(np.zeros((2, 4)))

@@ -45,7 +45,7 @@ CATEGORIES = np.array([[0.5, 0, 2], [-1.0, 1, 2], [0.2, 0, 0], [0.1, 0, 1]])
     ],
     ids=lambda layer: layer.kind,
 )
-def test_the_gradient_is_that_of_finite_differences(layer: Layer, training: bool) -> None:
+def test_gradient_equals_finite_differences(layer: Layer, training: bool) -> None:
     check_layer(layer, normal(6, 4), training)
 
 
@@ -61,12 +61,12 @@ def test_the_gradient_is_that_of_finite_differences(layer: Layer, training: bool
     ],
     ids=lambda layer: layer.kind,
 )
-def test_the_gradient_of_members_is_that_of_finite_differences(layer: Layer, training: bool) -> None:
+def test_gradient_of_ensemble_layers_equals_finite_differences(layer: Layer, training: bool) -> None:
     check_layer(layer, normal(6, 3, 4), training)
 
 
 @pytest.mark.parametrize("link", ["linear", "sigmoid", "softmax"])
-def test_in_training_every_member_learns_by_itself(link: Link) -> None:
+def test_training_output_has_one_row_for_each_member(link: Link) -> None:
     layer, z = MemberMean(link), normal(6, 3, 4)
     assert layer.forward(z, training=True) is z
     assert layer.backward(z) is z
@@ -75,7 +75,7 @@ def test_in_training_every_member_learns_by_itself(link: Link) -> None:
         layer.backward(normal(6, 4))
 
 
-def test_members_speak_with_the_mean_of_values_or_of_probabilities() -> None:
+def test_ensemble_output_is_the_mean_of_values_or_probabilities() -> None:
     z = normal(6, 3, 4)
     p = np.exp(z) / np.exp(z).sum(axis=2, keepdims=True)
     sigmoid = (1 / (1 + np.exp(-z))).mean(axis=1)
@@ -85,7 +85,7 @@ def test_members_speak_with_the_mean_of_values_or_of_probabilities() -> None:
 
 
 @pytest.mark.parametrize("link", ["linear", "sigmoid", "softmax"])
-def test_members_that_agree_say_what_each_says_however_sure_they_are(link: Link) -> None:
+def test_mean_of_equal_members_equals_each_member(link: Link) -> None:
     z = np.array([[1000.0, -1000.0], [1e-3, 0.0], [-40.0, -41.0]])
     together = MemberMean(link).forward(np.repeat(z[:, np.newaxis], 3, axis=1))
     expected = z - z.max(axis=1, keepdims=True) if link == "softmax" else z
@@ -94,7 +94,7 @@ def test_members_that_agree_say_what_each_says_however_sure_they_are(link: Link)
     np.testing.assert_allclose(together, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_waves_worked_by_hand() -> None:
+def test_periodic_layer_equals_a_hand_calculation() -> None:
     layer = Periodic(w=[[0.25, 1.0]], phase=[[0.0, np.pi]], V=[[[1.0, -1.0], [2.0, 0.0]]], b=[[0.5, 0.0]])
     # x = 1: cos(2π·0.25) = 0 and cos(2π + π) = -1; 0·1 - 1·2 + 0.5 < 0 and 0·-1 + 0: both off
     # x = 2: cos(2π·0.5) = -1 and cos(4π + π) = -1; -1 - 2 + 0.5 < 0 is off, and 1 is on
@@ -103,7 +103,7 @@ def test_waves_worked_by_hand() -> None:
     np.testing.assert_allclose(y, [[1, 7, 0, 0], [2, 8, 0, 1], [0.5, 9, 0.5**0.5 + 2.5, 0]], atol=1e-12)
 
 
-def test_new_layers_start_as_they_promise() -> None:
+def test_new_layers_have_the_documented_initial_weights() -> None:
     rng = np.random.default_rng(0)
     periodic = Periodic.new([1.0, 6.0], 2000, 8, rng)
     np.testing.assert_allclose(periodic.parameters["w"].std(axis=1), [1, 6], rtol=0.05)
@@ -127,7 +127,7 @@ def test_a_level_used_twice_sums_its_gradients() -> None:
     check_layer(layer, np.array([[0.0], [3.0], [0.0], [4.0], [0.0]]), inputs=False)
 
 
-def test_the_tabular_layer_takes_the_matrix_apart() -> None:
+def test_tabular_layer_embeds_the_category_columns() -> None:
     layer = Tabular(1, table_0=normal(3, 2), table_1=normal(4, 3))
     y = layer.forward(CATEGORIES)
     assert y.shape == (4, 1 + 2 + 3)
@@ -137,7 +137,7 @@ def test_the_tabular_layer_takes_the_matrix_apart() -> None:
     np.testing.assert_array_equal(d_x, [[1, 0, 0]] * 4)  # numbers pass through, level numbers are names
 
 
-def test_the_unseen_level_stays_zero_whatever_is_learned() -> None:
+def test_unseen_level_stays_zero_during_training() -> None:
     layer = Tabular.new(1, [(3, 2), (4, 3)], np.random.default_rng(0), np.float64)
     y = layer.forward(np.array([[0.0, 2, 3], [0.0, 0, 1]]))
     np.testing.assert_array_equal(y[0], np.zeros(6))
@@ -147,12 +147,12 @@ def test_the_unseen_level_stays_zero_whatever_is_learned() -> None:
 
 
 @pytest.mark.parametrize("number", [-1.0, 5.0, 1e30, np.nan, np.inf, -np.inf])
-def test_a_number_that_is_no_level_counts_as_the_last(number: float) -> None:
+def test_invalid_level_number_counts_as_the_last(number: float) -> None:
     table = normal(5, 2)
     np.testing.assert_array_equal(Embedding(table).forward(np.array([[number]])), table[-1:])
 
 
-def test_dropout_keeps_the_mean_and_drops_its_share() -> None:
+def test_dropout_keeps_the_mean_and_drops_the_given_fraction() -> None:
     layer = Dropout(0.3)
     y = layer.forward(np.ones((200, 200), np.float32), training=True, rng=np.random.default_rng(0))
     assert y.mean() == pytest.approx(1, abs=0.02)
@@ -160,7 +160,7 @@ def test_dropout_keeps_the_mean_and_drops_its_share() -> None:
     assert y.dtype == np.float32
 
 
-def test_dropout_in_use_does_nothing() -> None:
+def test_dropout_does_nothing_at_inference() -> None:
     x = normal(3, 4)
     assert Dropout(0.5).forward(x) is x
 
@@ -188,7 +188,7 @@ def test_dropout_without_an_rng_is_refused() -> None:
     ids=lambda layer: layer.name if isinstance(layer, keras.layers.Layer) else "",
 )
 @pytest.mark.parametrize("training", [False, True])
-def test_values_gradients_and_running_means_are_those_of_keras(
+def test_values_gradients_and_running_means_equal_those_of_keras(
     ours: Layer, theirs: keras.layers.Layer, training: bool
 ) -> None:
     x = normal(8, 3, 4) if "apart" in theirs.name else normal(8, 4)
@@ -217,7 +217,7 @@ def close(ours: Array, theirs: Array) -> None:
     np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-8)
 
 
-def test_the_initialisers_have_the_variance_they_promise() -> None:
+def test_initializers_have_the_documented_variance() -> None:
     rng = np.random.default_rng(0)
     assert glorot(rng, 300, 200).var() == pytest.approx(2 / 500, rel=0.02)
     assert he(rng, 300, 200).var() == pytest.approx(2 / 300, rel=0.02)
@@ -259,6 +259,6 @@ def test_the_initialisers_have_the_variance_they_promise() -> None:
         (lambda: Dropout(1.0), r"expected 0 <= rate < 1, given 1.0"),
     ],
 )
-def test_wrong_shapes_say_what_was_expected(make: Callable[[], object], message: str) -> None:
+def test_invalid_shapes_name_the_expected_shape(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()

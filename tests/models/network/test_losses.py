@@ -28,16 +28,14 @@ EVERY = [
 
 @pytest.mark.parametrize(("loss", "units", "targets"), EVERY, ids=str)
 @pytest.mark.parametrize("weights", [None, np.array([1.0, 2.0, 0.0, 0.5, 1.5])], ids=["plain", "weighted"])
-def test_the_gradient_is_that_of_finite_differences(
-    loss: Loss, units: int, targets: Targets, weights: Targets | None
-) -> None:
+def test_gradient_equals_finite_differences(loss: Loss, units: int, targets: Targets, weights: Targets | None) -> None:
     z = np.random.default_rng(0).normal(size=(5, units)) * 2
     _, d_z = loss(z, targets, weights)
     check_gradient(d_z, lambda: loss(z, targets, weights)[0], z)
 
 
 @pytest.mark.parametrize("weights", [None, np.array([1.0, 2.0, 0.0, 0.5, 1.5])], ids=["plain", "weighted"])
-def test_the_values_are_those_of_keras(weights: Targets | None) -> None:
+def test_values_equal_those_of_keras(weights: Targets | None) -> None:
     rng = np.random.default_rng(0)
     kl = keras.losses
     one, three = rng.normal(size=(5, 1)), rng.normal(size=(5, 3))
@@ -53,7 +51,7 @@ def test_the_values_are_those_of_keras(weights: Targets | None) -> None:
         assert ours(z, targets, weights)[0] == pytest.approx(expected, rel=1e-6), ours
 
 
-def test_class_weights_are_row_weights_by_class() -> None:
+def test_class_weights_equal_row_weights() -> None:
     z = np.random.default_rng(0).normal(size=(5, 3))
     by_class = CategoricalCrossEntropy(class_weights=(1.0, 0.5, 2.0))(z, CLASSES)
     by_row = CategoricalCrossEntropy()(z, CLASSES, np.array([2.0, 1.0, 0.5, 0.5, 2.0]))
@@ -61,13 +59,13 @@ def test_class_weights_are_row_weights_by_class() -> None:
     np.testing.assert_allclose(by_class[1], by_row[1])
 
 
-def test_a_certain_answer_has_an_exact_loss() -> None:
+def test_loss_of_extreme_logits_is_exact() -> None:
     assert BinaryCrossEntropy()(np.array([[1000.0], [-1000.0]]), np.array([1, 0]))[0] == 0
     assert BinaryCrossEntropy()(np.array([[-1000.0]]), np.array([1]))[0] == 1000
     assert CategoricalCrossEntropy()(np.array([[1000.0, 0.0]]), np.array([1]))[0] == 1000
 
 
-def test_a_guess_costs_log_2() -> None:
+def test_loss_of_equal_probabilities_is_log_2() -> None:
     loss, d_z = BinaryCrossEntropy()(np.zeros((2, 1)), np.array([0, 1]))
     assert loss == pytest.approx(math.log(2))
     np.testing.assert_allclose(d_z, [[0.25], [-0.25]])  # (probability - target) / rows
@@ -91,7 +89,7 @@ def test_a_guess_costs_log_2() -> None:
         ),
     ],
 )
-def test_wrong_targets_and_class_weights_say_what_was_expected(
+def test_invalid_targets_and_class_weights_name_the_expected_ones(
     loss: Loss, z: tuple[int, int], targets: Targets, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

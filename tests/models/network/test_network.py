@@ -56,7 +56,7 @@ def rows_for(architecture: Architecture, count: int, rng: np.random.Generator) -
 
 @given(architecture=ensembles, seed=st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
-def test_whole_ensembles_have_the_gradients_of_finite_differences(architecture: Architecture, seed: int) -> None:
+def test_ensemble_gradients_equal_finite_differences(architecture: Architecture, seed: int) -> None:
     """Each member against the target, as `fit` trains them."""
     rng = np.random.default_rng(seed)
     network = build(architecture, rng, np.float64)
@@ -77,9 +77,7 @@ def test_whole_ensembles_have_the_gradients_of_finite_differences(architecture: 
 
 @given(architecture=architectures, training=st.booleans(), seed=st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
-def test_whole_networks_have_the_gradients_of_finite_differences(
-    architecture: Architecture, training: bool, seed: int
-) -> None:
+def test_network_gradients_equal_finite_differences(architecture: Architecture, training: bool, seed: int) -> None:
     rng = np.random.default_rng(seed)
     network = build(architecture, rng, np.float64)
     x = rows_for(architecture, 7, rng)
@@ -95,7 +93,7 @@ def test_whole_networks_have_the_gradients_of_finite_differences(
     check_gradient(d_x[:, : architecture.numbers], lambda: forward()[0], x)
 
 
-def test_a_network_worked_by_hand() -> None:
+def test_network_equals_a_hand_calculation() -> None:
     network = Network([Dense([[1.0, -1.0], [0.5, 2.0]], [0.0, 1.0]), Activation("relu"), Dense([[2.0], [-1.0]], [0.5])])
     # [1, 2]·W₁ + b₁ = [1 + 1, -1 + 4 + 1] = [2, 4], relu leaves it, [2, 4]·W₂ + b₂ = 4 - 4 + 0.5 = 0.5
     # [3, 0]·W₁ + b₁ = [3, -3 + 1] = [3, -2], relu: [3, 0], 6 + 0.5 = 6.5
@@ -114,7 +112,7 @@ def test_a_network_worked_by_hand() -> None:
 
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "tanh", "gelu"])
-def test_loss_and_gradients_are_those_of_keras_on_the_same_weights(activation: str) -> None:
+def test_loss_and_gradients_equal_keras_for_the_same_weights(activation: str) -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(64, 5)).astype(np.float32), rng.integers(0, 3, 64)
     network = build(Architecture(5, hidden=(16, 8), activation=activation, outputs=3), rng)
@@ -137,7 +135,7 @@ def spirals(rng: np.random.Generator) -> tuple[Array, Targets]:
     return np.concatenate([arm, -arm]), np.repeat([0, 1], 200)
 
 
-def test_it_learns_xor() -> None:
+def test_network_learns_xor() -> None:
     rng = np.random.default_rng(0)
     x, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), np.array([0, 1, 1, 0])
     network = Network([Dense.new(2, 4, rng), Activation("tanh"), Dense.new(4, 1, rng)])
@@ -145,7 +143,7 @@ def test_it_learns_xor() -> None:
     np.testing.assert_array_equal(network.predict(x)[:, 0] > 0, y == 1)
 
 
-def test_it_learns_two_spirals() -> None:
+def test_network_learns_two_spirals() -> None:
     rng = np.random.default_rng(0)
     x, y = spirals(rng)
     network = build(Architecture(2, hidden=(64, 32), outputs=2), rng)
@@ -166,7 +164,7 @@ def train(network: Network, seed: int = 0, **changed: object) -> list[Epoch]:
     return network.fit(*noise(0), loss=SquaredError(), **settings)  # type: ignore[arg-type]
 
 
-def test_early_stopping_puts_the_best_weights_back() -> None:
+def test_early_stopping_restores_the_best_weights() -> None:
     network = build(Architecture(4, hidden=(32,), batch_normalization=True), np.random.default_rng(0))
     history = train(network, validation=noise(1), patience=3)
     losses = [epoch.validation_loss for epoch in history]
@@ -176,7 +174,7 @@ def test_early_stopping_puts_the_best_weights_back() -> None:
     assert network.evaluate(*noise(1), SquaredError()) == pytest.approx(best, rel=1e-6)
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_others() -> None:
+def test_equal_seeds_give_equal_weights_and_different_seeds_different_ones() -> None:
     architecture = Architecture(4, hidden=(8,), dropout=0.2)
     networks = [build(architecture, np.random.default_rng(0)) for _ in range(3)]
     for network, seed in zip(networks, (1, 1, 2), strict=True):
@@ -186,7 +184,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_others() -> None:
     assert any((first[name] != other[name]).any() for name in first)
 
 
-def test_each_epoch_is_told_as_it_ends() -> None:
+def test_each_epoch_is_reported_when_it_ends() -> None:
     told: list[Epoch] = []
     network = build(Architecture(4, hidden=(8,)), np.random.default_rng(0))
     history = train(network, epochs=3, on_epoch=told.append, validation=noise(1))
@@ -194,7 +192,7 @@ def test_each_epoch_is_told_as_it_ends() -> None:
     assert [(epoch.number, epoch.of, epoch.learning_rate) for epoch in told] == [(i, 3, 0.01) for i in (1, 2, 3)]
 
 
-def test_a_row_of_weight_zero_teaches_nothing() -> None:
+def test_row_with_weight_zero_has_no_effect() -> None:
     x, y = noise(0)
     spoiled = y.copy()
     spoiled[:50] = 1e6
@@ -209,13 +207,13 @@ def test_a_row_of_weight_zero_teaches_nothing() -> None:
         np.testing.assert_array_equal(array, networks[1].weights()[name])
 
 
-def test_a_loss_that_is_not_finite_names_the_epoch_and_what_to_try() -> None:
+def test_non_finite_loss_names_the_epoch_and_a_remedy() -> None:
     network = build(Architecture(4, hidden=(8,)), np.random.default_rng(0))
     with pytest.raises(DivergenceError, match=r"became (nan|inf) in epoch \d+. Try a learning rate ten times smaller"):
         train(network, optimizer=SGD(1e6))
 
 
-def test_nan_in_the_data_is_found_in_the_first_epoch() -> None:
+def test_nan_in_the_data_is_reported_in_the_first_epoch() -> None:
     x, y = noise(0)
     x[3, 1] = np.nan
     network = build(Architecture(4, hidden=(8,)), np.random.default_rng(0))
@@ -223,7 +221,7 @@ def test_nan_in_the_data_is_found_in_the_first_epoch() -> None:
         network.fit(x, y, loss=SquaredError(), optimizer=Adam(), epochs=1, batch_size=20, rng=np.random.default_rng(0))
 
 
-def test_wrong_shapes_say_what_was_expected() -> None:
+def test_invalid_shapes_name_the_expected_shape() -> None:
     network = build(Architecture(4, hidden=(8,)), np.random.default_rng(0))
     with pytest.raises(ValueError, match=r"expected \(batch, 4\), given \(2, 3\)"):
         network.forward(np.zeros((2, 3)))
@@ -247,7 +245,7 @@ def test_wrong_shapes_say_what_was_expected() -> None:
 
 @given(architecture=st.one_of(architectures, ensembles))
 @settings(max_examples=30, deadline=None)
-def test_json_and_arrays_make_the_same_network(architecture: Architecture) -> None:
+def test_network_from_json_and_arrays_has_the_same_outputs(architecture: Architecture) -> None:
     rng = np.random.default_rng(0)
     network = build(architecture, rng)
     x = rows_for(architecture, 5, rng)
@@ -256,7 +254,7 @@ def test_json_and_arrays_make_the_same_network(architecture: Architecture) -> No
     assert again.to_json() == network.to_json()
 
 
-def test_the_json_is_readable() -> None:
+def test_json_of_a_network_is_readable() -> None:
     network = Network([Dense.new(2, 3, np.random.default_rng(0)), Activation("elu", alpha=0.5), Dropout(0.1)])
     assert network.to_json() == {
         "dtype": "float32",
@@ -276,7 +274,7 @@ def test_the_json_is_readable() -> None:
         ({"layer": "dense", "arrays": {"V": [2, 4]}}, r"'0.dense.V': expected shape \(2, 4\), given no such array"),
     ],
 )
-def test_a_description_that_does_not_fit_is_refused(entry: dict[str, object], message: str) -> None:
+def test_description_that_does_not_match_the_arrays_is_refused(entry: dict[str, object], message: str) -> None:
     arrays = Network([Dense.new(2, 3, np.random.default_rng(0))]).weights()
     with pytest.raises(ValueError, match=message):
         Network.from_json({"dtype": "float32", "layers": [entry]}, arrays)
@@ -296,7 +294,7 @@ ENSEMBLE = Architecture(3, ((300, 20), (9, 4)), (64, 64), "relu", 0.1, outputs=2
         dataclasses.replace(ENSEMBLE, adapters=True, hidden=()),
     ],
 )
-def test_build_makes_the_layers_of_keras_nets_with_equally_large_weights(architecture: Architecture) -> None:
+def test_build_has_the_layers_and_weight_sizes_of_keras_nets(architecture: Architecture) -> None:
     ours, theirs = build(architecture, np.random.default_rng(0)), keras_nets.build(architecture)
     sizes = [sorted((a.shape, float(np.std(a))) for a in w) for w in (ours.weights().values(), theirs.get_weights())]
     for (shape, our_size), (their_shape, their_size) in zip(*sizes, strict=True):
@@ -305,7 +303,7 @@ def test_build_makes_the_layers_of_keras_nets_with_equally_large_weights(archite
             assert our_size == pytest.approx(their_size, rel=0.1)
 
 
-def test_members_are_trained_each_by_itself_and_judged_together() -> None:
+def test_members_are_trained_separately_and_validated_by_their_mean() -> None:
     rng = np.random.default_rng(0)
     architecture = Architecture(2, hidden=(), members=3)
     network = build(architecture, rng, np.float64)
@@ -320,7 +318,7 @@ def test_members_are_trained_each_by_itself_and_judged_together() -> None:
     assert epoch.validation_loss == pytest.approx(together)
 
 
-def test_an_ensemble_with_waves_learns_what_plain_sums_do_not() -> None:
+def test_periodic_features_fit_a_high_frequency_that_plain_inputs_do_not() -> None:
     rng = np.random.default_rng(0)
     x = rng.uniform(-1, 1, (1000, 1)).astype(np.float32)
     y = np.sign(np.sin(12 * x[:, 0])).astype(np.float32)
@@ -340,14 +338,14 @@ def test_an_ensemble_with_waves_learns_what_plain_sums_do_not() -> None:
         ({"batch_size": 0}, r"batch_size: expected 1 or more, given 0"),
     ],
 )
-def test_fit_says_what_it_expected(options: dict[str, Any], message: str) -> None:
+def test_fit_names_the_expected_arguments(options: dict[str, Any], message: str) -> None:
     network = Network([Dense(np.zeros((2, 1)), np.zeros(1))])
     given = {"batch_size": 2, "epochs": 1, "loss": SquaredError(), "optimizer": SGD(), **options}
     with pytest.raises(ValueError, match=message):
         network.fit(np.zeros((4, 2)), np.zeros(4), rng=np.random.default_rng(0), **given)
 
 
-def test_backward_needs_a_forward_and_the_shape_of_its_outputs() -> None:
+def test_backward_requires_a_forward_pass_and_its_output_shape() -> None:
     network = Network([Dense(np.zeros((2, 1)), np.zeros(1))])
     with pytest.raises(RuntimeError, match="there was none yet"):
         network.backward(np.zeros((4, 1)))

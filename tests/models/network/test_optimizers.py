@@ -18,7 +18,7 @@ from models.network.optimizers import SGD, Adam, AdamW, Cosine, Exponential, Opt
     ],
     ids=["sgd", "momentum", "adam", "adamw", "clipped"],
 )
-def test_five_updates_are_those_of_keras(ours: Callable[[], Optimizer], theirs: Callable[[], object]) -> None:
+def test_five_updates_equal_those_of_keras(ours: Callable[[], Optimizer], theirs: Callable[[], object]) -> None:
     rng = np.random.default_rng(0)
     parameters = {"0.W": rng.normal(size=(3, 2)), "2.W": rng.normal(size=(2, 2))}
     variables = [keras.Variable(p.copy(), dtype="float64") for p in parameters.values()]
@@ -32,7 +32,7 @@ def test_five_updates_are_those_of_keras(ours: Callable[[], Optimizer], theirs: 
         np.testing.assert_allclose(parameter, variable.numpy(), rtol=0, atol=1e-5)  # Keras has 1 - β₂ in float32
 
 
-def test_weight_decay_leaves_vectors_alone() -> None:
+def test_weight_decay_does_not_change_vectors() -> None:
     parameters = {"W": np.ones((2, 2)), "b": np.ones(2)}
     AdamW(0.1, weight_decay=0.5).step(parameters, {"W": np.zeros((2, 2)), "b": np.zeros(2)})
     np.testing.assert_allclose(parameters["W"], 0.95)
@@ -56,7 +56,7 @@ def test_clipping_scales_all_gradients_together() -> None:
         (Exponential(1.0, factor=0.5, every=10, stairs=True), {0: 1.0, 9: 1.0, 10: 0.5, 20: 0.25}),
     ],
 )
-def test_a_schedule_has_these_rates(schedule: Schedule, rates: dict[int, float]) -> None:
+def test_schedule_has_the_expected_rates(schedule: Schedule, rates: dict[int, float]) -> None:
     assert {update: schedule(update) for update in rates} == pytest.approx(rates, abs=1e-12)
 
 
