@@ -91,21 +91,28 @@ class ExtendedModel:
     def explain(self, frame: Frame, outputs: Outputs) -> Outputs:
         """The same outputs with the explanation of each row."""
         assert self.explainer is not None
-        return with_explanations(outputs, self.explainer.explain(frame))
+        return with_explanations(outputs, self.explainer.explain(frame), self.model.tolerance())
 
 
-def with_explanations(outputs: Outputs, explanations: Sequence[Explanation]) -> Outputs:
-    contributions = np.array([explanation.contributions for explanation in explanations])
+def with_explanations(outputs: Outputs, explanations: Sequence[Explanation], scale: float) -> Outputs:
+    """scale: of the predictions, by which the contributions are rounded."""
+    contributions = rounded(np.array([explanation.contributions for explanation in explanations]), scale)
     details = [
-        (-1 if one.output is None else one.output, float(one.exact), float(one.evaluations), one.error)
+        (-1 if one.output is None else one.output, float(one.exact), float(one.evaluations), float(f"{one.error:.3g}"))
         for one in explanations
     ]
     own = {
-        BASELINE: np.array([explanation.baseline for explanation in explanations]),
+        BASELINE: rounded(np.array([explanation.baseline for explanation in explanations]), scale),
         CONTRIBUTIONS: contributions,
         DETAILS: np.array(details, dtype=np.float64),
     }
     return Outputs(outputs.primary, {**outputs.extras, **own})
+
+
+def rounded(values: Array, scale: float) -> Array:
+    """Without the digits below a ten-millionth of the scale, which float32 networks do not have."""
+    digits = 7 - math.floor(math.log10(scale))
+    return np.round(values, digits) if abs(digits) < 100 else values
 
 
 def columns(model: TabularModel, options: OutputOptions) -> list[OutputColumn]:
@@ -162,6 +169,7 @@ def _bound(model: TabularModel, level: float, sign: float) -> Any:
         groups = outputs.extras.get(GROUP)
         quantile = uncertainty.quantile(level) if groups is None else uncertainty.quantiles(level, groups)
         ends: Array = outputs.primary[:, 0] + sign * quantile * outputs.extras[SCALE]
+        ends = rounded(ends, target.scale)
         return ends if target.low is None else np.clip(ends, target.low, target.high)
 
     return bound
