@@ -12,10 +12,24 @@ settings.register_profile("any_speed", deadline=None, suppress_health_check=[Hea
 settings.load_profile("any_speed")
 
 SLOW = {
+    "tests/models/fast/test_single_row.py",
+    "tests/models/network/test_network.py",
+    "tests/models/test_column_validation.py",
     "tests/models/test_encoding.py",
     "tests/models/test_keras_export.py",
     "tests/models/test_keras_nets.py",
+    "tests/models/test_rows.py",
     "tests/models/test_store.py",
+    "tests/service/server/test_http_protocol.py",
+    "tests/service/server/test_startup.py",
+    "tests/service/test_asgi.py",
+    "tests/service/test_bodies.py",
+    "tests/service/test_grpc.py",
+    "tests/service/test_invocations.py",
+    "tests/service/test_native.py",
+    "tests/service/test_protocols_fuzz.py",
+    "tests/service/test_registry.py",
+    "tests/service/test_streams.py",
     "tests/training/test_baselines.py",
     "tests/training/test_ensemble.py",
     "tests/training/test_fit.py",
@@ -24,7 +38,7 @@ SLOW = {
     "tests/training/test_quality.py",
     "tests/training/test_robust.py",
 }
-"""Files that `make unit` leaves out: they train, start processes or import TensorFlow."""
+"""Files that `make unit` leaves out: they train, import TensorFlow, start servers or send large bodies."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
