@@ -18,7 +18,7 @@ setup: .venv/.training ## install what training and serving need into .venv
 
 setup-development: .venv/.development ## install what developing and testing need into .venv
 
-unit: .venv/.development ## run the fast tests (under a minute on an idle machine)
+unit: .venv/.development ## run the fast tests
 	$(PY) -m pytest -q -m "not slow" tests/models tests/service tests/tabserve tests/training tests/test_*.py
 
 test: .venv/.development lint ## run all tests that need only Python and loopback
