@@ -125,7 +125,7 @@ class Load:
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(8)]
 
     def _run(self) -> None:
-        with httpx.Client(base_url=self.url, timeout=60, limits=self._limits) as client:
+        with httpx.Client(base_url=self.url, timeout=300, limits=self._limits) as client:
             while not self._stop.is_set():
                 try:
                     reply = client.post("/predict/housing", json={"rows": [self._row]})

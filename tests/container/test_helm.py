@@ -193,7 +193,7 @@ def podman(tmp_path: Path) -> Iterator[Callable[..., str]]:
     def call(*arguments: str, stdin: bytes | None = None) -> str:
         environment = {**os.environ, "CONTAINERS_CONF": str(conf)}
         done = subprocess.run(
-            ["podman", *own, *arguments], env=environment, input=stdin, capture_output=True, timeout=120, check=False
+            ["podman", *own, *arguments], env=environment, input=stdin, capture_output=True, timeout=600, check=False
         )
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout.decode().strip()

@@ -40,7 +40,7 @@ def test_its_command_starts_the_server_it_means() -> None:
     [command] = re.findall(r"^ExecStart=/opt/tabserve/\.venv/bin/(.*)$", UNIT, re.MULTILINE)
     options = set(re.findall(r"--[a-z-]+", command))
     helped = subprocess.run(
-        [str(ROOT / ".venv/bin/bentoml"), "serve", "--help"], capture_output=True, text=True, check=True, timeout=60
+        [str(ROOT / ".venv/bin/bentoml"), "serve", "--help"], capture_output=True, text=True, check=True, timeout=300
     ).stdout
     assert options <= set(re.findall(r"--[a-z-]+", helped))
     [environment] = re.findall(r"^Environment=(.*)$", UNIT, re.MULTILINE)

@@ -32,7 +32,7 @@ def docs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     environment = os.environ | settings | {"PYTHONPATH": str(ROOT)}
     for name, epochs in (("housing", "3"), ("penguins", "20")):
         command = [sys.executable, "-m", "training", name, *QUICK, "--epochs", epochs]
-        subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=120, capture_output=True)
+        subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=600, capture_output=True)
     yield from serve(home / "serve.log", environment)
 
 
@@ -51,7 +51,7 @@ def serve(log: Path, environment: dict[str, str]) -> Iterator[Server]:
             yield Server(f"http://127.0.0.1:{port}", environment)
         finally:
             process.terminate()
-            process.wait(timeout=60)
+            process.wait(timeout=300)
 
 
 @pytest.fixture(scope="session")

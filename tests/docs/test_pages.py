@@ -105,7 +105,7 @@ def test_the_tutorial_runs(docs_server: Server, tmp_path: Path) -> None:
         if words[:2] in ([".venv/bin/tabserve", "inspect"], [".venv/bin/tabserve", "train"]):
             fast = QUICK if words[1] == "train" else ()
             command = [sys.executable, "-m", "tabserve", *words[1:], *fast]
-            done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+            done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
             assert done.returncode == 0, done.stderr
     server = serve(tmp_path / "serve.log", environment)
     done = run_python("\n".join(requests), next(server), tmp_path)
@@ -115,7 +115,7 @@ def test_the_tutorial_runs(docs_server: Server, tmp_path: Path) -> None:
 
 def run_python(program: str, server: Server, folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", program.replace("http://127.0.0.1:3000", server.url)]
-    return subprocess.run(command, cwd=folder, env=server.environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=folder, env=server.environment, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in REFERENCE], ids=lambda page: page.name)

@@ -50,7 +50,7 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
 def train_version(home: Path, name: str, seed: int = 0) -> str:
     """A new version in the store of `home`; its tag."""
     command = [sys.executable, "-c", TRAIN, name, str(seed)]
-    done = subprocess.run(command, cwd=ROOT, env=environment(home), capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, env=environment(home), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()[-1]
 
@@ -62,7 +62,7 @@ def command() -> Callable[..., str]:
     def run(home: Path, program: str, *arguments: str) -> str:
         program = BENTOML if program == "bentoml" else program
         done = subprocess.run(
-            [program, *arguments], cwd=ROOT, env=environment(home), capture_output=True, text=True, timeout=120
+            [program, *arguments], cwd=ROOT, env=environment(home), capture_output=True, text=True, timeout=600
         )
         assert done.returncode == 0, done.stderr
         return done.stdout

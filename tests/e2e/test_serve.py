@@ -66,7 +66,7 @@ def test_a_start_that_is_not_possible_ends_with_one_line(
 @pytest.mark.parametrize("port", ["0", "65536", "99999", "-1"])
 def test_a_port_that_is_none_is_refused_in_one_line(port: str) -> None:
     command = [sys.executable, "-m", "service", f"--port={port}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (2, f"error: --port {port}: expected 1 to 65535\n")
 
 
@@ -121,7 +121,7 @@ def test_the_story_of_a_server(serve: Serve, home: Path, train: Callable[..., st
 
     def load() -> None:
         """A client behind a balancer: goes on until /readyz says no."""
-        with httpx.Client(base_url=server.url, timeout=60) as client:
+        with httpx.Client(base_url=server.url, timeout=300) as client:
             while True:
                 try:
                     if client.get("/readyz").status_code == 503:
@@ -152,7 +152,7 @@ def test_servers_on_one_home_keep_their_metrics_apart(serve: Serve, home: Path, 
     temporary.mkdir()
 
     def requests_of(server: Any) -> float:
-        text = httpx.get(f"{server.url}/metrics", timeout=60).text
+        text = httpx.get(f"{server.url}/metrics", timeout=300).text
         counts = [line for line in text.splitlines() if line.startswith("tabserve_requests_total{")]
         return sum(float(line.rpartition(" ")[2]) for line in counts)
 

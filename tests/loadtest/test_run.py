@@ -241,7 +241,7 @@ def test_the_master_records_the_answers_for_its_workers(url: str, tmp_path: Path
         )
         for _ in range(2)
     ]
-    said = [process.communicate(timeout=60)[0] for process in (master, *workers)]
+    said = [process.communicate(timeout=300)[0] for process in (master, *workers)]
     assert master.returncode == 0, said
     assert "recorded the answers to" in said[0]
     assert all("recorded the answers to" not in text for text in said[1:])

@@ -228,7 +228,7 @@ def test_every_worker_listens_at_the_port_and_answers(server: Any) -> None:
 def test_another_server_on_the_port_stops_the_start(server: Any) -> None:
     environment = {**server.environment, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", "import service.app"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode != 0
     assert "the port is in use" in done.stderr
 

@@ -51,7 +51,7 @@ def test_curl_sends_a_file_and_gets_one(server: Any, tmp_path: Path) -> None:
 
 def test_a_client_that_sends_everything_before_it_reads_gets_its_answer(server: Any) -> None:
     rows = 600_000  # the answer is of 40 MB: more than sockets and buffers hold
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=300)
     connection.request("POST", "/predict/income", HEAD + LINE * rows, {**CSV, "accept": "application/x-ndjson"})
     reply = connection.getresponse()
     assert reply.status == 200
@@ -86,7 +86,7 @@ def test_parquet_and_arrow_of_many_rows_are_answered_in_their_form(server: Any) 
             f"{server.url}/predict/income",
             content=sink.getvalue().to_pybytes(),
             headers={"content-type": kinds[form]},
-            timeout=60,
+            timeout=300,
         )
         content = pa.BufferReader(reply.content)
         answers = pa.ipc.open_stream(content).read_all() if form == "arrow" else pq.read_table(content)
@@ -280,7 +280,7 @@ def test_memory_does_not_grow_with_the_body(server: Any) -> None:
             for _ in range(rows // 10_000):
                 yield LINE * 10_000
 
-        with httpx.stream("POST", f"{server.url}/predict/income", content=body(), headers=CSV, timeout=60) as reply:
+        with httpx.stream("POST", f"{server.url}/predict/income", content=body(), headers=CSV, timeout=300) as reply:
             assert sum(part.count(b"\n") for part in reply.iter_raw()) == rows + 1
 
     send(100_000)

@@ -91,5 +91,5 @@ def test_words_are_completed(line: str, expected: set[str]) -> None:
         "_ARGCOMPLETE_STDOUT_FILENAME": "/dev/stdout",
     }
     command = [sys.executable, "-m", "tabserve"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert set(done.stdout.split("\n")) - {""} == expected, done.stderr

@@ -312,7 +312,7 @@ def test_ctrl_c_ends_a_real_run_with_code_1_and_nothing_stored(good: Path, tmp_p
     assert any("epoch 1/" in line for line in process.stdout)
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == 1
     assert err.splitlines()[-1] == "interrupted: nothing more was stored"
     assert "Traceback" not in err
@@ -342,7 +342,7 @@ def test_a_real_run_that_is_ended_while_it_stores_leaves_no_half_version(
     assert process.stdout is not None
     assert any("half copied" in line for line in process.stdout)
     process.send_signal(number)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == 1
     assert err.splitlines()[-1] == "interrupted: nothing more was stored"
     assert "Traceback" not in err
