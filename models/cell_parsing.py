@@ -33,7 +33,7 @@ def parse_boolean(text: str) -> bool | None:
 class CellReader:
     """Reads the text cells of one column.
 
-    reads_values: whether text that is no cell of a CSV is read too. missing_values: the texts that are missing there.
+    reads_values: whether text from other formats than CSV is parsed too. missing_values: what means missing there.
     """
 
     def __init__(self, feature: Feature, tokens: frozenset[str], *, everywhere: bool) -> None:
@@ -79,7 +79,7 @@ class CellReader:
         return _with_missing([*map(self.read_cell, distinct)], codes, None)
 
     def read_column(self, column: Column) -> Column:
-        """A column that is no CSV's, with its texts read."""
+        """A column of another format than CSV, with its texts parsed."""
         values, missing, codes = column
         if self._by_level or not self.reads_values or values.dtype.kind != "O":
             return column

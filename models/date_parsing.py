@@ -74,9 +74,9 @@ def parse_epoch(number: float, date_format: str | None = None) -> float:
     elif LAST_EPOCH_SECOND < abs(number) <= LAST_EPOCH_MILLISECOND:
         seconds = number / 1000
     else:
-        raise ValueError(f"{number} is no date in seconds or milliseconds since 1970")
+        raise ValueError(f"{number} is not a date in seconds or milliseconds since 1970")
     if not has_year(seconds):
-        raise ValueError(f"{number} is no date of the years 1 to 9999")
+        raise ValueError(f"{number} is not a date in the years 1 to 9999")
     return float(seconds)
 
 

@@ -212,7 +212,7 @@ def _member_mean(layer: Any) -> Iterator[Layer]:
 
 def _flatten(layer: Any) -> Iterator[Layer]:
     if not _is_flat(layer):
-        raise CannotExport(f"{_called(layer)}: flattens what is no matrix")
+        raise CannotExport(f"{_called(layer)}: flattens an input that is not a matrix")
     yield from ()
 
 

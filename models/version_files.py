@@ -162,7 +162,7 @@ def make_engines(
             network = Network.from_json(description["network"], dict(arrays))
         numpy_engine = NumpyEngine(network, description["reason"])
         return numpy_engine, None if head is None else numpy_engine.with_scale_head(network, head)
-    reason = "asked for by TABSERVE_ENGINE" if has_network else description["reason"]
+    reason = "requested by TABSERVE_ENGINE" if has_network else description["reason"]
     try:
         keras_engine = TensorFlowEngine.read(keras_file, reason)
     except ImportError as error:

@@ -181,8 +181,8 @@ def train_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         "--tune",
         type=parse_seconds,
         metavar="TIME",
-        help="search so long for better settings (20m, 90s, 1h30m) by the validation part, then train with the best; "
-        "what is given by flags stays as given. Interrupted, the same command goes on",
+        help="search for better settings for this time (20m, 90s, 1h30m) on the validation rows, then train with the "
+        "best; flags keep their values. After an interruption the same command continues",
     )
     parser.add_argument("--if-empty", action="store_true", help="do nothing when the store holds a model already")
     parser.add_argument(

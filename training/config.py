@@ -24,7 +24,7 @@ def option(default: Any, help_text: str) -> Any:
 
 @dataclass(frozen=True)
 class DataOptions:
-    """The table, the column to predict, and what overrules the inference of the columns."""
+    """The table, the column to predict, and what overrides the inference of the columns."""
 
     data: str = option(
         "",
@@ -62,7 +62,7 @@ class DataOptions:
         "how dates are written, such as %d.%m.%Y (as Python's strptime has it), iso, epoch_s or epoch_ms; recognised "
         "when not given",
     )
-    schema: str | None = option(None, "a features.json, written by inspect --out and edited, that overrules inference")
+    schema: str | None = option(None, "a features.json, written by inspect --out and edited, that overrides inference")
     split: str | None = option(
         None, "random, time:COLUMN, group:COLUMN or column:COLUMN; random unless the data set has an official test part"
     )

@@ -1,4 +1,4 @@
-"""The option `--schema`: a features.json that the user edited, which overrules inference."""
+"""The option `--schema`: a features.json that the user edited, which overrides inference."""
 
 import json
 from pathlib import Path

@@ -56,7 +56,7 @@ def reject(where: str, reason: str) -> NoReturn:
 
 
 def _notice(where: str, encoding: str, reason: str) -> str:
-    return f"{where} is read as {encoding}: {reason} (--encoding overrules)"
+    return f"{where} is read as {encoding}: {reason} (--encoding overrides)"
 
 
 def _decode_as(content: bytes, where: str, requested: str) -> DecodedText:
@@ -142,7 +142,7 @@ def _repair(content: bytes, where: str) -> DecodedText | None:
     fixed = ESCAPED.sub(lambda match: _as_cp1252(match[0]), text)
     notice = (
         f"{where} is UTF-8, but {invalid_bytes} of its bytes are not and read as cp1252: line {line} has the byte "
-        f"{byte:#04x}, read as {fixed[first]!r} (--encoding overrules)"
+        f"{byte:#04x}, read as {fixed[first]!r} (--encoding overrides)"
     )
     return DecodedText(fixed.encode(), "utf-8", [notice])
 

@@ -20,7 +20,7 @@ def check_model_name(name: str) -> str:
     """The name, if it is a valid model name. Raises UsageError with a suggestion."""
     if not NAME.fullmatch(name):
         raise UsageError(
-            f"{truncate(name)!r} is no model name: small letters, digits and _, a letter first, at most 41; "
-            f"try {model_name(name)!r}"
+            f"{truncate(name)!r} is not a valid model name: at most 41 lowercase letters, digits and _, "
+            f"starting with a letter; try {model_name(name)!r}"
         )
     return name

@@ -141,9 +141,9 @@ def _infer_task(column: FactorizedColumn, numbers: Vector) -> tuple[TaskOption, 
         rows = np.bincount(position, weights=column.counts[valid].astype(float))
         if len(distinct) <= MAX_INFERRED_CLASSES and rows.min() >= MIN_CLASS_ROWS:
             each = f"each at least {int(rows.min())} times"
-            return "classification", f"as it holds {what}, {each} (--task regression overrules)"
-    overrules = " (--task classification overrules)" if len(values) <= MAX_CLASSES else ""
-    return "regression", f"as it holds {what}{overrules}"
+            return "classification", f"as it holds {what}, {each} (--task regression overrides)"
+    overrides = " (--task classification overrides)" if len(values) <= MAX_CLASSES else ""
+    return "regression", f"as it holds {what}{overrides}"
 
 
 def _read_values(column: FactorizedColumn, numbers: Vector) -> TargetColumn:

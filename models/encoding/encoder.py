@@ -104,7 +104,7 @@ class Encoder(BaseModel):
         for fitted, expected in zip_longest([*ours, *levels], [*theirs, *known]):
             if fitted != expected:
                 name = (expected or fitted or ("",))[0]
-                raise SchemaError(f"feature {name!r} is not as it was when the encoder was fitted")
+                raise SchemaError(f"feature {name!r} has changed since the encoder was fitted")
 
     @cached_property
     def tables(self) -> list[tuple[int, int]]:

@@ -60,7 +60,7 @@ def column_of(array: Any, name: str, *, distinct: bool = False) -> Column:
     elif is_a.is_boolean(kind) or is_a.is_integer(kind) or is_a.is_floating(kind):
         pass
     else:
-        message = f"column {truncate(name)!r}: its type {truncate(str(kind))} holds nothing that a feature could be"
+        message = f"column {truncate(name)!r}: its type {truncate(str(kind))} cannot be the values of a feature"
         raise UnsupportedType(message, name)
     if missing is not None:
         array = array.fill_null(False if is_a.is_boolean(kind) else pa.scalar(0, pa.int64()).cast(array.type))
@@ -153,4 +153,4 @@ def start_of(array: Any, content: Any) -> int | None:
 
 def unreadable(error: BaseException) -> FormatError:
     lines = str(error).splitlines()
-    return FormatError(lines[0][:200] if lines else "it is no Arrow stream")
+    return FormatError(lines[0][:200] if lines else "it is not an Arrow stream")

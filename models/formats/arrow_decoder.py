@@ -53,7 +53,7 @@ class ArrowDecoder:
         if self._rest:
             raise FormatError("its Arrow stream is cut off")
         if self._schema is None:
-            raise FormatError("it is no Arrow stream")
+            raise FormatError("it is not an Arrow stream")
         yield from self._blocks.rest()
 
     def close(self) -> None: ...
@@ -63,14 +63,14 @@ class ArrowDecoder:
         if len(self._rest) < 8:
             return None
         if not self._rest.startswith(MESSAGE_START):
-            raise FormatError("it is no Arrow stream (a file in the Arrow file format is none either)")
+            raise FormatError("it is not an Arrow stream (nor is a file in the Arrow file format)")
         (length,) = struct.unpack_from("<i", self._rest, 4)
         if length == 0:
             self._ended = True
             del self._rest[:8]
             return None
         if not 0 < length <= MAX_METADATA_BYTES:
-            raise FormatError("it is no Arrow stream")
+            raise FormatError("it is not an Arrow stream")
         if len(self._rest) < 8 + length:
             return None
         metadata = bytes(self._rest[8 : 8 + length])

@@ -26,9 +26,9 @@ class MessageHeader:
             header = self._place(table, 2)
             self.compressed = self.kind != SCHEMA and bool(header) and self._is_compressed(header)
         except struct.error:
-            raise FormatError("it is no Arrow stream") from None
+            raise FormatError("it is not an Arrow stream") from None
         if self.body_bytes < 0:
-            raise FormatError("it is no Arrow stream")
+            raise FormatError("it is not an Arrow stream")
 
     def _at(self, form: str, place: int) -> Any:
         if place < 0:

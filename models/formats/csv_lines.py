@@ -18,7 +18,7 @@ class LineEnds:
         self._fresh = True  # whether a quote that comes next opens
 
     def last(self, chunk: bytes) -> int:
-        """Where the last line of the next chunk ends that is no line inside of a cell in quotes, 0 where none does."""
+        """The end of the last complete line in the next chunk, outside of quoted cells; 0 if there is none."""
         if not chunk:
             return 0
         if b'"' not in chunk:

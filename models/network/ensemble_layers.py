@@ -182,7 +182,7 @@ class MemberMean(Layer):
 
     def backward(self, d_y: Array) -> Array:
         if not self.training:
-            raise RuntimeError("members are trained each by itself: no gradient goes back through their mean")
+            raise RuntimeError("members are trained separately: their mean has no gradient")
         return d_y
 
     def options(self) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def in_place_step(layer: Layer) -> Step:
         return scale_step(layer)
     if isinstance(layer, LayerNormalization):
         return layer_normalization_step(layer)
-    raise TypeError(f"no way to run a {layer.kind} layer")
+    raise TypeError(f"cannot run a {layer.kind} layer")
 
 
 def activation_step(function: ActivationFunction) -> Step:

@@ -289,7 +289,7 @@ def test_level_added_to_a_stored_schema_is_refused(stored: StoredVersion) -> Non
     schema = json.loads((stored.path / "features.json").read_text("utf-8"))
     schema["features"][1]["seen"]["levels"].append("Euthanasia")
     change(stored.path / "features.json", **schema)
-    with pytest.raises(StoreError, match="'Outcome Type' is not as it was when the encoder was fitted"):
+    with pytest.raises(StoreError, match="'Outcome Type' has changed since the encoder was fitted"):
         store.load(stored)
 
 
@@ -332,7 +332,7 @@ def test_both_engines_of_a_keras_version_have_equal_predictions(
     numpy, tensorflow = store.load(stored, "auto"), store.load(stored, "tensorflow")
     assert (numpy.engine.name, tensorflow.engine.name) == ("numpy", "tensorflow")
     assert max_distance(numpy.predict_rows(rows).primary, tensorflow.predict_rows(rows).primary, 1.0) <= TOLERANCE
-    assert tensorflow.engine.reason == "asked for by TABSERVE_ENGINE"
+    assert tensorflow.engine.reason == "requested by TABSERVE_ENGINE"
 
 
 def test_model_that_numpy_cannot_express_uses_tensorflow(bentoml_store: Path, make_trained: Make) -> None:

@@ -1,4 +1,4 @@
-"""An edited features.json overrules inference."""
+"""An edited features.json overrides inference."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def edited(dataset: Dataset, path: Path, **changes: dict[str, Any]) -> str:
     return str(path)
 
 
-def test_an_edited_schema_overrules_inference(infer: Infer, tmp_path: Path) -> None:
+def test_an_edited_schema_overrides_inference(infer: Infer, tmp_path: Path) -> None:
     cells = {"a": cycle(1, 2, 3), "b": cycle("p", "q"), "c": cycle(1, 2)}
     path = edited(
         infer(**cells, drop=("c",)),

@@ -28,7 +28,7 @@ def test_one_invalid_byte_leaves_a_file_utf_8_and_is_named() -> None:
     table = read(str(CASES / "f11_one_bad_byte.csv"))
     assert cities(table) == {"Köln", "München"}
     assert table.origin["encoding"] == "utf-8"
-    assert "line 31 has the byte 0xfc, read as 'ü' (--encoding overrules)" in table.notices[0]
+    assert "line 31 has the byte 0xfc, read as 'ü' (--encoding overrides)" in table.notices[0]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_file_without_a_single_character_of_utf_8_is_read_as_cp1252_with_an_ex
     table = read(write("x,city\n1,Köln\n2,Zürich\n".encode("cp1252")))
     assert cities(table) == {"Köln", "Zürich"}
     assert "is read as cp1252: it is not UTF-8, its first word that is not ASCII reads 'Köln'" in table.notices[0]
-    assert "--encoding overrules" in table.notices[0]
+    assert "--encoding overrides" in table.notices[0]
 
 
 @pytest.mark.parametrize(("encoding", "word"), [("cp1250", "Łódź"), ("cp1251", "Москва"), ("shift_jis", "東京")])

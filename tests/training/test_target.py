@@ -32,7 +32,7 @@ def test_the_task_is_inferred(infer: Infer, cells: list[Any], task: str, classes
     assert [type(label) for label in dataset.schema.classes or ()] == [type(label) for label in classes or ()]
 
 
-def test_the_notice_names_the_flag_that_overrules(infer: Infer) -> None:
+def test_the_notice_names_the_flag_that_overrides(infer: Infer) -> None:
     assert has_notice(infer(y=cycle(1, 2)), "--task regression")
     assert has_notice(infer(y=cycle(1, 2.5)), "--task classification")
 
@@ -49,7 +49,7 @@ def test_text_that_would_be_numbers_with_another_decimal_mark_may_be_classes(
     assert infer(y=cycle("1,5", "2,5"), task="classification").schema.classes == ["1,5", "2,5"]
 
 
-def test_the_flag_overrules_the_task(infer: Infer) -> None:
+def test_the_flag_overrides_the_task(infer: Infer) -> None:
     assert infer(y=cycle(1, 2), task="regression").target.tolist()[:2] == [1.0, 2.0]
     assert infer(y=cycle(1, 2.5), task="classification").schema.classes == [1, 2.5]
 

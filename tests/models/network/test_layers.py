@@ -71,7 +71,7 @@ def test_training_output_has_one_row_for_each_member(link: Link) -> None:
     assert layer.forward(z, training=True) is z
     assert layer.backward(z) is z
     layer.forward(z)
-    with pytest.raises(RuntimeError, match="each by itself"):
+    with pytest.raises(RuntimeError, match="trained separately"):
         layer.backward(normal(6, 4))
 
 
