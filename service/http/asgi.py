@@ -3,6 +3,7 @@
 from service.errors import ClientDisconnected, RequestError
 from service.exchange import ServerContext
 from service.http.asgi_types import App, Receive, Scope, Send
+from service.http.compression import MIN_COMPRESSED_BYTES, compressed
 from service.http.http_exchange import HttpExchange
 from service.routes.route import Route
 from service.routes.router import Router
@@ -40,6 +41,8 @@ class Application:
                 exchange.admit(route.always, route.probe)
                 handle = route.handle if scope["method"] in route.methods else route.handle_other_method
                 response = await handle(exchange)
+                if response is not None and len(response.body) > MIN_COMPRESSED_BYTES:
+                    response = await compressed(exchange.headers, response, self.plane)
             except BaseException as error:
                 exchange.fail(error)
             if exchange.failed is not None:

@@ -35,7 +35,8 @@ from service.data_plane import LARGE_ROWS, DataPlane, PredictionContext, RowsVal
 from service.error_mapping import request_error, require_valid, translate_format_errors
 from service.errors import ClientDisconnected, InternalError, NotReady, RequestError
 from service.http.asgi_types import Header
-from service.http.http_exchange import HttpExchange
+from service.http.compression import Compressor, negotiated_coding
+from service.http.http_exchange import HttpExchange, Response
 from service.http.negotiation import JSON_FORMAT, BodyFormat
 from service.http.response_buffer import ResponseBuffer
 from service.protocols import native
@@ -102,23 +103,22 @@ class TableHandler:
         self.timeout_s = exchange.timeout()
         self.skip = skip
 
-    async def handle(self) -> None:
-        """Read the body and send the response.
+    async def handle(self) -> Response | None:
+        """Read the body. Returns the response, or None if it was sent block by block.
 
         Raises RequestError, but only ClientDisconnected once the response has started.
         """
         if self.body_format is JSON_FORMAT:
-            await self._predict_whole(JsonBlock(await self.exchange.read(), self.plane))
-            return
+            return await self._predict_whole(JsonBlock(await self.exchange.read(), self.plane))
         async with contextlib.aclosing(self.body.chunks(self.headers, self.plane)) as chunks:
             content, is_complete = await self._read_start(chunks)
             if is_complete:
                 large = self._large(content)
                 block = await self._run(large, whole_block, self.body_format, self.served, self.plane, content)
                 if block is not None:
-                    await self._predict_whole(block)
-                    return
+                    return await self._predict_whole(block)
             await self._stream_blocks(content, chunks)
+            return None
 
     async def _run(self, large: bool, work: Callable[..., T], *arguments: Any) -> T:
         return await self.plane.run_in_thread(work, *arguments) if large else work(*arguments)
@@ -146,7 +146,7 @@ class TableHandler:
             return True
         return len(content) > (LARGE_ARROW_BYTES if self.body_format.needs_pyarrow else LARGE_TEXT_BYTES)
 
-    async def _predict_whole(self, block: Block) -> None:
+    async def _predict_whole(self, block: Block) -> Response:
         encoder = encoder_for(self.response_format, self.served, skip=self.skip)
         context = self.exchange.prediction_context._replace(deadline=time.monotonic() + self.timeout_s)
         large = block.count > LARGE_ROWS
@@ -157,9 +157,7 @@ class TableHandler:
                 return self.served.compiled(JsonWriter).write(rows, outputs, skip=self.skip)
             return encoder.head() + encoder.block(rows, outputs, 0) + encoder.end()
 
-        content = await self._run(rows.count > LARGE_ROWS, write)
-        await self._start(encoder, [(b"content-length", b"%d" % len(content))])
-        await self.exchange.send({"type": "http.response.body", "body": content})
+        return Response(await self._run(rows.count > LARGE_ROWS, write), encoder.content_type)
 
     def _validate(self, block: Block, encoder: TableEncoder, first_row: int = 0) -> RowsValidator:
         max_errors = encoder.max_errors if self.skip else MAX_LISTED_ERRORS
@@ -170,7 +168,7 @@ class TableHandler:
 
         return validate
 
-    async def _start(self, encoder: TableEncoder, more: Iterable[Header] = ()) -> None:
+    async def _start(self, encoder: TableEncoder, more: Iterable[Header]) -> None:
         self.exchange.begun = True
         headers = [(b"content-type", encoder.content_type), *more, *self.exchange.common_headers]
         await self.exchange.send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -181,15 +179,19 @@ class TableHandler:
         exchange = self.exchange
         encoder = encoder_for(self.response_format, self.served, skip=self.skip)
         buffer = ResponseBuffer(self.plane, self.body, self.exchange.send, self.timeout_s)
+        coding, coding_headers = negotiated_coding(self.headers, encoder.content_type)
+        compressor = Compressor(coding) if coding else None
         row = 0
         async with buffer, contextlib.aclosing(self._blocks(content, chunks)) as decoded_blocks:
             try:
                 async for block in decoded_blocks:
                     written = await self._predict(block, encoder, row)
                     if not row:
-                        await self._start(encoder)
+                        await self._start(encoder, coding_headers)
                         written = encoder.head() + written
                     row += block.count
+                    if compressor:
+                        written = await self.plane.run_in_thread(compressor.feed, written)
                     await buffer.put(written)
                 if not row:
                     raise request_error(EmptyTable())
@@ -207,7 +209,7 @@ class TableHandler:
                 log.exception("request failed", extra={"request_id": exchange.id_text})
                 exchange.failed = InternalError()
                 last = encoder.stop(exchange.failed)
-            await buffer.end(last)
+            await buffer.end(compressor.end(last) if compressor else last)
 
     async def _blocks(self, content: bytes, chunks: AsyncIterator[bytes]) -> AsyncGenerator[Block, None]:
         """Yield the body block by block as it arrives. Decoding runs in the data plane's thread."""

@@ -12,6 +12,7 @@ from service.data_plane import LARGE_ROWS, DataPlane, PredictionContext
 from service.errors import RequestError
 from service.exchange import unknown_option
 from service.http import negotiation
+from service.http.compression import MIN_COMPRESSED_BYTES
 from service.http.http_exchange import HttpExchange, Response
 from service.http.table_handler import TableHandler
 from service.protocols import native
@@ -39,8 +40,7 @@ class PredictRoute(Route):
     async def handle(self, exchange: HttpExchange) -> Response | None:
         headers, query = exchange.headers, exchange.scope["query_string"]
         if not negotiation.is_plain_json(headers):
-            await self._handle_table(exchange)
-            return None
+            return await self._handle_table(exchange)
         exchange.set_deadline()
         options = parse_options(query) if query else NO_OPTIONS
         served = extended(self.served, options.outputs)
@@ -48,6 +48,8 @@ class PredictRoute(Route):
         if not query and b"x-request-timeout" not in headers and time.monotonic() < exchange.deadline:
             fast = self._fast(body)
             if fast is not None:
+                if len(fast) > MIN_COMPRESSED_BYTES:
+                    return Response(fast)
                 await exchange.respond_json(fast)
                 return None
         return Response(await predict_json(self.plane, served, body, options.on_invalid, exchange.prediction_context))
@@ -64,8 +66,8 @@ class PredictRoute(Route):
             return None
         return self._writer.one_value(outputs) if isinstance(outputs, float) else self._writer.plain(outputs)
 
-    async def _handle_table(self, exchange: HttpExchange) -> None:
-        """Handle a request whose body or response is a table."""
+    async def _handle_table(self, exchange: HttpExchange) -> Response | None:
+        """Handle a request whose body or response is a table. Returns None if the response was streamed."""
         formats = negotiation.negotiate(exchange.headers)
         exchange.protocol = formats[0].name
         if exchange.protocol != "json":
@@ -73,7 +75,7 @@ class PredictRoute(Route):
         options = parse_options(exchange.query)
         served = extended(self.served, options.outputs)
         table = TableHandler(exchange, served, formats, skip=options.skips_invalid)
-        await table.handle()
+        return await table.handle()
 
 
 async def predict_json(

@@ -1,0 +1,122 @@
+"""Large responses are compressed by `Accept-Encoding`, in any format, whole or streamed."""
+
+import asyncio
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from backports import zstd
+
+import service.http.asgi
+from models.tabular_model import TabularModel
+from service.http.compression import MIN_COMPRESSED_BYTES, Compressor, preferred_coding
+from service.settings import Settings
+
+ROW = {"age": 20, "job": "Private"}
+LARGE = {"rows": [ROW] * 1500}
+CSV = b"age,job\n" + b"20,Private\n" * 6000
+JSON = "application/json"
+DECOMPRESSED: dict[str, Callable[[bytes], bytes]] = {
+    "gzip": lambda content: zlib.decompress(content, 31),
+    "zstd": zstd.decompress,
+}
+
+
+@pytest.mark.parametrize(
+    ("header", "coding"),
+    [
+        (b"gzip", b"gzip"),
+        (b"zstd", b"zstd"),
+        (b"gzip, deflate, br, zstd", b"zstd"),
+        (b"gzip, deflate", b"gzip"),
+        (b"x-gzip", b"gzip"),
+        (b"GZIP;Q=0.8", b"gzip"),
+        (b"zstd;q=0.5, gzip;q=0.9", b"gzip"),
+        (b"gzip;q=0, zstd;q=0", None),
+        (b"gzip;q=0.5, identity", None),
+        (b"identity;q=0.1, gzip;q=0.5", b"gzip"),
+        (b"identity", None),
+        (b"br, deflate", None),
+        (b"*", b"gzip"),
+        (b"*;q=0", None),
+        (b"gzip;q=0, *", None),
+        (b"gzip;q=many", None),
+        (b"", None),
+    ],
+)
+def test_the_coding_of_the_highest_quality_is_used(header: bytes, coding: bytes | None) -> None:
+    assert preferred_coding(header) == coding
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+@pytest.mark.parametrize("accept", [JSON, "text/csv", "application/x-ndjson", "application/vnd.apache.arrow.stream"])
+def test_a_large_response_is_the_same_when_decompressed(
+    ask_lane: Any, monkeypatch: pytest.MonkeyPatch, coding: str, accept: str
+) -> None:
+    monkeypatch.setattr(service.http.asgi, "MIN_COMPRESSED_BYTES", 10_000)
+    plain = ask_lane("POST", "/predict/income", LARGE, content_type=JSON, accept=accept)
+    reply = ask_lane("POST", "/predict/income", LARGE, content_type=JSON, accept=accept, accept_encoding=coding)
+    assert "content-encoding" not in plain.headers
+    assert "vary" not in plain.headers
+    assert (reply.headers["content-encoding"], reply.headers["vary"]) == (coding, "accept-encoding")
+    assert int(reply.headers["content-length"]) == len(reply.content) < len(plain.content) / 4
+    assert DECOMPRESSED[coding](reply.content) == plain.content
+
+
+def test_other_protocols_compress_too(ask_lane: Any) -> None:
+    path, body = "/v1/models/house_class:predict", {"instances": [ROW] * 2000}
+    plain = ask_lane("POST", path, body, content_type=JSON)
+    reply = ask_lane("POST", path, body, content_type=JSON, accept_encoding="gzip")
+    assert len(plain.content) > MIN_COMPRESSED_BYTES
+    assert DECOMPRESSED["gzip"](reply.content) == plain.content
+
+
+def test_a_page_is_compressed_too(ask_lane: Any) -> None:
+    plain = ask_lane("GET", "/docs.json")
+    reply = ask_lane("GET", "/docs.json", accept_encoding="zstd")
+    assert DECOMPRESSED["zstd"](reply.content) == plain.content
+
+
+def test_the_identity_of_a_large_response_varies_too(ask_lane: Any) -> None:
+    reply = ask_lane("GET", "/docs.json", accept_encoding="identity")
+    assert reply.headers["vary"] == "accept-encoding"
+    assert "content-encoding" not in reply.headers
+
+
+def test_small_responses_and_parquet_stay_as_they_are(ask_lane: Any) -> None:
+    small = ask_lane("POST", "/predict/income", {"rows": [ROW]}, content_type=JSON, accept_encoding="gzip")
+    assert not small.headers.keys() & {"content-encoding", "vary"}
+    parquet = "application/vnd.apache.parquet"
+    table = ask_lane("POST", "/predict/income", LARGE, content_type=JSON, accept=parquet, accept_encoding="gzip")
+    assert "content-encoding" not in table.headers
+    assert table.content.startswith(b"PAR1")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+@pytest.mark.parametrize("end", [b"", b"20,Private,more\n"])
+def test_a_streamed_table_is_compressed(
+    make_lane: Any, asgi: Any, tabular_models: list[TabularModel], coding: str, end: bytes
+) -> None:
+    """Also its last line where an invalid row stops it."""
+    lane = make_lane(tabular_models, Settings(max_body_bytes=4000))
+    headers = {"content-type": "text/csv"}
+
+    async def ask(**more: str) -> Any:
+        return await asgi(lane, "POST", "/predict/income", CSV + end, "", headers | more)
+
+    with asyncio.Runner() as runner:
+        plain, reply = runner.run(ask()), runner.run(ask(**{"accept-encoding": coding}))
+    lane.plane.close()
+    assert "content-length" not in plain.headers
+    assert (reply.headers["content-encoding"], reply.headers["vary"]) == (coding, "accept-encoding")
+    assert DECOMPRESSED[coding](reply.content) == plain.content
+
+
+def test_each_chunk_of_a_stream_can_be_read_at_once() -> None:
+    gzip, whole = Compressor(b"gzip"), zlib.decompressobj(wbits=31)
+    assert whole.decompress(gzip.feed(b"first\n")) == b"first\n"
+    assert whole.decompress(gzip.end(b"last\n")) == b"last\n"
+    zst, whole_zstd = Compressor(b"zstd"), zstd.ZstdDecompressor()
+    assert whole_zstd.decompress(zst.feed(b"first\n")) == b"first\n"
+    assert whole_zstd.decompress(zst.end(b"last\n")) == b"last\n"
