@@ -9,7 +9,14 @@ from models.text import truncate
 from service.errors import NotAcceptable, UnsupportedMediaType
 
 JSON = b"application/json"
-NDJSON = (b"application/x-ndjson", b"application/ndjson", b"application/jsonl", b"application/x-jsonlines")
+NDJSON = (
+    b"application/x-ndjson",
+    b"application/ndjson",
+    b"application/jsonl",
+    b"application/jsonlines",
+    b"application/x-jsonlines",
+)
+PARQUET = (b"application/vnd.apache.parquet", b"application/x-parquet", b"application/parquet")
 PLAIN_JSON = frozenset([b"", JSON, b"application/json; charset=utf-8", b"application/json;charset=utf-8"])
 PLAIN_ACCEPT = frozenset([b"*/*", JSON])
 CHARSETS = frozenset([b"", b"utf-8", b"utf8", b"us-ascii"])  # all are decoded as UTF-8, the default
@@ -30,7 +37,7 @@ FORMATS = (
     BodyFormat("ndjson", NDJSON),
     BodyFormat("csv", (b"text/csv", b"application/csv")),
     BodyFormat("arrow", (b"application/vnd.apache.arrow.stream",), needs_pyarrow=True),
-    BodyFormat("parquet", (b"application/vnd.apache.parquet", b"application/x-parquet"), needs_pyarrow=True),
+    BodyFormat("parquet", PARQUET, needs_pyarrow=True),
 )
 FORMAT_BY_MEDIA_TYPE = {media_type: known for known in FORMATS for media_type in known.media_types}
 LISTED = ", ".join(known.media_types[0].decode() for known in FORMATS)

@@ -331,6 +331,8 @@ def test_what_a_packed_stream_expands_to_is_limited(
         ("application/json", "text/*", ("json", "csv")),
         ("text/csv", "text/csv;q=0, application/json;q=0.2", ("csv", "json")),
         ("application/x-parquet", "application/vnd.apache.arrow.stream", ("parquet", "arrow")),
+        ("application/parquet", "application/jsonlines", ("parquet", "ndjson")),
+        ("application/jsonlines", "application/parquet", ("ndjson", "parquet")),
     ],
 )
 def test_the_answer_has_the_form_that_is_liked_best(kind: str, accept: str, expected: tuple[str, str]) -> None:
