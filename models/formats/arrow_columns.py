@@ -8,11 +8,12 @@ import numpy as np
 
 from models.columns import UNREAD, Column
 from models.formats.blocks import Block, ColumnBlock, first_repeated
-from models.formats.errors import FormatError, UnsupportedType
+from models.formats.errors import FormatError, TooLarge, UnsupportedType
 from models.formats.index_columns import ignored_index, index_names
 from models.schema import FeatureSchema
 from models.text import truncate
 
+BLOCK_BYTES = 64 * 1024**2  # a block of more bytes has fewer rows
 MAX_ROWS_PER_BYTE = 8  # a row takes one bit at least
 
 
@@ -25,6 +26,20 @@ def failures() -> tuple[type[BaseException], ...]:
     import pyarrow as pa
 
     return pa.ArrowException, ValueError, TypeError, OSError, OverflowError, MemoryError, StopIteration
+
+
+def check_type(kind: Any, name: str) -> None:
+    """Raises UnsupportedType for a type that no feature has, before anything of it is decoded: what is nested, or
+    written once for many rows, can take any memory."""
+    import pyarrow as pa
+
+    value, is_a = kind.value_type if pa.types.is_dictionary(kind) else kind, pa.types
+    text = is_a.is_string(value) or is_a.is_large_string(value) or is_a.is_string_view(value)
+    number = is_a.is_integer(value) or is_a.is_floating(value) or is_a.is_decimal(value) or is_a.is_boolean(value)
+    moment = is_a.is_date(value) or is_a.is_timestamp(value)
+    if not (text or number or moment or is_a.is_null(value)):
+        message = f"column {truncate(name)!r}: its type {truncate(str(kind))} holds nothing that a feature could be"
+        raise UnsupportedType(message, name)
 
 
 def column_of(array: Any, name: str, *, distinct: bool = False) -> Column:
@@ -44,7 +59,11 @@ def column_of(array: Any, name: str, *, distinct: bool = False) -> Column:
     if text or is_a.is_dictionary(kind):
         array = array.dictionary_encode() if text else array
         codes = array.indices.fill_null(0).to_numpy(zero_copy_only=False)
-        known = column_of(array.dictionary, name, distinct=True)
+        levels = array.dictionary
+        if len(levels) > len(codes):  # a dictionary of many batches
+            used, codes = np.unique(codes, return_inverse=True)
+            levels = levels.take(pa.array(used))
+        known = column_of(levels, name, distinct=True)
         if known.missing is not None and len(codes):  # null as one of the levels
             null_levels = known.missing[codes]
             missing = null_levels if missing is None else missing | null_levels
@@ -99,14 +118,24 @@ def check_names(names: list[str]) -> None:
 class BlockBuilder:
     """Record batches of any size, concatenated or split into blocks of `block_rows` rows."""
 
-    def __init__(self, schema: FeatureSchema, block_rows: int) -> None:
+    def __init__(self, schema: FeatureSchema, block_rows: int, max_bytes: int | None = None) -> None:
+        """max_bytes: of all rows when decoded; None where they take no more than their body."""
         self._schema = schema
         self._block_rows = block_rows
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._waiting: list[Any] = []
-        self._waiting_rows = 0
+        self._waiting_rows = self._waiting_bytes = 0
         self._index: frozenset[str] | None = None  # known with the first block
 
     def add(self, batch: Any) -> Iterator[Block]:
+        size = decoded_bytes(batch)
+        self._bytes += size
+        if self._max_bytes is not None and self._bytes > self._max_bytes:
+            raise TooLarge(self._max_bytes, expanded=True)
+        if self._waiting and self._waiting_bytes + size > BLOCK_BYTES:
+            yield self._block()
+        self._waiting_bytes += size
         while batch.num_rows + self._waiting_rows > self._block_rows:
             first = self._block_rows - self._waiting_rows
             self._waiting.append(batch.slice(0, first))
@@ -123,7 +152,7 @@ class BlockBuilder:
     def _block(self) -> Block:
         import pyarrow as pa
 
-        batches, self._waiting, self._waiting_rows = self._waiting, [], 0
+        batches, self._waiting, self._waiting_rows, self._waiting_bytes = self._waiting, [], 0, 0
         whole = batches[0] if len(batches) == 1 else pa.Table.from_batches(batches).unify_dictionaries()
         names = whole.schema.names
         if self._index is None:
@@ -135,6 +164,27 @@ class BlockBuilder:
             if name not in self._index
         }
         return ColumnBlock(columns, whole.num_rows)
+
+
+def viewed_bytes(array: Any) -> int:
+    """Bytes of the texts of an array; string views may all point to the same ones. Raises what pyarrow raises."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary
+    if not pa.types.is_string_view(array.type):
+        return 0
+    views = np.frombuffer(array.buffers()[1], dtype="<i4")[4 * array.offset : 4 * (array.offset + len(array)) : 4]
+    return int(views.astype(np.int64).sum()) if len(views) else 0
+
+
+def decoded_bytes(batch: Any) -> int:
+    """Bytes of its rows: of a dictionary only the indices count, as many batches may share it."""
+    import pyarrow as pa
+
+    return sum(
+        column.indices.nbytes if pa.types.is_dictionary(column.type) else column.nbytes for column in batch.columns
+    )
 
 
 def start_of(array: Any, content: Any) -> int | None:

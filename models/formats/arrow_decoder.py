@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-from models.formats.arrow_columns import MAX_ROWS_PER_BYTE, BlockBuilder, failures, unreadable
+from models.formats.arrow_columns import MAX_ROWS_PER_BYTE, BlockBuilder, check_type, failures, unreadable, viewed_bytes
 from models.formats.arrow_messages import (
     CACHED_BYTES,
     MAX_METADATA_BYTES,
@@ -27,7 +27,9 @@ class ArrowDecoder:
 
     def __init__(self, schema: FeatureSchema, block_rows: int, max_bytes: int) -> None:
         self._blocks = BlockBuilder(schema, block_rows)
+        self._features = schema.by_name
         self._max_bytes = max_bytes
+        self._delta_bytes = 0  # of dictionaries that were added to
         self._rest = bytearray()
         self._schema: Any = None
         self._schema_message = b""
@@ -44,6 +46,7 @@ class ArrowDecoder:
             elif kind == RECORD_BATCH:
                 yield from self._batch(content)
             else:
+                self._check_dictionary(content)
                 self._source.add(content if self._reader else self._schema_message + content)
                 self._read_on()
         if self._ended and self._rest:
@@ -91,6 +94,17 @@ class ArrowDecoder:
             raise FormatError("it holds two schemas")
         self._schema = cached_schema(content) if len(content) <= CACHED_BYTES else read_schema(content)
         self._schema_message = content
+        for name in self._schema.names:
+            if name in self._features:
+                check_type(self._schema.field(name).type, name)
+
+    def _check_dictionary(self, content: bytes) -> None:
+        """Raises TooLarge where the stream keeps adding to its dictionaries, which are held until it ends."""
+        (length,) = struct.unpack_from("<i", content, 4)
+        if MessageHeader(content[8 : 8 + length]).is_delta:
+            self._delta_bytes += len(content)
+            if self._delta_bytes > self._max_bytes:
+                raise TooLarge(self._max_bytes, what="what it adds to its dictionaries")
 
     def _read_on(self) -> None:
         import pyarrow as pa
@@ -118,10 +132,25 @@ class ArrowDecoder:
             batch = self._next_batch(content)
             if batch.num_rows > len(content) * MAX_ROWS_PER_BYTE:
                 raise FormatError(f"a record batch of {len(content)} bytes cannot hold {batch.num_rows} rows")
-            batch.validate(full=True)
-            yield from self._blocks.add(batch)
+            yield from self._blocks.add(self._validated(batch))
         except failures() as error:
             raise unreadable(error) from None
+
+    def _validated(self, batch: Any) -> Any:
+        """The batch, with empty columns for those that no feature names. Raises TooLarge before its texts are read."""
+        import pyarrow as pa
+
+        batch.validate()
+        known = [name in self._features for name in batch.schema.names]
+        columns = [
+            column if has_feature else pa.nulls(batch.num_rows)
+            for column, has_feature in zip(batch.columns, known, strict=True)
+        ]
+        if sum(map(viewed_bytes, columns)) > self._max_bytes:
+            raise TooLarge(self._max_bytes, expanded=True)
+        batch = pa.RecordBatch.from_arrays(columns, batch.schema.names)
+        batch.validate(full=True)
+        return batch
 
 
 class ReadBuffer:

@@ -9,8 +9,8 @@ from models.formats.errors import FormatError
 
 MESSAGE_START = b"\xff\xff\xff\xff"  # before each message of a stream
 END = MESSAGE_START + bytes(4)
-SCHEMA, RECORD_BATCH = 1, 3  # kinds of messages
-MAX_METADATA_BYTES = 16 * 1024**2
+SCHEMA, DICTIONARY, RECORD_BATCH = 1, 2, 3  # kinds of messages
+MAX_METADATA_BYTES = 4 * 1024**2
 CACHED_BYTES = 16 * 1024  # longer metadata is read again each time
 
 
@@ -24,6 +24,7 @@ class MessageHeader:
             self.kind = int(self._field(table, 1, "<B"))
             self.body_bytes = int(self._field(table, 3, "<q"))
             header = self._place(table, 2)
+            self.is_delta = self.kind == DICTIONARY and bool(header) and self._is_delta(header)
             self.compressed = self.kind != SCHEMA and bool(header) and self._is_compressed(header)
         except struct.error:
             raise FormatError("it is not an Arrow stream") from None
@@ -45,6 +46,9 @@ class MessageHeader:
     def _field(self, table: int, number: int, form: str) -> Any:
         place = self._place(table, number)
         return self._at(form, place) if place else 0
+
+    def _is_delta(self, header: int) -> bool:
+        return bool(self._field(header + self._at("<I", header), 2, "<B"))
 
     def _is_compressed(self, header: int) -> bool:
         batch = header + self._at("<I", header)

@@ -1,17 +1,26 @@
 """Parquet files to blocks of rows."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from models.formats.arrow_columns import BlockBuilder, check_names, failures, pandas_metadata, unreadable
+from models.formats.arrow_columns import (
+    BlockBuilder,
+    check_names,
+    check_type,
+    failures,
+    pandas_metadata,
+    unreadable,
+)
 from models.formats.blocks import Block
 from models.formats.errors import TooLarge
 from models.formats.index_columns import ignored_index, index_names
+from models.formats.parquet_pages import ColumnPages, check_footer, columns_of
 from models.schema import FeatureSchema
 
 ROW_BYTES = 8  # minimum that a row counts toward the limit, however well it is compressed
 SPOOLED_BYTES = 1024**2  # a larger file is written to disk
+DECODED_BYTES = 32 * 1024**2  # of repeated texts that are decoded at a time
 
 
 class ParquetDecoder:
@@ -28,20 +37,20 @@ class ParquetDecoder:
         return iter(())
 
     def rest(self) -> Iterator[Block]:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        self._file.seek(0)
         try:
-            # without pre_buffer and with a small buffer, or whole row groups would be held in memory
-            file = pq.ParquetFile(pa.PythonFile(self._file, "r"), pre_buffer=False, buffer_size=1 << 16)
+            check_footer(self._file)
+            file = self._open()
             names = file.schema_arrow.names
             check_names(names)
             index = ignored_index(self._schema, index_names(names, pandas_metadata(file.schema_arrow)))
             names = [name for name in names if name not in index] or names
-            self._check_size(file.metadata)
-            blocks = BlockBuilder(self._schema, self._block_rows)
-            for batch in self._read(file, names):
+            known = [name for name in names if name in self._schema.by_name]
+            for name in known:
+                check_type(file.schema_arrow.field(name).type, name)
+            columns = columns_of(self._file, file.metadata, known)
+            self._check_size(file.metadata, columns)
+            blocks = BlockBuilder(self._schema, self._block_rows, self._max_bytes)
+            for batch in self._read(file.metadata, names, known, columns):
                 yield from blocks.add(batch)
             yield from blocks.rest()
         except failures() as error:
@@ -50,24 +59,45 @@ class ParquetDecoder:
     def close(self) -> None:
         self._file.close()
 
-    def _read(self, file: Any, names: list[str]) -> Iterator[Any]:
+    def _open(self, **options: Any) -> Any:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        # without pre_buffer and with a small buffer, or whole row groups would be held in memory
+        return pq.ParquetFile(pa.PythonFile(self._file, "r"), pre_buffer=False, buffer_size=1 << 16, **options)
+
+    def _read(
+        self, metadata: Any, names: list[str], known: list[str], columns: Mapping[str, ColumnPages]
+    ) -> Iterator[Any]:
         """Its rows, with empty columns for those that no feature names."""
         import pyarrow as pa
 
-        known = [name for name in names if name in self._schema.by_name]
         others = [name for name in names if name not in self._schema.by_name]
         if known:
-            for batch in file.iter_batches(self._block_rows, columns=known, use_threads=False):
+            in_dictionaries = [name for name in known if columns[name].has_dictionary and not columns[name].has_deltas]
+            file = self._open(read_dictionary=in_dictionaries, metadata=metadata)
+            rows = self._rows_at_once(columns)
+            for batch in file.iter_batches(rows, columns=known, use_threads=False):
                 batch.validate(full=True)
                 empty = [pa.nulls(batch.num_rows)] * len(others)
                 yield pa.RecordBatch.from_arrays([*batch.columns, *empty], [*batch.schema.names, *others])
         elif others:  # no column to read, and errors in every row
-            for start in range(0, file.metadata.num_rows, self._block_rows):
-                count = min(self._block_rows, file.metadata.num_rows - start)
+            for start in range(0, metadata.num_rows, self._block_rows):
+                count = min(self._block_rows, metadata.num_rows - start)
                 yield pa.RecordBatch.from_arrays([pa.nulls(count)] * len(others), others)
 
-    def _check_size(self, metadata: Any) -> None:
+    def _rows_at_once(self, columns: Mapping[str, ColumnPages]) -> int:
+        """How many rows to decode at a time: a repeated text can be as long as all of its page."""
+        longest = sum(
+            pages.largest_page
+            for pages in columns.values()
+            if pages.repeats or (pages.has_dictionary and pages.has_deltas)
+        )
+        return max(1, min(self._block_rows, DECODED_BYTES // max(longest, 1)))
+
+    def _check_size(self, metadata: Any, columns: Mapping[str, ColumnPages]) -> None:
         rows = metadata.num_rows
-        unpacked = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
-        if max(rows * ROW_BYTES, unpacked) > self._max_bytes:
+        claimed = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
+        found = sum(pages.decompressed_bytes for pages in columns.values())
+        if max(rows * ROW_BYTES, claimed, found) > self._max_bytes:
             raise TooLarge(self._max_bytes, expanded=True)

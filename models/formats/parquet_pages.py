@@ -1,0 +1,135 @@
+"""What the pages of a Parquet file decode to, read from their headers before any of them is decoded.
+
+A file may claim anything of itself in its footer; a few bytes of a page can stand for gigabytes. Decoding follows the
+headers of pages, so these are what limits are checked against.
+"""
+
+from collections.abc import Iterator
+from typing import IO, Any, NamedTuple
+
+from models.formats.errors import FormatError, TooLarge
+from models.formats.thrift_compact import Reader, Struct, ThriftError
+
+MAX_FOOTER_BYTES = 4 * 1024**2
+MAX_PAGE_BYTES = 16 * 1024**2  # decompressed; writers cut pages at 1 MB
+MAX_PAGES = 100_000  # in a file: a header takes some 30 µs to read
+HEADER_BYTES = 256  # read at first; statistics may make a header longer,
+MAX_HEADER_BYTES = 64 * 1024  # but not by more than this
+DATA_PAGE, INDEX_PAGE, DICTIONARY_PAGE, DATA_PAGE_V2 = range(4)
+DICTIONARY_ENCODINGS = {2, 8}  # PLAIN_DICTIONARY, RLE_DICTIONARY
+DELTA_LENGTH_ENCODING, DELTA_ENCODING = 6, 7  # of texts; the latter repeats the beginning of the value before
+
+
+class Page(NamedTuple):
+    type: int
+    decompressed_bytes: int
+    values: int
+    encoding: int
+
+
+class ColumnPages(NamedTuple):
+    """What decoding a column has to expect."""
+
+    decompressed_bytes: int
+    largest_page: int
+    has_dictionary: bool  # some of its values are indices into a dictionary
+    has_deltas: bool  # some of its texts are written in an encoding that cannot be read as a dictionary
+    repeats: bool  # texts may be far longer than the bytes that they are written in
+
+
+def check_footer(file: IO[bytes]) -> None:
+    """Raises TooLarge where the footer, which is parsed as a whole, is."""
+    file.seek(0, 2)
+    if (size := file.tell()) >= 12:
+        file.seek(size - 8)
+        if int.from_bytes(file.read(4), "little") > MAX_FOOTER_BYTES:
+            raise TooLarge(MAX_FOOTER_BYTES, what="its footer")
+    file.seek(0)
+
+
+def columns_of(file: IO[bytes], metadata: Any, names: list[str]) -> dict[str, ColumnPages]:
+    """Of the columns of these names. Raises FormatError where a page is too large, or a header says what cannot be."""
+    found: dict[str, ColumnPages] = {}
+    pages = 0
+    for group in range(metadata.num_row_groups):
+        row_group = metadata.row_group(group)
+        for index in range(row_group.num_columns):
+            chunk = row_group.column(index)
+            name = chunk.path_in_schema
+            if name not in names:
+                continue
+            if chunk.num_values != row_group.num_rows:
+                raise FormatError(f"column {name!r} has not as many values as there are rows")
+            read = list(chunk_pages(file, chunk, MAX_PAGES - pages))
+            pages += len(read)
+            found[name] = merged(found.get(name), summary(read))
+    return found
+
+
+def chunk_pages(file: IO[bytes], chunk: Any, most: int) -> Iterator[Page]:
+    """The pages of one column of one row group, as pyarrow will find them."""
+    start = chunk.data_page_offset
+    if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
+        start = chunk.dictionary_page_offset
+    end, values = start + chunk.total_compressed_size, 0
+    while start < end and values < chunk.num_values:
+        if most <= 0:
+            raise FormatError(f"it has more than {MAX_PAGES} pages")
+        page, length = read_page(file, start)
+        most -= 1
+        start += length
+        if page.type in (DATA_PAGE, DATA_PAGE_V2):
+            values += page.values
+        if page.decompressed_bytes > MAX_PAGE_BYTES:
+            raise TooLarge(MAX_PAGE_BYTES, what="a page, to be written in smaller ones (data_page_size),")
+        yield page
+
+
+def read_page(file: IO[bytes], start: int) -> tuple[Page, int]:
+    """A page, and its bytes in the file with its header."""
+    file.seek(start)
+    data = file.read(HEADER_BYTES)
+    try:
+        header, length = parse_header(data)
+    except ThriftError:
+        file.seek(start)
+        try:
+            header, length = parse_header(file.read(MAX_HEADER_BYTES))
+        except ThriftError as error:
+            raise FormatError(f"a page has no header ({error})") from None
+    number, decompressed, compressed = (header.get(field, 0) for field in (1, 2, 3))
+    if not all(isinstance(value, int) and value >= 0 for value in (number, decompressed, compressed)):
+        raise FormatError("the header of a page has a negative size")
+    detail = header.get({DATA_PAGE: 5, DICTIONARY_PAGE: 7, DATA_PAGE_V2: 8}.get(number, 0), {})
+    if not isinstance(detail, dict):
+        raise FormatError("a page has no header")
+    encoding = detail.get(4 if number == DATA_PAGE_V2 else 2, 0)
+    return Page(number, decompressed, max(int(detail.get(1, 0)), 0), encoding), length + compressed
+
+
+def parse_header(data: bytes) -> tuple[Struct, int]:
+    reader = Reader(data)
+    return reader.struct(), reader.place
+
+
+def summary(pages: list[Page]) -> ColumnPages:
+    encodings = {page.encoding for page in pages if page.type in (DATA_PAGE, DATA_PAGE_V2)}
+    return ColumnPages(
+        sum(page.decompressed_bytes for page in pages),
+        max((page.decompressed_bytes for page in pages), default=0),
+        bool(encodings & DICTIONARY_ENCODINGS),
+        bool(encodings & {DELTA_LENGTH_ENCODING, DELTA_ENCODING}),
+        DELTA_ENCODING in encodings,
+    )
+
+
+def merged(first: ColumnPages | None, other: ColumnPages) -> ColumnPages:
+    if first is None:
+        return other
+    return ColumnPages(
+        first.decompressed_bytes + other.decompressed_bytes,
+        max(first.largest_page, other.largest_page),
+        first.has_dictionary or other.has_dictionary,
+        first.has_deltas or other.has_deltas,
+        first.repeats or other.repeats,
+    )

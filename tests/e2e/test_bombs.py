@@ -1,0 +1,81 @@
+"""Bodies that expand cost a worker little: it lives, its memory stays below a bound, it answers afterwards.
+
+`BOMBS=200 python -m pytest tests/e2e/test_bombs.py` tries as many variations.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.e2e.bombs import KINDS, variations
+
+VARIATIONS = int(os.environ.get("BOMBS", len(KINDS)))
+MOST_MB = 512
+TRAIN = """
+import numpy as np
+from models import store
+from models.architecture import Architecture
+from models.encoding.encoder import Encoder
+from models.feature import Feature, Seen
+from models.network.network import build
+from models.schema import FeatureSchema
+from models.version_files import Trained
+
+features = [
+    Feature(name="a", kind="number", nullable=True, seen=Seen(min=0, max=10), example=3),
+    Feature(name="job", kind="category", nullable=True, seen=Seen(levels=["x", "y"]), example="x"),
+]
+schema = FeatureSchema(name="texts", task="regression", target="y", features=features)
+rows = [{"a": float(number % 10), "job": "xy"[number % 2]} for number in range(100)]
+encoder = Encoder.fit(schema, schema.frames.from_rows(rows), np.arange(100.0))
+network = build(Architecture(encoder.width, hidden=(8,)), np.random.default_rng(0))
+store.save(Trained(schema, encoder, rows[:3], "trained by NumPy", network=network, card="# card"))
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path, command: Callable[..., str]) -> Path:
+    command(tmp_path, sys.executable, "-c", TRAIN)
+    return tmp_path
+
+
+def worker_of(process: "subprocess.Popen[bytes]") -> psutil.Process:
+    (found,) = [
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if "_bentoml_impl.worker.service" in child.cmdline()
+    ]
+    return found
+
+
+def peak_mb(process: psutil.Process) -> float:
+    """The most memory that a process has ever held."""
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def test_no_body_takes_a_worker_or_its_memory(serve: Callable[..., Any], home: Path) -> None:
+    server = serve(home)
+    worker, peaks = worker_of(server.process), []
+    with httpx.Client(base_url=server.url, timeout=120) as client:
+        for bomb in variations(VARIATIONS):
+            before = peak_mb(worker)
+            try:
+                status: int | str = client.post(bomb.path, content=bomb.body, headers=bomb.headers).status_code
+            except httpx.TransportError as error:  # refused, and closed while it was sent
+                status = type(error).__name__
+            assert worker.is_running(), bomb.name
+            peaks.append((round(peak_mb(worker) - before), bomb.name, status))
+            assert peak_mb(worker) < MOST_MB, sorted(peaks)[-5:]
+            assert status != 500, bomb.name
+        reply = client.post("/predict/texts", json={"rows": [{"a": 1, "job": "x"}]})
+    print(f"peak {peak_mb(worker):.0f} MB", sorted(peaks)[-8:])
+    assert (reply.status_code, worker_of(server.process).pid) == (200, worker.pid), json.dumps(peaks)
