@@ -6,6 +6,7 @@ import os
 
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")  # the workers share the cores
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # the others keep what a large body took
 
 import asyncio
 import gc
@@ -29,6 +30,7 @@ from service.data_plane import DataPlane, PredictionContext
 from service.exchange import ServerContext
 from service.http.asgi import Application
 from service.model_selection import NoModelStored, SelectionError
+from service.memory_budget import memory_limit, worker_budget
 from service.openapi import schemas
 from service.plan_updates import update_plans
 from service.routes.native import predict_json
@@ -88,6 +90,9 @@ def endpoints(context: ServerContext, application: Application, models: Sequence
                 )
             plane.metrics.build(version())
             gc.collect()
+            if limit := settings.memory_bytes or memory_limit():
+                count = worker_count(settings, models)
+                plane.memory.limit = worker_budget(limit, count if isinstance(count, int) else os.cpu_count() or 1)
             gc.set_threshold(GC_THRESHOLD, 10, 10)
             gc.freeze()  # collections skip everything loaded so far, which is never freed
             state.mark_ready()

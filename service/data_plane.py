@@ -22,6 +22,7 @@ from service.batcher import DisconnectWaiter
 from service.error_mapping import require_valid
 from service.errors import RowsNotValid, TooManyRows
 from service.explanation_queue import ExplanationQueue
+from service.memory_budget import MemoryBudget
 from service.metrics import Metrics
 from service.registry import Registry, Snapshot
 from service.served_model import ServedModel
@@ -77,6 +78,7 @@ class DataPlane:
         self.registry = Registry(Snapshot(loading={model.name: model for model in models}))
         self.observer: PredictionObserver | None = None
         self.costs = SharedCosts(None)
+        self.memory = MemoryBudget()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="data-plane")
         self._explanations = ExplanationQueue(settings.max_evaluations)
 

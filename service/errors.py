@@ -126,8 +126,8 @@ class TooManyJsonNodes(RequestError):
     status = 413
     title = "Body too large"
 
-    def __init__(self, count: int, limit: int) -> None:
-        detail = f"the body has {count} JSON arrays and objects, expected at most {limit}"
+    def __init__(self, count: int, limit: int, what: str = "arrays and objects") -> None:
+        detail = f"the body has {count} JSON {what}, expected at most {limit}"
         super().__init__(detail, [RowError(None, None, "body_too_large", detail)])
 
 
@@ -210,6 +210,16 @@ class InternalError(RequestError):
 class NotReady(RetryLater):
     status = 503
     title = "Not ready"
+
+
+class OutOfMemory(RetryLater):
+    """The bodies in flight take all memory that there is for them."""
+
+    status = 503
+    title = "Busy"
+
+    def __init__(self) -> None:
+        super().__init__("the server has no memory for this body now: others are in flight")
 
 
 class DeadlinePassed(RequestError):

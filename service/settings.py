@@ -47,6 +47,8 @@ class Settings:
     max_rows: int = 10_000
     max_body_bytes: int = 16 * MIB
     max_stream_bytes: int = 1024 * MIB
+    max_stream_rows: int = 10_000_000
+    memory_bytes: int | None = None
     timeout_s: float = 10.0
     queue_rows: int = 20_000
     max_evaluations: int = 200_000
@@ -186,6 +188,8 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "max_rows": whole_number(1),
     "max_body_bytes": whole_number(1),
     "max_stream_bytes": whole_number(1),
+    "max_stream_rows": whole(1),
+    "memory_bytes": whole(1),
     "timeout_s": number(0.001, 86_400),
     "max_evaluations": whole_number(1),
     "queue_rows": whole_number(1),

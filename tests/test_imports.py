@@ -95,7 +95,13 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "service": [
         {"service.errors", "service.logs", "service.metrics", "service.settings", "service.tracing"},
-        {"service.bento_image", "service.model_selection", "service.server_state", "service.version"},
+        {
+            "service.bento_image",
+            "service.memory_budget",
+            "service.model_selection",
+            "service.server_state",
+            "service.version",
+        },
         {"service.error_mapping"},
         {"service.protocols"},
         {"service.engine_cost"},

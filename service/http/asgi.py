@@ -54,6 +54,8 @@ class Application:
                 exchange.record(response.status)
         finally:
             context.state.request_finished()
+            if exchange.body.reserved:
+                exchange.body.release()
 
 
 async def refuse(route: Route, exchange: HttpExchange, failed: RequestError) -> int:

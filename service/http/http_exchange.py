@@ -48,7 +48,7 @@ class HttpExchange(Exchange):
         self.scope = scope
         self.send = send
         settings = context.settings
-        self.body = RequestBody(receive, settings.max_body_bytes, settings.timeout_s)
+        self.body = RequestBody(receive, settings.max_body_bytes, settings.timeout_s, context.plane.memory)
 
     @property
     def method(self) -> str:

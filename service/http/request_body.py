@@ -10,10 +10,16 @@ from service.errors import BodyTooLarge, BodyTooSlow, ClientDisconnected, TooMan
 from service.http.asgi_types import Receive
 from service.http.decompression import CODINGS, content_coding, decompress, decompressor_for
 from service.http.negotiation import is_json
+from service.memory_budget import MemoryBudget
 
 T = TypeVar("T")
+FREE_BYTES = 64 * 1024  # a smaller body does not count: a connection has such buffers anyway
+MEMORY_PER_BYTE = 6  # of a body while it is read and answered, at its peak: 16 MiB of JSON took 96 MB
+EXPANSION = 32  # of a compressed body, expected before it is decompressed
 LINGER_BYTES = 64 * 1024**2  # the most of a refused body that is read and dropped
 MIN_CHECKED_BYTES = 256 * 1024  # JSON that is larger is checked before it is parsed
+OTHER_OBJECTS = 100  # that a request may have beside its rows
+OTHER_NAMES = 20  # that an object may have beside those of the columns of a model
 NESTED_PER_ROW = 50  # arrays and objects in the JSON of one row: the maximum average
 BINARY_HEADER = (
     b"inference-header-content-length"  # of the Open Inference Protocol, where binary tensors follow the JSON
@@ -24,16 +30,32 @@ CHUNK_BYTES = 16 * 1024  # the minimum size of each chunk of a body that is read
 class RequestBody:
     """The body of one request, read within limits of size and time."""
 
-    def __init__(self, receive: Receive, limit: int, seconds: float) -> None:
+    def __init__(self, receive: Receive, limit: int, seconds: float, memory: MemoryBudget) -> None:
         self.receive = receive
         self.limit = limit
         self._seconds = seconds
+        self._memory = memory
         self._complete = False
+        self.reserved = 0  # bytes of the memory budget; to be released in the end
+
+    def reserve(self, size: int) -> None:
+        """Reserve the memory that a body of so many bytes takes. Raises OutOfMemory or BodyTooLarge."""
+        more = MEMORY_PER_BYTE * size - self.reserved
+        if size > FREE_BYTES and more > 0:
+            self._memory.reserve(more, self.reserved)
+            self.reserved += more
+
+    def release(self) -> None:
+        """Give back what `reserve` has reserved."""
+        self._memory.release(self.reserved)
+        self.reserved = 0
 
     async def read(self, headers: Mapping[bytes, bytes], plane: DataPlane) -> bytes:
         """Raises UnsupportedMediaType, BodyTooLarge, TooManyJsonNodes, BodyTooSlow, ClientDisconnected or BadBody."""
-        if int(headers.get(b"content-length", b"0")) > self.limit:
+        length = int(headers.get(b"content-length", b"0"))
+        if length > self.limit:
             raise BodyTooLarge(self.limit)
+        self.reserve(length)
         coding = content_coding(headers) if b"content-encoding" in headers else b""
         whole = self._whole()
         try:
@@ -47,9 +69,11 @@ class RequestBody:
             except TimeoutError:
                 raise BodyTooSlow(self._seconds) from None
         if coding in CODINGS:
+            self.reserve(min(self.limit, EXPANSION * len(body)))
             body = await plane.run_in_thread(decompress, body, coding, self.limit)
+            self.reserve(len(body))
         if len(body) > MIN_CHECKED_BYTES and is_json(headers) and BINARY_HEADER not in headers:
-            check_json_size(body, NESTED_PER_ROW * plane.settings.max_rows)
+            check_json_size(body, plane)
         return body
 
     async def _whole(self) -> bytes:
@@ -70,6 +94,7 @@ class RequestBody:
             size += len(chunk)
             if size > self.limit:
                 raise BodyTooLarge(self.limit)
+            self.reserve(size)
             if not message.get("more_body"):
                 self._complete = True
                 return b"".join(chunks)
@@ -155,12 +180,17 @@ def resume(coroutine: Coroutine[Any, Any, T], waiting_for: Any) -> Generator[Any
         return value
 
 
-def check_json_size(body: bytes, most: int) -> None:
-    """Raises TooManyJsonNodes for more than `most` arrays and objects.
+def check_json_size(body: bytes, plane: DataPlane) -> None:
+    """Raises TooManyJsonNodes for more arrays, objects and names than the rows of a request may have.
 
     Parsing them would hold Python's lock for seconds and need fifty times the body's size in memory, before the rows
     can be counted.
     """
+    most = NESTED_PER_ROW * plane.settings.max_rows
     count = body.count(b"[") + body.count(b"{")
     if count > most:
         raise TooManyJsonNodes(count, most)
+    columns = max((len(model.schema.features) for model in plane.snapshot.champions), default=0)
+    most = (plane.settings.max_rows + OTHER_OBJECTS) * (columns + OTHER_NAMES)
+    if body.count(b":") > most and (count := body.translate(None, b" \t\r\n").count(b'":')) > most:
+        raise TooManyJsonNodes(count, most, "names")

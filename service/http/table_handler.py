@@ -33,7 +33,7 @@ from models.rows import MAX_LISTED_ERRORS, ValidatedRows
 from models.schema import FeatureSchema
 from service.data_plane import LARGE_ROWS, DataPlane, PredictionContext, RowsValidator
 from service.error_mapping import request_error, require_valid, translate_format_errors
-from service.errors import ClientDisconnected, InternalError, NotReady, RequestError
+from service.errors import ClientDisconnected, InternalError, NotReady, RequestError, TooManyRows
 from service.http.asgi_types import Header
 from service.http.compression import Compressor, negotiated_coding
 from service.http.http_exchange import HttpExchange, Response
@@ -43,6 +43,8 @@ from service.protocols import native
 from service.served_model import ServedModel
 
 BLOCK_ROWS = 4096
+STREAM_BYTES = 8 * 1024**2  # what a stream reserves memory for, however long it is: it is held block by block
+INVALID_ROW_WORK = 10  # an invalid row costs as much as so many valid ones, for its errors
 LARGE_TEXT_BYTES = 32 * 1024  # a larger body is decoded in a thread
 LARGE_ARROW_BYTES = 256 * 1024  # the same limit for the formats that pyarrow decodes
 QUEUE_POLL_S = 0.02  # between two checks of a full queue
@@ -102,6 +104,7 @@ class TableHandler:
         self.headers = exchange.headers
         self.timeout_s = exchange.timeout()
         self.skip = skip
+        self._work = 0  # rows of a stream so far; an invalid one counts as several
 
     async def handle(self) -> Response | None:
         """Read the body. Returns the response, or None if it was sent block by block.
@@ -130,6 +133,7 @@ class TableHandler:
         limit, size = self.plane.settings.max_body_bytes, 0
         length = int(self.headers.get(b"content-length", b"0"))
         if length > limit:
+            self.body.reserve(STREAM_BYTES)
             return b"", False
         if 0 < length <= LARGE_ARROW_BYTES and b"content-encoding" not in self.headers:
             return await self.body.read(self.headers, self.plane), True
@@ -137,6 +141,7 @@ class TableHandler:
         async for chunk in chunks:
             content.append(chunk)
             size += len(chunk)
+            self.body.reserve(min(size, STREAM_BYTES))
             if size > limit:
                 return b"".join(content), False
         return content[0] if len(content) == 1 else b"".join(content), True
@@ -235,7 +240,14 @@ class TableHandler:
             await self._wait_for_room(len(rows.frame.numbers), context.deadline)
         # No other task runs between the last check of the queue and this request's entry into it
         outputs = await self.plane.predict_validated(self.served, rows, context)
+        self._count_work(rows.count, len(outputs))
         return await self.plane.run_in_thread(encoder.block, rows, outputs, row)
+
+    def _count_work(self, rows: int, valid: int) -> None:
+        """Raises TooManyRows where a stream has more than a request may have."""
+        self._work += valid + INVALID_ROW_WORK * (rows - valid)
+        if self._work > (limit := self.plane.settings.max_stream_rows):
+            raise TooManyRows(self._work, limit)
 
     async def _wait_for_room(self, rows: int, deadline: float) -> None:
         counters, limit = self.served.counters, self.plane.settings.queue_rows

@@ -18,7 +18,9 @@ ALWAYS: ErrorGroup = (*TRANSPORT, errors.MethodNotAllowed, errors.InternalError)
 READINESS: ErrorGroup = (errors.NotReady,)
 TIMEOUT_HEADER: ErrorGroup = (errors.RequestNotValid,)
 MODEL: ErrorGroup = (errors.NotFound,)
-BODY: ErrorGroup = (errors.BadBody, errors.BodyTooSlow, errors.BodyTooLarge, errors.UnsupportedMediaType)
+BODY: ErrorGroup = (
+    *(errors.BadBody, errors.BodyTooSlow, errors.BodyTooLarge, errors.UnsupportedMediaType, errors.OutOfMemory),
+)
 ROWS: ErrorGroup = (
     *(errors.BadJson, errors.TooManyJsonNodes, errors.TooManyRows, errors.RowsNotValid, errors.RequestNotValid),
     *(errors.QueueFull, errors.EngineFailed, errors.DeadlinePassed),

@@ -58,10 +58,8 @@ def shared_text(rng: random.Random) -> Bomb:
 
 
 def shared_prefix(rng: random.Random) -> Bomb:
-    rows, text = rng.choice([900, 4_000]), "x" * rng.choice([30_000, 300_000])
-    texts = (
-        pa.array([f"{text}{row}" for row in range(rows)]) if len(text) * rows < 400 * MIB else pa.array([text] * 900)
-    )
+    rows, text = rng.choice([900, 3_000]), "x" * rng.choice([10_000, 40_000])
+    texts = pa.array([f"{text}{row}" for row in range(rows)])
     encoding = {"job": rng.choice(["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"])}
     return parquet(
         "texts with a common prefix",

@@ -1,0 +1,81 @@
+"""Memory for the bodies of requests: what may be in flight at once, so that a worker does not outgrow its limit."""
+
+from pathlib import Path
+
+from service.errors import OutOfMemory
+
+USABLE = 0.9  # of the limit: the rest is for the kernel and for files in memory
+SUPERVISOR_BYTES = 80 * 1024**2
+LEAST_BYTES = 16 * 1024**2  # of a worker, however little is left
+GROUPS = Path("/sys/fs/cgroup")
+OWN_GROUP = Path("/proc/self/cgroup")
+MACHINE = Path("/proc/meminfo")
+OWN_MEMORY = Path("/proc/self/smaps_rollup")
+
+
+class MemoryBudget:
+    """Bytes that are reserved by requests under way. limit: None where they are not limited."""
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.limit = limit
+        self.reserved = 0
+
+    def reserve(self, count: int, held: int) -> None:
+        """Reserve more bytes for a request that holds some already. Raises OutOfMemory while others have to end first.
+
+        A request that has no company may take more than the limit: no body that the settings allow is refused for ever.
+        """
+        if self.limit is not None and self.reserved + count > self.limit and self.reserved > held:
+            raise OutOfMemory
+        self.reserved += count
+
+    def release(self, count: int) -> None:
+        self.reserved -= count
+
+
+def worker_budget(limit: int, workers: int) -> int:
+    """Bytes for the bodies of one of so many workers, which is ready and serves nothing yet. limit: of all of them."""
+    share = (int(limit * USABLE) - SUPERVISOR_BYTES) // workers
+    return max(share - own_bytes(), LEAST_BYTES)
+
+
+def own_bytes() -> int:
+    """The memory of this process; what it shares with others is counted in part."""
+    return read_kilobytes(OWN_MEMORY, "Pss:") or 100 * 1024**2
+
+
+def memory_limit() -> int | None:
+    """Bytes that this process and its siblings may take: of their control group, or of the machine."""
+    limits = [read_kilobytes(MACHINE, "MemTotal:"), *group_limits()]
+    return min((limit for limit in limits if limit), default=None)
+
+
+def group_limits() -> list[int]:
+    """Limits of the control group of this process and of those around it, both versions of control groups."""
+    try:
+        lines = OWN_GROUP.read_text().splitlines()
+    except OSError:
+        lines = []
+    files = [GROUPS / "memory.max", GROUPS / "memory/memory.limit_in_bytes"]
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        root, name = (GROUPS, "memory.max") if not controllers else (GROUPS / "memory", "memory.limit_in_bytes")
+        if not controllers or "memory" in controllers.split(","):
+            own = root / path.lstrip("/")
+            files += [folder / name for folder in (own, *own.parents) if folder.is_relative_to(root)]
+    return [limit for file in files if (limit := read_number(file)) is not None]
+
+
+def read_number(file: Path) -> int | None:
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):  # there is none, or `max`
+        return None
+
+
+def read_kilobytes(file: Path, name: str) -> int | None:
+    try:
+        lines = file.read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), None)
