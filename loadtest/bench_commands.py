@@ -105,7 +105,7 @@ def add_starts(targets: Any) -> None:
     parser = add_target(targets, "starts", bench_starts, "decisions about models that a server makes on a busy machine")
     add_count(parser, "--starts", 50, "number of starts")
     add_count(parser, "--workers", 2, "worker processes of a server")
-    add_count(parser, "--processes", 2 * (os.cpu_count() or 1), "processes that compute meanwhile")
+    add_count(parser, "--processes", os.cpu_count() or 1, "processes that compute meanwhile")
 
 
 def add_memory(targets: Any) -> None:

@@ -29,8 +29,8 @@ from service.bento_image import REQUIREMENTS, bento_image
 from service.data_plane import DataPlane, PredictionContext
 from service.exchange import ServerContext
 from service.http.asgi import Application
-from service.model_selection import NoModelStored, SelectionError
 from service.memory_budget import memory_limit, worker_budget
+from service.model_selection import NoModelStored, SelectionError
 from service.openapi import schemas
 from service.plan_updates import update_plans
 from service.routes.native import predict_json

@@ -70,7 +70,10 @@ def run(starts: int, workers: int, processes: int) -> int:
         store = train(home, set(MODELS))
         quiet = decisions(store, home, workers)
         with busy(processes):
-            found = [decisions(store, home, workers) for _ in range(starts)]
+            found = []
+            for number in range(starts):
+                found.append(decisions(store, home, workers))
+                print(f"start {number + 1}: {found[-1]}", file=sys.stderr, flush=True)
     lines = [["model", "quiet start", "lowest", "highest", "lowest ÷ quiet", "highest ÷ quiet", "unequal workers"]]
     missed = False
     for model in MODELS:
