@@ -73,7 +73,7 @@ class ParquetDecoder:
         import pyarrow as pa
 
         others = [name for name in names if name not in self._schema.by_name]
-        if known:
+        if columns:
             in_dictionaries = [name for name in known if columns[name].has_dictionary and not columns[name].has_deltas]
             file = self._open(read_dictionary=in_dictionaries, metadata=metadata)
             rows = self._rows_at_once(columns)
@@ -81,7 +81,7 @@ class ParquetDecoder:
                 batch.validate(full=True)
                 empty = [pa.nulls(batch.num_rows)] * len(others)
                 yield pa.RecordBatch.from_arrays([*batch.columns, *empty], [*batch.schema.names, *others])
-        elif others:  # no column to read, and errors in every row
+        elif others and not known:  # no column to read, and errors in every row
             for start in range(0, metadata.num_rows, self._block_rows):
                 count = min(self._block_rows, metadata.num_rows - start)
                 yield pa.RecordBatch.from_arrays([pa.nulls(count)] * len(others), others)

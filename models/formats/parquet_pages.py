@@ -63,6 +63,8 @@ def columns_of(file: IO[bytes], metadata: Any, names: list[str]) -> dict[str, Co
             read = list(chunk_pages(file, chunk, MAX_PAGES - pages))
             pages += len(read)
             found[name] = merged(found.get(name), summary(read))
+    if metadata.num_row_groups and (missing := set(names) - found.keys()):
+        raise FormatError(f"column {min(missing)!r} has no pages")
     return found
 
 

@@ -1,0 +1,89 @@
+"""Memory for bodies is admitted within a budget."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.tabular_model import TabularModel
+from service import memory_budget
+from service.errors import OutOfMemory
+from service.http.request_body import MEMORY_PER_BYTE
+from service.memory_budget import MemoryBudget
+from service.settings import Settings
+
+
+def test_what_exceeds_the_budget_waits_for_others_to_end() -> None:
+    budget = MemoryBudget(100)
+    budget.reserve(60, 0)
+    with pytest.raises(OutOfMemory) as refused:
+        budget.reserve(50, 0)
+    assert dict(refused.value.headers)[b"retry-after"]
+    budget.release(60)
+    budget.reserve(50, 0)
+    assert budget.reserved == 50
+
+
+def test_a_request_without_company_is_always_admitted() -> None:
+    budget = MemoryBudget(100)
+    budget.reserve(60, 0)
+    budget.reserve(90, held=60)
+    assert budget.reserved == 150
+
+
+def test_without_a_limit_everything_is_admitted() -> None:
+    MemoryBudget(None).reserve(10**15, 0)
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "limits"),
+    [
+        ("0::/", {"memory.max": "1000\n"}, [1000]),
+        ("0::/", {"memory.max": "max\n"}, []),
+        ("0::/a/b", {"a/memory.max": "500", "a/b/memory.max": "max"}, [500]),
+        ("4:cpu,memory:/a\n0::/", {"memory/a/memory.limit_in_bytes": "700"}, [700]),
+        ("", {}, []),
+    ],
+)
+def test_the_limits_of_control_groups_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, groups: str, files: dict[str, str], limits: list[int]
+) -> None:
+    (tmp_path / "own").write_text(groups)
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    monkeypatch.setattr(memory_budget, "GROUPS", tmp_path)
+    monkeypatch.setattr(memory_budget, "OWN_GROUP", tmp_path / "own")
+    assert sorted(set(memory_budget.group_limits())) == limits
+
+
+def test_a_worker_gets_its_share_of_what_the_server_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_budget, "own_bytes", lambda: 90 * 1024**2)
+    one, two = (memory_budget.worker_budget(1024**3, workers) for workers in (1, 2))
+    assert one > two > memory_budget.LEAST_BYTES
+    assert memory_budget.worker_budget(1, 4) == memory_budget.LEAST_BYTES
+
+
+def test_a_body_is_refused_while_others_take_the_budget_and_admitted_afterwards(
+    make_lane: Callable[..., Any],
+    asgi: Callable[..., Any],
+    tabular_models: list[TabularModel],
+    home_row: dict[str, Any],
+) -> None:
+    app = make_lane(tabular_models, Settings())
+    row = str(home_row).replace("'", '"').replace("True", "true")
+    body = b'{"rows":[' + b",".join([row.encode()] * 1000) + b"]}"
+    app.plane.memory.limit = MEMORY_PER_BYTE * len(body)
+    length = {"content-length": str(len(body))}
+
+    async def story() -> list[int]:
+        app.plane.memory.reserve(1, 0)  # somebody else
+        refused = await asgi(app, "POST", "/predict/homes", body, headers=length)
+        app.plane.memory.release(1)
+        admitted = await asgi(app, "POST", "/predict/homes", body, headers=length)
+        return [refused.status, int(refused.headers["retry-after"]), admitted.status]
+
+    assert asyncio.run(story()) == [503, 1, 200]
+    assert app.plane.memory.reserved == 0
