@@ -148,7 +148,8 @@ class ArrowDecoder:
         ]
         if sum(map(viewed_bytes, columns)) > self._max_bytes:
             raise TooLarge(self._max_bytes, expanded=True)
-        batch = pa.RecordBatch.from_arrays(columns, batch.schema.names)
+        fields = [(name, column.type) for name, column in zip(batch.schema.names, columns, strict=True)]
+        batch = pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields, metadata=batch.schema.metadata))
         batch.validate(full=True)
         return batch
 
