@@ -24,20 +24,20 @@ import numpy as np
 from models import store
 from models.architecture import Architecture
 from models.encoding.encoder import Encoder
-from models.feature import Feature, Seen
+from models.feature import Feature, TrainingRange
 from models.network.network import build
 from models.schema import FeatureSchema
-from models.version_files import Trained
+from models.version_files import TrainedVersion
 
 features = [
-    Feature(name="a", kind="number", nullable=True, seen=Seen(min=0, max=10), example=3),
-    Feature(name="job", kind="category", nullable=True, seen=Seen(levels=["x", "y"]), example="x"),
+    Feature(name="a", kind="number", nullable=True, seen=TrainingRange(min=0, max=10), example=3),
+    Feature(name="job", kind="category", nullable=True, seen=TrainingRange(levels=["x", "y"]), example="x"),
 ]
 schema = FeatureSchema(name="texts", task="regression", target="y", features=features)
 rows = [{"a": float(number % 10), "job": "xy"[number % 2]} for number in range(100)]
 encoder = Encoder.fit(schema, schema.frames.from_rows(rows), np.arange(100.0))
 network = build(Architecture(encoder.width, hidden=(8,)), np.random.default_rng(0))
-store.save(Trained(schema, encoder, rows[:3], "trained by NumPy", network=network, card="# card"))
+store.save(TrainedVersion(schema, encoder, rows[:3], "trained by NumPy", network=network, card="# card"))
 """
 
 
