@@ -89,7 +89,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"training.isolated_cells"},
         {"training.leaks", "training.dataset_report", "training.examples", "training.splitting", "training.tune"},
         {"training.build_dataset", "training.evaluation", "training.provenance", "training.error_scale"},
-        {"training.conformalization", "training.catboost_baseline"},
+        {"training.conformalization", "training.importance", "training.catboost_baseline"},
         {"training.baselines", "training.card", "training.plots"},
         {"training.pipeline"},
     ],

@@ -1,6 +1,7 @@
 """The model card: a page of Markdown about a model for people."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from models.feature import TrainingRange
@@ -8,10 +9,13 @@ from models.schema import FeatureSchema
 from models.text import render
 from training.bundled import BUNDLED
 from training.evaluation import METRIC_LABELS, EvaluationMetrics
-from training.plots import COVERAGE_PICTURE
+from training.importance import ColumnImportance, unused_columns
+from training.plots import COVERAGE_PICTURE, IMPORTANCE_PICTURE
 from training.recipe import Recipe
 from training.splitting import Split
 from training.text_tables import markdown
+
+MAX_LISTED_COLUMNS = 30  # of the importance
 
 
 def metrics_table(network: EvaluationMetrics, baselines: dict[str, EvaluationMetrics]) -> list[list[str]]:
@@ -32,6 +36,7 @@ def write_card(
     baselines: dict[str, EvaluationMetrics],
     notices: list[str],
     coverage: dict[str, Any] | None = None,
+    importance: Sequence[ColumnImportance] = (),
 ) -> str:
     """card.md: the model, its metrics, its data and training, its columns and the notices. record: see provenance."""
     bundled = BUNDLED.get(record.get("bundled") or "")
@@ -48,6 +53,7 @@ def write_card(
         "![learning curve](learning.png)",
         "![answers on held-out rows](answers.png)",
         *_uncertainty_section(coverage or {}),
+        *_importance_section(importance),
         "## What it was made from",
         f"Data: {record['data']}, {record['rows_used']:,} of {record['rows_read']:,} rows, "
         f"SHA-256 `{record['fingerprint'][:16]}…`.",
@@ -67,6 +73,23 @@ def write_card(
     if notices:
         sections += ["## To mind", "\n".join(f"- {notice}" for notice in notices)]
     return "\n\n".join(sections) + "\n"
+
+
+def _importance_section(importance: Sequence[ColumnImportance]) -> list[str]:
+    if not importance:
+        return []
+    table = [["column", "mean absolute contribution", "loss when shuffled"]]
+    for column in importance[:MAX_LISTED_COLUMNS]:
+        table.append([column.name, f"{column.contribution:.3g}", f"{column.loss_increase:+.1%}"])
+    text = (
+        "Contributions are in the unit of the prediction, against one typical row. The last column says by how "
+        "much the loss on held-out rows changes when the values of the column are shuffled among the rows."
+    )
+    sections = ["## What it uses", text, markdown(table), f"![importance]({IMPORTANCE_PICTURE})"]
+    unused = unused_columns([*importance])
+    if unused:
+        sections.append("These columns add nothing: " + ", ".join(f"`{name}`" for name in unused) + ".")
+    return sections
 
 
 def _uncertainty_section(coverage: dict[str, Any]) -> list[str]:

@@ -27,6 +27,7 @@ from training.dataset import Dataset
 from training.error_scale import fit_scale_head
 from training.errors import UsageError
 from training.evaluation import MAIN_METRIC, METRIC_LABELS, EvaluationMetrics, error, evaluate
+from training.importance import column_importance
 from training.option_checks import check_ranges
 from training.progress import Progress
 from training.provenance import training_record
@@ -192,6 +193,14 @@ def build_version(
     notices = dataset.notices + split.notices + notices
     scores = conformalization.fit_uncertainty(result.held_out)
     coverage = {} if scores is None else conformalization.report(result.held_out, scores)
+    background = Background.fit(schema, result.frame.take(split.train), np.random.default_rng(options.seed))
+    importance = column_importance(
+        build_model(fitted, schema, result.encoder),
+        background,
+        result.held_out.frame,
+        result.held_out.target,
+        np.random.default_rng(options.seed),
+    )
     return TrainedVersion(
         schema=schema,
         encoder=result.encoder,
@@ -205,15 +214,18 @@ def build_version(
             "baselines": baselines,
             "split": split.how,
             "uncertainty": coverage,
+            "importance": [asdict(column) for column in importance],
             "rows": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
         },
-        background=Background.fit(schema, result.frame.take(split.train), np.random.default_rng(options.seed)),
+        background=background,
         uncertainty=scores,
         scale_head=None if scores is None else result.scale_head,
         training=record,
-        card=card.write_card(schema, fitted.recipe, split, record, result.metrics, baselines, notices, coverage),
+        card=card.write_card(
+            schema, fitted.recipe, split, record, result.metrics, baselines, notices, coverage, importance
+        ),
         pictures=plots.draw_plots(
-            schema, fitted.history, result.held_out.target, result.held_out.outputs.primary, coverage
+            schema, fitted.history, result.held_out.target, result.held_out.outputs.primary, coverage, importance
         ),
     )
 

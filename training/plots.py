@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,23 @@ from matplotlib.figure import Figure
 from models.architecture import Epoch
 from models.schema import FeatureSchema
 from models.text import render, truncate
+from training.importance import ColumnImportance
 
 Array = npt.NDArray[Any]
 MAX_NAMED_CLASSES = 30
 MAX_POINTS = 4000
+MAX_DRAWN_COLUMNS = 20
 COVERAGE_PICTURE = "coverage.png"
+IMPORTANCE_PICTURE = "importance.png"
 
 
 def draw_plots(
-    schema: FeatureSchema, history: list[Epoch], y: Array, outputs: Array, coverage: dict[str, Any]
+    schema: FeatureSchema,
+    history: list[Epoch],
+    y: Array,
+    outputs: Array,
+    coverage: dict[str, Any],
+    importance: Sequence[ColumnImportance] = (),
 ) -> dict[str, bytes]:
     """PNG files by name: the learning curve, the outputs (rows, outputs) for the test rows, and their coverage.
 
@@ -31,6 +40,8 @@ def draw_plots(
         figures = {"learning.png": _draw_learning_curve(history), "answers.png": draw(schema, y, outputs)}
         if coverage:
             figures[COVERAGE_PICTURE] = _draw_coverage(coverage)
+        if importance:
+            figures[IMPORTANCE_PICTURE] = _draw_importance(importance[:MAX_DRAWN_COLUMNS])
         return {name: _to_png(figure) for name, figure in figures.items()}
 
 
@@ -99,6 +110,18 @@ def _draw_coverage(coverage: dict[str, Any]) -> Figure:
     right.axhline(coverage["level"], color="black", linewidth=0.8)
     what = "fifth of the prediction" if "coverage_by_fifth" in coverage else "class, in order"
     right.set(xlabel=what, ylabel="share that is covered", title=f"level {coverage['level']:g}")
+    return figure
+
+
+def _draw_importance(importance: Sequence[ColumnImportance]) -> Figure:
+    figure = Figure(figsize=(9, 1.2 + 0.25 * len(importance)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    places = range(len(importance), 0, -1)
+    left.barh(places, [column.contribution for column in importance])
+    left.set_yticks(places, [truncate(column.name) for column in importance], fontsize=8, parse_math=False)
+    left.set(xlabel="mean absolute contribution")
+    right.barh(places, [100 * column.loss_increase for column in importance])
+    right.set(xlabel="loss when shuffled, % more")
     return figure
 
 

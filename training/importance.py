@@ -1,0 +1,107 @@
+"""Which columns a model uses, measured on held-out rows: two views of each column.
+
+The mean absolute contribution says how much a column moves predictions (Shapley values against one typical row). The
+increase in loss says how much worse the predictions get when the column's values are shuffled among the rows
+(permutation importance, Breiman 2001). Columns that carry the same information can each have a small increase.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from models.explanation.background import Background
+from models.explanation.explainer import Explainer
+from models.frame import Frame
+from models.tabular_model import TabularModel
+
+MAX_EXPLAINED_ROWS = 500
+MAX_EVALUATIONS = 200_000  # of the model, for all explained rows
+MAX_SHUFFLED_ROWS = 2000
+MAX_SHUFFLED_CELLS = 400_000  # rows times columns that are predicted with one column shuffled
+SHUFFLES = 3
+UNUSED_SHARE = 0.001  # of the largest contribution; columns below it that also do not change the loss are named
+MIN_ROWS = 20
+
+
+@dataclass(frozen=True)
+class ColumnImportance:
+    """contribution: mean absolute, in the unit of the prediction. loss_increase: relative to the loss as it is."""
+
+    name: str
+    contribution: float
+    loss_increase: float
+
+
+def column_importance(
+    model: TabularModel, background: Background, frame: Frame, target: npt.NDArray[np.float64], rng: np.random.Generator
+) -> list[ColumnImportance]:
+    """The importance of each column, the largest contribution first; empty where there are too few rows.
+
+    frame, target: the test set's rows, with values or class numbers.
+    """
+    if len(target) < MIN_ROWS:
+        return []
+    contributions = mean_contributions(model, background, frame, rng)
+    increases = loss_increases(model, frame, target, rng)
+    found = [
+        ColumnImportance(feature.name, float(contribution), float(increase))
+        for feature, contribution, increase in zip(model.schema.features, contributions, increases, strict=True)
+    ]
+    return sorted(found, key=lambda column: -column.contribution)
+
+
+def mean_contributions(
+    model: TabularModel, background: Background, frame: Frame, rng: np.random.Generator
+) -> npt.NDArray[np.float64]:
+    """(columns,): the mean absolute contribution over random rows, as many as MAX_EVALUATIONS allows."""
+    explainer = Explainer(model, background, typical=True)
+    order = rng.permutation(len(frame.numbers))[:MAX_EXPLAINED_ROWS]
+    per_row = max(1, explainer.evaluations(frame.take(order[:16])) // min(16, len(order)))
+    rows = frame.take(order[: max(8, MAX_EVALUATIONS // per_row)])
+    contributions = np.array([explanation.contributions for explanation in explainer.explain(rows)])
+    mean: npt.NDArray[np.float64] = np.abs(contributions).mean(axis=0)
+    return mean
+
+
+def loss_increases(
+    model: TabularModel, frame: Frame, target: npt.NDArray[np.float64], rng: np.random.Generator
+) -> npt.NDArray[np.float64]:
+    """(columns,): by which share the loss grows when a column is shuffled, the mean of several shuffles."""
+    columns = [*model.schema.numeric, *model.schema.categorical]
+    limit = min(MAX_SHUFFLED_ROWS, max(MIN_ROWS, MAX_SHUFFLED_CELLS // len(columns)))
+    order = rng.permutation(len(target))[:limit]
+    rows, truth = frame.take(order), target[order]
+    before = max(loss(model, rows, truth), 1e-12)
+    place = {feature.name: position for position, feature in enumerate(model.schema.features)}
+    increases = np.zeros(len(columns))
+    for number, feature in enumerate(columns):
+        after = [loss(model, shuffled(rows, number, rng), truth) for _ in range(SHUFFLES)]
+        increases[place[feature.name]] = float(np.mean(after)) / before - 1
+    return increases
+
+
+def loss(model: TabularModel, frame: Frame, target: npt.NDArray[np.float64]) -> float:
+    """RMSE in standard deviations of the target, or log loss."""
+    primary = model.predict(frame).primary
+    if model.schema.task == "regression":
+        scaling = model.encoder.target
+        return float(np.sqrt(np.mean((scaling.apply(primary[:, 0]) - scaling.apply(target)) ** 2)))
+    probability = primary[np.arange(len(target)), target.astype(np.int64)].astype(np.float64)
+    return float(-np.log(np.maximum(probability, 1e-7)).mean())
+
+
+def shuffled(frame: Frame, column: int, rng: np.random.Generator) -> Frame:
+    """The same rows with the values of one column in random order. column: numbers first, then codes."""
+    numbers, codes = frame.numbers.copy(), frame.codes.copy()
+    matrix, place = (numbers, column) if column < numbers.shape[1] else (codes, column - numbers.shape[1])
+    matrix[:, place] = rng.permutation(matrix[:, place])
+    return Frame(numbers, codes)
+
+
+def unused_columns(importance: list[ColumnImportance]) -> list[str]:
+    """Columns that neither move predictions nor the loss."""
+    if not importance:
+        return []
+    smallest = UNUSED_SHARE * importance[0].contribution
+    return [column.name for column in importance if column.contribution <= smallest and column.loss_increase <= 0.001]
