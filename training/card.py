@@ -48,7 +48,8 @@ def write_card(
         f"Predicts `{schema.target}` ({schema.task}) from {len(schema.features)} columns.",
         "## How good it is",
         f"On {len(split.test):,} held-out rows that training never saw ({split.how}); "
-        f"{len(split.train):,} training rows, {len(split.validation):,} validation rows.",
+        f"{len(split.train):,} training rows, {len(split.validation):,} validation rows"
+        f"{'; the final fit learns from both' if recipe.refit else ''}.",
         markdown(metrics_table(network, baselines)),
         "![learning curve](learning.png)",
         "![answers on held-out rows](answers.png)",

@@ -122,6 +122,11 @@ class FitOptions:
     label_smoothing: float | None = option(
         None, f"share of the target given to the other classes; {SMOOTHING} for the ensemble, else 0"
     )
+    final: Literal["train", "validation"] | None = option(
+        None,
+        "the rows that the served network learns from: train, or validation for both once they chose the settings; "
+        "validation, plain train",
+    )
     clip_norm: float | None = option(None, "bound of the gradient's length; not bounded when not given")
     fit_seed: int = option(42, "of the first weights, the order of the batches and dropout")
 

@@ -6,28 +6,16 @@ is that of the members' mean, which is what is served.
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
-from models.architecture import Architecture, Epoch
+from models.architecture import Architecture
 from models.network import optimizers
 from models.network.network import DivergenceError
+from training.folds import TrialResult
 from training.recipe import Recipe
-from training.training_run import Report, best_epoch
+from training.training_run import Report, TrainingRun, best_epoch
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.99, 1e-8  # of AdamW
-
-
-class TrialResult(NamedTuple):
-    """The training of one trial: its recipe, its history and the weights of its best epoch, in the framework's form."""
-
-    recipe: Recipe
-    history: list[Epoch]
-    weights: Any
-
-    @property
-    def loss(self) -> float:
-        """The smallest validation loss, which is that of the weights."""
-        return best_epoch(self.history).validation_loss or 0.0
 
 
 def select_trial(
@@ -54,6 +42,21 @@ def select_trial(
         compared = ", ".join(f"validation {loss:.4f} with {name}" for name, loss in losses.items())
         report(f"{compared}: {best.recipe.dropout:g} is kept")
     return best, losses
+
+
+def refit(run: TrainingRun, trial: TrialResult, fit: Callable[[TrialResult], Any]) -> Any:
+    """The weights to serve: learned anew from train and validation rows where the recipe says so, else the trial's.
+
+    `fit` trains by the trial's recipe, for as many epochs as its best one.
+    """
+    if not run.recipe.refit:
+        return trial.weights
+    run.report(f"final fit: {best_epoch(trial.history).number} epochs on train and validation rows")
+    try:
+        return fit(trial)
+    except DivergenceError as error:
+        run.report(f"the final fit diverged in epoch {error.epoch}: the weights before it are kept")
+        return trial.weights
 
 
 def configure(architecture: Architecture, recipe: Recipe) -> Architecture:

@@ -5,8 +5,9 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,17 +16,17 @@ from models.architecture import Architecture, Epoch
 from models.network.activations import Array
 from models.network.losses import Targets
 from models.network.network import DivergenceError
-from training.ensemble import BETA_1, BETA_2, EPSILON, TrialResult, configure, schedule
-from training.recipe import Recipe
+from training.ensemble import BETA_1, BETA_2, EPSILON, configure, schedule
+from training.folds import Evaluate, Fold, FoldResult, RowNumbers, TrialResult
+from training.recipe import MAX_FOLD_ROWS, Recipe
 from training.training_run import OnEpoch, best_epoch
-from training.validation_loss import ValidationLoss
 
 
 class EnsembleTrainer:
     """The Keras model of an architecture, with an epoch of its training as one compiled program.
 
-    train: x (rows, inputs), y as the loss expects it, (rows,) or (rows, classes), and row weights (rows,) or None.
-    validation: x (rows, inputs). `loss` takes targets and outputs and returns a number for each row.
+    data: x (rows, inputs), y as the loss expects it, (rows,) or (rows, classes), and row weights (rows,) or None.
+    train_rows: of them in the first fold. `loss` takes targets and outputs and returns a number for each row.
     """
 
     def __init__(
@@ -33,9 +34,8 @@ class EnsembleTrainer:
         recipe: Recipe,
         architecture: Architecture,
         loss: Callable[[Any, Any], Any],
-        train: tuple[Array, Targets, Array | None],
-        validation: Array,
-        validation_loss: ValidationLoss,
+        data: tuple[Array, Targets, Array | None],
+        train_rows: int,
         on_epoch: OnEpoch,
     ) -> None:
         import tensorflow as tf
@@ -43,13 +43,12 @@ class EnsembleTrainer:
         from models import keras_nets
 
         self.recipe, self.architecture, self.loss, self.on_epoch = recipe, architecture, loss, on_epoch
-        self.validation, self.validation_loss = tf.constant(validation), validation_loss
         self.model = keras_nets.build(replace(architecture, dropout=0.5))  # each run sets its own rate
-        self.rows = len(train[0])
-        self.batch = min(recipe.batch_size, self.rows)
-        self.steps = self.rows // self.batch
-        x, y, weights = train
-        self.train_data = [tf.constant(x), tf.constant(y)] + ([] if weights is None else [tf.constant(weights)])
+        x, y, weights = data
+        self.rows, self.train_rows = len(x), train_rows
+        self.batch = min(recipe.batch_size, train_rows)
+        self.steps = train_rows // self.batch  # of an epoch of the trials, and of the compiled program
+        self.data = [tf.constant(x), tf.constant(y)] + ([] if weights is None else [tf.constant(weights)])
         self.step = tf.Variable(0)
         self.dropout = tf.Variable(0.0)
         self.members = _with_fast_dropout(self.model, self.batch, self.step, self.dropout, recipe.fit_seed)
@@ -61,28 +60,65 @@ class EnsembleTrainer:
         members = keras_nets.members_of(self.model)
         self.predict = tf.function(lambda x: members(x, training=False), jit_compile=True, autograph=False)
 
-    def run(self, recipe: Recipe) -> TrialResult:
+    def run(self, recipe: Recipe, fold: Fold, evaluate: Evaluate, patience: int | None) -> FoldResult:
         """Train from fresh weights; the result has those of the best epoch. Raises DivergenceError."""
+        weights: Any = None
+        history: list[Epoch] = []
+        for epoch in self._epochs(recipe, fold.train):
+            validation = _check_finite(evaluate(self._outputs(fold.validation)), epoch.number)
+            history.append(epoch._replace(validation_loss=validation))
+            best = best_epoch(history)
+            if best is history[-1]:
+                weights = self.model.get_weights()
+            self.on_epoch(history[-1])
+            if patience is not None and epoch.number - best.number >= patience:
+                break
+        return FoldResult(history, weights)
+
+    def _outputs(self, rows: RowNumbers) -> Array:
+        """The members' outputs (rows, members, outputs). Of a small table all are computed: each shape is compiled."""
+        import tensorflow as tf
+
+        if self.rows <= MAX_FOLD_ROWS:
+            return np.asarray(self.predict(self.data[0]))[rows]
+        return np.asarray(self.predict(tf.gather(self.data[0], rows)))
+
+    def refit(self, trial: TrialResult) -> Any:
+        """The weights after training on all rows, by the trial's recipe to its best epoch. Raises DivergenceError.
+
+        The schedule is stretched, so that as many passes over the rows come to the same point of it.
+        """
+        stretch = self.rows / self.train_rows
+        recipe = replace(trial.recipe, epochs=max(1, round(stretch * trial.recipe.epochs)))
+        last = max(1, round(stretch * best_epoch(trial.history).number))
+        for epoch in islice(self._epochs(recipe, np.arange(self.rows)), last):
+            self.on_epoch(epoch._replace(of=last))
+        return self.model.get_weights()
+
+    def _epochs(self, recipe: Recipe, rows: RowNumbers) -> Iterator[Epoch]:
+        """Train from fresh weights on these rows; an epoch has as many steps as one of the trials."""
         import tensorflow as tf
 
         self._reset(recipe)
-        weights = self.model.get_weights()
         epochs = recipe.epochs
         rates = np.array([*map(schedule(recipe, self.steps), range(self.steps * epochs))], np.float32)
-        rng = np.random.default_rng(recipe.fit_seed)
-        history: list[Epoch] = []
+        orders = self._orders(np.random.default_rng(recipe.fit_seed), rows)
         for number, epoch_rates in enumerate(rates.reshape(epochs, self.steps), start=1):
             started = time.perf_counter()
-            order = rng.permutation(self.rows)[: self.steps * self.batch].reshape(self.steps, self.batch)
-            batches = [tf.gather(array, order) for array in self.train_data]
+            order = next(orders)
+            batches = [tf.gather(array, order) for array in self.data]
             loss = _check_finite(self.train_epoch(tf.constant(epoch_rates), *batches), number)
-            validation = _check_finite(self.validation_loss(self.predict(self.validation).numpy()), number)
-            seconds = time.perf_counter() - started
-            history.append(Epoch(number, epochs, loss, validation, float(epoch_rates[0]), seconds))
-            if best_epoch(history) is history[-1]:
-                weights = self.model.get_weights()
-            self.on_epoch(history[-1])
-        return TrialResult(recipe, history, weights)
+            yield Epoch(number, epochs, loss, None, float(epoch_rates[0]), time.perf_counter() - started)
+
+    def _orders(self, rng: np.random.Generator, rows: RowNumbers) -> Iterator[RowNumbers]:
+        """Row numbers (steps, batch) for each epoch: passes in random order, the rest of each left for the next."""
+        size = self.steps * self.batch
+        order = np.empty(0, np.intp)
+        while True:
+            while len(order) < size:
+                order = np.concatenate([order, rng.permutation(rows)])
+            yield order[:size].reshape(self.steps, self.batch)
+            order = order[size:]
 
     def _reset(self, recipe: Recipe) -> None:
         """Initial weights, the same for the same seed, and an optimizer without state."""

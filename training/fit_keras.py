@@ -10,10 +10,10 @@ import numpy as np
 from models.architecture import Architecture, Epoch
 from training import ensemble, temperature
 from training.ensemble_keras import EnsembleTrainer
+from training.folds import draw_folds, run_trial
 from training.keras_options import encode_targets, epoch_callback, loss_of, optimizer_of
 from training.recipe import Recipe
 from training.training_run import FitResult, TrainingRun
-from training.validation_loss import validation_loss
 
 STEPS_PER_EXECUTION = 8  # training steps that TensorFlow runs before it returns to Python
 
@@ -56,21 +56,23 @@ def fit_ensemble(run: TrainingRun) -> FitResult:
     from models import keras_nets
 
     recipe, outputs = run.recipe, run.architecture.outputs
-    weights = None if run.class_weights is None else np.array(run.class_weights, np.float32)[run.train.y]
-    train = (run.train.x, encode_targets(recipe, run.task, run.train.y, outputs), weights)
+    rows, folds = run.pooled, draw_folds(run)
+    weights = None if run.class_weights is None else np.array(run.class_weights, np.float32)[rows.y]
+    data = (rows.x, encode_targets(recipe, run.task, rows.y, outputs), weights)
 
     @cache
     def trainer(frequencies: int) -> EnsembleTrainer:
         architecture = replace(run.architecture, frequencies=frequencies)
         loss = loss_of(recipe, run.task, reduction=None)
-        score = validation_loss(run)
-        return EnsembleTrainer(recipe, architecture, loss, train, run.validation.x, score, run.on_epoch)
+        return EnsembleTrainer(recipe, architecture, loss, data, len(folds[0].train), run.on_epoch)
 
-    best, trial_losses = ensemble.select_trial(recipe, lambda trial: trainer(trial.frequencies).run(trial), run.report)
+    best, trial_losses = ensemble.select_trial(
+        recipe, lambda trial: run_trial(run, trial, folds, trainer(trial.frequencies).run), run.report
+    )
     architecture = ensemble.configure(run.architecture, best.recipe)
     model = keras_nets.build(architecture)
-    model.set_weights(best.weights)
-    t = temperature.calibrate(run, keras_nets.members_of(model).predict(run.validation.x, batch_size=4096, verbose=0))
+    t = temperature.calibrate(run, best.outputs, rows.y[best.rows])
+    model.set_weights(ensemble.refit(run, best, lambda trial: trainer(trial.recipe.frequencies).refit(trial)))
     last = model.layers[-2]
     last.set_weights([parameter / t for parameter in last.get_weights()])
     return replace(_result(best.recipe, model, architecture, best.history, trial_losses), temperature=t)

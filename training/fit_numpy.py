@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
@@ -11,9 +12,9 @@ from models.architecture import Epoch, Task
 from models.network import losses, network, optimizers
 from models.network.network import Network
 from training import ensemble, temperature
+from training.folds import Evaluate, Fold, FoldResult, TrialResult, draw_folds, run_trial
 from training.recipe import Recipe
-from training.training_run import FitResult, Matrix, Targets, TrainingRun
-from training.validation_loss import validation_loss
+from training.training_run import EncodedRows, FitResult, TrainingRun, best_epoch
 
 
 def fit_plain(run: TrainingRun) -> FitResult:
@@ -25,23 +26,37 @@ def fit_plain(run: TrainingRun) -> FitResult:
 def fit_ensemble(run: TrainingRun) -> FitResult:
     """Fit an ensemble with the settings of each trial, and calibrate the best one."""
 
-    def run_trial(recipe: Recipe) -> ensemble.TrialResult:
-        net, history = _fit(replace(run, recipe=recipe, architecture=ensemble.configure(run.architecture, recipe)))
-        return ensemble.TrialResult(recipe, history, net)
+    rows = run.pooled
 
-    best, trial_losses = ensemble.select_trial(run.recipe, run_trial, run.report)
-    net: Network = best.weights
-    members = _members(net)
-    t = temperature.calibrate(run, members.predict(run.validation.x))
-    for parameter in members.layers[-1].parameters.values():
+    def fit_fold(recipe: Recipe, fold: Fold, evaluate: Evaluate, patience: int | None) -> FoldResult:
+        architecture = ensemble.configure(run.architecture, recipe)
+        train, validation = (EncodedRows(rows.x[part], rows.y[part]) for part in fold)
+        of_fold = replace(run, recipe=recipe, architecture=architecture, train=train, validation=validation)
+        net, history = _fit(of_fold, lambda net: evaluate(_members(net).predict(validation.x)), patience)
+        return FoldResult(history, net)
+
+    folds = draw_folds(run)
+    best, trial_losses = ensemble.select_trial(
+        run.recipe, lambda recipe: run_trial(run, recipe, folds, fit_fold), run.report
+    )
+    t = temperature.calibrate(run, best.outputs, rows.y[best.rows])
+    net: Network = ensemble.refit(run, best, lambda trial: _refit(run, trial))
+    for parameter in _members(net).layers[-1].parameters.values():
         parameter /= t
     return replace(_result(best.recipe, net, best.history, trial_losses), temperature=t)
 
 
-def _fit(run: TrainingRun) -> tuple[Network, list[Epoch]]:
+def _fit(
+    run: TrainingRun,
+    evaluate: Callable[[Network], float] | None = None,
+    patience: int | None = None,
+    epochs: int | None = None,
+) -> tuple[Network, list[Epoch]]:
+    """evaluate: an ensemble's validation loss. epochs: to stop after so many of the recipe's, without validation."""
     recipe, train = run.recipe, run.train
     rng = np.random.default_rng(recipe.fit_seed)
     net = network.build(run.architecture, rng)
+    validation: Any = (run.validation.x, run.validation.y) if evaluate is None else lambda: evaluate(net)
     # One thread: the products of a mini-batch take a fraction of a millisecond, and after each of them BLAS threads
     # wait for each other without sleeping. Two threads took 0.93 times as long on two idle cores, 5.8 times on two busy
     # ones.
@@ -51,24 +66,22 @@ def _fit(run: TrainingRun) -> tuple[Network, list[Epoch]]:
             train.y,
             loss=_loss(recipe, run.task, run.class_weights),
             optimizer=_optimizer(recipe, len(train.x)),
-            epochs=recipe.epochs,
+            epochs=epochs or recipe.epochs,
             batch_size=recipe.batch_size,
             rng=rng,
-            validation=_validation(run, net),
-            patience=recipe.patience or None,
+            validation=None if epochs else validation,
+            patience=patience or recipe.patience or None,
             keep_best=recipe.network == "ensemble",
             on_epoch=run.on_epoch,
         )
     return net, history
 
 
-def _validation(run: TrainingRun, net: Network) -> tuple[Matrix, Targets] | Callable[[], float]:
-    """The validation rows, or for an ensemble the function that evaluates them."""
-    rows = run.validation
-    if run.recipe.network == "plain":
-        return rows.x, rows.y
-    loss, members = validation_loss(run), _members(net)
-    return lambda: loss(members.predict(rows.x))
+def _refit(run: TrainingRun, trial: TrialResult) -> Network:
+    """The network after training on train and validation rows, by the trial's recipe to its best epoch."""
+    architecture = ensemble.configure(run.architecture, trial.recipe)
+    again = replace(run, recipe=trial.recipe, architecture=architecture, train=run.pooled)
+    return _fit(again, epochs=best_epoch(trial.history).number)[0]
 
 
 def _members(net: Network) -> Network:

@@ -31,7 +31,7 @@ from training.importance import column_importance
 from training.option_checks import check_ranges
 from training.progress import Progress
 from training.provenance import training_record
-from training.recipe import Recipe, decide_recipe
+from training.recipe import MAX_FOLD_CLASSES, Recipe, decide_recipe
 from training.splitting import Split, split_rows
 from training.text_tables import aligned
 from training.training_run import EncodedRows, FitResult, Matrix, OnEpoch, Report, Targets
@@ -95,16 +95,19 @@ def train(
 
     frame = schema.frames.from_columns(dataset.columns)
     regression = schema.task == "regression"
-    recipe = decide_recipe(fit_options, schema.task, len(split.train), len(schema.numeric))
+    learned = np.concatenate([split.train, split.validation])
+    fold_rows = len(learned) if split.drawn and len(schema.classes or ()) <= MAX_FOLD_CLASSES else 0
+    recipe = decide_recipe(fit_options, schema.task, len(split.train), len(schema.numeric), fold_rows)
     train_target = dataset.target[split.train] if regression else None
     if train_target is not None and train_target.min() == train_target.max():
         raise UsageError(f"target {schema.target!r} is {train_target[0]:g} in all training rows of this split")
     rng = np.random.default_rng(options.seed)
     golden_rows = examples.draw_rows(schema, dataset.columns, split.test, rng, real=options.real_examples)
+    learned = learned if recipe.refit else split.train
     encoder = Encoder.fit(
         schema,
-        frame.take(split.train),
-        train_target,
+        frame.take(learned),
+        dataset.target[learned] if regression else None,
         bins=recipe.bins,
         numbers="quantile" if recipe.network == "ensemble" else "scaled",
     )
@@ -120,7 +123,9 @@ def train(
     try:
         if tune is not None:
             file = study_file(dataset, options, recipe)
-            recipe, search = Search(file, recipe, fit_options, fit_recipe, progress).run(tune)
+            searched = replace(recipe, refit=False, folds=1)
+            found, search = Search(file, searched, fit_options, fit_recipe, progress).run(tune)
+            recipe = replace(found, refit=recipe.refit, folds=recipe.folds)
         fitted = fit_recipe(recipe, progress.epoch)
     finally:
         progress.end_line()

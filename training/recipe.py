@@ -21,6 +21,8 @@ from training.option_checks import check_combination, check_ranges
 HIDDEN = (128, 128, 128)  # of the ensemble
 EXAMPLES = 650_000  # rows times epochs of the ensemble's training
 PLAIN_EXAMPLES = 600_000
+FOLDS = 5  # that judge the trials of a small table
+MAX_FOLD_ROWS, MAX_FOLD_CLASSES = 3000, 20  # of such a table
 MAX_EXAMPLES = 3_000_000  # of a table so large that even the fewest epochs exceed EXAMPLES
 FREQUENCIES = 2048  # of the periodic features of all columns together, so fewer for each of many columns
 EMBEDDED = 1024  # numbers computed from them, all columns together
@@ -35,10 +37,16 @@ class Trial:
     frequency_scale: float = 1.0
     frequencies: int = 16
     length: float = 1.0  # in epochs, relative to the recipe's
+    weight_decay: float = 0.01
 
 
 # The noisier a table, the more dropout it needs, and the less it gains from a high rate and many epochs.
-TRIALS = (Trial(0.2, 0.004, 3.0, 32, 0.5), Trial(0.1), Trial(0.0))
+TRIALS = (
+    Trial(0.3, 0.004, length=0.2, weight_decay=0.1),
+    Trial(0.2, 0.004, 3.0, 32, 0.5),
+    Trial(0.1),
+    Trial(0.0),
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,8 @@ class Recipe:
     class_weights: Literal["none", "balanced"]
     label_smoothing: float
     clip_norm: float | None
+    refit: bool  # whether the network to serve learns anew from train and validation rows, once they chose its settings
+    folds: int  # that judge a trial; 1 is the validation set
     fit_seed: int
 
     @property
@@ -77,8 +87,10 @@ class Recipe:
         return self.network == "ensemble" or self.patience > 0
 
 
-def decide_recipe(options: FitOptions, task: Task, rows: int, columns: int = 1) -> Recipe:
+def decide_recipe(options: FitOptions, task: Task, rows: int, columns: int = 1, fold_rows: int = 0) -> Recipe:
     """Decide what the options leave open. rows: of the train set; columns: of numbers.
+
+    fold_rows: train and validation rows where folds of them may judge the trials, else 0.
 
     Raises UsageError where options contradict each other.
     """
@@ -123,6 +135,8 @@ def decide_recipe(options: FitOptions, task: Task, rows: int, columns: int = 1) 
         class_weights=options.class_weights,
         label_smoothing=0.0 if task == "regression" else pick(options.label_smoothing, SMOOTHING, 0.0, 0.0),
         clip_norm=options.clip_norm,
+        refit=ensemble and options.final != "train",
+        folds=FOLDS if ensemble and options.final != "train" and FOLDS**2 <= fold_rows <= MAX_FOLD_ROWS else 1,
         fit_seed=options.fit_seed,
     )
 

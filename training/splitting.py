@@ -23,13 +23,17 @@ Indices = npt.NDArray[np.intp]
 
 
 class Split(NamedTuple):
-    """The rows of a `Dataset` in each set; no row is in two of them. `how` describes the split."""
+    """The rows of a `Dataset` in each set; no row is in two of them. `how` describes the split.
+
+    drawn: whether chance decided which rows are train and which are validation rows, so that folds of them are as good.
+    """
 
     train: Indices
     validation: Indices
     test: Indices
     how: str
     notices: list[str]
+    drawn: bool
 
 
 class _Holdout(NamedTuple):
@@ -63,7 +67,8 @@ def split_rows(dataset: Dataset, options: DataOptions) -> Split:
     if rule.method == "random" and not official:
         notices += _date_notices(dataset)
     notices += _absent_class_notices(dataset, train)
-    return Split(train, validation, test, how, list(dict.fromkeys(notices)))
+    drawn = rule.method == "random" or (rule.method == "column" and second.notices != [])
+    return Split(train, validation, test, how, list(dict.fromkeys(notices)), drawn)
 
 
 def _check_classes(dataset: Dataset) -> None:

@@ -21,12 +21,15 @@ MAX_TEMPERATURE = 4.0
 PRIOR_DEVIATION = 0.5  # of the temperature's logarithm: a few rows, all predicted correctly, are weak evidence
 
 
-def calibrate(run: TrainingRun, logits: Array) -> float:
-    """The temperature for the members' logits (rows, members, outputs) of the validation rows; 1 for a regression."""
+def calibrate(run: TrainingRun, logits: Array, y: Targets) -> float:
+    """The temperature for the members' logits (rows, members, outputs) of rows that they did not learn from.
+
+    1 for a regression. y: (rows,) class numbers.
+    """
     if run.task == "regression":
         return 1.0
     loss = losses.BinaryCrossEntropy if run.task == "binary" else losses.CategoricalCrossEntropy
-    return fit(logits, run.validation.y, run.architecture.link, loss(0.0, run.class_weights)).temperature
+    return fit(logits, y, run.architecture.link, loss(0.0, run.class_weights)).temperature
 
 
 class Calibration(NamedTuple):

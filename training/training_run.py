@@ -39,6 +39,12 @@ class TrainingRun:
     on_epoch: OnEpoch
     report: Report
 
+    @property
+    def pooled(self) -> EncodedRows:
+        """The train rows, then the validation rows."""
+        parts = self.train, self.validation
+        return EncodedRows(np.concatenate([rows.x for rows in parts]), np.concatenate([rows.y for rows in parts]))
+
 
 @dataclass(frozen=True)
 class FitResult:

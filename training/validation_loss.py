@@ -11,24 +11,25 @@ import numpy as np
 from models.network.activations import Array
 from models.network.losses import BinaryCrossEntropy, CategoricalCrossEntropy, Huber, Loss, SquaredError
 from training import temperature
-from training.training_run import TrainingRun
+from training.recipe import Recipe
+from training.training_run import Targets, TrainingRun
 
 ValidationLoss = Callable[[Array], float]
 """The loss of the members' outputs (rows, members, outputs) for the validation rows."""
 
 
-def validation_loss(run: TrainingRun) -> ValidationLoss:
-    """The validation loss of a run, for the members' outputs in either framework."""
-    y, link = run.validation.y, run.architecture.link
+def validation_loss(run: TrainingRun, y: Targets) -> ValidationLoss:
+    """The validation loss of a run for rows with targets y, whichever framework trains."""
+    link = run.architecture.link
     if run.task == "regression":
-        return lambda outputs: _regression_loss(run, outputs.mean(axis=1)[:, 0])
+        return lambda outputs: _regression_loss(run.recipe, outputs.mean(axis=1)[:, 0], y)
     loss: Loss = (BinaryCrossEntropy if run.task == "binary" else CategoricalCrossEntropy)(0.0, run.class_weights)
     return lambda outputs: temperature.fit(outputs, y, link, loss, tolerance=0.05).loss
 
 
-def _regression_loss(run: TrainingRun, values: Array) -> float:
-    y = run.validation.y.astype(values.dtype)
-    if run.recipe.loss == "mae":
+def _regression_loss(recipe: Recipe, values: Array, targets: Targets) -> float:
+    y = targets.astype(values.dtype)
+    if recipe.loss == "mae":
         return float(np.abs(values - y).mean())
-    loss: Loss = Huber() if run.recipe.loss == "huber" else SquaredError()
+    loss: Loss = Huber() if recipe.loss == "huber" else SquaredError()
     return loss(values[:, np.newaxis], y)[0]

@@ -9,10 +9,11 @@ import pytest
 from models.architecture import Architecture, Epoch, Link, Task
 from models.network.losses import BinaryCrossEntropy, CategoricalCrossEntropy
 from models.network.network import DivergenceError
-from training import ensemble, fit, temperature
+from training import ensemble, fit, fit_numpy, temperature
 from training.config import FitOptions, Framework
+from training.folds import TrialResult, draw_folds
 from training.recipe import Recipe, decide_recipe
-from training.training_run import EncodedRows, FitResult
+from training.training_run import EncodedRows, FitResult, TrainingRun
 
 FRAMEWORKS: list[Framework] = ["numpy", "keras"]
 
@@ -23,7 +24,10 @@ def curved(rows: int = 192) -> EncodedRows:
 
 
 def small(framework: Framework, task: Task = "regression", **changes: Any) -> Recipe:
-    options = FitOptions(framework=framework, network="ensemble", hidden=(8,), members=2, epochs=3, batch_size=32)
+    """Three epochs of two small members; without a final fit, so that the network is the selected trial's."""
+    options = FitOptions(
+        framework=framework, network="ensemble", hidden=(8,), members=2, epochs=3, batch_size=32, final="train"
+    )
     return decide_recipe(replace(options, **changes), task, 192)
 
 
@@ -37,7 +41,7 @@ def run(chosen: Recipe) -> FitResult:
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_each_trial_runs_and_the_smallest_validation_loss_is_selected(framework: Framework) -> None:
     fitted = run(small(framework))
-    assert set(fitted.trial_losses) == {"dropout 0.2", "dropout 0.1", "dropout 0"}
+    assert set(fitted.trial_losses) == {"dropout 0.3", "dropout 0.2", "dropout 0.1", "dropout 0"}
     assert fitted.kept_epoch.validation_loss == min(fitted.trial_losses.values())
     assert fitted.trial_losses[f"dropout {fitted.recipe.dropout:g}"] == min(fitted.trial_losses.values())
     assert fitted.network is not None
@@ -119,19 +123,76 @@ def test_the_confidence_of_classes_is_calibrated_on_the_validation_set(
 def test_a_diverged_trial_leaves_the_others() -> None:
     chosen, messages = small("numpy"), list[str]()
 
-    def train(one: Recipe, lost: tuple[float, ...]) -> ensemble.TrialResult:
+    def train(one: Recipe, lost: tuple[float, ...]) -> TrialResult:
         if one.dropout in lost:
             raise DivergenceError(7, float("inf"))
-        return ensemble.TrialResult(one, [Epoch(1, 1, 0.5, one.dropout, 0.0, 0.0)], None)
+        return TrialResult(one, [Epoch(1, 1, 0.5, one.dropout, 0.0, 0.0)], None, np.empty(0), np.arange(0))
 
     best, losses = ensemble.select_trial(chosen, lambda one: train(one, (0.0,)), messages.append)
-    assert (best.recipe.dropout, set(losses)) == (0.1, {"dropout 0.2", "dropout 0.1"})
+    assert (best.recipe.dropout, set(losses)) == (0.1, {"dropout 0.3", "dropout 0.2", "dropout 0.1"})
     assert "the training with dropout 0 was lost in epoch 7" in messages
     with pytest.raises(DivergenceError):
-        ensemble.select_trial(chosen, lambda one: train(one, (0.2, 0.1, 0.0)), messages.append)
+        ensemble.select_trial(chosen, lambda one: train(one, (0.3, 0.2, 0.1, 0.0)), messages.append)
 
 
 def test_the_rate_rises_then_falls_to_nothing() -> None:
     rates = [ensemble.schedule(small("keras", epochs=40), 6)(step) for step in range(240)]
     assert rates.index(max(rates)) in (5, 6)
     assert rates[-1] < 1e-3 * max(rates)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_the_final_fit_learns_from_validation_rows_too(framework: Framework) -> None:
+    """The train rows lie at x < 0 only, the validation rows at both sides, where the line is steeper."""
+    rng = np.random.default_rng(2)
+    x = rng.uniform(-1, 1, (600, 1)).astype(np.float32)
+    y = np.where(x[:, 0] < 0, x[:, 0], 2 * x[:, 0]).astype(np.float64)
+    train, validation = (EncodedRows(x[rows], y[rows]) for rows in (x[:, 0] < 0, x[:, 0] > -0.5))
+    network, errors = Architecture(1, hidden=(16,), members=2, adapters=True), {}
+    for final in ("train", "validation"):
+        messages: list[str] = []
+        chosen = small(framework, dropout=0.0, epochs=20, learning_rate=0.02, hidden=(16,), final=final)
+        fitted = fit.fit(chosen, network, "regression", train, validation, lambda epoch: None, messages.append)
+        assert any("train and validation rows" in message for message in messages) == (final == "validation")
+        assert len(fitted.history) == 20
+        assert fitted.network is not None
+        errors[final] = float(np.mean((fitted.network.predict(x[x[:, 0] > 0])[:, 0] - y[x[:, 0] > 0]) ** 2))
+    assert errors["validation"] < 0.3 * errors["train"]
+
+
+def test_a_final_fit_that_diverges_leaves_the_trial_s_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverge(*arguments: Any) -> None:
+        raise DivergenceError(2, float("nan"))
+
+    fitted = run(small("numpy"))
+    monkeypatch.setattr(fit_numpy, "_refit", diverge)
+    kept = run(small("numpy", final="validation"))
+    assert fitted.network is not None
+    assert kept.network is not None
+    np.testing.assert_array_equal(kept.network.predict(curved().x), fitted.network.predict(curved().x))
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_folds_judge_the_trials_of_a_small_table(framework: Framework) -> None:
+    """The loss is that of all rows, each by a network that did not learn from it."""
+    chosen = replace(small(framework, dropout=0.0, epochs=4, final="validation"), folds=5)
+    network = Architecture(3, hidden=(8,), scales=(1.0,) * 3, members=2, adapters=True)
+    epochs: list[Epoch] = []
+    train, validation = curved(150), EncodedRows(curved(200).x[150:], curved(200).y[150:])
+    fitted = fit.fit(chosen, network, "regression", train, validation, epochs.append)
+    assert len(epochs) == 5 * 4 + len(epochs[20:])
+    assert len(fitted.history) == 4
+    assert (fitted.kept_epoch.validation_loss or 0.0) < np.var(curved(200).y)
+
+
+def test_folds_are_stratified_and_cover_every_row_once() -> None:
+    y = np.repeat([0, 1], [180, 20])
+    x = np.zeros((200, 3), np.float32)
+    chosen = replace(small("numpy", task="binary"), folds=5)
+    parts = EncodedRows(x[:150], y[:150]), EncodedRows(x[150:], y[150:])
+    architecture = Architecture(3, members=2, adapters=True, link="sigmoid")
+    folds = draw_folds(TrainingRun(chosen, architecture, "binary", *parts, None, lambda epoch: None, print))
+    assert sorted(np.concatenate([fold.validation for fold in folds])) == list(range(200))
+    for fold in folds:
+        assert y[fold.validation].sum() == 4
+        assert sorted([*fold.train, *fold.validation]) == list(range(200))

@@ -1,0 +1,114 @@
+"""The folds by which a trial is judged: one validation set or, for small tables, five folds.
+
+With few rows the best trial and the best epoch depend on which rows are in the validation set. Five folds judge by
+every train and validation row, each by a network that did not learn from it.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from models.architecture import Epoch
+from models.network.activations import Array
+from training.recipe import Recipe
+from training.training_run import TrainingRun, best_epoch
+from training.validation_loss import validation_loss
+
+RowNumbers = npt.NDArray[np.intp]
+Evaluate = Callable[[Array], float]
+"""Takes the members' outputs (rows, members, outputs) for the validation rows after an epoch; their loss."""
+
+
+class Fold(NamedTuple):
+    """Numbers of pooled rows (`TrainingRun.pooled`): to learn from, and to judge by."""
+
+    train: RowNumbers
+    validation: RowNumbers
+
+
+class FoldResult(NamedTuple):
+    """What one fold's training leaves: a record of each epoch, and weights of the best one in the framework's form."""
+
+    history: list[Epoch]
+    weights: object
+
+
+FitFold = Callable[[Recipe, Fold, Evaluate, int | None], FoldResult]
+"""Trains by a recipe on a fold, and stops after so many epochs (if any) without a smaller loss."""
+
+
+class TrialResult(NamedTuple):
+    """The training of one trial: its recipe, its history and the weights of its best epoch, in the framework's form.
+
+    With several folds the losses are means over folds, the validation loss that of all rows together, and the weights
+    those of the first fold. outputs (rows, members, outputs) and rows: of the best epoch, for the validation rows.
+    """
+
+    recipe: Recipe
+    history: list[Epoch]
+    weights: object
+    outputs: Array
+    rows: RowNumbers
+
+    @property
+    def loss(self) -> float:
+        """The smallest validation loss, which is that of the weights."""
+        return best_epoch(self.history).validation_loss or 0.0
+
+
+def draw_folds(run: TrainingRun) -> list[Fold]:
+    """The folds that the recipe asks for; those of classes are stratified."""
+    count, rows = run.recipe.folds, np.arange(len(run.train.x) + len(run.validation.x))
+    if count == 1:
+        return [Fold(rows[: len(run.train.x)], rows[len(run.train.x) :])]
+    shuffled = np.random.default_rng(run.recipe.fit_seed).permutation(rows)
+    shuffled = shuffled[np.argsort(run.pooled.y[shuffled], kind="stable")]  # neighbours go to different folds
+    parts = [np.sort(shuffled[number::count]) for number in range(count)]
+    return [Fold(np.setdiff1d(rows, part), part) for part in parts]
+
+
+def run_trial(run: TrainingRun, recipe: Recipe, folds: list[Fold], fit: FitFold) -> TrialResult:
+    """Train by a recipe on each fold; the epoch with the smallest loss of all validation rows together is the best."""
+    patience = max(6, recipe.epochs // 3) if len(folds) > 1 else None
+    outputs: list[list[Array]] = []  # for each fold and epoch
+    results = []
+    for fold in folds:
+        outputs.append([])
+        evaluate = _evaluate(run, fold, outputs[-1], keep_all=len(folds) > 1)
+        results.append(fit(recipe, fold, evaluate, patience))
+    if len(folds) == 1:
+        return TrialResult(recipe, results[0].history, results[0].weights, outputs[0][-1], folds[0].validation)
+    epochs = min(len(result.history) for result in results)
+    rows = np.concatenate([fold.validation for fold in folds])
+    loss = validation_loss(run, run.pooled.y[rows])
+    history = [
+        _mean_epoch(
+            [result.history[epoch] for result in results], loss(np.concatenate([one[epoch] for one in outputs]))
+        )
+        for epoch in range(epochs)
+    ]
+    best = best_epoch(history).number - 1
+    return TrialResult(recipe, history, results[0].weights, np.concatenate([one[best] for one in outputs]), rows)
+
+
+def _evaluate(run: TrainingRun, fold: Fold, outputs: list[Array], keep_all: bool) -> Evaluate:
+    """The loss of a fold's validation rows; keeps their outputs of each epoch, or of the best one only."""
+    loss, losses = validation_loss(run, run.pooled.y[fold.validation]), list[float]()
+
+    def evaluate(after_epoch: Array) -> float:
+        losses.append(loss(after_epoch))
+        if keep_all or losses[-1] < min(losses[:-1], default=math.inf):
+            outputs[:] = [*outputs, after_epoch] if keep_all else [after_epoch]
+        return losses[-1]
+
+    return evaluate
+
+
+def _mean_epoch(epochs: list[Epoch], validation_loss: float) -> Epoch:
+    loss = sum(epoch.loss for epoch in epochs) / len(epochs)
+    return epochs[0]._replace(
+        loss=loss, validation_loss=validation_loss, seconds=sum(epoch.seconds for epoch in epochs)
+    )
