@@ -45,15 +45,16 @@ class EnsembleTrainer:
         self.recipe, self.architecture, self.loss, self.on_epoch = recipe, architecture, loss, on_epoch
         self.model = keras_nets.build(replace(architecture, dropout=0.5))  # each run sets its own rate
         x, y, weights = data
+        self.initial_weights: dict[Architecture, list[Array]] = {}
         self.rows, self.train_rows = len(x), train_rows
         self.batch = min(recipe.batch_size, train_rows)
         self.steps = train_rows // self.batch  # of an epoch of the trials, and of the compiled program
         self.data = [tf.constant(x), tf.constant(y)] + ([] if weights is None else [tf.constant(weights)])
         self.step = tf.Variable(0)
-        self.dropout = tf.Variable(0.0)
+        self.dropout, self.weight_decay = tf.Variable(0.0), tf.Variable(0.0)
         self.members = _with_fast_dropout(self.model, self.batch, self.step, self.dropout, recipe.fit_seed)
         self.parameters = [variable.value for variable in self.members.trainable_variables]
-        self.decay = [recipe.weight_decay * (v.name in ("kernel", "W")) for v in self.members.trainable_variables]
+        self.decays = [v.name in ("kernel", "W") for v in self.members.trainable_variables]
         self.mean = [tf.Variable(tf.zeros_like(parameter)) for parameter in self.parameters]
         self.square = [tf.Variable(tf.zeros_like(parameter)) for parameter in self.parameters]
         self.train_epoch = tf.function(self._train_epoch, jit_compile=True, autograph=False)
@@ -126,10 +127,14 @@ class EnsembleTrainer:
 
         from models import keras_nets
 
-        keras.utils.set_random_seed(self.recipe.fit_seed)
-        self.model.set_weights(keras_nets.build(configure(self.architecture, recipe)).get_weights())
+        architecture = configure(self.architecture, recipe)
+        if architecture not in self.initial_weights:
+            keras.utils.set_random_seed(self.recipe.fit_seed)
+            self.initial_weights[architecture] = keras_nets.build(architecture).get_weights()
+        self.model.set_weights(self.initial_weights[architecture])
         self.step.assign(0)
         self.dropout.assign(recipe.dropout)
+        self.weight_decay.assign(recipe.weight_decay)
         for moment in (*self.mean, *self.square):
             moment.assign(moment * 0)
 
@@ -158,13 +163,13 @@ class EnsembleTrainer:
         if self.recipe.clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, self.recipe.clip_norm)
         correction_1, correction_2 = 1 - BETA_1**t, 1 - BETA_2**t  # both moments start at zero
-        for parameter, decay, m, v, g in zip(
-            self.parameters, self.decay, self.mean, self.square, gradients, strict=True
+        for parameter, decays, m, v, g in zip(
+            self.parameters, self.decays, self.mean, self.square, gradients, strict=True
         ):
             m.assign(BETA_1 * m + (1 - BETA_1) * g)
             v.assign(BETA_2 * v + (1 - BETA_2) * g * g)
             step = (m / correction_1) / (tf.sqrt(v / correction_2) + EPSILON)
-            parameter.assign(parameter * (1 - rate * decay) - rate * step)
+            parameter.assign(parameter * (1 - rate * self.weight_decay if decays else 1.0) - rate * step)
         return loss
 
 

@@ -24,7 +24,7 @@ OF_NETWORK = (  # these only results of our networks
     *("models/architecture.py", "models/encoding/*.py", "models/keras_nets.py"),
     *("training/config.py", "training/recipe.py", "training/fit.py", "training/fit_keras.py"),
     *("training/keras_options.py", "training/ensemble.py", "training/ensemble_keras.py", "training/temperature.py"),
-    *("training/validation_loss.py", "training/pipeline.py"),
+    *("training/validation_loss.py", "training/folds.py", "training/pipeline.py"),
 )
 OF_OTHERS = ("training/baselines.py", "training/learners.py")
 

@@ -173,6 +173,17 @@ def test_a_final_fit_that_diverges_leaves_the_trial_s_network(monkeypatch: pytes
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_each_trial_has_its_own_weight_decay(framework: Framework) -> None:
+    norms = []
+    for decay in (0.0, 20.0):
+        settings = {"dropout": 0.0, "weight_decay": decay}
+        fitted = run(replace(small(framework, epochs=20), trials=(settings,)))
+        assert fitted.network is not None
+        norms.append(float(np.linalg.norm(fitted.network.weights()["1.shared_dense.W"])))
+    assert norms[1] < 0.7 * norms[0]
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_folds_judge_the_trials_of_a_small_table(framework: Framework) -> None:
     """The loss is that of all rows, each by a network that did not learn from it."""
     chosen = replace(small(framework, dropout=0.0, epochs=4, final="validation"), folds=5)
