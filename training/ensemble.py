@@ -15,7 +15,7 @@ from training.folds import TrialResult
 from training.recipe import Recipe
 from training.training_run import Report, TrainingRun, best_epoch
 
-BETA_1, BETA_2, EPSILON = 0.9, 0.99, 1e-8  # of AdamW
+BETA_1, BETA_2, EPSILON = 0.9, 0.95, 1e-8  # of AdamW
 
 
 def select_trial(
