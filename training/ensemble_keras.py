@@ -36,13 +36,12 @@ class EnsembleTrainer:
         loss: Callable[[Any, Any], Any],
         data: tuple[Array, Targets, Array | None],
         train_rows: int,
-        on_epoch: OnEpoch,
     ) -> None:
         import tensorflow as tf
 
         from models import keras_nets
 
-        self.recipe, self.architecture, self.loss, self.on_epoch = recipe, architecture, loss, on_epoch
+        self.recipe, self.architecture, self.loss = recipe, architecture, loss
         self.model = keras_nets.build(replace(architecture, dropout=0.5))  # each run sets its own rate
         x, y, weights = data
         self.initial_weights: dict[Architecture, list[Array]] = {}
@@ -61,7 +60,9 @@ class EnsembleTrainer:
         members = keras_nets.members_of(self.model)
         self.predict = tf.function(lambda x: members(x, training=False), jit_compile=True, autograph=False)
 
-    def run(self, recipe: Recipe, fold: Fold, evaluate: Evaluate, patience: int | None) -> FoldResult:
+    def run(
+        self, recipe: Recipe, fold: Fold, evaluate: Evaluate, patience: int | None, on_epoch: OnEpoch
+    ) -> FoldResult:
         """Train from fresh weights; the result has those of the best epoch. Raises DivergenceError."""
         weights: Any = None
         history: list[Epoch] = []
@@ -71,7 +72,7 @@ class EnsembleTrainer:
             best = best_epoch(history)
             if best is history[-1]:
                 weights = self.model.get_weights()
-            self.on_epoch(history[-1])
+            on_epoch(history[-1])
             if patience is not None and epoch.number - best.number >= patience:
                 break
         return FoldResult(history, weights)
@@ -84,7 +85,7 @@ class EnsembleTrainer:
             return np.asarray(self.predict(self.data[0]))[rows]
         return np.asarray(self.predict(tf.gather(self.data[0], rows)))
 
-    def refit(self, trial: TrialResult) -> Any:
+    def refit(self, trial: TrialResult, on_epoch: OnEpoch) -> Any:
         """The weights after training on all rows, by the trial's recipe to its best epoch. Raises DivergenceError.
 
         The schedule is stretched, so that as many passes over the rows come to the same point of it.
@@ -93,7 +94,7 @@ class EnsembleTrainer:
         recipe = replace(trial.recipe, epochs=max(1, round(stretch * trial.recipe.epochs)))
         last = max(1, round(stretch * best_epoch(trial.history).number))
         for epoch in islice(self._epochs(recipe, np.arange(self.rows)), last):
-            self.on_epoch(epoch._replace(of=last))
+            on_epoch(epoch._replace(of=last))
         return self.model.get_weights()
 
     def _epochs(self, recipe: Recipe, rows: RowNumbers) -> Iterator[Epoch]:

@@ -64,7 +64,7 @@ def fit_ensemble(run: TrainingRun) -> FitResult:
     def trainer(frequencies: int) -> EnsembleTrainer:
         architecture = replace(run.architecture, frequencies=frequencies)
         loss = loss_of(recipe, run.task, reduction=None)
-        return EnsembleTrainer(recipe, architecture, loss, data, len(folds[0].train), run.on_epoch)
+        return EnsembleTrainer(recipe, architecture, loss, data, len(folds[0].train))
 
     best, trial_losses = ensemble.select_trial(
         recipe, lambda trial: run_trial(run, trial, folds, trainer(trial.frequencies).run), run.report
@@ -72,7 +72,9 @@ def fit_ensemble(run: TrainingRun) -> FitResult:
     architecture = ensemble.configure(run.architecture, best.recipe)
     model = keras_nets.build(architecture)
     t = temperature.calibrate(run, best.outputs, rows.y[best.rows])
-    model.set_weights(ensemble.refit(run, best, lambda trial: trainer(trial.recipe.frequencies).refit(trial)))
+    model.set_weights(
+        ensemble.refit(run, best, lambda trial: trainer(trial.recipe.frequencies).refit(trial, run.on_epoch))
+    )
     last = model.layers[-2]
     last.set_weights([parameter / t for parameter in last.get_weights()])
     return replace(_result(best.recipe, model, architecture, best.history, trial_losses), temperature=t)

@@ -14,7 +14,7 @@ from models.network.network import Network
 from training import ensemble, temperature
 from training.folds import Evaluate, Fold, FoldResult, TrialResult, draw_folds, run_trial
 from training.recipe import Recipe
-from training.training_run import EncodedRows, FitResult, TrainingRun, best_epoch
+from training.training_run import EncodedRows, FitResult, OnEpoch, TrainingRun, best_epoch
 
 
 def fit_plain(run: TrainingRun) -> FitResult:
@@ -28,10 +28,12 @@ def fit_ensemble(run: TrainingRun) -> FitResult:
 
     rows = run.pooled
 
-    def fit_fold(recipe: Recipe, fold: Fold, evaluate: Evaluate, patience: int | None) -> FoldResult:
+    def fit_fold(recipe: Recipe, fold: Fold, evaluate: Evaluate, patience: int | None, on_epoch: OnEpoch) -> FoldResult:
         architecture = ensemble.configure(run.architecture, recipe)
         train, validation = (EncodedRows(rows.x[part], rows.y[part]) for part in fold)
-        of_fold = replace(run, recipe=recipe, architecture=architecture, train=train, validation=validation)
+        of_fold = replace(
+            run, recipe=recipe, architecture=architecture, train=train, validation=validation, on_epoch=on_epoch
+        )
         net, history = _fit(of_fold, lambda net: evaluate(_members(net).predict(validation.x)), patience)
         return FoldResult(history, net)
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from models.architecture import Epoch
 from models.network.activations import Array
 from training.recipe import Recipe
-from training.training_run import TrainingRun, best_epoch
+from training.training_run import OnEpoch, TrainingRun, best_epoch
 from training.validation_loss import validation_loss
 
 RowNumbers = npt.NDArray[np.intp]
@@ -36,7 +36,7 @@ class FoldResult(NamedTuple):
     weights: object
 
 
-FitFold = Callable[[Recipe, Fold, Evaluate, int | None], FoldResult]
+FitFold = Callable[[Recipe, Fold, Evaluate, int | None, OnEpoch], FoldResult]
 """Trains by a recipe on a fold, and stops after so many epochs (if any) without a smaller loss."""
 
 
@@ -78,7 +78,8 @@ def run_trial(run: TrainingRun, recipe: Recipe, folds: list[Fold], fit: FitFold)
     for fold in folds:
         outputs.append([])
         evaluate = _evaluate(run, fold, outputs[-1], keep_all=len(folds) > 1)
-        results.append(fit(recipe, fold, evaluate, patience))
+        on_epoch = run.on_epoch if len(folds) == 1 else _ignore
+        results.append(fit(recipe, fold, evaluate, patience, on_epoch))
     if len(folds) == 1:
         return TrialResult(recipe, results[0].history, results[0].weights, outputs[0][-1], folds[0].validation)
     epochs = min(len(result.history) for result in results)
@@ -91,7 +92,15 @@ def run_trial(run: TrainingRun, recipe: Recipe, folds: list[Fold], fit: FitFold)
         for epoch in range(epochs)
     ]
     best = best_epoch(history).number - 1
+    run.report(
+        f"dropout {recipe.dropout:g}, {len(folds)} folds: best epoch {best + 1} of {recipe.epochs}, "
+        f"validation {history[best].validation_loss:.4f}"
+    )
     return TrialResult(recipe, history, results[0].weights, np.concatenate([one[best] for one in outputs]), rows)
+
+
+def _ignore(epoch: Epoch) -> None:
+    """The epochs of many folds are not reported."""
 
 
 def _evaluate(run: TrainingRun, fold: Fold, outputs: list[Array], keep_all: bool) -> Evaluate:
