@@ -93,7 +93,7 @@ class Search:
             "dropout": lambda name: trial.suggest_float(name, 0.0, 0.4),
             "weight_decay": lambda name: trial.suggest_float(name, 1e-3, 0.3, log=True),
             "units": lambda name: trial.suggest_categorical(name, WIDTHS),
-            "epochs": lambda name: trial.suggest_int(name, max(2, self.recipe.epochs // 3), 2 * self.recipe.epochs),
+            "epochs": lambda name: trial.suggest_int(name, max(1, self.recipe.epochs // 5), 2 * self.recipe.epochs),
         }
         if self.recipe.network == "ensemble":
             frequencies = sorted({self.recipe.frequencies, *(one["frequencies"] for one in self.recipe.trials)})
