@@ -77,7 +77,9 @@ def fit_ensemble(run: TrainingRun) -> FitResult:
     )
     last = model.layers[-2]
     last.set_weights([parameter / t for parameter in last.get_weights()])
-    return replace(_result(best.recipe, model, architecture, best.history, trial_losses), temperature=t)
+    held_out = best.held_out if recipe.refit and run.task == "regression" else None
+    result = _result(best.recipe, model, architecture, best.history, trial_losses)
+    return replace(result, temperature=t, held_out=held_out)
 
 
 def _quiet_tensorflow() -> None:

@@ -45,7 +45,8 @@ def fit_ensemble(run: TrainingRun) -> FitResult:
     net: Network = ensemble.refit(run, best, lambda trial: _refit(run, trial))
     for parameter in _members(net).layers[-1].parameters.values():
         parameter /= t
-    return replace(_result(best.recipe, net, best.history, trial_losses), temperature=t)
+    held_out = best.held_out if run.recipe.refit and run.task == "regression" else None
+    return replace(_result(best.recipe, net, best.history, trial_losses), temperature=t, held_out=held_out)
 
 
 def _fit(

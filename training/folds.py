@@ -14,7 +14,7 @@ import numpy.typing as npt
 from models.architecture import Epoch
 from models.network.activations import Array
 from training.recipe import Recipe
-from training.training_run import OnEpoch, TrainingRun, best_epoch
+from training.training_run import HeldOutOutputs, OnEpoch, TrainingRun, best_epoch
 from training.validation_loss import validation_loss
 
 RowNumbers = npt.NDArray[np.intp]
@@ -52,6 +52,11 @@ class TrialResult(NamedTuple):
     weights: object
     outputs: Array
     rows: RowNumbers
+
+    @property
+    def held_out(self) -> HeldOutOutputs:
+        """The mean of the members' outputs, for a regression."""
+        return HeldOutOutputs(self.rows, self.outputs.mean(axis=1))
 
     @property
     def loss(self) -> float:

@@ -32,7 +32,7 @@ from training.option_checks import check_ranges
 from training.progress import Progress
 from training.provenance import training_record
 from training.recipe import MAX_FOLD_CLASSES, Recipe, decide_recipe
-from training.splitting import Split, split_rows
+from training.splitting import Indices, Split, split_rows
 from training.text_tables import aligned
 from training.training_run import EncodedRows, FitResult, Matrix, OnEpoch, Report, Targets
 from training.tune import Search
@@ -95,15 +95,15 @@ def train(
 
     frame = schema.frames.from_columns(dataset.columns)
     regression = schema.task == "regression"
-    learned = np.concatenate([split.train, split.validation])
-    fold_rows = len(learned) if split.drawn and len(schema.classes or ()) <= MAX_FOLD_CLASSES else 0
+    pooled = np.concatenate([split.train, split.validation])
+    fold_rows = len(pooled) if split.drawn and len(schema.classes or ()) <= MAX_FOLD_CLASSES else 0
     recipe = decide_recipe(fit_options, schema.task, len(split.train), len(schema.numeric), fold_rows)
     train_target = dataset.target[split.train] if regression else None
     if train_target is not None and train_target.min() == train_target.max():
         raise UsageError(f"target {schema.target!r} is {train_target[0]:g} in all training rows of this split")
     rng = np.random.default_rng(options.seed)
     golden_rows = examples.draw_rows(schema, dataset.columns, split.test, rng, real=options.real_examples)
-    learned = learned if recipe.refit else split.train
+    learned = pooled if recipe.refit else split.train
     encoder = Encoder.fit(
         schema,
         frame.take(learned),
@@ -132,7 +132,7 @@ def train(
     model = build_model(fitted, schema, encoder)
     head = None
     if regression:
-        head, model = with_scale_head(model, fitted, x[split.validation], y[split.validation])
+        head, model = with_scale_head(model, fitted, *held_out_errors(model, fitted, x, y, pooled, split.validation))
     held_out = conformalization.held_out_rows(model, frame.take(split.test), dataset.target[split.test])
     metrics = evaluate(schema.task, held_out.target, held_out.outputs.primary)
     return TrainingResult(dataset, split, frame, encoder, fitted, golden_rows, held_out, metrics, head, search)
@@ -255,11 +255,25 @@ def choose_architecture(recipe: Recipe, schema: FeatureSchema, encoder: Encoder)
     )
 
 
-def with_scale_head(model: TabularModel, fitted: FitResult, x: Matrix, y: Targets) -> tuple[ScaleHead, TabularModel]:
-    """The scale of a regression's errors, fitted to the validation rows x, y, and the model with it."""
+def held_out_errors(
+    model: TabularModel, fitted: FitResult, x: Matrix, y: Targets, pooled: Indices, validation: Indices
+) -> tuple[Matrix, Targets]:
+    """Encoded rows, and a regression's errors for them of networks that did not learn from them.
+
+    pooled: the train rows, then the validation rows. Errors for rows that a network learned from would be too small.
+    """
     target = model.encoder.target
-    predicted = target.apply(model.predict_encoded(x).primary[:, 0])
-    head = fit_scale_head(conformalization.hidden_outputs(fitted, x), y - predicted)
+    if fitted.held_out is None:
+        return x[validation], y[validation] - target.apply(model.predict_encoded(x[validation]).primary[:, 0])
+    rows = pooled[fitted.held_out.rows]
+    return x[rows], y[rows] - target.apply(target.unscale(fitted.held_out.outputs)[:, 0])
+
+
+def with_scale_head(
+    model: TabularModel, fitted: FitResult, x: Matrix, errors: Targets
+) -> tuple[ScaleHead, TabularModel]:
+    """The scale of a regression's errors, fitted to those of the rows x, and the model with it."""
+    head = fit_scale_head(conformalization.hidden_outputs(fitted, x), errors)
     engine = model.engine
     scaled: Engine
     if isinstance(engine, NumpyEngine):

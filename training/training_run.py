@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +46,16 @@ class TrainingRun:
         return EncodedRows(np.concatenate([rows.x for rows in parts]), np.concatenate([rows.y for rows in parts]))
 
 
+class HeldOutOutputs(NamedTuple):
+    """Outputs (rows, outputs) for train and validation rows, of networks that did not learn from them.
+
+    rows: numbers of pooled rows, see `TrainingRun.pooled`.
+    """
+
+    rows: npt.NDArray[np.intp]
+    outputs: Matrix
+
+
 @dataclass(frozen=True)
 class FitResult:
     """A trained network and its history. `network` is None where only TensorFlow can run what Keras trained."""
@@ -59,6 +69,7 @@ class FitResult:
     recipe: Recipe
     trial_losses: dict[str, float]  # the validation loss of each trial
     temperature: float = 1.0  # by which the logits were divided
+    held_out: HeldOutOutputs | None = None  # of a regression whose network learned from the validation rows, too
 
     @property
     def kept_epoch(self) -> Epoch:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from models.architecture import Architecture, Epoch, Link, Task
@@ -148,7 +149,8 @@ def test_the_final_fit_learns_from_validation_rows_too(framework: Framework) -> 
     x = rng.uniform(-1, 1, (600, 1)).astype(np.float32)
     y = np.where(x[:, 0] < 0, x[:, 0], 2 * x[:, 0]).astype(np.float64)
     train, validation = (EncodedRows(x[rows], y[rows]) for rows in (x[:, 0] < 0, x[:, 0] > -0.5))
-    network, errors = Architecture(1, hidden=(16,), members=2, adapters=True), {}
+    network, errors = Architecture(1, hidden=(16,), members=2, adapters=True), dict[str, float]()
+    trial_outputs: npt.NDArray[Any] = np.empty(0)
     for final in ("train", "validation"):
         messages: list[str] = []
         chosen = small(framework, dropout=0.0, epochs=20, learning_rate=0.02, hidden=(16,), final=final)
@@ -157,6 +159,11 @@ def test_the_final_fit_learns_from_validation_rows_too(framework: Framework) -> 
         assert len(fitted.history) == 20
         assert fitted.network is not None
         errors[final] = float(np.mean((fitted.network.predict(x[x[:, 0] > 0])[:, 0] - y[x[:, 0] > 0]) ** 2))
+        if final == "validation":
+            assert fitted.held_out is not None
+            np.testing.assert_allclose(fitted.held_out.outputs, trial_outputs, atol=1e-4)
+            assert fitted.held_out.rows.tolist() == list(range(len(train.x), len(train.x) + len(validation.x)))
+        trial_outputs = fitted.network.predict(validation.x)
     assert errors["validation"] < 0.3 * errors["train"]
 
 
@@ -194,6 +201,8 @@ def test_folds_judge_the_trials_of_a_small_table(framework: Framework) -> None:
     assert len(epochs) == max(1, round(fitted.kept_epoch.number * (1.25 if framework == "keras" else 1)))  # final fit
     assert messages[0].startswith("dropout 0, 5 folds: best epoch ")
     assert len(fitted.history) == 4
+    assert fitted.held_out is not None
+    assert sorted(fitted.held_out.rows.tolist()) == list(range(200))
     assert (fitted.kept_epoch.validation_loss or 0.0) < np.var(curved(200).y)
 
 
