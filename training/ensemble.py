@@ -15,7 +15,7 @@ from training.folds import TrialResult
 from training.recipe import Recipe
 from training.training_run import Report, TrainingRun, best_epoch
 
-BETA_1, BETA_2, EPSILON = 0.9, 0.95, 1e-8  # of AdamW
+BETA_1, EPSILON = 0.9, 1e-8  # of AdamW
 
 
 def select_trial(
@@ -74,5 +74,5 @@ def schedule(recipe: Recipe, steps: int) -> optimizers.Cosine:
 def optimizer(recipe: Recipe, steps: int) -> optimizers.AdamW:
     """For the NumPy network, the same as in the compiled step of `ensemble_keras`. steps: per epoch."""
     return optimizers.AdamW(
-        schedule(recipe, steps), recipe.weight_decay, BETA_1, BETA_2, EPSILON, clip_norm=recipe.clip_norm
+        schedule(recipe, steps), recipe.weight_decay, BETA_1, recipe.beta_2, EPSILON, clip_norm=recipe.clip_norm
     )

@@ -16,7 +16,7 @@ from models.architecture import Architecture, Epoch
 from models.network.activations import Array
 from models.network.losses import Targets
 from models.network.network import DivergenceError
-from training.ensemble import BETA_1, BETA_2, EPSILON, configure, schedule
+from training.ensemble import BETA_1, EPSILON, configure, schedule
 from training.folds import Evaluate, Fold, FoldResult, RowNumbers, TrialResult
 from training.recipe import MAX_FOLD_ROWS, Recipe
 from training.training_run import OnEpoch, best_epoch
@@ -163,12 +163,13 @@ class EnsembleTrainer:
         gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, self.parameters)]
         if self.recipe.clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, self.recipe.clip_norm)
-        correction_1, correction_2 = 1 - BETA_1**t, 1 - BETA_2**t  # both moments start at zero
+        beta_2 = self.recipe.beta_2
+        correction_1, correction_2 = 1 - BETA_1**t, 1 - beta_2**t  # both moments start at zero
         for parameter, decays, m, v, g in zip(
             self.parameters, self.decays, self.mean, self.square, gradients, strict=True
         ):
             m.assign(BETA_1 * m + (1 - BETA_1) * g)
-            v.assign(BETA_2 * v + (1 - BETA_2) * g * g)
+            v.assign(beta_2 * v + (1 - beta_2) * g * g)
             step = (m / correction_1) / (tf.sqrt(v / correction_2) + EPSILON)
             parameter.assign(parameter * (1 - rate * self.weight_decay if decays else 1.0) - rate * step)
         return loss

@@ -23,6 +23,7 @@ EXAMPLES = 650_000  # rows times epochs of the ensemble's training
 PLAIN_EXAMPLES = 600_000
 FOLDS = 5  # that judge the trials of a small table
 MAX_FOLD_ROWS, MAX_FOLD_CLASSES = 3000, 20  # of such a table
+BETA_2, FOLDED_BETA_2 = 0.99, 0.95  # decays of AdamW's second moment, the other one for small tables
 MAX_EXAMPLES = 3_000_000  # of a table so large that even the fewest epochs exceed EXAMPLES
 FREQUENCIES = 2048  # of the periodic features of all columns together, so fewer for each of many columns
 EMBEDDED = 1024  # numbers computed from them, all columns together
@@ -79,6 +80,7 @@ class Recipe:
     clip_norm: float | None
     refit: bool  # whether the network to serve learns anew from train and validation rows, once they chose its settings
     folds: int  # that judge a trial; 1 is the validation set
+    beta_2: float  # decay of the second moment of the ensemble's AdamW
     fit_seed: int
 
     @property
@@ -108,6 +110,7 @@ def decide_recipe(options: FitOptions, task: Task, rows: int, columns: int = 1, 
             return supplied
         return for_ensemble if ensemble else for_custom if custom else for_plain
 
+    folded = ensemble and options.final != "train" and FOLDS**2 <= fold_rows <= MAX_FOLD_ROWS
     max_frequencies = max(1, FREQUENCIES // max(columns, 1))
     epochs = pick(options.epochs, _epochs(rows, EXAMPLES), _epochs(rows, PLAIN_EXAMPLES), 10)
     return Recipe(
@@ -136,7 +139,8 @@ def decide_recipe(options: FitOptions, task: Task, rows: int, columns: int = 1, 
         label_smoothing=0.0 if task == "regression" else pick(options.label_smoothing, SMOOTHING, 0.0, 0.0),
         clip_norm=options.clip_norm,
         refit=ensemble and options.final != "train",
-        folds=FOLDS if ensemble and options.final != "train" and FOLDS**2 <= fold_rows <= MAX_FOLD_ROWS else 1,
+        folds=FOLDS if folded else 1,
+        beta_2=FOLDED_BETA_2 if folded else BETA_2,
         fit_seed=options.fit_seed,
     )
 

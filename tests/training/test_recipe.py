@@ -42,3 +42,14 @@ def test_the_tutorial_s_recipe_is_keras_s_defaults_and_nothing_of_ours() -> None
         0,
         None,
     )
+
+
+def test_folds_judge_small_tables_unless_the_trial_itself_is_served() -> None:
+    found = [decide_recipe(FitOptions(), "regression", 80, fold_rows=rows).folds for rows in (0, 24, 100, 3000, 3001)]
+    assert found == [1, 1, 5, 5, 1]
+    served = decide_recipe(FitOptions(final="train"), "regression", 80, fold_rows=100)
+    assert (served.folds, served.refit) == (1, False)
+    plain = decide_recipe(FitOptions(network="plain"), "regression", 80, fold_rows=100)
+    assert (plain.folds, plain.refit) == (1, False)
+    with pytest.raises(UsageError, match="--final validation is for --network ensemble"):
+        decide_recipe(FitOptions(network="plain", final="validation"), "regression", 80)
