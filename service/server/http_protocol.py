@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from models.library_hook import require
 from service.errors import PROBLEM, HeadTooLarge, HeadTooSlow, InvalidHttp, RequestError
+from service.server.close_delimited import delimit_by_close
 from service.server.graceful_shutdown import FINISH_S
 from service.server.library_hooks import uvicorn_hooks
 
@@ -144,6 +145,8 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         cycle = self.cycle
         if cycle is not None and cycle.scope is self.scope and cycle.scope["method"] != "HEAD":
             cycle.transport = CoalescingTransport(self.transport)  # type: ignore[assignment]  # has what a cycle uses
+            if self.scope["http_version"] == "1.0":
+                delimit_by_close(cycle)
         if self._stopping and not self._in_head():
             self.cycle.keep_alive = False
 

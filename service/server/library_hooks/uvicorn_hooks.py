@@ -109,6 +109,13 @@ def _check_cycle_state() -> str | None:
     )
 
 
+def _check_response_length() -> str | None:
+    return first_problem(
+        refers_to(RequestResponseCycle.send, "chunked_encoding", "expected_content_length"),
+        refers_to(RequestResponseCycle.run_asgi, "send"),
+    )
+
+
 def _check_upgrade_offset() -> str | None:
     class Callbacks:
         pass
@@ -210,6 +217,12 @@ CYCLE_STATE = LibraryHook(
     "Every connection ends with an error as soon as its request is refused or its response is written.",
     _check_cycle_state,
 )
+RESPONSE_LENGTH = LibraryHook(
+    "RequestResponseCycle.chunked_encoding and expected_content_length",
+    "uvicorn",
+    "A streamed response to HTTP/1.0 has chunks, which such a client does not know.",
+    _check_response_length,
+)
 UPGRADE_OFFSET = LibraryHook(
     "HttpParserUpgrade.args[0]",
     "httptools",
@@ -236,6 +249,7 @@ HOOKS = (
     ON_RESPONSE_COMPLETE,
     PROTOCOL_STATE,
     CYCLE_STATE,
+    RESPONSE_LENGTH,
     UPGRADE_OFFSET,
     EVENT_LOOP,
 )

@@ -29,7 +29,7 @@ UPGRADES = {
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
-    """Returns the request. /slow responds in two parts, a moment apart."""
+    """Returns the request. /slow responds in two parts, a moment apart; /stream too, without a length."""
     body, more = b"", scope["path"] != "/unread"
     while more:
         message = await receive()
@@ -43,8 +43,9 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.sleep(0.1)
     answer = json.dumps(echoed).encode()
     length = b"%d" % len(answer)
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
-    if scope["path"] == "/slow":
+    fields = [] if scope["path"] == "/stream" else [(b"content-length", length)]
+    await send({"type": "http.response.start", "status": 200, "headers": fields})
+    if scope["path"] in ("/slow", "/stream"):
         await send({"type": "http.response.body", "body": answer[:10], "more_body": True})
         await asyncio.sleep(0.1)
         answer = answer[10:]
@@ -185,6 +186,28 @@ def test_upgrades_with_chunks_without_a_body_and_with_a_close(running: Running) 
     )
     assert [echoed(answer) for answer in answers] == [(200, "/old", "ab")]
     assert closed
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+@pytest.mark.parametrize("keep", [b"", b"connection: keep-alive\r\n"])
+def test_a_stream_to_http_1_0_has_no_chunks(running: Running, method: bytes, version: bytes, keep: bytes) -> None:
+    with running.connect() as connection:
+        connection.sendall(method + b" /stream HTTP/" + version + b"\r\nhost: x\r\n" + keep + b"\r\n")
+        got, closed = read(connection, 0.5)
+    head, _, body = got.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    if version == b"1.0":
+        assert closed
+        assert b"connection: close" in head
+        assert b"transfer-encoding" not in head
+        if method == b"GET":
+            assert json.loads(body)["path"] == "/stream"
+    elif method == b"GET":
+        assert b"transfer-encoding: chunked" in head
+        assert body.endswith(b"0\r\n\r\n")
+    if method == b"HEAD":
+        assert not body
 
 
 @pytest.mark.parametrize("more", [b"", b"SSH-2.0\r\n", HELLO])

@@ -109,6 +109,7 @@ SABOTAGES: dict[LibraryHook, Callable[[Patch], None]] = {
     uvicorn_hooks.ON_RESPONSE_COMPLETE: renames(HttpToolsProtocol, "on_response_complete", "pipeline"),
     uvicorn_hooks.PROTOCOL_STATE: renames(HttpToolsProtocol, "on_message_begin", "url"),
     uvicorn_hooks.CYCLE_STATE: renames(RequestResponseCycle, "__init__", "more_body"),
+    uvicorn_hooks.RESPONSE_LENGTH: renames(RequestResponseCycle, "send", "expected_content_length"),
     uvicorn_hooks.UPGRADE_OFFSET: changes(httptools, "HttpRequestParser", NewParser),
     uvicorn_hooks.EVENT_LOOP: changes(uvloop, "Loop", NewLoop),
     prometheus_hooks.HISTOGRAM: renames(prometheus_client.Histogram, "_metric_init", "_buckets"),

@@ -1,0 +1,28 @@
+"""Responses of unknown length to HTTP/1.0, which has no chunks: the end of the connection is the end of the body."""
+
+import sys
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+
+def delimit_by_close(cycle: RequestResponseCycle) -> None:
+    """Send the response of a request of HTTP/1.0 without chunks, also if it has no Content-Length.
+
+    uvicorn closes the connection after every response to HTTP/1.0.
+    """
+    send: Any = cycle.send
+    has_length = True
+
+    async def send_without_chunks(message: Any) -> None:
+        nonlocal has_length
+        if message["type"] == "http.response.start":
+            has_length = any(name.lower() == b"content-length" for name, _ in message.get("headers", ()))
+            if not has_length:
+                cycle.chunked_encoding = False
+                cycle.expected_content_length = sys.maxsize  # uvicorn subtracts what is sent
+        elif not has_length and not message.get("more_body", False):
+            cycle.expected_content_length = len(message.get("body", b""))
+        await send(message)
+
+    cycle.send = send_without_chunks  # type: ignore[method-assign]  # of this response only
