@@ -17,7 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from models.json_text import dumps
 from service.data_plane import LARGE_BODY_BYTES
-from service.errors import BadBody, ClientDisconnected, RequestError
+from service.errors import BadBody, ClientDisconnected, NotFound, NotReady, RequestError
 from service.exchange import Exchange, ServerContext
 from service.protocols import error_text, oip_messages, oip_signature
 from service.protocols.oip_messages import MESSAGES, SERVICE
@@ -154,9 +154,12 @@ class GrpcServer:
         return MESSAGES["ServerReadyResponse"](ready=self.context.state.passes_probes)
 
     async def model_ready(self, message: Any, exchange: GrpcExchange) -> Any:
+        """A model that is unknown or still loading is not ready. That is no error: clients wait for it this way."""
         ready = self.context.state.passes_probes
-        if ready:
+        try:
             self.plane.snapshot.find(message.name, message.version)
+        except (NotFound, NotReady):
+            ready = False
         return MESSAGES["ModelReadyResponse"](ready=ready)
 
     async def server_metadata(self, message: Any, exchange: GrpcExchange) -> Any:

@@ -31,7 +31,7 @@ class Application:
         if router.snapshot is not self.plane.registry.snapshot:  # the served models have changed
             router = self._router = Router(self.plane)
         path = scope["path"]
-        route = router.listed.get(path) or router.find(path) or router.passthrough(self._inner)
+        route = router.listed.get(path) or router.find(path) or router.passthrough(self._inner, path)
         exchange = HttpExchange(context, scope, receive, send, route.protocol)
         if route.served:
             exchange.served = route.served

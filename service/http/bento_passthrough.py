@@ -7,8 +7,10 @@ from service.data_plane import DataPlane
 from service.errors import TITLES, InternalError, MethodNotAllowed, NotFound, RequestError
 from service.http.asgi_types import App, Header, Message, Scope
 from service.http.http_exchange import HttpExchange, Response
+from service.http.negotiation import JSON, prefers
 from service.routes.route import Route
 
+ALIVE = b'{"status":"alive"}'
 log = logging.getLogger("tabserve.http")
 
 
@@ -47,6 +49,16 @@ class BentoPassthrough(Route):
         if failure is not None:
             raise failure
         return None
+
+
+class RootPage(BentoPassthrough):
+    """`/`: BentoML's page for a browser, for all others the liveness that KServe's client reads there."""
+
+    async def handle_other_method(self, exchange: HttpExchange) -> Response | None:
+        accept = exchange.headers.get(b"accept", b"")
+        if exchange.method in ("GET", "HEAD") and not prefers(accept, b"text/html", JSON):
+            return Response(ALIVE)
+        return await super().handle_other_method(exchange)
 
 
 class BentoError(RequestError):

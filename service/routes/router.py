@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from service.data_plane import DataPlane
 from service.http.asgi_types import App
-from service.http.bento_passthrough import BentoPassthrough
+from service.http.bento_passthrough import BentoPassthrough, RootPage
 from service.openapi import document
 from service.routes import invocations, native, oip, pages, tfserving
 from service.routes.pages import OpenApiPage
@@ -42,6 +42,6 @@ class Router:
     def _document(self) -> bytes:
         return document.document(self.snapshot.champions, self._plane.settings, version())
 
-    def passthrough(self, app: App) -> Route:
+    def passthrough(self, app: App, path: str) -> Route:
         """The route of all requests that match no other."""
-        return BentoPassthrough(self._plane, app)
+        return RootPage(self._plane, app) if path == "/" else BentoPassthrough(self._plane, app)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 BATCHING = "a model says how it is run: how many rows are predicted at once"
+NOT_READY = "a model that is not served is not ready, which is no error"
 CHANGES: Mapping[str, str] = {
     "pages-traceparent": "every response carries the trace context, not only those of predictions",
     "v2-kind-charset-ascii": "one rule for charsets: us-ascii is accepted by every protocol, as by /predict",
@@ -25,6 +26,10 @@ CHANGES: Mapping[str, str] = {
     "arrow-unknown-option": "there are more options: interval, set, explain",
     "parquet-unknown-option": "there are more options: interval, set, explain",
     "native-option-near": "an option that is nearly right is named",
+    "grpc-ready-other-version": NOT_READY,
+    "grpc-ready-unknown": NOT_READY,
+    "grpc-ready-far": NOT_READY,
+    "grpc-ready-nameless": NOT_READY,
     "pages-docs-json": "the OpenAPI document lists every status of every operation",
     "pages-docs-json-head": "the OpenAPI document lists every status of every operation",
     "pages-docs-json-small": "the OpenAPI document lists every status of every operation",

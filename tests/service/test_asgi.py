@@ -313,8 +313,16 @@ def test_models_are_listed_and_described(client: httpx.Client) -> None:
         assert answer["label"] == example["prediction"]["label"]
 
 
+BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json", ""])
+def test_the_root_tells_kserve_s_client_that_the_server_lives(client: httpx.Client, accept: str) -> None:
+    assert client.get("/", headers={"accept": accept}).json()["status"].lower() == "alive"
+
+
 def test_bentoml_s_own_pages_pass_through(client: httpx.Client) -> None:
-    page = client.get("/")
+    page = client.get("/", headers=BROWSER)
     assert page.status_code == 200
     assert "text/html" in page.headers["content-type"]
     for path in re.findall(r'(?:src|href)="\.?/?(static_content/[^"]+)"', page.text):

@@ -153,6 +153,25 @@ def test_every_grpc_call_passes_access_control_and_the_observer(context: ServerC
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(
+    ("name", "version", "ready"), [("homes", "1", True), ("homes", "7", False), ("none", "", False)]
+)
+def test_a_model_that_is_not_served_is_not_ready_over_grpc(
+    context: ServerContext, name: str, version: str, ready: bool
+) -> None:
+    async def run() -> Any:
+        server = GrpcServer(context)
+        port = await server.start("127.0.0.1", 0)
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                body = MESSAGES["ModelReadyRequest"](name=name, version=version).SerializeToString()
+                return await channel.unary_unary(f"/{SERVICE}/ModelReady")(body, timeout=30)
+        finally:
+            await server.stop()
+
+    assert MESSAGES["ModelReadyResponse"].FromString(asyncio.run(run())).ready is ready
+
+
 def test_every_answered_row_is_observed(
     context: ServerContext, asgi: Callable[..., Any], home_row: dict[str, Any], settings: Settings
 ) -> None:
