@@ -118,9 +118,13 @@ class HttpExchange(Exchange):
         await self.send({"type": "http.response.body", "body": body})
 
     async def respond_error(self, response: Response, error: RequestError) -> None:
-        """Send an error response. Reads on if the body is incomplete: a reset would discard the response."""
+        """Send an error response. Reads on if the body is incomplete: a reset would discard the response.
+
+        A client that waits for `100 Continue` gets the error instead.
+        """
         slow = isinstance(error, BodyTooSlow)
-        if await self.body.finish(0.02) or slow:
+        waits = not self.body.requested and self.headers.get(b"expect", b"").lower() == b"100-continue"
+        if not waits and (await self.body.finish(0.02) or slow):
             more = [*response.headers, CLOSE] if slow else response.headers
             await self.respond(response._replace(headers=more))
             return

@@ -36,6 +36,7 @@ class RequestBody:
         self._seconds = seconds
         self._memory = memory
         self._complete = False
+        self.requested = False  # whether reading has begun, which makes uvicorn send `100 Continue` if it is expected
         self.reserved = 0  # bytes of the memory budget; to be released in the end
 
     def reserve(self, size: int) -> None:
@@ -77,6 +78,7 @@ class RequestBody:
         return body
 
     async def _whole(self) -> bytes:
+        self.requested = True
         message = await self.receive()
         if message["type"] == "http.request" and not message.get("more_body"):
             self._complete = True
@@ -128,6 +130,7 @@ class RequestBody:
         chunks, size = [], 0
         try:
             async with asyncio.timeout(self._seconds):
+                self.requested = True
                 while size < CHUNK_BYTES and not self._complete:
                     message = await self.receive()
                     if message["type"] == "http.disconnect":

@@ -313,6 +313,18 @@ def test_models_are_listed_and_described(client: httpx.Client) -> None:
         assert answer["label"] == example["prediction"]["label"]
 
 
+@pytest.mark.parametrize(
+    ("path", "length", "first"),
+    [("/predict/homes", 10**9, b"413"), ("/predict/none", 100, b"404"), ("/predict/homes", 100, b"100")],
+)
+def test_a_client_that_expects_100_gets_a_refusal_instead(server: Any, path: str, length: int, first: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), 30) as connection:
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
+        connection.sendall(head.encode())
+        answer = connection.recv(100)
+        assert answer.startswith(b"HTTP/1.1 " + first)
+
+
 BROWSER = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 
 
