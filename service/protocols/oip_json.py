@@ -15,6 +15,7 @@ from service.protocols.oip_tensors import (
     InputTensor,
     Parameters,
     decode,
+    decode_content,
     element_count,
     invalid_input,
     wrong_size,
@@ -45,6 +46,7 @@ def read(body: bytes, header_length: bytes | None = None) -> InferRequest:
         tensor = fast_tensor(entry)
         if tensor is None:
             tensor, position = read_tensor(entry, body, position)
+            tensor = decode_content(tensor)
         inputs.append(tensor)
     if position != len(body):
         raise BadBody(f"{len(body) - position} bytes follow the last tensor")

@@ -117,7 +117,10 @@ def read(request: Any) -> InferRequest:
     if raws and (len(raws) != len(request.inputs) or any(tensor.HasField("contents") for tensor in request.inputs)):
         message = f"the request has {len(raws)} raw contents, expected one for each of the {len(request.inputs)} inputs"
         raise oip_tensors.invalid_input("bad_tensor", f"{message} and no typed contents")
-    inputs = [read_tensor(tensor, raws[position] if raws else None) for position, tensor in enumerate(request.inputs)]
+    inputs = [
+        oip_tensors.decode_content(read_tensor(tensor, raws[position] if raws else None))
+        for position, tensor in enumerate(request.inputs)
+    ]
     outputs = [(output.name, values(output.parameters)) for output in request.outputs]
     return InferRequest(inputs, outputs, request.id, values(request.parameters))
 

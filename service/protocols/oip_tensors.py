@@ -1,7 +1,8 @@
 """The tensors of the Open Inference Protocol, shared by JSON, binary and gRPC requests."""
 
+from base64 import b64decode
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -137,6 +138,24 @@ def decoded(name: str, texts: Iterable[bytes]) -> Array:
         return as_array([text.decode() for text in texts])
     except UnicodeDecodeError:
         raise invalid_input("wrong_type", f"input {truncate(name)!r} is not valid UTF-8", name) from None
+
+
+def decode_content(tensor: InputTensor) -> InputTensor:
+    """Decode the elements of a BYTES tensor with MLServer's content type `base64`. Raises RequestNotValid."""
+    if tensor.parameters.get("content_type") != "base64":
+        return tensor
+    name, what = tensor.name, f"input {truncate(tensor.name)!r}: its content type is base64, "
+    if tensor.datatype != "BYTES":
+        raise invalid_input("unknown_option", f"{what}which needs the datatype BYTES, not {tensor.datatype}", name)
+    texts: list[str | None] = []
+    for position, element in enumerate(tensor.data):
+        try:
+            texts.append(None if element is None else b64decode(element, validate=True).decode())
+        except (TypeError, ValueError):
+            rendered = render(element)
+            message = f"{what}and its element {position}, {rendered}, is not UTF-8 text in base64"
+            raise invalid_input("wrong_type", message, name) from None
+    return replace(tensor, data=as_array(texts) if isinstance(tensor.data, np.ndarray) else texts)
 
 
 def as_array(values: list[Any] | Array) -> Array:

@@ -1,6 +1,7 @@
 """The Open Inference Protocol in JSON and binary: Triton's client on a real server, the form, what is refused."""
 
 import asyncio
+import base64
 import json
 import struct
 from collections.abc import Callable, Iterator
@@ -16,7 +17,8 @@ from tritonclient.utils import InferenceServerException
 
 from models.tabular_model import TabularModel
 from service.http.asgi import Application
-from service.protocols import oip_json, oip_signature
+from service.protocols import oip_json, oip_messages, oip_signature
+from service.protocols.oip_messages import MESSAGES
 from service.settings import Settings
 
 NAMES = ["educational-num", "Outcome Type", "class", "model_x", "2nd", "_u"]
@@ -114,6 +116,53 @@ def test_tritons_client_without_waiting_gets_labels_and_probabilities(server: An
     assert stars.as_numpy("label").dtype == np.int64
     assert stars.as_numpy("label").tolist() == np.array([1, 2, 5])[stars.as_numpy("probabilities").argmax(1)].tolist()
     np.testing.assert_allclose(stars.as_numpy("probabilities").sum(axis=1), 1, rtol=1e-5)
+
+
+def in_base64(text: Any) -> Any:
+    return None if text is None else base64.b64encode(text.encode()).decode()
+
+
+def test_base64_of_mlserver_is_decoded(ask_v2: Callable[..., Any]) -> None:
+    plain, encoded = tensors(), tensors()
+    for tensor in encoded:
+        if tensor["datatype"] == "BYTES":
+            tensor["data"] = [[in_base64(cell)] for (cell,) in tensor["data"]]
+            tensor["parameters"] = {"content_type": "base64"}
+        else:
+            tensor["parameters"] = {"content_type": "np"}
+    assert ask_v2(INFER, {"inputs": encoded}).body == ask_v2(INFER, {"inputs": plain}).body
+    one = {"inputs": tensors(HOMES[:1])}
+    one["inputs"][1] |= {"data": ["QWRvcHRpb24="], "parameters": {"content_type": "base64"}}  # one row, a flat list
+    assert ask_v2(INFER, one).body == ask_v2(INFER, {"inputs": tensors(HOMES[:1])}).body
+
+
+@pytest.mark.parametrize("element", ["Adoption!", "Adopt", "größe", "/w==", 5, True])
+def test_an_element_that_is_not_base64_of_text_is_refused(ask_v2: Callable[..., Any], element: Any) -> None:
+    inputs = tensors()
+    inputs[1] |= {"data": [["QWRvcHRpb24="], [element]], "parameters": {"content_type": "base64"}}
+    reply = ask_v2(INFER, {"inputs": inputs})
+    assert reply.status == 400
+    assert "element 1" in reply.body["error"]
+    assert "base64" in reply.body["error"]
+
+
+def test_base64_of_numbers_is_refused(ask_v2: Callable[..., Any]) -> None:
+    inputs = tensors()
+    inputs[0]["parameters"] = {"content_type": "base64"}
+    reply = ask_v2(INFER, {"inputs": inputs})
+    assert (reply.status, "BYTES" in reply.body["error"]) == (400, True)
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_base64_is_decoded_in_grpc_and_binary_tensors(raw: bool) -> None:
+    request = MESSAGES["ModelInferRequest"]()
+    tensor = request.inputs.add(name="job", datatype="BYTES", shape=[1])
+    tensor.parameters["content_type"].string_param = "base64"
+    if raw:
+        request.raw_input_contents.append(struct.pack("<I", 12) + b"QWRvcHRpb24=")
+    else:
+        tensor.contents.bytes_contents.append(b"QWRvcHRpb24=")
+    assert list(oip_messages.read(request).inputs[0].data) == ["Adoption"]
 
 
 def test_what_is_there_is_told(ask_v2: Callable[..., Any]) -> None:
