@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
+from service.process_metrics import process_page
+
 SECONDS = (1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
@@ -174,14 +176,14 @@ class Metrics:
         counters.clear()
 
     def page(self) -> bytes:
-        """The text of `/metrics`, summed over all workers."""
+        """The text of `/metrics`, summed over all workers but for the metrics of their processes."""
         folder = os.environ.get(MULTIPROCESS)
         if not folder:
-            return generate_latest(self.registry)
+            return generate_latest(self.registry) + process_page([os.getpid()])
         forget_dead_workers(Path(folder))
         whole = CollectorRegistry()
         multiprocess.MultiProcessCollector(whole)  # type: ignore[no-untyped-call]
-        return generate_latest(whole)
+        return generate_latest(whole) + process_page(live_workers(Path(folder)))
 
 
 def add_buckets(buckets: HistogramBuckets, child: Histogram) -> None:
@@ -198,6 +200,11 @@ def forget_dead_workers(folder: Path) -> None:
         pid = int(file.stem.rpartition("_")[2])
         if not is_alive(pid):
             multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+def live_workers(folder: Path) -> list[int]:
+    """The process ids of the workers that have live gauges."""
+    return sorted({int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*_*.db")})
 
 
 def is_alive(pid: int) -> bool:

@@ -95,6 +95,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"training.pipeline"},
     ],
     "service": [
+        {"service.process_metrics"},
         {"service.errors", "service.logs", "service.metrics", "service.settings", "service.tracing"},
         {
             "service.bento_image",

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import subprocess
 import sys
@@ -100,6 +101,34 @@ def test_a_zombie_does_not_count_as_alive() -> None:
     assert not is_alive(process.pid)
 
 
+PROCESS_METRICS = {
+    "process_resident_memory_bytes",
+    "process_virtual_memory_bytes",
+    "process_cpu_seconds_total",
+    "process_open_fds",
+    "process_max_fds",
+    "process_start_time_seconds",
+}
+
+
+def process_metrics(page: bytes) -> dict[str, set[str]]:
+    """The names by worker. Every value is above 0."""
+    found: dict[str, set[str]] = {}
+    for name, worker, value in re.findall(r'^(process_\w+)\{worker="(\d+)"\} (\S+)', page.decode(), re.MULTILINE):
+        assert float(value) > 0, name
+        found.setdefault(worker, set()).add(name)
+    return found
+
+
+def test_a_single_process_has_its_process_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(MULTIPROCESS, raising=False)
+    page = Metrics().page()
+    assert process_metrics(page) == {str(os.getpid()): PROCESS_METRICS}
+    resident = re.search(rb"^process_resident_memory_bytes\{.*\} (\S+)", page, re.MULTILINE)
+    assert resident
+    assert 1e7 < float(resident[1]) < 1e11
+
+
 WORKER = """
 import sys
 from service.metrics import Metrics
@@ -134,9 +163,11 @@ def test_what_waits_in_a_killed_worker_waits_no_more_and_what_it_answered_is_ans
     try:
         assert [worker.stdout.readline() for worker in workers if worker.stdout] == [b"told\n"] * 2
         assert told() == (14, 2)
+        assert process_metrics(Metrics().page()) == {str(worker.pid): PROCESS_METRICS for worker in workers}
         workers[0].kill()
         workers[0].wait()
         assert told() == (7, 2)
+        assert process_metrics(Metrics().page()) == {str(workers[1].pid): PROCESS_METRICS}
     finally:
         for worker in workers:
             worker.kill()
