@@ -52,11 +52,15 @@ class PredictionObserver(Protocol):
 
 
 class PredictionContext(NamedTuple):
-    """The request of a prediction: its deadline, its id, and a way to wait for the disconnection of its client."""
+    """The request of a prediction: its deadline, its id, and a way to wait for the disconnection of its client.
+
+    count_rows: called with the number of validated rows, for the access log.
+    """
 
     deadline: float
     request_id: str = ""
     disconnected: DisconnectWaiter | None = None
+    count_rows: Callable[[int], None] | None = None
 
 
 def json_rows_validator(rows: Sequence[object], *, skip: bool = False) -> RowsValidator:
@@ -137,6 +141,8 @@ class DataPlane:
     async def predict_validated(self, served: ServedModel, rows: ValidatedRows, context: PredictionContext) -> Outputs:
         """Predict the valid rows. All predicted rows pass here or `predict_fast`. Raises RequestError."""
         counters, valid = served.counters, len(rows.frame.numbers)
+        if context.count_rows:
+            context.count_rows(rows.count)
         counters.count_rows(valid, rows.count - valid)
         for warnings in rows.warnings.values():
             counters.warn(warning.code for warning in warnings)

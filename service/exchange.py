@@ -14,13 +14,14 @@ import random
 import re
 import time
 from collections.abc import Mapping
+from urllib.parse import quote
 
 from models.rows import RowError
 from models.text import truncate
 from service import tracing
 from service.access_control import AccessControl
 from service.data_plane import DataPlane, PredictionContext
-from service.errors import InternalError, NotReady, RequestError, RequestNotValid
+from service.errors import InternalError, NotReady, RequestError, RequestNotValid, RowsNotValid
 from service.request_observer import RequestObserver
 from service.served_model import ServedModel
 from service.server_state import ServerState
@@ -28,7 +29,9 @@ from service.settings import Settings
 from service.tracing import TraceContext
 
 VALID_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
-SLOW_S = 1.0  # slower requests are logged
+SLOW_S = 1.0  # slower requests of models are logged
+MAX_LOGGED_PATH = 200
+PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # logged as they are; others could break a line of text
 log = logging.getLogger("tabserve.exchange")
 
 
@@ -73,6 +76,7 @@ class Exchange:
     served: ServedModel | None = None
     trace: TraceContext | None = None
     failed: RequestError | None = None
+    rows = 0  # validated so far
 
     def __init__(self, context: ServerContext, headers: Mapping[bytes, bytes], started: float, protocol: str) -> None:
         self.context = context
@@ -89,6 +93,11 @@ class Exchange:
 
     @property
     def path(self) -> str:
+        raise NotImplementedError
+
+    @property
+    def client(self) -> str:
+        """The address of the client, for the access log."""
         raise NotImplementedError
 
     @property
@@ -129,7 +138,10 @@ class Exchange:
     @property
     def prediction_context(self) -> PredictionContext:
         """The context of this request for the data plane."""
-        return PredictionContext(self.deadline, self.id_text)
+        return PredictionContext(self.deadline, self.id_text, count_rows=self.count_rows)
+
+    def count_rows(self, rows: int) -> None:
+        self.rows += rows
 
     def fail(self, error: BaseException) -> None:
         """Translate an exception of the route to `failed`. Raises it again if no response can be sent."""
@@ -153,8 +165,6 @@ class Exchange:
         served, settings = self.served, self.context.settings
         if served is not None:
             served.counters.request(self.protocol, status, seconds)
-            if seconds > SLOW_S or (settings.access_log and random.random() < settings.access_log):
-                self._log(served, status, seconds)
             if self.trace:
                 ended_ns = time.time_ns()
                 started_ns = ended_ns - int(seconds * 1e9)
@@ -162,14 +172,23 @@ class Exchange:
                 tracing.record_span(
                     self.trace, self.method, self.path, name, status, self.id_text, started_ns, ended_ns
                 )
+        if (settings.access_log and random.random() < settings.access_log) or (served is not None and seconds > SLOW_S):
+            self._log(status, seconds)
         self.context.observer.observe(self, status, seconds)
 
-    def _log(self, served: ServedModel, status: int, seconds: float) -> None:
+    def _log(self, status: int, seconds: float) -> None:
+        """Write the line of the access log. It has the same fields for every request; model and version may be null."""
+        served, failed = self.served, self.failed
         extra = {
-            "model": served.name,
+            "method": self.method,
+            "route": quote(self.path[:MAX_LOGGED_PATH], safe=PATH_CHARACTERS),
             "protocol": self.protocol,
+            "model": served.name if served else None,
+            "version": served.version if served else None,
+            "rows": self.rows or (failed.valid + failed.invalid if isinstance(failed, RowsNotValid) else 0),
             "status": status,
-            "seconds": round(seconds, 6),
+            "milliseconds": round(seconds * 1000, 3),
+            "client": self.client,
             "request_id": self.id_text,
         }
         if self.trace:

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -51,10 +51,16 @@ class GrpcExchange(Exchange):
     method = "POST"
     path = ""
 
-    def __init__(self, context: ServerContext, name: str, headers: Mapping[bytes, bytes], size: int) -> None:
-        super().__init__(context, headers, time.monotonic(), "grpc")
+    def __init__(self, context: ServerContext, name: str, call: Any, size: int) -> None:
+        super().__init__(context, metadata_of(call), time.monotonic(), "grpc")
         self.path = f"/{SERVICE}/{name}"
         self.size = size
+        self._call = call
+
+    @property
+    def client(self) -> str:
+        address: str = self._call.peer()  # such as ipv4:127.0.0.1:49152 or ipv6:%5B::1%5D:49152
+        return unquote(address).partition(":")[2].rpartition(":")[0].strip("[]")
 
     def cancelled(self, error: asyncio.CancelledError) -> None:
         """The client has cancelled the call."""
@@ -122,7 +128,7 @@ class GrpcServer:
 
         async def handle(body: bytes, context: Any) -> bytes:
             state = self.context.state
-            exchange = GrpcExchange(self.context, name, metadata_of(context), len(body))
+            exchange = GrpcExchange(self.context, name, context, len(body))
             state.request_started()
             try:
                 exchange.admit(always=name != "ModelInfer")

@@ -76,7 +76,12 @@ class HttpExchange(Exchange):
 
     @property
     def prediction_context(self) -> PredictionContext:
-        return PredictionContext(self.deadline, self.id_text, self.body.disconnected)
+        return PredictionContext(self.deadline, self.id_text, self.body.disconnected, self.count_rows)
+
+    @property
+    def client(self) -> str:
+        address = self.scope.get("client")
+        return address[0] if address else ""
 
     @property
     def common_headers(self) -> list[Header]:

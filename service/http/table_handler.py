@@ -234,7 +234,8 @@ class TableHandler:
 
     async def _predict(self, block: Block, encoder: TableEncoder, row: int) -> bytes:
         """Predict and encode one block. A full queue refuses the first block; the others wait for room."""
-        context = PredictionContext(time.monotonic() + self.timeout_s, self.exchange.id_text)
+        deadline = time.monotonic() + self.timeout_s
+        context = PredictionContext(deadline, self.exchange.id_text, count_rows=self.exchange.count_rows)
         rows = await self.plane.validate(self.served, self._validate(block, encoder, row), large=True)
         if row:
             await self._wait_for_room(len(rows.frame.numbers), context.deadline)

@@ -46,16 +46,17 @@ class PredictRoute(Route):
         served = extended(self.served, options.outputs)
         body = await exchange.body.read(headers, self.plane)
         if not query and b"x-request-timeout" not in headers and time.monotonic() < exchange.deadline:
-            fast = self._fast(body)
-            if fast is not None:
+            found = self._fast(body)
+            if found is not None:
+                fast, exchange.rows = found
                 if len(fast) > MIN_COMPRESSED_BYTES:
                     return Response(fast)
                 await exchange.respond_json(fast)
                 return None
         return Response(await predict_json(self.plane, served, body, options.on_invalid, exchange.prediction_context))
 
-    def _fast(self, body: bytes) -> bytes | None:
-        """The response to the common request: a few valid rows without warnings in a small body.
+    def _fast(self, body: bytes) -> tuple[bytes, int] | None:
+        """The response to the common request, a few valid rows without warnings in a small body, and their number.
 
         None for all other requests: `predict_json` handles them from the start.
         """
@@ -64,7 +65,8 @@ class PredictRoute(Route):
         outputs = self.plane.predict_fast(self.served, rows)
         if outputs is None:
             return None
-        return self._writer.one_value(outputs) if isinstance(outputs, float) else self._writer.plain(outputs)
+        written = self._writer.one_value(outputs) if isinstance(outputs, float) else self._writer.plain(outputs)
+        return written, len(rows)
 
     async def _handle_table(self, exchange: HttpExchange) -> Response | None:
         """Handle a request whose body or response is a table. Returns None if the response was streamed."""

@@ -90,6 +90,8 @@ async def infer(
     if fast and (row := signature.fast_row(inference)) is not None:
         outputs = plane.predict_row_fast(served, row)
         if outputs is not None:
+            if context.count_rows:
+                context.count_rows(1)
             return PredictedRows(FAST_ROW, outputs)
     limit = plane.settings.max_rows
     return await plane.predict(

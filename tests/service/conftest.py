@@ -207,6 +207,7 @@ async def call_asgi(
 
     fields = [(key.lower().encode(), value.encode("latin-1")) for key, value in (headers or {}).items()]
     scope = {"type": "http", "method": method, "path": path, "query_string": query.encode(), "headers": fields}
+    scope["client"] = ("192.0.2.1", 49152)
     await app(scope, receive, send)
     answered = {key.decode(): value.decode("latin-1") for key, value in started["headers"]}
     return Reply(started["status"], answered, b"".join(chunks))

@@ -22,6 +22,7 @@ from backports import zstd
 
 from models.tabular_model import TabularModel
 from service.http.asgi import Application
+from service.logs import JsonFormatter
 from service.server_state import ServerState
 from service.settings import Settings
 
@@ -292,6 +293,49 @@ def test_of_the_other_requests_as_many_are_logged_as_the_setting_says(
         monkeypatch.setattr(random, "random", lambda drawn=drawn: drawn)
         asyncio.run(asgi(lane, "POST", "/predict/homes", body, "", {"x-request-id": str(drawn)}))
     assert [getattr(line, "request_id", None) for line in logged.records] == ["0.1"]
+
+
+FIELDS = ("method", "route", "protocol", "model", "version", "rows", "status")
+
+
+def test_the_access_log_has_the_same_fields_for_every_request(
+    make_lane: Callable[..., Application],
+    tabular_model: TabularModel,
+    settings: Settings,
+    asgi: Callable[..., Any],
+    home_row: Row,
+    logged: pytest.LogCaptureFixture,
+) -> None:
+    lane = make_lane([tabular_model], dataclasses.replace(settings, access_log=1.0, max_body_bytes=20_000))
+    row, line = json.dumps(home_row).encode(), (json.dumps(home_row) + "\n").encode()
+    v2 = {"inputs": [{"name": "educational-num", "datatype": "FP64", "shape": [2], "data": [1, 2]}]}
+    predict, ndjson = "/predict/homes", {"content-type": "application/x-ndjson"}
+    sent = [
+        ("POST", predict, b'{"rows": [%s, %s]}' % (row, row), {}),
+        ("POST", predict, b'{"rows": [%s, {}]}' % row, {}),
+        ("POST", predict, line * 500, ndjson),
+        ("POST", "/v1/models/homes:predict", b'{"instances": [%s]}' % row, {}),
+        ("POST", "/v2/models/homes/infer", json.dumps(v2).encode(), {}),
+        ("GET", "/livez", b"", {}),
+        ("POST", "/predict/none", b"", {}),
+        ("GET", "/no such\npage?" + "x" * 1000, b"", {}),
+    ]
+    for number, (method, path, body, headers) in enumerate(sent):
+        asyncio.run(asgi(lane, method, path, body, "", {**headers, "x-request-id": f"r{number}"}))
+    lines = [json.loads(JsonFormatter().format(record)) for record in logged.records]
+    assert [tuple(line[field] for field in FIELDS) for line in lines] == [
+        ("POST", predict, "json", "homes", "1", 2, 200),
+        ("POST", predict, "json", "homes", "1", 2, 422),
+        ("POST", predict, "ndjson", "homes", "1", 500, 200),
+        ("POST", "/v1/models/homes:predict", "tfserving", "homes", "1", 1, 200),
+        ("POST", "/v2/models/homes/infer", "v2", "homes", "1", 0, 400),
+        ("GET", "/livez", "page", None, None, 0, 200),
+        ("POST", "/predict/none", "json", None, None, 0, 404),
+        ("GET", ("/no%20such%0Apage%3F" + "x" * 1000)[: len("%20%0A%3F") - 3 + 200], "bentoml", None, None, 0, 404),
+    ]
+    assert [line["request_id"] for line in lines] == [f"r{number}" for number in range(len(sent))]
+    assert all(line["milliseconds"] >= 0 and line["client"] == "192.0.2.1" for line in lines)
+    assert len({tuple(line) for line in lines}) == 1
 
 
 def test_an_option_that_does_not_exist_is_refused(client: httpx.Client, home_row: Row) -> None:

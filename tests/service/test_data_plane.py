@@ -54,7 +54,8 @@ def plane() -> Iterator[DataPlane]:
 
 
 def predict_fast(plane: DataPlane, name: str, body: bytes) -> bytes | None:
-    return PredictRoute(plane, plane.snapshot.find(name))._fast(body)
+    found = PredictRoute(plane, plane.snapshot.find(name))._fast(body)
+    return None if found is None else found[0]
 
 
 async def predict(plane: DataPlane, name: str, body: bytes) -> bytes:

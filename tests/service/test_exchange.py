@@ -159,6 +159,13 @@ def test_every_grpc_call_passes_access_control_and_the_observer(context: ServerC
 def test_a_model_that_is_not_served_is_not_ready_over_grpc(
     context: ServerContext, name: str, version: str, ready: bool
 ) -> None:
+    clients = []
+
+    def observe(request: Any, status: int, seconds: float) -> None:
+        clients.append(request.client)
+
+    context.observer.observe = observe  # type: ignore[method-assign]
+
     async def run() -> Any:
         server = GrpcServer(context)
         port = await server.start("127.0.0.1", 0)
@@ -170,6 +177,7 @@ def test_a_model_that_is_not_served_is_not_ready_over_grpc(
             await server.stop()
 
     assert MESSAGES["ModelReadyResponse"].FromString(asyncio.run(run())).ready is ready
+    assert clients == ["127.0.0.1"]
 
 
 def test_every_answered_row_is_observed(
