@@ -12,6 +12,7 @@ from opentelemetry import trace
 from opentelemetry.trace import NonRecordingSpan, ProxyTracerProvider, SpanContext, SpanKind, TraceFlags, TraceState
 
 PARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+MAX_PARENT_BYTES = 512  # of a traceparent in a later version of the standard, which may be longer than today's 55
 MAX_STATE_BYTES = 512  # the size of tracestate that the standard requires to propagate
 SAMPLED = 1
 
@@ -35,7 +36,7 @@ def read(headers: Mapping[bytes, bytes]) -> TraceContext | None:
     """The trace context of a request; None if it has none or an invalid one, which the standard says to ignore."""
     parent = headers.get(b"traceparent", b"")
     found = PARENT.fullmatch(parent)
-    if found is None or (parent.startswith(b"00") and found[4]):
+    if found is None or len(parent) > MAX_PARENT_BYTES or (parent.startswith(b"00") and found[4]):
         return None
     state = headers.get(b"tracestate", b"")
     trace_id, span_id = found[1].decode(), found[2].decode()

@@ -38,7 +38,7 @@ def check_type(kind: Any, name: str) -> None:
     number = is_a.is_integer(value) or is_a.is_floating(value) or is_a.is_decimal(value) or is_a.is_boolean(value)
     moment = is_a.is_date(value) or is_a.is_timestamp(value)
     if not (text or number or moment or is_a.is_null(value)):
-        message = f"column {truncate(name)!r}: its type {truncate(str(kind))} holds nothing that a feature could be"
+        message = f"column {truncate(name)!r}: its type {truncate(str(kind))} cannot be the values of a feature"
         raise UnsupportedType(message, name)
 
 

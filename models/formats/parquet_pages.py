@@ -20,7 +20,7 @@ DICTIONARY_ENCODINGS = {2, 8}  # PLAIN_DICTIONARY, RLE_DICTIONARY
 DELTA_LENGTH_ENCODING, DELTA_ENCODING = 6, 7  # of texts; the latter repeats the beginning of the value before
 
 
-class Page(NamedTuple):
+class ParquetPage(NamedTuple):
     type: int
     decompressed_bytes: int
     values: int
@@ -42,7 +42,8 @@ def check_footer(file: IO[bytes]) -> None:
     file.seek(0, 2)
     if (size := file.tell()) >= 12:
         file.seek(size - 8)
-        if int.from_bytes(file.read(4), "little") > MAX_FOOTER_BYTES:
+        length = int.from_bytes(file.read(4), "little")
+        if MAX_FOOTER_BYTES < length < size:  # a longer one is not a footer: pyarrow says that this is no Parquet file
             raise TooLarge(MAX_FOOTER_BYTES, what="its footer")
     file.seek(0)
 
@@ -68,7 +69,7 @@ def columns_of(file: IO[bytes], metadata: Any, names: list[str]) -> dict[str, Co
     return found
 
 
-def chunk_pages(file: IO[bytes], chunk: Any, most: int) -> Iterator[Page]:
+def chunk_pages(file: IO[bytes], chunk: Any, most: int) -> Iterator[ParquetPage]:
     """The pages of one column of one row group, as pyarrow will find them."""
     start = chunk.data_page_offset
     if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
@@ -87,7 +88,7 @@ def chunk_pages(file: IO[bytes], chunk: Any, most: int) -> Iterator[Page]:
         yield page
 
 
-def read_page(file: IO[bytes], start: int) -> tuple[Page, int]:
+def read_page(file: IO[bytes], start: int) -> tuple[ParquetPage, int]:
     """A page, and its bytes in the file with its header."""
     file.seek(start)
     data = file.read(HEADER_BYTES)
@@ -106,7 +107,7 @@ def read_page(file: IO[bytes], start: int) -> tuple[Page, int]:
     if not isinstance(detail, dict):
         raise FormatError("a page has no header")
     encoding = detail.get(4 if number == DATA_PAGE_V2 else 2, 0)
-    return Page(number, decompressed, max(int(detail.get(1, 0)), 0), encoding), length + compressed
+    return ParquetPage(number, decompressed, max(int(detail.get(1, 0)), 0), encoding), length + compressed
 
 
 def parse_header(data: bytes) -> tuple[Struct, int]:
@@ -114,7 +115,7 @@ def parse_header(data: bytes) -> tuple[Struct, int]:
     return reader.struct(), reader.place
 
 
-def summary(pages: list[Page]) -> ColumnPages:
+def summary(pages: list[ParquetPage]) -> ColumnPages:
     encodings = {page.encoding for page in pages if page.type in (DATA_PAGE, DATA_PAGE_V2)}
     return ColumnPages(
         sum(page.decompressed_bytes for page in pages),

@@ -15,7 +15,7 @@ log = logging.getLogger("tabserve.http")
 
 
 class BentoPassthrough(Route):
-    """Passes the request to BentoML's app and turns its error responses into problem documents."""
+    """Passes the request to BentoML's app and turns its errors and redirects into problem documents."""
 
     protocol = "bentoml"
     methods = ()  # BentoML's app checks the method
@@ -31,7 +31,7 @@ class BentoPassthrough(Route):
         async def intercept(message: Message) -> None:
             nonlocal failure
             if message["type"] == "http.response.start":
-                if message["status"] >= 400:
+                if message["status"] >= 300:
                     failure = translated_error(message, exchange.scope)
                     return
                 exchange.begun = True
@@ -78,7 +78,7 @@ class BentoError(RequestError):
 def translated_error(message: Message, scope: Scope) -> RequestError:
     status, path = message["status"], scope["path"]
     headers = {bytes(key).lower(): bytes(value) for key, value in message.get("headers", ())}
-    if status == 404:
+    if status == 404 or status < 400:  # a redirect would go to whatever Host the client sent
         return NotFound(f"there is no route {truncate(path)!r}; /docs.json lists all routes")
     if status == 405:
         return MethodNotAllowed(scope["method"], headers.get(b"allow", b"GET, HEAD").decode("latin-1"))

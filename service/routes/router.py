@@ -35,7 +35,17 @@ class Router:
         self.listed["/docs.json"] = OpenApiPage(plane, self._document)
 
     def find(self, path: str) -> Route | None:
-        """The route of a path that is not in `listed`; None if no group has it."""
+        """The route of a path that is not in `listed`; None if no group has it.
+
+        A path with one slash too many at its end is answered as without it, not by a redirect.
+        """
+        if path.endswith("/") and len(path) > 1:
+            path = path[:-1]
+            if path in self.listed:
+                return self.listed[path]
+        return self._find_in_groups(path)
+
+    def _find_in_groups(self, path: str) -> Route | None:
         found = (group.find(self._plane, self.snapshot, path) for group in ROUTE_GROUPS)
         return next((route for route in found if route is not None), None)
 

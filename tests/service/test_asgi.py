@@ -51,7 +51,7 @@ def is_problem(reply: httpx.Response, status: int) -> bool:
     )
 
 
-@pytest.mark.parametrize("path", ["/nope", "/predict", "/predict/nope", "/models/nope", "/predict/homes/", "/a%00b"])
+@pytest.mark.parametrize("path", ["/nope", "/predict", "/predict/nope", "/models/nope", "/predict/homes/no", "/a%00b"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_unknown_routes_are_problems(client: httpx.Client, method: str, path: str) -> None:
     reply = client.request(method, path)
@@ -84,6 +84,23 @@ def test_options_and_head(client: httpx.Client) -> None:
     assert not {"content-length", "content-type", "transfer-encoding"} & set(options.headers)
     head = client.head("/models")
     assert (head.status_code, head.content) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    "path", ["/livez", "/docs.json", "/metrics", "/models", "/v2/models/homes", "/v1/models/homes"]
+)
+def test_a_slash_at_the_end_is_ignored_and_nothing_redirects(client: httpx.Client, path: str) -> None:
+    without, with_slash = (client.get(each, headers={"Host": "elsewhere.example"}) for each in (path, f"{path}/"))
+    assert with_slash.status_code == without.status_code == 200
+    assert with_slash.headers["content-type"] == without.headers["content-type"]
+    assert "location" not in with_slash.headers
+
+
+@pytest.mark.parametrize("path", ["/static_content", "/nowhere/"])
+def test_unknown_paths_are_not_redirected(client: httpx.Client, path: str) -> None:
+    reply = client.get(path, headers={"Host": "elsewhere.example"}, follow_redirects=False)
+    assert reply.status_code == 404
+    assert "location" not in reply.headers
 
 
 @pytest.mark.parametrize(

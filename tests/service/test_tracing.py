@@ -31,6 +31,7 @@ SENT = f"00-{TRACE}-{SPAN}-01"
         f"ff-{TRACE}-{SPAN}-01",
         f"00-{'0' * 32}-{SPAN}-01",
         f"00-{TRACE}-{'0' * 16}-01",
+        f"01-{TRACE}-{SPAN}-01-{'more' * 15_000}",
     ],
 )
 def test_what_is_no_trace_context_is_ignored(parent: str) -> None:

@@ -67,8 +67,14 @@ def test_a_column_of_fewer_values_than_rows_is_refused() -> None:
 
 
 def test_a_large_footer_is_refused() -> None:
+    content = bytes(5 * 1024**2)
+    file = io.BytesIO(b"PAR1" + content + len(content).to_bytes(4, "little") + b"PAR1")
     with pytest.raises(TooLarge):
-        parquet_pages.check_footer(io.BytesIO(b"PAR1" + bytes(4) + (2**31).to_bytes(4, "little") + b"PAR1"))
+        parquet_pages.check_footer(file)
+
+
+def test_bytes_that_are_no_footer_are_left_to_pyarrow() -> None:
+    parquet_pages.check_footer(io.BytesIO(b"PAR1" + bytes(4) + (2**31).to_bytes(4, "little") + b"PAR1"))
 
 
 @pytest.mark.parametrize(
