@@ -24,11 +24,11 @@ unit: .venv/.development ## run the fast tests
 test: .venv/.development lint ## run all tests that need only Python and loopback
 	$(PY) -m pytest
 
-lint: .venv/.development ## check format, style, types and the language of the documentation
+lint: .venv/.development ## check format, style, types and language
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
-	.venv/bin/python -m tests.language_check
+	.venv/bin/python -m tests.language_check --code
 
 format: .venv/.development ## format the code and apply safe fixes
 	.venv/bin/ruff check --fix-only --quiet .

@@ -151,7 +151,7 @@ def upgraded(content: Any) -> Any:
 
 
 def from_format_1(content: dict[str, Any]) -> dict[str, Any]:
-    """Format 1 named errors `faults`, times `moment` and the share of late requests `missed`."""
+    """Translate the names of format 1 to today's."""
     names = {"faults": "errors", "moment": "time", "missed": "late_share"}
 
     def renamed(values: dict[str, Any]) -> dict[str, Any]:

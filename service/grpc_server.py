@@ -160,7 +160,7 @@ class GrpcServer:
         return MESSAGES["ServerReadyResponse"](ready=self.context.state.passes_probes)
 
     async def model_ready(self, message: Any, exchange: GrpcExchange) -> Any:
-        """A model that is unknown or still loading is not ready. That is no error: clients wait for it this way."""
+        """A model that is unknown or still loading is not ready. This is not an error: clients poll until it is."""
         ready = self.context.state.passes_probes
         try:
             self.plane.snapshot.find(message.name, message.version)

@@ -23,7 +23,7 @@ Evaluate = Callable[[Array], float]
 
 
 class Fold(NamedTuple):
-    """Numbers of pooled rows (`TrainingRun.pooled`): to learn from, and to judge by."""
+    """The train and validation rows of a fold, as numbers of pooled rows (`TrainingRun.pooled`)."""
 
     train: RowNumbers
     validation: RowNumbers

@@ -1,5 +1,7 @@
-"""Tiny real models, and four ways to ask them: the data plane in process, the lane as an ASGI app, and `bentoml serve`
-with the short path on and off."""
+"""Tiny real models, and ways to query them: the data plane, the ASGI application in process, and real servers.
+
+Over 400 lines: the fixtures of all tests of the service, which share their models and servers.
+"""
 
 import asyncio
 import json

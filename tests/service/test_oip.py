@@ -1,4 +1,7 @@
-"""The Open Inference Protocol in JSON and binary: Triton's client on a real server, the form, what is refused."""
+"""The Open Inference Protocol in JSON and binary: Triton's client on a real server, the form, what is refused.
+
+Over 400 lines: JSON and binary requests share their cases, so that both are tested with each.
+"""
 
 import asyncio
 import base64
