@@ -40,9 +40,9 @@ class Router:
         A path with one slash too many at its end is answered as without it, not by a redirect.
         """
         if path.endswith("/") and len(path) > 1:
-            path = path[:-1]
-            if path in self.listed:
-                return self.listed[path]
+            found = self.listed.get(path[:-1]) or self._find_in_groups(path[:-1])
+            if found is not None:
+                return found
         return self._find_in_groups(path)
 
     def _find_in_groups(self, path: str) -> Route | None:
