@@ -92,7 +92,7 @@ class Encoder(BaseModel):
             raise SchemaError(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
 
     def to_json(self) -> str:
-        return self.model_dump_json() + "\n"
+        return self.model_dump_json(exclude_none=True) + "\n"  # without what is not set, 0.1.0 can read it
 
     def check(self, schema: FeatureSchema) -> None:
         """Raises SchemaError if the encoder was fitted to another schema, whose codes mean other levels."""
