@@ -19,6 +19,7 @@ from models.text import class_key, truncate
 from models.uncertainty import LevelError, label_sets
 
 BASELINE, CONTRIBUTIONS, DETAILS = "baseline", "contributions", "explanation_details"  # extras of the outputs
+EVALUATIONS = 2  # the column of the details
 MAX_LEVELS = 10  # in one request
 Explain = Literal["none", "full", "fast"]
 

@@ -16,9 +16,10 @@ from typing import Annotated, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from models.schema import FeatureSchema, SchemaError
+from models.stored_document import StoredDocument
 
 MIN_GROUP_ROWS = 100  # of each group that has scores of its own
 KNOTS = 160  # that are stored of the scores of a group
@@ -63,31 +64,18 @@ class LevelError(ValueError):
         self.largest = largest
 
 
-class Uncertainty(BaseModel):
+class Uncertainty(StoredDocument):
     """The scores of a model, stored as `uncertainty.json`.
 
     by: what the groups are: one for all rows, the classes, or the levels of a category, by their code. Codes that no
     group has, new levels among them, take the scores of `everyone`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     format: Literal[1] = 1
     by: Literal["none", "class", "category"] = "none"
     category: str | None = None
     everyone: Scores
-    groups: dict[int, Scores] = {}
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
-        """Read `uncertainty.json`. Raises SchemaError."""
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise SchemaError(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
-
-    def to_json(self) -> str:
-        return self.model_dump_json() + "\n"
+    groups: dict[int, Scores] = Field(default_factory=dict)
 
     def check(self, schema: FeatureSchema) -> None:
         """Raises SchemaError if it was made for another schema."""

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from models.frame import Frame
-from models.output_options import ExtendedModel
+from models.output_options import DETAILS, EVALUATIONS, ExtendedModel
 from models.outputs import Outputs
 from service.errors import DeadlinePassed, QueueFull, TooManyEvaluations
 
@@ -56,7 +56,7 @@ class ExplanationQueue:
     def _block(self, model: ExtendedModel, frame: Frame, outputs: Outputs, rows: slice) -> Outputs:
         started = time.monotonic()
         explained = model.explain(frame.take(rows), outputs.take(rows))
-        count = float(np.sum(explained.extras["explanation_details"][:, 2]))
+        count = float(np.sum(explained.extras[DETAILS][:, EVALUATIONS]))
         self._rate = count / max(time.monotonic() - started, 1e-6)
         return explained
 

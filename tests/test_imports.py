@@ -38,6 +38,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"models.ranges", "models.columns"},
         {"models.cell_parsing"},
         {"models.schema"},
+        {"models.stored_document"},
         {"models.row_warnings"},
         {"models.rows"},
         {"models.fast.common_numbers"},

@@ -8,7 +8,6 @@ from itertools import zip_longest
 from typing import Literal, Self, cast
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from models.encoding.column_encodings import (
     MAX_KNOTS,
@@ -28,12 +27,13 @@ from models.encoding.target_scaling import TargetScaling
 from models.encoding.vectorised_encodings import CategoryLookup, QuantileNumbers, ScaledNumbers
 from models.frame import FEW_ROWS, Frame, any_of
 from models.schema import FeatureSchema, SchemaError
+from models.stored_document import StoredDocument
 
 BINS = 32
 MAX_BIN_COLUMNS = 1024
 
 
-class Encoder(BaseModel):
+class Encoder(StoredDocument):
     """The fitted encoding of a whole row. Immutable; `encoder.json` is its JSON.
 
     Columns of the matrix: quantile-encoded numbers, their gaps; scaled numbers, their gaps, their bins; flags and
@@ -41,7 +41,6 @@ class Encoder(BaseModel):
     missing.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     format: Literal[1] = 1
     numbers: list[NumericEncoding]  # in the order of Frame.numbers
     categories: list[CategoryEncoding]  # in the order of Frame.codes
@@ -81,18 +80,6 @@ class Encoder(BaseModel):
         ]
         scale = TargetScaling() if target is None else TargetScaling.fit(target, clip=numbers == "quantile")
         return cls(numbers=cast(list[NumericEncoding], parts), categories=levels, target=scale)
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
-        """Read `encoder.json`. Raises SchemaError."""
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise SchemaError(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
-
-    def to_json(self) -> str:
-        return self.model_dump_json(exclude_none=True) + "\n"  # without what is not set, 0.1.0 can read it
 
     def check(self, schema: FeatureSchema) -> None:
         """Raises SchemaError if the encoder was fitted to another schema, whose codes mean other levels."""

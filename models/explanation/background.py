@@ -6,22 +6,22 @@ Each column of a background row comes from another training row, so no row is an
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from models.feature import MISSING, UNSEEN
+from models.feature import MISSING
 from models.frame import Frame
 from models.schema import FeatureSchema, SchemaError
+from models.stored_document import StoredDocument
 
 BACKGROUND_ROWS = 16
 
 
-class Background(BaseModel):
+class Background(StoredDocument):
     """At most 16 rows with the distribution of each column, and one typical row. Immutable.
 
     numbers, codes: the matrices of a `Frame`, columns in the order of the schema; None is a missing number.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     format: Literal[1] = 1
     columns: list[str]  # of the numbers, then of the codes
     numbers: Annotated[list[list[float | None]], Field(min_length=1, max_length=BACKGROUND_ROWS)]
@@ -42,18 +42,6 @@ class Background(BaseModel):
             typical_numbers=_with_none([typical_number(column) for column in frame.numbers.T]),
             typical_codes=[most_frequent(column) for column in frame.codes.T],
         )
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
-        """Read `background.json`. Raises SchemaError."""
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise SchemaError(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
-
-    def to_json(self) -> str:
-        return self.model_dump_json() + "\n"
 
     def check(self, schema: FeatureSchema) -> None:
         """Raises SchemaError if it was made for another schema."""
@@ -106,6 +94,3 @@ def _frame(numbers: list[list[float | None]], codes: list[list[int]]) -> Frame:
     return Frame(
         np.array(numbers, dtype=np.float64).reshape(rows, -1), np.array(codes, dtype=np.int64).reshape(rows, -1)
     )
-
-
-assert MISSING < UNSEEN < 0

@@ -99,12 +99,12 @@ class Explainer:
             for differing in map(self._differing, self.model.encoder.encode(frame))
         ) + len(self._background)
 
-    def explain(self, frame: Frame, outputs: Sequence[int | None] | None = None) -> list[Explanation]:
-        """The explanation of each row. outputs: the class to explain for each row; by default the predicted one."""
+    def explain(self, frame: Frame) -> list[Explanation]:
+        """The explanation of each row's value, or of the probability of its most probable class."""
         x = self.model.encoder.encode(frame)
         predictions = np.asarray(self.model.predict_encoded(x).primary, dtype=np.float64)
         return [
-            self._explain(row, prediction, _seed(frame, number), None if outputs is None else outputs[number])
+            self._explain(row, prediction, _seed(frame, number))
             for number, (row, prediction) in enumerate(zip(x, predictions, strict=True))
         ]
 
@@ -115,9 +115,9 @@ class Explainer:
         differing[rows, self._sources[encoded]] = True
         return differing
 
-    def _explain(self, x: Matrix, prediction: Row, seed: int, output: int | None) -> Explanation:
+    def _explain(self, x: Matrix, prediction: Row, seed: int) -> Explanation:
         regression = self.model.schema.task == "regression"
-        place = 0 if regression else int(prediction.argmax()) if output is None else output
+        place = 0 if regression else int(prediction.argmax())
         rng = np.random.default_rng(seed)
         differing = self._differing(x)
         exact = is_exact(differing)

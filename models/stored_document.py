@@ -1,0 +1,25 @@
+"""A part of a version that is stored as a JSON file of its own."""
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from models.schema import SchemaError
+
+
+class StoredDocument(BaseModel):
+    """Immutable. Fields that are not set are left out of the file, so that earlier versions can read it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read the file's content. Raises SchemaError with the place of the first error."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise SchemaError(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
+
+    def to_json(self) -> str:
+        return self.model_dump_json(exclude_none=True) + "\n"
