@@ -20,6 +20,11 @@ def location(store: Path | None = None) -> Path:
     return store_library_hooks.bentoml_folder()
 
 
+def home(store: Path | None = None) -> Path:
+    """The folder of `serving.json` and the audit: `store` itself, or the folder that holds BentoML's own store."""
+    return store if store is not None else store_library_hooks.bentoml_folder().parent
+
+
 def versions(store: Path | None = None) -> tuple[dict[str, list[StoredVersion]], list[str]]:
     """Models of this project by name, with their versions, newest first; and the tags of all other models."""
     place = location(store)

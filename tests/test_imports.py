@@ -32,13 +32,22 @@ MEASURED_KERAS = {"loadtest/bench/keras_app.py"}  # a server of its own, that th
 
 LAYERS: dict[str, list[set[str]]] = {
     "models": [
-        {"models.text", "models.date_parsing", "models.architecture", "models.library_hook", "models.cell_format"},
+        {
+            "models.text",
+            "models.date_parsing",
+            "models.architecture",
+            "models.library_hook",
+            "models.cell_format",
+            "models.audit",
+            "models.server_registration",
+        },
         {"models.feature"},
         {"models.frame", "models.validators"},
         {"models.ranges", "models.columns"},
         {"models.cell_parsing"},
         {"models.schema"},
-        {"models.stored_document"},
+        {"models.stored_document", "models.serving_state"},
+        {"models.serving_changes", "models.serving_file"},
         {"models.row_warnings"},
         {"models.rows"},
         {"models.fast.common_numbers"},

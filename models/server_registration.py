@@ -1,0 +1,118 @@
+"""The servers that follow a store: each writes and renews STORE/servers/<id>.json. Commands wait for these servers."""
+
+import contextlib
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+SERVERS_FOLDER = "servers"
+STALE_SECONDS = 30.0
+"""A server that has not renewed its file for so long is regarded as gone."""
+
+
+@dataclass(frozen=True)
+class WorkerGeneration:
+    """One worker: the generation that it serves, and why it does not serve the wanted one."""
+
+    serving_generation: int
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class ServerRegistration:
+    """One server. `workers` maps process ids to what they serve; `renewed` is a time since the epoch."""
+
+    id: str
+    pid: int
+    host: str
+    wanted_generation: int
+    workers: Mapping[str, WorkerGeneration] = field(default_factory=dict)
+    renewed: float = 0.0
+    pid_namespace: str = ""
+
+    @property
+    def serving_generation(self) -> int:
+        """The lowest generation of the workers; 0 while there is none."""
+        return min((worker.serving_generation for worker in self.workers.values()), default=0)
+
+    @property
+    def problems(self) -> list[str]:
+        """Why workers do not serve the wanted generation."""
+        return [f"worker {pid}: {worker.problem}" for pid, worker in self.workers.items() if worker.problem]
+
+
+def registration(
+    server_id: str, pid: int, wanted_generation: int, workers: Mapping[str, WorkerGeneration]
+) -> ServerRegistration:
+    """The registration of a server on this machine, renewed now."""
+    return ServerRegistration(
+        server_id, pid, socket.gethostname(), wanted_generation, workers, time.time(), pid_namespace()
+    )
+
+
+def write(folder: Path, server: ServerRegistration) -> None:
+    """Write or renew a registration. folder: the root of the store. Raises OSError, in a read-only store as well."""
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", server.id):
+        raise ValueError(f"{server.id!r} is not the name of a file")
+    (folder / SERVERS_FOLDER).mkdir(exist_ok=True)
+    path = folder / SERVERS_FOLDER / f"{server.id}.json"
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(json.dumps(asdict(server), indent=1) + "\n", encoding="utf-8")
+        temporary.rename(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def remove(folder: Path, server_id: str) -> None:
+    """Remove the registration of a server that stops."""
+    with contextlib.suppress(OSError):
+        (folder / SERVERS_FOLDER / f"{server_id}.json").unlink()
+
+
+def read(folder: Path) -> list[ServerRegistration]:
+    """The servers that follow this store. Removes the files of servers that are gone, where it may."""
+    servers = []
+    for path in sorted((folder / SERVERS_FOLDER).glob("*.json")):
+        server = read_file(path)
+        if server is not None and is_alive(server, time.time()):
+            servers.append(server)
+        elif server is not None:
+            remove(folder, server.id)
+    return servers
+
+
+def read_file(path: Path) -> ServerRegistration | None:
+    """The registration in a file; None where it is not one, or was removed meanwhile."""
+    try:
+        values: dict[str, Any] = json.loads(path.read_bytes())
+        workers = {str(pid): WorkerGeneration(**worker) for pid, worker in values.pop("workers").items()}
+        return ServerRegistration(**values, workers=workers)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def is_alive(server: ServerRegistration, now: float) -> bool:
+    """Whether a server has renewed its file lately and, where that can be seen from here, its process exists."""
+    if now - server.renewed > STALE_SECONDS:
+        return False
+    if server.host == socket.gethostname() and server.pid_namespace == pid_namespace() != "":
+        with contextlib.suppress(OSError):
+            return Path(f"/proc/{server.pid}").exists()
+    return True
+
+
+def pid_namespace() -> str:
+    """Processes of the same namespace on one host see each other's ids; empty where the system has no namespaces."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""

@@ -1,0 +1,204 @@
+"""`serving.json` and its audit in the folder of a store: read by all servers, changed under a lock.
+
+A change writes a temporary file, then the line of the audit, then renames the file. So a full disk or a stopped process
+leaves the old state or the new one, whole, and never a change that the audit does not have.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from models import audit
+from models.serving_state import InvalidServingState, ModelState, ServingState, ServingStateError
+
+SERVING_FILE = "serving.json"
+TEMPORARY_FILE = "serving.json.tmp"
+LOCK_FILE = "serving.lock"
+LOCK_SECONDS = 10.0
+LOCK_POLL_SECONDS = 0.02
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+class GenerationMismatch(ServingStateError):  # noqa: N818 - the name describes the error
+    """The state is not the one that the caller has seen: nothing was changed."""
+
+    def __init__(self, expected: int, found: int) -> None:
+        super().__init__(f"the generation is {found}, not {expected}: somebody else changed what is served meanwhile")
+        self.expected = expected
+        self.found = found
+
+
+class ReadOnlyStore(ServingStateError):  # noqa: N818 - the name describes the error
+    """The folder of the store cannot be written."""
+
+
+@dataclass(frozen=True)
+class ServingChange:
+    """A change of one model's state, and what the audit says of it."""
+
+    model: str
+    action: str
+    apply: Callable[[ModelState], ModelState]
+    actor: str
+    reason: str = ""
+    manifest: str | None = None
+    """The hash of the manifest of the version that the change concerns."""
+
+
+@dataclass(frozen=True)
+class ServingFile:
+    """The state of a store. `folder` is the root: the folder of TABSERVE_STORE, or BENTOML_HOME."""
+
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        return self.folder / SERVING_FILE
+
+    def read(self) -> ServingState:
+        """The state, the default state where there is no file. Raises InvalidServingState."""
+        content = self.read_bytes()
+        if content is None:
+            return ServingState()
+        try:
+            return ServingState.from_json(content)
+        except InvalidServingState as error:
+            raise InvalidServingState(f"{self.path} is not valid: {error}") from error
+
+    def read_bytes(self) -> bytes | None:
+        """The file's content, None where there is none."""
+        try:
+            return self.path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise InvalidServingState(f"{self.path} cannot be read: {error.strerror or error}") from error
+
+    def apply(self, change: ServingChange, expected: int | None = None) -> tuple[ServingState, ServingState]:
+        """Change the state of a model; the states before and after, the same where nothing changes.
+
+        expected: the generation that the caller has seen. Raises GenerationMismatch, ReadOnlyStore, ChangeRefused,
+        InvalidServingState, or ServingStateError if the file cannot be written; then nothing was changed.
+        """
+        with self.locked():
+            before = self.read()
+            if expected is not None and expected != before.generation:
+                raise GenerationMismatch(expected, before.generation)
+            old = before.model(change.model)
+            new = change.apply(old)
+            if new == old:
+                return before, before
+            with self.writing():
+                return before, self.write(before, change, old, new)
+
+    def write(self, before: ServingState, change: ServingChange, old: ModelState, new: ModelState) -> ServingState:
+        last = audit.parse(audit.last_line(self.folder) or b"")
+        if interrupted := audit.interrupted_change(last, before.generation):
+            self.note_interrupted(last or {}, interrupted)
+        after = before.with_model(change.model, new, max(before.generation, audit.generation_of(last)) + 1)
+        content = after.to_json().encode()
+        temporary = self.folder / TEMPORARY_FILE
+        write_durably(temporary, content)
+        audit.append(self.folder, audit_entry(change, old, new, after.generation, content))
+        temporary.rename(self.path)
+        sync_folder(self.folder)
+        return after
+
+    def note_interrupted(self, last: dict[str, Any], interrupted: str) -> None:
+        reason = f"{interrupted} was not applied: its process was stopped"
+        model = {"model": last["model"], "from": last["to"], "to": last["from"], "generation": last["generation"]}
+        entry = {"time": now(), "actor": "", "action": audit.NOT_APPLIED, **model, "reason": reason, "manifest": None}
+        audit.append(self.folder, entry)
+
+    def verify(self) -> audit.AuditReport:
+        """Check the audit against itself and against the file."""
+        content = self.read_bytes()
+        generation = self.read().generation
+        return audit.verify(self.folder, generation, None if content is None else audit.line_hash(content))
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock: one change at a time. Raises ReadOnlyStore, or ServingStateError if the lock is held."""
+        with self.writing():
+            descriptor = os.open(self.folder / LOCK_FILE, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            wait_for_lock(descriptor, self.folder / LOCK_FILE)
+            yield
+        finally:
+            os.close(descriptor)  # releases the lock, as the end of the process does
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Errors of the file system as errors of the state."""
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            if error.errno in READ_ONLY:
+                raise ReadOnlyStore(f"{self.folder} cannot be written: {reason}") from error
+            raise ServingStateError(f"{self.path} was not changed: {reason}") from error
+
+
+def wait_for_lock(descriptor: int, path: Path) -> None:
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise ServingStateError(f"another process has held {path} for {LOCK_SECONDS:g} s") from None
+            time.sleep(LOCK_POLL_SECONDS)
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file and wait until it is on disk. Nothing is left of it on OSError."""
+    try:
+        with path.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until a rename in this folder is on disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def audit_entry(
+    change: ServingChange, old: ModelState, new: ModelState, generation: int, content: bytes
+) -> dict[str, Any]:
+    """The entry of a change: the fields of the model's state that differ, before and after."""
+    values = [model.model_dump(mode="json") for model in (old, new)]
+    differing = [name for name in values[0] if values[0][name] != values[1][name]]
+    return {
+        "time": now(),
+        "actor": change.actor,
+        "action": change.action,
+        "model": change.model,
+        "from": {name: values[0][name] for name in differing},
+        "to": {name: values[1][name] for name in differing},
+        "generation": generation,
+        "reason": change.reason,
+        "manifest": change.manifest,
+        "state": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

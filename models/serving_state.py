@@ -1,0 +1,173 @@
+"""Which versions are served: the content of `serving.json`. No entry for a model: its newest good version."""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+
+from models.schema import NAME
+
+CHAMPION = "champion"
+"""The alias of the version that handles requests without a version."""
+CHALLENGER = "challenger"
+"""The alias that a canary and a shadow use if nothing else is requested."""
+ALIAS_PATTERN = r"^[a-z][a-z0-9-]{0,30}$"
+PERCENT_TOLERANCE = 1e-6
+AFTER_ROWS = 500
+"""Rows of the challenger before an automatic rollback may act, if nothing else is requested."""
+
+Alias = Annotated[str, StringConstraints(pattern=ALIAS_PATTERN)]
+ModelName = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$")]
+VersionNumber = Annotated[int, Field(ge=1)]
+Percent = Annotated[int | float, Field(ge=0, le=100, allow_inf_nan=False)]
+
+
+class ServingStateError(Exception):
+    """What is served cannot be read or changed; the message is one line with the reason."""
+
+
+class InvalidServingState(ServingStateError):  # noqa: N818 - the name describes the error
+    """A `serving.json` that is not valid."""
+
+
+class ChangeRefused(ServingStateError):  # noqa: N818 - the name describes the error
+    """A change that contradicts the state: nothing was changed."""
+
+
+class ServingDocument(BaseModel):
+    """A part of `serving.json`. Immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class AutomaticRollback(ServingDocument):
+    """Returns all traffic to the champion when the challenger is worse, after this many rows of the challenger."""
+
+    after_rows: Annotated[int, Field(ge=1)] = AFTER_ROWS
+
+
+class Traffic(ServingDocument):
+    """The share of requests of each alias in percent, written as `{"champion": 95, "challenger": 5}`.
+
+    0: the version is loaded and receives no requests.
+    """
+
+    shares: dict[Alias, Percent]
+    rollback: AutomaticRollback | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_flat(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping) or "shares" in value:
+            return value
+        flat = {"shares": {alias: share for alias, share in value.items() if alias != "rollback"}}
+        return flat | ({"rollback": value["rollback"]} if value.get("rollback") is not None else {})
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        if CHAMPION not in self.shares:
+            raise ValueError("the share of the champion is missing")
+        total = sum(self.shares.values())
+        if abs(total - 100) > PERCENT_TOLERANCE:
+            raise ValueError(f"the shares add up to {total:g}, expected 100")
+        return self
+
+    @model_serializer
+    def _flat(self) -> dict[str, Any]:
+        rollback = {} if self.rollback is None else {"rollback": self.rollback.model_dump()}
+        return {**self.shares, **rollback}
+
+
+class Shadow(ServingDocument):
+    """A share of the rows is predicted by a second version, too; its answers are compared and never returned."""
+
+    alias: Alias
+    share: Annotated[int | float, Field(gt=0, le=1, allow_inf_nan=False)]
+
+
+class ModelState(ServingDocument):
+    """Which versions of one model are served."""
+
+    champion: VersionNumber | None = None
+    """None: the newest good version."""
+    history: tuple[VersionNumber, ...] = ()
+    """Earlier champions, the last one before the present one at the end. A rollback returns to it."""
+    rolled_back: VersionNumber | None = None
+    """The champion that the last rollback replaced, until the next promotion."""
+    chosen_by_person: bool = False
+    """Whether a person chose the champion: a training run replaces it only with --promote."""
+    aliases: dict[Alias, VersionNumber] = {}
+    """Aliases besides `champion`."""
+    traffic: Traffic | None = None
+    """None: all requests to the champion."""
+    shadow: Shadow | None = None
+    served: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _history_from_json(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and isinstance(history := value.get("history"), list):
+            return {**value, "history": tuple(history)}
+        return value
+
+    @model_validator(mode="after")
+    def _aliases_are_known(self) -> Self:
+        if CHAMPION in self.aliases:
+            raise ValueError("aliases: the champion is written as the field `champion`")
+        for alias in self.traffic.shares if self.traffic else ():
+            if alias != CHAMPION and alias not in self.aliases:
+                raise ValueError(f"traffic: there is no alias {alias!r}")
+        if self.shadow and self.shadow.alias not in self.aliases:
+            raise ValueError(f"shadow: there is no alias {self.shadow.alias!r} besides the champion")
+        return self
+
+    def aliases_of(self, version: int) -> list[str]:
+        """The aliases of a version, `champion` first."""
+        champion = [CHAMPION] if version == self.champion else []
+        return champion + [alias for alias, number in self.aliases.items() if number == version]
+
+
+class ServingState(ServingDocument):
+    """The content of `serving.json`. `generation` grows with each change."""
+
+    format: Literal[1] = 1
+    generation: Annotated[int, Field(ge=0)] = 0
+    models: dict[ModelName, ModelState] = {}
+
+    def model(self, name: str) -> ModelState:
+        """The state of a model, the default state where the file has none."""
+        return self.models.get(name, ModelState())
+
+    def with_model(self, name: str, model: ModelState, generation: int) -> "ServingState":
+        """This state with another state of one model."""
+        return ServingState(generation=generation, models={**self.models, name: model})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read `serving.json`. Raises InvalidServingState with the place of the first error."""
+        try:
+            return cls.model_validate(json.loads(text))
+        except ValidationError as error:
+            raise InvalidServingState(first_problem_of(error)) from error
+        except (ValueError, RecursionError) as error:  # no JSON, or no UTF-8
+            raise InvalidServingState(f"not JSON: {' '.join(str(error).split())}") from error
+
+    def to_json(self) -> str:
+        return json.dumps(self.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
+
+
+def first_problem_of(error: ValidationError) -> str:
+    """The first problem of a document and its place."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"] if part not in ("int", "float"))
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message

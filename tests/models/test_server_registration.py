@@ -1,0 +1,58 @@
+"""Servers register in their store; those that are gone are not waited for."""
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from models import server_registration
+from models.server_registration import STALE_SECONDS, ServerRegistration, WorkerGeneration, registration
+
+
+@pytest.fixture
+def server() -> ServerRegistration:
+    workers = {"11": WorkerGeneration(4), "12": WorkerGeneration(3, "housing:4 cannot be read")}
+    return registration("a-3000", os.getpid(), 4, workers)
+
+
+def test_registration_is_read_as_it_was_written(tmp_path: Path, server: ServerRegistration) -> None:
+    assert server_registration.read(tmp_path) == []
+    server_registration.write(tmp_path, server)
+    [found] = server_registration.read(tmp_path)
+    assert found == server
+    assert found.serving_generation == 3
+    assert found.problems == ["worker 12: housing:4 cannot be read"]
+    assert [path.name for path in (tmp_path / "servers").iterdir()] == ["a-3000.json"]
+    server_registration.remove(tmp_path, server.id)
+    assert server_registration.read(tmp_path) == []
+
+
+def test_server_that_does_not_renew_is_removed(tmp_path: Path, server: ServerRegistration) -> None:
+    server_registration.write(tmp_path, replace(server, host="elsewhere", renewed=time.time() - STALE_SECONDS - 1))
+    server_registration.write(tmp_path, replace(server, id="other", host="elsewhere"))
+    assert [found.id for found in server_registration.read(tmp_path)] == ["other"]
+    assert [path.name for path in (tmp_path / "servers").iterdir()] == ["other.json"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are seen by /proc")
+def test_server_whose_process_is_gone_is_removed(tmp_path: Path, server: ServerRegistration) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    server_registration.write(tmp_path, replace(server, pid=ended.pid))
+    assert server_registration.read(tmp_path) == []
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"workers": 3}', '{"workers": {}, "more": 1}'])
+def test_invalid_file_is_ignored(tmp_path: Path, text: str) -> None:
+    (tmp_path / "servers").mkdir()
+    (tmp_path / "servers" / "x.json").write_text(text)
+    assert server_registration.read(tmp_path) == []
+
+
+def test_id_is_the_name_of_a_file(tmp_path: Path, server: ServerRegistration) -> None:
+    with pytest.raises(ValueError, match="not the name of a file"):
+        server_registration.write(tmp_path, replace(server, id="../x"))
