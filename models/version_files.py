@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from models import manifest
 from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine, TensorFlowEngine
 from models.explanation.background import Background
@@ -96,6 +97,7 @@ def write(folder: Path, trained: TrainedVersion) -> None:
     for picture, png in trained.pictures.items():
         (folder / picture).write_bytes(png)
     _write_json(folder / "golden.json", {"rows": trained.golden_rows, "answers": golden_answers(trained)})
+    manifest.write(folder)
 
 
 def golden_answers(trained: TrainedVersion) -> list[list[float]]:
@@ -114,6 +116,7 @@ def golden_answers(trained: TrainedVersion) -> list[list[float]]:
 def read(stored: StoredVersion, engine: EngineChoice = "auto") -> TabularModel:
     """Read a version of format 1, without checking its golden rows. Versions of 0.1.0 have no optional files."""
     folder = stored.path
+    check_manifest(stored)
     golden = read_json(folder / "golden.json")
     schema = FeatureSchema.from_json((folder / "features.json").read_bytes())
     if schema.name != stored.name:
@@ -140,6 +143,17 @@ def read(stored: StoredVersion, engine: EngineChoice = "auto") -> TabularModel:
         uncertainty=uncertainty,
         scaled_engine=scaled_engine,
     )
+
+
+def check_manifest(stored: StoredVersion) -> None:
+    """Raises StoreError if a file is not the one that was stored."""
+    try:
+        manifest.check(stored.path)
+    except manifest.AlteredVersion as error:
+        raise StoreError(
+            f"{stored.tag} in {stored.path} is not the version that was stored: {error} "
+            f"(to serve it nevertheless, delete its {manifest.MANIFEST_FILE})"
+        ) from error
 
 
 def make_engines(

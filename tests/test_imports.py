@@ -39,6 +39,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "models.library_hook",
             "models.cell_format",
             "models.audit",
+            "models.manifest",
             "models.server_registration",
         },
         {"models.feature"},

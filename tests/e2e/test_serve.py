@@ -86,6 +86,7 @@ def test_a_version_that_answers_otherwise_than_at_training_is_not_served(
     changed = json.loads(golden.read_text())
     changed["answers"][0][0] += 1
     golden.write_text(json.dumps(changed))
+    golden.with_name("manifest.json").unlink()
     server = serve(home)
     assert predict(server)["version"] == "1"
     assert "small:2" in server.log.read_text()

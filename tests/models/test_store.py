@@ -11,7 +11,7 @@ import bentoml
 import numpy as np
 import pytest
 
-from models import store, version_files
+from models import manifest, store, version_files
 from models.golden_rows import TOLERANCE, max_distance
 from models.rows import validate_rows
 from models.schema import FeatureSchema
@@ -62,7 +62,7 @@ def store_probabilities(outputs: Any) -> Any:
 def test_version_consists_of_readable_files(stored: StoredVersion) -> None:
     assert files(stored.path) == {
         *("features.json", "encoder.json", "network.json", "weights.npz", "metrics.json", "training.json"),
-        *("golden.json", "card.md", "learning.png", "model.yaml"),
+        *("golden.json", "card.md", "learning.png", "model.yaml", "manifest.json"),
     }
     for path in stored.path.glob("*.json"):
         json.loads(path.read_text("utf-8"))
@@ -249,10 +249,50 @@ def refused_after(stored: StoredVersion, name: str, how: str) -> None:
 
 
 def change(path: Path, **values: Any) -> None:
+    """Change a file of a version without a manifest, as of 0.1.0."""
     path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | values))
+    path.with_name("manifest.json").unlink()
+
+
+@pytest.mark.parametrize("name", ["weights.npz", "card.md", "metrics.json", "learning.png", "manifest.json"])
+def test_altered_file_is_named(stored: StoredVersion, name: str) -> None:
+    store.load(stored)
+    damage(stored.path / name, "cut")
+    with pytest.raises(StoreError, match=rf"^homes:1 .* is not the version that was stored: its (file )?{name}"):
+        store.load(stored)
+
+
+def test_added_and_missing_files_are_named(stored: StoredVersion) -> None:
+    for name in (".DS_Store", "model.sig"):
+        (stored.path / name).write_text("")
+    store.load(stored)
+    (stored.path / "card.md").rename(stored.path / "background.json")
+    with pytest.raises(StoreError, match=r"its file background.json was added after it was stored"):
+        store.load(stored)
+    (stored.path / "background.json").unlink()
+    with pytest.raises(
+        StoreError, match=r"its file card.md is missing \(to serve it nevertheless, delete its manifest"
+    ):
+        store.load(stored)
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"format": 2, "files": {}}', '{"format": 1, "files": 3}', "\ud800"])
+def test_invalid_manifest_is_refused(stored: StoredVersion, text: str) -> None:
+    (stored.path / "manifest.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(StoreError, match=r"its manifest.json (cannot be read|has the format 2)"):
+        store.load(stored)
+
+
+def test_digest_stands_for_all_files(stored: StoredVersion, make_trained: Make) -> None:
+    digest = manifest.digest(stored.path)
+    assert digest != manifest.digest(store.save(make_trained("binary")).path)
+    (stored.path / "manifest.json").unlink()
+    assert manifest.digest(stored.path) is None
+    store.load(stored)
 
 
 def test_changed_weights_are_detected(stored: StoredVersion) -> None:
+    (stored.path / "manifest.json").unlink()
     with np.load(stored.path / "weights.npz") as arrays:
         weights = dict(arrays)
     weights = {name: array + 0.01 for name, array in weights.items()}

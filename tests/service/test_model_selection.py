@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from models import manifest
 from service import model_selection
 from service.model_selection import SelectionError
 from service.settings import Settings
@@ -30,6 +31,7 @@ def only_tensorflow(version: Path) -> None:
     description = json.loads((version / "network.json").read_text())
     (version / "network.json").write_text(json.dumps({**description, "network": None, "reason": "a lambda layer"}))
     (version / "model.keras").touch()
+    manifest.write(version)
 
 
 def test_of_each_name_the_newest_good_version_is_served(folder: Path) -> None:

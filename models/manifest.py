@@ -1,0 +1,64 @@
+"""`manifest.json` of a version: the SHA-256 of each of its files, written when it is stored, checked at every load."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+MANIFEST_FILE = "manifest.json"
+NOT_LISTED = ("model.yaml", "model.sig")
+"""Files that are written after the manifest: BentoML's description and a signature."""
+
+
+class AlteredVersion(Exception):  # noqa: N818 - the name describes the error
+    """A file of a version is not the one that was stored; the message names it."""
+
+
+def write(folder: Path) -> None:
+    """Write the manifest of the files in a folder."""
+    document = {"format": 1, "files": {name: file_hash(folder / name) for name in file_names(folder)}}
+    (folder / MANIFEST_FILE).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+def check(folder: Path) -> None:
+    """Raises AlteredVersion if the files differ from the manifest. A version of 0.1.0 has none and is not checked."""
+    path = folder / MANIFEST_FILE
+    if not path.is_file():
+        return
+    listed = read(path)
+    found = file_names(folder)
+    for name in sorted({*listed, *found}):
+        if name not in found:
+            raise AlteredVersion(f"its file {name} is missing")
+        if name not in listed:
+            raise AlteredVersion(f"its file {name} was added after it was stored")
+        if file_hash(folder / name) != listed[name]:
+            raise AlteredVersion(f"its file {name} was altered after it was stored")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The hashes by file name. Raises AlteredVersion."""
+    try:
+        document = json.loads(path.read_bytes())
+        if document["format"] != 1:
+            raise AlteredVersion(f"its {MANIFEST_FILE} has the format {document['format']!r}, expected 1")
+        return dict(document["files"])
+    except (ValueError, LookupError, TypeError) as error:
+        raise AlteredVersion(f"its {MANIFEST_FILE} cannot be read") from error
+
+
+def file_names(folder: Path) -> list[str]:
+    """The files that a manifest lists: hidden files of an editor or a file system are none of them."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_file())
+    return [name for name in names if not name.startswith(".") and name not in (MANIFEST_FILE, *NOT_LISTED)]
+
+
+def file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(folder: Path) -> str | None:
+    """The SHA-256 of a version's manifest, which stands for all its files; None for a version without one."""
+    path = folder / MANIFEST_FILE
+    return file_hash(path) if path.is_file() else None
