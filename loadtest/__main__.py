@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from loadtest import bench_commands, commands
 from loadtest.packages import MissingPackageError
+from models.command_line import CommandParser
 
 PROGRAM = "python -m loadtest"
 
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
 
 
 def load_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(program, description="Load tests and benchmarks of tabserve.")
+    parser = CommandParser(program, description="Load tests and benchmarks of tabserve.")
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add(subparsers)
     bench_commands.add(subparsers)

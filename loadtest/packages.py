@@ -1,15 +1,18 @@
-"""Packages that an installation without the development extra lacks."""
+"""Libraries that an installation without the extra `loadtest` lacks."""
 
 import importlib.util
 
-INSTALL = "requirements/install.sh development"
+from models import command_line
+
+LIBRARIES = ("httpx", "locust", "matplotlib", "psutil")
+"""The extra `loadtest`. What else a benchmark compares with, such as onnxruntime, is in the extra `development`."""
 
 
 class MissingPackageError(Exception):
-    """A command needs a package that is not installed; the message is one line with the command that installs it."""
+    """A command needs a library that is not installed; the message is one line with the command that installs it."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"the package {name!r} is not installed; install it with: {INSTALL}")
+        super().__init__(command_line.missing_library(name, "loadtest" if name in LIBRARIES else "development"))
 
 
 def require(name: str) -> None:

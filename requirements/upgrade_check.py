@@ -31,7 +31,7 @@ def main() -> int:
     try:
         hooks, newest = upgrade()
     except subprocess.CalledProcessError as error:
-        print(f"upgrade-check: failed: {' '.join(error.cmd)}", file=sys.stderr)
+        print(f"error: failed: {' '.join(error.cmd)}", file=sys.stderr)
         return 2
     passed = tests_pass(() if arguments.full else TESTS)
     for line in table(hooks, locked_versions(), newest):

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from models.command_line import CommandParser
 from service.server import ports
 
 READY_SECONDS = 120.0
@@ -21,10 +22,10 @@ EPILOG = "All other settings are environment variables: docs/settings.md."
 
 def main(words: Sequence[str] | None = None, program: str = "python -m service") -> int:
     """Start the server, print example requests, and wait until it stops."""
-    arguments = serve_parser(program).parse_args(words)
+    parser = serve_parser(program)
+    arguments = parser.parse_args(words)
     if not 1 <= arguments.port <= 65535:
-        print(f"error: --port {arguments.port}: expected 1 to 65535", file=sys.stderr)
-        return 2
+        parser.error(f"--port {arguments.port}: expected 1 to 65535")
     if why := ports.conflict(arguments.host, arguments.port):
         print(f"error: {why}; choose another port: make serve PORT={arguments.port + 1}", file=sys.stderr)
         return 2
@@ -57,7 +58,7 @@ def main(words: Sequence[str] | None = None, program: str = "python -m service")
 
 
 def serve_parser(program: str = "python -m service") -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         program, description="Serve the stored models on loopback and print three example requests.", epilog=EPILOG
     )
     parser.add_argument(

@@ -8,8 +8,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def version() -> str:
-    """The version of the installed package, or of pyproject.toml in a checkout or a Bento."""
-    try:
-        return metadata.version("tabserve")
-    except metadata.PackageNotFoundError:
-        return str(tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
+    """The version in pyproject.toml in a checkout or a Bento, otherwise the version of the installed wheel."""
+    project = ROOT / "pyproject.toml"
+    if project.is_file():
+        return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"])
+    return metadata.version("tabserve")

@@ -5,8 +5,9 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 
+from models.command_line import CommandParser, missing_library
+from service.version import version
 from tabserve.commands import COMMANDS, Command
 
 
@@ -37,16 +38,14 @@ def run(name: str, command: Command, arguments: list[str]) -> int:
     except ModuleNotFoundError as error:
         if not command.extra or (error.name or "").partition(".")[0] in {each.package for each in COMMANDS.values()}:
             raise
-        print(
-            f"error: tabserve {name} needs the library {error.name}: pip install 'tabserve[{command.extra}]'",
-            file=sys.stderr,
-        )
+        library = (error.name or "").partition(".")[0]
+        print(f"error: {missing_library(library, command.extra)}", file=sys.stderr)
         return 2
 
 
 def parser() -> argparse.ArgumentParser:
     """Reads `--help`, `--version` and wrong commands; the packages read the rest."""
-    top = argparse.ArgumentParser(
+    top = CommandParser(
         "tabserve",
         description="Train neural networks on tables and serve them as prediction APIs.",
         epilog="tabserve COMMAND --help describes the options of a command.",
@@ -57,15 +56,6 @@ def parser() -> argparse.ArgumentParser:
         commands.add_parser(name, help=command.summary, add_help=False)
     commands.add_parser("completion", help="print the completion script of a shell", add_help=False)
     return top
-
-
-def version() -> str:
-    try:
-        return metadata.version("tabserve")
-    except metadata.PackageNotFoundError:  # a checkout
-        from service.version import version as version_of_checkout
-
-        return version_of_checkout()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import argcomplete
 from argcomplete.shell_integration import shellcode
 
+from models.command_line import CommandParser
 from tabserve.commands import COMMANDS
 
 SHELLS = ("bash", "zsh", "fish")
@@ -32,7 +33,7 @@ def complete(line: str) -> None:
 
 
 def completion_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         "tabserve completion",
         description="Print the script that makes a shell complete tabserve words. "
         'bash, zsh: eval "$(tabserve completion bash)"; fish: tabserve completion fish | source.',

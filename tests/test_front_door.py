@@ -34,6 +34,14 @@ def test_every_target_of_make_that_a_file_names_exists(page: str) -> None:
     assert named <= TARGETS
 
 
+def test_deployments_name_the_version_of_pyproject() -> None:
+    version = PROJECT["project"]["version"]
+    chart = yaml.safe_load((ROOT / "deploy/helm/tabserve/Chart.yaml").read_text("utf-8"))
+    assert chart["appVersion"] == version
+    assert chart["version"] == version.replace(".dev", "-dev")  # Helm requires SemVer
+    assert f"image: tabserve:{version}\n" in (ROOT / "deploy/kserve.yaml").read_text("utf-8")
+
+
 def test_every_package_of_the_wheel_is_typed() -> None:
     packages = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     assert [package for package in packages if not (ROOT / package / "py.typed").is_file()] == []

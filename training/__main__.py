@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from training.arguments import Parser, add_options, options_from, parse_seconds
+from models.command_line import CommandParser
+from training.arguments import add_options, options_from, parse_seconds
 from training.config import DataOptions, FitOptions
 from training.errors import UsageError
 from training.signals import interrupt_on_signals
@@ -169,7 +170,7 @@ def delete_models(arguments: list[str], program: str) -> int:
 
 
 def train_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
-    parser = Parser(
+    parser = CommandParser(
         program,
         description="Train bundled data sets by name (without any: housing, income, penguins), or a table of your own.",
         epilog="also: python -m training inspect|list|delete --help",
@@ -192,7 +193,7 @@ def train_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
 
 
 def inspect_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
-    parser = Parser(f"{program} inspect", description=inspect_table.__doc__)
+    parser = CommandParser(f"{program} inspect", description=inspect_table.__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="a bundled data set")
     add_options(parser, DataOptions)
     parser.add_argument("--out", metavar="FILE", help="write features.json, to be edited and given back with --schema")
@@ -200,11 +201,11 @@ def inspect_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
 
 
 def list_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
-    return Parser(f"{program} list", description=list_models.__doc__)
+    return CommandParser(f"{program} list", description=list_models.__doc__)
 
 
 def delete_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
-    parser = Parser(f"{program} delete", description=delete_models.__doc__)
+    parser = CommandParser(f"{program} delete", description=delete_models.__doc__)
     parser.add_argument("tags", nargs="+", metavar="NAME[:VERSION]", help="a version, or all versions of a model")
     return parser
 

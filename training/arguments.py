@@ -3,19 +3,11 @@
 import argparse
 import re
 from dataclasses import MISSING, Field, fields
-from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from training.config import DataOptions, FitOptions, parse_names
-from training.errors import UsageError
 
 Options = TypeVar("Options", DataOptions, FitOptions)
-
-
-class Parser(argparse.ArgumentParser):
-    """Raises UsageError for invalid arguments, so that they are reported like every other error."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see {self.prog} --help)")
 
 
 def add_options(parser: Any, options: type[Options]) -> None:

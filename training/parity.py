@@ -6,7 +6,6 @@ seconds of the plain network have a goal; Keras trains the ensemble by a program
 (training/ensemble_keras.py).
 """
 
-import argparse
 import os
 import sys
 from statistics import mean, median
@@ -15,6 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 from models.architecture import Task
+from models.command_line import CommandParser
 from training import pipeline
 from training.bundled import bundled_options
 from training.config import DataOptions, FitOptions, Framework, NetworkName
@@ -31,7 +31,7 @@ Runs = dict[Framework, list[float]]
 
 def main() -> int:
     """Print the table; exit code 1 if a goal was missed."""
-    parser = argparse.ArgumentParser("python -m training.parity", description=__doc__)
+    parser = CommandParser("python -m training.parity", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these data sets: {', '.join(MAX_SLOWDOWN)}")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="fit seeds 0 to N-1 (default: 3)")
     parser.add_argument("--network", choices=["ensemble", "plain"], default="ensemble", help="(default: ensemble)")

@@ -17,6 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 from models.architecture import Task
+from models.command_line import CommandParser
 from training import pipeline, suite, suite_quality
 from training.baselines import Baselines
 from training.build_dataset import load_dataset
@@ -75,7 +76,7 @@ def run_suite(arguments: argparse.Namespace) -> int:
 
 def parse_arguments() -> argparse.Namespace:
     known = [*GOALS, *EXTERNAL_TABLES]
-    parser = argparse.ArgumentParser("python -m training.quality", description=__doc__)
+    parser = CommandParser("python -m training.quality", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these tables: {', '.join(known)}")
     parser.add_argument("--suite", choices=["A", "B"], help="a half of the development suite (training/suite.py)")
     parser.add_argument("--learners", nargs="+", default=list(suite_quality.DEFAULT), choices=suite_quality.LEARNERS)

@@ -5,7 +5,6 @@ the RMSE on further rows of the same kind, without any odd cell. An odd cell may
 error of the mean, whichever is larger.
 """
 
-import argparse
 import os
 import sys
 import tempfile
@@ -20,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from models.command_line import CommandParser
 from training import pipeline
 from training.config import DataOptions, FitOptions, NetworkName
 from training.text_tables import aligned
@@ -142,7 +142,7 @@ def compare(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser("python -m training.robustness", description=__doc__)
+    parser = CommandParser("python -m training.robustness", description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=list(EPOCHS))
     parser.add_argument("--networks", nargs="+", default=["ensemble", "plain"], choices=["ensemble", "plain"])
     parser.add_argument("--fits", type=int, default=10, help="fit seeds for each table")

@@ -67,7 +67,10 @@ def test_a_start_that_is_not_possible_ends_with_one_line(
 def test_a_port_that_is_none_is_refused_in_one_line(port: str) -> None:
     command = [sys.executable, "-m", "service", f"--port={port}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert (done.returncode, done.stderr) == (2, f"error: --port {port}: expected 1 to 65535\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"error: --port {port}: expected 1 to 65535 (see python -m service --help)\n",
+    )
 
 
 def test_a_model_that_is_not_there_ends_the_start_and_names_the_nearest(serve: Serve, home: Path) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -25,6 +26,7 @@ from loadtest.answer_check import MISSING, MIXED_UP, WRONG
 from loadtest.request_mix import INVALID
 from loadtest.request_plan import RequestPlan
 from loadtest.scenarios import SCENARIOS, arrivals
+from models import command_line
 
 STALL_S = 0.3
 WARM_UP_S = 0.5
@@ -299,12 +301,24 @@ def test_a_missing_package_is_one_line_with_the_command_that_installs_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     assert main(command) == 2
-    expected = (
-        f"error: the package '{package}' is not installed; install it with: requirements/install.sh development\n"
-    )
+    expected = f"error: the library {package} is not installed; install it with: make setup-development\n"
     assert capsys.readouterr().err == expected
-    assert (server_under_test.ROOT / packages.INSTALL.split()[0]).is_file()
     assert (server_under_test.ROOT / "requirements" / "development.lock").read_text().count(f"\n{package}==") == 1
+
+
+@pytest.mark.parametrize(("library", "extra"), [("locust", "loadtest"), ("onnxruntime", "development")])
+def test_a_missing_package_of_a_wheel_is_one_line_with_the_extra(
+    library: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command_line, "is_checkout", lambda: False)
+    expected = f"the library {library} is not installed; install it with: pip install 'tabserve[{extra}]'"
+    assert str(packages.MissingPackageError(library)) == expected
+
+
+def test_the_libraries_of_the_extra_are_those_of_pyproject() -> None:
+    project = tomllib.loads((server_under_test.ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    requirements = project["optional-dependencies"]["loadtest"]
+    assert {requirement.partition(">")[0] for requirement in requirements} == set(packages.LIBRARIES)
 
 
 def test_a_package_that_is_missed_later_is_one_line_too(
@@ -312,4 +326,4 @@ def test_a_package_that_is_missed_later_is_one_line_too(
 ) -> None:
     monkeypatch.setattr(commands, "run_compare", lambda arguments: importlib.import_module("nosuch.part"))
     assert main(["compare", "a.json", "b.json"]) == 2
-    assert capsys.readouterr().err.startswith("error: the package 'nosuch' is not installed; install it with: ")
+    assert capsys.readouterr().err.startswith("error: the library nosuch is not installed; install it with: ")

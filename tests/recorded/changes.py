@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 BATCHING = "a model says how it is run: how many rows are predicted at once"
 NOT_READY = "a model that is not served is not ready, which is no error"
+VERSION = "the version of tabserve, which pyproject.toml sets"
 CHANGES: Mapping[str, str] = {
     "pages-traceparent": "every response carries the trace context, not only those of predictions",
     "v2-kind-charset-ascii": "one rule for charsets: us-ascii is accepted by every protocol, as by /predict",
@@ -36,6 +37,12 @@ CHANGES: Mapping[str, str] = {
     "grpc-ready-unknown": NOT_READY,
     "grpc-ready-far": NOT_READY,
     "grpc-ready-nameless": NOT_READY,
+    "v2-server": VERSION,
+    "v2-server-head": VERSION,
+    "v2-server-slash": VERSION,
+    "probe-version-get": VERSION,
+    "probe-version-head": VERSION,
+    "grpc-servermetadata": VERSION,
     "pages-docs-json": "the OpenAPI document lists every status of every operation",
     "pages-docs-json-head": "the OpenAPI document lists every status of every operation",
     "pages-docs-json-small": "the OpenAPI document lists every status of every operation",

@@ -1,15 +1,15 @@
 """`python -m service.server.library_hooks`: each hook, its library's version, and whether it works."""
 
-import argparse
 import json
 import sys
 
+from models.command_line import CommandParser
 from service.server.library_hooks import all_hooks
 
 
 def main() -> int:
     """Print all hooks. The exit code is 1 if one is missing."""
-    parser = argparse.ArgumentParser("python -m service.server.library_hooks", description=__doc__)
+    parser = CommandParser("python -m service.server.library_hooks", description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object for each hook")
     arguments = parser.parse_args()
     problems = {hook: hook.problem() for hook in all_hooks.ALL}
