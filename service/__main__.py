@@ -15,6 +15,7 @@ from typing import Any
 
 from models.command_line import CommandParser
 from service.server import ports
+from service.server.supervisor import LAUNCHER_VARIABLE
 
 READY_SECONDS = 120.0
 EPILOG = "All other settings are environment variables: docs/settings.md."
@@ -42,9 +43,8 @@ def main(words: Sequence[str] | None = None, program: str = "python -m service")
     ]
     root = Path(__file__).resolve().parents[1]
     # In a session of its own: otherwise Ctrl+C would reach all workers at once, and none would finish its requests.
-    server = subprocess.Popen(
-        command, cwd=root, env=os.environ | {"BENTOML_DO_NOT_TRACK": "True"}, start_new_session=True
-    )
+    environment = os.environ | {"BENTOML_DO_NOT_TRACK": "True", LAUNCHER_VARIABLE: str(os.getpid())}
+    server = subprocess.Popen(command, cwd=root, env=environment, start_new_session=True)
     for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(name, lambda number, frame: server.terminate())
     address = "127.0.0.1" if arguments.host in ("0.0.0.0", "::") else arguments.host

@@ -86,7 +86,7 @@ def endpoints(context: ServerContext, application: Application, models: Sequence
             self.tasks = [asyncio.create_task(flush_every_second(plane)), asyncio.create_task(update_plans(plane))]
             if server:
                 self.tasks += startup.install_library_hooks(
-                    server, state, settings.drain_s, self.grpc and self.grpc.drain
+                    server, state, settings.drain_s, self.grpc and self.grpc.drain, self.grpc and self.grpc.refuse
                 )
             plane.metrics.build(version())
             gc.collect()
@@ -147,13 +147,14 @@ def worker_count(settings: Settings, models: Sequence[TabularModel]) -> Any:
 
 def from_environment() -> Any:
     """The service for `bentoml serve` in this directory. Raises BentoMLException with a message of one line."""
+    worker.end_with_supervisor()
     try:
         settings = Settings.from_environment()
         logs.configure_logging(settings)
         for warning in removed_settings(os.environ):
             log.warning(warning)
         check_all(all_hooks.EVERYWHERE)
-        supervisor.install_supervisor_hooks()
+        supervisor.install_supervisor_hooks(settings.drain_s)
         if (
             settings.grpc_port is not None
             and not worker.in_worker()

@@ -72,7 +72,7 @@ Handler = Callable[[Any, GrpcExchange], Awaitable[Any]]
 
 
 class GrpcServer:
-    """Call `drain` when the server starts to drain, `stop` when no request is in flight."""
+    """Call `drain` when draining starts, `refuse` after the grace period, `stop` when no request is in flight."""
 
     def __init__(self, context: ServerContext) -> None:
         self.context = context
@@ -109,6 +109,10 @@ class GrpcServer:
     async def drain(self) -> None:
         """Report NOT_SERVING to clients that watch the health service. Calls are still answered."""
         await self._health.enter_graceful_shutdown()
+
+    def refuse(self, seconds: float) -> None:
+        """Accept no more calls. Those in flight have so many seconds to finish."""
+        self._stopping = asyncio.ensure_future(self._server.stop(seconds))
 
     async def stop(self) -> None:
         await self._server.stop(STOP_S)

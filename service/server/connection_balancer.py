@@ -102,21 +102,32 @@ class ConnectionBalancer:
             count = self._count()
             self._accept(listener, max(1, count // CONNECTIONS_PER_LEAD, self._counts.capacity(count)))
 
-    def _accept(self, listener: socket.socket, limit: int) -> None:
+    def accept_all(self) -> None:
+        """Accept all connections in the backlog."""
+        for listener in self.sockets:
+            while self._accept(listener, MAX_ACCEPTS):
+                pass
+
+    def _accept(self, listener: socket.socket, limit: int) -> bool:
+        """Accept up to `limit` connections. Returns whether more may wait."""
+        more = True
         for _ in range(min(limit, MAX_ACCEPTS)):
             try:
                 accepted, _address = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                more = False
                 break
             except OSError as error:  # mostly out of file descriptors: some may be free later
                 log.warning("cannot accept connections", extra={"reason": str(error), "retry_s": RETRY_S})
                 self._pause(listener, RETRY_S)
+                more = False
                 break
             accepted.setblocking(False)
             task = self._loop.create_task(self._serve(accepted))
             self._handshakes.add(task)
             task.add_done_callback(self._handshakes.discard)
         self._counts.publish(self._count())
+        return more
 
     async def _serve(self, accepted: socket.socket) -> None:
         try:
@@ -124,5 +135,5 @@ class ConnectionBalancer:
         except OSError:  # the client has disconnected
             accepted.close()
             return
-        if not self.sockets:  # uvicorn has already shut down all other connections
+        if not self.sockets:  # uvicorn may already have shut down all other connections
             protocol.shutdown()

@@ -1,4 +1,4 @@
-"""Graceful shutdown: first readiness probes fail, then requests are refused and those in flight are finished."""
+"""Graceful shutdown: first readiness probes fail, then connections are refused and accepted requests are answered."""
 
 import asyncio
 import logging
@@ -9,10 +9,13 @@ from typing import Any
 import uvicorn
 
 from models.library_hook import require
+from service.server.connection_balancer import ConnectionBalancer
 from service.server.library_hooks import uvicorn_hooks
+from service.server.listeners import wait_until_refused
 from service.server_state import ServerState
 
 FINISH_S = 25.0  # for requests in flight, after the grace period
+POLL_S = 0.02
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 log = logging.getLogger("tabserve.server")
 
@@ -20,8 +23,9 @@ log = logging.getLogger("tabserve.server")
 class GracefulShutdown:
     """Handles SIGTERM and SIGINT, and passes them on to uvicorn when all requests are answered.
 
-    SIGTERM: readiness probes fail at once; requests are answered during the grace period, then refused. SIGINT, from a
-    terminal, has no grace period; a second SIGINT stops the server at once.
+    SIGTERM: readiness probes fail at once. Connections are accepted during the grace period, then refused; what was
+    accepted is answered, as the last request of its connection. SIGINT, from a terminal, has no grace period. Further
+    signals are ignored: the supervisor kills its workers at a second one.
     """
 
     def __init__(
@@ -30,12 +34,16 @@ class GracefulShutdown:
         state: ServerState,
         grace_s: float,
         notify: Callable[[], Awaitable[None]] | None = None,
+        refuse: Callable[[float], None] | None = None,
     ) -> None:
-        """notify: awaited when draining starts."""
+        """notify: awaited when draining starts. refuse: called after the grace period, to accept no more calls of gRPC,
+        with the seconds that those in flight have.
+        """
         self._server = server
         self._state = state
         self._grace_s = grace_s
         self._notify = notify
+        self._refuse = refuse
         self._loop = asyncio.get_running_loop()
         self._task: asyncio.Task[None] | None = None
 
@@ -53,8 +61,6 @@ class GracefulShutdown:
 
     def on_signal(self, number: int, frame: Any) -> None:
         if self._state.draining:
-            if number == signal.SIGINT:
-                self._server.handle_exit(number, frame)
             return
         self._state.begin_draining()
         self._loop.call_soon_threadsafe(self._begin, number, frame)
@@ -68,8 +74,20 @@ class GracefulShutdown:
         if self._notify:
             await self._notify()
         await asyncio.sleep(grace_s)
-        self._state.close()
+        if self._refuse:
+            self._refuse(FINISH_S)
+        await self._stop_listening()
         deadline = self._loop.time() + FINISH_S
         while self._state.inflight and self._loop.time() < deadline:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(POLL_S)
+        if self._state.inflight:
+            self._state.close()
         self._server.handle_exit(number, frame)
+
+    async def _stop_listening(self) -> None:
+        """Accept all connections that clients have made, and no more."""
+        await wait_until_refused(listener for each in self._server.servers for listener in each.sockets)
+        for each in list(self._server.servers):
+            if isinstance(each, ConnectionBalancer):
+                each.accept_all()
+                each.close()

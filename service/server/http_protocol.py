@@ -19,6 +19,7 @@ from service.server.graceful_shutdown import FINISH_S
 from service.server.library_hooks import uvicorn_hooks
 
 FIRST_REQUEST_S = 0.5  # for a new connection to send a request while the server stops
+LAST_READ_S = 0.1  # from then on, so that what a busy event loop has not read yet is read
 MAX_HEAD_BYTES = 65_536
 LINGER_S = 1.0  # how long to read the connection after an error response, so that the client can read it
 REFUSAL = b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\nx-request-id: %s\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
@@ -139,6 +140,10 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         if self._head_bytes > MAX_HEAD_BYTES and self._head_size() > MAX_HEAD_BYTES:
             self._refuse_large_head()
             raise ValueError("head too large")  # ends the parser
+        hosts = [name for name, _value in self.headers].count(b"host")
+        if hosts != 1 and (hosts or self.parser.get_http_version() != "1.0"):
+            self._refuse(InvalidHttp(f"expected one Host header, found {hosts or 'none'}"))
+            raise ValueError("Host header")
         self.scope["arrived"] = time.monotonic()  # type: ignore[typeddict-unknown-key]  # read by HttpExchange
         super().on_headers_complete()
         self.headers = TRAILERS
@@ -168,7 +173,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         """Shut down. A connection without a request waits a moment: its first request may be on its way or unread."""
         if self.cycle is None and not self._stopping:
             self._stopping = True
-            self.loop.call_later(FIRST_REQUEST_S, super().shutdown)
+            self.loop.call_later(FIRST_REQUEST_S, self.loop.call_later, LAST_READ_S, super().shutdown)
         else:
             super().shutdown()
 

@@ -37,14 +37,18 @@ def check_worker(app: Any) -> uvicorn.Server | None:
 
 
 def install_library_hooks(
-    server: uvicorn.Server, state: ServerState, grace_s: float, notify: Callable[[], Awaitable[None]] | None = None
+    server: uvicorn.Server,
+    state: ServerState,
+    grace_s: float,
+    notify: Callable[[], Awaitable[None]] | None = None,
+    refuse: Callable[[float], None] | None = None,
 ) -> "list[asyncio.Task[None]]":
     """Install all hooks into a server that is about to start. Returns tasks to keep, and to cancel at the end.
 
-    grace_s, notify: as in GracefulShutdown.
+    grace_s, notify, refuse: as in GracefulShutdown.
     """
     install_http_protocol(server)
-    shutdown = GracefulShutdown(server, state, grace_s, notify)
+    shutdown = GracefulShutdown(server, state, grace_s, notify, refuse)
     shutdown.install()
     tasks = (close_silent_connections(server), finish_start(server, state, shutdown))
     return [asyncio.create_task(task) for task in tasks]

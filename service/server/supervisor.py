@@ -6,10 +6,11 @@ import fcntl
 import functools
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from bentoml.exceptions import BentoMLException
 
 from models.library_hook import LibraryHookMissing, check_all, require
 from service.server.library_hooks import bentoml_hooks
+from service.server.parent_process import end_with_parent
+from service.server.stop_signals import StopSignals
 from service.server.worker import (
     MAX_FAILED_STARTS,
     SHARED_FOLDER_PREFIX,
@@ -28,32 +31,37 @@ from service.server.worker import (
 
 UNLOCKED_S = 60  # younger folders may not be locked yet
 CHECK_INTERVAL_S = 1  # between two checks for dead workers
+LAUNCHER_VARIABLE = "STARTED_BY_TABSERVE"  # the process id of `python -m service`, set for the supervisor
 
 
-def install_supervisor_hooks() -> None:
+def install_supervisor_hooks(grace_s: float) -> None:
     """Replace the two functions by which BentoML starts workers. Raises LibraryHookMissing if it does not call them.
 
-    Does nothing in a worker, which saves 5 MB of imports.
+    grace_s: how long workers accept connections after SIGTERM. Does nothing in a worker, which saves 5 MB of imports.
     """
     if in_worker():
         return
+    if os.environ.get(LAUNCHER_VARIABLE) == str(os.getppid()):
+        end_with_parent(os.getppid(), signal.SIGTERM)
     check_all(bentoml_hooks.SUPERVISOR_HOOKS)
     import bentoml._internal.utils.circus as circus
     import bentoml.serving
 
     if not hasattr(circus.create_standalone_arbiter, "__wrapped__"):
-        circus.create_standalone_arbiter = supervised(circus.create_standalone_arbiter)
+        circus.create_standalone_arbiter = supervised(circus.create_standalone_arbiter, grace_s)
     bentoml.serving.ensure_prometheus_dir = new_shared_folder  # type: ignore[assignment]  # called without arguments
 
 
-def supervised(create_arbiter: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that creates an arbiter that replaces dead workers soon, in containers too."""
+def supervised(create_arbiter: Callable[..., Any], grace_s: float) -> Callable[..., Any]:
+    """A function that creates an arbiter that replaces dead workers soon, in containers too, and stops in two ways."""
 
     @functools.wraps(create_arbiter)
     def create(watchers: Sequence[Any], **options: Any) -> Any:
         for watcher in watchers:
             prepare_watcher(watcher)
         arbiter = create_arbiter(watchers, **{"check_delay": CHECK_INTERVAL_S, **options})
+        with as_start_error():
+            StopSignals(arbiter, grace_s).install()
         start = arbiter.start
 
         def start_and_exit(*arguments: Any, **named: Any) -> None:
@@ -68,9 +76,18 @@ def supervised(create_arbiter: Callable[..., Any]) -> Callable[..., Any]:
     return create
 
 
+@contextlib.contextmanager
+def as_start_error() -> Iterator[None]:
+    """Report a missing hook as BentoML reports what prevents the start."""
+    try:
+        yield
+    except LibraryHookMissing as error:
+        raise BentoMLException(str(error)) from None
+
+
 def prepare_watcher(watcher: Any) -> None:
     """Let a watcher replace workers in containers too, and set SUPERVISOR_VARIABLE. Raises BentoMLException."""
-    try:
+    with as_start_error():
         for hook, argument in (
             (bentoml_hooks.WORKER_PROCESS, bentoml_hooks.WORKER_MODULE),
             (bentoml_hooks.LISTENER_ARGUMENT, "--fd"),
@@ -79,8 +96,6 @@ def prepare_watcher(watcher: Any) -> None:
                 require(hook, f"a worker is started by {watcher.args!r}")
         if not hasattr(watcher, "respawn"):
             require(bentoml_hooks.RESPAWN, "a watcher has no such attribute")
-    except LibraryHookMissing as error:
-        raise BentoMLException(str(error)) from None
     watcher.respawn = True
     watcher.env[SUPERVISOR_VARIABLE] = str(os.getpid())
 

@@ -11,6 +11,7 @@ import uvicorn
 
 from models.library_hook import LibraryHookMissing, require
 from service.server.library_hooks import bentoml_hooks, uvicorn_hooks
+from service.server.parent_process import end_with_parent
 
 MAX_FAILED_STARTS = 3
 SHARED_FOLDER_PREFIX = "tabserve-shared-"
@@ -36,6 +37,13 @@ def check_supervisor() -> None:
         require(bentoml_hooks.SHARED_FOLDER, f"{SHARED_FOLDER_VARIABLE} is {folder}")
     if "--fd" not in sys.argv:
         require(bentoml_hooks.LISTENER_ARGUMENT, "this worker was started without it")
+
+
+def end_with_supervisor() -> None:
+    """Kill this worker when its supervisor ends: otherwise it would hold the port, and the server could not restart."""
+    supervisor = os.environ.get(SUPERVISOR_VARIABLE, "")
+    if in_worker() and supervisor.isdecimal():
+        end_with_parent(int(supervisor), signal.SIGKILL)
 
 
 def record_failed_start(reason: str) -> None:

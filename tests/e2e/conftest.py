@@ -120,11 +120,13 @@ class Server:
 
 @pytest.fixture
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """serve(home, cwd=…, target=…, wait=…, **settings): a server, ended with the test."""
+    """serve(home, cwd=…, target=…, wait=…, port=…, **settings): a server, ended with the test."""
     servers: list[Server] = []
 
-    def start(home: Path, *, cwd: Path = ROOT, target: str = "", wait: bool = True, **settings: str) -> Server:
-        port = free_port()
+    def start(
+        home: Path, *, cwd: Path = ROOT, target: str = "", wait: bool = True, port: int = 0, **settings: str
+    ) -> Server:
+        port = port or free_port()
         log = tmp_path_factory.mktemp("log") / "log"
         command = [BENTOML, "serve", *([target] if target else []), "--host", "127.0.0.1", "--port", str(port)]
         settings = {"TABSERVE_WORKERS": "1", "TABSERVE_DRAIN_S": "1", **settings}

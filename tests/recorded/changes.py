@@ -43,6 +43,7 @@ CHANGES: Mapping[str, str] = {
     "probe-version-get": VERSION,
     "probe-version-head": VERSION,
     "grpc-servermetadata": VERSION,
+    "connection-no-host": "a request of HTTP/1.1 has exactly one Host header",
     "pages-docs-json": "the OpenAPI document lists every status of every operation",
     "pages-docs-json-head": "the OpenAPI document lists every status of every operation",
     "pages-docs-json-small": "the OpenAPI document lists every status of every operation",

@@ -70,6 +70,22 @@ def _check_respawn() -> str | None:
     )
 
 
+def _check_stop_signals() -> str | None:
+    from circus.arbiter import Arbiter
+    from circus.controller import Controller  # type: ignore[import-untyped]
+    from circus.sighandler import SysHandler  # type: ignore[import-untyped]
+    from circus.watcher import Watcher
+
+    return first_problem(
+        refers_to(Controller._init_syshandler, "sys_hdl", "SysHandler"),
+        refers_to(SysHandler._register, "signal"),
+        refers_to(SysHandler.quit, "add_callback_from_signal"),
+        refers_to(Arbiter.__init__, "ctrl", "sockets", "loop"),
+        refers_to(Watcher.kill_process, "stop_signal"),
+        refers_to(Watcher.spawn_process, "processes"),
+    )
+
+
 SERVICE_CLASS = LibraryHook(
     "_bentoml_sdk.Service.to_asgi",
     "bentoml",
@@ -112,5 +128,11 @@ RESPAWN = LibraryHook(
     "A worker that dies in a container is not replaced.",
     _check_respawn,
 )
-SUPERVISOR_HOOKS = (WORKER_PROCESS, LISTENER_ARGUMENT, ARBITER, SHARED_FOLDER, RESPAWN)
+STOP_SIGNALS = LibraryHook(
+    "circus.sighandler.SysHandler",
+    "kantoku",
+    "A second signal does not stop the server at once, and connections that wait when it stops are reset.",
+    _check_stop_signals,
+)
+SUPERVISOR_HOOKS = (WORKER_PROCESS, LISTENER_ARGUMENT, ARBITER, SHARED_FOLDER, RESPAWN, STOP_SIGNALS)
 SERVICE_HOOKS = (SERVICE_CLASS, BENTO_LAYOUT)

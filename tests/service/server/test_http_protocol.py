@@ -223,7 +223,7 @@ def test_invalid_http_is_not_logged(running: Running, caplog: pytest.LogCaptureF
     answers, closed = running.answers(b"what is this\r\n\r\n", wait=5)
     assert [status for status, _ in answers] == [400]
     assert closed
-    assert running.answers(b"GET /x HTTP/1.1\r\n" + UPGRADES["h2c"] + b"\r\n")[0][0][0] == 200
+    assert running.answers(b"GET /x HTTP/1.1\r\nhost: x\r\n" + UPGRADES["h2c"] + b"\r\n")[0][0][0] == 200
     assert [record.getMessage() for record in caplog.records if record.levelno > logging.INFO] == []
 
 
@@ -242,6 +242,28 @@ def test_a_server_that_stops_answers_a_connection_whose_request_is_on_its_way(ru
             assert [echoed(answer) for answer in split(got)] == [(200, "/hello", "hello")]
             assert closed
         assert read(silent, 2) == (b"", True)
+
+
+def test_a_request_has_exactly_one_host(running: Running) -> None:
+    for version, hosts, status in (
+        (b"1.1", b"", 400),
+        (b"1.1", b"host: x\r\n", 200),
+        (b"1.1", b"host: x\r\nhost: x\r\n", 400),
+        (b"1.1", b"Host: x\r\nx-other: 1\r\nHOST: y\r\n", 400),
+        (b"1.1", UPGRADES["websocket"], 400),
+        (b"1.1", b"host: x\r\nhost: x\r\n" + UPGRADES["h2c"], 400),
+        (b"1.0", b"", 200),
+        (b"1.0", b"host: x\r\n", 200),
+        (b"1.0", b"host: x\r\nhost: y\r\n", 400),
+    ):
+        request = b"GET /x HTTP/%s\r\n%sconnection: close\r\n\r\n" % (version, hosts)
+        answers, closed = running.answers(request, wait=60)
+        assert (statuses(answers), closed) == ([status], True), request
+        if status == 400:
+            assert answers[0][1]["detail"].startswith("expected one Host header, found ")
+    answers, closed = running.answers(SLOW + b"GET /x HTTP/1.1\r\n\r\n" + HELLO, wait=60)
+    assert statuses(answers) == [200, 400]  # the first request is answered, the third one is not read
+    assert closed
 
 
 def statuses(answers: list[tuple[int, Any]]) -> list[int]:

@@ -21,6 +21,7 @@ import uvloop
 from _bentoml_impl.server import serving  # type: ignore[import-untyped]
 from bentoml._internal.bento import bento
 from bentoml._internal.models import ModelStore
+from circus.controller import Controller  # type: ignore[import-untyped]
 from circus.watcher import Watcher  # type: ignore[import-untyped]
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -96,6 +97,7 @@ SABOTAGES: dict[LibraryHook, Callable[[Patch], None]] = {
     bentoml_hooks.ARBITER: removes(circus, "create_standalone_arbiter"),
     bentoml_hooks.SHARED_FOLDER: removes(bentoml.serving, "ensure_prometheus_dir"),
     bentoml_hooks.RESPAWN: renames(Watcher, "manage_processes", "respawn"),
+    bentoml_hooks.STOP_SIGNALS: renames(Controller, "_init_syshandler", "sys_hdl"),
     uvicorn_hooks.SIGNAL_HANDLER: renames(uvicorn.Server, "capture_signals", "handle_exit"),
     uvicorn_hooks.PROTOCOL_CLASS: renames(uvicorn.Server, "startup", "http_protocol_class"),
     uvicorn_hooks.GRACEFUL_TIMEOUT: renames(uvicorn.Server, "shutdown", "timeout_graceful_shutdown"),

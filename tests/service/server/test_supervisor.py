@@ -1,15 +1,32 @@
 """The supervisor replaces dead workers, gives them a folder, and reports workers that it cannot prepare."""
 
 import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from bentoml.exceptions import BentoMLException
 
+from models.library_hook import LibraryHookMissing
 from service.server import supervisor, worker
 from service.server.library_hooks import bentoml_hooks
+from service.server.listeners import refuses_new_connections
+from service.server.stop_signals import SIGNALS, StopSignals
+
+
+@pytest.fixture(autouse=True)
+def signal_handlers() -> Iterator[None]:
+    """Restores the signal handlers."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @dataclass
@@ -19,12 +36,47 @@ class Watcher:
     args: list[str] = field(default_factory=lambda: ["-m", bentoml_hooks.WORKER_MODULE, ".", "--fd", "3"])
     env: dict[str, str] = field(default_factory=dict)
     respawn: bool = False
+    stop_signal: int = signal.SIGTERM
+    processes: dict[int, object] = field(default_factory=dict)
+
+
+class SignalHandler:
+    """circus's."""
+
+    def __init__(self) -> None:
+        self.received: list[int] = []
+        for number in SIGNALS:
+            signal.signal(number, self.signal)
+
+    def signal(self, number: int, frame: Any = None) -> None:
+        self.received.append(number)
+
+
+class Loop:
+    """A tornado loop that calls everything at once, and records the delays."""
+
+    def __init__(self) -> None:
+        self.delays: list[float] = []
+
+    def add_callback_from_signal(self, call: Callable[..., None], *arguments: Any) -> None:
+        call(*arguments)
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
+        self.delays.append(seconds)
+        call()
 
 
 class Arbiter:
     def __init__(self, watchers: list[Watcher], **options: Any) -> None:
         self.options = options
         self.started = False
+        self.watchers = watchers
+        self.ctrl = SimpleNamespace(sys_hdl=SignalHandler())
+        self.loop = Loop()
+        self.sockets: dict[str, socket.socket] = {}
+
+    def iter_watchers(self) -> list[Watcher]:
+        return self.watchers
 
     def start(self, callback: Any = None) -> None:
         self.started = True
@@ -36,7 +88,7 @@ def watcher_in(folder: Path) -> Watcher:
 
 def test_workers_are_looked_after_every_second_and_replaced_in_containers_too(tmp_path: Path) -> None:
     watcher = watcher_in(tmp_path)
-    arbiter = supervisor.supervised(Arbiter)(watchers=[watcher], sockets=[])
+    arbiter = supervisor.supervised(Arbiter, 0.0)(watchers=[watcher], sockets=[])
     assert arbiter.options == {"check_delay": 1, "sockets": []}
     assert watcher.respawn
     assert watcher.env[worker.SUPERVISOR_VARIABLE] == str(os.getpid())
@@ -46,7 +98,7 @@ def test_workers_are_looked_after_every_second_and_replaced_in_containers_too(tm
 
 def test_a_server_whose_workers_could_not_start_ends_with_an_error(tmp_path: Path) -> None:
     (tmp_path / "failed_starts").write_text("." * worker.MAX_FAILED_STARTS)
-    arbiter = supervisor.supervised(Arbiter)(watchers=[watcher_in(tmp_path)])
+    arbiter = supervisor.supervised(Arbiter, 0.0)(watchers=[watcher_in(tmp_path)])
     with pytest.raises(SystemExit, match="1"):
         arbiter.start()
 
@@ -56,7 +108,7 @@ def test_a_worker_that_is_started_by_another_command_ends_the_start(tmp_path: Pa
     watcher = watcher_in(tmp_path)
     watcher.args.remove(argument)
     with pytest.raises(BentoMLException, match="a worker is started by"):
-        supervisor.supervised(Arbiter)(watchers=[watcher])
+        supervisor.supervised(Arbiter, 0.0)(watchers=[watcher])
 
 
 def test_a_watcher_without_respawn_ends_the_start(tmp_path: Path) -> None:
@@ -64,7 +116,7 @@ def test_a_watcher_without_respawn_ends_the_start(tmp_path: Path) -> None:
     del watcher.respawn, Watcher.respawn
     try:
         with pytest.raises(BentoMLException, match="a watcher has no such attribute"):
-            supervisor.supervised(Arbiter)(watchers=[watcher])
+            supervisor.supervised(Arbiter, 0.0)(watchers=[watcher])
     finally:
         Watcher.respawn = False
 
@@ -87,3 +139,34 @@ def test_the_folder_of_a_server_that_could_not_remove_it_is_removed_by_the_next(
     mine = Path(supervisor.new_shared_folder())
     assert not dead.exists()
     assert all(folder.is_dir() for folder in (young, foreign, running, mine))
+
+
+def test_the_first_signal_is_left_to_circus_and_connections_are_refused_after_the_grace_period() -> None:
+    for number, delay in ((signal.SIGTERM, 7.0), (signal.SIGINT, 0.0)):
+        watcher = Watcher()
+        arbiter = Arbiter([watcher])
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            arbiter.sockets["http"] = listener
+            StopSignals(arbiter, grace_s=7.0).install()
+            assert not refuses_new_connections(listener)
+            signal.raise_signal(number)
+            assert refuses_new_connections(listener)
+        assert arbiter.ctrl.sys_hdl.received == [number]
+        assert arbiter.loop.delays == [delay]
+        assert watcher.stop_signal == number
+
+
+def test_a_second_signal_kills_the_workers() -> None:
+    with subprocess.Popen(["sleep", "600"]) as process:
+        StopSignals(Arbiter([Watcher(processes={process.pid: process})]), grace_s=600.0).install()
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(SystemExit, match="1"):
+            signal.raise_signal(signal.SIGTERM)
+        assert process.wait(60) == -signal.SIGKILL
+
+
+def test_signals_that_circus_does_not_handle_are_reported() -> None:
+    arbiter = Arbiter([])
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with pytest.raises(LibraryHookMissing, match="SIGINT is handled by"):
+        StopSignals(arbiter, grace_s=0.0).install()

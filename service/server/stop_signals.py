@@ -1,0 +1,60 @@
+"""The signals that stop a server, in its supervisor: the first lets the workers finish, a second kills them."""
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+from typing import Any
+
+from models.library_hook import require
+from service.server.library_hooks import bentoml_hooks
+from service.server.listeners import refuse_new_connections
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+log = logging.getLogger("tabserve.server")
+
+
+class StopSignals:
+    """Handles SIGTERM and SIGINT of a circus arbiter."""
+
+    def __init__(self, arbiter: Any, grace_s: float) -> None:
+        """grace_s: how long the workers accept connections after SIGTERM; not at all after SIGINT."""
+        self._arbiter = arbiter
+        self._grace_s = grace_s
+        self.stopping = False
+
+    def install(self) -> None:
+        """Handle the signals from now on. Raises LibraryHookMissing if circus does not handle them now."""
+        for number in SIGNALS:
+            handler = signal.getsignal(number)
+            if getattr(handler, "__self__", None) is not self._arbiter.ctrl.sys_hdl:
+                require(bentoml_hooks.STOP_SIGNALS, f"{number.name} is handled by {handler!r}")
+        for number in SIGNALS:
+            signal.signal(number, self.on_signal)
+
+    def on_signal(self, number: int, frame: Any) -> None:
+        if self.stopping:
+            log.warning("stopping at once: a second signal", extra={"signal": signal.Signals(number).name})
+            self._kill_workers()
+            sys.exit(1)
+        self.stopping = True
+        interrupted = number == signal.SIGINT
+        if interrupted:
+            for watcher in self._arbiter.iter_watchers():
+                watcher.stop_signal = signal.SIGINT
+        self._arbiter.loop.add_callback_from_signal(self._refuse_later, 0.0 if interrupted else self._grace_s)
+        self._arbiter.ctrl.sys_hdl.signal(number, frame)
+
+    def _refuse_later(self, seconds: float) -> None:
+        self._arbiter.loop.call_later(seconds, self._refuse)
+
+    def _refuse(self) -> None:
+        for listener in self._arbiter.sockets.values():
+            refuse_new_connections(listener)
+
+    def _kill_workers(self) -> None:
+        for watcher in self._arbiter.iter_watchers():
+            for pid in list(watcher.processes):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)

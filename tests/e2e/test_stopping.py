@@ -1,0 +1,136 @@
+"""How a server stops: it answers what it has accepted, ends at once at a second signal, leaves no process behind."""
+
+import contextlib
+import http.client
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from tests.e2e.conftest import ROOT, environment
+from tests.ports import free_port
+
+Serve = Callable[..., Any]
+BODY = json.dumps({"rows": [{"a": 1.5, "b": 2.5}]}).encode()
+REQUEST = b"POST /predict/small HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s" % (
+    len(BODY),
+    BODY,
+)
+WAIT_S = 60
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children(recursive=True)
+
+
+def none_runs(processes: list[psutil.Process]) -> bool:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                return False
+    return True
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+class ReconnectingClient(threading.Thread):
+    """Opens a connection for each request, whatever /readyz says, until connections are refused."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(daemon=True)
+        self.port = port
+        self.results: Counter[str] = Counter()
+
+    def run(self) -> None:
+        while True:
+            try:
+                connection = socket.create_connection(("127.0.0.1", self.port), WAIT_S)
+            except ConnectionRefusedError:
+                return
+            try:
+                with connection:
+                    connection.sendall(REQUEST)
+                    reply = http.client.HTTPResponse(connection)
+                    reply.begin()
+                    reply.read()
+                    self.results[str(reply.status)] += 1
+            except (OSError, http.client.HTTPException) as error:
+                self.results[type(error).__name__] += 1
+
+
+def test_what_was_accepted_is_answered_while_clients_open_new_connections(serve: Serve, home: Path) -> None:
+    server = serve(home, TABSERVE_WORKERS="2")
+    clients = [ReconnectingClient(server.port) for _ in range(24)]
+    for client in clients:
+        client.start()
+    until(lambda: all(client.results["200"] > 3 for client in clients))
+    before = sum(client.results["200"] for client in clients)
+    server.process.send_signal(signal.SIGTERM)
+    for client in clients:
+        client.join(WAIT_S)
+        assert not client.is_alive()
+    total = sum((client.results for client in clients), Counter())
+    assert set(total) == {"200"}, total
+    assert total["200"] > before
+    assert server.process.wait(WAIT_S) == 0
+
+
+def test_a_second_signal_stops_the_server_at_once(serve: Serve, home: Path) -> None:
+    server = serve(home, TABSERVE_WORKERS="2", TABSERVE_DRAIN_S="600")
+    workers = descendants(server.process.pid)
+    server.process.send_signal(signal.SIGTERM)
+    until(lambda: httpx.get(f"{server.url}/readyz", timeout=WAIT_S).status_code == 503)
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(WAIT_S) == 1
+    until(lambda: none_runs(workers))
+    assert is_free(server.port)
+
+
+def test_workers_end_with_a_supervisor_that_is_killed_and_a_restart_works(serve: Serve, home: Path) -> None:
+    server = serve(home, TABSERVE_WORKERS="2")
+    workers = descendants(server.process.pid)
+    server.process.kill()
+    server.process.wait(WAIT_S)
+    until(lambda: none_runs(workers))
+    assert is_free(server.port)
+    again = serve(home, port=server.port)
+    assert httpx.post(f"{again.url}/predict/small", content=BODY, timeout=WAIT_S).status_code == 200
+
+
+def test_a_server_ends_with_the_command_that_started_it(home: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "service", "--port", str(port)]
+    settings = {"TABSERVE_WORKERS": "1", "TABSERVE_DRAIN_S": "0"}
+    with subprocess.Popen(command, cwd=ROOT, env=environment(home, **settings), stdout=subprocess.PIPE) as launcher:
+        assert launcher.stdout
+        while b"Serving" not in (line := launcher.stdout.readline()):
+            assert line, "it has ended"
+        server = descendants(launcher.pid)
+        launcher.kill()
+    until(lambda: none_runs(server))
+    assert is_free(port)
