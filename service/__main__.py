@@ -45,8 +45,7 @@ def main(words: Sequence[str] | None = None, program: str = "python -m service")
     # In a session of its own: otherwise Ctrl+C would reach all workers at once, and none would finish its requests.
     environment = os.environ | {"BENTOML_DO_NOT_TRACK": "True", LAUNCHER_VARIABLE: str(os.getpid())}
     server = subprocess.Popen(command, cwd=root, env=environment, start_new_session=True)
-    for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(name, lambda number, frame: server.terminate())
+    forward_signals(server)
     address = "127.0.0.1" if arguments.host in ("0.0.0.0", "::") else arguments.host
     url = f"http://{f'[{address}]' if ':' in address else address}:{arguments.port}"
     try:
@@ -55,6 +54,18 @@ def main(words: Sequence[str] | None = None, program: str = "python -m service")
     except (OSError, ValueError, LookupError) as error:  # the server runs nevertheless
         print(f"note: no example requests, {url}/models cannot be read: {error}", file=sys.stderr)
     return max(server.wait(), 0)  # a negative code is the signal that stopped the server
+
+
+def forward_signals(server: "subprocess.Popen[bytes]") -> None:
+    """Stop the server at a signal; at once at a second Ctrl+C."""
+    received: list[int] = []
+
+    def on_signal(number: int, frame: Any) -> None:
+        server.send_signal(signal.SIGINT if number == signal.SIGINT and received else signal.SIGTERM)
+        received.append(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, on_signal)
 
 
 def serve_parser(program: str = "python -m service") -> argparse.ArgumentParser:

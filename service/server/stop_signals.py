@@ -5,12 +5,16 @@ import logging
 import os
 import signal
 import sys
+import time
 from typing import Any
 
 from models.library_hook import require
 from service.server.library_hooks import bentoml_hooks
 from service.server.listeners import refuse_new_connections
 
+SAME_S = (
+    1.0  # SIGTERM again within this time is the same request: an init system signals `python -m service` and its server
+)
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 log = logging.getLogger("tabserve.server")
 
@@ -22,7 +26,7 @@ class StopSignals:
         """grace_s: how long the workers accept connections after SIGTERM; not at all after SIGINT."""
         self._arbiter = arbiter
         self._grace_s = grace_s
-        self.stopping = False
+        self._stopping_since: float | None = None
 
     def install(self) -> None:
         """Handle the signals from now on. Raises LibraryHookMissing if circus does not handle them now."""
@@ -34,11 +38,14 @@ class StopSignals:
             signal.signal(number, self.on_signal)
 
     def on_signal(self, number: int, frame: Any) -> None:
-        if self.stopping:
+        now = time.monotonic()
+        if self._stopping_since is not None:
+            if number == signal.SIGTERM and now - self._stopping_since < SAME_S:
+                return
             log.warning("stopping at once: a second signal", extra={"signal": signal.Signals(number).name})
             self._kill_workers()
             sys.exit(1)
-        self.stopping = True
+        self._stopping_since = now
         interrupted = number == signal.SIGINT
         if interrupted:
             for watcher in self._arbiter.iter_watchers():

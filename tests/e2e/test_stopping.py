@@ -105,7 +105,7 @@ def test_a_second_signal_stops_the_server_at_once(serve: Serve, home: Path) -> N
     workers = descendants(server.process.pid)
     server.process.send_signal(signal.SIGTERM)
     until(lambda: httpx.get(f"{server.url}/readyz", timeout=WAIT_S).status_code == 503)
-    server.process.send_signal(signal.SIGTERM)
+    server.process.send_signal(signal.SIGINT)
     assert server.process.wait(WAIT_S) == 1
     until(lambda: none_runs(workers))
     assert is_free(server.port)

@@ -14,7 +14,7 @@ import pytest
 from bentoml.exceptions import BentoMLException
 
 from models.library_hook import LibraryHookMissing
-from service.server import supervisor, worker
+from service.server import stop_signals, supervisor, worker
 from service.server.library_hooks import bentoml_hooks
 from service.server.listeners import refuses_new_connections
 from service.server.stop_signals import SIGNALS, StopSignals
@@ -156,13 +156,26 @@ def test_the_first_signal_is_left_to_circus_and_connections_are_refused_after_th
         assert watcher.stop_signal == number
 
 
-def test_a_second_signal_kills_the_workers() -> None:
+@pytest.mark.parametrize(("first", "second"), [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGINT)])
+def test_a_second_signal_kills_the_workers(first: int, second: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with subprocess.Popen(["sleep", "600"]) as process:
         StopSignals(Arbiter([Watcher(processes={process.pid: process})]), grace_s=600.0).install()
-        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(first)
+        monkeypatch.setattr(stop_signals, "SAME_S", 0.0)
         with pytest.raises(SystemExit, match="1"):
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(second)
         assert process.wait(60) == -signal.SIGKILL
+
+
+def test_the_same_request_to_stop_may_arrive_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stop_signals, "SAME_S", 600.0)
+    arbiter = Arbiter([Watcher()])
+    StopSignals(arbiter, grace_s=600.0).install()
+    for _ in range(3):
+        signal.raise_signal(signal.SIGTERM)
+    assert arbiter.ctrl.sys_hdl.received == [signal.SIGTERM]
+    with pytest.raises(SystemExit):
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_signals_that_circus_does_not_handle_are_reported() -> None:
