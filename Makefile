@@ -4,7 +4,7 @@ PORT ?= 3000
 PY := .venv/bin/python
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test check-all dialects \
+.PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test check-all dialects kills \
 	quality suite learners load bench lock upgrade-check clean
 
 help: ## print this list
@@ -42,6 +42,9 @@ wheel-check: .venv/.development ## build the wheel, install it elsewhere, train 
 
 dialects: .venv/.development ## read back 2,000 random tables in random dialects (minutes)
 	$(PY) -m tests.training.dialects 2000
+
+kills: .venv/.development ## kill 20 trainings at random moments and check the store after each (minutes)
+	$(PY) -m tests.e2e.killed_trainings 20
 
 image: .venv/.training ## build an image with models: MODELS="housing:3 penguins" EXTRAS="arrow grpc" IMAGE=tabserve:latest
 	@MODELS="$(MODELS)" EXTRAS="$(EXTRAS)" IMAGE="$(IMAGE)" deploy/image.sh

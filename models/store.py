@@ -1,15 +1,15 @@
 """The model store, which is BentoML's: finds, saves, loads and deletes versions."""
 
+import contextlib
+import os
 import re
-import tempfile
 from pathlib import Path
 
-import bentoml
-from bentoml.exceptions import BentoMLException
-
 from models import golden_rows, store_library_hooks, version_files
+from models.store_repair import write_latest
 from models.tabular_model import TabularModel
 from models.text import truncate
+from models.unfinished_folder import discard, unfinished_folder
 from models.version_files import EngineChoice, StoredVersion, StoreError, TrainedVersion
 
 
@@ -61,34 +61,47 @@ def check_writable() -> None:
     folder = location()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryDirectory(dir=folder).cleanup()
+        with unfinished_folder(folder):
+            pass
     except OSError as error:
         raise StoreError(f"nothing can be stored in {folder}: {error.strerror or error}") from error
 
 
 def save(trained: TrainedVersion) -> StoredVersion:
     """Store a version under the next number. It is loaded and checked first; after a failure nothing is left."""
+    store, name = location(), trained.schema.name
+    try:
+        with unfinished_folder(store) as folder:
+            version_files.write(folder, trained)
+            load(StoredVersion(name, next_version(name), folder))
+            stored = _publish(folder, store, trained)
+    except OSError as error:
+        raise StoreError(f"{name} cannot be stored in {store}: {error.strerror or error}") from error
+    try:
+        write_latest(stored.path.parent)
+    except OSError:  # `store_repair` writes it before the next training
+        pass
+    except KeyboardInterrupt:
+        discard(stored.path)
+        raise
+    return stored
+
+
+def _publish(folder: Path, store: Path, trained: TrainedVersion) -> StoredVersion:
+    """Rename the folder of a complete version to the next number that is free."""
     name = trained.schema.name
+    labels = {"framework": "keras" if trained.keras is not None else "numpy", "task": trained.schema.task}
     while True:
-        stored = StoredVersion(name, version := next_version(name), location() / name / str(version))
-        copying = False
+        version = next_version(name)
+        stored = StoredVersion(name, version, store / name / str(version))
+        text = store_library_hooks.description(stored.tag, labels, {"target": trained.schema.target})
+        (folder / "model.yaml").write_text(text, encoding="utf-8")
+        stored.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with bentoml.models.create(
-                stored.tag,
-                labels={"framework": "keras" if trained.keras is not None else "numpy", "task": trained.schema.task},
-                metadata={"target": trained.schema.target},
-            ) as model:
-                folder = Path(model.path)
-                version_files.write(folder, trained)
-                load(StoredVersion(name, version, folder))
-                copying = not stored.path.exists()
-        except BentoMLException as error:
-            if stored.path.exists():  # another training has taken the number meanwhile
-                continue
-            raise StoreError(f"{stored.tag} cannot be stored in {location()}: {error}") from error
-        except KeyboardInterrupt:  # BentoML does not remove what it has copied so far
-            if copying and stored.path.exists():
-                bentoml.models.delete(stored.tag)
+            os.rename(folder, stored.path)
+        except OSError:
+            if stored.path.exists() or not stored.path.parent.exists():
+                continue  # another training took the number, or the last version was deleted meanwhile
             raise
         return stored
 
@@ -106,7 +119,17 @@ def delete(tag: str) -> None:
     if not found:
         raise StoreError(f"no model {tag!r} in {location()}")
     for stored in found:
-        bentoml.models.delete(stored.tag)
+        discard(stored.path)
+    with contextlib.suppress(OSError):
+        _remove_if_empty(model := found[0].path.parent)
+        write_latest(model)
+
+
+def _remove_if_empty(model: Path) -> None:
+    """Remove the folder of a model without versions."""
+    if not any(model.glob("*/")):
+        (model / "latest").unlink(missing_ok=True)
+        model.rmdir()
 
 
 def load(stored: StoredVersion, engine: EngineChoice = "auto") -> TabularModel:

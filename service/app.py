@@ -22,7 +22,9 @@ import orjson
 from bentoml.exceptions import BentoMLException
 from bentoml.models import BentoModel
 
+from models import store
 from models.library_hook import LibraryHookMissing, check_all
+from models.store_repair import repair_store
 from models.tabular_model import TabularModel
 from service import logs, model_selection
 from service.bento_image import REQUIREMENTS, bento_image
@@ -161,6 +163,9 @@ def from_environment() -> Any:
             and ports.conflict(ports.EVERY_ADDRESS, settings.grpc_port)
         ):
             raise SettingsError(f"TABSERVE_GRPC_PORT={settings.grpc_port}: the port is in use")
+        if not worker.in_worker():
+            for repair in repair_store(store.location(settings.store)):
+                log.warning("store repaired", extra={"repair": repair})
         models = model_selection.select_models(settings, model_selection.pinned_by_bento(Path(__file__)))
     except (SettingsError, SelectionError, LibraryHookMissing) as error:
         reason = str(error)

@@ -16,6 +16,7 @@ from models.explanation.background import Background
 from models.frame import Frame
 from models.network.scale_head import ScaleHead
 from models.schema import FeatureSchema
+from models.store_repair import repair_store
 from models.tabular_model import Engine, TabularModel
 from models.version_files import StoredVersion, TrainedVersion
 from training import card, conformalization, dataset_report, examples, fit, plots
@@ -70,6 +71,8 @@ def run(
     Raises UsageError, DivergenceError or StoreError, and then stores nothing.
     """
     store.check_writable()
+    for repair in repair_store(store.location()):
+        report(f"note: {repair}")
     result = train(options, fit_options, tune=tune, report=report)
     baseline_metrics = evaluate_baselines(result, report) if baselines else {}
     notices = better_baseline_notices(result, baseline_metrics)

@@ -1,9 +1,12 @@
 """A version in BentoML's own store: kept whole, read back the same, and refused when it is not what it was."""
 
+import errno
 import json
+import os
+import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -136,26 +139,71 @@ def test_failed_write_leaves_no_files(
     assert files(bentoml_store) == set()
 
 
+@pytest.mark.parametrize("function", ["rename", "replace"])
 @pytest.mark.parametrize("before", [0, 1])
-def test_interrupted_copy_leaves_no_partial_version(
-    bentoml_store: Path, make_trained: Make, monkeypatch: pytest.MonkeyPatch, before: int
+def test_interrupted_save_leaves_no_version(
+    bentoml_store: Path, make_trained: Make, monkeypatch: pytest.MonkeyPatch, before: int, function: str
 ) -> None:
-    import shutil
-
+    """`os.rename` gives a version its number, `os.replace` names it in `latest`."""
     for _ in range(before):
         store.save(make_trained())
+    real = getattr(os, function)
 
-    def copy_half(source: str, to: Path, **options: Any) -> None:
-        shutil.copy(Path(source, "features.json"), to)
+    def interrupt_once(*arguments: Any) -> None:
+        monkeypatch.setattr(os, function, real)
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as broken:
-        broken.setattr(shutil, "copytree", copy_half)
-        with pytest.raises(KeyboardInterrupt):
-            store.save(make_trained())
+    monkeypatch.setattr(os, function, interrupt_once)
+    with pytest.raises(KeyboardInterrupt):
+        store.save(make_trained())
     assert len(store.versions()[0].get("homes", [])) == before
-    assert not (bentoml_store / "homes" / str(before + 1)).exists()
+    assert len(bentoml.models.list()) == before
     assert store.save(make_trained()).version == before + 1
+    assert files(bentoml_store) == {"homes"}
+
+
+@pytest.fixture
+def largest_file() -> Iterator[Callable[[int], None]]:
+    """largest_file(bytes): the operating system refuses to write larger files, as it does on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize(("keras", "size"), [(False, 0), (False, 1000), (True, 5000)])
+def test_file_that_cannot_be_written_leaves_no_files(
+    bentoml_store: Path, make_trained: Make, largest_file: Callable[[int], None], keras: bool, size: int
+) -> None:
+    trained = make_trained(keras=keras)
+    largest_file(size)
+    with pytest.raises(StoreError, match=r"homes cannot be stored in .*: File too large"):
+        store.save(trained)
+    assert files(bentoml_store) == set()
+    largest_file(10**9)
+    assert store.save(trained).tag == "homes:1"
+
+
+def test_version_is_stored_although_latest_cannot_be_written(
+    bentoml_store: Path, make_trained: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.save(make_trained())
+
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", full)
+        assert store.save(make_trained()).tag == "homes:2"
+    assert (bentoml_store / "homes" / "latest").read_text() == "1"
+    assert files(bentoml_store / "homes") == {"1", "2", "latest"}
+
+
+@pytest.mark.parametrize("content", ["", "7", "x"])
+def test_wrong_latest_does_not_hinder_a_training(bentoml_store: Path, make_trained: Make, content: str) -> None:
+    store.save(make_trained())
+    (bentoml_store / "homes" / "latest").write_text(content)
+    assert store.save(make_trained()).tag == "homes:2"
+    assert str(bentoml.models.get("homes:latest").tag) == "homes:2"
 
 
 def test_version_with_different_golden_predictions_is_not_stored(
@@ -185,10 +233,13 @@ def test_write_check_leaves_no_files(bentoml_store: Path) -> None:
 def test_delete_removes_one_version_by_tag_and_all_by_name(bentoml_store: Path, make_trained: Make) -> None:
     for _ in range(3):
         store.save(make_trained())
+    store.delete("homes:3")
+    assert str(bentoml.models.get("homes").tag) == "homes:2"
     store.delete("homes:2")
-    assert [stored.version for stored in store.versions()[0]["homes"]] == [3, 1]
+    assert [stored.version for stored in store.versions()[0]["homes"]] == [1]
     store.delete("homes")
     assert store.versions() == ({}, [])
+    assert files(bentoml_store) == set()
 
 
 @pytest.mark.parametrize("tag", ["homes:7", "homes:", "homes:x", "houses", "", ":1"])

@@ -164,9 +164,12 @@ def test_an_edited_schema_declares_limits_that_are_served(
     path.write_text(json.dumps(schema))
     options = DataOptions(data=str(mixed_table), target="y", schema=str(path))
     fit_options = FitOptions(framework="numpy", hidden=(4,), epochs=1)
-    stored = pipeline.run(options, fit_options, baselines=False, report=lambda text: None)
+    (bentoml_store / "odd_homes" / "latest").write_text("")
+    messages: list[str] = []
+    stored = pipeline.run(options, fit_options, baselines=False, report=messages.append)
     model = store.load(stored)
     assert stored.version == 2
+    assert [message for message in messages if message.endswith("latest was empty and now names 1, the newest version")]
     assert all(row["sq. metres ($)"] <= 120 for row in model.golden.rows)
     wrong = model.golden.rows[0] | {"sq. metres ($)": 121, "Outcome Type": "castle"}
     assert [error.code for error in validate_rows(model.schema, [wrong]).errors] == ["above_maximum", "unseen_level"]

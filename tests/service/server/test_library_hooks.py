@@ -90,6 +90,7 @@ SABOTAGES: dict[LibraryHook, Callable[[Patch], None]] = {
         ModelStore, "_path", property(lambda self: self.new_path), raising=False
     ),
     store_library_hooks.STORE_LAYOUT: changes(bentoml._internal.models.model, "MODEL_YAML_FILENAME", "model.toml"),
+    store_library_hooks.STORE_DESCRIPTION: removes(bentoml._internal.models.model.ModelInfo, "dump"),
     bentoml_hooks.SERVICE_CLASS: removes(_bentoml_sdk, "Service"),
     bentoml_hooks.BENTO_LAYOUT: changes(bento, "BENTO_PROJECT_DIR_NAME", "source"),
     bentoml_hooks.WORKER_PROCESS: changes(serving, "_SERVICE_WORKER_SCRIPT", "bentoml.worker"),

@@ -1,0 +1,67 @@
+"""Repairs what a killed training left in the store: unfinished folders, and a wrong `latest`.
+
+`latest` is BentoML's file beside the versions of a model, which names the newest one. This project finds versions by
+their folders; BentoML's own commands need the file.
+"""
+
+import contextlib
+import os
+import re
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+from models import unfinished_folder
+from models.text import truncate
+
+CREATED = re.compile(r"^creation_time: *['\"]?(.+?)['\"]?$", re.MULTILINE)
+OLDEST = datetime.min.replace(tzinfo=UTC)
+
+
+def repair_store(store: Path) -> list[str]:
+    """Repair a folder of models. Returns a sentence for each repair; nothing where the store cannot be changed."""
+    repairs = []
+    if removed := unfinished_folder.remove_leftovers(store):
+        repairs.append(f"removed {removed} unfinished version(s) that an interrupted training left in {store}")
+    for latest in sorted(store.glob("*/latest")):
+        with contextlib.suppress(OSError):
+            repairs += _repair_latest(latest)
+    return repairs
+
+
+def write_latest(model: Path) -> None:
+    """Name the newest version in `latest`, at once: a reader sees the old or the new content."""
+    newest = _newest(model)
+    if newest is None:
+        return
+    written = model / f"latest-{uuid.uuid4().hex}"
+    try:
+        written.write_text(newest, encoding="utf-8")
+        os.replace(written, model / "latest")
+    finally:
+        written.unlink(missing_ok=True)
+
+
+def _repair_latest(latest: Path) -> list[str]:
+    before, newest = latest.read_text(encoding="utf-8", errors="replace").strip(), _newest(latest.parent)
+    if newest is None or before == newest:
+        return []
+    write_latest(latest.parent)
+    was = f"named {truncate(before)!r}" if before else "was empty"
+    return [f"{latest} {was} and now names {newest}, the newest version"]
+
+
+def _newest(model: Path) -> str | None:
+    """The name of the version that was created last, as BentoML chooses it; None where there is none."""
+    complete = [folder for folder in model.glob("*/") if (folder / "model.yaml").is_file()]
+    return max(complete, key=_age_order).name if complete else None
+
+
+def _age_order(version: Path) -> tuple[datetime, int]:
+    found = CREATED.search((version / "model.yaml").read_text(encoding="utf-8", errors="replace"))
+    try:
+        created = datetime.fromisoformat(found[1]) if found else OLDEST
+    except ValueError:
+        created = OLDEST
+    created = created if created.tzinfo else created.replace(tzinfo=UTC)
+    return created, int(version.name) if version.name.isdecimal() else 0

@@ -1,0 +1,73 @@
+"""Folders in the store in which versions are written or deleted.
+
+A version appears and disappears by one rename, so that whoever reads the store never sees a part of it. BentoML and
+`store.versions` look for versions one level deeper and do not see these folders: they hold files only.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+PREFIX = "unfinished-"  # no model of this project has a hyphen in its name
+MAX_AGE_S = 86_400.0  # of a folder in a file system without locks: older ones are left over
+
+
+@contextlib.contextmanager
+def unfinished_folder(store: Path) -> Iterator[Path]:
+    """A new folder, locked while it is used; removed at the end unless it was renamed."""
+    folder, lock = _create(store)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def discard(version: Path) -> None:
+    """Delete the folder of a version, which disappears at once."""
+    with unfinished_folder(version.parents[1]) as folder:
+        os.rename(version, folder)
+
+
+def remove_leftovers(store: Path) -> int:
+    """Remove folders whose process has ended without removing them. Returns how many were removed."""
+    removed = 0
+    for folder in store.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):  # a store that cannot be changed, or another process was faster
+            if _is_left_over(folder):
+                shutil.rmtree(folder)
+                removed += 1
+    return removed
+
+
+def _create(store: Path) -> tuple[Path, int]:
+    while True:
+        folder = store / f"{PREFIX}{uuid.uuid4().hex}"
+        folder.mkdir(parents=True)
+        try:
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:  # `remove_leftovers` of another process was faster
+            continue
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.exists():
+            return folder, lock
+        os.close(lock)
+
+
+def _is_left_over(folder: Path) -> bool:
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        return False
+    except OSError:
+        return time.time() - folder.stat().st_mtime > MAX_AGE_S
+    finally:
+        os.close(lock)
