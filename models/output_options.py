@@ -15,12 +15,11 @@ from models.output_columns import OutputColumn, OutputTensor
 from models.outputs import Array, Outputs
 from models.schema import FeatureSchema
 from models.tabular_model import GROUP, SCALE, TabularModel
-from models.text import class_key, truncate
+from models.text import class_key
 from models.uncertainty import LevelError, label_sets
 
 BASELINE, CONTRIBUTIONS, DETAILS = "baseline", "contributions", "explanation_details"  # extras of the outputs
 EVALUATIONS = 2  # the column of the details
-MAX_LEVELS = 10  # in one request
 Explain = Literal["none", "full", "fast"]
 
 
@@ -41,23 +40,6 @@ class OutputOptions:
 
     def __bool__(self) -> bool:
         return bool(self.intervals or self.sets or self.explain != "none")
-
-
-def parse_levels(text: str) -> tuple[float, ...]:
-    """`0.9` or `0.5,0.9`. Raises OptionError."""
-    levels = []
-    for part in text.split(","):
-        try:
-            level = float(part)
-        except ValueError:
-            level = math.nan
-        if not 0 < level < 1:
-            raise OptionError(f"{truncate(part)!r} is not a level between 0 and 1")
-        if level not in levels:
-            levels.append(level)
-    if len(levels) > MAX_LEVELS:
-        raise OptionError(f"{len(levels)} levels, expected at most {MAX_LEVELS}")
-    return tuple(levels)
 
 
 def with_options(model: TabularModel, options: OutputOptions) -> "ExtendedModel":
@@ -128,17 +110,24 @@ def columns(model: TabularModel, options: OutputOptions) -> list[OutputColumn]:
     return found
 
 
+def available_options(model: TabularModel, levels: int = 1) -> OutputOptions:
+    """All options that this model can satisfy, for documents. levels: how many."""
+    found: tuple[float, ...] = ()
+    if model.uncertainty is not None:
+        largest = min(0.5, model.uncertainty.largest_level)
+        found = tuple(largest / number for number in range(1, levels + 1))
+    regression = model.schema.task == "regression"
+    return OutputOptions(
+        intervals=found if regression else (),
+        sets=() if regression else found,
+        explain="none" if model.background is None else "full",
+    )
+
+
 def optional_columns(model: TabularModel) -> list[OutputColumn]:
     """The columns that requests for this model may ask for, each key once, for documents."""
-    found: list[OutputColumn] = []
-    if model.uncertainty is not None:
-        level = min(0.5, model.uncertainty.largest_level)
-        one_or_two = ((level,), (level, level / 2))
-        make = interval_column if model.schema.task == "regression" else set_column
-        found += [make(model, levels) for levels in one_or_two]
-    if model.background is not None:
-        found.append(ExplanationColumn.of(model.schema))
-    return found
+    one, two = (columns(model, available_options(model, levels)) for levels in (1, 2))
+    return [*one[:1], *two] if model.uncertainty is not None else one
 
 
 def interval_column(model: TabularModel, levels: tuple[float, ...]) -> OutputColumn:

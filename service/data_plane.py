@@ -14,12 +14,13 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from models.frame import Row
+from models.output_options import OutputOptions
 from models.outputs import NO_OUTPUTS, Outputs
 from models.rows import ValidatedRows, from_valid_rows, validate_rows
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from service.batcher import DisconnectWaiter
-from service.error_mapping import require_valid
+from service.error_mapping import require_valid, translate_option_errors
 from service.errors import RowsNotValid, TooManyRows
 from service.explanation_queue import ExplanationQueue
 from service.memory_budget import MemoryBudget
@@ -122,6 +123,13 @@ class DataPlane:
         """The current snapshot. A request reads it once."""
         return self.registry.snapshot
 
+    def extended(self, served: ServedModel, options: OutputOptions) -> ServedModel:
+        """The version for requests with these options. Raises RequestNotValid where it cannot satisfy them."""
+        if not options:
+            return served
+        with translate_option_errors():
+            return served.extended(options)
+
     async def predict(
         self, served: ServedModel, validate: RowsValidator, context: PredictionContext, *, large: bool = False
     ) -> PredictedRows:
@@ -157,13 +165,14 @@ class DataPlane:
             counters.inflight_rows -= valid
         if self.observer:
             self.observer(served, rows, outputs)
-        if served.extension is not None and served.extension.explainer is not None:
+        if served.explains:
+            assert served.extension is not None
             return await self._explanations.explain(served.extension, rows.frame, outputs, context.deadline)
         return outputs
 
     def predict_fast(self, served: ServedModel, rows: list[dict[str, Any]]) -> Outputs | float | None:
         """Predict a few valid rows without warnings at once. None for all others: call `predict`."""
-        outputs = served.predict_rows_fast(rows)
+        outputs = None if served.explains else served.predict_rows_fast(rows)
         if outputs is not None and self.observer:
             self._observe_fast(served, rows, outputs)
         return outputs

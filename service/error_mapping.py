@@ -1,9 +1,10 @@
-"""Translates the errors of `models` (invalid rows, undecodable tables) to errors of the service, here only."""
+"""Translates the errors of `models` (rows, tables, options) to errors of the service, here only."""
 
 import contextlib
 from collections.abc import Iterator
 
 from models.formats.errors import EmptyTable, FormatError, TooLarge, UnsupportedType
+from models.output_options import OptionError
 from models.rows import RowError, ValidatedRows
 from service.errors import BadBody, BodyTooLarge, RequestError, RequestNotValid, RowsNotValid
 
@@ -22,6 +23,15 @@ def translate_format_errors() -> Iterator[None]:
         yield
     except FormatError as error:
         raise request_error(error) from None
+
+
+@contextlib.contextmanager
+def translate_option_errors() -> Iterator[None]:
+    """Translate an OptionError to a RequestNotValid."""
+    try:
+        yield
+    except OptionError as error:
+        raise RequestNotValid(str(error), [RowError(None, None, "unknown_option", str(error))]) from None
 
 
 def request_error(error: FormatError) -> RequestError:

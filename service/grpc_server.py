@@ -21,6 +21,7 @@ from service.errors import BadBody, ClientDisconnected, NotFound, NotReady, Requ
 from service.exchange import Exchange, ServerContext
 from service.protocols import error_text, oip_messages, oip_signature
 from service.protocols.oip_messages import MESSAGES, SERVICE
+from service.protocols.oip_options import requested_options
 from service.protocols.oip_signature import ModelSignature
 from service.protocols.oip_tensors import InferRequest
 from service.routes.oip import EXTENSIONS, infer, model_metadata, repository_index
@@ -190,9 +191,10 @@ class GrpcServer:
 
     async def model_infer(self, message: Any, exchange: GrpcExchange) -> Any:
         plane, large = self.plane, exchange.size > LARGE_BODY_BYTES
-        served = exchange.served = plane.snapshot.find(message.model_name, message.model_version)
+        found = exchange.served = plane.snapshot.find(message.model_name, message.model_version)
         read = oip_messages.read
         inference: InferRequest = await plane.run_in_thread(read, message) if large else read(message)
+        served = plane.extended(found, requested_options(inference))
         rows, predicted = await infer(plane, served, inference, exchange.prediction_context, large=large)
         response = MESSAGES["ModelInferResponse"](model_name=served.name, model_version=served.version, id=message.id)
         outputs = served.compiled(ModelSignature).response_tensors(rows, predicted, inference)

@@ -62,6 +62,11 @@ class ServedModel:
         self._extended[options] = served  # the last one is the one used last
         return served
 
+    @property
+    def explains(self) -> bool:
+        """Whether the predictions are explained, too."""
+        return self.extension is not None and self.extension.explainer is not None
+
     def _batcher_with_scale(self) -> Batcher:
         if self._scaled_batcher is None:
             settings, model = self._settings, self.model.with_scale

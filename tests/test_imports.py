@@ -70,6 +70,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"models.tabular_model"},
         {"models.explanation.explainer"},
         {"models.output_options"},
+        {"models.option_parsing"},
         {"models.formats", "models.fast"},
         {"models.store_library_hooks", "models.unfinished_folder"},
         {"models.store_repair"},

@@ -7,11 +7,22 @@ from models.tabular_model import TabularModel
 from service.openapi.operations import ANY, JSON_OBJECT, LISTED, TEXT, json_body, operation
 from service.openapi.responses import PREDICTION, READINESS, TIMEOUT_HEADER, text_form
 from service.openapi.schemas import Schema, example_rows
-from service.routes.invocations import ATTRIBUTES
+from service.protocols.invocations import PARAMETERS
+from service.routes.invocations import ATTRIBUTES, CLARIFY, explain_path
 from service.settings import Settings
 
 TAG = "MLflow, SageMaker and Vertex AI"
 FORM = text_form("error_code", "message")
+LEVELS: Schema = {
+    "description": "Levels between 0 and 1, such as 0.9 or [0.5, 0.9]",
+    "oneOf": [{"type": "number"}, {"type": "string"}, {"type": "array", "items": {"type": "number"}}],
+}
+CLARIFY_HEADER: Schema = {
+    "name": CLARIFY.decode(),
+    "in": "header",
+    "description": "`true` wraps the response and adds explanations as SageMaker Clarify does, `false` only wraps it",
+    "schema": {"type": "string", "enum": ["`true`", "`false`"]},
+}
 CSV: Schema = {"text/csv": {"schema": {"type": "string"}}}
 
 
@@ -22,16 +33,26 @@ def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
     for path in ("/invocations", settings.predict_route):
         if path:
             paths[path] = predict(path, models, settings)
+    if settings.predict_route and can_explain(models):
+        path = explain_path(settings.predict_route)
+        paths[path] = predict(path, models, settings, what="Predictions and their explanations")
     return paths
+
+
+def can_explain(models: Sequence[TabularModel]) -> bool:
+    return any(model.background is not None for model in models)
 
 
 def probe(path: str, summary: str) -> Schema:
     return operation(TAG, path, "get", summary, TEXT, FORM, (*READINESS, *TIMEOUT_HEADER))
 
 
-def predict(path: str, models: Sequence[TabularModel], settings: Settings) -> Schema:
+def predict(path: str, models: Sequence[TabularModel], settings: Settings, what: str = "Predictions") -> Schema:
     split = {"type": "object", "properties": {"columns": {"type": "array"}, "data": LISTED}}
     formats = {"dataframe_records": LISTED, "instances": LISTED, "inputs": ANY, "dataframe_split": split}
+    properties = option_properties(models)
+    if properties:
+        formats |= {key: {"type": "object", "properties": properties} for key in PARAMETERS}
     body = json_body(formats, {"dataframe_records": example_rows(models[0])})
     body["content"] |= CSV
     several = "" if len(models) == 1 else " of the model that TABSERVE_DEFAULT_MODEL or a header names"
@@ -39,7 +60,7 @@ def predict(path: str, models: Sequence[TabularModel], settings: Settings) -> Sc
         TAG,
         path,
         "post",
-        f"Predictions{several}",
+        f"{what}{several}",
         {**JSON_OBJECT, **CSV},
         FORM,
         PREDICTION,
@@ -51,7 +72,19 @@ def predict(path: str, models: Sequence[TabularModel], settings: Settings) -> Sc
                 "description": "The model, if several are served",
                 "schema": {"type": "string"},
                 "example": f"model={models[0].name}",
-            }
+            },
+            *([CLARIFY_HEADER] if can_explain(models) else []),
         ],
         requestBody=body,
     )
+
+
+def option_properties(models: Sequence[TabularModel]) -> Schema:
+    """The parameters for intervals, label sets and explanations, where a model can satisfy them."""
+    found: Schema = {}
+    for model in models:
+        if model.uncertainty is not None:
+            found["interval" if model.schema.task == "regression" else "set"] = LEVELS
+    if can_explain(models):
+        found["explain"] = {"enum": [True, False, "true", "false", "fast"], "default": False}
+    return found

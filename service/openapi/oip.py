@@ -7,7 +7,7 @@ from models.tabular_model import TabularModel
 from service.openapi.operations import operation
 from service.openapi.responses import BODY, MODEL, PREDICTION, READINESS, TIMEOUT_HEADER, ErrorGroup, text_form
 from service.openapi.schemas import Schema
-from service.protocols.oip_signature import ModelSignature
+from service.protocols.oip_signature import ModelSignature, optional_outputs
 from service.routes.oip import model_metadata
 from service.settings import Settings
 
@@ -78,9 +78,17 @@ def infer(path: str, model: TabularModel, settings: Settings) -> Schema:
         {"application/json": {"schema": {}}},
         FORM,
         PREDICTION,
-        description=f"One tensor per feature with up to {settings.max_rows} rows, in JSON or binary.",
+        description=f"One tensor per feature with up to {settings.max_rows} rows, in JSON or binary." + optional(model),
         requestBody={"required": True, "content": {"application/json": body}},
     )
+
+
+def optional(model: TabularModel) -> str:
+    """What a request may name in `outputs`, as a sentence."""
+    names = [spec.name for spec in optional_outputs(model)]
+    if not names:
+        return ""
+    return f" Further outputs on request: {', '.join(names)}; parameters: level (0.9), explain (true, fast)."
 
 
 def example_request(model: TabularModel) -> Schema:

@@ -12,6 +12,10 @@ from service.settings import Settings
 
 TAG = "TF Serving and KServe v1"
 FORM = text_form("error")
+EXPLAIN_PARAMETERS: Schema = {
+    "type": "object",
+    "properties": {"explain": {"enum": [True, "true", "fast"], "default": True}},
+}
 
 
 def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
@@ -22,11 +26,30 @@ def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
         paths[f"{path}/metadata"] = model_info(f"{path}/metadata", f"Signatures of {model.name}", MODEL)
         other = "regress" if model.schema.classes is None else "classify"
         paths |= {f"{path}:{method}": predict(model, method, settings) for method in ("predict", other)}
+        if model.background is not None:
+            paths[f"{path}:explain"] = explain(model, settings)
     return paths
 
 
 def model_info(path: str, summary: str, raised: ErrorGroup = ()) -> Schema:
     return operation(TAG, path, "get", summary, JSON_OBJECT, FORM, (*READINESS, *TIMEOUT_HEADER, *raised))
+
+
+def explain(model: TabularModel, settings: Settings) -> Schema:
+    """KServe's `:explain`. Rows as for `:predict`."""
+    rows = {"instances": LISTED, "inputs": ANY, "parameters": EXPLAIN_PARAMETERS}
+    response = {"type": "object", "properties": {"predictions": LISTED, "explanations": LISTED}}
+    return operation(
+        TAG,
+        f"/v1/models/{model.name}:explain",
+        "post",
+        f"Predict {model.schema.target} and explain the predictions",
+        {"application/json": {"schema": response}},
+        FORM,
+        PREDICTION,
+        description=f"Model {model.tag}. explain=fast compares with one typical row.",
+        requestBody=json_body(rows, {"instances": example_rows(model)}),
+    )
 
 
 def predict(model: TabularModel, method: str, settings: Settings) -> Schema:

@@ -14,10 +14,11 @@ from models.formats.blocks import Block, decode_whole, first_repeated
 from models.formats.csv_decoder import CsvDecoder, delimiter_of
 from models.formats.json_encoder import JsonWriter
 from models.json_text import dumps
-from models.output_columns import OutputSpec
+from models.output_columns import OutputColumn, OutputSpec
 from models.outputs import Outputs
 from models.rows import RowError
 from models.schema import FeatureSchema
+from models.tabular_model import TabularModel
 from models.text import class_key, truncate
 from service.error_mapping import translate_format_errors
 from service.errors import RequestError, TooManyRows
@@ -38,10 +39,10 @@ CODES = {
 
 
 class InvocationsRequest(NamedTuple):
-    """The rows of a request. `detailed`: whether to return the objects of the native API, with warnings."""
+    """The rows of a request. parameters: what `params` and `parameters` hold."""
 
     rows: list[Any]
-    detailed: bool = False
+    parameters: Mapping[str, Any]
 
 
 def read(schema: FeatureSchema, body: bytes, max_rows: int) -> InvocationsRequest:
@@ -60,14 +61,13 @@ def read(schema: FeatureSchema, body: bytes, max_rows: int) -> InvocationsReques
         rows = read_inputs(schema, content, max_rows)
     else:
         rows = read_instances(schema, content, max_rows, key)
-    return InvocationsRequest(rows, wants_warnings(document))
+    return InvocationsRequest(rows, parameters_of(document))
 
 
-def wants_warnings(document: Mapping[str, Any]) -> bool:
-    """Whether a parameter requests warnings. Other parameters are ignored, as MLflow ignores undeclared ones."""
-    return any(
-        isinstance(parameters := document.get(key), dict) and parameters.get("warnings") is True for key in PARAMETERS
-    )
+def parameters_of(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of both names. Those of no meaning here are ignored, as MLflow ignores undeclared ones."""
+    found = [parameters for key in PARAMETERS if isinstance(parameters := document.get(key), dict)]
+    return {name: value for parameters in found for name, value in parameters.items()}
 
 
 def read_split(content: Any, max_rows: int) -> list[Any]:
@@ -125,6 +125,29 @@ def csv_line(cells: Sequence[str]) -> bytes:
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(cells)
     return line.getvalue().encode()
+
+
+class InvocationsWriter(JsonWriter):
+    """Writes the native API's objects, but the ends of an interval are called as Vertex AI calls them."""
+
+    def __init__(self, model: TabularModel) -> None:
+        super().__init__(model, with_vertex_bounds(model.output_spec))
+
+
+def with_vertex_bounds(spec: OutputSpec) -> OutputSpec:
+    """The same columns with `lower_bound` and `upper_bound` in place of the object `interval`."""
+    if not any(column.key == "interval" for column in spec.columns):
+        return spec
+    columns: list[OutputColumn] = []
+    for column in spec.columns:
+        if column.key == "interval":
+            columns += [
+                OutputColumn.scalar(name, "float64", tensor.values)
+                for name, tensor in zip(("lower_bound", "upper_bound"), column.tensors, strict=True)
+            ]
+        else:
+            columns.append(column)
+    return OutputSpec(columns)
 
 
 def write(writer: JsonWriter, outputs: Outputs) -> bytes:

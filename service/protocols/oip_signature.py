@@ -12,6 +12,7 @@ from models.feature import Feature
 from models.frame import Row
 from models.json_text import dumps, listed
 from models.output_columns import DType, OutputSpec, OutputTensor
+from models.output_options import available_options, columns
 from models.outputs import Outputs
 from models.rows import ValidatedRows
 from models.tabular_model import TabularModel
@@ -50,14 +51,12 @@ class ModelSignature:
         self.model = model
         self.spec = spec or model.output_spec
         self.inputs = [TensorSpec(feature.name, metadata_datatype(feature), (-1,)) for feature in model.schema.features]
-        self.outputs = [
-            TensorSpec(tensor.name, OUTPUT_DATATYPES[tensor.dtype], (-1, *tensor.row_shape))
-            for tensor in self.spec.tensors
-        ]
+        self.outputs = tensor_specs(self.spec.tensors)
         self._accepted_datatypes = {
             feature.name: frozenset(accepted_datatypes(feature)) for feature in model.schema.features
         }
         self._names = {spec.name for spec in self.outputs}
+        self.optional_outputs = optional_outputs(model)
         self._head = b'{"model_name":%s,"model_version":%s' % (dumps(model.name), dumps(model.version))
         one_value = b',"outputs":[{"name":"value","datatype":"FP64","shape":[1],"data":['
         self._fast_value = self._head + one_value if self.spec.common == "value" else None
@@ -85,7 +84,8 @@ class ModelSignature:
         """Raises RequestNotValid for unknown outputs and options that are not supported."""
         for name, parameters in inference.outputs:
             if name not in self._names:
-                message = f"unknown output {truncate(name)!r}, expected {', '.join(spec.name for spec in self.outputs)}"
+                known = [spec.name for spec in (*self.outputs, *self.optional_outputs)]
+                message = f"unknown output {truncate(name)!r}, expected {', '.join(dict.fromkeys(known))}"
                 raise invalid_input("unknown_key", message, truncate(name))
             if unknown := {"classification", "shared_memory_region"}.intersection(parameters):
                 raise invalid_input("unknown_option", f"output {name!r}: {min(unknown)} is not supported", name)
@@ -138,6 +138,16 @@ class ModelSignature:
         parts.append(b',"outputs":[%s]}' % b",".join(tensors))
         text = b"".join(parts)
         return (b"".join([text, *raws]), len(text)) if raws else (text, None)
+
+
+def tensor_specs(tensors: Iterable[OutputTensor]) -> list[TensorSpec]:
+    return [TensorSpec(tensor.name, OUTPUT_DATATYPES[tensor.dtype], (-1, *tensor.row_shape)) for tensor in tensors]
+
+
+def optional_outputs(model: TabularModel) -> list[TensorSpec]:
+    """The outputs that a request may name in `outputs` beside those that every response has."""
+    found = columns(model, available_options(model))
+    return tensor_specs(tensor for column in found for tensor in column.tensors)
 
 
 def is_plain(validated: ValidatedRows, inference: InferRequest) -> bool:

@@ -51,17 +51,22 @@ class TFServingRequest(NamedTuple):
 
 def read_predict(schema: FeatureSchema, body: bytes, max_rows: int) -> TFServingRequest:
     """Parse the body of `:predict`. Raises BadJson, RequestNotValid or TooManyRows."""
+    return read_predict_document(schema, body, max_rows)[1]
+
+
+def read_predict_document(schema: FeatureSchema, body: bytes, max_rows: int) -> tuple[dict[str, Any], TFServingRequest]:
+    """The same, and the body as JSON."""
     document = read_object(body)
     check_signature(document, "predict")
     if ("instances" in document) == ("inputs" in document):
         both = "Both 'inputs' and 'instances' keys, expected one" if "inputs" in document else None
         raise invalid_request([error_entry("missing_rows", both or "Missing 'inputs' or 'instances' key")])
     if "inputs" in document:
-        return TFServingRequest(read_inputs(schema, document["inputs"], max_rows), columns=True)
+        return document, TFServingRequest(read_inputs(schema, document["inputs"], max_rows), columns=True)
     instances = document["instances"]
-    if fast_instances(body, instances):
-        return TFServingRequest(instances)
-    return TFServingRequest(read_instances(schema, instances, max_rows))
+    if not fast_instances(body, instances):
+        instances = read_instances(schema, instances, max_rows)
+    return document, TFServingRequest(instances)
 
 
 def read_examples(schema: FeatureSchema, body: bytes, method: str, max_rows: int) -> TFServingRequest:

@@ -1,18 +1,22 @@
 """`/invocations`, `/ping` and `/version`: the routes of MLflow's scoring server, SageMaker and Vertex AI."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 from models.formats import csv_encoder
-from models.formats.json_encoder import JsonWriter
+from models.option_parsing import parse_output_options
+from models.output_options import OutputOptions
 from models.outputs import Outputs
 from models.rows import ValidatedRows
 from models.schema import FeatureSchema
-from service.data_plane import LARGE_BODY_BYTES, LARGE_ROWS, DataPlane, PredictedRows, json_rows_validator
-from service.error_mapping import require_valid
+from service.data_plane import LARGE_BODY_BYTES, LARGE_ROWS, DataPlane, RowsValidator, json_rows_validator
+from service.error_mapping import require_valid, translate_option_errors
 from service.errors import RequestError, RequestNotValid
 from service.http.http_exchange import HttpExchange, Response
 from service.http.negotiation import JSON, check_content_type, prefers
-from service.protocols import error_text, invocations
+from service.protocols import cloud_explanations, error_text, invocations
+from service.protocols.invocations import InvocationsWriter
 from service.registry import Snapshot
 from service.routes.route import Route
 from service.served_model import ServedModel
@@ -23,6 +27,9 @@ CSV, TEXT = b"text/csv", b"text/plain; charset=utf-8"
 ACCEPTED_TYPES = "application/json or text/csv in UTF-8"
 ATTRIBUTES = b"x-amzn-sagemaker-custom-attributes"
 MAX_ATTRIBUTES_BYTES = 1024  # bytes; SageMaker forwards no more
+CLARIFY = b"x-amzn-sagemaker-enable-explanations"
+Form = Literal["plain", "vertex", "clarify"]
+"""Of a response: `vertex` and `clarify` have the explanations beside the predictions, not in them."""
 
 
 class MLflowRoute(Route):
@@ -32,6 +39,44 @@ class MLflowRoute(Route):
 
     def error_response(self, error: RequestError) -> Response:
         return Response(invocations.error_body(error), JSON, error_text.status(error), error.headers)
+
+
+class ParsedBody(NamedTuple):
+    """The rows of a request, which are not validated yet, and its parameters. large: a thread validates the rows."""
+
+    validate: RowsValidator
+    large: bool
+    parameters: Mapping[str, Any]
+
+
+class InvocationsAnswer(NamedTuple):
+    """What a response is written from. served: the version whose output columns it has."""
+
+    served: ServedModel
+    rows: ValidatedRows
+    outputs: Outputs
+    detailed: bool
+    as_csv: bool
+    form: Form
+
+    def write(self) -> tuple[bytes, bytes]:
+        """The body and its content type."""
+        body, content_type = self._predictions()
+        model = self.served.model
+        if self.form == "vertex":
+            body = cloud_explanations.vertex_response(model, body, self.outputs)
+        elif self.form == "clarify":
+            return cloud_explanations.clarify_response(model, body, content_type, self.outputs), JSON
+        return body, content_type
+
+    def _predictions(self) -> tuple[bytes, bytes]:
+        if self.as_csv:
+            spec = self.served.model.output_spec
+            return invocations.write_csv(spec, self.outputs), csv_encoder.CsvEncoder.content_type
+        writer = self.served.compiled(InvocationsWriter)
+        if self.detailed:
+            return writer.write(self.rows, self.outputs), JSON
+        return invocations.write(writer, self.outputs), JSON
 
 
 class InvocationsRoute(MLflowRoute):
@@ -46,56 +91,66 @@ class InvocationsRoute(MLflowRoute):
         exchange.set_deadline()
         plane, headers = self.plane, exchange.headers
         body = await exchange.read()
-        served = self.served or self.snapshot.find(requested_model(plane.settings, self.snapshot.names, headers))
-        exchange.served = served
-        content_type = check_content_type(headers.get(b"content-type", b""), (JSON, CSV), ACCEPTED_TYPES)
-        if content_type.media_type == CSV:
-            rows, outputs = await self.predict_csv(served, exchange, body, content_type.parameters.get(b"header", b""))
-            detailed = False
-        else:
-            rows, outputs, detailed = await self.predict_json(served, exchange, body)
-        as_csv = not detailed and prefers(headers.get(b"accept", b""), CSV, default=JSON)
-        arguments = (served, rows, outputs, detailed, as_csv)
-        is_large = len(outputs) > LARGE_ROWS
-        text = await plane.run_in_thread(write, *arguments) if is_large else write(*arguments)
+        attributes = custom_attributes(headers)
+        found = self.served or self.snapshot.find(requested_model(plane.settings, self.snapshot.names, attributes))
+        exchange.served = found
+        parsed = await self.parse(found, body, headers)
+        with translate_option_errors():
+            options = parse_output_options({**levels(attributes), **parsed.parameters})
+        form, explained = self.explanations(options, headers)
+        served = plane.extended(found, explained)
+        rows, outputs = await plane.predict(served, parsed.validate, exchange.prediction_context, large=parsed.large)
+        if form != "plain":
+            served = plane.extended(found, dataclasses.replace(options, explain="none"))
+        detailed = parsed.parameters.get("warnings") is True
+        as_csv = not (detailed or form == "vertex") and prefers(headers.get(b"accept", b""), CSV, default=JSON)
+        write = InvocationsAnswer(served, rows, outputs, detailed, as_csv, form).write
+        text, content_type = await plane.run_in_thread(write) if len(outputs) > LARGE_ROWS else write()
         warnings = error_text.warnings_header(rows)
         if ATTRIBUTES in headers:
             warnings += error_text.warnings_header(rows, ATTRIBUTES, MAX_ATTRIBUTES_BYTES)
-        return Response(text, csv_encoder.CsvEncoder.content_type if as_csv else JSON, headers=warnings)
+        return Response(text, content_type, headers=warnings)
 
-    async def predict_json(
-        self, served: ServedModel, exchange: HttpExchange, body: bytes
-    ) -> tuple[ValidatedRows, Outputs, bool]:
-        plane = self.plane
-        arguments = (served.model.schema, body, plane.settings.max_rows)
+    def explanations(self, options: OutputOptions, headers: Mapping[bytes, bytes]) -> tuple[Form, OutputOptions]:
+        """The form of the response, and the options with the explanations that it needs. Raises RequestNotValid."""
+        if CLARIFY not in headers:
+            return "plain", options
+        if not cloud_explanations.clarify_enabled(headers[CLARIFY]):
+            return "clarify", dataclasses.replace(options, explain="none")
+        return "clarify", with_explanations(options)
+
+    async def parse(self, served: ServedModel, body: bytes, headers: Mapping[bytes, bytes]) -> ParsedBody:
+        """Raises RequestError."""
+        content_type = check_content_type(headers.get(b"content-type", b""), (JSON, CSV), ACCEPTED_TYPES)
         large = len(body) > LARGE_BODY_BYTES
-        read = invocations.read
+        if content_type.media_type == CSV:
+            return ParsedBody(self._csv_validator(body, content_type.parameters.get(b"header", b"")), large, {})
+        plane, read, arguments = self.plane, invocations.read, (served.model.schema, body, self.plane.settings.max_rows)
         parsed = await plane.run_in_thread(read, *arguments) if large else read(*arguments)
         plane.check_row_count(len(parsed.rows))
-        validate = json_rows_validator(parsed.rows)
-        rows, outputs = await plane.predict(
-            served, validate, exchange.prediction_context, large=len(parsed.rows) > LARGE_ROWS
-        )
-        return rows, outputs, parsed.detailed
+        return ParsedBody(json_rows_validator(parsed.rows), len(parsed.rows) > LARGE_ROWS, parsed.parameters)
 
-    async def predict_csv(
-        self, served: ServedModel, exchange: HttpExchange, body: bytes, header: bytes
-    ) -> PredictedRows:
+    def _csv_validator(self, body: bytes, header: bytes) -> RowsValidator:
         limit = self.plane.settings.max_rows
 
         def validate(schema: FeatureSchema) -> ValidatedRows:
             table = invocations.with_header(schema, body, header)
             return require_valid(invocations.read_csv(schema, table, limit).validate(schema))
 
-        return await self.plane.predict(
-            served, validate, exchange.prediction_context, large=len(body) > LARGE_BODY_BYTES
-        )
+        return validate
 
 
 class VertexRoute(InvocationsRoute):
     """The same at the path that Vertex AI configures."""
 
     protocol = "vertex"
+
+
+class VertexExplainRoute(VertexRoute):
+    """Vertex AI's `:explain`: predictions and explanations."""
+
+    def explanations(self, options: OutputOptions, headers: Mapping[bytes, bytes]) -> tuple[Form, OutputOptions]:
+        return "vertex", with_explanations(options)
 
 
 class PingRoute(MLflowRoute):
@@ -131,29 +186,41 @@ class InvocationsRoutes:
         routes["/invocations"] = InvocationsRoute(plane, snapshot)
         if path := plane.settings.predict_route:
             routes[path] = VertexRoute(plane, snapshot)
+            routes[explain_path(path)] = VertexExplainRoute(plane, snapshot)
         return routes
 
     def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:
         return None  # `listed` has all of them
 
 
-def requested_model(settings: Settings, names: Sequence[str], headers: Mapping[bytes, bytes]) -> str:
+def explain_path(predict_path: str) -> str:
+    """`…:explain` beside the path of predictions."""
+    return f"{predict_path.removesuffix(':predict')}:explain"
+
+
+def with_explanations(options: OutputOptions) -> OutputOptions:
+    return options if options.explain != "none" else dataclasses.replace(options, explain="full")
+
+
+def custom_attributes(headers: Mapping[bytes, bytes]) -> dict[str, str]:
+    """SageMaker's custom attributes, such as `model=housing,interval=0.9`."""
+    attributes = headers.get(ATTRIBUTES, b"").decode("latin-1").replace(";", ",").split(",")
+    return dict(pair.strip().partition("=")[::2] for pair in attributes)
+
+
+def levels(attributes: Mapping[str, str]) -> dict[str, str]:
+    """The attributes that a CSV has no other place for."""
+    return {name: attributes[name] for name in ("interval", "set") if name in attributes}
+
+
+def requested_model(settings: Settings, names: Sequence[str], attributes: Mapping[str, str]) -> str:
     """The model that SageMaker's custom attributes (`model=…`) or TABSERVE_DEFAULT_MODEL select.
 
     Raises RequestNotValid if neither does.
     """
-    attributes = headers.get(ATTRIBUTES, b"").decode("latin-1").replace(";", ",").split(",")
-    pairs = dict(pair.strip().partition("=")[::2] for pair in attributes)
-    name = pairs.get("model") or settings.default_model
+    name = attributes.get("model") or settings.default_model
     if not name:
         raise RequestNotValid(
             f"several models are served: {', '.join(names)}; set TABSERVE_DEFAULT_MODEL or use /v1/models/NAME:predict"
         )
     return name
-
-
-def write(served: ServedModel, rows: ValidatedRows, outputs: Outputs, detailed: bool, as_csv: bool) -> bytes:
-    if as_csv:
-        return invocations.write_csv(served.model.output_spec, outputs)
-    writer = served.compiled(JsonWriter)
-    return writer.write(rows, outputs) if detailed else invocations.write(writer, outputs)

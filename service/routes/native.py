@@ -6,9 +6,11 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from models.formats.json_encoder import JsonWriter
-from models.output_options import Explain, OptionError, OutputOptions, parse_levels
+from models.option_parsing import OPTION_NAMES, parse_output_options
+from models.output_options import OutputOptions
 from models.text import did_you_mean, truncate
 from service.data_plane import LARGE_ROWS, DataPlane, PredictionContext
+from service.error_mapping import translate_option_errors
 from service.errors import RequestError
 from service.exchange import unknown_option
 from service.http import negotiation
@@ -43,7 +45,7 @@ class PredictRoute(Route):
             return await self._handle_table(exchange)
         exchange.set_deadline()
         options = parse_options(query) if query else NO_OPTIONS
-        served = extended(self.served, options.outputs)
+        served = self.plane.extended(self.served, options.outputs)
         body = await exchange.body.read(headers, self.plane)
         if not query and b"x-request-timeout" not in headers and time.monotonic() < exchange.deadline:
             found = self._fast(body)
@@ -75,7 +77,7 @@ class PredictRoute(Route):
         if exchange.protocol != "json":
             exchange.body.limit = self.plane.settings.max_stream_bytes
         options = parse_options(exchange.query)
-        served = extended(self.served, options.outputs)
+        served = self.plane.extended(self.served, options.outputs)
         table = TableHandler(exchange, served, formats, skip=options.skips_invalid)
         return await table.handle()
 
@@ -110,8 +112,7 @@ class PredictOptions(NamedTuple):
 
 
 NO_OPTIONS = PredictOptions()
-NAMES = ("on_invalid", "interval", "set", "explain")
-EXPLAIN: Mapping[str, Explain] = {"true": "full", "false": "none", "fast": "fast"}
+NAMES = ("on_invalid", *OPTION_NAMES)
 
 
 def parse_options(query: bytes) -> PredictOptions:
@@ -123,22 +124,8 @@ def parse_options(query: bytes) -> PredictOptions:
             raise unknown_option(f"unknown option {truncate(name)!r}{hint}")
         values.setdefault(name, []).append(value)
     joined = {name: ",".join(given) for name, given in values.items()}
-    explain = joined.get("explain", "false")
-    if explain not in EXPLAIN:
-        raise unknown_option(f"explain={truncate(explain)!r} is unknown, expected true, fast or false")
-    try:
-        intervals, sets = (parse_levels(joined[name]) if name in joined else () for name in ("interval", "set"))
-    except OptionError as error:
-        raise unknown_option(str(error)) from None
-    return PredictOptions(joined.get("on_invalid", "fail"), OutputOptions(intervals, sets, EXPLAIN[explain]))
-
-
-def extended(served: ServedModel, options: OutputOptions) -> ServedModel:
-    """The version for these options. Raises RequestNotValid where it cannot satisfy them."""
-    try:
-        return served.extended(options)
-    except OptionError as error:
-        raise unknown_option(str(error)) from None
+    with translate_option_errors():
+        return PredictOptions(joined.get("on_invalid", "fail"), parse_output_options(joined))
 
 
 class UnknownModelRoute(Route):

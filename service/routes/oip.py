@@ -18,6 +18,7 @@ from service.errors import NotFound, RequestError, RequestNotValid
 from service.http.http_exchange import HttpExchange, Response
 from service.http.negotiation import JSON, check_content_type
 from service.protocols import error_text, oip_json, oip_rows, oip_signature
+from service.protocols.oip_options import requested_options
 from service.protocols.oip_signature import ModelSignature
 from service.protocols.oip_tensors import InferRequest
 from service.registry import ModelEntry, Snapshot
@@ -49,10 +50,6 @@ class InferRoute(OipRoute):
 
     served: ServedModel
 
-    def __init__(self, plane: DataPlane, served: ServedModel) -> None:
-        super().__init__(plane, served)
-        self.signature = served.compiled(ModelSignature)
-
     async def handle(self, exchange: HttpExchange) -> Response:
         exchange.set_deadline()
         plane, headers, body = self.plane, exchange.headers, await exchange.read()
@@ -60,14 +57,16 @@ class InferRoute(OipRoute):
         length, large = headers.get(HEADER_LENGTH), len(body) > LARGE_BODY_BYTES
         inference = await plane.run_in_thread(oip_json.read, body, length) if large else oip_json.read(body, length)
         context, fast = exchange.prediction_context, TIMEOUT not in headers
-        rows, outputs = await infer(plane, self.served, inference, context, large=large, fast=fast)
-        write = self._write
+        served = plane.extended(self.served, requested_options(inference))
+        rows, outputs = await infer(plane, served, inference, context, large=large, fast=fast)
+        signature = served.compiled(ModelSignature)
         if rows.count > LARGE_ROWS:
-            return await plane.run_in_thread(write, rows, outputs, inference)
-        return write(rows, outputs, inference)
+            return await plane.run_in_thread(self._write, signature, rows, outputs, inference)
+        return self._write(signature, rows, outputs, inference)
 
-    def _write(self, rows: ValidatedRows, outputs: Outputs, inference: InferRequest) -> Response:
-        body, length = self.signature.write(rows, outputs, inference)
+    @staticmethod
+    def _write(signature: ModelSignature, rows: ValidatedRows, outputs: Outputs, inference: InferRequest) -> Response:
+        body, length = signature.write(rows, outputs, inference)
         return (
             Response(body)
             if length is None
@@ -253,6 +252,8 @@ def model_metadata(model: TabularModel, versions: Sequence[str]) -> dict[str, An
     properties: dict[str, Any] = {"task": model.schema.task, "target": model.schema.target}
     if model.schema.classes is not None:
         properties["classes"] = model.schema.classes
+    if signature.optional_outputs:
+        properties["optional_outputs"] = oip_signature.tensors_metadata(signature.optional_outputs)
     return {
         "name": model.name,
         "versions": versions,

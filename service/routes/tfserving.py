@@ -11,14 +11,16 @@ from service.data_plane import LARGE_BODY_BYTES, LARGE_ROWS, DataPlane, json_row
 from service.errors import NotFound, RequestError, RequestNotValid
 from service.http.http_exchange import HttpExchange, Response
 from service.http.negotiation import JSON
-from service.protocols import error_text, tfserving
+from service.protocols import error_text, kserve_explain, tfserving
+from service.protocols.kserve_explain import ExplainWriter
 from service.protocols.tfserving import TFServingRequest, TFServingWriter
 from service.registry import Snapshot
 from service.routes.route import ANY_METHOD, Route
 from service.served_model import ServedModel
 
 MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
-PREDICT = re.compile(MODEL + ":(?P<method>predict|classify|regress)", re.IGNORECASE)
+PREDICT = re.compile(MODEL + ":(?P<method>predict|classify|regress|explain)", re.IGNORECASE)
+METHODS = (*tfserving.SIGNATURES, "explain")
 MODEL_INFO = re.compile(MODEL + "(?P<metadata>/metadata)?", re.IGNORECASE)
 
 
@@ -79,6 +81,27 @@ class TFServingPredictRoute(TFServingRoute):
         return self.writer.outputs(outputs) if parsed.columns else self.writer.predictions(outputs)
 
 
+class KServeExplainRoute(TFServingRoute):
+    """KServe's `:explain` with one version of a model: predictions and explanations."""
+
+    served: ServedModel
+
+    async def handle(self, exchange: HttpExchange) -> Response:
+        exchange.set_deadline()
+        plane, body = self.plane, await exchange.read()
+        large = len(body) > LARGE_BODY_BYTES
+        read, arguments = kserve_explain.read, (self.served.model.schema, body, plane.settings.max_rows)
+        parsed = await plane.run_in_thread(read, *arguments) if large else read(*arguments)
+        plane.check_row_count(len(parsed.rows))
+        served = plane.extended(self.served, parsed.options)
+        large = len(parsed.rows) > LARGE_ROWS
+        validate = json_rows_validator(parsed.rows)
+        rows, outputs = await plane.predict(served, validate, exchange.prediction_context, large=large)
+        write = served.compiled(ExplainWriter).write
+        text = await plane.run_in_thread(write, outputs) if large else write(outputs)
+        return Response(text, headers=error_text.warnings_header(rows))
+
+
 class ModelInfoRoute(TFServingRoute):
     """Status or metadata of one version of a model."""
 
@@ -127,7 +150,7 @@ class TFServingRoutes:
         for name, entry in snapshot.entries.items():
             versions = [f"/v1/models/{name}/versions/{version}" for version in entry.versions]
             for address in (f"/v1/models/{name}", *versions):
-                paths += [address, f"{address}/metadata", *[f"{address}:{method}" for method in tfserving.SIGNATURES]]
+                paths += [address, f"{address}/metadata", *[f"{address}:{method}" for method in METHODS]]
         return {path: route for path in paths if (route := self.find(plane, snapshot, path))}
 
     def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:
@@ -145,6 +168,8 @@ class TFServingRoutes:
             return TFServingErrorRoute(plane, NotFound(tfserving.not_served(snapshot.entries, name, version, label)))
         except RequestError as error:
             return TFServingErrorRoute(plane, error)
+        if found.re is PREDICT and found["method"].lower() == "explain":
+            return KServeExplainRoute(plane, served)
         if found.re is PREDICT:
             return TFServingPredictRoute(plane, served, found["method"].lower())
         return ModelInfoRoute(plane, served.model, metadata=found["metadata"] is not None)

@@ -44,6 +44,7 @@ CHANGES: Mapping[str, str] = {
     "probe-version-head": VERSION,
     "grpc-servermetadata": VERSION,
     "connection-no-host": "a request of HTTP/1.1 has exactly one Host header",
+    "v1-explain": "KServe's :explain is a route; this version was stored without a background",
     "pages-docs-json": "the OpenAPI document lists every status of every operation",
     "pages-docs-json-head": "the OpenAPI document lists every status of every operation",
     "pages-docs-json-small": "the OpenAPI document lists every status of every operation",

@@ -5,20 +5,18 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from models import uncertainty
 from models.engines import NumpyEngine
-from models.explanation.background import Background
 from models.network.scale_head import ScaleHead
 from models.tabular_model import TabularModel
 from service.http.asgi import Application
 from service.settings import Settings
+from tests.service.trusted_models import trusted_models
 from training.conformalization import label_sets
 
 Row = dict[str, Any]
@@ -26,38 +24,9 @@ Ask = Callable[..., Any]
 ARROW, NDJSON, CSV = "application/vnd.apache.arrow.stream", "application/x-ndjson", "text/csv"
 
 
-class WithScale:
-    """An engine with a second output, the sum of the first encoded columns as the log scale."""
-
-    name, reason = "numpy", "a test"
-
-    def __init__(self, engine: Any) -> None:
-        self._engine = engine
-
-    def outputs(self, x: Any) -> Any:
-        return np.concatenate([self._engine.outputs(x), 0.1 * x[:, :1]], axis=1)
-
-
-def trusted(model: TabularModel, rows: list[Row]) -> TabularModel:
-    """The model with a background, and scores for 200 rows."""
-    rng = np.random.default_rng(4)
-    frame = model.schema.frames.from_rows(rows)
-    background = Background.fit(model.schema, frame, rng)
-    if model.schema.task == "regression":
-        scores = uncertainty.fit(rng.exponential(size=200))
-        return replace(model, background=background, uncertainty=scores, scaled_engine=WithScale(model.engine))
-    return replace(model, background=background, uncertainty=uncertainty.fit(rng.random(200) * 0.7))
-
-
 @pytest.fixture(scope="module")
 def models(tabular_models: list[TabularModel], random_rows: Callable[..., list[Row]]) -> dict[str, TabularModel]:
-    made = [
-        trusted(model, random_rows(model.schema, 300, np.random.default_rng(5)))
-        for model in tabular_models
-        if model.name in ("homes", "income", "house_class")
-    ]
-    old = replace(made[0], schema=made[0].schema.model_copy(update={"name": "old"}), background=None, uncertainty=None)
-    return {model.name: model for model in [*made, old]}
+    return trusted_models(tabular_models, random_rows)
 
 
 @pytest.fixture(scope="module", params=["auto", "on"])

@@ -163,7 +163,7 @@ def test_wrong_methods_and_malformed_addresses(client: Client) -> None:
     reply = client.read("/v1/models/homes:predict")
     assert "POST" in is_error(reply, 405)
     assert reply.headers["allow"] == "POST"
-    assert "Malformed request: /v1/models/homes:explain" in is_error(client.ask("/v1/models/homes:explain", {}), 400)
+    assert "Malformed request: /v1/models/homes:explode" in is_error(client.ask("/v1/models/homes:explode", {}), 400)
     assert "Malformed request" in is_error(client.read("/v1/"), 400)
 
 

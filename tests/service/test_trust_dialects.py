@@ -1,0 +1,396 @@
+"""Intervals, label sets and explanations in the other protocols: the same numbers as the native API has."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from models.tabular_model import TabularModel
+from service.grpc_server import GrpcServer
+from service.http.asgi import Application
+from service.openapi.document import document
+from service.protocols.oip_messages import MESSAGES, SERVICE
+from service.settings import Settings
+from tests.service.trusted_models import trusted_models
+
+Row = dict[str, Any]
+Ask = Callable[..., Any]
+SETTINGS = Settings(max_rows=5000, max_evaluations=20_000, predict_route="/vertex/1:predict")
+CLARIFY, ATTRIBUTES = "x-amzn-sagemaker-enable-explanations", "x-amzn-sagemaker-custom-attributes"
+KINDS = {"number": "numerical"}
+
+
+@pytest.fixture(scope="module")
+def models(tabular_models: list[TabularModel], random_rows: Callable[..., list[Row]]) -> dict[str, TabularModel]:
+    return trusted_models(tabular_models, random_rows)
+
+
+@pytest.fixture(scope="module")
+def lane(models: dict[str, TabularModel], make_lane: Callable[..., Application]) -> Iterator[Application]:
+    lane = make_lane([*models.values()], SETTINGS)
+    yield lane
+    lane.plane.close()
+
+
+@pytest.fixture(scope="module")
+def ask(lane: Application, asgi: Callable[..., Any]) -> Ask:
+    """ask(path, body, query, headers): a POST."""
+
+    def ask(path: str, body: Any, query: str = "", headers: dict[str, str] | None = None) -> Any:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return asyncio.run(asgi(lane, "POST", path, content, query, headers))
+
+    return ask
+
+
+@pytest.fixture
+def rows_for(models: dict[str, TabularModel], random_rows: Callable[..., list[Row]]) -> Callable[..., list[Row]]:
+    return lambda name, count: random_rows(models[name].schema, count, np.random.default_rng(6))
+
+
+def native(ask: Ask, name: str, rows: list[Row], query: str) -> list[Any]:
+    predictions: list[Any] = ask(f"/predict/{name}", {"rows": rows}, query).body["predictions"]
+    return predictions
+
+
+def tensors(model: TabularModel, rows: list[Row]) -> list[dict[str, Any]]:
+    """An input for each feature, all values as JSON."""
+    datatypes = {"number": "FP64", "boolean": "BOOL", "text": "BYTES", "date": "BYTES"}
+    found = []
+    for feature in model.schema.features:
+        kind = feature.level_type if feature.kind == "category" else feature.kind
+        data = [row.get(feature.name) for row in rows]
+        found.append({"name": feature.name, "datatype": datatypes[kind], "shape": [len(rows)], "data": data})
+    return found
+
+
+def outputs_of(reply: Any) -> dict[str, Any]:
+    assert reply.status == 200, reply.content
+    return {
+        output["name"]: np.array(output["data"]).reshape(output["shape"]).tolist() for output in reply.body["outputs"]
+    }
+
+
+# Open Inference Protocol
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("place", ["output", "request"])
+def test_an_oip_request_names_the_ends_of_the_interval(
+    ask: Ask, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]], count: int, place: str
+) -> None:
+    rows, parameters = rows_for("homes", count), {"level": 0.8}
+    own = {"parameters": parameters} if place == "output" else {}
+    body: dict[str, Any] = {"inputs": tensors(models["homes"], rows)}
+    body["outputs"] = [{"name": name, **own} for name in ("value", "low", "high")]
+    if place == "request":
+        body["parameters"] = parameters
+    found = outputs_of(ask("/v2/models/homes/infer", body))
+    expected = native(ask, "homes", rows, "interval=0.8")
+    assert found["value"] == [one["value"] for one in expected]
+    assert found["low"] == [one["interval"]["low"] for one in expected]
+    assert found["high"] == [one["interval"]["high"] for one in expected]
+
+
+def test_an_oip_level_is_nine_tenths_by_default(
+    ask: Ask, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]]
+) -> None:
+    rows = rows_for("homes", 2)
+    body = {"inputs": tensors(models["homes"], rows), "outputs": [{"name": "high"}]}
+    expected = native(ask, "homes", rows, "interval=0.9")
+    assert outputs_of(ask("/v2/models/homes/infer", body)) == {"high": [one["interval"]["high"] for one in expected]}
+
+
+def test_an_oip_request_names_the_label_set(
+    ask: Ask, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]]
+) -> None:
+    rows, classes = rows_for("income", 3), models["income"].schema.classes
+    outputs = [{"name": "label"}, {"name": "set", "parameters": {"level": "0.7"}}]
+    reply = ask("/v2/models/income/infer", {"inputs": tensors(models["income"], rows), "outputs": outputs})
+    expected = native(ask, "income", rows, "set=0.7")
+    assert classes is not None
+    assert outputs_of(reply)["set"] == [[label in one["set"]["labels"] for label in classes] for one in expected]
+
+
+@pytest.mark.parametrize("mode", [True, "fast"])
+@pytest.mark.parametrize("name", ["homes", "income"])
+def test_an_oip_request_names_the_explanation(
+    ask: Ask, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]], mode: Any, name: str
+) -> None:
+    rows = rows_for(name, 2)
+    body = {"inputs": tensors(models[name], rows), "parameters": {"explain": mode}}
+    reply = ask(f"/v2/models/{name}/infer", {**body, "outputs": [{"name": "baseline"}, {"name": "contributions"}]})
+    found = outputs_of(reply)
+    expected = [one["explanation"] for one in native(ask, name, rows, f"explain={str(mode).lower()}")]
+    assert found["baseline"] == [one["baseline"] for one in expected]
+    assert found["contributions"] == [[*one["contributions"].values()] for one in expected]
+
+
+def test_oip_metadata_lists_the_optional_outputs(
+    lane: Application, asgi: Callable[..., Any], models: dict[str, TabularModel]
+) -> None:
+    def properties(name: str) -> Any:
+        return asyncio.run(asgi(lane, "GET", f"/v2/models/{name}")).body["properties"]
+
+    assert [output["name"] for output in properties("homes")["optional_outputs"]] == [
+        *("low", "high", "baseline", "contributions")
+    ]
+    width = len(models["income"].schema.features)
+    assert {"name": "contributions", "datatype": "FP64", "shape": [-1, width]} in properties("income")[
+        "optional_outputs"
+    ]
+    assert "optional_outputs" not in properties("old")
+
+
+def test_grpc_has_the_same_outputs(
+    lane: Application, ask: Ask, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]]
+) -> None:
+    rows = rows_for("income", 2)
+    expected = native(ask, "income", rows, "set=0.7&explain=fast")
+    request = MESSAGES["ModelInferRequest"](model_name="income")
+    fields = {"FP64": "fp64_contents", "BOOL": "bool_contents", "BYTES": "bytes_contents"}
+    for tensor in tensors(models["income"], rows):
+        added = request.inputs.add(name=tensor["name"], datatype=tensor["datatype"], shape=tensor["shape"])
+        data = [one.encode() if isinstance(one, str) else one for one in tensor["data"]]
+        getattr(added.contents, fields[tensor["datatype"]]).extend(data)
+    request.outputs.add(name="set").parameters["level"].double_param = 0.7
+    request.outputs.add(name="contributions").parameters["explain"].string_param = "fast"
+
+    async def infer() -> Any:
+        server = GrpcServer(lane.context)
+        port = await server.start("127.0.0.1", 0)
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                method = channel.unary_unary(f"/{SERVICE}/ModelInfer")
+                return MESSAGES["ModelInferResponse"].FromString(await method(request.SerializeToString(), timeout=60))
+        finally:
+            await server.stop()
+
+    in_set, contributions = asyncio.run(infer()).outputs
+    classes = models["income"].schema.classes or []
+    assert list(in_set.contents.bool_contents) == [
+        label in one["set"]["labels"] for one in expected for label in classes
+    ]
+    assert list(contributions.contents.fp64_contents) == [
+        value for one in expected for value in one["explanation"]["contributions"].values()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model", "outputs", "message"),
+    [
+        ("homes", [{"name": "low", "parameters": {"level": 2}}], "2 is not a level between 0 and 1"),
+        ("homes", [{"name": "low", "parameters": {"level": True}}], "true is not a level between 0 and 1"),
+        ("homes", [{"name": "low", "parameters": {"level": 0.9999}}], "the largest level is 0.995"),
+        ("homes", [{"name": "low", "parameters": {"level": 0.8}}, {"name": "high"}], "expected one"),
+        ("homes", [{"name": "contributions", "parameters": {"explain": "quickly"}}], "expected true, fast or false"),
+        ("homes", [{"name": "contributions", "parameters": {"explain": False}}], "contradicts"),
+        ("homes", [{"name": "set"}], "this model is a regression"),
+        ("homes", [{"name": "lower"}], "expected value, low, high, baseline, contributions"),
+        ("income", [{"name": "low"}], "this model classifies"),
+        ("old", [{"name": "low"}], "old:1 was stored without uncertainty"),
+        ("old", [{"name": "baseline"}], "old:1 was stored without a background"),
+    ],
+)
+def test_oip_outputs_that_cannot_be_computed_are_refused(
+    ask: Ask,
+    models: dict[str, TabularModel],
+    rows_for: Callable[..., list[Row]],
+    model: str,
+    outputs: list[Any],
+    message: str,
+) -> None:
+    body = {"inputs": tensors(models[model], rows_for(model, 1)), "outputs": outputs}
+    reply = ask(f"/v2/models/{model}/infer", body)
+    assert reply.status == 400
+    assert message in reply.body["error"]
+
+
+# KServe v1
+
+
+@pytest.mark.parametrize("name", ["homes", "income"])
+@pytest.mark.parametrize("path", ["/v1/models/{}:explain", "/v1/models/{}/versions/1:EXPLAIN"])
+def test_kserve_explains_beside_the_predictions(
+    ask: Ask, rows_for: Callable[..., list[Row]], name: str, path: str
+) -> None:
+    rows = rows_for(name, 3)
+    body = {"instances": rows}
+    found = ask(path.format(name), body).body
+    assert [*found] == ["predictions", "explanations"]
+    assert found["predictions"] == ask(f"/v1/models/{name}:predict", body).body["predictions"]
+    assert found["explanations"] == [one["explanation"] for one in native(ask, name, rows, "explain=true")]
+    fast = ask(path.format(name), {**body, "parameters": {"explain": "fast"}}).body
+    assert fast["explanations"] == [one["explanation"] for one in native(ask, name, rows, "explain=fast")]
+
+
+@pytest.mark.parametrize(
+    ("model", "more", "message"),
+    [
+        ("homes", {"parameters": {"explain": "much"}}, "expected true, fast or false"),
+        ("homes", {"parameters": {"explain": False}}, "use :predict"),
+        ("homes", {"parameters": []}, "'parameters' is an array"),
+        ("old", {}, "old:1 was stored without a background"),
+    ],
+)
+def test_kserve_refuses_what_it_cannot_explain(
+    ask: Ask, rows_for: Callable[..., list[Row]], model: str, more: dict[str, Any], message: str
+) -> None:
+    reply = ask(f"/v1/models/{model}:explain", {"instances": rows_for(model, 1), **more})
+    assert reply.status == 400
+    assert message in reply.body["error"]
+
+
+def test_the_budget_of_evaluations_holds_in_every_protocol(
+    ask: Ask, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]]
+) -> None:
+    rows = rows_for("homes", 100)
+    header = {ATTRIBUTES: "model=homes"}
+    oip = {"inputs": tensors(models["homes"], rows), "outputs": [{"name": "baseline"}]}
+    replies = [
+        ask("/v1/models/homes:explain", {"instances": rows}),
+        ask("/v2/models/homes/infer", oip),
+        ask("/vertex/1:explain", {"instances": rows}, "", header),
+        ask("/invocations", {"instances": rows}, "", {**header, CLARIFY: "`true`"}),
+    ]
+    for reply in replies:
+        assert reply.status == 400
+        assert "the limit is 20000" in reply.content.decode()
+
+
+# MLflow, Vertex AI, SageMaker
+
+
+@pytest.mark.parametrize("path", ["/invocations", "/vertex/1:predict"])
+@pytest.mark.parametrize("key", ["parameters", "params"])
+def test_bounds_have_the_names_of_vertex_ai(ask: Ask, rows_for: Callable[..., list[Row]], path: str, key: str) -> None:
+    rows = rows_for("homes", 2)
+    expected = native(ask, "homes", rows, "interval=0.9")
+    body = {"instances": rows, key: {"interval": 0.9}}
+    found = ask(path, body, "", {ATTRIBUTES: "model=homes"}).body["predictions"]
+    assert found == [
+        {"value": one["value"], "lower_bound": one["interval"]["low"], "upper_bound": one["interval"]["high"]}
+        for one in expected
+    ]
+
+
+def test_several_levels_label_sets_and_explanations_are_those_of_the_native_api(
+    ask: Ask, rows_for: Callable[..., list[Row]]
+) -> None:
+    rows = rows_for("homes", 2)
+    parameters = {"interval": [0.5, 0.9], "explain": "fast"}
+    reply = ask("/vertex/1:predict", {"instances": rows, "parameters": parameters}, "", {ATTRIBUTES: "model=homes"})
+    assert reply.body["predictions"] == native(ask, "homes", rows, "interval=0.5,0.9&explain=fast")
+    rows = rows_for("income", 2)
+    body = {"instances": rows, "parameters": {"set": 0.7}}
+    reply = ask("/invocations", body, "", {ATTRIBUTES: "model=income"})
+    assert reply.body["predictions"] == native(ask, "income", rows, "set=0.7")
+
+
+@pytest.mark.parametrize("name", ["homes", "income"])
+def test_vertex_explains_with_attributions(
+    ask: Ask, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]], name: str
+) -> None:
+    rows, header = rows_for(name, 2), {ATTRIBUTES: f"model={name}"}
+    found = ask("/vertex/1:explain", {"instances": rows}, "", header).body
+    assert found["predictions"] == ask("/vertex/1:predict", {"instances": rows}, "", header).body["predictions"]
+    expected = native(ask, name, rows, "explain=true")
+    assert len(found["explanations"]) == len(rows)
+    for explanation, one in zip(found["explanations"], expected, strict=True):
+        (attribution,) = explanation["attributions"]
+        assert attribution["featureAttributions"] == one["explanation"]["contributions"]
+        assert attribution["baselineOutputValue"] == one["explanation"]["baseline"]
+        if name == "homes":
+            assert attribution["instanceOutputValue"] == one["value"]
+            assert "outputIndex" not in attribution
+        else:
+            classes = models[name].schema.classes or []
+            assert attribution["outputIndex"] == [classes.index(one["label"])]
+            assert attribution["outputDisplayName"] == str(one["label"])
+            assert attribution["instanceOutputValue"] == one["probabilities"][str(one["label"])]
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/csv"])
+def test_clarify_wraps_the_response_and_adds_attributions(
+    ask: Ask, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]], accept: str
+) -> None:
+    rows = rows_for("homes", 2)
+    body, headers = {"instances": rows}, {ATTRIBUTES: "model=homes", "accept": accept}
+    plain = ask("/invocations", body, "", headers)
+    reply = ask("/invocations", body, "", {**headers, CLARIFY: "`true`"})
+    assert reply.headers["content-type"] == "application/json"
+    assert reply.body["version"] == "1.0"
+    assert reply.body["predictions"] == {"content_type": plain.headers["content-type"], "data": plain.content.decode()}
+    expected = native(ask, "homes", rows, "explain=true")
+    for found, one in zip(reply.body["explanations"]["kernel_shap"], expected, strict=True):
+        contributions = one["explanation"]["contributions"]
+        assert {entry["feature_header"]: entry["attributions"][0]["attribution"] for entry in found} == {
+            name: [value] for name, value in contributions.items()
+        }
+        kinds = [KINDS.get(feature.kind, "categorical") for feature in models["homes"].schema.features]
+        assert [entry["feature_type"] for entry in found] == kinds
+    without = ask("/invocations", body, "", {**headers, CLARIFY: "`false`"}).body
+    assert without == {**reply.body, "explanations": {}}
+
+
+def test_custom_attributes_ask_for_intervals_of_a_csv(
+    ask: Ask, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]]
+) -> None:
+    row = rows_for("homes", 1)[0]
+    names = [feature.name for feature in models["homes"].schema.features]
+    text = ",".join(names) + "\n" + ",".join("" if row.get(name) is None else str(row[name]) for name in names)
+    headers = {ATTRIBUTES: "model=homes;interval=0.8", "content-type": "text/csv", "accept": "text/csv"}
+    reply = ask("/invocations", text.encode(), "", headers)
+    as_json = {"content-type": "text/csv", "accept": "application/json"}
+    (expected,) = ask("/predict/homes", text.encode(), "interval=0.8", as_json).body["predictions"]
+    ends = expected["interval"]
+    assert [*map(float, reply.content.decode().split(","))] == [expected["value"], ends["low"], ends["high"]]
+
+
+@pytest.mark.parametrize(
+    ("model", "headers", "parameters", "message"),
+    [
+        ("homes", {CLARIFY: "[0]>`0.8`"}, {}, "'[0]>`0.8`' is not supported"),
+        ("homes", {}, {"interval": 7}, "7 is not a level"),
+        ("homes", {}, {"set": 0.9}, "this model is a regression"),
+        ("old", {}, {"interval": 0.9}, "old:1 was stored without uncertainty"),
+        ("old", {CLARIFY: "`true`"}, {}, "old:1 was stored without a background"),
+    ],
+)
+def test_invocations_refuse_what_they_cannot_compute(
+    ask: Ask,
+    rows_for: Callable[..., list[Row]],
+    model: str,
+    headers: dict[str, str],
+    parameters: dict[str, Any],
+    message: str,
+) -> None:
+    body = {"instances": rows_for(model, 1), "parameters": parameters}
+    reply = ask("/invocations", body, "", {ATTRIBUTES: f"model={model}", **headers})
+    assert reply.status == 400
+    assert message in reply.body["message"]
+
+
+# The OpenAPI document
+
+
+def test_the_document_describes_the_dialects(models: dict[str, TabularModel]) -> None:
+    described = json.loads(document([*models.values()], SETTINGS, "1.0"))["paths"]
+    assert {"/v1/models/homes:explain", "/vertex/1:explain"} <= described.keys()
+    assert "/v1/models/old:explain" not in described
+    assert "low, high, baseline, contributions" in described["/v2/models/homes/infer"]["post"]["description"]
+    invocations = described["/invocations"]["post"]
+    properties = invocations["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    assert [*properties["parameters"]["properties"]] == ["interval", "set", "explain"]
+    assert CLARIFY in [parameter["name"] for parameter in invocations["parameters"]]
+
+
+def test_the_document_of_versions_without_them_has_none(models: dict[str, TabularModel]) -> None:
+    text = document([models["old"]], SETTINGS, "1.0").decode()
+    assert ":explain" not in text
+    assert CLARIFY not in text
+    assert '"parameters":{"type":"object","properties"' not in text
