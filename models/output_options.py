@@ -3,12 +3,11 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from models.explanation.explainer import Explainer, Explanation
 from models.frame import Frame
 from models.json_text import dumps, escaped
 from models.output_columns import OutputColumn, OutputTensor
@@ -16,7 +15,9 @@ from models.outputs import Array, Outputs
 from models.schema import FeatureSchema
 from models.tabular_model import GROUP, SCALE, TabularModel
 from models.text import class_key
-from models.uncertainty import LevelError, label_sets
+
+if TYPE_CHECKING:  # imported when a request asks for an explanation: a worker starts faster and is smaller
+    from models.explanation.explainer import Explainer, Explanation
 
 BASELINE, CONTRIBUTIONS, DETAILS = "baseline", "contributions", "explanation_details"  # extras of the outputs
 EVALUATIONS = 2  # the column of the details
@@ -54,6 +55,8 @@ def with_options(model: TabularModel, options: OutputOptions) -> "ExtendedModel"
     if options.explain != "none" and model.background is None:
         raise OptionError(f"{model.tag} was stored without a background: train it again to get explanations")
     if levels and model.uncertainty is not None and max(levels) > model.uncertainty.largest_level:
+        from models.uncertainty import LevelError
+
         raise OptionError(str(LevelError(max(levels), model.uncertainty.largest_level)))
     return ExtendedModel(model, options)
 
@@ -66,9 +69,11 @@ class ExtendedModel:
         needs_scale = options.intervals or options.sets
         spec = model.output_spec.with_columns(*columns(model, options))
         self.model = (model.with_scale if needs_scale else model).with_spec(spec)
-        self.explainer: Explainer | None = None
+        self.explainer: "Explainer | None" = None  # noqa: UP037 - imported below
         if options.explain != "none":
             assert model.background is not None
+            from models.explanation.explainer import Explainer
+
             self.explainer = Explainer(model, model.background, typical=options.explain == "fast")
 
     def explain(self, frame: Frame, outputs: Outputs) -> Outputs:
@@ -77,7 +82,7 @@ class ExtendedModel:
         return with_explanations(outputs, self.explainer.explain(frame), self.model.tolerance())
 
 
-def with_explanations(outputs: Outputs, explanations: Sequence[Explanation], scale: float) -> Outputs:
+def with_explanations(outputs: Outputs, explanations: "Sequence[Explanation]", scale: float) -> Outputs:
     """scale: of the predictions, by which the contributions are rounded."""
     contributions = rounded(np.array([explanation.contributions for explanation in explanations]), scale)
     details = [
@@ -191,6 +196,8 @@ class SetColumn(OutputColumn):
 
 
 def _members(quantiles: npt.NDArray[np.float64]) -> Callable[[Outputs], Array]:
+    from models.uncertainty import label_sets
+
     return lambda outputs: label_sets(outputs.primary, quantiles)
 
 

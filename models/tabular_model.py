@@ -4,21 +4,23 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import orjson
 
 from models.encoding.encoder import Encoder
-from models.explanation.background import Background
 from models.frame import Frame, Row
 from models.network.scale_head import MAX_LOG_SCALE
 from models.output_columns import OutputSpec
 from models.outputs import Outputs
 from models.probabilities import Float32Matrix, probabilities
 from models.schema import FeatureSchema
-from models.uncertainty import Uncertainty
+
+if TYPE_CHECKING:  # imported by the versions that have them
+    from models.explanation.background import Background
+    from models.uncertainty import Uncertainty
 
 Prediction = dict[str, Any]
 SCALE, GROUP = "scale", "group"  # extras of the outputs, for intervals and label sets
@@ -62,8 +64,8 @@ class TabularModel:
     training: dict[str, Any] = field(default_factory=dict)
     golden: GoldenRows = GoldenRows([], [])
     card: str = ""
-    background: Background | None = None  # of explanations; versions before schema format 2 have none
-    uncertainty: Uncertainty | None = None
+    background: "Background | None" = None  # of explanations; versions before schema format 2 have none
+    uncertainty: "Uncertainty | None" = None
     scaled_engine: Engine | None = None  # of a regression with an uncertainty: its outputs are value and log scale
     wants_scale: bool = False  # see `with_scale`
     own_spec: OutputSpec | None = None  # see `with_spec`

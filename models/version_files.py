@@ -4,27 +4,28 @@ The only module that knows the layout. What `write` writes, `read` reads; a late
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from models import manifest
 from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine, TensorFlowEngine
-from models.explanation.background import Background
 from models.network.network import Network
 from models.network.scale_head import ScaleHead
 from models.schema import FeatureSchema
 from models.tabular_model import Engine, GoldenRows, TabularModel
-from models.uncertainty import Uncertainty
+
+if TYPE_CHECKING:  # imported for the versions that have them
+    from models.explanation.background import Background
+    from models.uncertainty import Uncertainty
 
 BACKGROUND_FILE = "background.json"
 UNCERTAINTY_FILE = "uncertainty.json"
 SCALE_HEAD_FILE = "scale_head.npz"
-T = TypeVar("T")
 
 EngineChoice = Literal["auto", "numpy", "tensorflow"]
 
@@ -68,8 +69,8 @@ class TrainedVersion:
     training: dict[str, Any] = field(default_factory=dict)
     card: str = ""
     pictures: Mapping[str, bytes] = field(default_factory=dict)
-    background: Background | None = None
-    uncertainty: Uncertainty | None = None
+    background: "Background | None" = None
+    uncertainty: "Uncertainty | None" = None
     scale_head: ScaleHead | None = None
 
 
@@ -123,11 +124,7 @@ def read(stored: StoredVersion, engine: EngineChoice = "auto") -> TabularModel:
         raise ValueError(f"features.json names the model {schema.name!r}")
     encoder = Encoder.from_json((folder / "encoder.json").read_bytes())
     encoder.check(schema)
-    background = optional(folder / BACKGROUND_FILE, Background.from_json)
-    uncertainty = optional(folder / UNCERTAINTY_FILE, Uncertainty.from_json)
-    for part in (background, uncertainty):
-        if part is not None:
-            part.check(schema)
+    background, uncertainty = read_background(folder, schema), read_uncertainty(folder, schema)
     head = read_scale_head(folder / SCALE_HEAD_FILE) if uncertainty is not None else None
     its_engine, scaled_engine = make_engines(stored, engine, head)
     return TabularModel(
@@ -192,9 +189,26 @@ def read_scale_head(path: Path) -> ScaleHead | None:
         return ScaleHead.from_arrays(dict(arrays))
 
 
-def optional(path: Path, from_json: Callable[[bytes], T]) -> T | None:
-    """What a file holds, None where there is none."""
-    return from_json(path.read_bytes()) if path.is_file() else None
+def read_background(folder: Path, schema: FeatureSchema) -> "Background | None":
+    """The background of a version; None where it has none."""
+    if not (folder / BACKGROUND_FILE).is_file():
+        return None
+    from models.explanation.background import Background
+
+    background = Background.from_json((folder / BACKGROUND_FILE).read_bytes())
+    background.check(schema)
+    return background
+
+
+def read_uncertainty(folder: Path, schema: FeatureSchema) -> "Uncertainty | None":
+    """The uncertainty of a version; None where it has none."""
+    if not (folder / UNCERTAINTY_FILE).is_file():
+        return None
+    from models.uncertainty import Uncertainty
+
+    uncertainty = Uncertainty.from_json((folder / UNCERTAINTY_FILE).read_bytes())
+    uncertainty.check(schema)
+    return uncertainty
 
 
 def _write_json(path: Path, value: object) -> None:

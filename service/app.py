@@ -2,14 +2,15 @@
 
 # ruff: noqa: E402 - NumPy reads the number of threads when it is imported
 
+import gc
 import os
 
+gc.disable()  # until the service is built: what is imported stays, so collections would only take time
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")  # the workers share the cores
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # the others keep what a large body took
 
 import asyncio
-import gc
 import logging
 import math
 import time
@@ -173,6 +174,8 @@ def from_environment() -> Any:
             reason += f"; Vertex AI's {place} is not supported: put the models into the image"
         worker.record_failed_start(reason)
         raise BentoMLException(reason) from None
+    finally:
+        gc.enable()
     os.environ["TABSERVE_MODELS"] = ",".join(model.tag for model in models)  # a replaced worker loads the same versions
     if folder := worker.shared_folder():
         folder.mkdir(parents=True, exist_ok=True)  # a replaced worker starts even if the folder was deleted

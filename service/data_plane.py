@@ -20,6 +20,7 @@ from models.rows import ValidatedRows, from_valid_rows, validate_rows
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from service.batcher import DisconnectWaiter
+from service.engine_cost import EngineCost
 from service.error_mapping import require_valid, translate_option_errors
 from service.errors import RowsNotValid, TooManyRows
 from service.explanation_queue import ExplanationQueue
@@ -90,11 +91,17 @@ class DataPlane:
     def start(self, folder: Path | None = None) -> None:
         """Load all models: measure and warm up their engines. folder: shared by the workers of this server."""
         self.costs = SharedCosts(folder)
-        self.registry.snapshot = Snapshot.of([self.load(model) for model in self.snapshot.champions])
+        models = [*self.snapshot.champions]
+        costs = self.costs.measure(models)
+        self.registry.snapshot = Snapshot.of(
+            [self._prepare(model, cost) for model, cost in zip(models, costs, strict=True)]
+        )
 
     def load(self, model: TabularModel) -> ServedModel:
         """Prepare a model version for serving: measure and warm up its engine. Blocks the calling thread."""
-        cost = self.costs.measure(model)
+        return self._prepare(model, self.costs.measure([model])[0])
+
+    def _prepare(self, model: TabularModel, cost: EngineCost) -> ServedModel:
         counters = self.metrics.add(model.name, model.version, model.engine.name)
         served = ServedModel(model, counters, self.settings, cost)
         if model.golden.rows:

@@ -7,7 +7,7 @@ TensorFlow computes in threads of its own; its cost is elapsed time.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -19,7 +19,7 @@ from models.tabular_model import TabularModel
 MANY_ROWS = 256
 ROUNDS = 3
 MAX_ROUNDS = 6  # where the first ones differ
-PAUSE_S = 0.02  # between rounds: bursts of other work seldom last for all of them
+PAUSE_S = 0.02  # from one round of a model to its next: bursts of other work seldom last for all of them
 REPEATS = 10  # in a round
 ROUND_S = 0.03  # after so much time a round has no more than two repeats
 STEADY_RATIO = 1.5  # of two rounds: what differs by more was disturbed
@@ -57,12 +57,28 @@ def near(a: float, b: float) -> bool:
 
 
 def measure(model: TabularModel, pause_s: float = PAUSE_S) -> EngineCost:
-    """Warm the engine up and measure it. `steady` where the fastest two rounds agree."""
-    clock = clock_of(model)
-    rounds = [measure_round(model, clock)]
-    while len(rounds) < ROUNDS or (len(rounds) < MAX_ROUNDS and not steady(rounds)):
-        time.sleep(pause_s)
-        rounds.append(measure_round(model, clock))
+    """Warm an engine up and measure it. `steady` where the fastest two rounds agree."""
+    return measure_all([model], pause_s)[0]
+
+
+def measure_all(models: Sequence[TabularModel], pause_s: float = PAUSE_S) -> list[EngineCost]:
+    """Warm the engines of several models up and measure them in turn, so that they share the pauses between rounds."""
+    rounds: list[list[EngineCost]] = [[] for _ in models]
+    while unfinished := [index for index, done in enumerate(rounds) if needs_round(done)]:
+        next_round = time.monotonic() + pause_s
+        for index in unfinished:
+            rounds[index].append(measure_round(models[index], clock_of(models[index])))
+        if any(needs_round(rounds[index]) for index in unfinished):
+            time.sleep(max(next_round - time.monotonic(), 0.0))
+    return [fastest_round(done) for done in rounds]
+
+
+def needs_round(rounds: list[EngineCost]) -> bool:
+    return len(rounds) < ROUNDS or (len(rounds) < MAX_ROUNDS and not steady(rounds))
+
+
+def fastest_round(rounds: list[EngineCost]) -> EngineCost:
+    """The fastest prediction of one row and of many, each in any round."""
     fastest = EngineCost(min(cost.one_s for cost in rounds), min(cost.many_s for cost in rounds))
     return fastest._replace(steady=steady(rounds) and fastest.plausible)
 

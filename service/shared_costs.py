@@ -9,7 +9,7 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import orjson
@@ -33,14 +33,17 @@ class SharedCosts:
         self._known: dict[str, EngineCost] = {}
         self._seen = 0  # the modification time that was read last
 
-    def measure(self, model: TabularModel) -> EngineCost:
-        """The engine cost of a model that is being loaded: the shared one, or a measured one if there is none yet."""
+    def measure(self, models: Sequence[TabularModel]) -> list[EngineCost]:
+        """The engine costs of models that are being loaded: the shared ones, and measured ones where there are none."""
         with self._locked(LOCK_S):
-            known = self._read().get(model.tag)
-            if known is None:
-                return self._write(model.tag, engine_cost.measure(model))
-            engine_cost.measure_round(model, engine_cost.clock_of(model))  # warms it up
-            return known
+            known = dict(self._read())
+            unknown = [model for model in models if model.tag not in known]
+            for model in models:
+                if model.tag in known:
+                    engine_cost.measure_round(model, engine_cost.clock_of(model))  # warms it up
+            for model, cost in zip(unknown, engine_cost.measure_all(unknown), strict=True):
+                known[model.tag] = self._write(model.tag, cost)
+            return [known[model.tag] for model in models]
 
     def measure_again(self, model: TabularModel) -> EngineCost | None:
         """Measure again and merge the result. None if another worker is measuring."""

@@ -16,7 +16,13 @@ MAY_IMPORT["loadtest"] = {"loadtest", "models"}
 MAY_IMPORT["tabserve"] = {"tabserve", "models", "service"}  # the packages of its commands are imported by name
 OF_TRAINING = {"pandas", "sklearn", "matplotlib", "pyarrow", "scipy"}
 OF_KERAS = {"keras", "tensorflow"}
-UNNEEDED_IN_WORKER = OF_TRAINING | OF_KERAS | {"grpc", "numpy.random"}
+UNNEEDED_IN_WORKER = (
+    OF_TRAINING
+    | OF_KERAS
+    | {"grpc", "numpy.random", "models.network.losses", "models.network.optimizers"}
+    | {"models.uncertainty", "models.explanation.explainer", "models.explanation.background"}  # of some versions
+    | {"service.openapi.document"}
+)
 OF_GRPC = {"grpc", "grpc_health", "google"}
 SPEAKS_GRPC = {"service/grpc_server.py", "service/protocols/oip_messages.py"}
 MEASURES_SERVICE = {"loadtest/bench/fast_service_cases.py"}  # no request can switch a fast path off

@@ -5,7 +5,7 @@ from __future__ import annotations  # without it, np.random.Generator would load
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,10 @@ from models.network import ensemble_layers, initializers, layer_types, layers, n
 from models.network.activations import Array
 from models.network.inference import BLOCK_ROWS, InferenceNetwork
 from models.network.layers import Layer
-from models.network.losses import Loss, Targets
-from models.network.optimizers import Optimizer
+
+if TYPE_CHECKING:  # only training imports them
+    from models.network.losses import Loss, Targets
+    from models.network.optimizers import Optimizer
 
 
 class DivergenceError(ArithmeticError):

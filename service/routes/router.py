@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from service.data_plane import DataPlane
 from service.http.asgi_types import App
 from service.http.bento_passthrough import BentoPassthrough, RootPage
-from service.openapi import document
 from service.routes import invocations, native, oip, pages, tfserving
 from service.routes.pages import OpenApiPage
 from service.routes.route import Route, RouteGroup
@@ -50,6 +49,8 @@ class Router:
         return next((route for route in found if route is not None), None)
 
     def _document(self) -> bytes:
+        from service.openapi import document  # when the page is read: a worker is smaller without it
+
         return document.document(self.snapshot.champions, self._plane.settings, version())
 
     def passthrough(self, app: App, path: str) -> Route:

@@ -63,6 +63,15 @@ def test_it_is_small_and_holds_only_what_serving_needs(image: str) -> None:
     assert ours <= 350
 
 
+def test_its_sources_are_compiled(image: str) -> None:
+    """A worker cannot write byte code into a read-only root, so it would compile each module at every start."""
+    src = "/home/bentoml/bento/src"
+    listed = docker("run", "--rm", "--entrypoint", "find", image, src, "-path", "*/service/*", "-name", "*.py*").split()
+    sources = {Path(path).stem for path in listed if path.endswith(".py")}
+    assert sources
+    assert sources == {Path(path).stem.partition(".")[0] for path in listed if path.endswith(".pyc")}
+
+
 def test_labels_and_the_list_of_contents_name_the_models(image: str, tools: Path) -> None:
     labels = json.loads(docker("image", "inspect", "--format", "{{json .Config.Labels}}", image))
     assert labels["org.opencontainers.image.version"] == version()

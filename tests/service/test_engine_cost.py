@@ -1,7 +1,6 @@
 """What an engine costs does not depend on what else the machine does."""
 
 import dataclasses
-import threading
 import time
 from typing import Any
 
@@ -9,7 +8,6 @@ import pytest
 
 from models.tabular_model import TabularModel
 from service import engine_cost
-from service.batcher import plan_for
 from service.engine_cost import MANY_ROWS, EngineCost
 
 
@@ -37,27 +35,6 @@ def test_waiting_counts_for_an_engine_with_threads_of_its_own(tabular_model: Tab
     assert engine_cost.measure(waiting(tabular_model, "tensorflow"), pause_s=0).one_s >= 0.02
 
 
-def test_threads_that_take_the_cores_do_not_change_the_plan(tabular_model: TabularModel) -> None:
-    """The same ratio within one run: quiet, and beside four threads that compute all the time."""
-    quiet = plan_for(engine_cost.measure(tabular_model)).inline_rows
-    ended = threading.Event()
-
-    def compute() -> None:
-        while not ended.is_set():
-            sum(range(10_000))
-
-    threads = [threading.Thread(target=compute, daemon=True) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    try:
-        busy = plan_for(engine_cost.measure(tabular_model)).inline_rows
-    finally:
-        ended.set()
-        for thread in threads:
-            thread.join()
-    assert 0 < quiet / 2 <= busy <= quiet * 2
-
-
 def rounds(monkeypatch: pytest.MonkeyPatch, *costs: tuple[float, float]) -> list[EngineCost]:
     """Let the next rounds cost so much, the last one again and again. The list of rounds that were measured."""
     left, measured = [EngineCost(*cost) for cost in costs], []
@@ -79,6 +56,26 @@ def test_there_are_more_rounds_while_they_differ(monkeypatch: pytest.MonkeyPatch
     measured = rounds(monkeypatch, (9, 90), (1, 10), (5, 50), (1, 11))
     assert engine_cost.measure(tabular_model, 0) == EngineCost(1, 10, steady=True)
     assert len(measured) == 4
+
+
+def test_models_that_are_measured_together_take_turns(
+    monkeypatch: pytest.MonkeyPatch, tabular_model: TabularModel
+) -> None:
+    """Each gets its own rounds, and they share the pauses."""
+    models = [dataclasses.replace(tabular_model, version=version) for version in "12"]
+    order: list[str] = []
+    pauses: list[float] = []
+
+    def measure_round(model: TabularModel, clock: Any) -> EngineCost:
+        order.append(model.version)
+        return EngineCost(float(model.version), 10.0 * float(model.version) * (1 + (len(order) in (2, 4))))
+
+    monkeypatch.setattr(engine_cost, "measure_round", measure_round)
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    costs = engine_cost.measure_all(models, pause_s=5.0)
+    assert costs == [EngineCost(1, 10, steady=True), EngineCost(2, 20, steady=True)]
+    assert order == ["1", "2", "1", "2", "1", "2", "2"]
+    assert len(pauses) == 3
 
 
 @pytest.mark.parametrize("costs", [[(1, 90), (2, 40), (4, 20), (8, 10), (16, 5), (32, 2)], [(5, 4)]])

@@ -30,6 +30,7 @@ def measures(monkeypatch: pytest.MonkeyPatch) -> Measures:
             return made[-1]
 
         monkeypatch.setattr(engine_cost, "measure", measure)
+        monkeypatch.setattr(engine_cost, "measure_all", lambda models: [measure(model) for model in models])
         return made
 
     return prepare
@@ -39,8 +40,8 @@ def test_the_first_worker_measures_and_the_others_read(
     tmp_path: Path, tabular_model: TabularModel, measures: Measures
 ) -> None:
     made = measures((0.00003, 0.001))
-    found = [SharedCosts(tmp_path).measure(tabular_model) for _ in range(3)]
-    assert found == made * 3
+    found = [SharedCosts(tmp_path).measure([tabular_model]) for _ in range(3)]
+    assert found == [made] * 3
 
 
 def test_a_better_measurement_reaches_every_worker(
@@ -48,8 +49,8 @@ def test_a_better_measurement_reaches_every_worker(
 ) -> None:
     measures((0.0003, 0.01, False), (0.00003, 0.002))
     first, second = SharedCosts(tmp_path), SharedCosts(tmp_path)
-    first.measure(tabular_model)
-    assert second.measure(tabular_model).one_s == 0.0003
+    first.measure([tabular_model])
+    assert second.measure([tabular_model])[0].one_s == 0.0003
     second.changes()
     better = first.measure_again(tabular_model)
     assert better == EngineCost(0.00003, 0.002, steady=False)
@@ -73,7 +74,7 @@ def test_a_worker_that_holds_the_lock_for_ever_does_not_stop_the_others(
     monkeypatch.setattr(shared_costs, "LOCK_S", 0.05)
     made = measures((0.0003, 0.01))
     with SharedCosts(tmp_path)._locked(0.0):
-        assert SharedCosts(tmp_path).measure(tabular_model) == made[0]
+        assert SharedCosts(tmp_path).measure([tabular_model]) == made
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"homes:1":{"one_s":1', b'{"homes:1":{"x":1}}', b"[1]"])
@@ -82,7 +83,7 @@ def test_a_file_that_cannot_be_read_is_measured_anew(
 ) -> None:
     (tmp_path / shared_costs.FILE).write_bytes(content)
     made = measures((0.0003, 0.01))
-    assert SharedCosts(tmp_path).measure(tabular_model) == made[0]
+    assert SharedCosts(tmp_path).measure([tabular_model]) == made
 
 
 def test_without_a_folder_that_can_be_written_a_worker_decides_alone(
@@ -90,7 +91,7 @@ def test_without_a_folder_that_can_be_written_a_worker_decides_alone(
 ) -> None:
     made = measures((0.0003, 0.01), (0.0004, 0.02))
     for _ in range(2):
-        SharedCosts(tmp_path / "missing").measure(tabular_model)
+        SharedCosts(tmp_path / "missing").measure([tabular_model])
     assert len(made) == 2
 
 
