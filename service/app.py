@@ -60,6 +60,7 @@ def build_service(settings: Settings, models: Sequence[TabularModel]) -> Any:
         workers=worker_count(settings, models),
         traffic={"timeout": math.ceil(settings.timeout_s) + 5},
         logging={"access": {"enabled": False}},
+        metrics={"enabled": False},  # they have a series for each path, known or not
         tracing={"excluded_urls": ["."]},
     )
     return decorate(endpoints(context, application, models))

@@ -1,12 +1,13 @@
 """Metrics carry the names of the contract, and a tally handed over is what was counted."""
 
 import asyncio
+import http.client
 import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,30 @@ def test_what_clients_send_never_becomes_a_label(server: Any) -> None:
     assert "tabserve_model_info" in page
     ours = [line for line in page.splitlines() if line.startswith("tabserve_")]
     assert "never-heard-of" not in "".join(ours)
+
+
+def get_all(server: Any, paths: Iterable[str]) -> None:
+    """GET all paths over one connection."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=300)
+    for path in paths:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        assert response.status == 404
+        response.read()
+    connection.close()
+
+
+def test_unknown_paths_add_nothing_to_the_metrics(server: Any) -> None:
+    def series() -> set[str]:
+        lines = httpx.get(f"{server.url}/metrics", timeout=60).text.splitlines()
+        return {line.rpartition(" ")[0] for line in lines if not line.startswith("#")}
+
+    get_all(server, ["/unknown"])
+    before = series()
+    get_all(server, (f"/{'x' * 30_000}{number}" for number in range(300)))
+    get_all(server, (f"/scanned/{number}" for number in range(1000)))
+    assert series() == before
+    assert not [line for line in before if not line.startswith(("tabserve_", "process_"))]
 
 
 def test_a_zombie_does_not_count_as_alive() -> None:
