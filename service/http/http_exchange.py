@@ -122,6 +122,11 @@ class HttpExchange(Exchange):
         await self.send({"type": "http.response.start", "status": 200, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
 
+    def abort(self) -> None:
+        """End the connection within the response: the client notices that the response is incomplete."""
+        if abort := self.scope.get("abort"):  # set by service.server.http_protocol
+            abort()
+
     async def respond_error(self, response: Response, error: RequestError) -> None:
         """Send an error response. Reads on if the body is incomplete: a reset would discard the response.
 

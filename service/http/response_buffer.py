@@ -1,42 +1,46 @@
-"""Buffers the response of a large request while its client is not reading."""
+"""Buffers the response of a large request until its body has been received, and then while its client is not reading."""
 
 import asyncio
 import tempfile
 from collections import deque
+from collections.abc import Sequence
 from typing import IO, Self
 
 from models.formats.blocks import CHUNK_BYTES
-from service.data_plane import DataPlane
 from service.errors import ClientDisconnected
-from service.http.asgi_types import Send
-from service.http.request_body import RequestBody
+from service.http.asgi_types import Header
+from service.http.http_exchange import HttpExchange
 
 MAX_BUFFERED_BYTES = 1024**2  # in memory; more goes to a temporary file or waits for the client
 
 
 class ResponseBuffer:
-    """Sends a response in a task of its own. Many clients send their whole body before they read a byte: waiting for
-    them to read would never end.
+    """Sends a response in a task of its own, once the body of its request is complete: nginx sends no more of a body
+    when the response has started, and many clients read nothing before they have sent everything.
 
-    While the body is still being received, a temporary file takes what the client does not read. Once the body is
-    complete, `put` waits for the client.
+    Until then, and for HTTP/1.0 until the response is complete, a temporary file takes what exceeds MAX_BUFFERED_BYTES.
+    Where there is no room for it, the response starts earlier. Once it has started, `put` waits for the client.
     """
 
-    def __init__(self, plane: DataPlane, body: RequestBody, send: Send, seconds: float) -> None:
-        self._plane = plane
-        self._body = body
-        self._send = send
+    def __init__(self, exchange: HttpExchange, headers: Sequence[Header], seconds: float) -> None:
+        self._exchange = exchange
+        self._plane = exchange.context.plane
+        self._body = exchange.body
+        self._headers = headers
         self._send_timeout_s = seconds
+        self._whole = exchange.scope.get("http_version") == "1.0"  # its end would look like a lost connection
         self._chunks: deque[bytes] = deque()
         self._file: IO[bytes] | None = None
         self._written = self._read = self._bytes = 0
-        self._ended = False
+        self._ended = self._failed = self._disk_full = False
+        self._may_start = asyncio.Event()
         self._has_content = asyncio.Event()
         self._has_room = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._disconnected: asyncio.Future[None] | None = None  # watched once the body is complete
 
     async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run())
         return self
 
     async def __aexit__(self, *raised: object) -> None:
@@ -50,53 +54,87 @@ class ResponseBuffer:
 
     async def put(self, content: bytes) -> None:
         """Add content to the buffer. Raises ClientDisconnected if the client has closed the connection."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run())
+        assert self._task
         if self._disconnected is None and self._body.complete:
             self._disconnected = asyncio.ensure_future(self._body.disconnected())
-        while self._is_full():
+        await self._wait_for_room()
+        if self._on_disk or (self._bytes > MAX_BUFFERED_BYTES and not self._may_start.is_set()):
+            await self._put_on_disk(content)
+        else:
+            self._put_in_memory(content)
+        self._has_content.set()
+        if self._body.complete and not self._whole and self._bytes + self._on_disk > MAX_BUFFERED_BYTES:
+            self._may_start.set()
+
+    async def _wait_for_room(self) -> None:
+        assert self._task
+        while self._is_full() and not self._task.done():
             self._has_room.clear()
             has_room = asyncio.ensure_future(self._has_room.wait())
             await asyncio.wait([has_room, self._task], return_when=asyncio.FIRST_COMPLETED)
             has_room.cancel()
         if self._task.done() or (self._disconnected and self._disconnected.done()):
             raise ClientDisconnected
-        if self._written or (self._bytes > MAX_BUFFERED_BYTES and not self._body.complete):
-            await self._plane.run_in_thread(self._write_file, content)
-        else:
-            self._chunks.append(content)
-            self._bytes += len(content)
-        self._has_content.set()
 
     def _is_full(self) -> bool:
-        assert self._task
-        on_disk = self._written - self._read
-        if self._task.done():
+        if not self._may_start.is_set():
             return False
-        if self._body.complete:
-            return self._bytes + on_disk > MAX_BUFFERED_BYTES
-        return on_disk > self._plane.settings.max_stream_bytes
+        return self._bytes + self._on_disk > MAX_BUFFERED_BYTES or (self._disk_full and self._on_disk > 0)
 
-    async def end(self, last: bytes) -> None:
-        """Add the last content and wait until everything is sent. Raises ClientDisconnected."""
+    @property
+    def _on_disk(self) -> int:
+        return self._written - self._read
+
+    def _put_in_memory(self, content: bytes) -> None:
+        self._chunks.append(content)
+        self._bytes += len(content)
+
+    async def _put_on_disk(self, content: bytes) -> None:
+        """Add content to the temporary file, or start the response and wait for the client if it does not fit there."""
+        if self._on_disk <= self._plane.settings.max_stream_bytes:
+            try:
+                await self._plane.run_in_thread(self._write_file, content)
+            except OSError:
+                pass
+            else:
+                return
+        self._disk_full = True
+        self._may_start.set()
+        await self._wait_for_room()
+        self._put_in_memory(content)
+
+    def withdraw(self) -> bool:
+        """Drop the response if nothing of it was sent. Returns whether that was possible."""
+        assert self._task
+        if not self._exchange.begun:
+            self._task.cancel()
+        return not self._exchange.begun
+
+    async def end(self, last: bytes, *, failed: bool = False) -> None:
+        """Add the last content and wait until everything is sent. Raises ClientDisconnected.
+
+        failed: the response is incomplete; end the connection, so that no client takes it for complete.
+        """
         await self.put(last)
         assert self._task
-        self._ended = True
+        self._ended, self._failed = True, failed
+        self._may_start.set()
         self._has_content.set()
         await asyncio.wait([self._task])
         if self._task.cancelled() or self._task.exception():
             raise ClientDisconnected
 
     async def _run(self) -> None:
+        await self._may_start.wait()
+        await self._start()
         while True:
             if self._chunks:
                 content = self._chunks.popleft()
                 self._bytes -= len(content)
-            elif self._written:
+            elif self._on_disk:
                 content = await self._plane.run_in_thread(self._read_file)
             elif self._ended:
-                await self._send_chunk(b"", more=False)
-                return
+                break
             else:
                 self._has_content.clear()
                 await self._has_content.wait()
@@ -104,10 +142,22 @@ class ResponseBuffer:
             if content:
                 await self._send_chunk(content)
             self._has_room.set()
+        if self._failed:
+            self._exchange.abort()
+        else:
+            await self._send_chunk(b"", more=False)
+
+    async def _start(self) -> None:
+        headers = [*self._headers, *self._exchange.common_headers]
+        if self._ended:
+            headers.append((b"content-length", b"%d" % (self._bytes + self._on_disk)))
+        self._exchange.begun = True
+        await self._exchange.send({"type": "http.response.start", "status": 200, "headers": headers})
 
     async def _send_chunk(self, content: bytes, *, more: bool = True) -> None:
         """Raises ClientDisconnected if the client stops reading after its body is complete."""
-        sending = asyncio.ensure_future(self._send({"type": "http.response.body", "body": content, "more_body": more}))
+        message = {"type": "http.response.body", "body": content, "more_body": more}
+        sending = asyncio.ensure_future(self._exchange.send(message))
         try:
             while not sending.done():
                 body_complete = self._body.complete
@@ -122,9 +172,11 @@ class ResponseBuffer:
 
     def _write_file(self, content: bytes) -> None:
         if self._file is None:
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the exchange ends
+            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed when the exchange ends
         self._file.seek(self._written)
-        self._file.write(content)
+        rest = memoryview(content)
+        while rest:
+            rest = rest[self._file.write(rest) :]
         self._written += len(content)
 
     def _read_file(self) -> bytes:

@@ -1,15 +1,14 @@
 """Handles requests and responses that are tables: NDJSON, CSV, Arrow and Parquet, in any combination, or JSON.
 
 A body within the limits of a single request is read and answered whole. A larger one is streamed block by block: the
-status 200 is sent when the first block is valid, and later errors are written into the response.
+response starts when the body is complete (`response_buffer.py`). A later error is written into it and ends the connection.
 """
 
 import asyncio
 import contextlib
 import functools
-import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import Any, TypeVar
 
 from models.fast import arrow_block
@@ -33,8 +32,7 @@ from models.rows import MAX_LISTED_ERRORS, ValidatedRows
 from models.schema import FeatureSchema
 from service.data_plane import LARGE_ROWS, DataPlane, PredictionContext, RowsValidator
 from service.error_mapping import request_error, require_valid, translate_format_errors
-from service.errors import ClientDisconnected, InternalError, NotReady, RequestError, TooManyRows
-from service.http.asgi_types import Header
+from service.errors import ClientDisconnected, TooManyRows
 from service.http.compression import Compressor, negotiated_coding
 from service.http.http_exchange import HttpExchange, Response
 from service.http.negotiation import JSON_FORMAT, BodyFormat
@@ -49,7 +47,6 @@ LARGE_TEXT_BYTES = 32 * 1024  # a larger body is decoded in a thread
 LARGE_ARROW_BYTES = 256 * 1024  # the same limit for the formats that pyarrow decodes
 QUEUE_POLL_S = 0.02  # between two checks of a full queue
 MIN_ROW_BYTES = 32  # about the fewest bytes of a row in JSON
-log = logging.getLogger("tabserve.http")
 T = TypeVar("T")
 
 
@@ -173,26 +170,22 @@ class TableHandler:
 
         return validate
 
-    async def _start(self, encoder: TableEncoder, more: Iterable[Header]) -> None:
-        self.exchange.begun = True
-        headers = [(b"content-type", encoder.content_type), *more, *self.exchange.common_headers]
-        await self.exchange.send({"type": "http.response.start", "status": 200, "headers": headers})
-
     # A table block by block
 
     async def _stream_blocks(self, content: bytes, chunks: AsyncIterator[bytes]) -> None:
         exchange = self.exchange
         encoder = encoder_for(self.response_format, self.served, skip=self.skip)
-        buffer = ResponseBuffer(self.plane, self.body, self.exchange.send, self.timeout_s)
         coding, coding_headers = negotiated_coding(self.headers, encoder.content_type)
         compressor = Compressor(coding) if coding else None
-        row = 0
+        buffer = ResponseBuffer(
+            self.exchange, [(b"content-type", encoder.content_type), *coding_headers], self.timeout_s
+        )
+        row, failed = 0, False
         async with buffer, contextlib.aclosing(self._blocks(content, chunks)) as decoded_blocks:
             try:
                 async for block in decoded_blocks:
                     written = await self._predict(block, encoder, row)
                     if not row:
-                        await self._start(encoder, coding_headers)
                         written = encoder.head() + written
                     row += block.count
                     if compressor:
@@ -203,18 +196,13 @@ class TableHandler:
                 last = await self.plane.run_in_thread(encoder.end)
             except ClientDisconnected:
                 raise
-            except (RequestError, asyncio.CancelledError) as error:
-                if not exchange.begun:
+            except (Exception, asyncio.CancelledError) as error:
+                if buffer.withdraw():
                     raise
-                exchange.failed = error if isinstance(error, RequestError) else NotReady("the server is shutting down")
-                last = encoder.stop(exchange.failed)
-            except Exception:
-                if not exchange.begun:
-                    raise
-                log.exception("request failed", extra={"request_id": exchange.id_text})
-                exchange.failed = InternalError()
-                last = encoder.stop(exchange.failed)
-            await buffer.end(compressor.end(last) if compressor else last)
+                self.exchange.fail(error)
+                assert self.exchange.failed
+                last, failed = encoder.stop(self.exchange.failed), True
+            await buffer.end(compressor.end(last) if compressor else last, failed=failed)
 
     async def _blocks(self, content: bytes, chunks: AsyncIterator[bytes]) -> AsyncGenerator[Block, None]:
         """Yield the body block by block as it arrives. Decoding runs in the data plane's thread."""

@@ -1,6 +1,7 @@
 """uvicorn's HTTP protocol, plus limits for request heads, problem documents for invalid HTTP, fewer system calls."""
 
 import asyncio
+import functools
 import logging
 import os
 import time
@@ -10,7 +11,7 @@ from typing import Any
 
 import httptools
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from models.library_hook import require
 from service.errors import PROBLEM, HeadTooLarge, HeadTooSlow, InvalidHttp, RequestError
@@ -150,10 +151,23 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         cycle = self.cycle
         if cycle is not None and cycle.scope is self.scope and cycle.scope["method"] != "HEAD":
             cycle.transport = CoalescingTransport(self.transport)  # type: ignore[assignment]  # has what a cycle uses
+            self.scope["abort"] = functools.partial(self._abort, cycle)  # type: ignore[typeddict-unknown-key]
             if self.scope["http_version"] == "1.0":
                 delimit_by_close(cycle)
         if self._stopping and not self._in_head():
             self.cycle.keep_alive = False
+
+    def _abort(self, cycle: RequestResponseCycle) -> None:
+        """End the connection within a response, so that the client does not take it for a complete one.
+
+        HTTP/1.1 lacks the last chunk then. Without chunks only a reset differs from the end of the response.
+        """
+        cycle.disconnected = True  # uvicorn accepts that the response is incomplete
+        cycle.message_event.set()
+        if cycle.chunked_encoding:
+            self.transport.close()
+        else:
+            self.transport.abort()
 
     def _in_head(self) -> bool:
         """Whether a head has started and is not complete."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 BATCHING = "a model says how it is run: how many rows are predicted at once"
+STREAM = "a streamed response starts when its body is complete, so that small ones have a length and errors a status"
 NOT_READY = "a model that is not served is not ready, which is no error"
 VERSION = "the version of tabserve, which pyproject.toml sets"
 CHANGES: Mapping[str, str] = {
@@ -33,6 +34,23 @@ CHANGES: Mapping[str, str] = {
     "arrow-unknown-option": "there are more options: interval, set, explain",
     "parquet-unknown-option": "there are more options: interval, set, explain",
     "native-option-near": "an option that is nearly right is named",
+    "stream-ndjson-rows": STREAM,
+    "stream-csv-rows": STREAM,
+    "stream-arrow-rows": STREAM,
+    "stream-parquet-rows": STREAM,
+    "stream-*-to-json": STREAM,
+    "stream-*-skip": STREAM,
+    "stream-ndjson-chunked": STREAM,
+    "stream-csv-chunked": STREAM,
+    "stream-arrow-chunked": STREAM,
+    "stream-parquet-chunked": STREAM,
+    "stream-ndjson-skip-to-*": STREAM,
+    "stream-csv-gzip": STREAM,
+    "stream-csv-more-bytes": STREAM,
+    "stream-many-csv": STREAM,
+    "stream-many-ndjson-to-arrow": STREAM,
+    "stream-many-parquet": STREAM,
+    "stream-ended-*": STREAM,
     "grpc-ready-other-version": NOT_READY,
     "grpc-ready-unknown": NOT_READY,
     "grpc-ready-far": NOT_READY,

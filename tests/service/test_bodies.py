@@ -22,7 +22,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from models.tabular_model import TabularModel
-from service.http import negotiation, table_handler
+from service.http import negotiation, response_buffer, table_handler
 from service.http.asgi import Application
 from service.settings import Settings
 
@@ -252,7 +252,7 @@ def test_a_body_larger_than_a_request_is_answered_in_blocks(
     body = body_of(given_form, asked, chunk=1500)
     reply = asyncio.run(asgi(lane, "POST", "/predict/homes", body, "", {"content-type": KINDS[given_form]}))
     assert reply.status == 200
-    assert "content-length" not in reply.headers
+    assert reply.headers["content-length"] == str(len(reply.content))  # it was complete before it was sent
     found = told(given_form, reply.content)
     model = lane.plane.snapshot.find("homes").model
     assert close(found.values, model.predict_rows(asked).primary.tolist(), model.tolerance())
@@ -261,20 +261,30 @@ def test_a_body_larger_than_a_request_is_answered_in_blocks(
 
 @pytest.mark.parametrize("form", KINDS)
 @pytest.mark.parametrize("query", ["", "on_invalid=skip"])
-def test_what_goes_wrong_after_the_200_has_its_place(
+@pytest.mark.parametrize("started", [False, True])
+def test_an_invalid_row_of_a_stream_is_an_error_until_the_response_starts_and_an_entry_in_it_later(
     make_lane: Callable[..., Application],
     tabular_models: list[TabularModel],
     settings: Settings,
     asgi: Callable[..., Any],
     home_row: Row,
+    monkeypatch: pytest.MonkeyPatch,
     form: str,
     query: str,
+    started: bool,
 ) -> None:
+    if started:
+        monkeypatch.setattr(response_buffer, "MAX_BUFFERED_BYTES", 0)
     lane = make_lane(tabular_models, dataclasses.replace(settings, max_rows=100))
     asked = [home_row] * 5000 + [{**home_row, "educational-num": -1}] + [home_row] * 4000
     body = body_of("csv", asked)
     headers = {"content-type": "text/csv", "accept": KINDS[form]}
     reply = asyncio.run(asgi(lane, "POST", "/predict/homes", body, query, headers))
+    lane.plane.close()
+    if not query and not started:
+        assert reply.status == 422
+        assert [error["row"] for error in json.loads(reply.content)["errors"]] == [5000]
+        return
     assert reply.status == 200
     found = told(form, reply.content)
     if query:
@@ -285,7 +295,6 @@ def test_what_goes_wrong_after_the_200_has_its_place(
         assert len(found.values) == table_handler.BLOCK_ROWS
         assert found.stopped
         assert "Rows not valid" in found.stopped or "row 5000" in found.stopped
-    lane.plane.close()
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import errno
 import http.client
 import json
 import os
@@ -61,7 +62,7 @@ def test_a_client_that_sends_everything_before_it_reads_gets_its_answer(server: 
     connection.close()
 
 
-def test_a_client_that_reads_while_it_sends_gets_answers_on_the_way(server: Any) -> None:
+def test_a_client_that_reads_while_it_sends_gets_its_answers(server: Any) -> None:
     def body() -> Iterator[bytes]:
         yield HEAD
         for _ in range(40):
@@ -106,6 +107,7 @@ class Client:
         self.sent: list[Any] = []
         self.taking = asyncio.Event()
         self.taking.set()
+        self.aborted = False
 
     async def receive(self) -> Any:
         if not self.pieces:
@@ -119,6 +121,9 @@ class Client:
         if message["type"] == "http.response.body":  # as in a server, a start finds room
             await self.taking.wait()
         self.sent.append(message)
+
+    def abort(self) -> None:
+        self.aborted = True
 
     @property
     def status(self) -> int:
@@ -142,9 +147,10 @@ def lane(
     lane.plane.close()
 
 
-async def ask(lane: Application, client: Client, path: str = "/predict/income", **more: str) -> None:
+async def ask(lane: Application, client: Client, http_version: str = "1.1", **more: str) -> None:
     headers = [(name.encode(), value.encode()) for name, value in {**CSV, **more}.items()]
-    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
+    scope = {"type": "http", "method": "POST", "path": "/predict/income", "query_string": b"", "headers": headers}
+    scope |= {"http_version": http_version, "abort": client.abort}
     await lane(scope, client.receive, client.send)
 
 
@@ -152,22 +158,63 @@ def blocks(count: int) -> list[bytes]:
     return [HEAD, *[LINE * table_handler.BLOCK_ROWS] * count]
 
 
-def test_a_body_that_stops_coming_is_a_408_before_the_200_and_an_error_in_the_answer_after_it(
-    lane: Application,
-) -> None:
+def test_a_body_that_stops_coming_is_a_408(lane: Application) -> None:
     async def story() -> None:
-        silent = Client([HEAD, LINE, b"end"])
-        silent.pieces.pop()
-        silent.receive = stalled(silent.receive, 1)  # type: ignore[method-assign]
-        await ask(lane, silent)
-        assert silent.status == 408
-        late = Client([*blocks(60), b"end"])
-        late.receive = stalled(late.receive, 58)  # type: ignore[method-assign]
-        await ask(lane, late)
-        assert (late.status, late.finished) == (200, True)
-        assert late.content.splitlines()[-1].startswith(b",,,,stopped: Body too slow")
+        for pieces, received in (([HEAD, LINE], 1), (blocks(60), 58)):
+            client = Client([*pieces, b"end"])
+            client.receive = stalled(client.receive, received)  # type: ignore[method-assign]
+            await ask(lane, client)
+            assert client.status == 408
 
     asyncio.run(story())
+
+
+def test_without_room_on_disk_the_response_starts_early_and_an_error_ends_the_connection(
+    lane: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(**options: Any) -> Any:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+
+    async def story() -> None:
+        whole = Client(blocks(100))
+        await ask(lane, whole, accept="application/x-ndjson")
+        assert (whole.status, whole.finished) == (200, True)
+        assert whole.content.count(b"\n") == 100 * table_handler.BLOCK_ROWS
+        cut = Client([*blocks(100), b"end"])
+        cut.receive = stalled(cut.receive, 90)  # type: ignore[method-assign]
+        await ask(lane, cut, accept="application/x-ndjson")
+        assert (cut.status, cut.finished, cut.aborted) == (200, False, True)
+        assert json.loads(cut.content.splitlines()[-1])["error"]["title"] == "Body too slow"
+
+    asyncio.run(story())
+
+
+def test_nothing_is_sent_before_the_body_is_complete(lane: Application) -> None:
+    """nginx, for one, sends no more of a body once it has received the head of a response."""
+
+    async def story() -> None:
+        client = Client(blocks(100))
+        receive = client.receive
+
+        async def receive_before_anything_is_sent() -> Any:
+            assert not client.sent
+            return await receive()
+
+        client.receive = receive_before_anything_is_sent  # type: ignore[method-assign]
+        await ask(lane, client, accept="application/x-ndjson")
+        assert client.finished
+        assert client.content.count(b"\n") == 100 * table_handler.BLOCK_ROWS
+
+    asyncio.run(story())
+
+
+def test_http_1_0_gets_a_response_with_its_length(lane: Application) -> None:
+    client = Client(blocks(100))
+    asyncio.run(ask(lane, client, http_version="1.0", accept="application/x-ndjson"))
+    assert dict(client.sent[0]["headers"])[b"content-length"] == b"%d" % len(client.content)
+    assert client.content.count(b"\n") == 100 * table_handler.BLOCK_ROWS
 
 
 def stalled(receive: Callable[[], Any], after: int) -> Callable[[], Any]:
@@ -227,8 +274,8 @@ def test_a_stream_without_a_length_is_limited_too(
     )
     client = Client(blocks(5))
     asyncio.run(ask(lane, client))
-    assert (client.status, client.finished) == (200, True)
-    assert b"stopped: body_too_large" in client.content.splitlines()[-1]
+    assert client.status == 413
+    assert json.loads(client.content)["title"] == "Body too large"
     lane.plane.close()
 
 
@@ -301,8 +348,8 @@ def test_the_place_for_what_waits_is_the_system_s(
     made: list[Any] = []
     real = tempfile.TemporaryFile
 
-    def counted() -> Any:
-        made.append(real())
+    def counted(**options: Any) -> Any:
+        made.append(real(**options))
         return made[-1]
 
     monkeypatch.setattr(tempfile, "TemporaryFile", counted)
