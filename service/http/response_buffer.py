@@ -1,4 +1,4 @@
-"""Buffers the response of a large request until its body has been received, and then while its client is not reading."""
+"""Buffers the response of a large request until its body has been received, and then until its client reads it."""
 
 import asyncio
 import tempfile

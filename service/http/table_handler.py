@@ -1,7 +1,8 @@
 """Handles requests and responses that are tables: NDJSON, CSV, Arrow and Parquet, in any combination, or JSON.
 
 A body within the limits of a single request is read and answered whole. A larger one is streamed block by block: the
-response starts when the body is complete (`response_buffer.py`). A later error is written into it and ends the connection.
+response starts when the body is complete (`response_buffer.py`). A later error is written into it, and then the connection
+ends.
 """
 
 import asyncio
@@ -173,7 +174,6 @@ class TableHandler:
     # A table block by block
 
     async def _stream_blocks(self, content: bytes, chunks: AsyncIterator[bytes]) -> None:
-        exchange = self.exchange
         encoder = encoder_for(self.response_format, self.served, skip=self.skip)
         coding, coding_headers = negotiated_coding(self.headers, encoder.content_type)
         compressor = Compressor(coding) if coding else None

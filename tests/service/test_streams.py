@@ -149,7 +149,7 @@ def lane(
 
 async def ask(lane: Application, client: Client, http_version: str = "1.1", **more: str) -> None:
     headers = [(name.encode(), value.encode()) for name, value in {**CSV, **more}.items()]
-    scope = {"type": "http", "method": "POST", "path": "/predict/income", "query_string": b"", "headers": headers}
+    scope: Any = {"type": "http", "method": "POST", "path": "/predict/income", "query_string": b"", "headers": headers}
     scope |= {"http_version": http_version, "abort": client.abort}
     await lane(scope, client.receive, client.send)
 
