@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from models.frame import Frame
 from models.json_text import dumps, escaped
 from models.output_columns import OutputColumn, OutputTensor
 from models.outputs import Array, Outputs
@@ -17,7 +16,7 @@ from models.tabular_model import GROUP, SCALE, TabularModel
 from models.text import class_key
 
 if TYPE_CHECKING:  # imported when a request asks for an explanation: a worker starts faster and is smaller
-    from models.explanation.explainer import Explainer, Explanation
+    from models.explanation.explainer import Explainer, Explanation, RowsToExplain
 
 BASELINE, CONTRIBUTIONS, DETAILS = "baseline", "contributions", "explanation_details"  # extras of the outputs
 EVALUATIONS = 2  # the column of the details
@@ -76,10 +75,10 @@ class ExtendedModel:
 
             self.explainer = Explainer(model, model.background, typical=options.explain == "fast")
 
-    def explain(self, frame: Frame, outputs: Outputs) -> Outputs:
-        """The same outputs with the explanation of each row."""
+    def explain(self, rows: "RowsToExplain", block: slice, outputs: Outputs) -> Outputs:
+        """The same outputs with the explanation of each row. block: which of the rows have these outputs."""
         assert self.explainer is not None
-        return with_explanations(outputs, self.explainer.explain(frame), self.model.tolerance())
+        return with_explanations(outputs, self.explainer.explain_rows(rows, block), self.model.tolerance())
 
 
 def with_explanations(outputs: Outputs, explanations: "Sequence[Explanation]", scale: float) -> Outputs:

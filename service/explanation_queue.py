@@ -3,6 +3,7 @@
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from models.frame import Frame
 from models.output_options import DETAILS, EVALUATIONS, ExtendedModel
 from models.outputs import Outputs
 from service.errors import DeadlinePassed, QueueFull, TooManyEvaluations
+
+if TYPE_CHECKING:  # imported with the first explanation, see models.output_options
+    from models.explanation.explainer import RowsToExplain
 
 BLOCK_EVALUATIONS = 8192  # between two checks of the deadline, and before the next request's turn
 MAX_WAITING = 5  # times the limit of one request
@@ -34,7 +38,8 @@ class ExplanationQueue:
         loop, rows = asyncio.get_running_loop(), len(frame.numbers)
         if rows > self.max_evaluations:  # each row takes more than one evaluation
             raise TooManyEvaluations(rows, self.max_evaluations)
-        planned = await loop.run_in_executor(self._thread, model.explainer.evaluations, frame)
+        prepared = await loop.run_in_executor(self._thread, model.explainer.prepare, frame)
+        planned = prepared.evaluations
         if planned > self.max_evaluations:
             raise TooManyEvaluations(planned, self.max_evaluations)
         if self.waiting + planned > MAX_WAITING * self.max_evaluations:
@@ -48,14 +53,14 @@ class ExplanationQueue:
                 if time.monotonic() >= deadline:
                     raise DeadlinePassed
                 block = slice(start, start + size)
-                parts.append(await loop.run_in_executor(self._thread, self._block, model, frame, outputs, block))
+                parts.append(await loop.run_in_executor(self._thread, self._block, model, prepared, block, outputs))
         finally:
             self.waiting -= planned
         return parts[0] if len(parts) == 1 else Outputs.concatenate(parts)
 
-    def _block(self, model: ExtendedModel, frame: Frame, outputs: Outputs, rows: slice) -> Outputs:
+    def _block(self, model: ExtendedModel, rows: "RowsToExplain", block: slice, outputs: Outputs) -> Outputs:
         started = time.monotonic()
-        explained = model.explain(frame.take(rows), outputs.take(rows))
+        explained = model.explain(rows, block, outputs.take(block))
         count = float(np.sum(explained.extras[DETAILS][:, EVALUATIONS]))
         self._rate = count / max(time.monotonic() - started, 1e-6)
         return explained

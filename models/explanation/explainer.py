@@ -53,6 +53,18 @@ class Explanation(NamedTuple):
 
 
 @dataclass(frozen=True)
+class RowsToExplain:
+    """Rows that are encoded once, with what is known before their explanation."""
+
+    x: Matrix
+    seeds: list[int]
+    evaluations: int  # the number of rows that the engine predicts for these explanations
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True)
 class Game:
     """The game between a row and one background row: the columns in which they differ, and the coalitions to evaluate.
 
@@ -92,21 +104,27 @@ class Explainer:
         """(background rows, outputs)."""
         return np.asarray(self.model.predict_encoded(self._background).primary, dtype=np.float64)
 
-    def evaluations(self, frame: Frame) -> int:
-        """The number of rows that the engine predicts for these explanations."""
-        return sum(
-            sum(coalition_count(int(columns.sum()), exact=is_exact(differing)) for columns in differing) + 1
-            for differing in map(self._differing, self.model.encoder.encode(frame))
-        ) + len(self._background)
+    def prepare(self, frame: Frame) -> RowsToExplain:
+        """Encode the rows and count the evaluations, before any of them."""
+        x = self.model.encoder.encode(frame)
+        coalitions = sum(
+            coalition_count(count, exact=is_exact(differing))
+            for differing in map(self._differing, x)
+            for count in differing.sum(axis=1).tolist()
+        )
+        seeds = [_seed(frame, row) for row in range(len(x))]
+        return RowsToExplain(x, seeds, coalitions + len(x) + len(self._background))
 
     def explain(self, frame: Frame) -> list[Explanation]:
         """The explanation of each row's value, or of the probability of its most probable class."""
-        x = self.model.encoder.encode(frame)
+        rows = self.prepare(frame)
+        return self.explain_rows(rows, slice(0, len(rows)))
+
+    def explain_rows(self, rows: RowsToExplain, block: slice) -> list[Explanation]:
+        """The same for some of the rows."""
+        x = rows.x[block]
         predictions = np.asarray(self.model.predict_encoded(x).primary, dtype=np.float64)
-        return [
-            self._explain(row, prediction, _seed(frame, number))
-            for number, (row, prediction) in enumerate(zip(x, predictions, strict=True))
-        ]
+        return [self._explain(*row) for row in zip(x, predictions, rows.seeds[block], strict=True)]
 
     def _differing(self, x: Matrix) -> npt.NDArray[np.bool_]:
         """(background rows, columns): whether the row differs from a background row in a column."""

@@ -81,6 +81,30 @@ def test_few_columns_equal_brute_force(typical: bool) -> None:
     assert explanation.baseline == pytest.approx(model.predict(rows).primary.mean(), abs=1e-6)
 
 
+@pytest.mark.parametrize("columns", [8, 10])
+def test_up_to_ten_columns_equal_the_definition(columns: int) -> None:
+    """The weighted sum over all coalitions, on rows before encoding."""
+    model, background, frame = number_model(columns, curved)
+    row = frame.take(slice(7, 8))
+    base = background.rows.numbers
+    joined = np.array([*itertools.product([False, True], repeat=columns)])
+    payoffs = np.zeros(len(joined))
+    for one in base:
+        payoffs += model.predict(Frame.of_numbers(np.where(joined, row.numbers[0], one))).primary[:, 0] / len(base)
+    by_coalition = dict(zip(map(tuple, joined.tolist()), payoffs, strict=True))
+    expected = np.zeros(columns)
+    for coalition, payoff in by_coalition.items():
+        size = sum(coalition)
+        for player in range(columns):
+            if not coalition[player]:
+                added = by_coalition[(*coalition[:player], True, *coalition[player + 1 :])] - payoff
+                share = math.factorial(size) * math.factorial(columns - size - 1) / math.factorial(columns)
+                expected[player] += share * added
+    found = explain_one(model, background, row)
+    assert found.exact
+    np.testing.assert_allclose(found.contributions, expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("columns", [1, 2, 10, 11, 40])
 def test_contributions_sum_to_the_difference_from_the_baseline(columns: int) -> None:
     model, background, frame = number_model(columns, curved if columns > 1 else np.sin)
@@ -162,10 +186,27 @@ def test_the_announced_number_of_evaluations_is_the_real_one(columns: int) -> No
     counting = TabularModel("1", model.schema, model.encoder, FunctionEngine(counted))
     explainer = Explainer(counting, background)
     rows = frame.take(slice(0, 3))
-    announced = explainer.evaluations(rows)
-    explanations = explainer.explain(rows)
+    prepared = explainer.prepare(rows)
+    announced = prepared.evaluations
+    assert not seen
+    explanations = explainer.explain_rows(prepared, slice(0, 3))
     assert sum(seen) == announced
     assert explanations[0].evaluations * 3 >= announced
+
+
+def test_rows_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, background, frame = number_model(4, curved)
+    explainer = Explainer(model, background)
+    encode, encoded = Encoder.encode, []
+
+    def counted(self: Encoder, frame: Frame) -> np.ndarray:
+        encoded.append(len(frame.numbers))
+        return encode(self, frame)
+
+    monkeypatch.setattr(Encoder, "encode", counted)
+    rows = explainer.prepare(frame.take(slice(0, 3)))
+    assert [len(explainer.explain_rows(rows, block)) for block in (slice(0, 2), slice(2, 3))] == [2, 1]
+    assert encoded == [3]
 
 
 def test_a_row_equal_to_the_typical_row_has_nothing_to_explain() -> None:
