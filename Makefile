@@ -1,6 +1,7 @@
-# `make help` lists the targets. HOST and PORT apply to serve; MODELS, EXTRAS and IMAGE to image.
+# `make help` lists the targets. HOST and PORT apply to serve; MODELS, EXTRAS and IMAGE to image; PROCESSES to test.
 HOST ?= 127.0.0.1
 PORT ?= 3000
+PROCESSES ?= 2
 PY := .venv/bin/python
 export BENTOML_DO_NOT_TRACK ?= True
 
@@ -21,8 +22,8 @@ setup-development: .venv/.development ## install what developing and testing nee
 unit: .venv/.development ## run the fast tests
 	$(PY) -m pytest -q -m "not slow" tests/models tests/service tests/tabserve tests/training tests/test_*.py
 
-test: .venv/.development lint ## run all tests that need only Python and loopback
-	$(PY) -m pytest
+test: .venv/.development lint ## run all tests that need only Python and loopback; PROCESSES=0: one after the other
+	$(PY) -m pytest -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder
 
 lint: .venv/.development ## check format, style, types and language
 	.venv/bin/ruff format --check .

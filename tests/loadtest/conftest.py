@@ -14,6 +14,7 @@ import pytest
 from loadtest import request_plan, server_under_test
 from loadtest.request_mix import RequestMix
 from loadtest.request_plan import RequestPlan
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = """
@@ -86,7 +87,7 @@ def misbehaving(url: str) -> Iterator[Callable[[str, int], str]]:
     running: list[subprocess.Popen[bytes]] = []
 
     def start(misdeed: str, number: int) -> str:
-        port = server_under_test.free_port()
+        port = free_port()
         command = [sys.executable, str(Path(__file__).with_name("proxy.py")), str(port), str(urlsplit(url).port)]
         running.append(subprocess.Popen([*command, misdeed, str(number)]))
         until = time.monotonic() + 20

@@ -27,6 +27,7 @@ from loadtest.request_mix import INVALID
 from loadtest.request_plan import RequestPlan
 from loadtest.scenarios import SCENARIOS, arrivals
 from models import command_line
+from tests.ports import free_port
 
 STALL_S = 0.3
 WARM_UP_S = 0.5
@@ -227,7 +228,7 @@ LOCUST = [sys.executable, "-m", "locust", "-f", "loadtest/locustfile.py", "--hea
 
 
 def test_the_master_records_the_answers_for_its_workers(url: str, tmp_path: Path) -> None:
-    port = str(server_under_test.free_port())
+    port = str(free_port())
     common = {"cwd": server_under_test.ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     record = ["--record", str(tmp_path / "seen")]
     load = ["--host", url, "--users", "4", "--spawn-rate", "100", "--run-time", "2s"]

@@ -1,13 +1,14 @@
 """`make quality`: a job is measured for real, what was measured is kept, and the table says what was reached."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from training import quality, quality_report
-from training.config import DataOptions
+from training.config import DataOptions, FitOptions
 from training.quality_results import OF_DATA, OF_NETWORK, OF_OTHERS, ROOT, Job, Results, jobs
 
 
@@ -23,7 +24,12 @@ def results(tmp_path: Path) -> Results:
     return results
 
 
-def test_every_model_of_a_table_is_measured_on_the_same_test_rows(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("short_trees")
+def test_every_model_of_a_table_is_measured_on_the_same_test_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With few epochs and one trial: how good the networks get is not tested here."""
+    monkeypatch.setattr(quality, "FitOptions", partial(FitOptions, epochs=3, dropout=0.1))
     all_jobs = list(jobs(["penguins"], [0], 1))
     assert [job.model for job in all_jobs] == ["trees", "plain", "network"]
     found = {job.model: quality.run(job, quality.options_for(job, tmp_path)) for job in all_jobs}
