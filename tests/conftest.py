@@ -43,8 +43,6 @@ SLOW = {
 
 SHARED = ("tests/docs/", "tests/loadtest/")
 """Folders whose files share servers and models: with several processes, one of them runs all files of such a folder."""
-INDEPENDENT = ("tests/e2e/",)
-"""Folders whose tests start servers of their own: with several processes, each test may run in any of them."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -52,8 +50,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         file = item.path.relative_to(config.rootpath).as_posix()
         if file in SLOW:
             item.add_marker(pytest.mark.slow)
-        if not file.startswith(INDEPENDENT):
-            item.add_marker(pytest.mark.xdist_group(next(filter(file.startswith, SHARED), file)))
+        item.add_marker(pytest.mark.xdist_group(next(filter(file.startswith, SHARED), file)))
 
 
 @pytest.fixture

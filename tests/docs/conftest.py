@@ -13,7 +13,7 @@ import pytest
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_SECONDS = 60
+READY_SECONDS = 120
 QUICK = ("--framework", "numpy", "--no-baselines")
 
 

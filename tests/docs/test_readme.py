@@ -28,7 +28,7 @@ def test_the_python_of_the_readme_runs(server: str) -> None:
 def test_the_curl_of_the_readme_is_answered(server: str) -> None:
     (command,) = [block for block in blocks("console") if block.startswith("curl")]
     done = subprocess.run(
-        shlex.split(command.replace("http://127.0.0.1:3000", server)), capture_output=True, timeout=30
+        shlex.split(command.replace("http://127.0.0.1:3000", server)), capture_output=True, timeout=300
     )
     assert done.stdout.startswith(b'{"model":"housing","version":"1","predictions":[{"value":'), done.stdout
 
@@ -37,7 +37,7 @@ def test_the_printed_requests_work_when_pasted(server: str) -> None:
     from service.__main__ import example_requests
 
     told = [line for line in example_requests(server).splitlines() if line.startswith("curl")]
-    answers = [subprocess.run(["sh", "-c", line], capture_output=True, timeout=30).stdout for line in told]
+    answers = [subprocess.run(["sh", "-c", line], capture_output=True, timeout=300).stdout for line in told]
     assert b'"predictions":[{"value"' in answers[0]
     assert b'"detail":"2 of 2 rows are not valid"' in answers[1]
     assert b'"models":[{"name":"housing"' in answers[2]
@@ -81,7 +81,7 @@ def test_a_taken_port_is_one_line_that_says_what_to_do() -> None:
         holder.listen()
         port = str(holder.getsockname()[1])
         done = subprocess.run(
-            [sys.executable, "-m", "service", "--port", port], cwd=ROOT, capture_output=True, text=True, timeout=30
+            [sys.executable, "-m", "service", "--port", port], cwd=ROOT, capture_output=True, text=True, timeout=300
         )
     assert done.returncode == 2
     assert re.fullmatch(r"error: cannot listen on .*; choose another port: make serve PORT=\d+\n", done.stderr)

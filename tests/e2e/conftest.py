@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,9 +119,9 @@ class Server:
         return self.process.wait(60)
 
 
-@pytest.fixture
-def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """serve(home, cwd=…, target=…, wait=…, port=…, **settings): a server, ended with the test."""
+@contextmanager
+def starting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """A function that starts servers, which are stopped at the end of the block."""
     servers: list[Server] = []
 
     def start(
@@ -147,3 +148,17 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
                 server.process.wait(30)
             except subprocess.TimeoutExpired:
                 server.process.kill()
+
+
+@pytest.fixture
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """serve(home, cwd=…, target=…, wait=…, port=…, **settings): a server, stopped after the test."""
+    with starting(tmp_path_factory) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def serve_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """The same, stopped after the tests of the file."""
+    with starting(tmp_path_factory) as start:
+        yield start

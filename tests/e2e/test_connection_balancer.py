@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from service.server.connection_balancer import RETRY_S
 
@@ -52,51 +53,68 @@ def workers(server: Any) -> list[psutil.Process]:
     return psutil.Process(server.process.pid).children()
 
 
-def test_two_workers_share_connections_that_are_opened_together(home: Path, serve: Serve) -> None:
-    server = serve(home, TABSERVE_WORKERS="2")
+@pytest.fixture(scope="module")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """In which the workers of `pair` publish their connection counts."""
+    return tmp_path_factory.mktemp("shared")
+
+
+@pytest.fixture(scope="module")
+def pair(trained_home: Path, serve_module: Serve, shared_folder: Path) -> Iterator[Any]:
+    """A server of two workers, which at the end still stops as it should."""
+    server = serve_module(trained_home, TABSERVE_WORKERS="2", TMPDIR=str(shared_folder))
+    yield server
+    assert server.stop() == 0
+
+
+def both_workers(server: Any) -> set[str]:
+    """Wait until both workers accept connections; what `worker_of` returns for them."""
+    found: set[str] = set()
+    until = time.monotonic() + 60
+    while len(found) < 2:
+        assert time.monotonic() < until, found
+        with connections(server.port, CONNECTIONS) as opened:
+            found = {worker_of(each) for each in opened}
+    return found
+
+
+def test_two_workers_share_connections_that_are_opened_together(pair: Any) -> None:
+    both_workers(pair)
     good, tries = 0, list[list[int]]()
     while good < 5 and len(tries) < 30:
         time.sleep(0.3)
-        tries.append(shares(server.port))
+        tries.append(shares(pair.port))
         good += len(tries[-1]) == 2 and tries[-1][0] >= CONNECTIONS // 4
     assert good == 5, tries
 
 
-def test_connections_that_a_hung_worker_does_not_accept_go_to_the_others(home: Path, serve: Serve) -> None:
+def test_connections_that_a_hung_worker_does_not_accept_go_to_the_others(pair: Any) -> None:
     """The hung worker seems to have few connections for ever; nobody waits for it."""
-    server = serve(home, TABSERVE_WORKERS="2")
-    time.sleep(1)
-    hung = workers(server)[0]
+    both_workers(pair)
+    hung = workers(pair)[0]
     hung.suspend()
     try:
-        with connections(server.port, CONNECTIONS) as opened:
+        with connections(pair.port, CONNECTIONS) as opened:
             assert len({worker_of(each) for each in opened}) == 1
     finally:
         hung.resume()
-    assert server.stop() == 0
 
 
 def test_the_count_of_a_dead_worker_is_removed_and_its_successor_accepts_connections(
-    home: Path, serve: Serve, tmp_path: Path
+    pair: Any, shared_folder: Path
 ) -> None:
-    server = serve(home, TABSERVE_WORKERS="2", TMPDIR=str(tmp_path))
-    time.sleep(1)
-    before: set[str] = set()
-    while len(before) < 2:
-        with connections(server.port, CONNECTIONS) as opened:
-            before |= {worker_of(each) for each in opened}
-    killed = workers(server)[0].pid
-    (file,) = tmp_path.glob(f"tabserve-shared-*/connections_{killed}")
+    before = both_workers(pair)
+    killed = workers(pair)[0].pid
+    (file,) = shared_folder.glob(f"tabserve-shared-*/connections_{killed}")
     psutil.Process(killed).kill()
     until = time.monotonic() + 60
     seen: set[str] = set()
     while (file.exists() or len(seen - before) != 1) and time.monotonic() < until:
         time.sleep(0.3)
-        with connections(server.port, CONNECTIONS) as opened:
+        with connections(pair.port, CONNECTIONS) as opened:
             seen |= {worker_of(each) for each in opened}
     assert len(seen - before) == 1, "the successor has accepted none"
     assert not file.exists()
-    assert server.stop() == 0
 
 
 def test_a_worker_is_replaced_even_if_the_shared_folder_was_removed(home: Path, serve: Serve, tmp_path: Path) -> None:

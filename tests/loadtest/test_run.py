@@ -115,7 +115,7 @@ def test_an_overloaded_generator_says_so_and_claims_nothing(
 
 def test_a_spike_over_all_kinds_of_rows_is_answered_right_and_reported(url: str, tmp_path: Path) -> None:
     command = ["run", "--url", url, "--scenario", "spike", "--rate", "100", "--seconds", "3", "--out", str(tmp_path)]
-    code = main([*command, "--slo", "p99=5s", "--models", "odd,small"])
+    code = main([*command, "--slo", "p99=60s", "--models", "odd,small"])
     result = results.read(tmp_path / "result.json")
     assert result.errors == {}
     assert code == (1 if result.generator.limit else 0)  # on a busy machine the generator may be the bottleneck
@@ -260,7 +260,7 @@ def test_locust_sees_an_answer_that_is_wrong(misbehaving: Callable[[str, int], s
 
 
 def test_waiting_users_give_the_same_report(url: str, tmp_path: Path) -> None:
-    command = ["run", "--url", url, "--users", "2", "--seconds", "1", "--out", str(tmp_path), "--slo", "p99=5s"]
+    command = ["run", "--url", url, "--users", "2", "--seconds", "1", "--out", str(tmp_path), "--slo", "p99=60s"]
     assert main(command) == 0
     result = results.read(tmp_path / "result.json")
     assert result.loop == "closed"
@@ -291,7 +291,7 @@ def test_locust_without_requests_is_a_failure(arguments: list[str], code: int, m
 
 def run_locust(*arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [*LOCUST, "--only-summary", "--users", "1", *arguments]
-    return subprocess.run(command, cwd=server_under_test.ROOT, capture_output=True, text=True, timeout=90)
+    return subprocess.run(command, cwd=server_under_test.ROOT, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.parametrize(

@@ -284,7 +284,7 @@ class Server:
             self.process = subprocess.Popen(
                 [*command, *self.arguments], cwd=ROOT, env=self.environment, stdout=log, stderr=subprocess.STDOUT
             )
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while time.monotonic() < until:
             assert self.process.poll() is None, self.log.read_text()
             try:
@@ -301,7 +301,7 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(20)
+            return self.process.wait(60)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
@@ -396,7 +396,7 @@ def ask(request: pytest.FixtureRequest, tabular_models: list[TabularModel], sett
         lane.plane.close()
     else:
         server: Server = request.getfixturevalue(request.param.replace(" ", "_"))
-        with httpx.Client(base_url=server.url, timeout=20) as client:
+        with httpx.Client(base_url=server.url, timeout=60) as client:
 
             def ask_server(model: str, body: Any, query: str = "", **headers: str) -> Reply:
                 path = f"/predict/{model}" + (f"?{query}" if query else "")

@@ -235,7 +235,7 @@ def test_another_server_on_the_port_stops_the_start(server: Any) -> None:
 
 def test_a_server_that_stops_says_so_and_loses_no_call(make_server: Callable[..., Any], store_folder: Path) -> None:
     port = free_port()
-    server = make_server(**settings_of(store_folder, port) | {"TABSERVE_WORKERS": "1"})
+    server = make_server(**settings_of(store_folder, port) | {"TABSERVE_WORKERS": "1", "TABSERVE_DRAIN_S": "3"})
     address, failures, answered = f"127.0.0.1:{port}", list[str](), [0]
     serving = health_pb2.HealthCheckResponse.SERVING
     with grpc.insecure_channel(address) as channel:
@@ -253,10 +253,12 @@ def test_a_server_that_stops_says_so_and_loses_no_call(make_server: Callable[...
 
         asking = threading.Thread(target=ask_until_unready)
         asking.start()
-        time.sleep(0.3)
+        until = time.monotonic() + 60
+        while not answered[0] and time.monotonic() < until:
+            time.sleep(0.05)
         server.process.send_signal(signal.SIGTERM)
-        asking.join(10)
-        assert check(health_pb2.HealthCheckRequest(), timeout=5).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        asking.join(60)
+        assert check(health_pb2.HealthCheckRequest(), timeout=20).status == health_pb2.HealthCheckResponse.NOT_SERVING
     assert server.process.wait(60) == 0
     assert answered[0]
     assert not failures

@@ -109,11 +109,10 @@ def test_a_busy_worker_accepts_waiting_connections_in_bulk(balanced: bool) -> No
 def test_all_hooks_take_hold_in_a_started_server() -> None:
     async def story() -> None:
         server, state = new_server(), ServerState()
-        tasks = startup.install_library_hooks(server, state, 0.2)
+        tasks = startup.install_library_hooks(server, state, 1.0)
         async with started(server):
-            await asyncio.sleep(0.1)
-            (balancer,) = server.servers
-            assert isinstance(balancer, ConnectionBalancer)
+            await until(lambda: isinstance(server.servers[0], ConnectionBalancer))
+            assert len(server.servers) == 1
             assert server.config.http_protocol_class is http_protocol.GuardedHttpProtocol
             signal.raise_signal(signal.SIGTERM)
             assert state.draining
@@ -167,8 +166,7 @@ def test_a_hook_that_does_not_take_hold_stops_the_server_with_a_clear_message(
         async with started(server):
             tasks = startup.install_library_hooks(server, state, 0.0)
             change(server, monkeypatch)
-            await asyncio.sleep(0.1)
-            assert server.should_exit
+            await until(lambda: server.should_exit)
             assert not state.admits_requests
         for task in tasks:
             task.cancel()
