@@ -23,7 +23,7 @@ Serve = Callable[..., Any]
 @contextmanager
 def connections(port: int, count: int) -> Iterator[list[socket.socket]]:
     """Opened one right after the other, as clients with a pool open theirs."""
-    opened = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(count)]
+    opened = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(count)]
     try:
         yield opened
     finally:

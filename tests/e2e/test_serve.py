@@ -34,7 +34,7 @@ def workers(server: Any) -> list[psutil.Process]:
 
 
 def predict(server: Any, name: str = "small") -> Any:
-    reply = httpx.post(f"{server.url}/predict/{name}", json={"rows": [ROW]}, timeout=10)
+    reply = httpx.post(f"{server.url}/predict/{name}", json={"rows": [ROW]}, timeout=60)
     assert reply.status_code == 200, reply.text
     return reply.json()
 

@@ -56,7 +56,7 @@ class Server:
 
     @property
     def ready(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request("GET", "/readyz")
             return connection.getresponse().status == 200

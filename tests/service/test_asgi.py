@@ -32,7 +32,7 @@ Row = dict[str, Any]
 @pytest.fixture(params=["server"])
 def client(request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
     server = request.getfixturevalue(request.param.replace(" ", "_"))
-    with httpx.Client(base_url=server.url, timeout=20) as client:
+    with httpx.Client(base_url=server.url, timeout=60) as client:
         yield client
 
 

@@ -79,13 +79,13 @@ def test_every_form_of_a_table_has_the_same_answer(session: requests.Session, se
     for body in bodies:
         headers = {**JSON, **named("homes")}
         reply = session.post(
-            f"{server.url}/invocations", data=json.dumps(body, default=str), headers=headers, timeout=20
+            f"{server.url}/invocations", data=json.dumps(body, default=str), headers=headers, timeout=60
         )
         assert (reply.status_code, reply.headers["content-type"]) == (200, "application/json"), reply.text
         assert {key: reply.json()[key] for key in ("model", "version")} == {"model": "homes", "version": "1"}
         answers.append(reply.json()["predictions"])
     content = frame.to_csv(index=False).encode()
-    reply = session.post(f"{server.url}/invocations", data=content, headers={**CSV, **named("homes")}, timeout=20)
+    reply = session.post(f"{server.url}/invocations", data=content, headers={**CSV, **named("homes")}, timeout=60)
     answers.append(reply.json()["predictions"])
     assert all(isinstance(value, float) for value in answers[0])
     assert answers == [pytest.approx(answers[0], rel=1e-5)] * 6
@@ -147,9 +147,9 @@ def test_content_types_methods_and_limits(ask_lane: Ask, home_row: Row) -> None:
 
 def test_probes_and_the_version(session: requests.Session, server: Any) -> None:
     for path in ("/ping", "/health"):
-        reply = session.get(server.url + path, timeout=20)
+        reply = session.get(server.url + path, timeout=60)
         assert (reply.status_code, reply.content) == (200, b"")
-    assert session.get(f"{server.url}/version", timeout=20).text == version()
+    assert session.get(f"{server.url}/version", timeout=60).text == version()
 
 
 def test_probes_say_no_before_the_models_are_there_and_while_draining(
@@ -235,7 +235,7 @@ def test_csv_is_answered_where_it_is_liked_best(ask_lane: Ask, accept: str, kind
 
 def test_a_label_that_is_not_ascii_is_read_by_requests(session: requests.Session, any_script: Any) -> None:
     headers = {**CSV, "accept": "text/csv"}
-    reply = session.post(f"{any_script.url}/invocations", data=b"age\n30\n", headers=headers, timeout=20)
+    reply = session.post(f"{any_script.url}/invocations", data=b"age\n30\n", headers=headers, timeout=60)
     assert reply.text.partition(",")[0] in ("größer", "größte")
 
 
@@ -301,23 +301,23 @@ def test_an_unpacked_export_keeps_its_version(store_folder: Path, tmp_path: Path
 
 def test_vertex_asks_at_its_own_addresses(session: requests.Session, vertex: Any, home_row: Row) -> None:
     base = f"{vertex.url}/v1/endpoints/7/deployedModels/3"
-    assert session.get(base, timeout=20).status_code == 200
+    assert session.get(base, timeout=60).status_code == 200
     body = {"instances": [home_row, home_row], "parameters": None}
-    reply = session.post(f"{base}:predict", json=body, timeout=20)
+    reply = session.post(f"{base}:predict", json=body, timeout=60)
     assert reply.status_code == 200
     assert (
         reply.json()["predictions"]
-        == session.post(f"{vertex.url}/v1/models/homes:predict", json={"instances": [home_row] * 2}, timeout=20).json()[
+        == session.post(f"{vertex.url}/v1/models/homes:predict", json={"instances": [home_row] * 2}, timeout=60).json()[
             "predictions"
         ]
     )
-    assert "instances" in is_error(session.post(f"{base}:predict", json={}, timeout=20), 400)
-    counted = session.get(f"{vertex.url}/metrics", timeout=20).text
+    assert "instances" in is_error(session.post(f"{base}:predict", json={}, timeout=60), 400)
+    counted = session.get(f"{vertex.url}/metrics", timeout=60).text
     assert 'tabserve_requests_total{model="homes",protocol="vertex",status="200"} 1' in counted
 
 
 def test_one_served_model_needs_no_name(session: requests.Session, vertex: Any, home_row: Row) -> None:
-    reply = session.post(f"{vertex.url}/invocations", json={"dataframe_records": [home_row]}, timeout=20)
+    reply = session.post(f"{vertex.url}/invocations", json={"dataframe_records": [home_row]}, timeout=60)
     assert reply.json()["model"] == "homes"
 
 

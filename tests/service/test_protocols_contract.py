@@ -508,7 +508,7 @@ class GrpcTyped(GrpcRaw):
                 contents.extend(np.frombuffer(binary(datatype, values), CONTENTS[datatype][1]).tolist())
         with grpc.insecure_channel(self.address) as channel:
             try:
-                reply = channel.unary_unary(f"/{SERVICE}/ModelInfer")(request.SerializeToString(), timeout=20)
+                reply = channel.unary_unary(f"/{SERVICE}/ModelInfer")(request.SerializeToString(), timeout=60)
             except grpc.RpcError as error:
                 return Outcome(error.code().name, [], [], set(), error.details())
         answer = MESSAGES["ModelInferResponse"].FromString(reply)
@@ -545,7 +545,7 @@ KINDS: tuple[type[Http], ...] = (
 
 @pytest.fixture(scope="module")
 def ways(server: Any) -> Iterator[Ways]:
-    with httpx.Client(base_url=server.url, timeout=20) as client:
+    with httpx.Client(base_url=server.url, timeout=60) as client:
         yield Ways(client, server.grpc)
 
 

@@ -25,10 +25,10 @@ class Client(requests.Session):
 
     def ask(self, path: str, body: Any) -> requests.Response:
         """As TF Serving's examples do: json.dumps as the data, and no content type."""
-        return self.post(self.url + path, data=body if isinstance(body, bytes) else json.dumps(body), timeout=20)
+        return self.post(self.url + path, data=body if isinstance(body, bytes) else json.dumps(body), timeout=60)
 
     def read(self, path: str) -> requests.Response:
-        return self.get(self.url + path, timeout=20)
+        return self.get(self.url + path, timeout=60)
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ def test_too_many_rows_and_a_deadline_keep_their_status(client: Client, home_row
         client.url + "/v1/models/homes:predict",
         json={"instances": [home_row]},
         headers={"x-request-timeout": "1e-9"},
-        timeout=20,
+        timeout=60,
     )
     is_error(late, 504)
 

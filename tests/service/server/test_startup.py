@@ -112,7 +112,8 @@ def test_all_hooks_take_hold_in_a_started_server() -> None:
         tasks = startup.install_library_hooks(server, state, 1.0)
         async with started(server):
             await until(lambda: isinstance(server.servers[0], ConnectionBalancer))
-            assert len(server.servers) == 1
+            (balancer,) = server.servers
+            assert isinstance(balancer, ConnectionBalancer)
             assert server.config.http_protocol_class is http_protocol.GuardedHttpProtocol
             signal.raise_signal(signal.SIGTERM)
             assert state.draining
