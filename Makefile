@@ -1,8 +1,9 @@
-# `make help` lists the targets. HOST and PORT apply to serve; MODELS, EXTRAS and IMAGE to image; PROCESSES to test.
+# `make help` lists the targets. HOST and PORT apply to serve; MODELS, EXTRAS and IMAGE to image; PROCESSES to unit and test.
 HOST ?= 127.0.0.1
 PORT ?= 3000
 PROCESSES ?= 2
 PY := .venv/bin/python
+PARALLEL = -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder
 export BENTOML_DO_NOT_TRACK ?= True
 
 .PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test check-all dialects kills \
@@ -20,10 +21,10 @@ setup: .venv/.training ## install what training and serving need into .venv
 setup-development: .venv/.development ## install what developing and testing need into .venv
 
 unit: .venv/.development ## run the fast tests
-	$(PY) -m pytest -q -m "not slow" tests/models tests/service tests/tabserve tests/training tests/test_*.py
+	$(PY) -m pytest -q $(PARALLEL) -m "not slow" tests/models tests/service tests/tabserve tests/training tests/test_*.py
 
 test: .venv/.development lint ## run all tests that need only Python and loopback; PROCESSES=0: one after the other
-	$(PY) -m pytest -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder
+	$(PY) -m pytest $(PARALLEL)
 
 lint: .venv/.development ## check format, style, types and language
 	.venv/bin/ruff format --check .
