@@ -1,11 +1,12 @@
 """The schema of a model's table: its columns, target and classes; read from and written to `features.json`."""
 
+import codecs
 import json
 import re
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from models.architecture import Task
 from models.cell_format import PLAIN, CellFormat
@@ -28,7 +29,8 @@ class FeatureSchema(BaseModel):
     """The columns of a table as one model sees them. Immutable; `features.json` is its JSON.
 
     format: since 2 columns say how their cells are read (`cells`), and the missing tokens count in every form, not in
-    CSV alone.
+    CSV alone. encoding: of the CSV that trained the model, unless it was UTF-8; a body that is not UTF-8 is read by it.
+    "utf-8": the file was UTF-8 but for bytes that were read as cp1252.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,6 +40,7 @@ class FeatureSchema(BaseModel):
     target: str
     classes: list[bool | int | float | str] | None = None
     missing: list[str] = list(MISSING_TOKENS)
+    encoding: str | None = None
     target_cells: CellFormat = PLAIN
     features: Annotated[list[Feature], Field(min_length=1)]
     ignored: list[Ignored] = []
@@ -47,7 +50,20 @@ class FeatureSchema(BaseModel):
         formats = [self.target_cells, *(feature.cells for feature in self.features)]
         if self.format == 1 and any(cells != PLAIN for cells in formats):
             raise ValueError("how cells are read ('cells') is said since format 2")
+        if self.format == 1 and self.encoding is not None:
+            raise ValueError("the encoding is said since format 2")
         return self
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_is_known(cls, encoding: str | None) -> str | None:
+        try:
+            known = encoding is None or codecs.getincrementaldecoder(encoding)("strict").decode(b"", True) == ""
+        except (LookupError, ValueError):
+            known = False
+        if not known:
+            raise ValueError(f"{truncate(encoding or '')!r} is not a known encoding of text")
+        return encoding
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> Self:

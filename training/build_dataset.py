@@ -21,7 +21,7 @@ from training.leaks import leak_notices
 from training.model_names import check_model_name, model_name
 from training.raw_table import RawTable
 from training.reading import read_table
-from training.split_rule import parse_split_rule, read_split_key
+from training.split_rule import check_split_column, parse_split_rule, read_split_key
 from training.target import TargetColumn, read_target
 
 MIN_ROWS = 50
@@ -29,7 +29,8 @@ MIN_ROWS = 50
 
 def load_dataset(options: DataOptions) -> Dataset:
     """Read the table that the options name and infer its columns. Raises UsageError."""
-    return build_dataset(read_table(options), options)
+    edited = load_edited_schema(options)
+    return build_dataset(read_table(options, edited.encoding if edited else None), options)
 
 
 def build_dataset(table: RawTable, options: DataOptions) -> Dataset:
@@ -40,8 +41,11 @@ def build_dataset(table: RawTable, options: DataOptions) -> Dataset:
     name = check_model_name(options.name or (edited.name if edited else model_name(options.data)))
     missing = missing_tokens(options, edited)
 
+    rule = parse_split_rule(options.split)
+    check_split_column(table.names, rule, target_name)
     every = (factorize(table, column, missing) for column in table.names)
-    formats = decide_cell_formats(every, target_name, table.delimiter, options, edited)
+    used_columns = replace(options, drop=tuple(column for column in options.drop if column != rule.column))
+    formats = decide_cell_formats(every, target_name, table.delimiter, used_columns, edited)
 
     def read_column(name: str) -> FactorizedColumn:
         return formats[name].apply(factorize(table, name, missing))
@@ -51,14 +55,18 @@ def build_dataset(table: RawTable, options: DataOptions) -> Dataset:
     if len(used) < MIN_ROWS:
         raise UsageError(f"{len(used)} usable rows (with a target); at least {MIN_ROWS} are needed")
 
-    split_key = read_split_key(table, parse_split_rule(options.split), missing, target_name)
+    split_key = None
+    if rule.column is not None:
+        feature = edited.by_name.get(rule.column) if edited else None
+        date_format = options.date_format or (feature.date_format if feature else None)
+        split_key = read_split_key(read_column(rule.column), rule.method, date_format)
     columns = [infer_column(read_column(column), options, edited) for column in table.names if column != target_name]
     features = _order_features(columns, edited)
     names = [target_name, *(column.decision.column for column in features)]
     cell_notices = notice_texts([notice for name in names for notice in formats[name].notices])
     dataset = Dataset(
         schema=_build_schema(
-            name, target_name, formats[target_name].cells, target, missing, features, columns, options
+            name, target_name, formats[target_name].cells, target, missing, features, columns, table.encoding, options
         ),
         columns={column.decision.column: column.values[used] for column in features},
         target=target.values[used],
@@ -94,11 +102,13 @@ def _build_schema(
     missing: list[str],
     features: list[InferredColumn],
     columns: list[InferredColumn],
+    encoding: str | None,
     options: DataOptions,
 ) -> FeatureSchema:
     ignored = [column.decision for column in columns if not column.feature]
     used = [column.feature for column in features if column.feature]
     plain = target_cells == PLAIN and all(feature.cells == PLAIN and not feature.nullable for feature in used)
+    plain = plain and encoding is None
     try:
         return FeatureSchema(
             format=1 if plain else 2,
@@ -107,6 +117,7 @@ def _build_schema(
             target=target_name,
             classes=target.classes,
             missing=missing,
+            encoding=encoding,
             target_cells=target_cells,
             features=used,
             ignored=[Ignored(name=decision.column, reason=decision.reason) for decision in ignored],

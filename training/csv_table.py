@@ -49,7 +49,16 @@ def read_csv(text: DecodedText, where: str, options: DataOptions) -> RawTable:
         raise UsageError(f"{where} has column names but no rows")
     origin = {"format": "CSV", "encoding": text.encoding, "delimiter": delimiter, "skipped_lines": lines.skipped}
     columns = body.columns[: len(names)]
-    return RawTable(names, columns, False, body.num_rows, notices + parser.notices, origin, delimiter=delimiter)
+    return RawTable(
+        names,
+        columns,
+        typed=False,
+        rows=body.num_rows,
+        notices=notices + parser.notices,
+        origin=origin,
+        delimiter=delimiter,
+        encoding=text.stored_encoding,
+    )
 
 
 @dataclass

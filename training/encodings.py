@@ -4,6 +4,7 @@ import codecs
 import re
 from typing import NamedTuple, NoReturn
 
+from models.formats.text_encoding import ESCAPED, FIRST_ESCAPE, repair_invalid_bytes
 from models.text import did_you_mean, truncate
 from training.errors import UsageError
 
@@ -16,20 +17,28 @@ BYTE_ORDER_MARKS = (  # that of UTF-32 begins like that of UTF-16
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 SUGGESTED = ("utf-8", "cp1252", "cp1250", "cp1251", "latin-1", "utf-16", "utf-32", "shift_jis", "gb18030", "mac_roman")
-FIRST_ESCAPE = 0xDC00  # "surrogateescape" decodes the invalid byte 0xF6 to U+DCF6
-ESCAPED = re.compile(f"[{chr(0xDC80)}-{chr(0xDCFF)}]")
+PLAIN = ("utf-8", "utf-8-sig", "ascii")
 
 
 class DecodedText(NamedTuple):
-    """Content as UTF-8 without a byte order mark, the encoding that it had, and notices about it."""
+    """Content as UTF-8 without a byte order mark, the encoding that it had, and notices about it.
+
+    repaired: whether invalid bytes were read as cp1252.
+    """
 
     content: bytes
     encoding: str
     notices: list[str]
+    repaired: bool = False
+
+    @property
+    def stored_encoding(self) -> str | None:
+        """The `encoding` of a schema."""
+        return self.encoding if self.repaired or self.encoding not in PLAIN else None
 
 
-def decode(content: bytes, where: str, requested: str | None = None) -> DecodedText:
-    """Decode a text file. requested: the encoding of `--encoding`. Raises UsageError."""
+def decode(content: bytes, where: str, requested: str | None = None, expected: str | None = None) -> DecodedText:
+    """Decode a text file. requested: the encoding of `--encoding`. expected: of `--schema`. Raises UsageError."""
     if requested is not None:
         return _decode_as(content, where, requested)
     for mark, name in BYTE_ORDER_MARKS:
@@ -45,6 +54,8 @@ def decode(content: bytes, where: str, requested: str | None = None) -> DecodedT
     try:
         content.decode()
     except UnicodeDecodeError:
+        if expected is not None and expected not in PLAIN:
+            return _decode_as(content, where, expected)
         return _decode_invalid_utf8(content, where)
     return DecodedText(content, "utf-8", [])
 
@@ -139,16 +150,12 @@ def _repair(content: bytes, where: str) -> DecodedText | None:
             f"{where} has {valid} characters of UTF-8 and {invalid_bytes} bytes that are not UTF-8, the first of them "
             f"{byte:#04x} in line {line}: say --encoding cp1252, or mend the file"
         )
-    fixed = ESCAPED.sub(lambda match: _as_cp1252(match[0]), text)
+    fixed = repair_invalid_bytes(text)
     notice = (
         f"{where} is UTF-8, but {invalid_bytes} of its bytes are not and read as cp1252: line {line} has the byte "
         f"{byte:#04x}, read as {fixed[first]!r} (--encoding overrides)"
     )
-    return DecodedText(fixed.encode(), "utf-8", [notice])
-
-
-def _as_cp1252(escaped: str) -> str:
-    return bytes([ord(escaped) - FIRST_ESCAPE]).decode("cp1252", "replace")
+    return DecodedText(fixed.encode(), "utf-8", [notice], repaired=True)
 
 
 def line_of(content: bytes, position: int) -> int:

@@ -26,6 +26,7 @@ class RawTable:
     origin: dict[str, Any]
     fingerprint: str = ""  # SHA-256 of the file
     delimiter: str | None = None  # between the cells of a CSV
+    encoding: str | None = None  # of a CSV, as a schema stores it
     categorical: frozenset[str] = field(default_factory=frozenset)  # columns that pandas stored as categorical
 
 

@@ -11,8 +11,11 @@ from training.raw_table import RawTable
 BLANK = b" \r\n\t\0\xef\xbb\xbf\xff\xfe"
 
 
-def read_table(options: DataOptions) -> RawTable:
-    """Read the table that the options name. Raises UsageError."""
+def read_table(options: DataOptions, encoding: str | None = None) -> RawTable:
+    """Read the table that the options name. encoding: that of `--schema`, of a text that is not UTF-8.
+
+    Raises UsageError.
+    """
     check_seed("--seed", options.seed)
     content = file_content.read_bytes(options.data)
     fingerprint = hashlib.sha256(content).hexdigest()
@@ -22,17 +25,17 @@ def read_table(options: DataOptions) -> RawTable:
     content, compression = file_content.decompress(content, where)
     if not content.strip(BLANK):
         raise UsageError(f"{where} is empty")
-    table = _read(content, where, options)
+    table = _read(content, where, options, encoding)
     origin = table.origin | ({"compression": compression} if compression else {})
     return replace(table, fingerprint=fingerprint, origin=origin)
 
 
-def _read(content: bytes, where: str, options: DataOptions) -> RawTable:
+def _read(content: bytes, where: str, options: DataOptions, encoding: str | None) -> RawTable:
     if arrow_tables.format_of(content):
         return arrow_tables.read_arrow(content, where)
     if file_content.is_workbook(content):
         return excel.read_excel(content, where, options.skip_rows)
-    text = encodings.decode(content, where, options.encoding)
+    text = encodings.decode(content, where, options.encoding, encoding)
     if json_tables.is_json(text.content):
         table = json_tables.read_json(text.content.decode(), where)
         return replace(table, notices=text.notices + table.notices)

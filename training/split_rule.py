@@ -9,10 +9,9 @@ import numpy.typing as npt
 
 from models.text import did_you_mean, render, truncate
 from training.cell_values import MAX_INVALID_SHARE, Vector, parse_numbers
-from training.cells import FactorizedColumn, factorize
+from training.cells import FactorizedColumn
 from training.date_formats import detect_date_format, parse_dates
 from training.errors import UsageError
-from training.raw_table import RawTable
 
 SplitMethod = Literal["random", "time", "group", "column"]
 COLUMN_METHODS: dict[str, SplitMethod] = {"time": "time", "group": "group", "column": "column"}
@@ -49,22 +48,27 @@ def parse_split_rule(text: str | None) -> SplitRule:
     )
 
 
-def read_split_key(table: RawTable, rule: SplitRule, missing: Sequence[str], target: str) -> npt.NDArray[Any] | None:
-    """(rows,): the key that the rule splits by, None where it needs no column. Raises UsageError.
-
-    float64 times (NaN where missing), int64 groups, or the objects "train", "validation" and "test".
-    """
+def check_split_column(names: Sequence[str], rule: SplitRule, target: str) -> None:
+    """Raises UsageError where the table has no such column, or where it is the target."""
     if rule.column is None:
-        return None
-    if rule.column not in table.names:
+        return
+    if rule.column not in names:
         raise UsageError(
-            f"--split: the table has no column {truncate(rule.column)!r}{did_you_mean(rule.column, table.names)}"
+            f"--split: the table has no column {truncate(rule.column)!r}{did_you_mean(rule.column, names)}"
         )
     if rule.column == target:
         raise UsageError(f"--split: {rule.column!r} is the target")
-    column = factorize(table, rule.column, missing)
-    read = {"time": _times, "group": _groups, "column": _set_names}[rule.method]
-    return read(column)
+
+
+def read_split_key(column: FactorizedColumn, method: SplitMethod, date_format: str | None = None) -> npt.NDArray[Any]:
+    """(rows,): the key that the rule splits by, from its column, whose cells have their format. Raises UsageError.
+
+    float64 times (NaN where missing), int64 groups, or the objects "train", "validation" and "test". date_format: of
+    the flag or of an edited schema.
+    """
+    if method == "time":
+        return _times(column, date_format)
+    return _groups(column) if method == "group" else _set_names(column)
 
 
 def _groups(column: FactorizedColumn) -> npt.NDArray[np.int64]:
@@ -73,14 +77,15 @@ def _groups(column: FactorizedColumn) -> npt.NDArray[np.int64]:
     return np.where(column.codes < 0, own_group, column.codes).astype(np.int64)
 
 
-def _times(column: FactorizedColumn) -> Vector:
+def _times(column: FactorizedColumn, date_format: str | None) -> Vector:
     numbers = parse_numbers(column)
-    if column.share(np.isfinite(numbers)) >= 1 - MAX_INVALID_SHARE and column.values:
+    found = detect_date_format(column, date_format)
+    is_declared = found is not None and found.text == date_format  # 31122023 is a number, too
+    if column.share(np.isfinite(numbers)) >= 1 - MAX_INVALID_SHARE and column.values and not is_declared:
         return column.broadcast(np.where(np.isinf(numbers), np.nan, numbers), np.nan, np.float64)
-    date_format = detect_date_format(column)
-    if date_format is None:
+    if found is None:
         raise UsageError(f"--split time: column {column.name!r} holds neither dates nor numbers")
-    return column.broadcast(parse_dates(column.values, date_format.text), np.nan, np.float64)
+    return column.broadcast(parse_dates(column.values, found.text), np.nan, np.float64)
 
 
 def _set_names(column: FactorizedColumn) -> npt.NDArray[Any]:

@@ -11,6 +11,7 @@ from models.formats.blocks import MAX_LINE_BYTES, Block, ColumnBlock, RowBlock, 
 from models.formats.csv_lines import LineEnds
 from models.formats.errors import FormatError
 from models.formats.index_columns import is_unnamed_index
+from models.formats.text_encoding import ToUtf8
 from models.rows import UndecodableRow
 from models.schema import FeatureSchema
 from models.text import truncate
@@ -20,10 +21,15 @@ SEP_LINE = re.compile(rb'\A"?sep=."?[ \t]*\r?\n', re.IGNORECASE)  # Excel writes
 
 
 class CsvDecoder:
-    """UTF-8, with or without a byte order mark. Blank lines are no rows; a delimiter may end each of them."""
+    """UTF-8, with or without a byte order mark, or the encoding of the file that trained the model. Blank lines are no
+    rows; a delimiter may end each of them."""
 
-    def __init__(self, schema: FeatureSchema, block_rows: int, max_bytes: int) -> None:
-        """max_bytes: of a block."""
+    def __init__(
+        self, schema: FeatureSchema, block_rows: int, max_bytes: int, declared_encoding: str | None = None
+    ) -> None:
+        """max_bytes: of a block. declared_encoding: by the client."""
+        encoding = declared_encoding or schema.encoding
+        self._to_utf8 = None if encoding is None else ToUtf8(encoding, declared=declared_encoding is not None)
         self._schema = schema
         self._block_rows = block_rows
         self._max_bytes = max_bytes
@@ -36,6 +42,9 @@ class CsvDecoder:
         self._first = 0  # the first column that is not an index
 
     def feed(self, chunk: bytes) -> Iterator[Block]:
+        return self._feed(chunk if self._to_utf8 is None else self._to_utf8.feed(chunk))
+
+    def _feed(self, chunk: bytes) -> Iterator[Block]:
         if self._ends is None:
             chunk, self._unended = (self._unended + chunk).removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n"), b""
             chunk = SEP_LINE.sub(b"", chunk, 1)
@@ -49,6 +58,8 @@ class CsvDecoder:
         return self._blocks(content)
 
     def rest(self) -> Iterator[Block]:
+        if self._to_utf8 is not None:
+            yield from self._feed(self._to_utf8.feed(b"", final=True))
         if self._ends is None:
             self._begin(self._unended)
         yield from self._blocks(self._unended)

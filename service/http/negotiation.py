@@ -17,9 +17,15 @@ NDJSON = (
     b"application/x-jsonlines",
 )
 PARQUET = (b"application/vnd.apache.parquet", b"application/x-parquet", b"application/parquet")
+CSV = (b"text/csv", b"application/csv")
 PLAIN_JSON = frozenset([b"", JSON, b"application/json; charset=utf-8", b"application/json;charset=utf-8"])
 PLAIN_ACCEPT = frozenset([b"*/*", JSON])
 CHARSETS = frozenset([b"", b"utf-8", b"utf8", b"us-ascii"])  # all are decoded as UTF-8, the default
+CSV_CHARSETS = frozenset(
+    b"""windows-1250 windows-1251 windows-1252 windows-1253 windows-1254 windows-1257 cp1250 cp1251 cp1252 iso-8859-1
+    iso-8859-2 iso-8859-5 iso-8859-7 iso-8859-9 iso-8859-15 latin1 latin-1 koi8-r macintosh utf-16 utf-16le utf-16be
+    shift_jis euc-jp euc-kr gbk gb18030 big5""".split()
+)  # that a CSV may declare besides
 PYARROW_MISSING = "needs pyarrow, which is not installed (pip install 'tabserve[arrow]')"
 
 
@@ -29,13 +35,14 @@ class BodyFormat(NamedTuple):
     name: str
     media_types: tuple[bytes, ...]  # the preferred one first
     needs_pyarrow: bool = False
+    encoding: str | None = None  # of a CSV, where Content-Type declares another one than UTF-8
 
 
 JSON_FORMAT = BodyFormat("json", (JSON,))
 FORMATS = (
     JSON_FORMAT,
     BodyFormat("ndjson", NDJSON),
-    BodyFormat("csv", (b"text/csv", b"application/csv")),
+    BodyFormat("csv", CSV),
     BodyFormat("arrow", (b"application/vnd.apache.arrow.stream",), needs_pyarrow=True),
     BodyFormat("parquet", PARQUET, needs_pyarrow=True),
 )
@@ -49,6 +56,12 @@ class ContentType(NamedTuple):
     media_type: bytes  # JSON if the header is absent or empty
     parameters: Mapping[bytes, bytes]
 
+    @property
+    def encoding(self) -> str | None:
+        """The charset, None for UTF-8."""
+        charset = self.parameters.get(b"charset", b"")
+        return None if charset in CHARSETS else charset.decode("latin-1")
+
 
 @functools.lru_cache(64)
 def parse_content_type(header: bytes) -> ContentType:
@@ -58,9 +71,11 @@ def parse_content_type(header: bytes) -> ContentType:
 
 
 def check_content_type(header: bytes, media_types: Collection[bytes], expected: str) -> ContentType:
-    """Raises UnsupportedMediaType for any other media type, and for any charset other than UTF-8."""
+    """Raises UnsupportedMediaType for any other media type, and for any charset other than UTF-8 except of a CSV."""
     content_type = parse_content_type(header)
-    if content_type.media_type not in media_types or content_type.parameters.get(b"charset", b"") not in CHARSETS:
+    charset = content_type.parameters.get(b"charset", b"")
+    known = charset in CHARSETS or (content_type.media_type in CSV and charset in CSV_CHARSETS)
+    if content_type.media_type not in media_types or not known:
         raise UnsupportedMediaType(f"content type {rendered(header)} is not supported, expected {expected}")
     return content_type
 
@@ -93,7 +108,8 @@ def body_format(header: bytes) -> BodyFormat:
     content_type = check_content_type(header, FORMAT_BY_MEDIA_TYPE, f"one of {LISTED}, text in UTF-8")
     if content_type.parameters.get(b"header") == b"absent":
         raise UnsupportedMediaType(f"content type {rendered(header)} is not supported: a CSV needs a header line")
-    return FORMAT_BY_MEDIA_TYPE[content_type.media_type]
+    known, encoding = FORMAT_BY_MEDIA_TYPE[content_type.media_type], content_type.encoding
+    return known if encoding is None else known._replace(encoding=encoding)
 
 
 @functools.lru_cache(64)

@@ -56,7 +56,7 @@ def decoder_for(body_format: BodyFormat, served: ServedModel, rows: int, plane: 
     if body_format.name == "ndjson":
         return ndjson_decoder.NdjsonDecoder(schema, rows, settings.max_body_bytes)
     if body_format.name == "csv":
-        return csv_decoder.CsvDecoder(schema, rows, settings.max_body_bytes)
+        return csv_decoder.CsvDecoder(schema, rows, settings.max_body_bytes, body_format.encoding)
     if body_format.name == "arrow":
         return arrow_decoder.ArrowDecoder(schema, rows, settings.max_body_bytes)
     return parquet_decoder.ParquetDecoder(schema, rows, settings.max_stream_bytes)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from models.formats.blocks import Block, decode_whole, first_repeated
 from models.formats.csv_decoder import CsvDecoder, delimiter_of
 from models.formats.json_encoder import JsonWriter
+from models.formats.text_encoding import to_utf8
 from models.json_text import dumps
 from models.output_columns import OutputColumn, OutputSpec
 from models.outputs import Outputs
@@ -90,6 +91,12 @@ def read_split(content: Any, max_rows: int) -> list[Any]:
     if errors:
         raise invalid_request(errors)
     return [dict(zip(columns, map(cell_value, row), strict=True)) for row in data]
+
+
+def decode_text(schema: FeatureSchema, body: bytes, declared: str | None) -> bytes:
+    """A CSV in UTF-8, from the declared encoding or that of the file that trained the model. Raises BadBody."""
+    with translate_format_errors():
+        return to_utf8(body, declared or schema.encoding, declared=declared is not None)
 
 
 def with_header(schema: FeatureSchema, body: bytes, header: bytes = b"") -> bytes:

@@ -14,7 +14,7 @@ from service.data_plane import LARGE_BODY_BYTES, LARGE_ROWS, DataPlane, RowsVali
 from service.error_mapping import require_valid, translate_option_errors
 from service.errors import RequestError, RequestNotValid
 from service.http.http_exchange import HttpExchange, Response
-from service.http.negotiation import JSON, check_content_type, prefers
+from service.http.negotiation import JSON, ContentType, check_content_type, prefers
 from service.protocols import cloud_explanations, error_text, invocations
 from service.protocols.invocations import InvocationsWriter
 from service.registry import Snapshot
@@ -124,17 +124,18 @@ class InvocationsRoute(MLflowRoute):
         content_type = check_content_type(headers.get(b"content-type", b""), (JSON, CSV), ACCEPTED_TYPES)
         large = len(body) > LARGE_BODY_BYTES
         if content_type.media_type == CSV:
-            return ParsedBody(self._csv_validator(body, content_type.parameters.get(b"header", b"")), large, {})
+            return ParsedBody(self._csv_validator(body, content_type), large, {})
         plane, read, arguments = self.plane, invocations.read, (served.model.schema, body, self.plane.settings.max_rows)
         parsed = await plane.run_in_thread(read, *arguments) if large else read(*arguments)
         plane.check_row_count(len(parsed.rows))
         return ParsedBody(json_rows_validator(parsed.rows), len(parsed.rows) > LARGE_ROWS, parsed.parameters)
 
-    def _csv_validator(self, body: bytes, header: bytes) -> RowsValidator:
-        limit = self.plane.settings.max_rows
+    def _csv_validator(self, body: bytes, content_type: ContentType) -> RowsValidator:
+        limit, header = self.plane.settings.max_rows, content_type.parameters.get(b"header", b"")
 
         def validate(schema: FeatureSchema) -> ValidatedRows:
-            table = invocations.with_header(schema, body, header)
+            text = invocations.decode_text(schema, body, content_type.encoding)
+            table = invocations.with_header(schema, text, header)
             return require_valid(invocations.read_csv(schema, table, limit).validate(schema))
 
         return validate

@@ -61,6 +61,7 @@ CHANGES: Mapping[str, str] = {
     "probe-version-get": VERSION,
     "probe-version-head": VERSION,
     "grpc-servermetadata": VERSION,
+    "csv-charset-latin": "a CSV may be in another charset",
     "connection-no-host": "a request of HTTP/1.1 has exactly one Host header",
     "v1-explain": "KServe's :explain is a route; this version was stored without a background",
     "pages-docs-json": "the OpenAPI document lists every status of every operation",

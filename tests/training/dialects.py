@@ -236,8 +236,6 @@ def check_column(dataset: Dataset, table: Table, name: str, kind: str) -> None:
 
 
 def check_posted(schema: FeatureSchema, dataset: Dataset, table: Table) -> None:
-    if not table.encoding.startswith("utf-8"):
-        return
     with tempfile.TemporaryDirectory() as folder:
         plain = replace(table, dialect=replace(table.dialect, compression=""))
         body = plain.write(Path(folder)).read_bytes()

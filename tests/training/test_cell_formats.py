@@ -55,6 +55,36 @@ def test_a_table_can_be_posted_to_its_model_in_every_format(file: str, target: s
     assert_posted(load(file, target), CASES / file, delimiter)
 
 
+@pytest.mark.parametrize(
+    ("encoding", "stored"),
+    [("cp1252", "cp1252"), ("utf-16", "utf-16"), ("utf-16-be", "utf-16-be"), ("utf-8-sig", None), ("utf-8", None)],
+)
+def test_a_file_in_any_encoding_can_be_posted_to_its_model(write: Write, encoding: str, stored: str | None) -> None:
+    content = "größe,y\n" + "".join(f"{word},{number}\n" for number, word in enumerate(cycle("fünf", "zwölf", "elf")))
+    path = write(content.encode(encoding))
+    dataset = load_dataset(DataOptions(data=path, target="y"))
+    schema = FeatureSchema.from_json(dataset.schema.to_json())
+    assert schema.encoding == stored
+    for body in (Path(path).read_bytes(), content.encode()):
+        assert_frame(decoded(CsvDecoder, schema, body), dataset, "CSV")
+
+
+def test_a_file_with_an_invalid_byte_can_be_posted_to_its_model() -> None:
+    path = CASES / "f11_one_bad_byte.csv"
+    dataset = load_dataset(DataOptions(data=str(path), target="y"))
+    assert dataset.schema.encoding == "utf-8"
+    assert_frame(decoded(CsvDecoder, dataset.schema, path.read_bytes()), dataset, "CSV")
+
+
+def test_a_schema_keeps_the_encoding_of_a_flag(write: Write, tmp_path: Path) -> None:
+    content = "miasto,y\n" + "".join(f"{city},{number}\n" for number, city in enumerate(cycle("Łódź", "Kraków")))
+    path, schema = write(content.encode("cp1250")), tmp_path / "features.json"
+    schema.write_text(load_dataset(DataOptions(data=path, target="y", encoding="cp1250")).schema.to_json())
+    for body in (content.encode("cp1250"), content.encode()):
+        again = load_dataset(DataOptions(data=write(body), target="y", schema=str(schema)))
+        assert again.schema.features[0].seen.levels == ["Kraków", "Łódź"]
+
+
 def test_dots_beside_whole_numbers_below_a_thousand_separate_thousands() -> None:
     dataset = load("F03_german_thousands.csv", "umsatz")
     frame = pd.read_csv(CASES / "F03_german_thousands.csv", sep=";", dtype=str)

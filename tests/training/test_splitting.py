@@ -109,6 +109,47 @@ def test_a_column_can_define_the_split(write: Callable[..., str]) -> None:
     assert parts.validation.tolist() == list(range(60, 80))
 
 
+KILOMETRES = [f"{number:,} km" for number in range(990, 1090)]
+
+
+@pytest.mark.parametrize(
+    ("cells", "options"),
+    [
+        (KILOMETRES, {}),
+        (KILOMETRES, {"drop": ("when",)}),
+        ([cell.replace(",", ".").removesuffix(" km") for cell in KILOMETRES], {"thousands": "."}),
+        ([f"{day:%d%m%Y}" for day in pd.date_range("2023-12-01", periods=100)], {"date_format": "%d%m%Y"}),
+        ([f"{day:%d.%m.%Y}" for day in pd.date_range("2023-12-01", periods=100)], {}),
+        ([f"{day:%d.%m.%Y}" for day in pd.date_range("2023-12-01", periods=100)], {"drop": ("when",)}),
+    ],
+)
+def test_times_are_read_as_the_cells_of_their_column(
+    write: Callable[..., str], cells: list[str], options: dict[str, Any]
+) -> None:
+    shuffled = np.random.default_rng(1).permutation(100)
+    frame = table(when=np.array(cells)[shuffled])
+    _, parts = split_table(frame, write, "time:when", **options)
+    assert sorted(shuffled[parts.test].tolist()) == list(range(80, 100))
+
+
+def test_words_for_missing_times_are_the_oldest(write: Callable[..., str]) -> None:
+    cells = [f"{number} km" for number in range(100)]
+    cells[99] = "-"
+    _, parts = split_table(table(when=cells), write, "time:when")
+    assert 99 in parts.train
+    assert "1 rows without a time are taken as the oldest" in parts.notices
+
+
+def test_times_have_the_date_format_of_an_edited_schema(write: Callable[..., str], tmp_path: Path) -> None:
+    days = [f"{day:%d%m%Y}" for day in pd.date_range("2023-12-01", periods=100)]
+    data = write(table(when=days).to_csv(index=False))
+    options = DataOptions(data=data, target="y", date=("when",), date_format="%d%m%Y")
+    schema = tmp_path / "features.json"
+    schema.write_text(load_dataset(options).schema.to_json())
+    options = DataOptions(data=data, target="y", schema=str(schema), split="time:when")
+    assert sorted(split_rows(load_dataset(options), options).test.tolist()) == list(range(80, 100))
+
+
 @pytest.mark.parametrize(
     ("way", "message"),
     [

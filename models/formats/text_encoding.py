@@ -1,0 +1,87 @@
+"""The encoding of a CSV: bytes in any encoding to UTF-8, chunk by chunk.
+
+A body that is valid UTF-8 is read as UTF-8. Any other is read in the encoding of the file that trained the model, so
+that this file can be posted as it is.
+"""
+
+import codecs
+import re
+
+from models.formats.errors import FormatError
+
+WIDE = ("utf-16", "utf-32")  # Latin text in these has zero bytes
+HEAD_BYTES = 4  # that show a wide encoding
+FIRST_ESCAPE = 0xDC00  # "surrogateescape" decodes the invalid byte 0xF6 to U+DCF6
+ESCAPED = re.compile(f"[{chr(0xDC80)}-{chr(0xDCFF)}]")
+
+
+def repair_invalid_bytes(text: str) -> str:
+    """Text that "surrogateescape" decoded, with the invalid bytes read as cp1252."""
+    return ESCAPED.sub(lambda match: bytes([ord(match[0]) - FIRST_ESCAPE]).decode("cp1252", "replace"), text)
+
+
+class ToUtf8:
+    """Chunks in UTF-8 or another encoding to chunks of whole characters in UTF-8.
+
+    encoding: of text that is not UTF-8; "utf-8": only its invalid bytes are in another encoding, cp1252. declared:
+    whether the client says that the text is in this encoding. Raises FormatError where the text is in neither.
+    """
+
+    def __init__(self, encoding: str, *, declared: bool = False) -> None:
+        self._encoding = encoding
+        self._repairs = encoding == "utf-8"
+        self._wide = encoding.startswith(WIDE)
+        self._pending = b""  # the start of a character, or of the text
+        self._has_utf8 = False  # whether characters beyond ASCII were read as UTF-8
+        self._head = self._wide  # whether the first bytes are still to come
+        self._decoder: codecs.IncrementalDecoder | None = None
+        if declared or self._repairs:
+            self._switch()
+
+    def feed(self, chunk: bytes, *, final: bool = False) -> bytes:
+        if self._decoder is not None:
+            return self._decode(chunk, final=final)
+        content, self._pending = self._pending + chunk, b""
+        if self._head:
+            if len(content) < HEAD_BYTES and not final:
+                self._pending = content
+                return b""
+            self._head = False
+            if 0 in content[:HEAD_BYTES]:
+                return self._switch()._decode(content, final=final)
+        try:
+            text, end = codecs.utf_8_decode(content, "strict", final)
+        except UnicodeDecodeError as error:
+            if self._has_utf8 or not (self._wide or _is_mostly_invalid(content)):
+                raise FormatError(f"it is not UTF-8 text ({error.reason} at byte {error.start} of a piece)") from None
+            return self._switch()._decode(content, final=final)
+        self._has_utf8 = self._has_utf8 or not text.isascii()
+        self._pending = content[end:]
+        return content[:end]
+
+    def _switch(self) -> "ToUtf8":
+        """Read the rest in the other encoding."""
+        errors = "surrogateescape" if self._repairs else "strict"
+        self._decoder = codecs.getincrementaldecoder(self._encoding)(errors)
+        return self
+
+    def _decode(self, content: bytes, *, final: bool) -> bytes:
+        assert self._decoder is not None
+        try:
+            text = self._decoder.decode(content, final)
+            return (repair_invalid_bytes(text) if self._repairs else text).encode()
+        except UnicodeError as error:
+            reason = error.reason if isinstance(error, UnicodeDecodeError | UnicodeEncodeError) else str(error)
+            raise FormatError(f"it is neither UTF-8 nor {self._encoding} text ({reason})") from None
+
+
+def to_utf8(content: bytes, encoding: str | None, *, declared: bool = False) -> bytes:
+    """A whole text, see `ToUtf8`; unchanged without an encoding."""
+    return content if encoding is None else ToUtf8(encoding, declared=declared).feed(content, final=True)
+
+
+def _is_mostly_invalid(content: bytes) -> bool:
+    """Whether there are more invalid bytes than characters of UTF-8, which other encodings have by accident."""
+    text = content.decode(errors="surrogateescape")
+    invalid = len(ESCAPED.findall(text))
+    return invalid > len(re.findall("[^\x00-\x7f]", text)) - invalid
