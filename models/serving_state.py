@@ -148,8 +148,9 @@ class ServingState(ServingDocument):
         return self.models.get(name, ModelState())
 
     def with_model(self, name: str, model: ModelState, generation: int) -> "ServingState":
-        """This state with another state of one model."""
-        return ServingState(generation=generation, models={**self.models, name: model})
+        """This state with another state of one model; the default state is left out."""
+        others = {other: state for other, state in self.models.items() if other != name}
+        return ServingState(generation=generation, models=others if model == ModelState() else {**others, name: model})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:

@@ -112,16 +112,11 @@ def next_version(name: str) -> int:
     return max(taken, default=0) + 1
 
 
-def delete(tag: str) -> None:
-    """Delete a version or, by a name without a version, all of them. Raises StoreError if there is none."""
-    name, colon, version = tag.partition(":")
-    found = [stored for stored in versions()[0].get(name, []) if not colon or version == str(stored.version)]
-    if not found:
-        raise StoreError(f"no model {tag!r} in {location()}")
-    for stored in found:
-        discard(stored.path)
+def remove(stored: StoredVersion) -> None:
+    """Delete a version, which disappears at once."""
+    discard(stored.path)
     with contextlib.suppress(OSError):
-        _remove_if_empty(model := found[0].path.parent)
+        _remove_if_empty(model := stored.path.parent)
         write_latest(model)
 
 

@@ -1,4 +1,7 @@
-"""Run `bentoml serve` on loopback, and print three example requests once it is ready."""
+"""`python -m service`: run `bentoml serve` on loopback, and print three example requests once it is ready.
+
+With a command, such as `promote housing:4`, it changes or shows what is served instead.
+"""
 
 import argparse
 import contextlib
@@ -14,14 +17,28 @@ from pathlib import Path
 from typing import Any
 
 from models.command_line import CommandParser
+from service.commands import parsers as command_parsers
 from service.server import ports
 from service.server.supervisor import LAUNCHER_VARIABLE
 
 READY_SECONDS = 120.0
-EPILOG = "All other settings are environment variables: docs/settings.md."
+EPILOG = (
+    "All other settings are environment variables: docs/settings.md. "
+    "also: python -m service promote|rollback|alias|canary|shadow|status|audit --help"
+)
 
 
 def main(words: Sequence[str] | None = None, program: str = "python -m service") -> int:
+    """Run a command by its name; without one, serve."""
+    words = sys.argv[1:] if words is None else words
+    if words and words[0] in PARSERS:
+        from service.commands import dispatch  # imports the store
+
+        return dispatch.run(words[0], words[1:], program)
+    return serve(words, program)
+
+
+def serve(words: Sequence[str], program: str) -> int:
     """Start the server, print example requests, and wait until it stops."""
     parser = serve_parser(program)
     arguments = parser.parse_args(words)
@@ -79,7 +96,7 @@ def serve_parser(program: str = "python -m service") -> argparse.ArgumentParser:
     return parser
 
 
-PARSERS = {"": serve_parser}
+PARSERS = {"": serve_parser, **command_parsers.PARSERS}
 """The parser of each subcommand: tabserve/ completes words by them."""
 
 

@@ -83,6 +83,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"models.version_files"},
         {"models.golden_rows"},
         {"models.store"},
+        {"models.version_lifecycle"},
     ],
     "training": [
         {"training.errors", "training.signals", "training.text_tables", "training.progress"},

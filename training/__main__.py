@@ -1,4 +1,7 @@
-"""`python -m training`: train, inspect, list, delete. Exit codes: 0 done, 1 the work failed, 2 wrong usage or data."""
+"""`python -m training`: train, inspect, list, delete, prune.
+
+Exit codes: 0 done, 1 the work failed, 2 wrong usage or data.
+"""
 
 import argparse
 import os
@@ -8,6 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.command_line import CommandParser
+from models.serving_state import ServingStateError
+from training import store_commands
 from training.arguments import add_options, options_from, parse_seconds
 from training.config import DataOptions, FitOptions
 from training.errors import UsageError
@@ -21,7 +26,12 @@ NUMPY_BY_DEFAULT = ("penguins",)  # one of the default models shows the NumPy ne
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     """Run a command line; its exit code. Help texts and errors call the command `program`."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    commands = {"inspect": inspect_table, "list": list_models, "delete": delete_models}
+    commands = {
+        "inspect": inspect_table,
+        "list": store_commands.list_models,
+        "delete": store_commands.delete_models,
+        "prune": store_commands.prune_models,
+    }
     command = commands.get(arguments[0], train) if arguments else train
     try:
         with interrupt_on_signals():
@@ -29,6 +39,9 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except ServingStateError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\ninterrupted: nothing more was stored", file=sys.stderr)
         return 1
@@ -129,51 +142,11 @@ def inspect_table(arguments: list[str], program: str) -> int:
     return 0
 
 
-def list_models(arguments: list[str], program: str) -> int:
-    """List the bundled data sets and the stored versions with their metrics."""
-    list_parser(program).parse_args(arguments)
-    import json
-
-    from models import store
-    from training.bundled import BUNDLED
-    from training.evaluation import METRIC_LABELS
-    from training.text_tables import aligned
-
-    print("Data sets: " + ", ".join(f"{name} ({bundled.title})" for name, bundled in BUNDLED.items()))
-    rows = [["version", "target", "task", "metric"]]
-    for versions in store.versions()[0].values():
-        for stored in versions:
-            try:
-                schema = json.loads((stored.path / "features.json").read_text("utf-8"))
-                metric = json.loads((stored.path / "metrics.json").read_text("utf-8"))["metric"]
-                value = f"{METRIC_LABELS[metric['name']]} {metric['value']:.4g}"
-                rows.append([stored.tag, schema["target"], schema["task"], value])
-            except (OSError, ValueError, KeyError, TypeError):
-                rows.append([stored.tag, "", "", "cannot be read"])
-    print(f"\nVersions in {store.location()}:" + ("" if len(rows) > 1 else " none; train some: python -m training"))
-    if len(rows) > 1:
-        print(aligned(rows))
-    return 0
-
-
-def delete_models(arguments: list[str], program: str) -> int:
-    """Take versions (fares:2) or whole models (fares) out of the store."""
-    from models import store, version_files
-
-    for tag in delete_parser(program).parse_args(arguments).tags:
-        try:
-            store.delete(tag)
-        except version_files.StoreError as error:
-            raise UsageError(str(error)) from None
-        print(f"deleted {tag}")
-    return 0
-
-
 def train_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser = CommandParser(
         program,
         description="Train bundled data sets by name (without any: housing, income, penguins), or a table of your own.",
-        epilog="also: python -m training inspect|list|delete --help",
+        epilog="also: python -m training inspect|list|delete|prune --help",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="bundled data sets: see `python -m training list`")
     add_options(parser.add_argument_group("the table"), DataOptions)
@@ -200,17 +173,13 @@ def inspect_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     return parser
 
 
-def list_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
-    return CommandParser(f"{program} list", description=list_models.__doc__)
-
-
-def delete_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
-    parser = CommandParser(f"{program} delete", description=delete_models.__doc__)
-    parser.add_argument("tags", nargs="+", metavar="NAME[:VERSION]", help="a version, or all versions of a model")
-    return parser
-
-
-PARSERS = {"": train_parser, "inspect": inspect_parser, "list": list_parser, "delete": delete_parser}
+PARSERS = {
+    "": train_parser,
+    "inspect": inspect_parser,
+    "list": store_commands.list_parser,
+    "delete": store_commands.delete_parser,
+    "prune": store_commands.prune_parser,
+}
 """The parser of each subcommand: tabserve/ completes words by them."""
 
 

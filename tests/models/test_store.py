@@ -230,23 +230,13 @@ def test_write_check_leaves_no_files(bentoml_store: Path) -> None:
     assert list(bentoml_store.iterdir()) == []
 
 
-def test_delete_removes_one_version_by_tag_and_all_by_name(bentoml_store: Path, make_trained: Make) -> None:
-    for _ in range(3):
-        store.save(make_trained())
-    store.delete("homes:3")
-    assert str(bentoml.models.get("homes").tag) == "homes:2"
-    store.delete("homes:2")
-    assert [stored.version for stored in store.versions()[0]["homes"]] == [1]
-    store.delete("homes")
+def test_deleted_version_is_no_longer_the_latest_of_bentoml(bentoml_store: Path, make_trained: Make) -> None:
+    first, second = (store.save(make_trained()) for _ in range(2))
+    store.remove(second)
+    assert str(bentoml.models.get("homes").tag) == "homes:1"
+    store.remove(first)
     assert store.versions() == ({}, [])
     assert files(bentoml_store) == set()
-
-
-@pytest.mark.parametrize("tag", ["homes:7", "homes:", "homes:x", "houses", "", ":1"])
-def test_deleting_a_missing_version_is_an_error(stored: StoredVersion, tag: str) -> None:
-    with pytest.raises(StoreError, match="no model"):
-        store.delete(tag)
-    assert stored.path.is_dir()
 
 
 def test_store_can_be_a_folder_of_models_or_its_parent(stored: StoredVersion) -> None:

@@ -85,7 +85,10 @@ def empty(folder: Path) -> bool:
         (["inspect", "penguins", "--out", "/nowhere/f.json"], "cannot be written"),
         (["list", "everything"], "everything"),
         (["delete"], "NAME"),
-        (["delete", "nothing:1"], "no model 'nothing:1'"),
+        (["delete", "nothing:1"], "no model 'nothing'"),
+        (["delete", "good:x"], "'good:x' is neither a version"),
+        (["prune", "--keep", "0"], "not a number of versions"),
+        (["prune", "nothing", "--keep", "1"], "no model 'nothing'"),
     ],
 )
 def test_a_usage_error_is_one_line_and_exit_code_2(
@@ -281,6 +284,8 @@ def test_versions_are_listed_with_their_metric_and_deleted(
     assert main(["delete", "good:1"]) == 0
     assert "deleted good:1" in capsys.readouterr().out
     assert [stored.version for stored in store.versions()[0]["good"]] == [2]
+    assert main(["prune", "--keep", "1"]) == 0
+    assert capsys.readouterr().out == ""
     assert main(["delete", "good"]) == 0
     capsys.readouterr()
     assert main(["list"]) == 0

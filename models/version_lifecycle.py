@@ -1,0 +1,155 @@
+"""Changes to stored versions that keep `serving.json` in step: which one is served, and which ones may be deleted."""
+
+import getpass
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from models import manifest, serving_changes, store
+from models.serving_file import ServingChange, ServingFile
+from models.serving_state import ChangeRefused, ModelState, ServingState, ServingStateError
+from models.text import did_you_mean
+from models.version_files import StoredVersion, StoreError
+
+StateChange = Callable[[ModelState], ModelState]
+
+
+@dataclass(frozen=True)
+class VersionStore:
+    """The versions of a store and the file that says which of them are served.
+
+    folder: a model store or a BentoML home, as in TABSERVE_STORE; None: BentoML's own store.
+    """
+
+    folder: Path | None = None
+
+    @classmethod
+    def configured(cls) -> "VersionStore":
+        """The store in TABSERVE_STORE, else BentoML's own. Raises ServingStateError if there is no such folder."""
+        text = os.environ.get("TABSERVE_STORE", "").strip()
+        if text and not Path(text).is_dir():
+            raise ServingStateError(f"TABSERVE_STORE={text!r}: no such folder")
+        return cls(Path(text).resolve() if text else None)
+
+    @property
+    def serving(self) -> ServingFile:
+        return ServingFile(store.home(self.folder))
+
+    def versions(self, name: str) -> list[StoredVersion]:
+        """The versions of a model, newest first. Raises StoreError if there is none."""
+        found = store.versions(self.folder)[0]
+        if name not in found:
+            near = did_you_mean(name, found) or f"; stored models: {', '.join(sorted(found)) or 'none'}"
+            raise StoreError(f"there is no model {name!r} in {store.location(self.folder)}{near}")
+        return found[name]
+
+    def find(self, name: str, version: int) -> StoredVersion:
+        """A stored version. Raises StoreError if there is none."""
+        found = self.versions(name)
+        for stored in found:
+            if stored.version == version:
+                return stored
+        numbers = ", ".join(str(stored.version) for stored in found)
+        raise StoreError(f"there is no {name}:{version} in {store.location(self.folder)}; stored versions: {numbers}")
+
+    def change(
+        self,
+        action: str,
+        name: str,
+        apply: StateChange,
+        *,
+        stored: StoredVersion | None = None,
+        reason: str = "",
+        expected: int | None = None,
+    ) -> tuple[ServingState, ServingState]:
+        """Change what is served of a model; the states before and after. Raises ServingStateError.
+
+        stored: the version that the change concerns; it must still be there when the change takes effect.
+        """
+
+        def apply_if_stored(state: ModelState) -> ModelState:
+            if stored is not None and not stored.path.is_dir():
+                raise ChangeRefused(f"{stored.tag} was deleted meanwhile")
+            return apply(state)
+
+        digest = None if stored is None else manifest.digest(stored.path)
+        change = ServingChange(name, action, apply_if_stored, actor(), reason, digest)
+        return self.serving.apply(change, expected)
+
+    def promote(
+        self, stored: StoredVersion, *, by_person: bool, reason: str = "", expected: int | None = None
+    ) -> tuple[ServingState, ServingState]:
+        """Make a version the champion. Raises ServingStateError."""
+        others = [found.version for found in self.versions(stored.name) if found.version != stored.version]
+        before = next(iter(others), None)
+
+        def apply(state: ModelState) -> ModelState:
+            return serving_changes.promote(state, stored.version, by_person=by_person, before=before)
+
+        return self.change("promote", stored.name, apply, stored=stored, reason=reason, expected=expected)
+
+    def rollback_target(self, name: str) -> tuple[ServingState, StoredVersion]:
+        """The present state, and the champion of the model after a rollback. Raises ChangeRefused or StoreError."""
+        state = self.serving.read()
+        champion = serving_changes.rollback(self.with_champion(name, state.model(name))).champion
+        assert champion is not None
+        return state, self.find(name, champion)
+
+    def rollback(
+        self, stored: StoredVersion, *, reason: str = "", expected: int | None = None
+    ) -> tuple[ServingState, ServingState]:
+        """Return to the champion before, which is `stored` (see `rollback_target`). Raises ServingStateError."""
+
+        def apply(state: ModelState) -> ModelState:
+            return serving_changes.rollback(self.with_champion(stored.name, state))
+
+        return self.change("rollback", stored.name, apply, stored=stored, reason=reason, expected=expected)
+
+    def with_champion(self, name: str, state: ModelState) -> ModelState:
+        """The state that names the newest version and the one before it where the file names no champion."""
+        newest, *others = [stored.version for stored in self.versions(name)]
+        if state.champion is not None or not others:
+            return state
+        return serving_changes.promote(state, newest, by_person=False, before=others[0])
+
+    def delete(self, stored: StoredVersion) -> None:
+        """Delete a version. Raises ChangeRefused if it has an alias."""
+
+        def apply(state: ModelState) -> ModelState:
+            after = serving_changes.forget_version(state, stored.version)
+            store.remove(stored)
+            return after
+
+        self.change("delete", stored.name, apply, reason=f"deleted {stored.tag}")
+
+    def delete_model(self, name: str) -> list[StoredVersion]:
+        """Delete all versions of a model, and what `serving.json` says of it. Raises StoreError if there is none."""
+        found = self.versions(name)
+
+        def apply(state: ModelState) -> ModelState:
+            for stored in found:
+                store.remove(stored)
+            return ModelState()
+
+        self.change("delete", name, apply, reason=f"deleted all versions of {name}")
+        return found
+
+    def prune(self, name: str, keep: int) -> list[StoredVersion]:
+        """Delete all but the newest versions of a model, those with an alias and the one a rollback returns to."""
+        state = self.serving.read().model(name)
+        needed = {state.champion, *state.aliases.values(), *state.history[-1:]}
+        found = [stored for stored in self.versions(name)[keep:] if stored.version not in needed]
+        for stored in found:
+            self.delete(stored)
+        return found
+
+
+def actor() -> str:
+    """Who runs this process: the user and the machine."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container whose user has no name
+        user = f"user {os.getuid()}"
+    return f"{user}@{socket.gethostname()}"

@@ -1,0 +1,37 @@
+"""Runs a command by its name. Exit codes: 0 done, 1 refused or not followed, 2 wrong usage."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from models.serving_state import ServingStateError
+from models.version_files import StoreError
+from models.version_lifecycle import VersionStore
+from service.commands import changing, reporting
+from service.commands.parsers import PARSERS
+
+Run = Callable[[argparse.Namespace, VersionStore], int]
+RUN: dict[str, Run] = {
+    "promote": changing.promote,
+    "rollback": changing.rollback,
+    "alias": changing.alias,
+    "canary": changing.canary,
+    "shadow": changing.shadow,
+    "status": reporting.status,
+    "audit": reporting.audit,
+}
+
+
+def run(command: str, words: Sequence[str], program: str) -> int:
+    """Run a command; its exit code. Help texts call the command `program command`."""
+    arguments = PARSERS[command](program).parse_args(words)
+    arguments.command = command
+    try:
+        return RUN[command](arguments, VersionStore.configured())
+    except (ServingStateError, StoreError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader of the output is gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1

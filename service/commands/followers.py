@@ -1,0 +1,34 @@
+"""Waits until the servers of a store serve a generation, and describes each of them."""
+
+import time
+from pathlib import Path
+
+from models import server_registration
+from models.server_registration import ServerRegistration
+
+POLL_SECONDS = 0.1
+
+
+def wait_for_servers(folder: Path, generation: int, seconds: float) -> tuple[list[ServerRegistration], bool]:
+    """The servers that follow the store in `folder`, and whether all serve at least this generation."""
+    deadline = time.monotonic() + seconds
+    while True:
+        servers = server_registration.read(folder)
+        behind = [server for server in servers if server.serving_generation < generation]
+        if not behind or time.monotonic() >= deadline:
+            return servers, not behind
+        time.sleep(POLL_SECONDS)
+
+
+def describe_servers(servers: list[ServerRegistration]) -> list[str]:
+    """A line for each server, and one for each problem of its workers."""
+    if not servers:
+        return ["no server has registered in this store"]
+    lines = []
+    for server in servers:
+        workers = f"{len(server.workers)} worker{'s' * (len(server.workers) != 1)}"
+        line = f"server {server.id} (pid {server.pid} on {server.host}, {workers}): generation "
+        behind = server.serving_generation != server.wanted_generation
+        line += f"{server.serving_generation}" + (f", wants {server.wanted_generation}" if behind else "")
+        lines += [line, *(f"  {problem}" for problem in server.problems)]
+    return lines

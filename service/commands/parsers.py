@@ -1,0 +1,154 @@
+"""The options of the commands. Imports nothing heavy: the shell's completion reads them at each key."""
+
+import argparse
+from collections.abc import Callable
+
+from models.command_line import CommandParser
+from models.serving_state import ALIAS_PATTERN, CHALLENGER
+
+MakeParser = Callable[..., argparse.ArgumentParser]
+PROGRAM = "python -m service"
+FOLLOW_SECONDS = 10.0
+STORE_NOTE = "The store is the one in TABSERVE_STORE, else BentoML's own (BENTOML_HOME)."
+
+
+def promote_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    parser = change_parser(
+        f"{program} promote", "Make a version the champion, which handles requests without a version."
+    )
+    add_tag(parser)
+    return parser
+
+
+def rollback_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    description = (
+        "Make the champion before the present one the champion again. Repeated, it changes nothing; "
+        "to go back further, promote a version."
+    )
+    parser = change_parser(f"{program} rollback", description)
+    parser.add_argument("model", metavar="MODEL", help="a model, such as housing")
+    return parser
+
+
+def alias_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    parser = change_parser(f"{program} alias", "Name a version, so that requests can choose it by this name.")
+    add_tag(parser)
+    parser.add_argument("alias", metavar="ALIAS", help=f"{CHALLENGER}, or another name of the form {ALIAS_PATTERN}")
+    parser.add_argument("--delete", action="store_true", help="delete the alias instead")
+    return parser
+
+
+def canary_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    parser = change_parser(f"{program} canary", "Make a version the challenger and give it a share of the requests.")
+    add_tag(parser)
+    parser.add_argument(
+        "--percent", type=number(0, 100), required=True, metavar="P", help="its share of the requests; 0: it only loads"
+    )
+    rollback = parser.add_mutually_exclusive_group()
+    rollback.add_argument(
+        "--after-rows",
+        type=positive,
+        default=500,
+        metavar="N",
+        help="rows of the challenger before the automatic rollback may act (default: %(default)s)",
+    )
+    rollback.add_argument("--no-rollback", action="store_true", help="do not end the canary automatically")
+    return parser
+
+
+def shadow_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    description = "Make a version the challenger and let it predict a share of the rows; its answers are not returned."
+    parser = change_parser(f"{program} shadow", description)
+    add_tag(parser)
+    parser.add_argument(
+        "--share",
+        type=number(0, 1),
+        required=True,
+        metavar="X",
+        help="the share of the rows, 0 to 1; 0 ends the shadow",
+    )
+    return parser
+
+
+def status_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    description = f"Show what is served, and by which servers. {STORE_NOTE}"
+    parser = CommandParser(f"{program} status", description=description)
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="only these models")
+    return parser
+
+
+def audit_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    parser = CommandParser(f"{program} audit", description=f"List the changes of what is served. {STORE_NOTE}")
+    parser.add_argument("--verify", action="store_true", help="check that no line was altered; exit code 1 if one was")
+    return parser
+
+
+def change_parser(program: str, description: str) -> argparse.ArgumentParser:
+    """The options that all changes share."""
+    parser = CommandParser(
+        program,
+        description=f"{description} The version is checked first. {STORE_NOTE}",
+        epilog="Exit codes: 0 done, 1 the change was refused or a server did not follow, 2 wrong usage.",
+    )
+    parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the audit")
+    parser.add_argument(
+        "--if-generation",
+        type=positive_or_zero,
+        metavar="N",
+        help="only if nothing was changed since this generation, which `status` shows",
+    )
+    parser.add_argument(
+        "--wait",
+        type=number(0, 3600),
+        default=FOLLOW_SECONDS,
+        metavar="SECONDS",
+        help="how long to wait until the servers follow (default: %(default)g)",
+    )
+    return parser
+
+
+def add_tag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("tag", type=model_and_version, metavar="MODEL:VERSION", help="a version, such as housing:4")
+
+
+def model_and_version(text: str) -> tuple[str, int]:
+    name, _, version = text.partition(":")
+    if not name or not version.isdecimal() or int(version) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a version such as housing:4")
+    return name, int(version)
+
+
+def number(low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low:g} to {high:g}")
+        return int(value) if value.is_integer() else value
+
+    return parse
+
+
+def positive_or_zero(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    if positive_or_zero(text) == 0:
+        raise argparse.ArgumentTypeError("0 is not a positive number")
+    return int(text)
+
+
+PARSERS: dict[str, MakeParser] = {
+    "promote": promote_parser,
+    "rollback": rollback_parser,
+    "alias": alias_parser,
+    "canary": canary_parser,
+    "shadow": shadow_parser,
+    "status": status_parser,
+    "audit": audit_parser,
+}

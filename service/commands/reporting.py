@@ -1,0 +1,45 @@
+"""`status` and `audit`: show what is served, by which servers, and who changed it."""
+
+import argparse
+import sys
+
+from models import audit as audit_file
+from models import server_registration, store
+from models.version_lifecycle import VersionStore
+from service.commands.descriptions import describe_entry, describe_model
+from service.commands.followers import describe_servers
+
+Arguments = argparse.Namespace
+
+
+def status(arguments: Arguments, versions: VersionStore) -> int:
+    """Show the state of the store's models, and of the servers that follow it."""
+    state = versions.serving.read()
+    stored = {name: [found.version for found in own] for name, own in store.versions(versions.folder)[0].items()}
+    names = sorted({*stored, *state.models})
+    unknown = [name for name in arguments.models if name not in names]
+    if unknown:
+        versions.versions(unknown[0])  # raises StoreError with the nearest name
+    print(f"{versions.serving.path}: generation {state.generation}")
+    for name in arguments.models or names:
+        print(describe_model(name, state.model(name), stored.get(name, [])))
+    for line in describe_servers(server_registration.read(versions.serving.folder)):
+        print(line)
+    return 0
+
+
+def audit(arguments: Arguments, versions: VersionStore) -> int:
+    """List the changes, or check the chain of their hashes."""
+    if not arguments.verify:
+        for entry in audit_file.read(versions.serving.folder):
+            print(describe_entry(entry))
+        return 0
+    report = versions.serving.verify()
+    for note in report.notes:
+        print(f"note: {note}")
+    for problem in report.problems:
+        print(f"error: {problem}", file=sys.stderr)
+    if report.problems:
+        return 1
+    print(f"{versions.serving.folder / audit_file.AUDIT_FILE}: {report.lines} lines, none was altered or removed")
+    return 0

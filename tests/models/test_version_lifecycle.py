@@ -1,0 +1,113 @@
+"""Stored versions and `serving.json` stay in step: champions are promoted, versions without an alias deleted."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import bentoml
+import pytest
+
+from models import audit, manifest, serving_changes, store
+from models.serving_state import ChangeRefused, ModelState, ServingStateError
+from models.version_files import StoreError, TrainedVersion
+from models.version_lifecycle import VersionStore
+
+
+@pytest.fixture
+def versions(bentoml_store: Path, make_trained: Callable[..., TrainedVersion]) -> VersionStore:
+    """A store with homes:1 to homes:4."""
+    folder = store.save(make_trained()).path
+    for version in range(2, 5):
+        shutil.copytree(folder, folder.parent / str(version))
+    return VersionStore()
+
+
+def numbers(versions: VersionStore) -> list[int]:
+    return [stored.version for stored in store.versions(versions.folder)[0].get("homes", [])]
+
+
+def state_of(versions: VersionStore) -> ModelState:
+    return versions.serving.read().model("homes")
+
+
+def test_promotion_remembers_the_version_that_was_served_before(versions: VersionStore) -> None:
+    versions.promote(versions.find("homes", 2), by_person=True, reason="better")
+    assert (state_of(versions).champion, state_of(versions).history) == (2, (4,))
+    [entry] = audit.read(versions.serving.folder)
+    assert (entry["action"], entry["reason"]) == ("promote", "better")
+    assert entry["manifest"] == manifest.digest(versions.find("homes", 2).path)
+    assert "@" in entry["actor"]
+
+
+def test_rollback_without_a_recorded_champion_returns_from_the_newest_to_the_one_before(versions: VersionStore) -> None:
+    state, target = versions.rollback_target("homes")
+    assert target.version == 3
+    versions.rollback(target, expected=state.generation)
+    assert (state_of(versions).champion, state_of(versions).rolled_back) == (3, 4)
+    state, target = versions.rollback_target("homes")
+    before, after = versions.rollback(target)
+    assert before == after
+    assert target.version == 3
+
+
+def test_version_that_was_deleted_meanwhile_is_not_promoted(versions: VersionStore) -> None:
+    stored = versions.find("homes", 2)
+    versions.delete(stored)
+    with pytest.raises(ChangeRefused, match="homes:2 was deleted meanwhile"):
+        versions.promote(stored, by_person=True)
+
+
+def test_version_with_an_alias_is_not_deleted(versions: VersionStore) -> None:
+    versions.promote(versions.find("homes", 2), by_person=True)
+    versions.change("alias", "homes", lambda state: serving_changes.set_alias(state, "beta", 1))
+    for version, alias in ((2, "champion"), (1, "beta")):
+        with pytest.raises(ChangeRefused, match=f"version {version} is {alias} and cannot be deleted"):
+            versions.delete(versions.find("homes", version))
+    assert numbers(versions) == [4, 3, 2, 1]
+
+
+def test_deleted_version_leaves_store_and_history(versions: VersionStore) -> None:
+    for version in (2, 3):
+        versions.promote(versions.find("homes", version), by_person=True)
+    versions.delete(versions.find("homes", 2))
+    assert (numbers(versions), state_of(versions).history) == ([4, 3, 1], (4,))
+    assert len(bentoml.models.list("homes")) == 3
+
+
+def test_deleted_model_leaves_nothing(versions: VersionStore) -> None:
+    versions.promote(versions.find("homes", 2), by_person=True)
+    assert len(versions.delete_model("homes")) == 4
+    assert (store.versions(versions.folder), bentoml.models.list()) == (({}, []), [])
+    assert versions.serving.read().models == {}
+    assert [entry["action"] for entry in audit.read(versions.serving.folder)] == ["promote", "delete"]
+
+
+def test_prune_keeps_the_newest_and_those_that_are_needed(versions: VersionStore) -> None:
+    for version in (3, 2, 1):
+        versions.promote(versions.find("homes", version), by_person=True)
+    assert [stored.version for stored in versions.prune("homes", 1)] == [3]
+    assert numbers(versions) == [4, 2, 1]
+    assert versions.prune("homes", 1) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "message"),
+    [("homs", 1, "did you mean 'homes'"), ("homes", 7, "stored versions: 4, 3, 2, 1"), ("x", 1, "no model 'x'")],
+)
+def test_missing_version_is_named_with_those_that_exist(
+    versions: VersionStore, name: str, version: int, message: str
+) -> None:
+    with pytest.raises(StoreError, match=message):
+        versions.find(name, version)
+
+
+def test_store_is_that_of_the_setting(versions: VersionStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = versions.serving.folder
+    monkeypatch.setenv("TABSERVE_STORE", f"{home}")
+    configured = VersionStore.configured()
+    assert (configured.serving.folder, numbers(configured)) == (home.resolve(), [4, 3, 2, 1])
+    configured.delete(configured.find("homes", 1))
+    assert numbers(versions) == [4, 3, 2]
+    monkeypatch.setenv("TABSERVE_STORE", str(tmp_path / "missing"))
+    with pytest.raises(ServingStateError, match="no such folder"):
+        VersionStore.configured()
