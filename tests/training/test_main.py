@@ -332,16 +332,15 @@ def test_ctrl_c_ends_a_real_run_with_code_1_and_nothing_stored(good: Path, tmp_p
     assert list((tmp_path / "home").glob("models/*/*")) == []
 
 
-SLOW_COPY = """
-import shutil, sys, time
-from pathlib import Path
+SLOW_STORE = """
+import sys, time
+from models import store
 
-def copy_half(source, to, **options):
-    shutil.copy(Path(source, "features.json"), to)
-    print("half copied", flush=True)
+def wait(*arguments):
+    print("half stored", flush=True)
     time.sleep(600)
 
-shutil.copytree = copy_half
+store._publish = wait
 from training.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -351,9 +350,9 @@ sys.exit(main(sys.argv[1:]))
 def test_a_real_run_that_is_ended_while_it_stores_leaves_no_half_version(
     good: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    process = start(tmp_path / "home", "--data", str(good), "--target", "target", *QUICK, how=("-c", SLOW_COPY))
+    process = start(tmp_path / "home", "--data", str(good), "--target", "target", *QUICK, how=("-c", SLOW_STORE))
     assert process.stdout is not None
-    assert any("half copied" in line for line in process.stdout)
+    assert any("half stored" in line for line in process.stdout)
     process.send_signal(number)
     _, err = process.communicate(timeout=600)
     assert process.returncode == 1
