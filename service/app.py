@@ -27,12 +27,14 @@ from models import store
 from models.library_hook import LibraryHookMissing, check_all
 from models.store_repair import repair_store
 from models.tabular_model import TabularModel
-from service import logs, model_selection
+from service import local_copies, logs, metric_files, model_selection
 from service.bento_image import REQUIREMENTS, bento_image
 from service.data_plane import DataPlane, PredictionContext
 from service.exchange import ServerContext
 from service.http.asgi import Application
 from service.memory_budget import memory_limit, worker_budget
+from service.metric_files import LostSeries
+from service.metrics import Metrics
 from service.model_selection import NoModelStored, SelectionError
 from service.openapi import schemas
 from service.plan_updates import update_plans
@@ -42,15 +44,21 @@ from service.server.bentoml_service import service_class
 from service.server.library_hooks import all_hooks
 from service.settings import Settings, SettingsError, removed_settings
 from service.version import version
+from service.worker_records import WorkerRecords
 
 GC_THRESHOLD = 20_000  # new objects per collection; with the default of 700, collections scan queued requests often
 
 log = logging.getLogger("tabserve.app")
 
 
-def build_service(settings: Settings, models: Sequence[TabularModel]) -> Any:
-    """The BentoML service for these models."""
-    context = ServerContext(DataPlane(models, settings), settings)
+def build_service(
+    settings: Settings,
+    models: Sequence[TabularModel],
+    records: WorkerRecords | None = None,
+    lost: LostSeries | None = None,
+) -> Any:
+    """The BentoML service for these models. records, lost: of this worker."""
+    context = ServerContext(DataPlane(models, settings, Metrics(lost)), settings)
     application = Application(context)
 
     decorate = bentoml.service(
@@ -63,10 +71,12 @@ def build_service(settings: Settings, models: Sequence[TabularModel]) -> Any:
         metrics={"enabled": False},  # they have a series for each path, known or not
         tracing={"excluded_urls": ["."]},
     )
-    return decorate(endpoints(context, application, models))
+    return decorate(endpoints(context, application, models, records))
 
 
-def endpoints(context: ServerContext, application: Application, models: Sequence[TabularModel]) -> type[Any]:
+def endpoints(
+    context: ServerContext, application: Application, models: Sequence[TabularModel], records: WorkerRecords | None
+) -> type[Any]:
     """The class that BentoML turns into a service: start, stop, and a typed endpoint for each model."""
     plane, settings, state = context.plane, context.settings, context.state
 
@@ -89,9 +99,8 @@ def endpoints(context: ServerContext, application: Application, models: Sequence
                 raise
             self.tasks = [asyncio.create_task(flush_every_second(plane)), asyncio.create_task(update_plans(plane))]
             if server:
-                self.tasks += startup.install_library_hooks(
-                    server, state, settings.drain_s, self.grpc and self.grpc.drain, self.grpc and self.grpc.refuse
-                )
+                notify, refuse = self.grpc and self.grpc.drain, self.grpc and self.grpc.refuse
+                self.tasks += startup.install_library_hooks(server, state, settings.drain_s, notify, refuse, records)
             plane.metrics.build(version())
             gc.collect()
             if limit := settings.memory_bytes or memory_limit():
@@ -152,6 +161,10 @@ def worker_count(settings: Settings, models: Sequence[TabularModel]) -> Any:
 def from_environment() -> Any:
     """The service for `bentoml serve` in this directory. Raises BentoMLException with a message of one line."""
     worker.end_with_supervisor()
+    folder, records, lost = worker.shared_folder(), None, None
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)  # a replaced worker starts even if the folder was deleted
+        local_copies.replace_missing_store(os.environ, folder)
     try:
         settings = Settings.from_environment()
         logs.configure_logging(settings)
@@ -165,10 +178,16 @@ def from_environment() -> Any:
             and ports.conflict(ports.EVERY_ADDRESS, settings.grpc_port)
         ):
             raise SettingsError(f"TABSERVE_GRPC_PORT={settings.grpc_port}: the port is in use")
+        if folder:
+            records = WorkerRecords.of_worker(folder)
+            records.register()
+            worker.wait_after_failed_starts(records)
+            lost = metric_files.install(records)
         if not worker.in_worker():
             for repair in repair_store(store.location(settings.store)):
                 log.warning("store repaired", extra={"repair": repair})
-        models = model_selection.select_models(settings, model_selection.pinned_by_bento(Path(__file__)))
+        pinned = model_selection.pinned_by_bento(Path(__file__))
+        models = local_copies.select_models(settings, pinned, folder)
     except (SettingsError, SelectionError, LibraryHookMissing) as error:
         reason = str(error)
         if isinstance(error, NoModelStored) and (place := os.environ.get("AIP_STORAGE_URI")):
@@ -178,9 +197,7 @@ def from_environment() -> Any:
     finally:
         gc.enable()
     os.environ["TABSERVE_MODELS"] = ",".join(model.tag for model in models)  # a replaced worker loads the same versions
-    if folder := worker.shared_folder():
-        folder.mkdir(parents=True, exist_ok=True)  # a replaced worker starts even if the folder was deleted
-    return build_service(settings, models)
+    return build_service(settings, models, records, lost)
 
 
 Tabserve = from_environment()

@@ -19,6 +19,7 @@ from models.json_text import dumps
 from service.data_plane import LARGE_BODY_BYTES
 from service.errors import BadBody, ClientDisconnected, NotFound, NotReady, RequestError
 from service.exchange import Exchange, ServerContext
+from service.memory_budget import memory_of_body
 from service.protocols import error_text, oip_messages, oip_signature
 from service.protocols.oip_messages import MESSAGES, SERVICE
 from service.protocols.oip_options import requested_options
@@ -135,10 +136,14 @@ class GrpcServer:
             state = self.context.state
             exchange = GrpcExchange(self.context, name, context, len(body))
             state.request_started()
+            memory, reserved = self.plane.memory, 0
             try:
                 exchange.admit(always=name != "ModelInfer")
                 remaining = context.time_remaining()
                 exchange.deadline = exchange.started + min(exchange.timeout(), remaining or math.inf)
+                if needed := memory_of_body(len(body)):
+                    memory.reserve(needed, held=0)
+                    reserved = needed
                 large = len(body) > LARGE_BODY_BYTES
                 message = await self.plane.run_in_thread(parse, body) if large else parse(body)
                 context.set_trailing_metadata((("x-request-id", exchange.id_text),))
@@ -146,6 +151,7 @@ class GrpcServer:
             except BaseException as error:
                 exchange.fail(error)
             finally:
+                memory.release(reserved)
                 state.request_finished()
                 exchange.record(200 if exchange.failed is None else exchange.failed.status)
             failed = exchange.failed

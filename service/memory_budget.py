@@ -4,6 +4,8 @@ from pathlib import Path
 
 from service.errors import OutOfMemory
 
+FREE_BYTES = 64 * 1024  # a smaller body does not count: a connection has such buffers anyway
+MEMORY_PER_BYTE = 6  # of a body while it is read and answered, at its peak
 USABLE = 0.9  # of the limit: the rest is for the kernel and for files in memory
 SUPERVISOR_BYTES = 80 * 1024**2
 LEAST_BYTES = 16 * 1024**2  # of a worker, however little is left
@@ -31,6 +33,11 @@ class MemoryBudget:
 
     def release(self, count: int) -> None:
         self.reserved -= count
+
+
+def memory_of_body(size: int) -> int:
+    """The bytes to reserve for a body of so many bytes, of HTTP or gRPC."""
+    return MEMORY_PER_BYTE * size if size > FREE_BYTES else 0
 
 
 def worker_budget(limit: int, workers: int) -> int:

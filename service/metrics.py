@@ -4,12 +4,15 @@ prometheus_client, whose files sum over the workers."""
 import os
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
+from service.metric_files import LostSeries
 from service.process_metrics import process_page
+from service.worker_records import WorkerRecords, is_alive
 
 SECONDS = (1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
@@ -82,8 +85,10 @@ class VersionCounters(NamedTuple):
 class Metrics:
     """The metrics of a server. One per process, except in tests."""
 
-    def __init__(self) -> None:
+    def __init__(self, lost: LostSeries | None = None) -> None:
+        """lost: the time series of this worker without space."""
         self.registry = registry = CollectorRegistry()
+        self._lost = lost
         self._sources: list[VersionCounters] = []
         self._retired: set[int] = set()  # ids of the counters of versions that are no longer served
 
@@ -140,6 +145,8 @@ class Metrics:
 
     def flush(self) -> None:
         """Add all counts since the last flush to prometheus_client."""
+        if self._lost:
+            self._lost.retry()
         for source in list(self._sources):
             quiet = not source.counters.requests and not source.counters.inflight_rows
             self._flush(source)
@@ -179,11 +186,20 @@ class Metrics:
         """The text of `/metrics`, summed over all workers but for the metrics of their processes."""
         folder = os.environ.get(MULTIPROCESS)
         if not folder:
-            return generate_latest(self.registry) + process_page([os.getpid()])
+            return generate_latest(self.registry) + lost_series_page(0) + process_page([os.getpid()])
         forget_dead_workers(Path(folder))
         whole = CollectorRegistry()
         multiprocess.MultiProcessCollector(whole)  # type: ignore[no-untyped-call]
-        return generate_latest(whole) + process_page(live_workers(Path(folder)))
+        with closing(WorkerRecords.of_worker(Path(folder))) as records:
+            lost = records.lost_series
+        return generate_latest(whole) + lost_series_page(lost) + process_page(live_workers(Path(folder)))
+
+
+def lost_series_page(count: int) -> bytes:
+    """A gauge that takes no space in the files of the others: they may be full."""
+    registry = CollectorRegistry()
+    Gauge("tabserve_lost_series", "Time series that are not counted: no space", registry=registry).set(count)
+    return generate_latest(registry)
 
 
 def add_buckets(buckets: HistogramBuckets, child: Histogram) -> None:
@@ -205,14 +221,3 @@ def forget_dead_workers(folder: Path) -> None:
 def live_workers(folder: Path) -> list[int]:
     """The process ids of the workers that have live gauges."""
     return sorted({int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*_*.db")})
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process runs. A zombie does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except ProcessLookupError:  # it ended between opening and reading
-        return False
-    except FileNotFoundError:
-        return not Path("/proc").is_dir()  # without /proc: keep the files
-    return state != "Z"

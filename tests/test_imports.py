@@ -116,8 +116,15 @@ LAYERS: dict[str, list[set[str]]] = {
         {"training.pipeline"},
     ],
     "service": [
-        {"service.process_metrics"},
-        {"service.errors", "service.logs", "service.metrics", "service.settings", "service.tracing"},
+        {"service.process_metrics", "service.worker_records"},
+        {"service.metric_files"},
+        {
+            "service.errors",
+            "service.logs",
+            "service.metrics",
+            "service.settings",
+            "service.tracing",
+        },
         {
             "service.bento_image",
             "service.memory_budget",
@@ -125,7 +132,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "service.server_state",
             "service.version",
         },
-        {"service.error_mapping"},
+        {"service.error_mapping", "service.local_copies"},
         {"service.protocols"},
         {"service.engine_cost"},
         {"service.batcher", "service.shared_costs", "service.explanation_queue"},

@@ -10,11 +10,9 @@ from service.errors import BodyTooLarge, BodyTooSlow, ClientDisconnected, TooMan
 from service.http.asgi_types import Receive
 from service.http.decompression import CODINGS, content_coding, decompress, decompressor_for
 from service.http.negotiation import is_json
-from service.memory_budget import MemoryBudget
+from service.memory_budget import MemoryBudget, memory_of_body
 
 T = TypeVar("T")
-FREE_BYTES = 64 * 1024  # a smaller body does not count: a connection has such buffers anyway
-MEMORY_PER_BYTE = 6  # of a body while it is read and answered, at its peak: 16 MiB of JSON took 96 MB
 EXPANSION = 32  # of a compressed body, expected before it is decompressed
 LINGER_BYTES = 64 * 1024**2  # the most of a refused body that is read and dropped
 MIN_CHECKED_BYTES = 256 * 1024  # JSON that is larger is checked before it is parsed
@@ -41,8 +39,8 @@ class RequestBody:
 
     def reserve(self, size: int) -> None:
         """Reserve the memory that a body of so many bytes takes. Raises OutOfMemory or BodyTooLarge."""
-        more = MEMORY_PER_BYTE * size - self.reserved
-        if size > FREE_BYTES and more > 0:
+        more = memory_of_body(size) - self.reserved
+        if more > 0:
             self._memory.reserve(more, self.reserved)
             self.reserved += more
 

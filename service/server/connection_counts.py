@@ -5,7 +5,7 @@ import mmap
 import os
 from pathlib import Path
 
-from service.metrics import is_alive
+from service.worker_records import is_alive
 
 MAX_LEAD = 2  # a worker may have this many connections more than the worker with the fewest,
 CONNECTIONS_PER_LEAD = 16  # plus one for each of this many that it has

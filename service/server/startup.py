@@ -17,6 +17,7 @@ from service.server.http_protocol import check_http_protocol, install_http_proto
 from service.server.library_hooks import all_hooks, bentoml_hooks
 from service.server.silent_connections import close_silent_connections
 from service.server_state import ServerState
+from service.worker_records import WorkerRecords
 
 POLL_S = 0.02
 log = logging.getLogger("tabserve.server")
@@ -42,19 +43,25 @@ def install_library_hooks(
     grace_s: float,
     notify: Callable[[], Awaitable[None]] | None = None,
     refuse: Callable[[float], None] | None = None,
+    records: WorkerRecords | None = None,
 ) -> "list[asyncio.Task[None]]":
     """Install all hooks into a server that is about to start. Returns tasks to keep, and to cancel at the end.
 
-    grace_s, notify, refuse: as in GracefulShutdown.
+    grace_s, notify, refuse: as in GracefulShutdown. records: of this worker.
     """
     install_http_protocol(server)
     shutdown = GracefulShutdown(server, state, grace_s, notify, refuse)
     shutdown.install()
-    tasks = (close_silent_connections(server), finish_start(server, state, shutdown))
+    tasks = (close_silent_connections(server), finish_start(server, state, shutdown, records))
     return [asyncio.create_task(task) for task in tasks]
 
 
-async def finish_start(server: uvicorn.Server, state: ServerState, shutdown: GracefulShutdown | None) -> None:
+async def finish_start(
+    server: uvicorn.Server,
+    state: ServerState,
+    shutdown: GracefulShutdown | None = None,
+    records: WorkerRecords | None = None,
+) -> None:
     """Verify all hooks once the server has started, then balance its connections. Stops it if a hook is missing."""
     try:
         while not server.started:
@@ -71,7 +78,8 @@ async def finish_start(server: uvicorn.Server, state: ServerState, shutdown: Gra
         state.close()
         server.should_exit = True
         return
-    worker.reset_failed_starts()
+    if records:
+        records.started()
     if balancer:
         try:
             await balancer.exchange_counts()

@@ -20,17 +20,12 @@ from models.library_hook import LibraryHookMissing, check_all, require
 from service.server.library_hooks import bentoml_hooks
 from service.server.parent_process import end_with_parent
 from service.server.stop_signals import StopSignals
-from service.server.worker import (
-    MAX_FAILED_STARTS,
-    SHARED_FOLDER_PREFIX,
-    SHARED_FOLDER_VARIABLE,
-    SUPERVISOR_VARIABLE,
-    failed_starts,
-    in_worker,
-)
+from service.server.worker import SHARED_FOLDER_PREFIX, SHARED_FOLDER_VARIABLE, SUPERVISOR_VARIABLE, in_worker
+from service.worker_records import WorkerRecords
 
 UNLOCKED_S = 60  # younger folders may not be locked yet
 CHECK_INTERVAL_S = 1  # between two checks for dead workers
+LEAST_FREE_BYTES = 512 * 1024  # the metrics of two workers take half of it
 LAUNCHER_VARIABLE = "STARTED_BY_TABSERVE"  # the process id of `python -m service`, set for the supervisor
 
 
@@ -67,7 +62,7 @@ def supervised(create_arbiter: Callable[..., Any], grace_s: float) -> Callable[.
         def start_and_exit(*arguments: Any, **named: Any) -> None:
             start(*arguments, **named)  # returns when the server has stopped
             folders = [Path(watcher.env[SHARED_FOLDER_VARIABLE]) for watcher in watchers]
-            if any(failed_starts(folder) >= MAX_FAILED_STARTS for folder in folders):
+            if any(WorkerRecords.of_worker(folder).given_up for folder in folders):
                 sys.exit(1)
 
         arbiter.start = start_and_exit
@@ -101,16 +96,37 @@ def prepare_watcher(watcher: Any) -> None:
 
 
 def new_shared_folder() -> str:
-    """Create a folder for this server, removed when it ends. Removes folders of servers that were killed."""
-    for old in Path(tempfile.gettempdir()).glob(f"{SHARED_FOLDER_PREFIX}*"):
+    """Create a folder for this server, removed when it ends. Raises BentoMLException if there is no space for it."""
+    place: Path | str = "the temporary folder"
+    try:
+        place = temporary_folder()
+        remove_old_folders(place)
+        folder = Path(tempfile.mkdtemp(prefix=SHARED_FOLDER_PREFIX, dir=place))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        lock_folder(folder)  # as long as this process lives
+        WorkerRecords(folder).close()
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise BentoMLException(f"{place} cannot be used: {error.strerror or error}; set TMPDIR") from None
+    if free < LEAST_FREE_BYTES:
+        needed, found = LEAST_FREE_BYTES // 1024, free // 1024
+        raise BentoMLException(f"{place} has {found} KB free, a server needs {needed} KB there; set TMPDIR")
+    return str(folder)
+
+
+def temporary_folder() -> Path:
+    """TMPDIR if it exists, which Python passes over if it is full; otherwise Python's choice."""
+    named = Path(os.environ.get("TMPDIR", ""))
+    return named if named.is_absolute() and named.is_dir() else Path(tempfile.gettempdir())
+
+
+def remove_old_folders(place: Path) -> None:
+    """Remove the folders of servers that were killed."""
+    for old in place.glob(f"{SHARED_FOLDER_PREFIX}*"):
         with contextlib.suppress(OSError):  # it belongs to another user, or its server is running
             if time.time() - old.stat().st_mtime > UNLOCKED_S:
                 os.close(lock_folder(old))
                 shutil.rmtree(old)
-    folder = Path(tempfile.mkdtemp(prefix=SHARED_FOLDER_PREFIX))
-    lock_folder(folder)  # as long as this process lives
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return str(folder)
 
 
 def lock_folder(folder: Path) -> int:

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 
 import uvicorn
@@ -12,8 +13,10 @@ import uvicorn
 from models.library_hook import LibraryHookMissing, require
 from service.server.library_hooks import bentoml_hooks, uvicorn_hooks
 from service.server.parent_process import end_with_parent
+from service.worker_records import WorkerRecords
 
 MAX_FAILED_STARTS = 3
+MAX_WAIT_S = 30.0  # between two starts
 SHARED_FOLDER_PREFIX = "tabserve-shared-"
 SHARED_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 SUPERVISOR_VARIABLE = "SUPERVISED_BY_TABSERVE"  # the process id of the supervisor, set for its workers
@@ -47,38 +50,23 @@ def end_with_supervisor() -> None:
 
 
 def record_failed_start(reason: str) -> None:
-    """Record that this worker cannot start. After MAX_FAILED_STARTS in a row, stop the server."""
+    """Record that this worker cannot start. After MAX_FAILED_STARTS in a row, stop the server if no worker runs."""
     if not in_worker():
         return
-    file = failed_starts_file()
-    if file is None:
-        log.error("worker cannot start", extra={"reason": reason})
-        return
-    with file.open("a") as opened:
-        opened.write(".")
-    times = failed_starts(file.parent)
+    records = WorkerRecords.of_worker(shared_folder())
+    times = records.start_failed()
     log.error("worker cannot start", extra={"reason": reason, "times": times})
-    if times >= MAX_FAILED_STARTS:
+    if times >= MAX_FAILED_STARTS and not records.running:
         log.error("no worker can start, stopping the server", extra={"reason": reason})
+        records.give_up()
         os.kill(os.getppid(), signal.SIGTERM)
 
 
-def reset_failed_starts() -> None:
-    """Reset the count of failed starts: this worker has started."""
-    if file := failed_starts_file():
-        file.unlink(missing_ok=True)
-
-
-def failed_starts(folder: Path) -> int:
-    """The number of failed starts in a row."""
-    file = folder / "failed_starts"
-    return file.stat().st_size if file.exists() else 0
-
-
-def failed_starts_file() -> Path | None:
-    """A file of one byte for each failed start; None outside of workers."""
-    folder = shared_folder()
-    return folder and folder / "failed_starts"
+def wait_after_failed_starts(records: WorkerRecords) -> None:
+    """Wait before another start if several have failed: the worker that runs needs the processor."""
+    failed = records.failed_starts - MAX_FAILED_STARTS
+    if failed >= 0 and records.running:
+        time.sleep(min(2.0**failed, MAX_WAIT_S))
 
 
 def shared_folder() -> Path | None:

@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from models.tabular_model import TabularModel
 from service.grpc_server import GrpcServer
 from service.http.asgi import Application
+from service.memory_budget import memory_of_body
 from service.protocols.oip_messages import MESSAGES, SERVICE
 from service.settings import Settings
 
@@ -125,6 +126,25 @@ def test_a_call_without_time_left_is_refused_by_the_code_for_it(tell: Tell) -> N
             await told.infer(rows=3, timeout=0)
         assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         assert told.engine.batches == []
+
+    tell(story)
+
+
+def test_a_large_message_is_refused_while_others_take_the_memory(tell: Tell) -> None:
+    async def story(told: Story) -> None:
+        memory, rows = told.lane.plane.memory, 70_000  # a byte for each
+        memory.limit = memory_of_body(rows)
+        memory.reserve(1, held=0)  # somebody else
+        with pytest.raises(grpc.RpcError) as error:
+            await told.infer(rows)
+        assert error.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "retry-after" in dict(error.value.trailing_metadata())
+        await told.infer(1)  # a small one needs none
+        memory.release(1)
+        with pytest.raises(grpc.RpcError) as error:  # admitted: more rows than a request may have
+            await told.infer(rows)
+        assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert memory.reserved == 0
 
     tell(story)
 

@@ -10,8 +10,7 @@ import pytest
 from models.tabular_model import TabularModel
 from service import memory_budget
 from service.errors import OutOfMemory
-from service.http.request_body import MEMORY_PER_BYTE
-from service.memory_budget import MemoryBudget
+from service.memory_budget import MEMORY_PER_BYTE, MemoryBudget
 from service.settings import Settings
 
 

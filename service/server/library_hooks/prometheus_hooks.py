@@ -4,9 +4,10 @@ import os
 import tempfile
 from pathlib import Path
 
-from prometheus_client import Histogram, multiprocess
+from prometheus_client import Histogram, multiprocess, values
+from prometheus_client.mmap_dict import MmapedDict
 
-from models.library_hook import LibraryHook, refers_to
+from models.library_hook import LibraryHook, first_problem, has_parameters, refers_to
 
 
 def _check_histogram() -> str | None:
@@ -21,6 +22,17 @@ def _check_gauge_files() -> str | None:
         return f"mark_process_dead does not remove {file.name}" if file.exists() else None
 
 
+def _check_metric_files() -> str | None:
+    return first_problem(
+        has_parameters(MmapedDict.__init__, "filename"),
+        refers_to(MmapedDict.__init__, "_f", "_m", "_capacity", "_used", "_positions"),
+        refers_to(MmapedDict._init_value, "_f", "_m", "_capacity", "_used", "_positions"),
+        refers_to(MmapedDict.read_value, "_positions", "_init_value"),
+        refers_to(MmapedDict.write_value, "_positions", "_init_value"),
+        refers_to(values.MultiProcessValue, "MmapedDict", "read_value", "write_value"),
+    )
+
+
 HISTOGRAM = LibraryHook(
     "Histogram._sum and Histogram._buckets",
     "prometheus-client",
@@ -33,4 +45,10 @@ GAUGE_FILES = LibraryHook(
     "What a worker that died had in its queue stays in the metrics.",
     _check_gauge_files,
 )
-HOOKS = (HISTOGRAM, GAUGE_FILES)
+METRIC_FILES = LibraryHook(
+    "values.MmapedDict",
+    "prometheus-client",
+    "A worker dies when a metric is counted for the first time while the disk is full.",
+    _check_metric_files,
+)
+HOOKS = (HISTOGRAM, GAUGE_FILES, METRIC_FILES)

@@ -23,6 +23,7 @@ from bentoml._internal.bento import bento
 from bentoml._internal.models import ModelStore
 from circus.controller import Controller  # type: ignore[import-untyped]
 from circus.watcher import Watcher  # type: ignore[import-untyped]
+from prometheus_client.mmap_dict import MmapedDict
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from models import store_library_hooks
@@ -117,6 +118,7 @@ SABOTAGES: dict[LibraryHook, Callable[[Patch], None]] = {
     uvicorn_hooks.EVENT_LOOP: changes(uvloop, "Loop", NewLoop),
     prometheus_hooks.HISTOGRAM: renames(prometheus_client.Histogram, "_metric_init", "_buckets"),
     prometheus_hooks.GAUGE_FILES: changes(prometheus_client.multiprocess, "mark_process_dead", lambda *given: None),
+    prometheus_hooks.METRIC_FILES: renames(MmapedDict, "_init_value", "_capacity"),
 }
 
 

@@ -1,5 +1,6 @@
 """The supervisor replaces dead workers, gives them a folder, and reports workers that it cannot prepare."""
 
+import errno
 import os
 import signal
 import socket
@@ -18,6 +19,7 @@ from service.server import stop_signals, supervisor, worker
 from service.server.library_hooks import bentoml_hooks
 from service.server.listeners import refuses_new_connections
 from service.server.stop_signals import SIGNALS, StopSignals
+from service.worker_records import WorkerRecords
 
 
 @pytest.fixture(autouse=True)
@@ -97,7 +99,7 @@ def test_workers_are_looked_after_every_second_and_replaced_in_containers_too(tm
 
 
 def test_a_server_whose_workers_could_not_start_ends_with_an_error(tmp_path: Path) -> None:
-    (tmp_path / "failed_starts").write_text("." * worker.MAX_FAILED_STARTS)
+    WorkerRecords(tmp_path).give_up()
     arbiter = supervisor.supervised(Arbiter, 0.0)(watchers=[watcher_in(tmp_path)])
     with pytest.raises(SystemExit, match="1"):
         arbiter.start()
@@ -124,7 +126,7 @@ def test_a_watcher_without_respawn_ends_the_start(tmp_path: Path) -> None:
 def test_the_folder_of_a_server_that_could_not_remove_it_is_removed_by_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     dead, young, foreign = (
         tmp_path / f"{worker.SHARED_FOLDER_PREFIX}dead",
         tmp_path / f"{worker.SHARED_FOLDER_PREFIX}new",
@@ -183,3 +185,26 @@ def test_signals_that_circus_does_not_handle_are_reported() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.raises(LibraryHookMissing, match="SIGINT is handled by"):
         StopSignals(arbiter, grace_s=0.0).install()
+
+
+def test_a_server_does_not_start_in_a_full_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(supervisor, "LEAST_FREE_BYTES", 2**62)
+    with pytest.raises(BentoMLException, match=r" KB free, a server needs \d+ KB there; set TMPDIR"):
+        supervisor.new_shared_folder()
+
+    def no_space(descriptor: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("service.worker_records.reserve_space", no_space)
+    with pytest.raises(BentoMLException, match="cannot be used: No space left on device; set TMPDIR"):
+        supervisor.new_shared_folder()
+
+
+def test_a_temporary_folder_that_does_not_exist_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for named in ("/does/not/exist", "relative", ""):
+        monkeypatch.setenv("TMPDIR", named)
+        assert supervisor.temporary_folder() == tmp_path
+    monkeypatch.delenv("TMPDIR")
+    assert supervisor.temporary_folder() == tmp_path

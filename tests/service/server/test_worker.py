@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from models.library_hook import LibraryHook, LibraryHookMissing
 from service.server import worker
 from service.server.library_hooks import bentoml_hooks, uvicorn_hooks
+from service.worker_records import WorkerRecords
 
 
 @pytest.fixture
@@ -27,7 +29,6 @@ def in_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_outside_of_workers_nothing_is_required(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(worker.SHARED_FOLDER_VARIABLE, str(tmp_path))
     assert worker.uvicorn_server() is None
-    assert worker.failed_starts_file() is None
     assert worker.http_host() == "127.0.0.1"
     worker.check_supervisor()
     worker.record_failed_start("not a worker")
@@ -71,16 +72,42 @@ def test_a_worker_without_a_listener_reports_it(in_worker: Path, monkeypatch: py
     assert raised.value.hook is bentoml_hooks.LISTENER_ARGUMENT
 
 
+@pytest.fixture
+def killed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The signals that were sent instead of ending a process."""
+    signals: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: signals.append((pid, number)))
+    return signals
+
+
 def test_workers_that_cannot_start_stop_the_server_at_the_third_try(
-    in_worker: Path, monkeypatch: pytest.MonkeyPatch
+    in_worker: Path, killed: list[tuple[int, int]]
 ) -> None:
-    killed: list[tuple[int, int]] = []
-    monkeypatch.setattr(os, "kill", lambda pid, number: killed.append((pid, number)))
     worker.record_failed_start("broken")
-    worker.reset_failed_starts()
+    WorkerRecords(in_worker).started()
     for _ in range(2):
         worker.record_failed_start("broken")
     assert killed == []
+    WorkerRecords(in_worker).register()  # no worker that has started runs
     worker.record_failed_start("broken")
     assert killed == [(os.getppid(), signal.SIGTERM)]
-    assert worker.failed_starts(in_worker) == worker.MAX_FAILED_STARTS
+    assert WorkerRecords(in_worker).given_up
+
+
+def test_failed_starts_do_not_stop_a_server_with_a_running_worker(
+    in_worker: Path, killed: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    records = WorkerRecords(in_worker)
+    records.register()
+    records.started()
+    for _ in range(9):
+        worker.record_failed_start("broken")
+        worker.wait_after_failed_starts(records)
+    assert killed == []
+    assert not records.given_up
+    assert waits == [1, 2, 4, 8, 16, 30, 30]
+    records.register()
+    worker.wait_after_failed_starts(records)
+    assert len(waits) == 7  # nothing is served: no time to wait

@@ -1,0 +1,72 @@
+"""Copies of the served versions in the server's own folder: a worker can be replaced when the store is gone."""
+
+import contextlib
+import logging
+import os
+import shutil
+from collections.abc import MutableMapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from models import store
+from models.tabular_model import TabularModel
+from service import model_selection
+from service.model_selection import SelectionError
+from service.settings import Settings
+
+FOLDER = "models"
+STORE_VARIABLE = "TABSERVE_STORE"
+log = logging.getLogger("tabserve.model_selection")
+
+
+def replace_missing_store(environ: MutableMapping[str, str], folder: Path) -> None:
+    """Let TABSERVE_STORE be the copies in `folder` if its own folder is missing, which would prevent the start."""
+    if (named := environ.get(STORE_VARIABLE)) and not Path(named).is_dir() and (folder / FOLDER).is_dir():
+        log.warning("the store is missing, loading copies of its versions", extra={"store": named})
+        environ[STORE_VARIABLE] = str(folder / FOLDER)
+
+
+def select_models(settings: Settings, pinned: Sequence[str], folder: Path | None) -> list[TabularModel]:
+    """Load the models to serve, and keep copies of them in `folder`. Loads the copies where the store fails.
+
+    folder: shared by the workers of this server; None outside of workers. Raises SelectionError.
+    """
+    try:
+        models = model_selection.select_models(settings, pinned)
+    except (SelectionError, OSError) as error:
+        copies = folder and folder / FOLDER
+        if copies is None or not copies.is_dir() or not settings.models:
+            raise
+        log.warning("the store fails, loading copies of its versions", extra={"reason": str(error)})
+        return model_selection.select_models(replace(settings, store=copies))
+    if folder is not None:
+        keep_copies(models, settings, folder / FOLDER)
+    return models
+
+
+def keep_copies(models: Sequence[TabularModel], settings: Settings, copies: Path) -> None:
+    """Copy the versions that have no copy yet. Without space, there is a warning instead."""
+    stored, _ = store.versions(settings.store)
+    for model in models:
+        copy = copies / model.name / model.version
+        source = next((each.path for each in stored.get(model.name, ()) if each.tag == model.tag), None)
+        if source is None or copy.exists():
+            continue
+        part = copies / model.name / f"{model.version}.{os.getpid()}"
+        try:
+            part.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(source, part, copy_function=link_or_copy)
+            part.rename(copy)
+        except OSError as error:
+            shutil.rmtree(part, ignore_errors=True)
+            if not copy.exists():  # otherwise another worker was faster
+                log.warning("workers can be replaced only while the store works", extra={"reason": str(error)})
+                return
+
+
+def link_or_copy(source: str, target: str) -> None:
+    """Link a file, which takes no space. Copy it if that is not possible, for example to another disk."""
+    with contextlib.suppress(OSError):
+        os.link(source, target)
+        return
+    shutil.copyfile(source, target)

@@ -1,0 +1,133 @@
+"""What the workers of a server know of each other: who has started, how often a start failed, whose metrics are lost.
+
+It is one small file that all of them map. Its space is reserved when the server starts, so that a full disk cannot stop
+it from being written.
+"""
+
+import contextlib
+import fcntl
+import logging
+import mmap
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+FILE = "workers"
+SLOTS = 256
+FAILED_STARTS, GIVEN_UP = 0, 1  # the position of each number
+FIRST_SLOT, SLOT = 2, 3  # then for each worker: its process id, whether it has started, its lost time series
+STARTED, LOST = 1, 2
+SIZE = 4 * (FIRST_SLOT + SLOTS * SLOT)
+log = logging.getLogger("tabserve.server")
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs. A zombie does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except ProcessLookupError:  # it ended between opening and reading
+        return False
+    except FileNotFoundError:
+        return not Path("/proc").is_dir()  # without /proc: keep the files
+    return state != "Z"
+
+
+def reserve_space(descriptor: int, size: int) -> None:
+    """Let a file have so many bytes on the disk. Raises OSError if there is no space."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+    else:
+        missing = size - os.fstat(descriptor).st_size
+        os.pwrite(descriptor, bytes(missing), size - missing)
+
+
+class WorkerRecords:
+    """The records of one server. A worker has to `register` first."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """folder: shared by the workers; None if there is only one. Creates the file. Raises OSError."""
+        self._file: int | None = None
+        self._memory = memoryview(bytearray(SIZE)).cast("i")
+        self._own = FIRST_SLOT
+        if folder is not None:
+            self._file = os.open(folder / FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with self._locked():
+                reserve_space(self._file, SIZE)
+                self._memory = memoryview(mmap.mmap(self._file, SIZE)).cast("i")
+
+    @classmethod
+    def of_worker(cls, folder: Path | None) -> "WorkerRecords":
+        """The records for a worker. If the file was deleted and cannot be created, it has its own."""
+        try:
+            return cls(folder)
+        except OSError as error:
+            log.warning("workers do not know of each other", extra={"reason": str(error)})
+            return cls(None)
+
+    def close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def register(self) -> None:
+        """This process is a worker that starts."""
+        with self._locked():
+            pid = os.getpid()
+            free = (
+                slot for slot in self._slots() if self._memory[slot] in (0, pid) or not is_alive(self._memory[slot])
+            )
+            self._own = next(free, FIRST_SLOT)
+            for offset, value in enumerate((pid, 0, 0)):
+                self._memory[self._own + offset] = value
+
+    def started(self) -> None:
+        """This worker has started."""
+        self._memory[self._own + STARTED] = 1
+        self._memory[FAILED_STARTS] = 0
+
+    @property
+    def running(self) -> bool:
+        """Whether a worker has started and runs."""
+        return any(self._memory[slot + STARTED] and is_alive(self._memory[slot]) for slot in self._slots())
+
+    def start_failed(self) -> int:
+        """Count a failed start. Returns how many there are since the last successful one."""
+        with self._locked():
+            self._memory[FAILED_STARTS] += 1
+            return self.failed_starts
+
+    @property
+    def failed_starts(self) -> int:
+        return self._memory[FAILED_STARTS]
+
+    def give_up(self) -> None:
+        """No worker can start."""
+        self._memory[GIVEN_UP] = 1
+
+    @property
+    def given_up(self) -> bool:
+        return bool(self._memory[GIVEN_UP])
+
+    def set_lost_series(self, count: int) -> None:
+        """How many time series of this worker are lost."""
+        self._memory[self._own + LOST] = count
+
+    @property
+    def lost_series(self) -> int:
+        """The lost time series of all workers."""
+        losing = (slot for slot in self._slots() if self._memory[slot + LOST])
+        return sum(self._memory[slot + LOST] for slot in losing if is_alive(self._memory[slot]))
+
+    def _slots(self) -> Iterable[int]:
+        return range(FIRST_SLOT, len(self._memory), SLOT)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        if self._file is None:
+            yield
+            return
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._file, fcntl.LOCK_UN)

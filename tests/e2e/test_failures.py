@@ -1,0 +1,124 @@
+"""What a server does when its store is gone, its temporary folder is full, and the clock jumps."""
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.e2e.test_stopping import WAIT_S, descendants, until
+
+Serve = Callable[..., Any]
+ROW = {"a": 1.5, "b": 2.5}
+
+
+def workers(server: Any) -> list[psutil.Process]:
+    found = []
+    for child in descendants(server.process.pid):
+        try:
+            if "_bentoml_impl" in " ".join(child.cmdline()):
+                found.append(child)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def predict(server: Any, rows: int = 1) -> Any:
+    reply = httpx.post(f"{server.url}/predict/small", json={"rows": [ROW] * rows}, timeout=WAIT_S)
+    assert reply.status_code == 200, reply.text
+    return reply.json()["predictions"]
+
+
+def replace_a_worker(server: Any) -> None:
+    """Kill a worker and wait until another one is ready."""
+    before = workers(server)
+    started = server.log.read_text().count("model ready")
+    before[0].kill()
+    until(lambda: server.log.read_text().count("model ready") > started)
+    until(lambda: len(workers(server)) == len(before))
+    assert before[0].pid not in {worker.pid for worker in workers(server)}
+
+
+def metric(server: Any, name: str) -> float:
+    lines = httpx.get(f"{server.url}/metrics", timeout=WAIT_S).text.splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name}{{", f"{name} ")))
+
+
+def test_a_worker_is_replaced_when_the_store_is_gone(serve: Serve, home: Path, tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    server = serve(home, TABSERVE_WORKERS="2", TMPDIR=str(temporary))
+    expected = predict(server)
+    shutil.rmtree(home / "models")
+    replace_a_worker(server)
+    assert "copies of its versions" in server.log.read_text()
+    assert [predict(server) for _ in range(10)] == [expected] * 10
+
+    for copies in temporary.glob("tabserve-shared-*/models"):
+        shutil.rmtree(copies)
+    victim, other = workers(server)
+    victim.kill()
+    until(lambda: server.log.read_text().count("worker cannot start") >= 3)
+    assert other.is_running()
+    assert [predict(server) for _ in range(10)] == [expected] * 10
+    assert "stopping the server" not in server.log.read_text()
+    assert server.stop() == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, timeout=60).returncode:
+        pytest.skip("this user may not mount a file system")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True, timeout=60)
+
+
+def fill(folder: Path) -> Path:
+    """Fill a disk to the last byte."""
+    file = folder / "filler"
+    with file.open("ab", buffering=0) as opened:
+        for size in (65536, 4096, 1):
+            try:
+                while True:
+                    opened.write(bytes(size))
+            except OSError:
+                continue
+    return file
+
+
+def test_predictions_go_on_when_the_temporary_folder_is_full(serve: Serve, home: Path, small_disk: Path) -> None:
+    server = serve(home, TABSERVE_WORKERS="2", TMPDIR=str(small_disk))
+    expected = predict(server)
+    assert metric(server, "tabserve_lost_series") == 0
+    filler = fill(small_disk)
+    with httpx.Client(base_url=server.url, timeout=WAIT_S, headers={"connection": "close"}) as client:
+        for path in ("/v2/models/small/infer", "/v1/models/small:predict", "/invocations", "/predict/small") * 6:
+            assert client.post(path, content=b"{").status_code in (400, 422)  # counted in new time series
+    assert predict(server) == expected
+    before = {worker.pid for worker in workers(server)}
+    assert len(before) == 2
+    replace_a_worker(server)
+    until(lambda: metric(server, "tabserve_lost_series") > 0)
+    assert server.log.read_text().count("metrics are lost until there is space") <= 3  # a line of each worker
+    assert [predict(server) for _ in range(10)] == [expected] * 10
+    survivor = before & {worker.pid for worker in workers(server)}
+    assert len(survivor) == 1
+    filler.unlink()
+    until(lambda: metric(server, "tabserve_lost_series") == 0)
+    assert server.stop() == 0
+
+
+def test_a_full_temporary_folder_ends_the_start_with_one_line(serve: Serve, home: Path, small_disk: Path) -> None:
+    fill(small_disk)
+    server = serve(home, wait=False, TMPDIR=str(small_disk))
+    assert server.process.wait(WAIT_S) == 1
+    (line,) = server.log.read_text().strip().splitlines()
+    assert f"{small_disk} cannot be used: No space left on device; set TMPDIR" in line
