@@ -161,15 +161,17 @@ def worker_count(settings: Settings, models: Sequence[TabularModel]) -> Any:
 def from_environment() -> Any:
     """The service for `bentoml serve` in this directory. Raises BentoMLException with a message of one line."""
     worker.end_with_supervisor()
-    folder, records, lost = worker.shared_folder(), None, None
+    folder, records, lost, missing = worker.shared_folder(), None, None, None
     if folder:
         folder.mkdir(parents=True, exist_ok=True)  # a replaced worker starts even if the folder was deleted
-        local_copies.replace_missing_store(os.environ, folder)
+        missing = local_copies.replace_missing_store(os.environ, folder)
     try:
         settings = Settings.from_environment()
         logs.configure_logging(settings)
         for warning in removed_settings(os.environ):
             log.warning(warning)
+        if missing:
+            log.warning("the store is missing, loading copies of its versions", extra={"store": missing})
         check_all(all_hooks.EVERYWHERE)
         supervisor.install_supervisor_hooks(settings.drain_s)
         if (

@@ -19,11 +19,16 @@ STORE_VARIABLE = "TABSERVE_STORE"
 log = logging.getLogger("tabserve.model_selection")
 
 
-def replace_missing_store(environ: MutableMapping[str, str], folder: Path) -> None:
-    """Let TABSERVE_STORE be the copies in `folder` if its own folder is missing, which would prevent the start."""
-    if (named := environ.get(STORE_VARIABLE)) and not Path(named).is_dir() and (folder / FOLDER).is_dir():
-        log.warning("the store is missing, loading copies of its versions", extra={"store": named})
-        environ[STORE_VARIABLE] = str(folder / FOLDER)
+def replace_missing_store(environ: MutableMapping[str, str], folder: Path) -> str | None:
+    """Let TABSERVE_STORE be the copies in `folder` if its own folder is missing, which would prevent the start.
+
+    Returns the missing folder.
+    """
+    named = environ.get(STORE_VARIABLE)
+    if not named or Path(named).is_dir() or not (folder / FOLDER).is_dir():
+        return None
+    environ[STORE_VARIABLE] = str(folder / FOLDER)
+    return named
 
 
 def select_models(settings: Settings, pinned: Sequence[str], folder: Path | None) -> list[TabularModel]:

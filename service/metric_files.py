@@ -56,18 +56,18 @@ class LostSeries:
 def install(records: WorkerRecords) -> LostSeries:
     """Let prometheus_client use ReservedMetricFile. Call this before the first metric is created."""
     lost = LostSeries(records)
-    values.MmapedDict = functools.partial(ReservedMetricFile, lost)
+    values.MmapedDict = functools.partial(ReservedMetricFile, lost)  # type: ignore[attr-defined, assignment]
     return lost
 
 
-class ReservedMetricFile(MmapedDict):  # type: ignore[misc]  # prometheus_client declares no types for it
+class ReservedMetricFile(MmapedDict):
     """A file of prometheus_client whose space is reserved, with the time series that have none."""
 
     def __init__(self, lost: LostSeries, filename: str) -> None:
         self._lost = lost
         self._filename = filename
         self._waiting: dict[str, tuple[float, float]] = {}  # the value and time stamp of each lost time series
-        self._f = self._m = None
+        self._f = self._m = None  # type: ignore[assignment]  # there is no file yet
         self._positions: dict[str, int] = {}
         self._used = self._capacity = 0
         lost.files.append(self)
@@ -75,14 +75,14 @@ class ReservedMetricFile(MmapedDict):  # type: ignore[misc]  # prometheus_client
     def read_value(self, key: str) -> tuple[float, float]:
         with self._lost.lock:
             if self._has_place(key):
-                value: tuple[float, float] = super().read_value(key)
+                value: tuple[float, float] = super().read_value(key)  # type: ignore[no-untyped-call]
                 return value
             return self._waiting[key]
 
     def write_value(self, key: str, value: float, timestamp: float) -> None:
         with self._lost.lock:
             if self._has_place(key):
-                super().write_value(key, value, timestamp)
+                super().write_value(key, value, timestamp)  # type: ignore[no-untyped-call]
             else:
                 self._waiting[key] = value, timestamp
 
@@ -93,13 +93,13 @@ class ReservedMetricFile(MmapedDict):  # type: ignore[misc]  # prometheus_client
                 self._reserve(key)
             except OSError:
                 return
-            super().write_value(key, value, timestamp)
+            super().write_value(key, value, timestamp)  # type: ignore[no-untyped-call]
             del self._waiting[key]
             self._lost.change(-1)
 
     def close(self) -> None:
         if self._m is not None:
-            super().close()
+            super().close()  # type: ignore[no-untyped-call]
 
     def _has_place(self, key: str) -> bool:
         """Whether a time series has a place in the file, or gets one. Otherwise it is among the waiting ones."""

@@ -85,7 +85,8 @@ def test_a_named_store_that_is_missing_is_replaced_by_the_copies(tmp_path: Path)
         if not copies:
             (tmp_path / "models").rmdir()
         environ = {"TABSERVE_STORE": str(named)}
-        local_copies.replace_missing_store(environ, tmp_path)
+        missing = local_copies.replace_missing_store(environ, tmp_path)
+        assert missing == (None if named == expected else str(named))
         assert environ == {"TABSERVE_STORE": str(expected)}
     unset: dict[str, str] = {}
     local_copies.replace_missing_store(unset, tmp_path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.mmap_dict import MmapedDict
 
-from service import metric_files
+from service import metric_files, worker_records
 from service.metric_files import INITIAL_BYTES, RETRY_S, LostSeries, ReservedMetricFile
 from service.worker_records import WorkerRecords
 
@@ -19,7 +19,7 @@ class Disk:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.limit = 2**40
         self.now = 0.0
-        reserve = metric_files.reserve_space
+        reserve = worker_records.reserve_space
 
         def limited(descriptor: int, size: int) -> None:
             if size > self.limit:
@@ -46,7 +46,8 @@ def records(tmp_path: Path) -> WorkerRecords:
 
 def written(file: Path) -> dict[str, float]:
     """The values in a file, as the page of metrics reads them."""
-    return {key: value for key, value, _, _ in MmapedDict.read_all_values_from_file(str(file))}
+    entries = MmapedDict.read_all_values_from_file(str(file))  # type: ignore[no-untyped-call]
+    return {key: value for key, value, _, _ in entries}
 
 
 def test_the_space_of_every_value_is_reserved_before_it_is_written(

@@ -17,8 +17,9 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from models.tabular_model import TabularModel
 from service.http.asgi import Application
-from service.metrics import MULTIPROCESS, SECONDS, HistogramBuckets, Metrics, add_buckets, is_alive
+from service.metrics import MULTIPROCESS, SECONDS, HistogramBuckets, Metrics, add_buckets
 from service.settings import Settings
+from service.worker_records import is_alive
 
 ROOT = Path(__file__).resolve().parents[2]
 
