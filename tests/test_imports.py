@@ -195,7 +195,7 @@ def graph() -> dict[str, set[str]]:
 GRAPH = graph()
 
 
-def test_there_are_files_to_look_at() -> None:
+def test_the_checks_find_files() -> None:
     assert {path.parts[0] for path in FILES} == set(OURS)
 
 
@@ -229,7 +229,7 @@ def test_every_layer_has_modules() -> None:
 
 
 @pytest.mark.parametrize("name", WITHOUT_PROTOCOL)
-def test_what_predicts_knows_no_protocol(name: str) -> None:
+def test_prediction_modules_import_no_protocol(name: str) -> None:
     assert not {found for found in GRAPH[name] if found.startswith("service.protocols")}
 
 
@@ -257,12 +257,12 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         ({"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}, ["b", "c"]),
     ],
 )
-def test_the_finder_of_circles_sees_what_there_is(graph: dict[str, set[str]], expected: list[str]) -> None:
+def test_the_finder_of_circles_finds_circles(graph: dict[str, set[str]], expected: list[str]) -> None:
     assert circle(graph) == expected
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.parts[0] == "loadtest"], ids=str)
-def test_load_tests_know_only_what_a_row_is_but_for_the_bench(path: Path) -> None:
+def test_load_tests_except_the_bench_import_only_what_describes_a_row(path: Path) -> None:
     ours = {name for name in imports(parsed(path)) if name.startswith("models.")}
     assert path.parts[1] == "bench" or all(
         ".".join(name.split(".")[:2]) in A_ROW | {"models.command_line"} for name in ours
@@ -312,7 +312,7 @@ def test_nothing_of_ours_imports_pickle(path: Path) -> None:
         ("class A:\n    import keras", {"keras"}, {"keras"}),
     ],
 )
-def test_the_reader_of_imports_sees_what_there_is(source: str, everywhere: set[str], soon: set[str]) -> None:
+def test_the_reader_of_imports_finds_imports(source: str, everywhere: set[str], soon: set[str]) -> None:
     assert tops(imports(ast.parse(source))) == everywhere
     assert tops(at_import(ast.parse(source))) == soon
 

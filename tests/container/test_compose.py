@@ -88,7 +88,7 @@ def test_prometheus_has_both_replicas_and_the_rules(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
-def test_a_replica_that_goes_under_load_costs_no_request(stack: Stack, how: str) -> None:
+def test_a_replica_that_stops_under_load_fails_no_request(stack: Stack, how: str) -> None:
     with Load(stack.url) as load:
         time.sleep(2)
         stack.compose(how, "tabserve-a")
@@ -103,7 +103,7 @@ def test_a_replica_that_goes_under_load_costs_no_request(stack: Stack, how: str)
     assert load.failures == []
 
 
-def test_what_the_balancer_says_itself_is_a_problem_document_too(stack: Stack) -> None:
+def test_errors_of_the_balancer_are_problem_documents_too(stack: Stack) -> None:
     large = HTTPConnection(stack.settings["PORT"], timeout=15)
     large.putrequest("POST", "/predict/housing")
     large.putheader("Content-Length", str(65 * 1024**2))
@@ -119,14 +119,14 @@ def test_what_the_balancer_says_itself_is_a_problem_document_too(stack: Stack) -
     assert nobody.headers["retry-after"] == "1"
 
 
-def test_no_container_of_it_may_do_more_than_it_must(stack: Stack) -> None:
+def test_every_container_has_the_fewest_privileges(stack: Stack) -> None:
     for service in ("tabserve-a", "tabserve-b", "nginx", "prometheus"):
-        told = json.loads(docker("inspect", stack.compose("ps", "--quiet", "--all", service).split()[-1]))[0]
-        assert told["HostConfig"]["ReadonlyRootfs"], service
-        assert told["HostConfig"]["CapDrop"] == ["ALL"], service
-        assert told["HostConfig"]["SecurityOpt"] == ["no-new-privileges:true"], service
-        assert told["HostConfig"]["Memory"] == 512 * 1024**2, service
-        assert told["Config"]["User"] not in ("", "root", "0"), service
+        inspected = json.loads(docker("inspect", stack.compose("ps", "--quiet", "--all", service).split()[-1]))[0]
+        assert inspected["HostConfig"]["ReadonlyRootfs"], service
+        assert inspected["HostConfig"]["CapDrop"] == ["ALL"], service
+        assert inspected["HostConfig"]["SecurityOpt"] == ["no-new-privileges:true"], service
+        assert inspected["HostConfig"]["Memory"] == 512 * 1024**2, service
+        assert inspected["Config"]["User"] not in ("", "root", "0"), service
 
 
 def promtool(*arguments: str, folder: Path = DEPLOY / "compose") -> str:

@@ -102,7 +102,7 @@ def test_the_chart_is_clean_and_fits_the_schemas(helm: Helm, tools: Path, tmp_pa
     validate(tools, [document for kind, document in rendered.items() if kind not in OWN_RESOURCES], tmp_path)
 
 
-def test_a_field_that_kubernetes_has_not_is_found(helm: Helm, tools: Path, tmp_path: Path) -> None:
+def test_a_field_that_kubernetes_does_not_know_is_found(helm: Helm, tools: Path, tmp_path: Path) -> None:
     """The check above can fail."""
     rendered = render(helm, {})
     rendered["Deployment"]["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
@@ -110,15 +110,15 @@ def test_a_field_that_kubernetes_has_not_is_found(helm: Helm, tools: Path, tmp_p
         validate(tools, list(rendered.values()), tmp_path)
 
 
-def test_everything_that_is_asked_for_is_there(helm: Helm) -> None:
+def test_every_queried_metric_exists(helm: Helm) -> None:
     rendered = render(helm, EVERYTHING)
     pod = rendered["Deployment"]["spec"]["template"]["spec"]
     [container] = pod["containers"]
     assert container["image"] == f"registry.example.com/tabserve@{DIGEST}"
     assert container["resources"]["requests"] == {"cpu": "2000m", "memory": "640Mi"}
     assert container["resources"]["limits"] == {"memory": "1280Mi"}
-    given = {one["name"]: one["value"] for one in container["env"]}
-    assert given == {
+    environment = {one["name"]: one["value"] for one in container["env"]}
+    assert environment == {
         "TABSERVE_WORKERS": "4",
         "TABSERVE_DRAIN_S": "10",
         "TABSERVE_GRPC_PORT": "9000",
@@ -142,7 +142,7 @@ def test_everything_that_is_asked_for_is_there(helm: Helm) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ({"replica": 3}, "replica"),
         ({"workers": 0}, "workers"),
@@ -156,13 +156,13 @@ def test_everything_that_is_asked_for_is_there(helm: Helm) -> None:
         ({"drainSeconds": 60}, "terminationGraceSeconds"),
     ],
 )
-def test_wrong_values_are_refused(helm: Helm, wrong: dict[str, Any], told: str) -> None:
+def test_wrong_values_are_refused(helm: Helm, wrong: dict[str, Any], message: str) -> None:
     printed = helm("template", "test", values=wrong, check=False)
     assert "Error: " in printed
-    assert told in printed
+    assert message in printed
 
 
-def test_the_kserve_example_fits_what_kubernetes_knows_of_it(tools: Path, tmp_path: Path) -> None:
+def test_the_pod_of_the_kserve_example_is_valid(tools: Path, tmp_path: Path) -> None:
     """An InferenceService has no schema there; the pod that is described in it has."""
     service = yaml.safe_load((ROOT / "deploy" / "kserve.yaml").read_text())
     assert service["apiVersion"] == "serving.kserve.io/v1beta1"

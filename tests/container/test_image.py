@@ -53,7 +53,7 @@ def predict(container: Container, model: str, rows: list[dict[str, Any]]) -> Any
 # What is inside
 
 
-def test_it_is_small_and_holds_only_what_serving_needs(image: str) -> None:
+def test_the_image_is_small_and_contains_only_what_serving_needs(image: str) -> None:
     held = distributions(image)
     assert not held & (NOT_FOR_SERVING | TENSORFLOW | EXTRAS)
     assert {"bentoml", "numpy", "uvloop"} <= held
@@ -63,7 +63,7 @@ def test_it_is_small_and_holds_only_what_serving_needs(image: str) -> None:
     assert ours <= 350
 
 
-def test_its_sources_are_compiled(image: str) -> None:
+def test_the_sources_in_the_image_are_compiled(image: str) -> None:
     """A worker cannot write byte code into a read-only root, so it would compile each module at every start."""
     src = "/home/bentoml/bento/src"
     listed = docker("run", "--rm", "--entrypoint", "find", image, src, "-path", "*/service/*", "-name", "*.py*").split()
@@ -75,11 +75,11 @@ def test_its_sources_are_compiled(image: str) -> None:
 def test_labels_and_the_list_of_contents_name_the_models(image: str, tools: Path) -> None:
     labels = json.loads(docker("image", "inspect", "--format", "{{json .Config.Labels}}", image))
     assert labels["org.opencontainers.image.version"] == version()
-    told = labels["tabserve.models"].split()
-    assert [tag.split(":")[0] for tag in told] == ["housing", "income", "penguins"]
+    tags = labels["tabserve.models"].split()
+    assert [tag.split(":")[0] for tag in tags] == ["housing", "income", "penguins"]
     sbom = json.loads((ROOT / "build" / "tabserve-tested.cdx.json").read_text())
     listed = {(part["type"], part["name"]): part["version"] for part in sbom["components"]}
-    assert [f"{name}:{listed['machine-learning-model', name]}" for name in ("housing", "income", "penguins")] == told
+    assert [f"{name}:{listed['machine-learning-model', name]}" for name in ("housing", "income", "penguins")] == tags
     for name in ("numpy", "bentoml", "libc6"):
         assert ("library", name) in listed
     run(str(tools / "bin" / "python"), "-c", VALID_SBOM, "build/tabserve-tested.cdx.json")
@@ -99,13 +99,13 @@ def test_extras_and_models_are_chosen_at_build(home: Path, start: Start) -> None
     assert health.status == health_pb2.HealthCheckResponse.SERVING
 
 
-def test_what_cannot_be_built_is_said_in_one_line(home: Path) -> None:
-    for given, told in (
+def test_a_failed_build_is_one_line(home: Path) -> None:
+    for option, message in (
         ("MODELS=huosing", "did you mean housing?"),
         ("EXTRAS=arow", "expected one or more of arrow, grpc"),
     ):
-        printed = run("make", "image", "IMAGE=tabserve:never", given, check=False)
-        assert told in printed
+        printed = run("make", "image", "IMAGE=tabserve:never", option, check=False)
+        assert message in printed
         assert "Traceback" not in printed
         assert "Error" in printed.splitlines()[-1]  # make's own
     assert not docker("images", "--quiet", "tabserve:never")
@@ -137,14 +137,14 @@ def test_docker_run_without_options_serves_what_was_trained(
     wait_until(lambda: container.inspect("{{.State.Health.Status}}") == "healthy", 30, lambda: container.logs)
 
 
-def test_what_bentoml_containerize_builds_serves_by_itself(image: str, start: Start) -> None:
+def test_the_image_of_bentoml_containerize_serves(image: str, start: Start) -> None:
     container = start(PLAIN, "--env", "TABSERVE_WORKERS=1")
     container.wait_ready()
     predict(container, "housing", [row_of(container, "housing")])
     assert container.shell("id -u") == "1034"
 
 
-def test_locked_down_it_serves_as_nobody_in_particular(image: str, start: Start) -> None:
+def test_the_image_serves_with_any_user_and_the_fewest_privileges(image: str, start: Start) -> None:
     for user in ("", "12345:0"):  # its own, and one of an orchestrator's choice
         as_user = ("--user", user) if user else ()
         container = start(image, *LOCKED_DOWN, *as_user, "--pids-limit", "100", "--memory", "512m")
@@ -159,7 +159,7 @@ def test_locked_down_it_serves_as_nobody_in_particular(image: str, start: Start)
         assert docker("diff", container.id) == ""
 
 
-def test_a_read_only_root_without_a_tmpfs_is_told(image: str, start: Start) -> None:
+def test_a_read_only_root_without_a_tmpfs_is_reported(image: str, start: Start) -> None:
     container = start(image, "--read-only")
     assert container.wait_exit() == 1
     assert container.logs == (
@@ -298,24 +298,24 @@ def served(container: Container) -> dict[str, str]:
     return {model["name"]: model["version"] for model in models}
 
 
-def test_a_wrong_setting_ends_it_with_one_line(image: str, start: Start) -> None:
+def test_an_invalid_setting_stops_the_container_with_one_line(image: str, start: Start) -> None:
     wrong = {
         "TABSERVE_WORKER=1": "unknown setting TABSERVE_WORKER, did you mean TABSERVE_WORKERS?",
         "TABSERVE_MAX_ROWS=many": "TABSERVE_MAX_ROWS='many': expected a whole number",
         "TABSERVE_STORE=/nowhere": "TABSERVE_STORE='/nowhere': no such folder",
         "TABSERVE_MODELS=penguin": "did you mean penguins?",
     }
-    started = [(start(image, *LOCKED_DOWN, "--env", setting), told) for setting, told in wrong.items()]
-    for container, told in started:
+    started = [(start(image, *LOCKED_DOWN, "--env", setting), message) for setting, message in wrong.items()]
+    for container, message in started:
         assert container.wait_exit() == 1
-        assert told in container.logs
+        assert message in container.logs
         assert len(container.logs.splitlines()) == 1
 
 
-def test_what_kubernetes_says_of_a_service_called_tabserve_is_no_setting(image: str, start: Start) -> None:
+def test_variables_of_a_kubernetes_service_called_tabserve_are_ignored(image: str, start: Start) -> None:
     """Without that, a Service of this name would keep every container of its namespace from starting."""
     address = "tcp://10.0.0.1:3000"
-    given = {
+    environment = {
         "TABSERVE_SERVICE_HOST": "10.0.0.1",
         "TABSERVE_PREDICTOR_SERVICE_HOST": "10.0.0.1",  # of KServe
         "TABSERVE_SERVICE_PORT": "3000",
@@ -324,7 +324,7 @@ def test_what_kubernetes_says_of_a_service_called_tabserve_is_no_setting(image: 
         "TABSERVE_PORT_3000_TCP": address,
         "TABSERVE_PORT_3000_TCP_ADDR": "10.0.0.1",
     }
-    container = start(image, *(part for name, value in given.items() for part in ("--env", f"{name}={value}")))
+    container = start(image, *(part for name, value in environment.items() for part in ("--env", f"{name}={value}")))
     container.wait_ready()
     wrong = start(image, "--env", "TABSERVE_PORT=8080")
     assert wrong.wait_exit() == 1
@@ -345,8 +345,13 @@ def test_sagemaker_starts_it_with_serve_on_8080_and_a_model_of_its_own(image: st
 
 
 def test_vertex_names_its_port_and_routes(image: str, start: Start) -> None:
-    given = ("AIP_HTTP_PORT=8081", "AIP_HEALTH_ROUTE=/alive", "AIP_PREDICT_ROUTE=/ask", "TABSERVE_MODELS=penguins")
-    container = start(image, *(part for one in given for part in ("--env", one)), port=8081)
+    environment = (
+        "AIP_HTTP_PORT=8081",
+        "AIP_HEALTH_ROUTE=/alive",
+        "AIP_PREDICT_ROUTE=/ask",
+        "TABSERVE_MODELS=penguins",
+    )
+    container = start(image, *(part for one in environment for part in ("--env", one)), port=8081)
     container.wait_ready()
     assert httpx.get(f"{container.url}/alive").status_code == 200
     instances = {"instances": [row_of(container, "penguins")]}

@@ -27,15 +27,15 @@ def test_systemd_understands_every_line(analyze: str, tmp_path: Path) -> None:
     assert "ProtectSytem" in run(analyze, "verify", str(unit), check=False), "the check above can fail"
 
 
-def test_it_may_do_little(analyze: str) -> None:
-    told = run(analyze, "security", "--offline=true", "deploy/tabserve.service", check=False)
-    exposure = re.search(r"Overall exposure level for tabserve.service: ([0-9.]+)", told)
-    assert exposure, told
+def test_the_service_has_few_privileges(analyze: str) -> None:
+    report = run(analyze, "security", "--offline=true", "deploy/tabserve.service", check=False)
+    exposure = re.search(r"Overall exposure level for tabserve.service: ([0-9.]+)", report)
+    assert exposure, report
     print(f"\n{exposure[0]}")
     assert float(exposure[1]) < 2.5
 
 
-def test_its_command_starts_the_server_it_means() -> None:
+def test_its_command_starts_the_server() -> None:
     """BentoML has the options, and no name of the environment is taken for a setting."""
     [command] = re.findall(r"^ExecStart=/opt/tabserve/\.venv/bin/(.*)$", UNIT, re.MULTILINE)
     options = set(re.findall(r"--[a-z-]+", command))

@@ -36,8 +36,8 @@ def test_the_curl_of_the_readme_is_answered(server: str) -> None:
 def test_the_printed_requests_work_when_pasted(server: str) -> None:
     from service.__main__ import example_requests
 
-    told = [line for line in example_requests(server).splitlines() if line.startswith("curl")]
-    answers = [subprocess.run(["sh", "-c", line], capture_output=True, timeout=300).stdout for line in told]
+    commands = [line for line in example_requests(server).splitlines() if line.startswith("curl")]
+    answers = [subprocess.run(["sh", "-c", line], capture_output=True, timeout=300).stdout for line in commands]
     assert b'"predictions":[{"value"' in answers[0]
     assert b'"detail":"2 of 2 rows are not valid"' in answers[1]
     assert b'"models":[{"name":"housing"' in answers[2]
@@ -75,7 +75,7 @@ def test_every_link_of_the_documents_leads_somewhere() -> None:
     assert not dead
 
 
-def test_a_taken_port_is_one_line_that_says_what_to_do() -> None:
+def test_a_port_in_use_is_one_line_that_suggests_another() -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()

@@ -64,22 +64,22 @@ def model_of(home: Path) -> TabularModel:
     return store.load(found["small"][0])
 
 
-def fault_of(model: TabularModel, rows: list[Row], status: int, body: bytes) -> str | None:
+def error_of(model: TabularModel, rows: list[Row], status: int, body: bytes) -> str | None:
     """What is wrong with an answer to valid rows."""
     if status != 200:
         return f"{status} {body[:200]!r}"
-    told = [prediction["value"] for prediction in json.loads(body)["predictions"]]
+    values = [prediction["value"] for prediction in json.loads(body)["predictions"]]
     expected = model.predict_rows(rows).primary[:, 0].tolist()
     scale = model.tolerance()
-    if len(told) == len(rows) and all(
-        abs(a - b) <= TOLERANCE * max(abs(b), scale) for a, b in zip(told, expected, strict=True)
+    if len(values) == len(rows) and all(
+        abs(a - b) <= TOLERANCE * max(abs(b), scale) for a, b in zip(values, expected, strict=True)
     ):
         return None
-    return f"{told} for {expected}"
+    return f"{values} for {expected}"
 
 
 class Client(threading.Thread):
-    """Asks over one connection until it is told to stop, and holds each answer against the model's own."""
+    """Sends requests over one connection until it is stopped, and compares each answer with the model's own."""
 
     def __init__(self, port: int, model: TabularModel, seed: int) -> None:
         super().__init__(daemon=True)
@@ -110,11 +110,11 @@ class Client(threading.Thread):
         """An answer that has begun has to be whole."""
         self.closed = reply.getheader("connection") == "close"
         try:
-            fault = fault_of(self.model, rows, reply.status, reply.read())
+            problem = error_of(self.model, rows, reply.status, reply.read())
         except (OSError, http.client.HTTPException) as error:
-            fault = f"{reply.status}, then {error!r}"
-        if fault:
-            self.wrong.append(fault)
+            problem = f"{reply.status}, then {error!r}"
+        if problem:
+            self.wrong.append(problem)
         else:
             self.right += 1
 
@@ -169,7 +169,7 @@ def ask(port: int, rows: list[Row]) -> tuple[int, bytes]:
         return reply_on(connection)
 
 
-def test_a_killed_worker_costs_what_it_had_in_hand_and_nothing_else(serve: Serve, home: Path) -> None:
+def test_a_killed_worker_loses_only_its_requests_in_progress(serve: Serve, home: Path) -> None:
     server = serve(home, TABSERVE_WORKERS="2")
     model = model_of(home)
     crowd = Crowd(server, model, 12)
@@ -199,10 +199,10 @@ def test_a_killed_worker_costs_what_it_had_in_hand_and_nothing_else(serve: Serve
             except (OSError, http.client.HTTPException):
                 lost += 1
             else:
-                assert fault_of(model, [{"a": 1.0, "b": 2.0}], status, body) is None
+                assert error_of(model, [{"a": 1.0, "b": 2.0}], status, body) is None
     assert crowd.cut + lost <= held  # a connection holds one request
     assert late
-    assert [fault_of(model, [{"a": 1.0, "b": 2.0}], *answer) for answer in late] == [None] * len(late)
+    assert [error_of(model, [{"a": 1.0, "b": 2.0}], *answer) for answer in late] == [None] * len(late)
 
 
 def connections(process: psutil.Process) -> int:
@@ -210,13 +210,13 @@ def connections(process: psutil.Process) -> int:
     return sum(found.status == psutil.CONN_ESTABLISHED for found in process.net_connections("tcp"))
 
 
-def test_a_server_that_is_told_to_end_answers_what_it_has_accepted(serve: Serve, home: Path) -> None:
+def test_a_stopping_server_answers_accepted_requests(serve: Serve, home: Path) -> None:
     server = serve(home)
     crowd = Crowd(server, model_of(home), 12)
     wait_until(lambda: all(client.right for client in crowd.clients))
     server.process.send_signal(signal.SIGTERM)
     for client in crowd.clients:
-        client.join(60)  # each goes on until it is told that its connection closes
+        client.join(60)  # each continues until the server announces the end of its connection
     assert server.process.wait(60) == 0
     assert all(client.closed for client in crowd.clients)
     assert crowd.wrong == []
@@ -240,7 +240,7 @@ def reply_on(connection: socket.socket) -> tuple[int, bytes]:
 
 
 @pytest.mark.parametrize("batching", ["auto", "on"])
-def test_bad_neighbours_harm_nobody(serve: Serve, fragile_home: Path, batching: str) -> None:
+def test_bad_clients_do_not_affect_others(serve: Serve, fragile_home: Path, batching: str) -> None:
     """Clients that vanish, slow senders, bodies over the limit, and rows at which the engine fails."""
     limits = {"TABSERVE_MAX_BODY_BYTES": "20000", "TABSERVE_TIMEOUT_S": "5", "TABSERVE_BATCHING": batching}
     server = serve(fragile_home, **limits)
@@ -257,15 +257,15 @@ def test_bad_neighbours_harm_nobody(serve: Serve, fragile_home: Path, batching: 
     for turn in range(10):
         rows = [{"a": number / 8, "b": float(turn)} for number in range(64)]
         rows[17] = POISON
-        asked = [post(server.port, json.dumps({"rows": [row]}).encode()) for row in rows]
-        for row, connection in zip(rows, asked, strict=True):
+        connections = [post(server.port, json.dumps({"rows": [row]}).encode()) for row in rows]
+        for row, connection in zip(rows, connections, strict=True):
             with connection:
                 status, body = reply_on(connection)
             if row is POISON:
                 assert status == 500
                 assert b"inf" not in body.lower()
             else:
-                assert fault_of(model, [row], status, body) is None
+                assert error_of(model, [row], status, body) is None
     for connection in slow:
         with connection:
             assert reply_on(connection)[0] == 408

@@ -40,7 +40,7 @@ def predict(server: Any, name: str = "small") -> Any:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({}, "there is no model in {home}/models; train the default models: python -m training"),
         (
@@ -52,19 +52,19 @@ def predict(server: Any, name: str = "small") -> Any:
     ],
 )
 def test_a_start_that_is_not_possible_ends_with_one_line(
-    serve: Serve, tmp_path: Path, settings: dict[str, str], told: str
+    serve: Serve, tmp_path: Path, settings: dict[str, str], message: str
 ) -> None:
-    given = {name: value.format(home=tmp_path) for name, value in settings.items()}
+    environment = {name: value.format(home=tmp_path) for name, value in settings.items()}
     (tmp_path / "models").mkdir()
-    server = serve(tmp_path, wait=False, **given)
+    server = serve(tmp_path, wait=False, **environment)
     assert server.process.wait(60) == 1
     lines = server.log.read_text().strip().splitlines()
     assert len(lines) == 1
-    assert told.format(home=tmp_path) in lines[0]
+    assert message.format(home=tmp_path) in lines[0]
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "99999", "-1"])
-def test_a_port_that_is_none_is_refused_in_one_line(port: str) -> None:
+def test_an_invalid_port_is_refused_in_one_line(port: str) -> None:
     command = [sys.executable, "-m", "service", f"--port={port}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (
@@ -74,13 +74,13 @@ def test_a_port_that_is_none_is_refused_in_one_line(port: str) -> None:
 
 
 def test_a_model_that_is_not_there_ends_the_start_and_names_the_nearest(serve: Serve, home: Path) -> None:
-    for wanted, told in (("smal", "did you mean small?"), ("small:7", "stored versions: 1")):
+    for wanted, message in (("smal", "did you mean small?"), ("small:7", "stored versions: 1")):
         server = serve(home, wait=False, TABSERVE_MODELS=wanted)
         assert server.process.wait(60) == 1
-        assert told in server.log.read_text()
+        assert message in server.log.read_text()
 
 
-def test_a_version_that_answers_otherwise_than_at_training_is_not_served(
+def test_a_version_with_other_predictions_than_at_training_is_not_served(
     serve: Serve, home: Path, train: Callable[..., str]
 ) -> None:
     assert train(home, "small", 1) == "small:2"
@@ -98,7 +98,7 @@ def test_a_version_that_answers_otherwise_than_at_training_is_not_served(
     assert "must not be served" in named.log.read_text()
 
 
-def test_the_story_of_a_server(serve: Serve, home: Path, train: Callable[..., str]) -> None:
+def test_a_server_serves_survives_drains_and_stops(serve: Serve, home: Path, train: Callable[..., str]) -> None:
     """It serves the newest version, without TensorFlow; keeps it when a worker is killed after a new training, also in
     a container; loses no request while it drains; and ends with 0."""
     (home / "models/foreign/1").mkdir(parents=True)

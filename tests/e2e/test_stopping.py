@@ -83,7 +83,7 @@ class ReconnectingClient(threading.Thread):
                 self.results[type(error).__name__] += 1
 
 
-def test_what_was_accepted_is_answered_while_clients_open_new_connections(serve: Serve, home: Path) -> None:
+def test_accepted_requests_are_answered_while_clients_open_new_connections(serve: Serve, home: Path) -> None:
     server = serve(home, TABSERVE_WORKERS="2")
     clients = [ReconnectingClient(server.port) for _ in range(24)]
     for client in clients:

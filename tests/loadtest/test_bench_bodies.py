@@ -33,10 +33,10 @@ def values(form: BodyEncoder, path: str, url: str) -> list[float]:
     if "octet" in kind:
         length = int(reply.headers["inference-header-content-length"])
         return [*map(float, np.frombuffer(reply.content[length:], "<f8"))]
-    told = reply.json()
-    if "outputs" in told:
-        return [*told["outputs"][0]["data"]]
-    return [one["value"] for one in told["predictions"]]
+    content = reply.json()
+    if "outputs" in content:
+        return [*content["outputs"][0]["data"]]
+    return [one["value"] for one in content["predictions"]]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_the_limit_of_tensors_is_the_forward_pass() -> None:
     np.testing.assert_array_equal(np.frombuffer(answered[1]["body"], "<f4"), bare_asgi.forward(x)[:, 0])
 
 
-def test_goals_are_told_as_times_the_limit() -> None:
+def test_goals_are_reported_as_multiples_of_the_limit() -> None:
     def seen(name: str, cost: float) -> ServerMeasurements:
         server: Any = type("Stopped", (), {"contender": tabserve_server(name, "eight")})()
         return ServerMeasurements(server, [clients.LoadFigures(1, 1.0, 0.1, 0.1, 0)], [cost])

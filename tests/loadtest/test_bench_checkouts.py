@@ -63,9 +63,9 @@ def test_rounds_become_a_table_with_ratios_and_intervals() -> None:
     assert lines[3] == ["ready s", "1.50", "1.50", "1.000", "1.000 to 1.000"]
     assert lines[-1] == ["errors", "1", "0", "", ""]
     assert len(table_format.text(lines).splitlines()) == len(lines)
-    told = checkouts.explanation(rounds)
-    assert "rank 1 to that of rank 3 of 3 (order statistics, 75.0 %; 95 % needs at least 6 rounds)" in told
-    assert told.endswith("CPU ratios by round: 1.020 0.970 1.000")
+    text = checkouts.explanation(rounds)
+    assert "rank 1 to that of rank 3 of 3 (order statistics, 75.0 %; 95 % needs at least 6 rounds)" in text
+    assert text.endswith("CPU ratios by round: 1.020 0.970 1.000")
     assert "order statistics, 96.5 %)" in checkouts.explanation(rounds * 5)
 
 

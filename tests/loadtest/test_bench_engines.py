@@ -37,7 +37,7 @@ def test_the_onnx_file_written_by_hand_is_the_same_network(activation: str, rows
     np.testing.assert_allclose(session.run(None, {"x": x})[0], network.forward(x), rtol=1e-4, atol=1e-5)
 
 
-def test_a_contender_that_computes_something_else_is_found_out() -> None:
+def test_a_candidate_with_other_results_is_reported() -> None:
     x = np.ones((2, 8), np.float32)
     with pytest.raises(ArithmeticError, match="wrong has another result than plain NumPy"):
         forward_pass.check({forward_pass.PLAIN: lambda x: x, "wrong": lambda x: x + 1}, x)

@@ -13,12 +13,12 @@ def test_each_fast_path_has_the_result_of_the_general_way() -> None:
         check(case)
 
 
-def test_two_results_are_found_out() -> None:
+def test_different_results_of_candidates_are_reported() -> None:
     with pytest.raises(ArithmeticError, match="path, given: 1 differs from 2"):
         check(Case("path", "given", lambda: 1, lambda: 2))
 
 
-def test_a_fast_path_has_to_save_enough_in_one_of_its_cases() -> None:
+def test_a_fast_path_must_save_enough_in_one_of_its_cases() -> None:
     def result(path: str, saving: float) -> FastPathResult:
         return FastPathResult(Case(path, "given", lambda: 1, lambda: 1), 1e-6, 2e-6, saving)
 

@@ -39,10 +39,10 @@ def test_the_limit_is_served_and_loaded_by_the_bundled_client(tmp_path: Path) ->
     try:
         server.wait()
         before = server.cpu()
-        told = asyncio.run(clients.run_bundled_client(server.url, BODY, 4, 0.5))
-        assert told.errors == 0
-        assert told.requests > 20
-        assert 0 < told.p50 <= told.p99
+        measured = asyncio.run(clients.run_bundled_client(server.url, BODY, 4, 0.5))
+        assert measured.errors == 0
+        assert measured.requests > 20
+        assert 0 < measured.p50 <= measured.p99
         assert server.cpu() >= before
         assert server.memory()[0] > 10
         assert uvloop.run(clients.run_bundled_client(server.url, BODY, 2, 0.1)).errors == 0
@@ -91,7 +91,7 @@ def test_a_goal_is_met_at_its_number_and_missed_beyond_it(kind: Any, number: flo
     assert text.endswith("MISSED")
 
 
-def test_our_servers_have_to_be_ready_soon_and_small() -> None:
+def test_our_servers_have_goals_for_start_and_memory() -> None:
     scenario = dataclasses.replace(server_scenarios.SCENARIOS["row"], goals=())
     fine = [seen(server_scenarios.NUMPY, 1, 1), seen(server_scenarios.BENTOML.name, 1, 1, ready=99)]
     assert [good for good, _ in servers.goal_results(scenario, fine)] == [True]
@@ -147,7 +147,7 @@ def test_an_unknown_scenario_is_wrong_usage(capsys: pytest.CaptureFixture[str]) 
     assert "expected row, mixed" in capsys.readouterr().err
 
 
-def lane() -> Application:
+def asgi_app() -> Application:
     rng = np.random.default_rng(0)
     features = [Feature(name=n, kind="number", nullable=False, seen=TrainingRange(min=0, max=10)) for n in ROW]
     schema = FeatureSchema(name="eight", task="regression", target="y", features=features)
@@ -178,7 +178,7 @@ def test_one_row_costs_few_times_the_bare_function() -> None:
             await app(scope, receive, send)
         return time.process_time() - started
 
-    ours = lane()
+    ours = asgi_app()
     both = [[asyncio.run(seconds(app)) for app in (ours, bare_asgi.app)] for _ in range(7)]
     mine, bare = (min(times) for times in zip(*both, strict=True))
     assert mine < 4 * bare  # of CPU time, the fastest of seven turns each

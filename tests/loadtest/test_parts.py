@@ -53,7 +53,7 @@ EXAMPLE = {
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32))
-def test_rows_are_valid_where_they_should_be_and_broken_where_not(seed: int) -> None:
+def test_generated_rows_are_valid_or_invalid_as_intended(seed: int) -> None:
     rng = np.random.default_rng(seed)
     row, bad = random_rows.valid_row(ODD, [EXAMPLE], rng), random_rows.invalid_row(ODD, [EXAMPLE], rng)
     assert not validate_rows(ODD, [json.loads(json.dumps(row))]).errors
@@ -69,7 +69,7 @@ LIKELY = {"label": "a", "probabilities": {"a": 0.7, "b": 0.3}}
 
 
 @pytest.mark.parametrize(
-    ("given", "right", "same"),
+    ("actual", "right", "same"),
     [
         (answer({"value": 2.0}), answer({"value": 2.000019}), True),
         (answer({"value": 2.0}), answer({"value": 2.00003}), False),
@@ -92,8 +92,8 @@ LIKELY = {"label": "a", "probabilities": {"a": 0.7, "b": 0.3}}
         (b'{"status": 422, "detail": "x"}', b'{"detail": "x", "status": 422}', True),
     ],
 )
-def test_equal_means(given: bytes, right: bytes, same: bool) -> None:
-    assert answer_check.equal_bodies(given, right, scale=1.0) == same
+def test_equal_means(actual: bytes, right: bytes, same: bool) -> None:
+    assert answer_check.equal_bodies(actual, right, scale=1.0) == same
 
 
 def test_the_spread_of_the_target_follows_from_the_metrics() -> None:
@@ -140,16 +140,16 @@ def test_users_who_wait_do_not_see_a_stall() -> None:
     assert results.quantiles(seen.closed_loop())["p99"] < 10
 
 
-def test_compare_says_better_worse_or_nothing() -> None:
+def test_compare_reports_better_worse_or_no_difference() -> None:
     rng = np.random.default_rng(0)
     before, again = (result(rng.lognormal(-6, 0.4, 4000)) for _ in range(2))
     slower = result(rng.lognormal(-6, 0.4, 4000) * 1.5)
-    said = {c.name: c.change for c in compare.compare(before, again, rng)}
-    assert set(said.values()) == {"no difference"}
+    changes = {c.name: c.change for c in compare.compare(before, again, rng)}
+    assert set(changes.values()) == {"no difference"}
     for a, b, word in ((before, slower, "worse"), (slower, before, "better")):
-        said = {c.name: c.change for c in compare.compare(a, b, rng)}
-        assert said["p50, ms"] == said["p95, ms"] == word
-        assert said["answers per second"] == "no difference"
+        changes = {c.name: c.change for c in compare.compare(a, b, rng)}
+        assert changes["p50, ms"] == changes["p95, ms"] == word
+        assert changes["answers per second"] == "no difference"
     p50 = next(c for c in compare.compare(before, slower, rng) if c.name == "p50, ms")
     assert p50.low < 1.5 * 1.02
     assert p50.high > 1.5 * 0.98

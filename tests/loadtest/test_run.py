@@ -102,7 +102,7 @@ def test_a_single_wrong_answer_fails_the_run(
     assert kind in (tmp_path / "report.html").read_text("utf-8")
 
 
-def test_an_overloaded_generator_says_so_and_claims_nothing(
+def test_an_overloaded_generator_fails_the_run_without_figures(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["run", "--url", url, "--rate", "500000", "--seconds", "0.2", "--timeout", "0.5", "--out", str(tmp_path)]
@@ -113,7 +113,7 @@ def test_an_overloaded_generator_says_so_and_claims_nothing(
     assert "these are not figures of the server" in (tmp_path / "report.html").read_text("utf-8")
 
 
-def test_a_spike_over_all_kinds_of_rows_is_answered_right_and_reported(url: str, tmp_path: Path) -> None:
+def test_a_spike_with_all_kinds_of_rows_is_answered_correctly_and_reported(url: str, tmp_path: Path) -> None:
     command = ["run", "--url", url, "--scenario", "spike", "--rate", "100", "--seconds", "3", "--out", str(tmp_path)]
     code = main([*command, "--slo", "p99=60s", "--models", "odd,small"])
     result = results.read(tmp_path / "result.json")
@@ -137,15 +137,15 @@ def test_a_goal_that_is_missed_is_exit_code_1(url: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--url", "http://127.0.0.1:9"], "no server is ready at http://127.0.0.1:9"),
         (["--models", "nosuch"], "the server has no model 'nosuch', only"),
     ],
 )
-def test_what_cannot_be_asked_is_one_line_and_exit_code_2(
+def test_invalid_arguments_are_one_line_and_exit_code_2(
     arguments: list[str],
-    said: str,
+    message: str,
     url: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -155,7 +155,7 @@ def test_what_cannot_be_asked_is_one_line_and_exit_code_2(
     assert main(["run", "--url", url, "--out", str(tmp_path), *arguments]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: ")
-    assert said in last
+    assert message in last
 
 
 @pytest.mark.parametrize(
@@ -244,10 +244,10 @@ def test_the_master_records_the_answers_for_its_workers(url: str, tmp_path: Path
         )
         for _ in range(2)
     ]
-    said = [process.communicate(timeout=300)[0] for process in (master, *workers)]
-    assert master.returncode == 0, said
-    assert "recorded the answers to" in said[0]
-    assert all("recorded the answers to" not in text for text in said[1:])
+    outputs = [process.communicate(timeout=300)[0] for process in (master, *workers)]
+    assert master.returncode == 0, outputs
+    assert "recorded the answers to" in outputs[0]
+    assert all("recorded the answers to" not in text for text in outputs[1:])
     seen = [len(np.load(tmp_path / f"seen.{worker.pid}.npz")["start"]) for worker in workers]
     assert min(seen) > 0
 

@@ -213,15 +213,15 @@ ANY = st.one_of(st.sampled_from(EXTREME), st.floats(allow_nan=True, allow_infini
 @example([0.0, 1e-303, 2e-303, 3e-303], [0.0], 8)
 @given(st.lists(ANY, min_size=1, max_size=40), st.lists(ANY, min_size=1, max_size=5), st.sampled_from([0, 2, 8]))
 def test_matrix_is_finite_for_any_training_and_request_numbers(
-    fitted: list[float], given_later: list[float], bins: int
+    fitted: list[float], later_values: list[float], bins: int
 ) -> None:
     encoder, x = numbers(fitted, bins)
     assert np.isfinite(x).all()
     again = Encoder.from_json(encoder.to_json())
-    later = encoded(again, *given_later)
+    later = encoded(again, *later_values)
     assert np.isfinite(later).all()
     assert np.abs(later).max() <= CLIP
-    np.testing.assert_array_equal(later, encoded(encoder, *given_later))
+    np.testing.assert_array_equal(later, encoded(encoder, *later_values))
 
 
 @settings(max_examples=300, deadline=None)
@@ -230,15 +230,15 @@ def test_matrix_is_finite_for_any_training_and_request_numbers(
     st.lists(ANY, min_size=1, max_size=40), st.lists(st.floats(), min_size=1, max_size=8), st.sampled_from([2, 1024])
 )
 def test_quantile_encoding_is_finite_and_equal_for_few_and_many_rows(
-    fitted: list[float], given_later: list[float], most: int
+    fitted: list[float], later_values: list[float], most: int
 ) -> None:
     encoder = Encoder(numbers=[ranked(fitted, most)], categories=[])
     again = Encoder.from_json(encoder.to_json())
-    together = encoded(again, *given_later, *fitted, *[0.0] * FEW_INTERPOLATED)
+    together = encoded(again, *later_values, *fitted, *[0.0] * FEW_INTERPOLATED)
     assert np.isfinite(together).all()
     assert np.abs(together).max() <= MAX_Z / MIN_DEVIATION + 1e-6
     np.testing.assert_array_equal(
-        np.concatenate([encoded(encoder, value) for value in given_later]), together[: len(given_later)]
+        np.concatenate([encoded(encoder, value) for value in later_values]), together[: len(later_values)]
     )
 
 
@@ -446,9 +446,9 @@ def test_predictions_have_few_digits() -> None:
 def test_predictions_are_clipped_to_the_training_range_and_non_finite_ones_stay_non_finite(rows: int) -> None:
     target = TargetScaling.fit(np.array([1.0, 2.0, 9.0]), clip=True)
     outputs = np.resize(np.array([[-50.0], [50.0], [0.0], [np.nan], [np.inf], [-np.inf]], np.float32), (6 * rows, 1))
-    told = target.unscale(outputs)[:6, 0].tolist()
-    assert told[:3] == [1.0, 9.0, 4.0]
-    assert np.isnan(told[3])
-    assert told[4:] == [np.inf, -np.inf]
+    values = target.unscale(outputs)[:6, 0].tolist()
+    assert values[:3] == [1.0, 9.0, 4.0]
+    assert np.isnan(values[3])
+    assert values[4:] == [np.inf, -np.inf]
     again = TargetScaling.model_validate_json(target.model_dump_json())
     np.testing.assert_array_equal(again.unscale(outputs), target.unscale(outputs))

@@ -349,20 +349,20 @@ def test_changed_golden_predictions_are_detected(stored: StoredVersion, answers:
         store.load(stored)
 
 
-@pytest.mark.parametrize(("rows", "told"), [([], "no golden rows"), ([{"typo": 1}], "not valid by its schema")])
-def test_golden_rows_must_exist_and_be_valid(stored: StoredVersion, rows: Any, told: str) -> None:
+@pytest.mark.parametrize(("rows", "message"), [([], "no golden rows"), ([{"typo": 1}], "not valid by its schema")])
+def test_golden_rows_must_exist_and_be_valid(stored: StoredVersion, rows: Any, message: str) -> None:
     change(stored.path / "golden.json", rows=rows)
-    with pytest.raises(StoreError, match=told):
+    with pytest.raises(StoreError, match=message):
         store.load(stored)
 
 
 @pytest.mark.parametrize(
-    ("edit", "told"),
+    ("edit", "message"),
     [({"format": 3}, "format"), ({"name": "cars"}, "'cars'"), ({"colour": "red"}, "colour")],
 )
-def test_schema_of_another_model_is_refused(stored: StoredVersion, edit: Any, told: str) -> None:
+def test_schema_of_another_model_is_refused(stored: StoredVersion, edit: Any, message: str) -> None:
     change(stored.path / "features.json", **edit)
-    with pytest.raises(StoreError, match=told):
+    with pytest.raises(StoreError, match=message):
         store.load(stored)
 
 

@@ -81,7 +81,7 @@ def numbers_schema(**limits: Any) -> FeatureSchema:
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from("nmxy"), VALUES), min_size=1, max_size=4))
-def test_rows_of_numbers_alone_are_recognised_by_a_faster_validator_with_the_same_result(rows: list[Any]) -> None:
+def test_rows_of_only_numbers_use_a_faster_validator_with_the_same_result(rows: list[Any]) -> None:
     free, limited = numbers_schema(), numbers_schema(minimum=-1e308)
     for schema in (free, limited):
         if (valid := schema.validators.parse_body(of_body(*rows))) is not None:

@@ -78,8 +78,8 @@ def send_http(case: HttpCase, server: Server) -> Answer:
 
 
 def request_id(case: HttpCase) -> str:
-    given = {name.lower(): value for name, value in case.headers}
-    return given.get("x-request-id", case.name)
+    sent = {name.lower(): value for name, value in case.headers}
+    return sent.get("x-request-id", case.name)
 
 
 def request_bytes(case: HttpCase) -> bytes:

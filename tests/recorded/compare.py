@@ -80,9 +80,9 @@ def same_body(expected: Answer, actual: Answer) -> bool:
 
 
 def compare_length(answer: Answer) -> Differences:
-    told = header(answer, "content-length")
-    if told is not None and told != str(len(content_of(answer))):
-        yield f"content-length is {told}, the body has {len(content_of(answer))} bytes"
+    length = header(answer, "content-length")
+    if length is not None and length != str(len(content_of(answer))):
+        yield f"content-length is {length}, the body has {len(content_of(answer))} bytes"
 
 
 def header(answer: Answer, name: str) -> str | None:

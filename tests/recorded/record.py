@@ -15,7 +15,7 @@ from tests.recorded.client import Answer
 from tests.recorded.servers import ROOT, running
 
 
-def arguments(given: Sequence[str]) -> argparse.Namespace:
+def arguments(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.recorded.record", description=__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--all", action="store_true", help="record every request anew")
@@ -26,7 +26,7 @@ def arguments(given: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--checkout", type=Path, default=ROOT, help="the code that answers (default: this one)")
     parser.add_argument("--out", type=Path, help="write to this file instead")
-    return parser.parse_args(given)
+    return parser.parse_args(words)
 
 
 def record(cases: Sequence[Case], checkout: Path) -> dict[str, Answer]:
@@ -68,8 +68,8 @@ def update_reworded(checkout: Path) -> int:
     return int(bool(others))
 
 
-def main(given: Sequence[str]) -> None:
-    options = arguments(given)
+def main(words: Sequence[str]) -> None:
+    options = arguments(words)
     if options.reworded:
         sys.exit(update_reworded(options.checkout))
     known = recording.read(recording.ANSWERS)

@@ -46,7 +46,7 @@ def found(expected: Answer, actual: Answer, scale: float = 1.0) -> list[str]:
         ("4.0", "4"),
     ],
 )
-def test_predictions_that_mean_the_same_are_equal(old: str, new: str) -> None:
+def test_predictions_with_the_same_meaning_are_equal(old: str, new: str) -> None:
     assert found(answer(JSON), answer(JSON.replace(old, new))) == []
 
 
@@ -95,7 +95,7 @@ def test_a_change_of_csv_is_found(old: str, new: str) -> None:
     assert found(answer(CSV, "csv"), answer(CSV.replace(old, new), "csv"))
 
 
-def test_cells_that_mean_the_same_are_equal() -> None:
+def test_cells_with_the_same_meaning_are_equal() -> None:
     assert found(answer(CSV, "csv"), answer(CSV.replace("0.25", "0.2500001"), "csv")) == []
 
 
@@ -138,7 +138,7 @@ def test_a_byte_of_any_other_form_is_found() -> None:
     assert found(answer("<p>1.5</p>", "html"), answer("<p>1.5000001</p>", "html"))
 
 
-def test_an_absent_an_additional_and_another_header_are_found() -> None:
+def test_missing_additional_and_changed_headers_are_found() -> None:
     expected = answer(JSON, "json", ["allow", "GET"])
     assert found(expected, answer(JSON))
     assert found(answer(JSON), expected)

@@ -221,38 +221,38 @@ def asgi() -> Callable[..., Any]:
 
 
 async def bentoml_stand_in(scope: Any, receive: Any, send: Any) -> None:
-    """What stands behind the lane where BentoML does not: it knows no route."""
+    """Replaces BentoML's application behind ours: it has no routes."""
     await send({"type": "http.response.start", "status": 404, "headers": [(b"content-type", b"text/plain")]})
     await send({"type": "http.response.body", "body": b"Not Found"})
 
 
 @pytest.fixture(scope="session")
-def make_lane() -> Callable[..., Application]:
+def make_app() -> Callable[..., Application]:
     def make(models: list[TabularModel], settings: Settings) -> Application:
         """Started. Its batcher belongs to whichever event loop asks."""
         plane = DataPlane(models, settings)
         plane.start()
-        lane = Application(ServerContext(plane, settings)).wrap(bentoml_stand_in)
-        lane.context.state.mark_ready()
-        return lane
+        asgi_app = Application(ServerContext(plane, settings)).wrap(bentoml_stand_in)
+        asgi_app.context.state.mark_ready()
+        return asgi_app
 
     return make
 
 
 @pytest.fixture(scope="session")
-def ask_lane(
-    make_lane: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
+def send_asgi(
+    make_app: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
 ) -> Iterator[Callable[..., Reply]]:
-    """ask_lane(method, path, body, **headers), all in one event loop."""
-    lane = make_lane(tabular_models, settings)
+    """send_asgi(method, path, body, **headers), all in one event loop."""
+    asgi_app = make_app(tabular_models, settings)
     with asyncio.Runner() as runner:
 
         def ask(method: str, path: str, body: Any = b"", **headers: str) -> Reply:
             fields = {name.replace("_", "-"): value for name, value in headers.items()}
-            return runner.run(call_asgi(lane, method, path, as_bytes(body), "", fields))
+            return runner.run(call_asgi(asgi_app, method, path, as_bytes(body), "", fields))
 
         yield ask
-    lane.plane.close()
+    asgi_app.plane.close()
 
 
 @dataclass
@@ -367,14 +367,14 @@ def soon() -> PredictionContext:
     return PredictionContext(time.monotonic() + 60)
 
 
-@pytest.fixture(scope="session", params=["plane", "lane", "server"])
+@pytest.fixture(scope="session", params=["plane", "asgi", "server"])
 def ask(request: pytest.FixtureRequest, tabular_models: list[TabularModel], settings: Settings) -> Iterator[Ask]:
     """ask(model, body, query): the same question to each of the ways in."""
     if request.param == "plane":
         plane = DataPlane(tabular_models, settings)
         plane.start()
 
-        def ask_plane(model: str, body: Any, query: str = "", **headers: str) -> Reply:
+        def send_plane(model: str, body: Any, query: str = "", **headers: str) -> Reply:
             on_invalid = query.removeprefix("on_invalid=") if query else "fail"
             try:
                 answer = asyncio.run(
@@ -384,25 +384,25 @@ def ask(request: pytest.FixtureRequest, tabular_models: list[TabularModel], sett
                 return Reply(error.status, {"content-type": "application/problem+json"}, error.document())
             return Reply(200, {"content-type": "application/json"}, answer)
 
-        yield ask_plane
+        yield send_plane
         plane.close()
-    elif request.param == "lane":
-        lane = request.getfixturevalue("make_lane")(tabular_models, settings)
+    elif request.param == "asgi":
+        asgi_app = request.getfixturevalue("make_app")(tabular_models, settings)
 
-        def ask_lane(model: str, body: Any, query: str = "", **headers: str) -> Reply:
-            return asyncio.run(call_asgi(lane, "POST", f"/predict/{model}", as_bytes(body), query, headers))
+        def send_asgi(model: str, body: Any, query: str = "", **headers: str) -> Reply:
+            return asyncio.run(call_asgi(asgi_app, "POST", f"/predict/{model}", as_bytes(body), query, headers))
 
-        yield ask_lane
-        lane.plane.close()
+        yield send_asgi
+        asgi_app.plane.close()
     else:
         server: Server = request.getfixturevalue(request.param.replace(" ", "_"))
         with httpx.Client(base_url=server.url, timeout=60) as client:
 
-            def ask_server(model: str, body: Any, query: str = "", **headers: str) -> Reply:
+            def send_server(model: str, body: Any, query: str = "", **headers: str) -> Reply:
                 path = f"/predict/{model}" + (f"?{query}" if query else "")
                 reply = client.post(
                     path, content=as_bytes(body), headers={"content-type": "application/json", **headers}
                 )
                 return Reply(reply.status_code, reply.headers, reply.content)
 
-            yield ask_server
+            yield send_server

@@ -37,8 +37,10 @@ def client(request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def lane(make_lane: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings) -> Application:
-    return make_lane(tabular_models, settings)
+def asgi_app(
+    make_app: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
+) -> Application:
+    return make_app(tabular_models, settings)
 
 
 def is_problem(reply: httpx.Response, status: int) -> bool:
@@ -141,7 +143,7 @@ def test_bodies_may_be_gzipped(client: httpx.Client, home_row: Row) -> None:
     assert client.post("/predict/homes", content=members, headers={"content-encoding": "gzip"}).status_code == 200
 
 
-def test_bodies_may_be_packed_by_zstd(client: httpx.Client, home_row: Row) -> None:
+def test_bodies_may_be_compressed_by_zstd(client: httpx.Client, home_row: Row) -> None:
     def ask(body: bytes) -> httpx.Response:
         return client.post("/predict/homes", content=body, headers={"content-encoding": "zstd"})
 
@@ -155,7 +157,7 @@ def test_bodies_may_be_packed_by_zstd(client: httpx.Client, home_row: Row) -> No
     assert is_problem(ask(zstd.compress(b" " * 10**8)), 413)
 
 
-def test_what_follows_gzip_and_is_none_is_refused(client: httpx.Client, home_row: Row) -> None:
+def test_bytes_after_gzip_are_refused(client: httpx.Client, home_row: Row) -> None:
     body = gzip.compress(json.dumps({"rows": [home_row]}).encode())
     junk = client.post("/predict/homes", content=body + b"junk", headers={"content-encoding": "gzip"})
     assert is_problem(junk, 400)
@@ -185,7 +187,7 @@ def test_a_bomb_is_not_expanded(client: httpx.Client) -> None:
         ("/v2/models/homes/infer", '{"inputs":[{"name":"a","datatype":"FP64","shape":[1],"data":[', "[1]]}]}"),
     ],
 )
-def test_a_body_of_more_lists_than_rows_could_have_is_not_even_read(
+def test_a_body_with_too_many_lists_is_refused_without_being_parsed(
     client: httpx.Client, path: str, before: str, after: str
 ) -> None:
     """To read it would take seconds and hundreds of megabytes."""
@@ -228,7 +230,7 @@ def test_an_endless_head_is_cut_off(server: Any) -> None:
     assert answer.startswith(b"HTTP/1.1 431")
 
 
-def test_what_is_no_http_is_a_problem(server: Any) -> None:
+def test_invalid_http_is_a_problem_document(server: Any) -> None:
     with socket.create_connection(("127.0.0.1", server.port), 20) as connection:
         connection.sendall(b"what is this\r\n\r\n")
         head, _, document = connection.recv(65536).partition(b"\r\n\r\n")
@@ -236,7 +238,7 @@ def test_what_is_no_http_is_a_problem(server: Any) -> None:
     assert json.loads(document)["detail"] == "the request is not valid HTTP"
 
 
-def test_a_request_id_is_taken_over_when_sane_else_made(client: httpx.Client, home_row: Row) -> None:
+def test_a_valid_request_id_is_kept_and_others_are_generated(client: httpx.Client, home_row: Row) -> None:
     def sent(value: str | None) -> str:
         headers = {"x-request-id": value} if value else {}
         return str(client.post("/predict/homes", json={"rows": [home_row]}, headers=headers).headers["x-request-id"])
@@ -249,7 +251,7 @@ def test_a_request_id_is_taken_over_when_sane_else_made(client: httpx.Client, ho
 
 
 @pytest.mark.parametrize("value", ["soon", "0", "-1", "nan"])
-def test_a_timeout_that_is_no_number_of_seconds_is_refused(client: httpx.Client, home_row: Row, value: str) -> None:
+def test_an_invalid_timeout_is_refused(client: httpx.Client, home_row: Row, value: str) -> None:
     reply = client.post("/predict/homes", json={"rows": [home_row]}, headers={"x-request-timeout": value})
     assert is_problem(reply, 422)
 
@@ -260,16 +262,16 @@ def test_a_deadline_that_has_passed_is_504(client: httpx.Client, home_row: Row) 
 
 
 def test_a_timeout_never_lengthens_the_setting(
-    make_lane: Callable[..., Application],
+    make_app: Callable[..., Application],
     tabular_model: TabularModel,
     settings: Settings,
     asgi: Callable[..., Any],
     home_row: Row,
 ) -> None:
     model = dataclasses.replace(tabular_model, engine=SlowAndPoisoned(tabular_model, np.inf))
-    lane = make_lane([model], dataclasses.replace(settings, timeout_s=0.005))
+    asgi_app = make_app([model], dataclasses.replace(settings, timeout_s=0.005))
     body = json.dumps({"rows": [home_row]}).encode()
-    assert asyncio.run(asgi(lane, "POST", "/predict/homes", body, "", {"x-request-timeout": "60"})).status == 504
+    assert asyncio.run(asgi(asgi_app, "POST", "/predict/homes", body, "", {"x-request-timeout": "60"})).status == 504
 
 
 @pytest.fixture
@@ -281,7 +283,7 @@ def logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) ->
 
 
 def test_requests_that_take_long_are_logged(
-    lane: Application,
+    asgi_app: Application,
     asgi: Callable[..., Any],
     home_row: Row,
     logged: pytest.LogCaptureFixture,
@@ -290,12 +292,12 @@ def test_requests_that_take_long_are_logged(
     body = json.dumps({"rows": [home_row]}).encode()
     for longest, request_id in ((3600.0, "quick"), (-1.0, "slow")):
         monkeypatch.setattr("service.exchange.SLOW_S", longest)
-        asyncio.run(asgi(lane, "POST", "/predict/homes", body, "", {"x-request-id": request_id}))
+        asyncio.run(asgi(asgi_app, "POST", "/predict/homes", body, "", {"x-request-id": request_id}))
     assert [(line.message, getattr(line, "request_id", None)) for line in logged.records] == [("request", "slow")]
 
 
-def test_of_the_other_requests_as_many_are_logged_as_the_setting_says(
-    make_lane: Callable[..., Application],
+def test_the_setting_determines_the_share_of_logged_requests(
+    make_app: Callable[..., Application],
     tabular_model: TabularModel,
     settings: Settings,
     asgi: Callable[..., Any],
@@ -304,11 +306,11 @@ def test_of_the_other_requests_as_many_are_logged_as_the_setting_says(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("service.exchange.SLOW_S", 3600.0)
-    lane = make_lane([tabular_model], dataclasses.replace(settings, access_log=0.25))
+    asgi_app = make_app([tabular_model], dataclasses.replace(settings, access_log=0.25))
     body = json.dumps({"rows": [home_row]}).encode()
     for drawn in (0.1, 0.3, 0.9):
         monkeypatch.setattr(random, "random", lambda drawn=drawn: drawn)
-        asyncio.run(asgi(lane, "POST", "/predict/homes", body, "", {"x-request-id": str(drawn)}))
+        asyncio.run(asgi(asgi_app, "POST", "/predict/homes", body, "", {"x-request-id": str(drawn)}))
     assert [getattr(line, "request_id", None) for line in logged.records] == ["0.1"]
 
 
@@ -316,14 +318,14 @@ FIELDS = ("method", "route", "protocol", "model", "version", "rows", "status")
 
 
 def test_the_access_log_has_the_same_fields_for_every_request(
-    make_lane: Callable[..., Application],
+    make_app: Callable[..., Application],
     tabular_model: TabularModel,
     settings: Settings,
     asgi: Callable[..., Any],
     home_row: Row,
     logged: pytest.LogCaptureFixture,
 ) -> None:
-    lane = make_lane([tabular_model], dataclasses.replace(settings, access_log=1.0, max_body_bytes=20_000))
+    asgi_app = make_app([tabular_model], dataclasses.replace(settings, access_log=1.0, max_body_bytes=20_000))
     row, line = json.dumps(home_row).encode(), (json.dumps(home_row) + "\n").encode()
     v2 = {"inputs": [{"name": "educational-num", "datatype": "FP64", "shape": [2], "data": [1, 2]}]}
     predict, ndjson = "/predict/homes", {"content-type": "application/x-ndjson"}
@@ -338,7 +340,7 @@ def test_the_access_log_has_the_same_fields_for_every_request(
         ("GET", "/no such\npage?" + "x" * 1000, b"", {}),
     ]
     for number, (method, path, body, headers) in enumerate(sent):
-        asyncio.run(asgi(lane, method, path, body, "", {**headers, "x-request-id": f"r{number}"}))
+        asyncio.run(asgi(asgi_app, method, path, body, "", {**headers, "x-request-id": f"r{number}"}))
     lines = [json.loads(JsonFormatter().format(record)) for record in logged.records]
     assert [tuple(line[field] for field in FIELDS) for line in lines] == [
         ("POST", predict, "json", "homes", "1", 2, 200),
@@ -405,40 +407,40 @@ def test_bentoml_s_own_pages_pass_through(client: httpx.Client) -> None:
 
 
 def test_a_server_that_is_not_ready_or_drains_says_so(
-    lane: Application, asgi: Callable[..., Any], home_row: Row
+    asgi_app: Application, asgi: Callable[..., Any], home_row: Row
 ) -> None:
     body = json.dumps({"rows": [home_row]}).encode()
 
     async def story() -> None:
-        lane.context.state = ServerState()
+        asgi_app.context.state = ServerState()
         for method, path in (("GET", "/readyz"), ("POST", "/predict/homes")):
-            reply = await asgi(lane, method, path, body)
+            reply = await asgi(asgi_app, method, path, body)
             assert (reply.status, reply.headers["retry-after"]) == (503, "1")
-        lane.context.state.mark_ready()
-        lane.context.state.begin_draining()
-        assert (await asgi(lane, "GET", "/livez")).status == 200
-        assert (await asgi(lane, "GET", "/readyz")).status == 503
-        during_grace = await asgi(lane, "POST", "/predict/homes", body)
+        asgi_app.context.state.mark_ready()
+        asgi_app.context.state.begin_draining()
+        assert (await asgi(asgi_app, "GET", "/livez")).status == 200
+        assert (await asgi(asgi_app, "GET", "/readyz")).status == 503
+        during_grace = await asgi(asgi_app, "POST", "/predict/homes", body)
         assert (during_grace.status, during_grace.headers["connection"]) == (200, "close")
-        lane.context.state.close()
-        assert (await asgi(lane, "POST", "/predict/homes", body)).status == 503
+        asgi_app.context.state.close()
+        assert (await asgi(asgi_app, "POST", "/predict/homes", body)).status == 503
 
     asyncio.run(story())
 
 
-def test_a_mistake_of_ours_is_a_500_that_leaks_nothing(
-    lane: Application, asgi: Callable[..., Any], home_row: Row, monkeypatch: pytest.MonkeyPatch
+def test_an_internal_error_is_a_500_without_details(
+    asgi_app: Application, asgi: Callable[..., Any], home_row: Row, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*arguments: Any) -> Any:
         raise KeyError("secret")
 
     monkeypatch.setattr("models.formats.json_encoder.JsonWriter.plain", broken)
-    reply = asyncio.run(asgi(lane, "POST", "/predict/homes", json.dumps({"rows": [home_row]}).encode()))
+    reply = asyncio.run(asgi(asgi_app, "POST", "/predict/homes", json.dumps({"rows": [home_row]}).encode()))
     assert reply.status == 500
     assert b"secret" not in reply.content
 
 
-def test_a_client_that_leaves_while_sending_is_not_answered(lane: Application) -> None:
+def test_a_client_that_leaves_while_sending_is_not_answered(asgi_app: Application) -> None:
     sent = []
 
     async def receive() -> Any:
@@ -448,41 +450,41 @@ def test_a_client_that_leaves_while_sending_is_not_answered(lane: Application) -
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": "/predict/homes", "query_string": b"", "headers": []}
-    asyncio.run(lane(scope, receive, send))
+    asyncio.run(asgi_app(scope, receive, send))
     assert sent == []
-    assert lane.context.state.inflight == 0
+    assert asgi_app.context.state.inflight == 0
 
 
-def test_foreign_failures_become_problems(lane: Application, asgi: Callable[..., Any]) -> None:
+def test_foreign_failures_become_problems(asgi_app: Application, asgi: Callable[..., Any]) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] == "/breaks":
             raise RuntimeError("secret")
         await send({"type": "http.response.start", "status": int(scope["path"][1:]), "headers": []})
         await send({"type": "http.response.body", "body": b'[{"error": "secret"}]'})
 
-    lane.wrap(app)
+    asgi_app.wrap(app)
     for path, status in (("/400", 400), ("/429", 429), ("/500", 500), ("/503", 503), ("/breaks", 500)):
-        reply = asyncio.run(asgi(lane, "GET", path))
+        reply = asyncio.run(asgi(asgi_app, "GET", path))
         assert (reply.status, reply.body["status"]) == (status, status)
         assert reply.headers["content-type"] == "application/problem+json"
         assert b"secret" not in reply.content
         assert ("retry-after" in reply.headers) == (status in (429, 503))
 
 
-def test_text_that_is_no_unicode_does_not_break_a_problem(lane: Application, asgi: Callable[..., Any]) -> None:
-    reply = asyncio.run(asgi(lane, "GET", "/models/\ud800"))
+def test_text_that_is_not_unicode_does_not_break_a_problem_document(asgi_app: Application, asgi: Callable[..., Any]) -> None:
+    reply = asyncio.run(asgi(asgi_app, "GET", "/models/\ud800"))
     assert reply.status == 404
     assert json.loads(reply.content)
 
 
 def test_settings_reach_the_limits(
-    make_lane: Callable[..., Application],
+    make_app: Callable[..., Application],
     tabular_models: list[TabularModel],
     settings: Settings,
     asgi: Callable[..., Any],
 ) -> None:
-    lane = make_lane(tabular_models, dataclasses.replace(settings, max_body_bytes=10))
-    assert asyncio.run(asgi(lane, "POST", "/predict/homes", b" " * 11)).status == 413
+    asgi_app = make_app(tabular_models, dataclasses.replace(settings, max_body_bytes=10))
+    assert asyncio.run(asgi(asgi_app, "POST", "/predict/homes", b" " * 11)).status == 413
 
 
 class SlowAndPoisoned:
@@ -501,8 +503,8 @@ class SlowAndPoisoned:
         return self.inner.outputs(x)
 
 
-def test_under_load_each_gets_its_own_answer_the_poisonous_a_500_and_too_many_a_429(
-    make_lane: Callable[..., Application],
+def test_under_load_each_request_gets_its_own_answer_failing_rows_a_500_and_too_many_a_429(
+    make_app: Callable[..., Application],
     tabular_model: TabularModel,
     settings: Settings,
     asgi: Callable[..., Any],
@@ -512,11 +514,11 @@ def test_under_load_each_gets_its_own_answer_the_poisonous_a_500_and_too_many_a_
     rows[40]["class"] = 4.25
     poison = tabular_model.encoder.encode(tabular_model.schema.frames.from_rows(rows[40:41]))
     model = dataclasses.replace(tabular_model, engine=SlowAndPoisoned(tabular_model, poison))
-    lane = make_lane([model], dataclasses.replace(settings, queue_rows=50))
+    asgi_app = make_app([model], dataclasses.replace(settings, queue_rows=50))
 
     async def story() -> list[Any]:
         bodies = [json.dumps({"rows": [row]}).encode() for row in rows]
-        return await asyncio.gather(*[asgi(lane, "POST", "/predict/homes", body) for body in bodies])
+        return await asyncio.gather(*[asgi(asgi_app, "POST", "/predict/homes", body) for body in bodies])
 
     replies = asyncio.run(story())
     expected = tabular_model.predict_rows(rows).primary[:, 0]
@@ -531,20 +533,20 @@ def test_under_load_each_gets_its_own_answer_the_poisonous_a_500_and_too_many_a_
 
 
 @pytest.mark.parametrize("path", ["/predict/homes", "/v1/models/homes:predict"])
-def test_the_deadline_counts_from_when_the_head_was_there(
-    make_lane: Callable[..., Application],
+def test_the_deadline_counts_from_the_arrival_of_the_head(
+    make_app: Callable[..., Application],
     tabular_models: list[TabularModel],
     asgi: Callable[..., Any],
     home_row: dict[str, Any],
     path: str,
 ) -> None:
     """Not from when its turn came, which under load is later."""
-    lane = make_lane(tabular_models, Settings(timeout_s=10))
+    asgi_app = make_app(tabular_models, Settings(timeout_s=10))
     body = json.dumps({"rows" if "predict/" in path else "instances": [home_row]}).encode()
 
     async def ask(waited: float) -> int:
         async def late(scope: Any, receive: Any, send: Any) -> None:
-            await lane({**scope, "arrived": time.monotonic() - waited}, receive, send)
+            await asgi_app({**scope, "arrived": time.monotonic() - waited}, receive, send)
 
         return int((await asgi(late, "POST", path, body)).status)
 

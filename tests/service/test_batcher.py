@@ -87,7 +87,7 @@ def soon() -> float:
     return time.monotonic() + 60
 
 
-def test_what_waits_is_predicted_together_and_every_answer_is_its_own(
+def test_waiting_requests_are_predicted_together_and_get_their_own_answers(
     slow: TabularModel, tabular_model: TabularModel
 ) -> None:
     tally = ModelCounters()
@@ -111,8 +111,8 @@ def test_no_call_gets_more_rows_than_an_engine_takes_at_once(slow: TabularModel)
     frame = frames(slow, 1500)
 
     async def story() -> list[Any]:
-        asked = [one(frame, 0), frame, frame, frame]
-        return await asyncio.gather(*[waiting.predict(part, soon(), "") for part in asked])
+        parts = [one(frame, 0), frame, frame, frame]
+        return await asyncio.gather(*[waiting.predict(part, soon(), "") for part in parts])
 
     assert [len(answers) for answers in asyncio.run(story())] == [1, 1500, 1500, 1500]
     assert slow.engine.batches == [1, 4096, 404]  # type: ignore[attr-defined]
@@ -125,7 +125,7 @@ def test_a_fast_engine_answers_at_once_and_a_slow_one_in_its_thread() -> None:
     assert not plan_for(SLOW, "off").merge
 
 
-def test_no_more_is_answered_at_once_than_the_event_loop_can_wait_for() -> None:
+def test_inline_rows_are_limited_by_how_long_the_event_loop_may_wait() -> None:
     """Each further row takes 0.1 ms, so 19 of them and the fixed cost the 2 ms that others may be held up for."""
     assert plan_for(EngineCost(one_s=0.00009, many_s=0.00009 + 255 * 0.0001)).inline_rows == 19
 
@@ -144,7 +144,7 @@ def test_calls_of_tensorflow_are_shared_however_quiet_the_machine_is_at_the_star
         (EngineCost(one_s=0.00015, many_s=0.001), True),  # on a quiet machine it may take less than 0.1 ms
     ],
 )
-def test_a_cost_is_doubtful_where_a_quiet_machine_may_show_another_plan(cost: EngineCost, doubtful: bool) -> None:
+def test_a_cost_is_doubtful_if_a_quiet_machine_may_lead_to_another_plan(cost: EngineCost, doubtful: bool) -> None:
     assert batcher.is_doubtful(cost) is doubtful
 
 
@@ -167,7 +167,7 @@ def test_with_batching_off_every_request_is_predicted_apart(slow: TabularModel) 
 
 
 @pytest.mark.parametrize("how", ["raise", "nan"])
-def test_a_poison_row_harms_only_its_own_request(
+def test_a_row_at_which_the_engine_fails_fails_only_its_own_request(
     tabular_model: TabularModel, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     frame = frames(tabular_model, 64)
@@ -194,7 +194,7 @@ def test_a_poison_row_harms_only_its_own_request(
             np.testing.assert_allclose(answers[row].primary[0], expected[row], rtol=1e-5)
 
 
-def test_a_large_request_is_split_so_that_a_small_one_is_not_stuck(
+def test_a_large_request_is_split_so_that_a_small_one_need_not_wait(
     slow: TabularModel, tabular_model: TabularModel
 ) -> None:
     shared = Batcher(slow, ModelCounters(), 100_000, SLOW)
@@ -220,7 +220,7 @@ def test_a_large_request_is_split_so_that_a_small_one_is_not_stuck(
     np.testing.assert_allclose(answers.primary, tabular_model.predict(large).primary, rtol=1e-5)
 
 
-def test_a_full_queue_is_told_with_when_to_come_back(slow: TabularModel) -> None:
+def test_a_full_queue_returns_when_to_retry(slow: TabularModel) -> None:
     tally = ModelCounters()
     bounded = Batcher(slow, tally, queue_rows=4, cost=SLOW)
     frame = frames(slow, 8)
@@ -236,7 +236,7 @@ def test_a_full_queue_is_told_with_when_to_come_back(slow: TabularModel) -> None
     assert tally.rejected == {"queue_full": 3}
 
 
-def test_a_full_queue_tells_how_long_it_takes_to_drain(slow: TabularModel) -> None:
+def test_a_full_queue_reports_how_long_it_takes_to_drain(slow: TabularModel) -> None:
     """20 rows wait, and no more than 10 a second were seen to be predicted."""
     bounded = Batcher(slow, ModelCounters(), queue_rows=20, cost=SLOW)
     slow.engine.seconds = 0.1  # type: ignore[attr-defined]
@@ -256,7 +256,7 @@ def test_a_request_larger_than_the_queue_is_answered_when_nothing_waits(slow: Ta
     assert len(asyncio.run(bounded.predict(frames(slow, 9), soon(), ""))) == 9
 
 
-def test_what_nobody_waits_for_is_not_predicted(slow: TabularModel) -> None:
+def test_a_cancelled_request_is_not_predicted(slow: TabularModel) -> None:
     tally = ModelCounters()
     patient = Batcher(slow, tally, 1000, SLOW)
     engine: Any = slow.engine

@@ -70,7 +70,7 @@ def body_of(form: str, rows: Sequence[Row], *, chunk: int | None = None) -> byte
 
 
 @dataclasses.dataclass
-class Told:
+class ParsedResponse:
     """What an answer says of each row, whatever its form."""
 
     values: list[Any]  # None where a row is not valid
@@ -79,7 +79,7 @@ class Told:
     stopped: str | None = None
 
 
-def told(form: str, content: bytes) -> Told:
+def parse_response(form: str, content: bytes) -> ParsedResponse:
     if form == "json":
         document = json.loads(content)
         predictions = document["predictions"]
@@ -87,7 +87,7 @@ def told(form: str, content: bytes) -> Told:
         for error in document.get("errors", ()):
             wrong[error["row"]] = "; ".join(filter(None, [wrong.get(error["row"]), error["message"]]))
         stopped = document["error"]["title"] if "error" in document else None
-        return Told(*of_objects(predictions), wrong, stopped)
+        return ParsedResponse(*of_objects(predictions), wrong, stopped)
     if form == "ndjson":
         lines = [json.loads(line) for line in content.splitlines()]
         last = lines.pop() if lines and "error" in lines[-1] else None
@@ -97,7 +97,7 @@ def told(form: str, content: bytes) -> Told:
             if "errors" in line
         }
         objects = [None if "errors" in line else line for line in lines]
-        return Told(*of_objects(objects), wrong, last["error"]["title"] if last else None)
+        return ParsedResponse(*of_objects(objects), wrong, last["error"]["title"] if last else None)
     if form == "csv":
         rows: list[Any] = list(csv.DictReader(io.StringIO(content.decode(), newline="")))
     else:
@@ -109,7 +109,7 @@ def told(form: str, content: bytes) -> Told:
     for number, row in enumerate(rows):
         cells = [cell for name, cell in row.items() if name not in ("label", "warnings", "error")]
         values.append(None if number in wrong else [float(cell) for cell in cells])
-    return Told(
+    return ParsedResponse(
         values, [number for number, row in enumerate(rows) if row["warnings"]], wrong, last["error"] if last else None
     )
 
@@ -127,22 +127,22 @@ def without_codes(text: str) -> str:
 
 
 @pytest.fixture
-def lane(
-    make_lane: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
+def asgi_app(
+    make_app: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
 ) -> Iterator[Application]:
-    lane = make_lane(tabular_models, settings)
-    yield lane
-    lane.plane.close()
+    asgi_app = make_app(tabular_models, settings)
+    yield asgi_app
+    asgi_app.plane.close()
 
 
 Post = Callable[..., Any]
 
 
 @pytest.fixture
-def post(lane: Application, asgi: Callable[..., Any]) -> Post:
+def post(asgi_app: Application, asgi: Callable[..., Any]) -> Post:
     def post(model: str, form: str, body: bytes, query: str = "", **headers: str) -> Any:
         fields = {"content-type": KINDS.get(form, form), **{name.replace("_", "-"): v for name, v in headers.items()}}
-        return asyncio.run(asgi(lane, "POST", f"/predict/{model}", body, query, fields))
+        return asyncio.run(asgi(asgi_app, "POST", f"/predict/{model}", body, query, fields))
 
     return post
 
@@ -166,18 +166,18 @@ def rows(random_rows: Callable[..., list[Row]], tabular_models: list[TabularMode
 
 
 @pytest.mark.parametrize("model", ["homes", "income", "house_class"])
-@pytest.mark.parametrize("given_form", KINDS)
+@pytest.mark.parametrize("body_form", KINDS)
 @pytest.mark.parametrize("wanted", KINDS)
 def test_every_form_is_answered_in_every_form(
-    post: Post, lane: Application, rows: Callable[[str, int], list[Row]], model: str, given_form: str, wanted: str
+    post: Post, asgi_app: Application, rows: Callable[[str, int], list[Row]], model: str, body_form: str, wanted: str
 ) -> None:
-    asked = rows(model, 30)
-    reply = post(model, given_form, body_of(given_form, asked), accept=KINDS[wanted])
+    sent = rows(model, 30)
+    reply = post(model, body_form, body_of(body_form, sent), accept=KINDS[wanted])
     assert (reply.status, reply.headers["content-type"].partition(";")[0]) == (200, KINDS[wanted])
     assert int(reply.headers["content-length"]) == len(reply.content)
-    served = lane.plane.snapshot.find(model).model
-    found = told(wanted, reply.content)
-    assert close(found.values, served.predict_rows(asked).primary.tolist(), served.tolerance())
+    served = asgi_app.plane.snapshot.find(model).model
+    found = parse_response(wanted, reply.content)
+    assert close(found.values, served.predict_rows(sent).primary.tolist(), served.tolerance())
     assert (found.wrong, found.stopped) == ({}, None)
 
 
@@ -193,24 +193,22 @@ def wrongs(home: Row) -> list[Row]:
     ]
 
 
-@pytest.mark.parametrize("given_form", KINDS)
+@pytest.mark.parametrize("body_form", KINDS)
 @pytest.mark.parametrize("wanted", KINDS)
-def test_errors_and_warnings_are_the_same_in_every_form(
-    post: Post, home_row: Row, given_form: str, wanted: str
-) -> None:
-    asked = wrongs(home_row)
-    expected = told("json", post("homes", "json", body_of("json", asked), "on_invalid=skip").content)
+def test_errors_and_warnings_are_the_same_in_every_form(post: Post, home_row: Row, body_form: str, wanted: str) -> None:
+    sent = wrongs(home_row)
+    expected = parse_response("json", post("homes", "json", body_of("json", sent), "on_invalid=skip").content)
     assert (sorted(expected.wrong), expected.warned) == ([1, 3, 5], [2, 4])
-    reply = post("homes", given_form, body_of(given_form, asked), "on_invalid=skip", accept=KINDS[wanted])
+    reply = post("homes", body_form, body_of(body_form, sent), "on_invalid=skip", accept=KINDS[wanted])
     assert reply.status == 200
-    found = told(wanted, reply.content)
+    found = parse_response(wanted, reply.content)
     assert (found.wrong, found.warned) == (expected.wrong, expected.warned)
     assert close(found.values, expected.values, 50_000)
 
 
-@pytest.mark.parametrize("given_form", TABLES)
-def test_one_bad_row_refuses_a_body_of_any_form(post: Post, home_row: Row, given_form: str) -> None:
-    reply = post("homes", given_form, body_of(given_form, wrongs(home_row)))
+@pytest.mark.parametrize("body_form", TABLES)
+def test_one_bad_row_refuses_a_body_of_any_form(post: Post, home_row: Row, body_form: str) -> None:
+    reply = post("homes", body_form, body_of(body_form, wrongs(home_row)))
     assert (reply.status, reply.headers["content-type"]) == (422, "application/problem+json")
     assert [(error["row"], error["code"]) for error in reply.body["errors"]] == [
         (1, "above_maximum"),
@@ -221,49 +219,49 @@ def test_one_bad_row_refuses_a_body_of_any_form(post: Post, home_row: Row, given
     assert reply.body["detail"] == "3 of 7 rows are not valid"
 
 
-@pytest.mark.parametrize("given_form", TABLES)
-def test_a_body_without_rows_is_told(post: Post, home_row: Row, given_form: str) -> None:
-    body = body_of(given_form, [home_row])
-    if given_form in ("csv", "ndjson"):
-        empty = body.splitlines(keepends=True)[0] if given_form == "csv" else b"\n\n"
+@pytest.mark.parametrize("body_form", TABLES)
+def test_a_body_without_rows_is_an_error(post: Post, home_row: Row, body_form: str) -> None:
+    body = body_of(body_form, [home_row])
+    if body_form in ("csv", "ndjson"):
+        empty = body.splitlines(keepends=True)[0] if body_form == "csv" else b"\n\n"
     else:
         sink = pa.BufferOutputStream()
         schema = arrow_table([home_row]).schema
-        if given_form == "arrow":
+        if body_form == "arrow":
             pa.ipc.new_stream(sink, schema).close()
         else:
             pq.write_table(schema.empty_table(), sink)
         empty = sink.getvalue().to_pybytes()
-    reply = post("homes", given_form, empty)
+    reply = post("homes", body_form, empty)
     assert (reply.status, reply.codes) == (422, ["empty_rows"])
 
 
-@pytest.mark.parametrize("given_form", TABLES)
+@pytest.mark.parametrize("body_form", TABLES)
 def test_a_body_larger_than_a_request_is_answered_in_blocks(
-    make_lane: Callable[..., Application],
+    make_app: Callable[..., Application],
     tabular_models: list[TabularModel],
     settings: Settings,
     asgi: Callable[..., Any],
     rows: Callable[[str, int], list[Row]],
-    given_form: str,
+    body_form: str,
 ) -> None:
-    lane = make_lane(tabular_models, dataclasses.replace(settings, max_rows=100))
-    asked = rows("homes", 9000)
-    body = body_of(given_form, asked, chunk=1500)
-    reply = asyncio.run(asgi(lane, "POST", "/predict/homes", body, "", {"content-type": KINDS[given_form]}))
+    asgi_app = make_app(tabular_models, dataclasses.replace(settings, max_rows=100))
+    sent = rows("homes", 9000)
+    body = body_of(body_form, sent, chunk=1500)
+    reply = asyncio.run(asgi(asgi_app, "POST", "/predict/homes", body, "", {"content-type": KINDS[body_form]}))
     assert reply.status == 200
     assert reply.headers["content-length"] == str(len(reply.content))  # it was complete before it was sent
-    found = told(given_form, reply.content)
-    model = lane.plane.snapshot.find("homes").model
-    assert close(found.values, model.predict_rows(asked).primary.tolist(), model.tolerance())
-    lane.plane.close()
+    found = parse_response(body_form, reply.content)
+    model = asgi_app.plane.snapshot.find("homes").model
+    assert close(found.values, model.predict_rows(sent).primary.tolist(), model.tolerance())
+    asgi_app.plane.close()
 
 
 @pytest.mark.parametrize("form", KINDS)
 @pytest.mark.parametrize("query", ["", "on_invalid=skip"])
 @pytest.mark.parametrize("started", [False, True])
 def test_an_invalid_row_of_a_stream_is_an_error_until_the_response_starts_and_an_entry_in_it_later(
-    make_lane: Callable[..., Application],
+    make_app: Callable[..., Application],
     tabular_models: list[TabularModel],
     settings: Settings,
     asgi: Callable[..., Any],
@@ -275,18 +273,18 @@ def test_an_invalid_row_of_a_stream_is_an_error_until_the_response_starts_and_an
 ) -> None:
     if started:
         monkeypatch.setattr(response_buffer, "MAX_BUFFERED_BYTES", 0)
-    lane = make_lane(tabular_models, dataclasses.replace(settings, max_rows=100))
-    asked = [home_row] * 5000 + [{**home_row, "educational-num": -1}] + [home_row] * 4000
-    body = body_of("csv", asked)
+    asgi_app = make_app(tabular_models, dataclasses.replace(settings, max_rows=100))
+    sent = [home_row] * 5000 + [{**home_row, "educational-num": -1}] + [home_row] * 4000
+    body = body_of("csv", sent)
     headers = {"content-type": "text/csv", "accept": KINDS[form]}
-    reply = asyncio.run(asgi(lane, "POST", "/predict/homes", body, query, headers))
-    lane.plane.close()
+    reply = asyncio.run(asgi(asgi_app, "POST", "/predict/homes", body, query, headers))
+    asgi_app.plane.close()
     if not query and not started:
         assert reply.status == 422
         assert [error["row"] for error in json.loads(reply.content)["errors"]] == [5000]
         return
     assert reply.status == 200
-    found = told(form, reply.content)
+    found = parse_response(form, reply.content)
     if query:
         assert len(found.values) == 9001
         assert found.wrong == {5000: "row 5000, feature 'educational-num': -1.0 is below 0"}
@@ -298,31 +296,31 @@ def test_an_invalid_row_of_a_stream_is_an_error_until_the_response_starts_and_an
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
-def test_tables_may_be_packed(post: Post, rows: Callable[[str, int], list[Row]], coding: str) -> None:
+def test_tables_may_be_compressed(post: Post, rows: Callable[[str, int], list[Row]], coding: str) -> None:
     pack = gzip.compress if coding == "gzip" else zstd.compress
-    asked = rows("homes", 3000)  # more than one request may hold
+    sent = rows("homes", 3000)  # more than one request may hold
     for form in TABLES:
-        reply = post("homes", form, pack(body_of(form, asked)), content_encoding=coding)
+        reply = post("homes", form, pack(body_of(form, sent)), content_encoding=coding)
         assert reply.status == 200
-        assert len(told(form, reply.content).values) == 3000
-    cut = post("homes", "csv", pack(body_of("csv", asked))[:-5], content_encoding=coding)
-    assert cut.status == 400 or told("csv", cut.content).stopped
+        assert len(parse_response(form, reply.content).values) == 3000
+    cut = post("homes", "csv", pack(body_of("csv", sent))[:-5], content_encoding=coding)
+    assert cut.status == 400 or parse_response("csv", cut.content).stopped
 
 
-def test_what_a_packed_stream_expands_to_is_limited(
-    make_lane: Callable[..., Application],
+def test_the_decompressed_size_of_a_stream_is_limited(
+    make_app: Callable[..., Application],
     tabular_models: list[TabularModel],
     settings: Settings,
     asgi: Callable[..., Any],
 ) -> None:
-    lane = make_lane(tabular_models, dataclasses.replace(settings, max_body_bytes=10_000, max_stream_bytes=300_000))
+    asgi_app = make_app(tabular_models, dataclasses.replace(settings, max_body_bytes=10_000, max_stream_bytes=300_000))
     body = gzip.compress(b"age,job\n" + b"20,Private\n" * 40_000)
     headers = {"content-type": "text/csv", "content-encoding": "gzip"}
-    reply = asyncio.run(asgi(lane, "POST", "/predict/income", body, "", headers))
+    reply = asyncio.run(asgi(asgi_app, "POST", "/predict/income", body, "", headers))
     assert (reply.status, reply.codes) == (413, ["body_too_large"])
-    whole = asyncio.run(asgi(lane, "POST", "/predict/income", b"a" * 300_001, "", {"content-type": "text/csv"}))
+    whole = asyncio.run(asgi(asgi_app, "POST", "/predict/income", b"a" * 300_001, "", {"content-type": "text/csv"}))
     assert whole.status == 413
-    lane.plane.close()
+    asgi_app.plane.close()
 
 
 # Negotiation
@@ -344,9 +342,9 @@ def test_what_a_packed_stream_expands_to_is_limited(
         ("application/jsonlines", "application/parquet", ("ndjson", "parquet")),
     ],
 )
-def test_the_answer_has_the_form_that_is_liked_best(kind: str, accept: str, expected: tuple[str, str]) -> None:
-    given_form, wanted = negotiation.negotiate({b"content-type": kind.encode(), b"accept": accept.encode()})
-    assert (given_form.name, wanted.name) == expected
+def test_the_answer_has_the_format_with_the_highest_quality(kind: str, accept: str, expected: tuple[str, str]) -> None:
+    body_form, wanted = negotiation.negotiate({b"content-type": kind.encode(), b"accept": accept.encode()})
+    assert (body_form.name, wanted.name) == expected
 
 
 @pytest.mark.parametrize(
@@ -360,10 +358,10 @@ def test_the_answer_has_the_form_that_is_liked_best(kind: str, accept: str, expe
         ({"content-type": "application/json", "accept": "text/csv;q=0"}, 406),
     ],
 )
-def test_what_is_not_spoken_is_told(
-    lane: Application, asgi: Callable[..., Any], headers: dict[str, str], status: int
+def test_unsupported_requests_are_named(
+    asgi_app: Application, asgi: Callable[..., Any], headers: dict[str, str], status: int
 ) -> None:
-    reply = asyncio.run(asgi(lane, "POST", "/predict/homes", b"a\n1\n", "", headers))
+    reply = asyncio.run(asgi(asgi_app, "POST", "/predict/homes", b"a\n1\n", "", headers))
     assert (reply.status, reply.headers["content-type"]) == (status, "application/problem+json")
 
 
@@ -376,7 +374,7 @@ def test_without_pyarrow_the_extra_is_named(post: Post, monkeypatch: pytest.Monk
     assert post("homes", "csv", b"a\n1\n", accept=KINDS[form]).status == 406
 
 
-def test_unknown_options_are_told(post: Post) -> None:
+def test_unknown_options_are_errors(post: Post) -> None:
     for query in ("on_invalid=maybe", "nothing=1"):
         assert post("homes", "csv", b"a\n1\n", query).codes == ["unknown_option"]
 
@@ -397,11 +395,11 @@ HEAD = "educational-num,Outcome Type,class,model_x,2nd,_u"
         f"{HEAD}\n12,Adoption,1.5,true,2013-04-01,2\n".replace(",", "\t"),
     ],
 )
-def test_a_csv_of_one_s_own_table_works_as_it_is(post: Post, home_row: Row, text: str) -> None:
+def test_a_csv_of_the_training_table_is_accepted_unchanged(post: Post, home_row: Row, text: str) -> None:
     expected = post("homes", "json", body_of("json", [home_row])).body["predictions"][0]["value"]
     reply = post("homes", "csv", text.encode())
     assert reply.status == 200, reply.content
-    assert close(told("csv", reply.content).values, [[expected]], 50_000)
+    assert close(parse_response("csv", reply.content).values, [[expected]], 50_000)
 
 
 def test_missing_tokens_of_a_csv_are_missing(post: Post) -> None:
@@ -415,7 +413,7 @@ def test_missing_tokens_of_a_csv_are_missing(post: Post) -> None:
 def test_a_line_with_other_cells_is_one_bad_row(post: Post) -> None:
     good = "12,Adoption,1.5,true,2013-04-01,2"
     reply = post("homes", "csv", f"{HEAD}\n{good}\n{good},3\n12\n{good}\n".encode(), "on_invalid=skip")
-    found = told("csv", reply.content)
+    found = parse_response("csv", reply.content)
     assert [value is None for value in found.values] == [False, True, True, False]
     assert found.wrong[1] == "row 1: it has 7 cells, the header has 6"
 
@@ -433,7 +431,7 @@ def test_a_line_with_other_cells_is_one_bad_row(post: Post) -> None:
         (b"nothing\n1\n", 422),
     ],
 )
-def test_what_is_no_csv_is_told(post: Post, content: bytes, status: int) -> None:
+def test_an_invalid_csv_is_an_error(post: Post, content: bytes, status: int) -> None:
     assert post("homes", "csv", content).status == status
 
 
@@ -466,12 +464,12 @@ def test_types_of_arrow_mean_what_json_means(post: Post, home_row: Row) -> None:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    asked = [home_row, {**home_row, "class": None}, {**home_row, "class": None, "Outcome Type": None}]
-    asked = [{**row, "2nd": "2013-04-01"} for row in asked]
-    expected = told("json", post("homes", "json", body_of("json", asked)).content)
+    sent = [home_row, {**home_row, "class": None}, {**home_row, "class": None, "Outcome Type": None}]
+    sent = [{**row, "2nd": "2013-04-01"} for row in sent]
+    expected = parse_response("json", post("homes", "json", body_of("json", sent)).content)
     reply = post("homes", "arrow", sink.getvalue().to_pybytes())
     assert reply.status == 200, reply.content
-    assert close(told("arrow", reply.content).values, expected.values, 50_000)
+    assert close(parse_response("arrow", reply.content).values, expected.values, 50_000)
 
 
 def test_compressed_buffers_and_rows_without_bytes_are_refused(post: Post) -> None:
@@ -490,7 +488,7 @@ def test_compressed_buffers_and_rows_without_bytes_are_refused(post: Post) -> No
 
 
 @pytest.mark.parametrize("form", ["arrow", "parquet"])
-def test_what_is_no_arrow_is_told(post: Post, home_row: Row, form: str) -> None:
+def test_an_invalid_arrow_stream_is_an_error(post: Post, home_row: Row, form: str) -> None:
     body = body_of(form, [home_row])
     for broken in (b"", b"no", b"PAR1" + b"\0" * 100, body[:-20], body[:40], body + b"more", b"\xff" * 100):
         reply = post("homes", form, broken)
@@ -505,11 +503,11 @@ CAPTURED: dict[str, list[bytes]] = {}
 
 @pytest.fixture(scope="module")
 def fuzzed(
-    make_lane: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
+    make_app: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
 ) -> Iterator[Application]:
-    lane = make_lane(tabular_models, dataclasses.replace(settings, max_rows=5))
-    yield lane
-    lane.plane.close()
+    asgi_app = make_app(tabular_models, dataclasses.replace(settings, max_rows=5))
+    yield asgi_app
+    asgi_app.plane.close()
 
 
 def mutated(draw: st.DrawFn, content: bytes) -> bytes:
@@ -546,11 +544,11 @@ def test_no_body_breaks_the_server(
     reply = asyncio.run(asgi(fuzzed, "POST", "/predict/homes", body, query, headers))
     assert reply.status < 500
     if reply.status == 200:
-        assert "Internal" not in str(told(wanted, reply.content).stopped)
+        assert "Internal" not in str(parse_response(wanted, reply.content).stopped)
 
 
-def test_very_many_columns_are_refused_like_a_few(post: Post, home_row: Row) -> None:
-    """What is told, and what is looked up, does not grow with them."""
+def test_many_columns_are_refused_like_few(post: Post, home_row: Row) -> None:
+    """The number of reported errors and of look-ups does not grow with them."""
     names = [f"c{number}" for number in range(60_000)]
     table = (",".join(names) + "\n" + ",".join(["1"] * len(names))).encode()
     reply = post("homes", "csv", table)

@@ -52,11 +52,11 @@ def test_the_coding_of_the_highest_quality_is_used(header: bytes, coding: bytes 
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
 @pytest.mark.parametrize("accept", [JSON, "text/csv", "application/x-ndjson", "application/vnd.apache.arrow.stream"])
 def test_a_large_response_is_the_same_when_decompressed(
-    ask_lane: Any, monkeypatch: pytest.MonkeyPatch, coding: str, accept: str
+    send_asgi: Any, monkeypatch: pytest.MonkeyPatch, coding: str, accept: str
 ) -> None:
     monkeypatch.setattr(service.http.asgi, "MIN_COMPRESSED_BYTES", 10_000)
-    plain = ask_lane("POST", "/predict/income", LARGE, content_type=JSON, accept=accept)
-    reply = ask_lane("POST", "/predict/income", LARGE, content_type=JSON, accept=accept, accept_encoding=coding)
+    plain = send_asgi("POST", "/predict/income", LARGE, content_type=JSON, accept=accept)
+    reply = send_asgi("POST", "/predict/income", LARGE, content_type=JSON, accept=accept, accept_encoding=coding)
     assert "content-encoding" not in plain.headers
     assert "vary" not in plain.headers
     assert (reply.headers["content-encoding"], reply.headers["vary"]) == (coding, "accept-encoding")
@@ -64,31 +64,31 @@ def test_a_large_response_is_the_same_when_decompressed(
     assert DECOMPRESSED[coding](reply.content) == plain.content
 
 
-def test_other_protocols_compress_too(ask_lane: Any) -> None:
+def test_other_protocols_compress_too(send_asgi: Any) -> None:
     path, body = "/v1/models/house_class:predict", {"instances": [ROW] * 2000}
-    plain = ask_lane("POST", path, body, content_type=JSON)
-    reply = ask_lane("POST", path, body, content_type=JSON, accept_encoding="gzip")
+    plain = send_asgi("POST", path, body, content_type=JSON)
+    reply = send_asgi("POST", path, body, content_type=JSON, accept_encoding="gzip")
     assert len(plain.content) > MIN_COMPRESSED_BYTES
     assert DECOMPRESSED["gzip"](reply.content) == plain.content
 
 
-def test_a_page_is_compressed_too(ask_lane: Any) -> None:
-    plain = ask_lane("GET", "/docs.json")
-    reply = ask_lane("GET", "/docs.json", accept_encoding="zstd")
+def test_a_page_is_compressed_too(send_asgi: Any) -> None:
+    plain = send_asgi("GET", "/docs.json")
+    reply = send_asgi("GET", "/docs.json", accept_encoding="zstd")
     assert DECOMPRESSED["zstd"](reply.content) == plain.content
 
 
-def test_the_identity_of_a_large_response_varies_too(ask_lane: Any) -> None:
-    reply = ask_lane("GET", "/docs.json", accept_encoding="identity")
+def test_the_identity_of_a_large_response_varies_too(send_asgi: Any) -> None:
+    reply = send_asgi("GET", "/docs.json", accept_encoding="identity")
     assert reply.headers["vary"] == "accept-encoding"
     assert "content-encoding" not in reply.headers
 
 
-def test_small_responses_and_parquet_stay_as_they_are(ask_lane: Any) -> None:
-    small = ask_lane("POST", "/predict/income", {"rows": [ROW]}, content_type=JSON, accept_encoding="gzip")
+def test_small_responses_and_parquet_stay_as_they_are(send_asgi: Any) -> None:
+    small = send_asgi("POST", "/predict/income", {"rows": [ROW]}, content_type=JSON, accept_encoding="gzip")
     assert not small.headers.keys() & {"content-encoding", "vary"}
     parquet = "application/vnd.apache.parquet"
-    table = ask_lane("POST", "/predict/income", LARGE, content_type=JSON, accept=parquet, accept_encoding="gzip")
+    table = send_asgi("POST", "/predict/income", LARGE, content_type=JSON, accept=parquet, accept_encoding="gzip")
     assert "content-encoding" not in table.headers
     assert table.content.startswith(b"PAR1")
 
@@ -96,18 +96,18 @@ def test_small_responses_and_parquet_stay_as_they_are(ask_lane: Any) -> None:
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
 @pytest.mark.parametrize("end", [b"", b"20,Private,more\n"])
 def test_a_streamed_table_is_compressed(
-    make_lane: Any, asgi: Any, tabular_models: list[TabularModel], coding: str, end: bytes
+    make_app: Any, asgi: Any, tabular_models: list[TabularModel], coding: str, end: bytes
 ) -> None:
     """Also its last line where an invalid row stops it."""
-    lane = make_lane(tabular_models, Settings(max_body_bytes=4000))
+    asgi_app = make_app(tabular_models, Settings(max_body_bytes=4000))
     headers = {"content-type": "text/csv"}
 
     async def ask(**more: str) -> Any:
-        return await asgi(lane, "POST", "/predict/income", CSV + end, "", headers | more)
+        return await asgi(asgi_app, "POST", "/predict/income", CSV + end, "", headers | more)
 
     with asyncio.Runner() as runner:
         plain, reply = runner.run(ask()), runner.run(ask(**{"accept-encoding": coding}))
-    lane.plane.close()
+    asgi_app.plane.close()
     assert "content-length" not in plain.headers
     assert (reply.headers["content-encoding"], reply.headers["vary"]) == (coding, "accept-encoding")
     assert DECOMPRESSED[coding](reply.content) == plain.content

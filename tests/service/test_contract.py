@@ -61,7 +61,7 @@ def changed(row: Row, cells: dict[str, Any]) -> Row:
 
 
 @pytest.mark.parametrize("cells", VALID.values(), ids=VALID.keys())
-def test_valid_rows_are_answered_without_a_word(ask: Ask, home_row: Row, cells: dict[str, Any]) -> None:
+def test_valid_rows_are_answered_without_warnings(ask: Ask, home_row: Row, cells: dict[str, Any]) -> None:
     reply = ask("homes", {"rows": [changed(home_row, cells)]})
     assert reply.status == 200
     assert reply.headers["content-type"] == "application/json"
@@ -77,8 +77,8 @@ def test_unusual_rows_are_answered_with_a_warning(
 ) -> None:
     reply = ask("homes", {"rows": [home_row, changed(home_row, cells)]})
     assert reply.status == 200
-    usual, unusual = reply.body["predictions"]
-    assert "warnings" not in usual
+    common, unusual = reply.body["predictions"]
+    assert "warnings" not in common
     (warning,) = unusual["warnings"]
     assert (warning["field"], warning["code"]) == (name, code)
     assert name in warning["message"]
@@ -128,7 +128,7 @@ NOT_JSON = [b"NaN", b"-Infinity", rb'"\ud800"', b'"\xff"', b"[" * 100_000 + b"]"
 
 
 @pytest.mark.parametrize("more", NOT_JSON, ids=lambda more: repr(more[:9]))
-def test_beside_such_an_integer_what_is_no_json_is_none(ask: Ask, more: bytes) -> None:
+def test_invalid_json_with_a_long_integer_is_invalid(ask: Ask, more: bytes) -> None:
     reply = ask("homes", b'{"rows": [{"class": ' + b"9" * 5000 + b', "id": ' + more + b"}]}")
     assert (reply.status, reply.codes) == (400, ["bad_json"])
 
@@ -152,13 +152,13 @@ BODIES: dict[str, tuple[Any, int, list[str]]] = {
 
 
 @pytest.mark.parametrize(("body", "status", "codes"), BODIES.values(), ids=BODIES.keys())
-def test_bodies_that_are_no_request(ask: Ask, body: Any, status: int, codes: list[str]) -> None:
+def test_other_bodies_are_refused(ask: Ask, body: Any, status: int, codes: list[str]) -> None:
     reply = ask("homes", body)
     assert (reply.status, reply.codes) == (status, codes)
     assert all(error["row"] is None or error["row"] == 0 for error in reply.body["errors"])
 
 
-def test_an_unknown_key_is_told_beside_the_rows_errors(ask: Ask, home_row: Row) -> None:
+def test_an_unknown_key_is_reported_with_the_errors_of_rows(ask: Ask, home_row: Row) -> None:
     reply = ask("homes", {"rows": [home_row, {**home_row, "class": "x"}], "option": 1})
     assert (reply.status, reply.codes) == (422, ["unknown_key", "wrong_type"])
 
@@ -180,7 +180,7 @@ def test_an_unknown_field_names_the_nearest_known_one(ask: Ask, home_row: Row) -
     assert "'Outcome Type'" in reply.body["errors"][0]["message"]
 
 
-def test_all_errors_are_told_at_once_the_first_hundred_in_full(ask: Ask, home_row: Row) -> None:
+def test_all_errors_are_returned_at_once_the_first_hundred_in_full(ask: Ask, home_row: Row) -> None:
     reply = ask("homes", {"rows": [{**home_row, "class": "x", "model_x": 0}] * 70})
     assert reply.status == 422
     assert reply.body["detail"] == "70 of 70 rows are not valid"
@@ -213,16 +213,16 @@ def test_the_answers_are_those_of_the_model(ask: Ask, tabular_models: list[Tabul
     for model in tabular_models:
         answers = ask(model.name, {"rows": model.golden.rows}).body["predictions"]
         expected = model.present(Outputs(np.array(model.golden.answers)))
-        for given_answer, right in zip(answers, expected, strict=True):
-            assert_equal_answers(model, given_answer, right)
+        for actual, expected_answer in zip(answers, expected, strict=True):
+            assert_equal_answers(model, actual, expected_answer)
 
 
-def assert_equal_answers(model: TabularModel, given_answer: dict[str, Any], expected: dict[str, Any]) -> None:
+def assert_equal_answers(model: TabularModel, actual: dict[str, Any], expected: dict[str, Any]) -> None:
     """API.md, "Equal means"."""
     pairs = (
-        [(given_answer["value"], expected["value"])]
+        [(actual["value"], expected["value"])]
         if "value" in expected
-        else [(given_answer["probabilities"][key], p) for key, p in expected["probabilities"].items()]
+        else [(actual["probabilities"][key], p) for key, p in expected["probabilities"].items()]
     )
     for a, b in pairs:
         assert abs(a - b) <= 1e-5 * max(abs(b), model.tolerance())
@@ -245,7 +245,7 @@ def test_a_row_has_the_same_answer_alone_in_a_thousand_and_among_invalid_neighbo
                 assert among[i] is None
 
 
-def test_a_body_large_enough_to_be_read_beside_the_loop_keeps_the_contract(ask: Ask, home_row: Row) -> None:
+def test_a_body_that_is_read_in_a_thread_keeps_the_contract(ask: Ask, home_row: Row) -> None:
     row = {**home_row, "id": "x" * 300}
     assert len(ask("homes", {"rows": [row] * 900}).body["predictions"]) == 900
     bad = ask("homes", {"rows": [row] * 900 + [{**row, "class": "x"}]})
@@ -290,7 +290,7 @@ def test_whatever_is_sent_is_answered_by_a_prediction_or_a_problem(ask: Ask, bod
 @settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-def test_the_compiled_check_accepts_nothing_that_the_rules_refuse(tabular_model: TabularModel, rows: list[Row]) -> None:
+def test_the_compiled_validator_accepts_only_what_the_rules_accept(tabular_model: TabularModel, rows: list[Row]) -> None:
     schema = tabular_model.schema
     body = json.dumps({"rows": rows}).encode("utf-8", "replace")
     accepted = schema.validators.parse_body(body)

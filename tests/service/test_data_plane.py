@@ -72,7 +72,7 @@ ROW = st.fixed_dictionaries(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(st.lists(ROW, max_size=3), st.sampled_from([*CLASSES]))
-def test_the_short_way_answers_byte_for_byte_what_the_long_way_does_or_leaves_it(
+def test_the_fast_path_answers_the_same_bytes_as_the_general_path_or_none(
     plane: DataPlane, rows: list[Row], task: str
 ) -> None:
     body = json.dumps({"rows": rows}).encode()
@@ -95,7 +95,7 @@ def test_one_common_row_of_any_task_takes_the_fast_path_and_is_counted(plane: Da
     assert served.counters.valid_rows == rows + 1
 
 
-def test_many_answers_are_written_beside_the_event_loop(plane: DataPlane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_answers_are_written_in_a_thread(plane: DataPlane, monkeypatch: pytest.MonkeyPatch) -> None:
     write, on_the_loop = JsonWriter.write, []
 
     def watched(*arguments: Any, **options: Any) -> bytes:

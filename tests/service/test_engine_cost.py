@@ -31,7 +31,7 @@ def test_waiting_for_a_core_does_not_count_for_numpy(tabular_model: TabularModel
     assert engine_cost.measure(waiting(tabular_model, "numpy"), pause_s=0).one_s < 0.02
 
 
-def test_waiting_counts_for_an_engine_with_threads_of_its_own(tabular_model: TabularModel) -> None:
+def test_waiting_counts_for_an_engine_with_its_own_threads(tabular_model: TabularModel) -> None:
     assert engine_cost.measure(waiting(tabular_model, "tensorflow"), pause_s=0).one_s >= 0.02
 
 
@@ -79,7 +79,7 @@ def test_models_that_are_measured_together_take_turns(
 
 
 @pytest.mark.parametrize("costs", [[(1, 90), (2, 40), (4, 20), (8, 10), (16, 5), (32, 2)], [(5, 4)]])
-def test_rounds_that_never_agree_or_have_no_sense_are_not_steady(
+def test_rounds_that_differ_or_are_implausible_are_not_steady(
     monkeypatch: pytest.MonkeyPatch, tabular_model: TabularModel, costs: list[tuple[float, float]]
 ) -> None:
     rounds(monkeypatch, *costs)
@@ -92,6 +92,6 @@ def test_another_measurement_can_only_lower_a_cost_and_steadies_it_where_it_agre
     assert first.merged(EngineCost(1.0, 30.0)) == EngineCost(1.0, 20.0, steady=False)
 
 
-def test_a_row_costs_what_many_cost_beyond_one() -> None:
+def test_the_cost_of_a_row_is_the_difference_of_many_rows_to_one() -> None:
     assert EngineCost(1.0, 1.0 + (MANY_ROWS - 1) * 2.0).row_s == pytest.approx(2.0)
     assert EngineCost(2.0, 1.0).row_s > 0

@@ -40,10 +40,10 @@ def numbers() -> TabularModel:
 
 
 @pytest.fixture
-def lane(make_lane: Callable[..., Application], numbers: TabularModel) -> Iterator[Application]:
-    lane = make_lane([numbers], Settings(max_rows=MAX_ROWS))
-    yield lane
-    lane.plane.close()
+def asgi_app(make_app: Callable[..., Application], numbers: TabularModel) -> Iterator[Application]:
+    asgi_app = make_app([numbers], Settings(max_rows=MAX_ROWS))
+    yield asgi_app
+    asgi_app.plane.close()
 
 
 # Answers
@@ -59,18 +59,20 @@ def test_values_are_written_as_pyarrow_writes_them(numbers: TabularModel, rows: 
         assert table.message(accepted, outputs, 0) == message_of(table.batch(accepted, outputs, 0))
 
 
-def test_answers_are_the_same_both_ways(
-    lane: Application, asgi: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+def test_answers_are_the_same_on_both_paths(
+    asgi_app: Application, asgi: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ask(body: bytes) -> Any:
-        reply = asyncio.run(asgi(lane, "POST", "/predict/numbers", body, "on_invalid=skip", {"content-type": ARROW}))
+        reply = asyncio.run(
+            asgi(asgi_app, "POST", "/predict/numbers", body, "on_invalid=skip", {"content-type": ARROW})
+        )
         assert reply.status == 200
         return pa.ipc.open_stream(reply.content).read_all()
 
     bodies = [body_of(columns_of(5)), body_of({**columns_of(3), "a": pa.array([1.0, 50.0, float("nan")])})]
     found = [ask(body) for body in bodies]
     monkeypatch.setattr(arrow_block, "common_block", lambda *_: None)
-    monkeypatch.setattr(RecordBatchWriter, "message", lambda self, *given: message_of(self.batch(*given)))
+    monkeypatch.setattr(RecordBatchWriter, "message", lambda self, *arrays: message_of(self.batch(*arrays)))
     assert found == [ask(body) for body in bodies]
     assert [bool(text) for text in found[1]["error"].to_pylist()] == [False, False, True]
 
@@ -93,14 +95,14 @@ COMMON, ANY = (st.lists(st.tuples(*[cell] * 3), max_size=4) for cell in (st.inte
 
 @given(COMMON | ANY, st.data())
 @settings(max_examples=100, deadline=None)
-def test_tensors_a_column_have_the_result_of_columns(rows: list[tuple[float, ...]], data: st.DataObject) -> None:
+def test_tensors_per_column_have_the_result_of_columns(rows: list[tuple[float, ...]], data: st.DataObject) -> None:
     """By the faster way or not, in any order, with a shape too many, a column too few, or one twice."""
     names = data.draw(st.permutations(NAMES) | st.sampled_from([["a", "b"], ["a", "a", "b"], [*NAMES, "x"]]))
-    given = dict(zip(NAMES, np.array(rows, np.float32).reshape(-1, 3).T, strict=True))
+    values = dict(zip(NAMES, np.array(rows, np.float32).reshape(-1, 3).T, strict=True))
     tensors = []
     for name in names:
         shape = data.draw(st.sampled_from([[len(rows)], [len(rows), 1]] * 4 + [[1, len(rows)]]))
-        tensors.append(InputTensor(name, "FP32", shape, given.get(name, np.zeros(len(rows), np.float32))))
+        tensors.append(InputTensor(name, "FP32", shape, values.get(name, np.zeros(len(rows), np.float32))))
     found = result(tensors)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(oip_rows, "fast_columns", lambda *_: None)

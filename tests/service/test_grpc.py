@@ -57,8 +57,8 @@ def call(server: Any) -> Iterator[Callable[..., Any]]:
         def ask(name: str, message: Any, timeout: float = 20, **metadata: str) -> Any:
             body = message if isinstance(message, bytes) else message.SerializeToString()
             method = channel.unary_unary(f"/{SERVICE}/{name}")
-            reply, told = method.with_call(body, timeout=timeout, metadata=[*metadata.items()])
-            return MESSAGES[f"{name}Response"].FromString(reply), dict(told.trailing_metadata())
+            reply, call = method.with_call(body, timeout=timeout, metadata=[*metadata.items()])
+            return MESSAGES[f"{name}Response"].FromString(reply), dict(call.trailing_metadata())
 
         yield ask
 
@@ -117,14 +117,14 @@ def test_tritons_client_gets_what_http_answers(server: Any) -> None:
     import httpx
 
     rows = [{"age": int(age), "job": job} for age, job in zip(AGES, TEXTS, strict=True)]
-    told = httpx.post(f"{server.url}/predict/income", json={"rows": rows}).json()["predictions"]
-    expected = [list(entry["probabilities"].values()) for entry in told]
+    native = httpx.post(f"{server.url}/predict/income", json={"rows": rows}).json()["predictions"]
+    expected = [list(entry["probabilities"].values()) for entry in native]
     np.testing.assert_allclose(probabilities, expected, rtol=1e-5, atol=1e-6)
     (warning,) = json.loads(answer.get_response().parameters["warnings"].string_param)
     assert (warning["row"], warning["code"]) == (1, "unseen_level")
 
 
-def test_tritons_client_without_waiting_asks_several_at_once(server: Any) -> None:
+def test_tritons_async_client_sends_several_requests_at_once(server: Any) -> None:
     async def ask() -> list[Any]:
         async with triton_aio.InferenceServerClient(server.grpc) as client:
             return await asyncio.gather(*(client.infer("house_class", inputs()) for _ in range(8)))
@@ -137,13 +137,13 @@ def test_tritons_client_without_waiting_asks_several_at_once(server: Any) -> Non
 C = (1, 2, 5)
 
 
-def test_typed_contents_are_answered_by_typed_contents(call: Callable[..., Any]) -> None:
-    reply, told = call("ModelInfer", typed(), **{"x-request-id": "mine"})
+def test_typed_inputs_get_typed_outputs(call: Callable[..., Any]) -> None:
+    reply, metadata = call("ModelInfer", typed(), **{"x-request-id": "mine"})
     label, probabilities = reply.outputs
     assert not reply.raw_output_contents
     assert len(label.contents.bytes_contents) == 3
     assert len(probabilities.contents.fp32_contents) == 6
-    assert told["x-request-id"] == "mine"
+    assert metadata["x-request-id"] == "mine"
     metadata, _ = call("ModelMetadata", MESSAGES["ModelMetadataRequest"](name="income"))
     assert json.loads(metadata.parameters["classes"].string_param) == ["<=50K", "100 %s"]
 
@@ -166,7 +166,7 @@ def too_many() -> Any:
 
 
 @pytest.mark.parametrize(
-    ("request_of", "code", "told"),
+    ("request_of", "code", "message"),
     [
         (lambda: typed("nope"), "NOT_FOUND", "there is no model 'nope'"),
         (lambda: typed(model_version="7"), "NOT_FOUND", "no version '7'"),
@@ -177,14 +177,14 @@ def too_many() -> Any:
         (lambda: os.urandom(8) * 90_000, "RESOURCE_EXHAUSTED", "larger than max"),
     ],
 )
-def test_errors_have_the_codes_of_grpc(call: Callable[..., Any], request_of: Any, code: str, told: str) -> None:
+def test_errors_have_the_codes_of_grpc(call: Callable[..., Any], request_of: Any, code: str, message: str) -> None:
     with pytest.raises(grpc.RpcError) as error:
         call("ModelInfer", request_of())
     assert error.value.code().name == code
-    assert told in error.value.details()
+    assert message in error.value.details()
 
 
-def test_bytes_that_are_no_message_are_never_our_fault(call: Callable[..., Any]) -> None:
+def test_bytes_that_are_not_a_message_are_never_a_server_error(call: Callable[..., Any]) -> None:
     rng, good = np.random.default_rng(0), typed().SerializeToString()
     codes = set()
     for _ in range(150):

@@ -1,6 +1,6 @@
 """Calls that end before their answer is there: deadlines, clients that leave, a server that stops.
 
-In this process, with an engine that waits until it is told to go on.
+In this process, with an engine that waits until it is setup to go on.
 """
 
 import asyncio
@@ -33,16 +33,16 @@ class Gated:
         self.inner = inner
         self.open = threading.Event()
         self.open.set()
-        self.asked = threading.Event()
+        self.called = threading.Event()
         self.batches: list[int] = []
 
     def close(self) -> None:
         self.batches.clear()
-        self.asked.clear()
+        self.called.clear()
         self.open.clear()
 
     def outputs(self, x: Any) -> Any:
-        self.asked.set()
+        self.called.set()
         assert self.open.wait(LONG_S)
         self.batches.append(len(x))
         return self.inner.outputs(x)
@@ -51,9 +51,9 @@ class Gated:
 class Story:
     """A server, a way to call it, and what is behind it."""
 
-    def __init__(self, lane: Application, server: GrpcServer, channel: Any, engine: Gated) -> None:
-        self.lane, self.server, self.channel, self.engine = lane, server, channel, engine
-        self.counters = lane.plane.snapshot.find("income").counters
+    def __init__(self, asgi_app: Application, server: GrpcServer, channel: Any, engine: Gated) -> None:
+        self.asgi_app, self.server, self.channel, self.engine = asgi_app, server, channel, engine
+        self.counters = asgi_app.plane.snapshot.find("income").counters
 
     def infer(self, rows: int = 1, timeout: float = LONG_S) -> Any:
         request = MESSAGES["ModelInferRequest"](model_name="income")
@@ -65,7 +65,7 @@ class Story:
         """A call whose prediction has begun and waits at the gate."""
         self.engine.close()
         call = self.infer(rows)
-        assert await asyncio.to_thread(self.engine.asked.wait, LONG_S)
+        assert await asyncio.to_thread(self.engine.called.wait, LONG_S)
         return call
 
     async def queued(self, rows: int) -> None:
@@ -82,50 +82,50 @@ Tell = Callable[[Callable[[Story], Awaitable[None]]], None]
 
 
 @pytest.fixture
-def tell(make_lane: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings) -> Tell:
+def tell(make_app: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings) -> Tell:
     """Have a story happen."""
     income = next(model for model in tabular_models if model.name == "income")
     engine = Gated(income.engine)
 
     async def happen(story: Callable[[Story], Awaitable[None]]) -> None:
         model = dataclasses.replace(income, engine=engine)
-        lane = make_lane([model], dataclasses.replace(settings, batching="on"))
-        server = GrpcServer(lane.context)
+        asgi_app = make_app([model], dataclasses.replace(settings, batching="on"))
+        server = GrpcServer(asgi_app.context)
         port = await server.start("127.0.0.1", 0)
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-                await asyncio.wait_for(story(Story(lane, server, channel, engine)), 3 * LONG_S)
+                await asyncio.wait_for(story(Story(asgi_app, server, channel, engine)), 3 * LONG_S)
         finally:
             engine.open.set()
             await server.stop()
-            lane.plane.close()
+            asgi_app.plane.close()
 
     return lambda story: asyncio.run(happen(story))
 
 
-def test_what_waits_past_the_deadline_of_its_call_is_not_predicted(tell: Tell) -> None:
-    async def story(told: Story) -> None:
-        first = await told.begun()
+def test_a_call_past_its_deadline_is_not_predicted(tell: Tell) -> None:
+    async def story(setup: Story) -> None:
+        first = await setup.begun()
         with pytest.raises(grpc.RpcError) as error:
-            await told.infer(rows=3, timeout=SHORT_S)
+            await setup.infer(rows=3, timeout=SHORT_S)
         assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        await told.queued(0)
-        told.engine.open.set()
+        await setup.queued(0)
+        setup.engine.open.set()
         await first
-        await told.infer(rows=2)
-        assert told.engine.batches == [1, 2]
-        assert sum(told.counters.rejected.values()) == 3
+        await setup.infer(rows=2)
+        assert setup.engine.batches == [1, 2]
+        assert sum(setup.counters.rejected.values()) == 3
 
     tell(story)
 
 
-def test_a_call_without_time_left_is_refused_by_the_code_for_it(tell: Tell) -> None:
-    async def story(told: Story) -> None:
-        told.engine.close()
+def test_a_call_after_its_deadline_is_deadline_exceeded(tell: Tell) -> None:
+    async def story(setup: Story) -> None:
+        setup.engine.close()
         with pytest.raises(grpc.RpcError) as error:
-            await told.infer(rows=3, timeout=0)
+            await setup.infer(rows=3, timeout=0)
         assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        assert told.engine.batches == []
+        assert setup.engine.batches == []
 
     tell(story)
 
@@ -150,57 +150,57 @@ def test_a_large_message_is_refused_while_others_take_the_memory(tell: Tell) -> 
 
 
 def test_a_cancelled_call_that_waits_is_not_predicted(tell: Tell) -> None:
-    async def story(told: Story) -> None:
-        first = await told.begun()
-        second = told.infer(rows=5)
-        third = told.infer(rows=2)
-        await told.queued(7)
+    async def story(setup: Story) -> None:
+        first = await setup.begun()
+        second = setup.infer(rows=5)
+        third = setup.infer(rows=2)
+        await setup.queued(7)
         second.cancel()
-        await told.queued(2)
-        told.engine.open.set()
+        await setup.queued(2)
+        setup.engine.open.set()
         await asyncio.gather(first, third)
-        assert told.engine.batches == [1, 2]
-        assert told.counters.rejected == {"client_gone": 5}
-        assert told.lane.context.state.inflight == 0
-        assert told.counters.requests[("grpc", 499)] == 1
+        assert setup.engine.batches == [1, 2]
+        assert setup.counters.rejected == {"client_gone": 5}
+        assert setup.asgi_app.context.state.inflight == 0
+        assert setup.counters.requests[("grpc", 499)] == 1
 
     tell(story)
 
 
 def test_a_server_that_drains_says_so_and_answers_what_is_in_flight(tell: Tell) -> None:
-    async def story(told: Story) -> None:
-        assert await told.health() == health_pb2.HealthCheckResponse.SERVING
-        call = await told.begun()
-        told.lane.context.state.begin_draining()
-        await told.server.drain()
-        assert await told.health() == health_pb2.HealthCheckResponse.NOT_SERVING
-        ready = told.channel.unary_unary(f"/{SERVICE}/ServerReady")
+    async def story(setup: Story) -> None:
+        assert await setup.health() == health_pb2.HealthCheckResponse.SERVING
+        call = await setup.begun()
+        setup.asgi_app.context.state.begin_draining()
+        await setup.server.drain()
+        assert await setup.health() == health_pb2.HealthCheckResponse.NOT_SERVING
+        ready = setup.channel.unary_unary(f"/{SERVICE}/ServerReady")
         reply = MESSAGES["ServerReadyResponse"].FromString(await ready(b""))
         assert not reply.ready
-        assert told.lane.context.state.inflight == 1
-        stopping = asyncio.create_task(told.server.stop())
+        assert setup.asgi_app.context.state.inflight == 1
+        stopping = asyncio.create_task(setup.server.stop())
         await asyncio.sleep(0)
-        told.engine.open.set()
+        setup.engine.open.set()
         assert await call
         await stopping
         with pytest.raises(grpc.RpcError) as error:
-            await told.infer()
+            await setup.infer()
         assert error.value.code() is grpc.StatusCode.UNAVAILABLE
 
     tell(story)
 
 
-def test_a_full_queue_says_when_to_come_back(tell: Tell) -> None:
-    async def story(told: Story) -> None:
-        told.lane.plane.snapshot.find("income").batcher.queue_rows = 4
-        first = await told.begun()
-        second = told.infer(rows=4)
-        await told.queued(4)
+def test_a_full_queue_has_retry_after(tell: Tell) -> None:
+    async def story(setup: Story) -> None:
+        setup.asgi_app.plane.snapshot.find("income").batcher.queue_rows = 4
+        first = await setup.begun()
+        second = setup.infer(rows=4)
+        await setup.queued(4)
         with pytest.raises(grpc.RpcError) as error:
-            await told.infer()
+            await setup.infer()
         assert error.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert int(dict(error.value.trailing_metadata())["retry-after"]) >= 1
-        told.engine.open.set()
+        setup.engine.open.set()
         await asyncio.gather(first, second)
 
     tell(story)

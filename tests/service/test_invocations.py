@@ -54,7 +54,7 @@ def session() -> Iterator[requests.Session]:
 
 
 def is_error(reply: Any, status: int, code: str = "BAD_REQUEST") -> str:
-    """The message of an error that has MLflow's form; of a lane's reply or of requests'."""
+    """The message of an error in MLflow's form, from a reply of the ASGI application or of requests."""
     assert (getattr(reply, "status", None) or reply.status_code) == status
     document = json.loads(reply.content)
     assert list(document) == ["error_code", "message"]
@@ -91,10 +91,10 @@ def test_every_form_of_a_table_has_the_same_answer(session: requests.Session, se
     assert answers == [pytest.approx(answers[0], rel=1e-5)] * 6
 
 
-def test_a_classification_is_answered_by_label_and_probabilities(ask_lane: Ask) -> None:
+def test_a_classification_is_answered_by_label_and_probabilities(send_asgi: Ask) -> None:
     body = {"dataframe_records": [{"age": 30}, {"age": 5, "job": "Private"}]}
-    reply = ask_lane("POST", "/invocations", body, **named("income"))
-    native = ask_lane("POST", "/predict/income", {"rows": body["dataframe_records"]}).body
+    reply = send_asgi("POST", "/invocations", body, **named("income"))
+    native = send_asgi("POST", "/predict/income", {"rows": body["dataframe_records"]}).body
     for prediction in native["predictions"]:
         prediction.pop("warnings", None)
     assert reply.body == native
@@ -102,11 +102,11 @@ def test_a_classification_is_answered_by_label_and_probabilities(ask_lane: Ask) 
 
 
 @pytest.mark.parametrize("key", ["params", "parameters"])
-def test_warnings_stand_in_the_predictions_where_that_is_asked_for(ask_lane: Ask, home_row: Row, key: str) -> None:
+def test_warnings_are_in_the_predictions_on_request(send_asgi: Ask, home_row: Row, key: str) -> None:
     rows = [home_row, {**home_row, "class": 9}]
     body = {"instances": rows, key: {"warnings": True, "temperature": 0.7}}
-    predictions = ask_lane("POST", "/invocations", body, **named("homes")).body["predictions"]
-    assert predictions == ask_lane("POST", "/predict/homes", {"rows": rows}).body["predictions"]
+    predictions = send_asgi("POST", "/invocations", body, **named("homes")).body["predictions"]
+    assert predictions == send_asgi("POST", "/predict/homes", {"rows": rows}).body["predictions"]
     assert predictions[1]["warnings"][0]["code"] == "outside_seen"
 
 
@@ -130,18 +130,18 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize(("body", "text"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_is_no_table_is_a_bad_request(ask_lane: Ask, body: Any, text: str) -> None:
-    assert text in is_error(ask_lane("POST", "/invocations", body, **named("homes")), 400)
+def test_a_body_without_a_table_is_a_bad_request(send_asgi: Ask, body: Any, text: str) -> None:
+    assert text in is_error(send_asgi("POST", "/invocations", body, **named("homes")), 400)
 
 
-def test_content_types_methods_and_limits(ask_lane: Ask, home_row: Row) -> None:
+def test_content_types_methods_and_limits(send_asgi: Ask, home_row: Row) -> None:
     for kind in ("text/plain", "application/json; charset=latin-1", "text/csv; charset=utf-7"):
-        text = is_error(ask_lane("POST", "/invocations", b"{}", content_type=kind, **named("homes")), 415)
+        text = is_error(send_asgi("POST", "/invocations", b"{}", content_type=kind, **named("homes")), 415)
         assert "application/json or text/csv" in text
-    assert "POST" in is_error(ask_lane("GET", "/invocations"), 405)
+    assert "POST" in is_error(send_asgi("GET", "/invocations"), 405)
     body = {"dataframe_records": [home_row] * 2001}
-    assert "2001 rows" in is_error(ask_lane("POST", "/invocations", body, **named("homes")), 413)
-    late = ask_lane("POST", "/invocations", {"instances": [home_row]}, **named("homes"), x_request_timeout="1e-9")
+    assert "2001 rows" in is_error(send_asgi("POST", "/invocations", body, **named("homes")), 413)
+    late = send_asgi("POST", "/invocations", {"instances": [home_row]}, **named("homes"), x_request_timeout="1e-9")
     is_error(late, 504, "DEADLINE_EXCEEDED")
 
 
@@ -152,35 +152,35 @@ def test_probes_and_the_version(session: requests.Session, server: Any) -> None:
     assert session.get(f"{server.url}/version", timeout=60).text == version()
 
 
-def test_probes_say_no_before_the_models_are_there_and_while_draining(
-    make_lane: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings, asgi: Ask
+def test_probes_fail_before_models_are_loaded_and_while_draining(
+    make_app: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings, asgi: Ask
 ) -> None:
-    lane = make_lane(tabular_models, settings)
-    lane.context.state = ServerState()
-    assert asyncio.run(asgi(lane, "GET", "/ping")).status == 503
-    lane.context.state.mark_ready()
-    lane.context.state.begin_draining()
-    is_error(asyncio.run(asgi(lane, "GET", "/ping")), 503, "TEMPORARILY_UNAVAILABLE")
-    lane.plane.close()
+    asgi_app = make_app(tabular_models, settings)
+    asgi_app.context.state = ServerState()
+    assert asyncio.run(asgi(asgi_app, "GET", "/ping")).status == 503
+    asgi_app.context.state.mark_ready()
+    asgi_app.context.state.begin_draining()
+    is_error(asyncio.run(asgi(asgi_app, "GET", "/ping")), 503, "TEMPORARILY_UNAVAILABLE")
+    asgi_app.plane.close()
 
 
 # Which of several models
 
 
-def test_with_several_models_one_has_to_be_named(ask_lane: Ask, home_row: Row) -> None:
-    text = is_error(ask_lane("POST", "/invocations", {"instances": [home_row]}), 400)
+def test_with_several_models_one_has_to_be_named(send_asgi: Ask, home_row: Row) -> None:
+    text = is_error(send_asgi("POST", "/invocations", {"instances": [home_row]}), 400)
     assert "several models are served: homes, house_class, income" in text
-    unknown = ask_lane("POST", "/invocations", {"instances": [home_row]}, **named("home"))
+    unknown = send_asgi("POST", "/invocations", {"instances": [home_row]}, **named("home"))
     assert "did you mean 'homes'?" in is_error(unknown, 404, "RESOURCE_DOES_NOT_EXIST")
 
 
-def test_the_setting_names_the_default_and_a_request_may_name_another(
-    make_lane: Callable[..., Application], tabular_models: list[TabularModel], asgi: Ask, home_row: Row
+def test_the_setting_selects_the_default_model_and_a_request_may_select_another(
+    make_app: Callable[..., Application], tabular_models: list[TabularModel], asgi: Ask, home_row: Row
 ) -> None:
-    lane = make_lane(tabular_models, Settings(default_model="homes", predict_route="/score"))
+    asgi_app = make_app(tabular_models, Settings(default_model="homes", predict_route="/score"))
 
     async def ask(path: str, body: Any, **headers: str) -> Any:
-        reply = await asgi(lane, "POST", path, json.dumps(body).encode(), "", headers)
+        reply = await asgi(asgi_app, "POST", path, json.dumps(body).encode(), "", headers)
         return reply.body["model"]
 
     async def both() -> list[str]:
@@ -191,7 +191,7 @@ def test_the_setting_names_the_default_and_a_request_may_name_another(
         ]
 
     assert asyncio.run(both()) == ["homes", "homes", "income"]
-    lane.plane.close()
+    asgi_app.plane.close()
 
 
 def test_a_default_that_is_not_served_stops_the_start(store_folder: Path) -> None:
@@ -228,8 +228,8 @@ def test_curl_sends_a_csv_file_and_gets_a_line_for_each_row(server: Any, tmp_pat
         ("text/plain", "application/json"),
     ],
 )
-def test_csv_is_answered_where_it_is_liked_best(ask_lane: Ask, accept: str, kind: str) -> None:
-    reply = ask_lane("POST", "/invocations", b"age\n30\n", content_type="text/csv", accept=accept, **named("income"))
+def test_csv_is_returned_if_it_has_the_highest_quality(send_asgi: Ask, accept: str, kind: str) -> None:
+    reply = send_asgi("POST", "/invocations", b"age\n30\n", content_type="text/csv", accept=accept, **named("income"))
     assert (reply.status, reply.headers["content-type"]) == (200, kind)
 
 
@@ -239,9 +239,9 @@ def test_a_label_that_is_not_ascii_is_read_by_requests(session: requests.Session
     assert reply.text.partition(",")[0] in ("größer", "größte")
 
 
-def test_a_csv_without_a_header_is_read_in_the_order_of_the_features(ask_lane: Ask) -> None:
+def test_a_csv_without_a_header_is_read_in_the_order_of_the_features(send_asgi: Ask) -> None:
     def ask(body: bytes, kind: str = "text/csv") -> Any:
-        return ask_lane("POST", "/invocations", body, content_type=kind, accept="text/csv", **named("income"))
+        return send_asgi("POST", "/invocations", body, content_type=kind, accept="text/csv", **named("income"))
 
     right = ask(b"age,job\n30,Private\n50,\n").content
     assert right.count(b"\n") == 2
@@ -255,7 +255,7 @@ def test_a_csv_without_a_header_is_read_in_the_order_of_the_features(ask_lane: A
     assert is_error(ask(b""), 400)
 
 
-def test_a_header_is_told_by_any_name_of_the_tables(tabular_model: TabularModel) -> None:
+def test_a_header_is_recognised_by_any_column_name(tabular_model: TabularModel) -> None:
     schema = tabular_model.schema
     for first in (b"price,x", b"'Outcome Type'; class ;2", b'"Outcome Type"\ta', b"\n\nclass"):
         assert invocations.with_header(schema, first + b"\n1,2\n") == first + b"\n1,2\n"
@@ -266,17 +266,17 @@ def test_a_header_is_told_by_any_name_of_the_tables(tabular_model: TabularModel)
 
 
 @pytest.mark.parametrize("body", [b"class\r1\r", "class\r\n1\r\n".encode("utf-16"), b"x" * 200_000])
-def test_a_csv_whose_first_line_cannot_be_read_is_the_clients_mistake(ask_lane: Ask, body: bytes) -> None:
-    reply = ask_lane("POST", "/invocations", body, content_type="text/csv", **named("homes"))
+def test_a_csv_whose_first_line_cannot_be_read_is_a_400(send_asgi: Ask, body: bytes) -> None:
+    reply = send_asgi("POST", "/invocations", body, content_type="text/csv", **named("homes"))
     assert reply.status == 400
     assert reply.body["error_code"] == "BAD_REQUEST"
 
 
-def test_warnings_come_back_in_sagemakers_own_header_too(ask_lane: Ask, home_row: Row) -> None:
+def test_warnings_come_back_in_sagemakers_own_header_too(send_asgi: Ask, home_row: Row) -> None:
     body = {"instances": [{**home_row, "class": 9}] * 50}
-    told = ask_lane("POST", "/invocations", body, **named("homes")).headers["x-amzn-sagemaker-custom-attributes"]
-    assert len(told) <= 1024
-    assert json.loads(told)["omitted"] > 0
+    header = send_asgi("POST", "/invocations", body, **named("homes")).headers["x-amzn-sagemaker-custom-attributes"]
+    assert len(header) <= 1024
+    assert json.loads(header)["omitted"] > 0
 
 
 def test_a_model_that_sagemaker_unpacked_is_found(store_folder: Path, tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def test_an_unpacked_export_keeps_its_version(store_folder: Path, tmp_path: Path
 # Vertex AI
 
 
-def test_vertex_asks_at_its_own_addresses(session: requests.Session, vertex: Any, home_row: Row) -> None:
+def test_vertex_uses_its_own_addresses(session: requests.Session, vertex: Any, home_row: Row) -> None:
     base = f"{vertex.url}/v1/endpoints/7/deployedModels/3"
     assert session.get(base, timeout=60).status_code == 200
     body = {"instances": [home_row, home_row], "parameters": None}
@@ -322,8 +322,13 @@ def test_one_served_model_needs_no_name(session: requests.Session, vertex: Any, 
 
 
 def test_addresses_of_vertex_are_settings() -> None:
-    given = {"AIP_HEALTH_ROUTE": "/h", "AIP_PREDICT_ROUTE": "/p", "TABSERVE_PREDICT_ROUTE": "/q", "AIP_HTTP_PORT": "1"}
-    settings = Settings.from_environment(given)
+    environment = {
+        "AIP_HEALTH_ROUTE": "/h",
+        "AIP_PREDICT_ROUTE": "/p",
+        "TABSERVE_PREDICT_ROUTE": "/q",
+        "AIP_HTTP_PORT": "1",
+    }
+    settings = Settings.from_environment(environment)
     assert (settings.health_route, settings.predict_route) == ("/h", "/q")
     for name, value in (("HEALTH_ROUTE", "health"), ("PREDICT_ROUTE", "/predict/homes"), ("PREDICT_ROUTE", "/a?b")):
         with pytest.raises(SettingsError, match=f"TABSERVE_{name}"):

@@ -15,12 +15,12 @@ def record(message: str, **extra: object) -> logging.LogRecord:
     return made
 
 
-def test_a_line_holds_what_was_given_and_the_trace() -> None:
+def test_a_log_line_has_its_fields_and_the_trace() -> None:
     line = json.loads(JsonFormatter().format(record("failed", model="homes:1", request_id="r")))
     assert (line["level"], line["message"], line["model"], line["request_id"]) == ("error", "failed", "homes:1", "r")
     assert "what happened" in line["trace"]
     assert "what happened" in TextFormatter().format(record("failed", model="homes:1"))
 
 
-def test_text_that_is_no_unicode_is_logged_all_the_same() -> None:
+def test_text_that_is_not_unicode_is_logged() -> None:
     assert json.loads(JsonFormatter().format(record("\ud800", what={"a": object})))["message"] == "?"

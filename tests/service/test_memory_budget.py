@@ -14,7 +14,7 @@ from service.memory_budget import MEMORY_PER_BYTE, MemoryBudget
 from service.settings import Settings
 
 
-def test_what_exceeds_the_budget_waits_for_others_to_end() -> None:
+def test_explanations_beyond_the_budget_wait_for_others() -> None:
     budget = MemoryBudget(100)
     budget.reserve(60, 0)
     with pytest.raises(OutOfMemory) as refused:
@@ -25,7 +25,7 @@ def test_what_exceeds_the_budget_waits_for_others_to_end() -> None:
     assert budget.reserved == 50
 
 
-def test_a_request_without_company_is_always_admitted() -> None:
+def test_a_single_request_is_always_admitted() -> None:
     budget = MemoryBudget(100)
     budget.reserve(60, 0)
     budget.reserve(90, held=60)
@@ -65,13 +65,13 @@ def test_a_worker_gets_its_share_of_what_the_server_may_take(monkeypatch: pytest
     assert memory_budget.worker_budget(1, 4) == memory_budget.LEAST_BYTES
 
 
-def test_a_body_is_refused_while_others_take_the_budget_and_admitted_afterwards(
-    make_lane: Callable[..., Any],
+def test_a_body_is_refused_while_others_use_the_budget_and_admitted_afterwards(
+    make_app: Callable[..., Any],
     asgi: Callable[..., Any],
     tabular_models: list[TabularModel],
     home_row: dict[str, Any],
 ) -> None:
-    app = make_lane(tabular_models, Settings())
+    app = make_app(tabular_models, Settings())
     row = str(home_row).replace("'", '"').replace("True", "true")
     body = b'{"rows":[' + b",".join([row.encode()] * 1000) + b"]}"
     app.plane.memory.limit = MEMORY_PER_BYTE * len(body)

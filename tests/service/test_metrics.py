@@ -39,7 +39,7 @@ NAMES = [
 ]
 
 
-def test_a_histogram_poured_reads_as_one_observed() -> None:
+def test_a_merged_histogram_equals_an_observed_one() -> None:
     poured, observed = CollectorRegistry(), CollectorRegistry()
     buckets = HistogramBuckets(SECONDS)
     one = Histogram("x", "x", ["a"], registry=observed, buckets=SECONDS).labels("1")
@@ -55,21 +55,21 @@ def test_a_histogram_poured_reads_as_one_observed() -> None:
 
 
 def test_requests_are_counted_under_the_names_of_the_contract(
-    make_lane: Callable[..., Application],
+    make_app: Callable[..., Application],
     tabular_models: list[TabularModel],
     settings: Settings,
     asgi: Callable[..., Any],
     home_row: dict[str, Any],
 ) -> None:
-    lane = make_lane(tabular_models, settings)
-    lane.plane.metrics.build("1")
+    asgi_app = make_app(tabular_models, settings)
+    asgi_app.plane.metrics.build("1")
     warned = {**home_row, "class": 6.5}
 
     async def story() -> str:
         for rows, query in (([home_row], ""), ([warned, {}], "on_invalid=skip"), ([{}], "")):
-            await asgi(lane, "POST", "/predict/homes", json.dumps({"rows": rows}).encode(), query)
-        lane.plane.snapshot.find("homes").counters.reject("queue_full", 3)
-        return str((await asgi(lane, "GET", "/metrics")).content.decode())
+            await asgi(asgi_app, "POST", "/predict/homes", json.dumps({"rows": rows}).encode(), query)
+        asgi_app.plane.snapshot.find("homes").counters.reject("queue_full", 3)
+        return str((await asgi(asgi_app, "GET", "/metrics")).content.decode())
 
     page = asyncio.run(story())
     for name in NAMES:
@@ -84,7 +84,7 @@ def test_requests_are_counted_under_the_names_of_the_contract(
     assert "pid=" not in page
 
 
-def test_what_clients_send_never_becomes_a_label(server: Any) -> None:
+def test_client_input_never_becomes_a_metric_label(server: Any) -> None:
     httpx.post(f"{server.url}/predict/never-heard-of", json={})
     page = httpx.get(f"{server.url}/metrics").text
     assert "tabserve_model_info" in page
@@ -164,17 +164,17 @@ counters = metrics.add("homes", "1", "numpy")
 counters.queue_rows = 7
 counters.request("json", 200, 0.1)
 metrics.flush()
-print("told", flush=True)
+print("counted", flush=True)
 sys.stdin.read()
 """
 
 
-def test_what_waits_in_a_killed_worker_waits_no_more_and_what_it_answered_is_answered(
+def test_a_killed_worker_drops_waiting_requests_and_keeps_sent_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(MULTIPROCESS, str(tmp_path))
 
-    def told() -> tuple[float, float]:
+    def counts() -> tuple[float, float]:
         page = Metrics().page().decode()
         waiting = re.search(r'^tabserve_queue_rows{model="homes"} (\S+)', page, re.MULTILINE)
         answered = re.search(r"^tabserve_requests_total{.*} (\S+)", page, re.MULTILINE)
@@ -187,12 +187,12 @@ def test_what_waits_in_a_killed_worker_waits_no_more_and_what_it_answered_is_ans
         for _ in range(2)
     ]
     try:
-        assert [worker.stdout.readline() for worker in workers if worker.stdout] == [b"told\n"] * 2
-        assert told() == (14, 2)
+        assert [worker.stdout.readline() for worker in workers if worker.stdout] == [b"counted\n"] * 2
+        assert counts() == (14, 2)
         assert process_metrics(Metrics().page()) == {str(worker.pid): PROCESS_METRICS for worker in workers}
         workers[0].kill()
         workers[0].wait()
-        assert told() == (7, 2)
+        assert counts() == (7, 2)
         assert process_metrics(Metrics().page()) == {str(workers[1].pid): PROCESS_METRICS}
     finally:
         for worker in workers:
@@ -201,5 +201,5 @@ def test_what_waits_in_a_killed_worker_waits_no_more_and_what_it_answered_is_ans
 
 
 @pytest.mark.parametrize("bound", SECONDS)
-def test_latency_is_told_from_a_tenth_of_a_millisecond_to_ten_seconds(bound: float) -> None:
+def test_latency_buckets_range_from_a_tenth_of_a_millisecond_to_ten_seconds(bound: float) -> None:
     assert 1e-4 <= bound <= 10

@@ -34,7 +34,7 @@ def only_tensorflow(version: Path) -> None:
     manifest.write(version)
 
 
-def test_of_each_name_the_newest_good_version_is_served(folder: Path) -> None:
+def test_the_newest_valid_version_of_each_name_is_served(folder: Path) -> None:
     assert served(Settings(store=folder)) == ["homes:2", "house_class:1", "income:1"]
     (folder / "homes/2/weights.npz").write_bytes(b"")
     assert served(Settings(store=folder)) == ["homes:1", "house_class:1", "income:1"]
@@ -48,7 +48,7 @@ def test_a_damaged_model_does_not_take_down_the_others(folder: Path, caplog: pyt
         served(Settings(store=folder, models=("homes", "income")))
 
 
-def test_where_every_model_is_damaged_the_start_stops(folder: Path) -> None:
+def test_the_start_stops_if_every_model_is_damaged(folder: Path) -> None:
     for golden in folder.glob("*/*/golden.json"):
         golden.unlink()
     with pytest.raises(SelectionError, match="no version of 'homes' can be served"):
@@ -56,7 +56,7 @@ def test_where_every_model_is_damaged_the_start_stops(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("models", [(), ("homes",), ("homes:2",)])
-def test_a_version_without_a_keras_model_is_served_by_numpy_where_tensorflow_is_asked_for(
+def test_a_version_without_a_keras_model_is_served_by_numpy_if_tensorflow_is_requested(
     folder: Path, caplog: pytest.LogCaptureFixture, models: tuple[str, ...]
 ) -> None:
     with caplog.at_level(logging.WARNING):
@@ -67,7 +67,7 @@ def test_a_version_without_a_keras_model_is_served_by_numpy_where_tensorflow_is_
 
 
 @pytest.mark.parametrize("models", [(), ("homes",), ("homes:2",)])
-def test_a_version_that_only_tensorflow_can_run_stops_the_start_where_numpy_is_asked_for(
+def test_a_version_that_needs_tensorflow_stops_the_start_if_numpy_is_requested(
     folder: Path, models: tuple[str, ...]
 ) -> None:
     only_tensorflow(folder / "homes/2")

@@ -58,7 +58,7 @@ def pieces_of(size: int) -> Iterator[None]:
         yield
 
 
-def verdict(schema: FeatureSchema, body: bytes, on_invalid: str, most: int) -> Any:
+def outcome(schema: FeatureSchema, body: bytes, on_invalid: str, most: int) -> Any:
     """All that can be seen of how a body was read."""
     try:
         accepted = native.validate_request(schema, body, on_invalid, most)
@@ -72,14 +72,14 @@ def verdict(schema: FeatureSchema, body: bytes, on_invalid: str, most: int) -> A
         None if valid is None else [*valid],
         [*accepted.errors],
         accepted.omitted,
-        {row: [*told] for row, told in accepted.warnings.items()},
+        {row: [*warnings] for row, warnings in accepted.warnings.items()},
     )
 
 
 def agree(schema: FeatureSchema, body: bytes, on_invalid: str, size: int, most: int) -> None:
     with pieces_of(size):
-        in_pieces = verdict(schema, body, on_invalid, most)
-    assert in_pieces == verdict(schema, body, on_invalid, most)
+        in_pieces = outcome(schema, body, on_invalid, most)
+    assert in_pieces == outcome(schema, body, on_invalid, most)
 
 
 CELLS = st.one_of(
@@ -115,7 +115,7 @@ def test_rows_of_any_kind_are_read_in_pieces_as_in_one(
 
 @examples(max_examples=200, deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from("nmx"), CELLS), min_size=1, max_size=9), STYLES, *HOW)
-def test_rows_of_numbers_alone_are_too(rows: list[Any], style: Any, on_invalid: str, size: int, most: int) -> None:
+def test_rows_of_only_numbers_are_recognised_too(rows: list[Any], style: Any, on_invalid: str, size: int, most: int) -> None:
     agree(NUMBERS, json.dumps({"rows": rows}, **style).encode(), on_invalid, size, most)
 
 
@@ -159,7 +159,7 @@ def test_text_of_any_kind_is_read_in_pieces_as_in_one(
 
 
 @pytest.mark.parametrize("depth", range(190, 206))
-def test_the_same_depth_is_too_deep(depth: int) -> None:
+def test_the_depth_limit_is_the_same(depth: int) -> None:
     deep = "[" * depth + "]" * depth
     agree(SCHEMA, ('{"rows":[{"n":1},{"n":2,"id":' + deep + "}]}").encode(), "fail", 0, 100)
 
@@ -246,7 +246,7 @@ HOSTILE: dict[str, Callable[[int], bytes]] = {
 
 @pytest.mark.parametrize("schema", [SCHEMA, NUMBERS], ids=["mixed", "numbers"])
 @pytest.mark.parametrize("kind", [*HOSTILE])
-def test_what_is_wrong_very_often_is_told_in_bounded_memory(kind: str, schema: FeatureSchema) -> None:
+def test_many_errors_are_reported_in_bounded_memory(kind: str, schema: FeatureSchema) -> None:
     """Beside what parsing alone takes: pydantic would gather an error of 400 bytes for each."""
     body = HOSTILE[kind](100_000)
 
@@ -255,7 +255,7 @@ def test_what_is_wrong_very_often_is_told_in_bounded_memory(kind: str, schema: F
             native.validate_request(schema, body, "fail", 10**6)
         assert json.loads(refused.value.document())["errors_omitted"] > 99_000
 
-    with mock.patch("models.text.nearest", wraps=nearest) as asked:
+    with mock.patch("models.text.nearest", wraps=nearest) as nearest_calls:
         used = peak(read)
     assert used < 4 * peak(lambda: json.loads(body))
-    assert asked.call_count <= 100
+    assert nearest_calls.call_count <= 100

@@ -36,22 +36,22 @@ OTHER_TYPES = [
 ]
 
 
-def ask(ask_lane: Ask, path: str, content_type: str | None, body: bytes = b"not JSON", **headers: str) -> Any:
+def ask(send_asgi: Ask, path: str, content_type: str | None, body: bytes = b"not JSON", **headers: str) -> Any:
     fields = MODEL if content_type is None else {**MODEL, "content-type": content_type}
-    return ask_lane("POST", path, body, **fields, **headers)
+    return send_asgi("POST", path, body, **fields, **headers)
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("content_type", JSON_TYPES)
-def test_every_route_reads_the_same_content_types_as_json(ask_lane: Ask, path: str, content_type: str | None) -> None:
-    reply = ask(ask_lane, path, content_type)
+def test_every_route_reads_the_same_content_types_as_json(send_asgi: Ask, path: str, content_type: str | None) -> None:
+    reply = ask(send_asgi, path, content_type)
     assert (reply.status, b"JSON" in reply.content) == (400, True)
 
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("content_type", OTHER_TYPES)
-def test_every_route_refuses_the_same_content_types(ask_lane: Ask, path: str, content_type: str) -> None:
-    reply = ask(ask_lane, path, content_type)
+def test_every_route_refuses_the_same_content_types(send_asgi: Ask, path: str, content_type: str) -> None:
+    reply = ask(send_asgi, path, content_type)
     assert reply.status == 415
     assert repr(content_type).encode() in reply.content.replace(rb"\"", b'"')
     assert b"application/json" in reply.content
@@ -59,10 +59,10 @@ def test_every_route_refuses_the_same_content_types(ask_lane: Ask, path: str, co
 
 @pytest.mark.parametrize("path", ["/predict/income", "/invocations"])
 @pytest.mark.parametrize("charset", sorted(CHARSETS - {b""}))
-def test_a_csv_may_name_the_same_charsets_as_json(ask_lane: Ask, path: str, charset: bytes) -> None:
+def test_a_csv_may_name_the_same_charsets_as_json(send_asgi: Ask, path: str, charset: bytes) -> None:
     headers = {"content-type": f"text/csv; charset={charset.decode()}"}
     naming = {"x-amzn-sagemaker-custom-attributes": "model=income"}
-    assert ask_lane("POST", path, b"age\n30\n", **headers, **naming).status == 200
+    assert send_asgi("POST", path, b"age\n30\n", **headers, **naming).status == 200
 
 
 @pytest.mark.parametrize("path", ["/predict/homes", "/invocations"])
@@ -78,10 +78,10 @@ def test_a_csv_may_be_in_another_charset(ask_lane: Ask, home_row: dict[str, Any]
 
 
 @pytest.mark.parametrize("content_type", ["application/octet-stream", "Application/Octet-Stream"])
-def test_tensors_may_be_binary(ask_lane: Ask, content_type: str) -> None:
-    reply = ask(ask_lane, "/v2/models/homes/infer", content_type, inference_header_content_length="x")
+def test_tensors_may_be_binary(send_asgi: Ask, content_type: str) -> None:
+    reply = ask(send_asgi, "/v2/models/homes/infer", content_type, inference_header_content_length="x")
     assert reply.status == 400
-    assert ask(ask_lane, "/predict/homes", content_type).status == 415
+    assert ask(send_asgi, "/predict/homes", content_type).status == 415
 
 
 @pytest.mark.parametrize(
@@ -125,11 +125,11 @@ PREFERENCES = {
 
 
 @pytest.fixture
-def kinds(ask_lane: Ask) -> Callable[[str, str], str]:
+def kinds(send_asgi: Ask) -> Callable[[str, str], str]:
     def kind_of(path: str, accept: str) -> str:
         headers = {"x-amzn-sagemaker-custom-attributes": "model=income", "accept": accept}
         body = b'{"rows": [{"age": 30}]}' if path.startswith("/predict") else b'{"instances": [{"age": 30}]}'
-        reply = ask_lane("POST", path, body, content_type="application/json", **headers)
+        reply = send_asgi("POST", path, body, content_type="application/json", **headers)
         return str(reply.headers["content-type"]).partition(";")[0] if reply.status == 200 else str(reply.status)
 
     return kind_of
@@ -140,6 +140,6 @@ def test_scoring_prefers_csv_where_accept_does(kinds: Callable[[str, str], str],
     assert kinds("/invocations", accept) == expected
 
 
-def test_no_quality_is_a_quality_of_0(kinds: Callable[[str, str], str]) -> None:
+def test_an_invalid_quality_is_0(kinds: Callable[[str, str], str]) -> None:
     assert kinds("/predict/income", "text/csv;q=nan") == "406"
     assert kinds("/predict/income", "text/csv;q=0.5, */*") == "application/json"

@@ -56,20 +56,20 @@ def module_dtype(kind: str) -> str:
 
 
 @pytest.fixture
-def lane(
-    make_lane: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
+def asgi_app(
+    make_app: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
 ) -> Iterator[Application]:
-    lane = make_lane(tabular_models, settings)
-    yield lane
-    lane.plane.close()
+    asgi_app = make_app(tabular_models, settings)
+    yield asgi_app
+    asgi_app.plane.close()
 
 
 @pytest.fixture
-def ask_v2(lane: Application, asgi: Callable[..., Any]) -> Callable[..., Any]:
+def send_v2(asgi_app: Application, asgi: Callable[..., Any]) -> Callable[..., Any]:
     def ask(path: str, body: Any = None, method: str = "POST", **headers: str) -> Any:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         named = {key.replace("_", "-"): value for key, value in headers.items()}
-        return asyncio.run(asgi(lane, method, path, content, headers=named))
+        return asyncio.run(asgi(asgi_app, method, path, content, headers=named))
 
     return ask
 
@@ -99,13 +99,13 @@ def test_tritons_client_gets_the_answers_of_the_native_api(server: Any, binary: 
         import httpx
 
         rows = [dict(zip(NAMES, row, strict=True)) for row in HOMES]
-        told = httpx.post(f"{server.url}/predict/homes", json={"rows": rows}).json()["predictions"]
-        np.testing.assert_allclose(answer.as_numpy("value"), [entry["value"] for entry in told], rtol=1e-5)
+        native = httpx.post(f"{server.url}/predict/homes", json={"rows": rows}).json()["predictions"]
+        np.testing.assert_allclose(answer.as_numpy("value"), [entry["value"] for entry in native], rtol=1e-5)
         with pytest.raises(InferenceServerException, match="did you mean 'homes'"):
             client.infer("home", inputs)
 
 
-def test_tritons_client_without_waiting_gets_labels_and_probabilities(server: Any) -> None:
+def test_tritons_async_client_gets_labels_and_probabilities(server: Any) -> None:
     async def ask() -> Any:
         async with triton_aio.InferenceServerClient(server.url.removeprefix("http://")) as client:
             age, job = triton.InferInput("age", [3], "INT32"), triton.InferInput("job", [3], "BYTES")
@@ -125,7 +125,7 @@ def in_base64(text: Any) -> Any:
     return None if text is None else base64.b64encode(text.encode()).decode()
 
 
-def test_base64_of_mlserver_is_decoded(ask_v2: Callable[..., Any]) -> None:
+def test_base64_of_mlserver_is_decoded(send_v2: Callable[..., Any]) -> None:
     plain, encoded = tensors(), tensors()
     for tensor in encoded:
         if tensor["datatype"] == "BYTES":
@@ -133,26 +133,26 @@ def test_base64_of_mlserver_is_decoded(ask_v2: Callable[..., Any]) -> None:
             tensor["parameters"] = {"content_type": "base64"}
         else:
             tensor["parameters"] = {"content_type": "np"}
-    assert ask_v2(INFER, {"inputs": encoded}).body == ask_v2(INFER, {"inputs": plain}).body
+    assert send_v2(INFER, {"inputs": encoded}).body == send_v2(INFER, {"inputs": plain}).body
     one = {"inputs": tensors(HOMES[:1])}
     one["inputs"][1] |= {"data": ["QWRvcHRpb24="], "parameters": {"content_type": "base64"}}  # one row, a flat list
-    assert ask_v2(INFER, one).body == ask_v2(INFER, {"inputs": tensors(HOMES[:1])}).body
+    assert send_v2(INFER, one).body == send_v2(INFER, {"inputs": tensors(HOMES[:1])}).body
 
 
 @pytest.mark.parametrize("element", ["Adoption!", "Adopt", "größe", "/w==", 5, True])
-def test_an_element_that_is_not_base64_of_text_is_refused(ask_v2: Callable[..., Any], element: Any) -> None:
+def test_an_element_that_is_not_base64_of_text_is_refused(send_v2: Callable[..., Any], element: Any) -> None:
     inputs = tensors()
     inputs[1] |= {"data": [["QWRvcHRpb24="], [element]], "parameters": {"content_type": "base64"}}
-    reply = ask_v2(INFER, {"inputs": inputs})
+    reply = send_v2(INFER, {"inputs": inputs})
     assert reply.status == 400
     assert "element 1" in reply.body["error"]
     assert "base64" in reply.body["error"]
 
 
-def test_base64_of_numbers_is_refused(ask_v2: Callable[..., Any]) -> None:
+def test_base64_of_numbers_is_refused(send_v2: Callable[..., Any]) -> None:
     inputs = tensors()
     inputs[0]["parameters"] = {"content_type": "base64"}
-    reply = ask_v2(INFER, {"inputs": inputs})
+    reply = send_v2(INFER, {"inputs": inputs})
     assert (reply.status, "BYTES" in reply.body["error"]) == (400, True)
 
 
@@ -168,16 +168,16 @@ def test_base64_is_decoded_in_grpc_and_binary_tensors(raw: bool) -> None:
     assert list(oip_messages.read(request).inputs[0].data) == ["Adoption"]
 
 
-def test_what_is_there_is_told(ask_v2: Callable[..., Any]) -> None:
-    told = ask_v2("/v2/models/house_class/versions/1", method="GET").body
-    assert told["versions"] == ["1"]
-    assert told["properties"]["classes"] == [1, 2, 5]
-    assert told["outputs"] == [
+def test_metadata_describes_the_models(send_v2: Callable[..., Any]) -> None:
+    metadata = send_v2("/v2/models/house_class/versions/1", method="GET").body
+    assert metadata["versions"] == ["1"]
+    assert metadata["properties"]["classes"] == [1, 2, 5]
+    assert metadata["outputs"] == [
         {"name": "label", "datatype": "INT64", "shape": [-1]},
         {"name": "probabilities", "datatype": "FP32", "shape": [-1, 3]},
     ]
-    assert "binary_tensor_data" in ask_v2("/v2", method="GET").body["extensions"]
-    assert "homes" in ask_v2("/v2/models", method="GET").body["models"]
+    assert "binary_tensor_data" in send_v2("/v2", method="GET").body["extensions"]
+    assert "homes" in send_v2("/v2/models", method="GET").body["models"]
 
 
 @pytest.mark.parametrize(
@@ -191,40 +191,40 @@ def test_what_is_there_is_told(ask_v2: Callable[..., Any]) -> None:
         ("/v2/models/homes", 405),
     ],
 )
-def test_addresses_that_lead_nowhere_say_so(ask_v2: Callable[..., Any], path: str, status: int) -> None:
-    answer = ask_v2(path, {"inputs": tensors()})
+def test_unknown_addresses_are_404(send_v2: Callable[..., Any], path: str, status: int) -> None:
+    answer = send_v2(path, {"inputs": tensors()})
     assert answer.status == status
     assert list(answer.body) == ["error"]
 
 
-def test_a_server_that_stops_is_no_longer_ready(lane: Application, ask_v2: Callable[..., Any]) -> None:
-    assert ask_v2("/v2/health/ready", method="GET").body == {"ready": True}
-    lane.context.state.begin_draining()
-    assert ask_v2("/v2/health/ready", method="GET").status == 503
-    assert ask_v2("/v2/models/homes/ready", method="GET").status == 503
-    assert ask_v2("/v2/health/live", method="GET").body == {"live": True}
-    assert ask_v2(INFER, {"inputs": tensors()}).status == 200
+def test_a_server_that_stops_is_no_longer_ready(asgi_app: Application, send_v2: Callable[..., Any]) -> None:
+    assert send_v2("/v2/health/ready", method="GET").body == {"ready": True}
+    asgi_app.context.state.begin_draining()
+    assert send_v2("/v2/health/ready", method="GET").status == 503
+    assert send_v2("/v2/models/homes/ready", method="GET").status == 503
+    assert send_v2("/v2/health/live", method="GET").body == {"live": True}
+    assert send_v2(INFER, {"inputs": tensors()}).status == 200
 
 
-def test_nan_and_null_and_an_absent_tensor_are_the_same_gap(ask_v2: Callable[..., Any]) -> None:
+def test_nan_and_null_and_an_absent_tensor_are_the_same_gap(send_v2: Callable[..., Any]) -> None:
     inputs = tensors()
-    (_, expected) = (entry["value"] for entry in native(ask_v2, HOMES))
-    assert ask_v2(INFER, {"inputs": inputs}).body["outputs"][0]["data"][1] == expected
+    (_, expected) = (entry["value"] for entry in native(send_v2, HOMES))
+    assert send_v2(INFER, {"inputs": inputs}).body["outputs"][0]["data"][1] == expected
     inputs[2]["data"] = [1.5, float("nan")]
-    assert ask_v2(INFER, {"inputs": inputs}).body["outputs"][0]["data"][1] == expected
+    assert send_v2(INFER, {"inputs": inputs}).body["outputs"][0]["data"][1] == expected
     one = tensors(HOMES[1:])
     del one[1:3]
-    assert ask_v2(INFER, {"inputs": one}).body["outputs"][0]["data"] == [pytest.approx(expected)]  # a row alone
+    assert send_v2(INFER, {"inputs": one}).body["outputs"][0]["data"] == [pytest.approx(expected)]  # a row alone
 
 
-def test_one_common_row_takes_the_fast_path_and_nothing_else_does(lane: Application) -> None:
-    served = lane.plane.snapshot.find("homes")
+def test_only_one_common_row_takes_the_fast_path(asgi_app: Application) -> None:
+    served = asgi_app.plane.snapshot.find("homes")
     signature = served.compiled(oip_signature.ModelSignature)
 
     def fast(inputs: list[Any], **parameters: Any) -> Any:
         inference = oip_json.read(json.dumps({"inputs": inputs, "parameters": parameters}).encode())
         row = signature.fast_row(inference)
-        return None if row is None else lane.plane.predict_row_fast(served, row)
+        return None if row is None else asgi_app.plane.predict_row_fast(served, row)
 
     def changed(place: int, cell: Any) -> list[dict[str, Any]]:
         return tensors([[*HOMES[0][:place], cell, *HOMES[0][place + 1 :]]])
@@ -255,31 +255,31 @@ def test_an_input_of_one_element_is_read_alike_by_the_fast_path(odd: Any) -> Non
     assert oip_json.fast_tensor(common) is not None
 
 
-def test_one_value_is_written_alike_by_the_short_way(ask_v2: Callable[..., Any]) -> None:
+def test_one_value_is_written_alike_by_the_fast_path(send_v2: Callable[..., Any]) -> None:
     inputs = tensors(HOMES[:1])
-    short = ask_v2(INFER, {"inputs": inputs})
-    long = ask_v2(INFER, {"inputs": inputs, "outputs": [{"name": "value"}]})
-    named = ask_v2(INFER, {"inputs": inputs, "id": "7"})
+    short = send_v2(INFER, {"inputs": inputs})
+    long = send_v2(INFER, {"inputs": inputs, "outputs": [{"name": "value"}]})
+    named = send_v2(INFER, {"inputs": inputs, "id": "7"})
     assert short.body == long.body
     assert named.body == {**short.body, "id": "7"}
     assert list(short.body) == ["model_name", "model_version", "outputs"]
 
 
-def test_rows_that_are_not_valid_are_named_or_left_out(ask_v2: Callable[..., Any]) -> None:
+def test_invalid_rows_are_named_or_skipped(send_v2: Callable[..., Any]) -> None:
     rows = [[*HOMES[0][:5], 7], HOMES[0]]
-    refused = ask_v2(INFER, {"inputs": tensors(rows)})
+    refused = send_v2(INFER, {"inputs": tensors(rows)})
     assert refused.status == 400
     assert "row 0, feature '_u': 7 is none of the 3 levels" in refused.body["error"]
-    answered = ask_v2(INFER, {"inputs": tensors(rows), "parameters": {"on_invalid": "skip"}}).body
+    answered = send_v2(INFER, {"inputs": tensors(rows), "parameters": {"on_invalid": "skip"}}).body
     first, second = answered["outputs"][0]["data"]
     assert first is None
-    assert second == native(ask_v2, HOMES[:1])[0]["value"]
+    assert second == native(send_v2, HOMES[:1])[0]["value"]
     (error,) = json.loads(answered["parameters"]["errors"])
     assert (error["row"], error["field"], error["code"]) == (0, "_u", "unseen_level")
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"inputs": []}, "there are no inputs"),
         ({"inputs": 3}, "'inputs' is missing or not an array"),
@@ -301,15 +301,15 @@ def test_rows_that_are_not_valid_are_named_or_left_out(ask_v2: Callable[..., Any
         ({"data": None}, "'data' is missing or not an array"),
     ],
 )
-def test_what_is_wrong_is_told(ask_v2: Callable[..., Any], change: dict[str, Any], told: str) -> None:
+def test_errors_are_reported(send_v2: Callable[..., Any], change: dict[str, Any], message: str) -> None:
     body: dict[str, Any] = {"inputs": tensors()}
     if set(change) & {"shape", "datatype", "name", "data"} or "binary_data_size" in str(change):
         body["inputs"][0] |= change
     else:
         body |= change
-    answer = ask_v2(INFER, body)
+    answer = send_v2(INFER, body)
     assert answer.status == 400
-    assert told in answer.body["error"]
+    assert message in answer.body["error"]
 
 
 def binary(body: dict[str, Any], *raws: bytes) -> tuple[bytes, dict[str, str]]:
@@ -317,7 +317,7 @@ def binary(body: dict[str, Any], *raws: bytes) -> tuple[bytes, dict[str, str]]:
     return b"".join([head, *raws]), {"Inference_Header_Content_Length": str(len(head))}
 
 
-def test_bytes_and_numbers_may_be_binary_and_json_side_by_side(ask_v2: Callable[..., Any]) -> None:
+def test_bytes_and_numbers_may_be_binary_and_json_side_by_side(send_v2: Callable[..., Any]) -> None:
     inputs = tensors()
     texts = [b"Adoption", b"-"]
     raws = [struct.pack("<2d", 12, 99), b"".join(struct.pack("<I", len(text)) + text for text in texts)]
@@ -327,15 +327,15 @@ def test_bytes_and_numbers_may_be_binary_and_json_side_by_side(ask_v2: Callable[
     body, headers = binary(
         {"inputs": inputs, "outputs": [{"name": "value", "parameters": {"binary_data": True}}]}, *raws
     )
-    answer = ask_v2(INFER, body, content_type="application/octet-stream", **headers)
+    answer = send_v2(INFER, body, content_type="application/octet-stream", **headers)
     assert answer.status == 200, answer.content
     length = int(answer.headers["inference-header-content-length"])
     values = np.frombuffer(answer.content[length:], "<f8")
-    np.testing.assert_allclose(values, [entry["value"] for entry in native(ask_v2, HOMES)], rtol=1e-6)
+    np.testing.assert_allclose(values, [entry["value"] for entry in native(send_v2, HOMES)], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("length", "extra", "size", "told"),
+    ("length", "extra", "size", "message"),
     [
         ("x", b"", 16, "is not valid for a body of"),
         ("99999999", b"", 16, "is not valid for a body of"),
@@ -348,8 +348,8 @@ def test_bytes_and_numbers_may_be_binary_and_json_side_by_side(ask_v2: Callable[
         (None, b"", True, "binary_data_size"),
     ],
 )
-def test_binary_sizes_that_do_not_fit_are_told(
-    ask_v2: Callable[..., Any], length: str | None, extra: bytes, size: int, told: str
+def test_inconsistent_binary_sizes_are_errors(
+    send_v2: Callable[..., Any], length: str | None, extra: bytes, size: int, message: str
 ) -> None:
     inputs = tensors()
     del inputs[0]["data"]
@@ -357,9 +357,9 @@ def test_binary_sizes_that_do_not_fit_are_told(
     body, headers = binary({"inputs": inputs}, bytes(16) + extra)
     if length is not None:
         headers = {"Inference_Header_Content_Length": length}
-    answer = ask_v2(INFER, body, **headers)
+    answer = send_v2(INFER, body, **headers)
     assert answer.status == 400
-    assert told in answer.body["error"]
+    assert message in answer.body["error"]
 
 
 def captured() -> tuple[bytes, int]:
@@ -374,14 +374,14 @@ def captured() -> tuple[bytes, int]:
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(st.data())
-def test_a_body_with_a_few_other_bytes_is_answered_or_refused(ask_v2: Callable[..., Any], data: st.DataObject) -> None:
+def test_a_body_with_a_few_other_bytes_is_answered_or_refused(send_v2: Callable[..., Any], data: st.DataObject) -> None:
     whole, length = captured()
     body = bytearray(whole)
     for _ in range(data.draw(st.integers(1, 4))):
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.sampled_from([len(body), len(body), data.draw(st.integers(0, len(body)))]))
-    told = data.draw(st.sampled_from([length, length, data.draw(st.integers(0, len(body) + 2))]))
-    answer = ask_v2(INFER, bytes(body[:cut]), Inference_Header_Content_Length=str(told))
+    declared = data.draw(st.sampled_from([length, length, data.draw(st.integers(0, len(body) + 2))]))
+    answer = send_v2(INFER, bytes(body[:cut]), Inference_Header_Content_Length=str(declared))
     assert answer.status in (200, 400, 413)
 
 
@@ -397,8 +397,8 @@ JSON = st.recursive(
 )
 @given(key=st.sampled_from(["name", "datatype", "shape", "data", "parameters"]), at=st.integers(0, 5), value=JSON)
 def test_any_json_in_the_place_of_a_part_of_a_tensor_is_answered_or_refused(
-    ask_v2: Callable[..., Any], key: str, at: int, value: Any
+    send_v2: Callable[..., Any], key: str, at: int, value: Any
 ) -> None:
     inputs = tensors()
     inputs[at][key] = value
-    assert ask_v2(INFER, {"inputs": inputs}).status in (200, 400, 413)
+    assert send_v2(INFER, {"inputs": inputs}).status in (200, 400, 413)

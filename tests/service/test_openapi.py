@@ -161,7 +161,7 @@ def check_documented(document: Any, operation: Operation, reply: Any) -> None:
 
 @pytest.mark.parametrize("name", PROVOCATIONS)
 def test_a_refusal_is_documented(
-    document: Any, operations: list[Operation], ask_lane: Callable[..., Any], name: str
+    document: Any, operations: list[Operation], send_asgi: Callable[..., Any], name: str
 ) -> None:
     method, body, headers = PROVOCATIONS[name]
     for operation in operations:
@@ -171,12 +171,12 @@ def test_a_refusal_is_documented(
         fields = {**MODEL, **headers}
         if not operation.predicts and method is None:
             fields.pop("content-type", None)
-        reply = ask_lane(method or operation.method.upper(), path, body, **fields)
+        reply = send_asgi(method or operation.method.upper(), path, body, **fields)
         check_documented(document, operation, reply)
 
 
-def test_what_is_documented_of_a_prediction_can_happen(
-    operations: list[Operation], ask_lane: Callable[..., Any], home_row: dict[str, Any]
+def test_every_documented_status_of_a_prediction_can_occur(
+    operations: list[Operation], send_asgi: Callable[..., Any], home_row: dict[str, Any]
 ) -> None:
     """Besides what needs a slow client, a full queue, a fault or another state of the server."""
     elsewhere = {"200", "408", "429", "431", "500", "503"}
@@ -187,7 +187,7 @@ def test_what_is_documented_of_a_prediction_can_happen(
         example = json.dumps(operation.described["requestBody"]["content"]["application/json"]["example"]).encode()
         for name, (method, body, headers) in PROVOCATIONS.items():
             sent = example if name in ("no seconds left", "an unknown Accept") else body
-            reply = ask_lane(method or "POST", operation.path, sent, **{**MODEL, **headers})
+            reply = send_asgi(method or "POST", operation.path, sent, **{**MODEL, **headers})
             seen.add(str(reply.status))
         unknown = {"404"} if operation.path != "/invocations" else set()  # only once its model is gone
         assert set(operation.responses) - elsewhere - unknown == seen - {"200"}, operation.path
@@ -197,26 +197,26 @@ def test_what_is_documented_of_a_prediction_can_happen(
 def test_a_server_that_is_not_ready_is_documented(
     document: Any,
     operations: list[Operation],
-    make_lane: Callable[..., Any],
+    make_app: Callable[..., Any],
     asgi: Callable[..., Any],
     tabular_models: list[TabularModel],
     settings: Settings,
     state: str,
 ) -> None:
-    lane = make_lane(tabular_models, settings)
+    asgi_app = make_app(tabular_models, settings)
     if state == "loading":
-        lane.context.state = type(lane.context.state)()
+        asgi_app.context.state = type(asgi_app.context.state)()
     else:
-        lane.context.state.begin_draining()
+        asgi_app.context.state.begin_draining()
     for operation in operations:
         if operation.path == "/schema.json":
             continue
         path = operation.path.replace("{name}", "homes")
-        reply = asyncio.run(asgi(lane, operation.method.upper(), path, b"{}", "", {**MODEL, **JSON}))
+        reply = asyncio.run(asgi(asgi_app, operation.method.upper(), path, b"{}", "", {**MODEL, **JSON}))
         check_documented(document, operation, reply)
         if state == "loading":
             assert (reply.status == 503) == ("503" in operation.responses)
-    lane.plane.close()
+    asgi_app.plane.close()
 
 
 # Schemas
@@ -247,7 +247,7 @@ def test_the_example_of_each_model_works(server: Any) -> None:
             assert set(content["example"]["rows"][0]) <= set(row["properties"])
 
 
-def test_type_names_do_not_fall_together() -> None:
+def test_type_names_are_distinct() -> None:
     names = ["ab", "a_b", "a__b", "a_b_", "house_class", "houseclass"]
     assert len({schemas.type_name(name) for name in names}) == len(names)
 
@@ -266,7 +266,7 @@ def test_a_model_without_golden_rows_is_described_by_its_examples(tabular_model:
 
 @pytest.mark.parametrize("which", ["server"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # BentoML's own client
-def test_bentoml_s_client_predicts_and_is_told_what_is_wrong(
+def test_bentoml_s_client_gets_predictions_and_errors(
     request: pytest.FixtureRequest, which: str, home_row: dict[str, Any]
 ) -> None:
     with bentoml.SyncHTTPClient(request.getfixturevalue(which).url) as client:

@@ -133,20 +133,20 @@ def expected(model: Extended, rows: list[Row]) -> Expected:
 
 @pytest.fixture(scope="module", params=["auto", "on"])
 def ask(
-    request: pytest.FixtureRequest, model: Extended, make_lane: Callable[..., Application], asgi: Callable[..., Any]
+    request: pytest.FixtureRequest, model: Extended, make_app: Callable[..., Application], asgi: Callable[..., Any]
 ) -> Iterator[Ask]:
     """ask(path, body, query, **headers) of a server of this model, with and without batches of several requests."""
-    lane = make_lane([model], Settings(max_rows=200, max_body_bytes=20_000, batching=request.param))
+    asgi_app = make_app([model], Settings(max_rows=200, max_body_bytes=20_000, batching=request.param))
 
     def ask(path: str, body: Any = None, query: str = "", **headers: str) -> Any:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        reply = asyncio.run(asgi(lane, "GET" if body is None else "POST", path, content, query, named))
+        reply = asyncio.run(asgi(asgi_app, "GET" if body is None else "POST", path, content, query, named))
         assert reply.status == 200, reply.content
         return reply
 
     yield ask
-    lane.plane.close()
+    asgi_app.plane.close()
 
 
 def same(found: Mapping[str, Any], expected: Expected, row: int) -> bool:
@@ -345,7 +345,7 @@ def validated(rows: int, how: str) -> tuple[ValidatedRows, int]:
 
 @pytest.mark.parametrize("how", ["plain", "warnings", "skipped"])
 @pytest.mark.parametrize("count", [1, 2, 100, 5000])
-def test_a_common_answer_is_written_as_column_by_column(
+def test_a_common_answer_equals_one_written_column_by_column(
     tabular_models: list[TabularModel], count: int, how: str
 ) -> None:
     for model in tabular_models:
@@ -383,7 +383,7 @@ def written(model: TabularModel, spec: OutputSpec, accepted: ValidatedRows, outp
     return found
 
 
-def test_an_answer_to_no_row_is_the_same_both_ways(tabular_models: list[TabularModel]) -> None:
+def test_an_answer_without_rows_is_the_same_on_both_paths(tabular_models: list[TabularModel]) -> None:
     for model in tabular_models:
         accepted = ValidatedRows(Frame(np.zeros((0, 1)), np.zeros((0, 0), np.int64)), 2, valid=[])
         fast, general = (

@@ -33,19 +33,19 @@ def models(tabular_models: list[TabularModel], random_rows: Callable[..., list[R
 def ask(
     request: pytest.FixtureRequest,
     models: dict[str, TabularModel],
-    make_lane: Callable[..., Application],
+    make_app: Callable[..., Application],
     asgi: Callable[..., Any],
 ) -> Iterator[Ask]:
     """ask(path, body, query, **headers), with and without batches of several requests."""
-    lane = make_lane([*models.values()], Settings(max_rows=5000, batching=request.param, max_evaluations=20_000))
+    asgi_app = make_app([*models.values()], Settings(max_rows=5000, batching=request.param, max_evaluations=20_000))
 
     def ask(path: str, body: Any, query: str = "", **headers: str) -> Any:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return asyncio.run(asgi(lane, "POST", path, content, query, named))
+        return asyncio.run(asgi(asgi_app, "POST", path, content, query, named))
 
     yield ask
-    lane.plane.close()
+    asgi_app.plane.close()
 
 
 @pytest.fixture

@@ -29,11 +29,11 @@ Row = dict[str, Any]
 Warned = set[tuple[int, str, str]]  # row, field, code
 
 
-class CannotSay(Exception):  # noqa: N818 - the name says what it is
+class UnsupportedRows(Exception):  # noqa: N818 - the name says what it is
     """The protocol's form cannot carry these rows; the message says why."""
 
 
-class Ways(NamedTuple):
+class Clients(NamedTuple):
     """The two ports of a server."""
 
     http: httpx.Client
@@ -55,7 +55,7 @@ class Adapter(Protocol):
     too_many: int | str | None  # that of more rows than allowed; None: it takes as many as come
 
     def ask(self, model: TabularModel, rows: Sequence[Row]) -> Outcome:
-        """Raises CannotSay."""
+        """Raises UnsupportedRows."""
 
 
 class Http:
@@ -64,8 +64,8 @@ class Http:
     invalid: int | str = 400
     too_many: int | str | None = 413
 
-    def __init__(self, ways: Ways) -> None:
-        self.client = ways.http
+    def __init__(self, clients: Clients) -> None:
+        self.client = clients.http
 
     def request(self, model: TabularModel, rows: Sequence[Row]) -> tuple[str, Any, dict[str, str]]:
         """Path, JSON or bytes, headers."""
@@ -76,8 +76,8 @@ class Http:
         raise NotImplementedError
 
     def warnings(self, reply: httpx.Response) -> Warned:
-        told = json.loads(reply.headers.get("x-tabserve-warnings", '{"warnings": []}'))
-        return {(warning["row"], warning["field"], warning["code"]) for warning in told["warnings"]}
+        parsed = json.loads(reply.headers.get("x-tabserve-warnings", '{"warnings": []}'))
+        return {(warning["row"], warning["field"], warning["code"]) for warning in parsed["warnings"]}
 
     def ask(self, model: TabularModel, rows: Sequence[Row]) -> Outcome:
         path, body, headers = self.request(model, rows)
@@ -99,7 +99,7 @@ JSON = {"content-type": "application/json"}
 def by_column(rows: Sequence[Row]) -> dict[str, list[Any]]:
     names = list(rows[0])
     if any(list(row) != names for row in rows):
-        raise CannotSay("rows have the same columns")
+        raise UnsupportedRows("rows have the same columns")
     return {name: [row[name] for row in rows] for name in names}
 
 
@@ -226,7 +226,7 @@ class Parquet(Arrow):
         try:
             pq.write_table(as_table(rows), sink)
         except pa.ArrowNotImplementedError as error:
-            raise CannotSay(f"Parquet has no such type: {error}") from None
+            raise UnsupportedRows(f"Parquet has no such type: {error}") from None
         return sink.getvalue()
 
     def records(self, reply: httpx.Response) -> list[Row]:
@@ -238,11 +238,11 @@ def as_table(rows: Sequence[Row]) -> pa.Table:
     columns = by_column(rows)
     for name, column in columns.items():
         if bool in map(type, column) and not {*map(type, column)} <= {bool, type(None)}:
-            raise CannotSay(f"{name}: a column holds values of one type")
+            raise UnsupportedRows(f"{name}: a column holds values of one type")
     try:
         return pa.table(columns)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-        raise CannotSay(f"a column holds values of one type: {error}") from None
+        raise UnsupportedRows(f"a column holds values of one type: {error}") from None
 
 
 class TFServing(Http):
@@ -270,7 +270,7 @@ class TFServingArrays(TFServing):
     def request(self, model: TabularModel, rows: Sequence[Row]) -> tuple[str, Any, dict[str, str]]:
         names = [feature.name for feature in model.schema.features]
         if any(set(row) != set(names) for row in rows):
-            raise CannotSay("an array has a value for each feature, and names none")
+            raise UnsupportedRows("an array has a value for each feature, and names none")
         instances = [[row[name] for name in names] for row in rows]
         return f"/v1/models/{model.name}:predict", {"instances": instances}, {}
 
@@ -370,9 +370,9 @@ def as_csv(model: TabularModel, rows: Sequence[Row]) -> bytes:
         texts = feature is not None and feature.kind == "category" and feature.level_type == "text"
         for value in column:
             if texts and value is not None and not isinstance(value, str):
-                raise CannotSay(f"{name}: every text is a level, {str(value)[:20]!r} too")
+                raise UnsupportedRows(f"{name}: every text is a level, {str(value)[:20]!r} too")
             if isinstance(value, str) and value in model.schema.missing:
-                raise CannotSay(f"{name}: {value!r} is the text of a missing value")
+                raise UnsupportedRows(f"{name}: {value!r} is the text of a missing value")
     lines = io.StringIO()
     writer = csv.writer(lines)
     writer.writerow(columns)
@@ -383,8 +383,8 @@ def as_csv(model: TabularModel, rows: Sequence[Row]) -> bytes:
 class V2(Http):
     """The Open Inference Protocol: a tensor for each column, of the datatype that the metadata name."""
 
-    def __init__(self, ways: Ways) -> None:
-        super().__init__(ways)
+    def __init__(self, clients: Clients) -> None:
+        super().__init__(clients)
         self.datatypes: dict[str, dict[str, str]] = {}
 
     def tensors(self, model: TabularModel, rows: Sequence[Row]) -> list[tuple[str, str, list[Any]]]:
@@ -413,8 +413,8 @@ class V2(Http):
         return np.reshape(outputs["probabilities"], (-1, len(model.schema.classes))).tolist(), outputs["label"]
 
     def warnings(self, reply: httpx.Response) -> Warned:
-        told = json.loads(reply.json().get("parameters", {}).get("warnings", "[]"))
-        return {(warning["row"], warning["field"], warning["code"]) for warning in told}
+        parsed = json.loads(reply.json().get("parameters", {}).get("warnings", "[]"))
+        return {(warning["row"], warning["field"], warning["code"]) for warning in parsed}
 
     def error(self, reply: httpx.Response) -> str:
         assert list(reply.json()) == ["error"]
@@ -453,7 +453,7 @@ def fitting(datatype: str, values: list[Any]) -> list[Any]:
     for value in held:
         right = isinstance(value, FITTING[datatype]) and (datatype == "BOOL") == isinstance(value, bool)
         if not right and (value is not None or datatype in ("BOOL", "INT64")):
-            raise CannotSay(f"a tensor of {datatype} holds no {str(value)[:20]}")
+            raise UnsupportedRows(f"a tensor of {datatype} holds no {str(value)[:20]}")
     return held
 
 
@@ -462,7 +462,7 @@ def binary(datatype: str, values: list[Any]) -> bytes:
         texts = [(NO_TEXT if value is None else value).encode() for value in values]
         return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
     if datatype == "FP64" and any(value is not None and abs(value) > 1e308 for value in values):
-        raise CannotSay("a float of 64 bits ends at 1.8e308")
+        raise UnsupportedRows("a float of 64 bits ends at 1.8e308")
     return np.array(values, {"BOOL": "?", "INT64": "<i8", "FP64": "<f8"}[datatype]).tobytes()
 
 
@@ -471,9 +471,9 @@ class GrpcRaw(V2):
 
     invalid = too_many = "INVALID_ARGUMENT"
 
-    def __init__(self, ways: Ways) -> None:
-        super().__init__(ways)
-        self.address = ways.grpc
+    def __init__(self, clients: Clients) -> None:
+        super().__init__(clients)
+        self.address = clients.grpc
 
     def ask(self, model: TabularModel, rows: Sequence[Row]) -> Outcome:
         inputs = []
@@ -485,8 +485,8 @@ class GrpcRaw(V2):
                 answer = client.infer(model.name, inputs, parameters={"missing": NO_TEXT})
             except InferenceServerException as error:
                 return Outcome(error.status().removeprefix("StatusCode."), [], [], set(), error.message())
-        told = answer.get_response().parameters["warnings"].string_param or "[]"
-        warnings = {(warning["row"], warning["field"], warning["code"]) for warning in json.loads(told)}
+        parsed = answer.get_response().parameters["warnings"].string_param or "[]"
+        warnings = {(warning["row"], warning["field"], warning["code"]) for warning in json.loads(parsed)}
         if model.schema.classes is None:
             return Outcome(200, answer.as_numpy("value").reshape(-1, 1).tolist(), [], warnings)
         labels = [label.decode() if isinstance(label, bytes) else label for label in answer.as_numpy("label").tolist()]
@@ -512,8 +512,8 @@ class GrpcTyped(GrpcRaw):
             except grpc.RpcError as error:
                 return Outcome(error.code().name, [], [], set(), error.details())
         answer = MESSAGES["ModelInferResponse"].FromString(reply)
-        told = answer.parameters["warnings"].string_param or "[]"
-        warnings = {(warning["row"], warning["field"], warning["code"]) for warning in json.loads(told)}
+        parsed = answer.parameters["warnings"].string_param or "[]"
+        warnings = {(warning["row"], warning["field"], warning["code"]) for warning in json.loads(parsed)}
         outputs = {output.name: output.contents for output in answer.outputs}
         if model.schema.classes is None:
             return Outcome(200, [[value] for value in outputs["value"].fp64_contents], [], warnings)
@@ -544,37 +544,37 @@ KINDS: tuple[type[Http], ...] = (
 
 
 @pytest.fixture(scope="module")
-def ways(server: Any) -> Iterator[Ways]:
+def clients(server: Any) -> Iterator[Clients]:
     with httpx.Client(base_url=server.url, timeout=60) as client:
-        yield Ways(client, server.grpc)
+        yield Clients(client, server.grpc)
 
 
 @pytest.fixture(scope="module", params=KINDS, ids=lambda kind: kind.__name__)
-def adapter(request: pytest.FixtureRequest, ways: Ways) -> Adapter:
-    made: Adapter = request.param(ways)
+def adapter(request: pytest.FixtureRequest, clients: Clients) -> Adapter:
+    made: Adapter = request.param(clients)
     return made
 
 
 @pytest.fixture(scope="module")
-def reference(ways: Ways) -> Adapter:
-    return Native(ways)
+def reference(clients: Clients) -> Adapter:
+    return Native(clients)
 
 
-def asked(adapter: Adapter, model: TabularModel, rows: Sequence[Row]) -> Outcome:
+def outcome_of(adapter: Adapter, model: TabularModel, rows: Sequence[Row]) -> Outcome:
     try:
         return adapter.ask(model, rows)
-    except CannotSay as reason:
+    except UnsupportedRows as reason:
         pytest.skip(f"the protocol cannot carry these rows: {reason}")
 
 
-def assert_same(model: TabularModel, given: Outcome, right: Outcome) -> None:
+def assert_same(model: TabularModel, actual: Outcome, expected: Outcome) -> None:
     """By "Equal means" of docs/api.md."""
-    assert (given.status, right.status) == (200, 200), given.text
-    assert np.shape(given.numbers) == np.shape(right.numbers)
-    distance = np.abs(np.array(given.numbers) - np.array(right.numbers))
-    assert (distance <= 1e-5 * np.maximum(np.abs(right.numbers), model.tolerance())).all()
-    assert given.labels == right.labels
-    assert given.warnings == right.warnings
+    assert (actual.status, expected.status) == (200, 200), actual.text
+    assert np.shape(actual.numbers) == np.shape(expected.numbers)
+    distance = np.abs(np.array(actual.numbers) - np.array(expected.numbers))
+    assert (distance <= 1e-5 * np.maximum(np.abs(expected.numbers), model.tolerance())).all()
+    assert actual.labels == expected.labels
+    assert actual.warnings == expected.warnings
 
 
 @pytest.mark.parametrize("count", [1, 7, 300])
@@ -587,7 +587,7 @@ def test_the_same_rows_have_the_same_answers(
 ) -> None:
     for model in tabular_models:
         rows = random_rows(model.schema, count, np.random.default_rng(count))
-        assert_same(model, asked(adapter, model, rows), reference.ask(model, rows))
+        assert_same(model, outcome_of(adapter, model, rows), reference.ask(model, rows))
 
 
 CHANGES: dict[str, Row] = {
@@ -605,13 +605,13 @@ CHANGES: dict[str, Row] = {
 
 
 @pytest.mark.parametrize("cells", CHANGES.values(), ids=CHANGES.keys())
-def test_what_is_valid_and_what_is_unusual_means_the_same(
+def test_validity_and_warnings_are_the_same_in_every_protocol(
     adapter: Adapter, reference: Adapter, tabular_model: TabularModel, home_row: Row, cells: Row
 ) -> None:
     rows = [dict.fromkeys(cells) | home_row if "id" in cells else home_row, {**home_row, **cells}]
     if "id" in cells:
         rows = [rows[1]] * 2
-    assert_same(tabular_model, asked(adapter, tabular_model, rows), reference.ask(tabular_model, rows))
+    assert_same(tabular_model, outcome_of(adapter, tabular_model, rows), reference.ask(tabular_model, rows))
 
 
 def test_absent_is_missing_where_the_table_had_missing_cells(
@@ -619,7 +619,7 @@ def test_absent_is_missing_where_the_table_had_missing_cells(
 ) -> None:
     rows = [{name: value for name, value in home_row.items() if name != "class"}] * 2
     missing = [{**home_row, "class": None}] * 2
-    assert_same(tabular_model, asked(adapter, tabular_model, rows), reference.ask(tabular_model, missing))
+    assert_same(tabular_model, outcome_of(adapter, tabular_model, rows), reference.ask(tabular_model, missing))
 
 
 INVALID: dict[str, tuple[Row, str]] = {
@@ -643,7 +643,7 @@ INVALID: dict[str, tuple[Row, str]] = {
 def test_a_bad_row_is_refused_with_row_and_field(
     adapter: Adapter, tabular_model: TabularModel, home_row: Row, cells: Row, name: str
 ) -> None:
-    outcome = asked(adapter, tabular_model, [home_row, {**home_row, **cells}])
+    outcome = outcome_of(adapter, tabular_model, [home_row, {**home_row, **cells}])
     assert outcome.status == adapter.invalid
     assert f"row 1, feature '{name}'" in outcome.text
 
@@ -653,7 +653,7 @@ def test_a_column_that_is_bad_in_every_row_is_refused(
     adapter: Adapter, tabular_model: TabularModel, home_row: Row, cells: Row, name: str
 ) -> None:
     """Also by protocols whose columns have one type."""
-    outcome = asked(adapter, tabular_model, [{**home_row, **cells}] * 3)
+    outcome = outcome_of(adapter, tabular_model, [{**home_row, **cells}] * 3)
     assert outcome.status == adapter.invalid
     assert f"'{name}'" in outcome.text
 
@@ -661,24 +661,24 @@ def test_a_column_that_is_bad_in_every_row_is_refused(
 def test_an_unknown_column_is_refused_and_the_nearest_named(
     adapter: Adapter, tabular_model: TabularModel, home_row: Row
 ) -> None:
-    outcome = asked(adapter, tabular_model, [{**home_row, "Outcome_Type": "x"}])
+    outcome = outcome_of(adapter, tabular_model, [{**home_row, "Outcome_Type": "x"}])
     assert outcome.status == adapter.invalid
     assert "'Outcome_Type'" in outcome.text
     assert "did you mean 'Outcome Type'?" in outcome.text
 
 
-def test_a_column_that_has_to_be_there_is_asked_for(
+def test_a_required_column_that_is_absent_is_an_error(
     adapter: Adapter, tabular_model: TabularModel, home_row: Row
 ) -> None:
     rows = [{name: value for name, value in home_row.items() if name != "model_x"}]
-    outcome = asked(adapter, tabular_model, rows)
+    outcome = outcome_of(adapter, tabular_model, rows)
     assert outcome.status == adapter.invalid
     assert "'model_x': is absent" in outcome.text
 
 
-def test_all_that_is_wrong_is_told_at_once(adapter: Adapter, tabular_model: TabularModel, home_row: Row) -> None:
+def test_all_errors_are_returned_at_once(adapter: Adapter, tabular_model: TabularModel, home_row: Row) -> None:
     rows = [{**home_row, "educational-num": 500}, home_row, {**home_row, "2nd": "never"}]
-    outcome = asked(adapter, tabular_model, rows)
+    outcome = outcome_of(adapter, tabular_model, rows)
     assert "2 of 3 rows are not valid" in outcome.text
     assert "row 0, feature 'educational-num'" in outcome.text
     assert "row 2, feature '2nd'" in outcome.text
@@ -687,7 +687,7 @@ def test_all_that_is_wrong_is_told_at_once(adapter: Adapter, tabular_model: Tabu
 def test_too_many_rows_are_refused_or_answered_in_blocks(
     adapter: Adapter, tabular_model: TabularModel, home_row: Row
 ) -> None:
-    outcome = asked(adapter, tabular_model, [home_row] * 2001)
+    outcome = outcome_of(adapter, tabular_model, [home_row] * 2001)
     if adapter.too_many is None:
         assert (outcome.status, len(outcome.numbers)) == (200, 2001)
     else:

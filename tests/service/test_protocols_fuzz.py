@@ -126,9 +126,9 @@ def mutated(draw: st.DrawFn, bodies: list[Any]) -> bytes:
     max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 def test_a_changed_body_is_answered_in_the_protocols_form(
-    ask_lane: Callable[..., Any], path: str, headers: dict[str, str], bodies: list[Any], data: st.DataObject
+    send_asgi: Callable[..., Any], path: str, headers: dict[str, str], bodies: list[Any], data: st.DataObject
 ) -> None:
-    reply = ask_lane("POST", path, data.draw(mutated(bodies)), **headers)
+    reply = send_asgi("POST", path, data.draw(mutated(bodies)), **headers)
     assert reply.status in (200, 400, 413, 422)
     answers = {"predictions", "outputs", "results"}
     errors = {"error"} if path.startswith("/v") else {"error_code"} if path == "/invocations" else {"detail"}
@@ -136,11 +136,11 @@ def test_a_changed_body_is_answered_in_the_protocols_form(
 
 
 @pytest.mark.parametrize(("path", "headers", "bodies"), CAPTURED.values(), ids=CAPTURED.keys())
-def test_the_bodies_themselves_are_right(
-    ask_lane: Callable[..., Any], path: str, headers: dict[str, str], bodies: list[Any]
+def test_the_bodies_have_the_correct_answers(
+    send_asgi: Callable[..., Any], path: str, headers: dict[str, str], bodies: list[Any]
 ) -> None:
     for body in bodies:
-        reply = ask_lane("POST", path, body, **headers)
+        reply = send_asgi("POST", path, body, **headers)
         assert reply.status == 200, reply.content
 
 
@@ -153,8 +153,8 @@ def test_the_examples_of_the_document_work(server: Any) -> None:
         operation = item.get("post", {})
         content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
         if "example" in content:
-            given = {field["name"]: field["example"] for field in operation.get("parameters", ()) if "example" in field}
-            reply = httpx.post(server.url + path, json=content["example"], headers=given, timeout=60)
+            headers = {field["name"]: field["example"] for field in operation.get("parameters", ()) if "example" in field}
+            reply = httpx.post(server.url + path, json=content["example"], headers=headers, timeout=60)
             assert reply.status_code == 200, (path, reply.text)
             worked.append(path)
     assert {"/v1/models/homes:regress", "/v1/models/income:classify", "/invocations", "/v2/models/homes/infer"} <= {

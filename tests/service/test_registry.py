@@ -35,10 +35,8 @@ def second(first: TabularModel) -> TabularModel:
 
 
 @pytest.fixture
-def application(
-    make_lane: Callable[..., Application], first: TabularModel, settings: Settings
-) -> Iterator[Application]:
-    made = make_lane([first], settings)
+def application(make_app: Callable[..., Application], first: TabularModel, settings: Settings) -> Iterator[Application]:
+    made = make_app([first], settings)
     yield made
     made.plane.close()
 
@@ -110,7 +108,7 @@ def answered(path: str, body: Any) -> tuple[str, list[float]]:
     return body["version"], [one["value"] if isinstance(one, dict) else one for one in predictions]
 
 
-def test_no_request_fails_while_versions_are_swapped_and_each_answer_is_of_the_version_it_names(
+def test_no_request_fails_while_versions_are_swapped_and_each_answer_names_its_version(
     application: Application, asgi: Callable[..., Any], first: Any, second: Any, home_row: dict[str, Any]
 ) -> None:
     plane = application.plane

@@ -16,7 +16,7 @@ def test_nothing_set_gives_the_defaults_of_the_contract() -> None:
 
 
 def test_every_setting_is_read(tmp_path: Path) -> None:
-    given = {
+    environment = {
         "TABSERVE_STORE": str(tmp_path),
         "TABSERVE_MODELS": "housing:3, income",
         "TABSERVE_ENGINE": "numpy",
@@ -57,12 +57,12 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         health_route="/health2",
         predict_route="/score",
     )
-    assert Settings.from_environment(given) == expected
-    assert removed_settings(given) == ("TABSERVE_LANE was removed and has no effect: the fast path is always on",)
+    assert Settings.from_environment(environment) == expected
+    assert removed_settings(environment) == ("TABSERVE_LANE was removed and has no effect: the fast path is always on",)
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [
         ("TABSERVE_WORKER", "2", "did you mean TABSERVE_WORKERS?"),
         ("TABSERVE_XYZZY", "2", "unknown setting"),
@@ -79,12 +79,12 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
         ("TABSERVE_GRPC_PORT", "70000", "expected 1 to 65535"),
     ],
 )
-def test_what_cannot_be_understood_is_named_in_one_line(name: str, value: str, told: str) -> None:
+def test_an_invalid_setting_is_named_in_one_line(name: str, value: str, message: str) -> None:
     with pytest.raises(SettingsError) as error:
         Settings.from_environment({name: value})
     message = str(error.value)
     assert name in message
-    assert told in message
+    assert message in message
     assert "\n" not in message
 
 
@@ -95,10 +95,10 @@ def test_a_port_of_grpc_without_its_extra_stops_the_start_and_names_the_extra(mo
     assert Settings.from_environment({"TABSERVE_GRPC_PORT": "off"}).grpc_port is None
 
 
-def test_what_kubernetes_tells_of_services_is_no_setting() -> None:
+def test_variables_of_kubernetes_services_are_ignored() -> None:
     """A Service called tabserve, or (as KServe makes it) tabserve-predictor, keeps nothing from starting."""
     address = "tcp://10.0.0.1:9000"
-    told = {
+    environment = {
         f"TABSERVE_{service}{name}": text
         for service in ("", "GRPC_", "PREDICTOR_")
         for name, text in {
@@ -112,6 +112,6 @@ def test_what_kubernetes_tells_of_services_is_no_setting() -> None:
             "PORT_9000_TCP_ADDR": "10.0.0.1",
         }.items()
     }
-    assert Settings.from_environment(told) == Settings()
+    assert Settings.from_environment(environment) == Settings()
     with pytest.raises(SettingsError, match="unknown setting TABSERVE_PORT"):
         Settings.from_environment({"TABSERVE_PORT": "8080"})

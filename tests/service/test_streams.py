@@ -74,7 +74,7 @@ def test_a_client_that_reads_while_it_sends_gets_its_answers(server: Any) -> Non
         assert len(json.loads(reply.read())["predictions"]) == 400_000
 
 
-def test_parquet_and_arrow_of_many_rows_are_answered_in_their_form(server: Any) -> None:
+def test_parquet_and_arrow_of_many_rows_are_answered_in_their_format(server: Any) -> None:
     rows = 50_000
     table = pa.table({"age": np.full(rows, 20.0, dtype=np.float32), "job": ["Private"] * rows})
     sinks = {"arrow": pa.BufferOutputStream(), "parquet": pa.BufferOutputStream()}
@@ -96,7 +96,7 @@ def test_parquet_and_arrow_of_many_rows_are_answered_in_their_form(server: Any) 
         assert len(set(answers.column("label").to_pylist())) == 1
 
 
-# The lane, with clients made by hand
+# The ASGI application, with hand-made clients
 
 
 class Client:
@@ -139,38 +139,38 @@ class Client:
 
 
 @pytest.fixture
-def lane(
-    make_lane: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
+def asgi_app(
+    make_app: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
 ) -> Iterator[Application]:
-    lane = make_lane(tabular_models, dataclasses.replace(settings, max_rows=10, timeout_s=0.3))
-    yield lane
-    lane.plane.close()
+    asgi_app = make_app(tabular_models, dataclasses.replace(settings, max_rows=10, timeout_s=0.3))
+    yield asgi_app
+    asgi_app.plane.close()
 
 
-async def ask(lane: Application, client: Client, http_version: str = "1.1", **more: str) -> None:
+async def ask(asgi_app: Application, client: Client, http_version: str = "1.1", **more: str) -> None:
     headers = [(name.encode(), value.encode()) for name, value in {**CSV, **more}.items()]
     scope: Any = {"type": "http", "method": "POST", "path": "/predict/income", "query_string": b"", "headers": headers}
     scope |= {"http_version": http_version, "abort": client.abort}
-    await lane(scope, client.receive, client.send)
+    await asgi_app(scope, client.receive, client.send)
 
 
 def blocks(count: int) -> list[bytes]:
     return [HEAD, *[LINE * table_handler.BLOCK_ROWS] * count]
 
 
-def test_a_body_that_stops_coming_is_a_408(lane: Application) -> None:
+def test_a_body_that_stops_coming_is_a_408(asgi_app: Application) -> None:
     async def story() -> None:
         for pieces, received in (([HEAD, LINE], 1), (blocks(60), 58)):
             client = Client([*pieces, b"end"])
             client.receive = stalled(client.receive, received)  # type: ignore[method-assign]
-            await ask(lane, client)
+            await ask(asgi_app, client)
             assert client.status == 408
 
     asyncio.run(story())
 
 
 def test_without_room_on_disk_the_response_starts_early_and_an_error_ends_the_connection(
-    lane: Application, monkeypatch: pytest.MonkeyPatch
+    asgi_app: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(**options: Any) -> Any:
         raise OSError(errno.ENOSPC, "no space left on device")
@@ -179,19 +179,19 @@ def test_without_room_on_disk_the_response_starts_early_and_an_error_ends_the_co
 
     async def story() -> None:
         whole = Client(blocks(100))
-        await ask(lane, whole, accept="application/x-ndjson")
+        await ask(asgi_app, whole, accept="application/x-ndjson")
         assert (whole.status, whole.finished) == (200, True)
         assert whole.content.count(b"\n") == 100 * table_handler.BLOCK_ROWS
         cut = Client([*blocks(100), b"end"])
         cut.receive = stalled(cut.receive, 90)  # type: ignore[method-assign]
-        await ask(lane, cut, accept="application/x-ndjson")
+        await ask(asgi_app, cut, accept="application/x-ndjson")
         assert (cut.status, cut.finished, cut.aborted) == (200, False, True)
         assert json.loads(cut.content.splitlines()[-1])["error"]["title"] == "Body too slow"
 
     asyncio.run(story())
 
 
-def test_nothing_is_sent_before_the_body_is_complete(lane: Application) -> None:
+def test_nothing_is_sent_before_the_body_is_complete(asgi_app: Application) -> None:
     """nginx, for one, sends no more of a body once it has received the head of a response."""
 
     async def story() -> None:
@@ -203,16 +203,16 @@ def test_nothing_is_sent_before_the_body_is_complete(lane: Application) -> None:
             return await receive()
 
         client.receive = receive_before_anything_is_sent  # type: ignore[method-assign]
-        await ask(lane, client, accept="application/x-ndjson")
+        await ask(asgi_app, client, accept="application/x-ndjson")
         assert client.finished
         assert client.content.count(b"\n") == 100 * table_handler.BLOCK_ROWS
 
     asyncio.run(story())
 
 
-def test_http_1_0_gets_a_response_with_its_length(lane: Application) -> None:
+def test_http_1_0_gets_a_response_with_its_length(asgi_app: Application) -> None:
     client = Client(blocks(100))
-    asyncio.run(ask(lane, client, http_version="1.0", accept="application/x-ndjson"))
+    asyncio.run(ask(asgi_app, client, http_version="1.0", accept="application/x-ndjson"))
     assert dict(client.sent[0]["headers"])[b"content-length"] == b"%d" % len(client.content)
     assert client.content.count(b"\n") == 100 * table_handler.BLOCK_ROWS
 
@@ -233,18 +233,18 @@ def stalled(receive: Callable[[], Any], after: int) -> Callable[[], Any]:
     return slow
 
 
-def test_a_client_that_leaves_stops_the_work(lane: Application) -> None:
+def test_a_client_that_leaves_stops_the_work(asgi_app: Application) -> None:
     client = Client([*blocks(60), None])
-    asyncio.run(ask(lane, client))
+    asyncio.run(ask(asgi_app, client))
     assert not client.finished
-    assert lane.context.state.inflight == 0
+    assert asgi_app.context.state.inflight == 0
 
 
-def test_a_client_that_takes_nothing_is_waited_for_while_it_sends_and_given_up_later(lane: Application) -> None:
+def test_a_client_that_does_not_read_is_disconnected_after_it_has_sent_its_body(asgi_app: Application) -> None:
     async def story() -> None:
         client = Client(blocks(100))
         client.taking.clear()
-        asking = asyncio.create_task(ask(lane, client, accept="application/x-ndjson"))
+        asking = asyncio.create_task(ask(asgi_app, client, accept="application/x-ndjson"))
         async with asyncio.timeout(60):
             while client.pieces:
                 await asyncio.sleep(0.01)
@@ -253,7 +253,7 @@ def test_a_client_that_takes_nothing_is_waited_for_while_it_sends_and_given_up_l
         assert len(client.sent) == 1
         patient = Client(blocks(100))
         patient.taking.clear()
-        asking = asyncio.create_task(ask(lane, patient, accept="application/x-ndjson"))
+        asking = asyncio.create_task(ask(asgi_app, patient, accept="application/x-ndjson"))
         async with asyncio.timeout(60):
             while patient.pieces:
                 await asyncio.sleep(0.01)
@@ -265,18 +265,18 @@ def test_a_client_that_takes_nothing_is_waited_for_while_it_sends_and_given_up_l
     asyncio.run(story())
 
 
-def test_a_stream_without_a_length_is_limited_too(
-    make_lane: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
+def test_a_stream_without_a_length_has_a_limit(
+    make_app: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
 ) -> None:
     limit = 3 * table_handler.BLOCK_ROWS * len(LINE)
-    lane = make_lane(
+    asgi_app = make_app(
         tabular_models, dataclasses.replace(settings, max_rows=10, max_body_bytes=9, max_stream_bytes=limit)
     )
     client = Client(blocks(5))
-    asyncio.run(ask(lane, client))
+    asyncio.run(ask(asgi_app, client))
     assert client.status == 413
     assert json.loads(client.content)["title"] == "Body too large"
-    lane.plane.close()
+    asgi_app.plane.close()
 
 
 class Slow:
@@ -291,18 +291,18 @@ class Slow:
 
 
 def test_streams_wait_for_room_in_the_queue(
-    make_lane: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
+    make_app: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
 ) -> None:
     income = next(model for model in tabular_models if model.name == "income")
     model = dataclasses.replace(income, engine=Slow(income))
-    lane = make_lane([model], dataclasses.replace(settings, max_rows=10, queue_rows=table_handler.BLOCK_ROWS))
+    asgi_app = make_app([model], dataclasses.replace(settings, max_rows=10, queue_rows=table_handler.BLOCK_ROWS))
 
     async def story() -> None:
         clients = [Client(blocks(6)) for _ in range(3)]
-        first = asyncio.create_task(ask(lane, clients[0]))
+        first = asyncio.create_task(ask(asgi_app, clients[0]))
         while not clients[0].sent:
             await asyncio.sleep(0.01)
-        others = [asyncio.create_task(ask(lane, client)) for client in clients[1:]]
+        others = [asyncio.create_task(ask(asgi_app, client)) for client in clients[1:]]
         await asyncio.gather(first, *others)
         assert clients[0].status == 200
         for client in clients:
@@ -311,7 +311,7 @@ def test_streams_wait_for_room_in_the_queue(
                 assert client.content.count(b"\n") == 6 * table_handler.BLOCK_ROWS + 1
 
     asyncio.run(story())
-    lane.plane.close()
+    asgi_app.plane.close()
 
 
 def test_memory_does_not_grow_with_the_body(server: Any) -> None:
@@ -342,8 +342,8 @@ def test_memory_does_not_grow_with_the_body(server: Any) -> None:
     assert resident() - before < 15e6
 
 
-def test_the_place_for_what_waits_is_the_system_s(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lane: Application
+def test_the_temporary_file_is_in_the_system_s_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asgi_app: Application
 ) -> None:
     made: list[Any] = []
     real = tempfile.TemporaryFile
@@ -357,7 +357,7 @@ def test_the_place_for_what_waits_is_the_system_s(
     async def story() -> None:
         client = Client(blocks(100))
         client.taking.clear()
-        asking = asyncio.create_task(ask(lane, client, accept="application/x-ndjson"))
+        asking = asyncio.create_task(ask(asgi_app, client, accept="application/x-ndjson"))
         async with asyncio.timeout(60):
             while client.pieces:
                 await asyncio.sleep(0.01)

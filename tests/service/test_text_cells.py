@@ -88,17 +88,17 @@ def expected(model: TabularModel, dataset: Dataset) -> list[float]:
 
 
 @pytest.fixture
-def post(make_lane: Callable[..., Application], model: TabularModel, asgi: Callable[..., Any]) -> Iterator[Post]:
-    lane = make_lane([model], Settings())
+def post(make_app: Callable[..., Application], model: TabularModel, asgi: Callable[..., Any]) -> Iterator[Post]:
+    asgi_app = make_app([model], Settings())
     with asyncio.Runner() as runner:
 
         def post(path: str, body: bytes, kind: str = "application/json", accept: str = "application/json") -> Any:
-            reply = runner.run(asgi(lane, "POST", path, body, "", {"content-type": kind, "accept": accept}))
+            reply = runner.run(asgi(asgi_app, "POST", path, body, "", {"content-type": kind, "accept": accept}))
             assert reply.status == 200, reply.content[:500]
             return reply.body
 
         yield post
-    lane.plane.close()
+    asgi_app.plane.close()
 
 
 def columns(model: TabularModel) -> dict[str, list[Any]]:
@@ -169,7 +169,7 @@ def test_other_protocols_give_the_same_answers(post: Post, model: TabularModel, 
     np.testing.assert_allclose(tensors["outputs"][0]["data"], expected, rtol=1e-5)
 
 
-def test_one_row_alone_is_read_like_all(post: Post, model: TabularModel, expected: list[float]) -> None:
+def test_one_row_is_read_like_many(post: Post, model: TabularModel, expected: list[float]) -> None:
     for row, value in [*zip(rows(model), expected, strict=True)][:12]:
         (prediction,) = post("/predict/shops", json.dumps({"rows": [row]}).encode())["predictions"]
         assert prediction["value"] == pytest.approx(value, rel=1e-5)

@@ -155,7 +155,7 @@ REFUSED: dict[str, tuple[str, Any, str]] = {
 
 
 @pytest.mark.parametrize(("method", "body", "text"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_is_no_request_is_an_invalid_argument(client: Client, method: str, body: Any, text: str) -> None:
+def test_an_invalid_request_is_an_invalid_argument(client: Client, method: str, body: Any, text: str) -> None:
     assert text in is_error(client.ask(f"/v1/models/homes{method}", body), 400)
 
 
@@ -180,14 +180,14 @@ def test_too_many_rows_and_a_deadline_keep_their_status(client: Client, home_row
     is_error(late, 504)
 
 
-def test_warnings_stand_in_a_header_of_bounded_size(client: Client, home_row: Row) -> None:
+def test_warnings_are_in_a_header_of_bounded_size(client: Client, home_row: Row) -> None:
     reply = client.ask("/v1/models/homes:predict", {"instances": [home_row, {**home_row, "Outcome Type": "\x7f🦊\n"}]})
     (warning,) = json.loads(reply.headers["x-tabserve-warnings"])["warnings"]
     assert (warning["row"], warning["field"], warning["code"]) == (1, "Outcome Type", "unseen_level")
     many = client.ask("/v1/models/homes:predict", {"instances": [{**home_row, "class": 9}] * 500})
-    told = json.loads(many.headers["x-tabserve-warnings"])
+    parsed = json.loads(many.headers["x-tabserve-warnings"])
     assert len(many.headers["x-tabserve-warnings"]) <= 4096
-    assert len(told["warnings"]) + told["omitted"] == 500
+    assert len(parsed["warnings"]) + parsed["omitted"] == 500
     assert "x-tabserve-warnings" not in client.ask("/v1/models/homes:predict", {"instances": [home_row]}).headers
 
 
@@ -246,7 +246,7 @@ def one_feature() -> FeatureSchema:
 
 
 @pytest.mark.parametrize("instances", [[1.0, 2.0, 5.0], [[1.0], [2.0], [5.0]], [{"x": 1.0}, {"x": [2.0]}, {"x": 5.0}]])
-def test_values_alone_do_where_there_is_one_feature(one_feature: FeatureSchema, instances: list[Any]) -> None:
+def test_bare_values_are_accepted_for_one_feature(one_feature: FeatureSchema, instances: list[Any]) -> None:
     right = [{"x": 1.0}, {"x": 2.0}, {"x": 5.0}]
     assert tfserving.read_predict(one_feature, json.dumps({"instances": instances}).encode(), 3).rows == right
     if not isinstance(instances[0], dict):

@@ -34,7 +34,7 @@ SENT = f"00-{TRACE}-{SPAN}-01"
         f"01-{TRACE}-{SPAN}-01-{'more' * 15_000}",
     ],
 )
-def test_what_is_no_trace_context_is_ignored(parent: str) -> None:
+def test_an_invalid_trace_context_is_ignored(parent: str) -> None:
     assert tracing.read({b"traceparent": parent.encode()}) is None
 
 
@@ -54,7 +54,7 @@ def exported(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
 
 
 def test_the_trace_is_answered_logged_and_sampled_requests_become_spans(
-    make_lane: Callable[..., Application],
+    make_app: Callable[..., Application],
     tabular_models: list[TabularModel],
     asgi: Callable[..., Any],
     home_row: dict[str, Any],
@@ -62,7 +62,7 @@ def test_the_trace_is_answered_logged_and_sampled_requests_become_spans(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    lane = make_lane(tabular_models, Settings(access_log=1.0))
+    asgi_app = make_app(tabular_models, Settings(access_log=1.0))
     good, bad = (json.dumps({"rows": rows}).encode() for rows in ([home_row], []))
     monkeypatch.setattr(logging.getLogger("tabserve"), "propagate", True)
     caplog.set_level(logging.INFO, "tabserve.exchange")
@@ -71,7 +71,7 @@ def test_the_trace_is_answered_logged_and_sampled_requests_become_spans(
         headers = {"traceparent": SENT, "tracestate": "vendor=1", "x-request-id": "mine"}
         unsampled = {"traceparent": SENT[:-1] + "0"}
         return [
-            await asgi(lane, "POST", "/predict/homes", body, "", sent)
+            await asgi(asgi_app, "POST", "/predict/homes", body, "", sent)
             for body, sent in ((good, headers), (bad, headers), (good, unsampled), (good, {}))
         ]
 
@@ -89,19 +89,19 @@ def test_the_trace_is_answered_logged_and_sampled_requests_become_spans(
 
 
 @pytest.mark.parametrize("path", ["/v2/health/ready", "/v2/models/homes/infer", "/v1/models/homes:predict"])
-def test_other_protocols_answer_the_trace_too_also_where_they_refuse(ask_lane: Callable[..., Any], path: str) -> None:
-    answer = ask_lane("GET", path, traceparent=SENT, tracestate="vendor=1")
+def test_other_protocols_return_the_trace_also_with_errors(send_asgi: Callable[..., Any], path: str) -> None:
+    answer = send_asgi("GET", path, traceparent=SENT, tracestate="vendor=1")
     assert answer.status == (200 if path.endswith("ready") else 405)
     assert (answer.headers["traceparent"], answer.headers["tracestate"]) == (SENT, "vendor=1")
 
 
-def test_spans_are_named_by_the_route_that_was_asked(
-    ask_lane: Callable[..., Any], exported: InMemorySpanExporter
+def test_spans_are_named_by_the_requested_route(
+    send_asgi: Callable[..., Any], exported: InMemorySpanExporter
 ) -> None:
     for method, path in (
         ("POST", "/predict/homes"),
         ("GET", "/v1/models/homes:predict"),
         ("POST", "/v2/models/homes/infer"),
     ):
-        ask_lane(method, path, traceparent=SENT)
+        send_asgi(method, path, traceparent=SENT)
         assert [span.name for span in exported.get_finished_spans()][-1] == f"{method} {path}"

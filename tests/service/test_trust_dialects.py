@@ -30,19 +30,19 @@ def models(tabular_models: list[TabularModel], random_rows: Callable[..., list[R
 
 
 @pytest.fixture(scope="module")
-def lane(models: dict[str, TabularModel], make_lane: Callable[..., Application]) -> Iterator[Application]:
-    lane = make_lane([*models.values()], SETTINGS)
-    yield lane
-    lane.plane.close()
+def asgi_app(models: dict[str, TabularModel], make_app: Callable[..., Application]) -> Iterator[Application]:
+    asgi_app = make_app([*models.values()], SETTINGS)
+    yield asgi_app
+    asgi_app.plane.close()
 
 
 @pytest.fixture(scope="module")
-def ask(lane: Application, asgi: Callable[..., Any]) -> Ask:
+def ask(asgi_app: Application, asgi: Callable[..., Any]) -> Ask:
     """ask(path, body, query, headers): a POST."""
 
     def ask(path: str, body: Any, query: str = "", headers: dict[str, str] | None = None) -> Any:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return asyncio.run(asgi(lane, "POST", path, content, query, headers))
+        return asyncio.run(asgi(asgi_app, "POST", path, content, query, headers))
 
     return ask
 
@@ -131,10 +131,10 @@ def test_an_oip_request_names_the_explanation(
 
 
 def test_oip_metadata_lists_the_optional_outputs(
-    lane: Application, asgi: Callable[..., Any], models: dict[str, TabularModel]
+    asgi_app: Application, asgi: Callable[..., Any], models: dict[str, TabularModel]
 ) -> None:
     def properties(name: str) -> Any:
-        return asyncio.run(asgi(lane, "GET", f"/v2/models/{name}")).body["properties"]
+        return asyncio.run(asgi(asgi_app, "GET", f"/v2/models/{name}")).body["properties"]
 
     assert [output["name"] for output in properties("homes")["optional_outputs"]] == [
         *("low", "high", "baseline", "contributions")
@@ -147,7 +147,7 @@ def test_oip_metadata_lists_the_optional_outputs(
 
 
 def test_grpc_has_the_same_outputs(
-    lane: Application, ask: Ask, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]]
+    asgi_app: Application, ask: Ask, models: dict[str, TabularModel], rows_for: Callable[..., list[Row]]
 ) -> None:
     rows = rows_for("income", 2)
     expected = native(ask, "income", rows, "set=0.7&explain=fast")
@@ -161,7 +161,7 @@ def test_grpc_has_the_same_outputs(
     request.outputs.add(name="contributions").parameters["explain"].string_param = "fast"
 
     async def infer() -> Any:
-        server = GrpcServer(lane.context)
+        server = GrpcServer(asgi_app.context)
         port = await server.start("127.0.0.1", 0)
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

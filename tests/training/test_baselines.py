@@ -88,7 +88,7 @@ def test_slow_baselines_are_fitted_on_fewer_rows_with_a_notice(monkeypatch: pyte
     assert len(found) == 3
 
 
-def test_trees_stop_when_their_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trees_stop_at_their_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(baselines, "TREE_SECONDS", 0.0)
     notices: list[str] = []
     found = make_baselines("regression", np.arange(300) % 50 / 25.0).run(notices.append)

@@ -138,7 +138,7 @@ def test_a_frequent_na_is_reported_with_the_flag_that_keeps_it() -> None:
 
 
 @pytest.mark.parametrize(("file", "word"), [("F02_country_NA.parquet", "NA"), ("F02_country_empty.parquet", "")])
-def test_what_training_took_as_missing_is_missing_in_every_format(file: str, word: str) -> None:
+def test_words_that_training_read_as_missing_are_missing_in_every_format(file: str, word: str) -> None:
     dataset = load(file, "y")
     schema = FeatureSchema.from_json(dataset.schema.to_json())
     frame = pd.read_parquet(CASES / file)
@@ -169,7 +169,7 @@ def semicolons(**columns: Sequence[Any]) -> str:
     return "\n".join([";".join(columns), *lines, ""])
 
 
-def test_where_two_readings_fit_the_flags_are_named_and_each_of_them_decides(write: Write) -> None:
+def test_two_possible_readings_name_the_flags_and_each_flag_decides(write: Write) -> None:
     path = write(semicolons(a=UNCLEAR, y=range(ROWS)))
     with pytest.raises(UsageError, match=r"'10\.100' may be 10100 or 10\.1: say --thousands \. or --decimal \."):
         load_dataset(DataOptions(data=path, target="y"))
@@ -198,7 +198,7 @@ def test_a_schema_of_the_first_format_never_asks(write: Write, tmp_path: Path) -
     assert load_dataset(DataOptions(data=path, schema=str(schema))).columns["a"][0] == 10.1
 
 
-def test_another_column_decides_what_a_point_is(write: Write) -> None:
+def test_another_column_decides_what_a_point_means(write: Write) -> None:
     commas = write(semicolons(a=UNCLEAR, b=cycle("1,5", "22,75"), y=range(ROWS)))
     assert load_dataset(DataOptions(data=commas, target="y")).columns["a"][0] == 10100
     points = write(semicolons(a=UNCLEAR, b=cycle("1.5", "22.75"), y=range(ROWS)))
@@ -276,7 +276,7 @@ def test_words_for_missing_count_in_columns_of_numbers_dates_and_booleans_only(i
     assert dataset.schema.by_name["d"].seen.levels == ["-", "blue", "red"]
 
 
-def test_a_cell_that_is_none_of_its_column_is_missing_when_it_comes_again(infer: Infer) -> None:
+def test_a_cell_that_was_invalid_in_training_is_missing_in_requests(infer: Infer) -> None:
     dataset = infer(a=[*range(2, ROWS + 1), "abc"])
     feature = dataset.schema.by_name["a"]
     assert feature.cells.missing == ["abc"]

@@ -43,7 +43,7 @@ def test_identifier_like_constant_and_empty_columns_are_left_out_with_a_reason(
     assert has_notice(dataset, "left out: ")
 
 
-def test_distinct_decimals_and_unordered_integers_are_no_identifiers(infer: Infer) -> None:
+def test_distinct_decimals_and_unordered_integers_are_not_identifiers(infer: Infer) -> None:
     dataset = infer(paid=[row * 37 % 1009 for row in range(ROWS)])
     assert set(dataset.schema.by_name) == {"x", "paid"}
 
@@ -56,7 +56,7 @@ def test_a_column_without_a_name_is_left_out(infer: Infer) -> None:
     assert reason(infer(**{"": cycle(3, 4)}), "") == "without a name"
 
 
-def test_flags_overrule_inference(infer: Infer) -> None:
+def test_flags_override_inference(infer: Infer) -> None:
     dataset = infer(
         zip=cycle(1, 2.5, "3.0"), when=cycle("20240101", "20240205"), a=cycle("1", "x"), b=cycle(1, 2),
         categorical=("zip",), date=("when",), number=("a",), drop=("b",),

@@ -44,7 +44,7 @@ def test_the_mean_coverage_of_many_tables_is_the_level(noise: str, level: float)
     assert np.mean(covered) == pytest.approx(level, abs=0.005)
 
 
-def test_where_noise_grows_a_scale_that_follows_covers_every_fifth_and_a_constant_one_does_not() -> None:
+def test_a_scale_that_follows_the_noise_covers_every_fifth_and_a_constant_scale_does_not() -> None:
     rows = regression_rows("grows", 0, 8000)
     fitted = fit_uncertainty(rows)
     assert fitted is not None

@@ -19,18 +19,18 @@ def read(path: str, skip_rows: int = 0, comment: str | None = None, delimiter: s
     return read_table(DataOptions(data=path, skip_rows=skip_rows, comment=comment, delimiter=delimiter))
 
 
-def test_the_line_that_excel_writes_says_the_delimiter() -> None:
+def test_the_sep_line_of_excel_sets_the_delimiter() -> None:
     table = read(str(CASES / "f17_sep_line.csv"))
     assert table.names == ["x", "z", "y"]
     assert any("the first line says that cells are separated by ';'" in notice for notice in table.notices)
 
 
 @pytest.mark.parametrize("line", ["sep=;\r\n", '"sep=;"\n', "SEP=;\n"])
-def test_other_ways_to_write_it(write: Write, line: str) -> None:
+def test_other_notations_are_read(write: Write, line: str) -> None:
     assert (read(write(line + "x;z;y\n" + ROWS)).names, read(write(line + "x;z;y\n" + ROWS)).rows) == (list("xzy"), 60)
 
 
-def test_a_delimiter_after_each_row_has_no_cell_behind_it() -> None:
+def test_a_delimiter_at_the_end_of_each_row_is_ignored() -> None:
     table = read(str(CASES / "f17_trailing_delimiter.csv"))
     assert (table.names, table.rows, len(table.columns)) == (["x", "z", "y"], 60, 3)
     assert any("each row ends with a ','" in notice for notice in table.notices)
@@ -41,7 +41,7 @@ def test_other_ends_of_rows(write: Write, end: str) -> None:
     assert read(write("x;z;y\n" + ROWS.replace("\n", end))).rows == 60
 
 
-def test_a_cell_behind_the_last_delimiter_is_not_lost(write: Write) -> None:
+def test_a_cell_after_the_last_delimiter_is_read(write: Write) -> None:
     with pytest.raises(UsageError, match="'7' there; the header has 3 cells"):
         read(write("x;z;y\n" + ROWS.replace("\n", ";\n") + "1;2;3;7\n"))
 

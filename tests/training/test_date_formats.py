@@ -92,13 +92,13 @@ def test_the_flag_reads_numbers_that_no_other_column_would(infer: Infer) -> None
 
 
 @pytest.mark.parametrize("text", ["DD.MM.YYYY", "%Q", "epoch", "%d.%m.%", "%Y-%m-%d %Q"])
-def test_a_format_that_no_date_has_is_refused(infer: Infer, text: str) -> None:
+def test_a_format_that_matches_no_date_is_refused(infer: Infer, text: str) -> None:
     with pytest.raises(UsageError, match=r"--date-format .* is not iso, epoch_s, epoch_ms or a format"):
         infer(a=cycle("2020-01-01", "2021-01-01"), date_format=text)
 
 
 @pytest.mark.parametrize("cells", [("1674122400", "1674208800"), ("1674122400000", "1674208800000")])
-def test_numbers_of_the_size_of_dates_are_hinted_at(infer: Infer, cells: tuple[str, str]) -> None:
+def test_numbers_of_the_size_of_dates_get_a_notice(infer: Infer, cells: tuple[str, str]) -> None:
     (decision,) = (decision for decision in infer(a=cycle(*cells)).decisions if decision.column == "a")
     assert decision.type == "number"
     assert "since 1970? --date a" in decision.reason

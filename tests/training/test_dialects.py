@@ -14,7 +14,7 @@ def test_tables_in_random_dialects_are_read_as_written_or_refused() -> None:
     assert results["read"] > results["refused"]
 
 
-def test_a_table_that_is_read_as_another_one_is_found(tmp_path: Path) -> None:
+def test_a_table_that_is_read_differently_is_found(tmp_path: Path) -> None:
     table = dialects.random_table(np.random.default_rng(0))
     name = next(name for name, kind in table.kinds.items() if kind in ("number", "large", "unit"))
     shifted = [None if value is None else value * 1000 for value in table.values[name]]

@@ -191,7 +191,7 @@ def test_each_trial_has_its_own_weight_decay(framework: Framework) -> None:
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_folds_judge_the_trials_of_a_small_table(framework: Framework) -> None:
+def test_folds_compare_the_trials_of_a_small_table(framework: Framework) -> None:
     """The loss is that of all rows, each by a network that did not learn from it."""
     chosen = replace(small(framework, dropout=0.0, epochs=4, final="validation"), folds=5)
     network = Architecture(3, hidden=(8,), scales=(1.0,) * 3, members=2, adapters=True)

@@ -88,7 +88,7 @@ def test_examples_are_within_the_declared_limits(*, real: bool) -> None:
     assert all(row["n"] is None or row["n"] >= 38 for row in made)
 
 
-def test_a_column_without_a_valid_value_is_empty_where_it_may_be_and_an_error_where_not() -> None:
+def test_a_column_without_a_valid_value_is_an_error_unless_it_is_nullable() -> None:
     beyond = schema(minimum=1000)
     assert {row["n"] for row in rows(beyond)} == {None}
     strict = beyond.model_dump()
@@ -103,7 +103,7 @@ def test_a_single_held_out_row_is_enough() -> None:
     assert {row["n"] for row in rows(held_out=np.array([12]))} == {12}
 
 
-def test_examples_come_from_the_row_and_stay_where_it_has_a_gap() -> None:
+def test_examples_come_from_the_row_and_stay_if_it_has_a_gap() -> None:
     before = schema(example=5)
     made = examples.with_examples(before, rows()[0] | {"n": None})
     assert made.by_name["n"].example == 5

@@ -126,7 +126,7 @@ def test_a_file_that_is_cut_off_is_rejected_in_one_line(write: Write, name: str)
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "an old Excel workbook: save it as .xlsx"),
     ],
 )
-def test_what_is_no_table_is_rejected_in_one_line(write: Write, content: bytes, message: str) -> None:
+def test_a_file_without_a_table_is_rejected_in_one_line(write: Write, content: bytes, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         read_table(DataOptions(data=write(content)))
 
@@ -175,12 +175,12 @@ def test_titles_blank_rows_and_other_sheets_of_excel(write: Write) -> None:
         ([["a", "b"], [1, 2, 3]], "cells without a column name"),
     ],
 )
-def test_sheets_that_are_no_table(write: Write, sheet: list[list[Any]], message: str) -> None:
+def test_sheets_without_a_table(write: Write, sheet: list[list[Any]], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         read_table(DataOptions(data=write(workbook(sheet))))
 
 
-def test_a_sheet_with_a_single_far_cell_takes_no_memory(write: Write) -> None:
+def test_a_sheet_with_a_single_distant_cell_takes_little_memory(write: Write) -> None:
     book = openpyxl.Workbook()
     book.active["A1"], book.active["XFD1048576"] = "a", 1
     sink = io.BytesIO()

@@ -52,7 +52,7 @@ def weights(fitted: FitResult) -> list[Any]:
 # The tutorial
 
 
-def test_the_tutorial_s_network_comes_out_of_keras_literally(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tutorial_s_network_is_the_same_in_keras(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled, fit_arguments = {}, {}
     real_compile, real_fit = keras.Sequential.compile, keras.Sequential.fit
 

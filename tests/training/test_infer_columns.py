@@ -40,7 +40,7 @@ def test_up_to_ten_thousand_levels_are_listed_and_more_are_hashed(infer: Infer) 
     assert (hashed.levels, hashed.hashed, hashed.count, hashed.type) == (None, HASH_BUCKETS, 10_001, "text")
 
 
-def test_very_many_levels_cost_per_row_what_few_cost(tmp_path: Path) -> None:
+def test_many_levels_cost_as_much_per_row_as_few(tmp_path: Path) -> None:
     """Nothing looks for one level among all others: that would take twenty times as long for each row."""
 
     def load(rows: int) -> tuple[Dataset, float]:

@@ -32,7 +32,7 @@ def test_a_sentinel_date_is_named_and_its_row_is_not_trained_on() -> None:
     assert 50 not in [*parts.train, *parts.validation]
 
 
-def test_a_table_without_odd_cells_is_used_whole() -> None:
+def test_a_table_without_isolated_cells_is_used_completely() -> None:
     dataset = load("f01_ok.csv")
     assert not isolated_rows(dataset).any()
     assert not has_notice(dataset, "far outside")
@@ -63,7 +63,7 @@ DAYS = [f"2023-{1 + row % 12:02}-{1 + row % 28:02}" for row in range(200)]
         ("n", replaced(cycle(*range(3, 17)), **{f"_{row}": -999 for row in range(40)}), "stand for missing? see --na"),
     ],
 )
-def test_other_odd_cells_are_named(infer: Infer, column: str, cells: list[Any], message: str) -> None:
+def test_other_isolated_cells_are_named(infer: Infer, column: str, cells: list[Any], message: str) -> None:
     assert has_notice(infer(**{column: cells}), f"column '{column}': "), "a notice about the column"
     assert has_notice(infer(**{column: cells}), message)
 
@@ -74,7 +74,7 @@ def test_many_sentinels_are_clipped_and_their_rows_are_trained_on(infer: Infer) 
 
 
 @pytest.mark.parametrize("word", ["Summe", "TOTAL:", "Grand total"])
-def test_words_for_totals_are_enough(infer: Infer, word: str) -> None:
+def test_words_for_totals_mark_a_row_of_totals(infer: Infer, word: str) -> None:
     assert has_notice(infer(shop=replaced(cycle("a", "b"), _199=word)), "row 200, the last, looks like totals")
 
 
@@ -92,7 +92,7 @@ def test_a_rare_level_in_the_last_row_is_no_total(infer: Infer) -> None:
         lambda rng: 10.0 ** rng.integers(0, 6, 300),
     ],
 )
-def test_usual_columns_have_no_isolated_values(draw: Draw) -> None:
+def test_common_columns_have_no_isolated_values(draw: Draw) -> None:
     for seed in range(20):
         values = np.asarray(draw(np.random.default_rng(seed)), dtype=np.float64)
         assert common_range(values) == (values.min(), values.max())

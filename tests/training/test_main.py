@@ -347,7 +347,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_real_run_that_is_ended_while_it_stores_leaves_no_half_version(
+def test_a_run_that_is_interrupted_while_it_stores_leaves_no_partial_version(
     good: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     process = start(tmp_path / "home", "--data", str(good), "--target", "target", *QUICK, how=("-c", SLOW_STORE))

@@ -58,7 +58,7 @@ def test_a_table_becomes_a_version_that_answers_its_own_rows(
     assert all(feature.example is not None for feature in model.schema.features)
 
 
-def test_all_that_is_to_be_known_of_a_version_is_stored(bentoml_store: Path, mixed_table: Path) -> None:
+def test_the_complete_record_of_a_version_is_stored(bentoml_store: Path, mixed_table: Path) -> None:
     stored = train(mixed_table, "sold", baselines=True)
     metrics, training = contents(stored, "metrics.json"), contents(stored, "training.json")
     assert metrics["metric"] == {"name": "accuracy", "value": metrics["network"]["accuracy"]}

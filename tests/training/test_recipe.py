@@ -11,8 +11,8 @@ TUTORIAL = FitOptions(hidden=(32,), activation="relu", epochs=10, batch_size=32,
 
 
 def test_many_columns_get_fewer_frequencies_and_many_rows_fewer_epochs() -> None:
-    usual, wide, long = (decide_recipe(FitOptions(), "regression", rows, columns) for rows, columns in SIZES)
-    assert (usual.frequencies, usual.embedding, usual.epochs) == (16, 8, 49)
+    common, wide, long = (decide_recipe(FitOptions(), "regression", rows, columns) for rows, columns in SIZES)
+    assert (common.frequencies, common.embedding, common.epochs) == (16, 8, 49)
     assert (wide.frequencies, wide.embedding) == (4, 2)
     assert long.epochs * 640_000 < 4_000_000
     assert decide_recipe(FitOptions(), "regression", 10**7, 10**5).epochs == 1
@@ -26,7 +26,7 @@ def test_options_of_the_other_network_are_rejected() -> None:
     assert decide_recipe(FitOptions(), "regression", 1000).network == "ensemble"
 
 
-def test_the_tutorial_s_recipe_is_keras_s_defaults_and_nothing_of_ours() -> None:
+def test_the_tutorial_s_recipe_has_only_keras_defaults() -> None:
     recipe = decide_recipe(TUTORIAL, "regression", 20_000)
     assert (recipe.hidden, recipe.activation, recipe.epochs, recipe.batch_size) == ((32,), "relu", 10, 32)
     assert (recipe.optimizer, recipe.loss, recipe.learning_rate, recipe.schedule) == (
@@ -44,7 +44,7 @@ def test_the_tutorial_s_recipe_is_keras_s_defaults_and_nothing_of_ours() -> None
     )
 
 
-def test_folds_judge_small_tables_unless_the_trial_itself_is_served() -> None:
+def test_small_tables_use_folds_unless_the_trial_itself_is_served() -> None:
     found = [decide_recipe(FitOptions(), "regression", 80, fold_rows=rows).folds for rows in (0, 24, 100, 3000, 3001)]
     assert found == [1, 1, 5, 5, 1]
     served = decide_recipe(FitOptions(final="train"), "regression", 80, fold_rows=100)

@@ -63,7 +63,7 @@ def test_a_few_numbers_among_the_classes_are_classes(infer: Infer) -> None:
 
 
 @pytest.mark.parametrize("style", ["%Y-%m-%d", "%d.%m.%Y", "%Y-%m-%dT%H:%M:%S"])
-def test_dates_are_no_target(infer: Infer, style: str) -> None:
+def test_a_target_of_dates_is_rejected(infer: Infer, style: str) -> None:
     cells = pd.date_range("2024-01-01", periods=ROWS).strftime(style).tolist()
     with pytest.raises(UsageError, match=r"holds dates, e.g. .*: predict a number made of them.*--task classification"):
         infer(y=cells)

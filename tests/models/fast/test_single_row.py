@@ -85,10 +85,10 @@ TASKS = ["regression", "binary", "multiclass"]
 def mixed(task: str, numbers: str, gaps: bool = True, bins: int = 0, date: bool = False) -> TabularModel:
     """A model of every kind of column; `gaps`: whether training had any."""
     rng = np.random.default_rng(0)
-    given = [*MIXED, DATE] if date else MIXED
-    schema = FeatureSchema(name="t", task=task, target="y", classes=CLASSES[task], features=given)  # type: ignore[arg-type]
+    features = [*MIXED, DATE] if date else MIXED
+    schema = FeatureSchema(name="t", task=task, target="y", classes=CLASSES[task], features=features)  # type: ignore[arg-type]
     values = np.column_stack([rng.normal(size=300), rng.integers(0, 2, 300), rng.uniform(0, 9, 300)])
-    codes = np.column_stack([rng.integers(0, len(feature.seen.levels or range(64)), 300) for feature in given[3:7]])
+    codes = np.column_stack([rng.integers(0, len(feature.seen.levels or range(64)), 300) for feature in features[3:7]])
     if gaps:
         values[::7, :2] = np.nan
         codes[::9, 0] = MISSING
@@ -128,9 +128,9 @@ def test_all_kinds_of_rows_have_the_model_s_outputs(row: Any, task: str, numbers
     model = mixed(task, numbers, gaps)
     predict_row = single_row_predictor(model)
     assert predict_row is not None
-    for asked in (row, {name: value for name, value in row.items() if value is not None}):
-        frame = model.schema.frames.from_rows([asked])
-        answer = predict_row(asked)
+    for fields in (row, {name: value for name, value in row.items() if value is not None}):
+        frame = model.schema.frames.from_rows([fields])
+        answer = predict_row(fields)
         assert (answer is None) == bool(find_warnings(model.schema, frame))
         if answer is not None:
             primary = answer.primary if isinstance(answer, Outputs) else np.array([[answer]])

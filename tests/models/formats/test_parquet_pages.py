@@ -73,14 +73,14 @@ def test_a_large_footer_is_refused() -> None:
         parquet_pages.check_footer(file)
 
 
-def test_bytes_that_are_no_footer_are_left_to_pyarrow() -> None:
+def test_bytes_without_a_footer_are_left_to_pyarrow() -> None:
     parquet_pages.check_footer(io.BytesIO(b"PAR1" + bytes(4) + (2**31).to_bytes(4, "little") + b"PAR1"))
 
 
 @pytest.mark.parametrize(
     "data", [b"", b"\x15", b"\x15\x80", b"\x1c" * 20 + b"\0" * 20, b"\x19\0", b"\x15" + b"\xff" * 12]
 )
-def test_bytes_that_are_no_header_are_refused(data: bytes) -> None:
+def test_bytes_without_a_header_are_refused(data: bytes) -> None:
     with pytest.raises(ThriftError):
         Reader(data).struct()
 

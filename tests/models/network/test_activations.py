@@ -54,9 +54,9 @@ def test_value_and_gradient_are_finite_for_any_finite_number(
 @pytest.mark.parametrize("name", activations.FUNCTIONS)
 def test_result_can_overwrite_the_argument(name: str) -> None:
     x = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
-    function, given_x = activations.get(name), x.copy()
+    function, original_x = activations.get(name), x.copy()
     expected = function.forward(x)
-    np.testing.assert_array_equal(x, given_x)
+    np.testing.assert_array_equal(x, original_x)
     assert function.forward(x, x) is x
     np.testing.assert_array_equal(x, expected)
 
@@ -84,5 +84,5 @@ def test_unknown_name_is_refused_with_the_known_names() -> None:
 @pytest.mark.parametrize(("name", "constants"), EVERY)
 def test_function_from_its_description_is_the_same(name: str, constants: dict[str, float]) -> None:
     function = activations.get(name, **constants)
-    told = activations.describe(function)
-    assert activations.get(told.pop("function"), **told) == function
+    description = activations.describe(function)
+    assert activations.get(description.pop("function"), **description) == function

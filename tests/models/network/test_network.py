@@ -185,11 +185,11 @@ def test_equal_seeds_give_equal_weights_and_different_seeds_different_ones() -> 
 
 
 def test_each_epoch_is_reported_when_it_ends() -> None:
-    told: list[Epoch] = []
+    reported: list[Epoch] = []
     network = build(Architecture(4, hidden=(8,)), np.random.default_rng(0))
-    history = train(network, epochs=3, on_epoch=told.append, validation=noise(1))
-    assert told == history
-    assert [(epoch.number, epoch.of, epoch.learning_rate) for epoch in told] == [(i, 3, 0.01) for i in (1, 2, 3)]
+    history = train(network, epochs=3, on_epoch=reported.append, validation=noise(1))
+    assert reported == history
+    assert [(epoch.number, epoch.of, epoch.learning_rate) for epoch in reported] == [(i, 3, 0.01) for i in (1, 2, 3)]
 
 
 def test_row_with_weight_zero_has_no_effect() -> None:

@@ -79,8 +79,8 @@ def mixed(make: Maker) -> None:
     sized = str(length)
     gzipped = samples.gzipped(content)
     make.post("gzip", target, gzipped, kind=OCTETS, content_encoding="gzip", inference_header_content_length=sized)
-    for name, told in {"zero": "0", "text": "x", "too-large": "999999", "negative": "-1", "long": "1" * 30}.items():
-        send(make, f"length-{name}", target, content, told)
+    for name, declared in {"zero": "0", "text": "x", "too-large": "999999", "negative": "-1", "long": "1" * 30}.items():
+        send(make, f"length-{name}", target, content, declared)
 
 
 def elements(make: Maker) -> None:

@@ -89,7 +89,7 @@ async def turns_to_answer(port: int) -> int:
 
 
 @pytest.mark.parametrize("balanced", [True, False])
-def test_a_busy_worker_accepts_waiting_connections_in_bulk(balanced: bool) -> None:
+def test_a_busy_worker_accepts_all_waiting_connections_at_once(balanced: bool) -> None:
     """Without the balancer a turn of the loop accepts one: the second case fails when libuv accepts more."""
 
     async def measured() -> int:
@@ -195,7 +195,7 @@ def test_a_worker_in_which_a_hook_does_not_take_hold_exits_at_once(monkeypatch: 
     assert exits == [1]
 
 
-def test_a_server_that_keeps_its_listeners_elsewhere_is_reported() -> None:
+def test_a_server_without_the_expected_listeners_is_reported() -> None:
     async def story() -> None:
         server = new_server()
         async with started(server):

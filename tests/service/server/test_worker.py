@@ -26,7 +26,7 @@ def in_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_outside_of_workers_nothing_is_required(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_hooks_of_workers_are_required_in_workers_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(worker.SHARED_FOLDER_VARIABLE, str(tmp_path))
     assert worker.uvicorn_server() is None
     assert worker.http_host() == "127.0.0.1"
