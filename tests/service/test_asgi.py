@@ -471,7 +471,9 @@ def test_foreign_failures_become_problems(asgi_app: Application, asgi: Callable[
         assert ("retry-after" in reply.headers) == (status in (429, 503))
 
 
-def test_text_that_is_not_unicode_does_not_break_a_problem_document(asgi_app: Application, asgi: Callable[..., Any]) -> None:
+def test_text_that_is_not_unicode_does_not_break_a_problem_document(
+    asgi_app: Application, asgi: Callable[..., Any]
+) -> None:
     reply = asyncio.run(asgi(asgi_app, "GET", "/models/\ud800"))
     assert reply.status == 404
     assert json.loads(reply.content)

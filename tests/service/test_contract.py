@@ -290,7 +290,9 @@ def test_whatever_is_sent_is_answered_by_a_prediction_or_a_problem(ask: Ask, bod
 @settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-def test_the_compiled_validator_accepts_only_what_the_rules_accept(tabular_model: TabularModel, rows: list[Row]) -> None:
+def test_the_compiled_validator_accepts_only_what_the_rules_accept(
+    tabular_model: TabularModel, rows: list[Row]
+) -> None:
     schema = tabular_model.schema
     body = json.dumps({"rows": rows}).encode("utf-8", "replace")
     accepted = schema.validators.parse_body(body)

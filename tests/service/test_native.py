@@ -115,7 +115,9 @@ def test_rows_of_any_kind_are_read_in_pieces_as_in_one(
 
 @examples(max_examples=200, deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from("nmx"), CELLS), min_size=1, max_size=9), STYLES, *HOW)
-def test_rows_of_only_numbers_are_recognised_too(rows: list[Any], style: Any, on_invalid: str, size: int, most: int) -> None:
+def test_rows_of_only_numbers_are_recognised_too(
+    rows: list[Any], style: Any, on_invalid: str, size: int, most: int
+) -> None:
     agree(NUMBERS, json.dumps({"rows": rows}, **style).encode(), on_invalid, size, most)
 
 

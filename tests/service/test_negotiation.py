@@ -67,13 +67,13 @@ def test_a_csv_may_name_the_same_charsets_as_json(send_asgi: Ask, path: str, cha
 
 @pytest.mark.parametrize("path", ["/predict/homes", "/invocations"])
 @pytest.mark.parametrize("charset", ["windows-1252", "ISO-8859-1", "utf-16"])
-def test_a_csv_may_be_in_another_charset(ask_lane: Ask, home_row: dict[str, Any], path: str, charset: str) -> None:
+def test_a_csv_may_be_in_another_charset(send_asgi: Ask, home_row: dict[str, Any], path: str, charset: str) -> None:
     row = {**home_row, "Outcome Type": "Köln"}
     text = ",".join(f'"{name}"' for name in row) + "\n" + ",".join(f'"{value}"' for value in row.values()) + "\n"
-    plain = ask_lane("POST", path, text.encode(), **MODEL, content_type="text/csv")
-    reply = ask_lane("POST", path, text.encode(charset), **MODEL, content_type=f"text/csv; charset={charset}")
+    plain = send_asgi("POST", path, text.encode(), **MODEL, content_type="text/csv")
+    reply = send_asgi("POST", path, text.encode(charset), **MODEL, content_type=f"text/csv; charset={charset}")
     assert (reply.status, reply.content) == (200, plain.content)
-    reply = ask_lane("POST", path, text.encode("cp1252"), **MODEL, content_type="text/csv")
+    reply = send_asgi("POST", path, text.encode("cp1252"), **MODEL, content_type="text/csv")
     assert (reply.status, b"not UTF-8" in reply.content) == (400, True)
 
 

@@ -95,9 +95,7 @@ def test_other_protocols_return_the_trace_also_with_errors(send_asgi: Callable[.
     assert (answer.headers["traceparent"], answer.headers["tracestate"]) == (SENT, "vendor=1")
 
 
-def test_spans_are_named_by_the_requested_route(
-    send_asgi: Callable[..., Any], exported: InMemorySpanExporter
-) -> None:
+def test_spans_are_named_by_the_requested_route(send_asgi: Callable[..., Any], exported: InMemorySpanExporter) -> None:
     for method, path in (
         ("POST", "/predict/homes"),
         ("GET", "/v1/models/homes:predict"),
