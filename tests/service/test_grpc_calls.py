@@ -1,6 +1,6 @@
 """Calls that end before their answer is there: deadlines, clients that leave, a server that stops.
 
-In this process, with an engine that waits until it is setup to go on.
+In this process, with an engine that waits until it is released.
 """
 
 import asyncio
@@ -131,18 +131,18 @@ def test_a_call_after_its_deadline_is_deadline_exceeded(tell: Tell) -> None:
 
 
 def test_a_large_message_is_refused_while_others_take_the_memory(tell: Tell) -> None:
-    async def story(told: Story) -> None:
-        memory, rows = told.lane.plane.memory, 70_000  # a byte for each
+    async def story(setup: Story) -> None:
+        memory, rows = setup.asgi_app.plane.memory, 70_000  # a byte for each
         memory.limit = memory_of_body(rows)
         memory.reserve(1, held=0)  # somebody else
         with pytest.raises(grpc.RpcError) as error:
-            await told.infer(rows)
+            await setup.infer(rows)
         assert error.value.code() is grpc.StatusCode.UNAVAILABLE
         assert "retry-after" in dict(error.value.trailing_metadata())
-        await told.infer(1)  # a small one needs none
+        await setup.infer(1)  # a small one needs none
         memory.release(1)
         with pytest.raises(grpc.RpcError) as error:  # admitted: more rows than a request may have
-            await told.infer(rows)
+            await setup.infer(rows)
         assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert memory.reserved == 0
 
