@@ -37,6 +37,17 @@ class NumpyEngine:
         return self._network.forward(x)
 
 
+class DeclaredEngine:
+    """Names the engine of a version in a process that does not load it."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
+        self.reason = reason
+
+    def outputs(self, x: Matrix) -> Matrix:
+        raise RuntimeError("this process has not loaded the engine")
+
+
 class TensorFlowEngine:
     """A Keras model as one traced function: a call runs no Python code for each layer.
 

@@ -114,8 +114,11 @@ def golden_answers(trained: TrainedVersion) -> list[list[float]]:
     return answers
 
 
-def read(stored: StoredVersion, engine: EngineChoice = "auto") -> TabularModel:
-    """Read a version of format 1, without checking its golden rows. Versions of 0.1.0 have no optional files."""
+def read(stored: StoredVersion, engine: EngineChoice = "auto", declared: Engine | None = None) -> TabularModel:
+    """Read a version of format 1, without checking its golden rows. Versions of 0.1.0 have no optional files.
+
+    declared: stands in for the engine, which is then not loaded.
+    """
     folder = stored.path
     check_manifest(stored)
     golden = read_json(folder / "golden.json")
@@ -126,7 +129,7 @@ def read(stored: StoredVersion, engine: EngineChoice = "auto") -> TabularModel:
     encoder.check(schema)
     background, uncertainty = read_background(folder, schema), read_uncertainty(folder, schema)
     head = read_scale_head(folder / SCALE_HEAD_FILE) if uncertainty is not None else None
-    its_engine, scaled_engine = make_engines(stored, engine, head)
+    its_engine, scaled_engine = (declared, None) if declared else make_engines(stored, engine, head)
     return TabularModel(
         version=str(stored.version),
         schema=schema,
@@ -151,6 +154,14 @@ def check_manifest(stored: StoredVersion) -> None:
             f"{stored.tag} in {stored.path} is not the version that was stored: {error} "
             f"(to serve it nevertheless, delete its {manifest.MANIFEST_FILE})"
         ) from error
+
+
+def needs_tensorflow(stored: StoredVersion, choice: EngineChoice = "auto") -> bool:
+    """Whether loading this version imports TensorFlow. Raises what reading a damaged file raises."""
+    has_network = read_json(stored.path / "network.json")["network"] is not None
+    if choice == "tensorflow":
+        return not has_network or (stored.path / "model.keras").is_file()
+    return choice == "auto" and not has_network
 
 
 def make_engines(

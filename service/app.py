@@ -13,13 +13,12 @@ os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # the others keep 
 import asyncio
 import logging
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import bentoml
-import orjson
 from bentoml.exceptions import BentoMLException
 from bentoml.models import BentoModel
 
@@ -27,25 +26,33 @@ from models import store
 from models.library_hook import LibraryHookMissing, check_all
 from models.store_repair import repair_store
 from models.tabular_model import TabularModel
+from models.version_files import StoredVersion
 from service import local_copies, logs, metric_files, model_selection
 from service.bento_image import REQUIREMENTS, bento_image
-from service.data_plane import DataPlane, PredictionContext
+from service.data_plane import DataPlane
 from service.exchange import ServerContext
+from service.follower import Follower
 from service.http.asgi import Application
 from service.memory_budget import memory_limit, worker_budget
 from service.metric_files import LostSeries
 from service.metrics import Metrics
-from service.model_selection import NoModelStored, SelectionError
-from service.openapi import schemas
+from service.model_selection import NoModelStored, SelectionError, load_version
 from service.plan_updates import update_plans
-from service.routes.native import predict_json
+from service.registry import Snapshot
 from service.server import ports, startup, supervisor, worker
 from service.server.bentoml_service import service_class
 from service.server.library_hooks import all_hooks
 from service.settings import Settings, SettingsError, removed_settings
+from service.tensorflow_check import describe, load_with_check
+from service.typed_endpoints import endpoint_name, endpoints_of, typed_endpoint
 from service.version import version
+from service.version_loader import VersionLoader
+from service.wanted_versions import Selection, versions_of
+from service.worker_files import WorkerFiles
 from service.worker_records import WorkerRecords
 
+START_VARIABLE = "VERSIONS_AT_START_OF_TABSERVE"
+"""The champions with which the server has started: set by the supervisor for its workers."""
 GC_THRESHOLD = 20_000  # new objects per collection; with the default of 700, collections scan queued requests often
 
 log = logging.getLogger("tabserve.app")
@@ -54,30 +61,61 @@ log = logging.getLogger("tabserve.app")
 def build_service(
     settings: Settings,
     models: Sequence[TabularModel],
+    selection: Selection | None = None,
     records: WorkerRecords | None = None,
     lost: LostSeries | None = None,
 ) -> Any:
-    """The BentoML service for these models. records, lost: of this worker."""
+    """The BentoML service for these models. selection: of what it serves later. records, lost: of this worker."""
     context = ServerContext(DataPlane(models, settings, Metrics(lost)), settings)
     application = Application(context)
+    workers = worker_count(settings, models)
+    services: list[Any] = []  # the service, once it is built
+
+    def adopt(snapshot: Snapshot) -> Callable[[], None]:
+        """Build what belongs to a snapshot before it is served."""
+        apis, install_router = endpoints_of(snapshot, context.plane), application.prepare(snapshot)
+
+        def install() -> None:
+            install_router()
+            for service in services:
+                service.apis = apis
+
+        return install
 
     decorate = bentoml.service(
         name="tabserve",
         service_class=service_class(application.wrap),
         image=bento_image(models) if REQUIREMENTS.is_dir() else None,  # not in an installed wheel
-        workers=worker_count(settings, models),
+        workers=workers,
         traffic={"timeout": math.ceil(settings.timeout_s) + 5},
         logging={"access": {"enabled": False}},
         metrics={"enabled": False},  # they have a series for each path, known or not
         tracing={"excluded_urls": ["."]},
     )
-    return decorate(endpoints(context, application, models, records))
+    count = workers if isinstance(workers, int) else os.cpu_count() or 1
+    service_type = service_class_of(application, selection or Selection(), adopt, count, records)
+    add_models(service_type, models, context.plane)
+    services.append(decorate(service_type))
+    return services[0]
 
 
-def endpoints(
-    context: ServerContext, application: Application, models: Sequence[TabularModel], records: WorkerRecords | None
+def add_models(service_type: type[Any], models: Sequence[TabularModel], plane: DataPlane) -> None:
+    """Add a typed endpoint for each model."""
+    for model in models:
+        setattr(service_type, endpoint_name(model.name), typed_endpoint(model, plane))
+        if plane.settings.store is None:
+            setattr(service_type, f"stored_{model.name}", BentoModel(model.tag))  # a Bento then contains this version
+
+
+def service_class_of(
+    application: Application,
+    selection: Selection,
+    adopt: Callable[[Snapshot], Callable[[], None]],
+    workers: int,
+    records: WorkerRecords | None,
 ) -> type[Any]:
-    """The class that BentoML turns into a service: start, stop, and a typed endpoint for each model."""
+    """The class that BentoML turns into a service: start and stop. adopt: as in Follower. workers: their number."""
+    context = application.context
     plane, settings, state = context.plane, context.settings, context.state
 
     class Tabserve:
@@ -88,7 +126,11 @@ def endpoints(
             self.grpc: Any = None
             try:
                 server = startup.check_worker(application)
-                await asyncio.to_thread(plane.start, worker.shared_folder())
+                folder = worker.shared_folder()
+                await asyncio.to_thread(plane.start, folder)
+                self.loader = VersionLoader(plane, folder)
+                self.follower = Follower(plane, selection, self.loader, WorkerFiles(folder), adopt)
+                await self.follower.follow()
                 if settings.grpc_port is not None:
                     from service.grpc_server import GrpcServer  # needs the extra `grpc`
 
@@ -97,17 +139,17 @@ def endpoints(
             except Exception as error:
                 worker.record_failed_start(f"{type(error).__name__}: {error}")
                 raise
-            self.tasks = [asyncio.create_task(flush_every_second(plane)), asyncio.create_task(update_plans(plane))]
+            work = (flush_every_second(plane), update_plans(plane), self.follower.run())
+            self.tasks = [asyncio.create_task(task) for task in work]
             if server:
                 notify, refuse = self.grpc and self.grpc.drain, self.grpc and self.grpc.refuse
                 self.tasks += startup.install_library_hooks(server, state, settings.drain_s, notify, refuse, records)
             plane.metrics.build(version())
             gc.collect()
             if limit := settings.memory_bytes or memory_limit():
-                count = worker_count(settings, models)
-                plane.memory.limit = worker_budget(limit, count if isinstance(count, int) else os.cpu_count() or 1)
+                plane.memory.limit = worker_budget(limit, workers)
             gc.set_threshold(GC_THRESHOLD, 10, 10)
-            gc.freeze()  # collections skip everything loaded so far, which is never freed
+            gc.freeze()  # collections skip everything loaded so far, which is freed by reference counts at most
             state.mark_ready()
 
         @bentoml.on_shutdown  # type: ignore[untyped-decorator]
@@ -118,30 +160,11 @@ def endpoints(
             for task in self.tasks:
                 task.cancel()
             plane.metrics.flush()
+            self.follower.files.remove()
+            self.loader.close()
             plane.close()
 
-    for model in models:
-        endpoint = bentoml.api(route=f"/predict/{model.name}")(predict_function(model, plane))
-        setattr(Tabserve, f"predict_{model.name}", endpoint)
-        if settings.store is None:
-            setattr(Tabserve, f"stored_{model.name}", BentoModel(model.tag))  # a Bento then contains this version
     return Tabserve
-
-
-def predict_function(model: TabularModel, plane: DataPlane) -> Callable[..., Any]:
-    """The typed endpoint of a model for BentoML's schema and for method calls; HTTP requests do not reach it."""
-    name = model.name
-
-    async def predict(self: Any, rows: Any) -> Any:
-        context = PredictionContext(time.monotonic() + plane.settings.timeout_s)
-        body = orjson.dumps({"rows": rows})
-        return orjson.loads(await predict_json(plane, plane.snapshot.find(name), body, "fail", context))
-
-    predict.__name__ = predict.__qualname__ = f"predict_{name}"
-    predict.__doc__ = f"Predict {model.schema.target}."
-    rows_type, response_type = schemas.native_types(model)
-    predict.__annotations__ = {"rows": rows_type, "return": response_type}
-    return predict
 
 
 async def flush_every_second(plane: DataPlane) -> None:
@@ -188,8 +211,8 @@ def from_environment() -> Any:
         if not worker.in_worker():
             for repair in repair_store(store.location(settings.store)):
                 log.warning("store repaired", extra={"repair": repair})
-        pinned = model_selection.pinned_by_bento(Path(__file__))
-        models = local_copies.select_models(settings, pinned, folder)
+        pinned, start = model_selection.pinned_by_bento(Path(__file__)), versions_at_start()
+        models = local_copies.select_models(settings, partial(select_models, pinned=pinned, at_start=start), folder)
     except (SettingsError, SelectionError, LibraryHookMissing) as error:
         reason = str(error)
         if isinstance(error, NoModelStored) and (place := os.environ.get("AIP_STORAGE_URI")):
@@ -198,8 +221,28 @@ def from_environment() -> Any:
         raise BentoMLException(reason) from None
     finally:
         gc.enable()
-    os.environ["TABSERVE_MODELS"] = ",".join(model.tag for model in models)  # a replaced worker loads the same versions
-    return build_service(settings, models, records, lost)
+    if not worker.in_worker():
+        start = {model.name: int(model.version) for model in models}
+        os.environ[START_VARIABLE] = ",".join(model.tag for model in models)  # a replaced worker starts with the same
+    return build_service(settings, models, model_selection.selection_of(settings, pinned, start), records, lost)
+
+
+def versions_at_start() -> Mapping[str, int]:
+    """The champions with which the supervisor of this worker has started."""
+    return versions_of(os.environ.get(START_VARIABLE, "").split(",")) if worker.in_worker() else {}
+
+
+def select_models(settings: Settings, pinned: Sequence[str], at_start: Mapping[str, int]) -> list[TabularModel]:
+    """Load the models to serve. TensorFlow is loaded by workers only. Raises SelectionError."""
+    checked = {f"{name}:{version}" for name, version in at_start.items()}
+
+    def load(stored: StoredVersion, settings: Settings) -> TabularModel:
+        if not worker.in_worker():
+            return describe(stored, settings)
+        loads = load_version if stored.tag in checked else load_with_check  # the supervisor has checked it
+        return loads(stored, settings)
+
+    return model_selection.select_models(settings, pinned, at_start, load)
 
 
 Tabserve = from_environment()

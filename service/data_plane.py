@@ -24,6 +24,7 @@ from service.engine_cost import EngineCost
 from service.error_mapping import require_valid, translate_option_errors
 from service.errors import RowsNotValid, TooManyRows
 from service.explanation_queue import ExplanationQueue
+from service.following_status import FollowingStatus
 from service.memory_budget import MemoryBudget
 from service.metrics import Metrics
 from service.registry import Registry, Snapshot
@@ -83,6 +84,7 @@ class DataPlane:
         self.metrics = metrics or Metrics()
         self.registry = Registry(Snapshot(loading={model.name: model for model in models}))
         self.observer: PredictionObserver | None = None
+        self.following = FollowingStatus()
         self.costs = SharedCosts(None)
         self.memory = MemoryBudget()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="data-plane")

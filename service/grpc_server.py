@@ -26,6 +26,7 @@ from service.protocols.oip_options import requested_options
 from service.protocols.oip_signature import ModelSignature
 from service.protocols.oip_tensors import InferRequest
 from service.routes.oip import EXTENSIONS, infer, model_metadata, repository_index
+from service.traffic_split import CLIENT_KEY, KEY_BYTES
 from service.version import version
 
 CODES = {
@@ -197,7 +198,12 @@ class GrpcServer:
 
     async def model_infer(self, message: Any, exchange: GrpcExchange) -> Any:
         plane, large = self.plane, exchange.size > LARGE_BODY_BYTES
-        found = exchange.served = plane.snapshot.find(message.model_name, message.model_version)
+        entry = plane.snapshot.entry(message.model_name)
+        if entry.split and not message.model_version:
+            found = entry.version_for(exchange.headers.get(CLIENT_KEY) or tensors_key(message))
+        else:
+            found = entry.find(message.model_version)
+        exchange.served = found
         read = oip_messages.read
         inference: InferRequest = await plane.run_in_thread(read, message) if large else read(message)
         served = plane.extended(found, requested_options(inference))
@@ -209,7 +215,13 @@ class GrpcServer:
         return response
 
 
-HEADERS = frozenset(["authorization", "traceparent", "tracestate", "x-api-key", "x-request-id"])
+HEADERS = frozenset(["authorization", "traceparent", "tracestate", "x-api-key", "x-client-key", "x-request-id"])
+
+
+def tensors_key(message: Any) -> bytes:
+    """The key of a request without a client key: its tensors."""
+    content = b"".join([*(tensor.SerializeToString() for tensor in message.inputs), *message.raw_input_contents])
+    return content[:KEY_BYTES]
 
 
 def metadata_of(context: Any) -> dict[bytes, bytes]:

@@ -4,13 +4,13 @@ import contextlib
 import logging
 import os
 import shutil
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from models import store
+from models.serving_file import SERVING_FILE
 from models.tabular_model import TabularModel
-from service import model_selection
 from service.model_selection import SelectionError
 from service.settings import Settings
 
@@ -31,22 +31,38 @@ def replace_missing_store(environ: MutableMapping[str, str], folder: Path) -> st
     return named
 
 
-def select_models(settings: Settings, pinned: Sequence[str], folder: Path | None) -> list[TabularModel]:
-    """Load the models to serve, and keep copies of them in `folder`. Loads the copies where the store fails.
+def select_models(
+    settings: Settings, select: Callable[[Settings], list[TabularModel]], folder: Path | None
+) -> list[TabularModel]:
+    """Load the models to serve by `select`, and keep copies of them in `folder`. Loads the copies if the store fails.
 
     folder: shared by the workers of this server; None outside of workers. Raises SelectionError.
     """
     try:
-        models = model_selection.select_models(settings, pinned)
+        models = select(settings)
     except (SelectionError, OSError) as error:
         copies = folder and folder / FOLDER
-        if copies is None or not copies.is_dir() or not settings.models:
+        if copies is None or not copies.is_dir():
             raise
         log.warning("the store fails, loading copies of its versions", extra={"reason": str(error)})
-        return model_selection.select_models(replace(settings, store=copies))
+        return select(replace(settings, store=copies))
     if folder is not None:
         keep_copies(models, settings, folder / FOLDER)
     return models
+
+
+def keep_served(models: Sequence[TabularModel], settings: Settings, folder: Path) -> None:
+    """Keep copies of what is served now, with `serving.json`, and no others. folder: as in `select_models`."""
+    copies = folder / FOLDER
+    keep_copies(models, settings, copies)
+    served = {model.tag for model in models}
+    with contextlib.suppress(OSError):
+        for copy in copies.glob("*/*/"):
+            if copy.name.isdecimal() and f"{copy.parent.name}:{copy.name}" not in served:
+                shutil.rmtree(copy, ignore_errors=True)
+        part = copies / f"{SERVING_FILE}.{os.getpid()}"
+        shutil.copyfile(store.home(settings.store) / SERVING_FILE, part)
+        part.rename(copies / SERVING_FILE)
 
 
 def keep_copies(models: Sequence[TabularModel], settings: Settings, copies: Path) -> None:

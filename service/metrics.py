@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
@@ -16,6 +16,7 @@ from service.worker_records import WorkerRecords, is_alive
 
 SECONDS = (1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
+MultiprocessMode = Literal["livemax", "livemin", "livesum", "max"]
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -98,33 +99,28 @@ class Metrics:
         def histogram(name: str, text: str, bounds: Sequence[float], *labels: str) -> Histogram:
             return Histogram(f"tabserve_{name}", text, labels, registry=registry, buckets=bounds)
 
-        def live(name: str, text: str) -> Gauge:
-            return Gauge(f"tabserve_{name}", text, ["model"], registry=registry, multiprocess_mode="livesum")
+        def gauge(name: str, text: str, mode: MultiprocessMode, *labels: str) -> Gauge:
+            return Gauge(f"tabserve_{name}", text, labels, registry=registry, multiprocess_mode=mode)
 
-        self._requests = counter("requests", "Requests", "model", "protocol", "status")
-        self._seconds = histogram("request_seconds", "Seconds from request to response", SECONDS, "model", "protocol")
-        self._rows = counter("rows", "Rows validated", "model", "verdict")
-        self._warnings = counter("warnings", "Warnings returned", "model", "code")
-        self._rejected = counter("rejected_rows", "Valid rows not predicted", "model", "reason")
-        self._batch_rows = histogram("batch_rows", "Rows per batch", ROWS, "model")
-        self._queue_seconds = histogram("queue_seconds", "Seconds in the queue", SECONDS, "model")
-        self._engine_seconds = histogram("engine_seconds", "Seconds of an engine call", SECONDS, "model", "engine")
-        self._inflight_rows = live("inflight_rows", "Rows in flight")
-        self._queue_rows = live("queue_rows", "Rows in the queue")
-        self._inline_rows = Gauge(
-            "tabserve_inline_rows",
-            "Maximum rows of a request that is predicted on the event loop",
-            ("model",),
-            registry=registry,
-            multiprocess_mode="livemin",
-        )
+        one = ("model", "version")
+        self._requests = counter("requests", "Requests", *one, "protocol", "status")
+        self._seconds = histogram("request_seconds", "Seconds from request to response", SECONDS, *one, "protocol")
+        self._rows = counter("rows", "Rows validated", *one, "verdict")
+        self._warnings = counter("warnings", "Warnings returned", *one, "code")
+        self._rejected = counter("rejected_rows", "Valid rows not predicted", *one, "reason")
+        self._batch_rows = histogram("batch_rows", "Rows per batch", ROWS, *one)
+        self._queue_seconds = histogram("queue_seconds", "Seconds in the queue", SECONDS, *one)
+        self._engine_seconds = histogram("engine_seconds", "Seconds of an engine call", SECONDS, *one, "engine")
+        self._inflight_rows = gauge("inflight_rows", "Rows in flight", "livesum", *one)
+        self._queue_rows = gauge("queue_rows", "Rows in the queue", "livesum", *one)
+        text = "Maximum rows of a request that is predicted on the event loop"
+        self._inline_rows = gauge("inline_rows", text, "livemin", *one)
+        self._wanted_generation = gauge("wanted_generation", "Generation of serving.json", "livemax")
+        self._serving_generation = gauge("serving_generation", "Generation that all workers serve", "livemin")
+        self._version_problems = gauge("version_problems", "Versions that a worker cannot load", "livemax")
         info = ("model", "version", "engine")
-        self._model_info = Gauge(
-            "tabserve_model_info", "Served model versions", info, registry=registry, multiprocess_mode="livemax"
-        )
-        self._build_info = Gauge(
-            "tabserve_build_info", "Version of tabserve", ("version",), registry=registry, multiprocess_mode="max"
-        )
+        self._model_info = gauge("model_info", "Served model versions", "livemax", *info)
+        self._build_info = gauge("build_info", "Version of tabserve", "max", "version")
 
     def add(self, model: str, version: str, engine: str) -> ModelCounters:
         """Add a version that is served from now on. Returns its counters."""
@@ -153,33 +149,32 @@ class Metrics:
             if quiet and id(source.counters) in self._retired:
                 self._sources.remove(source)
                 self._retired.discard(id(source.counters))
-        inflight = dict.fromkeys((source.model for source in self._sources), 0)
-        queued = dict(inflight)
-        for source in self._sources:  # versions of a model share its gauges
-            inflight[source.model] += source.counters.inflight_rows
-            queued[source.model] += source.counters.queue_rows
-        for name, rows in inflight.items():
-            self._inflight_rows.labels(name).set(rows)
-            self._queue_rows.labels(name).set(queued[name])
-        for source in self._sources:  # the version that was added last wins
-            self._inline_rows.labels(source.model).set(source.counters.inline_rows)
+
+    def following(self, wanted: int, serving: int, problems: int) -> None:
+        """The generations of `serving.json` that should be and that are served, and the number of problems."""
+        self._wanted_generation.set(wanted)
+        self._serving_generation.set(serving)
+        self._version_problems.set(problems)
 
     def _flush(self, source: VersionCounters) -> None:
-        name, counters = source.model, source.counters
+        one, counters = source[:2], source.counters
         for (protocol, status), count in counters.requests.items():
-            self._requests.labels(name, protocol, str(status)).inc(count)
+            self._requests.labels(*one, protocol, str(status)).inc(count)
         for metric, counts in (
             (self._rows, {"valid": counters.valid_rows, "invalid": counters.invalid_rows}),
             (self._warnings, counters.warnings),
             (self._rejected, counters.rejected),
         ):
             for label, count in counts.items():
-                metric.labels(name, label).inc(count)
+                metric.labels(*one, label).inc(count)
         for protocol, buckets in counters.seconds.items():
-            add_buckets(buckets, self._seconds.labels(name, protocol))
-        add_buckets(counters.batch_rows, self._batch_rows.labels(name))
-        add_buckets(counters.queue_seconds, self._queue_seconds.labels(name))
-        add_buckets(counters.engine_seconds, self._engine_seconds.labels(name, source.engine))
+            add_buckets(buckets, self._seconds.labels(*one, protocol))
+        add_buckets(counters.batch_rows, self._batch_rows.labels(*one))
+        add_buckets(counters.queue_seconds, self._queue_seconds.labels(*one))
+        add_buckets(counters.engine_seconds, self._engine_seconds.labels(*one, source.engine))
+        self._inflight_rows.labels(*one).set(counters.inflight_rows)
+        self._queue_rows.labels(*one).set(counters.queue_rows)
+        self._inline_rows.labels(*one).set(counters.inline_rows)
         counters.clear()
 
     def page(self) -> bytes:

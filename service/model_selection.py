@@ -1,18 +1,24 @@
-"""Selects the model versions to serve: the requested ones, otherwise the newest servable version of each model."""
+"""Selects the version of each model to serve at the start: a pinned one, the champion, or the newest good one."""
 
 import logging
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import yaml  # type: ignore[import-untyped]
 
 from models import store
 from models.engines import NumpyEngine
+from models.serving_file import ServingFile
+from models.serving_state import ServingState, ServingStateError
 from models.tabular_model import TabularModel
 from models.text import nearest
 from models.version_files import EngineUnavailable, StoredVersion, StoreError
 from service.settings import Settings
+from service.wanted_versions import Selection, Stored, WantedModel, wanted_models
+
+VersionLoad = Callable[[StoredVersion, Settings], TabularModel]
+"""Loads a version and checks its golden rows. Raises StoreError."""
 
 log = logging.getLogger("tabserve.model_selection")
 
@@ -39,29 +45,69 @@ def pinned_by_bento(service_file: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*found, *[model["tag"] for model in bento.get("models", [])]]))
 
 
-def select_models(settings: Settings, pinned: Sequence[str] = ()) -> list[TabularModel]:
-    """Load the models to serve and check their golden rows. Raises SelectionError."""
-    models = load_selected(settings, () if settings.store else pinned)
+def select_models(
+    settings: Settings,
+    pinned: Sequence[str] = (),
+    at_start: Mapping[str, int] | None = None,
+    load: VersionLoad | None = None,
+) -> list[TabularModel]:
+    """Load the champions of the models to serve and check their golden rows. Raises SelectionError.
+
+    pinned: by the Bento. at_start, as in Selection: for a replaced worker. load: by default `load_version`.
+    """
+    selection = selection_of(settings, pinned, at_start)
+    models = load_selected(settings, selection, load or load_version)
     default, names = settings.default_model, [model.name for model in models]
-    if default is not None and default not in names:
+    if default is not None and names and default not in names:
         raise SelectionError(f"TABSERVE_DEFAULT_MODEL={default!r} is not served; served models: {', '.join(names)}")
     return models
 
 
-def load_selected(settings: Settings, pinned: Sequence[str]) -> list[TabularModel]:
-    """Load the models that the settings or the Bento request, by default all. Raises SelectionError."""
+def selection_of(
+    settings: Settings, pinned: Sequence[str] = (), at_start: Mapping[str, int] | None = None
+) -> Selection:
+    """What the settings, or else the Bento, select."""
+    return Selection.of(settings.models or (() if settings.store else pinned), at_start)
+
+
+def load_selected(settings: Settings, selection: Selection, load: VersionLoad) -> list[TabularModel]:
+    """Load the champion of each selected model, by default of all. Raises SelectionError."""
     stored, foreign = store.versions(settings.store)
     place = store.location(settings.store)
-    requested = settings.models or tuple(pinned)
-    if foreign and not requested:
+    names = selection.names
+    if foreign and not names:
         log.info("ignoring models of other programs", extra={"models": ", ".join(foreign[:10])})
     if not stored:
         raise NoModelStored(
             f"there is no model in {place}; train the default models: {training_command(settings.store)}"
         )
-    if requested:
-        return [load_tag(tag, stored, settings, place) for tag in requested]
-    return newest_of_each_model(stored, settings)
+    for name in names or ():
+        check_stored(name, selection.pins.get(name), stored, place)
+    wanted = wanted_models(serving_state(settings), stored, selection)
+    if names:
+        listed = [wanted[name] for name in names if name in wanted]
+        return [load_champion(model, settings, load, pinned=model.name in selection.pins) for model in listed]
+    return champion_of_each_model([*wanted.values()], settings, load)
+
+
+def serving_state(settings: Settings) -> ServingState:
+    """The state in `serving.json`; the default state where it cannot be read, which the log reports."""
+    try:
+        return ServingFile(store.home(settings.store)).read()
+    except ServingStateError as error:
+        log.error("serving.json is ignored", extra={"reason": str(error)})
+        return ServingState()
+
+
+def check_stored(name: str, pin: int | None, found: Stored, place: Path) -> None:
+    """Raises SelectionError if the model, or its pinned version, is not stored."""
+    if name not in found:
+        near = nearest(name, found)
+        hint = f"did you mean {near}?" if near else f"stored models: {', '.join(sorted(found))}"
+        raise SelectionError(f"there is no model {name!r} in {place}; {hint}")
+    if pin is not None and all(stored.version != pin for stored in found[name]):
+        versions = ", ".join(str(stored.version) for stored in found[name])
+        raise SelectionError(f"there is no {name}:{pin} in {place}; stored versions: {versions}")
 
 
 def training_command(folder: Path | None) -> str:
@@ -70,54 +116,38 @@ def training_command(folder: Path | None) -> str:
     return command if folder is None else f"BENTOML_HOME={shlex.quote(str(folder.resolve()))} {command}"
 
 
-def newest_of_each_model(found: dict[str, list[StoredVersion]], settings: Settings) -> list[TabularModel]:
-    """The newest servable version of each model. Skips models without one; raises NoServableVersion if none is left."""
+def champion_of_each_model(wanted: Sequence[WantedModel], settings: Settings, load: VersionLoad) -> list[TabularModel]:
+    """The champion of each model. Skips models without a good version; raises NoServableVersion if none is left."""
     models, damaged = [], []
-    for name in sorted(found):
+    for model in wanted:
         try:
-            models.append(load_newest(name, found[name], settings))
+            models.append(load_champion(model, settings, load))
         except NoServableVersion as error:
             damaged.append(error)
-            log.error("model skipped", extra={"model": name, "reason": str(error)})
-    if not models:
+            log.error("model skipped", extra={"model": model.name, "reason": str(error)})
+    if damaged and not models:
         raise damaged[0]
     return models
 
 
-def load_tag(tag: str, found: dict[str, list[StoredVersion]], settings: Settings, place: Path) -> TabularModel:
-    """Load `name` or `name:version`. Raises SelectionError."""
-    name, _, version = tag.partition(":")
-    if name not in found:
-        near = nearest(name, found)
-        hint = f"did you mean {near}?" if near else f"stored models: {', '.join(sorted(found))}"
-        raise SelectionError(f"there is no model {name!r} in {place}; {hint}")
-    if not version:
-        return load_newest(name, found[name], settings)
-    for stored in found[name]:
-        if str(stored.version) == version:
-            try:
-                return load_version(stored, settings)
-            except StoreError as error:
-                raise SelectionError(str(error)) from error
-    versions = ", ".join(str(stored.version) for stored in found[name])
-    raise SelectionError(f"there is no {tag} in {place}; stored versions: {versions}")
+def load_champion(wanted: WantedModel, settings: Settings, load: VersionLoad, *, pinned: bool = False) -> TabularModel:
+    """Load the first candidate that reproduces its golden rows. Raises SelectionError.
 
-
-def load_newest(name: str, candidates: Sequence[StoredVersion], settings: Settings) -> TabularModel:
-    """Load the first version, newest first, that reproduces its golden rows. Raises SelectionError.
-
-    If the engine is not available, that is an error: the version is not damaged, and no older version replaces it.
+    A pinned version has no substitute. If the engine is not available, that is an error: the version is not damaged,
+    and no other version replaces it.
     """
     reasons = []
-    for stored in candidates:
+    for stored in wanted.candidates:
         try:
-            return load_version(stored, settings)
+            return load(stored, settings)
         except EngineUnavailable as error:
             raise SelectionError(str(error)) from error
         except StoreError as error:
+            if pinned:
+                raise SelectionError(str(error)) from error
             reasons.append(str(error))
             log.error("version skipped", extra={"model": stored.tag, "reason": str(error)})
-    raise NoServableVersion(f"no version of {name!r} can be served: {reasons[0]}")
+    raise NoServableVersion(f"no version of {wanted.name!r} can be served: {reasons[0]}")
 
 
 def load_version(stored: StoredVersion, settings: Settings) -> TabularModel:

@@ -6,29 +6,62 @@ replaced meanwhile. A version that is no longer in the snapshot lives until its 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 
 from models.tabular_model import TabularModel
 from models.text import did_you_mean, truncate
 from service.errors import NotFound, NotReady
 from service.served_model import ServedModel
+from service.traffic_split import TrafficSplit
 
 CHAMPION = "champion"
 """The alias of the version that handles requests without a version."""
 
 
+def normal_version(digits: str) -> str:
+    """The number of a version as text, without leading zeros."""
+    return digits.lstrip("0") or "0"
+
+
 @dataclass(frozen=True)
 class ModelEntry:
-    """The served versions of one model. `aliases` maps names to versions and always has `champion`."""
+    """The served versions of one model.
+
+    aliases: maps names to versions and always has `champion`. traffic: the percentage of the requests without a
+    version by alias; empty where the champion gets all.
+    """
 
     name: str
     versions: Mapping[str, ServedModel]
     aliases: Mapping[str, str]
+    traffic: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def champion(self) -> ServedModel:
         """The version that handles requests without a version."""
         return self.versions[self.aliases[CHAMPION]]
+
+    @cached_property
+    def split(self) -> Mapping[str, float]:
+        """The percentage of the requests without a version by version, where several versions get some; else empty."""
+        shares: dict[str, float] = {}
+        for alias, percent in self.traffic.items():
+            if percent and (version := self.aliases.get(alias)) is not None:
+                shares[version] = shares.get(version, 0) + percent
+        return shares if shares.keys() - {self.aliases[CHAMPION]} else {}
+
+    def aliases_of(self, version: str) -> list[str]:
+        """The aliases of a version, `champion` first."""
+        return [alias for alias, number in self.aliases.items() if number == version]
+
+    @cached_property
+    def _traffic_split(self) -> TrafficSplit:
+        return TrafficSplit(self.name, self.aliases[CHAMPION], self.split)
+
+    def version_for(self, key: bytes) -> ServedModel:
+        """The version for a request that names none. key: of its client or row."""
+        return self.versions[self._traffic_split.version(key)] if self.split else self.champion
 
     def find(self, version: str | None = None, alias: str | None = None) -> ServedModel:
         """The version by number or alias, by default the champion. Raises NotFound."""

@@ -1,10 +1,13 @@
 """The ASGI application: finds the route of each request and runs the request's exchange."""
 
+from collections.abc import Callable
+
 from service.errors import ClientDisconnected, RequestError
 from service.exchange import ServerContext
 from service.http.asgi_types import App, Receive, Scope, Send
 from service.http.compression import MIN_COMPRESSED_BYTES, compressed
 from service.http.http_exchange import HttpExchange
+from service.registry import Snapshot
 from service.routes.route import Route
 from service.routes.router import Router
 
@@ -16,12 +19,21 @@ class Application:
         self.context = context
         self.plane = context.plane
         self._inner: App = no_app
-        self._router = Router(self.plane)
+        self._router = Router(self.plane, self.plane.snapshot)
 
     def wrap(self, app: App) -> "Application":
         """app: BentoML's app, for requests that match none of our routes."""
         self._inner = app
         return self
+
+    def prepare(self, snapshot: Snapshot) -> Callable[[], None]:
+        """Build the router of the next snapshot. Returns a function to call once the snapshot is served."""
+        router = Router(self.plane, snapshot)
+
+        def install() -> None:
+            self._router = router
+
+        return install
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -29,7 +41,7 @@ class Application:
             return
         context, router = self.context, self._router
         if router.snapshot is not self.plane.registry.snapshot:  # the served models have changed
-            router = self._router = Router(self.plane)
+            router = self._router = Router(self.plane, self.plane.snapshot)
         path = scope["path"]
         route = router.listed.get(path) or router.find(path) or router.passthrough(self._inner, path)
         exchange = HttpExchange(context, scope, receive, send, route.protocol)

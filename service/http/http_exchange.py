@@ -11,6 +11,7 @@ from service.exchange import Exchange, ServerContext
 from service.http.asgi_types import Header, Receive, Scope, Send
 from service.http.negotiation import JSON
 from service.http.request_body import RequestBody
+from service.served_model import ServedModel
 
 CLOSE: Header = (b"connection", b"close")
 LINGER_S = 5.0  # how long the rest of a refused body is read, so that the client can read the response
@@ -23,6 +24,11 @@ class Response(NamedTuple):
     content_type: bytes = JSON
     status: int = 200
     headers: Sequence[Header] = ()
+
+
+def version_header(served: ServedModel) -> Header:
+    """Names the version that has answered, where the body has no place for it."""
+    return b"x-model-version", served.version.encode()
 
 
 def problem_response(error: RequestError) -> Response:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from service.data_plane import DataPlane
 from service.errors import BodyTooLarge, BodyTooSlow, ClientDisconnected, TooManyJsonNodes
-from service.http.asgi_types import Receive
+from service.http.asgi_types import Message, Receive
 from service.http.decompression import CODINGS, content_coding, decompress, decompressor_for
 from service.http.negotiation import is_json
 from service.memory_budget import MemoryBudget, memory_of_body
@@ -74,6 +74,29 @@ class RequestBody:
         if len(body) > MIN_CHECKED_BYTES and is_json(headers) and BINARY_HEADER not in headers:
             check_json_size(body, plane)
         return body
+
+    async def peek(self, size: int) -> bytes:
+        """The first bytes of the body, which is read from its start afterwards. Raises BodyTooSlow."""
+        messages: list[Message] = []
+        received = 0
+        try:
+            async with asyncio.timeout(self._seconds):
+                self.requested = True
+                while received < size:
+                    messages.append(message := await self.receive())
+                    received += len(message.get("body", b""))
+                    if not message.get("more_body"):
+                        break
+        except TimeoutError:
+            raise BodyTooSlow(self._seconds) from None
+        first = b"".join(message.get("body", b"") for message in messages)[:size]
+        receive = self.receive
+
+        async def replay() -> Message:
+            return messages.pop(0) if messages else await receive()
+
+        self.receive = replay
+        return first
 
     async def _whole(self) -> bytes:
         self.requested = True

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from models.fast import arrow_block
@@ -34,8 +34,9 @@ from models.schema import FeatureSchema
 from service.data_plane import LARGE_ROWS, DataPlane, PredictionContext, RowsValidator
 from service.error_mapping import request_error, require_valid, translate_format_errors
 from service.errors import ClientDisconnected, TooManyRows
+from service.http.asgi_types import Header
 from service.http.compression import Compressor, negotiated_coding
-from service.http.http_exchange import HttpExchange, Response
+from service.http.http_exchange import HttpExchange, Response, version_header
 from service.http.negotiation import JSON_FORMAT, BodyFormat
 from service.http.response_buffer import ResponseBuffer
 from service.protocols import native
@@ -160,7 +161,12 @@ class TableHandler:
                 return self.served.compiled(JsonWriter).write(rows, outputs, skip=self.skip)
             return encoder.head() + encoder.block(rows, outputs, 0) + encoder.end()
 
-        return Response(await self._run(rows.count > LARGE_ROWS, write), encoder.content_type)
+        text = await self._run(rows.count > LARGE_ROWS, write)
+        return Response(text, encoder.content_type, headers=self._version_header())
+
+    def _version_header(self) -> Sequence[Header]:
+        """Names the version in a response whose body does not."""
+        return () if self.response_format is JSON_FORMAT else (version_header(self.served),)
 
     def _validate(self, block: Block, encoder: TableEncoder, first_row: int = 0) -> RowsValidator:
         max_errors = encoder.max_errors if self.skip else MAX_LISTED_ERRORS
@@ -177,9 +183,8 @@ class TableHandler:
         encoder = encoder_for(self.response_format, self.served, skip=self.skip)
         coding, coding_headers = negotiated_coding(self.headers, encoder.content_type)
         compressor = Compressor(coding) if coding else None
-        buffer = ResponseBuffer(
-            self.exchange, [(b"content-type", encoder.content_type), *coding_headers], self.timeout_s
-        )
+        headers = [(b"content-type", encoder.content_type), *coding_headers, *self._version_header()]
+        buffer = ResponseBuffer(self.exchange, headers, self.timeout_s)
         row, failed = 0, False
         async with buffer, contextlib.aclosing(self._blocks(content, chunks)) as decoded_blocks:
             try:

@@ -113,6 +113,14 @@ def pages() -> dict[str, Any]:
             MODEL,
             parameters=[name],
         ),
+        "/models/{name}/versions": page(
+            "Models",
+            "/models/{name}/versions",
+            "The stored versions of a model, and which are served",
+            JSON_OBJECT,
+            MODEL,
+            parameters=[name],
+        ),
         "/livez": page("Operation", "/livez", "Liveness probe", status_json),
         "/readyz": page("Operation", "/readyz", "Readiness probe", status_json, READINESS),
         "/metrics": page("Operation", "/metrics", "Metrics in Prometheus' text format", TEXT),
@@ -120,7 +128,12 @@ def pages() -> dict[str, Any]:
     }
 
 
-OPERATION_IDS = {"/models": "list_models", "/models/{name}": "describe_model", "/schema.json": "schema"}
+OPERATION_IDS = {
+    "/models": "list_models",
+    "/models/{name}": "describe_model",
+    "/models/{name}/versions": "list_versions",
+    "/schema.json": "schema",
+}
 
 
 def page(

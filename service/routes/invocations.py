@@ -13,12 +13,13 @@ from models.schema import FeatureSchema
 from service.data_plane import LARGE_BODY_BYTES, LARGE_ROWS, DataPlane, RowsValidator, json_rows_validator
 from service.error_mapping import require_valid, translate_option_errors
 from service.errors import RequestError, RequestNotValid
-from service.http.http_exchange import HttpExchange, Response
+from service.http.http_exchange import HttpExchange, Response, version_header
 from service.http.negotiation import JSON, ContentType, check_content_type, prefers
 from service.protocols import cloud_explanations, error_text, invocations
 from service.protocols.invocations import InvocationsWriter
 from service.registry import Snapshot
 from service.routes.route import Route
+from service.routes.split_route import version_for_body
 from service.served_model import ServedModel
 from service.settings import Settings
 from service.version import version
@@ -83,8 +84,9 @@ class InvocationsRoute(MLflowRoute):
     """Predicts with the only served model, or with the one that the request or TABSERVE_DEFAULT_MODEL names."""
 
     def __init__(self, plane: DataPlane, snapshot: Snapshot) -> None:
-        only = [entry.champion for entry in snapshot.entries.values()]
-        super().__init__(plane, only[0] if len(only) == 1 else None)
+        only = [*snapshot.entries.values()]
+        self.entry = only[0] if len(only) == 1 else None
+        super().__init__(plane, self.entry.champion if self.entry else None)
         self.snapshot = snapshot
 
     async def handle(self, exchange: HttpExchange) -> Response:
@@ -92,8 +94,8 @@ class InvocationsRoute(MLflowRoute):
         plane, headers = self.plane, exchange.headers
         body = await exchange.read()
         attributes = custom_attributes(headers)
-        found = self.served or self.snapshot.find(requested_model(plane.settings, self.snapshot.names, attributes))
-        exchange.served = found
+        entry = self.entry or self.snapshot.entry(requested_model(plane.settings, self.snapshot.names, attributes))
+        found = exchange.served = version_for_body(entry, headers, body)
         parsed = await self.parse(found, body, headers)
         with translate_option_errors():
             options = parse_output_options({**levels(attributes), **parsed.parameters})
@@ -106,10 +108,10 @@ class InvocationsRoute(MLflowRoute):
         as_csv = not (detailed or form == "vertex") and prefers(headers.get(b"accept", b""), CSV, default=JSON)
         write = InvocationsAnswer(served, rows, outputs, detailed, as_csv, form).write
         text, content_type = await plane.run_in_thread(write) if len(outputs) > LARGE_ROWS else write()
-        warnings = error_text.warnings_header(rows)
+        more = [version_header(served), *error_text.warnings_header(rows)]
         if ATTRIBUTES in headers:
-            warnings += error_text.warnings_header(rows, ATTRIBUTES, MAX_ATTRIBUTES_BYTES)
-        return Response(text, content_type, headers=warnings)
+            more += error_text.warnings_header(rows, ATTRIBUTES, MAX_ATTRIBUTES_BYTES)
+        return Response(text, content_type, headers=more)
 
     def explanations(self, options: OutputOptions, headers: Mapping[bytes, bytes]) -> tuple[Form, OutputOptions]:
         """The form of the response, and the options with the explanations that it needs. Raises RequestNotValid."""

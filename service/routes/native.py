@@ -1,7 +1,9 @@
 """`/predict/{model}`: the native API. This module handles JSON; `http.table_handler` the table formats."""
 
+import re
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
@@ -19,11 +21,13 @@ from service.http.http_exchange import HttpExchange, Response
 from service.http.table_handler import TableHandler
 from service.protocols import native
 from service.protocols.parsing import ON_INVALID_OPTIONS
-from service.registry import Snapshot
+from service.registry import Snapshot, normal_version
 from service.routes.route import Route
+from service.routes.split_route import route_of_model
 from service.served_model import ServedModel
 
 PREFIX = "/predict/"
+VERSION = re.compile(PREFIX + r"(?P<name>[^/]+)/(?:versions/(?P<version>\d+)|aliases/(?P<alias>[^/]+))")
 SMALL_BYTES = 16 * 1024  # larger bodies do not try the fast path
 
 
@@ -147,12 +151,19 @@ class NativeRoutes:
     """The routes below `/predict/`."""
 
     def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
-        return {f"{PREFIX}{name}": PredictRoute(plane, entry.champion) for name, entry in snapshot.entries.items()}
+        return {
+            f"{PREFIX}{name}": route_of_model(plane, entry, partial(PredictRoute, plane))
+            for name, entry in snapshot.entries.items()
+        }
 
     def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:
         if not path.startswith(PREFIX):
             return None
+        found = VERSION.fullmatch(path)
         try:
-            return PredictRoute(plane, snapshot.find(path.removeprefix(PREFIX)))
+            if found is None:
+                return route_of_model(plane, snapshot.entry(path.removeprefix(PREFIX)), partial(PredictRoute, plane))
+            version = found["version"] and normal_version(found["version"])
+            return PredictRoute(plane, snapshot.find(found["name"], version, found["alias"]))
         except RequestError as error:
             return UnknownModelRoute(plane, error)

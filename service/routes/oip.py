@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +24,7 @@ from service.protocols.oip_signature import ModelSignature
 from service.protocols.oip_tensors import InferRequest
 from service.registry import ModelEntry, Snapshot
 from service.routes.route import ANY_METHOD, Route
+from service.routes.split_route import route_of_model
 from service.served_model import ServedModel
 from service.version import version
 
@@ -203,7 +205,7 @@ class OipRoutes:
         for name, entry in snapshot.entries.items():
             for what in ("infer", "ready", None):
                 end = f"/{what}" if what else ""
-                routes[f"/v2/models/{name}{end}"] = self._model_route(plane, entry, entry.champion, what)
+                routes[f"/v2/models/{name}{end}"] = self._model_route(plane, entry, None, what)
                 for number, served in entry.versions.items():
                     routes[f"/v2/models/{name}/versions/{number}{end}"] = self._model_route(plane, entry, served, what)
         return routes
@@ -221,7 +223,7 @@ class OipRoutes:
             return OipErrorRoute(plane, NotFound(f"there is no route {truncate(path)!r}; /docs.json lists all routes"))
         try:
             entry = snapshot.entry(found["name"])
-            served = entry.find(found["version"])
+            served = entry.find(found["version"]) if found["version"] else None
         except RequestError as error:
             return OipErrorRoute(plane, error)
         return self._model_route(plane, entry, served, found["what"])
@@ -235,10 +237,13 @@ class OipRoutes:
             "/v2/repository/index": RepositoryIndexRoute(plane, snapshot),
         }
 
-    def _model_route(self, plane: DataPlane, entry: ModelEntry, served: ServedModel, what: str | None) -> Route:
+    def _model_route(self, plane: DataPlane, entry: ModelEntry, served: ServedModel | None, what: str | None) -> Route:
+        """served: the version that the path names."""
         if what == "infer":
-            return InferRoute(plane, served)
-        return ModelReadyRoute(plane, entry.name) if what == "ready" else ModelMetadataRoute(plane, entry, served)
+            return InferRoute(plane, served) if served else route_of_model(plane, entry, partial(InferRoute, plane))
+        if what == "ready":
+            return ModelReadyRoute(plane, entry.name)
+        return ModelMetadataRoute(plane, entry, served or entry.champion)
 
 
 def repository_index(snapshot: Snapshot) -> list[dict[str, str]]:

@@ -1,6 +1,7 @@
 """Pages about the server and its models: `/models`, `/livez`, `/readyz`, `/metrics`, `/docs.json`."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 import orjson
@@ -12,20 +13,13 @@ from service.errors import RequestError
 from service.http.http_exchange import HttpExchange, Response
 from service.registry import Snapshot
 from service.routes.native import UnknownModelRoute
+from service.routes.page import Page
 from service.routes.route import Route
+from service.routes.version_pages import VersionListPage
 from service.served_model import ServedModel
 
-MODELS = "/models/"
+MODELS, VERSIONS = "/models/", "/versions"
 METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
-
-
-class Page(Route):
-    """A page for GET, available in every state of the server."""
-
-    protocol = "page"
-    methods = ("GET", "HEAD")
-    allow = ("GET", "HEAD", "OPTIONS")
-    always = True
 
 
 class StatusPage(Page):
@@ -42,10 +36,14 @@ class LivenessPage(StatusPage):
 
 
 class ReadinessPage(StatusPage):
-    """The readiness probe: load balancers may send requests."""
+    """The readiness probe: load balancers may send requests. Reports versions that cannot be loaded."""
 
     always = False
     probe = True
+
+    async def handle(self, exchange: HttpExchange) -> Response:
+        following = self.plane.following
+        return Response(dumps({"status": "ok", **asdict(following)}) if following.problems else self.body)
 
 
 class MetricsPage(Page):
@@ -112,6 +110,8 @@ class PageRoutes:
 
     def _model_page(self, plane: DataPlane, snapshot: Snapshot, name: str) -> Route:
         try:
+            if name.endswith(VERSIONS):
+                return VersionListPage(plane, snapshot.entry(name.removesuffix(VERSIONS)))
             return ModelPage(plane, snapshot.find(name))
         except RequestError as error:
             return UnknownModelRoute(plane, error)

@@ -19,9 +19,9 @@ class Route:
     decodes the request, calls the data plane and encodes the response.
     """
 
-    protocol: ClassVar[str]
-    methods: ClassVar[tuple[str, ...]] = ("POST",)
-    allow: ClassVar[tuple[str, ...]] = ()  # for OPTIONS and the Allow header; if empty, OPTIONS is a 405
+    protocol: str
+    methods: tuple[str, ...] = ("POST",)
+    allow: tuple[str, ...] = ()  # for OPTIONS and the Allow header; if empty, OPTIONS is a 405
     always: ClassVar[bool] = False  # also answers while models load and while the server stops
     probe: ClassVar[bool] = False  # a readiness probe, which fails while the server drains
 

@@ -1,10 +1,12 @@
 """The router: finds the route of a path."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from service.data_plane import DataPlane
 from service.http.asgi_types import App
 from service.http.bento_passthrough import BentoPassthrough, RootPage
+from service.registry import Snapshot
 from service.routes import invocations, native, oip, pages, tfserving
 from service.routes.pages import OpenApiPage
 from service.routes.route import Route, RouteGroup
@@ -25,13 +27,13 @@ class Router:
     A router belongs to one snapshot of the registry and is replaced together with it.
     """
 
-    def __init__(self, plane: DataPlane) -> None:
-        self.snapshot = plane.registry.snapshot
+    def __init__(self, plane: DataPlane, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
         self._plane = plane
         self.listed: dict[str, Route] = {}
         for group in reversed(ROUTE_GROUPS):  # the first group takes a path that two groups list
             self.listed |= group.listed(plane, self.snapshot)
-        self.listed["/docs.json"] = OpenApiPage(plane, self._document)
+        self.listed["/docs.json"] = OpenApiPage(plane, partial(openapi_document, plane, snapshot))
 
     def find(self, path: str) -> Route | None:
         """The route of a path that is not in `listed`; None if no group has it.
@@ -48,11 +50,12 @@ class Router:
         found = (group.find(self._plane, self.snapshot, path) for group in ROUTE_GROUPS)
         return next((route for route in found if route is not None), None)
 
-    def _document(self) -> bytes:
-        from service.openapi import document  # when the page is read: a worker is smaller without it
-
-        return document.document(self.snapshot.champions, self._plane.settings, version())
-
     def passthrough(self, app: App, path: str) -> Route:
         """The route of all requests that match no other."""
         return RootPage(self._plane, app) if path == "/" else BentoPassthrough(self._plane, app)
+
+
+def openapi_document(plane: DataPlane, snapshot: Snapshot) -> bytes:
+    from service.openapi import document  # when the page is read: a worker is smaller without it
+
+    return document.document(snapshot.champions, plane.settings, version())

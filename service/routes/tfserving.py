@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from models.json_text import dumps
 from models.outputs import Outputs
@@ -9,13 +10,14 @@ from models.tabular_model import TabularModel
 from models.text import truncate
 from service.data_plane import LARGE_BODY_BYTES, LARGE_ROWS, DataPlane, json_rows_validator
 from service.errors import NotFound, RequestError, RequestNotValid
-from service.http.http_exchange import HttpExchange, Response
+from service.http.http_exchange import HttpExchange, Response, version_header
 from service.http.negotiation import JSON
 from service.protocols import error_text, kserve_explain, tfserving
 from service.protocols.kserve_explain import ExplainWriter
 from service.protocols.tfserving import TFServingRequest, TFServingWriter
-from service.registry import Snapshot
+from service.registry import Snapshot, normal_version
 from service.routes.route import ANY_METHOD, Route
+from service.routes.split_route import route_of_model
 from service.served_model import ServedModel
 
 MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
@@ -59,7 +61,7 @@ class TFServingPredictRoute(TFServingRoute):
         )
         is_large = len(outputs) > LARGE_ROWS
         text = await plane.run_in_thread(self.write, parsed, outputs) if is_large else self.write(parsed, outputs)
-        return Response(text, headers=error_text.warnings_header(rows))
+        return Response(text, headers=[version_header(self.served), *error_text.warnings_header(rows)])
 
     def check_method(self) -> None:
         task = self.schema.task
@@ -162,14 +164,19 @@ class TFServingRoutes:
         if found is None:
             return TFServingErrorRoute(plane, RequestNotValid(f"Malformed request: {truncate(path, 200)}"))
         name, version, label = found["name"], found["version"], found["label"]
+        method = found["method"].lower() if found.re is PREDICT else ""
         try:
-            served = snapshot.find(name, version and (version.lstrip("0") or "0"), label)
+            served = snapshot.find(name, version and normal_version(version), label)
         except NotFound:
             return TFServingErrorRoute(plane, NotFound(tfserving.not_served(snapshot.entries, name, version, label)))
         except RequestError as error:
             return TFServingErrorRoute(plane, error)
-        if found.re is PREDICT and found["method"].lower() == "explain":
-            return KServeExplainRoute(plane, served)
         if found.re is PREDICT:
-            return TFServingPredictRoute(plane, served, found["method"].lower())
+            make = partial(method_route, plane, method)
+            return make(served) if version or label else route_of_model(plane, snapshot.entry(name), make)
         return ModelInfoRoute(plane, served.model, metadata=found["metadata"] is not None)
+
+
+def method_route(plane: DataPlane, method: str, served: ServedModel) -> TFServingRoute:
+    """The route of a method of one version."""
+    return KServeExplainRoute(plane, served) if method == "explain" else TFServingPredictRoute(plane, served, method)

@@ -25,6 +25,7 @@ LONG = 64 * 1024  # bytes of a body; longer ones are packed
 GENERATED, SECONDS = "<generated>", "<seconds>"
 COUNTED_S = 1.0
 REQUESTS = "tabserve_requests_total"
+VERSION_LABEL = re.compile(r',version="[^"]*"')  # which did not exist when the answers were recorded
 COUNTERS = re.compile(r"^(tabserve_\w+_total\{[^}]*\}) (\S+)$", re.MULTILINE)
 
 
@@ -62,7 +63,7 @@ def counters(server: Server) -> dict[str, float]:
         page = connection.getresponse().read().decode()
     finally:
         connection.close()
-    return {name: float(value) for name, value in COUNTERS.findall(page)}
+    return {VERSION_LABEL.sub("", name): float(value) for name, value in COUNTERS.findall(page)}
 
 
 # HTTP

@@ -203,7 +203,7 @@ def test_calls_are_counted_by_model(server: Any, call: Callable[..., Any]) -> No
 
     call("ModelInfer", typed("house_class"))
     until = time.monotonic() + 60
-    wanted = 'tabserve_requests_total{model="house_class",protocol="grpc",status="200"}'
+    wanted = 'tabserve_requests_total{model="house_class",protocol="grpc",status="200",version="1"}'
     while wanted not in httpx.get(f"{server.url}/metrics").text:
         assert time.monotonic() < until
         time.sleep(0.2)

@@ -313,7 +313,7 @@ def test_vertex_uses_its_own_addresses(session: requests.Session, vertex: Any, h
     )
     assert "instances" in is_error(session.post(f"{base}:predict", json={}, timeout=60), 400)
     counted = session.get(f"{vertex.url}/metrics", timeout=60).text
-    assert 'tabserve_requests_total{model="homes",protocol="vertex",status="200"} 1' in counted
+    assert 'tabserve_requests_total{model="homes",protocol="vertex",status="200",version="1"} 1' in counted
 
 
 def test_one_served_model_needs_no_name(session: requests.Session, vertex: Any, home_row: Row) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service import local_copies
-from service.model_selection import SelectionError
+from service.model_selection import SelectionError, select_models
 from service.settings import Settings
 
 RECORDED = Path(__file__).resolve().parents[1] / "recorded" / "store"
@@ -22,7 +22,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def loaded(settings: Settings, folder: Path | None) -> list[str]:
-    return [model.tag for model in local_copies.select_models(settings, (), folder)]
+    return [model.tag for model in local_copies.select_models(settings, select_models, folder)]
 
 
 def test_copies_are_loaded_when_the_store_is_gone(
@@ -45,7 +45,7 @@ def test_copies_are_loaded_when_the_store_is_gone(
 def test_without_copies_a_missing_store_is_an_error(settings: Settings, tmp_path: Path) -> None:
     for folder in (None, tmp_path):
         with pytest.raises(SelectionError, match="there is no model 'other'"):
-            local_copies.select_models(replace(settings, models=("other:1",)), (), folder)
+            local_copies.select_models(replace(settings, models=("other:1",)), select_models, folder)
 
 
 def test_copies_without_space_are_a_warning(

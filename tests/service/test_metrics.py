@@ -74,12 +74,12 @@ def test_requests_are_counted_under_the_names_of_the_contract(
     page = asyncio.run(story())
     for name in NAMES:
         assert re.search(rf"^{name}[{{ ]", page, re.MULTILINE), name
-    assert 'tabserve_requests_total{model="homes",protocol="json",status="200"} 2.0' in page
-    assert 'tabserve_requests_total{model="homes",protocol="json",status="422"} 1.0' in page
-    assert 'tabserve_rows_total{model="homes",verdict="valid"} 2.0' in page
-    assert 'tabserve_rows_total{model="homes",verdict="invalid"} 2.0' in page
-    assert 'tabserve_warnings_total{code="outside_seen",model="homes"} 1.0' in page
-    assert 'tabserve_rejected_rows_total{model="homes",reason="queue_full"} 3.0' in page
+    assert 'tabserve_requests_total{model="homes",protocol="json",status="200",version="1"} 2.0' in page
+    assert 'tabserve_requests_total{model="homes",protocol="json",status="422",version="1"} 1.0' in page
+    assert 'tabserve_rows_total{model="homes",verdict="valid",version="1"} 2.0' in page
+    assert 'tabserve_rows_total{model="homes",verdict="invalid",version="1"} 2.0' in page
+    assert 'tabserve_warnings_total{code="outside_seen",model="homes",version="1"} 1.0' in page
+    assert 'tabserve_rejected_rows_total{model="homes",reason="queue_full",version="1"} 3.0' in page
     assert 'tabserve_model_info{engine="numpy",model="homes",version="1"} 1.0' in page
     assert "pid=" not in page
 
@@ -176,7 +176,7 @@ def test_a_killed_worker_drops_waiting_requests_and_keeps_sent_answers(
 
     def counts() -> tuple[float, float]:
         page = Metrics().page().decode()
-        waiting = re.search(r'^tabserve_queue_rows{model="homes"} (\S+)', page, re.MULTILINE)
+        waiting = re.search(r'^tabserve_queue_rows{model="homes",version="1"} (\S+)', page, re.MULTILINE)
         answered = re.search(r"^tabserve_requests_total{.*} (\S+)", page, re.MULTILINE)
         assert waiting
         assert answered

@@ -15,7 +15,7 @@ from models.tabular_model import TabularModel
 from service.data_plane import DataPlane
 from service.errors import NotFound, NotReady
 from service.http.asgi import Application
-from service.registry import CHAMPION, Snapshot
+from service.registry import CHAMPION, ModelEntry, Snapshot
 from service.settings import Settings
 
 SWAPS, CLIENTS = 200, 8
@@ -158,7 +158,7 @@ def test_a_version_that_is_served_no_more_is_freed(application: Application, sec
     assert application.context.plane.snapshot.find("homes").version == "2"
     for _ in range(2):
         plane.metrics.flush()
-    application._router = type(application._router)(plane)
+    application.prepare(plane.snapshot)()
     gc.collect()
     assert old() is None
 
@@ -193,3 +193,82 @@ def test_two_versions_are_served_at_once(
     assert "has no version '3'; served versions: 1, 2" in infer("/v2/models/homes/versions/3/infer")["error"]
     described = asyncio.run(asgi(application, "GET", "/v2/models/homes")).body
     assert described["versions"] == ["1", "2"]
+
+
+def entry_of(
+    plane: DataPlane, second: TabularModel, aliases: dict[str, str], traffic: dict[str, float] | None = None
+) -> Snapshot:
+    """A snapshot in which both versions are loaded."""
+    versions = {"1": plane.snapshot.find("homes"), "2": plane.load(second)}
+    return Snapshot({"homes": ModelEntry("homes", versions, aliases, traffic or {})}, 2)
+
+
+def test_every_protocol_finds_versions_and_aliases_and_names_the_version_that_answers(
+    application: Application, asgi: Callable[..., Any], second: TabularModel, home_row: dict[str, Any]
+) -> None:
+    application.plane.replace(entry_of(application.plane, second, {CHAMPION: "1", "challenger": "2"}))
+    native = json.dumps({"rows": [home_row]}).encode()
+    instances = json.dumps({"instances": [home_row]}).encode()
+    csv = (",".join(home_row) + "\n" + ",".join(map(str, home_row.values())) + "\n").encode()
+
+    def answer(path: str, body: bytes, **headers: str) -> Any:
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        return asyncio.run(asgi(application, "POST", path, body, "", fields))
+
+    for path, version in (
+        ("/predict/homes", "1"),
+        ("/predict/homes/versions/2", "2"),
+        ("/predict/homes/versions/002", "2"),
+        ("/predict/homes/aliases/challenger", "2"),
+        ("/predict/homes/aliases/champion", "1"),
+    ):
+        assert answer(path, native).body["version"] == version, path
+        assert answer(path, csv, content_type="text/csv").headers["x-model-version"] == version, path
+    for path, version in (
+        ("/v1/models/homes:predict", "1"),
+        ("/v1/models/homes/versions/2:predict", "2"),
+        ("/v1/models/homes/labels/challenger:predict", "2"),
+        ("/invocations", "1"),
+    ):
+        assert answer(path, instances).headers["x-model-version"] == version, path
+    for path in ("/predict/homes/versions/3", "/predict/homes/aliases/none", "/v1/models/homes/labels/none:predict"):
+        assert answer(path, native).status == 404, path
+    assert answer("/predict/homes/versions/x", native).status == 404
+
+
+def test_requests_without_a_version_are_split_and_a_client_keeps_its_version(
+    application: Application, asgi: Callable[..., Any], second: TabularModel, home_row: dict[str, Any]
+) -> None:
+    traffic = {CHAMPION: 70.0, "challenger": 30.0}
+    application.plane.replace(entry_of(application.plane, second, {CHAMPION: "1", "challenger": "2"}, traffic))
+
+    def version(path: str, body: bytes, **headers: str) -> str:
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        reply = asyncio.run(asgi(application, "POST", path, body, "", fields))
+        assert reply.status == 200, reply.content
+        if path.startswith("/v2"):
+            return str(reply.body["model_version"])
+        return str(reply.headers.get("x-model-version") or reply.body["version"])
+
+    csv = (",".join(home_row) + "\n" + ",".join(map(str, home_row.values())) + "\n").encode()
+    bodies = [
+        ("/predict/homes", json.dumps({"rows": [home_row]}).encode(), {}),
+        ("/predict/homes", csv, {"content_type": "text/csv"}),
+        ("/v1/models/homes:predict", json.dumps({"instances": [home_row]}).encode(), {}),
+        ("/invocations", json.dumps({"dataframe_records": [home_row]}).encode(), {}),
+        ("/v2/models/homes/infer", tensors(home_row), {}),
+    ]
+    seen = set()
+    for client in range(25):
+        found = {version(path, body, x_client_key=f"client {client}", **more) for path, body, more in bodies}
+        assert len(found) == 1, "a client has one version for all protocols"
+        seen |= found
+    assert seen == {"1", "2"}
+
+    rows = [{**home_row, "class": number / 10} for number in range(25)]
+    by_row = [version("/predict/homes", json.dumps({"rows": [row]}).encode()) for row in rows]
+    assert set(by_row) == {"1", "2"}
+    for row, expected in zip(rows, by_row, strict=True):  # the same row in another format
+        turned = dict(reversed(row.items()))
+        assert version("/predict/homes", json.dumps({"rows": [turned, home_row]}, indent=1).encode()) == expected
+        assert version("/v1/models/homes:predict", json.dumps({"instances": [row]}).encode()) == expected

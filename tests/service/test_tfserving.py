@@ -198,7 +198,10 @@ def test_large_bodies_are_answered(client: Client, home_row: Row) -> None:
 
 def test_requests_are_counted_for_their_protocol(client: Client, home_row: Row) -> None:
     client.ask("/v1/models/homes:predict", {"instances": [home_row]})
-    assert 'tabserve_requests_total{model="homes",protocol="tfserving",status="200"}' in client.read("/metrics").text
+    assert (
+        'tabserve_requests_total{model="homes",protocol="tfserving",status="200",version="1"}'
+        in client.read("/metrics").text
+    )
 
 
 # Reading

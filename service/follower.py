@@ -1,0 +1,213 @@
+"""Follows `serving.json`: loads what it names, then replaces the snapshot by one assignment.
+
+A version that cannot be loaded leaves the one before in place, is reported, and is tried again later.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import MappingProxyType
+
+from models import store
+from models.serving_file import SERVING_FILE, ServingFile
+from models.serving_state import CHAMPION, ServingState, ServingStateError
+from models.version_files import StoredVersion, StoreError
+from service import local_copies
+from service.data_plane import DataPlane
+from service.registry import ModelEntry, Snapshot
+from service.served_model import ServedModel
+from service.version_loader import VersionLoader
+from service.wanted_versions import Selection, WantedModel, wanted_models
+from service.worker_files import PrepareRequest, PrepareResult, WorkerFiles
+
+LOOK_S = 0.1  # between two looks at the file
+RETRY_S = 5.0  # until a version that could not be loaded is tried again
+PREPARED_S = 120.0  # how long a prepared version is kept for a change that does not come
+log = logging.getLogger("tabserve.follower")
+
+
+class Follower:
+    """adopt: prepares the next snapshot, in the loader's thread. Returns a function to call once that is served."""
+
+    def __init__(
+        self,
+        plane: DataPlane,
+        selection: Selection,
+        loader: VersionLoader,
+        files: WorkerFiles,
+        adopt: Callable[[Snapshot], Callable[[], None]],
+    ) -> None:
+        self.plane = plane
+        self.status = plane.following
+        self.selection = selection
+        self.files = files
+        self.file = ServingFile(store.home(plane.settings.store))
+        self.state = ServingState()
+        self.wanted: dict[str, WantedModel] = {}
+        self._loader = loader
+        self._adopt = adopt
+        self._lock = asyncio.Lock()
+        self._prepared: dict[str, tuple[ServedModel, float]] = {}  # by tag, with the time when it expires
+        self._seen: tuple[int, ...] | None = None
+        self._retry_at = 0.0
+        self._answered = ""  # the id of the last request to prepare
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                await self.look()
+            except Exception:
+                log.exception("what is served cannot be changed")
+
+    async def look(self) -> None:
+        """Follow the file if it has changed, and answer another worker's request to prepare versions."""
+        if (request := self.files.requested()) is not None and request.id != self._answered:
+            self._answered = request.id
+            self.files.answer(PrepareResult(request.id, await self.prepare(request)))
+        now = time.monotonic()
+        for tag in [tag for tag, (_, expires) in self._prepared.items() if expires < now]:
+            self._discard(self._prepared.pop(tag)[0])
+        if signature(self.file.path) != self._seen or (self.status.problems and now >= self._retry_at):
+            await self.follow()
+
+    async def follow(self) -> None:
+        """Serve what the file says, as far as it can be loaded."""
+        async with self._lock:
+            self._seen = signature(self.file.path)
+            problems: dict[str, str] = {}
+            try:
+                await self._read()
+            except (ServingStateError, OSError) as error:
+                problems[SERVING_FILE] = str(error)
+            else:
+                await self._serve(problems)
+            self._report(problems)
+
+    async def _read(self) -> None:
+        """Read what is wanted. Raises ServingStateError or OSError, also if the store is missing."""
+        settings, state = self.plane.settings, await self._loader.run(self.file.read)
+        stored, _ = await self._loader.run(store.versions, settings.store)
+        if state.generation < self.state.generation:
+            raise ServingStateError(f"{self.file.path} is missing, or an older one has replaced it")
+        if not stored and self.plane.snapshot.entries:
+            raise ServingStateError(f"there is no model in {store.location(settings.store)}")
+        self.state = state
+        self.wanted = wanted_models(state, stored, self.selection)
+
+    async def prepare(self, request: PrepareRequest) -> str | None:
+        """Load versions that are about to be served. Returns why that is not possible."""
+        async with self._lock:
+            for version in request.versions:
+                stored = StoredVersion(
+                    request.model, version, await self._loader.run(self._folder, request.model, version)
+                )
+                if self._loaded(stored.tag) is None:
+                    try:
+                        served = await self._loader.load(stored)
+                    except StoreError as error:
+                        return str(error)
+                    self._prepared[stored.tag] = (served, time.monotonic() + PREPARED_S)
+            return None
+
+    def _folder(self, model: str, version: int) -> Path:
+        stored, _ = store.versions(self.plane.settings.store)
+        place = store.location(self.plane.settings.store) / model / str(version)
+        return next((one.path for one in stored.get(model, ()) if one.version == version), place)
+
+    async def _serve(self, problems: dict[str, str]) -> None:
+        """Replace the snapshot by one with what is wanted."""
+        entries: dict[str, ModelEntry] = {}
+        for name, model in self.wanted.items():
+            if (entry := await self._entry(model, problems)) is not None:
+                entries[name] = entry
+        before = self.plane.snapshot
+        for name, entry in before.entries.items():
+            if name not in self.wanted and name in self.state.models and self.state.model(name).served:
+                entries[name] = entry
+                problems[name] = f"the store has no version of {name!r}"
+        if entries == before.entries:
+            return
+        snapshot = Snapshot(MappingProxyType(entries), before.generation + 1)
+        adopted = await self._loader.run(self._adopt, snapshot)
+        self.plane.replace(snapshot)
+        adopted()
+        if self.files.folder:
+            models = [served.model for served in snapshot.served]
+            await self._loader.run(local_copies.keep_served, models, self.plane.settings, self.files.folder)
+        served = {entry.name: entry.aliases[CHAMPION] for entry in entries.values()}
+        log.info("versions changed", extra={"generation": self.state.generation, "champions": served})
+
+    async def _entry(self, model: WantedModel, problems: dict[str, str]) -> ModelEntry | None:
+        """The entry of a model; None if none of its versions can be loaded."""
+        before = self.plane.snapshot.entries.get(model.name)
+        champion = await self._load(model.champion, problems)
+        if champion is None and before is not None:
+            champion = before.champion
+        for stored in model.candidates[1:]:
+            champion = champion or await self._load(stored, problems)
+        if champion is None:
+            return None
+        found = {CHAMPION: champion}
+        for alias, number in model.aliases.items():
+            stored = StoredVersion(model.name, number, model.champion.path.parent / str(number))
+            served = await self._load(stored, problems)
+            if served is None and before is not None and alias in before.aliases:
+                served = before.find(alias=alias)
+            if served is not None:
+                found[alias] = served
+        versions = {served.version: served for served in found.values()}
+        aliases = {alias: served.version for alias, served in found.items()}
+        traffic = model.traffic if all(alias in found for alias in model.traffic) else {}
+        ordered = dict(sorted(versions.items(), key=lambda item: int(item[0])))
+        return ModelEntry(model.name, MappingProxyType(ordered), MappingProxyType(aliases), traffic)
+
+    async def _load(self, stored: StoredVersion, problems: dict[str, str]) -> ServedModel | None:
+        """A version that is loaded already, or is loaded now; None with its reason in `problems`."""
+        served = self._loaded(stored.tag)
+        if served is not None:
+            self._prepared.pop(stored.tag, None)
+            return served
+        if stored.tag not in problems:
+            try:
+                return await self._loader.load(stored)
+            except StoreError as error:
+                problems[stored.tag] = str(error)
+        return None
+
+    def _loaded(self, tag: str) -> ServedModel | None:
+        name, _, version = tag.partition(":")
+        if tag in self._prepared:
+            return self._prepared[tag][0]
+        entry = self.plane.snapshot.entries.get(name)
+        return entry.versions.get(version) if entry else None
+
+    def _discard(self, served: ServedModel) -> None:
+        """A version that was loaded and is not served."""
+        self.plane.metrics.retire(served.counters)
+
+    def _report(self, problems: dict[str, str]) -> None:
+        for what, reason in problems.items():
+            if self.status.problems.get(what) != reason:
+                log.error("version not served", extra={"version": what, "reason": reason})
+        self.status.problems = problems
+        self.status.wanted_generation = self.state.generation
+        if not problems:
+            self.status.serving_generation = self.state.generation
+        status = self.status
+        self.plane.metrics.following(status.wanted_generation, status.serving_generation, len(problems))
+        self._retry_at = time.monotonic() + RETRY_S
+        self.files.publish(self.status)
+
+
+def signature(path: Path) -> tuple[int, ...] | None:
+    """Changes with the content of a file; None where there is none."""
+    with contextlib.suppress(OSError):
+        found = os.stat(path)
+        return found.st_ino, found.st_size, found.st_mtime_ns
+    return None

@@ -1,0 +1,21 @@
+"""What a worker reports about following `serving.json`: generations, and versions that it cannot load."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass
+class FollowingStatus:
+    """wanted_generation: of `serving.json`. serving_generation: the last one that this worker serves completely.
+
+    problems: why versions or the file cannot be used, by tag or file name. The versions before them are served.
+    """
+
+    wanted_generation: int = 0
+    serving_generation: int = 0
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> str | None:
+        """All problems in a line; None without one."""
+        return "; ".join(self.problems.values()) or None

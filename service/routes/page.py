@@ -1,0 +1,12 @@
+"""The base class of pages: routes for GET that answer in every state of the server."""
+
+from service.routes.route import Route
+
+
+class Page(Route):
+    """A page for GET, available in every state of the server."""
+
+    protocol = "page"
+    methods = ("GET", "HEAD")
+    allow = ("GET", "HEAD", "OPTIONS")
+    always = True

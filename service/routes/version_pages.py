@@ -1,0 +1,75 @@
+"""`GET /models/{name}/versions`: all stored versions of a model, and which of them are served."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from models import manifest, store, version_files
+from models.json_text import dumps
+from models.version_files import StoredVersion
+from service.data_plane import DataPlane
+from service.http.http_exchange import HttpExchange, Response
+from service.registry import CHAMPION, ModelEntry
+from service.routes.page import Page
+
+CREATION_TIME = re.compile(r"""^creation_time:\s*['"]?([^'"\n]+)['"]?\s*$""", re.MULTILINE)
+
+
+class VersionListPage(Page):
+    """The versions of one model, newest first."""
+
+    def __init__(self, plane: DataPlane, entry: ModelEntry) -> None:
+        super().__init__(plane)
+        self._entry = entry
+
+    async def handle(self, exchange: HttpExchange) -> Response:
+        return Response(dumps(await self.plane.run_in_thread(version_list, self.plane, self._entry)))
+
+
+def version_list(plane: DataPlane, entry: ModelEntry) -> dict[str, Any]:
+    """The document of the page. Reads the store."""
+    stored: Sequence[StoredVersion] = store.versions(plane.settings.store)[0].get(entry.name, ())
+    traffic = entry.split or {entry.aliases[CHAMPION]: 100}
+    versions = [described(plane, entry, one) | {"traffic": traffic.get(str(one.version), 0)} for one in stored]
+    return {"model": entry.name, "generation": plane.following.serving_generation, "versions": versions}
+
+
+def described(plane: DataPlane, entry: ModelEntry, stored: StoredVersion) -> dict[str, Any]:
+    version, problem = str(stored.version), plane.following.problems.get(stored.tag)
+    state = "loaded" if version in entry.versions else "failed" if problem else "stored"
+    description: dict[str, Any] = {
+        "version": version,
+        "state": state,
+        "aliases": entry.aliases_of(version),
+        "metrics": metrics_of(stored.path),
+        "trained_at": trained_at(stored.path),
+        "manifest": manifest_digest(stored.path),
+    }
+    return description | ({"reason": problem} if problem else {})
+
+
+def metrics_of(folder: Path) -> Any:
+    try:
+        return version_files.read_json(folder / "metrics.json")
+    except (OSError, ValueError):
+        return {}
+
+
+def trained_at(folder: Path) -> str | None:
+    """When the version was stored, from BentoML's description, or else by its files."""
+    try:
+        if (description := folder / "model.yaml").is_file():
+            found = CREATION_TIME.search(description.read_text(encoding="utf-8"))
+            if found:
+                return found[1]
+        return datetime.fromtimestamp((folder / "features.json").stat().st_mtime, UTC).isoformat(timespec="seconds")
+    except (OSError, ValueError):
+        return None
+
+
+def manifest_digest(folder: Path) -> str | None:
+    """The SHA-256 of the manifest, which stands for all files; None for a version of 0.1.0."""
+    path = folder / manifest.MANIFEST_FILE
+    return manifest.file_hash(path) if path.is_file() else None

@@ -1,0 +1,108 @@
+"""Checks a TensorFlow version in a child process: a damaged or hostile one cannot take a worker along.
+
+The child is `python -m service.tensorflow_check NAME VERSION FOLDER ENGINE`. It loads the version, predicts its golden
+rows and prints its result as one line of JSON.
+"""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from models import version_files
+from models.engines import DeclaredEngine
+from models.tabular_model import TabularModel
+from models.text import truncate
+from models.version_files import EngineChoice, EngineUnavailable, StoredVersion, StoreError
+from service import model_selection
+from service.settings import Settings
+
+TIMEOUT_S = 300.0
+PRIORITY = 10  # of the child, as by nice(1)
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def load_with_check(stored: StoredVersion, settings: Settings) -> TabularModel:
+    """Load a version. One that needs TensorFlow is checked in a child process first. Raises StoreError."""
+    if needs_tensorflow(stored, settings):
+        check_in_child(stored, settings)
+    return model_selection.load_version(stored, settings)
+
+
+def describe(stored: StoredVersion, settings: Settings) -> TabularModel:
+    """Load a version for a process that does not predict: TensorFlow is loaded in a child only. Raises StoreError."""
+    if not needs_tensorflow(stored, settings):
+        return model_selection.load_version(stored, settings)
+    engine = check_in_child(stored, settings)
+    return version_files.read(stored, settings.engine, DeclaredEngine(engine["name"], engine["reason"]))
+
+
+def needs_tensorflow(stored: StoredVersion, settings: Settings) -> bool:
+    try:
+        return version_files.needs_tensorflow(stored, settings.engine)
+    except Exception:  # loading it reports the damaged file
+        return False
+
+
+def check_in_child(stored: StoredVersion, settings: Settings) -> dict[str, str]:
+    """The name of the engine of a version, and the reason for it. Raises StoreError."""
+    command = [sys.executable, "-m", "service.tensorflow_check", stored.name, str(stored.version), str(stored.path)]
+    try:
+        done = subprocess.run(
+            [*command, settings.engine],
+            cwd=ROOT,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise StoreError(f"{stored.tag} was not loaded within {TIMEOUT_S:g} s") from None
+    result = parse_result(done.stdout)
+    if result is None:
+        reason = f"exit code {done.returncode}" if done.returncode >= 0 else f"signal {-done.returncode}"
+        last = truncate(" ".join(done.stderr.split())[-300:], 300)
+        raise StoreError(f"{stored.tag}: the process that checked it ended with {reason}: {last}")
+    if (why := result.get("unavailable")) is not None:
+        raise EngineUnavailable(stored.tag, why)
+    if (error := result.get("error")) is not None:
+        raise StoreError(error)
+    engine: dict[str, str] = result["engine"]
+    return engine
+
+
+def parse_result(text: str) -> dict[str, Any] | None:
+    """The child's result, on its last line of output; None if there is none."""
+    try:
+        result = json.loads(text.strip().rpartition("\n")[2])
+    except ValueError:
+        return None
+    return result if isinstance(result, dict) else None
+
+
+def check(stored: StoredVersion, engine: EngineChoice) -> dict[str, Any]:
+    """The result of the child."""
+    try:
+        model = model_selection.load_version(stored, Settings(engine=engine))
+    except EngineUnavailable as error:
+        return {"unavailable": error.why}
+    except StoreError as error:
+        return {"error": str(error)}
+    return {"engine": {"name": model.engine.name, "reason": model.engine.reason}}
+
+
+def main(words: Sequence[str]) -> int:
+    name, version, folder, engine = words
+    os.nice(PRIORITY)
+    logging.basicConfig(level=logging.ERROR)
+    choice: EngineChoice = next(one for one in get_args(EngineChoice) if one == engine)
+    print(json.dumps(check(StoredVersion(name, int(version), Path(folder)), choice)), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

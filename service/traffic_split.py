@@ -1,0 +1,49 @@
+"""Splits the requests that name no version between versions of a model. A client always gets the same version."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+CLIENT_KEY = b"x-client-key"
+KEY_BYTES = 16 * 1024  # of a body without a client key: so much of it is hashed
+BUCKETS = 1_000_000
+ROW_LISTS = ("rows", "instances", "dataframe_records", "examples")  # the rows of a JSON body, by protocol
+
+
+class TrafficSplit:
+    """Assigns keys to versions.
+
+    The champion has the lowest buckets. So a client of the challenger keeps its version when the challenger gets more.
+    """
+
+    def __init__(self, model: str, champion: str, shares: Mapping[str, float]) -> None:
+        """shares: the percentage of each version; their sum is 100."""
+        self._salt = model.encode()
+        self._bounds: list[tuple[int, str]] = []
+        bound = 0.0
+        for version in sorted(shares, key=lambda version: (version != champion, version)):
+            bound += shares[version] * BUCKETS / 100
+            self._bounds.append((round(bound), version))
+
+    def version(self, key: bytes) -> str:
+        """The version of a client or row."""
+        bucket = int.from_bytes(hashlib.blake2b(key, digest_size=8, salt=self._salt[:16]).digest()) % BUCKETS
+        return next((version for bound, version in self._bounds if bucket < bound), self._bounds[-1][1])
+
+
+def row_key(body: bytes) -> bytes:
+    """The key of a request without a client key: its first row, or its tensors, however its JSON is formatted.
+
+    Other bodies are their own key.
+    """
+    try:
+        document: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return body
+    if not isinstance(document, dict):
+        return body
+    rows = next((document[name] for name in ROW_LISTS if name in document), None)
+    content = rows[0] if isinstance(rows, list) and rows else document.get("inputs", document)
+    return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)

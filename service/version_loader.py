@@ -1,0 +1,64 @@
+"""Loads versions while the server answers requests: one at a time, in a thread of low priority."""
+
+import asyncio
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from models.version_files import StoredVersion
+from service.data_plane import DataPlane
+from service.served_model import ServedModel
+from service.shared_costs import lock
+from service.tensorflow_check import load_with_check
+
+PRIORITY = 10  # of the thread, as by nice(1)
+LOCK_FILE = "loading.lock"
+LOCK_S = 60.0  # the longest wait for another worker that is loading a version
+T = TypeVar("T")
+
+
+class VersionLoader:
+    """folder: shared by the workers of this server, of which one loads at a time; None if there is only one."""
+
+    def __init__(self, plane: DataPlane, folder: Path | None = None) -> None:
+        self._plane = plane
+        self._lock_file = folder and folder / LOCK_FILE
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="load-version", initializer=lower_priority)
+
+    async def load(self, stored: StoredVersion) -> ServedModel:
+        """Load and check a version, and measure its engine. Raises StoreError."""
+        return await self.run(self._load, stored)
+
+    async def run(self, work: Callable[..., T], *arguments: object) -> T:
+        """Run other work of a change of versions in the same thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _load(self, stored: StoredVersion) -> ServedModel:
+        with self._alone():
+            return self._plane.load(load_with_check(stored, self._plane.settings))
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Wait until no other worker loads. All at once would need memory and processor time for each of them."""
+        if self._lock_file is None:
+            yield
+            return
+        opened = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            lock(opened, LOCK_S)
+            yield
+        finally:
+            os.close(opened)
+
+
+def lower_priority() -> None:
+    """Lower the priority of this thread, where the system has priorities of threads."""
+    with contextlib.suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), PRIORITY)

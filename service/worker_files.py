@@ -1,0 +1,97 @@
+"""Files by which the workers of a server tell each other what they serve. They lie in the shared folder."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from service.following_status import FollowingStatus
+from service.worker_records import is_alive
+
+
+@dataclass(frozen=True)
+class PrepareRequest:
+    """A worker is asked to load versions of a model before they are served. `versions`: by number."""
+
+    id: str
+    model: str
+    versions: list[int]
+
+
+@dataclass(frozen=True)
+class PrepareResult:
+    """`error`: why a version cannot be loaded, None where all are loaded."""
+
+    id: str
+    error: str | None
+
+
+@dataclass
+class WorkerFiles:
+    """folder: None where there is one process only, which then has no files."""
+
+    folder: Path | None
+    pid: int = field(default_factory=os.getpid)
+
+    def publish(self, status: FollowingStatus) -> None:
+        """Publish the status of this worker."""
+        self._write("serving", self.pid, asdict(status))
+
+    def statuses(self) -> Mapping[int, FollowingStatus]:
+        """The status of each worker that lives, this one included."""
+        found = {}
+        for file in self.folder.glob("serving-*.json") if self.folder else ():
+            pid = int(file.stem.rpartition("-")[2])
+            if not is_alive(pid):
+                file.unlink(missing_ok=True)
+            elif (content := read(file)) is not None:
+                found[pid] = FollowingStatus(**content)
+        return found
+
+    def request(self, pid: int, request: PrepareRequest) -> None:
+        """Ask a worker to prepare versions."""
+        self._write("prepare", pid, asdict(request))
+
+    def requested(self) -> PrepareRequest | None:
+        """What another worker has asked of this one last."""
+        content = self._read("prepare", self.pid)
+        return None if content is None else PrepareRequest(**content)
+
+    def answer(self, result: PrepareResult) -> None:
+        """Answer the last request."""
+        self._write("prepared", self.pid, asdict(result))
+
+    def result(self, pid: int) -> PrepareResult | None:
+        """The last answer of a worker."""
+        content = self._read("prepared", pid)
+        return None if content is None else PrepareResult(**content)
+
+    def remove(self) -> None:
+        """Remove the files of this worker, which stops."""
+        for kind in ("serving", "prepare", "prepared") if self.folder else ():
+            self._path(kind, self.pid).unlink(missing_ok=True)
+
+    def _path(self, kind: str, pid: int) -> Path:
+        assert self.folder
+        return self.folder / f"{kind}-{pid}.json"
+
+    def _read(self, kind: str, pid: int) -> Any:
+        return read(self._path(kind, pid)) if self.folder else None
+
+    def _write(self, kind: str, pid: int, content: Mapping[str, Any]) -> None:
+        if self.folder:
+            path = self._path(kind, pid)
+            part = path.with_suffix(f".{self.pid}.tmp")
+            part.write_bytes(orjson.dumps(content))
+            part.replace(path)
+
+
+def read(path: Path) -> Any:
+    """The content of a file; None if there is none."""
+    try:
+        return orjson.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,145 @@
+"""Versions change while a server with two workers answers: no request fails, each answer is that of its version."""
+
+import http.client
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from models import serving_changes, store
+from models.serving_file import ServingChange, ServingFile
+from models.serving_state import ModelState
+from tests.e2e.conftest import Server, train_version
+
+ROW = {"a": 1.5, "b": 2.5}
+BODY = json.dumps({"rows": [ROW]}).encode()
+VERSIONS = (1, 2, 3)
+CLIENTS = 4
+WAIT_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory, trained_home: Path) -> Path:
+    """A BENTOML_HOME with three versions of `small`."""
+    folder = tmp_path_factory.mktemp("versions")
+    shutil.copytree(trained_home, folder, dirs_exist_ok=True)
+    for seed in VERSIONS[1:]:
+        train_version(folder, "small", seed)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(serve_module: Callable[..., Server], home: Path) -> Server:
+    change(home, serving_changes.promote, 1, by_person=True)
+    return serve_module(home, TABSERVE_WORKERS="2")
+
+
+@pytest.fixture(scope="module")
+def expected(home: Path) -> dict[str, float]:
+    """The answer of each version."""
+    found = {str(stored.version): store.load(stored) for stored in store.versions(home)[0]["small"]}
+    return {version: model.predict_rows([ROW]).primary.item() for version, model in found.items()}
+
+
+def change(home: Path, function: Callable[..., ModelState], *arguments: Any, **named: Any) -> int:
+    """Change serving.json as the commands do. Returns its generation."""
+    done = ServingChange("small", function.__name__, lambda state: function(state, *arguments, **named), "test")
+    return ServingFile(home).apply(done)[1].generation
+
+
+class Client(threading.Thread):
+    """Sends requests one after the other on one connection. `answers`: when each was sent, and its version."""
+
+    def __init__(self, port: int, expected: dict[str, float]) -> None:
+        super().__init__()
+        self.port, self.expected = port, expected
+        self.stopped = threading.Event()
+        self.answers: list[tuple[float, str]] = []
+        self.wrong: list[str] = []
+
+    def run(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT_S)
+        while not self.stopped.is_set():
+            sent = time.monotonic()
+            try:
+                connection.request("POST", "/predict/small", BODY, {"content-type": "application/json"})
+                reply = connection.getresponse()
+                text = reply.read()
+            except (OSError, http.client.HTTPException) as error:
+                self.wrong.append(repr(error))
+                return
+            answer = json.loads(text)
+            if reply.status != 200:
+                self.wrong.append(f"{reply.status}: {text!r}")
+                continue
+            value = answer["predictions"][0]["value"]
+            if value != pytest.approx(self.expected[answer["version"]], rel=1e-5):
+                self.wrong.append(f"version {answer['version']} predicts {value}")
+            self.answers.append((sent, answer["version"]))
+        connection.close()
+
+
+@pytest.fixture
+def clients(server: Server, expected: dict[str, float]) -> Iterator[list[Client]]:
+    """Clients that send requests until the test ends; none may fail."""
+    started = [Client(server.port, expected) for _ in range(CLIENTS)]
+    for client in started:
+        client.start()
+    yield started
+    for client in started:
+        client.stopped.set()
+    for client in started:
+        client.join(WAIT_S)
+    assert [wrong for client in started for wrong in client.wrong] == []
+
+
+def wait_for(clients: list[Client], version: str) -> None:
+    """Wait until every client gets this version."""
+    begun, until = time.monotonic(), time.monotonic() + WAIT_S
+    while time.monotonic() < until:
+        last = [client.answers[-1] for client in clients if client.answers]
+        if len(last) == len(clients) and all(sent > begun and found == version for sent, found in last):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"version {version} is not served: {[client.answers[-1:] for client in clients]}")
+
+
+def test_the_store_has_versions_with_different_answers(expected: dict[str, float]) -> None:
+    assert len(set(expected.values())) == len(VERSIONS)
+
+
+def test_a_server_follows_the_file_without_a_failed_request(server: Server, home: Path, clients: list[Client]) -> None:
+    for version in (2, 3, 2):
+        change(home, serving_changes.promote, version, by_person=True)
+        wait_for(clients, str(version))
+    change(home, serving_changes.rollback)
+    wait_for(clients, "3")
+
+
+def test_a_version_that_cannot_be_loaded_is_reported_and_not_served(
+    server: Server, home: Path, clients: list[Client]
+) -> None:
+    damaged = home / "models/small/9"
+    shutil.copytree(home / "models/small/1", damaged)
+    damaged.chmod(0o755)
+    (damaged / "golden.json").chmod(0o644)
+    (damaged / "golden.json").write_text("{")
+    change(home, serving_changes.promote, 1, by_person=True)
+    wait_for(clients, "1")
+    change(home, serving_changes.promote, 9, by_person=True)
+    until = time.monotonic() + WAIT_S
+    reported: list[str] = []
+    while len(reported) < 10 and time.monotonic() < until:  # by both workers
+        status = httpx.get(f"{server.url}/readyz").json()
+        reported = [*reported, status["problems"]["small:9"]] if "problems" in status else []
+    assert len(reported) == 10
+    assert "golden.json" in reported[0]
+    wait_for(clients, "1")
+    change(home, serving_changes.promote, 2, by_person=True)
+    wait_for(clients, "2")

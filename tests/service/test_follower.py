@@ -1,0 +1,305 @@
+"""A worker serves what `serving.json` says, and keeps what it has where that cannot be loaded."""
+
+import asyncio
+import gc
+import json
+import shutil
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models import serving_changes, store, version_files
+from models.serving_file import ServingChange, ServingFile
+from models.serving_state import CHAMPION, ModelState, Traffic
+from service import model_selection
+from service.data_plane import DataPlane
+from service.exchange import ServerContext
+from service.follower import Follower
+from service.http.asgi import Application
+from service.settings import Settings
+from service.version_loader import VersionLoader
+from service.worker_files import PrepareRequest, WorkerFiles
+from tests.service.conftest import schemas, trained
+
+SWAPS = 40
+
+
+@pytest.fixture(scope="module")
+def versions_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with four versions of `homes`, which predict different values."""
+    root = tmp_path_factory.mktemp("versions")
+    for version in range(1, 5):
+        folder = root / "homes" / str(version)
+        folder.mkdir(parents=True)
+        version_files.write(folder, trained(schemas()[0], seed=version))
+    return root
+
+
+@pytest.fixture
+def folder(versions_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(versions_folder, tmp_path / "store"))
+
+
+class Worker:
+    """The part of a worker that follows, without a server."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.runner = asyncio.Runner()
+        models = model_selection.select_models(settings)
+        self.plane = DataPlane(models, settings)
+        self.plane.start()
+        self.application = Application(ServerContext(self.plane, settings))
+        self.loader = VersionLoader(self.plane)
+        selection = model_selection.selection_of(
+            settings, at_start={model.name: int(model.version) for model in models}
+        )
+        self.follower = Follower(self.plane, selection, self.loader, WorkerFiles(None), self.application.prepare)
+        self.look()
+
+    def look(self) -> None:
+        self.runner.run(self.follower.look())
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        return dict(self.plane.snapshot.entry("homes").aliases)
+
+    @property
+    def loaded(self) -> list[str]:
+        return [served.model.tag for served in self.plane.snapshot.served]
+
+    @property
+    def problems(self) -> dict[str, str]:
+        return dict(self.plane.following.problems)
+
+    def close(self) -> None:
+        self.loader.close()
+        self.plane.close()
+        self.runner.close()
+
+
+@pytest.fixture
+def start(folder: Path) -> Iterator[Callable[..., Worker]]:
+    made: list[Worker] = []
+
+    def worker(**settings: Any) -> Worker:
+        made.append(Worker(Settings(store=folder, **settings)))
+        return made[-1]
+
+    yield worker
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def change(folder: Path) -> Callable[..., int]:
+    """change(function of serving_changes, arguments…, model=…): the generation after it."""
+
+    def apply(function: Callable[..., ModelState], *arguments: Any, model: str = "homes", **named: Any) -> int:
+        done = ServingChange(model, function.__name__, lambda state: function(state, *arguments, **named), "test")
+        return ServingFile(folder).apply(done)[1].generation
+
+    return apply
+
+
+def damage(folder: Path, version: int) -> None:
+    """Change a golden row, in a version without a manifest."""
+    (folder / "homes" / str(version) / "manifest.json").unlink()
+    golden = folder / "homes" / str(version) / "golden.json"
+    content = json.loads(golden.read_text())
+    content["answers"][0][0] += 1e6
+    golden.write_text(json.dumps(content))
+
+
+def test_it_follows_promotions_aliases_and_rollbacks(start: Any, change: Any) -> None:
+    worker = start()
+    assert worker.aliases == {CHAMPION: "4"}
+    change(serving_changes.promote, 2, by_person=True, before=4)
+    change(serving_changes.set_alias, "challenger", 3)
+    worker.look()
+    assert worker.aliases == {CHAMPION: "2", "challenger": "3"}
+    assert worker.loaded == ["homes:2", "homes:3"]
+    kept = worker.plane.snapshot.find("homes", "2")
+    generation = change(serving_changes.rollback)
+    worker.look()
+    assert worker.aliases == {CHAMPION: "4", "challenger": "3"}
+    assert (worker.plane.following.wanted_generation, worker.plane.following.serving_generation) == (generation,) * 2
+    change(serving_changes.set_alias, "previous", 2)
+    worker.look()
+    assert worker.plane.snapshot.find("homes", "2") is not kept, "a version without an alias is not kept"
+    change(serving_changes.delete_alias, "previous")
+    before = worker.plane.snapshot.find("homes", "3")
+    worker.look()
+    assert worker.loaded == ["homes:3", "homes:4"]
+    assert worker.plane.snapshot.find("homes", "3") is before, "a version that stays is not loaded again"
+
+
+def test_without_an_entry_the_champion_stays_until_a_restart(start: Any, change: Any, folder: Path) -> None:
+    worker = start()
+    shutil.copytree(folder / "homes/1", folder / "homes/5")
+    change(serving_changes.set_alias, "other", 1)
+    worker.look()
+    assert worker.aliases == {CHAMPION: "4", "other": "1"}
+    assert start().aliases[CHAMPION] == "5"
+
+
+def test_a_damaged_version_keeps_the_one_before_and_is_reported(start: Any, change: Any, folder: Path) -> None:
+    worker = start()
+    change(serving_changes.set_alias, "challenger", 3)
+    worker.look()
+    damage(folder, 2)
+    damage(folder, 1)
+    change(serving_changes.set_alias, "challenger", 1)
+    change(serving_changes.set_alias, "other", 3)
+    generation = change(serving_changes.promote, 2, by_person=True)
+    worker.look()
+    assert worker.aliases == {CHAMPION: "4", "challenger": "3", "other": "3"}
+    assert worker.problems.keys() == {"homes:1", "homes:2"}
+    assert "must not be served" in worker.problems["homes:2"]
+    status = worker.plane.following
+    assert (status.wanted_generation, status.serving_generation) == (generation, 1)
+    change(serving_changes.promote, 3, by_person=True)
+    change(serving_changes.set_alias, "challenger", 4)
+    worker.look()
+    assert worker.aliases == {CHAMPION: "3", "challenger": "4", "other": "3"}
+    assert not worker.problems
+
+
+def test_at_the_start_the_champion_before_replaces_one_that_cannot_be_loaded(
+    start: Any, change: Any, folder: Path
+) -> None:
+    change(serving_changes.promote, 2, by_person=True)
+    change(serving_changes.promote, 1, by_person=True)
+    damage(folder, 1)
+    worker = start()
+    assert worker.aliases == {CHAMPION: "2"}
+    assert worker.problems.keys() == {"homes:1"}
+    damage(folder, 2)
+    assert start().aliases == {CHAMPION: "4"}
+
+
+def test_a_version_that_is_not_stored_is_reported(start: Any, change: Any) -> None:
+    worker = start()
+    change(serving_changes.promote, 9, by_person=True)
+    worker.look()
+    assert worker.aliases == {CHAMPION: "4"}
+    assert worker.problems.keys() == {"homes:9"}
+
+
+@pytest.mark.parametrize("content", ["{", '{"generation": 1, "models": {"homes": {"champion": "x"}}}'])
+def test_an_invalid_file_changes_nothing_and_is_reported(start: Any, change: Any, folder: Path, content: str) -> None:
+    worker = start()
+    change(serving_changes.promote, 2, by_person=True)
+    worker.look()
+    (folder / "serving.json").write_text(content)
+    worker.look()
+    assert worker.aliases == {CHAMPION: "2"}
+    assert "serving.json is not valid" in worker.problems["serving.json"]
+
+
+def test_the_versions_of_a_model_are_listed_with_what_is_served(
+    start: Any, change: Any, folder: Path, asgi: Callable[..., Any]
+) -> None:
+    worker = start()
+    damage(folder, 1)
+    change(serving_changes.set_alias, "challenger", 3)
+    change(serving_changes.set_alias, "broken", 1)
+    generation = change(serving_changes.set_traffic, Traffic(shares={CHAMPION: 90, "challenger": 10}))
+    worker.look()
+    page = worker.runner.run(asgi(worker.application, "GET", "/models/homes/versions")).body
+    assert page["model"] == "homes"
+    assert generation == 3
+    found = {one["version"]: one for one in page["versions"]}
+    assert list(found) == ["4", "3", "2", "1"]
+    assert [one["state"] for one in found.values()] == ["loaded", "loaded", "stored", "failed"]
+    assert [one["aliases"] for one in found.values()] == [[CHAMPION], ["challenger"], [], []]
+    assert [one["traffic"] for one in found.values()] == [90, 10, 0, 0]
+    assert [one["reason"] for one in found.values() if "reason" in one] == [worker.problems["homes:1"]]
+    assert found["2"]["metrics"]["metric"]["name"] == "rmse"
+    assert len(found["2"]["manifest"]) == 64
+    assert found["2"]["trained_at"][:2] == "20"
+    assert worker.runner.run(asgi(worker.application, "GET", "/models/none/versions")).status == 404
+
+
+def test_a_store_that_disappears_changes_nothing_and_is_reported(start: Any, change: Any, folder: Path) -> None:
+    worker = start()
+    change(serving_changes.promote, 2, by_person=True)
+    worker.look()
+    folder.rename(folder.with_name("gone"))
+    worker.look()
+    assert worker.aliases == {CHAMPION: "2"}
+    assert "is missing" in worker.problems["serving.json"]
+    folder.with_name("gone").rename(folder)
+    change(serving_changes.promote, 3, by_person=True)
+    worker.look()
+    assert worker.aliases == {CHAMPION: "3"}
+    assert not worker.problems
+
+
+def test_a_pinned_model_does_not_follow(start: Any, change: Any) -> None:
+    change(serving_changes.promote, 2, by_person=True)
+    worker = start(models=("homes:3",))
+    change(serving_changes.set_alias, "challenger", 1)
+    change(serving_changes.set_served, False)
+    worker.look()
+    assert worker.aliases == {CHAMPION: "3"}
+
+
+def test_models_are_added_and_removed_while_it_serves(start: Any, change: Any, folder: Path) -> None:
+    worker = start()
+    income = folder / "income/1"
+    income.mkdir(parents=True)
+    version_files.write(income, trained(schemas()[1]))
+    change(serving_changes.promote, 1, by_person=False, model="income")
+    worker.look()
+    assert worker.plane.snapshot.names == ["homes", "income"]
+    change(serving_changes.set_served, False, model="income")
+    worker.look()
+    assert worker.plane.snapshot.names == ["homes"]
+    change(serving_changes.set_served, True, model="income")
+    worker.look()
+    assert worker.plane.snapshot.names == ["homes", "income"]
+
+
+def test_a_prepared_version_is_served_without_loading_it_again(start: Any, change: Any, folder: Path) -> None:
+    worker = start()
+    prepare = worker.follower.prepare
+    assert worker.runner.run(prepare(PrepareRequest("1", "homes", [2, 4]))) is None
+    shutil.rmtree(folder / "homes/2")
+    change(serving_changes.promote, 2, by_person=True)
+    worker.look()
+    assert worker.aliases == {CHAMPION: "2"}
+    damage(folder, 3)
+    assert "must not be served" in worker.runner.run(prepare(PrepareRequest("2", "homes", [3])))
+    assert "homes:9" in worker.runner.run(prepare(PrepareRequest("3", "homes", [9])))
+
+
+@pytest.fixture
+def without_collector() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("without_collector")
+def test_versions_without_an_alias_are_freed(start: Any, change: Any) -> None:
+    """At once, without the collector of reference cycles, which stops all requests while it runs."""
+    worker = start()
+    references: list[weakref.ref[Any]] = []
+    for number in range(SWAPS):
+        change(serving_changes.promote, 1 + number % 4, by_person=True)
+        worker.look()
+        references.append(weakref.ref(worker.plane.snapshot.find("homes").model))
+        for _ in range(2):
+            worker.plane.metrics.flush()
+        assert sum(reference() is not None for reference in references) == 1
+    assert worker.aliases == {CHAMPION: "4"}
+    assert len(worker.plane.metrics._sources) <= 2
+
+
+def test_the_store_of_the_test_has_different_versions(versions_folder: Path) -> None:
+    found = [store.load(stored) for stored in store.versions(versions_folder)[0]["homes"]]
+    values = {model.predict_rows(model.golden.rows[:1]).primary.item() for model in found}
+    assert len(values) == 4
