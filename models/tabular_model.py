@@ -1,18 +1,15 @@
 """A model of one table: schema, encoder and engine."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import orjson
 
 from models.encoding.encoder import Encoder
 from models.frame import Frame, Row
-from models.network.scale_head import MAX_LOG_SCALE
+from models.network.scale_head import NO_LIMITS, Limits, scales
 from models.output_columns import OutputSpec
 from models.outputs import Outputs
 from models.probabilities import Float32Matrix, probabilities
@@ -67,6 +64,7 @@ class TabularModel:
     background: "Background | None" = None  # of explanations; versions before schema format 2 have none
     uncertainty: "Uncertainty | None" = None
     scaled_engine: Engine | None = None  # of a regression with an uncertainty: its outputs are value and log scale
+    scale_limits: Limits = NO_LIMITS  # of the scaled engine's log scale
     wants_scale: bool = False  # see `with_scale`
     own_spec: OutputSpec | None = None  # see `with_spec`
 
@@ -114,7 +112,9 @@ class TabularModel:
         if self.schema.task == "regression":
             target = self.encoder.target
             if self.wants_scale and self.scaled_engine is not None:
-                return Outputs(target.unscale(outputs[:, :1]), {SCALE: target.scale * scales(outputs[:, 1])})
+                return Outputs(
+                    target.unscale(outputs[:, :1]), {SCALE: target.scale * scales(outputs[:, 1], self.scale_limits)}
+                )
             return Outputs(target.unscale(outputs))
         return Outputs(probabilities(outputs))
 
@@ -130,10 +130,3 @@ class TabularModel:
     def tolerance(self) -> float:
         """The scale s of "equal means" (docs/api.md): the target's standard deviation, or 1 for probabilities."""
         return self.encoder.target.scale if self.schema.task == "regression" else 1.0
-
-
-def scales(log_scales: Float32Matrix) -> npt.NDArray[np.float64]:
-    """(rows,) -> exp of them, finite; a single one by Python's arithmetic, which is faster."""
-    if len(log_scales) == 1:
-        return np.array([math.exp(min(max(log_scales.item(), -MAX_LOG_SCALE), MAX_LOG_SCALE))])
-    return np.exp(np.clip(log_scales.astype(np.float64), -MAX_LOG_SCALE, MAX_LOG_SCALE))

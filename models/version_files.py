@@ -15,7 +15,7 @@ from models import manifest
 from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine, TensorFlowEngine
 from models.network.network import Network
-from models.network.scale_head import ScaleHead
+from models.network.scale_head import NO_LIMITS, ScaleHead
 from models.schema import FeatureSchema
 from models.tabular_model import Engine, GoldenRows, TabularModel
 
@@ -142,6 +142,7 @@ def read(stored: StoredVersion, engine: EngineChoice = "auto", declared: Engine 
         background=background,
         uncertainty=uncertainty,
         scaled_engine=scaled_engine,
+        scale_limits=NO_LIMITS if head is None else head.limits,
     )
 
 

@@ -6,7 +6,7 @@ other half, and the other way round. What is stored has the scores of all of the
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,19 +28,21 @@ MIN_TEST_ROWS = 20  # below it a model gets no scores
 MIN_DEVIATIONS = 4.0  # from the level, for a category's levels to get scores of their own
 Vector = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
+Places = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True)
 class HeldOutRows:
     """Rows that neither trained the model nor chose its settings, with their answers.
 
-    target: (n,) values or class numbers. scale: (n,) of a regression.
+    target: (n,) values or class numbers. scale: (n,) of a regression. limits: of a regression's predictions, if any.
     """
 
     frame: Frame
     target: npt.NDArray[Any]
     outputs: Outputs
     schema: FeatureSchema
+    limits: tuple[float, float] = (-np.inf, np.inf)
 
     @property
     def scores(self) -> Vector:
@@ -55,6 +57,37 @@ class HeldOutRows:
     @property
     def scale(self) -> Vector:
         return np.asarray(self.outputs.extras[SCALE], dtype=np.float64)
+
+    def interval(self, half_width: Vector) -> "Interval":
+        """Around the predictions, within the limits."""
+        predicted = self.outputs.primary[:, 0]
+        low, high = (np.clip(predicted + side * half_width, *self.limits) for side in (-1.0, 1.0))
+        return Interval(low, high)
+
+    def groups(self, fitted: Uncertainty) -> Codes | None:
+        """(n,): the group of each row, None where these scores have none."""
+        if fitted.by == "none":
+            return None
+        if fitted.category is None:
+            return self.target.astype(np.int64)
+        names = [feature.name for feature in self.schema.categorical]
+        return np.asarray(self.frame.codes[:, names.index(fitted.category)])
+
+
+class Interval(NamedTuple):
+    """low, high: (n,)."""
+
+    low: Vector
+    high: Vector
+
+    @property
+    def width(self) -> Vector:
+        return self.high - self.low
+
+    def score(self, y: Vector) -> float:
+        """The mean width plus 2 / (1 - level) times how far the truth is outside; smaller is better (Winkler 1972)."""
+        outside = np.maximum(self.low - y, 0.0) + np.maximum(y - self.high, 0.0)
+        return float((self.width + 2 / (1 - LEVEL) * outside).mean())
 
 
 def hidden_outputs(fitted: FitResult, x: Matrix) -> Matrix:
@@ -124,26 +157,36 @@ def report(rows: HeldOutRows, fitted: Uncertainty) -> dict[str, Any]:
     return own | {"coverage_at": [[level, float(covered_by_folds(rows.scores, level).mean())] for level in LEVELS]}
 
 
+def judged_quantiles(
+    rows: HeldOutRows, fitted: Uncertainty, calibration: Places, judged: Places, level: float = LEVEL
+) -> Vector:
+    """(judged rows,): the score up to which each of them is covered, from the scores of the calibration rows."""
+    groups = rows.groups(fitted)
+    own = refit(fitted, rows.scores[calibration], None if groups is None else groups[calibration])
+    level = min(level, own.largest_level)
+    if groups is None:
+        return np.full(len(judged), own.quantile(level))
+    return own.quantiles(level, groups[judged])
+
+
 def interval_report(rows: HeldOutRows, fitted: Uncertainty) -> dict[str, Any]:
-    y, predicted, scale = rows.target, rows.outputs.primary[:, 0], rows.scale
-    groups = None if fitted.category is None else rows.frame.codes[:, _category_column(rows.schema, fitted.category)]
-    half_width, constant = np.empty(len(y)), np.empty(len(y))
+    y, predicted = rows.target, rows.outputs.primary[:, 0]
+    half_width, constant_width = np.empty(len(y)), np.empty(len(y))
     for calibration, judged in folds(len(y)):
-        own = refit(fitted, rows.scores[calibration], None if groups is None else groups[calibration])
-        level = min(LEVEL, own.largest_level)
-        quantiles = own.quantile(level) if groups is None else own.quantiles(level, groups[judged])
-        half_width[judged] = quantiles * scale[judged]
-        constant[judged] = uncertainty.fit(np.abs(y - predicted)[calibration]).quantile(level)
+        half_width[judged] = judged_quantiles(rows, fitted, calibration, judged) * rows.scale[judged]
+        by_distance = uncertainty.fit(np.abs(y - predicted)[calibration])
+        constant_width[judged] = by_distance.quantile(min(LEVEL, by_distance.largest_level))
     covered = np.abs(y - predicted) <= half_width
+    own, constant = rows.interval(half_width), rows.interval(constant_width)
     by_prediction = np.array_split(np.argsort(predicted, kind="stable"), 5)
     return {
         "level": LEVEL,
         "rows": len(y),
         "coverage": float(covered.mean()),
-        "mean_width": float(2 * half_width.mean()),
-        "interval_score": interval_score(y, predicted, half_width),
-        "constant_width": float(2 * constant.mean()),
-        "constant_interval_score": interval_score(y, predicted, constant),
+        "mean_width": float(own.width.mean()),
+        "interval_score": own.score(y),
+        "constant_width": float(constant.width.mean()),
+        "constant_interval_score": constant.score(y),
         "coverage_by_fifth": [float(covered[fifth].mean()) for fifth in by_prediction],
         "coverage_by_level": coverage_by_level(rows, covered),
     }
@@ -183,12 +226,6 @@ def label_sets(probabilities: npt.NDArray[Any], fitted: Uncertainty, level: floa
     return uncertainty.label_sets(probabilities, fitted.quantiles(level, range(probabilities.shape[1])))
 
 
-def interval_score(y: Vector, predicted: Vector, half_width: Vector) -> float:
-    """The mean width plus 2 / (1 - level) times how far the truth is outside; smaller is better (Winkler 1972)."""
-    outside = np.maximum(np.abs(y - predicted) - half_width, 0.0)
-    return float((2 * half_width + 2 / (1 - LEVEL) * outside).mean())
-
-
 def coverage_by_level(rows: HeldOutRows, covered: npt.NDArray[np.bool_]) -> dict[str, dict[str, float]]:
     """For the largest levels of each category that has levels of MIN_GROUP_ROWS rows: the share that is covered."""
     found: dict[str, dict[str, float]] = {}
@@ -201,10 +238,8 @@ def coverage_by_level(rows: HeldOutRows, covered: npt.NDArray[np.bool_]) -> dict
     return found
 
 
-def _category_column(schema: FeatureSchema, name: str) -> int:
-    return [feature.name for feature in schema.categorical].index(name)
-
-
 def held_out_rows(model: TabularModel, frame: Frame, target: npt.NDArray[Any]) -> HeldOutRows:
     """frame, target: the test set's."""
-    return HeldOutRows(frame, target, model.with_scale.predict(frame), model.schema)
+    scaling = model.encoder.target
+    low, high = (-np.inf, np.inf) if scaling.low is None or scaling.high is None else (scaling.low, scaling.high)
+    return HeldOutRows(frame, target, model.with_scale.predict(frame), model.schema, (low, high))

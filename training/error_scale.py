@@ -1,11 +1,15 @@
 """Fits the scale of a regression's errors: which rows are predicted well and which are not.
 
 The scale of a row is exp(h·W + b) with h the last hidden layer. W and b are the maximum-likelihood estimate of Laplace
-distributed errors, with a penalty on W that cross-validation chooses. They are fitted to validation rows: errors on
-training rows are too small, most of all where the network has learned rows by heart.
+distributed errors, with a penalty on W that cross-validation chooses. They are fitted to rows that the network did not
+learn from: errors on rows that it learned from are too small, most of all where it knows rows by heart.
+
+There are many more rows that it learned from, and their errors are large where errors are large. So a scale fitted to
+them enters as one further input, with hardly a penalty: the other rows only have to say how it must change.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,31 +20,57 @@ from models.network.scale_head import MAX_LOG_SCALE, ScaleHead
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0)
 FOLDS = 4
 MIN_ROWS = 50  # below it all rows get the same scale
+MAX_LEARNED_ROWS = 20_000
+LEARNED_PENALTY = 0.01
+LEARNED_WEIGHT = 10.0  # a hundredth of the penalty that the other inputs have
+LIMITS = (0.01, 0.99)  # quantiles of the log scale; rows far from all others have no scale beyond them
 Vector = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]
 
 
-def fit_scale_head(hidden: npt.NDArray[np.float32], errors: Vector) -> ScaleHead:
-    """hidden: (n, units) of validation rows; errors: (n,), in standard deviations of the target."""
-    absolute = np.abs(errors)
+class RowErrors(NamedTuple):
+    """hidden: (n, units) outputs of the last hidden layer; errors: (n,), in standard deviations of the target."""
+
+    hidden: npt.NDArray[np.float32]
+    errors: Vector
+
+
+def fit_scale_head(held_out: RowErrors, learned: RowErrors | None = None) -> ScaleHead:
+    """held_out: of rows that the network did not learn from; learned: of rows that it learned from."""
+    hidden, absolute = held_out.hidden, np.abs(held_out.errors)
     typical = float(absolute.mean())
-    if len(errors) < MIN_ROWS or not typical > 0:
-        return ScaleHead(np.zeros(hidden.shape[1], np.float32), float(np.log(typical)) if typical > 0 else 0.0)
+    if len(absolute) < MIN_ROWS or not typical > 0:
+        log_typical = float(np.log(typical)) if typical > 0 else 0.0
+        return ScaleHead(np.zeros(hidden.shape[1], np.float32), log_typical, (log_typical, log_typical))
     mean, deviation = hidden.mean(axis=0, dtype=np.float64), hidden.std(axis=0, dtype=np.float64)
     factor = np.where(deviation > 1e-6, 1 / np.maximum(deviation, 1e-6), 0.0) / np.sqrt(hidden.shape[1] / 32)
     h = (hidden - mean) * factor
+    direction = np.zeros(h.shape[1]) if learned is None else _learned_direction(learned, mean, factor)
+    inputs = np.column_stack([h, h @ direction]) if direction.any() else h
     relative = absolute / typical
-    losses = [np.mean([*_fold_losses(h, relative, penalty)]) for penalty in PENALTIES]
-    w, b = _fit(h, relative, PENALTIES[int(np.argmin(losses))])
-    W = w * factor
-    return ScaleHead(W.astype(np.float32), float(b - mean @ W + np.log(typical)))
+    losses = [np.mean([*_fold_losses(inputs, relative, penalty)]) for penalty in PENALTIES]
+    w, b = _fit(inputs, relative, PENALTIES[int(np.argmin(losses))])
+    log_scale = inputs @ w + b + np.log(typical)
+    W = (w[: h.shape[1]] + (w[-1] * direction if direction.any() else 0.0)) * factor
+    low, high = np.quantile(log_scale, LIMITS)
+    return ScaleHead(W.astype(np.float32), float(b - mean @ W + np.log(typical)), (float(low), float(high)))
+
+
+def _learned_direction(learned: RowErrors, mean: Vector, factor: Vector) -> Vector:
+    """(units,): the weights of a scale fitted to rows that the network learned from, 0 where they have no errors."""
+    step = max(1, -(-len(learned.errors) // MAX_LEARNED_ROWS))
+    absolute = np.abs(learned.errors[::step])
+    if len(absolute) < MIN_ROWS or not absolute.mean() > 0:
+        return np.zeros(len(mean))
+    w, _ = _fit((learned.hidden[::step] - mean) * factor, absolute / absolute.mean(), LEARNED_PENALTY)
+    return LEARNED_WEIGHT * w
 
 
 def _fold_losses(h: Matrix, absolute: Vector, penalty: float) -> Iterator[float]:
     for fold in range(FOLDS):
         held_out = np.arange(len(h)) % FOLDS == fold
         w, b = _fit(h[~held_out], absolute[~held_out], penalty)
-        log_scale = np.clip(h[held_out] @ w + b, -MAX_LOG_SCALE, MAX_LOG_SCALE)
+        log_scale = np.clip(h[held_out] @ w + b, *np.quantile(h[~held_out] @ w + b, LIMITS))
         yield float(np.mean(log_scale + absolute[held_out] * np.exp(-log_scale)))
 
 

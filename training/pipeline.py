@@ -25,7 +25,7 @@ from training.build_dataset import load_dataset
 from training.config import DataOptions, FitOptions
 from training.conformalization import HeldOutRows
 from training.dataset import Dataset
-from training.error_scale import fit_scale_head
+from training.error_scale import RowErrors, fit_scale_head
 from training.errors import UsageError
 from training.evaluation import MAIN_METRIC, METRIC_LABELS, EvaluationMetrics, error, evaluate
 from training.importance import column_importance
@@ -135,7 +135,8 @@ def train(
     model = build_model(fitted, schema, encoder)
     head = None
     if regression:
-        head, model = with_scale_head(model, fitted, *held_out_errors(model, fitted, x, y, pooled, split.validation))
+        held_out_rows = held_out_errors(model, fitted, x, y, pooled, split.validation)
+        head, model = with_scale_head(model, fitted, held_out_rows, learned_errors(model, x[learned], y[learned]))
     held_out = conformalization.held_out_rows(model, frame.take(split.test), dataset.target[split.test])
     metrics = evaluate(schema.task, held_out.target, held_out.outputs.primary)
     return TrainingResult(dataset, split, frame, encoder, fitted, golden_rows, held_out, metrics, head, search)
@@ -272,11 +273,17 @@ def held_out_errors(
     return x[rows], y[rows] - target.apply(target.unscale(fitted.held_out.outputs)[:, 0])
 
 
+def learned_errors(model: TabularModel, x: Matrix, y: Targets) -> tuple[Matrix, Targets]:
+    """The rows that the network learned from, and its errors for them."""
+    return x, y - model.encoder.target.apply(model.predict_encoded(x).primary[:, 0])
+
+
 def with_scale_head(
-    model: TabularModel, fitted: FitResult, x: Matrix, errors: Targets
+    model: TabularModel, fitted: FitResult, held_out: tuple[Matrix, Targets], learned: tuple[Matrix, Targets]
 ) -> tuple[ScaleHead, TabularModel]:
-    """The scale of a regression's errors, fitted to those of the rows x, and the model with it."""
-    head = fit_scale_head(conformalization.hidden_outputs(fitted, x), errors)
+    """The scale of a regression's errors, fitted to those of these encoded rows, and the model with it."""
+    rows = [RowErrors(conformalization.hidden_outputs(fitted, x), errors) for x, errors in (held_out, learned)]
+    head = fit_scale_head(*rows)
     engine = model.engine
     scaled: Engine
     if isinstance(engine, NumpyEngine):
@@ -285,7 +292,7 @@ def with_scale_head(
     else:
         assert isinstance(engine, TensorFlowEngine)
         scaled = engine.with_scale_head(head)
-    return head, replace(model, scaled_engine=scaled)
+    return head, replace(model, scaled_engine=scaled, scale_limits=head.limits)
 
 
 def build_model(result: FitResult, schema: FeatureSchema, encoder: Encoder) -> TabularModel:

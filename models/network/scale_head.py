@@ -4,6 +4,7 @@ The head is one more column of the last matrix, so the prediction itself stays w
 a few hundred numbers more.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -15,15 +16,22 @@ from models.network.activations import Array
 from models.network.ensemble_layers import MemberDense, MemberMean
 from models.network.layers import Dense, Layer
 
-MAX_LOG_SCALE = 10.0  # of a scale relative to the target's; keeps exp finite for rows far from the training rows
+MAX_LOG_SCALE = 10.0  # of a scale relative to the target's; keeps exp finite
+Limits = tuple[float, float]
+NO_LIMITS: Limits = (-MAX_LOG_SCALE, MAX_LOG_SCALE)
 
 
 @dataclass(frozen=True)
 class ScaleHead:
-    """log scale = h·W + b with h (rows, units): the last hidden layer, of an ensemble all its members' side by side."""
+    """log scale = h·W + b with h (rows, units): the last hidden layer, of an ensemble all its members' side by side.
+
+    limits: the smallest and the largest log scale that the rows have which it was fitted to. The network's output may
+    be beyond them, `scales` is not.
+    """
 
     W: npt.NDArray[np.float32]  # (units,)
     b: float
+    limits: Limits = NO_LIMITS
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, npt.NDArray[np.float32]]) -> Self:
@@ -31,10 +39,21 @@ class ScaleHead:
         W, b = arrays["W"], arrays["b"]
         if W.ndim != 1 or b.shape != () or not (np.isfinite(W).all() and np.isfinite(b)):
             raise ValueError("the scale head is damaged")
-        return cls(W.astype(np.float32), float(b))
+        low, high = map(float, arrays.get("limits", NO_LIMITS))
+        if not low <= high:
+            raise ValueError("the scale head is damaged")
+        return cls(W.astype(np.float32), float(b), (low, high))
 
     def arrays(self) -> dict[str, npt.NDArray[np.float32]]:
-        return {"W": self.W, "b": np.float32(self.b)}  # type: ignore[dict-item]
+        return {"W": self.W, "b": np.array(self.b, np.float32), "limits": np.array(self.limits, np.float32)}
+
+
+def scales(log_scales: npt.NDArray[np.float32], limits: Limits) -> npt.NDArray[np.float64]:
+    """(rows,) -> exp of them within the limits; a single one by Python's arithmetic, which is faster."""
+    low, high = limits
+    if len(log_scales) == 1:
+        return np.array([math.exp(min(max(log_scales.item(), low), high))])
+    return np.exp(np.clip(log_scales.astype(np.float64), low, high))
 
 
 def split_output_layer(layers: Sequence[Layer]) -> tuple[list[Layer], list[Layer]]:

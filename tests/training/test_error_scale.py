@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from training.error_scale import fit_scale_head
+from models.network.scale_head import ScaleHead, scales
+from training.error_scale import RowErrors, fit_scale_head
 
 
 def errors(rows: int, growth: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -16,7 +17,7 @@ def errors(rows: int, growth: float, rng: np.random.Generator) -> tuple[np.ndarr
 def test_a_scale_that_follows_the_row_is_found() -> None:
     rng = np.random.default_rng(0)
     hidden, error, _ = errors(2000, 1.0, rng)
-    head = fit_scale_head(hidden, error)
+    head = fit_scale_head(RowErrors(hidden, error))
     new, _, truth = errors(2000, 1.0, rng)
     found = new @ head.W + head.b
     assert np.corrcoef(found, truth)[0, 1] > 0.95
@@ -26,7 +27,7 @@ def test_a_scale_that_follows_the_row_is_found() -> None:
 def test_equal_noise_gets_a_nearly_constant_scale() -> None:
     rng = np.random.default_rng(1)
     hidden, error, truth = errors(2000, 0.0, rng)
-    head = fit_scale_head(hidden, error)
+    head = fit_scale_head(RowErrors(hidden, error))
     assert np.std(hidden @ head.W + head.b) < 0.1
     assert (hidden @ head.W + head.b).mean() == pytest.approx(truth[0], abs=0.1)
 
@@ -34,15 +35,42 @@ def test_equal_noise_gets_a_nearly_constant_scale() -> None:
 @pytest.mark.parametrize("rows", [1, 5, 49])
 def test_few_rows_get_one_scale(rows: int) -> None:
     hidden, error, _ = errors(rows, 1.0, np.random.default_rng(2))
-    head = fit_scale_head(hidden, error)
+    head = fit_scale_head(RowErrors(hidden, error))
     assert not head.W.any()
     assert np.exp(head.b) == pytest.approx(np.abs(error).mean())
 
 
 def test_a_perfect_fit_and_a_constant_unit_do_no_harm() -> None:
     hidden, error, _ = errors(200, 1.0, np.random.default_rng(3))
-    assert np.isfinite(fit_scale_head(hidden, np.zeros(200)).b)
+    assert np.isfinite(fit_scale_head(RowErrors(hidden, np.zeros(200))).b)
     hidden[:, 3] = 1.0
-    head = fit_scale_head(hidden, error)
+    head = fit_scale_head(RowErrors(hidden, error))
     assert np.isfinite(head.W).all()
     assert head.W[3] == 0
+
+
+def test_errors_on_learned_rows_help_where_few_others_are_left() -> None:
+    """They are too small, most of all where they are small, but they are many."""
+    rng = np.random.default_rng(4)
+    hidden, error, _ = errors(300, 1.0, rng)
+    many, small, truth = errors(5000, 1.0, rng)
+    learned = RowErrors(many, 0.3 * small * np.exp(0.3 * truth))
+    new, _, expected = errors(2000, 1.0, rng)
+
+    def distance(head: ScaleHead) -> float:
+        return float(np.abs(new @ head.W + head.b - expected).mean())
+
+    alone, helped = fit_scale_head(RowErrors(hidden, error)), fit_scale_head(RowErrors(hidden, error), learned)
+    assert distance(helped) < 0.7 * distance(alone)
+
+
+def test_a_row_far_from_all_others_gets_no_scale_beyond_theirs() -> None:
+    hidden, error, _ = errors(2000, 1.0, np.random.default_rng(5))
+    head = fit_scale_head(RowErrors(hidden, error))
+    found = hidden @ head.W + head.b
+    low, high = head.limits
+    assert found.min() < low < high < found.max()
+    assert scales(np.array([1e6, -1e6, found[0]], np.float32), head.limits) == pytest.approx(
+        np.exp([high, low, np.clip(found[0], low, high)])
+    )
+    assert scales(np.array([1e6], np.float32), head.limits) == pytest.approx(np.exp([high]))
