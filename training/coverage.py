@@ -1,0 +1,99 @@
+"""How often intervals and label sets hold the truth, by rows that were not used for them.
+
+By folds: each half of the test rows is judged by the scores of the other half. By splits: the same for many random
+halves. A trained model is only predicted once, so a split costs a quantile and a comparison.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from models import uncertainty
+from models.uncertainty import Uncertainty
+from training.conformalization import HeldOutRows, folds, judged_quantiles, label_sets, refit
+
+LEVELS = (0.5, 0.8, 0.9, 0.95)
+SET_LEVELS = (0.9, 0.95, 0.99)
+BASE_TOLERANCE, DEVIATIONS = 0.01, 2.0
+MEAN_TOLERANCE = 0.005
+
+
+class LevelCoverage(NamedTuple):
+    """The coverage of one level. tolerance: how far `by_folds` may be from the level by chance."""
+
+    level: float
+    by_folds: float
+    tolerance: float
+    mean_of_splits: float
+
+    @property
+    def holds(self) -> bool:
+        return abs(self.by_folds - self.level) <= self.tolerance
+
+    @property
+    def mean_holds(self) -> bool:
+        return abs(self.mean_of_splits - self.level) <= MEAN_TOLERANCE
+
+
+class SetSizes(NamedTuple):
+    """Label sets of one level, the most probable label always included."""
+
+    level: float
+    coverage: float
+    mean_size: float
+    single: float  # the share of sets with one label
+
+
+def level_coverage(rows: HeldOutRows, fitted: Uncertainty, level: float, splits: int) -> LevelCoverage:
+    """Whether scores cover as many rows as they should. Of a classification without the label that is always added."""
+    rng, count = np.random.default_rng(1), len(rows.scores)
+    by_folds = np.mean([_covered(rows, fitted, level, *fold).mean() for fold in folds(count)])
+    means = []
+    for _ in range(splits):
+        order = rng.permutation(count)
+        means.append(_covered(rows, fitted, level, order[: count // 2], order[count // 2 :]).mean())
+    return LevelCoverage(
+        level, float(by_folds), tolerance(level, count // 2, count - count // 2), float(np.mean(means))
+    )
+
+
+def tolerance(level: float, calibration: int, judged: int) -> float:
+    """How far the coverage of a split may be from the level: both halves are samples."""
+    deviation = math.sqrt(level * (1 - level) * (1 / calibration + 1 / judged))
+    return BASE_TOLERANCE + DEVIATIONS * deviation
+
+
+def _covered(
+    rows: HeldOutRows,
+    fitted: Uncertainty,
+    level: float,
+    calibration: npt.NDArray[np.intp],
+    judged: npt.NDArray[np.intp],
+) -> npt.NDArray[np.bool_]:
+    covered: npt.NDArray[np.bool_] = rows.scores[judged] <= judged_quantiles(rows, fitted, calibration, judged, level)
+    return covered
+
+
+def set_sizes(rows: HeldOutRows, fitted: Uncertainty, level: float) -> SetSizes:
+    """By folds."""
+    target = rows.target.astype(np.int64)
+    members = np.empty(rows.outputs.primary.shape, dtype=bool)
+    for calibration, judged in folds(len(target)):
+        own = refit(fitted, rows.scores[calibration], target[calibration])
+        members[judged] = label_sets(rows.outputs.primary[judged], own, min(level, own.largest_level))
+    sizes = members.sum(axis=1)
+    covered = members[np.arange(len(target)), target]
+    return SetSizes(level, float(covered.mean()), float(sizes.mean()), float((sizes == 1).mean()))
+
+
+def coverage_by_fifth(rows: HeldOutRows, fitted: Uncertainty, level: float) -> tuple[list[float], list[float]]:
+    """Of intervals, and of intervals of constant width, by fifths of the prediction."""
+    predicted, distance = rows.outputs.primary[:, 0], np.abs(rows.target - rows.outputs.primary[:, 0])
+    own, constant = np.empty(len(distance), dtype=bool), np.empty(len(distance), dtype=bool)
+    for calibration, judged in folds(len(distance)):
+        own[judged] = _covered(rows, fitted, level, calibration, judged)
+        constant[judged] = distance[judged] <= uncertainty.fit(distance[calibration]).quantile(level)
+    fifths = np.array_split(np.argsort(predicted, kind="stable"), 5)
+    return [float(own[fifth].mean()) for fifth in fifths], [float(constant[fifth].mean()) for fifth in fifths]
