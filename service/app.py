@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import bentoml
 from bentoml.exceptions import BentoMLException
@@ -33,6 +33,7 @@ from service.data_plane import DataPlane
 from service.exchange import ServerContext
 from service.follower import Follower
 from service.http.asgi import Application
+from service.logs import RateLimit
 from service.memory_budget import memory_limit, worker_budget
 from service.metric_files import LostSeries
 from service.metrics import Metrics
@@ -58,15 +59,23 @@ GC_THRESHOLD = 20_000  # new objects per collection; with the default of 700, co
 log = logging.getLogger("tabserve.app")
 
 
+class WorkerParts(NamedTuple):
+    """What only a worker of `bentoml serve` has."""
+
+    records: WorkerRecords
+    lost: LostSeries
+    lines: RateLimit
+
+
 def build_service(
     settings: Settings,
     models: Sequence[TabularModel],
     selection: Selection | None = None,
-    records: WorkerRecords | None = None,
-    lost: LostSeries | None = None,
+    parts: WorkerParts | None = None,
 ) -> Any:
-    """The BentoML service for these models. selection: of what it serves later. records, lost: of this worker."""
-    context = ServerContext(DataPlane(models, settings, Metrics(lost)), settings)
+    """The BentoML service for these models. selection: of what it serves later. parts: of this worker."""
+    plane = DataPlane(models, settings, Metrics(parts and parts.lost))
+    context = ServerContext(plane, settings)
     application = Application(context)
     workers = worker_count(settings, models)
     services: list[Any] = []  # the service, once it is built
@@ -93,7 +102,7 @@ def build_service(
         tracing={"excluded_urls": ["."]},
     )
     count = workers if isinstance(workers, int) else os.cpu_count() or 1
-    service_type = service_class_of(application, selection or Selection(), adopt, count, records)
+    service_type = service_class_of(application, selection or Selection(), adopt, count, parts)
     add_models(service_type, models, context.plane)
     services.append(decorate(service_type))
     return services[0]
@@ -112,7 +121,7 @@ def service_class_of(
     selection: Selection,
     adopt: Callable[[Snapshot], Callable[[], None]],
     workers: int,
-    records: WorkerRecords | None,
+    parts: WorkerParts | None,
 ) -> type[Any]:
     """The class that BentoML turns into a service: start and stop. adopt: as in Follower. workers: their number."""
     context = application.context
@@ -139,11 +148,13 @@ def service_class_of(
             except Exception as error:
                 worker.record_failed_start(f"{type(error).__name__}: {error}")
                 raise
-            work = (flush_every_second(plane), update_plans(plane), self.follower.run())
+            work = (flush_every_second(plane, parts and parts.lines), update_plans(plane), self.follower.run())
             self.tasks = [asyncio.create_task(task) for task in work]
             if server:
                 notify, refuse = self.grpc and self.grpc.drain, self.grpc and self.grpc.refuse
-                self.tasks += startup.install_library_hooks(server, state, settings.drain_s, notify, refuse, records)
+                self.tasks += startup.install_library_hooks(
+                    server, state, settings.drain_s, notify, refuse, parts and parts.records
+                )
             plane.metrics.build(version())
             gc.collect()
             if limit := settings.memory_bytes or memory_limit():
@@ -167,11 +178,13 @@ def service_class_of(
     return Tabserve
 
 
-async def flush_every_second(plane: DataPlane) -> None:
-    """Flush the metrics once a second until cancelled."""
+async def flush_every_second(plane: DataPlane, lines: RateLimit | None) -> None:
+    """Flush the metrics, and report suppressed log lines, once a second until cancelled."""
     while True:
         await asyncio.sleep(1)
         plane.metrics.flush()
+        if lines:
+            lines.report()
 
 
 def worker_count(settings: Settings, models: Sequence[TabularModel]) -> Any:
@@ -184,13 +197,13 @@ def worker_count(settings: Settings, models: Sequence[TabularModel]) -> Any:
 def from_environment() -> Any:
     """The service for `bentoml serve` in this directory. Raises BentoMLException with a message of one line."""
     worker.end_with_supervisor()
-    folder, records, lost, missing = worker.shared_folder(), None, None, None
+    folder, parts, missing = worker.shared_folder(), None, None
     if folder:
         folder.mkdir(parents=True, exist_ok=True)  # a replaced worker starts even if the folder was deleted
         missing = local_copies.replace_missing_store(os.environ, folder)
     try:
         settings = Settings.from_environment()
-        logs.configure_logging(settings)
+        lines = logs.configure_logging(settings)
         for warning in removed_settings(os.environ):
             log.warning(warning)
         if missing:
@@ -207,7 +220,7 @@ def from_environment() -> Any:
             records = WorkerRecords.of_worker(folder)
             records.register()
             worker.wait_after_failed_starts(records)
-            lost = metric_files.install(records)
+            parts = WorkerParts(records, metric_files.install(records), lines)
         if not worker.in_worker():
             for repair in repair_store(store.location(settings.store)):
                 log.warning("store repaired", extra={"repair": repair})
@@ -224,7 +237,7 @@ def from_environment() -> Any:
     if not worker.in_worker():
         start = {model.name: int(model.version) for model in models}
         os.environ[START_VARIABLE] = ",".join(model.tag for model in models)  # a replaced worker starts with the same
-    return build_service(settings, models, model_selection.selection_of(settings, pinned, start), records, lost)
+    return build_service(settings, models, model_selection.selection_of(settings, pinned, start), parts)
 
 
 def versions_at_start() -> Mapping[str, int]:

@@ -22,6 +22,7 @@ from service import tracing
 from service.access_control import AccessControl
 from service.data_plane import DataPlane, PredictionContext
 from service.errors import InternalError, NotReady, RequestError, RequestNotValid, RowsNotValid
+from service.logs import ACCESS_LOG
 from service.request_observer import RequestObserver
 from service.served_model import ServedModel
 from service.server_state import ServerState
@@ -33,6 +34,7 @@ SLOW_S = 1.0  # slower requests of models are logged
 MAX_LOGGED_PATH = 200
 PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # logged as they are; others could break a line of text
 log = logging.getLogger("tabserve.exchange")
+access_log = logging.getLogger(ACCESS_LOG)
 
 
 class ServerContext:
@@ -172,11 +174,13 @@ class Exchange:
                 tracing.record_span(
                     self.trace, self.method, self.path, name, status, self.id_text, started_ns, ended_ns
                 )
-        if (settings.access_log and random.random() < settings.access_log) or (served is not None and seconds > SLOW_S):
-            self._log(status, seconds)
+        if settings.access_log and random.random() < settings.access_log:
+            self._log(access_log, status, seconds)
+        elif served is not None and seconds > SLOW_S:
+            self._log(log, status, seconds)
         self.context.observer.observe(self, status, seconds)
 
-    def _log(self, status: int, seconds: float) -> None:
+    def _log(self, logger: logging.Logger, status: int, seconds: float) -> None:
         """Write the line of the access log. It has the same fields for every request; model and version may be null."""
         served, failed = self.served, self.failed
         extra = {
@@ -193,7 +197,7 @@ class Exchange:
         }
         if self.trace:
             extra["trace_id"] = self.trace.trace_id
-        log.info("request", extra=extra)
+        logger.info("request", extra=extra)
 
 
 def unknown_option(message: str) -> RequestNotValid:

@@ -2,6 +2,8 @@
 
 import logging
 import sys
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import orjson
@@ -9,14 +11,53 @@ import orjson
 from models.json_text import repaired
 from service.settings import Settings
 
+ACCESS_LOG = "tabserve.access"  # the logger of requests that TABSERVE_ACCESS_LOG selects: each has its line
+MAX_LINES = 10  # about requests, of one kind in one second
+MAX_KINDS = 1000
 STANDARD_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 log = logging.getLogger("tabserve")
 
 
-def configure_logging(settings: Settings) -> None:
-    """Send log records to standard error in the format of the settings."""
+class RateLimit(logging.Filter):
+    """Drops lines about requests beyond MAX_LINES of one kind in a second: an overloaded server must not fill a disk.
+
+    A kind is a logger, a level and a message. Call `report` once a second.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._second = 0
+        self._counts: dict[tuple[str, int, str], int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name == ACCESS_LOG or not hasattr(record, "request_id"):
+            return True
+        second = int(self._clock())
+        if second != self._second:
+            self.report()
+            self._second = second
+        kind = (record.name, record.levelno, str(record.msg))
+        if kind not in self._counts and len(self._counts) == MAX_KINDS:
+            return False
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        return self._counts[kind] <= MAX_LINES
+
+    def report(self) -> None:
+        """Write how many lines were dropped since the last call."""
+        counts, self._counts = self._counts, {}
+        for (name, level, message), count in counts.items():
+            if count > MAX_LINES:
+                extra = {"kind": message, "lines": count - MAX_LINES}
+                logging.getLogger(name).log(level, "log lines suppressed", extra=extra)
+
+
+def configure_logging(settings: Settings) -> RateLimit:
+    """Send log records to standard error in the format of the settings. Returns the limit of their rate."""
     handler = logging.StreamHandler(sys.stderr)
+    limit = RateLimit()
+    handler.addFilter(limit)
     as_text = settings.log_format == "text" or (settings.log_format == "auto" and sys.stderr.isatty())
     handler.setFormatter(TextFormatter() if as_text else JsonFormatter())
     for name in ("tabserve", "models"):
@@ -24,6 +65,7 @@ def configure_logging(settings: Settings) -> None:
         logger.handlers = [handler]
         logger.setLevel(settings.log_level.upper())
         logger.propagate = False
+    return limit
 
 
 def extras(record: logging.LogRecord) -> dict[str, object]:

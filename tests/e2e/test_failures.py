@@ -12,6 +12,14 @@ import pytest
 
 from tests.e2e.test_stopping import WAIT_S, descendants, until
 
+WRONG_CLOCK = """
+import pathlib, time
+
+file = pathlib.Path(__file__).with_name("seconds")
+right = time.time
+time.time = lambda: right() + float(file.read_text() or 0)
+time.time_ns = lambda: int(time.time() * 1e9)
+"""
 Serve = Callable[..., Any]
 ROW = {"a": 1.5, "b": 2.5}
 
@@ -48,11 +56,28 @@ def metric(server: Any, name: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name}{{", f"{name} ")))
 
 
-def test_a_worker_is_replaced_when_the_store_is_gone(serve: Serve, home: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def clock(tmp_path: Path) -> Path:
+    """A file with the seconds that the wall clock of a server is wrong, if PYTHONPATH is its folder."""
+    folder = tmp_path / "clock"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(WRONG_CLOCK)
+    file = folder / "seconds"
+    file.write_text("0")
+    return file
+
+
+def test_a_worker_is_replaced_when_the_store_is_gone_and_the_clock_jumps(
+    serve: Serve, home: Path, tmp_path: Path, clock: Path
+) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    server = serve(home, TABSERVE_WORKERS="2", TMPDIR=str(temporary))
+    server = serve(home, TABSERVE_WORKERS="2", TMPDIR=str(temporary), PYTHONPATH=str(clock.parent))
     expected = predict(server)
+    for seconds in (1e6, -1e6, 0, -1e9, 1e5):
+        clock.write_text(str(seconds))
+        assert predict(server) == expected
+        assert metric(server, "tabserve_model_info") > 0
     shutil.rmtree(home / "models")
     replace_a_worker(server)
     assert "copies of its versions" in server.log.read_text()

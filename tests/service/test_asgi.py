@@ -278,7 +278,8 @@ def test_a_timeout_never_lengthens_the_setting(
 def logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
     """What is logged of requests."""
     monkeypatch.setattr(logging.getLogger("tabserve"), "propagate", True)
-    caplog.set_level(logging.INFO, "tabserve.exchange")
+    for name in ("tabserve.exchange", "tabserve.access"):
+        caplog.set_level(logging.INFO, name)
     return caplog
 
 

@@ -2,8 +2,11 @@
 
 import json
 import logging
+from collections.abc import Iterable, Iterator
 
-from service.logs import JsonFormatter, TextFormatter
+import pytest
+
+from service.logs import ACCESS_LOG, MAX_KINDS, JsonFormatter, RateLimit, TextFormatter
 
 
 def record(message: str, **extra: object) -> logging.LogRecord:
@@ -24,3 +27,53 @@ def test_a_log_line_has_its_fields_and_the_trace() -> None:
 
 def test_text_that_is_not_unicode_is_logged() -> None:
     assert json.loads(JsonFormatter().format(record("\ud800", what={"a": object})))["message"] == "?"
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def lines_of(caplog: pytest.LogCaptureFixture, clock: Clock, records: Iterable[logging.LogRecord]) -> list[str]:
+    """The messages that pass a limit, with its reports."""
+    limit = RateLimit(clock)
+    passed = [record.getMessage() for record in records if limit.filter(record)]
+    limit.report()
+    return passed + [f"{each.getMessage()}: {each.kind} {each.lines}" for each in caplog.records]  # type: ignore[attr-defined]
+
+
+def test_lines_about_requests_are_limited_by_kind_and_second(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "tabserve")
+    clock = Clock()
+
+    def records() -> Iterator[logging.LogRecord]:
+        for clock.now in (1.0, 1.5, 2.0):
+            for message in ("slow", "failed"):
+                for _ in range(8):
+                    yield logging.makeLogRecord(
+                        {"name": "tabserve.x", "levelno": 20, "msg": message, "request_id": "r"}
+                    )
+
+    assert lines_of(caplog, clock, records()) == [
+        *["slow"] * 8,
+        *["failed"] * 8,
+        *["slow"] * 2,
+        *["failed"] * 2,
+        *["slow"] * 8,
+        *["failed"] * 8,
+        "log lines suppressed: slow 6",
+        "log lines suppressed: failed 6",
+    ]
+
+
+def test_lines_of_the_access_log_and_of_the_server_are_not_limited(caplog: pytest.LogCaptureFixture) -> None:
+    for fields in ({"name": ACCESS_LOG, "request_id": "r"}, {"name": "tabserve.data_plane"}):
+        records = [logging.makeLogRecord({"msg": "line", **fields}) for _ in range(100)]
+        assert lines_of(caplog, Clock(), records) == ["line"] * 100
+
+
+def test_the_number_of_kinds_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
+    records = [logging.makeLogRecord({"msg": str(number), "request_id": "r"}) for number in range(2 * MAX_KINDS)]
+    assert len(lines_of(caplog, Clock(), records)) == MAX_KINDS

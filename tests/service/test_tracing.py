@@ -65,7 +65,7 @@ def test_the_trace_is_answered_logged_and_sampled_requests_become_spans(
     asgi_app = make_app(tabular_models, Settings(access_log=1.0))
     good, bad = (json.dumps({"rows": rows}).encode() for rows in ([home_row], []))
     monkeypatch.setattr(logging.getLogger("tabserve"), "propagate", True)
-    caplog.set_level(logging.INFO, "tabserve.exchange")
+    caplog.set_level(logging.INFO, "tabserve")
 
     async def story() -> list[Any]:
         headers = {"traceparent": SENT, "tracestate": "vendor=1", "x-request-id": "mine"}

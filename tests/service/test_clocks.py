@@ -1,0 +1,29 @@
+"""Durations and deadlines use a clock that never jumps. The wall clock only dates what is written."""
+
+import ast
+from pathlib import Path
+
+SERVICE = Path(__file__).resolve().parents[2] / "service"
+WALL_CLOCK = {"time.time", "time.time_ns", "time.localtime", "datetime.now", "datetime.utcnow"}
+DATES = {
+    ("server/supervisor.py", "time.time"),  # the age of a folder, whose server also has a lock
+    ("exchange.py", "time.time_ns"),  # the start of a span
+}
+
+
+def uses(path: Path) -> set[str]:
+    """The clocks that a module uses."""
+    attributes = (node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Attribute))
+    return {ast.unparse(attribute) for attribute in attributes} & WALL_CLOCK
+
+
+def test_the_wall_clock_only_dates_what_is_written() -> None:
+    found = {(str(path.relative_to(SERVICE)), clock) for path in SERVICE.rglob("*.py") for clock in uses(path)}
+    assert found == DATES
+
+
+def test_clocks_are_imported_as_modules() -> None:
+    """Otherwise the test above does not find them."""
+    for path in SERVICE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            assert not (isinstance(node, ast.ImportFrom) and node.module == "time"), path
