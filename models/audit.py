@@ -48,7 +48,7 @@ def read(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def parse(line: bytes) -> dict[str, Any] | None:
-    """The entry of a line, None where it is not one."""
+    """The entry of a line, None if it is not one."""
     try:
         entry = json.loads(line)
     except ValueError:

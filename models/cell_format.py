@@ -67,7 +67,7 @@ class CellFormat(BaseModel):
         return self.model_dump(mode="json", exclude_defaults=True)
 
     def parse_number(self, text: str) -> float | None:
-        """A cell as a number, infinite where it says so or is too large; None where it is not a number."""
+        """A cell as a number, infinite where it says so or is too large; None if it is not a number."""
         if NUMBER[self.decimal].fullmatch(text) or INFINITE.fullmatch(text):
             return float(text if self.decimal == "." else text.replace(",", "."))
         if len(text) > MAX_NUMBER_TEXT:

@@ -49,7 +49,7 @@ class CellReader:
         self._tokens_are_numbers = any(map(_is_finite, self._missing))
 
     def read_cell(self, text: str) -> Any:
-        """A cell of a CSV as a JSON value of the column's type, None where it is missing; the text itself where it is
+        """A cell of a CSV as a JSON value of the column's type, None if it is missing; the text itself where it is
         of another type, which no rule accepts. Blanks around it are removed already."""
         if text in self._missing:
             return None
@@ -87,7 +87,7 @@ class CellReader:
         return _with_missing(read, codes, missing)
 
     def _all_numbers(self, cells: Sequence[str]) -> Array | None:
-        """`read_cell` of plain numbers by float() alone, faster: NaN where missing, None where a cell is not a number.
+        """`read_cell` of plain numbers by float() alone, faster: NaN where missing, None if a cell is not a number.
 
         float() also accepts `nan` and `1_000`, which are not numbers here.
         """

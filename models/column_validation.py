@@ -182,7 +182,7 @@ def _fill_numbers(out: Array, feature: Feature, column: Column) -> Mask | None:
 
 
 def _fill_codes(out: Array, schema: FeatureSchema, index: int, column: Column) -> Mask | None:
-    """Write the codes of a column's levels. The mask of levels that are not valid, or None where all are."""
+    """Write the codes of a column's levels. The mask of levels that are not valid, or None if all are."""
     feature, known = schema.categorical[index], schema.frames.codes[index]
     distinct, codes, missing = _by_distinct(column)
     if len(distinct):
@@ -240,5 +240,5 @@ def _by_distinct(column: Column) -> _Distinct:
 
 
 def _plain(value: Any) -> Any:
-    """A NumPy float or moment as JSON has it, None where it is NaN or NaT."""
+    """A NumPy float or moment as JSON has it, None if it is NaN or NaT."""
     return Column(np.array([value])).item(0)

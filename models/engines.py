@@ -26,7 +26,7 @@ class NumpyEngine:
     def with_scale_head(self, network: Network, head: ScaleHead) -> "NumpyEngine":
         """The same engine with outputs (rows, 2), value and log scale; it shares all layers but the last.
 
-        network: as this engine was made from. Raises ValueError where the head does not belong to it.
+        network: as this engine was made from. Raises ValueError if the head does not belong to it.
         """
         scaled = copy.copy(self)
         scaled._network = self._network.with_output_layer(add_scale_head(network.layers, head))

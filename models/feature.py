@@ -148,7 +148,7 @@ class Feature(BaseModel):
 
     def to_number(self, value: object) -> float | None:
         """The number that a JSON value becomes in `Frame.numbers`: a number as a float, infinite if it is too large
-        for one; a boolean as 0 or 1; a date as seconds since 1970. None where the value is of another type."""
+        for one; a boolean as 0 or 1; a date as seconds since 1970. None if the value is of another type."""
         if self.kind == "boolean":
             return float(value) if isinstance(value, bool) else None
         if self.kind == "number":
@@ -224,7 +224,7 @@ class Feature(BaseModel):
         return None
 
     def ensure_valid(self, value: Scalar) -> Scalar:
-        """The value itself. Raises ValueError where it is not valid here."""
+        """The value itself. Raises ValueError if it is not valid here."""
         if found := self.problem(value):
             raise ValueError(found[1])
         return value

@@ -66,7 +66,7 @@ class FrameBuilder:
         """Whole columns that are known to be valid.
 
         columns: for each feature an array of n values. Numbers, booleans (0/1) and dates (seconds since 1970): float64,
-        NaN where missing. Categories: object, the level or None where missing.
+        NaN where missing. Categories: object, the level or None if missing.
         """
         rows = len(next(iter(columns.values())))
         numbers = np.empty((rows, len(self._numeric)))
@@ -80,7 +80,7 @@ class FrameBuilder:
 
 
 def picker(features: Sequence[Feature]) -> Callable[[Row], Sequence[Any]]:
-    """A getter of several values of a row at once, None where one is absent. Without gaps it runs at C speed."""
+    """A getter of several values of a row at once, None if one is absent. Without gaps it runs at C speed."""
     names = [feature.name for feature in features]
     if len(names) > 1 and not any(feature.nullable for feature in features):
         return itemgetter(*names)  # of a single name it would give no sequence

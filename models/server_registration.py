@@ -91,7 +91,7 @@ def read(folder: Path) -> list[ServerRegistration]:
 
 
 def read_file(path: Path) -> ServerRegistration | None:
-    """The registration in a file; None where it is not one, or was removed meanwhile."""
+    """The registration in a file; None if it is not one, or was removed meanwhile."""
     try:
         values: dict[str, Any] = json.loads(path.read_bytes())
         workers = {str(pid): WorkerGeneration(**worker) for pid, worker in values.pop("workers").items()}
@@ -111,7 +111,7 @@ def is_alive(server: ServerRegistration, now: float) -> bool:
 
 
 def pid_namespace() -> str:
-    """Processes of the same namespace on one host see each other's ids; empty where the system has no namespaces."""
+    """Processes of the same namespace on one host see each other's ids; empty if the system has no namespaces."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:

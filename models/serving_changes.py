@@ -77,7 +77,7 @@ def delete_alias(model: ModelState, alias: str) -> ModelState:
 
 
 def with_shares(traffic: Traffic, shares: dict[str, int | float]) -> Traffic | None:
-    """Traffic with other shares; None where only the champion is left."""
+    """Traffic with other shares; None if only the champion is left."""
     return Traffic(shares=shares, rollback=traffic.rollback) if shares.keys() - {CHAMPION} else None
 
 

@@ -74,7 +74,7 @@ class ServingFile:
             raise InvalidServingState(f"{self.path} is not valid: {error}") from error
 
     def read_bytes(self) -> bytes | None:
-        """The file's content, None where there is none."""
+        """The file's content, None if there is none."""
         try:
             return self.path.read_bytes()
         except FileNotFoundError:

@@ -52,7 +52,7 @@ def _repair_latest(latest: Path) -> list[str]:
 
 
 def _newest(model: Path) -> str | None:
-    """The name of the version that was created last, as BentoML chooses it; None where there is none."""
+    """The name of the version that was created last, as BentoML chooses it; None if there is none."""
     complete = [folder for folder in model.glob("*/") if (folder / "model.yaml").is_file()]
     return max(complete, key=_age_order).name if complete else None
 

@@ -21,7 +21,7 @@ ValidRows = list[dict[str, Any]]
 class Validators(NamedTuple):
     """The compiled validators of one form of JSON text.
 
-    numbers: the fastest, for rows of numbers only; None where the schema has other columns.
+    numbers: the fastest, for rows of numbers only; None if the schema has other columns.
     names: whether rows have known columns only. It runs first on a long text, as it stops at the first unknown one.
     rows: for all rows.
     """

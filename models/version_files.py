@@ -202,7 +202,7 @@ def read_scale_head(path: Path) -> ScaleHead | None:
 
 
 def read_background(folder: Path, schema: FeatureSchema) -> "Background | None":
-    """The background of a version; None where it has none."""
+    """The background of a version; None if it has none."""
     if not (folder / BACKGROUND_FILE).is_file():
         return None
     from models.explanation.background import Background
@@ -213,7 +213,7 @@ def read_background(folder: Path, schema: FeatureSchema) -> "Background | None":
 
 
 def read_uncertainty(folder: Path, schema: FeatureSchema) -> "Uncertainty | None":
-    """The uncertainty of a version; None where it has none."""
+    """The uncertainty of a version; None if it has none."""
     if not (folder / UNCERTAINTY_FILE).is_file():
         return None
     from models.uncertainty import Uncertainty

@@ -24,7 +24,7 @@ TESTS_S = 3600
 
 
 def main() -> int:
-    """The exit code is 1 where something would break."""
+    """The exit code is 1 if something would break."""
     parser = argparse.ArgumentParser("requirements/upgrade_check.py", description=__doc__)
     parser.add_argument("--full", action="store_true", help="run all tests")
     arguments = parser.parse_args()

@@ -26,7 +26,7 @@ TRAINING = ("--data", "trips.csv", "--target", "fare", "--framework", "numpy", "
 
 
 def main() -> int:
-    """The exit code is 1 where a step fails."""
+    """The exit code is 1 if a step fails."""
     wheel = build()
     install(wheel)
     folder = WORK / "elsewhere"

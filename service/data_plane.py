@@ -133,7 +133,7 @@ class DataPlane:
         return self.registry.snapshot
 
     def extended(self, served: ServedModel, options: OutputOptions) -> ServedModel:
-        """The version for requests with these options. Raises RequestNotValid where it cannot satisfy them."""
+        """The version for requests with these options. Raises RequestNotValid if it cannot satisfy them."""
         if not options:
             return served
         with translate_option_errors():

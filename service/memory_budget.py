@@ -16,7 +16,7 @@ OWN_MEMORY = Path("/proc/self/smaps_rollup")
 
 
 class MemoryBudget:
-    """Bytes that are reserved by requests under way. limit: None where they are not limited."""
+    """Bytes that are reserved by requests under way. limit: None if they are not limited."""
 
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit

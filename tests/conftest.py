@@ -1,4 +1,4 @@
-"""What the tests of several folders share: a BentoML store of their own, small tables, and limits of Hypothesis."""
+"""Fixtures that several folders share: an empty BentoML store, small tables, and limits of Hypothesis."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -81,7 +81,7 @@ def write_csv(tmp_path: Path) -> Callable[[str, Sequence[Sequence[object]]], Pat
 
 @pytest.fixture
 def mixed_table(write_csv: Callable[[str, Sequence[Sequence[object]]], Path]) -> Path:
-    """150 rows with every kind of column, odd names, gaps, and three targets: y, sold and size."""
+    """150 rows with every kind of column, unusual names, missing cells, and three targets: y, sold and size."""
     rng = np.random.default_rng(7)
     header: list[object] = ["ID", "sq. metres ($)", "Outcome Type", "since", "garden?", "street", "y", "sold", "size"]
     lines: list[list[object]] = [header]

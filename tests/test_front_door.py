@@ -1,4 +1,4 @@
-"""The files that people look for first agree with each other and with the Makefile."""
+"""README, licence, workflows and other project files agree with each other and with the Makefile."""
 
 import re
 import shutil

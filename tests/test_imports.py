@@ -153,7 +153,7 @@ LAYERS: dict[str, list[set[str]]] = {
 }
 """From the lowest up: a module or package imports nothing above its own layer. One that has none is above all."""
 WITHOUT_PROTOCOL = ["service.batcher", "service.served_model", "service.registry", "service.data_plane"]
-"""None of them knows how a request was written."""
+"""Modules that must not depend on a protocol."""
 
 FILES = sorted(path.relative_to(ROOT) for package in OURS for path in (ROOT / package).rglob("*.py"))
 
@@ -249,7 +249,7 @@ def circle(graph: dict[str, set[str]]) -> list[str]:
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    """Imports in functions included: one that is put off hides a circle and does not remove it."""
+    """Includes imports in functions: such an import hides a circle and does not remove it."""
     assert circle(GRAPH) == []
 
 

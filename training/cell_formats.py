@@ -107,7 +107,7 @@ def decide_cell_formats(
     options: DataOptions,
     schema: FeatureSchema | None,
 ) -> dict[str, ColumnFormat]:
-    """The format of each column; none of them is kept. Raises UsageError where only the user can decide."""
+    """The format of each column; none of them is kept. Raises UsageError if only the user can decide."""
     if options.decimal and options.decimal == options.thousands:
         raise UsageError(f"--decimal and --thousands are both {options.decimal!r}")
     decided: dict[str, ColumnFormat] = {}
@@ -125,7 +125,7 @@ def decide_cell_formats(
 def _declared_format(
     column: FactorizedColumn, target: str, options: DataOptions, schema: FeatureSchema | None
 ) -> ColumnFormat | None:
-    """The format that flags or an edited schema say, or None where the cells decide."""
+    """The format that flags or an edited schema say, or None if the cells decide."""
     name = column.name
     if column.cell_type not in ("untyped", "text") or not column.values:
         return ColumnFormat(PLAIN)

@@ -31,7 +31,7 @@ def parse_numbers(column: FactorizedColumn) -> Vector:
 
 
 def _plain_numbers(column: FactorizedColumn) -> Vector | None:
-    """The same by float() alone, faster; None where a text is not a plain number, as `nan` and `1_000` are not."""
+    """The same by float() alone, faster; None if a text is not a plain number, as `nan` and `1_000` are not."""
     if not column.cells.plain or "_" in "".join(column.values):
         return None
     try:

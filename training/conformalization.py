@@ -101,7 +101,7 @@ def hidden_outputs(fitted: FitResult, x: Matrix) -> Matrix:
 
 
 def fit_uncertainty(rows: HeldOutRows) -> Uncertainty | None:
-    """The scores of a model, None where there are too few rows."""
+    """The scores of a model, None if there are too few rows."""
     scores = rows.scores
     if len(scores) < MIN_TEST_ROWS:
         return None
@@ -114,7 +114,7 @@ def fit_uncertainty(rows: HeldOutRows) -> Uncertainty | None:
 
 
 def uneven_category(rows: HeldOutRows) -> int | None:
-    """The column of the codes whose levels are covered most unevenly, None where all are covered alike."""
+    """The column of the codes whose levels are covered most unevenly, None if all are covered alike."""
     covered = covered_by_folds(rows.scores)
     deviation = np.sqrt(LEVEL * (1 - LEVEL))
     furthest: dict[int, float] = {}

@@ -132,9 +132,9 @@ def _decode_invalid_utf8(content: bytes, where: str) -> DecodedText:
 
 
 def _repair(content: bytes, where: str) -> DecodedText | None:
-    """UTF-8 whose invalid bytes are read as cp1252; None where valid characters beyond ASCII are missing.
+    """UTF-8 whose invalid bytes are read as cp1252; None if valid characters beyond ASCII are missing.
 
-    Raises UsageError where neither the valid nor the invalid ones prevail.
+    Raises UsageError if neither the valid nor the invalid ones prevail.
     """
     text = content.decode(errors="surrogateescape")
     invalid = [match.start() for match in ESCAPED.finditer(text)]

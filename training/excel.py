@@ -82,7 +82,7 @@ def _check_width(width: int, body: Sequence[Row], where: str, title: str) -> Non
 
 
 def _cell(row: Row, index: int) -> Any:
-    """A cell; None where it is empty or a formula failed."""
+    """A cell; None if it is empty or a formula failed."""
     cell = row[index] if index < len(row) else None
     return None if isinstance(cell, str) and (cell in ERRORS or not cell.strip()) else cell
 

@@ -77,7 +77,7 @@ def is_workbook(content: bytes) -> bool:
 
 
 def check_expansion(expanded: int, size: int, where: str) -> None:
-    """Raises UsageError where an archive of `size` bytes expands to more than any table would."""
+    """Raises UsageError if an archive of `size` bytes expands to more than any table would."""
     if expanded > max(FREE_BYTES, MAX_EXPANSION * size):
         raise UsageError(
             f"{where} expands to more than {MAX_EXPANSION} times its size of {size:,} bytes, as no table does; "

@@ -36,7 +36,7 @@ class ColumnImportance:
 def column_importance(
     model: TabularModel, background: Background, frame: Frame, target: npt.NDArray[np.float64], rng: np.random.Generator
 ) -> list[ColumnImportance]:
-    """The importance of each column, the largest contribution first; empty where there are too few rows.
+    """The importance of each column, the largest contribution first; empty if there are too few rows.
 
     frame, target: the test set's rows, with values or class numbers.
     """

@@ -37,7 +37,7 @@ class ColumnDecision(NamedTuple):
 
 @dataclass(frozen=True)
 class InferredColumn:
-    """A column with its decision. feature: None where the column is ignored, and then `values` is empty."""
+    """A column with its decision. feature: None if the column is ignored, and then `values` is empty."""
 
     decision: ColumnDecision
     feature: Feature | None
@@ -148,7 +148,7 @@ def _token_notices(column: FactorizedColumn, level_type: LevelType, declared: Fe
 
 
 def _declared_level_type(column: FactorizedColumn, declared: Feature | None) -> LevelType | None:
-    """The type of the levels in the edited schema. Raises UsageError where the table holds other values."""
+    """The type of the levels in the edited schema. Raises UsageError if the table holds other values."""
     if not declared or not (declared.seen.type or declared.seen.levels):
         return None
     if declared.level_type == "number":

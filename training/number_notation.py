@@ -50,7 +50,7 @@ def written_as_number(texts: Sequence[str]) -> list[re.Match[str] | None]:
 
 
 def detect_notation(column: FactorizedColumn, *, declared: bool = False) -> Notation | None:
-    """From a sample of the cells; None where they are no numbers whatever the marks are. declared: to hold numbers."""
+    """From a sample of the cells; None if they are no numbers whatever the marks are. declared: to hold numbers."""
     step = max(1, len(column.values) // SAMPLE_VALUES)
     texts, counts = column.values[::step], column.counts[::step].astype(float)
     matches = written_as_number(texts)
@@ -89,7 +89,7 @@ def _is_scale(part: dict[str, str]) -> bool:
 
 
 def _units(parts: list[dict[str, str]], weights: "np.typing.NDArray[np.float64]") -> list[str] | None:
-    """The spellings of the one unit, empty without any; None where there are several, or it is the text of a name."""
+    """The spellings of the one unit, empty without any; None if there are several, or it is the text of a name."""
     spellings: Counter[str] = Counter()
     bare = 0.0
     for part, weight in zip(parts, weights.tolist(), strict=True):

@@ -28,7 +28,7 @@ class NumericColumn(NamedTuple):
 
 
 def read_number_column(column: FactorizedColumn) -> NumericColumn:
-    """Infinities become NaN, with a notice. Raises UsageError where no cell is a number."""
+    """Infinities become NaN, with a notice. Raises UsageError if no cell is a number."""
     numbers = parse_numbers(column)
     infinite, invalid = np.isinf(numbers), np.isnan(numbers)
     notices = invalid_cell_notices(column, invalid, "a number")
@@ -44,7 +44,7 @@ def read_number_column(column: FactorizedColumn) -> NumericColumn:
 
 
 def read_boolean_column(column: FactorizedColumn) -> NumericColumn:
-    """True becomes 1, false 0. Raises UsageError where no cell is a boolean."""
+    """True becomes 1, false 0. Raises UsageError if no cell is a boolean."""
     booleans = parse_booleans(column)
     median = _median_position(column, booleans, "true or false")
     notices = invalid_cell_notices(column, np.isnan(booleans), "true or false")
@@ -53,7 +53,7 @@ def read_boolean_column(column: FactorizedColumn) -> NumericColumn:
 
 
 def read_date_column(column: FactorizedColumn, declared_format: str | None, wanted: str | None) -> NumericColumn:
-    """Dates become seconds since 1970. wanted: by `--date-format`. Raises UsageError where no cell is a date."""
+    """Dates become seconds since 1970. wanted: by `--date-format`. Raises UsageError if no cell is a date."""
     date_format, notices = (declared_format, []) if declared_format else _infer_date_format(column, wanted)
     texts = [str(value) for value in column.values]
     seconds = parse_dates(texts, date_format)
@@ -86,7 +86,7 @@ def _infer_date_format(column: FactorizedColumn, wanted: str | None) -> tuple[st
 
 
 def _median_position(column: FactorizedColumn, numbers: Vector, expected: str) -> int:
-    """The position of the cells' median among the distinct values. Raises UsageError where all are NaN."""
+    """The position of the cells' median among the distinct values. Raises UsageError if all are NaN."""
     valid = np.flatnonzero(~np.isnan(numbers))
     if not len(valid):
         raise UsageError(f"column {column.name!r}: no cell is {expected}, e.g. {render(column.values[0])}")

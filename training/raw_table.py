@@ -31,7 +31,7 @@ class RawTable:
 
 
 def check_names(names: list[str], where: str) -> None:
-    """Raises UsageError where several columns have the same name."""
+    """Raises UsageError if several columns have the same name."""
     name, count = Counter(names).most_common(1)[0] if names else ("", 0)
     if count > 1:
         what = f"of the name {truncate(name)!r}" if name else "without a name"

@@ -94,7 +94,7 @@ def decide_recipe(options: FitOptions, task: Task, rows: int, columns: int = 1, 
 
     fold_rows: train and validation rows where folds of them may judge the trials, else 0.
 
-    Raises UsageError where options contradict each other.
+    Raises UsageError if options contradict each other.
     """
     check_ranges(options)
     ensemble = options.network == "ensemble" or (options.network is None and options.hidden is None)

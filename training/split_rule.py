@@ -49,7 +49,7 @@ def parse_split_rule(text: str | None) -> SplitRule:
 
 
 def check_split_column(names: Sequence[str], rule: SplitRule, target: str) -> None:
-    """Raises UsageError where the table has no such column, or where it is the target."""
+    """Raises UsageError if the table has no such column, or where it is the target."""
     if rule.column is None:
         return
     if rule.column not in names:

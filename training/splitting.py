@@ -72,7 +72,7 @@ def split_rows(dataset: Dataset, options: DataOptions) -> Split:
 
 
 def _check_classes(dataset: Dataset) -> None:
-    """Raises UsageError where no class has enough rows for all three sets: no model could be evaluated."""
+    """Raises UsageError if no class has enough rows for all three sets: no model could be evaluated."""
     if dataset.schema.task != "regression" and np.bincount(dataset.target).max() < MIN_ROWS_TO_STRATIFY:
         raise UsageError(
             f"target {dataset.schema.target!r}: none of its {len(dataset.schema.classes or ())} classes has "

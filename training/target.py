@@ -85,7 +85,7 @@ def _check_not_dates(column: FactorizedColumn, options: DataOptions) -> None:
 
 
 def _check_words_among_numbers(column: FactorizedColumn, numbers: Vector) -> None:
-    """Raises UsageError where many different numbers have words beside them: are those classes, or missing values?"""
+    """Raises UsageError if many different numbers have words beside them: are those classes, or missing values?"""
     valid = ~np.isnan(numbers)
     if column.cell_type != "untyped" or has_leading_zeros(column).any():
         return
@@ -98,7 +98,7 @@ def _check_words_among_numbers(column: FactorizedColumn, numbers: Vector) -> Non
 
 
 def _check_decimal_mark(column: FactorizedColumn, numbers: Vector) -> None:
-    """Raises UsageError where a target would be text only because of its decimal mark."""
+    """Raises UsageError if a target would be text only because of its decimal mark."""
     swapped = swap_decimal(column)
     reads = column.cell_type == "untyped" and swapped.share(~np.isnan(parse_numbers(swapped))) >= 1 - MAX_INVALID_SHARE
     if reads and column.share(~np.isnan(numbers)) < 1 - MAX_INVALID_SHARE:
@@ -113,7 +113,7 @@ def _check_decimal_mark(column: FactorizedColumn, numbers: Vector) -> None:
 def _decide_task(
     column: FactorizedColumn, numbers: Vector | None, options: DataOptions, schema: FeatureSchema | None
 ) -> tuple[TaskOption, str]:
-    """The task and why. `numbers` is None where the target is text or true/false."""
+    """The task and why. `numbers` is None if the target is text or true/false."""
     requested = options.task
     if requested is None and schema is not None:
         requested = "regression" if schema.task == "regression" else "classification"
@@ -159,7 +159,7 @@ def _read_values(column: FactorizedColumn, numbers: Vector) -> TargetColumn:
 
 
 def _read_classes(column: FactorizedColumn, numbers: Vector | None, schema: FeatureSchema | None) -> TargetColumn:
-    """The positions of classes. `numbers` is None where the target is text or true/false."""
+    """The positions of classes. `numbers` is None if the target is text or true/false."""
     labels = _labels(column, numbers)
     classes = sorted({label for label in labels if label is not None})
     _check_classes(column.name, classes, numeric=numbers is not None)
@@ -178,7 +178,7 @@ def _read_classes(column: FactorizedColumn, numbers: Vector | None, schema: Feat
 
 
 def _labels(column: FactorizedColumn, numbers: Vector | None) -> list[Scalar | None]:
-    """(distinct,): the classes, None where a value is not a number although the others are."""
+    """(distinct,): the classes, None if a value is not a number although the others are."""
     if numbers is None or column.cell_type != "untyped":
         return [*parse_levels(column)[0]]
     return [

@@ -58,7 +58,7 @@ class HeldOutOutputs(NamedTuple):
 
 @dataclass(frozen=True)
 class FitResult:
-    """A trained network and its history. `network` is None where only TensorFlow can run what Keras trained."""
+    """A trained network and its history. `network` is None if only TensorFlow can run what Keras trained."""
 
     network: Network | None
     keras: Any

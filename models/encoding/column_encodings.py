@@ -53,7 +53,7 @@ class NumberEncoding(ColumnEncoding):
     fill: float
     missing: bool  # whether there is a column of 0 and 1 for missing values
     edges: list[float] = []
-    low: float | None = None  # None where the training set had no isolated value at this end
+    low: float | None = None  # None if the training set had no isolated value at this end
     high: float | None = None
 
     @classmethod
@@ -147,7 +147,7 @@ class QuantileEncoding(ColumnEncoding):
 
 
 class BooleanEncoding(ColumnEncoding):
-    """A boolean: 1 and -1, and 0 where missing."""
+    """A boolean: 1 and -1, and 0 if missing."""
 
     kind: Literal["flag"] = "flag"
 

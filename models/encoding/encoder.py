@@ -37,7 +37,7 @@ class Encoder(StoredDocument):
     """The fitted encoding of a whole row. Immutable; `encoder.json` is its JSON.
 
     Columns of the matrix: quantile-encoded numbers, their gaps; scaled numbers, their gaps, their bins; flags and
-    dates; one-hot categories; last the group numbers of embedded categories. A gap column is 1 where the value is
+    dates; one-hot categories; last the group numbers of embedded categories. A gap column is 1 if the value is
     missing.
     """
 

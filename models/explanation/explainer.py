@@ -68,7 +68,7 @@ class RowsToExplain:
 class Game:
     """The game between a row and one background row: the columns in which they differ, and the coalitions to evaluate.
 
-    orders is None where all coalitions are evaluated.
+    orders is None if all coalitions are evaluated.
     """
 
     columns: npt.NDArray[np.intp]

@@ -43,7 +43,7 @@ def single_row_predictor(model: TabularModel) -> FastPath | None:
 
 
 def value_of(target: TargetScaling) -> Callable[[Matrix], Outputs | float | None]:
-    """(1, 1) outputs -> the value in the target's unit, None where it is not finite."""
+    """(1, 1) outputs -> the value in the target's unit, None if it is not finite."""
     unscale = target.unscale_one
 
     def finish(outputs: Matrix) -> float | None:
@@ -54,6 +54,6 @@ def value_of(target: TargetScaling) -> Callable[[Matrix], Outputs | float | None
 
 
 def class_probabilities(outputs: Matrix) -> Outputs | None:
-    """(1, outputs) logits -> probabilities, None where they are not finite."""
+    """(1, outputs) logits -> probabilities, None if they are not finite."""
     primary = probabilities(outputs)
     return Outputs(primary) if math.isfinite(primary.item(0)) else None  # where one is not, none is

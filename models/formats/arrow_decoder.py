@@ -99,7 +99,7 @@ class ArrowDecoder:
                 check_type(self._schema.field(name).type, name)
 
     def _check_dictionary(self, content: bytes) -> None:
-        """Raises TooLarge where the stream keeps adding to its dictionaries, which are held until it ends."""
+        """Raises TooLarge if the stream keeps adding to its dictionaries, which are held until it ends."""
         (length,) = struct.unpack_from("<i", content, 4)
         if MessageHeader(content[8 : 8 + length]).is_delta:
             self._delta_bytes += len(content)

@@ -37,7 +37,7 @@ class MessageHeader:
         return struct.unpack_from(form, self._data, place)[0]
 
     def _place(self, table: int, number: int) -> int:
-        """The offset of a field of a flatbuffers table; 0 where it has its default."""
+        """The offset of a field of a flatbuffers table; 0 if it has its default."""
         names = table - self._at("<i", table)
         size = self._at("<H", names)
         offset = self._at("<H", names + 4 + 2 * number) if 4 + 2 * number < size else 0

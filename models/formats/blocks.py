@@ -57,7 +57,7 @@ class RowBlock:
 
 
 class TableDecoder(Protocol):
-    """Chunks of bytes to blocks of a given number of rows. Raises FormatError where it cannot go on."""
+    """Chunks of bytes to blocks of a given number of rows. Raises FormatError if it cannot go on."""
 
     def feed(self, chunk: bytes) -> Iterator[Block]:
         """Full blocks, each of which is followed by one more row at least."""
@@ -73,7 +73,7 @@ class TableDecoder(Protocol):
 
 
 def decode_whole(decoder: TableDecoder, body: bytes) -> Block | None:
-    """All rows of a body as one block, None where they are more than the decoder's blocks have. Raises FormatError."""
+    """All rows of a body as one block, None if they are more than the decoder's blocks have. Raises FormatError."""
     with contextlib.closing(decoder):
         for start in range(0, len(body), CHUNK_BYTES):
             if next(decoder.feed(body[start : start + CHUNK_BYTES]), None):

@@ -38,7 +38,7 @@ class ColumnPages(NamedTuple):
 
 
 def check_footer(file: IO[bytes]) -> None:
-    """Raises TooLarge where the footer, which is parsed as a whole, is."""
+    """Raises TooLarge if the footer, which is parsed as a whole, is."""
     file.seek(0, 2)
     if (size := file.tell()) >= 12:
         file.seek(size - 8)
@@ -49,7 +49,7 @@ def check_footer(file: IO[bytes]) -> None:
 
 
 def columns_of(file: IO[bytes], metadata: Any, names: list[str]) -> dict[str, ColumnPages]:
-    """Of the columns of these names. Raises FormatError where a page is too large, or a header says what cannot be."""
+    """Of the columns of these names. Raises FormatError if a page is too large, or a header says what cannot be."""
     found: dict[str, ColumnPages] = {}
     pages = 0
     for group in range(metadata.num_row_groups):

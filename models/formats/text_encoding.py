@@ -24,7 +24,7 @@ class ToUtf8:
     """Chunks in UTF-8 or another encoding to chunks of whole characters in UTF-8.
 
     encoding: of text that is not UTF-8; "utf-8": only its invalid bytes are in another encoding, cp1252. declared:
-    whether the client says that the text is in this encoding. Raises FormatError where the text is in neither.
+    whether the client says that the text is in this encoding. Raises FormatError if the text is in neither.
     """
 
     def __init__(self, encoding: str, *, declared: bool = False) -> None:

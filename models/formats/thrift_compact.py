@@ -17,7 +17,7 @@ class ThriftError(ValueError):
 
 
 class Reader:
-    """Reads one struct; `place` is behind it then. Raises ThriftError, also where the bytes end too early."""
+    """Reads one struct; `place` is behind it then. Raises ThriftError, also if the bytes end too early."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

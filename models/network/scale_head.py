@@ -63,7 +63,7 @@ def split_output_layer(layers: Sequence[Layer]) -> tuple[list[Layer], list[Layer
 
 
 def add_scale_head(layers: Sequence[Layer], head: ScaleHead) -> list[Layer]:
-    """The same network with outputs (rows, 2): value and log scale. Raises ValueError where it has no such form."""
+    """The same network with outputs (rows, 2): value and log scale. Raises ValueError if it has no such form."""
     hidden, (last, *mean) = split_output_layer(layers)
     if isinstance(last, MemberDense) and mean and isinstance(mean[0], MemberMean) and mean[0].link == "linear":
         members, inputs, outputs = last.W.shape

@@ -238,7 +238,7 @@ class TableHandler:
         return await self.plane.run_in_thread(encoder.block, rows, outputs, row)
 
     def _count_work(self, rows: int, valid: int) -> None:
-        """Raises TooManyRows where a stream has more than a request may have."""
+        """Raises TooManyRows if a stream has more than a request may have."""
         self._work += valid + INVALID_ROW_WORK * (rows - valid)
         if self._work > (limit := self.plane.settings.max_stream_rows):
             raise TooManyRows(self._work, limit)

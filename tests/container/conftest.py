@@ -1,4 +1,4 @@
-"""Images made by the README's commands, and containers of them that end with the test: `make container-test`.
+"""Images built with the commands of the README, and containers that end with the test: `make container-test`.
 
 The store and the models are kept in build/container, so that only the first run on a machine trains.
 """
@@ -54,14 +54,14 @@ def home() -> Path:
 
 @pytest.fixture(scope="session")
 def in_process(home: Path) -> dict[str, Any]:
-    """The same versions, loaded here."""
+    """The same versions, loaded in this process."""
     found, _ = store.versions(home)
     return {name: store.load(found[name][0]) for name in MODELS}
 
 
 @pytest.fixture(scope="session")
 def image(home: Path) -> str:
-    """As the README says: the newest of each model."""
+    """The image of the README: the newest version of each model."""
     run("make", "image", "IMAGE=tabserve:tested")
     return "tabserve:tested"
 

@@ -1,4 +1,4 @@
-"""Containers as the tests see them: by the engine's command line, like everybody who follows the README."""
+"""Containers, controlled by the command line of the engine, as the README does."""
 
 import json
 import os
@@ -20,14 +20,14 @@ LOCKED_DOWN = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--securit
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """Ours, with the store of these tests."""
+    """Our environment, with the store of these tests."""
     mine = ("TABSERVE_", "BENTOML_", "PROMETHEUS_", "PYTEST_", "MAKE", "MFLAGS")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(mine)}
     return {**kept, "BENTOML_HOME": str(WORK), "BENTOML_DO_NOT_TRACK": "True", **settings}
 
 
 def run(*command: str, seconds: float = 600, check: bool = True, settings: Mapping[str, str] | None = None) -> str:
-    """What a command run in the project's root printed, on either stream."""
+    """The output of a command that runs in the project's root, standard output and standard error."""
     done = subprocess.run(
         command,
         cwd=ROOT,
@@ -47,12 +47,12 @@ def docker(*arguments: str, check: bool = True) -> str:
 
 
 def missing(what: str) -> NoReturn:
-    """A program that CI must have, and that another machine may lack."""
+    """A program that CI has and other machines may not have."""
     (pytest.fail if os.environ.get("CI") else pytest.skip)(what)
 
 
 def wait_until(what: Callable[[], bool], seconds: float, why: Callable[[], str]) -> float:
-    """The seconds it took."""
+    """The seconds that it took."""
     started = time.monotonic()
     while time.monotonic() - started < seconds:
         if what():
@@ -78,7 +78,7 @@ class Container:
 
     @property
     def url(self) -> str:
-        """As published on loopback, or where it is on the engine's network."""
+        """The address as published on loopback, or on the network of the engine."""
         published = json.loads(self.inspect("{{json .NetworkSettings.Ports}}")).get(f"{self.port}/tcp")
         if published:
             return f"http://127.0.0.1:{published[0]['HostPort']}"
@@ -96,7 +96,7 @@ class Container:
         return docker("exec", self.id, "bash", "-c", script)
 
     def workers(self) -> set[int]:
-        """Their process ids inside."""
+        """Their process ids inside the container."""
         found = self.shell("grep -l _bentoml_impl[.]worker /proc/[0-9]*/cmdline 2>/dev/null || true").split()
         return {int(path.split("/")[2]) for path in found}
 
@@ -115,7 +115,7 @@ def size_mb(image: str) -> float:
 
 
 class Load:
-    """Eight clients that ask without a pause, each over one connection or over a new one every time."""
+    """Eight clients that send requests without a pause, each over one connection or over a new one every time."""
 
     def __init__(self, url: str, keep_alive: bool = True) -> None:
         self.url, self.answered, self.failures = url, 0, list[str]()

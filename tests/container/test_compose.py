@@ -1,4 +1,4 @@
-"""deploy/compose.yaml brought up for real: one of two replicas goes, and nobody notices but Prometheus."""
+"""deploy/compose.yaml runs: one of two replicas stops, and only Prometheus notices."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def program() -> tuple[str, ...]:
 
 @dataclass
 class Stack:
-    """A compose project of its own."""
+    """A separate compose project."""
 
     settings: dict[str, str]
 
@@ -141,7 +141,7 @@ def test_the_alert_rules_pass_their_tests() -> None:
 
 
 def expressions() -> dict[str, str]:
-    """Of the rules and of the dashboard, by title."""
+    """The queries of the rules and of the dashboard, by title."""
     rules = re.findall(
         r"alert: (\w+)\n\s+expr: (?:\|\n)?(.+?)\n\s+for:", (DEPLOY / "compose/alerts.yml").read_text(), re.S
     )

@@ -1,4 +1,6 @@
-"""deploy/helm/tabserve: rendered with many values, held against Kubernetes' schemas, its Deployment run by podman."""
+"""deploy/helm/tabserve:
+rendered with many values, validated with Kubernetes' schemas, and its Deployment run by podman.
+"""
 
 import json
 import os
@@ -83,7 +85,7 @@ def helm(tools: Path, tmp_path: Path) -> Helm:
 
 
 def render(helm: Helm, values: Mapping[str, Any]) -> dict[str, Any]:
-    """By kind."""
+    """The rendered objects by kind."""
     found = yaml.safe_load_all(helm("template", "test", values=values))
     return {document["kind"]: document for document in found if document}
 
@@ -103,7 +105,7 @@ def test_the_chart_is_clean_and_fits_the_schemas(helm: Helm, tools: Path, tmp_pa
 
 
 def test_a_field_that_kubernetes_does_not_know_is_found(helm: Helm, tools: Path, tmp_path: Path) -> None:
-    """The check above can fail."""
+    """The check above can fail: an invalid field is found."""
     rendered = render(helm, {})
     rendered["Deployment"]["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
     with pytest.raises(AssertionError, match="readynessProbe"):
@@ -163,7 +165,7 @@ def test_wrong_values_are_refused(helm: Helm, wrong: dict[str, Any], message: st
 
 
 def test_the_pod_of_the_kserve_example_is_valid(tools: Path, tmp_path: Path) -> None:
-    """An InferenceService has no schema there; the pod that is described in it has."""
+    """Kubernetes has no schema for an InferenceService, but it has one for its pod."""
     service = yaml.safe_load((ROOT / "deploy" / "kserve.yaml").read_text())
     assert service["apiVersion"] == "serving.kserve.io/v1beta1"
     described = service["spec"]["predictor"]
@@ -179,7 +181,7 @@ def test_the_pod_of_the_kserve_example_is_valid(tools: Path, tmp_path: Path) -> 
 
 @pytest.fixture
 def podman(tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """podman(arguments…): an engine of its own for what `helm template` renders."""
+    """podman(arguments…): a separate engine for the output of `helm template`."""
     if not shutil.which("podman") or os.geteuid() != 0:
         missing("podman is not installed, or this is not root")
     conf = tmp_path / "containers.conf"
@@ -234,7 +236,9 @@ def test_the_rendered_deployment_runs(helm: Helm, image: str, podman: Callable[.
 
 @pytest.fixture
 def nginx(start: Callable[..., Container], tmp_path: Path) -> Callable[..., Container]:
-    """nginx(containers…): deploy/compose's nginx in front of these; asked again, it changes over."""
+    """nginx(containers…):
+    deploy/compose's nginx in front of these containers; another call switches to other containers.
+    """
     folder = tmp_path / "nginx"
     folder.mkdir()
     for path in (folder, *list(folder.parents)[:3]):
@@ -248,7 +252,7 @@ def nginx(start: Callable[..., Container], tmp_path: Path) -> Callable[..., Cont
         at = next(number for number, line in enumerate(lines) if "server 172" in line)
         kept = [line for line in lines if "server 172" not in line]
         text = "\n".join([*kept[:at], *servers, *kept[at:]])
-        text = text.replace("error timeout http_503 non_idempotent", "off")  # a Kubernetes Service asks nobody twice
+        text = text.replace("error timeout http_503 non_idempotent", "off")  # a Kubernetes Service does not retry
         (folder / "nginx.conf").write_text(text)
         if running:
             docker("exec", running[0].id, "nginx", "-c", "/conf/nginx.conf", "-s", "reload")
@@ -264,7 +268,9 @@ def nginx(start: Callable[..., Container], tmp_path: Path) -> Callable[..., Cont
 def test_a_rolling_update_fails_no_request(
     image: str, start: Callable[..., Container], nginx: Callable[..., Container]
 ) -> None:
-    """As the Deployment does it: one more, wait until it is ready, one less, and the balancer hears of it meanwhile."""
+    """As a Deployment does it:
+    start a container, wait until it is ready, stop another one, and update the load balancer.
+    """
 
     def replica() -> Container:
         container = start(image, "--env", "TABSERVE_WORKERS=1", "--env", "TABSERVE_DRAIN_S=10", publish=False)

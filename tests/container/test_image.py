@@ -1,4 +1,4 @@
-"""The image that `make image` makes: what is in it, that it serves what was trained, and that it bears what happens."""
+"""The image of `make image`: its contents, that it serves the trained models, and that it survives failures."""
 
 import json
 import shutil
@@ -50,7 +50,7 @@ def predict(container: Container, model: str, rows: list[dict[str, Any]]) -> Any
     return reply.json()
 
 
-# What is inside
+# Contents
 
 
 def test_the_image_is_small_and_contains_only_what_serving_needs(image: str) -> None:
@@ -64,7 +64,7 @@ def test_the_image_is_small_and_contains_only_what_serving_needs(image: str) -> 
 
 
 def test_the_sources_in_the_image_are_compiled(image: str) -> None:
-    """A worker cannot write byte code into a read-only root, so it would compile each module at every start."""
+    """A worker cannot write bytecode under a read-only root, so it would compile each module at every start."""
     src = "/home/bentoml/bento/src"
     listed = docker("run", "--rm", "--entrypoint", "find", image, src, "-path", "*/service/*", "-name", "*.py*").split()
     sources = {Path(path).stem for path in listed if path.endswith(".py")}
@@ -190,7 +190,7 @@ def processor_seconds(container: Container) -> float:
 
 
 def wait_idle(container: Container) -> None:
-    """Until the last worker has started: nothing is computed for a second."""
+    """Wait until the last worker has started: no processor time is used for a second."""
 
     def idle() -> bool:
         before = processor_seconds(container)
@@ -201,17 +201,17 @@ def wait_idle(container: Container) -> None:
 
 
 def memory_mb(container: Container) -> float:
-    """As `docker stats` tells it."""
+    """The memory as `docker stats` shows it."""
     used = docker("stats", "--no-stream", "--format", "{{.MemUsage}}", container.id).split()[0]
     assert used.endswith("MiB")
     return float(used.removesuffix("MiB")) * 1024**2 / 1e6
 
 
-# What happens to it
+# Failures
 
 
 def half_a_request(container: Container, model: str, row: dict[str, Any]) -> tuple[socket.socket, bytes]:
-    """A connection over which the server has got half of a body, and the other half."""
+    """A connection on which the server has received half of a body, and the other half."""
     body = json.dumps({"rows": [row]}).encode()
     address = urlsplit(container.url)
     connection = socket.create_connection((address.hostname, address.port), timeout=30)
@@ -228,7 +228,7 @@ def test_docker_stop_loses_no_request_that_is_under_way(image: str, start: Start
     answered, failures = [0], []
 
     def load() -> None:
-        """A client behind a balancer: it goes on until /readyz says no."""
+        """A client behind a load balancer: it sends requests until /readyz fails."""
         with httpx.Client(base_url=url, timeout=15) as client:
             while client.get("/readyz").status_code == 200:
                 reply = client.post("/predict/housing", json={"rows": [row]})
@@ -272,7 +272,7 @@ def test_a_worker_killed_inside_is_replaced(image: str, start: Start) -> None:
 
 @pytest.fixture
 def mounted(home: Path, tmp_path: Path) -> Path:
-    """A store with penguins:1 alone, as a folder that a container may read."""
+    """A store with only penguins:1, as a folder that a container may read."""
     folder = tmp_path / "store"
     newest = max((home / "models" / "penguins").glob("*/"), key=lambda path: int(path.name))
     shutil.copytree(newest, folder / "penguins" / "1")
@@ -313,7 +313,7 @@ def test_an_invalid_setting_stops_the_container_with_one_line(image: str, start:
 
 
 def test_variables_of_a_kubernetes_service_called_tabserve_are_ignored(image: str, start: Start) -> None:
-    """Without that, a Service of this name would keep every container of its namespace from starting."""
+    """Otherwise a Service of this name would prevent every container of its namespace from starting."""
     address = "tcp://10.0.0.1:3000"
     environment = {
         "TABSERVE_SERVICE_HOST": "10.0.0.1",
@@ -331,7 +331,7 @@ def test_variables_of_a_kubernetes_service_called_tabserve_are_ignored(image: st
     assert "unknown setting TABSERVE_PORT" in wrong.logs
 
 
-# As others start it
+# Started by other platforms
 
 
 def test_sagemaker_starts_it_with_serve_on_8080_and_a_model_of_its_own(image: str, start: Start, mounted: Path) -> None:

@@ -1,4 +1,4 @@
-"""deploy/tabserve.service, as far as it can be tried where systemd is not the first process."""
+"""deploy/tabserve.service, tested as far as possible without systemd as the first process."""
 
 import re
 import shutil
@@ -36,7 +36,7 @@ def test_the_service_has_few_privileges(analyze: str) -> None:
 
 
 def test_its_command_starts_the_server() -> None:
-    """BentoML has the options, and no name of the environment is taken for a setting."""
+    """BentoML has the options, and no variable of the environment is an unknown setting."""
     [command] = re.findall(r"^ExecStart=/opt/tabserve/\.venv/bin/(.*)$", UNIT, re.MULTILINE)
     options = set(re.findall(r"--[a-z-]+", command))
     helped = subprocess.run(

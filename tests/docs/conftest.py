@@ -26,7 +26,7 @@ class Server(NamedTuple):
 
 @pytest.fixture(scope="session")
 def docs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real server on a free port, with a small housing and a small penguins model in a store of its own."""
+    """A real server on a free port, with a small housing and a small penguins model in a temporary store."""
     home = tmp_path_factory.mktemp("home")
     settings = {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", "TABSERVE_WORKERS": "1"}
     environment = os.environ | settings | {"PYTHONPATH": str(ROOT)}

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 BOOK = ROOT / "docs" / "neural-networks-from-scratch.md"
 
 
-# Keras's set_weights and predict convert variables in a way of which NumPy 2.4 warns (TensorFlow 2.21)
+# NumPy 2.4 warns about how Keras's set_weights and predict convert variables (TensorFlow 2.21)
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_every_block_of_the_book_runs_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)  # as the reader stands

@@ -1,4 +1,6 @@
-"""Documentation pages: their Python runs against a server, their commands exist, the rest is listed with a reason."""
+"""Documentation pages:
+their Python runs against a server, their commands exist, all others are listed with a reason.
+"""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The README is true: its Python runs against a real server, its commands and links exist, its options are real."""
+"""The README is correct: its Python runs against a real server, and its commands, links and options exist."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""Bodies that take little to send and much to read: a number of random variations of each kind."""
+"""Small bodies that expand to large content: a number of random variations of each kind."""
 
 import gzip
 import io
@@ -104,7 +104,7 @@ def damaged(rng: random.Random) -> Bomb:
 
 
 def views(rng: random.Random, count: int) -> pa.Array:
-    """Texts that all show the same bytes, or overlapping ones."""
+    """Texts that all refer to the same bytes, or to overlapping bytes."""
     text = rng.choice([100_000, MIB])
     step = rng.choice([0, 1])
     rows = [

@@ -1,4 +1,4 @@
-"""BentoML stores with tiny real models in them, and `bentoml serve` as a person starts it."""
+"""BentoML stores with tiny real models, and `bentoml serve` as a real process."""
 
 import os
 import shutil
@@ -58,7 +58,7 @@ def train_version(home: Path, name: str, seed: int = 0) -> str:
 
 @pytest.fixture(scope="session")
 def command() -> Callable[..., str]:
-    """command(home, program, …): run in the project's root; what it printed."""
+    """command(home, program, …): runs in the project's root and returns the output."""
 
     def run(home: Path, program: str, *arguments: str) -> str:
         program = BENTOML if program == "bentoml" else program

@@ -74,7 +74,7 @@ class KilledTrainings:
         return f"{at_once} at once, killed {moment}: {len(new)} stored, {left} unfinished"
 
     def check(self) -> None:
-        """Raises StoreInDisorder where a version does not load, or BentoML does not read the store."""
+        """Raises StoreInDisorder if a version does not load, or BentoML does not read the store."""
         for versions in store.versions(self._home)[0].values():
             for stored in versions:
                 store.load(stored)

@@ -1,4 +1,4 @@
-"""Bodies that expand cost a worker little: it lives, its memory stays below a bound, it answers afterwards.
+"""A worker survives bodies that expand: its memory stays below a limit, and it answers afterwards.
 
 `BOMBS=200 python -m pytest tests/e2e/test_bombs.py` tries as many variations.
 """
@@ -57,7 +57,7 @@ def worker_of(process: "subprocess.Popen[bytes]") -> psutil.Process:
 
 
 def peak_mb(process: psutil.Process) -> float:
-    """The most memory that a process has ever held."""
+    """The largest memory of a process so far."""
     lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 

@@ -1,4 +1,4 @@
-"""Whatever happens around it, a request that was accepted is answered, and answered right. Real processes."""
+"""An accepted request gets its correct answer, whatever happens to the processes around it. Real processes."""
 
 import contextlib
 import http.client
@@ -54,7 +54,7 @@ store.save(TrainedVersion(schema, encoder, rows, "trained by NumPy", network=net
 
 @pytest.fixture
 def fragile_home(tmp_path: Path, command: Callable[..., str]) -> Path:
-    """A BENTOML_HOME with small:1, whose network answers infinity for POISON."""
+    """A BENTOML_HOME with small:1, whose network returns infinity for POISON."""
     command(tmp_path, sys.executable, "-c", FRAGILE)
     return tmp_path
 
@@ -107,7 +107,7 @@ class Client(threading.Thread):
         connection.close()
 
     def hold(self, rows: list[Row], reply: http.client.HTTPResponse) -> None:
-        """An answer that has begun has to be whole."""
+        """A response that has begun must be complete."""
         self.closed = reply.getheader("connection") == "close"
         try:
             problem = error_of(self.model, rows, reply.status, reply.read())
@@ -164,7 +164,7 @@ def workers(server: Any) -> list[psutil.Process]:
 
 
 def ask(port: int, rows: list[Row]) -> tuple[int, bytes]:
-    """Over a connection of its own."""
+    """One request over a separate connection."""
     with post(port, json.dumps({"rows": rows}).encode()) as connection:
         return reply_on(connection)
 
@@ -206,7 +206,7 @@ def test_a_killed_worker_loses_only_its_requests_in_progress(serve: Serve, home:
 
 
 def connections(process: psutil.Process) -> int:
-    """How many clients it is connected with."""
+    """The number of its client connections."""
     return sum(found.status == psutil.CONN_ESTABLISHED for found in process.net_connections("tcp"))
 
 
@@ -233,7 +233,7 @@ def post(port: int, body: bytes, length: int | None = None) -> socket.socket:
 
 
 def reply_on(connection: socket.socket) -> tuple[int, bytes]:
-    """Status and body of the one answer that comes."""
+    """Status and body of the only response."""
     reply = http.client.HTTPResponse(connection)
     reply.begin()
     return reply.status, reply.read()

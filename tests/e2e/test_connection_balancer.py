@@ -89,7 +89,7 @@ def test_two_workers_share_connections_that_are_opened_together(pair: Any) -> No
 
 
 def test_connections_that_a_hung_worker_does_not_accept_go_to_the_others(pair: Any) -> None:
-    """The hung worker seems to have few connections for ever; nobody waits for it."""
+    """The hung worker seems to have few connections all the time; the other workers do not wait for it."""
     both_workers(pair)
     hung = workers(pair)[0]
     hung.suspend()

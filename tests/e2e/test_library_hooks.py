@@ -1,4 +1,4 @@
-"""A server whose libraries have changed ends its start with a clear message."""
+"""A server whose libraries have changed stops its start with a clear message."""
 
 from collections.abc import Callable
 from pathlib import Path

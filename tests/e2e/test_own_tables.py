@@ -1,4 +1,4 @@
-"""Three tables that are not in the project, made untidy, trained by the command line and answered over HTTP.
+"""Three untidy tables from outside the project, trained with the command line and predicted over HTTP.
 
 A row of the table, pasted as it is with its id and its target, must be answered.
 """
@@ -82,7 +82,7 @@ sys.exit(max(main(arguments) for arguments in json.loads(sys.argv[1])))
 
 
 def as_json(text: str, kind: str) -> Any:
-    """A cell of the CSV as JSON, as a person who knows the column would write it."""
+    """A cell of the CSV as a person who knows the column would write it in JSON."""
     if text == "":
         return None
     if kind == "number":

@@ -124,7 +124,7 @@ def test_a_server_serves_survives_drains_and_stops(serve: Serve, home: Path, tra
     answered = [0]
 
     def load() -> None:
-        """A client behind a balancer: goes on until /readyz says no."""
+        """A client behind a load balancer: it sends requests until /readyz fails."""
         with httpx.Client(base_url=server.url, timeout=300) as client:
             while True:
                 try:
@@ -153,7 +153,7 @@ def test_a_server_serves_survives_drains_and_stops(serve: Serve, home: Path, tra
 
 
 def test_servers_on_one_home_keep_their_metrics_apart(serve: Serve, home: Path, tmp_path: Path) -> None:
-    """A second server, a load test's for example, must not empty the folder in which the first one counts."""
+    """A second server, for example of a load test, must not empty the metrics folder of the first one."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
 

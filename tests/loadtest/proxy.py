@@ -1,4 +1,4 @@
-"""A server that misbehaves, as a process of its own: it passes everything on to a real one, but for one answer.
+"""A proxy with one defect, in a separate process: it forwards everything to a real server, except for one response.
 
     python proxy.py PORT UPSTREAM_PORT swap|alter|drop|stall|slow NUMBER
 

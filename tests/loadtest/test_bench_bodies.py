@@ -1,4 +1,6 @@
-"""Every form that the benchmark sends is answered as the native one, its limit too, and a large file is measured."""
+"""Every format of the benchmark gets the predictions of the native one, also from its limit, and a large file is
+measured.
+"""
 
 import asyncio
 import io

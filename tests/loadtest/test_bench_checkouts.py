@@ -1,4 +1,4 @@
-"""Two checkouts' servers are measured in turns, and the interval of their ratios is what statistics says it is."""
+"""The servers of two checkouts are measured in turns, and the interval of their ratios is statistically correct."""
 
 import contextlib
 import dataclasses

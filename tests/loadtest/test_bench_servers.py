@@ -1,4 +1,4 @@
-"""The benchmark starts, loads and ends servers, and what it is for holds by a wide margin."""
+"""The benchmark starts, loads and stops servers, and its goals are met by a wide margin."""
 
 import asyncio
 import dataclasses

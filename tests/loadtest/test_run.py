@@ -204,7 +204,7 @@ def test_the_recorded_answers_are_those_of_the_contract(plan: RequestPlan) -> No
 
 
 class Balanced(HTMLParser):
-    """Raises when a tag is closed that is not the one last opened."""
+    """Raises an error if a closed tag is not the one that was opened last."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -59,7 +59,7 @@ ROWS = st.lists(
 
 
 def assert_same(ours: ValidatedRows, theirs: ValidatedRows) -> None:
-    """Two results of validation are equal in every part."""
+    """Asserts that two results of validation are equal in every part."""
     np.testing.assert_array_equal(ours.frame.numbers, theirs.frame.numbers)
     np.testing.assert_array_equal(ours.frame.codes, theirs.frame.codes)
     assert (ours.count, ours.valid, ours.invalid_rows) == (theirs.count, theirs.valid, theirs.invalid_rows)

@@ -1,4 +1,4 @@
-"""Each part of the encoder by hand, and that whatever comes in, what goes to the network is finite.
+"""Each part of the encoder compared with hand-calculated values; the network's inputs are finite for any values.
 
 Over 400 lines: the properties at its end run over the parts that the tests before them build.
 """
@@ -200,7 +200,7 @@ def test_knots_that_do_not_increase_are_refused(points: str) -> None:
         Encoder.from_json(text % points)
 
 
-# Any number at all
+# Arbitrary numbers
 
 
 EXTREME = [0.0, -0.0, 1.0, 5e-324, -5e-324, 1e-310, 1e-300, 1e-12, 1e15, 1e300, -1e300, 1.7e308, -1.7e308]
@@ -339,7 +339,7 @@ def test_many_levels_become_group_numbers_for_an_embedding() -> None:
     assert x[:, -1].max() < 66
 
 
-# The whole
+# The complete encoder
 
 
 @pytest.mark.parametrize("numbers", ["scaled", "quantile"])

@@ -1,4 +1,4 @@
-"""One column: its codes and dates, and the problems of an edited one."""
+"""One feature: its codes and dates, and the problems of an edited one."""
 
 import json
 from typing import Any

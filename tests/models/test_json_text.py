@@ -1,4 +1,4 @@
-"""JSON texts are parsed as the standard says, and nothing else is."""
+"""Exactly the JSON texts of the standard are parsed."""
 
 import math
 

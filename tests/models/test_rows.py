@@ -1,4 +1,4 @@
-"""What a valid row is, rule by rule, and how errors of rows are reported."""
+"""The rules for valid rows, and how errors of rows are reported."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ from tests.models.income import GOOD, ROWS, SCHEMA, assert_same
 
 
 def codes(**values: Any) -> list[tuple[str | None, str]]:
-    """The errors of a good row that has these values too."""
+    """The errors of a valid row with these values added."""
     row = GOOD | {name.replace("_", " "): value for name, value in values.items()}
     validated = validate_rows(SCHEMA, [row])
     assert validated.errors == check_each(SCHEMA, [row]).errors or not validated.errors

@@ -1,4 +1,4 @@
-"""Servers register in their store; those that are gone are not waited for."""
+"""Servers register in their store; servers that have stopped are not waited for."""
 
 import os
 import subprocess

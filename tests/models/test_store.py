@@ -1,4 +1,4 @@
-"""A version in BentoML's own store: kept whole, read back the same, and refused when it is not what it was."""
+"""A version in BentoML's store: stored completely, loaded unchanged, and rejected if it was altered."""
 
 import errno
 import json
@@ -34,7 +34,7 @@ def stored(bentoml_store: Path, make_trained: Make) -> StoredVersion:
     return store.save(make_trained())
 
 
-# Keeping
+# Saving
 
 
 @pytest.mark.parametrize("task", ["regression", "binary", "multiclass"])
@@ -246,7 +246,7 @@ def test_store_can_be_a_folder_of_models_or_its_parent(stored: StoredVersion) ->
     assert store.versions(models)[0]["homes"] == store.versions(models.parent)[0]["homes"] == [stored]
 
 
-# Refusing
+# Rejecting
 
 
 def damage(path: Path, how: str) -> None:

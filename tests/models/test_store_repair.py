@@ -1,4 +1,4 @@
-"""What a killed training left in the store is repaired and reported; what others use is left alone."""
+"""Leftovers of a killed training are removed and reported; folders in use are not touched."""
 
 import fcntl
 import os
@@ -54,7 +54,7 @@ def test_latest_names_the_newest_version(two_versions: Path, content: str, reaso
 
 
 def test_newest_version_is_the_one_that_was_created_last(two_versions: Path) -> None:
-    """As BentoML says, also where an older version was imported under a higher number."""
+    """BentoML's latest version, also if an older version was imported with a higher number."""
     description = two_versions / "2" / "model.yaml"
     lines = description.read_text().splitlines(keepends=True)
     created = ["creation_time: '2001-01-01T00:00:00+00:00'\n" if "creation_time" in line else line for line in lines]
@@ -65,7 +65,7 @@ def test_newest_version_is_the_one_that_was_created_last(two_versions: Path) -> 
 
 
 def test_missing_latest_stays_missing(two_versions: Path) -> None:
-    """BentoML writes it when it needs it; a folder of models need not be BentoML's store."""
+    """BentoML writes this file when it needs it; a folder of models need not be BentoML's store."""
     (two_versions / "latest").unlink()
     assert repair_store(two_versions.parent) == []
     assert not (two_versions / "latest").exists()

@@ -1,4 +1,4 @@
-"""Recorded requests: what the server answered before a restructuring, held against what it answers now.
+"""Recorded requests: the responses before a restructuring are compared with the current ones.
 
 `cases/` lists requests through every protocol, `store/` holds the small models that answer them, `answers.jsonl` holds
 the recorded answers, one a line, and `test_recorded.py` sends every request to the current code and compares. Bodies

@@ -1,4 +1,4 @@
-"""What a recorded request is: an HTTP request, bytes on a connection, or a gRPC call."""
+"""The types of recorded requests: an HTTP request, bytes on a connection, or a gRPC call."""
 
 import json
 import re
@@ -116,7 +116,7 @@ class Maker:
 
 
 def model_in(target: str) -> str | None:
-    """The model that a path names."""
+    """The model in a path."""
     found = MODEL.search(target)
     return found[1] if found else None
 

@@ -1,6 +1,5 @@
-"""Sends a recorded request to a server; the answer is a JSON value, readable where it is text.
-
-Left out is what differs from one time to the next: dates, ids that the server made, seconds to wait.
+"""Sends a recorded request to a server and returns the response as a JSON value, readable if it is text. Values that
+differ from one time to the next are left out: dates, ids that the server generated, seconds to wait.
 """
 
 import base64
@@ -21,7 +20,7 @@ from tests.recorded.servers import Server
 
 Answer = dict[str, Any]
 TIMEOUT_S = 60
-LONG = 64 * 1024  # bytes of a body; longer ones are packed
+LONG = 64 * 1024  # bytes of a body; longer ones are compressed
 GENERATED, SECONDS = "<generated>", "<seconds>"
 COUNTED_S = 1.0
 REQUESTS = "tabserve_requests_total"
@@ -46,7 +45,7 @@ def send(case: Case, server: Server) -> Answer:
 
 
 def raised(before: dict[str, float], server: Server) -> dict[str, float]:
-    """The counters that are higher than before. A request counts when it has ended, a little after its answer."""
+    """The counters that have increased. A request is counted when it has ended, shortly after its response."""
     until = time.monotonic() + COUNTED_S
     while True:
         server.counters = counters(server)
@@ -84,7 +83,7 @@ def request_id(case: HttpCase) -> str:
 
 
 def request_bytes(case: HttpCase) -> bytes:
-    """The request as it is sent: with its name as its id, unless it has another."""
+    """The request with its name as its request id, unless it has another one."""
     fields = [("Host", "tabserve.test"), *case.headers]
     if not any(name.lower() == "x-request-id" for name, _ in fields):
         fields.append(("X-Request-ID", case.name))
@@ -123,7 +122,7 @@ def readable(body: bytes) -> Answer:
 
 
 def content_of(answer: Answer) -> bytes:
-    """The body of an answer, as it came."""
+    """The received bytes of a response body."""
     if "gzip" in answer:
         return gzip.decompress(base64.b64decode(answer["gzip"]))
     if "base64" in answer:
@@ -149,7 +148,7 @@ def send_bytes(case: SocketCase, server: Server) -> Answer:
 
 
 class Received:
-    """Stands for a socket in the eyes of `http.client`: what was received, one response after the other."""
+    """Replaces a socket for `http.client`: the received bytes, one response after the other."""
 
     def __init__(self, content: bytes) -> None:
         self.file = KeptOpen(content)

@@ -1,4 +1,4 @@
-"""What differs between two answers. Predictions may differ as little as docs/api.md allows under "Equal means"."""
+"""Compares two responses. Predictions may differ as docs/api.md allows under "Equal means"."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ Differences = Iterator[str]
 
 
 def differences(expected: Answer, actual: Answer, scale: float) -> list[str]:
-    """All that differs, in words. scale: s of "equal means", the standard deviation of the target or 1."""
+    """A sentence for each difference. scale: s of "equal means", the standard deviation of the target or 1."""
     return [*compare_answers(expected, actual, scale)]
 
 
@@ -151,7 +151,7 @@ def equal(expected: float, actual: float, scale: float) -> bool:
 
 
 def compare_binary(expected: bytes, actual: bytes, lengths: Sequence[int], scale: float) -> Differences:
-    """JSON, and binary tensors behind it."""
+    """JSON, followed by binary tensors."""
     (old_text, old), (new_text, new) = tensors.split(expected, lengths[0]), tensors.split(actual, lengths[1])
     yield from compare_json(old_text.encode(), new_text.encode(), scale)
     yield from compare_values(old, new, scale, "tensors")
@@ -201,7 +201,7 @@ def compare_values(expected: Any, actual: Any, scale: float, place: str) -> Diff
 
 
 def same(expected: Any, actual: Any) -> bool:
-    """NaN is NaN."""
+    """Equality in which NaN equals NaN."""
     return bool(expected == actual or (expected != expected and actual != actual))
 
 

@@ -1,6 +1,5 @@
-"""Trains the small models of `store/` by this project's own training, and keeps only the files that a server reads.
-
-Run it only where the models themselves have to change: every answer has to be recorded again afterwards.
+"""Trains the small models of `store/` and keeps only the files that a server reads. Run it only if the models
+themselves must change, because every response must be recorded again afterwards.
 
     .venv/bin/python tests/recorded/make_models.py
 """
@@ -170,7 +169,7 @@ def train(recipe: Recipe, home: Path) -> None:
 
 
 def keep(recipe: Recipe, home: Path) -> None:
-    """Copies what a server reads, without the folder in which it was trained."""
+    """Copies the files that a server reads, without the training folder."""
     ignored = shutil.ignore_patterns(*UNUSED_FILES, "latest")
     shutil.copytree(home / "models" / recipe.name, STORE / recipe.name, ignore=ignored)
     for path in STORE.glob(f"{recipe.name}/*/training.json"):

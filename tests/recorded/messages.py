@@ -1,6 +1,5 @@
-"""The gRPC messages of the Open Inference Protocol as this server had them when its answers were recorded.
-
-Written down apart from the service, so that a change of its own messages shows in a test.
+"""The gRPC messages of the Open Inference Protocol at the time of the recording. They are defined separately from the
+service, so that a test detects a change of its messages.
 """
 
 from typing import Any
@@ -82,7 +81,7 @@ MESSAGES: dict[str, Any] = build()
 
 
 def as_json(name: str, content: bytes) -> Any:
-    """A message as a JSON value with every field that it sets. Raises ValueError where it holds fields unknown here."""
+    """A message as a JSON value with every field that it sets. Raises ValueError if it holds fields unknown here."""
     read = MESSAGES[name].FromString(content)
     if len(read.SerializeToString()) != len(content):
         raise ValueError(f"a {name} of {len(content)} bytes is written anew in {len(read.SerializeToString())}")

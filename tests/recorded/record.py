@@ -1,4 +1,4 @@
-"""Records answers: `python -m tests.recorded.record --help`. The package's docstring says when to, and when not."""
+"""Records responses: `python -m tests.recorded.record --help`. The docstring of the package explains when to record."""
 
 import argparse
 import sys

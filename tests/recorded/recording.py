@@ -1,4 +1,4 @@
-"""The files of recorded answers: JSON lines, an answer each."""
+"""The files of recorded responses: JSON lines, one response per line."""
 
 import fnmatch
 import json
@@ -35,7 +35,7 @@ def change_of(name: str, changes: Mapping[str, str]) -> str | None:
 
 
 def wrong_changes(changes: Mapping[str, str], cases: Iterable[Case], changed: Mapping[str, Answer]) -> list[str]:
-    """What is wrong with the declared changes: names that no request has, new answers that are absent or needless."""
+    """Problems of the declared changes: names without a request, and new responses that are missing or unnecessary."""
     names = [case.name for case in cases]
     found = [f"{pattern!r} matches no request" for pattern in changes if not fnmatch.filter(names, pattern)]
     found += [f"{pattern!r} has no reason" for pattern, reason in changes.items() if not reason.strip()]

@@ -67,7 +67,7 @@ class Server:
 
     @cached_property
     def channel(self) -> Any:
-        """For gRPC; one, as opening it takes long."""
+        """The only channel for gRPC, because opening one takes long."""
         return grpc.insecure_channel(f"127.0.0.1:{self.grpc_port}")
 
     def wait_ready(self) -> None:
@@ -91,7 +91,7 @@ class Server:
 
 @dataclass
 class Servers:
-    """Starts a server when its name is first asked for, in the checkout given; all of them end with `close`."""
+    """Starts a server in the checkout when it is first requested; `close` stops all servers."""
 
     checkout: Path
     work: Path
@@ -146,6 +146,6 @@ def start_server(checkout: Path, work: Path, settings: Mapping[str, str]) -> Ser
 
 
 def inherited() -> dict[str, str]:
-    """The environment without what would change a server's settings or its imports."""
+    """The environment without variables that change settings or imports of a server."""
     dropped = ("TABSERVE_", "AIP_", "BENTOML_", "PROMETHEUS_", "PYTEST_", "PYTHONPATH")
     return {name: value for name, value in os.environ.items() if not name.startswith(dropped)}

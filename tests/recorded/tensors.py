@@ -7,7 +7,7 @@ import struct
 from typing import Any
 
 ELEMENTS = {"BOOL": "?", "INT64": "q", "FP32": "f", "FP64": "d"}
-"""How the datatypes of outputs are packed; BYTES are apart."""
+"""The binary formats of the datatypes of outputs, except BYTES."""
 
 
 def unpacked(datatype: str, content: bytes) -> list[Any]:
@@ -41,7 +41,7 @@ def decoded(message: Any) -> Any:
 
 
 def split(content: bytes, length: int) -> tuple[str, list[list[Any]]]:
-    """The JSON of a response with binary tensors, and their elements. Raises ValueError where bytes are left over."""
+    """The JSON of a response with binary tensors, and their elements. Raises ValueError if bytes are left over."""
     text, place, found = content[:length].decode(), length, []
     for output in json.loads(text)["outputs"]:
         size = output.get("parameters", {}).get("binary_data_size")

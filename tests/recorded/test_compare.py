@@ -1,4 +1,4 @@
-"""The comparison of recorded answers finds what differs, and lets pass what docs/api.md calls equal."""
+"""The comparison of recorded responses finds differences and accepts predictions that docs/api.md defines as equal."""
 
 import base64
 import copy

@@ -1,4 +1,4 @@
-"""Every recorded request is answered as it was: see the package's docstring before you record anything anew."""
+"""Every recorded request gets the recorded response. Read the docstring of the package before you record anew."""
 
 import json
 from collections.abc import Iterator

@@ -71,7 +71,7 @@ HOME: Row = {
     "2nd": "2013-04-01",
     "_u": 2,
 }
-"""A row of the model `homes` that is valid and usual."""
+"""A valid row of the model `homes` without warnings."""
 
 
 def rows_of(schema: FeatureSchema, count: int, rng: np.random.Generator) -> list[Row]:
@@ -91,9 +91,8 @@ def rows_of(schema: FeatureSchema, count: int, rng: np.random.Generator) -> list
 
 
 def trained(schema: FeatureSchema, seed: int = 0) -> TrainedVersion:
-    """A network with random weights over an encoder fitted to random rows: it answers, what does not matter.
-
-    Where there are no dates numbers are told by rank, as by default, and single rows are answered by the short ways.
+    """A network with random weights and an encoder fitted to random rows; its predictions have no meaning. Without
+    dates, numbers are quantile-encoded, as by default, and single rows take the fast paths.
     """
     rng = np.random.default_rng(seed)
     rows = rows_of(schema, 200, rng)
@@ -229,7 +228,7 @@ async def bentoml_stand_in(scope: Any, receive: Any, send: Any) -> None:
 @pytest.fixture(scope="session")
 def make_app() -> Callable[..., Application]:
     def make(models: list[TabularModel], settings: Settings) -> Application:
-        """Started. Its batcher belongs to whichever event loop asks."""
+        """A started data plane. Its batcher belongs to the event loop of the first request."""
         plane = DataPlane(models, settings)
         plane.start()
         asgi_app = Application(ServerContext(plane, settings)).wrap(bentoml_stand_in)
@@ -257,7 +256,7 @@ def send_asgi(
 
 @dataclass
 class Server:
-    """A `bentoml serve` of its own."""
+    """A separate `bentoml serve`."""
 
     environment: dict[str, str]
     log: Path
@@ -332,7 +331,7 @@ def make_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
 
 @pytest.fixture(scope="session")
 def server(make_server: Callable[..., Server], store_folder: Path) -> Server:
-    """Answers gRPC too."""
+    """A server that also has gRPC."""
     port = free_port()
     server = make_server(**small(store_folder), TABSERVE_GRPC_PORT=str(port))
     server.grpc = f"127.0.0.1:{port}"
@@ -369,7 +368,7 @@ def soon() -> PredictionContext:
 
 @pytest.fixture(scope="session", params=["plane", "asgi", "server"])
 def ask(request: pytest.FixtureRequest, tabular_models: list[TabularModel], settings: Settings) -> Iterator[Ask]:
-    """ask(model, body, query): the same question to each of the ways in."""
+    """ask(model, body, query): the same request to the data plane, the ASGI application and a server."""
     if request.param == "plane":
         plane = DataPlane(tabular_models, settings)
         plane.start()

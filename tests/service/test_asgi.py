@@ -1,4 +1,4 @@
-"""What the application promises of every request: routes, methods, content types, limits, request ids, draining.
+"""Properties of every request to the application: routes, methods, content types, limits, request ids, draining.
 
 Over 400 lines: the tests share two servers, one in this process and one in its own.
 """
@@ -190,7 +190,7 @@ def test_a_bomb_is_not_expanded(client: httpx.Client) -> None:
 def test_a_body_with_too_many_lists_is_refused_without_being_parsed(
     client: httpx.Client, path: str, before: str, after: str
 ) -> None:
-    """To read it would take seconds and hundreds of megabytes."""
+    """Parsing it would take seconds and hundreds of megabytes."""
     reply = client.post(path, content=before + "[1]," * 100_000 + after, headers={"Content-Type": "application/json"})
     assert reply.status_code == 413
     assert re.search(r"10000\d JSON arrays and objects, expected at most \d+", reply.text)
@@ -276,7 +276,7 @@ def test_a_timeout_never_lengthens_the_setting(
 
 @pytest.fixture
 def logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """What is logged of requests."""
+    """The log lines of requests."""
     monkeypatch.setattr(logging.getLogger("tabserve"), "propagate", True)
     for name in ("tabserve.exchange", "tabserve.access"):
         caplog.set_level(logging.INFO, name)
@@ -543,7 +543,7 @@ def test_the_deadline_counts_from_the_arrival_of_the_head(
     home_row: dict[str, Any],
     path: str,
 ) -> None:
-    """Not from when its turn came, which under load is later."""
+    """The deadline does not start when the request is processed, which is later under load."""
     asgi_app = make_app(tabular_models, Settings(timeout_s=10))
     body = json.dumps({"rows" if "predict/" in path else "instances": [home_row]}).encode()
 

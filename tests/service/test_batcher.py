@@ -1,4 +1,4 @@
-"""Requests that wait are predicted together; none is lost, mixed or harmed by a neighbour."""
+"""Waiting requests are predicted together; none is lost, mixed up or affected by another one."""
 
 import asyncio
 import dataclasses
@@ -20,7 +20,7 @@ from service.metrics import ModelCounters
 
 
 class Slowed:
-    """The engine of another model, slow on purpose, and failing for rows whose `class` is poisonous."""
+    """The engine of another model, deliberately slow, which fails for rows with a certain `class`."""
 
     name = "numpy"
     reason = "slowed"
@@ -126,12 +126,12 @@ def test_a_fast_engine_answers_at_once_and_a_slow_one_in_its_thread() -> None:
 
 
 def test_inline_rows_are_limited_by_how_long_the_event_loop_may_wait() -> None:
-    """Each further row takes 0.1 ms, so 19 of them and the fixed cost the 2 ms that others may be held up for."""
+    """Each further row takes 0.1 ms, so 19 rows and the fixed cost take the 2 ms for which other requests may wait."""
     assert plan_for(EngineCost(one_s=0.00009, many_s=0.00009 + 255 * 0.0001)).inline_rows == 19
 
 
 def test_calls_of_tensorflow_are_shared_however_quiet_the_machine_is_at_the_start() -> None:
-    """One row takes 160 to 210 µs there. Answered at once, 32 clients would get a quarter of the answers."""
+    """One row takes 160 to 210 µs. Predicted on the event loop, 32 clients would get a quarter of the answers."""
     assert plan_for(EngineCost(one_s=0.00016, many_s=0.00018)).inline_rows == 0
 
 

@@ -1,4 +1,4 @@
-"""Bodies that are tables: the same rows get the same answers, errors and warnings in every form.
+"""Table bodies: the same rows get the same predictions, errors and warnings in every format.
 
 Over 400 lines: every test runs over all formats, by the writers and readers of each at the top of this file.
 """
@@ -37,7 +37,7 @@ KINDS = {
 TABLES = [form for form in KINDS if form != "json"]
 
 
-# Writing a body, reading an answer
+# Writing bodies, parsing responses
 
 
 def arrow_table(rows: Sequence[Row]) -> pa.Table:
@@ -71,9 +71,9 @@ def body_of(form: str, rows: Sequence[Row], *, chunk: int | None = None) -> byte
 
 @dataclasses.dataclass
 class ParsedResponse:
-    """What an answer says of each row, whatever its form."""
+    """The content of a response for each row, in any format."""
 
-    values: list[Any]  # None where a row is not valid
+    values: list[Any]  # None if a row is not valid
     warned: list[int]
     wrong: dict[int, str]
     stopped: str | None = None

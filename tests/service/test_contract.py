@@ -1,4 +1,4 @@
-"""The contract of POST /predict/{model}, held by every way in alike (fixture `ask`)."""
+"""The contract of POST /predict/{model}, tested at every level (fixture `ask`)."""
 
 import json
 from collections.abc import Callable
@@ -252,7 +252,7 @@ def test_a_body_that_is_read_in_a_thread_keeps_the_contract(ask: Ask, home_row: 
     assert (bad.status, bad.codes) == (422, ["wrong_type"])
 
 
-# Whatever is sent
+# Arbitrary bodies
 
 SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=8), st.just(10**30)

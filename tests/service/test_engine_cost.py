@@ -1,4 +1,4 @@
-"""What an engine costs does not depend on what else the machine does."""
+"""The measured cost of an engine does not depend on other load of the machine."""
 
 import dataclasses
 import time
@@ -12,7 +12,7 @@ from service.engine_cost import MANY_ROWS, EngineCost
 
 
 class Waiting:
-    """An engine that gives up its core in every call, as on a machine where others want it."""
+    """An engine that gives up its core in every call, as on a busy machine."""
 
     def __init__(self, inner: Any, name: str, seconds: float) -> None:
         self.inner, self.name, self.seconds = inner, name, seconds
@@ -36,7 +36,7 @@ def test_waiting_counts_for_an_engine_with_its_own_threads(tabular_model: Tabula
 
 
 def rounds(monkeypatch: pytest.MonkeyPatch, *costs: tuple[float, float]) -> list[EngineCost]:
-    """Let the next rounds cost so much, the last one again and again. The list of rounds that were measured."""
+    """Sets the costs of the next rounds, the last cost for all further ones. Returns the list of measured rounds."""
     left, measured = [EngineCost(*cost) for cost in costs], []
 
     def measure_round(model: Any, clock: Any) -> EngineCost:

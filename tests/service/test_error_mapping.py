@@ -1,4 +1,4 @@
-"""What `models` finds invalid is an error of a request."""
+"""Errors of `models` become errors of a request."""
 
 import json
 

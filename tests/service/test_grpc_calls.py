@@ -1,4 +1,4 @@
-"""Calls that end before their answer is there: deadlines, clients that leave, a server that stops.
+"""Calls that end before their response: deadlines, clients that disconnect, a server that stops.
 
 In this process, with an engine that waits until it is released.
 """
@@ -49,7 +49,7 @@ class Gated:
 
 
 class Story:
-    """A server, a way to call it, and what is behind it."""
+    """A server, a client, and the parts behind the server."""
 
     def __init__(self, asgi_app: Application, server: GrpcServer, channel: Any, engine: Gated) -> None:
         self.asgi_app, self.server, self.channel, self.engine = asgi_app, server, channel, engine
@@ -69,7 +69,7 @@ class Story:
         return call
 
     async def queued(self, rows: int) -> None:
-        """Until so many rows wait."""
+        """Waits until this number of rows is queued."""
         while self.counters.queue_rows != rows:
             await asyncio.sleep(0.005)
 
@@ -83,7 +83,7 @@ Tell = Callable[[Callable[[Story], Awaitable[None]]], None]
 
 @pytest.fixture
 def tell(make_app: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings) -> Tell:
-    """Have a story happen."""
+    """Runs a test against a started server."""
     income = next(model for model in tabular_models if model.name == "income")
     engine = Gated(income.engine)
 

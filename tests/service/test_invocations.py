@@ -1,4 +1,4 @@
-"""`/invocations`: MLflow's scoring protocol, SageMaker's container and Vertex AI's, asked by `requests` and `curl`."""
+"""`/invocations`: the protocols of MLflow, SageMaker and Vertex AI, with `requests` and `curl` as clients."""
 
 import asyncio
 import csv
@@ -164,7 +164,7 @@ def test_probes_fail_before_models_are_loaded_and_while_draining(
     asgi_app.plane.close()
 
 
-# Which of several models
+# Selecting one of several models
 
 
 def test_with_several_models_one_has_to_be_named(send_asgi: Ask, home_row: Row) -> None:

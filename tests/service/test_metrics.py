@@ -1,4 +1,4 @@
-"""Metrics carry the names of the contract, and a tally handed over is what was counted."""
+"""Metrics have the names of the contract, and a merged tally equals the counted values."""
 
 import asyncio
 import http.client

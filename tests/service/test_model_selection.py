@@ -1,4 +1,4 @@
-"""Which versions are served: damage leaves a version out, the choice of an engine never does."""
+"""The selection of versions: a damaged version is not served, and the engine setting never changes the version."""
 
 import json
 import logging
@@ -27,7 +27,7 @@ def served(settings: Settings) -> list[str]:
 
 
 def only_tensorflow(version: Path) -> None:
-    """As training leaves a network that NumPy cannot express."""
+    """A version whose network NumPy cannot express."""
     description = json.loads((version / "network.json").read_text())
     (version / "network.json").write_text(json.dumps({**description, "network": None, "reason": "a lambda layer"}))
     (version / "model.keras").touch()

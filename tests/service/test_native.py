@@ -59,7 +59,7 @@ def pieces_of(size: int) -> Iterator[None]:
 
 
 def outcome(schema: FeatureSchema, body: bytes, on_invalid: str, most: int) -> Any:
-    """All that can be seen of how a body was read."""
+    """The result of reading a body."""
     try:
         accepted = native.validate_request(schema, body, on_invalid, most)
     except RequestError as error:
@@ -155,7 +155,7 @@ TOKENS += ["]}", '{"n":1,"id":[{"a":1},{"b":2}]}', '"id":"},{"', "NaN", "\x00", 
 def test_text_of_any_kind_is_read_in_pieces_as_in_one(
     text: str, framed: bool, on_invalid: str, size: int, most: int
 ) -> None:
-    """Not only JSON: what is broken is refused in the same words."""
+    """Also texts that are not JSON: errors have the same messages."""
     body = ('{"rows":[' + text + "]}" if framed else text).encode("latin-1")
     agree(SCHEMA, body, on_invalid, size, most)
 
@@ -219,7 +219,7 @@ def test_a_large_body_is_parsed_in_small_blocks_outside_the_event_loop() -> None
 
 
 def peak(work: Callable[[], object]) -> int:
-    """Bytes that Python's objects take at most meanwhile."""
+    """The peak memory of Python objects during the call."""
     tracemalloc.start()
     try:
         work()
@@ -249,7 +249,7 @@ HOSTILE: dict[str, Callable[[int], bytes]] = {
 @pytest.mark.parametrize("schema", [SCHEMA, NUMBERS], ids=["mixed", "numbers"])
 @pytest.mark.parametrize("kind", [*HOSTILE])
 def test_many_errors_are_reported_in_bounded_memory(kind: str, schema: FeatureSchema) -> None:
-    """Beside what parsing alone takes: pydantic would gather an error of 400 bytes for each."""
+    """In addition to the memory for parsing: pydantic would create an error of 400 bytes for each row."""
     body = HOSTILE[kind](100_000)
 
     def read() -> None:

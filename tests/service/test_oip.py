@@ -1,4 +1,4 @@
-"""The Open Inference Protocol in JSON and binary: Triton's client on a real server, the form, what is refused.
+"""The Open Inference Protocol in JSON and binary: Triton's client with a real server, formats and errors.
 
 Over 400 lines: JSON and binary requests share their cases, so that both are tested with each.
 """
@@ -27,7 +27,7 @@ from service.settings import Settings
 NAMES = ["educational-num", "Outcome Type", "class", "model_x", "2nd", "_u"]
 TYPES = ["FP64", "BYTES", "FP32", "BOOL", "BYTES", "INT64"]
 HOMES: list[list[Any]] = [[12.0, "Adoption", 1.5, True, "2013-04-01", 2], [99.0, None, None, False, "2014-01-01", 3]]
-"""Two rows of the model `homes`: a usual one, and one with gaps and something to warn of."""
+"""Two rows of the model `homes`: a common one, and one with missing cells and a warning."""
 INFER = "/v2/models/homes/infer"
 
 

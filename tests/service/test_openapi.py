@@ -1,4 +1,4 @@
-"""The document says what is true, and BentoML's client works by the types made from the schema."""
+"""The OpenAPI document is correct, and BentoML's client works with the types made from the schema."""
 
 import asyncio
 import json
@@ -63,7 +63,7 @@ def resolve(document: Any, schema: Any) -> Any:
 
 
 def every(value: Any, key: str) -> Iterator[Any]:
-    """What stands under a key, at any depth."""
+    """The values of a key, at any depth."""
     if isinstance(value, dict):
         if key in value:
             yield value[key]
@@ -149,7 +149,7 @@ MODEL = {"x-amzn-sagemaker-custom-attributes": "model=homes"}
 
 
 def check_documented(document: Any, operation: Operation, reply: Any) -> None:
-    """That the operation lists the status of a reply, with its content type and the keys of its body."""
+    """Asserts that the operation lists the status of a reply, with its content type and the keys of its body."""
     response = operation.responses[str(reply.status)]
     content_type = reply.headers["content-type"].partition(";")[0]
     schema = resolve(document, response["content"][content_type]["schema"])
@@ -178,7 +178,7 @@ def test_a_refusal_is_documented(
 def test_every_documented_status_of_a_prediction_can_occur(
     operations: list[Operation], send_asgi: Callable[..., Any], home_row: dict[str, Any]
 ) -> None:
-    """Besides what needs a slow client, a full queue, a fault or another state of the server."""
+    """Except for statuses that need a slow client, a full queue, an internal error or another state of the server."""
     elsewhere = {"200", "408", "429", "431", "500", "503"}
     for operation in operations:
         if not operation.predicts:

@@ -1,4 +1,6 @@
-"""A further output column is one `OutputColumn`, and an array unless it follows from others: every writer has it."""
+"""An additional output column is one `OutputColumn`, with an array unless it is computed from others; every writer
+writes it.
+"""
 
 import asyncio
 import csv
@@ -89,7 +91,7 @@ class Extended(TabularModel):
         return Outputs(primary, {"spread": spread(primary), "shares": shares(primary)})
 
 
-# What the columns of some rows are, in each form.
+# The values of the columns of some rows, in each format.
 
 
 @dataclass
@@ -155,7 +157,7 @@ def same(found: Mapping[str, Any], expected: Expected, row: int) -> bool:
     return {key: found[key] for key in ("spread", "shares", "above")} == expected.keys(row)
 
 
-# The API's own forms
+# The native formats
 
 
 def test_json_has_the_columns(ask: Ask, model: Extended, rows: list[Row], expected: Expected) -> None:
@@ -328,7 +330,7 @@ def test_a_writer_of_other_columns_than_the_model_s_has_those(
     assert [one.name for one in ModelSignature(tabular_model, spec).outputs] == ["value", "above"]
 
 
-# The faster forms of the common answers
+# Fast paths of common responses
 
 
 def validated(rows: int, how: str) -> tuple[ValidatedRows, int]:

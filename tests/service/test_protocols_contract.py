@@ -1,7 +1,6 @@
-"""One contract for every protocol: the same rows have the same answers and warnings, the same bad rows are refused with
-the row and the field named, in the form of each protocol, and nothing that is sent is a 500.
-
-An adapter says how a client of a protocol asks. A new protocol is one more adapter.
+"""One contract for every protocol: the same rows get the same predictions and warnings, the same invalid rows are
+rejected with row and field, in the format of each protocol, and no input causes a 500. An adapter is the client of a
+protocol. A new protocol needs an adapter.
 
 Over 400 lines: the adapters of all protocols and the one suite that runs over them are read together.
 """
@@ -30,7 +29,7 @@ Warned = set[tuple[int, str, str]]  # row, field, code
 
 
 class UnsupportedRows(Exception):  # noqa: N818 - the name says what it is
-    """The protocol's form cannot carry these rows; the message says why."""
+    """The format of the protocol cannot express these rows; the message has the reason."""
 
 
 class Clients(NamedTuple):
@@ -41,7 +40,7 @@ class Clients(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came back: of each row the value or the probabilities, in one form; or the status and text of an error."""
+    """The content of a response: the value or probabilities of each row, or the status and text of an error."""
 
     status: int | str
     numbers: list[list[float]]
@@ -59,7 +58,7 @@ class Adapter(Protocol):
 
 
 class Http:
-    """What adapters over HTTP share: the request, and warnings where they stand in a header."""
+    """The common part of adapters over HTTP: the request, and warnings in a header."""
 
     invalid: int | str = 400
     too_many: int | str | None = 413
@@ -89,7 +88,7 @@ class Http:
         return Outcome(200, numbers, labels, self.warnings(reply))
 
     def error(self, reply: httpx.Response) -> str:
-        """The text of an error. Fails where it has not the protocol's form."""
+        """The text of an error. Fails if the error does not have the format of the protocol."""
         raise NotImplementedError
 
 
@@ -113,7 +112,7 @@ def of_objects(model: TabularModel, predictions: list[Any]) -> tuple[list[list[f
 
 
 class Native(Http):
-    """The reference."""
+    """The reference for the other protocols."""
 
     invalid: int | str = 422
 
@@ -137,7 +136,7 @@ class Native(Http):
 
 
 class Table(Native):
-    """What the other bodies of the native route share: as many rows as come, and answers that are tables."""
+    """The common part of table bodies on the native route: any number of rows, and responses that are tables."""
 
     kind = ""
     too_many = None
@@ -363,7 +362,7 @@ class SageMaker(MLflow):
 
 
 def as_csv(model: TabularModel, rows: Sequence[Row]) -> bytes:
-    """Rows as text, where text says the same: what is no value of its column may be one when read from text."""
+    """Rows as text, if text has the same meaning: an invalid value may be valid when it is read from text."""
     columns = by_column(rows)
     for name, column in columns.items():
         feature = model.schema.by_name.get(name)
@@ -440,7 +439,7 @@ FITTING: dict[str, tuple[type, ...]] = {"BYTES": (str,), "BOOL": (bool,), "INT64
 
 
 def datatype_of(values: list[Any], known: str | None) -> str:
-    """That of the column, or of its values where all of them are something else."""
+    """The datatype of the column, or of its values if all of them have another type."""
     for datatype, kinds in FITTING.items():
         if all(type(value) in kinds for value in values) and (known is None or type(values[0]) not in FITTING[known]):
             return datatype

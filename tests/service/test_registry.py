@@ -1,4 +1,4 @@
-"""What is served changes by one assignment: requests see one snapshot or the next, and none fails."""
+"""The served versions change by one assignment: requests see one snapshot or the next, and none fails."""
 
 import asyncio
 import dataclasses
@@ -28,7 +28,7 @@ def first(tabular_model: TabularModel) -> TabularModel:
 
 @pytest.fixture
 def second(first: TabularModel) -> TabularModel:
-    """Another version, whose answers are 1,000 more."""
+    """Another version, whose predictions are larger by 1,000."""
     target = first.encoder.target.model_copy(update={"mean": first.encoder.target.mean + 1000.0, "low": None})
     encoder = first.encoder.model_copy(update={"target": target})
     return dataclasses.replace(first, version="2", encoder=encoder)
@@ -79,7 +79,7 @@ def plane_of(settings: Settings) -> Iterator[Callable[[TabularModel], DataPlane]
 
 
 def requests(row: dict[str, Any]) -> list[tuple[str, str, bytes, dict[str, str]]]:
-    """By every protocol that names the version that answered, one row and several."""
+    """Requests of one row and of several, over every protocol whose response names the version."""
     csv = ",".join(row) + "\n" + ",".join(map(str, row.values())) + "\n"
     one, many = json.dumps({"rows": [row]}).encode(), json.dumps({"rows": [row] * 40}).encode()
     return [

@@ -1,4 +1,4 @@
-"""Settings are read once, and what cannot be understood stops the start with one line."""
+"""Settings are read once, and an invalid one stops the start with one line."""
 
 import sys
 from pathlib import Path
@@ -96,7 +96,7 @@ def test_a_port_of_grpc_without_its_extra_stops_the_start_and_names_the_extra(mo
 
 
 def test_variables_of_kubernetes_services_are_ignored() -> None:
-    """A Service called tabserve, or (as KServe makes it) tabserve-predictor, keeps nothing from starting."""
+    """A Service called tabserve, or tabserve-predictor as in KServe, does not prevent a start."""
     address = "tcp://10.0.0.1:9000"
     environment = {
         f"TABSERVE_{service}{name}": text

@@ -1,4 +1,4 @@
-"""The workers of a server agree on what an engine costs, whatever happens to the folder they share."""
+"""The workers of a server use the same cost of an engine, whatever happens to the shared folder."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Bodies larger than a request, on the way: clients that only send, are slow, leave or ask for too much."""
+"""Streamed bodies: clients that only send, are slow, disconnect or exceed a limit."""
 
 import asyncio
 import dataclasses
@@ -192,7 +192,7 @@ def test_without_room_on_disk_the_response_starts_early_and_an_error_ends_the_co
 
 
 def test_nothing_is_sent_before_the_body_is_complete(asgi_app: Application) -> None:
-    """nginx, for one, sends no more of a body once it has received the head of a response."""
+    """Some clients, such as nginx, stop sending the body once they have received the head of a response."""
 
     async def story() -> None:
         client = Client(blocks(100))
@@ -218,7 +218,7 @@ def test_http_1_0_gets_a_response_with_its_length(asgi_app: Application) -> None
 
 
 def stalled(receive: Callable[[], Any], after: int) -> Callable[[], Any]:
-    """The same, but nothing comes after so many messages."""
+    """The same, but no more messages arrive after this number."""
     left = after
 
     async def slow() -> Any:

@@ -1,4 +1,4 @@
-"""The file that trained a model, posted to it by every route: text is read as it was for training."""
+"""The file that trained a model is sent over every route: text is read as in training."""
 
 import asyncio
 import csv

@@ -1,4 +1,4 @@
-"""TF Serving's REST and KServe's v1 protocol, asked as their documentation asks: by `requests`, of a real server."""
+"""TF Serving's REST and KServe's v1 protocol, used as in their documentation: `requests` with a real server."""
 
 import base64
 import json
@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 
 class Client(requests.Session):
-    """Asks one server."""
+    """A client of one server."""
 
     def __init__(self, url: str) -> None:
         super().__init__()

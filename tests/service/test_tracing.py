@@ -1,4 +1,4 @@
-"""A trace goes on through the server: answered, logged, and a span where it is sampled."""
+"""A trace continues through the server: in the response, in the log, and as a span if it is sampled."""
 
 import asyncio
 import json

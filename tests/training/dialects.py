@@ -1,4 +1,4 @@
-"""Random tables in random dialects: `python -m tests.training.dialects 2000` writes so many and reads them back.
+"""Random tables in random dialects: `python -m tests.training.dialects 2000` writes 2,000 of them and reads them back.
 
 A table is written from a known frame. What is read must be that frame, or be refused by a message that names a flag.
 """
@@ -57,7 +57,7 @@ LEVELS = ("Köln", "São Paulo", "plain", 'a "quoted" one', "semi;colon", "comma
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a table is written."""
+    """The notation of a table."""
 
     delimiter: str
     decimal: str
@@ -78,12 +78,12 @@ class Table:
 
     dialect: Dialect
     kinds: dict[str, str]
-    values: dict[str, list[Any]]  # None where missing; dates as seconds since 1970
+    values: dict[str, list[Any]]  # None if missing; dates as seconds since 1970
     cells: dict[str, list[str]]
 
     @property
     def encoding(self) -> str:
-        """That of the dialect, or UTF-8 where it lacks a character."""
+        """The encoding of the dialect, or UTF-8 if it lacks a character."""
         try:
             "".join(map("".join, self.cells.values())).encode(self.dialect.encoding)
         except UnicodeEncodeError:
@@ -164,7 +164,7 @@ def _numbers(rng: np.random.Generator, rows: int, dialect: Dialect) -> tuple[lis
 
 
 def _large_numbers(rng: np.random.Generator, rows: int, dialect: Dialect) -> tuple[list[Any], list[str]]:
-    """In groups of three: nothing but the mark shows that they are thousands."""
+    """In groups of three digits: only the mark shows that they are thousands."""
     low = int(rng.integers(1, 6))
     numbers = np.round(10.0 ** rng.uniform(low, low + 2, rows)).astype(int).astype(float)
     return numbers.tolist(), [number_text(number, 0, dialect) for number in numbers.tolist()]
@@ -199,7 +199,7 @@ def _flags(rng: np.random.Generator, rows: int, dialect: Dialect) -> tuple[list[
 
 
 def check(table: Table, folder: Path) -> str:
-    """`read` or why the table was refused. Raises AssertionError where it was read as another one."""
+    """`read` or why the table was refused. Raises AssertionError if it was read as another one."""
     try:
         dataset = load_dataset(DataOptions(data=str(table.write(folder)), target="y", task="regression"))
     except UsageError as error:
@@ -245,7 +245,7 @@ def check_posted(schema: FeatureSchema, dataset: Dataset, table: Table) -> None:
 
 
 def main(count: int, first: int = 0) -> Counter[str]:
-    """Check so many tables. Raises AssertionError for the first that is read as another one."""
+    """Check this number of tables. Raises AssertionError for the first one that is read as another table."""
     results: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(first, first + count):

@@ -22,7 +22,7 @@ def plain_columns(rows: int = ROWS) -> dict[str, Any]:
 
 
 def cycle(*values: Any, rows: int = ROWS) -> list[Any]:
-    """The values over and over."""
+    """The values, repeated."""
     return [values[row % len(values)] for row in range(rows)]
 
 
@@ -36,6 +36,6 @@ def has_notice(dataset: Dataset, text: str) -> bool:
 
 
 def read_column(path: str, name: str, **options: Any) -> list[Any]:
-    """One column of a file as it is read."""
+    """One column of a file as training reads it."""
     table = read_table(DataOptions(data=path, **options))
     return table.columns[table.names.index(name)].to_pylist()  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Real tables, made messy, become the right data set."""
+"""Real tables with added defects become the correct data set."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from training.splitting import split_rows
 
 
 def messy(frame: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    """Blanks punched in, columns renamed with spaces and punctuation, an id and an empty column put in."""
+    """Empty cells, column names with spaces and punctuation, an id column and an empty column."""
     made = frame.astype(object).copy()
     target = made.pop("target")
     made[pd.DataFrame(rng.random(made.shape) < 0.03, index=made.index, columns=made.columns)] = None

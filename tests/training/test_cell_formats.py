@@ -1,4 +1,6 @@
-"""How the cells of a column are read: what only one reading fits is read, with a notice; else a flag is asked for."""
+"""How the cells of a column are read:
+a single possible reading is used, with a notice; otherwise a flag is required.
+"""
 
 import json
 from collections.abc import Callable, Sequence

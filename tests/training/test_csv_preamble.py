@@ -1,4 +1,6 @@
-"""Lines of a CSV that are not part of its table: read where only one reading fits, else the message names the flag."""
+"""Lines of a CSV that are not part of its table:
+read if only one reading is possible, else the message names the flag.
+"""
 
 from collections.abc import Callable
 from pathlib import Path

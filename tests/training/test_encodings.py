@@ -1,4 +1,4 @@
-"""The encoding of a text file is decided once, by its content or by `--encoding`; F11 is a case of it."""
+"""The encoding of a text file is decided once, by its content or by `--encoding`."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Rows that are shown and tested with: valid, realistic, and nobody's."""
+"""Example rows and golden rows are valid and realistic, and no rows of the table."""
 
 from typing import Any
 

@@ -111,7 +111,7 @@ def test_a_diverged_loss_ends_the_run(framework: Framework) -> None:
 def test_early_stopping_puts_the_best_weights_back(framework: Framework) -> None:
     recipe = replace(small(framework, optimizer="sgd"), learning_rate=0.02, epochs=200, patience=2)
     train, rng = straight(16), np.random.default_rng(5)
-    validation = EncodedRows(train.x, rng.permutation(train.y))  # nothing to find here: it soon gets worse
+    validation = EncodedRows(train.x, rng.permutation(train.y))  # without a pattern, so the validation loss soon rises
     fitted = fit.fit(recipe, Architecture(4, hidden=(8,)), "regression", train, validation, lambda epoch: None)
     losses = [epoch.validation_loss or 0 for epoch in fitted.history]
     assert len(losses) < 200

@@ -1,4 +1,4 @@
-"""A single odd cell is named, and does not change what the model learns from the other rows (F01, F09)."""
+"""A single isolated cell is named and does not change what the model learns from the other rows."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The command line: exit codes, one line where something is wrong, and a store that only holds whole versions."""
+"""The command line: exit codes, errors of one line, and a store that contains only complete versions."""
 
 import io
 import os
@@ -99,7 +99,7 @@ def test_a_usage_error_is_one_line_and_exit_code_2(
     assert empty(bentoml_store)
 
 
-# Bad tables
+# Unusable tables
 
 
 def rows(x: Callable[[int], object], y: Callable[[int], object], count: int = 80, header: str = "x,y") -> str:
@@ -149,7 +149,7 @@ def test_a_missing_file_is_reported_with_the_nearest_name(
     assert "did you mean 'good.csv'" in one_line(capsys)
 
 
-# Work that fails
+# Failing runs
 
 
 def test_a_run_that_diverges_is_one_line_exit_code_1_and_nothing_stored(
@@ -188,7 +188,7 @@ def test_an_interruption_reports_that_nothing_more_was_stored(
     assert empty(bentoml_store)
 
 
-# What works
+# Successful runs
 
 
 def test_training_stores_a_version_and_prints_the_next_steps(

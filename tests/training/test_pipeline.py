@@ -1,4 +1,4 @@
-"""A small table all the way into a store, by each framework, for each task; and tables that bite."""
+"""A small table becomes a stored version, with each framework and task; and difficult tables."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""`make quality`: a job is measured for real, what was measured is kept, and the table says what was reached."""
+"""`make quality`: a job is measured, results are stored, and the table shows which goals are reached."""
 
 import json
 from functools import partial

@@ -1,4 +1,4 @@
-"""Recipes: what the options leave open is recipe by the size of the table; contradictions are rejected."""
+"""Recipes: the size of the table decides what the options leave open; contradictions are rejected."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A target gets the same care as a feature: missing words, units, dates, numbers kept as text (F05)."""
+"""A target is read like a feature: missing words, units, dates, numbers kept as text."""
 
 from collections.abc import Callable
 from pathlib import Path

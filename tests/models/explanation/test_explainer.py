@@ -1,4 +1,4 @@
-"""Explanations against brute force, against known answers, and against themselves."""
+"""Explanations compared with brute force and with known values, and their consistency."""
 
 import itertools
 import math

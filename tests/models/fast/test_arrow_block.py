@@ -1,4 +1,4 @@
-"""One batch of numbers is read as views of its bytes, with the result that pyarrow has."""
+"""One batch of numbers is read as views of its bytes, with the same result as from pyarrow."""
 
 import struct
 from collections.abc import Callable, Mapping
@@ -53,7 +53,7 @@ def columns_of(rows: int = 3, kind: Any = None) -> dict[str, Any]:
 
 
 def result(decode: Callable[[], Block | None]) -> Any:
-    """All that can be seen of how a body was read: the rows of its frame, or the error."""
+    """The result of reading a body: the rows of its frame, or the error."""
     try:
         block = decode()
     except FormatError as error:
@@ -127,14 +127,14 @@ HOSTILE = [0, 1, 4, 8, 63, 64, 2**16, 2**31 - 1, 2**32, 2**62, 2**63 - 1, -1, -8
 
 
 def test_malicious_headers_have_the_general_result() -> None:
-    """Offsets, lengths and counts of rows and nulls among them: never read outside, never another result."""
+    """Changed offsets, lengths and counts: no read outside of the body, and no other result."""
     body, as_views = body_of(columns_of()), 0
     for place in range(0, heads(body) - 8, 8):
         for word in HOSTILE:
             changed = bytearray(body)
             struct.pack_into("<q", changed, place, word)
             as_views += both(bytes(changed))[0]
-    assert as_views > 0  # some changes say nothing new, and some that the numbers stand elsewhere
+    assert as_views > 0  # some changes have no effect, and some move the numbers
 
 
 @given(st.data())

@@ -1,4 +1,4 @@
-"""The predictor of a single row answers what the model answers, or leaves the row to it."""
+"""The predictor of a single row returns the prediction of the model, or leaves the row to the model."""
 
 import dataclasses
 import functools

@@ -49,7 +49,7 @@ def test_quote_inside_a_cell_does_not_open_a_quoted_cell(rows: int) -> None:
 
 
 def test_blocks_have_limited_bytes() -> None:
-    """Whatever its lines are, a body takes the memory of a few blocks."""
+    """A body takes the memory of a few blocks, whatever its lines are."""
     schema = FeatureSchema(
         name="a", task="regression", target="y", features=[Feature(name="class", kind="number", nullable=True)]
     )

@@ -1,4 +1,4 @@
-"""Lines end where no quote is open, however a text is cut into chunks."""
+"""Lines end outside of quotes, for any division of the text into chunks."""
 
 from itertools import pairwise
 

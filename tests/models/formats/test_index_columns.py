@@ -1,4 +1,4 @@
-"""The index of a pandas table is ignored in every table body, unless the model's table has such a column (F15)."""
+"""The index of a pandas table is ignored in every table body, unless the model's table has such a column."""
 
 import io
 from collections.abc import Callable

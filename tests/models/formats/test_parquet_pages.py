@@ -1,4 +1,4 @@
-"""What a Parquet file decodes to is known before it is decoded, whatever it claims of itself."""
+"""The decoded size of a Parquet file is known before decoding, whatever the file declares."""
 
 import io
 import random

@@ -7,7 +7,7 @@ import numpy as np
 from models.network.activations import Array
 from models.network.layers import Layer
 
-# A difference quotient has errors of its own: rounding, about 1e-16 · f / step, and kinks within the step. A small
+# A difference quotient has its own errors: rounding, about 1e-16 · f / step, and kinks within the step. A small
 # gradient needs the long step, one near a kink the short one. A wrong gradient agrees with none of them.
 STEPS = (1e-5, 1e-4, 1e-6)
 ROUNDING = 2 * np.finfo(np.float64).eps  # of f, relative: f is a sum of many rounded terms

@@ -42,7 +42,7 @@ def assert_equal_means(ours: Array, wanted: Array) -> None:
 def test_inference_network_has_the_outputs_of_the_network(architecture: Architecture) -> None:
     rng = np.random.default_rng(0)
     architecture = dataclasses.replace(architecture, link="linear")  # the mean of many sure and contrary logits cancels
-    dtype = np.float32 if architecture.scales else np.float64  # the angle of a wave is what float32 makes of it
+    dtype = np.float32 if architecture.scales else np.float64  # the angle of a periodic feature is rounded to float32
     network = lived_in(build(architecture, rng, dtype), rng)
     x = rows_for(architecture, 300, rng).astype(np.float32)
     x[::7, architecture.numbers :] = 999  # the unseen

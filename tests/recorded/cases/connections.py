@@ -1,4 +1,4 @@
-"""Bytes on a connection: what is no HTTP, heads that are too large, several requests, and older versions of HTTP."""
+"""Bytes on a connection: invalid HTTP, heads that are too large, several requests, and older versions of HTTP."""
 
 from tests.recorded.case import Case, SocketCase, as_bytes
 from tests.recorded.cases.samples import SINGLE

@@ -290,7 +290,7 @@ def limits(make: Maker) -> None:
 
 
 def batched(make: Maker) -> None:
-    """By a server that predicts requests together, and serves an older version."""
+    """Requests to a server that predicts requests together and serves an older version."""
     for model in ("numbers", "income", "stars"):
         make.post(f"batching-{model}", f"/predict/{model}", {"rows": [ONE[model]]}, server="batching")
     make.post("batching-rows", PREDICT_NUMBERS, {"rows": samples.numbers(40)}, server="batching")

@@ -1,4 +1,4 @@
-"""What is read: models, documents, probes, BentoML's pages, and paths that lead nowhere."""
+"""GET requests: models, documents, probes, BentoML's pages, and unknown paths."""
 
 from tests.recorded.case import Case, Maker
 

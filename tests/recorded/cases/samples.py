@@ -35,7 +35,7 @@ ONE: dict[str, Row] = {
     "flags": FLAGS,
     "single": SINGLE,
 }
-"""A row of each model of which nothing is to be said."""
+"""A row of each model without warnings."""
 
 
 def homes(count: int) -> list[Row]:
@@ -95,7 +95,7 @@ def without(row: Row, *names: str) -> Row:
 
 
 def gzipped(content: bytes, members: int = 1) -> bytes:
-    """In so many parts, each packed by itself."""
+    """The content as several members, each compressed separately."""
     step = -(-len(content) // members)
     return b"".join(gzip.compress(content[at : at + step], mtime=0) for at in range(0, len(content), step))
 
@@ -109,5 +109,5 @@ def columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
 
 
 def single(count: int) -> list[Row]:
-    """Forty values, again and again."""
+    """Forty values, repeated."""
     return [{"x": round((n * 7 % 40) * 1.2 + 0.5, 2)} for n in range(count)]

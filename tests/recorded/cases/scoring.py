@@ -133,7 +133,7 @@ def answers_as_csv(make: Maker) -> None:
 
 
 def choosing(make: Maker) -> None:
-    """Which model answers, where several are served."""
+    """How the model is selected if several are served."""
     body = {"instances": [NUMBERS]}
     make.post("no-model", AT, body, server="all", counted=False)
     for name, attributes in {

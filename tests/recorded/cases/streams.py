@@ -73,7 +73,7 @@ def many_rows(make: Maker) -> None:
 
 
 def endings(make: Maker) -> None:
-    """What ends an answer after its start."""
+    """Errors after the start of a response."""
     rows = samples.single(MANY)
     rows[BAD_ROW] = {"x": "nine"}
     rows[BAD_ROW + 1] = {"x": None}

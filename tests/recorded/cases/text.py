@@ -129,7 +129,7 @@ def csv_faults(make: Maker) -> None:
 
 
 def answers(make: Maker, kind: str, body: bytes) -> None:
-    """The same rows answered in every form."""
+    """The same rows with responses in every format."""
     accepts = {
         "json": "application/json",
         "ndjson": NDJSON,

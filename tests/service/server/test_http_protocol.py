@@ -53,7 +53,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 
 def start_tasks(server: uvicorn.Server) -> "list[asyncio.Task[None]]":
-    """What a worker installs, but for the signal handlers: this is not the main thread."""
+    """Everything that a worker installs except the signal handlers, because this is not the main thread."""
     http_protocol.install_http_protocol(server)
     tasks = (
         silent_connections.close_silent_connections(server),
@@ -63,7 +63,7 @@ def start_tasks(server: uvicorn.Server) -> "list[asyncio.Task[None]]":
 
 
 class Running:
-    """A guarded uvicorn in a thread of its own."""
+    """uvicorn with our protocol in a separate thread."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -384,7 +384,9 @@ def test_a_slow_head_gets_a_408_and_a_silent_connection_is_closed(
 
 
 def test_head_and_body_of_a_response_are_sent_together() -> None:
-    """By one call each, of which a killed worker has made all or none; an interim answer goes ahead."""
+    """Each response is sent by one call, which a killed worker has made completely or not at all; an interim response
+    is sent before.
+    """
     written: list[bytes] = []
 
     class Wire:

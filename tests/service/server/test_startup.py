@@ -67,7 +67,7 @@ def new_server() -> uvicorn.Server:
 
 
 async def turns_to_answer(port: int) -> int:
-    """How often the loop went round until all connections were answered, where each turn is work of 10 ms."""
+    """The iterations of the event loop until all connections were answered, with 10 ms of work in each."""
     clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS)]
     turns = 0
     for client in clients:

@@ -1,4 +1,4 @@
-"""A worker knows its supervisor, and the last of a few workers that cannot start stops the server."""
+"""A worker checks its supervisor, and the last of several workers that cannot start stops the server."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from service.worker_records import WorkerRecords
 
 @pytest.fixture
 def in_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """As if this process were a worker that our supervisor has started; the shared folder."""
+    """Makes this process look like a worker of our supervisor; returns the shared folder."""
     folder = tmp_path / f"{worker.SHARED_FOLDER_PREFIX}x"
     folder.mkdir()
     monkeypatch.setattr(worker, "in_worker", lambda: True)
