@@ -14,7 +14,7 @@ from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 120
-QUICK = ("--framework", "numpy", "--no-baselines")
+QUICK = ("--framework", "numpy", "--no-baselines", "--dropout", "0.1", "--final", "train")
 
 
 class Server(NamedTuple):
@@ -31,7 +31,7 @@ def docs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     settings = {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", "TABSERVE_WORKERS": "1"}
     environment = os.environ | settings | {"PYTHONPATH": str(ROOT)}
     for name, epochs in (("housing", "3"), ("penguins", "20")):
-        command = [sys.executable, "-m", "training", name, *QUICK, "--epochs", epochs]
+        command = [sys.executable, "-m", "tests.quick_training", name, *QUICK, "--epochs", epochs]
         subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=600, capture_output=True)
     yield from serve(home / "serve.log", environment)
 

@@ -74,9 +74,9 @@ TABLES: dict[str, tuple[Callable[[np.random.Generator], Table], str, list[str]]]
 RUN_TRAINING = """
 import json
 import sys
-from training.__main__ import main
+from tests.quick_training import run
 
-sys.exit(max(main(arguments) for arguments in json.loads(sys.argv[1])))
+sys.exit(max(run(arguments) for arguments in json.loads(sys.argv[1])))
 """
 """`python -m training` for each list of arguments, in one process, as starting one takes seconds."""
 

@@ -7,10 +7,20 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from tests import quick_training
 from tests.training.tables import ROWS, Infer, plain_columns
+from training import importance
 from training.build_dataset import load_dataset
 from training.config import DataOptions
 from training.dataset import Dataset
+
+
+@pytest.fixture(autouse=True)
+def quick_importance(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importance is measured on few rows, except in its own tests."""
+    if request.path.name != "test_importance.py":
+        for name, limit in quick_training.LIMITS.items():
+            monkeypatch.setattr(importance, name, limit)
 
 
 @pytest.fixture

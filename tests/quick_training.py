@@ -1,0 +1,22 @@
+"""Training for tests of something else: importance, which of wide tables takes most of the time, is measured on few rows.
+
+`python -m tests.quick_training …` is `python -m training …` with these limits.
+"""
+
+import sys
+
+from training import importance
+from training.__main__ import main
+
+LIMITS = {"MAX_EXPLAINED_ROWS": 4, "MAX_SHUFFLED_ROWS": 20, "SHUFFLES": 1}
+
+
+def run(arguments: list[str]) -> int:
+    """The exit code. For a process of its own: the limits stay."""
+    for name, limit in LIMITS.items():
+        setattr(importance, name, limit)
+    return main(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))
