@@ -1,4 +1,4 @@
-"""Training for tests of something else: importance, which of wide tables takes most of the time, is measured on few rows.
+"""Training for tests of something else: importance, which takes longest for wide tables, is measured on few rows.
 
 `python -m tests.quick_training …` is `python -m training …` with these limits.
 """
