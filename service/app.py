@@ -28,7 +28,6 @@ from models.store_repair import repair_store
 from models.tabular_model import TabularModel
 from models.version_files import StoredVersion
 from service import local_copies, logs, metric_files, model_selection
-from service.bento_image import REQUIREMENTS, bento_image
 from service.data_plane import DataPlane
 from service.exchange import ServerContext
 from service.follower import Follower
@@ -94,7 +93,7 @@ def build_service(
     decorate = bentoml.service(
         name="tabserve",
         service_class=service_class(application.wrap),
-        image=bento_image(models) if REQUIREMENTS.is_dir() else None,  # not in an installed wheel
+        image=None if worker.in_worker() else image(models),
         workers=workers,
         traffic={"timeout": math.ceil(settings.timeout_s) + 5},
         logging={"access": {"enabled": False}},
@@ -106,6 +105,13 @@ def build_service(
     add_models(service_type, models, context.plane)
     services.append(decorate(service_type))
     return services[0]
+
+
+def image(models: Sequence[TabularModel]) -> Any:
+    """The image that `bentoml containerize` builds; None in an installed wheel, which has no lock files."""
+    from service.bento_image import REQUIREMENTS, bento_image  # not in a worker: .3 MB
+
+    return bento_image(models) if REQUIREMENTS.is_dir() else None
 
 
 def add_models(service_type: type[Any], models: Sequence[TabularModel], plane: DataPlane) -> None:
@@ -159,7 +165,6 @@ def service_class_of(
             gc.collect()
             if limit := settings.memory_bytes or memory_limit():
                 plane.memory.limit = worker_budget(limit, workers)
-            gc.set_threshold(GC_THRESHOLD, 10, 10)
             gc.freeze()  # collections skip everything loaded so far, which is freed by reference counts at most
             state.mark_ready()
 
@@ -233,6 +238,7 @@ def from_environment() -> Any:
         worker.record_failed_start(reason)
         raise BentoMLException(reason) from None
     finally:
+        gc.set_threshold(GC_THRESHOLD, 10, 10)
         gc.enable()
     if not worker.in_worker():
         start = {model.name: int(model.version) for model in models}
