@@ -1,4 +1,4 @@
-"""How the text cells of one column are read: decided once by training, stored in the schema, used by every way in."""
+"""How the text cells of one column are read: decided once by training, stored in the schema, used by every format."""
 
 import re
 from functools import cached_property
@@ -14,7 +14,7 @@ NUMBER = {
     ".": re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"),
     ",": re.compile(r"[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?"),
 }
-INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE | re.ASCII)  # a dotless i is none to float()
+INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE | re.ASCII)  # float() does not accept a dotless i
 EXPONENT = r"(?:[eE][+-]?\d+)?"
 SCALES = {"k": 1e3, "K": 1e3, "M": 1e6, "Mio": 1e6, "B": 1e9, "bn": 1e9, "Mrd": 1e9}
 MAX_NUMBER_TEXT = 400  # characters; longer ones are read as plain numbers only
@@ -59,7 +59,7 @@ class CellFormat(BaseModel):
 
     @cached_property
     def reads_text(self) -> bool:
-        """Whether numbers and booleans may be text in JSON, as they are for who reads the table without this format."""
+        """Whether numbers and booleans may be text in JSON, as a client sees them that does not know this format."""
         return self.text or bool(self.missing) or not self.plain
 
     def written(self) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class CellFormat(BaseModel):
         return self.model_dump(mode="json", exclude_defaults=True)
 
     def parse_number(self, text: str) -> float | None:
-        """A cell as a number, infinite where it says so or is too large; None if it is not a number."""
+        """A cell as a number, infinite if it is written so or too large; None if it is not a number."""
         if NUMBER[self.decimal].fullmatch(text) or INFINITE.fullmatch(text):
             return float(text if self.decimal == "." else text.replace(",", "."))
         if len(text) > MAX_NUMBER_TEXT:

@@ -21,7 +21,7 @@ BOOLEANS = {"true": True, "false": False}
 
 
 def parse_whole(text: str) -> int | None:
-    """A cell as a whole number with all of its digits; None if it is not one, or longer than any that is used."""
+    """A cell as a whole number with all of its digits; None if it is not one, or longer than a supported one."""
     return int(text) if WHOLE.fullmatch(text) and len(text) < MAX_DIGITS else None
 
 
@@ -62,7 +62,7 @@ class CellReader:
         return text if value is None else value
 
     def read_value(self, text: str) -> Any:
-        """Text in JSON, an Arrow array or a tensor, likewise; the text itself where only a CSV may have it."""
+        """The same for text in JSON, an Arrow array or a tensor; the text itself if only a CSV may have it."""
         cell = text.strip() if self._reads_text or self._cells.trimmed else text
         if cell in self.missing_values:
             return None
@@ -111,13 +111,12 @@ class CellReader:
 
 
 def read_rows(readers: Mapping[str, CellReader], rows: Sequence[object]) -> Sequence[object]:
-    """Rows that are JSON values, with the texts read of the columns that have a reader; the same rows where there are
-    none."""
+    """Rows of JSON values with parsed texts in the columns that have a reader; the same rows if none has one."""
     return [read_row(readers, row) if isinstance(row, dict) else row for row in rows] if readers else rows
 
 
 def read_row(readers: Mapping[str, CellReader], row: Row) -> Row:
-    """One row likewise; the same one where nothing was read."""
+    """The same for one row; the same object if nothing was parsed."""
     read: dict[str, Any] | None = None
     for name, reader in readers.items():
         text = row.get(name)

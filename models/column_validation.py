@@ -62,7 +62,7 @@ def validate_columns(
 
 
 def _read_texts(schema: FeatureSchema, columns: Columns) -> Columns:
-    """The columns with the texts read of those that have numbers or missing values as text."""
+    """The columns, with texts parsed in columns that have numbers or missing values as text."""
     readers = schema.value_readers
     if readers.keys().isdisjoint(columns):
         return columns

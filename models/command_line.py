@@ -1,4 +1,4 @@
-"""What all command lines share: one form of errors, and how to install a missing library."""
+"""Shared by all command lines: one form of errors, and how to install a missing library."""
 
 import argparse
 from pathlib import Path

@@ -136,7 +136,7 @@ class Feature(BaseModel):
         return self.positions.get(level, UNSEEN)
 
     def normal_level(self, level: Scalar) -> Scalar:
-        """A level as training would have read it: without blanks around it, in the normal form of its characters."""
+        """A level as training reads it: without blanks around it, in the normal form of its characters."""
         if isinstance(level, str):
             level = level.strip() if self.cells.trimmed else level
             return unicodedata.normalize("NFC", level) if self.cells.unicode else level

@@ -25,7 +25,7 @@ class CannotExport(ValueError):  # noqa: N818 - the name describes the error
 
 
 def export(model: keras.Model) -> Network:
-    """The network with the same outputs as `model`. Raises CannotExport with the layer at fault and the reason."""
+    """The network with the same outputs as `model`. Raises CannotExport with the unsupported layer and the reason."""
     network = Network([layer for part in _parts(model) for layer in part])
     if not network.weights():
         raise CannotExport(f"{_called(model)}: has no weights")

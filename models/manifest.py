@@ -48,7 +48,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def file_names(folder: Path) -> list[str]:
-    """The files that a manifest lists: hidden files of an editor or a file system are none of them."""
+    """The files that a manifest lists, without hidden files of an editor or a file system."""
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
     return [name for name in names if not name.startswith(".") and name not in (MANIFEST_FILE, *NOT_LISTED)]
 

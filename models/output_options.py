@@ -1,4 +1,4 @@
-"""What a request can ask for beside predictions, as further output columns: intervals, label sets, explanations."""
+"""Optional output columns of a request: intervals, label sets, explanations."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -30,7 +30,7 @@ class FeatureSchema(BaseModel):
 
     format: since 2 columns say how their cells are read (`cells`), and the missing tokens count in every form, not in
     CSV alone. encoding: of the CSV that trained the model, unless it was UTF-8; a body that is not UTF-8 is read by it.
-    "utf-8": the file was UTF-8 but for bytes that were read as cp1252.
+    "utf-8": the file was UTF-8 except for bytes that were read as cp1252.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -142,13 +142,13 @@ class FeatureSchema(BaseModel):
 
     @cached_property
     def readers(self) -> dict[str, CellReader]:
-        """For each feature what reads its text cells."""
+        """The parser of text cells of each feature."""
         tokens, everywhere = frozenset(self.missing), self.format > 1
         return {feature.name: CellReader(feature, tokens, everywhere=everywhere) for feature in self.features}
 
     @cached_property
     def value_readers(self) -> dict[str, CellReader]:
-        """Those of the features whose values may be text in JSON although they are none, or missing."""
+        """The parsers of the features whose numbers, booleans or missing values may be text in JSON."""
         return {name: reader for name, reader in self.readers.items() if reader.reads_values}
 
     @cached_property

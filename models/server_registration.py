@@ -13,7 +13,7 @@ from typing import Any
 
 SERVERS_FOLDER = "servers"
 STALE_SECONDS = 30.0
-"""A server that has not renewed its file for so long is regarded as gone."""
+"""A server that has not renewed its file for this long is regarded as stopped."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class WorkerGeneration:
 
 @dataclass(frozen=True)
 class ServerRegistration:
-    """One server. `workers` maps process ids to what they serve; `renewed` is a time since the epoch."""
+    """One server. `workers` maps process ids to their generations; `renewed` is a time since the epoch."""
 
     id: str
     pid: int
@@ -79,7 +79,7 @@ def remove(folder: Path, server_id: str) -> None:
 
 
 def read(folder: Path) -> list[ServerRegistration]:
-    """The servers that follow this store. Removes the files of servers that are gone, where it may."""
+    """The servers that follow this store. Removes the files of stopped servers if it is allowed to."""
     servers = []
     for path in sorted((folder / SERVERS_FOLDER).glob("*.json")):
         server = read_file(path)
@@ -101,7 +101,7 @@ def read_file(path: Path) -> ServerRegistration | None:
 
 
 def is_alive(server: ServerRegistration, now: float) -> bool:
-    """Whether a server has renewed its file lately and, where that can be seen from here, its process exists."""
+    """Whether a server has renewed its file recently and, if that can be checked from here, its process exists."""
     if now - server.renewed > STALE_SECONDS:
         return False
     if server.host == socket.gethostname() and server.pid_namespace == pid_namespace() != "":

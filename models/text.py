@@ -18,7 +18,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def truncate(text: str, limit: int = 60) -> str:
-    """Text cut to a length that is safe to repeat to whoever sent it."""
+    """Text cut to a length that is safe to repeat in a response."""
     cut = text if len(text) <= limit else text[:limit] + "…"
     return cut.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be sent
 

@@ -1,6 +1,6 @@
 """Folders in the store in which versions are written or deleted.
 
-A version appears and disappears by one rename, so that whoever reads the store never sees a part of it. BentoML and
+A version appears and disappears by one rename, so that a reader of the store never sees a part of it. BentoML and
 `store.versions` look for versions one level deeper and do not see these folders: they hold files only.
 """
 

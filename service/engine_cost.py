@@ -1,4 +1,4 @@
-"""How long an engine takes for one row and for many, measured so that other work on the machine does not decide.
+"""How long an engine takes for one row and for many, measured independently of other load on the machine.
 
 The NumPy engine computes in the thread that calls it, so its cost is processor time of that thread: waiting for a
 core does not count. Caches and clock rates that others disturb do, so the fastest of several rounds is taken.
@@ -21,8 +21,8 @@ ROUNDS = 3
 MAX_ROUNDS = 6  # where the first ones differ
 PAUSE_S = 0.02  # from one round of a model to its next: bursts of other work seldom last for all of them
 REPEATS = 10  # in a round
-ROUND_S = 0.03  # after so much time a round has no more than two repeats
-STEADY_RATIO = 1.5  # of two rounds: what differs by more was disturbed
+ROUND_S = 0.03  # after this time a round has no more than two repeats
+STEADY_RATIO = 1.5  # of two rounds: a larger difference is a disturbance
 MIN_ROW_S = 1e-9
 
 
@@ -98,7 +98,7 @@ def measure_round(model: TabularModel, clock: Callable[[], float]) -> EngineCost
 
 
 def fastest_prediction(model: TabularModel, rows: int, clock: Callable[[], float]) -> float:
-    """Seconds of the fastest of a few predictions of so many rows."""
+    """Seconds of the fastest of a few predictions of this many rows."""
     frame = Frame(np.zeros((rows, len(model.schema.numeric))), np.full((rows, len(model.schema.categorical)), UNSEEN))
     fastest, until = math.inf, clock() + ROUND_S
     for repeat in range(REPEATS):

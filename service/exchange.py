@@ -1,4 +1,4 @@
-"""The exchange: what happens to every request, over HTTP and gRPC alike.
+"""The exchange: the steps of every request, the same over HTTP and gRPC.
 
     identify ─▶ admit ─▶ the route: read, validate, predict, write ─▶ translate errors ─▶ record
     id, trace   readiness, access, deadline

@@ -1,4 +1,4 @@
-"""The gRPC server: the Open Inference Protocol on a port of its own, which the workers share.
+"""The gRPC server: the Open Inference Protocol on a separate port, which the workers share.
 
 Imported only if TABSERVE_GRPC_PORT is set, because gRPC is an optional dependency.
 """
@@ -114,7 +114,7 @@ class GrpcServer:
         await self._health.enter_graceful_shutdown()
 
     def refuse(self, seconds: float) -> None:
-        """Accept no more calls. Those in flight have so many seconds to finish."""
+        """Accept no more calls. Calls in flight have this many seconds to finish."""
         self._stopping = asyncio.ensure_future(self._server.stop(seconds))
 
     async def stop(self) -> None:

@@ -16,7 +16,7 @@ OWN_MEMORY = Path("/proc/self/smaps_rollup")
 
 
 class MemoryBudget:
-    """Bytes that are reserved by requests under way. limit: None if they are not limited."""
+    """Bytes that are reserved by requests in progress. limit: None if they are not limited."""
 
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit
@@ -25,7 +25,8 @@ class MemoryBudget:
     def reserve(self, count: int, held: int) -> None:
         """Reserve more bytes for a request that holds some already. Raises OutOfMemory while others have to end first.
 
-        A request that has no company may take more than the limit: no body that the settings allow is refused for ever.
+        The only request in progress may take more than the limit, so that every body that the settings allow is
+        accepted at some time.
         """
         if self.limit is not None and self.reserved + count > self.limit and self.reserved > held:
             raise OutOfMemory
@@ -36,7 +37,7 @@ class MemoryBudget:
 
 
 def memory_of_body(size: int) -> int:
-    """The bytes to reserve for a body of so many bytes, of HTTP or gRPC."""
+    """The bytes to reserve for a body of this size, of HTTP or gRPC."""
     return MEMORY_PER_BYTE * size if size > FREE_BYTES else 0
 
 

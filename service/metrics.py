@@ -178,7 +178,7 @@ class Metrics:
         counters.clear()
 
     def page(self) -> bytes:
-        """The text of `/metrics`, summed over all workers but for the metrics of their processes."""
+        """The text of `/metrics`, summed over all workers except for the metrics of their processes."""
         folder = os.environ.get(MULTIPROCESS)
         if not folder:
             return generate_latest(self.registry) + lost_series_page(0) + process_page([os.getpid()])

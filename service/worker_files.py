@@ -56,7 +56,7 @@ class WorkerFiles:
         self._write("prepare", pid, asdict(request))
 
     def requested(self) -> PrepareRequest | None:
-        """What another worker has asked of this one last."""
+        """The last request of another worker to this one."""
         content = self._read("prepare", self.pid)
         return None if content is None else PrepareRequest(**content)
 

@@ -33,7 +33,7 @@ def is_alive(pid: int) -> bool:
 
 
 def reserve_space(descriptor: int, size: int) -> None:
-    """Let a file have so many bytes on the disk. Raises OSError if there is no space."""
+    """Reserve disk space for a file. Raises OSError if there is no space."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, size)
     else:

@@ -1,1 +1,1 @@
-"""How models come to be: a table is read, understood, split, learned from, judged and stored."""
+"""Training: reads a table, infers its columns, splits it, fits and evaluates a network, and stores a version."""

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted: nothing more was stored", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # the reader of the output is gone
+    except BrokenPipeError:  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (OSError, MemoryError) as error:
@@ -123,7 +123,7 @@ def next_steps(tags: list[str]) -> str:
 
 
 def inspect_table(arguments: list[str], program: str) -> int:
-    """Tell what is inferred of each column of a table, and why."""
+    """Show the inferred type of each column of a table, and the reason."""
     parsed = inspect_parser(program).parse_args(arguments)
     options = options_from(DataOptions, parsed)
     check_data_flag(options, parsed)
@@ -160,7 +160,7 @@ def train_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     )
     parser.add_argument("--if-empty", action="store_true", help="do nothing when the store holds a model already")
     parser.add_argument(
-        "--no-baselines", action="store_true", help="do not fit a linear model and boosted trees beside"
+        "--no-baselines", action="store_true", help="do not fit a linear model and boosted trees for comparison"
     )
     return parser
 
@@ -169,7 +169,7 @@ def inspect_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser = CommandParser(f"{program} inspect", description=inspect_table.__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="a bundled data set")
     add_options(parser, DataOptions)
-    parser.add_argument("--out", metavar="FILE", help="write features.json, to be edited and given back with --schema")
+    parser.add_argument("--out", metavar="FILE", help="write features.json, which you can edit and use with --schema")
     return parser
 
 
@@ -184,9 +184,9 @@ PARSERS = {
 
 
 def quiet_tensorflow() -> None:
-    """What TensorFlow logs while it starts is not for users."""
+    """Suppress the log messages of TensorFlow's start."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # it logs twice, and made nothing faster here
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # oneDNN logs twice and is not faster here
 
 
 if __name__ == "__main__":

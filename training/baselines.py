@@ -41,7 +41,10 @@ class Baselines:
         self.y = self.scale.apply(y) if self.task == "regression" else y
 
     def run(self, report: Report) -> dict[str, EvaluationMetrics]:
-        """Metrics on the test set by name. What takes too long is cut short, and `report` receives a notice."""
+        """Metrics on the test set by name.
+
+        A baseline that takes too long is stopped early, and `report` receives a notice.
+        """
         results = {"constant": self.constant()}
         if self.task != "regression" and len(np.unique(self.y[self.train])) < 2:
             report("the training part has one class only: no linear model and no boosted trees to compare with")
@@ -72,7 +75,7 @@ class Baselines:
         return self._evaluate(self._all_classes(logistic.classes_, logistic.predict_proba(x[self.test])))
 
     def _affordable(self, limit: int, model: str, report: Report) -> Array:
-        """The rows of the train set, or as many of them as the time allows: at least one of each class."""
+        """The rows of the train set, or as many of them as fit into the time: at least one of each class."""
         if len(self.train) <= limit:
             return self.train
         shuffled = np.random.default_rng(0).permutation(self.train)

@@ -1,4 +1,4 @@
-"""The data sets that come with the project, and what their model cards say about them."""
+"""The data sets of the project, with their texts for the model cards."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ DATASETS = Path(__file__).parent / "datasets"
 
 @dataclass(frozen=True)
 class BundledTable:
-    """A table that comes with the project, and what its model card says about it."""
+    """A table of the project, with its text for the model card."""
 
     file: str
     target: str

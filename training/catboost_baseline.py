@@ -1,4 +1,5 @@
-"""CatBoost as a baseline, where the extra `baselines` is installed: stronger than the trees of scikit-learn, and large.
+"""CatBoost as a baseline, if the extra `baselines` is installed: better than the trees of scikit-learn, but a large
+package.
 
 Learning rate, depth and sampling are the tuned defaults of Holzmüller et al. 2024, arXiv 2407.04491.
 """
@@ -54,7 +55,7 @@ def as_objects(x: Array, categorical: list[int]) -> Any:
 
 
 class TimeLimit:
-    """A callback of CatBoost that stops the training after so many seconds."""
+    """A callback of CatBoost that stops the training after a number of seconds."""
 
     def __init__(self, seconds: float) -> None:
         self.end, self.reached = time.perf_counter() + seconds, False

@@ -1,4 +1,4 @@
-"""How the cells of each column of text are read: decided from its cells, the flags, and the other columns.
+"""Decides how the cells of each text column are read: from its cells, the flags, and the other columns.
 
 A reading that is the only one which fits is taken, with a notice. Where two fit that differ by a factor, as 1.234 does
 in a file of decimal commas, the other columns decide, and without them the user.
@@ -30,14 +30,14 @@ from training.number_notation import (
     possible_marks,
 )
 
-MISSING_WORDS = frozenset(  # in any case; no cell among numbers, dates, true and false means anything else
+MISSING_WORDS = frozenset(  # in upper or lower case; they have no other meaning among numbers, dates and booleans
     """
     - -- --- \u2013 \u2014 . .. * ? na n/a n.a. n.a #n/a #na #value! #div/0! #ref! #num! #name? #null! none nil null nan
     nat <na> (null) (none) (blank) \\n missing unknown undefined k.a.
     """.split()  # noqa: SIM905 - a list of so many strings is harder to read
 )
 MAX_NUMERIC_CLASSES = 20  # of a target of numbers kept as text
-MANY_GROUPS = 12  # distinct cells of exactly three decimals, from which these are no accident
+MANY_GROUPS = 12  # distinct cells with exactly three decimals, from which this is not an accident
 ZERO_POINT = re.compile(r"0?[.,]\d+")
 DECIMALS, GROUPS = {".": Marks(".", None), ",": Marks(",", None)}, {".": Marks(",", "."), ",": Marks(".", ",")}
 
@@ -67,7 +67,7 @@ class Candidate:
 
 
 class FormatNotice(NamedTuple):
-    """What is not plain about a column, with an example and the flag that decides."""
+    """A special notation of a column, with an example and the flag that overrides it."""
 
     column: str
     reason: str
@@ -76,13 +76,13 @@ class FormatNotice(NamedTuple):
 
 
 class ColumnFormat(NamedTuple):
-    """How the cells of a column are read, and what is reported of it."""
+    """How the cells of a column are read, and the notices about it."""
 
     cells: CellFormat
     notices: Sequence[FormatNotice] = ()
 
     def apply(self, column: FactorizedColumn) -> FactorizedColumn:
-        """The column with the format of its cells, without those that are words for a missing value."""
+        """The column with the format of its cells; words for a missing value become missing."""
         if self.cells.missing:
             column = column.without(np.isin(np.array(column.values, dtype=object), self.cells.missing))
         return column.with_cells(self.cells)
@@ -125,7 +125,7 @@ def decide_cell_formats(
 def _declared_format(
     column: FactorizedColumn, target: str, options: DataOptions, schema: FeatureSchema | None
 ) -> ColumnFormat | None:
-    """The format that flags or an edited schema say, or None if the cells decide."""
+    """The format that flags or an edited schema declare, or None if the cells decide."""
     name = column.name
     if column.cell_type not in ("untyped", "text") or not column.values:
         return ColumnFormat(PLAIN)
@@ -250,7 +250,7 @@ def _by_other_columns(candidate: Candidate, evidence: set[str | None], delimiter
 
 
 def _by_own_cells(candidate: Candidate, evidence: set[str | None], delimiter: str | None) -> Marks | None:
-    """0.123 has decimals. Whole numbers below 1,000 beside groups of three are what thousands look like."""
+    """0.123 has decimals. Whole numbers below 1,000 next to groups of three digits are thousands."""
     mark = candidate.doubtful_mark
     assert mark is not None
     if any(ZERO_POINT.fullmatch(core) for core in candidate.cores):
@@ -304,7 +304,7 @@ def _finish(candidate: Candidate, options: DataOptions) -> ColumnFormat:
 
 
 def _other_characters(texts: list[str]) -> bool:
-    """Whether some have a minus that is not a hyphen, or the like."""
+    """Whether some have a minus that is not a hyphen, or a similar character."""
     return any(not text.isascii() and text.translate(ONE_READING) != text for text in texts)
 
 

@@ -74,7 +74,7 @@ class FactorizedColumn:
         return replace(self, codes=codes, values=values, counts=self.counts[~mask])
 
     def with_cells(self, cells: CellFormat) -> "FactorizedColumn":
-        """The same cells, to be read in another format."""
+        """The same cells with another format."""
         return replace(self, cells=cells)
 
 

@@ -30,7 +30,7 @@ def find_target(table: RawTable, options: DataOptions, schema: FeatureSchema | N
 
 
 def check_columns(table: RawTable, options: DataOptions, schema: FeatureSchema | None, target: str) -> None:
-    """Raises UsageError for a named column that the table lacks, that is the target, or that several flags name."""
+    """Raises UsageError for a named column that is not in the table, is the target, or is named by several flags."""
     check_date_format(options.date_format)
     flag_of: dict[str, str] = {}
     for flag in ("drop", *TYPE_FLAGS):

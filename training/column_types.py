@@ -54,7 +54,7 @@ def decide_type(column: FactorizedColumn, options: DataOptions, schema: FeatureS
 
 
 def _exclusion_reason(name: str, options: DataOptions, schema: FeatureSchema | None) -> str | None:
-    """Why the options exclude this column whatever its values are, or None."""
+    """Why the options exclude this column regardless of its values, or None."""
     if schema:
         reasons = {column.name: column.reason for column in schema.ignored}
         return None if name in schema.by_name else reasons.get(name, f"not a feature in {options.schema}")
@@ -76,7 +76,7 @@ def _requested_type(name: str, options: DataOptions, schema: FeatureSchema | Non
 
 
 def infer_type(column: FactorizedColumn, date_format: str | None = None) -> ColumnType:
-    """By the values of the column alone; there is at least one. date_format: by `--date-format`."""
+    """By the values of the column only; there is at least one. date_format: of `--date-format`."""
     numbers = parse_numbers(column)
     if np.isinf(numbers).all():
         return ColumnType("ignored", "empty but for infinities" if column.missing else "all infinite")
@@ -107,7 +107,7 @@ def _numeric_type(column: FactorizedColumn, numbers: Vector) -> ColumnType:
 
 
 def _epoch_hint(column: FactorizedColumn, numbers: Vector) -> str:
-    """What to say where all numbers could be dates of this century."""
+    """A hint if all numbers could be dates of this century."""
     low, high = EPOCH_SECONDS
     for unit, factor in (("seconds", 1), ("milliseconds", 1000)):
         if numbers.min() >= low * factor and numbers.max() <= high * factor:
@@ -132,7 +132,7 @@ def _text_type(column: FactorizedColumn) -> ColumnType:
 
 
 def _text_hint(column: FactorizedColumn) -> str:
-    """What else a column of text might be meant to be, or an empty text."""
+    """A hint at another possible type of a text column, or an empty text."""
     numbers = parse_numbers(column)
     share = column.share(~np.isnan(numbers))
     if column.cell_type == "text":
@@ -150,7 +150,7 @@ def _text_hint(column: FactorizedColumn) -> str:
 
 
 def _notation_hint(column: FactorizedColumn) -> str:
-    """What to say where most cells are numbers with something around them that could not be read."""
+    """A hint if most cells are numbers with characters around them that could not be read."""
     sample = column.values[:LENGTH_SAMPLE]
     kinds = [unit_kind(text) for text in sample]
     if kinds.count("none") > 0.1 * len(sample) or "unit" not in kinds:

@@ -31,7 +31,7 @@ class DataOptions:
         "a CSV, JSON, Excel (.xlsx), Parquet, Feather or Arrow file, also compressed, or - for standard input",
     )
     target: str | None = option(None, "the column to predict")
-    name: str | None = option(None, "the model's name; made from the file's name when not given")
+    name: str | None = option(None, "the model's name (default: from the name of the file)")
     task: Literal["regression", "classification"] | None = option(
         None,
         "inferred: an integer target with at most 20 values, each at least 5 times, text and true/false are classes",
@@ -40,31 +40,30 @@ class DataOptions:
     categorical: tuple[str, ...] = option(
         (), "columns whose values are names, although they look like numbers or dates"
     )
-    number: tuple[str, ...] = option((), "columns of numbers; cells that are none count as missing")
-    date: tuple[str, ...] = option((), "columns of dates; cells that are none count as missing")
+    number: tuple[str, ...] = option((), "columns of numbers; all other cells count as missing")
+    date: tuple[str, ...] = option((), "columns of dates; all other cells count as missing")
     na: tuple[str, ...] | None = option(
         None,
-        "how missing cells are written, instead of NA, N/A, n/a, #N/A, <NA>, NaN, nan, null, NULL and ?, and of words "
-        "such as - in columns of numbers and dates; an empty cell always is",
+        "the texts of missing cells, in place of NA, N/A, n/a, #N/A, <NA>, NaN, nan, null, NULL and ?, and of words "
+        "such as - in columns of numbers and dates; an empty cell is always missing",
     )
-    delimiter: str | None = option(None, "between the cells of a CSV; recognised when not given")
-    encoding: str | None = option(None, "of a CSV or JSON file, such as cp1252; recognised when not given")
+    delimiter: str | None = option(None, "between the cells of a CSV (default: detected)")
+    encoding: str | None = option(None, "of a CSV or JSON file, such as cp1252 (default: detected)")
     skip_rows: int = option(0, "lines above the header of a CSV or an Excel sheet, such as a title")
-    comment: str | None = option(None, "with which comment lines of a CSV begin, such as #")
+    comment: str | None = option(None, "the beginning of comment lines in a CSV, such as #")
     decimal: Literal[".", ","] | None = option(
-        None, "the decimal mark of numbers in text; recognised when not given, and asked for where two fit"
+        None, "the decimal mark of numbers in text (default: detected; required if two are possible)"
     )
     thousands: Literal[",", ".", " ", "'"] | None = option(
-        None, "what separates the thousands of numbers in text; recognised when not given, and asked for where two fit"
+        None, "the thousands mark of numbers in text (default: detected; required if two are possible)"
     )
     date_format: str | None = option(
         None,
-        "how dates are written, such as %d.%m.%Y (as Python's strptime has it), iso, epoch_s or epoch_ms; recognised "
-        "when not given",
+        "the format of dates: of Python's strptime, such as %d.%m.%Y, or iso, epoch_s or epoch_ms (default: detected)",
     )
     schema: str | None = option(None, "a features.json, written by inspect --out and edited, that overrides inference")
     split: str | None = option(
-        None, "random, time:COLUMN, group:COLUMN or column:COLUMN; random unless the data set has an official test part"
+        None, "random, time:COLUMN, group:COLUMN or column:COLUMN; random unless the data set has an official test set"
     )
     seed: int = option(42, "of the split")
     real_examples: bool = option(False, "keep real rows as examples, instead of rows mixed column by column")
@@ -82,19 +81,19 @@ class FitOptions:
     )
     hidden: tuple[int, ...] | None = option(
         None,
-        "units of each hidden layer, such as 64,32 (0 for none). Unless with --network ensemble, all that is not given "
-        "is Keras's default: the tutorial's network",
+        "units of each hidden layer, such as 64,32 (0 for none). All options that are not set then have Keras's "
+        "defaults, except with --network ensemble",
     )
     activation: ActivationName | None = option(None, "of the hidden layers; relu, plain silu, with --hidden relu")
     dropout: float | None = option(
         None,
-        "share of activations left out in training; the best of 0.3, 0.2, 0.1 and 0 by the validation part, plain "
+        "share of activations dropped in training; the best of 0.3, 0.2, 0.1 and 0 on the validation set, plain "
         "0.1, with --hidden 0",
     )
     members: int | None = option(None, f"of the ensemble, which share their weights; {MEMBERS}")
     frequency_scale: float | None = option(
         None,
-        "standard deviation of the ensemble's first frequencies; 1, and 3 where dropout 0.2 is tried",
+        "standard deviation of the ensemble's initial frequencies; 1, and 3 in the trial with dropout 0.2",
     )
     batch_norm: bool = option(False, "plain: normalise each hidden layer over the batch")
     bins: int | None = option(
@@ -103,32 +102,32 @@ class FitOptions:
     optimizer: OptimizerName | None = option(None, "adamw; with --hidden adam")
     loss: LossName | None = option(None, "mse for a regression, crossentropy for classes")
     learning_rate: float | None = option(
-        None, "0.014, where dropout 0.3 and 0.2 are tried 0.004, plain 0.003; with --hidden 0.001 (sgd 0.01)"
+        None, "0.014, in the trials with dropout 0.3 and 0.2 0.004, plain 0.003; with --hidden 0.001 (sgd 0.01)"
     )
     schedule: ScheduleName | None = option(None, "of the learning rate; cosine with warm-up, with --hidden constant")
-    weight_decay: float | None = option(None, "of adamw; 0.01, where dropout 0.3 is tried 0.1, with --hidden 0.004")
+    weight_decay: float | None = option(None, "of adamw; 0.01, in the trial with dropout 0.3 0.1, with --hidden 0.004")
     batch_size: int | None = option(None, "16 to 256 by the number of rows, with --hidden 32")
     epochs: int | None = option(
         None,
-        "12 to 60 by the size of the table, half of them where dropout 0.2 is tried, a fifth where 0.3 is, fewer for "
-        "more than 250,000 rows; with --hidden 10",
+        "12 to 60 by the size of the table, half of them in the trial with dropout 0.2, a fifth in that with 0.3, "
+        "fewer for more than 250,000 rows; with --hidden 10",
     )
     patience: int | None = option(
         None,
-        "plain: stop after so many epochs without a better validation loss and take the best; 0: never; "
+        "plain: stop after this number of epochs without a better validation loss and keep the best; 0: never; "
         "16, with --hidden 0",
     )
     class_weights: Literal["none", "balanced"] = option("none", "balanced: rare classes count as much as frequent ones")
     label_smoothing: float | None = option(
-        None, f"share of the target given to the other classes; {SMOOTHING} for the ensemble, else 0"
+        None, f"share of the target that the other classes get; {SMOOTHING} for the ensemble, else 0"
     )
     final: Literal["train", "validation"] | None = option(
         None,
-        "the rows that the served network learns from: train, or validation for both once they chose the settings; "
+        "the rows that the served network is trained on: train, or validation for train and validation rows; "
         "validation, plain train",
     )
-    clip_norm: float | None = option(None, "bound of the gradient's length; not bounded when not given")
-    fit_seed: int = option(42, "of the first weights, the order of the batches and dropout")
+    clip_norm: float | None = option(None, "maximum norm of the gradient (default: none)")
+    fit_seed: int = option(42, "of the initial weights, the order of the batches and dropout")
 
 
 def check_seed(flag: str, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""Intervals and label sets of a trained model: their scores, and how well they cover rows that chose nothing.
+"""Intervals and label sets of a trained model: their scores, and their coverage of rows that selected nothing.
 
 The scores come from the test rows: the validation rows chose the trial and the number of epochs, so their errors are
 too small. What is reported of coverage is counted by two folds: the scores of one half of the test rows judge the
@@ -24,7 +24,7 @@ from training.training_run import FitResult, Matrix
 
 LEVEL = 0.9  # of what the card reports
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # of the picture
-MIN_TEST_ROWS = 20  # below it a model gets no scores
+MIN_TEST_ROWS = 20  # with fewer rows a model gets no scores
 MIN_DEVIATIONS = 4.0  # from the level, for a category's levels to get scores of their own
 Vector = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
@@ -133,7 +133,7 @@ def uneven_category(rows: HeldOutRows) -> int | None:
 
 
 def folds(count: int) -> list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
-    """Two halves of the rows in random order, each once to take scores from and once to judge."""
+    """Two halves of the rows in random order; each provides scores once and is tested once."""
     order = np.random.default_rng(0).permutation(count)
     first, second = order[: count // 2], order[count // 2 :]
     return [(first, second), (second, first)]
@@ -150,7 +150,7 @@ def covered_by_folds(scores: Vector, level: float = LEVEL) -> npt.NDArray[np.boo
 
 
 def report(rows: HeldOutRows, fitted: Uncertainty) -> dict[str, Any]:
-    """What the card and `metrics.json` say about intervals or label sets at the level 0.9."""
+    """The figures of intervals or label sets at the level 0.9 for the card and `metrics.json`."""
     if len(rows.scores) < 2 * MIN_TEST_ROWS:
         return {}
     own = interval_report(rows, fitted) if rows.schema.task == "regression" else set_report(rows, fitted)
@@ -160,7 +160,7 @@ def report(rows: HeldOutRows, fitted: Uncertainty) -> dict[str, Any]:
 def judged_quantiles(
     rows: HeldOutRows, fitted: Uncertainty, calibration: Places, judged: Places, level: float = LEVEL
 ) -> Vector:
-    """(judged rows,): the score up to which each of them is covered, from the scores of the calibration rows."""
+    """(tested rows,): the score up to which each of them is covered, from the scores of the calibration rows."""
     groups = rows.groups(fitted)
     own = refit(fitted, rows.scores[calibration], None if groups is None else groups[calibration])
     level = min(level, own.largest_level)

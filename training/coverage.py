@@ -1,4 +1,4 @@
-"""How often intervals and label sets hold the truth, by rows that were not used for them.
+"""How often intervals and label sets contain the true value, measured on rows that were not used for them.
 
 By folds: each half of the test rows is judged by the scores of the other half. By splits: the same for many random
 halves. A trained model is only predicted once, so a split costs a quantile and a comparison.

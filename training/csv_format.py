@@ -78,7 +78,7 @@ def regularity(head: str, delimiter: str) -> Regularity:
 
 
 def _hint(head: str) -> str:
-    """What may be in the way of a table."""
+    """Possible reasons why no table was found."""
     lines = head.splitlines(keepends=True)[: HEAD_LINES + MAX_TITLE_LINES]
     start = next((start for start in COMMENT_STARTS if lines and lines[0].startswith(start)), None)
     if start is not None:

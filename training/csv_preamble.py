@@ -18,7 +18,7 @@ class TableLines(NamedTuple):
 
 
 def table_lines(content: bytes, where: str, skip_rows: int, comment: str | None) -> TableLines:
-    """Leave out the lines above the header and comments. Raises UsageError."""
+    """Remove the lines above the header and comments. Raises UsageError."""
     if skip_rows < 0:
         raise UsageError(f"--skip-rows must be 0 or more, not {skip_rows}")
     declared = SEP_LINE.match(content)
@@ -37,7 +37,7 @@ def table_lines(content: bytes, where: str, skip_rows: int, comment: str | None)
 
 
 def _blank_comments(content: bytes, comment: str) -> bytes:
-    """Lines that begin with the text become blank lines, which are no rows: lines keep their numbers."""
+    """Replace lines that begin with the text by blank lines, so that line numbers stay the same."""
     if not comment or comment.isspace():
         raise UsageError("--comment must be the text that comments begin with, such as #")
     return re.sub(rb"(?m)^[ \t]*" + re.escape(comment.encode()) + rb"[^\r\n]*", b"", content)

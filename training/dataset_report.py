@@ -1,4 +1,4 @@
-"""The report of `inspect`: what was inferred of each column; and the features.json to edit."""
+"""The report of `inspect` about the inferred columns, and the features.json to edit."""
 
 from pathlib import Path
 

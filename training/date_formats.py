@@ -64,16 +64,15 @@ FORMATS_OF_SHAPE = _by_shape()
 
 
 class DateFormat(NamedTuple):
-    """A date format, and another one that fits the same values equally well but means other days."""
+    """A date format, and another one that fits the same values equally well but gives other days."""
 
     text: str
     rival: str | None = None
 
 
 def detect_date_format(column: FactorizedColumn, wanted: str | None = None) -> DateFormat | None:
-    """The format that fits at least 99 % of the cells, or None. The other cells decide what 03/04/2024 means.
-
-    wanted: the format that the user says, which goes first.
+    """The format that fits at least 99 % of the cells, or None. The other cells decide what 03/04/2024 means. wanted:
+    the format of the user, which is tried first.
     """
     if column.cell_type not in ("untyped", "text", "timestamp") or not column.values:
         return None
@@ -135,7 +134,7 @@ def parse_dates(values: Sequence[str], date_format: str) -> Vector:
     moments = pd.to_datetime(texts, format=date_format, errors="coerce", utc=True)
     seconds = moments.dt.as_unit("us").astype("int64").to_numpy() / 1e6
     seconds = np.where(moments.isna().to_numpy(), np.nan, seconds)
-    for index in np.flatnonzero(np.isnan(seconds)).tolist():  # years that pandas has no moment for, and ISO 8601
+    for index in np.flatnonzero(np.isnan(seconds)).tolist():  # years that pandas cannot represent, and ISO 8601
         seconds[index] = _parse_date(values[index], date_format)
     return seconds
 

@@ -26,7 +26,7 @@ def load_edited_schema(options: DataOptions) -> FeatureSchema | None:
 
 
 def _without_statistics(text: bytes) -> bytes:
-    """The JSON without what is computed from the table anyway, and may no longer fit an edited type.
+    """The JSON without the statistics, which are computed from the table again and may not fit an edited type.
 
     A category keeps its levels, for their type.
     """

@@ -117,7 +117,7 @@ def _check_is_text(content: bytes, where: str) -> None:
 
 
 def _decode_invalid_utf8(content: bytes, where: str) -> DecodedText:
-    """UTF-8 with a few invalid bytes, or an encoding with one byte a character."""
+    """UTF-8 with a few invalid bytes, or an encoding with one byte per character."""
     if (repaired := _repair(content, where)) is not None:
         return repaired
     for name in ("cp1252", "latin-1"):
@@ -148,7 +148,7 @@ def _repair(content: bytes, where: str) -> DecodedText | None:
     if invalid_bytes > valid:
         raise UsageError(
             f"{where} has {valid} characters of UTF-8 and {invalid_bytes} bytes that are not UTF-8, the first of them "
-            f"{byte:#04x} in line {line}: say --encoding cp1252, or mend the file"
+            f"{byte:#04x} in line {line}: say --encoding cp1252, or fix the file"
         )
     fixed = repair_invalid_bytes(text)
     notice = (

@@ -88,7 +88,7 @@ class EnsembleTrainer:
     def refit(self, trial: TrialResult, on_epoch: OnEpoch) -> Any:
         """The weights after training on all rows, by the trial's recipe to its best epoch. Raises DivergenceError.
 
-        The schedule is stretched, so that as many passes over the rows come to the same point of it.
+        The schedule is scaled, so that it is at the same point after the same number of passes over the rows.
         """
         stretch = self.rows / self.train_rows
         recipe = replace(trial.recipe, epochs=max(1, round(stretch * trial.recipe.epochs)))
@@ -113,7 +113,9 @@ class EnsembleTrainer:
             yield Epoch(number, epochs, loss, None, float(epoch_rates[0]), time.perf_counter() - started)
 
     def _orders(self, rng: np.random.Generator, rows: RowNumbers) -> Iterator[RowNumbers]:
-        """Row numbers (steps, batch) for each epoch: passes in random order, the rest of each left for the next."""
+        """Row numbers (steps, batch) for each epoch:
+        passes in random order; the remaining rows of a pass come first in the next.
+        """
         size = self.steps * self.batch
         order = np.empty(0, np.intp)
         while True:

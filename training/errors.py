@@ -1,4 +1,4 @@
-"""What can be wrong with a command or a table. Raised where it is known, printed once by `training/__main__.py`."""
+"""Errors of a command or a table. `training/__main__.py` prints them."""
 
 
 class UsageError(Exception):

@@ -31,7 +31,7 @@ def draw_rows(
 ) -> list[dict[str, Any]]:
     """Valid rows as JSON objects, the first ones without missing values if possible.
 
-    test: the rows to draw from. real: whole rows of the table; fewer than `count` where it has fewer. Raises UsageError
+    test: the rows to draw from. real: whole rows of the table; fewer than `count` if it has fewer. Raises UsageError
     where no value is within the limits that the edited schema declares.
     """
     if real:

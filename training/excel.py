@@ -52,7 +52,7 @@ def _sheets(content: bytes, where: str) -> list[tuple[str, list[Row]]]:
         return [(sheet.title, [*_rows(sheet, where)]) for sheet in book.worksheets]
     except UsageError:
         raise
-    except Exception as error:  # openpyxl raises whatever its parsers do
+    except Exception as error:  # openpyxl passes on any exception of its parsers
         message = truncate(" ".join(str(error).split()), 200)
         raise UsageError(f"{where} is an Excel workbook (.xlsx) that cannot be read: {message}") from None
 
@@ -88,7 +88,7 @@ def _cell(row: Row, index: int) -> Any:
 
 
 def _column(cells: list[Any]) -> Any:
-    """Of one type where the cells are; otherwise text, which is parsed like the cells of a CSV."""
+    """A column of the cells' type if all have the same; otherwise text, which is parsed like the cells of a CSV."""
     types = {type(cell) for cell in cells} - {type(None)}
     if types <= {date, datetime} and len(types) > 1:
         cells = [datetime(cell.year, cell.month, cell.day) if type(cell) is date else cell for cell in cells]

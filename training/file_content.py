@@ -24,7 +24,7 @@ WORKBOOK_PART = "[Content_Types].xml"  # each file of Microsoft Office is a zip 
 
 
 class Compression(NamedTuple):
-    """How files of a compression begin, and how they are opened."""
+    """The first bytes of a compression format, and a function that opens its files."""
 
     name: str
     start: bytes

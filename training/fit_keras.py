@@ -83,7 +83,7 @@ def fit_ensemble(run: TrainingRun) -> FitResult:
 
 
 def _quiet_tensorflow() -> None:
-    """What TensorFlow logs while it starts is not for users."""
+    """Suppress the log messages of TensorFlow's start."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 

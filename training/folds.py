@@ -1,4 +1,4 @@
-"""The folds by which a trial is judged: one validation set or, for small tables, five folds.
+"""The folds that evaluate a trial: one validation set or, for small tables, five folds.
 
 With few rows the best trial and the best epoch depend on which rows are in the validation set. Five folds judge by
 every train and validation row, each by a network that did not learn from it.
@@ -30,7 +30,9 @@ class Fold(NamedTuple):
 
 
 class FoldResult(NamedTuple):
-    """What one fold's training leaves: a record of each epoch, and weights of the best one in the framework's form."""
+    """The result of training on one fold:
+    a record of each epoch, and the weights of the best one in the framework's format.
+    """
 
     history: list[Epoch]
     weights: object

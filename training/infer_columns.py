@@ -24,7 +24,7 @@ FREQUENT_TOKEN = 0.05  # share of a column's cells from which a word that counts
 
 
 class ColumnDecision(NamedTuple):
-    """The type of a column, the reason for it, and what `inspect` shows beside them."""
+    """The type of a column, the reason for it, and the other columns of the `inspect` report."""
 
     column: str
     type: Kind | Literal["ignored"]
@@ -123,7 +123,7 @@ def _build_category(column: FactorizedColumn, reason: str, declared: Feature | N
 
 
 def _cells_of_kind(cells: CellFormat, kind: Kind) -> CellFormat:
-    """What of a format says how cells of this type are read."""
+    """The part of a cell format that concerns cells of this type."""
     return cells if kind == "number" else CellFormat(missing=cells.missing)
 
 
@@ -176,7 +176,7 @@ def _object_array(levels: list[Scalar]) -> npt.NDArray[Any]:
 
 
 def _build_feature(name: str, kind: Kind, declared: Feature | None, **inferred: Any) -> Feature:
-    """The feature as inferred, overruled by what the edited schema declares. Raises ValidationError."""
+    """The inferred feature with the values that the edited schema declares. Raises ValidationError."""
     fields: dict[str, Any] = {"name": name, "kind": kind, **inferred}
     if declared:
         overruled = {key: getattr(declared, key) for key in DECLARED_FIELDS}

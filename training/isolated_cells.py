@@ -1,4 +1,4 @@
-"""Isolated cells: notices that name them, and their rows, which are left out of training."""
+"""Isolated cells: notices that name them, and their rows, which are not used for training."""
 
 import numpy as np
 
@@ -9,7 +9,9 @@ from models.text import render
 from training.cells import Mask
 from training.dataset import Dataset
 
-MAX_ISOLATED_TARGETS = 0.001  # of the rows at each end, one at least: more of them are what is to be predicted
+MAX_ISOLATED_TARGETS = (
+    0.001  # of the rows at each end, at least one: if there are more, they are part of the distribution
+)
 MIN_FEW = 5  # rows that may be left out of any table
 MAX_NAMED = 3  # cells of a column
 TOTAL_WORDS = {
@@ -78,7 +80,7 @@ def _column_notices(dataset: Dataset, name: str, kind: Kind, left_out: Mask) -> 
 
 
 def _name_cells(dataset: Dataset, values: Vector, isolated: Mask, kind: Kind) -> str:
-    """The first cells with their rows, counted from 1 below the header, and a verb that fits them."""
+    """The first cells with their rows, counted from 1 below the header, and a matching verb."""
     places = np.flatnonzero(isolated)
     named = [f"{_render(values[place], kind)} in row {dataset.row_numbers[place] + 1}" for place in places[:MAX_NAMED]]
     more = [f"{len(places) - MAX_NAMED} more"] if len(places) > MAX_NAMED else []

@@ -1,4 +1,4 @@
-"""Tables in JSON: one object a line, an array of objects, or an object of columns, as pandas writes them."""
+"""Tables in JSON: one object per line, an array of objects, or an object of columns, as pandas writes them."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Names of models: checked, and derived from the name of a file."""
+"""Checks names of models, and derives them from the name of a file."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How numbers are written in a column beside their digits: units, scales, negatives; and which marks its cells fit."""
+"""The notation of the numbers in a column: units, scales, negatives; and the marks that fit its cells."""
 
 import re
 import unicodedata
@@ -37,7 +37,7 @@ class Marks(NamedTuple):
 
 
 class Notation(NamedTuple):
-    """What is written around the digits, and the digits with their marks."""
+    """The text around the digits, and the digits with their marks."""
 
     cells: CellFormat
     cores: list[str]  # of a sample
@@ -50,7 +50,10 @@ def written_as_number(texts: Sequence[str]) -> list[re.Match[str] | None]:
 
 
 def detect_notation(column: FactorizedColumn, *, declared: bool = False) -> Notation | None:
-    """From a sample of the cells; None if they are no numbers whatever the marks are. declared: to hold numbers."""
+    """Detect the notation from a sample of the cells; None if they are not numbers with any marks.
+
+    declared: the user declares numbers.
+    """
     step = max(1, len(column.values) // SAMPLE_VALUES)
     texts, counts = column.values[::step], column.counts[::step].astype(float)
     matches = written_as_number(texts)
@@ -64,7 +67,7 @@ def detect_notation(column: FactorizedColumn, *, declared: bool = False) -> Nota
         return None
     opened = sum(part["opened"] is not None for part in parts)
     last = sum(part["last"] is not None for part in parts)
-    if len(parts) in (opened, last):  # all negative: the marks mean something else
+    if len(parts) in (opened, last):  # all negative: the marks have another meaning
         return None
     scales = any(_is_scale(part) for part in parts)
     cores = [part["core"].rstrip() for part in parts]
@@ -134,7 +137,7 @@ def _is_unit(part: dict[str, str]) -> bool:
 
 
 def unit_kind(text: str) -> Literal["unit", "bare", "none"]:
-    """Whether a text is a number with something around it, one without, or none."""
+    """Whether a text is a number with a unit, a plain number, or not a number."""
     (match,) = written_as_number([text])
     if match is None:
         return "none"
@@ -149,7 +152,7 @@ def _is_currency(text: str) -> bool:
 
 
 def possible_marks(cores: Sequence[str], decimal: Decimal | None, thousands: Thousands | None) -> list[Marks]:
-    """The readings to try, the plainest first. decimal, thousands: as the flags say."""
+    """The readings to try, the plainest first. decimal, thousands: of the flags."""
     joined = "".join(cores)
     found = []
     for mark in (decimal,) if decimal else (".", ","):

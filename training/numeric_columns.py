@@ -1,4 +1,4 @@
-"""Columns of the types number, boolean and date: their values as numbers, and what is recorded of them."""
+"""Columns of the types number, boolean and date: their values as numbers, and their records for the schema."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ MAX_TOKENS, MAX_TOKEN = 100, 200  # invalid cells that are recorded as missing, 
 
 
 class NumericColumn(NamedTuple):
-    """The values of a column as numbers, and what is shown of them."""
+    """The values of a column as numbers, and texts about them."""
 
     numbers: Vector  # (distinct,), NaN where a value is not of the column's type
     seen: TrainingRange
@@ -66,7 +66,7 @@ def read_date_column(column: FactorizedColumn, declared_format: str | None, want
 
 
 def _with_missing(column: FactorizedColumn, invalid: Mask) -> CellFormat:
-    """The format of the column's cells, with those that are invalid as missing: they are, whenever they come."""
+    """The format of the column's cells, in which the invalid texts count as missing, also in requests."""
     texts = [value for value, wrong in zip(column.values, invalid.tolist(), strict=True) if wrong]
     known = column.cells.missing
     listed = [text for text in texts if isinstance(text, str) and len(text) <= MAX_TOKEN][: MAX_TOKENS - len(known)]

@@ -160,7 +160,7 @@ def replacement_notices(schema: FeatureSchema) -> list[str]:
     try:
         stored = json.loads((newest.path / "features.json").read_text("utf-8"))
         before, now = (stored["target"], stored["task"]), (schema.target, schema.task)
-    except (OSError, ValueError, KeyError, TypeError):  # `list` and the service report a damaged version
+    except (OSError, ValueError, KeyError, TypeError):  # `list` and the service report damaged versions
         return []
     if before == now:
         return []
@@ -195,7 +195,7 @@ def build_version(
     baselines: dict[str, EvaluationMetrics],
     notices: list[str],
 ) -> TrainedVersion:
-    """All that is stored of a training, with golden rows, card and plots."""
+    """All files of a version, with golden rows, card and plots."""
     dataset, split, fitted = result.dataset, result.split, result.fit
     schema = examples.with_examples(dataset.schema, result.golden_rows[0])
     record = training_record(options, dataset, fitted, result.search)

@@ -66,7 +66,7 @@ def _draw_residuals(schema: FeatureSchema, y: Array, outputs: Array) -> Figure:
     ends = [float(min(y.min(), outputs.min())), float(max(y.max(), outputs.max()))]
     left.plot(ends, ends, color="black", linewidth=0.8)
     left.set(ylabel="predicted", title="held-out rows")
-    left.set_xlabel(truncate(schema.target), parse_math=False)  # $ is a letter here
+    left.set_xlabel(truncate(schema.target), parse_math=False)  # $ is not a math delimiter here
     right.hist(outputs[:, 0] - y, bins=60)
     right.set(xlabel="predicted - true", ylabel="rows", title="errors")
     return figure

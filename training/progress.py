@@ -29,7 +29,7 @@ class Progress:
             print(line, file=self.stream, flush=True)
 
     def report(self, text: str) -> None:
-        """Print a message on a line of its own."""
+        """Print a message on a separate line."""
         self.end_line()
         print(f"{self.name}  {text}", file=self.stream, flush=True)
 

@@ -20,7 +20,7 @@ OF_DATA = (  # a change of one of these files invalidates all stored results
     *("training/target.py", "training/build_dataset.py", "training/split_rule.py", "training/splitting.py"),
     "training/evaluation.py",
 )
-OF_NETWORK = (  # these only results of our networks
+OF_NETWORK = (  # these invalidate only the results of our networks
     *("models/architecture.py", "models/encoding/*.py", "models/keras_nets.py"),
     *("training/config.py", "training/recipe.py", "training/fit.py", "training/fit_keras.py"),
     *("training/keras_options.py", "training/ensemble.py", "training/ensemble_keras.py", "training/temperature.py"),

@@ -39,7 +39,7 @@ def check_names(names: list[str], where: str) -> None:
 
 
 def column_of_cells(cells: list[Any]) -> Any:
-    """An Arrow array of Python values; their text where they are of several types."""
+    """An Arrow array of Python values, or of their texts if they have several types."""
     try:
         return pa.array(cells)
     except (pa.ArrowException, OverflowError):

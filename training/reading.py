@@ -1,4 +1,4 @@
-"""Reads a table from a file or from standard input into a `RawTable`; its format is known by its content."""
+"""Reads a table from a file or from standard input into a `RawTable`; detects its format from the content."""
 
 import hashlib
 from dataclasses import replace

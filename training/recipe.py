@@ -1,4 +1,4 @@
-"""The recipe of a training run: the options, and decisions by the size of the data for what they leave open."""
+"""The recipe of a training run: the options, and the settings that the size of the data decides."""
 
 import math
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from training.option_checks import check_combination, check_ranges
 HIDDEN = (128, 128, 128)  # of the ensemble
 EXAMPLES = 650_000  # rows times epochs of the ensemble's training
 PLAIN_EXAMPLES = 600_000
-FOLDS = 5  # that judge the trials of a small table
+FOLDS = 5  # that evaluate the trials of a small table
 MAX_FOLD_ROWS, MAX_FOLD_CLASSES = 3000, 20  # of such a table
 BETA_2, FOLDED_BETA_2 = 0.99, 0.95  # decays of AdamW's second moment, the other one for small tables
 MAX_EXAMPLES = 3_000_000  # of a table so large that even the fewest epochs exceed EXAMPLES
@@ -63,7 +63,7 @@ class Recipe:
     batch_norm: bool
     bins: int
     members: int  # 0 for the plain network
-    adapters: bool  # whether members have scales and biases of their own in each layer
+    adapters: bool  # whether members have their own scales and biases in each layer
     frequency_scale: float
     frequencies: int
     embedding: int
@@ -78,8 +78,8 @@ class Recipe:
     class_weights: Literal["none", "balanced"]
     label_smoothing: float
     clip_norm: float | None
-    refit: bool  # whether the network to serve learns anew from train and validation rows, once they chose its settings
-    folds: int  # that judge a trial; 1 is the validation set
+    refit: bool  # whether the served network is trained again on train and validation rows
+    folds: int  # that evaluate a trial; 1 is the validation set
     beta_2: float  # decay of the second moment of the ensemble's AdamW
     fit_seed: int
 
@@ -90,9 +90,9 @@ class Recipe:
 
 
 def decide_recipe(options: FitOptions, task: Task, rows: int, columns: int = 1, fold_rows: int = 0) -> Recipe:
-    """Decide what the options leave open. rows: of the train set; columns: of numbers.
+    """Decide the settings that the options do not set. rows: of the train set; columns: of numbers.
 
-    fold_rows: train and validation rows where folds of them may judge the trials, else 0.
+    fold_rows: train and validation rows if folds of them may evaluate the trials, else 0.
 
     Raises UsageError if options contradict each other.
     """

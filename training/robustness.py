@@ -1,7 +1,7 @@
-"""`python -m training.robustness`: how much a single odd cell in the table changes a model's error on other rows.
+"""`python -m training.robustness`: how much a single isolated cell in the table changes a model's error on other rows.
 
 A table is drawn, trained on as it is, and with one cell replaced; each several times with other fit seeds. The error is
-the RMSE on further rows of the same kind, without any odd cell. An odd cell may change its mean by 2 % or one standard
+the RMSE on further rows of the same kind, without any isolated cell. An isolated cell may change its mean by 2 % or one standard
 error of the mean, whichever is larger.
 """
 
@@ -57,7 +57,7 @@ def _add_total(table: Frame) -> Frame:
     return pd.concat([table, pd.DataFrame([{"date": "", "shop": "Total", "y": f"{total:.1f}"}])], ignore_index=True)
 
 
-ODD_CELLS: dict[str, Callable[[Frame], Frame]] = {
+ISOLATED_CELLS: dict[str, Callable[[Frame], Frame]] = {
     "date 9999-12-31": _replace_cell("date", "9999-12-31"),
     "date 1900-01-01": _replace_cell("date", "1900-01-01"),
     "date 0202-03-04": _replace_cell("date", "0202-03-04"),
@@ -117,25 +117,23 @@ def _as_rows(table: Frame) -> list[dict[str, Any]]:
     return list(rows)
 
 
-def is_within(clean: Errors, odd: Errors) -> bool:
+def is_within(clean: Errors, changed: Errors) -> bool:
     """Whether the mean error changed by no more than is allowed."""
-    allowed = max(ALLOWED_CHANGE * clean.mean, float(np.hypot(clean.standard_error, odd.standard_error)))
-    return odd.mean - clean.mean <= allowed
+    allowed = max(ALLOWED_CHANGE * clean.mean, float(np.hypot(clean.standard_error, changed.standard_error)))
+    return changed.mean - clean.mean <= allowed
 
 
-def compare(
-    rows: int, network: NetworkName, fits: Sequence[int], odd_cells: Sequence[str]
-) -> tuple[list[list[str]], bool]:
-    """A line for each odd cell, and whether all of them are within what is allowed."""
+def compare(rows: int, network: NetworkName, fits: Sequence[int], cells: Sequence[str]) -> tuple[list[list[str]], bool]:
+    """A line for each isolated cell, and whether all changes are within the limit."""
     table, fresh = draw_table(rows, seed=1), draw_table(FRESH_ROWS, seed=2)
     clean = measure(table, network, fits, fresh)
     lines, all_within = [], True
-    for name in odd_cells:
-        odd = measure(ODD_CELLS[name](table), network, fits, fresh)
-        within = is_within(clean, odd)
+    for name in cells:
+        changed = measure(ISOLATED_CELLS[name](table), network, fits, fresh)
+        within = is_within(clean, changed)
         all_within &= within
-        change = f"{odd.mean / clean.mean - 1:+.2%}"
-        errors = [f"{one.mean:.4g} ± {one.standard_error:.2g}" for one in (clean, odd)]
+        change = f"{changed.mean / clean.mean - 1:+.2%}"
+        errors = [f"{one.mean:.4g} ± {one.standard_error:.2g}" for one in (clean, changed)]
         lines.append([network, f"{rows:,}", name, *errors, change, "yes" if within else "NO"])
         print(" ".join(lines[-1]), file=sys.stderr, flush=True)
     return lines, all_within
@@ -146,9 +144,9 @@ def main() -> int:
     parser.add_argument("--rows", type=int, nargs="+", default=list(EPOCHS))
     parser.add_argument("--networks", nargs="+", default=["ensemble", "plain"], choices=["ensemble", "plain"])
     parser.add_argument("--fits", type=int, default=10, help="fit seeds for each table")
-    parser.add_argument("--cells", nargs="+", default=list(ODD_CELLS), choices=list(ODD_CELLS))
+    parser.add_argument("--cells", nargs="+", default=list(ISOLATED_CELLS), choices=list(ISOLATED_CELLS))
     arguments = parser.parse_args()
-    table, all_within = [["network", "rows", "odd cell", "RMSE without it", "with it", "change", "within"]], True
+    table, all_within = [["network", "rows", "isolated cell", "RMSE without it", "with it", "change", "within"]], True
     for rows in arguments.rows:
         for network in arguments.networks:
             lines, within = compare(rows, network, range(arguments.fits), arguments.cells)

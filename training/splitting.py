@@ -83,9 +83,9 @@ def _check_classes(dataset: Dataset) -> None:
 def _describe(rule: SplitRule, seed: int) -> str:
     return {
         "random": f"random, seed {seed}",
-        "time": f"by time: the last 20 % by {rule.column!r} are the test part",
-        "group": f"by group: no {rule.column!r} stands in two parts, seed {seed}",
-        "column": f"as column {rule.column!r} says",
+        "time": f"by time: the last 20 % by {rule.column!r} are the test set",
+        "group": f"by group: no {rule.column!r} is in two sets, seed {seed}",
+        "column": f"by column {rule.column!r}",
     }[rule.method]
 
 
@@ -184,9 +184,7 @@ def _duplicate_notices(dataset: Dataset, train: Indices, test: Indices) -> list[
     repeated = int(np.isin(hashes[test], hashes[train]).sum())
     if not repeated:
         return []
-    return [
-        f"{repeated} of {len(test)} test rows stand in the training part too, equal in every feature and the target"
-    ]
+    return [f"{repeated} of {len(test)} test rows are also in the train set, equal in every feature and the target"]
 
 
 def _row_hashes(dataset: Dataset) -> npt.NDArray[np.uint64]:

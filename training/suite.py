@@ -23,7 +23,7 @@ PACKAGES = FOLDER / "packages"
 LIST = Path(__file__).with_name("suite.csv")
 PART = "suite_part"  # the column that says which rows are the test set
 FOLDS = 3
-SMALL = 5000  # rows below which a table is judged by repeated cross-validation
+SMALL = 5000  # rows below which a table is measured by repeated cross-validation
 REPETITIONS = 5  # of the cross-validation
 
 Half = Literal["A", "B"]
@@ -45,7 +45,7 @@ class SuiteTable:
 
     @property
     def half(self) -> Half:
-        """By a hash of the name, so that nobody chose it."""
+        """By a hash of the name, so that the assignment is not a choice."""
         return "B" if hashlib.sha256(self.name.encode()).digest()[0] % 2 else "A"
 
     @property

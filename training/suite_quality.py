@@ -34,7 +34,7 @@ OURS = ("network", "plain", "trees", "linear", "constant")
 OTHERS = ("catboost", "lightgbm", "xgboost", "realmlp", "tabm")
 LEARNERS = (*OURS, *OTHERS)
 DEFAULT = ("network", "trees", "linear", "constant")
-NETWORKS = ("realmlp", "tabm")  # of other packages: they take minutes for a fit
+NETWORKS = ("realmlp", "tabm")  # of other packages: a fit takes minutes
 MAX_NETWORK_ROWS = 20_000
 SECONDS_PER_FIT = 1200
 
@@ -122,7 +122,7 @@ def run_learner(name: str, dataset: Dataset, split: Split) -> tuple[EvaluationMe
 
 
 def learner_frame(dataset: Dataset, split: Split) -> pd.DataFrame:
-    """The columns as the network sees them: numbers, and categories by the numbers of their levels, as text."""
+    """The columns as inputs of other learners: numbers, and categories as the numbers of their levels, as text."""
     schema = dataset.schema
     numbers, codes = schema.frames.from_columns(dataset.columns)
     columns: dict[str, Any] = {f"n{j}": column for j, column in enumerate(numbers.T)}

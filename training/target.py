@@ -73,7 +73,7 @@ def read_target(column: FactorizedColumn, options: DataOptions, schema: FeatureS
 
 
 def _check_not_dates(column: FactorizedColumn, options: DataOptions) -> None:
-    """Raises UsageError for a target of dates. As classes they are what text is, where the user says so."""
+    """Raises UsageError for a target of dates. With --task classification they are classes, like text."""
     is_text = column.cell_type in ("untyped", "text")
     if (is_text and options.task == "classification") or detect_date_format(column) is None:
         return
@@ -85,7 +85,7 @@ def _check_not_dates(column: FactorizedColumn, options: DataOptions) -> None:
 
 
 def _check_words_among_numbers(column: FactorizedColumn, numbers: Vector) -> None:
-    """Raises UsageError if many different numbers have words beside them: are those classes, or missing values?"""
+    """Raises UsageError for words among many different numbers: they could be classes or missing values."""
     valid = ~np.isnan(numbers)
     if column.cell_type != "untyped" or has_leading_zeros(column).any():
         return
@@ -122,7 +122,7 @@ def _decide_task(
             f"target {column.name!r} cannot be a regression: it does not hold numbers, e.g. {render(column.values[0])}"
         )
     if requested:
-        return requested, "as said"
+        return requested, "as requested"
     if numbers is None:
         return "classification", f"as it holds {'text' if np.isnan(parse_booleans(column)).any() else 'true/false'}"
     return _infer_task(column, numbers)

@@ -1,4 +1,4 @@
-"""One training of a network: what it is given, and its result."""
+"""One training of a network: its arguments and its result."""
 
 import math
 from collections.abc import Callable

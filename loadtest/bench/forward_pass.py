@@ -40,7 +40,7 @@ TENSORFLOW = ("tf.function", "Keras call", "Model.predict")
 
 
 class EngineGoal(NamedTuple):
-    """The time of our engine in a multiple of plain NumPy's, at most."""
+    """The maximum time of our engine as a multiple of plain NumPy's."""
 
     limit: float
 

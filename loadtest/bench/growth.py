@@ -34,7 +34,7 @@ class GrowthSeries:
 
 
 def server_with_models(count: int) -> Contender:
-    """A server with so many models; requests go to one of them."""
+    """A server with this number of models; requests go to one of them."""
     server = tabserve_server(f"{count}", "eight")
     names = ["eight", *copies(count)]
     return replace(server, settings={**server.settings, "TABSERVE_MODELS": ",".join(names)})

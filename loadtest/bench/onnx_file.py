@@ -1,7 +1,8 @@
 """Writes a chain of dense layers as an ONNX file without the package `onnx`.
 
 A protobuf message is a sequence of fields, each a key (field number · 8 + wire type) and a value: wire type 0 is a
-varint, 2 is a length and so many bytes. The field numbers are those of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
+varint, 2 is a length and the bytes. The field numbers are those of
+https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
 """
 
 from collections.abc import Sequence

@@ -27,7 +27,7 @@ READY_S = 120.0
 
 
 def rows_of(store: Path, model: str, count: int) -> list[Row]:
-    """So many golden rows, without those that get a warning, as far as there are others."""
+    """The first golden rows, without those that get a warning if there are enough others."""
     folder = store / model / "1"
     schema = FeatureSchema.from_json((folder / "features.json").read_bytes())
     golden: list[Row] = json.loads((folder / "golden.json").read_text())["rows"]
@@ -41,7 +41,7 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
 
 
 class BenchServer:
-    """A running contender."""
+    """A running server of the comparison."""
 
     def __init__(
         self, contender: Contender, store: Path, home: Path, request: bytes, headers: Mapping[str, str] = JSON

@@ -1,4 +1,4 @@
-"""Whether a server that starts on a busy machine decides how to run its models as it does on a quiet one."""
+"""Compares how a server decides to run its models at a start on a busy and on a quiet machine."""
 
 import contextlib
 import json
@@ -24,7 +24,7 @@ Decisions = dict[str, list[int]]
 
 @contextlib.contextmanager
 def busy(processes: int) -> Iterator[None]:
-    """So many processes that compute all the time."""
+    """Processes that compute all the time."""
     started = [subprocess.Popen([sys.executable, "-c", BUSY_PROGRAM]) for _ in range(processes)]
     try:
         yield

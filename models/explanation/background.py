@@ -1,6 +1,6 @@
 """The background of explanations: the rows that a prediction is compared with, stored as `background.json`.
 
-Each column of a background row comes from another training row, so no row is anybody's data.
+Each column of a background row comes from a different training row, so no background row is a real row.
 """
 
 from typing import Annotated, Literal, Self
@@ -73,7 +73,7 @@ def spread(column: np.ndarray, rng: "np.random.Generator") -> np.ndarray:
 
 
 def typical_number(column: np.ndarray) -> float:
-    """The median of the values that are there, one of them; NaN where most are missing."""
+    """The median of the present values, always one of them; NaN if most are missing."""
     return float(np.sort(column)[len(column) // 2])
 
 

@@ -44,7 +44,7 @@ def _steps(players: int) -> tuple[npt.NDArray[np.intp], Payoffs]:
 
 
 def exact_values(players: int, payoffs: Payoffs) -> Payoffs:
-    """(players,): from the payoffs of `all_coalitions`. Who never changes a payoff gets exactly 0."""
+    """(players,): from the payoffs of `all_coalitions`. A player that never changes a payoff gets exactly 0."""
     if not players:
         return np.empty(0)
     without, weights = _steps(players)
@@ -71,8 +71,8 @@ def partial_coalitions(orders: Orders) -> Mask:
 def sampled_values(orders: Orders, payoffs: Payoffs, empty: float, full: float) -> Payoffs:
     """(pairs, players): what each player adds, as the mean over each pair of orders.
 
-    payoffs: of `partial_coalitions(orders)`. empty, full: of the coalition of nobody and of everybody. Each row sums
-    to full - empty.
+    payoffs: of `partial_coalitions(orders)`. empty, full: the payoffs of the empty coalition and of the coalition of
+    all players. Each row sums to full - empty.
     """
     count, players = orders.shape
     path = np.empty((count, players + 1))

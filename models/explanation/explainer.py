@@ -54,7 +54,7 @@ class Explanation(NamedTuple):
 
 @dataclass(frozen=True)
 class RowsToExplain:
-    """Rows that are encoded once, with what is known before their explanation."""
+    """Encoded rows with the games of their explanations."""
 
     x: Matrix
     seeds: list[int]
@@ -189,7 +189,7 @@ def is_exact(differing: npt.NDArray[np.bool_]) -> bool:
 
 
 def coalition_count(columns: int, *, exact: bool) -> int:
-    """How many coalitions are evaluated where so many columns differ from a background row."""
+    """How many coalitions are evaluated if this many columns differ from a background row."""
     sampled = 2 * PAIRS * (columns - 1)
     return 1 << columns if exact or columns < 2 or 1 << columns <= sampled else sampled
 

@@ -155,7 +155,7 @@ class ArrowDecoder:
 
 
 class ReadBuffer:
-    """A file that holds the bytes that were added and not yet read."""
+    """A file object with the bytes that were added and not yet read."""
 
     closed = False
 

@@ -60,7 +60,7 @@ class TableDecoder(Protocol):
     """Chunks of bytes to blocks of a given number of rows. Raises FormatError if it cannot go on."""
 
     def feed(self, chunk: bytes) -> Iterator[Block]:
-        """Full blocks, each of which is followed by one more row at least."""
+        """Full blocks, each of which is followed by at least one more row."""
         ...
 
     def rest(self) -> Iterator[Block]:

@@ -21,8 +21,10 @@ SEP_LINE = re.compile(rb'\A"?sep=."?[ \t]*\r?\n', re.IGNORECASE)  # Excel writes
 
 
 class CsvDecoder:
-    """UTF-8, with or without a byte order mark, or the encoding of the file that trained the model. Blank lines are no
-    rows; a delimiter may end each of them."""
+    """UTF-8, with or without a byte order mark, or the encoding of the file that trained the model.
+
+    Blank lines are ignored; a delimiter may end each line.
+    """
 
     def __init__(
         self, schema: FeatureSchema, block_rows: int, max_bytes: int, declared_encoding: str | None = None

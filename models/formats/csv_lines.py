@@ -1,4 +1,4 @@
-"""Where the lines of a CSV end, in a text that arrives in chunks."""
+"""Finds the ends of lines in a CSV that arrives in chunks."""
 
 import re
 
@@ -34,7 +34,7 @@ class LineEnds:
         return bool(self._follows[content[opening - 1]].all())
 
     def _by_count(self, chunk: bytes) -> int:
-        """Where all quotes are marks: a line ends where the number of those before it is even."""
+        """If all quotes open or close cells: a line ends after an even number of them."""
         quotes, end = chunk.count(b'"') + self._quoted, len(chunk)
         self._quoted = quotes % 2 == 1
         self._fresh = chunk[-1] in self._before or chunk.endswith(b'"')
@@ -49,7 +49,7 @@ class LineEnds:
             quotes -= 1
 
     def _by_cell(self, chunk: bytes) -> int:
-        """From one cell in quotes to the next."""
+        """Goes from one quoted cell to the next."""
         place, line_end = 1, 0
         while True:
             if self._quoted:

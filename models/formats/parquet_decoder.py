@@ -87,7 +87,7 @@ class ParquetDecoder:
                 yield pa.RecordBatch.from_arrays([pa.nulls(count)] * len(others), others)
 
     def _rows_at_once(self, columns: Mapping[str, ColumnPages]) -> int:
-        """How many rows to decode at a time: a repeated text can be as long as all of its page."""
+        """How many rows to decode at a time: a repeated text can be as long as its whole page."""
         longest = sum(
             pages.largest_page
             for pages in columns.values()

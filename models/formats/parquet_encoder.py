@@ -11,7 +11,7 @@ ROW_GROUP_ROWS = 65_536
 
 
 class WriteBuffer:
-    """A file that is only written to, and hands over what was written."""
+    """A write-only file object; `take` returns the bytes that were written."""
 
     closed = False
 
@@ -41,7 +41,7 @@ class WriteBuffer:
 
 
 class ParquetEncoder:
-    """Collects blocks into row groups: each block alone would be too small a one."""
+    """Collects blocks into row groups, because a single block would be too small."""
 
     content_type: ClassVar[bytes] = b"application/vnd.apache.parquet"
     max_errors: ClassVar[int] = NO_LIMIT

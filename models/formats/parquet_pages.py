@@ -1,7 +1,6 @@
-"""What the pages of a Parquet file decode to, read from their headers before any of them is decoded.
-
-A file may claim anything of itself in its footer; a few bytes of a page can stand for gigabytes. Decoding follows the
-headers of pages, so these are what limits are checked against.
+"""The decoded sizes of the pages of a Parquet file, read from their headers before any page is decoded. The footer of a
+file may contain any sizes, and a few bytes of a page can expand to gigabytes. Decoding follows the headers of pages, so
+limits are checked against these headers.
 """
 
 from collections.abc import Iterator
@@ -28,7 +27,7 @@ class ParquetPage(NamedTuple):
 
 
 class ColumnPages(NamedTuple):
-    """What decoding a column has to expect."""
+    """Sizes and encodings of a column's pages."""
 
     decompressed_bytes: int
     largest_page: int
@@ -49,7 +48,7 @@ def check_footer(file: IO[bytes]) -> None:
 
 
 def columns_of(file: IO[bytes], metadata: Any, names: list[str]) -> dict[str, ColumnPages]:
-    """Of the columns of these names. Raises FormatError if a page is too large, or a header says what cannot be."""
+    """The pages of the columns of these names. Raises FormatError if a page is too large or a header is invalid."""
     found: dict[str, ColumnPages] = {}
     pages = 0
     for group in range(metadata.num_row_groups):

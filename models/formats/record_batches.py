@@ -32,7 +32,7 @@ def arrow_type(tensor: OutputTensor) -> Any:
 
 
 class RecordBatchWriter:
-    """One row for each row of the request; those of invalid rows are null but for `error`."""
+    """One row for each row of the request; in rows of invalid ones all columns except `error` are null."""
 
     def __init__(self, model: TabularModel, spec: OutputSpec | None = None) -> None:
         """spec: the columns of the answers to come; those of the model if None."""
@@ -110,7 +110,7 @@ class RecordBatchWriter:
         return arrays
 
     def stop_row(self, reason: StopReason) -> Any:
-        """A record batch of one more row, whose `error` begins with `stopped:`."""
+        """A record batch with an additional row, whose `error` begins with `stopped:`."""
         import pyarrow as pa
 
         columns = [pa.nulls(1, field.type) for field in self.schema]

@@ -9,15 +9,15 @@ MAX_DEPTH = 8
 TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range(1, 13)
 
 Struct = dict[int, Any]
-"""Field ids to values. Numbers, booleans and structs are kept; of anything else only the place is left behind."""
+"""Field ids to values: numbers, booleans and structs; values of other types are skipped."""
 
 
 class ThriftError(ValueError):
-    """Bytes that are no struct of the compact protocol."""
+    """Bytes that are not a struct of the compact protocol."""
 
 
 class Reader:
-    """Reads one struct; `place` is behind it then. Raises ThriftError, also if the bytes end too early."""
+    """Reads one struct; afterwards `place` is after it. Raises ThriftError, also if the bytes end too early."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

@@ -61,7 +61,7 @@ class ReLU:
 
 @dataclass(frozen=True)
 class LeakyReLU:
-    """y = x above zero, slope · x below: its gradient is never zero, so no unit stays off for ever."""
+    """y = x above zero, slope · x below: its gradient is never zero, so no unit stays off permanently."""
 
     slope: float = 0.2
 

@@ -1,7 +1,7 @@
 """The input block: embedding tables, periodic features and the first dense layer as one step.
 
 With E a table and W_E the rows of W that its embedding is multiplied by, looking up E and multiplying by W_E is looking
-up T = E·W_E. That is cheaper for few rows; for many, gathering the narrow rows of E and one product is.
+up T = E·W_E. That is cheaper for few rows. For many rows, gathering the narrow rows of E and one product are cheaper.
 """
 
 from itertools import pairwise

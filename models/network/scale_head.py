@@ -1,7 +1,7 @@
 """A second output of a regression network: the logarithm of the scale of its error, linear in the last hidden layer.
 
-The head is one more column of the last matrix, so the prediction itself stays what it is and a row costs one product of
-a few hundred numbers more.
+The head is an additional column of the last matrix, so the prediction itself does not change, and a row costs one more
+product of a few hundred numbers.
 """
 
 import math

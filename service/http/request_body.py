@@ -38,7 +38,7 @@ class RequestBody:
         self.reserved = 0  # bytes of the memory budget; to be released in the end
 
     def reserve(self, size: int) -> None:
-        """Reserve the memory that a body of so many bytes takes. Raises OutOfMemory or BodyTooLarge."""
+        """Reserve the memory that a body of this size takes. Raises OutOfMemory or BodyTooLarge."""
         more = memory_of_body(size) - self.reserved
         if more > 0:
             self._memory.reserve(more, self.reserved)

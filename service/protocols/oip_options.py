@@ -1,7 +1,7 @@
 """The options of an infer request, by the outputs that it names: intervals, label sets, explanations.
 
 `low` and `high` are the ends of an interval, `set` the label set, `baseline` and `contributions` the explanation. The
-parameters `level` (by default 0.9) and `explain` (`true` or `fast`) stand at these outputs or at the request.
+parameters `level` (by default 0.9) and `explain` (`true` or `fast`) belong to these outputs or to the request.
 """
 
 from collections.abc import Iterator, Mapping

@@ -108,5 +108,5 @@ def test_the_error_on_other_rows_hardly_changes() -> None:
     table, fresh = robustness.draw_table(300, seed=1), robustness.draw_table(500, seed=2)
     clean = robustness.measure(table, "plain", [0, 1], fresh)
     for cell in ("date 9999-12-31", "target 1e6"):
-        odd = robustness.measure(robustness.ODD_CELLS[cell](table), "plain", [0, 1], fresh)
+        odd = robustness.measure(robustness.ISOLATED_CELLS[cell](table), "plain", [0, 1], fresh)
         assert odd.mean < clean.mean * 1.1, cell

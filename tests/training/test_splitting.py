@@ -173,7 +173,7 @@ def test_duplicates_of_train_rows_in_the_test_set_are_reported(write: Callable[.
     frame = table()
     twice = pd.concat([frame, frame.iloc[:50]])
     _, parts = split_table(twice, write, "random")
-    assert any("test rows stand in the training part too" in notice for notice in parts.notices)
+    assert any("test rows are also in the train set" in notice for notice in parts.notices)
     assert split_table(frame, write, "random")[1].notices == []
 
 

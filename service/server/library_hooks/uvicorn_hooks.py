@@ -226,7 +226,7 @@ RESPONSE_LENGTH = LibraryHook(
 UPGRADE_OFFSET = LibraryHook(
     "HttpParserUpgrade.args[0]",
     "httptools",
-    "What follows a request with an upgrade is read from the wrong byte.",
+    "The bytes after a request with an upgrade are read from the wrong byte.",
     _check_upgrade_offset,
 )
 EVENT_LOOP = LibraryHook(
