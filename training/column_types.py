@@ -79,7 +79,7 @@ def infer_type(column: FactorizedColumn, date_format: str | None = None) -> Colu
     """By the values of the column only; there is at least one. date_format: of `--date-format`."""
     numbers = parse_numbers(column)
     if np.isinf(numbers).all():
-        return ColumnType("ignored", "empty but for infinities" if column.missing else "all infinite")
+        return ColumnType("ignored", "empty except for infinities" if column.missing else "all infinite")
     if len(column.values) == 1 and not column.missing:
         return ColumnType("ignored", "constant")
     if column.categorical:

@@ -39,7 +39,7 @@ class FoldResult(NamedTuple):
 
 
 FitFold = Callable[[Recipe, Fold, Evaluate, int | None, OnEpoch], FoldResult]
-"""Trains by a recipe on a fold, and stops after so many epochs (if any) without a smaller loss."""
+"""Trains by a recipe on a fold, and stops after this number of epochs (if any) without a smaller loss."""
 
 
 class TrialResult(NamedTuple):

@@ -1,8 +1,8 @@
 """`python -m training.robustness`: how much a single isolated cell in the table changes a model's error on other rows.
 
 A table is drawn, trained on as it is, and with one cell replaced; each several times with other fit seeds. The error is
-the RMSE on further rows of the same kind, without any isolated cell. An isolated cell may change its mean by 2 % or one standard
-error of the mean, whichever is larger.
+the RMSE on further rows of the same kind, without any isolated cell. An isolated cell may change its mean by 2 % or one
+standard error of the mean, whichever is larger.
 """
 
 import os

@@ -220,7 +220,7 @@ def half_a_request(container: Container, model: str, row: dict[str, Any]) -> tup
     return connection, body[len(body) // 2 :]
 
 
-def test_docker_stop_loses_no_request_that_is_under_way(image: str, start: Start) -> None:
+def test_docker_stop_loses_no_request_in_progress(image: str, start: Start) -> None:
     container = start(image, "--env", "TABSERVE_WORKERS=2")
     container.wait_ready()
     url, row = container.url, row_of(container, "housing")

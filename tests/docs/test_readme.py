@@ -47,7 +47,7 @@ def test_the_readme_can_be_scanned() -> None:
     assert len(README.splitlines()) <= 130
 
 
-def test_figures_of_the_readme_stand_in_the_pages_that_measured_them() -> None:
+def test_figures_of_the_readme_are_in_the_pages_that_measured_them() -> None:
     """Rounded, as the README has them."""
     pages = "".join((ROOT / "docs" / name).read_text("utf-8") for name in ("performance.md", "quality.md"))
     section = README.split("## Quality and speed")[1].split("## Where")[0]

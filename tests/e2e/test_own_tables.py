@@ -142,7 +142,7 @@ def test_rows_of_untidy_tables_are_answered_as_they_are(
             assert [*alone["probabilities"]] == [str(label).lower() for label in model["classes"]]
 
 
-def test_what_is_no_feature_of_an_untidy_table_is_reported(
+def test_unused_columns_of_an_untidy_table_are_reported(
     tables: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["inspect", "--data", str(tables["cancer"]), "--target", "malignant"]) == 0

@@ -5,7 +5,7 @@ the recorded answers, one a line, and `test_recorded.py` sends every request to 
 are equal when all their text is and their predictions are equal as docs/api.md defines it under "Equal means".
 
 The recording was made of commit a9ab621; messages have been reworded since. It says what clients get, so a difference
-is a finding: mend the code.
+is a finding: fix the code.
 
 - An answer that changes on purpose: name the request in `changes.py` with the reason, then write its new answer with
   `python -m tests.recorded.record --changed`. `answers.jsonl` stays as it is, so the change can be seen in review.

@@ -435,7 +435,7 @@ def test_an_invalid_csv_is_an_error(post: Post, content: bytes, status: int) -> 
     assert post("homes", "csv", content).status == status
 
 
-def test_a_line_that_is_no_json_is_one_bad_row(post: Post, home_row: Row) -> None:
+def test_a_line_that_is_not_json_is_one_invalid_row(post: Post, home_row: Row) -> None:
     line = json.dumps(home_row).encode()
     body = b"\n".join([b"\xef\xbb\xbf" + line, b"{", b"", line + b"," + line, b'{"a":NaN}', b"3", line])
     reply = post("homes", "ndjson", body, "on_invalid=skip")

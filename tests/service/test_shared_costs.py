@@ -68,7 +68,7 @@ def test_a_worker_does_not_measure_again_while_another_does(
     assert made == []
 
 
-def test_a_worker_that_holds_the_lock_for_ever_does_not_stop_the_others(
+def test_a_worker_that_never_releases_the_lock_does_not_stop_the_others(
     tmp_path: Path, tabular_model: TabularModel, measures: Measures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shared_costs, "LOCK_S", 0.05)

@@ -78,7 +78,7 @@ def test_words_for_totals_mark_a_row_of_totals(infer: Infer, word: str) -> None:
     assert has_notice(infer(shop=replaced(cycle("a", "b"), _199=word)), "row 200, the last, looks like totals")
 
 
-def test_a_rare_level_in_the_last_row_is_no_total(infer: Infer) -> None:
+def test_a_rare_level_in_the_last_row_is_not_a_total(infer: Infer) -> None:
     assert not has_notice(infer(shop=replaced(cycle("a", "b"), _199="c")), "looks like totals")
 
 

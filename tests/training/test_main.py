@@ -367,7 +367,7 @@ def test_the_handlers_of_signals_are_put_back(capsys: pytest.CaptureFixture[str]
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)] == before
 
 
-def test_a_reader_that_leaves_is_no_traceback(tmp_path: Path) -> None:
+def test_a_reader_that_leaves_causes_no_traceback(tmp_path: Path) -> None:
     process = start(tmp_path / "home", "inspect", "penguins")
     assert process.stdout is not None
     process.stdout.close()

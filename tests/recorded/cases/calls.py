@@ -55,7 +55,7 @@ def cases() -> list[Case]:
     typed(calls)
     raw(calls)
     options(calls)
-    faults(calls)
+    invalid_calls(calls)
     calls.made.append(health("health", "inference.GRPCInferenceService"))
     calls.made.append(health("health-whole", ""))
     calls.made.append(health("health-unknown", "other"))
@@ -193,7 +193,7 @@ def options(calls: Calls) -> None:
     calls.infer("id-in-error", request("star", samples.stars(1)), counted=False, x_request_id="my-id")
 
 
-def faults(calls: Calls) -> None:
+def invalid_calls(calls: Calls) -> None:
     wrong = [HOME, changed(HOME, zone=4), changed(HOME, **{"educational-num": 200, "2nd": "soon"})]
     calls.infer("invalid-rows", request("homes", wrong))
     calls.infer("invalid-many", request("homes", [changed(HOME, zone=9)] * 120))

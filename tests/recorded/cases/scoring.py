@@ -11,7 +11,7 @@ AT = "/invocations"
 def cases() -> list[Case]:
     make = Maker("invocations", "small")
     formats(make)
-    faults(make)
+    invalid_bodies(make)
     csv_bodies(make)
     answers_as_csv(make)
     choosing(make)
@@ -53,7 +53,7 @@ def formats(make: Maker) -> None:
     make.post("nan", AT, as_bytes({"dataframe_records": [HOME]}).replace(b" 1.5", b" NaN"), model="homes")
 
 
-def faults(make: Maker) -> None:
+def invalid_bodies(make: Maker) -> None:
     wrong = [HOME, changed(HOME, zone=4), without(HOME, "street"), changed(HOME, other=1)]
     for name, body in {
         "invalid": {"dataframe_records": wrong},

@@ -1,7 +1,7 @@
-"""`POST /predict/{model}` by bodies over the limits of a request, answered block by block.
+"""`POST /predict/{model}` with bodies over the limits of a request, answered block by block.
 
-Rows that end an answer stand behind the first two blocks of 4,096 rows of a body that is read whole, so that it does
-not depend on the network where a block ends.
+Rows that end a response come after the first two blocks of 4,096 rows of a body that is read as a whole, so that the
+ends of blocks do not depend on the network.
 """
 
 from collections.abc import Callable, Sequence

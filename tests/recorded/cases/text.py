@@ -12,7 +12,7 @@ def cases() -> list[Case]:
     tables, lines = Maker("csv"), Maker("ndjson")
     csv_bodies(tables)
     csv_cells(tables)
-    csv_faults(tables)
+    invalid_csv(tables)
     answers(tables, CSV, csv_of(samples.homes(5)))
     ndjson_bodies(lines)
     answers(lines, NDJSON, ndjson_of(samples.homes(5)))
@@ -92,7 +92,7 @@ def csv_cells(make: Maker) -> None:
     make.post("dates", f"{HOMES}?on_invalid=skip", csv_of(rows), kind=CSV)
 
 
-def csv_faults(make: Maker) -> None:
+def invalid_csv(make: Maker) -> None:
     body = csv_of(samples.homes(3))
     ragged = body + b"1,2,3\n" + b"1," * 20 + b"\n"
     make.post("ragged", HOMES, ragged, kind=CSV)

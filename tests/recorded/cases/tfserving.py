@@ -16,7 +16,7 @@ def cases() -> list[Case]:
     instances(make)
     inputs(make)
     examples(make)
-    faults(make)
+    invalid_bodies(make)
     reading(make)
     addresses(make)
     transport(make)
@@ -119,7 +119,7 @@ def examples(make: Maker) -> None:
             make.post(f"signature-{method}-{name.replace('/', '-')}", f"{MODELS}/{model}:{method}", body)
 
 
-def faults(make: Maker) -> None:
+def invalid_bodies(make: Maker) -> None:
     rows = [HOME, changed(HOME, zone=4), changed(HOME, **{"class": "x", "2nd": 3}), without(HOME, "street"), 3]
     make.post("invalid-rows", f"{HOMES}:predict", {"instances": rows[:4]})
     make.post("invalid-shapes", f"{HOMES}:predict", {"instances": rows})

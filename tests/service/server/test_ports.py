@@ -17,7 +17,7 @@ def test_a_port_on_which_something_listens_is_a_conflict() -> None:
             assert f"{host}:{port}" in reason
 
 
-def test_a_free_port_is_no_conflict() -> None:
+def test_a_free_port_is_not_a_conflict() -> None:
     assert ports.conflict("127.0.0.1", free_port()) is None
 
 
