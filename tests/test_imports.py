@@ -109,11 +109,14 @@ LAYERS: dict[str, list[set[str]]] = {
         {"training.infer_columns", "training.fit_keras", "training.fit_numpy"},
         {"training.dataset", "training.fit"},
         {"training.isolated_cells"},
-        {"training.leaks", "training.dataset_report", "training.examples", "training.splitting", "training.tune"},
+        {"training.leaks", "training.dataset_report", "training.examples", "training.tune", "training.row_hash"},
+        {"training.test_part"},
+        {"training.splitting", "training.comparison"},
         {"training.build_dataset", "training.evaluation", "training.provenance", "training.error_scale"},
         {"training.conformalization", "training.importance", "training.catboost_baseline"},
         {"training.baselines", "training.card", "training.plots"},
         {"training.pipeline"},
+        {"training.promotion"},
     ],
     "service": [
         {

@@ -60,6 +60,10 @@ def train(arguments: list[str], program: str) -> int:
     if parsed.names and data_options.data:
         raise UsageError(f"give data sets by name ({', '.join(parsed.names)}) or a table with --data, not both")
     check_data_flag(data_options, parsed)
+    if parsed.judge_on and parsed.promotion != "if-better":
+        raise UsageError("--judge-on needs --promote-if-better")
+    if parsed.judge_on and not data_options.data and len(parsed.names) != 1:
+        raise UsageError("--judge-on is for one model, not several")
     if not parsed.names and not data_options.data:
         flag = next((flag for flag in ("target", "name", "schema") if flag in parsed), None)
         if flag:
@@ -72,14 +76,16 @@ def train(arguments: list[str], program: str) -> int:
     quiet_tensorflow()
     from models.network.network import DivergenceError
     from models.version_files import StoreError
-    from training import pipeline
+    from training import promotion
     from training.bundled import bundled_options
 
+    options = promotion.PromotionOptions(parsed.promotion, parsed.judge_on)
     runs = [(bundled_options(name, data_options), with_framework(name, parsed, fit_options)) for name in names]
     stored = []
     try:
         for table, network in runs or [(data_options, fit_options)]:
-            stored.append(pipeline.run(table, network, baselines=not parsed.no_baselines, tune=parsed.tune))
+            baselines = not parsed.no_baselines
+            stored.append(promotion.run(table, network, options, baselines=baselines, tune=parsed.tune))
     except DivergenceError as error:
         print(
             f"error: the loss became infinite or NaN in epoch {error.epoch}: "
@@ -162,7 +168,28 @@ def train_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-baselines", action="store_true", help="do not fit a linear model and boosted trees for comparison"
     )
+    add_promotion_options(parser.add_argument_group("what is served"))
     return parser
+
+
+def add_promotion_options(group: "argparse._ArgumentGroup") -> None:
+    modes = group.add_mutually_exclusive_group()
+    modes.set_defaults(promotion="auto")
+    for mode, help_text in {
+        "always": "serve the new version, also if a person chose another one; without these flags it is served unless "
+        "a person chose what is served",
+        "never": "store the new version only",
+        "if-better": "serve the new version if it is not worse than the present one on at least 200 rows that neither "
+        "was trained on; else name it challenger. The exit code is 0 in both cases",
+    }.items():
+        flag = {"always": "--promote", "never": "--no-promote", "if-better": "--promote-if-better"}[mode]
+        modes.add_argument(flag, action="store_const", const=mode, dest="promotion", help=help_text)
+    group.add_argument(
+        "--judge-on",
+        default="",
+        metavar="FILE",
+        help="the rows for --promote-if-better, a file as for --data; you state that no version learned from them",
+    )
 
 
 def inspect_parser(program: str = PROGRAM) -> argparse.ArgumentParser:

@@ -40,7 +40,7 @@ def external_options(name: str, seed: int, folder: Path) -> DataOptions:
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         _load_frame(table).to_parquet(path, index=False)
-    return DataOptions(data=str(path), target=table.target, name=name, seed=seed)
+    return DataOptions(data=str(path), target=table.target, name=name, seed=seed, split="random")
 
 
 def _load_frame(table: ExternalTable) -> Any:

@@ -70,6 +70,13 @@ def run(
 
     Raises UsageError, DivergenceError or StoreError, and then stores nothing.
     """
+    return run_training(options, fit_options, baselines=baselines, tune=tune, report=report)[0]
+
+
+def run_training(
+    options: DataOptions, fit_options: FitOptions, *, baselines: bool, tune: float | None, report: Report
+) -> tuple[StoredVersion, TrainingResult]:
+    """As `run`; the stored version and what it was made from."""
     store.check_writable()
     for repair in repair_store(store.location()):
         report(f"note: {repair}")
@@ -81,7 +88,7 @@ def run(
     for notice in notices:
         report(f"note: {notice}")
     report(f"Stored as {stored.tag} in {stored.path}")
-    return stored
+    return stored, result
 
 
 def train(
@@ -198,7 +205,7 @@ def build_version(
     """All files of a version, with golden rows, card and plots."""
     dataset, split, fitted = result.dataset, result.split, result.fit
     schema = examples.with_examples(dataset.schema, result.golden_rows[0])
-    record = training_record(options, dataset, fitted, result.search)
+    record = training_record(options, dataset, fitted, result.search) | {"test_part": split.record}
     notices = dataset.notices + split.notices + notices
     scores = conformalization.fit_uncertainty(result.held_out)
     coverage = {} if scores is None else conformalization.report(result.held_out, scores)

@@ -99,7 +99,7 @@ def _error(path: str, network: NetworkName, seed: int, fresh: Frame) -> float:
     fit_options = FitOptions(framework="numpy", network=network, epochs=epochs, fit_seed=seed)
     if network == "ensemble":
         fit_options = FitOptions(framework="numpy", network=network, epochs=epochs, dropout=0.1, fit_seed=seed)
-    result = pipeline.train(DataOptions(data=path, target="y"), fit_options, report=lambda text: None)
+    result = pipeline.train(DataOptions(data=path, target="y", split="random"), fit_options, report=lambda text: None)
     model = pipeline.build_model(result.fit, result.dataset.schema, result.encoder)
     values = [model.predict_rows(_as_rows(fresh.iloc[start : start + 1000])).primary for start in range(0, rows, 1000)]
     truth = pd.to_numeric(fresh["y"]).to_numpy()

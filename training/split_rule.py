@@ -13,7 +13,8 @@ from training.cells import FactorizedColumn
 from training.date_formats import detect_date_format, parse_dates
 from training.errors import UsageError
 
-SplitMethod = Literal["random", "time", "group", "column"]
+SplitMethod = Literal["random", "hash", "time", "group", "column"]
+WITHOUT_COLUMN: dict[str, SplitMethod] = {"random": "random", "hash": "hash"}
 COLUMN_METHODS: dict[str, SplitMethod] = {"time": "time", "group": "group", "column": "column"}
 SET_NAMES = {  # of the cells that a split by column reads
     "train": "train",
@@ -35,16 +36,17 @@ class SplitRule(NamedTuple):
 
 
 def parse_split_rule(text: str | None) -> SplitRule:
-    """The rule of `--split`; random without one. Raises UsageError."""
+    """The rule of `--split`; random without one: `splitting` chooses hash for large tables. Raises UsageError."""
     method, _, column = (text or "random").partition(":")
-    if method == "random" and not column:
-        return SplitRule("random")
+    if method in WITHOUT_COLUMN and not column:
+        return SplitRule(WITHOUT_COLUMN[method])
     if column and method in COLUMN_METHODS:
         return SplitRule(COLUMN_METHODS[method], column)
-    close = difflib.get_close_matches(method, ["random", *COLUMN_METHODS], n=1)
-    suggestion = f", did you mean {close[0]}{'' if close[0] == 'random' else ':COLUMN'}?" if close else ""
+    close = difflib.get_close_matches(method, [*WITHOUT_COLUMN, *COLUMN_METHODS], n=1)
+    suggestion = f", did you mean {close[0]}{'' if close[0] in WITHOUT_COLUMN else ':COLUMN'}?" if close else ""
     raise UsageError(
-        f"--split {truncate(text or '')!r} is none of random, time:COLUMN, group:COLUMN, column:COLUMN{suggestion}"
+        f"--split {truncate(text or '')!r} is none of random, hash, time:COLUMN, group:COLUMN, column:COLUMN"
+        f"{suggestion}"
     )
 
 

@@ -1,11 +1,9 @@
 """Splits the rows of a data set into a train, a validation and a test set."""
 
-from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from sklearn.model_selection import train_test_split
 
 from training.bundled import BUNDLED
@@ -14,9 +12,12 @@ from training.config import DataOptions
 from training.dataset import Dataset
 from training.errors import UsageError
 from training.isolated_cells import isolated_rows
+from training.row_hash import row_hashes
 from training.split_rule import SplitMethod, SplitRule, parse_split_rule
+from training.test_part import in_test_part, test_part_record
 
 TEST_SHARE = 0.2
+MIN_HASH_ROWS = 1000  # below it, a stratified test set is worth more, and too few rows are left to compare versions
 MIN_ROWS_TO_STRATIFY = 3  # of a class; with fewer, one of the three sets could get none
 
 Indices = npt.NDArray[np.intp]
@@ -34,6 +35,7 @@ class Split(NamedTuple):
     how: str
     notices: list[str]
     drawn: bool
+    record: dict[str, Any]  # see `test_part`
 
 
 class _Holdout(NamedTuple):
@@ -50,7 +52,7 @@ def split_rows(dataset: Dataset, options: DataOptions) -> Split:
     The test set gets 20 % of all rows, the validation set 20 % of the others. Rows with isolated cells stay in the test
     set and are left out of the other two.
     """
-    rule = parse_split_rule(options.split)
+    rule = _choose_rule(dataset, options)
     _check_classes(dataset)
     official = BUNDLED[options.bundled].test_rows if options.bundled and options.split is None else 0
     first = _hold_out_test_set(dataset, rule.method, options.seed, official)
@@ -64,11 +66,18 @@ def split_rows(dataset: Dataset, options: DataOptions) -> Split:
     how = f"official test rows, validation random, seed {options.seed}" if official else _describe(rule, options.seed)
     notices = first.notices + second.notices + _isolated_notices(dataset, isolated, test)
     notices += _duplicate_notices(dataset, train, test)
-    if rule.method == "random" and not official:
-        notices += _date_notices(dataset)
+    if rule.method in ("random", "hash") and not official:
+        notices += _date_notices(dataset, rule.method)
     notices += _absent_class_notices(dataset, train)
-    drawn = rule.method == "random" or (rule.method == "column" and second.notices != [])
-    return Split(train, validation, test, how, list(dict.fromkeys(notices)), drawn)
+    drawn = rule.method in ("random", "hash") or (rule.method == "column" and second.notices != [])
+    record = test_part_record(rule.method, rule.column, how, dataset, np.concatenate([train, validation]))
+    return Split(train, validation, test, how, list(dict.fromkeys(notices)), drawn, record)
+
+
+def _choose_rule(dataset: Dataset, options: DataOptions) -> SplitRule:
+    """The rule of `--split`. Without one, a hash for a user's own table that is large enough to compare versions."""
+    large = options.bundled is None and len(dataset.target) >= MIN_HASH_ROWS
+    return SplitRule("hash") if options.split is None and large else parse_split_rule(options.split)
 
 
 def _check_classes(dataset: Dataset) -> None:
@@ -83,6 +92,7 @@ def _check_classes(dataset: Dataset) -> None:
 def _describe(rule: SplitRule, seed: int) -> str:
     return {
         "random": f"random, seed {seed}",
+        "hash": f"by a hash of each row, which stays in its set in every training; validation random, seed {seed}",
         "time": f"by time: the last 20 % by {rule.column!r} are the test set",
         "group": f"by group: no {rule.column!r} is in two sets, seed {seed}",
         "column": f"by column {rule.column!r}",
@@ -97,12 +107,14 @@ def _hold_out_test_set(dataset: Dataset, method: SplitMethod, seed: int, officia
     if method == "column":
         assert dataset.split_key is not None
         return _hold_out(rows, dataset.split_key == "test")
+    if method == "hash":
+        return _hold_out_by_hash(dataset, rows)
     return _hold_out_share(dataset, rows, method, seed)
 
 
 def _hold_out_validation_set(dataset: Dataset, rows: Indices, method: SplitMethod, seed: int) -> _Holdout:
     if method != "column":
-        return _hold_out_share(dataset, rows, method, seed)
+        return _hold_out_share(dataset, rows, "random" if method == "hash" else method, seed)
     assert dataset.split_key is not None
     declared = dataset.split_key[rows] == "validation"
     if declared.any():
@@ -114,6 +126,22 @@ def _hold_out_validation_set(dataset: Dataset, rows: Indices, method: SplitMetho
 
 def _hold_out(rows: Indices, mask: npt.NDArray[np.bool_]) -> _Holdout:
     return _Holdout(rows[~mask], rows[mask], [])
+
+
+def _hold_out_by_hash(dataset: Dataset, rows: Indices) -> _Holdout:
+    """The rows whose hash says so. Rows of a class with too few of them are not held out."""
+    held_out = in_test_part(row_hashes(dataset))
+    if dataset.schema.task == "regression":
+        return _hold_out(rows, held_out)
+    counts = np.bincount(dataset.target)
+    rare = counts[dataset.target] < MIN_ROWS_TO_STRATIFY
+    first = _hold_out(rows, held_out & ~rare)
+    return first._replace(notices=_rare_class_notices(counts)) if rare.any() else first
+
+
+def _rare_class_notices(counts: npt.NDArray[Any]) -> list[str]:
+    few = int(((counts > 0) & (counts < MIN_ROWS_TO_STRATIFY)).sum())
+    return [f"{few} class(es) with fewer than {MIN_ROWS_TO_STRATIFY} rows are only learned from, not tested"]
 
 
 def _hold_out_share(dataset: Dataset, rows: Indices, method: SplitMethod, seed: int) -> _Holdout:
@@ -141,9 +169,7 @@ def _hold_out_stratified(target: npt.NDArray[Any], rows: Indices, seed: int) -> 
     rest, held_out = train_test_split(common, test_size=TEST_SHARE, random_state=seed, stratify=target[common])
     if not rare.any():
         return _Holdout(rest, held_out, [])
-    few = int(((counts > 0) & (counts < MIN_ROWS_TO_STRATIFY)).sum())
-    notice = f"{few} class(es) with fewer than {MIN_ROWS_TO_STRATIFY} rows are only learned from, not tested"
-    return _Holdout(np.concatenate([rest, rows[rare]]), held_out, [notice])
+    return _Holdout(np.concatenate([rest, rows[rare]]), held_out, _rare_class_notices(counts))
 
 
 def _hold_out_latest(times: npt.NDArray[Any] | None, rows: Indices) -> _Holdout:
@@ -180,26 +206,20 @@ def _isolated_notices(dataset: Dataset, isolated: Mask, test: Indices) -> list[s
 
 def _duplicate_notices(dataset: Dataset, train: Indices, test: Indices) -> list[str]:
     """A notice that test rows are in the train set too, which makes the test metrics too good."""
-    hashes = _row_hashes(dataset)
+    hashes = row_hashes(dataset)
     repeated = int(np.isin(hashes[test], hashes[train]).sum())
     if not repeated:
         return []
     return [f"{repeated} of {len(test)} test rows are also in the train set, equal in every feature and the target"]
 
 
-def _row_hashes(dataset: Dataset) -> npt.NDArray[np.uint64]:
-    """(rows,): equal for rows that are equal in every feature and the target, and hardly ever otherwise."""
-    hashes = [pd.util.hash_array(values) for values in (*dataset.columns.values(), dataset.target)]
-    return reduce(lambda combined, one: combined * np.uint64(1_000_003) ^ one, hashes)
-
-
-def _date_notices(dataset: Dataset) -> list[str]:
-    """A notice that a table with dates is split at random."""
+def _date_notices(dataset: Dataset, method: SplitMethod) -> list[str]:
+    """A notice that a table with dates is not split by time."""
     dates = [feature.name for feature in dataset.schema.features if feature.kind == "date"]
     if not dates:
         return []
     return [
-        f"the split is random although {dates[0]!r} is a date; "
+        f"the split is {'random' if method == 'random' else 'by a hash'} although {dates[0]!r} is a date; "
         f"to be judged on the future, say --split 'time:{dates[0]}'"
     ]
 

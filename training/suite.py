@@ -88,7 +88,7 @@ def options_of(table: SuiteTable, split: int) -> DataOptions:
         "seed": split,
     }
     if table.split or row_count(table) >= SMALL:
-        return DataOptions(data=str(table.path), split=table.split or None, **common)
+        return DataOptions(data=str(table.path), split=table.split or "random", **common)
     path = table.path.with_name(f"{table.name}-{split}.parquet")
     frame = pd.read_parquet(table.path)
     test = draw_fold(len(frame), split)

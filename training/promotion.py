@@ -1,0 +1,195 @@
+"""Whether the version that a training stored is served: at once, never, or if it is not worse than the champion."""
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from models import serving_changes, store
+from models.frame import Frame
+from models.outputs import Array
+from models.schema import FeatureSchema
+from models.serving_state import CHALLENGER, ModelState
+from models.tabular_model import TabularModel
+from models.version_files import StoredVersion, StoreError, read_json
+from models.version_lifecycle import VersionStore
+from training import pipeline
+from training.build_dataset import load_dataset
+from training.comparison import MIN_ROWS, Comparison, compare_classifications, compare_regressions
+from training.config import DataOptions, FitOptions
+from training.dataset import Dataset
+from training.pipeline import TrainingResult
+from training.row_hash import row_hashes
+from training.splitting import Indices
+from training.test_part import NotComparable, column_types, unseen_rows
+from training.training_run import Report
+
+PromotionMode = Literal["auto", "always", "never", "if-better"]
+
+
+@dataclass(frozen=True)
+class PromotionOptions:
+    """mode: auto promotes unless a person chose the champion. judge_on: a file with rows for the comparison."""
+
+    mode: PromotionMode = "auto"
+    judge_on: str = ""
+
+
+def run(
+    options: DataOptions,
+    fit_options: FitOptions,
+    promotion: PromotionOptions,
+    *,
+    baselines: bool = True,
+    tune: float | None = None,
+    report: Report = print,
+) -> StoredVersion:
+    """Train a version, store it and promote it by the options. Raises ServingStateError, and as `pipeline.run`."""
+    stored, result = pipeline.run_training(options, fit_options, baselines=baselines, tune=tune, report=report)
+    promote(stored, result, options, promotion, report)
+    return stored
+
+
+def promote(
+    stored: StoredVersion, result: TrainingResult, data: DataOptions, options: PromotionOptions, report: Report
+) -> None:
+    """Make a stored version the champion or the challenger, or leave it as it is."""
+    versions = VersionStore()
+    state = versions.serving.read().model(stored.name)
+    present = present_champion(versions, state, stored)
+    if options.mode == "if-better" and present is not None:
+        promote_if_better(versions, stored, present, result, data, options.judge_on, report)
+    elif options.mode == "never" or (options.mode == "auto" and is_managed(state)):
+        keep(versions, present)
+        reason = "" if options.mode == "never" else f": a person chose what is served of {stored.name}"
+        report(f"{stored.tag} is not served{reason}. To serve it: tabserve promote {stored.tag}")
+    else:
+        versions.promote(stored, by_person=options.mode == "always", reason="trained")
+        if present is not None:
+            report(f"{stored.tag} is the champion instead of {present.tag}; to undo: tabserve rollback {stored.name}")
+
+
+def keep(versions: VersionStore, present: StoredVersion | None) -> None:
+    """Name the present champion, where it was served as the newest version: it no longer is."""
+    if present is not None:
+        number = present.version
+        versions.change(
+            "promote",
+            present.name,
+            lambda state: state if state.champion else serving_changes.promote(state, number, by_person=False),
+            stored=present,
+            reason="served before a training, and kept",
+        )
+
+
+def is_managed(state: ModelState) -> bool:
+    """Whether a person decides what is served: a training then does not change it by itself."""
+    return state.chosen_by_person or state.traffic is not None or state.shadow is not None
+
+
+def present_champion(versions: VersionStore, state: ModelState, stored: StoredVersion) -> StoredVersion | None:
+    """The champion before this training, by default the newest version."""
+    others = [found for found in versions.versions(stored.name) if found.version != stored.version]
+    if state.champion is None:
+        return next(iter(others), None)
+    return next((found for found in others if found.version == state.champion), None)
+
+
+def promote_if_better(
+    versions: VersionStore,
+    stored: StoredVersion,
+    present: StoredVersion,
+    result: TrainingResult,
+    data: DataOptions,
+    judge_on: str,
+    report: Report,
+) -> None:
+    try:
+        comparison = compare(present, result, data, judge_on)
+    except NotComparable as error:
+        promoted, reason = False, f"it was not compared with {present.tag}: {error}"
+    else:
+        promoted, reason = comparison.is_not_worse, f"compared with {present.tag}, {comparison}"
+    if not promoted:
+        keep(versions, present)
+    if promoted:
+        versions.promote(stored, by_person=False, reason=reason)
+        report(f"{stored.tag} is the champion: {reason}. To undo: tabserve rollback {stored.name}")
+    elif receives_requests(versions.serving.read().model(stored.name)):
+        report(f"{stored.tag} is not served: {reason}. The {CHALLENGER} receives requests and was left as it is")
+    else:
+        versions.change(
+            "alias",
+            stored.name,
+            lambda state: serving_changes.set_alias(state, CHALLENGER, stored.version),
+            stored=stored,
+            reason=reason,
+        )
+        report(f"{stored.tag} is the {CHALLENGER}: {reason}. To serve it: tabserve promote {stored.tag}")
+
+
+def receives_requests(state: ModelState) -> bool:
+    return state.shadow is not None or (state.traffic is not None and state.traffic.shares.get(CHALLENGER, 0) > 0)
+
+
+def compare(present: StoredVersion, result: TrainingResult, data: DataOptions, judge_on: str) -> Comparison:
+    """Compare a trained model with a stored version on rows that neither was trained on. Raises NotComparable."""
+    try:
+        champion = store.load(present)
+        record = read_json(present.path / "training.json").get("test_part")
+    except StoreError as error:
+        raise NotComparable(str(error)) from error
+    if column_types_of(champion.schema) != column_types(result.dataset):
+        raise NotComparable("the columns of the table or their types have changed")
+    dataset = judge_dataset(result.dataset, data, judge_on) if judge_on else result.dataset
+    rows = rows_of_file(dataset, result) if judge_on else rows_of_test_part(record, result)
+    if len(rows) < MIN_ROWS:
+        raise NotComparable(f"{len(rows)} rows that neither was trained on; at least {MIN_ROWS} are needed")
+    new = pipeline.build_model(result.fit, result.dataset.schema, result.encoder)
+    target = dataset.target[rows]
+    outputs = [model.predict(frame_of(model, dataset, rows)).primary for model in (new, champion)]
+    if dataset.schema.task == "regression":
+        return compare_regressions(target, outputs[0][:, 0], outputs[1][:, 0])
+    classes = [[str(name) for name in schema.classes or ()] for schema in (dataset.schema, new.schema, champion.schema)]
+    names = list(dict.fromkeys([*classes[0], *classes[1], *classes[2]]))  # those of the target first
+    new_p, present_p = (columns_of(p, own, names) for p, own in zip(outputs, classes[1:], strict=True))
+    return compare_classifications(target, new_p, present_p)
+
+
+def rows_of_test_part(record: dict[str, Any] | None, result: TrainingResult) -> Indices:
+    """The rows of the new test part that the present version was not trained on, either."""
+    unseen = unseen_rows(record, result.split.record, result.dataset)
+    return result.split.test[unseen[result.split.test]]
+
+
+def rows_of_file(judge: Dataset, result: TrainingResult) -> Indices:
+    """The rows of a file that are not among those that the new version was trained on."""
+    learned = np.concatenate([result.split.train, result.split.validation])
+    return np.flatnonzero(~np.isin(row_hashes(judge), row_hashes(result.dataset)[learned]))
+
+
+def judge_dataset(dataset: Dataset, options: DataOptions, path: str) -> Dataset:
+    """The rows of another file, read by the schema of the table. Raises UsageError."""
+    with tempfile.TemporaryDirectory() as folder:
+        schema = Path(folder) / "features.json"
+        schema.write_text(dataset.schema.to_json(), encoding="utf-8")
+        options = replace(options, drop=(), categorical=(), number=(), date=(), na=None, split="random", bundled=None)
+        return load_dataset(replace(options, data=path, schema=str(schema), name=dataset.schema.name))
+
+
+def frame_of(model: TabularModel, dataset: Dataset, rows: Indices) -> Frame:
+    return model.schema.frames.from_columns({name: values[rows] for name, values in dataset.columns.items()})
+
+
+def column_types_of(schema: FeatureSchema) -> dict[str, str]:
+    return {feature.name: feature.kind for feature in schema.features} | {schema.target: schema.task}
+
+
+def columns_of(p: Array, classes: list[str], names: list[str]) -> npt.NDArray[np.float64]:
+    """(rows, classes) probabilities with a column for each of these names, 0 where a model has no such class."""
+    result = np.zeros((len(p), len(names)))
+    result[:, [names.index(name) for name in classes]] = p
+    return result

@@ -1,0 +1,77 @@
+"""Which rows a version was not trained on: recorded in its `training.json`, so that a later training can tell.
+
+By a hash of the rows or by time a row stays in the test part when the table grows; of a random split that is not known.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from training.dataset import Dataset
+from training.row_hash import Hashes, row_hashes
+
+Mask = npt.NDArray[np.bool_]
+HASH_SHARE = 0.2
+
+
+class NotComparable(Exception):  # noqa: N818 - the name describes the error
+    """It is not known which rows a version was trained on; the message says why."""
+
+
+def in_test_part(hashes: Hashes) -> Mask:
+    """(n,): whether a row's hash puts it into the test part: a fifth of all rows."""
+    return hashes < np.uint64(int(HASH_SHARE * 2**64))
+
+
+def test_part_record(
+    method: str, column: str | None, how: str, dataset: Dataset, learned: npt.NDArray[np.intp]
+) -> dict[str, Any]:
+    """What `unseen_rows` needs to know of a training. learned: the rows of the training and validation parts."""
+    record: dict[str, Any] = {
+        "method": method,
+        "column": column,
+        "how": how,
+        "table": dataset.fingerprint,
+        "rows": len(dataset.target),
+        "columns": column_types(dataset),
+    }
+    if method == "time":
+        assert dataset.split_key is not None
+        record["learned_until"] = float(np.nanmax(dataset.split_key[learned], initial=-np.finfo(np.float64).max))
+    if method == "hash":
+        inside = learned[in_test_part(row_hashes(dataset)[learned])]
+        record["learned_classes"] = sorted({label(dataset, code) for code in dataset.target[inside]})
+    return record
+
+
+def unseen_rows(present: dict[str, Any] | None, new: dict[str, Any], dataset: Dataset) -> Mask:
+    """(n,): the rows of a table that the present version was not trained on, as far as the new version was not either.
+
+    present, new: the records of both trainings; the new one is of this table. Raises NotComparable.
+    """
+    if present is None:
+        raise NotComparable("the training of the present version did not record which rows it learned from")
+    if present == new:  # the same split of the same table
+        return np.ones(len(dataset.target), np.bool_)
+    if present["method"] != new["method"]:
+        raise NotComparable(f"the split was {present['how']}; now it is {new['how']}")
+    if new["method"] == "hash":
+        if present["columns"] != new["columns"]:
+            raise NotComparable("the columns of the table or their types have changed")
+        unseen = in_test_part(row_hashes(dataset))
+        known = set(present["learned_classes"])  # too rare at that time to be held out
+        return unseen & np.array([label(dataset, code) not in known for code in dataset.target]) if known else unseen
+    if new["method"] == "time" and present["column"] == new["column"] and dataset.split_key is not None:
+        return np.asarray(dataset.split_key > present["learned_until"])
+    raise NotComparable(f"with this split ({new['how']}) the rows of the test part differ from training to training")
+
+
+def column_types(dataset: Dataset) -> dict[str, str]:
+    features = {feature.name: feature.kind for feature in dataset.schema.features}
+    return features | {dataset.schema.target: dataset.schema.task}
+
+
+def label(dataset: Dataset, code: Any) -> str:
+    """The class of a row; empty in a regression."""
+    return "" if dataset.schema.classes is None else str(dataset.schema.classes[int(code)])
