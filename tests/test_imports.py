@@ -110,7 +110,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"training.dataset", "training.fit"},
         {"training.isolated_cells"},
         {"training.leaks", "training.dataset_report", "training.examples", "training.tune", "training.row_hash"},
-        {"training.test_part"},
+        {"training.test_set"},
         {"training.splitting", "training.comparison"},
         {"training.build_dataset", "training.evaluation", "training.provenance", "training.error_scale"},
         {"training.conformalization", "training.importance", "training.catboost_baseline"},

@@ -205,7 +205,7 @@ def build_version(
     """All files of a version, with golden rows, card and plots."""
     dataset, split, fitted = result.dataset, result.split, result.fit
     schema = examples.with_examples(dataset.schema, result.golden_rows[0])
-    record = training_record(options, dataset, fitted, result.search) | {"test_part": split.record}
+    record = training_record(options, dataset, fitted, result.search) | {"test_set": split.record}
     notices = dataset.notices + split.notices + notices
     scores = conformalization.fit_uncertainty(result.held_out)
     coverage = {} if scores is None else conformalization.report(result.held_out, scores)

@@ -24,7 +24,7 @@ from training.dataset import Dataset
 from training.pipeline import TrainingResult
 from training.row_hash import row_hashes
 from training.splitting import Indices
-from training.test_part import NotComparable, column_types, unseen_rows
+from training.test_set import NotComparable, column_types, unseen_rows
 from training.training_run import Report
 
 PromotionMode = Literal["auto", "always", "never", "if-better"]
@@ -139,13 +139,13 @@ def compare(present: StoredVersion, result: TrainingResult, data: DataOptions, j
     """Compare a trained model with a stored version on rows that neither was trained on. Raises NotComparable."""
     try:
         champion = store.load(present)
-        record = read_json(present.path / "training.json").get("test_part")
+        record = read_json(present.path / "training.json").get("test_set")
     except StoreError as error:
         raise NotComparable(str(error)) from error
     if column_types_of(champion.schema) != column_types(result.dataset):
         raise NotComparable("the columns of the table or their types have changed")
     dataset = judge_dataset(result.dataset, data, judge_on) if judge_on else result.dataset
-    rows = rows_of_file(dataset, result) if judge_on else rows_of_test_part(record, result)
+    rows = rows_of_file(dataset, result) if judge_on else rows_of_test_set(record, result)
     if len(rows) < MIN_ROWS:
         raise NotComparable(f"{len(rows)} rows that neither was trained on; at least {MIN_ROWS} are needed")
     new = pipeline.build_model(result.fit, result.dataset.schema, result.encoder)
@@ -159,8 +159,8 @@ def compare(present: StoredVersion, result: TrainingResult, data: DataOptions, j
     return compare_classifications(target, new_p, present_p)
 
 
-def rows_of_test_part(record: dict[str, Any] | None, result: TrainingResult) -> Indices:
-    """The rows of the new test part that the present version was not trained on, either."""
+def rows_of_test_set(record: dict[str, Any] | None, result: TrainingResult) -> Indices:
+    """The rows of the new test set that the present version was not trained on, either."""
     unseen = unseen_rows(record, result.split.record, result.dataset)
     return result.split.test[unseen[result.split.test]]
 

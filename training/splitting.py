@@ -14,7 +14,7 @@ from training.errors import UsageError
 from training.isolated_cells import isolated_rows
 from training.row_hash import row_hashes
 from training.split_rule import SplitMethod, SplitRule, parse_split_rule
-from training.test_part import in_test_part, test_part_record
+from training.test_set import in_test_set, test_set_record
 
 TEST_SHARE = 0.2
 MIN_HASH_ROWS = 1000  # below it, a stratified test set is worth more, and too few rows are left to compare versions
@@ -35,7 +35,7 @@ class Split(NamedTuple):
     how: str
     notices: list[str]
     drawn: bool
-    record: dict[str, Any]  # see `test_part`
+    record: dict[str, Any]  # see `test_set`
 
 
 class _Holdout(NamedTuple):
@@ -70,7 +70,7 @@ def split_rows(dataset: Dataset, options: DataOptions) -> Split:
         notices += _date_notices(dataset, rule.method)
     notices += _absent_class_notices(dataset, train)
     drawn = rule.method in ("random", "hash") or (rule.method == "column" and second.notices != [])
-    record = test_part_record(rule.method, rule.column, how, dataset, np.concatenate([train, validation]))
+    record = test_set_record(rule.method, rule.column, options.seed, how, dataset, np.concatenate([train, validation]))
     return Split(train, validation, test, how, list(dict.fromkeys(notices)), drawn, record)
 
 
@@ -130,7 +130,7 @@ def _hold_out(rows: Indices, mask: npt.NDArray[np.bool_]) -> _Holdout:
 
 def _hold_out_by_hash(dataset: Dataset, rows: Indices) -> _Holdout:
     """The rows whose hash says so. Rows of a class with too few of them are not held out."""
-    held_out = in_test_part(row_hashes(dataset))
+    held_out = in_test_set(row_hashes(dataset))
     if dataset.schema.task == "regression":
         return _hold_out(rows, held_out)
     counts = np.bincount(dataset.target)

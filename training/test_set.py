@@ -1,6 +1,6 @@
 """Which rows a version was not trained on: recorded in its `training.json`, so that a later training can tell.
 
-By a hash of the rows or by time a row stays in the test part when the table grows; of a random split that is not known.
+By a hash of the rows or by time a row stays in the test set when the table grows; of a random split that is not known.
 """
 
 from typing import Any
@@ -19,18 +19,19 @@ class NotComparable(Exception):  # noqa: N818 - the name describes the error
     """It is not known which rows a version was trained on; the message says why."""
 
 
-def in_test_part(hashes: Hashes) -> Mask:
-    """(n,): whether a row's hash puts it into the test part: a fifth of all rows."""
+def in_test_set(hashes: Hashes) -> Mask:
+    """(n,): whether a row's hash puts it into the test set: a fifth of all rows."""
     return hashes < np.uint64(int(HASH_SHARE * 2**64))
 
 
-def test_part_record(
-    method: str, column: str | None, how: str, dataset: Dataset, learned: npt.NDArray[np.intp]
+def test_set_record(
+    method: str, column: str | None, seed: int, how: str, dataset: Dataset, learned: npt.NDArray[np.intp]
 ) -> dict[str, Any]:
-    """What `unseen_rows` needs to know of a training. learned: the rows of the training and validation parts."""
+    """What `unseen_rows` needs to know of a training. learned: the rows of the training and validation sets."""
     record: dict[str, Any] = {
         "method": method,
         "column": column,
+        "seed": seed,
         "how": how,
         "table": dataset.fingerprint,
         "rows": len(dataset.target),
@@ -40,7 +41,7 @@ def test_part_record(
         assert dataset.split_key is not None
         record["learned_until"] = float(np.nanmax(dataset.split_key[learned], initial=-np.finfo(np.float64).max))
     if method == "hash":
-        inside = learned[in_test_part(row_hashes(dataset)[learned])]
+        inside = learned[in_test_set(row_hashes(dataset)[learned])]
         record["learned_classes"] = sorted({label(dataset, code) for code in dataset.target[inside]})
     return record
 
@@ -52,19 +53,19 @@ def unseen_rows(present: dict[str, Any] | None, new: dict[str, Any], dataset: Da
     """
     if present is None:
         raise NotComparable("the training of the present version did not record which rows it learned from")
-    if present == new:  # the same split of the same table
+    if present | {"how": new["how"]} == new:  # the same split of the same table
         return np.ones(len(dataset.target), np.bool_)
     if present["method"] != new["method"]:
         raise NotComparable(f"the split was {present['how']}; now it is {new['how']}")
     if new["method"] == "hash":
         if present["columns"] != new["columns"]:
             raise NotComparable("the columns of the table or their types have changed")
-        unseen = in_test_part(row_hashes(dataset))
+        unseen = in_test_set(row_hashes(dataset))
         known = set(present["learned_classes"])  # too rare at that time to be held out
         return unseen & np.array([label(dataset, code) not in known for code in dataset.target]) if known else unseen
     if new["method"] == "time" and present["column"] == new["column"] and dataset.split_key is not None:
         return np.asarray(dataset.split_key > present["learned_until"])
-    raise NotComparable(f"with this split ({new['how']}) the rows of the test part differ from training to training")
+    raise NotComparable(f"with this split ({new['how']}) the rows of the test set differ from training to training")
 
 
 def column_types(dataset: Dataset) -> dict[str, str]:

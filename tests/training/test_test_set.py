@@ -1,4 +1,4 @@
-"""A row stays in the test part in every training, and versions are compared on rows that neither learned."""
+"""A row stays in the test set in every training, and versions are compared on rows that neither learned."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +13,7 @@ from training.config import DataOptions
 from training.dataset import Dataset
 from training.row_hash import hash_columns, row_hashes
 from training.splitting import split_rows
-from training.test_part import NotComparable, column_types, in_test_part, unseen_rows
+from training.test_set import NotComparable, column_types, in_test_set, unseen_rows
 
 Load = Callable[..., Dataset]
 
@@ -41,7 +41,7 @@ def test_hash_is_a_fixed_function_of_the_content() -> None:
     assert hashes[[0, 2]].tolist() == [893860297309929354, 13323435005910045430]
 
 
-def test_same_rows_are_the_test_part_when_the_table_grows(tmp_path: Path) -> None:
+def test_same_rows_are_the_test_set_when_the_table_grows(tmp_path: Path) -> None:
     frame = table(3000).drop(columns="day")
     first = load_dataset(options := options_for(tmp_path, frame.head(2000)))
     before = split_rows(first, options)
@@ -75,7 +75,7 @@ def test_rows_of_rare_classes_are_learned_and_not_judged(tmp_path: Path) -> None
     split = split_rows(dataset, options)
     rare = dataset.target == list(dataset.schema.classes or ()).index("rare")
     assert not rare[split.test].any()
-    inside = in_test_part(row_hashes(dataset)) & rare
+    inside = in_test_set(row_hashes(dataset)) & rare
     assert split.record["learned_classes"] == (["rare"] if inside.any() else [])
     later = split.record | {"rows": 0, "learned_classes": ["rare"]}
     assert not rare[unseen_rows(later, split.record, dataset)].any()
