@@ -37,7 +37,8 @@ def page() -> str:
 
 def operation_lines(method: str, path: str, operation: dict[str, Any]) -> Iterator[str]:
     yield f"### {method.upper()} {path}\n"
-    yield f"{operation.get('summary', '')} {operation.get('description', '')}".strip() + "\n"
+    sentences = [operation[key].rstrip(".") for key in ("summary", "description") if operation.get(key)]
+    yield "".join(f"{sentence}. " for sentence in sentences).strip() + "\n"
     if parameters := operation.get("parameters"):
         yield "| parameter | in | |\n|---|---|---|"
         for parameter in parameters:

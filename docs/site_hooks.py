@@ -64,7 +64,10 @@ def links_inside_docs(markdown: str, page: str) -> str:
     def replaced(link: re.Match[str]) -> str:
         text, target = link[1], link[2]
         if "://" in target or not (HERE / PurePosixPath(page).parent / target).resolve().is_relative_to(HERE):
-            return link[0] if "://" in target else f"{text} (`{target.lstrip('./')}`)"
+            path = target.lstrip("./")
+            if "://" in target:
+                return link[0]
+            return f"`{path}`" if text.strip("`") == path else f"{text} (`{path}`)"
         return link[0]
 
     return re.sub(r"(?<!!)\[([^\]]+)\]\(([^)#\s]+)\)", replaced, markdown)
@@ -74,6 +77,7 @@ def mathml(markdown: str) -> str:
     """Formulas between double dollars as MathML."""
 
     def converted(formula: re.Match[str]) -> str:
-        return str(latex2mathml.converter.convert(formula[1].replace(r"\_", "_"), display="block"))
+        math = latex2mathml.converter.convert(formula[1].replace(r"\_", "_"), display="block")
+        return f'<span class="formula">{math}</span>'  # scrolls on narrow screens, see site.css
 
     return re.sub(r"\$\$(.+?)\$\$", converted, markdown)

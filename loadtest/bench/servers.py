@@ -115,7 +115,7 @@ def picture(measurements: Sequence[ServerMeasurements], title: str, path: Path) 
     axes.set_xscale("log")
     axes.set_xlim(right=max(costs) * 3)
     axes.set_xlabel("CPU time per request of all processes, µs (logarithmic)")
-    axes.set_title(title, fontsize=10)
+    figure.suptitle(title, fontsize=10)  # over the whole width: longer than the axes
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)
     plt.close(figure)
