@@ -6,7 +6,7 @@ PY := .venv/bin/python
 PARALLEL = -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test check-all dialects kills \
+.PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test clients-check check-all dialects kills \
 	quality suite learners load bench lock upgrade-check clean
 
 help: ## print this list
@@ -54,7 +54,10 @@ image: .venv/.training ## build an image with models: MODELS="housing:3 penguins
 container-test: .venv/.development ## test the image and deploy/ on a real engine; FULL=1 adds the image with TensorFlow
 	tests/container/engine.sh run $(PY) -m pytest -c tests/container/pytest.ini tests/container $(if $(FULL),--full)
 
-check-all: test wheel-check container-test ## run what CI runs; without a container engine that part is skipped
+clients-check: .venv/.development ## test with generated clients and nginx; needs nginx, Node and Java (minutes)
+	tests/clients/programs.sh run $(PY) -m pytest -q -c tests/clients/pytest.ini tests/clients
+
+check-all: test wheel-check clients-check container-test ## run what CI runs; without a container engine that part is skipped
 
 quality: .venv/.development ## train every bundled table and print how good the models are (minutes)
 	$(PY) -m training.quality

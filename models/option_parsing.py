@@ -11,11 +11,12 @@ EXPLAIN: Mapping[str, Explain] = {"true": "full", "false": "none", "fast": "fast
 
 
 def parse_output_options(values: Mapping[str, object]) -> OutputOptions:
-    """interval, set: a number, a text such as `0.5,0.9` or a list of numbers. explain: true, fast or false.
+    """interval, set: a number, a text such as `0.5,0.9`, or a list of numbers; none if the text is empty.
+    explain: true, fast or false.
 
     Other names are ignored. Raises OptionError.
     """
-    intervals, sets = (parse_levels(values[name]) if name in values else () for name in ("interval", "set"))
+    intervals, sets = (parse_levels(values[name]) if values.get(name, "") != "" else () for name in ("interval", "set"))
     return OutputOptions(intervals, sets, parse_explain(values.get("explain", "false")))
 
 

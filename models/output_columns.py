@@ -125,9 +125,7 @@ class OutputColumn:
         """A JSON object in each row. values: -> (rows, len(keys))."""
         tensor = OutputTensor(name, dtype, values, tuple(columns), matrix=True)
         template = b"{%s}" % b",".join(escaped(key) + b":%s" for key in keys)
-        properties = {key: {"title": key, "type": JSON_TYPES[dtype]} for key in keys}
-        schema = {"title": name.title(), "type": "object", "properties": properties, "required": list(keys)}
-        return cls(name, (tensor,), template, schema)
+        return cls(name, (tensor,), template, mapping_schema(name.title(), keys, JSON_TYPES[dtype]))
 
     def json_values(self, outputs: Outputs) -> list[bytes]:
         """The JSON value of each row."""
@@ -201,6 +199,16 @@ def type_of_labels(labels: Sequence[Label]) -> DType:
         return "bool"
     small = (isinstance(label, int) and -(2**63) <= label < 2**63 for label in labels)
     return "int64" if all(small) else "float64"
+
+
+def mapping_schema(title: str, keys: Sequence[str], value_type: str) -> dict[str, Any]:
+    """The JSON Schema of an object with all of these keys.
+
+    They are no `properties`: client generators make identifiers of those, and `<=50K` and `>50K` would be one.
+    """
+    described = f"An entry for each of: {', '.join(keys)}"
+    values = {"type": value_type}
+    return {"title": title, "description": described, "type": "object", "additionalProperties": values, "x-keys": keys}
 
 
 def json_type(value: Label) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.json_text import dumps, escaped
-from models.output_columns import OutputColumn, OutputTensor
+from models.output_columns import OutputColumn, OutputTensor, mapping_schema
 from models.outputs import Array, Outputs
 from models.schema import FeatureSchema
 from models.tabular_model import GROUP, SCALE, TabularModel
@@ -279,12 +279,7 @@ def _explanation_schema(names: Sequence[str]) -> dict[str, Any]:
         "properties": {
             "output": {"title": "Output", "type": ["string", "number", "boolean"]},
             "baseline": {"title": "Baseline", **number},
-            "contributions": {
-                "title": "Contributions",
-                "type": "object",
-                "properties": {name: {"title": name, **number} for name in names},
-                "required": list(names),
-            },
+            "contributions": mapping_schema("Contributions", names, "number"),
             "exact": {"title": "Exact", "type": "boolean"},
             "evaluations": {"title": "Evaluations", "type": "integer"},
             "error": {"title": "Error", **number},

@@ -16,6 +16,9 @@ part --extra training -o requirements/training.lock
 aws="aws-cdk-lib aws-cdk-asset-awscli-v1 aws-cdk-asset-node-proxy-agent-v6 aws-cdk-cloud-assembly-schema constructs jsii publication"
 uv pip compile --universal --generate-hashes --no-header --quiet --python-version 3.11 --no-annotate \
     $(printf -- '--no-emit-package %s ' $aws) requirements/deployment.in -o requirements/deployment.lock
+# The client generators of tests/clients; those of Node are locked in its package-lock.json.
+uv pip compile --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
+    requirements/clients.in -o requirements/clients.lock
 # The development suite: packages of tables, only for their data, and the learners that the network is compared with.
 uv pip compile --no-deps --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
     requirements/suite.in -o requirements/suite.lock

@@ -16,11 +16,16 @@ from service.openapi.schemas import (
     Schema,
     prediction_schema,
     ref,
+    request_schema,
     response_schema,
     row_schema,
 )
 from service.settings import Settings
 
+SERVERS = [
+    {"url": "/", "description": "Without a path prefix"},  # client generators take the first one
+    {"url": ".", "description": "Behind the path prefix of a proxy: relative to this document"},
+]
 PROTOCOLS = (native, tfserving, oip, invocations)
 
 
@@ -35,10 +40,10 @@ def document(models: Sequence[TabularModel], settings: Settings, version: str) -
             "version": version,
             "description": "Predictions from tables. The native API returns errors as problem documents (RFC 9457).",
         },
-        "servers": [{"url": "."}],
+        "servers": SERVERS,
         "tags": tags(paths),
         "paths": paths,
-        "components": {"schemas": schemas(models)},
+        "components": {"schemas": schemas(models, settings)},
     }
     try:
         return orjson.dumps(content)
@@ -46,10 +51,11 @@ def document(models: Sequence[TabularModel], settings: Settings, version: str) -
         return orjson.dumps(json_text.repaired(content))
 
 
-def schemas(models: Sequence[TabularModel]) -> dict[str, Schema]:
+def schemas(models: Sequence[TabularModel], settings: Settings) -> dict[str, Schema]:
     """The schemas that the operations refer to, by title."""
     found = [PROBLEM, ROW_ERROR, MODEL_SUMMARY]
     for model in models:
+        found.append(request_schema(model, settings.max_rows))
         prediction = prediction_schema(model.name, model.output_spec, optional_columns(model))
         found += [row_schema(model.schema), prediction, response_schema(model.schema, ref(prediction))]
     return {schema["title"]: schema for schema in found}

@@ -23,7 +23,6 @@ CLARIFY_HEADER: Schema = {
     "description": "`true` wraps the response and adds explanations as SageMaker Clarify does, `false` only wraps it",
     "schema": {"type": "string", "enum": ["`true`", "`false`"]},
 }
-CSV: Schema = {"text/csv": {"schema": {"type": "string"}}}
 
 
 def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
@@ -39,6 +38,10 @@ def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
     return paths
 
 
+def default_model(models: Sequence[TabularModel], settings: Settings) -> TabularModel:
+    return next((model for model in models if model.name == settings.default_model), models[0])
+
+
 def can_explain(models: Sequence[TabularModel]) -> bool:
     return any(model.background is not None for model in models)
 
@@ -48,30 +51,34 @@ def probe(path: str, summary: str) -> Schema:
 
 
 def predict(path: str, models: Sequence[TabularModel], settings: Settings, what: str = "Predictions") -> Schema:
-    split = {"type": "object", "properties": {"columns": {"type": "array"}, "data": LISTED}}
+    split = {
+        "type": "object",
+        "properties": {"columns": {"type": "array", "items": {"type": "string"}}, "data": LISTED},
+    }
     formats = {"dataframe_records": LISTED, "instances": LISTED, "inputs": ANY, "dataframe_split": split}
     properties = option_properties(models)
     if properties:
         formats |= {key: {"type": "object", "properties": properties} for key in PARAMETERS}
-    body = json_body(formats, {"dataframe_records": example_rows(models[0])})
-    body["content"] |= CSV
+    body = json_body(
+        "InvocationsRequest", formats, {"dataframe_records": example_rows(default_model(models, settings))}
+    )
     several = "" if len(models) == 1 else " of the model that TABSERVE_DEFAULT_MODEL or a header names"
     return operation(
         TAG,
         path,
         "post",
         f"{what}{several}",
-        {**JSON_OBJECT, **CSV},
+        JSON_OBJECT,
         FORM,
         PREDICTION,
-        description=f"Exactly one of these keys, up to {settings.max_rows} rows.",
+        description=f"Exactly one of these keys, up to {settings.max_rows} rows. Also text/csv, in both directions.",
         parameters=[
             {
                 "name": ATTRIBUTES.decode(),
                 "in": "header",
-                "description": "The model, if several are served",
-                "schema": {"type": "string"},
-                "example": f"model={models[0].name}",
+                "required": len(models) > 1 and settings.default_model is None,
+                "description": "The model, if several are served and TABSERVE_DEFAULT_MODEL names none",
+                "schema": {"type": "string", "default": f"model={default_model(models, settings).name}"},
             },
             *([CLARIFY_HEADER] if can_explain(models) else []),
         ],

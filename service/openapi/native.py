@@ -3,25 +3,29 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from models import json_text
 from models.tabular_model import TabularModel
 from service.errors import RequestError
 from service.openapi.operations import JSON_OBJECT, TEXT, operation
 from service.openapi.responses import ACCEPT, MODEL, PREDICTION, PROBLEM_FORM, READINESS
-from service.openapi.schemas import MODEL_SUMMARY, Schema, example_rows, ref, type_name
+from service.openapi.schemas import MODEL_SUMMARY, Schema, example_rows, ref, request_schema, type_name
 from service.settings import Settings
 
+NDJSON = "application/x-ndjson"
 TABLES: Schema = {
-    "application/x-ndjson": {"schema": {"title": "JSON lines", "type": "string"}},
+    NDJSON: {"schema": {"title": "JSON lines", "type": "string"}},
     "text/csv": {"schema": {"title": "CSV with a header line", "type": "string"}},
     "application/vnd.apache.arrow.stream": {"schema": {"title": "Arrow IPC stream", "type": "string"}},
     "application/vnd.apache.parquet": {"schema": {"title": "Parquet file", "type": "string"}},
 }
 """The table formats of bodies and responses; docs/api.md describes their content."""
+TABLE_PATH = "/predict/{model}"
 TASKS = {"regression": "a number", "binary": "one of two classes", "multiclass": "one of several classes"}
 
 
 def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
-    return {**{f"/predict/{model.name}": predict(model, settings) for model in models}, **pages()}
+    predictions = {f"/predict/{model.name}": predict(model, settings) for model in models}
+    return {**predictions, TABLE_PATH: predict_table(models, settings), **pages(models)}
 
 
 def predict(model: TabularModel, settings: Settings) -> Schema:
@@ -35,29 +39,37 @@ def predict(model: TabularModel, settings: Settings) -> Schema:
         f"/predict/{model.name}",
         "post",
         f"Predict {model.schema.target}",
-        {"application/json": response, **TABLES},
+        {"application/json": response},
         PROBLEM_FORM,
         (*PREDICTION, *ACCEPT),
-        description=f"Model {model.tag}: {TASKS[model.schema.task]}.",
+        description=f"Model {model.tag}: {TASKS[model.schema.task]}. Tables: /predict/{{model}}.",
         parameters=[*parameters(settings), *output_parameters(model)],
         requestBody={
             "required": True,
-            "content": {"application/json": {"schema": request_schema(model, settings), "example": {"rows": rows}}}
-            | TABLES,
+            "content": {"application/json": {"schema": ref(request_schema(model, 0)), "example": {"rows": rows}}},
         },
     )
 
 
-def request_schema(model: TabularModel, settings: Settings) -> Schema:
-    row = {"$ref": f"#/components/schemas/{type_name(model.name)}Row"}
-    rows = {"title": "Rows", "type": "array", "items": row, "minItems": 1, "maxItems": settings.max_rows}
-    return {
-        "title": f"{type_name(model.name)}Request",
-        "type": "object",
-        "properties": {"rows": rows},
-        "required": ["rows"],
-        "additionalProperties": False,
-    }
+def predict_table(models: Sequence[TabularModel], settings: Settings) -> Schema:
+    """The operation of all models for tables: with more than one content type, clients of the JSON API lose types."""
+    names = [model.name for model in models]
+    schema = {"title": "Model", "type": "string", "enum": names, "default": names[0]}
+    lines = b"\n".join(json_text.dumps(row) for row in example_rows(models[0])).decode()
+    ndjson = {"schema": {**TABLES[NDJSON]["schema"], "default": lines}, "example": lines}
+    return operation(
+        "Predictions",
+        TABLE_PATH,
+        "post",
+        "Predict a table",
+        TABLES,
+        PROBLEM_FORM,
+        (*PREDICTION, *ACCEPT),
+        description="NDJSON, CSV, Arrow or Parquet, in any combination, also with JSON in /predict/NAME.",
+        operationId="predict_table",
+        parameters=[{"name": "model", "in": "path", "required": True, "schema": schema}, *parameters(settings)],
+        requestBody={"required": True, "content": {**TABLES, NDJSON: ndjson}},
+    )
 
 
 def parameters(settings: Settings) -> list[Schema]:
@@ -72,7 +84,7 @@ def parameters(settings: Settings) -> list[Schema]:
             "name": "X-Request-Timeout",
             "in": "header",
             "description": f"Timeout in seconds, at most {settings.timeout_s:g}",
-            "schema": {"title": "Timeout", "type": "number", "exclusiveMinimum": 0},
+            "schema": {"title": "Timeout", "type": "number", "exclusiveMinimum": 0, "default": settings.timeout_s},
         },
         {"name": "X-Request-ID", "in": "header", "schema": {"title": "Request ID", "type": "string"}},
     ]
@@ -80,12 +92,12 @@ def parameters(settings: Settings) -> list[Schema]:
 
 def output_parameters(model: TabularModel) -> list[Schema]:
     """The options for intervals, label sets and explanations, where the version can satisfy them."""
-    levels = "Levels between 0 and 1, such as 0.9 or 0.5,0.9"
+    levels = "Levels between 0 and 1, such as 0.9 or 0.5,0.9; empty: none"
     found: list[Schema] = []
     if model.uncertainty is not None:
         regression = model.schema.task == "regression"
         name, what = ("interval", "intervals") if regression else ("set", "label sets")
-        schema = {"title": name.title(), "type": "string", "examples": ["0.9"]}
+        schema = {"title": name.title(), "type": "string", "examples": ["0.9"], "default": ""}
         found.append({"name": name, "in": "query", "description": f"Adds {what}. {levels}", "schema": schema})
     if model.background is not None:
         what = "Adds explanations; fast compares with one typical row"
@@ -94,17 +106,18 @@ def output_parameters(model: TabularModel) -> list[Schema]:
     return found
 
 
-def pages() -> dict[str, Any]:
+def pages(models: Sequence[TabularModel]) -> dict[str, Any]:
     status = {"title": "Status", "type": "object", "properties": {"status": {"title": "Status", "type": "string"}}}
     status_json = {"application/json": {"schema": status}}
-    models = {
+    listed = {
         "title": "Models",
         "type": "object",
         "properties": {"models": {"title": "Models", "type": "array", "items": ref(MODEL_SUMMARY)}},
     }
-    name = {"name": "name", "in": "path", "required": True, "schema": {"title": "Name", "type": "string"}}
+    names = {"title": "Name", "type": "string", "enum": [model.name for model in models]}
+    name = {"name": "name", "in": "path", "required": True, "schema": names}
     return {
-        "/models": page("Models", "/models", "List the models", {"application/json": {"schema": models}}),
+        "/models": page("Models", "/models", "List the models", {"application/json": {"schema": listed}}),
         "/models/{name}": page(
             "Models",
             "/models/{name}",

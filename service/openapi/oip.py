@@ -24,16 +24,18 @@ INPUT: Schema = {
         "datatype": TEXT,
         "shape": SHAPE,
         "parameters": PARAMETERS,
-        "data": {"type": "array"},
+        "data": {"type": "array", "items": {}},
     },
     "required": ["name", "datatype", "shape"],
 }
 REQUESTED_OUTPUT: Schema = {
+    "title": "RequestedOutput",
     "type": "object",
     "properties": {"name": TEXT, "parameters": PARAMETERS},
     "required": ["name"],
 }
 REQUEST: Schema = {
+    "title": "InferRequest",
     "type": "object",
     "properties": {
         "id": TEXT,
@@ -69,7 +71,10 @@ def page(
 
 
 def infer(path: str, model: TabularModel, settings: Settings) -> Schema:
-    body: Schema = {"schema": REQUEST, "example": example_request(model)} if model.golden.rows else {"schema": REQUEST}
+    body: Schema = {"schema": REQUEST}
+    if model.golden.rows:
+        example = example_request(model)
+        body = {"schema": {**REQUEST, "default": example}, "example": example}
     return operation(
         TAG,
         path,

@@ -3,7 +3,8 @@
 Declared limits become limits of the JSON Schema. Levels and values of the training data become examples and `x-levels`.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 from pydantic import WithJsonSchema
@@ -61,18 +62,49 @@ def json_types(feature: Feature) -> list[str]:
     return [*kinds, "null"] if feature.nullable else kinds
 
 
+def request_schema(model: TabularModel, max_rows: int) -> Schema:
+    row = {"$ref": f"#/components/schemas/{type_name(model.name)}Row"}
+    return {
+        "title": f"{type_name(model.name)}Request",
+        "type": "object",
+        "properties": {
+            "rows": {"title": "Rows", "type": "array", "items": row, "minItems": 1, "maxItems": max_rows},
+        },
+        "required": ["rows"],
+        "additionalProperties": False,
+        "default": {"rows": example_rows(model)},  # what Postman's import makes a request of
+    }
+
+
+def ambiguous_names(names: Iterable[str]) -> set[str]:
+    """The names of which client generators may make an identifier that is taken: by a name before them, such as `a b`
+    before `a_b`, or by a method of the generated class."""
+    seen = {"", "additionalproperties", "todict", "fromdict", "tojson", "fromjson", "tostr"}
+    ambiguous = set()
+    for name in names:
+        identifier = re.sub(r"[^0-9a-z]", "", name.lower())
+        if identifier in seen:
+            ambiguous.add(name)
+        seen.add(identifier)
+    return ambiguous
+
+
 def row_schema(schema: FeatureSchema) -> Schema:
+    """The columns of a row as properties. Those with ambiguous names are additional properties."""
     properties = {feature.name: feature_schema(feature) for feature in schema.features}
     unused = [(column.name, column.reason) for column in schema.ignored] + [(schema.target, "the target")]
     properties |= {
         name: {"title": name, "description": f"Accepted and ignored: {reason}"} for name, reason in sorted(unused)
     }
+    ambiguous = ambiguous_names(properties)
+    more = {"description": f"Further columns: {', '.join(sorted(ambiguous))}"}
+    required = [feature.name for feature in schema.features if not feature.nullable]
     return {
         "title": f"{type_name(schema.name)}Row",
         "type": "object",
-        "properties": properties,
-        "required": [feature.name for feature in schema.features if not feature.nullable],
-        "additionalProperties": False,
+        "properties": {name: column for name, column in properties.items() if name not in ambiguous},
+        "required": [name for name in required if name not in ambiguous],
+        "additionalProperties": more if ambiguous else False,
     }
 
 

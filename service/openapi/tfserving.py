@@ -48,7 +48,7 @@ def explain(model: TabularModel, settings: Settings) -> Schema:
         FORM,
         PREDICTION,
         description=f"Model {model.tag}. explain=fast compares with one typical row.",
-        requestBody=json_body(rows, {"instances": example_rows(model)}),
+        requestBody=json_body("ExplainRequest", rows, {"instances": example_rows(model)}),
     )
 
 
@@ -57,10 +57,11 @@ def predict(model: TabularModel, method: str, settings: Settings) -> Schema:
     rows = example_rows(model)
     names = {"type": "string", "enum": ["", *tfserving.SIGNATURES[method]]}
     if method == "predict":
-        body = json_body({"signature_name": names, "instances": LISTED, "inputs": ANY}, {"instances": rows})
+        properties = {"signature_name": names, "instances": LISTED, "inputs": ANY}
+        body = json_body("PredictRequest", properties, {"instances": rows})
     else:
-        examples = {"examples": LISTED, "context": {"type": "object"}}
-        body = json_body({"signature_name": names, **examples}, {"examples": rows}, ["examples"])
+        properties = {"signature_name": names, "examples": LISTED, "context": {"type": "object"}}
+        body = json_body(f"{method.title()}Request", properties, {"examples": rows}, ["examples"])
     return operation(
         TAG,
         f"/v1/models/{model.name}:{method}",

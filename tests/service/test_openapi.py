@@ -62,6 +62,10 @@ def resolve(document: Any, schema: Any) -> Any:
     return schema
 
 
+def path_of(operation: Operation, name: str) -> str:
+    return operation.path.replace("{name}", name).replace("{model}", name)
+
+
 def every(value: Any, key: str) -> Iterator[Any]:
     """The values of a key, at any depth."""
     if isinstance(value, dict):
@@ -81,7 +85,7 @@ def test_the_document_is_valid_openapi_3_1(document: Any) -> None:
 
 
 def test_every_route_is_described_and_every_reference_is_defined(document: Any, operations: list[Operation]) -> None:
-    native = {"/predict/homes", "/predict/house_class", "/predict/income", *PAGES}
+    native = {"/predict/homes", "/predict/house_class", "/predict/income", "/predict/{model}", *PAGES}
     assert native <= set(document["paths"])
     for prefix in ("/v1/models/homes", "/v2/models/homes", "/invocations", "/ping"):
         assert any(operation.path.startswith(prefix) for operation in operations)
@@ -121,10 +125,14 @@ def test_predictions_can_answer_all_that_the_contract_names(operations: list[Ope
 
 
 def test_formats_of_responses(document: Any) -> None:
-    responses = document["paths"]["/predict/homes"]["post"]["responses"]
-    for status, response in responses.items():
-        formats = [form.media_types[0].decode() for form in FORMATS] if status == "200" else [PROBLEM]
-        assert list(response["content"]) == formats
+    """One for the operation of a model, as client generators find no types in operations with several; tables have an
+    operation of their own."""
+    json_format, *tables = [form.media_types[0].decode() for form in FORMATS]
+    for path, formats in (("/predict/homes", [json_format]), ("/predict/{model}", tables)):
+        operation = document["paths"][path]["post"]
+        assert list(operation["requestBody"]["content"]) == formats
+        for status, response in operation["responses"].items():
+            assert list(response["content"]) == (formats if status == "200" else [PROBLEM])
 
 
 JSON = {"content-type": "application/json"}
@@ -167,7 +175,7 @@ def test_a_refusal_is_documented(
     for operation in operations:
         if operation.path == "/schema.json":  # BentoML's, which is not here
             continue
-        path = operation.path.replace("{name}", "nothing" if name == "an unknown model" else "homes")
+        path = path_of(operation, "nothing" if name == "an unknown model" else "homes")
         fields = {**MODEL, **headers}
         if not operation.predicts and method is None:
             fields.pop("content-type", None)
@@ -184,6 +192,8 @@ def test_every_documented_status_of_a_prediction_can_occur(
         if not operation.predicts:
             continue
         seen = set()
+        if operation.path == "/predict/{model}":  # that of tables, of which the provocations are none
+            continue
         example = json.dumps(operation.described["requestBody"]["content"]["application/json"]["example"]).encode()
         for name, (method, body, headers) in PROVOCATIONS.items():
             sent = example if name in ("no seconds left", "an unknown Accept") else body
@@ -211,7 +221,7 @@ def test_a_server_that_is_not_ready_is_documented(
     for operation in operations:
         if operation.path == "/schema.json":
             continue
-        path = operation.path.replace("{name}", "homes")
+        path = path_of(operation, "homes")
         reply = asyncio.run(asgi(asgi_app, operation.method.upper(), path, b"{}", "", {**MODEL, **JSON}))
         check_documented(document, operation, reply)
         if state == "loading":
@@ -237,14 +247,61 @@ def test_only_declared_limits_are_rules(document: Any) -> None:
 def test_the_example_of_each_model_works(server: Any) -> None:
     document = httpx.get(f"{server.url}/docs.json").json()
     for path, item in document["paths"].items():
-        if path.startswith("/predict/"):
+        if path.startswith("/predict/") and path != "/predict/{model}":
             content = item["post"]["requestBody"]["content"]["application/json"]
             reply = httpx.post(server.url + path, json=content["example"])
             assert reply.status_code == 200, reply.text
             right = item["post"]["responses"]["200"]["content"]["application/json"]["example"]
             assert set(reply.json()) == set(right)
-            row = resolve(document, content["schema"]["properties"]["rows"]["items"])
+            row = resolve(document, resolve(document, content["schema"])["properties"]["rows"]["items"])
             assert set(content["example"]["rows"][0]) <= set(row["properties"])
+
+
+def test_the_example_of_tables_works(server: Any) -> None:
+    operation = httpx.get(f"{server.url}/docs.json").json()["paths"]["/predict/{model}"]["post"]
+    name = operation["parameters"][0]["schema"]["default"]
+    media_type, content = next(iter(operation["requestBody"]["content"].items()))
+    reply = httpx.post(f"{server.url}/predict/{name}", content=content["example"], headers={"content-type": media_type})
+    assert reply.status_code == 200
+    assert len(reply.text.splitlines()) == len(content["example"].splitlines())
+
+
+def test_keys_that_are_data_are_no_properties(document: Any) -> None:
+    """`<=50K` and `>50K` would be one identifier in generated clients, and one of the values would be lost."""
+    probabilities = document["components"]["schemas"]["IncomePrediction"]["properties"]["probabilities"]
+    assert probabilities["additionalProperties"] == {"type": "number"}
+    assert probabilities["x-keys"] == ["<=50K", "100 %s"]
+    assert "properties" not in probabilities
+
+
+def test_columns_with_ambiguous_names_are_additional_properties() -> None:
+    names = ["a b", "a_b", "A.B", "c", "%", "größe", "to_dict"]
+    features = [Feature(name=name, kind="number", nullable=False, seen=TrainingRange()) for name in names]
+    row = schemas.row_schema(FeatureSchema(name="x", task="regression", target="y", features=features))
+    assert [*row["properties"]] == ["a b", "c", "größe", "y"]
+    assert row["required"] == ["a b", "c", "größe"]
+    assert row["additionalProperties"] == {"description": "Further columns: %, A.B, a_b, to_dict"}
+
+
+def test_generators_find_what_they_need(document: Any) -> None:
+    """Arrays have items; a body has one content type and a default of which Postman makes a request."""
+    assert all("items" in schema for schema in every_schema(document) if schema.get("type") == "array")
+    assert document["servers"][0] == {"url": "/", "description": "Without a path prefix"}
+    for path, item in document["paths"].items():
+        body = item.get("post", {}).get("requestBody")
+        if body and path != "/predict/{model}":
+            assert list(body["content"]) == ["application/json"]
+            assert resolve(document, body["content"]["application/json"]["schema"])["default"]
+
+
+def every_schema(value: Any) -> Iterator[Any]:
+    """All objects in the document that may be schemas."""
+    if isinstance(value, dict):
+        yield value
+        value = [inner for key, inner in value.items() if key not in ("example", "examples", "default")]
+    if isinstance(value, list):
+        for inner in value:
+            yield from every_schema(inner)
 
 
 def test_type_names_are_distinct() -> None:

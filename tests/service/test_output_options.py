@@ -132,11 +132,17 @@ def test_tables_have_the_columns(ask: Ask, rows_for: Callable[..., list[Row]]) -
     assert table.column_names[-4:] == ["set_<=50K", "set_100 %s", "warnings", "error"]
 
 
+def test_an_empty_level_asks_for_none(ask: Ask, rows_for: Callable[..., list[Row]]) -> None:
+    """As clients generated from /docs.json send it."""
+    for model, name in (("homes", "interval"), ("income", "set")):
+        body = {"rows": rows_for(model, 1)}
+        assert ask(f"/predict/{model}", body, f"{name}=").content == ask(f"/predict/{model}", body, "").content
+
+
 @pytest.mark.parametrize(
     ("model", "query", "message"),
     [
         ("homes", "interval=1.5", "'1.5' is not a level between 0 and 1"),
-        ("homes", "interval=", "'' is not a level between 0 and 1"),
         ("homes", "interval=nan", "'nan' is not a level between 0 and 1"),
         ("homes", "interval=0.9,x", "'x' is not a level"),
         ("homes", "interval=0.999", "the largest level is 0.995"),

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Run a command with the programs and packages that tests/clients needs: programs.sh run COMMAND...
+#
+# Packages are installed into build/clients from the locks. Missing programs come from Debian's packages in CI; elsewhere
+# nothing is installed system-wide: the script names them and ends with 1.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+here=tests/clients
+build=build/clients
+PATH=$PATH:/usr/sbin
+declare -A packages=([nginx]=nginx-light [node]=nodejs [npm]=npm [java]=default-jre-headless)
+
+install_programs() {
+    missing=()
+    for program in "${!packages[@]}"; do
+        command -v "$program" >/dev/null || missing+=("${packages[$program]}")
+    done
+    if [ ${#missing[@]} = 0 ]; then return; fi
+    if [ -z "${CI:-}" ]; then
+        echo "make clients-check needs Debian's packages: ${missing[*]}" >&2
+        exit 1
+    fi
+    for try in 1 2 3; do # a package index that is busy is no reason to fail
+        if apt-get update -q >"$build/apt.log" 2>&1 && DEBIAN_FRONTEND=noninteractive \
+            apt-get install -qy -o DPkg::Lock::Timeout=120 --no-install-recommends "${missing[@]}" >>"$build/apt.log" 2>&1; then return; fi
+        sleep $((try * 5))
+    done
+    tail -20 "$build/apt.log" >&2
+    exit 1
+}
+
+# Run a function if what a file holds has changed since it ran last.
+when_changed() {
+    stamp=$build/$(basename "$2").stamp
+    if ! cmp -s "$2" "$stamp"; then
+        "$1"
+        cp "$2" "$stamp"
+    fi
+}
+
+install_python() {
+    "${PYTHON:-.venv/bin/python}" -m venv --clear "$build/python"
+    "$build/python/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/clients.lock
+}
+
+install_node() {
+    mkdir -p "$build/node"
+    cp "$here/package.json" "$here/package-lock.json" "$here/.npmrc" "$build/node"
+    npm --prefix "$build/node" ci --ignore-scripts --silent
+}
+
+[ "${1:-}" = run ] && [ $# -gt 1 ] || { echo "usage: $0 run COMMAND..." >&2; exit 2; }
+shift
+mkdir -p "$build"
+install_programs
+when_changed install_python requirements/clients.lock
+when_changed install_node "$here/package-lock.json"
+exec "$@"

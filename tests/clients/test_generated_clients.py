@@ -1,0 +1,114 @@
+"""Clients generated from /docs.json by five generators work without losing anything."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.clients.conftest import NODE, PYTHON, USE, run, run_json
+from tests.service.conftest import Server
+
+MODELS = ("housing", "income", "penguins", "odd_names")
+TYPESCRIPT = ("--strict", "--noEmit", "--target", "es2022", "--lib", "es2023,dom,dom.iterable", "--module", "nodenext")
+TYPESCRIPT = (*TYPESCRIPT, "--moduleResolution", "nodenext", "--allowImportingTsExtensions", "--skipLibCheck")
+Predict = Callable[[str], Any]
+
+
+def same(found: Any, expected: Any) -> None:
+    """Predictions are equal but for the last digits of numbers, which a Python client reads and writes once more."""
+    assert found == pytest.approx(expected) if not isinstance(expected, dict) else found.keys() >= expected.keys()
+    if isinstance(expected, dict):
+        for key, value in expected.items():
+            if isinstance(value, (str, list)):
+                assert found[key] == value
+            else:
+                same(found[key], value)
+
+
+def test_openapi_python_client(server: Server, document: Path, predict: Predict, tmp_path: Path) -> None:
+    output = tmp_path / "tabserve_client"
+    command = ("openapi-python-client", "generate", "--meta", "none", "--output-path", output, "--path", document)
+    done = run(PYTHON / command[0], *command[1:], folder=tmp_path)
+    printed = (done.stdout + done.stderr).splitlines()
+    dropped = [line for line in printed if "will not be generated" in line or "removal of" in line]
+    assert dropped == ["WARNING parsing POST /predict/{model} within predictions. Endpoint will not be generated."]
+    found = run_json(
+        PYTHON / "python", USE / "openapi_python_client.py", server.url, folder=tmp_path, PYTHONPATH=str(tmp_path)
+    )
+    for model in MODELS:
+        same(found[model], predict(model))
+    assert found["infer"] == [pytest.approx(predict("housing")["value"])]
+
+
+def test_openapi_generator_python(
+    server: Server, document: Path, predict: Predict, row_of: Callable[[str], Any], tmp_path: Path
+) -> None:
+    run(PYTHON / "openapi-generator-cli", "generate", "-i", document, "-g", "python", "-o", tmp_path, folder=tmp_path)
+    found = run_json(
+        PYTHON / "python", USE / "openapi_generator_python.py", server.url, folder=tmp_path, PYTHONPATH=str(tmp_path)
+    )
+    assert found["failures"] == {}
+    results = found["results"]
+    assert results["default host"] in ("", "http://localhost")
+    for model in ("housing", "income", "odd_names"):
+        same(results[model]["predictions"][0], predict(model))
+    assert results["penguins"]["predictions"][0]["probabilities"].keys() == {"Adelie", "Chinstrap", "Gentoo"}
+    assert len(results["skip"]["predictions"]) == 2
+    assert len(results) > 30
+
+
+def typescript_project(folder: Path, program: str) -> Path:
+    """A folder with a program and the packages that it imports."""
+    (folder / "node_modules").symlink_to(NODE / "node_modules")
+    shutil.copy(NODE / "package.json", folder)
+    shutil.copy(USE / program, folder)
+    return folder
+
+
+def test_openapi_typescript_and_openapi_fetch(server: Server, document: Path, predict: Predict, tmp_path: Path) -> None:
+    typescript_project(tmp_path, "openapi_fetch.ts")
+    run("npx", "openapi-typescript", document, "-o", "schema.d.ts", folder=tmp_path)
+    run("npx", "tsc", *TYPESCRIPT, "openapi_fetch.ts", folder=tmp_path)
+    found = run_json("npx", "tsx", "openapi_fetch.ts", server.url, folder=tmp_path)
+    value = predict("housing")["value"]
+    assert found["value"] == pytest.approx(value)
+    assert json.loads(found["table"])["value"] == pytest.approx(value)
+    assert found["v1"]["predictions"] == [pytest.approx(value)]
+    same(found["probabilities"], predict("income")["probabilities"])
+    assert set(found["errors"]) == {1}
+    assert {"age", "hours-per-week"} <= set(found["fields"])
+    assert found["name"] == "housing"
+
+
+def test_orval(server: Server, document: Path, predict: Predict, tmp_path: Path) -> None:
+    typescript_project(tmp_path, "orval.ts")
+    options = {"input": str(document), "output": {"target": "client.ts", "client": "fetch", "baseUrl": server.url}}
+    (tmp_path / "orval.config.cjs").write_text(f"module.exports = {{tabserve: {json.dumps(options)}}};")
+    run("npx", "orval", "--config", "orval.config.cjs", folder=tmp_path)
+    run("npx", "tsc", *TYPESCRIPT, "orval.ts", folder=tmp_path)
+    found = run_json("npx", "tsx", "orval.ts", server.url, folder=tmp_path)
+    value = predict("housing")["value"]
+    assert found["value"] == pytest.approx(value)
+    assert found["v1"]["predictions"] == [pytest.approx(value)]
+    assert found["v2"]["outputs"][0]["data"] == [pytest.approx(value)]
+    same(found["probabilities"], predict("income")["probabilities"])
+    assert sorted(found["names"]) == sorted(MODELS)
+
+
+def test_postman(server: Server, document: Path, tmp_path: Path) -> None:
+    """The default import of Postman: every request that it makes is answered with 200."""
+    typescript_project(tmp_path, "orval.ts")
+    run("npx", "openapi2postmanv2", "-s", document, "-o", "collection.json", folder=tmp_path)
+    reports = ("--reporters", "json", "--reporter-json-export", "report.json")
+    run("npx", "newman", "run", "collection.json", "--env-var", f"baseUrl={server.url}", *reports, folder=tmp_path)
+    executions = json.loads((tmp_path / "report.json").read_text())["run"]["executions"]
+    answered = [
+        (one["request"]["method"], "/".join(one["request"]["url"]["path"]), one["response"]["code"])
+        for one in executions
+    ]
+    paths = json.loads(document.read_text())["paths"]
+    assert len(answered) == sum(len(item) for item in paths.values())
+    assert [one for one in answered if one[2] != 200] == []
