@@ -39,7 +39,7 @@ def schemas() -> list[FeatureSchema]:
         category("sex", "male", "female", nullable=True),
     ]
     weight = [Ignored(name="fnlwgt", reason="a weight")]
-    species = ["Adelie", "Chinstrap", "Gentoo"]
+    species: list[bool | int | float | str] = ["Adelie", "Chinstrap", "Gentoo"]
     return [
         FeatureSchema(name="housing", task="regression", target="MedHouseVal", features=[*map(number, HOUSING)]),
         FeatureSchema(

@@ -13,7 +13,7 @@ from tests.service.conftest import Server
 
 MODELS = ("housing", "income", "penguins", "odd_names")
 TYPESCRIPT = ("--strict", "--noEmit", "--target", "es2022", "--lib", "es2023,dom,dom.iterable", "--module", "nodenext")
-TYPESCRIPT = (*TYPESCRIPT, "--moduleResolution", "nodenext", "--allowImportingTsExtensions", "--skipLibCheck")
+IMPORTS = ("--moduleResolution", "nodenext", "--allowImportingTsExtensions", "--skipLibCheck")
 Predict = Callable[[str], Any]
 
 
@@ -71,7 +71,7 @@ def typescript_project(folder: Path, program: str) -> Path:
 def test_openapi_typescript_and_openapi_fetch(server: Server, document: Path, predict: Predict, tmp_path: Path) -> None:
     typescript_project(tmp_path, "openapi_fetch.ts")
     run("npx", "openapi-typescript", document, "-o", "schema.d.ts", folder=tmp_path)
-    run("npx", "tsc", *TYPESCRIPT, "openapi_fetch.ts", folder=tmp_path)
+    run("npx", "tsc", *TYPESCRIPT, *IMPORTS, "openapi_fetch.ts", folder=tmp_path)
     found = run_json("npx", "tsx", "openapi_fetch.ts", server.url, folder=tmp_path)
     value = predict("housing")["value"]
     assert found["value"] == pytest.approx(value)
@@ -88,7 +88,7 @@ def test_orval(server: Server, document: Path, predict: Predict, tmp_path: Path)
     options = {"input": str(document), "output": {"target": "client.ts", "client": "fetch", "baseUrl": server.url}}
     (tmp_path / "orval.config.cjs").write_text(f"module.exports = {{tabserve: {json.dumps(options)}}};")
     run("npx", "orval", "--config", "orval.config.cjs", folder=tmp_path)
-    run("npx", "tsc", *TYPESCRIPT, "orval.ts", folder=tmp_path)
+    run("npx", "tsc", *TYPESCRIPT, *IMPORTS, "orval.ts", folder=tmp_path)
     found = run_json("npx", "tsx", "orval.ts", server.url, folder=tmp_path)
     value = predict("housing")["value"]
     assert found["value"] == pytest.approx(value)

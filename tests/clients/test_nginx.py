@@ -16,7 +16,7 @@ from tests.clients.conftest import HOUSING, ROOT
 from tests.ports import free_port
 from tests.service.conftest import Server
 
-ROWS = {"csv": 500_000, "ndjson": 170_000, "arrow": 330_000}  # 20 MB each
+ROWS = {"csv": 530_000, "ndjson": 170_000, "arrow": 330_000}  # 20 MB each
 CELLS = (8.3, 41, 6.98, 1.02, 322, 2.56, 37.88, 22.23)
 COMPOSE = ROOT / "deploy/compose/nginx.conf"
 DEFAULT = """
@@ -133,8 +133,8 @@ def test_a_large_body_is_answered_whole(proxy: str, form: str) -> None:
 
 
 def test_an_error_is_no_complete_response(proxy: str) -> None:
-    """At the end of a body that arrives in order it has a status. A Parquet body is complete before its first row is read,
-    and the response starts before its last one is: then the connection ends, unless it is one of HTTP/1.0."""
+    """At the end of a body that arrives in order it has a status. A Parquet body is complete before its first row is
+    read, and the response starts before its last one is: then the connection ends, unless it is one of HTTP/1.0."""
     body = ndjson_body() + b"{}\n"
     headers = {"content-type": "application/x-ndjson"}
     response = httpx.post(f"{proxy}/predict/housing", content=body, headers=headers, timeout=300)
