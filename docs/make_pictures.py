@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))  # a script in docs/, beside the packages it shows
+sys.path.insert(0, str(HERE.parent))  # a script in docs/, which imports the packages next to it
 from models.network import activations  # noqa: E402
 from models.network.activations import Array  # noqa: E402
 from models.network.layers import Activation, Dense  # noqa: E402
@@ -91,7 +91,7 @@ def saturation() -> None:
 
 
 def spirals() -> None:
-    """What a network of 2-32-32-1 makes of two spirals while it learns."""
+    """The predictions of a network of 2-32-32-1 for two spirals while it learns."""
     rng = np.random.default_rng(1)
     x, y = two_spirals(rng)
     network = Network(

@@ -49,8 +49,9 @@ class CellReader:
         self._tokens_are_numbers = any(map(_is_finite, self._missing))
 
     def read_cell(self, text: str) -> Any:
-        """A cell of a CSV as a JSON value of the column's type, None if it is missing; the text itself where it is
-        of another type, which no rule accepts. Blanks around it are removed already."""
+        """A cell of a CSV as a JSON value of the column's type, None if it is missing; the text itself if it is of
+        another type, which no rule accepts. Blanks around it are removed already.
+        """
         if text in self._missing:
             return None
         value: bool | float | None = None

@@ -24,7 +24,7 @@ ISO_DATE = re.compile(
 def parse_date(value: str | float, date_format: str | None = None) -> float:
     """Seconds since 1970 of a date or time, UTC where it has no zone. Raises ValueError.
 
-    value: text; or a number, see `parse_epoch`. date_format: as `strptime` has it, and ISO 8601 is read beside it; None
+    value: text; or a number, see `parse_epoch`. date_format: a format of `strptime`, in addition to ISO 8601; None
     or `iso` for ISO 8601 alone; `epoch_s` or `epoch_ms` for seconds or milliseconds since 1970.
     """
     if not isinstance(value, str):
@@ -64,8 +64,8 @@ def parse_iso_alone(text: str) -> datetime:
 def parse_epoch(number: float, date_format: str | None = None) -> float:
     """Seconds since 1970 of a number that counts seconds or milliseconds since then. Raises ValueError.
 
-    A column whose cells are such numbers says which. In any other column the size does: 1973 to 2099 in seconds, else
-    milliseconds; numbers that are too small for either are refused, and so are microseconds.
+    The format of a column whose cells are such numbers determines the unit. In any other column the size does: 1973 to
+    2099 in seconds, else milliseconds; numbers that are too small for either are refused, and so are microseconds.
     """
     if date_format in EPOCH_UNITS:
         seconds = number / EPOCH_UNITS[str(date_format)]
@@ -95,7 +95,7 @@ def format_date(seconds: float, date_format: str | None) -> str:
 
 
 def describe_format(date_format: str | None) -> str:
-    """What a value of this format is, for messages."""
+    """A description of values in this format, for messages."""
     if date_format in (None, "iso"):
         return "an ISO 8601 date or time"
     if date_format in EPOCH_UNITS:

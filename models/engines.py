@@ -101,7 +101,9 @@ class TensorFlowEngine:
 
 
 def with_hidden_layer(model: Any) -> Any:
-    """A Keras model with a second output: what its output layer reads, (rows, units), an ensemble's members in turn."""
+    """A Keras model with a second output:
+    the input of its output layer, (rows, units), the members of an ensemble one after the other.
+    """
     import keras
 
     output_layer = next(layer for layer in reversed(model.layers) if layer.weights)

@@ -261,7 +261,7 @@ def bucket(level: Scalar, buckets: int) -> int:
 
 
 def as_float(value: Any) -> float:
-    """A number of JSON as a float, infinite where it is too large for one."""
+    """A number of JSON as a float, infinite if it is too large for one."""
     try:
         return float(value)
     except OverflowError:

@@ -1,4 +1,4 @@
-"""Golden rows: a version is served only while it predicts for them what it predicted at training."""
+"""Golden rows: a version is served only if its predictions for them are those at training."""
 
 import numpy as np
 

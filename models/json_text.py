@@ -25,7 +25,7 @@ def parse(text: bytes, *, constants: bool = False) -> Any:
         return from_json(text, allow_inf_nan=constants)
     except ValueError as error:
         reason = str(error)
-    if "number out of range" in reason:  # valid JSON: an integer of thousands of digits, which is no finite float
+    if "number out of range" in reason:  # valid JSON: an integer of thousands of digits, which is not a finite float
         with contextlib.suppress(ValueError, RecursionError):
             constant = None if constants else _refuse_constant
             value = json.loads(text.decode(), parse_int=_integer, parse_constant=constant)

@@ -59,6 +59,6 @@ def file_hash(path: Path) -> str:
 
 
 def digest(folder: Path) -> str | None:
-    """The SHA-256 of a version's manifest, which stands for all its files; None for a version without one."""
+    """The SHA-256 of a version's manifest, which identifies all its files; None for a version without one."""
     path = folder / MANIFEST_FILE
     return file_hash(path) if path.is_file() else None

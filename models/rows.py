@@ -26,7 +26,7 @@ class RowError(NamedTuple):
 
 
 class UndecodableRow(NamedTuple):
-    """Stands for a row that could not be decoded."""
+    """Represents a row that could not be decoded."""
 
     code: str
     message: str

@@ -28,9 +28,9 @@ class SchemaError(ValueError):
 class FeatureSchema(BaseModel):
     """The columns of a table as one model sees them. Immutable; `features.json` is its JSON.
 
-    format: since 2 columns say how their cells are read (`cells`), and the missing tokens count in every form, not in
-    CSV alone. encoding: of the CSV that trained the model, unless it was UTF-8; a body that is not UTF-8 is read by it.
-    "utf-8": the file was UTF-8 except for bytes that were read as cp1252.
+    format: since 2 columns say how their cells are read (`cells`), and the missing tokens count in every format, not
+    only in CSV. encoding: of the CSV that trained the model, unless it was UTF-8; a body that is not UTF-8 is read by
+    it. "utf-8": the file was UTF-8 except for bytes that were read as cp1252.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -42,7 +42,7 @@ class ReadOnlyStore(ServingStateError):  # noqa: N818 - the name describes the e
 
 @dataclass(frozen=True)
 class ServingChange:
-    """A change of one model's state, and what the audit says of it."""
+    """A change of one model's state, and its entry in the audit."""
 
     model: str
     action: str

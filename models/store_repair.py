@@ -1,6 +1,6 @@
 """Repairs what a killed training left in the store: unfinished folders, and a wrong `latest`.
 
-`latest` is BentoML's file beside the versions of a model, which names the newest one. This project finds versions by
+`latest` is BentoML's file in the folder of a model, which names the newest version. This project finds versions by
 their folders; BentoML's own commands need the file.
 """
 

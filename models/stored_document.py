@@ -1,4 +1,4 @@
-"""A part of a version that is stored as a JSON file of its own."""
+"""A part of a version that is stored as a separate JSON file."""
 
 from typing import Self
 

@@ -94,7 +94,7 @@ class TabularModel:
 
     @cached_property
     def group_column(self) -> int | None:
-        """The column of the codes whose levels have scores of their own, if any."""
+        """The column of the codes whose levels have their own scores, if any."""
         if self.uncertainty is None or self.uncertainty.category is None:
             return None
         return [feature.name for feature in self.schema.categorical].index(self.uncertainty.category)

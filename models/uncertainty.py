@@ -1,4 +1,4 @@
-"""How far predictions may be off: intervals and label sets with a stated coverage, by split-conformal prediction.
+"""Intervals and label sets with a stated coverage, by split-conformal prediction.
 
 A score says how far a prediction was from the truth, in a unit that may differ from row to row. For a new row and a
 level l, what has a score up to the score of rank ⌈(n + 1) · l⌉ among n held-out rows is the interval or the label set;
@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.schema import FeatureSchema, SchemaError
 from models.stored_document import StoredDocument
 
-MIN_GROUP_ROWS = 100  # of each group that has scores of its own
+MIN_GROUP_ROWS = 100  # of each group that has its own scores
 KNOTS = 160  # that are stored of the scores of a group
 TAIL = 40  # the largest scores, which are all stored: high levels depend on single ones
 
@@ -67,8 +67,8 @@ class LevelError(ValueError):
 class Uncertainty(StoredDocument):
     """The scores of a model, stored as `uncertainty.json`.
 
-    by: what the groups are: one for all rows, the classes, or the levels of a category, by their code. Codes that no
-    group has, new levels among them, take the scores of `everyone`.
+    by: the kind of groups: one for all rows, the classes, or the levels of a category, by their code. Codes without a
+    group, such as new levels, take the scores of `everyone`.
     """
 
     format: Literal[1] = 1

@@ -18,7 +18,7 @@ StateChange = Callable[[ModelState], ModelState]
 
 @dataclass(frozen=True)
 class VersionStore:
-    """The versions of a store and the file that says which of them are served.
+    """The versions of a store and the file that defines which of them are served.
 
     folder: a model store or a BentoML home, as in TABSERVE_STORE; None: BentoML's own store.
     """
@@ -125,7 +125,7 @@ class VersionStore:
         self.change("delete", stored.name, apply, reason=f"deleted {stored.tag}")
 
     def delete_model(self, name: str) -> list[StoredVersion]:
-        """Delete all versions of a model, and what `serving.json` says of it. Raises StoreError if there is none."""
+        """Delete all versions of a model, and its entry in `serving.json`. Raises StoreError if there is none."""
         found = self.versions(name)
 
         def apply(state: ModelState) -> ModelState:

@@ -1,6 +1,6 @@
 """`make upgrade-check`: would the newest versions of the hooked libraries break a hook, or a test?
 
-Makes an environment of its own in build/upgrade-check, installs the development lock and over it the newest version of
+Makes a separate environment in build/upgrade-check, installs the development lock and over it the newest version of
 each library that service.server.library_hooks names, whatever pyproject.toml allows. Then checks the hooks, runs the
 tests that depend on them (--full: all tests), and prints a table.
 """

@@ -1,6 +1,6 @@
 """`make wheel-check`: does the wheel work outside of the checkout?
 
-Builds the wheel, installs it with the locked packages of training into an environment of its own in build/wheel-check,
+Builds the wheel, installs it with the locked packages of training into a separate environment in build/wheel-check,
 and there, in an empty folder, trains a model of a CSV file, serves it and requests a prediction, all by `tabserve`.
 """
 

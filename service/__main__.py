@@ -59,7 +59,7 @@ def serve(words: Sequence[str], program: str) -> int:
         str(arguments.port),
     ]
     root = Path(__file__).resolve().parents[1]
-    # In a session of its own: otherwise Ctrl+C would reach all workers at once, and none would finish its requests.
+    # In a separate session: otherwise Ctrl+C would reach all workers at once, and none would finish its requests.
     environment = os.environ | {"BENTOML_DO_NOT_TRACK": "True", LAUNCHER_VARIABLE: str(os.getpid())}
     server = subprocess.Popen(command, cwd=root, env=environment, start_new_session=True)
     forward_signals(server)

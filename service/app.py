@@ -8,7 +8,7 @@ import os
 gc.disable()  # until the service is built: what is imported stays, so collections would only take time
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")  # the workers share the cores
-os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # the others keep what a large body took
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # the others do not return the memory of large bodies
 
 import asyncio
 import logging
@@ -72,7 +72,10 @@ def build_service(
     selection: Selection | None = None,
     parts: WorkerParts | None = None,
 ) -> Any:
-    """The BentoML service for these models. selection: of what it serves later. parts: of this worker."""
+    """The BentoML service for these models.
+
+    selection: selects the versions that it serves later. parts: of this worker.
+    """
     plane = DataPlane(models, settings, Metrics(parts and parts.lost))
     context = ServerContext(plane, settings)
     application = Application(context)

@@ -29,7 +29,7 @@ CHUNK_S = 0.01  # how long a part of a large request may delay a small one
 DOUBTFUL_FACTOR = 3.0  # a busy machine makes an engine look slower by less
 MAX_CHUNK = 2048
 MAX_BATCH = 4096
-MAX_CALLS = 4  # queued for the thread if so much waits that one turn of the event loop would bring too little
+MAX_CALLS = 4  # queued for the thread if one iteration of the event loop would process too few of the waiting requests
 
 log = logging.getLogger("tabserve.batcher")
 

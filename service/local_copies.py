@@ -80,7 +80,7 @@ def keep_copies(models: Sequence[TabularModel], settings: Settings, copies: Path
             part.rename(copy)
         except OSError as error:
             shutil.rmtree(part, ignore_errors=True)
-            if not copy.exists():  # otherwise another worker was faster
+            if not copy.exists():  # otherwise another worker has copied it
                 log.warning("workers can be replaced only while the store works", extra={"reason": str(error)})
                 return
 

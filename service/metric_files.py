@@ -18,7 +18,7 @@ from prometheus_client.mmap_dict import MmapedDict
 from service.worker_records import WorkerRecords, reserve_space
 
 INITIAL_BYTES = 16 * 1024
-ENTRY_BYTES = 40  # of a time series beside its name, or more than that
+ENTRY_BYTES = 40  # of a time series in addition to its name, at most
 RETRY_S = 10.0  # between two attempts to reserve space
 log = logging.getLogger("tabserve.metrics")
 

@@ -16,7 +16,7 @@ from service.engine_cost import EngineCost
 from service.metrics import ModelCounters
 from service.settings import Settings
 
-MAX_EXTENDED = 32  # combinations of options for which a version keeps what protocols compiled
+MAX_EXTENDED = 32  # combinations of options for which a version keeps the objects of protocols
 T = TypeVar("T")
 
 

@@ -12,10 +12,9 @@ Stored = Mapping[str, Sequence[StoredVersion]]
 
 @dataclass(frozen=True)
 class Selection:
-    """What the start of the server decides.
-
-    names: the models to serve; None: all. pins: versions that are served whatever `serving.json` says. at_start: the
-    champions of models without an entry when the server started, which replaced workers serve as well.
+    """The decisions at the start of the server. names: the models to serve; None: all. pins: versions that are served
+    whatever `serving.json` says. at_start: the champions of models without an entry when the server started, which
+    replaced workers serve as well.
     """
 
     names: Sequence[str] | None = None

@@ -1,4 +1,4 @@
-"""Files by which the workers of a server tell each other what they serve. They lie in the shared folder."""
+"""Files in the shared folder by which the workers of a server report the versions that they serve."""
 
 import os
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What the workers of a server know of each other: who has started, how often a start failed, whose metrics are lost.
+"""Shared records of the workers of a server: which have started, how often a start failed, whose metrics are lost.
 
 It is one small file that all of them map. Its space is reserved when the server starts, so that a full disk cannot stop
 it from being written.

@@ -34,7 +34,7 @@ ARROW_FORMATS = (
 )
 A_ROW = {"models.date_parsing", "models.feature", "models.schema"}
 BUILDS_KERAS = {"models/keras_nets.py", "models/keras_export.py"}
-MEASURED_KERAS = {"loadtest/bench/keras_app.py"}  # a server of its own, that the benchmark starts beside ours
+MEASURED_KERAS = {"loadtest/bench/keras_app.py"}  # a separate server, which the benchmark compares with ours
 
 LAYERS: dict[str, list[set[str]]] = {
     "models": [

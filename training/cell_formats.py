@@ -49,7 +49,7 @@ class Candidate:
     column: str
     texts: list[str]  # some of its cells
     cells: CellFormat
-    words: dict[str, int]  # for missing cells, and how many there are
+    words: dict[str, int]  # for missing cells, with their number
     cores: list[str]
     fits: list[Marks]
     marks: Marks | None = None

@@ -10,7 +10,7 @@ from models.outputs import Array
 
 MIN_ROWS = 200
 TOLERATED = 0.01
-"""Of the present model's error: what the upper end of the interval of the difference may reach."""
+"""The largest upper end of the interval of the difference, as a share of the present model's error."""
 NORMAL_95 = 1.959963984540054
 MIN_PROBABILITY = 1e-6  # of the true class: one certain error does not decide alone
 Vector = npt.NDArray[np.float64]

@@ -22,10 +22,10 @@ from models.tabular_model import SCALE, TabularModel
 from models.uncertainty import MIN_GROUP_ROWS, Uncertainty
 from training.training_run import FitResult, Matrix
 
-LEVEL = 0.9  # of what the card reports
+LEVEL = 0.9  # of the coverage in the card
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # of the picture
 MIN_TEST_ROWS = 20  # with fewer rows a model gets no scores
-MIN_DEVIATIONS = 4.0  # from the level, for a category's levels to get scores of their own
+MIN_DEVIATIONS = 4.0  # from the level, for a category's levels to get their own scores
 Vector = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 Places = npt.NDArray[np.intp]

@@ -1,6 +1,6 @@
-"""The ensemble's training, as both frameworks have it: its trials, its schedule and its optimizer.
+"""The training of the ensemble in both frameworks: its trials, its schedule and its optimizer.
 
-Each member is fitted to the target by itself, so each member's output counts as a row of its own. The validation loss
+Each member is fitted to the target by itself, so each member's output counts as a separate row. The validation loss
 is that of the members' mean, which is what is served.
 """
 
@@ -45,7 +45,7 @@ def select_trial(
 
 
 def refit(run: TrainingRun, trial: TrialResult, fit: Callable[[TrialResult], Any]) -> Any:
-    """The weights to serve: learned anew from train and validation rows where the recipe says so, else the trial's.
+    """The served weights: trained again on train and validation rows if the recipe requires it, else the trial's.
 
     `fit` trains by the trial's recipe, for as many epochs as its best one.
     """

@@ -1,4 +1,4 @@
-"""Which columns a model uses, measured on held-out rows: two views of each column.
+"""Measures on held-out rows which columns a model uses, in two ways.
 
 The mean absolute contribution says how much a column moves predictions (Shapley values against one typical row). The
 increase in loss says how much worse the predictions get when the column's values are shuffled among the rows

@@ -12,7 +12,7 @@ from training.dataset import Dataset
 MAX_ISOLATED_TARGETS = (
     0.001  # of the rows at each end, at least one: if there are more, they are part of the distribution
 )
-MIN_FEW = 5  # rows that may be left out of any table
+MIN_FEW = 5  # rows that may be excluded from any table
 MAX_NAMED = 3  # cells of a column
 TOTAL_WORDS = {
     *("total", "totals", "grand total", "sum", "all", "overall", "subtotal", "summe", "gesamt", "gesamtsumme"),

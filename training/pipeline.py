@@ -76,7 +76,7 @@ def run(
 def run_training(
     options: DataOptions, fit_options: FitOptions, *, baselines: bool, tune: float | None, report: Report
 ) -> tuple[StoredVersion, TrainingResult]:
-    """As `run`; the stored version and what it was made from."""
+    """Like `run`, but returns the stored version and its training result."""
     store.check_writable()
     for repair in repair_store(store.location()):
         report(f"note: {repair}")
@@ -150,7 +150,7 @@ def train(
 
 
 def study_file(dataset: Dataset, options: DataOptions, recipe: Recipe) -> Path:
-    """The file of a search, beside the folder of the stored models.
+    """The file of a search, next to the folder of the stored models.
 
     Its name is the same for searches that may be continued: the same data, split and recipe.
     """
@@ -160,7 +160,7 @@ def study_file(dataset: Dataset, options: DataOptions, recipe: Recipe) -> Path:
 
 
 def replacement_notices(schema: FeatureSchema) -> list[str]:
-    """A notice where the newest version of this name has another target or task."""
+    """A notice if the newest version of this name has another target or task."""
     newest = next(iter(store.versions()[0].get(schema.name, [])), None)
     if newest is None:
         return []

@@ -1,4 +1,4 @@
-"""Whether the version that a training stored is served: at once, never, or if it is not worse than the champion."""
+"""Decides whether the version of a training is served: immediately, never, or if it is not worse than the champion."""
 
 import tempfile
 from dataclasses import dataclass, replace
@@ -73,7 +73,7 @@ def promote(
 
 
 def keep(versions: VersionStore, present: StoredVersion | None) -> None:
-    """Name the present champion, where it was served as the newest version: it no longer is."""
+    """Make the present version the champion if it was served as the newest version, which it no longer is."""
     if present is not None:
         number = present.version
         versions.change(

@@ -1,4 +1,4 @@
-"""`make quality`: the metrics of the default network, beside boosted trees and the plain network, on the test set.
+"""`make quality`: the metrics of the default network, boosted trees and the plain network on the test set.
 
 Every bundled table, three splits (of income, whose test rows are official, three validation sets), three fits each.
 Every decision (the recipe, when the trees stop, when the plain network stops) is based on train and validation rows;

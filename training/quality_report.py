@@ -1,4 +1,4 @@
-"""The table of `training.quality`: the network beside boosted trees and the plain network, and the goals."""
+"""The table of `training.quality`: the network, boosted trees, the plain network, and the goals."""
 
 from collections.abc import Sequence
 from statistics import mean, median, pstdev

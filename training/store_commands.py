@@ -1,4 +1,4 @@
-"""`list`, `delete` and `prune`: what the store holds, and what is no longer needed."""
+"""`list`, `delete` and `prune`: show the content of the store, and delete versions."""
 
 import argparse
 import json

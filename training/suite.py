@@ -79,7 +79,7 @@ def row_count(table: SuiteTable) -> int:
 
 
 def options_of(table: SuiteTable, split: int) -> DataOptions:
-    """The options of one split of a table. Folds are written beside the table, with a column that says the part."""
+    """The options of one split of a table. Folds are written next to the table, with a column for the set."""
     common: dict[str, Any] = {
         "target": table.target,
         "name": table.name,

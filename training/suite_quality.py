@@ -1,4 +1,4 @@
-"""`python -m training.quality --suite A|B`: the network beside other learners on the tables of the development suite.
+"""`python -m training.quality --suite A|B`: the network and other learners on the tables of the development suite.
 
 Every result is stored at once (build/suite/results.jsonl), and an interrupted run continues. Learners of other packages
 run in the environment of `make learners`; without it the comparison is with scikit-learn's models.

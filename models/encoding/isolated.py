@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-MAX_GAP = 2.0  # times the range of the other values; a value behind a wider gap is isolated
+MAX_GAP = 2.0  # times the range of the other values; a value beyond a wider gap is isolated
 MAX_ISOLATED_SHARE = 0.01  # of a column's values at each end that may be isolated, one at least
 SENTINEL_GAP = 10.0  # for one repeated value at an end, which may be a separate level
 MIN_DISTINCT = 4

@@ -32,7 +32,7 @@ def common_matrix(schema: FeatureSchema, matrix: Array) -> Frame | None:
     else."""
     if not schema.only_numbers or matrix.shape[1] != len(schema.features):
         return None
-    return _in_range(schema, matrix.astype(np.float64, order="F"))  # columns are what is compared
+    return _in_range(schema, matrix.astype(np.float64, order="F"))  # columns are compared
 
 
 def _in_range(schema: FeatureSchema, numbers: FloatMatrix) -> Frame | None:

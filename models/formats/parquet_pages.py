@@ -42,7 +42,9 @@ def check_footer(file: IO[bytes]) -> None:
     if (size := file.tell()) >= 12:
         file.seek(size - 8)
         length = int.from_bytes(file.read(4), "little")
-        if MAX_FOOTER_BYTES < length < size:  # a longer one is not a footer: pyarrow says that this is no Parquet file
+        if (
+            MAX_FOOTER_BYTES < length < size
+        ):  # a longer one is not a footer: pyarrow reports that this is not a Parquet file
             raise TooLarge(MAX_FOOTER_BYTES, what="its footer")
     file.seek(0)
 

@@ -57,7 +57,7 @@ class InferenceNetwork:
         """A network that differs from this one in its output layer alone, and shares the arrays of the others."""
         other = InferenceNetwork(layers)
         hidden, _ = split_output_layer(self.layers)
-        if any(isinstance(layer, Dense | SharedDense) for layer in hidden):  # the output layer is a step of its own
+        if any(isinstance(layer, Dense | SharedDense) for layer in hidden):  # the output layer is a separate step
             other._steps = [*self._steps[:-1], other._steps[-1]]
         return other
 
@@ -78,7 +78,7 @@ def steps_of(layers: Sequence[Layer]) -> list[Step]:
     def next_if(kind: type[L]) -> L | None:
         return rest.pop(0) if rest and isinstance(rest[0], kind) else None  # type: ignore[return-value]
 
-    one_row_each = True  # until each member has a row of its own
+    one_row_each = True  # until each member has its own row
     while rest:
         if one_row_each and isinstance(rest[0], Tabular | Embedding | Periodic | Members | SharedDense | Dense):
             embedding, periodic = next_if(Tabular) or next_if(Embedding), next_if(Periodic)

@@ -25,7 +25,7 @@ CSV_CHARSETS = frozenset(
     b"""windows-1250 windows-1251 windows-1252 windows-1253 windows-1254 windows-1257 cp1250 cp1251 cp1252 iso-8859-1
     iso-8859-2 iso-8859-5 iso-8859-7 iso-8859-9 iso-8859-15 latin1 latin-1 koi8-r macintosh utf-16 utf-16le utf-16be
     shift_jis euc-jp euc-kr gbk gb18030 big5""".split()
-)  # that a CSV may declare besides
+)  # other charsets of a CSV
 PYARROW_MISSING = "needs pyarrow, which is not installed (pip install 'tabserve[arrow]')"
 
 

@@ -16,8 +16,8 @@ T = TypeVar("T")
 EXPANSION = 32  # of a compressed body, expected before it is decompressed
 LINGER_BYTES = 64 * 1024**2  # the most of a refused body that is read and dropped
 MIN_CHECKED_BYTES = 256 * 1024  # JSON that is larger is checked before it is parsed
-OTHER_OBJECTS = 100  # that a request may have beside its rows
-OTHER_NAMES = 20  # that an object may have beside those of the columns of a model
+OTHER_OBJECTS = 100  # of a request outside of its rows
+OTHER_NAMES = 20  # of an object, in addition to the columns of a model
 NESTED_PER_ROW = 50  # arrays and objects in the JSON of one row: the maximum average
 BINARY_HEADER = (
     b"inference-header-content-length"  # of the Open Inference Protocol, where binary tensors follow the JSON

@@ -145,7 +145,7 @@ def tensor_specs(tensors: Iterable[OutputTensor]) -> list[TensorSpec]:
 
 
 def optional_outputs(model: TabularModel) -> list[TensorSpec]:
-    """The outputs that a request may name in `outputs` beside those that every response has."""
+    """The outputs that a request may name in `outputs` in addition to those of every response."""
     found = columns(model, available_options(model))
     return tensor_specs(tensor for column in found for tensor in column.tensors)
 

@@ -30,7 +30,7 @@ ATTRIBUTES = b"x-amzn-sagemaker-custom-attributes"
 MAX_ATTRIBUTES_BYTES = 1024  # bytes; SageMaker forwards no more
 CLARIFY = b"x-amzn-sagemaker-enable-explanations"
 Form = Literal["plain", "vertex", "clarify"]
-"""Of a response: `vertex` and `clarify` have the explanations beside the predictions, not in them."""
+"""The format of a response: `vertex` and `clarify` have the explanations next to the predictions, not in them."""
 
 
 class MLflowRoute(Route):
@@ -51,7 +51,7 @@ class ParsedBody(NamedTuple):
 
 
 class InvocationsAnswer(NamedTuple):
-    """What a response is written from. served: the version whose output columns it has."""
+    """The content of a response. served: the version whose output columns it has."""
 
     served: ServedModel
     rows: ValidatedRows
@@ -197,7 +197,7 @@ class InvocationsRoutes:
 
 
 def explain_path(predict_path: str) -> str:
-    """`…:explain` beside the path of predictions."""
+    """`…:explain` for the path of predictions."""
     return f"{predict_path.removesuffix(':predict')}:explain"
 
 

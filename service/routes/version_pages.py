@@ -70,6 +70,6 @@ def trained_at(folder: Path) -> str | None:
 
 
 def manifest_digest(folder: Path) -> str | None:
-    """The SHA-256 of the manifest, which stands for all files; None for a version of 0.1.0."""
+    """The SHA-256 of the manifest, which identifies all files; None for a version of 0.1.0."""
     path = folder / manifest.MANIFEST_FILE
     return manifest.file_hash(path) if path.is_file() else None

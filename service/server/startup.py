@@ -74,7 +74,7 @@ async def finish_start(
         log.exception("library hooks cannot be installed")
         worker.record_failed_start(f"{type(error).__name__}: {error}")
         if worker.in_worker():
-            os._exit(1)  # at once: BentoML would wait a day for a worker that cannot stop either
+            os._exit(1)  # immediately: BentoML would wait a day for a worker that cannot stop
         state.close()
         server.should_exit = True
         return

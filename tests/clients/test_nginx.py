@@ -132,7 +132,7 @@ def test_a_large_body_is_answered_whole(proxy: str, form: str) -> None:
     assert b"stopped:" not in response.content[-1000:]
 
 
-def test_an_error_is_no_complete_response(proxy: str) -> None:
+def test_an_error_is_not_a_complete_response(proxy: str) -> None:
     """At the end of a body that arrives in order it has a status. A Parquet body is complete before its first row is
     read, and the response starts before its last one is: then the connection ends, unless it is one of HTTP/1.0."""
     body = ndjson_body() + b"{}\n"

@@ -74,7 +74,7 @@ Helm = Callable[..., str]
 
 @pytest.fixture
 def helm(tools: Path, tmp_path: Path) -> Helm:
-    """helm(command…, values={…}, check=…): on the chart; what it printed."""
+    """helm(command…, values={…}, check=…): runs helm on the chart and returns its output."""
 
     def call(*command: str, values: Mapping[str, Any] | None = None, check: bool = True) -> str:
         file = tmp_path / "values.json"
@@ -278,9 +278,7 @@ def test_a_rolling_update_fails_no_request(
         return container
 
     serving = [replica(), replica()]
-    with Load(
-        nginx(*serving).url, keep_alive=False
-    ) as load:  # nginx itself closes those that are kept, when it reloads
+    with Load(nginx(*serving).url, keep_alive=False) as load:  # nginx closes its open connections when it reloads
         time.sleep(1)
         for old in list(serving):
             serving = [*serving[1:], replica()]

@@ -107,7 +107,7 @@ def test_a_failed_build_is_one_line(home: Path) -> None:
         printed = run("make", "image", "IMAGE=tabserve:never", option, check=False)
         assert message in printed
         assert "Traceback" not in printed
-        assert "Error" in printed.splitlines()[-1]  # make's own
+        assert "Error" in printed.splitlines()[-1]  # of make
     assert not docker("images", "--quiet", "tabserve:never")
 
 
@@ -145,7 +145,7 @@ def test_the_image_of_bentoml_containerize_serves(image: str, start: Start) -> N
 
 
 def test_the_image_serves_with_any_user_and_the_fewest_privileges(image: str, start: Start) -> None:
-    for user in ("", "12345:0"):  # its own, and one of an orchestrator's choice
+    for user in ("", "12345:0"):  # the default port, and one that the orchestrator sets
         as_user = ("--user", user) if user else ()
         container = start(image, *LOCKED_DOWN, *as_user, "--pids-limit", "100", "--memory", "512m")
         container.wait_ready()
@@ -179,7 +179,7 @@ def test_one_worker_is_ready_soon_and_needs_little_memory(image: str, start: Sta
         more.wait_ready()
         wait_idle(more)
         print(f"{workers} workers: {memory_mb(more):.0f} MB")
-    assert cpu <= 5  # what it takes when nobody else has work for the machine
+    assert cpu <= 5  # its time on an idle machine
     assert memory <= 160
 
 

@@ -87,7 +87,7 @@ def check_module(module: str, arguments: list[str]) -> None:
 
 
 def check_arguments(name: str, arguments: list[str]) -> None:
-    """Parse what a page shows; brackets around what may be left out and placeholders stay as they are."""
+    """Parse the commands of a page; brackets around optional parts and placeholders are kept."""
     words = shlex.split(" ".join(arguments).replace("[", "").replace("]", "").replace("…", "x"))
     parser_of(name).parse_args(words)
 

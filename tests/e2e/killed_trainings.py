@@ -30,7 +30,7 @@ SAVING_S = 0.1  # about how long a version is written
 
 
 class StoreInDisorder(Exception):  # noqa: N818 - the name describes the error
-    """Something that a killed training must not leave."""
+    """An inconsistent store after a killed training."""
 
 
 class KilledTrainings:
@@ -47,7 +47,7 @@ class KilledTrainings:
         self._table.write_text("a,b,y\n" + "\n".join(lines) + "\n")
 
     def complete(self) -> str:
-        """A training that nobody kills; what it printed."""
+        """A training that is not killed; its output."""
         started = time.monotonic()
         process = self._start()
         output, _ = process.communicate(timeout=TIMEOUT_S)
@@ -66,7 +66,7 @@ class KilledTrainings:
         processes[0].kill()
         outputs = [process.communicate(timeout=TIMEOUT_S)[0] for process in processes]
         for process, output in zip(processes[1:], outputs[1:], strict=True):
-            self._require(process.returncode == 0, f"a training beside a killed one failed: {output}")
+            self._require(process.returncode == 0, f"a training next to a killed one failed: {output}")
         self.check()
         new = self._versions() - before
         self._require(at_once - 1 <= len(new) <= at_once, f"{at_once} trainings at once stored {sorted(new)}")

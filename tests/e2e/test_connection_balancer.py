@@ -130,7 +130,7 @@ def test_a_worker_is_replaced_even_if_the_shared_folder_was_removed(home: Path, 
 
 def test_a_worker_out_of_file_descriptors_accepts_again_once_there_are_some(home: Path, serve: Serve) -> None:
     server = serve(home)
-    time.sleep(1)  # for what it opens when it starts
+    time.sleep(1)  # for the files that it opens when it starts
     (worker,) = workers(server)
     worker.rlimit(psutil.RLIMIT_NOFILE, (worker.num_fds() + 8, 4096))
     with connections(server.port, 20) as opened:

@@ -1,4 +1,4 @@
-"""What a server does when its store is gone, its temporary folder is full, and the clock jumps."""
+"""A server whose store is missing, whose temporary folder is full, or whose clock jumps."""
 
 import shutil
 import subprocess

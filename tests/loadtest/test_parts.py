@@ -73,8 +73,8 @@ LIKELY = {"label": "a", "probabilities": {"a": 0.7, "b": 0.3}}
     [
         (answer({"value": 2.0}), answer({"value": 2.000019}), True),
         (answer({"value": 2.0}), answer({"value": 2.00003}), False),
-        (answer({"value": 1e-7}), answer({"value": 0.0}), True),  # beside the target's spread it is nothing
-        (answer({"value": float("nan")}), answer({"value": float("nan")}), True),  # the very same bytes
+        (answer({"value": 1e-7}), answer({"value": 0.0}), True),  # small compared with the spread of the target
+        (answer({"value": float("nan")}), answer({"value": float("nan")}), True),  # identical bytes
         (answer({"value": float("nan")}), answer({"value": 2.0}), False),
         (answer({"value": 2.0}, {"value": 1.0}), answer({"value": 2.0}), False),
         (answer({"value": 2.0}), answer({"value": 2.0}, version="2"), False),
@@ -114,7 +114,7 @@ def test_as_many_requests_are_due_as_the_rate_says(name: str) -> None:
         assert here == pytest.approx(level * 1000 * (end - start), rel=0.1)
         start = end
     gaps = np.diff(arrivals(SCENARIOS["steady"], 1000, 10, np.random.default_rng(0)))
-    assert gaps.std() == pytest.approx(gaps.mean(), rel=0.1)  # as of requests that know nothing of each other
+    assert gaps.std() == pytest.approx(gaps.mean(), rel=0.1)  # as of independent requests
 
 
 def records(latency: Any, seconds: float = 10.0) -> RequestRecords:
@@ -134,7 +134,9 @@ def result(latency: Any) -> Result:
 
 def test_users_who_wait_do_not_see_a_stall() -> None:
     latency = np.full(2000, 0.002)  # 200 a second
-    latency[1000:1100] = np.linspace(0.5, 0.005, 100)  # a stall of half a second: who came then waited for its end
+    latency[1000:1100] = np.linspace(
+        0.5, 0.005, 100
+    )  # a stall of half a second: requests that were due in it waited for its end
     seen = records(latency)
     assert results.quantiles(seen.latency)["p99"] > 300
     assert results.quantiles(seen.closed_loop())["p99"] < 10

@@ -327,7 +327,7 @@ def test_rare_and_unseen_levels_share_a_group() -> None:
     assert part.rare == 10
     assert part.table[[10, 11, UNSEEN]].tolist() == [[10]] * 3
     assert part.table[[0, 9]].tolist() == [[0], [9]]
-    assert part.table[[MISSING]].tolist() == [[part.size]]  # training had none: the last row of the network's table
+    assert part.table[[MISSING]].tolist() == [[part.size]]  # not in training: the last row of the network's table
 
 
 def test_many_levels_become_group_numbers_for_an_embedding() -> None:

@@ -181,7 +181,7 @@ def compare_tables(expected: Any, actual: Any, scale: float) -> Differences:
 
 
 def compare_values(expected: Any, actual: Any, scale: float, place: str) -> Differences:
-    """JSON values; the members of an object may stand in any order."""
+    """JSON values; the members of an object may be in any order."""
     if type(expected) is not type(actual) and not {type(expected), type(actual)} <= {int, float}:
         yield f"{place} is {shown(actual)}, recorded was {shown(expected)}"
     elif isinstance(expected, dict):

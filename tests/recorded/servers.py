@@ -52,7 +52,7 @@ class Server:
     process: "subprocess.Popen[bytes]"
     log: Path
     grpc_port: int | None = None
-    counters: dict[str, float] = field(default_factory=dict)  # as they are, if that is known
+    counters: dict[str, float] = field(default_factory=dict)  # the actual values, if they are known
 
     @property
     def ready(self) -> bool:

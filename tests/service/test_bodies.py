@@ -160,7 +160,9 @@ def rows(random_rows: Callable[..., list[Row]], tabular_models: list[TabularMode
 
     def make(name: str, count: int) -> list[Row]:
         made = random_rows(schemas[name], count, np.random.default_rng(5))
-        return [{key: value if value != "" else None for key, value in row.items()} for row in made]  # as a CSV has it
+        return [
+            {key: value if value != "" else None for key, value in row.items()} for row in made
+        ]  # the text in a CSV
 
     return make
 
@@ -185,7 +187,7 @@ def wrongs(home: Row) -> list[Row]:
     return [
         home,
         {**home, "educational-num": 500},
-        {**home, "class": 99.5},  # outside of what was seen
+        {**home, "class": 99.5},  # outside the range seen
         {**home, "educational-num": None},
         {**home, "Outcome Type": "never seen"},
         {**home, "2nd": "yesterday", "_u": 7},

@@ -61,7 +61,7 @@ def test_there_are_more_rounds_while_they_differ(monkeypatch: pytest.MonkeyPatch
 def test_models_that_are_measured_together_take_turns(
     monkeypatch: pytest.MonkeyPatch, tabular_model: TabularModel
 ) -> None:
-    """Each gets its own rounds, and they share the pauses."""
+    """Each model gets its own rounds, and they share the pauses."""
     models = [dataclasses.replace(tabular_model, version=version) for version in "12"]
     order: list[str] = []
     pauses: list[float] = []

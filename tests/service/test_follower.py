@@ -1,4 +1,4 @@
-"""A worker serves what `serving.json` says, and keeps what it has where that cannot be loaded."""
+"""A worker serves the versions in `serving.json`, and keeps its current ones if they cannot be loaded."""
 
 import asyncio
 import gc
@@ -285,7 +285,7 @@ def without_collector() -> Iterator[None]:
 
 @pytest.mark.usefixtures("without_collector")
 def test_versions_without_an_alias_are_freed(start: Any, change: Any) -> None:
-    """At once, without the collector of reference cycles, which stops all requests while it runs."""
+    """Versions are freed immediately, without the collector of reference cycles, which would stop all requests."""
     worker = start()
     references: list[weakref.ref[Any]] = []
     for number in range(SWAPS):

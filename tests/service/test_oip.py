@@ -214,7 +214,7 @@ def test_nan_and_null_and_an_absent_tensor_are_the_same_gap(send_v2: Callable[..
     assert send_v2(INFER, {"inputs": inputs}).body["outputs"][0]["data"][1] == expected
     one = tensors(HOMES[1:])
     del one[1:3]
-    assert send_v2(INFER, {"inputs": one}).body["outputs"][0]["data"] == [pytest.approx(expected)]  # a row alone
+    assert send_v2(INFER, {"inputs": one}).body["outputs"][0]["data"] == [pytest.approx(expected)]  # a single row
 
 
 def test_only_one_common_row_takes_the_fast_path(asgi_app: Application) -> None:

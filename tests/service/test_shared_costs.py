@@ -20,7 +20,9 @@ Measures = Callable[..., list[EngineCost]]
 
 @pytest.fixture
 def measures(monkeypatch: pytest.MonkeyPatch) -> Measures:
-    """measures((one_s, many_s), …): what the next measurements find; a list of those that were made."""
+    """measures((one_s, many_s), …):
+    sets the results of the next measurements; returns a list of the measurements that were made.
+    """
 
     def prepare(*costs: Any) -> list[EngineCost]:
         left, made = [EngineCost(*cost) for cost in costs], []

@@ -36,7 +36,7 @@ def short_trees(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def infer(tmp_path: Path) -> Infer:
-    """Write columns as CSV beside a numeric feature x and a target y, and infer their types."""
+    """Write columns as CSV together with a numeric feature x and a target y, and infer their types."""
 
     def infer(**cells: Any) -> Dataset:
         options = {key: cells.pop(key) for key in list(cells) if key in DataOptions.__dataclass_fields__}

@@ -156,9 +156,9 @@ def number_text(number: float, places: int, dialect: Dialect, *, grouped: bool =
 def _numbers(rng: np.random.Generator, rows: int, dialect: Dialect) -> tuple[list[Any], list[str]]:
     places = int(rng.integers(0, 4))
     if dialect.delimiter == dialect.decimal:
-        places = min(places, 2)  # 1,234 between commas has thousands: only other columns could show that it has not
+        places = min(places, 2)  # 1,234 between commas has thousands, unless other columns show otherwise
     if dialect.negative == "{}-":
-        places = max(places, 1)  # 5- beside 4 is a grade
+        places = max(places, 1)  # with 4 in the same column, 5- is a grade
     numbers = np.round(rng.normal(0, 10.0 ** rng.integers(0, 3), rows), places) + 0.0
     return numbers.tolist(), [number_text(number, places, dialect) for number in numbers.tolist()]
 

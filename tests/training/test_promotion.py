@@ -31,7 +31,7 @@ def table(tmp_path: Path) -> Path:
 def train(
     table: Path, bentoml_store: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Train:
-    """train(*flags): what the training printed about what is served. It draws no pictures, which take long."""
+    """train(*flags): the lines of a training about the served versions. It draws no pictures, which take long."""
     monkeypatch.setattr(plots, "draw_plots", lambda *arguments: {})
 
     def run(*flags: str, epochs: int = 6) -> str:

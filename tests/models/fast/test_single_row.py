@@ -189,7 +189,7 @@ ROWS = st.lists(st.tuples(st.sampled_from(["a", "b", "c", "c", "d", "y"]), CELLS
 @settings(max_examples=500, deadline=None)
 @given(st.lists(ROWS, min_size=1, max_size=3), st.booleans())
 def test_common_numbers_are_accepted_by_the_same_rules(rows: list[list[tuple[str, Any]]], complete: bool) -> None:
-    """Rows as text, since a name may stand there twice."""
+    """Rows as text, because a name may occur twice."""
     known = [("a", 1.0), ("b", 2.0), ("c", 3)] if complete else []
     texts = [", ".join(f"{json.dumps(name)}: {json.dumps(cell)}" for name, cell in [*known, *row]) for row in rows]
     body = ('{"rows": [' + ", ".join("{" + text + "}" for text in texts) + "]}").encode()

@@ -91,7 +91,7 @@ def test_member_scales_are_folded_through_a_relu() -> None:
     for array in network.parameters.values():
         array += 0.3 * rng.random(array.shape)
     first, _, second, _, third, _, own = fold(network.layers)[:-1]
-    assert (second.parameters["r"] == 1).all()  # it went into the first, which becomes one matrix with its r and s
+    assert (second.parameters["r"] == 1).all()  # folded into the first layer, which becomes one matrix with its r and s
     assert (second.parameters["s"] == 1).all()
     assert (third.parameters["s"] == 1).all()
     x = rng.normal(size=(20, 5))

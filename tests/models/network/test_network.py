@@ -153,7 +153,7 @@ def test_network_learns_two_spirals() -> None:
 
 
 def noise(seed: int, rows: int = 200) -> tuple[Array, Targets]:
-    """Nothing to be learned, so a network that trains on it soon gets worse on other rows."""
+    """Random targets, so a network that trains on them soon gets worse on other rows."""
     rng = np.random.default_rng(seed)
     return rng.normal(size=(rows, 4)), rng.normal(size=rows)
 

@@ -21,7 +21,7 @@ def cases() -> list[Case]:
         make.get(name, path)
     for method in ("HEAD", "OPTIONS", "PUT", "POST", "DELETE"):
         for name in ("models", "model-stars", "livez", "readyz", "docs-json"):
-            if (name, method) != ("model-stars", "HEAD"):  # its length depends on what the server has measured
+            if (name, method) != ("model-stars", "HEAD"):  # its length depends on measurements of the server
                 make.get(f"{name}-{method.lower()}", PAGES[name], method=method)
         if method != "HEAD":  # whose length differs each time
             make.get(f"metrics-{method.lower()}", "/metrics", method=method)

@@ -113,7 +113,7 @@ class Running:
 
 
 def read(connection: socket.socket, enough: Callable[[bytes], bool] = lambda got: False) -> tuple[bytes, bool]:
-    """What comes until the server closes the connection, or until it is enough and nothing follows for a moment."""
+    """The received bytes until the server closes the connection, or until enough have arrived and a pause follows."""
     connection.settimeout(30)
     got = b""
     with contextlib.suppress(TimeoutError):
@@ -378,7 +378,7 @@ def test_a_slow_head_gets_a_408_and_a_silent_connection_is_closed(
         assert statuses(answers) == expected
         assert closed
     assert answers[-1][1]["detail"] == "the request head was not received in time"
-    answers, closed = running.answers(SLOW, head)  # the rest of its head does not come after the answer either
+    answers, closed = running.answers(SLOW, head)  # the rest of its head does not arrive after the answer
     assert statuses(answers) == [200, 408]
     assert closed
 

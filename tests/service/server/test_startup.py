@@ -120,7 +120,7 @@ def test_all_hooks_take_hold_in_a_started_server() -> None:
             assert not server.should_exit
             await until(lambda: server.should_exit)
             assert balancer.sockets == []
-            assert not state.closed  # what was accepted is answered
+            assert not state.closed  # accepted requests are answered
         for task in tasks:
             task.cancel()
 
