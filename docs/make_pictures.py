@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def architecture() -> None:
-    """Circles and lines: what is multiplied with what."""
+    """The units and weights of a network as circles and lines."""
     _, axes = plt.subplots(figsize=(8, 4))
     columns = [
         ("a row: x", ["age", "hours", "school", "…"], GREY),

@@ -177,7 +177,7 @@ class Slo:
 
     @classmethod
     def parse(cls, text: str) -> "Slo":
-        """Read `p99=50ms,errors=0.1%`. Raises ValueError with what is expected."""
+        """Read `p99=50ms,errors=0.1%`. Raises ValueError with the expected form."""
         latencies: dict[str, float] = {}
         errors = None
         for part in filter(None, text.split(",")):

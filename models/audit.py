@@ -1,4 +1,4 @@
-"""The audit: one JSON line for each change of what is served, each with the hash of the line before.
+"""The audit: one JSON line for each change of the served versions, each with the hash of the line before.
 
 A line is written before the change takes effect. If the process ends in between, the line describes a change that did
 not happen; the next change then adds a line `not_applied`, and `verify` says so until then.

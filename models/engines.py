@@ -1,4 +1,4 @@
-"""The two engines: the network of `models.network`, and a compiled TensorFlow function for what it cannot express."""
+"""The two engines: the network of `models.network`, and a compiled TensorFlow function for all other networks."""
 
 import copy
 from collections.abc import Callable

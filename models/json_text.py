@@ -71,7 +71,7 @@ def listed(errors: Sequence[RowError]) -> list[dict[str, Any]]:
 
 
 def repaired(value: Any) -> Any:
-    """The same JSON value with what cannot be encoded as UTF-8 replaced by question marks."""
+    """The same JSON value, with question marks for characters that cannot be encoded as UTF-8."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, dict):

@@ -43,7 +43,7 @@ class OutputOptions:
 
 
 def with_options(model: TabularModel, options: OutputOptions) -> "ExtendedModel":
-    """A model whose outputs have what the options ask for. Raises OptionError."""
+    """A model whose outputs have the columns of the options. Raises OptionError."""
     if options.intervals and model.schema.task != "regression":
         raise OptionError("intervals are for regressions; this model classifies: use set=0.9")
     if options.sets and model.schema.task == "regression":

@@ -32,7 +32,7 @@ Percent = Annotated[int | float, Field(ge=0, le=100, allow_inf_nan=False)]
 
 
 class ServingStateError(Exception):
-    """What is served cannot be read or changed; the message is one line with the reason."""
+    """The serving state cannot be read or changed; the message is one line with the reason."""
 
 
 class InvalidServingState(ServingStateError):  # noqa: N818 - the name describes the error

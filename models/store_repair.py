@@ -1,4 +1,4 @@
-"""Repairs what a killed training left in the store: unfinished folders, and a wrong `latest`.
+"""Removes the leftovers of a killed training from the store: unfinished folders, and a wrong `latest`.
 
 `latest` is BentoML's file in the folder of a model, which names the newest version. This project finds versions by
 their folders; BentoML's own commands need the file.

@@ -133,5 +133,5 @@ def label_sets(probabilities: npt.NDArray[np.float32], quantiles: Vector) -> npt
 
 
 def floor_3(level: float) -> float:
-    """Rounded down to three digits, so that what is printed is possible."""
+    """Rounded down to three digits, so that the printed level is possible."""
     return math.floor(level * 1000) / 1000

@@ -64,7 +64,7 @@ class VersionStore:
         reason: str = "",
         expected: int | None = None,
     ) -> tuple[ServingState, ServingState]:
-        """Change what is served of a model; the states before and after. Raises ServingStateError.
+        """Change which versions of a model are served; returns the states before and after. Raises ServingStateError.
 
         stored: the version that the change concerns; it must still be there when the change takes effect.
         """

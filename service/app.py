@@ -5,7 +5,7 @@
 import gc
 import os
 
-gc.disable()  # until the service is built: what is imported stays, so collections would only take time
+gc.disable()  # until the service is built: imported objects stay, so collections would only take time
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")  # the workers share the cores
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # the others do not return the memory of large bodies
@@ -83,7 +83,7 @@ def build_service(
     services: list[Any] = []  # the service, once it is built
 
     def adopt(snapshot: Snapshot) -> Callable[[], None]:
-        """Build what belongs to a snapshot before it is served."""
+        """Build the parts of a snapshot before it is served."""
         apis, install_router = endpoints_of(snapshot, context.plane), application.prepare(snapshot)
 
         def install() -> None:

@@ -38,7 +38,7 @@ access_log = logging.getLogger(ACCESS_LOG)
 
 
 class ServerContext:
-    """What all requests of a server share: data plane, settings, state, access control and request observer."""
+    """Shared by all requests of a server: data plane, settings, state, access control and request observer."""
 
     def __init__(
         self,

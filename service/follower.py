@@ -1,4 +1,4 @@
-"""Follows `serving.json`: loads what it names, then replaces the snapshot by one assignment.
+"""Follows `serving.json`: loads the versions in it, then replaces the snapshot by one assignment.
 
 A version that cannot be loaded leaves the one before in place, is reported, and is tried again later.
 """
@@ -77,7 +77,7 @@ class Follower:
             await self.follow()
 
     async def follow(self) -> None:
-        """Serve what the file says, as far as it can be loaded."""
+        """Serve the versions of the file that can be loaded."""
         async with self._lock:
             self._seen = signature(self.file.path)
             problems: dict[str, str] = {}
@@ -90,7 +90,7 @@ class Follower:
             self._report(problems)
 
     async def _read(self) -> None:
-        """Read what is wanted. Raises ServingStateError or OSError, also if the store is missing."""
+        """Read the wanted versions. Raises ServingStateError or OSError, also if the store is missing."""
         settings, state = self.plane.settings, await self._loader.run(self.file.read)
         stored, _ = await self._loader.run(store.versions, settings.store)
         if state.generation < self.state.generation:
@@ -121,7 +121,7 @@ class Follower:
         return next((one.path for one in stored.get(model, ()) if one.version == version), place)
 
     async def _serve(self, problems: dict[str, str]) -> None:
-        """Replace the snapshot by one with what is wanted."""
+        """Replace the snapshot by one with the wanted versions."""
         entries: dict[str, ModelEntry] = {}
         for name, model in self.wanted.items():
             if (entry := await self._entry(model, problems)) is not None:

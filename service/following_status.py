@@ -1,4 +1,4 @@
-"""What a worker reports about following `serving.json`: generations, and versions that it cannot load."""
+"""The state of a worker that follows `serving.json`: generations, and versions that it cannot load."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

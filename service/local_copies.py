@@ -52,7 +52,7 @@ def select_models(
 
 
 def keep_served(models: Sequence[TabularModel], settings: Settings, folder: Path) -> None:
-    """Keep copies of what is served now, with `serving.json`, and no others. folder: as in `select_models`."""
+    """Keep copies of the served versions, with `serving.json`, and no others. folder: as in `select_models`."""
     copies = folder / FOLDER
     keep_copies(models, settings, copies)
     served = {model.tag for model in models}

@@ -1,4 +1,4 @@
-"""Memory for the bodies of requests: what may be in flight at once, so that a worker does not outgrow its limit."""
+"""Limits the memory for request bodies in flight, so that a worker does not exceed its memory limit."""
 
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def worker_budget(limit: int, workers: int) -> int:
 
 
 def own_bytes() -> int:
-    """The memory of this process; what it shares with others is counted in part."""
+    """The memory of this process; shared memory is counted in part."""
     return read_kilobytes(OWN_MEMORY, "Pss:") or 100 * 1024**2
 
 

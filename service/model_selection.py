@@ -66,7 +66,7 @@ def select_models(
 def selection_of(
     settings: Settings, pinned: Sequence[str] = (), at_start: Mapping[str, int] | None = None
 ) -> Selection:
-    """What the settings, or else the Bento, select."""
+    """The models that the settings, or otherwise the Bento, select."""
     return Selection.of(settings.models or (() if settings.store else pinned), at_start)
 
 

@@ -173,7 +173,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 
 def at_import(tree: ast.Module) -> Iterator[str]:
-    """What is imported as soon as the file is: not in functions, nor for the type checker only."""
+    """The imports at the top level of a file: not in functions, and not only for the type checker."""
     waiting: list[ast.AST] = [tree]
     while waiting:
         node = waiting.pop()
@@ -241,7 +241,7 @@ def test_prediction_modules_import_no_protocol(name: str) -> None:
 
 
 def circle(graph: dict[str, set[str]]) -> list[str]:
-    """Modules that import each other in circles: what is left without those that import none or that none imports."""
+    """Modules that import each other in circles: all except those that import none or that none imports."""
     left = {name: found - {name} for name, found in graph.items()}
     while True:
         imported = set().union(*left.values())

@@ -46,16 +46,16 @@ def write_card(
     sections = [
         f"# {schema.name}",
         f"Predicts `{schema.target}` ({schema.task}) from {len(schema.features)} columns.",
-        "## How good it is",
-        f"On {len(split.test):,} held-out rows that training never saw ({split.how}); "
+        "## Quality",
+        f"On {len(split.test):,} held-out rows that training did not use ({split.how}); "
         f"{len(split.train):,} training rows, {len(split.validation):,} validation rows"
-        f"{'; the final fit learns from both' if recipe.refit else ''}.",
+        f"{'; the final fit uses both' if recipe.refit else ''}.",
         markdown(metrics_table(network, baselines)),
         "![learning curve](learning.png)",
         "![answers on held-out rows](answers.png)",
         *_uncertainty_section(coverage or {}),
         *_importance_section(importance),
-        "## What it was made from",
+        "## Data and training",
         f"Data: {record['data']}, {record['rows_used']:,} of {record['rows_read']:,} rows, "
         f"SHA-256 `{record['fingerprint'][:16]}…`.",
     ]
@@ -66,13 +66,13 @@ def write_card(
         f"{record['parameters']:,} parameters; {recipe.optimizer}, learning rate {recipe.learning_rate:g} "
         f"({recipe.schedule}), batches of {recipe.batch_size}, {record['epochs']} of {recipe.epochs} epochs, "
         f"weights of epoch {record['kept_epoch']}, {record['seconds']:.1f} s, by {recipe.framework}.",
-        "## The columns",
+        "## Columns",
         markdown(columns),
     ]
     if schema.ignored:
-        sections += ["Left out: " + "; ".join(f"`{column.name}` ({column.reason})" for column in schema.ignored) + "."]
+        sections += ["Not used: " + "; ".join(f"`{column.name}` ({column.reason})" for column in schema.ignored) + "."]
     if notices:
-        sections += ["## To mind", "\n".join(f"- {notice}" for notice in notices)]
+        sections += ["## Notices", "\n".join(f"- {notice}" for notice in notices)]
     return "\n\n".join(sections) + "\n"
 
 
@@ -86,7 +86,7 @@ def _importance_section(importance: Sequence[ColumnImportance]) -> list[str]:
         "Contributions are in the unit of the prediction, against one typical row. The last column says by how "
         "much the loss on held-out rows changes when the values of the column are shuffled among the rows."
     )
-    sections = ["## What it uses", text, markdown(table), f"![importance]({IMPORTANCE_PICTURE})"]
+    sections = ["## Importance of the columns", text, markdown(table), f"![importance]({IMPORTANCE_PICTURE})"]
     unused = unused_columns([*importance])
     if unused:
         sections.append("These columns add nothing: " + ", ".join(f"`{name}`" for name in unused) + ".")

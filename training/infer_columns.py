@@ -160,7 +160,9 @@ def _declared_level_type(column: FactorizedColumn, declared: Feature | None) -> 
 
 
 def _describe_levels(distinct: list[Scalar], level_type: LevelType) -> tuple[TrainingRange, str]:
-    """What the schema and `inspect` record of the distinct levels: a list of them, or their number where too many."""
+    """The record of the distinct levels for the schema and `inspect`:
+    a list of them, or their number if there are too many.
+    """
     if len(distinct) > MAX_LISTED_LEVELS:
         seen = TrainingRange(hashed=HASH_BUCKETS, count=len(distinct), type=level_type)
         return seen, f"{len(distinct):,} levels, hashed"

@@ -86,7 +86,7 @@ def keep(versions: VersionStore, present: StoredVersion | None) -> None:
 
 
 def is_managed(state: ModelState) -> bool:
-    """Whether a person decides what is served: a training then does not change it by itself."""
+    """Whether a person chose the served version, which a training then does not change."""
     return state.chosen_by_person or state.traffic is not None or state.shadow is not None
 
 

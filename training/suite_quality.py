@@ -49,7 +49,7 @@ def jobs(tables: Sequence[suite.SuiteTable], learners: Sequence[str], splits: in
 
 
 def main(half: suite.Half, names: Sequence[str], learners: Sequence[str], splits: int | None) -> int:
-    """Measure what is missing, and print the table."""
+    """Run the missing measurements, and print the table."""
     tables = [table for table in suite.tables_of(half) if not names or table.name in names]
     results = Results(suite.FOLDER / "results.jsonl")
     for job in jobs(tables, learners, splits):

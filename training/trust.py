@@ -1,4 +1,4 @@
-"""`python -m training.trust`: do intervals and label sets keep what they promise, on bundled and synthetic tables?
+"""`python -m training.trust`: do intervals and label sets have the stated coverage, on bundled and synthetic tables?
 
 It trains the tables, and reports coverage, width compared with a constant one, and sizes of label sets. The exit code
 is 1 if a target is missed.

@@ -35,7 +35,7 @@ def busy(processes: int) -> Iterator[None]:
 
 
 def decisions(store: Path, home: Path, workers: int) -> Decisions:
-    """Start a server, and read from its log what each worker decided before it was ready."""
+    """Start a server, and read the decision of each worker from its log."""
     server = BenchServer(
         tabserve_server("tabserve", "eight", models=",".join(MODELS), workers=str(workers)),
         store,

@@ -68,7 +68,7 @@ class TableDecoder(Protocol):
         ...
 
     def close(self) -> None:
-        """Release what it holds, at any point."""
+        """Release its resources, at any point."""
         ...
 
 

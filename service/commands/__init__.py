@@ -1,1 +1,1 @@
-"""The commands that change and show what is served, on the store's files: no server is needed."""
+"""The commands that change and show the served versions. They work on the files of the store, without a server."""

@@ -96,7 +96,7 @@ def change(
 
 
 def finish(name: str, states: States, arguments: Arguments, versions: VersionStore) -> int:
-    """Print what was changed, wait until the servers follow, and print the generation of each. The exit code."""
+    """Print the change, wait until the servers follow, and print the generation of each. Returns the exit code."""
     before, after = states
     print(describe_change(name, before, after))
     folder = versions.serving.folder

@@ -1,4 +1,4 @@
-"""What is served, as lines of text."""
+"""Descriptions of the served versions, as lines of text."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ SHOWN = ("champion", "aliases", "traffic", "shadow", "served")
 
 
 def describe_change(name: str, before: ServingState, after: ServingState) -> str:
-    """A line: what differs between two states of a model."""
+    """A line with the differences between two states of a model."""
     old, new = describe_fields(before.model(name)), describe_fields(after.model(name))
     differing = [f"{field} {old[field]} -> {new[field]}" for field in SHOWN if old[field] != new[field]]
     if before.generation == after.generation:
@@ -18,7 +18,7 @@ def describe_change(name: str, before: ServingState, after: ServingState) -> str
 
 
 def describe_model(name: str, model: ModelState, stored: list[int]) -> str:
-    """A line: what is served of a model, and which versions are stored."""
+    """A line with the served and the stored versions of a model."""
     fields = describe_fields(model)
     if model.champion is None and stored:
         fields[CHAMPION] = f"{max(stored)} (the newest)"

@@ -1,4 +1,4 @@
-"""`status` and `audit`: show what is served, by which servers, and who changed it."""
+"""`status` and `audit`: show the served versions, their servers, and the changes."""
 
 import argparse
 import sys

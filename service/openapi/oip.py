@@ -89,7 +89,7 @@ def infer(path: str, model: TabularModel, settings: Settings) -> Schema:
 
 
 def optional(model: TabularModel) -> str:
-    """What a request may name in `outputs`, as a sentence."""
+    """The possible names in `outputs` of a request, as a sentence."""
     names = [spec.name for spec in optional_outputs(model)]
     if not names:
         return ""

@@ -1,4 +1,4 @@
-"""What all protocols share for parsing requests: JSON, and errors of the request itself."""
+"""Parsing shared by all protocols: JSON, and errors of the request itself."""
 
 from codecs import BOM_UTF8
 from typing import Any

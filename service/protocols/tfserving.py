@@ -257,7 +257,7 @@ def status(model: TabularModel) -> bytes:
 
 
 def metadata(model: TabularModel) -> bytes:
-    """The signatures of a model; `tabserve` holds what has no field in TF Serving's metadata."""
+    """The signatures of a model; `tabserve` holds the values without a field in TF Serving's metadata."""
     schema = model.schema
     inputs = {feature.name: tensor_info(feature.name, dtype(feature)) for feature in schema.features}
     outputs = {

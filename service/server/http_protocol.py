@@ -20,7 +20,7 @@ from service.server.graceful_shutdown import FINISH_S
 from service.server.library_hooks import uvicorn_hooks
 
 FIRST_REQUEST_S = 0.5  # for a new connection to send a request while the server stops
-LAST_READ_S = 0.1  # from then on, so that what a busy event loop has not read yet is read
+LAST_READ_S = 0.1  # from then on, so that a busy event loop can read what has arrived
 MAX_HEAD_BYTES = 65_536
 LINGER_S = 1.0  # how long to read the connection after an error response, so that the client can read it
 REFUSAL = b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\nx-request-id: %s\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
@@ -150,7 +150,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self.headers = TRAILERS
         cycle = self.cycle
         if cycle is not None and cycle.scope is self.scope and cycle.scope["method"] != "HEAD":
-            cycle.transport = CoalescingTransport(self.transport)  # type: ignore[assignment]  # has what a cycle uses
+            cycle.transport = CoalescingTransport(self.transport)  # type: ignore[assignment]  # has the attributes that a cycle uses
             self.scope["abort"] = functools.partial(self._abort, cycle)  # type: ignore[typeddict-unknown-key]
             if self.scope["http_version"] == "1.0":
                 delimit_by_close(cycle)

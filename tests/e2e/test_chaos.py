@@ -65,7 +65,7 @@ def model_of(home: Path) -> TabularModel:
 
 
 def error_of(model: TabularModel, rows: list[Row], status: int, body: bytes) -> str | None:
-    """What is wrong with an answer to valid rows."""
+    """The error of an answer to valid rows, if any."""
     if status != 200:
         return f"{status} {body[:200]!r}"
     values = [prediction["value"] for prediction in json.loads(body)["predictions"]]

@@ -1,4 +1,4 @@
-"""`bentoml serve` from the project's root, as a real process: what it serves, how it starts, stops and survives."""
+"""`bentoml serve` from the project's root, as a real process: its models, start, stop and crashes."""
 
 import json
 import signal

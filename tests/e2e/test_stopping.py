@@ -1,4 +1,6 @@
-"""How a server stops: it answers what it has accepted, ends at once at a second signal, leaves no process behind."""
+"""How a server stops:
+it answers accepted requests, ends immediately at a second signal, and leaves no process behind.
+"""
 
 import contextlib
 import http.client

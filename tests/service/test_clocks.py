@@ -1,4 +1,4 @@
-"""Durations and deadlines use a clock that never jumps. The wall clock only dates what is written."""
+"""Durations and deadlines use a clock that never jumps. The wall clock is only used for time stamps."""
 
 import ast
 from pathlib import Path

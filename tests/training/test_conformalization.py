@@ -1,4 +1,4 @@
-"""Scores from held-out rows: their coverage on synthetic noise, groups, and what the card reports."""
+"""Scores from held-out rows: their coverage on synthetic noise, groups, and the figures in the card."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The same table in every format that training reads: equal columns, and one line for what cannot be read."""
+"""The same table in every format that training reads: equal columns, and one line for unreadable files."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""A training promotes the version it stored, unless a person chose what is served or it is worse."""
+"""A training promotes its version, unless a person chose the served version or the new one is worse."""
 
 import shutil
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""CSV: delimiters, quotes, and what cannot be decoded."""
+"""CSV: delimiters, quotes, and undecodable bytes."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""`/invocations` and what belongs to it: MLflow, SageMaker and Vertex AI."""
+"""`/invocations` and related routes: MLflow, SageMaker and Vertex AI."""
 
 from tests.recorded.case import Case, Maker, as_bytes
 from tests.recorded.cases import samples
