@@ -24,6 +24,8 @@ class VersionStore:
     """
 
     folder: Path | None = None
+    actor: str = ""
+    """Who makes the changes; by default the user of this process."""
 
     @classmethod
     def configured(cls) -> "VersionStore":
@@ -75,7 +77,7 @@ class VersionStore:
             return apply(state)
 
         digest = None if stored is None else manifest.digest(stored.path)
-        change = ServingChange(name, action, apply_if_stored, actor(), reason, digest)
+        change = ServingChange(name, action, apply_if_stored, self.actor or actor(), reason, digest)
         return self.serving.apply(change, expected)
 
     def promote(

@@ -1,11 +1,75 @@
 """Access control: decides for every HTTP request and gRPC call whether its client may send it.
 
-It allows everything by default. To check API keys, pass a subclass to the `ServerContext` in `service.app`.
+It allows predictions to everybody, and changes of versions to clients on the same machine. To check API keys, pass a
+subclass to the `ServerContext` in `service.app`.
 """
 
+import ipaddress
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from service.errors import Forbidden
 from service.request import Request
+from service.settings import AdminAccess
+
+PROXY_HEADERS = (b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto")
+JSON = b"application/json"
 
 
 class AccessControl:
+    """admin: whether clients on the same machine may change versions."""
+
+    def __init__(self, admin: AdminAccess = "local") -> None:
+        self._admin = admin
+
     def check(self, request: Request) -> None:
         """Called before the body is read. Raises RequestError to deny access."""
+
+    def check_admin(self, request: Request) -> None:
+        """Called before a request that changes versions or reads the audit. Raises Forbidden.
+
+        A proxy on the same machine, or a web page in a browser on it, sends requests from there as well. A page's form
+        has another content type; Triton's client sends none.
+        """
+        if self._admin == "off":
+            raise Forbidden("changes of versions over the network are off (TABSERVE_ADMIN)")
+        headers = request.headers
+        if not is_loopback(request.client):
+            raise Forbidden("changes of versions are allowed from the same machine only")
+        if any(name in headers for name in PROXY_HEADERS) or any(name.startswith(b"x-forwarded-") for name in headers):
+            raise Forbidden("changes of versions are not allowed through a proxy")
+        if request.protocol == "grpc":
+            return
+        if not is_loopback(host_of(headers.get(b"host", b""))):
+            raise Forbidden("changes of versions need a loopback address in the header Host")
+        if b"origin" in headers and not is_own_origin(headers):
+            raise Forbidden("changes of versions are not allowed from another origin")
+        content_type = headers.get(b"content-type", JSON).partition(b";")[0].strip().lower()
+        if content_type != JSON:
+            raise Forbidden("changes of versions need the content type application/json")
+
+
+def is_own_origin(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether a page of this server sends the request."""
+    origin = headers[b"origin"].decode("latin-1").lower()
+    return origin.partition("://")[2] == headers.get(b"host", b"").decode("latin-1").lower()
+
+
+def host_of(header: bytes) -> str:
+    """The host in a header `Host`, without its port; empty if it is not valid."""
+    try:
+        return urlsplit(f"//{header.decode('latin-1')}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address, or the name `localhost`, is of the same machine."""
+    if host == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback

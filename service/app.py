@@ -43,9 +43,11 @@ from service.server import ports, startup, supervisor, worker
 from service.server.bentoml_service import service_class
 from service.server.library_hooks import all_hooks
 from service.settings import Settings, SettingsError, removed_settings
+from service.store_registration import StoreRegistration
 from service.tensorflow_check import describe, load_with_check
 from service.typed_endpoints import endpoint_name, endpoints_of, typed_endpoint
 from service.version import version
+from service.version_admin import VersionAdmin
 from service.version_loader import VersionLoader
 from service.wanted_versions import Selection, versions_of
 from service.worker_files import WorkerFiles
@@ -149,6 +151,7 @@ def service_class_of(
                 self.loader = VersionLoader(plane, folder)
                 self.follower = Follower(plane, selection, self.loader, WorkerFiles(folder), adopt)
                 await self.follower.follow()
+                context.admin = VersionAdmin(self.follower)
                 if settings.grpc_port is not None:
                     from service.grpc_server import GrpcServer  # needs the extra `grpc`
 
@@ -157,7 +160,9 @@ def service_class_of(
             except Exception as error:
                 worker.record_failed_start(f"{type(error).__name__}: {error}")
                 raise
-            work = (flush_every_second(plane, parts and parts.lines), update_plans(plane), self.follower.run())
+            self.registration = StoreRegistration(self.follower.files, self.follower.file.folder)
+            followers = (self.follower.run(), self.registration.run())
+            work = (flush_every_second(plane, parts and parts.lines), update_plans(plane), *followers)
             self.tasks = [asyncio.create_task(task) for task in work]
             if server:
                 notify, refuse = self.grpc and self.grpc.drain, self.grpc and self.grpc.refuse
@@ -169,6 +174,7 @@ def service_class_of(
             if limit := settings.memory_bytes or memory_limit():
                 plane.memory.limit = worker_budget(limit, workers)
             gc.freeze()  # collections skip everything loaded so far, which is freed by reference counts at most
+            await self.follower.look()  # what was changed meanwhile
             state.mark_ready()
 
         @bentoml.on_shutdown  # type: ignore[untyped-decorator]
@@ -180,6 +186,7 @@ def service_class_of(
                 task.cancel()
             plane.metrics.flush()
             self.follower.files.remove()
+            self.registration.remove()
             self.loader.close()
             plane.close()
 

@@ -1,8 +1,9 @@
 """All errors that a client can receive, and the problem documents (RFC 9457) for them.
 
 socket ───────▶ exchange, route ─▶ data plane ───────────▶ batcher ─────────▶ engine
-400 408 431     404 405 406 408    400 404 413 422 503     429 504            500
-                413 415 503
+400 408 431     403 404 405 406    400 404 413 422 503     429 504            500
+                408 413 415 503
+                changes of versions: 409 412
 """
 
 # ruff: noqa: N818 - no suffix `Error`, as in httpx and starlette
@@ -82,6 +83,11 @@ class BadBody(RequestError):
         super().__init__(detail, [RowError(None, None, "bad_body", detail)])
 
 
+class Forbidden(RequestError):
+    status = 403
+    title = "Forbidden"
+
+
 class NotFound(RequestError):
     status = 404
     title = "Not found"
@@ -111,6 +117,23 @@ class BodyTooSlow(RequestError):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"the body was not received within {seconds:g} seconds")
+
+
+class Conflict(RequestError):
+    """A change of versions that is not possible now. Nothing was changed."""
+
+    status = 409
+    title = "Conflict"
+
+    def __init__(self, detail: str, code: str = "conflict") -> None:
+        super().__init__(detail, [RowError(None, None, code, detail)])
+
+
+class PreconditionFailed(RequestError):
+    """The generation is not the one of If-Match. Nothing was changed."""
+
+    status = 412
+    title = "Precondition failed"
 
 
 class BodyTooLarge(RequestError):

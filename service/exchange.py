@@ -28,6 +28,7 @@ from service.served_model import ServedModel
 from service.server_state import ServerState
 from service.settings import Settings
 from service.tracing import TraceContext
+from service.version_admin import VersionAdmin
 
 VALID_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 SLOW_S = 1.0  # slower requests of models are logged
@@ -50,7 +51,8 @@ class ServerContext:
         self.plane = plane
         self.settings = settings
         self.state = ServerState()
-        self.access = access or AccessControl()
+        self.admin: VersionAdmin | None = None  # once the server has started
+        self.access = access or AccessControl(settings.admin)
         self.observer = observer or RequestObserver()
         self._ids = itertools.count()
         self._id_prefix = os.urandom(6).hex()

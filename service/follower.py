@@ -107,7 +107,7 @@ class Follower:
                 stored = StoredVersion(
                     request.model, version, await self._loader.run(self._folder, request.model, version)
                 )
-                if self._loaded(stored.tag) is None:
+                if self.loaded(stored.tag) is None:
                     try:
                         served = await self._loader.load(stored)
                     except StoreError as error:
@@ -169,7 +169,7 @@ class Follower:
 
     async def _load(self, stored: StoredVersion, problems: dict[str, str]) -> ServedModel | None:
         """A version that is loaded already, or is loaded now; None with its reason in `problems`."""
-        served = self._loaded(stored.tag)
+        served = self.loaded(stored.tag)
         if served is not None:
             self._prepared.pop(stored.tag, None)
             return served
@@ -180,7 +180,7 @@ class Follower:
                 problems[stored.tag] = str(error)
         return None
 
-    def _loaded(self, tag: str) -> ServedModel | None:
+    def loaded(self, tag: str) -> ServedModel | None:
         name, _, version = tag.partition(":")
         if tag in self._prepared:
             return self._prepared[tag][0]

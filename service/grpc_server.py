@@ -26,6 +26,7 @@ from service.protocols.oip_options import requested_options
 from service.protocols.oip_signature import ModelSignature
 from service.protocols.oip_tensors import InferRequest
 from service.routes.oip import EXTENSIONS, infer, model_metadata, repository_index
+from service.routes.version_changes import set_served
 from service.traffic_split import CLIENT_KEY, KEY_BYTES
 from service.version import version
 
@@ -34,6 +35,8 @@ CODES = {
     401: grpc.StatusCode.UNAUTHENTICATED,
     403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
+    409: grpc.StatusCode.FAILED_PRECONDITION,
+    412: grpc.StatusCode.FAILED_PRECONDITION,
     413: grpc.StatusCode.INVALID_ARGUMENT,
     422: grpc.StatusCode.INVALID_ARGUMENT,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -94,6 +97,8 @@ class GrpcServer:
             "ServerMetadata": self.server_metadata,
             "ModelMetadata": self.model_metadata,
             "RepositoryIndex": self.repository_index,
+            "RepositoryModelLoad": self.repository_model_load,
+            "RepositoryModelUnload": self.repository_model_unload,
             "ModelInfer": self.model_infer,
         }
         handlers = {name: self._rpc_handler(name, rpc) for name, rpc in rpcs.items()}
@@ -194,7 +199,16 @@ class GrpcServer:
         return response
 
     async def repository_index(self, message: Any, exchange: GrpcExchange) -> Any:
-        return MESSAGES["RepositoryIndexResponse"](models=repository_index(self.plane.snapshot))
+        models = await self.plane.run_in_thread(repository_index, self.context, message.ready)
+        return MESSAGES["RepositoryIndexResponse"](models=models)
+
+    async def repository_model_load(self, message: Any, exchange: GrpcExchange) -> Any:
+        await set_served(exchange, message.model_name, served=True)
+        return MESSAGES["RepositoryModelLoadResponse"]()
+
+    async def repository_model_unload(self, message: Any, exchange: GrpcExchange) -> Any:
+        await set_served(exchange, message.model_name, served=False)
+        return MESSAGES["RepositoryModelUnloadResponse"]()
 
     async def model_infer(self, message: Any, exchange: GrpcExchange) -> Any:
         plane, large = self.plane, exchange.size > LARGE_BODY_BYTES
@@ -215,7 +229,12 @@ class GrpcServer:
         return response
 
 
-HEADERS = frozenset(["authorization", "traceparent", "tracestate", "x-api-key", "x-client-key", "x-request-id"])
+HEADERS = frozenset(
+    [
+        *("authorization", "traceparent", "tracestate", "x-api-key", "x-client-key", "x-request-id"),
+        *("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"),
+    ]
+)
 
 
 def tensors_key(message: Any) -> bytes:

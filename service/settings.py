@@ -18,6 +18,7 @@ from models.version_files import EngineChoice
 PREFIX = "TABSERVE_"
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "text"]
+AdminAccess = Literal["off", "local"]
 Switch = Literal["auto", "on", "off"]
 MIB = 1024**2
 VERTEX = {"AIP_HEALTH_ROUTE": "TABSERVE_HEALTH_ROUTE", "AIP_PREDICT_ROUTE": "TABSERVE_PREDICT_ROUTE"}
@@ -58,6 +59,7 @@ class Settings:
     grpc_port: int | None = None
     batching: Switch = "auto"
     drain_s: float = 3.0
+    admin: AdminAccess = "local"
     default_model: str | None = None
     health_route: str | None = None
     predict_route: str | None = None
@@ -199,6 +201,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "grpc_port": optional_port,
     "batching": one_of(Switch),
     "drain_s": number(0, 600),
+    "admin": one_of(AdminAccess),
     "default_model": str,
     "health_route": route,
     "predict_route": predict_route,

@@ -17,7 +17,7 @@ TEXT: Schema = {"text/plain": {"schema": {"title": "Text", "type": "string"}}}
 def operation(
     tag: str,
     path: str,
-    method: Literal["get", "post"],
+    method: Literal["get", "post", "put", "delete"],
     summary: str,
     content: Schema,
     form: ErrorForm,

@@ -36,6 +36,10 @@ FIELDS = {
     "RepositoryIndexRequest": "string repository_name = 1; bool ready = 2",
     "RepositoryIndexResponse": "repeated RepositoryIndexResponse.ModelIndex models = 1",
     "RepositoryIndexResponse.ModelIndex": "string name = 1; string version = 2; string state = 3; string reason = 4",
+    "RepositoryModelLoadRequest": "string repository_name = 1; string model_name = 2",
+    "RepositoryModelLoadResponse": "",
+    "RepositoryModelUnloadRequest": "string repository_name = 1; string model_name = 2",
+    "RepositoryModelUnloadResponse": "",
     "ModelInferRequest": """string model_name = 1; string model_version = 2; string id = 3;
         map InferParameter parameters = 4; repeated ModelInferRequest.InferInputTensor inputs = 5;
         repeated ModelInferRequest.InferRequestedOutputTensor outputs = 6; repeated bytes raw_input_contents = 7""",

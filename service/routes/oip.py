@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import orjson
 
+from models import store
 from models.frame import Frame
 from models.json_text import dumps
 from models.outputs import Outputs
@@ -15,7 +16,8 @@ from models.rows import ValidatedRows
 from models.tabular_model import TabularModel
 from models.text import truncate
 from service.data_plane import LARGE_BODY_BYTES, LARGE_ROWS, DataPlane, PredictedRows, PredictionContext
-from service.errors import NotFound, RequestError, RequestNotValid
+from service.errors import BadJson, NotFound, RequestError
+from service.exchange import ServerContext
 from service.http.http_exchange import HttpExchange, Response
 from service.http.negotiation import JSON, check_content_type
 from service.protocols import error_text, oip_json, oip_rows, oip_signature
@@ -25,6 +27,7 @@ from service.protocols.oip_tensors import InferRequest
 from service.registry import ModelEntry, Snapshot
 from service.routes.route import ANY_METHOD, Route
 from service.routes.split_route import route_of_model
+from service.routes.version_changes import set_served
 from service.served_model import ServedModel
 from service.version import version
 
@@ -35,7 +38,7 @@ FAST_ROW = ValidatedRows(Frame(np.empty((1, 0)), np.empty((1, 0), np.int64)), 1)
 """Stands in for the validated row after the fast path."""
 EXTENSIONS = ("binary_tensor_data", "model_repository")
 MODEL = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<what>infer|ready))?/?")
-LOAD_OR_UNLOAD = re.compile(r"/v2/repository/models/[^/]+/(?:un)?load")
+LOAD_OR_UNLOAD = re.compile(r"/v2/repository/models/(?P<name>[^/]+)/(?P<change>load|unload)")
 
 
 class OipRoute(Route):
@@ -145,15 +148,28 @@ class OipModelListRoute(OipRoute):
 
 
 class RepositoryIndexRoute(OipRoute):
-    """Triton's repository index: all versions of all models."""
-
-    def __init__(self, plane: DataPlane, snapshot: Snapshot) -> None:
-        super().__init__(plane)
-        self.snapshot = snapshot
+    """Triton's repository index: all versions of all models. `{"ready": true}` leaves out what is not served."""
 
     async def handle(self, exchange: HttpExchange) -> Response:
-        await exchange.read()
-        return Response(orjson.dumps(repository_index(self.snapshot)))
+        try:
+            content = orjson.loads(await exchange.read() or b"{}")
+        except orjson.JSONDecodeError as error:
+            raise BadJson(str(error)) from None
+        ready = isinstance(content, dict) and content.get("ready") is True
+        return Response(orjson.dumps(await self.plane.run_in_thread(repository_index, exchange.context, ready)))
+
+
+class LoadRoute(OipRoute):
+    """Triton's load and unload: serve a model, or answer 404 for it."""
+
+    def __init__(self, plane: DataPlane, name: str, *, served: bool) -> None:
+        super().__init__(plane)
+        self.name = name
+        self.is_load = served
+
+    async def handle(self, exchange: HttpExchange) -> Response:
+        await set_served(exchange, self.name, served=self.is_load)
+        return Response(b"{}")
 
 
 class ModelMetadataRoute(OipRoute):
@@ -215,9 +231,8 @@ class OipRoutes:
             return None
         if route := self._server_routes(plane, snapshot).get(path.rstrip("/")):
             return route
-        if LOAD_OR_UNLOAD.fullmatch(path):
-            message = "models are loaded when the server starts; loading and unloading are not supported"
-            return OipErrorRoute(plane, RequestNotValid(message))
+        if change := LOAD_OR_UNLOAD.fullmatch(path):
+            return LoadRoute(plane, change["name"], served=change["change"] == "load")
         found = MODEL.fullmatch(path)
         if found is None:
             return OipErrorRoute(plane, NotFound(f"there is no route {truncate(path)!r}; /docs.json lists all routes"))
@@ -234,7 +249,7 @@ class OipRoutes:
             "/v2/health/live": ServerLiveRoute(plane),
             "/v2/health/ready": ServerReadyRoute(plane),
             "/v2/models": OipModelListRoute(plane, snapshot.names),
-            "/v2/repository/index": RepositoryIndexRoute(plane, snapshot),
+            "/v2/repository/index": RepositoryIndexRoute(plane),
         }
 
     def _model_route(self, plane: DataPlane, entry: ModelEntry, served: ServedModel | None, what: str | None) -> Route:
@@ -246,10 +261,22 @@ class OipRoutes:
         return ModelMetadataRoute(plane, entry, served or entry.champion)
 
 
-def repository_index(snapshot: Snapshot) -> list[dict[str, str]]:
-    return [
-        {"name": served.name, "version": served.version, "state": "READY", "reason": ""} for served in snapshot.served
-    ]
+def repository_index(context: ServerContext, ready: bool) -> list[dict[str, str]]:
+    """The stored versions of the models of this server and whether they are served. ready: only those that are.
+
+    Reads the store.
+    """
+    plane, selection = context.plane, context.admin.follower.selection if context.admin else None
+    snapshot, problems = plane.snapshot, plane.following.problems
+    served = {one.model.tag: one for one in snapshot.served}
+    index = [(one.name, one.version, "READY", "") for one in served.values()]
+    if not ready:
+        stored, _ = store.versions(plane.settings.store)
+        known = [versions for name, versions in stored.items() if selection is None or selection.selects(name)]
+        unserved = [one for versions in known for one in versions if one.tag not in served]
+        index += [(one.name, str(one.version), "UNAVAILABLE", problems.get(one.tag, "unloaded")) for one in unserved]
+    names = ("name", "version", "state", "reason")
+    return [dict(zip(names, one, strict=True)) for one in sorted(index, key=lambda one: (one[0], int(one[1])))]
 
 
 def model_metadata(model: TabularModel, versions: Sequence[str]) -> dict[str, Any]:

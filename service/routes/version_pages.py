@@ -25,7 +25,13 @@ class VersionListPage(Page):
         self._entry = entry
 
     async def handle(self, exchange: HttpExchange) -> Response:
-        return Response(dumps(await self.plane.run_in_thread(version_list, self.plane, self._entry)))
+        return await version_list_response(self.plane, self._entry)
+
+
+async def version_list_response(plane: DataPlane, entry: ModelEntry) -> Response:
+    """The versions of a model, with the generation as ETag for If-Match."""
+    document = await plane.run_in_thread(version_list, plane, entry)
+    return Response(dumps(document), headers=[(b"etag", b'"%d"' % document["generation"])])
 
 
 def version_list(plane: DataPlane, entry: ModelEntry) -> dict[str, Any]:
@@ -33,7 +39,7 @@ def version_list(plane: DataPlane, entry: ModelEntry) -> dict[str, Any]:
     stored: Sequence[StoredVersion] = store.versions(plane.settings.store)[0].get(entry.name, ())
     traffic = entry.split or {entry.aliases[CHAMPION]: 100}
     versions = [described(plane, entry, one) | {"traffic": traffic.get(str(one.version), 0)} for one in stored]
-    return {"model": entry.name, "generation": plane.following.serving_generation, "versions": versions}
+    return {"model": entry.name, "generation": plane.following.wanted_generation, "versions": versions}
 
 
 def described(plane: DataPlane, entry: ModelEntry, stored: StoredVersion) -> dict[str, Any]:
@@ -45,7 +51,7 @@ def described(plane: DataPlane, entry: ModelEntry, stored: StoredVersion) -> dic
         "aliases": entry.aliases_of(version),
         "metrics": metrics_of(stored.path),
         "trained_at": trained_at(stored.path),
-        "manifest": manifest_digest(stored.path),
+        "manifest": manifest.digest(stored.path),
     }
     return description | ({"reason": problem} if problem else {})
 
@@ -67,9 +73,3 @@ def trained_at(folder: Path) -> str | None:
         return datetime.fromtimestamp((folder / "features.json").stat().st_mtime, UTC).isoformat(timespec="seconds")
     except (OSError, ValueError):
         return None
-
-
-def manifest_digest(folder: Path) -> str | None:
-    """The SHA-256 of the manifest, which identifies all files; None for a version of 0.1.0."""
-    path = folder / manifest.MANIFEST_FILE
-    return manifest.file_hash(path) if path.is_file() else None

@@ -10,12 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
+import tritonclient.grpc as triton_grpc
+import tritonclient.http as triton_http
+from tritonclient.utils import InferenceServerException
 
 from models import serving_changes, store
 from models.serving_file import ServingChange, ServingFile
 from models.serving_state import ModelState
+from service.commands.followers import wait_for_servers
 from tests.e2e.conftest import Server, train_version
+from tests.e2e.test_serve import workers
+from tests.ports import free_port
 
 ROW = {"a": 1.5, "b": 2.5}
 BODY = json.dumps({"rows": [ROW]}).encode()
@@ -37,7 +44,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, trained_home: Path) -> Path:
 @pytest.fixture(scope="module")
 def server(serve_module: Callable[..., Server], home: Path) -> Server:
     change(home, serving_changes.promote, 1, by_person=True)
-    return serve_module(home, TABSERVE_WORKERS="2")
+    return serve_module(home, TABSERVE_WORKERS="2", TABSERVE_GRPC_PORT=str(free_port()))
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +150,110 @@ def test_a_version_that_cannot_be_loaded_is_reported_and_not_served(
     wait_for(clients, "1")
     change(home, serving_changes.promote, 2, by_person=True)
     wait_for(clients, "2")
+
+
+def promote(server: Server, version: int, **headers: str) -> httpx.Response:
+    path = f"{server.url}/models/small/promote"
+    return httpx.post(path, json={"version": version}, headers=headers, timeout=300)
+
+
+def wait_for_answers(clients: list[Client], since: float) -> None:
+    """Wait until every client has the answer to a request that it sent after this moment."""
+    until = time.monotonic() + WAIT_S
+    while not all(client.answers and client.answers[-1][0] > since for client in clients):
+        assert time.monotonic() < until, "a client gets no answers"
+        time.sleep(0.02)
+
+
+def test_after_a_promotion_is_acknowledged_no_request_gets_the_old_version(
+    server: Server, clients: list[Client]
+) -> None:
+    for version in (3, 1, 2, 1, 3):
+        reply = promote(server, version)
+        assert reply.status_code == 200, reply.text
+        acknowledged = time.monotonic()
+        wait_for_answers(clients, acknowledged)
+        later = {found for client in clients for sent, found in client.answers if sent > acknowledged}
+        assert later == {str(version)}
+    assert {one["version"]: one["aliases"] for one in reply.json()["versions"]}["3"] == ["champion"]
+
+
+def test_of_two_changes_of_one_generation_one_is_refused(server: Server) -> None:
+    generation = httpx.get(f"{server.url}/models/small/versions").headers["etag"]
+    replies: list[int] = []
+
+    def change(version: int) -> None:
+        replies.append(promote(server, version, **{"If-Match": generation}).status_code)
+
+    threads = [threading.Thread(target=change, args=(version,)) for version in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT_S)
+    assert sorted(replies) == [200, 412]
+
+
+def test_a_version_that_one_worker_cannot_load_changes_nothing(
+    server: Server, home: Path, clients: list[Client]
+) -> None:
+    assert promote(server, 1).status_code == 200
+    generation = ServingFile(home).read().generation
+    reply = promote(server, 9)
+    assert reply.status_code == 409
+    assert "small:9" in reply.json()["detail"]
+    assert ServingFile(home).read().generation == generation
+    acknowledged = time.monotonic()
+    wait_for_answers(clients, acknowledged)
+    assert {client.answers[-1][1] for client in clients} == {"1"}
+
+
+def test_a_promotion_succeeds_while_a_worker_is_replaced(server: Server) -> None:
+    killed = workers(server)[0]
+    killed.kill()
+    assert promote(server, 2).status_code == 200
+    assert {answer_of(server) for _ in range(20)} == {"2"}
+    until = time.monotonic() + WAIT_S
+    while len([worker for worker in workers(server) if worker.pid != killed.pid]) < 2:
+        assert time.monotonic() < until, "the worker was not replaced"
+        time.sleep(0.1)
+    for version in (1, 2):
+        assert promote(server, version).status_code == 200
+        assert {answer_of(server) for _ in range(20)} == {str(version)}
+
+
+def answer_of(server: Server) -> str:
+    reply = httpx.post(f"{server.url}/predict/small", json={"rows": [ROW]}, timeout=WAIT_S)
+    assert reply.status_code == 200, reply.text
+    return str(reply.json()["version"])
+
+
+def test_triton_clients_unload_and_load_a_model(server: Server) -> None:
+    with triton_http.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
+        before = answer_of(server)
+        client.unload_model("small")
+        assert not client.is_model_ready("small")
+        states = {one["version"]: one["state"] for one in client.get_model_repository_index()}
+        assert set(states.values()) == {"UNAVAILABLE"}
+        assert states.keys() >= {"1", "2", "3"}
+        client.load_model("small")
+        assert client.is_model_ready("small")
+    assert answer_of(server) == before
+
+
+def test_a_triton_client_over_grpc_unloads_and_loads_a_model(server: Server) -> None:
+    port = psutil.Process(server.process.pid).environ()["TABSERVE_GRPC_PORT"]
+    with triton_grpc.InferenceServerClient(f"127.0.0.1:{port}") as client:
+        client.unload_model("small")
+        assert not client.is_model_ready("small")
+        client.load_model("small")
+        assert client.is_model_ready("small")
+        with pytest.raises(InferenceServerException, match="no model 'none'"):
+            client.load_model("none")
+
+
+def test_the_commands_see_that_the_server_follows(server: Server, home: Path) -> None:
+    generation = change(home, serving_changes.promote, 3, by_person=True)
+    servers, follow = wait_for_servers(home, generation, WAIT_S)
+    assert follow
+    assert len(servers) == 1
+    assert servers[0].problems == []

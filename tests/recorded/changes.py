@@ -6,7 +6,15 @@ BATCHING = "a model says how it is run: how many rows are predicted at once"
 STREAM = "a streamed response starts when its body is complete, so that small ones have a length and errors a status"
 NOT_READY = "a model that is not served is not ready, which is no error"
 VERSION = "the version of tabserve, which pyproject.toml sets"
+REPOSITORY = (
+    "models are loaded and unloaded while the server runs, unless TABSERVE_ADMIN=off; the index has what is stored"
+)
 CHANGES: Mapping[str, str] = {
+    "v2-load": REPOSITORY,
+    "v2-unload": REPOSITORY,
+    "v2-index": REPOSITORY,
+    "v2-index-batching": REPOSITORY,
+    "grpc-repositoryindex": REPOSITORY,
     "pages-traceparent": "every response carries the trace context, not only those of predictions",
     "v2-kind-charset-ascii": "one rule for charsets: us-ascii is accepted by every protocol, as by /predict",
     "invocations-kind-*charset-ascii": "one rule for charsets: us-ascii is accepted by every protocol, as by /predict",

@@ -187,11 +187,11 @@ def test_metadata_describes_the_models(send_v2: Callable[..., Any]) -> None:
         ("/v2/models/homes/versions/2/infer", 404),
         ("/v2/nope", 404),
         ("/v2/models/homes/config", 404),
-        ("/v2/repository/models/homes/unload", 400),
+        ("/v2/repository/models/homes/unload", 403),
         ("/v2/models/homes", 405),
     ],
 )
-def test_unknown_addresses_are_404(send_v2: Callable[..., Any], path: str, status: int) -> None:
+def test_unknown_addresses_are_refused(send_v2: Callable[..., Any], path: str, status: int) -> None:
     answer = send_v2(path, {"inputs": tensors()})
     assert answer.status == status
     assert list(answer.body) == ["error"]

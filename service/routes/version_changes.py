@@ -1,0 +1,234 @@
+"""Routes that change which versions are served, and the audit of these changes."""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, ClassVar
+
+import orjson
+from pydantic import ValidationError
+
+from models import audit, serving_changes, store
+from models.json_text import dumps
+from models.serving_state import (
+    ALIAS_PATTERN,
+    CHALLENGER,
+    CHAMPION,
+    ModelState,
+    Shadow,
+    Traffic,
+    first_problem_of,
+)
+from models.text import did_you_mean, truncate
+from service.data_plane import DataPlane
+from service.errors import BadJson, NotReady, RequestNotValid
+from service.exchange import Exchange, unknown_option
+from service.http.http_exchange import HttpExchange, Response
+from service.registry import Snapshot
+from service.routes.route import Route
+from service.routes.version_pages import version_list_response
+from service.version_admin import RequestedChange
+
+PATH = re.compile(r"/models/(?P<model>[^/]+)/(?:aliases/(?P<alias>[^/]+)|(?P<what>promote|rollback|traffic|shadow))")
+ETAG = re.compile(rb'(?:W/)?"?(\d+)"?')
+MAX_ENTRIES = 1000  # of the audit in a response, the newest ones
+Change = Callable[[ModelState], ModelState]
+
+
+class VersionChangeRoute(Route):
+    """A change of one model. Responds with the versions of the model when all workers serve the change."""
+
+    protocol = "admin"
+
+    def __init__(self, plane: DataPlane, model: str) -> None:
+        super().__init__(plane)
+        self.model = model
+
+    async def handle(self, exchange: HttpExchange) -> Response:
+        exchange.context.access.check_admin(exchange)
+        body = await exchange.read()
+        change = self.requested(exchange, parse_body(body))
+        await make_change(exchange, change)
+        entry = self.plane.snapshot.entries.get(self.model)
+        return Response(b"{}") if entry is None else await version_list_response(self.plane, entry)
+
+    def requested(self, exchange: HttpExchange, body: Any) -> RequestedChange:
+        """The change that a request with this method and body asks for. Raises RequestNotValid."""
+        raise NotImplementedError
+
+    def change(self, exchange: HttpExchange, action: str, apply: Change, **more: Any) -> RequestedChange:
+        return RequestedChange(
+            self.model, action, apply, actor_of(exchange), expected=expected_generation(exchange.headers), **more
+        )
+
+    @property
+    def champion(self) -> int | None:
+        """The champion that is served now."""
+        entry = self.plane.snapshot.entries.get(self.model)
+        return int(entry.aliases[CHAMPION]) if entry else None
+
+    def promotion(self, exchange: HttpExchange, body: Any) -> RequestedChange:
+        version = parse_version(body)
+        apply = partial(serving_changes.promote, version=version, by_person=True, before=self.champion)
+        return self.change(exchange, "promote", apply, version=version, checks_schema=True)
+
+
+class AliasRoute(VersionChangeRoute):
+    """`PUT` names a version, `DELETE` deletes the name."""
+
+    methods = ("PUT", "DELETE")
+
+    def __init__(self, plane: DataPlane, model: str, alias: str) -> None:
+        super().__init__(plane, model)
+        self.alias = alias
+
+    def requested(self, exchange: HttpExchange, body: Any) -> RequestedChange:
+        if not re.fullmatch(ALIAS_PATTERN, self.alias):
+            raise RequestNotValid(f"{truncate(self.alias)!r} is not a name for an alias, expected {ALIAS_PATTERN}")
+        if exchange.method == "DELETE":
+            return self.change(exchange, "delete_alias", partial(serving_changes.delete_alias, alias=self.alias))
+        if self.alias == CHAMPION:
+            return self.promotion(exchange, body)
+        version = parse_version(body)
+        apply = partial(serving_changes.set_alias, alias=self.alias, version=version)
+        return self.change(exchange, "alias", apply, version=version)
+
+
+class PromoteRoute(VersionChangeRoute):
+    """Makes a version the champion."""
+
+    def requested(self, exchange: HttpExchange, body: Any) -> RequestedChange:
+        return self.promotion(exchange, body)
+
+
+class RollbackRoute(VersionChangeRoute):
+    """Returns to the champion before."""
+
+    def requested(self, exchange: HttpExchange, body: Any) -> RequestedChange:
+        check_names(body, ())
+        return self.change(exchange, "rollback", serving_changes.rollback)
+
+
+class TrafficRoute(VersionChangeRoute):
+    """Splits the requests without a version. Null: all to the champion."""
+
+    methods = ("PUT",)
+
+    def requested(self, exchange: HttpExchange, body: Any) -> RequestedChange:
+        try:
+            traffic = None if body is None else Traffic.model_validate(body)
+        except ValidationError as error:
+            raise RequestNotValid(first_problem_of(error)) from None
+        return self.change(exchange, "traffic", partial(serving_changes.set_traffic, traffic=traffic))
+
+
+class ShadowRoute(VersionChangeRoute):
+    """Sends copies of a share of the requests to another version. Null: none."""
+
+    methods = ("PUT",)
+
+    def requested(self, exchange: HttpExchange, body: Any) -> RequestedChange:
+        try:
+            shadow = None if body is None else Shadow.model_validate({"alias": CHALLENGER, **check_object(body)})
+        except ValidationError as error:
+            raise RequestNotValid(first_problem_of(error)) from None
+        return self.change(exchange, "shadow", partial(serving_changes.set_shadow, shadow=shadow))
+
+
+class AuditRoute(Route):
+    """The newest changes, oldest first."""
+
+    protocol = "admin"
+    methods = ("GET",)
+
+    async def handle(self, exchange: HttpExchange) -> Response:
+        exchange.context.access.check_admin(exchange)
+        folder = store.home(self.plane.settings.store)
+        entries = await self.plane.run_in_thread(lambda: list(audit.read(folder)))
+        return Response(dumps({"audit": entries[-MAX_ENTRIES:]}))
+
+
+class VersionChangeRoutes:
+    """The routes below `/models/` that change something, and `/audit`."""
+
+    ROUTES: ClassVar[Mapping[str, Callable[[DataPlane, str], Route]]] = {
+        "promote": PromoteRoute,
+        "rollback": RollbackRoute,
+        "traffic": TrafficRoute,
+        "shadow": ShadowRoute,
+    }
+
+    def listed(self, plane: DataPlane, snapshot: Snapshot) -> Mapping[str, Route]:
+        return {"/audit": AuditRoute(plane)}
+
+    def find(self, plane: DataPlane, snapshot: Snapshot, path: str) -> Route | None:
+        found = PATH.fullmatch(path)
+        if found is None:
+            return None
+        if found["alias"]:
+            return AliasRoute(plane, found["model"], found["alias"])
+        return self.ROUTES[found["what"]](plane, found["model"])
+
+
+async def set_served(exchange: Exchange, model: str, *, served: bool) -> None:
+    """Serve a model, or answer 404 for it. Raises RequestError."""
+    exchange.context.access.check_admin(exchange)
+    apply = partial(serving_changes.set_served, served=served)
+    change = RequestedChange(model, "load" if served else "unload", apply, actor_of(exchange))
+    await make_change(exchange, change)
+
+
+async def make_change(exchange: Exchange, change: RequestedChange) -> None:
+    admin = exchange.context.admin
+    if admin is None:
+        raise NotReady("the models are not loaded yet")
+    await admin.change(change)
+
+
+def actor_of(exchange: Exchange) -> str:
+    """Who makes a change, for the audit."""
+    return f"{exchange.protocol} {exchange.client}"
+
+
+def expected_generation(headers: Mapping[bytes, bytes]) -> int | None:
+    """The generation in If-Match. Raises RequestNotValid."""
+    sent = headers.get(b"if-match", b"*").strip()
+    if sent == b"*":
+        return None
+    found = ETAG.fullmatch(sent)
+    if found is None:
+        raise unknown_option(f'If-Match: {truncate(sent.decode("latin-1"))!r} is not a generation, such as "12"')
+    return int(found[1])
+
+
+def parse_body(body: bytes) -> Any:
+    """Raises BadJson."""
+    try:
+        return orjson.loads(body) if body.strip() else {}
+    except orjson.JSONDecodeError as error:
+        raise BadJson(str(error)) from None
+
+
+def check_object(body: Any) -> dict[str, Any]:
+    """Raises RequestNotValid."""
+    if not isinstance(body, dict):
+        raise RequestNotValid("the body is not a JSON object")
+    return body
+
+
+def check_names(body: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """Raises RequestNotValid for a field with another name."""
+    for name in check_object(body):
+        if name not in names:
+            raise RequestNotValid(f"unknown field {truncate(name)!r}{did_you_mean(name, names)}")
+    return check_object(body)
+
+
+def parse_version(body: Any) -> int:
+    """The version in `{"version": 4}` or `{"version": "4"}`. Raises RequestNotValid."""
+    version = check_names(body, ("version",)).get("version")
+    if isinstance(version, str) and version.isascii() and version.isdecimal():
+        version = int(version)
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise RequestNotValid('the field "version" is missing or not the number of a version')
+    return version

@@ -1,0 +1,58 @@
+"""Registers this server in its store, so that commands on the store can wait until it serves a change.
+
+The worker with the lowest process id does it for all. A store that cannot be written has no registrations.
+"""
+
+import asyncio
+import contextlib
+import os
+import re
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from models import server_registration
+from models.server_registration import WorkerGeneration
+from service.following_status import FollowingStatus
+from service.worker_files import WorkerFiles
+
+LOOK_S = 0.5
+RENEW_S = 5.0
+
+
+class StoreRegistration:
+    """folder: the root of the store."""
+
+    def __init__(self, files: WorkerFiles, folder: Path) -> None:
+        self._files = files
+        self._folder = folder
+        self._supervisor = os.getppid()
+        self._id = re.sub(r"[^A-Za-z0-9._-]", "-", f"{socket.gethostname()}-{self._supervisor}")
+        self._written: Mapping[int, FollowingStatus] = {}
+        self._renew_at = 0.0
+
+    async def run(self) -> None:
+        """Keep the registration up to date until cancelled."""
+        while self._files.folder:
+            statuses = self._files.statuses()
+            changed = statuses != self._written or time.monotonic() >= self._renew_at
+            if min(statuses, default=0) == self._files.pid and changed:
+                with contextlib.suppress(OSError):
+                    await asyncio.to_thread(self._write, statuses)
+                self._written, self._renew_at = statuses, time.monotonic() + RENEW_S
+            await asyncio.sleep(LOOK_S)
+
+    def remove(self) -> None:
+        """The server stops."""
+        if self._files.folder:
+            server_registration.remove(self._folder, self._id)
+
+    def _write(self, statuses: Mapping[int, FollowingStatus]) -> None:
+        workers = {
+            str(pid): WorkerGeneration(status.serving_generation, status.summary) for pid, status in statuses.items()
+        }
+        wanted = max(status.wanted_generation for status in statuses.values())
+        server_registration.write(
+            self._folder, server_registration.registration(self._id, self._supervisor, wanted, workers)
+        )
