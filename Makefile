@@ -7,7 +7,7 @@ PARALLEL = -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder
 export BENTOML_DO_NOT_TRACK ?= True
 
 .PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test clients-check check-all dialects kills \
-	quality suite learners load bench lock upgrade-check clean
+	quality trust suite learners load bench lock upgrade-check clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' Makefile
@@ -61,6 +61,9 @@ check-all: test wheel-check clients-check container-test ## run what CI runs; wi
 
 quality: .venv/.development ## train every bundled table and print how good the models are (minutes)
 	$(PY) -m training.quality
+
+trust: .venv/.development ## measure coverage and width of intervals and label sets (20 minutes)
+	$(PY) -m training.trust
 
 suite: .venv/.development ## fetch the tables of the development suite: python -m training.quality --suite A
 	@mkdir -p build/suite
