@@ -7,7 +7,7 @@ PARALLEL = -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder
 export BENTOML_DO_NOT_TRACK ?= True
 
 .PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test clients-check check-all dialects kills \
-	quality trust suite learners load bench lock upgrade-check clean
+	quality trust shap-comparison suite learners load bench lock upgrade-check clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' Makefile
@@ -64,6 +64,12 @@ quality: .venv/.development ## train every bundled table and print how good the 
 
 trust: .venv/.development ## measure coverage and width of intervals and label sets (20 minutes)
 	$(PY) -m training.trust
+
+shap-comparison: .venv/.development ## compare explanations with those of the package shap
+	@mkdir -p build/shap-comparison
+	$(PY) -m pip install --quiet --no-deps --require-hashes --upgrade --target build/shap-comparison -r requirements/shap.lock
+	@$(PY) -m training --if-empty
+	$(PY) -m training.shap_comparison
 
 suite: .venv/.development ## fetch the tables of the development suite: python -m training.quality --suite A
 	@mkdir -p build/suite

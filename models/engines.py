@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.network.inference import InferenceNetwork
 from models.network.network import Network
 from models.network.scale_head import ScaleHead, add_scale_head
 
@@ -35,6 +36,10 @@ class NumpyEngine:
     def outputs(self, x: Matrix) -> Matrix:
         """(rows, width) -> (rows, outputs)."""
         return self._network.forward(x)
+
+    @property
+    def network(self) -> InferenceNetwork:
+        return self._network
 
 
 class DeclaredEngine:

@@ -108,7 +108,10 @@ class TabularModel:
 
     def predict_encoded(self, x: Float32Matrix) -> Outputs:
         """The same for encoded rows (rows, width)."""
-        outputs = self.engine.outputs(x)
+        return self.outputs_of(self.engine.outputs(x))
+
+    def outputs_of(self, outputs: Float32Matrix) -> Outputs:
+        """The same for outputs of the engine."""
         if self.schema.task == "regression":
             target = self.encoder.target
             if self.wants_scale and self.scaled_engine is not None:

@@ -22,5 +22,7 @@ uv pip compile --universal --generate-hashes --no-header --quiet --no-annotate -
 # The development suite: packages of tables, only for their data, and the learners that the network is compared with.
 uv pip compile --no-deps --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
     requirements/suite.in -o requirements/suite.lock
+uv pip compile --no-deps --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
+    requirements/shap.in -o requirements/shap.lock
 uv pip compile --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
     requirements/learners.in -o requirements/learners.lock

@@ -31,6 +31,7 @@ from models.network.layers import Dense, Layer
 from models.network.scale_head import split_output_layer
 from models.network.tabular_layers import Embedding, Periodic, Tabular
 
+INPUT_LAYERS = (Tabular, Embedding, Periodic, SharedDense, Dense)
 BLOCK_ROWS = 1024  # each member of a row counts as a row
 
 L = TypeVar("L", bound=Layer)
@@ -44,14 +45,21 @@ class InferenceNetwork:
         self.inputs = inputs_of(self.layers)
         self._steps = steps_of(self.layers)
         self._rows = max(1, BLOCK_ROWS // member_count(self.layers))
+        self.sums_inputs = isinstance(self.layers[0], INPUT_LAYERS) if self.layers else False
 
     def forward(self, x: npt.ArrayLike) -> Array:
         rows = np.asarray(x, dtype=np.float32)
         if rows.shape[1:] != (self.inputs,):
             raise ValueError(f"expected a matrix (rows, {self.inputs}), given shape {rows.shape}")
-        if len(rows) <= self._rows:
-            return self._block(rows)
-        return np.concatenate([self._block(rows[i : i + self._rows]) for i in range(0, len(rows), self._rows)])
+        return self._in_blocks(rows, self._steps)
+
+    def input_sums(self, x: Array) -> Array:
+        """(rows, inputs) -> (rows, units): the first step where `sums_inputs`. Each input adds a term of its own."""
+        return self._in_blocks(x, self._steps[:1])
+
+    def forward_from_sums(self, sums: Array) -> Array:
+        """(rows, units) -> (rows, outputs): the other steps. Overwrites its argument."""
+        return self._in_blocks(sums, self._steps[1:])
 
     def with_output_layer(self, layers: Sequence[Layer]) -> "InferenceNetwork":
         """A network that differs from this one in its output layer alone, and shares the arrays of the others."""
@@ -61,10 +69,16 @@ class InferenceNetwork:
             other._steps = [*self._steps[:-1], other._steps[-1]]
         return other
 
-    def _block(self, x: Array) -> Array:
-        for step in self._steps:
-            x = step(x)
-        return x
+    def _in_blocks(self, x: Array, steps: Sequence[Step]) -> Array:
+        if len(x) <= self._rows:
+            return in_turn(x, steps)
+        return np.concatenate([in_turn(x[i : i + self._rows], steps) for i in range(0, len(x), self._rows)])
+
+
+def in_turn(x: Array, steps: Sequence[Step]) -> Array:
+    for step in steps:
+        x = step(x)
+    return x
 
 
 def member_count(layers: Sequence[Layer]) -> int:

@@ -1,5 +1,6 @@
 """Explanations compared with brute force and with known values, and their consistency."""
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable
@@ -7,11 +8,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from models.architecture import Architecture
 from models.encoding.encoder import Encoder
+from models.engines import NumpyEngine
 from models.explanation.background import Background
 from models.explanation.explainer import Explainer, Explanation
 from models.feature import Feature, TrainingRange
 from models.frame import Frame
+from models.network.network import build
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 
@@ -214,3 +218,55 @@ def test_a_row_equal_to_the_typical_row_has_nothing_to_explain() -> None:
     explanation = explain_one(model, background, background.typical, typical=True)
     assert explanation.exact
     assert (explanation.contributions == 0).all()
+
+
+class Hidden:
+    """The same engine as one that the explainer knows nothing of."""
+
+    def __init__(self, engine: NumpyEngine) -> None:
+        self.name, self.reason, self.outputs = engine.name, engine.reason, engine.outputs
+
+
+@pytest.mark.parametrize("members", [0, 4])
+@pytest.mark.parametrize("columns", [4, 14])
+@pytest.mark.parametrize("hidden", [(), (8, 8)])
+def test_sums_of_the_first_layer_give_the_numbers_of_whole_rows(
+    members: int, columns: int, hidden: tuple[int, ...]
+) -> None:
+    """Numbers with periodic features, and categories with embeddings."""
+    rng = np.random.default_rng(3)
+    levels: list[bool | int | float | str] = ["x", "y", "z"]
+    numbers = [
+        Feature(name=f"c{i}", kind="number", nullable=i == 0, seen=TrainingRange(min=-9, max=9))
+        for i in range(columns - 2)
+    ]
+    categories = [
+        Feature(name=name, kind="category", nullable=False, seen=TrainingRange(levels=levels)) for name in ("k", "l")
+    ]
+    schema = FeatureSchema(name="game", task="regression", target="y", features=[*numbers, *categories])
+    frame = Frame(rng.normal(size=(300, columns - 2)), rng.integers(0, 3, (300, 2)))
+    frame.numbers[::7, 0] = np.nan
+    encoder = Encoder.fit(schema, frame, rng.normal(size=300), bins=0, numbers="quantile")
+    architecture = Architecture(
+        numbers=encoder.width - len(encoder.tables),
+        categories=tuple(encoder.tables),
+        hidden=hidden,
+        outputs=1,
+        scales=(1.0,) * encoder.quantile_count,
+        frequencies=4,
+        embedding=3,
+        members=members,
+        adapters=members > 0 and bool(hidden),
+        link="linear",
+    )
+    engine = NumpyEngine(build(architecture, rng), "a test")
+    background = Background.fit(schema, frame, rng)
+    rows = frame.take(slice(0, 3))
+    model = TabularModel("1", schema, encoder, engine)
+    fast = Explainer(model, background).explain(rows)
+    general = Explainer(dataclasses.replace(model, engine=Hidden(engine)), background).explain(rows)
+    assert engine.network.sums_inputs
+    for one, other in zip(fast, general, strict=True):
+        np.testing.assert_allclose(one.contributions, other.contributions, atol=1e-5)
+        assert one.evaluations == other.evaluations
+        assert one.error == pytest.approx(other.error, abs=1e-5)
