@@ -27,7 +27,7 @@ Matrix = npt.NDArray[np.float64]
 Function = Callable[[Matrix], Matrix]
 
 
-class Comparison(NamedTuple):
+class ShapComparison(NamedTuple):
     """Contributions (rows, columns) and processor seconds a row, of shap and of ours."""
 
     ours: Matrix
@@ -80,7 +80,7 @@ def explained_by_shap(function: Function, background: Matrix, rows: Matrix) -> t
     return values, (time.process_time() - started) / len(rows)
 
 
-def compare(model: TabularModel, keras_model: Any, frame: Frame) -> Comparison:
+def compare(model: TabularModel, keras_model: Any, frame: Frame) -> ShapComparison:
     assert model.background is not None
     by_engine, by_keras = functions(model, keras_model)
     explainer = Explainer(model, model.background)
@@ -96,10 +96,10 @@ def compare(model: TabularModel, keras_model: Any, frame: Frame) -> Comparison:
     background, rows = as_matrix(model.background.rows), as_matrix(frame)
     theirs, their_seconds = explained_by_shap(by_engine, background, rows)
     _, keras_seconds = explained_by_shap(by_keras, background, rows[:KERAS_ROWS])
-    return Comparison(ours, theirs, our_seconds, their_seconds, keras_seconds)
+    return ShapComparison(ours, theirs, our_seconds, their_seconds, keras_seconds)
 
 
-def line(name: str, found: Comparison) -> list[str]:
+def line(name: str, found: ShapComparison) -> list[str]:
     largest = np.abs(found.theirs).max(axis=1, keepdims=True)
     difference = float((np.abs(found.ours - found.theirs) / largest).mean())
     correlation = min(np.corrcoef(ours, theirs)[0, 1] for ours, theirs in zip(found.ours, found.theirs, strict=True))
