@@ -185,9 +185,13 @@ def test_servers_on_one_home_keep_their_metrics_apart(serve: Serve, home: Path, 
 
 def test_a_person_who_presses_ctrl_c_does_not_wait_for_the_grace(serve: Serve, home: Path) -> None:
     server = serve(home, TABSERVE_DRAIN_S="600")
-    for worker in workers(server):  # a terminal sends it to the whole group
-        worker.send_signal(signal.SIGINT)
-    assert server.stop(signal.SIGINT) == 0
+    supervisor = psutil.Process(server.process.pid)
+    stopped_workers = workers(server)
+    supervisor.suspend()  # a terminal sends SIGINT to all processes at once: no worker is replaced in between
+    for process in (supervisor, *stopped_workers):
+        process.send_signal(signal.SIGINT)
+    supervisor.resume()
+    assert server.process.wait(60) == 0
 
 
 def test_a_numpy_worker_never_imports_tensorflow(command: Command, home: Path) -> None:
