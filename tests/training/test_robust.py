@@ -102,6 +102,7 @@ def test_a_hundred_thousand_rows_need_little_memory(write: Write, tmp_path: Path
     x = np.random.default_rng(0).normal(size=(100_000, 8))
     path = write({f"c{number}": column for number, column in enumerate(x.T)} | {"y": x[:, 0] * x[:, 1]})
     options = ["--data", str(path), "--target", "y", "--no-baselines", "--epochs", "1", "--dropout", "0.1"]
+    options += ["--final", "train"]
     done = subprocess.run(
         [sys.executable, "-c", MEASURED, sys.executable, "-m", "tests.quick_training", *options],
         cwd=ROOT,

@@ -69,6 +69,7 @@ def test_a_target_of_dates_is_rejected(infer: Infer, style: str) -> None:
         infer(y=cells)
 
 
+@pytest.mark.usefixtures("short_trees")
 def test_baselines_do_not_need_a_value_in_each_column(infer: Infer) -> None:
     dataset = infer(z=[*[None] * (ROWS - 1), 1.5])
     frame: Frame = dataset.schema.frames.from_columns(dataset.columns)
