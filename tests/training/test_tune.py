@@ -20,8 +20,8 @@ def test_a_search_tries_the_recipe_first_continues_and_keeps_supplied_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each training takes a minute of a clock that only trainings advance."""
-    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
-    monkeypatch.setattr(tune, "time", clock)
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(tune, "time", SimpleNamespace(monotonic=lambda: clock.now))
     options = FitOptions(weight_decay=0.02, network="ensemble")
     chosen = decide_recipe(options, "regression", 1000)
     tried: list[Recipe] = []
