@@ -7,7 +7,11 @@ PARALLEL = -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder
 export BENTOML_DO_NOT_TRACK ?= True
 
 .PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test clients-check check-all dialects kills \
+<<<<<<< HEAD
 	quality trust shap-comparison suite learners load bench lock upgrade-check clean
+=======
+	quality suite learners load large-bodies soak bench lock upgrade-check clean
+>>>>>>> 5d83881 (Memory of large requests returns to the system; JSON of too many values is refused; make large-bodies, make soak)
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' Makefile
@@ -84,6 +88,12 @@ load: .venv/.development ## run two short load tests and print the path of the r
 	@$(PY) -m training --if-empty
 	@$(PY) -m loadtest run --rate 200 --seconds 10 --out build/load/steady
 	@$(PY) -m loadtest saturate --seconds 2 --steady-seconds 10 --out build/load/saturate
+
+large-bodies: .venv/.development ## send 50 JSON bodies of 16 MiB at once to a server of 512 MiB
+	$(PY) -m tests.e2e.large_bodies
+
+soak: .venv/.development ## compare all answers while workers are killed; SECONDS=1200 for the long form
+	$(PY) -m tests.e2e.soak --seconds $(or $(SECONDS),120)
 
 bench: .venv/.development ## compare servers: a bare function, BentoML, Keras, tabserve (minutes)
 	$(PY) -m loadtest bench servers --picture docs/pictures/bench.svg

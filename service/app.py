@@ -33,7 +33,7 @@ from service.exchange import ServerContext
 from service.follower import Follower
 from service.http.asgi import Application
 from service.logs import RateLimit
-from service.memory_budget import memory_limit, worker_budget
+from service.memory_budget import MemoryTrimmer, memory_limit, worker_budget
 from service.metric_files import LostSeries
 from service.metrics import Metrics
 from service.model_selection import NoModelStored, SelectionError, load_version
@@ -57,6 +57,7 @@ START_VARIABLE = "VERSIONS_AT_START_OF_TABSERVE"
 """The champions with which the server has started: set by the supervisor for its workers."""
 GC_THRESHOLD = 20_000  # new objects per collection; with the default of 700, collections scan queued requests often
 
+TRIM_S = 0.25
 log = logging.getLogger("tabserve.app")
 
 
@@ -162,7 +163,12 @@ def service_class_of(
                 raise
             self.registration = StoreRegistration(self.follower.files, self.follower.file.folder)
             followers = (self.follower.run(), self.registration.run())
-            work = (flush_every_second(plane, parts and parts.lines), update_plans(plane), *followers)
+            work = (
+                flush_every_second(plane, parts and parts.lines),
+                update_plans(plane),
+                trim_memory(plane),
+                *followers,
+            )
             self.tasks = [asyncio.create_task(task) for task in work]
             if server:
                 notify, refuse = self.grpc and self.grpc.drain, self.grpc and self.grpc.refuse
@@ -191,6 +197,15 @@ def service_class_of(
             plane.close()
 
     return Tabserve
+
+
+async def trim_memory(plane: DataPlane) -> None:
+    """Keep the memory of this worker near what its requests need, until cancelled."""
+    trimmer = MemoryTrimmer()
+    while True:
+        await asyncio.sleep(TRIM_S)
+        if trimmer.is_needed(plane.memory.reserved):
+            await asyncio.to_thread(trimmer.trim)
 
 
 async def flush_every_second(plane: DataPlane, lines: RateLimit | None) -> None:

@@ -1,17 +1,22 @@
 """Limits the memory for request bodies in flight, so that a worker does not exceed its memory limit."""
 
+import ctypes
+import os
 from pathlib import Path
 
 from service.errors import OutOfMemory
 
 FREE_BYTES = 64 * 1024  # a smaller body does not count: a connection has such buffers anyway
 MEMORY_PER_BYTE = 6  # of a body while it is read and answered, at its peak
+KEPT_BYTES = 48 * 1024**2  # that a worker may keep after large requests, for the next ones
 USABLE = 0.9  # of the limit: the rest is for the kernel and for files in memory
 SUPERVISOR_BYTES = 80 * 1024**2
 LEAST_BYTES = 16 * 1024**2  # of a worker, however little is left
 GROUPS = Path("/sys/fs/cgroup")
 OWN_GROUP = Path("/proc/self/cgroup")
 MACHINE = Path("/proc/meminfo")
+STATM = Path("/proc/self/statm")
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 OWN_MEMORY = Path("/proc/self/smaps_rollup")
 
 
@@ -34,6 +39,33 @@ class MemoryBudget:
 
     def release(self, count: int) -> None:
         self.reserved -= count
+
+
+class MemoryTrimmer:
+    """Returns memory to the system that the C library keeps after large requests, which fragments and adds up."""
+
+    def __init__(self) -> None:
+        """Created when the worker is ready and serves nothing yet."""
+        self._ready_bytes = resident_bytes()
+        library = ctypes.CDLL(None)
+        self._trim = library.malloc_trim if hasattr(library, "malloc_trim") else None  # only the GNU library has it
+
+    def is_needed(self, reserved: int) -> bool:
+        """Whether the process holds much more than at the start. reserved: bytes of requests in flight."""
+        return self._trim is not None and resident_bytes() > self._ready_bytes + reserved + KEPT_BYTES
+
+    def trim(self) -> None:
+        """Takes milliseconds; call it in a thread."""
+        assert self._trim
+        self._trim(0)
+
+
+def resident_bytes() -> int:
+    """The memory of this process; 0 on a system without /proc."""
+    try:
+        return int(STATM.read_text().split()[1]) * PAGE_BYTES
+    except OSError:
+        return 0
 
 
 def memory_of_body(size: int) -> int:

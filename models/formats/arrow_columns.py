@@ -13,7 +13,7 @@ from models.formats.index_columns import ignored_index, index_names
 from models.schema import FeatureSchema
 from models.text import truncate
 
-BLOCK_BYTES = 64 * 1024**2  # a block of more bytes has fewer rows
+BLOCK_BYTES = 16 * 1024**2  # a block of more bytes has fewer rows
 MAX_ROWS_PER_BYTE = 8  # a row takes one bit at least
 
 

@@ -20,7 +20,7 @@ from models.schema import FeatureSchema
 
 ROW_BYTES = 8  # minimum that a row counts toward the limit, however well it is compressed
 SPOOLED_BYTES = 1024**2  # a larger file is written to disk
-DECODED_BYTES = 32 * 1024**2  # of repeated texts that are decoded at a time
+DECODED_BYTES = 8 * 1024**2  # of repeated texts that are decoded at a time
 
 
 class ParquetDecoder:

@@ -5,6 +5,8 @@ import types
 from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping
 from typing import Any, TypeVar
 
+import numpy as np
+
 from service.data_plane import DataPlane
 from service.errors import BodyTooLarge, BodyTooSlow, ClientDisconnected, TooManyJsonNodes
 from service.http.asgi_types import Message, Receive
@@ -22,6 +24,7 @@ NESTED_PER_ROW = 50  # arrays and objects in the JSON of one row: the maximum av
 BINARY_HEADER = (
     b"inference-header-content-length"  # of the Open Inference Protocol, where binary tensors follow the JSON
 )
+COUNTED_BYTES = 256 * 1024  # at a time, which bounds the memory for it
 CHUNK_BYTES = 16 * 1024  # the minimum size of each chunk of a body that is read in chunks
 
 
@@ -205,7 +208,7 @@ def resume(coroutine: Coroutine[Any, Any, T], waiting_for: Any) -> Generator[Any
 
 
 def check_json_size(body: bytes, plane: DataPlane) -> None:
-    """Raises TooManyJsonNodes for more arrays, objects and names than the rows of a request may have.
+    """Raises TooManyJsonNodes for more arrays, objects, names and values than the rows of a request may have.
 
     Parsing them would hold Python's lock for seconds and need fifty times the body's size in memory, before the rows
     can be counted.
@@ -218,3 +221,18 @@ def check_json_size(body: bytes, plane: DataPlane) -> None:
     most = (plane.settings.max_rows + OTHER_OBJECTS) * (columns + OTHER_NAMES)
     if body.count(b":") > most and (count := body.translate(None, b" \t\r\n").count(b'":')) > most:
         raise TooManyJsonNodes(count, most, "names")
+    if body.count(b",") >= most and (count := count_values(body)) > most:
+        raise TooManyJsonNodes(count, most, "values")
+
+
+def count_values(body: bytes) -> int:
+    """The number of values in JSON: of the commas outside of texts."""
+    if b"\\" in body:
+        body = body.replace(rb"\\", b"").replace(rb"\"", b"")
+    values, in_text = 1, 0
+    for start in range(0, len(body), COUNTED_BYTES):
+        content = np.frombuffer(body, np.uint8, min(COUNTED_BYTES, len(body) - start), start)
+        quotes = np.cumsum(content == ord('"'), dtype=np.uint8) + np.uint8(in_text)  # modulo 256, which keeps parity
+        values += int(np.count_nonzero(content[quotes % 2 == 0] == ord(",")))
+        in_text = int(quotes[-1]) % 2
+    return values

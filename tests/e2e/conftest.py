@@ -119,6 +119,17 @@ class Server:
         return self.process.wait(60)
 
 
+def start_server(home: Path, port: int, log: Path, *, cwd: Path = ROOT, target: str = "", **settings: str) -> Server:
+    """A server that may not be ready yet."""
+    command = [BENTOML, "serve", *([target] if target else []), "--host", "127.0.0.1", "--port", str(port)]
+    settings = {"TABSERVE_WORKERS": "1", "TABSERVE_DRAIN_S": "1", **settings}
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            command, cwd=cwd, env=environment(home, **settings), stdout=out, stderr=subprocess.STDOUT
+        )
+    return Server(process, port, log)
+
+
 @contextmanager
 def starting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
     """A function that starts servers, which are stopped at the end of the block."""
@@ -127,15 +138,8 @@ def starting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
     def start(
         home: Path, *, cwd: Path = ROOT, target: str = "", wait: bool = True, port: int = 0, **settings: str
     ) -> Server:
-        port = port or free_port()
         log = tmp_path_factory.mktemp("log") / "log"
-        command = [BENTOML, "serve", *([target] if target else []), "--host", "127.0.0.1", "--port", str(port)]
-        settings = {"TABSERVE_WORKERS": "1", "TABSERVE_DRAIN_S": "1", **settings}
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                command, cwd=cwd, env=environment(home, **settings), stdout=out, stderr=subprocess.STDOUT
-            )
-        servers.append(Server(process, port, log))
+        servers.append(start_server(home, port or free_port(), log, cwd=cwd, target=target, **settings))
         if wait:
             servers[-1].wait_ready()
         return servers[-1]

@@ -15,7 +15,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.e2e.bombs import KINDS, variations
+from tests.e2e.bombs import KINDS, MIB, variations
+from tests.e2e.large_bodies import Outcome
 
 VARIATIONS = int(os.environ.get("BOMBS", len(KINDS)))
 MOST_MB = 512
@@ -79,3 +80,14 @@ def test_no_body_takes_a_worker_or_its_memory(serve: Callable[..., Any], home: P
         reply = client.post("/predict/texts", json={"rows": [{"a": 1, "job": "x"}]})
     print(f"peak {peak_mb(worker):.0f} MB", sorted(peaks)[-8:])
     assert (reply.status_code, worker_of(server.process).pid) == (200, worker.pid), json.dumps(peaks)
+
+
+def test_many_large_bodies_at_once_stay_within_the_memory_of_the_server(serve: Callable[..., Any], home: Path) -> None:
+    """`python -m tests.e2e.large_bodies` sends 50 bodies of 16 MiB."""
+    limit_mib = 512  # 12 bodies at once would take 1,150
+    server = serve(home, TABSERVE_WORKERS="2", TABSERVE_MEMORY_BYTES=str(limit_mib * MIB))
+    outcome = Outcome(server, "texts", '{"a": 1.5, "job": "x"}', clients=12, size=16 * MIB)
+    assert outcome.answered == 12, outcome.results
+    assert set(outcome.results) == {"200", "503"}
+    assert not outcome.lost_workers
+    assert outcome.peak_mib < limit_mib

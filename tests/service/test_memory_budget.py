@@ -10,7 +10,7 @@ import pytest
 from models.tabular_model import TabularModel
 from service import memory_budget
 from service.errors import OutOfMemory
-from service.memory_budget import MEMORY_PER_BYTE, MemoryBudget
+from service.memory_budget import MEMORY_PER_BYTE, MemoryBudget, MemoryTrimmer
 from service.settings import Settings
 
 
@@ -86,3 +86,18 @@ def test_a_body_is_refused_while_others_use_the_budget_and_admitted_afterwards(
 
     assert asyncio.run(story()) == [503, 1, 200]
     assert app.plane.memory.reserved == 0
+
+
+def test_memory_is_trimmed_when_a_worker_holds_much_more_than_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = [100 * 1024**2]
+    monkeypatch.setattr(memory_budget, "resident_bytes", lambda: held[0])
+    trimmer = MemoryTrimmer()
+    assert not trimmer.is_needed(0)
+    held[0] += memory_budget.KEPT_BYTES + 1
+    assert trimmer.is_needed(0)
+    assert not trimmer.is_needed(1)  # of a request in flight
+    trimmer.trim()
+
+
+def test_the_memory_of_this_process_is_known() -> None:
+    assert 1024**2 < memory_budget.resident_bytes() < 1024**4

@@ -1,0 +1,89 @@
+"""Compares all answers of a server while its workers are killed: `python -m tests.e2e.soak --seconds 1200`.
+
+A kill may cost the requests that its worker had in progress, one for each of its connections. Nothing else: no wrong
+answer, no error, no request of another connection. The exit code is 1 if it does.
+"""
+
+import argparse
+import contextlib
+import random
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.e2e.conftest import Server, start_server, train_version
+from tests.e2e.test_chaos import Crowd, connections, model_of, wait_until, workers
+from tests.ports import free_port
+
+
+class Soak:
+    """Clients that compare answers, and kills of workers at random moments."""
+
+    def __init__(self, server: Server, home: Path, clients: int, seed: int) -> None:
+        self.crowd = Crowd(server, model_of(home), clients)
+        self.allowed = self.kills = 0
+        self._server = server
+        self._random = random.Random(seed)
+
+    def run(self, seconds: float, between_s: float) -> None:
+        """Kill a worker about every `between_s` seconds."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(left, between_s * self._random.uniform(0.5, 1.5)))
+            self.kill()
+        wait_until(lambda: len(workers(self._server)) == 2)
+        self.crowd.stop()
+
+    def kill(self) -> None:
+        wait_until(lambda: len(workers(self._server)) == 2)
+        victim = self._random.choice(workers(self._server))
+        with contextlib.suppress(psutil.NoSuchProcess):
+            victim.send_signal(signal.SIGSTOP)
+            self.allowed += connections(victim)
+            victim.send_signal(signal.SIGKILL)
+            self.kills += 1
+
+    @property
+    def lost_elsewhere(self) -> int:
+        """Requests that were lost beyond those in progress in killed workers."""
+        return max(self.crowd.cut - self.allowed, 0)
+
+    def failed(self) -> bool:
+        return bool(self.crowd.wrong or self.lost_elsewhere or not self.crowd.right)
+
+    def summary(self) -> str:
+        crowd: Any = self.crowd
+        return (
+            f"{crowd.right} answers compared: {len(crowd.wrong)} wrong; {self.kills} kills, "
+            f"{crowd.cut} requests lost with them (at most {self.allowed}), {self.lost_elsewhere} elsewhere"
+        )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.e2e.soak", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument("--between", type=float, default=15.0, help="seconds between two kills")
+    parser.add_argument("--clients", type=int, default=16)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        train_version(home, "small")
+        server = start_server(home, free_port(), home / "log", TABSERVE_WORKERS="2")
+        try:
+            server.wait_ready()
+            soak = Soak(server, home, options.clients, seed=0)
+            soak.run(options.seconds, options.between)
+            memory = sum(worker.memory_info().rss for worker in workers(server)) / 1024**2
+        finally:
+            server.stop()
+    print(f"{soak.summary()}; workers hold {memory:.0f} MiB", *soak.crowd.wrong[:5], sep="\n")
+    return int(soak.failed())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
