@@ -7,11 +7,7 @@ PARALLEL = -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder
 export BENTOML_DO_NOT_TRACK ?= True
 
 .PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test clients-check check-all dialects kills \
-<<<<<<< HEAD
-	quality trust shap-comparison suite learners load bench lock upgrade-check clean
-=======
-	quality suite learners load large-bodies soak bench lock upgrade-check clean
->>>>>>> 5d83881 (Memory of large requests returns to the system; JSON of too many values is refused; make large-bodies, make soak)
+	quality trust shap-comparison suite learners load large-bodies soak bench lock upgrade-check clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' Makefile
