@@ -45,8 +45,9 @@ wheel-check: .venv/.development ## build the wheel, install it elsewhere, train 
 dialects: .venv/.development ## read back 2,000 random tables in random dialects (minutes)
 	$(PY) -m tests.training.dialects 2000
 
-kills: .venv/.development ## kill 20 trainings at random moments and check the store after each (minutes)
+kills: .venv/.development ## kill 20 trainings and 50 promotions at random moments and check the store after each (minutes)
 	$(PY) -m tests.e2e.killed_trainings 20
+	$(PY) -m tests.service.killed_commands 50
 
 image: .venv/.training ## build an image with models: MODELS="housing:3 penguins" EXTRAS="arrow grpc" IMAGE=tabserve:latest
 	@MODELS="$(MODELS)" EXTRAS="$(EXTRAS)" IMAGE="$(IMAGE)" deploy/image.sh

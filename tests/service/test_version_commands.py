@@ -4,8 +4,6 @@ import json
 import os
 import random
 import shutil
-import signal
-import subprocess
 import sys
 import threading
 import time
@@ -21,8 +19,8 @@ from models.serving_state import ModelState
 from models.version_files import StoredVersion, StoreError
 from service.__main__ import main
 from service.commands import version_check
+from tests.service.killed_commands import kill_commands
 
-ROOT = Path(__file__).resolve().parents[2]
 Command = Callable[..., tuple[int, str, str]]
 
 
@@ -220,32 +218,6 @@ def test_command_waits_until_the_servers_follow(root: Path, command: Command) ->
 
 
 def test_killed_command_leaves_the_old_or_the_new_state(root: Path) -> None:
-    """The long proof with 50 points is `make kill-check`."""
-    assert kill_commands(root, 4, random.Random(0)) == 4
-
-
-def kill_commands(root: Path, count: int, chance: random.Random) -> int:
-    """Kill promotions at random points; how many left a whole state. The first one is not killed: it is timed."""
-    file, whole = ServingFile(root), 0
-    environment = os.environ | {"TABSERVE_STORE": str(root)}
-
-    def start(version: int) -> "subprocess.Popen[bytes]":
-        words = ["-m", "service", "promote", f"homes:{version}", "--wait", "0"]
-        return subprocess.Popen([sys.executable, *words], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
-
-    began = time.monotonic()
-    assert start(1).wait(300) == 0
-    duration = time.monotonic() - began
-    for _ in range(count):
-        old = file.read()
-        version = 3 - (old.model("homes").champion or 0)
-        process = start(version)
-        time.sleep(duration * chance.uniform(0.5, 1.0))
-        process.send_signal(signal.SIGKILL)
-        process.wait(60)
-        new = file.read()
-        changed = new.generation > old.generation
-        assert new == old if not changed else new.model("homes").champion == version
-        assert file.verify().problems == []
-        whole += 1
-    return whole
+    """The long form with 50 kills is `make kills`."""
+    found = kill_commands(root, 4, random.Random(0))
+    assert found["old"] + found["new"] == 4
