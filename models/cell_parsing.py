@@ -46,7 +46,7 @@ class CellReader:
         self._reads_text = self._kind in ("number", "boolean") and feature.cells.reads_text
         self.reads_values = bool(self._reads_text or self.missing_values)
         self._by_level = self._kind == "text" and feature.unseen != "error"  # `LevelCodes` knows what is missing
-        self._tokens_are_numbers = any(map(_is_finite, self._missing))
+        self._tokens_are_numbers = any(map(_is_number, self._missing))
 
     def read_cell(self, text: str) -> Any:
         """A cell of a CSV as a JSON value of the column's type, None if it is missing; the text itself if it is of
@@ -138,8 +138,9 @@ def _with_missing(read: list[Any], codes: Any, missing: Mask | None) -> Column:
     return Column(values, missing, codes)
 
 
-def _is_finite(text: str) -> bool:
+def _is_number(text: str) -> bool:
+    """Whether float() reads it as another value than NaN, infinities included."""
     try:
-        return math.isfinite(float(text))
+        return not math.isnan(float(text))
     except ValueError:
         return False

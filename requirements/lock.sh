@@ -24,5 +24,7 @@ uv pip compile --no-deps --universal --generate-hashes --no-header --quiet --no-
     requirements/suite.in -o requirements/suite.lock
 uv pip compile --no-deps --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
     requirements/shap.in -o requirements/shap.lock
+uv pip compile --no-deps --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
+    requirements/tables.in -o requirements/tables.lock
 uv pip compile --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
     requirements/learners.in -o requirements/learners.lock

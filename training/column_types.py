@@ -28,8 +28,9 @@ LONG_TEXT = 40  # characters per value on average, from which LONG_TEXT_DISTINCT
 LONG_TEXT_DISTINCT = 0.5
 LENGTH_SAMPLE = 10_000
 EPOCH_SECONDS = 946_684_800, 2_051_222_400  # 2000 to 2034
+FIRST_YEAR, LAST_YEAR = 1500, 2100  # numbers of rows are hardly ever these
 IDENTIFIER_NAME = re.compile(
-    r"(?i:ids?|uuid|guid|key|index|idx|row|rowid|row[ _.-]?(nr|no|num|number)|nr|no|unnamed: \d+)"
+    r"(?i:ids?|identifier|uuid|guid|key|index|idx|row|rowid|row[ _.-]?(nr|no|num|number)|nr|no|unnamed: \d+)"
     r"|.*(?i:[ _.-](id|uuid|guid|key|index))|.*[a-z](Id|ID)"
 )
 
@@ -98,7 +99,8 @@ def _numeric_type(column: FactorizedColumn, numbers: Vector) -> ColumnType:
     finite = numbers[np.isfinite(numbers)]
     whole = bool((finite == np.round(finite)).all())
     if whole and len(finite) == len(numbers):
-        if not column.missing and (np.diff(numbers[column.codes]) == 1).all():
+        are_years = finite.min() >= FIRST_YEAR and finite.max() <= LAST_YEAR
+        if not column.missing and (np.diff(numbers[column.codes]) == 1).all() and not are_years:
             return ColumnType("ignored", "counts the rows")
         if len(np.unique(numbers)) == column.present and IDENTIFIER_NAME.fullmatch(column.name):
             return ColumnType("ignored", "different in every row")

@@ -6,6 +6,7 @@ import re
 from itertools import islice
 from typing import NamedTuple
 
+from models.text import truncate
 from training.encodings import reject
 from training.errors import UsageError
 
@@ -16,6 +17,9 @@ HEAD_LINES = 100
 MAX_TITLE_LINES = 20
 COMMENT_STARTS = ("#", "%", "//")
 DECIMAL_NUMBER = re.compile(r"[-+]?\d*\.\d+([eE][-+]?\d+)?")
+DIGITS, WORD = re.compile(r"\d+"), re.compile(r"[^\W\d_]+")
+COMPARED_ROWS = 11  # the header and the rows below it
+MIN_DATE_DIGITS = 4
 DATA_CELL = re.compile(r"[-+]?\d+([.,]\d+)?|\d{4}-\d\d-\d\d|true|false|", re.IGNORECASE)
 
 
@@ -65,7 +69,7 @@ def _best_delimiter(head: str) -> tuple[str, Regularity]:
 def regularity(head: str, delimiter: str) -> Regularity:
     """Of the first 100 lines that are not blank."""
     try:
-        reader = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter)
+        reader = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter, skipinitialspace=delimiter != " ")
         rows = [row for row in islice(reader, HEAD_LINES) if row]
     except csv.Error:
         return Regularity(0.0, 0)
@@ -92,7 +96,38 @@ def _hint(head: str) -> str:
         if titles == 1 and regularity(lines[0], delimiter).width == rest.width - 1 > 1:
             return " (each row has one cell more than the header: write a name for the first column)"
         return f" (the table seems to begin in line {titles + 1}: say --skip-rows {titles})"
-    return " (another delimiter? say --delimiter)"
+    return _blanks_hint(lines) or " (another delimiter? say --delimiter)"
+
+
+def _blanks_hint(lines: list[str]) -> str:
+    """Where blanks are between the cells: one each is a delimiter, columns aligned by several are not read."""
+    rows = [line.split() for line in lines if line.strip()]
+    width = len(rows[0]) if rows else 0
+    if width < 2 or sum(len(row) == width for row in rows) < 0.9 * len(rows):
+        return ""
+    if all(line.strip("\r\n") == " ".join(line.split()) for line in lines if line.strip()):
+        return " (its cells seem to be separated by blanks: say --delimiter ' ')"
+    return " (its columns seem to be aligned by blanks: write one delimiter between two cells)"
+
+
+def has_blanks_before_quotes(head: str, delimiter: str) -> bool:
+    """Whether cells in quotes follow a blank, as in `"a", "b"`: the quotes are not part of the cells."""
+    return delimiter != " " and re.search(rf'^[^\r\n]*{re.escape(delimiter)} +"', head, re.MULTILINE) is not None
+
+
+def remove_blanks_before_quotes(content: bytes, delimiter: str, where: str) -> bytes:
+    """The same table without blanks after delimiters. Raises UsageError."""
+    written = io.StringIO()
+    reader = csv.reader(
+        io.StringIO(content.decode(), newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
+    )
+    try:
+        csv.writer(written, delimiter=delimiter, lineterminator="\n").writerows(reader)
+    except csv.Error as error:
+        raise UsageError(
+            f"{where} cannot be read as CSV: line {reader.line_num}: {error}; a quote inside of a cell is written twice"
+        ) from None
+    return written.getvalue().encode()
 
 
 def read_header(head: str, delimiter: str, where: str) -> tuple[list[str], int, int]:
@@ -106,14 +141,28 @@ def read_header(head: str, delimiter: str, where: str) -> tuple[list[str], int, 
     return names, reader.line_num, len(consumed.encode())
 
 
-def check_header_is_not_data(names: list[str], where: str) -> None:
-    """Raises UsageError for a decimal number: a column name may be a whole number (a year, a pixel) at most."""
-    decimal = next((name for name in names if DECIMAL_NUMBER.fullmatch(name)), None)
-    if decimal is not None:
+def check_header_is_not_data(names: list[str], head: str, delimiter: str, where: str) -> None:
+    """Raises UsageError for a decimal number, or a date above dates: a column name may be a whole number (a year, a
+    pixel) at most."""
+    found = next((name for name in names if DECIMAL_NUMBER.fullmatch(name)), None)
+    if found is None:
+        rows = [
+            row for row in islice(csv.reader(io.StringIO(head, newline=""), delimiter=delimiter), HEAD_LINES) if row
+        ]
+        columns = [[cell.strip() for cell in column] for column in zip(*rows[:COMPARED_ROWS], strict=False)]
+        found = next((column[0] for column in columns if _is_date_above_dates(column)), None)
+    if found is not None:
         raise UsageError(
-            f"the first line of {where} must hold the column names, but {decimal!r} looks like data; "
+            f"the first line of {where} must hold the column names, but {truncate(found)!r} looks like data; "
             "where the file has no header, write one above the rows"
         )
+
+
+def _is_date_above_dates(column: list[str]) -> bool:
+    """Whether all cells have the digits, words and separators of the first one, several numbers among them."""
+    shapes = {WORD.sub("A", DIGITS.sub("9", cell)) for cell in column}
+    digits = DIGITS.findall(column[0])
+    return len(column) > 1 and len(shapes) == 1 and len(digits) >= 2 and len("".join(digits)) >= MIN_DATE_DIGITS
 
 
 def header_hint(names: list[str]) -> str:

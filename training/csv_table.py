@@ -33,18 +33,23 @@ def read_csv(text: DecodedText, where: str, options: DataOptions) -> RawTable:
         delimiter = csv_format.detect_delimiter(head, where)
         if delimiter != ",":
             notices.append(f"the cells are taken to be separated by {delimiter!r} (--delimiter)")
+    content = lines.content
+    if csv_format.has_blanks_before_quotes(head, delimiter):
+        content = csv_format.remove_blanks_before_quotes(content, delimiter, where)
+        head = csv_format.head_of(content)
+        notices.append("blanks before cells in quotes are removed")
     header, header_lines, offset = csv_format.read_header(head, delimiter, where)
     names = [name.strip() for name in header]
     try:
         check_names(names, where)
     except UsageError as error:
         raise UsageError(f"{error}{csv_format.header_hint(names)}") from None
-    csv_format.check_header_is_not_data(names, where)
+    csv_format.check_header_is_not_data(names, head, delimiter, where)
     if names != header:
         notices.append("blanks around column names and cells are removed")
     trailing = csv_format.regularity(head, delimiter).trailing > 0.5
     parser = _Parser(delimiter, len(names), where, lines.skipped + header_lines, trailing)
-    body = parser.parse(lines.content, offset)
+    body = parser.parse(content, offset)
     if body.num_rows == 0:
         raise UsageError(f"{where} has column names but no rows")
     origin = {"format": "CSV", "encoding": text.encoding, "delimiter": delimiter, "skipped_lines": lines.skipped}

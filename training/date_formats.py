@@ -26,6 +26,7 @@ from training.errors import UsageError
 SAMPLE_VALUES = 300
 DAY_FORMATS = (  # of two that fit equally well, the first is used
     *("%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%Y.%m.%d", "%d-%m-%Y", "%m-%d-%Y", "%d-%b-%Y", "%d %b %Y"),
+    *("%b-%d-%Y", "%B-%d-%Y", "%d-%B-%Y", "%d-%m-%y", "%m-%d-%y", "%d %b %y"),
     *("%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%y", "%d-%b-%y"),
     *("%Y-%m", "%Y/%m", "%b %Y", "%B %Y", "%b-%Y", "%B-%Y", "%m/%Y", "%m.%Y", "%Y-%m-%d", "%Y%m%d", "%d%b%Y", "%d%b%y"),
     *("%d. %B %Y", "%d. %b %Y", "%d/%b/%Y", "%Y-%b-%d", "%a, %d %b %Y", "%A, %B %d, %Y", "%A, %d %B %Y", "%a %b %d %Y"),

@@ -39,7 +39,7 @@ def read_number_column(column: FactorizedColumn) -> NumericColumn:
     median = _median_position(column, numbers, "a number")
     low, high = float(np.nanmin(numbers)), float(np.nanmax(numbers))
     seen = TrainingRange(min=whole_if_exact(low), max=whole_if_exact(high))
-    cells = _with_missing(column, invalid)
+    cells = _with_missing(column, invalid | infinite)
     return NumericColumn(numbers, seen, f"{low:g} to {high:g}", whole_if_exact(float(numbers[median])), notices, cells)
 
 

@@ -95,7 +95,10 @@ class CsvDecoder:
         except UnicodeDecodeError as error:
             raise FormatError(f"it is not UTF-8 text ({error.reason} at byte {error.start} of a piece)") from None
         try:
-            lines = [*csv.reader(io.StringIO(text, newline=""), delimiter=self._delimiter, strict=True)]
+            reader = csv.reader(
+                io.StringIO(text, newline=""), delimiter=self._delimiter, strict=True, skipinitialspace=True
+            )
+            lines = [*reader]
         except csv.Error as error:
             raise FormatError(f"it is not CSV ({error})") from None
         return [line for line in lines if line]

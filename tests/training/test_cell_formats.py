@@ -78,6 +78,13 @@ def test_a_file_with_an_invalid_byte_can_be_posted_to_its_model() -> None:
     assert_frame(decoded(CsvDecoder, dataset.schema, path.read_bytes()), dataset, "CSV")
 
 
+def test_infinite_cells_are_missing_when_the_file_is_posted(write: Write) -> None:
+    path = write("a,b,y\n" + "".join(f"{a},{b},{a}\n" for a, b in enumerate(cycle(1, "Inf", "-inf", 2.5))))
+    dataset = load_dataset(DataOptions(data=path, target="y"))
+    assert dataset.schema.by_name["b"].cells.missing == ["Inf", "-inf"]
+    assert_posted(dataset, Path(path))
+
+
 def test_a_schema_keeps_the_encoding_of_a_flag(write: Write, tmp_path: Path) -> None:
     content = "miasto,y\n" + "".join(f"{city},{number}\n" for number, city in enumerate(cycle("Łódź", "Kraków")))
     path, schema = write(content.encode("cp1250")), tmp_path / "features.json"

@@ -4,9 +4,15 @@ from collections.abc import Callable
 
 import pytest
 
+from models.formats.csv_decoder import CsvDecoder
+from tests.training.posting import assert_frame, decoded
 from tests.training.tables import CSV, read_column
+from training.build_dataset import load_dataset
 from training.config import DataOptions
+from training.errors import UsageError
 from training.reading import read_table
+
+Write = Callable[..., str]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16", "utf-16-le", "utf-16-be"])
@@ -37,3 +43,49 @@ def test_quoted_commas_quotes_and_line_ends_belong_to_the_cell(write: Callable[.
 
 def test_a_quoted_line_end_in_the_header_belongs_to_the_name(write: Callable[..., str]) -> None:
     assert read_table(DataOptions(data=write('"a\nb",c\n1,2\n'))).names == ["a\nb", "c"]
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        ("t status\n35 0\n34 1\n", "say --delimiter ' '"),
+        ("  id  status\n   9       0\n  11       1\n", "aligned by blanks: write one delimiter"),
+        ("a sentence\nthen another of five words\nx\n", "another delimiter?"),
+    ],
+)
+def test_blanks_between_cells_are_named(write: Write, content: str, hint: str) -> None:
+    with pytest.raises(UsageError, match=hint):
+        read_table(DataOptions(data=write(content)))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Sat, 22 Apr 2017 15:11:58 -0500\nFri, 21 Apr 2017 14:20:57 -0500\n",
+        "2024-01-01,5\n2024-01-02,6\n",
+        "7,31.12.2023\n8,30.12.2023\n",
+    ],
+)
+def test_a_date_above_dates_is_no_column_name(write: Write, content: str) -> None:
+    with pytest.raises(UsageError, match=r"must hold the column names, but '.*' looks like data"):
+        read_table(DataOptions(data=write(content)))
+
+
+@pytest.mark.parametrize("content", ["2024-01-01,2024-01-02\n5,6\n", "x1,a\ny2,b\n", "2023,2024\n1999,2001\n"])
+def test_dates_above_other_cells_are_column_names(write: Write, content: str) -> None:
+    assert len(read_table(DataOptions(data=write(content))).names) == 2
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_blanks_before_cells_in_quotes_are_removed(write: Write, delimiter: str) -> None:
+    lines = ['"name", "place", "y"', *(f'"Bolt, {row}",  "Rome ""{row % 3}""", {row}' for row in range(60))]
+    content = "\n".join(line.replace(", ", f"{delimiter} ").replace(f"Bolt{delimiter}", "Bolt,") for line in lines)
+    dataset = load_dataset(DataOptions(data=write(content), target="y"))
+    assert dataset.schema.by_name["place"].seen.levels == ['Rome "0"', 'Rome "1"', 'Rome "2"']
+    assert_frame(decoded(CsvDecoder, dataset.schema, content.encode()), dataset, "CSV")
+
+
+def test_quotes_that_backslashes_escape_are_refused(write: Write) -> None:
+    content = '"name", "y"\n' + '"H. \\"Barney\\" Ewell", 3\n' * 60
+    with pytest.raises(UsageError, match=r"line 2: .* a quote inside of a cell is written twice"):
+        read_table(DataOptions(data=write(content)))

@@ -1,0 +1,180 @@
+"""Small real tables of other packages, read and trained: `make tables-check` (minutes).
+
+Each table of `real_tables.csv` is inspected, trained for a few epochs, and posted to its model as the file that it is.
+The table that is printed says how its columns were read; the reports of `inspect` go to `build/tables/readings`, named
+by how unusual the table is, the most unusual first.
+"""
+
+import argparse
+import contextlib
+import csv
+import io
+import os
+import shlex
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.cell_format import PLAIN
+from models.command_line import CommandParser
+from models.formats.csv_decoder import CsvDecoder
+from models.version_files import StoreError
+from tests.training.posting import assert_frame, decoded
+from training import dataset_report, file_content
+from training.arguments import add_options, options_from
+from training.build_dataset import load_dataset
+from training.config import DataOptions, FitOptions
+from training.dataset import Dataset
+from training.errors import UsageError
+from training.text_tables import aligned
+
+FOLDER = Path("build/tables")
+LIST = Path(__file__).with_suffix(".csv")
+MAX_SECONDS = 120  # of one table
+EPOCHS = 3
+
+
+@dataclass(frozen=True)
+class RealTable:
+    """A line of `real_tables.csv`. flags: of the command line."""
+
+    file: str
+    target: str
+    flags: str
+
+    @property
+    def options(self) -> DataOptions:
+        parser = CommandParser()
+        add_options(parser, DataOptions)
+        path = str(FOLDER / "packages" / self.file)
+        arguments = ["--data", path, "--target", self.target, "--name", "table", *shlex.split(self.flags)]
+        return options_from(DataOptions, parser.parse_args(arguments))
+
+
+@dataclass
+class Reading:
+    """What became of a table. `failure` is empty where it was read, trained and posted."""
+
+    file: str
+    rows: int = 0
+    columns: str = ""
+    task: str = ""
+    oddities: int = 0
+    report: str = ""
+    seconds: float = 0.0
+    failure: str = ""
+
+
+def read_list() -> list[RealTable]:
+    with LIST.open(encoding="utf-8", newline="") as file:
+        return [RealTable(**line) for line in csv.DictReader(file)]
+
+
+def check(table: RealTable) -> Reading:
+    """Read, train and post one table, within MAX_SECONDS."""
+    reading, started = Reading(table.file), time.monotonic()
+    try:
+        with time_limit(MAX_SECONDS):
+            dataset = load_dataset(table.options)
+            describe(reading, dataset)
+            train(table.options)
+            post(table.options, dataset)
+    except (UsageError, StoreError, AssertionError) as error:
+        reading.failure = " ".join(str(error).split())
+    except Exception as error:  # what a user would see as a traceback is what this program is for
+        reading.failure = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    reading.seconds = time.monotonic() - started
+    return reading
+
+
+def describe(reading: Reading, dataset: Dataset) -> None:
+    kinds = Counter(decision.type for decision in dataset.decisions)
+    reading.rows = dataset.rows_used
+    reading.columns = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    reading.task = dataset.schema.task
+    reading.report = dataset_report.report(dataset)
+    reading.oddities = oddity(dataset)
+
+
+def oddity(dataset: Dataset) -> int:
+    """How far a table is from plain numbers and categories."""
+    features = dataset.schema.features
+    formats = sum(feature.cells != PLAIN for feature in features) + (dataset.schema.target_cells != PLAIN)
+    dates = sum(feature.kind == "date" and feature.date_format not in (None, "iso") for feature in features)
+    ignored = sum(decision.type == "ignored" for decision in dataset.decisions)
+    return len(dataset.notices) + 2 * formats + 2 * dates + ignored
+
+
+def train(options: DataOptions) -> None:
+    from training import pipeline
+
+    fit_options = FitOptions(framework="numpy", network="plain", epochs=EPOCHS)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        pipeline.run(options, fit_options, baselines=False)
+
+
+def post(options: DataOptions, dataset: Dataset) -> None:
+    """Raises AssertionError where the CSV itself is not read as the training read it."""
+    if dataset.origin["format"] != "CSV" or options.delimiter == " ":  # no body has blanks between its cells
+        return
+    content, _ = file_content.decompress(file_content.read_bytes(options.data), options.data)
+    assert_frame(decoded(CsvDecoder, dataset.schema, content), dataset, "posted")
+
+
+@contextlib.contextmanager
+def time_limit(seconds: int) -> Iterator[None]:
+    """Raises TimeoutError after these seconds."""
+
+    def expire(number: int, frame: Any) -> None:
+        raise TimeoutError(f"not done after {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def write_reports(readings: Sequence[Reading]) -> None:
+    folder = FOLDER / "readings"
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink()
+    for rank, reading in enumerate(sorted(readings, key=lambda reading: -reading.oddities), start=1):
+        name = reading.file.replace("/", "-")
+        (folder / f"{rank:03}-{name}.txt").write_text(reading.report or reading.failure, encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("python -m tests.training.real_tables", description=__doc__)
+    parser.add_argument("part", nargs="?", default="", help="only the tables with this text in their file's name")
+    part = parser.parse_args(arguments).part
+    readings = []
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["BENTOML_HOME"] = home
+        for table in read_list():
+            if part in table.file:
+                readings.append(reading := check(table))
+                print(f"{reading.seconds:5.1f} s  {table.file}  {reading.failure}".rstrip(), flush=True)
+    write_reports(readings)
+    lines = [["table", "rows", "columns", "task", "odd"]]
+    lines += [
+        [reading.file, f"{reading.rows:,}", reading.columns, reading.task, str(reading.oddities)]
+        for reading in readings
+    ]
+    print(aligned(lines))
+    failed = [reading for reading in readings if reading.failure]
+    print(f"{len(readings) - len(failed)} of {len(readings)} tables were read, trained and posted")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
