@@ -95,13 +95,18 @@ class CsvDecoder:
         except UnicodeDecodeError as error:
             raise FormatError(f"it is not UTF-8 text ({error.reason} at byte {error.start} of a piece)") from None
         try:
-            reader = csv.reader(
-                io.StringIO(text, newline=""), delimiter=self._delimiter, strict=True, skipinitialspace=True
-            )
-            lines = [*reader]
-        except csv.Error as error:
-            raise FormatError(f"it is not CSV ({error})") from None
+            lines = self._parse(text, skips_blanks=True)
+        except csv.Error:
+            try:
+                lines = self._parse(text, skips_blanks=False)
+            except csv.Error as error:
+                raise FormatError(f"it is not CSV ({error})") from None
         return [line for line in lines if line]
+
+    def _parse(self, text: str, *, skips_blanks: bool) -> list[list[str]]:
+        """skips_blanks: a quote after a blank opens a cell, as in `"a", "b"`."""
+        lines = io.StringIO(text, newline="")
+        return [*csv.reader(lines, delimiter=self._delimiter, strict=True, skipinitialspace=skips_blanks)]
 
     def _block(self, lines: list[list[str] | UndecodableRow]) -> Block:
         assert self._names is not None
