@@ -66,9 +66,17 @@ class GracefulShutdown:
         self._loop.call_soon_threadsafe(self._begin, number, frame)
 
     def _begin(self, number: int, frame: Any) -> None:
-        self._task = self._loop.create_task(self._drain(number, frame))
+        self._task = self._loop.create_task(self._stop(number, frame))
 
-    async def _drain(self, number: int, frame: Any) -> None:
+    async def _stop(self, number: int, frame: Any) -> None:
+        """Drain, then let uvicorn exit, whatever happens: a worker that does not exit would hold up the supervisor."""
+        try:
+            await self._drain(number)
+        except Exception:
+            log.exception("draining failed")
+        self._server.handle_exit(number, frame)
+
+    async def _drain(self, number: int) -> None:
         grace_s = self._grace_s if number == signal.SIGTERM else 0.0
         log.info("draining", extra={"grace_s": grace_s, "inflight": self._state.inflight})
         if self._notify:
@@ -82,10 +90,12 @@ class GracefulShutdown:
             await asyncio.sleep(POLL_S)
         if self._state.inflight:
             self._state.close()
-        self._server.handle_exit(number, frame)
 
     async def _stop_listening(self) -> None:
-        """Accept all connections that clients have made, and no more."""
+        """Accept all connections that clients have made, and no more; as soon as a starting server has listeners."""
+        deadline = self._loop.time() + FINISH_S
+        while not self._server.started and self._loop.time() < deadline:
+            await asyncio.sleep(POLL_S)
         await wait_until_refused(listener for each in self._server.servers for listener in each.sockets)
         for each in list(self._server.servers):
             if isinstance(each, ConnectionBalancer):
