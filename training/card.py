@@ -120,7 +120,7 @@ def _uncertainty_section(coverage: dict[str, Any]) -> list[str]:
         f"Share covered by {name}: " + ", ".join(f"{level} {share:.2f}" for level, share in shares.items()) + "."
         for name, shares in levels.items()
     ]
-    return ["## How sure it is", " ".join([text, *groups]), f"![coverage]({COVERAGE_PICTURE})"]
+    return ["## Intervals and label sets", " ".join([text, *groups]), f"![coverage]({COVERAGE_PICTURE})"]
 
 
 def _describe_seen(seen: TrainingRange) -> str:

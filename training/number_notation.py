@@ -116,7 +116,7 @@ def _units(parts: list[dict[str, str]], weights: "np.typing.NDArray[np.float64]"
         return None if share > (1 - MIN_SHARE) * total else []
     if sum(by_unit.values()) - share > (1 - MIN_SHARE) * total:
         return None
-    if unit == "%" and bare > (1 - MIN_SHARE) * total:  # 5 beside 5 %: is it 5 or 500 %?
+    if unit == "%" and bare > (1 - MIN_SHARE) * total:  # 5 and 5 % in one column: 5 could be 5 or 500 %
         return None
     found = sorted(spelling for spelling in spellings if _singular(spelling) == unit)
     return found if len(found) <= 8 and not (share <= (1 - MIN_SHARE) * total) else []

@@ -52,7 +52,7 @@ def values(form: BodyEncoder, path: str, url: str) -> list[float]:
     ],
     ids=lambda given: getattr(given, "__name__", ""),
 )
-def test_every_form_has_the_answers_of_the_native_one(form: BodyEncoder, path: str, url: str) -> None:
+def test_every_format_has_the_predictions_of_the_native_one(form: BodyEncoder, path: str, url: str) -> None:
     assert values(form, path, url) == pytest.approx(values(as_json, "/predict/small", url), rel=1e-5)
 
 

@@ -134,7 +134,7 @@ def test_a_table_that_cannot_be_read_is_found(form: str) -> None:
     assert found(answer(good, form), answer(good[:-40] + b"\xff", form))
 
 
-def test_a_byte_of_any_other_form_is_found() -> None:
+def test_a_byte_of_any_other_format_is_found() -> None:
     assert found(answer("<p>1.5</p>", "html"), answer("<p>1.5000001</p>", "html"))
 
 

@@ -168,13 +168,13 @@ def rows(random_rows: Callable[..., list[Row]], tabular_models: list[TabularMode
 
 
 @pytest.mark.parametrize("model", ["homes", "income", "house_class"])
-@pytest.mark.parametrize("body_form", KINDS)
+@pytest.mark.parametrize("body_format", KINDS)
 @pytest.mark.parametrize("wanted", KINDS)
-def test_every_form_is_answered_in_every_form(
-    post: Post, asgi_app: Application, rows: Callable[[str, int], list[Row]], model: str, body_form: str, wanted: str
+def test_every_format_can_be_answered_in_every_format(
+    post: Post, asgi_app: Application, rows: Callable[[str, int], list[Row]], model: str, body_format: str, wanted: str
 ) -> None:
     sent = rows(model, 30)
-    reply = post(model, body_form, body_of(body_form, sent), accept=KINDS[wanted])
+    reply = post(model, body_format, body_of(body_format, sent), accept=KINDS[wanted])
     assert (reply.status, reply.headers["content-type"].partition(";")[0]) == (200, KINDS[wanted])
     assert int(reply.headers["content-length"]) == len(reply.content)
     served = asgi_app.plane.snapshot.find(model).model
@@ -195,22 +195,24 @@ def wrongs(home: Row) -> list[Row]:
     ]
 
 
-@pytest.mark.parametrize("body_form", KINDS)
+@pytest.mark.parametrize("body_format", KINDS)
 @pytest.mark.parametrize("wanted", KINDS)
-def test_errors_and_warnings_are_the_same_in_every_form(post: Post, home_row: Row, body_form: str, wanted: str) -> None:
+def test_errors_and_warnings_are_the_same_in_every_format(
+    post: Post, home_row: Row, body_format: str, wanted: str
+) -> None:
     sent = wrongs(home_row)
     expected = parse_response("json", post("homes", "json", body_of("json", sent), "on_invalid=skip").content)
     assert (sorted(expected.wrong), expected.warned) == ([1, 3, 5], [2, 4])
-    reply = post("homes", body_form, body_of(body_form, sent), "on_invalid=skip", accept=KINDS[wanted])
+    reply = post("homes", body_format, body_of(body_format, sent), "on_invalid=skip", accept=KINDS[wanted])
     assert reply.status == 200
     found = parse_response(wanted, reply.content)
     assert (found.wrong, found.warned) == (expected.wrong, expected.warned)
     assert close(found.values, expected.values, 50_000)
 
 
-@pytest.mark.parametrize("body_form", TABLES)
-def test_one_bad_row_refuses_a_body_of_any_form(post: Post, home_row: Row, body_form: str) -> None:
-    reply = post("homes", body_form, body_of(body_form, wrongs(home_row)))
+@pytest.mark.parametrize("body_format", TABLES)
+def test_one_invalid_row_rejects_a_body_of_any_format(post: Post, home_row: Row, body_format: str) -> None:
+    reply = post("homes", body_format, body_of(body_format, wrongs(home_row)))
     assert (reply.status, reply.headers["content-type"]) == (422, "application/problem+json")
     assert [(error["row"], error["code"]) for error in reply.body["errors"]] == [
         (1, "above_maximum"),
@@ -221,39 +223,39 @@ def test_one_bad_row_refuses_a_body_of_any_form(post: Post, home_row: Row, body_
     assert reply.body["detail"] == "3 of 7 rows are not valid"
 
 
-@pytest.mark.parametrize("body_form", TABLES)
-def test_a_body_without_rows_is_an_error(post: Post, home_row: Row, body_form: str) -> None:
-    body = body_of(body_form, [home_row])
-    if body_form in ("csv", "ndjson"):
-        empty = body.splitlines(keepends=True)[0] if body_form == "csv" else b"\n\n"
+@pytest.mark.parametrize("body_format", TABLES)
+def test_a_body_without_rows_is_an_error(post: Post, home_row: Row, body_format: str) -> None:
+    body = body_of(body_format, [home_row])
+    if body_format in ("csv", "ndjson"):
+        empty = body.splitlines(keepends=True)[0] if body_format == "csv" else b"\n\n"
     else:
         sink = pa.BufferOutputStream()
         schema = arrow_table([home_row]).schema
-        if body_form == "arrow":
+        if body_format == "arrow":
             pa.ipc.new_stream(sink, schema).close()
         else:
             pq.write_table(schema.empty_table(), sink)
         empty = sink.getvalue().to_pybytes()
-    reply = post("homes", body_form, empty)
+    reply = post("homes", body_format, empty)
     assert (reply.status, reply.codes) == (422, ["empty_rows"])
 
 
-@pytest.mark.parametrize("body_form", TABLES)
+@pytest.mark.parametrize("body_format", TABLES)
 def test_a_body_larger_than_a_request_is_answered_in_blocks(
     make_app: Callable[..., Application],
     tabular_models: list[TabularModel],
     settings: Settings,
     asgi: Callable[..., Any],
     rows: Callable[[str, int], list[Row]],
-    body_form: str,
+    body_format: str,
 ) -> None:
     asgi_app = make_app(tabular_models, dataclasses.replace(settings, max_rows=100))
     sent = rows("homes", 9000)
-    body = body_of(body_form, sent, chunk=1500)
-    reply = asyncio.run(asgi(asgi_app, "POST", "/predict/homes", body, "", {"content-type": KINDS[body_form]}))
+    body = body_of(body_format, sent, chunk=1500)
+    reply = asyncio.run(asgi(asgi_app, "POST", "/predict/homes", body, "", {"content-type": KINDS[body_format]}))
     assert reply.status == 200
     assert reply.headers["content-length"] == str(len(reply.content))  # it was complete before it was sent
-    found = parse_response(body_form, reply.content)
+    found = parse_response(body_format, reply.content)
     model = asgi_app.plane.snapshot.find("homes").model
     assert close(found.values, model.predict_rows(sent).primary.tolist(), model.tolerance())
     asgi_app.plane.close()
@@ -345,8 +347,8 @@ def test_the_decompressed_size_of_a_stream_is_limited(
     ],
 )
 def test_the_answer_has_the_format_with_the_highest_quality(kind: str, accept: str, expected: tuple[str, str]) -> None:
-    body_form, wanted = negotiation.negotiate({b"content-type": kind.encode(), b"accept": accept.encode()})
-    assert (body_form.name, wanted.name) == expected
+    body_format, wanted = negotiation.negotiate({b"content-type": kind.encode(), b"accept": accept.encode()})
+    assert (body_format.name, wanted.name) == expected
 
 
 @pytest.mark.parametrize(

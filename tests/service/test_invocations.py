@@ -65,7 +65,7 @@ def is_error(reply: Any, status: int, code: str = "BAD_REQUEST") -> str:
 # MLflow
 
 
-def test_every_form_of_a_table_has_the_same_answer(session: requests.Session, server: Any, home_row: Row) -> None:
+def test_every_table_format_has_the_same_predictions(session: requests.Session, server: Any, home_row: Row) -> None:
     rows = [home_row, {**home_row, "class": math.nan}]
     frame = pd.DataFrame(rows)
     bodies = [

@@ -125,7 +125,7 @@ def mutated(draw: st.DrawFn, bodies: list[Any]) -> bytes:
 @settings(
     max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-def test_a_changed_body_is_answered_in_the_protocols_form(
+def test_a_changed_body_is_answered_in_the_format_of_the_protocol(
     send_asgi: Callable[..., Any], path: str, headers: dict[str, str], bodies: list[Any], data: st.DataObject
 ) -> None:
     reply = send_asgi("POST", path, data.draw(mutated(bodies)), **headers)
