@@ -198,7 +198,7 @@ class Feature(BaseModel):
 
     @property
     def absent(self) -> tuple[str, str]:
-        """The problem of a row without this column, where a value is required."""
+        """The problem of a row without this column, if a value is required."""
         return "missing_field", "is absent, and it was never missing in training"
 
     def limit_problem(self, number: float, text: str) -> tuple[str, str] | None:

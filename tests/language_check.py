@@ -53,7 +53,7 @@ DIALECT = {
     r"\bnobody (?:asks|waits|looks|knows|tuned|chose)\b": "name the subject",
     r"\bin the eyes of\b|\bgone wrong\b": "for, failed",
 }
-"""What is refused, and what to write instead."""
+"""The refused phrases, and the words to use instead."""
 
 
 def main(arguments: list[str]) -> int:

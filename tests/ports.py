@@ -8,7 +8,7 @@ PORTS = range(10_000, 32_000)
 
 
 def free_port() -> int:
-    """A port of loopback on which nothing listens. Random, as several processes test at the same time."""
+    """A port of loopback on which nothing listens. Random, because several test processes may run at the same time."""
     while True:
         port = random.SystemRandom().choice(PORTS)
         with socket.socket() as probe:
