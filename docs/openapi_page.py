@@ -54,7 +54,7 @@ def operation_lines(method: str, path: str, operation: dict[str, Any]) -> Iterat
 
 
 def media_type(name: str, content: dict[str, Any]) -> str:
-    """A content type, with a link to its schema where it has a name."""
+    """A content type, with a link to its schema if it has a name."""
     reference = content.get("schema", {}).get("$ref", "")
     title = reference.rpartition("/")[2]
     return f"`{name}` ([{title}](#{title.lower()}))" if title else f"`{name}`"

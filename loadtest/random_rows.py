@@ -43,7 +43,7 @@ def invalid_row(schema: FeatureSchema, examples: Sequence[Row], rng: np.random.G
 
 
 def random_value(feature: Feature, fallback: Any, rng: np.random.Generator) -> Any:
-    """A value within the range of the training data; `fallback` where the schema has no range."""
+    """A value within the range of the training data; `fallback` if the schema has no range."""
     if feature.kind == "boolean":
         return bool(rng.integers(2))
     if feature.kind == "category":

@@ -105,7 +105,7 @@ def remove_incomplete_line(descriptor: int) -> int:
 def verify(folder: Path, generation: int, state_hash: str | None) -> AuditReport:
     """Check the chain of hashes, and that its end agrees with `serving.json`.
 
-    generation, state_hash: of the content of `serving.json`; no hash where there is no file.
+    generation, state_hash: of the content of `serving.json`; no hash if there is no file.
     """
     path = folder / AUDIT_FILE
     content = path.read_bytes() if path.is_file() else b""

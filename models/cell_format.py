@@ -26,7 +26,7 @@ ONE_READING = str.maketrans(  # other forms of characters that mean the same in 
 class CellFormat(BaseModel):
     """How text becomes a value of its column. A field that is not set says that nothing of its kind occurs.
 
-    A JSON number is never affected: it is the value itself, 14.7 where cells say `14.7 %`.
+    A JSON number is never affected: it is the value itself, 14.7 if cells contain `14.7 %`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -88,7 +88,7 @@ class CellReader:
         return _with_missing(read, codes, missing)
 
     def _all_numbers(self, cells: Sequence[str]) -> Array | None:
-        """`read_cell` of plain numbers by float() alone, faster: NaN where missing, None if a cell is not a number.
+        """`read_cell` of plain numbers by float() alone, faster: NaN if missing, None if a cell is not a number.
 
         float() also accepts `nan` and `1_000`, which are not numbers here.
         """
@@ -128,7 +128,7 @@ def read_row(readers: Mapping[str, CellReader], row: Row) -> Row:
 
 
 def _with_missing(read: list[Any], codes: Any, missing: Mask | None) -> Column:
-    """Values as a column, missing where they are None."""
+    """Values as a column, missing if they are None."""
     values = np.empty(len(read), dtype=object)
     values[:] = read
     absent = np.array([value is None for value in read], dtype=bool)

@@ -28,7 +28,7 @@ from models.schema import FeatureSchema
 from models.text import did_you_mean, render
 
 SINGLE_ROW = 1  # validated faster as a row than as columns
-InvalidMasks = dict[str, Mask | None]  # by column where it is invalid; None: in every row
+InvalidMasks = dict[str, Mask | None]  # by column if it is invalid; None: in every row
 
 
 def validate_columns(
@@ -154,7 +154,7 @@ def _problem(feature: Feature, column: Column | None, row: int) -> tuple[str, st
 
 
 def _fill_numbers(out: Array, feature: Feature, column: Column) -> Mask | None:
-    """Write a column's numbers, NaN where missing. The mask of values of another type, or None without any."""
+    """Write a column's numbers, NaN if missing. The mask of values of another type, or None without any."""
     values, missing, codes = column
     kind = values.dtype.kind
     if not len(values):
@@ -202,7 +202,7 @@ def _fill_codes(out: Array, schema: FeatureSchema, index: int, column: Column) -
 
 class _Distinct(NamedTuple):
     values: list[Any]  # JSON values; None only where `missing` is true
-    codes: npt.NDArray[np.integer[Any]]  # (n,) any valid one where missing
+    codes: npt.NDArray[np.integer[Any]]  # (n,) any valid one if missing
     missing: Mask | None
 
 

@@ -20,8 +20,8 @@ class Column(NamedTuple):
     values: (n,) numbers, booleans, `datetime64`, or objects as JSON has them (text, numbers, true and false, None).
     With `codes` the (distinct,) values that they point to. NaN and NaT mean a missing value.
     A float32 counts as the float64 that is equal to it: 0.1 becomes 0.10000000149011612.
-    missing: (n,) true where there is no value, or None.
-    codes: (n,) the position of each row's value; any valid one where it is missing.
+    missing: (n,) true if there is no value, or None.
+    codes: (n,) the position of each row's value; any valid one if it is missing.
     """
 
     values: Array

@@ -9,7 +9,7 @@ import numpy as np
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST_SECOND, LAST_SECOND = -62_135_596_800.0, 253_402_300_799.999999  # of Python's years 1 to 9999
 DAY_MICROSECONDS = 86_400_000_000
-EPOCH_UNITS = {"epoch_s": 1.0, "epoch_ms": 1000.0}  # formats of dates that are numbers, by units a second
+EPOCH_UNITS = {"epoch_s": 1.0, "epoch_ms": 1000.0}  # formats of dates that are numbers, with their units per second
 FIRST_EPOCH_SECOND, LAST_EPOCH_SECOND = 1e8, 4.1e9  # 1973 to 2099; numbers of this size are seconds
 LAST_EPOCH_MILLISECOND = LAST_SECOND * 1000  # numbers between the two are milliseconds
 EPOCH_NUMBER = re.compile(r"[+-]?\d{1,16}(\.\d{0,9})?", re.ASCII)
@@ -22,7 +22,7 @@ ISO_DATE = re.compile(
 
 
 def parse_date(value: str | float, date_format: str | None = None) -> float:
-    """Seconds since 1970 of a date or time, UTC where it has no zone. Raises ValueError.
+    """Seconds since 1970 of a date or time, UTC if it has no zone. Raises ValueError.
 
     value: text; or a number, see `parse_epoch`. date_format: a format of `strptime`, in addition to ISO 8601; None
     or `iso` for ISO 8601 alone; `epoch_s` or `epoch_ms` for seconds or milliseconds since 1970.
@@ -55,7 +55,7 @@ def parse_iso(text: str) -> datetime:
 
 
 def parse_iso_alone(text: str) -> datetime:
-    """The forms of ISO 8601 that no other format could mean. Raises ValueError."""
+    """The forms of ISO 8601 that cannot be confused with another format. Raises ValueError."""
     if not ISO_DATE.fullmatch(text):
         raise ValueError(f"{text!r} is not a date of this format")
     return datetime.fromisoformat(text)
@@ -104,7 +104,7 @@ def describe_format(date_format: str | None) -> str:
 
 
 def iso(seconds: float) -> str:
-    """Seconds since 1970 as an ISO 8601 date, with the time where there is one."""
+    """Seconds since 1970 as an ISO 8601 date, with the time if there is one."""
     moment = datetime.fromtimestamp(seconds, UTC)
     return moment.date().isoformat() if seconds % 86_400 == 0 else moment.isoformat()
 

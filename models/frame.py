@@ -19,7 +19,7 @@ CodeMatrix = npt.NDArray[np.int64]
 class Frame(NamedTuple):
     """Valid rows as two matrices, columns in the order of the schema.
 
-    numbers: (rows, numbers + booleans + dates) float64, NaN where missing. Dates are seconds since 1970.
+    numbers: (rows, numbers + booleans + dates) float64, NaN if missing. Dates are seconds since 1970.
     codes: (rows, categories) int64, the position or bucket of a level, `UNSEEN` or `MISSING`.
     """
 
@@ -66,7 +66,7 @@ class FrameBuilder:
         """Whole columns that are known to be valid.
 
         columns: for each feature an array of n values. Numbers, booleans (0/1) and dates (seconds since 1970): float64,
-        NaN where missing. Categories: object, the level or None if missing.
+        NaN if missing. Categories: object, the level or None if missing.
         """
         rows = len(next(iter(columns.values())))
         numbers = np.empty((rows, len(self._numeric)))

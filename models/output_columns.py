@@ -59,7 +59,7 @@ class OutputTensor:
         return [*map(dumps, self.categories)]
 
     def array(self, outputs: Outputs) -> Array:
-        """(rows, *row_shape) values; positions where there are categories."""
+        """(rows, *row_shape) values; positions if there are categories."""
         if len(outputs.primary):
             return self.values(outputs)
         return np.empty((0, *self.row_shape), np.intp if self.categories else self.dtype)

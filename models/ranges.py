@@ -12,7 +12,7 @@ from models.frame import FloatMatrix
 class NumericRanges:
     """Of the features of `Frame.numbers`, in order.
 
-    low, high: (features,) the lowest and highest valid number, all finite ones where nothing is declared.
+    low, high: (features,) the lowest and highest valid number, all finite ones if nothing is declared.
     nullable: (features,) whether a value may be missing.
     seen_low, seen_high: (1, features) the lowest and highest value that gets no warning; with one row nothing is
     broadcast. common_low, common_high: (features,) valid and seen.

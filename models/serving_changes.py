@@ -21,7 +21,7 @@ HISTORY = 50
 def promote(model: ModelState, version: int, *, by_person: bool, before: int | None = None) -> ModelState:
     """Make a version the champion; a canary ends.
 
-    before: the version that is served now where the state names no champion, so that a rollback can return to it.
+    before: the version that is served now if the state names no champion, so that a rollback can return to it.
     """
     chosen = model.chosen_by_person or by_person
     if model.champion == version:

@@ -64,7 +64,7 @@ class ServingFile:
         return self.folder / SERVING_FILE
 
     def read(self) -> ServingState:
-        """The state, the default state where there is no file. Raises InvalidServingState."""
+        """The state, the default state if there is no file. Raises InvalidServingState."""
         content = self.read_bytes()
         if content is None:
             return ServingState()
@@ -83,7 +83,7 @@ class ServingFile:
             raise InvalidServingState(f"{self.path} cannot be read: {error.strerror or error}") from error
 
     def apply(self, change: ServingChange, expected: int | None = None) -> tuple[ServingState, ServingState]:
-        """Change the state of a model; the states before and after, the same where nothing changes.
+        """Change the state of a model; the states before and after, the same if nothing changes.
 
         expected: the generation that the caller has seen. Raises GenerationMismatch, ReadOnlyStore, ChangeRefused,
         InvalidServingState, or ServingStateError if the file cannot be written; then nothing was changed.

@@ -144,7 +144,7 @@ class ServingState(ServingDocument):
     models: dict[ModelName, ModelState] = {}
 
     def model(self, name: str) -> ModelState:
-        """The state of a model, the default state where the file has none."""
+        """The state of a model, the default state if the file has none."""
         return self.models.get(name, ModelState())
 
     def with_model(self, name: str, model: ModelState, generation: int) -> "ServingState":

@@ -35,7 +35,7 @@ def description(tag: str, labels: Mapping[str, str], metadata: Mapping[str, Any]
 
 
 def _check_folder() -> str | None:
-    bentoml_folder()  # raises where it has no such attribute
+    bentoml_folder()  # raises if it has no such attribute
     return None
 
 

@@ -19,7 +19,7 @@ OLDEST = datetime.min.replace(tzinfo=UTC)
 
 
 def repair_store(store: Path) -> list[str]:
-    """Repair a folder of models. Returns a sentence for each repair; nothing where the store cannot be changed."""
+    """Repair a folder of models. Returns a sentence for each repair; nothing if the store cannot be changed."""
     repairs = []
     if removed := unfinished_folder.remove_leftovers(store):
         repairs.append(f"removed {removed} unfinished version(s) that an interrupted training left in {store}")

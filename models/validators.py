@@ -119,7 +119,7 @@ class RowValidators:
 
     @cached_property
     def _numbers_row(self) -> core_schema.CoreSchema | None:
-        """Twice as fast, where all features are numbers that are never missing and have no limits. It lets absent ones
+        """Twice as fast, if all features are numbers that are never missing and have no limits. It lets absent ones
         pass, and takes no columns that the model does not use."""
         for feature in self._features:
             if feature.kind != "number" or feature.nullable or feature.low is not None or feature.high is not None:

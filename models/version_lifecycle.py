@@ -110,7 +110,7 @@ class VersionStore:
         return self.change("rollback", stored.name, apply, stored=stored, reason=reason, expected=expected)
 
     def with_champion(self, name: str, state: ModelState) -> ModelState:
-        """The state that names the newest version and the one before it where the file names no champion."""
+        """The state that names the newest version and the one before it if the file names no champion."""
         newest, *others = [stored.version for stored in self.versions(name)]
         if state.champion is not None or not others:
             return state

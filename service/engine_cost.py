@@ -18,7 +18,7 @@ from models.tabular_model import TabularModel
 
 MANY_ROWS = 256
 ROUNDS = 3
-MAX_ROUNDS = 6  # where the first ones differ
+MAX_ROUNDS = 6  # if the first ones differ
 PAUSE_S = 0.02  # from one round of a model to its next: bursts of other work seldom last for all of them
 REPEATS = 10  # in a round
 ROUND_S = 0.03  # after this time a round has no more than two repeats
@@ -39,7 +39,7 @@ class EngineCost(NamedTuple):
         return max(self.many_s - self.one_s, MIN_ROW_S) / (MANY_ROWS - 1)
 
     def merged(self, other: Self) -> Self:
-        """The fastest of two measurements of one engine; steady where they agree."""
+        """The fastest of two measurements of one engine; steady if they agree."""
         steady = self.plausible and other.plausible and self.agrees(other)
         return self._replace(one_s=min(self.one_s, other.one_s), many_s=min(self.many_s, other.many_s), steady=steady)
 

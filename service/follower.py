@@ -206,7 +206,7 @@ class Follower:
 
 
 def signature(path: Path) -> tuple[int, ...] | None:
-    """Changes with the content of a file; None where there is none."""
+    """Changes with the content of a file; None if there is none."""
     with contextlib.suppress(OSError):
         found = os.stat(path)
         return found.st_ino, found.st_size, found.st_mtime_ns

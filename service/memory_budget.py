@@ -74,7 +74,7 @@ def memory_of_body(size: int) -> int:
 
 
 def worker_budget(limit: int, workers: int) -> int:
-    """Bytes for the bodies of one of so many workers, which is ready and serves nothing yet. limit: of all of them."""
+    """Bytes for the bodies of one worker, which is ready and serves nothing yet. limit: of all of them."""
     share = (int(limit * USABLE) - SUPERVISOR_BYTES) // workers
     return max(share - own_bytes(), LEAST_BYTES)
 

@@ -29,7 +29,7 @@ class ModelEntry:
     """The served versions of one model.
 
     aliases: maps names to versions and always has `champion`. traffic: the percentage of the requests without a
-    version by alias; empty where the champion gets all.
+    version by alias; empty if the champion gets all.
     """
 
     name: str
@@ -44,7 +44,7 @@ class ModelEntry:
 
     @cached_property
     def split(self) -> Mapping[str, float]:
-        """The percentage of the requests without a version by version, where several versions get some; else empty."""
+        """The percentage of the requests without a version by version, if several versions get some; else empty."""
         shares: dict[str, float] = {}
         for alias, percent in self.traffic.items():
             if percent and (version := self.aliases.get(alias)) is not None:

@@ -38,7 +38,7 @@ class ServedModel:
         self.extension: ExtendedModel | None = None  # of a version for a request's options, see `extended`
 
     def adopt(self, cost: EngineCost) -> None:
-        """Predict from now on as an engine that costs so much should be run."""
+        """Change the batch plan to one for an engine with this cost."""
         self._cost = cost
         self.batcher.adopt(cost)
         if self._scaled_batcher is not None:

@@ -59,6 +59,6 @@ class VersionLoader:
 
 
 def lower_priority() -> None:
-    """Lower the priority of this thread, where the system has priorities of threads."""
+    """Lower the priority of this thread, if the system has priorities of threads."""
     with contextlib.suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), PRIORITY)

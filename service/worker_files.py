@@ -23,7 +23,7 @@ class PrepareRequest:
 
 @dataclass(frozen=True)
 class PrepareResult:
-    """`error`: why a version cannot be loaded, None where all are loaded."""
+    """`error`: why a version cannot be loaded, None if all are loaded."""
 
     id: str
     error: str | None
@@ -31,7 +31,7 @@ class PrepareResult:
 
 @dataclass
 class WorkerFiles:
-    """folder: None where there is one process only, which then has no files."""
+    """folder: None if there is one process only, which then has no files."""
 
     folder: Path | None
     pid: int = field(default_factory=os.getpid)

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(name: str, command: Command, arguments: list[str]) -> int:
-    """Call `main` of the package; one line where a library of an extra is not installed."""
+    """Call `main` of the package; one line if a library of an extra is not installed."""
     program = "tabserve" if command.subcommand else f"tabserve {name}"
     leading = [command.subcommand] if command.subcommand else []
     try:

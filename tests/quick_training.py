@@ -12,7 +12,7 @@ LIMITS = {"MAX_EXPLAINED_ROWS": 4, "MAX_SHUFFLED_ROWS": 20, "SHUFFLES": 1}
 
 
 def run(arguments: list[str]) -> int:
-    """The exit code. For a process of its own: the limits stay."""
+    """The exit code. For a separate process, because the limits stay."""
     for name, limit in LIMITS.items():
         setattr(importance, name, limit)
     return main(arguments)

@@ -55,7 +55,7 @@ def _read(content: bytes, where: str) -> Any:
 
 
 def _exact(column: Any) -> Any:
-    """Whole decimals as integers, or as text where 64 bits are too few: they are identifiers more often than not."""
+    """Whole decimals as integers, or as text if 64 bits are too few: they are identifiers more often than not."""
     if not pa.types.is_decimal(column.type) or column.type.scale > 0:
         return column
     try:

@@ -94,7 +94,7 @@ def _importance_section(importance: Sequence[ColumnImportance]) -> list[str]:
 
 
 def _uncertainty_section(coverage: dict[str, Any]) -> list[str]:
-    """coverage: what `training.conformalization.report` returns, {} where there were too few rows."""
+    """coverage: what `training.conformalization.report` returns, {} if there were too few rows."""
     if not coverage:
         return []
     level, rows = coverage["level"], coverage["rows"]

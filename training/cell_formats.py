@@ -189,7 +189,7 @@ def _is_date_or_boolean(present: FactorizedColumn, column: FactorizedColumn, opt
 
 
 def _texts(column: FactorizedColumn) -> list[str]:
-    """Some of the cells, the first ones and, where there are any, one with another minus."""
+    """Some of the cells, the first ones and, if there are any, one with another minus."""
     other = next((text for text in column.values if "\u2212" in text), None)
     return column.values[:SAMPLE_VALUES] + ([other] if other else [])
 
@@ -216,7 +216,7 @@ def _may_be_numbers(
 
 
 def _distinct_fits(cores: list[str], fits: list[Marks]) -> list[Marks]:
-    """Without readings whose marks do not occur where a plainer one fits as well."""
+    """Without readings whose marks do not occur if a plainer one fits as well."""
     joined = "".join(cores)
     used = [marks for marks in fits if marks.thousands is None or marks.thousands in joined]
     return used or fits[:1]
@@ -262,7 +262,7 @@ def _by_own_cells(candidate: Candidate, evidence: set[str | None], delimiter: st
 
 
 def _by_delimiter(candidate: Candidate, evidence: set[str | None], delimiter: str | None) -> Marks | None:
-    """In a file of commas the comma is no decimal mark, and a point is one where few cells could be thousands."""
+    """In a file of commas the comma is no decimal mark, and a point is one if few cells could be thousands."""
     mark = candidate.doubtful_mark
     if delimiter != ",":
         return None

@@ -19,7 +19,7 @@ Vector = npt.NDArray[np.float64]
 
 
 def parse_numbers(column: FactorizedColumn) -> Vector:
-    """(distinct,): the values as numbers, infinities included, NaN where a value is not a number."""
+    """(distinct,): the values as numbers, infinities included, NaN if a value is not a number."""
     if column.cell_type == "number":
         return np.array(column.values, dtype=np.float64)
     if column.cell_type not in ("untyped", "text"):

@@ -27,7 +27,7 @@ Mask = npt.NDArray[np.bool_]
 class FactorizedColumn:
     """One column of a table: row i holds `values[codes[i]]`, or no value where the code is -1.
 
-    values: the distinct values without the missing ones; text where the table is untyped (CSV), else as JSON has them
+    values: the distinct values without the missing ones; text if the table is untyped (CSV), else as JSON has them
     (timestamps as ISO 8601 text). counts: how often each of them occurs in the table. tokens: how often each text that
     counts as missing does. trimmed: whether blanks around its cells were removed. cells: how its text is read.
     """

@@ -65,7 +65,7 @@ class HeldOutRows:
         return Interval(low, high)
 
     def groups(self, fitted: Uncertainty) -> Codes | None:
-        """(n,): the group of each row, None where these scores have none."""
+        """(n,): the group of each row, None if these scores have none."""
         if fitted.by == "none":
             return None
         if fitted.category is None:

@@ -166,6 +166,6 @@ def _is_date_above_dates(column: list[str]) -> bool:
 
 
 def header_hint(names: list[str]) -> str:
-    """A hint that the first line may be data, where some of its cells are numbers or dates."""
+    """A hint that the first line may be data, if some of its cells are numbers or dates."""
     found = next((name for name in names if name and DATA_CELL.fullmatch(name)), None)
     return "" if found is None else f" (a file without a header? its first line holds {found!r}: write one above)"

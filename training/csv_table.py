@@ -110,7 +110,7 @@ class _Parser:
         return "skip" if len(self._ragged) <= MAX_FOOTER_LINES else "error"
 
     def _check_footer(self, rows: int) -> None:
-        """Lines with fewer cells are a footer where no row follows."""
+        """Lines with fewer cells are a footer if no row follows."""
         if not self._ragged:
             return
         first, count = self._ragged[0], len(self._ragged)

@@ -102,7 +102,7 @@ def closest_date_format(column: FactorizedColumn) -> str:
 
 
 def epoch_unit(texts: Sequence[str]) -> str | None:
-    """`epoch_s` or `epoch_ms` where nearly all texts are numbers of that size; 20231123 is a date of ISO 8601."""
+    """`epoch_s` or `epoch_ms` if nearly all texts are numbers of that size; 20231123 is a date of ISO 8601."""
     numbers = np.array([abs(float(text)) if EPOCH_NUMBER.fullmatch(text) else np.nan for text in texts])
     for unit, low, high in (
         ("epoch_s", FIRST_EPOCH_SECOND, LAST_EPOCH_SECOND),
@@ -128,7 +128,7 @@ def check_date_format(date_format: str | None) -> None:
 
 
 def parse_dates(values: Sequence[str], date_format: str) -> Vector:
-    """(distinct,): seconds since 1970, UTC where a value has no zone, NaN where it is not a date of this format."""
+    """(distinct,): seconds since 1970, UTC if a value has no zone, NaN if it is not a date of this format."""
     if date_format == "iso" or date_format in EPOCH_UNITS:
         return np.array([_parse_date(value, date_format) for value in values], dtype=np.float64)
     texts = pd.Series(list(values), dtype="str")

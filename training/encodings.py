@@ -8,8 +8,8 @@ from models.formats.text_encoding import ESCAPED, FIRST_ESCAPE, repair_invalid_b
 from models.text import did_you_mean, truncate
 from training.errors import UsageError
 
-HEAD_BYTES = 1 << 22  # looked at for signs of binary content
-BYTE_ORDER_MARKS = (  # that of UTF-32 begins like that of UTF-16
+HEAD_BYTES = 1 << 22  # searched for signs of binary content
+BYTE_ORDER_MARKS = (  # the mark of UTF-32 begins like that of UTF-16
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),

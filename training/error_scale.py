@@ -2,7 +2,7 @@
 
 The scale of a row is exp(h·W + b) with h the last hidden layer. W and b are the maximum-likelihood estimate of Laplace
 distributed errors, with a penalty on W that cross-validation chooses. They are fitted to rows that the network did not
-learn from: errors on rows that it learned from are too small, most of all where it knows rows by heart.
+learn from: errors on rows that it learned from are too small, above all for rows that the network has memorised.
 
 There are many more rows that it learned from, and their errors are large where errors are large. So a scale fitted to
 them enters as one further input, with hardly a penalty: the other rows only have to say how it must change.

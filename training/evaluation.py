@@ -34,7 +34,7 @@ def evaluate(task: Task, y: Array, outputs: Array) -> EvaluationMetrics:
 
 
 def error(metric: str, value: float) -> float:
-    """The metric itself where lower is better, otherwise its difference to 1."""
+    """The metric itself if lower is better, otherwise its difference to 1."""
     return value if metric in LOWER_IS_BETTER else 1 - value
 
 

@@ -32,7 +32,7 @@ def draw_rows(
     """Valid rows as JSON objects, the first ones without missing values if possible.
 
     test: the rows to draw from. real: whole rows of the table; fewer than `count` if it has fewer. Raises UsageError
-    where no value is within the limits that the edited schema declares.
+    if no value is within the limits that the edited schema declares.
     """
     if real:
         picks = rng.permutation(test)[:MAX_SAMPLE].tolist()

@@ -55,7 +55,9 @@ def _fit(
     patience: int | None = None,
     epochs: int | None = None,
 ) -> tuple[Network, list[Epoch]]:
-    """evaluate: an ensemble's validation loss. epochs: to stop after so many of the recipe's, without validation."""
+    """evaluate:
+    an ensemble's validation loss. epochs: stop after this number of the recipe's epochs, without validation.
+    """
     recipe, train = run.recipe, run.train
     rng = np.random.default_rng(recipe.fit_seed)
     net = network.build(run.architecture, rng)

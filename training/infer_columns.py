@@ -135,7 +135,7 @@ def _cells_of_levels(column: FactorizedColumn, levels: list[Scalar], level_type:
 
 
 def _token_notices(column: FactorizedColumn, level_type: LevelType, declared: Feature | None) -> list[str]:
-    """A notice where a word that counts as missing is so frequent that it may be a level."""
+    """A notice if a word that counts as missing is so frequent that it may be a level."""
     if level_type != "text" or declared:
         return []
     rows = len(column.codes)
@@ -195,7 +195,7 @@ def _nullable_notices(feature: Feature, declared: Feature | None, missing: int) 
 
 
 def _limit_notices(feature: Feature, values: Vector) -> list[str]:
-    """A notice where cells are outside the declared limits."""
+    """A notice if cells are outside the declared limits."""
     low = -math.inf if feature.low is None else feature.low
     high = math.inf if feature.high is None else feature.high
     outside = int(((values < low) | (values > high)).sum())

@@ -96,7 +96,7 @@ def _render(value: float, kind: Kind) -> str:
 
 
 def _total_row_notices(dataset: Dataset, isolated: Mask) -> list[str]:
-    """A notice where the last row looks like a row of totals: a level that no other row has, and a number that is far
+    """A notice if the last row looks like a row of totals: a level that no other row has, and a number that is far
     outside, or a word for totals."""
     last = len(dataset.target) - 1
     for feature in dataset.schema.categorical:

@@ -17,7 +17,7 @@ def is_json(content: bytes) -> bool:
 
 
 def read_json(text: str, where: str) -> RawTable:
-    """Read a JSON document, or one object a line. Raises UsageError."""
+    """Read a JSON document, or one object per line. Raises UsageError."""
     try:
         content, form = json.loads(text), "JSON"
     except ValueError as error:

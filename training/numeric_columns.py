@@ -18,7 +18,7 @@ MAX_TOKENS, MAX_TOKEN = 100, 200  # invalid cells that are recorded as missing, 
 class NumericColumn(NamedTuple):
     """The values of a column as numbers, and texts about them."""
 
-    numbers: Vector  # (distinct,), NaN where a value is not of the column's type
+    numbers: Vector  # (distinct,), NaN if a value is not of the column's type
     seen: TrainingRange
     value_range: str
     example: Scalar

@@ -23,7 +23,7 @@ from training.text_tables import aligned, markdown
 
 FRAMEWORKS: tuple[Framework, Framework] = ("numpy", "keras")
 TOLERANCE = 0.02  # of the metric, relative
-# The plain network's seconds may be so many times Keras's.
+# The maximum seconds of the plain network, as a multiple of Keras's.
 MAX_SLOWDOWN = {"housing": 1.0, "penguins": 1.0, "income": 1.5, "letter": 1.5, "diamonds": 1.5}
 
 Runs = dict[Framework, list[float]]

@@ -183,7 +183,7 @@ def evaluate_baselines(result: TrainingResult, report: Report) -> dict[str, Eval
 
 
 def better_baseline_notices(result: TrainingResult, baselines: dict[str, EvaluationMetrics]) -> list[str]:
-    """A notice where a baseline has a clearly smaller error on the test set than the network."""
+    """A notice if a baseline has a clearly smaller error on the test set than the network."""
     metric = MAIN_METRIC[result.dataset.schema.task]
     errors = {name: error(metric, metrics[metric]) for name, metrics in baselines.items()}
     name = min(errors, key=lambda name: errors[name], default="")

@@ -189,7 +189,7 @@ def column_types_of(schema: FeatureSchema) -> dict[str, str]:
 
 
 def columns_of(p: Array, classes: list[str], names: list[str]) -> npt.NDArray[np.float64]:
-    """(rows, classes) probabilities with a column for each of these names, 0 where a model has no such class."""
+    """(rows, classes) probabilities with a column for each of these names, 0 if a model has no such class."""
     result = np.zeros((len(p), len(names)))
     result[:, [names.index(name) for name in classes]] = p
     return result

@@ -51,7 +51,7 @@ def parse_split_rule(text: str | None) -> SplitRule:
 
 
 def check_split_column(names: Sequence[str], rule: SplitRule, target: str) -> None:
-    """Raises UsageError if the table has no such column, or where it is the target."""
+    """Raises UsageError if the table has no such column, or if it is the target."""
     if rule.column is None:
         return
     if rule.column not in names:
@@ -65,7 +65,7 @@ def check_split_column(names: Sequence[str], rule: SplitRule, target: str) -> No
 def read_split_key(column: FactorizedColumn, method: SplitMethod, date_format: str | None = None) -> npt.NDArray[Any]:
     """(rows,): the key that the rule splits by, from its column, whose cells have their format. Raises UsageError.
 
-    float64 times (NaN where missing), int64 groups, or the objects "train", "validation" and "test". date_format: of
+    float64 times (NaN if missing), int64 groups, or the objects "train", "validation" and "test". date_format: of
     the flag or of an edited schema.
     """
     if method == "time":
@@ -74,7 +74,7 @@ def read_split_key(column: FactorizedColumn, method: SplitMethod, date_format: s
 
 
 def _groups(column: FactorizedColumn) -> npt.NDArray[np.int64]:
-    """Each row without a group is a group of its own."""
+    """Each row without a group is a separate group."""
     own_group = len(column.values) + np.arange(len(column.codes))
     return np.where(column.codes < 0, own_group, column.codes).astype(np.int64)
 

@@ -129,7 +129,7 @@ def _hold_out(rows: Indices, mask: npt.NDArray[np.bool_]) -> _Holdout:
 
 
 def _hold_out_by_hash(dataset: Dataset, rows: Indices) -> _Holdout:
-    """The rows whose hash says so. Rows of a class with too few of them are not held out."""
+    """The rows that their hashes select. Rows of a class with too few of them are not held out."""
     held_out = in_test_set(row_hashes(dataset))
     if dataset.schema.task == "regression":
         return _hold_out(rows, held_out)

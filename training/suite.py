@@ -1,7 +1,7 @@
 """The development suite: tables of other packages (`suite.csv`), by which recipes are compared.
 
 `python -m training.suite` checks the hashes of the packages' files and writes the tables to `FOLDER` as Parquet (`make
-suite` installs the packages before). Half A may be looked at while a recipe is chosen; half B is measured at the end.
+suite` installs the packages before). Half A may be used while a recipe is chosen; half B is measured at the end.
 """
 
 import csv
@@ -38,8 +38,8 @@ class SuiteTable:
     file: str
     target: str
     drop: str  # names with spaces between them
-    split: str  # of the rows, where it is not random
-    task: str  # where it is not inferred
+    split: str  # of the rows, if it is not random
+    task: str  # if it is not inferred
     licence: str  # of the package
     sha256: str
 

@@ -40,7 +40,7 @@ SECONDS_PER_FIT = 1200
 
 
 def jobs(tables: Sequence[suite.SuiteTable], learners: Sequence[str], splits: int | None) -> Iterator[Job]:
-    """All jobs, table by table. splits: at most so many of each table."""
+    """All jobs, table by table. splits: the maximum number of each table."""
     for table in tables:
         for split in range(min(suite.splits_of(table), splits or sys.maxsize)):
             for learner in learners:

@@ -73,7 +73,7 @@ class FitResult:
 
     @property
     def kept_epoch(self) -> Epoch:
-        """The epoch whose weights these are: the best one where the recipe keeps it, otherwise the last."""
+        """The epoch whose weights these are: the best one if the recipe keeps it, otherwise the last."""
         return best_epoch(self.history) if self.recipe.keeps_best_epoch else self.history[-1]
 
 

@@ -71,7 +71,7 @@ class Search:
         return study
 
     def _try(self, trial: Any, end: float, study: Any) -> float:
-        """One training; pruned where half of the earlier ones were better at the same point, or when time is up."""
+        """One training; pruned if half of the earlier ones were better at the same point, or when time is up."""
         optuna = _optuna()
         recipe = self._apply(self._suggest(trial))
 

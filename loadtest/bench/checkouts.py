@@ -144,7 +144,7 @@ class CheckoutComparison:
             yield loaded[self.old.name], loaded[self.new.name]
 
     def requests_of_a_turn(self, seconds: float) -> int:
-        """The requests per turn for which the old server takes so many CPU seconds in all turns of a round.
+        """The requests per turn for which the old server takes this number of CPU seconds in all turns of a round.
 
         This also starts both servers once before the rounds, so that bytecode is compiled and files are cached.
         """

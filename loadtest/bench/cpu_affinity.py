@@ -1,4 +1,4 @@
-"""Separate CPU cores for the client and for the servers, where the operating system supports it."""
+"""Separate CPU cores for the client and for the servers, if the operating system supports it."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""CPU time of a process with nanosecond precision and its peak memory, where the system reports them."""
+"""CPU time of a process with nanosecond precision and its peak memory, if the system reports them."""
 
 import re
 import sys
@@ -25,7 +25,7 @@ def cpu_seconds(process: psutil.Process) -> float:
 
 
 def peak_mb(process: psutil.Process) -> float:
-    """Its peak memory, or its current memory where the system does not report the peak.
+    """Its peak memory, or its current memory if the system does not report the peak.
 
     Raises psutil.NoSuchProcess.
     """

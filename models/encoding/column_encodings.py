@@ -39,7 +39,7 @@ class ColumnEncoding(BaseModel):
 
 
 class NumberEncoding(ColumnEncoding):
-    """A scaled number, (x - mean) / deviation, the median where it is missing; with edges also its bins.
+    """A scaled number, (x - mean) / deviation, the median if it is missing; with edges also its bins.
 
     With edges e_0 < e_1 < ... there is a further column for each bin, rising from 0 at e_b to 1 at e_b+1 and flat
     elsewhere (piecewise linear encoding, Gorishniy et al. 2022, arXiv 2203.05556), so the first layer can change its
@@ -58,7 +58,7 @@ class NumberEncoding(ColumnEncoding):
 
     @classmethod
     def fit(cls, name: str, values: Vector, bins: int) -> Self:
-        """values: (rows,) of the training set, NaN where missing. bins: the maximum, 0 for none."""
+        """values: (rows,) of the training set, NaN if missing. bins: the maximum, 0 for none."""
         known = values[~np.isnan(values)]
         low, high = clip_bounds(known)
         known = np.clip(known, low, high)
@@ -83,7 +83,7 @@ class NumberEncoding(ColumnEncoding):
 
 
 class QuantileEncoding(ColumnEncoding):
-    """A quantile-encoded number: linear between the points (knot, z), flat outside; the median where it is missing.
+    """A quantile-encoded number: linear between the points (knot, z), flat outside; the median if it is missing.
 
     The rank of a distinct training value is the mean of its rank among all rows and its rank among the distinct values,
     so neither a value that fills most rows nor a long tail takes up all of the scale. z is the quantile of that rank in
@@ -104,7 +104,7 @@ class QuantileEncoding(ColumnEncoding):
 
     @classmethod
     def fit(cls, name: str, values: Vector, max_knots: int = MAX_KNOTS) -> Self:
-        """values: (rows,) of the training set, NaN where missing. max_knots: of the curve."""
+        """values: (rows,) of the training set, NaN if missing. max_knots: of the curve."""
         known = np.clip(values[~np.isnan(values)], -MAX_KNOT, MAX_KNOT)
         knots, counts = np.unique(known if known.size else np.zeros(1), return_counts=True)
         knots, counts = separate(knots, counts)
@@ -202,7 +202,7 @@ class CategoryEncoding(ColumnEncoding):
 
     kind: Literal["levels"] = "levels"
     groups: list[int]
-    missing: int  # the group of a missing cell, -1 if training had none
+    missing: int  # the group of a missing cell, -1 if there was none in training
     rare: int  # the group of rare and unseen levels, -1 if no level is rare
     size: int  # the number of groups
 

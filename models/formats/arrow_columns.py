@@ -93,7 +93,7 @@ def pandas_metadata(schema: Any) -> bytes | None:
 
 
 def _decimals(array: Any) -> Any:
-    """Whole decimals as integers where 64 bits are enough: an identifier may have more digits than a float."""
+    """Whole decimals as integers if 64 bits are enough: an identifier may have more digits than a float."""
     import pyarrow as pa
 
     if array.type.scale <= 0:

@@ -44,7 +44,7 @@ class ColumnBlock:
 
 @dataclass(frozen=True)
 class RowBlock:
-    rows: Sequence[object]  # JSON values; `UndecodableRow` where a row could not be decoded
+    rows: Sequence[object]  # JSON values; `UndecodableRow` if a row could not be decoded
 
     @property
     def count(self) -> int:

@@ -13,7 +13,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 class LineBlock:
-    """Rows that are parsed and validated in one compiled pass, where all of them are valid."""
+    """Rows that are parsed and validated in one compiled pass, if all of them are valid."""
 
     def __init__(self, lines: list[bytes]) -> None:
         self.lines = lines

@@ -31,7 +31,7 @@ def describe_model(name: str, model: ModelState, stored: list[int]) -> str:
 
 
 def describe_fields(model: ModelState) -> dict[str, str]:
-    """Each field of a state as text, `none` where it is not set."""
+    """Each field of a state as text, `none` if it is not set."""
     aliases = ", ".join(f"{alias} = {version}" for alias, version in model.aliases.items())
     traffic = ""
     if model.traffic is not None:

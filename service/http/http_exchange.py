@@ -27,7 +27,7 @@ class Response(NamedTuple):
 
 
 def version_header(served: ServedModel) -> Header:
-    """Names the version that has answered, where the body has no place for it."""
+    """Names the version that has answered, if the body has no place for it."""
     return b"x-model-version", served.version.encode()
 
 

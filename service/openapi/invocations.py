@@ -87,7 +87,7 @@ def predict(path: str, models: Sequence[TabularModel], settings: Settings, what:
 
 
 def option_properties(models: Sequence[TabularModel]) -> Schema:
-    """The parameters for intervals, label sets and explanations, where a model can satisfy them."""
+    """The parameters for intervals, label sets and explanations, if a model can satisfy them."""
     found: Schema = {}
     for model in models:
         if model.uncertainty is not None:

@@ -24,8 +24,8 @@ BETWEEN_LISTS = re.compile(rb"\][ \t\r\n]*,[ \t\r\n]*\[")  # arrays are not rows
 def validate(schema: FeatureSchema, body: bytes, max_rows: int) -> ValidatedRows | None:
     """Validate the rows of `{"rows": [...]}`; None if the body cannot be split into blocks. Raises TooManyRows.
 
-    The body is split where a row seems to end. A split inside a string or a nested list leaves blocks that are not
-    JSON. So if every block parses as rows, together they are the rows of the body.
+    The body is split at places where a row seems to end. A split inside a string or a nested list leaves blocks that
+    are not JSON. So if every block parses as rows, together they are the rows of the body.
     """
     blocks: list[ValidatedRows] = []
     count = listed_errors = 0

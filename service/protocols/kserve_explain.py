@@ -1,7 +1,7 @@
 """KServe v1's `:explain`: bodies to rows and options, explained outputs to bodies. Pure functions.
 
 The request is that of `:predict`; `"parameters": {"explain": "fast"}` compares with one typical row. The response has
-`predictions` as `:predict` has them, and the native API's `explanations` beside them.
+`predictions` as `:predict` has them, and the native API's `explanations` in addition.
 """
 
 from typing import Any, NamedTuple

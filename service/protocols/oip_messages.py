@@ -1,8 +1,8 @@
 """The gRPC messages of the Open Inference Protocol (package `inference`), built when this module is imported.
 
 Names and numbers are those of open_inference_grpc.proto, plus Triton's RepositoryIndex and MLServer's `parameters` of a
-model. There is no generated code, so any version of protobuf works. The messages are in a descriptor pool of their own,
-where they cannot collide with a client library's copy in the same process.
+model. There is no generated code, so any version of protobuf works. The messages are in a separate descriptor pool, so
+that they cannot collide with a client library's copy in the same process.
 """
 
 from collections.abc import Mapping

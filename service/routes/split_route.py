@@ -1,4 +1,4 @@
-"""The route of a path without a version where several versions get a share of its requests."""
+"""The route of a path without a version if several versions get a share of its requests."""
 
 from collections.abc import Callable, Mapping
 

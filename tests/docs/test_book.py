@@ -12,7 +12,7 @@ BOOK = ROOT / "docs" / "neural-networks-from-scratch.md"
 # NumPy 2.4 warns about how Keras's set_weights and predict convert variables (TensorFlow 2.21)
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_every_block_of_the_book_runs_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)  # as the reader stands
+    monkeypatch.chdir(ROOT)  # in the folder of the reader
     text = BOOK.read_text()
     namespace: dict[str, Any] = {}
     blocks = list(re.finditer(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))

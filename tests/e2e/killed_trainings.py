@@ -83,7 +83,7 @@ class KilledTrainings:
 
     def _versions(self) -> set[str]:
         ours, others = store.versions(self._home)
-        self._require(not others, f"folders that are no versions: {others}")
+        self._require(not others, f"folders that are not versions: {others}")
         return {stored.tag for versions in ours.values() for stored in versions}
 
     def _start(self) -> "subprocess.Popen[str]":

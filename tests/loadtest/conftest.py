@@ -83,7 +83,7 @@ def plan(url: str) -> RequestPlan:
 
 @pytest.fixture
 def misbehaving(url: str) -> Iterator[Callable[[str, int], str]]:
-    """misbehaving("swap", 700): the URL of a server that answers wrongly when it gets to that request."""
+    """misbehaving("swap", 700): the URL of a server that answers that request incorrectly."""
     running: list[subprocess.Popen[bytes]] = []
 
     def start(misdeed: str, number: int) -> str:

@@ -17,5 +17,5 @@ is a finding: fix the code.
   an upgrade of a library changed texts that are not ours; read the difference of `answers.jsonl` line by line then.
   Never to make a failing test pass.
 
-Texts of Python, NumPy, pyarrow and pydantic stand in some answers: they were recorded with the locked versions.
+Some answers contain texts of Python, NumPy, pyarrow and pydantic: they were recorded with the locked versions.
 """

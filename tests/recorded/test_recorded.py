@@ -48,7 +48,7 @@ def test_a_request_is_answered_as_recorded(
     expected, actual = recorded[case.name], client.send(case, servers[case.server])
     scale = scales.get(case.model or "", 1.0)
     if (pattern := recording.change_of(case.name, CHANGES)) is not None:
-        assert compare.differences(expected, actual, scale), f"the change {pattern!r} is none any more"
+        assert compare.differences(expected, actual, scale), f"the change {pattern!r} is no longer a change"
         expected = changed[case.name]
     found = compare.differences(expected, actual, scale)
     assert not found, "\n".join([case.name, *found[:20]])

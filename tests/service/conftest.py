@@ -261,7 +261,7 @@ class Server:
     environment: dict[str, str]
     log: Path
     port: int = 0
-    grpc: str = ""  # the address of gRPC, where it has one
+    grpc: str = ""  # the address of gRPC, if it has one
     process: "subprocess.Popen[bytes] | None" = None
     arguments: list[str] = field(default_factory=list)
 

@@ -45,7 +45,7 @@ class Slowed:
 
 
 class Poisoned:
-    """Fails, or answers no number, where an encoded row is all but clipped away."""
+    """An engine that fails, or returns no number, for rows with values at the clipping limit."""
 
     name = "numpy"
     reason = "poisoned"
@@ -237,7 +237,7 @@ def test_a_full_queue_returns_when_to_retry(slow: TabularModel) -> None:
 
 
 def test_a_full_queue_reports_how_long_it_takes_to_drain(slow: TabularModel) -> None:
-    """20 rows wait, and no more than 10 a second were seen to be predicted."""
+    """20 rows wait, and at most 10 rows per second have been predicted."""
     bounded = Batcher(slow, ModelCounters(), queue_rows=20, cost=SLOW)
     slow.engine.seconds = 0.1  # type: ignore[attr-defined]
     frame = frames(slow, 1)

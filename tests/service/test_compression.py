@@ -98,7 +98,7 @@ def test_small_responses_and_parquet_stay_as_they_are(send_asgi: Any) -> None:
 def test_a_streamed_table_is_compressed(
     make_app: Any, asgi: Any, tabular_models: list[TabularModel], coding: str, end: bytes
 ) -> None:
-    """Also its last line where an invalid row stops it."""
+    """Also its last line if an invalid row stops it."""
     asgi_app = make_app(tabular_models, Settings(max_body_bytes=4000))
     headers = {"content-type": "text/csv"}
 

@@ -144,7 +144,7 @@ BODIES: dict[str, tuple[Any, int, list[str]]] = {
     "a number": (b"1", 422, ["wrong_type"]),
     "no rows": ({}, 422, ["missing_rows"]),
     "a slip of the pen": ({"row": []}, 422, ["unknown_key", "missing_rows"]),
-    "rows that are none": ({"rows": {"a": 1}}, 422, ["wrong_type"]),
+    "rows that are not rows": ({"rows": {"a": 1}}, 422, ["wrong_type"]),
     "empty rows": ({"rows": []}, 422, ["empty_rows"]),
     "a row that is no object": ({"rows": [3]}, 422, ["wrong_type"]),
     "too many rows": ({"rows": [{}] * 2001}, 413, ["too_many_rows"]),

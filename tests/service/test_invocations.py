@@ -115,7 +115,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "an array": ([1], "is not an object"),
     "no known form": ({"data": [], "rows": 1}, "exactly one of the input fields"),
     "two forms": ({"instances": [1], "inputs": [1]}, "received instances, inputs"),
-    "a split that is none": ({"dataframe_split": [1]}, "'dataframe_split' is not an object with lists"),
+    "an invalid split": ({"dataframe_split": [1]}, "'dataframe_split' is not an object with lists"),
     "a split without columns": ({"dataframe_split": {"data": [[1]]}}, "'dataframe_split' is not an object with lists"),
     "a split without data": ({"dataframe_split": {"columns": ["class"]}}, "'data' is not a list"),
     "columns that are no names": ({"dataframe_split": {"columns": [1], "data": [[1]]}}, "a name that is not a string"),

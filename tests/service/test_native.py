@@ -242,7 +242,7 @@ def test_lists_in_place_of_rows_are_counted_in_bounded_memory() -> None:
 HOSTILE: dict[str, Callable[[int], bytes]] = {
     "unknown columns": lambda n: b'{"rows":[{"n":1,' + b",".join(b'"k%d":1' % i for i in range(n)) + b"}]}",
     "unknown keys": lambda n: b'{"rows":[{"n":1}],' + b",".join(b'"k%d":1' % i for i in range(n)) + b"}",
-    "rows that are none": lambda n: b'{"rows":[' + b"1," * n + b"1]}",
+    "rows that are not rows": lambda n: b'{"rows":[' + b"1," * n + b"1]}",
 }
 
 

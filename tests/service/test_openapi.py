@@ -125,8 +125,9 @@ def test_predictions_can_answer_all_that_the_contract_names(operations: list[Ope
 
 
 def test_formats_of_responses(document: Any) -> None:
-    """One for the operation of a model, as client generators find no types in operations with several; tables have an
-    operation of their own."""
+    """One for the operation of a model, as client generators find no types in operations with several; tables have a
+    separate operation.
+    """
     json_format, *tables = [form.media_types[0].decode() for form in FORMATS]
     for path, formats in (("/predict/homes", [json_format]), ("/predict/{model}", tables)):
         operation = document["paths"][path]["post"]
@@ -192,7 +193,7 @@ def test_every_documented_status_of_a_prediction_can_occur(
         if not operation.predicts:
             continue
         seen = set()
-        if operation.path == "/predict/{model}":  # that of tables, of which the provocations are none
+        if operation.path == "/predict/{model}":  # the one of tables, which the invalid requests do not use
             continue
         example = json.dumps(operation.described["requestBody"]["content"]["application/json"]["example"]).encode()
         for name, (method, body, headers) in PROVOCATIONS.items():

@@ -67,7 +67,7 @@ class SetColumn(OutputColumn):
         return [orjson.dumps([name for name, there in zip(NAMES, row, strict=True) if there]) for row in mask]
 
 
-# The registration: three columns, two of them with arrays of their own.
+# The registration: three columns, two of them with their own arrays.
 
 SPREAD = OutputColumn.scalar("spread", "float64", lambda outputs: outputs.extras["spread"])
 SHARES = OutputColumn.vector("shares", "float32", lambda outputs: outputs.extras["shares"], 3)

@@ -102,7 +102,7 @@ def test_canary_and_shadow_end_by_a_share_of_zero(root: Path, command: Command) 
     traffic = state(root).traffic
     assert traffic is not None
     assert (traffic.shares, traffic.rollback) == ({"champion": 99.5, "challenger": 0.5}, None)
-    assert state(root).champion == 3, "a canary fixes the champion beside it"
+    assert state(root).champion == 3, "a canary also fixes the champion"
     command("shadow", "homes:2", "--share", "0.5")
     command("shadow", "homes:2", "--share", "0")
     command("canary", "homes:2", "--percent", "0", "--no-rollback")

@@ -39,7 +39,7 @@ def trusted(model: TabularModel, rows: list[Row]) -> TabularModel:
 def trusted_models(
     tabular_models: list[TabularModel], random_rows: Callable[..., list[Row]]
 ) -> dict[str, TabularModel]:
-    """`homes`, `income` and `house_class`; `old` was stored by a version that could do none of it."""
+    """`homes`, `income` and `house_class`; `old` was stored by a version without these options."""
     made = [
         trusted(model, random_rows(model.schema, 300, np.random.default_rng(5)))
         for model in tabular_models

@@ -84,7 +84,7 @@ def arrow_of(table: Any) -> bytes:
 
 
 def tensors_of(schema: FeatureSchema, values: Values) -> InferRequest:
-    """A tensor for each feature; numbers are NaN where there is none, texts empty."""
+    """A tensor for each feature; numbers are NaN if there is none, texts empty."""
     tensors = []
     for name in schema.by_name:
         column = values[name]

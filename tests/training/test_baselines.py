@@ -96,7 +96,7 @@ def test_trees_stop_at_their_time_limit(monkeypatch: pytest.MonkeyPatch) -> None
     assert np.isfinite(found["boosted trees"]["rmse"])
 
 
-# CatBoost, where it is installed
+# CatBoost, if it is installed
 
 
 def test_catboost_takes_the_place_of_scikit_learn_s_trees(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The scale of errors: found where it follows the row, constant where it does not, and harmless on few rows."""
+"""The scale of errors: it follows the row if the errors do, is constant otherwise, and is harmless with few rows."""
 
 import numpy as np
 import pytest

@@ -103,7 +103,7 @@ def test_network_equals_a_hand_calculation() -> None:
     loss, d_outputs = SquaredError()(outputs, np.array([1.5, 5.5]))
     assert loss == 1
     d_x = network.backward(d_outputs)
-    # d_h = d·W₂ᵀ = [[-2, 1], [2, -1]], and relu lets none through where it was off: [[-2, 1], [2, 0]]
+    # d_h = d·W₂ᵀ = [[-2, 1], [2, -1]], and relu blocks it where it was off: [[-2, 1], [2, 0]]
     np.testing.assert_array_equal(network.gradients["2.dense.W"], [[1.0], [-4.0]])  # 2·-1 + 3·1, 4·-1 + 0·1
     np.testing.assert_array_equal(network.gradients["2.dense.b"], [0.0])
     np.testing.assert_array_equal(network.gradients["0.dense.W"], [[4.0, 1.0], [-4.0, 2.0]])  # xᵀ·d_h
