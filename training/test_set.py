@@ -1,4 +1,4 @@
-"""Which rows a version was not trained on: recorded in its `training.json`, so that a later training can tell.
+"""Which rows a version was not trained on: recorded in its `training.json` for later trainings.
 
 By a hash of the rows or by time a row stays in the test set when the table grows; of a random split that is not known.
 """

@@ -73,7 +73,7 @@ def supervised(create_arbiter: Callable[..., Any], grace_s: float) -> Callable[.
 
 @contextlib.contextmanager
 def as_start_error() -> Iterator[None]:
-    """Report a missing hook as BentoML reports what prevents the start."""
+    """Report a missing hook as an error that makes BentoML stop the start."""
     try:
         yield
     except LibraryHookMissing as error:

@@ -24,7 +24,7 @@ WAIT_S = 300
 
 
 def body_of(row: str, size: int) -> bytes:
-    """A body of about so many bytes: ROWS times the same row, with blanks in it."""
+    """A body of about this number of bytes: ROWS times the same row, with blanks in it."""
     padded = "{" + " " * (size // ROWS - len(row) - 2) + row[1:]
     return ('{"rows": [' + ", ".join([padded] * ROWS) + "]}").encode()
 
