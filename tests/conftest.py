@@ -11,7 +11,10 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("any_speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any_speed")
 
-SLOW = {
+SLOW = (
+    "tests/docs/",
+    "tests/e2e/",
+    "tests/loadtest/",
     "tests/models/fast/test_single_row.py",
     "tests/models/network/test_network.py",
     "tests/models/test_column_validation.py",
@@ -20,6 +23,7 @@ SLOW = {
     "tests/models/test_keras_nets.py",
     "tests/models/test_rows.py",
     "tests/models/test_store.py",
+    "tests/recorded/",
     "tests/service/server/test_http_protocol.py",
     "tests/service/server/test_startup.py",
     "tests/service/test_asgi.py",
@@ -39,8 +43,8 @@ SLOW = {
     "tests/training/test_pipeline.py",
     "tests/training/test_quality.py",
     "tests/training/test_robust.py",
-}
-"""Files that `make unit` leaves out: they train, import TensorFlow, start servers or send large bodies."""
+)
+"""Folders and files that `make unit` leaves out: they train, import TensorFlow, start servers or send large bodies."""
 
 
 SHARED = ("tests/docs/", "tests/loadtest/")
@@ -50,9 +54,11 @@ SHARED = ("tests/docs/", "tests/loadtest/")
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         file = item.path.relative_to(config.rootpath).as_posix()
-        if file in SLOW:
+        if file.startswith(SLOW):
             item.add_marker(pytest.mark.slow)
         item.add_marker(pytest.mark.xdist_group(next(filter(file.startswith, SHARED), file)))
+    # The fast ones last: with several processes, none of them has a slow file left when the others are done.
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture
