@@ -1,4 +1,4 @@
-"""Changes to stored versions that keep `serving.json` in step: which one is served, and which ones may be deleted."""
+"""Changes to stored versions that also update `serving.json`: which one is served, and which ones may be deleted."""
 
 import getpass
 import os

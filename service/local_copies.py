@@ -1,4 +1,4 @@
-"""Copies of the served versions in the server's own folder: a worker can be replaced when the store is gone."""
+"""Copies of the served versions in the server's own folder: a worker can be replaced when the store is missing."""
 
 import contextlib
 import logging

@@ -1,6 +1,6 @@
 """The files in which a worker's metrics are counted: their space is reserved before it is used.
 
-prometheus_client maps sparse files. Where the disk is full, writing to one kills the process (SIGBUS). Here a time
+prometheus_client maps sparse files. If the disk is full, writing to one kills the process (SIGBUS). Here a time
 series without space is counted in memory, and moves to the file as soon as there is space.
 """
 

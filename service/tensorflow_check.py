@@ -1,4 +1,4 @@
-"""Checks a TensorFlow version in a child process: a damaged or hostile one cannot take a worker along.
+"""Checks a TensorFlow version in a child process: a damaged or hostile one cannot end a worker.
 
 The child is `python -m service.tensorflow_check NAME VERSION FOLDER ENGINE`. It loads the version, predicts its golden
 rows and prints its result as one line of JSON.

@@ -34,9 +34,8 @@ class TrafficSplit:
 
 
 def row_key(body: bytes) -> bytes:
-    """The key of a request without a client key: its first row, or its tensors, however its JSON is formatted.
-
-    Other bodies are their own key.
+    """The key of a request without a client key: its first row, or its tensors, in any JSON formatting. Other bodies
+    are used as the key themselves.
     """
     try:
         document: Any = orjson.loads(body)

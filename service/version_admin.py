@@ -1,4 +1,4 @@
-"""Changes what is served in two phases, over all workers of this server.
+"""Changes the served versions in two phases, over all workers of this server.
 
 1. Prepare: one worker after the other loads and checks the versions. A failure in one of them changes nothing.
 2. Commit: `serving.json` is written. The change is done when all workers serve it.
@@ -195,7 +195,7 @@ def new_versions(before: ModelState, after: ModelState) -> list[int]:
 
 
 def incompatibility(old: FeatureSchema, new: FeatureSchema) -> str | None:
-    """Why a version with the schema `new` would refuse requests that one with `old` answers; None if it would not."""
+    """Why a version with the schema `new` would refuse requests that one with `old` accepts; None if it would not."""
     accepted = accepted_names(new)
     if lost := sorted(accepted_names(old) - accepted):
         return f"refuses columns that clients send: {', '.join(lost)}"

@@ -1,4 +1,5 @@
-"""Training for tests of something else: importance, which takes longest for wide tables, is measured on few rows.
+"""Training for tests that do not test training: importance, which takes longest for wide tables, is measured on few
+rows.
 
 `python -m tests.quick_training …` is `python -m training …` with these limits.
 """
@@ -12,7 +13,7 @@ LIMITS = {"MAX_EXPLAINED_ROWS": 4, "MAX_SHUFFLED_ROWS": 20, "SHUFFLES": 1}
 
 
 def run(arguments: list[str]) -> int:
-    """The exit code. For a separate process, because the limits stay."""
+    """Returns the exit code. Run it in a separate process, because the limits stay."""
     for name, limit in LIMITS.items():
         setattr(importance, name, limit)
     return main(arguments)

@@ -47,7 +47,10 @@ def run(
     tune: float | None = None,
     report: Report = print,
 ) -> StoredVersion:
-    """Train a version, store it and promote it by the options. Raises ServingStateError, and as `pipeline.run`."""
+    """Train a version, store it and promote it by the options.
+
+    Raises ServingStateError, and the errors of `pipeline.run`.
+    """
     stored, result = pipeline.run_training(options, fit_options, baselines=baselines, tune=tune, report=report)
     promote(stored, result, options, promotion, report)
     return stored

@@ -1,4 +1,5 @@
-"""`python -m training.shap_comparison`: explanations beside those of the package shap, on the same stored models.
+"""`python -m training.shap_comparison`: explanations compared with those of the package shap, on the same stored
+models.
 
 `make shap-comparison` fetches shap. A model of up to 10 columns is explained by shap.ExactExplainer, others by
 shap.PermutationExplainer, both with the version's own background. Times are processor time of this process.
@@ -28,7 +29,7 @@ Function = Callable[[Matrix], Matrix]
 
 
 class ShapComparison(NamedTuple):
-    """Contributions (rows, columns) and processor seconds a row, of shap and of ours."""
+    """Contributions (rows, columns) and processor seconds per row, of shap and of our code."""
 
     ours: Matrix
     theirs: Matrix
@@ -64,7 +65,7 @@ def functions(model: TabularModel, keras_model: Any) -> tuple[Function, Function
 
 
 def explained_by_shap(function: Function, background: Matrix, rows: Matrix) -> tuple[Matrix, float]:
-    """Contributions, and seconds a row."""
+    """Contributions, and seconds per row."""
     import shap
 
     masker = shap.maskers.Independent(background, max_samples=len(background))
@@ -90,7 +91,7 @@ def compare(model: TabularModel, keras_model: Any, frame: Frame) -> ShapComparis
     our_seconds = (time.process_time() - started) / len(explanations)
     features = [feature.name for feature in model.schema.features]
     order = [features.index(feature.name) for feature in [*model.schema.numeric, *model.schema.categorical]]
-    # Of two classes ours explains the predicted one
+    # With two classes our code explains the predicted one
     signs = [-1.0 if explanation.output == 0 else 1.0 for explanation in explanations]
     ours = np.array([explanation.contributions[order] for explanation in explanations]) * np.array(signs)[:, np.newaxis]
     background, rows = as_matrix(model.background.rows), as_matrix(frame)

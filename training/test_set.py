@@ -1,6 +1,7 @@
 """Which rows a version was not trained on: recorded in its `training.json` for later trainings.
 
-By a hash of the rows or by time a row stays in the test set when the table grows; of a random split that is not known.
+With a split by hash or by time, a row stays in the test set when the table grows; with a random split this is not
+known.
 """
 
 from typing import Any
@@ -16,7 +17,7 @@ HASH_SHARE = 0.2
 
 
 class NotComparable(Exception):  # noqa: N818 - the name describes the error
-    """It is not known which rows a version was trained on; the message says why."""
+    """It is not known which rows a version was trained on; the message has the reason."""
 
 
 def in_test_set(hashes: Hashes) -> Mask:
@@ -27,7 +28,7 @@ def in_test_set(hashes: Hashes) -> Mask:
 def test_set_record(
     method: str, column: str | None, seed: int, how: str, dataset: Dataset, learned: npt.NDArray[np.intp]
 ) -> dict[str, Any]:
-    """What `unseen_rows` needs to know of a training. learned: the rows of the training and validation sets."""
+    """The information of a training for `unseen_rows`. learned: the rows of the training and validation sets."""
     record: dict[str, Any] = {
         "method": method,
         "column": column,

@@ -31,7 +31,7 @@ Line = list[str]
 
 
 class Report:
-    """The lines of the tables, and what missed its target."""
+    """The lines of the tables, and the missed targets."""
 
     def __init__(self) -> None:
         self.coverage: list[Line] = [["table", "level", "by two folds", "allowed", "mean of splits"]]

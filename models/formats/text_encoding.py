@@ -1,7 +1,7 @@
 """The encoding of a CSV: bytes in any encoding to UTF-8, chunk by chunk.
 
 A body that is valid UTF-8 is read as UTF-8. Any other is read in the encoding of the file that trained the model, so
-that this file can be posted as it is.
+that this file can be sent unchanged.
 """
 
 import codecs

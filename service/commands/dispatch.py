@@ -32,6 +32,6 @@ def run(command: str, words: Sequence[str], program: str) -> int:
     except (ServingStateError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # the reader of the output is gone
+    except BrokenPipeError:  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -1,4 +1,4 @@
-"""Checks a version in a process of its own: manifest, files, golden rows.
+"""Checks a version in a separate process: manifest, files, golden rows.
 
 A broken version cannot stop the caller, and TensorFlow is loaded only there.
 `python -m service.commands.version_check FOLDER MODEL VERSION`; the folder is that of the version.
@@ -34,7 +34,7 @@ def check(stored: StoredVersion) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Load a version; print the reason where it cannot be served."""
+    """Load a version; print the reason if it cannot be served."""
     folder, name, version = arguments
     try:
         store.load(StoredVersion(name, int(version), Path(folder)))

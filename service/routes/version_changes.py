@@ -1,4 +1,4 @@
-"""Routes that change which versions are served, and the audit of these changes."""
+"""Routes that change the served versions, and the audit of these changes."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -53,7 +53,7 @@ class VersionChangeRoute(Route):
         return Response(b"{}") if entry is None else await version_list_response(self.plane, entry)
 
     def requested(self, exchange: HttpExchange, body: Any) -> RequestedChange:
-        """The change that a request with this method and body asks for. Raises RequestNotValid."""
+        """The requested change. Raises RequestNotValid."""
         raise NotImplementedError
 
     def change(self, exchange: HttpExchange, action: str, apply: Change, **more: Any) -> RequestedChange:

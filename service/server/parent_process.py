@@ -1,4 +1,4 @@
-"""Ends a process when its parent has ended, however that ended: a worker with its supervisor."""
+"""Ends a process when its parent has ended for any reason: a worker with its supervisor."""
 
 import ctypes
 import os

@@ -18,7 +18,7 @@ Predict = Callable[[str], Any]
 
 
 def same(found: Any, expected: Any) -> None:
-    """Predictions are equal except for the last digits of numbers, which a Python client reads and writes once more."""
+    """Predictions are equal except for the last digits of numbers, which a Python client parses and formats again."""
     assert found == pytest.approx(expected) if not isinstance(expected, dict) else found.keys() >= expected.keys()
     if isinstance(expected, dict):
         for key, value in expected.items():

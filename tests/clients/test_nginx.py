@@ -1,4 +1,4 @@
-"""Large bodies through a real nginx come back whole, or with an error that no client overlooks."""
+"""Large bodies through a real nginx get a complete response, or an error that every client detects."""
 
 import io
 import shutil
@@ -133,8 +133,9 @@ def test_a_large_body_is_answered_whole(proxy: str, form: str) -> None:
 
 
 def test_an_error_is_not_a_complete_response(proxy: str) -> None:
-    """At the end of a body that arrives in order it has a status. A Parquet body is complete before its first row is
-    read, and the response starts before its last one is: then the connection ends, unless it is one of HTTP/1.0."""
+    """An error at the end of a body that arrives in order has a status. A Parquet body is complete before its first row
+    is read, and the response starts before its last one is: then the connection ends, unless it is one of HTTP/1.0.
+    """
     body = ndjson_body() + b"{}\n"
     headers = {"content-type": "application/x-ndjson"}
     response = httpx.post(f"{proxy}/predict/housing", content=body, headers=headers, timeout=300)

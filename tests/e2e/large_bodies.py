@@ -24,7 +24,7 @@ WAIT_S = 300
 
 
 def body_of(row: str, size: int) -> bytes:
-    """A body of about this number of bytes: ROWS times the same row, with blanks in it."""
+    """A body of about this size: ROWS times the same row, with blanks in it."""
     padded = "{" + " " * (size // ROWS - len(row) - 2) + row[1:]
     return ('{"rows": [' + ", ".join([padded] * ROWS) + "]}").encode()
 
@@ -55,7 +55,7 @@ class Sender(threading.Thread):
 
 
 def peak_mib(pid: int) -> float:
-    """The most memory that a process has ever held."""
+    """The peak memory of a process."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
@@ -69,7 +69,7 @@ def workers_of(server: Server) -> list[int]:
 
 
 class Outcome:
-    """What happened: the results of the clients, workers that died, and the sum of the peaks of all processes."""
+    """The results of the clients, the number of workers that died, and the sum of the peaks of all processes."""
 
     def __init__(self, server: Server, model: str, row: str, clients: int, size: int) -> None:
         before, body = workers_of(server), body_of(row, size)

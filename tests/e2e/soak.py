@@ -1,7 +1,7 @@
 """Compares all answers of a server while its workers are killed: `python -m tests.e2e.soak --seconds 1200`.
 
-A kill may cost the requests that its worker had in progress, one for each of its connections. Nothing else: no wrong
-answer, no error, no request of another connection. The exit code is 1 if it does.
+A kill may lose the requests in progress of its worker, one per connection, and nothing else: no wrong answer, no error,
+no request of another connection. Otherwise the exit code is 1.
 """
 
 import argparse

@@ -58,7 +58,7 @@ def metric(server: Any, name: str) -> float:
 
 @pytest.fixture
 def clock(tmp_path: Path) -> Path:
-    """A file with the seconds that the wall clock of a server is wrong, if PYTHONPATH is its folder."""
+    """A file with the error of a server's wall clock in seconds, if PYTHONPATH is its folder."""
     folder = tmp_path / "clock"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(WRONG_CLOCK)

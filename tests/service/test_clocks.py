@@ -23,7 +23,7 @@ def test_the_wall_clock_only_dates_what_is_written() -> None:
 
 
 def test_clocks_are_imported_as_modules() -> None:
-    """Otherwise the test above does not find them."""
+    """The test above finds clocks only as attributes of a module."""
     for path in SERVICE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             assert not (isinstance(node, ast.ImportFrom) and node.module == "time"), path

@@ -1,4 +1,4 @@
-"""Workers load copies of the served versions when the store is gone."""
+"""Workers load copies of the served versions when the store is missing."""
 
 import shutil
 from dataclasses import replace
@@ -31,7 +31,7 @@ def test_copies_are_loaded_when_the_store_is_gone(
     shared = tmp_path / "shared"
     shared.mkdir()
     assert loaded(settings, shared) == [*TAGS]
-    assert loaded(settings, shared) == [*TAGS]  # the copies are there
+    assert loaded(settings, shared) == [*TAGS]  # from the copies
     assert {path.name for path in (shared / "models").iterdir()} == {"stars", "flags"}
     assert [path.name for path in (shared / "models" / "stars").iterdir()] == ["1"]
     assert settings.store

@@ -1,4 +1,4 @@
-"""The routes that change what is served: forms, conditions, refusals, and who may use them."""
+"""The routes that change the served versions: formats, conditions, errors, and access."""
 
 import json
 import os

@@ -59,7 +59,7 @@ class RealTable:
 
 @dataclass
 class Reading:
-    """What became of a table. `failure` is empty where it was read, trained and posted."""
+    """The result of a table. `failure` is empty if it was read, trained and sent."""
 
     file: str
     rows: int = 0
@@ -87,7 +87,7 @@ def check(table: RealTable) -> Reading:
             post(table.options, dataset)
     except (UsageError, StoreError, AssertionError) as error:
         reading.failure = " ".join(str(error).split())
-    except Exception as error:  # what a user would see as a traceback is what this program is for
+    except Exception as error:  # this program looks for errors that a user would see as a traceback
         reading.failure = f"{type(error).__name__}: {' '.join(str(error).split())}"
     reading.seconds = time.monotonic() - started
     return reading
@@ -120,7 +120,7 @@ def train(options: DataOptions) -> None:
 
 
 def post(options: DataOptions, dataset: Dataset) -> None:
-    """Raises AssertionError where the CSV itself is not read as the training read it."""
+    """Raises AssertionError if the CSV itself is not read as in training."""
     if dataset.origin["format"] != "CSV" or options.delimiter == " ":  # no body has blanks between its cells
         return
     content, _ = file_content.decompress(file_content.read_bytes(options.data), options.data)

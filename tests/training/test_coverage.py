@@ -1,4 +1,4 @@
-"""What `python -m training.trust` measures, on rows whose noise is known."""
+"""The measurements of `python -m training.trust` on rows with known noise."""
 
 import csv
 import dataclasses

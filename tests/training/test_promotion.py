@@ -86,7 +86,7 @@ def test_version_is_promoted_if_it_is_not_worse(train: Train, table: Path) -> No
 
 
 def test_version_that_is_not_promoted_does_not_replace_the_newest(train: Train) -> None:
-    """Where no champion is recorded, the newest version is served: the one before must be recorded first."""
+    """If no champion is recorded, the newest version is served, so the one before must be recorded first."""
     train()
     (VersionStore().serving.path).unlink()
     assert train("--no-promote") == "fares:2 is not served. To serve it: tabserve promote fares:2"

@@ -67,7 +67,7 @@ def test_invalid_bytes_of_utf8_are_read_as_in_training() -> None:
 
 @pytest.mark.parametrize("body", [CITIES.encode() + b"K\xf6ln,4\n", CITIES.encode() + "Zürich,4\n".encode() + b"\xff"])
 def test_utf8_with_an_invalid_byte_is_refused(body: bytes) -> None:
-    """It would become `KÃ¶ln` in every other row."""
+    """A wrong encoding would give `KÃ¶ln` in every other row."""
     with pytest.raises(FormatError, match="not UTF-8 text"):
         to_utf8(body, "cp1252")
 

@@ -1,4 +1,4 @@
-"""A worker exits after a signal, whenever it comes."""
+"""A worker exits after a signal at any time."""
 
 import asyncio
 import logging
