@@ -9,6 +9,7 @@ import numpy as np
 from models.cell_parsing import read_rows
 from models.feature import Feature
 from models.frame import Frame, Row
+from models.repeated_names import RepeatedName
 from models.row_warnings import RowWarning, find_warnings
 from models.schema import FeatureSchema
 from models.text import did_you_mean, render, truncate
@@ -30,6 +31,13 @@ class UndecodableRow(NamedTuple):
 
     code: str
     message: str
+
+
+def repeated_field(marked: object, row: object) -> object:
+    """A row, or `UndecodableRow` if it has a column twice. marked: the row as `parse_marked` returns it."""
+    if not isinstance(marked, RepeatedName):
+        return row
+    return UndecodableRow("repeated_field", f"the field {truncate(marked.name)!r} occurs more than once")
 
 
 @dataclass

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from pydantic_core import SchemaValidator, ValidationError, core_schema
 
 from models.feature import Feature
+from models.repeated_names import may_repeat
 
 EXACT = 2**63 - 1  # whole levels up to here are read exactly by every JSON parser
 LONG_TEXT_BYTES = 16 * 1024  # a longer text may have so many unknown columns that one error for each would be slow
@@ -32,7 +33,10 @@ class Validators(NamedTuple):
 
 
 class RowValidators:
-    """All methods return None for rows that they do not recognise; these may still be valid."""
+    """All methods return None for rows that they do not recognise; these may still be valid.
+
+    A row whose JSON text may have a column twice is not recognised.
+    """
 
     def __init__(self, features: Sequence[Feature], unused: Iterable[str]) -> None:
         """unused: columns that a row may have although the model does not use them."""
@@ -41,11 +45,15 @@ class RowValidators:
 
     def parse_body(self, body: bytes) -> ValidRows | None:
         """The rows of `{"rows": [{...}, ...]}`."""
-        return self._parse(body, self._of_body, "rows")
+        valid = self._parse(body, self._of_body, "rows")
+        if valid is not None and body.count(b":") != (names := sum(map(len, valid)) + 1) and may_repeat(body, names):
+            return None  # the count is the first step of `may_repeat`, without the cost of the call
+        return valid
 
     def parse_block(self, block: bytes) -> ValidRows | None:
         """The rows of `[[{...}, ...]]`, which is nested as deep."""
-        return self._parse(block, self._of_block, 0)
+        valid = self._parse(block, self._of_block, 0)
+        return None if valid is None or may_repeat(block, sum(map(len, valid))) else valid
 
     def parse_lines(self, lines: Sequence[bytes]) -> ValidRows | None:
         """The rows of lines that each hold one as JSON."""
@@ -53,9 +61,10 @@ class RowValidators:
         if any(b"NaN" in line or b"Infinity" in line or len(line) > longest for line in lines):
             return None
         try:
-            return [*map(self._of_row.validate_json, lines)]
+            valid: ValidRows = [*map(self._of_row.validate_json, lines)]
         except ValidationError:
             return None
+        return None if may_repeat(b"".join(lines), sum(map(len, valid))) else valid
 
     def validate_values(self, rows: Sequence[object]) -> ValidRows | None:
         """The same for rows that are JSON values already."""

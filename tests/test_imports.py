@@ -41,6 +41,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {
             "models.text",
             "models.date_parsing",
+            "models.repeated_names",
             "models.architecture",
             "models.library_hook",
             "models.cell_format",

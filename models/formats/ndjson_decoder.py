@@ -6,7 +6,8 @@ from typing import Any
 from models import json_text
 from models.formats.blocks import MAX_LINE_BYTES, Block
 from models.formats.errors import FormatError
-from models.rows import MAX_LISTED_ERRORS, UndecodableRow, ValidatedRows, from_valid_rows, validate_rows
+from models.repeated_names import parse_marked, repeats
+from models.rows import MAX_LISTED_ERRORS, UndecodableRow, ValidatedRows, from_valid_rows, repeated_field, validate_rows
 from models.schema import FeatureSchema
 
 BOM = b"\xef\xbb\xbf"
@@ -34,9 +35,10 @@ class LineBlock:
 def parse_line(line: bytes) -> Any:
     """The JSON value of a line, or `UndecodableRow`."""
     try:
-        return json_text.parse(line)
+        row = json_text.parse(line)
     except json_text.JsonError as error:
         return UndecodableRow("bad_json", f"the line is not JSON: {error}")
+    return repeated_field(parse_marked(line), row) if repeats(line, row) else row
 
 
 class NdjsonDecoder:

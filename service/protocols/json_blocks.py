@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from models import json_text
-from models.rows import MAX_LISTED_ERRORS, ValidatedRows, concatenate, from_valid_rows, validate_rows
+from models.repeated_names import parse_marked, repeats
+from models.rows import MAX_LISTED_ERRORS, ValidatedRows, concatenate, from_valid_rows, repeated_field, validate_rows
 from models.schema import FeatureSchema
 from service.errors import TooManyRows
 
@@ -70,4 +71,9 @@ def parse_block(text: bytes) -> list[Any] | None:
         document = json_text.parse(text)
     except json_text.JsonError:
         return None
-    return document[0] or None if len(document) == 1 else None
+    if len(document) != 1:
+        return None
+    rows: list[Any] = document[0]
+    if repeats(text, rows):
+        rows = [repeated_field(marked, row) for marked, row in zip(parse_marked(text)[0], rows, strict=True)]
+    return rows or None

@@ -1,14 +1,16 @@
 """The JSON bodies of the native API: parsing and validation. Pure functions."""
 
+from codecs import BOM_UTF8
 from typing import Any
 
-from models.rows import MAX_LISTED_ERRORS, RowError, ValidatedRows, from_valid_rows, validate_rows
+from models.repeated_names import RepeatedName, parse_marked, repeats
+from models.rows import MAX_LISTED_ERRORS, RowError, ValidatedRows, from_valid_rows, repeated_field, validate_rows
 from models.schema import FeatureSchema
 from models.text import did_you_mean, truncate
 from service.error_mapping import require_valid
 from service.errors import TooManyRows
 from service.protocols import json_blocks
-from service.protocols.parsing import ON_INVALID_OPTIONS, error_entry, invalid_request, parse_json
+from service.protocols.parsing import ON_INVALID_OPTIONS, error_entry, invalid_request, parse_with_repeated_names
 
 LARGE_BODY_BYTES = 4 * json_blocks.BLOCK_BYTES  # larger bodies are validated block by block
 
@@ -38,9 +40,17 @@ def validate_body(schema: FeatureSchema, body: bytes, on_invalid: str, max_rows:
     return validated
 
 
+def marked_rows(rows: list[Any], marked: Any) -> list[Any]:
+    """Rows, with `UndecodableRow` for those that have a column twice. marked: the document by `parse_marked`."""
+    if not isinstance(marked, dict) or not isinstance(marked["rows"], list):
+        return rows
+    return [repeated_field(each, row) for each, row in zip(marked["rows"], rows, strict=True)]
+
+
 def parse_document(body: bytes, on_invalid: str, max_rows: int) -> tuple[list[Any], list[RowError]]:
     """The rows as JSON values, and the errors of the request itself."""
-    document = parse_json(body)
+    document = parse_with_repeated_names(body)
+    marked: Any = parse_marked(body.removeprefix(BOM_UTF8)) if repeats(body.removeprefix(BOM_UTF8), document) else None
     errors: list[RowError] = []
     if on_invalid not in ON_INVALID_OPTIONS:
         errors.append(
@@ -49,6 +59,9 @@ def parse_document(body: bytes, on_invalid: str, max_rows: int) -> tuple[list[An
     if not isinstance(document, dict):
         kind = "an array" if isinstance(document, list) else "not an object"
         raise invalid_request([*errors, error_entry("wrong_type", f'the body is {kind}, expected {{"rows": [...]}}')])
+    if isinstance(marked, RepeatedName):
+        name = truncate(marked.name)
+        errors.append(error_entry("repeated_key", f"the key {name!r} occurs more than once", name))
     unknown = [key for key in document if key != "rows"]
     for key in unknown[:MAX_LISTED_ERRORS]:
         message = f"unknown key {truncate(key)!r}{did_you_mean(key, ['rows'])}"
@@ -64,5 +77,5 @@ def parse_document(body: bytes, on_invalid: str, max_rows: int) -> tuple[list[An
     elif len(rows) > max_rows:
         raise TooManyRows(len(rows), max_rows)
     else:
-        return rows, errors
+        return marked_rows(rows, marked), errors
     raise invalid_request(errors)

@@ -4,13 +4,26 @@ from codecs import BOM_UTF8
 from typing import Any
 
 from models import json_text
+from models.repeated_names import first_repeated, parse_marked, repeats
 from models.rows import MAX_LISTED_ERRORS, RowError
+from models.text import truncate
 from service.errors import BadJson, RequestNotValid
 
 ON_INVALID_OPTIONS = ("fail", "skip")
 
 
 def parse_json(body: bytes, *, constants: bool = False) -> Any:
+    """`parse_with_repeated_names`. Raises RequestNotValid, too: for a name that occurs twice in an object."""
+    document = parse_with_repeated_names(body, constants=constants)
+    if repeats(body.removeprefix(BOM_UTF8), document):
+        name = truncate(first_repeated(parse_marked(body.removeprefix(BOM_UTF8))) or "")
+        raise invalid_request(
+            [error_entry("repeated_key", f"the key {name!r} occurs more than once in an object", name)]
+        )
+    return document
+
+
+def parse_with_repeated_names(body: bytes, *, constants: bool = False) -> Any:
     """Parse a JSON body, without a byte order mark. constants: accept NaN and Infinity, which are not JSON. Raises
     BadJson."""
     try:

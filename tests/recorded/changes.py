@@ -41,6 +41,8 @@ CHANGES: Mapping[str, str] = {
     "native-option-unknown": "there are more options: interval, set, explain",
     "arrow-unknown-option": "there are more options: interval, set, explain",
     "parquet-unknown-option": "there are more options: interval, set, explain",
+    "native-key-twice": "a column that occurs twice in a row is an error",
+    "native-rows-twice": "a key that occurs twice is an error",
     "native-option-near": "an option that is nearly right is named",
     "stream-ndjson-rows": STREAM,
     "stream-csv-rows": STREAM,
