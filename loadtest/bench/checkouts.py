@@ -217,7 +217,8 @@ def run(names: Sequence[str], other: Path, rounds: int, seconds: float, markdown
     with tempfile.TemporaryDirectory(prefix="tabserve-bench-") as folder:
         home = Path(folder)
         print("training the models", file=sys.stderr)
-        store = train(home, {contender.model for _, contender in chosen})
+        models = {contender.model for _, contender in chosen}
+        store = train(home, models, other)  # the older code cannot read what the newer one stores
         for name, contender in chosen:
             comparison = comparison_of(SCENARIOS[name], contender, other, store, home)
             found, requests = compare(comparison, rounds, seconds)

@@ -32,8 +32,11 @@ from loadtest.bench.server_scenarios import (
 )
 
 
-def train(home: Path, models: set[str]) -> Path:
-    """Train the models with a few epochs; their quality does not matter. Returns the folder of the store."""
+def train(home: Path, models: set[str], checkout: Path = ROOT) -> Path:
+    """Train the models with a few epochs; their quality does not matter. Returns the folder of the store.
+
+    checkout: whose code trains.
+    """
     small = ("--hidden", "32", "--bins", "0")
     few = ("--epochs", "3", "--no-baselines")
     commands: dict[str, tuple[str, ...]] = {"eight": ("housing", "--name", "eight", *small, *few)}
@@ -45,7 +48,7 @@ def train(home: Path, models: set[str]) -> Path:
             write_wide(table, int(model.removeprefix(WIDE)))
             commands[model] = (*("--data", str(table), "--target", "y", "--framework", "numpy"), *small, *few)
         command = [sys.executable, "-m", "training", *commands[model]]
-        done = subprocess.run(command, cwd=ROOT, env=environment(home), capture_output=True, text=True)
+        done = subprocess.run(command, cwd=checkout, env=environment(home), capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"training {model} failed:\n{done.stderr}")
     return home / "models"

@@ -167,7 +167,7 @@ def test_a_checkout_is_compared_with_itself(
 ) -> None:
     small = (server_scenarios.tabserve_server(server_scenarios.NUMPY, "small"),)
     monkeypatch.setitem(SCENARIOS, "row", dataclasses.replace(SCENARIOS["row"], model="small", contenders=small))
-    monkeypatch.setattr(checkouts, "train", lambda home, models: store_home / "models")
+    monkeypatch.setattr(checkouts, "train", lambda home, models, checkout: store_home / "models")
     monkeypatch.setattr(checkouts, "TURNS", 4)
     monkeypatch.setattr(checkouts, "WARM_UP_TURNS", 2)
     file = tmp_path / "table.md"
