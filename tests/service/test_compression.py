@@ -15,7 +15,6 @@ from service.settings import Settings
 
 ROW = {"age": 20, "job": "Private"}
 LARGE = {"rows": [ROW] * 1500}
-CSV = b"age,job\n" + b"20,Private\n" * 6000
 JSON = "application/json"
 DECOMPRESSED: dict[str, Callable[[bytes], bytes]] = {
     "gzip": lambda content: zlib.decompress(content, 31),
@@ -94,21 +93,23 @@ def test_small_responses_and_parquet_stay_as_they_are(send_asgi: Any) -> None:
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
-@pytest.mark.parametrize("end", [b"", b"20,Private,more\n"])
-def test_a_streamed_table_is_compressed(
-    make_app: Any, asgi: Any, tabular_models: list[TabularModel], coding: str, end: bytes
+@pytest.mark.parametrize("rows", [6000, 40_000])
+def test_a_table_that_is_answered_in_blocks_is_compressed(
+    make_app: Any, asgi: Any, tabular_models: list[TabularModel], coding: str, rows: int
 ) -> None:
-    """Also its last line if an invalid row stops it."""
+    """Whether its response is complete before it starts, or streamed as it has more than 1 MiB."""
+    body = b"age,job\n" + b"20,Private\n" * rows
     asgi_app = make_app(tabular_models, Settings(max_body_bytes=4000))
     headers = {"content-type": "text/csv"}
 
     async def ask(**more: str) -> Any:
-        return await asgi(asgi_app, "POST", "/predict/income", CSV + end, "", headers | more)
+        return await asgi(asgi_app, "POST", "/predict/income", body, "", headers | more)
 
     with asyncio.Runner() as runner:
         plain, reply = runner.run(ask()), runner.run(ask(**{"accept-encoding": coding}))
     asgi_app.plane.close()
-    assert "content-length" not in plain.headers
+    assert ("content-length" not in plain.headers) == (rows == 40_000)
+    assert plain.content.count(b"\n") == rows + 1
     assert (reply.headers["content-encoding"], reply.headers["vary"]) == (coding, "accept-encoding")
     assert DECOMPRESSED[coding](reply.content) == plain.content
 
