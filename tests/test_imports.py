@@ -93,7 +93,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"training.arguments", "training.bundled", "training.csv_format", "training.option_checks"},
         {"training.arrow_tables", "training.csv_table", "training.excel", "training.json_tables"},
         {"training.reading", "training.recipe"},
-        {"training.cells", "training.training_run"},
+        {"training.cells", "training.training_run", "training.content_hash"},
         {
             "training.cell_values",
             "training.keras_options",

@@ -1,16 +1,9 @@
-"""A hash of each row's content, which is the same in every training, on every machine and in any order of the rows."""
-
-import hashlib
-from collections.abc import Mapping
+"""A hash of each row's content, which does not depend on the order of the rows or the columns."""
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 
+from training.content_hash import Hashes, hash_columns
 from training.dataset import Dataset
-
-Hashes = npt.NDArray[np.uint64]
-MISSING = b"\0missing"
 
 
 def row_hashes(dataset: Dataset) -> Hashes:
@@ -19,32 +12,3 @@ def row_hashes(dataset: Dataset) -> Hashes:
     target = dataset.target if classes is None else np.array([str(label) for label in classes], object)[dataset.target]
     columns = {f"feature {name}": values for name, values in dataset.columns.items()}
     return hash_columns({**columns, f"target {dataset.schema.target}": target})
-
-
-def hash_columns(columns: Mapping[str, npt.NDArray[np.generic]]) -> Hashes:
-    """(n,): a hash of n values in each column, with the columns' names."""
-    total = np.zeros(len(next(iter(columns.values()))), np.uint64)
-    for name, values in columns.items():
-        total += mixed(text_hash(name.encode()) ^ mixed(value_hashes(values)))
-    return mixed(total)
-
-
-def value_hashes(values: npt.NDArray[np.generic]) -> Hashes:
-    """(n,): of numbers by their value, of everything else by its text."""
-    if values.dtype != object:
-        numbers = values.astype(np.float64) + 0.0  # -0.0 is 0.0
-        return np.where(np.isnan(numbers), np.nan, numbers).view(np.uint64)  # one NaN
-    codes, distinct = pd.factorize(values)
-    known = [text_hash(str(value).encode("utf-8", "surrogatepass")) for value in distinct]
-    return np.array([*known, text_hash(MISSING)], np.uint64)[codes]  # the code of a missing value is -1
-
-
-def text_hash(text: bytes) -> np.uint64:
-    return np.uint64(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little"))
-
-
-def mixed(values: Hashes) -> Hashes:
-    """Each bit of the result depends on each bit of the value (the finalizer of SplitMix64)."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))

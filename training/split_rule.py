@@ -10,6 +10,7 @@ import numpy.typing as npt
 from models.text import did_you_mean, render, truncate
 from training.cell_values import MAX_INVALID_SHARE, Vector, parse_numbers
 from training.cells import FactorizedColumn
+from training.content_hash import Hashes, text_hash
 from training.date_formats import detect_date_format, parse_dates
 from training.errors import UsageError
 
@@ -65,18 +66,19 @@ def check_split_column(names: Sequence[str], rule: SplitRule, target: str) -> No
 def read_split_key(column: FactorizedColumn, method: SplitMethod, date_format: str | None = None) -> npt.NDArray[Any]:
     """(rows,): the key that the rule splits by, from its column, whose cells have their format. Raises UsageError.
 
-    float64 times (NaN if missing), int64 groups, or the objects "train", "validation" and "test". date_format: of
-    the flag or of an edited schema.
+    float64 times (NaN where missing), uint64 hashes of groups, or the objects "train", "validation" and "test".
+    date_format: of the flag or of an edited schema.
     """
     if method == "time":
         return _times(column, date_format)
     return _groups(column) if method == "group" else _set_names(column)
 
 
-def _groups(column: FactorizedColumn) -> npt.NDArray[np.int64]:
-    """Each row without a group is a separate group."""
-    own_group = len(column.values) + np.arange(len(column.codes))
-    return np.where(column.codes < 0, own_group, column.codes).astype(np.int64)
+def _groups(column: FactorizedColumn) -> Hashes:
+    """The hash of each row's group. Each row without a group is a separate group, after all others."""
+    known = [text_hash(str(value).encode("utf-8", "surrogatepass")) for value in column.values]
+    own_group = np.uint64(2**64 - 1) - np.arange(len(column.codes), dtype=np.uint64)
+    return np.where(column.codes < 0, own_group, np.array([*known, 0], np.uint64)[column.codes])
 
 
 def _times(column: FactorizedColumn, date_format: str | None) -> Vector:

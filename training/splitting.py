@@ -94,7 +94,7 @@ def _describe(rule: SplitRule, seed: int) -> str:
         "random": f"random, seed {seed}",
         "hash": f"by a hash of each row, which stays in its set in every training; validation random, seed {seed}",
         "time": f"by time: the last 20 % by {rule.column!r} are the test set",
-        "group": f"by group: no {rule.column!r} is in two sets, seed {seed}",
+        "group": f"by group: no {rule.column!r} is in two sets; validation random, seed {seed}",
         "column": f"by column {rule.column!r}",
     }[rule.method]
 
@@ -109,6 +109,8 @@ def _hold_out_test_set(dataset: Dataset, method: SplitMethod, seed: int, officia
         return _hold_out(rows, dataset.split_key == "test")
     if method == "hash":
         return _hold_out_by_hash(dataset, rows)
+    if method == "group":
+        return _hold_out_groups(dataset.split_key, rows, None)
     return _hold_out_share(dataset, rows, method, seed)
 
 
@@ -183,15 +185,19 @@ def _hold_out_latest(times: npt.NDArray[Any] | None, rows: Indices) -> _Holdout:
     return _Holdout(order[:border], order[border:], notices)
 
 
-def _hold_out_groups(groups: npt.NDArray[Any] | None, rows: Indices, seed: int) -> _Holdout:
-    """Whole groups in random order until a fifth of the rows is reached; at least one group, never all of them."""
+def _hold_out_groups(groups: npt.NDArray[Any] | None, rows: Indices, seed: int | None) -> _Holdout:
+    """Whole groups until a fifth of the rows is reached; at least one group, never all of them.
+
+    seed: of their order. Without one they are in the order of their hashes: the first ones then stay the first ones.
+    """
     assert groups is not None
     distinct, member, sizes = np.unique(groups[rows], return_inverse=True, return_counts=True)
     if len(distinct) < 2:
         raise UsageError("--split group: needs at least 3 groups, one for each part")
-    order = np.random.default_rng(seed).permutation(len(distinct))
+    count = len(distinct)
+    order = np.arange(count) if seed is None else np.random.default_rng(seed).permutation(count)
     reached = np.cumsum(sizes[order])
-    taken = int(np.clip(np.argmin(np.abs(reached - TEST_SHARE * len(rows))) + 1, 1, len(distinct) - 1))
+    taken = int(np.clip(np.argmin(np.abs(reached - TEST_SHARE * len(rows))) + 1, 1, count - 1))
     return _hold_out(rows, np.isin(member, order[:taken]))
 
 

@@ -1,7 +1,7 @@
 """Which rows a version was not trained on: recorded in its `training.json` for later trainings.
 
-With a split by hash or by time, a row stays in the test set when the table grows; with a random split this is not
-known.
+With a split by hash, by group or by time, a row stays in the test set when the table grows; with a random split this
+is not known.
 """
 
 from typing import Any
@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from training.content_hash import Hashes
 from training.dataset import Dataset
-from training.row_hash import Hashes, row_hashes
+from training.row_hash import row_hashes
 
 Mask = npt.NDArray[np.bool_]
 HASH_SHARE = 0.2
@@ -41,6 +42,9 @@ def test_set_record(
     if method == "time":
         assert dataset.split_key is not None
         record["learned_until"] = float(np.nanmax(dataset.split_key[learned], initial=-np.finfo(np.float64).max))
+    if method == "group":
+        assert dataset.split_key is not None
+        record["learned_from"] = f"{int(dataset.split_key[learned].min()):016x}"  # too large for a JSON number
     if method == "hash":
         inside = learned[in_test_set(row_hashes(dataset)[learned])]
         record["learned_classes"] = sorted({label(dataset, code) for code in dataset.target[inside]})
@@ -64,8 +68,11 @@ def unseen_rows(present: dict[str, Any] | None, new: dict[str, Any], dataset: Da
         unseen = in_test_set(row_hashes(dataset))
         known = set(present["learned_classes"])  # too rare at that time to be held out
         return unseen & np.array([label(dataset, code) not in known for code in dataset.target]) if known else unseen
-    if new["method"] == "time" and present["column"] == new["column"] and dataset.split_key is not None:
-        return np.asarray(dataset.split_key > present["learned_until"])
+    if present["column"] == new["column"] and dataset.split_key is not None:
+        if new["method"] == "time":
+            return np.asarray(dataset.split_key > present["learned_until"])
+        if new["method"] == "group":
+            return np.asarray(dataset.split_key < np.uint64(int(present["learned_from"], 16)))
     raise NotComparable(f"with this split ({new['how']}) the rows of the test set differ from training to training")
 
 

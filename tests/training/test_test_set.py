@@ -10,8 +10,9 @@ import pytest
 
 from training.build_dataset import load_dataset
 from training.config import DataOptions
+from training.content_hash import hash_columns
 from training.dataset import Dataset
-from training.row_hash import hash_columns, row_hashes
+from training.row_hash import row_hashes
 from training.splitting import split_rows
 from training.test_set import NotComparable, column_types, in_test_set, unseen_rows
 
@@ -91,6 +92,26 @@ def test_rows_after_the_last_learned_time_are_unseen(tmp_path: Path) -> None:
     assert dataset.split_key is not None
     unseen = unseen_rows(before.record, after.record, dataset)
     assert set(dataset.split_key[unseen]) == set(range(800, 1500))
+
+
+def test_groups_that_were_not_learned_are_unseen(tmp_path: Path) -> None:
+    frame = table(1500)
+    frame["who"] = [f"client {row % 100}" for row in range(1500)]
+    frame.loc[frame.index % 31 == 0, "who"] = None
+    options = options_for(tmp_path, frame.head(1000), split="group:who")
+    before = split_rows(load_dataset(options), options)
+    learned = set(frame["who"].iloc[np.concatenate([before.train, before.validation])].dropna())
+    options = options_for(
+        tmp_path, frame.assign(who=frame["who"].replace("client 7", "a new client")), split="group:who"
+    )
+    dataset = load_dataset(options)
+    after = split_rows(dataset, options)
+    unseen = unseen_rows(before.record, after.record, dataset)
+    judged = after.test[unseen[after.test]]
+    assert len(judged) > 200
+    names = frame["who"].iloc[judged]
+    assert not names.isna().any()
+    assert not set(names) & learned - {"client 7"}
 
 
 def test_unknown_parts_are_not_compared(tmp_path: Path) -> None:

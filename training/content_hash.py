@@ -1,0 +1,40 @@
+"""Hashes of values, which are the same in every training, on every machine."""
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Hashes = npt.NDArray[np.uint64]
+MISSING = b"\0missing"
+
+
+def hash_columns(columns: Mapping[str, npt.NDArray[np.generic]]) -> Hashes:
+    """(n,): a hash of n values in each column, with the columns' names."""
+    total = np.zeros(len(next(iter(columns.values()))), np.uint64)
+    for name, values in columns.items():
+        total += mixed(text_hash(name.encode()) ^ mixed(value_hashes(values)))
+    return mixed(total)
+
+
+def value_hashes(values: npt.NDArray[np.generic]) -> Hashes:
+    """(n,): of numbers by their value, of everything else by its text."""
+    if values.dtype != object:
+        numbers = values.astype(np.float64) + 0.0  # -0.0 is 0.0
+        return np.where(np.isnan(numbers), np.nan, numbers).view(np.uint64)  # one NaN
+    codes, distinct = pd.factorize(values)
+    known = [text_hash(str(value).encode("utf-8", "surrogatepass")) for value in distinct]
+    return np.array([*known, text_hash(MISSING)], np.uint64)[codes]  # the code of a missing value is -1
+
+
+def text_hash(text: bytes) -> np.uint64:
+    return np.uint64(int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little"))
+
+
+def mixed(values: Hashes) -> Hashes:
+    """Each bit of the result depends on each bit of the value (the finalizer of SplitMix64)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
