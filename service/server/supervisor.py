@@ -55,6 +55,7 @@ def supervised(create_arbiter: Callable[..., Any], grace_s: float) -> Callable[.
         for watcher in watchers:
             prepare_watcher(watcher)
         arbiter = create_arbiter(watchers, **{"check_delay": CHECK_INTERVAL_S, **options})
+        arbiter.loop.time = time.monotonic  # a wall clock that is set back would end all checks for dead workers
         with as_start_error():
             StopSignals(arbiter, grace_s).install()
         start = arbiter.start

@@ -74,7 +74,7 @@ def test_a_worker_is_replaced_when_the_store_is_gone_and_the_clock_jumps(
     temporary.mkdir()
     server = serve(home, TABSERVE_WORKERS="2", TMPDIR=str(temporary), PYTHONPATH=str(clock.parent))
     expected = predict(server)
-    for seconds in (1e6, -1e6, 0, -1e9, 1e5):
+    for seconds in (1e6, -1e6, 0, 1e5, -1e9):
         clock.write_text(str(seconds))
         assert predict(server) == expected
         assert metric(server, "tabserve_model_info") > 0

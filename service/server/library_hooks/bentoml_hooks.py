@@ -86,6 +86,19 @@ def _check_stop_signals() -> str | None:
     )
 
 
+def _check_loop_clock() -> str | None:
+    from circus.arbiter import Arbiter
+    from tornado.ioloop import IOLoop, PeriodicCallback
+    from tornado.platform.asyncio import BaseAsyncIOLoop
+
+    return first_problem(
+        refers_to(Arbiter._ensure_ioloop, "loop"),
+        refers_to(PeriodicCallback.start, "io_loop", "time"),
+        refers_to(IOLoop.call_later, "call_at", "time"),
+        refers_to(BaseAsyncIOLoop.call_at, "time", "call_later"),
+    )
+
+
 SERVICE_CLASS = LibraryHook(
     "_bentoml_sdk.Service.to_asgi",
     "bentoml",
@@ -134,5 +147,11 @@ STOP_SIGNALS = LibraryHook(
     "A second signal does not stop the server at once, and connections that wait when it stops are reset.",
     _check_stop_signals,
 )
-SUPERVISOR_HOOKS = (WORKER_PROCESS, LISTENER_ARGUMENT, ARBITER, SHARED_FOLDER, RESPAWN, STOP_SIGNALS)
+LOOP_CLOCK = LibraryHook(
+    "IOLoop.time, the clock of tornado's timers",
+    "kantoku",
+    "When the wall clock is set back, workers that die are no longer replaced.",
+    _check_loop_clock,
+)
+SUPERVISOR_HOOKS = (WORKER_PROCESS, LISTENER_ARGUMENT, ARBITER, SHARED_FOLDER, RESPAWN, STOP_SIGNALS, LOOP_CLOCK)
 SERVICE_HOOKS = (SERVICE_CLASS, BENTO_LAYOUT)

@@ -24,6 +24,7 @@ from bentoml._internal.models import ModelStore
 from circus.controller import Controller  # type: ignore[import-untyped]
 from circus.watcher import Watcher  # type: ignore[import-untyped]
 from prometheus_client.mmap_dict import MmapedDict
+from tornado.platform.asyncio import BaseAsyncIOLoop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from models import store_library_hooks
@@ -99,6 +100,7 @@ SABOTAGES: dict[LibraryHook, Callable[[Patch], None]] = {
     bentoml_hooks.ARBITER: removes(circus, "create_standalone_arbiter"),
     bentoml_hooks.SHARED_FOLDER: removes(bentoml.serving, "ensure_prometheus_dir"),
     bentoml_hooks.RESPAWN: renames(Watcher, "manage_processes", "respawn"),
+    bentoml_hooks.LOOP_CLOCK: renames(BaseAsyncIOLoop, "call_at", "time"),
     bentoml_hooks.STOP_SIGNALS: renames(Controller, "_init_syshandler", "sys_hdl"),
     uvicorn_hooks.SIGNAL_HANDLER: renames(uvicorn.Server, "capture_signals", "handle_exit"),
     uvicorn_hooks.PROTOCOL_CLASS: renames(uvicorn.Server, "startup", "http_protocol_class"),

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,8 @@ class SignalHandler:
 class Loop:
     """A tornado loop that calls everything at once, and records the delays."""
 
+    time: Callable[[], float] = time.time
+
     def __init__(self) -> None:
         self.delays: list[float] = []
 
@@ -94,6 +97,7 @@ def test_workers_are_checked_every_second_and_replaced_in_containers_too(tmp_pat
     assert arbiter.options == {"check_delay": 1, "sockets": []}
     assert watcher.respawn
     assert watcher.env[worker.SUPERVISOR_VARIABLE] == str(os.getpid())
+    assert arbiter.loop.time is time.monotonic
     arbiter.start()
     assert arbiter.started
 
