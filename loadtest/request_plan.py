@@ -89,7 +89,7 @@ class RequestPlan:
         return MISSING if not body else WRONG
 
     def to_message(self) -> dict[str, Any]:
-        """For the workers of a distributed run, which do not record answers themselves."""
+        """Data for the workers of a distributed run, which do not record answers themselves."""
         return {"requests": [vars(request) for request in self.requests], "mix": vars(self.mix), "models": self.models}
 
     @classmethod

@@ -93,7 +93,7 @@ class TensorFlowEngine:
 
     @classmethod
     def read(cls, path: Path, reason: str) -> "TensorFlowEngine":
-        """From a `.keras` file, in safe mode (no code of the file is run) and without its optimizer."""
+        """Load a `.keras` file in safe mode (no code of the file is run) and without its optimizer."""
         import keras
 
         from models import keras_nets  # noqa: F401 - registers the layers that the file names

@@ -49,7 +49,7 @@ class FrameBuilder:
         self._pick_numbers = numbers_picker(numeric)
         self._pick_levels = picker(categorical)
         self.codes = [LevelCodes(feature, missing.get(feature.name, ())) for feature in categorical]
-        """For each categorical feature the code of any level."""
+        """A function from a level to its code, for each categorical feature."""
 
     def from_rows(self, rows: Sequence[Row]) -> Frame:
         """rows: JSON objects that are known to be valid. Absent values and None are missing."""

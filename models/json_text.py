@@ -49,7 +49,7 @@ def numbers(array: npt.NDArray[Any]) -> bytes:
 
 
 def short_floats(values: npt.NDArray[Any]) -> list[float]:
-    """As Python floats with the shortest digits that read back as the same number in the array's own precision."""
+    """The numbers as Python floats with the shortest digits that give the same number in the precision of the array."""
     floats: list[float] = orjson.loads(orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY))
     return floats
 

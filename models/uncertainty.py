@@ -91,7 +91,7 @@ class Uncertainty(StoredDocument):
         return min(scores.largest_level for scores in [self.everyone, *self.groups.values()])
 
     def quantile(self, level: float) -> float:
-        """For a row of no group. Raises LevelError."""
+        """The value for a row without a group. Raises LevelError."""
         return self.everyone.quantile(level)
 
     def quantiles(self, level: float, groups: Sequence[int] | npt.NDArray[np.int64]) -> Vector:

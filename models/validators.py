@@ -157,13 +157,13 @@ def value_schema(feature: Feature) -> core_schema.CoreSchema:
 
 
 def body_validator(row: core_schema.CoreSchema) -> SchemaValidator:
-    """Of `{"rows": [row, ...]}`."""
+    """A validator of `{"rows": [row, ...]}`."""
     rows = core_schema.list_schema(row, min_length=1, fail_fast=True)
     key = core_schema.literal_schema(["rows"])
     return SchemaValidator(core_schema.dict_schema(key, rows, min_length=1, fail_fast=True))
 
 
 def block_validator(row: core_schema.CoreSchema) -> SchemaValidator:
-    """Of `[[row, ...]]`."""
+    """A validator of `[[row, ...]]`."""
     rows = core_schema.list_schema(row, min_length=1, fail_fast=True)
     return SchemaValidator(core_schema.list_schema(rows, min_length=1, max_length=1, fail_fast=True))

@@ -43,7 +43,7 @@ class ColumnType(NamedTuple):
 
 
 def decide_type(column: FactorizedColumn, options: DataOptions, schema: FeatureSchema | None) -> ColumnType:
-    """By the edited schema and the flags, otherwise by the values."""
+    """Decide by the edited schema and the flags, otherwise by the values."""
     in_schema = schema is not None and column.name in schema.by_name
     if column.cell_type == "other" and not in_schema:
         return ColumnType("ignored", f"cells of type {column.arrow_type} cannot be used")
@@ -77,7 +77,7 @@ def _requested_type(name: str, options: DataOptions, schema: FeatureSchema | Non
 
 
 def infer_type(column: FactorizedColumn, date_format: str | None = None) -> ColumnType:
-    """By the values of the column only; there is at least one. date_format: of `--date-format`."""
+    """Decide by the values of the column only; there is at least one. date_format: of `--date-format`."""
     numbers = parse_numbers(column)
     if np.isinf(numbers).all():
         return ColumnType("ignored", "empty except for infinities" if column.missing else "all infinite")

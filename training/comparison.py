@@ -42,7 +42,7 @@ class Comparison:
 
 
 def compare_regressions(target: Vector, new: Vector, present: Vector) -> Comparison:
-    """By the root mean squared error. target, new, present: (n,) values."""
+    """Compare by the root mean squared error. target, new, present: (n,) values."""
     scale = float(max(np.abs(new - target).max(), np.abs(present - target).max())) or 1.0
     squares = [((values - target) / scale) ** 2 for values in (new, present)]
     low, high = mean_interval(squares[0] - squares[1])
@@ -54,7 +54,7 @@ def compare_regressions(target: Vector, new: Vector, present: Vector) -> Compari
 
 
 def compare_classifications(target: npt.NDArray[np.int64], new: Array, present: Array) -> Comparison:
-    """By the log loss. target: (n,) columns of the true classes; new, present: (n, classes) probabilities."""
+    """Compare by the log loss. target: (n,) columns of the true classes; new, present: (n, classes) probabilities."""
     rows = np.arange(len(target))
     losses = [-np.log(np.maximum(p[rows, target].astype(np.float64), MIN_PROBABILITY)) for p in (new, present)]
     low, high = mean_interval(losses[0] - losses[1])

@@ -227,7 +227,7 @@ def label_sets(probabilities: npt.NDArray[Any], fitted: Uncertainty, level: floa
 
 
 def coverage_by_level(rows: HeldOutRows, covered: npt.NDArray[np.bool_]) -> dict[str, dict[str, float]]:
-    """For the largest levels of each category that has levels of MIN_GROUP_ROWS rows: the share that is covered."""
+    """The covered share of the largest levels of each category that has levels of MIN_GROUP_ROWS rows."""
     found: dict[str, dict[str, float]] = {}
     for column, feature in enumerate(rows.schema.categorical):
         codes, levels = rows.frame.codes[:, column], feature.seen.levels or []

@@ -77,7 +77,7 @@ def _covered(
 
 
 def set_sizes(rows: HeldOutRows, fitted: Uncertainty, level: float) -> SetSizes:
-    """By folds."""
+    """The coverage by folds."""
     target = rows.target.astype(np.int64)
     members = np.empty(rows.outputs.primary.shape, dtype=bool)
     for calibration, judged in folds(len(target)):
@@ -89,7 +89,7 @@ def set_sizes(rows: HeldOutRows, fitted: Uncertainty, level: float) -> SetSizes:
 
 
 def coverage_by_fifth(rows: HeldOutRows, fitted: Uncertainty, level: float) -> tuple[list[float], list[float]]:
-    """Of intervals, and of intervals of constant width, by fifths of the prediction."""
+    """The coverage of intervals, and of intervals of constant width, by fifths of the prediction."""
     predicted, distance = rows.outputs.primary[:, 0], np.abs(rows.target - rows.outputs.primary[:, 0])
     own, constant = np.empty(len(distance), dtype=bool), np.empty(len(distance), dtype=bool)
     for calibration, judged in folds(len(distance)):

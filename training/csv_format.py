@@ -67,7 +67,7 @@ def _best_delimiter(head: str) -> tuple[str, Regularity]:
 
 
 def regularity(head: str, delimiter: str) -> Regularity:
-    """Of the first 100 lines that are not blank."""
+    """The signs of a table in the first 100 lines that are not blank."""
     try:
         reader = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter, skipinitialspace=delimiter != " ")
         rows = [row for row in islice(reader, HEAD_LINES) if row]

@@ -72,7 +72,7 @@ def schedule(recipe: Recipe, steps: int) -> optimizers.Cosine:
 
 
 def optimizer(recipe: Recipe, steps: int) -> optimizers.AdamW:
-    """For the NumPy network, the same as in the compiled step of `ensemble_keras`. steps: per epoch."""
+    """The optimizer of the NumPy network, the same as in the compiled step of `ensemble_keras`. steps: per epoch."""
     return optimizers.AdamW(
         schedule(recipe, steps), recipe.weight_decay, BETA_1, recipe.beta_2, EPSILON, clip_norm=recipe.clip_norm
     )

@@ -10,7 +10,7 @@ from training import pipeline
 
 
 def microseconds_per_row(result: pipeline.TrainingResult, rows: int) -> float:
-    """For a batch of that many rows, from validated values to outputs: the median of 50 times, one thread."""
+    """The time from validated values to outputs for a batch of this many rows: the median of 50 times, one thread."""
     model = pipeline.build_model(result.fit, result.dataset.schema, result.encoder)
     frame = result.frame.take(result.split.test[:rows])
     count = len(frame.numbers)

@@ -45,7 +45,7 @@ class SuiteTable:
 
     @property
     def half(self) -> Half:
-        """By a hash of the name, so that the assignment is not a choice."""
+        """The half of a table, by a hash of its name, so that the assignment is not a choice."""
         return "B" if hashlib.sha256(self.name.encode()).digest()[0] % 2 else "A"
 
     @property

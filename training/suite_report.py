@@ -92,7 +92,10 @@ def summary(results: Mapping[Job, Result], learners: Sequence[str], anchor: str)
 
 
 def geometric_mean(pairs: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
-    """Of the ratios, with a bootstrap interval over the tables. Tables without any error have no ratio."""
+    """The geometric mean of the ratios, with a bootstrap interval over the tables.
+
+    Tables without any error have no ratio.
+    """
     logs = np.array([math.log(ours / theirs) for ours, theirs in pairs if ours > 0 and theirs > 0])
     if not len(logs):
         return math.nan, math.nan, math.nan

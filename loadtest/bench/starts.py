@@ -19,7 +19,7 @@ BUSY_PROGRAM = "import numpy\na = numpy.ones((500, 500))\nwhile True: a @ a; [{}
 MOST_RATIO = 2.0
 
 Decisions = dict[str, list[int]]
-"""By model, the rows that each worker predicts at once."""
+"""The rows that each worker predicts at once, by model."""
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ class Background(StoredDocument):
 
     @classmethod
     def fit(cls, schema: FeatureSchema, frame: Frame, rng: "np.random.Generator") -> Self:
-        """From the training rows, at least one."""
+        """Make a background from the training rows, at least one."""
         numbers = np.stack([spread(column, rng) for column in frame.numbers.T], axis=1) if schema.numeric else None
         codes = np.stack([spread(column, rng) for column in frame.codes.T], axis=1) if schema.categorical else None
         empty: list[list[int]] = [[] for _ in range(BACKGROUND_ROWS)]

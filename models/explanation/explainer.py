@@ -245,6 +245,6 @@ def _joined(parts: Iterator[Matrix]) -> Iterator[Matrix]:
 
 
 def _seed(frame: Frame, row: int) -> int:
-    """From the values of a row, so the same row always gets the same numbers."""
+    """A seed from the values of a row, so the same row always gets the same numbers."""
     content = (frame.numbers[row] + 0.0).tobytes() + frame.codes[row].tobytes()
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big")

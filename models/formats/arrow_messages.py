@@ -64,7 +64,7 @@ cached_header = functools.lru_cache(64)(MessageHeader)  # batches of the same sh
 
 
 def read_schema(content: bytes) -> Any:
-    """Of the message that opens a stream. Raises FormatError."""
+    """The schema message, which opens a stream. Raises FormatError."""
     import pyarrow as pa
 
     try:

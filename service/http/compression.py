@@ -49,7 +49,7 @@ class Compressor:
 
 
 def negotiated_coding(headers: Mapping[bytes, bytes], content_type: bytes) -> tuple[bytes | None, list[Header]]:
-    """The coding of a large response to this request, None for the identity, and the headers that say so."""
+    """The coding of a large response to this request (None for the identity), and its headers."""
     accept_encoding = headers.get(b"accept-encoding")
     if accept_encoding is None or content_type in COMPRESSED_TYPES:
         return None, []

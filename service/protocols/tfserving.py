@@ -220,7 +220,7 @@ class TFServingWriter:
             self._fast_rows = [self._row % (text.replace(b"%", b"%%"), b"%s") for text in label.json_categories]
 
     def predictions(self, outputs: Outputs) -> bytes:
-        """Row form: per row an object of outputs by name, or the only output itself."""
+        """Row form: for each row an object of outputs by name, or the only output."""
         if len(self._tensors) == 1:
             return b'{"predictions":[%s]}' % self._tensors[0].json_array(outputs)
         if self._fast_rows:
@@ -231,7 +231,7 @@ class TFServingWriter:
         return b'{"predictions":[%s]}' % b",".join([self._row % row for row in zip(*columns, strict=True)])
 
     def outputs(self, outputs: Outputs) -> bytes:
-        """Column form: per output an array, or the only output's array itself."""
+        """Column form: an array for each output, or the array of the only output."""
         if len(self._tensors) == 1:
             return b'{"outputs":[%s]}' % self._tensors[0].json_array(outputs)
         return self._columns % tuple([tensor.json_array(outputs) for tensor in self._tensors])

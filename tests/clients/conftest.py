@@ -105,5 +105,5 @@ def run(*command: str | Path, folder: Path, **variables: str) -> "subprocess.Com
 
 
 def run_json(*command: str | Path, folder: Path, **variables: str) -> Any:
-    """As `run`; the JSON in the last line that the program printed."""
+    """Like `run`, but returns the JSON in the last line of the output."""
     return json.loads(run(*command, folder=folder, **variables).stdout.splitlines()[-1])

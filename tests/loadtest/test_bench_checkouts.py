@@ -30,7 +30,7 @@ def test_the_interval_of_a_median_is_that_of_the_binomial_distribution() -> None
     assert paired_ratios.coverage(15, 5) == 1 - 2 * 1941 / 32768  # 88.2 %
     assert paired_ratios.rank_of(15) == 4
     assert (paired_ratios.rank_of(6), paired_ratios.coverage(6, 1)) == (1, 1 - 2 / 64)
-    assert (paired_ratios.rank_of(5), paired_ratios.coverage(5, 1)) == (1, 1 - 2 / 32)  # 93.8 %: there is no wider one
+    assert (paired_ratios.rank_of(5), paired_ratios.coverage(5, 1)) == (1, 1 - 2 / 32)  # 93.8 %, the widest interval
     assert (paired_ratios.rank_of(1), paired_ratios.coverage(1, 1)) == (1, 0)
 
 

@@ -58,7 +58,7 @@ def compare_responses(expected: Sequence[Answer], actual: Sequence[Answer], scal
 
 
 def compare_headers(expected: Answer, actual: Answer) -> Differences:
-    """In any order. A length may differ where the body does, if it is the length of its own body."""
+    """Compare headers in any order. A length may differ if the body does, but it must be the length of its own body."""
     old, new = (
         sorted(tuple(pair) for pair in answer["headers"] if pair[0] not in ADDED) for answer in (expected, actual)
     )

@@ -183,7 +183,7 @@ def test_a_model_that_is_not_served_is_not_ready_over_grpc(
 def test_every_answered_row_is_observed(
     context: ServerContext, asgi: Callable[..., Any], home_row: dict[str, Any], settings: Settings
 ) -> None:
-    """By the fast path, in batches, as a table, by other protocols; rows that are not valid are not."""
+    """Rows of the fast path, of batches, of tables and of other protocols are observed; invalid rows are not."""
     application = Application(context)
     seen: list[int] = []
 

@@ -155,7 +155,7 @@ TOKENS += ["]}", '{"n":1,"id":[{"a":1},{"b":2}]}', '"id":"},{"', "NaN", "\x00", 
 def test_text_of_any_kind_is_read_in_pieces_as_in_one(
     text: str, framed: bool, on_invalid: str, size: int, most: int
 ) -> None:
-    """Also texts that are not JSON: errors have the same messages."""
+    """Includes texts that are not JSON: errors have the same messages."""
     body = ('{"rows":[' + text + "]}" if framed else text).encode("latin-1")
     agree(SCHEMA, body, on_invalid, size, most)
 

@@ -368,7 +368,7 @@ def specs(model: TabularModel) -> tuple[OutputSpec, OutputSpec]:
 
 
 def written(model: TabularModel, spec: OutputSpec, accepted: ValidatedRows, outputs: Outputs) -> list[bytes]:
-    """By every writer with a faster form."""
+    """Every writer with a fast path writes the same bytes."""
     json_writer, tf_writer = JsonWriter(model, spec), tfserving.TFServingWriter(model, spec)
     found = [
         json_writer.write(accepted, outputs, skip=accepted.valid is not None),

@@ -133,7 +133,7 @@ def test_tables_have_the_columns(ask: Ask, rows_for: Callable[..., list[Row]]) -
 
 
 def test_an_empty_level_asks_for_none(ask: Ask, rows_for: Callable[..., list[Row]]) -> None:
-    """As clients generated from /docs.json send it."""
+    """The form that clients generated from /docs.json send."""
     for model, name in (("homes", "interval"), ("income", "set")):
         body = {"rows": rows_for(model, 1)}
         assert ask(f"/predict/{model}", body, f"{name}=").content == ask(f"/predict/{model}", body, "").content

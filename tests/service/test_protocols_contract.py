@@ -567,7 +567,7 @@ def outcome_of(adapter: Adapter, model: TabularModel, rows: Sequence[Row]) -> Ou
 
 
 def assert_same(model: TabularModel, actual: Outcome, expected: Outcome) -> None:
-    """By "Equal means" of docs/api.md."""
+    """Asserts equal predictions as defined in docs/api.md."""
     assert (actual.status, expected.status) == (200, 200), actual.text
     assert np.shape(actual.numbers) == np.shape(expected.numbers)
     distance = np.abs(np.array(actual.numbers) - np.array(expected.numbers))
@@ -651,7 +651,7 @@ def test_a_bad_row_is_refused_with_row_and_field(
 def test_a_column_that_is_bad_in_every_row_is_refused(
     adapter: Adapter, tabular_model: TabularModel, home_row: Row, cells: Row, name: str
 ) -> None:
-    """Also by protocols whose columns have one type."""
+    """Includes protocols whose columns have one type."""
     outcome = outcome_of(adapter, tabular_model, [{**home_row, **cells}] * 3)
     assert outcome.status == adapter.invalid
     assert f"'{name}'" in outcome.text

@@ -66,7 +66,7 @@ def test_blanks_between_cells_are_named(write: Write, content: str, hint: str) -
         "7,31.12.2023\n8,30.12.2023\n",
     ],
 )
-def test_a_date_above_dates_is_no_column_name(write: Write, content: str) -> None:
+def test_a_date_above_dates_is_not_a_column_name(write: Write, content: str) -> None:
     with pytest.raises(UsageError, match=r"must hold the column names, but '.*' looks like data"):
         read_table(DataOptions(data=write(content)))
 

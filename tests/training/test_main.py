@@ -173,7 +173,7 @@ def test_a_store_that_cannot_be_written_is_one_line_and_exit_code_1(
     assert main(["--data", str(good), "--target", "target", *QUICK]) == 1
     captured = capsys.readouterr()
     assert captured.err.splitlines() == [f"error: nothing can be stored in {bentoml_store}: File exists"]
-    assert captured.out == ""  # it is found before the training
+    assert captured.out == ""  # the error is found before the training
 
 
 def test_an_interruption_reports_that_nothing_more_was_stored(

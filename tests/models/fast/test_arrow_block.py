@@ -112,7 +112,7 @@ def test_reordered_additional_and_absent_columns_have_the_general_result() -> No
 @given(st.lists(st.tuples(*[st.floats(width=32)] * 3), min_size=1, max_size=4))
 @settings(max_examples=60, deadline=None)
 def test_any_numbers_have_the_general_result(rows: list[tuple[float, ...]]) -> None:
-    """Also those that are missing, infinite or outside the range seen."""
+    """Numbers, including missing and infinite ones and those outside the range seen."""
     columns = dict(zip(NAMES, np.array(rows, np.float32).T, strict=True))
     assert both(body_of(columns))[0]
 
