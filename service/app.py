@@ -28,6 +28,7 @@ from models.store_repair import repair_store
 from models.tabular_model import TabularModel
 from models.version_files import StoredVersion
 from service import local_copies, logs, metric_files, model_selection
+from service.canary_watch import CanaryWatch
 from service.data_plane import DataPlane
 from service.exchange import ServerContext
 from service.follower import Follower
@@ -162,7 +163,8 @@ def service_class_of(
                 worker.record_failed_start(f"{type(error).__name__}: {error}")
                 raise
             self.registration = StoreRegistration(self.follower.files, self.follower.file.folder)
-            followers = (self.follower.run(), self.registration.run())
+            watch = CanaryWatch(self.follower, self.follower.files)
+            followers = (self.follower.run(), self.registration.run(), watch.run())
             work = (
                 flush_every_second(plane, parts and parts.lines),
                 update_plans(plane),

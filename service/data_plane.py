@@ -30,6 +30,7 @@ from service.metrics import Metrics
 from service.registry import Registry, Snapshot
 from service.served_model import ServedModel
 from service.settings import Settings
+from service.shadow_queue import ShadowQueue
 from service.shared_costs import SharedCosts
 
 LARGE_BODY_BYTES = 256 * 1024  # larger bodies are parsed and validated in a thread
@@ -85,6 +86,7 @@ class DataPlane:
         self.registry = Registry(Snapshot(loading={model.name: model for model in models}))
         self.observer: PredictionObserver | None = None
         self.following = FollowingStatus()
+        self.shadows = ShadowQueue(self.metrics)
         self.costs = SharedCosts(None)
         self.memory = MemoryBudget()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="data-plane")
@@ -125,6 +127,7 @@ class DataPlane:
         for served in self.registry.snapshot.served:
             served.close()
         self._explanations.close()
+        self.shadows.close()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -174,6 +177,8 @@ class DataPlane:
             counters.inflight_rows -= valid
         if self.observer:
             self.observer(served, rows, outputs)
+        if self.shadows.active and self.shadows.samples(served):
+            self.shadows.put(served, rows.frame, outputs)
         if served.explains:
             assert served.extension is not None
             return await self._explanations.explain(served.extension, rows.frame, outputs, context.deadline)
@@ -184,6 +189,8 @@ class DataPlane:
         outputs = None if served.explains else served.predict_rows_fast(rows)
         if outputs is not None and self.observer:
             self._observe_fast(served, rows, outputs)
+        if self.shadows.active and outputs is not None and self.shadows.samples(served):
+            self.shadows.put(served, rows, as_outputs(outputs))
         return outputs
 
     def _observe_fast(self, served: ServedModel, rows: list[dict[str, Any]], outputs: Outputs | float) -> None:

@@ -18,7 +18,7 @@ from models.serving_state import CHAMPION, ServingState, ServingStateError
 from models.version_files import StoredVersion, StoreError
 from service import local_copies
 from service.data_plane import DataPlane
-from service.registry import ModelEntry, Snapshot
+from service.registry import ModelEntry, Snapshot, canary_id
 from service.served_model import ServedModel
 from service.version_loader import VersionLoader
 from service.wanted_versions import Selection, WantedModel, wanted_models
@@ -54,6 +54,7 @@ class Follower:
         self._prepared: dict[str, tuple[ServedModel, float]] = {}  # by tag, with the time when it expires
         self._seen: tuple[int, ...] | None = None
         self._retry_at = 0.0
+        self._ended: dict[str, str] = {}  # the canary of each model that was rolled back automatically
         self._answered = ""  # the id of the last request to prepare
 
     async def run(self) -> None:
@@ -137,6 +138,7 @@ class Follower:
         adopted = await self._loader.run(self._adopt, snapshot)
         self.plane.replace(snapshot)
         adopted()
+        self.plane.shadows.follow(snapshot)
         if self.files.folder:
             models = [served.model for served in snapshot.served]
             await self._loader.run(local_copies.keep_served, models, self.plane.settings, self.files.folder)
@@ -164,8 +166,19 @@ class Follower:
         versions = {served.version: served for served in found.values()}
         aliases = {alias: served.version for alias, served in found.items()}
         traffic = model.traffic if all(alias in found for alias in model.traffic) else {}
+        if not model.traffic:
+            self._ended.pop(model.name, None)
+        elif self._ended.get(model.name) == canary_id(traffic, aliases):
+            traffic = {}
+        shadow = model.shadow if model.shadow and model.shadow.alias in found else None
         ordered = dict(sorted(versions.items(), key=lambda item: int(item[0])))
-        return ModelEntry(model.name, MappingProxyType(ordered), MappingProxyType(aliases), traffic)
+        rollback = model.rollback if traffic else None
+        return ModelEntry(model.name, MappingProxyType(ordered), MappingProxyType(aliases), traffic, rollback, shadow)
+
+    async def end_canary(self, model: str, canary: str) -> None:
+        """Return the traffic of a model to its champion, in this worker, whatever the file says about this canary."""
+        self._ended[model] = canary
+        await self.follow()
 
     async def _load(self, stored: StoredVersion, problems: dict[str, str]) -> ServedModel | None:
         """A version that is loaded already, or is loaded now; None with its reason in `problems`."""

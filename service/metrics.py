@@ -3,7 +3,7 @@ prometheus_client, whose files sum over the workers."""
 
 import os
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -15,6 +15,7 @@ from service.process_metrics import process_page
 from service.worker_records import WorkerRecords, is_alive
 
 SECONDS = (1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+DIFFERENCES = (0.0, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 MultiprocessMode = Literal["livemax", "livemin", "livesum", "max"]
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
@@ -91,6 +92,8 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         self._lost = lost
         self._sources: list[VersionCounters] = []
+        self.observe_counters: Callable[[VersionCounters], None] | None = None
+        """Called with the counts of each version since the last flush."""
         self._retired: set[int] = set()  # ids of the counters of versions that are no longer served
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -118,6 +121,11 @@ class Metrics:
         self._wanted_generation = gauge("wanted_generation", "Generation of serving.json", "livemax")
         self._serving_generation = gauge("serving_generation", "Generation that all workers serve", "livemin")
         self._version_problems = gauge("version_problems", "Versions that a worker cannot load", "livemax")
+        self._shadow_difference = histogram(
+            "shadow_difference", "Difference of a shadow's predictions to the champion's", DIFFERENCES, *one
+        )
+        self._shadow_dropped = counter("shadow_dropped_rows", "Rows that a shadow has not predicted", *one)
+        self._automatic_rollbacks = counter("automatic_rollbacks", "Canaries that were rolled back", "model")
         info = ("model", "version", "engine")
         self._model_info = gauge("model_info", "Served model versions", "livemax", *info)
         self._build_info = gauge("build_info", "Version of tabserve", "max", "version")
@@ -156,8 +164,20 @@ class Metrics:
         self._serving_generation.set(serving)
         self._version_problems.set(problems)
 
+    def shadow(self, model: str, version: str, differences: HistogramBuckets) -> None:
+        """Add differences of a shadow."""
+        add_buckets(differences, self._shadow_difference.labels(model, version))
+
+    def shadow_dropped(self, model: str, version: str, rows: int) -> None:
+        self._shadow_dropped.labels(model, version).inc(rows)
+
+    def automatic_rollback(self, model: str) -> None:
+        self._automatic_rollbacks.labels(model).inc()
+
     def _flush(self, source: VersionCounters) -> None:
         one, counters = source[:2], source.counters
+        if self.observe_counters is not None:
+            self.observe_counters(source)
         for (protocol, status), count in counters.requests.items():
             self._requests.labels(*one, protocol, str(status)).inc(count)
         for metric, counts in (

@@ -9,14 +9,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 
+from models.serving_state import CHAMPION, AutomaticRollback, Shadow
 from models.tabular_model import TabularModel
 from models.text import did_you_mean, truncate
 from service.errors import NotFound, NotReady
 from service.served_model import ServedModel
 from service.traffic_split import TrafficSplit
-
-CHAMPION = "champion"
-"""The alias of the version that handles requests without a version."""
 
 
 def normal_version(digits: str) -> str:
@@ -24,18 +22,26 @@ def normal_version(digits: str) -> str:
     return digits.lstrip("0") or "0"
 
 
+def canary_id(traffic: Mapping[str, float], aliases: Mapping[str, str]) -> str:
+    """Identifies a canary: another share or another version is another canary."""
+    return " ".join(f"{alias}:{aliases.get(alias)}={percent:g}" for alias, percent in sorted(traffic.items()))
+
+
 @dataclass(frozen=True)
 class ModelEntry:
     """The served versions of one model.
 
     aliases: maps names to versions and always has `champion`. traffic: the percentage of the requests without a
-    version by alias; empty if the champion gets all.
+    version by alias; empty if the champion gets all. rollback: of the traffic, if it is automatic. shadow: the
+    alias whose version predicts copies of rows.
     """
 
     name: str
     versions: Mapping[str, ServedModel]
     aliases: Mapping[str, str]
     traffic: Mapping[str, float] = field(default_factory=dict)
+    rollback: AutomaticRollback | None = None
+    shadow: Shadow | None = None
 
     @property
     def champion(self) -> ServedModel:
@@ -50,6 +56,11 @@ class ModelEntry:
             if percent and (version := self.aliases.get(alias)) is not None:
                 shares[version] = shares.get(version, 0) + percent
         return shares if shares.keys() - {self.aliases[CHAMPION]} else {}
+
+    @property
+    def canary(self) -> str:
+        """Identifies the canary that may be rolled back automatically; empty without one."""
+        return canary_id(self.traffic, self.aliases) if self.rollback and self.split else ""
 
     def aliases_of(self, version: str) -> list[str]:
         """The aliases of a version, `champion` first."""

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,8 +13,8 @@ from service.data_plane import DataPlane
 from service.served_model import ServedModel
 from service.shared_costs import lock
 from service.tensorflow_check import load_with_check
+from service.thread_priority import lower_priority
 
-PRIORITY = 10  # of the thread, as by nice(1)
 LOCK_FILE = "loading.lock"
 LOCK_S = 60.0  # the longest wait for another worker that is loading a version
 T = TypeVar("T")
@@ -56,9 +55,3 @@ class VersionLoader:
             yield
         finally:
             os.close(opened)
-
-
-def lower_priority() -> None:
-    """Lower the priority of this thread, if the system has priorities of threads."""
-    with contextlib.suppress(OSError, AttributeError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), PRIORITY)

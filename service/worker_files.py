@@ -1,7 +1,7 @@
 """Files in the shared folder by which the workers of a server report the versions that they serve."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,39 @@ class WorkerFiles:
         """The last answer of a worker."""
         content = self._read("prepared", pid)
         return None if content is None else PrepareResult(**content)
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this worker does what one worker does for all."""
+        return self.folder is None or min(self.statuses(), default=self.pid) == self.pid
+
+    def publish_counts(self, counts: Mapping[str, Any]) -> None:
+        """Publish the answers of this worker by canary and version."""
+        self._write("canary", self.pid, counts)
+
+    def counts(self, canary: str, own: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Version and counts of a canary in each worker, also in those that have ended. own: of this worker."""
+        others = [read(file) for file in self.folder.glob("canary-*.json")] if self.folder else [own]
+        for content in orjson.loads(orjson.dumps(others)):
+            yield from ((content or {}).get(canary) or {}).items()
+
+    def end_canary(self, model: str, canary: str) -> None:
+        """Let all workers return the traffic of a model to its champion."""
+        self.keep_ended({**self.ended_canaries(), model: canary})
+
+    def keep_ended(self, canaries: Mapping[str, str]) -> None:
+        """Forget all other canaries that were rolled back, and the counts of workers that have ended."""
+        if self.folder and canaries != self.ended_canaries():
+            part = self.folder / f"ended-canaries.{self.pid}.tmp"
+            part.write_bytes(orjson.dumps(canaries))
+            part.replace(self.folder / "ended-canaries.json")
+            for file in self.folder.glob("canary-*.json"):
+                if not is_alive(int(file.stem.rpartition("-")[2])):
+                    file.unlink(missing_ok=True)
+
+    def ended_canaries(self) -> dict[str, str]:
+        """The canary that was rolled back last of each model."""
+        return (self.folder and read(self.folder / "ended-canaries.json")) or {}
 
     def remove(self) -> None:
         """Remove the files of this worker, which stops."""

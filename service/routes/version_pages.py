@@ -8,10 +8,11 @@ from typing import Any
 
 from models import manifest, store, version_files
 from models.json_text import dumps
+from models.serving_state import CHAMPION
 from models.version_files import StoredVersion
 from service.data_plane import DataPlane
 from service.http.http_exchange import HttpExchange, Response
-from service.registry import CHAMPION, ModelEntry
+from service.registry import ModelEntry
 from service.routes.page import Page
 
 CREATION_TIME = re.compile(r"""^creation_time:\s*['"]?([^'"\n]+)['"]?\s*$""", re.MULTILINE)

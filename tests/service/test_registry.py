@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from models.serving_state import CHAMPION
 from models.tabular_model import TabularModel
 from service.data_plane import DataPlane
 from service.errors import NotFound, NotReady
 from service.http.asgi import Application
-from service.registry import CHAMPION, ModelEntry, Snapshot
+from service.registry import ModelEntry, Snapshot
 from service.settings import Settings
 
 SWAPS, CLIENTS = 200, 8

@@ -1,0 +1,190 @@
+"""Watches canaries, and returns their traffic to the champion if the challenger is worse.
+
+Each worker publishes its counts once a second. The worker with the lowest process id adds them up and tests them: the
+share of failed answers, and the share of answers slower than the champion's 99th percentile. Five engine errors of the
+challenger end the canary at once. The probability that a challenger that equals the champion is rolled back is at most
+0.001 for the life of a canary.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from models.serving_changes import set_traffic
+from models.serving_state import CHAMPION, ModelState, ServingStateError
+from models.version_files import StoreError
+from models.version_lifecycle import VersionStore
+from service.follower import Follower
+from service.metrics import SECONDS, VersionCounters
+from service.registry import ModelEntry
+from service.sequential_test import SequentialTest
+from service.worker_files import WorkerFiles
+
+LOOK_S = 1.0
+ALPHA = 0.0005  # of each of the two tests
+ENGINE_ERRORS = 5
+CHAMPION_ANSWERS = 500  # after which its 99th percentile is determined
+SLOW_SHARE = 0.01
+log = logging.getLogger("tabserve.canary")
+
+
+@dataclass
+class AnswerCounts:
+    """The answers of one version since the canary began. slower: by bucket of SECONDS."""
+
+    answers: int = 0
+    failed: int = 0
+    engine_errors: int = 0
+    rows: int = 0
+    seconds: list[int] = field(default_factory=lambda: [0] * (len(SECONDS) + 1))
+
+    def add(self, other: "AnswerCounts") -> None:
+        self.answers += other.answers
+        self.failed += other.failed
+        self.engine_errors += other.engine_errors
+        self.rows += other.rows
+        self.seconds = [one + two for one, two in zip(self.seconds, other.seconds, strict=True)]
+
+    def slower_than(self, bucket: int) -> int:
+        return sum(self.seconds[bucket + 1 :])
+
+
+def counts_since_flush(source: VersionCounters) -> AnswerCounts:
+    """The counts of a version since the last flush. What clients caused, such as invalid rows, is not a failure."""
+    counters, found = source.counters, AnswerCounts()
+    for (_, status), count in counters.requests.items():
+        found.answers += count
+        found.failed += count if status >= 500 else 0
+        found.engine_errors += count if status == 500 else 0
+    found.rows = counters.valid_rows
+    for buckets in counters.seconds.values():
+        found.seconds = [one + two for one, two in zip(found.seconds, buckets.counts, strict=True)]
+    return found
+
+
+class CanaryTest:
+    """The test of one canary over all workers."""
+
+    def __init__(self, canary: str, after_rows: int) -> None:
+        self.canary = canary
+        self._after_rows = after_rows
+        self._failed, self._slow = SequentialTest(ALPHA), SequentialTest(ALPHA)
+        self._slow_bucket: int | None = None  # the champion's 99th percentile lies in it
+        self._before = AnswerCounts(), AnswerCounts()
+
+    def look(self, champion: AnswerCounts, challenger: AnswerCounts) -> str | None:
+        """The reason to roll back, from the counts since the canary began."""
+        if challenger.engine_errors >= ENGINE_ERRORS:
+            return f"{challenger.engine_errors} engine errors"
+        one, two = self._before
+        first, second = champion.answers - one.answers, challenger.answers - two.answers
+        if first < 0 or second < 0:  # the counts of a worker are gone
+            self._before = champion, challenger
+            return None
+        self._failed.add(first, champion.failed - one.failed, second, challenger.failed - two.failed)
+        if (bucket := self._slow_bucket) is not None:
+            slow = champion.slower_than(bucket) - one.slower_than(bucket)
+            self._slow.add(first, slow, second, challenger.slower_than(bucket) - two.slower_than(bucket))
+        elif champion.answers >= CHAMPION_ANSWERS:
+            self._slow_bucket = percentile_bucket(champion.seconds)
+        self._before = champion, challenger
+        if challenger.rows < self._after_rows:
+            return None
+        if self._failed.rejected:
+            return f"more failed answers: {self._failed.summary}"
+        return f"more slow answers: {self._slow.summary}" if self._slow.rejected else None
+
+
+def percentile_bucket(seconds: Sequence[int]) -> int:
+    """The bucket with the 99th percentile."""
+    total, above = sum(seconds), 0
+    for bucket in range(len(seconds) - 1, -1, -1):
+        above += seconds[bucket]
+        if above > SLOW_SHARE * total:
+            return bucket
+    return 0
+
+
+class CanaryWatch:
+    """One in each worker."""
+
+    def __init__(self, follower: Follower, files: WorkerFiles) -> None:
+        self._follower = follower
+        self._plane = follower.plane
+        self._files = files
+        self._own: dict[str, dict[str, AnswerCounts]] = {}  # by canary and version, of this worker
+        self._tests: dict[str, CanaryTest] = {}  # by model
+        self._published = False
+        self._plane.metrics.observe_counters = self._count
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                await self.look()
+            except Exception:
+                log.exception("a canary cannot be watched")
+
+    async def look(self) -> None:
+        watched = {name: entry for name, entry in self._plane.snapshot.entries.items() if entry.canary}
+        keys = {key_of(entry) for entry in watched.values()}
+        self._own = {key: counts for key, counts in self._own.items() if key in keys}
+        self._tests = {name: test for name, test in self._tests.items() if name in watched}
+        if watched or self._published:
+            self._published = bool(watched)
+            self._files.publish_counts(self._own)
+        ended = self._files.ended_canaries()
+        for name, canary in ended.items():
+            if name in watched and watched[name].canary == canary:
+                await self._follower.end_canary(name, canary)
+                del watched[name]
+        if ended and self._files.is_leader:
+            self._files.keep_ended({name: canary for name, canary in ended.items() if self._is_split(name)})
+        if watched and self._files.is_leader:
+            for entry in watched.values():
+                await self._test(entry)
+
+    def _is_split(self, name: str) -> bool:
+        """Whether `serving.json` splits the traffic of a model."""
+        wanted = self._follower.wanted.get(name)
+        return wanted is not None and bool(wanted.traffic)
+
+    def _count(self, source: VersionCounters) -> None:
+        """Add the counts of a version; called at every flush of the metrics."""
+        entry = self._plane.snapshot.entries.get(source.model)
+        if entry is not None and entry.canary:
+            counts = self._own.setdefault(key_of(entry), {})
+            counts.setdefault(source.version, AnswerCounts()).add(counts_since_flush(source))
+
+    async def _test(self, entry: ModelEntry) -> None:
+        assert entry.rollback
+        test = self._tests.get(entry.name)
+        if test is None or test.canary != entry.canary:
+            test = self._tests[entry.name] = CanaryTest(entry.canary, entry.rollback.after_rows)
+        champion, challenger = AnswerCounts(), AnswerCounts()
+        for version, counts in self._files.counts(key_of(entry), self._own):
+            (champion if version == entry.aliases[CHAMPION] else challenger).add(AnswerCounts(**counts))
+        if (reason := test.look(champion, challenger)) is not None:
+            await self._roll_back(entry, reason)
+
+    async def _roll_back(self, entry: ModelEntry, reason: str) -> None:
+        log.error("canary rolled back", extra={"model": entry.name, "canary": entry.canary, "reason": reason})
+        self._plane.metrics.automatic_rollback(entry.name)
+        self._files.end_canary(entry.name, entry.canary)
+        versions, traffic = VersionStore(self._plane.settings.store, "automatic rollback"), dict(entry.traffic)
+
+        def apply(state: ModelState) -> ModelState:
+            unchanged = state.traffic is not None and dict(state.traffic.shares) == traffic
+            return set_traffic(state, None) if unchanged else state
+
+        try:
+            await asyncio.to_thread(versions.change, "automatic_rollback", entry.name, apply, reason=reason)
+        except (ServingStateError, StoreError) as error:  # it takes effect in memory
+            log.warning("the rollback is not written", extra={"model": entry.name, "reason": str(error)})
+        await self._follower.end_canary(entry.name, entry.canary)
+
+
+def key_of(entry: ModelEntry) -> str:
+    return f"{entry.name} {entry.canary}"

@@ -1,0 +1,172 @@
+"""Canaries are rolled back automatically. Shadows are compared, and no request waits for them."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models import audit, serving_changes
+from models.serving_file import ReadOnlyStore, ServingFile
+from models.serving_state import AutomaticRollback, Shadow, Traffic
+from models.version_lifecycle import VersionStore
+from service.canary_watch import CanaryWatch
+from service.settings import Settings
+from service.worker_files import WorkerFiles
+from tests.service.conftest import HOME
+from tests.service.test_follower import Worker, change, folder, versions_folder
+
+__all__ = ["change", "folder", "versions_folder"]
+CANARY = Traffic(shares={"champion": 50, "challenger": 50}, rollback=AutomaticRollback(after_rows=10))
+WAIT_S = 60.0
+
+
+@pytest.fixture
+def worker(folder: Path) -> Iterator[Worker]:
+    made = Worker(Settings(store=folder))
+    made.application.context.state.mark_ready()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def predict(worker: Worker, asgi: Callable[..., Any]) -> Callable[[int], Any]:
+    def send(number: int, path: str = "/predict/homes") -> Any:
+        body = json.dumps({"rows": [{**HOME, "class": number / 1000}]}).encode()
+        return worker.runner.run(asgi(worker.application, "POST", path, body))
+
+    return send
+
+
+def start_canary(worker: Worker, change: Any) -> CanaryWatch:
+    watch = CanaryWatch(worker.follower, WorkerFiles(None))
+    change(serving_changes.promote, 4, by_person=True)
+    change(serving_changes.set_alias, "challenger", 2)
+    change(serving_changes.set_traffic, CANARY)
+    worker.look()
+    assert worker.plane.snapshot.entry("homes").canary
+    return watch
+
+
+def look(worker: Worker, watch: CanaryWatch) -> None:
+    worker.plane.metrics.flush()
+    worker.runner.run(watch.look())
+
+
+def break_challenger(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(x: Any) -> Any:
+        raise ArithmeticError("broken")
+
+    engine: Any = worker.plane.snapshot.find("homes", "2").model.engine
+    monkeypatch.setattr(engine, "outputs", fail)
+    monkeypatch.setattr(worker.plane.snapshot.find("homes", "2"), "_single_row", None)
+
+
+def test_a_failing_challenger_is_rolled_back_at_once(
+    worker: Worker, change: Any, predict: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = start_canary(worker, change)
+    break_challenger(worker, monkeypatch)
+    statuses = [predict(number).status for number in range(40)]
+    assert {200, 500} == set(statuses)
+    look(worker, watch)
+    assert ServingFile(folder).read().model("homes").traffic is None
+    assert {predict(number).body["version"] for number in range(40)} == {"4"}
+    last = list(audit.read(folder))[-1]
+    assert (last["action"], last["actor"]) == ("automatic_rollback", "automatic rollback")
+    assert "engine errors" in last["reason"]
+    assert b'tabserve_automatic_rollbacks_total{model="homes"} 1.0' in worker.plane.metrics.page()
+
+
+def test_in_a_store_that_cannot_be_written_a_rollback_takes_effect_in_memory(
+    worker: Worker, change: Any, predict: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any, **named: Any) -> Any:
+        raise ReadOnlyStore("cannot be written")
+
+    watch = start_canary(worker, change)
+    break_challenger(worker, monkeypatch)
+    for number in range(40):
+        predict(number)
+    monkeypatch.setattr(VersionStore, "change", refuse)
+    look(worker, watch)
+    assert ServingFile(folder).read().model("homes").traffic == CANARY
+    assert {predict(number).body["version"] for number in range(40)} == {"4"}
+    monkeypatch.undo()
+    change(serving_changes.set_traffic, None)
+    worker.look()
+    change(serving_changes.set_traffic, CANARY)
+    worker.look()
+    assert {predict(number).body["version"] for number in range(40)} == {"2", "4"}, "a new canary begins"
+
+
+def test_a_good_challenger_keeps_its_traffic(worker: Worker, change: Any, predict: Any, folder: Path) -> None:
+    watch = start_canary(worker, change)
+    for _ in range(4):
+        assert {predict(number).body["version"] for number in range(30)} == {"2", "4"}
+        look(worker, watch)
+    assert ServingFile(folder).read().model("homes").traffic == CANARY
+
+
+def start_shadow(worker: Worker, change: Any, version: int) -> None:
+    change(serving_changes.promote, 4, by_person=True)
+    change(serving_changes.set_alias, "challenger", version)
+    change(serving_changes.set_shadow, Shadow(alias="challenger", share=1))
+    worker.look()
+
+
+def shadow_metrics(worker: Worker) -> dict[str, float]:
+    lines = worker.plane.metrics.page().decode().splitlines()
+    found = (line.rpartition(" ") for line in lines if line.startswith("tabserve_shadow"))
+    return {name: float(value) for name, _, value in found}
+
+
+def wait_for_shadows(worker: Worker, rows: int) -> dict[str, float]:
+    until = time.monotonic() + WAIT_S
+    while (found := shadow_metrics(worker)).get(COUNT, 0.0) < rows:
+        assert time.monotonic() < until, found
+        time.sleep(0.01)
+    return found
+
+
+COUNT = 'tabserve_shadow_difference_count{model="homes",version="2"}'
+
+
+def test_shadows_are_compared_and_only_the_champion_answers(worker: Worker, change: Any, predict: Any) -> None:
+    start_shadow(worker, change, 2)
+    assert {predict(number).body["version"] for number in range(20)} == {"4"}
+    found = wait_for_shadows(worker, 20)
+    assert found[COUNT] == 20
+    assert found['tabserve_shadow_difference_bucket{le="0.001",model="homes",version="2"}'] < 20
+    change(serving_changes.set_shadow, None)
+    worker.look()
+    assert not worker.plane.shadows.active
+    predict(1)
+    assert shadow_metrics(worker)[COUNT] == 20
+
+
+def test_a_shadow_that_is_slow_delays_nobody_and_drops_rows(
+    worker: Worker, change: Any, predict: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_shadow(worker, change, 2)
+    free = threading.Event()
+    shadow: Any = worker.plane.snapshot.find("homes", "2").model
+    outputs = shadow.engine.outputs
+
+    def wait(x: Any) -> Any:
+        free.wait(WAIT_S)
+        return outputs(x)
+
+    monkeypatch.setattr(shadow.engine, "outputs", wait)
+    monkeypatch.setattr("service.shadow_queue.MAX_ROWS", 1)
+    worker.plane.shadows._jobs.maxsize = 3
+    for number in range(10):
+        assert predict(number).status == 200  # while the shadow stands still
+    dropped = 'tabserve_shadow_dropped_rows_total{model="homes",version="2"}'
+    assert shadow_metrics(worker)[dropped] >= 6
+    free.set()
+    found = wait_for_shadows(worker, 3)
+    assert found[COUNT] + found[dropped] >= 9

@@ -1,0 +1,101 @@
+"""Canaries: a worse challenger is rolled back automatically, an equal one hardly ever."""
+
+import numpy as np
+import pytest
+
+from service.canary_watch import AnswerCounts, CanaryTest, percentile_bucket
+from service.metrics import SECONDS
+from service.sequential_test import SequentialTest
+
+CANARIES, BLOCKS = 1000, 120
+
+
+def simulated(rng: np.random.Generator, rates: tuple[float, float], share: float = 0.05, blocks: int = BLOCKS) -> bool:
+    """Whether a sequential test rejects in a canary with these rates of events."""
+    test = SequentialTest(0.0005)
+    for _ in range(blocks):
+        second = int(rng.binomial(400, share))
+        first = 400 - second
+        test.add(first, int(rng.binomial(first, rates[0])), second, int(rng.binomial(second, rates[1])))
+        if test.rejected:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.001, 0.01, 0.2])
+def test_of_many_canaries_with_equal_versions_hardly_any_is_rejected(rate: float) -> None:
+    rng = np.random.default_rng(7)
+    assert sum(simulated(rng, (rate, rate)) for _ in range(CANARIES // 4)) <= 1
+
+
+@pytest.mark.parametrize("rates", [(0.0, 0.02), (0.001, 0.05), (0.01, 0.1)])
+def test_a_worse_challenger_is_rejected(rates: tuple[float, float]) -> None:
+    rng = np.random.default_rng(7)
+    assert all(simulated(rng, rates) for _ in range(20))
+
+
+def test_a_better_challenger_is_not_rejected() -> None:
+    rng = np.random.default_rng(7)
+    assert not any(simulated(rng, (0.1, 0.01)) for _ in range(20))
+
+
+def test_a_rate_that_changes_for_both_versions_is_accepted() -> None:
+    rng = np.random.default_rng(7)
+    test = SequentialTest(0.0005)
+    for block in range(400):
+        rate = 0.3 if block % 7 == 0 else 0.001
+        test.add(380, int(rng.binomial(380, rate)), 20, int(rng.binomial(20, rate)))
+        assert not test.rejected
+
+
+def counts(answers: int, *, failed: int = 0, errors: int = 0, slow: int = 0) -> AnswerCounts:
+    """Answers of one row each; slow ones take 0.1 s, the others 1 ms."""
+    seconds = [0] * (len(SECONDS) + 1)
+    seconds[SECONDS.index(1e-3)], seconds[SECONDS.index(0.1)] = answers - slow, slow
+    return AnswerCounts(answers, failed + errors, errors, answers, seconds)
+
+
+def looks(test: CanaryTest, champion: AnswerCounts, challenger: AnswerCounts, times: int) -> str | None:
+    """The first reason to roll back in so many looks, each with these counts more."""
+    first, second = AnswerCounts(), AnswerCounts()
+    for _ in range(times):
+        first.add(champion)
+        second.add(challenger)
+        reason = test.look(copied(first), copied(second))
+        if reason is not None:
+            return reason
+    return None
+
+
+def copied(one: AnswerCounts) -> AnswerCounts:
+    found = AnswerCounts()
+    found.add(one)
+    return found
+
+
+def test_equal_versions_stay() -> None:
+    assert looks(CanaryTest("x", 100), counts(400, failed=2, slow=4), counts(20, failed=0, slow=0), 50) is None
+
+
+def test_a_challenger_that_fails_more_often_is_rolled_back_after_its_rows() -> None:
+    reason = looks(CanaryTest("x", 200), counts(400), counts(20, failed=4), 60)
+    assert reason is not None
+    assert reason.startswith("more failed answers: ")
+    assert looks(CanaryTest("x", 10_000), counts(400), counts(20, failed=4), 60) is None
+
+
+def test_a_challenger_that_is_slower_is_rolled_back() -> None:
+    reason = looks(CanaryTest("x", 200), counts(400, slow=2), counts(20, slow=10), 60)
+    assert reason is not None
+    assert reason.startswith("more slow answers: ")
+
+
+def test_five_engine_errors_end_a_canary_at_once() -> None:
+    assert CanaryTest("x", 10_000).look(counts(10), counts(10, errors=4)) is None
+    assert CanaryTest("x", 10_000).look(counts(10), counts(10, errors=5)) == "5 engine errors"
+
+
+def test_the_bucket_of_the_99th_percentile() -> None:
+    seconds = counts(1000, slow=5).seconds
+    assert SECONDS[percentile_bucket(seconds)] == 1e-3
+    assert SECONDS[percentile_bucket(counts(1000, slow=50).seconds)] == 0.1
