@@ -156,6 +156,8 @@ def wait_for_lock(descriptor: int, path: Path) -> None:
             if time.monotonic() > deadline:
                 raise ServingStateError(f"another process has held {path} for {LOCK_SECONDS:g} s") from None
             time.sleep(LOCK_POLL_SECONDS)
+        except OSError as error:
+            raise ServingStateError(f"{path} cannot be locked: {error.strerror or error}") from error
 
 
 def write_durably(path: Path, content: bytes) -> None:

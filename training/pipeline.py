@@ -172,7 +172,7 @@ def replacement_notices(schema: FeatureSchema) -> list[str]:
     if before == now:
         return []
     was, will = (f"{target!r}" + (f" ({task})" if before[0] == now[0] else "") for target, task in (before, now))
-    return [f"{newest.tag} predicted {was}; this version predicts {will} and will be served instead"]
+    return [f"{newest.tag} predicted {was}; this version predicts {will}"]
 
 
 def evaluate_baselines(result: TrainingResult, report: Report) -> dict[str, EvaluationMetrics]:

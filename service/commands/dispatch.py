@@ -32,6 +32,9 @@ def run(command: str, words: Sequence[str], program: str) -> int:
     except (ServingStateError, StoreError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; `{program} status` shows whether the change was written", file=sys.stderr)
+        return 1
     except BrokenPipeError:  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

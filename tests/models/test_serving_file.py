@@ -1,6 +1,7 @@
 """`serving.json` is changed as a whole, with its audit, by one process at a time, or not at all."""
 
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -164,6 +165,16 @@ def test_held_lock_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     file = ServingFile(tmp_path)
     with file.locked(), pytest.raises(ServingStateError, match="another process has held"):
         file.apply(promotion(1))
+
+
+def test_file_system_without_locks_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.raises(ServingStateError, match="serving.lock cannot be locked: No locks available"):
+        ServingFile(tmp_path).apply(promotion(1))
+    assert not (tmp_path / "serving.json").exists()
 
 
 STEPS = ["temporary file written", "audit written", "renamed"]

@@ -18,7 +18,7 @@ from models.serving_file import ServingFile
 from models.serving_state import ModelState
 from models.version_files import StoredVersion, StoreError
 from service.__main__ import main
-from service.commands import version_check
+from service.commands import followers, version_check
 from tests.service.killed_commands import kill_commands
 
 Command = Callable[..., tuple[int, str, str]]
@@ -215,6 +215,16 @@ def test_command_waits_until_the_servers_follow(root: Path, command: Command) ->
     follower.join(60)
     assert code == 0
     assert out.endswith("1 worker): generation 1\n")
+
+
+def test_interrupted_wait_is_one_line(root: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(followers, "wait_for_servers", interrupted)
+    code, out, error = command("promote", "homes:2")
+    assert (code, out) == (1, "homes: champion none -> 2; generation 1\n")
+    assert error == "\ninterrupted; `python -m service status` shows whether the change was written\n"
 
 
 def test_killed_command_leaves_the_old_or_the_new_state(root: Path) -> None:

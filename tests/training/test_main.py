@@ -247,8 +247,8 @@ def test_a_schema_names_the_target(
 @pytest.mark.parametrize(
     ("one", "other", "message"),
     [
-        (["target"], ["group"], "good:1 predicted 'target'; this version predicts 'group' and will be served instead"),
-        (["x"], ["x", "--task", "classification"], "'x' (regression); this version predicts 'x' (multiclass) and will"),
+        (["target"], ["group"], "good:1 predicted 'target'; this version predicts 'group'"),
+        (["x"], ["x", "--task", "classification"], "'x' (regression); this version predicts 'x' (multiclass)"),
     ],
 )
 def test_a_version_with_another_target_or_task_is_reported(
@@ -256,7 +256,7 @@ def test_a_version_with_another_target_or_task_is_reported(
 ) -> None:
     for question in (one, other, other):
         assert main(["--data", str(good), *QUICK, "--target", *question]) == 0
-    [notice] = [line for line in capsys.readouterr().out.splitlines() if "will be served instead" in line]
+    [notice] = [line for line in capsys.readouterr().out.splitlines() if "this version predicts" in line]
     assert message in notice
 
 
