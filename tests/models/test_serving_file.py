@@ -172,7 +172,7 @@ def test_file_system_without_locks_is_reported(tmp_path: Path, monkeypatch: pyte
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", fail)
-    with pytest.raises(ServingStateError, match="serving.lock cannot be locked: No locks available"):
+    with pytest.raises(ServingStateError, match=r"serving.lock cannot be locked: No locks available"):
         ServingFile(tmp_path).apply(promotion(1))
     assert not (tmp_path / "serving.json").exists()
 
