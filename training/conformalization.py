@@ -1,8 +1,8 @@
 """Intervals and label sets of a trained model: their scores, and their coverage of rows that selected nothing.
 
 The scores come from the test rows: the validation rows chose the trial and the number of epochs, so their errors are
-too small. What is reported of coverage is counted by two folds: the scores of one half of the test rows judge the
-other half, and the other way round. What is stored has the scores of all of them.
+too small. The reported coverage comes from two folds: each half of the test rows is checked with the scores of the
+other half. The stored scores are those of all test rows.
 """
 
 from dataclasses import dataclass

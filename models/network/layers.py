@@ -38,7 +38,7 @@ class Layer:
         raise NotImplementedError
 
     def options(self) -> dict[str, Any]:
-        """The constructor's arguments that are no arrays."""
+        """The constructor's arguments that are not arrays."""
         return {}
 
 

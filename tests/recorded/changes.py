@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 BATCHING = "a model says how it is run: how many rows are predicted at once"
 STREAM = "a streamed response starts when its body is complete, so that small ones have a length and errors a status"
-NOT_READY = "a model that is not served is not ready, which is no error"
+NOT_READY = "a model that is not served is not ready, but this is not an error"
 VERSION = "the version of tabserve, which pyproject.toml sets"
 REPOSITORY = (
     "models are loaded and unloaded while the server runs, unless TABSERVE_ADMIN=off; the index has what is stored"

@@ -47,7 +47,7 @@ INVALID: dict[str, tuple[dict[str, Any], str, str]] = {
     "a boolean for a level that is a number": ({"_u": True}, "_u", "wrong_type"),
     "a boolean for a date": ({"2nd": True}, "2nd", "wrong_type"),
     "a number too small for a date": ({"2nd": 20130401}, "2nd", "bad_date"),
-    "text that is no date": ({"2nd": "yesterday"}, "2nd", "bad_date"),
+    "text that is not a date": ({"2nd": "yesterday"}, "2nd", "bad_date"),
     "below a declared limit": ({"educational-num": -0.5}, "educational-num", "below_minimum"),
     "above a declared limit": ({"educational-num": 212.0}, "educational-num", "above_maximum"),
     "a date below a declared limit": ({"2nd": "1989-12-31"}, "2nd", "below_minimum"),
@@ -146,7 +146,7 @@ BODIES: dict[str, tuple[Any, int, list[str]]] = {
     "a slip of the pen": ({"row": []}, 422, ["unknown_key", "missing_rows"]),
     "rows that are not rows": ({"rows": {"a": 1}}, 422, ["wrong_type"]),
     "empty rows": ({"rows": []}, 422, ["empty_rows"]),
-    "a row that is no object": ({"rows": [3]}, 422, ["wrong_type"]),
+    "a row that is not an object": ({"rows": [3]}, 422, ["wrong_type"]),
     "too many rows": ({"rows": [{}] * 2001}, 413, ["too_many_rows"]),
 }
 

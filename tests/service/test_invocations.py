@@ -118,7 +118,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "an invalid split": ({"dataframe_split": [1]}, "'dataframe_split' is not an object with lists"),
     "a split without columns": ({"dataframe_split": {"data": [[1]]}}, "'dataframe_split' is not an object with lists"),
     "a split without data": ({"dataframe_split": {"columns": ["class"]}}, "'data' is not a list"),
-    "columns that are no names": ({"dataframe_split": {"columns": [1], "data": [[1]]}}, "a name that is not a string"),
+    "columns that are not names": ({"dataframe_split": {"columns": [1], "data": [[1]]}}, "a name that is not a string"),
     "a column named twice": ({"dataframe_split": {"columns": ["a", "a"], "data": [[1, 2]]}}, "names 'a' twice"),
     "a row that is too long": (
         {"dataframe_split": {"columns": ["a"], "data": [[1], [1, 2]]}},

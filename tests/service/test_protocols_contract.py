@@ -623,13 +623,13 @@ def test_absent_is_missing_where_the_table_had_missing_cells(
 
 INVALID: dict[str, tuple[Row, str]] = {
     "null where never missing": ({"educational-num": None}, "educational-num"),
-    "text that is no number": ({"educational-num": "twelve"}, "educational-num"),
+    "text that is not a number": ({"educational-num": "twelve"}, "educational-num"),
     "a boolean for a number": ({"educational-num": True}, "educational-num"),
     "a number for a boolean": ({"model_x": 1}, "model_x"),
     "an object for a number": ({"class": {}}, "class"),
     "a number for text": ({"Outcome Type": 1}, "Outcome Type"),
     "text for a level that is a number": ({"_u": "two"}, "_u"),
-    "text that is no date": ({"2nd": "yesterday"}, "2nd"),
+    "text that is not a date": ({"2nd": "yesterday"}, "2nd"),
     "below a declared limit": ({"educational-num": -0.5}, "educational-num"),
     "above a declared limit": ({"educational-num": 212.0}, "educational-num"),
     "a date below a declared limit": ({"2nd": "1989-12-31"}, "2nd"),

@@ -144,7 +144,7 @@ REFUSED: dict[str, tuple[str, Any, str]] = {
     "a value for many features": (":predict", {"instances": [1]}, "row 0: a single value, expected an object"),
     "too few values": (":predict", {"instances": [[1, 2]]}, "row 0: 2 values, expected 6: educational-num, "),
     "inputs of different lengths": (":predict", {"inputs": {"class": [1], "_u": [1, 2]}}, "numbers of rows: 1 and 2"),
-    "an input that is no list": (":predict", {"inputs": {"class": 1}}, "input 'class' is not a list"),
+    "an input that is not a list": (":predict", {"inputs": {"class": 1}}, "input 'class' is not a list"),
     "no inputs": (":predict", {"inputs": {}}, "'inputs' is empty"),
     "inputs without rows": (":predict", {"inputs": {"class": []}}, "'inputs' is empty"),
     "no examples": (":regress", {"instances": [1]}, "key 'examples' is expected and was not found"),

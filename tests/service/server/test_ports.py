@@ -1,4 +1,4 @@
-"""A port on which something listens is found before a server is started on it."""
+"""A port in use is detected before a server is started on it."""
 
 import socket
 
