@@ -118,7 +118,7 @@ def _with_errors(
     total = sum(int(np.count_nonzero(mask)) for mask in masks) + everywhere * count
     hints = {name: did_you_mean(name, schema.by_name) for name in unknown[:MAX_LISTED_ERRORS]}
     errors: list[RowError] = []
-    for row in np.flatnonzero(bad)[:max_errors].tolist():  # each of them has an error at least
+    for row in np.flatnonzero(bad)[:max_errors].tolist():  # each has at least one error
         found = _errors_of_row(schema, columns, invalid, row, first_row)
         found += [unknown_field(first_row + row, name, hint) for name, hint in hints.items()]
         errors += found[:MAX_LISTED_ERRORS]

@@ -202,12 +202,12 @@ def _hold_out_groups(groups: npt.NDArray[Any] | None, rows: Indices, seed: int |
 
 
 def _isolated_notices(dataset: Dataset, isolated: Mask, test: Indices) -> list[str]:
-    """A notice that isolated cells are in the test set, where they may rule the metrics."""
+    """A notice that isolated cells are in the test set, where they may dominate the metrics."""
     rows = dataset.row_numbers[test[isolated[test]]] + 1
     if not len(rows):
         return []
     listed = ", ".join(map(str, rows[:3].tolist())) + (", …" if len(rows) > 3 else "")
-    return [f"the test rows include rows with cells far outside of the others ({listed}), which may rule the metrics"]
+    return [f"the test rows include rows with isolated cells ({listed}), which may dominate the metrics"]
 
 
 def _duplicate_notices(dataset: Dataset, train: Indices, test: Indices) -> list[str]:
