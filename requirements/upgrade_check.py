@@ -1,8 +1,8 @@
 """`make upgrade-check`: would the newest versions of the hooked libraries break a hook, or a test?
 
-Makes a separate environment in build/upgrade-check, installs the development lock and over it the newest version of
-each library that service.server.library_hooks names, whatever pyproject.toml allows. Then checks the hooks, runs the
-tests that depend on them (--full: all tests), and prints a table.
+Makes a separate environment in build/upgrade-check, installs the development lock, and then the newest version of each
+library that service.server.library_hooks names, regardless of the bounds in pyproject.toml. Then checks the hooks, runs
+the tests that depend on them (--full: all tests), and prints a table.
 """
 
 import argparse
