@@ -88,6 +88,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "training": [
         {"training.errors", "training.signals", "training.text_tables", "training.progress"},
+        {"training.steps"},
         {"training.config", "training.model_names"},
         {"training.raw_table", "training.encodings", "training.file_content", "training.csv_preamble"},
         {"training.arguments", "training.bundled", "training.csv_format", "training.option_checks"},

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 the work failed, 2 wrong usage or data.
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
         with interrupt_on_signals():
             return command(arguments[command is not train :], program)
     except UsageError as error:
+        if "--debug" in arguments:
+            traceback.print_exception(error)
         print(f"error: {error}", file=sys.stderr)
         return 2
     except ServingStateError as error:
@@ -164,12 +167,17 @@ def train_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         help="search for better settings for this time (20m, 90s, 1h30m) on the validation rows, then train with the "
         "best; flags keep their values. After an interruption the same command continues",
     )
+    add_debug_option(parser)
     parser.add_argument("--if-empty", action="store_true", help="do nothing when the store holds a model already")
     parser.add_argument(
         "--no-baselines", action="store_true", help="do not fit a linear model and boosted trees for comparison"
     )
     add_promotion_options(parser.add_argument_group("what is served"))
     return parser
+
+
+def add_debug_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--debug", action="store_true", help="print the traceback of an error, too")
 
 
 def add_promotion_options(group: "argparse._ArgumentGroup") -> None:
@@ -196,6 +204,7 @@ def inspect_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser = CommandParser(f"{program} inspect", description=inspect_table.__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="a bundled data set")
     add_options(parser, DataOptions)
+    add_debug_option(parser)
     parser.add_argument("--out", metavar="FILE", help="write features.json, which you can edit and use with --schema")
     return parser
 

@@ -22,6 +22,7 @@ from training.model_names import check_model_name, model_name
 from training.raw_table import RawTable
 from training.reading import read_table
 from training.split_rule import check_split_column, parse_split_rule, read_split_key
+from training.steps import step
 from training.target import TargetColumn, read_target
 
 MIN_ROWS = 50
@@ -30,7 +31,10 @@ MIN_ROWS = 50
 def load_dataset(options: DataOptions) -> Dataset:
     """Read the table that the options name and infer its columns. Raises UsageError."""
     edited = load_edited_schema(options)
-    return build_dataset(read_table(options, edited.encoding if edited else None), options)
+    with step("the table cannot be read", options.data):
+        table = read_table(options, edited.encoding if edited else None)
+    with step("its columns cannot be read", options.data):
+        return build_dataset(table, options)
 
 
 def build_dataset(table: RawTable, options: DataOptions) -> Dataset:

@@ -34,6 +34,7 @@ from training.progress import Progress
 from training.provenance import training_record
 from training.recipe import MAX_FOLD_CLASSES, Recipe, decide_recipe
 from training.splitting import Indices, Split, split_rows
+from training.steps import step
 from training.text_tables import aligned
 from training.training_run import EncodedRows, FitResult, Matrix, OnEpoch, Report, Targets
 from training.tune import Search
@@ -68,7 +69,7 @@ def run(
 ) -> StoredVersion:
     """From a table to a stored version. tune: seconds to search for better settings first.
 
-    Raises UsageError, DivergenceError or StoreError, and then stores nothing.
+    Raises UsageError, DivergenceError or StoreError, and then stores nothing. Errors of libraries are UnexpectedError.
     """
     return run_training(options, fit_options, baselines=baselines, tune=tune, report=report)[0]
 
@@ -81,9 +82,13 @@ def run_training(
     for repair in repair_store(store.location()):
         report(f"note: {repair}")
     result = train(options, fit_options, tune=tune, report=report)
-    baseline_metrics = evaluate_baselines(result, report) if baselines else {}
+    with step("the baselines cannot be fitted", options.data):
+        baseline_metrics = evaluate_baselines(result, report) if baselines else {}
     notices = better_baseline_notices(result, baseline_metrics)
-    stored = store.save(build_version(result, options, baseline_metrics, notices))
+    with step("the model cannot be described", options.data):
+        version = build_version(result, options, baseline_metrics, notices)
+    with step("the model cannot be stored", options.data):
+        stored = store.save(version)
     report(aligned(card.metrics_table(result.metrics, baseline_metrics)))
     for notice in notices:
         report(f"note: {notice}")
@@ -98,7 +103,8 @@ def train(
     check_ranges(fit_options)
     dataset = load_dataset(options)
     schema = dataset.schema
-    split = split_rows(dataset, options)
+    with step("its rows cannot be split", options.data):
+        split = split_rows(dataset, options)
     report(dataset_report.report(dataset))
     for notice in split.notices + replacement_notices(schema):
         report(f"note: {notice}")
@@ -114,14 +120,15 @@ def train(
     rng = np.random.default_rng(options.seed)
     golden_rows = examples.draw_rows(schema, dataset.columns, split.test, rng, real=options.real_examples)
     learned = pooled if recipe.refit else split.train
-    encoder = Encoder.fit(
-        schema,
-        frame.take(learned),
-        dataset.target[learned] if regression else None,
-        bins=recipe.bins,
-        numbers="quantile" if recipe.network == "ensemble" else "scaled",
-    )
-    x, y = encoder.encode(frame), encoder.target.apply(dataset.target) if regression else dataset.target
+    with step("its rows cannot be encoded", options.data):
+        encoder = Encoder.fit(
+            schema,
+            frame.take(learned),
+            dataset.target[learned] if regression else None,
+            bins=recipe.bins,
+            numbers="quantile" if recipe.network == "ensemble" else "scaled",
+        )
+        x, y = encoder.encode(frame), encoder.target.apply(dataset.target) if regression else dataset.target
     train_rows, validation_rows = (EncodedRows(x[rows], y[rows]) for rows in (split.train, split.validation))
     progress = Progress(schema.name)
 
@@ -136,16 +143,18 @@ def train(
             searched = replace(recipe, refit=False, folds=1)
             found, search = Search(file, searched, fit_options, fit_recipe, progress).run(tune)
             recipe = replace(found, refit=recipe.refit, folds=recipe.folds)
-        fitted = fit_recipe(recipe, progress.epoch)
+        with step("the network cannot be trained", options.data):
+            fitted = fit_recipe(recipe, progress.epoch)
     finally:
         progress.end_line()
-    model = build_model(fitted, schema, encoder)
-    head = None
-    if regression:
-        held_out_rows = held_out_errors(model, fitted, x, y, pooled, split.validation)
-        head, model = with_scale_head(model, fitted, held_out_rows, learned_errors(model, x[learned], y[learned]))
-    held_out = conformalization.held_out_rows(model, frame.take(split.test), dataset.target[split.test])
-    metrics = evaluate(schema.task, held_out.target, held_out.outputs.primary)
+    with step("the network cannot be evaluated", options.data):
+        model = build_model(fitted, schema, encoder)
+        head = None
+        if regression:
+            held_out_rows = held_out_errors(model, fitted, x, y, pooled, split.validation)
+            head, model = with_scale_head(model, fitted, held_out_rows, learned_errors(model, x[learned], y[learned]))
+        held_out = conformalization.held_out_rows(model, frame.take(split.test), dataset.target[split.test])
+        metrics = evaluate(schema.task, held_out.target, held_out.outputs.primary)
     return TrainingResult(dataset, split, frame, encoder, fitted, golden_rows, held_out, metrics, head, search)
 
 

@@ -165,6 +165,39 @@ def test_a_run_that_diverges_is_one_line_exit_code_1_and_nothing_stored(
     assert empty(bentoml_store)
 
 
+STEPS = {
+    "reading": ("training.build_dataset.read_table", "the table cannot be read"),
+    "inferring": ("training.build_dataset.read_target", "its columns cannot be read"),
+    "splitting": ("training.pipeline.split_rows", "its rows cannot be split"),
+    "encoding": ("models.encoding.encoder.Encoder.fit", "its rows cannot be encoded"),
+    "fitting": ("training.fit.fit", "the network cannot be trained"),
+    "evaluating": ("training.pipeline.evaluate", "the network cannot be evaluated"),
+    "drawing": ("training.plots.draw_plots", "the model cannot be described"),
+    "storing": ("models.version_files.write", "the model cannot be stored"),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_an_error_of_a_library_names_table_and_step_in_one_line(
+    bentoml_store: Path, good: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    function, failure = STEPS[name]
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise ValueError("Found array with 0 sample(s) (shape=(0, 4))\nwhile a minimum of 1 is required")
+
+    monkeypatch.setattr(function, fail)
+    command = ["--data", str(good), "--target", "target", *QUICK]
+    assert main(command) == 2
+    line = one_line(capsys)
+    assert line == f"error: {good}: {failure}, for an unexpected reason (--debug prints the traceback)"
+    assert empty(bentoml_store)
+    assert main([*command, "--debug"]) == 2
+    shown = capsys.readouterr().err
+    assert "ValueError: Found array with 0 sample(s)" in shown
+    assert shown.splitlines()[-1] == line
+
+
 def test_a_store_that_cannot_be_written_is_one_line_and_exit_code_1(
     bentoml_store: Path, good: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
