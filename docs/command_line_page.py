@@ -10,6 +10,7 @@ INTRODUCTION = """# Command line
 
 `tabserve` is installed with the wheel; in a checkout it is `.venv/bin/tabserve`. Each command is the same as
 `python -m PACKAGE …`. Exit codes: 0 success, 1 the work failed or a goal was missed, 2 wrong usage or unusable data.
+Wrong usage is reported in one line, `error: … (see COMMAND --help)`.
 
 Completion of words: `eval "$(tabserve completion bash)"` (also zsh), `tabserve completion fish | source`.
 """
