@@ -9,6 +9,7 @@ from service.errors import OutOfMemory
 FREE_BYTES = 64 * 1024  # a smaller body does not count: a connection has such buffers anyway
 MEMORY_PER_BYTE = 6  # of a body while it is read and answered, at its peak
 KEPT_BYTES = 48 * 1024**2  # that a worker may keep after large requests, for the next ones
+KEPT_UNDER_LOAD_BYTES = 128 * 1024**2  # while large requests are in flight, which soon need it again
 USABLE = 0.9  # of the limit: the rest is for the kernel and for files in memory
 SUPERVISOR_BYTES = 80 * 1024**2
 LEAST_BYTES = 16 * 1024**2  # of a worker, however little is left
@@ -52,7 +53,8 @@ class MemoryTrimmer:
 
     def is_needed(self, reserved: int) -> bool:
         """Whether the process holds much more than at the start. reserved: bytes of requests in flight."""
-        return self._trim is not None and resident_bytes() > self._ready_bytes + reserved + KEPT_BYTES
+        kept = KEPT_UNDER_LOAD_BYTES if reserved else KEPT_BYTES
+        return self._trim is not None and resident_bytes() > self._ready_bytes + reserved + kept
 
     def trim(self) -> None:
         """Takes milliseconds; call it in a thread."""

@@ -95,7 +95,10 @@ def test_memory_is_trimmed_when_a_worker_holds_much_more_than_at_the_start(monke
     assert not trimmer.is_needed(0)
     held[0] += memory_budget.KEPT_BYTES + 1
     assert trimmer.is_needed(0)
-    assert not trimmer.is_needed(1)  # of a request in flight
+    assert not trimmer.is_needed(1)  # a request is in flight
+    held[0] += memory_budget.KEPT_UNDER_LOAD_BYTES
+    assert trimmer.is_needed(1)
+    assert not trimmer.is_needed(memory_budget.KEPT_BYTES + 1)
     trimmer.trim()
 
 
