@@ -1,6 +1,7 @@
 """Canaries are rolled back automatically. Shadows are compared, and no request waits for them."""
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -170,3 +171,33 @@ def test_a_shadow_that_is_slow_delays_nobody_and_drops_rows(
     free.set()
     found = wait_for_shadows(worker, 3)
     assert found[COUNT] + found[dropped] >= 9
+
+
+def test_the_counts_of_all_workers_add_up(
+    folder: Path, change: Any, asgi: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two workers with three engine errors each: together there are more than four."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    change(serving_changes.promote, 4, by_person=True)
+    change(serving_changes.set_alias, "challenger", 2)
+    change(serving_changes.set_traffic, CANARY)
+    workers = [Worker(Settings(store=folder)) for _ in range(2)]
+    files = [WorkerFiles(shared, pid) for pid in sorted((os.getpid(), os.getppid()))]  # both run
+    watches = [CanaryWatch(worker.follower, one) for worker, one in zip(workers, files, strict=True)]
+    for worker, one in zip(workers, files, strict=True):
+        one.publish(worker.plane.following)
+        worker.application.context.state.mark_ready()
+        break_challenger(worker, monkeypatch)
+        failed, number = 0, 0
+        while failed < 3:
+            body = json.dumps({"rows": [{**HOME, "class": number / 1000}]}).encode()
+            reply = worker.runner.run(asgi(worker.application, "POST", "/predict/homes", body))
+            failed, number = failed + (reply.status == 500), number + 1
+    for _ in range(2):  # the first one leads; the second one publishes after its first look
+        for worker, watch in zip(workers, watches, strict=True):
+            look(worker, watch)
+    assert ServingFile(folder).read().model("homes").traffic is None
+    for worker in workers:
+        assert not worker.plane.snapshot.entry("homes").split
+        worker.close()
