@@ -5,11 +5,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import orjson
 
 from models.encoding.encoder import Encoder
 from models.frame import Frame, Row
-from models.network.scale_head import NO_LIMITS, Limits, scales
+from models.network.scale_head import NO_LIMITS, Limits, one_scale, scales
 from models.output_columns import OutputSpec
 from models.outputs import Outputs
 from models.probabilities import Float32Matrix, probabilities
@@ -115,11 +116,18 @@ class TabularModel:
         if self.schema.task == "regression":
             target = self.encoder.target
             if self.wants_scale and self.scaled_engine is not None:
-                return Outputs(
-                    target.unscale(outputs[:, :1]), {SCALE: target.scale * scales(outputs[:, 1], self.scale_limits)}
-                )
+                return self._with_scales(outputs)
             return Outputs(target.unscale(outputs))
         return Outputs(probabilities(outputs))
+
+    def _with_scales(self, outputs: Float32Matrix) -> Outputs:
+        """outputs: (rows, 2), value and log scale. A single row by Python's arithmetic, which takes half as long."""
+        target = self.encoder.target
+        if len(outputs) == 1:
+            value, log_scale = outputs[0].tolist()
+            scale = target.scale * one_scale(log_scale, self.scale_limits)
+            return Outputs(np.array([[target.unscale_one(value)]]), {SCALE: np.array([scale])})
+        return Outputs(target.unscale(outputs[:, :1]), {SCALE: target.scale * scales(outputs[:, 1], self.scale_limits)})
 
     def predict_rows(self, rows: Sequence[Row]) -> Outputs:
         """The same for rows as JSON objects that are known to be valid."""

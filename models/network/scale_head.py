@@ -49,11 +49,14 @@ class ScaleHead:
 
 
 def scales(log_scales: npt.NDArray[np.float32], limits: Limits) -> npt.NDArray[np.float64]:
-    """(rows,) -> exp of them within the limits; a single one by Python's arithmetic, which is faster."""
+    """(rows,) -> exp of them within the limits."""
+    return np.exp(np.clip(log_scales.astype(np.float64), *limits))
+
+
+def one_scale(log_scale: float, limits: Limits) -> float:
+    """The same for one row."""
     low, high = limits
-    if len(log_scales) == 1:
-        return np.array([math.exp(min(max(log_scales.item(), low), high))])
-    return np.exp(np.clip(log_scales.astype(np.float64), low, high))
+    return math.exp(min(max(log_scale, low), high))
 
 
 def split_output_layer(layers: Sequence[Layer]) -> tuple[list[Layer], list[Layer]]:
