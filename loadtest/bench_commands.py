@@ -23,6 +23,8 @@ def add(commands: Any) -> None:
         add_overload,
         add_memory,
         add_starts,
+        add_explanations,
+        add_intervals,
     ):
         add_target(targets)
 
@@ -108,6 +110,17 @@ def add_starts(targets: Any) -> None:
     add_count(parser, "--processes", os.cpu_count() or 1, "processes that compute meanwhile")
 
 
+def add_explanations(targets: Any) -> None:
+    about = "latency of predictions while explanations are computed"
+    explanations = add_target(targets, "explanations", bench_explanations, about, rounds=9)
+    add_count(explanations, "--seconds", 5, "duration of a round")
+    add_markdown(explanations)
+
+
+def add_intervals(targets: Any) -> None:
+    add_target(targets, "intervals", bench_intervals, "what intervals cost the NumPy engine", rounds=201)
+
+
 def add_memory(targets: Any) -> None:
     about = "memory growth of a worker over many valid and invalid requests"
     add_count(add_target(targets, "memory", bench_memory, about), "--requests", 200_000, "number of requests")
@@ -188,3 +201,15 @@ def bench_starts(arguments: argparse.Namespace) -> int:
     from loadtest.bench import starts
 
     return starts.run(arguments.starts, arguments.workers, arguments.processes)
+
+
+def bench_explanations(arguments: argparse.Namespace) -> int:
+    from loadtest.bench import explanation_load
+
+    return explanation_load.run(arguments.rounds, arguments.seconds, arguments.markdown)
+
+
+def bench_intervals(arguments: argparse.Namespace) -> int:
+    from loadtest.bench import interval_cost
+
+    return interval_cost.run(arguments.rounds)

@@ -115,7 +115,8 @@ async def run_bundled_client(
     host, port = parts.hostname or "", parts.port or 80
     fields = {"host": parts.netloc, **headers, "content-length": str(len(body))}
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    request = f"POST {parts.path or '/'} HTTP/1.1\r\n{head}\r\n".encode() + body
+    target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    request = f"POST {target} HTTP/1.1\r\n{head}\r\n".encode() + body
     latencies: list[float] = []
     started = time.perf_counter()
     loop = asyncio.get_running_loop()

@@ -1,0 +1,113 @@
+"""Predictions while explanations are computed: their latency without, and with a client that asks for explanations.
+
+An open loop sends single rows at a steady rate. In a third run another process computes meanwhile: on a machine without
+a free core that alone delays predictions, and only what explanations add to it is theirs.
+"""
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from loadtest import open_loop, request_plan, table_format
+from loadtest.bench.clients import JSON
+from loadtest.bench.paired_ratios import ratio
+from loadtest.bench.server_process import BenchServer
+from loadtest.bench.server_scenarios import tabserve_server
+from loadtest.bench.servers import body, train
+from loadtest.request_mix import RequestMix
+from loadtest.scenarios import SCENARIOS, arrivals
+
+MODEL, RATE = "housing", 100.0  # per second
+CONNECTIONS = 32
+START_S = 1.0  # until a client or another process has started
+GOAL = 1.2  # of the 99th percentile, times that without explanations
+SPIN = "while True: pass"
+RUNS = ("alone", "with explanations", "with another process")
+
+
+@contextlib.contextmanager
+def explanations(server: BenchServer, request: bytes, seconds: float) -> Iterator[None]:
+    """One connection asks for the explanation of one row after the other."""
+    arguments = [f"{server.url}?explain=true", "1", str(seconds + 2 * START_S), json.dumps(dict(JSON))]
+    command = [sys.executable, "-m", "loadtest.bench.clients", *arguments]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(request)
+    process.stdin.close()
+    time.sleep(START_S)
+    yield
+    assert process.stdout is not None
+    found = json.loads(process.stdout.read())
+    process.wait()
+    if found["errors"] or not found["requests"]:
+        raise RuntimeError(f"explanations failed: {found}")
+
+
+@contextlib.contextmanager
+def another_process() -> Iterator[None]:
+    process = subprocess.Popen([sys.executable, "-c", SPIN])
+    time.sleep(START_S)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def measure(store: Path, home: Path, rounds: int, seconds: float) -> dict[str, list[tuple[float, float]]]:
+    """The median and the 99th percentile of each round, in seconds."""
+    request = body(store, MODEL, 1)
+    server = BenchServer(tabserve_server("tabserve", MODEL), store, home, request)
+    rng = np.random.default_rng(0)
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in RUNS}
+    try:
+        server.wait()
+        url = f"http://127.0.0.1:{server.port}"
+        plan = request_plan.make(url, RequestMix(one=1, many=0, invalid=0, rows=1))
+        for _ in range(rounds):
+            for name, latencies in found.items():
+                due = arrivals(SCENARIOS["steady"], RATE, seconds, rng)
+                beside: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+                if name == RUNS[1]:
+                    beside = explanations(server, request, seconds)
+                elif name == RUNS[2]:
+                    beside = another_process()
+                with beside:
+                    records = open_loop.run(
+                        url, plan, due, seconds, rng=rng, timeout_s=10 * seconds, connections=CONNECTIONS
+                    )
+                latency = (records.done - records.due)[records.good]
+                p50, p99 = np.quantile(latency, (0.5, 0.99))
+                latencies.append((float(p50), float(p99)))
+        return found
+    finally:
+        server.stop()
+
+
+def run(rounds: int, seconds: float, markdown: Path | None) -> int:
+    """Print a table. Returns 1 if the goal is missed."""
+    with tempfile.TemporaryDirectory(prefix="tabserve-explanations-") as folder:
+        home = Path(folder)
+        print("training the model", file=sys.stderr)
+        found = measure(train(home, {MODEL}), home, rounds, seconds)
+    alone = [p99 for _, p99 in found[RUNS[0]]]
+    lines = [["predictions", "p50 ms", "p99 ms", "p99 ÷ alone"]]
+    for name, latencies in found.items():
+        p50, p99 = (median(figures) for figures in zip(*latencies, strict=True))
+        compared = ratio(alone, [one for _, one in latencies])
+        lines.append([name, f"{1e3 * p50:.2f}", f"{1e3 * p99:.2f}", f"{compared.median:.2f}"])
+    with_explanations = ratio(alone, [p99 for _, p99 in found[RUNS[1]]])
+    title = f"{RATE:g} single rows of {MODEL} per second, one worker, median of {rounds} rounds"
+    outcome = f"p99 with explanations: {with_explanations.median:.2f} times that without (goal: at most {GOAL:g})"
+    print(f"\n{title}\n\n{table_format.text(lines)}\n\n{outcome}", flush=True)
+    if markdown:
+        markdown.write_text(f"{title}\n\n{table_format.markdown(lines)}\n\n{outcome}\n", encoding="utf-8")
+    return int(with_explanations.median > GOAL)

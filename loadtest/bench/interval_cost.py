@@ -1,0 +1,56 @@
+"""What an interval costs the NumPy engine: the scale of the error is one more column of the last matrix.
+
+Plain and scaled predictions are timed in turn. The fastest round of each counts: what other processes take is no cost.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from loadtest import table_format
+from loadtest.bench.server_process import rows_of
+from loadtest.bench.servers import train
+from models import store
+from models.tabular_model import TabularModel
+
+MODEL = "housing"
+GOALS = {1: 1.0, 1000: 0.2}  # µs more for each row, by rows of a batch
+CALLS = {1: 200, 1000: 1}  # of a round
+
+
+def seconds(call: Callable[[], object], count: int) -> float:
+    started = time.perf_counter()
+    for _ in range(count):
+        call()
+    return (time.perf_counter() - started) / count
+
+
+def cost(model: TabularModel, rows: np.ndarray, rounds: int) -> tuple[float, float]:
+    """µs a row, without and with the scale, from encoded rows to outputs."""
+    scaled, calls = model.with_scale, CALLS[len(rows)]
+    plain_s, scaled_s = [], []
+    for _ in range(rounds):
+        plain_s.append(seconds(lambda: model.predict_encoded(rows), calls))
+        scaled_s.append(seconds(lambda: scaled.predict_encoded(rows), calls))
+    return 1e6 * min(plain_s) / len(rows), 1e6 * min(scaled_s) / len(rows)
+
+
+def run(rounds: int) -> int:
+    """Print a table. Returns 1 if the goal is missed."""
+    with tempfile.TemporaryDirectory(prefix="tabserve-intervals-") as folder:
+        print("training the model", file=sys.stderr)
+        models = train(Path(folder), {MODEL})
+        model = store.load(store.unpacked(models / MODEL / "1"), "numpy")
+        frame = model.schema.frames.from_rows(rows_of(models, MODEL, 1))
+    x = model.encoder.encode(frame)
+    lines, missed = [["rows", "µs a row", "with the scale", "more", "goal"]], 0
+    for count, goal in GOALS.items():
+        plain, scaled = cost(model, np.repeat(x, count, axis=0), rounds)
+        missed += scaled - plain > goal
+        lines.append([f"{count:,}", f"{plain:.2f}", f"{scaled:.2f}", f"{scaled - plain:.2f}", f"{goal:g}"])
+    print(table_format.text(lines))
+    return int(missed > 0)
