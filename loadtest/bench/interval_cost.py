@@ -1,6 +1,6 @@
 """What an interval costs the NumPy engine: the scale of the error is one more column of the last matrix.
 
-Plain and scaled predictions are timed in turn. The fastest round of each counts: what other processes take is no cost.
+Plain and scaled predictions are timed in turn. The fastest round of each counts, as other processes only delay it.
 """
 
 import sys
