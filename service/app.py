@@ -27,7 +27,7 @@ from models.library_hook import LibraryHookMissing, check_all
 from models.store_repair import repair_store
 from models.tabular_model import TabularModel
 from models.version_files import StoredVersion
-from service import local_copies, logs, metric_files, model_selection
+from service import bentoml_configuration, local_copies, logs, metric_files, model_selection, trace_export
 from service.canary_watch import CanaryWatch
 from service.data_plane import DataPlane
 from service.exchange import ServerContext
@@ -159,6 +159,8 @@ def service_class_of(
 
                     self.grpc = GrpcServer(context)
                     await self.grpc.start(worker.http_host(), settings.grpc_port)
+                self.traces = await asyncio.to_thread(trace_export.start, os.environ)
+                context.exports_traces = self.traces is not None
             except Exception as error:
                 worker.record_failed_start(f"{type(error).__name__}: {error}")
                 raise
@@ -190,6 +192,8 @@ def service_class_of(
             state.close()
             if self.grpc:
                 await self.grpc.stop()
+            if self.traces is not None:
+                await asyncio.to_thread(self.traces.force_flush, trace_export.FLUSH_MS)
             for task in self.tasks:
                 task.cancel()
             plane.metrics.flush()
@@ -238,6 +242,9 @@ def from_environment() -> Any:
         lines = logs.configure_logging(settings)
         for warning in removed_settings(os.environ):
             log.warning(warning)
+        if not worker.in_worker():
+            for warning in bentoml_configuration.warnings(os.environ):
+                log.warning(warning)
         if missing:
             log.warning("the store is missing, loading copies of its versions", extra={"store": missing})
         check_all(all_hooks.EVERYWHERE)

@@ -52,6 +52,7 @@ class ServerContext:
         self.settings = settings
         self.state = ServerState()
         self.admin: VersionAdmin | None = None  # once the server has started
+        self.exports_traces = False  # whether requests without a trace context are sampled, too
         self.access = access or AccessControl(settings.admin)
         self.observer = observer or RequestObserver()
         self._ids = itertools.count()
@@ -169,7 +170,7 @@ class Exchange:
         served, settings = self.served, self.context.settings
         if served is not None:
             served.counters.request(self.protocol, status, seconds)
-            if self.trace:
+            if self.trace or self.context.exports_traces:
                 ended_ns = time.time_ns()
                 started_ns = ended_ns - int(seconds * 1e9)
                 name = served.name

@@ -1,7 +1,7 @@
 """W3C trace context: a request's trace is logged and returned, and a sampled request is recorded as a span.
 
 https://www.w3.org/TR/trace-context/. Spans go to the tracer provider of the process, which OpenTelemetry's API sets
-(`opentelemetry-instrument`, or code). Without one, the default, no span is recorded.
+(`service.trace_export`, `opentelemetry-instrument`, or code). Without one, the default, no span is recorded.
 """
 
 import re
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, ProxyTracerProvider, SpanContext, SpanKind, TraceFlags, TraceState
 
 PARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
@@ -43,8 +44,15 @@ def read(headers: Mapping[bytes, bytes]) -> TraceContext | None:
     return TraceContext(parent, state if len(state) <= MAX_STATE_BYTES else b"", trace_id, span_id, int(found[3], 16))
 
 
+def parent_of(context: TraceContext) -> Context:
+    """The context of a span whose parent the client has sent."""
+    state = TraceState.from_header([context.state.decode("latin-1")]) if context.state else None
+    remote = SpanContext(int(context.trace_id, 16), int(context.span_id, 16), True, TraceFlags(context.flags), state)
+    return trace.set_span_in_context(NonRecordingSpan(remote))
+
+
 def record_span(
-    context: TraceContext,
+    context: TraceContext | None,
     method: str,
     route: str,
     model: str,
@@ -53,15 +61,13 @@ def record_span(
     started_ns: int,
     ended_ns: int,
 ) -> None:
-    """Record the span of a finished request if it is sampled; for others this costs nothing."""
+    """Record the span of a finished request if its trace context, or without one the provider's sampler, says so."""
     provider = trace.get_tracer_provider()
-    if not context.flags & SAMPLED or isinstance(provider, ProxyTracerProvider):
+    if isinstance(provider, ProxyTracerProvider) or (context is not None and not context.flags & SAMPLED):
         return
-    state = TraceState.from_header([context.state.decode("latin-1")]) if context.state else None
-    remote = SpanContext(int(context.trace_id, 16), int(context.span_id, 16), True, TraceFlags(context.flags), state)
     span = provider.get_tracer("tabserve").start_span(
         f"{method} {route}",
-        context=trace.set_span_in_context(NonRecordingSpan(remote)),
+        context=Context() if context is None else parent_of(context),
         kind=SpanKind.SERVER,
         attributes={
             "http.request.method": method,

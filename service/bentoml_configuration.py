@@ -1,0 +1,62 @@
+"""Warns about settings in BentoML's configuration that have no effect, as our application is in front of BentoML's."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+FILE, OPTIONS, OVERRIDES = "BENTOML_CONFIG", "BENTOML_CONFIG_OPTIONS", "BENTOML_CONFIG_OVERRIDES"
+INSTEAD: Mapping[str, str] = {
+    "tracing": "set OTEL_EXPORTER_OTLP_ENDPOINT instead (docs/deployment.md#traces)",
+    "cors": "let the proxy in front of the server add the headers of CORS",
+}
+"""The sections without effect, and what to do instead."""
+
+
+def warnings(environ: Mapping[str, str]) -> list[str]:
+    """One warning for each variable and section that has values."""
+    found = []
+    for variable, configuration in configurations(environ):
+        for name in INSTEAD:
+            if any(has_values(section) for section in sections(configuration, name)):
+                found.append(f"{variable}: the section {name!r} has no effect; {INSTEAD[name]}")
+    return found
+
+
+def configurations(environ: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+    """What the variables hold. BentoML itself reports what cannot be read."""
+    if path := environ.get(FILE):
+        import yaml  # type: ignore[import-untyped]  # comes with BentoML
+
+        try:
+            yield FILE, yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError):
+            pass
+    if text := environ.get(OVERRIDES):
+        try:
+            yield OVERRIDES, json.loads(text)
+        except ValueError:
+            pass
+    for option in environ.get(OPTIONS, "").split():
+        path, _, value = option.partition("=")
+        nested: Any = value
+        for key in reversed(path.split(".")):
+            nested = {key: nested}
+        yield OPTIONS, nested
+
+
+def sections(configuration: Any, name: str) -> Iterator[Any]:
+    """The values under a name, at any depth."""
+    if isinstance(configuration, dict):
+        for key, inner in configuration.items():
+            if key == name:
+                yield inner
+            else:
+                yield from sections(inner, name)
+
+
+def has_values(section: Any) -> bool:
+    """Whether a section sets anything but what is off by default."""
+    if isinstance(section, dict):
+        return any(map(has_values, section.values()))
+    return section not in (None, False, "", "false", 0)
