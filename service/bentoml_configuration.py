@@ -1,5 +1,6 @@
 """Warns about settings in BentoML's configuration that have no effect, as our application is in front of BentoML's."""
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -28,15 +29,11 @@ def configurations(environ: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
     if path := environ.get(FILE):
         import yaml  # type: ignore[import-untyped]  # comes with BentoML
 
-        try:
+        with contextlib.suppress(OSError, ValueError, yaml.YAMLError):
             yield FILE, yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError):
-            pass
     if text := environ.get(OVERRIDES):
-        try:
+        with contextlib.suppress(ValueError):
             yield OVERRIDES, json.loads(text)
-        except ValueError:
-            pass
     for option in environ.get(OPTIONS, "").split():
         path, _, value = option.partition("=")
         nested: Any = value
