@@ -1,7 +1,7 @@
 """Checks a TensorFlow version in a child process: a damaged or hostile one cannot end a worker.
 
-The child is `python -m service.tensorflow_check NAME VERSION FOLDER ENGINE`. It loads the version, predicts its golden
-rows and prints its result as one line of JSON.
+The child is `python -m service.tensorflow_check NAME VERSION FOLDER ENGINE PRIORITY`. It loads the version, predicts
+its golden rows and prints its result as one line of JSON.
 """
 
 import json
@@ -22,14 +22,14 @@ from service import model_selection
 from service.settings import Settings
 
 TIMEOUT_S = 300.0
-PRIORITY = 10  # of the child, as by nice(1)
+PRIORITY = 10  # of the child of a server that answers requests, as by nice(1)
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def load_with_check(stored: StoredVersion, settings: Settings) -> TabularModel:
     """Load a version. One that needs TensorFlow is checked in a child process first. Raises StoreError."""
     if needs_tensorflow(stored, settings):
-        check_in_child(stored, settings)
+        check_in_child(stored, settings, PRIORITY)
     return model_selection.load_version(stored, settings)
 
 
@@ -48,12 +48,12 @@ def needs_tensorflow(stored: StoredVersion, settings: Settings) -> bool:
         return False
 
 
-def check_in_child(stored: StoredVersion, settings: Settings) -> dict[str, str]:
-    """The name of the engine of a version, and the reason for it. Raises StoreError."""
+def check_in_child(stored: StoredVersion, settings: Settings, priority: int = 0) -> dict[str, str]:
+    """The name of the engine of a version, and the reason for it. priority: of the child. Raises StoreError."""
     command = [sys.executable, "-m", "service.tensorflow_check", stored.name, str(stored.version), str(stored.path)]
     try:
         done = subprocess.run(
-            [*command, settings.engine],
+            [*command, settings.engine, str(priority)],
             cwd=ROOT,
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
             capture_output=True,
@@ -96,8 +96,8 @@ def check(stored: StoredVersion, engine: EngineChoice) -> dict[str, Any]:
 
 
 def main(words: Sequence[str]) -> int:
-    name, version, folder, engine = words
-    os.nice(PRIORITY)
+    name, version, folder, engine, priority = words
+    os.nice(int(priority))
     logging.basicConfig(level=logging.ERROR)
     choice: EngineChoice = next(one for one in get_args(EngineChoice) if one == engine)
     print(json.dumps(check(StoredVersion(name, int(version), Path(folder)), choice)), flush=True)
