@@ -34,6 +34,7 @@ SLOW = (
     "tests/service/test_protocols_fuzz.py",
     "tests/service/test_registry.py",
     "tests/service/test_streams.py",
+    "tests/service/test_version_commands.py",
     "tests/training/test_baselines.py",
     "tests/training/test_ensemble.py",
     "tests/training/test_error_scale.py",
@@ -41,6 +42,7 @@ SLOW = (
     "tests/training/test_isolated_cells.py",
     "tests/training/test_main.py",
     "tests/training/test_pipeline.py",
+    "tests/training/test_promotion.py",
     "tests/training/test_quality.py",
     "tests/training/test_robust.py",
 )
@@ -51,10 +53,18 @@ SHARED = ("tests/docs/", "tests/loadtest/")
 """Folders whose files share servers and models: with several processes, one of them runs all files of such a folder."""
 
 
+def has_server(item: pytest.Item) -> bool:
+    """Whether a test uses the server of tests/service, which takes seconds to start."""
+    called = getattr(item, "callspec", None)
+    return "server" in getattr(item, "fixturenames", ()) or (
+        called is not None and called.params.get("ask") == "server"
+    )
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         file = item.path.relative_to(config.rootpath).as_posix()
-        if file.startswith(SLOW):
+        if file.startswith(SLOW) or has_server(item):
             item.add_marker(pytest.mark.slow)
         item.add_marker(pytest.mark.xdist_group(next(filter(file.startswith, SHARED), file)))
     # The fast ones last: with several processes, none of them has a slow file left when the others are done.

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from training import quality, quality_report
+from training import baselines, quality, quality_report
 from training.config import DataOptions, FitOptions
 from training.quality_results import OF_DATA, OF_NETWORK, OF_OTHERS, ROOT, Job, Results, jobs
 
@@ -24,12 +24,12 @@ def results(tmp_path: Path) -> Results:
     return results
 
 
-@pytest.mark.usefixtures("short_trees")
 def test_every_model_of_a_table_is_measured_on_the_same_test_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With few epochs and one trial: how good the networks get is not tested here."""
-    monkeypatch.setattr(quality, "FitOptions", partial(FitOptions, epochs=3, dropout=0.1))
+    """With few epochs, one trial and few trees: how good the models get is not tested here."""
+    monkeypatch.setattr(quality, "FitOptions", partial(FitOptions, epochs=3, dropout=0.1, final="train"))
+    monkeypatch.setattr(baselines, "UNLIMITED_PATIENCE", 2)
     all_jobs = list(jobs(["penguins"], [0], 1))
     assert [job.model for job in all_jobs] == ["trees", "plain", "network"]
     found = {job.model: quality.run(job, quality.options_for(job, tmp_path)) for job in all_jobs}
