@@ -26,7 +26,7 @@ from service.worker_files import PrepareRequest, PrepareResult, WorkerFiles
 
 LOOK_S = 0.1  # between two looks at the file
 RETRY_S = 5.0  # until a version that could not be loaded is tried again
-PREPARED_S = 120.0  # how long a prepared version is kept if its change does not follow
+PREPARED_S = 600.0  # how long a prepared version is kept if its change does not follow
 log = logging.getLogger("tabserve.follower")
 
 

@@ -22,7 +22,7 @@ from service import model_selection
 from service.settings import Settings
 
 TIMEOUT_S = 300.0
-PRIORITY = 10  # of the child of a server that answers requests, as by nice(1)
+PRIORITY = 5  # of the child of a server that answers requests, as by nice(1)
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -24,7 +24,7 @@ from service.worker_files import PrepareRequest
 from service.worker_records import is_alive
 
 LOCK_FILE = "change.lock"
-PREPARE_S = 120.0  # for each worker
+PREPARE_S = 300.0  # for each worker: importing TensorFlow on a busy machine takes minutes
 SWITCH_S = 60.0  # for all workers
 POLL_S = 0.02
 

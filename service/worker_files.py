@@ -1,5 +1,6 @@
 """Files in the shared folder by which the workers of a server report the versions that they serve."""
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -37,8 +38,9 @@ class WorkerFiles:
     pid: int = field(default_factory=os.getpid)
 
     def publish(self, status: FollowingStatus) -> None:
-        """Publish the status of this worker."""
-        self._write("serving", self.pid, asdict(status))
+        """Publish the status of this worker. Without space, other workers do not wait for it."""
+        with contextlib.suppress(OSError):
+            self._write("serving", self.pid, asdict(status))
 
     def statuses(self) -> Mapping[int, FollowingStatus]:
         """The status of each worker that lives, this one included."""
@@ -75,8 +77,9 @@ class WorkerFiles:
         return self.folder is None or min(self.statuses(), default=self.pid) == self.pid
 
     def publish_counts(self, counts: Mapping[str, Any]) -> None:
-        """Publish the answers of this worker by canary and version."""
-        self._write("canary", self.pid, counts)
+        """Publish the answers of this worker by canary and version. Without space, they do not count."""
+        with contextlib.suppress(OSError):
+            self._write("canary", self.pid, counts)
 
     def counts(self, canary: str, own: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         """Version and counts of a canary in each worker, also in those that have ended. own: of this worker."""

@@ -18,6 +18,7 @@ from service import model_selection
 from service.data_plane import DataPlane
 from service.exchange import ServerContext
 from service.follower import Follower
+from service.following_status import FollowingStatus
 from service.http.asgi import Application
 from service.settings import Settings
 from service.version_loader import VersionLoader
@@ -236,6 +237,15 @@ def test_a_store_that_disappears_changes_nothing_and_is_reported(start: Any, cha
     worker.look()
     assert worker.aliases == {CHAMPION: "3"}
     assert not worker.problems
+
+
+def test_a_worker_follows_without_space_for_its_files(tmp_path: Path) -> None:
+    files = WorkerFiles(tmp_path / "removed")
+    files.publish(FollowingStatus())
+    files.publish_counts({})
+    assert files.statuses() == {}
+    assert files.requested() is None
+    files.remove()
 
 
 def test_a_pinned_model_does_not_follow(start: Any, change: Any) -> None:
