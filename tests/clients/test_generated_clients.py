@@ -99,8 +99,8 @@ def test_orval(server: Server, document: Path, predict: Predict, tmp_path: Path)
 
 
 def test_postman(server: Server, document: Path, tmp_path: Path) -> None:
-    """The default import of Postman: every request that it makes is answered with 200, except those that change versions,
-    for which the server has no such versions and TABSERVE_ADMIN is off."""
+    """Postman's default import: every request that it makes is answered with 200, except changes of versions, which
+    TABSERVE_ADMIN has to allow."""
     typescript_project(tmp_path, "orval.ts")
     run("npx", "openapi2postmanv2", "-s", document, "-o", "collection.json", folder=tmp_path)
     reports = ("--reporters", "json", "--reporter-json-export", "report.json")
