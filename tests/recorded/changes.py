@@ -73,6 +73,7 @@ CHANGES: Mapping[str, str] = {
     "grpc-servermetadata": VERSION,
     "csv-charset-latin": "a CSV may be in another charset",
     "connection-no-host": "a request of HTTP/1.1 has exactly one Host header",
+    "grpc-unknown-method": "RepositoryModelLoad is a method; it needs rights to change versions",
     "v1-explain": "KServe's :explain is a route; this version was stored without a background",
     "pages-docs-json": "the OpenAPI document lists every status of every operation",
     "pages-docs-json-head": "the OpenAPI document lists every status of every operation",
