@@ -45,7 +45,8 @@ def serve(words: Sequence[str], program: str) -> int:
     if not 1 <= arguments.port <= 65535:
         parser.error(f"--port {arguments.port}: expected 1 to 65535")
     if why := ports.conflict(arguments.host, arguments.port):
-        print(f"error: {why}; choose another port: make serve PORT={arguments.port + 1}", file=sys.stderr)
+        another = arguments.port + 1
+        print(f"error: {why}; choose another: --port {another}, make serve PORT={another}", file=sys.stderr)
         return 2
     command = [
         sys.executable,

@@ -127,7 +127,7 @@ def next_steps(tags: list[str]) -> str:
     plural = "them" if len(tags) > 1 else "it"
     return (
         f"\nStored {', '.join(tags)}. Serve {plural} with `make serve` or `tabserve serve`; "
-        "see all with `tabserve list`."
+        "a server of this store that is running needs no restart; see all with `tabserve list`."
     )
 
 

@@ -84,7 +84,7 @@ def test_a_port_in_use_is_one_line_that_suggests_another() -> None:
             [sys.executable, "-m", "service", "--port", port], cwd=ROOT, capture_output=True, text=True, timeout=300
         )
     assert done.returncode == 2
-    assert re.fullmatch(r"error: cannot listen on .*; choose another port: make serve PORT=\d+\n", done.stderr)
+    assert re.fullmatch(r"error: cannot listen on .*; choose another: --port \d+, make serve PORT=\d+\n", done.stderr)
 
 
 def test_every_setting_is_documented_and_none_else() -> None:

@@ -233,6 +233,7 @@ def test_training_stores_a_version_and_prints_the_next_steps(
     assert "epoch 2/2" in captured.out
     assert "Stored mine:1" in captured.out
     assert "make serve" in captured.out
+    assert "running needs no restart" in captured.out
     assert [stored.tag for stored in store.versions()[0]["mine"]] == ["mine:1"]
 
 
