@@ -226,7 +226,7 @@ def _date_notices(dataset: Dataset, method: SplitMethod) -> list[str]:
         return []
     return [
         f"the split is {'random' if method == 'random' else 'by a hash'} although {dates[0]!r} is a date; "
-        f"to be judged on the future, say --split 'time:{dates[0]}'"
+        f"to measure the errors on later rows, train with --split 'time:{dates[0]}'"
     ]
 
 

@@ -180,7 +180,7 @@ def test_duplicates_of_train_rows_in_the_test_set_are_reported(write: Callable[.
 def test_a_random_split_of_a_table_with_dates_is_reported(write: Callable[..., str]) -> None:
     days = pd.date_range("2020-01-01", periods=100).strftime("%Y-%m-%d")
     _, parts = split_table(table(day=days), write, "random")
-    assert any("time:day" in notice for notice in parts.notices)
+    assert any("train with --split 'time:day'" in notice for notice in parts.notices)
 
 
 def test_rows_with_levels_of_any_type_are_compared_for_duplicates(tmp_path: Path) -> None:
