@@ -29,6 +29,10 @@ SERVICE_LINK = re.compile(
     r"TABSERVE_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
 """Variables that Kubernetes sets in all containers for a Service whose name begins with `tabserve`."""
+PAGES = frozenset({"/docs.json", "/metrics", "/models"})
+"""Paths that no setting may take: monitoring and clients rely on what they answer."""
+PROBES = frozenset({"/livez", "/ping", "/readyz"})
+"""Paths that a health route may take, as its answer is one of a probe, too; a predict route may not."""
 REMOVED = {"TABSERVE_LANE": "the fast path is always on"}
 """Settings of earlier versions: `on` is ignored with a warning, any other value prevents the start."""
 
@@ -164,12 +168,16 @@ def folder(text: str) -> Path:
 def route(text: str) -> str:
     if not text.startswith("/") or set(text) & set("?#% "):
         raise ValueError("expected a path that begins with /")
+    if text in PAGES:
+        raise ValueError("this path is a page of the server, expected another path")
     return text
 
 
 def predict_route(text: str) -> str:
     if route(text).startswith("/predict/"):
         raise ValueError("paths below /predict/ are reserved, expected another path such as /predict or /invocations")
+    if text in PROBES:
+        raise ValueError("this path is a probe of the server, expected another path such as /predict or /invocations")
     return text
 
 

@@ -333,3 +333,15 @@ def test_addresses_of_vertex_are_settings() -> None:
     for name, value in (("HEALTH_ROUTE", "health"), ("PREDICT_ROUTE", "/predict/homes"), ("PREDICT_ROUTE", "/a?b")):
         with pytest.raises(SettingsError, match=f"TABSERVE_{name}"):
             Settings.from_environment({f"TABSERVE_{name}": value})
+
+
+def test_a_route_of_a_setting_replaces_no_page_of_the_server() -> None:
+    for name, value in (
+        ("HEALTH_ROUTE", "/metrics"),
+        ("HEALTH_ROUTE", "/models"),
+        ("PREDICT_ROUTE", "/docs.json"),
+        ("PREDICT_ROUTE", "/readyz"),
+    ):
+        with pytest.raises(SettingsError, match=f"TABSERVE_{name}='{value}': this path is a p"):
+            Settings.from_environment({f"TABSERVE_{name}": value})
+    assert Settings.from_environment({"AIP_HEALTH_ROUTE": "/readyz"}).health_route == "/readyz"
