@@ -1,4 +1,4 @@
-"""One word for one thing: no two classes have the same name, and no two modules have the same file name."""
+"""One word for one thing: no two classes or modules have the same name. A long file states its reason."""
 
 import ast
 from collections import defaultdict
@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("models", "service", "training", "loadtest")
+MAX_LINES = 400
 PROTOCOL_FOLDERS = {"service/routes", "service/protocols", "service/openapi"}
 
 KERAS_COUNTERPART = "the Keras layer and its counterpart in our network, which keras_export.py translates by name"
@@ -60,6 +61,13 @@ def test_module_names_are_unique_except_for_declared_ones() -> None:
 def test_modules_of_a_protocol_share_its_name_in_the_folders_of_protocols_only(name: str) -> None:
     paths = modules(path for path, _ in files())[name]
     assert {Path(path).parent.as_posix() for path in paths} <= PROTOCOL_FOLDERS
+
+
+def test_a_long_file_states_its_reason_at_its_top() -> None:
+    sources = [path for package in (*PACKAGES, "tests", "docs") for path in (ROOT / package).rglob("*.py")]
+    texts = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in sources}
+    long = {name: text for name, text in texts.items() if text.count("\n") > MAX_LINES}
+    assert [name for name, text in long.items() if f"Over {MAX_LINES} lines: " not in text[:600]] == []
 
 
 def test_the_search_finds_repeated_names() -> None:

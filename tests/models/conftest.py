@@ -1,17 +1,19 @@
 """Tiny networks over a tiny table with every kind of column."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from models import store
 from models.architecture import Architecture
 from models.encoding.encoder import Encoder
 from models.feature import Feature, Ignored, TrainingRange
 from models.network.network import build
 from models.schema import FeatureSchema
-from models.version_files import TrainedVersion
+from models.version_files import StoredVersion, TrainedVersion
 
 Row = dict[str, Any]
 
@@ -84,3 +86,9 @@ def make_trained(some_rows: Callable[[int], list[Row]]) -> Callable[..., Trained
         )
 
     return make
+
+
+@pytest.fixture
+def stored(bentoml_store: Path, make_trained: Callable[..., TrainedVersion]) -> StoredVersion:
+    """A version in a store of its own."""
+    return store.save(make_trained())

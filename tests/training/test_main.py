@@ -1,4 +1,7 @@
-"""The command line: exit codes, errors of one line, and a store that contains only complete versions."""
+"""The command line: exit codes, errors of one line, and a store that contains only complete versions.
+
+Over 400 lines: the exit codes and messages of one command line are read together.
+"""
 
 import io
 import os

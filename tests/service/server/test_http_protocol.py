@@ -1,4 +1,7 @@
-"""Upgrades, limits of heads, invalid HTTP and responses in flight: raw bytes to a real server."""
+"""Upgrades, limits of heads, invalid HTTP and responses in flight: raw bytes to a real server.
+
+Over 400 lines: the tests share one raw server and the readers of its bytes.
+"""
 
 import asyncio
 import contextlib
