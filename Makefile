@@ -3,7 +3,7 @@ HOST ?= 127.0.0.1
 PORT ?= 3000
 PROCESSES ?= 2
 PY := .venv/bin/python
-PARALLEL = -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder
+PARALLEL = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 export BENTOML_DO_NOT_TRACK ?= True
 
 .PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test clients-check check-all dialects tables-check kills \

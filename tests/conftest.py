@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 # No test depends on the speed of the machine: neither an example nor the generation of data has a time limit.
 settings.register_profile("any_speed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -69,9 +71,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         file = item.path.relative_to(config.rootpath).as_posix()
         if file.startswith(SLOW) or has_server(item):
             item.add_marker(pytest.mark.slow)
-        item.add_marker(pytest.mark.xdist_group(next(filter(file.startswith, SHARED), file)))
     # The fast ones last: with several processes, none of them has a slow file left when the others are done.
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+class SharedFolderScheduling(LoadFileScheduling):  # type: ignore[misc]
+    """Runs all tests of a file in one process, in their order, and all files of a shared folder in one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return next(filter(file.startswith, SHARED), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedFolderScheduling:
+    """The marker `xdist_group` of pytest-xdist 3.8 has no effect with pytest 9."""
+    return SharedFolderScheduling(config, log)
 
 
 @pytest.fixture

@@ -152,7 +152,7 @@ def test_the_examples_of_the_document_work(server: Any) -> None:
     for path, item in httpx.get(f"{server.url}/docs.json", timeout=60).json()["paths"].items():
         operation = item.get("post", {})
         content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
-        if "example" in content:
+        if "example" in content and "{" not in path:  # the others change versions
             headers = {
                 field["name"]: field["example"] for field in operation.get("parameters", ()) if "example" in field
             }

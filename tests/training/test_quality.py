@@ -73,7 +73,7 @@ def test_the_table_shows_the_ratio_of_errors_and_the_goals(results: Results, mon
 def test_an_external_table_is_read_from_its_package(tmp_path: Path) -> None:
     options = quality.options_for(Job("tumours", 3, "trees", 0), tmp_path)
     assert options == DataOptions(
-        data=str(tmp_path / "tables" / "tumours.parquet"), target="target", name="tumours", seed=3
+        data=str(tmp_path / "tables" / "tumours.parquet"), target="target", name="tumours", seed=3, split="random"
     )
     assert Path(options.data).is_file()
 
