@@ -127,6 +127,7 @@ def test_every_queried_metric_exists(helm: Helm) -> None:
         "TABSERVE_STORE": "/store",
         "TABSERVE_MAX_ROWS": "50000",
         "TABSERVE_LOG_LEVEL": "warning",
+        "TABSERVE_ADMIN": "off",
     }
     assert {mount["mountPath"] for mount in container["volumeMounts"]} == {"/tmp", "/store"}
     assert container["securityContext"]["readOnlyRootFilesystem"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.settings import PREFIX
+from service.settings import Settings
 from tests.container.containers import ROOT, missing, run
 
 UNIT = (ROOT / "deploy" / "tabserve.service").read_text()
@@ -43,6 +43,7 @@ def test_its_command_starts_the_server() -> None:
         [str(ROOT / ".venv/bin/bentoml"), "serve", "--help"], capture_output=True, text=True, check=True, timeout=300
     ).stdout
     assert options <= set(re.findall(r"--[a-z-]+", helped))
-    [environment] = re.findall(r"^Environment=(.*)$", UNIT, re.MULTILINE)
-    assert not [pair for pair in environment.split() if pair.startswith(PREFIX)]
-    assert set(re.findall(r"\$\{(\w+)\}", command)) <= {pair.split("=")[0] for pair in environment.split()}
+    lines = re.findall(r"^Environment=(.*)$", UNIT, re.MULTILINE)
+    environment = dict(pair.split("=", 1) for pair in " ".join(lines).split())
+    assert Settings.from_environment(environment).admin == "off"
+    assert set(re.findall(r"\$\{(\w+)\}", command)) <= environment.keys()
