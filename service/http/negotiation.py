@@ -105,7 +105,7 @@ def negotiate(headers: Mapping[bytes, bytes]) -> tuple[BodyFormat, BodyFormat]:
 @functools.lru_cache(64)
 def body_format(header: bytes) -> BodyFormat:
     """Raises UnsupportedMediaType."""
-    content_type = check_content_type(header, FORMAT_BY_MEDIA_TYPE, f"one of {LISTED}, text in UTF-8")
+    content_type = check_content_type(header, FORMAT_BY_MEDIA_TYPE, f"one of {LISTED} (text in UTF-8)")
     if content_type.parameters.get(b"header") == b"absent":
         raise UnsupportedMediaType(f"content type {rendered(header)} is not supported: a CSV needs a header line")
     known, encoding = FORMAT_BY_MEDIA_TYPE[content_type.media_type], content_type.encoding

@@ -69,7 +69,7 @@ def parse_document(body: bytes, on_invalid: str, max_rows: int) -> tuple[list[An
     errors += errors[-1:] * len(unknown[MAX_LISTED_ERRORS:])  # counted, not listed
     rows = document.get("rows")
     if "rows" not in document:
-        errors.append(error_entry("missing_rows", "the body has no 'rows'", "rows"))
+        errors.append(error_entry("missing_rows", """the body has no 'rows', expected {"rows": [...]}""", "rows"))
     elif not isinstance(rows, list):
         errors.append(error_entry("wrong_type", "'rows' is not an array of rows", "rows"))
     elif not rows:

@@ -27,7 +27,7 @@ from service.routes.split_route import route_of_model
 from service.served_model import ServedModel
 
 PREFIX = "/predict/"
-VERSION = re.compile(PREFIX + r"(?P<name>[^/]+)/(?:versions/(?P<version>\d+)|aliases/(?P<alias>[^/]+))")
+VERSION = re.compile(PREFIX + r"(?P<name>[^/]+)/(?:versions/(?P<version>[^/]+)|aliases/(?P<alias>[^/]+))")
 SMALL_BYTES = 16 * 1024  # larger bodies do not try the fast path
 
 

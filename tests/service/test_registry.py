@@ -192,6 +192,9 @@ def test_two_versions_are_served_at_once(
     assert infer("/v2/models/homes/versions/1/infer")["model_version"] == "1"
     assert infer("/v2/models/homes/versions/2/infer")["model_version"] == "2"
     assert "has no version '3'; served versions: 1, 2" in infer("/v2/models/homes/versions/3/infer")["error"]
+    for version in ("3", "x"):
+        refused = infer(f"/predict/homes/versions/{version}")
+        assert refused["detail"] == f"model 'homes' has no version '{version}'; served versions: 1, 2"
     described = asyncio.run(asgi(application, "GET", "/v2/models/homes")).body
     assert described["versions"] == ["1", "2"]
 
