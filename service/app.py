@@ -141,7 +141,7 @@ def service_class_of(
     plane, settings, state = context.plane, context.settings, context.state
 
     class Tabserve:
-        """Predictions from tables, validated row by row."""
+        __doc__ = "Predictions from tables, validated row by row."  # in /schema.json; the image has no docstrings
 
         @bentoml.on_startup  # type: ignore[untyped-decorator]
         async def start(self) -> None:
