@@ -7,7 +7,6 @@ leaves the old state or the new one, whole, and never a change that the audit do
 import contextlib
 import errno
 import fcntl
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -65,7 +64,10 @@ class ServingFile:
 
     def read(self) -> ServingState:
         """The state, the default state if there is no file. Raises InvalidServingState."""
-        content = self.read_bytes()
+        return self.parse(self.read_bytes())
+
+    def parse(self, content: bytes | None) -> ServingState:
+        """The state of the file with this content, None if there is no file. Raises InvalidServingState."""
         if content is None:
             return ServingState()
         try:
@@ -120,9 +122,9 @@ class ServingFile:
 
     def verify(self) -> audit.AuditReport:
         """Check the audit against itself and against the file."""
-        content = self.read_bytes()
-        generation = self.read().generation
-        return audit.verify(self.folder, generation, None if content is None else audit.line_hash(content))
+        content = self.read_bytes()  # once: another process may change the file meanwhile
+        state_hash = None if content is None else audit.sha256(content)
+        return audit.verify(self.folder, self.parse(content).generation, state_hash)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -198,7 +200,7 @@ def audit_entry(
         "generation": generation,
         "reason": change.reason,
         "manifest": change.manifest,
-        "state": hashlib.sha256(content).hexdigest(),
+        "state": audit.sha256(content),
     }
 
 
