@@ -8,8 +8,10 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter
 
 SERVERS_FOLDER = "servers"
 STALE_SECONDS = 30.0
@@ -86,18 +88,21 @@ def read(folder: Path) -> list[ServerRegistration]:
         if server is not None and is_alive(server, time.time()):
             servers.append(server)
         elif server is not None:
-            remove(folder, server.id)
+            remove(folder, path.stem)
     return servers
 
 
 def read_file(path: Path) -> ServerRegistration | None:
     """The registration in a file; None if it is not one, or was removed meanwhile."""
     try:
-        values: dict[str, Any] = json.loads(path.read_bytes())
-        workers = {str(pid): WorkerGeneration(**worker) for pid, worker in values.pop("workers").items()}
-        return ServerRegistration(**values, workers=workers)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return _validator().validate_json(path.read_bytes())
+    except (OSError, ValueError):
         return None
+
+
+@cache
+def _validator() -> TypeAdapter[ServerRegistration]:
+    return TypeAdapter(ServerRegistration)
 
 
 def is_alive(server: ServerRegistration, now: float) -> bool:
