@@ -13,6 +13,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from models.atomic_file import replace_file
+
 SERVERS_FOLDER = "servers"
 STALE_SECONDS = 30.0
 """A server that has not renewed its file for this long is regarded as stopped."""
@@ -63,15 +65,7 @@ def write(folder: Path, server: ServerRegistration) -> None:
     if not re.fullmatch(r"[A-Za-z0-9._-]+", server.id):
         raise ValueError(f"{server.id!r} is not the name of a file")
     (folder / SERVERS_FOLDER).mkdir(exist_ok=True)
-    path = folder / SERVERS_FOLDER / f"{server.id}.json"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(json.dumps(asdict(server), indent=1) + "\n", encoding="utf-8")
-        temporary.rename(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
+    replace_file(folder / SERVERS_FOLDER / f"{server.id}.json", json.dumps(asdict(server), indent=1).encode() + b"\n")
 
 
 def remove(folder: Path, server_id: str) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from models import audit
+from models.atomic_file import sync_folder, write_durably
 from models.serving_state import InvalidServingState, ModelState, ServingState, ServingStateError
 
 SERVING_FILE = "serving.json"
@@ -160,28 +161,6 @@ def wait_for_lock(descriptor: int, path: Path) -> None:
             time.sleep(LOCK_POLL_SECONDS)
         except OSError as error:
             raise ServingStateError(f"{path} cannot be locked: {error.strerror or error}") from error
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Write a file and wait until it is on disk. Nothing is left of it on OSError."""
-    try:
-        with path.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        with contextlib.suppress(OSError):
-            path.unlink()
-        raise
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until a rename in this folder is on disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def audit_entry(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import orjson
 
+from models.atomic_file import replace_file
 from models.tabular_model import TabularModel
 from service import engine_cost
 from service.engine_cost import EngineCost
@@ -77,14 +78,10 @@ class SharedCosts:
         self._known = {**self._known, tag: cost}
         if self._file is not None:
             content = orjson.dumps({tag: cost._asdict() for tag, cost in self._known.items()})
-            part = self._file.with_suffix(f".{os.getpid()}")
             try:
-                part.write_bytes(content)
-                part.replace(self._file)
+                replace_file(self._file, content)
             except OSError as error:
                 log.warning("workers cannot agree on what engines cost", extra={"reason": str(error)})
-                with contextlib.suppress(OSError):
-                    part.unlink()
         return cost
 
     @contextlib.contextmanager
