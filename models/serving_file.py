@@ -6,9 +6,7 @@ leaves the old state or the new one, whole, and never a change that the audit do
 
 import contextlib
 import errno
-import fcntl
 import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,13 +15,13 @@ from typing import Any
 
 from models import audit
 from models.atomic_file import sync_folder, write_durably
+from models.file_lock import lock_within
 from models.serving_state import InvalidServingState, ModelState, ServingState, ServingStateError
 
 SERVING_FILE = "serving.json"
 TEMPORARY_FILE = "serving.json.tmp"
 LOCK_FILE = "serving.lock"
 LOCK_SECONDS = 10.0
-LOCK_POLL_SECONDS = 0.02
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -151,16 +149,12 @@ class ServingFile:
 
 
 def wait_for_lock(descriptor: int, path: Path) -> None:
-    deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise ServingStateError(f"another process has held {path} for {LOCK_SECONDS:g} s") from None
-            time.sleep(LOCK_POLL_SECONDS)
-        except OSError as error:
-            raise ServingStateError(f"{path} cannot be locked: {error.strerror or error}") from error
+    """Raises ServingStateError."""
+    try:
+        if not lock_within(descriptor, LOCK_SECONDS):
+            raise ServingStateError(f"another process has held {path} for {LOCK_SECONDS:g} s")
+    except OSError as error:
+        raise ServingStateError(f"{path} cannot be locked: {error.strerror or error}") from error
 
 
 def audit_entry(

@@ -48,6 +48,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "models.audit",
             "models.manifest",
             "models.atomic_file",
+            "models.file_lock",
             "models.command_line",
         },
         {"models.server_registration"},
