@@ -167,7 +167,7 @@ def judged_quantiles(
     level = min(level, own.largest_level)
     if groups is None:
         return np.full(len(judged), own.quantile(level))
-    return own.quantiles(level, groups[judged])
+    return own.at(level).of(groups[judged].tolist())
 
 
 def interval_report(rows: HeldOutRows, fitted: Uncertainty) -> dict[str, Any]:
@@ -224,7 +224,7 @@ def refit(fitted: Uncertainty, scores: Vector, groups: Codes | None) -> Uncertai
 
 def label_sets(probabilities: npt.NDArray[Any], fitted: Uncertainty, level: float) -> npt.NDArray[np.bool_]:
     """(n, classes): which labels are in the set of each row. The most probable one always is."""
-    return uncertainty.label_sets(probabilities, fitted.quantiles(level, range(probabilities.shape[1])))
+    return uncertainty.label_sets(probabilities, fitted.at(level).of(range(probabilities.shape[1])))
 
 
 def coverage_by_level(rows: HeldOutRows, covered: npt.NDArray[np.bool_]) -> dict[str, dict[str, float]]:
