@@ -29,9 +29,9 @@ class AuditReport:
     notes: list[str] = field(default_factory=list)
 
 
-def line_hash(line: bytes) -> str:
-    """The hash of a line without its end."""
-    return hashlib.sha256(line).hexdigest()
+def sha256(content: bytes) -> str:
+    """The hash of a line without its end, or of `serving.json`."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def encode(entry: dict[str, Any]) -> bytes:
@@ -75,14 +75,13 @@ def last_line(folder: Path) -> bytes | None:
 def append(folder: Path, entry: dict[str, Any]) -> None:
     """Add an entry with the hash of the line before. The caller holds the store's lock. Nothing is left on OSError."""
     previous = last_line(folder)
-    line = encode({**entry, "prev": FIRST_PREVIOUS if previous is None else line_hash(previous)})
+    line = encode({**entry, "prev": FIRST_PREVIOUS if previous is None else sha256(previous)})
     descriptor = os.open(folder / AUDIT_FILE, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     try:
         end = remove_incomplete_line(descriptor)
         try:
-            written = os.write(descriptor, line)
-            if written < len(line):
-                os.write(descriptor, line[written:])  # raises OSError with the reason, such as a full disk
+            while line:  # a disk that is nearly full takes a part; the next call raises OSError with the reason
+                line = line[os.write(descriptor, line) :]
             os.fsync(descriptor)
         except OSError:
             os.ftruncate(descriptor, end)
@@ -131,7 +130,7 @@ def check_chain(lines: list[bytes], report: AuditReport) -> None:
         elif entry["prev"] != expected:
             before = f"line {number - 1} was altered or removed" if number > 1 else "lines before it were removed"
             report.problems.append(f"line {number} does not continue the line before: {before}")
-        expected = line_hash(line)
+        expected = sha256(line)
 
 
 def check_end(entries: list[dict[str, Any]], generation: int, state_hash: str | None, report: AuditReport) -> None:
@@ -142,15 +141,15 @@ def check_end(entries: list[dict[str, Any]], generation: int, state_hash: str | 
             "the next change notes it"
         )
         entries = entries[:-1]
-    withdrawn = {entry["generation"] for entry in entries if entry["action"] == NOT_APPLIED}
-    applied = [entry for entry in entries if entry["action"] != NOT_APPLIED and entry["generation"] not in withdrawn]
-    last = applied[-1] if applied else {"generation": 0, "state": None}
-    if last["generation"] != generation:
+    withdrawn = {generation_of(entry) for entry in entries if entry["action"] == NOT_APPLIED}
+    applied = [entry for entry in entries if entry["action"] != NOT_APPLIED and generation_of(entry) not in withdrawn]
+    last = applied[-1] if applied else None
+    if generation_of(last) != generation:
         report.problems.append(
-            f"serving.json has generation {generation}, the last change of the audit {last['generation']}: "
+            f"serving.json has generation {generation}, the last change of the audit {generation_of(last)}: "
             "lines are missing, or the file was replaced"
         )
-    elif last.get("state") != state_hash:
+    elif (last or {}).get("state") != state_hash:
         report.problems.append(f"serving.json was altered after the change to generation {generation}")
 
 
@@ -162,6 +161,6 @@ def interrupted_change(last: dict[str, Any] | None, generation: int) -> str | No
 
 
 def generation_of(entry: dict[str, Any] | None) -> int:
-    """The generation of an entry; 0 without one."""
+    """The generation of an entry; 0 without one, and if an altered entry has no number."""
     generation = entry["generation"] if entry else 0
     return generation if isinstance(generation, int) else 0

@@ -36,9 +36,7 @@ class CellFormat(BaseModel):
     scales: bool = False  # whether `57k` is 57,000, see SCALES
     parentheses: bool = False  # whether `(5)` is -5
     trailing_minus: bool = False  # whether `5-` is -5
-    missing: Annotated[
-        list[Text], Field(max_length=200)
-    ] = []  # missing cells of this column, in addition to the schema's
+    missing: Annotated[list[Text], Field(max_length=200)] = []  # further missing cells, of this column only
     text: bool = False  # whether plain numbers were text in a table that has types
     trimmed: bool = False  # whether blanks around the column's cells were removed
     unicode: Literal["NFC"] | None = None  # the normal form of levels

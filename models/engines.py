@@ -106,9 +106,7 @@ class TensorFlowEngine:
 
 
 def with_hidden_layer(model: Any) -> Any:
-    """A Keras model with a second output:
-    the input of its output layer, (rows, units), the members of an ensemble one after the other.
-    """
+    """A Keras model with a second output, the input of its output layer: (rows, units), of an ensemble all members'."""
     import keras
 
     output_layer = next(layer for layer in reversed(model.layers) if layer.weights)

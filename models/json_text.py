@@ -13,6 +13,7 @@ from pydantic_core import from_json
 from models.rows import RowError
 
 MAX_DIGITS = 4000  # of an integer that is read exactly
+MAX_DEPTH = 200  # of nested values, as in `from_json`
 
 
 class JsonError(ValueError):
@@ -30,8 +31,21 @@ def parse(text: bytes, *, constants: bool = False) -> Any:
             constant = None if constants else _refuse_constant
             value = json.loads(text.decode(), parse_int=_integer, parse_constant=constant)
             json.dumps(value, ensure_ascii=False).encode()  # refuses lone surrogates, as above
-            return value
+            if not is_nested_deeper(value, MAX_DEPTH):
+                return value
+            reason = "recursion limit exceeded"
     raise JsonError(reason)
+
+
+def is_nested_deeper(value: Any, depth: int) -> bool:
+    """Whether more than `depth` arrays and objects are nested."""
+    level = [value]
+    for _ in range(depth + 1):
+        nested = [each.values() if isinstance(each, dict) else each for each in level if isinstance(each, dict | list)]
+        if not nested:
+            return False
+        level = [inner for each in nested for inner in each]
+    return True
 
 
 def _integer(digits: str) -> int | float:

@@ -158,10 +158,11 @@ def interval_column(model: TabularModel, levels: tuple[float, ...]) -> OutputCol
 def _bound(model: TabularModel, level: float, sign: float) -> Any:
     uncertainty, target = model.uncertainty, model.encoder.target
     assert uncertainty is not None
+    quantiles = uncertainty.at(level)
 
     def bound(outputs: Outputs) -> Array:
         groups = outputs.extras.get(GROUP)
-        quantile = uncertainty.quantile(level) if groups is None else uncertainty.quantiles(level, groups)
+        quantile = quantiles.everyone if groups is None else quantiles.of(groups.tolist())
         ends: Array = outputs.primary[:, 0] + sign * quantile * outputs.extras[SCALE]
         ends = rounded(ends, target.scale)
         return ends if target.low is None else np.clip(ends, target.low, target.high)
@@ -207,7 +208,7 @@ def set_column(model: TabularModel, levels: tuple[float, ...]) -> OutputColumn:
     tensors = []
     for level in levels:
         name = "set" if len(levels) == 1 else f"set_{level:g}"
-        quantiles = uncertainty.quantiles(level, range(len(classes)))
+        quantiles = uncertainty.at(level).of(range(len(classes)))
         names = tuple(f"{name}_{class_key(label)}" for label in classes)
         tensors.append(OutputTensor(name, "bool", _members(quantiles), names, matrix=True))
     one = {

@@ -24,11 +24,15 @@ def may_repeat(text: bytes, names: int) -> bool:
     return text.count(b'":') != names or SPACED_COLON.search(text) is not None  # colons in texts, such as times
 
 
-def repeats(text: bytes, value: Any) -> bool:
-    """Whether a JSON text repeats a name in an object. value: what it was parsed to."""
+def marked_if_repeated(text: bytes, value: Any) -> Any:
+    """`parse_marked` of a JSON text that repeats a name in an object; None if it repeats none.
+
+    value: what the text was parsed to.
+    """
     if not may_repeat(text, _names_of_rows(value)) or not may_repeat(text, _names(value)):
-        return False
-    return first_repeated(parse_marked(text)) is not None
+        return None
+    marked = parse_marked(text)
+    return None if first_repeated(marked) is None else marked
 
 
 def parse_marked(text: bytes) -> Any:

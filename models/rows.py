@@ -34,7 +34,7 @@ class UndecodableRow(NamedTuple):
 
 
 def repeated_field(marked: object, row: object) -> object:
-    """A row, or `UndecodableRow` if it has a column twice. marked: the row as `parse_marked` returns it."""
+    """A row, or `UndecodableRow` if it has a column twice. marked: by `marked_if_repeated`."""
     if not isinstance(marked, RepeatedName):
         return row
     return UndecodableRow("repeated_field", f"the field {truncate(marked.name)!r} occurs more than once")

@@ -128,6 +128,11 @@ class FeatureSchema(BaseModel):
         return [feature for feature in self.features if feature.kind == "category"]
 
     @cached_property
+    def in_frame_order(self) -> list[Feature]:
+        """The features of `Frame.numbers`, then those of `Frame.codes`."""
+        return [*self.numeric, *self.categorical]
+
+    @cached_property
     def by_name(self) -> dict[str, Feature]:
         return {feature.name: feature for feature in self.features}
 

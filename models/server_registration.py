@@ -8,8 +8,12 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter
+
+from models.atomic_file import replace_file
 
 SERVERS_FOLDER = "servers"
 STALE_SECONDS = 30.0
@@ -61,15 +65,7 @@ def write(folder: Path, server: ServerRegistration) -> None:
     if not re.fullmatch(r"[A-Za-z0-9._-]+", server.id):
         raise ValueError(f"{server.id!r} is not the name of a file")
     (folder / SERVERS_FOLDER).mkdir(exist_ok=True)
-    path = folder / SERVERS_FOLDER / f"{server.id}.json"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(json.dumps(asdict(server), indent=1) + "\n", encoding="utf-8")
-        temporary.rename(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
+    replace_file(folder / SERVERS_FOLDER / f"{server.id}.json", json.dumps(asdict(server), indent=1).encode() + b"\n")
 
 
 def remove(folder: Path, server_id: str) -> None:
@@ -86,18 +82,21 @@ def read(folder: Path) -> list[ServerRegistration]:
         if server is not None and is_alive(server, time.time()):
             servers.append(server)
         elif server is not None:
-            remove(folder, server.id)
+            remove(folder, path.stem)
     return servers
 
 
 def read_file(path: Path) -> ServerRegistration | None:
     """The registration in a file; None if it is not one, or was removed meanwhile."""
     try:
-        values: dict[str, Any] = json.loads(path.read_bytes())
-        workers = {str(pid): WorkerGeneration(**worker) for pid, worker in values.pop("workers").items()}
-        return ServerRegistration(**values, workers=workers)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return _validator().validate_json(path.read_bytes())
+    except (OSError, ValueError):
         return None
+
+
+@cache
+def _validator() -> TypeAdapter[ServerRegistration]:
+    return TypeAdapter(ServerRegistration)
 
 
 def is_alive(server: ServerRegistration, now: float) -> bool:

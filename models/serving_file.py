@@ -6,10 +6,7 @@ leaves the old state or the new one, whole, and never a change that the audit do
 
 import contextlib
 import errno
-import fcntl
-import hashlib
 import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from models import audit
+from models.atomic_file import sync_folder, write_durably
+from models.file_lock import lock_within
 from models.serving_state import InvalidServingState, ModelState, ServingState, ServingStateError
 
 SERVING_FILE = "serving.json"
 TEMPORARY_FILE = "serving.json.tmp"
 LOCK_FILE = "serving.lock"
 LOCK_SECONDS = 10.0
-LOCK_POLL_SECONDS = 0.02
 READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -65,7 +63,10 @@ class ServingFile:
 
     def read(self) -> ServingState:
         """The state, the default state if there is no file. Raises InvalidServingState."""
-        content = self.read_bytes()
+        return self.parse(self.read_bytes())
+
+    def parse(self, content: bytes | None) -> ServingState:
+        """The state of the file with this content, None if there is no file. Raises InvalidServingState."""
         if content is None:
             return ServingState()
         try:
@@ -120,9 +121,9 @@ class ServingFile:
 
     def verify(self) -> audit.AuditReport:
         """Check the audit against itself and against the file."""
-        content = self.read_bytes()
-        generation = self.read().generation
-        return audit.verify(self.folder, generation, None if content is None else audit.line_hash(content))
+        content = self.read_bytes()  # once: another process may change the file meanwhile
+        state_hash = None if content is None else audit.sha256(content)
+        return audit.verify(self.folder, self.parse(content).generation, state_hash)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -148,38 +149,12 @@ class ServingFile:
 
 
 def wait_for_lock(descriptor: int, path: Path) -> None:
-    deadline = time.monotonic() + LOCK_SECONDS
-    while True:
-        try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise ServingStateError(f"another process has held {path} for {LOCK_SECONDS:g} s") from None
-            time.sleep(LOCK_POLL_SECONDS)
-        except OSError as error:
-            raise ServingStateError(f"{path} cannot be locked: {error.strerror or error}") from error
-
-
-def write_durably(path: Path, content: bytes) -> None:
-    """Write a file and wait until it is on disk. Nothing is left of it on OSError."""
+    """Raises ServingStateError."""
     try:
-        with path.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        with contextlib.suppress(OSError):
-            path.unlink()
-        raise
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until a rename in this folder is on disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        if not lock_within(descriptor, LOCK_SECONDS):
+            raise ServingStateError(f"another process has held {path} for {LOCK_SECONDS:g} s")
+    except OSError as error:
+        raise ServingStateError(f"{path} cannot be locked: {error.strerror or error}") from error
 
 
 def audit_entry(
@@ -198,7 +173,7 @@ def audit_entry(
         "generation": generation,
         "reason": change.reason,
         "manifest": change.manifest,
-        "state": hashlib.sha256(content).hexdigest(),
+        "state": audit.sha256(content),
     }
 
 

@@ -58,7 +58,8 @@ class AutomaticRollback(ServingDocument):
 class Traffic(ServingDocument):
     """The share of requests of each alias in percent, written as `{"champion": 95, "challenger": 5}`.
 
-    0: the version is loaded and receives no requests.
+    0: the version is loaded and receives no requests. An alias `rollback` has no share: in the file, this name is
+    another field.
     """
 
     shares: dict[Alias, Percent]
@@ -67,13 +68,15 @@ class Traffic(ServingDocument):
     @model_validator(mode="before")
     @classmethod
     def _from_flat(cls, value: Any) -> Any:
-        if not isinstance(value, Mapping) or "shares" in value:
+        if not isinstance(value, Mapping) or isinstance(value.get("shares"), Mapping):
             return value
         flat = {"shares": {alias: share for alias, share in value.items() if alias != "rollback"}}
         return flat | ({"rollback": value["rollback"]} if value.get("rollback") is not None else {})
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
+        if "rollback" in self.shares:
+            raise ValueError("the alias 'rollback' cannot have a share; choose another name")
         if CHAMPION not in self.shares:
             raise ValueError("the share of the champion is missing")
         total = sum(self.shares.values())

@@ -5,13 +5,12 @@ their folders; BentoML's own commands need the file.
 """
 
 import contextlib
-import os
 import re
-import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
 from models import unfinished_folder
+from models.atomic_file import replace_file
 from models.text import truncate
 
 CREATED = re.compile(r"^creation_time: *['\"]?(.+?)['\"]?$", re.MULTILINE)
@@ -32,14 +31,8 @@ def repair_store(store: Path) -> list[str]:
 def write_latest(model: Path) -> None:
     """Name the newest version in `latest`, at once: a reader sees the old or the new content."""
     newest = _newest(model)
-    if newest is None:
-        return
-    written = model / f"latest-{uuid.uuid4().hex}"
-    try:
-        written.write_text(newest, encoding="utf-8")
-        os.replace(written, model / "latest")
-    finally:
-        written.unlink(missing_ok=True)
+    if newest is not None:
+        replace_file(model / "latest", newest.encode())
 
 
 def _repair_latest(latest: Path) -> list[str]:

@@ -10,9 +10,9 @@ Classification: 1 - the probability of the true class.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +64,17 @@ class LevelError(ValueError):
         self.largest = largest
 
 
+class LevelQuantiles(NamedTuple):
+    """The scores that a share of new rows does not exceed: of rows without a group, and by group."""
+
+    everyone: float
+    by_group: Mapping[int, float]
+
+    def of(self, groups: Iterable[int]) -> Vector:
+        """(n,): for rows of these groups."""
+        return np.array([self.by_group.get(group, self.everyone) for group in groups])
+
+
 class Uncertainty(StoredDocument):
     """The scores of a model, stored as `uncertainty.json`.
 
@@ -94,11 +105,10 @@ class Uncertainty(StoredDocument):
         """The value for a row without a group. Raises LevelError."""
         return self.everyone.quantile(level)
 
-    def quantiles(self, level: float, groups: Sequence[int] | npt.NDArray[np.int64]) -> Vector:
-        """(n,): for rows of these groups. Raises LevelError."""
+    def at(self, level: float) -> LevelQuantiles:
+        """All values of a level. Raises LevelError."""
         by_group = {group: scores.quantile(level) for group, scores in self.groups.items()}
-        general = self.everyone.quantile(level)
-        return np.array([by_group.get(int(group), general) for group in groups])
+        return LevelQuantiles(self.quantile(level), by_group)
 
 
 def fit(

@@ -13,6 +13,8 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from models.file_lock import try_lock
+
 PREFIX = "unfinished-"  # no model of this project has a hyphen in its name
 MAX_AGE_S = 86_400.0  # of a folder in a file system without locks: older ones are left over
 
@@ -63,10 +65,7 @@ def _create(store: Path) -> tuple[Path, int]:
 def _is_left_over(folder: Path) -> bool:
     lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
-        return False
+        return try_lock(lock)
     except OSError:
         return time.time() - folder.stat().st_mtime > MAX_AGE_S
     finally:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from models import store
+from models.atomic_file import replace_file
 from models.serving_file import SERVING_FILE
 from models.tabular_model import TabularModel
 from service.model_selection import SelectionError
@@ -60,9 +61,7 @@ def keep_served(models: Sequence[TabularModel], settings: Settings, folder: Path
         for copy in copies.glob("*/*/"):
             if copy.name.isdecimal() and f"{copy.parent.name}:{copy.name}" not in served:
                 shutil.rmtree(copy, ignore_errors=True)
-        part = copies / f"{SERVING_FILE}.{os.getpid()}"
-        shutil.copyfile(store.home(settings.store) / SERVING_FILE, part)
-        part.rename(copies / SERVING_FILE)
+        replace_file(copies / SERVING_FILE, (store.home(settings.store) / SERVING_FILE).read_bytes())
 
 
 def keep_copies(models: Sequence[TabularModel], settings: Settings, copies: Path) -> None:

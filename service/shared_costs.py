@@ -5,22 +5,21 @@ file, so the costs only get closer to those on a quiet machine.
 """
 
 import contextlib
-import fcntl
 import logging
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import orjson
 
+from models.atomic_file import replace_file
+from models.file_lock import lock_if_possible
 from models.tabular_model import TabularModel
 from service import engine_cost
 from service.engine_cost import EngineCost
 
 FILE = "engine_costs.json"
 LOCK_S = 5.0  # the longest wait for a measuring worker: a stopped one must not block the start of the others
-POLL_S = 0.01
 UNREADABLE = (OSError, ValueError, TypeError, AttributeError)  # it does not exist yet, or a full disk has truncated it
 log = logging.getLogger("tabserve.costs")
 
@@ -77,14 +76,10 @@ class SharedCosts:
         self._known = {**self._known, tag: cost}
         if self._file is not None:
             content = orjson.dumps({tag: cost._asdict() for tag, cost in self._known.items()})
-            part = self._file.with_suffix(f".{os.getpid()}")
             try:
-                part.write_bytes(content)
-                part.replace(self._file)
+                replace_file(self._file, content)
             except OSError as error:
                 log.warning("workers cannot agree on what engines cost", extra={"reason": str(error)})
-                with contextlib.suppress(OSError):
-                    part.unlink()
         return cost
 
     @contextlib.contextmanager
@@ -100,19 +95,6 @@ class SharedCosts:
             yield True
             return
         try:
-            yield lock(opened, seconds)
+            yield lock_if_possible(opened, seconds)
         finally:
             os.close(opened)
-
-
-def lock(opened: int, seconds: float) -> bool:
-    until = time.monotonic() + seconds
-    while True:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            if time.monotonic() >= until:
-                return False
-            time.sleep(POLL_S)
-        else:
-            return True

@@ -6,13 +6,13 @@
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
+from models.file_lock import try_lock
 from models.schema import FeatureSchema
 from models.serving_file import GenerationMismatch, ReadOnlyStore
 from models.serving_state import ModelState, ServingState, ServingStateError
@@ -175,14 +175,6 @@ class VersionAdmin:
                 yield
             finally:
                 os.close(opened)
-
-
-def try_lock(opened: int) -> bool:
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def new_versions(before: ModelState, after: ModelState) -> list[int]:

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from models.file_lock import lock_if_possible
 from models.version_files import StoredVersion
 from service.data_plane import DataPlane
 from service.served_model import ServedModel
-from service.shared_costs import lock
 from service.tensorflow_check import load_with_check
 from service.thread_priority import lower_priority
 
@@ -51,7 +51,7 @@ class VersionLoader:
             return
         opened = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            lock(opened, LOCK_S)
+            lock_if_possible(opened, LOCK_S)
             yield
         finally:
             os.close(opened)

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from models.atomic_file import replace_file
 from service.following_status import FollowingStatus
 from service.worker_records import is_alive
 
@@ -94,9 +95,7 @@ class WorkerFiles:
     def keep_ended(self, canaries: Mapping[str, str]) -> None:
         """Forget all other canaries that were rolled back, and the counts of workers that have ended."""
         if self.folder and canaries != self.ended_canaries():
-            part = self.folder / f"ended-canaries.{self.pid}.tmp"
-            part.write_bytes(orjson.dumps(canaries))
-            part.replace(self.folder / "ended-canaries.json")
+            replace_file(self.folder / "ended-canaries.json", orjson.dumps(canaries))
             for file in self.folder.glob("canary-*.json"):
                 if not is_alive(int(file.stem.rpartition("-")[2])):
                     file.unlink(missing_ok=True)
@@ -119,10 +118,7 @@ class WorkerFiles:
 
     def _write(self, kind: str, pid: int, content: Mapping[str, Any]) -> None:
         if self.folder:
-            path = self._path(kind, pid)
-            part = path.with_suffix(f".{self.pid}.tmp")
-            part.write_bytes(orjson.dumps(content))
-            part.replace(path)
+            replace_file(self._path(kind, pid), orjson.dumps(content))
 
 
 def read(path: Path) -> Any:

@@ -34,12 +34,11 @@ def load_dataset(options: DataOptions) -> Dataset:
     with step("the table cannot be read", options.data):
         table = read_table(options, edited.encoding if edited else None)
     with step("its columns cannot be read", options.data):
-        return build_dataset(table, options)
+        return build_dataset(table, options, edited)
 
 
-def build_dataset(table: RawTable, options: DataOptions) -> Dataset:
+def build_dataset(table: RawTable, options: DataOptions, edited: FeatureSchema | None) -> Dataset:
     """Infer the columns of a table from its values, the options, and an edited schema, if there is one."""
-    edited = load_edited_schema(options)
     target_name = find_target(table, options, edited)
     check_columns(table, options, edited, target_name)
     name = check_model_name(options.name or (edited.name if edited else model_name(options.data)))

@@ -6,6 +6,7 @@ other half. The stored scores are those of all test rows.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,7 +45,7 @@ class HeldOutRows:
     schema: FeatureSchema
     limits: tuple[float, float] = (-np.inf, np.inf)
 
-    @property
+    @cached_property
     def scores(self) -> Vector:
         """(n,): how far each prediction was from the truth; see `models.uncertainty`."""
         primary = self.outputs.primary
@@ -166,7 +167,7 @@ def judged_quantiles(
     level = min(level, own.largest_level)
     if groups is None:
         return np.full(len(judged), own.quantile(level))
-    return own.quantiles(level, groups[judged])
+    return own.at(level).of(groups[judged].tolist())
 
 
 def interval_report(rows: HeldOutRows, fitted: Uncertainty) -> dict[str, Any]:
@@ -192,16 +193,16 @@ def interval_report(rows: HeldOutRows, fitted: Uncertainty) -> dict[str, Any]:
     }
 
 
-def set_report(rows: HeldOutRows, fitted: Uncertainty) -> dict[str, Any]:
+def set_report(rows: HeldOutRows, fitted: Uncertainty, level: float = LEVEL) -> dict[str, Any]:
     target = rows.target.astype(np.int64)
     members = np.empty(rows.outputs.primary.shape, dtype=bool)
     for calibration, judged in folds(len(target)):
         own = refit(fitted, rows.scores[calibration], target[calibration])
-        members[judged] = label_sets(rows.outputs.primary[judged], own, min(LEVEL, own.largest_level))
+        members[judged] = label_sets(rows.outputs.primary[judged], own, min(level, own.largest_level))
     covered = members[np.arange(len(target)), target]
     sizes = members.sum(axis=1)
     return {
-        "level": LEVEL,
+        "level": level,
         "rows": len(target),
         "coverage": float(covered.mean()),
         "mean_size": float(sizes.mean()),
@@ -223,7 +224,7 @@ def refit(fitted: Uncertainty, scores: Vector, groups: Codes | None) -> Uncertai
 
 def label_sets(probabilities: npt.NDArray[Any], fitted: Uncertainty, level: float) -> npt.NDArray[np.bool_]:
     """(n, classes): which labels are in the set of each row. The most probable one always is."""
-    return uncertainty.label_sets(probabilities, fitted.quantiles(level, range(probabilities.shape[1])))
+    return uncertainty.label_sets(probabilities, fitted.at(level).of(range(probabilities.shape[1])))
 
 
 def coverage_by_level(rows: HeldOutRows, covered: npt.NDArray[np.bool_]) -> dict[str, dict[str, float]]:

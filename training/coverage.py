@@ -12,10 +12,9 @@ import numpy.typing as npt
 
 from models import uncertainty
 from models.uncertainty import Uncertainty
-from training.conformalization import HeldOutRows, folds, judged_quantiles, label_sets, refit
+from training.conformalization import HeldOutRows, folds, judged_quantiles
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
-SET_LEVELS = (0.9, 0.95, 0.99)
 BASE_TOLERANCE, DEVIATIONS = 0.01, 2.0
 MEAN_TOLERANCE = 0.005
 
@@ -35,15 +34,6 @@ class LevelCoverage(NamedTuple):
     @property
     def mean_holds(self) -> bool:
         return abs(self.mean_of_splits - self.level) <= MEAN_TOLERANCE
-
-
-class SetSizes(NamedTuple):
-    """Label sets of one level, the most probable label always included."""
-
-    level: float
-    coverage: float
-    mean_size: float
-    single: float  # the share of sets with one label
 
 
 def level_coverage(rows: HeldOutRows, fitted: Uncertainty, level: float, splits: int) -> LevelCoverage:
@@ -74,18 +64,6 @@ def _covered(
 ) -> npt.NDArray[np.bool_]:
     covered: npt.NDArray[np.bool_] = rows.scores[judged] <= judged_quantiles(rows, fitted, calibration, judged, level)
     return covered
-
-
-def set_sizes(rows: HeldOutRows, fitted: Uncertainty, level: float) -> SetSizes:
-    """The coverage by folds."""
-    target = rows.target.astype(np.int64)
-    members = np.empty(rows.outputs.primary.shape, dtype=bool)
-    for calibration, judged in folds(len(target)):
-        own = refit(fitted, rows.scores[calibration], target[calibration])
-        members[judged] = label_sets(rows.outputs.primary[judged], own, min(level, own.largest_level))
-    sizes = members.sum(axis=1)
-    covered = members[np.arange(len(target)), target]
-    return SetSizes(level, float(covered.mean()), float(sizes.mean()), float((sizes == 1).mean()))
 
 
 def coverage_by_fifth(rows: HeldOutRows, fitted: Uncertainty, level: float) -> tuple[list[float], list[float]]:

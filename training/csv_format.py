@@ -112,7 +112,13 @@ def _blanks_hint(lines: list[str]) -> str:
 
 def has_blanks_before_quotes(head: str, delimiter: str) -> bool:
     """Whether cells in quotes follow a blank, as in `"a", "b"`: the quotes are not part of the cells."""
-    return delimiter != " " and re.search(rf'^[^\r\n]*{re.escape(delimiter)} +"', head, re.MULTILINE) is not None
+    if delimiter == " " or re.search(rf'{re.escape(delimiter)} +"', head) is None:
+        return False
+    try:  # the same signs may be inside of a cell, as in `"a, ""b"""`
+        cells = (cell for row in csv.reader(io.StringIO(head, newline=""), delimiter=delimiter) for cell in row[1:])
+        return any(cell.startswith(" ") and cell.lstrip(" ").startswith('"') for cell in cells)
+    except csv.Error:  # reported with its line when the blanks are removed
+        return True
 
 
 def remove_blanks_before_quotes(content: bytes, delimiter: str, where: str) -> bytes:

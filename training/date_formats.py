@@ -72,8 +72,9 @@ class DateFormat(NamedTuple):
 
 
 def detect_date_format(column: FactorizedColumn, wanted: str | None = None) -> DateFormat | None:
-    """The format that fits at least 99 % of the cells, or None. The other cells decide what 03/04/2024 means. wanted:
-    the format of the user, which is tried first.
+    """The format that fits at least 99 % of the cells, or None. The other cells decide what 03/04/2024 means.
+
+    wanted: the format of the user, which is tried first.
     """
     if column.cell_type not in ("untyped", "text", "timestamp") or not column.values:
         return None

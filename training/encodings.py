@@ -55,7 +55,7 @@ def decode(content: bytes, where: str, requested: str | None = None, expected: s
         content.decode()
     except UnicodeDecodeError:
         if expected is not None and expected not in PLAIN:
-            return _decode_as(content, where, expected)
+            return _decode_as(content, where, expected, "--schema")
         return _decode_invalid_utf8(content, where)
     return DecodedText(content, "utf-8", [])
 
@@ -70,18 +70,17 @@ def _notice(where: str, encoding: str, reason: str) -> str:
     return f"{where} is read as {encoding}: {reason} (--encoding overrides)"
 
 
-def _decode_as(content: bytes, where: str, requested: str) -> DecodedText:
+def _decode_as(content: bytes, where: str, requested: str, flag: str = "--encoding") -> DecodedText:
     try:
         encoding = codecs.lookup(requested).name
         text = content.decode(encoding)
     except LookupError:
         hint = did_you_mean(requested, SUGGESTED) or f": {', '.join(SUGGESTED)}, … are known"
-        raise UsageError(f"--encoding {truncate(requested)!r} is not a known encoding of text{hint}") from None
+        raise UsageError(f"{flag} {truncate(requested)!r} is not a known encoding of text{hint}") from None
     except UnicodeDecodeError as error:
         line = line_of(content, error.start)
         raise UsageError(
-            f"{where} is not {encoding} (--encoding): line {line} has the byte {content[error.start]:#04x} "
-            f"({error.reason})"
+            f"{where} is not {encoding} ({flag}): line {line} has the byte {content[error.start]:#04x} ({error.reason})"
         ) from None
     return DecodedText(text.removeprefix("\ufeff").encode(errors="replace"), encoding, [])
 

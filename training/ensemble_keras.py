@@ -113,8 +113,9 @@ class EnsembleTrainer:
             yield Epoch(number, epochs, loss, None, float(epoch_rates[0]), time.perf_counter() - started)
 
     def _orders(self, rng: np.random.Generator, rows: RowNumbers) -> Iterator[RowNumbers]:
-        """Row numbers (steps, batch) for each epoch:
-        passes in random order; the remaining rows of a pass come first in the next.
+        """Row numbers (steps, batch) for each epoch: passes in random order.
+
+        The remaining rows of a pass come first in the next.
         """
         size = self.steps * self.batch
         order = np.empty(0, np.intp)

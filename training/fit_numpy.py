@@ -55,9 +55,7 @@ def _fit(
     patience: int | None = None,
     epochs: int | None = None,
 ) -> tuple[Network, list[Epoch]]:
-    """evaluate:
-    an ensemble's validation loss. epochs: stop after this number of the recipe's epochs, without validation.
-    """
+    """evaluate: the validation loss of an ensemble. epochs: stop after this number of epochs, without validation."""
     recipe, train = run.recipe, run.train
     rng = np.random.default_rng(recipe.fit_seed)
     net = network.build(run.architecture, rng)

@@ -30,9 +30,7 @@ class Fold(NamedTuple):
 
 
 class FoldResult(NamedTuple):
-    """The result of training on one fold:
-    a record of each epoch, and the weights of the best one in the framework's format.
-    """
+    """A record of each epoch on one fold, and the weights of the best one in the framework's format."""
 
     history: list[Epoch]
     weights: object

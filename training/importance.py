@@ -68,7 +68,7 @@ def loss_increases(
     model: TabularModel, frame: Frame, target: npt.NDArray[np.float64], rng: np.random.Generator
 ) -> npt.NDArray[np.float64]:
     """(columns,): by which share the loss grows when a column is shuffled, the mean of several shuffles."""
-    columns = [*model.schema.numeric, *model.schema.categorical]
+    columns = model.schema.in_frame_order
     limit = min(MAX_SHUFFLED_ROWS, max(MIN_ROWS, MAX_SHUFFLED_CELLS // len(columns)))
     order = rng.permutation(len(target))[:limit]
     rows, truth = frame.take(order), target[order]

@@ -160,9 +160,7 @@ def _declared_level_type(column: FactorizedColumn, declared: Feature | None) -> 
 
 
 def _describe_levels(distinct: list[Scalar], level_type: LevelType) -> tuple[TrainingRange, str]:
-    """The record of the distinct levels for the schema and `inspect`:
-    a list of them, or their number if there are too many.
-    """
+    """The distinct levels for the schema and `inspect`: a list of them, or their number if there are too many."""
     if len(distinct) > MAX_LISTED_LEVELS:
         seen = TrainingRange(hashed=HASH_BUCKETS, count=len(distinct), type=level_type)
         return seen, f"{len(distinct):,} levels, hashed"

@@ -66,18 +66,11 @@ def run(
     baselines: bool = True,
     tune: float | None = None,
     report: Report = print,
-) -> StoredVersion:
-    """From a table to a stored version. tune: seconds to search for better settings first.
+) -> tuple[StoredVersion, TrainingResult]:
+    """From a table to a stored version, with its training result. tune: seconds to search for better settings first.
 
     Raises UsageError, DivergenceError or StoreError, and then stores nothing. Errors of libraries are UnexpectedError.
     """
-    return run_training(options, fit_options, baselines=baselines, tune=tune, report=report)[0]
-
-
-def run_training(
-    options: DataOptions, fit_options: FitOptions, *, baselines: bool, tune: float | None, report: Report
-) -> tuple[StoredVersion, TrainingResult]:
-    """Like `run`, but returns the stored version and its training result."""
     store.check_writable()
     for repair in repair_store(store.location()):
         report(f"note: {repair}")

@@ -51,7 +51,7 @@ def run(
 
     Raises ServingStateError, and the errors of `pipeline.run`.
     """
-    stored, result = pipeline.run_training(options, fit_options, baselines=baselines, tune=tune, report=report)
+    stored, result = pipeline.run(options, fit_options, baselines=baselines, tune=tune, report=report)
     promote(stored, result, options, promotion, report)
     return stored
 

@@ -90,7 +90,7 @@ def compare(model: TabularModel, keras_model: Any, frame: Frame) -> ShapComparis
     explanations = explainer.explain(frame)
     our_seconds = (time.process_time() - started) / len(explanations)
     features = [feature.name for feature in model.schema.features]
-    order = [features.index(feature.name) for feature in [*model.schema.numeric, *model.schema.categorical]]
+    order = [features.index(feature.name) for feature in model.schema.in_frame_order]
     # With two classes our code explains the predicted one
     signs = [-1.0 if explanation.output == 0 else 1.0 for explanation in explanations]
     ours = np.array([explanation.contributions[order] for explanation in explanations]) * np.array(signs)[:, np.newaxis]

@@ -16,12 +16,13 @@ from training import conformalization, pipeline
 from training.bundled import BUNDLED, bundled_options
 from training.config import DataOptions, FitOptions
 from training.conformalization import HeldOutRows
-from training.coverage import LEVELS, SET_LEVELS, coverage_by_fifth, level_coverage, set_sizes
+from training.coverage import LEVELS, coverage_by_fifth, level_coverage
 from training.synthetic_noise import NOISE, write_table
 from training.text_tables import markdown
 
 TABLES = ("housing", "diamonds", "income", "letter")  # those with at least 3,000 test rows
 SPLITS, SYNTHETIC_SPLITS = 20, 200
+SET_LEVELS = (0.9, 0.95, 0.99)
 MIN_SHARE = 0.85  # of the interval score that intervals of constant width have
 MAX_SIZES = {("letter", 0.95): 1.05, ("letter", 0.99): 1.3}  # mean sizes of label sets
 MIN_FIFTH, MAX_CONSTANT_FIFTH = 0.85, 0.8  # coverage of the worst fifth where the noise grows, at the level 0.9
@@ -64,14 +65,11 @@ class Report:
 
     def add_sets(self, name: str, rows: HeldOutRows, fitted: Uncertainty) -> None:
         for level in SET_LEVELS:
-            found = set_sizes(rows, fitted, level)
-            self.sets.append(
-                [name, f"{level:g}", f"{found.coverage:.4f}", f"{found.mean_size:.3f}", f"{found.single:.1%}"]
-            )
+            found = conformalization.set_report(rows, fitted, level)
+            coverage, size = found["coverage"], found["mean_size"]
+            self.sets.append([name, f"{level:g}", f"{coverage:.4f}", f"{size:.3f}", f"{found['single_labels']:.1%}"])
             largest = MAX_SIZES.get((name, level))
-            self.check(
-                largest is None or found.mean_size <= largest, f"{name}: sets of {found.mean_size:.3f} at {level:g}"
-            )
+            self.check(largest is None or size <= largest, f"{name}: sets of {size:.3f} at {level:g}")
 
     def add_fifths(self, rows: HeldOutRows, fitted: Uncertainty) -> None:
         own, constant = coverage_by_fifth(rows, fitted, 0.9)

@@ -40,13 +40,16 @@ def explanations(server: BenchServer, request: bytes, seconds: float) -> Iterato
     command = [sys.executable, "-m", "loadtest.bench.clients", *arguments]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin is not None
-    process.stdin.write(request)
-    process.stdin.close()
-    time.sleep(START_S)
-    yield
     assert process.stdout is not None
-    found = json.loads(process.stdout.read())
-    process.wait()
+    try:
+        process.stdin.write(request)
+        process.stdin.close()
+        time.sleep(START_S)
+        yield
+        found = json.loads(process.stdout.read())
+    finally:
+        process.kill()
+        process.wait()
     if found["errors"] or not found["requests"]:
         raise RuntimeError(f"explanations failed: {found}")
 
@@ -75,12 +78,12 @@ def measure(store: Path, home: Path, rounds: int, seconds: float) -> dict[str, l
         for _ in range(rounds):
             for name, latencies in found.items():
                 due = arrivals(SCENARIOS["steady"], RATE, seconds, rng)
-                beside: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+                load: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
                 if name == RUNS[1]:
-                    beside = explanations(server, request, seconds)
+                    load = explanations(server, request, seconds)
                 elif name == RUNS[2]:
-                    beside = another_process()
-                with beside:
+                    load = another_process()
+                with load:
                     records = open_loop.run(
                         url, plan, due, seconds, rng=rng, timeout_s=10 * seconds, connections=CONNECTIONS
                     )

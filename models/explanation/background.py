@@ -82,7 +82,7 @@ def most_frequent(codes: np.ndarray) -> int:
 
 
 def _column_names(schema: FeatureSchema) -> list[str]:
-    return [feature.name for feature in [*schema.numeric, *schema.categorical]]
+    return [feature.name for feature in schema.in_frame_order]
 
 
 def _with_none(row: list[float]) -> list[float | None]:

@@ -99,7 +99,7 @@ class Explainer:
     def _place(self) -> list[int]:
         """The position among the schema's features of each column of the frame."""
         position = {feature.name: place for place, feature in enumerate(self.model.schema.features)}
-        return [position[feature.name] for feature in [*self.model.schema.numeric, *self.model.schema.categorical]]
+        return [position[feature.name] for feature in self.model.schema.in_frame_order]
 
     @cached_property
     def _background_outputs(self) -> Row:

@@ -58,7 +58,7 @@ def by_row(accepted: ValidatedRows, first_row: int) -> dict[int, list[RowError]]
 
 
 def position(accepted: ValidatedRows, valid_row: int) -> int:
-    """The warnings of a valid row in the block."""
+    """The position of a valid row among all rows of the block."""
     return valid_row if accepted.valid is None else accepted.valid[valid_row]
 
 

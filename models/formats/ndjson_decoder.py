@@ -6,7 +6,7 @@ from typing import Any
 from models import json_text
 from models.formats.blocks import MAX_LINE_BYTES, Block
 from models.formats.errors import FormatError
-from models.repeated_names import parse_marked, repeats
+from models.repeated_names import marked_if_repeated
 from models.rows import MAX_LISTED_ERRORS, UndecodableRow, ValidatedRows, from_valid_rows, repeated_field, validate_rows
 from models.schema import FeatureSchema
 
@@ -38,7 +38,7 @@ def parse_line(line: bytes) -> Any:
         row = json_text.parse(line)
     except json_text.JsonError as error:
         return UndecodableRow("bad_json", f"the line is not JSON: {error}")
-    return repeated_field(parse_marked(line), row) if repeats(line, row) else row
+    return repeated_field(marked_if_repeated(line, row), row)
 
 
 class NdjsonDecoder:

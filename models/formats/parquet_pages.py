@@ -1,6 +1,7 @@
-"""The decoded sizes of the pages of a Parquet file, read from their headers before any page is decoded. The footer of a
-file may contain any sizes, and a few bytes of a page can expand to gigabytes. Decoding follows the headers of pages, so
-limits are checked against these headers.
+"""The decoded sizes of the pages of a Parquet file, read from their headers before any page is decoded.
+
+The footer of a file may contain any sizes, and a few bytes of a page can expand to gigabytes. Decoding follows the
+headers of pages, so limits are checked against these headers.
 """
 
 from collections.abc import Iterator
@@ -42,9 +43,7 @@ def check_footer(file: IO[bytes]) -> None:
     if (size := file.tell()) >= 12:
         file.seek(size - 8)
         length = int.from_bytes(file.read(4), "little")
-        if (
-            MAX_FOOTER_BYTES < length < size
-        ):  # a longer one is not a footer: pyarrow reports that this is not a Parquet file
+        if MAX_FOOTER_BYTES < length < size:  # pyarrow refuses a footer that is longer than the file
             raise TooLarge(MAX_FOOTER_BYTES, what="its footer")
     file.seek(0)
 

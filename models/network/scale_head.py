@@ -73,12 +73,12 @@ def add_scale_head(layers: Sequence[Layer], head: ScaleHead) -> list[Layer]:
         if outputs == 1 and head.W.size == members * inputs:
             own = head.W.reshape(members, inputs, 1) * members  # the mean over members divides by their number
             b = np.full((members, 1), head.b)
-            widened: Layer = MemberDense(_beside(last.W, own), _beside(last.b, b))
+            widened: Layer = MemberDense(_with_column(last.W, own), _with_column(last.b, b))
             return [*hidden, widened, *mean]
     if isinstance(last, Dense) and not mean and last.W.shape == (head.W.size, 1):
-        return [*hidden, Dense(_beside(last.W, head.W[:, np.newaxis]), _beside(last.b, np.array([head.b])))]
+        return [*hidden, Dense(_with_column(last.W, head.W[:, np.newaxis]), _with_column(last.b, np.array([head.b])))]
     raise ValueError("the scale head does not belong to this network")
 
 
-def _beside(first: Array, second: Array) -> Array:
-    return np.concatenate([first, second.astype(first.dtype)], axis=-1)
+def _with_column(matrix: Array, column: Array) -> Array:
+    return np.concatenate([matrix, column.astype(matrix.dtype)], axis=-1)

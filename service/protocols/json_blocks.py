@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from models import json_text
-from models.repeated_names import parse_marked, repeats
+from models.repeated_names import marked_if_repeated
 from models.rows import MAX_LISTED_ERRORS, ValidatedRows, concatenate, from_valid_rows, repeated_field, validate_rows
 from models.schema import FeatureSchema
 from service.errors import TooManyRows
@@ -74,6 +74,6 @@ def parse_block(text: bytes) -> list[Any] | None:
     if len(document) != 1:
         return None
     rows: list[Any] = document[0]
-    if repeats(text, rows):
-        rows = [repeated_field(marked, row) for marked, row in zip(parse_marked(text)[0], rows, strict=True)]
+    if (marked := marked_if_repeated(text, rows)) is not None:
+        rows = [repeated_field(each, row) for each, row in zip(marked[0], rows, strict=True)]
     return rows or None

@@ -4,7 +4,7 @@ from codecs import BOM_UTF8
 from typing import Any
 
 from models import json_text
-from models.repeated_names import first_repeated, parse_marked, repeats
+from models.repeated_names import first_repeated, marked_if_repeated
 from models.rows import MAX_LISTED_ERRORS, RowError
 from models.text import truncate
 from service.errors import BadJson, RequestNotValid
@@ -15,8 +15,8 @@ ON_INVALID_OPTIONS = ("fail", "skip")
 def parse_json(body: bytes, *, constants: bool = False) -> Any:
     """`parse_with_repeated_names`. Raises RequestNotValid, too: for a name that occurs twice in an object."""
     document = parse_with_repeated_names(body, constants=constants)
-    if repeats(body.removeprefix(BOM_UTF8), document):
-        name = truncate(first_repeated(parse_marked(body.removeprefix(BOM_UTF8))) or "")
+    if (name := first_repeated(marked_if_repeated(body.removeprefix(BOM_UTF8), document))) is not None:
+        name = truncate(name)
         raise invalid_request(
             [error_entry("repeated_key", f"the key {name!r} occurs more than once in an object", name)]
         )

@@ -12,6 +12,8 @@ import pytest
 from models import server_registration
 from models.server_registration import STALE_SECONDS, ServerRegistration, WorkerGeneration, registration
 
+SOON = '{"id": "x", "pid": 1, "host": "h", "wanted_generation": 1, "workers": {}, "renewed": "soon"}'
+
 
 @pytest.fixture
 def server() -> ServerRegistration:
@@ -46,11 +48,21 @@ def test_server_whose_process_is_gone_is_removed(tmp_path: Path, server: ServerR
     assert server_registration.read(tmp_path) == []
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"workers": 3}', '{"workers": {}, "more": 1}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"workers": 3}', '{"workers": {}, "more": 1}', SOON])
 def test_invalid_file_is_ignored(tmp_path: Path, text: str) -> None:
     (tmp_path / "servers").mkdir()
     (tmp_path / "servers" / "x.json").write_text(text)
     assert server_registration.read(tmp_path) == []
+
+
+def test_no_file_outside_of_the_folder_is_removed(tmp_path: Path, server: ServerRegistration) -> None:
+    server_registration.write(tmp_path, replace(server, renewed=0.0))
+    other, file = tmp_path / "other.json", tmp_path / "servers" / "a-3000.json"
+    other.touch()
+    file.write_text(file.read_text().replace("a-3000", "../other"))
+    assert server_registration.read(tmp_path) == []
+    assert other.exists()
+    assert not file.exists()
 
 
 def test_id_is_the_name_of_a_file(tmp_path: Path, server: ServerRegistration) -> None:

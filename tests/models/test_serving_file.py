@@ -221,15 +221,19 @@ def test_unfinished_line_is_explained_and_removed(tmp_path: Path) -> None:
     assert file.verify() == audit.AuditReport(2)
 
 
-def altered(lines: list[bytes], number: int) -> list[bytes]:
+ALTERED = "line 3 does not continue the line before: line 2 was altered or removed"
+
+
+def altered(lines: list[bytes], number: int, **values: Any) -> list[bytes]:
     entry = json.loads(lines[number])
-    return [*lines[:number], audit.encode(entry | {"actor": "nobody"}).rstrip(), *lines[number + 1 :]]
+    return [*lines[:number], audit.encode(entry | values).rstrip(), *lines[number + 1 :]]
 
 
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (lambda lines: altered(lines, 1), "line 3 does not continue the line before: line 2 was altered or removed"),
+        (lambda lines: altered(lines, 1, actor="nobody"), ALTERED),
+        (lambda lines: altered(lines, 1, generation=[]), ALTERED),
         (lambda lines: lines[1:], "line 1 does not continue the line before: lines before it were removed"),
         (lambda lines: [lines[0], lines[2]], "line 2 does not continue"),
         (lambda lines: lines[:2], "serving.json has generation 3, the last change of the audit 2"),
@@ -246,6 +250,22 @@ def test_altered_audit_is_found(tmp_path: Path, change: Any, problem: str) -> No
     assert problems(file)[0].startswith(problem)
     file.apply(promotion(4))
     assert file.read().model("housing").champion == 4, "a damaged audit does not prevent a change"
+
+
+def test_change_during_the_check_is_not_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = ServingFile(tmp_path)
+    file.apply(promotion(1))
+    read = ServingFile.read_bytes
+
+    def then_changed(self: ServingFile) -> bytes | None:
+        content = read(self)
+        with monkeypatch.context() as patched:
+            patched.setattr(ServingFile, "read_bytes", read)
+            file.apply(promotion(2))
+        return content
+
+    monkeypatch.setattr(ServingFile, "read_bytes", then_changed)
+    assert problems(file) == []
 
 
 def test_altered_file_is_found(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from models import serving_changes as changes
 from models.serving_state import ChangeRefused, InvalidServingState, ModelState, ServingState, Shadow, Traffic
@@ -53,6 +54,19 @@ def test_first_error_of_a_document_is_named_with_its_place(model: dict[str, Any]
     with pytest.raises(InvalidServingState) as caught:
         ServingState.from_json(document(**model))
     assert str(caught.value).startswith(message)
+
+
+def test_share_of_any_alias_is_read_as_it_was_written() -> None:
+    model = changes.set_alias(ModelState(champion=4), "shares", 5)
+    for shares in ({"champion": 95, "shares": 5}, {"shares": {"champion": 95, "shares": 5}}):
+        split = changes.set_traffic(model, Traffic.model_validate(shares))
+        state = ServingState().with_model("housing", split, 1)
+        assert ServingState.from_json(state.to_json()) == state
+
+
+def test_alias_with_the_name_of_a_field_has_no_share() -> None:
+    with pytest.raises(ValidationError, match="the alias 'rollback' cannot have a share"):
+        Traffic.model_validate({"shares": {"champion": 95, "rollback": 5}})
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, b"\xff", '{"format": 2}', "[]", '{"models": {"../x": {}}}'])

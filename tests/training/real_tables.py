@@ -5,7 +5,6 @@ The table that is printed says how its columns were read; the reports of `inspec
 by how unusual the table is, the most unusual first.
 """
 
-import argparse
 import contextlib
 import csv
 import io
@@ -154,7 +153,7 @@ def write_reports(readings: Sequence[Reading]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("python -m tests.training.real_tables", description=__doc__)
+    parser = CommandParser("python -m tests.training.real_tables", description=__doc__)
     parser.add_argument("part", nargs="?", default="", help="only the tables with this text in their file's name")
     part = parser.parse_args(arguments).part
     readings = []

@@ -9,8 +9,8 @@ import pytest
 
 from tests.training.test_conformalization import class_rows, regression_rows
 from training import trust
-from training.conformalization import fit_uncertainty, interval_report
-from training.coverage import coverage_by_fifth, level_coverage, set_sizes, tolerance
+from training.conformalization import fit_uncertainty, interval_report, set_report
+from training.coverage import coverage_by_fifth, level_coverage, tolerance
 from training.synthetic_noise import NOISE, write_table
 from training.trust import Report
 
@@ -44,10 +44,10 @@ def test_higher_levels_have_larger_sets() -> None:
     rows = class_rows()
     fitted = fit_uncertainty(rows)
     assert fitted is not None
-    low, high = (set_sizes(rows, fitted, level) for level in (0.8, 0.95))
-    assert low.mean_size < high.mean_size
-    assert low.coverage < high.coverage
-    assert low.single > high.single
+    low, high = (set_report(rows, fitted, level) for level in (0.8, 0.95))
+    assert low["mean_size"] < high["mean_size"]
+    assert low["coverage"] < high["coverage"]
+    assert low["single_labels"] > high["single_labels"]
 
 
 def test_the_reported_intervals_are_clipped_as_the_served_ones() -> None:

@@ -85,6 +85,13 @@ def test_blanks_before_cells_in_quotes_are_removed(write: Write, delimiter: str)
     assert_frame(decoded(CsvDecoder, dataset.schema, content.encode()), dataset, "CSV")
 
 
+def test_quotes_inside_of_a_cell_are_not_cells_in_quotes(write: Write) -> None:
+    content = "name,y\n" + "".join(f'"Smith, ""Bob"" {row}",3\n' for row in range(60))
+    table = read_table(DataOptions(data=write(content)))
+    assert table.notices == []
+    assert table.columns[0][0].as_py() == 'Smith, "Bob" 0'
+
+
 def test_quotes_that_backslashes_escape_are_refused(write: Write) -> None:
     content = '"name", "y"\n' + '"H. \\"Barney\\" Ewell", 3\n' * 60
     with pytest.raises(UsageError, match=r"line 2: .* a quote inside of a cell is written twice"):

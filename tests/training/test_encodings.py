@@ -83,6 +83,11 @@ def test_a_declared_encoding_that_does_not_fit_names_the_line(write: Write) -> N
         read(write("x,city\n1,Köln\n".encode("cp1252")), "utf-8")
 
 
+def test_the_encoding_of_a_schema_that_does_not_fit_names_the_schema(write: Write) -> None:
+    with pytest.raises(UsageError, match=r"is not shift_jis \(--schema\): line 2 has the byte 0xf6"):
+        read_table(DataOptions(data=write("x,city\n1,K\xf6ln\n".encode("latin-1"))), "shift_jis")
+
+
 def test_more_invalid_bytes_than_valid_characters_are_a_question(write: Write) -> None:
     content = "x,city\n1,Köln\n".encode() + "2,Zürich\n3,Genève\n".encode("latin-1")
     with pytest.raises(UsageError, match=r"1 characters of UTF-8 and 2 bytes .* 0xfc in line 3: say --encoding"):

@@ -27,7 +27,7 @@ def train(
     others = {name for name, _ in TARGETS} - {target} if data.name == "Odd Homes.csv" else set()
     options = DataOptions(data=str(data), target=target, drop=tuple(others), task=task)
     fit_options = FitOptions(framework=framework, hidden=(8,), epochs=4, **more)
-    return pipeline.run(options, fit_options, baselines=baselines, report=lambda text: None)
+    return pipeline.run(options, fit_options, baselines=baselines, report=lambda text: None)[0]
 
 
 def contents(stored: version_files.StoredVersion, name: str) -> Any:
@@ -126,7 +126,7 @@ def test_a_column_with_a_gap_only_in_held_out_rows_is_nullable(bentoml_store: Pa
     path.write_text("".join(f"{line},{mark}\n" for line, mark in zip(lines, marks, strict=True)))
     options = DataOptions(data=str(path), target="target", split="column:part")
     fit_options = FitOptions(framework="numpy", hidden=(4,), epochs=1)
-    stored = pipeline.run(options, fit_options, baselines=True, report=lambda text: None)
+    stored, _ = pipeline.run(options, fit_options, baselines=True, report=lambda text: None)
     model = store.load(stored)
     assert model.schema.by_name["x"].nullable
     filled = {"x": model.encoder.numbers[0].fill, "z": 0.5}  # type: ignore[union-attr]  # a NumberEncoding
@@ -147,7 +147,9 @@ def test_levels_classes_and_a_target_s_name_may_be_any_text(bentoml_store: Path,
 def test_boolean_and_number_levels_keep_their_type(bentoml_store: Path, write_csv: WriteCsv) -> None:
     path = table(write_csv, lambda row: ["true", "false"][row % 2], lambda row: row % 2)
     options = DataOptions(data=str(path), target="target", categorical=("x",))
-    stored = pipeline.run(options, FitOptions(framework="numpy", hidden=(4,), epochs=1), baselines=False, report=print)
+    stored, _ = pipeline.run(
+        options, FitOptions(framework="numpy", hidden=(4,), epochs=1), baselines=False, report=print
+    )
     model = store.load(stored)
     assert model.schema.by_name["x"].seen.levels == [False, True]
     assert model.schema.classes == [0, 1]
@@ -166,7 +168,7 @@ def test_an_edited_schema_declares_limits_that_are_served(
     fit_options = FitOptions(framework="numpy", hidden=(4,), epochs=1)
     (bentoml_store / "odd_homes" / "latest").write_text("")
     messages: list[str] = []
-    stored = pipeline.run(options, fit_options, baselines=False, report=messages.append)
+    stored, _ = pipeline.run(options, fit_options, baselines=False, report=messages.append)
     model = store.load(stored)
     assert stored.version == 2
     assert [message for message in messages if message.endswith("latest was empty and now names 1, the newest version")]
@@ -198,7 +200,7 @@ def test_a_baseline_that_is_clearly_better_is_noticed(
 
         monkeypatch.setattr(pipeline, "evaluate_baselines", better)
         options = DataOptions(data=str(mixed_table), target="y", drop=("sold", "size"))
-        stored = pipeline.run(options, FitOptions(framework="numpy", hidden=(8,), epochs=2), report=messages.append)
+        stored, _ = pipeline.run(options, FitOptions(framework="numpy", hidden=(8,), epochs=2), report=messages.append)
         notice = "the baseline 'linear' is better than this network on the 30 test rows"
         assert any(notice in message for message in messages) == noticed
         assert (notice in (stored.path / "card.md").read_text("utf-8")) == noticed

@@ -38,7 +38,7 @@ EPOCHS = 6  # instead of 60, with the same learning rates; networks that diverge
 def train(data: Path, target: str, **options: Any) -> TabularModel:
     messages: list[str] = []
     fit_options = FitOptions(**options)
-    stored = pipeline.run(
+    stored, _ = pipeline.run(
         DataOptions(data=str(data), target=target), fit_options, baselines=False, report=messages.append
     )
     metrics = json.loads((stored.path / "metrics.json").read_text("utf-8"))["network"]

@@ -1,0 +1,33 @@
+"""Locks of open files, which end with the process."""
+
+import fcntl
+import time
+
+POLL_SECONDS = 0.01
+
+
+def try_lock(descriptor: int) -> bool:
+    """Lock a file for this process alone. False if another has it. Raises OSError in a file system without locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def lock_within(descriptor: int, seconds: float) -> bool:
+    """Wait for the lock. False if another process still has it after this time. Raises OSError as `try_lock`."""
+    deadline = time.monotonic() + seconds
+    while not try_lock(descriptor):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
+
+
+def lock_if_possible(descriptor: int, seconds: float) -> bool:
+    """`lock_within`, but false at once in a file system without locks."""
+    try:
+        return lock_within(descriptor, seconds)
+    except OSError:
+        return False
