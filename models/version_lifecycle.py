@@ -140,7 +140,7 @@ class VersionStore:
 
     def prune(self, name: str, keep: int) -> list[StoredVersion]:
         """Delete all but the newest versions of a model, those with an alias and the one a rollback returns to."""
-        state = self.serving.read().model(name)
+        state = self.with_champion(name, self.serving.read().model(name))
         needed = {state.champion, *state.aliases.values(), *state.history[-1:]}
         found = [stored for stored in self.versions(name)[keep:] if stored.version not in needed]
         for stored in found:

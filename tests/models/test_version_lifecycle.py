@@ -90,6 +90,11 @@ def test_prune_keeps_the_newest_and_those_that_are_needed(versions: VersionStore
     assert versions.prune("homes", 1) == []
 
 
+def test_prune_keeps_what_a_rollback_returns_to_if_no_champion_is_recorded(versions: VersionStore) -> None:
+    assert [stored.version for stored in versions.prune("homes", 1)] == [2, 1]
+    assert versions.rollback_target("homes")[1].version == 3
+
+
 @pytest.mark.parametrize(
     ("name", "version", "message"),
     [("homs", 1, "did you mean 'homes'"), ("homes", 7, "stored versions: 4, 3, 2, 1"), ("x", 1, "no model 'x'")],
