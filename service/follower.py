@@ -18,6 +18,7 @@ from models.serving_state import CHAMPION, ServingState, ServingStateError
 from models.version_files import StoredVersion, StoreError
 from service import local_copies
 from service.data_plane import DataPlane
+from service.periodic_work import repeat
 from service.registry import ModelEntry, Snapshot, canary_id
 from service.served_model import ServedModel
 from service.version_loader import VersionLoader
@@ -59,12 +60,7 @@ class Follower:
 
     async def run(self) -> None:
         """Follow until cancelled."""
-        while True:
-            await asyncio.sleep(LOOK_S)
-            try:
-                await self.look()
-            except Exception:
-                log.exception("what is served cannot be changed")
+        await repeat(self.look, LOOK_S, "the served versions cannot be changed")
 
     async def look(self) -> None:
         """Follow the file if it has changed, and answer another worker's request to prepare versions."""

@@ -123,6 +123,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "service": [
         {
             "service.following_status",
+            "service.periodic_work",
             "service.process_metrics",
             "service.thread_priority",
             "service.traffic_split",
