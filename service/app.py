@@ -46,10 +46,10 @@ from service.server.bentoml_service import service_class
 from service.server.library_hooks import all_hooks
 from service.settings import Settings, SettingsError, removed_settings
 from service.store_registration import StoreRegistration
-from service.tensorflow_check import describe, load_with_check
 from service.typed_endpoints import endpoint_name, endpoints_of, typed_endpoint
 from service.version import version
 from service.version_admin import VersionAdmin
+from service.version_check import describe, load_with_check
 from service.version_loader import VersionLoader
 from service.wanted_versions import Selection, versions_of
 from service.worker_files import WorkerFiles

@@ -12,8 +12,8 @@ from models.version_files import StoredVersion
 from service.data_plane import DataPlane
 from service.served_model import ServedModel
 from service.shared_costs import lock
-from service.tensorflow_check import load_with_check
 from service.thread_priority import lower_priority
+from service.version_check import load_with_check
 
 LOCK_FILE = "loading.lock"
 LOCK_S = 60.0  # the longest wait for another worker that is loading a version

@@ -148,7 +148,7 @@ LAYERS: dict[str, list[set[str]]] = {
         },
         {"service.store_registration", "service.trace_export"},
         {"service.model_selection"},
-        {"service.tensorflow_check", "service.local_copies"},
+        {"service.version_check", "service.local_copies"},
         {"service.error_mapping"},
         {"service.protocols"},
         {"service.engine_cost"},
