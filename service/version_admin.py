@@ -60,7 +60,7 @@ class VersionAdmin:
 
         Raises NotFound, Conflict, PreconditionFailed, or NotReady if workers have not switched in time.
         """
-        self._check_changeable(change.model)
+        await asyncio.to_thread(self._check_changeable, change.model)
         versions = VersionStore(self._plane.settings.store, change.actor)
         async with self._alone():
             try:

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from models.version_files import StoredVersion
+from models.text import truncate
+from models.version_files import StoredVersion, StoreError
 from service.data_plane import DataPlane
 from service.served_model import ServedModel
 from service.shared_costs import lock
@@ -40,8 +41,14 @@ class VersionLoader:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _load(self, stored: StoredVersion) -> ServedModel:
-        with self._alone():
-            return self._plane.load(load_with_check(stored, self._plane.settings))
+        try:
+            with self._alone():
+                return self._plane.load(load_with_check(stored, self._plane.settings))
+        except StoreError:
+            raise
+        except Exception as error:  # its engine can raise anything, and the workers wait for an answer
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise StoreError(f"{stored.tag} cannot be loaded: {truncate(reason, 300)}") from error
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
