@@ -199,7 +199,7 @@ class GrpcServer:
         return response
 
     async def repository_index(self, message: Any, exchange: GrpcExchange) -> Any:
-        models = await self.plane.run_in_thread(repository_index, self.context, message.ready)
+        models = await asyncio.to_thread(repository_index, self.context, message.ready)
         return MESSAGES["RepositoryIndexResponse"](models=models)
 
     async def repository_model_load(self, message: Any, exchange: GrpcExchange) -> Any:

@@ -1,5 +1,6 @@
 """`/v2/…`: the Open Inference Protocol over REST, as in Triton, KServe and MLServer."""
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -156,7 +157,7 @@ class RepositoryIndexRoute(OipRoute):
         except orjson.JSONDecodeError as error:
             raise BadJson(str(error)) from None
         ready = isinstance(content, dict) and content.get("ready") is True
-        return Response(orjson.dumps(await self.plane.run_in_thread(repository_index, exchange.context, ready)))
+        return Response(orjson.dumps(await asyncio.to_thread(repository_index, exchange.context, ready)))
 
 
 class LoadRoute(OipRoute):
