@@ -8,6 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable
+from itertools import chain
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -239,8 +240,12 @@ HEADERS = frozenset(
 
 def tensors_key(message: Any) -> bytes:
     """The key of a request without a client key: its tensors."""
-    content = b"".join([*(tensor.SerializeToString() for tensor in message.inputs), *message.raw_input_contents])
-    return content[:KEY_BYTES]
+    key = b""
+    for part in chain((tensor.SerializeToString() for tensor in message.inputs), message.raw_input_contents):
+        key += part[: KEY_BYTES - len(key)]
+        if len(key) == KEY_BYTES:
+            break
+    return key
 
 
 def metadata_of(context: Any) -> dict[bytes, bytes]:
