@@ -15,6 +15,7 @@ from models.serving_file import ReadOnlyStore, ServingFile
 from models.serving_state import AutomaticRollback, Shadow, Traffic
 from models.version_lifecycle import VersionStore
 from service.canary_watch import CanaryWatch
+from service.logs import MAX_LINES, RateLimit
 from service.settings import Settings
 from service.worker_files import WorkerFiles
 from tests.service.conftest import HOME
@@ -171,6 +172,21 @@ def test_a_shadow_that_is_slow_delays_nobody_and_drops_rows(
     free.set()
     found = wait_for_shadows(worker, 3)
     assert found[COUNT] + found[dropped] >= 9
+
+
+def test_a_shadow_that_fails_is_counted_and_cannot_fill_the_log(
+    worker: Worker, change: Any, predict: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start_shadow(worker, change, 2)
+    break_challenger(worker, monkeypatch)
+    assert {predict(number).status for number in range(20)} == {200}
+    until = time.monotonic() + WAIT_S
+    while shadow_metrics(worker).get('tabserve_shadow_dropped_rows_total{model="homes",version="2"}') != 20:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    limit = RateLimit(lambda: 1.0)
+    passed = [record for record in caplog.records if record.message == "a shadow failed" and limit.filter(record)]
+    assert len(passed) == MAX_LINES
 
 
 def test_the_counts_of_all_workers_add_up(
