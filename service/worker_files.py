@@ -12,6 +12,8 @@ import orjson
 from service.following_status import FollowingStatus
 from service.worker_records import is_alive
 
+ENDED_FILE = "ended-canaries.json"
+
 
 @dataclass(frozen=True)
 class PrepareRequest:
@@ -77,33 +79,33 @@ class WorkerFiles:
         return self.folder is None or min(self.statuses(), default=self.pid) == self.pid
 
     def publish_counts(self, counts: Mapping[str, Any]) -> None:
-        """Publish the answers of this worker by canary and version. Without space, they do not count."""
+        """Publish the answers of this worker by canary and version. Without space, they do not count for others."""
         with contextlib.suppress(OSError):
             self._write("canary", self.pid, counts)
 
     def counts(self, canary: str, own: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         """Version and counts of a canary in each worker, also in those that have ended. own: of this worker."""
-        others = [read(file) for file in self.folder.glob("canary-*.json")] if self.folder else [own]
-        for content in orjson.loads(orjson.dumps(others)):
+        files = self.folder.glob("canary-*.json") if self.folder else ()
+        others = [read(file) for file in files if file.name != f"canary-{self.pid}.json"]
+        for content in (orjson.loads(orjson.dumps(own)), *others):
             yield from ((content or {}).get(canary) or {}).items()
 
     def end_canary(self, model: str, canary: str) -> None:
-        """Let all workers return the traffic of a model to its champion."""
+        """Let all workers return the traffic of a model to its champion. Without space, `serving.json` has to."""
         self.keep_ended({**self.ended_canaries(), model: canary})
 
     def keep_ended(self, canaries: Mapping[str, str]) -> None:
         """Forget all other canaries that were rolled back, and the counts of workers that have ended."""
         if self.folder and canaries != self.ended_canaries():
-            part = self.folder / f"ended-canaries.{self.pid}.tmp"
-            part.write_bytes(orjson.dumps(canaries))
-            part.replace(self.folder / "ended-canaries.json")
+            with contextlib.suppress(OSError):
+                self._replace(self.folder / ENDED_FILE, canaries)
             for file in self.folder.glob("canary-*.json"):
                 if not is_alive(int(file.stem.rpartition("-")[2])):
                     file.unlink(missing_ok=True)
 
     def ended_canaries(self) -> dict[str, str]:
         """The canary that was rolled back last of each model."""
-        return (self.folder and read(self.folder / "ended-canaries.json")) or {}
+        return (self.folder and read(self.folder / ENDED_FILE)) or {}
 
     def remove(self) -> None:
         """Remove the files of this worker, which stops."""
@@ -119,10 +121,12 @@ class WorkerFiles:
 
     def _write(self, kind: str, pid: int, content: Mapping[str, Any]) -> None:
         if self.folder:
-            path = self._path(kind, pid)
-            part = path.with_suffix(f".{self.pid}.tmp")
-            part.write_bytes(orjson.dumps(content))
-            part.replace(path)
+            self._replace(self._path(kind, pid), content)
+
+    def _replace(self, path: Path, content: Mapping[str, Any]) -> None:
+        part = path.with_suffix(f".{self.pid}.tmp")
+        part.write_bytes(orjson.dumps(content))
+        part.replace(path)
 
 
 def read(path: Path) -> Any:

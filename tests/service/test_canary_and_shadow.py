@@ -43,8 +43,8 @@ def predict(worker: Worker, asgi: Callable[..., Any]) -> Callable[[int], Any]:
     return send
 
 
-def start_canary(worker: Worker, change: Any) -> CanaryWatch:
-    watch = CanaryWatch(worker.follower, WorkerFiles(None))
+def start_canary(worker: Worker, change: Any, files: WorkerFiles) -> CanaryWatch:
+    watch = CanaryWatch(worker.follower, files)
     change(serving_changes.promote, 4, by_person=True)
     change(serving_changes.set_alias, "challenger", 2)
     change(serving_changes.set_traffic, CANARY)
@@ -67,10 +67,16 @@ def break_challenger(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker.plane.snapshot.find("homes", "2"), "_single_row", None)
 
 
+@pytest.mark.parametrize("shared", [None, "there is no such folder"], ids=["one process", "no space for files"])
 def test_a_failing_challenger_is_rolled_back_at_once(
-    worker: Worker, change: Any, predict: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+    worker: Worker,
+    change: Any,
+    predict: Any,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shared: str | None,
 ) -> None:
-    watch = start_canary(worker, change)
+    watch = start_canary(worker, change, WorkerFiles(folder / shared if shared else None))
     break_challenger(worker, monkeypatch)
     statuses = [predict(number).status for number in range(40)]
     assert {200, 500} == set(statuses)
@@ -89,7 +95,7 @@ def test_in_a_store_that_cannot_be_written_a_rollback_takes_effect_in_memory(
     def refuse(*arguments: Any, **named: Any) -> Any:
         raise ReadOnlyStore("cannot be written")
 
-    watch = start_canary(worker, change)
+    watch = start_canary(worker, change, WorkerFiles(None))
     break_challenger(worker, monkeypatch)
     for number in range(40):
         predict(number)
@@ -106,7 +112,7 @@ def test_in_a_store_that_cannot_be_written_a_rollback_takes_effect_in_memory(
 
 
 def test_a_good_challenger_keeps_its_traffic(worker: Worker, change: Any, predict: Any, folder: Path) -> None:
-    watch = start_canary(worker, change)
+    watch = start_canary(worker, change, WorkerFiles(None))
     for _ in range(4):
         assert {predict(number).body["version"] for number in range(30)} == {"2", "4"}
         look(worker, watch)
