@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from models.json_text import dumps
+from service.access_control import PROXY_HEADERS, PROXY_PREFIX
 from service.data_plane import LARGE_BODY_BYTES
 from service.errors import BadBody, ClientDisconnected, NotFound, NotReady, RequestError
 from service.exchange import Exchange, ServerContext
@@ -233,7 +234,7 @@ class GrpcServer:
 HEADERS = frozenset(
     [
         *("authorization", "traceparent", "tracestate", "x-api-key", "x-client-key", "x-request-id"),
-        *("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"),
+        *(name.decode() for name in PROXY_HEADERS),
     ]
 )
 
@@ -250,8 +251,9 @@ def tensors_key(message: Any) -> bytes:
 
 def metadata_of(context: Any) -> dict[bytes, bytes]:
     """The metadata of a call as headers, reduced to those that are used."""
-    pairs = ((key, value) for key, value in context.invocation_metadata() or () if key in HEADERS)
-    return {key.encode(): value.encode() if isinstance(value, str) else value for key, value in pairs}
+    pairs = context.invocation_metadata() or ()
+    used = [(key, value) for key, value in pairs if key in HEADERS or key.startswith(PROXY_PREFIX.decode())]
+    return {key.encode(): value.encode() if isinstance(value, str) else value for key, value in used}
 
 
 def error_details(error: RequestError) -> str:

@@ -7,6 +7,7 @@ import asyncio
 import dataclasses
 import threading
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -14,7 +15,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from models.tabular_model import TabularModel
-from service.grpc_server import GrpcServer, tensors_key
+from service.grpc_server import GrpcServer, metadata_of, tensors_key
 from service.http.asgi import Application
 from service.memory_budget import memory_of_body
 from service.protocols.oip_messages import MESSAGES, SERVICE
@@ -216,3 +217,9 @@ def test_the_key_of_a_request_is_the_start_of_its_tensors() -> None:
     assert tensors_key(message) == whole[:KEY_BYTES]
     del message.raw_input_contents[1:]
     assert tensors_key(message) == whole[: whole.index(b"2")]
+
+
+@pytest.mark.parametrize("name", ["forwarded", "via", "x-forwarded-for", "x-forwarded-port"])
+def test_the_metadata_of_a_proxy_are_kept_for_the_access_control(name: str) -> None:
+    metadata = metadata_of(SimpleNamespace(invocation_metadata=lambda: ((name, "x"), ("user-agent", "grpc"))))
+    assert metadata == {name.encode(): b"x"}
