@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import pytest
 
 from models.serving_file import ServingFile
+from service import version_admin
 from service.access_control import AccessControl, is_loopback
-from service.errors import Forbidden
+from service.errors import Forbidden, NotReady
 from service.http.asgi import Application
 from service.settings import Settings
 from service.version_admin import VersionAdmin, incompatibility
@@ -173,6 +174,25 @@ def test_schemas_are_compared_by_what_clients_may_send() -> None:
     strict = old.model_copy(update={"features": [age, job.model_copy(update={"nullable": False})]})
     assert "requires columns that clients may leave out: job" in (incompatibility(old, strict) or "")
     assert incompatibility(strict, old) is None
+
+
+def test_a_change_waits_for_another_one_for_a_limited_time(
+    admin: Admin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same worker, as of another one."""
+    monkeypatch.setattr(version_admin, "PREPARE_S", 0.0)
+    admin.worker.follower.files.folder = tmp_path
+    changes = admin.application.context.admin
+    assert changes
+
+    async def story() -> None:
+        async with changes._alone():
+            with pytest.raises(NotReady, match="another change is being made"):
+                async with changes._alone():
+                    raise AssertionError("two changes at a time")
+
+    admin.worker.runner.run(story())
+    assert admin("POST", "/models/homes/promote", {"version": 2}).status == 200
 
 
 def test_a_pinned_model_and_a_read_only_store_are_conflicts(folder: Path) -> None:
