@@ -48,8 +48,8 @@ class StoreRegistration:
             self._written, self._renew_at = statuses, time.monotonic() + RENEW_S
 
     def remove(self) -> None:
-        """The server stops."""
-        if self._files.folder:
+        """Remove the registration unless other workers remain. Call it after the files of this worker are removed."""
+        if self._files.folder and not self._files.statuses():
             server_registration.remove(self._folder, self._id)
 
     def _write(self, statuses: Mapping[int, FollowingStatus]) -> None:
