@@ -12,7 +12,8 @@ from service.errors import Forbidden
 from service.request import Request
 from service.settings import AdminAccess
 
-PROXY_HEADERS = (b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto")
+PROXY_HEADERS = (b"forwarded", b"via")
+PROXY_PREFIX = b"x-forwarded-"
 JSON = b"application/json"
 
 
@@ -36,7 +37,7 @@ class AccessControl:
         headers = request.headers
         if not is_loopback(request.client):
             raise Forbidden("changes of versions are allowed from the same machine only")
-        if any(name in headers for name in PROXY_HEADERS) or any(name.startswith(b"x-forwarded-") for name in headers):
+        if any(name in PROXY_HEADERS or name.startswith(PROXY_PREFIX) for name in headers):
             raise Forbidden("changes of versions are not allowed through a proxy")
         if request.protocol == "grpc":
             return

@@ -38,6 +38,7 @@ from service.memory_budget import MemoryTrimmer, memory_limit, worker_budget
 from service.metric_files import LostSeries
 from service.metrics import Metrics
 from service.model_selection import NoModelStored, SelectionError, load_version
+from service.periodic_work import repeat
 from service.plan_updates import update_plans
 from service.registry import Snapshot
 from service.server import ports, startup, supervisor, worker
@@ -45,10 +46,10 @@ from service.server.bentoml_service import service_class
 from service.server.library_hooks import all_hooks
 from service.settings import Settings, SettingsError, removed_settings
 from service.store_registration import StoreRegistration
-from service.tensorflow_check import describe, load_with_check
 from service.typed_endpoints import endpoint_name, endpoints_of, typed_endpoint
 from service.version import version
 from service.version_admin import VersionAdmin
+from service.version_check import describe, load_with_check
 from service.version_loader import VersionLoader
 from service.wanted_versions import Selection, versions_of
 from service.worker_files import WorkerFiles
@@ -57,7 +58,7 @@ from service.worker_records import WorkerRecords
 START_VARIABLE = "VERSIONS_AT_START_OF_TABSERVE"
 """The champions with which the server has started: set by the supervisor for its workers."""
 GC_THRESHOLD = 20_000  # new objects per collection; with the default of 700, collections scan queued requests often
-
+FLUSH_S = 1.0
 TRIM_S = 0.25
 log = logging.getLogger("tabserve.app")
 
@@ -208,19 +209,23 @@ def service_class_of(
 async def trim_memory(plane: DataPlane) -> None:
     """Keep the memory of this worker near what its requests need, until cancelled."""
     trimmer = MemoryTrimmer()
-    while True:
-        await asyncio.sleep(TRIM_S)
+
+    async def trim() -> None:
         if trimmer.is_needed(plane.memory.reserved):
             await asyncio.to_thread(trimmer.trim)
+
+    await repeat(trim, TRIM_S, "memory cannot be returned to the system")
 
 
 async def flush_every_second(plane: DataPlane, lines: RateLimit | None) -> None:
     """Flush the metrics, and report suppressed log lines, once a second until cancelled."""
-    while True:
-        await asyncio.sleep(1)
+
+    async def flush() -> None:
         plane.metrics.flush()
         if lines:
             lines.report()
+
+    await repeat(flush, FLUSH_S, "metrics cannot be flushed")
 
 
 def worker_count(settings: Settings, models: Sequence[TabularModel]) -> Any:

@@ -17,6 +17,7 @@ from models.version_files import StoreError
 from models.version_lifecycle import VersionStore
 from service.follower import Follower
 from service.metrics import SECONDS, VersionCounters
+from service.periodic_work import repeat
 from service.registry import ModelEntry
 from service.sequential_test import SequentialTest
 from service.worker_files import WorkerFiles
@@ -120,12 +121,7 @@ class CanaryWatch:
 
     async def run(self) -> None:
         """Watch until cancelled."""
-        while True:
-            await asyncio.sleep(LOOK_S)
-            try:
-                await self.look()
-            except Exception:
-                log.exception("a canary cannot be watched")
+        await repeat(self.look, LOOK_S, "a canary cannot be watched")
 
     async def look(self) -> None:
         watched = {name: entry for name, entry in self._plane.snapshot.entries.items() if entry.canary}

@@ -106,10 +106,10 @@ class DataPlane:
         return self._prepare(model, self.costs.measure([model])[0])
 
     def _prepare(self, model: TabularModel, cost: EngineCost) -> ServedModel:
-        counters = self.metrics.add(model.name, model.version, model.engine.name)
-        served = ServedModel(model, counters, self.settings, cost)
         if model.golden.rows:
             model.predict_rows(model.golden.rows[:1])
+        counters = self.metrics.add(model.name, model.version, model.engine.name)
+        served = ServedModel(model, counters, self.settings, cost)
         plan = served.batcher.plan._asdict()
         log.info("model ready", extra={"model": model.tag, "engine": model.engine.name, **plan})
         return served

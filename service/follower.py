@@ -18,6 +18,7 @@ from models.serving_state import CHAMPION, ServingState, ServingStateError
 from models.version_files import StoredVersion, StoreError
 from service import local_copies
 from service.data_plane import DataPlane
+from service.periodic_work import repeat
 from service.registry import ModelEntry, Snapshot, canary_id
 from service.served_model import ServedModel
 from service.version_loader import VersionLoader
@@ -59,12 +60,7 @@ class Follower:
 
     async def run(self) -> None:
         """Follow until cancelled."""
-        while True:
-            await asyncio.sleep(LOOK_S)
-            try:
-                await self.look()
-            except Exception:
-                log.exception("what is served cannot be changed")
+        await repeat(self.look, LOOK_S, "the served versions cannot be changed")
 
     async def look(self) -> None:
         """Follow the file if it has changed, and answer another worker's request to prepare versions."""
@@ -74,20 +70,20 @@ class Follower:
         now = time.monotonic()
         for tag in [tag for tag, (_, expires) in self._prepared.items() if expires < now]:
             self._discard(self._prepared.pop(tag)[0])
-        if signature(self.file.path) != self._seen or (self.status.problems and now >= self._retry_at):
+        changed = await self._loader.run(signature, self.file.path) != self._seen
+        if changed or (self.status.problems and now >= self._retry_at):
             await self.follow()
 
     async def follow(self) -> None:
         """Serve the versions of the file that can be loaded."""
         async with self._lock:
-            self._seen = signature(self.file.path)
+            self._seen = await self._loader.run(signature, self.file.path)
             problems: dict[str, str] = {}
             try:
                 await self._read()
+                await self._serve(problems)
             except (ServingStateError, OSError) as error:
                 problems[SERVING_FILE] = str(error)
-            else:
-                await self._serve(problems)
             self._report(problems)
 
     async def _read(self) -> None:
@@ -104,16 +100,15 @@ class Follower:
     async def prepare(self, request: PrepareRequest) -> str | None:
         """Load versions that are about to be served. Returns why that is not possible."""
         async with self._lock:
-            for version in request.versions:
-                stored = StoredVersion(
-                    request.model, version, await self._loader.run(self._folder, request.model, version)
-                )
-                if self.loaded(stored.tag) is None:
-                    try:
+            try:
+                for version in request.versions:
+                    folder = await self._loader.run(self._folder, request.model, version)
+                    stored = StoredVersion(request.model, version, folder)
+                    if self.loaded(stored.tag) is None:
                         served = await self._loader.load(stored)
-                    except StoreError as error:
-                        return str(error)
-                    self._prepared[stored.tag] = (served, time.monotonic() + PREPARED_S)
+                        self._prepared[stored.tag] = (served, time.monotonic() + PREPARED_S)
+            except (StoreError, OSError) as error:
+                return str(error)
             return None
 
     def _folder(self, model: str, version: int) -> Path:

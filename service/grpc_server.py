@@ -8,6 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable
+from itertools import chain
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -16,6 +17,7 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from models.json_text import dumps
+from service.access_control import PROXY_HEADERS, PROXY_PREFIX
 from service.data_plane import LARGE_BODY_BYTES
 from service.errors import BadBody, ClientDisconnected, NotFound, NotReady, RequestError
 from service.exchange import Exchange, ServerContext
@@ -199,7 +201,7 @@ class GrpcServer:
         return response
 
     async def repository_index(self, message: Any, exchange: GrpcExchange) -> Any:
-        models = await self.plane.run_in_thread(repository_index, self.context, message.ready)
+        models = await asyncio.to_thread(repository_index, self.context, message.ready)
         return MESSAGES["RepositoryIndexResponse"](models=models)
 
     async def repository_model_load(self, message: Any, exchange: GrpcExchange) -> Any:
@@ -232,21 +234,26 @@ class GrpcServer:
 HEADERS = frozenset(
     [
         *("authorization", "traceparent", "tracestate", "x-api-key", "x-client-key", "x-request-id"),
-        *("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"),
+        *(name.decode() for name in PROXY_HEADERS),
     ]
 )
 
 
 def tensors_key(message: Any) -> bytes:
     """The key of a request without a client key: its tensors."""
-    content = b"".join([*(tensor.SerializeToString() for tensor in message.inputs), *message.raw_input_contents])
-    return content[:KEY_BYTES]
+    key = b""
+    for part in chain((tensor.SerializeToString() for tensor in message.inputs), message.raw_input_contents):
+        key += part[: KEY_BYTES - len(key)]
+        if len(key) == KEY_BYTES:
+            break
+    return key
 
 
 def metadata_of(context: Any) -> dict[bytes, bytes]:
     """The metadata of a call as headers, reduced to those that are used."""
-    pairs = ((key, value) for key, value in context.invocation_metadata() or () if key in HEADERS)
-    return {key.encode(): value.encode() if isinstance(value, str) else value for key, value in pairs}
+    pairs = context.invocation_metadata() or ()
+    used = [(key, value) for key, value in pairs if key in HEADERS or key.startswith(PROXY_PREFIX.decode())]
+    return {key.encode(): value.encode() if isinstance(value, str) else value for key, value in used}
 
 
 def error_details(error: RequestError) -> str:

@@ -41,8 +41,8 @@ class RateLimit(logging.Filter):
         kind = (record.name, record.levelno, str(record.msg))
         if kind not in self._counts and len(self._counts) == MAX_KINDS:
             return False
-        self._counts[kind] = self._counts.get(kind, 0) + 1
-        return self._counts[kind] <= MAX_LINES
+        count = self._counts[kind] = self._counts.get(kind, 0) + 1  # threads call this without a lock
+        return count <= MAX_LINES
 
     def report(self) -> None:
         """Write how many lines were dropped since the last call."""

@@ -34,6 +34,11 @@ class LostSeries:
         self._count = 0
         self._retry_at = 0.0
 
+    @property
+    def of_all_workers(self) -> int:
+        """How many time series of this server are lost."""
+        return self._records.lost_series
+
     def change(self, difference: int, reason: str = "") -> None:
         before, self._count = self._count, self._count + difference
         self._records.set_lost_series(self._count)

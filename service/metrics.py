@@ -4,7 +4,6 @@ prometheus_client, whose files sum over the workers."""
 import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -12,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from service.metric_files import LostSeries
 from service.process_metrics import process_page
-from service.worker_records import WorkerRecords, is_alive
+from service.worker_records import is_alive
 
 SECONDS = (1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 DIFFERENCES = (0.0, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)
@@ -205,8 +204,7 @@ class Metrics:
         forget_dead_workers(Path(folder))
         whole = CollectorRegistry()
         multiprocess.MultiProcessCollector(whole)  # type: ignore[no-untyped-call]
-        with closing(WorkerRecords.of_worker(Path(folder))) as records:
-            lost = records.lost_series
+        lost = self._lost.of_all_workers if self._lost else 0
         return generate_latest(whole) + lost_series_page(lost) + process_page(live_workers(Path(folder)))
 
 

@@ -7,6 +7,7 @@ import time
 from service.batcher import is_doubtful
 from service.data_plane import DataPlane
 from service.engine_cost import EngineCost
+from service.periodic_work import repeat
 from service.served_model import ServedModel
 
 LOOK_S = 1.0  # between two reads of the costs that other workers have measured
@@ -18,12 +19,14 @@ async def update_plans(plane: DataPlane) -> None:
     """Update the plans until cancelled."""
     started = time.monotonic()
     times = list(MEASURE_AGAIN_S)
-    while True:
-        await asyncio.sleep(LOOK_S)
+
+    async def update() -> None:
         adopt_changes(plane)
         if times and time.monotonic() - started > times[0]:
             times.pop(0)
             await measure_doubtful(plane)
+
+    await repeat(update, LOOK_S, "batch plans cannot be updated")
 
 
 def adopt_changes(plane: DataPlane) -> None:

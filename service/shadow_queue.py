@@ -3,6 +3,7 @@
 The queue is bounded; what does not fit is dropped. One thread of low priority works on it.
 """
 
+import contextlib
 import logging
 import queue
 import random
@@ -90,8 +91,9 @@ class ShadowQueue:
         """End the thread."""
         self.active = False
         if self._thread is not None:
-            while not self._jobs.empty():
-                self._jobs.get_nowait()
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    self._jobs.get_nowait()
             self._jobs.put(None)
 
     def _work(self) -> None:
@@ -100,7 +102,8 @@ class ShadowQueue:
             try:
                 differences = compare(job)
             except Exception:
-                log.exception("a shadow failed", extra={"model": job.target.model.tag})
+                # With the field of lines about requests, whose rate is limited
+                log.exception("a shadow failed", extra={"model": job.target.model.tag, "request_id": None})
                 self._metrics.shadow_dropped(job.source.name, job.target.model.version, len(job.outputs))
             else:
                 self._metrics.shadow(job.source.name, job.target.model.version, differences)

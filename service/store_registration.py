@@ -15,6 +15,7 @@ from pathlib import Path
 from models import server_registration
 from models.server_registration import WorkerGeneration
 from service.following_status import FollowingStatus
+from service.periodic_work import repeat
 from service.worker_files import WorkerFiles
 
 LOOK_S = 0.5
@@ -34,18 +35,21 @@ class StoreRegistration:
 
     async def run(self) -> None:
         """Keep the registration up to date until cancelled."""
-        while self._files.folder:
-            statuses = self._files.statuses()
-            changed = statuses != self._written or time.monotonic() >= self._renew_at
-            if min(statuses, default=0) == self._files.pid and changed:
-                with contextlib.suppress(OSError):
-                    await asyncio.to_thread(self._write, statuses)
-                self._written, self._renew_at = statuses, time.monotonic() + RENEW_S
-            await asyncio.sleep(LOOK_S)
+        if self._files.folder:
+            await repeat(self.look, LOOK_S, "this server cannot be registered in the store")
+
+    async def look(self) -> None:
+        """Write the registration if it has changed, and from time to time."""
+        statuses = self._files.statuses()
+        changed = statuses != self._written or time.monotonic() >= self._renew_at
+        if min(statuses, default=0) == self._files.pid and changed:
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(self._write, statuses)
+            self._written, self._renew_at = statuses, time.monotonic() + RENEW_S
 
     def remove(self) -> None:
-        """The server stops."""
-        if self._files.folder:
+        """Remove the registration unless other workers remain. Call it after the files of this worker are removed."""
+        if self._files.folder and not self._files.statuses():
             server_registration.remove(self._folder, self._id)
 
     def _write(self, statuses: Mapping[int, FollowingStatus]) -> None:

@@ -20,7 +20,7 @@ class TrafficSplit:
 
     def __init__(self, model: str, champion: str, shares: Mapping[str, float]) -> None:
         """shares: the percentage of each version; their sum is 100."""
-        self._salt = model.encode()
+        self._salt = model.encode()[:16]
         self._bounds: list[tuple[int, str]] = []
         bound = 0.0
         for version in sorted(shares, key=lambda version: (version != champion, version)):
@@ -29,7 +29,7 @@ class TrafficSplit:
 
     def version(self, key: bytes) -> str:
         """The version of a client or row."""
-        bucket = int.from_bytes(hashlib.blake2b(key, digest_size=8, salt=self._salt[:16]).digest()) % BUCKETS
+        bucket = int.from_bytes(hashlib.blake2b(key, digest_size=8, salt=self._salt).digest()) % BUCKETS
         return next((version for bound, version in self._bounds if bucket < bound), self._bounds[-1][1])
 
 
@@ -45,4 +45,7 @@ def row_key(body: bytes) -> bytes:
         return body
     rows = next((document[name] for name in ROW_LISTS if name in document), None)
     content = rows[0] if isinstance(rows, list) and rows else document.get("inputs", document)
-    return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+    try:
+        return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:  # nested deeper than orjson writes; the route will refuse it
+        return body

@@ -1,5 +1,6 @@
 """The version of tabserve."""
 
+import functools
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@functools.cache
 def version() -> str:
     """The version in pyproject.toml in a checkout or a Bento, otherwise the version of the installed wheel."""
     project = ROOT / "pyproject.toml"

@@ -53,14 +53,14 @@ class VersionAdmin:
         self.follower = follower
         self._plane = follower.plane
         self._files = follower.files
-        self._lock = asyncio.Lock()
+        self._lock = asyncio.Lock()  # of the only process
 
     async def change(self, change: RequestedChange) -> ServingState:
         """Make a change. Returns the new state once all workers serve it.
 
         Raises NotFound, Conflict, PreconditionFailed, or NotReady if workers have not switched in time.
         """
-        self._check_changeable(change.model)
+        await asyncio.to_thread(self._check_changeable, change.model)
         versions = VersionStore(self._plane.settings.store, change.actor)
         async with self._alone():
             try:
@@ -118,10 +118,8 @@ class VersionAdmin:
         if change.checks_schema and model.champion is not None:
             self._check_schema(change.model, model.champion)
         prepared = {self._files.pid}
-        while waiting := [
-            pid for pid in self._files.statuses() if pid not in prepared
-        ]:  # one may be replaced meanwhile
-            for pid in waiting:
+        while waiting := self._files.statuses().keys() - prepared:  # one may be replaced meanwhile
+            for pid in sorted(waiting):
                 await self._prepare_worker(pid, request)
                 prepared.add(pid)
 
@@ -161,20 +159,20 @@ class VersionAdmin:
     @contextlib.asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
         """Wait for other changes of this server. Raises NotReady if one takes too long."""
-        async with self._lock:
-            if self._files.folder is None:
+        if self._files.folder is None:
+            async with self._lock:
                 yield
-                return
-            opened = os.open(self._files.folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                until = time.monotonic() + PREPARE_S
-                while not try_lock(opened):
-                    if time.monotonic() >= until:
-                        raise NotReady("another change is being made")
-                    await asyncio.sleep(POLL_S)
-                yield
-            finally:
-                os.close(opened)
+            return
+        opened = os.open(self._files.folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            until = time.monotonic() + PREPARE_S
+            while not try_lock(opened):
+                if time.monotonic() >= until:
+                    raise NotReady("another change is being made")
+                await asyncio.sleep(POLL_S)
+            yield
+        finally:
+            os.close(opened)
 
 
 def new_versions(before: ModelState, after: ModelState) -> list[int]:

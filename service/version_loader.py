@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from models.file_lock import lock_if_possible
-from models.version_files import StoredVersion
+from models.text import truncate
+from models.version_files import StoredVersion, StoreError
 from service.data_plane import DataPlane
 from service.served_model import ServedModel
-from service.tensorflow_check import load_with_check
 from service.thread_priority import lower_priority
+from service.version_check import load_with_check
 
 LOCK_FILE = "loading.lock"
 LOCK_S = 60.0  # the longest wait for another worker that is loading a version
@@ -40,8 +41,14 @@ class VersionLoader:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _load(self, stored: StoredVersion) -> ServedModel:
-        with self._alone():
-            return self._plane.load(load_with_check(stored, self._plane.settings))
+        try:
+            with self._alone():
+                return self._plane.load(load_with_check(stored, self._plane.settings))
+        except StoreError:
+            raise
+        except Exception as error:  # its engine can raise anything, and the workers wait for an answer
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise StoreError(f"{stored.tag} cannot be loaded: {truncate(reason, 300)}") from error
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:

@@ -13,6 +13,8 @@ from models.atomic_file import replace_file
 from service.following_status import FollowingStatus
 from service.worker_records import is_alive
 
+ENDED_FILE = "ended-canaries.json"
+
 
 @dataclass(frozen=True)
 class PrepareRequest:
@@ -78,31 +80,33 @@ class WorkerFiles:
         return self.folder is None or min(self.statuses(), default=self.pid) == self.pid
 
     def publish_counts(self, counts: Mapping[str, Any]) -> None:
-        """Publish the answers of this worker by canary and version. Without space, they do not count."""
+        """Publish the answers of this worker by canary and version. Without space, they do not count for others."""
         with contextlib.suppress(OSError):
             self._write("canary", self.pid, counts)
 
     def counts(self, canary: str, own: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         """Version and counts of a canary in each worker, also in those that have ended. own: of this worker."""
-        others = [read(file) for file in self.folder.glob("canary-*.json")] if self.folder else [own]
-        for content in orjson.loads(orjson.dumps(others)):
+        files = self.folder.glob("canary-*.json") if self.folder else ()
+        others = [read(file) for file in files if file.name != f"canary-{self.pid}.json"]
+        for content in (orjson.loads(orjson.dumps(own)), *others):
             yield from ((content or {}).get(canary) or {}).items()
 
     def end_canary(self, model: str, canary: str) -> None:
-        """Let all workers return the traffic of a model to its champion."""
+        """Let all workers return the traffic of a model to its champion. Without space, `serving.json` has to."""
         self.keep_ended({**self.ended_canaries(), model: canary})
 
     def keep_ended(self, canaries: Mapping[str, str]) -> None:
         """Forget all other canaries that were rolled back, and the counts of workers that have ended."""
         if self.folder and canaries != self.ended_canaries():
-            replace_file(self.folder / "ended-canaries.json", orjson.dumps(canaries))
+            with contextlib.suppress(OSError):
+                replace_file(self.folder / ENDED_FILE, orjson.dumps(canaries))
             for file in self.folder.glob("canary-*.json"):
                 if not is_alive(int(file.stem.rpartition("-")[2])):
                     file.unlink(missing_ok=True)
 
     def ended_canaries(self) -> dict[str, str]:
         """The canary that was rolled back last of each model."""
-        return (self.folder and read(self.folder / "ended-canaries.json")) or {}
+        return (self.folder and read(self.folder / ENDED_FILE)) or {}
 
     def remove(self) -> None:
         """Remove the files of this worker, which stops."""

@@ -125,6 +125,7 @@ LAYERS: dict[str, list[set[str]]] = {
     "service": [
         {
             "service.following_status",
+            "service.periodic_work",
             "service.process_metrics",
             "service.thread_priority",
             "service.traffic_split",
@@ -149,7 +150,7 @@ LAYERS: dict[str, list[set[str]]] = {
         },
         {"service.store_registration", "service.trace_export"},
         {"service.model_selection"},
-        {"service.tensorflow_check", "service.local_copies"},
+        {"service.version_check", "service.local_copies"},
         {"service.error_mapping"},
         {"service.protocols"},
         {"service.engine_cost"},

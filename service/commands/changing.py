@@ -8,11 +8,13 @@ from models import serving_changes
 from models.serving_state import CHAMPION, ChangeRefused, ModelState, ServingState
 from models.version_files import StoredVersion
 from models.version_lifecycle import VersionStore
-from service.commands import followers, version_check
+from service.commands import followers
 from service.commands.descriptions import describe_change
+from service.version_check import check_in_child
 
 Arguments = argparse.Namespace
 States = tuple[ServingState, ServingState]
+CHECK_SECONDS = 120.0
 
 
 def promote(arguments: Arguments, versions: VersionStore) -> int:
@@ -25,7 +27,7 @@ def promote(arguments: Arguments, versions: VersionStore) -> int:
 def rollback(arguments: Arguments, versions: VersionStore) -> int:
     """Return to the champion before. The version was checked in the state that is changed, and in no other."""
     state, stored = versions.rollback_target(arguments.model)
-    version_check.check(stored)
+    check_in_child(stored, timeout_s=CHECK_SECONDS)
     expected = state.generation if arguments.if_generation is None else arguments.if_generation
     states = versions.rollback(stored, reason=arguments.reason, expected=expected)
     return finish(stored.name, states, arguments, versions)
@@ -78,7 +80,7 @@ def shadow(arguments: Arguments, versions: VersionStore) -> int:
 def checked(arguments: Arguments, versions: VersionStore) -> StoredVersion:
     """The version that a command names. Raises StoreError if it cannot be served."""
     stored = versions.find(*arguments.tag)
-    version_check.check(stored)
+    check_in_child(stored, timeout_s=CHECK_SECONDS)
     return stored
 
 

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 
 from models.command_line import CommandParser
-from models.serving_state import ALIAS_PATTERN, CHALLENGER
+from models.serving_state import AFTER_ROWS, ALIAS_PATTERN, CHALLENGER
 
 MakeParser = Callable[..., argparse.ArgumentParser]
 PROGRAM = "python -m service"
@@ -48,7 +48,7 @@ def canary_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     rollback.add_argument(
         "--after-rows",
         type=positive,
-        default=500,
+        default=AFTER_ROWS,
         metavar="N",
         help="rows of the challenger before the automatic rollback may act (default: %(default)s)",
     )

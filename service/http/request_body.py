@@ -21,9 +21,7 @@ MIN_CHECKED_BYTES = 256 * 1024  # JSON that is larger is checked before it is pa
 OTHER_OBJECTS = 100  # of a request outside of its rows
 OTHER_NAMES = 20  # of an object, in addition to the columns of a model
 NESTED_PER_ROW = 50  # arrays and objects in the JSON of one row: the maximum average
-BINARY_HEADER = (
-    b"inference-header-content-length"  # of the Open Inference Protocol, where binary tensors follow the JSON
-)
+BINARY_HEADER = b"inference-header-content-length"  # Open Inference Protocol: binary tensors follow the JSON
 COUNTED_BYTES = 256 * 1024  # at a time, which bounds the memory for it
 CHUNK_BYTES = 16 * 1024  # the minimum size of each chunk of a body that is read in chunks
 

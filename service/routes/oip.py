@@ -1,5 +1,6 @@
 """`/v2/…`: the Open Inference Protocol over REST, as in Triton, KServe and MLServer."""
 
+import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -20,6 +21,7 @@ from service.errors import BadJson, NotFound, RequestError
 from service.exchange import ServerContext
 from service.http.http_exchange import HttpExchange, Response
 from service.http.negotiation import JSON, check_content_type
+from service.http.request_body import BINARY_HEADER
 from service.protocols import error_text, oip_json, oip_rows, oip_signature
 from service.protocols.oip_options import requested_options
 from service.protocols.oip_signature import ModelSignature
@@ -32,7 +34,6 @@ from service.served_model import ServedModel
 from service.version import version
 
 OCTET_STREAM = b"application/octet-stream"
-HEADER_LENGTH = b"inference-header-content-length"
 TIMEOUT = b"x-request-timeout"
 FAST_ROW = ValidatedRows(Frame(np.empty((1, 0)), np.empty((1, 0), np.int64)), 1)
 """Stands in for the validated row after the fast path."""
@@ -59,7 +60,7 @@ class InferRoute(OipRoute):
         exchange.set_deadline()
         plane, headers, body = self.plane, exchange.headers, await exchange.read()
         check_content_type(headers.get(b"content-type", b""), (JSON, OCTET_STREAM), "application/json in UTF-8")
-        length, large = headers.get(HEADER_LENGTH), len(body) > LARGE_BODY_BYTES
+        length, large = headers.get(BINARY_HEADER), len(body) > LARGE_BODY_BYTES
         inference = await plane.run_in_thread(oip_json.read, body, length) if large else oip_json.read(body, length)
         context, fast = exchange.prediction_context, TIMEOUT not in headers
         served = plane.extended(self.served, requested_options(inference))
@@ -75,7 +76,7 @@ class InferRoute(OipRoute):
         return (
             Response(body)
             if length is None
-            else Response(body, OCTET_STREAM, headers=[(HEADER_LENGTH, b"%d" % length)])
+            else Response(body, OCTET_STREAM, headers=[(BINARY_HEADER, b"%d" % length)])
         )
 
 
@@ -156,7 +157,7 @@ class RepositoryIndexRoute(OipRoute):
         except orjson.JSONDecodeError as error:
             raise BadJson(str(error)) from None
         ready = isinstance(content, dict) and content.get("ready") is True
-        return Response(orjson.dumps(await self.plane.run_in_thread(repository_index, exchange.context, ready)))
+        return Response(orjson.dumps(await asyncio.to_thread(repository_index, exchange.context, ready)))
 
 
 class LoadRoute(OipRoute):

@@ -29,9 +29,8 @@ class SplitRoute(Route):
 
 async def choose_version(entry: ModelEntry, exchange: HttpExchange) -> ServedModel:
     """The version for a request that names none. Raises RequestError."""
-    if CLIENT_KEY in exchange.headers:
-        return entry.version_for(exchange.headers[CLIENT_KEY])
-    return entry.version_for(row_key(await exchange.body.peek(KEY_BYTES)))
+    client = exchange.headers.get(CLIENT_KEY)
+    return entry.version_for(client or row_key(await exchange.body.peek(KEY_BYTES)))
 
 
 def version_for_body(entry: ModelEntry, headers: Mapping[bytes, bytes], body: bytes) -> ServedModel:

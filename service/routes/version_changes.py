@@ -1,11 +1,12 @@
 """Routes that change the served versions, and the audit of these changes."""
 
+import asyncio
 import re
+from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
-import orjson
 from pydantic import ValidationError
 
 from models import audit, serving_changes, store
@@ -21,9 +22,10 @@ from models.serving_state import (
 )
 from models.text import did_you_mean, truncate
 from service.data_plane import DataPlane
-from service.errors import BadJson, NotReady, RequestNotValid
+from service.errors import NotReady, RequestNotValid
 from service.exchange import Exchange, unknown_option
 from service.http.http_exchange import HttpExchange, Response
+from service.protocols.parsing import parse_json
 from service.registry import Snapshot
 from service.routes.route import Route
 from service.routes.version_pages import version_list_response
@@ -144,8 +146,8 @@ class AuditRoute(Route):
     async def handle(self, exchange: HttpExchange) -> Response:
         exchange.context.access.check_admin(exchange)
         folder = store.home(self.plane.settings.store)
-        entries = await self.plane.run_in_thread(lambda: list(audit.read(folder)))
-        return Response(dumps({"audit": entries[-MAX_ENTRIES:]}))
+        entries = await asyncio.to_thread(lambda: deque(audit.read(folder), MAX_ENTRIES))
+        return Response(dumps({"audit": [*entries]}))
 
 
 class VersionChangeRoutes:
@@ -202,11 +204,8 @@ def expected_generation(headers: Mapping[bytes, bytes]) -> int | None:
 
 
 def parse_body(body: bytes) -> Any:
-    """Raises BadJson."""
-    try:
-        return orjson.loads(body) if body.strip() else {}
-    except orjson.JSONDecodeError as error:
-        raise BadJson(str(error)) from None
+    """Raises BadJson or RequestNotValid."""
+    return parse_json(body) if body.strip() else {}
 
 
 def check_object(body: Any) -> dict[str, Any]:
@@ -218,10 +217,11 @@ def check_object(body: Any) -> dict[str, Any]:
 
 def check_names(body: Any, names: tuple[str, ...]) -> dict[str, Any]:
     """Raises RequestNotValid for a field with another name."""
-    for name in check_object(body):
+    document = check_object(body)
+    for name in document:
         if name not in names:
             raise RequestNotValid(f"unknown field {truncate(name)!r}{did_you_mean(name, names)}")
-    return check_object(body)
+    return document
 
 
 def parse_version(body: Any) -> int:

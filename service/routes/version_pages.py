@@ -1,5 +1,6 @@
 """`GET /models/{name}/versions`: all stored versions of a model, and which of them are served."""
 
+import asyncio
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -31,7 +32,7 @@ class VersionListPage(Page):
 
 async def version_list_response(plane: DataPlane, entry: ModelEntry) -> Response:
     """The versions of a model, with the generation as ETag for If-Match."""
-    document = await plane.run_in_thread(version_list, plane, entry)
+    document = await asyncio.to_thread(version_list, plane, entry)  # the store may hang: not in the data plane's thread
     return Response(dumps(document), headers=[(b"etag", b'"%d"' % document["generation"])])
 
 

@@ -12,9 +12,7 @@ from models.library_hook import require
 from service.server.library_hooks import bentoml_hooks
 from service.server.listeners import refuse_new_connections
 
-SAME_S = (
-    1.0  # SIGTERM again within this time is the same request: an init system signals `python -m service` and its server
-)
+SAME_S = 1.0  # SIGTERM again within this time is the same request: an init system signals the launcher and the server
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 log = logging.getLogger("tabserve.server")
 

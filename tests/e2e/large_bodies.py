@@ -12,9 +12,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import psutil
-
 from tests.e2e.conftest import Server, start_server, train_version
+from tests.e2e.server_processes import peak_mib, workers
 from tests.ports import free_port
 
 MIB = 1024**2
@@ -54,25 +53,11 @@ class Sender(threading.Thread):
                 connection.close()
 
 
-def peak_mib(pid: int) -> float:
-    """The peak memory of a process."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
-
-
-def workers_of(server: Server) -> list[int]:
-    return sorted(
-        child.pid
-        for child in psutil.Process(server.process.pid).children(recursive=True)
-        if "_bentoml_impl.worker.service" in child.cmdline()
-    )
-
-
 class Outcome:
     """The results of the clients, the number of workers that died, and the sum of the peaks of all processes."""
 
     def __init__(self, server: Server, model: str, row: str, clients: int, size: int) -> None:
-        before, body = workers_of(server), body_of(row, size)
+        before, body = workers(server), body_of(row, size)
         senders = [Sender(server.port, model, body) for _ in range(clients)]
         for sender in senders:
             sender.start()
@@ -80,8 +65,8 @@ class Outcome:
             sender.join(WAIT_S)
         self.results = sum((sender.results for sender in senders), Counter[str]())
         self.answered = sum(sender.results["200"] for sender in senders)
-        self.lost_workers = set(before) - set(workers_of(server))
-        self.peak_mib = sum(peak_mib(pid) for pid in (server.process.pid, *workers_of(server)))
+        self.lost_workers = set(before) - set(workers(server))
+        self.peak_mib = sum(peak_mib(pid) for pid in (server.process.pid, *(worker.pid for worker in workers(server))))
 
 
 def main() -> int:

@@ -17,7 +17,8 @@ from typing import Any
 import psutil
 
 from tests.e2e.conftest import Server, start_server, train_version
-from tests.e2e.test_chaos import Crowd, connections, model_of, wait_until, workers
+from tests.e2e.server_processes import until, workers
+from tests.e2e.test_chaos import Crowd, connections, model_of
 from tests.ports import free_port
 
 
@@ -36,11 +37,11 @@ class Soak:
         while (left := deadline - time.monotonic()) > 0:
             time.sleep(min(left, between_s * self._random.uniform(0.5, 1.5)))
             self.kill()
-        wait_until(lambda: len(workers(self._server)) == 2)
+        until(lambda: len(workers(self._server)) == 2)
         self.crowd.stop()
 
     def kill(self) -> None:
-        wait_until(lambda: len(workers(self._server)) == 2)
+        until(lambda: len(workers(self._server)) == 2)
         victim = self._random.choice(workers(self._server))
         with contextlib.suppress(psutil.NoSuchProcess):
             victim.send_signal(signal.SIGSTOP)

@@ -5,18 +5,17 @@
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
 from tests.e2e.bombs import KINDS, MIB, variations
 from tests.e2e.large_bodies import Outcome
+from tests.e2e.server_processes import peak_mib, workers
 
 VARIATIONS = int(os.environ.get("BOMBS", len(KINDS)))
 MOST_MB = 512
@@ -48,38 +47,23 @@ def home(tmp_path: Path, command: Callable[..., str]) -> Path:
     return tmp_path
 
 
-def worker_of(process: "subprocess.Popen[bytes]") -> psutil.Process:
-    (found,) = [
-        child
-        for child in psutil.Process(process.pid).children(recursive=True)
-        if "_bentoml_impl.worker.service" in child.cmdline()
-    ]
-    return found
-
-
-def peak_mb(process: psutil.Process) -> float:
-    """The largest memory of a process so far."""
-    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
-
-
 def test_no_body_takes_a_worker_or_its_memory(serve: Callable[..., Any], home: Path) -> None:
     server = serve(home)
-    worker, peaks = worker_of(server.process), []
+    (worker,), peaks = workers(server), []
     with httpx.Client(base_url=server.url, timeout=120) as client:
         for bomb in variations(VARIATIONS):
-            before = peak_mb(worker)
+            before = peak_mib(worker.pid)
             try:
                 status: int | str = client.post(bomb.path, content=bomb.body, headers=bomb.headers).status_code
             except httpx.TransportError as error:  # refused, and closed while it was sent
                 status = type(error).__name__
             assert worker.is_running(), bomb.name
-            peaks.append((round(peak_mb(worker) - before), bomb.name, status))
-            assert peak_mb(worker) < MOST_MB, sorted(peaks)[-5:]
+            peaks.append((round(peak_mib(worker.pid) - before), bomb.name, status))
+            assert peak_mib(worker.pid) < MOST_MB, sorted(peaks)[-5:]
             assert status != 500, bomb.name
         reply = client.post("/predict/texts", json={"rows": [{"a": 1, "job": "x"}]})
-    print(f"peak {peak_mb(worker):.0f} MB", sorted(peaks)[-8:])
-    assert (reply.status_code, worker_of(server.process).pid) == (200, worker.pid), json.dumps(peaks)
+    print(f"peak {peak_mib(worker.pid):.0f} MB", sorted(peaks)[-8:])
+    assert (reply.status_code, workers(server)) == (200, [worker]), json.dumps(peaks)
 
 
 def test_many_large_bodies_at_once_stay_within_the_memory_of_the_server(serve: Callable[..., Any], home: Path) -> None:

@@ -1,6 +1,5 @@
 """An accepted request gets its correct answer, whatever happens to the processes around it. Real processes."""
 
-import contextlib
 import http.client
 import json
 import random
@@ -19,6 +18,7 @@ import pytest
 from models import store
 from models.golden_rows import TOLERANCE
 from models.tabular_model import TabularModel
+from tests.e2e.server_processes import until, workers
 
 Serve = Callable[..., Any]
 Row = dict[str, float]
@@ -147,22 +147,6 @@ class Crowd:
         return sum(client.right for client in self.clients)
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
-def workers(server: Any) -> list[psutil.Process]:
-    found = []
-    for child in psutil.Process(server.process.pid).children(recursive=True):
-        with contextlib.suppress(psutil.ZombieProcess, psutil.NoSuchProcess):
-            if "_bentoml_impl" in " ".join(child.cmdline()):
-                found.append(child)
-    return found
-
-
 def ask(port: int, rows: list[Row]) -> tuple[int, bytes]:
     """One request over a separate connection."""
     with post(port, json.dumps({"rows": rows}).encode()) as connection:
@@ -173,19 +157,19 @@ def test_a_killed_worker_loses_only_its_requests_in_progress(serve: Serve, home:
     server = serve(home, TABSERVE_WORKERS="2")
     model = model_of(home)
     crowd = Crowd(server, model, 12)
-    wait_until(lambda: crowd.right > 100)
+    until(lambda: crowd.right > 100)
     victim, other = workers(server)
     waiting = [post(server.port, json.dumps({"rows": [{"a": 1.0, "b": 2.0}]}).encode()) for _ in range(20)]
     victim.send_signal(signal.SIGSTOP)
     held = connections(victim)
     victim.send_signal(signal.SIGKILL)
     late = []  # connections made since: from the backlog that the workers share
-    until = time.monotonic() + 60
-    while time.monotonic() < until and len({w.pid for w in workers(server)} - {victim.pid}) < 2:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and len({w.pid for w in workers(server)} - {victim.pid}) < 2:
         late.append(ask(server.port, [{"a": 1.0, "b": 2.0}]))
         time.sleep(0.05)
     answered = crowd.right
-    wait_until(lambda: crowd.right > answered + 100)
+    until(lambda: crowd.right > answered + 100)
     crowd.stop()
     assert {w.pid for w in workers(server)} >= {other.pid}
     assert len(workers(server)) == 2
@@ -213,7 +197,7 @@ def connections(process: psutil.Process) -> int:
 def test_a_stopping_server_answers_accepted_requests(serve: Serve, home: Path) -> None:
     server = serve(home)
     crowd = Crowd(server, model_of(home), 12)
-    wait_until(lambda: all(client.right for client in crowd.clients))
+    until(lambda: all(client.right for client in crowd.clients))
     server.process.send_signal(signal.SIGTERM)
     for client in crowd.clients:
         client.join(60)  # each continues until the server announces the end of its connection
@@ -269,7 +253,7 @@ def test_bad_clients_do_not_affect_others(serve: Serve, fragile_home: Path, batc
     for connection in slow:
         with connection:
             assert reply_on(connection)[0] == 408
-    wait_until(lambda: crowd.right > 100)
+    until(lambda: crowd.right > 100)
     crowd.stop()
     assert crowd.wrong == []
     assert crowd.cut == 0

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
-from tests.e2e.test_stopping import WAIT_S, descendants, until
+from tests.e2e.server_processes import WAIT_S, until, workers
 
 WRONG_CLOCK = """
 import pathlib, time
@@ -22,17 +21,6 @@ time.time_ns = lambda: int(time.time() * 1e9)
 """
 Serve = Callable[..., Any]
 ROW = {"a": 1.5, "b": 2.5}
-
-
-def workers(server: Any) -> list[psutil.Process]:
-    found = []
-    for child in descendants(server.process.pid):
-        try:
-            if "_bentoml_impl" in " ".join(child.cmdline()):
-                found.append(child)
-        except psutil.NoSuchProcess:
-            continue
-    return found
 
 
 def predict(server: Any, rows: int = 1) -> Any:

@@ -15,22 +15,12 @@ import httpx
 import psutil
 import pytest
 
+from tests.e2e.server_processes import workers
+
 ROOT = Path(__file__).resolve().parents[2]
 ROW = {"a": 1.5, "b": 2.5}
 Serve = Callable[..., Any]
 Command = Callable[..., str]
-
-
-def workers(server: Any) -> list[psutil.Process]:
-    tree = psutil.Process(server.process.pid).children(recursive=True)
-    found = []
-    for child in tree:
-        try:
-            if "_bentoml_impl" in " ".join(child.cmdline()):
-                found.append(child)
-        except (psutil.ZombieProcess, psutil.NoSuchProcess):
-            continue
-    return found
 
 
 def predict(server: Any, name: str = "small") -> Any:

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ import httpx
 import psutil
 
 from tests.e2e.conftest import ROOT, environment
+from tests.e2e.server_processes import WAIT_S, descendants, until
 from tests.ports import free_port
 
 Serve = Callable[..., Any]
@@ -28,18 +28,6 @@ REQUEST = b"POST /predict/small HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncont
     len(BODY),
     BODY,
 )
-WAIT_S = 60
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def descendants(pid: int) -> list[psutil.Process]:
-    return psutil.Process(pid).children(recursive=True)
 
 
 def none_runs(processes: list[psutil.Process]) -> bool:

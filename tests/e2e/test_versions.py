@@ -21,7 +21,7 @@ from models.serving_file import ServingChange, ServingFile
 from models.serving_state import ModelState
 from service.commands.followers import wait_for_servers
 from tests.e2e.conftest import Server, train_version
-from tests.e2e.test_serve import workers
+from tests.e2e.server_processes import workers
 from tests.ports import free_port
 
 ROW = {"a": 1.5, "b": 2.5}

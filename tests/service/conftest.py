@@ -238,6 +238,15 @@ def make_app() -> Callable[..., Application]:
     return make
 
 
+@pytest.fixture
+def asgi_app(
+    make_app: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
+) -> Iterator[Application]:
+    asgi_app = make_app(tabular_models, settings)
+    yield asgi_app
+    asgi_app.plane.close()
+
+
 @pytest.fixture(scope="session")
 def send_asgi(
     make_app: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings

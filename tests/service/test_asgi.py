@@ -36,13 +36,6 @@ def client(request: pytest.FixtureRequest) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.fixture
-def asgi_app(
-    make_app: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
-) -> Application:
-    return make_app(tabular_models, settings)
-
-
 def is_problem(reply: httpx.Response, status: int) -> bool:
     document = reply.json()
     return (

@@ -126,15 +126,6 @@ def without_codes(text: str) -> str:
     return "; ".join(part.partition(": ")[2] for part in text.split("; "))
 
 
-@pytest.fixture
-def asgi_app(
-    make_app: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
-) -> Iterator[Application]:
-    asgi_app = make_app(tabular_models, settings)
-    yield asgi_app
-    asgi_app.plane.close()
-
-
 Post = Callable[..., Any]
 
 

@@ -15,6 +15,7 @@ from models.serving_file import ReadOnlyStore, ServingFile
 from models.serving_state import AutomaticRollback, Shadow, Traffic
 from models.version_lifecycle import VersionStore
 from service.canary_watch import CanaryWatch
+from service.logs import MAX_LINES, RateLimit
 from service.settings import Settings
 from service.worker_files import WorkerFiles
 from tests.service.conftest import HOME
@@ -42,8 +43,8 @@ def predict(worker: Worker, asgi: Callable[..., Any]) -> Callable[[int], Any]:
     return send
 
 
-def start_canary(worker: Worker, change: Any) -> CanaryWatch:
-    watch = CanaryWatch(worker.follower, WorkerFiles(None))
+def start_canary(worker: Worker, change: Any, files: WorkerFiles) -> CanaryWatch:
+    watch = CanaryWatch(worker.follower, files)
     change(serving_changes.promote, 4, by_person=True)
     change(serving_changes.set_alias, "challenger", 2)
     change(serving_changes.set_traffic, CANARY)
@@ -66,10 +67,16 @@ def break_challenger(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker.plane.snapshot.find("homes", "2"), "_single_row", None)
 
 
+@pytest.mark.parametrize("shared", [None, "there is no such folder"], ids=["one process", "no space for files"])
 def test_a_failing_challenger_is_rolled_back_at_once(
-    worker: Worker, change: Any, predict: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+    worker: Worker,
+    change: Any,
+    predict: Any,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shared: str | None,
 ) -> None:
-    watch = start_canary(worker, change)
+    watch = start_canary(worker, change, WorkerFiles(folder / shared if shared else None))
     break_challenger(worker, monkeypatch)
     statuses = [predict(number).status for number in range(40)]
     assert {200, 500} == set(statuses)
@@ -88,7 +95,7 @@ def test_in_a_store_that_cannot_be_written_a_rollback_takes_effect_in_memory(
     def refuse(*arguments: Any, **named: Any) -> Any:
         raise ReadOnlyStore("cannot be written")
 
-    watch = start_canary(worker, change)
+    watch = start_canary(worker, change, WorkerFiles(None))
     break_challenger(worker, monkeypatch)
     for number in range(40):
         predict(number)
@@ -105,7 +112,7 @@ def test_in_a_store_that_cannot_be_written_a_rollback_takes_effect_in_memory(
 
 
 def test_a_good_challenger_keeps_its_traffic(worker: Worker, change: Any, predict: Any, folder: Path) -> None:
-    watch = start_canary(worker, change)
+    watch = start_canary(worker, change, WorkerFiles(None))
     for _ in range(4):
         assert {predict(number).body["version"] for number in range(30)} == {"2", "4"}
         look(worker, watch)
@@ -171,6 +178,21 @@ def test_a_shadow_that_is_slow_delays_nobody_and_drops_rows(
     free.set()
     found = wait_for_shadows(worker, 3)
     assert found[COUNT] + found[dropped] >= 9
+
+
+def test_a_shadow_that_fails_is_counted_and_cannot_fill_the_log(
+    worker: Worker, change: Any, predict: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start_shadow(worker, change, 2)
+    break_challenger(worker, monkeypatch)
+    assert {predict(number).status for number in range(20)} == {200}
+    until = time.monotonic() + WAIT_S
+    while shadow_metrics(worker).get('tabserve_shadow_dropped_rows_total{model="homes",version="2"}') != 20:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    limit = RateLimit(lambda: 1.0)
+    passed = [record for record in caplog.records if record.message == "a shadow failed" and limit.filter(record)]
+    assert len(passed) == MAX_LINES
 
 
 def test_the_counts_of_all_workers_add_up(

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import json
 import shutil
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -166,6 +167,34 @@ def test_a_damaged_version_keeps_the_one_before_and_is_reported(start: Any, chan
     worker.look()
     assert worker.aliases == {CHAMPION: "3", "challenger": "4", "other": "3"}
     assert not worker.problems
+
+
+def test_an_error_of_an_engine_while_it_is_loaded_is_reported(
+    start: Any, change: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(model: Any) -> Any:
+        raise MemoryError("no memory\nfor the engine")
+
+    worker = start()
+    monkeypatch.setattr(worker.plane, "load", fail)
+    reason = "homes:2 cannot be loaded: MemoryError: no memory for the engine"
+    assert worker.runner.run(worker.follower.prepare(PrepareRequest("1", "homes", [2]))) == reason
+    change(serving_changes.promote, 2, by_person=True)
+    worker.look()
+    assert worker.problems == {"homes:2": reason}
+    assert worker.aliases == {CHAMPION: "4"}
+
+
+def test_a_store_that_hangs_does_not_stop_the_event_loop(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker, threads = start(), list[threading.Thread]()
+
+    def stat(path: Path) -> None:
+        threads.append(threading.current_thread())
+
+    monkeypatch.setattr("service.follower.signature", stat)
+    worker.look()
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 def test_at_the_start_the_champion_before_replaces_one_that_cannot_be_loaded(

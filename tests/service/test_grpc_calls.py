@@ -7,6 +7,7 @@ import asyncio
 import dataclasses
 import threading
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -14,11 +15,12 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from models.tabular_model import TabularModel
-from service.grpc_server import GrpcServer
+from service.grpc_server import GrpcServer, metadata_of, tensors_key
 from service.http.asgi import Application
 from service.memory_budget import memory_of_body
 from service.protocols.oip_messages import MESSAGES, SERVICE
 from service.settings import Settings
+from service.traffic_split import KEY_BYTES
 
 SHORT_S, LONG_S = 0.2, 20.0
 
@@ -204,3 +206,20 @@ def test_a_full_queue_has_retry_after(tell: Tell) -> None:
         await asyncio.gather(first, second)
 
     tell(story)
+
+
+def test_the_key_of_a_request_is_the_start_of_its_tensors() -> None:
+    message = MESSAGES["ModelInferRequest"](
+        inputs=[{"name": "a", "datatype": "FP64", "shape": [2]}, {"name": "b"}],
+        raw_input_contents=[b"1" * 100, b"2" * KEY_BYTES, b"3" * KEY_BYTES],
+    )
+    whole = b"".join([*(tensor.SerializeToString() for tensor in message.inputs), *message.raw_input_contents])
+    assert tensors_key(message) == whole[:KEY_BYTES]
+    del message.raw_input_contents[1:]
+    assert tensors_key(message) == whole[: whole.index(b"2")]
+
+
+@pytest.mark.parametrize("name", ["forwarded", "via", "x-forwarded-for", "x-forwarded-port"])
+def test_the_metadata_of_a_proxy_are_kept_for_the_access_control(name: str) -> None:
+    metadata = metadata_of(SimpleNamespace(invocation_metadata=lambda: ((name, "x"), ("user-agent", "grpc"))))
+    assert metadata == {name.encode(): b"x"}

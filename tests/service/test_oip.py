@@ -7,7 +7,7 @@ import asyncio
 import base64
 import json
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tritonclient.utils import InferenceServerException
 
-from models.tabular_model import TabularModel
 from service.http.asgi import Application
 from service.protocols import oip_json, oip_messages, oip_signature
 from service.protocols.oip_messages import MESSAGES
-from service.settings import Settings
 
 NAMES = ["educational-num", "Outcome Type", "class", "model_x", "2nd", "_u"]
 TYPES = ["FP64", "BYTES", "FP32", "BOOL", "BYTES", "INT64"]
@@ -53,15 +51,6 @@ def triton_inputs(module: Any, **options: Any) -> list[Any]:
 
 def module_dtype(kind: str) -> str:
     return {"FP64": "<f8", "FP32": "<f4", "BOOL": "?", "INT64": "<i8"}[kind]
-
-
-@pytest.fixture
-def asgi_app(
-    make_app: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
-) -> Iterator[Application]:
-    asgi_app = make_app(tabular_models, settings)
-    yield asgi_app
-    asgi_app.plane.close()
 
 
 @pytest.fixture

@@ -276,3 +276,4 @@ def test_requests_without_a_version_are_split_and_a_client_keeps_its_version(
         turned = dict(reversed(row.items()))
         assert version("/predict/homes", json.dumps({"rows": [turned, home_row]}, indent=1).encode()) == expected
         assert version("/v1/models/homes:predict", json.dumps({"instances": [row]}).encode()) == expected
+        assert version("/predict/homes", json.dumps({"rows": [row]}).encode(), x_client_key="") == expected

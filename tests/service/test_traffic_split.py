@@ -7,6 +7,7 @@ import pytest
 
 from service.traffic_split import TrafficSplit, row_key
 
+DEEP = b'{"rows": [' + b"[" * 500 + b"]" * 500 + b"]}"
 CLIENTS = [f"client-{number}".encode() for number in range(20_000)]
 
 
@@ -40,5 +41,5 @@ def test_the_key_of_a_row_does_not_depend_on_how_it_is_written() -> None:
     assert row_key(b'{"rows": [{"b": "x", "a": 1}]}') == expected
     assert row_key(b'{"instances": [{"a": 1, "b": "x"}, {}]}') == expected
     assert row_key(b'{"id": "7", "inputs": [1]}') == row_key(b'{"inputs": [1], "id": "8"}')
-    for other in (b"a,b\n1,x\n", b"[1]", b"", b'{"rows": ', b'{"rows": []}'):
+    for other in (b"a,b\n1,x\n", b"[1]", b"", b'{"rows": ', b'{"rows": []}', DEEP):
         assert row_key(other) or other == b""

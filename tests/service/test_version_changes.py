@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import pytest
 
 from models.serving_file import ServingFile
+from service import version_admin
 from service.access_control import AccessControl, is_loopback
-from service.errors import Forbidden
+from service.errors import Forbidden, NotReady
 from service.http.asgi import Application
 from service.settings import Settings
 from service.version_admin import VersionAdmin, incompatibility
@@ -121,6 +122,9 @@ def test_a_change_on_another_generation_than_expected_is_refused(admin: Admin) -
         ("POST", "/models/homes/promote", {"version": True}, 422, "version"),
         ("POST", "/models/homes/promote", {"versoin": 1}, 422, "did you mean 'version'"),
         ("POST", "/models/homes/promote", [], 422, "not a JSON object"),
+        ("POST", "/models/homes/promote", b'{"version": 2, "version": 3}', 422, "'version' occurs more than once"),
+        ("PUT", "/models/homes/traffic", b'{"champion": 90, "champion": 100}', 422, "'champion' occurs more than once"),
+        ("POST", "/models/homes/promote", b"{", 400, "the body is not JSON: "),
         ("POST", "/models/homes/rollback", None, 409, "there is no champion before"),
         ("PUT", "/models/homes/aliases/Upper", {"version": 1}, 422, "not a name for an alias"),
         ("DELETE", "/models/homes/aliases/champion", None, 409, "cannot be deleted"),
@@ -170,6 +174,25 @@ def test_schemas_are_compared_by_what_clients_may_send() -> None:
     strict = old.model_copy(update={"features": [age, job.model_copy(update={"nullable": False})]})
     assert "requires columns that clients may leave out: job" in (incompatibility(old, strict) or "")
     assert incompatibility(strict, old) is None
+
+
+def test_a_change_waits_for_another_one_for_a_limited_time(
+    admin: Admin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the same worker, as of another one."""
+    monkeypatch.setattr(version_admin, "PREPARE_S", 0.0)
+    admin.worker.follower.files.folder = tmp_path
+    changes = admin.application.context.admin
+    assert changes
+
+    async def story() -> None:
+        async with changes._alone():
+            with pytest.raises(NotReady, match="another change is being made"):
+                async with changes._alone():
+                    raise AssertionError("two changes at a time")
+
+    admin.worker.runner.run(story())
+    assert admin("POST", "/models/homes/promote", {"version": 2}).status == 200
 
 
 def test_a_pinned_model_and_a_read_only_store_are_conflicts(folder: Path) -> None:

@@ -4,7 +4,6 @@ import json
 import os
 import random
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,9 +15,9 @@ from models import server_registration, store
 from models.server_registration import WorkerGeneration, registration
 from models.serving_file import ServingFile
 from models.serving_state import ModelState
-from models.version_files import StoredVersion, StoreError
+from models.version_files import StoredVersion
 from service.__main__ import main
-from service.commands import followers, version_check
+from service.commands import changing, followers
 from tests.service.killed_commands import kill_commands
 
 Command = Callable[..., tuple[int, str, str]]
@@ -37,10 +36,10 @@ def root(store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def command(root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
     """command("promote", "homes:2"): exit code, output and errors. The version is checked in this process."""
 
-    def load(stored: StoredVersion) -> None:
+    def load(stored: StoredVersion, timeout_s: float) -> None:
         store.load(stored)
 
-    monkeypatch.setattr(version_check, "check", load)
+    monkeypatch.setattr(changing, "check_in_child", load)
 
     def run(*words: str) -> tuple[int, str, str]:
         capsys.readouterr()
@@ -175,22 +174,6 @@ def test_broken_version_is_not_promoted(root: Path, command: Command, damage: st
     assert code == 1
     assert ("must not be served" if damage == "golden" else "weights.npz was altered") in error
     assert not (root / "serving.json").exists()
-
-
-def test_version_is_checked_in_a_process_of_its_own(root: Path) -> None:
-    version_check.check(StoredVersion("homes", 1, root / "homes/1"))
-    (root / "homes/2/features.json").write_text("{")
-    with pytest.raises(StoreError, match=r"^homes:2 .* features.json was altered"):
-        version_check.check(StoredVersion("homes", 2, root / "homes/2"))
-
-
-def test_process_that_a_version_kills_is_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = root / "killed"
-    program.write_text("#!/bin/sh\nkill -9 $$\n")
-    program.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(program))
-    with pytest.raises(StoreError, match="homes:1 stopped the process that loaded it by signal 9"):
-        version_check.check(StoredVersion("homes", 1, root / "homes/1"))
 
 
 def test_command_waits_until_the_servers_follow(root: Path, command: Command) -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,7 +19,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from models.library_hook import LibraryHook, LibraryHookMissing
 from service.server import http_protocol, startup, worker
 from service.server.connection_balancer import ConnectionBalancer
-from service.server.graceful_shutdown import SIGNALS
 from service.server.library_hooks import bentoml_hooks, uvicorn_hooks
 from service.server_state import ServerState
 
@@ -29,15 +28,6 @@ CONNECTIONS = 40
 async def app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
     await send({"type": "http.response.body", "body": b""})
-
-
-@pytest.fixture(autouse=True)
-def signal_handlers() -> Iterator[None]:
-    """Puts the signal handlers back."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @asynccontextmanager

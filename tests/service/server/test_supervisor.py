@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,15 +21,6 @@ from service.server.library_hooks import bentoml_hooks
 from service.server.listeners import refuses_new_connections
 from service.server.stop_signals import SIGNALS, StopSignals
 from service.worker_records import WorkerRecords
-
-
-@pytest.fixture(autouse=True)
-def signal_handlers() -> Iterator[None]:
-    """Restores the signal handlers."""
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @dataclass

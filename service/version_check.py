@@ -1,6 +1,6 @@
-"""Checks a TensorFlow version in a child process: a damaged or hostile one cannot end a worker.
+"""Checks a version in a child process: a damaged or hostile one cannot end the caller, which does not load TensorFlow.
 
-The child is `python -m service.tensorflow_check NAME VERSION FOLDER ENGINE PRIORITY`. It loads the version, predicts
+The child is `python -m service.version_check NAME VERSION FOLDER ENGINE PRIORITY`. It loads the version, predicts
 its golden rows and prints its result as one line of JSON.
 """
 
@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def load_with_check(stored: StoredVersion, settings: Settings) -> TabularModel:
     """Load a version. One that needs TensorFlow is checked in a child process first. Raises StoreError."""
     if needs_tensorflow(stored, settings):
-        check_in_child(stored, settings, PRIORITY)
+        check_in_child(stored, settings.engine, PRIORITY)
     return model_selection.load_version(stored, settings)
 
 
@@ -37,7 +37,7 @@ def describe(stored: StoredVersion, settings: Settings) -> TabularModel:
     """Load a version for a process that does not predict: TensorFlow is loaded in a child only. Raises StoreError."""
     if not needs_tensorflow(stored, settings):
         return model_selection.load_version(stored, settings)
-    engine = check_in_child(stored, settings)
+    engine = check_in_child(stored, settings.engine)
     return version_files.read(stored, settings.engine, DeclaredEngine(engine["name"], engine["reason"]))
 
 
@@ -48,20 +48,23 @@ def needs_tensorflow(stored: StoredVersion, settings: Settings) -> bool:
         return False
 
 
-def check_in_child(stored: StoredVersion, settings: Settings, priority: int = 0) -> dict[str, str]:
+def check_in_child(
+    stored: StoredVersion, engine: EngineChoice = "auto", priority: int = 0, timeout_s: float = TIMEOUT_S
+) -> dict[str, str]:
     """The name of the engine of a version, and the reason for it. priority: of the child. Raises StoreError."""
-    command = [sys.executable, "-m", "service.tensorflow_check", stored.name, str(stored.version), str(stored.path)]
+    folder = str(stored.path.resolve())  # the child has another working directory
+    command = [sys.executable, "-m", "service.version_check", stored.name, str(stored.version), folder]
     try:
         done = subprocess.run(
-            [*command, settings.engine, str(priority)],
+            [*command, engine, str(priority)],
             cwd=ROOT,
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
             capture_output=True,
             text=True,
-            timeout=TIMEOUT_S,
+            timeout=timeout_s,
         )
     except subprocess.TimeoutExpired:
-        raise StoreError(f"{stored.tag} was not loaded within {TIMEOUT_S:g} s") from None
+        raise StoreError(f"{stored.tag} was not loaded within {timeout_s:g} s") from None
     result = parse_result(done.stdout)
     if result is None:
         reason = f"exit code {done.returncode}" if done.returncode >= 0 else f"signal {-done.returncode}"
@@ -71,8 +74,8 @@ def check_in_child(stored: StoredVersion, settings: Settings, priority: int = 0)
         raise EngineUnavailable(stored.tag, why)
     if (error := result.get("error")) is not None:
         raise StoreError(error)
-    engine: dict[str, str] = result["engine"]
-    return engine
+    found: dict[str, str] = result["engine"]
+    return found
 
 
 def parse_result(text: str) -> dict[str, Any] | None:

@@ -2,15 +2,16 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from models import store, version_files
 from models.version_files import EngineUnavailable, StoredVersion, StoreError
-from service import tensorflow_check
+from service import version_check
 from service.settings import Settings
-from service.tensorflow_check import check_in_child, describe, load_with_check, needs_tensorflow
+from service.version_check import check_in_child, describe, load_with_check, needs_tensorflow
 from tests.service.conftest import schemas, trained
 
 SETTINGS = Settings()
@@ -37,14 +38,16 @@ def test_a_version_with_a_network_needs_no_tensorflow(stored: StoredVersion) -> 
     assert not needs_tensorflow(stored, SETTINGS), "loading it reports the damage"
 
 
-def test_the_child_reports_the_engine(stored: StoredVersion) -> None:
-    assert check_in_child(stored, SETTINGS) == {"name": "numpy", "reason": "trained by NumPy"}
+def test_the_child_reports_the_engine(stored: StoredVersion, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(stored.path)
+    stored = replace(stored, path=Path())  # relative to a folder in which the child does not run
+    assert check_in_child(stored) == {"name": "numpy", "reason": "trained by NumPy"}
 
 
 def test_a_described_version_has_its_schema_and_no_engine(
     stored: StoredVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tensorflow_check, "needs_tensorflow", lambda stored, settings: True)
+    monkeypatch.setattr(version_check, "needs_tensorflow", lambda stored, settings: True)
     model = describe(stored, SETTINGS)
     assert (model.engine.name, model.engine.reason) == ("numpy", "trained by NumPy")
     assert model.schema == store.load(stored).schema
@@ -53,7 +56,7 @@ def test_a_described_version_has_its_schema_and_no_engine(
 
 
 def test_the_reason_of_a_damaged_version_is_reported(stored: StoredVersion, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensorflow_check, "needs_tensorflow", lambda stored, settings: True)
+    monkeypatch.setattr(version_check, "needs_tensorflow", lambda stored, settings: True)
     (stored.path / "golden.json").write_text("{")
     for load in (describe, load_with_check):
         with pytest.raises(StoreError, match=r"its file golden.json was altered"):
@@ -65,7 +68,7 @@ def test_an_engine_that_is_not_available_is_reported(stored: StoredVersion) -> N
     (stored.path / "network.json").write_text(json.dumps({**description, "network": None, "reason": "a lambda"}))
     (stored.path / "manifest.json").unlink()
     with pytest.raises(EngineUnavailable, match=r"income:1: it has no NumPy network \(a lambda\)"):
-        check_in_child(stored, Settings(engine="numpy"))
+        check_in_child(stored, "numpy")
 
 
 @pytest.mark.parametrize(
@@ -80,4 +83,4 @@ def test_a_child_that_ends_in_another_way_is_an_error(
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
     with pytest.raises(StoreError, match=f"the process that checked it ended with {reason}"):
-        check_in_child(stored, SETTINGS)
+        check_in_child(stored)

@@ -1,0 +1,17 @@
+"""Work that a worker repeats beside its requests."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+log = logging.getLogger("tabserve.periodic_work")
+
+
+async def repeat(work: Callable[[], Awaitable[None]], pause_s: float, failure: str) -> None:
+    """Call `work` until cancelled, with a pause after each call. An error is logged as `failure` and ends one call."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception(failure)
+        await asyncio.sleep(pause_s)

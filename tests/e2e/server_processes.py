@@ -1,0 +1,40 @@
+"""The processes of a server, and waiting until they are as expected."""
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from service.server.library_hooks.bentoml_hooks import WORKER_MODULE
+
+WAIT_S = 60
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children(recursive=True)
+
+
+def workers(server: Any) -> list[psutil.Process]:
+    found = []
+    for child in descendants(server.process.pid):
+        with contextlib.suppress(psutil.NoSuchProcess):  # also raised for zombies
+            if WORKER_MODULE in child.cmdline():
+                found.append(child)
+    return found
+
+
+def peak_mib(pid: int) -> float:
+    """The peak memory of a process."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))

@@ -1,0 +1,28 @@
+"""Work that is repeated goes on after an error."""
+
+import asyncio
+import logging
+
+import pytest
+
+from service.periodic_work import repeat
+
+
+def test_an_error_is_logged_and_ends_one_call_only(caplog: pytest.LogCaptureFixture) -> None:
+    calls: list[int] = []
+
+    async def work() -> None:
+        calls.append(len(calls))
+        if len(calls) == 3:
+            raise asyncio.CancelledError
+        if len(calls) == 1:
+            raise OSError(24, "Too many open files")
+
+    async def story() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await repeat(work, 0.0, "the work failed")
+
+    caplog.set_level(logging.ERROR)
+    asyncio.run(story())
+    assert calls == [0, 1, 2]
+    assert [(record.message, bool(record.exc_info)) for record in caplog.records] == [("the work failed", True)]
