@@ -66,6 +66,7 @@ class Application:
                 exchange.record(response.status)
         finally:
             context.state.request_finished()
+            exchange.failed = None  # its traceback refers to the exchange: a reference cycle
             if exchange.body.reserved:
                 exchange.body.release()
 

@@ -46,9 +46,12 @@ class BentoPassthrough(Route):
             if exchange.begun:
                 raise
             failure = InternalError()
-        if failure is not None:
-            raise failure
-        return None
+        try:
+            if failure is not None:
+                raise failure
+            return None
+        finally:
+            failure = None  # its traceback refers to this frame: a reference cycle
 
 
 class RootPage(BentoPassthrough):

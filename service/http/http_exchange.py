@@ -43,10 +43,12 @@ class HttpExchange(Exchange):
 
     def __init__(self, context: ServerContext, scope: Scope, receive: Receive, send: Send, protocol: str) -> None:
         # As `Exchange.__init__`, without the cost of the call
-        headers: dict[bytes, bytes] = dict(scope["headers"])
+        headers: dict[bytes, bytes] = scope.get("fields") or dict(
+            scope["headers"]
+        )  # set by service.server.http_protocol
         self.context = context
         self.headers = headers
-        self.started = scope.get("arrived") or time.monotonic()  # set by service.server.http_protocol
+        self.started = scope.get("arrived") or time.monotonic()
         self.protocol = protocol
         self.request_id = context.request_id(headers)
         if b"traceparent" in headers:
@@ -131,7 +133,7 @@ class HttpExchange(Exchange):
     def abort(self) -> None:
         """End the connection within the response: the client notices that the response is incomplete."""
         if abort := self.scope.get("abort"):  # set by service.server.http_protocol
-            abort()
+            abort(self.send)
 
     async def respond_error(self, response: Response, error: RequestError) -> None:
         """Send an error response. Reads on if the body is incomplete: a reset would discard the response.

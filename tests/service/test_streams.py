@@ -122,7 +122,7 @@ class Client:
             await self.taking.wait()
         self.sent.append(message)
 
-    def abort(self) -> None:
+    def abort(self, send: object) -> None:
         self.aborted = True
 
     @property
