@@ -4,15 +4,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from models.serving_state import (
-    CHALLENGER,
-    CHAMPION,
-    ChangeRefused,
-    ModelState,
-    Shadow,
-    Traffic,
-    first_problem_of,
-)
+from models.aliases import CHALLENGER, CHAMPION
+from models.serving_state import ChangeRefused, ModelState, Shadow, Traffic, first_problem_of
 
 HISTORY = 50
 """Earlier champions that the history of a model keeps."""

@@ -14,16 +14,10 @@ from pydantic import (
     model_validator,
 )
 
+from models.aliases import AFTER_ROWS, ALIAS_PATTERN, CHAMPION
 from models.schema import NAME
 
-CHAMPION = "champion"
-"""The alias of the version that handles requests without a version."""
-CHALLENGER = "challenger"
-"""The alias that a canary and a shadow use if nothing else is requested."""
-ALIAS_PATTERN = r"^[a-z][a-z0-9-]{0,30}$"
 PERCENT_TOLERANCE = 1e-6
-AFTER_ROWS = 500
-"""Rows of the challenger before an automatic rollback may act, if nothing else is requested."""
 
 Alias = Annotated[str, StringConstraints(pattern=ALIAS_PATTERN)]
 ModelName = Annotated[str, StringConstraints(pattern=rf"^{NAME.pattern}$")]

@@ -19,7 +19,7 @@ from typing import Any
 from models.command_line import CommandParser
 from service.commands import parsers as command_parsers
 from service.server import ports
-from service.server.supervisor import LAUNCHER_VARIABLE
+from service.server.parent_process import LAUNCHER_VARIABLE
 
 READY_SECONDS = 120.0
 EPILOG = (

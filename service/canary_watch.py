@@ -11,8 +11,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from models.aliases import CHAMPION
 from models.serving_changes import set_traffic
-from models.serving_state import CHAMPION, ModelState, ServingStateError
+from models.serving_state import ModelState, ServingStateError
 from models.version_files import StoreError
 from models.version_lifecycle import VersionStore
 from service.follower import Follower

@@ -13,8 +13,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from models import store
+from models.aliases import CHAMPION
 from models.serving_file import SERVING_FILE, ServingFile
-from models.serving_state import CHAMPION, ServingState, ServingStateError
+from models.serving_state import ServingState, ServingStateError
 from models.version_files import StoredVersion, StoreError
 from service import local_copies
 from service.data_plane import DataPlane

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
 
-from models.serving_state import CHAMPION, AutomaticRollback, Shadow
+from models.aliases import CHAMPION
+from models.serving_state import AutomaticRollback, Shadow
 from models.tabular_model import TabularModel
 from models.text import did_you_mean, truncate
 from service.errors import NotFound, NotReady

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from models.aliases import CHAMPION
 from models.frame import Frame, Row
 from models.frame_translation import FrameTranslation
 from models.outputs import Outputs
-from models.serving_state import CHAMPION
 from models.tabular_model import TabularModel
 from service.metrics import DIFFERENCES, HistogramBuckets, Metrics
 from service.registry import Snapshot

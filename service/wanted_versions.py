@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-from models.serving_state import CHAMPION, AutomaticRollback, ModelState, ServingState, Shadow
+from models.aliases import CHAMPION
+from models.serving_state import AutomaticRollback, ModelState, ServingState, Shadow
 from models.version_files import StoredVersion
 
 Stored = Mapping[str, Sequence[StoredVersion]]

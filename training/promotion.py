@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from models import serving_changes, store
+from models.aliases import CHALLENGER
 from models.frame import Frame
 from models.outputs import Array
 from models.schema import FeatureSchema
-from models.serving_state import CHALLENGER, ModelState
+from models.serving_state import ModelState
 from models.tabular_model import TabularModel
 from models.version_files import StoredVersion, StoreError, read_json
 from models.version_lifecycle import VersionStore

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from functools import partial
 
 from models import serving_changes
-from models.serving_state import CHAMPION, ChangeRefused, ModelState, ServingState
+from models.aliases import CHAMPION
+from models.serving_state import ChangeRefused, ModelState, ServingState
 from models.version_files import StoredVersion
 from models.version_lifecycle import VersionStore
 from service.commands import followers

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from models.serving_state import CHAMPION, ModelState, ServingState
+from models.aliases import CHAMPION
+from models.serving_state import ModelState, ServingState
 
 SHOWN = ("champion", "aliases", "traffic", "shadow", "served")
 

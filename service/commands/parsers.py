@@ -3,8 +3,8 @@
 import argparse
 from collections.abc import Callable
 
+from models.aliases import AFTER_ROWS, ALIAS_PATTERN, CHALLENGER
 from models.command_line import CommandParser
-from models.serving_state import AFTER_ROWS, ALIAS_PATTERN, CHALLENGER
 
 MakeParser = Callable[..., argparse.ArgumentParser]
 PROGRAM = "python -m service"

@@ -10,16 +10,9 @@ from typing import Any, ClassVar
 from pydantic import ValidationError
 
 from models import audit, serving_changes, store
+from models.aliases import ALIAS_PATTERN, CHALLENGER, CHAMPION
 from models.json_text import dumps
-from models.serving_state import (
-    ALIAS_PATTERN,
-    CHALLENGER,
-    CHAMPION,
-    ModelState,
-    Shadow,
-    Traffic,
-    first_problem_of,
-)
+from models.serving_state import ModelState, Shadow, Traffic, first_problem_of
 from models.text import did_you_mean, truncate
 from service.data_plane import DataPlane
 from service.errors import NotReady, RequestNotValid

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from models import manifest, store, version_files
+from models.aliases import CHAMPION
 from models.json_text import dumps
-from models.serving_state import CHAMPION
 from models.version_files import StoredVersion
 from service.data_plane import DataPlane
 from service.http.http_exchange import HttpExchange, Response

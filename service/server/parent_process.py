@@ -5,6 +5,7 @@ import os
 import sys
 
 PR_SET_PDEATHSIG = 1
+LAUNCHER_VARIABLE = "STARTED_BY_TABSERVE"  # the process id of `python -m service`, set for the supervisor
 
 
 def end_with_parent(parent: int, number: int) -> None:

@@ -18,7 +18,7 @@ from bentoml.exceptions import BentoMLException
 
 from models.library_hook import LibraryHookMissing, check_all, require
 from service.server.library_hooks import bentoml_hooks
-from service.server.parent_process import end_with_parent
+from service.server.parent_process import LAUNCHER_VARIABLE, end_with_parent
 from service.server.stop_signals import StopSignals
 from service.server.worker import SHARED_FOLDER_PREFIX, SHARED_FOLDER_VARIABLE, SUPERVISOR_VARIABLE, in_worker
 from service.worker_records import WorkerRecords
@@ -26,7 +26,6 @@ from service.worker_records import WorkerRecords
 UNLOCKED_S = 60  # younger folders may not be locked yet
 CHECK_INTERVAL_S = 1  # between two checks for dead workers
 LEAST_FREE_BYTES = 512 * 1024  # the metrics of two workers take half of it
-LAUNCHER_VARIABLE = "STARTED_BY_TABSERVE"  # the process id of `python -m service`, set for the supervisor
 
 
 def install_supervisor_hooks(grace_s: float) -> None:

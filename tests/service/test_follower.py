@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from models import serving_changes, store, version_files
+from models.aliases import CHAMPION
 from models.serving_file import ServingChange, ServingFile
-from models.serving_state import CHAMPION, ModelState, Traffic
+from models.serving_state import ModelState, Traffic
 from service import model_selection
 from service.data_plane import DataPlane
 from service.exchange import ServerContext

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from models.serving_state import CHAMPION
+from models.aliases import CHAMPION
 from models.tabular_model import TabularModel
 from service.data_plane import DataPlane
 from service.errors import NotFound, NotReady
