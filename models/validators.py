@@ -45,15 +45,13 @@ class RowValidators:
 
     def parse_body(self, body: bytes) -> ValidRows | None:
         """The rows of `{"rows": [{...}, ...]}`."""
-        valid = self._parse(body, self._of_body, "rows")
-        if valid is not None and body.count(b":") != (names := sum(map(len, valid)) + 1) and may_repeat(body, names):
-            return None  # the count is the first step of `may_repeat`, without the cost of the call
-        return valid
+        valid, names = self._parse(body, self._of_body, "rows")
+        return None if valid is None or may_repeat(body, names + 1) else valid
 
     def parse_block(self, block: bytes) -> ValidRows | None:
         """The rows of `[[{...}, ...]]`, which is nested as deep."""
-        valid = self._parse(block, self._of_block, 0)
-        return None if valid is None or may_repeat(block, sum(map(len, valid))) else valid
+        valid, names = self._parse(block, self._of_block, 0)
+        return None if valid is None or may_repeat(block, names) else valid
 
     def parse_lines(self, lines: Sequence[bytes]) -> ValidRows | None:
         """The rows of lines that each hold one as JSON."""
@@ -77,9 +75,10 @@ class RowValidators:
             return None
         return valid
 
-    def _parse(self, text: bytes, validators: Validators, key: str | int) -> ValidRows | None:
+    def _parse(self, text: bytes, validators: Validators, key: str | int) -> tuple[ValidRows | None, int]:
+        """The rows and the number of names in them."""
         if b"NaN" in text or b"Infinity" in text:  # an unused column would let these pass
-            return None
+            return None, 0
         valid: ValidRows
         if validators.numbers:
             try:
@@ -87,14 +86,15 @@ class RowValidators:
             except ValidationError:
                 pass
             else:
-                return valid if min(map(len, valid)) == len(self._features) else None
+                columns = len(self._features)  # no row has more
+                return (valid, columns * len(valid)) if min(map(len, valid)) == columns else (None, 0)
         try:
             if len(text) > LONG_TEXT_BYTES:
                 validators.names.validate_json(text)
             valid = validators.rows.validate_json(text)[key]
         except ValidationError:
-            return None
-        return valid
+            return None, 0
+        return valid, sum(map(len, valid))
 
     @cached_property
     def _of_body(self) -> Validators:
