@@ -52,6 +52,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "models.atomic_file",
             "models.file_lock",
             "models.command_line",
+            "models.signals",
         },
         {"models.server_registration"},
         {"models.feature"},
@@ -91,7 +92,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"models.version_lifecycle"},
     ],
     "training": [
-        {"training.errors", "training.signals", "training.text_tables", "training.progress"},
+        {"training.errors", "training.text_tables", "training.progress"},
         {"training.steps"},
         {"training.config", "training.model_names"},
         {"training.raw_table", "training.encodings", "training.file_content", "training.csv_preamble"},

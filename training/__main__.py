@@ -17,7 +17,7 @@ from training import store_commands
 from training.arguments import add_options, options_from, parse_seconds
 from training.config import DataOptions, FitOptions
 from training.errors import UsageError
-from training.signals import interrupt_on_signals
+from models.signals import interrupt_on_signals
 
 PROGRAM = "python -m training"
 DEFAULTS = ("housing", "income", "penguins")

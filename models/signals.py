@@ -1,4 +1,4 @@
-"""Signals that end a training run like Ctrl-C."""
+"""Signals that end a command like Ctrl-C."""
 
 import signal
 import threading
@@ -9,7 +9,7 @@ from typing import Any
 
 @contextmanager
 def interrupt_on_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise KeyboardInterrupt, so that no partial version is left.
+    """SIGTERM and SIGHUP raise KeyboardInterrupt, so that the command can clean up.
 
     A signal that is ignored already (nohup) stays ignored.
     """
