@@ -4,7 +4,8 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from models.columns import UNREAD, Column, ColumnRows
 from models.formats.blocks import MAX_LINE_BYTES, Block, ColumnBlock, RowBlock, first_repeated
@@ -12,12 +13,29 @@ from models.formats.csv_lines import LineEnds
 from models.formats.errors import FormatError
 from models.formats.index_columns import is_unnamed_index
 from models.formats.text_encoding import ToUtf8
-from models.rows import UndecodableRow
+from models.rows import MAX_LISTED_ERRORS, UndecodableRow, ValidatedRows, is_unknown
 from models.schema import FeatureSchema
 from models.text import truncate
 
 DELIMITERS = (",", ";", "\t", "|")
 SEP_LINE = re.compile(rb'\A"?sep=."?[ \t]*\r?\n', re.IGNORECASE)  # Excel writes it above the header
+
+
+@dataclass(frozen=True)
+class KeptBlock:
+    """A block, and the texts of the columns that are kept beside it; None in a row that could not be decoded."""
+
+    block: Block
+    kept: Mapping[str, Sequence[str | None]]
+
+    @property
+    def count(self) -> int:
+        return self.block.count
+
+    def validate(
+        self, schema: FeatureSchema, *, first_row: int = 0, max_errors: int = MAX_LISTED_ERRORS
+    ) -> ValidatedRows:
+        return self.block.validate(schema, first_row=first_row, max_errors=max_errors)
 
 
 class CsvDecoder:
@@ -27,9 +45,19 @@ class CsvDecoder:
     """
 
     def __init__(
-        self, schema: FeatureSchema, block_rows: int, max_bytes: int, declared_encoding: str | None = None
+        self,
+        schema: FeatureSchema,
+        block_rows: int,
+        max_bytes: int,
+        declared_encoding: str | None = None,
+        *,
+        keep: Sequence[str] = (),
+        ignore_unknown: bool = False,
     ) -> None:
-        """max_bytes: of a block. declared_encoding: by the client."""
+        """max_bytes: of a block. declared_encoding: by the client. keep: columns for which blocks are `KeptBlock`s.
+
+        ignore_unknown: leave out columns that the schema does not know.
+        """
         encoding = declared_encoding or schema.encoding
         self._to_utf8 = None if encoding is None else ToUtf8(encoding, declared=declared_encoding is not None)
         self._schema = schema
@@ -42,6 +70,13 @@ class CsvDecoder:
         self._names: list[str] | None = None
         self._delimiter = ","
         self._first = 0  # the first column that is not an index
+        self._keep = keep
+        self._ignore_unknown = ignore_unknown
+
+    @property
+    def names(self) -> list[str] | None:
+        """The columns of the header, None before it is complete."""
+        return self._names
 
     def feed(self, chunk: bytes) -> Iterator[Block]:
         return self._feed(chunk if self._to_utf8 is None else self._to_utf8.feed(chunk))
@@ -80,6 +115,9 @@ class CsvDecoder:
         if self._names is None and lines:
             self._names = header(lines.pop(0))
             self._first = int(is_unnamed_index(self._schema, self._names))
+            for name in self._keep:
+                if name not in self._names:
+                    raise FormatError(f"its header has no column {truncate(name)!r}, which is to be kept")
         width = len(self._names or ())
         self._lines += [line if len(line) == width else fitted(line, width) for line in lines]
         self._bytes += len(content)
@@ -113,9 +151,24 @@ class CsvDecoder:
         full = [line for line in lines if not isinstance(line, UndecodableRow)]
         columns = self._columns([*zip(*full, strict=True)] or [()] * len(self._names))
         if len(full) == len(lines):
-            return ColumnBlock(columns, len(lines))
+            return self._with_kept(ColumnBlock(columns, len(lines)), lines)
         rows = iter(ColumnRows(columns, len(full)))
-        return RowBlock([line if isinstance(line, UndecodableRow) else next(rows) for line in lines])
+        return self._with_kept(
+            RowBlock([line if isinstance(line, UndecodableRow) else next(rows) for line in lines]), lines
+        )
+
+    def _with_kept(self, block: Block, lines: list[list[str] | UndecodableRow]) -> Block:
+        if not self._keep:
+            return block
+        assert self._names is not None
+        places = {name: self._names.index(name) for name in self._keep}
+        return KeptBlock(
+            block,
+            {
+                name: [None if isinstance(line, UndecodableRow) else line[place] for line in lines]
+                for name, place in places.items()
+            },
+        )
 
     def _columns(self, cells: Sequence[Sequence[str]]) -> dict[str, Column]:
         assert self._names is not None
@@ -123,7 +176,11 @@ class CsvDecoder:
         return {
             name: readers[name].read_cells(column) if name in readers else UNREAD
             for name, column in [*zip(self._names, cells, strict=True)][self._first :]
+            if not self._is_left_out(name)
         }
+
+    def _is_left_out(self, name: str) -> bool:
+        return (self._ignore_unknown or name in self._keep) and is_unknown(self._schema, name)
 
 
 def delimiter_of(text: str, schema: FeatureSchema) -> str:

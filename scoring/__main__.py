@@ -1,0 +1,90 @@
+"""`python -m scoring`: score files with a stored model.
+
+Exit codes: 0 done, 1 scoring failed or too many rows are invalid, 2 wrong usage or unusable inputs.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from scoring.score_parser import PROGRAM, score_parser
+
+if TYPE_CHECKING:  # the shell's completion imports this module at each key
+    from scoring.scoring_options import ScoringOptions
+
+MAX_LISTED_FAILURES = 20
+
+
+def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
+    """Run a command line; its exit code. Help texts call the command `program`."""
+    parsed = score_parser(program).parse_args(arguments)
+    from models.serving_state import ServingStateError
+    from models.signals import interrupt_on_signals
+    from models.version_files import StoreError
+    from scoring.errors import ScoringError, UnusableRequest
+
+    try:
+        with interrupt_on_signals():
+            return score(parsed)
+    except UnusableRequest as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (ScoringError, StoreError, ServingStateError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on with what is left", file=sys.stderr)
+        return 1
+
+
+def score(parsed: argparse.Namespace) -> int:
+    """Run the job of a command line, and print what was done."""
+    from models.version_lifecycle import VersionStore
+    from scoring.bulk_job import JobRequest, run_job
+
+    request = JobRequest(
+        parsed.model, parsed.inputs, parsed.out, scoring_options(parsed), parsed.workers, parsed.max_bad
+    )
+    result = run_job(request, VersionStore.configured())
+    rate = f"{result.scored / max(result.seconds, 1e-9):,.0f} rows/s"
+    earlier = f", {result.rows - result.scored:,} of them by an earlier run" if result.rows > result.scored else ""
+    print(
+        f"{result.tag}: {result.rows:,} rows of {result.inputs} input{'s' * (result.inputs != 1)} in {parsed.out}"
+        f"{earlier}; "
+        f"{result.seconds:.1f} s, {rate}; {result.invalid:,} invalid, {result.with_warnings:,} with warnings"
+    )
+    for failure in result.failures[:MAX_LISTED_FAILURES]:
+        print(f"error: {failure}", file=sys.stderr)
+    if result.failures:
+        print(f"error: {len(result.failures)} parts failed; the same command tries them again", file=sys.stderr)
+    elif result.too_many_invalid:
+        print(
+            f"error: more rows are invalid than --max-bad {parsed.max_bad} allows: see {parsed.out / '_errors'}",
+            file=sys.stderr,
+        )
+    return 0 if result.succeeded else 1
+
+
+def scoring_options(parsed: argparse.Namespace) -> "ScoringOptions":
+    """The options of the output. Raises UnusableRequest."""
+    from models.option_parsing import parse_output_options
+    from models.output_options import OptionError
+    from scoring.errors import UnusableRequest
+    from scoring.scoring_options import ScoringOptions
+
+    explain = "fast" if parsed.explain_fast else "true" if parsed.explain else "false"
+    try:
+        outputs = parse_output_options({"interval": parsed.interval, "set": parsed.set, "explain": explain})
+    except OptionError as error:
+        raise UnusableRequest(str(error)) from None
+    keep = tuple(dict.fromkeys(name for name in parsed.keep.split(",") if name))
+    return ScoringOptions(keep, outputs, parsed.ignore_unknown)
+
+
+PARSERS = {"": score_parser}
+"""The parser of each subcommand: tabserve/ completes words by them."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

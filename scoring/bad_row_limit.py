@@ -1,0 +1,33 @@
+"""How many invalid rows a job may have: a share such as `1%`, or a number of rows."""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Self
+
+PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,9})?)%")
+
+
+@dataclass(frozen=True)
+class BadRowLimit:
+    """text: as the command line has it. Either a share or a number of rows is set."""
+
+    text: str
+    share: Fraction | None = None
+    rows: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises ValueError."""
+        if (percent := PERCENT.fullmatch(text)) and (share := Fraction(percent[1]) / 100) <= 1:
+            return cls(text, share)
+        if not re.fullmatch(r"\d{1,18}", text):
+            raise ValueError(text)
+        return cls(text, rows=int(text))
+
+    def is_exceeded(self, invalid: int, rows: int) -> bool:
+        """rows: all rows, with the invalid ones."""
+        return invalid > (self.rows if self.share is None else self.share * rows)
+
+    def __str__(self) -> str:
+        return self.text

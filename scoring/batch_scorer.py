@@ -1,0 +1,152 @@
+"""Scores rows with one version of a model: the core that files, Spark and Ray share."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from models import manifest, store
+from models.formats.arrow_columns import BlockBuilder, check_names, check_type, pandas_metadata
+from models.formats.blocks import Block
+from models.formats.encoders import NO_LIMIT
+from models.formats.errors import FormatError
+from models.formats.index_columns import ignored_index, index_names
+from models.formats.record_batches import RecordBatchWriter
+from models.output_options import OptionError, with_options
+from models.outputs import NO_OUTPUTS, Outputs
+from models.rows import ValidatedRows, is_unknown
+from models.tabular_model import TabularModel
+from models.version_files import StoredVersion
+from scoring.errors import ScoringError, UnreadableInput, UnusableRequest
+from scoring.scoring_options import NO_OPTIONS, ScoringOptions
+
+BLOCK_ROWS = 4096  # rows that are validated and predicted at once
+
+
+def score_batches(
+    folder: str | Path, batches: Iterable[pa.RecordBatch], options: ScoringOptions = NO_OPTIONS
+) -> Iterator[pa.RecordBatch]:
+    """Score record batches with the model version in a folder: a row for each row, in order.
+
+    A row has the kept columns, the columns of a prediction, `warnings` and `error`, as the service's Arrow responses
+    have them. Raises ScoringError.
+    """
+    scorer = BatchScorer.load(folder, options)
+    first_row = 0
+    for batch in batches:
+        for scored in scorer.score_batch(batch, first_row):
+            yield scored.batch
+        first_row += batch.num_rows
+
+
+@dataclass(frozen=True)
+class ScoredBlock:
+    """The output for some rows, and the result of their validation. The first columns are the kept ones."""
+
+    batch: pa.RecordBatch
+    rows: ValidatedRows
+    first_row: int
+    kept_columns: int = 0
+
+
+class BatchScorer:
+    """A model version with its options, ready to score. Raises UnusableRequest if they do not fit."""
+
+    def __init__(self, model: TabularModel, options: ScoringOptions, digest: str | None = None) -> None:
+        """digest: of the version's manifest, for the metadata of the output."""
+        try:
+            self._extended = with_options(model, options.outputs) if options.outputs else None
+        except OptionError as error:
+            raise UnusableRequest(str(error)) from None
+        self.model = self._extended.model if self._extended else model
+        self.schema = model.schema
+        self.options = options
+        self._digest = digest
+        self._writer = RecordBatchWriter(self.model)
+        repeated = [name for name in options.keep if name in self._writer.schema.names]
+        if repeated:
+            raise UnusableRequest(f"the column {repeated[0]!r} cannot be kept: the output has a column of this name")
+
+    @classmethod
+    def load(cls, folder: str | Path, options: ScoringOptions = NO_OPTIONS) -> "BatchScorer":
+        """The version in a folder of a model store, with its engine. Raises StoreError or UnusableRequest."""
+        stored = stored_in(Path(folder))
+        return cls(store.load(stored), options, manifest.digest(stored.path))
+
+    # The schema of the output
+
+    def output_schema(self, kept: pa.Schema | None = None, **metadata: str) -> pa.Schema:
+        """The schema of the output. kept: the fields of the kept columns. metadata: in addition to the version's."""
+        fields = [*(kept or ()), *self._writer.schema]
+        version = {"model": self.model.name, "version": self.model.version, "manifest": self._digest or ""}
+        return pa.schema(fields, metadata={**version, **metadata})
+
+    def kept_fields(self, schema: pa.Schema) -> pa.Schema:
+        """The fields of the kept columns of a table. Raises UnreadableInput if one is missing."""
+        names = schema.names
+        for name in self.options.keep:
+            if name not in names:
+                raise UnreadableInput(f"it has no column {name!r}, which is to be kept")
+        return pa.schema([schema.field(name) for name in self.options.keep])
+
+    # Rows
+
+    def score_batch(self, batch: pa.RecordBatch, first_row: int) -> Iterator[ScoredBlock]:
+        """Score a record batch of any size. first_row: the number that errors give its first row."""
+        kept = batch.select(self.kept_fields(batch.schema).names) if self.options.keep else None
+        try:
+            known = batch.select(self.needed_columns(batch.schema))
+            for name in known.schema.names:
+                if name in self.schema.by_name:
+                    check_type(known.schema.field(name).type, name)
+            for start in range(0, batch.num_rows, BLOCK_ROWS):
+                builder = BlockBuilder(self.schema, BLOCK_ROWS)
+                blocks = [*builder.add(known.slice(start, BLOCK_ROWS)), *builder.rest()]
+                assert len(blocks) == 1
+                yield self.score_block(
+                    blocks[0], first_row + start, None if kept is None else kept.slice(start, BLOCK_ROWS)
+                )
+        except FormatError as error:
+            raise UnreadableInput(str(error)) from None
+
+    def needed_columns(self, schema: pa.Schema) -> list[str]:
+        """The columns that are validated: all but those that are only kept, or ignored."""
+        check_names(schema.names)
+        index = ignored_index(self.schema, index_names(schema.names, pandas_metadata(schema)))
+        return [name for name in schema.names if name not in index and not self.is_left_out(name)]
+
+    def is_left_out(self, name: str) -> bool:
+        """Whether a column is not validated, as the model does not know it and it is kept or ignored."""
+        return is_unknown(self.schema, name) and (self.options.ignore_unknown or name in self.options.keep)
+
+    def score_block(self, block: Block, first_row: int, kept: pa.RecordBatch | None = None) -> ScoredBlock:
+        """Score decoded rows. kept: the kept columns of these rows."""
+        rows = block.validate(self.schema, first_row=first_row, max_errors=NO_LIMIT)
+        answer = self._writer.batch(rows, self._predict(rows), first_row)
+        if kept is None:
+            return ScoredBlock(answer, rows, first_row)
+        schema = self.output_schema(kept.schema)
+        batch = pa.RecordBatch.from_arrays([*kept.columns, *answer.columns], schema=schema)
+        return ScoredBlock(batch, rows, first_row, kept.num_columns)
+
+    def _predict(self, rows: ValidatedRows) -> Outputs:
+        """The outputs of the valid rows. Raises ScoringError."""
+        count = len(rows.frame.numbers)
+        if not count:
+            return NO_OUTPUTS
+        outputs = self.model.predict(rows.frame)
+        if not outputs.all_finite():
+            raise ScoringError(f"{self.model.tag} gives a prediction that is not finite")
+        if self._extended is None or self._extended.explainer is None:
+            return outputs
+        return self._extended.explain(self._extended.explainer.prepare(rows.frame), slice(0, count), outputs)
+
+
+def stored_in(folder: Path) -> StoredVersion:
+    """The version whose files are in a folder. Raises UnusableRequest."""
+    if not (folder / "features.json").is_file():
+        raise UnusableRequest(f"{folder} is not the folder of a model version: it has no features.json")
+    if folder.name.isdecimal():
+        return StoredVersion(folder.parent.name, int(folder.name), folder)
+    return store.unpacked(folder)

@@ -1,0 +1,204 @@
+"""A job: score all inputs with one model version into one folder, and go on after an interruption."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from models import manifest, version_files
+from models.engines import DeclaredEngine
+from models.version_files import StoredVersion
+from models.version_lifecycle import VersionStore
+from scoring.bad_row_limit import BadRowLimit
+from scoring.batch_scorer import BLOCK_ROWS, BatchScorer
+from scoring.errors import ScoringError, UnusableRequest
+from scoring.input_file import InputFile
+from scoring.input_list import list_inputs
+from scoring.input_probe import ProbedInput, probe_all
+from scoring.job_folder import ERRORS, JobFolder
+from scoring.model_choice import find_version, split_name
+from scoring.scoring_options import ScoringOptions
+from scoring.scoring_progress import ScoringProgress
+from scoring.scoring_unit import UNIT_BYTES, UNIT_ROWS, ScoringUnit, plan
+from scoring.unit_writer import ROW_GROUP_ROWS
+from scoring.worker_pool import Message, WorkerPool
+
+FORMAT = 1
+"""Of the folder: a change of what is written for the same input needs a new number."""
+LAYOUT = {"block_rows": BLOCK_ROWS, "unit_rows": UNIT_ROWS, "unit_bytes": UNIT_BYTES, "row_group_rows": ROW_GROUP_ROWS}
+
+
+@dataclass(frozen=True)
+class JobRequest:
+    """What a command line asks for. model: such as `housing`, `housing:3` or `housing@challenger`."""
+
+    model: str
+    patterns: Sequence[str]
+    out: Path
+    options: ScoringOptions
+    workers: int
+    max_bad: BadRowLimit
+
+
+@dataclass
+class JobResult:
+    """rows: in the output, those of earlier runs included; scored: by this run. failures: what could not be scored."""
+
+    tag: str
+    inputs: int
+    rows: int = 0
+    scored: int = 0
+    invalid: int = 0
+    with_warnings: int = 0
+    seconds: float = 0.0
+    failures: list[str] = field(default_factory=list)
+    too_many_invalid: bool = False
+
+    @property
+    def succeeded(self) -> bool:
+        return not self.failures and not self.too_many_invalid
+
+
+def run_job(request: JobRequest, versions: VersionStore) -> JobResult:
+    """Run or continue a job. Raises ScoringError, StoreError or ServingStateError."""
+    inputs = list_inputs(request.patterns)
+    out = request.out.resolve()
+    inside = next((found for found in inputs if found.is_local and Path(found.url).is_relative_to(out)), None)
+    if inside is not None:
+        raise UnusableRequest(f"the input {inside.url} is in the folder of --out")
+    if not out.exists():  # nothing is created for what cannot be scored
+        probe_all(inputs, make_scorer(find_version(request.model, versions), request.options))
+    with JobFolder.open(out) as folder:
+        stored = chosen_version(request, versions, folder)
+        scorer = make_scorer(stored, request.options)
+        probed = probe_all(inputs, scorer)
+        folder.claim(identity(request, stored, inputs))
+        folder.recover()
+        return BulkJob(request, stored, probed, folder, scorer).run()
+
+
+def make_scorer(stored: StoredVersion, options: ScoringOptions) -> BatchScorer:
+    """A scorer that checks inputs and options; its engine is not loaded, as only workers predict."""
+    declared = DeclaredEngine("", "")
+    return BatchScorer(version_files.read(stored, declared=declared), options)
+
+
+def chosen_version(request: JobRequest, versions: VersionStore, folder: JobFolder) -> StoredVersion:
+    """The version to score with: that of the folder if it was started by the same words, also after a promotion."""
+    known = folder.identity()
+    if known is not None and known.get("requested") == request.model:
+        name, _, _ = split_name(request.model)
+        return versions.find(name, int(str(known["model"]).rpartition(":")[2]))
+    return find_version(request.model, versions)
+
+
+def identity(request: JobRequest, stored: StoredVersion, inputs: Sequence[InputFile]) -> dict[str, Any]:
+    """What the folder is for. A restart with another identity is refused."""
+    return {
+        "format": FORMAT,
+        "requested": request.model,
+        "model": stored.tag,
+        "manifest": manifest.digest(stored.path),
+        "options": request.options.to_json() | LAYOUT,
+        "inputs": [found.to_json() for found in inputs],
+    }
+
+
+class BulkJob:
+    """The units of a job, and what became of them."""
+
+    def __init__(
+        self,
+        request: JobRequest,
+        stored: StoredVersion,
+        inputs: list[ProbedInput],
+        folder: JobFolder,
+        scorer: BatchScorer,
+    ) -> None:
+        self._request = request
+        self._stored = stored
+        self._inputs = inputs
+        self._folder = folder
+        self._schema = scorer.schema
+        self._result = JobResult(stored.tag, len(inputs))
+        for entry in folder.done.values():
+            self._count(entry)
+        known = [probed.rows for probed in inputs]
+        self._total_rows = None if None in known else sum(filter(None, known))
+        skipped = sum(entry["weight"] for entry in folder.done.values())
+        self._progress = ScoringProgress(sum(probed.weight for probed in inputs), skipped)
+
+    def run(self) -> JobResult:
+        started = time.monotonic()
+        self._score()
+        self._result.seconds = time.monotonic() - started
+        limit = self._request.max_bad
+        self._result.too_many_invalid = limit.is_exceeded(self._result.invalid, self._result.rows)
+        if self._result.succeeded:
+            self._folder.finish(self._summary())
+        else:
+            self._folder.reopen()
+        return self._result
+
+    def _score(self) -> None:
+        """Score all units that are not done. Raises ScoringError if that makes no sense any more."""
+        setup: Message = {
+            "version": str(self._stored.path),
+            "options": self._request.options.to_json(),
+            "out": str(self._folder.path),
+        }
+        pool = WorkerPool(self._request.workers, setup, [probed.input for probed in self._inputs])
+        try:
+            pool.run(self._units(), self._on_message, self._progress.show)
+        finally:
+            self._progress.clear()
+
+    def _units(self) -> Iterator[ScoringUnit]:
+        for unit in plan(self._inputs, self._schema, dict(self._folder.done), self._failed):
+            self._folder.reopen()
+            yield unit
+
+    def _failed(self, url: str, reason: str) -> None:
+        self._result.failures.append(reason if reason.startswith(url) else f"{url}: {reason}")
+
+    def _on_message(self, unit: ScoringUnit, message: Message) -> None:
+        """Raises ScoringError if the job ends."""
+        if "failed" in message:
+            self._progress.dropped(unit.name)
+            if message["ends_job"]:
+                raise ScoringError(message["failed"])
+            self._failed(self._inputs[unit.number].input.url, message["failed"])
+        elif "done" in message:
+            entry = message["done"] | {"weight": unit.weight}
+            self._folder.add(entry)
+            self._count(entry)
+            self._result.scored += entry["rows"]
+            self._progress.finished(unit.name, entry["rows"], unit.weight)
+            self._check_invalid()
+        else:
+            self._progress.running(unit.name, message["rows"], message["share"] * unit.weight)
+
+    def _count(self, entry: Mapping[str, Any]) -> None:
+        self._result.rows += entry["rows"]
+        self._result.invalid += entry["invalid"]
+        self._result.with_warnings += entry["with_warnings"]
+
+    def _check_invalid(self) -> None:
+        """Raises ScoringError as soon as the limit of invalid rows is exceeded whatever follows."""
+        limit, invalid = self._request.max_bad, self._result.invalid
+        if self._total_rows is not None and limit.is_exceeded(invalid, self._total_rows):
+            raise ScoringError(
+                f"{invalid:,} of {self._result.rows:,} rows so far are invalid, more than --max-bad {limit}: "
+                f"see {self._folder.path / ERRORS}"
+            )
+
+    def _summary(self) -> dict[str, Any]:
+        return {
+            "model": self._stored.tag,
+            "inputs": len(self._inputs),
+            "units": len(self._folder.done),
+            "rows": self._result.rows,
+            "invalid": self._result.invalid,
+            "with_warnings": self._result.with_warnings,
+        }

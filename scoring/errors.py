@@ -1,0 +1,21 @@
+"""The errors of bulk scoring. `python -m scoring` maps each to an exit code."""
+
+
+class ScoringError(Exception):
+    """Scoring failed: exit code 1. The message says why, and what to do about it."""
+
+
+class UnusableRequest(ScoringError):  # noqa: N818 - the name describes the error
+    """Options, inputs or a folder that cannot be used: exit code 2, and nothing was written."""
+
+
+class UnreadableInput(ScoringError):  # noqa: N818 - the name describes the error
+    """An input that cannot be read, or whose columns are not those of the model."""
+
+
+class ChangedInput(ScoringError):  # noqa: N818 - the name describes the error
+    """An input that is no longer the file with which the job started."""
+
+
+class OutputFailed(ScoringError):  # noqa: N818 - the name describes the error
+    """The output cannot be written."""

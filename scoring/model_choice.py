@@ -1,0 +1,34 @@
+"""The version that a command names: `housing`, `housing:3` or `housing@challenger`."""
+
+from models.serving_state import CHAMPION
+from models.version_files import StoredVersion, StoreError
+from models.version_lifecycle import VersionStore
+from scoring.errors import UnusableRequest
+
+
+def find_version(text: str, versions: VersionStore) -> StoredVersion:
+    """The stored version. Without a version or alias: the champion, else the newest. Raises UnusableRequest."""
+    name, alias, version = split_name(text)
+    try:
+        if version is not None:
+            return versions.find(name, version)
+        state = versions.serving.read().model(name)
+        found = versions.versions(name)
+        if alias in (None, CHAMPION):
+            return found[0] if state.champion is None else versions.find(name, state.champion)
+        assert alias is not None
+        if alias not in state.aliases:
+            known = ", ".join([CHAMPION, *state.aliases])
+            raise UnusableRequest(f"{name} has no alias {alias!r}; its aliases: {known}")
+        return versions.find(name, state.aliases[alias])
+    except StoreError as error:
+        raise UnusableRequest(str(error)) from None
+
+
+def split_name(text: str) -> tuple[str, str | None, int | None]:
+    """Model, alias and version. Raises UnusableRequest."""
+    name, at, alias = text.partition("@")
+    name, colon, version = name.partition(":")
+    if not name or (at and not alias) or (colon and not version.isdecimal()) or (at and colon):
+        raise UnusableRequest(f"{text!r} is not a model such as housing, housing:3 or housing@challenger")
+    return name, alias or None, int(version) if colon else None

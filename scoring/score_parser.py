@@ -1,0 +1,68 @@
+"""The options of `python -m scoring`. Imports nothing heavy: the shell's completion reads them at each key."""
+
+import argparse
+import os
+from pathlib import Path
+
+from models.command_line import CommandParser
+from scoring.bad_row_limit import BadRowLimit
+
+PROGRAM = "python -m scoring"
+MAX_BAD = "1%"
+MAX_WORKERS = 1024
+
+
+def score_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    parser = CommandParser(
+        program,
+        description="Score files with a stored model: a row of predictions for each row. The same command continues a "
+        "job that was interrupted. The store is the one in TABSERVE_STORE, else BentoML's own.",
+        epilog="Exit codes: 0 done, 1 scoring failed or too many rows are invalid, 2 wrong usage or unusable inputs.",
+    )
+    parser.add_argument("model", metavar="MODEL[:VERSION|@ALIAS]", help="housing, housing:3 or housing@challenger")
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="files, folders, globs in quotes or URLs of fsspec: CSV and NDJSON (also .gz, .zst), Parquet, Arrow",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a folder of its own for this job")
+    parser.add_argument("--keep", default="", metavar="A,B", help="columns of the inputs to copy to the output")
+    parser.add_argument(
+        "--ignore-unknown",
+        action="store_true",
+        help="ignore columns that the model does not know; else they are errors",
+    )
+    parser.add_argument("--interval", default="", metavar="LEVELS", help="of a regression: .9, or several as .5,.9")
+    parser.add_argument("--set", default="", metavar="LEVELS", help="label sets of a classification: .9")
+    explain = parser.add_mutually_exclusive_group()
+    explain.add_argument("--explain", action="store_true", help="the contribution of each column (milliseconds a row)")
+    explain.add_argument("--explain-fast", action="store_true", help="the same against one typical row")
+    parser.add_argument(
+        "--workers",
+        type=worker_count,
+        default=len(os.sched_getaffinity(0)),
+        metavar="N",
+        help="processes (default: one per CPU)",
+    )
+    parser.add_argument(
+        "--max-bad",
+        type=bad_row_limit,
+        default=BadRowLimit.parse(MAX_BAD),
+        metavar="LIMIT",
+        help="how many rows may be invalid, as a share or a number; more: exit code 1 (default: %(default)s)",
+    )
+    return parser
+
+
+def worker_count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_WORKERS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {MAX_WORKERS}")
+    return int(text)
+
+
+def bad_row_limit(text: str) -> BadRowLimit:
+    try:
+        return BadRowLimit.parse(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share such as 1% or a number of rows") from None

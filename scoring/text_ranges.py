@@ -1,0 +1,127 @@
+"""Cuts a CSV or NDJSON file into ranges of bytes that begin and end with a row, and counts their rows.
+
+A range is found without decoding it, in one pass: only quotes and line ends matter.
+"""
+
+import codecs
+import csv
+import io
+from collections.abc import Callable, Iterator
+from typing import IO, NamedTuple
+
+from models.formats.blocks import MAX_LINE_BYTES
+from models.formats.csv_decoder import SEP_LINE, CsvDecoder, delimiter_of
+from models.formats.csv_lines import LineEnds
+from models.formats.errors import FormatError
+from models.schema import FeatureSchema
+
+READ_BYTES = 1024**2
+
+
+class CsvHead(NamedTuple):
+    """The header of a CSV. stop: where its rows begin."""
+
+    names: list[str]
+    delimiter: str
+    stop: int
+
+
+class TextRange(NamedTuple):
+    start: int
+    stop: int
+    rows: int
+
+
+def csv_head(file: IO[bytes], schema: FeatureSchema) -> CsvHead | None:
+    """The header of a CSV, None if the file has no complete line. Raises FormatError.
+
+    The file is in UTF-8; in other encodings only `names` is right.
+    """
+    content = file.read(MAX_LINE_BYTES)
+    decoder = CsvDecoder(schema, 1, MAX_LINE_BYTES)
+    rows_start = len(content) - len(content.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n"))
+    rows_start += match.end() if (match := SEP_LINE.match(content[rows_start:])) else 0
+    delimiter = delimiter_of(content[rows_start:].partition(b"\n")[0].decode(errors="replace"), schema)
+    ends, place = LineEnds(delimiter.encode()), rows_start
+    while end := content.find(b"\n", place) + 1:
+        complete, place, start = ends.last(content[place:end]), end, place
+        if complete and content[start:end].strip():
+            break
+    for _ in decoder.feed(content[:place] if end else content):
+        pass
+    if decoder.names is None:
+        for _ in decoder.rest():
+            pass
+    return None if decoder.names is None else CsvHead(decoder.names, delimiter, place if end else len(content))
+
+
+def csv_ranges(file: IO[bytes], start: int, head: CsvHead, range_bytes: int) -> Iterator[TextRange]:
+    """The ranges of a CSV from a row on. Raises FormatError."""
+    delimiter = head.delimiter
+    return _ranges(
+        file, start, range_bytes, lambda: LineEnds(delimiter.encode()).last, lambda part: csv_rows(part, delimiter)
+    )
+
+
+def ndjson_ranges(file: IO[bytes], start: int, range_bytes: int) -> Iterator[TextRange]:
+    """The ranges of an NDJSON file from a row on. Raises FormatError."""
+    return _ranges(file, start, range_bytes, lambda: last_line_end, ndjson_rows)
+
+
+def _ranges(
+    file: IO[bytes],
+    start: int,
+    range_bytes: int,
+    new_scanner: Callable[[], Callable[[bytes], int]],
+    count_rows: Callable[[bytes], int],
+) -> Iterator[TextRange]:
+    """new_scanner: makes a function that returns the end of the last complete line in the next chunk."""
+    file.seek(start)
+    scan, stop, rows, unended = new_scanner(), start, 0, b""
+    while chunk := file.read(READ_BYTES):
+        cut = scan(chunk)
+        if not cut:
+            unended += chunk
+            if len(unended) > MAX_LINE_BYTES:
+                raise FormatError(f"a line is longer than {MAX_LINE_BYTES} bytes, or a quote is never closed")
+            continue
+        rows += count_rows(unended + chunk[:cut])
+        stop += len(unended) + cut
+        unended = chunk[cut:]
+        if stop - start >= range_bytes:
+            yield TextRange(start, stop, rows)
+            file.seek(stop)
+            scan, start, rows, unended = new_scanner(), stop, 0, b""
+    if unended:
+        rows += count_rows(unended)
+        stop += len(unended)
+    if stop > start:
+        yield TextRange(start, stop, rows)
+
+
+def last_line_end(chunk: bytes) -> int:
+    return chunk.rfind(b"\n") + 1
+
+
+def ndjson_rows(part: bytes) -> int:
+    """How many rows whole lines hold: blank ones are none."""
+    return sum(1 for line in part.split(b"\n") if line.strip())
+
+
+def csv_rows(part: bytes, delimiter: str) -> int:
+    """How many rows whole lines hold: empty ones are none, and a cell in quotes may have several lines."""
+    if b'"' not in part and part.count(b"\r") == part.count(b"\r\n"):
+        return sum(1 for line in part.split(b"\n") if line and line != b"\r")
+    text = part.decode(errors="replace")
+    try:
+        return _parsed_rows(text, delimiter, skips_blanks=True)
+    except csv.Error:
+        try:
+            return _parsed_rows(text, delimiter, skips_blanks=False)
+        except csv.Error as error:
+            raise FormatError(f"it is not CSV ({error})") from None
+
+
+def _parsed_rows(text: str, delimiter: str, *, skips_blanks: bool) -> int:
+    lines = io.StringIO(text, newline="")
+    return sum(1 for row in csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=skips_blanks) if row)

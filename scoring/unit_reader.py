@@ -1,0 +1,194 @@
+"""Reads the rows of a unit and scores them block by block."""
+
+import contextlib
+import zlib
+from collections.abc import Iterator
+from typing import IO, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from backports import zstd
+
+from models import json_text
+from models.formats.blocks import CHUNK_BYTES, Block, RowBlock, TableDecoder
+from models.formats.csv_decoder import CsvDecoder, KeptBlock
+from models.formats.errors import FormatError
+from models.formats.ndjson_decoder import LineBlock, NdjsonDecoder, parse_line
+from models.formats.record_batches import encodable
+from scoring.batch_scorer import BLOCK_ROWS, BatchScorer, ScoredBlock
+from scoring.errors import UnreadableInput
+from scoring.input_file import InputFile, reason_of
+from scoring.input_probe import open_arrow
+from scoring.scoring_unit import ScoringUnit
+
+BLOCK_BYTES = 16 * 1024**2  # of text; a block of more bytes has fewer rows
+COLUMN_BUFFER_BYTES = 256 * 1024
+UNREADABLE = (FormatError, pa.ArrowException, OSError, EOFError, ValueError, zlib.error, zstd.ZstdError)
+
+
+class UnitStep(NamedTuple):
+    """A scored block, and the share of the unit that has been read, 0 to 1."""
+
+    scored: ScoredBlock
+    share: float
+
+
+def score_unit(unit: ScoringUnit, found: InputFile, scorer: BatchScorer) -> Iterator[UnitStep]:
+    """Raises ScoringError."""
+    steps = _score_tables if found.format in ("parquet", "arrow") else _score_text
+    return steps(unit, found, scorer)
+
+
+def kept_schema(found: InputFile, scorer: BatchScorer) -> pa.Schema:
+    """The fields of the kept columns; all are text in CSV and NDJSON. Raises UnreadableInput."""
+    if found.format not in ("parquet", "arrow"):
+        return pa.schema([pa.field(name, pa.string()) for name in scorer.options.keep])
+    with reading(found), found.open() as file:
+        return scorer.kept_fields(
+            pq.ParquetFile(file).schema_arrow if found.format == "parquet" else open_arrow(file).schema
+        )
+
+
+@contextlib.contextmanager
+def reading(found: InputFile) -> Iterator[None]:
+    """Errors of reading as UnreadableInput with the name of the input."""
+    try:
+        yield
+    except UnreadableInput:
+        raise
+    except UNREADABLE as error:
+        raise UnreadableInput(f"{found.url} cannot be read: {reason_of(error)}") from None
+
+
+# Parquet and Arrow
+
+
+def _score_tables(unit: ScoringUnit, found: InputFile, scorer: BatchScorer) -> Iterator[UnitStep]:
+    batches = _parquet_batches if found.format == "parquet" else _arrow_batches
+    row = unit.first_row
+    for batch, share in batches(unit, found, scorer):
+        for scored in scorer.score_batch(batch, row):
+            yield UnitStep(scored, share)
+        row += batch.num_rows
+
+
+def _parquet_batches(
+    unit: ScoringUnit, found: InputFile, scorer: BatchScorer
+) -> Iterator[tuple[pa.RecordBatch, float]]:
+    """The rows of some row groups, with the columns that are needed."""
+    with reading(found), found.open() as source:
+        file = pq.ParquetFile(source)
+        groups = [*range(unit.start, unit.stop)]
+        known = [name for name in file.schema_arrow.names if name in scorer.schema.by_name]
+        texts = [name for name in known if name not in scorer.options.keep]
+        file = pq.ParquetFile(
+            source,
+            metadata=file.metadata,
+            read_dictionary=dictionary_columns(file.metadata, groups, texts),
+            pre_buffer=False,  # or whole row groups would be held in memory
+            buffer_size=COLUMN_BUFFER_BYTES,
+        )
+        total, rows = sum(file.metadata.row_group(group).num_rows for group in groups), 0
+        columns = list(dict.fromkeys([*known, *scorer.options.keep]))
+        for batch in file.iter_batches(BLOCK_ROWS, row_groups=groups, columns=columns, use_threads=False):
+            batch.validate(full=True)
+            rows += batch.num_rows
+            yield batch, rows / max(total, 1)
+
+
+def dictionary_columns(metadata: pq.FileMetaData, groups: list[int], names: list[str]) -> list[str]:
+    """Those columns whose values are written once in all groups: they are read without repeating them."""
+    found = set(names)
+    for group in groups:
+        columns = [metadata.row_group(group).column(place) for place in range(metadata.num_columns)]
+        for column in columns:
+            encodings = column.encodings
+            repeated = any("DICTIONARY" in encoding for encoding in encodings)
+            if not repeated or any("DELTA" in encoding for encoding in encodings):
+                found.discard(column.path_in_schema)
+    return [name for name in names if name in found]
+
+
+def _arrow_batches(unit: ScoringUnit, found: InputFile, scorer: BatchScorer) -> Iterator[tuple[pa.RecordBatch, float]]:
+    with reading(found), found.open() as source:
+        reader = open_arrow(source)
+        if isinstance(reader, pa.RecordBatchStreamReader):
+            batches: Iterator[pa.RecordBatch] = iter(reader)
+        else:
+            batches = (reader.get_batch(place) for place in range(reader.num_record_batches))
+        for batch in batches:
+            batch.validate(full=True)
+            yield batch, min(source.tell() / max(found.size, 1), 1.0)
+
+
+# CSV and NDJSON
+
+
+def _score_text(unit: ScoringUnit, found: InputFile, scorer: BatchScorer) -> Iterator[UnitStep]:
+    row = unit.first_row
+    for block, share in _text_blocks(unit, found, scorer):
+        block, kept = _with_kept(block, scorer)
+        yield UnitStep(scorer.score_block(block, row, kept), share)
+        row += block.count
+
+
+def _text_blocks(unit: ScoringUnit, found: InputFile, scorer: BatchScorer) -> Iterator[tuple[Block, float]]:
+    with reading(found), found.decompressed() as (content, stored), contextlib.closing(_decoder(found, scorer)) as rows:
+        size = unit.stop - unit.start if unit.stop else found.size
+        for chunk in _chunks(unit, content):
+            share = min((stored.tell() - unit.start) / max(size, 1), 1.0)
+            for block in rows.feed(chunk):
+                yield block, share
+        for block in rows.rest():
+            yield block, 1.0
+
+
+def _decoder(found: InputFile, scorer: BatchScorer) -> TableDecoder:
+    if found.format == "ndjson":
+        return NdjsonDecoder(scorer.schema, BLOCK_ROWS, BLOCK_BYTES)
+    options = scorer.options
+    return CsvDecoder(scorer.schema, BLOCK_ROWS, BLOCK_BYTES, keep=options.keep, ignore_unknown=options.ignore_unknown)
+
+
+def _chunks(unit: ScoringUnit, content: IO[bytes]) -> Iterator[bytes]:
+    """The bytes of a range after the header, or of the whole file."""
+    if not unit.stop:
+        while chunk := content.read(CHUNK_BYTES):
+            yield chunk
+        return
+    if unit.header_bytes:
+        yield content.read(unit.header_bytes)
+    content.seek(unit.start)
+    left = unit.stop - unit.start
+    while left and (chunk := content.read(min(CHUNK_BYTES, left))):
+        left -= len(chunk)
+        yield chunk
+
+
+def _with_kept(block: Block, scorer: BatchScorer) -> tuple[Block, pa.RecordBatch | None]:
+    """The block of the columns to validate, and the kept columns of its rows."""
+    options = scorer.options
+    if isinstance(block, KeptBlock):
+        return block.block, _texts(scorer, [block.kept[name] for name in options.keep])
+    if not isinstance(block, LineBlock) or not (options.keep or options.ignore_unknown):
+        return block, None
+    rows = [parse_line(line) for line in block.lines]
+    known = [_known(row, scorer) if isinstance(row, dict) else row for row in rows]
+    if not options.keep:
+        return RowBlock(known), None
+    kept = [[text_of(row.get(name)) if isinstance(row, dict) else None for row in rows] for name in options.keep]
+    return RowBlock(known), _texts(scorer, kept)
+
+
+def _known(row: dict[str, object], scorer: BatchScorer) -> dict[str, object]:
+    return {name: value for name, value in row.items() if not scorer.is_left_out(name)}
+
+
+def _texts(scorer: BatchScorer, columns: list[list[str | None]]) -> pa.RecordBatch:
+    arrays = [pa.array(column, pa.string()) for column in columns]
+    return pa.RecordBatch.from_arrays(arrays, list(scorer.options.keep))
+
+
+def text_of(value: object) -> str | None:
+    """A JSON value as the text of a kept column."""
+    return encodable(value) if isinstance(value, str | None) else json_text.dumps(value).decode()

@@ -1,0 +1,112 @@
+"""`python -m scoring.unit_worker`: a process that scores units.
+
+It reads JSON lines from standard input, the setup and then units, and writes JSON lines to standard output: `ready`,
+`progress` of the present unit, and for each unit `done` or `failed`. It ends with its input, and with its parent.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from models.version_files import StoreError
+from scoring.batch_scorer import BatchScorer
+from scoring.errors import ChangedInput, OutputFailed, ScoringError
+from scoring.input_file import InputFile
+from scoring.scoring_options import ScoringOptions
+from scoring.scoring_unit import ScoringUnit
+from scoring.unit_reader import kept_schema, score_unit
+from scoring.unit_writer import UnitWriter
+
+PROGRESS_SECONDS = 0.5
+Reply = Callable[[dict[str, Any]], None]
+
+
+def main() -> int:
+    """Score units until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process
+    reply = replies()
+    setup = json.loads(sys.stdin.readline())
+    try:
+        options = ScoringOptions.from_json(setup["options"])
+        worker = UnitWorker(BatchScorer.load(setup["version"], options), Path(setup["out"]), reply)
+    except (ScoringError, StoreError) as error:
+        reply({"failed": str(error), "ends_job": True})
+        return 1
+    reply({"ready": True})
+    for line in sys.stdin:
+        message = json.loads(line)
+        worker.score(ScoringUnit.from_json(message["unit"]), InputFile.from_json(message["input"]))
+    return 0
+
+
+def replies() -> Reply:
+    """A function that writes a line to the parent. What libraries print goes to standard error instead."""
+    stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def reply(message: dict[str, Any]) -> None:
+        stream.write(json.dumps(message) + "\n")
+        stream.flush()
+
+    return reply
+
+
+class UnitWorker:
+    """Scores units with one model."""
+
+    def __init__(self, scorer: BatchScorer, folder: Path, reply: Reply) -> None:
+        self._scorer = scorer
+        self._folder = folder
+        self._reply = reply
+        self._parent = os.getppid()
+        self._reported = 0.0
+
+    def score(self, unit: ScoringUnit, found: InputFile) -> None:
+        """Score and write a unit, and reply with its entry or the error."""
+        writer: UnitWriter | None = None
+        try:
+            found.check_unchanged()
+            metadata = {"input": found.url, "first_row": str(unit.first_row)}
+            schema = self._scorer.output_schema(kept_schema(found, self._scorer), **metadata)
+            writer = UnitWriter(self._folder, unit.name, schema)
+            for step in score_unit(unit, found, self._scorer):
+                writer.write(step.scored, found.url)
+                self._report(writer.rows, step.share)
+            found.check_unchanged()
+            self._end_without_parent()
+            entry = {"unit": unit.name, "input": found.url, **writer.commit()}
+            self._reply({"done": entry | {"start": unit.start, "stop": unit.stop, "first_row": unit.first_row}})
+        except ScoringError as error:
+            discard(writer)
+            self._reply({"failed": str(error), "ends_job": isinstance(error, ChangedInput | OutputFailed)})
+        except Exception as error:  # a bug, or an engine that fails: the job goes on with the other units
+            discard(writer)
+            traceback.print_exc()
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            self._reply({"failed": f"{found.url}: {reason}", "ends_job": False})
+
+    def _report(self, rows: int, share: float) -> None:
+        self._end_without_parent()
+        now = time.monotonic()
+        if now - self._reported >= PROGRESS_SECONDS:
+            self._reported = now
+            self._reply({"rows": rows, "share": share})
+
+    def _end_without_parent(self) -> None:
+        if os.getppid() != self._parent:  # it was killed; the next job removes what is not listed
+            os._exit(1)
+
+
+def discard(writer: UnitWriter | None) -> None:
+    if writer is not None:
+        writer.discard()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""The worker processes of a job: each has at most one unit, and one that dies is replaced."""
+
+import contextlib
+import json
+import os
+import selectors
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scoring.errors import ScoringError
+from scoring.input_file import InputFile
+from scoring.scoring_unit import ScoringUnit
+
+ROOT = Path(__file__).resolve().parents[1]
+MAX_ATTEMPTS = 3  # for a unit whose worker dies
+STOP_SECONDS = 10.0
+ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+Message = dict[str, Any]
+OnMessage = Callable[[ScoringUnit, Message], None]
+
+
+@dataclass(eq=False)
+class WorkerProcess:
+    """A process with the unit that it scores, and the start of its next line."""
+
+    process: "subprocess.Popen[bytes]"
+    unit: ScoringUnit | None = None
+    ready: bool = False
+    unended: bytes = field(default=b"", repr=False)
+
+    @property
+    def output(self) -> int:
+        assert self.process.stdout is not None
+        return self.process.stdout.fileno()
+
+    def send(self, message: Message) -> None:
+        """Send a line. A worker that has died is found by the end of its output."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps(message).encode() + b"\n")
+            self.process.stdin.flush()
+
+    def read(self) -> list[Message] | None:
+        """The messages that have arrived; None if the process has ended."""
+        content = os.read(self.output, 1 << 16)
+        if not content:
+            return None
+        *lines, self.unended = (self.unended + content).split(b"\n")
+        return [json.loads(line) for line in lines]
+
+    def end(self) -> None:
+        """Let an idle process end by itself; terminate a busy one."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        if self.unit is not None or not self.ready:
+            self.process.terminate()
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+
+
+class WorkerPool:
+    """Runs units in processes. setup: the first message of each worker."""
+
+    def __init__(self, count: int, setup: Message, inputs: list[InputFile]) -> None:
+        self._count = count
+        self._setup = setup
+        self._inputs = inputs
+        self._workers: list[WorkerProcess] = []
+        self._again: deque[ScoringUnit] = deque()
+        self._attempts: dict[str, int] = {}
+        self._selector = selectors.DefaultSelector()
+
+    def run(self, units: Iterator[ScoringUnit], on_message: OnMessage, idle: Callable[[], None]) -> None:
+        """Score all units. on_message: called with each message about a unit. idle: called at least once a second.
+
+        Raises ScoringError if workers cannot be started; `on_message` may raise to end the job.
+        """
+        try:
+            while True:
+                self._assign(units)
+                if not self._workers:
+                    return
+                for key, _ in self._selector.select(1.0):
+                    self._receive(key.data, on_message)
+                idle()
+        finally:
+            for worker in self._workers:
+                worker.end()
+            self._selector.close()
+
+    def _assign(self, units: Iterator[ScoringUnit]) -> None:
+        """Give each idle worker a unit; start workers while there are units for them; end those without."""
+        for worker in [worker for worker in self._workers if worker.unit is None]:
+            unit = self._next(units)
+            if unit is None:
+                self._remove(worker)
+                worker.end()
+            else:
+                self._give(worker, unit)
+        while len(self._workers) < self._count and (unit := self._next(units)) is not None:
+            worker = self._start()
+            self._give(worker, unit)
+
+    def _next(self, units: Iterator[ScoringUnit]) -> ScoringUnit | None:
+        return self._again.popleft() if self._again else next(units, None)
+
+    def _start(self) -> WorkerProcess:
+        environment = os.environ | ONE_THREAD
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "scoring.unit_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+        )
+        worker = WorkerProcess(process)
+        worker.send(self._setup)
+        self._workers.append(worker)
+        self._selector.register(worker.output, selectors.EVENT_READ, worker)
+        return worker
+
+    def _give(self, worker: WorkerProcess, unit: ScoringUnit) -> None:
+        worker.unit = unit
+        self._attempts[unit.name] = self._attempts.get(unit.name, 0) + 1
+        worker.send({"unit": unit.to_json(), "input": self._inputs[unit.number].to_json()})
+
+    def _remove(self, worker: WorkerProcess) -> None:
+        self._selector.unregister(worker.output)
+        self._workers.remove(worker)
+
+    def _receive(self, worker: WorkerProcess, on_message: OnMessage) -> None:
+        messages = worker.read()
+        if messages is None:
+            self._replace(worker, on_message)
+            return
+        for message in messages:
+            if "ready" in message:
+                worker.ready = True
+                continue
+            assert worker.unit is not None
+            unit = worker.unit
+            if "done" in message or "failed" in message:
+                worker.unit = None
+                self._attempts.pop(unit.name, None)
+            on_message(unit, message)
+
+    def _replace(self, worker: WorkerProcess, on_message: OnMessage) -> None:
+        """A worker has died: its unit is scored again by another one."""
+        unit, worker.unit = worker.unit, None
+        self._remove(worker)
+        worker.end()
+        if unit is None:
+            return
+        if not worker.ready and self._attempts[unit.name] >= MAX_ATTEMPTS:
+            raise ScoringError(f"a worker process cannot start ({how_it_ended(worker.process.returncode)})")
+        if self._attempts[unit.name] < MAX_ATTEMPTS:
+            self._again.append(unit)
+            return
+        ended = how_it_ended(worker.process.returncode)
+        reason = f"its worker process died {MAX_ATTEMPTS} times ({ended}): does it need more memory?"
+        on_message(unit, {"failed": f"{self._inputs[unit.number].url}: {reason}", "ends_job": False})
+
+
+def how_it_ended(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
