@@ -16,8 +16,12 @@ class AlteredVersion(Exception):  # noqa: N818 - the name describes the error
 
 def write(folder: Path) -> None:
     """Write the manifest of the files in a folder."""
+    (folder / MANIFEST_FILE).write_bytes(_document(folder))
+
+
+def _document(folder: Path) -> bytes:
     document = {"format": 1, "files": {name: file_hash(folder / name) for name in file_names(folder)}}
-    (folder / MANIFEST_FILE).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    return json.dumps(document, indent=1).encode() + b"\n"
 
 
 def check(folder: Path) -> None:
@@ -56,6 +60,11 @@ def file_names(folder: Path) -> list[str]:
 def file_hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def files_digest(folder: Path) -> str:
+    """The digest of the manifest; for a version without one, of the manifest that it would have."""
+    return digest(folder) or hashlib.sha256(_document(folder)).hexdigest()
 
 
 def digest(folder: Path) -> str | None:

@@ -53,7 +53,7 @@ class ScoredBlock:
 class BatchScorer:
     """A model version with its options, ready to score. Raises UnusableRequest if they do not fit."""
 
-    def __init__(self, model: TabularModel, options: ScoringOptions, digest: str | None = None) -> None:
+    def __init__(self, model: TabularModel, options: ScoringOptions, digest: str = "") -> None:
         """digest: of the version's manifest, for the metadata of the output."""
         try:
             self._extended = with_options(model, options.outputs) if options.outputs else None
@@ -72,14 +72,14 @@ class BatchScorer:
     def load(cls, folder: str | Path, options: ScoringOptions = NO_OPTIONS) -> "BatchScorer":
         """The version in a folder of a model store, with its engine. Raises StoreError or UnusableRequest."""
         stored = stored_in(Path(folder))
-        return cls(store.load(stored), options, manifest.digest(stored.path))
+        return cls(store.load(stored), options, manifest.files_digest(stored.path))
 
     # The schema of the output
 
     def output_schema(self, kept: pa.Schema | None = None, **metadata: str) -> pa.Schema:
         """The schema of the output. kept: the fields of the kept columns. metadata: in addition to the version's."""
         fields = [*(kept or ()), *self._writer.schema]
-        version = {"model": self.model.name, "version": self.model.version, "manifest": self._digest or ""}
+        version = {"model": self.model.name, "version": self.model.version, "manifest": self._digest}
         return pa.schema(fields, metadata={**version, **metadata})
 
     def kept_fields(self, schema: pa.Schema) -> pa.Schema:

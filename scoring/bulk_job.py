@@ -99,7 +99,7 @@ def identity(request: JobRequest, stored: StoredVersion, inputs: Sequence[InputF
         "format": FORMAT,
         "requested": request.model,
         "model": stored.tag,
-        "manifest": manifest.digest(stored.path),
+        "manifest": manifest.files_digest(stored.path),
         "options": request.options.to_json() | LAYOUT,
         "inputs": [found.to_json() for found in inputs],
     }

@@ -113,7 +113,7 @@ def check_columns(names: Sequence[str], needed: Sequence[str], scorer: BatchScor
     unknown = [name for name in needed if is_unknown(scorer.schema, name)]
     if unknown:
         hint = did_you_mean(unknown[0], scorer.schema.by_name)
-        problems.append(f"the model has no column {listed(unknown)}{hint}; --keep or --ignore-unknown accepts it")
+        problems.append(f"the model has no column {listed(unknown)}{hint}; accept it with --keep or --ignore-unknown")
     if problems:
         raise UnreadableInput("; ".join(problems))
 

@@ -65,6 +65,8 @@ def csv_ranges(file: IO[bytes], start: int, head: CsvHead, range_bytes: int) -> 
 
 def ndjson_ranges(file: IO[bytes], start: int, range_bytes: int) -> Iterator[TextRange]:
     """The ranges of an NDJSON file from a row on. Raises FormatError."""
+    if not start and file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:
+        start = len(codecs.BOM_UTF8)
     return _ranges(file, start, range_bytes, lambda: last_line_end, ndjson_rows)
 
 

@@ -156,8 +156,8 @@ def _chunks(unit: ScoringUnit, content: IO[bytes]) -> Iterator[bytes]:
         while chunk := content.read(CHUNK_BYTES):
             yield chunk
         return
-    if unit.header_bytes:
-        yield content.read(unit.header_bytes)
+    if unit.start:
+        yield content.read(unit.header_bytes) or b"\n"  # so that it is not the start of a file, without its mark
     content.seek(unit.start)
     left = unit.stop - unit.start
     while left and (chunk := content.read(min(CHUNK_BYTES, left))):
