@@ -3,15 +3,20 @@
 import contextlib
 import gzip
 import os
+import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import IO, Any, Self
 
 import fsspec
+import pyarrow as pa
 from backports import zstd
 
+from models.formats.errors import FormatError
 from scoring.errors import ChangedInput, UnreadableInput
 
+UNREADABLE = (FormatError, pa.ArrowException, OSError, EOFError, ValueError, zlib.error, zstd.ZstdError)
+"""What reading a damaged or missing file raises."""
 VERSION_KEYS = ("ETag", "etag", "md5Hash", "md5", "LastModified", "last_modified", "updated", "mtime", "created")
 """What file systems name the attribute that changes with a file's content, the most exact first."""
 

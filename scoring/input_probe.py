@@ -8,13 +8,12 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from models.formats.errors import FormatError
 from models.formats.index_columns import is_unnamed_index
 from models.rows import is_unknown
 from models.text import did_you_mean, truncate
 from scoring.batch_scorer import BatchScorer
 from scoring.errors import ScoringError, UnreadableInput, UnusableRequest
-from scoring.input_file import InputFile, reason_of
+from scoring.input_file import UNREADABLE, InputFile, reason_of
 from scoring.text_ranges import CsvHead, csv_head
 
 THREADS = 16  # the files of an object store take long to open
@@ -81,7 +80,7 @@ def probe(found: InputFile, scorer: BatchScorer) -> ProbedInput:
             return ProbedInput(found)
     except UnreadableInput as error:
         raise UnreadableInput(f"{found.url}: {error}") from None
-    except (FormatError, pa.ArrowException, OSError, EOFError, ValueError) as error:
+    except UNREADABLE as error:
         raise UnreadableInput(f"{found.url} is not a readable {found.format} file: {reason_of(error)}") from None
 
 

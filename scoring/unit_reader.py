@@ -1,29 +1,25 @@
 """Reads the rows of a unit and scores them block by block."""
 
 import contextlib
-import zlib
 from collections.abc import Iterator
 from typing import IO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from backports import zstd
 
 from models import json_text
 from models.formats.blocks import CHUNK_BYTES, Block, RowBlock, TableDecoder
 from models.formats.csv_decoder import CsvDecoder, KeptBlock
-from models.formats.errors import FormatError
 from models.formats.ndjson_decoder import LineBlock, NdjsonDecoder, parse_line
 from models.formats.record_batches import encodable
 from scoring.batch_scorer import BLOCK_ROWS, BatchScorer, ScoredBlock
 from scoring.errors import UnreadableInput
-from scoring.input_file import InputFile, reason_of
+from scoring.input_file import UNREADABLE, InputFile, reason_of
 from scoring.input_probe import open_arrow
 from scoring.scoring_unit import ScoringUnit
 
 BLOCK_BYTES = 16 * 1024**2  # of text; a block of more bytes has fewer rows
 COLUMN_BUFFER_BYTES = 256 * 1024
-UNREADABLE = (FormatError, pa.ArrowException, OSError, EOFError, ValueError, zlib.error, zstd.ZstdError)
 
 
 class UnitStep(NamedTuple):

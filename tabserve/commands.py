@@ -28,5 +28,6 @@ COMMANDS = {
     "canary": Command("service", "give a version a share of the requests", "canary"),
     "shadow": Command("service", "let a version predict a share of the rows, unseen by clients", "shadow"),
     "audit": Command("service", "list the changes of what is served, and check the list", "audit"),
+    "score": Command("scoring", "score files of any size with a stored model", extra="arrow"),
     "load": Command("loadtest", "load a server, check its answers, compare runs", extra="loadtest"),
 }

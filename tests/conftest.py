@@ -27,6 +27,7 @@ SLOW = (
     "tests/models/test_rows.py",
     "tests/models/test_store.py",
     "tests/recorded/",
+    "tests/scoring/",
     "tests/service/server/test_http_protocol.py",
     "tests/service/server/test_startup.py",
     "tests/service/test_asgi.py",

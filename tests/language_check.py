@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("loadtest", "models", "service", "tabserve", "training")
+PACKAGES = ("loadtest", "models", "scoring", "service", "tabserve", "training")
 TOOLS = ("docs", "requirements", "tests")
 PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 

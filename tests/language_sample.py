@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("docs", "loadtest", "models", "requirements", "service", "tabserve", "tests", "training")
+FOLDERS = ("docs", "loadtest", "models", "requirements", "scoring", "service", "tabserve", "tests", "training")
 EXCLUDED = ("build", ".venv", "tests/recorded/messages.py", "tests/recorded/store")  # generated, and recorded data
 MIN_WORDS = 4
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-OURS = ("models", "training", "service", "loadtest", "tabserve")
+OURS = ("models", "training", "service", "scoring", "loadtest", "tabserve")
 MAY_IMPORT = {"models": {"models"}, "training": {"training", "models"}, "service": {"service", "models"}}
 MAY_IMPORT["loadtest"] = {"loadtest", "models"}
+MAY_IMPORT["scoring"] = {"scoring", "models"}
 MAY_IMPORT["tabserve"] = {"tabserve", "models", "service"}  # the packages of its commands are imported by name
 OF_TRAINING = {"pandas", "sklearn", "matplotlib", "pyarrow", "scipy"}
 OF_KERAS = {"keras", "tensorflow"}
@@ -124,6 +125,14 @@ LAYERS: dict[str, list[set[str]]] = {
         {"training.baselines", "training.card", "training.plots"},
         {"training.pipeline"},
         {"training.promotion"},
+    ],
+    "scoring": [
+        {"scoring.errors", "scoring.scoring_options", "scoring.bad_row_limit", "scoring.text_ranges"},
+        {"scoring.batch_scorer", "scoring.input_file", "scoring.model_choice", "scoring.scoring_progress"},
+        {"scoring.input_list", "scoring.input_probe", "scoring.job_folder"},
+        {"scoring.scoring_unit", "scoring.unit_writer"},
+        {"scoring.unit_reader", "scoring.worker_pool"},
+        {"scoring.bulk_job", "scoring.score_parser"},
     ],
     "service": [
         {
@@ -300,6 +309,8 @@ def test_load_tests_except_the_bench_import_only_what_describes_a_row(path: Path
 @pytest.mark.parametrize("path", [path for path in FILES if path.parts[0] != "training"], ids=str)
 def test_libraries_of_training_stay_in_training(path: Path) -> None:
     allowed = {"matplotlib"} if path.parts[0] == "loadtest" else set()
+    if path.parts[0] == "scoring":  # works on Arrow tables
+        allowed = {"pyarrow"}
     if path.parts[:2] == ("loadtest", "bench"):  # writes Arrow and Parquet bodies
         allowed = {"matplotlib", "pyarrow"}
     if path.as_posix().startswith(ARROW_FORMATS):  # an extra of the installation, imported only when used

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("models", "service", "training", "loadtest")
+PACKAGES = ("models", "service", "training", "scoring", "loadtest")
 MAX_LINES = 400
 PROTOCOL_FOLDERS = {"service/routes", "service/protocols", "service/openapi"}
 

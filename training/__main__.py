@@ -13,11 +13,11 @@ from pathlib import Path
 
 from models.command_line import CommandParser
 from models.serving_state import ServingStateError
+from models.signals import interrupt_on_signals
 from training import store_commands
 from training.arguments import add_options, options_from, parse_seconds
 from training.config import DataOptions, FitOptions
 from training.errors import UsageError
-from models.signals import interrupt_on_signals
 
 PROGRAM = "python -m training"
 DEFAULTS = ("housing", "income", "penguins")

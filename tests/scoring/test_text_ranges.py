@@ -79,9 +79,7 @@ def read_in_ranges(content: bytes, size: int) -> int:
     lines=st.lists(st.sampled_from(['{"a": "x"}', "", "  ", '{"b": 1}\r', "no json", "\ufeff"]), max_size=30),
     size=st.integers(1, 60),
 )
-def test_the_ranges_of_ndjson_have_the_rows_that_the_decoder_reads(
-    first: str, lines: list[str], size: int
-) -> None:
+def test_the_ranges_of_ndjson_have_the_rows_that_the_decoder_reads(first: str, lines: list[str], size: int) -> None:
     content = "\n".join([first, *lines]).encode()
     ranges = [*ndjson_ranges(io.BytesIO(content), 0, size)]
     assert_whole(ranges, 3 * content.startswith(codecs.BOM_UTF8), len(content))

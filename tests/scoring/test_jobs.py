@@ -1,0 +1,336 @@
+"""Jobs: what they write, how they end, and how they go on after an interruption."""
+
+import gzip
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+
+from models.serving_file import ServingFile
+from models.serving_state import ModelState
+from models.version_lifecycle import VersionStore
+from scoring import bulk_job, scoring_unit
+from scoring.job_folder import JobFolder
+from tests.scoring.conftest import STORE, WAIT_S, Run, numbers_table, output, start_job, tree
+
+OUTPUTS = {"_SUCCESS", "_job.json", "_manifest.jsonl", "_errors/part-00000-00000.ndjson", "part-00000-00000.parquet"}
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+def test_a_job_writes_a_row_for_each_row_and_lists_the_invalid_ones(
+    run: Run, table: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([table], "--max-bad", "20") == 0
+    assert tree(out).keys() == OUTPUTS
+    scored = output(out)
+    assert scored.column_names == ["id", "value", "warnings", "error"]
+    assert scored.column("id").to_pylist() == [f"r{number}" for number in range(1000)]
+    assert scored.column("error").null_count == 980
+    errors = [json.loads(line) for line in (out / "_errors/part-00000-00000.ndjson").read_text().splitlines()]
+    assert [line["row"] for line in errors] == list(range(7, 1000, 50))
+    assert errors[0] == {
+        "input": str(table),
+        "row": 7,
+        "kept": {"id": "r7"},
+        "errors": [
+            {
+                "field": "c",
+                "code": "null_not_allowed",
+                "message": "row 7, feature 'c': is null, and it was never missing in training",
+            }
+        ],
+    }
+    summary = json.loads((out / "_SUCCESS").read_text())
+    assert summary == {
+        "model": "numbers:1",
+        "inputs": 1,
+        "units": 1,
+        "rows": 1000,
+        "invalid": 20,
+        "with_warnings": summary["with_warnings"],
+    }
+    metadata = pq.read_schema(out / "part-00000-00000.parquet").metadata
+    assert (metadata[b"model"], metadata[b"version"], len(metadata[b"manifest"])) == (b"numbers", b"1", 64)
+    printed = capsys.readouterr()
+    assert "numbers:1: 1,000 rows of 1 input" in printed.out
+    assert printed.err == ""
+
+
+def test_more_invalid_rows_than_allowed_are_exit_code_1(
+    run: Run, table: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The limit does not belong to what is written: the rows are scored once."""
+    for limit, code in (("1.9%", 1), ("2%", 0), ("19", 1), ("20", 0), ("100%", 0)):
+        assert run([table], "--max-bad", limit) == code
+        assert (out / "_SUCCESS").exists() == (code == 0)
+        assert ("--max-bad" in capsys.readouterr().err) == (code == 1)
+
+
+def test_text_inputs_in_a_folder_are_scored_in_ranges(
+    run: Run, tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring_unit, "UNIT_BYTES", 20_000)
+    monkeypatch.setattr("scoring.text_ranges.READ_BYTES", 5_000)
+    folder = tmp_path / "in" / "day=1"
+    folder.mkdir(parents=True)
+    rows = numbers_table(2000)
+    pa.csv.write_csv(rows, folder / "a.csv", pa.csv.WriteOptions(quoting_style="none"))
+    lines = "".join(json.dumps(row) + "\n" for row in rows.to_pylist())
+    (folder / "b.jsonl").write_text(lines)
+    (folder / "c.ndjson.gz").write_bytes(gzip.compress(lines.encode()))
+    (folder / "_hidden.csv").write_text("nothing")
+    (folder / "notes.txt").write_text("nothing")
+    assert run([tmp_path / "in"], "--max-bad", "2%") == 0
+    scored = output(out)
+    assert scored.column("id").to_pylist() == 3 * rows.column("id").to_pylist()
+    assert len({name for name in tree(out) if name.startswith("part-00000-")}) > 3
+    assert len({name for name in tree(out) if name.startswith("part-00001-")}) > 3
+    for name in ("warnings", "error"):
+        by_input = [scored.column(name).slice(start, 2000) for start in (0, 2000, 4000)]
+        assert by_input[0].equals(by_input[1])
+        assert by_input[1].equals(by_input[2])
+
+
+def lose_the_last_unit(out: Path) -> None:
+    """As after a kill while the last of four units was written."""
+    lines = (out / "_manifest.jsonl").read_bytes().splitlines(keepends=True)
+    assert len(lines) == 4
+    (out / "_manifest.jsonl").write_bytes(b"".join(lines[:3]))
+    (out / "part-00000-00003.parquet").write_bytes(b"half")
+    (out / "_errors" / "part-00000-00003.ndjson").unlink()
+    (out / "_temporary").mkdir()
+    (out / "_temporary" / "part-00000-00003.1.parquet").write_bytes(b"half")
+    (out / "_SUCCESS").unlink()
+
+
+def tear_the_last_line(out: Path) -> None:
+    (out / "_manifest.jsonl").write_bytes((out / "_manifest.jsonl").read_bytes()[:-40])
+
+
+def test_a_restart_scores_only_what_is_not_listed_or_not_whole(
+    run: Run, table: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(scoring_unit, "UNIT_ROWS", 300)
+    assert run([table], "--max-bad", "2%") == 0
+    whole, written = tree(out), (out / "part-00000-00000.parquet").stat().st_mtime_ns
+    damages: dict[Callable[[Path], object], str] = {
+        lose_the_last_unit: "900",
+        tear_the_last_line: "900",
+        lambda out: (out / "part-00000-00001.parquet").unlink(): "700",
+        lambda out: (out / "_errors" / "part-00000-00001.ndjson").write_bytes(b""): "700",
+    }
+    for damage, earlier in damages.items():
+        damage(out)
+        capsys.readouterr()
+        assert run([table], "--max-bad", "2%") == 0
+        assert tree(out) == whole
+        assert f"{earlier} of them by an earlier run" in capsys.readouterr().out
+    assert (out / "part-00000-00000.parquet").stat().st_mtime_ns == written
+    (out / "_manifest.jsonl").unlink()
+    assert run([table], "--max-bad", "2%") == 0
+    assert tree(out) == whole
+    assert "earlier" not in capsys.readouterr().out
+
+
+def test_a_finished_job_is_not_scored_again(
+    run: Run, table: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([table], "--max-bad", "2%") == 0
+    before = tree(out)
+    monkeypatch.setattr("scoring.worker_pool.WorkerPool._start", lambda _: pytest.fail("a worker was started"))
+    assert run([table], "--max-bad", "2%") == 0
+    assert tree(out) == before
+    assert "1,000 of them by an earlier run" in capsys.readouterr().out
+
+
+def test_a_folder_belongs_to_one_job(
+    run: Run, table: Path, out: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run([table], "--max-bad", "2%") == 0
+    before = tree(out)
+    assert run([table], "--ignore-unknown") == 2
+    assert "its options is" in capsys.readouterr().err
+    shutil.copy(table, table.with_name("second.parquet"))
+    assert run([table.parent]) == 2
+    assert "does not have the input" in capsys.readouterr().err
+    os.utime(table)
+    assert run([table]) == 2
+    assert f"the input {table} has changed since" in capsys.readouterr().err
+    assert tree(out) == before
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.txt").write_text("mine")
+    assert run([table], "--out", str(tmp_path / "other")) == 2
+    assert "belongs to no job" in capsys.readouterr().err
+    assert run([out], "--out", str(out)) == 2
+    assert "is in the folder of --out" in capsys.readouterr().err
+
+
+def test_a_second_job_on_a_folder_is_refused(
+    run: Run, table: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with JobFolder.open(out):
+        assert run([table]) == 1
+        assert "another job is writing to" in capsys.readouterr().err
+        assert tree(out) == {}
+    with JobFolder.open(out) as folder:
+        assert folder.identity() is None
+
+
+def test_an_unreadable_part_fails_alone_and_is_tried_again(
+    run: Run, table: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(scoring_unit, "UNIT_ROWS", 300)
+    content = table.read_bytes()
+    group = pq.read_metadata(table).row_group(1).column(0)
+    start = group.dictionary_page_offset or group.data_page_offset
+    table.write_bytes(content[:start] + b"\xff" * 60 + content[start + 60 :])
+    found = table.stat()
+    assert run([table], "--max-bad", "2%") == 1
+    assert f"error: {table} cannot be read" in capsys.readouterr().err
+    assert {name for name in tree(out) if name.startswith("part")} == {
+        f"part-00000-0000{part}.parquet" for part in (0, 2, 3)
+    }
+    table.write_bytes(content)
+    os.utime(table, ns=(found.st_atime_ns, found.st_mtime_ns))
+    assert run([table], "--max-bad", "2%") == 0
+    assert output(out).num_rows == 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.parquet", b"PAR1 nothing", "is not a readable parquet file"),
+        ("a.arrow", b"nothing", "is not a readable arrow file"),
+        ("a.csv.gz", b"id,a\n", "is not a readable csv file"),
+        ("a.csv.zst", b"id,a\n", "is not a readable csv file"),
+        ("a.csv", b"id,a,b,c,d,e\n1,2\n", "the column 'f' is missing"),
+        ("a.csv", b"id,a,b,c,d,e,f,gg\n", "the model has no column 'gg'"),
+        ("a.csv", b"a,b,c,d,e,f\n", "the column 'id', which is to be kept, is missing"),
+        ("a.csv", b"id,a,a,b,c,d,e,f\n", "names 'a' twice"),
+        ("a.xlsx", b"", "unknown format"),
+        ("a.parquet.gz", b"", "unknown format"),
+    ],
+)
+def test_inputs_that_cannot_be_scored_are_refused_before_anything_is_written(
+    name: str, content: bytes, message: str, run: Run, tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert run([tmp_path / name]) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--interval", ".9"], "without uncertainty"),
+        (["--interval", "x"], "is not a level"),
+        (["--explain"], "without a background"),
+        (["--keep", "value"], "the output has a column of this name"),
+    ],
+)
+def test_options_that_the_model_cannot_satisfy_are_refused(
+    options: list[str], message: str, run: Run, table: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([table], *options) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("number", "did you mean 'numbers'"),
+        ("numbers:7", "stored versions: 1"),
+        ("numbers@nobody", "has no alias 'nobody'"),
+        ("numbers:x", "is not a model such as"),
+        ("numbers:1@x", "is not a model such as"),
+    ],
+)
+def test_a_version_that_is_not_stored_is_refused(
+    model: str, message: str, run: Run, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([table], model=model) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_input_that_changes_meanwhile_ends_the_job(
+    run: Run, table: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    probed = bulk_job.probe_all
+    monkeypatch.setattr(bulk_job, "probe_all", lambda *inputs: (probed(*inputs), os.utime(table))[0])
+    out.mkdir()  # or the inputs would be probed twice
+    assert run([table]) == 1
+    assert f"{table} has changed since the job started" in capsys.readouterr().err
+    assert not [*out.glob("part-*")]
+
+
+def test_a_job_goes_on_with_the_version_that_an_alias_named_at_its_start(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from scoring.__main__ import main
+
+    root = tmp_path / "store"
+    shutil.copytree(STORE / "stars", root / "stars")
+    monkeypatch.setenv("TABSERVE_STORE", str(root))
+    path = tmp_path / "stars.csv"
+    path.write_text("size,kind\n1.5,inn\n")
+    versions = VersionStore(root)
+    versions.promote(versions.find("stars", 1), by_person=True)
+    words = ["stars@champion", str(path), "--workers", "1", "--out", str(tmp_path / "a")]
+    assert main(words) == 0
+    versions.promote(versions.find("stars", 2), by_person=True)
+    assert ServingFile(root).read().model("stars") != ModelState()
+    assert main(words) == 0, "the folder is that of stars:1"
+    assert main([*words[:-1], str(tmp_path / "b")]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.partition(": ")[0] for line in printed] == ["stars:1", "stars:1", "stars:2"]
+
+
+def test_a_full_disk_ends_the_job_and_the_same_command_goes_on(table: Path, out: Path) -> None:
+    """The size of files is limited instead of the disk."""
+    words = ["numbers", str(table), "--out", str(out), "--keep", "id", "--workers", "1", "--max-bad", "2%"]
+
+    def limit() -> None:
+        import resource
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+
+    process = start_job(words, preexec_fn=limit)
+    printed, _ = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 1, printed
+    assert b"the output cannot be written: File too large" in printed
+    assert not [*out.glob("part-*")]
+    process = start_job(words)
+    printed, _ = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0, printed
+    assert output(out).num_rows == 1000
+
+
+def test_a_worker_that_is_killed_is_replaced_and_no_row_is_lost(tmp_path: Path, out: Path) -> None:
+    path = tmp_path / "table.csv"
+    pa.csv.write_csv(numbers_table(60_000), path)
+    words = ["numbers", str(path), "--out", str(out), "--keep", "id", "--workers", "1", "--max-bad", "2%"]
+    process = start_job(words)
+    deadline, killed = time.monotonic() + WAIT_S, False
+    while process.poll() is None and time.monotonic() < deadline and not killed:
+        for temporary in out.glob("_temporary/*.parquet"):  # named after its process
+            os.kill(int(temporary.name.split(".")[1]), signal.SIGKILL)
+            killed = True
+        time.sleep(0.001)
+    printed, _ = process.communicate(timeout=WAIT_S)
+    assert (process.returncode, killed) == (0, True), printed
+    assert output(out).column("id").to_pylist() == [f"r{number}" for number in range(60_000)]
