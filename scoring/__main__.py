@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 scoring failed or too many rows are invalid, 2 wrong usage
 """
 
 import argparse
+import csv
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -78,7 +79,8 @@ def scoring_options(parsed: argparse.Namespace) -> "ScoringOptions":
         outputs = parse_output_options({"interval": parsed.interval, "set": parsed.set, "explain": explain})
     except OptionError as error:
         raise UnusableRequest(str(error)) from None
-    keep = tuple(dict.fromkeys(name for name in parsed.keep.split(",") if name))
+    names = next(csv.reader([parsed.keep], skipinitialspace=True), [])
+    keep = tuple(dict.fromkeys(name for name in names if name))
     return ScoringOptions(keep, outputs, parsed.ignore_unknown)
 
 

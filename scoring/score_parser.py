@@ -27,7 +27,12 @@ def score_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         help="files, folders, globs in quotes or URLs of fsspec: CSV and NDJSON (also .gz, .zst), Parquet, Arrow",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a folder of its own for this job")
-    parser.add_argument("--keep", default="", metavar="A,B", help="columns of the inputs to copy to the output")
+    parser.add_argument(
+        "--keep",
+        default="",
+        metavar="A,B",
+        help="columns of the inputs to copy to the output; one with a comma in quotes: 'id,\"a,b\"'",
+    )
     parser.add_argument(
         "--ignore-unknown",
         action="store_true",

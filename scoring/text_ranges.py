@@ -35,7 +35,7 @@ class TextRange(NamedTuple):
 def csv_head(file: IO[bytes], schema: FeatureSchema) -> CsvHead | None:
     """The header of a CSV, None if the file has no complete line. Raises FormatError.
 
-    The file is in UTF-8; in other encodings only `names` is right.
+    `stop` is right for UTF-8 only.
     """
     content = file.read(MAX_LINE_BYTES)
     decoder = CsvDecoder(schema, 1, MAX_LINE_BYTES)
@@ -47,7 +47,7 @@ def csv_head(file: IO[bytes], schema: FeatureSchema) -> CsvHead | None:
         complete, place, start = ends.last(content[place:end]), end, place
         if complete and content[start:end].strip():
             break
-    for _ in decoder.feed(content[:place] if end else content):
+    for _ in decoder.feed(content[:place] if end and schema.encoding is None else content):
         pass
     if decoder.names is None:
         for _ in decoder.rest():

@@ -25,7 +25,7 @@ def numbers_table(rows: int, seed: int = 0) -> pa.Table:
     columns = {name: np.round(rng.uniform(0, 10 * (place + 1), rows), 2) for place, name in enumerate("abcdef")}
     missing = np.arange(rows) % 50 == 7
     table = {name: pa.array(values, mask=missing if name == "c" else None) for name, values in columns.items()}
-    return pa.table({"id": pa.array([f"r{number}" for number in range(rows)]), **table})
+    return pa.table({"id": pa.array([f"r{number}" for number in range(rows)], pa.string()), **table})
 
 
 @pytest.fixture

@@ -1,12 +1,16 @@
 """Jobs: what they write, how they end, and how they go on after an interruption."""
 
+import contextlib
+import functools
 import gzip
 import json
 import os
 import shutil
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pyarrow as pa
@@ -186,6 +190,40 @@ def test_a_second_job_on_a_folder_is_refused(
         assert tree(out) == {}
     with JobFolder.open(out) as folder:
         assert folder.identity() is None
+
+
+def test_inputs_without_rows_are_scored(run: Run, tmp_path: Path, out: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    empty = numbers_table(0)
+    pq.write_table(empty, folder / "a.parquet")
+    (folder / "b.csv").write_text("id,a,b,c,d,e,f\n")
+    (folder / "c.csv").write_text("")
+    (folder / "d.ndjson").write_text("\n")
+    with pa.ipc.new_file(folder / "e.arrow", empty.schema) as writer:
+        writer.write_table(empty)
+    assert run([folder]) == 0
+    assert [pq.read_metadata(path).num_rows for path in sorted(out.glob("part-*"))] == [0] * 5
+    assert output(out).column_names == ["id", "value", "warnings", "error"]
+
+
+def test_a_url_is_an_input(run: Run, tmp_path: Path, out: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    pa.csv.write_csv(numbers_table(100), folder / "a.csv")
+    with serve_files(folder) as url:
+        assert run([f"{url}/a.csv"], "--max-bad", "2%") == 0
+    assert output(out).num_rows == 100
+    assert json.loads((out / "_manifest.jsonl").read_text())["input"] == f"{url}/a.csv"
+
+
+@contextlib.contextmanager
+def serve_files(folder: Path) -> Iterator[str]:
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def test_an_unreadable_part_fails_alone_and_is_tried_again(
