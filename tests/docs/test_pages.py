@@ -37,6 +37,7 @@ NOT_RUN = {
 """Commands that are neither parsed nor run here, by their first word, and why."""
 PYTHON_ELSEWHERE = {
     "README.md": "test_readme.py",
+    "bulk-scoring.md": "tests/scoring/test_score_batches.py",
     "neural-networks-from-scratch.md": "test_book.py",
     "protocols.md": "tests/service/test_streams.py",
     "tutorial.md": "test_the_tutorial_runs",
