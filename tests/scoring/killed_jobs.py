@@ -20,7 +20,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from tests.scoring.conftest import ROOT, STORE, WAIT_S, numbers_table, tree
+from tests.scoring.conftest import WAIT_S, tree
+from tests.scoring.tables import ROOT, STORE, numbers_table
 
 ROWS = 40_000
 VICTIMS = ("job", "worker", "all")

@@ -23,7 +23,8 @@ from models.serving_state import ModelState
 from models.version_lifecycle import VersionStore
 from scoring import bulk_job, scoring_unit
 from scoring.job_folder import JobFolder
-from tests.scoring.conftest import STORE, WAIT_S, Run, numbers_table, output, start_job, tree
+from tests.scoring.conftest import WAIT_S, Run, output, start_job, tree
+from tests.scoring.tables import STORE, numbers_table
 
 OUTPUTS = {"_SUCCESS", "_job.json", "_manifest.jsonl", "_errors/part-00000-00000.ndjson", "part-00000-00000.parquet"}
 

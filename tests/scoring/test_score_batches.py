@@ -11,7 +11,7 @@ from models import manifest
 from scoring.batch_scorer import BLOCK_ROWS, score_batches
 from scoring.errors import UnreadableInput, UnusableRequest
 from scoring.scoring_options import ScoringOptions
-from tests.scoring.conftest import ROOT, STORE, numbers_table
+from tests.scoring.tables import ROOT, STORE, numbers_table
 
 VERSION = STORE / "numbers" / "1"
 OPTIONS = ScoringOptions(keep=("id",))
