@@ -1,7 +1,7 @@
 """Reads the rows of a unit and scores them block by block."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, NamedTuple
 
 import pyarrow as pa
@@ -180,7 +180,7 @@ def _known(row: dict[str, object], scorer: BatchScorer) -> dict[str, object]:
     return {name: value for name, value in row.items() if not scorer.is_left_out(name)}
 
 
-def _texts(scorer: BatchScorer, columns: list[list[str | None]]) -> pa.RecordBatch:
+def _texts(scorer: BatchScorer, columns: Sequence[Sequence[str | None]]) -> pa.RecordBatch:
     arrays = [pa.array(column, pa.string()) for column in columns]
     return pa.RecordBatch.from_arrays(arrays, list(scorer.options.keep))
 

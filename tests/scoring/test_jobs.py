@@ -21,7 +21,10 @@ import pytest
 from models.serving_file import ServingFile
 from models.serving_state import ModelState
 from models.version_lifecycle import VersionStore
-from scoring import bulk_job, scoring_unit
+from scoring import scoring_unit
+from scoring.batch_scorer import BatchScorer
+from scoring.input_file import InputFile
+from scoring.input_probe import ProbedInput, probe_all
 from scoring.job_folder import JobFolder
 from tests.scoring.conftest import WAIT_S, Run, output, start_job, tree
 from tests.scoring.tables import STORE, numbers_table
@@ -308,8 +311,12 @@ def test_a_version_that_is_not_stored_is_refused(
 def test_an_input_that_changes_meanwhile_ends_the_job(
     run: Run, table: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    probed = bulk_job.probe_all
-    monkeypatch.setattr(bulk_job, "probe_all", lambda *inputs: (probed(*inputs), os.utime(table))[0])
+    def probe_and_change(inputs: list[InputFile], scorer: BatchScorer) -> list[ProbedInput]:
+        probed = probe_all(inputs, scorer)
+        os.utime(table)
+        return probed
+
+    monkeypatch.setattr("scoring.bulk_job.probe_all", probe_and_change)
     out.mkdir()  # or the inputs would be probed twice
     assert run([table]) == 1
     assert f"{table} has changed since the job started" in capsys.readouterr().err

@@ -142,9 +142,9 @@ def test_text_files_are_scored_like_bodies(
         body = ndjson_of([*rows, {**rows[0], "unknown": 1}, {}, [1], 5]) + b'\n{"a": 1,\n \n{"a": 1, "a": 2}\n'
     else:
         body = csv_of(rows) + b"1" + b"," * 40 + b"\n\n" + csv_of(rows[:3], header=False).rstrip(b"\n")
-    packed = {"gz": gzip.compress, "zst": zstd.compress}.get(suffix.rpartition(".")[2], bytes)(body)
+    pack: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "zst": zstd.compress}
     path = tmp_path / f"table.{suffix}"
-    path.write_bytes(packed)
+    path.write_bytes(pack.get(suffix.rpartition(".")[2], bytes)(body))
     actual = scored(path, model)
     assert_equal(actual, ask_recorded(name, body, NDJSON if suffix.startswith("ndjson") else CSV), model)
     assert actual.column("warnings").null_count < len(actual)
