@@ -1,6 +1,6 @@
 """The version that a command names: `housing`, `housing:3` or `housing@challenger`."""
 
-from models.serving_state import CHAMPION
+from models.aliases import CHAMPION
 from models.version_files import StoredVersion, StoreError
 from models.version_lifecycle import VersionStore
 from scoring.errors import UnusableRequest
