@@ -25,6 +25,8 @@ def _argument(field: "Field[Any]", hint: Any) -> dict[str, Any]:
     default = field.default
     default_text = "" if default in (None, (), "", MISSING) or isinstance(default, bool) else f" (default: {default})"
     common = {"help": help_text + default_text, "default": argparse.SUPPRESS}
+    if field.name == "time":
+        return common | {"type": parse_seconds, "metavar": "TIME"}
     if kind is bool:
         return common | {"action": "store_true"}
     if get_origin(kind) is tuple:

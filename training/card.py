@@ -62,10 +62,7 @@ def write_card(
     if bundled:
         sections.append(f"{bundled.title}. {bundled.source}. Licence: {bundled.licence}. {bundled.notes}")
     sections += [
-        f"Network: {' → '.join(map(str, [*recipe.hidden, record['outputs']]))} units, {recipe.activation}, "
-        f"{record['parameters']:,} parameters; {recipe.optimizer}, learning rate {recipe.learning_rate:g} "
-        f"({recipe.schedule}), batches of {recipe.batch_size}, {record['epochs']} of {recipe.epochs} epochs, "
-        f"weights of epoch {record['kept_epoch']}, {record['seconds']:.1f} s, by {recipe.framework}.",
+        _describe_network(recipe, record),
         "## Columns",
         markdown(columns),
     ]
@@ -74,6 +71,21 @@ def write_card(
     if notices:
         sections += ["## Notices", "\n".join(f"- {notice}" for notice in notices)]
     return "\n\n".join(sections) + "\n"
+
+
+def _describe_network(recipe: Recipe, record: dict[str, Any]) -> str:
+    if recipe.network in ("linear", "constant"):
+        what = f"a linear model, penalty {recipe.penalty:g}" if recipe.penalty is not None else "a constant"
+        return (
+            f"Model: {what}, {record['parameters']:,} parameters, {record['seconds']:.1f} s. The network's validation "
+            "loss was not smaller."
+        )
+    return (
+        f"Network: {' → '.join(map(str, [*recipe.hidden, record['outputs']]))} units, {recipe.activation}, "
+        f"{record['parameters']:,} parameters; {recipe.optimizer}, learning rate {recipe.learning_rate:g} "
+        f"({recipe.schedule}), batches of {recipe.batch_size}, {record['epochs']} of {recipe.epochs} epochs, "
+        f"weights of epoch {record['kept_epoch']}, {record['seconds']:.1f} s, by {recipe.framework}."
+    )
 
 
 def _importance_section(importance: Sequence[ColumnImportance]) -> list[str]:

@@ -128,6 +128,11 @@ class FitOptions:
         "the rows that the served network is trained on: train, or validation for train and validation rows; "
         "validation, plain train",
     )
+    time: float | None = option(
+        None,
+        "use about this time (5m, 90s, 1h30m) for further trials of the default recipe and the final fit; the smallest "
+        "validation loss of all trials decides",
+    )
     clip_norm: float | None = option(None, "maximum norm of the gradient (default: none)")
     fit_seed: int = option(42, "of the initial weights, the order of the batches and dropout")
 

@@ -8,10 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from models.architecture import Architecture
 from models.network import optimizers
 from models.network.network import DivergenceError
 from training.folds import TrialResult
+from training.further_trials import TimeBudget, describe, draw_settings
 from training.recipe import Recipe
 from training.training_run import Report, TrainingRun, best_epoch
 
@@ -27,6 +30,7 @@ def select_trial(
     """
     results: list[TrialResult] = []
     errors: list[DivergenceError] = []
+    budget = TimeBudget(recipe)
     for settings in recipe.trials or ({},):
         trial = replace(recipe, trials=(), **settings)
         try:
@@ -34,6 +38,7 @@ def select_trial(
         except DivergenceError as error:
             errors.append(error)
             report(f"the training with dropout {trial.dropout:g} was lost in epoch {error.epoch}")
+        budget.end_trial()
     if not results:
         raise errors[0]
     best = min(results, key=lambda result: result.loss)
@@ -41,6 +46,31 @@ def select_trial(
     if len(results) > 1:
         compared = ", ".join(f"validation {loss:.4f} with {name}" for name, loss in losses.items())
         report(f"{compared}: {best.recipe.dropout:g} is kept")
+    if recipe.searched:
+        best, further = _run_further_trials(recipe, best, run, budget, report)
+        losses |= further
+    return best, losses
+
+
+def _run_further_trials(
+    recipe: Recipe, best: TrialResult, run: Callable[[Recipe], TrialResult], budget: TimeBudget, report: Report
+) -> tuple[TrialResult, dict[str, float]]:
+    """Further trials while the budget lasts; the best of them and of those before, and the losses of the further."""
+    rng, losses, number = np.random.default_rng(recipe.fit_seed), dict[str, float](), 0
+    while budget.allows_trial():
+        settings = draw_settings(recipe, best.recipe, number, rng)
+        number += 1
+        name = f"further trial {number}: {describe(settings)}"
+        try:
+            result = run(replace(recipe, trials=(), **settings))
+        except DivergenceError as error:
+            report(f"{name}: lost in epoch {error.epoch}")
+        else:
+            losses[name] = result.loss
+            report(f"{name}: validation {result.loss:.4f}" + (", the best so far" if result.loss < best.loss else ""))
+            best = min(best, result, key=lambda one: one.loss)
+        budget.end_trial()
+    report(f"{number} further trials within {recipe.seconds:g} s; smallest validation loss {best.loss:.4f}")
     return best, losses
 
 

@@ -31,11 +31,24 @@ def fit(
 
     Raises DivergenceError when the loss is no longer finite.
     """
-    weights = class_weights(train.y, max(architecture.outputs, 2)) if recipe.class_weights == "balanced" else None
-    run = TrainingRun(recipe, architecture, task, train, validation, weights, on_epoch, report)
+    run = training_run(recipe, architecture, task, train, validation, on_epoch, report)
     started = time.perf_counter()
     result = FIT_FUNCTIONS[recipe.framework, recipe.network](run)
     return replace(result, seconds=time.perf_counter() - started)
+
+
+def training_run(
+    recipe: Recipe,
+    architecture: Architecture,
+    task: Task,
+    train: EncodedRows,
+    validation: EncodedRows,
+    on_epoch: OnEpoch = lambda epoch: None,
+    report: Report = lambda text: None,
+) -> TrainingRun:
+    """The arguments of a training, with the weights of its classes."""
+    weights = class_weights(train.y, max(architecture.outputs, 2)) if recipe.class_weights == "balanced" else None
+    return TrainingRun(recipe, architecture, task, train, validation, weights, on_epoch, report)
 
 
 def class_weights(y: Targets, classes: int) -> list[float]:

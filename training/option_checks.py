@@ -7,7 +7,7 @@ from training.config import FitOptions, LossName, OptimizerName, check_seed
 from training.errors import UsageError
 
 PLAIN_ONLY = {"batch_norm": False, "bins": None, "optimizer": "adamw", "schedule": "cosine", "patience": None}
-ENSEMBLE_ONLY = {"members": None, "frequency_scale": None}
+ENSEMBLE_ONLY = {"members": None, "frequency_scale": None, "time": None}
 
 
 def check_combination(
@@ -27,7 +27,8 @@ def check_combination(
     for name, default in (PLAIN_ONLY if ensemble else ENSEMBLE_ONLY).items():
         value = getattr(options, name)
         if value not in (default, None):
-            flag = f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
+            shown = f" {value:g}" if isinstance(value, float) else f" {value}"
+            flag = f"--{name.replace('_', '-')}" + ("" if value is True else shown)
             raise UsageError(f"{flag} is for --network {'plain' if ensemble else 'ensemble'}")
 
 
@@ -39,7 +40,7 @@ def check_ranges(options: FitOptions) -> None:
         value = getattr(options, name)
         if value is not None and not least <= value < math.inf:
             raise UsageError(f"--{name.replace('_', '-')} must be at least {least}, not {value}")
-    for name in ("learning_rate", "clip_norm", "frequency_scale"):
+    for name in ("learning_rate", "clip_norm", "frequency_scale", "time"):
         value = getattr(options, name)
         if value is not None and not 0 < value < math.inf:
             raise UsageError(f"--{name.replace('_', '-')} must be above 0, not {value:g}")

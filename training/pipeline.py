@@ -19,7 +19,7 @@ from models.schema import FeatureSchema
 from models.store_repair import repair_store
 from models.tabular_model import Engine, TabularModel
 from models.version_files import StoredVersion, TrainedVersion
-from training import card, conformalization, dataset_report, examples, fit, plots
+from training import card, conformalization, dataset_report, examples, fit, linear_candidate, plots
 from training.baselines import Baselines
 from training.build_dataset import load_dataset
 from training.config import DataOptions, FitOptions
@@ -94,6 +94,8 @@ def train(
 ) -> TrainingResult:
     """Read the table, infer its columns, split, encode, fit, evaluate."""
     check_ranges(fit_options)
+    if tune is not None and fit_options.time is not None:
+        raise UsageError("--time and --tune exclude each other: both decide how long is searched for better settings")
     dataset = load_dataset(options)
     schema = dataset.schema
     with step("its rows cannot be split", options.data):
@@ -120,6 +122,7 @@ def train(
             dataset.target[learned] if regression else None,
             bins=recipe.bins,
             numbers="quantile" if recipe.network == "ensemble" else "scaled",
+            clip=recipe.network == "ensemble" and not split.by_time,
         )
         x, y = encoder.encode(frame), encoder.target.apply(dataset.target) if regression else dataset.target
     train_rows, validation_rows = (EncodedRows(x[rows], y[rows]) for rows in (split.train, split.validation))
@@ -138,6 +141,9 @@ def train(
             recipe = replace(found, refit=recipe.refit, folds=recipe.folds)
         with step("the network cannot be trained", options.data):
             fitted = fit_recipe(recipe, progress.epoch)
+            if recipe.compare_linear and tune is None:
+                encoder, fitted = compare_linear(fitted, encoder, dataset, frame, split, y, progress.report)
+                x = encoder.encode(frame)
     finally:
         progress.end_line()
     with step("the network cannot be evaluated", options.data):
@@ -149,6 +155,25 @@ def train(
         held_out = conformalization.held_out_rows(model, frame.take(split.test), dataset.target[split.test])
         metrics = evaluate(schema.task, held_out.target, held_out.outputs.primary)
     return TrainingResult(dataset, split, frame, encoder, fitted, golden_rows, held_out, metrics, head, search)
+
+
+def compare_linear(
+    fitted: FitResult, encoder: Encoder, dataset: Dataset, frame: Frame, split: Split, y: Targets, report: Report
+) -> tuple[Encoder, FitResult]:
+    """The network with its encoder, or a linear model with its own if that is not worse on the validation rows."""
+    recipe, schema = fitted.recipe, dataset.schema
+    learned = np.concatenate([split.train, split.validation]) if recipe.refit else split.train
+    own = Encoder.fit(schema, frame.take(learned), bins=0).model_copy(update={"target": encoder.target})
+    if split.by_time:
+        own = linear_candidate.with_open_dates(own)
+    if not linear_candidate.affordable(own, len(frame.numbers), max(len(schema.classes or ()), 1)):
+        return encoder, fitted
+    x = own.encode(frame)
+    train, validation = (EncodedRows(x[rows], y[rows]) for rows in (split.train, split.validation))
+    architecture = choose_architecture(recipe, schema, encoder)
+    run = fit.training_run(recipe, architecture, schema.task, train, validation, report=report)
+    chosen = linear_candidate.compare(run, own, fitted)
+    return (own if chosen.network is not fitted.network else encoder), chosen
 
 
 def study_file(dataset: Dataset, options: DataOptions, recipe: Recipe) -> Path:

@@ -1,8 +1,8 @@
 """The recipe of a training run: the options, and the settings that the size of the data decides."""
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
 from models.architecture import Task
 from training.config import (
@@ -24,6 +24,13 @@ PLAIN_EXAMPLES = 600_000
 FOLDS = 5  # that evaluate the trials of a small table
 MAX_FOLD_ROWS, MAX_FOLD_CLASSES = 3000, 20  # of such a table
 BETA_2, FOLDED_BETA_2 = 0.99, 0.95  # decays of AdamW's second moment, the other one for small tables
+NOT_OF_THE_NETWORK = (
+    "framework",
+    "class_weights",
+    "final",
+    "fit_seed",
+    "time",
+)  # options that leave the default network as it is
 MAX_EXAMPLES = 3_000_000  # of a table so large that even the fewest epochs exceed EXAMPLES
 FREQUENCIES = 2048  # of the periodic features of all columns together, so fewer for each of many columns
 EMBEDDED = 1024  # numbers computed from them, all columns together
@@ -55,7 +62,7 @@ class Recipe:
     """All settings of a training run; stored with the model in `training.json`."""
 
     framework: Framework
-    network: NetworkName
+    network: NetworkName | Literal["linear", "constant"]
     hidden: tuple[int, ...]
     activation: ActivationName
     dropout: float
@@ -82,11 +89,30 @@ class Recipe:
     folds: int  # that evaluate a trial; 1 is the validation set
     beta_2: float  # decay of the second moment of the ensemble's AdamW
     fit_seed: int
+    seconds: float | None = None  # for all trials and the final fit; None for those of `trials` alone
+    searched: tuple[str, ...] = ()  # settings that differ between further trials
+    compare_linear: bool = False  # whether a linear model is served if its validation loss is not larger
+    penalty: float | None = None  # of a linear model's squared weights
 
     @property
     def keeps_best_epoch(self) -> bool:
         """Whether the weights of the epoch with the smallest validation loss are kept, not those of the last."""
         return self.network == "ensemble" or self.patience > 0
+
+    def as_linear(self, network: Literal["linear", "constant"], penalty: float) -> Self:
+        """The recipe of the linear model, or of the constant, that is served in place of the network."""
+        return replace(
+            self,
+            network=network,
+            penalty=penalty if network == "linear" else None,
+            hidden=(),
+            activation="linear",
+            trials=(),
+            members=0,
+            adapters=False,
+            dropout=0.0,
+            epochs=1,
+        )
 
 
 def decide_recipe(options: FitOptions, task: Task, rows: int, columns: int = 1, fold_rows: int = 0) -> Recipe:
@@ -142,7 +168,21 @@ def decide_recipe(options: FitOptions, task: Task, rows: int, columns: int = 1, 
         folds=FOLDS if folded else 1,
         beta_2=FOLDED_BETA_2 if folded else BETA_2,
         fit_seed=options.fit_seed,
+        seconds=options.time,
+        searched=_searched(options) if ensemble and options.time is not None else (),
+        compare_linear=ensemble and _is_default(options),
     )
+
+
+def _searched(options: FitOptions) -> tuple[str, ...]:
+    """The settings of a trial that the options do not supply."""
+    names = {"epochs" if name == "length" else name for name in vars(TRIALS[0])}
+    return tuple(sorted(name for name in names if getattr(options, name, None) is None))
+
+
+def _is_default(options: FitOptions) -> bool:
+    """Whether no option of the network is set."""
+    return replace(options, **{name: getattr(FitOptions(), name) for name in NOT_OF_THE_NETWORK}) == FitOptions()
 
 
 def _trials(options: FitOptions, epochs: int, max_frequencies: int) -> tuple[dict[str, Any], ...]:

@@ -36,6 +36,7 @@ class Split(NamedTuple):
     notices: list[str]
     drawn: bool
     record: dict[str, Any]  # see `test_set`
+    by_time: bool = False  # whether validation and test rows are later than the others
 
 
 class _Holdout(NamedTuple):
@@ -71,7 +72,7 @@ def split_rows(dataset: Dataset, options: DataOptions) -> Split:
     notices += _absent_class_notices(dataset, train)
     drawn = rule.method in ("random", "hash") or (rule.method == "column" and second.notices != [])
     record = test_set_record(rule.method, rule.column, options.seed, how, dataset, np.concatenate([train, validation]))
-    return Split(train, validation, test, how, list(dict.fromkeys(notices)), drawn, record)
+    return Split(train, validation, test, how, list(dict.fromkeys(notices)), drawn, record, rule.method == "time")
 
 
 def _choose_rule(dataset: Dataset, options: DataOptions) -> SplitRule:

@@ -54,12 +54,14 @@ class Encoder(StoredDocument):
         target: Vector | None = None,
         bins: int = BINS,
         numbers: Literal["scaled", "quantile"] = "scaled",
+        clip: bool | None = None,
     ) -> Self:
         """Fit the encoding to the training rows.
 
         target: (rows,) for a regression, else None. bins: the maximum for each scaled number; fewer if there are few
         rows, or many columns, which would make the first layer too large. numbers: their encoding; quantile-encoded
-        numbers are clipped to the range of the training rows, and so are the predictions of a regression.
+        numbers are clipped to the range of the training rows. clip: whether the predictions of a regression
+        are, too; by default those from quantile-encoded numbers.
         """
         rows, columns = frame.numbers.shape
         knots = min(MAX_KNOTS, MAX_TOTAL_KNOTS // max(columns, 1) + 2)
@@ -78,7 +80,11 @@ class Encoder(StoredDocument):
             CategoryEncoding.fit(feature, codes)
             for feature, codes in zip(schema.categorical, frame.codes.T, strict=True)
         ]
-        scale = TargetScaling() if target is None else TargetScaling.fit(target, clip=numbers == "quantile")
+        scale = (
+            TargetScaling()
+            if target is None
+            else TargetScaling.fit(target, clip=numbers == "quantile" if clip is None else clip)
+        )
         return cls(numbers=cast(list[NumericEncoding], parts), categories=levels, target=scale)
 
     def check(self, schema: FeatureSchema) -> None:

@@ -1,0 +1,136 @@
+"""A linear model as a further candidate: it replaces the default network where its validation loss is not larger.
+
+The rows, the folds and the loss are those that select the network's trial. A constant is the linear model with an
+infinite penalty.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from models.architecture import Epoch
+from models.encoding.column_encodings import DateEncoding
+from models.encoding.encoder import Encoder
+from training import linear_model, temperature
+from training.folds import RowNumbers, draw_folds
+from training.linear_model import PENALTIES, Array64, LinearModel
+from training.training_run import FitResult, HeldOutOutputs, TrainingRun
+from training.validation_loss import validation_loss
+
+MAX_COLUMNS = 1000
+MAX_CELLS = 2e7  # rows · columns, of classes also · classes
+CLEARLY_WORSE = 1.2  # times the network's loss: other penalties would not help where there are enough rows
+ROWS_PER_COLUMN = 10  # which are enough
+REASON = "a linear model"
+
+
+@dataclass(frozen=True)
+class LinearFit:
+    """The best linear model. outputs (rows, outputs): for the validation rows, which it did not learn from."""
+
+    loss: float
+    penalty: float
+    outputs: Array64
+    rows: RowNumbers  # of the outputs, among the pooled rows
+
+    @property
+    def name(self) -> Literal["linear", "constant"]:
+        return "linear" if math.isfinite(self.penalty) else "constant"
+
+
+def compare(run: TrainingRun, encoder: Encoder, fitted: FitResult) -> FitResult:
+    """The network of a training, or a linear model if that is not worse. Both losses are in `trial_losses`.
+
+    run: that of the network, with rows that this encoder has encoded.
+    """
+    loss = fitted.kept_epoch.validation_loss
+    if loss is None:
+        return fitted
+    started = time.perf_counter()
+    candidate = _best_candidate(run, encoder, loss)
+    if candidate is None:
+        return fitted
+    tried = fitted.trial_losses | {candidate.name: candidate.loss}
+    if candidate.loss > loss:
+        return replace(fitted, trial_losses=tried)
+    linear = _fit_served(run, encoder, candidate, time.perf_counter() - started)
+    what = "a linear model is" if candidate.name == "linear" else "a constant is"
+    run.report(
+        f"{what} served: its validation loss is {candidate.loss:.4f}, that of the network {loss:.4f} "
+        "(--network ensemble keeps the network)"
+    )
+    return replace(linear, trial_losses=tried, seconds=fitted.seconds + linear.seconds)
+
+
+def affordable(encoder: Encoder, rows: int, outputs: int) -> bool:
+    """Whether a linear model takes seconds at most."""
+    columns = linear_model.column_count(encoder)
+    return columns <= MAX_COLUMNS and rows * columns * outputs <= MAX_CELLS
+
+
+def with_open_dates(encoder: Encoder) -> Encoder:
+    """Dates after the training rows continue the trend, for as long again, instead of being clipped to the last one."""
+    numbers = [
+        part.model_copy(update={"last": part.last + (part.last - part.first)})
+        if isinstance(part, DateEncoding)
+        else part
+        for part in encoder.numbers
+    ]
+    return encoder.model_copy(update={"numbers": numbers})
+
+
+def _best_candidate(run: TrainingRun, encoder: Encoder, network_loss: float) -> LinearFit | None:
+    """The penalty with the smallest loss; None if all losses are infinite."""
+    folds, pooled = draw_folds(run), run.pooled
+    columns = linear_model.one_hot_columns(pooled.x, encoder)
+    rows = np.concatenate([fold.validation for fold in folds])
+    loss_of = validation_loss(run, pooled.y[rows])
+    fits = [_fit_each(run, columns, fold.train) for fold in folds]
+    best: LinearFit | None = None
+    for models in zip(*fits, strict=True):
+        outputs = np.concatenate(
+            [model.predict(columns[fold.validation]) for model, fold in zip(models, folds, strict=True)]
+        )
+        loss = loss_of(outputs[:, np.newaxis])
+        if math.isfinite(loss) and (best is None or loss < best.loss):
+            best = LinearFit(loss, models[0].penalty, outputs, rows)
+        if loss > CLEARLY_WORSE * network_loss and len(rows) > ROWS_PER_COLUMN * columns.shape[1]:
+            break
+    return best
+
+
+def _fit_each(run: TrainingRun, columns: Array64, rows: RowNumbers) -> Iterator[LinearModel]:
+    regression = run.task == "regression"
+    classes = 0 if regression else max(run.architecture.outputs, 2)
+    y = run.pooled.y[rows]
+    return linear_model.fit_each(columns[rows], y, run.task, classes, run.class_weights, PENALTIES[regression])
+
+
+def _fit_served(run: TrainingRun, encoder: Encoder, candidate: LinearFit, seconds: float) -> FitResult:
+    """The candidate fitted to the rows that the served network would have learned from."""
+    pooled = run.pooled
+    learned = np.arange(len(pooled.y)) if run.recipe.refit else np.arange(len(run.train.y))
+    columns = linear_model.one_hot_columns(pooled.x, encoder)
+    started = time.perf_counter()
+    model = next(model for model in _fit_each(run, columns, learned) if model.penalty == candidate.penalty)
+    t = temperature.calibrate(run, candidate.outputs[:, np.newaxis], pooled.y[candidate.rows])
+    net = linear_model.to_network(model, encoder, t)
+    loss = validation_loss(run, pooled.y[learned])(model.predict(columns[learned])[:, np.newaxis])
+    seconds += time.perf_counter() - started
+    held_out = HeldOutOutputs(candidate.rows, candidate.outputs.astype(np.float32))
+    return FitResult(
+        network=net,
+        keras=None,
+        reason=REASON,
+        history=[Epoch(1, 1, loss, candidate.loss, 0.0, seconds)],
+        seconds=seconds,
+        parameters=sum(array.size for array in net.parameters.values()),
+        recipe=run.recipe.as_linear(candidate.name, candidate.penalty),
+        trial_losses={},
+        temperature=t,
+        held_out=held_out if run.recipe.refit and run.task == "regression" else None,
+    )
