@@ -6,7 +6,7 @@ PY := .venv/bin/python
 PARALLEL = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test clients-check check-all dialects tables-check kills bulk-kills \
+.PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test clients-check cluster-check check-all dialects tables-check kills bulk-kills \
 	quality trust shap-comparison suite learners load large-bodies soak bench lock upgrade-check clean
 
 help: ## print this list
@@ -63,7 +63,10 @@ container-test: .venv/.development ## test the image and deploy/ on a real engin
 clients-check: .venv/.development ## test with generated clients and nginx; needs nginx, Node and Java (minutes)
 	tests/clients/programs.sh run $(PY) -m pytest -q -c tests/clients/pytest.ini tests/clients
 
-check-all: test wheel-check clients-check container-test ## run what CI runs; without a container engine that part is skipped
+cluster-check: .venv/.development ## score on a real local Spark and a one-node Ray; needs Java (minutes)
+	tests/scoring/cluster.sh
+
+check-all: test wheel-check clients-check container-test cluster-check ## run what CI runs; without a container engine that part is skipped
 
 bulk-kills: .venv/.development ## kill 50 bulk scorings at random moments and compare their output (minutes)
 	$(PY) -m tests.scoring.killed_jobs 50

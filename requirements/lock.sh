@@ -11,6 +11,8 @@ part --extra arrow -o requirements/serving-arrow.lock
 part --extra grpc -o requirements/serving-grpc.lock
 part --extra tracing -o requirements/serving-tracing.lock
 part --extra tensorflow -o requirements/serving-tensorflow.lock
+part --extra spark -o requirements/scoring-spark.lock
+part --extra ray -o requirements/scoring-ray.lock
 part --extra training -o requirements/training.lock
 # The programs that tests/container checks deploy/ with. The first of them only carries two programs: what it would need for
 # its own purpose is left out.

@@ -43,11 +43,14 @@ def score(parsed: argparse.Namespace) -> int:
     """Run the job of a command line, and print what was done."""
     from models.version_lifecycle import VersionStore
     from scoring.bulk_job import JobRequest, run_job
+    from scoring.cluster_job import run_cluster_job
 
     request = JobRequest(
         parsed.model, parsed.inputs, parsed.out, scoring_options(parsed), parsed.workers, parsed.max_bad
     )
-    result = run_job(request, VersionStore.configured())
+    versions = VersionStore.configured()
+    local = parsed.engine == "local"
+    result = run_job(request, versions) if local else run_cluster_job(parsed.engine, request, versions)
     rate = f"{result.scored / max(result.seconds, 1e-9):,.0f} rows/s"
     earlier = f", {result.rows - result.scored:,} of them by an earlier run" if result.rows > result.scored else ""
     print(
@@ -61,7 +64,7 @@ def score(parsed: argparse.Namespace) -> int:
         print(f"error: {len(result.failures)} parts failed; the same command tries them again", file=sys.stderr)
     elif result.too_many_invalid:
         print(
-            f"error: more rows are invalid than --max-bad {parsed.max_bad} allows: see {parsed.out / '_errors'}",
+            f"error: more rows are invalid than --max-bad {parsed.max_bad} allows: see {parsed.out}/_errors",
             file=sys.stderr,
         )
     return 0 if result.succeeded else 1

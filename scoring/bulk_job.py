@@ -31,11 +31,14 @@ LAYOUT = {"block_rows": BLOCK_ROWS, "unit_rows": UNIT_ROWS, "unit_bytes": UNIT_B
 
 @dataclass(frozen=True)
 class JobRequest:
-    """What a command line asks for. model: such as `housing`, `housing:3` or `housing@challenger`."""
+    """What a command line asks for. model: such as `housing`, `housing:3` or `housing@challenger`.
+
+    out: a folder; engines of clusters also write to URLs.
+    """
 
     model: str
     patterns: Sequence[str]
-    out: Path
+    out: str
     options: ScoringOptions
     workers: int
     max_bad: BadRowLimit
@@ -63,7 +66,9 @@ class JobResult:
 def run_job(request: JobRequest, versions: VersionStore) -> JobResult:
     """Run or continue a job. Raises ScoringError, StoreError or ServingStateError."""
     inputs = list_inputs(request.patterns)
-    out = request.out.resolve()
+    if "://" in request.out:
+        raise UnusableRequest(f"--out {request.out} is a URL: the engine local writes to a folder")
+    out = Path(request.out).resolve()
     inside = next((found for found in inputs if found.is_local and Path(found.url).is_relative_to(out)), None)
     if inside is not None:
         raise UnusableRequest(f"the input {inside.url} is in the folder of --out")

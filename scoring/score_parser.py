@@ -2,7 +2,6 @@
 
 import argparse
 import os
-from pathlib import Path
 
 from models.command_line import CommandParser
 from scoring.bad_row_limit import BadRowLimit
@@ -10,6 +9,7 @@ from scoring.bad_row_limit import BadRowLimit
 PROGRAM = "python -m scoring"
 MAX_BAD = "1%"
 MAX_WORKERS = 1024
+ENGINES = ("local", "ray", "spark")
 
 
 def score_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
@@ -26,7 +26,7 @@ def score_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         metavar="INPUT",
         help="files, folders, globs in quotes or URLs of fsspec: CSV and NDJSON (also .gz, .zst), Parquet, Arrow",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a folder of its own for this job")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="a folder of its own for this job")
     parser.add_argument(
         "--keep",
         default="",
@@ -49,6 +49,12 @@ def score_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         default=len(os.sched_getaffinity(0)),
         metavar="N",
         help="processes (default: one per CPU)",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="local",
+        help="local: processes of this machine; ray, spark: a cluster, which reads Parquet (default: %(default)s)",
     )
     parser.add_argument(
         "--max-bad",

@@ -9,17 +9,15 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from scoring.errors import ScoringError
 from scoring.input_file import InputFile
 from scoring.scoring_unit import ScoringUnit
+from scoring.worker_environment import worker_environment
 
-ROOT = Path(__file__).resolve().parents[1]
 MAX_ATTEMPTS = 3  # for a unit whose worker dies
 STOP_SECONDS = 10.0
-ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 Message = dict[str, Any]
 OnMessage = Callable[[ScoringUnit, Message], None]
 
@@ -116,13 +114,11 @@ class WorkerPool:
         return self._again.popleft() if self._again else next(units, None)
 
     def _start(self) -> WorkerProcess:
-        environment = os.environ | ONE_THREAD
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         process = subprocess.Popen(
             [sys.executable, "-m", "scoring.unit_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment,
+            env=os.environ | worker_environment(),
         )
         worker = WorkerProcess(process)
         worker.send(self._setup)

@@ -127,12 +127,20 @@ LAYERS: dict[str, list[set[str]]] = {
         {"training.promotion"},
     ],
     "scoring": [
-        {"scoring.errors", "scoring.scoring_options", "scoring.bad_row_limit", "scoring.text_ranges"},
+        {
+            "scoring.bad_row_limit",
+            "scoring.errors",
+            "scoring.scoring_options",
+            "scoring.text_ranges",
+            "scoring.version_archive",
+            "scoring.worker_environment",
+        },
         {"scoring.batch_scorer", "scoring.input_file", "scoring.model_choice", "scoring.scoring_progress"},
         {"scoring.input_list", "scoring.input_probe", "scoring.job_folder"},
-        {"scoring.scoring_unit", "scoring.unit_writer"},
-        {"scoring.unit_reader", "scoring.worker_pool"},
+        {"scoring.scoring_unit", "scoring.unit_writer", "scoring.cluster_request"},
+        {"scoring.unit_reader", "scoring.worker_pool", "scoring.ray_engine", "scoring.spark_engine"},
         {"scoring.bulk_job", "scoring.score_parser"},
+        {"scoring.cluster_job"},
     ],
     "service": [
         {

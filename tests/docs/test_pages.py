@@ -30,6 +30,8 @@ NOT_RUN = {
     "systemctl": "needs systemd",
     "cp": "needs systemd; tests/container checks the unit",
     "mkdir": "the first half of an installation under /var/lib",
+    "spark-submit": "needs a cluster; make cluster-check runs the engine on a local Spark",
+    "ray": "needs a cluster; make cluster-check runs the engine on a one-node Ray",
     "locust": "Locust's own command line",
     "curl": "the README's are run by test_readme.py",
     ".venv/bin/pip": "needs a machine with a GPU",

@@ -51,6 +51,7 @@ class KilledJobs:
         self._complete()
         self._seconds = time.monotonic() - started
         self._expected = tree(self._out)
+        self._parts = len([*self._out.glob("part-*")])
         self.outcomes: Counter[str] = Counter()
         """How many kills left the output without a unit, with some, or complete."""
 
@@ -66,7 +67,7 @@ class KilledJobs:
 
     def _kill_once(self) -> None:
         process = self._start()
-        time.sleep(self._seconds * self._rng.uniform(0.0, 1.0))
+        self._wait_for_random_moment(process)
         victim = self._rng.choice(VICTIMS)
         with contextlib.suppress(ProcessLookupError):
             if victim == "all":
@@ -79,8 +80,17 @@ class KilledJobs:
         if victim == "worker" and code != 0:
             raise OutputDiffers(f"the job ended when a worker was killed: {self._log.read_text()}")
         outputs = len([*self._out.glob("part-*")])
-        whole = len([name for name in self._expected if name.startswith("part-")])
-        self.outcomes["none" if not outputs else "some" if outputs < whole else "all"] += 1
+        self.outcomes["none" if not outputs else "some" if outputs < self._parts else "all"] += 1
+
+    def _wait_for_random_moment(self, process: "subprocess.Popen[bytes]") -> None:
+        """A random time, or a random time after a random number of outputs: most of the time is the start."""
+        if self._rng.random() < 0.3:
+            time.sleep(self._seconds * self._rng.random())
+            return
+        outputs = self._rng.randrange(self._parts)
+        while process.poll() is None and len([*self._out.glob("part-*")]) < outputs:
+            time.sleep(0.001)
+        time.sleep(self._rng.uniform(0.0, 0.2))
 
     def _complete(self) -> None:
         if self._start().wait(WAIT_S) != 0:

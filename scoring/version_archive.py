@@ -1,0 +1,42 @@
+"""A model version as bytes, which an engine sends to the machines of a cluster with each task."""
+
+import contextlib
+import io
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from models import manifest
+from models.version_files import StoredVersion
+
+
+@dataclass(frozen=True)
+class VersionArchive:
+    """The files that a manifest lists, and the manifest, as a ZIP archive."""
+
+    name: str
+    version: int
+    content: bytes
+
+    @classmethod
+    def of(cls, stored: StoredVersion) -> Self:
+        target = io.BytesIO()
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name in manifest.file_names(stored.path):
+                archive.write(stored.path / name, name)
+            if (stored.path / manifest.MANIFEST_FILE).is_file():
+                archive.write(stored.path / manifest.MANIFEST_FILE, manifest.MANIFEST_FILE)
+        return cls(stored.name, stored.version, target.getvalue())
+
+    @contextlib.contextmanager
+    def unpacked(self) -> Iterator[Path]:
+        """The folder of the version, until it is loaded."""
+        with tempfile.TemporaryDirectory(prefix="tabserve-") as root:
+            folder = Path(root) / self.name / str(self.version)
+            folder.mkdir(parents=True)
+            with zipfile.ZipFile(io.BytesIO(self.content)) as archive:
+                archive.extractall(folder)
+            yield folder

@@ -1,0 +1,137 @@
+"""`python -m tests.scoring.on_cluster spark|ray`: a job on a real engine on this machine equals the local engine's.
+
+Also: a process of the engine that is killed in the middle is replaced, without a lost and without a repeated row; wrong
+inputs, a folder that exists and too many invalid rows are refused. Run by the environment of the engine's lock file,
+which has no pytest.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scoring.__main__ import main
+from tests.scoring.tables import STORE, numbers_table
+
+ROWS, FILES = 300_000, 6
+WAIT_S = 120.0
+TOLERANCE = 1e-5
+NAMES = {"spark": "pyspark.daemon", "ray": "ScoringActor"}
+"""What the command lines of processes that score contain."""
+
+
+def check(engine: str) -> None:
+    with tempfile.TemporaryDirectory(prefix=f"tabserve-{engine}-") as name:
+        folder = Path(name)
+        inputs = folder / "in"
+        inputs.mkdir()
+        table = numbers_table(ROWS)
+        for number in range(FILES):
+            part = table.slice(number * (ROWS // FILES), ROWS // FILES)
+            pq.write_table(part, inputs / f"{number}.parquet", row_group_size=10_000)
+        require(score(inputs, folder / "local", "local") == 0, "the local engine failed")
+        expected = by_id(folder / "local")
+        check_results(engine, inputs, folder, expected)
+        check_kill(engine, inputs, folder, expected)
+        check_refusals(engine, inputs, folder)
+
+
+def check_results(engine: str, inputs: Path, folder: Path, expected: pa.Table) -> None:
+    out = folder / "out"
+    require(score(inputs, out, engine) == 0, "the job failed")
+    require((out / "_SUCCESS").is_file(), "there is no _SUCCESS")
+    compare(by_id(out), expected)
+    errors = b"".join(path.read_bytes() for path in (out / "_errors").iterdir() if not path.name.startswith((".", "_")))
+    require(errors.count(b"null_not_allowed") == ROWS // 50, "not all invalid rows are in _errors")
+    metadata = pq.ParquetFile(next(out.glob("*.parquet"))).schema_arrow.metadata
+    require(b"manifest" in b"".join([*metadata, *metadata.values()]), "the metadata do not name the version")
+    print(f"{engine}: {ROWS:,} rows equal those of the local engine")
+
+
+def check_kill(engine: str, inputs: Path, folder: Path, expected: pa.Table) -> None:
+    """Kill a process that scores as soon as there is one."""
+    killed: list[int] = []
+
+    def kill() -> None:
+        deadline = time.monotonic() + WAIT_S
+        while not killed and time.monotonic() < deadline:
+            for process in psutil.process_iter(["cmdline", "create_time"]):
+                words = " ".join(process.info["cmdline"] or [])
+                if NAMES[engine] in words and process.info["create_time"] > started and is_worker(engine, process):
+                    os.kill(process.pid, signal.SIGKILL)
+                    killed.append(process.pid)
+                    return
+            time.sleep(0.05)
+
+    started = time.time()
+    thread = threading.Thread(target=kill)
+    thread.start()
+    require(score(inputs, folder / "killed", engine) == 0, "the job failed when a process was killed")
+    thread.join()
+    require(bool(killed), "no process was killed")
+    compare(by_id(folder / "killed"), expected)
+    print(f"{engine}: the same after a process was killed")
+
+
+def is_worker(engine: str, process: psutil.Process) -> bool:
+    """Spark's daemon forks the processes that score."""
+    try:
+        if engine == "ray":
+            return process.cpu_times().user > 0.0
+        parent = process.parent()
+        return parent is not None and NAMES[engine] in " ".join(parent.cmdline())
+    except psutil.Error:
+        return False
+
+
+def check_refusals(engine: str, inputs: Path, folder: Path) -> None:
+    require(score(inputs, folder / "out", engine) == 2, "a folder that exists was accepted")
+    require(score(folder / "missing", folder / "a", engine) == 2, "missing inputs were accepted")
+    strange = folder / "strange.parquet"
+    pq.write_table(numbers_table(10).append_column("strange", pa.array(range(10))), strange)
+    require(score(strange, folder / "b", engine) == 2, "an unknown column was accepted")
+    require(score(strange, folder / "c", engine, "--ignore-unknown", "--max-bad", "0") == 1, "--max-bad had no effect")
+    require(not (folder / "c" / "_SUCCESS").exists(), "there is a _SUCCESS in spite of --max-bad")
+    print(f"{engine}: unusable inputs and too many invalid rows are refused")
+
+
+def score(inputs: Path, out: Path, engine: str, *options: str) -> int:
+    words = ["numbers", str(inputs), "--out", str(out), "--keep", "id", "--workers", "2", "--engine", engine]
+    return main([*words, "--max-bad", "2%", *options])
+
+
+def by_id(folder: Path) -> pa.Table:
+    tables = [pq.ParquetFile(path).read() for path in sorted(folder.glob("*.parquet"))]
+    return pa.concat_tables([table.replace_schema_metadata(None) for table in tables]).sort_by("id")
+
+
+def compare(found: pa.Table, expected: pa.Table) -> None:
+    require(found.column_names == expected.column_names, f"other columns: {found.column_names}")
+    require(found.column("id").equals(expected.column("id")), "rows are lost or repeated")
+    require(found.column("warnings").equals(expected.column("warnings")), "other warnings")
+    values, wanted = (table.column("value").to_numpy() for table in (found, expected))
+    require(bool((np.isnan(values) == np.isnan(wanted)).all()), "other rows are invalid")
+    distance = np.nanmax(np.abs(values - wanted) / np.maximum(np.abs(wanted), 1))
+    require(bool(distance <= TOLERANCE), f"the values differ by {distance}")
+
+
+def require(condition: bool, message: str) -> None:
+    if not condition:
+        raise SystemExit(f"error: {message}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("engine", choices=NAMES)
+    os.environ["TABSERVE_STORE"] = str(STORE)
+    check(parser.parse_args().engine)
+    sys.exit(0)
