@@ -1,17 +1,17 @@
 """`manifest.json` of a version: the SHA-256 of each of its files, written when it is stored, checked at every load."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
-MANIFEST_FILE = "manifest.json"
-NOT_LISTED = ("model.yaml", "model.sig")
-"""Files that are written after the manifest: BentoML's description and a signature."""
-
-
-class AlteredVersion(Exception):  # noqa: N818 - the name describes the error
-    """A file of a version is not the one that was stored; the message names it."""
+from models.version_folder import (
+    DESCRIPTION_FILE,
+    MANIFEST_FILE,
+    SIGNATURE_FILE,
+    AlteredVersion,
+    file_hash,
+    version_files_of,
+)
 
 
 def write(folder: Path) -> None:
@@ -26,11 +26,13 @@ def _document(folder: Path) -> bytes:
 
 def check(folder: Path) -> None:
     """Raises AlteredVersion if the files differ from the manifest. A version of 0.1.0 has none and is not checked."""
+    found = file_names(folder)
     path = folder / MANIFEST_FILE
     if not path.is_file():
         return
     listed = read(path)
-    found = file_names(folder)
+    if DESCRIPTION_FILE not in listed:  # an earlier manifest, written before the description
+        found = [name for name in found if name != DESCRIPTION_FILE]
     for name in sorted({*listed, *found}):
         if name not in found:
             raise AlteredVersion(f"its file {name} is missing")
@@ -47,19 +49,16 @@ def read(path: Path) -> dict[str, Any]:
         if document["format"] != 1:
             raise AlteredVersion(f"its {MANIFEST_FILE} has the format {document['format']!r}, expected 1")
         return dict(document["files"])
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise AlteredVersion(f"its {MANIFEST_FILE} cannot be read") from error
 
 
 def file_names(folder: Path) -> list[str]:
-    """The files that a manifest lists, without hidden files of an editor or a file system."""
-    names = sorted(path.name for path in folder.iterdir() if path.is_file())
-    return [name for name in names if not name.startswith(".") and name not in (MANIFEST_FILE, *NOT_LISTED)]
+    """The files that a manifest lists: all but itself and the signature, which are written after it.
 
-
-def file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    Raises AlteredVersion if one may not be read.
+    """
+    return [name for name in version_files_of(folder) if name not in (MANIFEST_FILE, SIGNATURE_FILE)]
 
 
 def files_digest(folder: Path) -> str:

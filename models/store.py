@@ -3,14 +3,20 @@
 import contextlib
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from models import golden_rows, store_library_hooks, version_files
+from models import golden_rows, manifest, store_library_hooks, version_files
 from models.store_repair import write_latest
 from models.tabular_model import TabularModel
 from models.text import truncate
 from models.unfinished_folder import discard, unfinished_folder
 from models.version_files import EngineChoice, StoredVersion, StoreError, TrainedVersion
+from models.version_folder import DESCRIPTION_FILE
+
+if TYPE_CHECKING:  # it needs the extra signing
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 
 def location(store: Path | None = None) -> Path:
@@ -50,7 +56,7 @@ def unpacked(folder: Path) -> StoredVersion:
         name = str(version_files.read_json(folder / "features.json")["name"])
     except (ValueError, LookupError, TypeError):
         name = folder.name  # `load` reports what is invalid
-    description = folder / "model.yaml"  # written by BentoML
+    description = folder / DESCRIPTION_FILE  # written by BentoML
     text = description.read_text(encoding="utf-8") if description.is_file() else ""
     found = re.search(r"""^version:\s*['"]?(\d+)['"]?\s*$""", text, re.MULTILINE)
     return StoredVersion(name, int(found[1]) if found else 1, folder)
@@ -67,14 +73,17 @@ def check_writable() -> None:
         raise StoreError(f"nothing can be stored in {folder}: {error.strerror or error}") from error
 
 
-def save(trained: TrainedVersion) -> StoredVersion:
-    """Store a version under the next number. It is loaded and checked first; after a failure nothing is left."""
+def save(trained: TrainedVersion, signing_key: "EllipticCurvePrivateKey | None" = None) -> StoredVersion:
+    """Store a version under the next number. It is loaded and checked first; after a failure nothing is left.
+
+    signing_key: signs it, before it appears in the store.
+    """
     store, name = location(), trained.schema.name
     try:
         with unfinished_folder(store) as folder:
             version_files.write(folder, trained)
             load(StoredVersion(name, next_version(name), folder))
-            stored = _publish(folder, store, trained)
+            stored = _publish(folder, store, trained, signing_key)
     except OSError as error:
         raise StoreError(f"{name} cannot be stored in {store}: {error.strerror or error}") from error
     try:
@@ -87,7 +96,9 @@ def save(trained: TrainedVersion) -> StoredVersion:
     return stored
 
 
-def _publish(folder: Path, store: Path, trained: TrainedVersion) -> StoredVersion:
+def _publish(
+    folder: Path, store: Path, trained: TrainedVersion, signing_key: "EllipticCurvePrivateKey | None"
+) -> StoredVersion:
     """Rename the folder of a complete version to the next number that is free."""
     name = trained.schema.name
     labels = {"framework": "keras" if trained.keras is not None else "numpy", "task": trained.schema.task}
@@ -95,7 +106,12 @@ def _publish(folder: Path, store: Path, trained: TrainedVersion) -> StoredVersio
         version = next_version(name)
         stored = StoredVersion(name, version, store / name / str(version))
         text = store_library_hooks.description(stored.tag, labels, {"target": trained.schema.target})
-        (folder / "model.yaml").write_text(text, encoding="utf-8")
+        (folder / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
+        manifest.write(folder)
+        if signing_key is not None:
+            from models import signature
+
+            signature.sign(folder, signing_key, stored.tag)
         stored.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.rename(folder, stored.path)
@@ -127,10 +143,13 @@ def _remove_if_empty(model: Path) -> None:
         model.rmdir()
 
 
-def load(stored: StoredVersion, engine: EngineChoice = "auto") -> TabularModel:
-    """Read a version, build its engine and check its golden rows. Raises StoreError."""
+def load(stored: StoredVersion, engine: EngineChoice = "auto", trusted_keys: Sequence[Path] = ()) -> TabularModel:
+    """Read a version, build its engine and check its golden rows. Raises StoreError.
+
+    trusted_keys: files and folders of public keys, of which one must have signed it; none: signatures are not checked.
+    """
     try:
-        model = version_files.read(stored, engine)
+        model = version_files.read(stored, engine, trusted_keys=trusted_keys)
         golden_rows.check(model)
     except StoreError:
         raise

@@ -4,20 +4,23 @@ The only module that knows the layout. What `write` writes, `read` reads; a late
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from models import manifest
+from models.checked_folder import checked_folder
 from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine, TensorFlowEngine
 from models.network.network import Network
 from models.network.scale_head import NO_LIMITS, ScaleHead
 from models.schema import FeatureSchema
 from models.tabular_model import Engine, GoldenRows, TabularModel
+from models.trusted_keys import TrustedKeysError
+from models.version_folder import MANIFEST_FILE, AlteredVersion
 
 if TYPE_CHECKING:  # imported for the versions that have them
     from models.explanation.background import Background
@@ -114,13 +117,35 @@ def golden_answers(trained: TrainedVersion) -> list[list[float]]:
     return answers
 
 
-def read(stored: StoredVersion, engine: EngineChoice = "auto", declared: Engine | None = None) -> TabularModel:
-    """Read a version of format 1, without checking its golden rows. Versions of 0.1.0 have no optional files.
+def read(
+    stored: StoredVersion,
+    engine: EngineChoice = "auto",
+    declared: Engine | None = None,
+    trusted_keys: Sequence[Path] = (),
+) -> TabularModel:
+    """Read a version of format 1, without checking its golden rows. Raises StoreError if its files were altered.
 
-    declared: stands in for the engine, which is then not loaded.
+    declared: stands in for the engine, which is then not loaded. trusted_keys: of which one must have signed it.
     """
+    try:
+        with checked_folder(stored.path, stored.tag, trusted_keys) as folder:
+            return read_checked(replace(stored, path=folder), engine, declared)
+    except (AlteredVersion, TrustedKeysError) as error:
+        raise StoreError(describe_refusal(stored, error, trusted=bool(trusted_keys))) from error
+
+
+def describe_refusal(stored: StoredVersion, error: Exception, *, trusted: bool) -> str:
+    """Why a version is not read. trusted: whether it has to be signed."""
+    if trusted:
+        return f"{stored.tag} in {stored.path} is not trusted: {error} (TABSERVE_TRUSTED_KEYS)"
+    has_manifest = (stored.path / MANIFEST_FILE).is_file()
+    hint = f" (to serve it nevertheless, delete its {MANIFEST_FILE})" if has_manifest else ""
+    return f"{stored.tag} in {stored.path} is not the version that was stored: {error}{hint}"
+
+
+def read_checked(stored: StoredVersion, engine: EngineChoice, declared: Engine | None) -> TabularModel:
+    """Read a version whose files were checked. Versions of 0.1.0 have no optional files."""
     folder = stored.path
-    check_manifest(stored)
     golden = read_json(folder / "golden.json")
     schema = FeatureSchema.from_json((folder / "features.json").read_bytes())
     if schema.name != stored.name:
@@ -144,17 +169,6 @@ def read(stored: StoredVersion, engine: EngineChoice = "auto", declared: Engine 
         scaled_engine=scaled_engine,
         scale_limits=NO_LIMITS if head is None else head.limits,
     )
-
-
-def check_manifest(stored: StoredVersion) -> None:
-    """Raises StoreError if a file is not the one that was stored."""
-    try:
-        manifest.check(stored.path)
-    except manifest.AlteredVersion as error:
-        raise StoreError(
-            f"{stored.tag} in {stored.path} is not the version that was stored: {error} "
-            f"(to serve it nevertheless, delete its {manifest.MANIFEST_FILE})"
-        ) from error
 
 
 def needs_tensorflow(stored: StoredVersion, choice: EngineChoice = "auto") -> bool:

@@ -9,6 +9,7 @@ part() { compile --constraint requirements/development.lock --no-annotate "$@"; 
 part -o requirements/serving.lock
 part --extra arrow -o requirements/serving-arrow.lock
 part --extra grpc -o requirements/serving-grpc.lock
+part --extra signing -o requirements/serving-signing.lock
 part --extra tracing -o requirements/serving-tracing.lock
 part --extra tensorflow -o requirements/serving-tensorflow.lock
 part --extra spark -o requirements/scoring-spark.lock

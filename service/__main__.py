@@ -24,7 +24,7 @@ from service.server.parent_process import LAUNCHER_VARIABLE
 READY_SECONDS = 120.0
 EPILOG = (
     "All other settings are environment variables: docs/settings.md. "
-    "also: python -m service promote|rollback|alias|canary|shadow|status|audit --help"
+    "also: python -m service promote|rollback|alias|canary|shadow|status|audit|verify|sign --help"
 )
 
 

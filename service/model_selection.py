@@ -153,11 +153,11 @@ def load_champion(wanted: WantedModel, settings: Settings, load: VersionLoad, *,
 def load_version(stored: StoredVersion, settings: Settings) -> TabularModel:
     """Load a version with the configured engine; with NumPy if TensorFlow is not available. Raises StoreError."""
     try:
-        return store.load(stored, settings.engine)
+        return store.load(stored, settings.engine, settings.trusted_keys)
     except EngineUnavailable as error:
         if settings.engine != "tensorflow":
             raise
-        model = store.load(stored)
+        model = store.load(stored, trusted_keys=settings.trusted_keys)
         if isinstance(model.engine, NumpyEngine):
             model.engine.reason = error.why
         log.warning("using NumPy instead of TensorFlow", extra={"model": stored.tag, "reason": error.why})

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
+from models import trusted_keys as key_files
 from models.store import versions
 from models.text import nearest
+from models.trusted_keys import KeyPaths
 from models.version_files import EngineChoice
 
 PREFIX = "TABSERVE_"
@@ -64,6 +66,7 @@ class Settings:
     batching: Switch = "auto"
     drain_s: float = 3.0
     admin: AdminAccess = "local"
+    trusted_keys: KeyPaths = ()
     default_model: str | None = None
     health_route: str | None = None
     predict_route: str | None = None
@@ -210,6 +213,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "batching": one_of(Switch),
     "drain_s": number(0, 600),
     "admin": one_of(AdminAccess),
+    "trusted_keys": key_files.parse,
     "default_model": str,
     "health_route": route,
     "predict_route": predict_route,

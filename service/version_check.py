@@ -1,6 +1,6 @@
 """Checks a version in a child process: a damaged or hostile one cannot end the caller, which does not load TensorFlow.
 
-The child is `python -m service.version_check NAME VERSION FOLDER ENGINE PRIORITY`. It loads the version, predicts
+The child is `python -m service.version_check NAME VERSION FOLDER ENGINE PRIORITY KEYS`. It loads the version, predicts
 its golden rows and prints its result as one line of JSON.
 """
 
@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def load_with_check(stored: StoredVersion, settings: Settings) -> TabularModel:
     """Load a version. One that needs TensorFlow is checked in a child process first. Raises StoreError."""
     if needs_tensorflow(stored, settings):
-        check_in_child(stored, settings.engine, PRIORITY)
+        check_in_child(stored, settings.engine, PRIORITY, trusted_keys=settings.trusted_keys)
     return model_selection.load_version(stored, settings)
 
 
@@ -37,8 +37,9 @@ def describe(stored: StoredVersion, settings: Settings) -> TabularModel:
     """Load a version for a process that does not predict: TensorFlow is loaded in a child only. Raises StoreError."""
     if not needs_tensorflow(stored, settings):
         return model_selection.load_version(stored, settings)
-    engine = check_in_child(stored, settings.engine)
-    return version_files.read(stored, settings.engine, DeclaredEngine(engine["name"], engine["reason"]))
+    engine = check_in_child(stored, settings.engine, trusted_keys=settings.trusted_keys)
+    declared = DeclaredEngine(engine["name"], engine["reason"])
+    return version_files.read(stored, settings.engine, declared, settings.trusted_keys)
 
 
 def needs_tensorflow(stored: StoredVersion, settings: Settings) -> bool:
@@ -49,14 +50,21 @@ def needs_tensorflow(stored: StoredVersion, settings: Settings) -> bool:
 
 
 def check_in_child(
-    stored: StoredVersion, engine: EngineChoice = "auto", priority: int = 0, timeout_s: float = TIMEOUT_S
+    stored: StoredVersion,
+    engine: EngineChoice = "auto",
+    priority: int = 0,
+    timeout_s: float = TIMEOUT_S,
+    trusted_keys: Sequence[Path] = (),
 ) -> dict[str, str]:
-    """The name of the engine of a version, and the reason for it. priority: of the child. Raises StoreError."""
+    """The name of the engine of a version, and the reason for it. Raises StoreError.
+
+    priority: of the child. trusted_keys: of which one must have signed the version.
+    """
     folder = str(stored.path.resolve())  # the child has another working directory
     command = [sys.executable, "-m", "service.version_check", stored.name, str(stored.version), folder]
     try:
         done = subprocess.run(
-            [*command, engine, str(priority)],
+            [*command, engine, str(priority), json.dumps([str(path) for path in trusted_keys])],
             cwd=ROOT,
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
             capture_output=True,
@@ -87,10 +95,10 @@ def parse_result(text: str) -> dict[str, Any] | None:
     return result if isinstance(result, dict) else None
 
 
-def check(stored: StoredVersion, engine: EngineChoice) -> dict[str, Any]:
+def check(stored: StoredVersion, settings: Settings) -> dict[str, Any]:
     """The result of the child."""
     try:
-        model = model_selection.load_version(stored, Settings(engine=engine))
+        model = model_selection.load_version(stored, settings)
     except EngineUnavailable as error:
         return {"unavailable": error.why}
     except StoreError as error:
@@ -99,11 +107,12 @@ def check(stored: StoredVersion, engine: EngineChoice) -> dict[str, Any]:
 
 
 def main(words: Sequence[str]) -> int:
-    name, version, folder, engine, priority = words
+    name, version, folder, engine, priority, keys = words
     os.nice(int(priority))
     logging.basicConfig(level=logging.ERROR)
     choice: EngineChoice = next(one for one in get_args(EngineChoice) if one == engine)
-    print(json.dumps(check(StoredVersion(name, int(version), Path(folder)), choice)), flush=True)
+    settings = Settings(engine=choice, trusted_keys=tuple(Path(path) for path in json.loads(keys)))
+    print(json.dumps(check(StoredVersion(name, int(version), Path(folder)), settings)), flush=True)
     return 0
 
 

@@ -29,5 +29,7 @@ COMMANDS = {
     "shadow": Command("service", "let a version predict a share of the rows, unseen by clients", "shadow"),
     "audit": Command("service", "list the changes of what is served, and check the list", "audit"),
     "score": Command("scoring", "score files of any size with a stored model", extra="arrow"),
+    "verify": Command("service", "check the files of a version and its signature", "verify"),
+    "sign": Command("service", "sign a stored version", "sign"),
     "load": Command("loadtest", "load a server, check its answers, compare runs", extra="loadtest"),
 }

@@ -10,14 +10,19 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from models.command_line import CommandParser
+from models import trusted_keys
+from models.command_line import CommandParser, missing_library
 from models.serving_state import ServingStateError
 from models.signals import interrupt_on_signals
 from training import store_commands
 from training.arguments import add_options, options_from, parse_seconds
 from training.config import DataOptions, FitOptions
 from training.errors import UsageError
+
+if TYPE_CHECKING:  # it needs the extra signing
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 PROGRAM = "python -m training"
 DEFAULTS = ("housing", "income", "penguins")
@@ -73,6 +78,7 @@ def train(arguments: list[str], program: str) -> int:
             raise UsageError(f"--{flag} needs a table: --data is missing")
     if parsed.if_empty and store_holds_models():
         return 0
+    signing_key = signing_key_of(parsed.sign)
     names = parsed.names or ([] if data_options.data else list(DEFAULTS))
     if len(names) > 1 and (data_options.name or data_options.target):
         raise UsageError("--name and --target are for one model, not several")
@@ -88,7 +94,10 @@ def train(arguments: list[str], program: str) -> int:
     try:
         for table, network in runs or [(data_options, fit_options)]:
             baselines = not parsed.no_baselines
-            stored.append(promotion.run(table, network, options, baselines=baselines, tune=parsed.tune))
+            version = promotion.run(
+                table, network, options, baselines=baselines, tune=parsed.tune, signing_key=signing_key
+            )
+            stored.append(version)
     except DivergenceError as error:
         print(
             f"error: the loss became infinite or NaN in epoch {error.epoch}: "
@@ -115,6 +124,28 @@ def with_framework(name: str, parsed: argparse.Namespace, options: FitOptions) -
     if not parsed.names and name in NUMPY_BY_DEFAULT and "framework" not in parsed:
         return replace(options, framework="numpy")
     return options
+
+
+def signing_key_of(path: str) -> "EllipticCurvePrivateKey | None":
+    """The key of --sign. Raises UsageError, also if the servers of this environment would not trust its signatures."""
+    try:
+        trusted = trusted_keys.read(paths) if (paths := trusted_keys.configured()) else {}
+        if not path:
+            key = None
+        else:
+            from models import signature
+
+            key = signature.read_private_key(Path(path))
+    except ModuleNotFoundError as error:
+        raise UsageError(missing_library("cryptography", "signing")) from error
+    except ValueError as error:  # a file that is no such key
+        raise UsageError(str(error)) from error
+    if trusted and (key is None or signature.key_hash(key.public_key()) not in trusted):
+        raise UsageError(
+            f"{trusted_keys.VARIABLE} is set, so servers refuse versions that are not signed by one of its keys: "
+            "name the private key with --sign"
+        )
+    return key
 
 
 def store_holds_models() -> bool:
@@ -171,6 +202,12 @@ def train_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser.add_argument("--if-empty", action="store_true", help="do nothing when the store holds a model already")
     parser.add_argument(
         "--no-baselines", action="store_true", help="do not fit a linear model and boosted trees for comparison"
+    )
+    parser.add_argument(
+        "--sign",
+        default="",
+        metavar="FILE",
+        help="sign the stored version with this private key in PEM: P-256, P-384 or P-521",
     )
     add_promotion_options(parser.add_argument_group("what is served"))
     return parser

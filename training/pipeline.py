@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -39,6 +39,9 @@ from training.text_tables import aligned
 from training.training_run import EncodedRows, FitResult, Matrix, OnEpoch, Report, Targets
 from training.tune import Search
 
+if TYPE_CHECKING:  # it needs the extra signing
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
 BETTER = 0.02  # the share by which a baseline's error must be smaller to be noticed
 LINKS: dict[Task, Link] = {"regression": "linear", "binary": "sigmoid", "multiclass": "softmax"}
 
@@ -65,9 +68,11 @@ def run(
     *,
     baselines: bool = True,
     tune: float | None = None,
+    signing_key: "EllipticCurvePrivateKey | None" = None,
     report: Report = print,
 ) -> tuple[StoredVersion, TrainingResult]:
     """From a table to a stored version, with its training result. tune: seconds to search for better settings first.
+    signing_key: signs the version.
 
     Raises UsageError, DivergenceError or StoreError, and then stores nothing. Errors of libraries are UnexpectedError.
     """
@@ -81,7 +86,7 @@ def run(
     with step("the model cannot be described", options.data):
         version = build_version(result, options, baseline_metrics, notices)
     with step("the model cannot be stored", options.data):
-        stored = store.save(version)
+        stored = store.save(version, signing_key)
     report(aligned(card.metrics_table(result.metrics, baseline_metrics)))
     for notice in notices:
         report(f"note: {notice}")

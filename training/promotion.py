@@ -3,12 +3,12 @@
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from models import serving_changes, store
+from models import serving_changes, store, trusted_keys
 from models.aliases import CHALLENGER
 from models.frame import Frame
 from models.outputs import Array
@@ -28,6 +28,9 @@ from training.splitting import Indices
 from training.test_set import NotComparable, column_types, unseen_rows
 from training.training_run import Report
 
+if TYPE_CHECKING:  # it needs the extra signing
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
 PromotionMode = Literal["auto", "always", "never", "if-better"]
 
 
@@ -46,13 +49,16 @@ def run(
     *,
     baselines: bool = True,
     tune: float | None = None,
+    signing_key: "EllipticCurvePrivateKey | None" = None,
     report: Report = print,
 ) -> StoredVersion:
-    """Train a version, store it and promote it by the options.
+    """Train a version, store it, signed if there is a key, and promote it by the options.
 
     Raises ServingStateError, and the errors of `pipeline.run`.
     """
-    stored, result = pipeline.run(options, fit_options, baselines=baselines, tune=tune, report=report)
+    stored, result = pipeline.run(
+        options, fit_options, baselines=baselines, tune=tune, signing_key=signing_key, report=report
+    )
     promote(stored, result, options, promotion, report)
     return stored
 
@@ -142,7 +148,7 @@ def receives_requests(state: ModelState) -> bool:
 def compare(present: StoredVersion, result: TrainingResult, data: DataOptions, judge_on: str) -> Comparison:
     """Compare a trained model with a stored version on rows that neither was trained on. Raises NotComparable."""
     try:
-        champion = store.load(present)
+        champion = store.load(present, trusted_keys=trusted_keys.configured())
         record = read_json(present.path / "training.json").get("test_set")
     except StoreError as error:
         raise NotComparable(str(error)) from error

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from functools import partial
 
-from models import serving_changes
+from models import serving_changes, trusted_keys
 from models.aliases import CHAMPION
 from models.serving_state import ChangeRefused, ModelState, ServingState
 from models.version_files import StoredVersion
@@ -28,7 +28,7 @@ def promote(arguments: Arguments, versions: VersionStore) -> int:
 def rollback(arguments: Arguments, versions: VersionStore) -> int:
     """Return to the champion before. The version was checked in the state that is changed, and in no other."""
     state, stored = versions.rollback_target(arguments.model)
-    check_in_child(stored, timeout_s=CHECK_SECONDS)
+    check_in_child(stored, timeout_s=CHECK_SECONDS, trusted_keys=trusted_keys.configured())
     expected = state.generation if arguments.if_generation is None else arguments.if_generation
     states = versions.rollback(stored, reason=arguments.reason, expected=expected)
     return finish(stored.name, states, arguments, versions)
@@ -79,9 +79,9 @@ def shadow(arguments: Arguments, versions: VersionStore) -> int:
 
 
 def checked(arguments: Arguments, versions: VersionStore) -> StoredVersion:
-    """The version that a command names. Raises StoreError if it cannot be served."""
+    """The version that a command names. Raises StoreError or TrustedKeysError if it cannot be served."""
     stored = versions.find(*arguments.tag)
-    check_in_child(stored, timeout_s=CHECK_SECONDS)
+    check_in_child(stored, timeout_s=CHECK_SECONDS, trusted_keys=trusted_keys.configured())
     return stored
 
 

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Callable, Sequence
 
 from models.serving_state import ServingStateError
+from models.trusted_keys import TrustedKeysError
 from models.version_files import StoreError
 from models.version_lifecycle import VersionStore
-from service.commands import changing, reporting
+from service.commands import changing, reporting, signatures
 from service.commands.parsers import PARSERS
 
 Run = Callable[[argparse.Namespace, VersionStore], int]
@@ -20,6 +21,8 @@ RUN: dict[str, Run] = {
     "shadow": changing.shadow,
     "status": reporting.status,
     "audit": reporting.audit,
+    "verify": signatures.verify,
+    "sign": signatures.sign,
 }
 
 
@@ -29,7 +32,7 @@ def run(command: str, words: Sequence[str], program: str) -> int:
     arguments.command = command
     try:
         return RUN[command](arguments, VersionStore.configured())
-    except (ServingStateError, StoreError) as error:
+    except (ServingStateError, StoreError, TrustedKeysError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

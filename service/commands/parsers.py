@@ -83,6 +83,32 @@ def audit_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     return parser
 
 
+def verify_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    parser = CommandParser(
+        f"{program} verify",
+        description="Check that the files of a version are those that were stored, and who signed them. Nothing of the "
+        f"version is loaded. {STORE_NOTE}",
+        epilog="Exit codes: 0 the files are as stored, and signed if keys are trusted; 1 they are not; 2 wrong usage.",
+    )
+    add_tag(parser)
+    parser.add_argument(
+        "--trusted-keys",
+        metavar="PATHS",
+        help="files and folders of public keys, separated by commas (default: TABSERVE_TRUSTED_KEYS)",
+    )
+    return parser
+
+
+def sign_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    parser = CommandParser(
+        f"{program} sign",
+        description=f"Sign a stored version, as training does with --sign. Its files are checked first. {STORE_NOTE}",
+    )
+    add_tag(parser)
+    parser.add_argument("--key", required=True, metavar="FILE", help="a private key in PEM: P-256, P-384 or P-521")
+    return parser
+
+
 def change_parser(program: str, description: str) -> argparse.ArgumentParser:
     """The options that all changes share."""
     parser = CommandParser(
@@ -151,4 +177,6 @@ PARSERS: dict[str, MakeParser] = {
     "shadow": shadow_parser,
     "status": status_parser,
     "audit": audit_parser,
+    "verify": verify_parser,
+    "sign": sign_parser,
 }

@@ -6,7 +6,7 @@ import random
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -36,8 +36,8 @@ def root(store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def command(root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
     """command("promote", "homes:2"): exit code, output and errors. The version is checked in this process."""
 
-    def load(stored: StoredVersion, timeout_s: float) -> None:
-        store.load(stored)
+    def load(stored: StoredVersion, timeout_s: float, trusted_keys: Sequence[Path]) -> None:
+        store.load(stored, trusted_keys=trusted_keys)
 
     monkeypatch.setattr(changing, "check_in_child", load)
 

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models import audit, serving_changes
+from models import audit, serving_changes, store
 from models.serving_state import ModelState
 from models.version_lifecycle import VersionStore
+from tests.signing_keys import write_keys
 from training import plots
 from training.__main__ import main
 
@@ -117,3 +118,28 @@ def test_flags_that_contradict_each_other(flags: list[str], message: str, capsys
     except SystemExit as ended:
         code = ended.code  # type: ignore[assignment]
     assert (code, message in capsys.readouterr().err) == (2, True)
+
+
+def test_a_training_signs_what_it_stores(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    private, public = write_keys(tmp_path)
+    monkeypatch.setenv("TABSERVE_TRUSTED_KEYS", str(public))
+    train("--sign", str(private), epochs=1)
+    store.load(VersionStore().find("fares", 1), trusted_keys=[public])
+
+
+def test_a_training_whose_version_would_be_refused_does_not_start(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, public = write_keys(tmp_path)
+    (tmp_path / "other").mkdir()
+    another, _ = write_keys(tmp_path / "other")
+    words = ["--data", str(table), "--target", "y"]
+    assert main([*words, "--sign", str(table)]) == 2
+    assert f"{table} is not a private key in PEM" in capsys.readouterr().err
+    monkeypatch.setenv("TABSERVE_TRUSTED_KEYS", str(public))
+    for flags in ([], ["--sign", str(another)]):
+        assert main([*words, *flags]) == 2
+        assert "name the private key with --sign" in capsys.readouterr().err
+    monkeypatch.setenv("TABSERVE_TRUSTED_KEYS", str(private))
+    assert main([*words, "--sign", str(private)]) == 2
+    assert f"{private} is not a public key in PEM" in capsys.readouterr().err

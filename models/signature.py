@@ -1,0 +1,189 @@
+"""`model.sig` of a version: a signature of all its files, as the package model-signing writes and verifies it.
+
+The file is a Sigstore bundle: its DSSE envelope holds a signed in-toto statement with the SHA-256 of each file. The
+keys are elliptic curve keys; no network is needed. Needs the library cryptography (the extra `signing`).
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from models.atomic_file import replace_file
+from models.version_folder import SIGNATURE_FILE, AlteredVersion, file_hash, signed_files
+
+BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "https://model_signing/signature/v1.0"
+SERIALIZATION = {"method": "files", "hash_type": "sha256", "allow_symlinks": False}
+MAX_SIGNATURE_BYTES = 1024**2
+HASHES: Mapping[str, hashes.HashAlgorithm] = {
+    "secp256r1": hashes.SHA256(),
+    "secp384r1": hashes.SHA384(),
+    "secp521r1": hashes.SHA512(),
+}
+"""The hash algorithm for each curve that Sigstore bundles allow."""
+PublicKeys = Mapping[str, ec.EllipticCurvePublicKey]
+"""Public keys by their `key_hash`."""
+
+
+class KeyFileError(ValueError):
+    """A file that holds no key for signatures of versions; the message names it."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The content of `model.sig`. payload: the statement, JSON. key: the `key_hash` of the signing key."""
+
+    payload: bytes
+    signature: bytes
+    key: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "mediaType": BUNDLE_TYPE,
+            "verificationMaterial": {"publicKey": {"hint": self.key}, "tlogEntries": []},
+            "dsseEnvelope": {
+                "payload": base64.b64encode(self.payload).decode(),
+                "payloadType": PAYLOAD_TYPE,
+                "signatures": [{"sig": base64.b64encode(self.signature).decode(), "keyid": ""}],
+            },
+        }
+
+    @classmethod
+    def from_json(cls, text: bytes) -> "Bundle":
+        """Raises AlteredVersion unless `to_json` gives the same document: no bit of the file may differ."""
+        try:
+            document = json.loads(text)
+            envelope, material = document["dsseEnvelope"], document["verificationMaterial"]
+            payload = base64.b64decode(envelope["payload"], validate=True)
+            signature = base64.b64decode(envelope["signatures"][0]["sig"], validate=True)
+            bundle = cls(payload, signature, str(material["publicKey"]["hint"]))
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            raise AlteredVersion(f"its {SIGNATURE_FILE} cannot be read") from error
+        if bundle.to_json() != document:
+            raise AlteredVersion(f"its {SIGNATURE_FILE} has another form than a signature by a key")
+        return bundle
+
+
+def read_private_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """A private key in PEM. Raises KeyFileError."""
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), None)
+    except OSError as error:
+        raise KeyFileError(f"{path} cannot be read: {error.strerror or error}") from error
+    except TypeError as error:
+        raise KeyFileError(f"{path} is encrypted; expected a private key without a passphrase") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise KeyFileError(f"{path} is not a private key in PEM") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name not in HASHES:
+        raise KeyFileError(f"{path} is not a key of one of the curves {', '.join(HASHES)}")
+    return key
+
+
+def read_public_key(path: Path) -> ec.EllipticCurvePublicKey:
+    """A public key in PEM. Raises KeyFileError."""
+    try:
+        key = serialization.load_pem_public_key(path.read_bytes())
+    except OSError as error:
+        raise KeyFileError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise KeyFileError(f"{path} is not a public key in PEM") from error
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in HASHES:
+        raise KeyFileError(f"{path} is not a key of one of the curves {', '.join(HASHES)}")
+    return key
+
+
+def key_hash(key: ec.EllipticCurvePublicKey) -> str:
+    """The SHA-256 of the public key in PEM, by which a bundle names its key."""
+    pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(pem).hexdigest()
+
+
+def sign(folder: Path, key: ec.EllipticCurvePrivateKey, name: str) -> str:
+    """Write `model.sig` of a version. name: of the version, informative. Returns the `key_hash`."""
+    payload = statement(name, {file: file_hash(folder / file) for file in signed_files(folder)})
+    signature = key.sign(signed_bytes(payload), ec.ECDSA(HASHES[key.curve.name]))
+    bundle = Bundle(payload, signature, key_hash(key.public_key()))
+    replace_file(folder / SIGNATURE_FILE, json.dumps(bundle.to_json(), separators=(",", ":")).encode())
+    return bundle.key
+
+
+def verify(folder: Path, keys: PublicKeys) -> str:
+    """Check that one of the keys has signed exactly the files of this folder. Returns its `key_hash`.
+
+    Raises AlteredVersion.
+    """
+    path = folder / SIGNATURE_FILE
+    if not path.is_file():
+        raise AlteredVersion(f"it is not signed, it has no {SIGNATURE_FILE}")
+    if path.stat().st_size > MAX_SIGNATURE_BYTES:
+        raise AlteredVersion(f"its {SIGNATURE_FILE} is larger than {MAX_SIGNATURE_BYTES} bytes")
+    bundle = Bundle.from_json(path.read_bytes())
+    key = keys.get(bundle.key)
+    if key is None:
+        raise AlteredVersion(f"it is signed by a key that is not trusted ({bundle.key[:16]}…)")
+    try:
+        key.verify(bundle.signature, signed_bytes(bundle.payload), ec.ECDSA(HASHES[key.curve.name]))
+    except InvalidSignature as error:
+        raise AlteredVersion(f"its {SIGNATURE_FILE} was altered: the signature is not valid") from error
+    signed, found = signed_hashes(bundle.payload), signed_files(folder)
+    for name in sorted({*signed, *found}):
+        if name not in found:
+            raise AlteredVersion(f"its file {name} is missing")
+        if name not in signed:
+            raise AlteredVersion(f"its file {name} is not signed")
+        if file_hash(folder / name) != signed[name]:
+            raise AlteredVersion(f"its file {name} was altered after it was signed")
+    return bundle.key
+
+
+def statement(name: str, files: Mapping[str, str]) -> bytes:
+    """The in-toto statement about the files of a version: their SHA-256 by name."""
+    resources = [{"name": file, "algorithm": "sha256", "digest": files[file]} for file in sorted(files)]
+    document = {
+        "_type": STATEMENT_TYPE,
+        "subject": [{"name": name, "digest": {"sha256": digest_of(resources)}}],
+        "predicateType": PREDICATE_TYPE,
+        "predicate": {"serialization": {**SERIALIZATION, "ignore_paths": [SIGNATURE_FILE]}, "resources": resources},
+    }
+    return json.dumps(document, indent=2).encode()
+
+
+def signed_hashes(payload: bytes) -> dict[str, str]:
+    """The SHA-256 of each file in a statement. Raises AlteredVersion for one of another type."""
+    try:
+        document = json.loads(payload)
+        predicate, (subject,) = document["predicate"], document["subject"]
+        resources = predicate["resources"]
+        files = {str(resource["name"]): str(resource["digest"]) for resource in resources}
+        valid = (
+            (document["_type"], document["predicateType"]) == (STATEMENT_TYPE, PREDICATE_TYPE)
+            and SERIALIZATION.items() <= predicate["serialization"].items()
+            and all(resource["algorithm"] == "sha256" for resource in resources)
+            and len(files) == len(resources)
+            and subject["digest"]["sha256"] == digest_of(resources)
+        )
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise AlteredVersion(f"the statement in its {SIGNATURE_FILE} cannot be read") from error
+    if not valid:
+        raise AlteredVersion(f"the statement in its {SIGNATURE_FILE} is not one of model_signing about files")
+    return files
+
+
+def digest_of(resources: Iterable[Mapping[str, str]]) -> str:
+    """The SHA-256 of the digests of all files, in their order."""
+    return hashlib.sha256(b"".join(bytes.fromhex(resource["digest"]) for resource in resources)).hexdigest()
+
+
+def signed_bytes(payload: bytes) -> bytes:
+    """What is signed: DSSE's encoding of the payload and its type."""
+    return b"DSSEv1 %d %s %d %s" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(payload), payload)

@@ -1,0 +1,74 @@
+"""The folder of a version: which of its entries are files of the version, and which entries make it unsafe to read.
+
+The names and limits hold before anything is parsed, so that a hostile store can neither lead a reader out of the
+folder nor let it wait or fill its memory.
+"""
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+MANIFEST_FILE = "manifest.json"
+SIGNATURE_FILE = "model.sig"
+DESCRIPTION_FILE = "model.yaml"
+"""Written by BentoML's form: the name and the number of the version."""
+MAX_FILES = 100
+MAX_FILE_BYTES = 2 * 1024**3
+MAX_DOCUMENT_BYTES = 256 * 1024**2
+"""Of a file that is not an archive: JSON, Markdown, a picture."""
+ARCHIVES = (".npz", ".keras")
+
+
+class AlteredVersion(Exception):  # noqa: N818 - the name describes the error
+    """A file of a version is not the one that was stored, or may not be read; the message names it."""
+
+
+def version_files_of(folder: Path) -> list[str]:
+    """The names of the files of a version, without folders and hidden files of an editor or a file system.
+
+    Raises AlteredVersion if one of them leads out of the folder, is no regular file, or is too large.
+    """
+    return [name for name in _checked_names(folder, links=True) if not name.startswith(".")]
+
+
+def signed_files(folder: Path) -> list[str]:
+    """The names of all files but the signature. Raises AlteredVersion as above, and if there is a folder or a link."""
+    return [name for name in _checked_names(folder, links=False) if name != SIGNATURE_FILE]
+
+
+def _checked_names(folder: Path, *, links: bool) -> list[str]:
+    names = sorted(os.listdir(folder))
+    if len(names) > MAX_FILES:
+        raise AlteredVersion(f"it has {len(names)} files, at most {MAX_FILES} are read")
+    return [name for name in names if _is_file(folder, name, links=links)]
+
+
+def _is_file(folder: Path, name: str, *, links: bool) -> bool:
+    """Whether an entry is a file. Raises AlteredVersion if it may not be read. links: whether it may be a link."""
+    path = folder / name
+    if path.is_symlink():
+        if not links:
+            raise AlteredVersion(f"its file {name} is a symbolic link")
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise AlteredVersion(f"its file {name} is a link to a place outside of its folder")
+    try:
+        found = path.stat()
+    except (OSError, ValueError) as error:
+        raise AlteredVersion(f"its file {name} cannot be read") from error
+    if stat.S_ISDIR(found.st_mode):
+        if not links:
+            raise AlteredVersion(f"it has a folder {name}")
+        return False
+    if not stat.S_ISREG(found.st_mode):
+        raise AlteredVersion(f"its file {name} is not a regular file")
+    limit = MAX_FILE_BYTES if path.suffix in ARCHIVES else MAX_DOCUMENT_BYTES
+    if found.st_size > limit:
+        raise AlteredVersion(f"its file {name} has {found.st_size} bytes, at most {limit} are read")
+    return True
+
+
+def file_hash(path: Path) -> str:
+    """The SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
