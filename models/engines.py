@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.keras_archive import check_keras_archive
 from models.network.inference import InferenceNetwork
 from models.network.network import Network
 from models.network.scale_head import ScaleHead, add_scale_head
@@ -93,7 +94,11 @@ class TensorFlowEngine:
 
     @classmethod
     def read(cls, path: Path, reason: str) -> "TensorFlowEngine":
-        """Load a `.keras` file in safe mode (no code of the file is run) and without its optimizer."""
+        """Load a `.keras` file in safe mode (no code of the file is run) and without its optimizer.
+
+        Raises UnsafeArchive before Keras reads a file that could run code.
+        """
+        check_keras_archive(path)
         import keras
 
         from models import keras_nets  # noqa: F401 - registers the layers that the file names

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from models import manifest
+from models.archives import read_npz
 from models.checked_folder import checked_folder
 from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine, TensorFlowEngine
@@ -195,8 +196,7 @@ def make_engines(
     if choice == "tensorflow" and has_network and not keras_file.is_file():
         raise EngineUnavailable(stored.tag, "trained by NumPy, has no Keras model")
     if has_network and choice != "tensorflow":
-        with (stored.path / "weights.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            network = Network.from_json(description["network"], dict(arrays))
+        network = Network.from_json(description["network"], read_npz(stored.path / "weights.npz"))
         numpy_engine = NumpyEngine(network, description["reason"])
         return numpy_engine, None if head is None else numpy_engine.with_scale_head(network, head)
     reason = "requested by TABSERVE_ENGINE" if has_network else description["reason"]
@@ -211,8 +211,7 @@ def make_engines(
 def read_scale_head(path: Path) -> ScaleHead | None:
     if not path.is_file():
         return None
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        return ScaleHead.from_arrays(dict(arrays))
+    return ScaleHead.from_arrays(read_npz(path))
 
 
 def read_background(folder: Path, schema: FeatureSchema) -> "Background | None":

@@ -50,7 +50,7 @@ def _is_file(folder: Path, name: str, *, links: bool) -> bool:
     if path.is_symlink():
         if not links:
             raise AlteredVersion(f"its file {name} is a symbolic link")
-        if not path.resolve().is_relative_to(folder.resolve()):
+        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
             raise AlteredVersion(f"its file {name} is a link to a place outside of its folder")
     try:
         found = path.stat()
