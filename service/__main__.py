@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ from models.command_line import CommandParser
 from service.commands import parsers as command_parsers
 from service.server import ports
 from service.server.parent_process import LAUNCHER_VARIABLE
+from service.server.tls import TlsError, TlsFiles
 
 READY_SECONDS = 120.0
 EPILOG = (
@@ -44,6 +46,7 @@ def serve(words: Sequence[str], program: str) -> int:
     arguments = parser.parse_args(words)
     if not 1 <= arguments.port <= 65535:
         parser.error(f"--port {arguments.port}: expected 1 to 65535")
+    files = tls_files(arguments, parser)
     if why := ports.conflict(arguments.host, arguments.port):
         another = arguments.port + 1
         print(f"error: {why}; choose another: --port {another}, make serve PORT={another}", file=sys.stderr)
@@ -58,6 +61,7 @@ def serve(words: Sequence[str], program: str) -> int:
         arguments.host,
         "--port",
         str(arguments.port),
+        *tls_options(files),
     ]
     root = Path(__file__).resolve().parents[1]
     # In a separate session: otherwise Ctrl+C would reach all workers at once, and none would finish its requests.
@@ -65,13 +69,42 @@ def serve(words: Sequence[str], program: str) -> int:
     server = subprocess.Popen(command, cwd=root, env=environment, start_new_session=True)
     forward_signals(server)
     address = "127.0.0.1" if arguments.host in ("0.0.0.0", "::") else arguments.host
-    url = f"http://{f'[{address}]' if ':' in address else address}:{arguments.port}"
+    scheme = "http" if files is None else "https"
+    url = f"{scheme}://{f'[{address}]' if ':' in address else address}:{arguments.port}"
     try:
-        if wait_until_ready(url, server):
+        if files is not None and files.ca_certs:
+            print(f"\nServing at {url}; each client needs a certificate; stop with Ctrl+C.\n", flush=True)
+        elif wait_until_ready(url, server):
             print(example_requests(url), flush=True)
     except (OSError, ValueError, LookupError) as error:  # the server runs nevertheless
         print(f"note: no example requests, {url}/models cannot be read: {error}", file=sys.stderr)
     return max(server.wait(), 0)  # a negative code is the signal that stopped the server
+
+
+def tls_files(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> TlsFiles | None:
+    """The files of TLS, if any. Ends the program if they cannot be used."""
+    certfile, keyfile, ca_certs = (
+        path and os.path.abspath(path)
+        for path in (arguments.ssl_certfile, arguments.ssl_keyfile, arguments.ssl_ca_certs)
+    )
+    if not certfile:
+        if keyfile or ca_certs:
+            parser.error("--ssl-keyfile and --ssl-ca-certs need --ssl-certfile")
+        return None
+    files = TlsFiles(certfile, keyfile, ca_certs)
+    try:
+        files.check()
+    except TlsError as error:
+        parser.error(str(error))
+    return files
+
+
+def tls_options(files: TlsFiles | None) -> list[str]:
+    """The options of `bentoml serve`."""
+    if files is None:
+        return []
+    named = {"--ssl-certfile": files.certfile, "--ssl-keyfile": files.keyfile, "--ssl-ca-certs": files.ca_certs}
+    return [word for name, path in named.items() if path for word in (name, path)]
 
 
 def forward_signals(server: "subprocess.Popen[bytes]") -> None:
@@ -94,6 +127,15 @@ def serve_parser(program: str = "python -m service") -> argparse.ArgumentParser:
         "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0: all networks (default: %(default)s)"
     )
     parser.add_argument("--port", type=int, default=3000, help="port to listen on (default: %(default)s)")
+    parser.add_argument(
+        "--ssl-certfile", metavar="FILE", help="serve HTTPS with this certificate (PEM, with its chain)"
+    )
+    parser.add_argument(
+        "--ssl-keyfile", metavar="FILE", help="its private key (default: in the file of the certificate)"
+    )
+    parser.add_argument(
+        "--ssl-ca-certs", metavar="FILE", help="require certificates of clients that these authorities have signed"
+    )
     return parser
 
 
@@ -105,7 +147,7 @@ def wait_until_ready(url: str, server: "subprocess.Popen[bytes]") -> bool:
     """Wait for a successful /readyz. Returns False if the server ends or READY_SECONDS pass."""
     deadline = time.monotonic() + READY_SECONDS
     while server.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/readyz", timeout=2) as response:
+        with contextlib.suppress(OSError), get(f"{url}/readyz", 2) as response:
             if response.status == 200:
                 return True
         time.sleep(0.1)
@@ -128,13 +170,20 @@ def example_requests(url: str) -> str:
 def curl(url: str, name: str, rows: list[dict[str, Any]]) -> str:
     """A curl command that predicts these rows."""
     body = json.dumps({"rows": rows}, ensure_ascii=False).replace("'", "'\\''")
-    return f"curl -s {url}/predict/{name} -H 'Content-Type: application/json' -d '{body}'"
+    insecure = " -k" if url.startswith("https:") else ""
+    return f"curl -s{insecure} {url}/predict/{name} -H 'Content-Type: application/json' -d '{body}'"
 
 
 def fetch(url: str) -> Any:
     """The JSON at a URL."""
-    with urllib.request.urlopen(url, timeout=10) as response:
+    with get(url, 10) as response:
         return json.load(response)
+
+
+def get(url: str, timeout: float) -> Any:
+    """The response of the server that was started here, whose certificate may be for another name than its address."""
+    context = ssl._create_unverified_context() if url.startswith("https:") else None
+    return urllib.request.urlopen(url, timeout=timeout, context=context)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # the others do no
 import asyncio
 import logging
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -44,6 +45,7 @@ from service.registry import Snapshot
 from service.server import ports, startup, supervisor, worker
 from service.server.bentoml_service import service_class
 from service.server.library_hooks import all_hooks
+from service.server.tls import TlsContext, TlsError, TlsFiles
 from service.settings import Settings, SettingsError, removed_settings
 from service.store_registration import StoreRegistration
 from service.typed_endpoints import endpoint_name, endpoints_of, typed_endpoint
@@ -149,6 +151,7 @@ def service_class_of(
             self.grpc: Any = None
             try:
                 server = startup.check_worker(application)
+                tls = TlsContext.of(server)
                 folder = worker.shared_folder()
                 await asyncio.to_thread(plane.start, folder)
                 self.loader = VersionLoader(plane, folder)
@@ -159,7 +162,7 @@ def service_class_of(
                     from service.grpc_server import GrpcServer  # needs the extra `grpc`
 
                     self.grpc = GrpcServer(context)
-                    await self.grpc.start(worker.http_host(), settings.grpc_port)
+                    await self.grpc.start(worker.http_host(), settings.grpc_port, tls and tls.files)
                 self.traces = await asyncio.to_thread(trace_export.start, os.environ)
                 context.exports_traces = self.traces is not None
             except Exception as error:
@@ -178,7 +181,7 @@ def service_class_of(
             if server:
                 notify, refuse = self.grpc and self.grpc.drain, self.grpc and self.grpc.refuse
                 self.tasks += startup.install_library_hooks(
-                    server, state, settings.drain_s, notify, refuse, parts and parts.records
+                    server, state, settings.drain_s, notify, refuse, parts and parts.records, tls
                 )
             plane.metrics.build(version())
             gc.collect()
@@ -260,6 +263,8 @@ def from_environment() -> Any:
             and ports.conflict(ports.EVERY_ADDRESS, settings.grpc_port)
         ):
             raise SettingsError(f"TABSERVE_GRPC_PORT={settings.grpc_port}: the port is in use")
+        if worker.in_worker() and (files := TlsFiles.of_arguments(sys.argv)):
+            files.check()
         if folder:
             records = WorkerRecords.of_worker(folder)
             records.register()
@@ -270,7 +275,7 @@ def from_environment() -> Any:
                 log.warning("store repaired", extra={"repair": repair})
         pinned, start = model_selection.pinned_by_bento(Path(__file__)), versions_at_start()
         models = local_copies.select_models(settings, partial(select_models, pinned=pinned, at_start=start), folder)
-    except (SettingsError, SelectionError, LibraryHookMissing) as error:
+    except (SettingsError, SelectionError, LibraryHookMissing, TlsError) as error:
         reason = str(error)
         if isinstance(error, NoModelStored) and (place := os.environ.get("AIP_STORAGE_URI")):
             reason += f"; Vertex AI's {place} is not supported: put the models into the image"

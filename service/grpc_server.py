@@ -21,6 +21,7 @@ from service.access_control import PROXY_HEADERS, PROXY_PREFIX
 from service.data_plane import LARGE_BODY_BYTES
 from service.errors import BadBody, ClientDisconnected, NotFound, NotReady, RequestError
 from service.exchange import Exchange, ServerContext
+from service.grpc_tls import server_credentials
 from service.memory_budget import memory_of_body
 from service.protocols import error_text, oip_messages, oip_signature
 from service.protocols.oip_messages import MESSAGES, SERVICE
@@ -29,6 +30,7 @@ from service.protocols.oip_signature import ModelSignature
 from service.protocols.oip_tensors import InferRequest
 from service.routes.oip import EXTENSIONS, infer, model_metadata, repository_index
 from service.routes.version_changes import set_served
+from service.server.tls import TlsFiles
 from service.traffic_split import CLIENT_KEY, KEY_BYTES
 from service.version import version
 
@@ -107,10 +109,13 @@ class GrpcServer:
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen on a port, or on a free one if it is 0. Returns the port."""
+    async def start(self, host: str, port: int, tls: TlsFiles | None = None) -> int:
+        """Listen on a port, or on a free one if it is 0. Returns the port. tls: the files of HTTP, if that has TLS."""
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        bound: int = self._server.add_insecure_port(address)
+        if tls is None:
+            bound: int = self._server.add_insecure_port(address)
+        else:
+            bound = self._server.add_secure_port(address, server_credentials(tls))
         await self._health.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
         await self._server.start()
         log.info("gRPC server listening", extra={"address": address})

@@ -26,7 +26,7 @@ UNNEEDED_IN_WORKER = (
 )
 UNNEEDED_IN_LAUNCHER = {"numpy", "pydantic", "bentoml", "uvicorn"}  # 26 MB and 0.2 s of a server's start
 OF_GRPC = {"grpc", "grpc_health", "google"}
-SPEAKS_GRPC = {"service/grpc_server.py", "service/protocols/oip_messages.py"}
+SPEAKS_GRPC = {"service/grpc_server.py", "service/grpc_tls.py", "service/protocols/oip_messages.py"}
 MEASURES_SERVICE = {"loadtest/bench/fast_service_cases.py"}  # no request can switch a fast path off
 ARROW_FORMATS = (
     "models/fast/arrow_",
@@ -191,7 +191,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"service.access_control", "service.plan_updates", "service.request_observer"},
         {"service.exchange"},
         {"service.http", "service.openapi", "service.routes"},
-        {"service.grpc_server", "service.server", "service.typed_endpoints"},
+        {"service.grpc_server", "service.grpc_tls", "service.server", "service.typed_endpoints"},
         {"service.app"},
     ],
 }

@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from models.library_hook import require
 from service.server.connection_counts import CONNECTIONS_PER_LEAD, ConnectionCounts
 from service.server.library_hooks import uvicorn_hooks
+from service.server.tls import HANDSHAKE_S, TlsContext
 
 MAX_ACCEPTS = 64  # per turn of the event loop
 YIELD_S = 0.001  # the pause that lets other workers accept first
@@ -32,12 +33,19 @@ class ConnectionBalancer:
     """Replaces the listeners in `servers` of a uvicorn server."""
 
     def __init__(
-        self, server: uvicorn.Server, protocol: Callable[[], HttpToolsProtocol], counts: ConnectionCounts
+        self,
+        server: uvicorn.Server,
+        protocol: Callable[[], HttpToolsProtocol],
+        counts: ConnectionCounts,
+        tls: TlsContext | None = None,
     ) -> None:
         """server: has started. Raises OSError if file descriptors run out; then uvicorn's listeners remain."""
+        if server.config.is_ssl and tls is None:
+            raise RuntimeError("a server with TLS would accept connections without it")
         self._connections = server.server_state.connections
         self._protocol = protocol
         self._counts = counts
+        self._tls = tls
         self._loop = asyncio.get_running_loop()
         self._handshakes: set[asyncio.Task[None]] = set()
         listeners = [listener for each in server.servers for listener in each.sockets]
@@ -102,6 +110,11 @@ class ConnectionBalancer:
             count = self._count()
             self._accept(listener, max(1, count // CONNECTIONS_PER_LEAD, self._counts.capacity(count)))
 
+    async def finish_handshakes(self) -> None:
+        """Wait until the connections that were accepted are ready for a request."""
+        if self._handshakes:
+            await asyncio.wait(self._handshakes, timeout=HANDSHAKE_S)
+
     def accept_all(self) -> None:
         """Accept all connections in the backlog."""
         for listener in self.sockets:
@@ -131,8 +144,9 @@ class ConnectionBalancer:
 
     async def _serve(self, accepted: socket.socket) -> None:
         try:
-            _, protocol = await self._loop.connect_accepted_socket(self._protocol, accepted)
-        except OSError:  # the client has disconnected
+            options = self._tls.options if self._tls else {}
+            _, protocol = await self._loop.connect_accepted_socket(self._protocol, accepted, **options)
+        except OSError:  # the client has disconnected, or its TLS handshake has failed
             accepted.close()
             return
         if not self.sockets:  # uvicorn may already have shut down all other connections

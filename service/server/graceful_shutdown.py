@@ -100,4 +100,5 @@ class GracefulShutdown:
         for each in list(self._server.servers):
             if isinstance(each, ConnectionBalancer):
                 each.accept_all()
+                await each.finish_handshakes()
                 each.close()

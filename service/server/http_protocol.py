@@ -261,7 +261,8 @@ class GuardedHttpProtocol(HttpToolsProtocol):
 
     def _send_refusal(self) -> None:
         self.transport.write(self._refusal)
-        self.transport.write_eof()
+        if self.transport.can_write_eof():  # not with TLS, where the length ends the response
+            self.transport.write_eof()
         self.loop.call_later(LINGER_S, self.transport.close)  # read on: a reset would discard the response
 
     def on_response_complete(self) -> None:

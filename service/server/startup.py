@@ -16,6 +16,7 @@ from service.server.graceful_shutdown import GracefulShutdown
 from service.server.http_protocol import check_http_protocol, install_http_protocol, protocol_of
 from service.server.library_hooks import all_hooks, bentoml_hooks
 from service.server.silent_connections import close_silent_connections
+from service.server.tls import TlsContext
 from service.server_state import ServerState
 from service.worker_records import WorkerRecords
 
@@ -44,15 +45,18 @@ def install_library_hooks(
     notify: Callable[[], Awaitable[None]] | None = None,
     refuse: Callable[[float], None] | None = None,
     records: WorkerRecords | None = None,
+    tls: TlsContext | None = None,
 ) -> "list[asyncio.Task[None]]":
     """Install all hooks into a server that is about to start. Returns tasks to keep, and to cancel at the end.
 
-    grace_s, notify, refuse: as in GracefulShutdown. records: of this worker.
+    grace_s, notify, refuse: as in GracefulShutdown. records: of this worker. tls: of the server if it has TLS.
     """
     install_http_protocol(server)
     shutdown = GracefulShutdown(server, state, grace_s, notify, refuse)
     shutdown.install()
-    tasks = (close_silent_connections(server), finish_start(server, state, shutdown, records))
+    tasks = [close_silent_connections(server), finish_start(server, state, shutdown, records, tls)]
+    if tls:
+        tasks.append(tls.follow())
     return [asyncio.create_task(task) for task in tasks]
 
 
@@ -61,12 +65,13 @@ async def finish_start(
     state: ServerState,
     shutdown: GracefulShutdown | None = None,
     records: WorkerRecords | None = None,
+    tls: TlsContext | None = None,
 ) -> None:
     """Verify all hooks once the server has started, then balance its connections. Stops it if a hook is missing."""
     try:
         while not server.started:
             await asyncio.sleep(POLL_S)
-        balancer = install_connection_balancer(server)
+        balancer = install_connection_balancer(server, tls)
         check_http_protocol(server)
         if shutdown:
             shutdown.check()
@@ -87,10 +92,10 @@ async def finish_start(
             balancer.close()
 
 
-def install_connection_balancer(server: uvicorn.Server) -> ConnectionBalancer | None:
+def install_connection_balancer(server: uvicorn.Server, tls: TlsContext | None = None) -> ConnectionBalancer | None:
     """Replace the listeners of a started server. None if file descriptors run out: uvicorn's listeners remain."""
     try:
-        balancer = ConnectionBalancer(server, protocol_of(server), ConnectionCounts(worker.shared_folder()))
+        balancer = ConnectionBalancer(server, protocol_of(server), ConnectionCounts(worker.shared_folder()), tls)
     except OSError as error:
         log.warning("connections are not balanced between workers", extra={"reason": str(error)})
         return None

@@ -129,11 +129,22 @@ def _check_upgrade_offset() -> str | None:
     return "a request with an upgrade no longer ends the parser"
 
 
+def _check_tls() -> str | None:
+    return first_problem(
+        refers_to(uvicorn.Config.load, "is_ssl", "ssl", "create_ssl_context"),
+        has_parameters(uvicorn.config.create_ssl_context, "certfile", "keyfile", "password", "ssl_version"),
+        has_parameters(uvicorn.config.create_ssl_context, "cert_reqs", "ca_certs", "ciphers"),
+        refers_to(uvicorn.Server.on_tick, "default_headers", "encoded_headers"),
+        is_equal("the headers of a server", uvicorn.Config("x:y", log_config=None).headers, []),
+    )
+
+
 def _check_event_loop() -> str | None:
     import uvloop  # not in the supervisor, which has no event loop: saves 2 MB
 
     return first_problem(
         has_parameters(uvloop.Loop.connect_accepted_socket, "protocol_factory", "sock"),
+        has_parameters(uvloop.Loop.connect_accepted_socket, "ssl", "ssl_handshake_timeout", "ssl_shutdown_timeout"),
         None if callable(uvloop.Loop.add_reader) else "uvloop.Loop.add_reader is not a method",
         None if callable(uvloop.Loop.remove_reader) else "uvloop.Loop.remove_reader is not a method",
     )
@@ -229,6 +240,12 @@ UPGRADE_OFFSET = LibraryHook(
     "The bytes after a request with an upgrade are read from the wrong byte.",
     _check_upgrade_offset,
 )
+TLS = LibraryHook(
+    "Config.ssl and create_ssl_context",
+    "uvicorn",
+    "A renewed certificate needs a restart, and responses over TLS lack Strict-Transport-Security.",
+    _check_tls,
+)
 EVENT_LOOP = LibraryHook(
     "uvloop.Loop.connect_accepted_socket",
     "uvloop",
@@ -251,5 +268,6 @@ HOOKS = (
     CYCLE_STATE,
     RESPONSE_LENGTH,
     UPGRADE_OFFSET,
+    TLS,
     EVENT_LOOP,
 )

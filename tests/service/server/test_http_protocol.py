@@ -19,6 +19,7 @@ import uvicorn
 import uvloop
 
 from service.server import http_protocol, silent_connections, startup
+from service.server.tls import TlsContext
 from service.server_state import ServerState
 
 HELLO = b"POST /hello HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello"
@@ -57,18 +58,21 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 def start_tasks(server: uvicorn.Server) -> "list[asyncio.Task[None]]":
     """Everything that a worker installs except the signal handlers, because this is not the main thread."""
+    tls = TlsContext.of(server)
     http_protocol.install_http_protocol(server)
     tasks = (
         silent_connections.close_silent_connections(server),
-        startup.finish_start(server, ServerState(), shutdown=None),
+        startup.finish_start(server, ServerState(), shutdown=None, tls=tls),
+        *([tls.follow()] if tls else []),
     )
     return [asyncio.create_task(task) for task in tasks]
 
 
 class Running:
-    """uvicorn with our protocol in a separate thread."""
+    """uvicorn with our protocol in a separate thread. options: of uvicorn."""
 
-    def __init__(self) -> None:
+    def __init__(self, **options: Any) -> None:
+        self.options = options
         self.port = 0
         self.server: Any = None
         self.loop: Any = None
@@ -78,7 +82,7 @@ class Running:
         assert self.ready.wait(60)
 
     async def serve(self) -> None:
-        self.server = uvicorn.Server(uvicorn.Config(echo, port=0, lifespan="off", log_config=None))
+        self.server = uvicorn.Server(uvicorn.Config(echo, port=0, lifespan="off", log_config=None, **self.options))
         self.server.capture_signals = contextlib.nullcontext
         self.loop = asyncio.get_running_loop()
         running = asyncio.create_task(self.server.serve())

@@ -1,0 +1,221 @@
+"""TLS: what holds for requests without it holds with it, and certificates are read anew when they change."""
+
+import contextlib
+import shutil
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+
+from service.__main__ import main, serve_parser, tls_files, tls_options
+from service.server import http_protocol, silent_connections, tls
+from service.server.connection_balancer import ConnectionBalancer
+from service.server.connection_counts import ConnectionCounts
+from service.server.tls import TlsError, TlsFiles
+from tests.certificates import Authority
+from tests.service.server.test_http_protocol import (
+    HELLO,
+    Running,
+    read,
+    split,
+    statuses,
+    test_a_body_does_not_count_towards_the_limit_of_a_head,
+    test_a_request_has_exactly_one_host,
+    test_a_server_that_stops_answers_a_connection_whose_request_is_on_its_way,
+    test_an_invalid_body_is_refused_before_its_response_has_begun,
+    test_upgrades_with_chunks_without_a_body_and_with_a_close,
+)
+
+__all__ = [
+    "test_a_body_does_not_count_towards_the_limit_of_a_head",
+    "test_a_request_has_exactly_one_host",
+    "test_a_server_that_stops_answers_a_connection_whose_request_is_on_its_way",
+    "test_an_invalid_body_is_refused_before_its_response_has_begun",
+    "test_upgrades_with_chunks_without_a_body_and_with_a_close",
+]
+WAIT_S = 60
+
+
+class RunningTls(Running):
+    """The same server with TLS. context: of the client."""
+
+    def __init__(self, authority: Authority, files: tuple[Path, Path], **options: object) -> None:
+        self.context = client_context(authority)
+        super().__init__(ssl_certfile=str(files[0]), ssl_keyfile=str(files[1]), **options)
+
+    def connect(self) -> socket.socket:
+        return self.context.wrap_socket(super().connect(), server_hostname="127.0.0.1")
+
+    def connect_raw(self) -> socket.socket:
+        return super().connect()
+
+    @property
+    def served_name(self) -> str:
+        """The name in the certificate that a new connection gets."""
+        with self.connect() as connection:
+            assert isinstance(connection, ssl.SSLSocket)
+            subject = (connection.getpeercert() or {})["subject"]
+        return dict(part for parts in subject for part in parts)["commonName"]  # type: ignore[misc]
+
+
+def client_context(authority: Authority, client: tuple[Path, Path] | None = None) -> ssl.SSLContext:
+    made = ssl.create_default_context(cafile=str(authority.file))
+    if client:
+        made.load_cert_chain(*client)
+    return made
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def files(authority: Authority, tmp_path: Path) -> tuple[Path, Path]:
+    """The files of a certificate, which a test may change."""
+    return tuple(Path(shutil.copy(file, tmp_path)) for file in authority.issue("first"))  # type: ignore[return-value]
+
+
+@pytest.fixture
+def running(authority: Authority, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningTls]:
+    monkeypatch.setattr(http_protocol, "LINGER_S", 0.1)
+    monkeypatch.setattr(tls, "CHECK_INTERVAL_S", 0.1)
+    server = RunningTls(authority, files)
+    yield server
+    server.stop()
+
+
+def test_responses_require_tls_in_future(running: RunningTls) -> None:
+
+    def response() -> bytes:
+        with running.connect() as connection:
+            connection.sendall(HELLO)
+            return read(connection, lambda got: got.endswith(b"}"))[0]
+
+    until(lambda: b"\r\nstrict-transport-security: max-age=31536000\r\n" in response())
+
+
+def test_a_large_head_is_refused_while_the_client_still_sends(running: RunningTls) -> None:
+    answers, closed = running.answers(b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"a" * 300_000 + b"\r\n\r\n")
+    assert (statuses(answers), closed) == ([431], True)
+
+
+def test_a_slow_head_gets_a_408(running: RunningTls, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(silent_connections, "HEAD_S", 0.2)
+    monkeypatch.setattr(silent_connections, "CHECK_INTERVAL_S", 0.1)
+    answers, closed = running.answers(HELLO + b"POST /hello HTTP/1.1\r\nhost:")
+    assert (statuses(answers), closed) == ([200, 408], True)
+
+
+def test_connections_without_tls_get_nothing(running: RunningTls) -> None:
+    """In uvicorn's listeners the server had TLS; here it also has it in those that replace them."""
+    with running.connect_raw() as plain:
+        plain.sendall(HELLO)
+        with contextlib.suppress(ConnectionResetError):
+            assert b"HTTP/" not in read(plain)[0]
+    assert statuses(running.answers(HELLO, count=1)[0]) == [200]
+
+
+def test_a_handshake_that_is_not_completed_ends(running: RunningTls, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tls, "HANDSHAKE_S", 0.5)
+    with running.connect_raw() as silent, contextlib.suppress(ConnectionResetError):
+        assert read(silent) == (b"", True)
+    until(lambda: running.server.servers[0]._handshakes == set())
+
+
+def test_a_renewed_certificate_needs_no_restart(
+    running: RunningTls, authority: Authority, files: tuple[Path, Path]
+) -> None:
+    with running.connect() as before:
+        assert running.served_name == "first"
+        for new, old in zip(authority.issue("second"), files, strict=True):
+            shutil.copy(new, old)
+        until(lambda: running.served_name == "second")
+        before.sendall(HELLO)
+        assert split(read(before, lambda got: got.endswith(b"}"))[0])[0][0] == 200, "open connections go on"
+
+
+def test_invalid_files_keep_the_certificate(
+    running: RunningTls, authority: Authority, files: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    third = authority.issue("third")
+    shutil.copy(third[0], files[0])  # without its key
+    until(lambda: "the new TLS files cannot be used" in caplog.text)
+    assert running.served_name == "first"
+    files[1].unlink()
+    assert running.served_name == "first"
+    shutil.copy(third[1], files[1])
+    until(lambda: running.served_name == "third")
+
+
+def test_client_certificates_are_required_and_their_authorities_can_change(
+    authority: Authority, files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tls, "CHECK_INTERVAL_S", 0.1)
+    clients, others = Authority(tmp_path, "clients"), Authority(tmp_path, "others")
+    accepted = Path(shutil.copy(clients.file, tmp_path / "accepted.pem"))
+    server = RunningTls(authority, files, ssl_ca_certs=str(accepted))
+
+    def may_send(client: tuple[Path, Path] | None) -> bool:
+        server.context = client_context(authority, client)
+        try:
+            return statuses(server.answers(HELLO, count=1)[0]) == [200]
+        except (ssl.SSLError, ConnectionError):
+            return False
+
+    try:
+        client, other = clients.issue("client"), others.issue("other")
+        assert [may_send(None), may_send(client), may_send(other)] == [False, True, False]
+        shutil.copy(others.file, accepted)
+        until(lambda: may_send(other))
+        assert not may_send(client)
+    finally:
+        server.stop()
+
+
+def test_a_listener_without_tls_is_never_installed(files: tuple[Path, Path]) -> None:
+    server = uvicorn.Server(uvicorn.Config("x:y", log_config=None, ssl_certfile=str(files[0])))
+    with pytest.raises(RuntimeError, match="would accept connections without it"):
+        ConnectionBalancer(server, lambda: None, ConnectionCounts(None))  # type: ignore[arg-type,return-value]
+
+
+def test_files_are_checked_before_the_start(
+    authority: Authority, files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = authority.issue("another")
+    (tmp_path / "empty").touch()
+    for wrong, message in (
+        (TlsFiles(str(tmp_path / "none")), "cannot be read"),
+        (TlsFiles(str(tmp_path)), "cannot be read"),
+        (TlsFiles(str(files[0]), str(other[1])), "cannot be used for TLS"),
+        (TlsFiles(str(files[0])), "cannot be used for TLS"),
+        (TlsFiles(str(files[0]), str(files[1]), str(tmp_path / "empty")), "cannot be used for TLS"),
+    ):
+        with pytest.raises(TlsError, match=message) as refused:
+            wrong.check()
+        assert "\n" not in str(refused.value)
+    for words in (["--ssl-certfile", str(tmp_path / "none")], ["--ssl-keyfile", str(files[1])]):
+        with pytest.raises(SystemExit):
+            main(words)
+        assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_the_options_reach_the_workers(files: tuple[Path, Path], authority: Authority) -> None:
+    parser = serve_parser()
+    words = ["--ssl-certfile", str(files[0]), "--ssl-keyfile", str(files[1]), "--ssl-ca-certs", str(authority.file)]
+    named = tls_files(parser.parse_args(words), parser)
+    assert tls_options(named) == words
+    assert TlsFiles.of_arguments(["worker", *words]) == named
+    assert TlsFiles.of_arguments(["worker"]) is None
+    assert tls_options(tls_files(parser.parse_args([]), parser)) == []
