@@ -25,6 +25,7 @@ def add(commands: Any) -> None:
         add_starts,
         add_explanations,
         add_intervals,
+        add_tls,
     ):
         add_target(targets)
 
@@ -121,6 +122,13 @@ def add_intervals(targets: Any) -> None:
     add_target(targets, "intervals", bench_intervals, "what intervals cost the NumPy engine", rounds=201)
 
 
+def add_tls(targets: Any) -> None:
+    about = "the cost of TLS, beside nginx that terminates it"
+    tls = add_target(targets, "tls", bench_tls, about, rounds=15)
+    add_count(tls, "--seconds", 2, "duration of a round")
+    add_markdown(tls)
+
+
 def add_memory(targets: Any) -> None:
     about = "memory growth of a worker over many valid and invalid requests"
     add_count(add_target(targets, "memory", bench_memory, about), "--requests", 200_000, "number of requests")
@@ -213,3 +221,9 @@ def bench_intervals(arguments: argparse.Namespace) -> int:
     from loadtest.bench import interval_cost
 
     return interval_cost.run(arguments.rounds)
+
+
+def bench_tls(arguments: argparse.Namespace) -> int:
+    from loadtest.bench import tls_cost
+
+    return tls_cost.run(arguments.rounds, arguments.seconds, arguments.markdown)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -73,14 +74,14 @@ class ClosedLoopConnection(asyncio.Protocol):
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.errors = 0
         self._buffer = b""
-        self._sent = 0.0
+        self._sent, self._waiting = 0.0, False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)  # uvloop's transports are not instances of it
         self._send()
 
     def _send(self) -> None:
-        self._sent = time.perf_counter()
+        self._sent, self._waiting = time.perf_counter(), True
         self.transport.write(self.request)
 
     def data_received(self, data: bytes) -> None:
@@ -88,7 +89,7 @@ class ClosedLoopConnection(asyncio.Protocol):
         head, found, rest = self._buffer.partition(b"\r\n\r\n")
         if not found or len(rest) < length_of(head):
             return
-        now = time.perf_counter()
+        now, self._waiting = time.perf_counter(), False
         self.latencies.append(now - self._sent)
         self.errors += not head.startswith(b"HTTP/1.1 2")
         self._buffer = b""
@@ -98,8 +99,13 @@ class ClosedLoopConnection(asyncio.Protocol):
             self._send()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.errors += time.perf_counter() < self.until
+        self.errors += self._waiting or time.perf_counter() < self.until
         self.closed.set_result(None)
+
+
+def tls_context(url: str) -> ssl.SSLContext | None:
+    """For an address with https: of a server that was started here, whose certificate is its own."""
+    return ssl._create_unverified_context() if url.startswith("https:") else None
 
 
 def length_of(head: bytes) -> int:
@@ -120,18 +126,30 @@ async def run_bundled_client(
     latencies: list[float] = []
     started = time.perf_counter()
     loop = asyncio.get_running_loop()
-    made = [
-        await loop.create_connection(lambda: ClosedLoopConnection(request, started + seconds, latencies), host, port)
-        for _ in range(connections)
-    ]
-    await asyncio.gather(*(protocol.closed for _, protocol in made))
+    context, closes = tls_context(url), headers.get("connection") == "close"
+    errors = 0
+
+    async def connect() -> None:
+        """Send requests until the time is over, over one connection or over a new one for each request."""
+        nonlocal errors
+        until = started if closes else started + seconds
+        while True:
+            _, protocol = await loop.create_connection(
+                lambda: ClosedLoopConnection(request, until, latencies), host, port, ssl=context
+            )
+            await protocol.closed
+            errors += protocol.errors
+            if not closes or time.perf_counter() >= started + seconds:
+                return
+
+    await asyncio.gather(*(connect() for _ in range(connections)))
     ordered = sorted(latencies) or [0.0]
     return LoadFigures(
         requests=len(latencies),
         seconds=time.perf_counter() - started,
         p50=ordered[len(ordered) // 2],
         p99=ordered[int(len(ordered) * 0.99)],
-        errors=sum(protocol.errors for _, protocol in made),
+        errors=errors,
     )
 
 

@@ -17,7 +17,7 @@ from statistics import median
 
 import psutil
 
-from loadtest.bench.clients import JSON, LoadFigures
+from loadtest.bench.clients import JSON, LoadFigures, tls_context
 from loadtest.bench.process_usage import cpu_seconds
 from loadtest.bench.server_scenarios import Contender, Row, ServerScenario
 from models.row_warnings import find_warnings
@@ -40,6 +40,12 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
     return {**kept, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", **settings}
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 class BenchServer:
     """A running server of the comparison."""
 
@@ -49,9 +55,7 @@ class BenchServer:
         self.contender = contender
         self.request = request
         self.headers = dict(headers)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         fill = {"port": str(self.port), "store": str(store)}
         settings = {key: value.format(**fill) for key, value in contender.settings.items()}
         own_home = Path(tempfile.mkdtemp(dir=home))  # BentoML deletes the metrics of other servers with the same home
@@ -65,7 +69,7 @@ class BenchServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        self.url = f"http://127.0.0.1:{self.port}{contender.path}"
+        self.url = f"{contender.scheme}://127.0.0.1:{self.port}{contender.path}"
         self.ready_s = 0.0
         self._started = started
 
@@ -75,7 +79,8 @@ class BenchServer:
             if self.process.poll() is not None:
                 raise RuntimeError(f"{self.contender.name} stopped:\n{self.log.read_text()[-2000:]}")
             try:
-                with urllib.request.urlopen(urllib.request.Request(self.url, self.request, self.headers), timeout=10):
+                request = urllib.request.Request(self.url, self.request, self.headers)
+                with urllib.request.urlopen(request, timeout=10, context=tls_context(self.url)):
                     self.ready_s = time.monotonic() - self._started
                     return
             except urllib.error.HTTPError as error:

@@ -43,6 +43,7 @@ class Contender:
     rows: int | None = None  # per request, if not as in the scenario
     form: BodyEncoder = as_json
     folder: Path = ROOT  # working directory
+    scheme: Literal["http", "https"] = "http"
 
 
 def uvicorn(app: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 from service.metrics import Metrics
 from tests.container.containers import ROOT, Load, answers, docker, missing, named, run, wait_until
@@ -53,6 +54,27 @@ class Stack:
     def requests_by_replica(self) -> dict[str, float]:
         found = self.prometheus("query", query="sum by (instance) (tabserve_requests_total)")["result"]
         return {one["metric"]["instance"]: float(one["value"][1]) for one in found}
+
+
+def test_the_override_takes_keys_and_certificates_from_secrets() -> None:
+    """The two files together: each file of a secret is used, and nothing else of the services changes."""
+    base, secure = (yaml.safe_load((DEPLOY / f"{name}.yaml").read_text()) for name in ("compose", "compose.secure"))
+    declared = set(secure["secrets"])
+    used = {secret for service in secure["services"].values() for secret in service.get("secrets", ())}
+    assert used == declared
+    named = " ".join([json.dumps(secure["services"]), *(path.read_text() for path in (DEPLOY / "compose").glob("*"))])
+    assert {name for name in declared if f"/run/secrets/{name}" in named} == declared
+    assert set(secure["services"]) == set(base["services"])
+    environment = secure["services"]["tabserve-a"]["environment"]
+    assert set(environment) == {"TABSERVE_KEYS_FILE", "TABSERVE_TRUSTED_KEYS"}
+    folders = [volume.split(":")[0] for service in secure["services"].values() for volume in service.get("volumes", ())]
+    assert folders
+    assert all((DEPLOY / folder).is_file() for folder in folders)
+    plain, authorized = (
+        yaml.safe_load((DEPLOY / "compose" / name).read_text()) for name in ("prometheus.yml", "prometheus.secure.yml")
+    )
+    assert authorized["scrape_configs"][0].pop("authorization") == {"credentials_file": "/run/secrets/metrics.key"}
+    assert authorized == plain
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,15 @@ EVERYTHING: dict[str, Any] = {
         "paths": ["/predict", "/v2"],
     },
     "networkPolicy": {"from": [{"namespaceSelector": {"matchLabels": {"team": "a"}}}]},
-    "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "serviceMonitor": {
+        "enabled": True,
+        "labels": {"release": "prometheus"},
+        "tlsConfig": {"serverName": "fares"},
+        "authorization": {"credentials": {"name": "prometheus-key", "key": "token"}},
+    },
+    "keysSecret": "fares-keys",
+    "trustedKeysSecret": "fares-signing",
+    "tls": {"secret": "fares-tls"},
     "podAnnotations": {"a": "b"},
     "podLabels": {"team": "a"},
     "nodeSelector": {"kubernetes.io/arch": "amd64"},
@@ -59,6 +67,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "podDisruptionBudget": None,
         "networkPolicy": {"enabled": False},
     },
+    "certificates of clients": {"tls": {"secret": "fares-tls", "clientCa": True}},
     "store of a node": {
         "store": {"hostPath": {"path": "/srv/models"}},
         "podDisruptionBudget": {"maxUnavailable": "50%"},
@@ -128,8 +137,17 @@ def test_every_queried_metric_exists(helm: Helm) -> None:
         "TABSERVE_MAX_ROWS": "50000",
         "TABSERVE_LOG_LEVEL": "warning",
         "TABSERVE_ADMIN": "off",
+        "TABSERVE_KEYS_FILE": "/secrets/keys/keys.json",
+        "TABSERVE_TRUSTED_KEYS": "/secrets/trusted-keys",
+        "SSL_CERTFILE": "/secrets/tls/tls.crt",
+        "SSL_KEYFILE": "/secrets/tls/tls.key",
     }
-    assert {mount["mountPath"] for mount in container["volumeMounts"]} == {"/tmp", "/store"}
+    secrets = {f"/secrets/{name}" for name in ("keys", "trusted-keys", "tls")}
+    assert {mount["mountPath"] for mount in container["volumeMounts"]} == {"/tmp", "/store", *secrets}
+    volumes = {volume["name"]: volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
+    assert volumes == {"keys": "fares-keys", "trusted-keys": "fares-signing", "tls": "fares-tls"}
+    [endpoint] = rendered["ServiceMonitor"]["spec"]["endpoints"]
+    assert (endpoint["scheme"], endpoint["tlsConfig"]) == ("https", {"serverName": "fares"})
     assert container["securityContext"]["readOnlyRootFilesystem"]
     assert pod["securityContext"]["runAsNonRoot"]
     metrics = rendered["HorizontalPodAutoscaler"]["spec"]["metrics"]
@@ -145,9 +163,25 @@ def test_every_queried_metric_exists(helm: Helm) -> None:
 
 
 @pytest.mark.parametrize(
+    ("tls", "readiness"),
+    [
+        ({}, {"httpGet": {"path": "/readyz", "port": 3000}}),
+        ({"secret": "a"}, {"httpGet": {"path": "/readyz", "port": 3000, "scheme": "HTTPS"}}),
+        ({"secret": "a", "clientCa": True}, {"exec": {"command": ["tabserve", "healthy", "/readyz"]}}),
+    ],
+)
+def test_the_probes_speak_as_the_server_does(helm: Helm, tls: dict[str, Any], readiness: dict[str, Any]) -> None:
+    [container] = render(helm, {"tls": tls})["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert readiness.items() <= container["readinessProbe"].items()
+    assert ("SSL_CA_CERTS" in {one["name"] for one in container["env"]}) == ("clientCa" in tls)
+
+
+@pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"replica": 3}, "replica"),
+        ({"settings": {"keys_file": "/keys"}}, "invalid propertyName 'keys_file'"),
+        ({"tls": {"clientCa": True}}, "tls.clientCa needs tls.secret"),
         ({"workers": 0}, "workers"),
         ({"settings": {"max_rows": 50000}}, "max_rows"),
         ({"settings": {"workers": "2"}}, "invalid propertyName 'workers'"),

@@ -35,6 +35,21 @@ def test_the_service_has_few_privileges(analyze: str) -> None:
     assert float(exposure[1]) < 2.5
 
 
+def test_keys_and_certificates_come_from_credentials(analyze: str, tmp_path: Path) -> None:
+    """systemd understands the drop-in, and each credential that a setting names is loaded."""
+    secrets = (ROOT / "deploy" / "tabserve-secrets.conf").read_text()
+    unit, folder = tmp_path / "tabserve.service", tmp_path / "tabserve.service.d"
+    unit.write_text(UNIT.replace("/opt/tabserve/.venv/bin/bentoml", shutil.which("true") or ""))
+    folder.mkdir()
+    (folder / "secrets.conf").write_text(secrets)
+    assert run(analyze, "verify", str(unit)) == ""
+    loaded = set(re.findall(r"^LoadCredential=([^:]+):", secrets, re.MULTILINE))
+    assert loaded == set(re.findall(r"%d/([\w.]+)", secrets))
+    options = dict(re.findall(r'^Environment="?(\w+)=(.*?)"?$', secrets, re.MULTILINE))
+    assert set(options) == {"TABSERVE_KEYS_FILE", "TABSERVE_TRUSTED_KEYS", "TLS_OPTIONS"}
+    assert "$TLS_OPTIONS" in UNIT
+
+
 def test_its_command_starts_the_server() -> None:
     """BentoML has the options, and no variable of the environment is an unknown setting."""
     [command] = re.findall(r"^ExecStart=/opt/tabserve/\.venv/bin/(.*)$", UNIT, re.MULTILINE)
@@ -45,5 +60,6 @@ def test_its_command_starts_the_server() -> None:
     assert options <= set(re.findall(r"--[a-z-]+", helped))
     lines = re.findall(r"^Environment=(.*)$", UNIT, re.MULTILINE)
     environment = dict(pair.split("=", 1) for pair in " ".join(lines).split())
+    assert environment.pop("TLS_OPTIONS") == ""
     assert Settings.from_environment(environment).admin == "off"
     assert set(re.findall(r"\$\{(\w+)\}", command)) <= environment.keys()

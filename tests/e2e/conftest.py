@@ -3,13 +3,15 @@
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -96,17 +98,19 @@ class Server:
     process: "subprocess.Popen[bytes]"
     port: int
     log: Path
+    tls: ssl.SSLContext | None = None
+    """Of the client, for a server with TLS."""
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     def wait_ready(self) -> None:
         until = time.monotonic() + 120
         while time.monotonic() < until:
             assert self.process.poll() is None, self.log.read_text()
             try:
-                if httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200:
+                if httpx.get(f"{self.url}/readyz", timeout=2, verify=self.tls or True).status_code == 200:
                     return
             except httpx.TransportError:
                 pass
@@ -119,15 +123,25 @@ class Server:
         return self.process.wait(60)
 
 
-def start_server(home: Path, port: int, log: Path, *, cwd: Path = ROOT, target: str = "", **settings: str) -> Server:
-    """A server that may not be ready yet."""
-    command = [BENTOML, "serve", *([target] if target else []), "--host", "127.0.0.1", "--port", str(port)]
+def start_server(
+    home: Path,
+    port: int,
+    log: Path,
+    *,
+    cwd: Path = ROOT,
+    target: str = "",
+    options: Sequence[str] = (),
+    tls: ssl.SSLContext | None = None,
+    **settings: str,
+) -> Server:
+    """A server that may not be ready yet. options: of `bentoml serve`. tls: of the client."""
+    command = [BENTOML, "serve", *([target] if target else []), "--host", "127.0.0.1", "--port", str(port), *options]
     settings = {"TABSERVE_WORKERS": "1", "TABSERVE_DRAIN_S": "1", **settings}
     with log.open("wb") as out:
         process = subprocess.Popen(
             command, cwd=cwd, env=environment(home, **settings), stdout=out, stderr=subprocess.STDOUT
         )
-    return Server(process, port, log)
+    return Server(process, port, log, tls)
 
 
 @contextmanager
@@ -135,11 +149,9 @@ def starting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
     """A function that starts servers, which are stopped at the end of the block."""
     servers: list[Server] = []
 
-    def start(
-        home: Path, *, cwd: Path = ROOT, target: str = "", wait: bool = True, port: int = 0, **settings: str
-    ) -> Server:
+    def start(home: Path, *, wait: bool = True, port: int = 0, **arguments: Any) -> Server:
         log = tmp_path_factory.mktemp("log") / "log"
-        servers.append(start_server(home, port or free_port(), log, cwd=cwd, target=target, **settings))
+        servers.append(start_server(home, port or free_port(), log, **arguments))
         if wait:
             servers[-1].wait_ready()
         return servers[-1]
@@ -156,7 +168,7 @@ def starting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
 
 @pytest.fixture
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """serve(home, cwd=…, target=…, wait=…, port=…, **settings): a server, stopped after the test."""
+    """serve(home, wait=…, port=…, arguments of start_server): a server, stopped after the test."""
     with starting(tmp_path_factory) as start:
         yield start
 

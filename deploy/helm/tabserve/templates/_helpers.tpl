@@ -40,3 +40,28 @@ namespace: {{ .Release.Namespace }}
 labels:
   {{- include "tabserve.labels" . | nindent 2 }}
 {{- end }}
+
+{{- /* The mounted Secrets: the name of each volume, and of its Secret. */}}
+{{- define "tabserve.secrets" -}}
+{{- with .Values.keysSecret }}
+keys: {{ . | quote }}
+{{- end }}
+{{- with .Values.trustedKeysSecret }}
+trusted-keys: {{ . | quote }}
+{{- end }}
+{{- with .Values.tls.secret }}
+tls: {{ . | quote }}
+{{- end }}
+{{- end }}
+
+{{- /* How a path is probed. If clients need certificates, the pod does it by its own one: the kubelet has none. */}}
+{{- define "tabserve.probe" -}}
+{{- $values := (index . 0).Values }}
+{{- if $values.tls.clientCa -}}
+exec: {command: [tabserve, healthy, {{ index . 1 }}]}
+{{- else if $values.tls.secret -}}
+httpGet: {path: {{ index . 1 }}, port: 3000, scheme: HTTPS}
+{{- else -}}
+httpGet: {path: {{ index . 1 }}, port: 3000}
+{{- end }}
+{{- end }}
