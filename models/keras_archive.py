@@ -71,8 +71,8 @@ def check_keras_archive(path: Path) -> None:
         if not is_accepted(found):
             named = [str(found.get(key)) for key in ("module", "class_name", "registered_name")]
             raise UnsafeArchive(
-                f"{path.name} is not loaded: it has the object {' / '.join(named)[:200]}, which is no layer that is "
-                "known to run no code of the file"
+                f"{path.name} is not loaded: it has the object {' / '.join(named)[:200]}, which is not one "
+                "of the layers that run no code of the file"
             )
 
 

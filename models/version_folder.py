@@ -27,7 +27,7 @@ class AlteredVersion(Exception):  # noqa: N818 - the name describes the error
 def version_files_of(folder: Path) -> list[str]:
     """The names of the files of a version, without folders and hidden files of an editor or a file system.
 
-    Raises AlteredVersion if one of them leads out of the folder, is no regular file, or is too large.
+    Raises AlteredVersion if one of them leads out of the folder, is not a regular file, or is too large.
     """
     return [name for name in _checked_names(folder, links=True) if not name.startswith(".")]
 

@@ -25,6 +25,7 @@ NOT_RUN = {
     "docker": "tests/container runs these on a real engine",
     "helm": "needs a cluster; tests/container renders and validates the chart",
     "kubectl": "needs a cluster",
+    "openssl": "makes keys, as tests/signing_keys.py does",
     "git": "needs the address of a repository, or another commit",
     "cd": "changes the folder",
     "systemctl": "needs systemd",

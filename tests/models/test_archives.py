@@ -100,12 +100,12 @@ def test_an_array_cannot_declare_more_than_it_stores(tmp_path: Path, shape: tupl
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"\x93NUMPY\x01\x00\xff\xff{", npy(ARRAY)[:20]])
-def test_a_member_that_is_no_array_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_a_member_without_an_array_is_refused(tmp_path: Path, content: bytes) -> None:
     refused(write_zip(tmp_path / "a.npz", {"w.npy": content}), "w.npy is not an array")
 
 
 def test_a_directory_of_another_size_is_refused(tmp_path: Path) -> None:
-    """Python's reader would load all of it: the size stands in the last bytes, or in those of ZIP64 before them."""
+    """Python's reader would load all of it: its size is in the last bytes, or in those of ZIP64 before them."""
     np.savez(tmp_path / "a.npz", w=ARRAY)
     content = (tmp_path / "a.npz").read_bytes()
     large = content[:-10] + struct.pack("<L", 2**31) + content[-6:]
