@@ -5,6 +5,7 @@ import os
 import struct
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,7 @@ class UnsafeArchive(ValueError):  # noqa: N818 - the name describes the error
     """An archive that is not unpacked; the message names the archive and the reason."""
 
 
-def read_npz(path: Path) -> dict[str, npt.NDArray[np.generic]]:
+def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
     """The arrays of a .npz file, by name. Raises UnsafeArchive; never unpickles."""
     members = check_members(path)
     with zipfile.ZipFile(path) as archive:

@@ -1,6 +1,7 @@
 """The parts of `bench tls` that run without a training, nginx and a real server."""
 
 import asyncio
+import shutil
 import ssl
 from pathlib import Path
 
@@ -59,6 +60,6 @@ def test_the_report_compares_with_the_server_without_tls(capsys: pytest.CaptureF
 
 
 def test_a_missing_program_is_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tls_cost.shutil, "which", lambda name, path: None)
+    monkeypatch.setattr(shutil, "which", lambda name, path: None)
     assert tls_cost.run(1, 1.0, None) == 2
     assert capsys.readouterr().err == "error: nginx is not installed\n"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from models import archives
@@ -27,7 +28,7 @@ class RunsCode:
         return Path.touch, (self.path,)
 
 
-def npy(array: Any, **changes: Any) -> bytes:
+def npy(array: npt.NDArray[Any], **changes: Any) -> bytes:
     """The content of a .npy file. changes: of its header."""
     stream = io.BytesIO()
     header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
@@ -49,7 +50,7 @@ def refused(path: Path, message: str) -> None:
 
 
 def test_arrays_are_read_as_numpy_writes_them(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", w=ARRAY, empty=np.zeros((0, 3)), number=np.float32(2))  # type: ignore[arg-type]
+    np.savez(tmp_path / "a.npz", w=ARRAY, empty=np.zeros((0, 3)), number=np.float32(2))
     np.savez_compressed(tmp_path / "b.npz", w=ARRAY)
     found = read_npz(tmp_path / "a.npz")
     np.testing.assert_array_equal(found["w"], ARRAY)

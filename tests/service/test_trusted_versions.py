@@ -95,7 +95,7 @@ def test_a_flipped_bit_in_any_file_is_refused_at_a_hot_swap(root: Path, admin: A
     """By the worker that prepares the version, for a route or for another worker."""
 
     def prepare() -> str | None:
-        return admin.worker.runner.run(admin.worker.follower.prepare(PrepareRequest("id", "homes", (1,))))
+        return admin.worker.runner.run(admin.worker.follower.prepare(PrepareRequest("id", "homes", [1])))
 
     names = sorted(path.name for path in (root / "homes/1").iterdir())
     assert {"manifest.json", "model.sig"} < set(names)
