@@ -21,7 +21,7 @@ from models.command_line import CommandParser
 from service.commands import parsers as command_parsers
 from service.server import ports
 from service.server.parent_process import LAUNCHER_VARIABLE
-from service.server.tls import TlsError, TlsFiles
+from service.server.tls_files import TlsError, TlsFiles
 
 READY_SECONDS = 120.0
 EPILOG = (
@@ -61,7 +61,7 @@ def serve(words: Sequence[str], program: str) -> int:
         arguments.host,
         "--port",
         str(arguments.port),
-        *tls_options(files),
+        *(files.options if files else ()),
     ]
     root = Path(__file__).resolve().parents[1]
     # In a separate session: otherwise Ctrl+C would reach all workers at once, and none would finish its requests.
@@ -97,14 +97,6 @@ def tls_files(arguments: argparse.Namespace, parser: argparse.ArgumentParser) ->
     except TlsError as error:
         parser.error(str(error))
     return files
-
-
-def tls_options(files: TlsFiles | None) -> list[str]:
-    """The options of `bentoml serve`."""
-    if files is None:
-        return []
-    named = {"--ssl-certfile": files.certfile, "--ssl-keyfile": files.keyfile, "--ssl-ca-certs": files.ca_certs}
-    return [word for name, path in named.items() if path for word in (name, path)]
 
 
 def forward_signals(server: "subprocess.Popen[bytes]") -> None:

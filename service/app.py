@@ -45,7 +45,8 @@ from service.registry import Snapshot
 from service.server import ports, startup, supervisor, worker
 from service.server.bentoml_service import service_class
 from service.server.library_hooks import all_hooks
-from service.server.tls import TlsContext, TlsError, TlsFiles
+from service.server.tls import TlsContext
+from service.server.tls_files import TlsError, TlsFiles
 from service.settings import Settings, SettingsError, removed_settings
 from service.store_registration import StoreRegistration
 from service.typed_endpoints import endpoint_name, endpoints_of, typed_endpoint
@@ -263,7 +264,7 @@ def from_environment() -> Any:
             and ports.conflict(ports.EVERY_ADDRESS, settings.grpc_port)
         ):
             raise SettingsError(f"TABSERVE_GRPC_PORT={settings.grpc_port}: the port is in use")
-        if worker.in_worker() and (files := TlsFiles.of_arguments(sys.argv)):
+        if files := TlsFiles.of_arguments(sys.argv):
             files.check()
         if folder:
             records = WorkerRecords.of_worker(folder)

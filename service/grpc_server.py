@@ -30,7 +30,7 @@ from service.protocols.oip_signature import ModelSignature
 from service.protocols.oip_tensors import InferRequest
 from service.routes.oip import EXTENSIONS, infer, model_metadata, repository_index
 from service.routes.version_changes import set_served
-from service.server.tls import TlsFiles
+from service.server.tls_files import TlsFiles
 from service.traffic_split import CLIENT_KEY, KEY_BYTES
 from service.version import version
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 
-from service.server.tls import TlsError, TlsFiles
+from service.server.tls_files import TlsError, TlsFiles
 
 log = logging.getLogger("tabserve.grpc")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from models import serving_changes, signature, version_files
+from models.aliases import CHAMPION
 from models.serving_file import ServingChange, ServingFile
-from models.serving_state import CHAMPION
 from service import model_selection
 from service.__main__ import main
 from service.model_selection import SelectionError

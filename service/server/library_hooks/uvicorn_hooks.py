@@ -131,11 +131,10 @@ def _check_upgrade_offset() -> str | None:
 
 def _check_tls() -> str | None:
     return first_problem(
-        refers_to(uvicorn.Config.load, "is_ssl", "ssl", "create_ssl_context"),
-        has_parameters(uvicorn.config.create_ssl_context, "certfile", "keyfile", "password", "ssl_version"),
-        has_parameters(uvicorn.config.create_ssl_context, "cert_reqs", "ca_certs", "ciphers"),
+        refers_to(uvicorn.Config.load, "is_ssl", "ssl", "encoded_headers"),
+        refers_to(uvicorn.Config.__init__, "ssl_certfile", "ssl_keyfile", "ssl_keyfile_password", "ssl_ca_certs"),
+        refers_to(uvicorn.Config.__init__, "ssl_version", "ssl_cert_reqs", "ssl_ciphers"),
         refers_to(uvicorn.Server.on_tick, "default_headers", "encoded_headers"),
-        is_equal("the headers of a server", uvicorn.Config("x:y", log_config=None).headers, []),
     )
 
 
@@ -241,7 +240,7 @@ UPGRADE_OFFSET = LibraryHook(
     _check_upgrade_offset,
 )
 TLS = LibraryHook(
-    "Config.ssl and create_ssl_context",
+    "Config.ssl and encoded_headers",
     "uvicorn",
     "A renewed certificate needs a restart, and responses over TLS lack Strict-Transport-Security.",
     _check_tls,

@@ -117,6 +117,7 @@ SABOTAGES: dict[LibraryHook, Callable[[Patch], None]] = {
     uvicorn_hooks.CYCLE_STATE: renames(RequestResponseCycle, "__init__", "more_body"),
     uvicorn_hooks.RESPONSE_LENGTH: renames(RequestResponseCycle, "send", "expected_content_length"),
     uvicorn_hooks.UPGRADE_OFFSET: changes(httptools, "HttpRequestParser", NewParser),
+    uvicorn_hooks.TLS: renames(uvicorn.Server, "on_tick", "encoded_headers"),
     uvicorn_hooks.EVENT_LOOP: changes(uvloop, "Loop", NewLoop),
     prometheus_hooks.HISTOGRAM: renames(prometheus_client.Histogram, "_metric_init", "_buckets"),
     prometheus_hooks.GAUGE_FILES: changes(prometheus_client.multiprocess, "mark_process_dead", lambda *given: None),
