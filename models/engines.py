@@ -1,6 +1,7 @@
 """The two engines: the network of `models.network`, and a compiled TensorFlow function for all other networks."""
 
 import copy
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,10 @@ class TensorFlowEngine:
     def read(cls, path: Path, reason: str) -> "TensorFlowEngine":
         """Load a `.keras` file in safe mode (no code of the file is run) and without its optimizer.
 
-        Raises UnsafeArchive before Keras reads a file that could run code.
+        Raises ImportError without Keras, and UnsafeArchive before Keras reads a file that could run code.
         """
+        if importlib.util.find_spec("keras") is None:
+            raise ImportError("Keras is not installed")
         check_keras_archive(path)
         import keras
 
