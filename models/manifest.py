@@ -1,5 +1,6 @@
 """`manifest.json` of a version: the SHA-256 of each of its files, written when it is stored, checked at every load."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any

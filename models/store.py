@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models import golden_rows, manifest, store_library_hooks, version_files
+from models import golden_rows, manifest, store_library_hooks, trusted_keys, version_files
 from models.store_repair import write_latest
 from models.tabular_model import TabularModel
 from models.text import truncate
@@ -94,6 +94,14 @@ def save(trained: TrainedVersion, signing_key: "EllipticCurvePrivateKey | None" 
         discard(stored.path)
         raise
     return stored
+
+
+def environment_trusted_keys() -> trusted_keys.KeyPaths:
+    """The keys in TABSERVE_TRUSTED_KEYS, for programs without the settings of a server. Raises StoreError."""
+    try:
+        return trusted_keys.configured()
+    except trusted_keys.TrustedKeysError as error:
+        raise StoreError(str(error)) from error
 
 
 def _publish(

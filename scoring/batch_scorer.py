@@ -72,7 +72,8 @@ class BatchScorer:
     def load(cls, folder: str | Path, options: ScoringOptions = NO_OPTIONS) -> "BatchScorer":
         """The version in a folder of a model store, with its engine. Raises StoreError or UnusableRequest."""
         stored = stored_in(Path(folder))
-        return cls(store.load(stored), options, manifest.files_digest(stored.path))
+        model = store.load(stored, trusted_keys=store.environment_trusted_keys())
+        return cls(model, options, manifest.files_digest(stored.path))
 
     # The schema of the output
 

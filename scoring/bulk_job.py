@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models import manifest, version_files
+from models import manifest, store, version_files
 from models.engines import DeclaredEngine
 from models.version_files import StoredVersion
 from models.version_lifecycle import VersionStore
@@ -86,7 +86,8 @@ def run_job(request: JobRequest, versions: VersionStore) -> JobResult:
 def make_scorer(stored: StoredVersion, options: ScoringOptions) -> BatchScorer:
     """A scorer that checks inputs and options; its engine is not loaded, as only workers predict."""
     declared = DeclaredEngine("", "")
-    return BatchScorer(version_files.read(stored, declared=declared), options)
+    model = version_files.read(stored, declared=declared, trusted_keys=store.environment_trusted_keys())
+    return BatchScorer(model, options)
 
 
 def chosen_version(request: JobRequest, versions: VersionStore, folder: JobFolder) -> StoredVersion:

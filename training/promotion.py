@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from models import serving_changes, store, trusted_keys
+from models import serving_changes, store
 from models.aliases import CHALLENGER
 from models.frame import Frame
 from models.outputs import Array
@@ -148,7 +148,7 @@ def receives_requests(state: ModelState) -> bool:
 def compare(present: StoredVersion, result: TrainingResult, data: DataOptions, judge_on: str) -> Comparison:
     """Compare a trained model with a stored version on rows that neither was trained on. Raises NotComparable."""
     try:
-        champion = store.load(present, trusted_keys=trusted_keys.configured())
+        champion = store.load(present, trusted_keys=store.environment_trusted_keys())
         record = read_json(present.path / "training.json").get("test_set")
     except StoreError as error:
         raise NotComparable(str(error)) from error

@@ -28,6 +28,7 @@ from scoring.input_probe import ProbedInput, probe_all
 from scoring.job_folder import JobFolder
 from tests.scoring.conftest import WAIT_S, Run, output, start_job, tree
 from tests.scoring.tables import STORE, numbers_table
+from tests.signing_keys import write_keys
 
 OUTPUTS = {"_SUCCESS", "_job.json", "_manifest.jsonl", "_errors/part-00000-00000.ndjson", "part-00000-00000.parquet"}
 
@@ -380,3 +381,16 @@ def test_a_worker_that_is_killed_is_replaced_and_no_row_is_lost(tmp_path: Path, 
     printed, _ = process.communicate(timeout=WAIT_S)
     assert (process.returncode, killed) == (0, True), printed
     assert output(out).column("id").to_pylist() == [f"r{number}" for number in range(60_000)]
+
+
+def test_a_version_that_no_trusted_key_has_signed_is_not_used(
+    run: Run, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, public = write_keys(tmp_path)
+    monkeypatch.setenv("TABSERVE_TRUSTED_KEYS", str(public))
+    assert run([table]) == 1
+    assert "is not trusted: it is not signed" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setenv("TABSERVE_TRUSTED_KEYS", str(tmp_path / "none"))
+    assert run([table]) == 1
+    assert "cannot be read" in capsys.readouterr().err
