@@ -26,6 +26,7 @@ def add(commands: Any) -> None:
         add_explanations,
         add_intervals,
         add_tls,
+        add_drift,
     ):
         add_target(targets)
 
@@ -129,6 +130,14 @@ def add_tls(targets: Any) -> None:
     add_markdown(tls)
 
 
+def add_drift(targets: Any) -> None:
+    about = "what counting for drift costs a request"
+    drift = add_target(targets, "drift", bench_drift, about, rounds=15)
+    add_count(drift, "--seconds", 3, "CPU seconds of a server per round")
+    add_count(drift, "--rows", 1, "rows of a request")
+    add_markdown(drift)
+
+
 def add_memory(targets: Any) -> None:
     about = "memory growth of a worker over many valid and invalid requests"
     add_count(add_target(targets, "memory", bench_memory, about), "--requests", 200_000, "number of requests")
@@ -227,3 +236,9 @@ def bench_tls(arguments: argparse.Namespace) -> int:
     from loadtest.bench import tls_cost
 
     return tls_cost.run(arguments.rounds, arguments.seconds, arguments.markdown)
+
+
+def bench_drift(arguments: argparse.Namespace) -> int:
+    from loadtest.bench import drift_cost
+
+    return drift_cost.run(arguments.rounds, arguments.seconds, arguments.rows, arguments.markdown)

@@ -17,6 +17,7 @@ from models.probabilities import Float32Matrix, probabilities
 from models.schema import FeatureSchema
 
 if TYPE_CHECKING:  # imported by the versions that have them
+    from models.drift.reference import DriftReference
     from models.explanation.background import Background
     from models.uncertainty import Uncertainty
 
@@ -63,6 +64,7 @@ class TabularModel:
     golden: GoldenRows = GoldenRows([], [])
     card: str = ""
     background: "Background | None" = None  # of explanations; versions before schema format 2 have none
+    reference: "DriftReference | None" = None
     uncertainty: "Uncertainty | None" = None
     scaled_engine: Engine | None = None  # of a regression with an uncertainty: its outputs are value and log scale
     scale_limits: Limits = NO_LIMITS  # of the scaled engine's log scale

@@ -24,10 +24,12 @@ from models.trusted_keys import TrustedKeysError
 from models.version_folder import MANIFEST_FILE, AlteredVersion
 
 if TYPE_CHECKING:  # imported for the versions that have them
+    from models.drift.reference import DriftReference
     from models.explanation.background import Background
     from models.uncertainty import Uncertainty
 
 BACKGROUND_FILE = "background.json"
+REFERENCE_FILE = "reference.json"
 UNCERTAINTY_FILE = "uncertainty.json"
 SCALE_HEAD_FILE = "scale_head.npz"
 
@@ -74,6 +76,7 @@ class TrainedVersion:
     card: str = ""
     pictures: Mapping[str, bytes] = field(default_factory=dict)
     background: "Background | None" = None
+    reference: "DriftReference | None" = None
     uncertainty: "Uncertainty | None" = None
     scale_head: ScaleHead | None = None
 
@@ -91,6 +94,8 @@ def write(folder: Path, trained: TrainedVersion) -> None:
         trained.keras.save(folder / "model.keras")
     if trained.background is not None:
         (folder / BACKGROUND_FILE).write_text(trained.background.to_json(), encoding="utf-8")
+    if trained.reference is not None:
+        (folder / REFERENCE_FILE).write_text(trained.reference.to_json(), encoding="utf-8")
     if trained.uncertainty is not None:
         (folder / UNCERTAINTY_FILE).write_text(trained.uncertainty.to_json(), encoding="utf-8")
     if trained.scale_head is not None:
@@ -166,6 +171,7 @@ def read_checked(stored: StoredVersion, engine: EngineChoice, declared: Engine |
         golden=GoldenRows(golden["rows"], golden["answers"]),
         card=(folder / "card.md").read_text(encoding="utf-8"),
         background=background,
+        reference=read_reference(folder, schema),
         uncertainty=uncertainty,
         scaled_engine=scaled_engine,
         scale_limits=NO_LIMITS if head is None else head.limits,
@@ -223,6 +229,17 @@ def read_background(folder: Path, schema: FeatureSchema) -> "Background | None":
     background = Background.from_json((folder / BACKGROUND_FILE).read_bytes())
     background.check(schema)
     return background
+
+
+def read_reference(folder: Path, schema: FeatureSchema) -> "DriftReference | None":
+    """The reference of a version; None if it has none."""
+    if not (folder / REFERENCE_FILE).is_file():
+        return None
+    from models.drift.reference import DriftReference
+
+    reference = DriftReference.from_json((folder / REFERENCE_FILE).read_bytes())
+    reference.check(schema)
+    return reference
 
 
 def read_uncertainty(folder: Path, schema: FeatureSchema) -> "Uncertainty | None":

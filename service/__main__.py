@@ -26,7 +26,7 @@ from service.server.tls_files import TlsError, TlsFiles
 READY_SECONDS = 120.0
 EPILOG = (
     "All other settings are environment variables: docs/settings.md. "
-    "also: python -m service promote|rollback|alias|canary|shadow|status|audit|verify|sign --help"
+    "also: python -m service promote|rollback|alias|canary|shadow|status|audit|verify|sign|drift --help"
 )
 
 

@@ -226,6 +226,7 @@ async def flush_every_second(plane: DataPlane, lines: RateLimit | None) -> None:
 
     async def flush() -> None:
         plane.metrics.flush()
+        await plane.drift.flush()
         if lines:
             lines.report()
 

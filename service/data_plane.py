@@ -20,6 +20,7 @@ from models.rows import ValidatedRows, from_valid_rows, validate_rows
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from service.batcher import DisconnectWaiter
+from service.drift_monitor import DriftMonitor, state_folder
 from service.engine_cost import EngineCost
 from service.error_mapping import require_valid, translate_option_errors
 from service.errors import RowsNotValid, TooManyRows
@@ -58,13 +59,15 @@ class PredictionObserver(Protocol):
 class PredictionContext(NamedTuple):
     """The request of a prediction: its deadline, its id, and a way to wait for the disconnection of its client.
 
-    count_rows: called with the number of validated rows, for the access log.
+    count_rows: called with the number of validated rows, for the access log. is_first_block: of a request that is
+    predicted in blocks.
     """
 
     deadline: float
     request_id: str = ""
     disconnected: DisconnectWaiter | None = None
     count_rows: Callable[[int], None] | None = None
+    is_first_block: bool = True
 
 
 def json_rows_validator(rows: Sequence[object], *, skip: bool = False) -> RowsValidator:
@@ -87,6 +90,7 @@ class DataPlane:
         self.observer: PredictionObserver | None = None
         self.following = FollowingStatus()
         self.shadows = ShadowQueue(self.metrics)
+        self.drift = DriftMonitor()
         self.costs = SharedCosts(None)
         self.memory = MemoryBudget()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="data-plane")
@@ -97,9 +101,10 @@ class DataPlane:
         self.costs = SharedCosts(folder)
         models = [*self.snapshot.champions]
         costs = self.costs.measure(models)
-        self.registry.snapshot = Snapshot.of(
-            [self._prepare(model, cost) for model, cost in zip(models, costs, strict=True)]
-        )
+        snapshot = Snapshot.of([self._prepare(model, cost) for model, cost in zip(models, costs, strict=True)])
+        self.drift = DriftMonitor(state_folder(self.settings.state, folder))
+        self.drift.follow(snapshot.served)
+        self.registry.snapshot = snapshot
 
     def load(self, model: TabularModel) -> ServedModel:
         """Prepare a model version for serving: measure and warm up its engine. Blocks the calling thread."""
@@ -117,6 +122,7 @@ class DataPlane:
     def replace(self, snapshot: Snapshot) -> None:
         """Serve another snapshot from the next request on. Requests in flight finish with their versions."""
         before = self.registry.snapshot
+        self.drift.follow(snapshot.served)
         self.registry.snapshot = snapshot
         remaining = {id(served) for served in snapshot.served}
         for served in before.served:
@@ -124,6 +130,7 @@ class DataPlane:
                 self.metrics.retire(served.counters)
 
     def close(self) -> None:
+        self.drift.close()
         for served in self.registry.snapshot.served:
             served.close()
         self._explanations.close()
@@ -175,6 +182,8 @@ class DataPlane:
             )
         finally:
             counters.inflight_rows -= valid
+        if served.sample is not None:
+            served.sample.add_frame(rows.frame, outputs, first=context.is_first_block)
         if self.observer:
             self.observer(served, rows, outputs)
         if self.shadows.active and self.shadows.samples(served):
@@ -187,9 +196,13 @@ class DataPlane:
     def predict_fast(self, served: ServedModel, rows: list[dict[str, Any]]) -> Outputs | float | None:
         """Predict a few valid rows without warnings at once. None for all others: call `predict`."""
         outputs = None if served.explains else served.predict_rows_fast(rows)
-        if outputs is not None and self.observer:
+        if outputs is None:
+            return None
+        if served.sample is not None:
+            served.sample.add_rows(rows, outputs)
+        if self.observer:
             self._observe_fast(served, rows, outputs)
-        if self.shadows.active and outputs is not None and self.shadows.samples(served):
+        if self.shadows.active and self.shadows.samples(served):
             self.shadows.put(served, rows, as_outputs(outputs))
         return outputs
 

@@ -14,6 +14,7 @@ from models.tabular_model import TabularModel
 from service.batcher import Batcher
 from service.engine_cost import EngineCost
 from service.metrics import ModelCounters
+from service.row_sample import RowSample
 from service.settings import Settings
 
 MAX_EXTENDED = 32  # combinations of options for which a version keeps the objects of protocols
@@ -30,6 +31,7 @@ class ServedModel:
         self.counters = counters
         self.batcher = Batcher(model, counters, settings.queue_rows, cost, settings.batching)
         self._settings, self._max_rows = settings, settings.max_rows
+        self.sample: RowSample | None = None  # of its rows, if drift is counted; see `DriftMonitor`
         self._scaled_batcher: Batcher | None = None
         self.adopt(cost)
         self._single_row = single_row_predictor(model)

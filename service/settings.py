@@ -31,7 +31,7 @@ SERVICE_LINK = re.compile(
     r"TABSERVE_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
 """Variables that Kubernetes sets in all containers for a Service whose name begins with `tabserve`."""
-PAGES = frozenset({"/docs.json", "/metrics", "/models"})
+PAGES = frozenset({"/docs.json", "/drift", "/metrics", "/models"})
 """Paths that no setting may take: monitoring and clients rely on what they answer."""
 PROBES = frozenset({"/livez", "/ping", "/readyz"})
 """Paths that a health route may take, as its answer is one of a probe, too; a predict route may not."""
@@ -48,6 +48,7 @@ class Settings:
     """Each field is the environment variable `TABSERVE_` + its name in capitals. docs/settings.md lists them all."""
 
     store: Path | None = None
+    state: Path | None = None
     models: tuple[str, ...] = ()
     engine: EngineChoice = "auto"
     workers: int | None = None
@@ -195,6 +196,7 @@ def optional_port(text: str) -> int | None:
 
 PARSERS: dict[str, Callable[[str], Any]] = {
     "store": folder,
+    "state": folder,
     "models": tags,
     "engine": one_of(EngineChoice),
     "workers": whole_number(1, 1024),

@@ -21,6 +21,7 @@ UNNEEDED_IN_WORKER = (
     OF_TRAINING
     | OF_KERAS
     | {"grpc", "numpy.random", "models.network.losses", "models.network.optimizers"}
+    | {"models.drift.reference", "models.drift.counter", "models.drift.drift_report"}
     | {"models.uncertainty", "models.explanation.explainer", "models.explanation.background"}  # of some versions
     | {"service.openapi.document"}
 )
@@ -82,10 +83,14 @@ LAYERS: dict[str, list[set[str]]] = {
             "models.explanation.background",
             "models.explanation.coalitions",
             "models.uncertainty",
+            "models.drift.reference",
         },
         {"models.encoding", "models.network", "models.keras_nets", "models.keras_export", "models.engines"},
         {"models.fast.json_entries", "models.fast.fast_path"},
         {"models.tabular_model"},
+        {"models.drift.counter", "models.drift.significance"},
+        {"models.drift.drift_report"},
+        {"models.drift.drift_table"},
         {"models.explanation.explainer"},
         {"models.output_options"},
         {"models.option_parsing"},
@@ -120,14 +125,14 @@ LAYERS: dict[str, list[set[str]]] = {
         {"training.cell_formats"},
         {"training.column_types", "training.numeric_columns", "training.target"},
         {"training.infer_columns", "training.fit_keras", "training.fit_numpy", "training.linear_model"},
-        {"training.dataset", "training.fit", "training.linear_candidate"},
+        {"training.dataset", "training.fit", "training.linear_candidate", "training.file_report"},
         {"training.isolated_cells"},
         {"training.leaks", "training.dataset_report", "training.examples", "training.tune", "training.row_hash"},
         {"training.test_set"},
         {"training.splitting", "training.comparison"},
         {"training.build_dataset", "training.evaluation", "training.provenance", "training.error_scale"},
         {"training.conformalization", "training.importance", "training.catboost_baseline"},
-        {"training.baselines", "training.card", "training.plots"},
+        {"training.baselines", "training.card", "training.plots", "training.drift_reference"},
         {"training.pipeline"},
         {"training.promotion"},
     ],
@@ -152,11 +157,13 @@ LAYERS: dict[str, list[set[str]]] = {
             "service.following_status",
             "service.periodic_work",
             "service.process_metrics",
+            "service.drift_metrics",
+            "service.row_sample",
             "service.thread_priority",
             "service.traffic_split",
             "service.worker_records",
         },
-        {"service.metric_files"},
+        {"service.metric_files", "service.window_counters"},
         {
             "service.bentoml_configuration",
             "service.errors",
@@ -181,7 +188,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"service.engine_cost"},
         {"service.batcher", "service.shared_costs", "service.explanation_queue"},
         {"service.served_model"},
-        {"service.registry", "service.sequential_test"},
+        {"service.registry", "service.sequential_test", "service.drift_monitor"},
         {"service.shadow_queue"},
         {"service.data_plane"},
         {"service.version_loader"},

@@ -1,6 +1,6 @@
-"""`python -m training`: train, inspect, list, delete, prune.
+"""`python -m training`: train, inspect, list, delete, prune, report.
 
-Exit codes: 0 done, 1 the work failed, 2 wrong usage or data.
+Exit codes: 0 done, 1 the work failed, 2 wrong usage or data, 3 an alarm of `report`.
 """
 
 import argparse
@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
         "list": store_commands.list_models,
         "delete": store_commands.delete_models,
         "prune": store_commands.prune_models,
+        "report": report_files,
     }
     command = commands.get(arguments[0], train) if arguments else train
     try:
@@ -162,6 +163,13 @@ def next_steps(tags: list[str]) -> str:
     )
 
 
+def report_files(arguments: list[str], program: str) -> int:
+    """Compare the columns of two files."""
+    from training import file_report
+
+    return file_report.report_files(report_parser(program).parse_args(arguments))
+
+
 def inspect_table(arguments: list[str], program: str) -> int:
     """Show the inferred type of each column of a table, and the reason."""
     parsed = inspect_parser(program).parse_args(arguments)
@@ -186,7 +194,7 @@ def train_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser = CommandParser(
         program,
         description="Train bundled data sets by name (without any: housing, income, penguins), or a table of your own.",
-        epilog="also: python -m training inspect|list|delete|prune --help",
+        epilog="also: python -m training inspect|list|delete|prune|report --help",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="bundled data sets: see `python -m training list`")
     add_options(parser.add_argument_group("the table"), DataOptions)
@@ -246,12 +254,26 @@ def inspect_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     return parser
 
 
+def report_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    parser = CommandParser(
+        f"{program} report",
+        description="Compare the columns of two files: which ones differ by more than chance explains.",
+        epilog="Exit codes: 0 no alarm, 1 the work failed, 2 wrong usage or data, 3 an alarm.",
+    )
+    parser.add_argument("old", metavar="OLD", help="a file as for --data")
+    parser.add_argument("new", metavar="NEW", help="a file with the same columns")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    add_debug_option(parser)
+    return parser
+
+
 PARSERS = {
     "": train_parser,
     "inspect": inspect_parser,
     "list": store_commands.list_parser,
     "delete": store_commands.delete_parser,
     "prune": store_commands.prune_parser,
+    "report": report_parser,
 }
 """The parser of each subcommand: tabserve/ completes words by them."""
 

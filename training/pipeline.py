@@ -25,6 +25,7 @@ from training.build_dataset import load_dataset
 from training.config import DataOptions, FitOptions
 from training.conformalization import HeldOutRows
 from training.dataset import Dataset
+from training.drift_reference import fit_reference
 from training.error_scale import RowErrors, fit_scale_head
 from training.errors import UsageError
 from training.evaluation import MAIN_METRIC, METRIC_LABELS, EvaluationMetrics, error, evaluate
@@ -249,6 +250,9 @@ def build_version(
         result.held_out.target,
         np.random.default_rng(options.seed),
     )
+    reference = fit_reference(
+        schema, result.frame.take(np.concatenate([split.train, split.validation])), result.held_out, result.metrics
+    )
     return TrainedVersion(
         schema=schema,
         encoder=result.encoder,
@@ -266,6 +270,7 @@ def build_version(
             "rows": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
         },
         background=background,
+        reference=reference,
         uncertainty=scores,
         scale_head=None if scores is None else result.scale_head,
         training=record,

@@ -1,4 +1,4 @@
-"""Runs a command by its name. Exit codes: 0 done, 1 refused or not followed, 2 wrong usage."""
+"""Runs a command by its name. Exit codes: 0 done, 1 refused or not followed, 2 wrong usage, 3 drift is an alarm."""
 
 import argparse
 import os
@@ -9,7 +9,7 @@ from models.serving_state import ServingStateError
 from models.trusted_keys import TrustedKeysError
 from models.version_files import StoreError
 from models.version_lifecycle import VersionStore
-from service.commands import changing, reporting, signatures
+from service.commands import changing, file_drift, reporting, signatures
 from service.commands.parsers import PARSERS
 
 Run = Callable[[argparse.Namespace, VersionStore], int]
@@ -23,6 +23,7 @@ RUN: dict[str, Run] = {
     "audit": reporting.audit,
     "verify": signatures.verify,
     "sign": signatures.sign,
+    "drift": file_drift.drift,
 }
 
 

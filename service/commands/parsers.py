@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 
 from models.aliases import AFTER_ROWS, ALIAS_PATTERN, CHALLENGER
 from models.command_line import CommandParser
@@ -109,6 +110,23 @@ def sign_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     return parser
 
 
+def drift_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    parser = CommandParser(
+        f"{program} drift",
+        description="Compare the rows of a file, and their predictions, with those at the training of a version. "
+        f"{STORE_NOTE}",
+        epilog="Exit codes: 0 no alarm, 1 the file or the version cannot be read, 2 wrong usage, 3 an alarm.",
+    )
+    parser.add_argument(
+        "tag", metavar="MODEL[:VERSION]", help="housing, housing:4 or housing@challenger (default: the champion)"
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="FILE", help="CSV, NDJSON, Arrow stream or Parquet, as for /predict"
+    )
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    return parser
+
+
 def change_parser(program: str, description: str) -> argparse.ArgumentParser:
     """The options that all changes share."""
     parser = CommandParser(
@@ -179,4 +197,5 @@ PARSERS: dict[str, MakeParser] = {
     "audit": audit_parser,
     "verify": verify_parser,
     "sign": sign_parser,
+    "drift": drift_parser,
 }

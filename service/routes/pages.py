@@ -1,5 +1,6 @@
 """Pages about the server and its models: `/models`, `/livez`, `/readyz`, `/metrics`, `/docs.json`."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar
@@ -9,6 +10,7 @@ import orjson
 from models.json_text import dumps
 from models.tabular_model import TabularModel
 from service.data_plane import DataPlane
+from service.drift_metrics import drift_metrics
 from service.errors import RequestError
 from service.http.http_exchange import HttpExchange, Response
 from service.registry import Snapshot
@@ -52,7 +54,14 @@ class MetricsPage(Page):
     async def handle(self, exchange: HttpExchange) -> Response:
         metrics = self.plane.metrics
         metrics.flush()
-        return Response(await self.plane.run_in_thread(metrics.page), METRICS_TYPE)
+        await self.plane.drift.flush()
+        page = await self.plane.run_in_thread(metrics.page)
+        return Response(page + await asyncio.to_thread(self.drift_page), METRICS_TYPE)
+
+    def drift_page(self) -> bytes:
+        """The metrics of drift, of all versions."""
+        drift = self.plane.drift
+        return drift_metrics([drift.report(served) for served in self.plane.snapshot.served if served.sample])
 
 
 class OpenApiPage(Page):

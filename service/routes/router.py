@@ -7,7 +7,7 @@ from service.data_plane import DataPlane
 from service.http.asgi_types import App
 from service.http.bento_passthrough import BentoPassthrough, RootPage
 from service.registry import Snapshot
-from service.routes import invocations, native, oip, pages, tfserving, version_changes
+from service.routes import drift_page, invocations, native, oip, pages, tfserving, version_changes
 from service.routes.pages import OpenApiPage
 from service.routes.route import Route, RouteGroup
 from service.version import version
@@ -18,6 +18,7 @@ ROUTE_GROUPS: Sequence[RouteGroup] = (
     invocations.InvocationsRoutes(),
     native.NativeRoutes(),
     version_changes.VersionChangeRoutes(),
+    drift_page.DriftRoutes(),
     pages.PageRoutes(),
 )
 

@@ -15,6 +15,7 @@ import httpx
 import pytest
 import yaml  # type: ignore[import-untyped]
 
+from service.drift_metrics import DriftCollector
 from service.metrics import Metrics
 from tests.container.containers import ROOT, Load, answers, docker, missing, named, run, wait_until
 from tests.ports import free_port
@@ -105,7 +106,7 @@ def test_prometheus_has_both_replicas_and_the_rules(stack: Stack) -> None:
 
     wait_until(both_up, 40, lambda: json.dumps(stack.prometheus("targets")))
     [group] = stack.prometheus("rules")["groups"]
-    assert len(group["rules"]) == 8
+    assert len(group["rules"]) == 9
     assert {rule["health"] for rule in group["rules"]} <= {"ok", "unknown"}
 
 
@@ -158,7 +159,7 @@ def promtool(*arguments: str, folder: Path = DEPLOY / "compose") -> str:
 
 
 def test_the_alert_rules_pass_their_tests() -> None:
-    assert "SUCCESS: 8 rules" in promtool("check", "rules", "/rules/alerts.yml")
+    assert "SUCCESS: 9 rules" in promtool("check", "rules", "/rules/alerts.yml")
     assert "SUCCESS" in promtool("test", "rules", "/rules/alerts_test.yml")
 
 
@@ -173,7 +174,8 @@ def expressions() -> dict[str, str]:
 
 
 def test_the_dashboard_and_the_rules_ask_for_what_is_measured(tmp_path: Path) -> None:
-    measured = {family.name for family in Metrics().registry.collect()}
+    families = [*Metrics().registry.collect(), *DriftCollector(()).collect()]
+    measured = {family.name for family in families}
     for title, expression in expressions().items():
         for name in re.findall(r"tabserve_\w+", expression):
             assert re.sub("_(total|bucket|sum|count)$", "", name) in measured, f"{title}: {name} is not measured"

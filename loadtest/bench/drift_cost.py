@@ -1,0 +1,61 @@
+"""What counting for drift costs a request: the same version with and without its reference, in one run.
+
+Rounds and turns are those of `bench servers --beside`: see `checkouts`.
+"""
+
+import dataclasses
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from loadtest import table_format
+from loadtest.bench import paired_ratios
+from loadtest.bench.checkouts import CheckoutComparison, PairedRound, compare, explanation, table
+from loadtest.bench.server_process import rows_of
+from loadtest.bench.server_scenarios import Contender, as_json, tabserve_server
+from loadtest.bench.servers import train
+
+MODEL, CONNECTIONS = "housing", 32
+GOAL = 1.02  # times the CPU time without
+FILES = ("reference.json", "manifest.json")  # a version without a manifest is not checked
+
+
+def without_reference(store: Path, copy: Path) -> Path:
+    """A copy of a store whose versions have no reference."""
+    shutil.copytree(store, copy)
+    for name in FILES:
+        for file in copy.rglob(name):
+            file.unlink()
+    return copy
+
+
+def contender(name: str, store: Path) -> Contender:
+    server = tabserve_server(name, MODEL)
+    return dataclasses.replace(server, settings={**server.settings, "TABSERVE_STORE": str(store)})
+
+
+def measure(folder: Path, rounds: int, seconds: float, rows: int) -> tuple[list[PairedRound], int]:
+    """The rounds, old without and new with counting, and the requests of a turn."""
+    store = train(folder, {MODEL})
+    old = contender("without", without_reference(store, folder / "without"))
+    request = as_json(rows_of(store, MODEL, rows))
+    comparison = CheckoutComparison(old, contender("with", store), request, CONNECTIONS, store, folder)
+    return compare(comparison, rounds, seconds)
+
+
+def run(rounds: int, seconds: float, rows: int, markdown: Path | None) -> int:
+    """Print a table. Returns 1 if the goal is missed."""
+    with tempfile.TemporaryDirectory(prefix="tabserve-drift-") as folder:
+        print("training the model", file=sys.stderr)
+        found, requests = measure(Path(folder), rounds, seconds, rows)
+    ratio = paired_ratios.ratio([one.old.cpu_us for one in found], [one.new.cpu_us for one in found])
+    title = (
+        f"{rows} rows of {MODEL}, old without and new with counting for drift; {rounds} rounds of {requests:,} requests"
+    )
+    outcome = f"CPU per request with counting: {ratio.median:.3f} times that without (goal: at most {GOAL:g})"
+    print(f"\n{title}\n\n{table_format.text(table(found))}\n\n{explanation(found)}\n{outcome}", flush=True)
+    if markdown:
+        text = f"{title}\n\n{table_format.markdown(table(found))}\n\n{explanation(found)}\n\n{outcome}\n"
+        markdown.write_text(text, encoding="utf-8")
+    return int(ratio.median > GOAL)

@@ -1,0 +1,1 @@
+"""Drift: how the rows and predictions of now differ from those at training."""

@@ -1,0 +1,48 @@
+"""The report of drift as text."""
+
+from collections.abc import Mapping
+from typing import Any
+
+HEAD = ("column", "type", "psi", "p", "missing", "unseen", "outside", "status")
+
+
+def drift_table(report: Mapping[str, Any]) -> str:
+    """A line for each column, the worst first, then the prediction and what the model expects of itself."""
+    lines = [HEAD, *map(cells_of, sorted(report["columns"], key=lambda column: -float(column["psi"])))]
+    if report["prediction"] is not None:
+        lines.append(cells_of({"name": "(prediction)", "type": "", **report["prediction"]}))
+    widths = [max(len(line[place]) for line in lines) for place in range(len(HEAD))]
+    text = [
+        "  ".join(cell.ljust(width) if place < 2 else cell.rjust(width) for place, (cell, width) in enumerate(pairs))
+        for pairs in ([*zip(line, widths, strict=True)] for line in lines)
+    ]
+    return "\n".join([*(line.rstrip() for line in text), *estimate_lines(report), f"status: {report['status']}"])
+
+
+def cells_of(column: Mapping[str, Any]) -> tuple[str, ...]:
+    missing = column.get("missing")
+    return (
+        column["name"],
+        column["type"],
+        f"{column['psi']:.3f}",
+        f"{column['p']:.2g}",
+        f"{percent(missing['reference'])} -> {percent(missing['current'])}" if missing else "",
+        percent(column.get("unseen", 0.0)),
+        percent(column["outside"]),
+        column["status"],
+    )
+
+
+def estimate_lines(report: Mapping[str, Any]) -> list[str]:
+    found = report["estimated"]
+    if found is None:
+        return []
+    metric = next(iter(found))
+    values = (
+        f"{found[metric]:.4g}, for the test rows {found['reference']:.4g} (measured there: {found['measured']:.4g})"
+    )
+    return [f"{metric} that the model expects: {values}"]
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.3g} %" if share else "-"

@@ -1,0 +1,36 @@
+"""The routes of monitoring in the OpenAPI document."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from models.tabular_model import TabularModel
+from service import errors
+from service.openapi.operations import JSON_OBJECT, operation
+from service.openapi.responses import MODEL, PROBLEM_FORM, READINESS
+from service.settings import Settings
+
+TAG = "Monitoring"
+
+
+def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
+    return {
+        "/drift": operation(
+            TAG,
+            "/drift",
+            "get",
+            "How rows and predictions differ from those at training",
+            JSON_OBJECT,
+            PROBLEM_FORM,
+            (*READINESS, *MODEL, errors.RequestNotValid),
+            parameters=[
+                option("model", "The model; needed if several are served", [model.name for model in models]),
+                option("version", "A version by number or alias; by default the champion", ["challenger"]),
+                option("window", "1m to 7d; by default the shortest of 1h, 24h and 7d with 500 rows", ["24h"]),
+            ],
+        )
+    }
+
+
+def option(name: str, description: str, examples: Sequence[str]) -> dict[str, Any]:
+    schema = {"title": name.title(), "type": "string", "examples": [*examples]}
+    return {"name": name, "in": "query", "description": description, "schema": schema}

@@ -1,0 +1,166 @@
+"""Counters by windows of time, summed over the workers of a server: minutes of an hour, hours of a day, days of a week.
+
+Each worker adds to a file of its own that all workers map or read, so nothing is lost when one dies; the worker that
+replaces it continues the file. A worker locks its file, which the system unlocks when it ends. With a folder that
+outlives the server, counters survive a restart.
+
+    file    int64             format
+            int64[94]         the start of each window, 0 if it has none: 61 minutes, 25 hours, 8 days
+            int64[94, width]  the counts of each window
+"""
+
+import contextlib
+import logging
+import mmap
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from models.file_lock import try_lock
+from service.worker_records import reserve_space
+
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+WEEK = 7 * DAY
+UNITS = ((MINUTE, HOUR), (HOUR, DAY), (DAY, WEEK))  # the length of a window, and the longest time that is read by it
+RINGS = tuple((unit, longest // unit + 1) for unit, longest in UNITS)  # one window more: the present one is not over
+WINDOWS = sum(count for _, count in RINGS)
+FORMAT = int.from_bytes(b"tabcnt01", "little")
+HEAD = 1 + WINDOWS  # numbers before the counts
+SUFFIX = ".counts"
+MAX_SLOTS = 4096
+Counts = npt.NDArray[np.int64]
+log = logging.getLogger("tabserve.counters")
+
+
+class CountedWindow(NamedTuple):
+    """The counts between two times, in seconds since 1970."""
+
+    start: float
+    end: float
+    counts: Counts
+
+
+class WindowCounters:
+    """`width` counters of one subject, such as a model version. Integers, so that sums do not depend on their order."""
+
+    def __init__(self, folder: Path | None, subject: str, width: int, clock: Callable[[], float] = time.time) -> None:
+        """folder: None for a single process, whose counters are in memory, as those of a worker without disk space.
+
+        subject: part of the file's name; another meaning of the counters is another subject.
+        """
+        self._folder = folder
+        self._prefix = f"{subject}.{width}."
+        self._width = width
+        self._clock = clock
+        self._lock: int | None = None
+        self._map: mmap.mmap | None = None
+        self._own = np.zeros(HEAD + WINDOWS * width, dtype=np.int64)
+        if folder is not None:
+            try:
+                self._open(folder)
+            except OSError as error:
+                log.warning("counters are in memory", extra={"subject": subject, "reason": str(error)})
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other workers see what this one counts."""
+        return self._map is not None
+
+    def add(self, counts: Counts) -> None:
+        """Add to the present minute, hour and day. counts: (width,)."""
+        now = int(self._clock())
+        starts, rows = self._parts(self._own)
+        first = 0
+        for unit, size in RINGS:
+            place, start = first + now // unit % size, now // unit * unit
+            if starts[place] != start:
+                starts[place] = (
+                    0  # in this order: a reader, or a worker that continues after a kill, sees no old counts
+                )
+                rows[place] = 0
+                starts[place] = start
+            rows[place] += counts
+            first += size
+
+    def total(self, seconds: float) -> CountedWindow:
+        """The counts of all workers for at least this time, up to a week, and up to one minute, hour or day more."""
+        now = self._clock()
+        unit, longest = next((pair for pair in UNITS if seconds <= pair[1]), UNITS[-1])
+        start = (now - min(seconds, longest)) // unit * unit
+        counts = np.zeros(self._width, dtype=np.int64)
+        for content in self._contents():
+            starts, rows = self._parts(content)
+            first = sum(size for shorter, size in RINGS if shorter < unit)
+            size = longest // unit + 1
+            begun = starts[first : first + size]
+            counts += rows[first : first + size][(begun >= start) & (begun <= now)].sum(axis=0)
+        return CountedWindow(start, now, counts)
+
+    def close(self) -> None:
+        """Leave the file to another worker."""
+        if self._lock is not None:
+            self._own = self._own.copy()
+            self._map = None  # unmapped once no array refers to it
+            os.close(self._lock)
+            self._lock = None
+
+    def _parts(self, content: Counts) -> tuple[Counts, Counts]:
+        """The starts (WINDOWS,) and the counts (WINDOWS, width) of a file."""
+        return content[1:HEAD], content[HEAD:].reshape(WINDOWS, self._width)
+
+    def _contents(self) -> Iterator[Counts]:
+        if self._folder is None or not self.is_shared:
+            yield self._own
+        if self._folder is None:
+            return
+        for path in self._folder.glob(f"{self._prefix}*{SUFFIX}"):
+            try:
+                content = np.frombuffer(path.read_bytes(), dtype=np.int64)
+            except (OSError, ValueError):
+                continue
+            if len(content) == len(self._own) and content[0] == FORMAT:
+                yield content
+
+    def _open(self, folder: Path) -> None:
+        """Continue the file of a worker that has ended, or create one. Raises OSError."""
+        for slot in range(MAX_SLOTS):
+            path = folder / f"{self._prefix}{slot}{SUFFIX}"
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                if try_lock(descriptor) and os.fstat(descriptor).st_nlink:  # 0: `remove_old_files` was faster
+                    self._map_file(descriptor)
+                    self._lock = descriptor
+                    return
+            finally:
+                if self._lock is None:
+                    os.close(descriptor)
+        raise OSError(f"all {MAX_SLOTS} files are in use")
+
+    def _map_file(self, descriptor: int) -> None:
+        size = self._own.nbytes
+        reserve_space(descriptor, size)
+        os.ftruncate(descriptor, size)
+        self._map = mmap.mmap(descriptor, size)
+        self._own = np.frombuffer(self._map, dtype=np.int64)
+        if self._own[0] != FORMAT:
+            self._own[1:] = 0
+            self._own[0] = FORMAT
+
+
+def remove_old_files(folder: Path, now: float | None = None) -> None:
+    """Remove the files of workers that have ended whose windows are all over."""
+    oldest = (time.time() if now is None else now) - WEEK - DAY
+    for path in folder.glob(f"*{SUFFIX}"):
+        with contextlib.suppress(OSError, ValueError):
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                starts = np.frombuffer(os.pread(descriptor, HEAD * 8, 0), dtype=np.int64)[1:]
+                if try_lock(descriptor) and starts.max(initial=0) < oldest:
+                    path.unlink()
+            finally:
+                os.close(descriptor)

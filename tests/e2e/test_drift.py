@@ -1,0 +1,47 @@
+"""A server counts for drift: workers add up, a killed worker loses nothing counted, another unit is an alarm."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.e2e.server_processes import until, workers
+from tests.service.watched_model import in_metres, rows_like_training, write_store
+
+
+def test_a_server_finds_drift_and_keeps_its_counters(tmp_path: Path, serve: Callable[..., Any]) -> None:
+    store, state = write_store(tmp_path / "store"), tmp_path / "state"
+    state.mkdir()
+    settings = {"TABSERVE_STORE": str(store), "TABSERVE_STATE": str(state), "TABSERVE_WORKERS": "2"}
+    server = serve(tmp_path, **settings)
+
+    def drift() -> Any:
+        return httpx.get(f"{server.url}/drift", timeout=60).raise_for_status().json()
+
+    def send(rows: list[dict[str, Any]]) -> None:
+        for start in range(0, len(rows), 10):  # each on a new connection, so that both workers get some
+            body = {"rows": rows[start : start + 10]}
+            httpx.post(f"{server.url}/predict/fares", json=body, timeout=60).raise_for_status()
+
+    def has_answered(rows: int) -> Callable[[], bool]:
+        """Workers count once a second."""
+        return lambda: bool(drift()["window"]["rows"] == rows)
+
+    send(rows_like_training(400, seed=5))
+    until(has_answered(400))
+    assert drift()["status"] == "ok"
+
+    killed = workers(server)[0]
+    killed.kill()
+    killed.wait(60)
+    until(lambda: len(workers(server)) == 2)
+    server.wait_ready()
+    assert drift()["window"]["rows"] == 400, "what was counted before the last second stays"
+    send(in_metres(rows_like_training(600, seed=6)))
+    until(has_answered(1000))
+    found = drift()
+    assert (found["status"], found["columns"][0]["status"]) == ("alarm", "alarm")
+    assert 'tabserve_drift_status{model="fares",version="1"} 2.0' in httpx.get(f"{server.url}/metrics").text
+    files = sorted(path.name for path in state.iterdir())
+    assert len(files) == 2, "the new worker continues the file of the killed one"

@@ -1,0 +1,216 @@
+"""Counters by windows of time: they add up over workers, outlive them, and forget what is over."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.file_lock import try_lock
+from service import window_counters
+from service.window_counters import DAY, HOUR, MINUTE, WEEK, WindowCounters, remove_old_files
+
+NOW = 1_800_000_000.0
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Clock:
+    """A clock that tests set."""
+
+    def __init__(self, now: float = NOW) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def counters(folder: Path | None, clock: Callable[[], float], width: int = 3) -> WindowCounters:
+    return WindowCounters(folder, "drift-fares-1", width, clock)
+
+
+def ones(width: int = 3) -> np.ndarray:
+    return np.ones(width, dtype=np.int64)
+
+
+def test_workers_add_up() -> None:
+    """Also in memory, without a folder."""
+    clock = Clock()
+    alone = counters(None, clock)
+    alone.add(np.array([1, 2, 3]))
+    alone.add(np.array([1, 0, 0]))
+    assert alone.total(HOUR).counts.tolist() == [2, 2, 3]
+    assert not alone.is_shared
+
+
+def test_counters_of_four_workers_are_exactly_those_of_one(tmp_path: Path) -> None:
+    clock, rng = Clock(), np.random.default_rng(0)
+    (tmp_path / "four").mkdir()
+    (tmp_path / "one").mkdir()
+    four = [counters(tmp_path / "four", clock) for _ in range(4)]
+    one = counters(tmp_path / "one", clock)
+    for _ in range(3000):
+        clock.now += float(rng.exponential(100))
+        counts = rng.integers(0, 2**40, 3)
+        four[rng.integers(4)].add(counts)
+        one.add(counts)
+    for seconds in (MINUTE, 5 * MINUTE, HOUR, 2 * HOUR, DAY, 3 * DAY, WEEK):
+        for worker in four:
+            assert worker.total(seconds).counts.tolist() == one.total(seconds).counts.tolist()
+    assert one.total(WEEK).counts.any()
+
+
+def test_a_window_has_at_least_its_length_and_at_most_a_unit_more(tmp_path: Path) -> None:
+    clock = Clock(NOW // DAY * DAY + 10 * HOUR + 30 * MINUTE + 30)
+    found = counters(tmp_path, clock)
+    for seconds, unit in (
+        (MINUTE, MINUTE),
+        (HOUR, MINUTE),
+        (90 * MINUTE, HOUR),
+        (DAY, HOUR),
+        (WEEK, DAY),
+        (99 * WEEK, DAY),
+    ):
+        window = found.total(seconds)
+        assert window.end == clock.now
+        assert min(seconds, WEEK) <= window.end - window.start < min(seconds, WEEK) + unit
+
+
+@pytest.mark.parametrize(("seconds", "unit"), [(HOUR, MINUTE), (DAY, HOUR), (WEEK, DAY)])
+def test_what_is_over_is_not_counted(tmp_path: Path, seconds: int, unit: int) -> None:
+    clock = Clock(NOW // DAY * DAY + 1)
+    found = counters(tmp_path, clock)
+    found.add(ones())
+    clock.now += seconds
+    assert found.total(seconds).counts.tolist() == [1, 1, 1]
+    clock.now += unit
+    assert found.total(seconds).counts.tolist() == [0, 0, 0]
+    found.add(ones())
+    assert found.total(seconds).counts.tolist() == [1, 1, 1]
+
+
+def test_a_clock_that_is_set_back_loses_no_later_rows(tmp_path: Path) -> None:
+    clock = Clock()
+    found = counters(tmp_path, clock)
+    found.add(ones())
+    clock.now -= 5 * HOUR
+    assert found.total(WEEK).counts.tolist() == [1, 1, 1], "the day is the same"
+    assert found.total(HOUR).counts.tolist() == [0, 0, 0], "these rows are in the future"
+    found.add(ones())
+    assert found.total(HOUR).counts.tolist() == [1, 1, 1]
+
+
+def test_a_worker_continues_the_file_of_one_that_has_ended(tmp_path: Path) -> None:
+    clock = Clock()
+    first, second = counters(tmp_path, clock), counters(tmp_path, clock)
+    first.add(ones())
+    second.add(ones())
+    first.close()
+    third = counters(tmp_path, clock)
+    third.add(ones())
+    assert len([*tmp_path.iterdir()]) == 2
+    assert second.total(HOUR).counts.tolist() == third.total(HOUR).counts.tolist() == [3, 3, 3]
+    first.close()  # twice is once
+    first.add(ones())  # what is counted after the end is lost, and damages nothing
+    assert second.total(HOUR).counts.tolist() == [3, 3, 3]
+
+
+def test_another_subject_and_another_width_are_counted_apart(tmp_path: Path) -> None:
+    clock = Clock()
+    counters(tmp_path, clock).add(ones())
+    assert counters(tmp_path, clock, width=4).total(HOUR).counts.tolist() == [0] * 4
+    assert WindowCounters(tmp_path, "drift-fares-10", 3, clock).total(HOUR).counts.tolist() == [0] * 3
+
+
+PROGRAM = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from service.window_counters import WindowCounters
+counters = WindowCounters(Path(sys.argv[1]), "drift-fares-1", 3)
+counters.add(np.array([1, 10, 100]))
+print(counters.is_shared, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_killed_worker_loses_nothing_that_it_has_counted(tmp_path: Path) -> None:
+    """And the worker that replaces it continues its file."""
+    seen = counters(tmp_path, time.time)
+    for killed in range(1, 3):
+        worker = subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path)], stdout=subprocess.PIPE, cwd=ROOT)
+        try:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == b"True\n"
+        finally:
+            worker.send_signal(signal.SIGKILL)
+            worker.communicate(timeout=60)
+        assert seen.total(HOUR).counts.tolist() == [killed, 10 * killed, 100 * killed]
+    assert len([*tmp_path.iterdir()]) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"x" * 100_000, b"\xff" * (8 * (1 + 94 + 94 * 3))])
+def test_a_damaged_file_is_neither_counted_nor_an_error(tmp_path: Path, content: bytes) -> None:
+    clock = Clock()
+    reader = counters(tmp_path, clock)
+    reader.add(ones())
+    (tmp_path / "drift-fares-1.3.7.counts").write_bytes(content)
+    assert reader.total(WEEK).counts.tolist() == [1, 1, 1]
+    reader.close()
+    (tmp_path / "drift-fares-1.3.0.counts").write_bytes(content)
+    again = counters(tmp_path, clock)
+    assert again.is_shared
+    assert again.total(WEEK).counts.tolist() == [0, 0, 0]
+
+
+def test_without_space_counters_are_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(descriptor: int, size: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    clock = Clock()
+    other = counters(tmp_path, clock)
+    other.add(ones())
+    monkeypatch.setattr(window_counters, "reserve_space", full)
+    found = counters(tmp_path, clock)
+    found.add(ones())
+    assert found.total(HOUR).counts.tolist() == [2, 2, 2]
+    assert "counters are in memory" in caplog.text
+    assert not found.is_shared
+    assert counters(tmp_path / "missing", clock).total(HOUR).counts.tolist() == [0, 0, 0]
+
+
+def test_old_files_of_ended_workers_are_removed(tmp_path: Path) -> None:
+    clock = Clock()
+    ended, running = counters(tmp_path, clock), counters(tmp_path, clock)
+    ended.add(ones())
+    running.add(ones())
+    ended.close()
+    (tmp_path / "notes.txt").write_text("not ours")
+    remove_old_files(tmp_path, NOW + WEEK)
+    assert len([*tmp_path.iterdir()]) == 3
+    remove_old_files(tmp_path, NOW + 3 * WEEK)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["drift-fares-1.3.1.counts", "notes.txt"]
+
+
+def test_a_file_that_is_removed_while_it_is_opened_is_created_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int] = []
+
+    def lock(descriptor: int) -> bool:
+        if not opened:
+            (tmp_path / "drift-fares-1.3.0.counts").unlink()
+        opened.append(descriptor)
+        return try_lock(descriptor)
+
+    monkeypatch.setattr(window_counters, "try_lock", lock)
+    found = counters(tmp_path, Clock())
+    found.add(ones())
+    assert found.is_shared
+    assert [path for path in tmp_path.iterdir() if os.stat(path).st_nlink]

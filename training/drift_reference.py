@@ -1,0 +1,32 @@
+"""Makes the reference of a version: the distribution of its columns, of its predictions, and its expected quality."""
+
+import numpy as np
+
+from models.drift.reference import DriftReference, QualityEstimate
+from models.frame import Frame
+from models.schema import FeatureSchema
+from training.conformalization import MIN_TEST_ROWS, HeldOutRows
+from training.evaluation import EvaluationMetrics
+
+
+def fit_reference(
+    schema: FeatureSchema, learned: Frame, held_out: HeldOutRows, metrics: EvaluationMetrics
+) -> DriftReference:
+    """learned: the rows that the model learned from. held_out, metrics: of the test rows, which it has not seen."""
+    reference = DriftReference.fit(schema, learned)
+    if len(held_out.target) < MIN_TEST_ROWS:
+        return reference
+    return reference.with_predictions(schema, held_out.outputs, estimate_quality(held_out, metrics))
+
+
+def estimate_quality(rows: HeldOutRows, metrics: EvaluationMetrics) -> QualityEstimate | None:
+    """What a model expects of itself: the mean probability of the predicted class, or the mean scale of its errors.
+
+    The first is the accuracy if probabilities are calibrated. The scale of Laplace distributed errors is their mean
+    absolute value.
+    """
+    if rows.schema.task != "regression":
+        confidence = float(rows.outputs.primary.max(axis=1).astype(np.float64).mean())
+        return QualityEstimate(metric="accuracy", value=confidence, measured=metrics["accuracy"])
+    scale = float(rows.scale.mean())
+    return QualityEstimate(metric="mae", value=scale, measured=metrics["mae"]) if np.isfinite(scale) else None
