@@ -7,7 +7,7 @@ PARALLEL = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 export BENTOML_DO_NOT_TRACK ?= True
 
 .PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test clients-check cluster-check check-all dialects tables-check kills bulk-kills \
-	quality trust shap-comparison suite learners load large-bodies soak bench lock upgrade-check clean
+	quality trust shap-comparison suite learners load large-bodies soak starts robustness bench lock upgrade-check clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' Makefile
@@ -97,11 +97,20 @@ load: .venv/.development ## run two short load tests and print the path of the r
 	@$(PY) -m loadtest run --rate 200 --seconds 10 --out build/load/steady
 	@$(PY) -m loadtest saturate --seconds 2 --steady-seconds 10 --out build/load/saturate
 
-large-bodies: .venv/.development ## send 50 JSON bodies of 16 MiB at once to a server of 512 MiB
+large-bodies: .venv/.development ## send 50 bodies of 16 MiB at once to a server of 512 MiB: JSON, then gRPC
 	$(PY) -m tests.e2e.large_bodies
+	$(PY) -m tests.e2e.large_bodies --grpc
+	$(PY) -m tests.e2e.large_bodies --grpc --compressed
 
 soak: .venv/.development ## compare all answers while workers are killed; SECONDS=1200 for the long form
 	$(PY) -m tests.e2e.soak --seconds $(or $(SECONDS),120)
+
+starts: .venv/.development ## 50 starts on a busy machine: all workers decide as on a quiet one (10 minutes)
+	$(PY) -m loadtest bench starts
+
+robustness: .venv/.development ## the effect of a single odd cell on the error of other rows (hours; continues when interrupted)
+	@mkdir -p build
+	$(PY) -m training.robustness --results build/robustness.json
 
 bench: .venv/.development ## compare servers: a bare function, BentoML, Keras, tabserve (minutes)
 	$(PY) -m loadtest bench servers --picture docs/pictures/bench.svg

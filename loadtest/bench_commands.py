@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from loadtest.options import positive_int
+from loadtest.options import natural_int, positive_int
 
 
 def add(commands: Any) -> None:
@@ -109,7 +109,8 @@ def add_starts(targets: Any) -> None:
     parser = add_target(targets, "starts", bench_starts, "decisions about models that a server makes on a busy machine")
     add_count(parser, "--starts", 50, "number of starts")
     add_count(parser, "--workers", 2, "worker processes of a server")
-    add_count(parser, "--processes", os.cpu_count() or 1, "processes that compute meanwhile")
+    about = "processes that compute meanwhile (default: the number of cores)"
+    parser.add_argument("--processes", type=natural_int, default=os.cpu_count() or 1, metavar="N", help=about)
 
 
 def add_explanations(targets: Any) -> None:

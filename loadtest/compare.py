@@ -7,8 +7,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from loadtest import results, table_format
+from loadtest import results
 from loadtest.results import Result, TimeSlice
+from models import text_tables
 
 DRAWS = 2000  # bootstrap samples
 INTERVAL = (0.025, 0.975)
@@ -35,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     for difference in differences(a, b):
         print(f"note: {difference}")
     found = compare(a, b, np.random.default_rng(0))
-    print(table_format.text(table(found)))
+    print(text_tables.aligned(table(found)))
     return 1 if any(comparison.change == "worse" for comparison in found) else 0
 
 

@@ -48,6 +48,13 @@ def positive_int(text: str) -> int:
     return number
 
 
+def natural_int(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is less than 0")
+    return number
+
+
 def fraction(text: str) -> float:
     number = float(text)
     if not 0 <= number <= 1:

@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from loadtest import charts, table_format
+from loadtest import charts
 from loadtest.charts import Point, Series
 from loadtest.results import BINS_PER_E, MIN_MS, QUANTILES, Result, SecondSummary, Slo
+from models import text_tables
 
 STYLE = """
 * { box-sizing: border-box; }
@@ -133,9 +134,9 @@ def generator_line(result: Result) -> str:
 def text(result: Result) -> str:
     """The report for a terminal."""
     figures = "\n".join(f"  {value:>18}  {name}" for name, value in headline(result))
-    parts = [f"{title(result)}\n\n{figures}", table_format.text(latency_table(result))]
+    parts = [f"{title(result)}\n\n{figures}", text_tables.aligned(latency_table(result))]
     if result.errors:
-        parts.append(table_format.text(error_table(result)))
+        parts.append(text_tables.aligned(error_table(result)))
     parts.append(generator_line(result))
     parts.append("\n".join([outcome(result), *(f"- {reason}" for reason in result.reasons)]))
     return "\n\n".join(parts)
@@ -146,13 +147,13 @@ def markdown(result: Result) -> str:
         f"# {title(result)}",
         f"**{outcome(result)}**" + "".join(f"\n- {reason}" for reason in result.reasons),
         "\n".join(f"- {name}: {value}" for name, value in headline(result)),
-        table_format.markdown(latency_table(result)),
-        table_format.markdown(name_table(result)),
+        text_tables.markdown(latency_table(result), numbers=True),
+        text_tables.markdown(name_table(result), numbers=True),
     ]
     if result.errors:
-        parts.append(table_format.markdown(error_table(result)))
+        parts.append(text_tables.markdown(error_table(result), numbers=True))
     if result.saturation:
-        parts.append(table_format.markdown(probe_table(result)))
+        parts.append(text_tables.markdown(probe_table(result), numbers=True))
     parts += [generator_line(result), f"`{result.command}`", conditions(result)]
     return "\n\n".join(parts) + "\n"
 

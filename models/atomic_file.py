@@ -38,6 +38,14 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def sync_files(folder: Path) -> None:
+    """Wait until the files of a folder without subfolders, and the folder itself, are on disk. Raises OSError."""
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    sync_folder(folder)
+
+
 def remove_if_possible(path: Path) -> None:
     with contextlib.suppress(OSError):
         path.unlink()

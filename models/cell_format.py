@@ -1,6 +1,7 @@
 """How the text cells of one column are read: decided once by training, stored in the schema, used by every format."""
 
 import re
+import unicodedata
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -36,6 +37,8 @@ class CellFormat(BaseModel):
     scales: bool = False  # whether `57k` is 57,000, see SCALES
     parentheses: bool = False  # whether `(5)` is -5
     trailing_minus: bool = False  # whether `5-` is -5
+    true: Annotated[list[Text], Field(max_length=20)] = []  # words in lower case that mean true, besides `true`
+    false: Annotated[list[Text], Field(max_length=20)] = []
     missing: Annotated[list[Text], Field(max_length=200)] = []  # further missing cells, of this column only
     text: bool = False  # whether plain numbers were text in a table that has types
     trimmed: bool = False  # whether blanks around the column's cells were removed
@@ -45,6 +48,12 @@ class CellFormat(BaseModel):
     def _marks_differ(self) -> "CellFormat":
         if self.thousands == self.decimal:
             raise ValueError(f"{self.decimal!r} cannot be both the decimal mark and the thousands mark")
+        return self
+
+    @model_validator(mode="after")
+    def _booleans_differ(self) -> "CellFormat":
+        if words := {*self.true, "true"} & {*self.false, "false"}:
+            raise ValueError(f"{min(words)!r} cannot be both true and false")
         return self
 
     @cached_property
@@ -60,11 +69,20 @@ class CellFormat(BaseModel):
     @cached_property
     def reads_text(self) -> bool:
         """Whether numbers and booleans may be text in JSON, as a client sees them that does not know this format."""
-        return self.text or bool(self.missing) or not self.plain
+        return self.text or bool(self.missing or self.true or self.false) or not self.plain
+
+    @cached_property
+    def _booleans(self) -> dict[str, bool]:
+        return {"true": True, "false": False} | dict.fromkeys(self.true, True) | dict.fromkeys(self.false, False)
 
     def written(self) -> dict[str, Any]:
         """The fields that are set, as JSON."""
         return self.model_dump(mode="json", exclude_defaults=True)
+
+    def parse_boolean(self, text: str) -> bool | None:
+        """A cell as a boolean, in upper or lower case; None if it is none."""
+        text = text if text.isascii() else unicodedata.normalize("NFC", text)
+        return self._booleans.get(text.casefold())
 
     def parse_number(self, text: str) -> float | None:
         """A cell as a number, infinite if it is written so or too large; None if it is not a number."""

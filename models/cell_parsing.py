@@ -17,17 +17,11 @@ from models.frame import Row
 
 WHOLE = re.compile(r"[+-]?\d+")
 MAX_DIGITS = 4000  # int() refuses longer texts
-BOOLEANS = {"true": True, "false": False}
 
 
 def parse_whole(text: str) -> int | None:
     """A cell as a whole number with all of its digits; None if it is not one, or longer than a supported one."""
     return int(text) if WHOLE.fullmatch(text) and len(text) < MAX_DIGITS else None
-
-
-def parse_boolean(text: str) -> bool | None:
-    """true or false in any case; None for anything else."""
-    return BOOLEANS.get(text.casefold())
 
 
 class CellReader:
@@ -59,7 +53,7 @@ class CellReader:
             value = parse_whole(text) if self._feature.kind == "category" else None
             value = self._cells.parse_number(text) if value is None else value
         elif self._kind == "boolean":
-            value = parse_boolean(text)
+            value = self._cells.parse_boolean(text)
         return text if value is None else value
 
     def read_value(self, text: str) -> Any:

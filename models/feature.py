@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StringConstraints, model_validator
 
-from models.cell_format import PLAIN, CellFormat
+from models.cell_format import NUMBER, PLAIN, CellFormat
 from models.date_parsing import describe_format, parse_date
 from models.text import render
 
@@ -182,10 +182,15 @@ class Feature(BaseModel):
 
     def _number_problem(self, value: object, number: float | None) -> tuple[str, str] | None:
         if number is None:
+            if self._is_quoted_number(value):
+                return "wrong_type", f"{render(value)} is text, not a number: send a number, in JSON without quotes"
             return "wrong_type", f"{render(value)} is not a number"
         if not math.isfinite(number):
             return "not_finite", "is not a finite number"
         return self.limit_problem(number, render(number))
+
+    def _is_quoted_number(self, value: object) -> bool:
+        return isinstance(value, str) and self.cells.plain and NUMBER["."].fullmatch(value.strip()) is not None
 
     def _date_problem(self, value: object, seconds: float | None) -> tuple[str, str] | None:
         if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -215,6 +220,9 @@ class Feature(BaseModel):
             "number": isinstance(value, int | float) and not isinstance(value, bool),
         }
         if not of_type[self.level_type]:
+            if self.level_type == "number" and self._is_quoted_number(value):
+                message = f"{render(value)} is text, and the levels of this category are numbers: send a number"
+                return "wrong_type", f"{message}, in JSON without quotes"
             words = {"text": "text", "boolean": "true or false", "number": "a number"}
             return "wrong_type", f"{render(value)} is not {words[self.level_type]}, as the levels of this category are"
         if self.level_type == "number" and not math.isfinite(as_float(value)):

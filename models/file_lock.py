@@ -1,7 +1,9 @@
 """Locks of open files, which end with the process."""
 
+import contextlib
 import fcntl
 import time
+from collections.abc import Iterator
 
 POLL_SECONDS = 0.01
 
@@ -13,6 +15,16 @@ def try_lock(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+@contextlib.contextmanager
+def locked(descriptor: int) -> Iterator[None]:
+    """Hold the lock, however long another process has it. Raises OSError as `try_lock`."""
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def lock_within(descriptor: int, seconds: float) -> bool:

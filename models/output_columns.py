@@ -113,14 +113,6 @@ class OutputColumn:
         return cls(name, (tensor,), b"%s", schema)
 
     @classmethod
-    def vector(cls, name: str, dtype: DType, values: Values, size: int) -> Self:
-        """A JSON array in each row. values: -> (rows, size)."""
-        tensor = OutputTensor(name, dtype, values, tuple(f"{name}_{place}" for place in range(size)), matrix=True)
-        items = {"type": JSON_TYPES[dtype]}
-        schema = {"title": name.title(), "type": "array", "items": items, "minItems": size, "maxItems": size}
-        return cls(name, (tensor,), b"[%s]" % b",".join([b"%s"] * size), schema)
-
-    @classmethod
     def mapping(cls, name: str, dtype: DType, values: Values, keys: Sequence[str], columns: Sequence[str]) -> Self:
         """A JSON object in each row. values: -> (rows, len(keys))."""
         tensor = OutputTensor(name, dtype, values, tuple(columns), matrix=True)

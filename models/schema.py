@@ -15,6 +15,7 @@ from models.feature import Feature, Ignored, type_of, whole_if_exact
 from models.frame import FrameBuilder
 from models.ranges import NumericRanges
 from models.text import truncate
+from models.validation_problem import message_of, place_of
 from models.validators import RowValidators
 
 MISSING_TOKENS = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "null", "NULL", "?")
@@ -30,7 +31,8 @@ class FeatureSchema(BaseModel):
 
     format: since 2 columns say how their cells are read (`cells`), and the missing tokens count in every format, not
     only in CSV. encoding: of the CSV that trained the model, unless it was UTF-8; a body that is not UTF-8 is read by
-    it. "utf-8": the file was UTF-8 except for bytes that were read as cp1252.
+    it. "utf-8": the file was UTF-8 except for bytes that were read as cp1252. skip_rows: lines above the header of that
+    CSV. comment: what lines that are no rows begin with there. A body may have these lines or not.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,6 +43,8 @@ class FeatureSchema(BaseModel):
     classes: list[bool | int | float | str] | None = None
     missing: list[str] = list(MISSING_TOKENS)
     encoding: str | None = None
+    skip_rows: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    comment: Annotated[str, StringConstraints(min_length=1, max_length=20)] | None = None
     target_cells: CellFormat = PLAIN
     features: Annotated[list[Feature], Field(min_length=1)]
     ignored: list[Ignored] = []
@@ -52,6 +56,8 @@ class FeatureSchema(BaseModel):
             raise ValueError("how cells are read ('cells') is said since format 2")
         if self.format == 1 and self.encoding is not None:
             raise ValueError("the encoding is said since format 2")
+        if self.format == 1 and (self.skip_rows is not None or self.comment is not None):
+            raise ValueError("lines that are no rows ('skip_rows', 'comment') are said since format 2")
         return self
 
     @field_validator("encoding")
@@ -173,10 +179,10 @@ class FeatureSchema(BaseModel):
 def _first_problem(error: ValidationError, text: str | bytes) -> str:
     """The first problem of a `features.json` and its place, a feature by its name instead of its number."""
     found = error.errors()
-    place = _without_types(found[0]["loc"])
-    alternatives = [other["msg"] for other in found if _without_types(other["loc"]) == place]  # of a union
+    place = place_of(found[0]["loc"])
+    alternatives = [other["msg"] for other in found if place_of(other["loc"]) == place]  # of a union
     message = " or ".join([alternatives[0], *(other.removeprefix("Input should be ") for other in alternatives[1:])])
-    message = message.removeprefix("Value error, ")
+    message = message_of(message)
     if len(place) > 1 and place[0] == "features":
         if len(place) == 2 and message.startswith("feature "):  # a validator of ours has named it
             return message
@@ -185,8 +191,3 @@ def _first_problem(error: ValidationError, text: str | bytes) -> str:
             return ": ".join([f"feature {truncate(name)!r}", *filter(None, [".".join(map(str, place[2:]))]), message])
     where = ".".join(map(str, place))
     return f"{where}: {message}" if where else message
-
-
-def _without_types(place: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """Where an error is, without the member of a union that pydantic tried."""
-    return place[:-1] if place and place[-1] in ("int", "float", "str", "bool") else place

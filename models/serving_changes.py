@@ -5,7 +5,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from models.aliases import CHALLENGER, CHAMPION
-from models.serving_state import ChangeRefused, ModelState, Shadow, Traffic, first_problem_of
+from models.serving_state import ChangeRefused, ModelState, Shadow, Traffic
+from models.validation_problem import first_problem
 
 HISTORY = 50
 """Earlier champions that the history of a model keeps."""
@@ -121,4 +122,4 @@ def changed(model: ModelState, **values: Any) -> ModelState:
     try:
         return ModelState.model_validate(fields | values)
     except ValidationError as error:
-        raise ChangeRefused(first_problem_of(error)) from error
+        raise ChangeRefused(first_problem(error)) from error

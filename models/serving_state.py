@@ -16,6 +16,7 @@ from pydantic import (
 
 from models.aliases import AFTER_ROWS, ALIAS_PATTERN, CHAMPION
 from models.schema import NAME
+from models.validation_problem import first_problem
 
 PERCENT_TOLERANCE = 1e-6
 
@@ -155,17 +156,9 @@ class ServingState(ServingDocument):
         try:
             return cls.model_validate(json.loads(text))
         except ValidationError as error:
-            raise InvalidServingState(first_problem_of(error)) from error
+            raise InvalidServingState(first_problem(error)) from error
         except (ValueError, RecursionError) as error:  # no JSON, or no UTF-8
             raise InvalidServingState(f"not JSON: {' '.join(str(error).split())}") from error
 
     def to_json(self) -> str:
         return json.dumps(self.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
-
-
-def first_problem_of(error: ValidationError) -> str:
-    """The first problem of a document and its place."""
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"] if part not in ("int", "float"))
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{place}: {message}" if place else message

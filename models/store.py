@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models import golden_rows, manifest, store_library_hooks, trusted_keys, version_files
+from models.atomic_file import sync_files, sync_folder
 from models.store_repair import write_latest
 from models.tabular_model import TabularModel
 from models.text import truncate
@@ -121,12 +122,16 @@ def _publish(
 
             signature.sign(folder, signing_key, stored.tag)
         stored.path.parent.mkdir(parents=True, exist_ok=True)
+        sync_files(folder)
         try:
             os.rename(folder, stored.path)
         except OSError:
             if stored.path.exists() or not stored.path.parent.exists():
                 continue  # another training took the number, or the last version was deleted meanwhile
             raise
+        with contextlib.suppress(OSError):  # the version is complete, and seen by everybody
+            sync_folder(stored.path.parent)
+            sync_folder(store)  # which may have a new folder for the model
         return stored
 
 

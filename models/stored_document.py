@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from models.schema import SchemaError
+from models.validation_problem import first_problem
 
 
 class StoredDocument(BaseModel):
@@ -18,8 +19,7 @@ class StoredDocument(BaseModel):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            first = error.errors()[0]
-            raise SchemaError(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
+            raise SchemaError(first_problem(error)) from error
 
     def to_json(self) -> str:
         return self.model_dump_json(exclude_none=True) + "\n"

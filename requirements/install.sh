@@ -17,8 +17,29 @@ if [ ! -x .venv/bin/python ] || ! .venv/bin/python -c '' 2>/dev/null; then
     }
     rm -f .venv.log
 fi
-echo "installing $lock into .venv (a minute or two the first time)"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r "$lock" 2>.venv/install.log || {
+total=$(grep -c '^[A-Za-z0-9].*==' "$lock")
+echo "installing the $total packages of $lock into .venv (a minute or two the first time)"
+rm -f .venv/install.status
+(
+    status=0
+    .venv/bin/python -m pip install --disable-pip-version-check --progress-bar off --require-hashes -r "$lock" \
+        >.venv/install.log 2>&1 || status=$?
+    echo $status >.venv/install.status
+) &
+seconds=0
+until [ -s .venv/install.status ]; do # a line every 10 s
+    sleep 1
+    seconds=$((seconds + 1))
+    [ $((seconds % ${PROGRESS_S:-10})) -eq 0 ] || continue
+    fetched=$(grep -c -E '^(Collecting|Requirement already satisfied)' .venv/install.log || true)
+    if grep -q '^Installing collected packages' .venv/install.log; then
+        echo "  $seconds s: all packages are fetched, now they are unpacked"
+    else
+        echo "  $seconds s: $fetched of $total packages fetched"
+    fi
+done
+wait
+[ "$(cat .venv/install.status)" = 0 ] || {
     stop "could not install $lock. Is the package index reachable? The whole story: .venv/install.log"
 }
 # tabserve as the wheel installs it, for this checkout

@@ -215,7 +215,7 @@ async def trim_memory(plane: DataPlane) -> None:
     trimmer = MemoryTrimmer()
 
     async def trim() -> None:
-        if trimmer.is_needed(plane.memory.reserved):
+        if trimmer.is_needed(plane.memory):
             await asyncio.to_thread(trimmer.trim)
 
     await repeat(trim, TRIM_S, "memory cannot be returned to the system")

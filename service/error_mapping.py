@@ -3,10 +3,10 @@
 import contextlib
 from collections.abc import Iterator
 
-from models.formats.errors import EmptyTable, FormatError, TooLarge, UnsupportedType
+from models.formats.errors import EmptyTable, FormatError, SpillFailed, TooLarge, UnsupportedType
 from models.output_options import OptionError
 from models.rows import RowError, ValidatedRows
-from service.errors import BadBody, BodyTooLarge, RequestError, RequestNotValid, RowsNotValid
+from service.errors import BadBody, BodyTooLarge, DiskFull, RequestError, RequestNotValid, RowsNotValid
 
 
 def require_valid(validated: ValidatedRows, *, skip: bool = False) -> ValidatedRows:
@@ -38,6 +38,8 @@ def request_error(error: FormatError) -> RequestError:
     """The RequestError for a FormatError."""
     if isinstance(error, TooLarge):
         return BodyTooLarge(error.limit, expanded=error.expanded, what=error.what)
+    if isinstance(error, SpillFailed):
+        return DiskFull(str(error))
     if isinstance(error, EmptyTable):
         return RequestNotValid(str(error), [RowError(None, None, "empty_rows", str(error))])
     if isinstance(error, UnsupportedType):

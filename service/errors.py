@@ -245,6 +245,16 @@ class OutOfMemory(RetryLater):
         super().__init__("the server has no memory for this body now: others are in flight")
 
 
+class DiskFull(RetryLater):
+    """The temporary folder has no room for a body that is too large for the memory."""
+
+    status = 503
+    title = "Busy"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the server has no space for this body now: {reason}")
+
+
 class DeadlinePassed(RequestError):
     status = 504
     title = "Deadline exceeded"

@@ -151,7 +151,9 @@ class Exchange:
     def fail(self, error: BaseException) -> None:
         """Translate an exception of the route to `failed`. Raises it again if no response can be sent."""
         if isinstance(error, RequestError):
-            self.failed = error
+            self.failed = error.with_traceback(
+                None
+            )  # whose frames would keep the body until the next garbage collection
         elif isinstance(error, asyncio.CancelledError):
             self.cancelled(error)
         elif isinstance(error, Exception):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.frame import Frame
-from models.output_options import DETAILS, EVALUATIONS, ExtendedModel
+from models.optional_columns import DETAILS, EVALUATIONS
+from models.output_options import ExtendedModel
 from models.outputs import Outputs
 from service.errors import DeadlinePassed, QueueFull, TooManyEvaluations
 

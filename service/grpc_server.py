@@ -14,15 +14,16 @@ from urllib.parse import quote, unquote
 
 import grpc
 from google.protobuf.message import DecodeError
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2
 
 from models.json_text import dumps
 from service.access_control import PROXY_HEADERS, PROXY_PREFIX
 from service.data_plane import LARGE_BODY_BYTES
 from service.errors import BadBody, ClientDisconnected, NotFound, NotReady, RequestError
 from service.exchange import Exchange, ServerContext
+from service.grpc_health_calls import health_handlers
+from service.grpc_messages import FLOW_CONTROL, IncomingMessage, MessageReader, unary_handler
 from service.grpc_tls import server_credentials
-from service.memory_budget import memory_of_body
 from service.protocols import error_text, oip_messages, oip_signature
 from service.protocols.oip_messages import MESSAGES, SERVICE
 from service.protocols.oip_options import requested_options
@@ -39,6 +40,7 @@ CODES = {
     401: grpc.StatusCode.UNAUTHENTICATED,
     403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
+    408: grpc.StatusCode.DEADLINE_EXCEEDED,
     409: grpc.StatusCode.FAILED_PRECONDITION,
     412: grpc.StatusCode.FAILED_PRECONDITION,
     413: grpc.StatusCode.INVALID_ARGUMENT,
@@ -56,15 +58,15 @@ log = logging.getLogger("tabserve.grpc")
 
 
 class GrpcExchange(Exchange):
-    """The exchange of a gRPC call. `size`: bytes of its message."""
+    """The exchange of a gRPC call. `size`: bytes of its message, once it has been read."""
 
     method = "POST"
     path = ""
+    size = 0
 
-    def __init__(self, context: ServerContext, name: str, call: Any, size: int) -> None:
+    def __init__(self, context: ServerContext, name: str, call: Any) -> None:
         super().__init__(context, metadata_of(call), time.monotonic(), "grpc")
         self.path = f"/{SERVICE}/{name}"
-        self.size = size
         self._call = call
 
     @property
@@ -88,7 +90,9 @@ class GrpcServer:
         self.context = context
         self.plane = context.plane
         self._health = health.aio.HealthServicer()
+        self._reader = MessageReader(self.plane.memory, self.plane.settings.max_body_bytes)
         options = [
+            *FLOW_CONTROL,
             ("grpc.so_reuseport", 1),
             ("grpc.max_receive_message_length", self.plane.settings.max_body_bytes),
             ("grpc.max_send_message_length", -1),
@@ -106,8 +110,12 @@ class GrpcServer:
             "ModelInfer": self.model_infer,
         }
         handlers = {name: self._rpc_handler(name, rpc) for name, rpc in rpcs.items()}
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._server.add_generic_rpc_handlers(
+            (
+                grpc.method_handlers_generic_handler(SERVICE, handlers),
+                health_handlers(self._health, self._reader),
+            )
+        )
 
     async def start(self, host: str, port: int, tls: TlsFiles | None = None) -> int:
         """Listen on a port, or on a free one if it is 0. Returns the port. tls: the files of HTTP, if that has TLS."""
@@ -145,26 +153,26 @@ class GrpcServer:
             except DecodeError as error:
                 raise BadBody(f"it is not a valid {message_type.DESCRIPTOR.name} ({error})") from None
 
-        async def handle(body: bytes, context: Any) -> bytes:
+        async def handle(context: Any) -> bytes:
             state = self.context.state
-            exchange = GrpcExchange(self.context, name, context, len(body))
+            exchange = GrpcExchange(self.context, name, context)
             state.request_started()
-            memory, reserved = self.plane.memory, 0
+            incoming = IncomingMessage(self._reader, context)
             try:
                 exchange.admit(always=name != "ModelInfer")
                 remaining = context.time_remaining()
                 exchange.deadline = exchange.started + min(exchange.timeout(), remaining or math.inf)
-                if needed := memory_of_body(len(body)):
-                    memory.reserve(needed, held=0)
-                    reserved = needed
+                body = await incoming.read(self.context.settings.timeout_s)
+                exchange.size = len(body)
                 large = len(body) > LARGE_BODY_BYTES
                 message = await self.plane.run_in_thread(parse, body) if large else parse(body)
+                del body  # of which the message is a copy
                 context.set_trailing_metadata((("x-request-id", exchange.id_text),))
                 response: bytes = (await rpc(message, exchange)).SerializeToString()
             except BaseException as error:
                 exchange.fail(error)
             finally:
-                memory.release(reserved)
+                incoming.release()
                 state.request_finished()
                 exchange.record(200 if exchange.failed is None else exchange.failed.status)
             failed = exchange.failed
@@ -175,7 +183,7 @@ class GrpcServer:
             await context.abort(code, error_details(failed), (("x-request-id", exchange.id_text), *headers))
             raise AssertionError("abort raises")
 
-        return grpc.unary_unary_rpc_method_handler(handle)
+        return unary_handler(handle)
 
     async def server_live(self, message: Any, exchange: GrpcExchange) -> Any:
         return MESSAGES["ServerLiveResponse"](live=True)

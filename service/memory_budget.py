@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import threading
 from pathlib import Path
 
 from service.errors import OutOfMemory
@@ -10,6 +11,7 @@ FREE_BYTES = 64 * 1024  # a smaller body does not count: a connection has such b
 MEMORY_PER_BYTE = 6  # of a body while it is read and answered, at its peak
 KEPT_BYTES = 48 * 1024**2  # that a worker may keep after large requests, for the next ones
 KEPT_UNDER_LOAD_BYTES = 128 * 1024**2  # while large requests are in flight, which soon need it again
+KEPT_SHARE = 0.25  # of the budget that a worker may keep, if that is less
 USABLE = 0.9  # of the limit: the rest is for the kernel and for files in memory
 SUPERVISOR_BYTES = 80 * 1024**2
 LEAST_BYTES = 16 * 1024**2  # of a worker, however little is left
@@ -22,11 +24,12 @@ OWN_MEMORY = Path("/proc/self/smaps_rollup")
 
 
 class MemoryBudget:
-    """Bytes that are reserved by requests in progress. limit: None if they are not limited."""
+    """Bytes that are reserved by requests in progress. limit: None if they are not limited. Usable in all threads."""
 
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit
         self.reserved = 0
+        self._lock = threading.Lock()
 
     def reserve(self, count: int, held: int) -> None:
         """Reserve more bytes for a request that holds some already. Raises OutOfMemory while others have to end first.
@@ -34,12 +37,46 @@ class MemoryBudget:
         The only request in progress may take more than the limit, so that every body that the settings allow is
         accepted at some time.
         """
-        if self.limit is not None and self.reserved + count > self.limit and self.reserved > held:
-            raise OutOfMemory
-        self.reserved += count
+        with self._lock:
+            if self.limit is not None and self.reserved + count > self.limit and self.reserved > held:
+                raise OutOfMemory
+            self.reserved += count
 
     def release(self, count: int) -> None:
-        self.reserved -= count
+        with self._lock:
+            self.reserved -= count
+
+
+class Reservation:
+    """The part of the budget that one request holds. Usable in all threads: a thread may go on after `close`."""
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
+        self._lock = threading.Lock()
+        self._closed = False
+        self.held = 0
+
+    def resize(self, count: int) -> None:
+        """Hold this many bytes. Raises OutOfMemory, also after `close`."""
+        with self._lock:
+            if self._closed:
+                raise OutOfMemory
+            if count > self.held:
+                self._budget.reserve(count - self.held, self.held)
+            else:
+                self._budget.release(self.held - count)
+            self.held = count
+
+    def grow(self, count: int) -> None:
+        """Hold at least this many bytes. Raises OutOfMemory."""
+        if count > self.held:
+            self.resize(count)
+
+    def close(self) -> None:
+        """Give everything back."""
+        with self._lock:
+            self._budget.release(self.held)
+            self._closed, self.held = True, 0
 
 
 class MemoryTrimmer:
@@ -51,10 +88,12 @@ class MemoryTrimmer:
         library = ctypes.CDLL(None)
         self._trim = library.malloc_trim if hasattr(library, "malloc_trim") else None  # only the GNU library has it
 
-    def is_needed(self, reserved: int) -> bool:
-        """Whether the process holds much more than at the start. reserved: bytes of requests in flight."""
-        kept = KEPT_UNDER_LOAD_BYTES if reserved else KEPT_BYTES
-        return self._trim is not None and resident_bytes() > self._ready_bytes + reserved + kept
+    def is_needed(self, budget: "MemoryBudget") -> bool:
+        """Whether the process holds much more than at the start and than the requests in flight have reserved."""
+        kept = KEPT_UNDER_LOAD_BYTES if budget.reserved else KEPT_BYTES
+        if budget.limit is not None:
+            kept = min(kept, int(KEPT_SHARE * budget.limit))
+        return self._trim is not None and resident_bytes() > self._ready_bytes + budget.reserved + kept
 
     def trim(self) -> None:
         """Takes milliseconds; call it in a thread."""

@@ -5,12 +5,13 @@ it from being written.
 """
 
 import contextlib
-import fcntl
 import logging
 import mmap
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
+
+from models.file_lock import locked
 
 FILE = "workers"
 SLOTS = 256
@@ -121,13 +122,5 @@ class WorkerRecords:
     def _slots(self) -> Iterable[int]:
         return range(FIRST_SLOT, len(self._memory), SLOT)
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        if self._file is None:
-            yield
-            return
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+    def _locked(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self._file is None else locked(self._file)

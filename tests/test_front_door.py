@@ -1,5 +1,6 @@
 """README, licence, workflows and other project files agree with each other and with the Makefile."""
 
+import ipaddress
 import re
 import shutil
 import subprocess
@@ -32,6 +33,14 @@ def test_every_target_of_make_that_a_file_names_exists(page: str) -> None:
     text = (ROOT / page).read_text("utf-8")
     named = set(re.findall(r"(?:`|run: |^)make ([a-z][a-z-]*)", text, re.MULTILINE))
     assert named <= TARGETS
+
+
+def test_the_proxy_of_compose_names_the_client() -> None:
+    replica = yaml.safe_load((ROOT / "deploy/compose.yaml").read_text("utf-8"))["x-replica"]
+    assert ipaddress.ip_address("172.30.117.11") in ipaddress.ip_network(replica["environment"]["FORWARDED_ALLOW_IPS"])
+    configuration = (ROOT / "deploy/compose/nginx.conf").read_text("utf-8")
+    assert "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;" in configuration
+    assert "proxy_set_header X-Forwarded-Proto $scheme;" in configuration
 
 
 def test_deployments_name_the_version_of_pyproject() -> None:

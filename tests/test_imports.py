@@ -27,7 +27,16 @@ UNNEEDED_IN_WORKER = (
 )
 UNNEEDED_IN_LAUNCHER = {"numpy", "pydantic", "bentoml", "uvicorn"}  # 26 MB and 0.2 s of a server's start
 OF_GRPC = {"grpc", "grpc_health", "google"}
+<<<<<<< HEAD
 SPEAKS_GRPC = {"service/grpc_server.py", "service/grpc_tls.py", "service/protocols/oip_messages.py"}
+=======
+SPEAKS_GRPC = {
+    "service/grpc_health_calls.py",
+    "service/grpc_messages.py",
+    "service/grpc_server.py",
+    "service/protocols/oip_messages.py",
+}
+>>>>>>> 6a46624 (Memory of gRPC messages and Parquet files is admitted; words for booleans, mixed percent, titles and comments of a CSV; full disks; one home for duplicates)
 MEASURES_SERVICE = {"loadtest/bench/fast_service_cases.py"}  # no request can switch a fast path off
 ARROW_FORMATS = (
     "models/fast/arrow_",
@@ -35,7 +44,7 @@ ARROW_FORMATS = (
     "models/formats/parquet_",
     "models/formats/record_batches.py",
 )
-A_ROW = {"models.date_parsing", "models.feature", "models.schema"}
+A_ROW = {"models.date_parsing", "models.feature", "models.schema", "models.text_tables"}
 BUILDS_KERAS = {"models/keras_nets.py", "models/keras_export.py"}
 MEASURED_KERAS = {"loadtest/bench/keras_app.py"}  # a separate server, which the benchmark compares with ours
 
@@ -44,6 +53,8 @@ LAYERS: dict[str, list[set[str]]] = {
         {
             "models.text",
             "models.aliases",
+            "models.text_tables",
+            "models.validation_problem",
             "models.date_parsing",
             "models.repeated_names",
             "models.architecture",
@@ -92,6 +103,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"models.drift.drift_report"},
         {"models.drift.drift_table"},
         {"models.explanation.explainer"},
+        {"models.optional_columns"},
         {"models.output_options"},
         {"models.option_parsing"},
         {"models.formats", "models.fast"},
@@ -103,7 +115,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"models.version_lifecycle"},
     ],
     "training": [
-        {"training.errors", "training.text_tables", "training.progress"},
+        {"training.boolean_words", "training.errors", "training.progress"},
         {"training.steps"},
         {"training.config", "training.model_names"},
         {"training.raw_table", "training.encodings", "training.file_content", "training.csv_preamble"},
@@ -132,7 +144,12 @@ LAYERS: dict[str, list[set[str]]] = {
         {"training.splitting", "training.comparison"},
         {"training.build_dataset", "training.evaluation", "training.provenance", "training.error_scale"},
         {"training.conformalization", "training.importance", "training.catboost_baseline"},
+<<<<<<< HEAD
         {"training.baselines", "training.card", "training.plots", "training.drift_reference"},
+=======
+        {"training.coverage_report"},
+        {"training.baselines", "training.card", "training.plots"},
+>>>>>>> 6a46624 (Memory of gRPC messages and Parquet files is admitted; words for booleans, mixed percent, titles and comments of a CSV; full disks; one home for duplicates)
         {"training.pipeline"},
         {"training.promotion"},
     ],
@@ -180,7 +197,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "service.wanted_versions",
             "service.worker_files",
         },
-        {"service.store_registration", "service.trace_export"},
+        {"service.store_registration", "service.trace_export", "service.grpc_messages"},
         {"service.model_selection"},
         {"service.version_check", "service.local_copies"},
         {"service.error_mapping"},
@@ -196,7 +213,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"service.version_admin", "service.canary_watch"},
         {"service.request"},
         {"service.access_control", "service.plan_updates", "service.request_observer"},
-        {"service.exchange"},
+        {"service.exchange", "service.grpc_health_calls"},
         {"service.http", "service.openapi", "service.routes"},
         {"service.grpc_server", "service.grpc_tls", "service.server", "service.typed_endpoints"},
         {"service.app"},

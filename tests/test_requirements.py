@@ -1,6 +1,9 @@
 """Hooked libraries have upper bounds and are locked; `make upgrade-check` says which hooks would break."""
 
+import os
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,44 @@ def test_a_hooked_library_is_bounded_by_its_next_minor_version(library: str) -> 
 @pytest.mark.parametrize("lock", sorted((ROOT / "requirements").glob("*.lock")), ids=lambda lock: lock.stem)
 def test_a_lock_names_no_registry(lock: Path) -> None:
     assert not re.search(r"https?://|--index-url|--extra-index-url|--find-links", lock.read_text("utf-8"))
+
+
+FAKE_PIP = """#!/bin/sh
+[ "$1" = -m ] || exit 0
+echo Collecting a
+echo Collecting b
+until [ -e go ]; do sleep 0.1; done
+echo Installing collected packages: a, b
+until [ -s go-on ]; do sleep 0.1; done
+exit $(cat go-on)
+"""
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_an_installation_reports_its_progress(tmp_path: Path, status: int) -> None:
+    (tmp_path / "requirements").mkdir()
+    shutil.copy(ROOT / "requirements/install.sh", tmp_path / "requirements")
+    (tmp_path / "requirements/x.lock").write_text("a==1 \\\n    --hash=sha256:0\nb==2\nc==3\n")
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(FAKE_PIP)
+    python.chmod(0o755)
+    command = ["sh", str(tmp_path / "requirements/install.sh"), "x"]
+    environment = {**os.environ, "PROGRESS_S": "1"}
+    with subprocess.Popen(
+        command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout
+        lines = iter(process.stdout.readline, "")
+        assert next(lines).startswith("installing the 3 packages of requirements/x.lock")
+        assert any(line.endswith("s: 2 of 3 packages fetched\n") for line in lines)
+        (tmp_path / "go").touch()
+        assert any(line.endswith("now they are unpacked\n") for line in lines)
+        (tmp_path / "go-on").write_text(str(status))
+        rest = process.stdout.read()
+        assert process.wait(60) == status
+    assert ("could not install" in rest) == bool(status)
+    assert (tmp_path / ".venv/.x").exists() == (not status)
 
 
 def test_the_table_of_an_upgrade_names_the_hooks_that_would_break() -> None:

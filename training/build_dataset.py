@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from models.cell_format import PLAIN, CellFormat
 from models.feature import Ignored
 from models.schema import FeatureSchema
+from models.validation_problem import first_message
 from training.cell_formats import decide_cell_formats, notice_texts
 from training.cells import FactorizedColumn, factorize
 from training.column_options import check_columns, find_target, list_names, missing_tokens
@@ -31,6 +32,9 @@ MIN_ROWS = 50
 def load_dataset(options: DataOptions) -> Dataset:
     """Read the table that the options name and infer its columns. Raises UsageError."""
     edited = load_edited_schema(options)
+    if edited:
+        skip_rows, comment = options.skip_rows or edited.skip_rows or 0, options.comment or edited.comment
+        options = replace(options, skip_rows=skip_rows, comment=comment)
     with step("the table cannot be read", options.data):
         table = read_table(options, edited.encoding if edited else None)
     with step("its columns cannot be read", options.data):
@@ -69,7 +73,7 @@ def build_dataset(table: RawTable, options: DataOptions, edited: FeatureSchema |
     cell_notices = notice_texts([notice for name in names for notice in formats[name].notices])
     dataset = Dataset(
         schema=_build_schema(
-            name, target_name, formats[target_name].cells, target, missing, features, columns, table.encoding, options
+            name, target_name, formats[target_name].cells, target, missing, features, columns, table, options
         ),
         columns={column.decision.column: column.values[used] for column in features},
         target=target.values[used],
@@ -105,13 +109,13 @@ def _build_schema(
     missing: list[str],
     features: list[InferredColumn],
     columns: list[InferredColumn],
-    encoding: str | None,
+    table: RawTable,
     options: DataOptions,
 ) -> FeatureSchema:
     ignored = [column.decision for column in columns if not column.feature]
     used = [column.feature for column in features if column.feature]
     plain = target_cells == PLAIN and all(feature.cells == PLAIN and not feature.nullable for feature in used)
-    plain = plain and encoding is None
+    plain = plain and all(part is None for part in (table.encoding, table.skip_rows, table.comment))
     try:
         return FeatureSchema(
             format=1 if plain else 2,
@@ -120,13 +124,15 @@ def _build_schema(
             target=target_name,
             classes=target.classes,
             missing=missing,
-            encoding=encoding,
+            encoding=table.encoding,
+            skip_rows=table.skip_rows,
+            comment=table.comment,
             target_cells=target_cells,
             features=used,
             ignored=[Ignored(name=decision.column, reason=decision.reason) for decision in ignored],
         )
     except ValidationError as error:
-        raise UsageError(f"{options.schema or options.data}: {error.errors()[0]['msg']}") from None
+        raise UsageError(f"{options.schema or options.data}: {first_message(error)}") from None
 
 
 def _column_notices(columns: list[InferredColumn]) -> list[str]:

@@ -7,13 +7,13 @@ from typing import Any
 from models.feature import TrainingRange
 from models.schema import FeatureSchema
 from models.text import render
+from models.text_tables import markdown
 from training.bundled import BUNDLED
 from training.evaluation import METRIC_LABELS, EvaluationMetrics
 from training.importance import ColumnImportance, unused_columns
 from training.plots import COVERAGE_PICTURE, IMPORTANCE_PICTURE
 from training.recipe import Recipe
 from training.splitting import Split
-from training.text_tables import markdown
 
 MAX_LISTED_COLUMNS = 30  # of the importance
 
@@ -106,7 +106,7 @@ def _importance_section(importance: Sequence[ColumnImportance]) -> list[str]:
 
 
 def _uncertainty_section(coverage: dict[str, Any]) -> list[str]:
-    """coverage: what `training.conformalization.report` returns, {} if there were too few rows."""
+    """coverage: what `training.coverage_report.report` returns, {} if there were too few rows."""
     if not coverage:
         return []
     level, rows = coverage["level"], coverage["rows"]

@@ -14,6 +14,7 @@ import numpy as np
 from models.cell_format import ONE_READING, PLAIN, CellFormat
 from models.schema import FeatureSchema
 from models.text import render
+from training.boolean_words import BooleanWords, boolean_words
 from training.cell_values import parse_booleans
 from training.cells import FactorizedColumn
 from training.column_options import list_names
@@ -37,6 +38,7 @@ MISSING_WORDS = frozenset(  # in upper or lower case; they have no other meaning
     """.split()  # noqa: SIM905 - a list of so many strings is harder to read
 )
 MAX_NUMERIC_CLASSES = 20  # of a target of numbers kept as text
+MAX_BOOLEAN_SPELLINGS = 20  # distinct cells of a column of words for true and false
 MANY_GROUPS = 12  # distinct cells with exactly three decimals, from which this is not an accident
 ZERO_POINT = re.compile(r"0?[.,]\d+")
 DECIMALS, GROUPS = {".": Marks(".", None), ",": Marks(",", None)}, {".": Marks(",", "."), ",": Marks(".", ",")}
@@ -111,9 +113,10 @@ def decide_cell_formats(
     if options.decimal and options.decimal == options.thousands:
         raise UsageError(f"--decimal and --thousands are both {options.decimal!r}")
     decided: dict[str, ColumnFormat] = {}
-    candidates = []
+    candidates: list[Candidate] = []
     for column in columns:
-        found = _declared_format(column, target, options, schema) or _candidate(column, target, options)
+        declared = _declared_format(column, target, options, schema)
+        found = declared or _candidate(column, target, options, ask=schema is None)
         if isinstance(found, Candidate):
             candidates.append(found)
         else:
@@ -141,23 +144,29 @@ def _declared_format(
     return None if cells == PLAIN and (options.decimal or options.thousands) else ColumnFormat(cells)
 
 
-def _candidate(column: FactorizedColumn, target: str, options: DataOptions) -> Candidate | ColumnFormat:
-    """A column of numbers with the marks that fit, or the column as it is."""
+def _candidate(column: FactorizedColumn, target: str, options: DataOptions, *, ask: bool) -> Candidate | ColumnFormat:
+    """A column of numbers with the marks that fit, or the column as it is. Raises UsageError if only the user can
+    decide and `ask` is set."""
     present, words = _without_missing_words(column, options)
     declared = column.name in options.number or (column.name == target and options.task == "regression")
     notation = None if column.name in options.date else detect_notation(present, declared=declared)
-    if notation is not None:
+    if notation is not None and not (notation.mixed_percent and not ask):
         fits = _fitting_marks(present, notation, options)
         cells = notation.cells.model_copy(update={"missing": [*words]})
         if fits and _may_be_numbers(column, target, options, cells, fits):
+            if notation.mixed_percent:
+                raise _percent_question(present, is_target=column.name == target)
             if column.cell_type == "text" or _other_characters(present.values):
                 cells = cells.model_copy(update={"text": True})
             fits = _distinct_fits(notation.cores, fits)
             return Candidate(column.name, _texts(present), cells, words, notation.cores, fits)
     plain = CellFormat(decimal=options.decimal or ".")
+    if (booleans := _boolean_words(present, target, options)) is not None:
+        cells = plain.model_copy(update={**booleans._asdict(), "missing": [*words]})
+        return ColumnFormat(cells, [*_boolean_notices(column.name, booleans), *_missing_notices(column.name, words)])
     if words and _is_date_or_boolean(present, column, options):
         cells = plain.model_copy(update={"missing": [*words]})
-        return ColumnFormat(cells, [_missing_notice(column.name, words)])
+        return ColumnFormat(cells, _missing_notices(column.name, words))
     return ColumnFormat(plain)
 
 
@@ -290,6 +299,20 @@ def _question(candidate: Candidate) -> UsageError:
     )
 
 
+def _percent_question(column: FactorizedColumn, *, is_target: bool) -> UsageError:
+    with_sign = next(text for text in column.values if "%" in text)
+    plain = next(text for text in column.values if "%" not in text)
+    number, category = (
+        ("--task regression", "--task classification")
+        if is_target
+        else (f"--number {column.name}", f"--categorical {column.name}")
+    )
+    return UsageError(
+        f"column {column.name!r} has {render(with_sign)} and {render(plain)}, which may be percent, too: say {number} "
+        f"if it is, or {category} to keep the text; a --schema from inspect --out keeps the answer"
+    )
+
+
 def _number_text(cells: CellFormat, text: str) -> str:
     number = cells.parse_number(text)
     return "no number" if number is None else f"{number:.15g}"
@@ -328,7 +351,7 @@ def _notices(candidate: Candidate, cells: CellFormat, options: DataOptions) -> l
         FormatNotice(candidate.column, reason, _example(candidate.texts, cells, needle), flag)
         for reason, needle, flag in reasons
     ]
-    return notices + ([_missing_notice(candidate.column, candidate.words)] if candidate.words else [])
+    return notices + _missing_notices(candidate.column, candidate.words)
 
 
 def _listed(units: list[str]) -> str:
@@ -343,7 +366,21 @@ def _example(texts: list[str], cells: CellFormat, needle: str) -> str:
     return f"e.g. {render(text)} is {_number_text(cells, text)}"
 
 
-def _missing_notice(column: str, words: dict[str, int]) -> FormatNotice:
+def _boolean_words(present: FactorizedColumn, target: str, options: DataOptions) -> BooleanWords | None:
+    """The words for true and false in a column of these. A target keeps its words, which are its classes."""
+    if present.cell_type != "untyped" or present.name in (target, *options.number, *options.date):
+        return None
+    return boolean_words(present.values) if len(present.values) <= MAX_BOOLEAN_SPELLINGS else None
+
+
+def _boolean_notices(column: str, words: BooleanWords) -> list[FormatNotice]:
+    reason = f"{_listed(words.true)} is read as true, {_listed(words.false)} as false"
+    return [FormatNotice(column, reason, "", "--categorical")]
+
+
+def _missing_notices(column: str, words: dict[str, int]) -> list[FormatNotice]:
+    if not words:
+        return []
     count = sum(words.values())
     reason = f"{count} cell{'s' * (count > 1)} ({_listed([*words])}) count as missing"
-    return FormatNotice(column, reason, "", "--na says which do")
+    return [FormatNotice(column, reason, "", "--na says which do")]

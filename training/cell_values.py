@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.cell_format import CellFormat
-from models.cell_parsing import parse_boolean, parse_whole
+from models.cell_parsing import parse_whole
 from models.feature import LevelType, Scalar
 from training.cells import FactorizedColumn, Mask
 
@@ -42,12 +42,12 @@ def _plain_numbers(column: FactorizedColumn) -> Vector | None:
 
 
 def parse_booleans(column: FactorizedColumn) -> Vector:
-    """(distinct,): 1 for true, 0 for false (any case), NaN for anything else."""
+    """(distinct,): 1 for true, 0 for false, NaN for anything else."""
     if column.cell_type == "boolean":
         return np.array(column.values, dtype=np.float64)
     if column.cell_type != "untyped":
         return np.full(len(column.values), np.nan)
-    booleans = (parse_boolean(value) for value in column.values)
+    booleans = map(column.cells.parse_boolean, column.values)
     return np.array([math.nan if boolean is None else boolean for boolean in booleans], dtype=np.float64)
 
 
@@ -61,7 +61,8 @@ def parse_levels(column: FactorizedColumn, level_type: LevelType | None = None) 
     if level_type is None:
         level_type = _level_type(column)
     if level_type == "boolean":
-        return [value if isinstance(value, bool) else parse_boolean(value) is True for value in values], level_type
+        parse = column.cells.parse_boolean
+        return [value if isinstance(value, bool) else parse(value) is True for value in values], level_type
     if level_type == "number":
         return [numeric_level(value, column.cells) for value in values], level_type
     return [

@@ -88,7 +88,8 @@ def infer_type(column: FactorizedColumn, date_format: str | None = None) -> Colu
     if np.isfinite(numbers).any() and holds_numbers(column, numbers):
         return _numeric_type(column, numbers)
     if column.cell_type == "boolean" or not np.isnan(parse_booleans(column)).any():
-        return ColumnType("boolean", "true and false only")
+        words = [*column.cells.true, *column.cells.false] or ["true", "false"]
+        return ColumnType("boolean", f"{' and '.join(words)} only")
     if found := detect_date_format(column, date_format):
         return ColumnType("date", "dates" if found.text == "iso" else f"dates like {found.text}")
     return _text_type(column)

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from models import uncertainty
 from models.uncertainty import Uncertainty
-from training.conformalization import HeldOutRows, folds, judged_quantiles
+from training.conformalization import HeldOutRows, folds
+from training.coverage_report import judged_quantiles
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 BASE_TOLERANCE, DEVIATIONS = 0.01, 2.0

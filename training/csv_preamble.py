@@ -10,11 +10,15 @@ LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 class TableLines(NamedTuple):
-    """Content that begins with the header, the number of lines before it, and the delimiter that a line declared."""
+    """Content that begins with the header, the number of lines before it, and the delimiter that a line declared.
+
+    comment: what comments begin with, if there are any.
+    """
 
     content: bytes
     skipped: int
     delimiter: str | None
+    comment: str | None
 
 
 def table_lines(content: bytes, where: str, skip_rows: int, comment: str | None) -> TableLines:
@@ -31,9 +35,9 @@ def table_lines(content: bytes, where: str, skip_rows: int, comment: str | None)
         if end is None:
             raise UsageError(f"--skip-rows {skip_rows} leaves nothing of {where}")
         content = content[end.end() :]
-    if comment is not None:
-        content = _blank_comments(content, comment)
-    return TableLines(content, skipped + skip_rows, delimiter)
+    rows = content if comment is None else _blank_comments(content, comment)
+    found = None if rows == content else comment
+    return TableLines(rows, skipped + skip_rows, delimiter, found)
 
 
 def _blank_comments(content: bytes, comment: str) -> bytes:

@@ -63,6 +63,8 @@ def read_csv(text: DecodedText, where: str, options: DataOptions) -> RawTable:
         origin=origin,
         delimiter=delimiter,
         encoding=text.stored_encoding,
+        skip_rows=options.skip_rows or None,
+        comment=lines.comment,
     )
 
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from models.text import truncate
+from models.text_tables import align_columns
 from training.dataset import Dataset
 from training.errors import UsageError
 from training.infer_columns import ColumnDecision
-from training.text_tables import align_columns
 
 HEADINGS = ("column", "kind", "missing", "distinct", "range", "example", "why")
 LEFT_ALIGNED = [index for index, heading in enumerate(HEADINGS) if heading not in ("missing", "distinct")]

@@ -12,6 +12,7 @@ from models.cell_format import PLAIN, CellFormat
 from models.feature import HASH_BUCKETS, MAX_LISTED_LEVELS, Feature, Kind, LevelType, Scalar, TrainingRange
 from models.schema import FeatureSchema
 from models.text import render
+from models.validation_problem import first_message
 from training.cell_values import Vector, parse_levels, parse_numbers
 from training.cells import FactorizedColumn
 from training.column_types import decide_type
@@ -57,8 +58,7 @@ def infer_column(column: FactorizedColumn, options: DataOptions, schema: Feature
         read = _read_numeric(column, decided.type, declared, options)
         return _build_numeric(column, decided.type, decided.reason, read, declared)
     except ValidationError as error:
-        message = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise UsageError(f"{options.schema}: {message}") from None
+        raise UsageError(f"{options.schema}: {first_message(error)}") from None
 
 
 def _ignore(column: FactorizedColumn, reason: str) -> InferredColumn:
@@ -124,6 +124,8 @@ def _build_category(column: FactorizedColumn, reason: str, declared: Feature | N
 
 def _cells_of_kind(cells: CellFormat, kind: Kind) -> CellFormat:
     """The part of a cell format that concerns cells of this type."""
+    if kind == "boolean":
+        return CellFormat(missing=cells.missing, true=cells.true, false=cells.false)
     return cells if kind == "number" else CellFormat(missing=cells.missing)
 
 

@@ -41,6 +41,7 @@ class Notation(NamedTuple):
 
     cells: CellFormat
     cores: list[str]  # of a sample
+    mixed_percent: bool = False  # 5 and 5 % in one column: 5 could be 5 % or 500 %
 
 
 def written_as_number(texts: Sequence[str]) -> list[re.Match[str] | None]:
@@ -74,7 +75,9 @@ def detect_notation(column: FactorizedColumn, *, declared: bool = False) -> Nota
     if not declared and _are_names(parts, cores, units, scales=scales):
         return None
     cells = CellFormat(units=units, scales=scales, parentheses=opened > 0, trailing_minus=last > 0)
-    return Notation(cells, cores)
+    bare = sum(weight for part, weight in zip(parts, weights.tolist(), strict=True) if _unit_of(part) is None)
+    mixed = units == ["%"] and bare > (1 - MIN_SHARE) * weights.sum() and not declared
+    return Notation(cells, cores, mixed)
 
 
 def _are_names(parts: list[dict[str, str]], cores: list[str], units: list[str], *, scales: bool) -> bool:
@@ -92,11 +95,14 @@ def _is_scale(part: dict[str, str]) -> bool:
 
 
 def _units(parts: list[dict[str, str]], weights: "np.typing.NDArray[np.float64]") -> list[str] | None:
-    """The spellings of the one unit, empty without any; None if there are several, or it is the text of a name."""
+    """The spellings of the one unit, empty without any; None if there are several, or it is the text of a name.
+
+    A unit of few cells is none, except for a percent sign, which changes a number.
+    """
     spellings: Counter[str] = Counter()
     bare = 0.0
     for part, weight in zip(parts, weights.tolist(), strict=True):
-        unit = part["before"] or (None if _is_scale(part) else part["after"])
+        unit = _unit_of(part)
         if part["before"] and part["after"] and not _is_scale(part):
             return None
         if unit is None:
@@ -116,10 +122,14 @@ def _units(parts: list[dict[str, str]], weights: "np.typing.NDArray[np.float64]"
         return None if share > (1 - MIN_SHARE) * total else []
     if sum(by_unit.values()) - share > (1 - MIN_SHARE) * total:
         return None
-    if unit == "%" and bare > (1 - MIN_SHARE) * total:  # 5 and 5 % in one column: 5 could be 5 or 500 %
-        return None
+    if unit == "%":
+        return ["%"]
     found = sorted(spelling for spelling in spellings if _singular(spelling) == unit)
     return found if len(found) <= 8 and not (share <= (1 - MIN_SHARE) * total) else []
+
+
+def _unit_of(part: dict[str, str]) -> str | None:
+    return part["before"] or (None if _is_scale(part) else part["after"])
 
 
 def _singular(unit: str) -> str:

@@ -15,11 +15,11 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 from models.architecture import Task
 from models.command_line import CommandParser
+from models.text_tables import aligned, markdown
 from training import pipeline
 from training.bundled import bundled_options
 from training.config import DataOptions, FitOptions, Framework, NetworkName
 from training.evaluation import MAIN_METRIC, METRIC_LABELS
-from training.text_tables import aligned, markdown
 
 FRAMEWORKS: tuple[Framework, Framework] = ("numpy", "keras")
 TOLERANCE = 0.02  # of the metric, relative

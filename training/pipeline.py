@@ -18,8 +18,9 @@ from models.network.scale_head import ScaleHead
 from models.schema import FeatureSchema
 from models.store_repair import repair_store
 from models.tabular_model import Engine, TabularModel
+from models.text_tables import aligned
 from models.version_files import StoredVersion, TrainedVersion
-from training import card, conformalization, dataset_report, examples, fit, linear_candidate, plots
+from training import card, conformalization, coverage_report, dataset_report, examples, fit, linear_candidate, plots
 from training.baselines import Baselines
 from training.build_dataset import load_dataset
 from training.config import DataOptions, FitOptions
@@ -36,7 +37,6 @@ from training.provenance import training_record
 from training.recipe import MAX_FOLD_CLASSES, Recipe, decide_recipe
 from training.splitting import Indices, Split, split_rows
 from training.steps import step
-from training.text_tables import aligned
 from training.training_run import EncodedRows, FitResult, Matrix, OnEpoch, Report, Targets
 from training.tune import Search
 
@@ -241,7 +241,7 @@ def build_version(
     record = training_record(options, dataset, fitted, result.search) | {"test_set": split.record}
     notices = dataset.notices + split.notices + notices
     scores = conformalization.fit_uncertainty(result.held_out)
-    coverage = {} if scores is None else conformalization.report(result.held_out, scores)
+    coverage = {} if scores is None else coverage_report.report(result.held_out, scores)
     background = Background.fit(schema, result.frame.take(split.train), np.random.default_rng(options.seed))
     importance = column_importance(
         build_model(fitted, schema, result.encoder),

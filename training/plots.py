@@ -32,7 +32,7 @@ def draw_plots(
 ) -> dict[str, bytes]:
     """PNG files by name: the learning curve, the outputs (rows, outputs) for the test rows, and their coverage.
 
-    coverage: what `training.conformalization.report` returns, {} if there were too few rows.
+    coverage: what `training.coverage_report.report` returns, {} if there were too few rows.
     """
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # about a letter that the font lacks, or a loss of 0 on a logarithmic axis

@@ -128,17 +128,20 @@ def promote_if_better(
     if promoted:
         versions.promote(stored, by_person=False, reason=reason)
         report(f"{stored.tag} is the champion: {reason}. To undo: tabserve rollback {stored.name}")
-    elif receives_requests(versions.serving.read().model(stored.name)):
-        report(f"{stored.tag} is not served: {reason}. The {CHALLENGER} receives requests and was left as it is")
-    else:
-        versions.change(
-            "alias",
-            stored.name,
-            lambda state: serving_changes.set_alias(state, CHALLENGER, stored.version),
-            stored=stored,
-            reason=reason,
-        )
+    elif make_challenger(versions, stored, reason):
         report(f"{stored.tag} is the {CHALLENGER}: {reason}. To serve it: tabserve promote {stored.tag}")
+    else:
+        report(f"{stored.tag} is not served: {reason}. The {CHALLENGER} receives requests and was left as it is")
+
+
+def make_challenger(versions: VersionStore, stored: StoredVersion, reason: str) -> bool:
+    """Make a version the challenger. False if another one receives requests, which is left."""
+
+    def apply(state: ModelState) -> ModelState:
+        return state if receives_requests(state) else serving_changes.set_alias(state, CHALLENGER, stored.version)
+
+    _, after = versions.change("alias", stored.name, apply, stored=stored, reason=reason)
+    return after.model(stored.name).aliases.get(CHALLENGER) == stored.version
 
 
 def receives_requests(state: ModelState) -> bool:

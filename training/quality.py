@@ -18,6 +18,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 from models.architecture import Task
 from models.command_line import CommandParser
+from models.text_tables import aligned, markdown
 from training import pipeline, suite, suite_quality
 from training.baselines import Baselines
 from training.build_dataset import load_dataset
@@ -30,7 +31,6 @@ from training.quality_report import GOALS, report
 from training.quality_results import Job, Result, Results, jobs
 from training.serving_time import microseconds_per_row
 from training.splitting import split_rows
-from training.text_tables import aligned, markdown
 
 SEEDS, FITS = (0, 1, 2), 3
 FOLDER = Path("build/quality")

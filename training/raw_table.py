@@ -27,6 +27,8 @@ class RawTable:
     fingerprint: str = ""  # SHA-256 of the file
     delimiter: str | None = None  # between the cells of a CSV
     encoding: str | None = None  # of a CSV, as a schema stores it
+    skip_rows: int | None = None  # lines above the header of a CSV, as a schema stores them
+    comment: str | None = None  # what comments of a CSV begin with, if it has any
     categorical: frozenset[str] = field(default_factory=frozenset)  # columns that pandas stored as categorical
 
 

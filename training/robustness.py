@@ -3,13 +3,18 @@
 A table is drawn, trained on as it is, and with one cell replaced; each several times with other fit seeds. The error is
 the RMSE on further rows of the same kind, without any isolated cell. An isolated cell may change its mean by 2 % or one
 standard error of the mean, whichever is larger.
+
+With `--results FILE` a run that was interrupted, or ended by `--minutes`, goes on where it stopped.
 """
 
+import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +24,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from models.atomic_file import replace_file
 from models.command_line import CommandParser
+from models.text_tables import aligned
 from training import pipeline
 from training.config import DataOptions, FitOptions, NetworkName
-from training.text_tables import aligned
 
 ALLOWED_CHANGE = 0.02
 FRESH_ROWS = 5000
@@ -84,12 +90,40 @@ class Errors:
         return float(self.values.std(ddof=1) / np.sqrt(len(self.values))) if len(self.values) > 1 else 0.0
 
 
-def measure(table: Frame, network: NetworkName, fits: Sequence[int], fresh: Frame) -> Errors:
-    """Train on a table with each fit seed. fresh: the rows that the errors are measured on."""
+class TimeIsUp(Exception):  # noqa: N818 - the name describes the error
+    """The time of a run has ended before all errors were measured."""
+
+
+class KnownErrors:
+    """The errors that were measured so far, kept in a file if there is one."""
+
+    def __init__(self, path: Path | None = None, seconds: float = np.inf) -> None:
+        self._path = path
+        self._deadline = time.monotonic() + seconds
+        self._errors: dict[str, float] = json.loads(path.read_text()) if path and path.exists() else {}
+
+    def error(self, key: str, measure: Callable[[], float]) -> float:
+        """The error with this key, measured if it is not known. Raises TimeIsUp."""
+        if key not in self._errors:
+            if time.monotonic() > self._deadline:
+                raise TimeIsUp
+            self._errors[key] = measure()
+            if self._path:
+                replace_file(self._path, json.dumps(self._errors, indent=1).encode())
+        return self._errors[key]
+
+
+def measure(
+    table: Frame, network: NetworkName, fits: Sequence[int], fresh: Frame, known: KnownErrors, name: str
+) -> Errors:
+    """Train on a table with each fit seed. fresh: the rows that the errors are measured on. Raises TimeIsUp."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "table.csv"
         table.to_csv(path, index=False)
-        errors = [_error(str(path), network, seed, fresh) for seed in fits]
+        errors = [
+            known.error(f"{network}, {name}, seed {seed}", partial(_error, str(path), network, seed, fresh))
+            for seed in fits
+        ]
     return Errors(np.array(errors))
 
 
@@ -123,13 +157,15 @@ def is_within(clean: Errors, changed: Errors) -> bool:
     return changed.mean - clean.mean <= allowed
 
 
-def compare(rows: int, network: NetworkName, fits: Sequence[int], cells: Sequence[str]) -> tuple[list[list[str]], bool]:
-    """A line for each isolated cell, and whether all changes are within the limit."""
+def compare(
+    rows: int, network: NetworkName, fits: Sequence[int], cells: Sequence[str], known: KnownErrors
+) -> tuple[list[list[str]], bool]:
+    """A line for each isolated cell, and whether all changes are within the limit. Raises TimeIsUp."""
     table, fresh = draw_table(rows, seed=1), draw_table(FRESH_ROWS, seed=2)
-    clean = measure(table, network, fits, fresh)
+    clean = measure(table, network, fits, fresh, known, f"{rows} rows")
     lines, all_within = [], True
     for name in cells:
-        changed = measure(ISOLATED_CELLS[name](table), network, fits, fresh)
+        changed = measure(ISOLATED_CELLS[name](table), network, fits, fresh, known, f"{rows} rows, {name}")
         within = is_within(clean, changed)
         all_within &= within
         change = f"{changed.mean / clean.mean - 1:+.2%}"
@@ -145,11 +181,18 @@ def main() -> int:
     parser.add_argument("--networks", nargs="+", default=["ensemble", "plain"], choices=["ensemble", "plain"])
     parser.add_argument("--fits", type=int, default=10, help="fit seeds for each table")
     parser.add_argument("--cells", nargs="+", default=list(ISOLATED_CELLS), choices=list(ISOLATED_CELLS))
+    parser.add_argument("--results", type=Path, help="a file of the errors, to continue an interrupted run")
+    parser.add_argument("--minutes", type=float, default=np.inf, help="stop after this time; continue by --results")
     arguments = parser.parse_args()
+    known = KnownErrors(arguments.results, 60 * arguments.minutes)
     table, all_within = [["network", "rows", "isolated cell", "RMSE without it", "with it", "change", "within"]], True
     for rows in arguments.rows:
         for network in arguments.networks:
-            lines, within = compare(rows, network, range(arguments.fits), arguments.cells)
+            try:
+                lines, within = compare(rows, network, range(arguments.fits), arguments.cells, known)
+            except TimeIsUp:
+                print("the time is up: run the same command again", file=sys.stderr)
+                return 2
             table += lines
             all_within &= within
     print(aligned(table))

@@ -19,7 +19,7 @@ from models.command_line import CommandParser
 from models.explanation.explainer import MAX_EXACT_COLUMNS, PAIRS, Explainer
 from models.frame import Frame
 from models.tabular_model import TabularModel
-from training.text_tables import markdown
+from models.text_tables import markdown
 
 PACKAGES = Path(__file__).resolve().parents[1] / "build/shap-comparison"
 ROWS = 5

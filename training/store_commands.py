@@ -14,10 +14,10 @@ def list_models(arguments: list[str], program: str) -> int:
     """List the bundled data sets and the stored versions with their metrics and aliases."""
     list_parser(program).parse_args(arguments)
     from models import store
+    from models.text_tables import aligned
     from models.version_lifecycle import VersionStore
     from training.bundled import BUNDLED
     from training.evaluation import METRIC_LABELS
-    from training.text_tables import aligned
 
     versions = VersionStore.configured()
     state = versions.serving.read()

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from models.architecture import Task
+from models.text_tables import aligned, markdown
 from training import baselines, pipeline, suite
 from training.build_dataset import load_dataset
 from training.config import DataOptions, FitOptions
@@ -26,7 +27,6 @@ from training.quality_results import Job, Result, Results
 from training.serving_time import microseconds_per_row
 from training.splitting import Split, split_rows
 from training.suite_report import report
-from training.text_tables import aligned, markdown
 
 PYTHON = Path("build/learners/bin/python")
 SCRIPT = Path(__file__).with_name("learners.py")

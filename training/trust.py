@@ -11,14 +11,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from models.command_line import CommandParser
+from models.text_tables import markdown
 from models.uncertainty import Uncertainty
-from training import conformalization, pipeline
+from training import conformalization, coverage_report, pipeline
 from training.bundled import BUNDLED, bundled_options
 from training.config import DataOptions, FitOptions
 from training.conformalization import HeldOutRows
 from training.coverage import LEVELS, coverage_by_fifth, level_coverage
 from training.synthetic_noise import NOISE, write_table
-from training.text_tables import markdown
 
 TABLES = ("housing", "diamonds", "income", "letter")  # those with at least 3,000 test rows
 SPLITS, SYNTHETIC_SPLITS = 20, 200
@@ -56,7 +56,7 @@ class Report:
             self.check(found.mean_holds, f"{name}: {found.mean_of_splits:.4f} over the splits at {level:g}")
 
     def add_width(self, name: str, rows: HeldOutRows, fitted: Uncertainty) -> None:
-        found = conformalization.interval_report(rows, fitted)
+        found = coverage_report.interval_report(rows, fitted)
         score, constant = found["interval_score"], found["constant_interval_score"]
         widths = [f"{found[key]:.4g}" for key in ("mean_width", "constant_width")]
         self.widths.append([name, *widths, f"{score:.4g}", f"{constant:.4g}", f"{1 - score / constant:.1%}"])
@@ -65,7 +65,7 @@ class Report:
 
     def add_sets(self, name: str, rows: HeldOutRows, fitted: Uncertainty) -> None:
         for level in SET_LEVELS:
-            found = conformalization.set_report(rows, fitted, level)
+            found = coverage_report.set_report(rows, fitted, level)
             coverage, size = found["coverage"], found["mean_size"]
             self.sets.append([name, f"{level:g}", f"{coverage:.4f}", f"{size:.3f}", f"{found['single_labels']:.1%}"])
             largest = MAX_SIZES.get((name, level))

@@ -22,7 +22,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from loadtest import table_format
 from loadtest.bench.server_process import BenchServer, ServerMeasurements, rows_of
 from loadtest.bench.server_scenarios import (
     BARE,
@@ -35,6 +34,7 @@ from loadtest.bench.server_scenarios import (
     uvicorn,
 )
 from loadtest.bench.servers import measure, table, train
+from models import text_tables
 
 GOAL = 2.0  # times the cost of the bare function
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
@@ -284,14 +284,16 @@ def run(rounds: int, seconds: float, rows: int, markdown: Path | None) -> int:
             title = f"{scenario.text}; {scenario.connections} connections of {client}, median of {rounds} rounds"
             lines, over = goal_results(measurements)
             missed += over
-            written.append("\n\n".join([title, table_format.markdown(table(measurements)), "\n".join(lines)]))
+            written.append(
+                "\n\n".join([title, text_tables.markdown(table(measurements), numbers=True), "\n".join(lines)])
+            )
             print(f"\n{written[-1]}", flush=True)
         found = measure_files(store, home, rows)
         bounded = found[-1].peak_growth_mb < rows * COLUMNS * CELL / 1e6
         missed += not bounded
         memory_line = f"- memory: {'bounded' if bounded else 'grows with the file'} (goal: less than the rows)"
         title = "a Parquet file with 8 float64 per row, answered as Parquet, one worker"
-        written.append("\n\n".join([title, table_format.markdown(large_table(found)), memory_line]))
+        written.append("\n\n".join([title, text_tables.markdown(large_table(found), numbers=True), memory_line]))
         print(f"\n{written[-1]}", flush=True)
     if markdown:
         markdown.write_text("\n\n".join(written) + "\n", encoding="utf-8")

@@ -16,13 +16,13 @@ from pathlib import Path
 from statistics import mean, median
 from typing import NamedTuple
 
-from loadtest import table_format
 from loadtest.bench import cpu_affinity, paired_ratios
 from loadtest.bench.fixed_count_client import FixedCountClient
 from loadtest.bench.process_usage import cpu_seconds, peak_mb
 from loadtest.bench.server_process import BenchServer, rows_of
 from loadtest.bench.server_scenarios import ROOT, SCENARIOS, Contender, EncodedBody, ServerScenario
 from loadtest.bench.servers import train
+from models import text_tables
 
 SERVE = (sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", "{port}")
 SERVICE_FILE = "bentofile.yaml"  # names the service that `bentoml serve` starts
@@ -227,8 +227,8 @@ def run(names: Sequence[str], other: Path, rounds: int, seconds: float, markdown
                 f"{name}: {contender.name}; model {contender.model}, rows per request: {rows:,}, connections: "
                 f"{comparison.connections}; {rounds} rounds of {TURNS} turns of {requests:,} requests for each server"
             )
-            print(f"\n{title}\n\n{table_format.text(table(found))}\n\n{explanation(found)}", flush=True)
-            written.append(f"{title}\n\n{table_format.markdown(table(found))}\n\n{explanation(found)}")
+            print(f"\n{title}\n\n{text_tables.aligned(table(found))}\n\n{explanation(found)}", flush=True)
+            written.append(f"{title}\n\n{text_tables.markdown(table(found), numbers=True)}\n\n{explanation(found)}")
     if markdown:
         markdown.write_text("\n\n".join(written) + "\n", encoding="utf-8")
     return 0

@@ -16,7 +16,7 @@ from statistics import median
 
 import numpy as np
 
-from loadtest import open_loop, request_plan, table_format
+from loadtest import open_loop, request_plan
 from loadtest.bench.clients import JSON
 from loadtest.bench.paired_ratios import ratio
 from loadtest.bench.server_process import BenchServer
@@ -24,6 +24,7 @@ from loadtest.bench.server_scenarios import tabserve_server
 from loadtest.bench.servers import body, train
 from loadtest.request_mix import RequestMix
 from loadtest.scenarios import SCENARIOS, arrivals
+from models import text_tables
 
 MODEL, RATE = "housing", 100.0  # per second
 CONNECTIONS = 32
@@ -110,7 +111,7 @@ def run(rounds: int, seconds: float, markdown: Path | None) -> int:
     with_explanations = ratio(alone, [p99 for _, p99 in found[RUNS[1]]])
     title = f"{RATE:g} single rows of {MODEL} per second, one worker, median of {rounds} rounds"
     outcome = f"p99 with explanations: {with_explanations.median:.2f} times that without (goal: at most {GOAL:g})"
-    print(f"\n{title}\n\n{table_format.text(lines)}\n\n{outcome}", flush=True)
+    print(f"\n{title}\n\n{text_tables.aligned(lines)}\n\n{outcome}", flush=True)
     if markdown:
-        markdown.write_text(f"{title}\n\n{table_format.markdown(lines)}\n\n{outcome}\n", encoding="utf-8")
+        markdown.write_text(f"{title}\n\n{text_tables.markdown(lines, numbers=True)}\n\n{outcome}\n", encoding="utf-8")
     return int(with_explanations.median > GOAL)

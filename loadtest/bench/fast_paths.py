@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from loadtest import table_format
 from loadtest.bench import fast_model_cases, fast_service_cases
 from loadtest.bench.fast_case import Case, check
+from models import text_tables
 
 GOAL = 0.05  # minimum saving of a fast path in one of its cases
 LONG_ENOUGH_S = 0.005  # of consecutive calls, so that reading the clock does not count
@@ -33,8 +33,8 @@ def run(rounds: int, markdown: Path | None) -> int:
     with threadpool_limits(1):
         results = measure([*cases()], rounds)
     table = table_of(results)
-    text = table_format.markdown(table)
-    print(f"{table_format.text(table)}\n\n{text}\n\nCPU time, one thread, medians of {rounds} rounds.")
+    text = text_tables.markdown(table, numbers=True)
+    print(f"{text_tables.aligned(table)}\n\n{text}\n\nCPU time, one thread, medians of {rounds} rounds.")
     if markdown:
         markdown.write_text(text + "\n", "utf-8")
     slow = too_slow(results)

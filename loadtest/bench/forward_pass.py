@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from loadtest import packages, table_format
+from loadtest import packages
 from loadtest.bench import onnx_file
+from models import text_tables
 from models.architecture import Architecture
 from models.engines import Matrix, NumpyEngine, TensorFlowEngine
 from models.network.activations import Array
@@ -70,8 +71,8 @@ def run(rounds: int) -> int:
                 cells = [times(slower[name]) if name in slower else "" for name in (OURS, ONNX, *TENSORFLOW)]
                 row = [f"{median(seconds[PLAIN]) * 1e6:,.1f}", *cells]
                 table.append([name_of(architecture), f"{rows:,}", *row, "ok" if good else "MISSED"])
-                print(table_format.text([table[0], table[-1]]), flush=True)
-    print(f"\n{table_format.text(table)}\n\n{table_format.markdown(table)}")
+                print(text_tables.aligned([table[0], table[-1]]), flush=True)
+    print(f"\n{text_tables.aligned(table)}\n\n{text_tables.markdown(table, numbers=True)}")
     print(f"\n÷: multiple of the time of plain NumPy. CPU time, one thread, medians of {rounds} rounds.")
     return 1 if missed else 0
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
-from loadtest import table_format
 from loadtest.bench.server_process import ServerMeasurements
 from loadtest.bench.server_scenarios import WIDE, Contender, ServerScenario, tabserve_server
 from loadtest.bench.servers import measure, train
+from models import text_tables
 
 COLUMNS = (8, 32, 128, 512)
 ROWS = (1, 10, 100, 1000, 10_000)
@@ -158,8 +158,8 @@ def run(rounds: int, seconds: float, markdown: Path | None, drawing: Path | None
             found.append((series, points))
             title = f"{series.scenario.text}; {series.scenario.connections} connections, median of {rounds} rounds"
             lines = table(series, points)
-            print(f"\n{title}\n\n{table_format.text(lines)}", flush=True)
-            written.append(f"{title}\n\n{table_format.markdown(lines)}\n")
+            print(f"\n{title}\n\n{text_tables.aligned(lines)}", flush=True)
+            written.append(f"{title}\n\n{text_tables.markdown(lines, numbers=True)}\n")
         if drawing:
             picture(found, drawing)
     if markdown:

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtest import table_format
 from loadtest.bench.server_process import rows_of
 from loadtest.bench.servers import train
-from models import store
+from models import store, text_tables
 from models.tabular_model import TabularModel
 
 MODEL = "housing"
@@ -52,5 +51,5 @@ def run(rounds: int) -> int:
         plain, scaled = cost(model, np.repeat(x, count, axis=0), rounds)
         missed += scaled - plain > goal
         lines.append([f"{count:,}", f"{plain:.2f}", f"{scaled:.2f}", f"{scaled - plain:.2f}", f"{goal:g}"])
-    print(table_format.text(lines))
+    print(text_tables.aligned(lines))
     return int(missed > 0)

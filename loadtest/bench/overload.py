@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from loadtest import open_loop, request_plan, table_format
+from loadtest import open_loop, request_plan
 from loadtest.answer_check import FATAL
 from loadtest.bench.clients import load
 from loadtest.bench.server_process import BenchServer
@@ -24,6 +24,7 @@ from loadtest.bench.servers import body, train
 from loadtest.request_mix import RequestMix
 from loadtest.request_records import RequestRecords
 from loadtest.scenarios import SCENARIOS, arrivals
+from models import text_tables
 
 ROWS = {"numpy": 200, "tensorflow": 20}  # in a request
 CONNECTIONS = (8, 32, 128)
@@ -134,8 +135,8 @@ def run(engines: Sequence[str], rounds: int, seconds: float, max_connections: in
             outcome = f"at {OVERLOAD:g} times the saturating rate {share:.0%} of the best throughput (goal: {GOAL:.0%})"
             outcome += f"; errors: {errors or 'none'}"
             lines = table(rates)
-            print(f"\n{title}\n\n{table_format.text(lines)}\n\n{outcome}", flush=True)
-            written.append(f"{title}\n\n{table_format.markdown(lines)}\n\n{outcome}\n")
+            print(f"\n{title}\n\n{text_tables.aligned(lines)}\n\n{outcome}", flush=True)
+            written.append(f"{title}\n\n{text_tables.markdown(lines, numbers=True)}\n\n{outcome}\n")
     if markdown:
         markdown.write_text("\n".join(written), encoding="utf-8")
     return int(bool(missed))

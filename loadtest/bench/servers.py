@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from loadtest import table_format
 from loadtest.bench.clients import load
 from loadtest.bench.server_process import ServerMeasurements, environment, rows_of, running
 from loadtest.bench.server_scenarios import (
@@ -30,6 +29,7 @@ from loadtest.bench.server_scenarios import (
     as_json,
     goal_line,
 )
+from models import text_tables
 
 
 def train(home: Path, models: set[str], checkout: Path = ROOT) -> Path:
@@ -138,13 +138,15 @@ def run(names: Sequence[str], rounds: int, seconds: float, markdown: Path | None
             measurements = measure(scenario, store, home, rounds, seconds)
             lines = table(measurements)
             title = f"{scenario.text}; {scenario.connections} connections of {client}, median of {rounds} rounds"
-            print(f"\n{title}\n\n{table_format.text(lines)}", flush=True)
+            print(f"\n{title}\n\n{text_tables.aligned(lines)}", flush=True)
             found = goal_results(scenario, measurements)
             words = [line for _, line in found]
             missed += sum(not good for good, _ in found)
             print("", *words, sep="\n", flush=True)
             written.append(
-                "\n".join([f"{title}\n", table_format.markdown(lines), "", *(f"- {line}" for line in words), ""])
+                "\n".join(
+                    [f"{title}\n", text_tables.markdown(lines, numbers=True), "", *(f"- {line}" for line in words), ""]
+                )
             )
             if drawing and name == names[0]:
                 picture(measurements, title, drawing)

@@ -8,10 +8,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from loadtest import table_format
 from loadtest.bench.server_process import BenchServer
 from loadtest.bench.server_scenarios import tabserve_server
 from loadtest.bench.servers import body, train
+from models import text_tables
 
 MODELS = ("eight", "housing", "income")
 READY = '"message":"model ready"'
@@ -84,5 +84,5 @@ def run(starts: int, workers: int, processes: int) -> int:
         ratios = [f"{value / max(quiet_rows, 1):.2f}" for value in (low, high)]
         lines.append([model, str(quiet_rows), str(low), str(high), *ratios, str(unequal)])
     print(f"{starts} starts of {workers} workers beside {processes} busy processes: rows predicted at once\n")
-    print(table_format.text(lines))
+    print(text_tables.aligned(lines))
     return int(missed)

@@ -1,14 +1,13 @@
 """CSV to blocks of rows: a header line with the names of the columns, then a line for each row."""
 
-import codecs
 import csv
 import io
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from models.columns import UNREAD, Column, ColumnRows
 from models.formats.blocks import MAX_LINE_BYTES, Block, ColumnBlock, RowBlock, first_repeated
+from models.formats.csv_extra_lines import CommentLines, TitleLines, first_line
 from models.formats.csv_lines import LineEnds
 from models.formats.errors import FormatError
 from models.formats.index_columns import is_unnamed_index
@@ -18,7 +17,6 @@ from models.schema import FeatureSchema
 from models.text import truncate
 
 DELIMITERS = (",", ";", "\t", "|")
-SEP_LINE = re.compile(rb'\A"?sep=."?[ \t]*\r?\n', re.IGNORECASE)  # Excel writes it above the header
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class KeptBlock:
 class CsvDecoder:
     """UTF-8, with or without a byte order mark, or the encoding of the file that trained the model.
 
-    Blank lines are ignored; a delimiter may end each line.
+    Blank lines are ignored, and titles and comments like those of that file; a delimiter may end each line.
     """
 
     def __init__(
@@ -60,6 +58,8 @@ class CsvDecoder:
         """
         encoding = declared_encoding or schema.encoding
         self._to_utf8 = None if encoding is None else ToUtf8(encoding, declared=declared_encoding is not None)
+        self._comments = None if schema.comment is None else CommentLines(schema.comment)
+        self._titles = TitleLines(schema.skip_rows or 0, lambda line: known_names(text_of(line), schema))
         self._schema = schema
         self._block_rows = block_rows
         self._max_bytes = max_bytes
@@ -81,13 +81,17 @@ class CsvDecoder:
     def feed(self, chunk: bytes) -> Iterator[Block]:
         return self._feed(chunk if self._to_utf8 is None else self._to_utf8.feed(chunk))
 
-    def _feed(self, chunk: bytes) -> Iterator[Block]:
+    def _feed(self, chunk: bytes, *, final: bool = False) -> Iterator[Block]:
+        if self._comments is not None:
+            chunk = self._comments.feed(chunk, final=final)
         if self._ends is None:
-            chunk, self._unended = (self._unended + chunk).removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n"), b""
-            chunk = SEP_LINE.sub(b"", chunk, 1)
-            if b"\n" in chunk:
-                self._begin(chunk)
-        cut = 0 if self._ends is None else self._ends.last(chunk)
+            content = self._titles.feed(chunk, final=final)
+            if content is None:
+                return iter(())
+            chunk = content
+            self._delimiter = delimiter_of(text_of(first_line(chunk)), self._schema)
+            self._ends = LineEnds(self._delimiter.encode())
+        cut = self._ends.last(chunk)
         content = self._unended + chunk[:cut] if cut else b""
         self._unended = chunk[cut:] if cut else self._unended + chunk
         if len(self._unended) > MAX_LINE_BYTES:
@@ -95,20 +99,13 @@ class CsvDecoder:
         return self._blocks(content)
 
     def rest(self) -> Iterator[Block]:
-        if self._to_utf8 is not None:
-            yield from self._feed(self._to_utf8.feed(b"", final=True))
-        if self._ends is None:
-            self._begin(self._unended)
+        chunk = b"" if self._to_utf8 is None else self._to_utf8.feed(b"", final=True)
+        yield from self._feed(chunk, final=True)
         yield from self._blocks(self._unended)
         if self._lines:
             yield self._block(self._lines)
 
     def close(self) -> None: ...
-
-    def _begin(self, content: bytes) -> None:
-        """Find the delimiter in the header."""
-        self._delimiter = delimiter_of(content.partition(b"\n")[0].decode(errors="replace"), self._schema)
-        self._ends = LineEnds(self._delimiter.encode())
 
     def _blocks(self, content: bytes) -> Iterator[Block]:
         lines = self._read(content)
@@ -183,15 +180,35 @@ class CsvDecoder:
         return (self._ignore_unknown or name in self._keep) and is_unknown(self._schema, name)
 
 
+def without_extra_lines(body: bytes, schema: FeatureSchema) -> bytes:
+    """A whole CSV without the titles and comments that the file which trained the model had."""
+    if schema.comment is not None:
+        body = CommentLines(schema.comment).feed(body, final=True)
+    if schema.skip_rows is not None:
+        titles = TitleLines(schema.skip_rows, lambda line: known_names(text_of(line), schema))
+        body = titles.feed(body, final=True) or b""
+    return body
+
+
 def delimiter_of(text: str, schema: FeatureSchema) -> str:
     """The delimiter: the one with which most of the header's names are columns of the table."""
+    return max(DELIMITERS, key=lambda delimiter: names_between(delimiter, text, schema))
+
+
+def known_names(text: str, schema: FeatureSchema) -> int:
+    """How many names of the table's columns the first line has."""
+    return max(names_between(delimiter, text, schema) for delimiter in DELIMITERS)
+
+
+def names_between(delimiter: str, text: str, schema: FeatureSchema) -> int:
+    """The same with this delimiter."""
     line = io.StringIO(text, newline="").readline()
+    names = {name.strip().strip('"') for name in line.split(delimiter)}
+    return len(names & (schema.by_name.keys() | schema.unused))
 
-    def known(delimiter: str) -> int:
-        names = {name.strip().strip('"') for name in line.split(delimiter)}
-        return len(names & (schema.by_name.keys() | schema.unused))
 
-    return max(DELIMITERS, key=known)
+def text_of(line: bytes) -> str:
+    return line.decode(errors="replace")
 
 
 def header(line: Sequence[str]) -> list[str]:

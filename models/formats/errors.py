@@ -24,6 +24,13 @@ class EmptyTable(FormatError):
         super().__init__("the body has no rows, expected one or more")
 
 
+class SpillFailed(FormatError):
+    """The temporary folder cannot take the body, for example because the disk is full."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"the temporary folder cannot be written ({error.strerror or error})")
+
+
 class UnsupportedType(FormatError):
     """A column of a type that no feature has."""
 

@@ -1,7 +1,8 @@
 """Parquet files to blocks of rows."""
 
+import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from models.formats.arrow_columns import (
@@ -13,7 +14,7 @@ from models.formats.arrow_columns import (
     unreadable,
 )
 from models.formats.blocks import Block
-from models.formats.errors import TooLarge
+from models.formats.errors import SpillFailed, TooLarge
 from models.formats.index_columns import ignored_index, index_names
 from models.formats.parquet_pages import ColumnPages, check_footer, columns_of
 from models.schema import FeatureSchema
@@ -21,22 +22,31 @@ from models.schema import FeatureSchema
 ROW_BYTES = 8  # minimum that a row counts toward the limit, however well it is compressed
 SPOOLED_BYTES = 1024**2  # a larger file is written to disk
 DECODED_BYTES = 8 * 1024**2  # of repeated texts that are decoded at a time
+TEXT_COPIES = 8  # of a page of texts: compressed, decompressed, as Arrow arrays, as Python's texts, in errors
+NUMBER_COPIES = 3
 
 
 class ParquetDecoder:
     """A file has its metadata at its end, so all of it is received first: in memory while small, then on disk."""
 
-    def __init__(self, schema: FeatureSchema, block_rows: int, max_bytes: int) -> None:
+    def __init__(
+        self, schema: FeatureSchema, block_rows: int, max_bytes: int, reserve: Callable[[int], None] | None = None
+    ) -> None:
+        """reserve: called with the bytes that decoding needs, before it begins; may raise an error of the caller."""
+        self._reserve = reserve
         self._schema = schema
         self._block_rows = block_rows
         self._max_bytes = max_bytes
         self._file = tempfile.SpooledTemporaryFile(SPOOLED_BYTES)  # noqa: SIM115 - closed by `close`
 
     def feed(self, chunk: bytes) -> Iterator[Block]:
-        self._file.write(chunk)
+        with self._storing():
+            self._file.write(chunk)
         return iter(())
 
     def rest(self) -> Iterator[Block]:
+        with self._storing():
+            self._file.flush()
         try:
             check_footer(self._file)
             file = self._open()
@@ -49,6 +59,8 @@ class ParquetDecoder:
                 check_type(file.schema_arrow.field(name).type, name)
             columns = columns_of(self._file, file.metadata, known)
             self._check_size(file.metadata, columns)
+            if self._reserve:
+                self._reserve(decoding_bytes(columns, {name: file.schema_arrow.field(name).type for name in known}))
             blocks = BlockBuilder(self._schema, self._block_rows, self._max_bytes)
             for batch in self._read(file.metadata, names, known, columns):
                 yield from blocks.add(batch)
@@ -57,7 +69,15 @@ class ParquetDecoder:
             raise unreadable(error) from None
 
     def close(self) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # of what was not written
+            self._file.close()
+
+    @contextlib.contextmanager
+    def _storing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise SpillFailed(error) from None
 
     def _open(self, **options: Any) -> Any:
         import pyarrow as pa
@@ -101,3 +121,16 @@ class ParquetDecoder:
         found = sum(pages.decompressed_bytes for pages in columns.values())
         if max(rows * ROW_BYTES, claimed, found) > self._max_bytes:
             raise TooLarge(self._max_bytes, expanded=True)
+
+
+def decoding_bytes(columns: Mapping[str, ColumnPages], types: Mapping[str, Any]) -> int:
+    """About the most memory that decoding takes: of each column, a page and the dictionary that it refers to."""
+    import pyarrow as pa
+
+    needed = 0
+    for name, pages in columns.items():
+        held = min(pages.decompressed_bytes, 2 * pages.largest_page)
+        needed += held * (NUMBER_COPIES if pa.types.is_primitive(types[name]) else TEXT_COPIES)
+        if pages.repeats or (pages.has_dictionary and pages.has_deltas):
+            needed += TEXT_COPIES * DECODED_BYTES
+    return needed

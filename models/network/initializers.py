@@ -22,11 +22,6 @@ def glorot(rng: np.random.Generator, inputs: int, units: int) -> Array:
     return rng.uniform(-limit, limit, (inputs, units))
 
 
-def he(rng: np.random.Generator, inputs: int, units: int) -> Array:
-    """Normal with variance 2 / inputs: twice as much, because a ReLU silences half. https://arxiv.org/abs/1502.01852."""
-    return rng.normal(0, np.sqrt(2 / inputs), (inputs, units))
-
-
 def lecun(rng: np.random.Generator, inputs: int, units: int) -> Array:
     """Uniform with variance 1 / inputs: a sum of inputs of size 1 has size 1 again. LeCun et al. 1998."""
     limit = np.sqrt(3 / inputs)

@@ -67,8 +67,8 @@ class Application:
         finally:
             context.state.request_finished()
             exchange.failed = None  # its traceback refers to the exchange: a reference cycle
-            if exchange.body.reserved:
-                exchange.body.release()
+            if exchange.body.reservation:
+                exchange.body.reservation.close()
 
 
 async def refuse(route: Route, exchange: HttpExchange, failed: RequestError) -> int:

@@ -12,7 +12,7 @@ from service.errors import BodyTooLarge, BodyTooSlow, ClientDisconnected, TooMan
 from service.http.asgi_types import Message, Receive
 from service.http.decompression import CODINGS, content_coding, decompress, decompressor_for
 from service.http.negotiation import is_json
-from service.memory_budget import MemoryBudget, memory_of_body
+from service.memory_budget import MemoryBudget, Reservation, memory_of_body
 
 T = TypeVar("T")
 EXPANSION = 32  # of a compressed body, expected before it is decompressed
@@ -34,21 +34,20 @@ class RequestBody:
         self.limit = limit
         self._seconds = seconds
         self._memory = memory
+        self.reservation: Reservation | None = None  # to be closed in the end
         self._complete = False
         self.requested = False  # whether reading has begun, which makes uvicorn send `100 Continue` if it is expected
-        self.reserved = 0  # bytes of the memory budget; to be released in the end
 
     def reserve(self, size: int) -> None:
-        """Reserve the memory that a body of this size takes. Raises OutOfMemory or BodyTooLarge."""
-        more = memory_of_body(size) - self.reserved
-        if more > 0:
-            self._memory.reserve(more, self.reserved)
-            self.reserved += more
+        """Reserve the memory that a body of this size takes. Raises OutOfMemory."""
+        if needed := memory_of_body(size):
+            self.open_reservation().grow(needed)
 
-    def release(self) -> None:
-        """Give back what `reserve` has reserved."""
-        self._memory.release(self.reserved)
-        self.reserved = 0
+    def open_reservation(self) -> Reservation:
+        """The part of the memory budget that this request holds. Call it in the event loop."""
+        if self.reservation is None:
+            self.reservation = Reservation(self._memory)
+        return self.reservation
 
     async def read(self, headers: Mapping[bytes, bytes], plane: DataPlane) -> bytes:
         """Raises UnsupportedMediaType, BodyTooLarge, TooManyJsonNodes, BodyTooSlow, ClientDisconnected or BadBody."""

@@ -50,9 +50,13 @@ LARGE_ARROW_BYTES = 256 * 1024  # the same limit for the formats that pyarrow de
 QUEUE_POLL_S = 0.02  # between two checks of a full queue
 MIN_ROW_BYTES = 32  # about the fewest bytes of a row in JSON
 T = TypeVar("T")
+Reserve = Callable[[int], None]
 
 
-def decoder_for(body_format: BodyFormat, served: ServedModel, rows: int, plane: DataPlane) -> TableDecoder:
+def decoder_for(
+    body_format: BodyFormat, served: ServedModel, rows: int, plane: DataPlane, reserve: Reserve
+) -> TableDecoder:
+    """reserve: called with the memory that decoding takes, in the thread that decodes."""
     schema, settings = served.model.schema, plane.settings
     if body_format.name == "ndjson":
         return ndjson_decoder.NdjsonDecoder(schema, rows, settings.max_body_bytes)
@@ -60,10 +64,12 @@ def decoder_for(body_format: BodyFormat, served: ServedModel, rows: int, plane: 
         return csv_decoder.CsvDecoder(schema, rows, settings.max_body_bytes, body_format.encoding)
     if body_format.name == "arrow":
         return arrow_decoder.ArrowDecoder(schema, rows, settings.max_body_bytes)
-    return parquet_decoder.ParquetDecoder(schema, rows, settings.max_stream_bytes)
+    return parquet_decoder.ParquetDecoder(schema, rows, settings.max_stream_bytes, reserve)
 
 
-def whole_block(body_format: BodyFormat, served: ServedModel, plane: DataPlane, content: bytes) -> Block | None:
+def whole_block(
+    body_format: BodyFormat, served: ServedModel, plane: DataPlane, reserve: Reserve, content: bytes
+) -> Block | None:
     """Decode a body as one block; None if it has too many rows for one."""
     limit = plane.settings.max_rows
     if (
@@ -72,7 +78,7 @@ def whole_block(body_format: BodyFormat, served: ServedModel, plane: DataPlane, 
     ):
         return block
     with translate_format_errors():
-        return blocks.decode_whole(decoder_for(body_format, served, limit, plane), content)
+        return blocks.decode_whole(decoder_for(body_format, served, limit, plane, reserve), content)
 
 
 def encoder_for(body_format: BodyFormat, served: ServedModel, *, skip: bool) -> TableEncoder:
@@ -100,6 +106,7 @@ class TableHandler:
         self.served = served
         self.body_format, self.response_format = formats
         self.body = exchange.body
+        self.reserve: Reserve = self.body.open_reservation().grow
         self.headers = exchange.headers
         self.timeout_s = exchange.timeout()
         self.skip = skip
@@ -116,7 +123,9 @@ class TableHandler:
             content, is_complete = await self._read_start(chunks)
             if is_complete:
                 large = self._large(content)
-                block = await self._run(large, whole_block, self.body_format, self.served, self.plane, content)
+                block = await self._run(
+                    large, whole_block, self.body_format, self.served, self.plane, self.reserve, content
+                )
                 if block is not None:
                     return await self._predict_whole(block)
             await self._stream_blocks(content, chunks)
@@ -217,7 +226,7 @@ class TableHandler:
             while (block := await self.plane.run_in_thread(next, decoded, None)) is not None:
                 yield block
 
-        decoder = decoder_for(self.body_format, self.served, BLOCK_ROWS, self.plane)
+        decoder = decoder_for(self.body_format, self.served, BLOCK_ROWS, self.plane, self.reserve)
         with contextlib.closing(decoder), translate_format_errors():
             async for chunk in rechunked(content, chunks):
                 async for block in in_thread(functools.partial(decoder.feed, chunk)):

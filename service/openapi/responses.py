@@ -20,6 +20,7 @@ TIMEOUT_HEADER: ErrorGroup = (errors.RequestNotValid,)
 MODEL: ErrorGroup = (errors.NotFound,)
 BODY: ErrorGroup = (
     *(errors.BadBody, errors.BodyTooSlow, errors.BodyTooLarge, errors.UnsupportedMediaType, errors.OutOfMemory),
+    errors.DiskFull,
 )
 ROWS: ErrorGroup = (
     *(errors.BadJson, errors.TooManyJsonNodes, errors.TooManyRows, errors.RowsNotValid, errors.RequestNotValid),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from models.json_text import dumps
-from models.output_options import BASELINE, CONTRIBUTIONS, DETAILS
+from models.optional_columns import BASELINE, CONTRIBUTIONS, DETAILS
 from models.outputs import Outputs
 from models.tabular_model import TabularModel
 from models.text import class_key, truncate

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from models.formats.blocks import Block, decode_whole, first_repeated
-from models.formats.csv_decoder import CsvDecoder, delimiter_of
+from models.formats.csv_decoder import CsvDecoder, delimiter_of, without_extra_lines
 from models.formats.json_encoder import JsonWriter
 from models.formats.text_encoding import to_utf8
 from models.json_text import dumps
@@ -94,9 +94,11 @@ def read_split(content: Any, max_rows: int) -> list[Any]:
 
 
 def decode_text(schema: FeatureSchema, body: bytes, declared: str | None) -> bytes:
-    """A CSV in UTF-8, from the declared encoding or that of the file that trained the model. Raises BadBody."""
+    """A CSV in UTF-8, from the declared encoding or that of the file that trained the model; without titles and
+    comments like those of that file. Raises BadBody."""
     with translate_format_errors():
-        return to_utf8(body, declared or schema.encoding, declared=declared is not None)
+        text = to_utf8(body, declared or schema.encoding, declared=declared is not None)
+        return without_extra_lines(text, schema)
 
 
 def with_header(schema: FeatureSchema, body: bytes, header: bytes = b"") -> bytes:

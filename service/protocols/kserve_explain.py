@@ -7,8 +7,9 @@ The request is that of `:predict`; `"parameters": {"explain": "fast"}` compares 
 from typing import Any, NamedTuple
 
 from models.option_parsing import parse_explain
+from models.optional_columns import ExplanationColumn
 from models.output_columns import OutputSpec
-from models.output_options import ExplanationColumn, OutputOptions
+from models.output_options import OutputOptions
 from models.outputs import Outputs
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from models.option_parsing import parse_explain, parse_level
-from models.output_options import BASELINE, CONTRIBUTIONS, OptionError, OutputOptions
+from models.optional_columns import BASELINE, CONTRIBUTIONS
+from models.output_options import OptionError, OutputOptions
 from service.error_mapping import translate_option_errors
 from service.protocols.oip_tensors import InferRequest
 

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from models import audit, serving_changes, store
 from models.aliases import ALIAS_PATTERN, CHALLENGER, CHAMPION
 from models.json_text import dumps
-from models.serving_state import ModelState, Shadow, Traffic, first_problem_of
+from models.serving_state import ModelState, Shadow, Traffic
 from models.text import did_you_mean, truncate
+from models.validation_problem import first_problem
 from service.data_plane import DataPlane
 from service.errors import NotReady, RequestNotValid
 from service.exchange import Exchange, unknown_option
@@ -113,7 +114,7 @@ class TrafficRoute(VersionChangeRoute):
         try:
             traffic = None if body is None else Traffic.model_validate(body)
         except ValidationError as error:
-            raise RequestNotValid(first_problem_of(error)) from None
+            raise RequestNotValid(first_problem(error)) from None
         return self.change(exchange, "traffic", partial(serving_changes.set_traffic, traffic=traffic))
 
 
@@ -126,7 +127,7 @@ class ShadowRoute(VersionChangeRoute):
         try:
             shadow = None if body is None else Shadow.model_validate({"alias": CHALLENGER, **check_object(body)})
         except ValidationError as error:
-            raise RequestNotValid(first_problem_of(error)) from None
+            raise RequestNotValid(first_problem(error)) from None
         return self.change(exchange, "shadow", partial(serving_changes.set_shadow, shadow=shadow))
 
 

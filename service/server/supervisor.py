@@ -2,7 +2,7 @@
 
 import atexit
 import contextlib
-import fcntl
+import errno
 import functools
 import os
 import shutil
@@ -16,6 +16,7 @@ from typing import Any
 
 from bentoml.exceptions import BentoMLException
 
+from models.file_lock import try_lock
 from models.library_hook import LibraryHookMissing, check_all, require
 from service.server.library_hooks import bentoml_hooks
 from service.server.parent_process import LAUNCHER_VARIABLE, end_with_parent
@@ -133,7 +134,8 @@ def lock_folder(folder: Path) -> int:
     """Lock a folder. Returns the file descriptor with the lock. Raises BlockingIOError if another process has it."""
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not try_lock(opened):
+            raise BlockingIOError(errno.EAGAIN, "another process has locked it", str(folder))
     except OSError:
         os.close(opened)
         raise

@@ -121,6 +121,21 @@ FORMS: dict[str, tuple[str, Callable[[], bytes], Callable[[bytes], int]]] = {
 }
 
 
+@pytest.mark.parametrize("proxy", ["compose"], indirect=True)
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/models/housing/promote", 403),
+        ("POST", "/v2/repository/models/housing/unload", 403),
+        ("GET", "/audit", 403),
+        ("GET", "/metrics", 404),
+        ("GET", "/models/housing", 200),
+    ],
+)
+def test_the_proxy_of_compose_blocks_changes_of_versions(proxy: str, method: str, path: str, status: int) -> None:
+    assert httpx.request(method, proxy + path, timeout=60).status_code == status
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_a_large_body_is_answered_whole(proxy: str, form: str) -> None:
     content_type, make, count = FORMS[form]

@@ -34,6 +34,15 @@ def workers(server: Any) -> list[psutil.Process]:
     return found
 
 
+def proportional_mib(pid: int) -> float:
+    """The memory of a process, of which shared memory counts in part; 0 if it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")), 0.0)
+
+
 def peak_mib(pid: int) -> float:
     """The peak memory of a process."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()

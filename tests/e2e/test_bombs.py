@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow as pa
 import pytest
 
-from tests.e2e.bombs import KINDS, MIB, variations
-from tests.e2e.large_bodies import Outcome
+from tests.e2e.bombs import KINDS, MIB, PARQUET, parquet, variations
+from tests.e2e.large_bodies import GrpcClient, HttpClient, Outcome, body_of, message_of
 from tests.e2e.server_processes import peak_mib, workers
+from tests.ports import free_port
 
 VARIATIONS = int(os.environ.get("BOMBS", len(KINDS)))
 MOST_MB = 512
@@ -68,10 +70,19 @@ def test_no_body_takes_a_worker_or_its_memory(serve: Callable[..., Any], home: P
 
 def test_many_large_bodies_at_once_stay_within_the_memory_of_the_server(serve: Callable[..., Any], home: Path) -> None:
     """`python -m tests.e2e.large_bodies` sends 50 bodies of 16 MiB."""
-    limit_mib = 512  # 12 bodies at once would take 1,150
-    server = serve(home, TABSERVE_WORKERS="2", TABSERVE_MEMORY_BYTES=str(limit_mib * MIB))
-    outcome = Outcome(server, "texts", '{"a": 1.5, "job": "x"}', clients=12, size=16 * MIB)
-    assert outcome.answered == 12, outcome.results
-    assert set(outcome.results) == {"200", "503"}
-    assert not outcome.lost_workers
-    assert outcome.peak_mib < limit_mib
+    limit_mib, port = 512, free_port()  # 12 bodies at once would take 1,150
+    memory = str(limit_mib * MIB)
+    server = serve(home, TABSERVE_WORKERS="2", TABSERVE_MEMORY_BYTES=memory, TABSERVE_GRPC_PORT=str(port))
+    row = '{"a": 1.5, "job": "x"}'
+    body, message = body_of(row, 16 * MIB), message_of("texts", row, 16 * MIB)
+    http = Outcome(server, 12, lambda: HttpClient(server.port, "texts", body))
+    grpc = Outcome(server, 12, lambda: GrpcClient(port, message))
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 900, pa.int32()), ["x" * 15 * MIB])
+    expanding = parquet("one text of 15 MiB", pa.table({"job": text}), compression="zstd").body
+    assert len(expanding) < 10_000
+    small = Outcome(server, 24, lambda: HttpClient(server.port, "texts", expanding, PARQUET))
+    for outcome, refused in ((http, "503"), (grpc, "UNAVAILABLE"), (small, "503")):
+        assert outcome.answered == len(outcome.senders), outcome.results
+        assert set(outcome.results) <= {"200", refused}
+        assert not outcome.lost_workers
+        assert outcome.peak_mib < limit_mib

@@ -1,5 +1,6 @@
 """A server whose store is missing, whose temporary folder is full, or whose clock jumps."""
 
+import io
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -7,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.e2e.server_processes import WAIT_S, until, workers
@@ -20,6 +24,7 @@ time.time = lambda: right() + float(file.read_text() or 0)
 time.time_ns = lambda: int(time.time() * 1e9)
 """
 Serve = Callable[..., Any]
+PARQUET = {"content-type": "application/vnd.apache.parquet"}
 ROW = {"a": 1.5, "b": 2.5}
 
 
@@ -37,6 +42,14 @@ def replace_a_worker(server: Any) -> None:
     until(lambda: server.log.read_text().count("model ready") > started)
     until(lambda: len(workers(server)) == len(before))
     assert before[0].pid not in {worker.pid for worker in workers(server)}
+
+
+def large_parquet() -> bytes:
+    """A file that is too large to be held in memory."""
+    numbers = np.random.default_rng(0).random(100_000)
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"a": numbers, "b": numbers}), sink)
+    return sink.getvalue()
 
 
 def metric(server: Any, name: str) -> float:
@@ -116,6 +129,9 @@ def test_predictions_go_on_when_the_temporary_folder_is_full(serve: Serve, home:
         for path in ("/v2/models/small/infer", "/v1/models/small:predict", "/invocations", "/predict/small") * 6:
             assert client.post(path, content=b"{").status_code in (400, 422)  # counted in new time series
     assert predict(server) == expected
+    refused = httpx.post(f"{server.url}/predict/small", content=large_parquet(), headers=PARQUET, timeout=WAIT_S)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert "cannot be written (No space left on device)" in refused.json()["detail"]
     before = {worker.pid for worker in workers(server)}
     assert len(before) == 2
     replace_a_worker(server)

@@ -15,11 +15,11 @@ import psutil
 import pytest
 
 from loadtest import __main__ as command
-from loadtest import table_format
 from loadtest.bench import checkouts, cpu_affinity, fixed_count_client, paired_ratios, process_usage, server_scenarios
 from loadtest.bench.checkouts import PairedRound, ServerFigures
 from loadtest.bench.clients import JSON
 from loadtest.bench.server_scenarios import SCENARIOS
+from models import text_tables
 
 BODY = b'{"rows": []}'
 
@@ -62,7 +62,7 @@ def test_rounds_become_a_table_with_ratios_and_intervals() -> None:
     assert lines[1] == ["CPU µs / request", "50.0", "51.0", "1.000", "0.970 to 1.020"]
     assert lines[3] == ["ready s", "1.50", "1.50", "1.000", "1.000 to 1.000"]
     assert lines[-1] == ["errors", "1", "0", "", ""]
-    assert len(table_format.text(lines).splitlines()) == len(lines)
+    assert len(text_tables.aligned(lines).splitlines()) == len(lines)
     text = checkouts.explanation(rounds)
     assert "rank 1 to that of rank 3 of 3 (order statistics, 75.0 %; 95 % needs at least 6 rounds)" in text
     assert text.endswith("CPU ratios by round: 1.020 0.970 1.000")

@@ -5,8 +5,9 @@ import onnxruntime
 import pytest
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from loadtest import __main__, table_format
+from loadtest import __main__
 from loadtest.bench import forward_pass, onnx_file
+from models import text_tables
 from models.architecture import Architecture
 from models.engines import Matrix
 from models.network.network import build
@@ -50,8 +51,8 @@ def test_a_round_that_was_disturbed_does_not_change_the_ratio() -> None:
 
 def test_a_table_is_aligned_in_a_terminal_and_markdown_in_a_document() -> None:
     table = [["network", "µs"], ["8→1", "1,000"]]
-    assert table_format.text(table) == "network     µs\n8→1      1,000"
-    assert table_format.markdown(table) == "| network | µs |\n|---|---:|\n| 8→1 | 1,000 |"
+    assert text_tables.aligned(table) == "network     µs\n8→1      1,000"
+    assert text_tables.markdown(table, numbers=True) == "| network | µs |\n|---|---:|\n| 8→1 | 1,000 |"
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,11 @@
 
 import pytest
 
-from loadtest import __main__, table_format
+from loadtest import __main__
 from loadtest.bench import fast_paths
 from loadtest.bench.fast_case import Case, check
 from loadtest.bench.fast_paths import FastPathResult
+from models import text_tables
 
 
 def test_each_fast_path_has_the_result_of_the_general_way() -> None:
@@ -39,6 +40,6 @@ def test_the_command_prints_a_table_and_what_saves_too_little(
     monkeypatch.setattr(fast_paths, "cases", lambda: [Case("a", "given", quick, slow), Case("b", "given", slow, quick)])
     assert __main__.main(["bench", "fast", "--rounds", "3"]) == 1
     printed = capsys.readouterr().out
-    assert table_format.markdown(fast_paths.table_of([])).splitlines()[0] in printed
+    assert text_tables.markdown(fast_paths.table_of([]), numbers=True).splitlines()[0] in printed
     assert "b saves less than 5%" in printed
     assert "a saves less" not in printed

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models.cell_format import CellFormat
-from models.cell_parsing import parse_boolean, parse_whole
+from models.cell_format import PLAIN, CellFormat
+from models.cell_parsing import parse_whole
 from models.schema import FeatureSchema
 from tests.models.test_column_validation import NUMBERS, SCHEMA
 
@@ -79,5 +79,5 @@ def test_number_has_the_decimal_mark_of_its_table(text: str, decimal: Any, numbe
 
 
 def test_booleans_are_words_and_integers_keep_all_digits() -> None:
-    assert [parse_boolean(text) for text in ("TRUE", "False", "1", "yes")] == [True, False, None, None]
+    assert [PLAIN.parse_boolean(text) for text in ("TRUE", "False", "1", "yes")] == [True, False, None, None]
     assert [parse_whole(text) for text in (str(2**70), "1.0", "9" * 5000)] == [2**70, None, None]

@@ -17,6 +17,14 @@ def test_one_and_true_are_different_levels() -> None:
     assert HOT.problem(1) == ("wrong_type", "1 is not true or false, as the levels of this category are")
 
 
+@pytest.mark.parametrize("text", ["8.3", "-2", "1e5", " 7 "])
+def test_a_number_in_quotes_is_named_as_text(text: str) -> None:
+    code, message = AGE.problem(text) or ("", "")
+    assert (code, message) == ("wrong_type", f"{text!r} is text, not a number: send a number, in JSON without quotes")
+    assert (ZIP.problem(text) or ("", ""))[1].endswith("send a number, in JSON without quotes")
+    assert AGE.problem("8,3") == ("wrong_type", "'8,3' is not a number")
+
+
 def test_dates_without_a_zone_are_utc_and_zones_are_applied() -> None:
     texts = ["2020-01-01T12:00", "2020-01-01T12:00Z", "2020-01-01T14:00+02:00", " 2020-01-01T12:00:00 "]
     assert {SINCE.parse_date(text) for text in texts} == {1577880000.0}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from models.file_lock import lock_if_possible, lock_within, try_lock
+from models.file_lock import lock_if_possible, lock_within, locked, try_lock
 
 
 @pytest.fixture
@@ -31,6 +31,13 @@ def test_lock_excludes_others_until_it_is_released(descriptors: tuple[int, int])
     fcntl.flock(first, fcntl.LOCK_UN)
     assert lock_within(second, 60)
     assert not try_lock(first)
+
+
+def test_lock_is_held_within_a_block(descriptors: tuple[int, int]) -> None:
+    first, second = descriptors
+    with locked(first):
+        assert not try_lock(second)
+    assert try_lock(second)
 
 
 def test_file_system_without_locks(descriptors: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,7 +82,7 @@ def test_object_of_several_tensors_has_one_key() -> None:
 
 @pytest.mark.parametrize("schema", [REGRESSION, BINARY])
 def test_zero_rows_have_no_entries(schema: FeatureSchema) -> None:
-    extra = OutputColumn.vector("parts", "int64", lambda outputs: outputs.extras["parts"], 3)
+    extra = OutputColumn.mapping("parts", "int64", lambda outputs: outputs.extras["parts"], "abc", "abc")
     spec = OutputSpec.of(schema).with_columns(extra)
     assert spec.json_entries(NO_OUTPUTS) == []
     assert [tensor.array(NO_OUTPUTS).shape for tensor in spec.tensors][-1] == (0, 3)

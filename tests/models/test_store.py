@@ -178,6 +178,43 @@ def test_file_that_cannot_be_written_leaves_no_files(
     assert store.save(trained).tag == "homes:1"
 
 
+def test_a_version_is_on_disk_before_it_appears(
+    bentoml_store: Path, make_trained: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def synced(descriptor: int) -> None:
+        fsync(descriptor)
+        events.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+
+    def renamed(source: Path, target: Path) -> None:
+        rename(source, target)
+        events.append("renamed")
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "rename", renamed)
+    stored = store.save(make_trained())
+    position = events.index("renamed")
+    before, after = events[:position], events[position + 1 :]
+    assert {path.name for path in stored.path.iterdir()} <= {*before}
+    assert before[-1].startswith("unfinished-")
+    assert stored.name in after
+
+
+def test_a_version_that_does_not_reach_the_disk_does_not_appear(
+    bentoml_store: Path, make_trained: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(StoreError, match=r"cannot be stored.*Input/output error"):
+        store.save(make_trained())
+    assert store.versions() == ({}, [])
+    assert not [*store.location().glob("unfinished-*")]
+
+
 def test_version_is_stored_although_latest_cannot_be_written(
     bentoml_store: Path, make_trained: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

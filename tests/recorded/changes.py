@@ -5,6 +5,7 @@ from collections.abc import Mapping
 BATCHING = "a model says how it is run: how many rows are predicted at once"
 STREAM = "a streamed response starts when its body is complete, so that small ones have a length and errors a status"
 NOT_READY = "a model that is not served is not ready, but this is not an error"
+QUOTED = "a number in quotes is named as text, with what to send instead"
 VERSION = "the version of tabserve, which pyproject.toml sets"
 REPOSITORY = (
     "models are loaded and unloaded while the server runs, unless TABSERVE_ADMIN=off; the index has what is stored"
@@ -75,6 +76,11 @@ CHANGES: Mapping[str, str] = {
     "connection-no-host": "a request of HTTP/1.1 has exactly one Host header",
     "grpc-unknown-method": "RepositoryModelLoad is a method; it needs rights to change versions",
     "v1-explain": "KServe's :explain is a route; this version was stored without a background",
+    "native-invalid-text-for-number": QUOTED,
+    "native-invalid-text-for-level": QUOTED,
+    "v2-tensor-text": QUOTED,
+    "arrow-type-text-for-number": QUOTED,
+    "arrow-type-text-levels": QUOTED,
     "pages-docs-json": "the OpenAPI document lists every status of every operation",
     "pages-docs-json-head": "the OpenAPI document lists every status of every operation",
     "pages-docs-json-small": "the OpenAPI document lists every status of every operation",

@@ -6,7 +6,7 @@ In this process, with an engine that waits until it is released.
 import asyncio
 import dataclasses
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +15,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from models.tabular_model import TabularModel
+from service.grpc_messages import COPIES, MAX_UNRESERVED_READS
 from service.grpc_server import GrpcServer, metadata_of, tensors_key
 from service.http.asgi import Application
 from service.memory_budget import memory_of_body
@@ -147,6 +148,70 @@ def test_a_large_message_is_refused_while_others_take_the_memory(tell: Tell) -> 
             await setup.infer(rows)
         assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert memory.reserved == 0
+
+    tell(story)
+
+
+async def nothing() -> AsyncIterator[bytes]:
+    """The messages of a call that sends none and does not end."""
+    await asyncio.sleep(LONG_S)
+    yield b""
+
+
+def test_a_message_that_does_not_arrive_takes_memory_and_no_other_call_waits_for_it(
+    tell: Tell, settings: Settings
+) -> None:
+    async def story(setup: Story) -> None:
+        memory = setup.asgi_app.plane.memory
+        memory.limit = COPIES * settings.max_body_bytes
+        method = setup.channel.stream_unary(f"/{SERVICE}/ModelInfer")
+        stalled = [method(nothing(), timeout=LONG_S) for _ in range(3 * MAX_UNRESERVED_READS)]
+        await setup.infer()
+        codes = [asyncio.ensure_future(call.code()) for call in stalled]
+        while sum(code.done() for code in codes) < len(codes) - 1:  # one has the memory
+            await asyncio.sleep(0.005)
+        assert {code.result() for code in codes if code.done()} == {grpc.StatusCode.UNAVAILABLE}
+        assert memory.reserved == memory.limit
+        for call in stalled:
+            call.cancel()
+        await asyncio.gather(*codes, return_exceptions=True)
+        while memory.reserved:
+            await asyncio.sleep(0.005)
+
+    tell(story)
+
+
+def test_a_call_without_a_message_is_invalid(tell: Tell) -> None:
+    async def empty() -> AsyncIterator[bytes]:
+        for message in list[bytes]():
+            yield message
+
+    async def story(setup: Story) -> None:
+        with pytest.raises(grpc.RpcError) as error:
+            await setup.channel.stream_unary(f"/{SERVICE}/ModelInfer")(empty(), timeout=LONG_S)
+        assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+    tell(story)
+
+
+def test_a_watch_reports_that_the_server_drains(tell: Tell) -> None:
+    async def story(setup: Story) -> None:
+        request = health_pb2.HealthCheckRequest(service=SERVICE)
+        watch = health_pb2_grpc.HealthStub(setup.channel).Watch(request, timeout=LONG_S)
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        await setup.server.drain()
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        watch.cancel()
+
+    tell(story)
+
+
+@pytest.mark.parametrize("method", ["Check", "Watch"])
+def test_the_health_service_keeps_no_large_message(tell: Tell, method: str) -> None:
+    async def story(setup: Story) -> None:
+        request = health_pb2.HealthCheckRequest(service="x" * 5000)
+        call = getattr(health_pb2_grpc.HealthStub(setup.channel), method)(request, timeout=LONG_S)
+        assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
 
     tell(story)
 

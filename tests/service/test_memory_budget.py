@@ -1,16 +1,19 @@
 """Memory for bodies is admitted within a budget."""
 
 import asyncio
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from models.tabular_model import TabularModel
 from service import memory_budget
 from service.errors import OutOfMemory
-from service.memory_budget import MEMORY_PER_BYTE, MemoryBudget, MemoryTrimmer
+from service.memory_budget import MEMORY_PER_BYTE, MemoryBudget, MemoryTrimmer, Reservation
 from service.settings import Settings
 
 
@@ -88,18 +91,63 @@ def test_a_body_is_refused_while_others_use_the_budget_and_admitted_afterwards(
     assert app.plane.memory.reserved == 0
 
 
+def test_a_small_file_that_expands_is_refused_while_others_use_the_budget(
+    make_app: Callable[..., Any], asgi: Callable[..., Any], tabular_models: list[TabularModel]
+) -> None:
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 100, pa.int32()), ["x" * 1024**2])
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"age": [30.0] * 100, "job": text}), sink, compression="zstd")
+    app = make_app(tabular_models, Settings())
+    app.plane.memory.limit = 1024**2
+    headers = {"content-type": "application/vnd.apache.parquet"}
+
+    async def story() -> list[int]:
+        app.plane.memory.reserve(1, 0)  # somebody else
+        refused = await asgi(app, "POST", "/predict/income", sink.getvalue(), headers=headers)
+        app.plane.memory.release(1)
+        admitted = await asgi(app, "POST", "/predict/income", sink.getvalue(), headers=headers)
+        return [refused.status, int(refused.headers["retry-after"]), admitted.status]
+
+    assert asyncio.run(story()) == [503, 1, 200]
+    assert app.plane.memory.reserved == 0
+
+
+def test_a_thread_reserves_nothing_after_its_request_has_ended() -> None:
+    budget = MemoryBudget(100)
+    reservation = Reservation(budget)
+    reservation.grow(60)
+    reservation.grow(30)
+    assert budget.reserved == 60
+    reservation.close()
+    with pytest.raises(OutOfMemory):
+        reservation.grow(10)
+    assert budget.reserved == 0
+
+
 def test_memory_is_trimmed_when_a_worker_holds_much_more_than_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = [100 * 1024**2]
+    held, budget = [100 * 1024**2], MemoryBudget()
     monkeypatch.setattr(memory_budget, "resident_bytes", lambda: held[0])
     trimmer = MemoryTrimmer()
-    assert not trimmer.is_needed(0)
+    assert not trimmer.is_needed(budget)
     held[0] += memory_budget.KEPT_BYTES + 1
-    assert trimmer.is_needed(0)
-    assert not trimmer.is_needed(1)  # a request is in flight
+    assert trimmer.is_needed(budget)
+    budget.reserve(1, 0)  # a request is in flight
+    assert not trimmer.is_needed(budget)
     held[0] += memory_budget.KEPT_UNDER_LOAD_BYTES
-    assert trimmer.is_needed(1)
-    assert not trimmer.is_needed(memory_budget.KEPT_BYTES + 1)
+    assert trimmer.is_needed(budget)
+    budget.reserve(memory_budget.KEPT_BYTES, 0)
+    assert not trimmer.is_needed(budget)
     trimmer.trim()
+
+
+def test_a_worker_with_a_small_budget_keeps_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    held, budget = [100 * 1024**2], MemoryBudget(40 * 1024**2)
+    monkeypatch.setattr(memory_budget, "resident_bytes", lambda: held[0])
+    trimmer = MemoryTrimmer()
+    held[0] += 10 * 1024**2
+    assert not trimmer.is_needed(budget)
+    held[0] += 1
+    assert trimmer.is_needed(budget)
 
 
 def test_the_memory_of_this_process_is_known() -> None:

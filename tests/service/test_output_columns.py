@@ -1,6 +1,4 @@
-"""An additional output column is one `OutputColumn`, with an array unless it is computed from others; every writer
-writes it.
-"""
+"""An additional output column is one `OutputColumn`; every writer writes it."""
 
 import asyncio
 import csv
@@ -70,7 +68,9 @@ class SetColumn(OutputColumn):
 # The registration: three columns, two of them with their own arrays.
 
 SPREAD = OutputColumn.scalar("spread", "float64", lambda outputs: outputs.extras["spread"])
-SHARES = OutputColumn.vector("shares", "float32", lambda outputs: outputs.extras["shares"], 3)
+PARTS = ("shares_0", "shares_1", "shares_2")
+TENSOR = OutputTensor("shares", "float32", lambda outputs: outputs.extras["shares"], PARTS, matrix=True)
+SHARES = OutputColumn("shares", (TENSOR,), b"[%s,%s,%s]", {"type": "array", "maxItems": 3})
 ABOVE = SetColumn(
     "above",
     (OutputTensor("above", "bool", lambda outputs: above(outputs.primary), tuple(NAMES), matrix=True),),

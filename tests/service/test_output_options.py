@@ -17,7 +17,7 @@ from models.tabular_model import TabularModel
 from service.http.asgi import Application
 from service.settings import Settings
 from tests.service.trusted_models import trusted_models
-from training.conformalization import label_sets
+from training.coverage_report import label_sets
 
 Row = dict[str, Any]
 Ask = Callable[..., Any]

@@ -4,8 +4,10 @@ import asyncio
 import dataclasses
 import errno
 import http.client
+import io
 import json
 import os
+import resource
 import shutil
 import subprocess
 import tempfile
@@ -20,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from models.formats import parquet_decoder
 from models.tabular_model import TabularModel
 from service.http import response_buffer, table_handler
 from service.http.asgi import Application
@@ -189,6 +192,32 @@ def test_without_room_on_disk_the_response_starts_early_and_an_error_ends_the_co
         assert json.loads(cut.content.splitlines()[-1])["error"]["title"] == "Body too slow"
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("size", [60_000, 150_000])
+def test_a_parquet_file_without_room_on_disk_is_a_503_and_leaves_nothing(
+    asgi_app: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(parquet_decoder, "SPOOLED_BYTES", 1000)
+    numbers = np.random.default_rng(0).random(30_000)
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"age": numbers}), sink)
+    headers = {"content-type": "application/vnd.apache.parquet"}
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))  # of every file
+    try:
+        client = Client([sink.getvalue()])
+        asyncio.run(ask(asgi_app, client, **headers))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert client.status == 503
+    assert "cannot be written (File too large)" in json.loads(client.content)["detail"]
+    assert not [*tmp_path.iterdir()]
+    again = Client([sink.getvalue()])
+    asyncio.run(ask(asgi_app, again, **headers))
+    assert again.status == 200
+    assert asgi_app.plane.memory.reserved == 0
 
 
 def test_nothing_is_sent_before_the_body_is_complete(asgi_app: Application) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 from models.cell_format import PLAIN
 from models.command_line import CommandParser
 from models.formats.csv_decoder import CsvDecoder
+from models.text_tables import aligned
 from models.version_files import StoreError
 from tests.training.posting import assert_frame, decoded
 from training import dataset_report, file_content
@@ -31,7 +32,6 @@ from training.build_dataset import load_dataset
 from training.config import DataOptions, FitOptions
 from training.dataset import Dataset
 from training.errors import UsageError
-from training.text_tables import aligned
 
 FOLDER = Path("build/tables")
 LIST = Path(__file__).with_suffix(".csv")

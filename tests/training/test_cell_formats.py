@@ -236,7 +236,6 @@ def test_another_column_decides_what_a_point_means(write: Write) -> None:
         (["5 %", "7,5 %", "-1 %"], [5, 7.5, -1]),
         (["$(5)", "$7", "$8.5"], None),
         (["5 kg", "700 g", "1 kg"], None),
-        (["5 %", "0.07", "9"], None),
         (["A12", "A15", "A7"], None),
         (["34B", "34C", "36B"], None),
         (["5-", "4", "3-"], None),
@@ -257,6 +256,32 @@ def test_numbers_are_read_in_every_notation_that_has_one_reading(
     schema = FeatureSchema.from_json(dataset.schema.to_json())
     for form, rows in posted(schema, {"x": ["0"] * 3, "a": cells}).items():
         assert rows.frame.numbers[:, 1].tolist() == numbers, form
+
+
+@pytest.mark.parametrize(
+    ("cells", "example"),
+    [
+        (["5 %", "0.07", "9"], "'5 %' and '0.07'"),
+        (["12", "7,5%", "3"], "'7,5%' and '12'"),
+        (["80 %", "75", *["60"] * 98], "'80 %' and '75'"),
+    ],
+)
+def test_numbers_with_and_without_a_percent_sign_are_asked_for(infer: Infer, cells: list[str], example: str) -> None:
+    with pytest.raises(UsageError, match=f"column 'a' has {example}, which may be percent, too: say --number a if it"):
+        infer(a=cycle(*cells))
+    numbers = infer(a=cycle(*cells), number=("a",))
+    assert numbers.schema.by_name["a"].cells.units == ["%"]
+    schema = FeatureSchema.from_json(numbers.schema.to_json())
+    for form, rows in posted(schema, {"x": ["0"] * len(cells), "a": cells}).items():
+        assert rows.frame.numbers[:, 1].tolist() == numbers.columns["a"][: len(cells)].tolist(), form
+    assert infer(a=cycle(*cells), categorical=("a",)).schema.by_name["a"].kind == "category"
+
+
+def test_a_target_with_and_without_a_percent_sign_is_asked_for(write: Write) -> None:
+    path = write("x,y\n" + "".join(f"{row % 7},{row % 90}{' %' * (row % 2)}\n" for row in range(ROWS)))
+    with pytest.raises(UsageError, match="say --task regression if it is, or --task classification"):
+        load_dataset(DataOptions(data=path, target="y"))
+    assert load_dataset(DataOptions(data=path, target="y", task="regression")).target[:3].tolist() == [0, 1, 2]
 
 
 def test_three_decimals_everywhere_in_a_file_of_commas_are_asked_for(write: Write, infer: Infer) -> None:

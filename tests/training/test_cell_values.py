@@ -1,10 +1,14 @@
 """The values of a column: numbers, booleans, levels."""
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from models.rows import validate_rows
+from models.schema import FeatureSchema
+from tests.training.posting import posted
 from tests.training.tables import Infer, cycle, has_notice
 from training.build_dataset import load_dataset
 from training.config import DataOptions
@@ -36,10 +40,50 @@ def test_true_and_false_in_any_case_are_booleans(infer: Infer, words: tuple[str,
     assert dataset.columns["a"][:2].tolist() == [1, 0]
 
 
-def test_yes_and_no_are_a_category(infer: Infer) -> None:
-    dataset = infer(a=cycle("yes", "no", ""))
+@pytest.mark.parametrize(
+    ("cells", "true", "false"),
+    [
+        (["yes", "no", ""], ["yes"], ["no"]),
+        (["Yes", "NO", "y"], ["y", "yes"], ["no"]),
+        (["ja", "nein", "-"], ["ja"], ["nein"]),
+        (["sí", "no", "NA"], ["sí"], ["no"]),
+        (["нет", "Да", ""], ["да"], ["нет"]),
+        (["T", "F", ""], ["t"], ["f"]),
+        (["on", "off", "On"], ["on"], ["off"]),
+        (["はい", "いいえ", ""], ["はい"], ["いいえ"]),
+    ],
+)
+def test_words_for_true_and_false_are_booleans_in_every_format(
+    infer: Infer, cells: list[str], true: list[str], false: list[str]
+) -> None:
+    dataset = infer(a=cycle(*cells))
+    feature = dataset.schema.by_name["a"]
+    assert (feature.kind, feature.cells.true, feature.cells.false) == ("boolean", true, false)
+    assert has_notice(dataset, f"{true[0]!r}")
+    expected = [1 if cell.casefold() in true else 0 if cell.casefold() in false else np.nan for cell in cells]
+    np.testing.assert_array_equal(dataset.columns["a"][:3], expected)
+    schema = FeatureSchema.from_json(dataset.schema.to_json())
+    for form, rows in posted(schema, {"x": ["0"] * 3, "a": cells}).items():
+        assert not rows.errors, form
+        np.testing.assert_array_equal(rows.frame.numbers[:, 1], expected, err_msg=form)
+
+
+def test_true_and_false_fit_a_column_of_words_too(infer: Infer) -> None:
+    schema = infer(a=cycle("yes", "no", "")).schema
+    rows = [{"x": 0, "a": True}, {"x": 0, "a": "False"}, {"x": 0, "a": unicodedata.normalize("NFD", "YES")}]
+    assert validate_rows(schema, rows).frame.numbers[:, 1].tolist() == [1, 0, 1]
+    assert [error.code for error in validate_rows(schema, [{"x": 0, "a": "maybe"}]).errors] == ["wrong_type"]
+
+
+@pytest.mark.parametrize("cells", [["yes", ""], ["yes", "no", "maybe"], ["yes", "nein"], ["s", "n"], ["ja", "no"]])
+def test_other_words_are_a_category(infer: Infer, cells: list[str]) -> None:
+    assert infer(a=cycle(*cells)).schema.by_name["a"].kind == "category"
+
+
+def test_flags_and_targets_keep_the_words(infer: Infer) -> None:
+    dataset = infer(a=cycle("yes", "no"), categorical=("a",))
     assert dataset.schema.by_name["a"].seen.levels == ["no", "yes"]
-    assert dataset.columns["a"][:3].tolist() == ["yes", "no", None]
+    assert infer(b=cycle("yes", "no"), target="b").schema.classes == ["no", "yes"]
 
 
 def test_numbers_with_leading_zeros_are_a_category(infer: Infer) -> None:

@@ -11,7 +11,8 @@ from models.outputs import Outputs
 from models.schema import FeatureSchema
 from models.tabular_model import SCALE
 from training import conformalization
-from training.conformalization import HeldOutRows, covered_by_folds, fit_uncertainty, report, uneven_category
+from training.conformalization import HeldOutRows, covered_by_folds, fit_uncertainty, uneven_category
+from training.coverage_report import report
 
 LEVELS: list[bool | int | float | str] = ["north", "south"]
 FEATURES = [

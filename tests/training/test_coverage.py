@@ -9,8 +9,9 @@ import pytest
 
 from tests.training.test_conformalization import class_rows, regression_rows
 from training import trust
-from training.conformalization import fit_uncertainty, interval_report, set_report
+from training.conformalization import fit_uncertainty
 from training.coverage import coverage_by_fifth, level_coverage, tolerance
+from training.coverage_report import interval_report, set_report
 from training.synthetic_noise import NOISE, write_table
 from training.trust import Report
 

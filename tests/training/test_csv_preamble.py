@@ -4,9 +4,15 @@ read if only one reading is possible, else the message names the flag.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from models.formats.csv_decoder import CsvDecoder
+from models.schema import FeatureSchema
+from service.protocols import invocations
+from tests.training.posting import assert_frame, decoded
+from training.build_dataset import load_dataset
 from training.config import DataOptions
 from training.errors import UsageError
 from training.raw_table import RawTable
@@ -76,6 +82,35 @@ def test_comments_are_left_out_wherever_they_stand_and_lines_keep_their_numbers(
         read(write(content + "1;2;3;4\n"), comment="#")
 
 
+@pytest.mark.parametrize(
+    ("above", "within", "flags"),
+    [
+        ("Report; of March\n\n", "", {"skip_rows": 2}),
+        ("sep=;\nReport\n", "", {"skip_rows": 2}),
+        ("# Report\n", "# half\n", {"comment": "#"}),
+        ("Report\n// more\n", "  // half; of it\n", {"skip_rows": 1, "comment": "//"}),
+    ],
+)
+def test_a_file_with_other_lines_can_be_posted_to_its_model_and_read_again_by_its_schema(
+    write: Write, tmp_path: Path, above: str, within: str, flags: dict[str, Any]
+) -> None:
+    content = above + "x;z;y\n" + within + ROWS.replace("\n", "\n" + within, 3)
+    dataset = load_dataset(DataOptions(data=write(content), target="y", **flags))
+    schema = FeatureSchema.from_json(dataset.schema.to_json())
+    for body in (content, "x;z;y\n" + ROWS):
+        assert_frame(decoded(CsvDecoder, schema, body.encode()), dataset, "CSV")
+        lines = invocations.with_header(schema, invocations.decode_text(schema, body.encode(), None))
+        assert_frame(invocations.read_csv(schema, lines, 1000).validate(schema), dataset, "invocations")
+    stored = tmp_path / "features.json"
+    stored.write_text(schema.to_json())
+    again = load_dataset(DataOptions(data=write(content), schema=str(stored)))
+    assert again.schema == schema
+
+
+def test_a_comment_mark_without_comments_is_not_stored(write: Write) -> None:
+    assert load_dataset(DataOptions(data=write("x;z;y\n" + ROWS), target="y", comment="#")).schema.format == 1
+
+
 @pytest.mark.parametrize(("skip_rows", "comment", "message"), [(-1, None, "0 or more"), (999, None, "leaves nothing")])
 def test_flags_out_of_range_are_rejected(write: Write, skip_rows: int, comment: str | None, message: str) -> None:
     with pytest.raises(UsageError, match=message):
@@ -102,7 +137,5 @@ def test_row_names_without_a_header_are_a_hint(write: Write) -> None:
 
 @pytest.mark.parametrize("names", ["34,M,Paris", "1,1,2", "2020-01-01,5,x"])
 def test_a_file_without_a_header_gets_a_hint(write: Write, names: str) -> None:
-    from training.build_dataset import load_dataset
-
     with pytest.raises(UsageError, match="a file without a header"):
         load_dataset(DataOptions(data=write(names + "\n" + "5,F,Rome\n" * 60), target="city"))

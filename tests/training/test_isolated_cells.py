@@ -106,7 +106,17 @@ def test_a_value_far_from_zeros_and_a_few_numbers_is_isolated() -> None:
 def test_the_error_on_other_rows_hardly_changes() -> None:
     """The short form of `python -m training.robustness`."""
     table, fresh = robustness.draw_table(300, seed=1), robustness.draw_table(500, seed=2)
-    clean = robustness.measure(table, "plain", [0, 1], fresh)
+    known = robustness.KnownErrors()
+    clean = robustness.measure(table, "plain", [0, 1], fresh, known, "clean")
     for cell in ("date 9999-12-31", "target 1e6"):
-        odd = robustness.measure(robustness.ISOLATED_CELLS[cell](table), "plain", [0, 1], fresh)
+        odd = robustness.measure(robustness.ISOLATED_CELLS[cell](table), "plain", [0, 1], fresh, known, cell)
         assert odd.mean < clean.mean * 1.1, cell
+
+
+def test_measured_errors_are_kept_when_a_run_ends(tmp_path: Path) -> None:
+    file = tmp_path / "errors.json"
+    assert robustness.KnownErrors(file).error("a", lambda: 1.5) == 1.5
+    ended = robustness.KnownErrors(file, seconds=-1)
+    assert ended.error("a", lambda: 2.5) == 1.5
+    with pytest.raises(robustness.TimeIsUp):
+        ended.error("b", lambda: 2.5)

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -102,6 +103,24 @@ def test_challenger_that_receives_requests_is_left(train: Train) -> None:
     printed = train("--promote-if-better", epochs=1)
     assert printed.endswith("The challenger receives requests and was left as it is")
     assert (state().champion, state().aliases) == (1, {"challenger": 2})
+
+
+def test_challenger_that_receives_requests_since_the_comparison_is_left(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train()
+    shutil.copytree(VersionStore().find("fares", 1).path, VersionStore().find("fares", 1).path.with_name("2"))
+    change = VersionStore.change
+
+    def after_a_canary(versions: VersionStore, action: str, *arguments: Any, **options: Any) -> Any:
+        if action == "alias":
+            change(versions, "canary", "fares", lambda state: serving_changes.start_canary(state, 2, 10, None))
+        return change(versions, action, *arguments, **options)
+
+    monkeypatch.setattr(VersionStore, "change", after_a_canary)
+    printed = train("--promote-if-better", epochs=1)
+    assert printed.endswith("The challenger receives requests and was left as it is")
+    assert state().aliases == {"challenger": 2}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from models.feature import Feature
 from models.formats import blocks
-from models.formats.csv_decoder import CsvDecoder, delimiter_of
+from models.formats.csv_decoder import CsvDecoder, delimiter_of, without_extra_lines
 from models.schema import FeatureSchema
 
 
@@ -46,6 +46,31 @@ def test_quote_inside_a_cell_does_not_open_a_quoted_cell(rows: int) -> None:
     block = blocks.decode_whole(CsvDecoder(schema, 100_000, len(body)), body)
     assert block is not None
     assert block.count == rows + 1
+
+
+TITLED = b"Report of March; 2024\r\n\r\na;b\r\n1;2\r\n3;4\r\n"
+COMMENTED = b'# made by "a tool\na,b\n1,2\n  # a, note\n3,4\n#end'
+BOTH = b'\xef\xbb\xbfsep=;\n"a ""title"" of\n# note\na;b\n1;2\n#x\n3;4'
+
+
+@pytest.mark.parametrize("size", [1, 5, 1000])
+@pytest.mark.parametrize(
+    ("body", "skip_rows", "comment"), [(TITLED, 2, None), (COMMENTED, None, "#"), (BOTH, 2, "#"), (BOTH, 3, "#")]
+)
+def test_lines_that_are_no_rows_are_left_out_as_in_training(
+    body: bytes, skip_rows: int | None, comment: str | None, size: int
+) -> None:
+    features = [Feature(name=name, kind="number", nullable=False) for name in "ab"]
+    schema = FeatureSchema(
+        format=2, name="a", task="regression", target="y", features=features, skip_rows=skip_rows, comment=comment
+    )
+    for content in (body, b"a,b\n1,2\n3,4\n", b"\n\na;b\n1;2\n3;4\n"):
+        decoder = CsvDecoder(schema, 100, max_bytes=10**6)
+        chunks = [content[start : start + size] for start in range(0, len(content), size)]
+        assert [block for chunk in chunks for block in decoder.feed(chunk)] == []
+        (block,) = decoder.rest()
+        assert block.validate(schema).frame.numbers.tolist() == [[1, 2], [3, 4]]
+        assert without_extra_lines(content, schema).splitlines()[-1] in (b"3;4", b"3,4", b"")
 
 
 def test_blocks_have_limited_bytes() -> None:

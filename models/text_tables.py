@@ -20,9 +20,10 @@ def aligned(table: Sequence[Sequence[str]]) -> str:
     return "\n".join(align_columns(table))
 
 
-def markdown(table: Sequence[Sequence[str]]) -> str:
-    """A table as Markdown."""
+def markdown(table: Sequence[Sequence[str]], *, numbers: bool = False) -> str:
+    """A table as Markdown. numbers: align all columns but the first to the right."""
     head, *body = [
         "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in row) + " |" for row in table
     ]
-    return "\n".join([head, "|" + "---|" * len(table[0]), *body])
+    rule = "|---|" + ("---:|" if numbers else "---|") * (len(table[0]) - 1)
+    return "\n".join([head, rule, *body])
