@@ -39,10 +39,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_files(folder: Path) -> None:
-    """Wait until the files of a folder without subfolders, and the folder itself, are on disk. Raises OSError."""
-    for path in folder.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+    """Wait until all files in a folder, and the folder itself, are on disk. Raises OSError."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
     sync_folder(folder)
 
 

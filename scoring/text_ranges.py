@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import IO, NamedTuple
 
 from models.formats.blocks import MAX_LINE_BYTES
-from models.formats.csv_decoder import SEP_LINE, CsvDecoder, delimiter_of
+from models.formats.csv_decoder import CsvDecoder, delimiter_of, has_comments, without_titles
 from models.formats.csv_lines import LineEnds
 from models.formats.errors import FormatError
 from models.schema import FeatureSchema
@@ -39,8 +39,9 @@ def csv_head(file: IO[bytes], schema: FeatureSchema) -> CsvHead | None:
     """
     content = file.read(MAX_LINE_BYTES)
     decoder = CsvDecoder(schema, 1, MAX_LINE_BYTES)
-    rows_start = len(content) - len(content.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n"))
-    rows_start += match.end() if (match := SEP_LINE.match(content[rows_start:])) else 0
+    if has_comments(content, schema):
+        raise FormatError(f"remove its lines that begin with {schema.comment!r}, which are comments")
+    rows_start = len(content) - len(without_titles(content, schema))
     delimiter = delimiter_of(content[rows_start:].partition(b"\n")[0].decode(errors="replace"), schema)
     ends, place = LineEnds(delimiter.encode()), rows_start
     while end := content.find(b"\n", place) + 1:

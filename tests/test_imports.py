@@ -27,16 +27,13 @@ UNNEEDED_IN_WORKER = (
 )
 UNNEEDED_IN_LAUNCHER = {"numpy", "pydantic", "bentoml", "uvicorn"}  # 26 MB and 0.2 s of a server's start
 OF_GRPC = {"grpc", "grpc_health", "google"}
-<<<<<<< HEAD
-SPEAKS_GRPC = {"service/grpc_server.py", "service/grpc_tls.py", "service/protocols/oip_messages.py"}
-=======
 SPEAKS_GRPC = {
     "service/grpc_health_calls.py",
     "service/grpc_messages.py",
     "service/grpc_server.py",
+    "service/grpc_tls.py",
     "service/protocols/oip_messages.py",
 }
->>>>>>> 6a46624 (Memory of gRPC messages and Parquet files is admitted; words for booleans, mixed percent, titles and comments of a CSV; full disks; one home for duplicates)
 MEASURES_SERVICE = {"loadtest/bench/fast_service_cases.py"}  # no request can switch a fast path off
 ARROW_FORMATS = (
     "models/fast/arrow_",
@@ -144,12 +141,8 @@ LAYERS: dict[str, list[set[str]]] = {
         {"training.splitting", "training.comparison"},
         {"training.build_dataset", "training.evaluation", "training.provenance", "training.error_scale"},
         {"training.conformalization", "training.importance", "training.catboost_baseline"},
-<<<<<<< HEAD
-        {"training.baselines", "training.card", "training.plots", "training.drift_reference"},
-=======
         {"training.coverage_report"},
-        {"training.baselines", "training.card", "training.plots"},
->>>>>>> 6a46624 (Memory of gRPC messages and Parquet files is admitted; words for booleans, mixed percent, titles and comments of a CSV; full disks; one home for duplicates)
+        {"training.baselines", "training.card", "training.plots", "training.drift_reference"},
         {"training.pipeline"},
         {"training.promotion"},
     ],

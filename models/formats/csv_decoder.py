@@ -184,10 +184,18 @@ def without_extra_lines(body: bytes, schema: FeatureSchema) -> bytes:
     """A whole CSV without the titles and comments that the file which trained the model had."""
     if schema.comment is not None:
         body = CommentLines(schema.comment).feed(body, final=True)
-    if schema.skip_rows is not None:
-        titles = TitleLines(schema.skip_rows, lambda line: known_names(text_of(line), schema))
-        body = titles.feed(body, final=True) or b""
-    return body
+    return body if schema.skip_rows is None else without_titles(body, schema)
+
+
+def without_titles(body: bytes, schema: FeatureSchema) -> bytes:
+    """The start of a CSV from its header on."""
+    titles = TitleLines(schema.skip_rows or 0, lambda line: known_names(text_of(line), schema))
+    return titles.feed(body, final=True) or b""
+
+
+def has_comments(body: bytes, schema: FeatureSchema) -> bool:
+    """Whether lines of a CSV are comments, as some of the file were that trained the model."""
+    return schema.comment is not None and CommentLines(schema.comment).pattern.search(body) is not None
 
 
 def delimiter_of(text: str, schema: FeatureSchema) -> str:

@@ -45,7 +45,7 @@ class CommentLines:
     """Removes the text of lines that begin with a comment mark, from content that arrives in chunks."""
 
     def __init__(self, mark: str) -> None:
-        self._pattern = re.compile(rb"(?m)^[ \t]*" + re.escape(mark.encode()) + rb"[^\r\n]*")
+        self.pattern = re.compile(rb"(?m)^[ \t]*" + re.escape(mark.encode()) + rb"[^\r\n]*")
         self._unended = b""
         self._at_start = True
 
@@ -58,7 +58,7 @@ class CommentLines:
             raise FormatError(f"a line is longer than {MAX_LINE_BYTES} bytes")
         if lines and self._at_start:
             lines, self._at_start = lines.removeprefix(codecs.BOM_UTF8), False
-        return self._pattern.sub(b"", lines)
+        return self.pattern.sub(b"", lines)
 
 
 def first_line(content: bytes) -> bytes:

@@ -105,3 +105,14 @@ def test_a_quote_that_is_never_closed_is_an_error(monkeypatch: pytest.MonkeyPatc
     assert head is not None
     with pytest.raises(FormatError, match="longer than 50 bytes"):
         list(csv_ranges(io.BytesIO(content), 4, head, 10))
+
+
+def test_the_titles_of_a_file_that_trained_the_model_belong_to_no_range() -> None:
+    schema = SCHEMA.model_copy(update={"format": 2, "skip_rows": 2, "comment": "#"})
+    for above in (b"", b"Report; 2024\n\n", b"\xef\xbb\xbfReport\n\n"):
+        content = above + b"a,b\nx,1\nx,2\n"
+        head = csv_head(io.BytesIO(content), schema)
+        assert head is not None
+        assert (head.names, content[head.stop :]) == (["a", "b"], b"x,1\nx,2\n")
+    with pytest.raises(FormatError, match="remove its lines that begin with '#'"):
+        csv_head(io.BytesIO(b"a,b\nx,1\n# half\nx,2\n"), schema)
