@@ -27,13 +27,8 @@ UNNEEDED_IN_WORKER = (
 )
 UNNEEDED_IN_LAUNCHER = {"numpy", "pydantic", "bentoml", "uvicorn"}  # 26 MB and 0.2 s of a server's start
 OF_GRPC = {"grpc", "grpc_health", "google"}
-SPEAKS_GRPC = {
-    "service/grpc_health_calls.py",
-    "service/grpc_messages.py",
-    "service/grpc_server.py",
-    "service/grpc_tls.py",
-    "service/protocols/oip_messages.py",
-}
+SPEAKS_GRPC = {f"service/grpc_{name}.py" for name in ("health_calls", "messages", "server", "tls")}
+SPEAKS_GRPC |= {"service/protocols/oip_messages.py"}
 MEASURES_SERVICE = {"loadtest/bench/fast_service_cases.py"}  # no request can switch a fast path off
 ARROW_FORMATS = (
     "models/fast/arrow_",

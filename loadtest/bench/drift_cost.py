@@ -9,12 +9,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from loadtest import table_format
 from loadtest.bench import paired_ratios
 from loadtest.bench.checkouts import CheckoutComparison, PairedRound, compare, explanation, table
 from loadtest.bench.server_process import rows_of
 from loadtest.bench.server_scenarios import Contender, as_json, tabserve_server
 from loadtest.bench.servers import train
+from models import text_tables
 
 MODEL, CONNECTIONS = "housing", 32
 GOAL = 1.02  # times the CPU time without
@@ -54,8 +54,8 @@ def run(rounds: int, seconds: float, rows: int, markdown: Path | None) -> int:
         f"{rows} rows of {MODEL}, old without and new with counting for drift; {rounds} rounds of {requests:,} requests"
     )
     outcome = f"CPU per request with counting: {ratio.median:.3f} times that without (goal: at most {GOAL:g})"
-    print(f"\n{title}\n\n{table_format.text(table(found))}\n\n{explanation(found)}\n{outcome}", flush=True)
+    print(f"\n{title}\n\n{text_tables.aligned(table(found))}\n\n{explanation(found)}\n{outcome}", flush=True)
     if markdown:
-        text = f"{title}\n\n{table_format.markdown(table(found))}\n\n{explanation(found)}\n\n{outcome}\n"
+        text = f"{title}\n\n{text_tables.markdown(table(found), numbers=True)}\n\n{explanation(found)}\n\n{outcome}\n"
         markdown.write_text(text, encoding="utf-8")
     return int(ratio.median > GOAL)

@@ -16,13 +16,13 @@ from statistics import median
 
 import psutil
 
-from loadtest import table_format
 from loadtest.bench.clients import JSON, LoadFigures, load
 from loadtest.bench.paired_ratios import ratio
 from loadtest.bench.process_usage import cpu_seconds
 from loadtest.bench.server_process import BenchServer, free_port
 from loadtest.bench.server_scenarios import Contender, tabserve_server
 from loadtest.bench.servers import body, train
+from models import text_tables
 
 MODEL = "eight"
 CONNECTIONS = {"open connections": 32, "a new connection for each request": 8}
@@ -193,8 +193,8 @@ def report(ways: Mapping[str, Measured], rounds: int, markdown: Path | None) -> 
     for kind, connections in CONNECTIONS.items():
         lines: Sequence[Sequence[str]] = table(ways, kind)
         title = f"one row per request, one worker, {connections} clients, {kind}, median of {rounds} rounds"
-        print(f"\n{title}\n\n{table_format.text(lines)}", flush=True)
-        written.append(f"{title}\n\n{table_format.markdown(lines)}\n")
+        print(f"\n{title}\n\n{text_tables.aligned(lines)}", flush=True)
+        written.append(f"{title}\n\n{text_tables.markdown(lines, numbers=True)}\n")
     if markdown:
         markdown.write_text("\n".join(written), encoding="utf-8")
     return int(any(one.errors for measured in ways.values() for loads in measured.loads.values() for one in loads))

@@ -20,7 +20,7 @@ import grpc
 import numpy as np
 
 from service.protocols.oip_messages import MESSAGES, SERVICE
-from tests.e2e.conftest import ROOT, Server, start_server, train_version
+from tests.e2e.conftest import Server, start_server, train_version
 from tests.e2e.server_processes import descendants, proportional_mib, workers
 from tests.ports import free_port
 
@@ -158,9 +158,14 @@ def main() -> int:
     memory, size, grpc_port = str(options.limit_mib * MIB), options.mib * MIB, free_port()
     with tempfile.TemporaryDirectory() as folder:
         train_version(Path(folder), "small")
-        settings = {"WORKERS": "2", "MEMORY_BYTES": memory, "GRPC_PORT": str(grpc_port)}
-        environment = {f"TABSERVE_{name}": value for name, value in settings.items()}
-        server = start_server(Path(folder), free_port(), Path(folder) / "log", cwd=ROOT, **environment)
+        server = start_server(
+            Path(folder),
+            free_port(),
+            Path(folder) / "log",
+            TABSERVE_WORKERS="2",
+            TABSERVE_MEMORY_BYTES=memory,
+            TABSERVE_GRPC_PORT=str(grpc_port),
+        )
         body = message_of("small", ROW, size) if options.grpc else body_of(ROW, size)
 
         def new_client() -> Client:
