@@ -11,6 +11,7 @@ from typing import Self
 
 from models import manifest
 from models.version_files import StoredVersion
+from models.version_folder import MANIFEST_FILE
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class VersionArchive:
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
             for name in manifest.file_names(stored.path):
                 archive.write(stored.path / name, name)
-            if (stored.path / manifest.MANIFEST_FILE).is_file():
-                archive.write(stored.path / manifest.MANIFEST_FILE, manifest.MANIFEST_FILE)
+            if (stored.path / MANIFEST_FILE).is_file():
+                archive.write(stored.path / MANIFEST_FILE, MANIFEST_FILE)
         return cls(stored.name, stored.version, target.getvalue())
 
     @contextlib.contextmanager
