@@ -81,6 +81,7 @@ class Exchange:
     served: ServedModel | None = None
     trace: TraceContext | None = None
     failed: RequestError | None = None
+    admitted = False  # whether access was checked already
     rows = 0  # validated so far
 
     def __init__(self, context: ServerContext, headers: Mapping[bytes, bytes], started: float, protocol: str) -> None:
@@ -119,7 +120,8 @@ class Exchange:
             state = context.state
             if not (state.passes_probes if probe else state.admits_requests):
                 raise NotReady("the server is shutting down" if state.draining else "the models are not loaded yet")
-        context.access.check(self)
+        if not self.admitted:
+            context.access.check(self)
 
     def set_deadline(self) -> None:
         """Set the deadline of the request. Raises RequestNotValid."""

@@ -55,13 +55,13 @@ def native_json(plane: DataPlane) -> Iterator[Case]:
             body = json.dumps({"rows": rows_of(count)}).encode()
             name = f"body to answer, {plural(count)}, {served.model.schema.task}"
             yield Case(
-                "`PredictRoute._fast`", name, partial(answer_fast, route, body), partial(answer_generally, route, body)
+                "`PredictRoute.answer`", name, partial(answer_fast, route, body), partial(answer_generally, route, body)
             )
 
 
 def answer_fast(route: native.PredictRoute, body: bytes) -> bytes | None:
     """The response of the fast path to a body."""
-    found = route._fast(body)
+    found = route.answer(body)
     return None if found is None else found[0]
 
 

@@ -6,6 +6,7 @@ from service.errors import ClientDisconnected, RequestError
 from service.exchange import ServerContext
 from service.http.asgi_types import App, Receive, Scope, Send
 from service.http.compression import MIN_COMPRESSED_BYTES, compressed
+from service.http.direct_answers import DirectAnswers
 from service.http.http_exchange import HttpExchange
 from service.registry import Snapshot
 from service.routes.route import Route
@@ -20,6 +21,7 @@ class Application:
         self.plane = context.plane
         self._inner: App = no_app
         self._router = Router(self.plane, self.plane.snapshot)
+        self.direct = DirectAnswers(context, self._router)
 
     def wrap(self, app: App) -> "Application":
         """app: BentoML's app, for requests that match none of our routes."""
@@ -31,9 +33,12 @@ class Application:
         router = Router(self.plane, snapshot)
 
         def install() -> None:
-            self._router = router
+            self._use(router)
 
         return install
+
+    def _use(self, router: Router) -> None:
+        self._router = self.direct.router = router
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -41,7 +46,8 @@ class Application:
             return
         context, router = self.context, self._router
         if router.snapshot is not self.plane.registry.snapshot:  # the served models have changed
-            router = self._router = Router(self.plane, self.plane.snapshot)
+            router = Router(self.plane, self.plane.snapshot)
+            self._use(router)
         path = scope["path"]
         route = router.listed.get(path) or router.find(path) or router.passthrough(self._inner, path)
         exchange = HttpExchange(context, scope, receive, send, route.protocol)

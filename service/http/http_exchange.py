@@ -55,6 +55,7 @@ class HttpExchange(Exchange):
             self.trace = tracing.read(headers)
         self.scope = scope
         self.send = send
+        self.admitted = "admitted" in scope and scope["admitted"] is not None  # set by service.server.http_protocol
         settings = context.settings
         self.body = RequestBody(receive, settings.max_body_bytes, settings.timeout_s, context.plane.memory)
 

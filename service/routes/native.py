@@ -36,10 +36,12 @@ class PredictRoute(Route):
 
     protocol = "json"
     allow = ("POST", "OPTIONS")
+    answers_directly = True
     served: ServedModel
 
     def __init__(self, plane: DataPlane, served: ServedModel) -> None:
         super().__init__(plane, served)
+        self.path = f"{PREFIX}{served.name}"
         self._writer = served.compiled(JsonWriter)
         self._parse_body = served.model.schema.validators.parse_body
 
@@ -52,7 +54,7 @@ class PredictRoute(Route):
         served = self.plane.extended(self.served, options.outputs)
         body = await exchange.body.read(headers, self.plane)
         if not query and b"x-request-timeout" not in headers and time.monotonic() < exchange.deadline:
-            found = self._fast(body)
+            found = self.answer(body)
             if found is not None:
                 fast, exchange.rows = found
                 if len(fast) > MIN_COMPRESSED_BYTES:
@@ -61,11 +63,8 @@ class PredictRoute(Route):
                 return None
         return Response(await predict_json(self.plane, served, body, options.on_invalid, exchange.prediction_context))
 
-    def _fast(self, body: bytes) -> tuple[bytes, int] | None:
-        """The response to the common request, a few valid rows without warnings in a small body, and their number.
-
-        None for all other requests: `predict_json` handles them from the start.
-        """
+    def answer(self, body: bytes) -> tuple[bytes, int] | None:
+        """The response to a few valid rows without warnings in a small body, and their number."""
         if len(body) > SMALL_BYTES or (rows := self._parse_body(body)) is None:
             return None
         outputs = self.plane.predict_fast(self.served, rows)

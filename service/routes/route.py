@@ -24,6 +24,8 @@ class Route:
     allow: tuple[str, ...] = ()  # for OPTIONS and the Allow header; if empty, OPTIONS is a 405
     always: ClassVar[bool] = False  # also answers while models load and while the server stops
     probe: ClassVar[bool] = False  # a readiness probe, which fails while the server drains
+    answers_directly: ClassVar[bool] = False  # whether `answer` may return a response
+    path = ""  # of a route that answers directly
 
     def __init__(self, plane: DataPlane, served: ServedModel | None = None) -> None:
         self.plane = plane
@@ -32,6 +34,13 @@ class Route:
     async def handle(self, exchange: HttpExchange) -> Response | None:
         """Handle one of `methods`. Returns None if the route has sent the response itself. Raises RequestError."""
         raise NotImplementedError
+
+    def answer(self, body: bytes) -> tuple[bytes, int] | None:
+        """The JSON response to a common POST request without options, and its number of rows.
+
+        None for all other requests: `handle` responds to them.
+        """
+        return None
 
     async def handle_other_method(self, exchange: HttpExchange) -> Response | None:
         """Handle a request with any other method. Raises RequestError."""

@@ -26,7 +26,8 @@ ROUTE_GROUPS: Sequence[RouteGroup] = (
 class Router:
     """Finds routes by a dictionary of the common paths, and through the route groups for all others.
 
-    A router belongs to one snapshot of the registry and is replaced together with it.
+    A router belongs to one snapshot of the registry and is replaced together with it. `direct` has the routes that
+    answer common requests without the application.
     """
 
     def __init__(self, plane: DataPlane, snapshot: Snapshot) -> None:
@@ -35,6 +36,7 @@ class Router:
         self.listed: dict[str, Route] = {}
         for group in reversed(ROUTE_GROUPS):  # the first group takes a path that two groups list
             self.listed |= group.listed(plane, self.snapshot)
+        self.direct = {path.encode(): route for path, route in self.listed.items() if route.answers_directly}
         self.listed["/docs.json"] = OpenApiPage(plane, partial(openapi_document, plane, snapshot))
 
     def find(self, path: str) -> Route | None:
