@@ -6,11 +6,10 @@ import json
 from typing import Any
 
 import pytest
-import uvicorn
 
 from service.http.asgi import Application
-from service.server import http_protocol
 from tests.service.conftest import HOME
+from tests.service.server.conftest import listening
 
 REQUESTS = 200
 ROW = json.dumps({"rows": [HOME]}).encode()
@@ -23,7 +22,8 @@ def head(path: str, content_type: str, body: bytes) -> bytes:
 
 
 REQUESTS_BY_KIND = {
-    "row": head("/predict/homes", "application/json", ROW),
+    "row": head("/predict/homes", "application/json", ROW),  # answered directly
+    "row, by the application": head("/predict/homes?on_invalid=fail", "application/json", ROW),
     "explanation": head("/predict/homes?explain=fast", "application/json", ROW),  # 422: a model without a background
     "table": head("/predict/homes", "text/csv", CSV),
     "page": b"GET /models HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -34,30 +34,25 @@ REQUESTS_BY_KIND = {
 
 
 async def unreachable_per_request(app: Any, request: bytes) -> float:
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None))
-    server.config.load()
-    server.lifespan = server.config.lifespan_class(server.config)
-    http_protocol.install_http_protocol(server)
-    listener = await asyncio.get_running_loop().create_server(http_protocol.protocol_of(server), "127.0.0.1", 0)
-    reader, writer = await asyncio.open_connection(*listener.sockets[0].getsockname())
+    async with listening(app) as address:
+        reader, writer = await asyncio.open_connection(*address)
 
-    async def send(count: int) -> None:
-        for _ in range(count):
-            writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
-            await reader.readexactly(int(length.partition(b":")[2]))
+        async def send(count: int) -> None:
+            for _ in range(count):
+                writer.write(request)
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
+                await reader.readexactly(int(length.partition(b":")[2]))
 
-    await send(20)
-    gc.collect()
-    gc.disable()
-    try:
-        await send(REQUESTS)
-        found = gc.collect()
-    finally:
-        gc.enable()
-    writer.close()
-    listener.close()
+        await send(20)
+        gc.collect()
+        gc.disable()
+        try:
+            await send(REQUESTS)
+            found = gc.collect()
+        finally:
+            gc.enable()
+        writer.close()
     return found / REQUESTS
 
 

@@ -1,0 +1,287 @@
+"""Requests that are answered directly get the same bytes, counters and log lines as from the application.
+
+Two servers receive the same random bytes, in the same random pieces; one of them answers nothing directly.
+"""
+
+import asyncio
+import json
+import logging
+import random
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from models.tabular_model import TabularModel
+from service.errors import Forbidden
+from service.http import direct_answers
+from service.http.asgi import Application
+from service.server import http_protocol
+from service.settings import Settings
+from tests.service.conftest import HOME
+from tests.service.server.conftest import listening
+
+ROUNDS = 200
+BODIES = [
+    *[json.dumps({"rows": [HOME | {"class": number, "_u": 1 + number % 3}]}).encode() for number in range(4)] * 3,
+    json.dumps({"rows": [HOME, HOME]}).encode(),
+    json.dumps({"rows": [HOME | {"class": 1e9}]}).encode(),  # a warning
+    json.dumps({"rows": [HOME | {"class": "x"}]}).encode(),
+    json.dumps({"rows": []}).encode(),
+    b'{"rows": [' + json.dumps(HOME)[:-1].encode() + b', "_u": 2}]}',  # a repeated name
+    b'{"rows": [{"_u": NaN}]}',
+    b"{",
+    b"",
+    json.dumps({"rows": [HOME] * 60}).encode(),  # not small
+]
+PATHS = ["/predict/homes"] * 12 + [
+    "/predict/homes?on_invalid=skip",
+    "/predict/homes?typo=1",
+    "/predict/home%73",
+    "/predict/homes/",
+    "/predict/homes/versions/1",
+    "/predict/unknown",
+    "http://x/predict/homes",
+    "/models",
+]
+FIELDS = [
+    "Accept: */*",
+    "Accept: application/json",
+    "Accept: text/csv",
+    "accept-encoding: gzip",
+    "User-Agent: x",
+    "X-Request-ID: given-1",
+    "X-Request-ID: not valid",
+    "Connection: keep-alive",
+    "Connection: Keep-Alive, x",
+    "Cookie: a=b",
+    "Origin: http://x",
+    "X-Forwarded-For: 10.0.0.1",
+    "Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    "X-Request-Timeout: 1",
+    "X-Request-Timeout: x",
+    "X-Client-Key: a",
+    "User-Agent: a\r\nUser-Agent: b",
+    "Authorization: Bearer x",
+    "Expect: 100-continue",
+    "Upgrade: h2c\r\nConnection: Upgrade",
+    "Host: y",
+]
+TYPES = ["application/json"] * 8 + ["application/json; charset=utf-8", "text/csv", "text/plain", None]
+
+LAST = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+def plain_request(row: bytes) -> bytes:
+    head = "POST /predict/homes HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: "
+    return f"{head}{len(row)}\r\n\r\n".encode() + row
+
+
+def random_request(rng: random.Random) -> bytes:
+    if rng.random() < 0.4:
+        return plain_request(rng.choice(BODIES[:12]))
+    method = rng.choice(["POST"] * 12 + ["GET", "PUT", "OPTIONS"])
+    version = rng.choice(["1.1"] * 20 + ["1.0"])
+    body = rng.choice(BODIES)
+    lines = [f"{method} {rng.choice(PATHS)} HTTP/{version}", "Host: x"]
+    lines += rng.sample(FIELDS, rng.choice([0, 0, 0, 1, 1, 2]))
+    if (content_type := rng.choice(TYPES)) is not None:
+        lines.append(f"Content-Type: {content_type}")
+    kind = rng.choice(["length"] * 12 + ["chunked", "none", "both"])
+    if kind in ("length", "both"):
+        lines.append(f"Content-Length: {len(body)}")
+    if kind in ("chunked", "both"):
+        lines.append("Transfer-Encoding: chunked")
+        body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body) if body else b"0\r\n\r\n"
+    elif kind == "none":
+        body = b""
+    rng.shuffle(fields := lines[1:])
+    return "\r\n".join([lines[0], *fields, "", ""]).encode() + body
+
+
+def random_requests(rng: random.Random) -> bytes:
+    """Some requests, the last of which ends the connection."""
+    requests: list[bytes] = []
+    for _ in range(rng.choice([1, 1, 2, 4])):
+        requests.append(random_request(rng))
+        if b" HTTP/1.0" in requests[-1]:
+            return b"".join(requests)
+    return b"".join([*requests, LAST])
+
+
+def random_pieces(rng: random.Random, content: bytes) -> Iterator[bytes]:
+    """The content, cut at a few random places."""
+    cuts = sorted(rng.sample(range(1, len(content)), min(rng.choice([0, 0, 1, 3, 8]), len(content) - 1)))
+    for start, end in zip([0, *cuts], [*cuts, len(content)], strict=True):
+        yield content[start:end]
+
+
+async def responses(address: tuple[str, int], pieces: list[bytes]) -> bytes:
+    """What the server sends until it closes the connection, without what differs between two servers.
+
+    Empty if it closes the connection before it has read everything: a reset discards the responses at random.
+    """
+    reader, writer = await asyncio.open_connection(*address)
+    received = asyncio.ensure_future(reader.read())
+    for piece in pieces:
+        writer.write(piece)
+        await asyncio.sleep(0)
+    try:
+        found = await asyncio.wait_for(received, 60)
+    except ConnectionResetError:
+        return b""
+    finally:
+        writer.close()
+    found = re.sub(rb"x-request-id: (?!given)[^\r]*", b"x-request-id: some", found)
+    return re.sub(rb"date: [^\r]*\r\n", b"", found)
+
+
+def counted(app: Application) -> list[Any]:
+    """The counters of each model version, without durations."""
+    parts = []
+    for served in app.plane.snapshot.served:
+        counters = served.counters
+        rows = counters.valid_rows, counters.invalid_rows
+        parts.append((served.name, counters.requests, rows, counters.warnings, counters.rejected))
+    return parts
+
+
+@pytest.fixture
+def apps(
+    make_app: Any, tabular_models: list[TabularModel], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Application, Application, list[int]]]:
+    """One that answers directly, one that does not, and how many requests were answered directly."""
+    settings = Settings(max_rows=100, max_body_bytes=20_000, access_log=1.0)
+    with_direct, without = (make_app(tabular_models, settings) for _ in range(2))
+    del without.direct
+    sent = [0]
+    send = http_protocol.GuardedHttpProtocol._send_directly
+
+    def count(protocol: Any, answer: bytes, arrived: float) -> None:
+        sent[0] += 1
+        send(protocol, answer, arrived)
+
+    monkeypatch.setattr(http_protocol.GuardedHttpProtocol, "_send_directly", count)
+    yield with_direct, without, sent
+    for app in (with_direct, without):
+        app.plane.close()
+
+
+def test_direct_answers_equal_those_of_the_application(
+    apps: tuple[Application, Application, list[int]], caplog: pytest.LogCaptureFixture
+) -> None:
+    with_direct, without, sent = apps
+    rng = random.Random(5)
+
+    async def compare() -> int:
+        compared = 0
+        async with listening(with_direct) as one, listening(without) as other:
+            for _ in range(ROUNDS):
+                content = random_requests(rng)
+                pieces = list(random_pieces(rng, content))
+                found, expected = await asyncio.gather(responses(one, pieces), responses(other, pieces))
+                compared += bool(found and expected)
+                assert found == expected or not (found and expected), content
+        return compared
+
+    caplog.set_level(logging.INFO, "tabserve.access")
+    assert asyncio.run(compare()) > 0.9 * ROUNDS
+    assert sent[0] > ROUNDS / 4
+    assert counted(with_direct) == counted(without)
+    lines = [
+        (record.route, record.protocol, record.model, record.version, record.rows, record.status, record.client)  # type: ignore[attr-defined]
+        for record in caplog.records
+        if record.name.startswith("tabserve.access")
+    ]
+    assert len(lines) % 2 == 0
+    assert all(count % 2 == 0 for count in {line: lines.count(line) for line in lines}.values())
+
+
+async def status_of(address: tuple[str, int], request: bytes) -> int:
+    content = await responses(address, [request + LAST])
+    return int(content.split(b" ", 2)[1])
+
+
+REQUEST = plain_request(BODIES[0])
+
+
+@pytest.mark.parametrize("why", ["loading", "draining", "forbidden", "failing"])
+def test_what_the_application_refuses_is_not_answered_directly(
+    apps: tuple[Application, Application, list[int]], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, _, sent = apps
+    checked = [0]
+
+    def check(*arguments: Any) -> None:
+        checked[0] += 1
+        if why == "forbidden":
+            raise Forbidden("no")
+
+    monkeypatch.setattr(app.context.access, "check", check)
+    if why == "loading":
+        app.context.state.admits_requests = app.context.state.passes_probes = False
+    elif why == "draining":
+        app.context.state.begin_draining()
+    elif why == "failing":
+        monkeypatch.setattr(app.direct.router.direct[b"/predict/homes"], "answer", lambda body: 1 / 0)
+
+    async def ask() -> int:
+        async with listening(app) as address:
+            return await status_of(address, REQUEST)
+
+    expected = {"loading": 503, "draining": 200, "forbidden": 403, "failing": 500}
+    assert asyncio.run(ask()) == expected[why]
+    assert sent[0] == 0
+    if why == "failing":  # access is checked once, also if the application answers: a check may count the request
+        assert checked[0] == 2  # of this request and of the last one, GET /livez
+
+
+def test_a_connection_stays_open_between_direct_answers(
+    apps: tuple[Application, Application, list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The timer of keep-alive is moved on by each answer, and closes the connection in the end."""
+    app, _, sent = apps
+    timeout = 0.5
+    init = http_protocol.GuardedHttpProtocol.__init__
+
+    def shorter(protocol: Any, *arguments: Any, **options: Any) -> None:
+        init(protocol, *arguments, **options)
+        protocol.timeout_keep_alive = timeout
+
+    monkeypatch.setattr(http_protocol.GuardedHttpProtocol, "__init__", shorter)
+
+    async def ask() -> None:
+        async with listening(app) as address:
+            reader, writer = await asyncio.open_connection(*address)
+            loop = asyncio.get_running_loop()
+            started = loop.time()
+            while loop.time() < started + 2 * timeout:
+                writer.write(REQUEST)
+                head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
+                match = re.search(rb"content-length: (\d+)", head)
+                assert match
+                await reader.readexactly(int(match[1]))
+            last = loop.time()
+            assert await asyncio.wait_for(reader.read(), 60) == b""  # the server closes the connection
+            assert loop.time() - last > 0.8 * timeout
+            writer.close()
+
+    asyncio.run(ask())
+    assert sent[0] > 2
+
+
+def test_only_known_headers_are_answered_directly() -> None:
+    """Each of them is in the decision record; a new one has to keep its meaning without the application."""
+    assert sorted(direct_answers.KNOWN_HEADERS) == [
+        b"accept",
+        b"accept-encoding",
+        b"authorization",
+        b"connection",
+        b"content-length",
+        b"content-type",
+        b"host",
+        b"user-agent",
+        b"x-api-key",
+        b"x-request-id",
+    ]
