@@ -93,6 +93,19 @@ def _check_on_response_complete() -> str | None:
     )
 
 
+def _check_direct_answers() -> str | None:
+    return first_problem(
+        refers_to(HttpToolsProtocol.on_body, "cycle", "body", "message_event"),
+        refers_to(HttpToolsProtocol.on_message_complete, "cycle", "more_body"),
+        refers_to(
+            HttpToolsProtocol.on_response_complete, "total_requests", "timeout_keep_alive_task", "timeout_keep_alive"
+        ),
+        refers_to(HttpToolsProtocol.on_headers_complete, "default_headers"),
+        refers_to(uvicorn.Server.on_tick, "default_headers"),
+        refers_to(RequestResponseCycle.send, "write_paused"),
+    )
+
+
 def _check_protocol_state() -> str | None:
     return first_problem(
         refers_to(HttpToolsProtocol.__init__, "cycle", "scope", "headers", "parser", "pipeline", "transport", "loop"),
@@ -215,6 +228,12 @@ ON_RESPONSE_COMPLETE = LibraryHook(
     "An invalid request behind others on one connection is never refused.",
     _check_on_response_complete,
 )
+DIRECT_ANSWERS = LibraryHook(
+    "HttpToolsProtocol.on_message_complete",
+    "uvicorn",
+    "Small requests are answered without the headers, the counts and the timers of uvicorn.",
+    _check_direct_answers,
+)
 PROTOCOL_STATE = LibraryHook(
     "the attributes of HttpToolsProtocol",
     "uvicorn",
@@ -263,6 +282,7 @@ HOOKS = (
     SHOULD_UPGRADE,
     KEEP_ALIVE,
     ON_RESPONSE_COMPLETE,
+    DIRECT_ANSWERS,
     PROTOCOL_STATE,
     CYCLE_STATE,
     RESPONSE_LENGTH,

@@ -108,6 +108,7 @@ SABOTAGES: dict[LibraryHook, Callable[[Patch], None]] = {
     uvicorn_hooks.LISTENERS: renames(uvicorn.Server, "shutdown", "servers"),
     uvicorn_hooks.CONNECTIONS: renames(HttpToolsProtocol, "connection_made", "connections"),
     uvicorn_hooks.DATA_RECEIVED: renames(HttpToolsProtocol, "data_received", "feed_data"),
+    uvicorn_hooks.DIRECT_ANSWERS: renames(HttpToolsProtocol, "on_message_complete", "more_body"),
     uvicorn_hooks.ON_HEADERS_COMPLETE: renames(HttpToolsProtocol, "on_headers_complete", "keep_alive"),
     uvicorn_hooks.SHUTDOWN: renames(HttpToolsProtocol, "shutdown", "cycle"),
     uvicorn_hooks.SHOULD_UPGRADE: removes(HttpToolsProtocol, "_should_upgrade"),
