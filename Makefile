@@ -7,7 +7,7 @@ PARALLEL = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 export BENTOML_DO_NOT_TRACK ?= True
 
 .PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test clients-check cluster-check check-all dialects tables-check kills bulk-kills \
-	quality trust shap-comparison suite learners load large-bodies soak starts robustness bench lock upgrade-check clean
+	quality trust shap-comparison suite learners load large-bodies soak starts robustness bench bulk-bench lock upgrade-check clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' Makefile
@@ -114,6 +114,11 @@ robustness: .venv/.development ## the effect of a single odd cell on the error o
 
 bench: .venv/.development ## compare servers: a bare function, BentoML, Keras, tabserve (minutes)
 	$(PY) -m loadtest bench servers --picture docs/pictures/bench.svg
+
+bulk-bench: .venv/.development ## compare bulk scoring with Keras, MLflow and LightGBM; ROWS=100000000 for the long form (minutes)
+	@mkdir -p build/bulk
+	$(PY) -m pip install --quiet --no-deps --require-hashes --upgrade --target build/bulk -r requirements/bulk.lock
+	PYTHONPATH=build/bulk $(PY) -m loadtest bench bulk --rows $(or $(ROWS),4000000)
 
 .venv/.%: requirements/%.lock requirements/install.sh
 	@requirements/install.sh $*

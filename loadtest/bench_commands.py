@@ -27,6 +27,7 @@ def add(commands: Any) -> None:
         add_intervals,
         add_tls,
         add_drift,
+        add_bulk,
     ):
         add_target(targets)
 
@@ -139,6 +140,14 @@ def add_drift(targets: Any) -> None:
     add_markdown(drift)
 
 
+def add_bulk(targets: Any) -> None:
+    bulk = add_target(targets, "bulk", bench_bulk, "bulk scoring compared with Keras, MLflow and LightGBM in chunks")
+    add_count(bulk, "--rows", 4_000_000, "rows of the table")
+    add_count(bulk, "--loop-rows", 1_000_000, "rows of it that the other contenders read")
+    add_count(bulk, "--workers", os.cpu_count() or 1, "worker processes of bulk scoring")
+    add_markdown(bulk)
+
+
 def add_memory(targets: Any) -> None:
     about = "memory growth of a worker over many valid and invalid requests"
     add_count(add_target(targets, "memory", bench_memory, about), "--requests", 200_000, "number of requests")
@@ -243,3 +252,9 @@ def bench_drift(arguments: argparse.Namespace) -> int:
     from loadtest.bench import drift_cost
 
     return drift_cost.run(arguments.rounds, arguments.seconds, arguments.rows, arguments.markdown)
+
+
+def bench_bulk(arguments: argparse.Namespace) -> int:
+    from loadtest.bench import bulk
+
+    return bulk.run(arguments.rows, arguments.loop_rows, arguments.workers, arguments.markdown)

@@ -27,6 +27,8 @@ uv pip compile --universal --generate-hashes --no-header --quiet --no-annotate -
 uv pip compile --no-deps --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
     requirements/suite.in -o requirements/suite.lock
 uv pip compile --no-deps --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
+    --constraint requirements/development.lock requirements/bulk.in -o requirements/bulk.lock
+uv pip compile --no-deps --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
     requirements/shap.in -o requirements/shap.lock
 uv pip compile --no-deps --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
     requirements/tables.in -o requirements/tables.lock

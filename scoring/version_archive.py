@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from models import manifest
 from models.version_files import StoredVersion
-from models.version_folder import MANIFEST_FILE
+from models.version_folder import version_files_of
 
 
 @dataclass(frozen=True)
 class VersionArchive:
-    """The files that a manifest lists, and the manifest, as a ZIP archive."""
+    """The files of a version, its manifest and signature included, as a ZIP archive."""
 
     name: str
     version: int
@@ -26,10 +25,8 @@ class VersionArchive:
     def of(cls, stored: StoredVersion) -> Self:
         target = io.BytesIO()
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name in manifest.file_names(stored.path):
+            for name in version_files_of(stored.path):
                 archive.write(stored.path / name, name)
-            if (stored.path / MANIFEST_FILE).is_file():
-                archive.write(stored.path / MANIFEST_FILE, MANIFEST_FILE)
         return cls(stored.name, stored.version, target.getvalue())
 
     @contextlib.contextmanager
