@@ -18,11 +18,10 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from loadtest import table_format
 from loadtest.bench.process_usage import peak_mb
 from loadtest.bench.server_process import environment
 from loadtest.bench.servers import train
-from models import store
+from models import store, text_tables
 from models.schema import FeatureSchema
 
 MODEL = "housing"
@@ -81,9 +80,9 @@ def run(rows: int, loop_rows: int, workers: int, markdown: Path | None) -> int:
             figures.append(measured(loop, words, min(rows, loop_rows), models))
     print(f"{rows:,} rows, {written / 1e9:.2f} GB of Parquet; the loops read {min(rows, loop_rows):,} rows")
     lines = table(figures)
-    print(table_format.text(lines))
+    print(text_tables.aligned(lines))
     if markdown:
-        markdown.write_text(table_format.markdown(lines), encoding="utf-8")
+        markdown.write_text(text_tables.markdown(lines, numbers=True), encoding="utf-8")
     return int(any("failed" in one.note for one in figures))
 
 
