@@ -155,15 +155,19 @@ def example_requests(url: str) -> str:
     served = ", ".join(f"{model['name']}:{model['version']}" for model in models)
     return (
         f"\nServing {served} at {url}; documentation: {url}/ ; stop with Ctrl+C. Three example requests:\n\n"
-        f"{curl(url, name, [row])}\n\n{curl(url, name, invalid)}\n\ncurl -s {url}/models\n"
+        f"{curl(url, name, [row])}\n\n{curl(url, name, invalid)}\n\n{curl_command(url)} {url}/models\n"
     )
 
 
 def curl(url: str, name: str, rows: list[dict[str, Any]]) -> str:
     """A curl command that predicts these rows."""
     body = json.dumps({"rows": rows}, ensure_ascii=False).replace("'", "'\\''")
-    insecure = " -k" if url.startswith("https:") else ""
-    return f"curl -s{insecure} {url}/predict/{name} -H 'Content-Type: application/json' -d '{body}'"
+    return f"{curl_command(url)} {url}/predict/{name} -H 'Content-Type: application/json' -d '{body}'"
+
+
+def curl_command(url: str) -> str:
+    """curl without a check of the certificate, which may be for another name than the address."""
+    return "curl -s -k" if url.startswith("https:") else "curl -s"
 
 
 def fetch(url: str) -> Any:
