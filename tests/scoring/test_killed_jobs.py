@@ -8,5 +8,5 @@ from tests.scoring.killed_jobs import KilledJobs
 
 def test_killed_jobs_write_what_an_undisturbed_job_writes(tmp_path: Path) -> None:
     jobs = KilledJobs(tmp_path, random.Random(1))
-    jobs.kill(2)
-    assert jobs.outcomes.total() == 2
+    jobs.kill(1)
+    assert jobs.outcomes.total() == 1
