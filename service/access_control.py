@@ -1,13 +1,15 @@
 """Access control: decides for every HTTP request and gRPC call whether its client may send it.
 
-It allows predictions to everybody, and changes of versions to clients on the same machine. To check API keys, pass a
-subclass to the `ServerContext` in `service.app`.
+Without keys it allows predictions to everybody, and changes of versions to clients on the same machine. With keys,
+`service.access.key_access` replaces it.
 """
 
 import ipaddress
 from collections.abc import Mapping
+from typing import ClassVar
 from urllib.parse import urlsplit
 
+from service.access.caller import Access
 from service.errors import Forbidden
 from service.request import Request
 from service.settings import AdminAccess
@@ -20,11 +22,19 @@ JSON = b"application/json"
 class AccessControl:
     """admin: whether clients on the same machine may change versions."""
 
+    uses_keys: ClassVar[bool] = False
+
     def __init__(self, admin: AdminAccess = "local") -> None:
         self._admin = admin
 
-    def check(self, request: Request) -> None:
-        """Called before the body is read. Raises RequestError to deny access."""
+    def check(self, request: Request, access: Access, model: str | None) -> None:
+        """Called before the body is read. Raises RequestError to deny access.
+
+        access: what the route requires. model: that its path names.
+        """
+
+    def identify(self, request: Request) -> None:
+        """Called by an open route that tells some callers more than others."""
 
     def check_admin(self, request: Request) -> None:
         """Called before a request that changes versions or reads the audit. Raises Forbidden.

@@ -29,6 +29,10 @@ from models.store_repair import repair_store
 from models.tabular_model import TabularModel
 from models.version_files import StoredVersion
 from service import bentoml_configuration, local_copies, logs, metric_files, model_selection, trace_export
+from service.access.key_access import KeyAccess
+from service.access.key_requests import KeyRequests
+from service.access.key_ring import KeyRing
+from service.access.keys_file import KeysFileError
 from service.canary_watch import CanaryWatch
 from service.data_plane import DataPlane
 from service.exchange import ServerContext
@@ -85,7 +89,13 @@ def build_service(
     selection: selects the versions that it serves later. parts: of this worker.
     """
     plane = DataPlane(models, settings, Metrics(parts and parts.lost))
-    context = ServerContext(plane, settings)
+    keys = KeyRing(settings.keys_file, worker.shared_folder()) if settings.keys_file else None
+    context = ServerContext(
+        plane,
+        settings,
+        access=KeyAccess(keys, settings.open_routes) if keys else None,
+        observer=KeyRequests(plane.metrics) if keys else None,
+    )
     application = Application(context)
     workers = worker_count(settings, models)
     services: list[Any] = []  # the service, once it is built
@@ -112,7 +122,7 @@ def build_service(
         tracing={"excluded_urls": ["."]},
     )
     count = workers if isinstance(workers, int) else os.cpu_count() or 1
-    service_type = service_class_of(application, selection or Selection(), adopt, count, parts)
+    service_type = service_class_of(application, selection or Selection(), adopt, count, parts, keys)
     add_models(service_type, models, context.plane)
     services.append(decorate(service_type))
     return services[0]
@@ -139,6 +149,7 @@ def service_class_of(
     adopt: Callable[[Snapshot], Callable[[], None]],
     workers: int,
     parts: WorkerParts | None,
+    keys: KeyRing | None,
 ) -> type[Any]:
     """The class that BentoML turns into a service: start and stop. adopt: as in Follower. workers: their number."""
     context = application.context
@@ -171,7 +182,7 @@ def service_class_of(
                 raise
             self.registration = StoreRegistration(self.follower.files, self.follower.file.folder)
             watch = CanaryWatch(self.follower, self.follower.files)
-            followers = (self.follower.run(), self.registration.run(), watch.run())
+            followers = (self.follower.run(), self.registration.run(), watch.run(), *([keys.run()] if keys else []))
             work = (
                 flush_every_second(plane, parts and parts.lines),
                 update_plans(plane),
@@ -289,7 +300,12 @@ def from_environment() -> Any:
     if not worker.in_worker():
         start = {model.name: int(model.version) for model in models}
         os.environ[START_VARIABLE] = ",".join(model.tag for model in models)  # a replaced worker starts with the same
-    return build_service(settings, models, model_selection.selection_of(settings, pinned, start), parts)
+    selection = model_selection.selection_of(settings, pinned, start)
+    try:
+        return build_service(settings, models, selection, parts)
+    except KeysFileError as error:
+        worker.record_failed_start(str(error))
+        raise BentoMLException(f"TABSERVE_KEYS_FILE: {error}") from None
 
 
 def versions_at_start() -> Mapping[str, int]:

@@ -7,7 +7,6 @@ the next call predicts all requests that arrived meanwhile. There is no timer an
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from models.outputs import Outputs
 from models.tabular_model import TabularModel
 from service.engine_cost import EngineCost
 from service.errors import ClientDisconnected, DeadlinePassed, EngineFailed, QueueFull, RequestError
+from service.fair_queue import FairQueue
 from service.metrics import ModelCounters
 from service.settings import Switch
 
@@ -53,6 +53,8 @@ class QueuedRequest:
     rows: int
     deadline: float
     request_id: str
+    client: str
+    droppable: bool
     arrived: float
     future: "asyncio.Future[Outputs]"
     taken: int = 0
@@ -82,7 +84,8 @@ class Batcher:
         self.queue_rows = queue_rows
         self._batching = batching
         self.adopt(cost)
-        self._requests: deque[QueuedRequest] = deque()
+        self._requests: FairQueue[QueuedRequest] = FairQueue()
+        self._waiting_rows: dict[str, int] = {}  # of each client
         self._calls = 0
         self._rows_per_second = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"predict-{model.name}")
@@ -93,9 +96,18 @@ class Batcher:
         self.plan = plan_for(cost, self._batching)
 
     async def predict(
-        self, frame: Frame, deadline: float, request_id: str, disconnected: DisconnectWaiter | None = None
+        self,
+        frame: Frame,
+        deadline: float,
+        request_id: str,
+        disconnected: DisconnectWaiter | None = None,
+        client: str = "",
+        *,
+        droppable: bool = True,
     ) -> Outputs:
-        """Predict validated rows. deadline: a time of `time.monotonic`.
+        """Predict validated rows. deadline: a time of `time.monotonic`. client: shares the queue with the others.
+
+        droppable: whether another client may take the room of this request in a full queue.
 
         Raises QueueFull, DeadlinePassed, ClientDisconnected or EngineFailed.
         """
@@ -104,7 +116,12 @@ class Batcher:
             self.tally.reject("deadline", rows)
             raise DeadlinePassed
         if rows > self.plan.inline_rows:
-            return await self._wait(frame, now, deadline, request_id, disconnected)
+            if not self._has_room(client, rows):
+                self.tally.reject("queue_full", rows)
+                raise self._queue_full()
+            loop = asyncio.get_running_loop()
+            request = QueuedRequest(frame, rows, deadline, request_id, client, droppable, now, loop.create_future())
+            return await self._wait(request, disconnected)
         outputs, error = run_engine(self.model, frame)
         self._count(rows, time.monotonic() - now)
         if outputs is None:
@@ -124,20 +141,14 @@ class Batcher:
 
     # The queue
 
-    async def _wait(
-        self, frame: Frame, now: float, deadline: float, request_id: str, disconnected: DisconnectWaiter | None
-    ) -> Outputs:
-        rows, waiting = len(frame.numbers), self.tally.queue_rows
-        if waiting and waiting + rows > self.queue_rows:
-            self.tally.reject("queue_full", rows)
-            after = waiting / self._rows_per_second if self._rows_per_second else 1.0
-            raise QueueFull(f"the queue of model {self.model.name!r} is full: {waiting} rows are waiting", after)
+    async def _wait(self, request: QueuedRequest, disconnected: DisconnectWaiter | None) -> Outputs:
         loop = asyncio.get_running_loop()
-        request = QueuedRequest(frame, rows, deadline, request_id, now, loop.create_future())
-        self._requests.append(request)
-        self.tally.queue_rows += rows
+        self._requests.push(request.client, request)
+        self._count_waiting(request.client, request.rows)
         self._next()
-        timer = loop.call_later(deadline - now, self._abandon, request, DeadlinePassed(), "deadline")
+        timer = loop.call_later(
+            request.deadline - request.arrived, self._abandon, request, DeadlinePassed(), "deadline"
+        )
         disconnection = asyncio.ensure_future(disconnected()) if disconnected else None
         if disconnection:
             disconnection.add_done_callback(
@@ -153,12 +164,41 @@ class Batcher:
             if disconnection:
                 disconnection.cancel()
 
+    def _has_room(self, client: str, rows: int) -> bool:
+        """Whether a request finds room in the queue. A client below its share takes the room of one above it."""
+        while (waiting := self.tally.queue_rows) and waiting + rows > self.queue_rows:
+            share = self.queue_rows / len({*self._waiting_rows, client})
+            if self._waiting_rows.get(client, 0) + rows > share:
+                return False
+            largest = max(self._waiting_rows, key=self._waiting_rows.__getitem__)
+            if self._waiting_rows[largest] <= share:
+                return False
+            dropped = self._requests.remove_last(largest, is_droppable)
+            if dropped is None:
+                return False
+            self._abandon(dropped, self._queue_full(), "queue_full")
+        return True
+
+    def _queue_full(self) -> QueueFull:
+        waiting = self.tally.queue_rows
+        after = waiting / self._rows_per_second if self._rows_per_second else 1.0
+        return QueueFull(f"the queue of model {self.model.name!r} is full: {waiting} rows are waiting", after)
+
+    def _count_waiting(self, client: str, rows: int) -> None:
+        """Add to the number of rows that wait; less than 0 to subtract."""
+        self.tally.queue_rows += rows
+        waiting = self._waiting_rows.get(client, 0) + rows
+        if waiting:
+            self._waiting_rows[client] = waiting
+        else:
+            self._waiting_rows.pop(client, None)
+
     def _abandon(self, request: QueuedRequest, reason: RequestError, label: str) -> None:
         """Drop the rows of a request that are still in the queue, and fail the request."""
         left = request.rows - request.taken
         request.taken = request.rows
-        self.tally.queue_rows -= left
         if left:
+            self._count_waiting(request.client, -left)
             self.tally.reject(label, left)
         if not request.future.done():
             request.future.set_exception(reason)
@@ -169,11 +209,13 @@ class Batcher:
         room = MAX_BATCH
         now = time.monotonic()
         for _ in range(len(self._requests)):
-            request = self._requests.popleft()
+            request = self._requests.pop()
             if request.future.done() or request.taken == request.rows:
+                self._requests.charge(0.0)
                 continue
             if now >= request.deadline:
                 self._abandon(request, DeadlinePassed(), "deadline")
+                self._requests.charge(0.0)
                 continue
             stop = min(request.rows, request.taken + min(self.plan.chunk_rows, room))
             if not request.taken:
@@ -181,10 +223,12 @@ class Batcher:
             whole = request.taken == 0 and stop == request.rows
             batch.append((request, request.frame if whole else request.frame.take(slice(request.taken, stop))))
             room -= stop - request.taken
-            self.tally.queue_rows -= stop - request.taken
+            taken = stop - request.taken
+            self._count_waiting(request.client, -taken)
             request.taken = stop
             if request.taken < request.rows:
-                self._requests.append(request)
+                self._requests.push(request.client, request)
+            self._requests.charge(taken)
             if room <= 0 or not self.plan.merge:
                 break
         return batch
@@ -235,6 +279,11 @@ class Batcher:
             "prediction failed", exc_info=error, extra={"model": self.model.tag, "request_id": request_id or None}
         )
         return EngineFailed()
+
+
+def is_droppable(request: QueuedRequest) -> bool:
+    """Whether a request may be refused although it has entered the queue."""
+    return request.droppable and not request.taken
 
 
 def run_engine(model: TabularModel, *frames: Frame) -> EngineResult:

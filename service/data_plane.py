@@ -60,7 +60,7 @@ class PredictionContext(NamedTuple):
     """The request of a prediction: its deadline, its id, and a way to wait for the disconnection of its client.
 
     count_rows: called with the number of validated rows, for the access log. is_first_block: of a request that is
-    predicted in blocks.
+    predicted in blocks. client: the name of its key.
     """
 
     deadline: float
@@ -68,6 +68,7 @@ class PredictionContext(NamedTuple):
     disconnected: DisconnectWaiter | None = None
     count_rows: Callable[[int], None] | None = None
     is_first_block: bool = True
+    client: str = ""
 
 
 def json_rows_validator(rows: Sequence[object], *, skip: bool = False) -> RowsValidator:
@@ -178,7 +179,12 @@ class DataPlane:
         counters.inflight_rows += valid
         try:
             outputs = await served.batcher.predict(
-                rows.frame, context.deadline, context.request_id, context.disconnected
+                rows.frame,
+                context.deadline,
+                context.request_id,
+                context.disconnected,
+                context.client,
+                droppable=context.is_first_block,
             )
         finally:
             counters.inflight_rows -= valid
@@ -190,7 +196,8 @@ class DataPlane:
             self.shadows.put(served, rows.frame, outputs)
         if served.explains:
             assert served.extension is not None
-            return await self._explanations.explain(served.extension, rows.frame, outputs, context.deadline)
+            explain = self._explanations.explain
+            return await explain(served.extension, rows.frame, outputs, context.deadline, context.client)
         return outputs
 
     def predict_fast(self, served: ServedModel, rows: list[dict[str, Any]]) -> Outputs | float | None:

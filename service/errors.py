@@ -1,7 +1,7 @@
 """All errors that a client can receive, and the problem documents (RFC 9457) for them.
 
 socket ───────▶ exchange, route ─▶ data plane ───────────▶ batcher ─────────▶ engine
-400 408 431     403 404 405 406    400 404 413 422 503     429 504            500
+400 408 431     401 403 404 405 406    400 404 413 422 503     429 504            500
                 408 413 415 503
                 changes of versions: 409 412
 """
@@ -81,6 +81,22 @@ class BadBody(RequestError):
     def __init__(self, reason: str) -> None:
         detail = f"the body cannot be read: {reason}"
         super().__init__(detail, [RowError(None, None, "bad_body", detail)])
+
+
+class Unauthorized(RequestError):
+    """No key, or one that is not valid. invalid: whether there is one."""
+
+    status = 401
+    title = "Unauthorized"
+
+    def __init__(self, detail: str, *, invalid: bool) -> None:
+        super().__init__(detail)
+        self.invalid = invalid
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        error = b', error="invalid_token"' if self.invalid else b""
+        return [(b"www-authenticate", b'Bearer realm="tabserve"' + error)]
 
 
 class Forbidden(RequestError):
@@ -206,6 +222,13 @@ class RetryLater(RequestError):
 
 
 class QueueFull(RetryLater):
+    status = 429
+    title = "Too many requests"
+
+
+class RateExceeded(RetryLater):
+    """A key is used more often than it may be."""
+
     status = 429
     title = "Too many requests"
 

@@ -19,9 +19,11 @@ from urllib.parse import quote
 from models.rows import RowError
 from models.text import truncate
 from service import tracing
+from service.access.caller import EVERYBODY, Access, Caller
 from service.access_control import AccessControl
 from service.data_plane import DataPlane, PredictionContext
-from service.errors import InternalError, NotReady, RequestError, RequestNotValid, RowsNotValid
+from service.errors import Forbidden, InternalError, NotFound, NotReady, RequestError, RequestNotValid, RowsNotValid
+from service.fair_turns import FairTurns
 from service.logs import ACCESS_LOG
 from service.request_observer import RequestObserver
 from service.served_model import ServedModel
@@ -54,6 +56,7 @@ class ServerContext:
         self.admin: VersionAdmin | None = None  # once the server has started
         self.exports_traces = False  # whether requests without a trace context are sampled, too
         self.access = access or AccessControl(settings.admin)
+        self.turns = FairTurns() if self.access.uses_keys else None
         self.observer = observer or RequestObserver()
         self._ids = itertools.count()
         self._id_prefix = os.urandom(6).hex()
@@ -69,7 +72,7 @@ class ServerContext:
 class Exchange:
     """One request. `fail` turns an exception of its route into `failed`.
 
-    protocol: the label of its metrics. served: the model version to count it for, once known.
+    protocol: the label of its metrics. served: the model version to count it for, once known. caller: who sends it.
     """
 
     context: ServerContext
@@ -82,6 +85,7 @@ class Exchange:
     trace: TraceContext | None = None
     failed: RequestError | None = None
     admitted = False  # whether access was checked already
+    caller: Caller = EVERYBODY
     rows = 0  # validated so far
 
     def __init__(self, context: ServerContext, headers: Mapping[bytes, bytes], started: float, protocol: str) -> None:
@@ -110,10 +114,11 @@ class Exchange:
     def id_text(self) -> str:
         return self.request_id.decode("latin-1")
 
-    def admit(self, always: bool = False, probe: bool = False) -> None:
+    def admit(self, access: Access, model: str | None = None, always: bool = False, probe: bool = False) -> None:
         """Check that the server is ready and the client has access. Raises RequestError.
 
-        always: skip the readiness check. probe: check as a readiness probe, which fails while the server drains.
+        access, model: as in AccessControl. always: skip the readiness check. probe: check as a readiness probe, which
+        fails while the server drains.
         """
         context = self.context
         if not always:
@@ -121,7 +126,26 @@ class Exchange:
             if not (state.passes_probes if probe else state.admits_requests):
                 raise NotReady("the server is shutting down" if state.draining else "the models are not loaded yet")
         if not self.admitted:
-            context.access.check(self)
+            context.access.check(self, access, model)
+
+    def check_model(self, model: str, *, served: bool = True) -> None:
+        """Called for a model that the body or a header names. Raises Forbidden.
+
+        served: raises NotFound for a model that is not served. The general error for it lists all models, some of
+        which this caller may not see.
+        """
+        caller = self.caller
+        if caller.models is None:
+            return
+        if model not in caller.models:
+            raise Forbidden(f"the key {caller.name!r} may not use the model {truncate(model)!r}")
+        if served and model not in self.context.plane.snapshot.names:
+            raise NotFound(f"there is no model {truncate(model)!r}")
+
+    def check_all_models(self) -> None:
+        """Called before a response about all models that cannot be reduced to some. Raises Forbidden."""
+        if self.caller.models is not None:
+            raise Forbidden(f"the key {self.caller.name!r} is limited to some models, and this is about all")
 
     def set_deadline(self) -> None:
         """Set the deadline of the request. Raises RequestNotValid."""
@@ -145,7 +169,7 @@ class Exchange:
     @property
     def prediction_context(self) -> PredictionContext:
         """The context of this request for the data plane."""
-        return PredictionContext(self.deadline, self.id_text, count_rows=self.count_rows)
+        return PredictionContext(self.deadline, self.id_text, None, self.count_rows, client=self.caller.name)
 
     def count_rows(self, rows: int) -> None:
         self.rows += rows
@@ -202,6 +226,8 @@ class Exchange:
             "client": self.client,
             "request_id": self.id_text,
         }
+        if self.context.access.uses_keys:
+            extra["key"] = self.caller.name or None
         if self.trace:
             extra["trace_id"] = self.trace.trace_id
         logger.info("request", extra=extra)

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 import grpc
@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2
 
 from models.json_text import dumps
+from service.access.caller import Access
 from service.access_control import PROXY_HEADERS, PROXY_PREFIX
 from service.data_plane import LARGE_BODY_BYTES
 from service.errors import BadBody, ClientDisconnected, NotFound, NotReady, RequestError
@@ -29,7 +30,7 @@ from service.protocols.oip_messages import MESSAGES, SERVICE
 from service.protocols.oip_options import requested_options
 from service.protocols.oip_signature import ModelSignature
 from service.protocols.oip_tensors import InferRequest
-from service.routes.oip import EXTENSIONS, infer, model_metadata, repository_index
+from service.routes.oip import EXTENSIONS, infer, model_metadata, visible_index
 from service.routes.version_changes import set_served
 from service.server.tls_files import TlsFiles
 from service.traffic_split import CLIENT_KEY, KEY_BYTES
@@ -83,6 +84,14 @@ class GrpcExchange(Exchange):
 Handler = Callable[[Any, GrpcExchange], Awaitable[Any]]
 
 
+class Rpc(NamedTuple):
+    """An RPC. access: as in Route. model: the field of its message that names a model."""
+
+    access: Access
+    handler: Handler
+    model: str = ""
+
+
 class GrpcServer:
     """Call `drain` when draining starts, `refuse` after the grace period, `stop` when no request is in flight."""
 
@@ -98,18 +107,18 @@ class GrpcServer:
             ("grpc.max_send_message_length", -1),
         ]
         self._server = grpc.aio.server(options=options)
-        rpcs: dict[str, Handler] = {
-            "ServerLive": self.server_live,
-            "ServerReady": self.server_ready,
-            "ModelReady": self.model_ready,
-            "ServerMetadata": self.server_metadata,
-            "ModelMetadata": self.model_metadata,
-            "RepositoryIndex": self.repository_index,
-            "RepositoryModelLoad": self.repository_model_load,
-            "RepositoryModelUnload": self.repository_model_unload,
-            "ModelInfer": self.model_infer,
+        self.rpcs = {
+            "ServerLive": Rpc("open", self.server_live),
+            "ServerReady": Rpc("open", self.server_ready),
+            "ModelReady": Rpc("predict", self.model_ready, "name"),
+            "ServerMetadata": Rpc("predict", self.server_metadata),
+            "ModelMetadata": Rpc("predict", self.model_metadata, "name"),
+            "RepositoryIndex": Rpc("admin", self.repository_index),
+            "RepositoryModelLoad": Rpc("admin", self.repository_model_load, "model_name"),
+            "RepositoryModelUnload": Rpc("admin", self.repository_model_unload, "model_name"),
+            "ModelInfer": Rpc("predict", self.model_infer, "model_name"),
         }
-        handlers = {name: self._rpc_handler(name, rpc) for name, rpc in rpcs.items()}
+        handlers = {name: self._rpc_handler(name, rpc) for name, rpc in self.rpcs.items()}
         self._server.add_generic_rpc_handlers(
             (
                 grpc.method_handlers_generic_handler(SERVICE, handlers),
@@ -140,7 +149,7 @@ class GrpcServer:
     async def stop(self) -> None:
         await self._server.stop(STOP_S)
 
-    def _rpc_handler(self, name: str, rpc: Handler) -> Any:
+    def _rpc_handler(self, name: str, rpc: Rpc) -> Any:
         """The handler of one RPC, from bytes to bytes.
 
         It parses the message itself, because gRPC reports an invalid one as an error of the server.
@@ -159,16 +168,19 @@ class GrpcServer:
             state.request_started()
             incoming = IncomingMessage(self._reader, context)
             try:
-                exchange.admit(always=name != "ModelInfer")
+                exchange.admit(rpc.access, always=name != "ModelInfer")
                 remaining = context.time_remaining()
                 exchange.deadline = exchange.started + min(exchange.timeout(), remaining or math.inf)
                 body = await incoming.read(self.context.settings.timeout_s)
                 exchange.size = len(body)
+                await self._wait_for_turn(exchange)
                 large = len(body) > LARGE_BODY_BYTES
                 message = await self.plane.run_in_thread(parse, body) if large else parse(body)
                 del body  # of which the message is a copy
+                if rpc.model and exchange.caller.models is not None:
+                    exchange.check_model(getattr(message, rpc.model), served=rpc.access != "admin")
                 context.set_trailing_metadata((("x-request-id", exchange.id_text),))
-                response: bytes = (await rpc(message, exchange)).SerializeToString()
+                response: bytes = (await rpc.handler(message, exchange)).SerializeToString()
             except BaseException as error:
                 exchange.fail(error)
             finally:
@@ -184,6 +196,12 @@ class GrpcServer:
             raise AssertionError("abort raises")
 
         return unary_handler(handle)
+
+    async def _wait_for_turn(self, exchange: GrpcExchange) -> None:
+        """Take turns with the HTTP requests of other clients, if they have to wait."""
+        turns, client = self.context.turns, exchange.caller.name
+        if turns is not None and turns.is_needed(client, time.monotonic()):
+            await turns.wait(client, b"%d" % exchange.size)
 
     async def server_live(self, message: Any, exchange: GrpcExchange) -> Any:
         return MESSAGES["ServerLiveResponse"](live=True)
@@ -214,7 +232,7 @@ class GrpcServer:
         return response
 
     async def repository_index(self, message: Any, exchange: GrpcExchange) -> Any:
-        models = await asyncio.to_thread(repository_index, self.context, message.ready)
+        models = await visible_index(exchange, message.ready)
         return MESSAGES["RepositoryIndexResponse"](models=models)
 
     async def repository_model_load(self, message: Any, exchange: GrpcExchange) -> Any:

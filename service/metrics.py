@@ -128,6 +128,8 @@ class Metrics:
         info = ("model", "version", "engine")
         self._model_info = gauge("model_info", "Served model versions", "livemax", *info)
         self._build_info = gauge("build_info", "Version of tabserve", "max", "version")
+        self._counter = counter
+        self._keys: tuple[Counter, dict[tuple[str, int], int]] | None = None
 
     def add(self, model: str, version: str, engine: str) -> ModelCounters:
         """Add a version that is served from now on. Returns its counters."""
@@ -146,10 +148,21 @@ class Metrics:
     def build(self, version: str) -> None:
         self._build_info.labels(version).set(1)
 
+    def count_keys(self) -> dict[tuple[str, int], int]:
+        """Add the requests by key. Returns their counts since the last flush by key and status."""
+        counts: dict[tuple[str, int], int] = {}
+        self._keys = self._counter("key_requests", "Requests by the name of their key", "key", "status"), counts
+        return counts
+
     def flush(self) -> None:
         """Add all counts since the last flush to prometheus_client."""
         if self._lost:
             self._lost.retry()
+        if self._keys:
+            metric, counts = self._keys
+            for (key, status), count in counts.items():
+                metric.labels(key, str(status)).inc(count)
+            counts.clear()
         for source in list(self._sources):
             quiet = not source.counters.requests and not source.counters.inflight_rows
             self._flush(source)

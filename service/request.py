@@ -3,9 +3,28 @@
 from collections.abc import Mapping
 from typing import Protocol
 
+from service.access.caller import Caller
+from service.errors import RequestError
+from service.served_model import ServedModel
+
 
 class Request(Protocol):
     """`service.exchange.Exchange` implements it, for HTTP requests and gRPC calls."""
+
+    caller: Caller
+
+    @property
+    def failed(self) -> RequestError | None:
+        """The error that it is answered with."""
+        ...
+
+    @property
+    def served(self) -> ServedModel | None:
+        """The model version that answers, if its path names one that is served."""
+        ...
+
+    def check_model(self, model: str, *, served: bool = True) -> None:
+        """Raises RequestError if the caller may not use this model. served: or if it is not served."""
 
     @property
     def method(self) -> str: ...

@@ -35,6 +35,8 @@ PAGES = frozenset({"/docs.json", "/drift", "/metrics", "/models"})
 """Paths that no setting may take: monitoring and clients rely on what they answer."""
 PROBES = frozenset({"/livez", "/ping", "/readyz"})
 """Paths that a health route may take, as its answer is one of a probe, too; a predict route may not."""
+ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
+"""An origin as browsers send it, except for those of files and sandboxes (`null`), which anybody can have."""
 REMOVED = {"TABSERVE_LANE": "the fast path is always on"}
 """Settings of earlier versions: `on` is ignored with a warning, any other value prevents the start."""
 
@@ -68,6 +70,9 @@ class Settings:
     drain_s: float = 3.0
     admin: AdminAccess = "local"
     trusted_keys: KeyPaths = ()
+    keys_file: Path | None = None
+    open_routes: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
     default_model: str | None = None
     health_route: str | None = None
     predict_route: str | None = None
@@ -169,6 +174,28 @@ def folder(text: str) -> Path:
     return path
 
 
+def keys_file(text: str) -> Path:
+    return Path(text).expanduser().absolute()
+
+
+def open_routes(text: str) -> tuple[str, ...]:
+    listed = tuple(path.strip() for path in text.split(",") if path.strip())
+    for path in listed:
+        if not path.startswith("/") or set(path[:-1] if path.endswith("*") else path) & set("*?# "):
+            raise ValueError(f"{path!r} is not valid, expected a path that begins with /, or the start of one and *")
+    return listed
+
+
+def origins(text: str) -> tuple[str, ...]:
+    listed = tuple(origin.strip() for origin in text.split(",") if origin.strip())
+    for origin in listed:
+        if not ORIGIN.fullmatch(origin):
+            raise ValueError(
+                f"{origin!r} is not valid, expected an origin in lower case such as https://app.example.com"
+            )
+    return listed
+
+
 def route(text: str) -> str:
     if not text.startswith("/") or set(text) & set("?#% "):
         raise ValueError("expected a path that begins with /")
@@ -216,6 +243,9 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "drain_s": number(0, 600),
     "admin": one_of(AdminAccess),
     "trusted_keys": key_files.parse,
+    "keys_file": keys_file,
+    "open_routes": open_routes,
+    "cors_origins": origins,
     "default_model": str,
     "health_route": route,
     "predict_route": predict_route,

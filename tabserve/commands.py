@@ -28,6 +28,7 @@ COMMANDS = {
     "canary": Command("service", "give a version a share of the requests", "canary"),
     "shadow": Command("service", "let a version predict a share of the rows, unseen by clients", "shadow"),
     "audit": Command("service", "list the changes of what is served, and check the list", "audit"),
+    "keys": Command("service", "create, list, revoke and rotate API keys", "keys"),
     "drift": Command("service", "compare a file with the training of a version", "drift"),
     "report": Command("training", "compare the columns of two files", "report", "training"),
     "score": Command("scoring", "score files of any size with a stored model", extra="arrow"),

@@ -159,6 +159,9 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "service": [
         {
+            "service.access.caller",
+            "service.access.key_format",
+            "service.fair_queue",
             "service.following_status",
             "service.periodic_work",
             "service.process_metrics",
@@ -168,7 +171,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "service.traffic_split",
             "service.worker_records",
         },
-        {"service.metric_files", "service.window_counters"},
+        {"service.fair_lock", "service.fair_turns", "service.metric_files", "service.window_counters"},
         {
             "service.bentoml_configuration",
             "service.errors",
@@ -198,9 +201,10 @@ LAYERS: dict[str, list[set[str]]] = {
         {"service.data_plane"},
         {"service.version_loader"},
         {"service.follower"},
-        {"service.version_admin", "service.canary_watch"},
-        {"service.request"},
+        {"service.version_admin", "service.canary_watch", "service.access.keys_file", "service.access.key_rates"},
+        {"service.access.key_ring", "service.request"},
         {"service.access_control", "service.plan_updates", "service.request_observer"},
+        {"service.access.key_access", "service.access.key_requests"},
         {"service.exchange", "service.grpc_health_calls"},
         {"service.http", "service.openapi", "service.routes"},
         {"service.grpc_server", "service.grpc_tls", "service.server", "service.typed_endpoints"},

@@ -117,7 +117,7 @@ class ServerUnderLoad:
 
 @dataclasses.dataclass(frozen=True)
 class CheckoutComparison:
-    """Two servers with the same settings and requests."""
+    """Two servers with the same requests, or with another one for the new server."""
 
     old: Contender
     new: Contender
@@ -125,6 +125,7 @@ class CheckoutComparison:
     connections: int
     store: Path
     home: Path
+    new_request: EncodedBody | None = None
 
     @contextlib.contextmanager
     def running(self, new_first: bool) -> Iterator[tuple[ServerUnderLoad, ServerUnderLoad]]:
@@ -133,8 +134,9 @@ class CheckoutComparison:
         started = {}
         with contextlib.ExitStack() as stack, cpu_affinity.on(client_core):
             for contender in (self.new, self.old) if new_first else (self.old, self.new):
+                request = self.new_request if self.new_request and contender is self.new else self.request
                 with cpu_affinity.on(server_cores):
-                    server = BenchServer(contender, self.store, self.home, *self.request)
+                    server = BenchServer(contender, self.store, self.home, *request)
                 stack.callback(server.stop)
                 server.wait()
                 started[contender.name] = server

@@ -9,7 +9,8 @@ from models.serving_state import ServingStateError
 from models.trusted_keys import TrustedKeysError
 from models.version_files import StoreError
 from models.version_lifecycle import VersionStore
-from service.commands import changing, file_drift, reporting, signatures
+from service.access.keys_file import KeysFileError
+from service.commands import changing, file_drift, keys, reporting, signatures
 from service.commands.parsers import PARSERS
 
 Run = Callable[[argparse.Namespace, VersionStore], int]
@@ -32,8 +33,10 @@ def run(command: str, words: Sequence[str], program: str) -> int:
     arguments = PARSERS[command](program).parse_args(words)
     arguments.command = command
     try:
+        if command == "keys":
+            return keys.run_keys(arguments)
         return RUN[command](arguments, VersionStore.configured())
-    except (ServingStateError, StoreError, TrustedKeysError) as error:
+    except (KeysFileError, ServingStateError, StoreError, TrustedKeysError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

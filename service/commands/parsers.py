@@ -1,15 +1,22 @@
 """The options of the commands. Imports nothing heavy: the shell's completion reads them at each key."""
 
 import argparse
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from models.aliases import AFTER_ROWS, ALIAS_PATTERN, CHALLENGER
 from models.command_line import CommandParser
+from service.access.caller import SCOPES
 
 MakeParser = Callable[..., argparse.ArgumentParser]
 PROGRAM = "python -m service"
 FOLLOW_SECONDS = 10.0
+KEYS_VARIABLE = "TABSERVE_KEYS_FILE"
+CREATE_NOTE = "The key is printed once and is not stored: the file has its SHA-256 only."
+DURATION = re.compile(r"(\d{1,6})([dhms])")
+UNITS = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 STORE_NOTE = "The store is the one in TABSERVE_STORE, else BentoML's own (BENTOML_HOME)."
 
 
@@ -127,6 +134,76 @@ def drift_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     return parser
 
 
+def keys_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    parser = CommandParser(
+        f"{program} keys",
+        description="Create, list, revoke and rotate the API keys of a server. Running servers follow within a second.",
+        epilog="Exit codes: 0 done, 1 refused, 2 wrong usage.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands", dest="keys_command")
+    create = commands.add_parser("create", help="create a key, and print it once", description=CREATE_NOTE)
+    create.add_argument("name", metavar="NAME", help="who uses it; logs, the audit and metrics show this name")
+    create.add_argument(
+        "--scope",
+        action="append",
+        choices=SCOPES,
+        help="predict (the default), metrics or admin; repeat it for several",
+    )
+    create.add_argument("--models", type=names, metavar="A,B", help="only these models (default: all)")
+    create.add_argument(
+        "--rate", type=number(0.001, 1e6), metavar="R", help="requests per second, over all workers (default: no limit)"
+    )
+    create.add_argument(
+        "--burst", type=positive, metavar="N", help="requests that may come at once (default: those of half a second)"
+    )
+    create.add_argument("--expires", type=moment, metavar="WHEN", help="a date, a time, or a duration: 90d, 12h")
+    listing = commands.add_parser("list", help="list all keys, without the keys themselves")
+    listing.add_argument("--json", action="store_true", help="as JSON")
+    revoke = commands.add_parser("revoke", help="make keys invalid")
+    revoke.add_argument("key", metavar="NAME|ID", help="all keys of a name, or the one with an id")
+    rotate = commands.add_parser(
+        "rotate", help="create a second key of a name; the first one expires later", description=CREATE_NOTE
+    )
+    rotate.add_argument("name", metavar="NAME")
+    rotate.add_argument(
+        "--overlap",
+        type=duration,
+        default=duration("24h"),
+        metavar="TIME",
+        help="both are valid so long (default: 24h)",
+    )
+    rotate.add_argument("--expires", type=moment, metavar="WHEN", help="of the second key (default: as the first one)")
+    for each in (create, listing, revoke, rotate):
+        each.add_argument("--file", type=Path, metavar="PATH", help=f"the file of keys (default: {KEYS_VARIABLE})")
+    return parser
+
+
+def names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def duration(text: str) -> timedelta:
+    found = DURATION.fullmatch(text.strip())
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration such as 90d, 12h or 30m")
+    return timedelta(**{UNITS[found[2]]: int(found[1])})
+
+
+def moment(text: str) -> datetime:
+    """A date, a time, or a duration from now. Without a zone it is UTC."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    if DURATION.fullmatch(text.strip()):
+        return now + duration(text)
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date, a time or a duration such as 90d") from None
+    found = found if found.tzinfo else found.replace(tzinfo=UTC)
+    if found <= now:
+        raise argparse.ArgumentTypeError(f"{text!r} is in the past")
+    return found
+
+
 def change_parser(program: str, description: str) -> argparse.ArgumentParser:
     """The options that all changes share."""
     parser = CommandParser(
@@ -198,4 +275,5 @@ PARSERS: dict[str, MakeParser] = {
     "verify": verify_parser,
     "sign": sign_parser,
     "drift": drift_parser,
+    "keys": keys_parser,
 }

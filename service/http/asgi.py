@@ -6,6 +6,7 @@ from service.errors import ClientDisconnected, RequestError
 from service.exchange import ServerContext
 from service.http.asgi_types import App, Receive, Scope, Send
 from service.http.compression import MIN_COMPRESSED_BYTES, compressed
+from service.http.cross_origin import OriginPolicy, PreflightRoute, is_preflight
 from service.http.direct_answers import DirectAnswers
 from service.http.http_exchange import HttpExchange
 from service.registry import Snapshot
@@ -22,6 +23,11 @@ class Application:
         self._inner: App = no_app
         self._router = Router(self.plane, self.plane.snapshot)
         self.direct = DirectAnswers(context, self._router)
+        settings = context.settings
+        self._origins: OriginPolicy | None = None
+        if settings.cors_origins or context.access.uses_keys:  # with keys, too: browsers send preflights without any
+            self._origins = OriginPolicy(settings.cors_origins)
+            self._preflight = PreflightRoute(self.plane, self._origins)
 
     def wrap(self, app: App) -> "Application":
         """app: BentoML's app, for requests that match none of our routes."""
@@ -49,14 +55,25 @@ class Application:
             router = Router(self.plane, self.plane.snapshot)
             self._use(router)
         path = scope["path"]
-        route = router.listed.get(path) or router.find(path) or router.passthrough(self._inner, path)
+        route: Route = router.listed.get(path) or router.find(path) or router.passthrough(self._inner, path)
+        if self._origins is not None and is_preflight(scope):
+            route = self._preflight
         exchange = HttpExchange(context, scope, receive, send, route.protocol)
+        if self._origins is not None:
+            exchange.unwrapped_send = send
+            exchange.send = self._origins.wrap(exchange.headers, send)
         if route.served:
             exchange.served = route.served
         context.state.request_started()
         try:
             try:
-                exchange.admit(route.always, route.probe)
+                exchange.admit(route.access, route.model_name, route.always, route.probe)
+                if (
+                    context.turns is not None
+                    and route.access == "predict"
+                    and context.turns.is_needed(exchange.caller.name, exchange.started)
+                ):
+                    await context.turns.wait(exchange.caller.name, exchange.headers.get(b"content-length"))
                 handle = route.handle if scope["method"] in route.methods else route.handle_other_method
                 response = await handle(exchange)
                 if response is not None and len(response.body) > MIN_COMPRESSED_BYTES:

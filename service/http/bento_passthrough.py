@@ -3,13 +3,19 @@
 import logging
 
 from models.text import truncate
+from service.access.caller import Access
 from service.data_plane import DataPlane
 from service.errors import TITLES, InternalError, MethodNotAllowed, NotFound, RequestError
 from service.http.asgi_types import App, Header, Message, Scope
 from service.http.http_exchange import HttpExchange, Response
 from service.http.negotiation import JSON, prefers
+from service.http.page_headers import PAGE_HEADERS
 from service.routes.route import Route
 
+SCHEMA = "/schema.json"
+"""Describes all models for BentoML's client."""
+STATIC = ("/static_content/", "/assets/")
+HEALTH = "/healthz"
 ALIVE = b'{"status":"alive"}'
 log = logging.getLogger("tabserve.http")
 
@@ -18,6 +24,7 @@ class BentoPassthrough(Route):
     """Passes the request to BentoML's app and turns its errors and redirects into problem documents."""
 
     protocol = "bentoml"
+    access: Access = "predict"
     methods = ()  # BentoML's app checks the method
     always = True
 
@@ -26,6 +33,8 @@ class BentoPassthrough(Route):
         self._app = app
 
     async def handle_other_method(self, exchange: HttpExchange) -> Response | None:
+        if exchange.path == SCHEMA:
+            exchange.check_all_models()
         failure: RequestError | None = None
 
         async def intercept(message: Message) -> None:
@@ -36,6 +45,8 @@ class BentoPassthrough(Route):
                     return
                 exchange.begun = True
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", exchange.request_id)]
+                if is_html(message):
+                    message["headers"] += PAGE_HEADERS
             if failure is None:
                 await exchange.send(message)
 
@@ -54,14 +65,33 @@ class BentoPassthrough(Route):
             failure = None  # its traceback refers to this frame: a reference cycle
 
 
+class StaticFile(BentoPassthrough):
+    """A file of BentoML's page, or its liveness probe: the same for all models."""
+
+    access = "open"
+
+
 class RootPage(BentoPassthrough):
     """`/`: BentoML's page for a browser, for all others the liveness that KServe's client reads there."""
+
+    access = "open"
 
     async def handle_other_method(self, exchange: HttpExchange) -> Response | None:
         accept = exchange.headers.get(b"accept", b"")
         if exchange.method in ("GET", "HEAD") and not prefers(accept, b"text/html", JSON):
             return Response(ALIVE)
         return await super().handle_other_method(exchange)
+
+
+def is_html(message: Message) -> bool:
+    return any(name.lower() == b"content-type" and b"text/html" in value for name, value in message["headers"])
+
+
+def passthrough_for(plane: DataPlane, app: App, path: str) -> BentoPassthrough:
+    """The route of a path that has no other."""
+    if path == "/":
+        return RootPage(plane, app)
+    return (StaticFile if path == HEALTH or path.startswith(STATIC) else BentoPassthrough)(plane, app)
 
 
 class BentoError(RequestError):

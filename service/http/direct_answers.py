@@ -85,9 +85,12 @@ class DirectAnswers:
         """
         exchange = DirectExchange(self._context, fields, arrived, client, route)
         try:
-            self._context.access.check(exchange)
+            self._context.access.check(exchange, route.access, route.model_name)
         except RequestError:
             return None  # the application checks again and responds
+        turns = self._context.turns
+        if turns is not None and turns.is_needed(exchange.caller.name, arrived):
+            return exchange  # it waits for its turn there
         try:
             answered = route.answer(body)
         except Exception:  # the application meets the error again and reports it

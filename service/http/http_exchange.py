@@ -40,6 +40,7 @@ class HttpExchange(Exchange):
     """An exchange over HTTP. `begun`: whether a route that sends its own response has started it."""
 
     begun = False
+    unwrapped_send: Send | None = None  # if `send` adds headers
 
     def __init__(self, context: ServerContext, scope: Scope, receive: Receive, send: Send, protocol: str) -> None:
         # As `Exchange.__init__`, without the cost of the call
@@ -55,7 +56,8 @@ class HttpExchange(Exchange):
             self.trace = tracing.read(headers)
         self.scope = scope
         self.send = send
-        self.admitted = "admitted" in scope and scope["admitted"] is not None  # set by service.server.http_protocol
+        if "admitted" in scope and scope["admitted"] is not None:  # set by service.server.http_protocol
+            self.admitted, self.caller = True, scope["admitted"].caller
         settings = context.settings
         self.body = RequestBody(receive, settings.max_body_bytes, settings.timeout_s, context.plane.memory)
 
@@ -85,7 +87,9 @@ class HttpExchange(Exchange):
 
     @property
     def prediction_context(self) -> PredictionContext:
-        return PredictionContext(self.deadline, self.id_text, self.body.disconnected, self.count_rows)
+        return PredictionContext(
+            self.deadline, self.id_text, self.body.disconnected, self.count_rows, client=self.caller.name
+        )
 
     @property
     def client(self) -> str:
@@ -134,7 +138,7 @@ class HttpExchange(Exchange):
     def abort(self) -> None:
         """End the connection within the response: the client notices that the response is incomplete."""
         if abort := self.scope.get("abort"):  # set by service.server.http_protocol
-            abort(self.send)
+            abort(self.unwrapped_send or self.send)
 
     async def respond_error(self, response: Response, error: RequestError) -> None:
         """Send an error response. Reads on if the body is incomplete: a reset would discard the response.

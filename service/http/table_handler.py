@@ -237,8 +237,9 @@ class TableHandler:
     async def _predict(self, block: Block, encoder: TableEncoder, row: int) -> bytes:
         """Predict and encode one block. A full queue refuses the first block; the others wait for room."""
         deadline = time.monotonic() + self.timeout_s
+        exchange = self.exchange
         context = PredictionContext(
-            deadline, self.exchange.id_text, count_rows=self.exchange.count_rows, is_first_block=not row
+            deadline, exchange.id_text, None, exchange.count_rows, not row, exchange.caller.name
         )
         rows = await self.plane.validate(self.served, self._validate(block, encoder, row), large=True)
         if row:

@@ -8,7 +8,7 @@ import orjson
 from models import json_text
 from models.output_options import optional_columns
 from models.tabular_model import TabularModel
-from service.openapi import invocations, monitoring, native, oip, tfserving, versions
+from service.openapi import invocations, keys_security, monitoring, native, oip, tfserving, versions
 from service.openapi.schemas import (
     MODEL_SUMMARY,
     PROBLEM,
@@ -33,6 +33,7 @@ def document(models: Sequence[TabularModel], settings: Settings, version: str) -
     paths: dict[str, Any] = {}
     for protocol in PROTOCOLS:
         paths |= protocol.paths(models, settings)
+    components: dict[str, Any] = {"schemas": schemas(models, settings)}
     content = {
         "openapi": "3.1.0",
         "info": {
@@ -43,8 +44,11 @@ def document(models: Sequence[TabularModel], settings: Settings, version: str) -
         "servers": SERVERS,
         "tags": tags(paths),
         "paths": paths,
-        "components": {"schemas": schemas(models, settings)},
+        "components": components,
     }
+    if settings.keys_file:
+        keys_security.add_keys(paths, settings)
+        components["securitySchemes"] = keys_security.SCHEMES
     try:
         return orjson.dumps(content)
     except TypeError:

@@ -26,6 +26,7 @@ ROWS: ErrorGroup = (
     *(errors.BadJson, errors.TooManyJsonNodes, errors.TooManyRows, errors.RowsNotValid, errors.RequestNotValid),
     *(errors.QueueFull, errors.EngineFailed, errors.DeadlinePassed),
 )
+RETRY_AFTER: Schema = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}
 ACCEPT: ErrorGroup = (errors.NotAcceptable,)
 PREDICTION: ErrorGroup = (*READINESS, *TIMEOUT_HEADER, *MODEL, *BODY, *ROWS)
 
@@ -66,7 +67,7 @@ def _response(form: ErrorForm, kinds: Sequence[type[RequestError]]) -> dict[str,
         "content": content,
     }
     if any(issubclass(kind, errors.RetryLater) for kind in kinds):
-        response["headers"] = {"Retry-After": {"description": "Seconds", "schema": {"type": "integer"}}}
+        response["headers"] = RETRY_AFTER
     if errors.MethodNotAllowed in kinds:
         response["headers"] = {"Allow": {"description": "The methods of this path", "schema": {"type": "string"}}}
     return response

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
@@ -34,10 +34,12 @@ class DriftOptions(NamedTuple):
 class DriftPage(Page):
     """The drift of one version."""
 
+    access = "metrics"
     always = False
 
     async def handle(self, exchange: HttpExchange) -> Response:
-        options = parse_options(exchange.query, self.plane.snapshot)
+        options = parse_options(exchange.query, exchange.caller.visible(self.plane.snapshot.names))
+        exchange.check_model(options.model)
         served = find_version(self.plane.snapshot, options)
         await self.plane.drift.flush()
         return Response(dumps(await asyncio.to_thread(self.plane.drift.report, served, options.seconds)))
@@ -53,8 +55,8 @@ class DriftRoutes:
         return None
 
 
-def parse_options(query: bytes, snapshot: Snapshot) -> DriftOptions:
-    """Raises RequestNotValid."""
+def parse_options(query: bytes, names: Sequence[str]) -> DriftOptions:
+    """names: of the models that the caller may see. Raises RequestNotValid."""
     values: dict[str, str] = {}
     for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True, errors="replace"):
         if name not in OPTIONS:
@@ -63,7 +65,6 @@ def parse_options(query: bytes, snapshot: Snapshot) -> DriftOptions:
         if name in values:
             raise unknown_option(f"the option {name!r} occurs more than once")
         values[name] = value
-    names = snapshot.names
     if "model" not in values and len(names) != 1:
         raise unknown_option(f"the option 'model' is missing; served models: {', '.join(names)}")
     window = values.get("window")

@@ -10,6 +10,7 @@ from models.output_options import OutputOptions
 from models.outputs import Outputs
 from models.rows import ValidatedRows
 from models.schema import FeatureSchema
+from service.access.caller import Access
 from service.data_plane import LARGE_BODY_BYTES, LARGE_ROWS, DataPlane, RowsValidator, json_rows_validator
 from service.error_mapping import require_valid, translate_option_errors
 from service.errors import RequestError, RequestNotValid
@@ -17,7 +18,7 @@ from service.http.http_exchange import HttpExchange, Response, version_header
 from service.http.negotiation import JSON, ContentType, check_content_type, prefers
 from service.protocols import cloud_explanations, error_text, invocations
 from service.protocols.invocations import InvocationsWriter
-from service.registry import Snapshot
+from service.registry import ModelEntry, Snapshot
 from service.routes.route import Route
 from service.routes.split_route import version_for_body
 from service.served_model import ServedModel
@@ -37,6 +38,7 @@ class MLflowRoute(Route):
     """A route of MLflow's scoring protocol. Its errors have MLflow's format."""
 
     protocol = "mlflow"
+    access: Access = "predict"
 
     def error_response(self, error: RequestError) -> Response:
         return Response(invocations.error_body(error), JSON, error_text.status(error), error.headers)
@@ -94,7 +96,7 @@ class InvocationsRoute(MLflowRoute):
         plane, headers = self.plane, exchange.headers
         body = await exchange.read()
         attributes = custom_attributes(headers)
-        entry = self.entry or self.snapshot.entry(requested_model(plane.settings, self.snapshot.names, attributes))
+        entry = self.entry or self.requested_entry(exchange, attributes)
         found = exchange.served = version_for_body(entry, headers, body)
         parsed = await self.parse(found, body, headers)
         with translate_option_errors():
@@ -112,6 +114,13 @@ class InvocationsRoute(MLflowRoute):
         if ATTRIBUTES in headers:
             more += error_text.warnings_header(rows, ATTRIBUTES, MAX_ATTRIBUTES_BYTES)
         return Response(text, content_type, headers=more)
+
+    def requested_entry(self, exchange: HttpExchange, attributes: Mapping[str, str]) -> ModelEntry:
+        """The model that the attributes or the settings name. Raises RequestError."""
+        names = exchange.caller.visible(self.snapshot.names)
+        name = requested_model(self.plane.settings, names, attributes)
+        exchange.check_model(name)
+        return self.snapshot.entry(name)
 
     def explanations(self, options: OutputOptions, headers: Mapping[bytes, bytes]) -> tuple[Form, OutputOptions]:
         """The form of the response, and the options with the explanations that it needs. Raises RequestNotValid."""
@@ -159,6 +168,7 @@ class VertexExplainRoute(VertexRoute):
 class PingRoute(MLflowRoute):
     """The health check: the models are ready."""
 
+    access = "open"
     methods = ("GET",)
     probe = True
 

@@ -35,6 +35,7 @@ class PredictRoute(Route):
     """Predicts with one version of a model."""
 
     protocol = "json"
+    access = "predict"
     allow = ("POST", "OPTIONS")
     answers_directly = True
     served: ServedModel
@@ -135,11 +136,12 @@ class UnknownModelRoute(Route):
     """Responds with an error: the model is unknown or still loading."""
 
     protocol = "json"
+    access = "predict"
     methods = ()
     always = True
 
-    def __init__(self, plane: DataPlane, error: RequestError) -> None:
-        super().__init__(plane)
+    def __init__(self, plane: DataPlane, model_name: str, error: RequestError) -> None:
+        super().__init__(plane, model_name=model_name)
         self._error = error
 
     async def handle_other_method(self, exchange: HttpExchange) -> Response:
@@ -159,10 +161,11 @@ class NativeRoutes:
         if not path.startswith(PREFIX):
             return None
         found = VERSION.fullmatch(path)
+        name = found["name"] if found else path.removeprefix(PREFIX)
         try:
             if found is None:
-                return route_of_model(plane, snapshot.entry(path.removeprefix(PREFIX)), partial(PredictRoute, plane))
+                return route_of_model(plane, snapshot.entry(name), partial(PredictRoute, plane))
             version = found["version"] and normal_version(found["version"])
-            return PredictRoute(plane, snapshot.find(found["name"], version, found["alias"]))
+            return PredictRoute(plane, snapshot.find(name, version, found["alias"]))
         except RequestError as error:
-            return UnknownModelRoute(plane, error)
+            return UnknownModelRoute(plane, name, error)

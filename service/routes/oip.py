@@ -16,9 +16,10 @@ from models.outputs import Outputs
 from models.rows import ValidatedRows
 from models.tabular_model import TabularModel
 from models.text import truncate
+from service.access.caller import Access
 from service.data_plane import LARGE_BODY_BYTES, LARGE_ROWS, DataPlane, PredictedRows, PredictionContext
 from service.errors import BadJson, NotFound, RequestError
-from service.exchange import ServerContext
+from service.exchange import Exchange, ServerContext
 from service.http.http_exchange import HttpExchange, Response
 from service.http.negotiation import JSON, check_content_type
 from service.http.request_body import BINARY_HEADER
@@ -46,6 +47,7 @@ class OipRoute(Route):
     """A route of the Open Inference Protocol. Its errors are `{"error": "..."}`."""
 
     protocol = "v2"
+    access: Access = "predict"
 
     def error_response(self, error: RequestError) -> Response:
         return Response(dumps({"error": error_text.sentence(error)}), JSON, error_text.status(error), error.headers)
@@ -117,6 +119,7 @@ class ConstantRoute(OipRoute):
 class ServerLiveRoute(ConstantRoute):
     """Liveness."""
 
+    access = "open"
     always = True
     body = b'{"live":true}'
 
@@ -124,6 +127,7 @@ class ServerLiveRoute(ConstantRoute):
 class ServerReadyRoute(ConstantRoute):
     """Readiness."""
 
+    access = "open"
     probe = True
     body = b'{"ready":true}'
 
@@ -145,11 +149,13 @@ class OipModelListRoute(OipRoute):
         self.names = names
 
     async def handle(self, exchange: HttpExchange) -> Response:
-        return Response(orjson.dumps({"models": self.names}))
+        return Response(orjson.dumps({"models": exchange.caller.visible(self.names)}))
 
 
 class RepositoryIndexRoute(OipRoute):
     """Triton's repository index: all versions of all models. `{"ready": true}` leaves out what is not served."""
+
+    access = "admin"
 
     async def handle(self, exchange: HttpExchange) -> Response:
         try:
@@ -157,14 +163,16 @@ class RepositoryIndexRoute(OipRoute):
         except orjson.JSONDecodeError as error:
             raise BadJson(str(error)) from None
         ready = isinstance(content, dict) and content.get("ready") is True
-        return Response(orjson.dumps(await asyncio.to_thread(repository_index, exchange.context, ready)))
+        return Response(orjson.dumps(await visible_index(exchange, ready)))
 
 
 class LoadRoute(OipRoute):
     """Triton's load and unload: serve a model, or answer 404 for it."""
 
+    access = "admin"
+
     def __init__(self, plane: DataPlane, name: str, *, served: bool) -> None:
-        super().__init__(plane)
+        super().__init__(plane, model_name=name)
         self.name = name
         self.is_load = served
 
@@ -179,7 +187,7 @@ class ModelMetadataRoute(OipRoute):
     methods = ("GET",)
 
     def __init__(self, plane: DataPlane, entry: ModelEntry, served: ServedModel) -> None:
-        super().__init__(plane)
+        super().__init__(plane, model_name=entry.name)
         self.entry = entry
         self.model = served.model
 
@@ -194,7 +202,7 @@ class ModelReadyRoute(OipRoute):
     probe = True
 
     def __init__(self, plane: DataPlane, name: str) -> None:
-        super().__init__(plane)
+        super().__init__(plane, model_name=name)
         self.name = name
 
     async def handle(self, exchange: HttpExchange) -> Response:
@@ -206,8 +214,8 @@ class OipErrorRoute(OipRoute):
 
     methods = ANY_METHOD
 
-    def __init__(self, plane: DataPlane, error: RequestError) -> None:
-        super().__init__(plane)
+    def __init__(self, plane: DataPlane, error: RequestError, model_name: str | None = None) -> None:
+        super().__init__(plane, model_name=model_name)
         self.error = error
 
     async def handle(self, exchange: HttpExchange) -> Response:
@@ -241,7 +249,7 @@ class OipRoutes:
             entry = snapshot.entry(found["name"])
             served = entry.find(found["version"]) if found["version"] else None
         except RequestError as error:
-            return OipErrorRoute(plane, error)
+            return OipErrorRoute(plane, error, found["name"])
         return self._model_route(plane, entry, served, found["what"])
 
     def _server_routes(self, plane: DataPlane, snapshot: Snapshot) -> dict[str, Route]:
@@ -260,6 +268,12 @@ class OipRoutes:
         if what == "ready":
             return ModelReadyRoute(plane, entry.name)
         return ModelMetadataRoute(plane, entry, served or entry.champion)
+
+
+async def visible_index(exchange: Exchange, ready: bool) -> list[dict[str, str]]:
+    """The repository index, reduced to the models that the caller may see."""
+    index = await asyncio.to_thread(repository_index, exchange.context, ready)
+    return [one for one in index if exchange.caller.may_use(one["name"])]
 
 
 def repository_index(context: ServerContext, ready: bool) -> list[dict[str, str]]:

@@ -1,5 +1,6 @@
 """The base class of pages: routes for GET that answer in every state of the server."""
 
+from service.access.caller import Access
 from service.routes.route import Route
 
 
@@ -7,6 +8,7 @@ class Page(Route):
     """A page for GET, available in every state of the server."""
 
     protocol = "page"
+    access: Access = "predict"
     methods = ("GET", "HEAD")
     allow = ("GET", "HEAD", "OPTIONS")
     always = True

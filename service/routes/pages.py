@@ -21,12 +21,14 @@ from service.routes.version_pages import VersionListPage
 from service.served_model import ServedModel
 
 MODELS, VERSIONS = "/models/", "/versions"
+MAX_DOCUMENTS = 16  # that are kept, one for each set of models that a key may see
 METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 
 class StatusPage(Page):
     """Responds with `{"status": "ok"}`."""
 
+    access = "open"
     body: ClassVar[bytes] = b'{"status":"ok"}'
 
     async def handle(self, exchange: HttpExchange) -> Response:
@@ -45,13 +47,20 @@ class ReadinessPage(StatusPage):
 
     async def handle(self, exchange: HttpExchange) -> Response:
         following = self.plane.following
-        return Response(dumps({"status": "ok", **asdict(following)}) if following.problems else self.body)
+        if not following.problems:
+            return Response(self.body)
+        exchange.context.access.identify(exchange)
+        may_see = "admin" in exchange.caller.scopes and exchange.caller.models is None
+        return Response(dumps({"status": "ok", **asdict(following)}) if may_see else self.body)
 
 
 class MetricsPage(Page):
     """The metrics in Prometheus' text format."""
 
+    access = "metrics"
+
     async def handle(self, exchange: HttpExchange) -> Response:
+        exchange.check_all_models()
         metrics = self.plane.metrics
         metrics.flush()
         await self.plane.drift.flush()
@@ -65,17 +74,22 @@ class MetricsPage(Page):
 
 
 class OpenApiPage(Page):
-    """The OpenAPI document, built for the first request."""
+    """The OpenAPI document of the models that the caller may see, built for the first request."""
 
-    def __init__(self, plane: DataPlane, document: Callable[[], bytes]) -> None:
+    def __init__(self, plane: DataPlane, names: Sequence[str], document: Callable[[Sequence[str]], bytes]) -> None:
+        """names: of all models. document: builds the document of some."""
         super().__init__(plane)
+        self._names = names
         self._build = document
-        self._document: bytes | None = None
+        self._documents: dict[tuple[str, ...], bytes] = {}
 
     async def handle(self, exchange: HttpExchange) -> Response:
-        if self._document is None:
-            self._document = self._build()
-        return Response(self._document)
+        visible = tuple(exchange.caller.visible(self._names))
+        if visible not in self._documents:
+            if len(self._documents) == MAX_DOCUMENTS:
+                self._documents.clear()
+            self._documents[visible] = self._build(visible)
+        return Response(self._documents[visible])
 
 
 class ModelListPage(Page):
@@ -86,14 +100,15 @@ class ModelListPage(Page):
         self._models = models
 
     async def handle(self, exchange: HttpExchange) -> Response:
-        return Response(orjson.dumps({"models": [model_summary(model) for model in self._models]}))
+        visible = [model for model in self._models if exchange.caller.may_use(model.name)]
+        return Response(orjson.dumps({"models": [model_summary(model) for model in visible]}))
 
 
 class ModelPage(Page):
     """`GET /models/{name}`."""
 
     def __init__(self, plane: DataPlane, served: ServedModel) -> None:
-        super().__init__(plane)
+        super().__init__(plane, model_name=served.name)
         self._served = served
 
     async def handle(self, exchange: HttpExchange) -> Response:
@@ -118,12 +133,13 @@ class PageRoutes:
         return self._model_page(plane, snapshot, path.removeprefix(MODELS))
 
     def _model_page(self, plane: DataPlane, snapshot: Snapshot, name: str) -> Route:
+        model = name.removesuffix(VERSIONS)
         try:
             if name.endswith(VERSIONS):
-                return VersionListPage(plane, snapshot.entry(name.removesuffix(VERSIONS)))
+                return VersionListPage(plane, snapshot.entry(model))
             return ModelPage(plane, snapshot.find(name))
         except RequestError as error:
-            return UnknownModelRoute(plane, error)
+            return UnknownModelRoute(plane, model, error)
 
 
 def model_summary(model: TabularModel) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import ClassVar, Protocol
 
+from service.access.caller import Access
 from service.data_plane import DataPlane
 from service.errors import MethodNotAllowed, RequestError
 from service.http.http_exchange import HttpExchange, Response, problem_response
@@ -15,6 +16,9 @@ ANY_METHOD = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 class Route:
     """The handler of one path. `protocol` is the label of its metrics; `served` the model version to count it for.
 
+    `access` is the scope that a key needs, or `open`: each route declares it. `model_name` is the model that the path
+    names, for keys that may use some models only; for a model in the body or a header call `exchange.check_model`.
+
     The application and the exchange check methods and limits, translate errors, and record metrics and logs. A route
     decodes the request, calls the data plane and encodes the response.
     """
@@ -24,12 +28,14 @@ class Route:
     allow: tuple[str, ...] = ()  # for OPTIONS and the Allow header; if empty, OPTIONS is a 405
     always: ClassVar[bool] = False  # also answers while models load and while the server stops
     probe: ClassVar[bool] = False  # a readiness probe, which fails while the server drains
+    access: Access = "admin"
     answers_directly: ClassVar[bool] = False  # whether `answer` may return a response
     path = ""  # of a route that answers directly
 
-    def __init__(self, plane: DataPlane, served: ServedModel | None = None) -> None:
+    def __init__(self, plane: DataPlane, served: ServedModel | None = None, model_name: str | None = None) -> None:
         self.plane = plane
         self.served = served
+        self.model_name = served.name if served else model_name
 
     async def handle(self, exchange: HttpExchange) -> Response | None:
         """Handle one of `methods`. Returns None if the route has sent the response itself. Raises RequestError."""

@@ -5,7 +5,7 @@ from functools import partial
 
 from service.data_plane import DataPlane
 from service.http.asgi_types import App
-from service.http.bento_passthrough import BentoPassthrough, RootPage
+from service.http.bento_passthrough import passthrough_for
 from service.registry import Snapshot
 from service.routes import drift_page, invocations, native, oip, pages, tfserving, version_changes
 from service.routes.pages import OpenApiPage
@@ -37,7 +37,7 @@ class Router:
         for group in reversed(ROUTE_GROUPS):  # the first group takes a path that two groups list
             self.listed |= group.listed(plane, self.snapshot)
         self.direct = {path.encode(): route for path, route in self.listed.items() if route.answers_directly}
-        self.listed["/docs.json"] = OpenApiPage(plane, partial(openapi_document, plane, snapshot))
+        self.listed["/docs.json"] = OpenApiPage(plane, snapshot.names, partial(openapi_document, plane, snapshot))
 
     def find(self, path: str) -> Route | None:
         """The route of a path that is not in `listed`; None if no group has it.
@@ -56,10 +56,12 @@ class Router:
 
     def passthrough(self, app: App, path: str) -> Route:
         """The route of all requests that match no other."""
-        return RootPage(self._plane, app) if path == "/" else BentoPassthrough(self._plane, app)
+        return passthrough_for(self._plane, app, path)
 
 
-def openapi_document(plane: DataPlane, snapshot: Snapshot) -> bytes:
+def openapi_document(plane: DataPlane, snapshot: Snapshot, names: Sequence[str]) -> bytes:
+    """The document of the models with these names."""
     from service.openapi import document  # when the page is read: a worker is smaller without it
 
-    return document.document(snapshot.champions, plane.settings, version())
+    models = [model for model in snapshot.champions if model.name in names]
+    return document.document(models, plane.settings, version())

@@ -13,8 +13,10 @@ from service.traffic_split import CLIENT_KEY, KEY_BYTES, row_key
 class SplitRoute(Route):
     """Passes each request to the route of the version that its client belongs to, or its row without a client key."""
 
+    access = "predict"
+
     def __init__(self, plane: DataPlane, entry: ModelEntry, make: Callable[[ServedModel], Route]) -> None:
-        super().__init__(plane)
+        super().__init__(plane, model_name=entry.name)
         self._entry = entry
         self._routes = {version: make(entry.versions[version]) for version in entry.split}
         some = next(iter(self._routes.values()))

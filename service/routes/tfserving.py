@@ -30,6 +30,7 @@ class TFServingRoute(Route):
     """A route of TF Serving's REST API. Its errors have TF Serving's format."""
 
     protocol = "tfserving"
+    access = "predict"
 
     def error_response(self, error: RequestError) -> Response:
         return Response(tfserving.error_body(error), JSON, error_text.status(error), error.headers)
@@ -110,7 +111,7 @@ class ModelInfoRoute(TFServingRoute):
     methods = ("GET",)
 
     def __init__(self, plane: DataPlane, model: TabularModel, *, metadata: bool) -> None:
-        super().__init__(plane)
+        super().__init__(plane, model_name=model.name)
         self.model = model
         self.metadata = metadata
 
@@ -128,7 +129,7 @@ class TFServingModelListRoute(TFServingRoute):
         self.names = names
 
     async def handle(self, exchange: HttpExchange) -> Response:
-        return Response(dumps({"models": self.names}))
+        return Response(dumps({"models": exchange.caller.visible(self.names)}))
 
 
 class TFServingErrorRoute(TFServingRoute):
@@ -136,8 +137,8 @@ class TFServingErrorRoute(TFServingRoute):
 
     methods = ANY_METHOD
 
-    def __init__(self, plane: DataPlane, error: RequestError) -> None:
-        super().__init__(plane)
+    def __init__(self, plane: DataPlane, error: RequestError, model_name: str | None = None) -> None:
+        super().__init__(plane, model_name=model_name)
         self.error = error
 
     async def handle(self, exchange: HttpExchange) -> Response:
@@ -168,9 +169,10 @@ class TFServingRoutes:
         try:
             served = snapshot.find(name, version and normal_version(version), label)
         except NotFound:
-            return TFServingErrorRoute(plane, NotFound(tfserving.not_served(snapshot.entries, name, version, label)))
+            reason = tfserving.not_served(snapshot.entries, name, version, label)
+            return TFServingErrorRoute(plane, NotFound(reason), name)
         except RequestError as error:
-            return TFServingErrorRoute(plane, error)
+            return TFServingErrorRoute(plane, error, name)
         if found.re is PREDICT:
             make = partial(method_route, plane, method)
             return make(served) if version or label else route_of_model(plane, snapshot.entry(name), make)

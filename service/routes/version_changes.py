@@ -35,9 +35,10 @@ class VersionChangeRoute(Route):
     """A change of one model. Responds with the versions of the model when all workers serve the change."""
 
     protocol = "admin"
+    access = "admin"
 
     def __init__(self, plane: DataPlane, model: str) -> None:
-        super().__init__(plane)
+        super().__init__(plane, model_name=model)
         self.model = model
 
     async def handle(self, exchange: HttpExchange) -> Response:
@@ -135,12 +136,16 @@ class AuditRoute(Route):
     """The newest changes, oldest first."""
 
     protocol = "admin"
+    access = "admin"
     methods = ("GET",)
 
     async def handle(self, exchange: HttpExchange) -> Response:
         exchange.context.access.check_admin(exchange)
         folder = store.home(self.plane.settings.store)
-        entries = await asyncio.to_thread(lambda: deque(audit.read(folder), MAX_ENTRIES))
+        may_use = exchange.caller.may_use
+        entries = await asyncio.to_thread(
+            lambda: deque((entry for entry in audit.read(folder) if may_use(str(entry.get("model")))), MAX_ENTRIES)
+        )
         return Response(dumps({"audit": [*entries]}))
 
 
@@ -183,7 +188,8 @@ async def make_change(exchange: Exchange, change: RequestedChange) -> None:
 
 def actor_of(exchange: Exchange) -> str:
     """Who makes a change, for the audit."""
-    return f"{exchange.protocol} {exchange.client}"
+    name = exchange.caller.name
+    return f"{exchange.protocol} {exchange.client}" + (f" key {name}" if name else "")
 
 
 def expected_generation(headers: Mapping[bytes, bytes]) -> int | None:

@@ -23,7 +23,7 @@ class VersionListPage(Page):
     """The versions of one model, newest first."""
 
     def __init__(self, plane: DataPlane, entry: ModelEntry) -> None:
-        super().__init__(plane)
+        super().__init__(plane, model_name=entry.name)
         self._entry = entry
 
     async def handle(self, exchange: HttpExchange) -> Response:

@@ -11,6 +11,7 @@ import pytest
 from models.outputs import Outputs
 from models.rows import ValidatedRows
 from models.tabular_model import TabularModel
+from service.access.caller import Access
 from service.access_control import AccessControl
 from service.data_plane import DataPlane
 from service.errors import RequestError
@@ -38,7 +39,7 @@ class RecordingGate(AccessControl, RequestObserver):
         self.checked: list[str] = []
         self.observed: list[tuple[str, int]] = []
 
-    def check(self, request: Request) -> None:
+    def check(self, request: Request, access: Access, model: str | None) -> None:
         self.checked.append(request.path)
         if self.deny:
             raise ForbiddenError("not today")

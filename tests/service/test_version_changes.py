@@ -11,6 +11,7 @@ import pytest
 
 from models.serving_file import ServingFile
 from service import version_admin
+from service.access.caller import EVERYBODY
 from service.access_control import AccessControl, is_loopback
 from service.errors import Forbidden, NotReady
 from service.http.asgi import Application
@@ -287,6 +288,10 @@ def test_a_request_without_a_client_is_forbidden() -> None:
     class Nobody:
         method, path, request_id, protocol, client = "POST", "/", b"", "admin", ""
         headers: ClassVar[dict[bytes, bytes]] = {}
+        caller, served, failed = EVERYBODY, None, None
+
+        def check_model(self, model: str, *, served: bool = True) -> None:
+            raise AssertionError("it names no model")
 
     with pytest.raises(Forbidden):
         AccessControl().check_admin(Nobody())

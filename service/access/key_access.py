@@ -1,0 +1,83 @@
+"""Access control by keys: which key sends a request, whether it may use the route and the model, and how often."""
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from hmac import compare_digest
+
+from service.access.caller import ANYBODY, NOBODY, Access
+from service.access.key_ring import ActiveKey, KeyRing
+from service.access_control import AccessControl
+from service.errors import Forbidden, RateExceeded, Unauthorized
+from service.request import Request
+
+BEARER = b"bearer "
+UNKNOWN = ActiveKey(bytes(32), NOBODY, None, None)
+"""Is compared with an unknown key, so that it takes the same steps as a known one. No key has this digest."""
+
+
+class KeyAccess(AccessControl):
+    """open_routes: paths that need no key, with `*` at the end for all that begin so; never those of `admin`."""
+
+    uses_keys = True
+
+    def __init__(self, ring: KeyRing, open_routes: Sequence[str] = ()) -> None:
+        super().__init__()
+        self._ring = ring
+        self._has_open_routes = bool(open_routes)
+        self._open_paths = frozenset(path for path in open_routes if not path.endswith("*"))
+        self._open_prefixes = tuple(path[:-1] for path in open_routes if path.endswith("*"))
+
+    def check(self, request: Request, access: Access, model: str | None) -> None:
+        if access == "open":
+            request.caller = NOBODY
+            return
+        if self._has_open_routes and access != "admin" and self._is_open(request.path):
+            request.caller = ANYBODY
+            return
+        sent = sent_key(request.headers)
+        digest = sha256(sent).digest()
+        found = self._ring.keys.get(digest, UNKNOWN)
+        if not compare_digest(digest, found.digest):
+            request.caller = NOBODY
+            raise unauthorized(sent)
+        caller = request.caller = found.caller
+        if found.expires is not None and found.is_expired:
+            raise Unauthorized("the key has expired", invalid=True)
+        if access not in caller.scopes:
+            raise Forbidden(f"the key {caller.name!r} does not have the scope {access!r}")
+        models = caller.models
+        if models is not None and model is not None and (model not in models or request.served is None):
+            request.check_model(model, served=access != "admin")
+        if found.rate is not None and (seconds := found.rate.take()):
+            limit = f"{found.rate.per_second:g}"
+            raise RateExceeded(f"the key {caller.name!r} is limited to {limit} requests per second", seconds)
+
+    def check_admin(self, request: Request) -> None:
+        """The scope replaces the rules for servers without keys: a web page or a proxy has no key of its own."""
+        if "admin" not in request.caller.scopes:
+            raise Forbidden("changes of versions need a key with the scope 'admin'")
+
+    def identify(self, request: Request) -> None:
+        """Find out who sends a request to an open route. An invalid key is the same as none."""
+        sent = sent_key(request.headers)
+        digest = sha256(sent).digest()
+        found = self._ring.keys.get(digest, UNKNOWN)
+        if compare_digest(digest, found.digest) and not found.is_expired:
+            request.caller = found.caller
+
+    def _is_open(self, path: str) -> bool:
+        return path in self._open_paths or path.rstrip("/") in self._open_paths or path.startswith(self._open_prefixes)
+
+
+def unauthorized(sent: bytes) -> Unauthorized:
+    if sent:
+        return Unauthorized("the key is not valid", invalid=True)
+    return Unauthorized("this server needs a key: Authorization: Bearer KEY, or X-API-Key: KEY", invalid=False)
+
+
+def sent_key(headers: Mapping[bytes, bytes]) -> bytes:
+    """The key of a request; empty if it has none."""
+    sent = headers.get(b"authorization")
+    if sent is not None and sent[:7].lower() == BEARER:
+        return sent[7:].strip()
+    return headers.get(b"x-api-key", b"")

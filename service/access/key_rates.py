@@ -1,0 +1,128 @@
+"""Rates of keys over all workers of a server: each key has one number in a file that all workers map.
+
+The number is the time at which the key's requests so far would be due if they came evenly (the generic cell rate
+algorithm, which equals a token bucket). A request is refused if that time is too far ahead. Workers read and write
+the number without a lock: two that do so within the same half microsecond count one request instead of two, which at
+5,000 requests a second concerns less than one request in a hundred; a lock would cost each request two system calls.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import logging
+import math
+import mmap
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from service.worker_records import reserve_space
+
+FILE = "key_rates"
+SLOTS = 8192
+ENTRY = 2  # numbers of a slot: the hash of the key's name, and when the next request is due
+SIZE = 8 * ENTRY * SLOTS
+UNUSED_S = 60.0  # after which the slot of a key that is no longer in the file can be given away
+DEFAULT_BURST_S = 0.5  # of the rate, if a key has no burst
+log = logging.getLogger("tabserve.keys")
+
+
+class KeyRate:
+    """The rate of one key. `take` runs for each of its requests."""
+
+    __slots__ = ("_due", "_interval", "_memory", "_tolerance", "per_second")
+
+    def __init__(self, memory: "memoryview[float]", due: int, per_second: float, burst: int | None) -> None:
+        """due: the place of its number."""
+        self._memory = memory
+        self._due = due
+        self.per_second = per_second
+        self._interval = 1 / per_second
+        self._tolerance = (burst_of(per_second, burst) - 1) * self._interval + 1e-9
+
+    def take(self) -> float:
+        """Count a request. Returns 0, or the seconds after which it would be allowed."""
+        now = time.monotonic()
+        memory, position = self._memory, self._due
+        due = memory[position]
+        if due < now:
+            due = now
+        excess = due - now - self._tolerance
+        if excess > 0:
+            return excess
+        memory[position] = due + self._interval
+        return 0.0
+
+
+def burst_of(per_second: float, burst: int | None) -> int:
+    """How many requests may come at once."""
+    return burst or max(1, math.ceil(per_second * DEFAULT_BURST_S))
+
+
+class SharedRates:
+    """The numbers of all keys. Keys of one name share one: a key that replaces another does not double the rate."""
+
+    def __init__(self, folder: Path | None) -> None:
+        """folder: shared by the workers; None if there is only one."""
+        self._file: int | None = None
+        self._memory = memoryview(bytearray(SIZE)).cast("d")
+        if folder is None:
+            return
+        try:
+            self._file = os.open(folder / FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            reserve_space(self._file, SIZE)
+            self._memory = memoryview(mmap.mmap(self._file, SIZE)).cast("d")
+        except OSError as error:
+            log.warning("workers count the requests of keys separately", extra={"reason": str(error)})
+            self._close()
+
+    def places(self, names: list[str]) -> Mapping[str, int]:
+        """The place of the number of each key, the same in all workers."""
+        with self._locked():
+            hashes = {name: name_hash(name) for name in names}
+            known = {self._memory[slot]: slot for slot in range(0, ENTRY * SLOTS, ENTRY)}
+            wanted = {*hashes.values()}
+            free = self._free_slots(wanted)
+            places = {}
+            for name, number in hashes.items():
+                slot = known.get(number)
+                if slot is None:
+                    slot = next(free, 0)
+                    self._memory[slot] = number
+                    self._memory[slot + 1] = 0.0
+                places[name] = slot + 1
+            return places
+
+    def rate(self, place: int, per_second: float, burst: int | None) -> KeyRate:
+        return KeyRate(self._memory, place, per_second, burst)
+
+    def _free_slots(self, wanted: set[float]) -> Iterator[int]:
+        """Slots without a key, then those of keys that are gone."""
+        slots = range(0, ENTRY * SLOTS, ENTRY)
+        yield from (slot for slot in slots if not self._memory[slot])
+        now = time.monotonic()
+        for slot in slots:
+            if self._memory[slot] not in wanted and self._memory[slot + 1] < now - UNUSED_S:
+                yield slot
+
+    def _close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        if self._file is None:
+            yield
+            return
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+
+
+def name_hash(name: str) -> float:
+    """A name as a number that is not 0 and exact as a float."""
+    return float(int.from_bytes(hashlib.sha256(name.encode()).digest()[:6]) + 1)

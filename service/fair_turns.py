@@ -1,0 +1,70 @@
+"""Turns of clients on the event loop: used only if it has many requests of several clients at once.
+
+Many requests are predicted on the event loop, in the order in which they are read from the sockets: without turns, a
+client with 100 connections would get ten times the answers of one with 10.
+"""
+
+import asyncio
+import time
+
+from service.fair_queue import FairQueue
+
+LATE_S = 0.0005  # between the arrival of a request and its start: the event loop is busy with others
+CONTENDED_S = 1.0  # after the last request of another client: a single client needs no turns
+PER_ITERATION = 4  # requests that start in one iteration of the event loop; others are read in between
+REQUEST_COST = 4096.0  # of a request in addition to the bytes of its body
+UNKNOWN_BYTES = 16_384  # of a body without a length
+
+
+class FairTurns:
+    """The requests of all clients that wait for their turn."""
+
+    def __init__(self) -> None:
+        self._waiting: FairQueue[tuple[asyncio.Future[None], float]] = FairQueue()
+        self._scheduled = False
+        self._started = 0  # requests in this iteration of the event loop
+        self._last_client = ""
+        self._contended_until = 0.0
+
+    def is_needed(self, client: str, arrived: float) -> bool:
+        """Whether a request has to wait for its turn. arrived: on the clock of time.monotonic."""
+        if self._scheduled:
+            return True
+        now = time.monotonic()
+        if client != self._last_client:
+            self._last_client = client
+            self._contended_until = now + CONTENDED_S
+        if now >= self._contended_until:
+            return False
+        if not self._started:
+            asyncio.get_running_loop().call_soon(self._next_iteration)
+        self._started += 1
+        return self._started > PER_ITERATION or now - arrived > LATE_S
+
+    def _next_iteration(self) -> None:
+        self._started = 0
+
+    async def wait(self, client: str, length: bytes | None) -> None:
+        """Wait for the turn. length: the header Content-Length."""
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        size = int(length) if length is not None and length.isdigit() else UNKNOWN_BYTES
+        self._waiting.push(client, (future, REQUEST_COST + size))
+        if not self._scheduled:
+            self._scheduled = True
+            loop.call_soon(self._start_next, loop)
+        await future
+
+    def _start_next(self, loop: asyncio.AbstractEventLoop) -> None:
+        started = 0
+        while started < PER_ITERATION and len(self._waiting):
+            future, cost = self._waiting.pop()
+            if future.done():  # the request was cancelled
+                self._waiting.charge(0.0)
+                continue
+            self._waiting.charge(cost)
+            future.set_result(None)
+            started += 1
+        self._scheduled = len(self._waiting) > 0
+        if self._scheduled:
+            loop.call_soon(self._start_next, loop)

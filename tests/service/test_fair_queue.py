@@ -1,0 +1,256 @@
+"""Clients take turns, by what their items cost and not by how many they have."""
+
+import asyncio
+import dataclasses
+import time
+from collections import Counter
+
+import pytest
+
+from models.tabular_model import TabularModel
+from service.batcher import Batcher, BatchPlan
+from service.engine_cost import EngineCost
+from service.errors import QueueFull
+from service.fair_lock import FairLock
+from service.fair_queue import MAX_REMEMBERED, FairQueue
+from service.fair_turns import CONTENDED_S, PER_ITERATION, FairTurns
+from service.metrics import ModelCounters
+from tests.service.test_batcher import SLOW, Slowed, frames
+
+
+def drain(queue: FairQueue[tuple[str, int]], count: int, cost: float = 1.0) -> list[tuple[str, int]]:
+    taken = []
+    for _ in range(count):
+        taken.append(queue.pop())
+        queue.charge(cost)
+    return taken
+
+
+def filled(**counts: int) -> FairQueue[tuple[str, int]]:
+    queue: FairQueue[tuple[str, int]] = FairQueue()
+    for client, count in counts.items():
+        for number in range(count):
+            queue.push(client, (client, number))
+    return queue
+
+
+def test_one_client_is_served_in_order() -> None:
+    queue = filled(a=5)
+    assert drain(queue, 5) == [("a", number) for number in range(5)]
+    assert len(queue) == 0
+
+
+def test_clients_take_turns_however_much_they_send() -> None:
+    queue = filled(a=100, b=10, c=10)
+    assert Counter(client for client, _ in drain(queue, 30)) == {"a": 10, "b": 10, "c": 10}
+    assert {client for client, _ in drain(queue, 90)} == {"a"}
+
+
+def test_expensive_items_get_fewer_turns() -> None:
+    queue = filled(a=100, b=100)
+    turns: Counter[str] = Counter()
+    for _ in range(100):
+        client, _ = queue.pop()
+        turns[client] += 1
+        queue.charge(9.0 if client == "a" else 1.0)
+    assert turns == {"a": 10, "b": 90}
+
+
+def test_a_client_saves_nothing_up_while_it_has_no_items() -> None:
+    queue = filled(a=100)
+    drain(queue, 50)
+    for number in range(50):
+        queue.push("b", ("b", number))
+    assert Counter(client for client, _ in drain(queue, 20)) == {"a": 10, "b": 10}
+
+
+def test_a_client_does_not_gain_by_sending_one_item_at_a_time() -> None:
+    queue = filled(a=100)
+    turns: Counter[str] = Counter()
+    queue.push("b", ("b", 0))
+    for number in range(60):
+        client, _ = queue.pop()
+        turns[client] += 1
+        queue.charge(1.0)
+        if client == "b":
+            queue.push("b", ("b", number))
+    assert abs(turns["a"] - turns["b"]) <= 1
+
+
+def test_the_rest_of_an_item_waits_for_another_turn() -> None:
+    queue = filled(a=1, b=1)
+    first = queue.pop()
+    queue.push(first[0], first)
+    queue.charge(1.0)
+    assert drain(queue, 2) == [("b", 0), first]
+
+
+def test_the_newest_item_of_a_client_can_be_removed() -> None:
+    queue = filled(a=3, b=1)
+    assert queue.remove_last("a", lambda item: item[1] < 2) == ("a", 1)
+    assert queue.remove_last("a", lambda item: item[1] > 5) is None
+    assert queue.remove_last("b", lambda item: True) == ("b", 0)
+    assert queue.remove_last("b", lambda item: True) is None
+    assert len(queue) == 2
+    assert drain(queue, 2) == [("a", 0), ("a", 2)]
+    assert len(queue) == 0
+
+
+def test_the_memory_of_clients_without_items_is_bounded() -> None:
+    queue: FairQueue[tuple[str, int]] = FairQueue()
+    for number in range(3 * MAX_REMEMBERED):
+        queue.push(str(number), (str(number), 0))
+        drain(queue, 1)
+    assert len(queue._costs) <= MAX_REMEMBERED
+
+
+@pytest.mark.parametrize("rows", [1, 40])
+def test_each_of_three_clients_gets_its_share_of_an_overloaded_engine(tabular_model: TabularModel, rows: int) -> None:
+    """One sends ten times as much as another; the queue holds a fraction of it. Each gets a third of the rows."""
+    engine = Slowed(tabular_model.engine, 0.0)
+    model = dataclasses.replace(tabular_model, engine=engine)
+    waiting = Batcher(model, ModelCounters(), queue_rows=30 * rows, cost=SLOW)
+    waiting.plan = BatchPlan(inline_rows=0, chunk_rows=20, merge=False)
+    counts: Counter[str] = Counter()
+    frame = frames(model, rows)
+
+    async def client(name: str, end: asyncio.Event) -> None:
+        while not end.is_set():
+            try:
+                await waiting.predict(frame, time.monotonic() + 600, "", client=name)
+                counts[name] += 1
+            except QueueFull:
+                await asyncio.sleep(0)
+            if sum(counts.values()) >= 600:
+                end.set()
+
+    async def story() -> None:
+        end, names = asyncio.Event(), "a" * 100 + "b" * 30 + "c" * 12
+        await asyncio.gather(*[client(name, end) for name in names])
+
+    asyncio.run(story())
+    waiting.close()
+    assert waiting.tally.queue_rows == 0
+    assert not waiting._waiting_rows
+    third = sum(counts.values()) / 3
+    assert all(abs(counts[name] - third) <= 0.1 * third for name in "abc"), counts
+
+
+def test_a_client_below_its_share_takes_the_room_of_one_above_it(tabular_model: TabularModel) -> None:
+    engine = Slowed(tabular_model.engine, 0.0)
+    model = dataclasses.replace(tabular_model, engine=engine)
+    waiting = Batcher(model, ModelCounters(), queue_rows=10, cost=EngineCost(one_s=0.01, many_s=0.02))
+    waiting.plan = BatchPlan(inline_rows=0, chunk_rows=1, merge=False)
+    row = frames(model, 1)
+
+    async def story() -> tuple[list[object], list[object]]:
+        engine.released.clear()
+        until = time.monotonic() + 600
+        first = asyncio.ensure_future(waiting.predict(row, until, "", client="a"))
+        await asyncio.sleep(0)
+        many = [asyncio.ensure_future(waiting.predict(row, until, "", client="a")) for _ in range(12)]
+        kept = asyncio.ensure_future(waiting.predict(row, until, "", client="b"))
+        more = [asyncio.ensure_future(waiting.predict(row, until, "", client="b")) for _ in range(9)]
+        await asyncio.sleep(0)
+        assert waiting._waiting_rows == {"a": 5, "b": 5}
+        engine.released.set()
+        await first
+        await kept
+        return await asyncio.gather(*many, return_exceptions=True), await asyncio.gather(*more, return_exceptions=True)
+
+    of_a, of_b = asyncio.run(story())
+    waiting.close()
+    assert [isinstance(found, QueueFull) for found in of_a] == [False] * 5 + [True] * 7
+    assert [isinstance(found, QueueFull) for found in of_b] == [False] * 4 + [True] * 5
+
+
+def test_turns_on_the_event_loop_are_equal_for_unequal_clients() -> None:
+    turns, counts = FairTurns(), Counter[str]()
+
+    async def client(name: str, end: asyncio.Event) -> None:
+        while not end.is_set():
+            await turns.wait(name, b"100")
+            counts[name] += 1
+            if sum(counts.values()) >= 3000:
+                end.set()
+
+    async def story() -> None:
+        end, names = asyncio.Event(), "a" * 90 + "b" * 20 + "c" * 10
+        await asyncio.gather(*[client(name, end) for name in names])
+
+    asyncio.run(story())
+    assert all(abs(counts[name] - 1000) <= 100 for name in "abc"), counts
+
+
+def test_only_many_requests_of_several_clients_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several clients within a second, and more requests in one iteration of the loop than it answers at once."""
+    turns = FairTurns()
+
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        moment = [loop.time()]
+        monkeypatch.setattr(time, "monotonic", lambda: moment[0])
+        turns.is_needed("a", moment[0])
+        moment[0] += CONTENDED_S + 1
+        await asyncio.sleep(0)
+        assert not any(turns.is_needed("a", moment[0] - 1) for _ in range(3 * PER_ITERATION)), "a single client"
+        needed = [turns.is_needed("b", moment[0]) for _ in range(PER_ITERATION + 2)]
+        assert needed == [False] * PER_ITERATION + [True] * 2
+        await asyncio.sleep(0)
+        assert not turns.is_needed("a", moment[0]), "the next iteration"
+        assert turns.is_needed("a", moment[0] - 1), "it started late"
+
+    asyncio.run(story())
+
+
+def test_one_task_has_a_lock_and_clients_take_turns() -> None:
+    lock, order, inside = FairLock(), list[str](), [0]
+
+    async def work(client: str) -> None:
+        async with lock.turn(client, 1.0):
+            inside[0] += 1
+            assert inside == [1]
+            await asyncio.sleep(0)
+            inside[0] -= 1
+            order.append(client)
+
+    async def story() -> None:
+        await asyncio.gather(*map(work, "aaaaaaaabbb"))
+
+    asyncio.run(story())
+    assert "".join(order) == "aabababaaaa"
+
+
+def test_a_lock_survives_cancelled_tasks() -> None:
+    lock = FairLock()
+
+    async def hold(entered: list[int], number: int) -> None:
+        async with lock.turn("a", 1.0):
+            entered.append(number)
+            await asyncio.sleep(0)
+
+    async def story() -> list[int]:
+        entered: list[int] = []
+        tasks = [asyncio.ensure_future(hold(entered, number)) for number in range(4)]
+        await asyncio.sleep(0)
+        tasks[1].cancel()  # while it waits
+        await asyncio.sleep(0)
+        tasks[2].cancel()  # it has been given the lock
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.wait_for(hold(entered, 4), 60)
+        return entered
+
+    assert asyncio.run(story()) in ([0, 3, 4], [0, 2, 3, 4])
+
+
+def test_a_cancelled_request_does_not_take_a_turn() -> None:
+    turns = FairTurns()
+
+    async def story() -> None:
+        waiting = [asyncio.ensure_future(turns.wait("a", None)) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert not turns.is_needed("a", time.monotonic())
+
+    asyncio.run(story())

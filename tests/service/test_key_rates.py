@@ -1,0 +1,109 @@
+"""Rates of keys: exact in one worker, and over several that write the same file without a lock."""
+
+import multiprocessing
+import time
+from pathlib import Path
+
+import pytest
+
+from service.access import key_rates
+from service.access.key_rates import SIZE, SLOTS, SharedRates, burst_of
+
+START = 1000.0
+
+
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = START
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+@pytest.mark.parametrize("rate", [0.5, 5, 100, 5000])
+def test_a_greedy_client_gets_its_rate(clock: Clock, rate: float) -> None:
+    rates = SharedRates(None)
+    key = rates.rate(rates.places(["a"])["a"], rate, 1)
+    accepted, seconds = 0, 20
+    while clock.now < START + seconds:
+        accepted += key.take() == 0
+        clock.now += 1 / (4 * rate)
+    assert accepted == pytest.approx(rate * seconds, rel=0.1)
+
+
+def test_a_burst_is_accepted_at_once_and_grows_back(clock: Clock) -> None:
+    rates = SharedRates(None)
+    key = rates.rate(rates.places(["a"])["a"], 10, 5)
+    assert [key.take() for _ in range(5)] == [0] * 5
+    assert key.take() == pytest.approx(0.1)
+    clock.now += 0.2
+    assert [key.take() == 0 for _ in range(3)] == [True, True, False]
+    clock.now += 100
+    assert [key.take() == 0 for _ in range(6)] == [True] * 5 + [False]
+
+
+def test_the_default_burst_is_half_a_second() -> None:
+    assert [burst_of(rate, None) for rate in (0.1, 1, 5, 100)] == [1, 1, 3, 50]
+    assert burst_of(100, 7) == 7
+
+
+def test_keys_of_one_name_share_a_rate_and_others_do_not(clock: Clock, tmp_path: Path) -> None:
+    one, two = SharedRates(tmp_path), SharedRates(tmp_path)
+    first = one.rate(one.places(["a", "b"])["a"], 1, 1)
+    second = two.rate(two.places(["a"])["a"], 1, 1)
+    other = two.rate(two.places(["c", "b"])["b"], 1, 1)
+    assert (first.take(), second.take() > 0, other.take()) == (0, True, 0)
+
+
+def test_the_slots_of_keys_that_are_gone_are_used_again(clock: Clock, tmp_path: Path) -> None:
+    rates = SharedRates(tmp_path)
+    old = [f"old{number}" for number in range(SLOTS)]
+    assert len({*rates.places(old).values()}) == SLOTS
+    clock.now += key_rates.UNUSED_S + 1
+    kept = old[:10]
+    places = rates.places(kept)
+    new = rates.places([*kept, "new1", "new2"])
+    assert {name: new[name] for name in kept} == dict(places)
+    assert len({*new.values()}) == 12
+    assert (tmp_path / key_rates.FILE).stat().st_size == SIZE
+
+
+def test_without_space_each_worker_counts_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rates = SharedRates(tmp_path / "missing")
+    assert rates.rate(rates.places(["a"])["a"], 1, 1).take() == 0
+    assert "separately" in caplog.text
+
+
+def take_greedily(folder: Path, rate: float, begin: float, end: float, accepted: "multiprocessing.Queue[int]") -> None:
+    """A worker that sends requests as fast as it can."""
+    rates = SharedRates(folder)
+    key = rates.rate(rates.places(["a"])["a"], rate, 1)
+    count = 0
+    while time.monotonic() < begin:
+        time.sleep(0.001)
+    while time.monotonic() < end:
+        count += key.take() == 0
+    accepted.put(count)
+
+
+def accepted_by_workers(folder: Path, rate: float, seconds: float, workers: int = 4) -> int:
+    context = multiprocessing.get_context("fork")
+    accepted = context.Queue()
+    begin = time.monotonic() + 0.3
+    arguments = (folder, rate, begin, begin + seconds, accepted)
+    processes = [context.Process(target=take_greedily, args=arguments) for _ in range(workers)]
+    for process in processes:
+        process.start()
+    total = sum(accepted.get(timeout=120) for _ in processes)
+    for process in processes:
+        process.join(60)
+    return int(total)
+
+
+@pytest.mark.parametrize("rate", [5, 100, 5000])
+def test_four_workers_keep_a_rate_together(tmp_path: Path, rate: float) -> None:
+    """Not above it, however slow the machine; below it if the machine had no time for so many."""
+    assert 1 <= accepted_by_workers(tmp_path, rate, 1.0) <= 1.1 * rate + 1

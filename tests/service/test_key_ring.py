@@ -1,0 +1,93 @@
+"""A worker follows the file of keys, and survives what happens to it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from service.access.key_ring import COPY, KeyRing
+from service.access.keys_file import KeysFileError
+from tests.service.access_keys import KeySet
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> KeySet:
+    made = KeySet(tmp_path / "keys.json")
+    made.add("a")
+    return made
+
+
+def names(ring: KeyRing) -> list[str]:
+    return [key.caller.name for key in ring.keys.values()]
+
+
+def test_keys_are_added_and_revoked_while_the_server_runs(keys: KeySet) -> None:
+    ring = KeyRing(keys.path, None)
+    assert names(ring) == ["a"]
+    keys.add("b")
+    ring.look()
+    assert names(ring) == ["a", "b"]
+    keys.stored.pop(0)
+    keys.write()
+    ring.look()
+    assert names(ring) == ["b"]
+
+
+def test_the_file_is_read_again_only_if_it_changed(keys: KeySet) -> None:
+    ring = KeyRing(keys.path, None)
+    before = ring.keys
+    ring.look()
+    assert ring.keys is before
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"keys": [', b"\x00" * 100, b"{}garbage"])
+def test_an_invalid_file_leaves_the_keys_as_they_were(
+    keys: KeySet, content: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "tabserve")
+    ring = KeyRing(keys.path, None)
+    good = keys.path.read_bytes()
+    if content is None:
+        keys.path.unlink()
+    else:
+        keys.path.write_bytes(content)
+    for _ in range(3):
+        ring.look()
+    assert names(ring) == ["a"]
+    assert caplog.text.count("the previous ones stay") == 1
+    keys.path.write_bytes(good)
+    ring.look()
+    assert "valid again" in caplog.text
+    assert names(ring) == ["a"]
+
+
+def test_a_server_does_not_start_without_valid_keys(tmp_path: Path) -> None:
+    with pytest.raises(KeysFileError, match="keys create"):
+        KeyRing(tmp_path / "none.json", None)
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(KeysFileError, match=r"bad\.json"):
+        KeyRing(tmp_path / "bad.json", tmp_path)
+
+
+def test_a_replaced_worker_starts_with_the_last_valid_keys(keys: KeySet, tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    KeyRing(keys.path, folder)
+    keys.path.write_text('{"keys": [')
+    ring = KeyRing(keys.path, folder)
+    assert names(ring) == ["a"]
+    assert (folder / COPY).stat().st_mode & 0o077 == 0
+    keys.add("b")
+    ring.look()
+    assert names(ring) == ["a", "b"]
+    keys.path.write_text("{")
+    (folder / COPY).write_text("{")
+    with pytest.raises(KeysFileError):
+        KeyRing(keys.path, folder)
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root can read every file")
+def test_a_file_that_may_not_be_read_is_reported(keys: KeySet) -> None:
+    keys.path.chmod(0)
+    with pytest.raises(KeysFileError, match="Permission denied"):
+        KeyRing(keys.path, None)
