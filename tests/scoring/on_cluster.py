@@ -23,7 +23,7 @@ from scoring.__main__ import main
 from tests.scoring.tables import STORE, numbers_table
 
 ROWS, FILES = 300_000, 6
-WAIT_S = 120.0
+WAIT_S = 300.0
 TOLERANCE = 1e-5
 NAMES = {"spark": "pyspark.daemon", "ray": "ScoringActor"}
 """What the command lines of processes that score contain."""
