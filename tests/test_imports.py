@@ -130,6 +130,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"training.column_types", "training.numeric_columns", "training.target"},
         {"training.infer_columns", "training.fit_keras", "training.fit_numpy", "training.linear_model"},
         {"training.dataset", "training.fit", "training.linear_candidate", "training.file_report"},
+        {"training.linear_part"},
         {"training.isolated_cells"},
         {"training.leaks", "training.dataset_report", "training.examples", "training.tune", "training.row_hash"},
         {"training.test_set"},

@@ -85,7 +85,15 @@ def _describe_network(recipe: Recipe, record: dict[str, Any]) -> str:
         f"{record['parameters']:,} parameters; {recipe.optimizer}, learning rate {recipe.learning_rate:g} "
         f"({recipe.schedule}), batches of {recipe.batch_size}, {record['epochs']} of {recipe.epochs} epochs, "
         f"weights of epoch {record['kept_epoch']}, {record['seconds']:.1f} s, by {recipe.framework}."
+        f"{_linear_part(recipe)}"
     )
+
+
+def _linear_part(recipe: Recipe) -> str:
+    if recipe.linear_part is None:
+        return ""
+    network, linear = recipe.linear_part
+    return f" Its outputs are {network:.2f} times those of the network plus {linear:.2f} times those of a linear model."
 
 
 def _importance_section(importance: Sequence[ColumnImportance]) -> list[str]:

@@ -13,7 +13,7 @@ from training.ensemble_keras import EnsembleTrainer
 from training.folds import draw_folds, run_trial
 from training.keras_options import encode_targets, epoch_callback, loss_of, optimizer_of
 from training.recipe import Recipe
-from training.training_run import FitResult, TrainingRun
+from training.training_run import FitResult, HeldOutOutputs, TrainingRun
 
 STEPS_PER_EXECUTION = 8  # training steps that TensorFlow runs before it returns to Python
 
@@ -79,7 +79,7 @@ def fit_ensemble(run: TrainingRun) -> FitResult:
     last.set_weights([parameter / t for parameter in last.get_weights()])
     held_out = best.held_out if recipe.refit and run.task == "regression" else None
     result = _result(best.recipe, model, architecture, best.history, trial_losses)
-    return replace(result, temperature=t, held_out=held_out)
+    return replace(result, temperature=t, held_out=held_out, member_outputs=HeldOutOutputs(best.rows, best.outputs))
 
 
 def _quiet_tensorflow() -> None:

@@ -14,7 +14,7 @@ from models.network.network import Network
 from training import ensemble, temperature
 from training.folds import Evaluate, Fold, FoldResult, TrialResult, draw_folds, run_trial
 from training.recipe import Recipe
-from training.training_run import EncodedRows, FitResult, OnEpoch, TrainingRun, best_epoch
+from training.training_run import EncodedRows, FitResult, HeldOutOutputs, OnEpoch, TrainingRun, best_epoch
 
 
 def fit_plain(run: TrainingRun) -> FitResult:
@@ -46,7 +46,12 @@ def fit_ensemble(run: TrainingRun) -> FitResult:
     for parameter in _members(net).layers[-1].parameters.values():
         parameter /= t
     held_out = best.held_out if run.recipe.refit and run.task == "regression" else None
-    return replace(_result(best.recipe, net, best.history, trial_losses), temperature=t, held_out=held_out)
+    return replace(
+        _result(best.recipe, net, best.history, trial_losses),
+        temperature=t,
+        held_out=held_out,
+        member_outputs=HeldOutOutputs(best.rows, best.outputs),
+    )
 
 
 def _fit(

@@ -47,11 +47,11 @@ def compare(run: TrainingRun, encoder: Encoder, fitted: FitResult) -> FitResult:
 
     run: that of the network, with rows that this encoder has encoded.
     """
-    loss = fitted.kept_epoch.validation_loss
+    loss = fitted.validation_loss
     if loss is None:
         return fitted
     started = time.perf_counter()
-    candidate = _best_candidate(run, encoder, loss)
+    candidate = best_candidate(run, encoder, loss)
     if candidate is None:
         return fitted
     tried = fitted.trial_losses | {candidate.name: candidate.loss}
@@ -83,7 +83,7 @@ def with_open_dates(encoder: Encoder) -> Encoder:
     return encoder.model_copy(update={"numbers": numbers})
 
 
-def _best_candidate(run: TrainingRun, encoder: Encoder, network_loss: float) -> LinearFit | None:
+def best_candidate(run: TrainingRun, encoder: Encoder, network_loss: float) -> LinearFit | None:
     """The penalty with the smallest loss; None if all losses are infinite."""
     folds, pooled = draw_folds(run), run.pooled
     columns = linear_model.one_hot_columns(pooled.x, encoder)
@@ -110,13 +110,19 @@ def _fit_each(run: TrainingRun, columns: Array64, rows: RowNumbers) -> Iterator[
     return linear_model.fit_each(columns[rows], y, run.task, classes, run.class_weights, PENALTIES[regression])
 
 
+def fit_again(run: TrainingRun, columns: Array64, penalty: float) -> LinearModel:
+    """The model of a penalty, fitted to the first pooled rows: as many as there are columns for."""
+    fits = _fit_each(run, columns, np.arange(len(columns)))
+    return next(model for model in fits if model.penalty == penalty)
+
+
 def _fit_served(run: TrainingRun, encoder: Encoder, candidate: LinearFit, seconds: float) -> FitResult:
     """The candidate fitted to the rows that the served network would have learned from."""
     pooled = run.pooled
     learned = np.arange(len(pooled.y)) if run.recipe.refit else np.arange(len(run.train.y))
     columns = linear_model.one_hot_columns(pooled.x, encoder)
     started = time.perf_counter()
-    model = next(model for model in _fit_each(run, columns, learned) if model.penalty == candidate.penalty)
+    model = fit_again(run, columns[learned], candidate.penalty)
     t = temperature.calibrate(run, candidate.outputs[:, np.newaxis], pooled.y[candidate.rows])
     net = linear_model.to_network(model, encoder, t)
     loss = validation_loss(run, pooled.y[learned])(model.predict(columns[learned])[:, np.newaxis])

@@ -20,7 +20,17 @@ from models.store_repair import repair_store
 from models.tabular_model import Engine, TabularModel
 from models.text_tables import aligned
 from models.version_files import StoredVersion, TrainedVersion
-from training import card, conformalization, coverage_report, dataset_report, examples, fit, linear_candidate, plots
+from training import (
+    card,
+    conformalization,
+    coverage_report,
+    dataset_report,
+    examples,
+    fit,
+    linear_candidate,
+    linear_part,
+    plots,
+)
 from training.baselines import Baselines
 from training.build_dataset import load_dataset
 from training.config import DataOptions, FitOptions
@@ -166,7 +176,7 @@ def train(
 def compare_linear(
     fitted: FitResult, encoder: Encoder, dataset: Dataset, frame: Frame, split: Split, y: Targets, report: Report
 ) -> tuple[Encoder, FitResult]:
-    """The network with its encoder, or a linear model with its own if that is not worse on the validation rows."""
+    """The network, perhaps with a linear part, or a linear model, with its encoder: by the smallest validation loss."""
     recipe, schema = fitted.recipe, dataset.schema
     learned = np.concatenate([split.train, split.validation]) if recipe.refit else split.train
     own = Encoder.fit(schema, frame.take(learned), bins=0).model_copy(update={"target": encoder.target})
@@ -174,12 +184,15 @@ def compare_linear(
         own = linear_candidate.with_open_dates(own)
     if not linear_candidate.affordable(own, len(frame.numbers), max(len(schema.classes or ()), 1)):
         return encoder, fitted
-    x = own.encode(frame)
-    train, validation = (EncodedRows(x[rows], y[rows]) for rows in (split.train, split.validation))
-    architecture = choose_architecture(recipe, schema, encoder)
-    run = fit.training_run(recipe, architecture, schema.task, train, validation, report=report)
-    chosen = linear_candidate.compare(run, own, fitted)
-    return (own if chosen.network is not fitted.network else encoder), chosen
+    runs = []
+    for part in (encoder, own):
+        x = part.encode(frame)
+        train, validation = (EncodedRows(x[rows], y[rows]) for rows in (split.train, split.validation))
+        architecture = choose_architecture(recipe, schema, encoder)
+        runs.append(fit.training_run(recipe, architecture, schema.task, train, validation, report=report))
+    network = linear_part.add(runs[0], encoder, fitted)
+    chosen = linear_candidate.compare(runs[1], own, network)
+    return (own if chosen.network is not network.network else encoder), chosen
 
 
 def study_file(dataset: Dataset, options: DataOptions, recipe: Recipe) -> Path:

@@ -93,6 +93,7 @@ class Recipe:
     searched: tuple[str, ...] = ()  # settings that differ between further trials
     compare_linear: bool = False  # whether a linear model is served if its validation loss is not larger
     penalty: float | None = None  # of a linear model's squared weights
+    linear_part: tuple[float, float] | None = None  # shares of the network and of a linear model in the outputs
 
     @property
     def keeps_best_epoch(self) -> bool:

@@ -70,11 +70,18 @@ class FitResult:
     trial_losses: dict[str, float]  # the validation loss of each trial
     temperature: float = 1.0  # by which the logits were divided
     held_out: HeldOutOutputs | None = None  # of a regression whose network learned from the validation rows, too
+    member_outputs: HeldOutOutputs | None = None  # (rows, members, outputs) of an ensemble, before the temperature
+    mixed_loss: float | None = None  # the validation loss with a linear part, if the network has one
 
     @property
     def kept_epoch(self) -> Epoch:
         """The epoch whose weights these are: the best one if the recipe keeps it, otherwise the last."""
         return best_epoch(self.history) if self.recipe.keeps_best_epoch else self.history[-1]
+
+    @property
+    def validation_loss(self) -> float | None:
+        """Of these weights, or of those that were trained further on the validation rows."""
+        return self.kept_epoch.validation_loss if self.mixed_loss is None else self.mixed_loss
 
 
 def best_epoch(history: list[Epoch]) -> Epoch:
