@@ -58,6 +58,9 @@ def compare(run: TrainingRun, encoder: Encoder, fitted: FitResult) -> FitResult:
     if candidate.loss > loss:
         return replace(fitted, trial_losses=tried)
     linear = _fit_served(run, encoder, candidate, time.perf_counter() - started)
+    if fitted.keras is not None and linear.network is not None:
+        architecture = linear_model.architecture_of(encoder, run.architecture.outputs)
+        linear = replace(linear, keras=linear_model.to_keras(linear.network, architecture))
     what = "a linear model is" if candidate.name == "linear" else "a constant is"
     run.report(
         f"{what} served: its validation loss is {candidate.loss:.4f}, that of the network {loss:.4f} "

@@ -8,6 +8,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -100,6 +101,12 @@ def _fit_logistic(
     return LinearModel(penalty, W, b)
 
 
+def architecture_of(encoder: Encoder, outputs: int) -> Architecture:
+    """No hidden layers; each group of a category has a weight for each output."""
+    tables = tuple((groups, outputs) for groups, _ in encoder.tables)
+    return Architecture(encoder.width - len(tables), tables, hidden=(), outputs=outputs, activation="linear")
+
+
 def to_network(model: LinearModel, encoder: Encoder, temperature: float = 1.0) -> Network:
     """The same model as a network over encoded rows: each group of a category is looked up with its weights.
 
@@ -107,10 +114,7 @@ def to_network(model: LinearModel, encoder: Encoder, temperature: float = 1.0) -
     """
     outputs, plain = len(model.b), encoder.width - len(encoder.tables)
     sizes = [groups - 1 for groups, _ in encoder.tables]
-    architecture = Architecture(
-        plain, tuple((size + 1, outputs) for size in sizes), hidden=(), outputs=outputs, activation="linear"
-    )
-    net = network.build(architecture, np.random.default_rng(0))
+    net = network.build(architecture_of(encoder, outputs), np.random.default_rng(0))
     W = model.W / temperature
     dense = net.layers[-1]
     assert isinstance(dense, Dense)
@@ -122,3 +126,12 @@ def to_network(model: LinearModel, encoder: Encoder, temperature: float = 1.0) -
         for table, weights in zip(tabular.tables, np.split(W[plain:], np.cumsum(sizes)[:-1]), strict=True):
             table[...] = np.vstack([weights, np.zeros((1, outputs))])
     return net
+
+
+def to_keras(net: Network, architecture: Architecture) -> Any:
+    """The Keras model of a network of this architecture, with its weights."""
+    from models import keras_nets
+
+    model = keras_nets.build(architecture)
+    model.set_weights([array for layer in net.layers for array in layer.parameters.values()])
+    return model

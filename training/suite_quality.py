@@ -26,6 +26,7 @@ from training.evaluation import EvaluationMetrics, evaluate
 from training.quality_results import Job, Result, Results
 from training.serving_time import microseconds_per_row
 from training.splitting import Split, split_rows
+from training.suite_goals import goals
 from training.suite_report import report
 
 PYTHON = Path("build/learners/bin/python")
@@ -60,7 +61,7 @@ def main(half: suite.Half, names: Sequence[str], learners: Sequence[str], splits
         shown = result.get("failed") or {name: round(value, 4) for name, value in result["metrics"].items()}
         print(f"{job.table}, split {job.seed}, {job.model}: {shown}", file=sys.stderr, flush=True)
     measured = {job: results.by_job[job] for job in jobs(tables, learners, splits) if job in results}
-    for table in report(measured, learners):
+    for table in (*report(measured, learners), goals(measured)):
         print(f"\n{aligned(table)}\n\n{markdown(table)}")
     return 0
 

@@ -85,8 +85,19 @@ def test_each_member_s_outputs_are_the_weighted_sum_in_both_frameworks(
     np.testing.assert_allclose(members[1], expected, atol=2e-4)
     served = mixed.for_inference().forward(x)
     np.testing.assert_allclose(served, MemberMean(link).forward(expected.astype(np.float32)), atol=5e-4)
-    keras = linear_part.to_keras(mixed, architecture)
+    keras = linear_model.to_keras(mixed, linear_part.widen_architecture(architecture))
     np.testing.assert_allclose(keras.predict(x, verbose=0), served, atol=5e-4)
+
+
+@pytest.mark.parametrize(("categories", "outputs"), [(0, 1), (2, 3)])
+def test_a_linear_model_is_the_same_in_both_frameworks(categories: int, outputs: int) -> None:
+    encoder: Any = Tables(categories)
+    x = rows(categories)
+    model, columns = linear(x, encoder, outputs)
+    net = linear_model.to_network(model, encoder)
+    keras = linear_model.to_keras(net, linear_model.architecture_of(encoder, outputs))
+    np.testing.assert_allclose(net.predict(x), model.predict(columns), atol=1e-4)
+    np.testing.assert_allclose(keras.predict(x, verbose=0), net.predict(x), atol=1e-4)
 
 
 def test_a_member_that_ignores_an_input_gets_no_linear_part() -> None:
@@ -142,8 +153,8 @@ def training(task: Task) -> tuple[Encoder, TrainingRun, list[str]]:
     y = y if task == "regression" else (y + 0.3 * rng.normal(size=ROWS) > 0).astype(int)
     recipe = decide_recipe(FitOptions(framework="numpy"), task, 160, fold_rows=ROWS)
     messages: list[str] = []
-    parts = [EncodedRows(x[part], y[part]) for part in (slice(0, 160), slice(160, ROWS))]
-    run = training_run(recipe, architecture_of(0, 1, link), task, *parts, report=messages.append)
+    train, validation = (EncodedRows(x[part], y[part]) for part in (slice(0, 160), slice(160, ROWS)))
+    run = training_run(recipe, architecture_of(0, 1, link), task, train, validation, report=messages.append)
     encoder: Any = Tables(0)
     return encoder, run, messages
 

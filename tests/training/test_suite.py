@@ -3,12 +3,13 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from training import learners, suite, suite_quality, suite_report
+from training import learners, suite, suite_goals, suite_quality, suite_report
 from training.build_dataset import load_dataset
 from training.errors import UsageError
 from training.quality_results import Job
@@ -110,3 +111,30 @@ def test_the_report_compares_the_errors_of_each_table() -> None:
     point, low, high = suite_report.geometric_mean([(1, 2), (2, 2), (0, 1)])
     assert low <= point <= high
     assert point == pytest.approx(math.sqrt(0.5))
+
+
+def measured_errors(errors: dict[str, list[float]], table: str = "one") -> dict[Job, Any]:
+    """Results of two splits of a regression, by learner."""
+    return {
+        Job(table, split, name, 0): {"task": "regression", "metrics": {"rmse": value}}
+        for name, values in errors.items()
+        for split, value in enumerate(values)
+    }
+
+
+def test_the_goals_compare_the_network_with_each_learner() -> None:
+    errors = {"network": [1.0, 2.0], "catboost": [1.0, 2.1], "constant": [9.0, 9.0], "linear": [0.5, 1.0]}
+    rows = {row[0]: row[1:] for row in suite_goals.goals(measured_errors(errors))[1:]}
+    assert rows["error ÷ catboost ≤ 1.00"] == ["0.968 (0.968 to 0.968), 1 tables", "met"]
+    assert rows["error ÷ realmlp ≤ 0.99"] == ["", "not measured"]
+    assert rows["over 5 % worse than catboost on at most a sixth of the tables"] == ["0 of 1 tables", "met"]
+    simple = rows["nowhere over 2 % worse than the better of constant and linear"]
+    assert simple == ["1 of 1 tables: one", "MISSED"]
+    assert rows["log loss ÷ catboost ≤ 1.02"][1] == "not measured"
+
+
+def test_a_learner_is_worse_if_the_ratio_exceeds_the_limit_by_two_standard_errors() -> None:
+    assert suite_goals.is_worse([1.1, 1.1, 1.1], [1.0, 1.0, 1.0], 1.05)
+    assert not suite_goals.is_worse([1.0, 1.0, 1.3], [1.0, 1.0, 1.0], 1.05)  # a mean ratio of 1.1, but from one split
+    assert not suite_goals.is_worse([1.04, 1.04], [1.0, 1.0], 1.05)
+    assert suite_goals.is_worse([0.1], [0.0], 1.05)

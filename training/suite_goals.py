@@ -1,0 +1,93 @@
+"""The goals of the default network on a half of the development suite: what was measured, and whether they are met."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import mean
+from typing import NamedTuple
+
+import numpy as np
+
+from training.quality_results import Job, Result
+from training.suite_report import Errors, collect, geometric_mean
+
+NETWORK = "network"
+MAX_MEAN_RATIOS = {"catboost": 1.0, "realmlp": 0.99, "trees": 0.95}
+MAX_LOG_LOSS_RATIO = 1.02  # to CatBoost's
+CLEARLY_WORSE, MAX_SHARE = 1.05, 1 / 6  # than CatBoost; the share of the tables on which that is accepted
+SIMPLE, WORSE_THAN_SIMPLE = ("constant", "linear"), 1.02
+DEVIATIONS = 2.0  # standard errors by which a mean ratio has to exceed a limit
+
+
+class SuiteGoal(NamedTuple):
+    """A row of the table; met is None if a learner that it needs was not measured."""
+
+    text: str
+    measured: str
+    met: bool | None
+
+
+def goals(results: Mapping[Job, Result]) -> list[list[str]]:
+    """Rows of text."""
+    names = {True: "met", False: "MISSED", None: "not measured"}
+    return [["goal of the network", "measured", ""], *([g.text, g.measured, names[g.met]] for g in _goals(results))]
+
+
+def _goals(results: Mapping[Job, Result]) -> Iterator[SuiteGoal]:
+    errors = collect(results, "error")
+    for name, limit in MAX_MEAN_RATIOS.items():
+        yield _mean_ratio(f"error ÷ {name} ≤ {limit:.2f}", errors, name, limit)
+    losses = collect(results, "log_loss")
+    yield _mean_ratio(f"log loss ÷ catboost ≤ {MAX_LOG_LOSS_RATIO}", losses, "catboost", MAX_LOG_LOSS_RATIO)
+    yield _calibration(collect(results, "calibration_error"))
+    yield _rarely_worse(errors)
+    yield _never_worse_than_simple(errors)
+
+
+def _mean_ratio(text: str, errors: Errors, other: str, limit: float) -> SuiteGoal:
+    """The geometric mean over tables; the point value decides."""
+    pairs = [(mean(of[NETWORK]), mean(of[other])) for of in _with_both(errors, other).values()]
+    point, low, high = geometric_mean(pairs)
+    if math.isnan(point):
+        return SuiteGoal(text, "", None)
+    return SuiteGoal(text, f"{point:.3f} ({low:.3f} to {high:.3f}), {len(pairs)} tables", point <= limit)
+
+
+def _calibration(errors: Errors) -> SuiteGoal:
+    text, both = "calibration error ≤ CatBoost's", _with_both(errors, "catboost").values()
+    if not both:
+        return SuiteGoal(text, "", None)
+    ours, theirs = (mean(mean(of[name]) for of in both) for name in (NETWORK, "catboost"))
+    return SuiteGoal(text, f"{ours:.4f} and {theirs:.4f}, {len(both)} tables", ours <= theirs)
+
+
+def _rarely_worse(errors: Errors) -> SuiteGoal:
+    text, both = "over 5 % worse than catboost on at most a sixth of the tables", _with_both(errors, "catboost")
+    worse = [table for table, of in both.items() if is_worse(of[NETWORK], of["catboost"], CLEARLY_WORSE)]
+    if not both:
+        return SuiteGoal(text, "", None)
+    return SuiteGoal(text, _listed(worse, len(both)), len(worse) <= MAX_SHARE * len(both))
+
+
+def _never_worse_than_simple(errors: Errors) -> SuiteGoal:
+    text = "nowhere over 2 % worse than the better of constant and linear"
+    simple = {table: of for table, of in errors.items() if NETWORK in of and set(SIMPLE) <= set(of)}
+    best = {table: min((of[name] for name in SIMPLE), key=mean) for table, of in simple.items()}
+    worse = [table for table, of in simple.items() if is_worse(of[NETWORK], best[table], WORSE_THAN_SIMPLE)]
+    return SuiteGoal(text, _listed(worse, len(simple)) if simple else "", not worse if simple else None)
+
+
+def is_worse(ours: Sequence[float], theirs: Sequence[float], limit: float) -> bool:
+    """Whether the ratio of the mean errors exceeds the limit by more than two standard errors over the splits."""
+    if len(ours) != len(theirs) or not mean(theirs):
+        return mean(ours) > limit * mean(theirs)
+    excess = np.array(ours) - limit * np.array(theirs)
+    error = excess.std(ddof=1) / math.sqrt(len(excess)) if len(excess) > 1 else 0.0
+    return bool(excess.mean() > DEVIATIONS * error)
+
+
+def _with_both(errors: Errors, other: str) -> Errors:
+    return {table: of for table, of in errors.items() if {NETWORK, other} <= set(of)}
+
+
+def _listed(worse: Sequence[str], tables: int) -> str:
+    return f"{len(worse)} of {tables} tables" + (f": {', '.join(worse)}" if worse else "")
