@@ -11,6 +11,7 @@ from models.version_folder import (
     SIGNATURE_FILE,
     AlteredVersion,
     file_hash,
+    read_document,
     version_files_of,
 )
 
@@ -49,7 +50,10 @@ def read(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_bytes())
         if document["format"] != 1:
             raise AlteredVersion(f"its {MANIFEST_FILE} has the format {document['format']!r}, expected 1")
-        return dict(document["files"])
+        files = dict(document["files"])
+        if not all(isinstance(text, str) for item in files.items() for text in item):
+            raise ValueError("names and hashes are text")
+        return files
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise AlteredVersion(f"its {MANIFEST_FILE} cannot be read") from error
 
@@ -68,6 +72,8 @@ def files_digest(folder: Path) -> str:
 
 
 def digest(folder: Path) -> str | None:
-    """The SHA-256 of a version's manifest, which identifies all its files; None for a version without one."""
-    path = folder / MANIFEST_FILE
-    return file_hash(path) if path.is_file() else None
+    """The SHA-256 of a version's manifest, which identifies all its files; None if it has none that can be read."""
+    try:
+        return hashlib.sha256(read_document(folder / MANIFEST_FILE)).hexdigest()
+    except OSError:
+        return None

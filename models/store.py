@@ -55,7 +55,7 @@ def unpacked(folder: Path) -> StoredVersion:
     """The version whose files lie in this folder itself, as after unpacking an export."""
     try:
         name = str(version_files.read_json(folder / "features.json")["name"])
-    except (ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError):
         name = folder.name  # `load` reports what is invalid
     description = folder / DESCRIPTION_FILE  # written by BentoML
     text = description.read_text(encoding="utf-8") if description.is_file() else ""

@@ -21,7 +21,7 @@ from models.network.scale_head import NO_LIMITS, ScaleHead
 from models.schema import FeatureSchema
 from models.tabular_model import Engine, GoldenRows, TabularModel
 from models.trusted_keys import TrustedKeysError
-from models.version_folder import MANIFEST_FILE, AlteredVersion
+from models.version_folder import MANIFEST_FILE, AlteredVersion, read_document
 
 if TYPE_CHECKING:  # imported for the versions that have them
     from models.drift.reference import DriftReference
@@ -258,4 +258,4 @@ def _write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(read_document(path))

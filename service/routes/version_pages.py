@@ -11,6 +11,7 @@ from models import manifest, store, version_files
 from models.aliases import CHAMPION
 from models.json_text import dumps
 from models.version_files import StoredVersion
+from models.version_folder import DESCRIPTION_FILE, read_document
 from service.data_plane import DataPlane
 from service.http.http_exchange import HttpExchange, Response
 from service.registry import ModelEntry
@@ -68,8 +69,8 @@ def metrics_of(folder: Path) -> Any:
 def trained_at(folder: Path) -> str | None:
     """When the version was stored, from BentoML's description, or else by its files."""
     try:
-        if (description := folder / "model.yaml").is_file():
-            found = CREATION_TIME.search(description.read_text(encoding="utf-8"))
+        if (description := folder / DESCRIPTION_FILE).is_file():
+            found = CREATION_TIME.search(read_document(description).decode())
             if found:
                 return found[1]
         return datetime.fromtimestamp((folder / "features.json").stat().st_mtime, UTC).isoformat(timespec="seconds")

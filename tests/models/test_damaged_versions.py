@@ -69,7 +69,17 @@ def test_added_and_missing_files_are_named(stored: StoredVersion) -> None:
         store.load(stored)
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", '{"format": 2, "files": {}}', '{"format": 1, "files": 3}', "\ud800"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{}",
+        '{"format": 2, "files": {}}',
+        '{"format": 1, "files": 3}',
+        '{"format": 1, "files": {"a": 3}}',
+        "\ud800",
+    ],
+)
 def test_invalid_manifest_is_refused(stored: StoredVersion, text: str) -> None:
     (stored.path / "manifest.json").write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(StoreError, match=r"its manifest.json (cannot be read|has the format 2)"):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from models import store, version_folder
+from models import manifest, store, version_files, version_folder
 from models.version_files import StoredVersion, StoreError
 
 
@@ -14,9 +14,9 @@ def refused(stored: StoredVersion, message: str) -> None:
         store.load(stored)
 
 
-@pytest.mark.parametrize("manifest", [True, False])
-def test_a_link_out_of_the_folder_is_refused(stored: StoredVersion, tmp_path: Path, manifest: bool) -> None:
-    if not manifest:
+@pytest.mark.parametrize("has_manifest", [True, False])
+def test_a_link_out_of_the_folder_is_refused(stored: StoredVersion, tmp_path: Path, has_manifest: bool) -> None:
+    if not has_manifest:
         (stored.path / "manifest.json").unlink()
     card = stored.path / "card.md"
     outside = tmp_path / "outside.md"
@@ -55,3 +55,13 @@ def test_files_are_bounded(stored: StoredVersion, monkeypatch: pytest.MonkeyPatc
     refused(stored, "its file weights.npz has 3221225472 bytes, at most 2147483648 are read")
     monkeypatch.setattr(version_folder, "MAX_FILES", 5)
     refused(stored, r"it has \d+ files, at most 5 are read")
+
+
+def test_files_that_were_not_checked_are_read_without_waiting(stored: StoredVersion) -> None:
+    """By pages about versions that are not loaded."""
+    for name in ("metrics.json", "manifest.json"):
+        (stored.path / name).unlink()
+        os.mkfifo(stored.path / name)
+    with pytest.raises(OSError, match=r"metrics.json is not a regular file"):
+        version_files.read_json(stored.path / "metrics.json")
+    assert manifest.digest(stored.path) is None
