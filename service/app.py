@@ -39,7 +39,7 @@ from service.exchange import ServerContext
 from service.follower import Follower
 from service.http.asgi import Application
 from service.logs import RateLimit
-from service.memory_budget import MemoryTrimmer, memory_limit, worker_budget
+from service.memory_budget import MemoryTrimmer, memory_limit, return_large_blocks, worker_budget
 from service.metric_files import LostSeries
 from service.metrics import Metrics
 from service.model_selection import NoModelStored, SelectionError, load_version
@@ -199,6 +199,7 @@ def service_class_of(
             gc.collect()
             if limit := settings.memory_bytes or memory_limit():
                 plane.memory.limit = worker_budget(limit, workers)
+                return_large_blocks(plane.memory)
             gc.freeze()  # collections skip everything loaded so far, which is freed by reference counts at most
             await self.follower.look()  # what was changed meanwhile
             state.mark_ready()
