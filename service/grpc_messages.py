@@ -16,7 +16,7 @@ from service.memory_budget import MemoryBudget, Reservation, memory_of_body
 
 MAX_UNRESERVED_READS = 4  # messages that are read at once without a reservation, because most are small
 UNRESERVED_SHARE = 0.125  # of the budget that they may take, if that is less
-UNRESERVED_S = 0.01  # a message that takes longer may be large: it needs a reservation if others wait,
+UNRESERVED_S = 0.02  # a message that takes longer may be large: it needs a reservation if others wait,
 MAX_UNRESERVED_S = 1.0  # or after this time
 COPIES = 2  # of a message while it is received
 FLOW_CONTROL = [

@@ -144,7 +144,7 @@ def test_a_worker_with_a_small_budget_keeps_less(monkeypatch: pytest.MonkeyPatch
     held, budget = [100 * 1024**2], MemoryBudget(40 * 1024**2)
     monkeypatch.setattr(memory_budget, "resident_bytes", lambda: held[0])
     trimmer = MemoryTrimmer()
-    held[0] += 10 * 1024**2
+    held[0] += int(memory_budget.KEPT_SHARE * 40 * 1024**2)
     assert not trimmer.is_needed(budget)
     held[0] += 1
     assert trimmer.is_needed(budget)
