@@ -6,9 +6,7 @@ import gzip
 import json
 import os
 import shutil
-import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,7 +24,7 @@ from scoring.batch_scorer import BatchScorer
 from scoring.input_file import InputFile
 from scoring.input_probe import ProbedInput, probe_all
 from scoring.job_folder import JobFolder
-from tests.scoring.conftest import WAIT_S, Run, output, start_job, tree
+from tests.scoring.conftest import Run, output, tree
 from tests.scoring.tables import STORE, numbers_table
 from tests.signing_keys import write_keys
 
@@ -344,50 +342,6 @@ def test_a_job_goes_on_with_the_version_that_an_alias_named_at_its_start(
     assert main([*words[:-1], str(tmp_path / "b")]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert [line.partition(": ")[0] for line in printed] == ["stars:1", "stars:1", "stars:2"]
-
-
-def test_a_full_disk_ends_the_job_and_the_same_command_goes_on(table: Path, out: Path) -> None:
-    """The size of files is limited instead of the disk."""
-    words = ["numbers", str(table), "--out", str(out), "--keep", "id", "--workers", "1", "--max-bad", "2%"]
-
-    def limit() -> None:
-        import resource
-
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
-
-    process = start_job(words, preexec_fn=limit)
-    printed, _ = process.communicate(timeout=WAIT_S)
-    assert process.returncode == 1, printed
-    assert b"the output cannot be written: File too large" in printed
-    assert not [*out.glob("part-*")]
-    process = start_job(words)
-    printed, _ = process.communicate(timeout=WAIT_S)
-    assert process.returncode == 0, printed
-    assert output(out).num_rows == 1000
-
-
-def test_a_worker_that_is_killed_is_replaced_and_no_row_is_lost(tmp_path: Path) -> None:
-    path = tmp_path / "table.csv"
-    pa.csv.write_csv(numbers_table(60_000), path)
-    outs = (tmp_path / f"out{attempt}" for attempt in range(20))  # the worker may be faster than this process
-    out = next(out for out in outs if kill_worker(path, out))
-    assert output(out).column("id").to_pylist() == [f"r{number}" for number in range(60_000)]
-
-
-def kill_worker(path: Path, out: Path) -> bool:
-    """Run a job, and kill its worker while it writes. Returns whether it was killed."""
-    process = start_job(["numbers", str(path), "--out", str(out), "--keep", "id", "--workers", "1", "--max-bad", "2%"])
-    deadline, killed = time.monotonic() + WAIT_S, False
-    while process.poll() is None and time.monotonic() < deadline and not killed:
-        for temporary in out.glob("_temporary/*.parquet"):  # named after its process
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(temporary.name.split(".")[1]), signal.SIGKILL)
-                killed = True
-        time.sleep(0.001)
-    printed, _ = process.communicate(timeout=WAIT_S)
-    assert process.returncode == 0, printed
-    return killed
 
 
 def test_a_version_that_no_trusted_key_has_signed_is_not_used(
