@@ -22,7 +22,7 @@ KNOWN_HEADERS = frozenset(
 """Only requests that have no other headers are answered directly."""
 ACCEPTED = (None, b"*/*", JSON)
 KEEP_ALIVE = (None, b"keep-alive", b"Keep-Alive")
-FIELDS = b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n\r\n%b"
+FIELDS = b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b\r\n%b"
 Fields = Mapping[bytes, bytes]
 
 
@@ -30,10 +30,11 @@ class DirectExchange(Exchange):
     """The exchange of a request that is answered directly."""
 
     method = "POST"
-    path = ""
     client = ""
 
-    def __init__(self, context: ServerContext, fields: Fields, arrived: float, client: str, route: Route) -> None:
+    def __init__(
+        self, context: ServerContext, fields: Fields, arrived: float, client: str, route: Route, path: bytes
+    ) -> None:
         # As `Exchange.__init__`, without the cost of the call
         self.context = context
         self.headers = fields
@@ -42,7 +43,11 @@ class DirectExchange(Exchange):
         self.served = route.served
         self.request_id = context.request_id(fields)
         self.client = client
-        self.path = route.path
+        self._path = path
+
+    @property
+    def path(self) -> str:
+        return self._path.decode("latin-1")
 
 
 class DirectAnswers:
@@ -76,14 +81,14 @@ class DirectAnswers:
         return route if 0 < len(length) < 6 and int(length) <= self._most_bytes else None
 
     def answer(
-        self, route: Route, fields: Fields, body: bytes, arrived: float, client: str
+        self, route: Route, path: bytes, fields: Fields, body: bytes, arrived: float, client: str
     ) -> bytes | DirectExchange | None:
         """The response from its first own header on. Instead of a response that is not possible directly: the admitted
         exchange, or None if it was not admitted.
 
         arrived: on the clock of time.monotonic.
         """
-        exchange = DirectExchange(self._context, fields, arrived, client, route)
+        exchange = DirectExchange(self._context, fields, arrived, client, route, path)
         try:
             self._context.access.check(exchange, route.access, route.model_name)
         except RequestError:
@@ -99,4 +104,4 @@ class DirectAnswers:
             return exchange
         content, exchange.rows = answered
         exchange.record(200)
-        return FIELDS % (len(content), exchange.request_id, content)
+        return FIELDS % (len(content), exchange.request_id, route.direct_headers, content)

@@ -42,7 +42,6 @@ class PredictRoute(Route):
 
     def __init__(self, plane: DataPlane, served: ServedModel) -> None:
         super().__init__(plane, served)
-        self.path = f"{PREFIX}{served.name}"
         self._writer = served.compiled(JsonWriter)
         self._parse_body = served.model.schema.validators.parse_body
 

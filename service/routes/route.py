@@ -29,8 +29,8 @@ class Route:
     always: ClassVar[bool] = False  # also answers while models load and while the server stops
     probe: ClassVar[bool] = False  # a readiness probe, which fails while the server drains
     access: Access = "admin"
-    answers_directly: ClassVar[bool] = False  # whether `answer` may return a response
-    path = ""  # of a route that answers directly
+    answers_directly = False  # whether `answer` may return a response
+    direct_headers = b""  # of such a response, in addition to those of every response
 
     def __init__(self, plane: DataPlane, served: ServedModel | None = None, model_name: str | None = None) -> None:
         self.plane = plane

@@ -225,7 +225,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         assert self._direct
         scope: Any = self.scope
         client = self.client[0] if self.client else ""
-        answer = self._direct.answer(route, scope["fields"], self._body, scope["arrived"], client)
+        answer = self._direct.answer(route, self.url, scope["fields"], self._body, scope["arrived"], client)
         if isinstance(answer, bytes):
             self._send_directly(answer, scope["arrived"])
         else:

@@ -35,6 +35,33 @@ BODIES = [
     b"",
     json.dumps({"rows": [HOME] * 60}).encode(),  # not small
 ]
+TENSORS: list[dict[str, Any]] = [
+    {"name": name, "shape": [1], "datatype": datatype, "data": [HOME[name]]}
+    for name, datatype in {
+        "educational-num": "INT64",
+        "Outcome Type": "BYTES",
+        "class": "FP64",
+        "model_x": "BOOL",
+        "2nd": "BYTES",
+        "_u": "INT64",
+    }.items()
+]
+OIP, TF_SERVING = "/v2/models/homes/infer", "/v1/models/homes:predict"
+OTHER_PROTOCOLS: list[tuple[str, bytes]] = [
+    *[("", b"")] * 6,
+    (OIP, json.dumps({"inputs": TENSORS}).encode()),
+    (OIP, json.dumps({"id": "a", "inputs": TENSORS, "outputs": [{"name": "value"}]}).encode()),
+    (OIP, json.dumps({"inputs": TENSORS, "outputs": [{"name": "low", "parameters": {"level": 0.9}}]}).encode()),
+    (OIP, json.dumps({"inputs": TENSORS[1:]}).encode()),
+    ("/v2/models/homes/versions/1/infer", json.dumps({"inputs": TENSORS}).encode()),
+    (TF_SERVING, json.dumps({"instances": [HOME]}).encode()),
+    (TF_SERVING, json.dumps({"instances": [HOME, HOME | {"class": None}]}).encode()),
+    (TF_SERVING, json.dumps({"instances": [HOME | {"class": 1e9}]}).encode()),
+    (TF_SERVING, json.dumps({"inputs": {name: [value] for name, value in HOME.items()}}).encode()),
+    (TF_SERVING, json.dumps({"instances": []}).encode()),
+    (TF_SERVING, b"["),
+    ("/v1/models/homes:regress", json.dumps({"examples": [HOME]}).encode()),
+]
 PATHS = ["/predict/homes"] * 12 + [
     "/predict/homes?on_invalid=skip",
     "/predict/homes?typo=1",
@@ -42,6 +69,8 @@ PATHS = ["/predict/homes"] * 12 + [
     "/predict/homes/",
     "/predict/homes/versions/1",
     "/predict/unknown",
+    OIP,
+    TF_SERVING,
     "http://x/predict/homes",
     "/models",
 ]
@@ -73,14 +102,16 @@ TYPES = ["application/json"] * 8 + ["application/json; charset=utf-8", "text/csv
 LAST = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
-def plain_request(row: bytes) -> bytes:
-    head = "POST /predict/homes HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: "
-    return f"{head}{len(row)}\r\n\r\n".encode() + row
+def plain_request(body: bytes, path: str = "", other: bytes = b"") -> bytes:
+    """path, other: of a request in another protocol."""
+    body = other or body
+    head = f"POST {path or '/predict/homes'} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: "
+    return f"{head}{len(body)}\r\n\r\n".encode() + body
 
 
 def random_request(rng: random.Random) -> bytes:
-    if rng.random() < 0.4:
-        return plain_request(rng.choice(BODIES[:12]))
+    if rng.random() < 0.5:
+        return plain_request(rng.choice(BODIES[:12]), *rng.choice(OTHER_PROTOCOLS))
     method = rng.choice(["POST"] * 12 + ["GET", "PUT", "OPTIONS"])
     version = rng.choice(["1.1"] * 20 + ["1.0"])
     body = rng.choice(BODIES)
@@ -150,16 +181,16 @@ def counted(app: Application) -> list[Any]:
 @pytest.fixture
 def apps(
     make_app: Any, tabular_models: list[TabularModel], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[Application, Application, list[int]]]:
-    """One that answers directly, one that does not, and how many requests were answered directly."""
+) -> Iterator[tuple[Application, Application, list[bytes]]]:
+    """One that answers directly, one that does not, and the direct answers."""
     settings = Settings(max_rows=100, max_body_bytes=20_000, access_log=1.0)
     with_direct, without = (make_app(tabular_models, settings) for _ in range(2))
     del without.direct
-    sent = [0]
+    sent: list[bytes] = []
     send = http_protocol.GuardedHttpProtocol._send_directly
 
     def count(protocol: Any, answer: bytes, arrived: float) -> None:
-        sent[0] += 1
+        sent.append(answer)
         send(protocol, answer, arrived)
 
     monkeypatch.setattr(http_protocol.GuardedHttpProtocol, "_send_directly", count)
@@ -169,7 +200,7 @@ def apps(
 
 
 def test_direct_answers_equal_those_of_the_application(
-    apps: tuple[Application, Application, list[int]], caplog: pytest.LogCaptureFixture
+    apps: tuple[Application, Application, list[bytes]], caplog: pytest.LogCaptureFixture
 ) -> None:
     with_direct, without, sent = apps
     rng = random.Random(5)
@@ -187,7 +218,9 @@ def test_direct_answers_equal_those_of_the_application(
 
     caplog.set_level(logging.INFO, "tabserve.access")
     assert asyncio.run(compare()) > 0.9 * ROUNDS
-    assert sent[0] > ROUNDS / 4
+    assert len(sent) > ROUNDS / 4
+    for name in (b'{"value":', b"x-model-version: ", b'"outputs":['):  # one for each protocol
+        assert any(name in answer for answer in sent), name
     assert counted(with_direct) == counted(without)
     lines = [
         (record.route, record.protocol, record.model, record.version, record.rows, record.status, record.client)  # type: ignore[attr-defined]
@@ -208,7 +241,7 @@ REQUEST = plain_request(BODIES[0])
 
 @pytest.mark.parametrize("why", ["loading", "draining", "forbidden", "failing"])
 def test_what_the_application_refuses_is_not_answered_directly(
-    apps: tuple[Application, Application, list[int]], why: str, monkeypatch: pytest.MonkeyPatch
+    apps: tuple[Application, Application, list[bytes]], why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app, _, sent = apps
     checked = [0]
@@ -232,13 +265,13 @@ def test_what_the_application_refuses_is_not_answered_directly(
 
     expected = {"loading": 503, "draining": 200, "forbidden": 403, "failing": 500}
     assert asyncio.run(ask()) == expected[why]
-    assert sent[0] == 0
+    assert not sent
     if why == "failing":  # access is checked once, also if the application answers: a check may count the request
         assert checked[0] == 2  # of this request and of the last one, GET /livez
 
 
 def test_a_connection_stays_open_between_direct_answers(
-    apps: tuple[Application, Application, list[int]], monkeypatch: pytest.MonkeyPatch
+    apps: tuple[Application, Application, list[bytes]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The timer of keep-alive is moved on by each answer, and closes the connection in the end."""
     app, _, sent = apps
@@ -268,7 +301,7 @@ def test_a_connection_stays_open_between_direct_answers(
             writer.close()
 
     asyncio.run(ask())
-    assert sent[0] > 2
+    assert len(sent) > 2
 
 
 def test_only_known_headers_are_answered_directly() -> None:
