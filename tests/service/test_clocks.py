@@ -8,6 +8,7 @@ WALL_CLOCK = {"time.time", "time.time_ns", "time.localtime", "datetime.now", "da
 DATES = {
     ("server/supervisor.py", "time.time"),  # the age of a folder, whose server also has a lock
     ("exchange.py", "time.time_ns"),  # the start of a span
+    ("window_counters.py", "time.time"),  # the days of the counted rows, which are kept when the server ends
 }
 
 
