@@ -2,25 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from models.frame import Frame
 from models.optional_columns import (
     BASELINE,
     CONTRIBUTIONS,
     DETAILS,
+    EVALUATIONS,
     ExplanationColumn,
     interval_column,
     rounded,
     set_column,
 )
 from models.output_columns import OutputColumn
-from models.outputs import Outputs
+from models.outputs import Array, Outputs
 from models.tabular_model import TabularModel
 
 if TYPE_CHECKING:  # imported when a request asks for an explanation: a worker starts faster and is smaller
-    from models.explanation.explainer import Explainer, Explanation, RowsToExplain
+    from models.explanation.explainer import Explainer, Explanation
 
 Explain = Literal["none", "full", "fast"]
 
@@ -63,39 +66,72 @@ def with_options(model: TabularModel, options: OutputOptions) -> "ExtendedModel"
 
 
 class ExtendedModel:
-    """A model for some options: `model` predicts all but explanations, which `explain` adds."""
+    """A model for some options: `model` predicts all but explanations, which `explainer` computes."""
 
     def __init__(self, model: TabularModel, options: OutputOptions) -> None:
         self.options = options
         needs_scale = options.intervals or options.sets
         spec = model.output_spec.with_columns(*columns(model, options))
         self.model = (model.with_scale if needs_scale else model).with_spec(spec)
-        self.explainer: "Explainer | None" = None  # noqa: UP037 - imported below
-        if options.explain != "none":
-            assert model.background is not None
-            from models.explanation.explainer import Explainer
+        self._plain = model
 
-            self.explainer = Explainer(model, model.background, typical=options.explain == "fast")
+    @property
+    def explains(self) -> bool:
+        return self.options.explain != "none"
 
-    def explain(self, rows: "RowsToExplain", block: slice, outputs: Outputs) -> Outputs:
-        """The same outputs with the explanation of each row. block: which of the rows have these outputs."""
-        assert self.explainer is not None
-        return with_explanations(outputs, self.explainer.explain_rows(rows, block), self.model.tolerance())
+    @cached_property
+    def explainer(self) -> "Explainer":
+        """Made by the first explanation of this process."""
+        background = self._plain.background
+        assert background is not None
+        from models.explanation.explainer import Explainer
+
+        return Explainer(self._plain, background, typical=self.options.explain == "fast")
+
+    def count_evaluations(self, frame: Frame) -> int:
+        """The number of rows that the engine predicts to explain these rows."""
+        return self.explainer.count_evaluations(frame)
+
+    def explain(self, frame: Frame) -> "ExplanationArrays":
+        return ExplanationArrays.of(self.explainer.explain(frame), self._plain.tolerance())
 
 
-def with_explanations(outputs: Outputs, explanations: "Sequence[Explanation]", scale: float) -> Outputs:
-    """scale: of the predictions, by which the contributions are rounded."""
-    contributions = rounded(np.array([explanation.contributions for explanation in explanations]), scale)
-    details = [
-        (-1 if one.output is None else one.output, float(one.exact), float(one.evaluations), float(f"{one.error:.3g}"))
-        for one in explanations
-    ]
-    own = {
-        BASELINE: rounded(np.array([explanation.baseline for explanation in explanations]), scale),
-        CONTRIBUTIONS: contributions,
-        DETAILS: np.array(details, dtype=np.float64),
-    }
-    return Outputs(outputs.primary, {**outputs.extras, **own})
+class ExplanationArrays(NamedTuple):
+    """The explanations of some rows: (rows,), (rows, columns) and (rows, 4).
+
+    details: the position of the explained class or -1, whether it is exact, evaluations, error.
+    """
+
+    baselines: Array
+    contributions: Array
+    details: Array
+
+    @classmethod
+    def of(cls, explanations: "Sequence[Explanation]", scale: float) -> "ExplanationArrays":
+        """scale: of the predictions, by which the contributions are rounded."""
+        details = [
+            (-1 if one.output is None else one.output, float(one.exact), float(one.evaluations), significant(one.error))
+            for one in explanations
+        ]
+        return cls(
+            rounded(np.array([explanation.baseline for explanation in explanations]), scale),
+            rounded(np.array([explanation.contributions for explanation in explanations]), scale),
+            np.array(details, dtype=np.float64),
+        )
+
+    def added_to(self, outputs: Outputs) -> Outputs:
+        """The outputs of the same rows with their explanations."""
+        own = {BASELINE: self.baselines, CONTRIBUTIONS: self.contributions, DETAILS: self.details}
+        return Outputs(outputs.primary, {**outputs.extras, **own})
+
+    @property
+    def evaluations(self) -> int:
+        return int(self.details[:, EVALUATIONS].sum())
+
+
+def significant(number: float) -> float:
+    """Three digits of a number."""
+    return float(f"{number:.3g}")
 
 
 def columns(model: TabularModel, options: OutputOptions) -> list[OutputColumn]:

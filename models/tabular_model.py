@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -70,6 +71,7 @@ class TabularModel:
     scale_limits: Limits = NO_LIMITS  # of the scaled engine's log scale
     wants_scale: bool = False  # see `with_scale`
     own_spec: OutputSpec | None = None  # see `with_spec`
+    folder: Path | None = None  # with its files; None for a model that was made in memory
 
     @property
     def name(self) -> str:

@@ -175,6 +175,7 @@ def read_checked(stored: StoredVersion, engine: EngineChoice, declared: Engine |
         uncertainty=uncertainty,
         scaled_engine=scaled_engine,
         scale_limits=NO_LIMITS if head is None else head.limits,
+        folder=folder,
     )
 
 

@@ -139,9 +139,9 @@ class BatchScorer:
         outputs = self.model.predict(rows.frame)
         if not outputs.all_finite():
             raise ScoringError(f"{self.model.tag} gives a prediction that is not finite")
-        if self._extended is None or self._extended.explainer is None:
+        if self._extended is None or not self._extended.explains:
             return outputs
-        return self._extended.explain(self._extended.explainer.prepare(rows.frame), slice(0, count), outputs)
+        return self._extended.explain(rows.frame).added_to(outputs)
 
 
 def stored_in(folder: Path) -> StoredVersion:

@@ -95,7 +95,7 @@ class DataPlane:
         self.costs = SharedCosts(None)
         self.memory = MemoryBudget()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="data-plane")
-        self._explanations = ExplanationQueue(settings.max_evaluations)
+        self._explanations = ExplanationQueue(settings.max_evaluations, settings.trusted_keys)
 
     def start(self, folder: Path | None = None) -> None:
         """Load all models: measure and warm up their engines. folder: shared by the workers of this server."""

@@ -1,38 +1,43 @@
-"""The queue of explanations. It has a thread of its own, so explanations do not delay predictions."""
+"""The queue of explanations. They are computed in a process of their own, so that they do not delay predictions."""
 
 import asyncio
+import logging
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
-
-import numpy as np
+from pathlib import Path
+from typing import TypeVar
 
 from models.frame import Frame
-from models.optional_columns import DETAILS, EVALUATIONS
-from models.output_options import ExtendedModel
+from models.output_options import ExplanationArrays, ExtendedModel
 from models.outputs import Outputs
-from service.errors import DeadlinePassed, QueueFull, TooManyEvaluations
+from service.errors import DeadlinePassed, NotReady, QueueFull, TooManyEvaluations
+from service.explanation_client import ExplanationClient, ExplanationProcessEnded, NoExplanationProcess
 from service.fair_lock import FairLock
-
-if TYPE_CHECKING:  # imported with the first explanation, see models.output_options
-    from models.explanation.explainer import RowsToExplain
 
 BLOCK_EVALUATIONS = 8192  # between two checks of the deadline, and before the next request's turn
 MAX_WAITING = 5  # times the limit of one request
+IDLE_S = 300.0  # without explanations, then the process ends
+RETRY_S = 600.0  # until the process is tried again for a version that it could not load
+log = logging.getLogger("tabserve.explanations")
+T = TypeVar("T")
 
 
 class ExplanationQueue:
     """Explains the rows of requests block by block; the blocks of several requests take turns."""
 
-    def __init__(self, max_evaluations: int) -> None:
-        """max_evaluations: of one request."""
+    def __init__(self, max_evaluations: int, trusted_keys: Sequence[Path] = ()) -> None:
+        """max_evaluations: of one request. trusted_keys: of which one must have signed a version."""
         self.max_evaluations = max_evaluations
         self.waiting = 0  # evaluations of the requests in the queue
         self._waiting_of: Counter[str] = Counter()  # of each client
         self._lock = FairLock()
         self._rate = 0.0  # evaluations per second
+        self._client = ExplanationClient(trusted_keys)
+        self._in_worker: dict[str, float] = {}  # the versions that are explained here, and until when
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="explain")
+        self._idle: asyncio.TimerHandle | None = None
 
     async def explain(
         self, model: ExtendedModel, frame: Frame, outputs: Outputs, deadline: float, client: str = ""
@@ -40,14 +45,12 @@ class ExplanationQueue:
         """The outputs with the explanation of each row. deadline: on the clock of time.monotonic. client: takes turns
         with the others.
 
-        Raises TooManyEvaluations, QueueFull or DeadlinePassed.
+        Raises TooManyEvaluations, QueueFull, NotReady or DeadlinePassed.
         """
-        assert model.explainer is not None
-        loop, rows = asyncio.get_running_loop(), len(frame.numbers)
+        rows = len(frame.numbers)
         if rows > self.max_evaluations:  # each row takes more than one evaluation
             raise TooManyEvaluations(rows, self.max_evaluations)
-        prepared = await loop.run_in_executor(self._thread, model.explainer.prepare, frame)
-        planned = prepared.evaluations
+        planned = await self._run(deadline, self._count, model, frame)
         if planned > self.max_evaluations:
             raise TooManyEvaluations(planned, self.max_evaluations)
         if not self._has_room(client, planned):
@@ -59,16 +62,16 @@ class ExplanationQueue:
         parts = []
         try:
             for start in range(0, rows, size):
-                if time.monotonic() >= deadline:
-                    raise DeadlinePassed
                 block = slice(start, start + size)
                 async with self._lock.turn(client, min(size, rows - start)):
-                    parts.append(await loop.run_in_executor(self._thread, self._block, model, prepared, block, outputs))
+                    explained = await self._run(deadline, self._explain, model, frame.take(block))
+                parts.append(explained.added_to(outputs.take(block)))
         finally:
             self.waiting -= planned
             self._waiting_of[client] -= planned
             if not self._waiting_of[client]:
                 del self._waiting_of[client]
+            self._stop_when_idle()
         return parts[0] if len(parts) == 1 else Outputs.concatenate(parts)
 
     def _has_room(self, client: str, planned: int) -> bool:
@@ -77,12 +80,61 @@ class ExplanationQueue:
         share = limit / len({*self._waiting_of, client})
         return self.waiting + planned <= limit or self._waiting_of[client] + planned <= share
 
-    def _block(self, model: ExtendedModel, rows: "RowsToExplain", block: slice, outputs: Outputs) -> Outputs:
+    async def _run(
+        self, deadline: float, work: Callable[[ExtendedModel, Frame], T], model: ExtendedModel, rows: Frame
+    ) -> T:
+        """Work in the thread of explanations. Raises DeadlinePassed, whatever the thread still has to do."""
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise DeadlinePassed
+        future = asyncio.get_running_loop().run_in_executor(self._thread, work, model, rows)
+        future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # also if nobody waits any more
+        done, _ = await asyncio.wait([future], timeout=left)
+        if not done:
+            future.cancel()
+            raise DeadlinePassed
+        return future.result()
+
+    def _count(self, model: ExtendedModel, frame: Frame) -> int:
+        return self._here_or_there(model, self._client.count_evaluations, ExtendedModel.count_evaluations, frame)
+
+    def _explain(self, model: ExtendedModel, frame: Frame) -> ExplanationArrays:
         started = time.monotonic()
-        explained = model.explain(rows, block, outputs.take(block))
-        count = float(np.sum(explained.extras[DETAILS][:, EVALUATIONS]))
-        self._rate = count / max(time.monotonic() - started, 1e-6)
+        explained = self._here_or_there(model, self._client.explain, ExtendedModel.explain, frame)
+        self._rate = explained.evaluations / max(time.monotonic() - started, 1e-6)
         return explained
 
+    def _here_or_there(
+        self,
+        model: ExtendedModel,
+        there: Callable[[ExtendedModel, Frame], T],
+        here: Callable[[ExtendedModel, Frame], T],
+        frame: Frame,
+    ) -> T:
+        """Work in the process of explanations; in this worker if the process cannot load the version.
+
+        Raises NotReady.
+        """
+        tag = model.model.tag
+        if model.model.folder is None or self._in_worker.get(tag, 0.0) > time.monotonic():
+            return here(model, frame)
+        try:
+            return there(model, frame)
+        except NoExplanationProcess as error:
+            log.warning("explained by the worker itself", extra={"model": tag, "reason": str(error)})
+            self._in_worker[tag] = time.monotonic() + RETRY_S
+            return here(model, frame)
+        except ExplanationProcessEnded:
+            raise NotReady("the process of explanations has ended; the next request starts another one") from None
+
+    def _stop_when_idle(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+        self._idle = asyncio.get_running_loop().call_later(IDLE_S, self._thread.submit, self._client.stop)
+
     def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        if self._idle is not None:
+            self._idle.cancel()
+        self._client.close()
+        self._thread.submit(self._client.stop)
+        self._thread.shutdown(wait=False)

@@ -67,7 +67,7 @@ class ServedModel:
     @property
     def explains(self) -> bool:
         """Whether the predictions are explained, too."""
-        return self.extension is not None and self.extension.explainer is not None
+        return self.extension is not None and self.extension.explains
 
     def _batcher_with_scale(self) -> Batcher:
         if self._scaled_batcher is None:

@@ -1,13 +1,25 @@
-"""The priority of threads that work beside the answers to requests."""
+"""The priority of threads and processes that work beside the answers to requests."""
 
 import contextlib
 import os
 import threading
 
 PRIORITY = 10  # as by nice(1)
+LOWEST_PRIORITY = 19
 
 
 def lower_priority() -> None:
     """Lower the priority of this thread, where the system has priorities of threads."""
     with contextlib.suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), PRIORITY)
+
+
+def be_idle() -> None:
+    """Let this process run only when a core has nothing else to do, as far as the system allows it.
+
+    A process with the lowest nice value alone would keep its core for some milliseconds when a request arrives.
+    """
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, LOWEST_PRIORITY)
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

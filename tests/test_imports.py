@@ -57,6 +57,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "models.cell_format",
             "models.audit",
             "models.atomic_file",
+            "models.freed_memory",
             "models.file_lock",
             "models.command_line",
             "models.signals",
@@ -163,9 +164,13 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "service": [
         {
-            "service.access.caller",
-            "service.access.key_format",
-            "service.fair_queue",
+        {
+            "service.explanation_process",
+            "service.fair_lock",
+            "service.fair_turns",
+            "service.metric_files",
+            "service.window_counters",
+        },
             "service.following_status",
             "service.periodic_work",
             "service.process_metrics",
@@ -175,7 +180,13 @@ LAYERS: dict[str, list[set[str]]] = {
             "service.traffic_split",
             "service.worker_records",
         },
-        {"service.fair_lock", "service.fair_turns", "service.metric_files", "service.window_counters"},
+        {
+            "service.explanation_process",
+            "service.fair_lock",
+            "service.fair_turns",
+            "service.metric_files",
+            "service.window_counters",
+        },
         {
             "service.bentoml_configuration",
             "service.errors",
@@ -192,7 +203,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "service.wanted_versions",
             "service.worker_files",
         },
-        {"service.store_registration", "service.trace_export", "service.grpc_messages"},
+        {"service.store_registration", "service.trace_export", "service.grpc_messages", "service.explanation_client"},
         {"service.model_selection"},
         {"service.version_check", "service.local_copies"},
         {"service.error_mapping"},

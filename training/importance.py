@@ -57,7 +57,7 @@ def mean_contributions(
     """(columns,): the mean absolute contribution over random rows, as many as MAX_EVALUATIONS allows."""
     explainer = Explainer(model, background, typical=True)
     order = rng.permutation(len(frame.numbers))[:MAX_EXPLAINED_ROWS]
-    per_row = max(1, explainer.prepare(frame.take(order[:16])).evaluations // min(16, len(order)))
+    per_row = max(1, explainer.count_evaluations(frame.take(order[:16])) // min(16, len(order)))
     rows = frame.take(order[: max(8, MAX_EVALUATIONS // per_row)])
     contributions = np.array([explanation.contributions for explanation in explainer.explain(rows)])
     mean: npt.NDArray[np.float64] = np.abs(contributions).mean(axis=0)

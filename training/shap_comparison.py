@@ -18,6 +18,7 @@ from models import store
 from models.command_line import CommandParser
 from models.explanation.explainer import MAX_EXACT_COLUMNS, PAIRS, Explainer
 from models.frame import Frame
+from models.freed_memory import keep_freed_memory
 from models.tabular_model import TabularModel
 from models.text_tables import markdown
 
@@ -119,6 +120,7 @@ def main() -> int:
     parser = CommandParser("python -m training.shap_comparison", description=__doc__)
     parser.add_argument("names", nargs="*", default=["housing", "income"], metavar="NAME", help="stored models")
     sys.path.append(str(PACKAGES))
+    keep_freed_memory()  # as the process of explanations; it serves all that are compared
     import keras
 
     from models import keras_nets  # noqa: F401 - registers the layers that the file names

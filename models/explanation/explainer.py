@@ -55,18 +55,6 @@ class Explanation(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RowsToExplain:
-    """Encoded rows with the games of their explanations."""
-
-    x: Matrix
-    seeds: list[int]
-    evaluations: int  # the number of rows that the engine predicts for these explanations
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-
-@dataclass(frozen=True)
 class Game:
     """The game between a row and one background row: the columns in which they differ, and the coalitions to evaluate.
 
@@ -76,6 +64,22 @@ class Game:
     columns: npt.NDArray[np.intp]
     orders: npt.NDArray[np.intp] | None
     mask: Mask  # (coalitions, columns)
+
+    def sums(self, start: Matrix, changes: Matrix) -> Matrix:
+        """(coalitions, units): `start` (units,) plus the changes (columns, units) of each coalition's columns.
+
+        Of all coalitions, those with a further column are those without it plus its change: half of the product's time.
+        """
+        if self.orders is not None:
+            found: Matrix = self.mask.astype(np.float32).dot(changes)
+            found += start
+            return found
+        found = np.empty((len(self.mask), len(start)), np.float32)
+        found[0] = start
+        for column, change in enumerate(changes):
+            half = 1 << column
+            np.add(found[:half], change, out=found[half : 2 * half])
+        return found
 
     def values(self, payoffs: Payoffs, empty: float, full: float) -> Payoffs:
         """(samples, columns): one exact sample, or one for each pair of orders."""
@@ -106,27 +110,22 @@ class Explainer:
         """(background rows, outputs)."""
         return np.asarray(self.model.predict_encoded(self._background).primary, dtype=np.float64)
 
-    def prepare(self, frame: Frame) -> RowsToExplain:
-        """Encode the rows and count the evaluations, before any of them."""
+    def count_evaluations(self, frame: Frame) -> int:
+        """The number of rows that the engine predicts to explain these rows, before any of them."""
         x = self.model.encoder.encode(frame)
         coalitions = sum(
             coalition_count(count, exact=is_exact(differing))
             for differing in map(self._differing, x)
             for count in differing.sum(axis=1).tolist()
         )
-        seeds = [_seed(frame, row) for row in range(len(x))]
-        return RowsToExplain(x, seeds, coalitions + len(x) + len(self._background))
+        return coalitions + len(x) + len(self._background)
 
     def explain(self, frame: Frame) -> list[Explanation]:
         """The explanation of each row's value, or of the probability of its most probable class."""
-        rows = self.prepare(frame)
-        return self.explain_rows(rows, slice(0, len(rows)))
-
-    def explain_rows(self, rows: RowsToExplain, block: slice) -> list[Explanation]:
-        """The same for some of the rows."""
-        x = rows.x[block]
+        x = self.model.encoder.encode(frame)
         predictions = np.asarray(self.model.predict_encoded(x).primary, dtype=np.float64)
-        return [self._explain(*row) for row in zip(x, predictions, rows.seeds[block], strict=True)]
+        seeds = [_seed(frame, row) for row in range(len(x))]
+        return [self._explain(*row) for row in zip(x, predictions, seeds, strict=True)]
 
     def _differing(self, x: Matrix) -> npt.NDArray[np.bool_]:
         """(background rows, columns): whether the row differs from a background row in a column."""
@@ -167,8 +166,10 @@ class Explainer:
             outputs = self._outputs_from_sums(self._network, x, games)
         else:
             outputs = map(self.model.engine.outputs, _joined(self._masked(x, games)))
-        blocks = [np.asarray(self.model.outputs_of(block).primary[:, place], dtype=np.float64) for block in outputs]
-        payoffs = np.concatenate(blocks) if blocks else np.empty(0)
+        blocks = [*outputs]
+        if not blocks:
+            return [np.empty(0) for _ in games]
+        payoffs = np.asarray(self.model.outputs_of(np.concatenate(blocks)).primary[:, place], dtype=np.float64)
         ends = np.cumsum([len(game.mask) for game in games])
         return np.split(payoffs, ends[:-1])
 
@@ -187,8 +188,8 @@ class Explainer:
         """The outputs for the rows of each game's coalitions.
 
         The first step of the network is a sum with a term for each column. So the sum of a masked row is that of the
-        background row, plus what each column of the coalition changes in it: one product with the mask, instead of
-        periodic features, embeddings and the first layer for every masked row (0.8 of the time, housing).
+        background row, plus what each column of the coalition changes in it, instead of periodic features, embeddings
+        and the first layer for every masked row (0.8 of the time, housing).
         """
         ends = np.cumsum([len(game.columns) for game in games])
         players = np.concatenate([game.columns for game in games])
@@ -197,7 +198,7 @@ class Explainer:
         changes = network.input_sums(np.where(joined, x, self._background[of_player]))
         changes -= self._background_sums[of_player]
         for sums, of_game, game in zip(self._background_sums, np.split(changes, ends[:-1]), games, strict=True):
-            yield network.forward_from_sums(game.mask.astype(np.float32) @ of_game + sums)
+            yield network.forward_from_sums(game.sums(sums, of_game))
 
     def _masked(self, x: Matrix, games: Sequence[Game]) -> Iterator[Matrix]:
         """The rows of each game's coalitions, at most BLOCK_ROWS at once."""

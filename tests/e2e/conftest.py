@@ -26,6 +26,7 @@ import numpy as np
 from models import store
 from models.architecture import Architecture
 from models.encoding.encoder import Encoder
+from models.explanation.background import Background
 from models.feature import Feature, TrainingRange
 from models.frame import Frame
 from models.network.network import build
@@ -37,10 +38,15 @@ rng = np.random.default_rng(seed)
 features = [Feature(name=n, kind="number", nullable=False, seen=TrainingRange(min=0, max=10), example=3) for n in "ab"]
 schema = FeatureSchema(name=name, task="regression", target="y", features=features)
 numbers = rng.uniform(0, 10, (100, 2))
-encoder = Encoder.fit(schema, Frame(numbers, np.zeros((100, 0), dtype=np.int64)), numbers.sum(axis=1))
+frame = Frame(numbers, np.zeros((100, 0), dtype=np.int64))
+encoder = Encoder.fit(schema, frame, numbers.sum(axis=1))
 network = build(Architecture(encoder.width, hidden=(8,)), rng)
+background = Background.fit(schema, frame, rng)
 rows = [{"a": float(a), "b": float(b)} for a, b in numbers[:3].round(2)]
-print(store.save(TrainedVersion(schema, encoder, rows, "trained by NumPy", network=network, card="# card")).tag)
+trained = TrainedVersion(
+    schema, encoder, rows, "trained by NumPy", network=network, card="# card", background=background
+)
+print(store.save(trained).tag)
 """
 
 

@@ -26,10 +26,15 @@ def descendants(pid: int) -> list[psutil.Process]:
 
 
 def workers(server: Any) -> list[psutil.Process]:
+    return running(server, WORKER_MODULE)
+
+
+def running(server: Any, module: str) -> list[psutil.Process]:
+    """The processes of a server that run a module."""
     found = []
     for child in descendants(server.process.pid):
         with contextlib.suppress(psutil.NoSuchProcess):  # also raised for zombies
-            if WORKER_MODULE in child.cmdline():
+            if module in child.cmdline():
                 found.append(child)
     return found
 

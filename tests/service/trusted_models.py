@@ -26,14 +26,16 @@ class WithScale:
 
 
 def trusted(model: TabularModel, rows: list[Row]) -> TabularModel:
-    """The model with a background, and scores for 200 rows."""
+    """The model with a background, and scores for 200 rows. It differs from its files, so it has none."""
     rng = np.random.default_rng(4)
     frame = model.schema.frames.from_rows(rows)
     background = Background.fit(model.schema, frame, rng)
     if model.schema.task == "regression":
         scores = uncertainty.fit(rng.exponential(size=200))
-        return replace(model, background=background, uncertainty=scores, scaled_engine=WithScale(model.engine))
-    return replace(model, background=background, uncertainty=uncertainty.fit(rng.random(200) * 0.7))
+        return replace(
+            model, background=background, uncertainty=scores, scaled_engine=WithScale(model.engine), folder=None
+        )
+    return replace(model, background=background, uncertainty=uncertainty.fit(rng.random(200) * 0.7), folder=None)
 
 
 def trusted_models(

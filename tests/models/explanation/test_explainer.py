@@ -190,27 +190,11 @@ def test_the_announced_number_of_evaluations_is_the_real_one(columns: int) -> No
     counting = TabularModel("1", model.schema, model.encoder, FunctionEngine(counted))
     explainer = Explainer(counting, background)
     rows = frame.take(slice(0, 3))
-    prepared = explainer.prepare(rows)
-    announced = prepared.evaluations
+    announced = explainer.count_evaluations(rows)
     assert not seen
-    explanations = explainer.explain_rows(prepared, slice(0, 3))
+    explanations = explainer.explain(rows)
     assert sum(seen) == announced
     assert explanations[0].evaluations * 3 >= announced
-
-
-def test_rows_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, background, frame = number_model(4, curved)
-    explainer = Explainer(model, background)
-    encode, encoded = Encoder.encode, []
-
-    def counted(self: Encoder, frame: Frame) -> np.ndarray:
-        encoded.append(len(frame.numbers))
-        return encode(self, frame)
-
-    monkeypatch.setattr(Encoder, "encode", counted)
-    rows = explainer.prepare(frame.take(slice(0, 3)))
-    assert [len(explainer.explain_rows(rows, block)) for block in (slice(0, 2), slice(2, 3))] == [2, 1]
-    assert encoded == [3]
 
 
 def test_a_row_equal_to_the_typical_row_has_nothing_to_explain() -> None:

@@ -1,0 +1,107 @@
+"""The process that explains predictions for one worker: `python -m service.explanation_process SOCKET`.
+
+In the worker itself explanations would delay predictions: both would need Python's lock, and the system may take the
+core from the one that holds it. This process loads the versions that it is asked for from their files, has the lowest
+priority, and ends when its worker does.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from models import store
+from models.frame import Frame
+from models.freed_memory import keep_freed_memory
+from models.output_options import ExtendedModel, OptionError, OutputOptions, with_options
+from models.outputs import Array
+from models.version_files import StoredVersion, StoreError
+from service import array_messages
+from service.thread_priority import PRIORITY, be_idle
+
+MAX_VERSIONS = 8  # that stay loaded
+OUT_OF_MEMORY_SCORE = "1000"  # the system ends this process first, before its worker
+Reply = tuple[dict[str, Any], Sequence[Array]]
+
+
+class LoadedVersions:
+    """The versions that were explained last."""
+
+    def __init__(self) -> None:
+        self._models: OrderedDict[tuple[Any, ...], ExtendedModel] = OrderedDict()
+
+    def get(self, fields: dict[str, Any]) -> ExtendedModel:
+        """Raises StoreError or OptionError."""
+        folder = Path(fields["folder"])
+        stored = StoredVersion(fields["name"], fields["version"], folder)
+        key = (stored, fields["engine"], fields["explain"], modified(folder))
+        if key not in self._models:
+            loaded = store.load(stored, fields["engine"], [Path(key) for key in fields["trusted_keys"]])
+            self._models[key] = with_options(loaded, OutputOptions(explain=fields["explain"]))
+            if len(self._models) > MAX_VERSIONS:
+                self._models.popitem(last=False)
+        self._models.move_to_end(key)
+        return self._models[key]
+
+
+def modified(folder: Path) -> int:
+    """Changes if another version takes the number of a deleted one."""
+    with contextlib.suppress(OSError):
+        return os.stat(folder).st_mtime_ns
+    return 0
+
+
+def reply_to(message: array_messages.ArrayMessage, versions: LoadedVersions) -> Reply:
+    """The fields and arrays of a reply. `unavailable`: the version cannot be loaded here. `failed`: any other error."""
+    fields = message.fields
+    try:
+        model = versions.get(fields)
+        if fields["work"] == "load":
+            _ = model.explainer  # imported while the priority is still higher
+            return {}, ()
+        frame = Frame(*message.arrays)
+        if fields["work"] == "count":
+            return {"evaluations": model.count_evaluations(frame)}, ()
+        return {}, model.explain(frame)
+    except (StoreError, OptionError) as error:
+        return {"unavailable": str(error)}, ()
+    except Exception as error:  # the worker logs it
+        return {"failed": f"{type(error).__name__}: {error}"}, ()
+
+
+def serve(connection: socket.socket) -> None:
+    """Answer messages until the worker ends."""
+    versions = LoadedVersions()
+    idle = False
+    while True:
+        try:
+            message = array_messages.receive(connection)
+            if not idle and message.fields["work"] != "load":
+                be_idle()
+                idle = True
+            array_messages.send(connection, *reply_to(message, versions))
+        except ConnectionError:
+            return
+
+
+def main(words: Sequence[str]) -> int:
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to all processes of a server; the worker ends this one
+        signal.signal(number, signal.SIG_IGN)
+    with contextlib.suppress(OSError):
+        os.nice(PRIORITY)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(OUT_OF_MEMORY_SCORE)
+    keep_freed_memory()
+    with socket.socket(fileno=int(words[0])) as connection:
+        connection.setblocking(True)  # the worker may have a default timeout, which made the file non-blocking
+        serve(connection)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

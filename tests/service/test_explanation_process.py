@@ -1,0 +1,276 @@
+"""Explanations come from a process of their own, which may end at any time; otherwise from the worker."""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import psutil
+import pytest
+
+from models import store, version_files
+from models.explanation.background import Background
+from models.frame import Frame
+from models.optional_columns import DETAILS
+from models.output_options import ExtendedModel, OutputOptions, with_options
+from models.outputs import Outputs
+from models.version_files import StoredVersion
+from service import array_messages, explanation_queue
+from service.errors import DeadlinePassed, NotReady
+from service.explanation_queue import ExplanationQueue
+from tests.service.conftest import ROOT, rows_of, schemas, trained
+
+WAIT_S = 120.0
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A version of `homes` with a background."""
+    folder = tmp_path_factory.mktemp("explained") / "homes" / "1"
+    folder.mkdir(parents=True)
+    schema, rng = schemas()[0], np.random.default_rng(1)
+    frame = schema.frames.from_rows(rows_of(schema, 200, rng))
+    version_files.write(folder, replace(trained(schema), background=Background.fit(schema, frame, rng)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> ExtendedModel:
+    return explained(folder)
+
+
+def explained(folder: Path, explain: Literal["full", "fast"] = "full") -> ExtendedModel:
+    """The stored version for requests of explanations."""
+    stored = StoredVersion("homes", int(folder.name), folder)
+    return with_options(store.load(stored), OutputOptions(explain=explain))
+
+
+@pytest.fixture(scope="module")
+def frame(model: ExtendedModel) -> Frame:
+    schema = model.model.schema
+    return schema.frames.from_rows(rows_of(schema, 40, np.random.default_rng(2)))
+
+
+class Explaining:
+    """A queue with its event loop."""
+
+    def __init__(self) -> None:
+        self.queue = ExplanationQueue(1_000_000)
+        self.runner = asyncio.Runner()
+
+    def explain(self, model: ExtendedModel, frame: Frame, timeout_s: float = WAIT_S) -> Outputs:
+        outputs = model.model.predict(frame)
+        return self.runner.run(self.queue.explain(model, frame, outputs, time.monotonic() + timeout_s))
+
+    @property
+    def process(self) -> psutil.Process | None:
+        running = self.queue._client._running
+        return running and psutil.Process(running.process.pid)
+
+    def close(self) -> None:
+        self.queue.close()
+        self.runner.close()
+
+
+@pytest.fixture(scope="module")
+def explaining() -> Iterator[Explaining]:
+    """One process for all tests that need not end it."""
+    one = Explaining()
+    yield one
+    one.close()
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def expected(model: ExtendedModel, frame: Frame) -> Outputs:
+    return model.explain(frame).added_to(model.model.predict(frame))
+
+
+def assert_equal(found: Outputs, other: Outputs) -> None:
+    assert found.extras.keys() == other.extras.keys() >= {DETAILS}
+    for name, array in found.extras.items():
+        np.testing.assert_allclose(array, other.extras[name], rtol=1e-6, atol=1e-6)
+
+
+def test_the_process_gives_the_numbers_of_the_worker(
+    explaining: Explaining, folder: Path, model: ExtendedModel, frame: Frame
+) -> None:
+    assert_equal(explaining.explain(model, frame), expected(model, frame))
+    assert explaining.process is not None
+    first = explaining.process.pid
+    fast = explained(folder, "fast")
+    assert_equal(explaining.explain(fast, frame), expected(fast, frame))
+    assert explaining.process.pid == first
+
+
+def test_a_process_that_was_killed_is_replaced(explaining: Explaining, model: ExtendedModel, frame: Frame) -> None:
+    one = frame.take(slice(0, 1))
+    explaining.explain(model, one)
+    before = explaining.process
+    assert before is not None
+    before.kill()
+    assert_equal(explaining.explain(model, one), expected(model, one))
+    assert explaining.process is not None
+    assert explaining.process.pid != before.pid
+    assert not before.is_running()
+
+
+def test_a_process_that_was_killed_is_replaced_for_a_version_that_it_had_not_loaded(
+    explaining: Explaining, model: ExtendedModel, folder: Path, frame: Frame, tmp_path: Path
+) -> None:
+    one = frame.take(slice(0, 1))
+    explaining.explain(model, one)
+    assert explaining.process is not None
+    explaining.process.kill()
+    other = explained(Path(shutil.copytree(folder, tmp_path / "homes" / "3")))
+    assert_equal(explaining.explain(other, one), expected(other, one))
+    assert explaining.queue._in_worker == {}
+    assert explaining.process is not None
+
+
+def test_a_process_that_is_killed_while_it_explains_is_replaced(
+    explaining: Explaining, model: ExtendedModel, frame: Frame
+) -> None:
+    one = frame.take(slice(0, 1))
+    explaining.explain(model, one)
+    stopped = explaining.process
+    assert stopped is not None
+    stopped.send_signal(signal.SIGSTOP)  # so it has the request, and no reply
+
+    async def explain_and_kill() -> Outputs:
+        outputs = model.model.predict(one)
+        explained = asyncio.create_task(explaining.queue.explain(model, one, outputs, time.monotonic() + WAIT_S))
+        await asyncio.sleep(0.2)
+        stopped.kill()
+        return await explained
+
+    assert_equal(explaining.runner.run(explain_and_kill()), expected(model, one))
+
+
+def test_a_process_that_ends_at_each_try_is_a_503(
+    explaining: Explaining, model: ExtendedModel, frame: Frame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = frame.take(slice(0, 1))
+    explaining.explain(model, one)
+    exchange = explaining.queue._client._exchange
+
+    def end_first(fields: dict[str, object], *arrays: object) -> object:
+        if fields["work"] != "load" and (process := explaining.process) is not None:
+            process.kill()
+            process.wait()
+        return exchange(fields, *arrays)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(explaining.queue._client, "_exchange", end_first)
+        with pytest.raises(NotReady):
+            explaining.explain(model, one)
+    assert_equal(explaining.explain(model, one), expected(model, one))
+
+
+def test_the_deadline_passes_also_while_the_process_does_not_answer(
+    explaining: Explaining, model: ExtendedModel, frame: Frame
+) -> None:
+    one = frame.take(slice(0, 1))
+    explaining.explain(model, one)
+    stopped = explaining.process
+    assert stopped is not None
+    stopped.send_signal(signal.SIGSTOP)
+    with pytest.raises(DeadlinePassed):
+        explaining.explain(model, one, timeout_s=0.2)
+    stopped.send_signal(signal.SIGCONT)
+    assert_equal(explaining.explain(model, one), expected(model, one))
+    assert explaining.process == stopped
+    assert explaining.queue.waiting == 0
+
+
+def test_the_worker_explains_what_the_process_cannot_load(
+    explaining: Explaining, model: ExtendedModel, folder: Path, frame: Frame, tmp_path: Path
+) -> None:
+    one = frame.take(slice(0, 1))
+    copied = Path(shutil.copytree(folder, tmp_path / "homes" / "2"))
+    lost = explained(copied)
+    shutil.rmtree(copied)
+    assert_equal(explaining.explain(lost, one), expected(lost, one))
+    assert [*explaining.queue._in_worker] == ["homes:2"]
+    stored = store.load(StoredVersion("homes", 1, folder))
+    in_memory = with_options(replace(stored, folder=None), OutputOptions(explain="full"))
+    assert_equal(explaining.explain(in_memory, one), expected(in_memory, one))
+
+
+def test_the_process_starts_when_it_is_needed_and_ends_when_it_is_not(
+    model: ExtendedModel, frame: Frame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explanation_queue, "IDLE_S", 0.0)
+    one = Explaining()
+    assert one.process is None
+    one.explain(model, frame.take(slice(0, 1)))
+    started = one.process
+    assert started is not None
+    one.runner.run(asyncio.sleep(0.01))  # the timer
+    until(lambda: one.process is None)
+    assert not started.is_running()
+    one.close()
+
+
+def test_closing_the_queue_ends_the_process(model: ExtendedModel, frame: Frame) -> None:
+    one = Explaining()
+    one.explain(model, frame.take(slice(0, 1)))
+    started = one.process
+    assert started is not None
+    one.close()
+    until(lambda: not started.is_running())
+
+
+WORKER = """
+import os, signal, sys
+from pathlib import Path
+from models import store
+from models.output_options import OutputOptions, with_options
+from models.version_files import StoredVersion
+from service.explanation_client import ExplanationClient, describe
+
+model = with_options(store.load(StoredVersion("homes", 1, Path(sys.argv[1]))), OutputOptions(explain="full"))
+client = ExplanationClient()
+client._load(describe(model) | {"trusted_keys": []})
+print(client._running.process.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_process_ends_with_its_worker(folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WORKER, str(folder)], cwd=ROOT, capture_output=True, text=True, timeout=WAIT_S
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    pid = int(done.stdout)
+    until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+
+
+def test_a_message_arrives_as_it_was_sent_and_half_a_message_is_an_error() -> None:
+    one, other = socket.socketpair()
+    arrays = [np.arange(6.0).reshape(2, 3)[:, ::2], np.empty((3, 0), dtype=np.int64), np.array(2.5)]
+    array_messages.send(one, {"work": "count", "name": "ä"}, arrays)
+    message = array_messages.receive(other)
+    assert message.fields == {"work": "count", "name": "ä"}
+    for array, sent in zip(message.arrays, arrays, strict=True):
+        np.testing.assert_array_equal(array, sent)
+        assert (array.dtype, array.shape) == (sent.dtype, sent.shape)
+    os.write(one.fileno(), array_messages.LENGTH.pack(100) + b"{")
+    one.close()
+    with pytest.raises(ConnectionError):
+        array_messages.receive(other)
+    other.close()
