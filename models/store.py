@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from models import golden_rows, manifest, store_library_hooks, trusted_keys, version_files
 from models.atomic_file import sync_files, sync_folder
+from models.serving_file import SERVING_FILE
+from models.serving_state import ServingStateError
 from models.store_repair import write_latest
 from models.tabular_model import TabularModel
 from models.text import truncate
@@ -19,17 +21,38 @@ from models.version_folder import DESCRIPTION_FILE
 if TYPE_CHECKING:  # it needs the extra signing
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
+MODELS = "models"  # the folder of models in a home of BentoML
+
 
 def location(store: Path | None = None) -> Path:
     """The folder of models: in `store`, or in BentoML's own store."""
     if store is not None:
-        return store / "models" if (store / "models").is_dir() else store
+        return store / MODELS if (store / MODELS).is_dir() else store
     return store_library_hooks.bentoml_folder()
 
 
 def home(store: Path | None = None) -> Path:
-    """The folder of `serving.json` and the audit: `store` itself, or the folder that holds BentoML's own store."""
-    return store if store is not None else store_library_hooks.bentoml_folder().parent
+    """The folder of `serving.json` and the audit, the same for every way to name a store.
+
+    For a home of BentoML and for its folder of models that is the home; for any other folder it is `store` itself. A
+    `serving.json` in the folder of models wins: a server that sees this folder only, as a mounted volume, has written
+    it. Raises ServingStateError if both folders have one.
+    """
+    models = location(store)
+    is_in_home = store is None or models != store or (store.name == MODELS and is_bentoml_home(store.parent))
+    own, of_home = models / SERVING_FILE, models.parent / SERVING_FILE
+    if not is_in_home or not own.is_file():
+        return models.parent if is_in_home else models
+    if of_home.is_file():
+        raise ServingStateError(
+            f"{own} and {of_home} both say which versions are served: keep the one that is right, and delete the other"
+        )
+    return models
+
+
+def is_bentoml_home(folder: Path) -> bool:
+    """Whether BentoML, or a change of versions, has used this folder as BENTOML_HOME."""
+    return (folder / "bentos").is_dir() or (folder / SERVING_FILE).is_file()
 
 
 def versions(store: Path | None = None) -> tuple[dict[str, list[StoredVersion]], list[str]]:

@@ -25,6 +25,7 @@ from bentoml.models import BentoModel
 
 from models import store
 from models.library_hook import LibraryHookMissing, check_all
+from models.serving_state import ServingStateError
 from models.store_repair import repair_store
 from models.tabular_model import TabularModel
 from models.version_files import StoredVersion
@@ -287,9 +288,10 @@ def from_environment() -> Any:
         if not worker.in_worker():
             for repair in repair_store(store.location(settings.store)):
                 log.warning("store repaired", extra={"repair": repair})
+            store.home(settings.store)  # raises ServingStateError where it is not clear which versions are served
         pinned, start = model_selection.pinned_by_bento(Path(__file__)), versions_at_start()
         models = local_copies.select_models(settings, partial(select_models, pinned=pinned, at_start=start), folder)
-    except (SettingsError, SelectionError, LibraryHookMissing, TlsError) as error:
+    except (SettingsError, SelectionError, LibraryHookMissing, ServingStateError, TlsError) as error:
         reason = str(error)
         if isinstance(error, NoModelStored) and (place := os.environ.get("AIP_STORAGE_URI")):
             reason += f"; Vertex AI's {place} is not supported: put the models into the image"

@@ -164,13 +164,13 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "service": [
         {
-        {
-            "service.explanation_process",
-            "service.fair_lock",
-            "service.fair_turns",
-            "service.metric_files",
-            "service.window_counters",
-        },
+            {
+                "service.explanation_process",
+                "service.fair_lock",
+                "service.fair_turns",
+                "service.metric_files",
+                "service.window_counters",
+            },
             "service.following_status",
             "service.periodic_work",
             "service.process_metrics",

@@ -12,11 +12,11 @@ from pydantic import ValidationError
 from models import audit, serving_changes, store
 from models.aliases import ALIAS_PATTERN, CHALLENGER, CHAMPION
 from models.json_text import dumps
-from models.serving_state import ModelState, Shadow, Traffic
+from models.serving_state import ModelState, ServingStateError, Shadow, Traffic
 from models.text import did_you_mean, truncate
 from models.validation_problem import first_problem
 from service.data_plane import DataPlane
-from service.errors import NotReady, RequestNotValid
+from service.errors import Conflict, NotReady, RequestNotValid
 from service.exchange import Exchange, unknown_option
 from service.http.http_exchange import HttpExchange, Response
 from service.protocols.parsing import parse_json
@@ -141,7 +141,10 @@ class AuditRoute(Route):
 
     async def handle(self, exchange: HttpExchange) -> Response:
         exchange.context.access.check_admin(exchange)
-        folder = store.home(self.plane.settings.store)
+        try:
+            folder = store.home(self.plane.settings.store)
+        except ServingStateError as error:
+            raise Conflict(str(error)) from error
         may_use = exchange.caller.may_use
         entries = await asyncio.to_thread(
             lambda: deque((entry for entry in audit.read(folder) if may_use(str(entry.get("model")))), MAX_ENTRIES)

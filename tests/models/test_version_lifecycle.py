@@ -8,6 +8,7 @@ import bentoml
 import pytest
 
 from models import audit, manifest, serving_changes, store
+from models.serving_file import SERVING_FILE
 from models.serving_state import ChangeRefused, ModelState, ServingStateError
 from models.version_files import StoreError, TrainedVersion
 from models.version_lifecycle import VersionStore
@@ -116,3 +117,39 @@ def test_store_is_that_of_the_setting(versions: VersionStore, tmp_path: Path, mo
     monkeypatch.setenv("TABSERVE_STORE", str(tmp_path / "missing"))
     with pytest.raises(ServingStateError, match="no such folder"):
         VersionStore.configured()
+
+
+def test_every_way_to_name_a_store_has_one_serving_file(versions: VersionStore, bentoml_store: Path) -> None:
+    home = bentoml_store.parent
+    (home / "bentos").mkdir(exist_ok=True)
+    named = [VersionStore(), VersionStore(home), VersionStore(bentoml_store)]
+    for one, version in zip(named, (2, 3, 1), strict=True):
+        one.promote(one.find("homes", version), by_person=True)
+        assert {other.serving.read().model("homes").champion for other in named} == {version}
+    assert not (bentoml_store / SERVING_FILE).exists()
+
+
+def test_a_serving_file_in_the_folder_of_models_is_used_by_every_name(
+    versions: VersionStore, bentoml_store: Path
+) -> None:
+    """A server in a container sees the mounted folder of models only."""
+    home = bentoml_store.parent
+    versions.promote(versions.find("homes", 2), by_person=True)
+    (home / SERVING_FILE).rename(bentoml_store / SERVING_FILE)
+    for one in (VersionStore(), VersionStore(home), VersionStore(bentoml_store)):
+        assert one.serving.read().model("homes").champion == 2
+
+
+def test_two_serving_files_of_a_store_are_refused(versions: VersionStore, bentoml_store: Path) -> None:
+    home = bentoml_store.parent
+    versions.promote(versions.find("homes", 2), by_person=True)
+    shutil.copy(home / SERVING_FILE, bentoml_store / SERVING_FILE)
+    for one in (VersionStore(), VersionStore(home), VersionStore(bentoml_store)):
+        with pytest.raises(ServingStateError, match="both say which versions are served"):
+            one.promote(one.find("homes", 3), by_person=True)
+
+
+def test_a_folder_that_no_home_of_bentoml_holds_has_its_own_file(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    assert store.home(tmp_path / "models") == tmp_path / "models"
+    assert store.home(tmp_path) == tmp_path
