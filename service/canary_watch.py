@@ -28,6 +28,7 @@ ALPHA = 0.0005  # of each of the two tests
 ENGINE_ERRORS = 5
 CHAMPION_ANSWERS = 500  # after which its 99th percentile is determined
 SLOW_SHARE = 0.01
+FAILURES = (500, 504)  # not 503, which says nothing about a version
 log = logging.getLogger("tabserve.canary")
 
 
@@ -53,12 +54,16 @@ class AnswerCounts:
 
 
 def counts_since_flush(source: VersionCounters) -> AnswerCounts:
-    """The counts of a version since the last flush. What clients caused, such as invalid rows, is not a failure."""
+    """The counts of a version since the last flush.
+
+    What clients caused is not a failure: an invalid row, a slow client or a short deadline, a body without memory.
+    """
     counters, found = source.counters, AnswerCounts()
     for (_, status), count in counters.requests.items():
         found.answers += count
-        found.failed += count if status >= 500 else 0
+        found.failed += count if status in FAILURES else 0
         found.engine_errors += count if status == 500 else 0
+    found.failed -= counters.short_deadlines
     found.rows = counters.valid_rows
     for buckets in counters.seconds.values():
         found.seconds = [one + two for one, two in zip(found.seconds, buckets.counts, strict=True)]

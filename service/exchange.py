@@ -22,7 +22,16 @@ from service import tracing
 from service.access.caller import EVERYBODY, Access, Caller
 from service.access_control import AccessControl
 from service.data_plane import DataPlane, PredictionContext
-from service.errors import Forbidden, InternalError, NotFound, NotReady, RequestError, RequestNotValid, RowsNotValid
+from service.errors import (
+    DeadlinePassed,
+    Forbidden,
+    InternalError,
+    NotFound,
+    NotReady,
+    RequestError,
+    RequestNotValid,
+    RowsNotValid,
+)
 from service.fair_turns import FairTurns
 from service.logs import ACCESS_LOG
 from service.request_observer import RequestObserver
@@ -34,6 +43,7 @@ from service.version_admin import VersionAdmin
 
 VALID_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 SLOW_S = 1.0  # slower requests of models are logged
+DEADLINE_PASSED = DeadlinePassed.status
 MAX_LOGGED_PATH = 200
 PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # logged as they are; others could break a line of text
 log = logging.getLogger("tabserve.exchange")
@@ -109,6 +119,11 @@ class Exchange:
     def client(self) -> str:
         """The address of the client, for the access log."""
         raise NotImplementedError
+
+    @property
+    def client_seconds(self) -> float:
+        """The time in which the client sent its request or received the response. It says nothing about a version."""
+        return 0.0
 
     @property
     def id_text(self) -> str:
@@ -197,7 +212,10 @@ class Exchange:
         seconds = time.monotonic() - self.started
         served, settings = self.served, self.context.settings
         if served is not None:
-            served.counters.request(self.protocol, status, seconds)
+            own = seconds - self.client_seconds
+            served.counters.request(self.protocol, status, own)
+            if status == DEADLINE_PASSED and own < settings.timeout_s:
+                served.counters.short_deadlines += 1
             if self.trace or self.context.exports_traces:
                 ended_ns = time.time_ns()
                 started_ns = ended_ns - int(seconds * 1e9)

@@ -50,11 +50,13 @@ class ModelCounters:
         self.valid_rows = self.invalid_rows = 0
         self.warnings: dict[str, int] = {}
         self.rejected: dict[str, int] = {}
+        self.short_deadlines = 0  # passed by requests that the server had less time for than its settings allow
         self.batch_rows = HistogramBuckets(ROWS)
         self.queue_seconds = HistogramBuckets(SECONDS)
         self.engine_seconds = HistogramBuckets(SECONDS)
 
     def request(self, protocol: str, status: int, seconds: float) -> None:
+        """seconds: without those in which the server waited for the client."""
         key = (protocol, status)
         self.requests[key] = self.requests.get(key, 0) + 1
         buckets = self.seconds.get(protocol)

@@ -41,6 +41,7 @@ class HttpExchange(Exchange):
 
     begun = False
     unwrapped_send: Send | None = None  # if `send` adds headers
+    sending = 0.0  # seconds until the client has received enough of this response and those before
 
     def __init__(self, context: ServerContext, scope: Scope, receive: Receive, send: Send, protocol: str) -> None:
         # As `Exchange.__init__`, without the cost of the call
@@ -70,6 +71,10 @@ class HttpExchange(Exchange):
     def path(self) -> str:
         path: str = self.scope["path"]
         return path
+
+    @property
+    def client_seconds(self) -> float:
+        return self.body.waited + self.sending
 
     @property
     def query(self) -> bytes:
@@ -117,8 +122,13 @@ class HttpExchange(Exchange):
             headers += self.trace.headers
         if self.context.state.draining:
             headers.append(CLOSE)
+        await self._send_whole(status, headers, body)
+
+    async def _send_whole(self, status: int, headers: list[Header], body: bytes) -> None:
+        started = time.monotonic()
         await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": body})
+        self.sending = time.monotonic() - started
 
     async def respond_json(self, body: bytes) -> None:
         """Send a JSON response with status 200: the common case, without a `Response` object."""
@@ -132,8 +142,7 @@ class HttpExchange(Exchange):
             headers += self.trace.headers
         if self.context.state.draining:
             headers.append(CLOSE)
-        await self.send({"type": "http.response.start", "status": 200, "headers": headers})
-        await self.send({"type": "http.response.body", "body": body})
+        await self._send_whole(200, headers, body)
 
     def abort(self) -> None:
         """End the connection within the response: the client notices that the response is incomplete."""

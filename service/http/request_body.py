@@ -1,8 +1,10 @@
 """Reads request bodies within limits of size, time and compression."""
 
 import asyncio
+import contextlib
+import time
 import types
-from collections.abc import AsyncGenerator, Coroutine, Generator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Generator, Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -37,6 +39,7 @@ class RequestBody:
         self.reservation: Reservation | None = None  # to be closed in the end
         self._complete = False
         self.requested = False  # whether reading has begun, which makes uvicorn send `100 Continue` if it is expected
+        self.waited = 0.0  # seconds for the client to send
 
     def reserve(self, size: int) -> None:
         """Reserve the memory that a body of this size takes. Raises OutOfMemory."""
@@ -63,8 +66,9 @@ class RequestBody:
             body: bytes = done.value
         else:
             try:
-                async with asyncio.timeout(self._seconds):
-                    body = await resume(whole, waiting_for)
+                with self._waiting():
+                    async with asyncio.timeout(self._seconds):
+                        body = await resume(whole, waiting_for)
             except TimeoutError:
                 raise BodyTooSlow(self._seconds) from None
         if coding in CODINGS:
@@ -80,13 +84,14 @@ class RequestBody:
         messages: list[Message] = []
         received = 0
         try:
-            async with asyncio.timeout(self._seconds):
-                self.requested = True
-                while received < size:
-                    messages.append(message := await self.receive())
-                    received += len(message.get("body", b""))
-                    if not message.get("more_body"):
-                        break
+            with self._waiting():
+                async with asyncio.timeout(self._seconds):
+                    self.requested = True
+                    while received < size:
+                        messages.append(message := await self.receive())
+                        received += len(message.get("body", b""))
+                        if not message.get("more_body"):
+                            break
         except TimeoutError:
             raise BodyTooSlow(self._seconds) from None
         first = b"".join(message.get("body", b"") for message in messages)[:size]
@@ -150,19 +155,29 @@ class RequestBody:
         """At least CHUNK_BYTES bytes, fewer only at the end."""
         chunks, size = [], 0
         try:
-            async with asyncio.timeout(self._seconds):
-                self.requested = True
-                while size < CHUNK_BYTES and not self._complete:
-                    message = await self.receive()
-                    if message["type"] == "http.disconnect":
-                        self._complete = True
-                        raise ClientDisconnected
-                    chunks.append(message.get("body", b""))
-                    size += len(chunks[-1])
-                    self._complete = not message.get("more_body")
+            with self._waiting():
+                async with asyncio.timeout(self._seconds):
+                    self.requested = True
+                    while size < CHUNK_BYTES and not self._complete:
+                        message = await self.receive()
+                        if message["type"] == "http.disconnect":
+                            self._complete = True
+                            raise ClientDisconnected
+                        chunks.append(message.get("body", b""))
+                        size += len(chunks[-1])
+                        self._complete = not message.get("more_body")
         except TimeoutError:
             raise BodyTooSlow(self._seconds) from None
         return b"".join(chunks)
+
+    @contextlib.contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """Count the time of the block as waiting for the client."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.waited += time.monotonic() - started
 
     @property
     def complete(self) -> bool:
@@ -173,11 +188,12 @@ class RequestBody:
         """Read the rest of the body and drop it, within limits. Returns whether the body is complete."""
         left = LINGER_BYTES
         try:
-            async with asyncio.timeout(seconds):
-                while not self._complete and left > 0:
-                    message = await self.receive()
-                    left -= len(message.get("body", b""))
-                    self._complete = message["type"] == "http.disconnect" or not message.get("more_body")
+            with self._waiting():
+                async with asyncio.timeout(seconds):
+                    while not self._complete and left > 0:
+                        message = await self.receive()
+                        left -= len(message.get("body", b""))
+                        self._complete = message["type"] == "http.disconnect" or not message.get("more_body")
         except TimeoutError:
             pass
         return self._complete

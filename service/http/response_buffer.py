@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import IO, Self
@@ -68,11 +69,13 @@ class ResponseBuffer:
 
     async def _wait_for_room(self) -> None:
         assert self._task
+        started = time.monotonic()
         while self._is_full() and not self._task.done():
             self._has_room.clear()
             has_room = asyncio.ensure_future(self._has_room.wait())
             await asyncio.wait([has_room, self._task], return_when=asyncio.FIRST_COMPLETED)
             has_room.cancel()
+        self._exchange.sending += time.monotonic() - started
         if self._task.done() or (self._disconnected and self._disconnected.done()):
             raise ClientDisconnected
 
@@ -120,7 +123,9 @@ class ResponseBuffer:
         self._ended, self._failed = True, failed
         self._may_start.set()
         self._has_content.set()
+        started = time.monotonic()
         await asyncio.wait([self._task])
+        self._exchange.sending += time.monotonic() - started
         if self._task.cancelled() or self._task.exception():
             raise ClientDisconnected
 

@@ -359,4 +359,6 @@ class GuardedHttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         if self._refused and not self.pipeline and not self.transport.is_closing():
             self._send_refusal()
+        if self.pipeline:  # the next request begins now: its client sent it before it had this response
+            self.pipeline[-1][0].scope["arrived"] = time.monotonic()  # type: ignore[typeddict-unknown-key]
         super().on_response_complete()

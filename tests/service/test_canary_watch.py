@@ -99,3 +99,32 @@ def test_the_bucket_of_the_99th_percentile() -> None:
     seconds = counts(1000, slow=5).seconds
     assert SECONDS[percentile_bucket(seconds)] == 1e-3
     assert SECONDS[percentile_bucket(counts(1000, slow=50).seconds)] == 0.1
+
+
+LOOKS, ANSWERS = 60, 400  # of a simulated canary, and of a look
+SLOWER = np.array([0.5, 0.3, 0.15, 0.03, 0.015, 0.004, 0.001])  # latencies of both versions, by bucket from 1 ms up
+
+
+def simulated_canary(rng: np.random.Generator) -> str | None:
+    """Why a challenger that equals the champion is rolled back. Both fail in the same share of answers."""
+    rate, share = rng.choice([0.0, 0.001, 0.02]), rng.choice([0.01, 0.05, 0.5])
+    test, first = CanaryTest("x", 500), SECONDS.index(1e-3)
+    answers = [round(ANSWERS * (1 - share)), round(ANSWERS * share)]
+    failed = np.array([rng.binomial(count, rate, LOOKS) for count in answers]).cumsum(axis=1).tolist()
+    seconds = np.zeros((2, LOOKS, len(SECONDS) + 1), dtype=int)
+    for version, count in enumerate(answers):
+        seconds[version, :, first : first + len(SLOWER)] = rng.multinomial(count, SLOWER, LOOKS).cumsum(axis=0)
+    for look in range(LOOKS):
+        champion, challenger = (
+            AnswerCounts(total := (look + 1) * count, failed[version][look], 0, total, seconds[version, look].tolist())
+            for version, count in enumerate(answers)
+        )
+        if (reason := test.look(champion, challenger)) is not None:
+            return reason
+    return None
+
+
+def test_of_a_thousand_canaries_with_equal_versions_at_most_five_are_rolled_back() -> None:
+    rng = np.random.default_rng(11)
+    reasons = [reason for _ in range(1000) if (reason := simulated_canary(rng)) is not None]
+    assert len(reasons) <= 5, reasons
