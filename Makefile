@@ -7,7 +7,7 @@ PARALLEL = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 export BENTOML_DO_NOT_TRACK ?= True
 
 .PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test clients-check cluster-check check-all dialects tables-check key-timing kills bulk-kills \
-	quality trust shap-comparison suite learners load large-bodies soak starts robustness bench bulk-bench lock upgrade-check clean
+	quality trust shap-comparison suite learners load large-bodies soak versions-proof starts robustness bench bulk-bench lock upgrade-check clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' Makefile
@@ -128,6 +128,11 @@ bulk-bench: .venv/.development ## compare bulk scoring with Keras, MLflow and Li
 
 lock: ## lock all dependencies anew; needs uv
 	requirements/lock.sh
+
+versions-proof: .venv/.development ## change versions under REQUESTS=1000000 requests and check every answer (minutes)
+	SWAPS=200 $(PY) -m pytest -q tests/service/test_follower.py -k freed
+	$(PY) -m tests.e2e.versions_proof --requests $(or $(REQUESTS),1000000)
+	$(PY) -m tests.e2e.versions_proof --requests 20000 --changes 12 --kills 1 --workers 2 --tensorflow
 
 upgrade-check: .venv/.development ## test against the newest versions of the libraries with hooks; FULL=1 runs all tests (minutes)
 	$(PY) requirements/upgrade_check.py $(if $(FULL),--full)

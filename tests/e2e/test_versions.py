@@ -17,11 +17,13 @@ import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException
 
 from models import serving_changes, store
+from models.explanation.explainer import Explainer
 from models.serving_file import ServingChange, ServingFile
 from models.serving_state import ModelState
 from service.commands.followers import wait_for_servers
 from tests.e2e.conftest import Server, train_version
-from tests.e2e.server_processes import workers
+from tests.e2e.server_processes import running, workers
+from tests.e2e.versions_proof import ProofSize, prove
 from tests.ports import free_port
 
 ROW = {"a": 1.5, "b": 2.5}
@@ -257,3 +259,39 @@ def test_the_commands_see_that_the_server_follows(server: Server, home: Path) ->
     assert follow
     assert len(servers) == 1
     assert servers[0].problems == []
+
+
+def test_every_answer_is_that_of_a_version_with_traffic_in_all_protocols(server: Server, home: Path) -> None:
+    """The short form of `make versions-proof`."""
+    port = int(psutil.Process(server.process.pid).environ()["TABSERVE_GRPC_PORT"])
+    result = prove(server, port, home, VERSIONS, ProofSize(requests=2000, changes=8, kills=1, connections=16))
+    assert not result.failed, (result.summary(), result.wrong)
+    assert result.kills == 1
+    assert result.requests >= 2000
+
+
+def test_explanations_are_those_of_the_version_that_answers(server: Server, home: Path) -> None:
+    """By the process of explanations, also after it was killed. A machine without a free core may take longer."""
+    for version in (1, 2):
+        assert promote(server, version).status_code == 200
+        model = store.load(next(one for one in store.versions(home)[0]["small"] if one.version == version))
+        assert model.background is not None
+        expected = Explainer(model, model.background).explain(model.schema.frames.from_rows([ROW]))[0]
+        explanation = explanation_of(server)
+        assert explanation["baseline"] == pytest.approx(expected.baseline, rel=1e-5)
+        assert [*explanation["contributions"].values()] == pytest.approx(expected.contributions.tolist(), rel=1e-4)
+        explaining = running(server, "service.explanation_process")
+        assert explaining
+        for process in explaining:
+            process.kill()
+
+
+def explanation_of(server: Server) -> dict[str, Any]:
+    until = time.monotonic() + 2 * WAIT_S
+    while True:
+        reply = httpx.post(f"{server.url}/predict/small?explain=true", json={"rows": [ROW]}, timeout=WAIT_S)
+        if reply.status_code == 200:
+            found: dict[str, Any] = reply.json()["predictions"][0]["explanation"]
+            return found
+        assert reply.status_code == 504, reply.text
+        assert time.monotonic() < until

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import os
 import shutil
 import threading
 import weakref
@@ -27,7 +28,7 @@ from service.version_loader import VersionLoader
 from service.worker_files import PrepareRequest, WorkerFiles
 from tests.service.conftest import schemas, trained
 
-SWAPS = 40
+SWAPS = int(os.environ.get("SWAPS", "40"))  # a multiple of 4; `make versions-proof` makes 200
 
 
 @pytest.fixture(scope="module")
