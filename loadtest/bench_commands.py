@@ -30,6 +30,7 @@ def add(commands: Any) -> None:
         add_bulk,
         add_keys,
         add_limits,
+        add_swaps,
     ):
         add_target(targets)
 
@@ -163,6 +164,13 @@ def add_limits(targets: Any) -> None:
     add_markdown(limits)
 
 
+def add_swaps(targets: Any) -> None:
+    swaps = add_target(targets, "swaps", bench_swaps, "latency of predictions while versions change", rounds=5)
+    swaps.add_argument("engines", nargs="*", metavar="ENGINE", help="numpy, tensorflow (default: both)")
+    add_count(swaps, "--seconds", 10, "duration of each part of a round")
+    add_markdown(swaps)
+
+
 def add_memory(targets: Any) -> None:
     about = "memory growth of a worker over many valid and invalid requests"
     add_count(add_target(targets, "memory", bench_memory, about), "--requests", 200_000, "number of requests")
@@ -224,13 +232,31 @@ def bench_growth(arguments: argparse.Namespace) -> int:
 def bench_overload(arguments: argparse.Namespace) -> int:
     from loadtest.bench import overload
 
+    engines = engines_of(arguments)
+    if engines is None:
+        return 2
+    rounds, seconds = arguments.rounds, arguments.seconds
+    return overload.run(engines, rounds, seconds, arguments.connections, arguments.markdown)
+
+
+def bench_swaps(arguments: argparse.Namespace) -> int:
+    from loadtest.bench import version_swaps
+
+    engines = engines_of(arguments)
+    if engines is None:
+        return 2
+    return version_swaps.run(engines, arguments.rounds, arguments.seconds, arguments.markdown)
+
+
+def engines_of(arguments: argparse.Namespace) -> list[str] | None:
+    """The engines to measure, by default all. None after an error message."""
+    from loadtest.bench import overload
+
     unknown = [engine for engine in arguments.engines if engine not in overload.ROWS]
     if unknown:
         print(f"error: unknown engine {unknown[0]!r}, expected {', '.join(overload.ROWS)}", file=sys.stderr)
-        return 2
-    engines = arguments.engines or list(overload.ROWS)
-    rounds, seconds = arguments.rounds, arguments.seconds
-    return overload.run(engines, rounds, seconds, arguments.connections, arguments.markdown)
+        return None
+    return arguments.engines or list(overload.ROWS)
 
 
 def bench_memory(arguments: argparse.Namespace) -> int:

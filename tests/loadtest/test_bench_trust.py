@@ -1,13 +1,16 @@
-"""The parts of `bench explanations` and `bench intervals` that run without a server and without a training."""
+"""The parts of the benchmarks of explanations, intervals and swaps that run without a server and without a training."""
 
 import asyncio
 from dataclasses import replace
 
 import numpy as np
 
+from loadtest.bench import explanation_load, version_swaps
 from loadtest.bench.clients import run_bundled_client
+from loadtest.bench.explanation_load import RUNS, LatencyFigures
 from loadtest.bench.fast_models import regression
 from loadtest.bench.interval_cost import cost
+from loadtest.bench.version_swaps import SwapFigures
 from models import uncertainty
 from models.engines import NumpyEngine
 
@@ -54,3 +57,25 @@ def test_the_bundled_client_sends_the_query() -> None:
 
     asyncio.run(run())
     assert heads == [b"POST /predict/a?explain=true HTTP/1.1\r\n"]
+
+
+def test_the_table_of_explanations_compares_with_the_run_alone() -> None:
+    alone, loaded, other = (
+        LatencyFigures(1e-3, p99, 0.5, rate) for p99, rate in ((2e-3, 0.0), (3e-3, 40.0), (4e-3, 0.0))
+    )
+    found = {name: [figures] * 3 for name, figures in zip(RUNS, (alone, loaded, other), strict=True)}
+    assert [line[3] for line in explanation_load.table(found)[1:]] == ["1.00", "1.50", "2.00"]
+    assert explanation_load.table(found)[2][-1] == "40"
+
+
+def test_the_table_of_swaps_compares_with_the_run_alone() -> None:
+    figures = {
+        name: [SwapFigures(1e-3, p99, cpu, 4.0, 1)] * 2
+        for name, p99, cpu in zip(version_swaps.RUNS, (2e-3, 3e-3, 2e-3), (1e-4, 2e-4, 1e-4), strict=True)
+    }
+    lines = version_swaps.table(figures)
+    assert [line[3:] for line in lines[1:]] == [
+        ["1.00", "1.00", "4", "2"],
+        ["1.50", "2.00", "4", "2"],
+        ["1.00", "1.00", "4", "2"],
+    ]

@@ -1,0 +1,195 @@
+"""Predictions while versions change: their latency alone, while one promotion follows the other, and with a shadow.
+
+An open loop sends requests at a share of the saturating rate. Two versions take turns as the champion: each promotion
+loads a version, checks it, and frees the other one. A separate process makes the changes, so that it does not delay the
+load generator. `python -m loadtest.bench.version_swaps URL` is that process.
+"""
+
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import httpx
+import numpy as np
+
+from loadtest import open_loop, request_plan
+from loadtest.answer_check import WRONG
+from loadtest.bench.clients import load
+from loadtest.bench.overload import CONNECTIONS, ROWS
+from loadtest.bench.paired_ratios import ratio
+from loadtest.bench.server_process import BenchServer
+from loadtest.bench.server_scenarios import tabserve_server
+from loadtest.bench.servers import body, train
+from loadtest.request_mix import RequestMix
+from loadtest.scenarios import SCENARIOS, arrivals
+from models import text_tables
+
+MODEL = "eight"
+SHARE = 0.7  # of the saturating rate
+GOAL = 1.5  # of the 99th percentile with NumPy, times that alone
+SHADOW_SHARE, SHADOW_GOAL = 0.1, 1.02
+RUNS = ALONE, SWAPS, SHADOW = ("alone", "promotions", f"shadow of {SHADOW_SHARE:.0%}")
+CHANGE_S = 300.0
+LONGEST_S = 600.0  # of the process that changes versions
+
+
+class SwapFigures(NamedTuple):
+    """Of one run. p50 and p99 in seconds; cpu: seconds of the server for each request."""
+
+    p50: float
+    p99: float
+    cpu: float
+    swaps: float
+    failed: int
+
+
+class Versions:
+    """The versions of the model on a running server."""
+
+    def __init__(self, url: str) -> None:
+        self._client = httpx.Client(base_url=f"{url}/models/{MODEL}", timeout=CHANGE_S)
+
+    def put(self, what: str, content: object) -> None:
+        headers = {"content-type": "application/json"}
+        self._client.put(what, content=json.dumps(content), headers=headers).raise_for_status()
+
+    def promote(self, version: int) -> None:
+        self._client.post("/promote", json={"version": version}).raise_for_status()
+
+    @contextlib.contextmanager
+    def shadow(self) -> Iterator[list[float]]:
+        self.put("/aliases/challenger", {"version": 2})
+        self.put("/shadow", {"alias": "challenger", "share": SHADOW_SHARE})
+        yield []
+        self.put("/shadow", None)
+        self._client.delete("/aliases/challenger").raise_for_status()
+
+
+@contextlib.contextmanager
+def promotions(url: str) -> Iterator[list[float]]:
+    """Versions take turns until the end of the block. Yields a list for the number of promotions."""
+    command = [sys.executable, "-m", "loadtest.bench.version_swaps", url]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    count: list[float] = []
+    try:
+        process.stdout.readline()  # the first promotion is done
+        yield count
+        found, _ = process.communicate(timeout=CHANGE_S)
+        count.append(float(found))
+    finally:
+        process.kill()
+        process.wait()
+    Versions(url).promote(1)
+
+
+def swap_until_stdin_ends(url: str) -> int:
+    """Returns the number of promotions."""
+    import select
+
+    versions, count, until = Versions(url), 0, time.monotonic() + LONGEST_S
+    while time.monotonic() < until:
+        versions.promote(2 - count % 2)
+        count += 1
+        if count == 1:
+            print(flush=True)
+        if select.select([sys.stdin], [], [], 0)[0]:
+            break
+    return count
+
+
+def measure(engine: str, store: Path, home: Path, rounds: int, seconds: float) -> dict[str, list[SwapFigures]]:
+    """The figures of each round."""
+    contender = tabserve_server(f"tabserve, {engine}", MODEL, engine=engine)
+    server = BenchServer(contender, store, home, body(store, MODEL, ROWS[engine]))
+    found: dict[str, list[SwapFigures]] = {name: [] for name in RUNS}
+    rng = np.random.default_rng(0)
+    try:
+        server.wait()
+        url = f"http://127.0.0.1:{server.port}"
+        versions = Versions(url)
+        plan = request_plan.make(url, RequestMix(one=0, many=1, invalid=0, rows=ROWS[engine]))
+        rate = SHARE * max(load(server.url, server.request, count, seconds).per_second for count in CONNECTIONS)
+        for _ in range(rounds):
+            for name, figures in found.items():
+                due = arrivals(SCENARIOS["steady"], rate, seconds, rng)
+                during: contextlib.AbstractContextManager[list[float]] = contextlib.nullcontext([])
+                if name == SWAPS:
+                    during = promotions(url)
+                elif name == SHADOW:
+                    during = versions.shadow()
+                with during as swaps:
+                    before = server.cpu()
+                    records = open_loop.run(url, plan, due, seconds, rng=rng, timeout_s=10 * seconds)
+                    used = server.cpu() - before
+                kinds = np.array([kind in (records.kinds[0], WRONG) for kind in records.kinds])  # version 2 differs
+                answered = kinds[records.kind]
+                p50, p99 = np.quantile(records.latency[answered], (0.5, 0.99))
+                failed = int((~answered).sum())
+                figures.append(SwapFigures(float(p50), float(p99), used / len(due), sum(swaps), failed))
+        return found
+    finally:
+        server.stop()
+
+
+def table(found: Mapping[str, Sequence[SwapFigures]]) -> list[list[str]]:
+    lines = [["predictions", "p50 ms", "p99 ms", "p99 ÷ alone", "CPU ÷ alone", "promotions", "failed"]]
+    for name, figures in found.items():
+        p50, p99, _, swaps, _ = (median(column) for column in zip(*figures, strict=True))
+        costs = ratio([one.cpu for one in found[ALONE]], [one.cpu for one in figures]).median
+        numbers = [
+            f"{1e3 * p50:.2f}",
+            f"{1e3 * p99:.2f}",
+            f"{p99_ratio(found, name):.2f}",
+            f"{costs:.2f}",
+            f"{swaps:.0f}",
+        ]
+        lines.append([name, *numbers, str(sum(one.failed for one in figures))])
+    return lines
+
+
+def p99_ratio(found: Mapping[str, Sequence[SwapFigures]], name: str) -> float:
+    """The median over the rounds of a run's 99th percentile, as a multiple of that alone."""
+    return ratio([one.p99 for one in found[ALONE]], [one.p99 for one in found[name]]).median
+
+
+def run(engines: Sequence[str], rounds: int, seconds: float, markdown: Path | None) -> int:
+    """Print a table for each engine. Returns 1 if a goal is missed."""
+    missed, written = False, []
+    with tempfile.TemporaryDirectory(prefix="tabserve-swaps-") as folder:
+        home = Path(folder)
+        print("training the model", file=sys.stderr)
+        store = train(home, {MODEL})
+        shutil.copytree(store / MODEL / "1", store / MODEL / "2")
+        for engine in engines:
+            (store / "serving.json").unlink(missing_ok=True)
+            found = measure(engine, store, home, rounds, seconds)
+            title = (
+                f"{ROWS[engine]} rows of 8 numbers per request, {engine}, one worker, {SHARE:.0%} of the saturating "
+            )
+            title += f"rate, median of {rounds} rounds of {seconds:g} s"
+            swaps, shadow = p99_ratio(found, SWAPS), p99_ratio(found, SHADOW)
+            outcome = f"p99 during promotions: {swaps:.2f} times that alone"
+            outcome += (
+                f" (goal with numpy: at most {GOAL:g}); with a shadow {shadow:.2f} (goal: at most {SHADOW_GOAL:g})"
+            )
+            missed |= engine == "numpy" and (swaps > GOAL or shadow > SHADOW_GOAL)
+            missed |= any(one.failed for figures in found.values() for one in figures)
+            lines = table(found)
+            print(f"\n{title}\n\n{text_tables.aligned(lines)}\n\n{outcome}", flush=True)
+            written.append(f"{title}\n\n{text_tables.markdown(lines, numbers=True)}\n\n{outcome}\n")
+    if markdown:
+        markdown.write_text("\n".join(written), encoding="utf-8")
+    return int(missed)
+
+
+if __name__ == "__main__":
+    print(swap_until_stdin_ends(sys.argv[1]))
