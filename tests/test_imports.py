@@ -164,13 +164,7 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "service": [
         {
-            {
-                "service.explanation_process",
-                "service.fair_lock",
-                "service.fair_turns",
-                "service.metric_files",
-                "service.window_counters",
-            },
+            "service.array_messages",
             "service.following_status",
             "service.periodic_work",
             "service.process_metrics",
