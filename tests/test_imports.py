@@ -164,7 +164,10 @@ LAYERS: dict[str, list[set[str]]] = {
     ],
     "service": [
         {
+            "service.access.caller",
+            "service.access.key_format",
             "service.array_messages",
+            "service.fair_queue",
             "service.following_status",
             "service.periodic_work",
             "service.process_metrics",
