@@ -8,6 +8,9 @@ WALL_CLOCK = {"time.time", "time.time_ns", "time.localtime", "datetime.now", "da
 DATES = {
     ("server/supervisor.py", "time.time"),  # the age of a folder, whose server also has a lock
     ("exchange.py", "time.time_ns"),  # the start of a span
+    ("access/keys_file.py", "datetime.now"),  # when a key was created or revoked
+    ("access/key_ring.py", "time.time"),  # whether a key has expired
+    ("commands/parsers.py", "datetime.now"),  # --expires in days
     ("window_counters.py", "time.time"),  # the days of the counted rows, which are kept when the server ends
 }
 
