@@ -6,7 +6,7 @@ PY := .venv/bin/python
 PARALLEL = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test clients-check cluster-check check-all dialects tables-check key-timing kills bulk-kills \
+.PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test clients-check cluster-check check-all dialects drift-simulation tables-check key-timing kills bulk-kills \
 	quality trust shap-comparison suite learners load large-bodies soak versions-proof starts robustness bench bulk-bench lock upgrade-check clean
 
 help: ## print this list
@@ -56,6 +56,9 @@ key-timing: .venv/.development ## try 100,000 wrong API keys of three classes an
 kills: .venv/.development ## kill 20 trainings and 50 promotions at random moments and check the store after each (minutes)
 	$(PY) -m tests.e2e.killed_trainings 20
 	$(PY) -m tests.service.killed_commands 50
+
+drift-simulation: .venv/.development ## false alarms and power of the drift statistics over 1,000 windows (a minute)
+	$(PY) -m tests.models.drift.simulation
 
 image: .venv/.training ## build an image with models: MODELS="housing:3 penguins" EXTRAS="arrow grpc" IMAGE=tabserve:latest
 	@MODELS="$(MODELS)" EXTRAS="$(EXTRAS)" IMAGE="$(IMAGE)" deploy/image.sh

@@ -58,6 +58,7 @@ class WindowCounters:
         self._width = width
         self._clock = clock
         self._lock: int | None = None
+        self._path: Path | None = None
         self._map: mmap.mmap | None = None
         self._own = np.zeros(HEAD + WINDOWS * width, dtype=np.int64)
         if folder is not None:
@@ -104,8 +105,8 @@ class WindowCounters:
     def close(self) -> None:
         """Leave the file to another worker."""
         if self._lock is not None:
-            self._own = self._own.copy()
-            self._map = None  # unmapped once no array refers to it
+            self._own = np.zeros_like(self._own)  # the counts are in the file, which another worker may continue
+            self._map = self._path = None  # unmapped once no array refers to it
             os.close(self._lock)
             self._lock = None
 
@@ -114,11 +115,12 @@ class WindowCounters:
         return content[1:HEAD], content[HEAD:].reshape(WINDOWS, self._width)
 
     def _contents(self) -> Iterator[Counts]:
-        if self._folder is None or not self.is_shared:
-            yield self._own
+        yield self._own
         if self._folder is None:
             return
         for path in self._folder.glob(f"{self._prefix}*{SUFFIX}"):
+            if path == self._path:
+                continue
             try:
                 content = np.frombuffer(path.read_bytes(), dtype=np.int64)
             except (OSError, ValueError):
@@ -134,7 +136,7 @@ class WindowCounters:
             try:
                 if try_lock(descriptor) and os.fstat(descriptor).st_nlink:  # 0: `remove_old_files` was faster
                     self._map_file(descriptor)
-                    self._lock = descriptor
+                    self._lock, self._path = descriptor, path
                     return
             finally:
                 if self._lock is None:

@@ -1,6 +1,7 @@
 """Counters by windows of time: they add up over workers, outlive them, and forget what is over."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -183,6 +184,19 @@ def test_without_space_counters_are_in_memory(
     assert "counters are in memory" in caplog.text
     assert not found.is_shared
     assert counters(tmp_path / "missing", clock).total(HOUR).counts.tolist() == [0, 0, 0]
+
+
+def test_a_folder_that_is_deleted_costs_the_counts_of_the_others_only(tmp_path: Path) -> None:
+    clock = Clock()
+    first, second = counters(tmp_path / "state", clock), counters(tmp_path / "state", clock)
+    assert not first.is_shared, "the folder does not exist yet"
+    (tmp_path / "state").mkdir()
+    first, second = counters(tmp_path / "state", clock), counters(tmp_path / "state", clock)
+    first.add(ones())
+    second.add(ones())
+    shutil.rmtree(tmp_path / "state")
+    first.add(ones())
+    assert first.total(HOUR).counts.tolist() == [2, 2, 2]
 
 
 def test_old_files_of_ended_workers_are_removed(tmp_path: Path) -> None:
