@@ -131,20 +131,25 @@ def state_folder(state: Path | None, shared: Path | None) -> Path | None:
 def joined(model: TabularModel, sampled: Sequence[SampledRows]) -> tuple[Frame, Outputs]:
     """The rows of many requests as one frame, with their outputs."""
     json_rows: list[Row] = []
+    single_rows: list[Row] = []
+    values: list[float] = []  # of the single rows
     frames: list[Frame] = []
     of_rows, of_frames = [], []
     for rows, outputs in sampled:
-        primary = np.array([[outputs]]) if isinstance(outputs, float) else outputs.primary
-        if isinstance(rows, Frame):
+        if isinstance(outputs, float):
+            single_rows += rows  # type: ignore[arg-type]  # a single value is the output of a row of JSON
+            values.append(outputs)
+        elif isinstance(rows, Frame):
             frames.append(rows)
-            of_frames.append(primary)
+            of_frames.append(outputs.primary)
         else:
             json_rows += rows
-            of_rows.append(primary)
-    frames.append(model.schema.frames.from_rows(json_rows))
+            of_rows.append(outputs.primary)
+    frames.append(model.schema.frames.from_rows(json_rows + single_rows))
     columns = len(model.schema.classes or ()) or 1
     numbers, codes = (np.concatenate(matrices) for matrices in zip(*frames, strict=True))
-    return Frame(numbers, codes), Outputs(np.concatenate([np.empty((0, columns)), *of_frames, *of_rows]))
+    of_single = np.array(values).reshape(-1, 1 if values else columns)
+    return Frame(numbers, codes), Outputs(np.concatenate([*of_frames, *of_rows, of_single]))
 
 
 def iso_time(seconds: float) -> str:

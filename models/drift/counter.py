@@ -20,6 +20,7 @@ from models.tabular_model import SCALE, TabularModel
 ANSWERED, COUNTED, ESTIMATED, ESTIMATE = range(4)  # positions: rows answered, counted, estimated; sum of estimates
 HEAD = 4
 UNIT = 2**20  # an estimate of 1 as an integer
+ESTIMATED_ROWS = 8  # one of so many rows of a regression has an estimate, which costs as much as its prediction
 MAX_ESTIMATE = 1000.0  # times the reference's estimate: beyond it sums could overflow
 
 
@@ -86,6 +87,7 @@ class DriftCounter:
         self._columns = [cells_of(column) for column in reference.columns]
         self._prediction = None if reference.prediction is None else cells_of(reference.prediction)
         self._estimate = reference.estimate
+        self._until_estimated = 0  # rows
         self._scaled = None if model is None or model.scaled_engine is None else model.with_scale
         parts = [*self._columns, *([self._prediction] if self._prediction else [])]
         self.width = HEAD + sum(part.width for part in parts)
@@ -104,7 +106,7 @@ class DriftCounter:
         return np.concatenate([head, *counted])
 
     def _estimates(self, frame: Frame, outputs: Outputs | None) -> Vector | None:
-        """(n,): the probability of each predicted class, or the expected error in units of the reference's."""
+        """The probability of each predicted class, or the expected error of some rows in units of the reference's."""
         if self._estimate is None or outputs is None or not len(outputs):
             return None
         if self._estimate.metric == "accuracy":
@@ -113,7 +115,11 @@ class DriftCounter:
             return None
         scales = outputs.extras.get(SCALE)
         if scales is None:
-            scales = self._scaled.predict(frame).extras[SCALE]
+            rows = slice(self._until_estimated, None, ESTIMATED_ROWS)
+            self._until_estimated = (self._until_estimated - len(outputs)) % ESTIMATED_ROWS
+            if not len(frame.numbers[rows]):
+                return None
+            scales = self._scaled.predict(frame.take(rows)).extras[SCALE]
         relative: Vector = np.nan_to_num(np.minimum(scales / self._estimate.value, MAX_ESTIMATE), nan=MAX_ESTIMATE)
         return relative
 

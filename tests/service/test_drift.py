@@ -315,20 +315,18 @@ def test_a_state_folder_that_cannot_be_written_is_not_used(
     plane.close()
 
 
-def test_the_expected_error_of_a_regression_comes_from_its_scale() -> None:
+def regression() -> TabularModel:
     """A model that expects an error of half a standard deviation everywhere, twice that of its test rows."""
     table = schema().model_copy(update={"task": "regression", "classes": None})
-    rows = rows_like_training(300, seed=4)
-    frame = table.frames.from_rows(rows)
+    frame = table.frames.from_rows(rows_like_training(300, seed=4))
     encoder = Encoder.fit(table, frame, np.linspace(0, 100, 300))
     inputs = encoder.width - len(encoder.tables)
     network = build(Architecture(inputs, tuple(encoder.tables), hidden=(8,), outputs=1), np.random.default_rng(0))
     head = ScaleHead(np.zeros(8, np.float32), math.log(0.5), (-10.0, 10.0))
     engine = NumpyEngine(network, "test")
     outputs = Outputs(np.linspace(0, 100, 300).reshape(-1, 1))
-    spread = encoder.target.scale
-    estimate = QualityEstimate(metric="mae", value=0.25 * spread, measured=7.0)
-    model = TabularModel(
+    estimate = QualityEstimate(metric="mae", value=0.25 * encoder.target.scale, measured=7.0)
+    return TabularModel(
         "1",
         table,
         encoder,
@@ -337,14 +335,31 @@ def test_the_expected_error_of_a_regression_comes_from_its_scale() -> None:
         scaled_engine=engine.with_scale_head(network, head),
         scale_limits=head.limits,
     )
+
+
+def test_the_expected_error_of_a_regression_comes_from_its_scale() -> None:
+    model = regression()
     plane = DataPlane([model], Settings())
     plane.start()
-    assert plane.predict_fast(plane.snapshot.find("fares"), rows[:5]) is not None
+    assert plane.predict_fast(plane.snapshot.find("fares"), rows_like_training(5, seed=4)) is not None
     asyncio.run(plane.drift.flush())
     found = plane.drift.report(plane.snapshot.find("fares"))["estimated"]
+    spread = model.encoder.target.scale
     assert found == {
         "mae": pytest.approx(0.5 * spread, rel=1e-4),
         "reference": pytest.approx(0.25 * spread, rel=1e-4),
         "measured": 7.0,
     }
+    plane.close()
+
+
+def test_the_expected_error_is_that_of_every_eighth_row_also_if_rows_come_one_by_one() -> None:
+    model = regression()
+    plane = DataPlane([model], Settings())
+    plane.start()
+    for row in rows_like_training(17, seed=4):
+        assert plane.predict_fast(plane.snapshot.find("fares"), [row]) is not None
+        asyncio.run(plane.drift.flush())
+    (watched,) = plane.drift._watched.values()
+    assert watched.window(3600)[1].estimated == 3
     plane.close()
