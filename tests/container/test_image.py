@@ -1,8 +1,12 @@
-"""The image of `make image`: its contents, that it serves the trained models, and that it survives failures."""
+"""The image of `make image`: its contents, that it serves the trained models, and that it survives failures.
+
+Over 400 lines: tests of one image, which takes minutes to build, and their helpers.
+"""
 
 import json
 import shutil
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -291,6 +295,25 @@ def test_a_mounted_store_replaces_the_models_inside(image: str, start: Start, mo
     container.wait_ready()
     assert served(container) == {"penguins": "2"}
     predict(container, "penguins", [row_of(container, "penguins")])
+
+
+def test_a_mounted_store_is_promoted_from_outside(image: str, start: Start, mounted: Path) -> None:
+    """With the command on the machine, while the container runs and can only read its store."""
+    shutil.copytree(mounted / "penguins" / "1", mounted / "penguins" / "2")
+    container = start(image, *LOCKED_DOWN, "--volume", f"{mounted}:/store:ro", "--env", "TABSERVE_STORE=/store")
+    container.wait_ready()
+    assert served(container) == {"penguins": "2"}
+    row = row_of(container, "penguins")
+    for command, expected in ((("promote", "penguins:1"), "1"), (("rollback", "penguins"), "2")):
+        run(sys.executable, "-m", "tabserve", *command, settings={"TABSERVE_STORE": str(mounted)})
+        wait_until(lambda: answering(container, row) == {expected}, 60, lambda: container.logs)  # noqa: B023
+    refused = httpx.post(f"{container.url}/models/penguins/promote", json={"version": 1}, timeout=30)
+    assert refused.status_code == 403  # not from the same machine
+
+
+def answering(container: Container, row: dict[str, Any]) -> set[str]:
+    """The versions that answer, in all workers."""
+    return {predict(container, "penguins", [row])["version"] for _ in range(20)}
 
 
 def served(container: Container) -> dict[str, str]:
