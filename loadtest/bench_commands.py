@@ -31,6 +31,7 @@ def add(commands: Any) -> None:
         add_keys,
         add_limits,
         add_swaps,
+        add_capture,
     ):
         add_target(targets)
 
@@ -169,6 +170,11 @@ def add_swaps(targets: Any) -> None:
     swaps.add_argument("engines", nargs="*", metavar="ENGINE", help="numpy, tensorflow (default: both)")
     add_count(swaps, "--seconds", 10, "duration of each part of a round")
     add_markdown(swaps)
+
+
+def add_capture(targets: Any) -> None:
+    capture = add_target(targets, "capture", bench_capture, "what capture costs a request of one row", rounds=15)
+    add_count(capture, "--seconds", 3, "CPU seconds of the server without capture per round")
 
 
 def add_memory(targets: Any) -> None:
@@ -311,3 +317,9 @@ def bench_bulk(arguments: argparse.Namespace) -> int:
     from loadtest.bench import bulk
 
     return bulk.run(arguments.rows, arguments.loop_rows, arguments.workers, arguments.markdown)
+
+
+def bench_capture(arguments: argparse.Namespace) -> int:
+    from loadtest.bench import capture_cost
+
+    return capture_cost.run(arguments.rounds, arguments.seconds)

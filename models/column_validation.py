@@ -14,6 +14,7 @@ from models.date_parsing import epoch_seconds, has_year
 from models.fast.common_numbers import common_columns
 from models.feature import MISSING, Feature
 from models.frame import Frame
+from models.original_rows import original_columns
 from models.row_warnings import find_warnings, in_range
 from models.rows import (
     MAX_LISTED_ERRORS,
@@ -52,12 +53,13 @@ def validate_columns(
     frame, invalid = _convert(schema, columns, count)
     unknown = [name for name in columns if is_unknown(schema, name)]
     if not invalid and not unknown and in_range(schema, frame):
-        return ValidatedRows(frame, count)
+        return ValidatedRows(frame, count, original=original_columns(columns, count))
     _mark_limits(schema, frame.numbers, invalid)
     validated = ValidatedRows(frame, count)
     if count and (invalid or unknown):
         validated = _with_errors(schema, columns, validated, invalid, unknown, first_row, max_errors)
     validated.warnings = find_warnings(schema, validated.frame, ColumnRows(columns, count, validated.valid))
+    validated.original = original_columns(columns, count, validated.valid)
     return validated
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from models.cell_parsing import read_rows
 from models.feature import Feature
 from models.frame import Frame, Row
+from models.original_rows import OriginalRows, original_rows
 from models.repeated_names import RepeatedName
 from models.row_warnings import RowWarning, find_warnings
 from models.schema import FeatureSchema
@@ -50,6 +51,7 @@ class ValidatedRows:
     errors: Sequence[RowError] = ()
     omitted: int = 0  # errors that are counted and not listed
     warnings: Mapping[int, Sequence[RowWarning]] = field(default_factory=dict)  # by the row's position in `frame`
+    original: OriginalRows | None = None  # some of the valid rows; None: the frame says all, it has numbers only
 
     @property
     def invalid_rows(self) -> int:
@@ -76,7 +78,8 @@ def validate_rows(
 def from_valid_rows(schema: FeatureSchema, rows: Sequence[Row]) -> ValidatedRows:
     """Rows that are known to be valid."""
     frame = schema.frames.from_rows(rows)
-    return ValidatedRows(frame, len(rows), warnings=find_warnings(schema, frame, rows))
+    warnings = find_warnings(schema, frame, rows)
+    return ValidatedRows(frame, len(rows), warnings=warnings, original=original_rows(rows))
 
 
 def check_each(
@@ -149,4 +152,7 @@ def concatenate(blocks: Sequence[ValidatedRows]) -> ValidatedRows:
         position += len(block.frame.numbers)
     errors = [error for block in blocks for error in block.errors]
     omitted = sum(block.omitted for block in blocks)
-    return ValidatedRows(frame, first, valid if len(valid) < first else None, errors, omitted, warnings)
+    original = next(
+        (block.original for block in blocks if len(block.frame.numbers)), None
+    )  # positions count from 0 in it
+    return ValidatedRows(frame, first, valid if len(valid) < first else None, errors, omitted, warnings, original)

@@ -32,7 +32,7 @@ curl -s {url}/models -H "Authorization: Bearer $KEY"
 """
 EPILOG = (
     "All other settings are environment variables: docs/settings.md. "
-    "also: python -m service promote|rollback|alias|canary|shadow|status|audit|verify|sign|drift|keys --help"
+    "also: python -m service promote|rollback|alias|canary|shadow|status|audit|verify|sign|drift|keys|erase --help"
 )
 
 
@@ -72,6 +72,8 @@ def serve(words: Sequence[str], program: str) -> int:
     root = Path(__file__).resolve().parents[1]
     # In a separate session: otherwise Ctrl+C would reach all workers at once, and none would finish its requests.
     environment = os.environ | {"BENTOML_DO_NOT_TRACK": "True", LAUNCHER_VARIABLE: str(os.getpid())}
+    if (place := environment.get("TABSERVE_CAPTURE", "").strip()) and "://" not in place:
+        environment["TABSERVE_CAPTURE"] = str(Path(place).expanduser().absolute())  # the server has another folder
     server = subprocess.Popen(command, cwd=root, env=environment, start_new_session=True)
     forward_signals(server)
     address = "127.0.0.1" if arguments.host in ("0.0.0.0", "::") else arguments.host

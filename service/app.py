@@ -35,8 +35,10 @@ from service.access.key_requests import KeyRequests
 from service.access.key_ring import KeyRing
 from service.access.keys_file import KeysFileError
 from service.canary_watch import CanaryWatch
+from service.capture.start_check import check_capture
 from service.data_plane import DataPlane
 from service.exchange import ServerContext
+from service.feedback.live_gauges import LiveGauges
 from service.follower import Follower
 from service.http.asgi import Application
 from service.logs import RateLimit
@@ -188,6 +190,7 @@ def service_class_of(
                 flush_every_second(plane, parts and parts.lines),
                 update_plans(plane),
                 trim_memory(plane),
+                LiveGauges(plane).run(),
                 *followers,
             )
             self.tasks = [asyncio.create_task(task) for task in work]
@@ -214,6 +217,8 @@ def service_class_of(
                 await asyncio.to_thread(self.traces.force_flush, trace_export.FLUSH_MS)
             for task in self.tasks:
                 task.cancel()
+            if plane.capture is not None:
+                await asyncio.to_thread(plane.capture.stop)
             plane.metrics.flush()
             self.follower.files.remove()
             self.registration.remove()
@@ -291,6 +296,8 @@ def from_environment() -> Any:
             store.home(settings.store)  # raises ServingStateError where it is not clear which versions are served
         pinned, start = model_selection.pinned_by_bento(Path(__file__)), versions_at_start()
         models = local_copies.select_models(settings, partial(select_models, pinned=pinned, at_start=start), folder)
+        if settings.capture is not None and not worker.in_worker():
+            check_capture(settings, models)
     except (SettingsError, SelectionError, LibraryHookMissing, ServingStateError, TlsError) as error:
         reason = str(error)
         if isinstance(error, NoModelStored) and (place := os.environ.get("AIP_STORAGE_URI")):

@@ -20,11 +20,13 @@ from models.rows import ValidatedRows, from_valid_rows, validate_rows
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from service.batcher import DisconnectWaiter
+from service.capture.capture import Capture
 from service.drift_monitor import DriftMonitor, state_folder
 from service.engine_cost import EngineCost
 from service.error_mapping import require_valid, translate_option_errors
 from service.errors import RowsNotValid, TooManyRows
 from service.explanation_queue import ExplanationQueue
+from service.feedback.feedback_desk import FeedbackDesk
 from service.following_status import FollowingStatus
 from service.memory_budget import MemoryBudget
 from service.metrics import Metrics
@@ -92,6 +94,8 @@ class DataPlane:
         self.following = FollowingStatus()
         self.shadows = ShadowQueue(self.metrics)
         self.drift = DriftMonitor()
+        self.capture: Capture | None = None
+        self.feedback = FeedbackDesk(None, self.metrics, None)
         self.costs = SharedCosts(None)
         self.memory = MemoryBudget()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="data-plane")
@@ -102,10 +106,15 @@ class DataPlane:
         self.costs = SharedCosts(folder)
         models = [*self.snapshot.champions]
         costs = self.costs.measure(models)
+        state = state_folder(self.settings.state, folder)
         snapshot = Snapshot.of([self._prepare(model, cost) for model, cost in zip(models, costs, strict=True)])
-        self.drift = DriftMonitor(state_folder(self.settings.state, folder))
+        self.drift = DriftMonitor(state)
         self.drift.follow(snapshot.served)
         self.registry.snapshot = snapshot
+        if self.settings.capture is not None:
+            self.capture = Capture(self.settings, state, self.metrics)
+            self.capture.start()
+        self.feedback = FeedbackDesk(state, self.metrics, self.capture)
 
     def load(self, model: TabularModel) -> ServedModel:
         """Prepare a model version for serving: measure and warm up its engine. Blocks the calling thread."""
@@ -136,6 +145,9 @@ class DataPlane:
             served.close()
         self._explanations.close()
         self.shadows.close()
+        self.feedback.close()
+        if self.capture is not None:
+            self.capture.stop()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -192,6 +204,8 @@ class DataPlane:
             served.sample.add_frame(rows.frame, outputs, first=context.is_first_block)
         if self.observer:
             self.observer(served, rows, outputs)
+        if self.capture is not None and context.is_first_block and self.capture.queue.samples():
+            self.capture.queue.put(served, rows, outputs, context.request_id)
         if self.shadows.active and self.shadows.samples(served):
             self.shadows.put(served, rows.frame, outputs)
         if served.explains:
@@ -200,13 +214,17 @@ class DataPlane:
             return await explain(served.extension, rows.frame, outputs, context.deadline, context.client)
         return outputs
 
-    def predict_fast(self, served: ServedModel, rows: list[dict[str, Any]]) -> Outputs | float | None:
+    def predict_fast(
+        self, served: ServedModel, rows: list[dict[str, Any]], request_id: bytes | str = ""
+    ) -> Outputs | float | None:
         """Predict a few valid rows without warnings at once. None for all others: call `predict`."""
         outputs = None if served.explains else served.predict_rows_fast(rows)
         if outputs is None:
             return None
         if served.sample is not None:
             served.sample.add_rows(rows, outputs)
+        if self.capture is not None and self.capture.queue.samples():
+            self.capture.queue.put_rows(served, rows, outputs, request_id)
         if self.observer:
             self._observe_fast(served, rows, outputs)
         if self.shadows.active and self.shadows.samples(served):
@@ -217,11 +235,11 @@ class DataPlane:
         assert self.observer
         self.observer(served, from_valid_rows(served.model.schema, rows), as_outputs(outputs))
 
-    def predict_row_fast(self, served: ServedModel, row: Row) -> Outputs | None:
+    def predict_row_fast(self, served: ServedModel, row: Row, request_id: bytes | str) -> Outputs | None:
         """Validate and predict one row at once. None if that is not possible: call `predict`."""
         if served.inline_rows < 1 or (rows := served.model.schema.validators.validate_values([row])) is None:
             return None
-        outputs = self.predict_fast(served, rows)
+        outputs = self.predict_fast(served, rows, request_id)
         return None if outputs is None else as_outputs(outputs)
 
     def check_row_count(self, rows: int) -> None:

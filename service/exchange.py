@@ -34,6 +34,7 @@ from service.errors import (
 )
 from service.fair_turns import FairTurns
 from service.logs import ACCESS_LOG
+from service.recent_ids import RecentIds
 from service.request_observer import RequestObserver
 from service.served_model import ServedModel
 from service.server_state import ServerState
@@ -68,15 +69,21 @@ class ServerContext:
         self.access = access or AccessControl(settings.admin)
         self.turns = FairTurns() if self.access.uses_keys else None
         self.observer = observer or RequestObserver()
+        self._recent = RecentIds() if settings.capture is not None else None
         self._ids = itertools.count()
         self._id_prefix = os.urandom(6).hex()
 
     def request_id(self, headers: Mapping[bytes, bytes]) -> bytes:
-        """The valid X-Request-ID of a request, or a new id."""
+        """The valid X-Request-ID of a request, or a new id. With capture, a new one for an id that was sent before."""
         sent = headers.get(b"x-request-id")
-        if sent is not None and VALID_ID.fullmatch(sent):
+        if sent is not None and VALID_ID.fullmatch(sent) and (self._recent is None or self._recent.add(sent)):
             return sent
         return f"{self._id_prefix}-{next(self._ids):x}".encode()
+
+    def forget_id(self, request_id: bytes) -> None:
+        """The request with this id is started again."""
+        if self._recent is not None:
+            self._recent.forget(request_id)
 
 
 class Exchange:

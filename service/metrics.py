@@ -127,6 +127,15 @@ class Metrics:
         )
         self._shadow_dropped = counter("shadow_dropped_rows", "Rows that a shadow has not predicted", *one)
         self._automatic_rollbacks = counter("automatic_rollbacks", "Canaries that were rolled back", "model")
+        self._captured_rows = counter("capture_rows", "Rows sampled for capture by what happened", *one, "result")
+        self._feedback_rows = counter("feedback_rows", "Rows of feedback", "model", "result")
+        live = (*one, "metric", "window")
+        self._live_metric = gauge("live_metric", "Metric by the truth that clients report", "livemax", *live)
+        self._live_low = gauge("live_metric_low", "Lower end of its interval", "livemin", *live)
+        self._live_high = gauge("live_metric_high", "Upper end of its interval", "livemax", *live)
+        text = "1 if a metric is worse than at training, else 0"
+        self._live_worse = gauge("live_metric_worse", text, "livemax", *live)
+        self._training_metric = gauge("training_metric", "The same metric at training", "livemax", *one, "metric")
         info = ("model", "version", "engine")
         self._model_info = gauge("model_info", "Served model versions", "livemax", *info)
         self._build_info = gauge("build_info", "Version of tabserve", "max", "version")
@@ -187,6 +196,27 @@ class Metrics:
 
     def automatic_rollback(self, model: str) -> None:
         self._automatic_rollbacks.labels(model).inc()
+
+    def captured_rows(self, model: str, version: str, result: str, rows: int) -> None:
+        """Count rows that were sampled. Called in threads, too."""
+        self._captured_rows.labels(model, version, result).inc(rows)
+
+    def feedback_rows(self, model: str, result: str, rows: int) -> None:
+        """Count rows of feedback. Called in a thread."""
+        self._feedback_rows.labels(model, result).inc(rows)
+
+    def live_metric_worse(self, labels: Sequence[str], worse: bool) -> None:
+        """Whether a live metric is worse than at training."""
+        self._live_worse.labels(*labels).set(worse)
+
+    def live_metric(self, labels: Sequence[str], value: float, low: float, high: float) -> None:
+        """labels: model, version, metric and window."""
+        self._live_metric.labels(*labels).set(value)
+        self._live_low.labels(*labels).set(low)
+        self._live_high.labels(*labels).set(high)
+
+    def training_metric(self, model: str, version: str, metric: str, value: float) -> None:
+        self._training_metric.labels(model, version, metric).set(value)
 
     def _flush(self, source: VersionCounters) -> None:
         one, counters = source[:2], source.counters

@@ -3,6 +3,7 @@
 An unknown name or an invalid value prevents the start.
 """
 
+import csv
 import importlib.util
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from models import trusted_keys as key_files
+from models.file_destination import LOCAL_URL, check_destination, is_url
 from models.store import versions
 from models.text import nearest
 from models.trusted_keys import KeyPaths
@@ -76,6 +78,10 @@ class Settings:
     default_model: str | None = None
     health_route: str | None = None
     predict_route: str | None = None
+    capture: str | None = None
+    capture_days: float = 30.0
+    capture_share: float = 0.1
+    capture_redact: tuple[str, ...] = ()
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ, sagemaker_model: Path = SAGEMAKER_MODEL) -> Self:
@@ -221,6 +227,20 @@ def optional_port(text: str) -> int | None:
     return port
 
 
+def capture_place(text: str) -> str:
+    """A folder or a URL."""
+    if importlib.util.find_spec("pyarrow") is None:
+        raise ValueError("capture needs pyarrow, which is not installed (pip install 'tabserve[arrow]')")
+    check_destination(text)
+    return text if is_url(text) else str(Path(text.removeprefix(LOCAL_URL)).expanduser())
+
+
+def column_names(text: str) -> tuple[str, ...]:
+    """Names of columns; one that contains a comma is in double quotes."""
+    listed = next(csv.reader([text], skipinitialspace=True), [])
+    return tuple(name.strip() for name in listed if name.strip())
+
+
 PARSERS: dict[str, Callable[[str], Any]] = {
     "store": folder,
     "state": folder,
@@ -249,4 +269,8 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "default_model": str,
     "health_route": route,
     "predict_route": predict_route,
+    "capture": capture_place,
+    "capture_days": number(0.01, 36_500),
+    "capture_share": number(0, 1),
+    "capture_redact": column_names,
 }

@@ -32,12 +32,16 @@ UNNEEDED_IN_LAUNCHER = {"numpy", "pydantic", "bentoml", "uvicorn"}  # 26 MB and 
 OF_GRPC = {"grpc", "grpc_health", "google"}
 SPEAKS_GRPC = {f"service/grpc_{name}.py" for name in ("health_calls", "messages", "server", "tls")}
 SPEAKS_GRPC |= {"service/protocols/oip_messages.py"}
-MEASURES_SERVICE = {"loadtest/bench/fast_service_cases.py"}  # no request can switch a fast path off
+MEASURES_SERVICE = {
+    "loadtest/bench/capture_cost.py",
+    "loadtest/bench/fast_service_cases.py",
+}  # no request has these parts alone
 ARROW_FORMATS = (
     "models/fast/arrow_",
     "models/formats/arrow_",
     "models/formats/parquet_",
     "models/formats/record_batches.py",
+    "service/capture/",
 )
 A_ROW = {"models.date_parsing", "models.feature", "models.schema", "models.text_tables"}
 BUILDS_KERAS = {"models/keras_nets.py", "models/keras_export.py"}
@@ -58,6 +62,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "models.audit",
             "models.atomic_file",
             "models.freed_memory",
+            "models.capture_format",
             "models.file_lock",
             "models.command_line",
             "models.signals",
@@ -68,10 +73,11 @@ LAYERS: dict[str, list[set[str]]] = {
         {"models.manifest", "models.signature"},
         {"models.trusted_keys"},
         {"models.checked_folder"},
-        {"models.server_registration"},
+        {"models.file_destination", "models.server_registration"},
         {"models.feature"},
         {"models.frame", "models.validators"},
         {"models.ranges", "models.columns"},
+        {"models.original_rows"},
         {"models.cell_parsing"},
         {"models.schema"},
         {"models.stored_document", "models.serving_state"},
@@ -115,7 +121,13 @@ LAYERS: dict[str, list[set[str]]] = {
         {"training.config", "training.model_names"},
         {"training.raw_table", "training.encodings", "training.file_content", "training.csv_preamble"},
         {"training.arguments", "training.bundled", "training.csv_format", "training.option_checks"},
-        {"training.arrow_tables", "training.csv_table", "training.excel", "training.json_tables"},
+        {
+            "training.arrow_tables",
+            "training.captured_data",
+            "training.csv_table",
+            "training.excel",
+            "training.json_tables",
+        },
         {"training.reading", "training.recipe"},
         {"training.cells", "training.training_run", "training.content_hash"},
         {
@@ -169,9 +181,12 @@ LAYERS: dict[str, list[set[str]]] = {
             "service.fair_queue",
             "service.following_status",
             "service.periodic_work",
+            "service.confidence_sequence",
             "service.process_metrics",
             "service.drift_metrics",
             "service.row_sample",
+            "service.recent_ids",
+            "service.shared_database",
             "service.thread_priority",
             "service.traffic_split",
             "service.worker_records",
@@ -183,6 +198,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "service.metric_files",
             "service.window_counters",
         },
+        {"service.capture.capture_database"},
         {
             "service.bentoml_configuration",
             "service.errors",
@@ -208,8 +224,16 @@ LAYERS: dict[str, list[set[str]]] = {
         {"service.batcher", "service.shared_costs", "service.explanation_queue"},
         {"service.served_model"},
         {"service.registry", "service.sequential_test", "service.drift_monitor"},
+        {"service.capture.capture_queue", "service.capture.captured_tables", "service.capture.start_check"},
+        {"service.capture.recorder"},
+        {"service.capture.exporter"},
+        {"service.capture.capture"},
+        {"service.feedback.live_metrics", "service.feedback.version_judge"},
+        {"service.feedback.live_report"},
+        {"service.feedback.feedback_desk"},
         {"service.shadow_queue"},
         {"service.data_plane"},
+        {"service.feedback.live_gauges"},
         {"service.version_loader"},
         {"service.follower"},
         {"service.version_admin", "service.canary_watch", "service.access.keys_file", "service.access.key_rates"},

@@ -15,7 +15,7 @@ PROTOCOL_FOLDERS = {"service/routes", "service/protocols", "service/openapi"}
 KERAS_COUNTERPART = "the Keras layer and its counterpart in our network, which keras_export.py translates by name"
 PROTOCOL = "a protocol: its folder says whether the module has its routes, its wire format or its OpenAPI operations"
 SHARED_CLASSES = dict.fromkeys(("MemberDense", "MemberMean", "Members", "Periodic", "SharedDense"), KERAS_COUNTERPART)
-SHARED_MODULES = dict.fromkeys(("invocations", "native", "oip", "tfserving"), PROTOCOL)
+SHARED_MODULES = dict.fromkeys(("feedback", "invocations", "native", "oip", "tfserving"), PROTOCOL)
 SHARED_MODULES["errors"] = "the errors of a package or layer"
 
 Places = dict[str, set[str]]

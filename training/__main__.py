@@ -84,6 +84,7 @@ def train(arguments: list[str], program: str) -> int:
     if len(names) > 1 and (data_options.name or data_options.target):
         raise UsageError("--name and --target are for one model, not several")
     quiet_tensorflow()
+    data_options = with_captured(data_options)
     from models.network.network import DivergenceError
     from models.version_files import StoreError
     from training import promotion
@@ -113,10 +114,20 @@ def train(arguments: list[str], program: str) -> int:
     return 0
 
 
+def with_captured(options: DataOptions) -> DataOptions:
+    """The options, with model and target of captured rows, whose files name them."""
+    if not options.data or (options.target and options.name):
+        return options
+    from training import captured_data
+
+    return captured_data.captured_options(options) if captured_data.is_captured(options.data) else options
+
+
 def check_data_flag(options: DataOptions, parsed: argparse.Namespace) -> None:
     if "data" in parsed and not options.data:
         raise UsageError("--data is missing: its value is empty, give a CSV or Parquet file, or - for standard input")
-    if options.data and not (options.target or options.schema):
+    captured = any(sign in options.data for sign in ("*", "?", "[", "://"))  # their files name the target
+    if options.data and not (options.target or options.schema or captured):
         raise UsageError("--data needs --target, the column to predict, or --schema, which names it")
 
 
@@ -181,7 +192,7 @@ def inspect_table(arguments: list[str], program: str) -> int:
     from training.build_dataset import load_dataset
     from training.bundled import bundled_options
 
-    options = bundled_options(parsed.names[0], options) if parsed.names else options
+    options = bundled_options(parsed.names[0], options) if parsed.names else with_captured(options)
     dataset = load_dataset(options)
     print(dataset_report.report(dataset))
     if parsed.out:

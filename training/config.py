@@ -28,7 +28,8 @@ class DataOptions:
 
     data: str = option(
         "",
-        "a CSV, JSON, Excel (.xlsx), Parquet, Feather or Arrow file, also compressed, or - for standard input",
+        "a CSV, JSON, Excel (.xlsx), Parquet, Feather or Arrow file, also compressed, or - for standard input; or the "
+        "files of captured rows that have feedback, such as 'capture/*.parquet'",
     )
     target: str | None = option(None, "the column to predict")
     name: str | None = option(None, "the model's name (default: from the name of the file)")

@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import replace
 
-from training import arrow_tables, csv_table, encodings, excel, file_content, json_tables
+from training import arrow_tables, captured_data, csv_table, encodings, excel, file_content, json_tables
 from training.config import DataOptions, check_seed
 from training.errors import UsageError
 from training.raw_table import RawTable
@@ -17,6 +17,8 @@ def read_table(options: DataOptions, encoding: str | None = None) -> RawTable:
     Raises UsageError.
     """
     check_seed("--seed", options.seed)
+    if captured_data.is_captured(options.data):
+        return captured_data.read_captured(options)
     content = file_content.read_bytes(options.data)
     fingerprint = hashlib.sha256(content).hexdigest()
     where = "standard input" if options.data == "-" else options.data

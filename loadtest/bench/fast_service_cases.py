@@ -61,7 +61,7 @@ def native_json(plane: DataPlane) -> Iterator[Case]:
 
 def answer_fast(route: native.PredictRoute, body: bytes) -> bytes | None:
     """The response of the fast path to a body."""
-    found = route.answer(body)
+    found = route.answer(body, b"")
     return None if found is None else found[0]
 
 

@@ -10,7 +10,7 @@ from models.trusted_keys import TrustedKeysError
 from models.version_files import StoreError
 from models.version_lifecycle import VersionStore
 from service.access.keys_file import KeysFileError
-from service.commands import changing, file_drift, keys, reporting, signatures
+from service.commands import changing, erasing_rows, file_drift, keys, reporting, signatures
 from service.commands.parsers import PARSERS
 
 Run = Callable[[argparse.Namespace, VersionStore], int]
@@ -25,6 +25,7 @@ RUN: dict[str, Run] = {
     "verify": signatures.verify,
     "sign": signatures.sign,
     "drift": file_drift.drift,
+    "erase": erasing_rows.erase,
 }
 
 

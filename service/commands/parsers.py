@@ -1,6 +1,7 @@
 """The options of the commands. Imports nothing heavy: the shell's completion reads them at each key."""
 
 import argparse
+import os
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -105,6 +106,39 @@ def verify_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         help="files and folders of public keys, separated by commas (default: TABSERVE_TRUSTED_KEYS)",
     )
     return parser
+
+
+def erase_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    description = "Erase captured rows of a person, and the feedback about them, from all files."
+    parser = CommandParser(f"{program} erase", description=description)
+    parser.add_argument("folder", metavar="FOLDER", help="the folder or URL of TABSERVE_CAPTURE")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "--id", action="append", default=[], dest="ids", metavar="ID", help="the id of a row; may be repeated"
+    )
+    which.add_argument(
+        "--where",
+        action="append",
+        type=condition,
+        default=[],
+        metavar="COLUMN=VALUE",
+        help="the value of a column as text; if it is repeated, all must hold",
+    )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=Path(os.environ["TABSERVE_STATE"]) if os.environ.get("TABSERVE_STATE") else None,
+        metavar="FOLDER",
+        help="the folder of TABSERVE_STATE (default: that variable), whose database is cleared, too",
+    )
+    return parser
+
+
+def condition(text: str) -> tuple[str, str]:
+    column, equals, value = text.partition("=")
+    if not column or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected COLUMN=VALUE")
+    return column, value
 
 
 def sign_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
@@ -276,4 +310,5 @@ PARSERS: dict[str, MakeParser] = {
     "sign": sign_parser,
     "drift": drift_parser,
     "keys": keys_parser,
+    "erase": erase_parser,
 }

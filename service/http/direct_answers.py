@@ -92,12 +92,13 @@ class DirectAnswers:
         try:
             self._context.access.check(exchange, route.access, route.model_name)
         except RequestError:
+            self._context.forget_id(exchange.request_id)
             return None  # the application checks again and responds
         turns = self._context.turns
         if turns is not None and turns.is_needed(exchange.caller.name, arrived):
             return exchange  # it waits for its turn there
         try:
-            answered = route.answer(body)
+            answered = route.answer(body, exchange.request_id)
         except Exception:  # the application meets the error again and reports it
             return exchange
         if answered is None:

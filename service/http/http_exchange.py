@@ -52,13 +52,14 @@ class HttpExchange(Exchange):
         self.headers = headers
         self.started = scope.get("arrived") or time.monotonic()
         self.protocol = protocol
-        self.request_id = context.request_id(headers)
+        admitted = scope.get("admitted")  # set by service.server.http_protocol
+        self.request_id = admitted.request_id if admitted is not None else context.request_id(headers)
         if b"traceparent" in headers:
             self.trace = tracing.read(headers)
         self.scope = scope
         self.send = send
-        if "admitted" in scope and scope["admitted"] is not None:  # set by service.server.http_protocol
-            self.admitted, self.caller = True, scope["admitted"].caller
+        if admitted is not None:
+            self.admitted, self.caller = True, admitted.caller
         settings = context.settings
         self.body = RequestBody(receive, settings.max_body_bytes, settings.timeout_s, context.plane.memory)
 

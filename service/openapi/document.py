@@ -8,7 +8,7 @@ import orjson
 from models import json_text
 from models.output_options import optional_columns
 from models.tabular_model import TabularModel
-from service.openapi import invocations, keys_security, monitoring, native, oip, tfserving, versions
+from service.openapi import feedback, invocations, keys_security, monitoring, native, oip, tfserving, versions
 from service.openapi.schemas import (
     MODEL_SUMMARY,
     PROBLEM,
@@ -26,7 +26,7 @@ SERVERS = [
     {"url": "/", "description": "Without a path prefix"},  # client generators take the first one
     {"url": ".", "description": "Behind the path prefix of a proxy: relative to this document"},
 ]
-PROTOCOLS = (native, versions, monitoring, tfserving, oip, invocations)
+PROTOCOLS = (native, versions, monitoring, feedback, tfserving, oip, invocations)
 
 
 def document(models: Sequence[TabularModel], settings: Settings, version: str) -> bytes:

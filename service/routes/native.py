@@ -54,7 +54,7 @@ class PredictRoute(Route):
         served = self.plane.extended(self.served, options.outputs)
         body = await exchange.body.read(headers, self.plane)
         if not query and b"x-request-timeout" not in headers and time.monotonic() < exchange.deadline:
-            found = self.answer(body)
+            found = self.answer(body, exchange.request_id)
             if found is not None:
                 fast, exchange.rows = found
                 if len(fast) > MIN_COMPRESSED_BYTES:
@@ -63,11 +63,11 @@ class PredictRoute(Route):
                 return None
         return Response(await predict_json(self.plane, served, body, options.on_invalid, exchange.prediction_context))
 
-    def answer(self, body: bytes) -> tuple[bytes, int] | None:
+    def answer(self, body: bytes, request_id: bytes) -> tuple[bytes, int] | None:
         """The response to a few valid rows without warnings in a small body, and their number."""
         if len(body) > SMALL_BYTES or (rows := self._parse_body(body)) is None:
             return None
-        outputs = self.plane.predict_fast(self.served, rows)
+        outputs = self.plane.predict_fast(self.served, rows, request_id)
         if outputs is None:
             return None
         written = self._writer.one_value(outputs) if isinstance(outputs, float) else self._writer.plain(outputs)

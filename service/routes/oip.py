@@ -110,7 +110,7 @@ async def infer(
     signature = served.compiled(ModelSignature)
     signature.check_outputs(inference)
     if fast and (row := signature.fast_row(inference)) is not None:
-        outputs = plane.predict_row_fast(served, row)
+        outputs = plane.predict_row_fast(served, row, context.request_id)
         if outputs is not None:
             if context.count_rows:
                 context.count_rows(1)

@@ -41,7 +41,7 @@ class Route:
         """Handle one of `methods`. Returns None if the route has sent the response itself. Raises RequestError."""
         raise NotImplementedError
 
-    def answer(self, body: bytes) -> tuple[bytes, int] | None:
+    def answer(self, body: bytes, request_id: bytes) -> tuple[bytes, int] | None:
         """The JSON response to a common POST request without options, and its number of rows.
 
         None for all other requests: `handle` responds to them.

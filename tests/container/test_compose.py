@@ -106,7 +106,7 @@ def test_prometheus_has_both_replicas_and_the_rules(stack: Stack) -> None:
 
     wait_until(both_up, 40, lambda: json.dumps(stack.prometheus("targets")))
     [group] = stack.prometheus("rules")["groups"]
-    assert len(group["rules"]) == 9
+    assert len(group["rules"]) == 11
     assert {rule["health"] for rule in group["rules"]} <= {"ok", "unknown"}
 
 
@@ -159,7 +159,7 @@ def promtool(*arguments: str, folder: Path = DEPLOY / "compose") -> str:
 
 
 def test_the_alert_rules_pass_their_tests() -> None:
-    assert "SUCCESS: 9 rules" in promtool("check", "rules", "/rules/alerts.yml")
+    assert "SUCCESS: 11 rules" in promtool("check", "rules", "/rules/alerts.yml")
     assert "SUCCESS" in promtool("test", "rules", "/rules/alerts_test.yml")
 
 

@@ -54,7 +54,7 @@ def plane() -> Iterator[DataPlane]:
 
 
 def predict_fast(plane: DataPlane, name: str, body: bytes) -> bytes | None:
-    found = PredictRoute(plane, plane.snapshot.find(name)).answer(body)
+    found = PredictRoute(plane, plane.snapshot.find(name)).answer(body, b"")
     return None if found is None else found[0]
 
 

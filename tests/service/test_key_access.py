@@ -45,6 +45,7 @@ REQUIRED: dict[str, Access] = {
     "AuditRoute": "admin",
     "BentoPassthrough": "predict",
     "DriftPage": "metrics",
+    "FeedbackRoute": "predict",
     "InferRoute": "predict",
     "InvocationsRoute": "predict",
     "KServeExplainRoute": "predict",

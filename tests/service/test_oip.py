@@ -213,7 +213,7 @@ def test_only_one_common_row_takes_the_fast_path(asgi_app: Application) -> None:
     def fast(inputs: list[Any], **parameters: Any) -> Any:
         inference = oip_json.read(json.dumps({"inputs": inputs, "parameters": parameters}).encode())
         row = signature.fast_row(inference)
-        return None if row is None else asgi_app.plane.predict_row_fast(served, row)
+        return None if row is None else asgi_app.plane.predict_row_fast(served, row, "")
 
     def changed(place: int, cell: Any) -> list[dict[str, Any]]:
         return tensors([[*HOMES[0][:place], cell, *HOMES[0][place + 1 :]]])

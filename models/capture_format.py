@@ -1,0 +1,43 @@
+"""Captured rows as files: the names of the files and of their columns, which the service writes and training reads.
+
+FOLDER/housing-3-20261128T091500Z-0f3a….parquet           rows with their predictions
+FOLDER/feedback/housing-20261128T091500Z-77c1….parquet    the truth about them, by id
+"""
+
+import re
+import uuid
+from datetime import UTC, datetime
+
+ID = "tabserve_id"
+TIME = "tabserve_time"
+MODEL = "tabserve_model"
+VERSION = "tabserve_version"
+SOURCE = "tabserve_source"
+PREDICTION = "tabserve_prediction"
+PROBABILITY = "tabserve_probability_"
+TRUTH = "tabserve_truth"
+PREFIX = "tabserve_"  # of the columns that are not of the table
+METADATA = b"tabserve"  # the key in the metadata of a file; the value is JSON with model, version, task and target
+FEEDBACK = "feedback"  # the folder of feedback
+FROM_REQUEST, FROM_FEEDBACK = "request", "feedback"  # the sources of rows
+SUFFIX = ".parquet"
+NAME = re.compile(r"(?P<model>[a-z][a-z0-9_]{0,40})(?:-(?P<version>\d+))?-(?P<time>\d{8}T\d{6}Z)-[0-9a-f]{32}\.parquet")
+TIME_FORMAT = "%Y%m%dT%H%M%SZ"
+
+
+def file_name(model: str, version: str | None, seconds: float) -> str:
+    """A new name of a file. version: None for feedback. seconds: since 1970, of its last row."""
+    moment = datetime.fromtimestamp(seconds, UTC).strftime(TIME_FORMAT)
+    parts = [model, *([] if version is None else [version]), moment, uuid.uuid4().hex]
+    return "-".join(parts) + SUFFIX
+
+
+def time_of(name: str) -> float | None:
+    """The time in the name of a captured file, in seconds since 1970; None for any other file."""
+    found = NAME.fullmatch(name)
+    if found is None:
+        return None
+    try:
+        return datetime.strptime(found["time"], TIME_FORMAT).replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None

@@ -1,0 +1,127 @@
+"""A folder to which whole files are written: a local one, or a URL of an object store by fsspec.
+
+A file appears complete or not at all.
+"""
+
+import contextlib
+import importlib.util
+from pathlib import Path
+from typing import Any, Protocol
+
+from models.atomic_file import remove_if_possible, sync_folder, write_durably
+
+UNFINISHED = ".unfinished-"  # the beginning of the names of local files that are being written
+LOCAL_URL = "file://"
+FSSPEC_MISSING = "a URL needs fsspec, which is not installed (pip install 'tabserve[remote]')"
+
+
+class FileDestination(Protocol):
+    """Names are relative, with `/` between folder and file. All methods raise OSError, and libraries' own errors."""
+
+    def write(self, name: str, content: bytes) -> None: ...
+    def read(self, name: str) -> bytes: ...
+    def names(self, folder: str = "") -> list[str]:
+        """The names of the files of a folder, without those that are being written."""
+        ...
+
+    def remove(self, name: str) -> None: ...
+    def remove_unfinished(self) -> None:
+        """Remove what is left of files whose writer has ended. Call it while nobody else writes."""
+        ...
+
+
+def is_url(place: str) -> bool:
+    return "://" in place and not place.startswith(LOCAL_URL)
+
+
+def check_destination(place: str) -> None:
+    """Raises ValueError if a URL needs a library that is not installed."""
+    if not is_url(place):
+        return
+    if importlib.util.find_spec("fsspec") is None:
+        raise ValueError(FSSPEC_MISSING)
+    import fsspec
+
+    try:
+        fsspec.get_filesystem_class(place.partition("://")[0])
+    except ImportError as error:
+        raise ValueError(str(error)) from None
+
+
+def open_destination(place: str) -> FileDestination:
+    """The folder at a path or URL, created if it is a local one. Raises OSError."""
+    if is_url(place):
+        return RemoteFolder(place)
+    return LocalFolder(Path(place.removeprefix(LOCAL_URL)).expanduser())
+
+
+class LocalFolder:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+
+    def write(self, name: str, content: bytes) -> None:
+        target = self.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_name(f"{UNFINISHED}{target.name}")
+        try:
+            write_durably(unfinished, content)
+            unfinished.replace(target)
+        except BaseException:
+            remove_if_possible(unfinished)
+            raise
+        sync_folder(target.parent)
+
+    def read(self, name: str) -> bytes:
+        return (self.path / name).read_bytes()
+
+    def names(self, folder: str = "") -> list[str]:
+        place = self.path / folder
+        if not place.is_dir():
+            return []
+        found = (file.name for file in place.iterdir() if file.is_file() and not file.name.startswith("."))
+        return sorted(f"{folder}/{name}" if folder else name for name in found)
+
+    def remove(self, name: str) -> None:
+        (self.path / name).unlink(missing_ok=True)
+
+    def remove_unfinished(self) -> None:
+        for file in self.path.rglob(f"{UNFINISHED}*"):
+            remove_if_possible(file)
+
+
+class RemoteFolder:
+    """Object stores show an object when all of it was received."""
+
+    def __init__(self, url: str) -> None:
+        import fsspec
+
+        self._files: Any
+        self._files, self._root = fsspec.core.url_to_fs(url.rstrip("/"))
+
+    def write(self, name: str, content: bytes) -> None:
+        self._files.pipe_file(self._path(name), content)
+
+    def read(self, name: str) -> bytes:
+        content: bytes = self._files.cat_file(self._path(name))
+        return content
+
+    def names(self, folder: str = "") -> list[str]:
+        path = self._path(folder) if folder else self._root
+        self._files.invalidate_cache()
+        try:
+            entries = self._files.ls(path, detail=True)
+        except FileNotFoundError:
+            return []
+        found = (entry["name"].rpartition("/")[2] for entry in entries if entry["type"] == "file")
+        return sorted(f"{folder}/{name}" if folder else name for name in found if not name.startswith("."))
+
+    def remove(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._files.rm_file(self._path(name))
+
+    def remove_unfinished(self) -> None: ...
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"

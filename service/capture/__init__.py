@@ -1,0 +1,1 @@
+"""Capture: sampled rows with their predictions as Parquet files."""

@@ -1,0 +1,49 @@
+"""Reports the live metrics of all served versions to Prometheus."""
+
+import time
+
+from service.data_plane import DataPlane
+from service.feedback.live_report import LiveMetric, coverage_status, live_coverage, live_metric, status_of
+from service.periodic_work import repeat
+
+LOOK_S = 5.0
+DAY_S = 86_400.0
+WINDOWS = {"24h": DAY_S, "all": None}
+Labels = tuple[str, str, str, str]
+"""Model, version, metric and window."""
+
+
+class LiveGauges:
+    """All workers set the same values."""
+
+    def __init__(self, plane: DataPlane) -> None:
+        self._plane = plane
+        self._worse: set[Labels] = set()
+
+    async def run(self) -> None:
+        """Update the gauges until cancelled."""
+        await repeat(self.update, LOOK_S, "live metrics cannot be reported")
+
+    async def update(self) -> None:
+        """Set the gauges of all versions that have feedback. A version that is no longer served is not worse."""
+        desk, plane = self._plane.feedback, self._plane
+        before, self._worse = self._worse, set()
+        for name, entry in plane.snapshot.entries.items() if desk.has_feedback else ():
+            for window, seconds in WINDOWS.items():
+                sums = await desk.run(desk.sums, name, 0.0 if seconds is None else time.time() - seconds)
+                for served in entry.versions.values():
+                    for metric in (live_metric(served, sums), live_coverage(served, sums)):
+                        if metric is not None:
+                            self._set((name, served.version, metric.name, window), metric)
+        for labels in before - self._worse:
+            plane.metrics.live_metric_worse(labels, False)
+
+    def _set(self, labels: Labels, metric: LiveMetric) -> None:
+        metrics = self._plane.metrics
+        metrics.live_metric(labels, metric.value, metric.low, metric.high)
+        if metric.training is not None:
+            metrics.training_metric(*labels[:3], metric.training)
+        worse = (coverage_status(metric) == "low") if metric.name == "coverage" else (status_of(metric) == "worse")
+        metrics.live_metric_worse(labels, worse)
+        if worse:
+            self._worse.add(labels)

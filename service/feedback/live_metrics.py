@@ -1,0 +1,62 @@
+"""The sums behind the live metrics, by model, version, metric and hour, shared by all workers."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from service.confidence_sequence import Moments, moments_of
+from service.shared_database import SharedDatabase
+
+FILE = "feedback.sqlite"  # not *.db: prometheus_client reads all such files in the shared folder
+HOUR_S = 3600.0
+SCRIPT = """
+CREATE TABLE IF NOT EXISTS live (
+    model TEXT NOT NULL, version TEXT NOT NULL, metric TEXT NOT NULL, hour INTEGER NOT NULL,
+    count REAL NOT NULL, total REAL NOT NULL, deviation REAL NOT NULL,
+    PRIMARY KEY (model, version, metric, hour)) WITHOUT ROWID
+"""
+TOTALS = "SELECT version, metric, sum(count), sum(total), sum(deviation) FROM live WHERE model = ? AND hour >= ?"
+
+
+class MetricKey(NamedTuple):
+    version: str
+    metric: str
+
+
+class LiveMetrics:
+    """folder: None if there is one process. All methods raise sqlite3.Error, and may wait for the disk."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._path = folder and folder / FILE
+        self._database = SharedDatabase(self._path, SCRIPT)
+        self._used = False
+
+    @property
+    def has_any(self) -> bool:
+        """Whether there may be feedback. Until then there is no file."""
+        self._used = self._used or (self._path is not None and self._path.exists())
+        return self._used
+
+    def close(self) -> None:
+        self._database.close()
+
+    def add(self, model: str, observed: Mapping[MetricKey, Sequence[float]]) -> None:
+        """Add observations between 0 and 1, in their order."""
+        self._used = True
+        hour = int(time.time() // HOUR_S)
+        upsert = """
+            INSERT INTO live VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count,
+            total = total + excluded.total, deviation = deviation + excluded.deviation"""
+        with self._database.transaction() as connection:
+            for key, values in observed.items():
+                query = f"{TOTALS} AND version = ? AND metric = ? GROUP BY version, metric"
+                found = connection.execute(query, (model, 0, *key)).fetchone()
+                before = Moments(*found[2:]) if found else Moments()
+                connection.execute(upsert, (model, *key, hour, *moments_of(values, before)))
+
+    def sums(self, model: str, since: float = 0.0) -> dict[MetricKey, Moments]:
+        """The sums since a time in seconds since 1970, from the beginning of its hour."""
+        with self._database.reading() as connection:
+            rows = connection.execute(f"{TOTALS} GROUP BY version, metric", (model, int(since // HOUR_S)))
+            return {MetricKey(version, metric): Moments(*sums) for version, metric, *sums in rows}

@@ -1,0 +1,160 @@
+"""Reads rows that a server has captured, joined with the feedback about them by id, as a table to train with."""
+
+import glob
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from models import capture_format
+from models.capture_format import ID, METADATA, PREFIX, SUFFIX, TIME, TRUTH
+from models.file_destination import check_destination, is_url
+from models.text import truncate
+from training.config import DataOptions
+from training.errors import UsageError
+from training.raw_table import RawTable
+
+EXAMPLE = "--data 'capture/*.parquet'"
+
+
+@dataclass(frozen=True)
+class CapturedFile:
+    """One file, with what its metadata says about it. categories: columns of numbers that are names."""
+
+    path: str
+    table: Any
+    model: str
+    target: str
+    categories: tuple[str, ...]
+
+
+def is_captured(data: str) -> bool:
+    """Whether `--data` is a pattern of files, or a URL."""
+    return is_url(data) or (data != "-" and glob.has_magic(data) and not glob.glob(glob.escape(data)))
+
+
+def captured_options(options: DataOptions) -> DataOptions:
+    """The options with the model and the target of the captured files. Raises UsageError."""
+    first = selected(options)[0]
+    return replace(options, name=options.name or first.model, target=options.target or first.target)
+
+
+def read_captured(options: DataOptions) -> RawTable:
+    """The captured rows that have feedback. Raises UsageError."""
+    files = selected(options)
+    model = files[0].model
+    rows = without_ambiguous_ids(joined_table([file.table for file in files]))
+    folders = sorted({folder_of(file.path) for file in files})
+    pattern = f"{capture_format.FEEDBACK}/{model}-*{SUFFIX}"
+    paths = [path for folder in folders for path in expand(f"{folder}/{pattern}" if folder else pattern)]
+    if not paths:
+        raise UsageError(f"there is no feedback about {model}: no file {pattern} beside the captured rows")
+    truth = newest_truth(joined_table([read_file(path).table for path in paths]))
+    table = rows.join(truth, ID, join_type="inner").sort_by([(TIME, "ascending"), (ID, "ascending")])
+    if not table.num_rows:
+        raise UsageError(f"none of the {rows.num_rows} captured rows of {model} has feedback")
+    target = options.target or files[0].target
+    names = [name for name in table.column_names if not name.startswith(PREFIX) and name != target]
+    columns = [*(table.column(name) for name in names), table.column(TRUTH)]
+    notices = [f"{table.num_rows} of {rows.num_rows} captured rows have feedback, {len(files)} files"]
+    categorical = frozenset(name for file in files for name in file.categories)
+    origin = {"format": "captured rows", "files": len(files), "captured": rows.num_rows}
+    print_of = hashlib.sha256("\n".join(table.column(ID).to_pylist()).encode()).hexdigest()
+    return RawTable([*names, target], columns, True, table.num_rows, notices, origin, print_of, categorical=categorical)
+
+
+def selected(options: DataOptions) -> list[CapturedFile]:
+    """The files of one model."""
+    paths = expand(options.data)
+    if not paths:
+        raise UsageError(f"no file matches {options.data}")
+    files = [read_file(path) for path in paths]
+    models = sorted({file.model for file in files})
+    if options.name is None and len(models) > 1:
+        raise UsageError(
+            f"{options.data} has rows of {len(models)} models, {', '.join(models)}: choose one with --name"
+        )
+    wanted = options.name or models[0]
+    found = [file for file in files if file.model == wanted]
+    if not found and len(models) > 1:
+        raise UsageError(f"{options.data} has no rows of {wanted}; there are {', '.join(models)}")
+    return found or files  # of one model, which gets another name
+
+
+def expand(pattern: str) -> list[str]:
+    """The files that match a pattern, sorted."""
+    if not is_url(pattern):
+        return sorted(glob.glob(pattern))
+    filesystem, path = remote(pattern)
+    scheme = pattern.partition("://")[0]
+    return sorted(f"{scheme}://{str(found).lstrip('/')}" for found in filesystem.glob(path))
+
+
+def remote(url: str) -> tuple[Any, str]:
+    try:
+        check_destination(url)
+    except ValueError as error:
+        raise UsageError(f"--data {truncate(url)}: {error}") from None
+    import fsspec
+
+    filesystem, path = fsspec.core.url_to_fs(url)
+    return filesystem, path
+
+
+def read_file(path: str) -> CapturedFile:
+    """Raises UsageError for a file that no capture has written."""
+    try:
+        if is_url(path):
+            filesystem, name = remote(path)
+            table = pq.read_table(pa.BufferReader(filesystem.cat_file(name)))
+        else:
+            table = pq.read_table(path, partitioning=None)
+        known = json.loads((table.schema.metadata or {})[METADATA])
+        found = CapturedFile(path, plain(table), known["model"], known["target"], tuple(known.get("categories", ())))
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        reason = "it was not captured" if isinstance(error, KeyError) else truncate(" ".join(str(error).split()), 200)
+        raise UsageError(f"{path} cannot be read as captured rows ({EXAMPLE}): {reason}") from None
+    return found
+
+
+def plain(table: Any) -> Any:
+    """The table without dictionaries, which differ from file to file."""
+    columns = [
+        column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+        for column in table.columns
+    ]
+    return pa.table(columns, names=table.column_names)
+
+
+def joined_table(tables: Sequence[Any]) -> Any:
+    """The rows of all tables; a column that one of them does not have is missing there. Raises UsageError."""
+    try:
+        return pa.concat_tables(tables, promote_options="permissive").combine_chunks()
+    except pa.ArrowException as error:
+        message = truncate(" ".join(str(error).split()), 200)
+        raise UsageError(f"the files have columns of different types, choose fewer: {message}") from None
+
+
+def without_ambiguous_ids(rows: Any) -> Any:
+    """The rows whose id occurs once: feedback about another one could mean either row."""
+    counts = pc.value_counts(rows.column(ID))
+    once = counts.field("values").filter(pc.equal(counts.field("counts"), 1))
+    return rows.filter(pc.is_in(rows.column(ID), once))
+
+
+def newest_truth(feedback: Any) -> Any:
+    """Id and truth, of several about one row the newest."""
+    ordered = feedback.sort_by([(TIME, "descending")])
+    _, first = np.unique(np.array(ordered.column(ID).to_pylist(), dtype=object).astype(str), return_index=True)
+    return ordered.take(pa.array(np.sort(first))).select([ID, TRUTH])
+
+
+def folder_of(path: str) -> str:
+    return path.rpartition("/")[0] if is_url(path) else str(PurePosixPath(path).parent)
