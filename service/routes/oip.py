@@ -59,7 +59,7 @@ class InferRoute(OipRoute):
     answers_directly = True
     served: ServedModel
 
-    def answer(self, body: bytes) -> tuple[bytes, int] | None:
+    def answer(self, body: bytes, request_id: bytes) -> tuple[bytes, int] | None:
         """The response to one row without warnings."""
         inference = oip_json.read(body, None)
         if requested_options(inference) != NO_OPTIONS:
@@ -67,7 +67,7 @@ class InferRoute(OipRoute):
         signature = self.served.compiled(ModelSignature)
         signature.check_outputs(inference)
         row = signature.fast_row(inference)
-        outputs = None if row is None else self.plane.predict_row_fast(self.served, row)
+        outputs = None if row is None else self.plane.predict_row_fast(self.served, row, request_id)
         if outputs is None:
             return None
         written, length = signature.write(FAST_ROW, outputs, inference)

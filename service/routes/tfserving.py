@@ -49,11 +49,11 @@ class TFServingPredictRoute(TFServingRoute):
         self.answers_directly = method == "predict"
         self.direct_headers = b"%b: %b\r\n" % version_header(served)
 
-    def answer(self, body: bytes) -> tuple[bytes, int] | None:
+    def answer(self, body: bytes, request_id: bytes) -> tuple[bytes, int] | None:
         """The response to a few valid rows without warnings."""
         parsed = self.read(body)
         rows = None if parsed.columns else self.schema.validators.validate_values(parsed.rows)
-        outputs = None if not rows else self.plane.predict_fast(self.served, rows)
+        outputs = None if not rows else self.plane.predict_fast(self.served, rows, request_id)
         if rows is None or outputs is None:
             return None
         return self.writer.predictions(as_outputs(outputs)), len(rows)
