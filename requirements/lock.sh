@@ -5,6 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 compile() { uv pip compile --universal --generate-hashes --no-header --quiet --python-version 3.11 "$@" pyproject.toml; }
 compile --extra development -o requirements/development.lock
+python3 requirements/repeat_extras.py requirements/development.lock pydantic email # needed by sigstore, of model-signing
 part() { compile --constraint requirements/development.lock --no-annotate "$@"; }
 part -o requirements/serving.lock
 part --extra arrow -o requirements/serving-arrow.lock
