@@ -1,4 +1,7 @@
-"""Streamed bodies: clients that only send, are slow, disconnect or exceed a limit."""
+"""Streamed bodies: clients that only send, are slow, disconnect or exceed a limit.
+
+Over 400 lines: the tests share one client and one application.
+"""
 
 import asyncio
 import dataclasses
