@@ -7,7 +7,7 @@ from models.tabular_model import TabularModel
 from service import errors
 from service.openapi.operations import JSON_OBJECT, json_body, operation
 from service.openapi.responses import BODY, MODEL, PROBLEM_FORM, READINESS
-from service.openapi.schemas import Schema
+from service.openapi.schemas import Schema, example_rows
 from service.settings import Settings
 
 TAG = "Monitoring"
@@ -21,7 +21,8 @@ WINDOW: Schema = {
 
 
 def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
-    schema = {"title": "Name", "type": "string", "enum": [model.name for model in models]}
+    names = [model.name for model in models]
+    schema = {"title": "Name", "type": "string", "enum": names, "default": names[0]}
     parameters = [{"name": "name", "in": "path", "required": True, "schema": schema}, WINDOW]
     reads = (*READINESS, *MODEL, errors.RequestNotValid, errors.QueueFull)
     writes = (*reads, *BODY, errors.BadJson, errors.TooManyJsonNodes, errors.TooManyRows, errors.RowsNotValid)
@@ -46,19 +47,22 @@ def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
         writes,
         operationId="feedback",
         parameters=parameters,
-        requestBody=feedback_body(),
+        requestBody=feedback_body(models[0]),
     )
     return {PATH: read | write}
 
 
-def feedback_body() -> Schema:
+def feedback_body(model: TabularModel) -> Schema:
+    """model: the one of the example."""
+    truth = model.schema.classes[0] if model.schema.classes else 4.2
+    rows = [{**row, model.schema.target: truth} for row in example_rows(model, 1)]
     one = {
         "title": "OneFeedback",
         "type": "object",
-        "properties": {"id": {"title": "Id", "type": "string"}, "truth": {}},
+        "properties": {"id": {"title": "Id", "type": "string", "examples": ["a1b2c3d4e5f6-2a:0"]}, "truth": {}},
     }
     properties = {
         "rows": {"title": "Rows", "type": "array", "items": {"type": "object"}},
         "feedback": {"title": "Feedback", "type": "array", "items": one},
     }
-    return json_body("FeedbackBody", properties, {"feedback": [{"id": "a1b2c3d4e5f6-2a:0", "truth": 4.2}]})
+    return json_body("FeedbackBody", properties, {"rows": rows})

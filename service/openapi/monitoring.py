@@ -23,14 +23,18 @@ def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
             PROBLEM_FORM,
             (*READINESS, *MODEL, errors.RequestNotValid),
             parameters=[
-                option("model", "The model; needed if several are served", [model.name for model in models]),
-                option("version", "A version by number or alias; by default the champion", ["challenger"]),
-                option("window", "1m to 7d; by default the shortest of 1h, 24h and 7d with 500 rows", ["24h"]),
+                {
+                    **option("model", "The model; needed if several are served", models[0].name),
+                    "required": len(models) > 1,
+                },
+                option("version", "A version by number or alias; by default the champion", example="challenger"),
+                option("window", "1m to 7d; by default the shortest of 1h, 24h and 7d with 500 rows", example="24h"),
             ],
         )
     }
 
 
-def option(name: str, description: str, examples: Sequence[str]) -> dict[str, Any]:
-    schema = {"title": name.title(), "type": "string", "examples": [*examples]}
+def option(name: str, description: str, default: str = "", example: str = "") -> dict[str, Any]:
+    """default: also what Postman's import makes a request of."""
+    schema = {"title": name.title(), "type": "string", "default": default, "examples": [example or default]}
     return {"name": name, "in": "query", "description": description, "schema": schema}

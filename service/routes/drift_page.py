@@ -67,7 +67,7 @@ def parse_options(query: bytes, names: Sequence[str]) -> DriftOptions:
         values[name] = value
     if "model" not in values and len(names) != 1:
         raise unknown_option(f"the option 'model' is missing; served models: {', '.join(names)}")
-    window = values.get("window")
+    window = values.get("window") or None
     seconds = None if window is None else parse_window(window)
     return DriftOptions(values.get("model", names[0] if names else ""), values.get("version", ""), seconds)
 
