@@ -43,13 +43,10 @@ del HttpToolsProtocol._should_upgrade
 OTHER_PROTOCOL_CLASS = """
 import asyncio, uvicorn
 
-load = uvicorn.Config.load
+def changed(self, name, value):
+    object.__setattr__(self, name, asyncio.Protocol if name == "http_protocol_class" else value)
 
-def changed(self):
-    load(self)
-    type(self).http_protocol_class = property(lambda self: asyncio.Protocol, lambda self, value: None)
-
-uvicorn.Config.load = changed
+uvicorn.Config.__setattr__ = changed
 """
 
 

@@ -11,6 +11,14 @@ DATES = {
     ("access/keys_file.py", "datetime.now"),  # when a key was created or revoked
     ("access/key_ring.py", "time.time"),  # whether a key has expired
     ("commands/parsers.py", "datetime.now"),  # --expires in days
+    ("capture/capture_database.py", "time.time"),  # when rows were captured, which are kept when the server ends
+    ("capture/capture_queue.py", "time.time"),
+    ("capture/exporter.py", "time.time"),
+    ("capture/recorder.py", "time.time"),
+    ("feedback/feedback_desk.py", "time.time"),  # the days of feedback, which is kept as well
+    ("feedback/live_gauges.py", "time.time"),
+    ("feedback/live_metrics.py", "time.time"),
+    ("routes/feedback.py", "time.time"),
     ("window_counters.py", "time.time"),  # the days of the counted rows, which are kept when the server ends
 }
 
