@@ -23,7 +23,7 @@ OF_KERAS = {"keras", "tensorflow"}
 UNNEEDED_IN_WORKER = (
     OF_TRAINING
     | OF_KERAS
-    | {"grpc", "numpy.random", "models.network.losses", "models.network.optimizers"}
+    | {"grpc", "numpy.random", "numpy.ma", "models.network.losses", "models.network.optimizers"}
     | {"models.drift.reference", "models.drift.counter", "models.drift.drift_report"}
     | {"models.uncertainty", "models.explanation.explainer", "models.explanation.background"}  # of some versions
     | {"service.openapi.document"}

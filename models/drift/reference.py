@@ -198,8 +198,8 @@ def rounded(value: float) -> float:
 def bin_bounds(edges: Sequence[float], own: Sequence[float]) -> Vector:
     """The upper bounds of all bins but the last: a value with its own bin ends one bin below itself and one with it."""
     below = np.nextafter(np.array(own, dtype=np.float64), -np.inf)
-    bounds: Vector = np.unique(np.concatenate([np.array(edges, np.float64), np.array(own, np.float64), below]))
-    return bounds
+    bounds: Vector = np.sort(np.concatenate([np.array(edges, np.float64), np.array(own, np.float64), below]))
+    return bounds[np.diff(bounds, prepend=-np.inf) > 0]  # np.unique would import numpy.ma, which needs its docstrings
 
 
 def category_reference(name: str, codes: npt.NDArray[np.int64], feature: Feature | None = None) -> CategoryReference:
