@@ -199,8 +199,16 @@ def test_without_room_on_disk_the_response_starts_early_and_an_error_ends_the_co
 
 @pytest.mark.parametrize("size", [60_000, 150_000])
 def test_a_parquet_file_without_room_on_disk_is_a_503_and_leaves_nothing(
-    asgi_app: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+    make_app: Callable[..., Application],
+    tabular_models: list[TabularModel],
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    size: int,
 ) -> None:
+    asgi_app = make_app(
+        tabular_models, dataclasses.replace(settings, max_rows=10, timeout_s=60)
+    )  # on a slow machine, too
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(parquet_decoder, "SPOOLED_BYTES", 1000)
     numbers = np.random.default_rng(0).random(30_000)
@@ -208,15 +216,22 @@ def test_a_parquet_file_without_room_on_disk_is_a_503_and_leaves_nothing(
     pq.write_table(pa.table({"age": numbers}), sink)
     headers = {"content-type": "application/vnd.apache.parquet"}
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))  # of every file
-    try:
-        client = Client([sink.getvalue()])
-        asyncio.run(ask(asgi_app, client, **headers))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    client, again = Client([sink.getvalue()]), Client([sink.getvalue()])
+
+    async def story() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))  # of every file
+        try:
+            await ask(asgi_app, client, **headers)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert not [*tmp_path.iterdir()]
+        await ask(asgi_app, again, **headers)
+
+    asyncio.run(story())  # one event loop: the batcher belongs to it
+    asgi_app.plane.close()
     assert client.status == 503
     assert "cannot be written (File too large)" in json.loads(client.content)["detail"]
-    assert not [*tmp_path.iterdir()]
+    assert again.status == 200
     assert asgi_app.plane.memory.reserved == 0
 
 
