@@ -22,7 +22,7 @@ def metrics_table(network: EvaluationMetrics, baselines: dict[str, EvaluationMet
     """Rows of text: a header, the network, and each baseline."""
     keys = [key for key in METRIC_LABELS if key in network]
     table = [["", *[METRIC_LABELS[key] for key in keys]]]
-    for name, metrics in {"this network": network, **baselines}.items():
+    for name, metrics in {"this model": network, **baselines}.items():
         table.append([name, *[f"{metrics[key]:.4g}" if key in metrics else "" for key in keys]])
     return table
 

@@ -69,7 +69,7 @@ def add(run: TrainingRun, encoder: Encoder, fitted: FitResult) -> FitResult:
     if net is None:
         return fitted
     run.report(
-        f"a linear part is added: validation loss {mixed_loss:.4f} instead of {loss:.4f}, "
+        f"a linear part is added: validation loss {mixed_loss:.6g} instead of {loss:.6g}, "
         f"{shares.network:.2f} · network + {shares.linear:.2f} · linear model"
     )
     return replace(

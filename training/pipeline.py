@@ -237,7 +237,7 @@ def better_baseline_notices(result: TrainingResult, baselines: dict[str, Evaluat
         return []
     ours, theirs = (f"{metrics[metric]:.4g}" for metrics in (result.metrics, baselines[name]))
     return [
-        f"the baseline {name!r} is better than this network on the {len(result.split.test):,} test rows: "
+        f"the baseline {name!r} is better than this model on the {len(result.split.test):,} test rows: "
         f"{METRIC_LABELS[metric]} {theirs} instead of {ours}"
     ]
 

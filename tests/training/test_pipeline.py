@@ -69,7 +69,7 @@ def test_the_complete_record_of_a_version_is_stored(bentoml_store: Path, mixed_t
     assert training["data"] == "Odd Homes.csv"
     card = (stored.path / "card.md").read_text("utf-8")
     assert "# odd_homes" in card
-    assert "| this network |" in card
+    assert "| this model |" in card
     for picture in ("learning.png", "answers.png"):
         assert (stored.path / picture).read_bytes().startswith(b"\x89PNG")
 
@@ -201,6 +201,6 @@ def test_a_baseline_that_is_clearly_better_is_noticed(
         monkeypatch.setattr(pipeline, "evaluate_baselines", better)
         options = DataOptions(data=str(mixed_table), target="y", drop=("sold", "size"))
         stored, _ = pipeline.run(options, FitOptions(framework="numpy", hidden=(8,), epochs=2), report=messages.append)
-        notice = "the baseline 'linear' is better than this network on the 30 test rows"
+        notice = "the baseline 'linear' is better than this model on the 30 test rows"
         assert any(notice in message for message in messages) == noticed
         assert (notice in (stored.path / "card.md").read_text("utf-8")) == noticed
