@@ -48,7 +48,7 @@ def test_the_bundled_client_speaks_tls(tmp_path: Path, closes: bool) -> None:
 
 
 def test_the_report_compares_with_the_server_without_tls(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    ways = {name: Measured(None, "") for name in (PLAIN, TLS, NGINX)}  # type: ignore[arg-type]  # no server is asked
+    ways = {name: Measured(None, "") for name in (PLAIN, TLS, NGINX)}  # type: ignore[arg-type]  # no request is sent
     for number, measured in enumerate(ways.values(), 1):
         for kind in CONNECTIONS:
             measured.cpu_us[kind] = [100.0 * number] * 3
