@@ -8,8 +8,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -20,13 +21,12 @@ from models.rows import ValidatedRows, from_valid_rows, validate_rows
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from service.batcher import DisconnectWaiter
-from service.capture.capture import Capture
 from service.drift_monitor import DriftMonitor, state_folder
 from service.engine_cost import EngineCost
 from service.error_mapping import require_valid, translate_option_errors
 from service.errors import RowsNotValid, TooManyRows
 from service.explanation_queue import ExplanationQueue
-from service.feedback.feedback_desk import FeedbackDesk
+from service.feedback.live_metrics import LiveMetrics
 from service.following_status import FollowingStatus
 from service.memory_budget import MemoryBudget
 from service.metrics import Metrics
@@ -35,6 +35,10 @@ from service.served_model import ServedModel
 from service.settings import Settings
 from service.shadow_queue import ShadowQueue
 from service.shared_costs import SharedCosts
+
+if TYPE_CHECKING:  # imported by workers that capture, or that have feedback: SQLite and these take 1.4 MB
+    from service.capture.capture import Capture
+    from service.feedback.feedback_desk import FeedbackDesk
 
 LARGE_BODY_BYTES = 256 * 1024  # larger bodies are parsed and validated in a thread
 LARGE_ROWS = 1000  # more outputs than that are encoded in a thread
@@ -95,7 +99,7 @@ class DataPlane:
         self.shadows = ShadowQueue(self.metrics)
         self.drift = DriftMonitor()
         self.capture: Capture | None = None
-        self.feedback = FeedbackDesk(None, self.metrics, None)
+        self.live = LiveMetrics(None)
         self.costs = SharedCosts(None)
         self.memory = MemoryBudget()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="data-plane")
@@ -112,9 +116,11 @@ class DataPlane:
         self.drift.follow(snapshot.served)
         self.registry.snapshot = snapshot
         if self.settings.capture is not None:
+            from service.capture.capture import Capture
+
             self.capture = Capture(self.settings, state, self.metrics)
             self.capture.start()
-        self.feedback = FeedbackDesk(state, self.metrics, self.capture)
+        self.live = LiveMetrics(state)
 
     def load(self, model: TabularModel) -> ServedModel:
         """Prepare a model version for serving: measure and warm up its engine. Blocks the calling thread."""
@@ -145,10 +151,18 @@ class DataPlane:
             served.close()
         self._explanations.close()
         self.shadows.close()
-        self.feedback.close()
+        if "feedback" in vars(self):
+            self.feedback.close()
         if self.capture is not None:
             self.capture.stop()
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+    @cached_property
+    def feedback(self) -> "FeedbackDesk":
+        """Made at the first use in this worker."""
+        from service.feedback.feedback_desk import FeedbackDesk
+
+        return FeedbackDesk(self.live, self.metrics, self.capture)
 
     @property
     def snapshot(self) -> Snapshot:

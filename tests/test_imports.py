@@ -27,6 +27,7 @@ UNNEEDED_IN_WORKER = (
     | {"models.drift.reference", "models.drift.counter", "models.drift.drift_report"}
     | {"models.uncertainty", "models.explanation.explainer", "models.explanation.background"}  # of some versions
     | {"service.openapi.document"}
+    | {"sqlite3", "service.capture.capture", "service.capture.recorder", "service.feedback.feedback_desk"}
 )
 UNNEEDED_IN_LAUNCHER = {"numpy", "pydantic", "bentoml", "uvicorn"}  # 26 MB and 0.2 s of a server's start
 OF_GRPC = {"grpc", "grpc_health", "google"}

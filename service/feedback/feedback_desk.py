@@ -7,8 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -17,8 +16,6 @@ from models.cell_parsing import read_rows
 from models.feature import Scalar
 from models.outputs import Outputs
 from models.rows import validate_rows
-from service.capture.capture import Capture
-from service.capture.capture_database import FoundRow
 from service.confidence_sequence import Moments
 from service.errors import NotReady, QueueFull, RequestNotValid
 from service.feedback.live_metrics import LiveMetrics, MetricKey
@@ -30,6 +27,10 @@ from service.protocols.parsing import error_entry
 from service.registry import ModelEntry
 from service.served_model import ServedModel
 from service.thread_priority import lower_priority
+
+if TYPE_CHECKING:  # imported by workers that capture
+    from service.capture.capture import Capture
+    from service.capture.capture_database import FoundRow
 
 MAX_WAITING = 16  # requests
 JUDGED, UNMATCHED, REPEATED = "judged", "unmatched", "repeated"
@@ -51,15 +52,14 @@ class JudgedRow(NamedTuple):
 
     row: Any
     truth: Scalar
-    found: FoundRow | None = None
+    found: "FoundRow | None" = None
 
 
 class FeedbackDesk:
     """Its work is done in a thread of low priority, one request after another."""
 
-    def __init__(self, folder: Path | None, metrics: Metrics, capture: Capture | None) -> None:
-        """folder: shared by the workers. Raises sqlite3.Error."""
-        self.live = LiveMetrics(folder)
+    def __init__(self, live: LiveMetrics, metrics: Metrics, capture: "Capture | None") -> None:
+        self.live = live
         self._metrics, self._capture = metrics, capture
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="feedback", initializer=lower_priority)
         self._waiting = 0
@@ -140,11 +140,6 @@ class FeedbackDesk:
                 observed[MetricKey(version, DIFFERENCE + champion)] = ((pairs[~np.isnan(pairs)] + 1) / 2).tolist()
         self.live.add(entry.name, {key: values for key, values in observed.items() if values})
         return champion_outputs
-
-    @property
-    def has_feedback(self) -> bool:
-        """Whether there may be feedback."""
-        return self.live.has_any
 
     def sums(self, model: str, since: float) -> dict[MetricKey, Moments]:
         """Raises sqlite3.Error."""

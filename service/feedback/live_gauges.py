@@ -26,9 +26,10 @@ class LiveGauges:
 
     async def update(self) -> None:
         """Set the gauges of all versions that have feedback. A version that is no longer served is not worse."""
-        desk, plane = self._plane.feedback, self._plane
+        plane = self._plane
         before, self._worse = self._worse, set()
-        for name, entry in plane.snapshot.entries.items() if desk.has_feedback else ():
+        for name, entry in plane.snapshot.entries.items() if plane.live.has_any else ():
+            desk = plane.feedback
             for window, seconds in WINDOWS.items():
                 sums = await desk.run(desk.sums, name, 0.0 if seconds is None else time.time() - seconds)
                 for served in entry.versions.values():

@@ -2,11 +2,14 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from service.confidence_sequence import Moments, moments_of
-from service.shared_database import SharedDatabase
+
+if TYPE_CHECKING:
+    from service.shared_database import SharedDatabase
 
 FILE = "feedback.sqlite"  # not *.db: prometheus_client reads all such files in the shared folder
 HOUR_S = 3600.0
@@ -29,8 +32,13 @@ class LiveMetrics:
 
     def __init__(self, folder: Path | None) -> None:
         self._path = folder and folder / FILE
-        self._database = SharedDatabase(self._path, SCRIPT)
         self._used = False
+
+    @cached_property
+    def _database(self) -> "SharedDatabase":
+        from service.shared_database import SharedDatabase  # with SQLite, which a worker without feedback does not load
+
+        return SharedDatabase(self._path, SCRIPT)
 
     @property
     def has_any(self) -> bool:

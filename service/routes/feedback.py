@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from models.json_text import dumps
@@ -10,7 +10,6 @@ from models.text import did_you_mean, truncate
 from service.data_plane import DataPlane
 from service.errors import RequestError
 from service.exchange import unknown_option
-from service.feedback.feedback_desk import FeedbackDesk
 from service.feedback.live_report import report
 from service.http import negotiation
 from service.http.http_exchange import HttpExchange, Response
@@ -19,6 +18,9 @@ from service.protocols.feedback import read_feedback
 from service.registry import ModelEntry, Snapshot
 from service.routes.native import UnknownModelRoute
 from service.routes.route import Route
+
+if TYPE_CHECKING:  # imported at its first use
+    from service.feedback.feedback_desk import FeedbackDesk
 
 PREFIX = "/feedback/"
 DAY_S = 86_400.0
@@ -45,7 +47,7 @@ class FeedbackRoute(Route):
             return await self._accept(exchange, desk, since)
         return Response(dumps({"model": self._entry.name, **await self._report(desk, since)}))
 
-    async def _accept(self, exchange: HttpExchange, desk: FeedbackDesk, since: float) -> Response:
+    async def _accept(self, exchange: HttpExchange, desk: "FeedbackDesk", since: float) -> Response:
         negotiation.check_content_type(exchange.headers.get(b"content-type", b""), (JSON,), "application/json in UTF-8")
         body = await exchange.read()
         schema, limit = self._entry.champion.model.schema, self.plane.settings.max_rows
@@ -57,7 +59,7 @@ class FeedbackRoute(Route):
         exchange.count_rows(sum(counts))
         return Response(dumps({"model": self._entry.name, **counts._asdict(), **await self._report(desk, since)}))
 
-    async def _report(self, desk: FeedbackDesk, since: float) -> dict[str, Any]:
+    async def _report(self, desk: "FeedbackDesk", since: float) -> dict[str, Any]:
         sums = await desk.run(desk.sums, self._entry.name, since)
         return {"versions": report(self._entry, sums)}
 
