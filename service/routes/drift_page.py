@@ -24,7 +24,7 @@ UNITS = {"m": MINUTE, "h": HOUR, "d": DAY}
 
 
 class DriftOptions(NamedTuple):
-    """The query. seconds: of the window, None for the default."""
+    """The query. version: empty for the champion. seconds: of the window, None for the default."""
 
     model: str
     version: str
@@ -67,8 +67,8 @@ def parse_options(query: bytes, names: Sequence[str]) -> DriftOptions:
         values[name] = value
     if "model" not in values and len(names) != 1:
         raise unknown_option(f"the option 'model' is missing; served models: {', '.join(names)}")
-    window = values.get("window") or None
-    seconds = None if window is None else parse_window(window)
+    window = values.get("window")  # empty as in the default of the OpenAPI document, which some clients send
+    seconds = parse_window(window) if window else None
     return DriftOptions(values.get("model", names[0] if names else ""), values.get("version", ""), seconds)
 
 

@@ -193,6 +193,21 @@ def test_invalid_options_are_refused(client: Client, query: str, status: int, de
     assert detail in reply.body["detail"]
 
 
+@pytest.mark.parametrize("query", ["window=", "version=", "model=fares&version=&window="])
+def test_an_empty_version_or_window_counts_as_absent(client: Client, query: str) -> None:
+    """As an empty `interval` of a prediction: clients made from the OpenAPI document send its default, which is ''."""
+    send(client, rows_like_training(600, seed=1))
+    found, expected = client.drift(query), client.drift()
+    for report in (found, expected):  # of two moments
+        del report["window"]["from"], report["window"]["to"]
+    assert found == expected
+    assert (found["version"], found["window"]["sampled"]) == ("1", 600)
+
+
+def test_an_empty_model_is_no_model(client: Client) -> None:
+    assert client.ask("GET", "/drift", query="model=").status == 404
+
+
 def test_only_get_is_allowed(client: Client) -> None:
     assert client.ask("POST", "/drift").status == 405
 
