@@ -77,8 +77,6 @@ class RowValidators:
 
     def _parse(self, text: bytes, validators: Validators, key: str | int) -> tuple[ValidRows | None, int]:
         """The rows and the number of names in them."""
-        if b"NaN" in text or b"Infinity" in text:  # an unused column would let these pass
-            return None, 0
         valid: ValidRows
         if validators.numbers:
             try:
@@ -88,6 +86,8 @@ class RowValidators:
             else:
                 columns = len(self._features)  # no row has more
                 return (valid, columns * len(valid)) if min(map(len, valid)) == columns else (None, 0)
+        if b"NaN" in text or b"Infinity" in text:  # an unused column would let these pass
+            return None, 0
         try:
             if len(text) > LONG_TEXT_BYTES:
                 validators.names.validate_json(text)

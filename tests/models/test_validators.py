@@ -79,6 +79,26 @@ def numbers_schema(**limits: Any) -> FeatureSchema:
     return FeatureSchema(name="t", task="regression", target="y", features=features)
 
 
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"rows": [{"n": %s, "m": 2}]}',
+        '{"rows": [{"n": 1, "m": 2}, {"n": 1, "m": %s}]}',
+        '{"rows": [{"n": %s, "n": 1, "m": 2}]}',
+        '{"rows": [{"n": 1, "m": 2, "y": %s}]}',
+        '{"rows": [%s], "rows": [{"n": 1, "m": 2}]}',
+        '{"rows": [{"n": 1, "m": 2}], "more": %s}',
+    ],
+)
+def test_rows_of_only_numbers_have_no_constants(body: str, constant: str) -> None:
+    schema, text = numbers_schema(), body % constant
+    assert schema.validators.parse_body(text.encode()) is None
+    if body.endswith("]}"):
+        block = text.removeprefix('{"rows": ').removesuffix("}")
+        assert schema.validators.parse_block(f"[{block}]".encode()) is None
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from("nmxy"), VALUES), min_size=1, max_size=4))
 def test_rows_of_only_numbers_use_a_faster_validator_with_the_same_result(rows: list[Any]) -> None:
