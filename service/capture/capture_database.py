@@ -280,7 +280,7 @@ def index_ids(connection: Connection) -> None:
     (last,) = connection.execute("SELECT last FROM indexed").fetchone()
     query = """SELECT rows.number, model, content FROM rows JOIN versions ON versions.number = rows.version
         WHERE rows.number > ? ORDER BY rows.number"""
-    for number, model, content in connection.execute(query, (last,)).fetchall():
+    for number, model, content in connection.execute(query, (last,)):  # one batch in memory at a time
         ids = read_rows(content).ids
         entries = [(model, name, number, position) for position, name in enumerate(ids)]
         connection.executemany("INSERT OR IGNORE INTO ids (model, id, batch, position) VALUES (?, ?, ?, ?)", entries)
