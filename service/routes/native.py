@@ -65,7 +65,7 @@ class PredictRoute(Route):
 
     def answer(self, body: bytes, request_id: bytes) -> tuple[bytes, int] | None:
         """The response to a few valid rows without warnings in a small body, and their number."""
-        if len(body) > SMALL_BYTES or (rows := self._parse_body(body)) is None:
+        if len(body) > SMALL_BYTES or self.served.inline_rows < 1 or (rows := self._parse_body(body)) is None:
             return None
         outputs = self.plane.predict_fast(self.served, rows, request_id)
         if outputs is None:
