@@ -152,7 +152,6 @@ def concatenate(blocks: Sequence[ValidatedRows]) -> ValidatedRows:
         position += len(block.frame.numbers)
     errors = [error for block in blocks for error in block.errors]
     omitted = sum(block.omitted for block in blocks)
-    original = next(
-        (block.original for block in blocks if len(block.frame.numbers)), None
-    )  # positions count from 0 in it
+    # The first block with valid rows: positions count from 0 in it
+    original = next((block.original for block in blocks if len(block.frame.numbers)), None)
     return ValidatedRows(frame, first, valid if len(valid) < first else None, errors, omitted, warnings, original)

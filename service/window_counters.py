@@ -80,9 +80,8 @@ class WindowCounters:
         for unit, size in RINGS:
             place, start = first + now // unit % size, now // unit * unit
             if starts[place] != start:
-                starts[place] = (
-                    0  # in this order: a reader, or a worker that continues after a kill, sees no old counts
-                )
+                # In this order a reader, or a worker that continues after a kill, sees no old counts
+                starts[place] = 0
                 rows[place] = 0
                 starts[place] = start
             rows[place] += counts

@@ -35,6 +35,6 @@ def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
 
 
 def option(name: str, description: str, default: str = "", example: str = "") -> dict[str, Any]:
-    """default: also what Postman's import makes a request of."""
+    """default: Postman's import sends it."""
     schema = {"title": name.title(), "type": "string", "default": default, "examples": [example or default]}
     return {"name": name, "in": "query", "description": description, "schema": schema}
