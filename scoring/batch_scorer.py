@@ -32,12 +32,7 @@ def score_batches(
     A row has the kept columns, the columns of a prediction, `warnings` and `error`, as the service's Arrow responses
     have them. Raises ScoringError.
     """
-    scorer = BatchScorer.load(folder, options)
-    first_row = 0
-    for batch in batches:
-        for scored in scorer.score_batch(batch, first_row):
-            yield scored.batch
-        first_row += batch.num_rows
+    yield from BatchScorer.load(folder, options).score_batches(batches)
 
 
 @dataclass(frozen=True)
@@ -92,6 +87,14 @@ class BatchScorer:
         return pa.schema([schema.field(name) for name in self.options.keep])
 
     # Rows
+
+    def score_batches(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Score record batches of any size; errors number their rows from 0 on."""
+        first_row = 0
+        for batch in batches:
+            for scored in self.score_batch(batch, first_row):
+                yield scored.batch
+            first_row += batch.num_rows
 
     def score_batch(self, batch: pa.RecordBatch, first_row: int) -> Iterator[ScoredBlock]:
         """Score a record batch of any size. first_row: the number that errors give its first row."""

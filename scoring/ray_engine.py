@@ -36,11 +36,7 @@ class ScoringActor:
             self._scorer = BatchScorer.load(folder, options)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        batches = [
-            scored.batch
-            for batch in table.combine_chunks().to_batches()
-            for scored in self._scorer.score_batch(batch, 0)
-        ]
+        batches = self._scorer.score_batches(table.combine_chunks().to_batches())
         kept = self._scorer.kept_fields(table.schema)
         return pa.Table.from_batches(batches, schema=self._scorer.output_schema(kept))
 

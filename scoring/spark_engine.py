@@ -58,11 +58,7 @@ def spark_task(
     def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         with archive.unpacked() as folder:
             scorer = BatchScorer.load(folder, options)
-        first_row = 0
-        for batch in batches:
-            for scored in scorer.score_batch(batch, first_row):
-                yield scored.batch
-            first_row += batch.num_rows
+        yield from scorer.score_batches(batches)
 
     return score
 
