@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from models import manifest, store, version_files
 from models.engines import DeclaredEngine
@@ -31,7 +31,7 @@ LAYOUT = {"block_rows": BLOCK_ROWS, "unit_rows": UNIT_ROWS, "unit_bytes": UNIT_B
 
 @dataclass(frozen=True)
 class JobRequest:
-    """What a command line asks for. model: such as `housing`, `housing:3` or `housing@challenger`.
+    """The job of a command line. model: such as `housing`, `housing:3` or `housing@challenger`.
 
     out: a folder; engines of clusters also write to URLs.
     """
@@ -72,15 +72,27 @@ def run_job(request: JobRequest, versions: VersionStore) -> JobResult:
     inside = next((found for found in inputs if found.is_local and Path(found.url).is_relative_to(out)), None)
     if inside is not None:
         raise UnusableRequest(f"the input {inside.url} is in the folder of --out")
-    if not out.exists():  # nothing is created for what cannot be scored
-        probe_all(inputs, make_scorer(find_version(request.model, versions), request.options))
+    # nothing is created for what cannot be scored
+    checked = None if out.exists() else check_job(request, find_version(request.model, versions), inputs)
     with JobFolder.open(out) as folder:
-        stored = chosen_version(request, versions, folder)
-        scorer = make_scorer(stored, request.options)
-        probed = probe_all(inputs, scorer)
-        folder.claim(identity(request, stored, inputs))
+        checked = checked or check_job(request, chosen_version(request, versions, folder), inputs)
+        folder.claim(identity(request, checked.stored, inputs))
         folder.recover()
-        return BulkJob(request, stored, probed, folder, scorer).run()
+        return BulkJob(request, checked, folder).run()
+
+
+class CheckedJob(NamedTuple):
+    """The version of a job, and its inputs, which the version can score."""
+
+    stored: StoredVersion
+    scorer: BatchScorer
+    inputs: list[ProbedInput]
+
+
+def check_job(request: JobRequest, stored: StoredVersion, inputs: Sequence[InputFile]) -> CheckedJob:
+    """Raises UnusableRequest or StoreError."""
+    scorer = make_scorer(stored, request.options)
+    return CheckedJob(stored, scorer, probe_all(inputs, scorer))
 
 
 def make_scorer(stored: StoredVersion, options: ScoringOptions) -> BatchScorer:
@@ -112,28 +124,21 @@ def identity(request: JobRequest, stored: StoredVersion, inputs: Sequence[InputF
 
 
 class BulkJob:
-    """The units of a job, and what became of them."""
+    """The units of a job, and their results."""
 
-    def __init__(
-        self,
-        request: JobRequest,
-        stored: StoredVersion,
-        inputs: list[ProbedInput],
-        folder: JobFolder,
-        scorer: BatchScorer,
-    ) -> None:
+    def __init__(self, request: JobRequest, checked: CheckedJob, folder: JobFolder) -> None:
         self._request = request
-        self._stored = stored
-        self._inputs = inputs
+        self._stored = checked.stored
+        self._inputs = checked.inputs
         self._folder = folder
-        self._schema = scorer.schema
-        self._result = JobResult(stored.tag, len(inputs))
+        self._schema = checked.scorer.schema
+        self._result = JobResult(self._stored.tag, len(self._inputs))
         for entry in folder.done.values():
             self._count(entry)
-        known = [probed.rows for probed in inputs]
+        known = [probed.rows for probed in self._inputs]
         self._total_rows = None if None in known else sum(filter(None, known))
         skipped = sum(entry["weight"] for entry in folder.done.values())
-        self._progress = ScoringProgress(sum(probed.weight for probed in inputs), skipped)
+        self._progress = ScoringProgress(sum(probed.weight for probed in self._inputs), skipped)
 
     def run(self) -> JobResult:
         started = time.monotonic()

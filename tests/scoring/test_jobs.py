@@ -307,6 +307,19 @@ def test_a_version_that_is_not_stored_is_refused(
     assert message in capsys.readouterr().err
 
 
+def test_each_input_is_probed_once(run: Run, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    probes: list[list[InputFile]] = []
+
+    def probe_and_note(inputs: list[InputFile], scorer: BatchScorer) -> list[ProbedInput]:
+        probes.append(inputs)
+        return probe_all(inputs, scorer)
+
+    monkeypatch.setattr("scoring.bulk_job.probe_all", probe_and_note)
+    for run_number in (1, 2):  # in a new folder, and in the folder of the job
+        assert run([table], "--max-bad", "2%") == 0
+        assert len(probes) == run_number
+
+
 def test_an_input_that_changes_meanwhile_ends_the_job(
     run: Run, table: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -316,7 +329,6 @@ def test_an_input_that_changes_meanwhile_ends_the_job(
         return probed
 
     monkeypatch.setattr("scoring.bulk_job.probe_all", probe_and_change)
-    out.mkdir()  # or the inputs would be probed twice
     assert run([table]) == 1
     assert f"{table} has changed since the job started" in capsys.readouterr().err
     assert not [*out.glob("part-*")]
