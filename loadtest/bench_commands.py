@@ -46,12 +46,33 @@ def add_target(
     return target
 
 
+def add_timed_target(
+    targets: Any,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    about: str,
+    *,
+    rounds: int,
+    seconds: int,
+    duration: str = "duration of a round",
+) -> argparse.ArgumentParser:
+    """A target of rounds that last so many seconds; its tables can be written to a file."""
+    target = add_target(targets, name, run, about, rounds)
+    add_count(target, "--seconds", seconds, duration)
+    add_markdown(target)
+    return target
+
+
 def add_count(target: argparse.ArgumentParser, option: str, default: int, about: str) -> None:
     target.add_argument(option, type=positive_int, default=default, metavar="N", help=f"{about} (default: %(default)s)")
 
 
 def add_markdown(target: argparse.ArgumentParser) -> None:
     target.add_argument("--markdown", type=Path, metavar="FILE", help="also write the tables to this file")
+
+
+def add_engine_names(target: argparse.ArgumentParser) -> None:
+    target.add_argument("engines", nargs="*", metavar="ENGINE", help="numpy, tensorflow (default: both)")
 
 
 def add_engines(targets: Any) -> None:
@@ -87,27 +108,22 @@ def add_servers(targets: Any) -> None:
 
 def add_bodies(targets: Any) -> None:
     about = "body formats compared with a lower limit: v2, Arrow, a large Parquet file"
-    bodies = add_target(targets, "bodies", bench_bodies, about, rounds=5)
-    add_count(bodies, "--seconds", 3, "duration of a round")
+    bodies = add_timed_target(targets, "bodies", bench_bodies, about, rounds=5, seconds=3)
     add_count(bodies, "--rows", 1_000_000, "rows of the Parquet file")
-    add_markdown(bodies)
 
 
 def add_growth(targets: Any) -> None:
     about = "cost of a request by number of columns, rows, models and workers"
-    growth = add_target(targets, "growth", bench_growth, about, rounds=3)
-    add_count(growth, "--seconds", 2, "duration of a round")
-    add_markdown(growth)
+    growth = add_timed_target(targets, "growth", bench_growth, about, rounds=3, seconds=2)
     growth.add_argument("--picture", type=Path, metavar="FILE", help="charts of the tables (.svg or .png)")
 
 
 def add_overload(targets: Any) -> None:
     about = "correct answers at multiples of the rate that saturates a server"
-    overload = add_target(targets, "overload", bench_overload, about, rounds=5)
-    overload.add_argument("engines", nargs="*", metavar="ENGINE", help="numpy, tensorflow (default: both)")
-    add_count(overload, "--seconds", 4, "duration of each rate")
+    duration = "duration of each rate"
+    overload = add_timed_target(targets, "overload", bench_overload, about, rounds=5, seconds=4, duration=duration)
+    add_engine_names(overload)
     add_count(overload, "--connections", 256, "maximum number of connections")
-    add_markdown(overload)
 
 
 def add_starts(targets: Any) -> None:
@@ -120,9 +136,7 @@ def add_starts(targets: Any) -> None:
 
 def add_explanations(targets: Any) -> None:
     about = "latency of predictions while explanations are computed"
-    explanations = add_target(targets, "explanations", bench_explanations, about, rounds=9)
-    add_count(explanations, "--seconds", 5, "duration of a round")
-    add_markdown(explanations)
+    add_timed_target(targets, "explanations", bench_explanations, about, rounds=9, seconds=5)
 
 
 def add_intervals(targets: Any) -> None:
@@ -130,18 +144,14 @@ def add_intervals(targets: Any) -> None:
 
 
 def add_tls(targets: Any) -> None:
-    about = "the cost of TLS, beside nginx that terminates it"
-    tls = add_target(targets, "tls", bench_tls, about, rounds=15)
-    add_count(tls, "--seconds", 2, "duration of a round")
-    add_markdown(tls)
+    about = "the cost of TLS, compared with nginx that terminates it"
+    add_timed_target(targets, "tls", bench_tls, about, rounds=15, seconds=2)
 
 
 def add_drift(targets: Any) -> None:
-    about = "what counting for drift costs a request"
-    drift = add_target(targets, "drift", bench_drift, about, rounds=15)
-    add_count(drift, "--seconds", 3, "CPU seconds of a server per round")
+    about, duration = "what counting for drift costs a request", "CPU seconds of a server per round"
+    drift = add_timed_target(targets, "drift", bench_drift, about, rounds=15, seconds=3, duration=duration)
     add_count(drift, "--rows", 1, "rows of a request")
-    add_markdown(drift)
 
 
 def add_bulk(targets: Any) -> None:
@@ -153,23 +163,19 @@ def add_bulk(targets: Any) -> None:
 
 
 def add_keys(targets: Any) -> None:
-    keys = add_target(targets, "keys", bench_keys, "what API keys and their rates cost a request", rounds=15)
-    add_count(keys, "--seconds", 3, "CPU seconds of the server without keys per round")
-    add_markdown(keys)
+    about, duration = "what API keys and their rates cost a request", "CPU seconds of the server without keys per round"
+    add_timed_target(targets, "keys", bench_keys, about, rounds=15, seconds=3, duration=duration)
 
 
 def add_limits(targets: Any) -> None:
     about = "rates of API keys over four workers, and shares of three keys under overload"
-    limits = add_target(targets, "limits", bench_limits, about, rounds=1)
-    add_count(limits, "--seconds", 10, "duration of each load")
-    add_markdown(limits)
+    duration = "duration of each load"
+    add_timed_target(targets, "limits", bench_limits, about, rounds=1, seconds=10, duration=duration)
 
 
 def add_swaps(targets: Any) -> None:
-    swaps = add_target(targets, "swaps", bench_swaps, "latency of predictions while versions change", rounds=5)
-    swaps.add_argument("engines", nargs="*", metavar="ENGINE", help="numpy, tensorflow (default: both)")
-    add_count(swaps, "--seconds", 10, "duration of each part of a round")
-    add_markdown(swaps)
+    about, duration = "latency of predictions while versions change", "duration of each part of a round"
+    add_engine_names(add_timed_target(targets, "swaps", bench_swaps, about, rounds=5, seconds=10, duration=duration))
 
 
 def add_capture(targets: Any) -> None:
