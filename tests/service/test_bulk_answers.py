@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,52 +31,49 @@ from tests.recorded.cases.forms import ARROW, CSV, NDJSON, PARQUET, arrow_of, cs
 from tests.service.trusted_models import trusted_models
 
 Row = dict[str, Any]
-Ask = Callable[..., pa.Table]
+MixedRows = Callable[[FeatureSchema, int], list[Row]]
 RECORDED = Path(__file__).resolve().parents[1] / "recorded" / "store"
 RECORDED_MODELS = ("homes", "income", "stars", "sizes", "flags", "numbers", "single")
 TRUSTED = ("homes", "income", "house_class")
 SETTINGS = Settings(max_rows=20_000, max_evaluations=200_000)
 
 
-@pytest.fixture(scope="module")
-def recorded() -> dict[str, TabularModel]:
-    found, _ = store.versions(RECORDED)
-    return {name: store.load(versions[0]) for name, versions in found.items()}
+@dataclass
+class Service:
+    """An application, and the models that it serves."""
 
+    models: dict[str, TabularModel]
+    app: Application
+    asgi: Callable[..., Any]
 
-@pytest.fixture(scope="module")
-def trusted(tabular_models: list[TabularModel], random_rows: Callable[..., list[Row]]) -> dict[str, TabularModel]:
-    return trusted_models(tabular_models, random_rows)
-
-
-def asker(app: Application, asgi: Callable[..., Any]) -> Ask:
-    """ask(model, body, media type, query): the table that the HTTP API answers."""
-
-    def ask(name: str, body: bytes, media_type: str, query: str = "") -> pa.Table:
+    def predict(self, name: str, body: bytes, media_type: str, query: str = "") -> pa.Table:
+        """The table that the HTTP API answers."""
         headers = {"content-type": media_type, "accept": ARROW}
         options = "&".join(filter(None, ["on_invalid=skip", query]))
-        reply = asyncio.run(asgi(app, "POST", f"/predict/{name}", body, options, headers))
+        reply = asyncio.run(self.asgi(self.app, "POST", f"/predict/{name}", body, options, headers))
         assert reply.status == 200, reply.content
         return pa.ipc.open_stream(reply.content).read_all()
 
-    return ask
-
 
 @pytest.fixture(scope="module")
-def ask_recorded(
-    recorded: dict[str, TabularModel], make_app: Callable[..., Application], asgi: Callable[..., Any]
-) -> Iterator[Ask]:
-    app = make_app([*recorded.values()], SETTINGS)
-    yield asker(app, asgi)
+def recorded(make_app: Callable[..., Application], asgi: Callable[..., Any]) -> Iterator[Service]:
+    found, _ = store.versions(RECORDED)
+    models = {name: store.load(versions[0]) for name, versions in found.items()}
+    app = make_app([*models.values()], SETTINGS)
+    yield Service(models, app, asgi)
     app.plane.close()
 
 
 @pytest.fixture(scope="module")
-def ask_trusted(
-    trusted: dict[str, TabularModel], make_app: Callable[..., Application], asgi: Callable[..., Any]
-) -> Iterator[Ask]:
-    app = make_app([*trusted.values()], SETTINGS)
-    yield asker(app, asgi)
+def trusted(
+    tabular_models: list[TabularModel],
+    random_rows: Callable[..., list[Row]],
+    make_app: Callable[..., Application],
+    asgi: Callable[..., Any],
+) -> Iterator[Service]:
+    models = trusted_models(tabular_models, random_rows)
+    app = make_app([*models.values()], SETTINGS)
+    yield Service(models, app, asgi)
     app.plane.close()
 
 
@@ -105,14 +103,19 @@ def assert_equal(actual: pa.Table, expected: pa.Table, model: TabularModel) -> N
         assert np.max(np.abs(found - wanted) / scale, initial=0.0) <= TOLERANCE, name
 
 
-def mixed_rows(schema: FeatureSchema, random_rows: Callable[..., list[Row]], count: int) -> list[Row]:
-    """Rows of which some have warnings and some are invalid, in each column."""
-    rows = random_rows(schema, count, np.random.default_rng(3))
-    for place, feature in enumerate(schema.features):
-        for number, value in enumerate(unusual_values(feature)):
-            row = rows[(7 * place + 3 * number) % count]
-            row[feature.name] = value
-    return rows
+@pytest.fixture
+def mixed_rows(random_rows: Callable[..., list[Row]]) -> MixedRows:
+    """mixed_rows(schema, count): rows of which some have warnings and some are invalid, in each column."""
+
+    def mixed_rows(schema: FeatureSchema, count: int) -> list[Row]:
+        rows: list[Row] = random_rows(schema, count, np.random.default_rng(3))
+        for place, feature in enumerate(schema.features):
+            for number, value in enumerate(unusual_values(feature)):
+                row = rows[(7 * place + 3 * number) % count]
+                row[feature.name] = value
+        return rows
+
+    return mixed_rows
 
 
 def unusual_values(feature: Feature) -> list[Any]:
@@ -129,15 +132,10 @@ def unusual_values(feature: Feature) -> list[Any]:
 @pytest.mark.parametrize("name", RECORDED_MODELS)
 @pytest.mark.parametrize("suffix", ["ndjson", "ndjson.gz", "csv", "csv.zst"])
 def test_text_files_are_scored_like_bodies(
-    name: str,
-    suffix: str,
-    recorded: dict[str, TabularModel],
-    ask_recorded: Ask,
-    random_rows: Callable[..., list[Row]],
-    tmp_path: Path,
+    name: str, suffix: str, recorded: Service, mixed_rows: MixedRows, tmp_path: Path
 ) -> None:
-    model = recorded[name]
-    rows = mixed_rows(model.schema, random_rows, 300)
+    model = recorded.models[name]
+    rows = mixed_rows(model.schema, 300)
     if suffix.startswith("ndjson"):
         body = ndjson_of([*rows, {**rows[0], "unknown": 1}, {}, [1], 5]) + b'\n{"a": 1,\n \n{"a": 1, "a": 2}\n'
     else:
@@ -146,7 +144,7 @@ def test_text_files_are_scored_like_bodies(
     path = tmp_path / f"table.{suffix}"
     path.write_bytes(pack.get(suffix.rpartition(".")[2], bytes)(body))
     actual = scored(path, model)
-    assert_equal(actual, ask_recorded(name, body, NDJSON if suffix.startswith("ndjson") else CSV), model)
+    assert_equal(actual, recorded.predict(name, body, NDJSON if suffix.startswith("ndjson") else CSV), model)
     assert actual.column("warnings").null_count < len(actual)
     assert 0 < actual.column("error").null_count < len(actual)
 
@@ -167,15 +165,10 @@ def columns_of(rows: list[Row], schema: FeatureSchema) -> pa.Table:
 @pytest.mark.parametrize("name", RECORDED_MODELS)
 @pytest.mark.parametrize("suffix", ["parquet", "arrow", "arrows"])
 def test_tables_are_scored_like_bodies(
-    name: str,
-    suffix: str,
-    recorded: dict[str, TabularModel],
-    ask_recorded: Ask,
-    random_rows: Callable[..., list[Row]],
-    tmp_path: Path,
+    name: str, suffix: str, recorded: Service, mixed_rows: MixedRows, tmp_path: Path
 ) -> None:
-    model, path = recorded[name], tmp_path / f"table.{suffix}"
-    table = columns_of(mixed_rows(model.schema, random_rows, 300), model.schema)
+    model, path = recorded.models[name], tmp_path / f"table.{suffix}"
+    table = columns_of(mixed_rows(model.schema, 300), model.schema)
     if suffix == "parquet":
         pq.write_table(table, path, row_group_size=70)
     elif suffix == "arrows":
@@ -185,39 +178,34 @@ def test_tables_are_scored_like_bodies(
             writer.write_table(table, 90)
     body, media_type = (parquet_of(table), PARQUET) if suffix == "parquet" else (arrow_of(table), ARROW)
     actual = scored(path, model)
-    assert_equal(actual, ask_recorded(name, body, media_type), model)
+    assert_equal(actual, recorded.predict(name, body, media_type), model)
     assert 0 < actual.column("error").null_count < len(actual)
 
 
 def test_rows_are_numbered_across_blocks_and_row_groups(
-    recorded: dict[str, TabularModel], ask_recorded: Ask, random_rows: Callable[..., list[Row]], tmp_path: Path
+    recorded: Service, random_rows: Callable[..., list[Row]], tmp_path: Path
 ) -> None:
-    model = recorded["numbers"]
+    model = recorded.models["numbers"]
     rows = random_rows(model.schema, 2 * BLOCK_ROWS + 700, np.random.default_rng(0))
     for number in (0, BLOCK_ROWS - 1, BLOCK_ROWS, 2 * BLOCK_ROWS + 699):
         rows[number]["c"] = None
     table = table_of(rows)
     pq.write_table(table, tmp_path / "table.parquet", row_group_size=3000)
     actual = scored(tmp_path / "table.parquet", model)
-    assert_equal(actual, ask_recorded("numbers", parquet_of(table), PARQUET), model)
+    assert_equal(actual, recorded.predict("numbers", parquet_of(table), PARQUET), model)
     assert actual.column("error").null_count == len(rows) - 4
 
 
 @pytest.mark.parametrize("name", TRUSTED)
 @pytest.mark.parametrize("query", ["levels=0.9", "levels=0.5,0.9&explain=true", "explain=fast"])
 def test_options_add_the_columns_that_the_api_adds(
-    name: str,
-    query: str,
-    trusted: dict[str, TabularModel],
-    ask_trusted: Ask,
-    random_rows: Callable[..., list[Row]],
-    tmp_path: Path,
+    name: str, query: str, trusted: Service, mixed_rows: MixedRows, tmp_path: Path
 ) -> None:
-    model = trusted[name]
+    model = trusted.models[name]
     query = query.replace("levels", "interval" if model.schema.task == "regression" else "set")
     options = parse_output_options(dict(part.split("=") for part in query.split("&")))
-    body = ndjson_of(mixed_rows(model.schema, random_rows, 40))
+    body = ndjson_of(mixed_rows(model.schema, 40))
     (tmp_path / "table.ndjson").write_bytes(body)
     actual = scored(tmp_path / "table.ndjson", model, ScoringOptions(outputs=options))
-    assert_equal(actual, ask_trusted(name, body, NDJSON, query), model)
+    assert_equal(actual, trusted.predict(name, body, NDJSON, query), model)
     assert actual.num_columns > 3
