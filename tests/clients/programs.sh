@@ -20,13 +20,7 @@ install_programs() {
         echo "make clients-check needs Debian's packages: ${missing[*]}" >&2
         exit 1
     fi
-    for try in 1 2 3; do # a package index that is busy is no reason to fail
-        if apt-get update -q >"$build/apt.log" 2>&1 && DEBIAN_FRONTEND=noninteractive \
-            apt-get install -qy -o DPkg::Lock::Timeout=120 --no-install-recommends "${missing[@]}" >>"$build/apt.log" 2>&1; then return; fi
-        sleep $((try * 5))
-    done
-    tail -20 "$build/apt.log" >&2
-    exit 1
+    tests/install_debian_packages.sh "$build/apt.log" "${missing[@]}"
 }
 
 # Run a function if what a file holds has changed since it ran last.

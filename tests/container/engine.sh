@@ -13,13 +13,7 @@ packages="docker.io iptables mmdebstrap docker-compose podman runc catatonit sys
 
 install_programs() {
     if [ "$(command -v $programs | wc -l)" = "$(echo $programs | wc -w)" ]; then return; fi
-    for try in 1 2 3; do # a package index that is busy is no reason to fail
-        if apt-get update -q >"$state/apt.log" 2>&1 && DEBIAN_FRONTEND=noninteractive \
-            apt-get install -qy -o DPkg::Lock::Timeout=120 --no-install-recommends $packages >>"$state/apt.log" 2>&1; then return; fi
-        sleep $((try * 5))
-    done
-    tail -20 "$state/apt.log" >&2
-    return 1
+    "$here/../install_debian_packages.sh" "$state/apt.log" $packages
 }
 
 up() {

@@ -11,9 +11,7 @@ if ! command -v java >/dev/null; then
         echo "make cluster-check needs Debian's package: default-jre-headless" >&2
         exit 1
     fi
-    apt-get update -q >build/cluster/apt.log 2>&1
-    DEBIAN_FRONTEND=noninteractive apt-get install -qy -o DPkg::Lock::Timeout=120 --no-install-recommends \
-        default-jre-headless >>build/cluster/apt.log 2>&1 || { tail -20 build/cluster/apt.log >&2; exit 1; }
+    tests/install_debian_packages.sh build/cluster/apt.log default-jre-headless
 fi
 [ $# -gt 0 ] || set -- spark ray
 for engine in "$@"; do
