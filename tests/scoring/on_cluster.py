@@ -6,6 +6,7 @@ which has no pytest.
 """
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -67,9 +68,10 @@ def check_kill(engine: str, inputs: Path, folder: Path, expected: pa.Table) -> N
             for process in psutil.process_iter(["cmdline", "create_time"]):
                 words = " ".join(process.info["cmdline"] or [])
                 if NAMES[engine] in words and process.info["create_time"] > started and is_worker(engine, process):
-                    os.kill(process.pid, signal.SIGKILL)
-                    killed.append(process.pid)
-                    return
+                    with contextlib.suppress(ProcessLookupError):  # it has just ended: look for another one
+                        os.kill(process.pid, signal.SIGKILL)
+                        killed.append(process.pid)
+                        return
             time.sleep(0.05)
 
     started = time.time()
