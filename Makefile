@@ -72,7 +72,7 @@ clients-check: .venv/.development ## test with generated clients and nginx; need
 cluster-check: .venv/.development ## score on a real local Spark and a one-node Ray; needs Java (minutes)
 	tests/scoring/cluster.sh
 
-check-all: test wheel-check clients-check container-test ## run what CI runs; without a container engine that part is skipped
+check-all: test wheel-check clients-check container-test cluster-check ## run what CI runs; without a container engine that part is skipped
 
 bulk-kills: .venv/.development ## kill 50 bulk scorings at random moments and compare their output (minutes)
 	$(PY) -m tests.scoring.killed_jobs 50
