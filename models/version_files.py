@@ -135,9 +135,10 @@ def read(
     """
     try:
         with checked_folder(stored.path, stored.tag, trusted_keys) as folder:
-            return read_checked(replace(stored, path=folder), engine, declared)
+            model = read_checked(replace(stored, path=folder), engine, declared)
     except (AlteredVersion, TrustedKeysError) as error:
         raise StoreError(describe_refusal(stored, error, trusted=bool(trusted_keys))) from error
+    return replace(model, folder=stored.path)  # not that of the checked copies, which are removed
 
 
 def describe_refusal(stored: StoredVersion, error: Exception, *, trusted: bool) -> str:
@@ -175,7 +176,6 @@ def read_checked(stored: StoredVersion, engine: EngineChoice, declared: Engine |
         uncertainty=uncertainty,
         scaled_engine=scaled_engine,
         scale_limits=NO_LIMITS if head is None else head.limits,
-        folder=folder,
     )
 
 

@@ -1,4 +1,4 @@
-"""The worker's side of `service.explanation_process`: starts it when it is needed, asks it, and replaces it."""
+"""The worker's side of `service.explanation_process`: starts it when it is needed, sends it work, and replaces it."""
 
 import logging
 import os
@@ -47,14 +47,14 @@ class ExplanationClient:
 
     def count_evaluations(self, model: ExtendedModel, frame: Frame) -> int:
         """Raises NoExplanationProcess or ExplanationProcessEnded."""
-        return int(self._ask("count", model, frame).fields["evaluations"])
+        return int(self._request("count", model, frame).fields["evaluations"])
 
     def explain(self, model: ExtendedModel, frame: Frame) -> ExplanationArrays:
         """Raises NoExplanationProcess or ExplanationProcessEnded."""
-        return ExplanationArrays(*self._ask("explain", model, frame).arrays)
+        return ExplanationArrays(*self._request("explain", model, frame).arrays)
 
-    def _ask(self, work: str, model: ExtendedModel, frame: Frame) -> ArrayMessage:
-        """Ask for work on rows. A process that ended meanwhile is replaced once."""
+    def _request(self, work: str, model: ExtendedModel, frame: Frame) -> ArrayMessage:
+        """Let the process work on rows. A process that ended meanwhile is replaced once."""
         version = describe(model) | {"trusted_keys": self._trusted_keys}
         for _ in range(TRIES):
             loaded = False

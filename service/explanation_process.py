@@ -1,7 +1,7 @@
 """The process that explains predictions for one worker: `python -m service.explanation_process SOCKET`.
 
 In the worker itself explanations would delay predictions: both would need Python's lock, and the system may take the
-core from the one that holds it. This process loads the versions that it is asked for from their files, has the lowest
+core from the one that holds it. This process loads versions from their files when the worker names them, has the lowest
 priority, and ends when its worker does.
 """
 
@@ -18,8 +18,9 @@ from typing import Any
 from models import store
 from models.frame import Frame
 from models.freed_memory import keep_freed_memory
-from models.output_options import ExtendedModel, OptionError, OutputOptions, with_options
+from models.output_options import Explain, ExtendedModel, OptionError, OutputOptions, with_options
 from models.outputs import Array
+from models.tabular_model import TabularModel
 from models.version_files import StoredVersion, StoreError
 from service import array_messages
 from service.thread_priority import PRIORITY, be_idle
@@ -29,24 +30,38 @@ OUT_OF_MEMORY_SCORE = "1000"  # the system ends this process first, before its w
 Reply = tuple[dict[str, Any], Sequence[Array]]
 
 
+class LoadedVersion:
+    """A version with its explainers: one for each value of `explain`."""
+
+    def __init__(self, model: TabularModel) -> None:
+        self._model = model
+        self._extended: dict[Explain, ExtendedModel] = {}
+
+    def extended(self, explain: Explain) -> ExtendedModel:
+        """Raises OptionError."""
+        if explain not in self._extended:
+            self._extended[explain] = with_options(self._model, OutputOptions(explain=explain))
+        return self._extended[explain]
+
+
 class LoadedVersions:
     """The versions that were explained last."""
 
     def __init__(self) -> None:
-        self._models: OrderedDict[tuple[Any, ...], ExtendedModel] = OrderedDict()
+        self._versions: OrderedDict[tuple[Any, ...], LoadedVersion] = OrderedDict()
 
     def get(self, fields: dict[str, Any]) -> ExtendedModel:
         """Raises StoreError or OptionError."""
         folder = Path(fields["folder"])
         stored = StoredVersion(fields["name"], fields["version"], folder)
-        key = (stored, fields["engine"], fields["explain"], modified(folder))
-        if key not in self._models:
-            loaded = store.load(stored, fields["engine"], [Path(key) for key in fields["trusted_keys"]])
-            self._models[key] = with_options(loaded, OutputOptions(explain=fields["explain"]))
-            if len(self._models) > MAX_VERSIONS:
-                self._models.popitem(last=False)
-        self._models.move_to_end(key)
-        return self._models[key]
+        key = (stored, fields["engine"], modified(folder))
+        if key not in self._versions:
+            loaded = store.load(stored, fields["engine"], [Path(path) for path in fields["trusted_keys"]])
+            self._versions[key] = LoadedVersion(loaded)
+            if len(self._versions) > MAX_VERSIONS:
+                self._versions.popitem(last=False)
+        self._versions.move_to_end(key)
+        return self._versions[key].extended(fields["explain"])
 
 
 def modified(folder: Path) -> int:

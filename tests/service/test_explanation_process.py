@@ -8,26 +8,30 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import psutil
 import pytest
 
-from models import store, version_files
+from models import signature, store, version_files
 from models.explanation.background import Background
 from models.frame import Frame
 from models.optional_columns import DETAILS
 from models.output_options import ExtendedModel, OutputOptions, with_options
 from models.outputs import Outputs
+from models.tabular_model import TabularModel
 from models.version_files import StoredVersion
 from service import array_messages, explanation_queue
 from service.errors import DeadlinePassed, NotReady
+from service.explanation_client import describe
+from service.explanation_process import LoadedVersions
 from service.explanation_queue import ExplanationQueue
 from tests.service.conftest import ROOT, rows_of, schemas, trained
+from tests.signing_keys import write_keys
 
 WAIT_S = 120.0
 
@@ -63,8 +67,8 @@ def frame(model: ExtendedModel) -> Frame:
 class Explaining:
     """A queue with its event loop."""
 
-    def __init__(self) -> None:
-        self.queue = ExplanationQueue(1_000_000)
+    def __init__(self, trusted_keys: Sequence[Path] = ()) -> None:
+        self.queue = ExplanationQueue(1_000_000, trusted_keys)
         self.runner = asyncio.Runner()
 
     def explain(self, model: ExtendedModel, frame: Frame, timeout_s: float = WAIT_S) -> Outputs:
@@ -75,6 +79,13 @@ class Explaining:
     def process(self) -> psutil.Process | None:
         running = self.queue._client._running
         return running and psutil.Process(running.process.pid)
+
+    def started(self, model: ExtendedModel, frame: Frame) -> psutil.Process:
+        """The process, after it has explained these rows."""
+        self.explain(model, frame)
+        found = self.process
+        assert found is not None
+        return found
 
     def close(self) -> None:
         self.queue.close()
@@ -106,6 +117,24 @@ def assert_equal(found: Outputs, other: Outputs) -> None:
         np.testing.assert_allclose(array, other.extras[name], rtol=1e-6, atol=1e-6)
 
 
+def test_both_ways_to_explain_share_one_load_of_a_version(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[StoredVersion] = []
+
+    def load(stored: StoredVersion, *arguments: Any) -> TabularModel:
+        loaded.append(stored)
+        return store_load(stored, *arguments)
+
+    store_load = store.load
+    monkeypatch.setattr(store, "load", load)
+    versions = LoadedVersions()
+    fields = describe(explained(folder)) | {"trusted_keys": []}
+    loaded.clear()
+    full, fast = (versions.get(fields | {"explain": explain}) for explain in ("full", "fast"))
+    assert [full.options.explain, fast.options.explain] == ["full", "fast"]
+    assert versions.get(fields) is full, "with the explainer that it has made"
+    assert len(loaded) == 1
+
+
 def test_the_process_gives_the_numbers_of_the_worker(
     explaining: Explaining, folder: Path, model: ExtendedModel, frame: Frame
 ) -> None:
@@ -117,11 +146,21 @@ def test_the_process_gives_the_numbers_of_the_worker(
     assert explaining.process.pid == first
 
 
+def test_the_process_loads_a_version_that_has_to_be_signed(folder: Path, frame: Frame, tmp_path: Path) -> None:
+    """From the store: the worker's own checked copy is removed after the load."""
+    private, public = write_keys(tmp_path)
+    stored = StoredVersion("homes", 1, Path(shutil.copytree(folder, tmp_path / "homes" / "1")))
+    signature.sign(stored.path, signature.read_private_key(private), stored.tag)
+    model = with_options(store.load(stored, trusted_keys=[public]), OutputOptions(explain="full"))
+    one = Explaining([public])
+    assert one.started(model, frame.take(slice(0, 1))).is_running()
+    assert one.queue._in_worker == {}
+    one.close()
+
+
 def test_a_process_that_was_killed_is_replaced(explaining: Explaining, model: ExtendedModel, frame: Frame) -> None:
     one = frame.take(slice(0, 1))
-    explaining.explain(model, one)
-    before = explaining.process
-    assert before is not None
+    before = explaining.started(model, one)
     before.kill()
     assert_equal(explaining.explain(model, one), expected(model, one))
     assert explaining.process is not None
@@ -133,9 +172,7 @@ def test_a_process_that_was_killed_is_replaced_for_a_version_that_it_had_not_loa
     explaining: Explaining, model: ExtendedModel, folder: Path, frame: Frame, tmp_path: Path
 ) -> None:
     one = frame.take(slice(0, 1))
-    explaining.explain(model, one)
-    assert explaining.process is not None
-    explaining.process.kill()
+    explaining.started(model, one).kill()
     other = explained(Path(shutil.copytree(folder, tmp_path / "homes" / "3")))
     assert_equal(explaining.explain(other, one), expected(other, one))
     assert explaining.queue._in_worker == {}
@@ -146,9 +183,7 @@ def test_a_process_that_is_killed_while_it_explains_is_replaced(
     explaining: Explaining, model: ExtendedModel, frame: Frame
 ) -> None:
     one = frame.take(slice(0, 1))
-    explaining.explain(model, one)
-    stopped = explaining.process
-    assert stopped is not None
+    stopped = explaining.started(model, one)
     stopped.send_signal(signal.SIGSTOP)  # so it has the request, and no reply
 
     async def explain_and_kill() -> Outputs:
@@ -185,9 +220,7 @@ def test_the_deadline_passes_also_while_the_process_does_not_answer(
     explaining: Explaining, model: ExtendedModel, frame: Frame
 ) -> None:
     one = frame.take(slice(0, 1))
-    explaining.explain(model, one)
-    stopped = explaining.process
-    assert stopped is not None
+    stopped = explaining.started(model, one)
     stopped.send_signal(signal.SIGSTOP)
     with pytest.raises(DeadlinePassed):
         explaining.explain(model, one, timeout_s=0.2)
@@ -214,12 +247,11 @@ def test_the_worker_explains_what_the_process_cannot_load(
 def test_the_process_starts_when_it_is_needed_and_ends_when_it_is_not(
     model: ExtendedModel, frame: Frame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(explanation_queue, "IDLE_S", 0.0)
     one = Explaining()
     assert one.process is None
+    started = one.started(model, frame.take(slice(0, 1)))
+    monkeypatch.setattr(explanation_queue, "IDLE_S", 0.0)
     one.explain(model, frame.take(slice(0, 1)))
-    started = one.process
-    assert started is not None
     one.runner.run(asyncio.sleep(0.01))  # the timer
     until(lambda: one.process is None)
     assert not started.is_running()
@@ -228,9 +260,7 @@ def test_the_process_starts_when_it_is_needed_and_ends_when_it_is_not(
 
 def test_closing_the_queue_ends_the_process(model: ExtendedModel, frame: Frame) -> None:
     one = Explaining()
-    one.explain(model, frame.take(slice(0, 1)))
-    started = one.process
-    assert started is not None
+    started = one.started(model, frame.take(slice(0, 1)))
     one.close()
     until(lambda: not started.is_running())
 
