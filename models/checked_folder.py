@@ -1,14 +1,13 @@
 """The files of a version, checked before anything of them is parsed."""
 
 import contextlib
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from models import manifest, trusted_keys
-from models.version_folder import DESCRIPTION_FILE, SIGNATURE_FILE, AlteredVersion, signed_files
+from models.version_folder import DESCRIPTION_FILE, SIGNATURE_FILE, AlteredVersion, read_description, signed_files
 
 
 @contextlib.contextmanager
@@ -44,11 +43,9 @@ def check_signature(folder: Path, tag: str, keys: Sequence[Path]) -> str:
 
 def check_description(folder: Path, tag: str) -> None:
     """Raises AlteredVersion if a signed version was stored under another name or number than the present one."""
-    description = folder / DESCRIPTION_FILE
-    if not description.is_file():
+    if not (folder / DESCRIPTION_FILE).is_file():
         return
-    text = description.read_text(encoding="utf-8", errors="replace")
-    found = dict(re.findall(r"""^(name|version):\s*['"]?([^'"\s]+)['"]?\s*$""", text, re.MULTILINE))
+    found = read_description(folder)
     signed = f"{found.get('name')}:{found.get('version')}"
     if signed != tag:
         raise AlteredVersion(f"it was signed as {signed}")

@@ -10,6 +10,7 @@ from models.version_folder import (
     MANIFEST_FILE,
     SIGNATURE_FILE,
     AlteredVersion,
+    check_hashes,
     file_hash,
     read_document,
     version_files_of,
@@ -35,13 +36,7 @@ def check(folder: Path) -> None:
     listed = read(path)
     if DESCRIPTION_FILE not in listed:  # an earlier manifest, written before the description
         found = [name for name in found if name != DESCRIPTION_FILE]
-    for name in sorted({*listed, *found}):
-        if name not in found:
-            raise AlteredVersion(f"its file {name} is missing")
-        if name not in listed:
-            raise AlteredVersion(f"its file {name} was added after it was stored")
-        if file_hash(folder / name) != listed[name]:
-            raise AlteredVersion(f"its file {name} was altered after it was stored")
+    check_hashes(folder, found, listed, unlisted="was added after it was stored", since="stored")
 
 
 def read(path: Path) -> dict[str, Any]:

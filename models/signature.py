@@ -7,7 +7,7 @@ keys are elliptic curve keys; no network is needed. Needs the library cryptograp
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from models.atomic_file import replace_file
-from models.version_folder import SIGNATURE_FILE, AlteredVersion, file_hash, signed_files
+from models.version_folder import SIGNATURE_FILE, AlteredVersion, check_hashes, file_hash, signed_files
 
 BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -77,29 +77,34 @@ class Bundle:
 def read_private_key(path: Path) -> ec.EllipticCurvePrivateKey:
     """A private key in PEM. Raises KeyFileError."""
     try:
-        key = serialization.load_pem_private_key(path.read_bytes(), None)
-    except OSError as error:
-        raise KeyFileError(f"{path} cannot be read: {error.strerror or error}") from error
+        key = _read_key(path, "private", lambda pem: serialization.load_pem_private_key(pem, None))
     except TypeError as error:
         raise KeyFileError(f"{path} is encrypted; expected a private key without a passphrase") from error
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise KeyFileError(f"{path} is not a private key in PEM") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name not in HASHES:
-        raise KeyFileError(f"{path} is not a key of one of the curves {', '.join(HASHES)}")
+        raise _other_curve(path)
     return key
 
 
 def read_public_key(path: Path) -> ec.EllipticCurvePublicKey:
     """A public key in PEM. Raises KeyFileError."""
+    key = _read_key(path, "public", serialization.load_pem_public_key)
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in HASHES:
+        raise _other_curve(path)
+    return key
+
+
+def _read_key(path: Path, kind: str, load: Callable[[bytes], Any]) -> Any:
+    """A key of any algorithm. kind: private or public. Raises KeyFileError, and TypeError if it is encrypted."""
     try:
-        key = serialization.load_pem_public_key(path.read_bytes())
+        return load(path.read_bytes())
     except OSError as error:
         raise KeyFileError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise KeyFileError(f"{path} is not a public key in PEM") from error
-    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in HASHES:
-        raise KeyFileError(f"{path} is not a key of one of the curves {', '.join(HASHES)}")
-    return key
+        raise KeyFileError(f"{path} is not a {kind} key in PEM") from error
+
+
+def _other_curve(path: Path) -> KeyFileError:
+    return KeyFileError(f"{path} is not a key of one of the curves {', '.join(HASHES)}")
 
 
 def key_hash(key: ec.EllipticCurvePublicKey) -> str:
@@ -135,14 +140,8 @@ def verify(folder: Path, keys: PublicKeys) -> str:
         key.verify(bundle.signature, signed_bytes(bundle.payload), ec.ECDSA(HASHES[key.curve.name]))
     except InvalidSignature as error:
         raise AlteredVersion(f"its {SIGNATURE_FILE} was altered: the signature is not valid") from error
-    signed, found = signed_hashes(bundle.payload), signed_files(folder)
-    for name in sorted({*signed, *found}):
-        if name not in found:
-            raise AlteredVersion(f"its file {name} is missing")
-        if name not in signed:
-            raise AlteredVersion(f"its file {name} is not signed")
-        if file_hash(folder / name) != signed[name]:
-            raise AlteredVersion(f"its file {name} was altered after it was signed")
+    signed = signed_hashes(bundle.payload)
+    check_hashes(folder, signed_files(folder), signed, unlisted="is not signed", since="signed")
     return bundle.key
 
 

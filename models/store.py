@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from models.tabular_model import TabularModel
 from models.text import truncate
 from models.unfinished_folder import discard, unfinished_folder
 from models.version_files import EngineChoice, StoredVersion, StoreError, TrainedVersion
-from models.version_folder import DESCRIPTION_FILE
+from models.version_folder import DESCRIPTION_FILE, read_description
 
 if TYPE_CHECKING:  # it needs the extra signing
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -80,10 +79,12 @@ def unpacked(folder: Path) -> StoredVersion:
         name = str(version_files.read_json(folder / "features.json")["name"])
     except (OSError, ValueError, LookupError, TypeError):
         name = folder.name  # `load` reports what is invalid
-    description = folder / DESCRIPTION_FILE  # written by BentoML
-    text = description.read_text(encoding="utf-8") if description.is_file() else ""
-    found = re.search(r"""^version:\s*['"]?(\d+)['"]?\s*$""", text, re.MULTILINE)
-    return StoredVersion(name, int(found[1]) if found else 1, folder)
+    try:
+        number = read_description(folder).get("version", "")
+        version = int(number) if number.isdecimal() else 1
+    except (OSError, ValueError):  # there is none, or a number with thousands of digits
+        version = 1
+    return StoredVersion(name, version, folder)
 
 
 def check_writable() -> None:

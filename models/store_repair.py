@@ -12,6 +12,7 @@ from pathlib import Path
 from models import unfinished_folder
 from models.atomic_file import replace_file
 from models.text import truncate
+from models.version_folder import DESCRIPTION_FILE
 
 CREATED = re.compile(r"^creation_time: *['\"]?(.+?)['\"]?$", re.MULTILINE)
 OLDEST = datetime.min.replace(tzinfo=UTC)
@@ -46,12 +47,12 @@ def _repair_latest(latest: Path) -> list[str]:
 
 def _newest(model: Path) -> str | None:
     """The name of the version that was created last, as BentoML chooses it; None if there is none."""
-    complete = [folder for folder in model.glob("*/") if (folder / "model.yaml").is_file()]
+    complete = [folder for folder in model.glob("*/") if (folder / DESCRIPTION_FILE).is_file()]
     return max(complete, key=_age_order).name if complete else None
 
 
 def _age_order(version: Path) -> tuple[datetime, int]:
-    found = CREATED.search((version / "model.yaml").read_text(encoding="utf-8", errors="replace"))
+    found = CREATED.search((version / DESCRIPTION_FILE).read_text(encoding="utf-8", errors="replace"))
     try:
         created = datetime.fromisoformat(found[1]) if found else OLDEST
     except ValueError:

@@ -6,13 +6,16 @@ folder nor let it wait or fill its memory.
 
 import hashlib
 import os
+import re
 import stat
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 MANIFEST_FILE = "manifest.json"
 SIGNATURE_FILE = "model.sig"
 DESCRIPTION_FILE = "model.yaml"
 """Written by BentoML's form: the name and the number of the version."""
+DESCRIPTION_FIELD = re.compile(r"""^(name|version):\s*['"]?([^'"\s]+)['"]?\s*$""", re.MULTILINE)
 MAX_FILES = 100
 MAX_FILE_BYTES = 2 * 1024**3
 MAX_DOCUMENT_BYTES = 256 * 1024**2
@@ -78,7 +81,29 @@ def read_document(path: Path) -> bytes:
         return file.read()
 
 
+def read_description(folder: Path) -> dict[str, str]:
+    """The name and the version in the description of a version, without those that it lacks. Raises OSError."""
+    text = read_document(folder / DESCRIPTION_FILE).decode(errors="replace")
+    return dict(DESCRIPTION_FIELD.findall(text))
+
+
 def file_hash(path: Path) -> str:
     """The SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_hashes(folder: Path, found: Iterable[str], hashes: Mapping[str, str], *, unlisted: str, since: str) -> None:
+    """Raises AlteredVersion unless these files are exactly the listed ones, with their hashes.
+
+    found: the files of the folder. unlisted: what is wrong with a file without a hash. since: when the hashes were
+    made, such as "stored".
+    """
+    names = {*found}
+    for name in sorted(names | hashes.keys()):
+        if name not in names:
+            raise AlteredVersion(f"its file {name} is missing")
+        if name not in hashes:
+            raise AlteredVersion(f"its file {name} {unlisted}")
+        if file_hash(folder / name) != hashes[name]:
+            raise AlteredVersion(f"its file {name} was altered after it was {since}")

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -279,6 +280,26 @@ def test_store_can_be_a_folder_of_models_or_its_parent(stored: StoredVersion) ->
 
 
 # Engines
+
+
+@pytest.mark.parametrize(
+    ("description", "version"),
+    [
+        (b"name: homes\nversion: '7'\n", 7),
+        (b"name: homes\n", 1),
+        (b"version: 7\nname: \xff\n", 7),
+        (b"version: -7\n", 1),
+        (b"version: " + b"7" * 5000 + b"\n", 1),
+    ],
+)
+def test_number_of_an_unpacked_version_is_read_from_any_description(
+    stored: StoredVersion, tmp_path: Path, description: bytes, version: int
+) -> None:
+    folder = Path(shutil.copytree(stored.path, tmp_path / "unpacked"))
+    (folder / "model.yaml").write_bytes(description)
+    assert store.versions(folder)[0] == {stored.name: [StoredVersion(stored.name, version, folder)]}
+    (folder / "model.yaml").unlink()
+    assert store.versions(folder)[0][stored.name][0].version == 1
 
 
 def test_numpy_version_has_no_tensorflow_engine(stored: StoredVersion) -> None:
