@@ -3,7 +3,6 @@
 import json
 import stat
 import threading
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -13,8 +12,7 @@ import pytest
 from service.__main__ import main
 from service.access.key_format import ID, new_key
 from service.access.keys_file import KeysFileError, parse_keys, read_keys
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.service.command_runs import Command, command_runner
 
 
 @pytest.fixture
@@ -25,13 +23,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def command(path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
-    def run(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main(["keys", *words])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return command_runner(capsys, "keys")
 
 
 def test_a_key_is_shown_once_and_only_its_hash_is_stored(path: Path, command: Command) -> None:

@@ -4,7 +4,7 @@ by the routes that change versions, and by the commands.
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,15 +13,13 @@ from models import serving_changes, signature, version_files
 from models.aliases import CHAMPION
 from models.serving_file import ServingChange, ServingFile
 from service import model_selection
-from service.__main__ import main
 from service.model_selection import SelectionError
 from service.settings import Settings, SettingsError
 from service.worker_files import PrepareRequest
+from tests.service.command_runs import Command, command_runner
 from tests.service.conftest import schemas, trained
 from tests.service.test_version_changes import Admin
 from tests.signing_keys import write_keys
-
-Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +66,7 @@ def command(
     monkeypatch.setenv("TABSERVE_STORE", str(root))
     monkeypatch.setenv("TABSERVE_TRUSTED_KEYS", str(public_key.parent / "key.pub"))
 
-    def run(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main(words)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return command_runner(capsys)
 
 
 def flip(path: Path) -> None:

@@ -6,7 +6,7 @@ import random
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,11 +16,9 @@ from models.server_registration import WorkerGeneration, registration
 from models.serving_file import ServingFile
 from models.serving_state import ModelState
 from models.version_files import StoredVersion
-from service.__main__ import main
 from service.commands import changing, followers
+from tests.service.command_runs import Command, command_runner
 from tests.service.killed_commands import kill_commands
-
-Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -41,13 +39,7 @@ def command(root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 
     monkeypatch.setattr(changing, "check_in_child", load)
 
-    def run(*words: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main(words)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
+    return command_runner(capsys)
 
 
 def state(root: Path) -> ModelState:
