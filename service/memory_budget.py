@@ -5,6 +5,7 @@ import os
 import threading
 from pathlib import Path
 
+from models.freed_memory import set_thresholds
 from service.errors import OutOfMemory
 
 FREE_BYTES = 64 * 1024  # a smaller body does not count: a connection has such buffers anyway
@@ -13,7 +14,6 @@ KEPT_BYTES = 48 * 1024**2  # that a worker may keep after large requests, for th
 KEPT_UNDER_LOAD_BYTES = 128 * 1024**2  # while large requests are in flight, which soon need it again
 SMALL_BUDGET_BYTES = 512 * 1024**2
 LARGE_BLOCK_BYTES = 4 * 1024**2
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 KEPT_SHARE = 0.1  # of the budget that a worker may keep, if that is less
 USABLE = 0.9  # of the limit: the rest is for the kernel and for files in memory
 SUPERVISOR_BYTES = 80 * 1024**2
@@ -87,10 +87,8 @@ def return_large_blocks(budget: MemoryBudget) -> None:
 
     By default it keeps blocks of up to 32 MiB for the next ones, in each thread.
     """
-    library = ctypes.CDLL(None)
-    if budget.limit is not None and budget.limit < SMALL_BUDGET_BYTES and hasattr(library, "mallopt"):
-        library.mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
-        library.mallopt(M_TRIM_THRESHOLD, 2 * LARGE_BLOCK_BYTES)
+    if budget.limit is not None and budget.limit < SMALL_BUDGET_BYTES:
+        set_thresholds(LARGE_BLOCK_BYTES, 2 * LARGE_BLOCK_BYTES)
 
 
 class MemoryTrimmer:
