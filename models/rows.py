@@ -152,6 +152,6 @@ def concatenate(blocks: Sequence[ValidatedRows]) -> ValidatedRows:
         position += len(block.frame.numbers)
     errors = [error for block in blocks for error in block.errors]
     omitted = sum(block.omitted for block in blocks)
-    # The first block with valid rows: positions count from 0 in it
+    # Of the first block with valid rows: the positions in it are those in all blocks.
     original = next((block.original for block in blocks if len(block.frame.numbers)), None)
     return ValidatedRows(frame, first, valid if len(valid) < first else None, errors, omitted, warnings, original)

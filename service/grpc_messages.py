@@ -52,9 +52,8 @@ class MessageReader:
         finally:
             self._waiting -= 1
         try:
-            reading: asyncio.Future[Any] = asyncio.ensure_future(
-                context.read()
-            )  # never cancelled: gRPC writes into its buffers
+            # Never cancelled: gRPC writes into its buffers.
+            reading: asyncio.Future[Any] = asyncio.ensure_future(context.read())
             reading.add_done_callback(ignore_failure)
             until = time.monotonic() + MAX_UNRESERVED_S
             while not reading.done():

@@ -37,7 +37,7 @@ def select_trial(
             results.append(run(trial))
         except DivergenceError as error:
             errors.append(error)
-            report(f"the training with dropout {trial.dropout:g} was lost in epoch {error.epoch}")
+            report(f"the training with dropout {trial.dropout:g} diverged in epoch {error.epoch}")
         budget.end_trial()
     if not results:
         raise errors[0]
@@ -64,7 +64,7 @@ def _run_further_trials(
         try:
             result = run(replace(recipe, trials=(), **settings))
         except DivergenceError as error:
-            report(f"{name}: lost in epoch {error.epoch}")
+            report(f"{name}: diverged in epoch {error.epoch}")
         else:
             losses[name] = result.loss
             report(f"{name}: validation {result.loss:.4f}" + (", the best so far" if result.loss < best.loss else ""))

@@ -24,13 +24,8 @@ PLAIN_EXAMPLES = 600_000
 FOLDS = 5  # that evaluate the trials of a small table
 MAX_FOLD_ROWS, MAX_FOLD_CLASSES = 3000, 20  # of such a table
 BETA_2, FOLDED_BETA_2 = 0.99, 0.95  # decays of AdamW's second moment, the other one for small tables
-NOT_OF_THE_NETWORK = (
-    "framework",
-    "class_weights",
-    "final",
-    "fit_seed",
-    "time",
-)  # options that leave the default network as it is
+# Options that leave the default network as it is.
+NOT_OF_THE_NETWORK = ("framework", "class_weights", "final", "fit_seed", "time")
 MAX_EXAMPLES = 3_000_000  # of a table so large that even the fewest epochs exceed EXAMPLES
 FREQUENCIES = 2048  # of the periodic features of all columns together, so fewer for each of many columns
 EMBEDDED = 1024  # numbers computed from them, all columns together

@@ -79,7 +79,7 @@ class TlsFiles:
 
 
 def _value_after(option: str, words: Sequence[str]) -> str | None:
-    """The value of an option, given as `--option value` or `--option=value`."""
+    """The value of an option, as `--option value` or `--option=value`."""
     for place, word in enumerate(words):
         name, equals, value = word.partition("=")
         if name == option:

@@ -134,7 +134,7 @@ def test_a_diverged_trial_leaves_the_others() -> None:
 
     best, losses = ensemble.select_trial(chosen, lambda one: train(one, (0.0,)), messages.append)
     assert (best.recipe.dropout, set(losses)) == (0.1, {"dropout 0.3", "dropout 0.2", "dropout 0.1"})
-    assert "the training with dropout 0 was lost in epoch 7" in messages
+    assert "the training with dropout 0 diverged in epoch 7" in messages
     with pytest.raises(DivergenceError):
         ensemble.select_trial(chosen, lambda one: train(one, (0.3, 0.2, 0.1, 0.0)), messages.append)
 
