@@ -6,7 +6,7 @@ infinite penalty.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -92,7 +92,8 @@ def best_candidate(run: TrainingRun, encoder: Encoder, network_loss: float) -> L
     columns = linear_model.one_hot_columns(pooled.x, encoder)
     rows = np.concatenate([fold.validation for fold in folds])
     loss_of = validation_loss(run, pooled.y[rows])
-    fits = [_fit_each(run, columns, fold.train) for fold in folds]
+    penalties = PENALTIES[run.task == "regression"]
+    fits = [_fit_each(run, columns, fold.train, penalties) for fold in folds]
     best: LinearFit | None = None
     for models in zip(*fits, strict=True):
         outputs = np.concatenate(
@@ -106,17 +107,16 @@ def best_candidate(run: TrainingRun, encoder: Encoder, network_loss: float) -> L
     return best
 
 
-def _fit_each(run: TrainingRun, columns: Array64, rows: RowNumbers) -> Iterator[LinearModel]:
-    regression = run.task == "regression"
-    classes = 0 if regression else max(run.architecture.outputs, 2)
-    y = run.pooled.y[rows]
-    return linear_model.fit_each(columns[rows], y, run.task, classes, run.class_weights, PENALTIES[regression])
+def _fit_each(
+    run: TrainingRun, columns: Array64, rows: RowNumbers, penalties: Sequence[float]
+) -> Iterator[LinearModel]:
+    classes = 0 if run.task == "regression" else max(run.architecture.outputs, 2)
+    return linear_model.fit_each(columns[rows], run.pooled.y[rows], run.task, classes, run.class_weights, penalties)
 
 
 def fit_again(run: TrainingRun, columns: Array64, penalty: float) -> LinearModel:
     """The model of a penalty, fitted to the first pooled rows: as many as there are columns for."""
-    fits = _fit_each(run, columns, np.arange(len(columns)))
-    return next(model for model in fits if model.penalty == penalty)
+    return next(_fit_each(run, columns, np.arange(len(columns)), [penalty]))
 
 
 def _fit_served(run: TrainingRun, encoder: Encoder, candidate: LinearFit, seconds: float) -> FitResult:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from training import linear_model, pipeline
 from training.build_dataset import load_dataset
 from training.config import DataOptions, FitOptions
 from training.fit import training_run
-from training.linear_candidate import compare
+from training.linear_candidate import compare, fit_again
+from training.linear_model import LinearModel
 from training.recipe import decide_recipe
-from training.training_run import EncodedRows, FitResult
+from training.training_run import EncodedRows, FitResult, Report, TrainingRun
 
 WriteCsv = Callable[[str, Sequence[Sequence[object]]], Path]
 CITIES = [f"city {number}" for number in range(12)]
@@ -86,13 +87,9 @@ def test_a_class_without_rows_is_improbable_and_an_infinite_penalty_predicts_the
 
 
 def test_the_smaller_validation_loss_decides_and_both_are_recorded(write_csv: WriteCsv) -> None:
-    encoder, x, y = encoded(write_csv("t.csv", linear_rows()))
-    recipe = decide_recipe(FitOptions(framework="numpy"), "regression", 200, fold_rows=250)
-    architecture = pipeline.choose_architecture(recipe, load(write_csv), encoder)
-    rows = [EncodedRows(x[part], y[part]) for part in (slice(0, 200), slice(200, 250))]
     messages: list[str] = []
-    run = training_run(recipe, architecture, "regression", rows[0], rows[1], report=messages.append)
-    chosen = compare(run, encoder, of_network(recipe, 0.5))
+    run, encoder = run_of(write_csv, messages.append)
+    chosen = compare(run, encoder, of_network(run.recipe, 0.5))
     assert chosen.recipe.network == "linear"
     assert chosen.trial_losses["dropout 0.1"] == 0.5
     assert 0 < chosen.trial_losses["linear"] < 0.1
@@ -100,9 +97,34 @@ def test_the_smaller_validation_loss_decides_and_both_are_recorded(write_csv: Wr
     assert chosen.held_out is not None
     assert len(chosen.held_out.rows) == 250
     assert "a linear model is served: its validation loss is 0.0" in messages[0]
-    network = compare(run, encoder, of_network(recipe, 1e-6))
+    network = compare(run, encoder, of_network(run.recipe, 1e-6))
     assert (network.recipe.network, len(messages)) == ("ensemble", 1)
     assert network.trial_losses["linear"] == pytest.approx(chosen.trial_losses["linear"])
+
+
+def test_the_selected_model_alone_is_fitted_again(write_csv: WriteCsv, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, encoder = run_of(write_csv)
+    columns = linear_model.one_hot_columns(run.pooled.x, encoder)
+    fitted: list[float] = []
+
+    def fit_each(columns: Any, y: Any, *arguments: Any) -> Iterator[LinearModel]:
+        for model in original(columns, y, *arguments):
+            fitted.append(model.penalty)
+            yield model
+
+    original = linear_model.fit_each
+    monkeypatch.setattr(linear_model, "fit_each", fit_each)
+    assert fit_again(run, columns, 300.0).penalty == 300.0
+    assert fitted == [300.0]
+
+
+def run_of(write_csv: WriteCsv, report: Report = lambda text: None) -> tuple[TrainingRun, Encoder]:
+    """The run of 250 linear rows."""
+    encoder, x, y = encoded(write_csv("t.csv", linear_rows()))
+    recipe = decide_recipe(FitOptions(framework="numpy"), "regression", 200, fold_rows=250)
+    architecture = pipeline.choose_architecture(recipe, load(write_csv), encoder)
+    rows = [EncodedRows(x[part], y[part]) for part in (slice(0, 200), slice(200, 250))]
+    return training_run(recipe, architecture, "regression", rows[0], rows[1], report=report), encoder
 
 
 def load(write_csv: WriteCsv) -> Any:
