@@ -1,9 +1,11 @@
 """Rates of keys over all workers of a server: each key has one number in a file that all workers map.
 
 The number is the time at which the key's requests so far would be due if they came evenly (the generic cell rate
-algorithm, which equals a token bucket). A request is refused if that time is too far ahead. Workers read and write
-the number without a lock: two that do so within the same half microsecond count one request instead of two, which at
-5,000 requests a second concerns less than one request in a hundred; a lock would cost each request two system calls.
+algorithm, which equals a token bucket). A request is refused if that time is too far ahead.
+
+A worker locks the number before it accepts a request of a key that has used half of its burst: otherwise two workers
+could count two requests as one, and the key would exceed its rate. The lock costs two system calls. Below half of its
+burst a key is under its rate, and above the burst requests are refused: neither needs a lock.
 """
 
 import contextlib
@@ -22,7 +24,8 @@ from service.worker_records import reserve_space
 FILE = "key_rates"
 SLOTS = 8192
 ENTRY = 2  # numbers of a slot: the hash of the key's name, and when the next request is due
-SIZE = 8 * ENTRY * SLOTS
+NUMBER = 8  # bytes
+SIZE = NUMBER * ENTRY * SLOTS
 UNUSED_S = 60.0  # after which the slot of a key that is no longer in the file can be given away
 DEFAULT_BURST_S = 0.5  # of the rate, if a key has no burst
 log = logging.getLogger("tabserve.keys")
@@ -31,27 +34,47 @@ log = logging.getLogger("tabserve.keys")
 class KeyRate:
     """The rate of one key. `take` runs for each of its requests."""
 
-    __slots__ = ("_due", "_interval", "_memory", "_tolerance", "per_second")
+    __slots__ = ("_due", "_file", "_interval", "_locked_from", "_memory", "_tolerance", "per_second")
 
-    def __init__(self, memory: "memoryview[float]", due: int, per_second: float, burst: int | None) -> None:
-        """due: the place of its number."""
+    def __init__(
+        self, memory: "memoryview[float]", file: int | None, due: int, per_second: float, burst: int | None
+    ) -> None:
+        """file: what the memory maps; None if there is one worker. due: the place of the key's number."""
         self._memory = memory
+        self._file = file
         self._due = due
         self.per_second = per_second
         self._interval = 1 / per_second
-        self._tolerance = (burst_of(per_second, burst) - 1) * self._interval + 1e-9
+        most = burst_of(per_second, burst)
+        self._tolerance = (most - 1) * self._interval + 1e-9
+        self._locked_from = most // 2 * self._interval if most > 2 else -math.inf
+        if file is None:
+            self._locked_from = math.inf
 
     def take(self) -> float:
         """Count a request. Returns 0, or the seconds after which it would be allowed."""
         now = time.monotonic()
-        memory, position = self._memory, self._due
-        due = memory[position]
+        if self._locked_from <= self._memory[self._due] - now <= self._tolerance:
+            return self._take_locked(now)
+        return self._count(now)
+
+    def _take_locked(self, now: float) -> float:
+        """Count a request while no other worker changes the number. The lock of a killed process ends with it."""
+        assert self._file is not None
+        fcntl.lockf(self._file, fcntl.LOCK_EX, NUMBER, NUMBER * self._due)
+        try:
+            return self._count(now)
+        finally:
+            fcntl.lockf(self._file, fcntl.LOCK_UN, NUMBER, NUMBER * self._due)
+
+    def _count(self, now: float) -> float:
+        due = self._memory[self._due]
         if due < now:
             due = now
         excess = due - now - self._tolerance
         if excess > 0:
             return excess
-        memory[position] = due + self._interval
+        self._memory[self._due] = due + self._interval
         return 0.0
 
 
@@ -95,7 +118,7 @@ class SharedRates:
             return places
 
     def rate(self, place: int, per_second: float, burst: int | None) -> KeyRate:
-        return KeyRate(self._memory, place, per_second, burst)
+        return KeyRate(self._memory, self._file, place, per_second, burst)
 
     def _free_slots(self, wanted: set[float]) -> Iterator[int]:
         """Slots without a key, then those of keys that are gone."""
