@@ -1,7 +1,8 @@
 """Turns of clients on the event loop: used only if it has many requests of several clients at once.
 
-Many requests are predicted on the event loop, in the order in which they are read from the sockets: without turns, a
-client with 100 connections would get ten times the answers of one with 10.
+Many requests are parsed and predicted on the event loop, in the order in which they are read from the sockets: without
+turns, a client with 100 connections would get ten times the answers of one with 10. A request takes its turn when its
+body is complete, before the body is parsed.
 """
 
 import asyncio
@@ -13,7 +14,6 @@ LATE_S = 0.0005  # between the arrival of a request and its start: the event loo
 CONTENDED_S = 1.0  # after the last request of another client: a single client needs no turns
 PER_ITERATION = 4  # requests that start in one iteration of the event loop; others are read in between
 REQUEST_COST = 4096.0  # of a request in addition to the bytes of its body
-UNKNOWN_BYTES = 16_384  # of a body without a length
 
 
 class FairTurns:
@@ -44,11 +44,10 @@ class FairTurns:
     def _next_iteration(self) -> None:
         self._started = 0
 
-    async def wait(self, client: str, length: bytes | None) -> None:
-        """Wait for the turn. length: the header Content-Length."""
+    async def wait(self, client: str, size: int) -> None:
+        """Wait for the turn. size: of the body."""
         loop = asyncio.get_running_loop()
         future = loop.create_future()
-        size = int(length) if length is not None and length.isdigit() else UNKNOWN_BYTES
         self._waiting.push(client, (future, REQUEST_COST + size))
         if not self._scheduled:
             self._scheduled = True

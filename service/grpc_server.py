@@ -201,7 +201,7 @@ class GrpcServer:
         """Take turns with the HTTP requests of other clients, if they have to wait."""
         turns, client = self.context.turns, exchange.caller.name
         if turns is not None and turns.is_needed(client, time.monotonic()):
-            await turns.wait(client, b"%d" % exchange.size)
+            await turns.wait(client, exchange.size)
 
     async def server_live(self, message: Any, exchange: GrpcExchange) -> Any:
         return MESSAGES["ServerLiveResponse"](live=True)

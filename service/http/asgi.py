@@ -9,6 +9,7 @@ from service.http.compression import MIN_COMPRESSED_BYTES, compressed
 from service.http.cross_origin import OriginPolicy, PreflightRoute, is_preflight
 from service.http.direct_answers import DirectAnswers
 from service.http.http_exchange import HttpExchange
+from service.http.request_body import ClientTurn
 from service.registry import Snapshot
 from service.routes.route import Route
 from service.routes.router import Router
@@ -68,12 +69,10 @@ class Application:
         try:
             try:
                 exchange.admit(route.access, route.model_name, route.always, route.probe)
-                if (
-                    context.turns is not None
-                    and route.access == "predict"
-                    and context.turns.is_needed(exchange.caller.name, exchange.started)
-                ):
-                    await context.turns.wait(exchange.caller.name, exchange.headers.get(b"content-length"))
+                if context.turns is not None and route.access == "predict":
+                    exchange.body.turn = ClientTurn(context.turns, exchange.caller.name, exchange.started)
+                    if scope["method"] != "POST":  # it may never read a body
+                        await exchange.body.take_turn(0)
                 handle = route.handle if scope["method"] in route.methods else route.handle_other_method
                 response = await handle(exchange)
                 if response is not None and len(response.body) > MIN_COMPRESSED_BYTES:

@@ -5,12 +5,13 @@ import contextlib
 import time
 import types
 from collections.abc import AsyncGenerator, Coroutine, Generator, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from service.data_plane import DataPlane
 from service.errors import BodyTooLarge, BodyTooSlow, ClientDisconnected, TooManyJsonNodes
+from service.fair_turns import FairTurns
 from service.http.asgi_types import Message, Receive
 from service.http.decompression import CODINGS, content_coding, decompress, decompressor_for
 from service.http.negotiation import is_json
@@ -28,8 +29,18 @@ COUNTED_BYTES = 256 * 1024  # at a time, which bounds the memory for it
 CHUNK_BYTES = 16 * 1024  # the minimum size of each chunk of a body that is read in chunks
 
 
+class ClientTurn(NamedTuple):
+    """The turn that a request has to take once its body is complete. arrived: as in FairTurns."""
+
+    turns: FairTurns
+    client: str
+    arrived: float
+
+
 class RequestBody:
     """The body of one request, read within limits of size and time."""
+
+    turn: ClientTurn | None = None  # for requests of several clients
 
     def __init__(self, receive: Receive, limit: int, seconds: float, memory: MemoryBudget) -> None:
         self.receive = receive
@@ -75,9 +86,18 @@ class RequestBody:
             self.reserve(min(self.limit, EXPANSION * len(body)))
             body = await plane.run_in_thread(decompress, body, coding, self.limit)
             self.reserve(len(body))
+        if self.turn is not None:
+            await self.take_turn(len(body))
         if len(body) > MIN_CHECKED_BYTES and is_json(headers) and BINARY_HEADER not in headers:
             check_json_size(body, plane)
         return body
+
+    async def take_turn(self, size: int) -> None:
+        """Wait for the turn of the client before a body of this size is parsed."""
+        if self.turn is not None:
+            turns, client, arrived = self.turn
+            if turns.is_needed(client, arrived + self.waited):
+                await turns.wait(client, size)
 
     async def peek(self, size: int) -> bytes:
         """The first bytes of the body, which is read from its start afterwards. Raises BodyTooSlow."""

@@ -152,6 +152,7 @@ class TableHandler:
             self.body.reserve(min(size, STREAM_BYTES))
             if size > limit:
                 return b"".join(content), False
+        await self.body.take_turn(size)
         return content[0] if len(content) == 1 else b"".join(content), True
 
     def _large(self, content: bytes) -> bool:

@@ -168,7 +168,7 @@ def test_turns_on_the_event_loop_are_equal_for_unequal_clients() -> None:
 
     async def client(name: str, end: asyncio.Event) -> None:
         while not end.is_set():
-            await turns.wait(name, b"100")
+            await turns.wait(name, 100)
             counts[name] += 1
             if sum(counts.values()) >= 3000:
                 end.set()
@@ -246,7 +246,7 @@ def test_a_cancelled_request_does_not_take_a_turn() -> None:
     turns = FairTurns()
 
     async def story() -> None:
-        waiting = [asyncio.ensure_future(turns.wait("a", None)) for _ in range(3)]
+        waiting = [asyncio.ensure_future(turns.wait("a", 0)) for _ in range(3)]
         await asyncio.sleep(0)
         waiting[0].cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
