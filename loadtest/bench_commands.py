@@ -56,7 +56,7 @@ def add_timed_target(
     seconds: int,
     duration: str = "duration of a round",
 ) -> argparse.ArgumentParser:
-    """A target of rounds that last so many seconds; its tables can be written to a file."""
+    """A target of rounds of a given duration in seconds; its tables can be written to a file."""
     target = add_target(targets, name, run, about, rounds)
     add_count(target, "--seconds", seconds, duration)
     add_markdown(target)
