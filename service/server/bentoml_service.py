@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+from service.server.deferred_modules import defer_modules
+from service.server.worker import in_worker
+
 
 def service_class(wrap: Callable[[Any], Any]) -> type[Any]:
     """A class for `bentoml.service`. wrap: takes BentoML's ASGI app with its middlewares, returns ours."""
@@ -10,6 +13,8 @@ def service_class(wrap: Callable[[Any], Any]) -> type[Any]:
 
     class WrappedService(Service[Any]):  # type: ignore[misc]  # BentoML ships no types for it
         def to_asgi(self, is_main: bool = True) -> Any:
+            if in_worker():
+                defer_modules()
             app = super().to_asgi(is_main=is_main)
             return wrap(app) if is_main else app
 

@@ -1,0 +1,42 @@
+"""BentoML builds its application without the modules that a worker defers; they load when they are used."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+DEFER = "from service.server.deferred_modules import MODULES, defer_modules; import sys; defer_modules()\n"
+LOADED = "print(*sorted({'circus', 'tornado', 'zmq', 'pyparsing'} & set(sys.modules)))\n"
+
+
+def output_of(program: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", DEFER + program], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_the_application_of_bentoml_loads_none_of_them() -> None:
+    assert output_of("import _bentoml_impl.server.app\n" + LOADED) == []
+
+
+@pytest.mark.parametrize(
+    ("use", "expected"),
+    [
+        ("from _bentoml_impl.server.serving import serve_http\ntry: serve_http()\nexcept TypeError: pass\n", "circus"),
+        ("from _bentoml_impl.server import serving\nserving.create_dependency_watcher\n", "circus"),
+        ("from _bentoml_impl.server import proxy\nproxy.expand_envs\n", "pyparsing"),
+    ],
+)
+def test_a_use_loads_the_real_module(use: str, expected: str) -> None:
+    assert expected in output_of(use + LOADED)
+
+
+def test_a_loaded_module_stays() -> None:
+    program = "from _bentoml_impl.server import serving\nserving.create_dependency_watcher\n"
+    program += "real = sys.modules[serving.__name__]; defer_modules()\n"
+    program += "print(sys.modules[serving.__name__] is real is not serving)"
+    assert output_of(program) == ["True"]
