@@ -53,6 +53,31 @@ def test_the_limit_is_served_and_loaded_by_the_bundled_client(tmp_path: Path) ->
     assert server.process.poll() is not None
 
 
+@pytest.mark.parametrize(("contender", "value"), [(server_scenarios.PROTOCOL, None), (server_scenarios.FIXED, 1.25)])
+def test_the_bare_protocol_answers_like_the_bare_function(
+    tmp_path: Path, contender: server_scenarios.Contender, value: float | None
+) -> None:
+    expected = float(bare_asgi.forward(np.array([[1.5] * 8], "f4"))[0, 0]) if value is None else value
+    server = server_process.BenchServer(contender, tmp_path, tmp_path, BODY)
+    try:
+        server.wait()
+        with httpx.Client() as client:
+            for _ in range(2):  # on one connection
+                answer = client.post(server.url, content=BODY).json()
+                assert answer == {"predictions": [{"value": pytest.approx(expected, rel=1e-6)}]}
+        assert asyncio.run(clients.run_bundled_client(server.url, BODY, 4, 0.2)).errors == 0
+    finally:
+        server.stop()
+
+
+def test_the_ratio_of_a_goal_is_the_median_of_rounds() -> None:
+    both = {"a": seen("a", 60.0, 200), "b": seen("b", 40.0, 100)}
+    both["a"].cpu_us.extend([10.0, 90.0])
+    both["b"].cpu_us.extend([10.0, 30.0])
+    _, text = server_scenarios.ServerGoal("a", "b", "cost", 1.5).evaluate(both)
+    assert text == "a: 1.50 (1.00 to 3.00) times the cost of b (goal: at most 1.5)"
+
+
 def test_rounds_become_a_table_and_a_picture(tmp_path: Path) -> None:
     loads = [clients.LoadFigures(100, 1.0, 0.001, 0.002, 0), clients.LoadFigures(300, 1.0, 0.003, 0.004, 1)]
     server: Any = type("Stopped", (), {"contender": server_scenarios.BARE, "ready_s": 1.0})()
@@ -75,8 +100,8 @@ def seen(
 @pytest.mark.parametrize(
     ("kind", "number", "words"),
     [
-        ("cost", 1.5, "1.50 times the cost of b"),
-        ("saving", 1 / 1.5, "0.67 times less than b"),
+        ("cost", 1.5, "1.50 (1.50 to 1.50) times the cost of b"),
+        ("saving", 1 / 1.5, "0.67 (0.67 to 0.67) times less than b"),
         ("requests", 2.0, "2.00 times the requests of b"),
     ],
 )
