@@ -9,6 +9,7 @@ import numpy as np
 from models.cell_parsing import read_rows
 from models.feature import Feature
 from models.frame import Frame, Row
+from models.number_rows import MIN_BYTES, Separator
 from models.original_rows import OriginalRows, original_rows
 from models.repeated_names import RepeatedName
 from models.row_warnings import RowWarning, find_warnings
@@ -80,6 +81,17 @@ def from_valid_rows(schema: FeatureSchema, rows: Sequence[Row]) -> ValidatedRows
     frame = schema.frames.from_rows(rows)
     warnings = find_warnings(schema, frame, rows)
     return ValidatedRows(frame, len(rows), warnings=warnings, original=original_rows(rows))
+
+
+def read_number_rows(schema: FeatureSchema, text: bytes, separator: Separator = b",") -> ValidatedRows | None:
+    """Many valid rows of numbers: the text of JSON objects with a separator between. None for everything else."""
+    if len(text) < MIN_BYTES or (reader := schema.number_rows) is None:
+        return None
+    matrix = reader.read(text, separator)
+    if matrix is None:
+        return None
+    frame = Frame.of_numbers(matrix)
+    return ValidatedRows(frame, len(matrix), warnings=find_warnings(schema, frame))
 
 
 def check_each(

@@ -13,6 +13,7 @@ from models.cell_format import PLAIN, CellFormat
 from models.cell_parsing import CellReader
 from models.feature import Feature, Ignored, type_of, whole_if_exact
 from models.frame import FrameBuilder
+from models.number_rows import NumberRows, reads
 from models.ranges import NumericRanges
 from models.text import truncate
 from models.validation_problem import message_of, place_of
@@ -161,6 +162,11 @@ class FeatureSchema(BaseModel):
     def value_readers(self) -> dict[str, CellReader]:
         """The parsers of the features whose numbers, booleans or missing values may be text in JSON."""
         return {name: reader for name, reader in self.readers.items() if reader.reads_values}
+
+    @cached_property
+    def number_rows(self) -> NumberRows | None:
+        """Reads many rows if all features are numbers that are never missing."""
+        return NumberRows(self.features) if reads(self.features) else None
 
     @cached_property
     def validators(self) -> RowValidators:

@@ -77,6 +77,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"models.file_destination", "models.server_registration"},
         {"models.feature"},
         {"models.frame", "models.validators"},
+        {"models.number_rows"},
         {"models.ranges", "models.columns"},
         {"models.original_rows"},
         {"models.cell_parsing"},

@@ -26,7 +26,7 @@ from models.frame import Frame
 from models.network import input_block
 from models.network.network import build
 from models.outputs import Outputs
-from models.rows import ValidatedRows, check_each, from_valid_rows, validate_rows
+from models.rows import ValidatedRows, check_each, from_valid_rows, read_number_rows, validate_rows
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from models.validators import RowValidators
@@ -40,6 +40,7 @@ def cases() -> Iterator[Case]:
     yield from json_entries()
     yield from single_value()
     yield from compiled_validators()
+    yield from number_rows()
     yield from columns()
     yield from arrow_requests()
     yield from arrow_answers()
@@ -100,6 +101,19 @@ def compiled_validators() -> Iterator[Case]:
     mixed, rows = regression(1).schema, rows_of(100, 1)
     input_name = "validate 100 parsed rows, a category"
     yield Case("`RowValidators`", input_name, partial(validate_rows, mixed, rows), partial(check_each, mixed, rows))
+
+
+def number_rows() -> Iterator[Case]:
+    schema = regression().schema
+    text = json.dumps(rows_of(1_000)).encode()[1:-1]
+    general = partial(parse_and_validate, schema, b'{"rows":[%b]}' % text)
+    yield Case("`NumberRows`", "parse and validate 1,000 rows", partial(read_number_rows, schema, text), general)
+
+
+def parse_and_validate(schema: FeatureSchema, body: bytes) -> ValidatedRows:
+    rows = schema.validators.parse_body(body)
+    assert rows is not None
+    return from_valid_rows(schema, rows)
 
 
 def columns() -> Iterator[Case]:

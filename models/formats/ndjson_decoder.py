@@ -7,7 +7,15 @@ from models import json_text
 from models.formats.blocks import MAX_LINE_BYTES, Block
 from models.formats.errors import FormatError
 from models.repeated_names import marked_if_repeated
-from models.rows import MAX_LISTED_ERRORS, UndecodableRow, ValidatedRows, from_valid_rows, repeated_field, validate_rows
+from models.rows import (
+    MAX_LISTED_ERRORS,
+    UndecodableRow,
+    ValidatedRows,
+    from_valid_rows,
+    read_number_rows,
+    repeated_field,
+    validate_rows,
+)
 from models.schema import FeatureSchema
 
 BOM = b"\xef\xbb\xbf"
@@ -26,6 +34,8 @@ class LineBlock:
     def validate(
         self, schema: FeatureSchema, *, first_row: int = 0, max_errors: int = MAX_LISTED_ERRORS
     ) -> ValidatedRows:
+        if (read := read_number_rows(schema, b"\n".join(self.lines), b"\n")) is not None:
+            return read
         rows = schema.validators.parse_lines(self.lines)
         if rows is not None:
             return from_valid_rows(schema, rows)

@@ -5,12 +5,21 @@ Between two blocks other threads can take Python's lock.
 
 import re
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 from models import json_text
+from models.number_rows import MIN_BYTES
 from models.repeated_names import marked_if_repeated
-from models.rows import MAX_LISTED_ERRORS, ValidatedRows, concatenate, from_valid_rows, repeated_field, validate_rows
+from models.rows import (
+    MAX_LISTED_ERRORS,
+    ValidatedRows,
+    concatenate,
+    from_valid_rows,
+    read_number_rows,
+    repeated_field,
+    validate_rows,
+)
 from models.schema import FeatureSchema
 from service.errors import TooManyRows
 
@@ -22,6 +31,13 @@ BETWEEN_ROWS = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*\{")
 BETWEEN_LISTS = re.compile(rb"\][ \t\r\n]*,[ \t\r\n]*\[")  # arrays are not rows, but they count as rows
 
 
+class ParsedBlock(NamedTuple):
+    """The rows of a block. validate: takes the number of the first row and how many errors are listed."""
+
+    rows: int
+    validate: Callable[[int, int], ValidatedRows]
+
+
 def validate(schema: FeatureSchema, body: bytes, max_rows: int) -> ValidatedRows | None:
     """Validate the rows of `{"rows": [...]}`; None if the body cannot be split into blocks. Raises TooManyRows.
 
@@ -31,24 +47,28 @@ def validate(schema: FeatureSchema, body: bytes, max_rows: int) -> ValidatedRows
     blocks: list[ValidatedRows] = []
     count = listed_errors = 0
     for text in split(body):
-        rows: list[Any] | None = schema.validators.parse_block(text)
-        valid = rows is not None
-        if rows is None and (rows := parse_block(text)) is None:
+        parsed = parse_block(schema, text)
+        if parsed is None:
             return None
-        if count + len(rows) <= max_rows:
-            room = MAX_LISTED_ERRORS - listed_errors
-            block = (
-                from_valid_rows(schema, rows)
-                if valid
-                else validate_rows(schema, rows, first_row=count, max_errors=room)
-            )
+        if count + parsed.rows <= max_rows:
+            block = parsed.validate(count, MAX_LISTED_ERRORS - listed_errors)
             blocks.append(block)
             listed_errors += len(block.errors)
-        count += len(rows)
+        count += parsed.rows
         time.sleep(0)
     if count > max_rows:
         raise TooManyRows(count, max_rows)
     return concatenate(blocks) if blocks else None
+
+
+def read_number_body(schema: FeatureSchema, body: bytes) -> ValidatedRows | None:
+    """The rows of `{"rows": [...]}` if they are many valid ones of numbers only; None for all other bodies."""
+    if len(body) < MIN_BYTES or schema.number_rows is None:
+        return None
+    head, tail = HEAD.match(body), TAIL.search(body, max(0, len(body) - MAX_TAIL_BYTES))
+    if head is None or tail is None:
+        return None
+    return read_number_rows(schema, body[head.end() : tail.start()])
 
 
 def split(body: bytes) -> Iterator[bytes]:
@@ -65,8 +85,22 @@ def split(body: bytes) -> Iterator[bytes]:
         start = body.index(b",", stop, end) + 1 if found else end + 1
 
 
-def parse_block(text: bytes) -> list[Any] | None:
+def parse_block(schema: FeatureSchema, text: bytes) -> ParsedBlock | None:
     """The rows of a block, valid or not; None if the block is not a list of rows."""
+    if (read := read_number_rows(schema, text[2:-2])) is not None:
+        return ParsedBlock(read.count, lambda first_row, max_errors: read)
+    if (valid := schema.validators.parse_block(text)) is not None:
+        return ParsedBlock(len(valid), lambda first_row, max_errors: from_valid_rows(schema, valid))
+    if (rows := parse_any_rows(text)) is None:
+        return None
+    return ParsedBlock(
+        len(rows),
+        lambda first_row, max_errors: validate_rows(schema, rows, first_row=first_row, max_errors=max_errors),
+    )
+
+
+def parse_any_rows(text: bytes) -> list[Any] | None:
+    """The rows of a block as JSON values; None if the block is not a list of rows."""
     try:
         document = json_text.parse(text)
     except json_text.JsonError:

@@ -28,6 +28,11 @@ def validate_body(schema: FeatureSchema, body: bytes, on_invalid: str, max_rows:
     if on_invalid in ON_INVALID_OPTIONS:
         if len(body) > LARGE_BODY_BYTES and (blocks := json_blocks.validate(schema, body, max_rows)) is not None:
             return blocks
+        read = json_blocks.read_number_body(schema, body)
+        if read is not None:
+            if read.count > max_rows:
+                raise TooManyRows(read.count, max_rows)
+            return read
         valid = schema.validators.parse_body(body)
         if valid is not None:
             if len(valid) > max_rows:

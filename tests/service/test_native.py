@@ -193,11 +193,11 @@ def test_a_large_body_is_parsed_in_small_blocks_outside_the_event_loop() -> None
     rows = [dict(zip(model.schema.by_name, row, strict=True)) for row in numbers]
     body = json.dumps({"rows": rows * 5}).encode()  # 2.8 MB
     blocks: list[tuple[int, int]] = []
-    parse_block = RowValidators.parse_block
+    parse_block = json_blocks.parse_block
 
-    def record(validators: RowValidators, text: bytes) -> Any:
+    def record(schema: FeatureSchema, text: bytes) -> Any:
         blocks.append((len(text), threading.get_ident()))
-        return parse_block(validators, text)
+        return parse_block(schema, text)
 
     async def answer() -> bytes:
         context = PredictionContext(time.monotonic() + 300)
@@ -206,7 +206,7 @@ def test_a_large_body_is_parsed_in_small_blocks_outside_the_event_loop() -> None
     clock = mock.Mock(wraps=time)
     whole = mock.Mock(side_effect=AssertionError("the body is parsed as a whole"))
     with (
-        mock.patch.object(RowValidators, "parse_block", record),
+        mock.patch.object(json_blocks, "parse_block", record),
         mock.patch.object(RowValidators, "parse_body", whole),
         mock.patch.object(json_blocks, "time", clock),
     ):
