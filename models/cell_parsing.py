@@ -27,7 +27,8 @@ def parse_whole(text: str) -> int | None:
 class CellReader:
     """Reads the text cells of one column.
 
-    reads_values: whether text from other formats than CSV is parsed too. missing_values: what means missing there.
+    reads_plain_numbers: whether cells are numbers as `float` reads them. reads_values: whether text from other formats
+    than CSV is parsed too. missing_values: what means missing there.
     """
 
     def __init__(self, feature: Feature, tokens: frozenset[str], *, everywhere: bool) -> None:
@@ -41,6 +42,7 @@ class CellReader:
         self.reads_values = bool(self._reads_text or self.missing_values)
         self._by_level = self._kind == "text" and feature.unseen != "error"  # `LevelCodes` knows what is missing
         self._tokens_are_numbers = any(map(_is_number, self._missing))
+        self.reads_plain_numbers = self._kind == "number" and feature.cells.plain and not self._tokens_are_numbers
 
     def read_cell(self, text: str) -> Any:
         """A cell of a CSV as a JSON value of the column's type, None if it is missing; the text itself if it is of

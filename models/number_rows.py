@@ -54,15 +54,23 @@ class NumberRows:
         characters = np.frombuffer(text + bytes(WORD), np.uint8)
         if b"\0" in text or (names := self._names(characters, len(text))) is None:
             return None
-        order = self._order(text, names)
+        order = self.columns([text[a + 1 : b] for a, b in zip(names.starts[0], names.ends[0], strict=True)])
         if order is None or not same_names(characters, names) or not regular(characters, len(text), names, separator):
             return None
-        flat = values_text(characters[: len(text)], names, separator)
-        if b"l" in flat or b"r" in flat:  # true, false, null
+        return self.matrix(values_text(characters[: len(text)], names, separator), order)
+
+    def columns(self, names: Sequence[bytes]) -> list[int] | None:
+        """The positions of columns in the schema; None if they are not all of its columns, each once."""
+        columns = [self._columns[name] for name in names if name in self._columns]
+        return columns if len(names) == len(columns) == self._count == len(set(columns)) else None
+
+    def matrix(self, values_text: bytes, order: Sequence[int]) -> FloatMatrix | None:
+        """The valid values of whole rows, written as one JSON list. order: of the columns in it."""
+        if b"l" in values_text or b"r" in values_text:  # true, false, null
             return None
         try:
-            values = orjson.loads(flat)
-            matrix = np.frombuffer(struct.pack(f"{len(values)}d", *values)).reshape(names.starts.shape)
+            values = orjson.loads(values_text)
+            matrix = np.frombuffer(struct.pack(f"{len(values)}d", *values)).reshape(-1, self._count)
         except (ValueError, struct.error, OverflowError):
             return None
         if order != sorted(order):
@@ -78,12 +86,6 @@ class NumberRows:
             return None
         positions = quotes.reshape(-1, self._count, 2)
         return Names(quotes, positions[:, :, 0], positions[:, :, 1])
-
-    def _order(self, text: bytes, names: Names) -> list[int] | None:
-        """The columns of the first row, each of which occurs once."""
-        texts = [text[start + 1 : end] for start, end in zip(names.starts[0], names.ends[0], strict=True)]
-        columns = [self._columns[each] for each in texts if each in self._columns]
-        return columns if len(set(columns)) == self._count else None
 
 
 def reads(features: Iterable[Feature]) -> bool:

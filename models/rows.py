@@ -8,7 +8,7 @@ import numpy as np
 
 from models.cell_parsing import read_rows
 from models.feature import Feature
-from models.frame import Frame, Row
+from models.frame import FloatMatrix, Frame, Row
 from models.number_rows import MIN_BYTES, Separator
 from models.original_rows import OriginalRows, original_rows
 from models.repeated_names import RepeatedName
@@ -88,8 +88,11 @@ def read_number_rows(schema: FeatureSchema, text: bytes, separator: Separator = 
     if len(text) < MIN_BYTES or (reader := schema.number_rows) is None:
         return None
     matrix = reader.read(text, separator)
-    if matrix is None:
-        return None
+    return None if matrix is None else from_valid_matrix(schema, matrix)
+
+
+def from_valid_matrix(schema: FeatureSchema, matrix: FloatMatrix) -> ValidatedRows:
+    """Rows of numbers that are known to be valid, columns in the order of the schema."""
     frame = Frame.of_numbers(matrix)
     return ValidatedRows(frame, len(matrix), warnings=find_warnings(schema, frame))
 

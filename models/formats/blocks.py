@@ -56,6 +56,22 @@ class RowBlock:
         return validate_rows(schema, self.rows, first_row=first_row, max_errors=max_errors)
 
 
+@dataclass(frozen=True)
+class ValidBlock:
+    """Rows that were found to be valid when they were decoded."""
+
+    rows: ValidatedRows
+
+    @property
+    def count(self) -> int:
+        return self.rows.count
+
+    def validate(
+        self, schema: FeatureSchema, *, first_row: int = 0, max_errors: int = MAX_LISTED_ERRORS
+    ) -> ValidatedRows:
+        return self.rows
+
+
 class TableDecoder(Protocol):
     """Chunks of bytes to blocks of a given number of rows. Raises FormatError if it cannot go on."""
 

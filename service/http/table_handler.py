@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from models.fast import arrow_block
+from models.fast import arrow_block, number_blocks
 from models.formats import (
     arrow_decoder,
     arrow_encoder,
@@ -46,6 +46,7 @@ BLOCK_ROWS = 4096
 STREAM_BYTES = 8 * 1024**2  # the size for which a stream of any length reserves memory: it is held block by block
 INVALID_ROW_WORK = 10  # an invalid row costs as much as so many valid ones, for its errors
 LARGE_TEXT_BYTES = 32 * 1024  # a larger body is decoded in a thread
+COMMON_BYTES = 256 * 1024  # a larger body of a common kind is decoded in a thread
 LARGE_ARROW_BYTES = 256 * 1024  # the same limit for the formats that pyarrow decodes
 QUEUE_POLL_S = 0.02  # between two checks of a full queue
 MIN_ROW_BYTES = 32  # about the fewest bytes of a row in JSON
@@ -72,13 +73,19 @@ def whole_block(
 ) -> Block | None:
     """Decode a body as one block; None if it has too many rows for one."""
     limit = plane.settings.max_rows
-    if (
-        body_format.name == "arrow"
-        and (block := arrow_block.common_block(served.model.schema, content, limit)) is not None
-    ):
-        return block
     with translate_format_errors():
         return blocks.decode_whole(decoder_for(body_format, served, limit, plane, reserve), content)
+
+
+def common_block(body_format: BodyFormat, schema: FeatureSchema, content: bytes, max_rows: int) -> Block | None:
+    """Decode a body of a common kind, faster; None for every other one."""
+    if body_format.name == "arrow":
+        return arrow_block.common_block(schema, content, max_rows)
+    if body_format.name == "ndjson":
+        return number_blocks.common_lines(schema, content, max_rows)
+    if body_format.name == "csv" and body_format.encoding is None:
+        return number_blocks.common_csv(schema, content, max_rows)
+    return None
 
 
 def encoder_for(body_format: BodyFormat, served: ServedModel, *, skip: bool) -> TableEncoder:
@@ -122,10 +129,7 @@ class TableHandler:
         async with contextlib.aclosing(self.body.chunks(self.headers, self.plane)) as chunks:
             content, is_complete = await self._read_start(chunks)
             if is_complete:
-                large = self._large(content)
-                block = await self._run(
-                    large, whole_block, self.body_format, self.served, self.plane, self.reserve, content
-                )
+                block = await self._whole_block(content)
                 if block is not None:
                     return await self._predict_whole(block)
             await self._stream_blocks(content, chunks)
@@ -154,6 +158,15 @@ class TableHandler:
                 return b"".join(content), False
         await self.body.take_turn(size)
         return content[0] if len(content) == 1 else b"".join(content), True
+
+    async def _whole_block(self, content: bytes) -> Block | None:
+        schema, limit = self.served.model.schema, self.plane.settings.max_rows
+        block = await self._run(len(content) > COMMON_BYTES, common_block, self.body_format, schema, content, limit)
+        if block is not None:
+            return block
+        return await self._run(
+            self._large(content), whole_block, self.body_format, self.served, self.plane, self.reserve, content
+        )
 
     def _large(self, content: bytes) -> bool:
         if self.body_format.name == "parquet":
