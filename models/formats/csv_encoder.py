@@ -38,7 +38,7 @@ class CsvEncoder:
     def block(self, accepted: ValidatedRows, outputs: Outputs, first_row: int) -> bytes:
         lines = self._lines(outputs)
         if not accepted.warnings and accepted.valid is None:
-            return b"".join([line + b",,\n" for line in lines])
+            return b",,\n".join([*lines, b""])
         warnings = {row: quoted(joined_messages(found)).encode() for row, found in accepted.warnings.items()}
         all_lines: list[bytes] = [b""] * accepted.count
         for row, line in enumerate(lines):

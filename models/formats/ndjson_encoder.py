@@ -24,10 +24,11 @@ class NdjsonEncoder:
 
     def block(self, accepted: ValidatedRows, outputs: Outputs, first_row: int) -> bytes:
         errors = by_row(accepted, first_row)
-        return b"".join(
-            b"%s\n" % (b'{"errors":%s}' % dumps(listed(errors.get(row, ()))) if entry is None else entry)
+        lines = [
+            b'{"errors":%s}' % dumps(listed(errors.get(row, ()))) if entry is None else entry
             for row, entry in enumerate(self._writer.entries(accepted, outputs))
-        )
+        ]
+        return b"\n".join([*lines, b""])
 
     def stop(self, reason: StopReason) -> bytes:
         return b'{"error":%s}\n' % reason.document()
