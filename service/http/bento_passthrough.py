@@ -1,6 +1,7 @@
 """The route of requests that match no other: BentoML's app serves its page and the schema for its client."""
 
 import logging
+import re
 
 from models.text import truncate
 from service.access.caller import Access
@@ -8,15 +9,19 @@ from service.data_plane import DataPlane
 from service.errors import TITLES, InternalError, MethodNotAllowed, NotFound, RequestError
 from service.http.asgi_types import App, Header, Message, Scope
 from service.http.http_exchange import HttpExchange, Response
-from service.http.negotiation import JSON, prefers
-from service.http.page_headers import PAGE_HEADERS
+from service.http.page_headers import BENTO_PAGE_HEADERS
+from service.routes.page import Page
 from service.routes.route import Route
 
 SCHEMA = "/schema.json"
 """Describes all models for BentoML's client."""
 STATIC = ("/static_content/", "/assets/")
 HEALTH = "/healthz"
-ALIVE = b'{"status":"alive"}'
+PAGE = "/bentoml"
+HTML = b"text/html; charset=utf-8"
+FROM_ELSEWHERE = re.compile(rb"<!-- Google Tag Manager.*?<!-- End Google Tag Manager[^>]*-->\s*", re.DOTALL)
+BASE = b'<head>\n    <base href="../">'
+"""The page is one level below what it loads."""
 log = logging.getLogger("tabserve.http")
 
 
@@ -45,8 +50,6 @@ class BentoPassthrough(Route):
                     return
                 exchange.begun = True
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", exchange.request_id)]
-                if is_html(message):
-                    message["headers"] += PAGE_HEADERS
             if failure is None:
                 await exchange.send(message)
 
@@ -71,26 +74,30 @@ class StaticFile(BentoPassthrough):
     access = "open"
 
 
-class RootPage(BentoPassthrough):
-    """`/`: BentoML's page for a browser, for all others the liveness that KServe's client reads there."""
+class BentoPage(Page):
+    """BentoML's page, which shows `/docs.json` by Swagger UI, without what it loads from another host."""
 
     access = "open"
 
-    async def handle_other_method(self, exchange: HttpExchange) -> Response | None:
-        accept = exchange.headers.get(b"accept", b"")
-        if exchange.method in ("GET", "HEAD") and not prefers(accept, b"text/html", JSON):
-            return Response(ALIVE)
-        return await super().handle_other_method(exchange)
+    def __init__(self, plane: DataPlane, app: App) -> None:
+        super().__init__(plane)
+        self._app = app
+
+    async def handle(self, exchange: HttpExchange) -> Response:
+        body = bytearray()
+
+        async def collect(message: Message) -> None:
+            body.extend(message.get("body", b""))
+
+        await self._app({**exchange.scope, "method": "GET", "path": "/", "raw_path": b"/"}, exchange.receive, collect)
+        page = FROM_ELSEWHERE.sub(b"", bytes(body)).replace(b"<head>", BASE, 1)
+        return Response(page, HTML, headers=BENTO_PAGE_HEADERS)
 
 
-def is_html(message: Message) -> bool:
-    return any(name.lower() == b"content-type" and b"text/html" in value for name, value in message["headers"])
-
-
-def passthrough_for(plane: DataPlane, app: App, path: str) -> BentoPassthrough:
+def passthrough_for(plane: DataPlane, app: App, path: str) -> Route:
     """The route of a path that has no other."""
-    if path == "/":
-        return RootPage(plane, app)
+    if path.rstrip("/") == PAGE:
+        return BentoPage(plane, app)
     return (StaticFile if path == HEALTH or path.startswith(STATIC) else BentoPassthrough)(plane, app)
 
 

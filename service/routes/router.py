@@ -7,7 +7,17 @@ from service.data_plane import DataPlane
 from service.http.asgi_types import App
 from service.http.bento_passthrough import passthrough_for
 from service.registry import Snapshot
-from service.routes import drift_page, feedback, invocations, native, oip, pages, tfserving, version_changes
+from service.routes import (
+    browser_page,
+    drift_page,
+    feedback,
+    invocations,
+    native,
+    oip,
+    pages,
+    tfserving,
+    version_changes,
+)
 from service.routes.pages import OpenApiPage
 from service.routes.route import Route, RouteGroup
 from service.version import version
@@ -21,6 +31,7 @@ ROUTE_GROUPS: Sequence[RouteGroup] = (
     drift_page.DriftRoutes(),
     feedback.FeedbackRoutes(),
     pages.PageRoutes(),
+    browser_page.BrowserPageRoutes(),
 )
 
 

@@ -107,27 +107,3 @@ def test_origins_and_paths_are_lists(tmp_path: Path) -> None:
     for wrong in ("invocations", "/a*b", "/a?b", "/a b"):
         with pytest.raises(SettingsError, match="is not valid"):
             Settings.from_environment({"TABSERVE_OPEN_ROUTES": wrong})
-
-
-@pytest.mark.parametrize("content_type", [b"text/html; charset=utf-8", b"application/json"])
-def test_pages_have_security_headers(
-    make_app: Callable[..., Application],
-    tabular_models: list[TabularModel],
-    asgi: Callable[..., Any],
-    content_type: bytes,
-) -> None:
-    async def page(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"Content-Type", content_type)]})
-        await send({"type": "http.response.body", "body": b"page"})
-
-    application = make_app(tabular_models, Settings()).wrap(page)
-    reply = asyncio.run(asgi(application, "GET", "/", b"", "", {"accept": "text/html"}))
-    found = {name: reply.headers.get(name) for name in ("x-content-type-options", "x-frame-options", "referrer-policy")}
-    if content_type == b"application/json":
-        assert {*found.values()} == {None}
-        return
-    assert found == {"x-content-type-options": "nosniff", "x-frame-options": "DENY", "referrer-policy": "no-referrer"}
-    policy = reply.headers["content-security-policy"]
-    assert policy.startswith("default-src 'self';")
-    assert "frame-ancestors 'none'" in policy
-    assert "http" not in policy

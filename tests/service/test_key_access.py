@@ -43,7 +43,10 @@ SETTINGS = Settings(max_rows=100, health_route="/alive", predict_route="/vertex:
 REQUIRED: dict[str, Access] = {
     "AliasRoute": "admin",
     "AuditRoute": "admin",
+    "BentoPage": "open",
     "BentoPassthrough": "predict",
+    "BrowserFile": "open",
+    "BrowserPage": "open",
     "DriftPage": "metrics",
     "FeedbackRoute": "predict",
     "InferRoute": "predict",
@@ -67,7 +70,6 @@ REQUIRED: dict[str, Access] = {
     "ReadinessPage": "open",
     "RepositoryIndexRoute": "admin",
     "RollbackRoute": "admin",
-    "RootPage": "open",
     "ServerLiveRoute": "open",
     "ServerMetadataRoute": "predict",
     "ServerReadyRoute": "open",
@@ -98,7 +100,17 @@ UNLISTED = (
     *("/v1/nothing", "/v2/models/none", "/v2/nothing", "/v2/models/homes/versions/1/infer", "/models/homes/versions"),
     *("/v2/repository/models/homes/load", "/v2/repository/models/homes/unload", "/models/homes/promote"),
     *("/models/homes/rollback", "/models/homes/traffic", "/models/homes/shadow", "/models/homes/aliases/new"),
-    *("/", "/schema.json", "/other", "/healthz", "/static_content/index.css", "/assets/style.css", "/predict/homes/"),
+    *(
+        "/",
+        "/page/0/main.js",
+        "/bentoml/",
+        "/schema.json",
+        "/other",
+        "/healthz",
+        "/static_content/index.css",
+        "/assets/style.css",
+        "/predict/homes/",
+    ),
 )
 
 

@@ -1,0 +1,63 @@
+/** Requests to the server that has delivered this page. */
+import { keyHeaders } from "./session.js";
+
+/**
+ * @typedef {{row?: number | null, field?: string | null, code: string, message: string}} RowError
+ * @typedef {{title?: string, detail?: string, status?: number, errors?: RowError[]}} Problem
+ */
+
+/** The server has refused a request. `problem` is its problem document. */
+export class ApiError extends Error {
+  /** @param {number} status @param {Problem} problem */
+  constructor(status, problem) {
+    super(problem.detail ?? problem.title ?? `status ${status}`);
+    this.status = status;
+    this.problem = problem;
+  }
+}
+
+/** The server has not answered. */
+export class ServerGone extends Error {}
+
+/**
+ * @param {string} path without a slash at the start: relative to the page
+ * @param {{method?: string, body?: BodyInit, headers?: Record<string, string>, signal?: AbortSignal}} [options]
+ * @returns {Promise<Response>} a successful one
+ */
+export async function request(path, options = {}) {
+  const { headers = {}, ...more } = options;
+  let response;
+  try {
+    response = await fetch(new URL(path, document.baseURI), { ...more, headers: { ...keyHeaders(), ...headers } });
+  } catch (error) {
+    if (options.signal?.aborted) throw error;
+    throw new ServerGone("the server does not answer", { cause: error });
+  }
+  if (!response.ok) throw new ApiError(response.status, await problemOf(response));
+  return response;
+}
+
+/** @param {string} path @param {AbortSignal} [signal] */
+export async function getJson(path, signal) {
+  return (await request(path, { signal, headers: { Accept: "application/json" } })).json();
+}
+
+/**
+ * @param {string} method
+ * @param {string} path
+ * @param {unknown} body
+ * @param {{signal?: AbortSignal, headers?: Record<string, string>}} [options]
+ */
+export async function sendJson(method, path, body, options = {}) {
+  const headers = { "Content-Type": "application/json", Accept: "application/json", ...options.headers };
+  return (await request(path, { method, body: JSON.stringify(body), signal: options.signal, headers })).json();
+}
+
+/** @param {Response} response @returns {Promise<Problem>} */
+export async function problemOf(response) {
+  try {
+    return await response.json();
+  } catch {
+    return { title: response.statusText, status: response.status };
+  }
+}
