@@ -382,6 +382,17 @@ def test_a_client_that_expects_100_gets_a_refusal_instead(server: Any, path: str
         assert answer.startswith(b"HTTP/1.1 " + first)
 
 
+def test_a_server_serves_both_pages_and_what_they_load(client: httpx.Client) -> None:
+    page = client.get("/", headers={"accept": "text/html"})
+    addresses = re.findall(r'(?:src|href)="(page/[^"]+)"', page.text)
+    assert len(addresses) > 3
+    bento = client.get("/bentoml/", headers={"accept": "text/html"})
+    files = re.findall(r'(?:src|href)="\./(static_content/[^"]+)"', bento.text)
+    assert len(files) > 3
+    for path in (*addresses, *files):
+        assert client.get(f"/{path}").status_code == 200, path
+
+
 def test_files_of_bentoml_pass_through(client: httpx.Client) -> None:
     assert client.get("/schema.json").json()["routes"]
     assert client.get("/healthz").status_code == 200

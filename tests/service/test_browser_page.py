@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from models.tabular_model import TabularModel
@@ -167,14 +166,3 @@ def test_bentoml_s_page_loads_nothing_from_another_host(get: Send) -> None:
         assert "googletagmanager" not in text
         assert SECURITY.items() <= reply.headers.items()
         assert "http" not in reply.headers["content-security-policy"]
-
-
-def test_a_server_serves_both_pages_and_what_they_load(client: httpx.Client) -> None:
-    page = client.get("/", headers=BROWSER)
-    addresses = re.findall(r'(?:src|href)="(page/[^"]+)"', page.text)
-    assert len(addresses) > 3
-    bento = client.get("/bentoml/", headers=BROWSER)
-    files = re.findall(r'(?:src|href)="\./(static_content/[^"]+)"', bento.text)
-    assert len(files) > 3
-    for path in (*addresses, *files):
-        assert client.get(f"/{path}").status_code == 200, path
