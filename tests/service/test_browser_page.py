@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import bentoml
 import pytest
 
 from models.tabular_model import TabularModel
@@ -40,9 +41,8 @@ def get(make_app: Callable[..., Any], tabular_models: list[TabularModel], asgi: 
 
 def bento_page() -> bytes:
     """The page of the installed BentoML."""
-    import _bentoml_impl.server
-
-    return (Path(_bentoml_impl.server.__file__).parent / "main-openapi.html").read_bytes()
+    package = Path(bentoml.__file__).resolve().parents[1] / "_bentoml_impl"
+    return (package / "server/main-openapi.html").read_bytes()
 
 
 @pytest.mark.parametrize(
