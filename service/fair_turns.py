@@ -30,6 +30,8 @@ class FairTurns:
         """Whether a request has to wait for its turn. arrived: on the clock of time.monotonic."""
         if self._scheduled:
             return True
+        if client == self._last_client and arrived >= self._contended_until:
+            return False
         now = time.monotonic()
         if client != self._last_client:
             self._last_client = client

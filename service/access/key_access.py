@@ -11,6 +11,7 @@ from service.errors import Forbidden, RateExceeded, Unauthorized
 from service.request import Request
 
 BEARER = b"bearer "
+MAX_VERIFIED = 1024
 UNKNOWN = ActiveKey(bytes(32), NOBODY, None, None)
 """Is compared with an unknown key, so that it takes the same steps as a known one. No key has this digest."""
 
@@ -23,6 +24,8 @@ class KeyAccess(AccessControl):
     def __init__(self, ring: KeyRing, open_routes: Sequence[str] = ()) -> None:
         super().__init__()
         self._ring = ring
+        self._keys = ring.keys  # for which header values were verified
+        self._verified: dict[bytes | None, ActiveKey] = {}  # by the value of Authorization
         self._has_open_routes = bool(open_routes)
         self._open_paths = frozenset(path for path in open_routes if not path.endswith("*"))
         self._open_prefixes = tuple(path[:-1] for path in open_routes if path.endswith("*"))
@@ -34,12 +37,11 @@ class KeyAccess(AccessControl):
         if self._has_open_routes and access != "admin" and self._is_open(request.path):
             request.caller = ANYBODY
             return
-        sent = sent_key(request.headers)
-        digest = sha256(sent).digest()
-        found = self._ring.keys.get(digest, UNKNOWN)
-        if not compare_digest(digest, found.digest):
-            request.caller = NOBODY
-            raise unauthorized(sent)
+        if self._keys is not self._ring.keys:
+            self._keys, self._verified = self._ring.keys, {}
+        found = self._verified.get(request.headers.get(b"authorization"))
+        if found is None:
+            found = self._verify(request)
         caller = request.caller = found.caller
         if found.expires is not None and found.is_expired:
             raise Unauthorized("the key has expired", invalid=True)
@@ -51,6 +53,24 @@ class KeyAccess(AccessControl):
         if found.rate is not None and (seconds := found.rate.take()):
             limit = f"{found.rate.per_second:g}"
             raise RateExceeded(f"the key {caller.name!r} is limited to {limit} requests per second", seconds)
+
+    def _verify(self, request: Request) -> ActiveKey:
+        """The key of a request. Raises Unauthorized.
+
+        Header values with a valid key are remembered until the keys change: their hash is computed once. A wrong value
+        takes the same time whatever it shares with a valid one: the dictionary compares only values whose hashes, which
+        depend on a secret of this process, are equal.
+        """
+        sent = sent_key(request.headers)
+        digest = sha256(sent).digest()
+        found = self._ring.keys.get(digest, UNKNOWN)
+        if not compare_digest(digest, found.digest):
+            request.caller = NOBODY
+            raise unauthorized(sent)
+        authorization = request.headers.get(b"authorization")
+        if authorization is not None and is_bearer(authorization) and len(self._verified) < MAX_VERIFIED:
+            self._verified[authorization] = found
+        return found
 
     def check_admin(self, request: Request) -> None:
         """The scope replaces the rules for servers without keys: a web page or a proxy has no key of its own."""
@@ -75,9 +95,13 @@ def unauthorized(sent: bytes) -> Unauthorized:
     return Unauthorized("this server needs a key: Authorization: Bearer KEY, or X-API-Key: KEY", invalid=False)
 
 
+def is_bearer(authorization: bytes) -> bool:
+    return authorization[:7].lower() == BEARER
+
+
 def sent_key(headers: Mapping[bytes, bytes]) -> bytes:
     """The key of a request; empty if it has none."""
     sent = headers.get(b"authorization")
-    if sent is not None and sent[:7].lower() == BEARER:
+    if sent is not None and is_bearer(sent):
         return sent[7:].strip()
     return headers.get(b"x-api-key", b"")

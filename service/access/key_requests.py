@@ -22,7 +22,9 @@ class KeyRequests(RequestObserver):
 
     def observe(self, request: Request, status: int, seconds: float) -> None:
         failed = request.failed
-        if isinstance(failed, Forbidden) or (isinstance(failed, Unauthorized) and failed.invalid):
+        if failed is not None and (
+            isinstance(failed, Forbidden) or (isinstance(failed, Unauthorized) and failed.invalid)
+        ):
             identity = {"client": request.client, "request_id": request.request_id.decode("latin-1")}
             log.warning("key refused", extra={"reason": failed.detail, **identity})  # the log limits such lines
         name = request.caller.name

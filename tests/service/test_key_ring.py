@@ -2,11 +2,15 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from service.access.key_access import KeyAccess
 from service.access.key_ring import COPY, KeyRing
 from service.access.keys_file import KeysFileError
+from service.errors import Unauthorized
 from tests.service.access_keys import KeySet
 
 
@@ -91,3 +95,23 @@ def test_a_file_that_may_not_be_read_is_reported(keys: KeySet) -> None:
     keys.path.chmod(0)
     with pytest.raises(KeysFileError, match="Permission denied"):
         KeyRing(keys.path, None)
+
+
+def test_a_header_with_a_valid_key_is_remembered_until_the_keys_change(tmp_path: Path) -> None:
+    keys = KeySet(tmp_path / "keys.json")
+    keys.add("a")
+    ring = KeyRing(keys.path, None)
+    access, header = KeyAccess(ring), b"Bearer " + keys.texts["a"].encode()
+
+    def check(authorization: bytes) -> str:
+        request: Any = SimpleNamespace(headers={b"authorization": authorization}, served=None, caller=None)
+        access.check(request, "predict", None)
+        return str(request.caller.name)
+
+    assert [check(header), check(header)] == ["a", "a"]
+    assert [*access._verified] == [header]
+    ring.keys = {}
+    for refused in (header, b"Bearer x"):
+        with pytest.raises(Unauthorized):
+            check(refused)
+    assert not access._verified
