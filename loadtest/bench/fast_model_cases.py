@@ -1,7 +1,7 @@
 """The fast paths of `models`, its caches, and its branches for few rows."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,11 +16,14 @@ from models.columns import Column
 from models.encoding import encoder, target_scaling
 from models.fast.arrow_block import common_block
 from models.fast.json_entries import ColumnEntries, entries_of
+from models.fast.number_blocks import common_csv, common_lines
 from models.fast.single_row import single_row_predictor
 from models.formats import arrow_decoder, arrow_messages
 from models.formats.arrow_decoder import ArrowDecoder
-from models.formats.blocks import decode_whole
+from models.formats.blocks import Block, TableDecoder, decode_whole
+from models.formats.csv_decoder import CsvDecoder
 from models.formats.json_encoder import JsonWriter
+from models.formats.ndjson_decoder import NdjsonDecoder
 from models.formats.record_batches import RecordBatchWriter, message_of
 from models.frame import Frame
 from models.network import input_block
@@ -108,6 +111,33 @@ def number_rows() -> Iterator[Case]:
     text = json.dumps(rows_of(1_000)).encode()[1:-1]
     general = partial(parse_and_validate, schema, b'{"rows":[%b]}' % text)
     yield Case("`NumberRows`", "parse and validate 1,000 rows", partial(read_number_rows, schema, text), general)
+    lines = b"".join(json.dumps(row).encode() + b"\n" for row in rows_of(1_000))
+    names = [feature.name for feature in schema.features]
+    table = "\n".join(
+        [",".join(names), *(",".join(str(row[name]) for name in names) for row in rows_of(1_000))]
+    ).encode()
+    for name, common, decoder, body in (
+        ("NDJSON", common_lines, NdjsonDecoder, lines),
+        ("CSV", common_csv, CsvDecoder, table),
+    ):
+        yield Case(
+            f"`{common.__name__}`",
+            f"decode and validate 1,000 rows of {name}",
+            partial(validated, common, schema, body),
+            partial(decoded, decoder, schema, body),
+        )
+
+
+def validated(common: Callable[..., Block | None], schema: FeatureSchema, body: bytes) -> ValidatedRows:
+    block = common(schema, body, MAX_ROWS)
+    assert block is not None
+    return block.validate(schema)
+
+
+def decoded(decoder: Callable[..., TableDecoder], schema: FeatureSchema, body: bytes) -> ValidatedRows:
+    block = decode_whole(decoder(schema, MAX_ROWS, MAX_BYTES), body)
+    assert block is not None
+    return block.validate(schema)
 
 
 def parse_and_validate(schema: FeatureSchema, body: bytes) -> ValidatedRows:
@@ -139,11 +169,13 @@ def arrow_requests() -> Iterator[Case]:
     for count in (1, 1_000):
         body = stream_of(rows_of(count))
         input_name = f"decode and validate {plural(count)} of Arrow"
-        yield Case("`common_block`", input_name, partial(block_of, schema, body), partial(decoded, schema, body))
+        yield Case(
+            "`common_block`", input_name, partial(block_of, schema, body), partial(decoded, ArrowDecoder, schema, body)
+        )
     yield without(
         "`cached_header`, `cached_schema`",
         "decode and validate 100 rows of Arrow with text",
-        partial(decoded, regression(1).schema, stream_of(rows_of(100, 1))),
+        partial(decoded, ArrowDecoder, regression(1).schema, stream_of(rows_of(100, 1))),
         cached_header=(arrow_decoder, arrow_messages.MessageHeader),
         cached_schema=(arrow_decoder, arrow_messages.read_schema),
     )
@@ -159,12 +191,6 @@ def stream_of(rows: Sequence[Row]) -> bytes:
 
 def block_of(schema: FeatureSchema, body: bytes) -> ValidatedRows:
     block = common_block(schema, body, MAX_ROWS)
-    assert block is not None
-    return block.validate(schema)
-
-
-def decoded(schema: FeatureSchema, body: bytes) -> ValidatedRows:
-    block = decode_whole(ArrowDecoder(schema, MAX_ROWS, MAX_BYTES), body)
     assert block is not None
     return block.validate(schema)
 
