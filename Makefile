@@ -98,6 +98,10 @@ learners: ## an environment with what the suite compares the network with (PyTor
 	$(PY) -m venv build/learners
 	build/learners/bin/python -m pip install --quiet --require-hashes -r requirements/learners.lock
 
+peer-%: ## the environment of another server that the benchmark compares: fastapi, litserve, mlserver, mlflow, ray
+	$(PY) -m venv build/peers/$*
+	build/peers/$*/bin/python -m pip install --quiet --require-hashes -r requirements/peer-$*.lock
+
 load: .venv/.development ## run two short load tests and print the path of the report
 	@$(PY) -m training --if-empty
 	@$(PY) -m loadtest run --rate 200 --seconds 10 --out build/load/steady

@@ -91,7 +91,7 @@ def add_servers(targets: Any) -> None:
         "scenarios",
         nargs="*",
         metavar="SCENARIO",
-        help="row, mixed, default, many, wide, tensorflow, workers (default: row)",
+        help="row, mixed, peers, default, many, wide, tensorflow, workers (default: row)",
     )
     servers.add_argument(
         "--beside",

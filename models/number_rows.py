@@ -119,7 +119,7 @@ def same_names(characters: Bytes, names: Names) -> bool:
 
 
 def regular(characters: Bytes, size: int, names: Names, separator: Separator) -> bool:
-    """Whether all braces, colons and commas of the text stand where rows of numbers have them, and none elsewhere."""
+    """Whether all braces, colons and commas of the text are those between the names and values of rows of numbers."""
     rows, columns = names.starts.shape
     cells, text = rows * columns, characters[:size]
     commas = cells - 1 if separator == b"," else cells - rows

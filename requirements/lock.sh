@@ -35,3 +35,8 @@ uv pip compile --no-deps --universal --generate-hashes --no-header --quiet --no-
     requirements/tables.in -o requirements/tables.lock
 uv pip compile --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
     requirements/learners.in -o requirements/learners.lock
+# Other servers, which the benchmark compares with ours.
+for peer in fastapi litserve mlserver mlflow ray; do
+    uv pip compile --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
+        requirements/peer-$peer.in -o requirements/peer-$peer.lock
+done

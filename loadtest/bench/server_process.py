@@ -84,7 +84,7 @@ class BenchServer:
                     self.ready_s = time.monotonic() - self._started
                     return
             except urllib.error.HTTPError as error:
-                if error.code != 503:
+                if error.code not in self.contender.not_ready:
                     raise RuntimeError(f"{self.contender.name} returned {error.code}: {error.read()[:500]!r}") from None
             except OSError:
                 pass

@@ -45,6 +45,7 @@ class Contender:
     form: BodyEncoder = as_json
     folder: Path = ROOT  # working directory
     scheme: Literal["http", "https"] = "http"
+    not_ready: tuple[int, ...] = (503,)  # statuses of a server that is still starting
 
 
 def uvicorn(app: str) -> tuple[str, ...]:
@@ -141,6 +142,51 @@ class ServerScenario:
     compared: tuple[str, ...] = (NUMPY,)  # the contenders that `--beside` compares with another checkout
 
 
+def peer(name: str, module: str, path: str = "/predict", form: BodyEncoder = as_json) -> Contender:
+    """Another server of the network 8-32-1, in the environment of `make peer-NAME`."""
+    command = (str(peer_python(name)), "-m", f"loadtest.bench.peers.{module}", "{port}")
+    return Contender(name, command, path, model="eight", form=form, not_ready=(404, 503))
+
+
+def peer_python(name: str) -> Path:
+    return ROOT / "build" / "peers" / name / "bin" / "python"
+
+
+def as_records(rows: Sequence[Row]) -> EncodedBody:
+    """The body of MLflow's scoring server."""
+    return EncodedBody(json.dumps({"dataframe_records": rows}).encode())
+
+
+def as_tensor(rows: Sequence[Row]) -> EncodedBody:
+    """One FP32 tensor of the Open Inference Protocol."""
+    data = [[*row.values()] for row in rows]
+    tensor = {"name": "x", "datatype": "FP32", "shape": [len(data), len(data[0])], "data": data}
+    return EncodedBody(json.dumps({"inputs": [tensor]}).encode())
+
+
+INFER = "/v2/models/eight/infer"
+FASTAPI = Contender(
+    "fastapi",
+    (
+        *(str(peer_python("fastapi")), "-m", "uvicorn", "loadtest.bench.peers.fastapi_app:app"),
+        *("--host", "127.0.0.1", "--port", "{port}", "--log-level", "warning", "--no-access-log"),
+    ),
+    "/predict",
+    model="eight",
+)
+PEERS = (
+    FASTAPI,
+    peer("litserve", "litserve_app"),
+    peer("mlserver", "mlserver_app", INFER, as_tensor),
+    peer("mlflow", "mlflow_app", "/invocations", as_records),
+    peer("ray", "ray_app"),
+)
+
+
+def installed_peers() -> tuple[Contender, ...]:
+    return tuple(contender for contender in PEERS if peer_python(contender.name).exists())
+
+
 OFF, ON, ONE, TWO = f"{TENSORFLOW}, batching off", f"{TENSORFLOW}, batching on", "one worker", "two workers"
 OWN = "bare function with the default network"
 SMALL = "tabserve, NumPy, network 32-1"
@@ -179,6 +225,13 @@ SCENARIOS = {
         "one row of income: 14 columns (the first: 8 numbers), networks of 32-1 and the default one",
         (ServerGoal(SMALL, BARE.name, "cost", 2.5), ServerGoal(NUMPY, OWN, "cost", 0.85)),
         (SMALL, NUMPY),
+    ),
+    "peers": ServerScenario(
+        "eight",
+        1,
+        32,
+        (BARE, tabserve_server(NUMPY, "eight"), *installed_peers()),
+        "one row of 8 numbers, network 8-32-1, other servers (those of `make peer-NAME`)",
     ),
     "default": ServerScenario(
         "housing",
