@@ -10,7 +10,7 @@ export BENTOML_DO_NOT_TRACK ?= True
 	quality trust shap-comparison suite learners load large-bodies soak versions-proof starts robustness bench bulk-bench lock upgrade-check clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' Makefile
 
 serve: .venv/.training ## install, train the default models if there are none, serve them
 	@$(PY) -m training --if-empty
