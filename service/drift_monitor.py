@@ -99,7 +99,7 @@ class DriftMonitor:
             for watched, sampled, answered in taken:
                 watched.count(sampled, answered)
 
-    def report(self, served: ServedModel, seconds: float | None = None) -> dict[str, Any]:
+    def report(self, served: ServedModel, seconds: float | None = None, histograms: bool = False) -> dict[str, Any]:
         """The answer to `GET /drift` for a version, which reads files."""
         head = {"model": served.name, "version": served.version}
         watched = None if served.sample is None else self._watched.get(served.sample)
@@ -107,6 +107,7 @@ class DriftMonitor:
             reason = "this version has no reference.json: it was trained before tabserve stored one; train it again"
             return head | {"status": "no_reference", "reason": reason}
         from models.drift.drift_report import drift_report
+        from models.drift.histograms import add_histograms
 
         window, counts = watched.window(seconds)
         span = {
@@ -115,7 +116,10 @@ class DriftMonitor:
             "rows": counts.answered,
             "sampled": counts.counted,
         }
-        return head | {"window": span} | drift_report(watched.model.schema, watched.reference, counts)
+        report = drift_report(watched.model.schema, watched.reference, counts)
+        if histograms:
+            add_histograms(report, watched.model.schema, watched.reference, counts)
+        return head | {"window": span} | report
 
 
 def state_folder(state: Path | None, shared: Path | None) -> Path | None:

@@ -105,6 +105,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"models.tabular_model"},
         {"models.drift.counter", "models.drift.significance"},
         {"models.drift.drift_report", "models.drift.drift_table"},
+        {"models.drift.histograms"},
         {"models.explanation.explainer"},
         {"models.optional_columns"},
         {"models.output_options"},

@@ -29,6 +29,7 @@ def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
                 },
                 option("version", "A version by number or alias; by default the champion", example="challenger"),
                 option("window", "1m to 7d; by default the shortest of 1h, 24h and 7d with 500 rows", example="24h"),
+                option("histograms", "true adds the histograms of each column and of the prediction", example="true"),
             ],
         )
     }

@@ -18,7 +18,7 @@ from service.served_model import ServedModel
 from service.window_counters import DAY, HOUR, MINUTE, WEEK
 
 PATH = "/drift"
-OPTIONS = ("model", "version", "window")
+OPTIONS = ("model", "version", "window", "histograms")
 WINDOW = re.compile(r"([1-9][0-9]{0,5})([mhd])")
 UNITS = {"m": MINUTE, "h": HOUR, "d": DAY}
 
@@ -29,6 +29,7 @@ class DriftOptions(NamedTuple):
     model: str
     version: str
     seconds: float | None
+    histograms: bool
 
 
 class DriftPage(Page):
@@ -42,7 +43,8 @@ class DriftPage(Page):
         exchange.check_model(options.model)
         served = find_version(self.plane.snapshot, options)
         await self.plane.drift.flush()
-        return Response(dumps(await asyncio.to_thread(self.plane.drift.report, served, options.seconds)))
+        report = self.plane.drift.report
+        return Response(dumps(await asyncio.to_thread(report, served, options.seconds, options.histograms)))
 
 
 class DriftRoutes:
@@ -69,7 +71,10 @@ def parse_options(query: bytes, names: Sequence[str]) -> DriftOptions:
         raise unknown_option(f"the option 'model' is missing; served models: {', '.join(names)}")
     window = values.get("window")  # empty as in the default of the OpenAPI document, which some clients send
     seconds = parse_window(window) if window else None
-    return DriftOptions(values.get("model", names[0] if names else ""), values.get("version", ""), seconds)
+    model = values.get("model", names[0] if names else "")
+    return DriftOptions(
+        model, values.get("version", ""), seconds, parse_flag("histograms", values.get("histograms", ""))
+    )
 
 
 def parse_window(text: str) -> float:
@@ -79,6 +84,13 @@ def parse_window(text: str) -> float:
     if not MINUTE <= seconds <= WEEK:
         raise unknown_option(f"window={truncate(text)!r} is not valid, expected 1m to 7d, such as 15m, 24h or 7d")
     return float(seconds)
+
+
+def parse_flag(name: str, text: str) -> bool:
+    """An empty value counts as absent. Raises RequestNotValid."""
+    if text not in ("", "true", "false"):
+        raise unknown_option(f"{name}={truncate(text)!r} is not valid, expected true or false")
+    return text == "true"
 
 
 def find_version(snapshot: Snapshot, options: DriftOptions) -> ServedModel:

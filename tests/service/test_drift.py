@@ -377,3 +377,29 @@ def test_the_expected_error_is_that_of_every_eighth_row_also_if_rows_come_one_by
     (watched,) = plane.drift._watched.values()
     assert watched.window(3600)[1].estimated == 3
     plane.close()
+
+
+def test_histograms_have_the_shares_that_the_statistics_compare(client: Client) -> None:
+    rows = rows_like_training(400, seed=7)
+    for row in rows[:100]:
+        row["km"], row["zone"] = None, "east"
+    send(client, rows)
+    found = client.drift("histograms=true")
+    km, by_card, zone = (column["histogram"] for column in found["columns"])
+    assert [cell["above"] for cell in km[1:-1]] == [cell["to"] for cell in km[:-2]]
+    assert (km[0]["above"], km[-2]["to"]) == (None, None)
+    assert km[-1] == {"group": "missing", **found["columns"][0]["missing"]}
+    assert [cell.get("value") for cell in by_card] == [False, True, None]
+    unseen = next(cell for cell in zone if cell.get("group") == "unseen")
+    assert unseen["current"] == found["columns"][2]["unseen"] == 0.25
+    for cells in (km, by_card, zone, found["prediction"]["histogram"]):
+        for sample in ("reference", "current"):
+            assert sum(cell[sample] for cell in cells) == pytest.approx(1, abs=1e-4)
+    shares = [(cell["reference"], cell["current"]) for cell in km]
+    index = sum((q - p) * math.log(q / p) for p, q in shares if p and q)
+    assert index == pytest.approx(found["columns"][0]["psi"], abs=0.02)
+
+
+def test_histograms_are_an_option(client: Client) -> None:
+    assert "histogram" not in client.drift("histograms=false")["columns"][0]
+    assert client.ask("GET", "/drift", query="histograms=1").status == 422
