@@ -34,6 +34,15 @@ def add_histograms(
         report["prediction"]["histogram"] = with_shares(cells, reference.prediction.cells, counts.prediction.cells)
 
 
+def training_histograms(schema: FeatureSchema, reference: DriftReference) -> dict[str, list[Cell]]:
+    """The cells of each column with the shares of the training rows, `reference`."""
+    found: dict[str, list[Cell]] = {}
+    for feature, column in zip(schema.in_frame_order, reference.columns, strict=True):
+        cells = cells_of(column, feature.kind, feature.seen.levels)
+        found[feature.name] = [cell | {"reference": share(column.cells, place)} for place, cell in enumerate(cells)]
+    return found
+
+
 def cells_of(column: NumberReference | CategoryReference, kind: Kind, levels: Sequence[Scalar] | None) -> list[Cell]:
     if isinstance(column, NumberReference):
         return [*number_cells(column, kind), *groups(NUMBER_GROUPS)]

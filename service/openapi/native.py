@@ -124,7 +124,7 @@ def pages(models: Sequence[TabularModel]) -> dict[str, Any]:
             "One model: schema, quality, examples, card",
             JSON_OBJECT,
             MODEL,
-            parameters=[name],
+            parameters=[name, HISTOGRAMS],
         ),
         "/models/{name}/versions": page(
             "Models",
@@ -141,6 +141,12 @@ def pages(models: Sequence[TabularModel]) -> dict[str, Any]:
     }
 
 
+HISTOGRAMS: Schema = {
+    "name": "histograms",
+    "in": "query",
+    "description": "true adds the histograms of the columns at training",
+    "schema": {"title": "Histograms", "type": "string", "enum": ["true", "false"], "default": "false"},
+}
 OPERATION_IDS = {
     "/models": "list_models",
     "/models/{name}": "describe_model",

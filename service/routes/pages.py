@@ -14,11 +14,11 @@ from service.drift_metrics import drift_metrics
 from service.errors import RequestError
 from service.http.http_exchange import HttpExchange, Response
 from service.registry import Snapshot
+from service.routes.model_page import ModelPage
 from service.routes.native import UnknownModelRoute
 from service.routes.page import Page
 from service.routes.route import Route
 from service.routes.version_pages import VersionListPage
-from service.served_model import ServedModel
 
 MODELS, VERSIONS = "/models/", "/versions"
 MAX_DOCUMENTS = 16  # that are kept, one for each set of models that a key may see
@@ -104,17 +104,6 @@ class ModelListPage(Page):
         return Response(orjson.dumps({"models": [model_summary(model) for model in visible]}))
 
 
-class ModelPage(Page):
-    """`GET /models/{name}`."""
-
-    def __init__(self, plane: DataPlane, served: ServedModel) -> None:
-        super().__init__(plane, model_name=served.name)
-        self._served = served
-
-    async def handle(self, exchange: HttpExchange) -> Response:
-        return Response(dumps(model_description(self._served)))
-
-
 class PageRoutes:
     """The routes of all pages except the OpenAPI document, which the router adds."""
 
@@ -153,37 +142,7 @@ def model_summary(model: TabularModel) -> dict[str, Any]:
     }
 
 
-def model_description(served: ServedModel) -> dict[str, Any]:
-    model, plan = served.model, served.batcher.plan
-    schema = model.schema
-    return {
-        "name": model.name,
-        "version": model.version,
-        "task": schema.task,
-        "target": schema.target,
-        "classes": schema.classes,
-        "engine": {"name": model.engine.name, "reason": model.engine.reason},
-        "batching": {"inline_rows": served.inline_rows, "chunk_rows": plan.chunk_rows, "merge": plan.merge},
-        "schema": orjson.loads(schema.to_json()),
-        "metrics": model.metrics,
-        "ignored": [{"name": column.name, "reason": column.reason} for column in schema.ignored],
-        "examples": examples(model),
-        "card": model.card,
-    }
-
-
 def headline_metric(model: TabularModel) -> dict[str, Any] | None:
     """The metric that training selected to summarise the quality of the model."""
     metric = model.metrics.get("metric")
     return {"name": metric["name"], "value": metric["value"]} if isinstance(metric, dict) else None
-
-
-def examples(model: TabularModel, count: int = 3) -> list[dict[str, Any]]:
-    """Golden rows with their predictions."""
-    rows = model.golden.rows[:count]
-    if not rows:
-        return []
-    return [
-        {"row": row, "prediction": prediction}
-        for row, prediction in zip(rows, model.present(model.predict_rows(rows)), strict=True)
-    ]

@@ -1,4 +1,4 @@
-/** Models: what this server serves. */
+/** Models: what this server serves, how good it is, and what it needs. */
 import { getJson } from "../api.js";
 import { h } from "../components/dom.js";
 import { message } from "../components/notice.js";
@@ -7,17 +7,30 @@ import { address } from "../router.js";
 
 /** @typedef {{name: string, version: string, task: string, target: string, metric: {name: string, value: number} | null, engine: string}} Model */
 
+/** @type {Record<string, string>} */
+const TASKS = { regression: "a number", binary: "one of two classes", multiclass: "one of several classes" };
+
 /** @param {HTMLElement} main @param {import("../router.js").Route} route @param {AbortSignal} signal */
 export async function show(main, route, signal) {
   /** @type {{models: Model[]}} */
   const { models } = await getJson("models", signal);
   main.append(h("h1", {}, "Models"));
-  if (models.length) main.append(h("ul", { class: "cards" }, models.map(modelCard)));
-  else main.append(message("There are no models here.", h("p", {}, "The server has none, or your key may not use any.")));
+  if (models.length) main.append(h("ul", { class: "cards" }, models.map((model) => modelCard(model, signal))));
+  else main.append(message("There are no models here.", h("p", {}, "The server has none, or your key may not use any. To train one: ", h("code", {}, "tabserve train housing"))));
 }
 
-/** @param {Model} model */
-function modelCard(model) {
+/** @param {Model} model @param {AbortSignal} signal */
+function modelCard(model, signal) {
+  const details = h("details", { ontoggle: fill }, h("summary", {}, "Columns"));
+  async function fill() {
+    if (!details.open || details.childElementCount > 1) return;
+    const [{ describeModel }, { notice }] = await Promise.all([import("../components/model_description.js"), import("../components/notice.js")]);
+    try {
+      details.append(describeModel(await getJson(`models/${encodeURIComponent(model.name)}`, signal)));
+    } catch (error) {
+      if (!signal.aborted) details.append(notice(error));
+    }
+  }
   return h(
     "li",
     { class: "card" },
@@ -25,8 +38,6 @@ function modelCard(model) {
     h("p", {}, "predicts ", h("strong", { dir: "auto" }, model.target), ` (${TASKS[model.task] ?? model.task})`),
     model.metric && h("p", { class: "quiet" }, `${model.metric.name} on held-out rows: `, h("strong", {}, number(model.metric.value))),
     h("p", { class: "row" }, h("a", { class: "button main", href: address("try", model.name) }, "Try"), h("a", { class: "button", href: address("versions", model.name) }, "Versions")),
+    details,
   );
 }
-
-/** @type {Record<string, string>} */
-const TASKS = { regression: "a number", binary: "one of two classes", multiclass: "one of several classes" };
