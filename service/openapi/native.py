@@ -116,6 +116,8 @@ def pages(models: Sequence[TabularModel]) -> dict[str, Any]:
     }
     names = {"title": "Name", "type": "string", "enum": [model.name for model in models]}
     name = {"name": "name", "in": "path", "required": True, "schema": names}
+    numbers = {"title": "Version", "type": "integer", "minimum": 1, "examples": [1]}
+    version = {"name": "version", "in": "path", "required": True, "schema": numbers}
     return {
         "/models": page("Models", "/models", "List the models", {"application/json": {"schema": listed}}),
         "/models/{name}": page(
@@ -134,6 +136,14 @@ def pages(models: Sequence[TabularModel]) -> dict[str, Any]:
             MODEL,
             parameters=[name],
         ),
+        "/models/{name}/versions/{version}/card": page(
+            "Models",
+            "/models/{name}/versions/{version}/card",
+            "The model card of a stored version",
+            {"text/markdown": {"schema": {"title": "Card", "type": "string"}}},
+            MODEL,
+            parameters=[name, version],
+        ),
         "/livez": page("Operation", "/livez", "Liveness probe", status_json),
         "/readyz": page("Operation", "/readyz", "Readiness probe", status_json, READINESS),
         "/metrics": page("Operation", "/metrics", "Metrics in Prometheus' text format", TEXT),
@@ -151,6 +161,7 @@ OPERATION_IDS = {
     "/models": "list_models",
     "/models/{name}": "describe_model",
     "/models/{name}/versions": "list_versions",
+    "/models/{name}/versions/{version}/card": "version_card",
     "/schema.json": "schema",
 }
 

@@ -1,6 +1,7 @@
 """Pages about the server and its models: `/models`, `/livez`, `/readyz`, `/metrics`, `/docs.json`."""
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar
@@ -18,9 +19,10 @@ from service.routes.model_page import ModelPage
 from service.routes.native import UnknownModelRoute
 from service.routes.page import Page
 from service.routes.route import Route
-from service.routes.version_pages import VersionListPage
+from service.routes.version_pages import VersionCardPage, VersionListPage
 
 MODELS, VERSIONS = "/models/", "/versions"
+CARD = re.compile(r"([^/]+)/versions/0*([1-9][0-9]{0,17})/card")
 MAX_DOCUMENTS = 16  # that are kept, one for each set of models that a key may see
 METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
@@ -122,8 +124,11 @@ class PageRoutes:
         return self._model_page(plane, snapshot, path.removeprefix(MODELS))
 
     def _model_page(self, plane: DataPlane, snapshot: Snapshot, name: str) -> Route:
-        model = name.removesuffix(VERSIONS)
+        card = CARD.fullmatch(name)
+        model = card[1] if card else name.removesuffix(VERSIONS)
         try:
+            if card:
+                return VersionCardPage(plane, snapshot.entry(model), int(card[2]))
             if name.endswith(VERSIONS):
                 return VersionListPage(plane, snapshot.entry(model))
             return ModelPage(plane, snapshot.find(name))

@@ -1,4 +1,4 @@
-"""`GET /models/{name}/versions`: all stored versions of a model, and which of them are served."""
+"""`GET /models/{name}/versions`: all stored versions of a model, and which of them are served; their cards."""
 
 import asyncio
 import re
@@ -10,14 +10,20 @@ from typing import Any
 from models import manifest, store, version_files
 from models.aliases import CHAMPION
 from models.json_text import dumps
+from models.serving_file import ServingFile
+from models.serving_state import ServingStateError
 from models.version_files import StoredVersion
 from models.version_folder import DESCRIPTION_FILE, read_document
 from service.data_plane import DataPlane
+from service.errors import NotFound
 from service.http.http_exchange import HttpExchange, Response
 from service.registry import ModelEntry
 from service.routes.page import Page
 
 CREATION_TIME = re.compile(r"""^creation_time:\s*['"]?([^'"\n]+)['"]?\s*$""", re.MULTILINE)
+
+
+MARKDOWN = b"text/markdown; charset=utf-8"
 
 
 class VersionListPage(Page):
@@ -31,6 +37,28 @@ class VersionListPage(Page):
         return await version_list_response(self.plane, self._entry)
 
 
+class VersionCardPage(Page):
+    """The card of a stored version."""
+
+    def __init__(self, plane: DataPlane, entry: ModelEntry, version: int) -> None:
+        super().__init__(plane, model_name=entry.name)
+        self._version = version
+
+    async def handle(self, exchange: HttpExchange) -> Response:
+        card = await asyncio.to_thread(self._read)
+        if card is None:
+            raise NotFound(f"model {self.model_name!r} has no stored version {self._version} with a card")
+        return Response(card, MARKDOWN)
+
+    def _read(self) -> bytes | None:
+        stored = stored_versions(self.plane, str(self.model_name))
+        found = next((one for one in stored if one.version == self._version), None)
+        try:
+            return None if found is None else read_document(found.path / "card.md")
+        except (OSError, ValueError):
+            return None
+
+
 async def version_list_response(plane: DataPlane, entry: ModelEntry) -> Response:
     """The versions of a model, with the generation as ETag for If-Match."""
     document = await asyncio.to_thread(version_list, plane, entry)  # the store may hang: not in the data plane's thread
@@ -39,10 +67,32 @@ async def version_list_response(plane: DataPlane, entry: ModelEntry) -> Response
 
 def version_list(plane: DataPlane, entry: ModelEntry) -> dict[str, Any]:
     """The document of the page. Reads the store."""
-    stored: Sequence[StoredVersion] = store.versions(plane.settings.store)[0].get(entry.name, ())
+    stored = stored_versions(plane, entry.name)
     traffic = entry.split or {entry.aliases[CHAMPION]: 100}
     versions = [described(plane, entry, one) | {"traffic": traffic.get(str(one.version), 0)} for one in stored]
-    return {"model": entry.name, "generation": plane.following.wanted_generation, "versions": versions}
+    head = {"model": entry.name, "generation": plane.following.wanted_generation}
+    return head | served_by(plane, entry) | {"versions": versions}
+
+
+def stored_versions(plane: DataPlane, model: str) -> Sequence[StoredVersion]:
+    """The versions of a model, newest first. Reads the store."""
+    return store.versions(plane.settings.store)[0].get(model, ())
+
+
+def served_by(plane: DataPlane, entry: ModelEntry) -> dict[str, Any]:
+    """What is set besides aliases and traffic: the champion to which a rollback returns, a canary's rule, a shadow."""
+    found: dict[str, Any] = {}
+    try:
+        state = ServingFile(store.home(plane.settings.store)).read().model(entry.name)
+        if state.history and state.rolled_back is None:
+            found["previous"] = str(state.history[-1])
+    except ServingStateError:
+        pass
+    if entry.rollback is not None and entry.split:
+        found["rollback"] = entry.rollback.model_dump()
+    if entry.shadow is not None:
+        found["shadow"] = entry.shadow.model_dump()
+    return found
 
 
 def described(plane: DataPlane, entry: ModelEntry, stored: StoredVersion) -> dict[str, Any]:

@@ -81,6 +81,7 @@ REQUIRED: dict[str, Access] = {
     "TFServingPredictRoute": "predict",
     "TrafficRoute": "admin",
     "UnknownModelRoute": "predict",
+    "VersionCardPage": "predict",
     "VersionListPage": "predict",
     "VersionRoute": "predict",
     "VertexExplainRoute": "predict",
@@ -98,6 +99,7 @@ UNLISTED = (
         "/v1/models/none",
     ),
     *("/v1/nothing", "/v2/models/none", "/v2/nothing", "/v2/models/homes/versions/1/infer", "/models/homes/versions"),
+    "/models/homes/versions/1/card",
     *("/v2/repository/models/homes/load", "/v2/repository/models/homes/unload", "/models/homes/promote"),
     *("/models/homes/rollback", "/models/homes/traffic", "/models/homes/shadow", "/models/homes/aliases/new"),
     *(

@@ -295,3 +295,28 @@ def test_a_request_without_a_client_is_forbidden() -> None:
 
     with pytest.raises(Forbidden):
         AccessControl().check_admin(Nobody())
+
+
+def test_the_list_also_has_the_previous_champion_a_canary_and_a_shadow(admin: Admin) -> None:
+    listed = admin("GET", "/models/homes/versions").body
+    assert listed.keys() == {"model", "generation", "versions"}
+    admin("POST", "/models/homes/promote", {"version": 1})
+    admin("POST", "/models/homes/promote", {"version": 2})
+    admin("PUT", "/models/homes/aliases/challenger", {"version": 3})
+    admin("PUT", "/models/homes/traffic", {"champion": 95, "challenger": 5, "rollback": {"after_rows": 300}})
+    found = admin("PUT", "/models/homes/shadow", {"share": 0.1}).body
+    assert (found["previous"], found["rollback"]) == ("1", {"after_rows": 300})
+    assert found["shadow"] == {"alias": "challenger", "share": 0.1}
+    assert "previous" not in admin("POST", "/models/homes/rollback").body  # another rollback changes nothing
+
+
+def test_a_stored_version_has_its_card(admin: Admin, folder: Path) -> None:
+    reply = admin("GET", "/models/homes/versions/3/card")
+    assert (reply.status, reply.headers["content-type"]) == (200, "text/markdown; charset=utf-8")
+    assert reply.content == (folder / "homes/3/card.md").read_bytes()
+    assert admin("GET", "/models/homes/versions/0003/card").status == 200
+    for path in ("homes/versions/9/card", "none/versions/1/card", "homes/versions/0/card", "homes/versions/x/card"):
+        assert admin("GET", f"/models/{path}").status == 404
+    assert admin("POST", "/models/homes/versions/3/card").status == 405
+    (folder / "homes/3/card.md").unlink()
+    assert admin("GET", "/models/homes/versions/3/card").status == 404
