@@ -3,6 +3,7 @@
  *
  * A view is a module with `show(main, route, signal)`, which fills `main`. `signal` aborts when another view opens.
  */
+import { ServerGone } from "./api.js";
 import { h } from "./components/dom.js";
 import { notice } from "./components/notice.js";
 import { address, currentRoute } from "./router.js";
@@ -36,7 +37,9 @@ async function open(moveFocus) {
   const waiting = setTimeout(() => main.replaceChildren(h("p", { class: "quiet", role: "status" }, "Loading …")), SLOW_MS);
   signal.addEventListener("abort", () => clearTimeout(waiting));
   try {
-    const { show } = await view.load();
+    const { show } = await view.load().catch((error) => {
+      throw error instanceof TypeError ? new ServerGone("the server does not answer", { cause: error }) : error;
+    });
     if (signal.aborted) return;
     const content = h("div", { class: `view ${route.view || FIRST}` });
     await show(content, route, signal);

@@ -1,9 +1,65 @@
-/** Live: how the server is doing. */
-import { request } from "../api.js";
+/** Live: how the server is doing, and whether its rows drift. */
+import { ApiError, ServerGone, request } from "../api.js";
 import { h } from "../components/dom.js";
+import { modelPicker } from "../components/model_picker.js";
+import { message, notice } from "../components/notice.js";
+import { redraw } from "../components/redraw.js";
+import { readCounts } from "../live/counts.js";
+import { driftOf, driftPanel } from "../live/drift_panel.js";
+import { History } from "../live/history.js";
+import { repeat } from "../live/polling.js";
+import { serverPanel } from "../live/server_panel.js";
+import { onSessionChange } from "../session.js";
+
+const REFRESH_S = 2; // workers publish their counts once a second
+
+/** Kept while another view is open. */
+let kept = new History();
+onSessionChange(() => {
+  kept = new History();
+});
 
 /** @param {HTMLElement} main @param {import("../router.js").Route} route @param {AbortSignal} signal */
 export async function show(main, route, signal) {
-  await request("readyz", { signal });
-  main.append(h("h1", {}, "Live"), h("p", {}, "The server is ready. ", h("a", { href: "metrics" }, "All metrics")));
+  const { name, picker } = await modelPicker("live", route, signal);
+  main.append(h("h1", {}, "Live"), await countersOrReason(name, signal), name ? driftPanel(name, picker, signal) : picker);
+}
+
+/** The counters of the server. A key for some models may see their drift alone. @param {string} model @param {AbortSignal} signal */
+async function countersOrReason(model, signal) {
+  try {
+    await load(kept, signal);
+  } catch (error) {
+    if (!(error instanceof ApiError && error.status === 403 && model)) throw error;
+    await driftOf(model, "", signal).catch(() => {
+      throw error;
+    });
+    return message("The counters of the server are not shown.", h("p", {}, error.message));
+  }
+  return countersPanel(kept, signal);
+}
+
+/** @param {History} history @param {AbortSignal} signal */
+function countersPanel(history, signal) {
+  const gone = h("div", {});
+  const server = h("div", { class: "server" }, serverPanel(history));
+  const refresh = async () => {
+    try {
+      await load(history, signal);
+      gone.replaceChildren();
+      redraw(server, serverPanel(history));
+      return true;
+    } catch (error) {
+      if (!signal.aborted && !gone.hasChildNodes()) gone.replaceChildren(notice(error));
+      return error instanceof ServerGone;
+    }
+  };
+  repeat(refresh, REFRESH_S, signal);
+  return h("div", {}, gone, server);
+}
+
+/** @param {History} history @param {AbortSignal} signal */
+async function load(history, signal) {
+  const text = await (await request("metrics", { signal })).text();
+  history.add(performance.now() / 1000, readCounts(text));
 }

@@ -1,0 +1,33 @@
+/** Asks before something is changed. */
+import { h } from "./dom.js";
+
+/**
+ * @param {string} title a question
+ * @param {string} text what will happen
+ * @param {string} verb of the button that does it
+ * @param {AbortSignal} signal of the view: when another one opens, the answer is no
+ * @returns {Promise<boolean>}
+ */
+export function confirmed(title, text, verb, signal) {
+  return new Promise((resolve) => {
+    const dialog = h(
+      "dialog",
+      { class: "confirm", "aria-labelledby": "confirm-title", "aria-describedby": "confirm-text" },
+      h("h2", { id: "confirm-title" }, title),
+      h("p", { id: "confirm-text" }, text),
+      h(
+        "div",
+        { class: "row" },
+        h("button", { class: "main", onclick: () => dialog.close("yes") }, verb),
+        h("button", { autofocus: true, onclick: () => dialog.close() }, "Cancel"),
+      ),
+    );
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      resolve(dialog.returnValue === "yes");
+    });
+    signal.addEventListener("abort", () => dialog.close());
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}
