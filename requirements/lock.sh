@@ -40,3 +40,6 @@ for peer in fastapi litserve mlserver mlflow ray; do
     uv pip compile --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
         requirements/peer-$peer.in -o requirements/peer-$peer.lock
 done
+# The browser tests: Playwright and axe-core. Packages that the development lock has, too, have its versions.
+uv pip compile --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
+    --constraint requirements/development.lock requirements/browser.in -o requirements/browser.lock

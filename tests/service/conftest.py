@@ -278,8 +278,9 @@ class Server:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self) -> None:
-        self.port = free_port()
+    def start(self, port: int = 0) -> None:
+        """port: 0 for a free one."""
+        self.port = port or free_port()
         command = [
             str(Path(sys.executable).parent / "bentoml"),
             "serve",

@@ -1,0 +1,81 @@
+"""What the page loads, and what it says where there is nothing to show."""
+
+from collections.abc import Callable
+
+import httpx
+from playwright.sync_api import Page, Response, expect
+
+from tests.browser.conftest import MODELS, KeyedServer
+from tests.browser.test_versions import sign_in
+from tests.service.conftest import Server
+
+MAX_TRANSFER = 200_000  # bytes of the page's files, compressed
+VIEWS = ("models", "try/housing", "versions/housing", "live/housing", "api")
+
+
+def test_all_files_together_are_small_and_compressed(server: Server, open_page: Callable[..., Page]) -> None:
+    page = open_page("about:blank")
+    files: dict[str, Response] = {}
+    page.on("response", lambda response: files.update({response.url: response}))
+    for view in VIEWS:
+        page.goto(f"{server.url}/#/{view}")
+        expect(page.locator("h1")).to_be_visible()
+    own = {url: response for url, response in files.items() if "/page/" in url or url == f"{server.url}/"}
+    assert len(own) > 10
+    for url, response in own.items():
+        assert response.header_value("content-encoding") == "gzip", url
+    assert sum(int(response.header_value("content-length") or MAX_TRANSFER) for response in own.values()) < MAX_TRANSFER
+
+
+def test_every_view_asks_for_a_key_and_shows_what_the_key_may_see(
+    keyed: KeyedServer, open_page: Callable[..., Page]
+) -> None:
+    for view in VIEWS:
+        page = open_page(f"{keyed.server.url}/#/{view}")
+        page.get_by_label("API key").fill("tsk_wrong")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("alert")).to_contain_text("key")
+        sign_in(page, keyed.keys.texts["all"])
+        expect(page.locator("h1")).to_be_visible()
+        expect(page.get_by_label("API key")).to_have_count(0)
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_label("API key")).to_be_visible()
+
+
+def test_a_key_for_one_model_sees_no_other(keyed: KeyedServer, open_page: Callable[..., Page]) -> None:
+    page = open_page(f"{keyed.server.url}/")
+    sign_in(page, keyed.keys.texts["penguins"])
+    expect(page.get_by_role("link", name="penguins")).to_be_visible()
+    assert "housing" not in page.content()
+    page.goto(f"{keyed.server.url}/#/try/housing")
+    expect(page.get_by_text("This is not allowed.")).to_be_visible()
+
+
+def test_a_server_that_is_gone_is_named_and_found_again(
+    start_server: Callable[..., Server], open_page: Callable[..., Page]
+) -> None:
+    server = start_server()
+    page = open_page(f"{server.url}/#/live/penguins")
+    expect(page.locator('[data-total="requests"]')).to_be_visible()
+    server.stop()
+    expect(page.get_by_text("The server does not answer.").first).to_be_visible()
+    expect(page.locator('[data-total="requests"]')).to_be_visible()  # what is known stays
+    page.get_by_role("link", name="Models").click()
+    expect(page.get_by_text("The server does not answer.")).to_be_visible()
+    server.start(port=server.port)
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("link", name="penguins")).to_be_visible()
+
+
+def test_a_server_without_models_says_so(start_server: Callable[..., Server], open_page: Callable[..., Page]) -> None:
+    server = start_server(TABSERVE_WORKERS="1")
+    for model in MODELS:
+        unload = f"{server.url}/v2/repository/models/{model}/unload"
+        httpx.post(unload, json={}, timeout=60).raise_for_status()
+    assert httpx.get(f"{server.url}/models", timeout=60).json() == {"models": []}
+    page = open_page(f"{server.url}/")
+    for view in ("models", "try", "versions", "live"):
+        page.goto(f"{server.url}/#/{view}")
+        expect(page.get_by_text("There are no models here.")).to_be_visible()
+    page.goto(f"{server.url}/#/api")
+    expect(page.get_by_role("heading", name="API")).to_be_visible()
