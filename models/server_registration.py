@@ -6,7 +6,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -39,6 +39,8 @@ class ServerRegistration:
     workers: Mapping[str, WorkerGeneration] = field(default_factory=dict)
     renewed: float = 0.0
     pid_namespace: str = ""
+    feedback: tuple[str, ...] = ()
+    """The live metrics of the served versions, a line for each."""
 
     @property
     def serving_generation(self) -> int:
@@ -52,12 +54,15 @@ class ServerRegistration:
 
 
 def registration(
-    server_id: str, pid: int, wanted_generation: int, workers: Mapping[str, WorkerGeneration]
+    server_id: str,
+    pid: int,
+    wanted_generation: int,
+    workers: Mapping[str, WorkerGeneration],
+    feedback: Sequence[str] = (),
 ) -> ServerRegistration:
     """The registration of a server on this machine, renewed now."""
-    return ServerRegistration(
-        server_id, pid, socket.gethostname(), wanted_generation, workers, time.time(), pid_namespace()
-    )
+    host, namespace = socket.gethostname(), pid_namespace()
+    return ServerRegistration(server_id, pid, host, wanted_generation, workers, time.time(), namespace, tuple(feedback))
 
 
 def write(folder: Path, server: ServerRegistration) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from models.aliases import CHALLENGER, CHAMPION
-from models.serving_state import ChangeRefused, ModelState, Shadow, Traffic
+from models.serving_state import AutomaticRollback, ChangeRefused, ModelState, Shadow, Traffic
 from models.validation_problem import first_problem
 
 HISTORY = 50
@@ -90,13 +90,15 @@ def set_served(model: ModelState, served: bool) -> ModelState:
     return changed(model, served=served)
 
 
-def start_canary(model: ModelState, version: int, percent: int | float, after_rows: int | None) -> ModelState:
-    """Make a version the challenger with this share of the requests. after_rows: of the automatic rollback, if any."""
+def start_canary(
+    model: ModelState, version: int, percent: int | float, rollback: AutomaticRollback | None
+) -> ModelState:
+    """Make a version the challenger with this share of the requests."""
     if version == model.champion:
         raise ChangeRefused(f"version {version} is the champion; a canary needs another version")
     flat: dict[str, Any] = {CHAMPION: 100 - percent, CHALLENGER: percent}
-    if after_rows is not None:
-        flat["rollback"] = {"after_rows": after_rows}
+    if rollback is not None:
+        flat["rollback"] = rollback
     return changed(set_alias(model, CHALLENGER, version), traffic=flat)
 
 

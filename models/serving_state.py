@@ -48,6 +48,12 @@ class AutomaticRollback(ServingDocument):
     """Returns all traffic to the champion when the challenger is worse, after this many rows of the challenger."""
 
     after_rows: Annotated[int, Field(ge=1)] = AFTER_ROWS
+    feedback: bool = True
+    """Whether the truth that clients report can end the canary. Written to the file only if it cannot."""
+
+    @model_serializer
+    def _without_default(self) -> dict[str, Any]:
+        return {"after_rows": self.after_rows} | ({} if self.feedback else {"feedback": False})
 
 
 class Traffic(ServingDocument):

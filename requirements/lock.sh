@@ -43,3 +43,6 @@ done
 # The browser tests: Playwright and axe-core. Packages that the development lock has, too, have its versions.
 uv pip compile --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
     --constraint requirements/development.lock requirements/browser.in -o requirements/browser.lock
+# What our drift statistics are compared with.
+uv pip compile --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
+    requirements/evidently.in -o requirements/evidently.lock

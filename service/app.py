@@ -183,14 +183,15 @@ def service_class_of(
             except Exception as error:
                 worker.record_failed_start(f"{type(error).__name__}: {error}")
                 raise
-            self.registration = StoreRegistration(self.follower.files, self.follower.file.folder)
+            gauges = LiveGauges(plane)
+            self.registration = StoreRegistration(self.follower.files, self.follower.file.folder, gauges.lines)
             watch = CanaryWatch(self.follower, self.follower.files)
             followers = (self.follower.run(), self.registration.run(), watch.run(), *([keys.run()] if keys else []))
             work = (
                 flush_every_second(plane, parts and parts.lines),
                 update_plans(plane),
                 trim_memory(plane),
-                LiveGauges(plane).run(),
+                gauges.run(),
                 *followers,
             )
             self.tasks = [asyncio.create_task(task) for task in work]

@@ -1,9 +1,9 @@
 """Watches canaries, and returns their traffic to the champion if the challenger is worse.
 
 Each worker publishes its counts once a second. The worker with the lowest process id adds them up and tests them: the
-share of failed answers, and the share of answers slower than the champion's 99th percentile. Five engine errors of the
-challenger end the canary at once. The probability that a challenger that equals the champion is rolled back is at most
-0.001 for the life of a canary.
+share of failed answers, the share of answers slower than the champion's 99th percentile, and the errors by feedback on
+the same rows. Five engine errors of the challenger end the canary at once. The probability that a challenger that
+equals the champion is rolled back is at most 0.001 for the life of a canary.
 """
 
 import asyncio
@@ -16,6 +16,8 @@ from models.serving_changes import set_traffic
 from models.serving_state import ModelState, ServingStateError
 from models.version_files import StoreError
 from models.version_lifecycle import VersionStore
+from service.errors import RetryLater
+from service.feedback.live_report import worse_than_champion
 from service.follower import Follower
 from service.metrics import SECONDS, VersionCounters
 from service.periodic_work import repeat
@@ -24,7 +26,7 @@ from service.sequential_test import SequentialTest
 from service.worker_files import WorkerFiles
 
 LOOK_S = 1.0
-ALPHA = 0.0005  # of each of the two tests
+ALPHA = 0.001 / 3  # of each of the three tests
 ENGINE_ERRORS = 5
 CHAMPION_ANSWERS = 500  # after which its 99th percentile is determined
 SLOW_SHARE = 0.01
@@ -75,6 +77,7 @@ class CanaryTest:
 
     def __init__(self, canary: str, after_rows: int) -> None:
         self.canary = canary
+        self.may_act = False  # whether the challenger has answered enough rows
         self._after_rows = after_rows
         self._failed, self._slow = SequentialTest(ALPHA), SequentialTest(ALPHA)
         self._slow_bucket: int | None = None  # the champion's 99th percentile lies in it
@@ -96,7 +99,8 @@ class CanaryTest:
         elif champion.answers >= CHAMPION_ANSWERS:
             self._slow_bucket = percentile_bucket(champion.seconds)
         self._before = champion, challenger
-        if challenger.rows < self._after_rows:
+        self.may_act = challenger.rows >= self._after_rows
+        if not self.may_act:
             return None
         if self._failed.rejected:
             return f"more failed answers: {self._failed.summary}"
@@ -168,8 +172,21 @@ class CanaryWatch:
         champion, challenger = AnswerCounts(), AnswerCounts()
         for version, counts in self._files.counts(key_of(entry), self._own):
             (champion if version == entry.aliases[CHAMPION] else challenger).add(AnswerCounts(**counts))
-        if (reason := test.look(champion, challenger)) is not None:
+        reason = test.look(champion, challenger)
+        if reason is None and test.may_act and entry.rollback.feedback:
+            reason = await self._worse_by_feedback(entry)
+        if reason is not None:
             await self._roll_back(entry, reason)
+
+    async def _worse_by_feedback(self, entry: ModelEntry) -> str | None:
+        """The reason to roll back by the truth about the same rows."""
+        if not self._plane.live.has_any:
+            return None
+        desk = self._plane.feedback
+        try:
+            return worse_than_champion(entry, await desk.run(desk.sums, entry.name, 0.0), ALPHA)
+        except RetryLater:  # its thread is busy, or its database cannot be read: the next look is in a second
+            return None
 
     async def _roll_back(self, entry: ModelEntry, reason: str) -> None:
         log.error("canary rolled back", extra={"model": entry.name, "canary": entry.canary, "reason": reason})

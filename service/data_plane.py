@@ -190,6 +190,7 @@ class DataPlane:
             return await self.run_in_thread(validate, schema) if large else validate(schema)
         except RowsNotValid as error:
             served.counters.count_rows(error.valid, error.invalid)
+            served.count_errors(error.errors)
             raise
 
     async def predict_validated(self, served: ServedModel, rows: ValidatedRows, context: PredictionContext) -> Outputs:
@@ -198,6 +199,8 @@ class DataPlane:
         if context.count_rows:
             context.count_rows(rows.count)
         counters.count_rows(valid, rows.count - valid)
+        if rows.errors:  # of rows that are skipped
+            served.count_errors(rows.errors)
         for warnings in rows.warnings.values():
             counters.warn(warning.code for warning in warnings)
         if not valid:

@@ -3,12 +3,13 @@ prometheus_client, whose files sum over the workers."""
 
 import os
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
+from models.rows import RowError
 from service.metric_files import LostSeries
 from service.process_metrics import process_page
 from service.worker_records import is_alive
@@ -48,6 +49,7 @@ class ModelCounters:
         self.requests: dict[tuple[str, int], int] = {}
         self.seconds: dict[str, HistogramBuckets] = {}
         self.valid_rows = self.invalid_rows = 0
+        self.row_errors: dict[tuple[str, str], int] = {}  # by column and code
         self.warnings: dict[str, int] = {}
         self.rejected: dict[str, int] = {}
         self.short_deadlines = 0  # passed by requests that the server had less time for than its settings allow
@@ -67,6 +69,12 @@ class ModelCounters:
     def count_rows(self, valid: int, invalid: int) -> None:
         self.valid_rows += valid
         self.invalid_rows += invalid
+
+    def count_errors(self, errors: Iterable[RowError], columns: Container[str]) -> None:
+        """columns: those that have their own time series. Others, and errors of the row itself, are counted as ""."""
+        for _, name, code, _ in errors:
+            key = (name if name is not None and name in columns else "", code)
+            self.row_errors[key] = self.row_errors.get(key, 0) + 1
 
     def warn(self, codes: Iterable[str]) -> None:
         for code in codes:
@@ -110,6 +118,7 @@ class Metrics:
         self._requests = counter("requests", "Requests", *one, "protocol", "status")
         self._seconds = histogram("request_seconds", "Seconds from request to response", SECONDS, *one, "protocol")
         self._rows = counter("rows", "Rows validated", *one, "verdict")
+        self._row_errors = counter("row_errors", "Errors of invalid rows", *one, "column", "code")
         self._warnings = counter("warnings", "Warnings returned", *one, "code")
         self._rejected = counter("rejected_rows", "Valid rows not predicted", *one, "reason")
         self._batch_rows = histogram("batch_rows", "Rows per batch", ROWS, *one)
@@ -231,6 +240,8 @@ class Metrics:
         ):
             for label, count in counts.items():
                 metric.labels(*one, label).inc(count)
+        for (column, code), count in counters.row_errors.items():
+            self._row_errors.labels(*one, column, code).inc(count)
         for protocol, buckets in counters.seconds.items():
             add_buckets(buckets, self._seconds.labels(*one, protocol))
         add_buckets(counters.batch_rows, self._batch_rows.labels(*one))

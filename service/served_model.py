@@ -2,7 +2,8 @@
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any, TypeVar
 
 from models.fast.single_row import single_row_predictor
@@ -10,6 +11,7 @@ from models.frame import Row
 from models.output_options import ExtendedModel, OutputOptions, with_options
 from models.outputs import Outputs
 from models.row_warnings import find_warnings
+from models.rows import RowError
 from models.tabular_model import TabularModel
 from service.batcher import Batcher
 from service.engine_cost import EngineCost
@@ -18,6 +20,7 @@ from service.row_sample import RowSample
 from service.settings import Settings
 
 MAX_EXTENDED = 32  # combinations of options for which a version keeps the objects of protocols
+MAX_ERROR_COLUMNS = 100  # of a version whose errors have their own time series
 T = TypeVar("T")
 
 
@@ -35,6 +38,7 @@ class ServedModel:
         self._scaled_batcher: Batcher | None = None
         self.adopt(cost)
         self._single_row = single_row_predictor(model)
+        self._error_columns = frozenset(islice(model.schema.by_name, MAX_ERROR_COLUMNS))
         self._compiled: dict[Callable[[TabularModel], Any], Any] = {}
         self._extended: dict[OutputOptions, ServedModel] = {}
         self.extension: ExtendedModel | None = None  # of a version for a request's options, see `extended`
@@ -63,6 +67,10 @@ class ServedModel:
                 del self._extended[next(iter(self._extended))]
         self._extended[options] = served  # the last one is the one used last
         return served
+
+    def count_errors(self, errors: Iterable[RowError]) -> None:
+        """Count errors of invalid rows by column and code."""
+        self.counters.count_errors(errors, self._error_columns)
 
     @property
     def explains(self) -> bool:

@@ -9,7 +9,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from models import server_registration
@@ -23,11 +23,12 @@ RENEW_S = 5.0
 
 
 class StoreRegistration:
-    """folder: the root of the store."""
+    """folder: the root of the store. feedback: the live metrics of the served versions as text."""
 
-    def __init__(self, files: WorkerFiles, folder: Path) -> None:
+    def __init__(self, files: WorkerFiles, folder: Path, feedback: Callable[[], Sequence[str]] = tuple) -> None:
         self._files = files
         self._folder = folder
+        self._feedback = feedback
         self._supervisor = os.getppid()
         self._id = re.sub(r"[^A-Za-z0-9._-]", "-", f"{socket.gethostname()}-{self._supervisor}")
         self._written: Mapping[int, FollowingStatus] = {}
@@ -57,6 +58,5 @@ class StoreRegistration:
             str(pid): WorkerGeneration(status.serving_generation, status.summary) for pid, status in statuses.items()
         }
         wanted = max(status.wanted_generation for status in statuses.values())
-        server_registration.write(
-            self._folder, server_registration.registration(self._id, self._supervisor, wanted, workers)
-        )
+        server = server_registration.registration(self._id, self._supervisor, wanted, workers, self._feedback())
+        server_registration.write(self._folder, server)

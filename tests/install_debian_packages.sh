@@ -1,8 +1,16 @@
 #!/usr/bin/env bash
 # Install packages of Debian, and try again while the package index is busy: install_debian_packages.sh LOG PACKAGE...
+#
+# Daemons of these packages (nginx, prometheus) are not started: tests start the programs with their own configuration.
 set -euo pipefail
 log=$1
 shift
+policy=/usr/sbin/policy-rc.d # Debian's scripts ask it before they start a daemon; 101: do not
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod +x "$policy"
+fi
 for try in 1 2 3; do
     if apt-get update -q >"$log" 2>&1 && DEBIAN_FRONTEND=noninteractive \
         apt-get install -qy -o DPkg::Lock::Timeout=120 --no-install-recommends "$@" >>"$log" 2>&1; then exit 0; fi

@@ -6,7 +6,7 @@ from functools import partial
 
 from models import serving_changes, trusted_keys
 from models.aliases import CHAMPION
-from models.serving_state import ChangeRefused, ModelState, ServingState
+from models.serving_state import AutomaticRollback, ChangeRefused, ModelState, ServingState
 from models.version_files import StoredVersion
 from models.version_lifecycle import VersionStore
 from service.commands import followers
@@ -58,11 +58,12 @@ def delete_alias_of(state: ModelState, alias: str, version: int) -> ModelState:
 def canary(arguments: Arguments, versions: VersionStore) -> int:
     """Give a version a share of the requests."""
     stored = checked(arguments, versions)
-    after_rows = None if arguments.no_rollback else arguments.after_rows
+    rollback = AutomaticRollback(after_rows=arguments.after_rows, feedback=not arguments.ignore_feedback)
 
     def apply(state: ModelState) -> ModelState:
         known = versions.with_champion(stored.name, state)
-        return serving_changes.start_canary(known, stored.version, arguments.percent, after_rows)
+        chosen = None if arguments.no_rollback else rollback
+        return serving_changes.start_canary(known, stored.version, arguments.percent, chosen)
 
     return change(arguments, versions, apply, stored)
 

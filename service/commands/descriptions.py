@@ -38,7 +38,9 @@ def describe_fields(model: ModelState) -> dict[str, str]:
     if model.traffic is not None:
         traffic = ", ".join(f"{share:g} % {alias}" for alias, share in model.traffic.shares.items())
         rollback = model.traffic.rollback
-        traffic += "" if rollback is None else f" (automatic rollback after {rollback.after_rows} rows)"
+        if rollback is not None:
+            without = "" if rollback.feedback else ", not by feedback"
+            traffic += f" (automatic rollback after {rollback.after_rows} rows{without})"
     shadow = "" if model.shadow is None else f"{model.shadow.share:.4g} of the rows to {model.shadow.alias}"
     champion = "" if model.champion is None else str(model.champion)
     texts = {CHAMPION: champion, "aliases": aliases, "traffic": traffic, "shadow": shadow}

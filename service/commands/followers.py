@@ -21,7 +21,7 @@ def wait_for_servers(folder: Path, generation: int, seconds: float) -> tuple[lis
 
 
 def describe_servers(servers: list[ServerRegistration]) -> list[str]:
-    """A line for each server, and one for each problem of its workers."""
+    """A line for each server, for each problem of its workers, and for each version that feedback judges."""
     if not servers:
         return ["no server has registered in this store"]
     lines = []
@@ -30,5 +30,5 @@ def describe_servers(servers: list[ServerRegistration]) -> list[str]:
         line = f"server {server.id} (pid {server.pid} on {server.host}, {workers}): generation "
         behind = server.serving_generation != server.wanted_generation
         line += f"{server.serving_generation}" + (f", wants {server.wanted_generation}" if behind else "")
-        lines += [line, *(f"  {problem}" for problem in server.problems)]
+        lines += [line, *(f"  {text}" for text in (*server.problems, *server.feedback))]
     return lines

@@ -62,6 +62,9 @@ def canary_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         help="rows of the challenger before the automatic rollback may act (default: %(default)s)",
     )
     rollback.add_argument("--no-rollback", action="store_true", help="do not end the canary automatically")
+    parser.add_argument(
+        "--ignore-feedback", action="store_true", help="the truth that clients report does not end the canary"
+    )
     return parser
 
 

@@ -1,9 +1,18 @@
 """Reports the live metrics of all served versions to Prometheus."""
 
 import time
+from typing import Any
 
 from service.data_plane import DataPlane
-from service.feedback.live_report import LiveMetric, coverage_status, live_coverage, live_metric, status_of
+from service.feedback.live_report import (
+    LiveMetric,
+    coverage_status,
+    live_coverage,
+    live_metric,
+    report,
+    status_of,
+)
+from service.feedback.live_text import described_lines
 from service.periodic_work import repeat
 
 LOOK_S = 5.0
@@ -19,6 +28,11 @@ class LiveGauges:
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
         self._worse: set[Labels] = set()
+        self._reports: dict[str, list[dict[str, Any]]] = {}  # by model, without a window
+
+    def lines(self) -> list[str]:
+        """The live metrics of the served versions as text, a line for each version that has feedback."""
+        return [line for name, versions in self._reports.items() for line in described_lines(name, versions)]
 
     async def run(self) -> None:
         """Update the gauges until cancelled."""
@@ -28,10 +42,13 @@ class LiveGauges:
         """Set the gauges of all versions that have feedback. A version that is no longer served is not worse."""
         plane = self._plane
         before, self._worse = self._worse, set()
+        self._reports = {}
         for name, entry in plane.snapshot.entries.items() if plane.live.has_any else ():
             desk = plane.feedback
             for window, seconds in WINDOWS.items():
                 sums = await desk.run(desk.sums, name, 0.0 if seconds is None else time.time() - seconds)
+                if seconds is None:
+                    self._reports[name] = report(entry, sums)
                 for served in entry.versions.values():
                     for metric in (live_metric(served, sums), live_coverage(served, sums)):
                         if metric is not None:

@@ -104,6 +104,27 @@ def difference(champion: ServedModel, moments: Moments) -> dict[str, Any]:
     }
 
 
+def worse_than_champion(entry: ModelEntry, sums: Mapping[MetricKey, Moments], alpha: float) -> str | None:
+    """Which version with a share of the traffic has larger errors than the champion; None if that is not certain.
+
+    alpha: the probability that such a version without larger errors is ever reported.
+    """
+    champion = entry.champion
+    challengers = [version for version in entry.split if version != champion.version]
+    for version in challengers:
+        moments = sums.get(MetricKey(version, DIFFERENCE + champion.version), Moments())
+        low = interval(moments, 2 * alpha / len(challengers)).low  # alpha is of one end
+        if low > 0.5:
+            judge = champion.compiled(VersionJudge)
+            value, least = ((2 * mean - 1) * judge.scale for mean in (moments.mean, low))
+            error = "share of errors" if judge.metric == "accuracy" else judge.metric
+            return (
+                f"larger errors by feedback: version {version} has a {error} that is {value:.3g} higher than the "
+                f"champion's (at least {least:.3g}) on {int(moments.number)} rows"
+            )
+    return None
+
+
 def numbers_of(metric: LiveMetric) -> dict[str, Any]:
     return {
         "name": metric.name,

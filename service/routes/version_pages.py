@@ -15,7 +15,8 @@ from models.serving_state import ServingStateError
 from models.version_files import StoredVersion
 from models.version_folder import DESCRIPTION_FILE, read_document
 from service.data_plane import DataPlane
-from service.errors import NotFound
+from service.errors import NotFound, RetryLater
+from service.feedback.live_report import report
 from service.http.http_exchange import HttpExchange, Response
 from service.registry import ModelEntry
 from service.routes.page import Page
@@ -62,7 +63,27 @@ class VersionCardPage(Page):
 async def version_list_response(plane: DataPlane, entry: ModelEntry) -> Response:
     """The versions of a model, with the generation as ETag for If-Match."""
     document = await asyncio.to_thread(version_list, plane, entry)  # the store may hang: not in the data plane's thread
+    live = await live_metrics(plane, entry)
+    for version in document["versions"]:
+        if (found := live.get(version["version"])) is not None:
+            version["live"] = found
     return Response(dumps(document), headers=[(b"etag", b'"%d"' % document["generation"])])
+
+
+async def live_metrics(plane: DataPlane, entry: ModelEntry) -> dict[str, dict[str, Any]]:
+    """The live metrics of the versions that have feedback, without a window."""
+    if not plane.live.has_any:
+        return {}
+    desk = plane.feedback
+    try:
+        versions = report(entry, await desk.run(desk.sums, entry.name, 0.0))
+    except RetryLater:  # the list is also needed where they cannot be read now
+        return {}
+    return {
+        one["version"]: {name: value for name, value in one.items() if name not in ("version", "aliases")}
+        for one in versions
+        if one["rows"]
+    }
 
 
 def version_list(plane: DataPlane, entry: ModelEntry) -> dict[str, Any]:

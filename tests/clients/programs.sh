@@ -8,7 +8,7 @@ cd "$(dirname "$0")/../.."
 here=tests/clients
 build=build/clients
 PATH=$PATH:/usr/sbin
-declare -A packages=([nginx]=nginx-light [node]=nodejs [npm]=npm [java]=default-jre-headless)
+declare -A packages=([nginx]=nginx-light [node]=nodejs [npm]=npm [java]=default-jre-headless [promtool]=prometheus)
 
 install_programs() {
     missing=()

@@ -4,7 +4,6 @@ Alerts are those of deploy/compose/alerts.yml in a real Prometheus (Debian's pac
 """
 
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -51,14 +50,13 @@ class Town:
 
 @dataclass
 class Alerts:
-    """A running Prometheus; None if it is not installed."""
+    """A running Prometheus."""
 
-    url: str | None
+    url: str
 
     def wait(self, name: str, *, firing: bool) -> None:
         """Wait until an alert fires, or until it does not."""
-        if self.url is not None:
-            until(lambda: (name in self.firing()) == firing)
+        until(lambda: (name in self.firing()) == firing)
 
     def firing(self) -> set[str]:
         alerts = httpx.get(f"{self.url}/api/v1/alerts", timeout=60).json()["data"]["alerts"]
@@ -104,10 +102,6 @@ def server(tmp_path: Path, town: Town) -> Iterator[Server]:
 
 @pytest.fixture
 def alerts(server: Server, tmp_path: Path) -> Iterator[Alerts]:
-    program = shutil.which("prometheus")
-    if program is None:
-        yield Alerts(None)
-        return
     rules = re.sub(r"for: \d+m", "for: 2s", (ROOT / "deploy/compose/alerts.yml").read_text("utf-8"))
     (tmp_path / "alerts.yml").write_text(rules)
     (tmp_path / "prometheus.yml").write_text(
@@ -117,7 +111,7 @@ def alerts(server: Server, tmp_path: Path) -> Iterator[Alerts]:
         f"  - {{job_name: tabserve, static_configs: [{{targets: ['127.0.0.1:{server.port}']}}]}}\n"
     )
     port = free_port()
-    command = [program, f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/tsdb"]
+    command = ["prometheus", f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/tsdb"]
     with (tmp_path / "prometheus.log").open("wb") as log:
         process = subprocess.Popen(
             [*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=subprocess.STDOUT
@@ -184,6 +178,12 @@ def test_a_change_is_noticed_and_a_new_training_ends_it(
     assert before["status"] == "ok", before
     assert client.drift() == "ok"
 
+    replace_workers(server)
+    captured, earlier = tmp_path / "captured", tmp_path / "earlier"
+    earlier.mkdir()
+    for file in captured.glob("rents-*.parquet"):  # a training on both worlds would be a reference of neither
+        file.rename(earlier / file.name)
+
     town.changed = True
     client.send()
     until(lambda: client.drift() == "alarm")
@@ -195,8 +195,8 @@ def test_a_change_is_noticed_and_a_new_training_ends_it(
 
     client.send()
     replace_workers(server)
-    out = train(tmp_path / "home", "--data", str(tmp_path / "captured" / "rents-*.parquet"), "--promote")
-    assert f"{3 * REQUESTS * ROWS} of {3 * REQUESTS * ROWS} captured rows have feedback" in out
+    out = train(tmp_path / "home", "--data", str(captured / "rents-*.parquet"), "--promote")
+    assert f"{2 * REQUESTS * ROWS} of {2 * REQUESTS * ROWS} captured rows have feedback" in out
     until(lambda: "2" in client.versions())
     client.send()
     new = client.versions()["2"]
@@ -206,5 +206,3 @@ def test_a_change_is_noticed_and_a_new_training_ends_it(
     assert client.drift() != "alarm"
     alerts.wait(DRIFT, firing=False)
     alerts.wait(WORSE, firing=False)
-    if alerts.url is None:
-        pytest.skip("Prometheus is not installed: the alerts were not checked")

@@ -2,22 +2,18 @@
 
 import json
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPConnection
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-from service.drift_metrics import DriftCollector
-from service.metrics import Metrics
-from tests.container.containers import ROOT, Load, answers, docker, missing, named, run, wait_until
+from tests.container.containers import ROOT, Load, answers, docker, missing, run, wait_until
 from tests.ports import free_port
 
 DEPLOY = ROOT / "deploy"
@@ -150,40 +146,3 @@ def test_every_container_has_the_fewest_privileges(stack: Stack) -> None:
         assert inspected["HostConfig"]["SecurityOpt"] == ["no-new-privileges:true"], service
         assert inspected["HostConfig"]["Memory"] == 512 * 1024**2, service
         assert inspected["Config"]["User"] not in ("", "root", "0"), service
-
-
-def promtool(*arguments: str, folder: Path = DEPLOY / "compose") -> str:
-    return docker(
-        "run", "--rm", "--volume", f"{folder}:/rules:ro", "--entrypoint", "promtool", named("prometheus"), *arguments
-    )
-
-
-def test_the_alert_rules_pass_their_tests() -> None:
-    assert "SUCCESS: 11 rules" in promtool("check", "rules", "/rules/alerts.yml")
-    assert "SUCCESS" in promtool("test", "rules", "/rules/alerts_test.yml")
-
-
-def expressions() -> dict[str, str]:
-    """The queries of the rules and of the dashboard, by title."""
-    rules = re.findall(
-        r"alert: (\w+)\n\s+expr: (?:\|\n)?(.+?)\n\s+for:", (DEPLOY / "compose/alerts.yml").read_text(), re.S
-    )
-    panels = json.loads((DEPLOY / "compose/grafana.json").read_text())["panels"]
-    drawn = [(f"{panel['title']} {target['refId']}", target["expr"]) for panel in panels for target in panel["targets"]]
-    return dict(rules + drawn)
-
-
-def test_the_dashboard_and_the_rules_ask_for_what_is_measured(tmp_path: Path) -> None:
-    families = [*Metrics().registry.collect(), *DriftCollector(()).collect()]
-    measured = {family.name for family in families}
-    for title, expression in expressions().items():
-        for name in re.findall(r"tabserve_\w+", expression):
-            assert re.sub("_(total|bucket|sum|count)$", "", name) in measured, f"{title}: {name} is not measured"
-    rules = [
-        {"record": f"tried:{number}", "expr": expression.replace("$__rate_interval", "1m").replace("$model", "housing")}
-        for number, expression in enumerate(expressions().values())
-    ]
-    (tmp_path / "tried.yml").write_text(json.dumps({"groups": [{"name": "tried", "rules": rules}]}))
-    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
-        folder.chmod(0o755)
-    assert f"SUCCESS: {len(rules)} rules" in promtool("check", "rules", "/rules/tried.yml", folder=tmp_path)

@@ -18,7 +18,7 @@ SOON = '{"id": "x", "pid": 1, "host": "h", "wanted_generation": 1, "workers": {}
 @pytest.fixture
 def server() -> ServerRegistration:
     workers = {"11": WorkerGeneration(4), "12": WorkerGeneration(3, "housing:4 cannot be read")}
-    return registration("a-3000", os.getpid(), 4, workers)
+    return registration("a-3000", os.getpid(), 4, workers, ["housing:4 (champion): mae 0.3"])
 
 
 def test_registration_is_read_as_it_was_written(tmp_path: Path, server: ServerRegistration) -> None:

@@ -8,7 +8,15 @@ import pytest
 from pydantic import ValidationError
 
 from models import serving_changes as changes
-from models.serving_state import ChangeRefused, InvalidServingState, ModelState, ServingState, Shadow, Traffic
+from models.serving_state import (
+    AutomaticRollback,
+    ChangeRefused,
+    InvalidServingState,
+    ModelState,
+    ServingState,
+    Shadow,
+    Traffic,
+)
 
 FULL: dict[str, Any] = {
     "champion": 4,
@@ -32,6 +40,16 @@ def test_document_is_written_as_it_was_read() -> None:
     assert state.model("housing").aliases_of(4) == ["champion"]
     assert state.model("housing").aliases_of(5) == ["challenger"]
     assert state.model("other") == ModelState()
+
+
+def test_a_rollback_that_ignores_feedback_is_written_as_such() -> None:
+    rollback = {"after_rows": 500, "feedback": False}
+    text = document(traffic={"champion": 95, "challenger": 5, "rollback": rollback})
+    state = ServingState.from_json(text)
+    traffic = state.model("housing").traffic
+    assert traffic is not None
+    assert traffic.rollback == AutomaticRollback(after_rows=500, feedback=False)
+    assert json.loads(state.to_json()) == json.loads(text)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +108,7 @@ def test_promotion_and_rollback() -> None:
 
 
 def test_promotion_ends_the_canary_and_the_shadow_of_the_promoted_version() -> None:
-    model = changes.start_shadow(changes.start_canary(ModelState(champion=1), 2, 5, 500), 2, 0.5)
+    model = changes.start_shadow(changes.start_canary(ModelState(champion=1), 2, 5, AutomaticRollback()), 2, 0.5)
     assert None not in (model.traffic, model.shadow)
     other = changes.promote(model, 3, by_person=True)
     assert (other.traffic, other.shadow) == (None, model.shadow)
@@ -110,7 +128,7 @@ REPEATED: list[Callable[[ModelState], ModelState]] = [
     lambda model: changes.set_traffic(model, None),
     lambda model: changes.set_shadow(model, Shadow(alias="challenger", share=0.5)),
     lambda model: changes.set_served(model, False),
-    lambda model: changes.start_canary(model, 6, 10, 500),
+    lambda model: changes.start_canary(model, 6, 10, AutomaticRollback(after_rows=7, feedback=False)),
     lambda model: changes.start_shadow(model, 6, 0.2),
 ]
 

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scoring.__main__ import main
+from tests.captured_files import line_of, write_captured
 from tests.scoring.tables import STORE, numbers_table
 
 ROWS, FILES = 300_000, 6
@@ -44,6 +45,8 @@ def check(engine: str) -> None:
         check_results(engine, inputs, folder, expected)
         check_kill(engine, inputs, folder, expected)
         check_refusals(engine, inputs, folder)
+        if engine == "spark":
+            check_captured(folder)
 
 
 def check_results(engine: str, inputs: Path, folder: Path, expected: pa.Table) -> None:
@@ -104,6 +107,21 @@ def check_refusals(engine: str, inputs: Path, folder: Path) -> None:
     require(score(strange, folder / "c", engine, "--ignore-unknown", "--max-bad", "0") == 1, "--max-bad had no effect")
     require(not (folder / "c" / "_SUCCESS").exists(), "there is a _SUCCESS in spite of --max-bad")
     print(f"{engine}: unusable inputs and too many invalid rows are refused")
+
+
+def check_captured(folder: Path) -> None:
+    """Spark reads captured files with the line of the docs."""
+    from pyspark.sql import SparkSession
+
+    write_captured(folder / "captured")
+    line = line_of("Spark").replace('"captured/', f'"{folder}/captured/')
+    spark = SparkSession.builder.master("local[1]").getOrCreate()
+    rows = eval(line, {"spark": spark}).collect()
+    require(len({row["tabserve_id"] for row in rows}) == len(rows) == 6, f"{len(rows)} captured rows")
+    ages = sorted(row["age"] for row in rows if row["tabserve_version"] == "2")
+    require(ages == [0.5, 1.5, 2.5], f"captured values {ages}")
+    spark.stop()
+    print("spark: captured files are read by the line of the docs")
 
 
 def score(inputs: Path, out: Path, engine: str, *options: str) -> int:

@@ -15,9 +15,10 @@ import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
+from models.rows import RowError
 from models.tabular_model import TabularModel
 from service.http.asgi import Application
-from service.metrics import MULTIPROCESS, SECONDS, HistogramBuckets, Metrics, add_buckets
+from service.metrics import MULTIPROCESS, SECONDS, HistogramBuckets, Metrics, ModelCounters, add_buckets
 from service.settings import Settings
 from service.worker_records import is_alive
 
@@ -78,6 +79,7 @@ def test_requests_are_counted_under_the_names_of_the_contract(
     assert 'tabserve_requests_total{model="homes",protocol="json",status="422",version="1"} 1.0' in page
     assert 'tabserve_rows_total{model="homes",verdict="valid",version="1"} 2.0' in page
     assert 'tabserve_rows_total{model="homes",verdict="invalid",version="1"} 2.0' in page
+    assert 'tabserve_row_errors_total{code="missing_field",column="model_x",model="homes",version="1"} 2.0' in page
     assert 'tabserve_warnings_total{code="outside_seen",model="homes",version="1"} 1.0' in page
     assert 'tabserve_rejected_rows_total{model="homes",reason="queue_full",version="1"} 3.0' in page
     assert 'tabserve_model_info{engine="numpy",model="homes",version="1"} 1.0' in page
@@ -90,6 +92,40 @@ def test_client_input_never_becomes_a_metric_label(server: Any) -> None:
     assert "tabserve_model_info" in page
     ours = [line for line in page.splitlines() if line.startswith("tabserve_")]
     assert "never-heard-of" not in "".join(ours)
+
+
+def test_errors_are_counted_by_the_columns_of_the_model_and_no_others(
+    make_app: Callable[..., Application],
+    tabular_models: list[TabularModel],
+    settings: Settings,
+    asgi: Callable[..., Any],
+    home_row: dict[str, Any],
+) -> None:
+    asgi_app = make_app(tabular_models, settings)
+    rows = [{**home_row, "made up by a client": 1}, 5, {**home_row, "class": "seven"}, {**home_row, "model_x": None}]
+
+    async def story() -> str:
+        await asgi(asgi_app, "POST", "/predict/homes", json.dumps({"rows": rows}).encode(), "on_invalid=skip")
+        await asgi(asgi_app, "POST", "/predict/homes", b"class\nseven\n", headers={"content-type": "text/csv"})
+        return str((await asgi(asgi_app, "GET", "/metrics")).content.decode())
+
+    page = asyncio.run(story())
+    assert "made up by a client" not in page
+    for code, column, count in (
+        ("unknown_field", "", 1),
+        ("wrong_type", "", 1),
+        ("wrong_type", "class", 2),
+        ("null_not_allowed", "model_x", 1),
+    ):
+        labels = f'code="{code}",column="{column}",model="homes",version="1"'
+        assert f"tabserve_row_errors_total{{{labels}}} {count}.0" in page
+
+
+def test_the_number_of_columns_with_their_own_series_is_bounded() -> None:
+    counters = ModelCounters()
+    errors = [RowError(0, f"column {number}", "missing_field", "") for number in range(1000)]
+    counters.count_errors(errors, {"column 3"})
+    assert counters.row_errors == {("column 3", "missing_field"): 1, ("", "missing_field"): 999}
 
 
 def get_all(server: Any, paths: Iterable[str]) -> None:

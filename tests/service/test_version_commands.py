@@ -67,7 +67,8 @@ def test_status_describes_models_and_servers(root: Path, command: Command) -> No
         assert command(*words)[0] == 0
     assert command("shadow", "homes:3", "--share", "0.1")[0] == 0
     workers = {"7": WorkerGeneration(2, "homes:3 cannot be read"), "8": WorkerGeneration(3)}
-    server_registration.write(root, registration("web1-3000", os.getpid(), 3, workers))
+    feedback = ["homes:2 (champion): mae 0.3 (0.2 to 0.4) on 900 rows: ok"]
+    server_registration.write(root, registration("web1-3000", os.getpid(), 3, workers, feedback))
     host = server_registration.read(root)[0].host
     assert command("status", "homes")[1].splitlines() == [
         f"{root / 'serving.json'}: generation 3",
@@ -75,8 +76,10 @@ def test_status_describes_models_and_servers(root: Path, command: Command) -> No
         "rollback after 500 rows); shadow 0.1 of the rows to challenger; stored versions: 3, 2, 1",
         f"server web1-3000 (pid {os.getpid()} on {host}, 2 workers): generation 2, wants 3",
         "  worker 7: homes:3 cannot be read",
+        f"  {feedback[0]}",
     ]
     assert "did you mean 'homes'" in command("status", "home")[2]
+    assert "after 500 rows, not by feedback" in command("canary", "homes:3", "--percent", "5", "--ignore-feedback")[1]
 
 
 def test_aliases(root: Path, command: Command) -> None:

@@ -1,0 +1,189 @@
+"""A canary ends when the truth shows that the challenger is worse; an equal challenger stays."""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models import audit, server_registration, serving_changes
+from models.serving_file import ServingFile
+from models.serving_state import AutomaticRollback, Traffic
+from service.canary_watch import ALPHA, CanaryWatch
+from service.confidence_sequence import Moments, moments_of
+from service.feedback.live_gauges import LiveGauges
+from service.feedback.live_metrics import LiveMetrics, MetricKey
+from service.feedback.live_report import DIFFERENCE, worse_than_champion
+from service.registry import ModelEntry
+from service.settings import Settings
+from service.store_registration import StoreRegistration
+from service.worker_files import WorkerFiles
+from tests.service.conftest import HOME, call_asgi
+from tests.service.test_follower import Worker, change, folder, versions_folder
+
+__all__ = ["change", "folder", "versions_folder"]
+CHAMPION, CHALLENGER = "4", "2"
+SHARES = {"champion": 50, "challenger": 50}
+CANARIES, LOOKS, ROWS = 1000, 40, 50
+Kind = Callable[[np.random.Generator, int], np.ndarray]
+
+
+class Canary:
+    """A worker with a canary whose challenger has answered enough rows."""
+
+    def __init__(self, folder: Path, change: Any) -> None:
+        self.folder, self._change = folder, change
+        self.worker = Worker(Settings(store=folder))
+        self.worker.application.context.state.mark_ready()
+        self.watch = CanaryWatch(self.worker.follower, WorkerFiles(None))
+        change(serving_changes.promote, int(CHAMPION), by_person=True)
+        change(serving_changes.set_alias, "challenger", int(CHALLENGER))
+        self.split(feedback=True)
+
+    def split(self, *, feedback: bool) -> None:
+        traffic = Traffic(shares=SHARES, rollback=AutomaticRollback(after_rows=10, feedback=feedback))
+        self._change(serving_changes.set_traffic, traffic)
+        self.worker.look()
+        for number in range(60):
+            self.send("POST", "/predict/homes", {"rows": [HOME | {"class": number / 1000}]})
+
+    @property
+    def entry(self) -> ModelEntry:
+        return self.worker.plane.snapshot.entry("homes")
+
+    @property
+    def goes_on(self) -> bool:
+        """Look once. Whether the canary still has traffic."""
+        self.worker.plane.metrics.flush()
+        self.worker.runner.run(self.watch.look())
+        return ServingFile(self.folder).read().model("homes").traffic is not None
+
+    def send(self, method: str, path: str, body: Any = None) -> Any:
+        content = b"" if body is None else json.dumps(body).encode()
+        reply = self.worker.runner.run(call_asgi(self.worker.application, method, path, content))
+        assert reply.status == 200, reply.content
+        return reply.body
+
+    def report_truth(self, right: str) -> None:
+        """Feedback in which one version is always right. Engines differ by less than its errors are bounded."""
+        model = self.entry.find(right).model
+        rows = [HOME | {"class": number / 1000} for number in range(3000)]
+        truths = model.predict_rows(rows).primary[:, 0].tolist()
+        body = {"rows": [row | {"price": truth} for row, truth in zip(rows, truths, strict=True)]}
+        for _ in range(4):
+            self.send("POST", "/feedback/homes", body)
+
+
+@pytest.fixture
+def canary(folder: Path, change: Any) -> Iterator[Canary]:
+    made = Canary(folder, change)
+    yield made
+    made.worker.close()
+
+
+def test_a_challenger_with_larger_errors_is_rolled_back(canary: Canary) -> None:
+    assert canary.goes_on
+    canary.report_truth(right=CHAMPION)
+    assert not canary.goes_on
+    last = list(audit.read(canary.folder))[-1]
+    assert last["action"] == "automatic_rollback"
+    assert last["reason"].startswith("larger errors by feedback: version 2 has a mae that is ")
+    assert "on 12000 rows" in last["reason"]
+
+
+def test_a_challenger_with_smaller_errors_keeps_its_traffic(canary: Canary) -> None:
+    canary.report_truth(right=CHALLENGER)
+    assert canary.goes_on
+
+
+def test_feedback_ends_no_canary_that_ignores_it(canary: Canary) -> None:
+    canary.split(feedback=False)
+    canary.report_truth(right=CHAMPION)
+    assert canary.goes_on
+    canary.split(feedback=True)
+    assert not canary.goes_on
+
+
+def test_feedback_that_cannot_be_read_ends_no_canary(canary: Canary, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any) -> Any:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    canary.report_truth(right=CHAMPION)
+    monkeypatch.setattr(LiveMetrics, "sums", fail)
+    assert canary.goes_on
+    assert all("live" not in version for version in canary.send("GET", "/models/homes/versions")["versions"])
+
+
+def test_both_versions_are_listed_with_their_live_metrics(canary: Canary) -> None:
+    assert all("live" not in version for version in canary.send("GET", "/models/homes/versions")["versions"])
+    canary.report_truth(right=CHAMPION)
+    live = {one["version"]: one.get("live") for one in canary.send("GET", "/models/homes/versions")["versions"]}
+    assert live.keys() == {"1", "2", "3", "4"}
+    assert live["1"] is live["3"] is None
+    assert live[CHAMPION]["metric"]["value"] == pytest.approx(0, abs=1e-6)
+    assert live[CHALLENGER]["metric"]["low"] < live[CHALLENGER]["metric"]["value"]
+    assert live[CHALLENGER]["against_champion"]["status"] == "worse"
+
+
+def test_the_registration_has_both_live_metrics_for_the_command_status(canary: Canary, tmp_path: Path) -> None:
+    gauges = LiveGauges(canary.worker.plane)
+    canary.report_truth(right=CHAMPION)
+    canary.worker.runner.run(gauges.update())
+    shared, store = tmp_path / "shared", tmp_path / "registered"
+    shared.mkdir()
+    store.mkdir()
+    files = WorkerFiles(shared)
+    files.publish(canary.worker.plane.following)
+    canary.worker.runner.run(StoreRegistration(files, store, gauges.lines).look())
+    (server,) = server_registration.read(store)
+    champion, challenger = sorted(server.feedback, reverse=True)
+    assert champion.startswith("homes:4 (champion): mae ")
+    assert challenger.startswith("homes:2 (challenger): mae ")
+    assert " against version 4: worse" in challenger
+
+
+def accuracy(share: float, worse: float = 0.0) -> Kind:
+    """Differences of wrong labels: each version is wrong in a share of the rows that both find hard."""
+
+    def differences(rng: np.random.Generator, count: int) -> np.ndarray:
+        hard = rng.random(count) < 2 * share
+        first, second = hard & (rng.random(count) < 0.5), hard & (rng.random(count) < 0.5 + worse)
+        return second.astype(float) - first
+
+    return differences
+
+
+def absolute_error(worse: float = 0.0) -> Kind:
+    """Differences of absolute errors in tenths of the largest error."""
+
+    def differences(rng: np.random.Generator, count: int) -> np.ndarray:
+        found: np.ndarray = rng.normal(0, 0.02, count) + worse
+        return found
+
+    return differences
+
+
+def is_rolled_back(entry: ModelEntry, rng: np.random.Generator, kind: Kind, looks: int) -> bool:
+    key, moments = MetricKey(CHALLENGER, DIFFERENCE + CHAMPION), Moments()
+    for _ in range(looks):
+        added = moments_of(((kind(rng, ROWS) + 1) / 2).tolist(), moments)
+        moments = Moments(*(one + two for one, two in zip(moments, added, strict=True)))
+        if worse_than_champion(entry, {key: moments}, ALPHA):
+            return True
+    return False
+
+
+def test_of_a_thousand_canaries_with_equal_versions_at_most_five_are_rolled_back(canary: Canary) -> None:
+    rng, kinds = np.random.default_rng(19), [accuracy(0.02), accuracy(0.2), absolute_error()]
+    ended = sum(is_rolled_back(canary.entry, rng, kinds[number % 3], LOOKS) for number in range(CANARIES))
+    assert ended <= 5
+
+
+@pytest.mark.parametrize("kind", [accuracy(0.1, worse=0.5), absolute_error(worse=0.03)])
+def test_worse_challengers_are_rolled_back(canary: Canary, kind: Kind) -> None:
+    rng = np.random.default_rng(19)
+    assert all(is_rolled_back(canary.entry, rng, kind, 200) for _ in range(20))
+    assert not any(is_rolled_back(canary.entry, rng, lambda *a: -kind(*a), 40) for _ in range(20))
