@@ -6,7 +6,7 @@ PY := .venv/bin/python
 PARALLEL = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test clients-check cluster-check browser-check check-all dialects drift-simulation tables-check key-timing kills bulk-kills \
+.PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test clients-check cluster-check browser-check check-all dialects drift-simulation drift-comparison tables-check key-timing kills bulk-kills \
 	quality trust shap-comparison suite learners load large-bodies soak versions-proof starts robustness bench bulk-bench lock upgrade-check clean
 
 help: ## print this list
@@ -66,7 +66,7 @@ image: .venv/.training ## build an image with models: MODELS="housing:3 penguins
 container-test: .venv/.development ## test the image and deploy/ on a real engine; FULL=1 adds the image with TensorFlow
 	tests/container/engine.sh run $(PY) -m pytest -c tests/container/pytest.ini tests/container $(if $(FULL),--full)
 
-clients-check: .venv/.development ## test with generated clients and nginx; needs nginx, Node and Java (minutes)
+clients-check: .venv/.development ## test with generated clients, nginx and Prometheus; needs these, Node and Java (minutes)
 	tests/clients/programs.sh run $(PY) -m pytest -q -c tests/clients/pytest.ini tests/clients
 
 cluster-check: .venv/.development ## score on a real local Spark and a one-node Ray; needs Java (minutes)
@@ -85,6 +85,11 @@ quality: .venv/.development ## train every bundled table and print how good the 
 
 trust: .venv/.development ## measure coverage and width of intervals and label sets (20 minutes)
 	$(PY) -m training.trust
+
+drift-comparison: .venv/.development ## compare the drift statistics with those of Evidently on pairs of real files (a minute)
+	@[ -x build/evidently/bin/python ] || $(PY) -m venv build/evidently
+	build/evidently/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/evidently.lock
+	$(PY) -m tests.models.drift.evidently_comparison
 
 shap-comparison: .venv/.development ## compare explanations with those of the package shap
 	@mkdir -p build/shap-comparison

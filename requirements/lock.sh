@@ -46,3 +46,4 @@ uv pip compile --universal --generate-hashes --no-header --quiet --no-annotate -
 # What our drift statistics are compared with.
 uv pip compile --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
     requirements/evidently.in -o requirements/evidently.lock
+python3 requirements/repeat_extras.py requirements/evidently.lock pandas parquet # needed by evidently

@@ -1,7 +1,9 @@
-"""Captured files of two versions, of which the second one has one more column, and the lines of the docs that read them."""
+"""Captured files of two versions, the second with one more column, and the lines of the docs that read them."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from models.feature import Feature, TrainingRange
 from models.schema import FeatureSchema
@@ -28,7 +30,7 @@ def write_captured(folder: Path) -> None:
     times = [1.79e9 + number for number in range(ROWS)]
     for version, (name, numbers) in enumerate(zip(NAMES, (["size"], ["size", "age"]), strict=True), 1):
         ids = [f"{version}:{number}" for number in range(ROWS)]
-        rows = [[*(number + 0.5 for _ in numbers), "hère", "2026-11-28"] for number in range(ROWS)]
+        rows: list[Sequence[Any]] = [[*(number + 0.5 for _ in numbers), "hère", "2026-11-28"] for number in range(ROWS)]
         batch = RowBatch([*numbers, "town", "day"], ids, times, "request", rows, [[4.0]] * ROWS)
         (folder / f"{name}.parquet").write_bytes(rows_as_parquet(str(version), schema(*numbers), [batch]))
         truths = FeedbackBatch(ids, times, [4.5] * ROWS)

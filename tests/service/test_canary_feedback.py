@@ -26,7 +26,7 @@ from tests.service.test_follower import Worker, change, folder, versions_folder
 
 __all__ = ["change", "folder", "versions_folder"]
 CHAMPION, CHALLENGER = "4", "2"
-SHARES = {"champion": 50, "challenger": 50}
+SHARES: dict[str, int | float] = {"champion": 50, "challenger": 50}
 CANARIES, LOOKS, ROWS = 1000, 40, 50
 Kind = Callable[[np.random.Generator, int], np.ndarray]
 
@@ -157,7 +157,7 @@ def accuracy(share: float, worse: float = 0.0) -> Kind:
 
 
 def absolute_error(worse: float = 0.0) -> Kind:
-    """Differences of absolute errors in tenths of the largest error."""
+    """Differences of absolute errors as shares of the largest error that counts."""
 
     def differences(rng: np.random.Generator, count: int) -> np.ndarray:
         found: np.ndarray = rng.normal(0, 0.02, count) + worse

@@ -11,7 +11,7 @@ import polars as pl
 
 def read(library: str, line: str) -> list[dict[str, Any]]:
     if library == "DuckDB":
-        found = duckdb.sql(line)
+        found: Any = duckdb.sql(line)
         return [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]
     table = eval(line, {"pl": pl, "glob": glob})
     rows: list[dict[str, Any]] = table.to_dicts()
