@@ -232,7 +232,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"service.capture.exporter"},
         {"service.capture.capture"},
         {"service.feedback.live_metrics", "service.feedback.version_judge"},
-        {"service.feedback.live_report"},
+        {"service.feedback.live_report", "service.feedback.live_text"},
         {"service.feedback.feedback_desk"},
         {"service.shadow_queue"},
         {"service.data_plane"},
