@@ -22,7 +22,7 @@ Answer = dict[str, Any]
 TIMEOUT_S = 60
 LONG = 64 * 1024  # bytes of a body; longer ones are compressed
 GENERATED, SECONDS = "<generated>", "<seconds>"
-COUNTED_S = 1.0
+COUNTED_S = 60.0
 REQUESTS = "tabserve_requests_total"
 VERSION_LABEL = re.compile(r',version="[^"]*"')  # which did not exist when the answers were recorded
 COUNTERS = re.compile(r"^(tabserve_(?!row_errors_)\w+_total\{[^}]*\}) (\S+)$", re.MULTILINE)  # nor did row_errors

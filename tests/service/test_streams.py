@@ -32,6 +32,8 @@ from service.http.asgi import Application
 from service.settings import Settings
 
 LINE, HEAD = b"20,Private\n", b"age,job\n"
+TIMEOUT_S = 120.0
+"""No test waits for it; a slow machine does not reach it."""
 CSV = {"content-type": "text/csv"}
 
 
@@ -145,12 +147,26 @@ class Client:
 
 
 @pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter of the rows in a block, and of the bytes in memory."""
+    monkeypatch.setattr(table_handler, "BLOCK_ROWS", table_handler.BLOCK_ROWS // 4)
+    monkeypatch.setattr(response_buffer, "MAX_BUFFERED_BYTES", response_buffer.MAX_BUFFERED_BYTES // 4)
+
+
+@pytest.fixture
 def asgi_app(
-    make_app: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
+    make_app: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings, small_blocks: None
 ) -> Iterator[Application]:
-    asgi_app = make_app(tabular_models, dataclasses.replace(settings, max_rows=10, timeout_s=1.0))
+    asgi_app = make_app(tabular_models, dataclasses.replace(settings, max_rows=10, timeout_s=TIMEOUT_S))
     yield asgi_app
     asgi_app.plane.close()
+
+
+def pass_timeout() -> None:
+    """Set the clock of the event loop forward, so that a wait for a client reaches its timeout at once."""
+    loop = asyncio.get_running_loop()
+    now = loop.time
+    loop.time = lambda: now() + TIMEOUT_S  # type: ignore[method-assign]
 
 
 async def ask(asgi_app: Application, client: Client, http_version: str = "1.1", **more: str) -> None:
@@ -269,6 +285,7 @@ def stalled(receive: Callable[[], Any], after: int) -> Callable[[], Any]:
         nonlocal left
         left -= 1
         if left < 0:
+            pass_timeout()
             await asyncio.sleep(3600)
         message = await receive()
         message["more_body"] = True
@@ -293,7 +310,12 @@ def test_a_client_that_does_not_read_is_disconnected_after_it_has_sent_its_body(
             while client.pieces:
                 await asyncio.sleep(0.01)
         assert not asking.done()
-        await asyncio.wait_for(asking, 60)  # one second after the last piece was processed
+        until = time.monotonic() + 60
+        while not asking.done():  # until the timeout after the last piece was processed
+            assert time.monotonic() < until
+            pass_timeout()
+            await asyncio.sleep(0.01)
+        await asking
         assert len(client.sent) == 1
         patient = Client(blocks(100))
         patient.taking.clear()
@@ -335,7 +357,7 @@ class Slow:
 
 
 def test_streams_wait_for_room_in_the_queue(
-    make_app: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings
+    make_app: Callable[..., Application], tabular_models: list[TabularModel], settings: Settings, small_blocks: None
 ) -> None:
     income = next(model for model in tabular_models if model.name == "income")
     model = dataclasses.replace(income, engine=Slow(income))

@@ -31,9 +31,14 @@ UPGRADES = {
     "anything": b"Connection: close-not, upgrade\r\nConnection: x\r\nUpgrade: anything/2, other\r\n",
 }
 
+RELEASED = threading.Event()
+"""Until it is set, /held does not respond."""
+
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
-    """Returns the request. /slow responds in two parts, a moment apart; /stream too, without a length."""
+    """Returns the request. /slow responds in two parts, a moment apart; /stream too, without a length; /held when it
+    is released.
+    """
     body, more = b"", scope["path"] != "/unread"
     while more:
         message = await receive()
@@ -44,14 +49,16 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
     headers = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in scope["headers"]]
     echoed = {"method": scope["method"], "path": scope["path"], "body": body.decode("latin-1"), "headers": headers}
     if scope["path"] == "/slow":
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.05)
+    if scope["path"] == "/held":
+        await asyncio.to_thread(RELEASED.wait, 60)
     answer = json.dumps(echoed).encode()
     length = b"%d" % len(answer)
     fields = [] if scope["path"] == "/stream" else [(b"content-length", length)]
     await send({"type": "http.response.start", "status": 200, "headers": fields})
     if scope["path"] in ("/slow", "/stream"):
         await send({"type": "http.response.body", "body": answer[:10], "more_body": True})
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.05)
         answer = answer[10:]
     await send({"type": "http.response.body", "body": answer})
 
@@ -90,7 +97,6 @@ class Running:
             await asyncio.sleep(0.01)
         self.port = self.server.servers[0].sockets[0].getsockname()[1]
         tasks = start_tasks(self.server)
-        await asyncio.sleep(0.2)
         self.ready.set()
         await running
         for task in tasks:
@@ -105,7 +111,7 @@ class Running:
         return socket.create_connection(("127.0.0.1", self.port), 60)
 
     def answers(
-        self, *parts: bytes, pause: float = 0.05, count: int | None = None
+        self, *parts: bytes, pause: float = 0.02, count: int | None = None
     ) -> tuple[list[tuple[int, Any]], bool]:
         """Status and document of each answer to some bytes, and whether the server closed the connection.
 
@@ -127,7 +133,7 @@ def read(connection: socket.socket, enough: Callable[[bytes], bool] = lambda got
         while part := connection.recv(1 << 20):
             got += part
             if enough(got):
-                connection.settimeout(0.1)
+                connection.settimeout(0.05)
         return got, True
     return got, False
 
@@ -151,8 +157,16 @@ def split(got: bytes, whole: bool = True) -> list[tuple[int, Any]]:
     return found
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def running() -> Iterator[Running]:
+    server = Running()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def stopping() -> Iterator[Running]:
+    """A server that its test stops."""
     server = Running()
     yield server
     server.stop()
@@ -247,12 +261,12 @@ def test_invalid_http_is_not_logged(running: Running, caplog: pytest.LogCaptureF
     assert [record.getMessage() for record in caplog.records if record.levelno > logging.INFO] == []
 
 
-def test_a_server_that_stops_answers_a_connection_whose_request_is_on_its_way(running: Running) -> None:
-    with running.connect() as late, running.connect() as silent, running.connect() as upgrade:
-        while len(running.server.server_state.connections) < 3:
+def test_a_server_that_stops_answers_a_connection_whose_request_is_on_its_way(stopping: Running) -> None:
+    with stopping.connect() as late, stopping.connect() as silent, stopping.connect() as upgrade:
+        while len(stopping.server.server_state.connections) < 3:
             time.sleep(0.01)
-        running.server.should_exit = True
-        while running.server.servers[0].sockets:  # uvicorn closes the listeners first
+        stopping.server.should_exit = True
+        while stopping.server.servers[0].sockets:  # uvicorn closes the listeners first
             time.sleep(0.01)
         time.sleep(0.1)
         late.sendall(HELLO)
@@ -355,8 +369,8 @@ CHUNKED = b"POST /chunks HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r
 def test_responses_in_flight_are_sent_before_a_refusal(running: Running, bad: bytes, status: int, good: int) -> None:
     for parts, pause in (
         ((SLOW * good + bad + HELLO,), 0.0),
-        ((SLOW * good, bad + HELLO), 0.05),  # before the answer has begun
-        ((SLOW * good, bad, HELLO), 0.15),  # in the middle of it
+        ((SLOW * good, bad + HELLO), 0.02),  # before the answer has begun
+        ((SLOW * good, bad, HELLO), 0.07),  # in the middle of it
     ):
         answers, closed = running.answers(*parts, pause=pause)
         assert [echoed(answer) for answer in answers[:-1]] == [(200, "/slow", "hello")] * good
@@ -373,21 +387,69 @@ def test_an_invalid_body_is_refused_before_its_response_has_begun(running: Runni
     assert closed
 
 
-def test_a_slow_head_gets_a_408_and_a_silent_connection_is_closed(
-    running: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(silent_connections, "HEAD_S", 0.5)
-    monkeypatch.setattr(silent_connections, "CHECK_INTERVAL_S", 0.1)
-    time.sleep(1)  # until the last check with the former interval
+class Impatient(Running):
+    """A server whose time passes when a test says so, except for connections that have had a response: one second."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.received = 0
+        data_received = http_protocol.GuardedHttpProtocol.data_received
+
+        def counted(protocol: Any, data: bytes) -> None:
+            data_received(protocol, data)
+            self.received += len(data)
+
+        monkeypatch.setattr(http_protocol.GuardedHttpProtocol, "data_received", counted)
+        monkeypatch.setattr(silent_connections, "CHECK_INTERVAL_S", 0.01)
+        super().__init__(timeout_keep_alive=1)
+        self.now = 0.0
+        monkeypatch.setattr(self.loop, "time", lambda: self.now)
+
+    def answers_in_time(self, *parts: bytes) -> list[tuple[int, Any]]:
+        """The answers to parts of requests until the server closes the connection, because no more parts follow."""
+        self.received = 0
+        with self.connect() as connection:
+            for number, part in enumerate(parts, 1):
+                connection.sendall(part)
+                while self.received < sum(map(len, parts[:number])):
+                    time.sleep(0.001)
+            RELEASED.set()
+            connection.settimeout(0.02)
+            got, until = b"", time.monotonic() + 60
+            while time.monotonic() < until:
+                with contextlib.suppress(TimeoutError):
+                    if not (part := connection.recv(1 << 20)):
+                        return split(got)
+                    got += part
+                self.now += silent_connections.HEAD_S
+        raise AssertionError("the connection is open")
+
+
+def test_a_slow_head_gets_a_408_and_a_silent_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    impatient = Impatient(monkeypatch)
     head = b"POST /hello HTTP/1.1\r\nhost:"
     for part, expected in ((b"", []), (b"\r\n", []), (b"G", [408]), (head, [408]), (HELLO + head, [200, 408])):
-        answers, closed = running.answers(part)
+        answers = impatient.answers_in_time(part)
         assert statuses(answers) == expected
-        assert closed
     assert answers[-1][1]["detail"] == "the request head was not received in time"
-    answers, closed = running.answers(SLOW, head)  # the rest of its head does not arrive after the answer
+    RELEASED.clear()
+    held = HELLO.replace(b"/hello", b"/held")
+    answers = impatient.answers_in_time(held, head)  # the rest of its head does not arrive after the answer
     assert statuses(answers) == [200, 408]
-    assert closed
+    impatient.stop()
+
+
+def test_a_head_may_take_almost_as_long_as_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    impatient = Impatient(monkeypatch)
+    with impatient.connect() as connection:
+        connection.sendall(HELLO[:30])
+        while impatient.received < 30:
+            time.sleep(0.001)
+        impatient.now += silent_connections.HEAD_S - 1
+        time.sleep(0.1)  # for some checks
+        connection.sendall(HELLO[30:])
+        got, _ = read(connection, lambda got: got.endswith(b"}"))
+    assert statuses(split(got)) == [200]
+    impatient.stop()
 
 
 def test_head_and_body_of_a_response_are_sent_together() -> None:
