@@ -1,5 +1,13 @@
 """Fixtures that several folders share: an empty BentoML store, small tables, and limits of Hypothesis."""
 
+# ruff: noqa: E402 - libraries read the number of threads when they are imported
+
+import os
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+for _variable in THREAD_VARIABLES:  # of the processes that tests start, too
+    os.environ.setdefault(_variable, "1")  # two processes share the cores; threads that wait for each other take most
+
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any

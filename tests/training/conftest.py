@@ -9,7 +9,7 @@ import pytest
 
 from tests import quick_training
 from tests.training.tables import ROWS, Infer, plain_columns
-from training import importance
+from training import importance, plots
 from training.build_dataset import load_dataset
 from training.config import DataOptions
 from training.dataset import Dataset
@@ -21,6 +21,13 @@ def quick_importance(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     if request.path.name != "test_importance.py":
         for name, limit in quick_training.LIMITS.items():
             monkeypatch.setattr(importance, name, limit)
+
+
+@pytest.fixture(autouse=True)
+def unrendered_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots are not rendered, except in tests of what a version contains and of plots."""
+    if request.path.name not in ("test_pipeline.py", "test_plots.py"):
+        monkeypatch.setattr(plots, "_to_png", quick_training.unrendered)
 
 
 @pytest.fixture
