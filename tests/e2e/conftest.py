@@ -167,7 +167,7 @@ def starting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
         if server.process.poll() is None:
             server.process.terminate()
             try:
-                server.process.wait(30)
+                server.process.wait(60)
             except subprocess.TimeoutExpired:
                 server.process.kill()
 

@@ -123,7 +123,7 @@ def test_a_worker_is_replaced_even_if_the_shared_folder_was_removed(home: Path, 
     shutil.rmtree(folder)
     (worker,) = workers(server)
     worker.kill()
-    worker.wait(10)
+    worker.wait(60)
     server.wait_ready()
     assert server.stop() == 0
 

@@ -42,6 +42,6 @@ def test_a_server_finds_drift_and_keeps_its_counters(tmp_path: Path, serve: Call
     until(has_answered(1000))
     found = drift()
     assert (found["status"], found["columns"][0]["status"]) == ("alarm", "alarm")
-    assert 'tabserve_drift_status{model="fares",version="1"} 2.0' in httpx.get(f"{server.url}/metrics").text
+    assert 'tabserve_drift_status{model="fares",version="1"} 2.0' in httpx.get(f"{server.url}/metrics", timeout=60).text
     files = sorted(path.name for path in state.iterdir())
     assert len(files) == 2, "the new worker continues the file of the killed one"

@@ -123,18 +123,18 @@ def test_rows_of_untidy_tables_are_answered_as_they_are(
         assert f"Stored as {name}:1" in output
     server = serve(tmp_path)
     for name, (_, delimiter, _) in TABLES.items():
-        model = httpx.get(f"{server.url}/models/{name}").json()
+        model = httpx.get(f"{server.url}/models/{name}", timeout=60).json()
         kinds = {feature["name"]: feature["kind"] for feature in model["schema"]["features"]}
         with tables[name].open(newline="", encoding="utf-8") as lines:
             table = [dict(row) for row in csv.DictReader(lines, delimiter=delimiter)]
         usable = [row for row in table if row.get("proline") != "unknown"][:60]
         rows = [{key: as_json(cell, kinds.get(key, "text")) for key, cell in row.items()} for row in usable]
         assert targets[name] in rows[0]
-        answer = httpx.post(f"{server.url}/predict/{name}", json={"rows": rows})
+        answer = httpx.post(f"{server.url}/predict/{name}", json={"rows": rows}, timeout=60)
         assert answer.status_code == 200, answer.text
         predictions = answer.json()["predictions"]
         assert len(predictions) == len(rows)
-        alone = httpx.post(f"{server.url}/predict/{name}", json={"rows": rows[:1]}).json()["predictions"][0]
+        alone = httpx.post(f"{server.url}/predict/{name}", json={"rows": rows[:1]}, timeout=60).json()["predictions"][0]
         if model["task"] == "regression":
             assert alone["value"] == pytest.approx(predictions[0]["value"], rel=1e-4)
         else:

@@ -92,9 +92,9 @@ def test_a_client_needs_a_certificate(secured: Secured, client: httpx.Client) ->
     assert reply.headers["strict-transport-security"] == "max-age=31536000"
     without = ssl.create_default_context(cafile=str(secured.authority.file))
     with pytest.raises(httpx.TransportError):
-        httpx.get(f"{secured.server.url}/livez", verify=without)
+        httpx.get(f"{secured.server.url}/livez", verify=without, timeout=60)
     with pytest.raises(httpx.TransportError):
-        httpx.get(f"http://127.0.0.1:{secured.server.port}/livez")
+        httpx.get(f"http://127.0.0.1:{secured.server.port}/livez", timeout=60)
 
 
 def test_the_limits_hold(secured: Secured, client: httpx.Client) -> None:

@@ -145,7 +145,7 @@ def test_a_version_that_cannot_be_loaded_is_reported_and_not_served(
     until = time.monotonic() + WAIT_S
     reported: list[str] = []
     while len(reported) < 10 and time.monotonic() < until:  # by both workers
-        status = httpx.get(f"{server.url}/readyz").json()
+        status = httpx.get(f"{server.url}/readyz", timeout=WAIT_S).json()
         reported = [*reported, status["problems"]["small:9"]] if "problems" in status else []
     assert len(reported) == 10
     assert "golden.json" in reported[0]
@@ -181,7 +181,7 @@ def test_after_a_promotion_is_acknowledged_no_request_gets_the_old_version(
 
 
 def test_of_two_changes_of_one_generation_one_is_refused(server: Server) -> None:
-    generation = httpx.get(f"{server.url}/models/small/versions").headers["etag"]
+    generation = httpx.get(f"{server.url}/models/small/versions", timeout=WAIT_S).headers["etag"]
     replies: list[int] = []
 
     def change(version: int) -> None:

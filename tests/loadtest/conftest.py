@@ -102,4 +102,4 @@ def misbehaving(url: str) -> Iterator[Callable[[str, int], str]]:
     yield start
     for process in running:
         process.terminate()
-        process.wait(10)
+        process.wait(60)

@@ -23,7 +23,7 @@ ROWS = [{"a": 1.5, "b": 2.25}, {"a": 3.5, "b": 9.75}, {"a": 4.0, "b": 0.5}]
 
 def values(form: BodyEncoder, path: str, url: str) -> list[float]:
     content, headers = form(ROWS)
-    reply = httpx.post(url + path, content=content, headers=dict(headers))
+    reply = httpx.post(url + path, content=content, headers=dict(headers), timeout=60)
     assert reply.status_code == 200, reply.text
     kind = reply.headers["content-type"]
     if "ndjson" in kind:

@@ -61,7 +61,7 @@ def test_the_bare_protocol_answers_like_the_bare_function(
     server = server_process.BenchServer(contender, tmp_path, tmp_path, BODY)
     try:
         server.wait()
-        with httpx.Client() as client:
+        with httpx.Client(timeout=60) as client:
             for _ in range(2):  # on one connection
                 answer = client.post(server.url, content=BODY).json()
                 assert answer == {"predictions": [{"value": pytest.approx(expected, rel=1e-6)}]}
@@ -159,7 +159,7 @@ def test_the_limit_of_a_model_answers_by_that_model(tmp_path: Path, store_home: 
     )
     try:
         server.wait()
-        answer = httpx.post(server.url, content=body).json()
+        answer = httpx.post(server.url, content=body, timeout=60).json()
     finally:
         server.stop()
     model = store.load(store.versions(store_home)[0]["odd"][0])

@@ -53,7 +53,7 @@ def naive_closed_loop(url: str, plan: RequestPlan, seconds: float) -> npt.NDArra
     """The latencies of a user who waits for each answer before the next request."""
     request = plan.requests[0]
     latencies = []
-    with httpx.Client(base_url=url) as client:
+    with httpx.Client(base_url=url, timeout=60) as client:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             started = time.monotonic()

@@ -197,9 +197,9 @@ def test_a_body_over_the_limit_is_refused_with_or_without_a_length(client: httpx
 
 
 def test_a_slow_body_and_a_slow_head_are_cut_off(server: Any) -> None:
-    slow = socket.create_connection(("127.0.0.1", server.port), 5)
+    slow = socket.create_connection(("127.0.0.1", server.port), 60)
     slow.sendall(b"POST /predict/homes HTTP/1.1\r\nhost:")
-    with socket.create_connection(("127.0.0.1", server.port), 20) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), 60) as connection:
         started = time.monotonic()
         connection.sendall(b"POST /predict/homes HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
         answer = connection.recv(65536)
@@ -211,7 +211,7 @@ def test_a_slow_body_and_a_slow_head_are_cut_off(server: Any) -> None:
 
 
 def test_an_endless_head_is_cut_off(server: Any) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), 20) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), 60) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\n")
         answer = b""
         try:
@@ -224,7 +224,7 @@ def test_an_endless_head_is_cut_off(server: Any) -> None:
 
 
 def test_invalid_http_is_a_problem_document(server: Any) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), 20) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), 60) as connection:
         connection.sendall(b"what is this\r\n\r\n")
         head, _, document = connection.recv(65536).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 Bad request\r\ncontent-type: application/problem+json")

@@ -142,7 +142,7 @@ def test_every_grpc_call_passes_access_control_and_the_observer(context: ServerC
                     gate.checked.clear()
                     gate.observed.clear()
                     body = MESSAGES[f"{name}Request"](**fields).SerializeToString()
-                    call = channel.unary_unary(f"/{SERVICE}/{name}")(body, timeout=30)
+                    call = channel.unary_unary(f"/{SERVICE}/{name}")(body, timeout=60)
                     expected = grpc.StatusCode.INVALID_ARGUMENT if name == "ModelInfer" else grpc.StatusCode.OK
                     assert await call.code() == expected
                     path = f"/{SERVICE}/{name}"
@@ -173,7 +173,7 @@ def test_a_model_that_is_not_served_is_not_ready_over_grpc(
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
                 body = MESSAGES["ModelReadyRequest"](name=name, version=version).SerializeToString()
-                return await channel.unary_unary(f"/{SERVICE}/ModelReady")(body, timeout=30)
+                return await channel.unary_unary(f"/{SERVICE}/ModelReady")(body, timeout=60)
         finally:
             await server.stop()
 

@@ -54,7 +54,7 @@ def call(server: Any) -> Iterator[Callable[..., Any]]:
     """call(name, message or bytes): a call of the service without generated code."""
     with grpc.insecure_channel(server.grpc) as channel:
 
-        def ask(name: str, message: Any, timeout: float = 20, **metadata: str) -> Any:
+        def ask(name: str, message: Any, timeout: float = 60, **metadata: str) -> Any:
             body = message if isinstance(message, bytes) else message.SerializeToString()
             method = channel.unary_unary(f"/{SERVICE}/{name}")
             reply, call = method.with_call(body, timeout=timeout, metadata=[*metadata.items()])
@@ -121,7 +121,7 @@ def test_tritons_client_gets_what_http_answers(server: Any) -> None:
     import httpx
 
     rows = [{"age": int(age), "job": job} for age, job in zip(AGES, TEXTS, strict=True)]
-    native = httpx.post(f"{server.url}/predict/income", json={"rows": rows}).json()["predictions"]
+    native = httpx.post(f"{server.url}/predict/income", json={"rows": rows}, timeout=60).json()["predictions"]
     expected = [list(entry["probabilities"].values()) for entry in native]
     np.testing.assert_allclose(probabilities, expected, rtol=1e-5, atol=1e-6)
     (warning,) = json.loads(answer.get_response().parameters["warnings"].string_param)
@@ -208,7 +208,7 @@ def test_calls_are_counted_by_model(server: Any, call: Callable[..., Any]) -> No
     call("ModelInfer", typed("house_class"))
     until = time.monotonic() + 60
     wanted = 'tabserve_requests_total{model="house_class",protocol="grpc",status="200",version="1"}'
-    while wanted not in httpx.get(f"{server.url}/metrics").text:
+    while wanted not in httpx.get(f"{server.url}/metrics", timeout=60).text:
         assert time.monotonic() < until
         time.sleep(0.2)
 

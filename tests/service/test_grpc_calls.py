@@ -23,7 +23,7 @@ from service.protocols.oip_messages import MESSAGES, SERVICE
 from service.settings import Settings
 from service.traffic_split import KEY_BYTES
 
-SHORT_S, LONG_S = 0.2, 20.0
+SHORT_S, LONG_S = 0.2, 60.0
 
 
 class Gated:

@@ -208,7 +208,7 @@ def test_curl_sends_a_csv_file_and_gets_a_line_for_each_row(server: Any, tmp_pat
     file.write_text('job,age,income\n"100 %",30,1\n,50,2\nPrivate,17,3\n', encoding="utf-8")
     command = ["curl", "-sS", f"{server.url}/invocations", "--data-binary", f"@{file}", "-H", "Content-Type: text/csv"]
     command += ["-H", "Accept: text/csv", "-H", "X-Amzn-SageMaker-Custom-Attributes: model=income", "--max-time", "20"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     lines = list(csv.reader(io.StringIO(done.stdout)))
     assert [len(line) for line in lines] == [3, 3, 3]

@@ -12,6 +12,7 @@ from service.access import key_rates
 from service.access.key_rates import SIZE, SLOTS, SharedRates, burst_of
 
 START = 1000.0
+WAIT_S = 120.0
 
 
 class Clock:
@@ -100,35 +101,38 @@ def test_a_number_is_locked_from_half_of_the_burst_on(
         clock.now += 100
 
 
-def take_greedily(folder: Path, rate: float, begin: float, end: float, accepted: "multiprocessing.Queue[Any]") -> None:
-    """A worker that sends requests as fast as it can."""
+def take_greedily(folder: Path, rate: float, seconds: float, all_ready: Any, accepted: Any) -> None:
+    """A worker that sends requests as fast as it can, once all of them are ready."""
     rates = SharedRates(folder)
     key = rates.rate(rates.places(["a"])["a"], rate, 1)
     count = 0
-    while time.monotonic() < begin:
-        time.sleep(0.001)
+    all_ready.wait(WAIT_S)
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         count += key.take() == 0
-    accepted.put((count, time.monotonic() - begin))
+    accepted.put((count, time.monotonic()))
 
 
 def accepted_by_workers(folder: Path, rate: float, seconds: float, workers: int = 4) -> tuple[int, float]:
     """The accepted requests of all workers, and the seconds until the last worker stopped."""
-    context = multiprocessing.get_context("fork")
-    accepted = context.Queue()
-    begin = time.monotonic() + 0.3
-    arguments = (folder, rate, begin, begin + seconds, accepted)
+    context = multiprocessing.get_context("forkserver")  # a fork of a process with threads may never end
+    all_ready, accepted = context.Barrier(workers + 1), context.Queue()
+    arguments = (folder, rate, seconds, all_ready, accepted)
     processes = [context.Process(target=take_greedily, args=arguments) for _ in range(workers)]
     for process in processes:
         process.start()
-    counts, durations = zip(*(accepted.get(timeout=120) for _ in processes), strict=True)
+    while all_ready.n_waiting < workers:
+        time.sleep(0.01)
+    begin = time.monotonic()
+    all_ready.wait(WAIT_S)
+    counts, ends = zip(*(accepted.get(timeout=WAIT_S) for _ in processes), strict=True)
     for process in processes:
-        process.join(60)
-    return sum(counts), max(durations)
+        process.join(WAIT_S)
+    return sum(counts), max(ends) - begin
 
 
 @pytest.mark.parametrize("rate", [5, 100, 5000])
 def test_four_workers_keep_a_rate_together(tmp_path: Path, rate: float) -> None:
     """Not above it, however slow the machine; below it if the machine had no time for so many."""
-    accepted, seconds = accepted_by_workers(tmp_path, rate, 1.0)
+    accepted, seconds = accepted_by_workers(tmp_path, rate, 0.5)
     assert 1 <= accepted <= 1.001 * rate * seconds + 1

@@ -87,8 +87,8 @@ def test_requests_are_counted_under_the_names_of_the_contract(
 
 
 def test_client_input_never_becomes_a_metric_label(server: Any) -> None:
-    httpx.post(f"{server.url}/predict/never-heard-of", json={})
-    page = httpx.get(f"{server.url}/metrics").text
+    httpx.post(f"{server.url}/predict/never-heard-of", json={}, timeout=60)
+    page = httpx.get(f"{server.url}/metrics", timeout=60).text
     assert "tabserve_model_info" in page
     ours = [line for line in page.splitlines() if line.startswith("tabserve_")]
     assert "never-heard-of" not in "".join(ours)

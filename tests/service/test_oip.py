@@ -88,7 +88,7 @@ def test_tritons_client_gets_the_answers_of_the_native_api(server: Any, binary: 
         import httpx
 
         rows = [dict(zip(NAMES, row, strict=True)) for row in HOMES]
-        native = httpx.post(f"{server.url}/predict/homes", json={"rows": rows}).json()["predictions"]
+        native = httpx.post(f"{server.url}/predict/homes", json={"rows": rows}, timeout=60).json()["predictions"]
         np.testing.assert_allclose(answer.as_numpy("value"), [entry["value"] for entry in native], rtol=1e-5)
         with pytest.raises(InferenceServerException, match="did you mean 'homes'"):
             client.infer("home", inputs)

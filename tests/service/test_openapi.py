@@ -247,11 +247,11 @@ def test_only_declared_limits_are_rules(document: Any) -> None:
 
 
 def test_the_example_of_each_model_works(server: Any) -> None:
-    document = httpx.get(f"{server.url}/docs.json").json()
+    document = httpx.get(f"{server.url}/docs.json", timeout=60).json()
     for path, item in document["paths"].items():
         if path.startswith("/predict/") and path != "/predict/{model}":
             content = item["post"]["requestBody"]["content"]["application/json"]
-            reply = httpx.post(server.url + path, json=content["example"])
+            reply = httpx.post(server.url + path, json=content["example"], timeout=60)
             assert reply.status_code == 200, reply.text
             right = item["post"]["responses"]["200"]["content"]["application/json"]["example"]
             assert set(reply.json()) == set(right)
@@ -260,10 +260,11 @@ def test_the_example_of_each_model_works(server: Any) -> None:
 
 
 def test_the_example_of_tables_works(server: Any) -> None:
-    operation = httpx.get(f"{server.url}/docs.json").json()["paths"]["/predict/{model}"]["post"]
+    operation = httpx.get(f"{server.url}/docs.json", timeout=60).json()["paths"]["/predict/{model}"]["post"]
     name = operation["parameters"][0]["schema"]["default"]
     media_type, content = next(iter(operation["requestBody"]["content"].items()))
-    reply = httpx.post(f"{server.url}/predict/{name}", content=content["example"], headers={"content-type": media_type})
+    headers = {"content-type": media_type}
+    reply = httpx.post(f"{server.url}/predict/{name}", content=content["example"], headers=headers, timeout=60)
     assert reply.status_code == 200
     assert len(reply.text.splitlines()) == len(content["example"].splitlines())
 

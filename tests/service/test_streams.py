@@ -76,9 +76,8 @@ def test_a_client_that_reads_while_it_sends_gets_its_answers(server: Any) -> Non
         for _ in range(40):
             yield LINE * 10_000
 
-    with httpx.stream(
-        "POST", f"{server.url}/predict/income", content=body(), headers={**CSV, "accept": "application/json"}
-    ) as reply:
+    headers = {**CSV, "accept": "application/json"}
+    with httpx.stream("POST", f"{server.url}/predict/income", content=body(), headers=headers, timeout=300) as reply:
         assert len(json.loads(reply.read())["predictions"]) == 400_000
 
 

@@ -17,7 +17,11 @@ ODD = "$\\frac{$ | 日本"
 HISTORY = [Epoch(number, 3, 1 / number, None if number == 1 else 0.0, 0.1, 0.0) for number in (1, 2, 3)]
 FEATURES = [Feature(name="x", kind="number", nullable=False, seen=TrainingRange(min=0, max=1))]
 LEVELS = [[level / 10, level / 10] for level in range(1, 10)]
-CLASSES: dict[str, list[Any] | None] = {"regression": None, "binary": [False, True], "multiclass": [ODD, "1", "x" * 100]}
+CLASSES: dict[str, list[Any] | None] = {
+    "regression": None,
+    "binary": [False, True],
+    "multiclass": [ODD, "1", "x" * 100],
+}
 
 
 @pytest.mark.parametrize("task", CLASSES)
