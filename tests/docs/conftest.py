@@ -28,7 +28,12 @@ class Server(NamedTuple):
 def docs_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real server on a free port, with a small housing and a small penguins model in a temporary store."""
     home = tmp_path_factory.mktemp("home")
-    settings = {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", "TABSERVE_WORKERS": "1"}
+    settings = {
+        "BENTOML_HOME": str(home),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "TABSERVE_WORKERS": "1",
+        "TABSERVE_DRAIN_S": "0",
+    }
     environment = os.environ | settings | {"PYTHONPATH": str(ROOT)}
     for name, epochs in (("housing", "3"), ("penguins", "20")):
         command = [sys.executable, "-m", "tests.quick_training", name, *QUICK, "--epochs", epochs]

@@ -163,9 +163,11 @@ def starting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
         return servers[-1]
 
     yield start
-    for server in servers:
+    running = [server for server in servers if server.process.poll() is None]
+    for server in running:
+        server.process.send_signal(signal.SIGINT)  # after which a server does not wait for other clients
+    for server in running:
         if server.process.poll() is None:
-            server.process.terminate()
             try:
                 server.process.wait(60)
             except subprocess.TimeoutExpired:

@@ -181,7 +181,7 @@ def test_saturate_starts_a_server_and_its_result_compares_with_itself(
     store_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("BENTOML_HOME", str(store_home))
-    monkeypatch.setenv("TABSERVE_DRAIN_S", "1")
+    monkeypatch.setenv("TABSERVE_DRAIN_S", "0")
     monkeypatch.setattr(saturate, "MAX_RATE", 300)
     command = ["saturate", "--repeats", "1", "--seconds", "0.5", "--steady-seconds", "1", "--out", str(tmp_path)]
     main([*command, "--workers", "1", "--slo", "p99=30s", "--mix", "one=1"])

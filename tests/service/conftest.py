@@ -304,11 +304,11 @@ class Server:
             time.sleep(0.1)
         raise AssertionError(self.log.read_text())
 
-    def stop(self) -> int:
-        """The exit code after SIGTERM."""
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """The exit code after a signal."""
         assert self.process
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            self.process.send_signal(number)
         try:
             return self.process.wait(60)
         except subprocess.TimeoutExpired:
@@ -336,7 +336,7 @@ def make_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
     yield make
     for server in made:
         if server.process and server.process.poll() is None:
-            server.stop()
+            server.stop(signal.SIGINT)  # after which a server does not wait for other clients
 
 
 @pytest.fixture(scope="session")
