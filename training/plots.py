@@ -67,9 +67,19 @@ def _draw_residuals(schema: FeatureSchema, y: Array, outputs: Array) -> Figure:
     left.plot(ends, ends, color="black", linewidth=0.8)
     left.set(ylabel="predicted", title="held-out rows")
     left.set_xlabel(truncate(schema.target), parse_math=False)  # $ is not a math delimiter here
-    right.hist(outputs[:, 0] - y, bins=60)
+    errors = outputs[:, 0] - y
+    right.hist(errors, bins=60, range=_range_of_bins(errors))
     right.set(xlabel="predicted - true", ylabel="rows", title="errors")
     return figure
+
+
+def _range_of_bins(errors: Array) -> tuple[float, float]:
+    """Wide enough for 60 different bins, even if all errors are the same."""
+    low, high = float(errors.min()), float(errors.max())
+    largest = max(abs(low), abs(high))
+    if high - low <= 1e-9 * largest or not largest:
+        return low - 0.5 * (largest or 1.0), high + 0.5 * (largest or 1.0)
+    return low, high
 
 
 def _draw_classes(schema: FeatureSchema, y: Array, outputs: Array) -> Figure:
