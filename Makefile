@@ -7,7 +7,7 @@ PARALLEL = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 export BENTOML_DO_NOT_TRACK ?= True
 
 .PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test clients-check cluster-check browser-check check-all dialects drift-simulation drift-comparison tables-check key-timing kills bulk-kills \
-	quality trust shap-comparison suite learners load large-bodies soak versions-proof starts robustness bench bulk-bench lock upgrade-check clean
+	quality trust shap-comparison suite learners load large-bodies soak versions-proof starts robustness bench client-bench bulk-bench lock upgrade-check clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' Makefile
@@ -132,6 +132,9 @@ robustness: .venv/.development ## the effect of a single odd cell on the error o
 
 bench: .venv/.development ## compare servers: a bare function, BentoML, Keras, tabserve (minutes)
 	$(PY) -m loadtest bench servers --picture docs/pictures/bench.svg
+
+client-bench: .venv/.development ## compare the Python client with a loop around requests; ROWS=1000000 (minutes)
+	PYTHONPATH=clients/python/src $(PY) -m tests.client_package.benchmark --rows $(or $(ROWS),1000000)
 
 bulk-bench: .venv/.development ## compare bulk scoring with Keras, MLflow and LightGBM; ROWS=100000000 for the long form (minutes)
 	@mkdir -p build/bulk

@@ -2,10 +2,12 @@
 
 Builds the wheel, installs it with the locked packages of training into a separate environment in build/wheel-check,
 and there, in an empty folder, trains a model of a CSV file, serves it and requests a prediction, all by `tabserve`.
+The wheel of the Python client is installed into another environment, from where it requests the same prediction.
 """
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,14 +23,16 @@ from tests.ports import free_port  # noqa: E402
 WORK = ROOT / "build/wheel-check"
 ENVIRONMENT = WORK / ".venv"
 PROGRAMS = ENVIRONMENT / "bin"
+CLIENT_ENVIRONMENT = WORK / "client"
 READY_S = 60
 TRAINING = ("--data", "trips.csv", "--target", "fare", "--framework", "numpy", "--hidden", "4", "--epochs", "3")
 
 
 def main() -> int:
     """The exit code is 1 if a step fails."""
-    wheel = build()
+    wheel = build(ROOT, "tabserve")
     install(wheel)
+    install_client(build(ROOT / "clients/python", "tabserve_client"))
     folder = WORK / "elsewhere"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -44,12 +48,12 @@ def main() -> int:
     return 0
 
 
-def build() -> Path:
+def build(project: Path, name: str) -> Path:
     """The wheel, built by pip as an installation from source would."""
-    dist = WORK / "dist"
+    dist = WORK / "dist" / name
     shutil.rmtree(dist, ignore_errors=True)
-    pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", str(dist), str(ROOT))
-    (wheel,) = dist.glob("tabserve-*.whl")
+    pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", str(dist), str(project))
+    (wheel,) = dist.glob(f"{name}-*.whl")
     return wheel
 
 
@@ -58,6 +62,18 @@ def install(wheel: Path) -> None:
     python = str(PROGRAMS / "python")
     pip(python, "install", "--require-hashes", "-r", str(ROOT / "requirements/training.lock"))
     pip(python, "install", "--no-deps", str(wheel))
+    pip(python, "check")
+
+
+def install_client(wheel: Path) -> None:
+    """In an environment with nothing but the wheel and what it requires, in the locked versions."""
+    venv.create(CLIENT_ENVIRONMENT, with_pip=True, clear=True)
+    locked = (ROOT / "requirements/training.lock").read_text("utf-8")
+    versions = re.findall(r"^[A-Za-z0-9][^ ;\\]*==[^ ;\\]+", locked, re.MULTILINE)
+    constraints = WORK / "constraints.txt"
+    constraints.write_text("\n".join(versions) + "\n", "utf-8")
+    python = str(CLIENT_ENVIRONMENT / "bin/python")
+    pip(python, "install", "--constraint", str(constraints), str(wheel))
     pip(python, "check")
 
 
@@ -89,10 +105,26 @@ def served_answer(folder: Path, environment: dict[str, str]) -> str:
         body = json.dumps({"rows": [{"distance": 3.5, "zone": "b"}]}).encode()
         request = urllib.request.Request(f"{url}/predict/trips", body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=10) as response:
-            return str(response.read().decode())
+            answer = str(response.read().decode())
+        check_client(url, json.loads(answer)["predictions"], folder)
+        return answer
     finally:
         server.terminate()
         server.wait(timeout=60)
+
+
+PREDICT = """
+import json, sys, tabserve_client
+print(json.dumps(tabserve_client.Client(sys.argv[1]).predict("trips", {"distance": 3.5, "zone": "b"}).to_list()))
+"""
+
+
+def check_client(url: str, expected: list[dict[str, float]], folder: Path) -> None:
+    """The installed client returns the same prediction."""
+    command = [str(CLIENT_ENVIRONMENT / "bin/python"), "-c", PREDICT, url]
+    done = subprocess.run(command, cwd=folder, check=True, timeout=120, capture_output=True, text=True)
+    if json.loads(done.stdout) != expected:
+        raise SystemExit(f"error: the client returned {done.stdout}, expected {expected}")
 
 
 def ready(url: str) -> bool:

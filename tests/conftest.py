@@ -22,6 +22,7 @@ settings.register_profile("any_speed", deadline=None, suppress_health_check=[Hea
 settings.load_profile("any_speed")
 
 SLOW = (
+    "tests/client_package/",
     "tests/docs/",
     "tests/e2e/",
     "tests/loadtest/",

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TypeGuard
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = ("loadtest", "models", "scoring", "service", "tabserve", "training")
+PACKAGES = ("clients/python/src", "loadtest", "models", "scoring", "service", "tabserve", "training")
 TOOLS = ("docs", "requirements", "tests")
-PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+PAGES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "clients/python/README.md")
 
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -52,19 +52,24 @@ CONFIGURATIONS = {
 @pytest.fixture(scope="module", params=CONFIGURATIONS)
 def proxy(request: pytest.FixtureRequest, server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of an nginx with one of the configurations in front of the server."""
-    nginx = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin")
-    assert nginx, "nginx is not installed: run make clients-check"
-    folder, port = tmp_path_factory.mktemp("nginx"), free_port()
+    yield from nginx(CONFIGURATIONS[request.param], server.port, tmp_path_factory.mktemp("nginx"))
+
+
+def nginx(configuration: str, server_port: int, folder: Path) -> Iterator[str]:
+    """Start an nginx in front of a server, yield its address, and stop it afterwards."""
+    program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin")
+    assert program, "nginx is not installed: run make clients-check"
+    port = free_port()
     folder.chmod(0o777)
     folder.parent.chmod(0o755)  # nginx's workers run as another user
-    configuration: str = CONFIGURATIONS[request.param].replace("/tmp/", f"{folder}/")
+    configuration = configuration.replace("/tmp/", f"{folder}/")
     lines = [line for line in configuration.splitlines() if "172.30.117.12" not in line]
-    configuration = "\n".join(lines).replace("172.30.117.11:3000", f"127.0.0.1:{server.port}")
+    configuration = "\n".join(lines).replace("172.30.117.11:3000", f"127.0.0.1:{server_port}")
     path = folder / "nginx.conf"
     path.write_text(configuration.replace("listen 8000", f"listen 127.0.0.1:{port}"))
     log = folder / "log"
     with log.open("wb") as out:
-        process = subprocess.Popen([nginx, "-g", "daemon off; user root;", "-c", path], stdout=out, stderr=out)
+        process = subprocess.Popen([program, "-g", "daemon off; user root;", "-c", path], stdout=out, stderr=out)
     try:
         wait_for(f"http://127.0.0.1:{port}/readyz", log)
         yield f"http://127.0.0.1:{port}"

@@ -29,6 +29,7 @@ NOT_RUN = {
     "git": "needs the address of a repository, or another commit",
     "cd": "changes the folder",
     "systemctl": "needs systemd",
+    "pip": "make wheel-check installs the client",
     "cp": "needs systemd; tests/container checks the unit",
     "mkdir": "the first half of an installation under /var/lib",
     "spark-submit": "needs a cluster; make cluster-check runs the engine on a local Spark",
@@ -41,6 +42,7 @@ NOT_RUN = {
 PYTHON_ELSEWHERE = {
     "README.md": "test_readme.py",
     "bulk-scoring.md": "tests/scoring/test_score_batches.py",
+    "client.md": "test_client_pages.py",
     "neural-networks-from-scratch.md": "test_book.py",
     "protocols.md": "tests/service/test_streams.py",
     "tutorial.md": "test_the_tutorial_runs",

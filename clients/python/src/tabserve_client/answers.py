@@ -1,0 +1,207 @@
+"""The answers to the requests of a call: JSON, NDJSON or Arrow become `Answer` objects.
+
+An answer has one entry for each row that was sent. Everything else is `InvalidAnswer`, for example a part of one.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+from tabserve_client.errors import InvalidAnswer, ServerError, TabserveError, listed, server_error
+from tabserve_client.options import OutputOptions
+from tabserve_client.row_issues import RowError, RowWarning, error_of, errors_in, joined, warning_of, warnings_in
+from tabserve_client.table_columns import entries_of
+from tabserve_client.wire import ARROW, NDJSON, Reply
+
+STOPPED = "stopped:"
+Entry = dict[str, Any] | None
+
+
+class StoppedAnswer(TabserveError):  # noqa: N818 - never leaves the package
+    """An answer that the server ended with an error, because the body was over a limit of a single request."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What a request had: its rows begin at `first_row` of the data of the call."""
+
+    model: str
+    first_row: int
+    rows: int
+    options: OutputOptions
+
+
+class Answer(Protocol):
+    """The predictions for some rows. `entries` are as in JSON; None for an invalid row."""
+
+    @property
+    def sent(self) -> Sent: ...
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def request_id(self) -> str: ...
+
+    @property
+    def entries(self) -> Sequence[Entry]: ...
+
+    @property
+    def errors(self) -> Sequence[RowError]: ...
+
+    @property
+    def warnings(self) -> Sequence[RowWarning]: ...
+
+
+@dataclass(frozen=True)
+class EntryAnswer:
+    """An answer in JSON or NDJSON."""
+
+    sent: Sent
+    version: str
+    request_id: str
+    entries: Sequence[Entry]
+    errors: Sequence[RowError] = ()
+
+    @cached_property
+    def warnings(self) -> Sequence[RowWarning]:
+        return [
+            warning_of(warning, row)
+            for row, entry in enumerate(self.entries, self.sent.first_row)
+            if entry is not None and "warnings" in entry
+            for warning in listed(entry, "warnings")
+        ]
+
+
+@dataclass(frozen=True)
+class TableAnswer:
+    """An answer in Arrow. `table` has the columns of the predictions, then `warnings` and `error`."""
+
+    sent: Sent
+    version: str
+    request_id: str
+    table: Any = field(repr=False)
+
+    @cached_property
+    def entries(self) -> Sequence[Entry]:
+        return entries_of(self.table, self.sent.options, self.sent.first_row)
+
+    @cached_property
+    def errors(self) -> Sequence[RowError]:
+        return [error for row, text in self._texts("error") for error in errors_in(text, row)]
+
+    @cached_property
+    def warnings(self) -> Sequence[RowWarning]:
+        return [warning for row, text in self._texts("warnings") for warning in warnings_in(text, row)]
+
+    def _texts(self, name: str) -> list[tuple[int, str]]:
+        column = self.table.column(name)
+        if column.null_count == len(column):
+            return []
+        return [(row, text) for row, text in enumerate(column.to_pylist(), self.sent.first_row) if text is not None]
+
+
+def read_answer(reply: Reply, sent: Sent) -> Answer:
+    """Raises InvalidAnswer, StoppedAnswer, and the ServerError that an answer in JSON may end with."""
+    kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
+    answer: Answer
+    if kind == ARROW:
+        answer = read_arrow(reply, sent)
+    elif kind == NDJSON:
+        answer = read_ndjson(reply, sent)
+    else:
+        answer = read_json(reply, sent)
+    if not reply.complete:
+        raise InvalidAnswer("the connection ended before the end of the answer")
+    if len(answer.entries if isinstance(answer, EntryAnswer) else answer.table) != sent.rows:
+        raise InvalidAnswer(f"the answer does not have {sent.rows} rows, as the request has")
+    return answer
+
+
+def read_json(reply: Reply, sent: Sent) -> EntryAnswer:
+    try:
+        document = json.loads(reply.content)
+        predictions = document["predictions"]
+        if "error" in document:
+            raise StoppedAnswer(str(document["error"]))
+        if not isinstance(predictions, list) or not all(isinstance(entry, dict | None) for entry in predictions):
+            raise TypeError
+        errors = [error_of(entry).moved(sent.first_row) for entry in listed(document, "errors")]
+        return EntryAnswer(sent, str(document["version"]), request_id_of(reply), predictions, errors)
+    except (ValueError, KeyError, TypeError):
+        raise not_an_answer(reply) from None
+
+
+def read_ndjson(reply: Reply, sent: Sent) -> EntryAnswer:
+    entries: list[Entry] = []
+    errors: list[RowError] = []
+    try:
+        for row, line in enumerate(reply.content.splitlines(), sent.first_row):
+            entry = json.loads(line)
+            if "error" in entry:
+                raise StoppedAnswer(str(entry["error"]))
+            if "errors" in entry:
+                errors += [moved_to(row, error_of(error)) for error in listed(entry, "errors")]
+                entry = None
+            entries.append(entry)
+    except (ValueError, TypeError):
+        raise not_an_answer(reply) from None
+    return EntryAnswer(sent, version_of(reply), request_id_of(reply), entries, errors)
+
+
+def moved_to(row: int, error: RowError) -> RowError:
+    """The error of a line, whose row number counts from the start of the body."""
+    return error.moved(row - (error.row or 0))
+
+
+def read_arrow(reply: Reply, sent: Sent) -> TableAnswer:
+    import pyarrow as pa
+
+    batches = []
+    try:
+        with pa.ipc.open_stream(reply.content) as stream:
+            schema = stream.schema
+            for batch in stream:  # those before the end of a part are kept
+                batches.append(batch)
+    except (pa.ArrowException, OSError, ValueError):
+        if not batches:
+            raise not_an_answer(reply) from None
+    table = pa.Table.from_batches(batches, schema)
+    if not {"warnings", "error"} <= {*table.column_names}:
+        raise not_an_answer(reply)
+    last = table.column("error")[-1].as_py() if len(table) else None
+    if (len(table) > sent.rows or not reply.complete) and str(last).startswith(STOPPED):
+        raise StoppedAnswer(str(last))
+    return TableAnswer(sent, version_of(reply), request_id_of(reply), with_moved_errors(table, sent.first_row))
+
+
+def with_moved_errors(table: Any, first_row: int) -> Any:
+    """The table of a piece, with the row numbers of the whole data in its texts."""
+    import pyarrow as pa
+
+    column = table.column("error")
+    if not first_row or column.null_count == len(column):
+        return table
+    texts = [
+        None if text is None else joined(errors_in(text, row)) for row, text in enumerate(column.to_pylist(), first_row)
+    ]
+    return table.set_column(table.schema.get_field_index("error"), "error", pa.array(texts, pa.string()))
+
+
+def version_of(reply: Reply) -> str:
+    """The version that answered, where the body does not name it."""
+    return reply.headers.get("x-model-version", "")
+
+
+def request_id_of(reply: Reply) -> str:
+    return reply.headers.get("x-request-id", "")
+
+
+def not_an_answer(reply: Reply) -> TabserveError:
+    """The error for a success whose content cannot be read."""
+    if not reply.complete:
+        return InvalidAnswer("the connection ended before the end of the answer")
+    found: ServerError = server_error(reply.status, reply.headers, reply.content)
+    return InvalidAnswer(f"not an answer of tabserve: {found.detail}")

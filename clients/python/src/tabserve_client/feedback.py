@@ -1,0 +1,83 @@
+"""Feedback: the truth about predictions, by rows with their target or by the ids of captured rows."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tabserve_client.errors import InvalidAnswer, InvalidInput, listed
+from tabserve_client.json_rows import json_rows, row_text
+from tabserve_client.metadata import document_of
+from tabserve_client.options import segment
+from tabserve_client.sources import source_of
+from tabserve_client.wire import JSON, Reply, Request
+
+ROWS = 1000
+"""Rows of a request with feedback."""
+
+
+@dataclass(frozen=True)
+class FeedbackReport:
+    """judged: rows that were compared. unmatched: ids of no captured row. repeated: ids that were compared before.
+
+    versions: the live metrics of each version after the last request, as in the reference of `/feedback`.
+    """
+
+    model: str
+    judged: int = 0
+    unmatched: int = 0
+    repeated: int = 0
+    versions: tuple[Mapping[str, Any], ...] = ()
+
+    def followed_by(self, other: "FeedbackReport") -> "FeedbackReport":
+        """The report of both requests."""
+        return FeedbackReport(
+            other.model,
+            self.judged + other.judged,
+            self.unmatched + other.unmatched,
+            self.repeated + other.repeated,
+            other.versions,
+        )
+
+
+def feedback_requests(
+    model: str, rows: Any | None, ids: Sequence[str] | None, truths: Sequence[Any] | None
+) -> Iterator[tuple[Request, int]]:
+    """The requests in order, and the number of entries of each. Rows are counted each time that the server receives
+    them, ids once. Raises InvalidInput."""
+    if (rows is None) == (ids is None) or (ids is None) != (truths is None):
+        raise InvalidInput("feedback has rows with their target, or ids and truths")
+    if rows is not None:
+        source = source_of(rows)
+        for start in range(0, source.count, ROWS):
+            entries = source.rows(start, min(start + ROWS, source.count))
+            yield feedback_request(model, "rows", entries, repeatable=False), len(entries)
+        return
+    assert ids is not None
+    assert truths is not None
+    if len(ids) != len(truths):
+        raise InvalidInput(f"feedback has {len(ids)} ids and {len(truths)} truths")
+    entries = json_rows({"id": str(one), "truth": truth} for one, truth in zip(ids, truths, strict=True))
+    for start in range(0, len(entries), ROWS):
+        piece = entries[start : start + ROWS]
+        yield feedback_request(model, "feedback", piece, repeatable=True), len(piece)
+
+
+def feedback_request(model: str, key: str, entries: Sequence[Mapping[str, Any]], *, repeatable: bool) -> Request:
+    content = f'{{"{key}":[{",".join(map(row_text, entries))}]}}'.encode()
+    return Request(
+        "POST",
+        f"/feedback/{segment(model)}",
+        headers={"content-type": JSON},
+        content=content,
+        repeatable=repeatable,
+    )
+
+
+def read_report(reply: Reply) -> FeedbackReport:
+    """Raises InvalidAnswer."""
+    document = document_of(reply)
+    try:
+        judged, unmatched, repeated = (int(document.get(name) or 0) for name in ("judged", "unmatched", "repeated"))
+        return FeedbackReport(document["model"], judged, unmatched, repeated, tuple(listed(document, "versions")))
+    except (KeyError, TypeError, ValueError):
+        raise InvalidAnswer("not a report of feedback of tabserve") from None

@@ -1,0 +1,165 @@
+"""One call of `predict`: its rows are sent in pieces, several at once, and put together in order.
+
+A piece that is over a limit of the server is split, as are those after it. A piece is repeated as a whole or not
+at all, and an answer counts only if it has one entry for each of its rows, so no row is lost or answered twice.
+"""
+
+import threading
+import uuid
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+from tabserve_client.answers import Answer, EntryAnswer, Sent, StoppedAnswer, TableAnswer, read_answer
+from tabserve_client.errors import InvalidAnswer, RequestTooLarge, ServerError
+from tabserve_client.json_rows import json_body, ndjson_body
+from tabserve_client.metadata import ModelSchema, read_schema
+from tabserve_client.options import PredictOptions, output_options, predict_path, segment
+from tabserve_client.predictions import Predictions
+from tabserve_client.retries import RetryPolicy, exchange
+from tabserve_client.sources import Source, arrow_body
+from tabserve_client.table_columns import empty_columns
+from tabserve_client.wire import ARROW, JSON, NDJSON, Conversation, Request
+
+PIECE_ROWS = 4096
+"""As many as the server predicts in one batch: several pieces at once do not fill its queue."""
+EXPLAINED_ROWS = {"true": 16, "fast": 256}
+"""Rows of a request with explanations; the server limits their evaluations of the model."""
+SMALL_ROWS = 100
+"""Up to here, JSON is faster than Arrow."""
+CLIENT_KEY = "x-client-key"
+
+
+class KnownServer:
+    """What a client has learned about its server."""
+
+    reads_arrow = True
+
+
+class PredictionCall:
+    """The state of a call. Its methods may be called by several threads."""
+
+    def __init__(
+        self,
+        model: str,
+        source: Source,
+        options: PredictOptions,
+        policy: RetryPolicy,
+        server: KnownServer,
+        headers: Mapping[str, str],
+    ) -> None:
+        """headers: of every request, names in lower case. Raises InvalidInput."""
+        self.model = model
+        self.source = source
+        self.policy = policy
+        self.server = server
+        self.path = predict_path(model, options)
+        self.outputs = output_options(options)
+        self.skips = options.get("on_invalid", "fail") == "skip"
+        self.end = policy.end()
+        self.limit = EXPLAINED_ROWS.get(self.outputs.explain, PIECE_ROWS)  # rows of a request
+        self.pieces = -(-source.count // self.limit)  # more, if they are split
+        # One version for all pieces, where traffic is split
+        self.headers = {CLIENT_KEY: uuid.uuid4().hex, **headers} if self.pieces > 1 else headers
+        self._lock = threading.Lock()
+        self._pieces = self._split(0, source.count)
+        self._answers: dict[int, list[Answer]] = {}
+        self._failures: dict[int, Exception] = {}
+
+    def _split(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        while start < stop:
+            end = min(start + self.limit, stop)
+            yield start, end
+            start = end
+
+    def next_piece(self) -> tuple[int, Conversation[list[Answer]]] | None:
+        """The next piece to send: its first row, and its conversation. None if there is none, or one has failed."""
+        with self._lock:
+            piece = None if self._failures else next(self._pieces, None)
+        return None if piece is None else (piece[0], self._conversation(*piece))
+
+    def succeeded(self, piece: int, answers: list[Answer]) -> None:
+        with self._lock:
+            self._answers[piece] = answers
+
+    def failed(self, piece: int, error: Exception) -> None:
+        with self._lock:
+            self._failures[piece] = error
+
+    def answers(self) -> list[Answer]:
+        """All answers in order, when every piece that was started has ended. Raises the error of the first piece
+        that failed: pieces are started in order, so it does not depend on their speed."""
+        if self._failures:
+            raise self._failures[min(self._failures)]
+        return [answer for piece in sorted(self._answers) for answer in self._answers[piece]]
+
+    def _conversation(self, start: int, stop: int) -> Conversation[list[Answer]]:
+        """The answers for some rows, in several requests if one is over a limit."""
+        rows = stop - start
+        if rows > self.limit:
+            answers: list[Answer] = []
+            for piece in self._split(start, stop):
+                answers += yield from self._conversation(*piece)
+            return answers
+        request = self._request(start, stop)
+        sent = Sent(self.model, start, rows, self.outputs)
+        give_up = partial(self._is_too_large, rows)
+        try:
+            answer = yield from exchange(request, partial(read_answer, sent=sent), self.policy, self.end, give_up)
+            return [answer]
+        except ServerError as error:
+            if not self._adapts(error, request, rows):
+                raise error.moved(start) from error.__cause__
+        except StoppedAnswer as error:
+            if rows == 1:
+                raise InvalidAnswer(f"the server ended its answer early: {error}") from None
+            self._halve(rows)
+        return (yield from self._conversation(start, stop))
+
+    def _adapts(self, error: ServerError, request: Request, rows: int) -> bool:
+        """Whether the rows may be sent in another way than before."""
+        if error.status == 415 and request.headers["content-type"] == ARROW:
+            self.server.reads_arrow = False
+            return True
+        if self._is_too_large(rows, error):
+            self._halve(rows)
+            return True
+        return False
+
+    def _is_too_large(self, rows: int, error: ServerError) -> bool:
+        """Whether fewer rows may be answered. 422 without a row: too many evaluations for explanations."""
+        if rows == 1:
+            return False
+        explained = bool(self.outputs.explain)
+        return isinstance(error, RequestTooLarge) or (
+            explained and (error.status == 504 or (error.status == 422 and not error.errors))
+        )
+
+    def _halve(self, rows: int) -> None:
+        self.limit = min(self.limit, rows // 2)
+
+    def _request(self, start: int, stop: int) -> Request:
+        """JSON for few rows, else Arrow if the data can be a table, else NDJSON. Errors of all rows, and explanations,
+        are complete in NDJSON only."""
+        small = stop - start <= SMALL_ROWS
+        arrow = None
+        if not small and not self.outputs.explain and self.server.reads_arrow:
+            arrow = self.source.arrow(start, stop)
+        if arrow is not None:
+            kind, content = ARROW, arrow_body(arrow)
+        elif small and not self.skips:
+            kind, content = JSON, json_body(self.source.rows(start, stop))
+        else:
+            kind, content = NDJSON, ndjson_body(self.source.rows(start, stop))
+        query = self.outputs.query() | ({"on_invalid": "skip"} if self.skips else {})
+        return Request("POST", self.path, query, {"content-type": kind, **self.headers}, content)
+
+    def result(self) -> Conversation[Predictions]:
+        """The predictions, after all pieces. Where no row has one, the server is asked for their columns. Raises what
+        the first piece that failed raised."""
+        answers, names = self.answers(), list[str]()
+        if not any(isinstance(answer, TableAnswer) or any(answer.entries) for answer in answers):
+            request = Request("GET", f"/models/{segment(self.model)}", headers=self.headers)
+            schema: ModelSchema = yield from exchange(request, read_schema, self.policy, self.end)
+            names = empty_columns(schema.classes, [feature.name for feature in schema.features], self.outputs)
+            answers = answers or [EntryAnswer(Sent(self.model, 0, 0, self.outputs), schema.version, "", [])]
+        return Predictions(self.model, answers, self.source.index, names)
