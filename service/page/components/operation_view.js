@@ -23,7 +23,7 @@ function parts(document, operation) {
     body && [h("h3", {}, "Body"), contents(document, body.content)],
     h("h3", {}, "Responses"),
     table(["Status", "Meaning", "Content"], Object.entries(operation.responses).map(([status, one]) => responseRow(document, status, resolved(document, one)))),
-  ].filter(Boolean).flat();
+  ].flat(Infinity).filter(Boolean);
 }
 
 /** @param {any} parameter */
