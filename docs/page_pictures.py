@@ -32,7 +32,9 @@ PICTURES = {
 
 def main() -> None:
     with server(), sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM") or shutil.which("chromium"), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=os.environ.get("CHROMIUM") or shutil.which("chromium"), args=["--no-sandbox"]
+        )
         for name, (view, complete, height) in PICTURES.items():
             page = browser.new_page(viewport={"width": 1240, "height": height})
             page.goto(f"{ADDRESS}/{view}")
