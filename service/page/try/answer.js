@@ -115,7 +115,7 @@ export class Answer {
 
 /** @param {...any} content */
 function reasonsPanel(...content) {
-  return h("section", { class: "panel" }, h("h2", {}, "Why? ", h("span", { class: "quiet" }, "what each column adds")), content);
+  return h("section", { class: "panel" }, h("h3", {}, "Why? ", h("span", { class: "quiet" }, "what each column adds")), content);
 }
 
 /** The key of the predicted label: a label may be a number, a key is text. @param {Record<string, number>} probabilities */

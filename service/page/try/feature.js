@@ -31,7 +31,7 @@ export function range(feature, histogram = []) {
   const edges = histogram.flatMap((cell) => [cell.above, cell.to, cell.value]).map((value) => number(value ?? null)).filter((value) => value !== null);
   if (edges.length > 2) {
     const [first, last] = [Math.min(...edges), Math.max(...edges)];
-    const reach = (last - first) / 2;
+    const reach = last - first;
     [low, high] = [Math.max(low, first - reach), Math.min(high, last + reach)];
     if (isWhole(feature)) [low, high] = [Math.floor(low), Math.ceil(high)];
   }

@@ -49,5 +49,5 @@ export function copyPanel(texts, link) {
   };
   const details = h("details", {}, h("summary", {}, "Show the request"), shown);
   const buttons = [...names.map((name) => h("button", { onclick: () => copy(texts[name], name) }, name)), h("button", { onclick: () => copy(link, "Link") }, "Link to this row")];
-  return h("section", { class: "panel" }, h("h2", {}, "Copy"), h("div", { class: "row" }, buttons, status), details);
+  return h("section", { class: "panel" }, h("h3", {}, "Copy"), h("div", { class: "row" }, buttons, status), details);
 }

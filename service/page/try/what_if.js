@@ -53,7 +53,7 @@ function output(prediction, label) {
  */
 export function whatIf({ feature, histogram, values, predictions, current, label, pick }) {
   const answered = values.map((value, row) => ({ value, prediction: predictions[row] })).filter(({ prediction }) => prediction);
-  const title = h("h2", {}, "What if ", h("bdi", {}, feature.name), " were different? ", h("span", { class: "quiet" }, label === null ? "prediction" : ["probability of ", h("bdi", {}, label)]));
+  const title = h("h3", {}, "What if ", h("bdi", {}, feature.name), " were different? ", h("span", { class: "quiet" }, label === null ? "prediction" : ["probability of ", h("bdi", {}, label)]));
   if (!answered.length) return h("section", { class: "panel" }, title, h("p", { class: "quiet" }, "No curve for this column."));
   const text = label === null ? number : percent;
   const body = feature.kind === "category" || feature.kind === "boolean"
