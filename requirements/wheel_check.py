@@ -107,10 +107,23 @@ def served_answer(folder: Path, environment: dict[str, str]) -> str:
         with urllib.request.urlopen(request, timeout=10) as response:
             answer = str(response.read().decode())
         check_client(url, json.loads(answer)["predictions"], folder)
+        check_page(url)
         return answer
     finally:
         server.terminate()
         server.wait(timeout=60)
+
+
+def check_page(url: str) -> None:
+    """The page and the files that it names are in the wheel."""
+    request = urllib.request.Request(f"{url}/", headers={"Accept": "text/html"})
+    with urllib.request.urlopen(request, timeout=10) as response:
+        addresses = re.findall(r'(?:src|href)="(page/[^"]+)"', response.read().decode())
+    if not addresses:
+        raise SystemExit("error: the wheel has no page")
+    for address in addresses:
+        with urllib.request.urlopen(f"{url}/{address}", timeout=10):
+            pass
 
 
 PREDICT = """

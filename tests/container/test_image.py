@@ -76,6 +76,14 @@ def test_the_sources_in_the_image_are_compiled(image: str) -> None:
     assert sources == {Path(path).stem.partition(".")[0] for path in listed if path.endswith(".pyc")}
 
 
+def test_the_files_of_the_page_are_in_the_image(image: str) -> None:
+    folder = "/home/bentoml/bento/src/service/page"
+    listed = docker("run", "--rm", "--entrypoint", "find", image, folder, "-type", "f").split()
+    own = {path.relative_to(ROOT / "service/page").as_posix() for path in (ROOT / "service/page").rglob("*.*")}
+    assert own == {path.removeprefix(f"{folder}/") for path in listed}
+    assert "index.html" in own
+
+
 def test_labels_and_the_list_of_contents_name_the_models(image: str, tools: Path) -> None:
     labels = json.loads(docker("image", "inspect", "--format", "{{json .Config.Labels}}", image))
     assert labels["org.opencontainers.image.version"] == version()
