@@ -44,7 +44,8 @@ def run(rounds: int, seconds: float) -> int:
         "CPU, mean of turns": (without, [one.new.mean_cpu_us for one in found]),
         "CPU, mean, and the files": (without, [one.new.mean_cpu_us + SHARE * file_us for one in found]),
     }
-    lines = [["", "without µs", "with µs", "ratio", "95 % interval"]]
+    level = 100 * paired_ratios.ratio(without, without).coverage
+    lines = [["", "without µs", "with µs", "ratio", f"{level:.3g} % interval"]]
     for name, (before, after) in ratios.items():
         ratio = paired_ratios.ratio(before, after)
         interval = f"{ratio.low:.3f} to {ratio.high:.3f}"

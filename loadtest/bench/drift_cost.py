@@ -53,7 +53,7 @@ def run(rounds: int, seconds: float, rows: int, markdown: Path | None) -> int:
     title = (
         f"{rows} rows of {MODEL}, old without and new with counting for drift; {rounds} rounds of {requests:,} requests"
     )
-    interval = f"95 % interval {ratio.low:.3f} to {ratio.high:.3f}"
+    interval = f"{100 * ratio.coverage:.3g} % interval {ratio.low:.3f} to {ratio.high:.3f}"
     about = f"{interval}; goal: at most {GOAL:g}"
     outcome = f"CPU per request with counting: {ratio.median:.3f} times that without ({about})"
     print(f"\n{title}\n\n{text_tables.aligned(table(found))}\n\n{explanation(found)}\n{outcome}", flush=True)

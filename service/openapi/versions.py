@@ -27,7 +27,8 @@ IF_MATCH: Schema = {
 
 def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
     percent = {"type": "number", "minimum": 0, "maximum": 100}
-    rollback = {"type": "object", "properties": {"after_rows": {"type": "integer", "minimum": 1}}}
+    after_rows, feedback = {"type": "integer", "minimum": 1}, {"type": "boolean", "default": True}
+    rollback = {"type": "object", "properties": {"after_rows": after_rows, "feedback": feedback}}
     traffic = {"champion": percent, "challenger": percent, "rollback": rollback}
     shadow = {"alias": {"type": "string"}, "share": {"type": "number", "exclusiveMinimum": 0, "maximum": 1}}
     version = json_body("VersionChoice", VERSION, {"version": 4}, ["version"])
