@@ -28,6 +28,8 @@ from models.schema import FeatureSchema
 MODELS = {"eight": "network 8-32-1", "housing": "the default network"}
 CHUNKS = (1000, 10_000)
 CLIENT = "tabserve-client, Arrow"
+GOAL = 10.0
+"""How many times as fast as a loop the client is with the small network; a large one costs both the same."""
 Score = Callable[[str, str, pd.DataFrame], list[float]]
 
 
@@ -92,7 +94,7 @@ def measure(server: BenchServer, model: str, frame: pd.DataFrame, loop_rows: int
 
 
 def main() -> int:
-    """The exit code is 1 if the client is less than ten times as fast as a loop."""
+    """The exit code is 1 if the goal is missed."""
     parser = argparse.ArgumentParser(prog="python -m tests.client_package.benchmark", description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--loop-rows", type=int, default=100_000, help="rows that the other contenders score")
@@ -115,7 +117,9 @@ def main() -> int:
             finally:
                 server.stop()
     print(text_tables.aligned(lines))
-    return int(any(float(line[4]) < 10 for line in lines[1:] if line[1].startswith("requests")))
+    return int(
+        any(float(line[4]) < GOAL for line in lines[1:] if line[0] == "eight" and line[1].startswith("requests"))
+    )
 
 
 if __name__ == "__main__":
