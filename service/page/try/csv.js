@@ -1,5 +1,7 @@
 /** CSV: cuts a stream into records, and reads or writes cells. */
 
+const LONGEST = 1 << 21; // characters of a record: the server refuses longer lines, such as one with an open quote
+
 /**
  * The records of a stream of text, without blank lines, some at a time. A line end within quotes belongs to its record.
  * @param {ReadableStream<string>} stream
@@ -10,7 +12,7 @@ export async function* records(stream) {
   const reader = stream.getReader();
   for (;;) {
     const { done, value = "" } = await reader.read();
-    const { found, open } = cut(rest + value, done);
+    const { found, open } = cut(rest + value, done || rest.length > LONGEST);
     rest = open;
     if (found.length) yield found;
     if (done) return;
