@@ -107,8 +107,8 @@ def test_tls(client_store: Path, tmp_path: Path, home_rows: Any, monkeypatch: py
         server.stop()
 
 
-def test_polars_and_an_installed_package(busy_server: Any, keys: KeySet, home_rows: Any, tmp_path: Path) -> None:
-    """In an environment with polars, and without pandas and pyarrow."""
+def test_a_polars_frame_without_pyarrow(busy_server: Any, keys: KeySet, home_rows: Any, tmp_path: Path) -> None:
+    """In an environment with polars and without pyarrow."""
     source = ROOT / "clients/python/src"
     found = run_json(
         PYTHON / "python",
