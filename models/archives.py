@@ -4,6 +4,7 @@ import math
 import os
 import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,12 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
         return dict(arrays)
 
 
-def check_members(path: Path) -> list[zipfile.ZipInfo]:
+def is_plain_name(name: str) -> bool:
+    """Whether a name has no folder: neither an absolute path nor `..` can leave a folder with it."""
+    return bool(name) and name == os.path.basename(name) and "\\" not in name and name not in (".", "..")
+
+
+def check_members(path: Path, is_valid_name: Callable[[str], bool] = is_plain_name) -> list[zipfile.ZipInfo]:
     """The members of an archive. Raises UnsafeArchive if there are too many or too large ones, or invalid names."""
     _check_directory(path)
     try:
@@ -53,7 +59,7 @@ def check_members(path: Path) -> list[zipfile.ZipInfo]:
     if len({member.filename for member in members}) < len(members):
         raise UnsafeArchive(f"{path.name} has several members with the same name")
     for member in members:
-        if not _is_plain_name(member.filename):
+        if not is_valid_name(member.filename):
             raise UnsafeArchive(f"{path.name} has a member with the name {truncate(member.filename)!r}")
         if member.file_size > MAX_RATIO * max(member.compress_size, 1):
             raise UnsafeArchive(f"{path.name}: {member.filename} unpacks to more than {MAX_RATIO} times its size")
@@ -73,11 +79,6 @@ def _check_directory(path: Path) -> None:
     locator = tail[max(0, end - ZIP64_LOCATOR_BYTES) : end]
     if directory_bytes > MAX_DIRECTORY_BYTES or locator.startswith(ZIP64_LOCATOR):
         raise UnsafeArchive(f"{path.name} has a list of members that is too long")
-
-
-def _is_plain_name(name: str) -> bool:
-    """Whether a name has no folder: neither an absolute path nor `..` can leave a folder with it."""
-    return bool(name) and name == os.path.basename(name) and "\\" not in name and name not in (".", "..")
 
 
 def _check_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> None:

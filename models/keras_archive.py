@@ -18,6 +18,7 @@ MEMBERS = {CONFIG, "metadata.json", "model.weights.h5"}
 MAX_CONFIG_BYTES = 16 * 1024**2
 OUR_LAYERS = {
     "tabserve>Columns": {"Columns", "ColumnSlice"},
+    "tabserve>LogProbabilities": {"LogProbabilities"},
     "tabserve>MemberDense": {"MemberDense"},
     "tabserve>MemberMean": {"MemberMean"},
     "tabserve>Members": {"Members"},

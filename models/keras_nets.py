@@ -173,6 +173,22 @@ class MemberMean(keras.layers.Layer):  # type: ignore[misc]
         return {**super().get_config(), "link": self.link}
 
 
+@keras.saving.register_keras_serializable(package="tabserve")
+class LogProbabilities(keras.layers.Layer):  # type: ignore[misc]
+    """Logits of probabilities: log(p / (1 - p)) of one column, log(p) of several. (batch, outputs) -> the same shape.
+
+    An imported model may end with probabilities that no layer makes of logits, such as the mean of two softmaxes.
+    """
+
+    def call(self, p: Any) -> Any:
+        smallest = 1e-30 if p.shape[-1] > 1 else 1e-7
+        p = ops.clip(p, smallest, 1.0)
+        return ops.log(p) if p.shape[-1] > 1 else ops.log(p) - ops.log(ops.maximum(1.0 - p, smallest))
+
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        return shape
+
+
 def build(architecture: Architecture) -> keras.Model:
     """A network with initial weights; `keras.utils.set_random_seed` fixes them."""
     matrix = keras.Input((architecture.numbers + len(architecture.categories),))

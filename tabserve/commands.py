@@ -17,6 +17,7 @@ class Command:
 COMMANDS = {
     "train": Command("training", "train models of bundled tables or of your own, and store them", extra="training"),
     "inspect": Command("training", "show how the columns of a table are read", "inspect", "training"),
+    "import": Command("training", "store a Keras model that was trained elsewhere", "import", "training"),
     "list": Command("training", "list bundled tables and stored versions", "list", "training"),
     "delete": Command("training", "delete stored versions or models", "delete", "training"),
     "prune": Command("training", "delete all but the newest versions", "prune", "training"),

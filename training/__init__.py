@@ -1,1 +1,15 @@
-"""Training: reads a table, infers its columns, splits it, fits and evaluates a network, and stores a version."""
+"""Training: reads a table, infers its columns, splits it, fits and evaluates a network, and stores a version.
+
+`from training import store_keras_model` stores a model that was trained elsewhere. It is found at its first use, so that
+`import training` loads none of the libraries.
+"""
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    if name == "store_keras_model":
+        from training.importing.import_run import store_keras_model
+
+        return store_keras_model
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

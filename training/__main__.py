@@ -1,4 +1,4 @@
-"""`python -m training`: train, inspect, list, delete, prune, report.
+"""`python -m training`: train, inspect, import, list, delete, prune, report.
 
 Exit codes: 0 done, 1 the work failed, 2 wrong usage or data, 3 an alarm of `report`.
 """
@@ -20,6 +20,7 @@ from training import store_commands
 from training.arguments import add_options, options_from, parse_seconds
 from training.config import DataOptions, FitOptions
 from training.errors import UsageError
+from training.importing import import_command
 
 if TYPE_CHECKING:  # it needs the extra signing
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     commands = {
         "inspect": inspect_table,
+        "import": import_keras_model,
         "list": store_commands.list_models,
         "delete": store_commands.delete_models,
         "prune": store_commands.prune_models,
@@ -201,11 +203,18 @@ def inspect_table(arguments: list[str], program: str) -> int:
     return 0
 
 
+def import_keras_model(arguments: list[str], program: str) -> int:
+    """Store a Keras model that was trained elsewhere."""
+    parsed = import_command.import_parser(program).parse_args(arguments)
+    quiet_tensorflow()
+    return import_command.import_file(parsed, signing_key_of(parsed.sign))
+
+
 def train_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser = CommandParser(
         program,
         description="Train bundled data sets by name (without any: housing, income, penguins), or a table of your own.",
-        epilog="also: python -m training inspect|list|delete|prune|report --help",
+        epilog="also: python -m training inspect|import|list|delete|prune|report --help",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="bundled data sets: see `python -m training list`")
     add_options(parser.add_argument_group("the table"), DataOptions)
@@ -281,6 +290,7 @@ def report_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
 PARSERS = {
     "": train_parser,
     "inspect": inspect_parser,
+    "import": import_command.import_parser,
     "list": store_commands.list_parser,
     "delete": store_commands.delete_parser,
     "prune": store_commands.prune_parser,

@@ -40,9 +40,6 @@ def write_card(
 ) -> str:
     """card.md: the model, its metrics, its data and training, its columns and the notices. record: see provenance."""
     bundled = BUNDLED.get(record.get("bundled") or "")
-    columns = [["column", "kind", "may be missing", "seen in training"]]
-    for feature in schema.features:
-        columns.append([feature.name, feature.kind, "yes" if feature.nullable else "no", _describe_seen(feature.seen)])
     sections = [
         f"# {schema.name}",
         f"Predicts `{schema.target}` ({schema.task}) from {len(schema.features)} columns.",
@@ -53,24 +50,36 @@ def write_card(
         markdown(metrics_table(network, baselines)),
         "![learning curve](learning.png)",
         "![answers on held-out rows](answers.png)",
-        *_uncertainty_section(coverage or {}),
-        *_importance_section(importance),
+        *uncertainty_section(coverage or {}),
+        *importance_section(importance),
         "## Data and training",
         f"Data: {record['data']}, {record['rows_used']:,} of {record['rows_read']:,} rows, "
         f"SHA-256 `{record['fingerprint'][:16]}…`.",
     ]
     if bundled:
         sections.append(f"{bundled.title}. {bundled.source}. Licence: {bundled.licence}. {bundled.notes}")
-    sections += [
-        _describe_network(recipe, record),
-        "## Columns",
-        markdown(columns),
-    ]
+    sections += [_describe_network(recipe, record), *column_sections(schema), *notice_section(notices)]
+    return "\n\n".join(sections) + "\n"
+
+
+def markdown_metrics(metrics: EvaluationMetrics) -> str:
+    """The metrics of a model without baselines."""
+    return markdown(metrics_table(metrics, {}))
+
+
+def column_sections(schema: FeatureSchema) -> list[str]:
+    """The columns of a model, and those that it does not use."""
+    columns = [["column", "kind", "may be missing", "seen in training"]]
+    for feature in schema.features:
+        columns.append([feature.name, feature.kind, "yes" if feature.nullable else "no", _describe_seen(feature.seen)])
+    sections = ["## Columns", markdown(columns)]
     if schema.ignored:
         sections += ["Not used: " + "; ".join(f"`{column.name}` ({column.reason})" for column in schema.ignored) + "."]
-    if notices:
-        sections += ["## Notices", "\n".join(f"- {notice}" for notice in notices)]
-    return "\n\n".join(sections) + "\n"
+    return sections
+
+
+def notice_section(notices: Sequence[str]) -> list[str]:
+    return ["## Notices", "\n".join(f"- {notice}" for notice in notices)] if notices else []
 
 
 def _describe_network(recipe: Recipe, record: dict[str, Any]) -> str:
@@ -96,7 +105,7 @@ def _linear_part(recipe: Recipe) -> str:
     return f" Its outputs are {network:.2f} times those of the network plus {linear:.2f} times those of a linear model."
 
 
-def _importance_section(importance: Sequence[ColumnImportance]) -> list[str]:
+def importance_section(importance: Sequence[ColumnImportance]) -> list[str]:
     if not importance:
         return []
     table = [["column", "mean absolute contribution", "loss when shuffled"]]
@@ -113,7 +122,7 @@ def _importance_section(importance: Sequence[ColumnImportance]) -> list[str]:
     return sections
 
 
-def _uncertainty_section(coverage: dict[str, Any]) -> list[str]:
+def uncertainty_section(coverage: dict[str, Any]) -> list[str]:
     """coverage: what `training.coverage_report.report` returns, {} if there were too few rows."""
     if not coverage:
         return []

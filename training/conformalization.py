@@ -20,7 +20,7 @@ from models.outputs import Outputs
 from models.schema import FeatureSchema
 from models.tabular_model import SCALE, TabularModel
 from models.uncertainty import MIN_GROUP_ROWS, Uncertainty
-from training.training_run import FitResult, Matrix
+from training.training_run import Matrix
 
 LEVEL = 0.9  # of the coverage in the card
 MIN_TEST_ROWS = 20  # with fewer rows a model gets no scores
@@ -66,12 +66,15 @@ class HeldOutRows:
         return np.asarray(self.frame.codes[:, names.index(fitted.category)])
 
 
-def hidden_outputs(fitted: FitResult, x: Matrix) -> Matrix:
-    """(n, units): the last hidden layer's outputs, those of an ensemble's members side by side."""
-    if fitted.network is None:
-        hidden = with_hidden_layer(fitted.keras).predict(x, verbose=0)[1]
+def hidden_outputs(network: Network | None, keras_model: Any, x: Matrix) -> Matrix:
+    """(n, units): the last hidden layer's outputs, those of an ensemble's members side by side.
+
+    keras_model: the same network in Keras, called if there is none in NumPy.
+    """
+    if network is None:
+        hidden = with_hidden_layer(keras_model).predict(x, verbose=0)[1]
     else:
-        layers, _ = split_output_layer(fitted.network.layers)
+        layers, _ = split_output_layer(network.layers)
         hidden = Network(layers).predict(x)
     return np.asarray(hidden.reshape(len(x), -1), dtype=np.float32)
 

@@ -32,12 +32,14 @@ def draw_plots(
 ) -> dict[str, bytes]:
     """PNG files by name: the learning curve, the outputs (rows, outputs) for the test rows, and their coverage.
 
-    coverage: what `training.coverage_report.report` returns, {} if there were too few rows.
+    history: empty for an imported model, which has no learning curve. coverage: what `training.coverage_report.report`
+    returns, {} if there were too few rows.
     """
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # about a letter that the font lacks, or a loss of 0 on a logarithmic axis
         draw = _draw_residuals if schema.task == "regression" else _draw_classes
-        figures = {"learning.png": _draw_learning_curve(history), "answers.png": draw(schema, y, outputs)}
+        figures = {"learning.png": _draw_learning_curve(history)} if history else {}
+        figures["answers.png"] = draw(schema, y, outputs)
         if coverage:
             figures[COVERAGE_PICTURE] = _draw_coverage(coverage)
         if importance:

@@ -72,12 +72,21 @@ def promote(
     present = present_champion(versions, state, stored)
     if options.mode == "if-better" and present is not None:
         promote_if_better(versions, stored, present, result, data, options.judge_on, report)
-    elif options.mode == "never" or (options.mode == "auto" and is_managed(state)):
-        keep(versions, present)
-        reason = "" if options.mode == "never" else f": a person chose what is served of {stored.name}"
-        report(f"{stored.tag} is not served{reason}. To serve it: tabserve promote {stored.tag}")
     else:
-        versions.promote(stored, by_person=options.mode == "always", reason="trained")
+        promote_without_comparison(stored, options.mode, "trained", report)
+
+
+def promote_without_comparison(stored: StoredVersion, mode: PromotionMode, reason: str, report: Report) -> None:
+    """Make a stored version the champion, or leave what is served: by the mode, and by what a person chose before."""
+    versions = VersionStore()
+    state = versions.serving.read().model(stored.name)
+    present = present_champion(versions, state, stored)
+    if mode == "never" or (mode == "auto" and is_managed(state)):
+        keep(versions, present)
+        why = "" if mode == "never" else f": a person chose what is served of {stored.name}"
+        report(f"{stored.tag} is not served{why}. To serve it: tabserve promote {stored.tag}")
+    else:
+        versions.promote(stored, by_person=mode == "always", reason=reason)
         if present is not None:
             report(f"{stored.tag} is the champion instead of {present.tag}; to undo: tabserve rollback {stored.name}")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cached_property
 from itertools import pairwise
 from statistics import NormalDist
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -146,6 +146,20 @@ class QuantileEncoding(ColumnEncoding):
         return np.array(self.knots), np.array(self.z)
 
 
+class RawEncoding(ColumnEncoding):
+    """A number as it is, a boolean as 0 or 1: an imported network scales its inputs itself. It is never missing.
+
+    The constants are those of a `NumberEncoding` that changes nothing.
+    """
+
+    kind: Literal["raw"] = "raw"
+    mean: ClassVar[float] = 0.0
+    deviation: ClassVar[float] = 1.0
+    fill: ClassVar[float] = 0.0
+    missing: ClassVar[bool] = False
+    edges: ClassVar[tuple[float, ...]] = ()
+
+
 class BooleanEncoding(ColumnEncoding):
     """A boolean: 1 and -1, and 0 if missing."""
 
@@ -206,6 +220,11 @@ class CategoryEncoding(ColumnEncoding):
     rare: int  # the group of rare and unseen levels, -1 if no level is rare
     size: int  # the number of groups
 
+    @property
+    def count(self) -> int:
+        """The number of levels."""
+        return len(self.groups)
+
     @classmethod
     def fit(cls, feature: Feature, codes: Codes) -> Self:
         """With more than ONE_HOT_LEVELS levels, those with fewer than MIN_LEVEL_ROWS rows share a group."""
@@ -246,9 +265,28 @@ class CategoryEncoding(ColumnEncoding):
         return np.asarray(one_hot[:, :1] - one_hot[:, 1:]) if self.size == 2 else np.asarray(one_hot)
 
 
+class CodeEncoding(ColumnEncoding):
+    """A category as the code of its level, which the tables of an imported network look up. It is never missing.
+
+    An unseen level has the code `count`.
+    """
+
+    kind: Literal["code"] = "code"
+    count: int  # of the levels
+
+    width: ClassVar[int] = 1
+    embedded: ClassVar[bool] = True
+
+    @cached_property
+    def table(self) -> Matrix:
+        """(codes + 2, 1), as that of `CategoryEncoding`."""
+        return np.array([*range(self.count), self.count, self.count], dtype=np.float32)[:, None]
+
+
 NumericEncoding = Annotated[
-    NumberEncoding | QuantileEncoding | BooleanEncoding | DateEncoding, Field(discriminator="kind")
+    NumberEncoding | QuantileEncoding | RawEncoding | BooleanEncoding | DateEncoding, Field(discriminator="kind")
 ]
+LevelEncoding = Annotated[CategoryEncoding | CodeEncoding, Field(discriminator="kind")]
 
 
 def clip_bounds(values: Vector) -> tuple[float | None, float | None]:

@@ -17,6 +17,7 @@ from models.encoding.column_encodings import (
     ColumnEncoding,
     DateEncoding,
     Indices,
+    LevelEncoding,
     Matrix,
     NumberEncoding,
     NumericEncoding,
@@ -43,7 +44,7 @@ class Encoder(StoredDocument):
 
     format: Literal[1] = 1
     numbers: list[NumericEncoding]  # in the order of Frame.numbers
-    categories: list[CategoryEncoding]  # in the order of Frame.codes
+    categories: list[LevelEncoding]  # in the order of Frame.codes
     target: TargetScaling = TargetScaling()
 
     @classmethod
@@ -76,7 +77,7 @@ class Encoder(StoredDocument):
                 parts.append(QuantileEncoding.fit(feature.name, values, knots))
             else:
                 parts.append(NumberEncoding.fit(feature.name, values, affordable if affordable > 1 else 0))
-        levels = [
+        levels: list[LevelEncoding] = [
             CategoryEncoding.fit(feature, codes)
             for feature, codes in zip(schema.categorical, frame.codes.T, strict=True)
         ]
@@ -89,10 +90,14 @@ class Encoder(StoredDocument):
 
     def check(self, schema: FeatureSchema) -> None:
         """Raises SchemaError if the encoder was fitted to another schema, whose codes mean other levels."""
-        ours = [(part.name, "number" if part.kind == "quantile" else part.kind) for part in self.numbers]
         kinds = {"number": "number", "boolean": "flag", "date": "date"}
-        theirs = [(feature.name, kinds[feature.kind]) for feature in schema.numeric]
-        levels = [(part.name, len(part.groups)) for part in self.categories]
+        raw = {part.name for part in self.numbers if part.kind == "raw"}
+        ours = [(part.name, "number" if part.kind == "quantile" else part.kind) for part in self.numbers]
+        theirs = [
+            (feature.name, "raw" if feature.name in raw and feature.kind != "date" else kinds[feature.kind])
+            for feature in schema.numeric
+        ]
+        levels = [(part.name, part.count) for part in self.categories]
         known = [(feature.name, feature.levels) for feature in schema.categorical]
         for fitted, expected in zip_longest([*ours, *levels], [*theirs, *known]):
             if fitted != expected:
@@ -102,7 +107,8 @@ class Encoder(StoredDocument):
     @cached_property
     def tables(self) -> list[tuple[int, int]]:
         """The shape (groups + 1, units) of each embedded category's table in the network; they are the last columns."""
-        return [(part.size + 1, part.dimension) for part in self.categories if part.embedded]
+        embedded = [part for part in self.categories if isinstance(part, CategoryEncoding) and part.embedded]
+        return [(part.size + 1, part.dimension) for part in embedded]
 
     @property
     def quantile_count(self) -> int:
@@ -151,7 +157,7 @@ class Encoder(StoredDocument):
         ).astype(np.intp)
 
     @cached_property
-    def ordered(self) -> list[tuple[int, CategoryEncoding]]:
+    def ordered(self) -> list[tuple[int, LevelEncoding]]:
         """The categories with their column of the codes, in the order of the matrix: embedded ones last."""
         return sorted(enumerate(self.categories), key=lambda entry: entry[1].embedded)
 

@@ -11,19 +11,22 @@ from typing import Self
 import numpy as np
 
 from models.encoding.column_encodings import (
-    CategoryEncoding,
     Codes,
     Indices,
+    LevelEncoding,
     Matrix,
     Matrix64,
     NumberEncoding,
     NumericEncoding,
     QuantileEncoding,
+    RawEncoding,
     Vector,
 )
 from models.frame import any_of
 
 CLIP = 100.0  # standard deviations: the network stays finite for 1e300
+MAX_RAW = float(np.finfo(np.float32).max)  # a number beyond it would be infinite in the matrix
+SCALED = (NumberEncoding, RawEncoding)
 FEW_INTERPOLATED = 4  # rows; up to here Python's bisection is faster than np.interp
 
 
@@ -46,7 +49,7 @@ class ScaledNumbers:
 
     @classmethod
     def of(cls, parts: Sequence[NumericEncoding]) -> Self:
-        numbers = [(column, part) for column, part in enumerate(parts) if isinstance(part, NumberEncoding)]
+        numbers = [(column, part) for column, part in enumerate(parts) if isinstance(part, SCALED)]
         bins = [(index, low, high) for index, (_, part) in enumerate(numbers) for low, high in pairwise(part.edges)]
         ends = [clip_range(part) for _, part in numbers]
         return cls(
@@ -70,8 +73,10 @@ def one_row(values: Iterable[float]) -> Matrix64:
     return np.array(list(values), dtype=np.float64).reshape(1, -1)
 
 
-def clip_range(part: NumberEncoding) -> tuple[float, float]:
-    """The range of x that a scaled number is clipped to: by its bounds, and z within -CLIP..CLIP."""
+def clip_range(part: NumberEncoding | RawEncoding) -> tuple[float, float]:
+    """The range of x that a number is clipped to: by its bounds, and z within -CLIP..CLIP."""
+    if isinstance(part, RawEncoding):
+        return -MAX_RAW, MAX_RAW
     low, high = finite_range(part.mean, part.deviation)
     return (low if part.low is None else max(low, part.low)), (high if part.high is None else min(high, part.high))
 
@@ -142,7 +147,7 @@ class CategoryLookup:
     values: Matrix  # (sum of all tables' sizes,)
 
     @classmethod
-    def of_parts(cls, order: Sequence[tuple[int, CategoryEncoding]]) -> Self:
+    def of_parts(cls, order: Sequence[tuple[int, LevelEncoding]]) -> Self:
         """order: the categories with their column of the codes, in the order of the matrix."""
         of: list[int] = []
         stride: list[int] = []

@@ -5,7 +5,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from models.encoding.column_encodings import BooleanEncoding, Matrix, NumberEncoding, QuantileEncoding
+from models.encoding.column_encodings import BooleanEncoding, Matrix, NumberEncoding, QuantileEncoding, RawEncoding
 from models.encoding.encoder import Encoder
 from models.encoding.vectorised_encodings import clip_range
 from models.feature import UNSEEN, Feature
@@ -14,6 +14,7 @@ from models.schema import FeatureSchema
 
 MOST_FEATURES, MOST_COLUMNS = 64, 256  # with more of them NumPy is faster
 FLAGS = {True: 1.0, False: -1.0, None: 0.0}
+ScalarEncoding = NumberEncoding | QuantileEncoding | RawEncoding
 Pick = Callable[[Row], Sequence[object]]
 
 
@@ -26,7 +27,7 @@ class ScalarEncoder(NamedTuple):
     filled: float  # the encoded value of a missing number
 
     @classmethod
-    def of(cls, part: NumberEncoding | QuantileEncoding, feature: Feature) -> Self:
+    def of(cls, part: ScalarEncoding, feature: Feature) -> Self:
         low, high = feature.seen_range
         if isinstance(part, QuantileEncoding):
             return cls(low, high, part.curve, part.curve(part.fill))
@@ -40,9 +41,9 @@ class RowEncoder:
 
     def __init__(self, schema: FeatureSchema, encoder: Encoder) -> None:
         """encoder: one for which `can_encode` is true."""
-        numbers, flags = list[tuple[Feature, NumberEncoding | QuantileEncoding]](), list[Feature]()
+        numbers, flags = list[tuple[Feature, ScalarEncoding]](), list[Feature]()
         for feature, part in zip(schema.numeric, encoder.numbers, strict=True):
-            if isinstance(part, NumberEncoding | QuantileEncoding):
+            if isinstance(part, ScalarEncoding):
                 numbers.append((feature, part))
             else:
                 flags.append(feature)
@@ -85,8 +86,8 @@ def can_encode(schema: FeatureSchema, encoder: Encoder) -> bool:
     return (
         few
         and not bins
-        and kinds <= {BooleanEncoding, NumberEncoding, QuantileEncoding}
-        and not kinds >= {NumberEncoding, QuantileEncoding}
+        and kinds <= {BooleanEncoding, NumberEncoding, QuantileEncoding, RawEncoding}
+        and not (QuantileEncoding in kinds and kinds & {NumberEncoding, RawEncoding})
     )
 
 

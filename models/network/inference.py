@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.network.activations import Array
+from models.network.branches import Branches, joined
 from models.network.ensemble_layers import MemberDense, MemberMean, Members, SharedDense
 from models.network.folding import fold
 from models.network.inference_steps import (
@@ -24,12 +25,13 @@ from models.network.inference_steps import (
     member_dense_step,
     members_step,
     shared_dense_step,
+    take_step,
 )
 from models.network.input_block import EmbeddingLookup, InputBlock, PeriodicFeatures
 from models.network.layer_types import inputs_of
 from models.network.layers import Dense, Layer
 from models.network.scale_head import split_output_layer
-from models.network.tabular_layers import Embedding, Periodic, Tabular
+from models.network.tabular_layers import Embedding, Periodic, Tabular, Take
 
 INPUT_LAYERS = (Tabular, Embedding, Periodic, SharedDense, Dense)
 BLOCK_ROWS = 1024  # each member of a row counts as a row
@@ -108,11 +110,28 @@ def steps_of(layers: Sequence[Layer]) -> list[Step]:
             steps.append(member_dense_step(member_dense, next_if(MemberMean)))
         elif (plain := next_if(Dense)) is not None:
             steps.append(dense_step(plain.W, plain.b))
+        elif (graph := next_if(Branches)) is not None:
+            steps.append(branches_step(graph))
+        elif (columns := next_if(Take)) is not None:
+            steps.append(take_step(columns.columns))
         else:
             if not steps:
                 steps.append(np.copy)  # the next step writes in place, and the array is the caller's
             steps.append(in_place_step(rest.pop(0)))
     return steps or [np.copy]
+
+
+def branches_step(layer: Branches) -> Step:
+    """The steps of each branch; its first one copies, so that no branch overwrites what another one takes."""
+    branches = [(branch, steps_of(fold(branch.layers)) if branch.layers else []) for branch in layer.branches]
+
+    def forward(x: Array) -> Array:
+        values = [x]
+        for branch, steps in branches:
+            values.append(in_turn(joined(branch, values), steps))
+        return values[-1] if values[-1] is not x else x.copy()
+
+    return forward
 
 
 def input_steps(

@@ -5,7 +5,7 @@ members, units), so one product serves all members.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -28,6 +28,11 @@ def dense_step(W: Array, b: Array) -> Step:
         return y
 
     return dense
+
+
+def take_step(columns: Sequence[int]) -> Step:
+    places = np.array(columns, dtype=np.intp)
+    return lambda x: x.take(places, axis=1)
 
 
 def members_step(layer: Members) -> Step:

@@ -2,35 +2,21 @@
 
 from collections.abc import Callable, Sequence
 
-from models.network.ensemble_layers import MemberDense, MemberMean, Members, SharedDense
-from models.network.layers import Activation, Dense, Dropout, Layer
-from models.network.normalization_layers import BatchNormalization, LayerNormalization
-from models.network.tabular_layers import Embedding, Periodic, Scale, Tabular
+from models.network.branches import Branches
+from models.network.ensemble_layers import Members, SharedDense
+from models.network.layers import Layer
+from models.network.plain_layers import PLAIN_LAYERS
+from models.network.tabular_layers import Embedding, Periodic, Tabular
 
-LAYERS: dict[str, Callable[..., Layer]] = {
-    layer.kind: layer
-    for layer in (
-        Dense,
-        Activation,
-        Dropout,
-        BatchNormalization,
-        LayerNormalization,
-        Scale,
-        Embedding,
-        Tabular,
-        Periodic,
-        Members,
-        SharedDense,
-        MemberDense,
-        MemberMean,
-    )
-}
+LAYERS: dict[str, Callable[..., Layer]] = PLAIN_LAYERS | {Branches.kind: Branches.from_options}
 
 
 def inputs_of(layers: Sequence[Layer]) -> int:
     """The number of input columns, from the first layer that has arrays; layers without arrays keep the width."""
     added = 0  # columns that a periodic layer appends
     for layer in layers:
+        if isinstance(layer, Branches):
+            return layer.inputs
         if isinstance(layer, Tabular):
             return layer.numbers + len(layer.embeddings)
         if isinstance(layer, Embedding):

@@ -75,6 +75,29 @@ class Embedding(Layer):
         return np.zeros_like(self.x)  # a level number is a name: there is no derivative with respect to it
 
 
+class Take(Layer):
+    """Some columns of the input, in this order: (batch, d) -> (batch, columns)."""
+
+    kind = "take"
+
+    def __init__(self, columns: Sequence[int]) -> None:
+        super().__init__()
+        self.columns = list(columns)
+
+    def forward(self, x: Array, training: bool = False, rng: np.random.Generator | None = None) -> Array:
+        self.shape = x.shape
+        y: Array = x.take(self.columns, axis=1)
+        return y
+
+    def backward(self, d_y: Array) -> Array:
+        d_x = np.zeros(self.shape, d_y.dtype)
+        np.add.at(d_x, (slice(None), self.columns), d_y)
+        return d_x
+
+    def options(self) -> dict[str, Any]:
+        return {"columns": self.columns}
+
+
 class Tabular(Layer):
     """The matrix of an `Architecture`: numbers pass unchanged, each category column goes through its embedding.
 

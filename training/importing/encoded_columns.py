@@ -1,0 +1,120 @@
+"""How the columns of a row become the matrix that an imported network takes, and each input of the model from it.
+
+Numbers and booleans are the first columns of the matrix, in the order of the schema, then the codes of categories.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.encoding.column_encodings import CodeEncoding, NumberEncoding, RawEncoding, stable_moments
+from models.encoding.encoder import Encoder
+from models.encoding.target_scaling import TargetScaling
+from models.frame import Frame
+from models.schema import FeatureSchema
+from training.importing.input_columns import InputColumns
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns of the matrix that an input takes as they are."""
+
+    places: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A column of codes that a table turns into columns: (levels + 1, columns), the last row for unseen levels."""
+
+    place: int
+    table: Array
+
+
+InputParts = list[Columns | Coded]
+
+
+def make_encoder(
+    schema: FeatureSchema, frame: Frame, target: npt.NDArray[np.float64] | None, columns: InputColumns
+) -> Encoder:
+    """The encoder of an imported model. frame, target: the sample's rows; the target of a regression."""
+    numbers: list[Any] = []
+    for feature, values in zip(schema.numeric, frame.numbers.T, strict=True):
+        if columns.preprocessing == "fit" and feature.kind == "number":
+            mean, deviation = stable_moments(values)
+            numbers.append(NumberEncoding(name=feature.name, mean=mean, deviation=deviation, fill=0.0, missing=False))
+        else:
+            numbers.append(RawEncoding(name=feature.name))
+    codes: list[Any] = [CodeEncoding(name=feature.name, count=feature.levels) for feature in schema.categorical]
+    scaling = TargetScaling() if target is None else TargetScaling.fit(target)
+    return Encoder(numbers=numbers, categories=codes, target=scaling)
+
+
+def input_parts(schema: FeatureSchema, columns: InputColumns) -> dict[str, InputParts]:
+    """The parts of the matrix that each input takes, without those of `columns.coded`, which lookups take."""
+    places = {feature.name: place for place, feature in enumerate(schema.in_frame_order)}
+    if columns.preprocessing != "fit":
+        return {
+            given: [Columns(tuple(places[name] for name in names))]
+            for given, names in columns.columns.items()
+            if not set(names) & set(columns.coded)
+        }
+    (given,) = columns.columns
+    parts: InputParts = [Columns(tuple(range(len(schema.numeric))))] if schema.numeric else []
+    parts += [Coded(places[feature.name], one_hot(feature.levels)) for feature in schema.categorical]
+    return {given: parts}
+
+
+def one_hot(levels: int) -> Array:
+    """(levels + 1, levels): a row for each level, zeros for an unseen one."""
+    return np.eye(levels + 1, levels, dtype=np.float32)
+
+
+def parts_width(parts: Sequence[Columns | Coded]) -> int:
+    return sum(len(part.places) if isinstance(part, Columns) else part.table.shape[1] for part in parts)
+
+
+def original_inputs(
+    schema: FeatureSchema, encoder: Encoder, columns: InputColumns, frame: Frame, inputs: Sequence[Any]
+) -> dict[str, Array]:
+    """What the original model takes for these rows, computed from the frame: text where it takes text.
+
+    inputs: the `ModelInput`s.
+    """
+    numbers = {feature.name: frame.numbers[:, place] for place, feature in enumerate(schema.numeric)}
+    codes = {feature.name: frame.codes[:, place] for place, feature in enumerate(schema.categorical)}
+    levels = {feature.name: np.array([*(feature.seen.levels or ())], dtype=object) for feature in schema.categorical}
+    if columns.preprocessing == "fit":
+        scaled = [
+            (numbers[part.name] - part.mean) / part.deviation if isinstance(part, NumberEncoding) else numbers[part.name]
+            for part in encoder.numbers
+        ]
+        flags = [one_hot(len(levels[name]))[values] for name, values in codes.items()]
+        matrix = np.concatenate([*(column[:, np.newaxis] for column in scaled), *flags], axis=1)
+        return {inputs[0].name: matrix.astype(np.float32)}
+    found = {}
+    for given in inputs:
+        names = columns.columns[given.name]
+        if names[0] in codes:
+            values = np.array([given_text(levels[names[0]], code) for code in codes[names[0]]], dtype=object)
+            kind: Any = object if given.dtype == "string" else given.dtype
+            matrix = values.astype(kind)[:, np.newaxis]
+        else:
+            matrix = np.stack([numbers[name] for name in names], axis=1).astype(given.dtype)
+        found[given.name] = matrix[:, 0] if not given.shape else matrix
+    return found
+
+
+def given_text(levels: Array, code: int) -> Any:
+    """A level of the schema as the model takes it; a text that it has never seen for an unseen one."""
+    if code < 0:
+        return UNKNOWN if not len(levels) or isinstance(levels[0], str) else UNKNOWN_NUMBER
+    return levels[code]
+
+
+UNKNOWN = "\x1ftabserve: unknown"
+UNKNOWN_NUMBER = -(2**31) + 7

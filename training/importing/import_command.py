@@ -1,0 +1,85 @@
+"""`import`: a Keras model that was trained elsewhere becomes a version."""
+
+import argparse
+import sys
+from typing import get_args
+
+from models.command_line import CommandParser
+from training.arguments import add_options, options_from
+from training.config import DataOptions
+from training.errors import UsageError
+from training.importing.import_options import ImportOptions, OutputForm, Preprocessing
+
+PROGRAM = "python -m training"
+
+
+def import_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    parser = CommandParser(
+        f"{program} import",
+        description="Store a Keras model that was trained elsewhere as a version, with a sample of rows.",
+        epilog="docs/import.md describes which models are served.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="a .keras file, written by model.save of Keras 3")
+    parser.add_argument(
+        "--output",
+        choices=get_args(OutputForm),
+        help="what the outputs of the model are (default: probabilities after a softmax or sigmoid; else logits for "
+        "several outputs and a value for one)",
+    )
+    parser.add_argument(
+        "--preprocessing",
+        choices=get_args(Preprocessing),
+        help="none: the model takes the numbers of the columns, in their order; inside: it takes the columns by the "
+        "names of its inputs, and has layers that encode them; fit: it takes numbers that were scaled to mean 0 and "
+        "deviation 1 and categories as one column for each level, and the sample says how (default: none, or inside "
+        "for several inputs or text)",
+    )
+    parser.add_argument(
+        "--head", metavar="NAME", help="the output of the model, if it has several (default: the one named as the target)"
+    )
+    add_options(parser.add_argument_group("the sample"), DataOptions)
+    parser.add_argument(
+        "--sign",
+        default="",
+        metavar="FILE",
+        help="sign the stored version with this private key in PEM: P-256, P-384 or P-521",
+    )
+    modes = parser.add_argument_group("what is served").add_mutually_exclusive_group()
+    modes.set_defaults(promotion="auto")
+    modes.add_argument(
+        "--promote",
+        action="store_const",
+        const="always",
+        dest="promotion",
+        help="serve the new version, also if a person chose another one",
+    )
+    modes.add_argument(
+        "--no-promote", action="store_const", const="never", dest="promotion", help="store the new version only"
+    )
+    parser.add_argument("--debug", action="store_true", help="print the traceback of an error, too")
+    return parser
+
+
+def check_sample(data: DataOptions) -> None:
+    """Raises UsageError without a table or a target."""
+    if not data.data:
+        raise UsageError("--data is missing: a sample of rows with the columns that the model takes, and the target")
+    if not (data.target or data.schema):
+        raise UsageError("--data needs --target, the column to predict, or --schema, which names it")
+
+
+def import_file(parsed: argparse.Namespace, signing_key: object) -> int:
+    """Import a model; the exit code. Keras is imported here."""
+    data = options_from(DataOptions, parsed)
+    check_sample(data)
+    from models.version_files import StoreError
+    from training.importing import import_run
+
+    options = ImportOptions(parsed.model, parsed.output, parsed.preprocessing, parsed.head)
+    try:
+        stored = import_run.run(options, data, parsed.promotion, signing_key=signing_key)  # type: ignore[arg-type]
+    except StoreError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"\nStored {stored.tag}. Serve it with `make serve` or `tabserve serve`; see all with `tabserve list`.")
+    return 0

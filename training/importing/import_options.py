@@ -1,0 +1,17 @@
+"""The options of an import."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+OutputForm = Literal["logits", "probabilities", "value"]
+Preprocessing = Literal["none", "inside", "fit"]
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """model: the path of the file. output, preprocessing: None for what the model says itself. head: the output."""
+
+    model: str
+    output: OutputForm | None = None
+    preprocessing: Preprocessing | None = None
+    head: str | None = None

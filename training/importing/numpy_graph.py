@@ -1,0 +1,172 @@
+"""A rebuilt model as a NumPy network: a chain of layers, or branches that are joined and then a chain."""
+
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from models.keras_export import CannotExport, called, translated
+from models.keras_nets import ColumnSlice
+from models.network.branches import Branch, Branches
+from models.network.layers import Layer
+from models.network.network import Network
+from models.network.tabular_layers import Embedding, Take
+from training.importing.layer_graph import Call, Value
+from training.importing.rebuild import RebuiltModel
+
+JOINS = {
+    keras.layers.Concatenate: "concatenate",
+    keras.layers.Add: "add",
+    keras.layers.Subtract: "subtract",
+    keras.layers.Multiply: "multiply",
+    keras.layers.Average: "average",
+    keras.layers.Maximum: "maximum",
+    keras.layers.Minimum: "minimum",
+}
+NOTHING = (
+    keras.layers.Identity,
+    keras.layers.Dropout,
+    keras.layers.AlphaDropout,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+    keras.layers.SpatialDropout1D,
+    keras.layers.ActivityRegularization,
+)
+"""Layers that change nothing outside of training."""
+
+
+def to_network(rebuilt: RebuiltModel) -> Network:
+    """The network with the same outputs. Raises CannotExport with the layer that has no counterpart."""
+    width = int(rebuilt.model.inputs[0].shape[1])
+    translation = _Translation(width, rebuilt.tensors)
+    for number, call in enumerate(rebuilt.graph.calls):
+        translation.add(Value(number), call)
+    (end,) = rebuilt.graph.outputs.values()
+    network = Network(_as_layers(width, merged(translation.branches, translation.numbers[end])))
+    if not network.weights():
+        raise CannotExport("the model has no weights")
+    return network
+
+
+class _Translation:
+    """Every value is a matrix: (batch, 1, units) of an embedding is held as (batch, units)."""
+
+    def __init__(self, width: int, tensors: dict[Value, Any]) -> None:
+        self.branches: list[Branch] = []
+        self.numbers = {Value(-1): 0}  # of the branch that each value is of
+        self._width, self._tensors = width, tensors
+
+    def add(self, value: Value, call: Call) -> None:
+        layer = call.layer
+        if call.kwargs:
+            raise CannotExport(f"{called(layer)}: is called with options")
+        taken = [self.numbers[each] for each in call.values]
+        if type(layer) in JOINS:
+            self.numbers[value] = self._join(call, taken)
+            return
+        if len(taken) != 1:
+            raise CannotExport(f"{called(layer)}: joins several branches in a way that has no counterpart")
+        if type(layer) in (keras.layers.Embedding, keras.layers.CategoryEncoding):
+            self.numbers[value] = self._look_up(layer, self._tensors[call.values[0]].shape[1:], taken[0])
+            return
+        made = self._layers(layer, self._tensors[call.values[0]])
+        self.numbers[value] = self._branch(Branch((taken[0],), "", tuple(made))) if made else taken[0]
+
+    def _branch(self, branch: Branch) -> int:
+        self.branches.append(branch)
+        return len(self.branches)
+
+    def _join(self, call: Call, taken: list[int]) -> int:
+        layer = call.layer
+        for each in call.values:
+            _check_matrix(layer, self._tensors[each])
+        if type(layer) is keras.layers.Concatenate and layer.axis not in (-1, 1):
+            raise CannotExport(f"{called(layer)}: works along axis {layer.axis}, expected the last one")
+        return self._branch(Branch(tuple(taken), JOINS[type(layer)]))
+
+    def _look_up(self, layer: Any, shape: tuple[int | None, ...], taken: int) -> int:
+        """A table for each column; those of several columns side by side."""
+        if type(layer) is keras.layers.Embedding:
+            if layer.mask_zero or layer.quantization_mode or layer.compute_dtype != "float32":
+                raise CannotExport(f"{called(layer)}: expected a plain table of float32")
+            table = np.array(layer.embeddings.numpy())
+        else:
+            if layer.output_mode == "count" or layer.sparse:
+                raise CannotExport(f"{called(layer)}: output mode {layer.output_mode}")
+            table = np.eye(layer.num_tokens, dtype=np.float32)
+        if len(shape) > 1 or (type(layer) is keras.layers.CategoryEncoding and shape not in ((), (1,))):
+            raise CannotExport(f"{called(layer)}: takes {shape}, expected one column or a matrix of level numbers")
+        columns = int(shape[0] or 0) if shape else 1
+        if columns == 1:
+            return self._branch(Branch((taken,), "", (Embedding(table),)))
+        parts = [self._branch(Branch((taken,), "", (Take([j]), Embedding(table)))) for j in range(columns)]
+        return self._branch(Branch(tuple(parts), "concatenate"))
+
+    def _layers(self, layer: Any, taken: Any) -> list[Layer]:
+        if type(layer) is ColumnSlice:
+            whole = (layer.start, layer.stop) == (0, self._width)
+            return [] if whole else [Take(range(layer.start, layer.stop))]
+        if type(layer) in NOTHING:
+            return []
+        if type(layer) in (keras.layers.Flatten, keras.layers.Reshape):
+            return []  # the values of a row keep their order
+        _check_matrix(layer, taken)
+        try:
+            return list(translated(layer))
+        except AttributeError as error:  # Keras names no input of a layer that is called twice
+            raise CannotExport(f"{called(layer)}: is called twice") from error
+
+
+def _check_matrix(layer: Any, tensor: Any) -> None:
+    if len(tensor.shape) != 2 or tensor.shape[1] is None:
+        raise CannotExport(f"{called(layer)}: takes {tensor.shape[1:]}, expected a matrix")
+
+
+def merged(branches: list[Branch], end: int) -> list[Branch]:
+    """The branches that the value `end` needs, with chains of them as one branch."""
+    users = [0] * (len(branches) + 1)
+    needed = {end}
+    for number in range(end, 0, -1):
+        if number in needed:
+            needed.update(branches[number - 1].values)
+            for value in branches[number - 1].values:
+                users[value] += 1
+    kept: list[Branch] = []
+    places = {0: 0}
+    for number in range(1, end + 1):
+        if number not in needed:
+            continue
+        branch = branches[number - 1]
+        values = tuple(places[value] for value in branch.values)
+        alone = not branch.join and branch.values[0] > 0 and users[branch.values[0]] == 1
+        if alone:
+            before = kept[values[0] - 1]
+            kept[values[0] - 1] = replace(before, layers=before.layers + branch.layers)
+            places[number] = values[0]
+        else:
+            kept.append(replace(branch, values=values))
+            places[number] = len(kept)
+    return _last_is(kept, places[end])
+
+
+def _last_is(branches: list[Branch], end: int) -> list[Branch]:
+    """The branches, the one with number `end` last, as no other takes its value."""
+    if end == len(branches):
+        return branches
+    order = [number for number in range(1, len(branches) + 1) if number != end] + [end]
+    place = {0: 0} | {number: index for index, number in enumerate(order, start=1)}
+    return [
+        replace(branches[number - 1], values=tuple(place[value] for value in branches[number - 1].values))
+        for number in order
+    ]
+
+
+def _as_layers(width: int, branches: list[Branch]) -> list[Layer]:
+    """A chain of layers without branches if there are none; else the last chain follows the branches."""
+    if len(branches) == 1 and not branches[0].join and not isinstance(branches[0].layers[0], Take):
+        return list(branches[0].layers)
+    *others, last = branches
+    if last.join:
+        return [Branches(width, [*others, replace(last, layers=())]), *last.layers]
+    return [Branches(width, branches)]

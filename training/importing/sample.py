@@ -1,0 +1,243 @@
+"""The sample of an import as a data set: its columns with the types that the inputs of the model need."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from models.feature import Feature, Scalar, TrainingRange
+from models.schema import FeatureSchema
+from training.build_dataset import MIN_ROWS, build_dataset
+from training.column_options import find_target, list_names
+from training.config import DataOptions
+from training.dataset import Dataset
+from training.edited_schema import load_edited_schema
+from training.errors import UsageError
+from training.importing.input_columns import InputColumns
+from training.importing.layer_graph import LayerGraph, Value
+from training.importing.lookups import Vocabulary, column_vocabulary
+from training.raw_table import RawTable
+from training.reading import read_table
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A table that was read, and what the user says about its columns."""
+
+    table: RawTable
+    edited: FeatureSchema | None
+    options: DataOptions
+    target: str
+
+    @classmethod
+    def read(cls, options: DataOptions) -> "Sample":
+        """Raises UsageError."""
+        edited = load_edited_schema(options)
+        table = read_table(options, edited.encoding if edited else None)
+        return cls(table, edited, options, find_target(table, options, edited))
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that the model may take: those of the schema in its order, else those of the table."""
+        if self.edited is not None:
+            return [feature.name for feature in self.edited.features]
+        return [name for name in self.table.names if name and name not in (self.target, *self.options.drop)]
+
+    def dataset(self, columns: InputColumns, task: Any) -> Dataset:
+        """Infer the columns, as numbers where the model takes numbers. Raises UsageError."""
+        if self.edited is not None:
+            return build_dataset(self.table, replace(self.options, task=task), self.edited)
+        names = columns.all
+        unused = [name for name in self.table.names if name not in (*names, self.target, *self.options.drop)]
+        options = replace(
+            self.options,
+            task=task,
+            drop=(*self.options.drop, *filter(None, unused)),
+            categorical=(*self.options.categorical, *columns.coded),
+        )
+        found = {decision.column: decision for decision in build_dataset(self.table, options, None).decisions}
+        raw = [name for name in names if name not in columns.coded]
+        forced = [name for name in raw if found[name].type in ("ignored", "date") and name not in options.categorical]
+        forced = [name for name in forced if name not in options.number]
+        if columns.preprocessing == "fit" or not forced:
+            return build_dataset(self.table, options, None)
+        return build_dataset(self.table, replace(options, number=(*options.number, *forced)), None)
+
+
+def fitted_dataset(dataset: Dataset, graph: LayerGraph, columns: InputColumns) -> tuple[Dataset, list[str]]:
+    """The data set with the columns as the model takes them, without rows that have a missing cell; and notices.
+
+    Raises UsageError for a column that the model cannot take.
+    """
+    by_name = dataset.schema.by_name
+    for name in columns.all:
+        if name not in by_name:
+            reason = next((ignored.reason for ignored in dataset.schema.ignored if ignored.name == name), "left out")
+            raise UsageError(f"the model takes the column {name!r}, and it cannot be used: {reason}")
+    vocabularies = _vocabularies(graph, columns)
+    limits = _index_limits(graph, columns)
+    features = [_fitted(feature, columns, vocabularies, limits) for feature in dataset.schema.features]
+    schema = FeatureSchema(**dataset.schema.model_dump(exclude={"features"}), features=features)
+    complete = _complete_rows(dataset, schema)
+    notices = []
+    if missing := int((~complete).sum()):
+        with_gaps = [f.name for f in schema.features if dataset.schema.by_name[f.name].nullable]
+        notices.append(
+            f"{missing} rows with a missing or invalid cell are left out ({list_names(with_gaps or columns.all)}): an "
+            "imported model takes no missing values, and requests may not leave them out"
+        )
+    if complete.sum() < MIN_ROWS:
+        raise UsageError(
+            f"{int(complete.sum())} of {len(complete)} rows have all values that the model takes; at least {MIN_ROWS} "
+            f"are needed. {' '.join(notices)}"
+        )
+    return _rows_of(replace(dataset, schema=schema), complete), notices
+
+
+def _rows_of(dataset: Dataset, kept: Any) -> Dataset:
+    key = dataset.split_key
+    return replace(
+        dataset,
+        columns={name: values[kept] for name, values in dataset.columns.items()},
+        target=dataset.target[kept],
+        row_numbers=dataset.row_numbers[kept],
+        split_key=None if key is None else key[kept],
+        rows_used=int(kept.sum()),
+    )
+
+
+def _complete_rows(dataset: Dataset, schema: FeatureSchema) -> Any:
+    """(rows,): whether a row has a valid value in every column."""
+    complete = np.ones(len(dataset.target), dtype=bool)
+    for feature in schema.features:
+        values = dataset.columns[feature.name]
+        if feature.kind != "category":
+            low = -np.inf if feature.low is None else feature.low
+            high = np.inf if feature.high is None else feature.high
+            complete &= (values >= low) & (values <= high)  # NaN is neither
+            continue
+        known = np.array([value is not None and feature.problem(value) is None for value in values], dtype=bool)
+        complete &= known
+    return complete
+
+
+def _vocabularies(graph: LayerGraph, columns: InputColumns) -> dict[str, Vocabulary]:
+    names = {given.name: number for number, given in enumerate(graph.inputs)}
+    return {
+        column: column_vocabulary(graph, names[given])
+        for given, taken in columns.columns.items()
+        for column in taken
+        if column in columns.coded
+    }
+
+
+def _index_limits(graph: LayerGraph, columns: InputColumns) -> dict[str, int]:
+    """The largest level number of the columns that a table of the model looks up as they are.
+
+    Raises UsageError for a table that looks up what a layer computes: a number beyond it would be an error.
+    """
+    limits: dict[str, int] = {}
+    for call in graph.calls:
+        name = type(call.layer).__name__
+        if name not in ("Embedding", "CategoryEncoding"):
+            continue
+        size = int(call.layer.input_dim if name == "Embedding" else call.layer.num_tokens)
+        source, lookup = _source(graph, call.values[0])
+        if lookup is not None:
+            _check_lookup_size(lookup, size, call.called)
+        elif source is None:
+            raise UsageError(f"{call.called} looks up what other layers compute, which may be beyond its {size} rows")
+        else:
+            for column in columns.columns[graph.inputs[source].name]:
+                limits[column] = min(size - 1, limits.get(column, size - 1))
+    return limits
+
+
+UNCHANGING = ("Flatten", "Reshape", "Identity", "Dropout", "Masking")
+BINNING = "Discretization"
+
+
+def _source(graph: LayerGraph, value: Value) -> tuple[int | None, Any]:
+    """The input whose values these are, unchanged; or the lookup or bins that they come from; neither: (None, None)."""
+    while value.call >= 0:
+        call = graph.calls[value.call]
+        name = type(call.layer).__name__
+        if name in ("StringLookup", "IntegerLookup", BINNING):
+            return None, call.layer
+        if name not in UNCHANGING:
+            return None, None
+        value = call.values[0]
+    return -1 - value.call, None
+
+
+def _check_lookup_size(lookup: Any, size: int, called: str) -> None:
+    binning = type(lookup).__name__ == BINNING
+    count = len(lookup.bin_boundaries) + 1 if binning else int(lookup.vocabulary_size())
+    if lookup.output_mode == "int" and count > size:
+        raise UsageError(f"{called} has {size} rows, and layer {lookup.name!r} gives numbers up to {count - 1}")
+
+
+def _fitted(
+    feature: Feature, columns: InputColumns, vocabularies: dict[str, Vocabulary], limits: dict[str, int]
+) -> Feature:
+    """The feature as the model takes it. Raises UsageError."""
+    name = feature.name
+    if name in vocabularies:
+        return _coded(feature, vocabularies[name])
+    if columns.preprocessing == "fit":
+        if feature.kind == "date" or feature.seen.hashed:
+            what = "dates" if feature.kind == "date" else f"{feature.seen.count} levels"
+            raise UsageError(f"column {name!r} holds {what}, which --preprocessing fit cannot encode: leave it out")
+        return _changed(feature, nullable=False)
+    if feature.kind == "category":
+        raise UsageError(
+            f"column {name!r} holds names, e.g. {feature.example!r}, and the model takes numbers there: encode them in "
+            "the model (StringLookup), or see --preprocessing fit"
+        )
+    if feature.kind == "date":
+        raise UsageError(f"column {name!r} holds dates, and the model takes numbers there")
+    changes: dict[str, Any] = {"nullable": False}
+    if name in limits:
+        if feature.kind == "boolean":
+            return _changed(feature, nullable=False)
+        changes["minimum"] = max(0, feature.minimum) if isinstance(feature.minimum, int | float) else 0
+        changes["maximum"] = (
+            min(limits[name], feature.maximum) if isinstance(feature.maximum, int | float) else limits[name]
+        )
+    return _changed(feature, **changes)
+
+
+def _coded(feature: Feature, vocabulary: Vocabulary) -> Feature:
+    """A category whose levels are those of the model."""
+    levels: Sequence[Scalar] = vocabulary.levels
+    if feature.level_type == "number" and isinstance(levels[0], str):
+        levels = [_number(level, feature) for level in levels]
+    if feature.level_type == "boolean" or (feature.level_type == "text") != isinstance(levels[0], str):
+        raise UsageError(
+            f"column {feature.name!r} holds {feature.level_type} values, and the model knows {levels[0]!r}, …"
+        )
+    seen = TrainingRange(levels=list(levels), count=len(levels), type=feature.level_type)
+    unseen = "error" if vocabulary.closed else feature.unseen
+    return _changed(feature, nullable=False, seen=seen, unseen=unseen, example=levels[0])
+
+
+def _number(level: Scalar, feature: Feature) -> Scalar:
+    """A level of a vocabulary of text as the number that the table has there."""
+    try:
+        number = int(str(level))
+    except ValueError:
+        number = None
+    if number is None or str(number) != level:
+        raise UsageError(f"column {feature.name!r} holds numbers, and the model knows the text {level!r} there")
+    return number
+
+
+def _changed(feature: Feature, **changes: Any) -> Feature:
+    return Feature(**(feature.model_dump() | changes))
+
+
+def check_columns_used(table: RawTable, columns: InputColumns, target: str) -> list[str]:
+    """A notice of the columns that the model does not take."""
+    unused = [name for name in table.names if name not in (*columns.all, target)]
+    return [f"the model does not take {list_names(unused)}"] if unused else []
