@@ -339,7 +339,10 @@ def with_scale_head(
     model: TabularModel, fitted: FitResult, held_out: tuple[Matrix, Targets], learned: tuple[Matrix, Targets]
 ) -> tuple[ScaleHead, TabularModel]:
     """The scale of a regression's errors, fitted to those of these encoded rows, and the model with it."""
-    rows = [RowErrors(conformalization.hidden_outputs(fitted.network, fitted.keras, x), errors) for x, errors in (held_out, learned)]
+    rows = [
+        RowErrors(conformalization.hidden_outputs(fitted.network, fitted.keras, x), errors)
+        for x, errors in (held_out, learned)
+    ]
     head = fit_scale_head(*rows)
     engine = model.engine
     scaled: Engine

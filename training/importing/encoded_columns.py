@@ -90,7 +90,9 @@ def original_inputs(
     levels = {feature.name: np.array([*(feature.seen.levels or ())], dtype=object) for feature in schema.categorical}
     if columns.preprocessing == "fit":
         scaled = [
-            (numbers[part.name] - part.mean) / part.deviation if isinstance(part, NumberEncoding) else numbers[part.name]
+            (numbers[part.name] - part.mean) / part.deviation
+            if isinstance(part, NumberEncoding)
+            else numbers[part.name]
             for part in encoder.numbers
         ]
         flags = [one_hot(len(levels[name]))[values] for name, values in codes.items()]

@@ -35,7 +35,9 @@ def import_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         "for several inputs or text)",
     )
     parser.add_argument(
-        "--head", metavar="NAME", help="the output of the model, if it has several (default: the one named as the target)"
+        "--head",
+        metavar="NAME",
+        help="the output of the model, if it has several (default: the one named as the target)",
     )
     add_options(parser.add_argument_group("the sample"), DataOptions)
     parser.add_argument(

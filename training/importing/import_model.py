@@ -12,8 +12,8 @@ from models.network.scale_head import ScaleHead
 from models.schema import FeatureSchema
 from models.tabular_model import Engine, TabularModel
 from training import conformalization, dataset_report
-from training.conformalization import HeldOutRows
 from training.config import DataOptions
+from training.conformalization import HeldOutRows
 from training.dataset import Dataset
 from training.error_scale import RowErrors, fit_scale_head
 from training.errors import UsageError
@@ -79,7 +79,9 @@ def import_model(options: ImportOptions, data: DataOptions, report: Report) -> I
     rebuilt = _rebuilt(graph, schema, columns, encoder, output, form)
     compared = frame.take(slice(MAX_COMPARED_ROWS))
     with step("the original model cannot be called", options.model):
-        original = engine_choice.answers_of(_predict(file.model, graph, schema, encoder, columns, compared, output), form)
+        original = engine_choice.answers_of(
+            _predict(file.model, graph, schema, encoder, columns, compared, output), form
+        )
 
     def model_of(engine: Engine) -> TabularModel:
         return TabularModel("0", schema, encoder, engine)
@@ -253,4 +255,6 @@ def quality_notices(held_out: HeldOutRows, metrics: EvaluationMetrics) -> list[s
     if metrics["accuracy"] > most or most == 1.0:
         return []
     advice += f"; the classes are read in the order {classes}, and the classes of a schema in its order"
-    return [f"the accuracy {metrics['accuracy']:.3g} is not above that of the most frequent class, {most:.3g}: {advice}"]
+    return [
+        f"the accuracy {metrics['accuracy']:.3g} is not above that of the most frequent class, {most:.3g}: {advice}"
+    ]

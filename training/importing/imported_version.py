@@ -19,8 +19,8 @@ from training.importance import column_importance
 from training.importing.import_model import ImportedModel
 
 HONEST = (
-    "The model was trained elsewhere. It may have learned from these rows: then its errors here are smaller than on new "
-    "rows, and its intervals and label sets too narrow."
+    "The model was trained elsewhere. It may have learned from these rows: then its errors here are smaller than on "
+    "new rows, and its intervals and label sets too narrow."
 )
 
 
@@ -100,9 +100,7 @@ def import_record(imported: ImportedModel, data: DataOptions) -> dict[str, Any]:
     }
 
 
-def write_card(
-    imported: ImportedModel, record: dict[str, Any], coverage: dict[str, Any], importance: list[Any]
-) -> str:
+def write_card(imported: ImportedModel, record: dict[str, Any], coverage: dict[str, Any], importance: list[Any]) -> str:
     """card.md of an imported model."""
     schema, split, engine = imported.dataset.schema, imported.split, imported.engine
     by = "the NumPy engine" if engine.network is not None else f"TensorFlow, because: {engine.reason}"
@@ -124,8 +122,8 @@ def write_card(
         *card.importance_section(importance),
         "## Model and sample",
         f"Model: `{imported.file.name}`, SHA-256 `{imported.file.sha256[:16]}…`, {record['parameters']:,} parameters, "
-        f"layers: {', '.join(dict.fromkeys(record['imported']['layers']))}. Its output `{imported.output.name}` is read "
-        f"as {imported.form}. {made}",
+        f"layers: {', '.join(dict.fromkeys(record['imported']['layers']))}. Its output `{imported.output.name}` is "
+        f"read as {imported.form}. {made}",
         f"Served by {by}. On the sample its answers equal those of `model.predict` (furthest {engine.distance:.1g}).",
         f"Sample: {record['data']}, {record['rows_used']:,} of {record['rows_read']:,} rows, SHA-256 "
         f"`{record['fingerprint'][:16]}…`.",

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from training.column_options import list_names
 from training.errors import UsageError
+from training.importing.import_options import Preprocessing
 from training.importing.layer_graph import LayerGraph, ModelInput, Value
 from training.importing.model_file import LOOKUPS
-from training.importing.import_options import Preprocessing
 
 
 @dataclass(frozen=True)

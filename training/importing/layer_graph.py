@@ -27,7 +27,7 @@ class ModelInput(NamedTuple):
     def width(self) -> int:
         """How many columns it takes. Raises UsageError if it does not take the columns of a row."""
         if len(self.shape) > 1 or None in self.shape:
-            wanted = " × ".join("any" if size is None else str(size) for size in self.shape)
+            wanted = " by ".join("any" if size is None else str(size) for size in self.shape)
             raise UsageError(
                 f"input {self.name!r} takes {wanted} values for a row, as sequences and images have; "
                 "a row of a table is one list of values"

@@ -71,7 +71,7 @@ def check_model_file(path: Path) -> None:
     """Raises UsageError if the file has an object that is not known to run no code."""
     try:
         members = {member.filename: member for member in check_members(path, _is_member_name)}
-        if not MEMBERS <= members.keys():
+        if not members.keys() >= MEMBERS:
             raise UsageError(f"{path.name} is not a .keras file of Keras 3: it has no {min(MEMBERS - members.keys())}")
         if members[CONFIG].file_size > MAX_CONFIG_BYTES:
             raise UsageError(f"{path.name}: its {CONFIG} is larger than {MAX_CONFIG_BYTES} bytes")

@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 from training.column_options import list_names
 from training.errors import UsageError
-from training.importing.layer_graph import LayerGraph, Value
 from training.importing.import_options import OutputForm
+from training.importing.layer_graph import LayerGraph, Value
 
 Link = Literal["softmax", "sigmoid", "other"]
 
@@ -79,6 +79,6 @@ def check_width(output: ModelOutput, width: int, form: OutputForm, classes: list
         return
     hint = "; for a number say --output value" if width == 1 else ""
     raise UsageError(
-        f"{output.layer} has {width} output{'s' if width > 1 else ''}, and the target {target!r} has {count} classes in "
-        f"the sample: {list_names([str(label) for label in classes or ()])}{hint}"
+        f"{output.layer} has {width} output{'s' if width > 1 else ''}, and the target {target!r} has {count} classes "
+        f"in the sample: {list_names([str(label) for label in classes or ()])}{hint}"
     )

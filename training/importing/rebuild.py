@@ -105,7 +105,9 @@ class _Builder:
     def _input(self, number: int) -> Value:
         given = self._graph.inputs[number]
         pieces = [piece for part in self._parts[given.name] for piece in self._part(part)]
-        value = pieces[0] if len(pieces) == 1 else self.call(keras.layers.Concatenate(name=self._name("inputs")), pieces)
+        value = (
+            pieces[0] if len(pieces) == 1 else self.call(keras.layers.Concatenate(name=self._name("inputs")), pieces)
+        )
         return value if given.shape else self.call(keras.layers.Reshape((), name=self._name("scalar")), value)
 
     def _part(self, part: Columns | Coded) -> list[Value]:
