@@ -103,10 +103,14 @@ def dropout() -> Imported:
     import keras
     from keras import layers
 
-    stack = [keras.Input((3,)), normalization(), layers.Dense(9, "relu"), layers.Dropout(0.4), layers.GaussianNoise(1.0)]
-    return Imported(
-        shaken(keras.Sequential([*stack, layers.Dense(1, "softplus")])), matrix, "price", form="value"
-    )
+    stack = [
+        keras.Input((3,)),
+        normalization(),
+        layers.Dense(9, "relu"),
+        layers.Dropout(0.4),
+        layers.GaussianNoise(1.0),
+    ]
+    return Imported(shaken(keras.Sequential([*stack, layers.Dense(1, "softplus")])), matrix, "price", form="value")
 
 
 def batch_normalization() -> Imported:
@@ -222,9 +226,7 @@ def concatenations() -> Imported:
     low, high = layers.Minimum()([inputs[0], inputs[2]]), layers.Maximum()([inputs[0], inputs[2]])
     wide = layers.Concatenate()([low, high, deep, layers.Average()([inputs[0], inputs[2]])])
     model = keras.Model(inputs, layers.Dense(1)(layers.Subtract()([layers.Dense(2)(wide), layers.Dense(2)(deep)])))
-    return Imported(
-        shaken(model), lambda table: [column(table, name) for name in NUMBERS], "price", form="value"
-    )
+    return Imported(shaken(model), lambda table: [column(table, name) for name in NUMBERS], "price", form="value")
 
 
 def embeddings() -> Imported:
@@ -387,7 +389,9 @@ BAD = {
     "a Lambda layer": Refused(lambda_layer, "layer 'double' is a Lambda layer"),
     "a custom layer": Refused(custom_layer, "layer 'cubed' is of the custom class owner>Cube"),
     "a vector of words": Refused(text_vectors, "layer 'words' is of the class TextVectorization", columns=("city",)),
-    "a hashed lookup": Refused(hashed_lookup, "layer 'spread' (StringLookup) spreads unknown values", columns=("city",)),
+    "a hashed lookup": Refused(
+        hashed_lookup, "layer 'spread' (StringLookup) spreads unknown values", columns=("city",)
+    ),
     "a wrong width": Refused(wrong_width, "layer 'four' (Dense) has 4 outputs, and the target 'sold' has 2 classes"),
     "a sequence": Refused(sequence, "input 'steps' takes 5 by 2 values for a row"),
     "a recurrent layer": Refused(recurrent, "layer 'memory' is of the class LSTM, which is for sequences or images"),
@@ -396,5 +400,7 @@ BAD = {
     "several labels": Refused(many_labels, "layer 'labels' (Dense) has 3 outputs with a sigmoid each", "grade"),
     "an HDF5 file": Refused(hdf5, "old.h5 is an HDF5 file"),
     "a SavedModel": Refused(saved_model, "saved is a SavedModel"),
-    "text for numbers": Refused(lambda _: dense().model, "column 'city' holds names", columns=("age", "score", "city")),
+    "text for numbers": Refused(
+        lambda _: dense().model, "column 'city' holds names", "price", ("age", "score", "city")
+    ),
 }

@@ -14,7 +14,6 @@ import pandas as pd
 import pytest
 
 from models import store
-from models.network import tabular_layers
 from service.settings import Settings
 from tests import quick_training
 from tests.service.imported_models import BAD, GOOD, TABLE, Imported
@@ -65,28 +64,26 @@ def served(make_app: Callable[..., Any], asgi: Callable[..., Any]) -> Callable[.
 
 def numbers_of(predictions: list[dict[str, Any]]) -> Any:
     return np.array(
-        [
-            [entry["value"]] if "value" in entry else [*entry["probabilities"].values()]
-            for entry in predictions
-        ]
+        [[entry["value"]] if "value" in entry else [*entry["probabilities"].values()] for entry in predictions]
     )
 
 
 @pytest.mark.parametrize("make", GOOD, ids=lambda make: make.__name__)
 def test_an_imported_model_answers_as_the_original_one(
-    make: Callable[[], Imported], served: Callable[..., Any], empty_store: Path
+    make: Callable[[], Imported], served: Callable[..., Any], bentoml_store: Path
 ) -> None:
     case = make()
     model = imported(case, make.__name__)
     assert model.engine.name == case.engine, model.engine.reason
     rows = rows_of(SERVED, case.columns)
-    replies = served(model, [rows, *rows[:3]])  # the table as a batch, and single rows by the fast path
+    bodies = [rows, *([row] for row in rows[:3])]  # single rows take the fast path
+    replies = served(model, [{"rows": body} for body in bodies])
     assert [reply.status for reply in replies] == [200] * 4
     expected = case.answers(SERVED)
     scale = np.maximum(np.abs(expected), model.tolerance())
     for actual, wanted, size in (
         (numbers_of(replies[0].body["predictions"]), expected, scale),
-        (numbers_of([reply.body["prediction"] for reply in replies[1:]]), expected[:3], scale[:3]),
+        (numbers_of([reply.body["predictions"][0] for reply in replies[1:]]), expected[:3], scale[:3]),
     ):
         assert actual.shape == wanted.shape
         assert (np.abs(actual - wanted) <= 1e-5 * size).all()
@@ -96,11 +93,17 @@ def test_an_imported_model_answers_as_the_original_one(
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_a_model_that_cannot_be_served_is_refused_with_the_reason(what: str, tmp_path: Path, empty_store: Path) -> None:
+def test_a_model_that_cannot_be_served_is_refused_with_the_reason(
+    what: str, tmp_path: Path, bentoml_store: Path
+) -> None:
     case = BAD[what]
     with pytest.raises(UsageError) as refusal:
         store_keras_model(
-            case.make(tmp_path), TABLE[[*case.columns, case.target]], case.target, name="refused", report=lambda text: None
+            case.make(tmp_path),
+            TABLE[[*case.columns, case.target]],
+            case.target,
+            name="refused",
+            report=lambda text: None,
         )
     assert case.reason in str(refusal.value)
     assert not store.versions()[0]
