@@ -42,6 +42,7 @@ SLOW = (
     "tests/service/test_asgi.py",
     "tests/service/test_bodies.py",
     "tests/service/test_grpc.py",
+    "tests/service/test_imported_models.py",
     "tests/service/test_invocations.py",
     "tests/service/test_native.py",
     "tests/service/test_openapi.py",
