@@ -82,8 +82,10 @@ def normalization() -> Any:
 def shaken(model: Any) -> Any:
     """The model with running means and biases as after a training, all different from their initial values."""
     rng = np.random.default_rng(2)
-    for layer in model._flatten_layers():
-        if type(layer).__name__ in ("BatchNormalization", "LayerNormalization"):
+    for layer in model.layers:
+        if type(layer).__name__ == "Sequential":
+            shaken(layer)
+        elif type(layer).__name__ in ("BatchNormalization", "LayerNormalization"):
             layer.set_weights([np.abs(rng.normal(1, 0.3, weight.shape)) for weight in layer.get_weights()])
         elif type(layer).__name__ == "Dense" and layer.use_bias:
             W, b = layer.get_weights()

@@ -15,9 +15,14 @@ from models.encoding.encoder import Encoder
 from models.encoding.target_scaling import TargetScaling
 from models.frame import Frame
 from models.schema import FeatureSchema
+from training.errors import UsageError
 from training.importing.input_columns import InputColumns
 
 Array = npt.NDArray[Any]
+UNKNOWN = "\x1ftabserve: unknown"
+UNKNOWN_NUMBER = -(2**31) + 7
+"""A text and a number that no vocabulary has."""
+MAX_TABLE_NUMBERS = 16_000_000  # of one table: the version stores it, and a server holds it in memory
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,8 @@ def input_parts(schema: FeatureSchema, columns: InputColumns) -> dict[str, Input
 
 
 def one_hot(levels: int) -> Array:
-    """(levels + 1, levels): a row for each level, zeros for an unseen one."""
+    """(levels + 1, levels): a row for each level, zeros for an unseen one. Raises UsageError for too many levels."""
+    check_table_size("a column for each level", levels + 1, levels)
     return np.eye(levels + 1, levels, dtype=np.float32)
 
 
@@ -102,21 +108,17 @@ def original_inputs(
     for given in inputs:
         names = columns.columns[given.name]
         if names[0] in codes:
-            values = np.array([given_text(levels[names[0]], code) for code in codes[names[0]]], dtype=object)
-            kind: Any = object if given.dtype == "string" else given.dtype
-            matrix = values.astype(kind)[:, np.newaxis]
+            text = given.dtype == "string"
+            known = [*(map(str, levels[names[0]]) if text else levels[names[0]]), UNKNOWN if text else UNKNOWN_NUMBER]
+            values = np.array(known, dtype=object)[codes[names[0]]]  # the code of an unseen level is -1
+            matrix = values.astype(object if text else given.dtype)[:, np.newaxis]
         else:
             matrix = np.stack([numbers[name] for name in names], axis=1).astype(given.dtype)
         found[given.name] = matrix[:, 0] if not given.shape else matrix
     return found
 
 
-def given_text(levels: Array, code: int) -> Any:
-    """A level of the schema as the model takes it; a text that it has never seen for an unseen one."""
-    if code < 0:
-        return UNKNOWN if not len(levels) or isinstance(levels[0], str) else UNKNOWN_NUMBER
-    return levels[code]
-
-
-UNKNOWN = "\x1ftabserve: unknown"
-UNKNOWN_NUMBER = -(2**31) + 7
+def check_table_size(what: str, rows: int, columns: int) -> None:
+    """Raises UsageError for a table that is too large."""
+    if rows * columns > MAX_TABLE_NUMBERS:
+        raise UsageError(f"{what} would be a table of {rows:,} rows and {columns:,} columns: use an Embedding instead")

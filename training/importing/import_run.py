@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from training.errors import UsageError
 from training.importing.import_model import import_model
 from training.importing.import_options import ImportOptions, OutputForm, Preprocessing
 from training.importing.imported_version import build_version
+from training.model_names import model_name
 from training.promotion import PromotionMode
 from training.steps import step
 from training.training_run import Report
@@ -32,6 +34,8 @@ def run(
     report: Report = print,
 ) -> StoredVersion:
     """Import a model and store it as a version. Raises UsageError or StoreError, and then stores nothing."""
+    if data.name is None and data.schema is None:
+        data = replace(data, name=model_name(Path(options.model).stem))
     store.check_writable()
     for repair in repair_store(store.location()):
         report(f"note: {repair}")

@@ -131,6 +131,8 @@ def _add_call(graph: LayerGraph, layer: Any, args: tuple[Any, ...], kwargs: dict
     import keras
 
     if isinstance(layer, keras.Model):
+        if kwargs.get("training"):
+            raise UsageError(f"{called(layer)} is called with training=True: its predictions would be random")
         return _add_model(graph, layer, list(values_in((args, kwargs))))
     if len(graph.calls) >= MAX_CALLS:
         raise UsageError(f"the model has more than {MAX_CALLS} layers")

@@ -8,7 +8,7 @@ import numpy as np
 
 from models.feature import Scalar
 from training.errors import UsageError
-from training.importing.encoded_columns import UNKNOWN, UNKNOWN_NUMBER, Array
+from training.importing.encoded_columns import UNKNOWN, UNKNOWN_NUMBER, Array, check_table_size
 from training.importing.layer_graph import LayerGraph, Value, called
 
 
@@ -41,6 +41,8 @@ def lookup_table(layer: Any, levels: Sequence[Scalar], width: int | None) -> Arr
     width: of the rows, None for a layer that takes a column without its own axis. A layer without an output for unseen
     levels has zeros there; the schema refuses such levels.
     """
+    columns = 1 if layer.output_mode == "int" else int(layer.vocabulary_size())
+    check_table_size(called(layer), len(levels) + 1, columns)
     text = type(layer).__name__ == "StringLookup"
     tokens: list[Scalar] = [str(level) for level in levels] if text else list(levels)
     if layer.num_oov_indices:

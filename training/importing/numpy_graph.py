@@ -12,6 +12,7 @@ from models.network.branches import Branch, Branches
 from models.network.layers import Layer
 from models.network.network import Network
 from models.network.tabular_layers import Embedding, Take
+from training.importing.encoded_columns import MAX_TABLE_NUMBERS
 from training.importing.layer_graph import Call, Value
 from training.importing.rebuild import RebuiltModel
 
@@ -94,6 +95,8 @@ class _Translation:
         else:
             if layer.output_mode == "count" or layer.sparse:
                 raise CannotExport(f"{called(layer)}: output mode {layer.output_mode}")
+            if layer.num_tokens**2 > MAX_TABLE_NUMBERS:
+                raise CannotExport(f"{called(layer)}: makes {layer.num_tokens} columns")
             table = np.eye(layer.num_tokens, dtype=np.float32)
         if len(shape) > 1 or (type(layer) is keras.layers.CategoryEncoding and shape not in ((), (1,))):
             raise CannotExport(f"{called(layer)}: takes {shape}, expected one column or a matrix of level numbers")

@@ -58,7 +58,7 @@ class Sample:
         )
         found = {decision.column: decision for decision in build_dataset(self.table, options, None).decisions}
         raw = [name for name in names if name not in columns.coded]
-        forced = [name for name in raw if found[name].type in ("ignored", "date") and name not in options.categorical]
+        forced = [name for name in raw if found[name].type == "ignored" and name not in options.categorical]
         forced = [name for name in forced if name not in options.number]
         if columns.preprocessing == "fit" or not forced:
             return build_dataset(self.table, options, None)
@@ -210,6 +210,8 @@ def _fitted(
 
 def _coded(feature: Feature, vocabulary: Vocabulary) -> Feature:
     """A category whose levels are those of the model."""
+    if feature.kind != "category":
+        raise UsageError(f"column {feature.name!r} is a {feature.kind} in the schema, and the model takes names there")
     levels: Sequence[Scalar] = vocabulary.levels
     if feature.level_type == "number" and isinstance(levels[0], str):
         levels = [_number(level, feature) for level in levels]
