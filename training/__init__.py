@@ -4,12 +4,11 @@
 that `import training` loads none of the libraries.
 """
 
+import importlib
 from typing import Any
 
 
 def __getattr__(name: str) -> Any:
     if name == "store_keras_model":
-        from training.importing.import_run import store_keras_model
-
-        return store_keras_model
+        return importlib.import_module("training.importing.import_run").store_keras_model
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

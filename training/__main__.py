@@ -20,7 +20,7 @@ from training import store_commands
 from training.arguments import add_options, options_from, parse_seconds
 from training.config import DataOptions, FitOptions
 from training.errors import UsageError
-from training.importing import import_command
+from training.importing.import_command import import_file, import_parser
 
 if TYPE_CHECKING:  # it needs the extra signing
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -205,9 +205,9 @@ def inspect_table(arguments: list[str], program: str) -> int:
 
 def import_keras_model(arguments: list[str], program: str) -> int:
     """Store a Keras model that was trained elsewhere."""
-    parsed = import_command.import_parser(program).parse_args(arguments)
+    parsed = import_parser(program).parse_args(arguments)
     quiet_tensorflow()
-    return import_command.import_file(parsed, signing_key_of(parsed.sign))
+    return import_file(parsed, signing_key_of(parsed.sign))
 
 
 def train_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
@@ -290,7 +290,7 @@ def report_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
 PARSERS = {
     "": train_parser,
     "inspect": inspect_parser,
-    "import": import_command.import_parser,
+    "import": import_parser,
     "list": store_commands.list_parser,
     "delete": store_commands.delete_parser,
     "prune": store_commands.prune_parser,

@@ -1,6 +1,8 @@
 """Keras models made on the spot, as their owners would train them: what is imported, and what must be refused.
 
 Their weights are random, so that an error of a layer shows in the predictions.
+
+Over 400 lines: one function for each model.
 """
 
 from collections.abc import Callable

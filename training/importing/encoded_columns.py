@@ -16,7 +16,7 @@ from models.encoding.target_scaling import TargetScaling
 from models.frame import Frame
 from models.schema import FeatureSchema
 from training.errors import UsageError
-from training.importing.input_columns import InputColumns
+from training.importing.input_columns import ColumnMatch
 
 Array = npt.NDArray[Any]
 UNKNOWN = "\x1ftabserve: unknown"
@@ -44,7 +44,7 @@ InputParts = list[Columns | Coded]
 
 
 def make_encoder(
-    schema: FeatureSchema, frame: Frame, target: npt.NDArray[np.float64] | None, columns: InputColumns
+    schema: FeatureSchema, frame: Frame, target: npt.NDArray[np.float64] | None, columns: ColumnMatch
 ) -> Encoder:
     """The encoder of an imported model. frame, target: the sample's rows; the target of a regression."""
     numbers: list[Any] = []
@@ -59,7 +59,7 @@ def make_encoder(
     return Encoder(numbers=numbers, categories=codes, target=scaling)
 
 
-def input_parts(schema: FeatureSchema, columns: InputColumns) -> dict[str, InputParts]:
+def input_parts(schema: FeatureSchema, columns: ColumnMatch) -> dict[str, InputParts]:
     """The parts of the matrix that each input takes, without those of `columns.coded`, which lookups take."""
     places = {feature.name: place for place, feature in enumerate(schema.in_frame_order)}
     if columns.preprocessing != "fit":
@@ -85,7 +85,7 @@ def parts_width(parts: Sequence[Columns | Coded]) -> int:
 
 
 def original_inputs(
-    schema: FeatureSchema, encoder: Encoder, columns: InputColumns, frame: Frame, inputs: Sequence[Any]
+    schema: FeatureSchema, encoder: Encoder, columns: ColumnMatch, frame: Frame, inputs: Sequence[Any]
 ) -> dict[str, Array]:
     """What the original model takes for these rows, computed from the frame: text where it takes text.
 

@@ -75,11 +75,11 @@ def import_file(parsed: argparse.Namespace, signing_key: object) -> int:
     data = options_from(DataOptions, parsed)
     check_sample(data)
     from models.version_files import StoreError
-    from training.importing import import_run
+    from training.importing.import_run import run
 
     options = ImportOptions(parsed.model, parsed.output, parsed.preprocessing, parsed.head)
     try:
-        stored = import_run.run(options, data, parsed.promotion, signing_key=signing_key)  # type: ignore[arg-type]
+        stored = run(options, data, parsed.promotion, signing_key=signing_key)  # type: ignore[arg-type]
     except StoreError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -18,16 +18,15 @@ from training.dataset import Dataset
 from training.error_scale import RowErrors, fit_scale_head
 from training.errors import UsageError
 from training.evaluation import EvaluationMetrics, evaluate
-from training.importing import encoded_columns, engine_choice, input_columns, lookups, model_file, output_form
-from training.importing import sample as samples
-from training.importing.encoded_columns import Array, Coded
-from training.importing.engine_choice import ImportedEngine
+from training.importing.encoded_columns import Array, Coded, input_parts, make_encoder, original_inputs
+from training.importing.engine_choice import ImportedEngine, answers_of, choose_engine
 from training.importing.import_options import ImportOptions, OutputForm
-from training.importing.input_columns import InputColumns
+from training.importing.input_columns import ColumnMatch, match_columns
 from training.importing.layer_graph import Call, LayerGraph, read_graph
-from training.importing.model_file import ModelFile
-from training.importing.output_form import ModelOutput
-from training.importing.sample import Sample
+from training.importing.lookups import lookup_table
+from training.importing.model_file import ModelFile, read_model_file
+from training.importing.output_form import ModelOutput, check_width, choose_output, declared_form
+from training.importing.sample import Sample, check_columns_used, fitted_dataset
 from training.splitting import Split, split_rows
 from training.steps import step
 from training.training_run import Report
@@ -45,7 +44,7 @@ class ImportedModel:
     file: ModelFile
     options: ImportOptions
     dataset: Dataset
-    columns: InputColumns
+    columns: ColumnMatch
     split: Split
     frame: Frame
     encoder: Encoder
@@ -61,12 +60,12 @@ class ImportedModel:
 
 def import_model(options: ImportOptions, data: DataOptions, report: Report) -> ImportedModel:
     """Read both files, match inputs and columns, rebuild the model, compare it with the original, and evaluate it."""
-    file = model_file.read_model_file(Path(options.model))
+    file = read_model_file(Path(options.model))
     with step("its layers cannot be read", options.model):
         graph = read_graph(file.model)
         sample = Sample.read(data)
-        output = output_form.choose_output(graph, sample.target, options.head)
-        columns = input_columns.match_columns(graph, sample.columns, options.preprocessing)
+        output = choose_output(graph, sample.target, options.head)
+        columns = match_columns(graph, sample.columns, options.preprocessing)
         dataset, form, notices = _dataset(sample, graph, columns, output, file.model, options)
     schema = dataset.schema
     with step("its rows cannot be split", data.data):
@@ -75,24 +74,22 @@ def import_model(options: ImportOptions, data: DataOptions, report: Report) -> I
 
     frame = schema.frames.from_columns(dataset.columns)
     values = dataset.target if form == "value" else None
-    encoder = encoded_columns.make_encoder(schema, frame, values, columns)
+    encoder = make_encoder(schema, frame, values, columns)
     rebuilt = _rebuilt(graph, schema, columns, encoder, output, form)
     compared = frame.take(slice(MAX_COMPARED_ROWS))
     with step("the original model cannot be called", options.model):
-        original = engine_choice.answers_of(
-            _predict(file.model, graph, schema, encoder, columns, compared, output), form
-        )
+        original = answers_of(_predict(file.model, graph, schema, encoder, columns, compared, output), form)
 
     def model_of(engine: Engine) -> TabularModel:
         return TabularModel("0", schema, encoder, engine)
 
-    engine = engine_choice.choose_engine(rebuilt, model_of, compared, original)
+    engine = choose_engine(rebuilt, model_of, compared, original)
     report(describe_engine(engine, len(compared.numbers)))
     with step("the model cannot be evaluated", options.model):
         head, model = _with_scale(model_of(engine.engine), engine, rebuilt, dataset, frame, split)
         held_out = conformalization.held_out_rows(model, frame.take(split.test), dataset.target[split.test])
         metrics = evaluate(schema.task, held_out.target, held_out.outputs.primary)
-    notices += [*samples.check_columns_used(sample.table, columns, sample.target), *quality_notices(held_out, metrics)]
+    notices += [*check_columns_used(sample.table, columns, sample.target), *quality_notices(held_out, metrics)]
     for notice in notices:
         report(f"note: {notice}")
     return ImportedModel(
@@ -120,11 +117,11 @@ def describe_engine(engine: ImportedEngine, rows: int) -> str:
 
 
 def _dataset(
-    sample: Sample, graph: LayerGraph, columns: InputColumns, output: ModelOutput, model: Any, options: ImportOptions
+    sample: Sample, graph: LayerGraph, columns: ColumnMatch, output: ModelOutput, model: Any, options: ImportOptions
 ) -> tuple[Dataset, OutputForm, list[str]]:
     """The sample as the model takes it, the form of the outputs, and notices."""
     width = output_width(model, output.name, list(graph.outputs))
-    form = output_form.declared_form(output, width, options.output)
+    form = declared_form(output, width, options.output)
     task = sample.options.task
     if form is not None:
         task = "regression" if form == "value" else "classification"
@@ -135,8 +132,8 @@ def _dataset(
             dataset = sample.dataset(columns, "regression")
     if (dataset.schema.task == "regression") != (form == "value"):
         raise UsageError(f"--task {sample.options.task} contradicts the outputs of the model, which are {form}")
-    output_form.check_width(output, width, form, dataset.schema.classes, sample.target)
-    fitted, notices = samples.fitted_dataset(dataset, graph, columns)
+    check_width(output, width, form, dataset.schema.classes, sample.target)
+    fitted, notices = fitted_dataset(dataset, graph, columns)
     _check_fit_width(graph, columns, fitted)
     return fitted, form, notices
 
@@ -159,7 +156,7 @@ def output_width(model: Any, name: str, names: list[str]) -> int:
     return int(shape[0])
 
 
-def _check_fit_width(graph: LayerGraph, columns: InputColumns, dataset: Dataset) -> None:
+def _check_fit_width(graph: LayerGraph, columns: ColumnMatch, dataset: Dataset) -> None:
     """Raises UsageError if --preprocessing fit makes another number of columns than the model takes."""
     if columns.preprocessing != "fit":
         return
@@ -177,7 +174,7 @@ def _check_fit_width(graph: LayerGraph, columns: InputColumns, dataset: Dataset)
 def _rebuilt(
     graph: LayerGraph,
     schema: FeatureSchema,
-    columns: InputColumns,
+    columns: ColumnMatch,
     encoder: Encoder,
     output: ModelOutput,
     form: OutputForm,
@@ -193,9 +190,9 @@ def _rebuilt(
         if type(call.layer).__name__ == "StringLookup":
             levels = [str(level) for level in levels]
         width = None if not given.shape else 1
-        return Coded(places[column], lookups.lookup_table(call.layer, levels, width))
+        return Coded(places[column], lookup_table(call.layer, levels, width))
 
-    parts = encoded_columns.input_parts(schema, columns)
+    parts = input_parts(schema, columns)
     return rebuild(graph, encoder.width, parts, table, ModelEnd(output, form, encoder.target))
 
 
@@ -204,7 +201,7 @@ def _predict(
     graph: LayerGraph,
     schema: FeatureSchema,
     encoder: Encoder,
-    columns: InputColumns,
+    columns: ColumnMatch,
     rows: Frame,
     output: ModelOutput,
 ) -> Array:
@@ -212,7 +209,7 @@ def _predict(
     import keras
     import tensorflow as tf
 
-    arrays = encoded_columns.original_inputs(schema, encoder, columns, rows, graph.inputs)
+    arrays = original_inputs(schema, encoder, columns, rows, graph.inputs)
     tensors = {name: tf.constant(array) for name, array in arrays.items()}
     structure = model.inputs[0] if len(graph.inputs) == 1 else model.input
     given = keras.tree.map_structure(lambda tensor: tensors[tensor.name], structure)

@@ -12,7 +12,7 @@ from training.importing.model_file import LOOKUPS
 
 
 @dataclass(frozen=True)
-class InputColumns:
+class ColumnMatch:
     """columns: of each input, in order. coded: the columns whose levels a lookup of the model turns into numbers."""
 
     preprocessing: Preprocessing
@@ -24,7 +24,7 @@ class InputColumns:
         return [name for names in self.columns.values() for name in names]
 
 
-def match_columns(graph: LayerGraph, columns: Sequence[str], requested: Preprocessing | None) -> InputColumns:
+def match_columns(graph: LayerGraph, columns: Sequence[str], requested: Preprocessing | None) -> ColumnMatch:
     """Decide by the names and the widths of the inputs. columns: of the sample, without the target.
 
     Raises UsageError if an input has no column, a column has two inputs, or the numbers differ.
@@ -37,7 +37,7 @@ def match_columns(graph: LayerGraph, columns: Sequence[str], requested: Preproce
             f"--preprocessing {preprocessing} is for a model with one matrix of numbers; this one has {what}: inside"
         )
     if preprocessing == "fit":
-        return InputColumns("fit", {graph.inputs[0].name: list(columns)}, [])
+        return ColumnMatch("fit", {graph.inputs[0].name: list(columns)}, [])
     single = [given for given in graph.inputs if given.width == 1]
     matrices = [given for given in graph.inputs if given.width != 1]
     found = {given.name: [_column_of(given, graph.inputs, columns)] for given in single}
@@ -49,7 +49,7 @@ def match_columns(graph: LayerGraph, columns: Sequence[str], requested: Preproce
         raise UsageError(f"inputs {list_names([given.name for given in matrices])} all take several columns: which?")
     for given in matrices:
         found[given.name] = _matrix_columns(given, [name for name in columns if name not in taken])
-    return InputColumns(preprocessing, found, [name for given in coded for name in found[given]])
+    return ColumnMatch(preprocessing, found, [name for given in coded for name in found[given]])
 
 
 def _is_coded(graph: LayerGraph, number: int, given: ModelInput) -> bool:

@@ -14,7 +14,7 @@ from training.config import DataOptions
 from training.dataset import Dataset
 from training.edited_schema import load_edited_schema
 from training.errors import UsageError
-from training.importing.input_columns import InputColumns
+from training.importing.input_columns import ColumnMatch
 from training.importing.layer_graph import LayerGraph, Value
 from training.importing.lookups import Vocabulary, column_vocabulary
 from training.raw_table import RawTable
@@ -44,7 +44,7 @@ class Sample:
             return [feature.name for feature in self.edited.features]
         return [name for name in self.table.names if name and name not in (self.target, *self.options.drop)]
 
-    def dataset(self, columns: InputColumns, task: Any) -> Dataset:
+    def dataset(self, columns: ColumnMatch, task: Any) -> Dataset:
         """Infer the columns, as numbers where the model takes numbers. Raises UsageError."""
         if self.edited is not None:
             return build_dataset(self.table, replace(self.options, task=task), self.edited)
@@ -65,7 +65,7 @@ class Sample:
         return build_dataset(self.table, replace(options, number=(*options.number, *forced)), None)
 
 
-def fitted_dataset(dataset: Dataset, graph: LayerGraph, columns: InputColumns) -> tuple[Dataset, list[str]]:
+def fitted_dataset(dataset: Dataset, graph: LayerGraph, columns: ColumnMatch) -> tuple[Dataset, list[str]]:
     """The data set with the columns as the model takes them, without rows that have a missing cell; and notices.
 
     Raises UsageError for a column that the model cannot take.
@@ -122,7 +122,7 @@ def _complete_rows(dataset: Dataset, schema: FeatureSchema) -> Any:
     return complete
 
 
-def _vocabularies(graph: LayerGraph, columns: InputColumns) -> dict[str, Vocabulary]:
+def _vocabularies(graph: LayerGraph, columns: ColumnMatch) -> dict[str, Vocabulary]:
     names = {given.name: number for number, given in enumerate(graph.inputs)}
     return {
         column: column_vocabulary(graph, names[given])
@@ -132,7 +132,7 @@ def _vocabularies(graph: LayerGraph, columns: InputColumns) -> dict[str, Vocabul
     }
 
 
-def _index_limits(graph: LayerGraph, columns: InputColumns) -> dict[str, int]:
+def _index_limits(graph: LayerGraph, columns: ColumnMatch) -> dict[str, int]:
     """The largest level number of the columns that a table of the model looks up as they are.
 
     Raises UsageError for a table that looks up what a layer computes: a number beyond it would be an error.
@@ -179,7 +179,7 @@ def _check_lookup_size(lookup: Any, size: int, called: str) -> None:
 
 
 def _fitted(
-    feature: Feature, columns: InputColumns, vocabularies: dict[str, Vocabulary], limits: dict[str, int]
+    feature: Feature, columns: ColumnMatch, vocabularies: dict[str, Vocabulary], limits: dict[str, int]
 ) -> Feature:
     """The feature as the model takes it. Raises UsageError."""
     name = feature.name
@@ -239,7 +239,7 @@ def _changed(feature: Feature, **changes: Any) -> Feature:
     return Feature(**(feature.model_dump() | changes))
 
 
-def check_columns_used(table: RawTable, columns: InputColumns, target: str) -> list[str]:
+def check_columns_used(table: RawTable, columns: ColumnMatch, target: str) -> list[str]:
     """A notice of the columns that the model does not take."""
     unused = [name for name in table.names if name not in (*columns.all, target)]
     return [f"the model does not take {list_names(unused)}"] if unused else []
