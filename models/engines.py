@@ -118,5 +118,5 @@ def with_hidden_layer(model: Any) -> Any:
     import keras
 
     output_layer = next(layer for layer in reversed(model.layers) if layer.weights)
-    hidden = keras.layers.Flatten()(output_layer.input)
+    hidden = keras.layers.Flatten(name="tabserve_hidden")(output_layer.input)  # a name that no layer of the model has
     return keras.Model(model.inputs, [model.outputs[0], hidden])
