@@ -185,7 +185,10 @@ def test_rows_with_missing_cells_are_left_out(bentoml_store: Path) -> None:
     messages: list[str] = []
     sample = table[[*dense().columns, "price"]]
     stored = store_keras_model(dense().model, sample, "price", name="gaps", report=messages.append)
-    assert any("10 rows with a missing or invalid cell are left out ('income')" in text for text in messages)
+    assert any(
+        "10 rows with a missing cell, or one that the model's tables do not have, are left out ('income')" in text
+        for text in messages
+    )
     model = store.load(stored)
     assert not any(feature.nullable for feature in model.schema.features)
     assert model.training["rows_used"] == len(TABLE) - 10

@@ -84,8 +84,8 @@ def fitted_dataset(dataset: Dataset, graph: LayerGraph, columns: ColumnMatch) ->
     if missing := int((~complete).sum()):
         with_gaps = [f.name for f in schema.features if dataset.schema.by_name[f.name].nullable]
         notices.append(
-            f"{missing} rows with a missing or invalid cell are left out ({list_names(with_gaps or columns.all)}): an "
-            "imported model takes no missing values, and requests may not leave them out"
+            f"{missing} rows with a missing cell, or one that the model's tables do not have, are left out "
+            f"({list_names(with_gaps or columns.all)}): requests with such values are errors, too"
         )
     if complete.sum() < MIN_ROWS:
         raise UsageError(
