@@ -255,7 +255,7 @@ def blocks() -> Imported:
 
     numbers = keras.Input((3,), name="numbers")
     hidden = layers.Dense(8)(normalization()(numbers))
-    for _ in range(3):
+    for _ in range(2):
         inner = layers.Activation("swish")(layers.BatchNormalization()(layers.Dense(4, use_bias=False)(hidden)))
         inner = layers.BatchNormalization()(layers.Dense(8, use_bias=False)(inner))
         gate = layers.Dense(8, "sigmoid")(layers.Dense(2, "relu")(inner))

@@ -24,7 +24,6 @@ from tests.service.imported_models import (
     GOOD,
     TABLE,
     Imported,
-    blocks,
     dense,
     embeddings,
     heads,
@@ -108,7 +107,13 @@ def test_an_imported_model_answers_as_the_original_one(
     if make in (several_inputs, heads):  # NumPy serves them, and TensorFlow can
         stored, _ = store.versions()
         assert store.load(stored[make.__name__][0], "tensorflow").engine.name == "tensorflow"
-    assert model.uncertainty is not None
+    option = "interval=0.8" if case.form == "value" else "set=0.8"
+    (reply,) = served(model, [{"rows": rows[:2]}], query=option)
+    first = reply.body["predictions"][0]
+    if case.form == "value":
+        assert first["interval"]["low"] < first["value"] < first["interval"]["high"]
+    else:
+        assert first["set"]["labels"]
     assert model.reference is not None
     assert model.background is not None
 
@@ -160,23 +165,6 @@ def test_an_unknown_level_is_what_the_lookup_says(served: Callable[..., Any], be
     sized = imported(several_inputs(), "sized")
     (refused,) = served(sized, [{"rows": [{"score": 1.0, "size": "XXL", "floor": 9, "age": 30}]}])
     assert [(error["field"], error["code"]) for error in refused.body["errors"]] == [("size", "unseen_level")]
-
-
-@pytest.mark.parametrize("make", [dense, blocks], ids=lambda make: make.__name__)
-def test_intervals_and_explanations_of_both_engines(
-    make: Callable[[], Imported], served: Callable[..., Any], bentoml_store: Path
-) -> None:
-    case = make()
-    model = imported(case, make.__name__)
-    option = "interval=0.8" if case.form == "value" else "set=0.8"
-    app_rows = {"rows": rows_of(SERVED.head(2), case.columns)}
-    (reply,) = served(model, [app_rows], query=option)
-    assert reply.status == 200
-    first = reply.body["predictions"][0]
-    if case.form == "value":
-        assert first["interval"]["low"] < first["value"] < first["interval"]["high"]
-    else:
-        assert first["set"]["labels"]
 
 
 def test_rows_with_missing_cells_are_left_out(bentoml_store: Path) -> None:
