@@ -1,6 +1,7 @@
 """The histograms behind a report of drift: the share of the rows in each cell of a column, at training and now."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -60,13 +61,15 @@ def number_cells(column: NumberReference, kind: Kind) -> list[Cell]:
         return [{"value": False}, {"value": True}]
     text: Callable[[float], Any] = iso_second if kind == "date" else rounded
     own = set(column.own)
+    below = {math.nextafter(value, -math.inf): value for value in own}  # where the bin before such a value ends
     limits = [None, *column.bounds.tolist(), None]
     cells: list[Cell] = []
     for low, high in itertools.pairwise(limits):
         if high in own:
             cells.append({"value": text(high)})
         else:
-            cells.append({"above": None if low is None else text(low), "to": None if high is None else text(high)})
+            ends = (None if limit is None else text(below.get(limit, limit)) for limit in (low, high))
+            cells.append(dict(zip(("above", "to"), ends, strict=True)))
     return cells
 
 

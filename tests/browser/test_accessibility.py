@@ -15,9 +15,9 @@ AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
 SERIOUS = ("serious", "critical")
 VIEWS = {
     "#/models": "h2",
-    "#/try/housing": ".view.try output, .view.try [role=status], .view.try [aria-live]",
-    "#/try/wide": ".view.try [role=status], .view.try [aria-live]",
-    "#/try/names": ".view.try [role=status], .view.try [aria-live]",
+    "#/try/housing": ".waterfall",
+    "#/try/wide": ".prediction .value",
+    "#/try/names": ".what-if",
     "#/versions/housing": "table.versions",
     "#/live/housing": ".drift-columns",
     "#/api": ".view.api",

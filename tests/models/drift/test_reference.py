@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from models.drift.counter import DriftCounter
+from models.drift.histograms import number_cells
 from models.drift.reference import (
     CategoryReference,
     DriftReference,
@@ -162,3 +163,13 @@ def test_a_reference_of_another_schema_is_refused(change: dict[str, object]) -> 
 def test_a_damaged_file_is_refused(text: str) -> None:
     with pytest.raises(SchemaError):
         DriftReference.from_json(text)
+
+
+def test_histograms_end_at_values_with_bins_of_their_own() -> None:
+    values = np.array([0.0] * 50 + [float(value) for value in range(-50, 51)])
+    column = number_reference("x", values)
+    assert 0.0 in column.own
+    cells = number_cells(column, "number")
+    place = cells.index({"value": 0.0})
+    assert (cells[place - 1]["to"], cells[place + 1]["above"]) == (0.0, 0.0)
+    assert len(cells) == len(column.counts)

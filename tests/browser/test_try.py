@@ -1,0 +1,228 @@
+"""The view Try, for the default models and awkward tables: what it shows is what single requests answer."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.conftest import DEFAULT_MODELS, MODELS
+from tests.browser.tables import HEBREW, LONG_NAME, WIDE_COLUMNS
+from tests.browser.written_numbers import percent, written
+from tests.service.conftest import Server
+
+SHOWN_CONTRIBUTIONS = 10
+
+
+def described(server: Server, model: str) -> dict[str, Any]:
+    found: dict[str, Any] = httpx.get(f"{server.url}/models/{model}", timeout=60).raise_for_status().json()
+    return found
+
+
+def predicted(server: Server, model: str, row: dict[str, Any], **query: str) -> dict[str, Any]:
+    """The answer to a request of one row."""
+    url = f"{server.url}/predict/{model}"
+    response = httpx.post(url, params=query, json={"rows": [row]}, timeout=60).raise_for_status()
+    found: dict[str, Any] = response.json()["predictions"][0]
+    return found
+
+
+def open_try(server: Server, open_page: Callable[..., Page], model: str, **options: Any) -> Page:
+    page = open_page(f"{server.url}/#/try/{model}", **options)
+    expect(value_of(page)).to_be_visible()
+    return page
+
+
+def value_of(page: Page) -> Locator:
+    return page.get_by_role("region", name="Prediction").locator(".value")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_model_from_loading_to_result(server: Server, open_page: Callable[..., Page], model: str) -> None:
+    page = open_page(f"{server.url}/")
+    card = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name=model))
+    card.get_by_role("link", name="Try", exact=True).click()
+    expect(value_of(page)).to_be_visible()
+    about = described(server, model)
+    regression = about["task"] == "regression"
+    query = {"interval" if regression else "set": "0.9"} if about["metrics"].get("uncertainty") else {}
+    answer = predicted(server, model, about["examples"][0]["row"], **query)
+    prediction = page.get_by_role("region", name="Prediction")
+    if regression:
+        expect(value_of(page)).to_have_text(written(answer["value"]))
+        ends = answer["interval"]
+        expect(prediction).to_contain_text(f"90 % interval: {written(ends['low'])} to {written(ends['high'])}")
+    else:
+        expect(value_of(page)).to_have_text(str(answer["label"]))
+        shares = sorted(answer["probabilities"].values(), reverse=True)
+        expect(prediction.locator(".bar-value")).to_have_text([percent(share) for share in shares])
+
+
+@pytest.mark.parametrize("model", DEFAULT_MODELS)
+def test_contributions_are_those_of_the_api(server: Server, open_page: Callable[..., Page], model: str) -> None:
+    page = open_try(server, open_page, model)
+    row = described(server, model)["examples"][0]["row"]
+    explanation = predicted(server, model, row, explain="true")["explanation"]
+    largest = sorted(explanation["contributions"].values(), key=abs, reverse=True)[:SHOWN_CONTRIBUTIONS]
+    expected = [f"{'+' if one > 0 else ''}{written(one)}" for one in largest if one]
+    bars = page.locator(".waterfall .bar-value")
+    expect(bars.first).to_have_text(written(explanation["baseline"]))
+    assert bars.all_text_contents()[1 : len(expected) + 1] == expected
+
+
+@pytest.mark.parametrize("model", DEFAULT_MODELS)
+def test_the_what_if_curve_equals_single_requests(server: Server, open_page: Callable[..., Page], model: str) -> None:
+    page = open_try(server, open_page, model)
+    about = described(server, model)
+    first = about["metrics"]["importance"][0]["name"]  # its curve is shown from the start
+    numbers = [one for one in about["schema"]["features"] if one["kind"] == "number"]
+    feature = next(one for one in numbers if one["name"] != first)
+    expect(page.locator(".what-if")).to_be_visible()
+    with page.expect_response(lambda response: "on_invalid=skip" in response.url) as answered:
+        page.get_by_label(feature["name"], exact=True).focus()
+    expect(page.locator(".what-if h3")).to_contain_text(feature["name"])
+    rows = json.loads(answered.value.request.post_data or "")["rows"]
+    predictions = answered.value.json()["predictions"]
+    assert len(rows) > 20
+    assert len({row[feature["name"]] for row in rows}) == len(rows)
+    for row, prediction in zip(rows[::8], predictions[::8], strict=True):
+        alone = predicted(server, model, row)
+        for key in ("value", "label", "probabilities"):
+            if key in alone:
+                assert prediction[key] == (
+                    pytest.approx(alone[key], rel=1e-5, abs=1e-5) if key != "label" else alone[key]
+                )
+    outputs = [one.get("value") for one in predictions]
+    curve = page.locator(".what-if svg").first
+    text = curve.get_attribute("aria-label") or ""
+    if outputs[0] is not None:
+        assert f"From {written(outputs[0])} at" in text
+        assert f"to {written(outputs[-1])} at" in text
+
+
+def test_a_change_is_predicted_and_linked(server: Server, open_page: Callable[..., Page]) -> None:
+    page = open_try(server, open_page, "housing")
+    row = described(server, "housing")["examples"][0]["row"]
+    page.get_by_label("MedInc", exact=True).fill("12.5")
+    changed = row | {"MedInc": 12.5}
+    expect(value_of(page)).to_have_text(written(predicted(server, "housing", changed)["value"]))
+    page.wait_for_url(re.compile("12.5"))
+    linked = open_try(server, open_page, "housing")
+    linked.goto(page.url)
+    linked.reload()
+    expect(linked.get_by_label("MedInc", exact=True)).to_have_value("12.5")
+    expect(value_of(linked)).to_have_text(value_of(page).text_content() or "")
+
+
+def test_a_problem_is_shown_at_its_field(server: Server, open_page: Callable[..., Page]) -> None:
+    page = open_try(server, open_page, "housing")
+    field = page.get_by_label("MedInc", exact=True)
+    field.fill("much")
+    expect(field).to_have_attribute("aria-invalid", "true")
+    expect(page.locator("#" + (field.get_attribute("id") or "") + "-problem")).to_contain_text("not a number")
+    field.fill("500")
+    expect(field).to_have_attribute("aria-invalid", "false")
+    expect(
+        page.locator("#" + (field.get_attribute("id") or "") + "-problem")
+    ).not_to_be_empty()  # a warning: never seen
+
+
+def test_two_hundred_columns_are_found_by_name(server: Server, open_page: Callable[..., Page]) -> None:
+    page = open_try(server, open_page, "wide")
+    assert page.locator(".row-form .field").count() == WIDE_COLUMNS
+    page.get_by_label("Find a column").fill("valve 006")
+    field = page.get_by_label("valve 006", exact=True)
+    expect(page.locator(".row-form .field:visible")).to_have_count(1)
+    field.fill("1.25")
+    page.get_by_label("Find a column").fill("")
+    page.get_by_label("only changed").check()
+    expect(page.locator(".row-form .field:visible")).to_have_count(1)
+    expect(field).to_be_visible()
+
+
+def test_ten_thousand_levels_are_offered_while_typing(server: Server, open_page: Callable[..., Page]) -> None:
+    page = open_try(server, open_page, "towns")
+    field = page.get_by_role("combobox", name="town", exact=True)
+    field.fill("4321")
+    expect(page.get_by_role("listbox", name="Values").get_by_role("option")).to_have_text("town 04321")
+    field.press("ArrowDown")
+    field.press("Enter")
+    expect(field).to_have_value("town 04321")
+    size = page.get_by_label("size", exact=True)
+    size.fill("")
+    expect(size).to_have_attribute("aria-invalid", "false")  # it may be missing
+    row = described(server, "towns")["examples"][0]["row"] | {"town": "town 04321", "size": None}
+    answer = predicted(server, "towns", row)
+    shares = sorted(answer["probabilities"].values(), reverse=True)
+    bars = page.get_by_role("region", name="Prediction").locator(".bar-value")
+    expect(bars).to_have_text([percent(share) for share in shares])
+
+
+def test_names_of_all_kinds_are_text(server: Server, open_page: Callable[..., Page]) -> None:
+    page = open_try(server, open_page, "names")
+    for name in (HEBREW, LONG_NAME):
+        expect(page.get_by_label(name, exact=True)).to_be_visible()
+    assert page.locator("main b").count() == 0  # a level with <b> is no element
+
+
+def test_the_keyboard_alone_completes_it(server: Server, open_page: Callable[..., Page]) -> None:
+    page = open_page(f"{server.url}/")
+    expect(page.get_by_role("link", name="Try", exact=True).first).to_be_visible()
+    tab_to(page, 'a.button[href="#/try/penguins"]')
+    page.keyboard.press("Enter")
+    expect(value_of(page)).to_be_visible()
+    body_mass = page.get_by_label("body_mass_g", exact=True)
+    tab_to(page, f"#{body_mass.get_attribute('id')}")
+    page.keyboard.press("Control+A")
+    page.keyboard.type("5800")
+    island = page.get_by_label("island", exact=True)
+    tab_to(page, f"#{island.get_attribute('id')}", backwards=True)
+    page.keyboard.type("Bis")
+    row = described(server, "penguins")["examples"][0]["row"] | {"body_mass_g": 5800, "island": "Biscoe"}
+    answer = predicted(server, "penguins", row)
+    expect(value_of(page)).to_have_text(answer["label"])
+    shares = sorted(answer["probabilities"].values(), reverse=True)
+    bars = page.get_by_role("region", name="Prediction").locator(".bar-value")
+    expect(bars).to_have_text([percent(share) for share in shares])
+
+
+def tab_to(page: Page, selector: str, backwards: bool = False) -> None:
+    """Press the tabulator key until an element has the focus, which then must be seen."""
+    for _ in range(60):
+        page.keyboard.press("Shift+Tab" if backwards else "Tab")
+        if page.evaluate("selector => document.activeElement.matches(selector)", selector):
+            assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+            return
+    raise AssertionError(f"the keyboard does not reach {selector}")
+
+
+def test_a_file_is_scored(server: Server, open_page: Callable[..., Page], tmp_path: Path) -> None:
+    page = open_try(server, open_page, "housing")
+    examples = [one["row"] for one in described(server, "housing")["examples"]]
+    file = write_table(tmp_path / "houses.csv", [*examples, examples[0] | {"MedInc": "much"}])
+    page.locator("#file").set_input_files(file)
+    expect(page.get_by_text(f"{len(examples)} rows predicted")).to_be_visible()
+    problem = page.get_by_role("region", name="Rows that are not valid").get_by_role("row").last
+    expect(problem).to_contain_text(str(len(examples) + 1))
+    expect(problem).to_contain_text("MedInc")
+    with page.expect_download() as downloaded:
+        page.get_by_role("link", name=re.compile("Download")).click()
+    lines = list(csv.DictReader(io.StringIO(downloaded.value.path().read_text("utf-8"))))
+    assert [float(line["MedInc"]) for line in lines[:-1]] == [row["MedInc"] for row in examples]
+    name = next(key for key in lines[0] if key not in examples[0])
+    expected = [predicted(server, "housing", row)["value"] for row in examples]
+    assert [float(line[name]) for line in lines[:-1]] == pytest.approx(expected, rel=1e-5)
+
+
+def write_table(path: Path, rows: list[dict[str, Any]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
