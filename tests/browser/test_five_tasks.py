@@ -18,7 +18,7 @@ MAX_ACTIONS = 10
 
 
 class Person:
-    """Uses the page and counts what it does. To read is no action."""
+    """Uses the page and counts its actions. Reading does not count."""
 
     def __init__(self, page: Page) -> None:
         self.page = page

@@ -27,4 +27,4 @@ export function pairedBars(caption, rows) {
 
 /** @param {number} length between 0 and 1 @param {number} share @param {string} style */
 const bar = (length, share, style) =>
-  h("td", {}, h("span", { class: `bar ${style}`, style: { width: `${(length * 70).toFixed(1)}%` } }), h("span", { class: "bar-value" }, percent(share)));
+  h("td", {}, h("span", { class: `bar ${style}`, style: { width: `calc((100% - 3.8rem) * ${length.toFixed(3)})` } }), h("span", { class: "bar-value" }, percent(share)));
