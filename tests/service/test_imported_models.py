@@ -293,3 +293,21 @@ def test_importing_the_package_loads_no_library() -> None:
     program = "import sys, training; print(sorted({'keras', 'tensorflow', 'numpy', 'pandas'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_regression_that_tensorflow_serves_has_intervals(served: Callable[..., Any], bentoml_store: Path) -> None:
+    """The layer before the scale head has a name that the layers of the model do not have."""
+    import keras
+    from keras import layers
+
+    score = keras.Input((1,), name="score")
+    bins = layers.Discretization(bin_boundaries=[-1.0, 0.0, 1.0])(score)
+    flats = [layers.Flatten(name=f"flatten{end}")(layers.Embedding(4, 2)(bins)) for end in ("", "_1", "_2")]
+    model = keras.Model(score, layers.Dense(1)(layers.Add()(flats)))
+    case = Imported(model, lambda table: table[["score"]].to_numpy("f4"), "price", ["score"], "value", "tensorflow")
+    served_model = imported(case, "binned")
+    assert served_model.engine.name == "tensorflow"
+    (reply,) = served(served_model, [{"rows": rows_of(SERVED, ["score"])}], query="interval=0.8")
+    predictions = reply.body["predictions"]
+    assert numbers_of(predictions) == pytest.approx(case.answers(SERVED), abs=1e-5 * served_model.tolerance())
+    assert all(entry["interval"]["low"] < entry["interval"]["high"] for entry in predictions)
