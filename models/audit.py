@@ -107,7 +107,11 @@ def verify(folder: Path, generation: int, state_hash: str | None) -> AuditReport
     generation, state_hash: of the content of `serving.json`; no hash if there is no file.
     """
     path = folder / AUDIT_FILE
-    content = path.read_bytes() if path.is_file() else b""
+    return verify_content(path.read_bytes() if path.is_file() else b"", generation, state_hash)
+
+
+def verify_content(content: bytes, generation: int, state_hash: str | None) -> AuditReport:
+    """Check an audit as `verify` does. content: its lines."""
     report = AuditReport(content.count(b"\n"))
     *lines, rest = content.split(b"\n")
     if rest:

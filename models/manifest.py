@@ -41,8 +41,13 @@ def check(folder: Path) -> None:
 
 def read(path: Path) -> dict[str, Any]:
     """The hashes by file name. Raises AlteredVersion."""
+    return parse(path.read_bytes())
+
+
+def parse(content: bytes) -> dict[str, Any]:
+    """The hashes by file name in the content of a manifest. Raises AlteredVersion."""
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(content)
         if document["format"] != 1:
             raise AlteredVersion(f"its {MANIFEST_FILE} has the format {document['format']!r}, expected 1")
         files = dict(document["files"])
@@ -59,6 +64,11 @@ def file_names(folder: Path) -> list[str]:
     Raises AlteredVersion if one may not be read.
     """
     return [name for name in version_files_of(folder) if name not in (MANIFEST_FILE, SIGNATURE_FILE)]
+
+
+def signature_names(folder: Path) -> list[str]:
+    """The name of the signature if there is one."""
+    return [SIGNATURE_FILE] if (folder / SIGNATURE_FILE).is_file() else []
 
 
 def files_digest(folder: Path) -> str:

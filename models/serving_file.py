@@ -7,6 +7,7 @@ leaves the old state or the new one, whole, and never a change that the audit do
 import contextlib
 import errno
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -61,6 +62,16 @@ class ServingFile:
     def path(self) -> Path:
         return self.folder / SERVING_FILE
 
+    @property
+    def place(self) -> str:
+        """Where the file is, for messages."""
+        return str(self.path)
+
+    @property
+    def audit_place(self) -> str:
+        """Where the audit is, for messages."""
+        return str(self.folder / audit.AUDIT_FILE)
+
     def read(self) -> ServingState:
         """The state, the default state if there is no file. Raises InvalidServingState."""
         return self.parse(self.read_bytes())
@@ -72,7 +83,7 @@ class ServingFile:
         try:
             return ServingState.from_json(content)
         except InvalidServingState as error:
-            raise InvalidServingState(f"{self.path} is not valid: {error}") from error
+            raise InvalidServingState(f"{self.place} is not valid: {error}") from error
 
     def read_bytes(self) -> bytes | None:
         """The file's content, None if there is none."""
@@ -118,6 +129,10 @@ class ServingFile:
         model = {"model": last["model"], "from": last["to"], "to": last["from"], "generation": last["generation"]}
         entry = {"time": now(), "actor": "", "action": audit.NOT_APPLIED, **model, "reason": reason, "manifest": None}
         audit.append(self.folder, entry)
+
+    def entries(self, newest: int | None = None) -> Iterator[dict[str, Any]]:
+        """The entries of the audit, oldest first. newest: only so many."""
+        return iter(audit.read(self.folder) if newest is None else deque(audit.read(self.folder), newest))
 
     def verify(self) -> audit.AuditReport:
         """Check the audit against itself and against the file."""

@@ -5,11 +5,15 @@ import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from models import manifest, serving_changes, store
+from models.file_destination import LOCAL_URL, is_url
+from models.remote_serving_file import DELETE, RemoteServingFile
 from models.serving_file import ServingChange, ServingFile
 from models.serving_state import ChangeRefused, ModelState, ServingState, ServingStateError
+from models.store_mirror import StoreMirror, mirror_of, open_mirror
 from models.text import did_you_mean
 from models.version_files import StoredVersion, StoreError
 
@@ -20,7 +24,8 @@ StateChange = Callable[[ModelState], ModelState]
 class VersionStore:
     """The versions of a store and the file that defines which of them are served.
 
-    folder: a model store or a BentoML home, as in TABSERVE_STORE; None: BentoML's own store.
+    folder: a model store or a BentoML home, as in TABSERVE_STORE, or the local copy of a store at a URL;
+    None: BentoML's own store.
     """
 
     folder: Path | None = None
@@ -31,30 +36,63 @@ class VersionStore:
     def configured(cls) -> "VersionStore":
         """The store in TABSERVE_STORE, else BentoML's own. Raises ServingStateError if there is no such folder."""
         text = os.environ.get("TABSERVE_STORE", "").strip()
+        if is_url(text):
+            return cls.at_url(text)
+        text = text.removeprefix(LOCAL_URL)
         if text and not Path(text).is_dir():
             raise ServingStateError(f"TABSERVE_STORE={text!r}: no such folder")
         return cls(Path(text).resolve() if text else None)
 
+    @classmethod
+    def at_url(cls, url: str) -> "VersionStore":
+        """The store at a URL, which is read through its local copy. Raises ServingStateError."""
+        try:
+            return cls(open_mirror(url).folder)
+        except ValueError as error:
+            raise ServingStateError(f"{url}: {error}") from None
+
+    @cached_property
+    def mirror(self) -> StoreMirror | None:
+        """The local copy, if this is a store at a URL."""
+        return mirror_of(self.folder)
+
+    @property
+    def place(self) -> str:
+        """Where the versions are, for messages."""
+        return self.mirror.url if self.mirror else str(store.location(self.folder))
+
     @property
     def serving(self) -> ServingFile:
+        if self.mirror:
+            return RemoteServingFile(self.mirror.folder, self.mirror.url)
         return ServingFile(store.home(self.folder))
 
+    def all_versions(self) -> dict[str, list[StoredVersion]]:
+        """The versions of each model, newest first. Those of a store at a URL need not be copied yet."""
+        return self.mirror.stored() if self.mirror else store.versions(self.folder)[0]
+
     def versions(self, name: str) -> list[StoredVersion]:
-        """The versions of a model, newest first. Raises StoreError if there is none."""
-        found = store.versions(self.folder)[0]
+        """The versions of a model as in `all_versions`. Raises StoreError if there is none."""
+        found = self.all_versions()
         if name not in found:
             near = did_you_mean(name, found) or f"; stored models: {', '.join(sorted(found)) or 'none'}"
-            raise StoreError(f"there is no model {name!r} in {store.location(self.folder)}{near}")
+            raise StoreError(f"there is no model {name!r} in {self.place}{near}")
         return found[name]
 
     def find(self, name: str, version: int) -> StoredVersion:
-        """A stored version. Raises StoreError if there is none."""
+        """A stored version, whose files can be read. Raises StoreError if there is none."""
         found = self.versions(name)
         for stored in found:
             if stored.version == version:
+                if self.mirror:
+                    self.mirror.fetch(name, version)
                 return stored
         numbers = ", ".join(str(stored.version) for stored in found)
-        raise StoreError(f"there is no {name}:{version} in {store.location(self.folder)}; stored versions: {numbers}")
+        raise StoreError(f"there is no {name}:{version} in {self.place}; stored versions: {numbers}")
+
+    def exists(self, stored: StoredVersion) -> bool:
+        """Whether a version that was found is still stored."""
+        return self.mirror.remote.exists(stored.name, stored.version) if self.mirror else stored.path.is_dir()
 
     def change(
         self,
@@ -72,13 +110,16 @@ class VersionStore:
         """
 
         def apply_if_stored(state: ModelState) -> ModelState:
-            if stored is not None and not stored.path.is_dir():
+            if stored is not None and not self.exists(stored):
                 raise ChangeRefused(f"{stored.tag} was deleted meanwhile")
             return apply(state)
 
         digest = None if stored is None else manifest.digest(stored.path)
         change = ServingChange(name, action, apply_if_stored, self.actor or actor(), reason, digest)
-        return self.serving.apply(change, expected)
+        states = self.serving.apply(change, expected)
+        if self.mirror and stored is not None and not self.exists(stored):  # without a lock, both are possible at once
+            raise ChangeRefused(f"{stored.tag} was deleted meanwhile: return to the version before it")
+        return states
 
     def promote(
         self, stored: StoredVersion, *, by_person: bool, reason: str = "", expected: int | None = None
@@ -121,21 +162,26 @@ class VersionStore:
 
         def apply(state: ModelState) -> ModelState:
             after = serving_changes.forget_version(state, stored.version)
-            store.remove(stored)
+            if not self.mirror:
+                store.remove(stored)
             return after
 
-        self.change("delete", stored.name, apply, reason=f"deleted {stored.tag}")
+        self.change(DELETE, stored.name, apply, reason=f"deleted {stored.tag}")
+        if self.mirror:
+            self.mirror.delete([stored])
 
     def delete_model(self, name: str) -> list[StoredVersion]:
         """Delete all versions of a model, and its entry in `serving.json`. Raises StoreError if there is none."""
         found = self.versions(name)
 
         def apply(state: ModelState) -> ModelState:
-            for stored in found:
+            for stored in () if self.mirror else found:
                 store.remove(stored)
             return ModelState()
 
-        self.change("delete", name, apply, reason=f"deleted all versions of {name}")
+        self.change(DELETE, name, apply, reason=f"deleted all versions of {name}")
+        if self.mirror:
+            self.mirror.delete(found)
         return found
 
     def prune(self, name: str, keep: int) -> list[StoredVersion]:
@@ -145,6 +191,8 @@ class VersionStore:
         found = [stored for stored in self.versions(name)[keep:] if stored.version not in needed]
         for stored in found:
             self.delete(stored)
+        if self.mirror:
+            self.mirror.remote.remove_interrupted()
         return found
 
 

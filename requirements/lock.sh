@@ -9,6 +9,7 @@ python3 requirements/repeat_extras.py requirements/development.lock pydantic ema
 part() { compile --constraint requirements/development.lock --no-annotate "$@"; }
 part -o requirements/serving.lock
 part --extra arrow -o requirements/serving-arrow.lock
+part --extra cloud -o requirements/serving-cloud.lock
 part --extra grpc -o requirements/serving-grpc.lock
 part --extra signing -o requirements/serving-signing.lock
 part --extra tracing -o requirements/serving-tracing.lock

@@ -13,9 +13,9 @@ def find_version(text: str, versions: VersionStore) -> StoredVersion:
         if version is not None:
             return versions.find(name, version)
         state = versions.serving.read().model(name)
-        found = versions.versions(name)
         if alias in (None, CHAMPION):
-            return found[0] if state.champion is None else versions.find(name, state.champion)
+            newest = versions.versions(name)[0].version
+            return versions.find(name, newest if state.champion is None else state.champion)
         assert alias is not None
         if alias not in state.aliases:
             known = ", ".join([CHAMPION, *state.aliases])

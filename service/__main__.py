@@ -32,7 +32,7 @@ curl -s {url}/models -H "Authorization: Bearer $KEY"
 """
 EPILOG = (
     "All other settings are environment variables: docs/settings.md. "
-    "also: python -m service promote|rollback|alias|canary|shadow|status|audit|verify|sign|drift|keys|erase --help"
+    "also: python -m service promote|rollback|alias|canary|shadow|status|audit|verify|sign|push|drift|keys|erase --help"
 )
 
 

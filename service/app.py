@@ -29,7 +29,7 @@ from models.serving_state import ServingStateError
 from models.store_repair import repair_store
 from models.tabular_model import TabularModel
 from models.version_files import StoredVersion
-from service import bentoml_configuration, local_copies, logs, metric_files, model_selection, trace_export
+from service import bentoml_configuration, local_copies, logs, metric_files, model_selection, store_copy, trace_export
 from service.access.key_access import KeyAccess
 from service.access.key_requests import KeyRequests
 from service.access.key_ring import KeyRing
@@ -187,12 +187,14 @@ def service_class_of(
             self.registration = StoreRegistration(self.follower.files, self.follower.file.folder, gauges.lines)
             watch = CanaryWatch(self.follower, self.follower.files)
             followers = (self.follower.run(), self.registration.run(), watch.run(), *([keys.run()] if keys else []))
+            copying = store_copy.follow(settings, selection)
             work = (
                 flush_every_second(plane, parts and parts.lines),
                 update_plans(plane),
                 trim_memory(plane),
                 gauges.run(),
                 *followers,
+                *([copying] if copying else []),
             )
             self.tasks = [asyncio.create_task(task) for task in work]
             if server:
@@ -292,6 +294,7 @@ def from_environment() -> Any:
             worker.wait_after_failed_starts(records)
             parts = WorkerParts(records, metric_files.install(records), lines)
         if not worker.in_worker():
+            store_copy.fill(settings, Selection.of(settings.models))
             for repair in repair_store(store.location(settings.store)):
                 log.warning("store repaired", extra={"repair": repair})
             store.home(settings.store)  # raises ServingStateError where it is not clear which versions are served

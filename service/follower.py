@@ -14,8 +14,10 @@ from types import MappingProxyType
 
 from models import store
 from models.aliases import CHAMPION
+from models.mirror_sync import PROBLEM_FILE, reported_problem
 from models.serving_file import SERVING_FILE, ServingFile
 from models.serving_state import ServingState, ServingStateError
+from models.store_mirror import mirror_of
 from models.version_files import StoredVersion, StoreError
 from service import local_copies
 from service.data_plane import DataPlane
@@ -26,6 +28,7 @@ from service.version_loader import VersionLoader
 from service.wanted_versions import Selection, WantedModel, wanted_models
 from service.worker_files import PrepareRequest, PrepareResult, WorkerFiles
 
+STORE = "store"  # the name of a problem of a store at a URL
 LOOK_S = 0.25  # between two looks at the files: each costs about 0.3 ms, most of it for the change to another thread
 RETRY_S = 5.0  # until a version that could not be loaded is tried again
 PREPARED_S = 600.0  # how long a prepared version is kept if its change does not follow
@@ -48,6 +51,7 @@ class Follower:
         self.selection = selection
         self.files = files
         self.file = ServingFile(store.home(plane.settings.store))
+        self._is_copy = mirror_of(plane.settings.store) is not None
         self.state = ServingState()
         self.wanted: dict[str, WantedModel] = {}
         self._loader = loader
@@ -75,21 +79,26 @@ class Follower:
         if found != self._seen or (self.status.problems and now >= self._retry_at):
             await self.follow()
 
-    def _look_at_files(self) -> tuple[PrepareRequest | None, tuple[int, ...] | None]:
+    def _look_at_files(self) -> tuple[PrepareRequest | None, tuple[int, ...]]:
         """The request of another worker, and the signature of the file. A hanging network file system blocks it."""
-        return self.files.requested(), signature(self.file.path)
+        return self.files.requested(), self._signature()
+
+    def _signature(self) -> tuple[int, ...]:
+        """Changes when the file does, and when the local copy of a store at a URL has another problem."""
+        problem = signature(self.file.folder / PROBLEM_FILE) if self._is_copy else None
+        return (*(signature(self.file.path) or ()), -1, *(problem or ()))
 
     async def follow(self) -> None:
         """Serve the versions of the file that can be loaded."""
         async with self._lock:
-            self._seen = await self._loader.run(signature, self.file.path)
+            self._seen = await self._loader.run(self._signature)
             problems: dict[str, str] = {}
             try:
                 await self._read()
                 await self._serve(problems)
             except (ServingStateError, OSError) as error:
                 problems[SERVING_FILE] = str(error)
-            self._report(problems)
+            self._report(problems, await self._loader.run(reported_problem, self.file.folder) if self._is_copy else "")
 
     async def _read(self) -> None:
         """Read the wanted versions. Raises ServingStateError or OSError, also if the store is missing."""
@@ -204,16 +213,21 @@ class Follower:
         """A version that was loaded and is not served."""
         self.plane.metrics.retire(served.counters)
 
-    def _report(self, problems: dict[str, str]) -> None:
+    def _report(self, problems: dict[str, str], store_problem: str) -> None:
+        """store_problem: why the local copy of a store at a URL is not up to date; all its versions can be served."""
+        is_complete = not problems
+        if store_problem:
+            problems = {STORE: store_problem, **problems}
         for what, reason in problems.items():
             if self.status.problems.get(what) != reason:
                 log.error("version not served", extra={"version": what, "reason": reason})
         self.status.problems = problems
         self.status.wanted_generation = self.state.generation
-        if not problems:
+        if is_complete:
             self.status.serving_generation = self.state.generation
         status = self.status
         self.plane.metrics.following(status.wanted_generation, status.serving_generation, len(problems))
+        self.plane.metrics.store_problem(bool(store_problem))
         self._retry_at = time.monotonic() + RETRY_S
         self.files.publish(self.status)
 

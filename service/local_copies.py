@@ -10,6 +10,7 @@ from pathlib import Path
 
 from models import store
 from models.atomic_file import replace_file
+from models.file_destination import is_url
 from models.serving_file import SERVING_FILE
 from models.tabular_model import TabularModel
 from service.model_selection import SelectionError
@@ -26,7 +27,7 @@ def replace_missing_store(environ: MutableMapping[str, str], folder: Path) -> st
     Returns the missing folder.
     """
     named = environ.get(STORE_VARIABLE)
-    if not named or Path(named).is_dir() or not (folder / FOLDER).is_dir():
+    if not named or is_url(named) or Path(named).is_dir() or not (folder / FOLDER).is_dir():
         return None
     environ[STORE_VARIABLE] = str(folder / FOLDER)
     return named

@@ -131,6 +131,7 @@ class Metrics:
         self._wanted_generation = gauge("wanted_generation", "Generation of serving.json", "livemax")
         self._serving_generation = gauge("serving_generation", "Generation that all workers serve", "livemin")
         self._version_problems = gauge("version_problems", "Versions that a worker cannot load", "livemax")
+        self._store_problem = gauge("store_problem", "1 while a store at a URL cannot be copied", "livemax")
         self._shadow_difference = histogram(
             "shadow_difference", "Difference of a shadow's predictions to the champion's", DIFFERENCES, *one
         )
@@ -195,6 +196,9 @@ class Metrics:
         self._wanted_generation.set(wanted)
         self._serving_generation.set(serving)
         self._version_problems.set(problems)
+
+    def store_problem(self, exists: bool) -> None:
+        self._store_problem.set(exists)
 
     def shadow(self, model: str, version: str, differences: HistogramBuckets) -> None:
         """Add differences of a shadow."""

@@ -14,6 +14,7 @@ from models.serving_state import ServingState, ServingStateError
 from models.tabular_model import TabularModel
 from models.text import nearest
 from models.version_files import EngineUnavailable, StoredVersion, StoreError
+from models.version_lifecycle import VersionStore
 from service.settings import Settings
 from service.wanted_versions import Selection, Stored, WantedModel, wanted_models
 
@@ -73,7 +74,7 @@ def selection_of(
 def load_selected(settings: Settings, selection: Selection, load: VersionLoad) -> list[TabularModel]:
     """Load the champion of each selected model, by default of all. Raises SelectionError."""
     stored, foreign = store.versions(settings.store)
-    place = store.location(settings.store)
+    place = VersionStore(settings.store).place
     names = selection.names
     if foreign and not names:
         log.info("ignoring models of other programs", extra={"models": ", ".join(foreign[:10])})
@@ -99,7 +100,7 @@ def serving_state(settings: Settings) -> ServingState:
         return ServingState()
 
 
-def check_stored(name: str, pin: int | None, found: Stored, place: Path) -> None:
+def check_stored(name: str, pin: int | None, found: Stored, place: str) -> None:
     """Raises SelectionError if the model, or its pinned version, is not stored."""
     if name not in found:
         near = nearest(name, found)

@@ -15,6 +15,7 @@ from typing import Any, Literal, Self, get_args
 from models import trusted_keys as key_files
 from models.file_destination import LOCAL_URL, check_destination, is_url
 from models.store import versions
+from models.store_mirror import DEFAULT_BYTES, open_mirror
 from models.text import nearest
 from models.trusted_keys import KeyPaths
 from models.version_files import EngineChoice
@@ -52,6 +53,9 @@ class Settings:
     """Each field is the environment variable `TABSERVE_` + its name in capitals. docs/settings.md lists them all."""
 
     store: Path | None = None
+    """For a store at a URL: the folder of its local copy."""
+    store_cache: Path | None = None
+    store_cache_bytes: int = DEFAULT_BYTES
     state: Path | None = None
     models: tuple[str, ...] = ()
     engine: EngineChoice = "auto"
@@ -103,6 +107,11 @@ class Settings:
                     values[known[name]] = PARSERS[known[name]](text.strip())
                 except ValueError as error:
                     raise SettingsError(f"{name}={text!r}: {error}") from None
+        if isinstance(url := values.get("store"), StoreUrl):
+            try:
+                values["store"] = open_mirror(url, environ).folder
+            except ValueError as error:
+                raise SettingsError(f"TABSERVE_STORE={url}: {error}") from None
         return cls(**values)
 
 
@@ -173,6 +182,15 @@ def tags(text: str) -> tuple[str, ...]:
     return listed
 
 
+class StoreUrl(str):
+    """The URL of a store. Its local copy is opened when all settings are known."""
+
+
+def store_place(text: str) -> Path | StoreUrl:
+    """A folder or a URL."""
+    return StoreUrl(text) if is_url(text) else folder(text.removeprefix(LOCAL_URL))
+
+
 def folder(text: str) -> Path:
     path = Path(text).expanduser()
     if not path.is_dir():
@@ -180,7 +198,7 @@ def folder(text: str) -> Path:
     return path
 
 
-def keys_file(text: str) -> Path:
+def absolute_path(text: str) -> Path:
     return Path(text).expanduser().absolute()
 
 
@@ -242,7 +260,9 @@ def column_names(text: str) -> tuple[str, ...]:
 
 
 PARSERS: dict[str, Callable[[str], Any]] = {
-    "store": folder,
+    "store": store_place,
+    "store_cache": absolute_path,
+    "store_cache_bytes": whole_number(1),
     "state": folder,
     "models": tags,
     "engine": one_of(EngineChoice),
@@ -263,7 +283,7 @@ PARSERS: dict[str, Callable[[str], Any]] = {
     "drain_s": number(0, 600),
     "admin": one_of(AdminAccess),
     "trusted_keys": key_files.parse,
-    "keys_file": keys_file,
+    "keys_file": absolute_path,
     "open_routes": open_routes,
     "cors_origins": origins,
     "default_model": str,

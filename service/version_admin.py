@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from models.file_lock import try_lock
+from models.object_store import StoreUnreachable
 from models.schema import FeatureSchema
 from models.serving_file import GenerationMismatch, ReadOnlyStore
 from models.serving_state import ModelState, ServingState, ServingStateError
@@ -71,10 +72,15 @@ class VersionAdmin:
                 before = state.model(change.model)
                 if (model := change.apply(before)) == before:
                     return state
+                if versions.mirror and model.served:
+                    for number in new_versions(before, model):
+                        await asyncio.to_thread(versions.mirror.fetch, change.model, number)
                 await self._prepare(change, before, model)
                 _, after = await asyncio.to_thread(self._write, versions, change, stored, state.generation)
             except GenerationMismatch as error:
                 raise PreconditionFailed(str(error)) from error
+            except StoreUnreachable as error:
+                raise NotReady(str(error)) from error
             except ReadOnlyStore as error:
                 raise Conflict(str(error), "read_only_store") from error
             except (ServingStateError, StoreError) as error:
@@ -146,7 +152,7 @@ class VersionAdmin:
 
     async def _wait_for_switch(self, generation: int) -> None:
         """Switch this worker, and wait until the others have. Raises NotReady."""
-        await self.follower.follow()
+        await self.follower.follow()  # a store at a URL is copied within seconds
         until = time.monotonic() + SWITCH_S
         while behind := [
             pid for pid, status in self._files.statuses().items() if status.serving_generation < generation

@@ -35,6 +35,7 @@ COMMANDS = {
     "score": Command("scoring", "score files of any size with a stored model", extra="arrow"),
     "verify": Command("service", "check the files of a version and its signature", "verify"),
     "sign": Command("service", "sign a stored version", "sign"),
+    "push": Command("service", "upload a version to a store at a URL", "push"),
     "erase": Command("service", "erase captured rows of a person", "erase"),
     "load": Command("loadtest", "load a server, check its answers, compare runs", extra="loadtest"),
 }

@@ -13,7 +13,6 @@ PROGRAM = "python -m training"
 def list_models(arguments: list[str], program: str) -> int:
     """List the bundled data sets and the stored versions with their metrics and aliases."""
     list_parser(program).parse_args(arguments)
-    from models import store
     from models.text_tables import aligned
     from models.version_lifecycle import VersionStore
     from training.bundled import BUNDLED
@@ -23,9 +22,12 @@ def list_models(arguments: list[str], program: str) -> int:
     state = versions.serving.read()
     print("Data sets: " + ", ".join(f"{name} ({bundled.title})" for name, bundled in BUNDLED.items()))
     rows = [["version", "target", "task", "metric", "aliases"]]
-    for found in store.versions(versions.folder)[0].values():
+    for found in versions.all_versions().values():
         for stored in found:
             aliases = ", ".join(state.model(stored.name).aliases_of(stored.version))
+            if versions.mirror and not stored.path.is_dir():
+                rows.append([stored.tag, "", "", "not copied yet", aliases])
+                continue
             try:
                 schema = json.loads((stored.path / "features.json").read_text("utf-8"))
                 metric = json.loads((stored.path / "metrics.json").read_text("utf-8"))["metric"]
@@ -33,8 +35,7 @@ def list_models(arguments: list[str], program: str) -> int:
                 rows.append([stored.tag, schema["target"], schema["task"], value, aliases])
             except (OSError, ValueError, KeyError, TypeError):
                 rows.append([stored.tag, "", "", "cannot be read", aliases])
-    place = store.location(versions.folder)
-    print(f"\nVersions in {place}:" + ("" if len(rows) > 1 else " none; train some: python -m training"))
+    print(f"\nVersions in {versions.place}:" + ("" if len(rows) > 1 else " none; train some: python -m training"))
     if len(rows) > 1:
         print(aligned(rows))
     return 0
@@ -61,14 +62,13 @@ def delete_models(arguments: list[str], program: str) -> int:
 
 def prune_models(arguments: list[str], program: str) -> int:
     """Delete all but the newest versions. Versions with an alias and the one that a rollback returns to are kept."""
-    from models import store
     from models.version_files import StoreError
     from models.version_lifecycle import VersionStore
 
     parsed = prune_parser(program).parse_args(arguments)
     versions = VersionStore.configured()
     try:
-        for name in parsed.names or sorted(store.versions(versions.folder)[0]):
+        for name in parsed.names or sorted(versions.all_versions()):
             for stored in versions.prune(name, parsed.keep):
                 print(f"deleted {stored.tag}")
     except StoreError as error:

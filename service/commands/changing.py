@@ -105,7 +105,7 @@ def finish(name: str, states: States, arguments: Arguments, versions: VersionSto
     print(describe_change(name, before, after))
     folder = versions.serving.folder
     servers, follow = followers.wait_for_servers(folder, after.generation, arguments.wait)
-    for line in followers.describe_servers(servers):
+    for line in followers.describe_servers(servers, versions.mirror):
         print(line)
     if not follow:
         print(

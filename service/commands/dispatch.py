@@ -10,7 +10,7 @@ from models.trusted_keys import TrustedKeysError
 from models.version_files import StoreError
 from models.version_lifecycle import VersionStore
 from service.access.keys_file import KeysFileError
-from service.commands import changing, erasing_rows, file_drift, keys, reporting, signatures
+from service.commands import changing, erasing_rows, file_drift, keys, pushing, reporting, signatures
 from service.commands.parsers import PARSERS
 
 Run = Callable[[argparse.Namespace, VersionStore], int]
@@ -24,6 +24,7 @@ RUN: dict[str, Run] = {
     "audit": reporting.audit,
     "verify": signatures.verify,
     "sign": signatures.sign,
+    "push": pushing.push,
     "drift": file_drift.drift,
     "erase": erasing_rows.erase,
 }
@@ -36,7 +37,8 @@ def run(command: str, words: Sequence[str], program: str) -> int:
     try:
         if command == "keys":
             return keys.run_keys(arguments)
-        return RUN[command](arguments, VersionStore.configured())
+        local = command == "push"  # from BentoML's own store, whatever TABSERVE_STORE says
+        return RUN[command](arguments, VersionStore() if local else VersionStore.configured())
     except (KeysFileError, ServingStateError, StoreError, TrustedKeysError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

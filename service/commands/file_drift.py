@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from models import store
-from models.aliases import CHAMPION
 from models.formats.errors import EmptyTable, FormatError
 from models.formats.table_files import read_file
 from models.rows import RowError
 from models.tabular_model import TabularModel
-from models.version_files import StoredVersion, StoreError
+from models.version_files import StoreError
 from models.version_lifecycle import VersionStore
+from service.commands.named_version import find_version
 
 Arguments = argparse.Namespace
 ALARM = 3  # the exit code
@@ -46,23 +46,6 @@ def drift(arguments: Arguments, versions: VersionStore) -> int:
         for row_error in errors[:MAX_PRINTED_ERRORS]:
             print(f"  {row_error.message}", file=sys.stderr)
     return ALARM if report["status"] == "alarm" else 0
-
-
-def find_version(tag: str, versions: VersionStore) -> StoredVersion:
-    """`housing`, `housing:3` or `housing@challenger`; by default the champion. Raises StoreError."""
-    name, _, number = tag.partition(":")
-    if number:
-        if not number.isdecimal():
-            raise StoreError(f"{tag!r} is neither a model nor a version such as housing:3 or housing@challenger")
-        return versions.find(name, int(number))
-    name, _, alias = tag.partition("@")
-    state = versions.with_champion(name, versions.serving.read().model(name))
-    version = state.champion if alias in ("", CHAMPION) else state.aliases.get(alias)
-    if version is None:
-        if alias not in ("", CHAMPION):
-            raise StoreError(f"model {name!r} has no alias {alias!r}")
-        return versions.versions(name)[0]
-    return versions.find(name, version)
 
 
 def compare_file(model: TabularModel, path: Path) -> tuple[dict[str, object], int, Sequence[RowError]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from models import server_registration
 from models.server_registration import ServerRegistration
+from models.store_mirror import StoreMirror
 
 POLL_SECONDS = 0.1
 
@@ -20,8 +21,14 @@ def wait_for_servers(folder: Path, generation: int, seconds: float) -> tuple[lis
         time.sleep(POLL_SECONDS)
 
 
-def describe_servers(servers: list[ServerRegistration]) -> list[str]:
-    """A line for each server, for each problem of its workers, and for each version that feedback judges."""
+def describe_servers(servers: list[ServerRegistration], mirror: StoreMirror | None = None) -> list[str]:
+    """A line for each server, for each problem of its workers, and for each version that feedback judges.
+
+    mirror: of a store at a URL.
+    """
+    if mirror:
+        note = f"servers on other machines follow {mirror.url} within 2 s and do not register there"
+        return [*(describe_servers(servers) if servers else []), note]
     if not servers:
         return ["no server has registered in this store"]
     lines = []

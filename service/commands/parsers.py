@@ -154,6 +154,28 @@ def sign_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     return parser
 
 
+def push_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    parser = CommandParser(
+        f"{program} push",
+        description="Upload a version of BentoML's own store (BENTOML_HOME) to a store at a URL, under the next number "
+        "that is free there. The same content is uploaded once.",
+        epilog="Exit codes: 0 done, 1 refused, 2 wrong usage.",
+    )
+    parser.add_argument(
+        "tag", metavar="MODEL[:VERSION]", help="housing, housing:4 or housing@challenger (default: the champion)"
+    )
+    parser.add_argument(
+        "--to",
+        default=os.environ.get("TABSERVE_STORE", "").strip(),
+        metavar="URL",
+        help="such as s3://bucket/models (default: TABSERVE_STORE)",
+    )
+    parser.add_argument("--sign", metavar="FILE", help="sign it under its new number, with this private key in PEM")
+    parser.add_argument("--promote", action="store_true", help="make it the champion there")
+    parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the audit")
+    return parser
+
+
 def drift_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser = CommandParser(
         f"{program} drift",
@@ -311,6 +333,7 @@ PARSERS: dict[str, MakeParser] = {
     "audit": audit_parser,
     "verify": verify_parser,
     "sign": sign_parser,
+    "push": push_parser,
     "drift": drift_parser,
     "keys": keys_parser,
     "erase": erase_parser,

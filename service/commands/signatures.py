@@ -46,6 +46,8 @@ def sign(arguments: Arguments, versions: VersionStore) -> int:
         from models import signature
     except ModuleNotFoundError as error:
         raise TrustedKeysError(missing_library("cryptography", "signing")) from error
+    if versions.mirror:
+        raise StoreError(f"{versions.place}: sign a version while it is pushed: push --sign KEY")
     stored = versions.find(*arguments.tag)
     try:
         key = signature.read_private_key(Path(arguments.key))

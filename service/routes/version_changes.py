@@ -9,12 +9,14 @@ from typing import Any, ClassVar
 
 from pydantic import ValidationError
 
-from models import audit, serving_changes, store
+from models import serving_changes
 from models.aliases import ALIAS_PATTERN, CHALLENGER, CHAMPION
 from models.json_text import dumps
+from models.object_store import StoreUnreachable
 from models.serving_state import ModelState, ServingStateError, Shadow, Traffic
 from models.text import did_you_mean, truncate
 from models.validation_problem import first_problem
+from models.version_lifecycle import VersionStore
 from service.data_plane import DataPlane
 from service.errors import Conflict, NotReady, RequestNotValid
 from service.exchange import Exchange, unknown_option
@@ -141,15 +143,20 @@ class AuditRoute(Route):
 
     async def handle(self, exchange: HttpExchange) -> Response:
         exchange.context.access.check_admin(exchange)
+        may_use = exchange.caller.may_use
+        versions = VersionStore(self.plane.settings.store)
+
+        def newest() -> list[dict[str, Any]]:
+            entries = versions.serving.entries(MAX_ENTRIES if versions.mirror else None)
+            return [*deque((entry for entry in entries if may_use(str(entry.get("model")))), MAX_ENTRIES)]
+
         try:
-            folder = store.home(self.plane.settings.store)
+            entries = await asyncio.to_thread(newest)
+        except StoreUnreachable as error:
+            raise NotReady(str(error)) from error
         except ServingStateError as error:
             raise Conflict(str(error)) from error
-        may_use = exchange.caller.may_use
-        entries = await asyncio.to_thread(
-            lambda: deque((entry for entry in audit.read(folder) if may_use(str(entry.get("model")))), MAX_ENTRIES)
-        )
-        return Response(dumps({"audit": [*entries]}))
+        return Response(dumps({"audit": entries}))
 
 
 class VersionChangeRoutes:

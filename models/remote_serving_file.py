@@ -1,0 +1,108 @@
+"""`serving.json` of an object store. There is no rename and no lock: it is replaced on the condition that it is still
+the one that was read, and of two changes at once the second is refused.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from models import audit
+from models.object_store import (
+    AccessDenied,
+    ConditionFailed,
+    ObjectStore,
+    StoredObject,
+    StoreUnreachable,
+    open_object_store,
+)
+from models.remote_audit import FOLDER, RemoteAudit
+from models.serving_file import SERVING_FILE, GenerationMismatch, ReadOnlyStore, ServingChange, ServingFile, audit_entry
+from models.serving_state import ServingState, ServingStateError
+
+DELETE = "delete"
+"""The action that changes the generation in any case: a promotion of what is deleted must not pass it by."""
+
+
+@dataclass(frozen=True)
+class RemoteServingFile(ServingFile):
+    """folder: that of the local copy. Methods raise ObjectStoreError, too."""
+
+    url: str
+
+    @property
+    def place(self) -> str:
+        return f"{self.url}/{SERVING_FILE}"
+
+    @property
+    def audit_place(self) -> str:
+        return f"{self.url}/{FOLDER}"
+
+    @property
+    def _objects(self) -> ObjectStore:
+        return open_object_store(self.url)
+
+    def read_bytes(self) -> bytes | None:
+        found = self._objects.get(SERVING_FILE)
+        return None if found is None else found.content
+
+    def apply(self, change: ServingChange, expected: int | None = None) -> tuple[ServingState, ServingState]:
+        found = self._objects.get(SERVING_FILE)
+        before = self.parse(None if found is None else found.content)
+        if expected is not None and expected != before.generation:
+            raise GenerationMismatch(expected, before.generation)
+        old = before.model(change.model)
+        new = change.apply(old)
+        if new == old and change.action != DELETE:
+            return before, before
+        after = before.with_model(change.model, new, before.generation + 1)
+        content = after.to_json().encode()
+        try:
+            self._objects.check_conditions()
+            last = RemoteAudit(self._objects).last_applied(before.generation, state_hash(found))
+            entry = audit_entry(change, old, new, after.generation, content)
+            name = RemoteAudit(self._objects).append(entry, last)
+        except AccessDenied as error:
+            raise ReadOnlyStore(str(error)) from error
+        self._commit(found, content, before.generation, name)
+        return before, after
+
+    def _commit(self, found: StoredObject | None, content: bytes, generation: int, entry: str) -> None:
+        """Replace the file. An entry of the audit whose change is refused is withdrawn."""
+        try:
+            if found is None:
+                self._objects.create(SERVING_FILE, content)
+            else:
+                self._objects.replace(SERVING_FILE, content, found.revision)
+        except ConditionFailed as error:
+            RemoteAudit(self._objects).withdraw(entry)
+            raise GenerationMismatch(generation, self.read().generation) from error
+        except AccessDenied as error:
+            RemoteAudit(self._objects).withdraw(entry)
+            raise ReadOnlyStore(str(error)) from error
+        except StoreUnreachable as error:  # the answer was lost, or the request
+            if self.read_bytes() != content:
+                raise ServingStateError(f"{self.place} was not changed: {error}") from error
+
+    def entries(self, newest: int | None = None) -> Iterator[dict[str, Any]]:
+        content = self.read_bytes()
+        generation = self.parse(content).generation
+        lines, _ = RemoteAudit(self._objects).chain(generation, hash_of(content), newest)
+        return map(json.loads, lines)
+
+    def verify(self) -> audit.AuditReport:
+        content = self.read_bytes()
+        generation = self.parse(content).generation
+        lines, others = RemoteAudit(self._objects).chain(generation, hash_of(content))
+        report = audit.verify_content(b"".join(line + b"\n" for line in lines), generation, hash_of(content))
+        if others:
+            report.notes.append(f"{others} entries are of changes that were refused or interrupted")
+        return report
+
+
+def state_hash(found: StoredObject | None) -> str | None:
+    return hash_of(None if found is None else found.content)
+
+
+def hash_of(content: bytes | None) -> str | None:
+    return None if content is None else audit.sha256(content)
