@@ -6,7 +6,7 @@ PY := .venv/bin/python
 PARALLEL = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test clients-check cluster-check browser-check page-pictures check-all dialects drift-simulation drift-comparison tables-check key-timing kills bulk-kills \
+.PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test clients-check cluster-check store-check browser-check page-pictures check-all dialects drift-simulation drift-comparison tables-check key-timing kills bulk-kills \
 	quality trust shap-comparison suite learners load large-bodies soak versions-proof starts robustness bench client-bench bulk-bench lock upgrade-check clean
 
 help: ## print this list
@@ -72,13 +72,16 @@ clients-check: .venv/.development ## test with generated clients, nginx and Prom
 cluster-check: .venv/.development ## score on a real local Spark and a one-node Ray; needs Java (minutes)
 	tests/scoring/cluster.sh
 
+store-check: .venv/.development ## stores of models, bulk scoring and capture at URLs, with a server that speaks S3 (minutes)
+	tests/cloud/check.sh
+
 browser-check: .venv/.development ## test the page in a real browser; needs Chromium (minutes)
 	tests/browser/browser.sh $(PY) -m pytest -q -c tests/browser/pytest.ini --rootdir . tests/browser
 
 page-pictures: .venv/.development ## make the pictures of docs/page.md from a running server; needs Chromium
 	tests/browser/browser.sh $(PY) docs/page_pictures.py
 
-check-all: test wheel-check clients-check container-test cluster-check browser-check ## run what CI runs; without a container engine that part is skipped
+check-all: test wheel-check clients-check container-test cluster-check store-check browser-check ## run what CI runs; without a container engine that part is skipped
 
 bulk-kills: .venv/.development ## kill 50 bulk scorings at random moments and compare their output (minutes)
 	$(PY) -m tests.scoring.killed_jobs 50

@@ -103,6 +103,21 @@ class RemoteFolder:
     def write(self, name: str, content: bytes) -> None:
         self._files.pipe_file(self._path(name), content)
 
+    def create(self, name: str, content: bytes) -> None:
+        """Write a file that does not exist. Raises FileExistsError; at once with another writer, not in every store."""
+        if self._files.exists(self._path(name)):
+            raise FileExistsError(self._path(name))
+        self._files.pipe_file(self._path(name), content, mode="create")
+
+    def upload(self, name: str, path: Path) -> None:
+        self._files.put_file(str(path), self._path(name))
+
+    def sizes(self) -> dict[str, int]:
+        """The sizes of all files by name, those in folders included."""
+        self._files.invalidate_cache()
+        found = self._files.find(self._root, detail=True)
+        return {path[len(self._root) :].lstrip("/"): int(info["size"] or 0) for path, info in found.items()}
+
     def read(self, name: str) -> bytes:
         content: bytes = self._files.cat_file(self._path(name))
         return content

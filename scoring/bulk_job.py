@@ -1,13 +1,16 @@
 """A job: score all inputs with one model version into one folder, and go on after an interruption."""
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 from models import manifest, store, version_files
 from models.engines import DeclaredEngine
+from models.file_destination import LOCAL_URL, is_url
 from models.version_files import StoredVersion
 from models.version_lifecycle import VersionStore
 from scoring.bad_row_limit import BadRowLimit
@@ -18,6 +21,7 @@ from scoring.input_list import list_inputs
 from scoring.input_probe import ProbedInput, probe_all
 from scoring.job_folder import ERRORS, JobFolder
 from scoring.model_choice import find_version, split_name
+from scoring.remote_job_folder import RemoteJobFolder
 from scoring.scoring_options import ScoringOptions
 from scoring.scoring_progress import ScoringProgress
 from scoring.scoring_unit import UNIT_BYTES, UNIT_ROWS, ScoringUnit, plan
@@ -33,7 +37,7 @@ LAYOUT = {"block_rows": BLOCK_ROWS, "unit_rows": UNIT_ROWS, "unit_bytes": UNIT_B
 class JobRequest:
     """The job of a command line. model: such as `housing`, `housing:3` or `housing@challenger`.
 
-    out: a folder; engines of clusters also write to URLs.
+    out: a folder or a URL.
     """
 
     model: str
@@ -66,19 +70,31 @@ class JobResult:
 def run_job(request: JobRequest, versions: VersionStore) -> JobResult:
     """Run or continue a job. Raises ScoringError, StoreError or ServingStateError."""
     inputs = list_inputs(request.patterns)
-    if "://" in request.out:
-        raise UnusableRequest(f"--out {request.out} is a URL: the engine local writes to a folder")
-    out = Path(request.out).resolve()
-    inside = next((found for found in inputs if found.is_local and Path(found.url).is_relative_to(out)), None)
+    out = request.out.rstrip("/") if is_url(request.out) else str(Path(request.out.removeprefix(LOCAL_URL)).resolve())
+    inside = next((found for found in inputs if found.url.startswith(f"{out}/")), None)
     if inside is not None:
         raise UnusableRequest(f"the input {inside.url} is in the folder of --out")
+    if is_url(out):
+        with RemoteJobFolder.open_url(out) as remote:
+            return run_in_folder(request, versions, inputs, remote)
     # nothing is created for what cannot be scored
-    checked = None if out.exists() else check_job(request, find_version(request.model, versions), inputs)
-    with JobFolder.open(out) as folder:
-        checked = checked or check_job(request, chosen_version(request, versions, folder), inputs)
-        folder.claim(identity(request, checked.stored, inputs))
-        folder.recover()
-        return BulkJob(request, checked, folder).run()
+    checked = None if Path(out).exists() else check_job(request, find_version(request.model, versions), inputs)
+    with JobFolder.open(Path(out)) as folder:
+        return run_in_folder(request, versions, inputs, folder, checked)
+
+
+def run_in_folder(
+    request: JobRequest,
+    versions: VersionStore,
+    inputs: Sequence[InputFile],
+    folder: JobFolder,
+    checked: "CheckedJob | None" = None,
+) -> JobResult:
+    """Run or continue a job in an open folder. checked: if the job was checked before."""
+    checked = checked or check_job(request, chosen_version(request, versions, folder), inputs)
+    folder.claim(identity(request, checked.stored, inputs))
+    folder.recover()
+    return BulkJob(request, checked, folder).run()
 
 
 class CheckedJob(NamedTuple):
@@ -154,10 +170,18 @@ class BulkJob:
 
     def _score(self) -> None:
         """Score all units that are not done. Raises ScoringError if that makes no sense any more."""
+        with contextlib.ExitStack() as stack:
+            needs_scratch = is_url(self._folder.place)
+            scratch = stack.enter_context(TemporaryDirectory(prefix="tabserve-score-")) if needs_scratch else None
+            self._score_units(scratch)
+
+    def _score_units(self, scratch: str | None) -> None:
+        """scratch: a folder of this machine for the workers of a job whose output is at a URL."""
         setup: Message = {
             "version": str(self._stored.path),
             "options": self._request.options.to_json(),
-            "out": str(self._folder.path),
+            "out": self._folder.place,
+            "scratch": scratch,
         }
         pool = WorkerPool(self._request.workers, setup, [probed.input for probed in self._inputs])
         try:
@@ -201,7 +225,7 @@ class BulkJob:
         if self._total_rows is not None and limit.is_exceeded(invalid, self._total_rows):
             raise ScoringError(
                 f"{invalid:,} of {self._result.rows:,} rows so far are invalid, more than --max-bad {limit}: "
-                f"see {self._folder.path / ERRORS}"
+                f"see {self._folder.place}/{ERRORS}"
             )
 
     def _summary(self) -> dict[str, Any]:

@@ -32,6 +32,11 @@ class JobFolder:
         self._descriptor = descriptor
         self.done: dict[str, Entry] = {}
 
+    @property
+    def place(self) -> str:
+        """The folder, for messages and for the workers."""
+        return str(self.path)
+
     @classmethod
     @contextlib.contextmanager
     def open(cls, path: Path) -> Iterator[Self]:

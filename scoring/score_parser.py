@@ -26,7 +26,7 @@ def score_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         metavar="INPUT",
         help="files, folders, globs in quotes or URLs of fsspec: CSV and NDJSON (also .gz, .zst), Parquet, Arrow",
     )
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="a folder of its own for this job")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="a folder or a URL of its own for this job")
     parser.add_argument(
         "--keep",
         default="",

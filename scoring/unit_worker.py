@@ -8,16 +8,20 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from models.version_files import StoreError
 from scoring.batch_scorer import BatchScorer
 from scoring.errors import ChangedInput, OutputFailed, ScoringError
 from scoring.input_file import InputFile
+from scoring.remote_unit_writer import RemoteUnitWriter
 from scoring.scoring_options import ScoringOptions
 from scoring.scoring_unit import ScoringUnit
 from scoring.unit_reader import kept_schema, score_unit
@@ -34,7 +38,7 @@ def main() -> int:
     setup = json.loads(sys.stdin.readline())
     try:
         options = ScoringOptions.from_json(setup["options"])
-        worker = UnitWorker(BatchScorer.load(setup["version"], options), Path(setup["out"]), reply)
+        worker = UnitWorker(BatchScorer.load(setup["version"], options), setup["out"], setup["scratch"], reply)
     except (ScoringError, StoreError) as error:
         reply({"failed": str(error), "ends_job": True})
         return 1
@@ -60,9 +64,11 @@ def replies() -> Reply:
 class UnitWorker:
     """Scores units with one model."""
 
-    def __init__(self, scorer: BatchScorer, folder: Path, reply: Reply) -> None:
+    def __init__(self, scorer: BatchScorer, out: str, scratch: str | None, reply: Reply) -> None:
+        """out: a folder, or a URL, to which files are uploaded from a folder in `scratch`."""
         self._scorer = scorer
-        self._folder = folder
+        self._out = out
+        self._local = None if scratch is None else Path(tempfile.mkdtemp(dir=scratch))
         self._reply = reply
         self._parent = os.getppid()
         self._reported = 0.0
@@ -74,7 +80,7 @@ class UnitWorker:
             found.check_unchanged()
             metadata = {"input": found.url, "first_row": str(unit.first_row)}
             schema = self._scorer.output_schema(kept_schema(found, self._scorer), **metadata)
-            writer = UnitWriter(self._folder, unit.name, schema)
+            writer = self._writer(unit.name, schema)
             for step in score_unit(unit, found, self._scorer):
                 writer.write(step.scored, found.url)
                 self._report(writer.rows, step.share)
@@ -90,6 +96,11 @@ class UnitWorker:
             traceback.print_exc()
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             self._reply({"failed": f"{found.url}: {reason}", "ends_job": False})
+
+    def _writer(self, name: str, schema: pa.Schema) -> UnitWriter:
+        if self._local is None:
+            return UnitWriter(Path(self._out), name, schema)
+        return RemoteUnitWriter(self._local, self._out, name, schema)
 
     def _report(self, rows: int, share: float) -> None:
         self._end_without_parent()

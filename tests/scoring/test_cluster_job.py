@@ -36,8 +36,3 @@ def test_an_archive_holds_a_version_that_can_be_loaded() -> None:
         assert manifest.files_digest(folder) == manifest.files_digest(stored.path)
     assert scorer.model.tag == "stars:2"
     assert not folder.exists()
-
-
-def test_the_local_engine_writes_to_no_url(run: Run, table: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([table], "--out", "s3://bucket/out") == 2
-    assert "is a URL" in capsys.readouterr().err

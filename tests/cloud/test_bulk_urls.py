@@ -1,0 +1,103 @@
+"""Bulk scoring from and to S3: exactly once after kills, and the same bytes as on a disk."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from models.file_destination import RemoteFolder
+from tests.cloud.s3_server import BUCKET, Fault, S3Server
+from tests.scoring.tables import ROOT, STORE, numbers_table
+
+KILLS = 4
+ROWS, GROUP = 4000, 500
+
+
+@pytest.fixture
+def folder(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A URL with in/a.parquet and in/b.parquet."""
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TABSERVE_STORE", str(STORE))
+    url = f"s3://{BUCKET}/{uuid.uuid4().hex}"
+    remote = RemoteFolder(url)
+    for name in ("a", "b"):
+        sink = pa.BufferOutputStream()
+        pq.write_table(numbers_table(ROWS), sink, row_group_size=GROUP)
+        remote.write(f"in/{name}.parquet", sink.getvalue().to_pybytes())
+    return url
+
+
+def start(words: list[str]) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "scoring", "numbers", *words, "--keep", "id", "--workers", "1", "--max-bad", "50%"]
+    return subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def finish(process: "subprocess.Popen[str]") -> tuple[int, str]:
+    output, _ = process.communicate(timeout=300)
+    return process.returncode, output
+
+
+def tree(url: str) -> dict[str, bytes]:
+    remote = RemoteFolder(url)
+    return {name: remote.read(name) for name in remote.sizes()}
+
+
+def parts(files: dict[str, Any]) -> dict[str, Any]:
+    return {name: content for name, content in files.items() if "part-" in name}
+
+
+def test_output_at_a_url_is_that_of_a_folder_after_kills_and_failures(
+    s3: S3Server, folder: str, tmp_path: Path
+) -> None:
+    began = time.monotonic()
+    code, text = finish(start([f"{folder}/in/", "--out", str(tmp_path / "out")]))
+    duration = time.monotonic() - began
+    assert code == 0, text
+    expected = {
+        path.relative_to(tmp_path / "out").as_posix(): path.read_bytes()
+        for path in (tmp_path / "out").rglob("*")
+        if path.is_file()
+    }
+    chance, out = random.Random(5), f"{folder}/out"
+    for _ in range(KILLS):
+        process = start([f"{folder}/in/", "--out", out])
+        time.sleep(duration * chance.uniform(0.3, 1.0))
+        process.send_signal(signal.SIGKILL)
+        process.wait(60)
+    with s3.failing(Fault("refuse", "/out/", "PUT")):
+        code, text = finish(start([f"{folder}/in/", "--out", out]))
+        assert (code, "Traceback" in text) in ((1, False), (0, False)), text  # 0: all units were done before
+    two = [start([f"{folder}/in/", "--out", out]) for _ in range(2)]
+    assert [finish(process)[0] for process in two] == [0, 0]
+    found = tree(out)
+    assert {name: found[name] for name in parts(expected)} == parts(expected)
+    assert {name for name in parts(found) if not name.startswith("_units/")} == parts(expected).keys()
+    assert json.loads(found["_SUCCESS"]) == json.loads(expected["_SUCCESS"])
+    assert found["_manifest.jsonl"] == expected["_manifest.jsonl"]
+
+    code, text = finish(start([f"{folder}/in/a.parquet", "--out", out]))
+    assert (code, "belongs to another job" in text) == (2, True), text
+    code, text = finish(start([f"{folder}/in/", "--out", folder]))
+    assert (code, "is in the folder of --out" in text) == (2, True), text
+
+
+def test_capture_writes_whole_files_to_a_url(folder: str) -> None:
+    from models.file_destination import open_destination
+
+    place = open_destination(f"{folder}/capture")
+    place.write("day=2026-11-28/part-1.parquet", os.urandom(2**20))
+    assert place.names("day=2026-11-28") == ["day=2026-11-28/part-1.parquet"]
+    assert len(place.read("day=2026-11-28/part-1.parquet")) == 2**20
+    place.remove("day=2026-11-28/part-1.parquet")
+    assert place.names("day=2026-11-28") == []
