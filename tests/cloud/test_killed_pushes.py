@@ -1,0 +1,63 @@
+"""Killed pushes and promotions leave the old state or the new one, whole, and never a part of a version."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from models import store as local_store
+from models.version_lifecycle import VersionStore
+from tests.cloud.conftest import Command
+from tests.e2e.conftest import ROOT, environment
+
+KILLS = 10
+SHARE = 0.5
+"""Of a command's time, how much its imports take: kills before them would show nothing."""
+
+
+def start(home: Path, settings: dict[str, str], *words: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "service", *words],
+        cwd=ROOT,
+        env=environment(home, **settings),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def kill_at_random(process: "subprocess.Popen[bytes]", seconds: float, chance: random.Random) -> None:
+    time.sleep(seconds * chance.uniform(SHARE, 1.05))
+    process.send_signal(signal.SIGKILL)
+    process.wait(60)
+
+
+def test_killed_pushes_and_promotions(
+    command: Command, home: Path, remote: VersionStore, settings: dict[str, str]
+) -> None:
+    chance = random.Random(11)
+    began = time.monotonic()
+    assert command("push", "small:1").returncode == 0
+    pushing = time.monotonic() - began
+    for _ in range(KILLS // 2):
+        kill_at_random(start(home, settings, "push", "small:2"), pushing, chance)
+        for stored in remote.versions("small"):
+            assert local_store.load(remote.find("small", stored.version)).version == str(stored.version)
+    done = command("push", "small:2")
+    assert done.returncode == 0, done.stderr
+    assert len(remote.versions("small")) == 2, "the same content is one version"
+    first, second = sorted(stored.version for stored in remote.versions("small"))
+
+    began = time.monotonic()
+    assert command("promote", f"small:{first}").returncode == 0
+    promoting = time.monotonic() - began
+    for _ in range(KILLS // 2):
+        before = remote.serving.read()
+        version = first if before.model("small").champion == second else second
+        kill_at_random(start(home, settings, "promote", f"small:{version}"), promoting, chance)
+        after = remote.serving.read()
+        assert after == before or (after.generation, after.model("small").champion) == (before.generation + 1, version)
+        assert remote.serving.verify().problems == []
+    assert command("promote", f"small:{first}").returncode == 0
+    assert remote.serving.verify().problems == []
