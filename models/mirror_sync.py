@@ -60,7 +60,7 @@ class MirrorSync:
         with self._mirror.locked():
             self._mirror.check_copies()
         try:
-            problems = self._pass()
+            problems = self._pass(holds_back=False)  # there is nothing to keep
         except ServingStateError as error:
             if not self._mirror.copies():
                 raise
@@ -74,16 +74,15 @@ class MirrorSync:
 
     def _leads(self) -> bool:
         if self._leader is None:
-            opened = os.open(self._mirror.folder / LEADER_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             with contextlib.suppress(OSError):
-                if try_lock(opened):
-                    self._leader = opened
-                    return True
-            os.close(opened)
+                self._leader = locked_file(self._mirror.folder / LEADER_FILE)
         return self._leader is not None
 
-    def _pass(self) -> dict[str, str]:
-        """Copy what has changed. Returns the problems by version or file. Raises StoreError or ServingStateError."""
+    def _pass(self, *, holds_back: bool = True) -> dict[str, str]:
+        """Copy what has changed. Returns the problems by version or file. Raises StoreError or ServingStateError.
+
+        holds_back: whether versions that cannot be copied hold back `serving.json`.
+        """
         found, changed = self._serving_object()
         now = time.monotonic()
         if not changed and now < self._list_at:
@@ -95,9 +94,10 @@ class MirrorSync:
             raise ObjectStoreError(f"there is no model in {self._mirror.url}; push one: tabserve push MODEL")
         numbers = {name: [one.version for one in own] for name, own in listing.versions.items()}
         plan = plan_of(state, numbers, self._selection)
+        self._mirror.create_folder()
         with self._mirror.locked():
             self._problems = self._copy(listing, plan)
-            if all(now - self._failing_since[tag] >= HOLD_BACK_S for tag in self._problems):
+            if not holds_back or all(now - self._failing_since[tag] >= HOLD_BACK_S for tag in self._problems):
                 self._adopt(found)
             self._drop_deleted(listing, plan)
         self._seen, self._looked = found, True
@@ -149,6 +149,19 @@ class MirrorSync:
             deleted = listing.find(stored.name, stored.version) is None
             if deleted and (stored.name, stored.version) not in plan.needed:
                 self._mirror.drop(stored)
+
+
+def locked_file(path: Path) -> int | None:
+    """The descriptor of a locked file; None if another process has the lock. Raises OSError."""
+    opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        if try_lock(opened):
+            return opened
+    except OSError:
+        os.close(opened)
+        raise
+    os.close(opened)
+    return None
 
 
 def report_problem(folder: Path, problem: str) -> None:

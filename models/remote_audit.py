@@ -5,13 +5,14 @@ nobody else has; an entry whose change was refused or interrupted is not in the 
 has the hash of `serving.json` and follows `prev`.
 """
 
+import contextlib
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from models import audit
-from models.object_store import ListedObject, ObjectStore
+from models.object_store import ListedObject, ObjectStore, ObjectStoreError
 
 FOLDER = "_audit"
 ENTRY = re.compile(rf"{FOLDER}/(?P<generation>\d{{10}})-[0-9a-f]{{16}}\.json")
@@ -32,8 +33,9 @@ class RemoteAudit:
         return name
 
     def withdraw(self, name: str) -> None:
-        """Delete the entry of a change that was refused."""
-        self._objects.delete([name])
+        """Delete the entry of a change that was refused, if that is possible: it is in no chain anyway."""
+        with contextlib.suppress(ObjectStoreError):
+            self._objects.delete([name])
 
     def last_applied(self, generation: int, state_hash: str | None) -> bytes | None:
         """The line of the change that led to this `serving.json`; None if there is none."""

@@ -35,8 +35,8 @@ LOCK_SECONDS = 60.0
 DIGEST_CHARACTERS = 12
 
 
-class DoesNotFit(StoreError):  # noqa: N818 - the name describes the error
-    """The local copy has no space for a version."""
+class NotCopied(StoreError):  # noqa: N818 - the name describes the error
+    """A version that the store has cannot be copied: it is damaged, or there is no space."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,25 @@ class StoreMirror:
     url: str
     limit: int = DEFAULT_BYTES
 
+    def create_folder(self) -> None:
+        """Raises ObjectStoreError."""
+        try:
+            (self.folder / MODELS).mkdir(parents=True, exist_ok=True)
+            if read_mirror_file(self.folder) is None:
+                write_mirror_file(self.folder, self.url, {})
+        except OSError as error:
+            reason = error.strerror or error
+            raise ObjectStoreError(
+                f"the local copy in {self.folder} cannot be written: {reason}; set {FOLDER_VARIABLE}"
+            ) from error
+
     @property
     def objects(self) -> ObjectStore:
-        return open_object_store(self.url)
+        """Opened when it is needed first: most workers of a server only read the copy. Raises ObjectStoreError."""
+        try:
+            return open_object_store(self.url)
+        except ValueError as error:
+            raise ObjectStoreError(f"{self.url}: {error}") from None
 
     @property
     def remote(self) -> RemoteVersions:
@@ -98,7 +114,7 @@ class StoreMirror:
     def copy(self, version: RemoteVersion, keep: set[str]) -> None:
         """Copy a version, at the expense of others but those to keep. The caller holds the lock.
 
-        Raises StoreError or ObjectStoreError.
+        Raises NotCopied or ObjectStoreError.
         """
         if self.has(version):
             return
@@ -116,13 +132,13 @@ class StoreMirror:
             sync_folder(path.parent)
             self._write_copied({**self._copied(), version.tag: key_of(version)})
         except (AlteredVersion, trusted_keys.TrustedKeysError) as error:
-            raise StoreError(f"{version.tag} in {self.url} is not used: {error}") from error
+            raise NotCopied(f"{version.tag} in {self.url} is not used: {error}") from error
         except OSError as error:
             reason = error.strerror or str(error)
-            raise StoreError(f"{version.tag} cannot be copied to {self.folder}: {reason}") from error
+            raise NotCopied(f"{version.tag} cannot be copied to {self.folder}: {reason}") from error
 
     def _make_space(self, version: RemoteVersion, keep: set[str]) -> None:
-        """Remove copies, the lowest numbers first, until a version fits. Raises DoesNotFit."""
+        """Remove copies, the lowest numbers first, until a version fits. Raises NotCopied."""
         copies = {stored.tag: stored for stored in self.copies() if stored.tag != version.tag}
         sizes = {tag: folder_size(stored.path) for tag, stored in copies.items()}
         for tag in sorted(copies.keys() - keep, key=lambda tag: copies[tag].version):
@@ -131,7 +147,7 @@ class StoreMirror:
             self.drop(copies[tag])
             del sizes[tag]
         if sum(sizes.values()) + version.size > self.limit:
-            raise DoesNotFit(
+            raise NotCopied(
                 f"{version.tag} has {version.size} bytes and does not fit into the local copy of {self.url} "
                 f"({BYTES_VARIABLE}={self.limit})"
             )
@@ -198,16 +214,12 @@ def open_mirror(url: str, environ: Mapping[str, str] = os.environ) -> StoreMirro
     """The mirror of a URL, whose folder is created. Raises ValueError if it cannot be used."""
     url = url.rstrip("/")
     check_url(url)
-    folder = mirror_folder(url, environ)
+    mirror = StoreMirror(mirror_folder(url, environ), url, limit_of(environ))
     try:
-        (folder / MODELS).mkdir(parents=True, exist_ok=True)
-        if read_mirror_file(folder) is None:
-            write_mirror_file(folder, url, {})
-    except OSError as error:
-        reason = error.strerror or error
-        raise ValueError(f"its copy in {folder} cannot be written: {reason}; set {FOLDER_VARIABLE}") from None
-    open_object_store(url)
-    return StoreMirror(folder, url, limit_of(environ))
+        mirror.create_folder()
+    except ObjectStoreError as error:
+        raise ValueError(str(error)) from None
+    return mirror
 
 
 def mirror_folder(url: str, environ: Mapping[str, str]) -> Path:

@@ -17,6 +17,7 @@ from models.object_store import StoreUnreachable
 from models.schema import FeatureSchema
 from models.serving_file import GenerationMismatch, ReadOnlyStore
 from models.serving_state import ModelState, ServingState, ServingStateError
+from models.store_mirror import NotCopied
 from models.version_files import StoredVersion, StoreError
 from models.version_lifecycle import VersionStore
 from service.errors import Conflict, NotFound, NotReady, PreconditionFailed
@@ -110,6 +111,8 @@ class VersionAdmin:
                 await asyncio.to_thread(versions.versions, change.model)
                 return None
             return await asyncio.to_thread(versions.find, change.model, change.version)
+        except NotCopied:
+            raise
         except StoreError as error:
             raise NotFound(str(error)) from error
 

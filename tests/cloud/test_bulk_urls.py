@@ -19,7 +19,7 @@ from models.file_destination import RemoteFolder
 from tests.cloud.s3_server import BUCKET, Fault, S3Server
 from tests.scoring.tables import ROOT, STORE, numbers_table
 
-KILLS = 4
+KILLS = 2
 ROWS, GROUP = 4000, 500
 
 
@@ -74,7 +74,7 @@ def test_output_at_a_url_is_that_of_a_folder_after_kills_and_failures(
         process = start([f"{folder}/in/", "--out", out])
         time.sleep(duration * chance.uniform(0.3, 1.0))
         process.send_signal(signal.SIGKILL)
-        process.wait(60)
+        finish(process)
     with s3.failing(Fault("refuse", "/out/", "PUT")):
         code, text = finish(start([f"{folder}/in/", "--out", out]))
         assert (code, "Traceback" in text) in ((1, False), (0, False)), text  # 0: all units were done before
@@ -86,9 +86,10 @@ def test_output_at_a_url_is_that_of_a_folder_after_kills_and_failures(
     assert json.loads(found["_SUCCESS"]) == json.loads(expected["_SUCCESS"])
     assert found["_manifest.jsonl"] == expected["_manifest.jsonl"]
 
-    code, text = finish(start([f"{folder}/in/a.parquet", "--out", out]))
+    another, inside = start([f"{folder}/in/a.parquet", "--out", out]), start([f"{folder}/in/", "--out", folder])
+    code, text = finish(another)
     assert (code, "belongs to another job" in text) == (2, True), text
-    code, text = finish(start([f"{folder}/in/", "--out", folder]))
+    code, text = finish(inside)
     assert (code, "is in the folder of --out" in text) == (2, True), text
 
 
