@@ -11,7 +11,7 @@ from bentoml.images import Image
 from models.tabular_model import TabularModel
 
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements"
-EXTRAS = ("arrow", "grpc", "signing", "tracing")
+EXTRAS = ("arrow", "cloud", "grpc", "signing", "tracing")
 PYTHON = "3.11"  # of the base image; by default BentoML would use the builder's version
 
 
