@@ -116,7 +116,7 @@ class MirrorSync:
             return self._seen, False
 
     def _copy(self, listing: VersionListing, plan: MirrorPlan) -> dict[str, str]:
-        """Copy the planned versions. Returns why needed ones cannot be copied. Raises StoreUnreachable."""
+        """Copy the planned versions. Returns why needed ones cannot be copied."""
         problems: dict[str, str] = {}
         keep = {f"{name}:{number}" for name, number in plan.needed}
         for name, number in plan.needed:

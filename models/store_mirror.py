@@ -193,11 +193,13 @@ class StoreMirror:
         except OSError as error:
             raise ObjectStoreError(f"{self.folder} cannot be written: {error.strerror or error}") from error
         try:
-            if not lock_within(descriptor, seconds):
+            try:
+                is_locked = lock_within(descriptor, seconds)
+            except OSError as error:
+                raise ObjectStoreError(f"{self.folder} cannot be locked: {error.strerror or error}") from error
+            if not is_locked:
                 raise ObjectStoreError(f"another process copies versions to {self.folder}")
             yield
-        except BlockingIOError as error:
-            raise ObjectStoreError(f"{self.folder} cannot be locked: {error.strerror or error}") from error
         finally:
             os.close(descriptor)
 
