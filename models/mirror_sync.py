@@ -177,7 +177,7 @@ def report_problem(folder: Path, problem: str) -> None:
 
 
 def reported_problem(folder: Path) -> str:
-    """What is wrong with the store; empty if nothing is, or if it is no copy."""
+    """What is wrong with the store; empty if nothing is, or for an ordinary store."""
     try:
         return (folder / PROBLEM_FILE).read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -162,7 +162,7 @@ class ObjectStore:
             obstore.put(self._client, name, content, mode=mode, use_multipart=multipart)
 
     def delete(self, names: list[str]) -> None:
-        """Delete objects, in this order; one that does not exist is no error."""
+        """Delete objects, in this order. Ignores those that do not exist."""
         import obstore
 
         for name in names:

@@ -1,7 +1,7 @@
 """The versions in an object store: `URL/<model>/<version>/<file>`.
 
 `manifest.json` is written last and deleted first: what has none is not a version. `.reserved` is written first, by the
-one writer who may use the number, and stays for ever: no number is used twice.
+one writer who may use the number, and stays: no number is used twice.
 """
 
 import contextlib
@@ -123,7 +123,7 @@ class RemoteVersions:
         self._objects.create(f"{place}/{MANIFEST_FILE}", (folder / MANIFEST_FILE).read_bytes())
 
     def same_content(self, name: str, hashes: Mapping[str, str], ignored: set[str]) -> int | None:
-        """The version whose manifest lists these hashes, but for some files; None if there is none."""
+        """The version whose manifest lists these hashes, except for some files; None if there is none."""
         for version in self.list().versions.get(name, ()):
             with contextlib.suppress(AlteredVersion):
                 if different(self.hashes(version), hashes) <= ignored:

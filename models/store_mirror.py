@@ -239,7 +239,7 @@ def limit_of(environ: Mapping[str, str]) -> int:
 
 
 def read_mirror_file(folder: Path) -> dict[str, Any] | None:
-    """What a copy is of; None if the folder is no copy."""
+    """What a copy is of; None if the folder is an ordinary one."""
     try:
         document = json.loads((folder / MIRROR_FILE).read_bytes())
         return document if isinstance(document, dict) and isinstance(document.get("url"), str) else None

@@ -1,4 +1,4 @@
-"""Servers follow a store in S3: promotions, faults of the store and the network, and two servers on one bucket."""
+"""Servers follow a store in S3: promotions, failures of the store and the network, and two servers on one bucket."""
 
 import os
 import shutil
@@ -37,7 +37,7 @@ def promote(store: VersionStore, version: int) -> int:
     return store.promote(store.find("small", version), by_person=True)[1].generation
 
 
-def test_a_server_follows_the_store_and_outlives_its_faults(
+def test_a_server_follows_the_store_also_when_the_store_fails(
     serve: Start, home: Path, s3: S3Server, store: VersionStore, settings: dict[str, str], tmp_path: Path
 ) -> None:
     promote(store, 1)
