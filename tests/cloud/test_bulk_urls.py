@@ -75,7 +75,7 @@ def test_output_at_a_url_is_that_of_a_folder_after_kills_and_failures(
         time.sleep(duration * chance.uniform(0.3, 1.0))
         process.send_signal(signal.SIGKILL)
         finish(process)
-    with s3.failing(Fault("refuse", "/out/", "PUT")):
+    with s3.failing(Fault("403", "/out/", "PUT")):
         code, text = finish(start([f"{folder}/in/", "--out", out]))
         assert (code, "Traceback" in text) in ((1, False), (0, False)), text  # 0: all units were done before
     two = [start([f"{folder}/in/", "--out", out]) for _ in range(2)]

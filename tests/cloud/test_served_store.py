@@ -60,7 +60,7 @@ def test_a_server_follows_the_store_also_when_the_store_fails(
 
     with s3.failing(Fault("403", method="PUT")):
         answer = httpx.post(f"{server.url}/models/small/rollback", timeout=60)
-        assert (answer.status_code, answer.json()["detail"]["code"]) == (409, "read_only_store"), answer.text
+        assert (answer.status_code, "read_only_store" in answer.text) == (409, True), answer.text
 
     with s3.failing(Fault("refuse")):
         until(lambda: "store" in problems_of(server) and "store" in problems_of(second))
