@@ -127,7 +127,7 @@ class MirrorSync:
                 self._mirror.copy(found, keep)
                 self._failing_since.pop(tag, None)
             except (StoreError, ObjectStoreError) as error:
-                problems[tag] = str(error)
+                problems[tag] = str(error) if tag in str(error) else f"{tag}: {error}"
                 self._failing_since.setdefault(tag, time.monotonic())
         keep |= {f"{name}:{number}" for name, number in plan.recent}
         for name, number in plan.recent:

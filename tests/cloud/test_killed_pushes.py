@@ -12,7 +12,7 @@ from models.version_lifecycle import VersionStore
 from tests.cloud.conftest import Command
 from tests.e2e.conftest import ROOT, environment
 
-KILLS = 10
+KILLS = 6
 SHARE = 0.5
 """Of a command's time, how much its imports take: kills before them would show nothing."""
 
