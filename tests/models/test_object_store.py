@@ -266,7 +266,9 @@ def test_the_audit_is_a_chain_of_objects(pushed: VersionStore, mirror: StoreMirr
     assert "were removed" in pushed.serving.verify().problems[0]
 
 
-def test_a_change_whose_answer_is_lost_is_found_to_be_made(pushed: VersionStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_whose_answer_is_lost_is_found_to_be_made(
+    pushed: VersionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     original = ObjectStore.create
 
     def lost(self: ObjectStore, name: str, content: bytes) -> None:
