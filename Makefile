@@ -81,7 +81,7 @@ browser-check: .venv/.development ## test the page in a real browser; needs Chro
 page-pictures: .venv/.development ## make the pictures of docs/page.md from a running server; needs Chromium
 	tests/browser/browser.sh $(PY) docs/page_pictures.py
 
-check-all: test wheel-check clients-check container-test cluster-check store-check browser-check ## run what CI runs; without a container engine that part is skipped
+check-all: test wheel-check clients-check container-test cluster-check browser-check ## run what CI runs; without a container engine that part is skipped
 
 bulk-kills: .venv/.development ## kill 50 bulk scorings at random moments and compare their output (minutes)
 	$(PY) -m tests.scoring.killed_jobs 50
