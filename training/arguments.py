@@ -27,6 +27,8 @@ def _argument(field: "Field[Any]", hint: Any) -> dict[str, Any]:
     common = {"help": help_text + default_text, "default": argparse.SUPPRESS}
     if field.name == "time":
         return common | {"type": parse_seconds, "metavar": "TIME"}
+    if field.name == "memory":
+        return common | {"type": parse_size, "metavar": "SIZE"}
     if kind is bool:
         return common | {"action": "store_true"}
     if get_origin(kind) is tuple:
@@ -56,6 +58,14 @@ def parse_seconds(text: str) -> float:
     if not seconds:
         raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 20m, 90s or 1h30m")
     return seconds
+
+
+def parse_size(text: str) -> int:
+    """The bytes of a size such as 2GB."""
+    parts = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kMGT]?)i?B?", text, re.IGNORECASE)
+    if not parts or not float(parts[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 500MB or 2GB")
+    return int(float(parts[1]) * 1000 ** " KMGT".index(parts[2].upper() or " "))
 
 
 def options_from(options: type[Options], arguments: argparse.Namespace) -> Options:

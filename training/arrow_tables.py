@@ -31,15 +31,13 @@ def read_arrow(content: bytes, where: str) -> RawTable:
         table = _read(content, where)
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError) as error:
-        message = truncate(" ".join(str(error).split()), 200)
-        raise UsageError(f"{where} is a file in the {name} format that cannot be read: {message}") from None
+        raise read_failure(where, name, error) from None
     if table.num_rows == 0:
         raise UsageError(f"{where} has no rows")
     names = list(table.column_names)
     check_names(names, where)
-    pandas_columns = (table.schema.pandas_metadata or {}).get("columns", [])
-    categorical = frozenset(column["name"] for column in pandas_columns if column["pandas_type"] == "categorical")
-    columns = [_exact(column) for column in table.columns]
+    categorical = frozenset(categorical_columns(table.schema))
+    columns = [exact_decimals(column) for column in table.columns]
     return RawTable(names, columns, True, table.num_rows, [], {"format": name}, categorical=categorical)
 
 
@@ -54,7 +52,19 @@ def _read(content: bytes, where: str) -> Any:
     return open_format(source).read_all()
 
 
-def _exact(column: Any) -> Any:
+def read_failure(where: str, name: str, error: Exception) -> UsageError:
+    """The error of a file in a format. name: of the format."""
+    message = truncate(" ".join(str(error).split()), 200)
+    return UsageError(f"{where} is a file in the {name} format that cannot be read: {message}")
+
+
+def categorical_columns(schema: Any) -> set[str]:
+    """The columns that pandas stored as categorical."""
+    columns = (schema.pandas_metadata or {}).get("columns", [])
+    return {column["name"] for column in columns if column["pandas_type"] == "categorical"}
+
+
+def exact_decimals(column: Any) -> Any:
     """Whole decimals as integers, or as text if 64 bits are too few: they are identifiers more often than not."""
     if not pa.types.is_decimal(column.type) or column.type.scale > 0:
         return column

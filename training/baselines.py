@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from models.frame import Frame
 from models.schema import FeatureSchema
 from training import catboost_baseline
 from training.evaluation import Array, EvaluationMetrics, evaluate
+from training.streaming.spilled_frame import SpilledFrame
 from training.training_run import Report
 
 TREE_SECONDS = 30.0
@@ -27,16 +28,25 @@ MAX_TREE_LEVELS = 255
 MAX_WORK = 2e8  # multiplications per step of a linear model: about what 30 s allow
 MAX_TREE_WORK = 2e7  # rows * classes: about what 30 s allow
 MAX_CELLS = 1e8  # of the matrix of a linear model
+MAX_ROWS = 200_000  # that the baselines learn from; they are in memory
 
 
 class Baselines:
     """Simpler models on the same split. Each is fitted on the train set; the trees stop early by the validation set."""
 
-    def __init__(self, schema: FeatureSchema, frame: Frame, y: Array, sets: tuple[Array, Array, Array]) -> None:
+    def __init__(
+        self, schema: FeatureSchema, frame: Frame | SpilledFrame, y: Array, sets: tuple[Array, Array, Array]
+    ) -> None:
         self.task: Task = schema.task
         self.classes = len(schema.classes or ())
-        self.schema, self.frame, self.target = schema, frame, y
-        self.train, self.validation, self.test = sets
+        train, validation, test = sets
+        self.train_rows = len(train)  # of which some are left out if there are very many
+        chosen = [_random_rows(train, MAX_ROWS), _random_rows(validation, MAX_ROWS // 5), test]
+        rows = np.concatenate(chosen)
+        self.schema, self.frame, self.target = schema, frame.take(rows).load(), y[rows]
+        bounds = np.cumsum([0, *map(len, chosen)]).tolist()
+        self.train, self.validation, self.test = (np.arange(*ends) for ends in pairwise(bounds))
+        y = self.target
         self.scale = TargetScaling.fit(y[self.train]) if self.task == "regression" else TargetScaling()
         self.y = self.scale.apply(y) if self.task == "regression" else y
 
@@ -46,6 +56,8 @@ class Baselines:
         A baseline that takes too long is stopped early, and `report` receives a notice.
         """
         results = {"constant": self.constant()}
+        if len(self.train) < self.train_rows:
+            report(f"the baselines learn from {len(self.train):,} of {self.train_rows:,} rows: half a minute is enough")
         if self.task != "regression" and len(np.unique(self.y[self.train])) < 2:
             report("the training part has one class only: no linear model and no boosted trees to compare with")
             return results
@@ -183,3 +195,10 @@ class Baselines:
         codes[codes < 0] = np.nan
         numbers = self.frame.numbers.shape[1]
         return np.concatenate([self.frame.numbers, codes], axis=1), [numbers + j for j in few]
+
+
+def _random_rows(rows: Array, limit: int) -> Array:
+    """All of the rows in their order, or `limit` of them."""
+    if len(rows) <= limit:
+        return rows
+    return np.asarray(rows[np.sort(np.random.default_rng(0).permutation(len(rows))[:limit])])

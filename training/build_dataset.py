@@ -1,19 +1,22 @@
 """From a table to a `Dataset`: the target, the split key and the type of each column."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import ValidationError
 
 from models.cell_format import PLAIN, CellFormat
 from models.feature import Ignored
+from models.freed_memory import return_freed_memory
 from models.schema import FeatureSchema
 from models.validation_problem import first_message
-from training.cell_formats import decide_cell_formats, notice_texts
-from training.cells import FactorizedColumn, factorize
+from training.cell_formats import ColumnFormat, decide_cell_formats, notice_texts
+from training.cells import FactorizedColumn, factorize, may_hold_text
 from training.column_options import check_columns, find_target, list_names, missing_tokens
 from training.config import DataOptions
-from training.dataset import Dataset
+from training.dataset import Dataset, MemoryColumns
 from training.edited_schema import load_edited_schema
 from training.errors import UsageError
 from training.infer_columns import InferredColumn, infer_column
@@ -22,9 +25,13 @@ from training.leaks import leak_notices
 from training.model_names import check_model_name, model_name
 from training.raw_table import RawTable
 from training.reading import read_table
+from training.row_limit import limit_rows
 from training.split_rule import check_split_column, parse_split_rule, read_split_key
 from training.steps import step
+from training.streaming.spilled_columns import SpilledColumns
+from training.table_inputs import name_of_tables
 from training.target import TargetColumn, read_target
+from training.work_progress import WorkProgress
 
 MIN_ROWS = 50
 
@@ -36,7 +43,7 @@ def load_dataset(options: DataOptions) -> Dataset:
         skip_rows, comment = options.skip_rows or edited.skip_rows or 0, options.comment or edited.comment
         options = replace(options, skip_rows=skip_rows, comment=comment)
     with step("the table cannot be read", options.data):
-        table = read_table(options, edited.encoding if edited else None)
+        table = limit_rows(read_table(options, edited.encoding if edited else None), options)
     with step("its columns cannot be read", options.data):
         return build_dataset(table, options, edited)
 
@@ -45,14 +52,15 @@ def build_dataset(table: RawTable, options: DataOptions, edited: FeatureSchema |
     """Infer the columns of a table from its values, the options, and an edited schema, if there is one."""
     target_name = find_target(table, options, edited)
     check_columns(table, options, edited, target_name)
-    name = check_model_name(options.name or (edited.name if edited else model_name(options.data)))
+    name = check_model_name(options.name or (edited.name if edited else model_name(name_of_tables(options.data))))
     missing = missing_tokens(options, edited)
 
     rule = parse_split_rule(options.split)
     check_split_column(table.names, rule, target_name)
-    every = (factorize(table, column, missing) for column in table.names)
+    texts = (factorize(table, column, missing) for column in table.names if may_hold_text(table, column))
     used_columns = replace(options, drop=tuple(column for column in options.drop if column != rule.column))
-    formats = decide_cell_formats(every, target_name, table.delimiter, used_columns, edited)
+    formats = dict.fromkeys(table.names, ColumnFormat(PLAIN))
+    formats |= decide_cell_formats(texts, target_name, table.delimiter, used_columns, edited)
 
     def read_column(name: str) -> FactorizedColumn:
         return formats[name].apply(factorize(table, name, missing))
@@ -67,15 +75,27 @@ def build_dataset(table: RawTable, options: DataOptions, edited: FeatureSchema |
         feature = edited.by_name.get(rule.column) if edited else None
         date_format = options.date_format or (feature.date_format if feature else None)
         split_key = read_split_key(read_column(rule.column), rule.method, date_format)
-    columns = [infer_column(read_column(column), options, edited) for column in table.names if column != target_name]
+
+    def infer(name: str) -> InferredColumn:
+        return infer_column(read_column(name), options, edited)
+
+    columns, store = _infer_columns([column for column in table.names if column != target_name], infer, used, table)
     features = _order_features(columns, edited)
     names = [target_name, *(column.decision.column for column in features)]
     cell_notices = notice_texts([notice for name in names for notice in formats[name].notices])
     dataset = Dataset(
         schema=_build_schema(
-            name, target_name, formats[target_name].cells, target, missing, features, columns, table, options
+            name,
+            target_name,
+            formats[target_name].cells,
+            target,
+            missing,
+            features,
+            columns,
+            table,
+            options,
         ),
-        columns={column.decision.column: column.values[used] for column in features},
+        columns=store.ordered([column.decision.column for column in features]),
         target=target.values[used],
         row_numbers=used,
         split_key=None if split_key is None else split_key[used],
@@ -88,6 +108,28 @@ def build_dataset(table: RawTable, options: DataOptions, edited: FeatureSchema |
     )
     leaks = leak_notices(dataset, np.random.default_rng(options.seed))
     return replace(dataset, notices=dataset.notices + isolated_cell_notices(dataset) + leaks)
+
+
+def _infer_columns(
+    names: list[str], infer: Callable[[str], InferredColumn], used: npt.NDArray[np.intp], table: RawTable
+) -> tuple[list[InferredColumn], MemoryColumns | SpilledColumns]:
+    """The columns without their values, and the values of those that are features, for the used rows."""
+    if not table.spilled:
+        inferred = [infer(name) for name in names]
+        values = MemoryColumns((column.decision.column, column.values[used]) for column in inferred if column.feature)
+        return [column.without_values for column in inferred], values
+    columns, store = [], SpilledColumns()
+    progress = WorkProgress("columns", len(names), "columns")
+    for number, name in enumerate(names):
+        progress.show(number)
+        column = infer(name)
+        if column.feature:
+            store.add(name, column.values[used])
+        columns.append(column.without_values)
+        del column
+        return_freed_memory()
+    progress.close()
+    return columns, store
 
 
 def _order_features(columns: list[InferredColumn], edited: FeatureSchema | None) -> list[InferredColumn]:

@@ -20,6 +20,7 @@ from models.text import truncate
 from training.config import DataOptions
 from training.errors import UsageError
 from training.raw_table import RawTable
+from training.table_inputs import DATABASES, exists, input_files
 
 EXAMPLE = "--data 'capture/*.parquet'"
 
@@ -36,8 +37,20 @@ class CapturedFile:
 
 
 def is_captured(data: str) -> bool:
-    """Whether `--data` is a pattern of files, or a URL."""
-    return is_url(data) or (data != "-" and glob.has_magic(data) and not glob.glob(glob.escape(data)))
+    """Whether `--data` is a pattern or a URL of files that a server has captured. Raises UsageError."""
+    if data == "-" or data.partition(":")[0] in DATABASES or not (is_url(data) or is_pattern(data)):
+        return False
+    with input_files(data)[0].open() as file:
+        if file.read(4) != b"PAR1":
+            return False
+        try:
+            return METADATA in (pq.read_schema(pa.PythonFile(file, mode="r")).metadata or {})
+        except (pa.ArrowException, OSError):  # reported when it is read
+            return False
+
+
+def is_pattern(data: str) -> bool:
+    return glob.has_magic(data) and not exists(data)
 
 
 def captured_options(options: DataOptions) -> DataOptions:

@@ -18,6 +18,7 @@ import pyarrow.compute as arrow
 from models.cell_format import PLAIN, CellFormat
 from models.text import render
 from training.raw_table import RawTable
+from training.streaming.part_columns import PartColumns
 
 CellType = Literal["untyped", "text", "number", "boolean", "timestamp", "other"]
 Mask = npt.NDArray[np.bool_]
@@ -76,6 +77,15 @@ class FactorizedColumn:
     def with_cells(self, cells: CellFormat) -> "FactorizedColumn":
         """The same cells with another format."""
         return replace(self, cells=cells)
+
+
+def may_hold_text(table: RawTable, name: str) -> bool:
+    """Whether the format of a column's cells has to be decided; known without reading a large column."""
+    if not isinstance(table.columns, PartColumns):
+        return True
+    kind, is_a = table.columns.type_of(table.names.index(name)), pa.types
+    plain = is_a.is_integer(kind) or is_a.is_floating(kind) or is_a.is_boolean(kind) or is_a.is_temporal(kind)
+    return not plain
 
 
 def factorize(table: RawTable, name: str, missing: Sequence[str]) -> FactorizedColumn:

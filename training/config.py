@@ -28,8 +28,9 @@ class DataOptions:
 
     data: str = option(
         "",
-        "a CSV, JSON, Excel (.xlsx), Parquet, Feather or Arrow file, also compressed, or - for standard input; or the "
-        "files of captured rows that have feedback, such as 'capture/*.parquet'",
+        "a CSV, JSON, Excel (.xlsx), Parquet, Feather or Arrow file, also compressed, or - for standard input; several "
+        "files (A,B), a pattern, a folder or a URL of them; duckdb:FILE?QUERY or sqlite:FILE?QUERY; or the files of "
+        "captured rows that have feedback, such as 'capture/*.parquet'",
     )
     target: str | None = option(None, "the column to predict")
     name: str | None = option(None, "the model's name (default: from the name of the file)")
@@ -69,6 +70,16 @@ class DataOptions:
         "every training, for tables of your own from 1000 rows on, else random; bundled tables keep their test sets",
     )
     seed: int = option(42, "of the split")
+    rows: str | None = option(
+        None,
+        "the number of rows to use, drawn at random by --seed, or all, also if they exceed --memory (default: all that "
+        "fit into it)",
+    )
+    memory: int | None = option(
+        None,
+        "that the rows of a large table may take, such as 2GB, beyond what a small table takes (default: half of what "
+        "is free)",
+    )
     real_examples: bool = option(False, "keep real rows as examples, instead of rows mixed column by column")
     bundled: str | None = option(None, "the name of a bundled data set, when it is one")
 

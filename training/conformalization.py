@@ -20,7 +20,7 @@ from models.outputs import Outputs
 from models.schema import FeatureSchema
 from models.tabular_model import SCALE, TabularModel
 from models.uncertainty import MIN_GROUP_ROWS, Uncertainty
-from training.training_run import Matrix
+from training.streaming.stored_matrix import Matrix
 
 LEVEL = 0.9  # of the coverage in the card
 MIN_TEST_ROWS = 20  # with fewer rows a model gets no scores

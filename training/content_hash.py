@@ -1,7 +1,7 @@
 """Hashes of values, which are the same in every training, on every machine."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +11,12 @@ Hashes = npt.NDArray[np.uint64]
 MISSING = b"\0missing"
 
 
-def hash_columns(columns: Mapping[str, npt.NDArray[np.generic]]) -> Hashes:
-    """(n,): a hash of n values in each column, with the columns' names."""
-    total = np.zeros(len(next(iter(columns.values()))), np.uint64)
-    for name, values in columns.items():
-        total += mixed(text_hash(name.encode()) ^ mixed(value_hashes(values)))
+def hash_columns(columns: Iterable[tuple[str, npt.NDArray[np.generic]]]) -> Hashes:
+    """(n,): a hash of n values in each column, with the columns' names. There is at least one column."""
+    parts = (mixed(text_hash(name.encode()) ^ mixed(value_hashes(values))) for name, values in columns)
+    total = next(parts)
+    for part in parts:
+        total += part
     return mixed(total)
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
@@ -121,19 +122,24 @@ def has_blanks_before_quotes(head: str, delimiter: str) -> bool:
         return True
 
 
-def remove_blanks_before_quotes(content: bytes, delimiter: str, where: str) -> bytes:
-    """The same table without blanks after delimiters. Raises UsageError."""
+def without_blanks_before_quotes(chunks: Iterable[bytes], delimiter: str, where: str) -> Iterator[bytes]:
+    """The same table without blanks after delimiters. chunks: end at the ends of lines. Raises UsageError."""
+    lines = (line for chunk in chunks for line in io.StringIO(chunk.decode(), newline=""))
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     written = io.StringIO()
-    reader = csv.reader(
-        io.StringIO(content.decode(), newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
-    )
+    writer = csv.writer(written, delimiter=delimiter, lineterminator="\n")
     try:
-        csv.writer(written, delimiter=delimiter, lineterminator="\n").writerows(reader)
+        for row in reader:
+            writer.writerow(row)
+            if written.tell() > HEAD_BYTES:
+                yield written.getvalue().encode()
+                written.seek(0)
+                written.truncate()
     except csv.Error as error:
         raise UsageError(
             f"{where} cannot be read as CSV: line {reader.line_num}: {error}; a quote inside of a cell is written twice"
         ) from None
-    return written.getvalue().encode()
+    yield written.getvalue().encode()
 
 
 def read_header(head: str, delimiter: str, where: str) -> tuple[list[str], int, int]:

@@ -1,6 +1,8 @@
 """Lines of a CSV file that are not part of its table: `sep=;`, titles above the header, comments."""
 
 import re
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import NamedTuple
 
 from training.errors import UsageError
@@ -9,39 +11,51 @@ SEP_LINE = re.compile(rb'"?sep=(.)"?[ \t]*(?:\r\n|\n|\r)', re.IGNORECASE)  # Exc
 LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
-class TableLines(NamedTuple):
-    """Content that begins with the header, the number of lines before it, and the delimiter that a line declared.
+class TableStart(NamedTuple):
+    """Content that begins with the header, the number of lines before it, and the delimiter that a line declared."""
 
-    comment: what comments begin with, if there are any.
-    """
-
-    content: bytes
+    chunks: Iterable[bytes]
     skipped: int
     delimiter: str | None
-    comment: str | None
 
 
-def table_lines(content: bytes, where: str, skip_rows: int, comment: str | None) -> TableLines:
-    """Remove the lines above the header and comments. Raises UsageError."""
+def table_start(first: bytes, rest: Iterable[bytes], where: str, skip_rows: int) -> TableStart:
+    """Remove the lines above the header, which are in the first chunk. Raises UsageError."""
     if skip_rows < 0:
         raise UsageError(f"--skip-rows must be 0 or more, not {skip_rows}")
-    declared = SEP_LINE.match(content)
+    declared = SEP_LINE.match(first)
     delimiter, skipped = None, 0
     if declared:
-        content, delimiter, skipped = content[declared.end() :], declared[1].decode(errors="replace"), 1
+        first, delimiter, skipped = first[declared.end() :], declared[1].decode(errors="replace"), 1
         skip_rows = max(skip_rows - 1, 0)
     for _ in range(skip_rows):
-        end = LINE_END.search(content)
+        end = LINE_END.search(first)
         if end is None:
             raise UsageError(f"--skip-rows {skip_rows} leaves nothing of {where}")
-        content = content[end.end() :]
-    rows = content if comment is None else _blank_comments(content, comment)
-    found = None if rows == content else comment
-    return TableLines(rows, skipped + skip_rows, delimiter, found)
+        first = first[end.end() :]
+    return TableStart(chain([first], rest), skipped + skip_rows, delimiter)
 
 
-def _blank_comments(content: bytes, comment: str) -> bytes:
-    """Replace lines that begin with the text by blank lines, so that line numbers stay the same."""
-    if not comment or comment.isspace():
-        raise UsageError("--comment must be the text that comments begin with, such as #")
-    return re.sub(rb"(?m)^[ \t]*" + re.escape(comment.encode()) + rb"[^\r\n]*", b"", content)
+class CommentBlanks:
+    """Replaces comments by blank lines, so that line numbers stay the same. found: whether there was one.
+
+    comment: the text that comments begin with, None without comments. Raises UsageError.
+    """
+
+    def __init__(self, comment: str | None) -> None:
+        if comment is not None and (not comment or comment.isspace()):
+            raise UsageError("--comment must be the text that comments begin with, such as #")
+        self._line = (
+            None if comment is None else re.compile(rb"(?m)^[ \t]*" + re.escape(comment.encode()) + rb"[^\r\n]*")
+        )
+        self.found = False
+
+    def blanked(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """chunks: end at the ends of lines."""
+        for chunk in chunks:
+            if self._line is None:
+                yield chunk
+                continue
+            blank, count = self._line.subn(b"", chunk)
+            self.found = self.found or count > 0
+            yield blank

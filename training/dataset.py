@@ -1,5 +1,6 @@
 """A data set: the columns of a table with their inferred types, ready to be split and encoded."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +16,15 @@ class Dataset:
     """The n rows of a table that have a target, and the schema of its columns.
 
     columns: (n,) for each feature: float64 with NaN (number, boolean as 0/1, date as seconds since 1970) or object, the
-    level or None (category), as `FrameBuilder.from_columns` takes them. Infinities are NaN already.
+    level or None (category), as `FrameBuilder.from_columns` takes them. Infinities are NaN already. Each look-up of a
+    column of a large table reads it from the disk (`SpilledColumns`).
     target: (n,) float64 (regression), or int64, the position in `schema.classes`.
     row_numbers: (n,) the position of each row in the table, from 0.
     split_key: (n,) what `--split` goes by, see `split_rule.read_split_key`, or None.
     """
 
     schema: FeatureSchema
-    columns: dict[str, npt.NDArray[Any]]
+    columns: Mapping[str, npt.NDArray[Any]]
     target: npt.NDArray[Any]
     row_numbers: npt.NDArray[np.intp]
     split_key: npt.NDArray[Any] | None
@@ -32,3 +34,10 @@ class Dataset:
     origin: dict[str, Any]  # how the file was read: format, encoding, …
     rows_read: int
     rows_used: int
+
+
+class MemoryColumns(dict[str, npt.NDArray[Any]]):
+    """The columns of a data set in memory."""
+
+    def ordered(self, names: list[str]) -> "MemoryColumns":
+        return MemoryColumns((name, self[name]) for name in names)

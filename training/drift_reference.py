@@ -3,14 +3,14 @@
 import numpy as np
 
 from models.drift.reference import DriftReference, QualityEstimate
-from models.frame import Frame
+from models.frame import FrameColumns
 from models.schema import FeatureSchema
 from training.conformalization import MIN_TEST_ROWS, HeldOutRows
 from training.evaluation import EvaluationMetrics
 
 
 def fit_reference(
-    schema: FeatureSchema, learned: Frame, held_out: HeldOutRows, metrics: EvaluationMetrics
+    schema: FeatureSchema, learned: FrameColumns, held_out: HeldOutRows, metrics: EvaluationMetrics
 ) -> DriftReference:
     """learned: the rows that the model learned from. held_out, metrics: of the test rows, which it has not seen."""
     reference = DriftReference.fit(schema, learned)

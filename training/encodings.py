@@ -1,7 +1,12 @@
-"""The encoding of a text file, decided by its content or by `--encoding`, and its content as UTF-8."""
+"""The encoding of a text file, decided by its content or by `--encoding`, and its content as UTF-8.
+
+The whole content decides. A large file is read in chunks for that, see `training.streaming`.
+"""
 
 import codecs
+import contextlib
 import re
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, NoReturn
 
 from models.formats.text_encoding import ESCAPED, FIRST_ESCAPE, repair_invalid_bytes
@@ -18,46 +23,71 @@ BYTE_ORDER_MARKS = (  # the mark of UTF-32 begins like that of UTF-16
 )
 SUGGESTED = ("utf-8", "cp1252", "cp1250", "cp1251", "latin-1", "utf-16", "utf-32", "shift_jis", "gb18030", "mac_roman")
 PLAIN = ("utf-8", "utf-8-sig", "ascii")
+NOT_ASCII, NOT_ASCII_WORD = re.compile("[^\x00-\x7f]"), re.compile(r"\w*[^\x00-\x7f]\w*")
 
 
-class DecodedText(NamedTuple):
-    """Content as UTF-8 without a byte order mark, the encoding that it had, and notices about it.
+Chunks = Callable[[], Iterator[bytes]]
+"""Opens the content once more, as chunks that end at the ends of lines."""
 
-    repaired: whether invalid bytes were read as cp1252.
-    """
 
-    content: bytes
-    encoding: str
+class TextEncoding(NamedTuple):
+    """The encoding of a whole text, and notices about it. repaired: whether invalid bytes are read as cp1252."""
+
+    name: str
     notices: list[str]
     repaired: bool = False
 
     @property
-    def stored_encoding(self) -> str | None:
+    def stored(self) -> str | None:
         """The `encoding` of a schema."""
-        return self.encoding if self.repaired or self.encoding not in PLAIN else None
+        return self.name if self.repaired or self.name not in PLAIN else None
+
+    def to_utf8(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """The same text as UTF-8 without a byte order mark."""
+        if self.name in PLAIN and not self.repaired:
+            yield from _without_mark(chunks)
+        elif self.repaired:
+            for chunk in _without_mark(chunks):
+                yield repair_invalid_bytes(chunk.decode(errors="surrogateescape")).encode()
+        else:
+            texts = _decoded(chunks, self.name)
+            yield next(texts, "").removeprefix("\ufeff").encode(errors="replace")
+            for text in texts:
+                yield text.encode(errors="replace")
+
+
+class DecodedText(NamedTuple):
+    """Content as UTF-8 without a byte order mark, and the encoding that it had."""
+
+    content: bytes
+    encoding: TextEncoding
 
 
 def decode(content: bytes, where: str, requested: str | None = None, expected: str | None = None) -> DecodedText:
     """Decode a text file. requested: the encoding of `--encoding`. expected: of `--schema`. Raises UsageError."""
+    encoding = detect_encoding(content[:HEAD_BYTES], lambda: iter([content]), where, requested, expected)
+    return DecodedText(b"".join(encoding.to_utf8([content])), encoding)
+
+
+def detect_encoding(
+    head: bytes, chunks: Chunks, where: str, requested: str | None = None, expected: str | None = None
+) -> TextEncoding:
+    """The encoding of a text that begins with this head, by all of its bytes. Raises UsageError."""
     if requested is not None:
-        return _decode_as(content, where, requested)
+        return _check_decodes(chunks, where, requested)
     for mark, name in BYTE_ORDER_MARKS:
-        if content.startswith(mark):
-            return _decode_marked(content, where, name)
-    if (wide := _utf16_without_mark(content)) is not None:
-        try:
-            text = content.decode(wide)
-        except UnicodeDecodeError:
+        if head.startswith(mark):
+            return _check_marked(chunks, where, name)
+    if (wide := _utf16_without_mark(head)) is not None:
+        if _first_error(chunks, wide) is not None:
             reject(where, "it holds binary data")
-        return DecodedText(text.encode(), wide, [_notice(where, wide, "every second byte is zero")])
-    _check_is_text(content, where)
-    try:
-        content.decode()
-    except UnicodeDecodeError:
-        if expected is not None and expected not in PLAIN:
-            return _decode_as(content, where, expected, "--schema")
-        return _decode_invalid_utf8(content, where)
-    return DecodedText(content, "utf-8", [])
+        return TextEncoding(wide, [_notice(where, wide, "every second byte is zero")])
+    _check_is_text(head, where)
+    if _first_error(chunks, "utf-8") is None:
+        return TextEncoding("utf-8", [])
+    if expected is not None and expected not in PLAIN:
+        return _check_decodes(chunks, where, expected, "--schema")
+    return _of_invalid_utf8(chunks, where)
 
 
 def reject(where: str, reason: str) -> NoReturn:
@@ -70,91 +100,136 @@ def _notice(where: str, encoding: str, reason: str) -> str:
     return f"{where} is read as {encoding}: {reason} (--encoding overrides)"
 
 
-def _decode_as(content: bytes, where: str, requested: str, flag: str = "--encoding") -> DecodedText:
+def _check_decodes(chunks: Chunks, where: str, requested: str, flag: str = "--encoding") -> TextEncoding:
     try:
         encoding = codecs.lookup(requested).name
-        text = content.decode(encoding)
+        _check_is_encoding_of_text(encoding)
+        found = _first_error(chunks, encoding)
     except LookupError:
         hint = did_you_mean(requested, SUGGESTED) or f": {', '.join(SUGGESTED)}, … are known"
         raise UsageError(f"{flag} {truncate(requested)!r} is not a known encoding of text{hint}") from None
-    except UnicodeDecodeError as error:
-        line = line_of(content, error.start)
+    if found is not None:
         raise UsageError(
-            f"{where} is not {encoding} ({flag}): line {line} has the byte {content[error.start]:#04x} ({error.reason})"
-        ) from None
-    return DecodedText(text.removeprefix("\ufeff").encode(errors="replace"), encoding, [])
+            f"{where} is not {encoding} ({flag}): line {found.line} has the byte {found.byte:#04x} ({found.reason})"
+        )
+    return TextEncoding(encoding, [])
 
 
-def _decode_marked(content: bytes, where: str, name: str) -> DecodedText:
-    try:
-        text = content.decode(name)
-    except UnicodeDecodeError as error:
+def _check_is_encoding_of_text(name: str) -> None:
+    """Raises LookupError for a codec of bytes or of other objects."""
+    with contextlib.suppress(UnicodeDecodeError):  # of a cut character
+        b" ".decode(name)
+
+
+def _check_marked(chunks: Chunks, where: str, name: str) -> TextEncoding:
+    found = _first_error(chunks, name)
+    if found is not None:
         if name != "utf-8-sig":
             reject(where, f"it starts like {name} but is not")
-        repaired = _repair(content.removeprefix(codecs.BOM_UTF8), where)
-        return repaired or reject(where, f"it starts like {name} but is not ({error.reason})")
+        repaired = _repair(chunks, where)
+        return repaired or reject(where, f"it starts like {name} but is not ({found.reason})")
     notices = [] if name == "utf-8-sig" else [_notice(where, name, "it starts with the byte order mark")]
-    return DecodedText(text.encode(), name, notices)
+    return TextEncoding(name, notices)
 
 
-def _utf16_without_mark(content: bytes) -> str | None:
+def _utf16_without_mark(head: bytes) -> str | None:
     """UTF-16 of Latin text, of whose two bytes one is zero."""
-    head = content[:HEAD_BYTES]
     zeros = [half.count(0) / max(len(half), 1) for half in (head[::2], head[1::2])]
     if max(zeros) > 0.5 and min(zeros) < 0.1:
         return "utf-16-le" if zeros[1] > zeros[0] else "utf-16-be"
     return None
 
 
-def _check_is_text(content: bytes, where: str) -> None:
-    head = content[:HEAD_BYTES]
+def _check_is_text(head: bytes, where: str) -> None:
     if 0 not in head and sum(byte < 32 and byte not in b"\t\n\r\f" for byte in head[:4096]) <= 20:
         return
     known = {b"\xd0\xcf\x11\xe0": "an old Excel workbook: save it as .xlsx", b"PK": "a ZIP archive or a document"}
-    what = next((f" ({name})" for start, name in known.items() if content.startswith(start)), "")
+    what = next((f" ({name})" for start, name in known.items() if head.startswith(start)), "")
     reject(where, f"it holds binary data{what}")
 
 
-def _decode_invalid_utf8(content: bytes, where: str) -> DecodedText:
+def _of_invalid_utf8(chunks: Chunks, where: str) -> TextEncoding:
     """UTF-8 with a few invalid bytes, or an encoding with one byte per character."""
-    if (repaired := _repair(content, where)) is not None:
+    if (repaired := _repair(chunks, where)) is not None:
         return repaired
-    for name in ("cp1252", "latin-1"):
-        try:
-            text = content.decode(name)
-        except UnicodeDecodeError:
-            continue
-        word = next(iter(re.findall(r"\w*[^\x00-\x7f]\w*", text)), "")
-        reason = f"it is not UTF-8, its first word that is not ASCII reads {truncate(word)!r}"
-        return DecodedText(text.encode(), name, [_notice(where, name, reason)])
-    raise AssertionError("latin-1 decodes any bytes")
+    name = "cp1252" if _first_error(chunks, "cp1252") is None else "latin-1"  # which decodes any bytes
+    words = (match[0] for text in _decoded(chunks(), name) if (match := NOT_ASCII_WORD.search(text)))
+    reason = f"it is not UTF-8, its first word that is not ASCII reads {truncate(next(words, ''))!r}"
+    return TextEncoding(name, [_notice(where, name, reason)])
 
 
-def _repair(content: bytes, where: str) -> DecodedText | None:
+def _repair(chunks: Chunks, where: str) -> TextEncoding | None:
     """UTF-8 whose invalid bytes are read as cp1252; None if valid characters beyond ASCII are missing.
 
     Raises UsageError if neither the valid nor the invalid ones prevail.
     """
-    text = content.decode(errors="surrogateescape")
-    invalid = [match.start() for match in ESCAPED.finditer(text)]
-    invalid_bytes = len(invalid)
-    valid = len(re.findall("[^\x00-\x7f]", text)) - invalid_bytes
-    if not valid:
+    valid = invalid = lines = 0
+    first: tuple[int, str] | None = None  # the line of the first invalid byte, and the byte as it was escaped
+    for chunk in _without_mark(chunks()):
+        text = chunk.decode(errors="surrogateescape")
+        if not text.isascii():
+            escaped = [match.start() for match in ESCAPED.finditer(text)]
+            valid, invalid = valid + len(NOT_ASCII.findall(text)) - len(escaped), invalid + len(escaped)
+            if escaped and first is None:
+                first = lines + text.count("\n", 0, escaped[0]) + 1, text[escaped[0]]
+        lines += text.count("\n")
+    if not valid or first is None:
         return None
-    first = invalid[0]
-    line = text.count("\n", 0, first) + 1
-    byte = ord(text[first]) - FIRST_ESCAPE
-    if invalid_bytes > valid:
+    line, escape = first
+    byte = ord(escape) - FIRST_ESCAPE
+    if invalid > valid:
         raise UsageError(
-            f"{where} has {valid} characters of UTF-8 and {invalid_bytes} bytes that are not UTF-8, the first of them "
+            f"{where} has {valid} characters of UTF-8 and {invalid} bytes that are not UTF-8, the first of them "
             f"{byte:#04x} in line {line}: say --encoding cp1252, or fix the file"
         )
-    fixed = repair_invalid_bytes(text)
     notice = (
-        f"{where} is UTF-8, but {invalid_bytes} of its bytes are not and read as cp1252: line {line} has the byte "
-        f"{byte:#04x}, read as {fixed[first]!r} (--encoding overrides)"
+        f"{where} is UTF-8, but {invalid} of its bytes are not and read as cp1252: line {line} has the byte "
+        f"{byte:#04x}, read as {repair_invalid_bytes(escape)!r} (--encoding overrides)"
     )
-    return DecodedText(fixed.encode(), "utf-8", [notice], repaired=True)
+    return TextEncoding("utf-8", [notice], repaired=True)
+
+
+class InvalidByte(NamedTuple):
+    """A byte that an encoding does not have, with its line, from 1."""
+
+    line: int
+    byte: int
+    reason: str
+
+
+def _first_error(chunks: Chunks, name: str) -> InvalidByte | None:
+    """The first byte that cannot be decoded, None if all can."""
+    lines = 0
+    try:
+        for text in _decoded(chunks(), name):
+            lines += text.count("\n")
+    except UnicodeDecodeError as error:
+        content = bytes(error.object)
+        return InvalidByte(lines + line_of(content, error.start), content[error.start], error.reason)
+    return None
+
+
+def _decoded(chunks: Iterable[bytes], name: str) -> Iterator[str]:
+    """The texts of chunks. Raises UnicodeDecodeError."""
+    rest = iter(chunks)
+    first = next(rest, b"")
+    decoder = codecs.getincrementaldecoder(_with_byte_order(first, name))()
+    yield decoder.decode(first)
+    for chunk in rest:
+        yield decoder.decode(chunk)
+    yield decoder.decode(b"", True)
+
+
+def _with_byte_order(start: bytes, name: str) -> str:
+    """UTF-16 and UTF-32 without a byte order mark have the bytes of Windows's order."""
+    marked = any(start.startswith(mark) for mark, marked_name in BYTE_ORDER_MARKS if marked_name == name)
+    return name if marked or name not in ("utf-16", "utf-32") else f"{name}-le"
+
+
+def _without_mark(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    rest = iter(chunks)
+    yield next(rest, b"").removeprefix(codecs.BOM_UTF8)
+    yield from rest
 
 
 def line_of(content: bytes, position: int) -> int:

@@ -8,18 +8,36 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from models.architecture import Architecture, Epoch
 from models.network.activations import Array
-from models.network.losses import Targets
 from models.network.network import DivergenceError
+from training.encoded_rows import EncodedMatrix, Targets
 from training.ensemble import BETA_1, EPSILON, configure, schedule
 from training.folds import Evaluate, Fold, FoldResult, RowNumbers, TrialResult
 from training.recipe import MAX_FOLD_ROWS, Recipe
-from training.training_run import OnEpoch, best_epoch
+from training.tensor_rows import TensorRows
+from training.training_run import OnEpoch, OnRows, best_epoch
+
+FLOAT_BYTES = 4
+MAX_SEGMENT_BYTES = 1 << 24  # of encoded rows that are tensors at once
+MAX_PREDICTED_ROWS = 1 << 14  # at once: their hidden outputs are in memory
+
+
+class Segments(NamedTuple):
+    """An epoch is run as this number of segments of equal numbers of steps, each by the compiled program."""
+
+    number: int
+    steps: int
+
+    @classmethod
+    def of(cls, steps: int, step_bytes: int) -> "Segments":
+        """For an epoch of at least these steps. step_bytes: of the rows of a step."""
+        number = -(-steps * step_bytes // MAX_SEGMENT_BYTES)
+        return cls(number, -(-steps // number))
 
 
 class EnsembleTrainer:
@@ -34,21 +52,21 @@ class EnsembleTrainer:
         recipe: Recipe,
         architecture: Architecture,
         loss: Callable[[Any, Any], Any],
-        data: tuple[Array, Targets, Array | None],
+        data: tuple[EncodedMatrix, Targets, Array | None],
         train_rows: int,
+        on_rows: OnRows = lambda done, total: None,
     ) -> None:
         import tensorflow as tf
 
         from models import keras_nets
 
-        self.recipe, self.architecture, self.loss = recipe, architecture, loss
+        self.recipe, self.architecture, self.loss, self.on_rows = recipe, architecture, loss, on_rows
         self.model = keras_nets.build(replace(architecture, dropout=0.5))  # each run sets its own rate
-        x, y, weights = data
         self.initial_weights: dict[Architecture, list[Array]] = {}
-        self.rows, self.train_rows = len(x), train_rows
+        self.rows, self.train_rows = len(data[0]), train_rows
         self.batch = min(recipe.batch_size, train_rows)
-        self.steps = train_rows // self.batch  # of an epoch of the trials, and of the compiled program
-        self.data = [tf.constant(x), tf.constant(y)] + ([] if weights is None else [tf.constant(weights)])
+        self.segments = Segments.of(train_rows // self.batch, self.batch * data[0].shape[1] * FLOAT_BYTES)
+        self.data = TensorRows(*data)
         self.step = tf.Variable(0)
         self.dropout, self.weight_decay = tf.Variable(0.0), tf.Variable(0.0)
         self.members = _with_fast_dropout(self.model, self.batch, self.step, self.dropout, recipe.fit_seed)
@@ -56,7 +74,7 @@ class EnsembleTrainer:
         self.decays = [v.name in ("kernel", "W") for v in self.members.trainable_variables]
         self.mean = [tf.Variable(tf.zeros_like(parameter)) for parameter in self.parameters]
         self.square = [tf.Variable(tf.zeros_like(parameter)) for parameter in self.parameters]
-        self.train_epoch = tf.function(self._train_epoch, jit_compile=True, autograph=False)
+        self.train_segment = tf.function(self._train_segment, jit_compile=True, autograph=False)
         members = keras_nets.members_of(self.model)
         self.predict = tf.function(lambda x: members(x, training=False), jit_compile=True, autograph=False)
 
@@ -78,12 +96,16 @@ class EnsembleTrainer:
         return FoldResult(history, weights)
 
     def _outputs(self, rows: RowNumbers) -> Array:
-        """The members' outputs (rows, members, outputs). Of a small table all are computed: each shape is compiled."""
-        import tensorflow as tf
-
+        """The members' outputs (rows, members, outputs). Each shape is compiled: of a small table all rows are
+        computed, of many rows blocks of one size."""
         if self.rows <= MAX_FOLD_ROWS:
-            return np.asarray(self.predict(self.data[0]))[rows]
-        return np.asarray(self.predict(tf.gather(self.data[0], rows)))
+            return np.asarray(self.predict(self.data.inputs()))[rows]
+        if len(rows) <= MAX_PREDICTED_ROWS:
+            return np.asarray(self.predict(self.data.inputs(rows)))
+        size = MAX_PREDICTED_ROWS
+        blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
+        blocks[-1] = np.resize(blocks[-1], size)  # repeats rows at the end
+        return np.concatenate([np.asarray(self.predict(self.data.inputs(block))) for block in blocks])[: len(rows)]
 
     def refit(self, trial: TrialResult, on_epoch: OnEpoch) -> Any:
         """The weights after training on all rows, by the trial's recipe to its best epoch. Raises DivergenceError.
@@ -102,27 +124,37 @@ class EnsembleTrainer:
         import tensorflow as tf
 
         self._reset(recipe)
-        epochs = recipe.epochs
-        rates = np.array([*map(schedule(recipe, self.steps), range(self.steps * epochs))], np.float32)
+        epochs, (count, steps) = recipe.epochs, self.segments
+        rates = np.array([*map(schedule(recipe, count * steps), range(count * steps * epochs))], np.float32)
         orders = self._orders(np.random.default_rng(recipe.fit_seed), rows)
-        for number, epoch_rates in enumerate(rates.reshape(epochs, self.steps), start=1):
+        for number, epoch_rates in enumerate(rates.reshape(epochs, count, steps), start=1):
             started = time.perf_counter()
-            order = next(orders)
-            batches = [tf.gather(array, order) for array in self.data]
-            loss = _check_finite(self.train_epoch(tf.constant(epoch_rates), *batches), number)
-            yield Epoch(number, epochs, loss, None, float(epoch_rates[0]), time.perf_counter() - started)
+            order = next(orders).reshape(count, steps, self.batch)
+            losses: list[float] = []
+            self._show(0, order)
+            for part, part_rates in zip(order, epoch_rates, strict=True):
+                batches = self.data.take(part)
+                losses.append(_check_finite(self.train_segment(tf.constant(part_rates), *batches), number))
+                self._show(len(losses), order)
+            loss = sum(losses) / count
+            yield Epoch(number, epochs, loss, None, float(epoch_rates[0, 0]), time.perf_counter() - started)
+
+    def _show(self, segments: int, order: RowNumbers) -> None:
+        """Report how many of an epoch's segments are done, if there are several."""
+        if len(order) > 1:
+            self.on_rows(segments * order[0].size, order.size)
 
     def _orders(self, rng: np.random.Generator, rows: RowNumbers) -> Iterator[RowNumbers]:
-        """Row numbers (steps, batch) for each epoch: passes in random order.
+        """Row numbers for each epoch: passes in random order.
 
         The remaining rows of a pass come first in the next.
         """
-        size = self.steps * self.batch
+        size = self.segments.number * self.segments.steps * self.batch
         order = np.empty(0, np.intp)
         while True:
             while len(order) < size:
                 order = np.concatenate([order, rng.permutation(rows)])
-            yield order[:size].reshape(self.steps, self.batch)
+            yield order[:size]
             order = order[size:]
 
     def _reset(self, recipe: Recipe) -> None:
@@ -142,7 +174,7 @@ class EnsembleTrainer:
         for moment in (*self.mean, *self.square):
             moment.assign(moment * 0)
 
-    def _train_epoch(self, rates: Any, x: Any, y: Any, weights: Any = None) -> Any:
+    def _train_segment(self, rates: Any, x: Any, y: Any, weights: Any = None) -> Any:
         """x (steps, batch, inputs): a step for each batch. Returns the mean of their losses."""
         import tensorflow as tf
 
@@ -150,7 +182,7 @@ class EnsembleTrainer:
             loss = self._step(rates[i], x[i], y[i], None if weights is None else weights[i])
             return i + 1, total + loss
 
-        return tf.while_loop(lambda i, total: i < self.steps, step, [0, 0.0])[1] / self.steps
+        return tf.while_loop(lambda i, total: i < self.segments.steps, step, [0, 0.0])[1] / self.segments.steps
 
     def _step(self, rate: Any, x: Any, y: Any, weights: Any) -> Any:
         """AdamW with decoupled weight decay, of matrices only (Loshchilov and Hutter 2017, arXiv 1711.05101)."""

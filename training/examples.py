@@ -3,6 +3,7 @@
 They are the golden rows that a version is tested with, and the examples in the schema.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from models.rows import validate_rows
 from models.schema import FeatureSchema
 from training.errors import UsageError
 
-ColumnArrays = dict[str, npt.NDArray[Any]]
+ColumnArrays = Mapping[str, npt.NDArray[Any]]
 GOLDEN_ROWS = 32
 COMPLETE_ROWS = 3  # of them without missing values, to show to users
 MAX_SAMPLE = 10_000  # values of a column

@@ -1,10 +1,9 @@
-"""The bytes of a file or of standard input, decompressed."""
+"""The content of a file, decompressed."""
 
 import bz2
 import gzip
 import io
 import lzma
-import sys
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 
 from backports import zstd
 
-from models.text import did_you_mean, truncate
+from models.text import truncate
 from training.errors import UsageError
 
 CHUNK_BYTES = 1 << 20
@@ -40,30 +39,19 @@ COMPRESSIONS = (
 DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError, zipfile.BadZipFile)
 
 
-def read_bytes(data: str) -> bytes:
-    """The content of the file that `--data` names. Raises UsageError."""
-    if not data:
-        raise UsageError("no table: say --data FILE, or the name of a bundled data set")
-    if data == "-":
-        return sys.stdin.buffer.read()
-    path = Path(data)
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise UsageError(f"no file {data}{did_you_mean(path.name, siblings)}") from None
-    except OSError as error:
-        raise UsageError(f"{data} cannot be read: {error.strerror or error}") from None
-
-
 def decompress(content: bytes, where: str) -> tuple[bytes, str | None]:
     """The content without its compression, and the name of that. Raises UsageError."""
-    found = next((compression for compression in COMPRESSIONS if content.startswith(compression.start)), None)
+    found = compression_of(content)
     if found is not None:
         return _expand(found.name, lambda: found.open(io.BytesIO(content)), content, where), found.name
     if content.startswith(ZIP_START) and not is_workbook(content):
         return _unzip(content, where), "zip"
     return content, None
+
+
+def compression_of(start: bytes) -> Compression | None:
+    """The compression of content that begins with these bytes, None for a ZIP archive, too."""
+    return next((compression for compression in COMPRESSIONS if start.startswith(compression.start)), None)
 
 
 def is_workbook(content: bytes) -> bool:
@@ -100,7 +88,15 @@ def _expand(name: str, open_file: Callable[[], Any], content: bytes, where: str)
 
 def _unzip(content: bytes, where: str) -> bytes:
     try:
-        archive = zipfile.ZipFile(io.BytesIO(content))
+        return _expand("ZIP", lambda: zip_member(io.BytesIO(content), where), content, where)
+    except NotImplementedError:
+        raise UsageError(f"{where} is a ZIP archive of a method that Python does not know; decompress it") from None
+
+
+def zip_member(file: Any, where: str) -> Any:
+    """The only file of an archive, opened. Raises UsageError."""
+    try:
+        archive = zipfile.ZipFile(file)
     except DAMAGED:
         raise UsageError(f"{where} is a ZIP archive that is cut off or damaged") from None
     members = [member for member in archive.infolist() if _is_content(member)]
@@ -111,10 +107,7 @@ def _unzip(content: bytes, where: str) -> bytes:
         )
     if members[0].flag_bits & 1:
         raise UsageError(f"{where} is a ZIP archive with a password; decompress it and give the result to --data")
-    try:
-        return _expand("ZIP", lambda: archive.open(members[0]), content, where)
-    except NotImplementedError:
-        raise UsageError(f"{where} is a ZIP archive of a method that Python does not know; decompress it") from None
+    return archive.open(members[0])
 
 
 def _is_content(member: zipfile.ZipInfo) -> bool:

@@ -7,8 +7,9 @@ import numpy as np
 
 from models.architecture import Architecture, Task
 from training import fit_keras, fit_numpy
+from training.encoded_rows import EncodedRows, Targets
 from training.recipe import Recipe
-from training.training_run import EncodedRows, FitResult, OnEpoch, Report, Targets, TrainingRun
+from training.training_run import FitResult, OnEpoch, OnRows, Report, TrainingRun
 
 FIT_FUNCTIONS = {
     ("numpy", "ensemble"): fit_numpy.fit_ensemble,
@@ -26,12 +27,13 @@ def fit(
     validation: EncodedRows,
     on_epoch: OnEpoch,
     report: Report = lambda text: None,
+    on_rows: OnRows = lambda done, total: None,
 ) -> FitResult:
     """Train by the recipe. `report` receives messages about decisions on the way.
 
     Raises DivergenceError when the loss is no longer finite.
     """
-    run = training_run(recipe, architecture, task, train, validation, on_epoch, report)
+    run = training_run(recipe, architecture, task, train, validation, on_epoch, report, on_rows)
     started = time.perf_counter()
     result = FIT_FUNCTIONS[recipe.framework, recipe.network](run)
     return replace(result, seconds=time.perf_counter() - started)
@@ -45,10 +47,11 @@ def training_run(
     validation: EncodedRows,
     on_epoch: OnEpoch = lambda epoch: None,
     report: Report = lambda text: None,
+    on_rows: OnRows = lambda done, total: None,
 ) -> TrainingRun:
     """The arguments of a training, with the weights of its classes."""
     weights = class_weights(train.y, max(architecture.outputs, 2)) if recipe.class_weights == "balanced" else None
-    return TrainingRun(recipe, architecture, task, train, validation, weights, on_epoch, report)
+    return TrainingRun(recipe, architecture, task, train, validation, weights, on_epoch, report, on_rows)
 
 
 def class_weights(y: Targets, classes: int) -> list[float]:

@@ -38,9 +38,9 @@ def fit_plain(run: TrainingRun) -> FitResult:
     if recipe.patience:
         callbacks.append(keras.callbacks.EarlyStopping(patience=recipe.patience, restore_best_weights=True))
     model.fit(
-        run.train.x,
+        np.asarray(run.train.x),
         encode_targets(recipe, run.task, run.train.y, outputs),
-        validation_data=(run.validation.x, encode_targets(recipe, run.task, run.validation.y, outputs)),
+        validation_data=(np.asarray(run.validation.x), encode_targets(recipe, run.task, run.validation.y, outputs)),
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
         class_weight=None if run.class_weights is None else dict(enumerate(run.class_weights)),
@@ -64,7 +64,7 @@ def fit_ensemble(run: TrainingRun) -> FitResult:
     def trainer(frequencies: int) -> EnsembleTrainer:
         architecture = replace(run.architecture, frequencies=frequencies)
         loss = loss_of(recipe, run.task, reduction=None)
-        return EnsembleTrainer(recipe, architecture, loss, data, len(folds[0].train))
+        return EnsembleTrainer(recipe, architecture, loss, data, len(folds[0].train), run.on_rows)
 
     best, trial_losses = ensemble.select_trial(
         recipe, lambda trial: run_trial(run, trial, folds, trainer(trial.frequencies).run), run.report

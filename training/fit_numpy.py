@@ -14,7 +14,7 @@ from models.network.network import Network
 from training import ensemble, temperature
 from training.folds import Evaluate, Fold, FoldResult, TrialResult, draw_folds, run_trial
 from training.recipe import Recipe
-from training.training_run import EncodedRows, FitResult, HeldOutOutputs, OnEpoch, TrainingRun, best_epoch
+from training.training_run import FitResult, HeldOutOutputs, OnEpoch, TrainingRun, best_epoch
 
 
 def fit_plain(run: TrainingRun) -> FitResult:
@@ -30,11 +30,11 @@ def fit_ensemble(run: TrainingRun) -> FitResult:
 
     def fit_fold(recipe: Recipe, fold: Fold, evaluate: Evaluate, patience: int | None, on_epoch: OnEpoch) -> FoldResult:
         architecture = ensemble.configure(run.architecture, recipe)
-        train, validation = (EncodedRows(rows.x[part], rows.y[part]) for part in fold)
+        train, validation = (rows.take(part) for part in fold)
         of_fold = replace(
             run, recipe=recipe, architecture=architecture, train=train, validation=validation, on_epoch=on_epoch
         )
-        net, history = _fit(of_fold, lambda net: evaluate(_members(net).predict(validation.x)), patience)
+        net, history = _fit(of_fold, lambda net: evaluate(_members(net).predict(np.asarray(validation.x))), patience)
         return FoldResult(history, net)
 
     folds = draw_folds(run)
@@ -64,13 +64,13 @@ def _fit(
     recipe, train = run.recipe, run.train
     rng = np.random.default_rng(recipe.fit_seed)
     net = network.build(run.architecture, rng)
-    validation: Any = (run.validation.x, run.validation.y) if evaluate is None else lambda: evaluate(net)
+    validation: Any = (np.asarray(run.validation.x), run.validation.y) if evaluate is None else lambda: evaluate(net)
     # One thread: the products of a mini-batch take a fraction of a millisecond, and after each of them BLAS threads
     # wait for each other without sleeping. Two threads took 0.93 times as long on two idle cores, 5.8 times on two busy
     # ones.
     with threadpool_limits(1, "blas"):
         history = net.fit(
-            train.x,
+            np.asarray(train.x),
             train.y,
             loss=_loss(recipe, run.task, run.class_weights),
             optimizer=_optimizer(recipe, len(train.x)),

@@ -1,7 +1,7 @@
 """A column of the table becomes a feature of the schema with its values, or is ignored."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -44,6 +44,10 @@ class InferredColumn:
     feature: Feature | None
     values: npt.NDArray[Any]  # (rows,)
     notices: list[str] = field(default_factory=list)
+
+    @property
+    def without_values(self) -> "InferredColumn":
+        return replace(self, values=np.empty(0))
 
 
 def infer_column(column: FactorizedColumn, options: DataOptions, schema: FeatureSchema | None) -> InferredColumn:

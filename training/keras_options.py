@@ -8,8 +8,9 @@ import numpy as np
 
 from models.architecture import Epoch, Task
 from models.network.network import DivergenceError
+from training.encoded_rows import Targets
 from training.recipe import Recipe
-from training.training_run import OnEpoch, Targets
+from training.training_run import OnEpoch
 
 
 def loss_of(recipe: Recipe, task: Task, reduction: str | None = "sum_over_batch_size") -> Any:

@@ -89,7 +89,7 @@ def with_open_dates(encoder: Encoder) -> Encoder:
 def best_candidate(run: TrainingRun, encoder: Encoder, network_loss: float) -> LinearFit | None:
     """The penalty with the smallest loss; None if all losses are infinite."""
     folds, pooled = draw_folds(run), run.pooled
-    columns = linear_model.one_hot_columns(pooled.x, encoder)
+    columns = linear_model.one_hot_columns(np.asarray(pooled.x), encoder)
     rows = np.concatenate([fold.validation for fold in folds])
     loss_of = validation_loss(run, pooled.y[rows])
     penalties = PENALTIES[run.task == "regression"]
@@ -123,7 +123,7 @@ def _fit_served(run: TrainingRun, encoder: Encoder, candidate: LinearFit, second
     """The candidate fitted to the rows that the served network would have learned from."""
     pooled = run.pooled
     learned = np.arange(len(pooled.y)) if run.recipe.refit else np.arange(len(run.train.y))
-    columns = linear_model.one_hot_columns(pooled.x, encoder)
+    columns = linear_model.one_hot_columns(np.asarray(pooled.x), encoder)
     started = time.perf_counter()
     model = fit_again(run, columns[learned], candidate.penalty)
     t = temperature.calibrate(run, candidate.outputs[:, np.newaxis], pooled.y[candidate.rows])

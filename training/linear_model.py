@@ -20,7 +20,8 @@ from models.network import network
 from models.network.layers import Dense
 from models.network.network import Network
 from models.network.tabular_layers import Tabular
-from training.training_run import Matrix, Targets
+from training.encoded_rows import Targets
+from training.streaming.stored_matrix import Matrix
 
 PENALTIES: dict[bool, tuple[float, ...]] = {  # of the squared weights, for a regression or not
     True: (0.3, 3.0, 30.0, 300.0, 3000.0, math.inf),

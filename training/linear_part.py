@@ -21,9 +21,11 @@ from models.network.losses import BinaryCrossEntropy, CategoricalCrossEntropy, L
 from models.network.network import Network
 from models.network.tabular_layers import Tabular
 from training import linear_candidate, linear_model
+from training.encoded_rows import Targets
 from training.linear_model import Array64, LinearModel
+from training.streaming.stored_matrix import Matrix
 from training.temperature import PRIOR_DEVIATION
-from training.training_run import FitResult, HeldOutOutputs, Matrix, Targets, TrainingRun
+from training.training_run import FitResult, HeldOutOutputs, TrainingRun
 from training.validation_loss import validation_loss
 
 NAME = "with a linear part"  # in the losses of the trials
@@ -60,7 +62,7 @@ def add(run: TrainingRun, encoder: Encoder, fitted: FitResult) -> FitResult:
     mixed_loss = validation_loss(run, y)(mixed.astype(np.float32))
     if not mixed_loss < (1 - MIN_GAIN) * loss:
         return fitted
-    columns = linear_model.one_hot_columns(run.pooled.x, encoder)
+    columns = linear_model.one_hot_columns(np.asarray(run.pooled.x), encoder)
     model = linear_candidate.fit_again(run, columns, candidate.penalty)
     # The temperature is already in the network's last layer, and a part of the shares.
     served = Shares(shares.network * fitted.temperature, shares.linear)

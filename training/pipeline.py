@@ -14,6 +14,7 @@ from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine, TensorFlowEngine
 from models.explanation.background import Background
 from models.frame import Frame
+from models.freed_memory import return_freed_memory
 from models.network.scale_head import ScaleHead
 from models.schema import FeatureSchema
 from models.store_repair import repair_store
@@ -27,6 +28,8 @@ from training import (
     dataset_report,
     examples,
     fit,
+    importance,
+    leaks,
     linear_candidate,
     linear_part,
     plots,
@@ -37,7 +40,7 @@ from training.config import DataOptions, FitOptions
 from training.conformalization import HeldOutRows
 from training.dataset import Dataset
 from training.drift_reference import fit_reference
-from training.error_scale import RowErrors, fit_scale_head
+from training.encoded_rows import Targets, encode_rows
 from training.errors import UsageError
 from training.evaluation import MAIN_METRIC, METRIC_LABELS, EvaluationMetrics, error, evaluate
 from training.importance import column_importance
@@ -45,14 +48,17 @@ from training.option_checks import check_ranges
 from training.progress import Progress
 from training.provenance import training_record
 from training.recipe import MAX_FOLD_CLASSES, Recipe, decide_recipe
-from training.splitting import Indices, Split, split_rows
+from training.scale_fit import add_scale
+from training.splitting import Split, split_rows
 from training.steps import step
-from training.training_run import EncodedRows, FitResult, Matrix, OnEpoch, Report, Targets
+from training.streaming.spilled_frame import SpilledFrame, open_frame
+from training.training_run import FitResult, OnEpoch, Report
 from training.tune import Search
 
 if TYPE_CHECKING:  # it needs the extra signing
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
+MANY_ROWS = 100_000
 BETTER = 0.02  # the share by which a baseline's error must be smaller to be noticed
 LINKS: dict[Task, Link] = {"regression": "linear", "binary": "sigmoid", "multiclass": "softmax"}
 
@@ -63,7 +69,7 @@ class TrainingResult:
 
     dataset: Dataset
     split: Split
-    frame: Frame
+    frame: Frame | SpilledFrame
     encoder: Encoder
     fit: FitResult
     golden_rows: list[dict[str, Any]]
@@ -117,10 +123,10 @@ def train(
     with step("its rows cannot be split", options.data):
         split = split_rows(dataset, options)
     report(dataset_report.report(dataset))
-    for notice in split.notices + replacement_notices(schema):
+    for notice in split.notices + replacement_notices(schema) + sampling_notices(dataset.rows_used):
         report(f"note: {notice}")
 
-    frame = schema.frames.from_columns(dataset.columns)
+    frame = open_frame(schema, dataset.columns, len(dataset.target))
     regression = schema.task == "regression"
     pooled = np.concatenate([split.train, split.validation])
     fold_rows = len(pooled) if split.drawn and len(schema.classes or ()) <= MAX_FOLD_CLASSES else 0
@@ -140,13 +146,16 @@ def train(
             numbers="quantile" if recipe.network == "ensemble" else "scaled",
             clip=recipe.network == "ensemble" and not split.by_time,
         )
-        x, y = encoder.encode(frame), encoder.target.apply(dataset.target) if regression else dataset.target
-    train_rows, validation_rows = (EncodedRows(x[rows], y[rows]) for rows in (split.train, split.validation))
+        y = encoder.target.apply(dataset.target) if regression else dataset.target
+        encoded = encode_rows(encoder, frame, y)
+    return_freed_memory()
+    train_rows, validation_rows = encoded.take(split.train), encoded.take(split.validation)
     progress = Progress(schema.name)
 
     def fit_recipe(recipe: Recipe, on_epoch: OnEpoch) -> FitResult:
         architecture = choose_architecture(recipe, schema, encoder)
-        return fit.fit(recipe, architecture, schema.task, train_rows, validation_rows, on_epoch, progress.report)
+        parts = train_rows, validation_rows
+        return fit.fit(recipe, architecture, schema.task, *parts, on_epoch, progress.report, progress.rows)
 
     search = None
     try:
@@ -158,23 +167,29 @@ def train(
         with step("the network cannot be trained", options.data):
             fitted = fit_recipe(recipe, progress.epoch)
             if recipe.compare_linear and tune is None:
-                encoder, fitted = compare_linear(fitted, encoder, dataset, frame, split, y, progress.report)
-                x = encoder.encode(frame)
+                served, fitted = compare_linear(fitted, encoder, dataset, frame, split, y, progress.report)
+                if served is not encoder:
+                    encoder, encoded = served, encode_rows(served, frame, y)
     finally:
         progress.end_line()
     with step("the network cannot be evaluated", options.data):
         model = build_model(fitted, schema, encoder)
         head = None
         if regression:
-            held_out_rows = held_out_errors(model, fitted, x, y, pooled, split.validation)
-            head, model = with_scale_head(model, fitted, held_out_rows, learned_errors(model, x[learned], y[learned]))
-        held_out = conformalization.held_out_rows(model, frame.take(split.test), dataset.target[split.test])
+            head, model = add_scale(model, fitted, encoded, pooled, split.validation, learned, report)
+        held_out = conformalization.held_out_rows(model, frame.take(split.test).load(), dataset.target[split.test])
         metrics = evaluate(schema.task, held_out.target, held_out.outputs.primary)
     return TrainingResult(dataset, split, frame, encoder, fitted, golden_rows, held_out, metrics, head, search)
 
 
 def compare_linear(
-    fitted: FitResult, encoder: Encoder, dataset: Dataset, frame: Frame, split: Split, y: Targets, report: Report
+    fitted: FitResult,
+    encoder: Encoder,
+    dataset: Dataset,
+    frame: Frame | SpilledFrame,
+    split: Split,
+    y: Targets,
+    report: Report,
 ) -> tuple[Encoder, FitResult]:
     """The network, perhaps with a linear part, or a linear model, with its encoder: by the smallest validation loss."""
     recipe, schema = fitted.recipe, dataset.schema
@@ -182,12 +197,12 @@ def compare_linear(
     own = Encoder.fit(schema, frame.take(learned), bins=0).model_copy(update={"target": encoder.target})
     if split.by_time:
         own = linear_candidate.with_open_dates(own)
-    if not linear_candidate.affordable(own, len(frame.numbers), max(len(schema.classes or ()), 1)):
+    if not linear_candidate.affordable(own, frame.rows, max(len(schema.classes or ()), 1)):
         return encoder, fitted
     runs = []
     for part in (encoder, own):
-        x = part.encode(frame)
-        train, validation = (EncodedRows(x[rows], y[rows]) for rows in (split.train, split.validation))
+        encoded = encode_rows(part, frame, y)
+        train, validation = encoded.take(split.train), encoded.take(split.validation)
         architecture = choose_architecture(recipe, schema, encoder)
         runs.append(fit.training_run(recipe, architecture, schema.task, train, validation, report=report))
     network = linear_part.add(runs[0], encoder, fitted)
@@ -203,6 +218,16 @@ def study_file(dataset: Dataset, options: DataOptions, recipe: Recipe) -> Path:
     data = asdict(options) | {"data": dataset.fingerprint, "name": dataset.schema.name}
     digest = hashlib.sha256(json.dumps([data, asdict(recipe)], sort_keys=True).encode()).hexdigest()[:12]
     return store.location().parent / "studies" / f"{dataset.schema.name}-{digest}.log"
+
+
+def sampling_notices(rows: int) -> list[str]:
+    """A notice about what looks at a part of many rows. The scale of errors and the baselines report it themselves."""
+    if rows <= MANY_ROWS:
+        return []
+    return [
+        f"target leakage is looked for in {leaks.SAMPLE_ROWS:,} of {rows:,} rows, and the importance of columns is "
+        f"measured on {importance.MAX_SHUFFLED_ROWS:,} test rows; the network learns from all training rows"
+    ]
 
 
 def replacement_notices(schema: FeatureSchema) -> list[str]:
@@ -314,45 +339,6 @@ def choose_architecture(recipe: Recipe, schema: FeatureSchema, encoder: Encoder)
         adapters=recipe.adapters,
         link=LINKS[schema.task] if recipe.members else "linear",
     )
-
-
-def held_out_errors(
-    model: TabularModel, fitted: FitResult, x: Matrix, y: Targets, pooled: Indices, validation: Indices
-) -> tuple[Matrix, Targets]:
-    """Encoded rows, and a regression's errors for them of networks that did not learn from them.
-
-    pooled: the train rows, then the validation rows. Errors for rows that a network learned from would be too small.
-    """
-    target = model.encoder.target
-    if fitted.held_out is None:
-        return x[validation], y[validation] - target.apply(model.predict_encoded(x[validation]).primary[:, 0])
-    rows = pooled[fitted.held_out.rows]
-    return x[rows], y[rows] - target.apply(target.unscale(fitted.held_out.outputs)[:, 0])
-
-
-def learned_errors(model: TabularModel, x: Matrix, y: Targets) -> tuple[Matrix, Targets]:
-    """The rows that the network learned from, and its errors for them."""
-    return x, y - model.encoder.target.apply(model.predict_encoded(x).primary[:, 0])
-
-
-def with_scale_head(
-    model: TabularModel, fitted: FitResult, held_out: tuple[Matrix, Targets], learned: tuple[Matrix, Targets]
-) -> tuple[ScaleHead, TabularModel]:
-    """The scale of a regression's errors, fitted to those of these encoded rows, and the model with it."""
-    rows = [
-        RowErrors(conformalization.hidden_outputs(fitted.network, fitted.keras, x), errors)
-        for x, errors in (held_out, learned)
-    ]
-    head = fit_scale_head(*rows)
-    engine = model.engine
-    scaled: Engine
-    if isinstance(engine, NumpyEngine):
-        assert fitted.network is not None
-        scaled = engine.with_scale_head(fitted.network, head)
-    else:
-        assert isinstance(engine, TensorFlowEngine)
-        scaled = engine.with_scale_head(head)
-    return head, replace(model, scaled_engine=scaled, scale_limits=head.limits)
 
 
 def build_model(result: FitResult, schema: FeatureSchema, encoder: Encoder) -> TabularModel:

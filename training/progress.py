@@ -6,6 +6,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 from models.architecture import Epoch
+from training.work_progress import WorkProgress
 
 
 class Progress:
@@ -17,6 +18,7 @@ class Progress:
         self.interactive = self.stream.isatty()
         self.seconds = 0.0
         self.line: tqdm[None] | None = None
+        self._epoch: WorkProgress | None = None
 
     def epoch(self, epoch: Epoch) -> None:
         self.seconds += epoch.seconds
@@ -28,6 +30,14 @@ class Progress:
             line = f"{self.name}  epoch {epoch.number}/{epoch.of}  {losses}  {self.seconds:.1f} s"
             print(line, file=self.stream, flush=True)
 
+    def rows(self, done: int, total: int) -> None:
+        """During a long epoch, from 0 on: the rows that it has learned from."""
+        if self._epoch is None:
+            self._epoch = WorkProgress(f"{self.name}  epoch", total, "rows", self.stream)
+        self._epoch.show(done)
+        if done == total:
+            self._end_rows()
+
     def report(self, text: str) -> None:
         """Print a message on a separate line."""
         self.end_line()
@@ -38,6 +48,12 @@ class Progress:
         if self.line is not None:
             self.line.close()
             self.line = None
+        self._end_rows()
+
+    def _end_rows(self) -> None:
+        if self._epoch is not None:
+            self._epoch.close()
+            self._epoch = None
 
     def _update(self, epoch: Epoch, losses: str) -> None:
         """Show an epoch in the live line; a first epoch starts a new line."""

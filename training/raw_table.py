@@ -1,8 +1,9 @@
 """A table as it was read from a file, before any type inference."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -14,12 +15,13 @@ from training.errors import UsageError
 class RawTable:
     """A table as it was read, before any type inference.
 
-    columns: an Arrow array for each name. typed: whether text is text; otherwise (CSV, Excel) it is a cell to parse.
+    columns: an Arrow array for each name; those of a large table are read from a disk each time.
+    typed: whether text is text; otherwise (CSV, Excel) it is a cell to parse.
     origin: how the file was read (its format, encoding, …), kept in training.json.
     """
 
     names: list[str]
-    columns: list[Any]
+    columns: Sequence[Any]
     typed: bool
     rows: int
     notices: list[str]
@@ -30,6 +32,31 @@ class RawTable:
     skip_rows: int | None = None  # lines above the header of a CSV, as a schema stores them
     comment: str | None = None  # what comments of a CSV begin with, if it has any
     categorical: frozenset[str] = field(default_factory=frozenset)  # columns that pandas stored as categorical
+    spilled: bool = False  # whether its columns are in files, because it is large
+
+
+class BatchSink(Protocol):
+    """Receives the rows of a table in batches of equal columns."""
+
+    def add(self, batch: Any) -> None: ...
+    def columns(self) -> Sequence[Any]:
+        """The Arrow array of each column, after the last batch."""
+        ...
+
+
+class MemoryBatches:
+    """Keeps all rows in memory."""
+
+    def __init__(self) -> None:
+        self._batches: list[Any] = []
+
+    def add(self, batch: Any) -> None:
+        self._batches.append(batch)
+
+    def columns(self) -> Sequence[Any]:
+        columns: list[Any] = pa.Table.from_batches(self._batches).columns
+        self._batches = []
+        return columns
 
 
 def check_names(names: list[str], where: str) -> None:
@@ -45,11 +72,14 @@ def column_of_cells(cells: list[Any]) -> Any:
     try:
         return pa.array(cells)
     except (pa.ArrowException, OverflowError):
-        texts = [None if cell is None else cell if isinstance(cell, str) else _text(cell) for cell in cells]
+        texts = [None if cell is None else cell_text(cell) for cell in cells]
         return pa.array(texts, pa.large_string())
 
 
-def _text(cell: object) -> str:
+def cell_text(cell: object) -> str:
+    """The text of a cell of a column whose cells have several types."""
+    if isinstance(cell, str):
+        return cell
     if isinstance(cell, bool):
         return "true" if cell else "false"
     return str(int(cell) if isinstance(cell, float) and cell.is_integer() else cell)

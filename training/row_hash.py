@@ -1,5 +1,7 @@
 """A hash of each row's content, which does not depend on the order of the rows or the columns."""
 
+from itertools import chain
+
 import numpy as np
 
 from training.content_hash import Hashes, hash_columns
@@ -10,5 +12,5 @@ def row_hashes(dataset: Dataset) -> Hashes:
     """(n,): equal for rows that are equal in every feature and the target, whatever the order of the columns."""
     classes = dataset.schema.classes
     target = dataset.target if classes is None else np.array([str(label) for label in classes], object)[dataset.target]
-    columns = {f"feature {name}": values for name, values in dataset.columns.items()}
-    return hash_columns({**columns, f"target {dataset.schema.target}": target})
+    features = ((f"feature {name}", values) for name, values in dataset.columns.items())
+    return hash_columns(chain(features, [(f"target {dataset.schema.target}", target)]))

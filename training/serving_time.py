@@ -12,7 +12,7 @@ from training import pipeline
 def microseconds_per_row(result: pipeline.TrainingResult, rows: int) -> float:
     """The time from validated values to outputs for a batch of this many rows: the median of 50 times, one thread."""
     model = pipeline.build_model(result.fit, result.dataset.schema, result.encoder)
-    frame = result.frame.take(result.split.test[:rows])
+    frame = result.frame.take(result.split.test[:rows]).load()
     count = len(frame.numbers)
     repetitions = max(1, 200 // count)
     with threadpool_limits(1):

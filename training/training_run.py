@@ -10,20 +10,14 @@ import numpy.typing as npt
 
 from models.architecture import Architecture, Epoch, Task
 from models.network.network import Network
+from training.encoded_rows import EncodedRows, joined
 from training.recipe import Recipe
+from training.streaming.stored_matrix import Matrix
 
-Matrix = npt.NDArray[np.float32]
-Targets = npt.NDArray[Any]
 OnEpoch = Callable[[Epoch], None]
 Report = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class EncodedRows:
-    """x (rows, width): encoded rows; y (rows,): standardised values or class numbers."""
-
-    x: Matrix
-    y: Targets
+OnRows = Callable[[int, int], None]
+"""Receives during an epoch how many rows of how many have been learned from."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +32,12 @@ class TrainingRun:
     class_weights: list[float] | None
     on_epoch: OnEpoch
     report: Report
+    on_rows: OnRows = lambda done, total: None
 
     @property
     def pooled(self) -> EncodedRows:
         """The train rows, then the validation rows."""
-        parts = self.train, self.validation
-        return EncodedRows(np.concatenate([rows.x for rows in parts]), np.concatenate([rows.y for rows in parts]))
+        return joined([self.train, self.validation])
 
 
 class HeldOutOutputs(NamedTuple):

@@ -11,8 +11,9 @@ import numpy as np
 from models.network.activations import Array
 from models.network.losses import BinaryCrossEntropy, CategoricalCrossEntropy, Huber, Loss, SquaredError
 from training import temperature
+from training.encoded_rows import Targets
 from training.recipe import Recipe
-from training.training_run import Targets, TrainingRun
+from training.training_run import TrainingRun
 
 ValidationLoss = Callable[[Array], float]
 """The loss of the members' outputs (rows, members, outputs) for the validation rows."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
 from models.feature import MISSING, UNSEEN, Feature
-from models.frame import Frame
+from models.frame import FrameColumns
 from models.outputs import Outputs
 from models.schema import FeatureSchema, SchemaError
 from models.stored_document import StoredDocument
@@ -126,17 +126,17 @@ class DriftReference(StoredDocument):
             raise SchemaError("reference.json does not belong to features.json")
 
     @classmethod
-    def fit(cls, schema: FeatureSchema, frame: Frame) -> Self:
+    def fit(cls, schema: FeatureSchema, frame: FrameColumns) -> Self:
         """The reference of these rows, without predictions."""
         numbers = [
             number_reference(feature.name, column, boolean=feature.kind == "boolean")
-            for feature, column in zip(schema.numeric, frame.numbers.T, strict=True)
+            for feature, column in zip(schema.numeric, frame.number_columns(), strict=True)
         ]
         categories = [
             category_reference(feature.name, column, feature)
-            for feature, column in zip(schema.categorical, frame.codes.T, strict=True)
+            for feature, column in zip(schema.categorical, frame.code_columns(), strict=True)
         ]
-        return cls(rows=len(frame.numbers), columns=[*numbers, *categories])
+        return cls(rows=frame.rows, columns=[*numbers, *categories])
 
     def with_predictions(self, schema: FeatureSchema, outputs: Outputs, estimate: QualityEstimate | None) -> Self:
         """The same with the outputs for test rows."""

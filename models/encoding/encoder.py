@@ -26,7 +26,7 @@ from models.encoding.column_encodings import (
 )
 from models.encoding.target_scaling import TargetScaling
 from models.encoding.vectorised_encodings import CategoryLookup, QuantileNumbers, ScaledNumbers
-from models.frame import FEW_ROWS, Frame, any_of
+from models.frame import FEW_ROWS, Frame, FrameColumns, any_of
 from models.schema import FeatureSchema, SchemaError
 from models.stored_document import StoredDocument
 
@@ -51,7 +51,7 @@ class Encoder(StoredDocument):
     def fit(
         cls,
         schema: FeatureSchema,
-        frame: Frame,
+        frame: FrameColumns,
         target: Vector | None = None,
         bins: int = BINS,
         numbers: Literal["scaled", "quantile"] = "scaled",
@@ -64,11 +64,11 @@ class Encoder(StoredDocument):
         numbers are clipped to the range of the training rows. clip: whether the predictions of a regression
         are, too; by default those from quantile-encoded numbers.
         """
-        rows, columns = frame.numbers.shape
+        rows, columns = frame.rows, len(schema.numeric)
         knots = min(MAX_KNOTS, MAX_TOTAL_KNOTS // max(columns, 1) + 2)
         affordable = min(bins, rows // 20, MAX_BIN_COLUMNS // max(columns, 1))
         parts: list[ColumnEncoding] = []
-        for feature, values in zip(schema.numeric, frame.numbers.T, strict=True):
+        for feature, values in zip(schema.numeric, frame.number_columns(), strict=True):
             if feature.kind == "boolean":
                 parts.append(BooleanEncoding(name=feature.name))
             elif feature.kind == "date":
@@ -79,7 +79,7 @@ class Encoder(StoredDocument):
                 parts.append(NumberEncoding.fit(feature.name, values, affordable if affordable > 1 else 0))
         levels: list[LevelEncoding] = [
             CategoryEncoding.fit(feature, codes)
-            for feature, codes in zip(schema.categorical, frame.codes.T, strict=True)
+            for feature, codes in zip(schema.categorical, frame.code_columns(), strict=True)
         ]
         scale = (
             TargetScaling()

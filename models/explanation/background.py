@@ -3,17 +3,19 @@
 Each column of a background row comes from a different training row, so no background row is a real row.
 """
 
-from typing import Annotated, Literal, Self
+from collections.abc import Callable, Iterable
+from typing import Annotated, Literal, Self, TypeVar
 
 import numpy as np
 from pydantic import Field
 
 from models.feature import MISSING
-from models.frame import Frame
+from models.frame import Frame, FrameColumns
 from models.schema import FeatureSchema, SchemaError
 from models.stored_document import StoredDocument
 
 BACKGROUND_ROWS = 16
+T = TypeVar("T", float, int)
 
 
 class Background(StoredDocument):
@@ -30,17 +32,19 @@ class Background(StoredDocument):
     typical_codes: list[int]
 
     @classmethod
-    def fit(cls, schema: FeatureSchema, frame: Frame, rng: "np.random.Generator") -> Self:
+    def fit(cls, schema: FeatureSchema, frame: FrameColumns, rng: "np.random.Generator") -> Self:
         """Make a background from the training rows, at least one."""
-        numbers = np.stack([spread(column, rng) for column in frame.numbers.T], axis=1) if schema.numeric else None
-        codes = np.stack([spread(column, rng) for column in frame.codes.T], axis=1) if schema.categorical else None
+        spread_numbers, typical_numbers = _spread_and_typical(frame.number_columns(), rng, typical_number)
+        spread_codes, typical_codes = _spread_and_typical(frame.code_columns(), rng, most_frequent)
+        numbers = np.stack(spread_numbers, axis=1) if schema.numeric else None
+        codes = np.stack(spread_codes, axis=1) if schema.categorical else None
         empty: list[list[int]] = [[] for _ in range(BACKGROUND_ROWS)]
         return cls(
             columns=_column_names(schema),
             numbers=[[]] * BACKGROUND_ROWS if numbers is None else [_with_none(row) for row in numbers.tolist()],
             codes=empty if codes is None else codes.tolist(),
-            typical_numbers=_with_none([typical_number(column) for column in frame.numbers.T]),
-            typical_codes=[most_frequent(column) for column in frame.codes.T],
+            typical_numbers=_with_none(typical_numbers),
+            typical_codes=typical_codes,
         )
 
     def check(self, schema: FeatureSchema) -> None:
@@ -64,6 +68,14 @@ class Background(StoredDocument):
     def typical(self) -> Frame:
         """One row: medians and the most frequent levels."""
         return _frame([self.typical_numbers], [self.typical_codes])
+
+
+def _spread_and_typical(
+    columns: "Iterable[np.ndarray]", rng: "np.random.Generator", typical: Callable[[np.ndarray], T]
+) -> tuple[list[np.ndarray], list[T]]:
+    """Of each column, which is read once."""
+    found = [(spread(column, rng), typical(column)) for column in columns]
+    return [values for values, _ in found], [value for _, value in found]
 
 
 def spread(column: np.ndarray, rng: "np.random.Generator") -> np.ndarray:

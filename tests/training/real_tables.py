@@ -122,7 +122,7 @@ def post(options: DataOptions, dataset: Dataset) -> None:
     """Raises AssertionError if the CSV itself is not read as in training."""
     if dataset.origin["format"] != "CSV" or options.delimiter == " ":  # no body has blanks between its cells
         return
-    content, _ = file_content.decompress(file_content.read_bytes(options.data), options.data)
+    content, _ = file_content.decompress(Path(options.data).read_bytes(), options.data)
     assert_frame(decoded(CsvDecoder, dataset.schema, content), dataset, "posted")
 
 

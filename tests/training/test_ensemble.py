@@ -12,9 +12,10 @@ from models.network.losses import BinaryCrossEntropy, CategoricalCrossEntropy
 from models.network.network import DivergenceError
 from training import ensemble, fit, fit_numpy, temperature
 from training.config import FitOptions, Framework
+from training.encoded_rows import EncodedRows
 from training.folds import TrialResult, draw_folds
 from training.recipe import Recipe, decide_recipe
-from training.training_run import EncodedRows, FitResult, TrainingRun
+from training.training_run import FitResult, TrainingRun
 
 FRAMEWORKS: list[Framework] = ["numpy", "keras"]
 

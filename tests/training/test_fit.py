@@ -11,8 +11,9 @@ from models.architecture import Architecture, Epoch, Task
 from models.network.network import DivergenceError
 from training import fit
 from training.config import FitOptions, Framework
+from training.encoded_rows import EncodedRows
 from training.recipe import Recipe, decide_recipe
-from training.training_run import EncodedRows, FitResult
+from training.training_run import FitResult
 
 FRAMEWORKS: list[Framework] = ["numpy", "keras"]
 TUTORIAL = FitOptions(hidden=(32,), activation="relu", epochs=10, batch_size=32, optimizer="adam", loss="mse")

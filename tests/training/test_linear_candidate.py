@@ -16,11 +16,12 @@ from models.encoding.encoder import Encoder
 from training import linear_model, pipeline
 from training.build_dataset import load_dataset
 from training.config import DataOptions, FitOptions
+from training.encoded_rows import EncodedRows
 from training.fit import training_run
 from training.linear_candidate import compare, fit_again
 from training.linear_model import LinearModel
 from training.recipe import decide_recipe
-from training.training_run import EncodedRows, FitResult, Report, TrainingRun
+from training.training_run import FitResult, Report, TrainingRun
 
 WriteCsv = Callable[[str, Sequence[Sequence[object]]], Path]
 CITIES = [f"city {number}" for number in range(12)]
@@ -104,7 +105,7 @@ def test_the_smaller_validation_loss_decides_and_both_are_recorded(write_csv: Wr
 
 def test_the_selected_model_alone_is_fitted_again(write_csv: WriteCsv, monkeypatch: pytest.MonkeyPatch) -> None:
     run, encoder = run_of(write_csv)
-    columns = linear_model.one_hot_columns(run.pooled.x, encoder)
+    columns = linear_model.one_hot_columns(np.asarray(run.pooled.x), encoder)
     fitted: list[float] = []
 
     def fit_each(columns: Any, y: Any, *arguments: Any) -> Iterator[LinearModel]:

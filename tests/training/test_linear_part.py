@@ -13,11 +13,12 @@ from models.network.ensemble_layers import MemberMean
 from models.network.network import Network
 from training import linear_model, linear_part
 from training.config import FitOptions
+from training.encoded_rows import EncodedRows
 from training.fit import training_run
 from training.linear_model import LinearModel
 from training.linear_part import Shares
 from training.recipe import decide_recipe
-from training.training_run import EncodedRows, FitResult, HeldOutOutputs, TrainingRun
+from training.training_run import FitResult, HeldOutOutputs, TrainingRun
 
 ROWS, NUMBERS, LEVELS = 200, 3, 12
 
@@ -128,7 +129,7 @@ def test_the_shares_have_the_smallest_loss() -> None:
 def test_a_linear_part_is_added_if_the_validation_loss_falls(task: Task) -> None:
     """The network's held-out outputs know one column, the linear model finds the other."""
     encoder, run, messages = training(task)
-    x, y = run.pooled.x, run.pooled.y
+    x, y = np.asarray(run.pooled.x), run.pooled.y
     signal = 0.9 * x[:, :1] if task == "regression" else 2 * x[:, :1]
     fitted = of_network(run, np.repeat(signal[:, np.newaxis], 3, axis=1), loss=0.9)
     result = linear_part.add(run, encoder, fitted)

@@ -71,8 +71,8 @@ def test_a_missing_file_is_reported_with_the_nearest_name(write: Callable[..., s
         read_table(DataOptions(data=path.replace("trips", "trip")))
 
 
-def test_a_folder_is_not_read(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be read"):
+def test_a_folder_without_tables_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has no file of a table"):
         read_table(DataOptions(data=str(tmp_path)))
 
 

@@ -1,0 +1,1 @@
+"""Large random tables: trained with bounded memory, beside LightGBM (`make large-tables`)."""

@@ -1,0 +1,100 @@
+"""Trains large random tables and compares their peaks of memory with that of 1,000 rows (`make large-tables`).
+
+`python -m tests.training.large.proof [--csv-rows N] [--parquet-rows N] [--memory SIZE]`. LightGBM is trained, too, if
+it is installed in build/large/packages. The exit code is 1 if a bound is exceeded.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.training.large.random_table import TARGET, write_table
+from training.arguments import parse_size
+
+PACKAGES = Path("build/large/packages")
+CSV_BOUND = 600_000_000  # bytes beyond the peak of 1,000 rows
+SMALL_ROWS = 1000
+
+
+class Run(NamedTuple):
+    """A training in a process of its own. peak: bytes of memory in RAM."""
+
+    seconds: float
+    peak: int
+    rmse: float
+
+
+def train(table: Path, store: Path, *options: str) -> Run:
+    command = [sys.executable, "-m", "training", "--data", str(table), "--target", TARGET, "--name", "large", *options]
+    environment = os.environ | {"BENTOML_HOME": str(store)}
+    started = time.perf_counter()
+    process = subprocess.Popen(command, env=environment)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(command)} ended with status {status}")
+    newest = max(store.glob("models/large/*/metrics.json"), key=lambda file: file.stat().st_mtime)
+    metrics = json.loads(newest.read_text())
+    return Run(time.perf_counter() - started, usage.ru_maxrss * 1024, metrics["network"]["rmse"])
+
+
+def lightgbm(table: Path, seconds: float) -> dict[str, Any] | None:
+    if not PACKAGES.is_dir():
+        return None
+    environment = os.environ | {"PYTHONPATH": str(PACKAGES.resolve())}
+    command = [sys.executable, "-m", "tests.training.large.lightgbm_run", str(table), str(seconds)]
+    found: dict[str, Any] = json.loads(
+        subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout
+    )
+    return found
+
+
+def report(name: str, run: Run, small: Run, bound: int, trees: dict[str, Any] | None) -> bool:
+    """Whether the peak is within the bound."""
+    beyond = run.peak - small.peak
+    print(
+        f"{name}: {run.seconds:.0f} s, RMSE {run.rmse:.4f}, peak {run.peak / 1e6:.0f} MB, {beyond / 1e6:.0f} MB more "
+        f"than {SMALL_ROWS:,} rows ({small.peak / 1e6:.0f} MB), bound {bound / 1e6:.0f} MB"
+    )
+    if trees:
+        print(
+            f"  LightGBM: early-stopped after {trees['rounds']} rounds and {trees['seconds']:.0f} s with RMSE "
+            f"{trees['rmse']:.4f}, peak {trees['peak_mb']:.0f} MB; after {run.seconds:.0f} s "
+            f"{trees['rmse_at_equal_time']:.4f}; time relative to it {run.seconds / trees['seconds']:.1f}"
+        )
+    return beyond <= bound
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--csv-rows", type=int, default=1_000_000)
+    parser.add_argument("--parquet-rows", type=int, default=10_000_000)
+    parser.add_argument("--memory", default="2GB")
+    parser.add_argument("--folder", type=Path, default=None)
+    options = parser.parse_args()
+    within = []
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        folder = Path(name)
+        write_table(folder / "small.csv", SMALL_ROWS)
+        small = train(folder / "small.csv", folder / "store", "--no-promote")
+        for rows, ending, bound in (
+            (options.csv_rows, "csv", CSV_BOUND),
+            (options.parquet_rows, "parquet", parse_size(options.memory)),
+        ):
+            if rows:
+                table = folder / f"large.{ending}"
+                write_table(table, rows)
+                flags = ("--memory", options.memory, "--no-promote")
+                run = train(table, folder / "store", *flags)
+                within.append(report(f"{rows:,} rows of {ending}", run, small, bound, lightgbm(table, run.seconds)))
+                table.unlink()
+    raise SystemExit(0 if all(within) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""How many rows of a table are used: all, as many as `--rows` says, or as many as fit into `--memory`.
+
+Rows are never left out without a notice.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from training.config import DataOptions
+from training.errors import UsageError
+from training.raw_table import RawTable
+from training.streaming.part_columns import PartColumns
+
+ALL = "all"
+# Bytes for each row, measured by `make large-tables`: what one column takes while it is read, and what all rows have in
+# memory during training (targets, numbers of rows, a part of the test set).
+TEXT_ROW_BYTES, TYPED_ROW_BYTES, COLUMN_BYTES = 650, 250, 4
+DEFAULT_SHARE = 0.5  # of the memory that is free
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+def limit_rows(table: RawTable, options: DataOptions) -> RawTable:
+    """The table, or some of its rows drawn by `--seed`, with a notice. Raises UsageError."""
+    wanted = parse_rows(options.rows)
+    if wanted is None:
+        return table
+    if wanted:
+        limit, reason = wanted, "--rows says so"
+    elif table.spilled:
+        limit = affordable_rows(table, options.memory or free_memory())
+        reason = f"more do not fit into {'--memory' if options.memory else 'half of the free memory'}; --rows overrides"
+    else:
+        return table
+    if table.rows <= limit:
+        return table
+    kept = np.sort(np.random.default_rng(options.seed).choice(table.rows, limit, replace=False))
+    notice = f"{limit:,} of {table.rows:,} rows are used, drawn at random by --seed: {reason}"
+    columns = table.columns.keep(kept) if isinstance(table.columns, PartColumns) else _taken(table.columns, kept)
+    return replace(table, columns=columns, rows=limit, notices=[*table.notices, notice])
+
+
+def parse_rows(text: str | None) -> int | None:
+    """The number of `--rows`, 0 if the memory decides, None for all rows. Raises UsageError."""
+    if text is None:
+        return 0
+    if text == ALL:
+        return None
+    if not text.isdecimal() or not int(text):
+        raise UsageError(f"--rows must be a number of rows, or {ALL}, not {text!r}")
+    return int(text)
+
+
+def affordable_rows(table: RawTable, memory: int) -> int:
+    """As many rows as training needs this memory for, beyond that for a small table."""
+    row_bytes = (TYPED_ROW_BYTES if table.typed else TEXT_ROW_BYTES) + COLUMN_BYTES * len(table.names)
+    return max(memory // row_bytes, 1)
+
+
+def free_memory() -> int:
+    """A share of the memory that is free now, by the machine or by the limit of the container."""
+    pages = os.sysconf("SC_AVPHYS_PAGES") if "SC_AVPHYS_PAGES" in os.sysconf_names else 0
+    free = pages * os.sysconf("SC_PAGE_SIZE") if pages else 1 << 32
+    try:
+        available = [
+            line.split()[1] for line in Path("/proc/meminfo").read_text().splitlines() if "MemAvailable" in line
+        ]
+        free = int(available[0]) * 1024 if available else free
+        limit = CGROUP_LIMIT.read_text().strip()
+        free = min(free, int(limit)) if limit.isdecimal() else free
+    except OSError:  # not Linux
+        pass
+    return int(DEFAULT_SHARE * free)
+
+
+def _taken(columns: Sequence[Any], rows: Any) -> Sequence[Any]:
+    return [column.take(pa.array(rows)) for column in columns]

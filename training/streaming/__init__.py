@@ -1,0 +1,1 @@
+"""Tables that are too large for memory: read in batches, kept in temporary files column by column."""
