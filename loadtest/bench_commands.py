@@ -32,6 +32,7 @@ def add(commands: Any) -> None:
         add_limits,
         add_swaps,
         add_capture,
+        add_latency,
     ):
         add_target(targets)
 
@@ -104,6 +105,12 @@ def add_servers(targets: Any) -> None:
     add_count(servers, "--seconds", 3, "duration of a round; with --beside CPU seconds of the old server per round")
     add_markdown(servers)
     servers.add_argument("--picture", type=Path, metavar="FILE", help="chart of the first scenario (.svg or .png)")
+
+
+def add_latency(targets: Any) -> None:
+    about = "99th percentile of the latency below saturation, beside another checkout"
+    latency = add_timed_target(targets, "latency", bench_latency, about, rounds=5, seconds=5)
+    latency.add_argument("--beside", type=Path, metavar="PATH", required=True, help="the other checkout")
 
 
 def add_bodies(targets: Any) -> None:
@@ -224,6 +231,16 @@ def bench_checkouts(scenarios: Sequence[str], arguments: argparse.Namespace) -> 
     rounds = arguments.rounds or 15
     try:
         return checkouts.run(scenarios, arguments.beside, rounds, arguments.seconds, arguments.markdown)
+    except checkouts.CheckoutError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def bench_latency(arguments: argparse.Namespace) -> int:
+    from loadtest.bench import checkouts, latency
+
+    try:
+        return latency.run(arguments.beside, arguments.rounds, arguments.seconds, arguments.markdown)
     except checkouts.CheckoutError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -211,8 +211,7 @@ def explanation(rounds: Sequence[PairedRound]) -> str:
 
 def run(names: Sequence[str], other: Path, rounds: int, seconds: float, markdown: Path | None) -> int:
     """Print a table for each server of the scenarios. Raises CheckoutError."""
-    if not (other / SERVICE_FILE).is_file():
-        raise CheckoutError(f"{other} is not a checkout of tabserve: it has no {SERVICE_FILE}")
+    require_checkout(other)
     written = [f"old: {description(other)}\nnew: {description(ROOT)}"]
     print(written[0], flush=True)
     chosen = [(name, contender) for name in names for contender in compared_servers(SCENARIOS[name])]
@@ -234,6 +233,12 @@ def run(names: Sequence[str], other: Path, rounds: int, seconds: float, markdown
     if markdown:
         markdown.write_text("\n\n".join(written) + "\n", encoding="utf-8")
     return 0
+
+
+def require_checkout(folder: Path) -> None:
+    """Raises CheckoutError."""
+    if not (folder / SERVICE_FILE).is_file():
+        raise CheckoutError(f"{folder} is not a checkout of tabserve: it has no {SERVICE_FILE}")
 
 
 def comparison_of(

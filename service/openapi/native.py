@@ -116,7 +116,7 @@ def pages(models: Sequence[TabularModel]) -> dict[str, Any]:
     }
     names = {"title": "Name", "type": "string", "enum": [model.name for model in models]}
     name = {"name": "name", "in": "path", "required": True, "schema": names}
-    numbers = {"title": "Version", "type": "integer", "minimum": 1, "examples": [1]}
+    numbers = {"title": "Version", "type": "integer", "minimum": 1, "default": 1, "examples": [1]}
     version = {"name": "version", "in": "path", "required": True, "schema": numbers}
     return {
         "/models": page("Models", "/models", "List the models", {"application/json": {"schema": listed}}),

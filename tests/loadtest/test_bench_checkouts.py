@@ -208,3 +208,8 @@ def test_every_scenario_has_servers_to_compare() -> None:
             started = checkouts.in_checkout("old", contender, Path("."))
             assert started.settings == contender.settings
             assert started.folder == Path.cwd()
+
+
+def test_latency_needs_another_checkout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["bench", "latency", "--beside", str(tmp_path)]) == 2
+    assert "is not a checkout" in capsys.readouterr().err

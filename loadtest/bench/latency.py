@@ -1,0 +1,94 @@
+"""Compares the latency of this checkout with that of another one, at a share of the rate that saturates the other.
+
+Both servers answer the same open loop in turn: requests are due at random times, whatever is still unanswered. A round
+gives one ratio of 99th percentiles.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import numpy as np
+
+from loadtest import open_loop, request_plan
+from loadtest.bench import checkouts, paired_ratios
+from loadtest.bench.clients import load
+from loadtest.bench.server_process import BenchServer, rows_of
+from loadtest.bench.server_scenarios import as_json, tabserve_server
+from loadtest.bench.servers import train
+from loadtest.request_mix import RequestMix
+from loadtest.scenarios import SCENARIOS, arrivals
+from models import text_tables
+
+MODEL, CONNECTIONS = "eight", 32
+SHARE = 0.7  # of the saturating rate
+MOST_PER_SECOND = 1500.0  # that the client of the open loop sends punctually
+
+
+class RowsPerRequest(NamedTuple):
+    rows: int
+    mix: RequestMix
+
+
+KINDS = (
+    RowsPerRequest(1, RequestMix(one=1, many=0, invalid=0)),
+    RowsPerRequest(1000, RequestMix(one=0, many=1, invalid=0, rows=1000)),
+)
+
+
+def saturating_rate(server: BenchServer, seconds: float) -> float:
+    """Requests per second of a closed loop."""
+    return load(server.url, server.request, CONNECTIONS, seconds, server.headers).per_second
+
+
+def p99(server: BenchServer, mix: RequestMix, rate: float, seconds: float, rng: np.random.Generator) -> float:
+    """Seconds from when a request is due to its answer. Raises RuntimeError if a request failed."""
+    url = f"http://127.0.0.1:{server.port}"
+    due = arrivals(SCENARIOS["steady"], rate, seconds, rng)
+    plan = request_plan.make(url, mix)
+    records = open_loop.run(url, plan, due, seconds, rng=rng, timeout_s=10 * seconds, connections=CONNECTIONS)
+    if not records.good.all():
+        raise RuntimeError(f"{server.contender.name}: {int((~records.good).sum())} requests failed")
+    return float(np.quantile(records.done - records.due, 0.99))
+
+
+def run(other: Path, rounds: int, seconds: float, markdown: Path | None) -> int:
+    """Print a table. Raises CheckoutError."""
+    checkouts.require_checkout(other)
+    written = [f"old: {checkouts.description(other)}\nnew: {checkouts.description(checkouts.ROOT)}"]
+    contender = tabserve_server("tabserve", MODEL)
+    rng = np.random.default_rng(0)
+    lines = [["rows per request", "requests / s", "old p99 ms", "new p99 ms", "new ÷ old", "95 % interval"]]
+    with tempfile.TemporaryDirectory(prefix="tabserve-latency-") as folder:
+        home = Path(folder)
+        print("training the model", file=sys.stderr)
+        store = train(home, {MODEL}, other)
+        for kind in KINDS:
+            body = as_json(rows_of(store, MODEL, kind.rows))
+            servers = [
+                BenchServer(checkouts.in_checkout(side, contender, path), store, home, *body)
+                for side, path in (("old", other), ("new", checkouts.ROOT))
+            ]
+            try:
+                for server in servers:
+                    server.wait()
+                    saturating_rate(server, 1.0)  # a warm-up
+                rate = min(SHARE * saturating_rate(servers[0], seconds), MOST_PER_SECOND)
+                found = [[p99(server, kind.mix, rate, seconds, rng) for server in servers] for _ in range(rounds)]
+            finally:
+                for server in servers:
+                    server.stop()
+            old, new = zip(*found, strict=True)
+            ratio = paired_ratios.ratio(old, new)
+            medians = [f"{1e3 * median(values):.2f}" for values in (old, new)]
+            interval = f"{ratio.low:.2f} to {ratio.high:.2f}"
+            lines.append([f"{kind.rows:,}", f"{rate:,.0f}", *medians, f"{ratio.median:.2f}", interval])
+    title = f"p99 at {SHARE:.0%} of the rate that saturates the old server, or {MOST_PER_SECOND:g} per second"
+    written.append(f"{title}; one worker, {rounds} rounds of {seconds:g} s")
+    print("\n\n".join([*written, text_tables.aligned(lines)]), flush=True)
+    if markdown:
+        text = "\n\n".join([*written, text_tables.markdown(lines, numbers=True)])
+        markdown.write_text(text + "\n", encoding="utf-8")
+    return 0
