@@ -16,7 +16,7 @@ from loadtest import open_loop, request_plan
 from loadtest.bench import checkouts, paired_ratios
 from loadtest.bench.clients import load
 from loadtest.bench.server_process import BenchServer, rows_of
-from loadtest.bench.server_scenarios import as_json, tabserve_server
+from loadtest.bench.server_scenarios import ROOT, as_json, tabserve_server
 from loadtest.bench.servers import train
 from loadtest.request_mix import RequestMix
 from loadtest.scenarios import SCENARIOS, arrivals
@@ -57,7 +57,7 @@ def p99(server: BenchServer, mix: RequestMix, rate: float, seconds: float, rng: 
 def run(other: Path, rounds: int, seconds: float, markdown: Path | None) -> int:
     """Print a table. Raises CheckoutError."""
     checkouts.require_checkout(other)
-    written = [f"old: {checkouts.description(other)}\nnew: {checkouts.description(checkouts.ROOT)}"]
+    written = [f"old: {checkouts.description(other)}\nnew: {checkouts.description(ROOT)}"]
     contender = tabserve_server("tabserve", MODEL)
     rng = np.random.default_rng(0)
     lines = [["rows per request", "requests / s", "old p99 ms", "new p99 ms", "new ÷ old", "95 % interval"]]
@@ -69,7 +69,7 @@ def run(other: Path, rounds: int, seconds: float, markdown: Path | None) -> int:
             body = as_json(rows_of(store, MODEL, kind.rows))
             servers = [
                 BenchServer(checkouts.in_checkout(side, contender, path), store, home, *body)
-                for side, path in (("old", other), ("new", checkouts.ROOT))
+                for side, path in (("old", other), ("new", ROOT))
             ]
             try:
                 for server in servers:
