@@ -102,7 +102,7 @@ def test_prometheus_has_both_replicas_and_the_rules(stack: Stack) -> None:
 
     wait_until(both_up, 40, lambda: json.dumps(stack.prometheus("targets")))
     [group] = stack.prometheus("rules")["groups"]
-    assert len(group["rules"]) == 11
+    assert len(group["rules"]) == 12
     assert {rule["health"] for rule in group["rules"]} <= {"ok", "unknown"}
 
 

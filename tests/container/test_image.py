@@ -114,7 +114,7 @@ def test_extras_and_models_are_chosen_at_build(home: Path, start: Start) -> None
 def test_a_failed_build_is_one_line(home: Path) -> None:
     for option, message in (
         ("MODELS=huosing", "did you mean housing?"),
-        ("EXTRAS=arow", "expected one or more of arrow, grpc, signing, tracing"),
+        ("EXTRAS=arow", "expected one or more of arrow, cloud, grpc, signing, tracing"),
     ):
         printed = run("make", "image", "IMAGE=tabserve:never", option, check=False)
         assert message in printed

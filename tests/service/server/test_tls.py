@@ -94,6 +94,11 @@ def running(authority: Authority, files: tuple[Path, Path], monkeypatch: pytest.
     server.stop()
 
 
+@pytest.fixture
+def stopping(running: RunningTls) -> RunningTls:
+    return running
+
+
 def test_responses_require_tls_in_future(running: RunningTls) -> None:
 
     def response() -> bytes:
