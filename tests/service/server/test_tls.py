@@ -132,6 +132,7 @@ def test_connections_without_tls_get_nothing(running: RunningTls) -> None:
 
 def test_a_handshake_that_is_not_completed_ends(running: RunningTls, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tls, "HANDSHAKE_S", 0.5)
+    until(lambda: isinstance(running.server.servers[0], ConnectionBalancer))  # until then uvicorn accepts connections
     with running.connect_raw() as silent, contextlib.suppress(ConnectionResetError):
         assert read(silent) == (b"", True)
     until(lambda: running.server.servers[0]._handshakes == set())
