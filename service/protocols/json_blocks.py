@@ -27,6 +27,7 @@ BLOCK_BYTES = 64 * 1024  # parsed in about half a millisecond
 HEAD = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"rows"[ \t\r\n]*:[ \t\r\n]*\[')
 TAIL = re.compile(rb"\][ \t\r\n]*\}[ \t\r\n]*\Z")
 MAX_TAIL_BYTES = 100
+BLANKS = b" \t\r\n"  # of JSON
 BETWEEN_ROWS = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*\{")
 BETWEEN_LISTS = re.compile(rb"\][ \t\r\n]*,[ \t\r\n]*\[")  # arrays are not rows, but they count as rows
 
@@ -87,7 +88,7 @@ def split(body: bytes) -> Iterator[bytes]:
 
 def parse_block(schema: FeatureSchema, text: bytes) -> ParsedBlock | None:
     """The rows of a block, valid or not; None if the block is not a list of rows."""
-    if (read := read_number_rows(schema, text[2:-2])) is not None:
+    if (read := read_number_rows(schema, text[2:-2].strip(BLANKS))) is not None:
         return ParsedBlock(read.count, lambda first_row, max_errors: read)
     if (valid := schema.validators.parse_block(text)) is not None:
         return ParsedBlock(len(valid), lambda first_row, max_errors: from_valid_rows(schema, valid))

@@ -218,6 +218,16 @@ def test_a_large_body_is_parsed_in_small_blocks_outside_the_event_loop() -> None
     assert clock.sleep.call_count == len(blocks)  # after each block other threads can take the lock
 
 
+def test_all_blocks_of_numbers_are_read_as_matrices() -> None:
+    schema = wide_model(50).schema
+    rows = [dict.fromkeys(schema.by_name, number / 3) for number in range(500)]
+    body = json.dumps({"rows": rows}).encode()
+    with mock.patch.object(RowValidators, "_parse", side_effect=AssertionError("parsed as objects")):
+        blocks = json_blocks.validate(schema, body, 1000)
+    assert blocks is not None
+    assert blocks.frame.numbers.tolist() == [[*row.values()] for row in rows]
+
+
 def peak(work: Callable[[], object]) -> int:
     """The peak memory of Python objects during the call."""
     tracemalloc.start()
