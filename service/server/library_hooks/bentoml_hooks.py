@@ -1,6 +1,10 @@
 """Hooks into BentoML and its process manager circus (from the distribution kantoku)."""
 
+import importlib.util
+from pathlib import Path
+
 from models.library_hook import LibraryHook, first_problem, has_parameters, is_equal, refers_to
+from service.server import deferred_modules
 
 WORKER_MODULE = "_bentoml_impl.worker.service"
 
@@ -99,6 +103,21 @@ def _check_loop_clock() -> str | None:
     )
 
 
+def _check_deferred_modules() -> str | None:
+    import _bentoml_impl.server  # type: ignore[import-untyped]  # noqa: F401  # otherwise `find_spec` loads it
+
+    return first_problem(*(defines(name, function) for name, function in deferred_modules.MODULES.items()))
+
+
+def defines(name: str, function: str) -> str | None:
+    """Why a module, which is not loaded for this, does not define a function."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        return f"there is no module {name}"
+    found = f"\ndef {function}(" in Path(spec.origin).read_text(encoding="utf-8")
+    return None if found else f"{name} does not define {function}"
+
+
 SERVICE_CLASS = LibraryHook(
     "_bentoml_sdk.Service.to_asgi",
     "bentoml",
@@ -153,5 +172,14 @@ LOOP_CLOCK = LibraryHook(
     "When the wall clock is set back, workers that die are no longer replaced.",
     _check_loop_clock,
 )
-SUPERVISOR_HOOKS = (WORKER_PROCESS, LISTENER_ARGUMENT, ARBITER, SHARED_FOLDER, RESPAWN, STOP_SIGNALS, LOOP_CLOCK)
+DEFERRED_MODULES = LibraryHook(
+    "the modules _bentoml_impl.server.proxy and serving",
+    "bentoml",
+    "A worker loads circus, tornado, ZeroMQ and pyparsing, which it does not use: about 6 MB.",
+    _check_deferred_modules,
+)
+SUPERVISOR_HOOKS = (
+    *(WORKER_PROCESS, LISTENER_ARGUMENT, ARBITER, SHARED_FOLDER, DEFERRED_MODULES),
+    *(RESPAWN, STOP_SIGNALS, LOOP_CLOCK),
+)
 SERVICE_HOOKS = (SERVICE_CLASS, BENTO_LAYOUT)

@@ -29,6 +29,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from models import store_library_hooks
 from models.library_hook import LibraryHook
+from service.server import deferred_modules
 from service.server.library_hooks import all_hooks, bentoml_hooks, prometheus_hooks, uvicorn_hooks
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -99,6 +100,7 @@ SABOTAGES: dict[LibraryHook, Callable[[Patch], None]] = {
     bentoml_hooks.LISTENER_ARGUMENT: renames(serving.serve_http, "__wrapped__", "--fd"),
     bentoml_hooks.ARBITER: removes(circus, "create_standalone_arbiter"),
     bentoml_hooks.SHARED_FOLDER: removes(bentoml.serving, "ensure_prometheus_dir"),
+    bentoml_hooks.DEFERRED_MODULES: changes(deferred_modules, "MODULES", {"_bentoml_impl.server.proxy": "new_app"}),
     bentoml_hooks.RESPAWN: renames(Watcher, "manage_processes", "respawn"),
     bentoml_hooks.LOOP_CLOCK: renames(BaseAsyncIOLoop, "call_at", "time"),
     bentoml_hooks.STOP_SIGNALS: renames(Controller, "_init_syshandler", "sys_hdl"),
