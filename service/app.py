@@ -15,9 +15,9 @@ import logging
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import bentoml
 from bentoml.exceptions import BentoMLException
@@ -40,7 +40,6 @@ from service.data_plane import DataPlane
 from service.exchange import ServerContext
 from service.feedback.live_gauges import LiveGauges
 from service.follower import Follower
-from service.http.asgi import Application
 from service.logs import RateLimit
 from service.memory_budget import MemoryTrimmer, memory_limit, return_large_blocks, worker_budget
 from service.metric_files import LostSeries
@@ -49,7 +48,7 @@ from service.model_selection import NoModelStored, SelectionError, load_version
 from service.periodic_work import repeat
 from service.plan_updates import update_plans
 from service.registry import Snapshot
-from service.server import ports, startup, supervisor, worker
+from service.server import ports, supervisor, worker
 from service.server.bentoml_service import service_class
 from service.server.library_hooks import all_hooks
 from service.server.tls import TlsContext
@@ -64,6 +63,9 @@ from service.version_loader import VersionLoader
 from service.wanted_versions import Selection, versions_of
 from service.worker_files import WorkerFiles
 from service.worker_records import WorkerRecords
+
+if TYPE_CHECKING:
+    from service.http.asgi import Application
 
 START_VARIABLE = "VERSIONS_AT_START_OF_TABSERVE"
 """The champions with which the server has started: set by the supervisor for its workers."""
@@ -99,13 +101,13 @@ def build_service(
         access=KeyAccess(keys, settings.open_routes) if keys else None,
         observer=KeyRequests(plane.metrics) if keys else None,
     )
-    application = Application(context)
+    application = cache(partial(application_of, context))
     workers = worker_count(settings, models)
     services: list[Any] = []  # the service, once it is built
 
     def adopt(snapshot: Snapshot) -> Callable[[], None]:
         """Build the parts of a snapshot before it is served."""
-        apis, install_router = endpoints_of(snapshot, context.plane), application.prepare(snapshot)
+        apis, install_router = endpoints_of(snapshot, context.plane), application().prepare(snapshot)
 
         def install() -> None:
             install_router()
@@ -116,7 +118,7 @@ def build_service(
 
     decorate = bentoml.service(
         name="tabserve",
-        service_class=service_class(application.wrap),
+        service_class=service_class(lambda app: application().wrap(app)),
         image=None if worker.in_worker() else image(models),
         workers=workers,
         traffic={"timeout": math.ceil(settings.timeout_s) + 5},
@@ -125,10 +127,17 @@ def build_service(
         tracing={"excluded_urls": ["."]},
     )
     count = workers if isinstance(workers, int) else os.cpu_count() or 1
-    service_type = service_class_of(application, selection or Selection(), adopt, count, parts, keys)
+    service_type = service_class_of(context, application, selection or Selection(), adopt, count, parts, keys)
     add_models(service_type, models, context.plane)
     services.append(decorate(service_type))
     return services[0]
+
+
+def application_of(context: ServerContext) -> "Application":
+    """The ASGI application. The supervisor needs none, and starts sooner without its hundred modules."""
+    from service.http.asgi import Application
+
+    return Application(context)
 
 
 def image(models: Sequence[TabularModel]) -> Any:
@@ -147,7 +156,8 @@ def add_models(service_type: type[Any], models: Sequence[TabularModel], plane: D
 
 
 def service_class_of(
-    application: Application,
+    context: ServerContext,
+    application: "Callable[[], Application]",
     selection: Selection,
     adopt: Callable[[Snapshot], Callable[[], None]],
     workers: int,
@@ -155,7 +165,6 @@ def service_class_of(
     keys: KeyRing | None,
 ) -> type[Any]:
     """The class that BentoML turns into a service: start and stop. adopt: as in Follower. workers: their number."""
-    context = application.context
     plane, settings, state = context.plane, context.settings, context.state
 
     class Tabserve:
@@ -164,8 +173,10 @@ def service_class_of(
         @bentoml.on_startup  # type: ignore[untyped-decorator]
         async def start(self) -> None:
             self.grpc: Any = None
+            from service.server import startup  # with the protocol of HTTP and so all routes
+
             try:
-                server = startup.check_worker(application)
+                server = startup.check_worker(application())
                 tls = TlsContext.of(server)
                 folder = worker.shared_folder()
                 await asyncio.to_thread(plane.start, folder)

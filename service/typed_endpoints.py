@@ -11,7 +11,6 @@ from models.tabular_model import TabularModel
 from service.data_plane import DataPlane, PredictionContext
 from service.openapi import schemas
 from service.registry import Snapshot
-from service.routes.native import predict_json
 
 
 def typed_endpoint(model: TabularModel, plane: DataPlane) -> Any:
@@ -27,6 +26,8 @@ def predict_function(model: TabularModel, plane: DataPlane) -> Callable[..., Any
     name = model.name
 
     async def predict(self: Any, rows: Any) -> Any:
+        from service.routes.native import predict_json  # with all formats of tables, which the supervisor does not need
+
         context = PredictionContext(time.monotonic() + plane.settings.timeout_s)
         body = orjson.dumps({"rows": rows})
         return orjson.loads(await predict_json(plane, plane.snapshot.find(name), body, "fail", context))

@@ -29,6 +29,8 @@ UNNEEDED_IN_WORKER = (
     | {"service.openapi.document"}
     | {"sqlite3", "service.capture.capture", "service.capture.recorder", "service.feedback.feedback_desk"}
 )
+IN_SUPERVISOR = "service.typed_endpoints, service.follower, service.version_admin, service.server.supervisor"
+UNNEEDED_IN_SUPERVISOR = {"service.http.asgi", "service.routes.router", "models.formats.csv_decoder"}
 UNNEEDED_IN_LAUNCHER = {"numpy", "pydantic", "bentoml", "uvicorn"}  # 26 MB and 0.2 s of a server's start
 OF_GRPC = {"grpc", "grpc_health", "google"}
 SPEAKS_GRPC = {f"service/grpc_{name}.py" for name in ("health_calls", "messages", "server", "tls")}
@@ -475,6 +477,7 @@ def test_the_reader_of_imports_finds_imports(source: str, everywhere: set[str], 
     ("program", "unneeded"),
     [
         ("models.store, service.data_plane, service.http.asgi", UNNEEDED_IN_WORKER),
+        (IN_SUPERVISOR, UNNEEDED_IN_SUPERVISOR),
         ("service.__main__", UNNEEDED_IN_LAUNCHER),
         ("tabserve.__main__", UNNEEDED_IN_LAUNCHER),
     ],
