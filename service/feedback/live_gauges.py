@@ -41,7 +41,7 @@ class LiveGauges:
     async def update(self) -> None:
         """Set the gauges of all versions that have feedback. A version that is no longer served is not worse."""
         plane = self._plane
-        before, self._worse = self._worse, set()
+        worse: set[Labels] = set()
         self._reports = {}
         for name, entry in plane.snapshot.entries.items() if plane.live.has_any else ():
             desk = plane.feedback
@@ -52,11 +52,15 @@ class LiveGauges:
                 for served in entry.versions.values():
                     for metric in (live_metric(served, sums), live_coverage(served, sums)):
                         if metric is not None:
-                            self._set((name, served.version, metric.name, window), metric)
-        for labels in before - self._worse:
+                            labels = (name, served.version, metric.name, window)
+                            if self._set(labels, metric):
+                                worse.add(labels)
+        for labels in self._worse - worse:
             plane.metrics.live_metric_worse(labels, False)
+        self._worse = worse
 
-    def _set(self, labels: Labels, metric: LiveMetric) -> None:
+    def _set(self, labels: Labels, metric: LiveMetric) -> bool:
+        """Whether it is worse than at training."""
         metrics = self._plane.metrics
         metrics.live_metric(labels, metric.value, metric.low, metric.high)
         if metric.training is not None:
@@ -64,4 +68,5 @@ class LiveGauges:
         worse = (coverage_status(metric) == "low") if metric.name == "coverage" else (status_of(metric) == "worse")
         metrics.live_metric_worse(labels, worse)
         if worse:
-            self._worse.add(labels)
+            self._worse.add(labels)  # also if this update fails before its end
+        return worse

@@ -17,6 +17,7 @@ import pytest
 from models import serving_changes
 from models.tabular_model import TabularModel
 from service.data_plane import DataPlane
+from service.errors import QueueFull
 from service.exchange import ServerContext
 from service.feedback import feedback_desk
 from service.feedback.live_gauges import LiveGauges
@@ -333,7 +334,9 @@ def test_gauges_report_the_live_metric_beside_that_of_training(make_service: Any
         del model.metrics["network"]
 
 
-def test_a_worse_version_is_reported_until_it_is_not_served(make_service: Any, models: Any) -> None:
+def test_a_worse_version_is_reported_until_it_is_not_served(
+    make_service: Any, models: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     service, model = make_service(), models["homes"]
     model.metrics["network"] = {"mae": model.tolerance() / 10}
     try:
@@ -345,6 +348,11 @@ def test_a_worse_version_is_reported_until_it_is_not_served(make_service: Any, m
         labels = {"model": "homes", "metric": "mae", "window": "24h"}
         assert service.metric("tabserve_live_metric_worse", **labels) == 1
         others = [served for served in service.plane.snapshot.served if served.name != "homes"]
+        with monkeypatch.context() as patched:
+            patched.setattr(service.plane.feedback, "_waiting", feedback_desk.MAX_WAITING)
+            with pytest.raises(QueueFull):
+                service.runner.run(gauges.update())
+        assert service.metric("tabserve_live_metric_worse", **labels) == 1
         service.plane.replace(Snapshot.of(others, 2))
         service.runner.run(gauges.update())
         assert service.metric("tabserve_live_metric_worse", **labels) == 0
