@@ -46,9 +46,6 @@ class LiveMetrics:
         self._used = self._used or (self._path is not None and self._path.exists())
         return self._used
 
-    def close(self) -> None:
-        self._database.close()
-
     def add(self, model: str, observed: Mapping[MetricKey, Sequence[float]]) -> None:
         """Add observations between 0 and 1, in their order."""
         self._used = True
