@@ -107,7 +107,6 @@ class DriftMonitor:
             reason = "this version has no reference.json: it was trained before tabserve stored one; train it again"
             return head | {"status": "no_reference", "reason": reason}
         from models.drift.drift_report import drift_report
-        from models.drift.histograms import add_histograms
 
         window, counts = watched.window(seconds)
         span = {
@@ -118,6 +117,8 @@ class DriftMonitor:
         }
         report = drift_report(watched.model.schema, watched.reference, counts)
         if histograms:
+            from models.drift.histograms import add_histograms
+
             add_histograms(report, watched.model.schema, watched.reference, counts)
         return head | {"window": span} | report
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from models.text_tables import align_columns
+
 HEAD = ("column", "type", "psi", "p", "missing", "unseen", "outside", "status")
 
 
@@ -11,12 +13,7 @@ def drift_table(report: Mapping[str, Any]) -> str:
     lines = [HEAD, *map(cells_of, sorted(report["columns"], key=lambda column: -float(column["psi"])))]
     if report["prediction"] is not None:
         lines.append(cells_of({"name": "(prediction)", "type": "", **report["prediction"]}))
-    widths = [max(len(line[place]) for line in lines) for place in range(len(HEAD))]
-    text = [
-        "  ".join(cell.ljust(width) if place < 2 else cell.rjust(width) for place, (cell, width) in enumerate(pairs))
-        for pairs in ([*zip(line, widths, strict=True)] for line in lines)
-    ]
-    return "\n".join([*(line.rstrip() for line in text), *estimate_lines(report), f"status: {report['status']}"])
+    return "\n".join([*align_columns(lines, left=(0, 1)), *estimate_lines(report), f"status: {report['status']}"])
 
 
 def cells_of(column: Mapping[str, Any]) -> tuple[str, ...]:
