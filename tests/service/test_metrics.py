@@ -7,20 +7,19 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from models.rows import RowError
-from models.tabular_model import TabularModel
 from service.http.asgi import Application
 from service.metrics import MULTIPROCESS, SECONDS, HistogramBuckets, Metrics, ModelCounters, add_buckets
-from service.settings import Settings
 from service.worker_records import is_alive
+from tests.service.conftest import call_asgi
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,24 +54,34 @@ def test_a_merged_histogram_equals_an_observed_one() -> None:
     assert lines(poured) == lines(observed)
 
 
-def test_requests_are_counted_under_the_names_of_the_contract(
-    make_app: Callable[..., Application],
-    tabular_models: list[TabularModel],
-    settings: Settings,
-    asgi: Callable[..., Any],
-    home_row: dict[str, Any],
-) -> None:
-    asgi_app = make_app(tabular_models, settings)
-    asgi_app.plane.metrics.build("1")
-    warned = {**home_row, "class": 6.5}
+class Prediction(NamedTuple):
+    """A request to /predict/homes."""
+
+    body: bytes
+    query: str = ""
+    type: str = "application/json"
+
+
+def rows_of(*rows: Any, query: str = "") -> Prediction:
+    return Prediction(json.dumps({"rows": rows}).encode(), query)
+
+
+def metrics_after(asgi_app: Application, *requests: Prediction) -> str:
+    """The text of /metrics after these requests."""
 
     async def story() -> str:
-        for rows, query in (([home_row], ""), ([warned, {}], "on_invalid=skip"), ([{}], "")):
-            await asgi(asgi_app, "POST", "/predict/homes", json.dumps({"rows": rows}).encode(), query)
-        asgi_app.plane.snapshot.find("homes").counters.reject("queue_full", 3)
-        return str((await asgi(asgi_app, "GET", "/metrics")).content.decode())
+        for body, query, content_type in requests:
+            await call_asgi(asgi_app, "POST", "/predict/homes", body, query, {"content-type": content_type})
+        return (await call_asgi(asgi_app, "GET", "/metrics")).content.decode()
 
-    page = asyncio.run(story())
+    return asyncio.run(story())
+
+
+def test_requests_are_counted_under_the_names_of_the_contract(asgi_app: Application, home_row: dict[str, Any]) -> None:
+    asgi_app.plane.metrics.build("1")
+    asgi_app.plane.snapshot.find("homes").counters.reject("queue_full", 3)
+    warned = {**home_row, "class": 6.5}
+    page = metrics_after(asgi_app, rows_of(home_row), rows_of(warned, {}, query="on_invalid=skip"), rows_of({}))
     for name in NAMES:
         assert re.search(rf"^{name}[{{ ]", page, re.MULTILINE), name
     assert 'tabserve_requests_total{model="homes",protocol="json",status="200",version="1"} 2.0' in page
@@ -95,21 +104,11 @@ def test_client_input_never_becomes_a_metric_label(server: Any) -> None:
 
 
 def test_errors_are_counted_by_the_columns_of_the_model_and_no_others(
-    make_app: Callable[..., Application],
-    tabular_models: list[TabularModel],
-    settings: Settings,
-    asgi: Callable[..., Any],
-    home_row: dict[str, Any],
+    asgi_app: Application, home_row: dict[str, Any]
 ) -> None:
-    asgi_app = make_app(tabular_models, settings)
     rows = [{**home_row, "made up by a client": 1}, 5, {**home_row, "class": "seven"}, {**home_row, "model_x": None}]
-
-    async def story() -> str:
-        await asgi(asgi_app, "POST", "/predict/homes", json.dumps({"rows": rows}).encode(), "on_invalid=skip")
-        await asgi(asgi_app, "POST", "/predict/homes", b"class\nseven\n", headers={"content-type": "text/csv"})
-        return str((await asgi(asgi_app, "GET", "/metrics")).content.decode())
-
-    page = asyncio.run(story())
+    table = Prediction(b"class\nseven\n", type="text/csv")
+    page = metrics_after(asgi_app, rows_of(*rows, query="on_invalid=skip"), table)
     assert "made up by a client" not in page
     for code, column, count in (
         ("unknown_field", "", 1),
