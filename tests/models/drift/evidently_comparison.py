@@ -34,6 +34,11 @@ class Pair(NamedTuple):
     is_new: Callable[[pd.DataFrame], Any]
 
 
+def pair_of_values(name: str, file: str, column: str, old: Any, new: Any) -> Pair:
+    """The rows with each of two values of a column."""
+    return Pair(name, file, (column,), lambda table: table[column] == old, lambda table: table[column] == new)
+
+
 PAIRS = (
     Pair(
         "housing: south, north",
@@ -42,13 +47,7 @@ PAIRS = (
         lambda table: table["Latitude"] < 36,
         lambda table: table["Latitude"] >= 36,
     ),
-    Pair(
-        "income: men, women",
-        "adult",
-        ("gender",),
-        lambda table: table["gender"] == "Male",
-        lambda table: table["gender"] == "Female",
-    ),
+    pair_of_values("income: men, women", "adult", "gender", "Male", "Female"),
     Pair(
         "income: born in the USA, elsewhere",
         "adult",
@@ -56,13 +55,7 @@ PAIRS = (
         lambda table: table["native-country"] == "United-States",
         lambda table: table["native-country"].notna() & ~table["native-country"].isin(["United-States", "?"]),
     ),
-    Pair(
-        "diamonds: cut Ideal, Premium",
-        "diamonds",
-        ("cut",),
-        lambda table: table["cut"] == "Ideal",
-        lambda table: table["cut"] == "Premium",
-    ),
+    pair_of_values("diamonds: cut Ideal, Premium", "diamonds", "cut", "Ideal", "Premium"),
     Pair(
         "letter: first 16,000 rows, others",
         "letter",
@@ -70,13 +63,7 @@ PAIRS = (
         lambda table: table.index < 16_000,
         lambda table: table.index >= 16_000,
     ),
-    Pair(
-        "penguins: 2007, 2009",
-        "penguins",
-        ("year",),
-        lambda table: table["year"] == 2007,
-        lambda table: table["year"] == 2009,
-    ),
+    pair_of_values("penguins: 2007, 2009", "penguins", "year", 2007, 2009),
 )
 
 
@@ -147,7 +134,7 @@ def differences(comparisons: list[Comparison]) -> str:
 
 def main() -> None:
     if not EVIDENTLY.exists():
-        sys.exit("error: there is no environment of Evidently: make drift-comparison")
+        sys.exit("error: the environment of Evidently is missing: run make drift-comparison")
     with tempfile.TemporaryDirectory() as folder:
         comparisons = [compare_pair(pair, Path(folder)) for pair in PAIRS]
     print(summary(comparisons))
