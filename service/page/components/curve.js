@@ -1,15 +1,14 @@
 /** A curve over the histogram of the rows at training. A click chooses a value. */
 import { h, svg } from "./dom.js";
-import { number } from "./numbers.js";
 
 const WIDTH = 480, HEIGHT = 200, LEFT = 46, RIGHT = 10, TOP = 10, BOTTOM = 24;
 
 /**
  * @typedef {{x: number, y: number, low?: number, high?: number}} Point
  * @param {{points: Point[], bins: {from: number, to: number, share: number}[], current: number | null, label: string,
- *   xText?: (x: number) => string, yText?: (y: number) => string, yRange?: [number, number] | null, pick?: (x: number) => void}} options
+ *   xText: (x: number) => string, yText: (y: number) => string, yRange: [number, number] | null, pick: (x: number) => void}} options yRange: null for that of the points
  */
-export function curve({ points, bins, current, label, xText = number, yText = number, yRange = null, pick }) {
+export function curve({ points, bins, current, label, xText, yText, yRange, pick }) {
   const xs = points.map((point) => point.x);
   const x0 = Math.min(...xs), x1 = Math.max(...xs);
   const values = points.flatMap((point) => [point.y, point.low ?? point.y, point.high ?? point.y]);
@@ -24,14 +23,14 @@ export function curve({ points, bins, current, label, xText = number, yText = nu
   const choose = (/** @type {PointerEvent} */ event) => {
     const box = /** @type {Element} */ (event.currentTarget).getBoundingClientRect();
     const at = ((event.clientX - box.left) / box.width) * WIDTH;
-    pick?.(x0 + (Math.min(Math.max((at - LEFT) / (WIDTH - LEFT - RIGHT), 0), 1)) * (x1 - x0));
+    pick(x0 + (Math.min(Math.max((at - LEFT) / (WIDTH - LEFT - RIGHT), 0), 1)) * (x1 - x0));
   };
   return h(
     "figure",
     { class: "curve" },
     svg(
       "svg",
-      { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label, class: pick && "pickable", onclick: choose },
+      { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label, class: "pickable", onclick: choose },
       heights(bins, x0, x1).map(({ from, to, height }) =>
         svg("rect", { x: x(from), width: Math.max(0.5, x(to) - x(from) - 0.5), y: HEIGHT - BOTTOM - height * 0.6 * (HEIGHT - TOP - BOTTOM), height: height * 0.6 * (HEIGHT - TOP - BOTTOM), class: "bin" }),
       ),

@@ -4,12 +4,11 @@ import { number } from "./numbers.js";
 
 const WIDTH = 400, PAD = 8;
 
-/** @param {{value: number, interval?: {level: number, low: number, high: number}}} prediction @param {[number, number] | null} domain values of the line's ends */
-export function intervalBar({ value, interval }, domain) {
+/** @param {{value: number, interval?: {level: number, low: number, high: number}}} prediction */
+export function intervalBar({ value, interval }) {
   if (!interval) return h("div", {});
   const width = interval.high - interval.low || Math.abs(value) || 1;
-  const low = Math.min(domain?.[0] ?? Infinity, interval.low - width / 4);
-  const high = Math.max(domain?.[1] ?? -Infinity, interval.high + width / 4);
+  const low = interval.low - width / 4, high = interval.high + width / 4;
   const x = (/** @type {number} */ at) => PAD + ((at - low) / (high - low)) * (WIDTH - 2 * PAD);
   const text = `${number(interval.level * 100)} % interval: ${number(interval.low)} to ${number(interval.high)}`;
   return h(

@@ -1,5 +1,6 @@
 /** Shows the Markdown of a model card: headings, paragraphs, lists, tables, emphasis and code. Pictures are left out. */
 import { h } from "./dom.js";
+import { scrollable } from "./scrollable.js";
 
 const INLINE = /`([^`]+)`|\*\*([^*]+)\*\*|!\[[^\]]*\]\([^)]*\)|\[([^\]]+)\]\([^)]*\)/g;
 
@@ -27,7 +28,7 @@ function blockElement(block, level) {
 function table([head, , ...body]) {
   const rows = body.map((line) => h("tr", {}, cellsOf(line).map((cell) => h("td", {}, inline(cell)))));
   const heads = cellsOf(head).map((cell) => (cell ? h("th", { scope: "col" }, inline(cell)) : h("td", {})));
-  return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": cellsOf(head).join(" ").trim() || "Table" }, h("table", {}, h("thead", {}, h("tr", {}, heads)), h("tbody", {}, rows)));
+  return scrollable(cellsOf(head).join(" ").trim() || "Table", h("table", {}, h("thead", {}, h("tr", {}, heads)), h("tbody", {}, rows)));
 }
 
 /** The cells of a line: `\|` is a bar inside of one. @param {string} line */

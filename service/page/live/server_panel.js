@@ -1,6 +1,7 @@
 /** Requests, latency, errors, queue and workers of the server, from its own counters. */
 import { h } from "../components/dom.js";
 import { counted, number, percent } from "../components/numbers.js";
+import { scrollable } from "../components/scrollable.js";
 import { timeChart } from "../components/time_chart.js";
 import { requestsOf, totalOf } from "./counts.js";
 import { SECONDS_KEPT } from "./history.js";
@@ -85,5 +86,5 @@ function workerTable(history) {
 /** @param {string} label @param {string[]} heads @param {HTMLElement[]} rows */
 function dataTable(label, heads, rows) {
   const cells = heads.map((text, place) => h("th", { scope: "col", class: place > 0 && "number" }, text));
-  return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label }, h("table", {}, h("thead", {}, h("tr", {}, cells)), h("tbody", {}, rows)));
+  return scrollable(label, h("table", {}, h("thead", {}, h("tr", {}, cells)), h("tbody", {}, rows)));
 }

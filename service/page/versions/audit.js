@@ -1,5 +1,6 @@
 /** Who changed what: the audit of one model. */
 import { h } from "../components/dom.js";
+import { scrollable } from "../components/scrollable.js";
 
 /** @typedef {{time: string, actor: string, action: string, model: string, from?: unknown, to?: unknown, generation: number, reason?: string | null}} AuditEntry */
 
@@ -12,7 +13,7 @@ export function auditPanel(entries, model) {
   const rows = own
     .slice(0, SHOWN)
     .map((entry) => h("tr", {}, [new Date(entry.time).toLocaleString(), entry.action, stateText(entry.from), stateText(entry.to), entry.actor, entry.reason ?? ""].map((text) => h("td", {}, text))));
-  const table = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Audit" }, h("table", {}, h("thead", {}, h("tr", {}, heads)), h("tbody", {}, rows)));
+  const table = scrollable("Audit", h("table", {}, h("thead", {}, h("tr", {}, heads)), h("tbody", {}, rows)));
   return h("section", { class: "panel audit" }, h("h2", {}, "Audit"), rows.length ? table : h("p", { class: "quiet" }, "Nothing was changed yet."));
 }
 

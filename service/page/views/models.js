@@ -1,7 +1,7 @@
 /** Models: what this server serves, how good it is, and what it needs. */
 import { getJson } from "../api.js";
 import { h } from "../components/dom.js";
-import { message } from "../components/notice.js";
+import { message, notice } from "../components/notice.js";
 import { number } from "../components/numbers.js";
 import { address } from "../router.js";
 
@@ -24,8 +24,8 @@ function modelCard(model, signal) {
   const details = h("details", { ontoggle: fill }, h("summary", {}, "Columns"));
   async function fill() {
     if (!details.open || details.childElementCount > 1) return;
-    const [{ describeModel }, { notice }] = await Promise.all([import("../components/model_description.js"), import("../components/notice.js")]);
     try {
+      const { describeModel } = await import("../components/model_description.js");
       details.append(describeModel(await getJson(`models/${encodeURIComponent(model.name)}`, signal)));
     } catch (error) {
       if (!signal.aborted) details.append(notice(error));
