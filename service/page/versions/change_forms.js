@@ -4,7 +4,7 @@ import { h } from "../components/dom.js";
 /**
  * @typedef {import("./version_table.js").VersionList} VersionList
  * @typedef {{method: string, path: string, body: unknown, question: string, effect: string, verb: string}} Change path: below the model
- * @typedef {(change: Change) => void} MakeChange asks, then sends
+ * @typedef {(change: Change) => void} MakeChange sends the change after a confirmation
  */
 
 const CHAMPION = "champion";
@@ -82,9 +82,10 @@ function aliasForm({ model, versions }, aliases, make) {
 /** @param {VersionList} list @param {string[]} aliases @param {MakeChange} make */
 function trafficForm({ versions, rollback }, aliases, make) {
   if (!aliases.length) return emptyForm("Traffic", "Set an alias of a second version first, such as challenger: then it can answer a share of the requests.");
-  const alias = h("select", { id: "traffic-alias" }, aliases.map((one) => h("option", { value: one }, one)));
   const shared = versions.find((one) => one.traffic > 0 && !one.aliases.includes(CHAMPION));
+  const alias = h("select", { id: "traffic-alias" }, aliases.map((one) => h("option", { value: one, selected: shared?.aliases.includes(one) ?? false }, one)));
   const share = h("input", { id: "traffic-share", type: "number", min: 0, max: 100, step: "any", required: true, value: shared?.traffic ?? 5 });
+  const byFeedback = rollback?.feedback !== false;
   const watched = h("input", { id: "traffic-watched", type: "checkbox", checked: !shared || rollback !== undefined });
   const submit = (/** @type {Event} */ event) => {
     event.preventDefault();
@@ -95,7 +96,7 @@ function trafficForm({ versions, rollback }, aliases, make) {
       path: "traffic",
       body: { [CHAMPION]: 100 - percent, [alias.value]: percent, ...automatic },
       question: `Send ${percent} % of the requests to ${alias.value}?`,
-      effect: watched.checked ? "If its answers fail more often or are slower, all requests return to the champion." : "This stays until somebody changes it.",
+      effect: watched.checked ? `If its answers fail more often${byFeedback ? ", are slower, or have larger errors by feedback" : " or are slower"}, all requests return to the champion.` : "This stays until somebody changes it.",
       verb: "Split traffic",
     });
   };

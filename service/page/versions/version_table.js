@@ -1,11 +1,12 @@
 /** The versions of a model side by side: a column for each. */
 import { h } from "../components/dom.js";
 import { number, percent } from "../components/numbers.js";
+import { scrollable } from "../components/scrollable.js";
 import { bestValue, measures } from "./quality.js";
 
 /**
  * @typedef {{version: string, state: string, reason?: string, aliases: string[], traffic: number, metrics: import("./quality.js").Metrics, trained_at: string | null, manifest: string | null}} Version
- * @typedef {{model: string, generation: number, versions: Version[], previous?: string, shadow?: {alias: string, share: number}, rollback?: {after_rows: number}}} VersionList
+ * @typedef {{model: string, generation: number, versions: Version[], previous?: string, shadow?: {alias: string, share: number}, rollback?: {after_rows: number, feedback?: boolean}}} VersionList
  * @typedef {{promote: (version: Version) => void}} Actions
  */
 
@@ -22,11 +23,7 @@ export function versionTable(versions, changes, openCard) {
     row("Card", versions, (one) => h("button", { "aria-label": `Card of version ${one.version}`, onclick: () => openCard(one) }, "Open card")),
     changes && row("Change", versions, (one) => promoteButton(one, changes)),
   ];
-  return h(
-    "div",
-    { class: "scroll", tabindex: 0, role: "region", "aria-label": "Versions side by side" },
-    h("table", { class: "versions" }, h("thead", {}, h("tr", {}, h("td", {}), heads)), h("tbody", {}, rows)),
-  );
+  return scrollable("Versions side by side", h("table", { class: "versions" }, h("thead", {}, h("tr", {}, h("td", {}), heads)), h("tbody", {}, rows)));
 }
 
 /** @param {string} name @param {Version[]} versions @param {(version: Version) => import("../components/dom.js").Child} cell */
