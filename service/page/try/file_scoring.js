@@ -12,12 +12,14 @@ export function fileScoring({ model, predictor, signal }) {
   const input = h("input", { id: "file", type: "file", accept: ".csv,.tsv,.txt,.parquet,text/csv", onchange: () => input.files?.[0] && start(input.files[0]) });
   const result = h("div", { class: "scored", "aria-live": "polite" });
   let running = new AbortController();
-  signal.addEventListener("abort", () => running.abort());
+  let address = ""; // of the result, which the browser keeps until it is revoked
+  signal.addEventListener("abort", () => { running.abort(); URL.revokeObjectURL(address); });
 
   /** @param {File} file */
   async function start(file) {
     running.abort();
     running = new AbortController();
+    URL.revokeObjectURL(address);
     const own = running.signal;
     const bar = h("progress", { max: 1, value: 0, "aria-label": "Progress" });
     const text = h("span", {});
@@ -28,7 +30,10 @@ export function fileScoring({ model, predictor, signal }) {
         bar.value = share;
         text.textContent = share < 1 ? `${file.name}: ${percent(share)} sent` : "predicting …";
       });
-      if (!own.aborted) result.replaceChildren(...resultParts(file, scored));
+      if (!own.aborted) {
+        address = URL.createObjectURL(scored.result);
+        result.replaceChildren(...resultParts(file, scored, address));
+      }
     } catch (error) {
       if (!own.aborted) result.replaceChildren(failure(error, () => start(file)));
     }
@@ -76,10 +81,10 @@ async function score(file, model, predictor, signal, progress) {
   return joinedFile(parquet ? null : file, encoding, answer);
 }
 
-/** @param {File} file @param {import("./joined_file.js").Scored} scored */
-function resultParts(file, scored) {
+/** @param {File} file @param {import("./joined_file.js").Scored} scored @param {string} address of the result */
+function resultParts(file, scored, address) {
   const name = `${file.name.replace(/\.[^.]*$/, "")}-predictions.csv`;
-  const link = h("a", { class: "button main", href: URL.createObjectURL(scored.result), download: name }, `Download ${name}`);
+  const link = h("a", { class: "button main", href: address, download: name }, `Download ${name}`);
   const what = scored.joined ? "It has the columns of the file and the predictions to their right." : "It has a line with the prediction for each row, in the order of the file.";
   const parts = [
     h("p", {}, h("strong", {}, `${counted(scored.rows - scored.invalid, "row")} predicted`), scored.invalid ? `, ${counted(scored.invalid, "row")} not valid` : "", scored.warned ? `, ${counted(scored.warned, "row")} with warnings` : ""),
