@@ -133,6 +133,20 @@ def test_a_problem_is_shown_at_its_field(server: Server, open_page: Callable[...
     ).not_to_be_empty()  # a warning: never seen
 
 
+def test_a_repeated_request_also_renews_the_explanation(server: Server, open_page: Callable[..., Page]) -> None:
+    page = open_try(server, open_page, "housing")
+    expect(page.locator(".waterfall")).to_be_visible()
+    page.route("**/predict/**", lambda route: route.abort())
+    page.get_by_label("MedInc", exact=True).fill("12.5")
+    expect(page.get_by_role("button", name="Try again")).to_be_visible()
+    page.wait_for_timeout(1000)  # for the explanation of the change: if it is late, this test finds less
+    page.unroute("**/predict/**")
+    page.get_by_role("button", name="Try again").click()
+    row = described(server, "housing")["examples"][0]["row"] | {"MedInc": 12.5}
+    contributions = predicted(server, "housing", row, explain="true")["explanation"]["contributions"]
+    expect(page.locator(".waterfall li").filter(has_text="MedInc")).to_contain_text(written(contributions["MedInc"]))
+
+
 def test_two_hundred_columns_are_found_by_name(server: Server, open_page: Callable[..., Page]) -> None:
     page = open_try(server, open_page, "wide")
     assert page.locator(".row-form .field").count() == WIDE_COLUMNS

@@ -38,11 +38,13 @@ export class Answer {
     try {
       const { version, predictions } = await predictor.predictUncertain("row", [row], {}, signal);
       const [prediction] = predictions;
+      const recovered = this.invalid;
       this.invalid = false;
       this.sayProblems(form, [], prediction.warnings ?? []);
       this.label = model.task === "regression" ? null : mostProbable(prediction.probabilities);
       this.prediction.replaceChildren(...predictionParts(model, prediction, version));
       this.stale(false);
+      if (recovered) this.showExplanation(row); // the one of the last change was left out
       await this.showWhatIf(row, focused);
     } catch (error) {
       if (signal.aborted || isAbort(error)) return;
@@ -77,8 +79,8 @@ export class Answer {
     if (!values.length) return void this.others.replaceChildren();
     const rows = values.map((value) => ({ ...row, [feature.name]: value }));
     try {
-      const ask = model.task === "regression" ? "predictUncertain" : "predict";
-      const { predictions } = await predictor[ask]("what-if", rows, { on_invalid: "skip" }, signal);
+      const method = model.task === "regression" ? "predictUncertain" : "predict";
+      const { predictions } = await predictor[method]("what-if", rows, { on_invalid: "skip" }, signal);
       const label = this.label ?? null;
       if (label === null && model.task !== "regression") return;
       const open = this.others.contains(document.activeElement) ? document.activeElement?.textContent : null;
@@ -126,7 +128,7 @@ function mostProbable(probabilities) {
 /** @param {any} model @param {any} prediction @param {string} version */
 function predictionParts(model, prediction, version) {
   const title = h("h2", {}, h("bdi", {}, model.target), " ", h("span", { class: "tag" }, `version ${version}`));
-  if (model.task === "regression") return [title, h("p", { class: "value" }, number(prediction.value)), intervalBar(prediction, null)];
+  if (model.task === "regression") return [title, h("p", { class: "value" }, number(prediction.value)), intervalBar(prediction)];
   const labels = (prediction.set?.labels ?? []).map(String);
   const set = prediction.set && h("p", {}, `With ${percent(prediction.set.level)} probability it is one of: `, labels.map((label, position) => [position ? ", " : "", h("bdi", {}, label)]));
   return [title, h("p", { class: "value", dir: "auto" }, String(prediction.label)), probabilityBars(prediction.probabilities, labels), set ?? h("span", {})];
