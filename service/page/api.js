@@ -17,7 +17,12 @@ export class ApiError extends Error {
 }
 
 /** The server has not answered. */
-export class ServerGone extends Error {}
+export class ServerUnreachable extends Error {}
+
+/** Whether the same request may succeed later: the server was not reached, is not ready, or has too many requests. @param {unknown} error */
+export function isTemporary(error) {
+  return error instanceof ServerUnreachable || (error instanceof ApiError && (error.status === 429 || error.status >= 500));
+}
 
 /**
  * @param {string} path without a slash at the start: relative to the page
@@ -31,7 +36,7 @@ export async function request(path, options = {}) {
     response = await fetch(new URL(path, document.baseURI), { ...more, headers: { ...keyHeaders(), ...headers } });
   } catch (error) {
     if (options.signal?.aborted) throw error;
-    throw new ServerGone("the server does not answer", { cause: error });
+    throw new ServerUnreachable("the server does not answer", { cause: error });
   }
   if (!response.ok) throw new ApiError(response.status, await problemOf(response));
   return response;

@@ -3,7 +3,7 @@
  *
  * A view is a module with `show(main, route, signal)`, which fills `main`. `signal` aborts when another view opens.
  */
-import { ServerGone } from "./api.js";
+import { ServerUnreachable } from "./api.js";
 import { h } from "./components/dom.js";
 import { notice } from "./components/notice.js";
 import { address, currentRoute } from "./router.js";
@@ -38,7 +38,7 @@ async function open(moveFocus) {
   signal.addEventListener("abort", () => clearTimeout(waiting));
   try {
     const { show } = await view.load().catch((error) => {
-      throw error instanceof TypeError ? new ServerGone("the server does not answer", { cause: error }) : error;
+      throw error instanceof TypeError ? new ServerUnreachable("the server does not answer", { cause: error }) : error;
     });
     if (signal.aborted) return;
     const content = h("div", { class: `view ${route.view || FIRST}` });

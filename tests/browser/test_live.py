@@ -60,6 +60,16 @@ def test_a_chart_follows_requests(busy_server: Server, open_page: Callable[..., 
     expect(rate).to_have_text("0")
 
 
+def test_the_view_goes_on_after_a_temporary_refusal(busy_server: Server, open_page: Callable[..., Page]) -> None:
+    page = open_page(f"{busy_server.url}/#/live/housing")
+    expect(page.locator('[data-total="requests"]')).to_be_visible()
+    refusal = {"title": "Not ready", "detail": "the models are loading"}
+    page.route("**/metrics", lambda route: route.fulfill(status=503, json=refusal))
+    expect(page.get_by_text("the models are loading")).to_be_visible()
+    page.unroute("**/metrics")
+    expect(page.get_by_text("the models are loading")).to_have_count(0)
+
+
 def test_drift_is_that_of_the_api(busy_server: Server, open_page: Callable[..., Page]) -> None:
     page = open_page(f"{busy_server.url}/#/live/housing")
     panel = page.get_by_role("region", name="Drift of housing")

@@ -1,5 +1,5 @@
 /** What the page says when there is nothing to show: an error with its way out, or an empty place. */
-import { ApiError, ServerGone } from "../api.js";
+import { ApiError, ServerUnreachable } from "../api.js";
 import { h } from "./dom.js";
 import { signInForm } from "./sign_in.js";
 
@@ -13,7 +13,7 @@ export function notice(error, retry) {
   if (error instanceof ApiError && (error.status === 401 || error.status === 403)) return signInForm(error);
   const again = retry && h("button", { onclick: retry }, "Try again");
   const box = h("div", { class: "notice error", role: "alert" });
-  if (error instanceof ServerGone) {
+  if (error instanceof ServerUnreachable) {
     box.append(h("p", { class: "notice-title" }, "The server does not answer."), h("p", {}, "It may have been stopped, or the network is down. Nothing that you have entered is lost."));
   } else if (error instanceof ApiError) {
     box.append(h("p", { class: "notice-title" }, error.problem.title ?? `Status ${error.status}`), h("p", {}, error.message));

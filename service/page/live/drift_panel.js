@@ -1,10 +1,11 @@
 /** Drift of one model: how the rows and predictions of now differ from those at training. */
-import { ServerGone, getJson } from "../api.js";
+import { getJson, isTemporary } from "../api.js";
 import { h } from "../components/dom.js";
 import { message, notice } from "../components/notice.js";
 import { counted, number, percent } from "../components/numbers.js";
 import { pairedBars } from "../components/paired_bars.js";
 import { redraw } from "../components/redraw.js";
+import { scrollable } from "../components/scrollable.js";
 import { cellName, shownCells } from "./drift_cells.js";
 import { repeat } from "./polling.js";
 
@@ -37,13 +38,16 @@ export function driftPanel(model, picker, signal) {
   let report = null;
   const draw = () => report && redraw(content, driftReport(report, shown, draw));
   const load = async () => {
+    const { window } = shown;
     try {
-      report = await driftOf(model, shown.window, signal);
+      const found = await driftOf(model, window, signal);
+      if (window !== shown.window) return true; // another one was chosen in the meantime
+      report = found;
       draw();
       return true;
     } catch (error) {
-      if (!signal.aborted && !(report && error instanceof ServerGone)) content.replaceChildren(notice(error, load));
-      return error instanceof ServerGone;
+      if (!signal.aborted && !(report && isTemporary(error))) content.replaceChildren(notice(error, load));
+      return isTemporary(error);
     }
   };
   const choose = (/** @type {any} */ event) => {
@@ -115,7 +119,7 @@ function columnTable(columns, chosen, choose) {
       h("td", { class: "number" }, percent(column.type === "category" ? column.unseen : column.outside)),
     ),
   );
-  return h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Columns by drift" }, h("table", {}, h("thead", {}, h("tr", {}, heads)), h("tbody", {}, rows)));
+  return scrollable("Columns by drift", h("table", {}, h("thead", {}, h("tr", {}, heads)), h("tbody", {}, rows)));
 }
 
 /** @param {string} status */

@@ -1,5 +1,5 @@
 /** Sends a file and reports its progress, which `fetch` cannot. */
-import { ApiError, ServerGone } from "../api.js";
+import { ApiError, ServerUnreachable } from "../api.js";
 import { keyHeaders } from "../session.js";
 
 /**
@@ -22,7 +22,7 @@ export function upload(path, body, headers, signal, progress) {
       const text = await request.response.text();
       reject(new ApiError(request.status, parsed(text) ?? { title: request.statusText }));
     };
-    request.onerror = () => reject(new ServerGone("the server does not answer, or has ended the answer early"));
+    request.onerror = () => reject(new ServerUnreachable("the server does not answer, or has ended the answer early"));
     request.onabort = () => reject(new DOMException("aborted", "AbortError"));
     signal.addEventListener("abort", () => request.abort());
     request.send(body);

@@ -1,5 +1,5 @@
 /** Live: how the server is doing, and whether its rows drift. */
-import { ApiError, ServerGone, request } from "../api.js";
+import { ApiError, isTemporary, request } from "../api.js";
 import { h } from "../components/dom.js";
 import { modelPicker } from "../components/model_picker.js";
 import { message, notice } from "../components/notice.js";
@@ -41,21 +41,21 @@ async function countersOrReason(model, signal) {
 
 /** @param {History} history @param {AbortSignal} signal */
 function countersPanel(history, signal) {
-  const gone = h("div", {});
+  const problem = h("div", {});
   const server = h("div", { class: "server" }, serverPanel(history));
   const refresh = async () => {
     try {
       await load(history, signal);
-      gone.replaceChildren();
+      problem.replaceChildren();
       redraw(server, serverPanel(history));
       return true;
     } catch (error) {
-      if (!signal.aborted && !gone.hasChildNodes()) gone.replaceChildren(notice(error));
-      return error instanceof ServerGone;
+      if (!signal.aborted && !problem.hasChildNodes()) problem.replaceChildren(notice(error));
+      return isTemporary(error);
     }
   };
   repeat(refresh, REFRESH_S, signal);
-  return h("div", {}, gone, server);
+  return h("div", {}, problem, server);
 }
 
 /** @param {History} history @param {AbortSignal} signal */
