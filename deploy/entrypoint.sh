@@ -1,5 +1,5 @@
 #!/bin/bash
-# What a container runs: the server. `serve` (as SageMaker says it) listens on 8080; `healthy` asks /readyz of the server
+# What a container runs: the server. `serve` (as SageMaker says it) listens on 8080; `healthy` requests /readyz of the server
 # that runs here; anything else is a command to run in its place. SSL_CERTFILE, SSL_KEYFILE and SSL_CA_CERTS are the files
 # of BentoML's options for TLS.
 set -euo pipefail

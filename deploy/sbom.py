@@ -1,6 +1,6 @@
 """What is inside the image, as CycloneDX 1.6 on standard output: Python and Debian packages, and the models.
 
-Runs inside the image, so it tells what is there and not what was asked for; only the standard library is needed.
+Runs inside the image, so it reports what is installed and not what was requested; only the standard library is needed.
 """
 
 import json

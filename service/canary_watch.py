@@ -89,7 +89,7 @@ class CanaryTest:
             return f"{challenger.engine_errors} engine errors"
         one, two = self._before
         first, second = champion.answers - one.answers, challenger.answers - two.answers
-        if first < 0 or second < 0:  # the counts of a worker are gone
+        if first < 0 or second < 0:  # the counts of a worker are missing
             self._before = champion, challenger
             return None
         self._failed.add(first, champion.failed - one.failed, second, challenger.failed - two.failed)

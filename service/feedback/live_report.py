@@ -1,4 +1,4 @@
-"""The live metrics of the served versions of a model, beside those at training."""
+"""The live metrics of the served versions of a model, and those at training."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

@@ -109,7 +109,7 @@ def row_schema(schema: FeatureSchema) -> Schema:
 
 
 def prediction_schema(name: str, spec: OutputSpec, optional: Sequence[OutputColumn] = ()) -> Schema:
-    """optional: columns that a request may ask for."""
+    """optional: columns that a request may name."""
     warning = {
         "title": "Warning",
         "type": "object",

@@ -1,4 +1,4 @@
-/** The API key of this page. It is in memory only: it is gone when the page is closed or loaded again. */
+/** The API key of this page. It is in memory only, and lost when the page is closed or loaded again. */
 
 let key = "";
 /** @type {Set<() => void>} */

@@ -18,7 +18,7 @@ HISTOGRAMS = "histograms"
 
 
 class ModelPage(Page):
-    """`?histograms=true` adds the histograms of the columns. Other options are ignored, as they always were."""
+    """`?histograms=true` adds the histograms of the columns. Other options are ignored."""
 
     def __init__(self, plane: DataPlane, served: ServedModel) -> None:
         super().__init__(plane, model_name=served.name)

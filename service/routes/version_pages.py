@@ -22,8 +22,6 @@ from service.registry import ModelEntry
 from service.routes.page import Page
 
 CREATION_TIME = re.compile(r"""^creation_time:\s*['"]?([^'"\n]+)['"]?\s*$""", re.MULTILINE)
-
-
 MARKDOWN = b"text/markdown; charset=utf-8"
 
 

@@ -27,7 +27,7 @@ def test_all_files_together_are_small_and_compressed(server: Server, open_page: 
     assert sum(int(response.header_value("content-length") or MAX_TRANSFER) for response in own.values()) < MAX_TRANSFER
 
 
-def test_every_view_asks_for_a_key_and_shows_what_the_key_may_see(
+def test_every_view_requests_a_key_and_shows_what_the_key_may_see(
     keyed: KeyedServer, open_page: Callable[..., Page]
 ) -> None:
     for view in VIEWS:
@@ -51,7 +51,7 @@ def test_a_key_for_one_model_sees_no_other(keyed: KeyedServer, open_page: Callab
     expect(page.get_by_text("This is not allowed.")).to_be_visible()
 
 
-def test_a_server_that_is_gone_is_named_and_found_again(
+def test_a_stopped_server_is_reported_and_found_again(
     start_server: Callable[..., Server], open_page: Callable[..., Page]
 ) -> None:
     server = start_server()

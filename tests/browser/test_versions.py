@@ -1,4 +1,4 @@
-"""The view Versions: what it shows is what the server answers, and changes are asked for, made, and in the audit."""
+"""The view Versions: it shows what the server answers, and a change is confirmed, made, and recorded in the audit."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""Clients of other servers ask for a version: KServe's by its number, TF Serving's by its label."""
+"""Clients of other servers request a version: KServe's by its number, TF Serving's by its label."""
 
 import json
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-/** Asks before something is changed. */
+/** A dialog in which the reader confirms a change. */
 import { h } from "./dom.js";
 
 /**

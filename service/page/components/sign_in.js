@@ -1,4 +1,4 @@
-/** Asks for an API key where the server refuses a request without one. */
+/** A form for the API key, where the server refuses a request without one. */
 import { signIn, signedIn } from "../session.js";
 import { h } from "./dom.js";
 
@@ -20,7 +20,7 @@ export function signInForm(error) {
       ? [
           h("label", { for: "key" }, error.status === 403 ? "Another API key" : "API key"),
           h("div", { class: "row" }, field, h("button", { class: "main", type: "submit" }, "Sign in")),
-          h("p", { class: "quiet" }, "The key stays in the memory of this page. It is not stored, and it is gone when you close or reload it."),
+          h("p", { class: "quiet" }, "The key stays in the memory of this page. It is not stored, and it is lost when you close or reload it."),
         ]
       : null,
   );

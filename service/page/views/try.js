@@ -68,7 +68,7 @@ export async function show(main, route, signal) {
   main.append(
     h(
       "div",
-      { class: "beside" },
+      { class: "side-by-side" },
       h("section", { class: "panel", "aria-label": "Row" }, tools(examples, start, predictor, model.task, refresh), form.element),
       h("div", { class: "answers" }, answer.element, copies),
     ),

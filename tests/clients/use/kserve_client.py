@@ -1,4 +1,4 @@
-"""Asks the clients of KServe for versions of a model: kserve_client.py URL GRPC_ADDRESS ROW. Prints JSON."""
+"""Requests versions of a model with the clients of KServe: kserve_client.py URL GRPC_ADDRESS ROW. Prints JSON."""
 
 import asyncio
 import importlib
