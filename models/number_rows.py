@@ -70,6 +70,8 @@ class NumberRows:
             return None
         try:
             values = orjson.loads(values_text)
+            if not values:  # nothing but blanks where the only value should be
+                return None
             matrix = np.frombuffer(struct.pack(f"{len(values)}d", *values)).reshape(-1, self._count)
         except (ValueError, struct.error, OverflowError):
             return None
@@ -119,11 +121,11 @@ def same_names(characters: Bytes, names: Names) -> bool:
 
 
 def regular(characters: Bytes, size: int, names: Names, separator: Separator) -> bool:
-    """Whether all braces, colons and commas of the text are those between the names and values of rows of numbers."""
+    """Whether all braces, colons, commas, and newlines as separators, are those between names, values and rows."""
     rows, columns = names.starts.shape
     cells, text = rows * columns, characters[:size]
-    commas = cells - 1 if separator == b"," else cells - rows
-    expected = ((COLON, cells), (OPEN, rows), (CLOSE, rows), (COMMA, commas))
+    expected = [(COLON, cells), (OPEN, rows), (CLOSE, rows)]
+    expected += [(COMMA, cells - 1)] if separator == b"," else [(COMMA, cells - rows), (NEWLINE, rows - 1)]
     if any(np.count_nonzero(text == character) != count for character, count in expected):
         return False
     first = names.starts[:, 0]

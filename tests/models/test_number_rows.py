@@ -134,6 +134,19 @@ def test_other_texts_are_left_to_the_validators(text: bytes) -> None:
     assert NumberRows(features(("a", "b"))).read(text) is None
 
 
+@pytest.mark.parametrize("text", [b'{"a":1,"b":\n2}\n{"a":3,"b":4}', b'{"a":1,"b":2}\n{"a":3,"b":4\n}'])
+def test_a_row_over_several_lines_is_not_read(text: bytes) -> None:
+    reader = NumberRows(features(("a", "b")))
+    assert reader.read(text, b"\n") is None
+    assert reader.read(b'{"a":1,"b":2}\n{"a":3,"b":4}', b"\n") is not None
+
+
+@pytest.mark.parametrize("text", [b'{"a":}', b'{"a":  }', b'{"a":\t}', b'{"a":1},{"a": }', b'{"a": },{"a": }'])
+@pytest.mark.parametrize("separator", [b",", b"\n"])
+def test_a_single_column_without_a_value_is_not_read(text: bytes, separator: Separator) -> None:
+    assert NumberRows(features(("a",))).read(text.replace(b"},", b"}" + separator), separator) is None
+
+
 def test_limits_of_columns_are_kept() -> None:
     text = b'{"a":1,"b":2},{"a":3,"b":4}'
     assert NumberRows([*features(("a",), minimum=1, maximum=3), *features(("b",))]).read(text) is not None

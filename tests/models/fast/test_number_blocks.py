@@ -13,6 +13,7 @@ from models.formats.blocks import Block, TableDecoder, decode_whole
 from models.formats.csv_decoder import CsvDecoder
 from models.formats.errors import FormatError
 from models.formats.ndjson_decoder import NdjsonDecoder
+from models.number_rows import MIN_BYTES
 from models.schema import FeatureSchema
 
 NAMES = ("a", "größe", "c")
@@ -102,6 +103,15 @@ def test_no_damaged_body_is_read_differently(common: Common, seed: int) -> None:
     except FormatError as error:
         pytest.fail(f"the decoder refuses it: {error}")
     np.testing.assert_array_equal(numbers(found), expected)
+
+
+@pytest.mark.parametrize("body", [b"a" + b" " * MIN_BYTES + b"\n", b"a\n" + b" " * MIN_BYTES])
+def test_a_single_column_without_values_is_left_to_the_decoder(body: bytes) -> None:
+    schema = FeatureSchema(
+        name="t", task="regression", target="y", features=[Feature(name="a", kind="number", nullable=False)]
+    )
+    assert common_csv(schema, b"a\n" + b"1\n" * MIN_BYTES, MIN_BYTES) is not None
+    assert common_csv(schema, body, 10) is None
 
 
 def test_other_bodies_are_left_to_the_decoders() -> None:
