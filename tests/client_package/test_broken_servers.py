@@ -10,7 +10,15 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from tabserve_client import Client, ConnectionFailed, DeadlineExceeded, InvalidAnswer, Overloaded, ServerError
+from tabserve_client import (
+    Client,
+    ConnectionFailed,
+    DeadlineExceeded,
+    InvalidAnswer,
+    InvalidInput,
+    Overloaded,
+    ServerError,
+)
 from tabserve_client.retries import RetryPolicy, exchange, retry_after
 from tabserve_client.wire import Lost, Reply, Request, Send, Wait, advance
 
@@ -222,10 +230,19 @@ def test_a_call_that_fails_later_says_what_was_reported(scripted: Any, connect: 
 
 def test_the_key_and_headers_are_sent(scripted: Any, connect: Any) -> None:
     server = scripted(response(200, ANSWER))
-    connect(server, key="tsk_a_b", headers={"X-Team": "sales"}).predict("m", ROW, version=3, interval=[0.5, 0.9])
+    connect(server, key="tsk_a_b", headers={"X-Team": "sales", "Content-Type": "text/plain"}).predict(
+        "m", ROW, version=3, interval=[0.5, 0.9]
+    )
     head = server.requests[0].partition(b"\r\n\r\n")[0].decode().lower().split("\r\n")
     assert {"authorization: bearer tsk_a_b", "x-team: sales", "content-type: application/json"} <= {*head}
     assert head[0] == "post /predict/m/versions/3?interval=0.5%2c0.9 http/1.1"
+
+
+@pytest.mark.parametrize("key", ["", "tsk_a_b\n", "tsk_a b", "tsk_…"])
+def test_an_invalid_key_is_refused_at_once_and_not_shown(key: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        Client("http://127.0.0.1:1", key=key)
+    assert "tsk_" not in str(refused.value)
 
 
 def test_a_cancelled_call_ends(scripted: Any) -> None:

@@ -1,5 +1,6 @@
 """What both clients share: the conversations of each operation, and what every request has."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from tabserve_client.sources import source_of
 from tabserve_client.wire import Conversation, Request
 
 KNOWN_OPTIONS = frozenset(PredictOptions.__annotations__)
+KEY = re.compile(r"[!-~]+")
 INLINE_ROWS = 256
 """More rows are encoded in a thread by the asynchronous client."""
 
@@ -33,6 +35,8 @@ class ClientCore:
         self.url = url.rstrip("/")
         self.headers = {"accept-encoding": "identity"} | {name.lower(): value for name, value in headers.items()}
         if key is not None:
+            if not KEY.fullmatch(key):
+                raise InvalidInput("the key is empty or has characters that no key has, such as a line break")
             self.headers["authorization"] = f"Bearer {key}"
         self.policy = policy
         self.server = KnownServer()

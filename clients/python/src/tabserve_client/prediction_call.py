@@ -72,7 +72,7 @@ class PredictionCall:
             start = end
 
     def next_piece(self) -> tuple[int, Conversation[list[Answer]]] | None:
-        """The next piece to send: its first row, and its conversation. None if there is none, or one has failed."""
+        """The next piece to send: its first row, and its conversation. None if none is left, or one has failed."""
         with self._lock:
             piece = None if self._failures else next(self._pieces, None)
         return None if piece is None else (piece[0], self._conversation(*piece))
@@ -151,11 +151,11 @@ class PredictionCall:
         else:
             kind, content = NDJSON, ndjson_body(self.source.rows(start, stop))
         query = self.outputs.query() | ({"on_invalid": "skip"} if self.skips else {})
-        return Request("POST", self.path, query, {"content-type": kind, **self.headers}, content)
+        return Request("POST", self.path, query, {**self.headers, "content-type": kind}, content)
 
     def result(self) -> Conversation[Predictions]:
-        """The predictions, after all pieces. Where no row has one, the server is asked for their columns. Raises what
-        the first piece that failed raised."""
+        """The predictions, after all pieces. If no row has one, a request for the schema finds their columns.
+        Raises the error of the first piece that failed."""
         answers, names = self.answers(), list[str]()
         if not any(isinstance(answer, TableAnswer) or any(answer.entries) for answer in answers):
             request = Request("GET", f"/models/{segment(self.model)}", headers=self.headers)
