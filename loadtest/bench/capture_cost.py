@@ -44,7 +44,7 @@ def run(rounds: int, seconds: float) -> int:
         "CPU, mean of turns": (without, [one.new.mean_cpu_us for one in found]),
         "CPU, mean, and the files": (without, [one.new.mean_cpu_us + SHARE * file_us for one in found]),
     }
-    level = 100 * paired_ratios.ratio(without, without).coverage
+    level = 100 * paired_ratios.coverage(rounds, paired_ratios.rank_of(rounds))
     lines = [["", "without µs", "with µs", "ratio", f"{level:.3g} % interval"]]
     for name, (before, after) in ratios.items():
         ratio = paired_ratios.ratio(before, after)

@@ -60,7 +60,8 @@ def run(other: Path, rounds: int, seconds: float, markdown: Path | None) -> int:
     written = [f"old: {checkouts.description(other)}\nnew: {checkouts.description(ROOT)}"]
     contender = tabserve_server("tabserve", MODEL)
     rng = np.random.default_rng(0)
-    lines = [["rows per request", "requests / s", "old p99 ms", "new p99 ms", "new ÷ old", "95 % interval"]]
+    level = f"{100 * paired_ratios.coverage(rounds, paired_ratios.rank_of(rounds)):.3g} % interval"
+    lines = [["rows per request", "requests / s", "old p99 ms", "new p99 ms", "new ÷ old", level]]
     with tempfile.TemporaryDirectory(prefix="tabserve-latency-") as folder:
         home = Path(folder)
         print("training the model", file=sys.stderr)
