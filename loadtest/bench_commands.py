@@ -108,7 +108,7 @@ def add_servers(targets: Any) -> None:
 
 
 def add_latency(targets: Any) -> None:
-    about = "99th percentile of the latency below saturation, beside another checkout"
+    about = "99th percentile of the latency below saturation, compared with another checkout"
     latency = add_timed_target(targets, "latency", bench_latency, about, rounds=5, seconds=5)
     latency.add_argument("--beside", type=Path, metavar="PATH", required=True, help="the other checkout")
 

@@ -1,4 +1,4 @@
-"""Predictions while explanations are computed: their latency without, and with a client that asks for explanations.
+"""Predictions while explanations are computed: their latency without, and with a client that requests explanations.
 
 An open loop sends single rows at a steady rate. In a third run another process of the lowest priority computes
 meanwhile: on a machine without a free core that alone delays predictions, and only what explanations add to it is
@@ -48,7 +48,7 @@ class LatencyFigures(NamedTuple):
 
 @contextlib.contextmanager
 def explanations(server: BenchServer, request: bytes, seconds: float) -> Iterator[list[float]]:
-    """One connection asks for the explanation of one row after the other. Yields a list for their rate."""
+    """One connection requests the explanation of one row after the other. Yields a list for their rate."""
     arguments = [f"{server.url}?explain=true", "1", str(seconds + 2 * START_S), json.dumps(dict(JSON))]
     command = [sys.executable, "-m", "loadtest.bench.clients", *arguments]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

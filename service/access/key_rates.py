@@ -26,7 +26,7 @@ SLOTS = 8192
 ENTRY = 2  # numbers of a slot: the hash of the key's name, and when the next request is due
 NUMBER = 8  # bytes
 SIZE = NUMBER * ENTRY * SLOTS
-UNUSED_S = 60.0  # after which the slot of a key that is no longer in the file can be given away
+UNUSED_S = 60.0  # after which the slot of a key that is no longer in the file can be reused
 DEFAULT_BURST_S = 0.5  # of the rate, if a key has no burst
 log = logging.getLogger("tabserve.keys")
 
@@ -121,7 +121,7 @@ class SharedRates:
         return KeyRate(self._memory, self._file, place, per_second, burst)
 
     def _free_slots(self, wanted: set[float]) -> Iterator[int]:
-        """Slots without a key, then those of keys that are gone."""
+        """Slots without a key, then those of keys that were removed from the file."""
         slots = range(0, ENTRY * SLOTS, ENTRY)
         yield from (slot for slot in slots if not self._memory[slot])
         now = time.monotonic()

@@ -46,8 +46,8 @@ BLOCK_ROWS = 4096
 STREAM_BYTES = 8 * 1024**2  # the size for which a stream of any length reserves memory: it is held block by block
 INVALID_ROW_WORK = 10  # an invalid row costs as much as so many valid ones, for its errors
 LARGE_TEXT_BYTES = 32 * 1024  # a larger body is decoded in a thread
-COMMON_BYTES = 256 * 1024  # a larger body of a common kind is decoded in a thread
 LARGE_ARROW_BYTES = 256 * 1024  # the same limit for the formats that pyarrow decodes
+COMMON_BYTES = 256 * 1024  # the same limit for `common_block`
 QUEUE_POLL_S = 0.02  # between two checks of a full queue
 MIN_ROW_BYTES = 32  # about the fewest bytes of a row in JSON
 T = TypeVar("T")
@@ -78,7 +78,7 @@ def whole_block(
 
 
 def common_block(body_format: BodyFormat, schema: FeatureSchema, content: bytes, max_rows: int) -> Block | None:
-    """Decode a body of a common kind, faster; None for every other one."""
+    """Decode a body with a fast path; None if it has to be decoded by `whole_block`."""
     if body_format.name == "arrow":
         return arrow_block.common_block(schema, content, max_rows)
     if body_format.name == "ndjson":

@@ -27,7 +27,7 @@ def _substitute(name: str, function: str) -> ModuleType:
     module = ModuleType(name, f"Loads the real {name} when it is used.")
 
     def attribute(wanted: str) -> Any:
-        if wanted.startswith("__"):  # asked for by the import system and by tools, which need no real module
+        if wanted.startswith("__"):  # read by the import system and by tools, which do not need the real module
             raise AttributeError(wanted)
         return getattr(_load(name, module), wanted)
 

@@ -24,8 +24,8 @@ class Client:
     """A client of one server. It may be used by several threads, and is a context manager.
 
     url: such as https://predict.example.com. key: an API key, if the server needs one. timeout: seconds of one attempt.
-    deadline: seconds for a call with all its attempts; None for no limit. attempts: of a request that fails; a server
-    that is overloaded is asked until the deadline. concurrency: requests at once for one call with many rows.
+    deadline: seconds for a call with all its attempts; None for no limit. attempts: for a request that fails; 429
+    and 503 are retried until the deadline. concurrency: requests at once for one call with many rows.
     verify: False, or an ssl.SSLContext, for the certificate of the server. headers: of every request.
     """
 

@@ -26,8 +26,8 @@ LONGEST_DELAY_S = 5.0
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """timeout: seconds for one attempt. deadline: seconds for a whole call; None for no limit. attempts: of a request
-    that fails; a server that is overloaded is asked until the deadline."""
+    """timeout: seconds for one attempt. deadline: seconds for a whole call; None for no limit. attempts: for a
+    request that fails; 429 and 503 are retried until the deadline."""
 
     timeout: float = 30.0
     deadline: float | None = 60.0
@@ -39,13 +39,13 @@ class RetryPolicy:
 
 
 def backoff(attempt: int) -> float:
-    """Seconds before the attempt after the given one, which counts from 1: doubled each time, half of it random."""
+    """Seconds to wait after an attempt, counted from 1: doubled each time, half of it random."""
     full = min(FIRST_DELAY_S * 2.0 ** (attempt - 1), LONGEST_DELAY_S)
     return full * random.uniform(0.5, 1)
 
 
 def retry_after(reply: Reply) -> float:
-    """Seconds that a reply asks to wait; 0 if it does not."""
+    """Seconds to wait according to Retry-After; 0 without it."""
     text = reply.headers.get("retry-after", "")
     try:
         return max(float(text), 0.0) if text else 0.0
