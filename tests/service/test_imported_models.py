@@ -281,6 +281,9 @@ def test_a_hostile_file_runs_nothing(tmp_path: Path, bentoml_store: Path) -> Non
     outside = write_archive(tmp_path / "outside.keras", {}, **{"assets/../../vocabulary.txt": b"x"})
     with pytest.raises(UsageError, match="a member with the name"):
         check_model_file(outside)
+    renamed = write_archive(tmp_path / "model.keras", {}).rename(tmp_path / "model.h5")  # Keras goes by the name
+    with pytest.raises(UsageError, match=r"model\.h5 is not a \.keras file"):
+        read_model_file(renamed)
     for content in (b"", b"PK\x05\x06", b"not a model", json.dumps([1]).encode()):
         broken = tmp_path / "broken.keras"
         broken.write_bytes(content)
