@@ -39,13 +39,18 @@ MIN_ROWS = 50
 def load_dataset(options: DataOptions) -> Dataset:
     """Read the table that the options name and infer its columns. Raises UsageError."""
     edited = load_edited_schema(options)
+    with step("the table cannot be read", options.data):
+        table = load_table(options, edited)
+    with step("its columns cannot be read", options.data):
+        return build_dataset(table, options, edited)
+
+
+def load_table(options: DataOptions, edited: FeatureSchema | None) -> RawTable:
+    """Read the rows that the options name, in the CSV format of an edited schema. Raises UsageError."""
     if edited:
         skip_rows, comment = options.skip_rows or edited.skip_rows or 0, options.comment or edited.comment
         options = replace(options, skip_rows=skip_rows, comment=comment)
-    with step("the table cannot be read", options.data):
-        table = limit_rows(read_table(options, edited.encoding if edited else None), options)
-    with step("its columns cannot be read", options.data):
-        return build_dataset(table, options, edited)
+    return limit_rows(read_table(options, edited.encoding if edited else None), options)
 
 
 def build_dataset(table: RawTable, options: DataOptions, edited: FeatureSchema | None) -> Dataset:

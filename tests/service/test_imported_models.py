@@ -258,6 +258,19 @@ def test_the_command_imports_a_file(tmp_path: Path, bentoml_store: Path, capsys:
     assert record.get("test_set") is None  # which rows trained the model is not known
 
 
+def test_the_sample_is_read_as_the_table_of_a_training(tmp_path: Path, bentoml_store: Path) -> None:
+    """With the lines above the header that the schema names, and as many rows as --rows says."""
+    case = dense()
+    case.model.save(tmp_path / "homes.keras")
+    sample = TABLE[[*case.columns, "price"]].to_csv(index=False)
+    (tmp_path / "sample.csv").write_text(f"Homes of the year\n{sample}")
+    data, schema = ["--data", str(tmp_path / "sample.csv")], str(tmp_path / "features.json")
+    assert main(["inspect", *data, "--target", "price", "--skip-rows", "1", "--out", schema]) == 0
+    assert main(["import", str(tmp_path / "homes.keras"), *data, "--schema", schema, "--rows", "100"]) == 0
+    record = json.loads((bentoml_store / "sample" / "1" / "training.json").read_text("utf-8"))
+    assert record["rows_used"] == 100
+
+
 def test_a_hostile_file_runs_nothing(tmp_path: Path, bentoml_store: Path) -> None:
     """The file is refused before Keras reads it: other members, other classes, a vocabulary in another file."""
     ran = tmp_path / "ran"

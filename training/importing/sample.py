@@ -8,7 +8,7 @@ import numpy as np
 
 from models.feature import Feature, Scalar, TrainingRange
 from models.schema import FeatureSchema
-from training.build_dataset import MIN_ROWS, build_dataset
+from training.build_dataset import MIN_ROWS, build_dataset, load_table
 from training.column_options import find_target, list_names
 from training.config import DataOptions
 from training.dataset import Dataset
@@ -18,7 +18,6 @@ from training.importing.input_columns import ColumnMatch
 from training.importing.layer_graph import LayerGraph, Value
 from training.importing.lookups import Vocabulary, column_vocabulary
 from training.raw_table import RawTable
-from training.reading import read_table
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Sample:
     def read(cls, options: DataOptions) -> "Sample":
         """Raises UsageError."""
         edited = load_edited_schema(options)
-        table = read_table(options, edited.encoding if edited else None)
+        table = load_table(options, edited)
         return cls(table, edited, options, find_target(table, options, edited))
 
     @property
