@@ -1,10 +1,12 @@
 """The scale of a regression's errors as a part of the served model, fitted to errors on encoded rows."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from models.engines import NumpyEngine, TensorFlowEngine
+from models.network.network import Network
 from models.network.scale_head import ScaleHead
 from models.tabular_model import Engine, TabularModel
 from training import conformalization
@@ -36,7 +38,7 @@ def add_scale(
             f"the scale of the errors is fitted to {len(held_out[1]):,} of {whole:,} rows that the network did not "
             "learn from: more would not change it"
         )
-    return with_scale_head(model, fitted, held_out, learned_errors(model, rows, learned))
+    return with_scale_head(model, fitted.network, fitted.keras, held_out, learned_errors(model, rows, learned))
 
 
 def held_out_errors(
@@ -69,19 +71,20 @@ def spread(rows: Indices, limit: int) -> Indices:
 
 
 def with_scale_head(
-    model: TabularModel, fitted: FitResult, held_out: tuple[Matrix, Targets], learned: tuple[Matrix, Targets]
+    model: TabularModel, network: Network | None, keras_model: Any, *errors: tuple[Matrix, Targets]
 ) -> tuple[ScaleHead, TabularModel]:
-    """The scale of a regression's errors, fitted to those of these encoded rows, and the model with it."""
-    rows = [
-        RowErrors(conformalization.hidden_outputs(fitted.network, fitted.keras, x), errors)
-        for x, errors in (held_out, learned)
-    ]
+    """The scale of a regression's errors, and the model with it.
+
+    network, keras_model: as `hidden_outputs` takes them. errors: encoded rows and the errors for them: those that
+    `fit_scale_head` takes.
+    """
+    rows = [RowErrors(conformalization.hidden_outputs(network, keras_model, x), of_rows) for x, of_rows in errors]
     head = fit_scale_head(*rows)
     engine = model.engine
     scaled: Engine
     if isinstance(engine, NumpyEngine):
-        assert fitted.network is not None
-        scaled = engine.with_scale_head(fitted.network, head)
+        assert network is not None
+        scaled = engine.with_scale_head(network, head)
     else:
         assert isinstance(engine, TensorFlowEngine)
         scaled = engine.with_scale_head(head)

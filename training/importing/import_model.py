@@ -1,6 +1,6 @@
 """From a model file and a sample of rows to a model that answers as the original one does."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,6 @@ from training import conformalization, dataset_report
 from training.config import DataOptions
 from training.conformalization import HeldOutRows
 from training.dataset import Dataset
-from training.error_scale import RowErrors, fit_scale_head
 from training.errors import UsageError
 from training.evaluation import EvaluationMetrics, evaluate
 from training.importing.encoded_columns import Array, Coded, input_parts, make_encoder, original_inputs
@@ -27,6 +26,7 @@ from training.importing.lookups import lookup_table
 from training.importing.model_file import ModelFile, read_model_file
 from training.importing.output_form import ModelOutput, check_width, choose_output, declared_form
 from training.importing.sample import Sample, check_columns_used, fitted_dataset
+from training.scale_fit import MAX_HELD_OUT_ROWS, spread, with_scale_head
 from training.splitting import Split, split_rows
 from training.steps import step
 from training.training_run import Report
@@ -229,15 +229,11 @@ def _with_scale(
     """The model with the scale of a regression's errors, fitted to the rows that are not in the test set."""
     if dataset.schema.task != "regression":
         return None, model
-    rows = np.concatenate([split.train, split.validation])
+    rows = spread(np.concatenate([split.train, split.validation]), MAX_HELD_OUT_ROWS)
     x = model.encoder.encode(frame.take(rows))
     scaling = model.encoder.target
     errors = scaling.apply(dataset.target[rows]) - scaling.apply(model.predict_encoded(x).primary[:, 0])
-    hidden = conformalization.hidden_outputs(engine.network, rebuilt.model, x)
-    head = fit_scale_head(RowErrors(hidden, errors))
-    scaled: Any = model.engine
-    scaled = scaled.with_scale_head(*((head,) if engine.network is None else (engine.network, head)))
-    return head, replace(model, scaled_engine=scaled, scale_limits=head.limits)
+    return with_scale_head(model, engine.network, rebuilt.model, (x, errors))
 
 
 def quality_notices(held_out: HeldOutRows, metrics: EvaluationMetrics) -> list[str]:
