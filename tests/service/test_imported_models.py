@@ -135,6 +135,11 @@ def test_a_model_that_cannot_be_served_is_refused_with_the_reason(
     assert not store.versions()[0]
 
 
+def test_a_name_that_would_leave_the_folder_is_refused(bentoml_store: Path) -> None:
+    with pytest.raises(UsageError, match=r"'\.\./homes' is not a valid model name"):
+        store_keras_model(dense().model, TABLE, "price", name="../homes")
+
+
 def test_the_notebook_of_the_documentation_runs(bentoml_store: Path) -> None:
     notebook = json.loads((Path(__file__).parents[2] / "docs" / "import.ipynb").read_text("utf-8"))
     names: dict[str, Any] = {}

@@ -16,7 +16,7 @@ from training.errors import UsageError
 from training.importing.import_model import import_model
 from training.importing.import_options import ImportOptions, OutputForm, Preprocessing
 from training.importing.imported_version import build_version
-from training.model_names import model_name
+from training.model_names import check_model_name, model_name
 from training.promotion import PromotionMode
 from training.steps import step
 from training.training_run import Report
@@ -70,6 +70,7 @@ def store_keras_model(
     and the target, or the path of a file. promote: whether the version is served; None: unless a person chose what is
     served. Raises UsageError for a model that cannot be served, with the layer, and StoreError.
     """
+    check_model_name(name)  # it is a part of paths
     mode: PromotionMode = "auto" if promote is None else "always" if promote else "never"
     with tempfile.TemporaryDirectory(prefix="tabserve-import-") as folder:
         path = _written_model(model, Path(folder) / f"{name}.keras")
