@@ -34,6 +34,7 @@ from tests.service.imported_models import (
 from training import importance, plots, store_keras_model
 from training.__main__ import main
 from training.errors import UsageError
+from training.importing.engine_choice import answers_of
 from training.importing.model_file import check_model_file, read_model_file
 
 SERVED = TABLE.head(40)
@@ -238,6 +239,11 @@ def test_probabilities_that_no_softmax_makes(served: Callable[..., Any], bentoml
     assert "LogProbabilities" in model.engine.reason
     (reply,) = served(model, [{"rows": rows_of(SERVED, case.columns)}])
     assert numbers_of(reply.body["predictions"]) == pytest.approx(case.answers(SERVED), abs=1e-5)
+
+
+def test_outputs_that_are_no_probabilities_are_refused_with_the_sum() -> None:
+    with pytest.raises(UsageError, match=r"a row of the sample sums to 1\.4"):
+        answers_of(np.array([[0.5, 0.5], [0.5, 0.9], [0.2, 0.8]]), "probabilities")
 
 
 def test_a_single_output_for_two_classes_needs_the_option(bentoml_store: Path) -> None:

@@ -79,6 +79,7 @@ def answers_of(outputs: Array, form: OutputForm) -> Array:
         raise UsageError(f"the outputs are not probabilities: they are between {low:.4g} and {high:.4g} on the sample")
     if outputs.shape[1] == 1:
         return np.concatenate([1 - outputs, outputs], axis=1)
-    if np.abs(sums - 1).max() > 1e-3:
-        raise UsageError(f"the outputs are not probabilities of classes: a row of the sample sums to {sums[0]:.4g}")
+    furthest = sums[np.abs(sums - 1).argmax()]
+    if abs(furthest - 1) > 1e-3:
+        raise UsageError(f"the outputs are not probabilities of classes: a row of the sample sums to {furthest:.4g}")
     return np.asarray(outputs / sums[:, np.newaxis])
