@@ -80,10 +80,6 @@ def one_hot(levels: int) -> Array:
     return np.eye(levels + 1, levels, dtype=np.float32)
 
 
-def parts_width(parts: Sequence[Columns | Coded]) -> int:
-    return sum(len(part.places) if isinstance(part, Columns) else part.table.shape[1] for part in parts)
-
-
 def original_inputs(
     schema: FeatureSchema, encoder: Encoder, columns: ColumnMatch, frame: Frame, inputs: Sequence[Any]
 ) -> dict[str, Array]:

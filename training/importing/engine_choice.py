@@ -26,6 +26,10 @@ class ImportedEngine:
     reason: str
     distance: float
 
+    @property
+    def title(self) -> str:
+        return "the NumPy engine" if self.network is not None else f"TensorFlow, because: {self.reason}"
+
 
 def choose_engine(rebuilt: RebuiltModel, model_of: Any, rows: Any, original: Array) -> ImportedEngine:
     """The first engine whose answers for the rows equal those of the original model.

@@ -42,7 +42,6 @@ class ImportedModel:
     """A model that answers as the original one does, with the rows of the sample and its metrics on held-out rows."""
 
     file: ModelFile
-    options: ImportOptions
     dataset: Dataset
     columns: ColumnMatch
     split: Split
@@ -94,7 +93,6 @@ def import_model(options: ImportOptions, data: DataOptions, report: Report) -> I
         report(f"note: {notice}")
     return ImportedModel(
         file,
-        options,
         dataset,
         columns,
         split,
@@ -112,8 +110,8 @@ def import_model(options: ImportOptions, data: DataOptions, report: Report) -> I
 
 
 def describe_engine(engine: ImportedEngine, rows: int) -> str:
-    name = "the NumPy engine" if engine.network is not None else f"TensorFlow, because: {engine.reason}"
-    return f"Served by {name}. Equal to model.predict on {rows:,} rows of the sample (furthest {engine.distance:.1g})."
+    equal = f"Equal to model.predict on {rows:,} rows of the sample (furthest {engine.distance:.1g})."
+    return f"Served by {engine.title}. {equal}"
 
 
 def _dataset(

@@ -18,7 +18,7 @@ from training.evaluation import MAIN_METRIC
 from training.importance import column_importance
 from training.importing.import_model import ImportedModel
 
-HONEST = (
+MAY_HAVE_LEARNED = (
     "The model was trained elsewhere. It may have learned from these rows: then its errors here are smaller than on "
     "new rows, and its intervals and label sets too narrow."
 )
@@ -103,7 +103,6 @@ def import_record(imported: ImportedModel, data: DataOptions) -> dict[str, Any]:
 def write_card(imported: ImportedModel, record: dict[str, Any], coverage: dict[str, Any], importance: list[Any]) -> str:
     """card.md of an imported model."""
     schema, split, engine = imported.dataset.schema, imported.split, imported.engine
-    by = "the NumPy engine" if engine.network is not None else f"TensorFlow, because: {engine.reason}"
     made = {
         "none": "The model takes the numbers of the columns as they are.",
         "inside": "The model encodes the columns itself.",
@@ -115,7 +114,7 @@ def write_card(imported: ImportedModel, record: dict[str, Any], coverage: dict[s
         f"Predicts `{schema.target}` ({schema.task}) from {len(schema.features)} columns. Imported from "
         f"`{imported.file.name}`.",
         "## Quality",
-        f"On {len(split.test):,} held-out rows of the sample ({split.how}). {HONEST}",
+        f"On {len(split.test):,} held-out rows of the sample ({split.how}). {MAY_HAVE_LEARNED}",
         card.markdown_metrics(imported.metrics),
         "![answers on held-out rows](answers.png)",
         *card.uncertainty_section(coverage),
@@ -124,7 +123,8 @@ def write_card(imported: ImportedModel, record: dict[str, Any], coverage: dict[s
         f"Model: `{imported.file.name}`, SHA-256 `{imported.file.sha256[:16]}…`, {record['parameters']:,} parameters, "
         f"layers: {', '.join(dict.fromkeys(record['imported']['layers']))}. Its output `{imported.output.name}` is "
         f"read as {imported.form}. {made}",
-        f"Served by {by}. On the sample its answers equal those of `model.predict` (furthest {engine.distance:.1g}).",
+        f"Served by {engine.title}. On the sample its answers equal those of `model.predict` "
+        f"(furthest {engine.distance:.1g}).",
         f"Sample: {record['data']}, {record['rows_used']:,} of {record['rows_read']:,} rows, SHA-256 "
         f"`{record['fingerprint'][:16]}…`.",
         *card.column_sections(schema),

@@ -33,7 +33,7 @@ class RebuiltModel:
 
 @dataclass(frozen=True)
 class ModelEnd:
-    """form: of the outputs. scaling: of the target of a regression. temperature: by which logits are divided."""
+    """What the rebuilt model ends with. form: of the original outputs. scaling: of the target of a regression."""
 
     output: ModelOutput
     form: OutputForm
