@@ -131,7 +131,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"models.version_lifecycle"},
     ],
     "training": [
-        {"training.boolean_words", "training.errors", "training.work_progress"},
+        {"training.boolean_words", "training.common_options", "training.errors", "training.work_progress"},
         {"training.progress"},
         {"training.steps", "training.importing.import_options", "training.importing.layer_graph"},
         {"training.config", "training.model_names", "training.importing.model_file"},

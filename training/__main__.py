@@ -18,6 +18,7 @@ from models.serving_state import ServingStateError
 from models.signals import interrupt_on_signals
 from training import store_commands
 from training.arguments import add_options, options_from, parse_seconds
+from training.common_options import add_debug_option, add_promotion_mode, add_promotion_options, add_signing_option
 from training.config import DataOptions, FitOptions
 from training.errors import UsageError
 from training.importing.import_command import import_file, import_parser
@@ -231,32 +232,20 @@ def train_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-baselines", action="store_true", help="do not fit a linear model and boosted trees for comparison"
     )
-    parser.add_argument(
-        "--sign",
-        default="",
-        metavar="FILE",
-        help="sign the stored version with this private key in PEM: P-256, P-384 or P-521",
-    )
-    add_promotion_options(parser.add_argument_group("what is served"))
+    add_signing_option(parser)
+    add_judging_options(parser.add_argument_group("what is served"))
     return parser
 
 
-def add_debug_option(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--debug", action="store_true", help="print the traceback of an error, too")
-
-
-def add_promotion_options(group: "argparse._ArgumentGroup") -> None:
-    modes = group.add_mutually_exclusive_group()
-    modes.set_defaults(promotion="auto")
-    for mode, help_text in {
-        "always": "serve the new version, also if a person chose another one; without these flags it is served unless "
-        "a person chose what is served",
-        "never": "store the new version only",
-        "if-better": "serve the new version if it is not worse than the present one on at least 200 rows that neither "
-        "was trained on; else name it challenger. The exit code is 0 in both cases",
-    }.items():
-        flag = {"always": "--promote", "never": "--no-promote", "if-better": "--promote-if-better"}[mode]
-        modes.add_argument(flag, action="store_const", const=mode, dest="promotion", help=help_text)
+def add_judging_options(group: "argparse._ArgumentGroup") -> None:
+    """--promote, --no-promote, and --promote-if-better with its rows."""
+    add_promotion_mode(
+        add_promotion_options(group),
+        "--promote-if-better",
+        "if-better",
+        "serve the new version if it is not worse than the present one on at least 200 rows that neither was trained "
+        "on; else name it challenger. The exit code is 0 in both cases",
+    )
     group.add_argument(
         "--judge-on",
         default="",

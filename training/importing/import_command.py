@@ -2,13 +2,17 @@
 
 import argparse
 import sys
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from models.command_line import CommandParser
 from training.arguments import add_options, options_from
+from training.common_options import add_debug_option, add_promotion_options, add_signing_option
 from training.config import DataOptions
 from training.errors import UsageError
 from training.importing.import_options import ImportOptions, OutputForm, Preprocessing
+
+if TYPE_CHECKING:  # it needs the extra signing
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 PROGRAM = "python -m training"
 
@@ -40,25 +44,9 @@ def import_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         help="the output of the model, if it has several (default: the one named as the target)",
     )
     add_options(parser.add_argument_group("the sample"), DataOptions)
-    parser.add_argument(
-        "--sign",
-        default="",
-        metavar="FILE",
-        help="sign the stored version with this private key in PEM: P-256, P-384 or P-521",
-    )
-    modes = parser.add_argument_group("what is served").add_mutually_exclusive_group()
-    modes.set_defaults(promotion="auto")
-    modes.add_argument(
-        "--promote",
-        action="store_const",
-        const="always",
-        dest="promotion",
-        help="serve the new version, also if a person chose another one",
-    )
-    modes.add_argument(
-        "--no-promote", action="store_const", const="never", dest="promotion", help="store the new version only"
-    )
-    parser.add_argument("--debug", action="store_true", help="print the traceback of an error, too")
+    add_signing_option(parser)
+    add_promotion_options(parser.add_argument_group("what is served"))
+    add_debug_option(parser)
     return parser
 
 
@@ -70,7 +58,7 @@ def check_sample(data: DataOptions) -> None:
         raise UsageError("--data needs --target, the column to predict, or --schema, which names it")
 
 
-def import_file(parsed: argparse.Namespace, signing_key: object) -> int:
+def import_file(parsed: argparse.Namespace, signing_key: "EllipticCurvePrivateKey | None") -> int:
     """Import a model; the exit code. Keras is imported here."""
     data = options_from(DataOptions, parsed)
     check_sample(data)
@@ -79,7 +67,7 @@ def import_file(parsed: argparse.Namespace, signing_key: object) -> int:
 
     options = ImportOptions(parsed.model, parsed.output, parsed.preprocessing, parsed.head)
     try:
-        stored = run(options, data, parsed.promotion, signing_key=signing_key)  # type: ignore[arg-type]
+        stored = run(options, data, parsed.promotion, signing_key=signing_key)
     except StoreError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

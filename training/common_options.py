@@ -1,0 +1,35 @@
+"""The options that several commands have: the traceback of errors, the signature, and what is served."""
+
+import argparse
+
+
+def add_debug_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--debug", action="store_true", help="print the traceback of an error, too")
+
+
+def add_signing_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sign",
+        default="",
+        metavar="FILE",
+        help="sign the stored version with this private key in PEM: P-256, P-384 or P-521",
+    )
+
+
+def add_promotion_options(group: "argparse._ArgumentGroup") -> "argparse._MutuallyExclusiveGroup":
+    """--promote and --no-promote. The group that is returned takes further modes."""
+    modes = group.add_mutually_exclusive_group()
+    modes.set_defaults(promotion="auto")
+    add_promotion_mode(
+        modes,
+        "--promote",
+        "always",
+        "serve the new version, also if a person chose another one; without these flags it is served unless a person "
+        "chose what is served",
+    )
+    add_promotion_mode(modes, "--no-promote", "never", "store the new version only")
+    return modes
+
+
+def add_promotion_mode(modes: "argparse._MutuallyExclusiveGroup", flag: str, mode: str, help_text: str) -> None:
+    modes.add_argument(flag, action="store_const", const=mode, dest="promotion", help=help_text)
