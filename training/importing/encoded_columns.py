@@ -17,6 +17,7 @@ from models.frame import Frame
 from models.schema import FeatureSchema
 from training.errors import UsageError
 from training.importing.input_columns import ColumnMatch
+from training.importing.layer_graph import ModelInput
 
 Array = npt.NDArray[Any]
 UNKNOWN = "\x1ftabserve: unknown"
@@ -64,14 +65,14 @@ def input_parts(schema: FeatureSchema, columns: ColumnMatch) -> dict[str, InputP
     places = {feature.name: place for place, feature in enumerate(schema.in_frame_order)}
     if columns.preprocessing != "fit":
         return {
-            given: [Columns(tuple(places[name] for name in names))]
-            for given, names in columns.columns.items()
+            input_name: [Columns(tuple(places[name] for name in names))]
+            for input_name, names in columns.columns.items()
             if not set(names) & set(columns.coded)
         }
-    (given,) = columns.columns
+    (input_name,) = columns.columns
     parts: InputParts = [Columns(tuple(range(len(schema.numeric))))] if schema.numeric else []
     parts += [Coded(places[feature.name], one_hot(feature.levels)) for feature in schema.categorical]
-    return {given: parts}
+    return {input_name: parts}
 
 
 def one_hot(levels: int) -> Array:
@@ -81,12 +82,9 @@ def one_hot(levels: int) -> Array:
 
 
 def original_inputs(
-    schema: FeatureSchema, encoder: Encoder, columns: ColumnMatch, frame: Frame, inputs: Sequence[Any]
+    schema: FeatureSchema, encoder: Encoder, columns: ColumnMatch, frame: Frame, inputs: Sequence[ModelInput]
 ) -> dict[str, Array]:
-    """What the original model takes for these rows, computed from the frame: text where it takes text.
-
-    inputs: the `ModelInput`s.
-    """
+    """What the original model takes for these rows, computed from the frame: text where it takes text."""
     numbers = {feature.name: frame.numbers[:, place] for place, feature in enumerate(schema.numeric)}
     codes = {feature.name: frame.codes[:, place] for place, feature in enumerate(schema.categorical)}
     levels = {feature.name: np.array([*(feature.seen.levels or ())], dtype=object) for feature in schema.categorical}
@@ -101,16 +99,16 @@ def original_inputs(
         matrix = np.concatenate([*(column[:, np.newaxis] for column in scaled), *flags], axis=1)
         return {inputs[0].name: matrix.astype(np.float32)}
     found = {}
-    for given in inputs:
-        names = columns.columns[given.name]
+    for model_input in inputs:
+        names = columns.columns[model_input.name]
         if names[0] in codes:
-            text = given.dtype == "string"
+            text = model_input.dtype == "string"
             known = [*(map(str, levels[names[0]]) if text else levels[names[0]]), UNKNOWN if text else UNKNOWN_NUMBER]
             values = np.array(known, dtype=object)[codes[names[0]]]  # the code of an unseen level is -1
-            matrix = values.astype(object if text else given.dtype)[:, np.newaxis]
+            matrix = values.astype(object if text else model_input.dtype)[:, np.newaxis]
         else:
-            matrix = np.stack([numbers[name] for name in names], axis=1).astype(given.dtype)
-        found[given.name] = matrix[:, 0] if not given.shape else matrix
+            matrix = np.stack([numbers[name] for name in names], axis=1).astype(model_input.dtype)
+        found[model_input.name] = matrix[:, 0] if not model_input.shape else matrix
     return found
 
 

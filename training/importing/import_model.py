@@ -182,12 +182,12 @@ def _rebuilt(
     places = {feature.name: place for place, feature in enumerate(schema.in_frame_order)}
 
     def table(call: Call) -> Coded:
-        given = graph.inputs[-1 - call.values[0].call]
-        (column,) = columns.columns[given.name]
+        model_input = graph.inputs[-1 - call.values[0].call]
+        (column,) = columns.columns[model_input.name]
         levels = schema.by_name[column].seen.levels or []
         if type(call.layer).__name__ == "StringLookup":
             levels = [str(level) for level in levels]
-        width = None if not given.shape else 1
+        width = None if not model_input.shape else 1
         return Coded(places[column], lookup_table(call.layer, levels, width))
 
     parts = input_parts(schema, columns)
@@ -210,8 +210,8 @@ def _predict(
     arrays = original_inputs(schema, encoder, columns, rows, graph.inputs)
     tensors = {name: tf.constant(array) for name, array in arrays.items()}
     structure = model.inputs[0] if len(graph.inputs) == 1 else model.input
-    given = keras.tree.map_structure(lambda tensor: tensors[tensor.name], structure)
-    found = model(given, training=False)
+    inputs = keras.tree.map_structure(lambda tensor: tensors[tensor.name], structure)
+    found = model(inputs, training=False)
     flat = keras.tree.flatten(found)  # dictionaries in the order of their keys, as in the graph
     return np.asarray(flat[list(graph.outputs).index(output.name)])
 

@@ -29,7 +29,9 @@ def match_columns(graph: LayerGraph, columns: Sequence[str], requested: Preproce
 
     Raises UsageError if an input has no column, a column has two inputs, or the numbers differ.
     """
-    coded = [given.name for number, given in enumerate(graph.inputs) if _is_coded(graph, number, given)]
+    coded = [
+        model_input.name for number, model_input in enumerate(graph.inputs) if _is_coded(graph, number, model_input)
+    ]
     preprocessing = requested or ("inside" if len(graph.inputs) > 1 or coded else "none")
     if preprocessing != "inside" and (len(graph.inputs) > 1 or coded):
         what = f"{len(graph.inputs)} inputs" if len(graph.inputs) > 1 else "an input of names"
@@ -38,44 +40,47 @@ def match_columns(graph: LayerGraph, columns: Sequence[str], requested: Preproce
         )
     if preprocessing == "fit":
         return ColumnMatch("fit", {graph.inputs[0].name: list(columns)}, [])
-    single = [given for given in graph.inputs if given.width == 1]
-    matrices = [given for given in graph.inputs if given.width != 1]
-    found = {given.name: [_column_of(given, graph.inputs, columns)] for given in single}
+    single = [model_input for model_input in graph.inputs if model_input.width == 1]
+    matrices = [model_input for model_input in graph.inputs if model_input.width != 1]
+    found = {model_input.name: [_column_of(model_input, graph.inputs, columns)] for model_input in single}
     taken = [name for names in found.values() for name in names]
     if len(set(taken)) < len(taken):
         twice = next(name for name in taken if taken.count(name) > 1)
         raise UsageError(f"column {twice!r} is taken by two inputs: rename one of the inputs")
     if len(matrices) > 1:
-        raise UsageError(f"inputs {list_names([given.name for given in matrices])} all take several columns: which?")
-    for given in matrices:
-        found[given.name] = _matrix_columns(given, [name for name in columns if name not in taken])
-    return ColumnMatch(preprocessing, found, [name for given in coded for name in found[given]])
+        raise UsageError(
+            f"inputs {list_names([model_input.name for model_input in matrices])} all take several columns: which?"
+        )
+    for model_input in matrices:
+        found[model_input.name] = _matrix_columns(model_input, [name for name in columns if name not in taken])
+    return ColumnMatch(preprocessing, found, [name for input_name in coded for name in found[input_name]])
 
 
-def _is_coded(graph: LayerGraph, number: int, given: ModelInput) -> bool:
+def _is_coded(graph: LayerGraph, number: int, model_input: ModelInput) -> bool:
     """Whether lookups take an input, and nothing else does. Raises UsageError for text that anything else takes."""
     value = Value(-1 - number)
     users = [graph.calls[user] for user in graph.users(value)]
     others = [call for call in users if type(call.layer).__name__ not in LOOKUPS]
-    if given.dtype == "string" and (others or given.width != 1):
-        what = others[0].called if others else f"input {given.name!r}"
+    if model_input.dtype == "string" and (others or model_input.width != 1):
+        what = others[0].called if others else f"input {model_input.name!r}"
         raise UsageError(f"{what} takes text; only a StringLookup of one column can be described by the schema")
     if others and len(others) < len(users):
-        raise UsageError(f"{others[0].called} takes the same values as a lookup, input {given.name!r}")
+        raise UsageError(f"{others[0].called} takes the same values as a lookup, input {model_input.name!r}")
     return bool(users) and not others
 
 
-def _column_of(given: ModelInput, inputs: Sequence[ModelInput], columns: Sequence[str]) -> str:
+def _column_of(model_input: ModelInput, inputs: Sequence[ModelInput], columns: Sequence[str]) -> str:
     """The column with the name of an input; of a model with one input and a sample with one column, that column."""
-    if given.name in columns:
-        return given.name
-    similar = [name for name in columns if _plain(name) == _plain(given.name)]
+    if model_input.name in columns:
+        return model_input.name
+    similar = [name for name in columns if _plain(name) == _plain(model_input.name)]
     if len(similar) == 1:
         return similar[0]
     if len(inputs) == 1 and len(columns) == 1:
         return columns[0]
     raise UsageError(
-        f"input {given.name!r} of the model has no column of that name in the sample, which has {list_names(columns)}"
+        f"input {model_input.name!r} of the model has no column of that name in the sample, which has "
+        f"{list_names(columns)}"
     )
 
 
@@ -83,11 +88,11 @@ def _plain(name: str) -> str:
     return re.sub(r"\W+", "_", name).strip("_").casefold()
 
 
-def _matrix_columns(given: ModelInput, columns: list[str]) -> list[str]:
-    if len(columns) != given.width:
+def _matrix_columns(model_input: ModelInput, columns: list[str]) -> list[str]:
+    if len(columns) != model_input.width:
         raise UsageError(
-            f"input {given.name!r} takes {given.width} numbers, and the sample has {len(columns)} columns for it: "
-            f"{list_names(columns)}. Leave columns out with --drop, or name the columns in their order with --schema; "
-            "if the rows were scaled and encoded before training, see --preprocessing fit"
+            f"input {model_input.name!r} takes {model_input.width} numbers, and the sample has {len(columns)} columns "
+            f"for it: {list_names(columns)}. Leave columns out with --drop, or name the columns in their order with "
+            "--schema; if the rows were scaled and encoded before training, see --preprocessing fit"
         )
     return columns

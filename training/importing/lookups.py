@@ -50,9 +50,9 @@ def lookup_table(layer: Any, levels: Sequence[Scalar], width: int | None) -> Arr
     column = np.array(tokens, dtype=object if text else np.int64)
     import tensorflow as tf
 
-    given = tf.constant(column if width is None else column[:, np.newaxis])
+    values = tf.constant(column if width is None else column[:, np.newaxis])
     try:
-        table = np.asarray(layer(given)).astype(np.float32).reshape(len(tokens), -1)
+        table = np.asarray(layer(values)).astype(np.float32).reshape(len(tokens), -1)
     except (ValueError, tf.errors.OpError) as error:
         raise UsageError(f"{called(layer)} does not know one of its own values: {error}") from error
     return table if layer.num_oov_indices else np.concatenate([table, np.zeros((1, table.shape[1]), np.float32)])

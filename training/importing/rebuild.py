@@ -103,12 +103,12 @@ class _Builder:
         return value
 
     def _input(self, number: int) -> Value:
-        given = self._graph.inputs[number]
-        pieces = [piece for part in self._parts[given.name] for piece in self._part(part)]
+        model_input = self._graph.inputs[number]
+        pieces = [piece for part in self._parts[model_input.name] for piece in self._part(part)]
         value = (
             pieces[0] if len(pieces) == 1 else self.call(keras.layers.Concatenate(name=self._name("inputs")), pieces)
         )
-        return value if given.shape else self.call(keras.layers.Reshape((), name=self._name("scalar")), value)
+        return value if model_input.shape else self.call(keras.layers.Reshape((), name=self._name("scalar")), value)
 
     def _part(self, part: Columns | Coded) -> list[Value]:
         if isinstance(part, Coded):
@@ -132,8 +132,8 @@ class _Builder:
         if value.output:
             raise UsageError(f"{call.called} has several outputs, and one is known")
         if type(call.layer).__name__ in LOOKUPS:
-            (given,) = call.values
-            shaped = bool(self._graph.inputs[-1 - given.call].shape) or call.layer.output_mode != "int"
+            (taken,) = call.values
+            shaped = bool(self._graph.inputs[-1 - taken.call].shape) or call.layer.output_mode != "int"
             return self._looked_up(self._tables(call), int(shaped))
         args, kwargs = map_values(self._known.__getitem__, (call.args, call.kwargs))
         if not isinstance(call.layer, keras.layers.Layer):

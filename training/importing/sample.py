@@ -122,10 +122,10 @@ def _complete_rows(dataset: Dataset, schema: FeatureSchema) -> Any:
 
 
 def _vocabularies(graph: LayerGraph, columns: ColumnMatch) -> dict[str, Vocabulary]:
-    names = {given.name: number for number, given in enumerate(graph.inputs)}
+    numbers = {model_input.name: number for number, model_input in enumerate(graph.inputs)}
     return {
-        column: column_vocabulary(graph, names[given])
-        for given, taken in columns.columns.items()
+        column: column_vocabulary(graph, numbers[input_name])
+        for input_name, taken in columns.columns.items()
         for column in taken
         if column in columns.coded
     }
