@@ -1,7 +1,7 @@
 """Training: reads a table, infers its columns, splits it, fits and evaluates a network, and stores a version.
 
-`from training import store_keras_model` stores a model that was trained elsewhere. It is found at its first use, so
-that `import training` loads none of the libraries.
+`from training import store_keras_model` stores a model that was trained elsewhere. It is imported at its first use, so
+that `import training` loads none of the libraries; `__init__.pyi` has its type.
 """
 
 import importlib
