@@ -15,6 +15,7 @@ from models.network import activations, ensemble_layers, layers, normalization_l
 from models.network.activations import Array
 from models.network.layers import Layer
 from models.network.network import Network
+from models.text import layer_title
 
 TRIAL_ROWS = 16
 TOLERANCE = 1e-4
@@ -28,7 +29,7 @@ def export(model: keras.Model) -> Network:
     """The network with the same outputs as `model`. Raises CannotExport with the unsupported layer and the reason."""
     network = Network([layer for part in _parts(model) for layer in part])
     if not network.weights():
-        raise CannotExport(f"{called(model)}: has no weights")
+        raise CannotExport(f"{layer_title(model)}: has no weights")
     _compare(network, model)
     return network
 
@@ -37,10 +38,10 @@ def _parts(model: keras.Model) -> Iterator[Iterator[Layer]]:
     """The layers of the network, in order."""
     if not model.built or len(model.inputs or ()) != 1 or len(model.outputs or ()) != 1:
         raise CannotExport(
-            f"{called(model)}: expected a built Sequential or functional model with one input and one output"
+            f"{layer_title(model)}: expected a built Sequential or functional model with one input and one output"
         )
     if len(model.inputs[0].shape) != 2:
-        raise CannotExport(f"{called(model)}: expected an input (batch, columns), given {model.inputs[0].shape}")
+        raise CannotExport(f"{layer_title(model)}: expected an input (batch, columns), given {model.inputs[0].shape}")
     if type(model) is keras.Sequential and not any(type(layer) in _HEAD for layer in model.layers):
         chain, head = list(model.layers), None
     else:
@@ -63,7 +64,7 @@ def _walk_back(model: keras.Model) -> tuple[list[keras.layers.Layer], Layer | No
         chain.append(layer)
         tensor = layer.input
         if isinstance(tensor, list | tuple | dict):
-            raise CannotExport(f"{called(layer)}: joins several branches, and only Concatenate is known to do so")
+            raise CannotExport(f"{layer_title(layer)}: joins several branches, and only Concatenate is known to do so")
     return chain[::-1], None
 
 
@@ -78,21 +79,21 @@ def _head(layer: keras.layers.Layer, tensor: Any, maker: dict[int, Any], columns
             continue
         tables.append(_table(made, numbers + len(tables), maker))
     if not tables or numbers + len(tables) != columns:
-        raise CannotExport(f"{called(layer)}: takes {numbers + len(tables)} columns of {columns}")
+        raise CannotExport(f"{layer_title(layer)}: takes {numbers + len(tables)} columns of {columns}")
     return tabular_layers.Tabular(numbers, **{f"table_{j}": table for j, table in enumerate(tables)})
 
 
 def _table(flat: keras.layers.Layer, column: int, maker: dict[int, Any]) -> Array:
     """The embedding table of that column."""
     if type(flat) not in (keras.layers.Flatten, keras.layers.Reshape) or len(flat.output.shape) != 2:
-        raise CannotExport(f"{called(flat)}: expected ColumnSlice, or a Flatten or Reshape of an Embedding")
+        raise CannotExport(f"{layer_title(flat)}: expected ColumnSlice, or a Flatten or Reshape of an Embedding")
     embedding = _maker(maker, flat.input)
     if type(embedding) is not keras.layers.Embedding or embedding.mask_zero or embedding.quantization_mode:
-        raise CannotExport(f"{called(embedding)}: expected a plain Embedding before {called(flat)}")
+        raise CannotExport(f"{layer_title(embedding)}: expected a plain Embedding before {layer_title(flat)}")
     taken = _maker(maker, embedding.input)
     if type(taken) is not ColumnSlice or (taken.start, taken.stop) != (column, column + 1):
         raise CannotExport(
-            f"{called(taken)}: expected ColumnSlice({column}, {column + 1}), numbers first, then in order"
+            f"{layer_title(taken)}: expected ColumnSlice({column}, {column + 1}), numbers first, then in order"
         )
     _check_dtype(embedding)
     return _array(embedding.embeddings)
@@ -108,14 +109,14 @@ def translated(layer: keras.layers.Layer) -> Iterator[Layer]:
     """The layers that compute the same as one of Keras. Raises CannotExport."""
     translate = _TRANSLATIONS.get(type(layer))  # exactly: a subclass may compute something else
     if translate is None:
-        raise CannotExport(f"{called(layer)}: this kind of layer has no counterpart")
+        raise CannotExport(f"{layer_title(layer)}: this kind of layer has no counterpart")
     _check_dtype(layer)
     yield from translate(layer)
 
 
 def _dense(layer: Any) -> Iterator[Layer]:
     if layer.quantization_mode is not None:
-        raise CannotExport(f"{called(layer)}: quantised to {layer.quantization_mode}")
+        raise CannotExport(f"{layer_title(layer)}: quantised to {layer.quantization_mode}")
     W = _array(layer.kernel)
     yield layers.Dense(W, np.zeros(W.shape[1], W.dtype) if layer.bias is None else _array(layer.bias))
     yield from _activation(layer)
@@ -128,14 +129,16 @@ def _activation(layer: Any) -> Iterator[Layer]:
         return
     name = getattr(function, "__name__", repr(function))
     if name not in activations.FUNCTIONS or function is not keras.activations.get(name):
-        raise CannotExport(f"{called(layer)}: activation {name!r} is not one of {', '.join(activations.FUNCTIONS)}")
+        raise CannotExport(
+            f"{layer_title(layer)}: activation {name!r} is not one of {', '.join(activations.FUNCTIONS)}"
+        )
     if name != "linear":
         yield layers.Activation(name)
 
 
 def _relu(layer: Any) -> Iterator[Layer]:
     if layer.max_value is not None or layer.threshold != 0:
-        raise CannotExport(f"{called(layer)}: max_value or threshold is set")
+        raise CannotExport(f"{layer_title(layer)}: max_value or threshold is set")
     slope = float(layer.negative_slope)
     yield layers.Activation("leaky_relu", slope=slope) if slope else layers.Activation("relu")
 
@@ -213,7 +216,7 @@ def _member_mean(layer: Any) -> Iterator[Layer]:
 
 def _flatten(layer: Any) -> Iterator[Layer]:
     if not _is_flat(layer):
-        raise CannotExport(f"{called(layer)}: flattens an input that is not a matrix")
+        raise CannotExport(f"{layer_title(layer)}: flattens an input that is not a matrix")
     yield from ()
 
 
@@ -252,7 +255,9 @@ def _compare(network: Network, model: keras.Model) -> None:
     ours, theirs = network.predict(x), _array(model(x, training=False))
     scale = np.maximum(np.abs(theirs), theirs.std())
     if ours.shape != theirs.shape or not (np.abs(ours - theirs) <= TOLERANCE * np.maximum(scale, 1e-6)).all():
-        raise CannotExport(f"{called(model)}: the exported network answers differently on {TRIAL_ROWS} random rows")
+        raise CannotExport(
+            f"{layer_title(model)}: the exported network answers differently on {TRIAL_ROWS} random rows"
+        )
 
 
 def _trial_rows(network: Network) -> Array:
@@ -267,13 +272,13 @@ def _trial_rows(network: Network) -> Array:
 
 def _check_dtype(layer: keras.layers.Layer) -> None:
     if layer.compute_dtype != "float32":
-        raise CannotExport(f"{called(layer)}: computes in {layer.compute_dtype}, and only float32 is known")
+        raise CannotExport(f"{layer_title(layer)}: computes in {layer.compute_dtype}, and only float32 is known")
 
 
 def _check_axis(layer: Any) -> None:
     (axis,) = layer.axis if isinstance(layer.axis, list | tuple) and len(layer.axis) == 1 else (layer.axis,)
     if axis not in (-1, len(layer.input.shape) - 1):
-        raise CannotExport(f"{called(layer)}: works along axis {layer.axis}, expected the last one")
+        raise CannotExport(f"{layer_title(layer)}: works along axis {layer.axis}, expected the last one")
 
 
 def _is_flat(layer: keras.layers.Layer) -> bool:
@@ -282,7 +287,3 @@ def _is_flat(layer: keras.layers.Layer) -> bool:
 
 def _array(variable: Any) -> Array:
     return np.array(variable.numpy())  # a copy; keras.ops.convert_to_numpy warns of NumPy 2 for a Variable
-
-
-def called(layer: keras.layers.Layer) -> str:
-    return f"layer {layer.name!r} ({type(layer).__name__})"

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -43,3 +44,8 @@ def class_key(label: str | bool | float) -> str:
     if isinstance(label, bool):
         return "true" if label else "false"
     return str(label)
+
+
+def layer_title(layer: Any) -> str:
+    """A layer or a model of Keras, by its name and class."""
+    return f"layer {layer.name!r} ({type(layer).__name__})"

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from models.text import layer_title
 from training.errors import UsageError
 
 MAX_CALLS = 2000
@@ -45,7 +46,7 @@ class Call:
 
     @property
     def called(self) -> str:
-        return called(self.layer)
+        return layer_title(self.layer)
 
     @property
     def values(self) -> list[Value]:
@@ -63,10 +64,6 @@ class LayerGraph:
     def users(self, value: Value) -> list[int]:
         """The calls that take a value."""
         return [number for number, call in enumerate(self.calls) if value in call.values]
-
-
-def called(layer: Any) -> str:
-    return f"layer {layer.name!r} ({type(layer).__name__})"
 
 
 def values_in(structure: Any) -> Iterator[Value]:
@@ -132,7 +129,7 @@ def _add_call(graph: LayerGraph, layer: Any, args: tuple[Any, ...], kwargs: dict
 
     if isinstance(layer, keras.Model):
         if kwargs.get("training"):
-            raise UsageError(f"{called(layer)} is called with training=True: its predictions would be random")
+            raise UsageError(f"{layer_title(layer)} is called with training=True: its predictions would be random")
         return _add_model(graph, layer, list(values_in((args, kwargs))))
     if len(graph.calls) >= MAX_CALLS:
         raise UsageError(f"the model has more than {MAX_CALLS} layers")

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from models.feature import Scalar
+from models.text import layer_title
 from training.errors import UsageError
 from training.importing.encoded_columns import UNKNOWN, UNKNOWN_NUMBER, Array, check_table_size
-from training.importing.layer_graph import LayerGraph, Value, called
+from training.importing.layer_graph import LayerGraph, Value
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def lookup_table(layer: Any, levels: Sequence[Scalar], width: int | None) -> Arr
     levels has zeros there; the schema refuses such levels.
     """
     columns = 1 if layer.output_mode == "int" else int(layer.vocabulary_size())
-    check_table_size(called(layer), len(levels) + 1, columns)
+    check_table_size(layer_title(layer), len(levels) + 1, columns)
     text = type(layer).__name__ == "StringLookup"
     tokens: list[Scalar] = [str(level) for level in levels] if text else list(levels)
     if layer.num_oov_indices:
@@ -54,20 +55,22 @@ def lookup_table(layer: Any, levels: Sequence[Scalar], width: int | None) -> Arr
     try:
         table = np.asarray(layer(values)).astype(np.float32).reshape(len(tokens), -1)
     except (ValueError, tf.errors.OpError) as error:
-        raise UsageError(f"{called(layer)} does not know one of its own values: {error}") from error
+        raise UsageError(f"{layer_title(layer)} does not know one of its own values: {error}") from error
     return table if layer.num_oov_indices else np.concatenate([table, np.zeros((1, table.shape[1]), np.float32)])
 
 
 def _check_lookup(layer: Any) -> None:
     if layer.invert:
-        raise UsageError(f"{called(layer)} turns numbers into text, which no layer after it can take")
+        raise UsageError(f"{layer_title(layer)} turns numbers into text, which no layer after it can take")
     if layer.num_oov_indices > 1:
         raise UsageError(
-            f"{called(layer)} spreads unknown values over {layer.num_oov_indices} numbers by a hash, which the schema "
-            "cannot describe: set num_oov_indices to 1 or 0"
+            f"{layer_title(layer)} spreads unknown values over {layer.num_oov_indices} numbers by a hash, which the "
+            "schema cannot describe: set num_oov_indices to 1 or 0"
         )
     if layer.output_mode == "tf_idf":
-        raise UsageError(f"{called(layer)} weights words of a text (tf_idf), which a schema of columns cannot describe")
+        raise UsageError(
+            f"{layer_title(layer)} weights words of a text (tf_idf), which a schema of columns cannot describe"
+        )
 
 
 def _level(token: Any) -> Scalar:

@@ -6,12 +6,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from models.keras_export import CannotExport, called, translated
+from models.keras_export import CannotExport, translated
 from models.keras_nets import ColumnSlice
 from models.network.branches import Branch, Branches
 from models.network.layers import Layer
 from models.network.network import Network
 from models.network.tabular_layers import Embedding, Take
+from models.text import layer_title
 from training.importing.encoded_columns import MAX_TABLE_NUMBERS
 from training.importing.layer_graph import Call, Value
 from training.importing.rebuild import RebuiltModel
@@ -61,13 +62,13 @@ class _Translation:
     def add(self, value: Value, call: Call) -> None:
         layer = call.layer
         if call.kwargs:
-            raise CannotExport(f"{called(layer)}: is called with options")
+            raise CannotExport(f"{layer_title(layer)}: is called with options")
         taken = [self.numbers[each] for each in call.values]
         if type(layer) in JOINS:
             self.numbers[value] = self._join(call, taken)
             return
         if len(taken) != 1:
-            raise CannotExport(f"{called(layer)}: joins several branches in a way that has no counterpart")
+            raise CannotExport(f"{layer_title(layer)}: joins several branches in a way that has no counterpart")
         if type(layer) in (keras.layers.Embedding, keras.layers.CategoryEncoding):
             self.numbers[value] = self._look_up(layer, self._tensors[call.values[0]].shape[1:], taken[0])
             return
@@ -83,23 +84,23 @@ class _Translation:
         for each in call.values:
             _check_matrix(layer, self._tensors[each])
         if type(layer) is keras.layers.Concatenate and layer.axis not in (-1, 1):
-            raise CannotExport(f"{called(layer)}: works along axis {layer.axis}, expected the last one")
+            raise CannotExport(f"{layer_title(layer)}: works along axis {layer.axis}, expected the last one")
         return self._branch(Branch(tuple(taken), JOINS[type(layer)]))
 
     def _look_up(self, layer: Any, shape: tuple[int | None, ...], taken: int) -> int:
         """A table for each column; those of several columns side by side."""
         if type(layer) is keras.layers.Embedding:
             if layer.mask_zero or layer.quantization_mode or layer.compute_dtype != "float32":
-                raise CannotExport(f"{called(layer)}: expected a plain table of float32")
+                raise CannotExport(f"{layer_title(layer)}: expected a plain table of float32")
             table = np.array(layer.embeddings.numpy())
         else:
             if layer.output_mode == "count" or layer.sparse:
-                raise CannotExport(f"{called(layer)}: output mode {layer.output_mode}")
+                raise CannotExport(f"{layer_title(layer)}: output mode {layer.output_mode}")
             if layer.num_tokens**2 > MAX_TABLE_NUMBERS:
-                raise CannotExport(f"{called(layer)}: makes {layer.num_tokens} columns")
+                raise CannotExport(f"{layer_title(layer)}: makes {layer.num_tokens} columns")
             table = np.eye(layer.num_tokens, dtype=np.float32)
         if len(shape) > 1 or (type(layer) is keras.layers.CategoryEncoding and shape not in ((), (1,))):
-            raise CannotExport(f"{called(layer)}: takes {shape}, expected one column or a matrix of level numbers")
+            raise CannotExport(f"{layer_title(layer)}: takes {shape}, expected one column or a matrix of level numbers")
         columns = int(shape[0] or 0) if shape else 1
         if columns == 1:
             return self._branch(Branch((taken,), "", (Embedding(table),)))
@@ -118,12 +119,12 @@ class _Translation:
         try:
             return list(translated(layer))
         except AttributeError as error:  # Keras names no input of a layer that is called twice
-            raise CannotExport(f"{called(layer)}: is called twice") from error
+            raise CannotExport(f"{layer_title(layer)}: is called twice") from error
 
 
 def _check_matrix(layer: Any, tensor: Any) -> None:
     if len(tensor.shape) != 2 or tensor.shape[1] is None:
-        raise CannotExport(f"{called(layer)}: takes {tensor.shape[1:]}, expected a matrix")
+        raise CannotExport(f"{layer_title(layer)}: takes {tensor.shape[1:]}, expected a matrix")
 
 
 def merged(branches: list[Branch], end: int) -> list[Branch]:
