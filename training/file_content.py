@@ -16,6 +16,7 @@ from models.text import truncate
 from training.errors import UsageError
 
 CHUNK_BYTES = 1 << 20
+BLANK = b" \r\n\t\0\xef\xbb\xbf\xff\xfe"  # the bytes of a file without content, in any encoding
 FREE_BYTES = 1 << 28  # that any archive may expand to
 MAX_EXPANSION = 200  # times its size, beyond FREE_BYTES
 ZIP_START = b"PK\x03\x04"

@@ -15,7 +15,6 @@ from training.streaming.large_reading import read_large
 from training.table_inputs import TableFile, input_files
 from training.work_progress import WorkProgress
 
-BLANK = b" \r\n\t\0\xef\xbb\xbf\xff\xfe"
 LARGE_BYTES = 1 << 25  # of a file from which it is read in batches; reading in memory takes up to 20 times as much
 COMPRESSED = 8  # times its size that a compressed file has
 
@@ -68,7 +67,7 @@ def read_content(content: bytes, where: str, options: DataOptions, encoding: str
     if not content:
         raise UsageError(f"{where} is empty")
     content, compression = file_content.decompress(content, where)
-    if not content.strip(BLANK):
+    if not content.strip(file_content.BLANK):
         raise UsageError(f"{where} is empty")
     table = _read(content, where, options, encoding)
     origin = table.origin | ({"compression": compression} if compression else {})

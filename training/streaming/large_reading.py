@@ -18,7 +18,7 @@ from training.csv_rows import BLOCK_BYTES
 from training.encodings import HEAD_BYTES as TEXT_HEAD_BYTES
 from training.encodings import detect_encoding
 from training.errors import UsageError
-from training.file_content import DAMAGED, WORKBOOK_PART
+from training.file_content import BLANK, DAMAGED, WORKBOOK_PART
 from training.raw_table import BatchSink, RawTable, check_names
 from training.streaming.byte_source import ByteSource
 from training.streaming.column_file import ColumnFile
@@ -29,7 +29,6 @@ from training.table_inputs import TableFile
 
 ARROW_FILE = b"ARROW1"
 BATCH_ROWS = 50_000
-BLANK = b" \r\n\t\0\xef\xbb\xbf\xff\xfe"
 ReadWhole = Callable[[bytes], RawTable]
 """Reads formats that cannot be read in batches."""
 
