@@ -39,11 +39,6 @@ class ColumnFile(PartColumns):
             self._writer = None
         return self
 
-    def copy(self) -> "ColumnFile":
-        same = object.__new__(ColumnFile)
-        same.__dict__.update(self.__dict__)
-        return same
-
     def __len__(self) -> int:
         return 0 if self._schema is None else len(self._schema)
 

@@ -41,11 +41,6 @@ class ParquetColumns(PartColumns):
     def part_rows(self) -> list[int]:
         return self._rows
 
-    def copy(self) -> "ParquetColumns":
-        same = object.__new__(ParquetColumns)
-        same.__dict__.update(self.__dict__)
-        return same
-
     def __len__(self) -> int:
         return len(self.names)
 

@@ -1,5 +1,6 @@
 """The columns of a table that lies in parts: batches of a temporary file, or row groups of Parquet files."""
 
+import copy
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Self, overload
@@ -37,12 +38,9 @@ class PartColumns(Sequence[Any]):
         """The whole column, perhaps with another type."""
         return column
 
-    @abstractmethod
-    def copy(self) -> Self: ...
-
     def keep(self, rows: Indices) -> Self:
         """The same columns with these rows alone."""
-        taken = self.copy()
+        taken = copy.copy(self)
         taken.kept = rows
         return taken
 
