@@ -54,7 +54,9 @@ def read_table(options: DataOptions, encoding: str | None = None) -> RawTable:
 
 
 def is_large(file: TableFile) -> bool:
-    """Whether a file is read in batches. Parquet is compressed, too."""
+    """Whether a file is read in batches. Parquet is compressed, too. A pipe has no size and can be read only once."""
+    if file.size * COMPRESSED <= LARGE_BYTES:
+        return False
     with file.open() as opened:
         start = opened.read(8)
     plain = file_content.compression_of(start) is None and not start.startswith((file_content.ZIP_START, b"PAR1"))

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,15 +82,15 @@ def _is_table(file: Path) -> bool:
 def _local_file(name: str) -> TableFile:
     path = Path(name)
     try:
-        size = os.stat(path).st_size
-        with path.open("rb"):
-            pass
+        found = os.stat(path)
+        if not stat.S_ISFIFO(found.st_mode):  # its writer may end when a reader closes it
+            path.open("rb").close()
     except FileNotFoundError:
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise UsageError(f"no file {name}{did_you_mean(path.name, siblings)}") from None
     except OSError as error:
         raise UsageError(f"{name} cannot be read: {error.strerror or error}") from None
-    return TableFile(name, size, lambda: path.open("rb"), True)
+    return TableFile(name, found.st_size, lambda: path.open("rb"), True)
 
 
 def _remote_files(url: str) -> list[TableFile]:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -132,6 +133,15 @@ def test_an_invalid_line_of_ndjson_and_a_cut_archive_are_named(write: Write) -> 
         load_dataset(DataOptions(data=write("\n".join(lines), "t.ndjson"), target="y"))
     with pytest.raises(UsageError, match="gzip file that is cut off"):
         load_dataset(DataOptions(data=write(gzip.compress(ODD.encode())[:-20], "t.csv.gz"), target="flag"))
+
+
+def test_a_pipe_is_read_once() -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb") as file:
+        file.write(b"amount,y\n" + b"".join(b"%d,%d\n" % (row, row % 9) for row in range(100)))
+    dataset = load_dataset(DataOptions(data=f"/dev/fd/{reader}", target="y", name="t", task="regression"))
+    os.close(reader)
+    assert (dataset.rows_read, [*dataset.columns]) == (100, ["amount"])
 
 
 def test_files_of_a_folder_a_pattern_a_list_and_a_url_are_one_table(tmp_path: Path) -> None:
