@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import resource
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from training.dataset import Dataset
 from training.errors import UsageError
 from training.streaming import byte_source, large_reading
 from training.streaming.spilled_frame import SpilledFrame, open_frame
+from training.streaming.unnamed_file import UnnamedFile
 
 Write = Callable[..., str]
 ROWS, KEPT, BLOCK_BYTES = 3000, 500, 1 << 13
@@ -142,6 +144,18 @@ def test_a_pipe_is_read_once() -> None:
     dataset = load_dataset(DataOptions(data=f"/dev/fd/{reader}", target="y", name="t", task="regression"))
     os.close(reader)
     assert (dataset.rows_read, [*dataset.columns]) == (100, ["amount"])
+
+
+def test_a_temporary_file_is_written_completely_or_an_error_is_raised() -> None:
+    temporary = UnnamedFile()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))  # as a disk that becomes full
+    try:
+        assert temporary.file.write(b"x" * 300) == 300
+        with pytest.raises(OSError, match="too large"):
+            temporary.file.write(b"x" * 300)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_files_of_a_folder_a_pattern_a_list_and_a_url_are_one_table(tmp_path: Path) -> None:
