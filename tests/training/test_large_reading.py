@@ -93,6 +93,10 @@ TEXTS = {
         json.dumps({"a": row if row % 2 else f"n{row % 4}", "b": row % 5, "y": row % 77 / 2}).encode() + b"\n"
         for row in range(900)
     ),
+    "NDJSON of lists of several types": b"".join(
+        json.dumps({"a": [row, "x"] if row % 2 else [row], "b": row % 5, "y": row % 77 / 2}).encode() + b"\n"
+        for row in range(900)
+    ),
 }
 
 

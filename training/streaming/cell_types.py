@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from training.raw_table import cell_text
+from training.raw_table import cell_text, column_of_cells
 
 MAX_INT, MAX_EXACT = 2**63, 2**53  # of int64; of whole numbers among floats
 
@@ -37,7 +37,7 @@ class ColumnTypes:
             if kind is int:
                 self._largest[name] = max(self._largest.get(name, 0), abs(cell))
             elif kind in (list, dict) and name not in self._nested:
-                self._nested[name] = pa.array([cell]).type
+                self._nested[name] = column_of_cells([cell]).type
 
     def batch(self, rows: Sequence[dict[str, Any]]) -> Any:
         """Rows as a batch; a name that a row lacks is missing there."""
