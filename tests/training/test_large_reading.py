@@ -97,6 +97,10 @@ TEXTS = {
         json.dumps({"a": [row, "x"] if row % 2 else [row], "b": row % 5, "y": row % 77 / 2}).encode() + b"\n"
         for row in range(900)
     ),
+    "NDJSON of two bytes a character, some with the byte of a line feed": "".join(
+        json.dumps({"a": "ĊXY"[row % 3], "b": row % 5, "y": row % 77 / 2}, ensure_ascii=False) + "\n"
+        for row in range(900)
+    ).encode("utf-16"),
 }
 
 

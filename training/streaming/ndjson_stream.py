@@ -38,17 +38,24 @@ def read_ndjson(
 
 
 def _rows(chunks: Iterable[bytes], where: str) -> Iterator[dict[str, Any]]:
-    number = count = 0
+    count = 0
+    for number, line in enumerate(_lines(chunks), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{where}, line {number}, is not valid JSON: {error}") from None
+        count += 1
+        if not isinstance(row, dict):
+            raise UsageError(f"{where} is not a table: its row {count} is {render(row)}, not an object")
+        yield row
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Chunks of UTF-16 may end within a line: a byte of a character can be that of a line feed."""
+    rest = b""
     for chunk in chunks:
-        for line in chunk.splitlines():
-            number += 1
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise UsageError(f"{where}, line {number}, is not valid JSON: {error}") from None
-            count += 1
-            if not isinstance(row, dict):
-                raise UsageError(f"{where} is not a table: its row {count} is {render(row)}, not an object")
-            yield row
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines
+    yield rest
