@@ -42,7 +42,7 @@ class MirrorSync:
         self._failing_since: dict[str, float] = {}
 
     def look(self) -> None:
-        """One look at the store, if this process is the one to do it. Reports problems and raises none of them."""
+        """Copy what has changed if this process is the leader. Reports problems and raises none of them."""
         if not self._leads():
             return
         try:
@@ -97,6 +97,7 @@ class MirrorSync:
         self._mirror.create_folder()
         with self._mirror.locked():
             self._problems = self._copy(listing, plan)
+            self._failing_since = {tag: self._failing_since.get(tag, now) for tag in self._problems}
             if not holds_back or all(now - self._failing_since[tag] >= HOLD_BACK_S for tag in self._problems):
                 self._adopt(found)
             self._drop_deleted(listing, plan)
@@ -125,10 +126,8 @@ class MirrorSync:
                 if found is None:
                     raise StoreError(f"there is no {tag} in {self._mirror.url}")
                 self._mirror.copy(found, keep)
-                self._failing_since.pop(tag, None)
             except (StoreError, ObjectStoreError) as error:
                 problems[tag] = str(error) if tag in str(error) else f"{tag}: {error}"
-                self._failing_since.setdefault(tag, time.monotonic())
         keep |= {f"{name}:{number}" for name, number in plan.recent}
         for name, number in plan.recent:
             if (found := listing.find(name, number)) is not None:

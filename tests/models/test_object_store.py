@@ -8,6 +8,7 @@ import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -155,6 +156,26 @@ def test_a_version_that_cannot_be_copied_holds_back_serving_json_for_a_time(
     sync.look()
     assert champion(mirror.folder) == 2, "other models are not held back for ever"
     assert "homes:2" in reported_problem(mirror.folder)
+
+
+def test_a_version_that_fails_again_later_holds_back_again(
+    pushed: VersionStore, mirror: StoreMirror, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(mirror_sync, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    sync = MirrorSync(mirror, ALL)
+    versions = {number: pushed.find("homes", number) for number in (1, 2, 3)}
+    pushed.promote(versions[1], by_person=True)
+    sync.fill()
+    shutil.rmtree(versions[2].path)
+    mirror.objects.put("homes/2/weights.npz", b"no archive")
+    followed = []
+    for number in (2, 1, 3, 2):  # homes:2 is still needed as the version before homes:1, and is not needed with homes:3
+        pushed.promote(versions[number], by_person=True)
+        sync.look()
+        followed.append(champion(mirror.folder))
+        clock[0] += 3600
+    assert followed == [1, 1, 3, 3]
 
 
 def test_a_store_that_cannot_be_reached_leaves_the_copy_and_is_reported(
