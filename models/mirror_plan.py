@@ -11,7 +11,7 @@ RECENT = 3
 
 @dataclass(frozen=True)
 class MirrorSelection:
-    """names: the models of a server; None: all. pins: versions that it serves whatever `serving.json` says."""
+    """names: the models of a server; None: all. pins: versions that it serves instead of those in `serving.json`."""
 
     names: Sequence[str] | None = None
     pins: Mapping[str, int] = field(default_factory=dict)

@@ -28,7 +28,7 @@ CONNECT_S = 5
 RETRIES = 2
 RETRY_S = 20
 PROBE = "_probe"
-"""The object that shows whether conditions are kept."""
+"""The object on which conditions are tried."""
 ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
 EXTRA_MISSING = "a store at a URL needs obstore, which is not installed (pip install 'tabserve[cloud]')"
 
@@ -38,7 +38,7 @@ class ObjectStoreError(ServingStateError):
 
 
 class StoreUnreachable(ObjectStoreError):  # noqa: N818 - the name describes the error
-    """No answer, or one that says nothing about the request: it may succeed later."""
+    """No answer, or one that does not depend on the request: it may succeed later."""
 
 
 class AccessDenied(ObjectStoreError):  # noqa: N818 - the name describes the error
@@ -51,7 +51,7 @@ class ConditionFailed(ObjectStoreError):  # noqa: N818 - the name describes the 
 
 @dataclass(frozen=True)
 class Revision:
-    """Identifies the content of an object: the ETag, and what some stores need besides."""
+    """Identifies the content of an object: the ETag, and the version that some stores need, too."""
 
     e_tag: str | None
     version: str | None
@@ -179,7 +179,7 @@ class ObjectStore:
         return sorted(listed, key=lambda each: each.name)
 
     def check_conditions(self) -> None:
-        """Raises ObjectStoreError if the store writes whatever the condition says."""
+        """Raises ObjectStoreError if the store writes although a condition does not hold."""
         if self.url in _checked:
             return
         self.put(PROBE, b"")
@@ -218,7 +218,7 @@ class Unchanged(Exception):  # noqa: N818 - not an error
 
 
 _checked: set[str] = set()
-"""URLs whose server keeps conditions."""
+"""URLs whose server honours conditions."""
 
 
 def client_options(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ part --extra tensorflow -o requirements/serving-tensorflow.lock
 part --extra spark -o requirements/scoring-spark.lock
 part --extra ray -o requirements/scoring-ray.lock
 part --extra training -o requirements/training.lock
-# The programs that tests/container checks deploy/ with. The first of them only carries two programs: what it would need for
+# The programs that tests/container checks deploy/ with. The first of them only contains two programs: what it would need for
 # its own purpose is left out.
 aws="aws-cdk-lib aws-cdk-asset-awscli-v1 aws-cdk-asset-node-proxy-agent-v6 aws-cdk-cloud-assembly-schema constructs jsii publication"
 uv pip compile --universal --generate-hashes --no-header --quiet --python-version 3.11 --no-annotate \

@@ -2,7 +2,7 @@
 
 
 class ScoringError(Exception):
-    """Scoring failed: exit code 1. The message says why, and what to do about it."""
+    """Scoring failed: exit code 1. The message has the reason and what to do."""
 
 
 class UnusableRequest(ScoringError):  # noqa: N818 - the name describes the error

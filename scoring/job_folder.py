@@ -1,6 +1,6 @@
 """The folder of a job: its identity, its lock, and the list of what is done.
 
-`_job.json` says what the folder is for; `_manifest.jsonl` lists each finished unit; `_errors/` has the invalid rows;
+`_job.json` identifies the job; `_manifest.jsonl` lists each finished unit; `_errors/` has the invalid rows;
 `_temporary/` the files that are being written; `_SUCCESS` is written last. A file that is not listed does not count: a
 restart removes it. Other engines ignore names that begin with `_`.
 """

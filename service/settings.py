@@ -116,7 +116,7 @@ class Settings:
 
 
 def removed_settings(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Warnings about removed settings. Raises SettingsError for a value that is no longer possible."""
+    """Warnings about removed settings. Raises SettingsError for a value that was removed."""
     warnings = []
     for name, text in REMOVED.items():
         value = environ.get(name, "").strip().lower()

@@ -1,4 +1,4 @@
-"""How many rows of a table are used: all, as many as `--rows` says, or as many as fit into `--memory`.
+"""How many rows of a table are used: all, the number of `--rows`, or as many as fit into `--memory`.
 
 Rows are never left out without a notice.
 """

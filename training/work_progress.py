@@ -9,7 +9,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-SECONDS = 10.0  # between two lines where the output is no terminal
+SECONDS = 10.0  # between two lines where the output is not a terminal
 
 
 class WorkProgress:

@@ -14,7 +14,7 @@ Indices = npt.NDArray[np.intp]
 class StoredMatrix:
     """Some rows of a matrix (rows, width) float32 in a file, by their numbers there.
 
-    What is read is a copy. The pages of the file are given back after each read, so they count as free memory.
+    What is read is a copy. The file is unmapped after each read, so its pages do not count as memory of the process.
     """
 
     def __init__(self, stored: StoredArray, rows: Indices | None = None) -> None:

@@ -1,1 +1,1 @@
-"""Large random tables: trained with bounded memory, beside LightGBM (`make large-tables`)."""
+"""Large random tables: trained with bounded memory and compared with LightGBM (`make large-tables`)."""
