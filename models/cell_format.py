@@ -80,7 +80,7 @@ class CellFormat(BaseModel):
         return self.model_dump(mode="json", exclude_defaults=True)
 
     def parse_boolean(self, text: str) -> bool | None:
-        """A cell as a boolean, in upper or lower case; None if it is none."""
+        """A cell as a boolean, in upper or lower case; None if it is not one."""
         text = text if text.isascii() else unicodedata.normalize("NFC", text)
         return self._booleans.get(text.casefold())
 

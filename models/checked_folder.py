@@ -15,7 +15,7 @@ def checked_folder(folder: Path, tag: str, keys: Sequence[Path]) -> Iterator[Pat
     """The folder with the files of a version once they are checked. Raises AlteredVersion or TrustedKeysError.
 
     keys: of which one must have signed the version; none: signatures are not checked. With keys the files are copied
-    into a folder of this process first: who may write to the store cannot exchange them after the check.
+    into a folder of this process first: somebody who can write to the store cannot replace them after the check.
     """
     if not keys:
         manifest.check(folder)

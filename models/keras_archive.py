@@ -65,7 +65,7 @@ def check_keras_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             config = json.loads(archive.read(CONFIG))
-        objects = list(keras_objects({**config, "compile_config": None}))  # what `compile=False` ignores
+        objects = list(keras_objects({**config, "compile_config": None}))  # `compile=False` ignores it
     except (ValueError, TypeError, RecursionError, NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
         raise UnsafeArchive(f"{path.name}: its {CONFIG} cannot be read") from error
     for found in objects:

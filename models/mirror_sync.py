@@ -1,7 +1,7 @@
 """Follows a store at a URL: copies the versions that should be served, and then the `serving.json` that names them.
 
 Of all processes that follow one store on a machine, one does it: the one that holds the lock of `leader.lock`. A store
-that cannot be reached changes nothing but the file `mirror-problem`, which all workers of a server report.
+that cannot be reached changes only the file `mirror-problem`, which all workers of a server report.
 """
 
 import contextlib

@@ -50,7 +50,7 @@ class NumberRows:
 
     def read(self, text: bytes, separator: Separator = b",") -> FloatMatrix | None:
         """The values of `{...}, {...}`, columns in the order of the schema. separator: between rows."""
-        # Padded, so that a word may begin in the last name. A NUL will stand for names, and is never part of JSON.
+        # Padded, so that a word may begin in the last name. NUL marks names: it never occurs in JSON.
         characters = np.frombuffer(text + bytes(WORD), np.uint8)
         if b"\0" in text or (names := self._names(characters, len(text))) is None:
             return None
@@ -70,7 +70,7 @@ class NumberRows:
             return None
         try:
             values = orjson.loads(values_text)
-            if not values:  # nothing but blanks where the only value should be
+            if not values:  # only blanks in place of the value
                 return None
             matrix = np.frombuffer(struct.pack(f"{len(values)}d", *values)).reshape(-1, self._count)
         except (ValueError, struct.error, OverflowError):

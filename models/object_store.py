@@ -141,7 +141,7 @@ class ObjectStore:
             os.fsync(file.fileno())
 
     def put(self, name: str, content: bytes | Path) -> None:
-        """Write an object, whatever is there."""
+        """Write an object, or replace the present one."""
         self._put(name, content, "overwrite")
 
     def create(self, name: str, content: bytes) -> None:

@@ -43,7 +43,7 @@ class RemoteAudit:
         return next((line for line in self._read(names) if is_of_state(line, state_hash)), None)
 
     def chain(self, generation: int, state_hash: str | None, newest: int | None = None) -> tuple[list[bytes], int]:
-        """The lines that led to this `serving.json`, oldest first, and the number of others. newest: only so many."""
+        """The lines that led to this `serving.json`, oldest first, and the number of others. newest: their limit."""
         listed = [each for each in self._listed() if newest is None or generation_of(each) > generation - newest]
         lines = {audit.sha256(line): line for line in self._read(listed)}
         line = next((line for line in lines.values() if is_of_state(line, state_hash)), None)

@@ -22,7 +22,7 @@ class RepeatedName(NamedTuple):
 
 
 def may_repeat(text: bytes, names: int) -> bool:
-    """Whether a text may repeat a name, if it was parsed to objects with so many names. False is certain."""
+    """Whether a text may repeat a name, if it was parsed to objects with this number of names. False is certain."""
     if (text.count(b":") if len(text) < LONG_BYTES else _colons(text)) == names:
         return False
     return text.count(b'":') != names or SPACED_COLON.search(text) is not None  # colons in texts, such as times

@@ -58,7 +58,7 @@ class FeatureSchema(BaseModel):
         if self.format == 1 and self.encoding is not None:
             raise ValueError("the encoding is said since format 2")
         if self.format == 1 and (self.skip_rows is not None or self.comment is not None):
-            raise ValueError("lines that are no rows ('skip_rows', 'comment') are said since format 2")
+            raise ValueError("'skip_rows' and 'comment' need format 2 of the schema")
         return self
 
     @field_validator("encoding")

@@ -131,7 +131,7 @@ class ServingFile:
         audit.append(self.folder, entry)
 
     def entries(self, newest: int | None = None) -> Iterator[dict[str, Any]]:
-        """The entries of the audit, oldest first. newest: only so many."""
+        """The entries of the audit, oldest first. newest: at most this many."""
         return iter(audit.read(self.folder) if newest is None else deque(audit.read(self.folder), newest))
 
     def verify(self) -> audit.AuditReport:

@@ -174,7 +174,7 @@ def signed_hashes(payload: bytes) -> dict[str, str]:
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise AlteredVersion(f"the statement in its {SIGNATURE_FILE} cannot be read") from error
     if not valid:
-        raise AlteredVersion(f"the statement in its {SIGNATURE_FILE} is not one of model_signing about files")
+        raise AlteredVersion(f"the statement in its {SIGNATURE_FILE} is not a model_signing statement about files")
     return files
 
 

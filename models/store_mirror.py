@@ -36,7 +36,7 @@ DIGEST_CHARACTERS = 12
 
 
 class NotCopied(StoreError):  # noqa: N818 - the name describes the error
-    """A version that the store has cannot be copied: it is damaged, or there is no space."""
+    """A version that the store has cannot be copied: it is damaged, or the disk is full."""
 
 
 @dataclass(frozen=True)

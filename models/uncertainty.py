@@ -1,9 +1,9 @@
 """Intervals and label sets with a stated coverage, by split-conformal prediction.
 
 A score says how far a prediction was from the truth, in a unit that may differ from row to row. For a new row and a
-level l, what has a score up to the score of rank ⌈(n + 1) · l⌉ among n held-out rows is the interval or the label set;
-it holds the truth with probability l or slightly more, whatever the model, as long as rows come from the same source
-(Vovk et al. 2005; Lei et al. 2018, https://arxiv.org/abs/1604.04173).
+level l, the interval or the label set are all values with a score up to that of rank ⌈(n + 1) · l⌉ among n held-out
+rows; it holds the truth with probability l or slightly more for any model, if rows come from the same source (Vovk
+et al. 2005; Lei et al. 2018, https://arxiv.org/abs/1604.04173).
 
 Regression: |y - prediction| / scale, where the scale of a row comes from the network (`training.error_scale`).
 Classification: 1 - the probability of the true class.

@@ -14,7 +14,7 @@ from models.feature import Feature
 from models.repeated_names import may_repeat
 
 EXACT = 2**63 - 1  # whole levels up to here are read exactly by every JSON parser
-LONG_TEXT_BYTES = 16 * 1024  # a longer text may have so many unknown columns that one error for each would be slow
+LONG_TEXT_BYTES = 16 * 1024  # a longer text may have many unknown columns, and an error for each would be slow
 LONG_COLUMN_BYTES = 64  # the same for one line, for each of its columns
 ValidRows = list[dict[str, Any]]
 

@@ -107,12 +107,12 @@ def last_line_end(chunk: bytes) -> int:
 
 
 def ndjson_rows(part: bytes) -> int:
-    """How many rows whole lines hold: blank ones are none."""
+    """The number of rows in complete lines; blank lines are not counted."""
     return sum(1 for line in part.split(b"\n") if line.strip())
 
 
 def csv_rows(part: bytes, delimiter: str) -> int:
-    """How many rows whole lines hold: empty ones are none, and a cell in quotes may have several lines."""
+    """The number of rows in complete lines; empty lines are not counted, and a quoted cell may span several lines."""
     if b'"' not in part and part.count(b"\r") == part.count(b"\r\n"):
         return sum(1 for line in part.split(b"\n") if line and line != b"\r")
     text = part.decode(errors="replace")

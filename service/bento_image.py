@@ -19,7 +19,7 @@ def bento_image(models: Sequence[TabularModel]) -> Image:
     """The image, with TensorFlow if a model needs it and the extras of `bentoml build --arg extras=arrow,grpc`."""
     extras = set(re.findall(r"[^\s,]+", str(getattr(bentoml.use_arguments(), "extras", ""))))
     if unknown := sorted(extras.difference(EXTRAS)):
-        raise BentoMLException(f"extras: {unknown[0]!r} is none, expected one or more of {', '.join(EXTRAS)}")
+        raise BentoMLException(f"extras: {unknown[0]!r} is not an extra, expected one or more of {', '.join(EXTRAS)}")
     if any(model.engine.name == "tensorflow" for model in models):
         extras.add("tensorflow")
     return Image(

@@ -41,7 +41,7 @@ class WatchedVersion:
         self._windows = WindowCounters(folder, f"drift-{model.name}-{model.version}-{digest}", self._counter.width)
 
     def count(self, sampled: Sequence[SampledRows], answered: int) -> None:
-        """Add sampled rows, which stand for `answered` rows, to the counters."""
+        """Add sampled rows, which represent `answered` rows, to the counters."""
         if answered:
             frame, outputs = joined(self.model, sampled)
             self._windows.add(self._counter.count(frame, outputs, answered))

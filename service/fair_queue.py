@@ -20,7 +20,7 @@ class FairQueue(Generic[T]):
         self._lines: dict[str, deque[T]] = {}
         self._order: list[tuple[float, int, str]] = []  # a heap: the cost of each client with a line, and a tie-break
         self._count = self._turns = 0
-        self._clock = 0.0  # the cost at which the last client had its turn
+        self._clock = 0.0  # the virtual time: the cost of the last served client at its turn
         self._costs: dict[str, float] = {}  # of clients without a line
         self._current = ("", 0.0)
 

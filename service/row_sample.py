@@ -57,7 +57,7 @@ class RowSample:
             self._keep((frame.take(chosen), outputs.take(chosen)), len(chosen))
 
     def take(self) -> tuple[Sequence[SampledRows], int]:
-        """The sampled rows, and the number of rows they stand for: all answered since the last call."""
+        """The sampled rows, and the number of rows that they represent: all answered since the last call."""
         taken, answered = self._waiting, self._answered
         if self._rows <= MAX_WAITING_ROWS // 2:
             self._stride = max(1, self._stride // 2)

@@ -7,7 +7,7 @@ block, the probability that it ever rejects is at most `alpha`: the product of t
 
 import math
 
-PRIOR_WEIGHT = 20.0  # observations by which the rates of earlier blocks are drawn to their mean
+PRIOR_WEIGHT = 20.0  # observations of weight that shrink the rates of earlier blocks towards their mean
 
 
 class SequentialTest:
@@ -51,5 +51,5 @@ class SequentialTest:
 
 
 def log_likelihood(count: int, events: int, rate: float) -> float:
-    """Of so many events among independent observations."""
+    """The log likelihood of this number of events among independent observations."""
     return events * math.log(rate) + (count - events) * math.log1p(-rate)

@@ -128,7 +128,7 @@ def removed_settings(environ: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def is_service_link(name: str, text: str) -> bool:
-    """Whether Kubernetes has set this variable for a Service, such as KServe's `tabserve-predictor`: not a setting."""
+    """Whether Kubernetes set this variable for a Service, as for KServe's `tabserve-predictor`; it is not a setting."""
     return bool(SERVICE_LINK.fullmatch(name)) or (name.endswith("_PORT") and "://" in text)
 
 

@@ -78,7 +78,7 @@ class ShadowQueue:
         return target is not None and target.champion == served.version and random.random() < target.share
 
     def put(self, served: ServedModel, rows: Frame | Sequence[Row], outputs: Outputs) -> None:
-        """Queue rows and the champion's predictions. Drops them if there is no room."""
+        """Queue rows and the champion's predictions. Drops them if the queue is full."""
         target = self._targets[served.name]
         try:
             if len(outputs) > MAX_ROWS:

@@ -33,7 +33,7 @@ class SharedCosts:
         self._seen = 0  # the modification time that was read last
 
     def measure(self, models: Sequence[TabularModel]) -> list[EngineCost]:
-        """The engine costs of models that are being loaded: the shared ones, and measured ones if there are none."""
+        """The engine costs of models that are being loaded: the shared ones, and measured ones otherwise."""
         with self._locked(LOCK_S):
             known = dict(self._read())
             unknown = [model for model in models if model.tag not in known]

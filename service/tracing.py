@@ -61,7 +61,7 @@ def record_span(
     started_ns: int,
     ended_ns: int,
 ) -> None:
-    """Record the span of a finished request if its trace context, or without one the provider's sampler, says so."""
+    """Record the span of a finished request if its trace context or, without one, the provider's sampler selects it."""
     provider = trace.get_tracer_provider()
     if isinstance(provider, ProxyTracerProvider) or (context is not None and not context.flags & SAMPLED):
         return

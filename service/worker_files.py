@@ -18,7 +18,7 @@ ENDED_FILE = "ended-canaries.json"
 
 @dataclass(frozen=True)
 class PrepareRequest:
-    """A worker is asked to load versions of a model before they are served. `versions`: by number."""
+    """A request to a worker: load versions of a model before they are served. `versions`: by number."""
 
     id: str
     model: str

@@ -153,7 +153,7 @@ def signing_key_of(path: str) -> "EllipticCurvePrivateKey | None":
             key = signature.read_private_key(Path(path))
     except ModuleNotFoundError as error:
         raise UsageError(missing_library("cryptography", "signing")) from error
-    except ValueError as error:  # a file that is no such key
+    except ValueError as error:  # the file is not a supported key
         raise UsageError(str(error)) from error
     if trusted and (key is None or signature.key_hash(key.public_key()) not in trusted):
         raise UsageError(

@@ -271,7 +271,7 @@ def _by_own_cells(candidate: Candidate, evidence: set[str | None], delimiter: st
 
 
 def _by_delimiter(candidate: Candidate, evidence: set[str | None], delimiter: str | None) -> Marks | None:
-    """In a file of commas the comma is no decimal mark, and a point is one if few cells could be thousands."""
+    """In comma-separated files the comma is not a decimal mark, and a point is one if few cells could be thousands."""
     mark = candidate.doubtful_mark
     if delimiter != ",":
         return None

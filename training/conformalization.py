@@ -69,7 +69,7 @@ class HeldOutRows:
 def hidden_outputs(network: Network | None, keras_model: Any, x: Matrix) -> Matrix:
     """(n, units): the last hidden layer's outputs, those of an ensemble's members side by side.
 
-    keras_model: the same network in Keras, called if there is none in NumPy.
+    keras_model: the same network in Keras, used if there is no NumPy network.
     """
     if network is None:
         hidden = with_hidden_layer(keras_model).predict(x, verbose=0)[1]
@@ -93,7 +93,7 @@ def fit_uncertainty(rows: HeldOutRows) -> Uncertainty | None:
 
 
 def uneven_category(rows: HeldOutRows) -> int | None:
-    """The column of the codes whose levels are covered most unevenly, None if all are covered alike."""
+    """The column of the codes whose levels are covered most unevenly, None if all are covered equally."""
     covered = covered_by_folds(rows.scores)
     deviation = np.sqrt(LEVEL * (1 - LEVEL))
     furthest: dict[int, float] = {}

@@ -120,7 +120,7 @@ def refit(fitted: Uncertainty, scores: Vector, groups: Codes | None) -> Uncertai
 
 
 def label_sets(probabilities: npt.NDArray[Any], fitted: Uncertainty, level: float) -> npt.NDArray[np.bool_]:
-    """(n, classes): which labels are in the set of each row. The most probable one always is."""
+    """(n, classes): which labels are in the set of each row. The set always has the most probable label."""
     return uncertainty.label_sets(probabilities, fitted.at(level).of(range(probabilities.shape[1])))
 
 

@@ -115,7 +115,7 @@ def epoch_unit(texts: Sequence[str]) -> str | None:
 
 
 def check_date_format(date_format: str | None) -> None:
-    """Raises UsageError for a `--date-format` by which no date can be read."""
+    """Raises UsageError for a `--date-format` that cannot parse a date."""
     if date_format is None or date_format == "iso" or date_format in EPOCH_UNITS:
         return
     try:

@@ -31,7 +31,7 @@ from training.validation_loss import validation_loss
 NAME = "with a linear part"  # in the losses of the trials
 MAX_UNITS = 4  # added to each hidden layer: one output for each of four members; 12 cost 13 % more time in batches
 MIN_GAIN = 1e-3  # share by which the validation loss has to fall
-MIN_FACTOR = 1e-3  # of a member's own factors of the inputs, by which the linear weights are divided
+MIN_FACTOR = 1e-3  # limit of a member's input factors, by which the linear weights are divided
 MAX_SHARE = 2.0
 HEADROOM = 2.0  # times the largest linear output; beyond it, far from all training rows, ReLU cuts it off
 

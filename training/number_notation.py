@@ -97,7 +97,7 @@ def _is_scale(part: dict[str, str]) -> bool:
 def _units(parts: list[dict[str, str]], weights: "np.typing.NDArray[np.float64]") -> list[str] | None:
     """The spellings of the one unit, empty without any; None if there are several, or it is the text of a name.
 
-    A unit of few cells is none, except for a percent sign, which changes a number.
+    A unit that only few cells have is ignored, except for a percent sign, which changes the number.
     """
     spellings: Counter[str] = Counter()
     bare = 0.0

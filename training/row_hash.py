@@ -9,7 +9,7 @@ from training.dataset import Dataset
 
 
 def row_hashes(dataset: Dataset) -> Hashes:
-    """(n,): equal for rows that are equal in every feature and the target, whatever the order of the columns."""
+    """(n,): equal for rows that are equal in every feature and the target, independent of the order of the columns."""
     classes = dataset.schema.classes
     target = dataset.target if classes is None else np.array([str(label) for label in classes], object)[dataset.target]
     features = ((f"feature {name}", values) for name, values in dataset.columns.items())

@@ -15,7 +15,7 @@ MAX_MEAN_RATIOS = {"catboost": 1.0, "realmlp": 0.99, "trees": 0.95}
 MAX_LOG_LOSS_RATIO = 1.02  # to CatBoost's
 CLEARLY_WORSE, MAX_SHARE = 1.05, 1 / 6  # than CatBoost; the share of the tables on which that is accepted
 SIMPLE, WORSE_THAN_SIMPLE = ("constant", "linear"), 1.02
-DEVIATIONS = 2.0  # standard errors by which a mean ratio has to exceed a limit
+DEVIATIONS = 2.0  # a mean ratio must exceed a limit by this many standard errors
 
 
 class SuiteGoal(NamedTuple):

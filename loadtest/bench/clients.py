@@ -31,7 +31,7 @@ JSON = {"content-type": "application/json"}
 
 
 class LoadFigures(NamedTuple):
-    """The figures of a client. Latencies in seconds; `requests` counts all answers, whatever their status."""
+    """The figures of a client. Latencies in seconds; `requests` counts all answers, also errors."""
 
     requests: int
     seconds: float

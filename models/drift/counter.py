@@ -20,7 +20,7 @@ from models.tabular_model import SCALE, TabularModel
 ANSWERED, COUNTED, ESTIMATED, ESTIMATE = range(4)  # positions: rows answered, counted, estimated; sum of estimates
 HEAD = 4
 UNIT = 2**20  # an estimate of 1 as an integer
-ESTIMATED_ROWS = 8  # one of so many rows of a regression has an estimate, which costs as much as its prediction
+ESTIMATED_ROWS = 8  # for a regression, one row in 8 gets an estimate, because it costs as much as the prediction
 MAX_ESTIMATE = 1000.0  # times the reference's estimate: beyond it sums could overflow
 
 

@@ -1,6 +1,6 @@
-"""Whole bodies of NDJSON and CSV with nothing but valid numbers, read without an object for each row or cell.
+"""Whole bodies of NDJSON and CSV that contain only valid numbers, read without an object for each row or cell.
 
-The general ways are `NdjsonDecoder` and `CsvDecoder`. None stands for every other body, valid or not.
+The general ways are `NdjsonDecoder` and `CsvDecoder`. The result is None for every other body, valid or not.
 """
 
 import numpy as np

@@ -119,7 +119,7 @@ class BlockBuilder:
     """Record batches of any size, concatenated or split into blocks of `block_rows` rows."""
 
     def __init__(self, schema: FeatureSchema, block_rows: int, max_bytes: int | None = None) -> None:
-        """max_bytes: of all rows when decoded; None if they take no more than their body."""
+        """max_bytes: the limit for the decoded size of all rows; None if decoding cannot enlarge them."""
         self._schema = schema
         self._block_rows = block_rows
         self._max_bytes = max_bytes

@@ -23,7 +23,7 @@ class CsvEncoder:
     max_errors: ClassVar[int] = NO_LIMIT
 
     def __init__(self, model: TabularModel, spec: OutputSpec | None = None) -> None:
-        """spec: the columns of the answers to come; those of the model if None."""
+        """spec: the columns of the answers; None for those of the model."""
         spec = spec or model.output_spec
         self._tensors = [
             (tensor, [quoted(class_key(label)).encode() for label in tensor.categories]) for tensor in spec.tensors

@@ -18,7 +18,7 @@ class JsonWriter:
     """The body of an answer, written from arrays without an object for each prediction."""
 
     def __init__(self, model: TabularModel, spec: OutputSpec | None = None) -> None:
-        """spec: the columns of the answers to come; those of the model if None."""
+        """spec: the columns of the answers; None for those of the model."""
         self.head = b'{"model":%s,"version":%s,"predictions":[' % (dumps(model.name), dumps(model.version))
         self.spec = spec or model.output_spec
         self._entries = entries_of(self.spec)

@@ -52,7 +52,7 @@ def parse_line(line: bytes) -> Any:
 
 
 class NdjsonDecoder:
-    """Blank lines are no rows."""
+    """Blank lines are skipped."""
 
     def __init__(self, schema: FeatureSchema, block_rows: int, max_bytes: int) -> None:
         """max_bytes: of a block."""

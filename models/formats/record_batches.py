@@ -35,7 +35,7 @@ class RecordBatchWriter:
     """One row for each row of the request; in rows of invalid ones all columns except `error` are null."""
 
     def __init__(self, model: TabularModel, spec: OutputSpec | None = None) -> None:
-        """spec: the columns of the answers to come; those of the model if None."""
+        """spec: the columns of the answers; None for those of the model."""
         import pyarrow as pa
 
         self._spec = spec or model.output_spec

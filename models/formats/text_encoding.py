@@ -33,7 +33,7 @@ class ToUtf8:
         self._wide = encoding.startswith(WIDE)
         self._pending = b""  # the start of a character, or of the text
         self._has_utf8 = False  # whether characters beyond ASCII were read as UTF-8
-        self._head = self._wide  # whether the first bytes are still to come
+        self._head = self._wide  # whether the first bytes have not arrived yet
         self._decoder: codecs.IncrementalDecoder | None = None
         if declared or self._repairs:
             self._switch()

@@ -72,7 +72,7 @@ class Embedding(Layer):
         d_table.fill(0)
         if len(levels):
             d_table[levels] = np.add.reduceat(d_y[order], starts, axis=0)
-        return np.zeros_like(self.x)  # a level number is a name: there is no derivative with respect to it
+        return np.zeros_like(self.x)  # a level number is an index: there is no derivative with respect to it
 
 
 class Take(Layer):

@@ -125,7 +125,7 @@ def number_column(values: Sequence[Any]) -> Any:
 
 
 def seconds_of(feature: Feature, value: Any) -> float | None:
-    """Seconds since 1970. A moment of Arrow or Parquet is kept as ISO 8601, whatever the format of the column is."""
+    """Seconds since 1970. A timestamp of Arrow or Parquet is kept as ISO 8601 in any column."""
     known = feature.to_number(value)
     if known is None and isinstance(value, str):
         with contextlib.suppress(ValueError, OverflowError):

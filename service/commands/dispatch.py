@@ -37,7 +37,7 @@ def run(command: str, words: Sequence[str], program: str) -> int:
     try:
         if command == "keys":
             return keys.run_keys(arguments)
-        local = command == "push"  # from BentoML's own store, whatever TABSERVE_STORE says
+        local = command == "push"  # from BentoML's own store, even if TABSERVE_STORE is set
         return RUN[command](arguments, VersionStore() if local else VersionStore.configured())
     except (KeysFileError, ServingStateError, StoreError, TrustedKeysError) as error:
         print(f"error: {error}", file=sys.stderr)

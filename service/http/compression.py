@@ -23,7 +23,7 @@ COMPRESSED_TYPES = frozenset([b"application/vnd.apache.parquet"])  # their conte
 def preferred_coding(accept_encoding: bytes) -> bytes | None:
     """The content coding that Accept-Encoding prefers, zstd on a tie. None for the identity.
 
-    `*` stands for gzip: a client that names nothing is not expected to know zstd.
+    `*` means gzip: a client that names no encoding may not support zstd.
     """
     qualities = parse_accept(accept_encoding)
     gzip = qualities.get(b"gzip", qualities.get(b"x-gzip", qualities.get(b"*", 0.0)))

@@ -20,7 +20,7 @@ class ResponseBuffer:
     when the response has started, and many clients read nothing before they have sent everything.
 
     Until then, and for HTTP/1.0 until the response is complete, a temporary file takes what exceeds MAX_BUFFERED_BYTES.
-    Where there is no room for it, the response starts earlier. Once it has started, `put` waits for the client.
+    If memory is short, the response starts earlier. Once it has started, `put` waits for the client.
     """
 
     def __init__(self, exchange: HttpExchange, headers: Sequence[Header], seconds: float) -> None:

@@ -44,7 +44,7 @@ from service.served_model import ServedModel
 
 BLOCK_ROWS = 4096
 STREAM_BYTES = 8 * 1024**2  # the size for which a stream of any length reserves memory: it is held block by block
-INVALID_ROW_WORK = 10  # an invalid row costs as much as so many valid ones, for its errors
+INVALID_ROW_WORK = 10  # an invalid row costs as much as 10 valid ones, because of its errors
 LARGE_TEXT_BYTES = 32 * 1024  # a larger body is decoded in a thread
 LARGE_ARROW_BYTES = 256 * 1024  # the same limit for the formats that pyarrow decodes
 COMMON_BYTES = 256 * 1024  # the same limit for `common_block`

@@ -140,7 +140,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             log.debug("invalid HTTP", extra={"reason": str(error)})
             self._refuse_invalid()
-        if self._route is not None:  # the rest of the body is still to come
+        if self._route is not None:  # the rest of the body has not arrived yet
             self._leave_to_application()
         cycle = self.cycle
         if self.scope is None or (cycle is not None and cycle.scope is self.scope):  # no head is incomplete

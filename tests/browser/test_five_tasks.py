@@ -1,4 +1,4 @@
-"""Five tasks of a new user, with nothing but the page, each within ten actions."""
+"""Five tasks of a new user who has only the page, each within ten actions."""
 
 import re
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""An accepted request gets its correct answer, whatever happens to the processes around it. Real processes."""
+"""An accepted request gets its correct answer, even if processes around it die. Real processes."""
 
 import http.client
 import json

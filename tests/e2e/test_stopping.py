@@ -31,7 +31,7 @@ REQUEST = b"POST /predict/small HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncont
 
 
 def none_runs(processes: list[psutil.Process]) -> bool:
-    """A process that has ended may hold its port for a moment longer: until its last thread is gone."""
+    """A process that has ended may hold its port a little longer: until its last thread has ended."""
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:

@@ -57,7 +57,7 @@ store.save(TrainedVersion(schema, encoder, rows, "needs TensorFlow", keras=keras
 """
 MODEL = "small"
 CLIENT_PROCESSES = 2
-GRPC_SHARE = 8  # one of so many connections is one of gRPC
+GRPC_SHARE = 8  # one connection in this many uses gRPC
 CHANGE_S = 300.0
 FIXED_VERSION = 1
 VERSIONS = 3

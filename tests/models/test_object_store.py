@@ -154,7 +154,7 @@ def test_a_version_that_cannot_be_copied_holds_back_serving_json_for_a_time(
     assert "homes:2" in reported_problem(mirror.folder)
     monkeypatch.setattr(mirror_sync, "HOLD_BACK_S", 0.0)
     sync.look()
-    assert champion(mirror.folder) == 2, "other models are not held back for ever"
+    assert champion(mirror.folder) == 2, "other models are not held back forever"
     assert "homes:2" in reported_problem(mirror.folder)
 
 

@@ -59,7 +59,7 @@ class GrpcCase(Case):
 
 @dataclass(frozen=True)
 class Maker:
-    """Makes HTTP cases whose names begin alike."""
+    """Makes HTTP cases whose names have a common prefix."""
 
     prefix: str
     server: str = "all"

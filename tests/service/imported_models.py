@@ -1,4 +1,4 @@
-"""Keras models made on the spot, as their owners would train them: what is imported, and what must be refused.
+"""Keras models as their owners would train them: those that are imported, and those that must be refused.
 
 Their weights are random, so that an error of a layer shows in the predictions.
 

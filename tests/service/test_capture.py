@@ -1,4 +1,4 @@
-"""Capture: sampled rows become Parquet files, and no request waits for them, whatever the disk does.
+"""Capture: sampled rows become Parquet files, and no request waits for them, even if the disk stalls.
 
 Over 400 lines: the tests share an application with capture.
 """

@@ -11,7 +11,7 @@ DATES = {
     ("access/keys_file.py", "datetime.now"),  # when a key was created or revoked
     ("access/key_ring.py", "time.time"),  # whether a key has expired
     ("commands/parsers.py", "datetime.now"),  # --expires in days
-    ("capture/capture_database.py", "time.time"),  # when rows were captured, which are kept when the server ends
+    ("capture/capture_database.py", "time.time"),  # times of captured rows, which outlive the server
     ("capture/capture_queue.py", "time.time"),
     ("capture/exporter.py", "time.time"),
     ("capture/recorder.py", "time.time"),

@@ -1,4 +1,4 @@
-"""The interval holds at all times together, whatever the observations are, and gets narrower."""
+"""The interval is valid at all times simultaneously, for any observations, and gets narrower."""
 
 import numpy as np
 import pytest

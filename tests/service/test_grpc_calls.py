@@ -27,7 +27,7 @@ SHORT_S, LONG_S = 0.2, 60.0
 
 
 class Gated:
-    """The engine of another model behind a gate."""
+    """Wraps the engine of another model; predictions wait until the gate is open."""
 
     name = "numpy"
     reason = "gated"

@@ -133,6 +133,6 @@ def accepted_by_workers(folder: Path, rate: float, seconds: float, workers: int 
 
 @pytest.mark.parametrize("rate", [5, 100, 5000])
 def test_four_workers_keep_a_rate_together(tmp_path: Path, rate: float) -> None:
-    """Not above it, however slow the machine; below it if the machine had no time for so many."""
+    """Never above it; below it only if the machine was too slow to send more."""
     accepted, seconds = accepted_by_workers(tmp_path, rate, 0.5)
     assert 1 <= accepted <= 1.001 * rate * seconds + 1

@@ -1,4 +1,4 @@
-"""The network 8-32-1 of `bare_asgi`, with nothing but NumPy: environments of other servers have no more."""
+"""The network 8-32-1 of `bare_asgi`, with only NumPy: environments of other servers have nothing else."""
 
 from typing import Any
 

@@ -190,7 +190,7 @@ def with_numbers(frame: Frame, column: int, values: np.ndarray) -> Frame:
 
 
 class SimulatedChange(NamedTuple):
-    """A change of rows, the column that has it, and the statuses by which it is found."""
+    """A change of rows, the column that has it, and the statuses that count as found."""
 
     name: str
     change: Change

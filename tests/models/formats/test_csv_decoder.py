@@ -74,7 +74,7 @@ def test_lines_that_are_no_rows_are_left_out_as_in_training(
 
 
 def test_blocks_have_limited_bytes() -> None:
-    """A body takes the memory of a few blocks, whatever its lines are."""
+    """A body takes the memory of a few blocks, independent of its lines."""
     schema = FeatureSchema(
         name="a", task="regression", target="y", features=[Feature(name="class", kind="number", nullable=True)]
     )

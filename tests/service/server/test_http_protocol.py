@@ -388,7 +388,7 @@ def test_an_invalid_body_is_refused_before_its_response_has_begun(running: Runni
 
 
 class Impatient(Running):
-    """A server whose time passes when a test says so, except for connections that have had a response: one second."""
+    """A server whose clock the test advances, except for connections that have had a response: one second."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.received = 0
