@@ -7,7 +7,7 @@ from typing import Any
 
 TOLERANCE = 1e-5  # "Equal means" in docs/api.md
 
-WRONG = "wrong answer"  # not the answer that the server gave before the load
+WRONG = "wrong answer"  # differs from the answer before the load
 MIXED_UP = "mixed-up answer"  # the correct answer to another request
 MISSING = "missing answer"  # no answer before the timeout, or the connection was closed first
 REFUSED = "connection refused"

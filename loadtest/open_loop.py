@@ -43,7 +43,7 @@ class RunProgress:
     due: int
     answered: int
     errors: int
-    latencies: Sequence[float]  # of the last second
+    latencies: Sequence[float]  # latencies of the last second
 
 
 class FineSelector(selectors.DefaultSelector):

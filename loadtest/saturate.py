@@ -18,9 +18,9 @@ from loadtest.scenarios import SCENARIOS, arrivals
 FIRST_RATE = 100.0
 MAX_RATE = 1e6
 PRECISION = 1.05  # ratio of the lowest failed rate to the highest passed one
-RESTART = 0.8  # of the last rate found: the first rate of the next repeat
-STEADY = 0.7  # of the rate found: the rate of the final run
-PAUSE_S = 0.3  # between probes
+RESTART = 0.8  # the next repeat begins at this share of the last rate found
+STEADY = 0.7  # the final run has this share of the rate found
+PAUSE_S = 0.3  # pause between probes
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ import httpx
 
 ROOT = Path(__file__).resolve().parents[1]
 READY_SECONDS = 120.0
-REACH_SECONDS = 5.0  # for a server that is already running
+REACH_SECONDS = 5.0  # time to reach a server that is already running
 STOP_SECONDS = 30.0
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 Task = Literal["regression", "binary", "multiclass"]
-TABLE_DEVIATION = 0.3  # of the initial weights in an ensemble's embedding tables
+TABLE_DEVIATION = 0.3  # standard deviation of the initial weights in an ensemble's embedding tables
 Link = Literal["linear", "sigmoid", "softmax"]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-FIRST_SECOND, LAST_SECOND = -62_135_596_800.0, 253_402_300_799.999999  # of Python's years 1 to 9999
+FIRST_SECOND, LAST_SECOND = -62_135_596_800.0, 253_402_300_799.999999  # the range of Python's years 1 to 9999
 DAY_MICROSECONDS = 86_400_000_000
 EPOCH_UNITS = {"epoch_s": 1.0, "epoch_ms": 1000.0}  # formats of dates that are numbers, with their units per second
 FIRST_EPOCH_SECOND, LAST_EPOCH_SECOND = 1e8, 4.1e9  # 1973 to 2099; numbers of this size are seconds

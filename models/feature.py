@@ -20,7 +20,7 @@ MISSING = -2  # the code of a missing category
 Kind = Literal["number", "boolean", "category", "date"]
 LevelType = Literal["text", "number", "boolean"]
 Scalar = str | bool | int | float
-End = StrictInt | StrictFloat | str | None  # of a range; true is not a number here
+End = StrictInt | StrictFloat | str | None  # the end of a range; booleans do not count as numbers
 
 
 class TrainingRange(BaseModel):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from models.feature import Feature, LevelCodes
 
-FEW_ROWS = 16  # up to here NumPy's fixed costs dominate
+FEW_ROWS = 16  # up to this many rows NumPy's fixed costs dominate
 Row = Mapping[str, Any]
 FloatMatrix = npt.NDArray[np.float64]
 CodeMatrix = npt.NDArray[np.int64]

@@ -7,7 +7,7 @@ from models.rows import validate_rows
 from models.tabular_model import TabularModel
 from models.version_files import StoreError
 
-TOLERANCE = 1e-5  # of equal predictions, see `max_distance`
+TOLERANCE = 1e-5  # maximum distance of equal predictions, see `max_distance`
 GOLDEN_TOLERANCE = 10 * TOLERANCE
 
 

@@ -12,8 +12,8 @@ from pydantic_core import from_json
 
 from models.rows import RowError
 
-MAX_DIGITS = 4000  # of an integer that is read exactly
-MAX_DEPTH = 200  # of nested values, as in `from_json`
+MAX_DIGITS = 4000  # maximum length of an integer that is read exactly
+MAX_DEPTH = 200  # maximum depth of nested values, as in `from_json`
 
 
 class JsonError(ValueError):

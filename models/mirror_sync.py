@@ -21,8 +21,8 @@ from models.version_files import StoreError
 
 LEADER_FILE = "leader.lock"
 PROBLEM_FILE = "mirror-problem"
-LIST_S = 30.0  # between two lists of the versions while `serving.json` does not change
-RETRY_S = 5.0  # until a version that could not be copied is tried again
+LIST_S = 30.0  # interval between two listings of the versions while `serving.json` does not change
+RETRY_S = 5.0  # delay before the next attempt to copy a version
 HOLD_BACK_S = 30.0
 """How long a version that cannot be copied holds back the `serving.json` that names it."""
 

@@ -20,7 +20,7 @@ from models.frame import FloatMatrix
 Bytes = npt.NDArray[np.uint8]
 Positions = npt.NDArray[np.intp]
 Separator = Literal[b",", b"\n"]
-MIN_BYTES = 4096  # of shorter texts the fixed costs dominate
+MIN_BYTES = 4096  # for shorter texts the fixed costs dominate
 WORD = 8  # bytes
 QUOTE, COLON, COMMA, SPACE, OPEN, CLOSE, NEWLINE = b'":, {}\n'
 PUNCTUATION = {*'":,{}\\\0'}

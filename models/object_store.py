@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # it needs the extra cloud
     from obstore import GetOptions
 
 SCHEMES = ("s3", "s3a", "gs", "az", "azure", "abfs", "abfss", "memory")
-CHUNK_BYTES = 8 * 1024**2  # of a download: each request is bounded in time
+CHUNK_BYTES = 8 * 1024**2  # size of each request of a download, whose time is bounded
 REQUEST_S = 30
 CONNECT_S = 5
 RETRIES = 2

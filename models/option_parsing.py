@@ -6,7 +6,7 @@ from models.output_options import Explain, OptionError, OutputOptions
 from models.text import render
 
 OPTION_NAMES = ("interval", "set", "explain")
-MAX_LEVELS = 10  # in one request
+MAX_LEVELS = 10  # maximum number of levels in one request
 EXPLAIN: Mapping[str, Explain] = {"true": "full", "false": "none", "fast": "fast"}
 
 

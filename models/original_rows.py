@@ -6,7 +6,7 @@ from typing import NamedTuple
 from models.columns import ColumnRows, Columns
 from models.frame import Row
 
-MAX_SAMPLED_ROWS = 16  # of one request, so that one client does not represent all
+MAX_SAMPLED_ROWS = 16  # limit for one request, so that one client does not represent all
 
 
 class OriginalRows(NamedTuple):

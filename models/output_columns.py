@@ -41,7 +41,7 @@ class OutputTensor:
     values: Values  # -> (rows,), or (rows, len(columns)) of a matrix; read them by `array`
     columns: tuple[str, ...]  # names in CSV, Arrow and Parquet
     matrix: bool = False
-    categories: tuple[Label, ...] = ()  # not of a matrix; the values are positions in it, and `dtype` is theirs
+    categories: tuple[Label, ...] = ()  # empty for a matrix; the values are positions in it, and `dtype` is their type
 
     def __post_init__(self) -> None:
         if self.matrix and self.categories:

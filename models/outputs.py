@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 NO_EXTRAS: Mapping[str, Array] = MappingProxyType({})
-FEW_NUMBERS = 16  # up to here Python checks numbers faster than NumPy
+FEW_NUMBERS = 16  # Python checks this many numbers faster than NumPy
 
 
 class Outputs:

@@ -64,14 +64,14 @@ class TabularModel:
     training: dict[str, Any] = field(default_factory=dict)
     golden: GoldenRows = GoldenRows([], [])
     card: str = ""
-    background: "Background | None" = None  # of explanations; versions before schema format 2 have none
+    background: "Background | None" = None  # for explanations; None in versions before schema format 2
     reference: "DriftReference | None" = None
     uncertainty: "Uncertainty | None" = None
-    scaled_engine: Engine | None = None  # of a regression with an uncertainty: its outputs are value and log scale
-    scale_limits: Limits = NO_LIMITS  # of the scaled engine's log scale
+    scaled_engine: Engine | None = None  # for a regression with uncertainty: its outputs are value and log scale
+    scale_limits: Limits = NO_LIMITS  # limits of the scaled engine's log scale
     wants_scale: bool = False  # see `with_scale`
     own_spec: OutputSpec | None = None  # see `with_spec`
-    folder: Path | None = None  # with its files; None for a model that was made in memory
+    folder: Path | None = None  # contains its files; None for a model that exists only in memory
 
     @property
     def name(self) -> str:

@@ -21,8 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.schema import FeatureSchema, SchemaError
 from models.stored_document import StoredDocument
 
-MIN_GROUP_ROWS = 100  # of each group that has its own scores
-KNOTS = 160  # that are stored of the scores of a group
+MIN_GROUP_ROWS = 100  # minimum rows of a group with its own scores
+KNOTS = 160  # stored quantiles of the scores of a group
 TAIL = 40  # the largest scores, which are all stored: high levels depend on single ones
 
 Vector = npt.NDArray[np.float64]

@@ -16,7 +16,7 @@ from pathlib import Path
 from models.file_lock import try_lock
 
 PREFIX = "unfinished-"  # no model of this project has a hyphen in its name
-MAX_AGE_S = 86_400.0  # of a folder in a file system without locks: older ones are left over
+MAX_AGE_S = 86_400.0  # older folders were abandoned; only for file systems without locks
 
 
 @contextlib.contextmanager

@@ -68,7 +68,7 @@ class TrainedVersion:
     schema: FeatureSchema
     encoder: Encoder
     golden_rows: list[dict[str, Any]]
-    reason: str  # for the choice of the engine
+    reason: str  # why this engine was chosen
     network: Network | None = None
     keras: Any = None  # a keras.Model; its type would import TensorFlow
     metrics: dict[str, Any] = field(default_factory=dict)

@@ -24,7 +24,7 @@ FORMATS = {
     ".ipc": "arrow",
 }
 TEXT_FORMATS = ("csv", "ndjson")
-MARKS = frozenset("*?[")  # of a glob
+MARKS = frozenset("*?[")  # characters of glob patterns
 
 
 def list_inputs(patterns: Sequence[str]) -> list[InputFile]:

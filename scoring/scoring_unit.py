@@ -11,8 +11,8 @@ from scoring.input_file import reason_of
 from scoring.input_probe import ProbedInput, RowGroup
 from scoring.text_ranges import csv_ranges, ndjson_ranges
 
-UNIT_ROWS = 500_000  # of row groups that are scored together
-UNIT_BYTES = 32 * 1024**2  # of a range of a text file
+UNIT_ROWS = 500_000  # rows of the row groups that are scored together
+UNIT_BYTES = 32 * 1024**2  # size of a range of a text file
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 BATCH_ROWS = 65_536
-ATTEMPTS = 4  # of a task, as on a cluster
+ATTEMPTS = 4  # attempts of a task, as on a cluster
 LAUNCHED_BY_SUBMIT = "PYSPARK_GATEWAY_PORT"  # spark-submit sets it, and chooses the master
 
 

@@ -18,7 +18,7 @@ from scoring.input_file import UNREADABLE, InputFile, reason_of
 from scoring.input_probe import open_arrow
 from scoring.scoring_unit import ScoringUnit
 
-BLOCK_BYTES = 16 * 1024**2  # of text; a block of more bytes has fewer rows
+BLOCK_BYTES = 16 * 1024**2  # limit for the text of a block, which then has fewer rows
 COLUMN_BUFFER_BYTES = 256 * 1024
 
 

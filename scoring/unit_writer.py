@@ -18,7 +18,7 @@ from scoring.input_file import reason_of
 from scoring.job_folder import ERRORS, TEMPORARY
 
 ROW_GROUP_ROWS = 131_072
-ROW_GROUP_BYTES = 32 * 1024**2  # of rows that wait to be written
+ROW_GROUP_BYTES = 32 * 1024**2  # size of the rows that wait to be written
 SUFFIX = ".parquet"
 ERRORS_SUFFIX = ".ndjson"
 

@@ -16,7 +16,7 @@ from scoring.input_file import InputFile
 from scoring.scoring_unit import ScoringUnit
 from scoring.worker_environment import worker_environment
 
-MAX_ATTEMPTS = 3  # for a unit whose worker dies
+MAX_ATTEMPTS = 3  # attempts for a unit whose worker dies
 STOP_SECONDS = 10.0
 Message = dict[str, Any]
 OnMessage = Callable[[ScoringUnit, Message], None]

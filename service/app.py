@@ -5,7 +5,7 @@
 import gc
 import os
 
-gc.disable()  # until the service is built: imported objects stay, so collections would only take time
+gc.disable()  # off until the service is built: imported objects stay, so collections would only take time
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")  # the workers share the cores
 os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # the others do not return the memory of large bodies
@@ -173,7 +173,7 @@ def service_class_of(
         @bentoml.on_startup  # type: ignore[untyped-decorator]
         async def start(self) -> None:
             self.grpc: Any = None
-            from service.server import startup  # with the protocol of HTTP and so all routes
+            from service.server import startup  # imports HTTP and all routes
 
             try:
                 server = startup.check_worker(application())
@@ -219,7 +219,7 @@ def service_class_of(
                 plane.memory.limit = worker_budget(limit, workers)
                 return_large_blocks(plane.memory)
             gc.freeze()  # collections skip everything loaded so far, which is freed by reference counts at most
-            await self.follower.look()  # what was changed meanwhile
+            await self.follower.look()  # reads changes made during the start
             state.mark_ready()
 
         @bentoml.on_shutdown  # type: ignore[untyped-decorator]

@@ -85,7 +85,7 @@ class Batcher:
         self._batching = batching
         self.adopt(cost)
         self._requests: FairQueue[QueuedRequest] = FairQueue()
-        self._waiting_rows: dict[str, int] = {}  # of each client
+        self._waiting_rows: dict[str, int] = {}  # by client
         self._calls = 0
         self._rows_per_second = 0.0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"predict-{model.name}")
@@ -267,7 +267,7 @@ class Batcher:
                 if sum(map(len, request.parts)) == request.rows:
                     whole = request.parts[0] if len(request.parts) == 1 else Outputs.concatenate(request.parts)
                     request.future.set_result(whole)
-        finally:  # in any case, so that queued requests do not wait forever
+        finally:  # also after an error, so that queued requests do not wait forever
             self._next()
 
     def _count(self, rows: int, seconds: float) -> None:

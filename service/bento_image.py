@@ -12,7 +12,7 @@ from models.tabular_model import TabularModel
 
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements"
 EXTRAS = ("arrow", "cloud", "grpc", "signing", "tracing")
-PYTHON = "3.11"  # of the base image; by default BentoML would use the builder's version
+PYTHON = "3.11"  # version in the base image; by default BentoML would use the builder's version
 
 
 def bento_image(models: Sequence[TabularModel]) -> Image:

@@ -26,11 +26,11 @@ from service.sequential_test import SequentialTest
 from service.worker_files import WorkerFiles
 
 LOOK_S = 1.0
-ALPHA = 0.001 / 3  # of each of the three tests
+ALPHA = 0.001 / 3  # error probability of each of the three tests
 ENGINE_ERRORS = 5
-CHAMPION_ANSWERS = 500  # after which its 99th percentile is determined
+CHAMPION_ANSWERS = 500  # answers from which its 99th percentile is determined
 SLOW_SHARE = 0.01
-FAILURES = (500, 504)  # not 503, which says nothing about a version
+FAILURES = (500, 504)  # without 503, which does not depend on the version
 log = logging.getLogger("tabserve.canary")
 
 
@@ -124,7 +124,7 @@ class CanaryWatch:
         self._follower = follower
         self._plane = follower.plane
         self._files = files
-        self._own: dict[str, dict[str, AnswerCounts]] = {}  # by canary and version, of this worker
+        self._own: dict[str, dict[str, AnswerCounts]] = {}  # counts of this worker by canary and version
         self._tests: dict[str, CanaryTest] = {}  # by model
         self._published = False
         self._plane.metrics.observe_counters = self._count

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-MAX_COLUMNS = 100  # of a version that have a time series: those with the largest PSI
+MAX_COLUMNS = 100  # columns of a version with a time series: those with the largest PSI
 STATUSES = {"ok": 0, "warning": 1, "alarm": 2}  # a small sample has no series
 VERSION = ("model", "version")
 

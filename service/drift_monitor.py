@@ -66,7 +66,7 @@ class DriftMonitor:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
-        self._lock = threading.Lock()  # of the counters
+        self._lock = threading.Lock()  # protects the counters
         self._watched: dict[RowSample, WatchedVersion] = {}
         if folder is not None:
             remove_old_files(folder)

@@ -19,10 +19,10 @@ from models.tabular_model import TabularModel
 MANY_ROWS = 256
 ROUNDS = 3
 MAX_ROUNDS = 6  # if the first ones differ
-PAUSE_S = 0.02  # from one round of a model to its next: bursts of other work seldom last for all of them
-REPEATS = 10  # in a round
+PAUSE_S = 0.02  # pause between two rounds of a model: bursts of other work seldom last for all rounds
+REPEATS = 10  # repeats in a round
 ROUND_S = 0.03  # after this time a round has no more than two repeats
-STEADY_RATIO = 1.5  # of two rounds: a larger difference is a disturbance
+STEADY_RATIO = 1.5  # a larger ratio of two rounds shows a disturbance
 MIN_ROW_S = 1e-9
 
 

@@ -64,7 +64,7 @@ class ServerContext:
         self.plane = plane
         self.settings = settings
         self.state = ServerState()
-        self.admin: VersionAdmin | None = None  # once the server has started
+        self.admin: VersionAdmin | None = None  # set when the server has started
         self.exports_traces = False  # whether requests without a trace context are sampled, too
         self.access = access or AccessControl(settings.admin)
         self.turns = FairTurns() if self.access.uses_keys else None
@@ -199,9 +199,7 @@ class Exchange:
     def fail(self, error: BaseException) -> None:
         """Translate an exception of the route to `failed`. Raises it again if no response can be sent."""
         if isinstance(error, RequestError):
-            self.failed = error.with_traceback(
-                None
-            )  # whose frames would keep the body until the next garbage collection
+            self.failed = error.with_traceback(None)  # its frames would keep the body until the next garbage collection
         elif isinstance(error, asyncio.CancelledError):
             self.cancelled(error)
         elif isinstance(error, Exception):

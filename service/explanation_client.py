@@ -16,7 +16,7 @@ from service import array_messages
 from service.array_messages import ArrayMessage
 
 ROOT = Path(__file__).resolve().parents[1]
-MAX_WAIT_S = 120.0  # for a reply, then the process counts as hung
+MAX_WAIT_S = 120.0  # without a reply for this time the process counts as hung
 TRIES = 2
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"), "1")
 log = logging.getLogger("tabserve.explanations")

@@ -25,7 +25,7 @@ from models.version_files import StoredVersion, StoreError
 from service import array_messages
 from service.thread_priority import PRIORITY, be_idle
 
-MAX_VERSIONS = 8  # that stay loaded
+MAX_VERSIONS = 8  # limit of loaded versions
 OUT_OF_MEMORY_SCORE = "1000"  # the system ends this process first, before its worker
 Reply = tuple[dict[str, Any], Sequence[Array]]
 

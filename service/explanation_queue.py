@@ -16,10 +16,10 @@ from service.errors import DeadlinePassed, NotReady, QueueFull, TooManyEvaluatio
 from service.explanation_client import ExplanationClient, ExplanationProcessEnded, NoExplanationProcess
 from service.fair_lock import FairLock
 
-BLOCK_EVALUATIONS = 8192  # between two checks of the deadline, and before the next request's turn
+BLOCK_EVALUATIONS = 8192  # evaluations between two checks of the deadline and before the next request's turn
 MAX_WAITING = 5  # times the limit of one request
 IDLE_S = 300.0  # without explanations, then the process ends
-RETRY_S = 600.0  # until the process is tried again for a version that it could not load
+RETRY_S = 600.0  # delay before the process tries again to load a version
 log = logging.getLogger("tabserve.explanations")
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ class ExplanationQueue:
         """max_evaluations: of one request. trusted_keys: of which one must have signed a version."""
         self.max_evaluations = max_evaluations
         self.waiting = 0  # evaluations of the requests in the queue
-        self._waiting_of: Counter[str] = Counter()  # of each client
+        self._waiting_of: Counter[str] = Counter()  # by client
         self._lock = FairLock()
         self._rate = 0.0  # evaluations per second
         self._client = ExplanationClient(trusted_keys)

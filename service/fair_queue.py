@@ -21,7 +21,7 @@ class FairQueue(Generic[T]):
         self._order: list[tuple[float, int, str]] = []  # a heap: the cost of each client with a line, and a tie-break
         self._count = self._turns = 0
         self._clock = 0.0  # the virtual time: the cost of the last served client at its turn
-        self._costs: dict[str, float] = {}  # of clients without a line
+        self._costs: dict[str, float] = {}  # costs of clients without a line
         self._current = ("", 0.0)
 
     def __len__(self) -> int:

@@ -10,10 +10,10 @@ import time
 
 from service.fair_queue import FairQueue
 
-LATE_S = 0.0005  # between the arrival of a request and its start: the event loop is busy with others
-CONTENDED_S = 1.0  # after the last request of another client: a single client needs no turns
+LATE_S = 0.0005  # a longer delay between arrival and start shows a busy event loop
+CONTENDED_S = 1.0  # time since the last request of another client: a single client needs no turns
 PER_ITERATION = 4  # requests that start in one iteration of the event loop; others are read in between
-REQUEST_COST = 4096.0  # of a request in addition to the bytes of its body
+REQUEST_COST = 4096.0  # fixed cost of a request in addition to the bytes of its body
 
 
 class FairTurns:

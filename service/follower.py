@@ -29,8 +29,8 @@ from service.wanted_versions import Selection, WantedModel, wanted_models
 from service.worker_files import PrepareRequest, PrepareResult, WorkerFiles
 
 STORE = "store"  # the name of a problem of a store at a URL
-LOOK_S = 0.25  # between two looks at the files: each costs about 0.3 ms, most of it for the change to another thread
-RETRY_S = 5.0  # until a version that could not be loaded is tried again
+LOOK_S = 0.25  # between two looks at the files, which cost about 0.3 ms, mostly for the change of threads
+RETRY_S = 5.0  # delay before the next attempt to load a version
 PREPARED_S = 600.0  # how long a prepared version is kept if its change does not follow
 log = logging.getLogger("tabserve.follower")
 
@@ -57,7 +57,7 @@ class Follower:
         self._loader = loader
         self._adopt = adopt
         self._lock = asyncio.Lock()
-        self._prepared: dict[str, tuple[ServedModel, float]] = {}  # by tag, with the time when it expires
+        self._prepared: dict[str, tuple[ServedModel, float]] = {}  # prepared versions by tag, with their expiry time
         self._seen: tuple[int, ...] | None = None
         self._retry_at = 0.0
         self._ended: dict[str, str] = {}  # the canary of each model that was rolled back automatically

@@ -10,7 +10,7 @@ from service.errors import RequestError
 from service.grpc_messages import IncomingMessage, MessageReader
 
 HEALTH = "grpc.health.v1.Health"
-MAX_BYTES = 4096  # of a message, which is the name of a service: a watch keeps it
+MAX_BYTES = 4096  # limit for a message, the name of a service, which a watch keeps in memory
 READ_S = 10.0
 
 

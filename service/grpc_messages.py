@@ -15,14 +15,14 @@ from service.errors import BadBody, BodyTooSlow
 from service.memory_budget import MemoryBudget, Reservation, memory_of_body
 
 MAX_UNRESERVED_READS = 4  # messages that are read at once without a reservation, because most are small
-UNRESERVED_SHARE = 0.125  # of the budget that they may take, if that is less
+UNRESERVED_SHARE = 0.125  # share of the budget for such reads, if that is less
 UNRESERVED_S = 0.02  # a message that takes longer may be large: it needs a reservation if others wait,
 MAX_UNRESERVED_S = 1.0  # or after this time
-COPIES = 2  # of a message while it is received
+COPIES = 2  # copies of a message while it is received
 FLOW_CONTROL = [
-    ("grpc.http2.lookahead_bytes", 64 * 1024),  # that a client may send before its message is read
-    ("grpc.http2.bdp_probe", 0),  # which would raise that to megabytes on a fast connection
-    ("grpc.max_concurrent_streams", 256),  # of a connection; clients keep further calls until others have ended
+    ("grpc.http2.lookahead_bytes", 64 * 1024),  # bytes that a client may send before its message is read
+    ("grpc.http2.bdp_probe", 0),  # off: it would raise this limit to megabytes on a fast connection
+    ("grpc.max_concurrent_streams", 256),  # calls of a connection; clients keep further calls until others have ended
 ]
 
 

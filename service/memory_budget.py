@@ -9,15 +9,15 @@ from models.freed_memory import set_thresholds
 from service.errors import OutOfMemory
 
 FREE_BYTES = 64 * 1024  # a smaller body does not count: a connection has such buffers anyway
-MEMORY_PER_BYTE = 6  # of a body while it is read and answered, at its peak
-KEPT_BYTES = 48 * 1024**2  # that a worker may keep after large requests, for the next ones
+MEMORY_PER_BYTE = 6  # peak memory of a request for each byte of its body
+KEPT_BYTES = 48 * 1024**2  # memory that a worker may keep after large requests, for the next ones
 KEPT_UNDER_LOAD_BYTES = 128 * 1024**2  # while large requests are in flight, which soon need it again
 SMALL_BUDGET_BYTES = 512 * 1024**2
 LARGE_BLOCK_BYTES = 4 * 1024**2
-KEPT_SHARE = 0.1  # of the budget that a worker may keep, if that is less
-USABLE = 0.9  # of the limit: the rest is for the kernel and for files in memory
+KEPT_SHARE = 0.1  # share of the budget that a worker may keep, if that is less
+USABLE = 0.9  # usable share of the limit: the rest is for the kernel and for files in memory
 SUPERVISOR_BYTES = 80 * 1024**2
-LEAST_BYTES = 16 * 1024**2  # of a worker, however little is left
+LEAST_BYTES = 16 * 1024**2  # minimum budget of a worker, even if less memory is left
 GROUPS = Path("/sys/fs/cgroup")
 OWN_GROUP = Path("/proc/self/cgroup")
 MACHINE = Path("/proc/meminfo")

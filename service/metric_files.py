@@ -18,8 +18,8 @@ from prometheus_client.mmap_dict import MmapedDict
 from service.worker_records import WorkerRecords, reserve_space
 
 INITIAL_BYTES = 16 * 1024
-ENTRY_BYTES = 40  # of a time series in addition to its name, at most
-RETRY_S = 10.0  # between two attempts to reserve space
+ENTRY_BYTES = 40  # maximum size of a time series in addition to its name
+RETRY_S = 10.0  # interval between two attempts to reserve space
 log = logging.getLogger("tabserve.metrics")
 
 

@@ -10,7 +10,7 @@ from service.engine_cost import EngineCost
 from service.periodic_work import repeat
 from service.served_model import ServedModel
 
-LOOK_S = 1.0  # between two reads of the costs that other workers have measured
+LOOK_S = 1.0  # interval between two reads of the costs that other workers have measured
 MEASURE_AGAIN_S = (2.0, 10.0, 30.0, 60.0, 120.0, 300.0)  # seconds after the start; only while the cost is doubtful
 log = logging.getLogger("tabserve.plans")
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from models.frame import Frame, Row
 from models.outputs import Outputs
 
-MAX_REQUEST_ROWS = 16  # of one request: one client does not speak for all
-MAX_WAITING_ROWS = 512  # until the next `take`, which is a second later
+MAX_REQUEST_ROWS = 16  # limit for one request, so that one client does not represent all
+MAX_WAITING_ROWS = 512  # limit between two calls of `take`, which are a second apart
 SampledRows = tuple[Frame | Sequence[Row], Outputs | float]
 
 
@@ -25,9 +25,9 @@ class RowSample:
         self._answered = 0  # rows since the last `take`
         self._stride = 1
         self._until_next = 1  # requests, including the one that is kept next
-        self._place = 0  # of the last kept one among `stride` requests
+        self._place = 0  # position of the last kept request among `stride` requests
         self._waiting: list[SampledRows] = []
-        self._rows = 0  # that wait
+        self._rows = 0  # waiting rows
 
     def add_rows(self, rows: Sequence[dict[str, Any]], outputs: Outputs | float) -> None:
         """Add a few rows as JSON has them, with their outputs."""

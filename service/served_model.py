@@ -20,7 +20,7 @@ from service.row_sample import RowSample
 from service.settings import Settings
 
 MAX_EXTENDED = 32  # combinations of options for which a version keeps the objects of protocols
-MAX_ERROR_COLUMNS = 100  # of a version whose errors have their own time series
+MAX_ERROR_COLUMNS = 100  # columns of a version with their own time series of errors
 T = TypeVar("T")
 
 
@@ -34,14 +34,14 @@ class ServedModel:
         self.counters = counters
         self.batcher = Batcher(model, counters, settings.queue_rows, cost, settings.batching)
         self._settings, self._max_rows = settings, settings.max_rows
-        self.sample: RowSample | None = None  # of its rows, if drift is counted; see `DriftMonitor`
+        self.sample: RowSample | None = None  # a sample of its rows, if drift is counted; see `DriftMonitor`
         self._scaled_batcher: Batcher | None = None
         self.adopt(cost)
         self._single_row = single_row_predictor(model)
         self._error_columns = frozenset(islice(model.schema.by_name, MAX_ERROR_COLUMNS))
         self._compiled: dict[Callable[[TabularModel], Any], Any] = {}
         self._extended: dict[OutputOptions, ServedModel] = {}
-        self.extension: ExtendedModel | None = None  # of a version for a request's options, see `extended`
+        self.extension: ExtendedModel | None = None  # the version with intervals and explanations, see `extended`
 
     def adopt(self, cost: EngineCost) -> None:
         """Change the batch plan to one for an engine with this cost."""

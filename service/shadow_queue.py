@@ -24,7 +24,7 @@ from service.served_model import ServedModel
 from service.thread_priority import lower_priority
 
 MAX_WAITING = 200  # requests in the queue
-MAX_ROWS = 1000  # of one request: more are dropped
+MAX_ROWS = 1000  # limit for one request: further rows are dropped
 log = logging.getLogger("tabserve.shadow")
 
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-WAIT_S = 30.0  # for another worker's transaction
+WAIT_S = 30.0  # maximum wait for another worker's transaction
 log = logging.getLogger("tabserve.database")
 
 

@@ -11,7 +11,7 @@ from service.periodic_work import repeat
 from service.settings import Settings
 from service.wanted_versions import Selection
 
-LOOK_S = 1.0  # between two looks at `serving.json` in the store, each one request
+LOOK_S = 1.0  # interval between two reads of `serving.json` in the store, each one request
 
 
 def fill(settings: Settings, selection: Selection) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import threading
 
-PRIORITY = 10  # as by nice(1)
+PRIORITY = 10  # increment of nice(1)
 LOWEST_PRIORITY = 19
 
 

@@ -14,7 +14,7 @@ ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 EXPORTER, DISABLED = "OTEL_TRACES_EXPORTER", "OTEL_SDK_DISABLED"
 PROTOCOL = "http/protobuf"  # the standard's default
-FLUSH_MS = 2000  # for the last spans when the server stops
+FLUSH_MS = 2000  # time for the last spans when the server stops
 log = logging.getLogger("tabserve.tracing")
 
 

@@ -13,7 +13,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, ProxyTracerProvider, SpanContext, SpanKind, TraceFlags, TraceState
 
 PARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
-MAX_PARENT_BYTES = 512  # of a traceparent in a later version of the standard, which may be longer than today's 55
+MAX_PARENT_BYTES = 512  # limit for a traceparent: later versions of the standard may be longer than today's 55
 MAX_STATE_BYTES = 512  # the size of tracestate that the standard requires to propagate
 SAMPLED = 1
 

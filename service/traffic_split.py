@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 CLIENT_KEY = b"x-client-key"
-KEY_BYTES = 16 * 1024  # of a body without a client key that are hashed
+KEY_BYTES = 16 * 1024  # for a body without a client key, the number of hashed bytes
 BUCKETS = 1_000_000
 ROW_LISTS = ("rows", "instances", "dataframe_records", "examples")  # the rows of a JSON body, by protocol
 

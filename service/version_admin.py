@@ -26,8 +26,8 @@ from service.worker_files import PrepareRequest
 from service.worker_records import is_alive
 
 LOCK_FILE = "change.lock"
-PREPARE_S = 300.0  # for each worker: importing TensorFlow on a busy machine takes minutes
-SWITCH_S = 60.0  # for all workers
+PREPARE_S = 300.0  # time for each worker: importing TensorFlow on a busy machine takes minutes
+SWITCH_S = 60.0  # time for all workers
 POLL_S = 0.02
 
 
@@ -55,7 +55,7 @@ class VersionAdmin:
         self.follower = follower
         self._plane = follower.plane
         self._files = follower.files
-        self._lock = asyncio.Lock()  # of the only process
+        self._lock = asyncio.Lock()  # used if there is only one process
 
     async def change(self, change: RequestedChange) -> ServingState:
         """Make a change. Returns the new state once all workers serve it.

@@ -22,7 +22,7 @@ from service import model_selection
 from service.settings import Settings
 
 TIMEOUT_S = 300.0
-PRIORITY = 5  # of the child of a server that answers requests, as by nice(1)
+PRIORITY = 5  # increment of nice(1) for the child process of a serving worker
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -129,7 +129,7 @@ def with_captured(options: DataOptions) -> DataOptions:
 def check_data_flag(options: DataOptions, parsed: argparse.Namespace) -> None:
     if "data" in parsed and not options.data:
         raise UsageError("--data is missing: its value is empty, give a CSV or Parquet file, or - for standard input")
-    captured = any(sign in options.data for sign in ("*", "?", "[", "://"))  # their files name the target
+    captured = any(sign in options.data for sign in ("*", "?", "[", "://"))  # captured files contain the target's name
     if options.data and not (options.target or options.schema or captured):
         raise UsageError("--data needs --target, the column to predict, or --schema, which names it")
 

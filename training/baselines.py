@@ -27,8 +27,8 @@ UNLIMITED_PATIENCE = 60  # rounds without a smaller validation loss
 MAX_TREE_LEVELS = 255
 MAX_WORK = 2e8  # multiplications per step of a linear model: about what 30 s allow
 MAX_TREE_WORK = 2e7  # rows * classes: about what 30 s allow
-MAX_CELLS = 1e8  # of the matrix of a linear model
-MAX_ROWS = 200_000  # that the baselines learn from; they are in memory
+MAX_CELLS = 1e8  # limit for the matrix of a linear model
+MAX_ROWS = 200_000  # limit of the rows for the baselines, which are in memory
 
 
 class Baselines:
@@ -40,7 +40,7 @@ class Baselines:
         self.task: Task = schema.task
         self.classes = len(schema.classes or ())
         train, validation, test = sets
-        self.train_rows = len(train)  # of which some are left out if there are very many
+        self.train_rows = len(train)  # the baselines may use fewer
         chosen = [_random_rows(train, MAX_ROWS), _random_rows(validation, MAX_ROWS // 5), test]
         rows = np.concatenate(chosen)
         self.schema, self.frame, self.target = schema, frame.take(rows).load(), y[rows]

@@ -98,7 +98,7 @@ def selected(options: DataOptions) -> list[CapturedFile]:
     found = [file for file in files if file.model == wanted]
     if not found and len(models) > 1:
         raise UsageError(f"{options.data} has no rows of {wanted}; there are {', '.join(models)}")
-    return found or files  # of one model, which gets another name
+    return found or files  # the files of one model, which gets another name
 
 
 def expand(pattern: str) -> list[str]:

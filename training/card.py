@@ -15,7 +15,7 @@ from training.plots import COVERAGE_PICTURE, IMPORTANCE_PICTURE
 from training.recipe import Recipe
 from training.splitting import Split
 
-MAX_LISTED_COLUMNS = 30  # of the importance
+MAX_LISTED_COLUMNS = 30  # columns listed in the importance
 
 
 def metrics_table(network: EvaluationMetrics, baselines: dict[str, EvaluationMetrics]) -> list[list[str]]:

@@ -31,13 +31,13 @@ from training.number_notation import (
     possible_marks,
 )
 
-MISSING_WORDS = frozenset(  # in upper or lower case; they have no other meaning among numbers, dates and booleans
+MISSING_WORDS = frozenset(  # in any case; they have no other meaning among numbers, dates and booleans
     """
     - -- --- \u2013 \u2014 . .. * ? na n/a n.a. n.a #n/a #na #value! #div/0! #ref! #num! #name? #null! none nil null nan
     nat <na> (null) (none) (blank) \\n missing unknown undefined k.a.
     """.split()  # noqa: SIM905 - a list of so many strings is harder to read
 )
-MAX_NUMERIC_CLASSES = 20  # of a target of numbers kept as text
+MAX_NUMERIC_CLASSES = 20  # limit for a target whose numbers are kept as text
 MAX_BOOLEAN_SPELLINGS = 20  # distinct cells of a column of words for true and false
 MANY_GROUPS = 12  # distinct cells with exactly three decimals, from which this is not an accident
 ZERO_POINT = re.compile(r"0?[.,]\d+")
@@ -51,7 +51,7 @@ class Candidate:
     column: str
     texts: list[str]  # some of its cells
     cells: CellFormat
-    words: dict[str, int]  # for missing cells, with their number
+    words: dict[str, int]  # words for missing cells, with their counts
     cores: list[str]
     fits: list[Marks]
     marks: Marks | None = None

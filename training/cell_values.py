@@ -12,7 +12,7 @@ from models.cell_parsing import parse_whole
 from models.feature import LevelType, Scalar
 from training.cells import FactorizedColumn, Mask
 
-MAX_INVALID_SHARE = 0.01  # of a column's cells that may be of another type than the rest
+MAX_INVALID_SHARE = 0.01  # maximum share of a column's cells with another type than the rest
 LEADING_ZERO = re.compile(r"[+-]?0\d+")
 
 Vector = npt.NDArray[np.float64]

@@ -12,7 +12,7 @@ MIN_ROWS = 200
 TOLERATED = 0.01
 """The largest upper end of the interval of the difference, as a share of the present model's error."""
 NORMAL_95 = 1.959963984540054
-MIN_PROBABILITY = 1e-6  # of the true class: one certain error does not decide alone
+MIN_PROBABILITY = 1e-6  # lower limit for the true class, so that one certain error does not decide alone
 Vector = npt.NDArray[np.float64]
 
 

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from training.errors import UsageError
 
-MEMBERS = 4  # of the ensemble
-SMOOTHING = 0.03  # of the labels, for the ensemble
+MEMBERS = 4  # networks of the ensemble
+SMOOTHING = 0.03  # label smoothing of the ensemble
 
 Framework = Literal["keras", "numpy"]
 NetworkName = Literal["ensemble", "plain"]

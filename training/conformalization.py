@@ -22,9 +22,9 @@ from models.tabular_model import SCALE, TabularModel
 from models.uncertainty import MIN_GROUP_ROWS, Uncertainty
 from training.streaming.stored_matrix import Matrix
 
-LEVEL = 0.9  # of the coverage in the card
+LEVEL = 0.9  # level of the coverage in the card
 MIN_TEST_ROWS = 20  # with fewer rows a model gets no scores
-MIN_DEVIATIONS = 4.0  # from the level, for a category's levels to get their own scores
+MIN_DEVIATIONS = 4.0  # standard deviations from the level, beyond which a category's levels get their own scores
 Vector = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 

@@ -20,7 +20,7 @@ from training.conformalization import (
     folds,
 )
 
-LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # of the picture
+LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # levels in the picture
 Places = npt.NDArray[np.intp]
 
 

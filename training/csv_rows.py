@@ -12,7 +12,7 @@ import pyarrow.csv as arrow_csv
 from models.text import truncate
 from training.errors import UsageError
 
-BLOCK_BYTES = 1 << 24  # that Arrow parses at once; no line may be longer
+BLOCK_BYTES = 1 << 24  # Arrow parses this many bytes at once; no line may be longer
 MAX_FOOTER_LINES = 5
 
 

@@ -24,7 +24,7 @@ from training.cells import FactorizedColumn
 from training.errors import UsageError
 
 SAMPLE_VALUES = 300
-DAY_FORMATS = (  # of two that fit equally well, the first is used
+DAY_FORMATS = (  # if two fit equally well, the first one is used
     *("%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y/%m/%d", "%Y.%m.%d", "%d-%m-%Y", "%m-%d-%Y", "%d-%b-%Y", "%d %b %Y"),
     *("%b-%d-%Y", "%B-%d-%Y", "%d-%B-%Y", "%d-%m-%y", "%m-%d-%y", "%d %b %y"),
     *("%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%y", "%d-%b-%y"),

@@ -117,7 +117,7 @@ def _check_decodes(chunks: Chunks, where: str, requested: str, flag: str = "--en
 
 def _check_is_encoding_of_text(name: str) -> None:
     """Raises LookupError for a codec of bytes or of other objects."""
-    with contextlib.suppress(UnicodeDecodeError):  # of a cut character
+    with contextlib.suppress(UnicodeDecodeError):  # the chunk ends inside a character
         b" ".decode(name)
 
 
@@ -152,7 +152,7 @@ def _of_invalid_utf8(chunks: Chunks, where: str) -> TextEncoding:
     """UTF-8 with a few invalid bytes, or an encoding with one byte per character."""
     if (repaired := _repair(chunks, where)) is not None:
         return repaired
-    name = "cp1252" if _first_error(chunks, "cp1252") is None else "latin-1"  # which decodes any bytes
+    name = "cp1252" if _first_error(chunks, "cp1252") is None else "latin-1"  # latin-1 decodes any bytes
     words = (match[0] for text in _decoded(chunks(), name) if (match := NOT_ASCII_WORD.search(text)))
     reason = f"it is not UTF-8, its first word that is not ASCII reads {truncate(next(words, ''))!r}"
     return TextEncoding(name, [_notice(where, name, reason)])

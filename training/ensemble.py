@@ -18,7 +18,7 @@ from training.further_trials import TimeBudget, describe, draw_settings
 from training.recipe import Recipe
 from training.training_run import Report, TrainingRun, best_epoch
 
-BETA_1, EPSILON = 0.9, 1e-8  # of AdamW
+BETA_1, EPSILON = 0.9, 1e-8  # parameters of AdamW
 
 
 def select_trial(

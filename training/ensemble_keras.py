@@ -23,8 +23,8 @@ from training.tensor_rows import TensorRows
 from training.training_run import OnEpoch, OnRows, best_epoch
 
 FLOAT_BYTES = 4
-MAX_SEGMENT_BYTES = 1 << 24  # of encoded rows that are tensors at once
-MAX_PREDICTED_ROWS = 1 << 14  # at once: their hidden outputs are in memory
+MAX_SEGMENT_BYTES = 1 << 24  # encoded rows that are tensors at the same time
+MAX_PREDICTED_ROWS = 1 << 14  # rows predicted at a time: their hidden outputs are in memory
 
 
 class Segments(NamedTuple):

@@ -17,7 +17,7 @@ from training.errors import UsageError
 
 CHUNK_BYTES = 1 << 20
 BLANK = b" \r\n\t\0\xef\xbb\xbf\xff\xfe"  # the bytes of a file without content, in any encoding
-FREE_BYTES = 1 << 28  # that any archive may expand to
+FREE_BYTES = 1 << 28  # any archive may expand to this size
 MAX_EXPANSION = 200  # times its size, beyond FREE_BYTES
 ZIP_START = b"PK\x03\x04"
 WORKBOOK_PART = "[Content_Types].xml"  # each file of Microsoft Office is a zip archive that contains it

@@ -30,7 +30,7 @@ def fit_plain(run: TrainingRun) -> FitResult:
     model = keras_nets.build(run.architecture)
     model.compile(
         optimizer=optimizer_of(recipe, len(run.train.x)),
-        loss="mse" if recipe.loss == "mse" else loss_of(recipe, run.task),  # as text, like the tutorial's
+        loss="mse" if recipe.loss == "mse" else loss_of(recipe, run.task),  # the text "mse", as in the tutorial
         steps_per_execution=STEPS_PER_EXECUTION,
     )
     history: list[Epoch] = []

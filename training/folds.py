@@ -78,7 +78,7 @@ def draw_folds(run: TrainingRun) -> list[Fold]:
 def run_trial(run: TrainingRun, recipe: Recipe, folds: list[Fold], fit: FitFold) -> TrialResult:
     """Train by a recipe on each fold; the epoch with the smallest loss of all validation rows together is the best."""
     patience = max(5, recipe.epochs // 5) if len(folds) > 1 else None
-    outputs: list[list[Array]] = []  # for each fold and epoch
+    outputs: list[list[Array]] = []  # outputs for each fold and epoch
     results = []
     for fold in folds:
         outputs.append([])

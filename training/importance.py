@@ -16,11 +16,11 @@ from models.frame import Frame
 from models.tabular_model import TabularModel
 
 MAX_EXPLAINED_ROWS = 500
-MAX_EVALUATIONS = 200_000  # of the model, for all explained rows
+MAX_EVALUATIONS = 200_000  # evaluations of the model for all explained rows
 MAX_SHUFFLED_ROWS = 2000
 MAX_SHUFFLED_CELLS = 400_000  # rows times columns that are predicted with one column shuffled
 SHUFFLES = 3
-UNUSED_SHARE = 0.001  # of the largest contribution; columns below it that also do not change the loss are named
+UNUSED_SHARE = 0.001  # of the largest contribution; columns below it that do not change the loss are reported
 MIN_ROWS = 20
 
 

@@ -9,7 +9,7 @@ from models.text import render
 from training.cells import Mask
 from training.dataset import Dataset
 
-MAX_ISOLATED_TARGETS = 0.001  # of the rows at each end, at least one; more of them belong to the distribution
+MAX_ISOLATED_TARGETS = 0.001  # share of rows at each end, at least one row; more belong to the distribution
 MIN_FEW = 5  # rows that may be excluded from any table
 MAX_NAMED = 3  # cells of a column
 TOTAL_WORDS = {

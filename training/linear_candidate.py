@@ -24,7 +24,7 @@ from training.validation_loss import validation_loss
 MAX_COLUMNS = 1000
 MAX_CELLS = 2e7  # rows · columns, of classes also · classes
 CLEARLY_WORSE = 1.2  # times the network's loss: other penalties would not help where there are enough rows
-ROWS_PER_COLUMN = 10  # which are enough
+ROWS_PER_COLUMN = 10  # this many rows are enough
 REASON = "a linear model"
 
 
@@ -35,7 +35,7 @@ class LinearFit:
     loss: float
     penalty: float
     outputs: Array64
-    rows: RowNumbers  # of the outputs, among the pooled rows
+    rows: RowNumbers  # rows of the outputs, among the pooled rows
 
     @property
     def name(self) -> Literal["linear", "constant"]:

@@ -23,12 +23,12 @@ from models.network.tabular_layers import Tabular
 from training.encoded_rows import Targets
 from training.streaming.stored_matrix import Matrix
 
-PENALTIES: dict[bool, tuple[float, ...]] = {  # of the squared weights, for a regression or not
+PENALTIES: dict[bool, tuple[float, ...]] = {  # penalties of the squared weights, by whether it is a regression
     True: (0.3, 3.0, 30.0, 300.0, 3000.0, math.inf),
     False: (1.0, 10.0, 100.0, math.inf),
 }
-ITERATIONS = 200  # of logistic regression
-ABSENT_ROWS = 0.5  # that a class without training rows counts as
+ITERATIONS = 200  # iterations of logistic regression
+ABSENT_ROWS = 0.5  # a class without training rows counts as this many
 
 Array64 = npt.NDArray[np.float64]
 

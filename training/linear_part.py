@@ -28,7 +28,7 @@ from training.temperature import PRIOR_DEVIATION
 from training.training_run import FitResult, HeldOutOutputs, TrainingRun
 from training.validation_loss import validation_loss
 
-NAME = "with a linear part"  # in the losses of the trials
+NAME = "with a linear part"  # label in the losses of the trials
 MAX_UNITS = 4  # added to each hidden layer: one output for each of four members; 12 cost 13 % more time in batches
 MIN_GAIN = 1e-3  # share by which the validation loss has to fall
 MIN_FACTOR = 1e-3  # limit of a member's input factors, by which the linear weights are divided
@@ -146,9 +146,9 @@ def widen_architecture(architecture: Architecture) -> Architecture:
 class InputColumns(NamedTuple):
     """New positions of the first dense layer's inputs, without the periodic features that follow."""
 
-    numbers: list[int]  # which the linear model takes, too
+    numbers: list[int]  # columns of the linear model
     embeddings: list[int]
-    effects: list[int]  # of the levels in the linear model, for each output
+    effects: list[int]  # effects of the levels in the linear model, for each output
 
 
 def _input_columns(first: Layer, model: LinearModel) -> InputColumns:
@@ -189,7 +189,7 @@ def _widen_first(layer: SharedDense, model: LinearModel, columns: InputColumns, 
         direction[column, position % outputs] = 1.0
     if (np.abs(r[:, direction.any(axis=1)]) < MIN_FACTOR).any():
         return None
-    own = [direction / factors[:, np.newaxis] for factors in r]  # of each member
+    own = [direction / factors[:, np.newaxis] for factors in r]  # directions of each member
     W = np.zeros((widened, units + members * outputs))
     W[places, :units] = layer.W
     W[:, units:] = np.hstack(own)

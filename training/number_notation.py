@@ -11,7 +11,7 @@ import numpy as np
 from models.cell_format import NUMBER, ONE_READING, SCALES, CellFormat, Decimal, Thousands
 from training.cells import FactorizedColumn
 
-MIN_SHARE = 0.99  # of a column's cells that a reading has to fit
+MIN_SHARE = 0.99  # a reading must fit this share of a column's cells
 SAMPLE_VALUES = 1000
 MAX_LENGTH = 60  # characters of a cell that may be a number
 WRITTEN = re.compile(
@@ -40,7 +40,7 @@ class Notation(NamedTuple):
     """The text around the digits, and the digits with their marks."""
 
     cells: CellFormat
-    cores: list[str]  # of a sample
+    cores: list[str]  # cores of a sample of cells
     mixed_percent: bool = False  # 5 and 5 % in one column: 5 could be 5 % or 500 %
 
 

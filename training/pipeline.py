@@ -75,7 +75,7 @@ class TrainingResult:
     golden_rows: list[dict[str, Any]]
     held_out: HeldOutRows  # the test set with its predictions
     metrics: EvaluationMetrics
-    scale_head: ScaleHead | None = None  # of a regression
+    scale_head: ScaleHead | None = None  # set for a regression
     search: dict[str, Any] | None = None  # the trials of --tune
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from training.evaluation import LOWER_IS_BETTER, MAIN_METRIC, METRIC_LABELS, error
 from training.quality_results import Job, Results, jobs
 
-MAX_SECONDS = 90.0  # of a training
+MAX_SECONDS = 90.0  # limit for one training
 
 
 class Goal(NamedTuple):

@@ -27,10 +27,10 @@ class RawTable:
     notices: list[str]
     origin: dict[str, Any]
     fingerprint: str = ""  # SHA-256 of the file
-    delimiter: str | None = None  # between the cells of a CSV
-    encoding: str | None = None  # of a CSV, as a schema stores it
+    delimiter: str | None = None  # delimiter of a CSV
+    encoding: str | None = None  # encoding of a CSV, as a schema stores it
     skip_rows: int | None = None  # lines above the header of a CSV, as a schema stores them
-    comment: str | None = None  # what comments of a CSV begin with, if it has any
+    comment: str | None = None  # prefix of comment lines in a CSV
     categorical: frozenset[str] = field(default_factory=frozenset)  # columns that pandas stored as categorical
     spilled: bool = False  # whether its columns are in files, because it is large
 

@@ -15,7 +15,7 @@ from training.streaming.large_reading import read_large
 from training.table_inputs import TableFile, input_files
 from training.work_progress import WorkProgress
 
-LARGE_BYTES = 1 << 25  # of a file from which it is read in batches; reading in memory takes up to 20 times as much
+LARGE_BYTES = 1 << 25  # larger files are read in batches; reading in memory takes up to 20 times their size
 COMPRESSED = 8  # times its size that a compressed file has
 
 

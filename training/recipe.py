@@ -18,16 +18,16 @@ from training.config import (
 )
 from training.option_checks import check_combination, check_ranges
 
-HIDDEN = (128, 128, 128)  # of the ensemble
+HIDDEN = (128, 128, 128)  # units of the hidden layers of the ensemble
 EXAMPLES = 650_000  # rows times epochs of the ensemble's training
 PLAIN_EXAMPLES = 600_000
-FOLDS = 5  # that evaluate the trials of a small table
-MAX_FOLD_ROWS, MAX_FOLD_CLASSES = 3000, 20  # of such a table
+FOLDS = 5  # folds that evaluate the trials of a small table
+MAX_FOLD_ROWS, MAX_FOLD_CLASSES = 3000, 20  # limits of such a table
 BETA_2, FOLDED_BETA_2 = 0.99, 0.95  # decays of AdamW's second moment, the other one for small tables
 # Options that leave the default network as it is.
 NOT_OF_THE_NETWORK = ("framework", "class_weights", "final", "fit_seed", "time")
-MAX_EXAMPLES = 3_000_000  # of a table so large that even the fewest epochs exceed EXAMPLES
-FREQUENCIES = 2048  # of the periodic features of all columns together, so fewer for each of many columns
+MAX_EXAMPLES = 3_000_000  # limit for a table so large that even the fewest epochs exceed EXAMPLES
+FREQUENCIES = 2048  # frequencies of all columns together, so fewer for each of many columns
 EMBEDDED = 1024  # numbers computed from them, all columns together
 
 
@@ -39,7 +39,7 @@ class Trial:
     learning_rate: float = 0.014
     frequency_scale: float = 1.0
     frequencies: int = 16
-    length: float = 1.0  # in epochs, relative to the recipe's
+    length: float = 1.0  # number of epochs relative to the recipe's
     weight_decay: float = 0.01
 
 
@@ -81,13 +81,13 @@ class Recipe:
     label_smoothing: float
     clip_norm: float | None
     refit: bool  # whether the served network is trained again on train and validation rows
-    folds: int  # that evaluate a trial; 1 is the validation set
+    folds: int  # folds that evaluate a trial; 1 is the validation set
     beta_2: float  # decay of the second moment of the ensemble's AdamW
     fit_seed: int
-    seconds: float | None = None  # for all trials and the final fit; None for those of `trials` alone
+    seconds: float | None = None  # time for all trials and the final fit; None if only `trials` limits them
     searched: tuple[str, ...] = ()  # settings that differ between further trials
     compare_linear: bool = False  # whether a linear model is served if its validation loss is not larger
-    penalty: float | None = None  # of a linear model's squared weights
+    penalty: float | None = None  # penalty of a linear model's squared weights
     linear_part: tuple[float, float] | None = None  # shares of the network and of a linear model in the outputs
 
     @property

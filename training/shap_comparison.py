@@ -24,7 +24,7 @@ from models.text_tables import markdown
 
 PACKAGES = Path(__file__).resolve().parents[1] / "build/shap-comparison"
 ROWS = 5
-KERAS_ROWS = 2  # of those, as they take long
+KERAS_ROWS = 2  # fewer rows, because Keras takes long
 Matrix = npt.NDArray[np.float64]
 Function = Callable[[Matrix], Matrix]
 
@@ -36,7 +36,7 @@ class ShapComparison(NamedTuple):
     theirs: Matrix
     our_seconds: float
     their_seconds: float
-    keras_seconds: float  # of shap with `keras.Model.predict`
+    keras_seconds: float  # time of shap with `keras.Model.predict`
 
 
 def as_matrix(frame: Frame) -> Matrix:
@@ -120,7 +120,7 @@ def main() -> int:
     parser = CommandParser("python -m training.shap_comparison", description=__doc__)
     parser.add_argument("names", nargs="*", default=["housing", "income"], metavar="NAME", help="stored models")
     sys.path.append(str(PACKAGES))
-    keep_freed_memory()  # as the process of explanations; it serves all that are compared
+    keep_freed_memory()  # as in the process of explanations; all compared methods profit
     import keras
 
     from models import keras_nets  # noqa: F401 - registers the layers that the file names

@@ -17,7 +17,7 @@ from training.errors import UsageError
 SplitMethod = Literal["random", "hash", "time", "group", "column"]
 WITHOUT_COLUMN: dict[str, SplitMethod] = {"random": "random", "hash": "hash"}
 COLUMN_METHODS: dict[str, SplitMethod] = {"time": "time", "group": "group", "column": "column"}
-SET_NAMES = {  # of the cells that a split by column reads
+SET_NAMES = {  # cells that a split by column reads
     "train": "train",
     "training": "train",
     "validation": "validation",

@@ -24,7 +24,7 @@ LIST = Path(__file__).with_name("suite.csv")
 PART = "suite_part"  # the column that says which rows are the test set
 FOLDS = 3
 SMALL = 5000  # rows below which a table is measured by repeated cross-validation
-REPETITIONS = 5  # of the cross-validation
+REPETITIONS = 5  # repetitions of the cross-validation
 
 Half = Literal["A", "B"]
 
@@ -38,9 +38,9 @@ class SuiteTable:
     file: str
     target: str
     drop: str  # names with spaces between them
-    split: str  # of the rows, if it is not random
+    split: str  # how rows are split, if not at random
     task: str  # if it is not inferred
-    licence: str  # of the package
+    licence: str  # licence of the package
     sha256: str
 
     @property

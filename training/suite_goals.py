@@ -12,8 +12,8 @@ from training.suite_report import Errors, collect, geometric_mean
 
 NETWORK = "network"
 MAX_MEAN_RATIOS = {"catboost": 1.0, "realmlp": 0.99, "trees": 0.95}
-MAX_LOG_LOSS_RATIO = 1.02  # to CatBoost's
-CLEARLY_WORSE, MAX_SHARE = 1.05, 1 / 6  # than CatBoost; the share of the tables on which that is accepted
+MAX_LOG_LOSS_RATIO = 1.02  # maximum ratio to CatBoost's log loss
+CLEARLY_WORSE, MAX_SHARE = 1.05, 1 / 6  # ratio to CatBoost's error; maximum share of tables above it
 SIMPLE, WORSE_THAN_SIMPLE = ("constant", "linear"), 1.02
 DEVIATIONS = 2.0  # a mean ratio must exceed a limit by this many standard errors
 

@@ -35,7 +35,7 @@ OURS = ("network", "plain", "trees", "linear", "constant")
 OTHERS = ("catboost", "lightgbm", "xgboost", "realmlp", "tabm")
 LEARNERS = (*OURS, *OTHERS)
 DEFAULT = ("network", "trees", "linear", "constant")
-NETWORKS = ("realmlp", "tabm")  # of other packages: a fit takes minutes
+NETWORKS = ("realmlp", "tabm")  # networks of other packages: a fit takes minutes
 MAX_NETWORK_ROWS = 20_000
 SECONDS_PER_FIT = 1200
 

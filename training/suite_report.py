@@ -12,7 +12,7 @@ from training.quality_results import Job, Result
 
 ANCHORS = ("catboost", "trees")  # the learner that others are compared with: the first one that was measured
 BOOTSTRAPS = 2000
-Errors = dict[str, dict[str, list[float]]]  # by table and learner, one for each split
+Errors = dict[str, dict[str, list[float]]]  # errors by table and learner, one for each split
 
 
 def report(results: Mapping[Job, Result], learners: Sequence[str]) -> list[list[list[str]]]:

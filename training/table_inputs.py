@@ -83,7 +83,7 @@ def _local_file(name: str) -> TableFile:
     path = Path(name)
     try:
         found = os.stat(path)
-        if not stat.S_ISFIFO(found.st_mode):  # its writer may end when a reader closes it
+        if not stat.S_ISFIFO(found.st_mode):  # closing a pipe may end its writer
             path.open("rb").close()
     except FileNotFoundError:
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -112,7 +112,7 @@ def _remote_files(url: str) -> list[TableFile]:
         else:
             paths = [path]
         found = [_remote_file(filesystem, scheme, str(path)) for path in paths]
-    except Exception as error:  # of any driver of a store
+    except Exception as error:  # any driver of a store may raise anything
         raise UsageError(f"{url} cannot be read: {truncate(' '.join(str(error).split()), 200)}") from None
     if not found:
         raise UsageError(f"no file matches {url}")

@@ -28,7 +28,7 @@ from training.date_formats import detect_date_format
 from training.errors import UsageError
 
 MAX_CLASSES = 1000
-MAX_INFERRED_CLASSES = 20  # of an integer target
+MAX_INFERRED_CLASSES = 20  # limit for an integer target
 MIN_CLASS_ROWS = 5
 
 TaskOption = Literal["regression", "classification"]

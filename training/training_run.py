@@ -63,7 +63,7 @@ class FitResult:
     recipe: Recipe
     trial_losses: dict[str, float]  # the validation loss of each trial
     temperature: float = 1.0  # the logits are divided by it
-    held_out: HeldOutOutputs | None = None  # of a regression whose network learned from the validation rows, too
+    held_out: HeldOutOutputs | None = None  # for a regression whose network learned from the validation rows, too
     member_outputs: HeldOutOutputs | None = None  # (rows, members, outputs) of an ensemble, before the temperature
     mixed_loss: float | None = None  # the validation loss with a linear part, if the network has one
 

@@ -23,7 +23,7 @@ from training.synthetic_noise import NOISE, write_table
 TABLES = ("housing", "diamonds", "income", "letter")  # those with at least 3,000 test rows
 SPLITS, SYNTHETIC_SPLITS = 20, 200
 SET_LEVELS = (0.9, 0.95, 0.99)
-MIN_SHARE = 0.85  # of the interval score that intervals of constant width have
+MIN_SHARE = 0.85  # required share of the interval score of constant-width intervals
 MAX_SIZES = {("letter", 0.95): 1.05, ("letter", 0.99): 1.3}  # mean sizes of label sets
 MIN_FIFTH, MAX_CONSTANT_FIFTH = 0.85, 0.8  # coverage of the worst fifth where the noise grows, at the level 0.9
 SYNTHETIC_FIT = FitOptions(framework="numpy", hidden=(32, 32), epochs=20, learning_rate=0.003)

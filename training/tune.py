@@ -21,7 +21,7 @@ from training.training_run import FitResult, OnEpoch
 Train = Callable[[Recipe, OnEpoch], FitResult]
 WIDTHS = (64, 96, 128, 192, 256)
 TUNED = ("learning_rate", "dropout", "weight_decay", "units", "epochs", "frequency_scale", "frequencies")
-MIN_PERCENT = 50  # of a trial's epochs, before which no trial is pruned
+MIN_PERCENT = 50  # no trial is pruned before this percentage of its epochs
 
 
 class Search:

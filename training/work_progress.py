@@ -9,7 +9,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-SECONDS = 10.0  # between two lines where the output is not a terminal
+SECONDS = 10.0  # interval between two lines if the output is not a terminal
 
 
 class WorkProgress:

@@ -37,12 +37,12 @@ from loadtest.bench.servers import measure, table, train
 from models import text_tables
 
 GOAL = 2.0  # times the cost of the bare function
-TEXT_GOAL = 5.0  # of CSV and NDJSON: times the cost of binary tensors
+TEXT_GOAL = 5.0  # maximum cost of CSV and NDJSON, relative to binary tensors
 ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.parquet"
 CELL = 8  # bytes of a float64
 COLUMNS = 8
 GROUP_ROWS = 65_536  # rows per row group of the Parquet file
-SAMPLE_S = 0.02  # between readings of the memory
+SAMPLE_S = 0.02  # interval between readings of the memory
 
 
 # Body formats
@@ -183,7 +183,7 @@ class LargeFileResult(NamedTuple):
     sent_mb: float
     seconds: float
     cpu_seconds: float
-    before_mb: float  # of all processes
+    before_mb: float  # memory of all processes
     peak_growth_mb: float
 
 

@@ -37,7 +37,7 @@ class ServerFigures(NamedTuple):
     mean_cpu_us: float  # per request, over all turns: includes rare work and disturbances
     ready_s: float
     worker_mb: float
-    peak_mb: float  # of the worker
+    peak_mb: float  # peak memory of the worker
     total_mb: float
     errors: int
 

@@ -31,8 +31,8 @@ from models import text_tables
 
 MODEL, RATE = "housing", 100.0  # per second
 CONNECTIONS = 32
-START_S = 1.0  # until a client or another process has started
-GOAL = 1.2  # of the 99th percentile, times that without explanations
+START_S = 1.0  # time for a client or another process to start
+GOAL = 1.2  # maximum ratio of the 99th percentiles with and without explanations
 SPIN = "import os; os.nice(19)\nwhile True: pass"
 RUNS = ("alone", "with explanations", "with another process at nice 19")
 

@@ -18,7 +18,7 @@ from loadtest.bench.fast_case import Case, check
 from models import text_tables
 
 GOAL = 0.05  # minimum saving of a fast path in one of its cases
-LONG_ENOUGH_S = 0.005  # of consecutive calls, so that reading the clock does not count
+LONG_ENOUGH_S = 0.005  # duration of consecutive calls, so that reading the clock is negligible
 
 
 class FastPathResult(NamedTuple):

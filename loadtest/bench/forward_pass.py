@@ -35,7 +35,7 @@ NETWORKS = (
     ),  # the default one, for 8 numbers
 )
 ROWS = (1, 64, 1_000, 100_000)
-LONG_ENOUGH_S = 0.02  # of consecutive calls, so that reading the clock does not count
+LONG_ENOUGH_S = 0.02  # duration of consecutive calls, so that reading the clock is negligible
 OURS, PLAIN, ONNX = "our engine", "plain NumPy", "ONNX Runtime"
 TENSORFLOW = ("tf.function", "Keras call", "Model.predict")
 

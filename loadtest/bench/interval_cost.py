@@ -18,7 +18,7 @@ from models.tabular_model import TabularModel
 
 MODEL = "housing"
 GOALS = {1: 1.0, 1000: 0.2}  # µs more for each row, by rows of a batch
-CALLS = {1: 200, 1000: 1}  # of a round
+CALLS = {1: 200, 1000: 1}  # calls in a round, by number of rows
 
 
 def seconds(call: Callable[[], object], count: int) -> float:

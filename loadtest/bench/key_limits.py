@@ -21,8 +21,8 @@ MODEL = "eight"
 TOLERANCE = 0.1
 RATES, WORKERS, BURST = (5, 100, 5000), 4, 1
 CLIENTS = 2  # processes that send requests with the same key
-CONNECTIONS = {"first": 96, "second": 24, "third": 12}  # of each key under overload
-ROWS = (1, 100, 1000)  # of a request under overload
+CONNECTIONS = {"first": 96, "second": 24, "third": 12}  # connections of each key under overload
+ROWS = (1, 100, 1000)  # rows of a request under overload
 
 
 @contextlib.contextmanager

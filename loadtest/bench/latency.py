@@ -23,8 +23,8 @@ from loadtest.scenarios import SCENARIOS, arrivals
 from models import text_tables
 
 MODEL, CONNECTIONS = "eight", 32
-SHARE = 0.7  # of the saturating rate
-MOST_PER_SECOND = 1500.0  # that the client of the open loop sends punctually
+SHARE = 0.7  # as a share of the saturating rate
+MOST_PER_SECOND = 1500.0  # the open-loop client can send this many on time
 
 
 class RowsPerRequest(NamedTuple):

@@ -26,9 +26,9 @@ from loadtest.request_records import RequestRecords
 from loadtest.scenarios import SCENARIOS, arrivals
 from models import text_tables
 
-ROWS = {"numpy": 200, "tensorflow": 20}  # in a request
+ROWS = {"numpy": 200, "tensorflow": 20}  # rows of a request
 CONNECTIONS = (8, 32, 128)
-TIMES = (0.8, 1.0, 2.0, 4.0)  # of the saturating rate
+TIMES = (0.8, 1.0, 2.0, 4.0)  # as a share of the saturating rate
 OVERLOAD, GOAL = 2.0, 0.9  # share of the best throughput at twice the saturating rate
 
 

@@ -14,7 +14,7 @@ class Ratio(NamedTuple):
     median: float
     low: float
     high: float
-    rank: int  # of `low` from below and of `high` from above, counted from 1
+    rank: int  # rank of `low` from below and of `high` from above, counted from 1
     coverage: float  # the probability that the interval contains the true median
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-CPUCLOCK_SCHED = 2  # of linux/posix-timers.h: CPU time of all threads of a process
+CPUCLOCK_SCHED = 2  # from linux/posix-timers.h: CPU time of all threads of a process
 
 
 def cpu_seconds(process: psutil.Process) -> float:

@@ -11,7 +11,7 @@ from loadtest.bench.clients import JSON
 from loadtest.bench.paired_ratios import ratio
 
 ROOT = Path(__file__).resolve().parents[2]
-MAX_READY_S, MAX_MB = 4.0, 150.0  # of a server without TensorFlow
+MAX_READY_S, MAX_MB = 4.0, 150.0  # limits for a server without TensorFlow
 WIDE = "wide"  # prefix of model names, followed by the number of columns
 Row = dict[str, Any]
 
@@ -40,7 +40,7 @@ class Contender:
     path: str
     settings: Mapping[str, str] = field(default_factory=dict)
     connections: int | None = None  # if fewer than in the scenario
-    model: str = ""  # whose rows are sent, if not those of the scenario
+    model: str = ""  # model whose rows are sent, if not those of the scenario
     rows: int | None = None  # per request, if not as in the scenario
     form: BodyEncoder = as_json
     folder: Path = ROOT  # working directory

@@ -33,12 +33,12 @@ from loadtest.scenarios import SCENARIOS, arrivals
 from models import text_tables
 
 MODEL = "eight"
-SHARE = 0.7  # of the saturating rate
-GOAL = 1.5  # of the 99th percentile with NumPy, times that alone
+SHARE = 0.7  # as a share of the saturating rate
+GOAL = 1.5  # maximum ratio of the 99th percentiles with and without changes, for NumPy
 SHADOW_SHARE, SHADOW_GOAL = 0.1, 1.02
 RUNS = ALONE, SWAPS, SHADOW = ("alone", "promotions", f"shadow of {SHADOW_SHARE:.0%}")
 CHANGE_S = 300.0
-LONGEST_S = 600.0  # of the process that changes versions
+LONGEST_S = 600.0  # limit for the process that changes versions
 
 
 class SwapFigures(NamedTuple):

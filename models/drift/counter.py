@@ -50,7 +50,7 @@ class CategoryCells:
         self.size = self.width = len(reference.cells)
         other, unseen, missing = range(self.size - 3, self.size)
         last = max(reference.codes, default=-1)
-        self._cells = np.full(last + 4, other)  # of a code, from MISSING on; the last one of all higher codes
+        self._cells = np.full(last + 4, other)  # by code, from MISSING on; the last one is for all higher codes
         self._cells[[0, 1]] = missing, unseen
         self._cells[np.array(reference.codes, dtype=np.int64) - MISSING] = range(len(reference.codes))
 

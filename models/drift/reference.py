@@ -19,11 +19,11 @@ from models.stored_document import StoredDocument
 
 QUANTILE_BINS = 10
 MAX_LEVELS = 50
-MIN_LEVEL_ROWS = 10  # of a listed level
+MIN_LEVEL_ROWS = 10  # minimum rows of a level with its own counter
 MIN_BIN_ROWS = 5  # with fewer rows per bin there are fewer bins
 OWN_BIN_SHARE = 0.05  # a value that is more frequent has its own bin
 MAX_OWN_BINS = 5
-DIGITS = 9  # of numbers in the file
+DIGITS = 9  # significant digits of numbers in the file
 Vector = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 

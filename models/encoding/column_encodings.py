@@ -18,11 +18,11 @@ from models.feature import MISSING, UNSEEN, Feature
 DAY, WEEK, YEAR = 86_400.0, 604_800.0, 31_556_952.0  # seconds; a Gregorian year on average
 MIN_SCALE = 1e-305  # the inverse of a smaller scale is infinite, or nearly
 MAX_KNOT = 1e300  # larger knots are clipped: the distance between two knots must not overflow
-MAX_KNOTS, MAX_TOTAL_KNOTS = 1024, 65_536  # of a column, of all columns
+MAX_KNOTS, MAX_TOTAL_KNOTS = 1024, 65_536  # limits for one column and for all columns
 MONDAY = 4 * DAY  # 1970-01-05 was the first Monday
 ONE_HOT_LEVELS = 8
 MAX_Z = NormalDist().inv_cdf(0.999)  # z of the first and the last training row is clipped to it
-MIN_DEVIATION = 0.1  # of z: else the only outlier in a column of a single value would become huge
+MIN_DEVIATION = 0.1  # minimum deviation of z: otherwise the only outlier in a constant column would become huge
 MIN_LEVEL_ROWS = 10  # levels with fewer training rows share one group
 Vector = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float32]

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 MAX_GAP = 2.0  # times the range of the other values; a value beyond a wider gap is isolated
-MAX_ISOLATED_SHARE = 0.01  # of a column's values at each end that may be isolated, one at least
-SENTINEL_GAP = 10.0  # for one repeated value at an end, which may be a separate level
+MAX_ISOLATED_SHARE = 0.01  # maximum share of isolated values at each end of a column, but at least one value
+SENTINEL_GAP = 10.0  # gap before one repeated value at an end, which may be a separate level
 MIN_DISTINCT = 4
-MARGIN = 0.25  # of the range of the other values: isolated values are clipped to this distance from them
+MARGIN = 0.25  # isolated values are clipped to this share of the range of the other values
 
 Vector = npt.NDArray[np.float64]
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from models.encoding.column_encodings import Vector, stable_moments
 
-FEW_VALUES = 6  # up to here NumPy's fixed costs are higher than Python's
+FEW_VALUES = 6  # up to this many values NumPy's fixed costs are higher than Python's
 
 
 class TargetScaling(BaseModel):

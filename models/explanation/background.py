@@ -25,7 +25,7 @@ class Background(StoredDocument):
     """
 
     format: Literal[1] = 1
-    columns: list[str]  # of the numbers, then of the codes
+    columns: list[str]  # names of the numbers, then of the codes
     numbers: Annotated[list[list[float | None]], Field(min_length=1, max_length=BACKGROUND_ROWS)]
     codes: list[list[int]]
     typical_numbers: list[float | None]

@@ -30,8 +30,8 @@ from models.frame import Frame
 from models.network.inference import InferenceNetwork
 from models.tabular_model import TabularModel
 
-MAX_EXACT_COLUMNS = 10  # that differ between the row and the background: at most 1,024 coalitions a background row
-PAIRS = 8  # of orders, for each background row, if more columns differ
+MAX_EXACT_COLUMNS = 10  # differing columns: at most 1,024 coalitions for each background row
+PAIRS = 8  # pairs of orders for each background row if more columns differ
 BLOCK_ROWS = 4096  # masked rows that are evaluated at once
 
 Matrix = npt.NDArray[np.float32]

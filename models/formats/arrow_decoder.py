@@ -29,7 +29,7 @@ class ArrowDecoder:
         self._blocks = BlockBuilder(schema, block_rows)
         self._features = schema.by_name
         self._max_bytes = max_bytes
-        self._delta_bytes = 0  # of dictionaries that were added to
+        self._delta_bytes = 0  # total size of the dictionaries that deltas extended
         self._rest = bytearray()
         self._schema: Any = None
         self._schema_message = b""

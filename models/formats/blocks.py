@@ -15,7 +15,7 @@ from models.rows import MAX_LISTED_ERRORS, ValidatedRows, validate_rows
 from models.schema import FeatureSchema
 
 MAX_LINE_BYTES = 1024**2
-CHUNK_BYTES = 256 * 1024  # of a body that is complete, decoded at a time: cells take far more room than their text
+CHUNK_BYTES = 256 * 1024  # decoded at a time of a complete body: cells take far more memory than their text
 
 
 class Block(Protocol):

@@ -21,7 +21,7 @@ from models.schema import FeatureSchema
 
 ROW_BYTES = 8  # minimum that a row counts toward the limit, however well it is compressed
 SPOOLED_BYTES = 1024**2  # a larger file is written to disk
-DECODED_BYTES = 8 * 1024**2  # of repeated texts that are decoded at a time
+DECODED_BYTES = 8 * 1024**2  # limit for repeated texts that are decoded at a time
 TEXT_COPIES = 8  # of a page of texts: compressed, decompressed, as Arrow arrays, as Python's texts, in errors
 NUMBER_COPIES = 3
 

@@ -13,7 +13,7 @@ from models.outputs import Outputs
 from models.rows import ValidatedRows
 from models.tabular_model import TabularModel
 
-CACHED_ROWS = 4096  # up to here the message around the values is cached
+CACHED_ROWS = 4096  # the message around the values is cached for up to this many rows
 
 
 def answer_schema(model: TabularModel, spec: OutputSpec) -> Any:

@@ -10,7 +10,7 @@ import re
 from models.formats.errors import FormatError
 
 WIDE = ("utf-16", "utf-32")  # Latin text in these has zero bytes
-HEAD_BYTES = 4  # that show a wide encoding
+HEAD_BYTES = 4  # enough bytes to detect UTF-16 and UTF-32
 FIRST_ESCAPE = 0xDC00  # "surrogateescape" decodes the invalid byte 0xF6 to U+DCF6
 ESCAPED = re.compile(f"[{chr(0xDC80)}-{chr(0xDCFF)}]")
 

@@ -13,7 +13,7 @@ from models.network.activations import ZERO, Array
 from models.network.inference_steps import dense_step, float32
 from models.network.tabular_layers import Embedding, Periodic, Tabular, level_numbers
 
-FEW_ROWS = 16  # up to here one product with a mostly empty matrix, or a look-up, is cheaper than several products
+FEW_ROWS = 16  # up to this many rows one product with a sparse matrix, or a lookup, is cheaper than several products
 MAX_BLOCK_DIAGONAL = 65_536  # numbers in a block-diagonal matrix, whose zeros are multiplied to save calls
 
 

@@ -41,7 +41,7 @@ class Network:
         self.gradients = self._by_name(lambda layer: layer.gradients)
         self.state = self._by_name(lambda layer: layer.state)
         self.dtype = self._common_dtype()
-        self._output_shape: tuple[int, ...] | None = None  # of the last `forward`
+        self._output_shape: tuple[int, ...] | None = None  # shape of the output of the last `forward`
 
     @property
     def inputs(self) -> int:

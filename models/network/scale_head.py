@@ -16,7 +16,7 @@ from models.network.activations import Array
 from models.network.ensemble_layers import MemberDense, MemberMean
 from models.network.layers import Dense, Layer
 
-MAX_LOG_SCALE = 10.0  # of a scale relative to the target's; keeps exp finite
+MAX_LOG_SCALE = 10.0  # maximum of a scale relative to the target's; keeps exp finite
 Limits = tuple[float, float]
 NO_LIMITS: Limits = (-MAX_LOG_SCALE, MAX_LOG_SCALE)
 

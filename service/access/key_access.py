@@ -24,8 +24,8 @@ class KeyAccess(AccessControl):
     def __init__(self, ring: KeyRing, open_routes: Sequence[str] = ()) -> None:
         super().__init__()
         self._ring = ring
-        self._keys = ring.keys  # for which header values were verified
-        self._verified: dict[bytes | None, ActiveKey] = {}  # by the value of Authorization
+        self._keys = ring.keys  # the keys that `_verified` belongs to
+        self._verified: dict[bytes | None, ActiveKey] = {}  # verified keys by the value of Authorization
         self._has_open_routes = bool(open_routes)
         self._open_paths = frozenset(path for path in open_routes if not path.endswith("*"))
         self._open_prefixes = tuple(path[:-1] for path in open_routes if path.endswith("*"))

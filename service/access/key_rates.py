@@ -26,8 +26,8 @@ SLOTS = 8192
 ENTRY = 2  # numbers of a slot: the hash of the key's name, and when the next request is due
 NUMBER = 8  # bytes
 SIZE = NUMBER * ENTRY * SLOTS
-UNUSED_S = 60.0  # after which the slot of a key that is no longer in the file can be reused
-DEFAULT_BURST_S = 0.5  # of the rate, if a key has no burst
+UNUSED_S = 60.0  # the slot of a removed key can be reused after this time
+DEFAULT_BURST_S = 0.5  # default burst, in seconds of the rate
 log = logging.getLogger("tabserve.keys")
 
 

@@ -77,7 +77,7 @@ class KeyRing:
         except KeysFileError as error:
             self._report(str(error))
             return
-        self._seen = seen  # of before reading: a change meanwhile is read at the next look
+        self._seen = seen  # the state before reading: a change during it is read at the next look
         self._report("")
 
     def _adopt(self, keys: Keys) -> None:

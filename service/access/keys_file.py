@@ -156,7 +156,7 @@ def locked_keys(path: Path) -> Iterator[Keys]:
             raise KeysFileError(f"{path}: another command is changing it")
         yield read_keys(path) if path.exists() else Keys()
     finally:
-        os.close(folder)  # which also unlocks it
+        os.close(folder)  # this also unlocks it
 
 
 def now() -> datetime:

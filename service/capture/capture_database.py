@@ -19,7 +19,7 @@ from service.shared_database import SharedDatabase
 
 FILE = "capture.sqlite"  # not *.db: prometheus_client reads all such files in the shared folder
 MAX_KEPT_ROWS = 500_000  # about 100 MB
-MAX_IDS = 500  # in a query
+MAX_IDS = 500  # ids in one query
 SCRIPT = """
 CREATE TABLE IF NOT EXISTS versions (
     number INTEGER PRIMARY KEY, model TEXT NOT NULL, version TEXT NOT NULL, schema BLOB NOT NULL,

@@ -120,7 +120,7 @@ def number_column(values: Sequence[Any]) -> Any:
 
     try:
         return pa.array(values, pa.float64())
-    except (pa.ArrowException, OverflowError, TypeError):  # a whole number that no float64 has
+    except (pa.ArrowException, OverflowError, TypeError):  # an integer that float64 cannot represent
         return pa.array([None if value is None else float(value) for value in values], pa.float64())
 
 

@@ -22,9 +22,9 @@ from service.thread_priority import lower_priority
 
 LOOK_S = 5.0
 MAX_FILE_ROWS = 50_000
-MAX_AGE_S = 300.0  # of rows that are in no file
-RETRY_S = 30.0  # after a failure
-EXPIRE_S = 3600.0  # between two looks for old files
+MAX_AGE_S = 300.0  # maximum age of rows that are not in a file
+RETRY_S = 30.0  # delay after a failure
+EXPIRE_S = 3600.0  # interval between two searches for old files
 LOCK = "capture-export.lock"
 log = logging.getLogger("tabserve.capture")
 

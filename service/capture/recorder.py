@@ -19,7 +19,7 @@ FLUSH_S = 1.0
 PRUNE_S = 60.0
 YIELD_REQUESTS = 64
 DAY_S = 86_400.0
-MAX_ROW_CHARACTERS = 64 * 1024  # of text: larger rows are dropped
+MAX_ROW_CHARACTERS = 64 * 1024  # limit for the text of a row: larger rows are dropped
 STOP_S = 5.0
 CountRows = Callable[[str, str, str, int], None]
 """Counts rows of a model and a version by what happened to them."""

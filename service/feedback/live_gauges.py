@@ -28,7 +28,7 @@ class LiveGauges:
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
         self._worse: set[Labels] = set()
-        self._reports: dict[str, list[dict[str, Any]]] = {}  # by model, without a window
+        self._reports: dict[str, list[dict[str, Any]]] = {}  # reports by model, without a window
 
     def lines(self) -> list[str]:
         """The live metrics of the served versions as text, a line for each version that has feedback."""
@@ -68,5 +68,5 @@ class LiveGauges:
         worse = (coverage_status(metric) == "low") if metric.name == "coverage" else (status_of(metric) == "worse")
         metrics.live_metric_worse(labels, worse)
         if worse:
-            self._worse.add(labels)  # also if this update fails before its end
+            self._worse.add(labels)  # kept even if this update fails later
         return worse

@@ -13,7 +13,7 @@ from models.rows import ValidatedRows
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 
-LEVEL = 0.9  # of the intervals and label sets whose coverage is observed
+LEVEL = 0.9  # level of the intervals and label sets whose coverage is observed
 LARGEST_ERROR = 10.0  # standard deviations of the target: larger errors count as this one
 Vector = npt.NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from service.http.http_exchange import Response
 from service.http.negotiation import parse_accept
 
 MIN_COMPRESSED_BYTES = 64 * 1024  # a smaller body is sent as it is
-LEVEL = 1  # of both: higher levels take two to three times as long to save a tenth of the size
+LEVEL = 1  # for gzip and zstd: higher levels take two to three times as long and save a tenth of the size
 GZIP_WBITS = 31
 VARY: Header = (b"vary", b"accept-encoding")
 COMPRESSED_TYPES = frozenset([b"application/vnd.apache.parquet"])  # their content is compressed already

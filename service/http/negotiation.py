@@ -35,7 +35,7 @@ class BodyFormat(NamedTuple):
     name: str
     media_types: tuple[bytes, ...]  # the preferred one first
     needs_pyarrow: bool = False
-    encoding: str | None = None  # of a CSV, where Content-Type declares another one than UTF-8
+    encoding: str | None = None  # encoding of a CSV if Content-Type declares another one than UTF-8
 
 
 JSON_FORMAT = BodyFormat("json", (JSON,))

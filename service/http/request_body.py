@@ -18,14 +18,14 @@ from service.http.negotiation import is_json
 from service.memory_budget import MemoryBudget, Reservation, memory_of_body
 
 T = TypeVar("T")
-EXPANSION = 32  # of a compressed body, expected before it is decompressed
+EXPANSION = 32  # expected expansion of a compressed body
 LINGER_BYTES = 64 * 1024**2  # the most of a refused body that is read and dropped
 MIN_CHECKED_BYTES = 256 * 1024  # JSON that is larger is checked before it is parsed
-OTHER_OBJECTS = 100  # of a request outside of its rows
-OTHER_NAMES = 20  # of an object, in addition to the columns of a model
+OTHER_OBJECTS = 100  # arrays and objects of a request outside of its rows
+OTHER_NAMES = 20  # names in an object in addition to the columns of a model
 NESTED_PER_ROW = 50  # arrays and objects in the JSON of one row: the maximum average
 BINARY_HEADER = b"inference-header-content-length"  # Open Inference Protocol: binary tensors follow the JSON
-COUNTED_BYTES = 256 * 1024  # at a time, which bounds the memory for it
+COUNTED_BYTES = 256 * 1024  # counted at a time, to bound the memory
 CHUNK_BYTES = 16 * 1024  # the minimum size of each chunk of a body that is read in chunks
 
 
@@ -40,14 +40,14 @@ class ClientTurn(NamedTuple):
 class RequestBody:
     """The body of one request, read within limits of size and time."""
 
-    turn: ClientTurn | None = None  # for requests of several clients
+    turn: ClientTurn | None = None  # set if requests of several clients wait
 
     def __init__(self, receive: Receive, limit: int, seconds: float, memory: MemoryBudget) -> None:
         self.receive = receive
         self.limit = limit
         self._seconds = seconds
         self._memory = memory
-        self.reservation: Reservation | None = None  # to be closed in the end
+        self.reservation: Reservation | None = None  # closed when the request ends
         self._complete = False
         self.requested = False  # whether reading has begun, which makes uvicorn send `100 Continue` if it is expected
         self.waited = 0.0  # seconds for the client to send

@@ -12,7 +12,7 @@ from service.errors import ClientDisconnected
 from service.http.asgi_types import Header
 from service.http.http_exchange import HttpExchange
 
-MAX_BUFFERED_BYTES = 1024**2  # in memory; more goes to a temporary file or waits for the client
+MAX_BUFFERED_BYTES = 1024**2  # limit in memory; the rest goes to a temporary file or waits for the client
 
 
 class ResponseBuffer:

@@ -27,7 +27,7 @@ BLOCK_BYTES = 64 * 1024  # parsed in about half a millisecond
 HEAD = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"rows"[ \t\r\n]*:[ \t\r\n]*\[')
 TAIL = re.compile(rb"\][ \t\r\n]*\}[ \t\r\n]*\Z")
 MAX_TAIL_BYTES = 100
-BLANKS = b" \t\r\n"  # of JSON
+BLANKS = b" \t\r\n"  # white space of JSON
 BETWEEN_ROWS = re.compile(rb"\}[ \t\r\n]*,[ \t\r\n]*\{")
 BETWEEN_LISTS = re.compile(rb"\][ \t\r\n]*,[ \t\r\n]*\[")  # arrays are not rows, but they count as rows
 

@@ -25,12 +25,12 @@ class Route:
 
     protocol: str
     methods: tuple[str, ...] = ("POST",)
-    allow: tuple[str, ...] = ()  # for OPTIONS and the Allow header; if empty, OPTIONS is a 405
+    allow: tuple[str, ...] = ()  # methods for OPTIONS and the Allow header; if empty, OPTIONS gets 405
     always: ClassVar[bool] = False  # also answers while models load and while the server stops
     probe: ClassVar[bool] = False  # a readiness probe, which fails while the server drains
     access: Access = "admin"
     answers_directly = False  # whether `answer` may return a response
-    direct_headers = b""  # of such a response, in addition to those of every response
+    direct_headers = b""  # additional headers of a direct response
 
     def __init__(self, plane: DataPlane, served: ServedModel | None = None, model_name: str | None = None) -> None:
         self.plane = plane

@@ -29,7 +29,7 @@ from service.version_admin import RequestedChange
 
 PATH = re.compile(r"/models/(?P<model>[^/]+)/(?:aliases/(?P<alias>[^/]+)|(?P<what>promote|rollback|traffic|shadow))")
 ETAG = re.compile(rb'(?:W/)?"?(\d+)"?')
-MAX_ENTRIES = 1000  # of the audit in a response, the newest ones
+MAX_ENTRIES = 1000  # limit of the newest audit entries in a response
 Change = Callable[[ModelState], ModelState]
 
 

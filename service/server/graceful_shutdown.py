@@ -14,7 +14,7 @@ from service.server.library_hooks import uvicorn_hooks
 from service.server.listeners import wait_until_refused
 from service.server_state import ServerState
 
-FINISH_S = 25.0  # for requests in flight, after the grace period
+FINISH_S = 25.0  # time for requests in flight, after the grace period
 POLL_S = 0.02
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 log = logging.getLogger("tabserve.server")

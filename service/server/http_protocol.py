@@ -21,8 +21,8 @@ from service.server.close_delimited import delimit_by_close
 from service.server.graceful_shutdown import FINISH_S
 from service.server.library_hooks import uvicorn_hooks
 
-FIRST_REQUEST_S = 0.5  # for a new connection to send a request while the server stops
-LAST_READ_S = 0.1  # from then on, so that a busy event loop can read what has arrived
+FIRST_REQUEST_S = 0.5  # time for a new connection to send a request while the server stops
+LAST_READ_S = 0.1  # additional time in which a busy event loop can read what has arrived
 MAX_HEAD_BYTES = 65_536
 LINGER_S = 1.0  # how long to read the connection after an error response, so that the client can read it
 REFUSAL = b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\nx-request-id: %s\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
@@ -112,7 +112,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
     _stopping = False
     _refused = False
     _refusal = b""
-    _route: Route | None = None  # of a request whose body is being received and that may be answered directly
+    _route: Route | None = None  # route of the request whose body is being received, if it may be answered directly
     _body = b""  # received for it
     _answered = False  # whether a request of this read was answered directly
     _answered_at = 0.0  # when the last one was, on the clock of time.monotonic
@@ -168,7 +168,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             self.parser.feed_data(head)
             try:
                 self.parser.feed_data(rest)
-            except httptools.HttpParserUpgrade as upgrade:  # of the next request
+            except httptools.HttpParserUpgrade as upgrade:  # the data belongs to the next request
                 rest = rest[upgrade.args[0] :]
             else:
                 return
@@ -277,7 +277,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
 
     def _in_head(self) -> bool:
         """Whether a head has started and is not complete."""
-        cycle = self.cycle  # of the last complete head
+        cycle = self.cycle  # the request of the last complete head
         return self.scope is not None and (cycle is None or cycle.scope is not self.scope)
 
     def _in_body(self) -> bool:

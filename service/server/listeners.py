@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 SO_ATTACH_FILTER = SO_GET_FILTER = 26
 TCP_FLAGS_OFFSET, SYN, ACK = 13, 0x02, 0x10
-LOAD_BYTE, AND, JUMP_IF_EQUAL, RETURN = 0x30, 0x54, 0x15, 0x06  # of the kernel's classic BPF
+LOAD_BYTE, AND, JUMP_IF_EQUAL, RETURN = 0x30, 0x54, 0x15, 0x06  # operation codes of the kernel's classic BPF
 WHOLE = 0xFFFFFFFF
 DROP_SYN = (
     (LOAD_BYTE, 0, 0, TCP_FLAGS_OFFSET),
@@ -25,7 +25,7 @@ DROP_SYN = (
     (RETURN, 0, 0, WHOLE),
 )
 REFUSED_S = 1.0  # the longest wait for the supervisor
-HANDSHAKE_S = 0.5  # for connections whose handshake had begun
+HANDSHAKE_S = 0.5  # time for connections whose handshake had begun
 POLL_S = 0.02
 log = logging.getLogger("tabserve.server")
 

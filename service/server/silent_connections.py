@@ -5,7 +5,7 @@ import asyncio
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-HEAD_S = 5.0  # for a connection to send a request head
+HEAD_S = 5.0  # time for a connection to send a request head
 CHECK_INTERVAL_S = 1.0
 
 

@@ -25,7 +25,7 @@ from service.server.worker import SHARED_FOLDER_PREFIX, SHARED_FOLDER_VARIABLE, 
 from service.worker_records import WorkerRecords
 
 UNLOCKED_S = 60  # younger folders may not be locked yet
-CHECK_INTERVAL_S = 1  # between two checks for dead workers
+CHECK_INTERVAL_S = 1  # interval between two checks for dead workers
 LEAST_FREE_BYTES = 512 * 1024  # the metrics of two workers take half of it
 
 

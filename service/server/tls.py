@@ -11,8 +11,8 @@ from service.periodic_work import repeat
 from service.server.tls_files import TlsFiles
 
 CHECK_INTERVAL_S = 1.0
-HANDSHAKE_S = 5.0  # for a client to complete the handshake
-CLOSE_S = 2.0  # for a client to confirm the end of a connection
+HANDSHAKE_S = 5.0  # time for a client to complete the handshake
+CLOSE_S = 2.0  # time for a client to confirm the end of a connection
 STRICT_TRANSPORT = (b"strict-transport-security", b"max-age=31536000")
 log = logging.getLogger("tabserve.server")
 

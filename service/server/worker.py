@@ -16,7 +16,7 @@ from service.server.parent_process import end_with_parent
 from service.worker_records import WorkerRecords
 
 MAX_FAILED_STARTS = 3
-MAX_WAIT_S = 30.0  # between two starts
+MAX_WAIT_S = 30.0  # maximum delay between two starts
 SHARED_FOLDER_PREFIX = "tabserve-shared-"
 SHARED_FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 SUPERVISOR_VARIABLE = "SUPERVISED_BY_TABSERVE"  # the process id of the supervisor, set for its workers

@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 UNKNOWN = "\x1ftabserve: unknown"
 UNKNOWN_NUMBER = -(2**31) + 7
 """A text and a number that no vocabulary has."""
-MAX_TABLE_NUMBERS = 16_000_000  # of one table: the version stores it, and a server holds it in memory
+MAX_TABLE_NUMBERS = 16_000_000  # limit for one table: the version stores it, and a server holds it in memory
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from training.training_run import Report
 if TYPE_CHECKING:  # it imports Keras
     from training.importing.rebuild import RebuiltModel
 
-MAX_COMPARED_ROWS = 2000  # whose answers are compared with those of the original model
+MAX_COMPARED_ROWS = 2000  # rows whose answers are compared with those of the original model
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class ModelFile(NamedTuple):
 
     model: Any
     sha256: str
-    name: str  # of the file
+    name: str  # name of the file
 
 
 def read_model_file(path: Path) -> ModelFile:

@@ -56,7 +56,7 @@ class _Translation:
 
     def __init__(self, width: int, tensors: dict[Value, Any]) -> None:
         self.branches: list[Branch] = []
-        self.numbers = {Value(-1): 0}  # of the branch that each value is of
+        self.numbers = {Value(-1): 0}  # the branch of each value
         self._width, self._tensors = width, tensors
 
     def add(self, value: Value, call: Call) -> None:

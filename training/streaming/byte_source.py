@@ -17,7 +17,7 @@ from training.file_content import (
     zip_member,
 )
 
-HEAD_BYTES = (1 << 22) + CHUNK_BYTES  # of the first chunk, if the file has as many: the first lines decide much
+HEAD_BYTES = (1 << 22) + CHUNK_BYTES  # size of the first chunk: the first lines determine the format
 MAX_LINE_BYTES = 1 << 24
 
 

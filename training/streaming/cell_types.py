@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from training.raw_table import cell_text, column_of_cells
 
-MAX_INT, MAX_EXACT = 2**63, 2**53  # of int64; of whole numbers among floats
+MAX_INT, MAX_EXACT = 2**63, 2**53  # limits of int64 and of exact integers in float64
 
 
 class ColumnTypes:
@@ -68,7 +68,7 @@ class ColumnTypes:
 def _array(cells: list[Any], kind: Any) -> Any:
     if kind == pa.large_string():
         return pa.array([None if cell is None else cell_text(cell) for cell in cells], kind)
-    if pa.types.is_nested(kind):  # of no use to training: only the type is named
+    if pa.types.is_nested(kind):  # training cannot use them: only the type is reported
         return pa.nulls(len(cells), kind)
     return pa.array(cells, kind)
 
