@@ -93,9 +93,16 @@ def last_error(log: Path | None) -> str:
 
 @contextlib.contextmanager
 def monitored(url: str, file: Path) -> Iterator[None]:
-    """Write the server's metrics, CPU time and memory to a file every second, from a separate process."""
+    """Write the server's metrics, CPU time and memory to a file every second, from a separate process.
+
+    The block starts when the process does: loading its modules takes seconds on a busy machine.
+    """
+    file.unlink(missing_ok=True)
     monitor = subprocess.Popen([sys.executable, "-m", "loadtest.server_monitor", url, str(file)], cwd=ROOT)
     try:
+        deadline = time.monotonic() + READY_SECONDS
+        while not file.exists() and monitor.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
         yield
     finally:
         monitor.terminate()

@@ -14,6 +14,7 @@ from packaging.version import Version
 
 from requirements import upgrade_check
 from service.server.library_hooks import all_hooks
+from tests.child_processes import ended
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -55,8 +56,10 @@ def test_an_installation_reports_its_progress(tmp_path: Path, status: int) -> No
     python.chmod(0o755)
     command = ["sh", str(tmp_path / "requirements/install.sh"), "x"]
     environment = {**os.environ, "PROGRESS_S": "1"}
-    with subprocess.Popen(
-        command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    with ended(
+        subprocess.Popen(
+            command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
     ) as process:
         assert process.stdout
         lines = iter(process.stdout.readline, "")

@@ -51,19 +51,18 @@ def explanations(server: BenchServer, request: bytes, seconds: float) -> Iterato
     """One connection requests the explanation of one row after the other. Yields a list for their rate."""
     arguments = [f"{server.url}?explain=true", "1", str(seconds + 2 * START_S), json.dumps(dict(JSON))]
     command = [sys.executable, "-m", "loadtest.bench.clients", *arguments]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdin is not None
-    assert process.stdout is not None
     rates: list[float] = []
-    try:
-        process.stdin.write(request)
-        process.stdin.close()
-        time.sleep(START_S)
-        yield rates
-        found = json.loads(process.stdout.read())
-    finally:
-        process.kill()
-        process.wait()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(request)
+            process.stdin.close()
+            time.sleep(START_S)
+            yield rates
+            found = json.loads(process.stdout.read())
+        finally:
+            process.kill()
     if found["errors"] or not found["requests"]:
         raise RuntimeError(f"explanations failed: {found}")
     rates.append(found["requests"] / found["seconds"])
@@ -72,8 +71,8 @@ def explanations(server: BenchServer, request: bytes, seconds: float) -> Iterato
 @contextlib.contextmanager
 def another_process() -> Iterator[list[float]]:
     process = subprocess.Popen([sys.executable, "-c", SPIN])
-    time.sleep(START_S)
     try:
+        time.sleep(START_S)
         yield []
     finally:
         process.kill()

@@ -45,14 +45,15 @@ def load_together(
     server: BenchServer, clients: Sequence[tuple[int, Mapping[str, str]]], seconds: float
 ) -> list[LoadFigures]:
     """Load a server by several processes at once, each with its connections and headers."""
-    processes = []
-    for connections, headers in clients:
-        arguments = [server.url, str(connections), str(seconds), json.dumps(dict(headers))]
-        command = [sys.executable, "-m", "loadtest.bench.clients", *arguments]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        processes.append(process)
     found = []
-    try:
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for connections, headers in clients:
+            arguments = [server.url, str(connections), str(seconds), json.dumps(dict(headers))]
+            command = [sys.executable, "-m", "loadtest.bench.clients", *arguments]
+            process = stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+            stack.callback(process.kill)
+            processes.append(process)
         for process in processes:
             assert process.stdin is not None
             process.stdin.write(server.request)
@@ -60,10 +61,6 @@ def load_together(
         for process in processes:
             assert process.stdout is not None
             found.append(LoadFigures(**json.loads(process.stdout.read())))
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
     return found
 
 

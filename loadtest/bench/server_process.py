@@ -123,6 +123,7 @@ class BenchServer:
                 for process in self.tree():
                     with contextlib.suppress(psutil.NoSuchProcess):
                         process.kill()
+                self.process.wait()
 
 
 @dataclass

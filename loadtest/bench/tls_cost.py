@@ -128,7 +128,11 @@ def running(store: Path, home: Path) -> Iterator[dict[str, Measured]]:
         for measured in found.values():
             if measured.proxy is not None:
                 measured.proxy.terminate()
-                measured.proxy.wait(20)
+                try:
+                    measured.proxy.wait(20)
+                except subprocess.TimeoutExpired:
+                    measured.proxy.kill()
+                    measured.proxy.wait()
             measured.server.stop()
 
 

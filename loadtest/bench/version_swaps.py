@@ -77,17 +77,16 @@ class Versions:
 def promotions(url: str) -> Iterator[list[float]]:
     """Versions take turns until the end of the block. Yields a list for the number of promotions."""
     command = [sys.executable, "-m", "loadtest.bench.version_swaps", url]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert process.stdout is not None
     count: list[float] = []
-    try:
-        process.stdout.readline()  # the first promotion is done
-        yield count
-        found, _ = process.communicate(timeout=CHANGE_S)
-        count.append(float(found))
-    finally:
-        process.kill()
-        process.wait()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        try:
+            process.stdout.readline()  # the first promotion is done
+            yield count
+            found, _ = process.communicate(timeout=CHANGE_S)
+            count.append(float(found))
+        finally:
+            process.kill()
     Versions(url).promote(1)
 
 

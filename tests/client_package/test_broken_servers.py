@@ -1,6 +1,7 @@
 """What a client does when a server, or a proxy in between, behaves badly: scripted servers on real sockets."""
 
 import asyncio
+import contextlib
 import json
 import socket
 import threading
@@ -54,7 +55,7 @@ class ScriptedServer(threading.Thread):
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            with connection:
+            with connection, contextlib.suppress(ConnectionError):  # the client has left
                 self._answer(connection)
 
     def _answer(self, connection: socket.socket) -> None:

@@ -4,6 +4,7 @@ Alerts are those of deploy/compose/alerts.yml in a real Prometheus (Debian's pac
 """
 
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ import numpy as np
 import psutil
 import pytest
 
+from tests.child_processes import stop_all
 from tests.clients.conftest import ROOT
 from tests.e2e.server_processes import workers
 from tests.ports import free_port
@@ -117,8 +119,7 @@ def alerts(server: Server, tmp_path: Path) -> Iterator[Alerts]:
             [*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=subprocess.STDOUT
         )
     yield Alerts(f"http://127.0.0.1:{port}")
-    process.terminate()
-    process.wait(60)
+    stop_all([process], signal.SIGTERM)
 
 
 class Client:

@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.child_processes import stop_all
 from tests.clients.conftest import HOUSING, ROOT
 from tests.ports import free_port
 from tests.service.conftest import Server
@@ -74,8 +76,7 @@ def nginx(configuration: str, server_port: int, folder: Path) -> Iterator[str]:
         wait_for(f"http://127.0.0.1:{port}/readyz", log)
         yield f"http://127.0.0.1:{port}"
     finally:
-        process.terminate()
-        process.wait(60)
+        stop_all([process], signal.SIGTERM)
 
 
 def wait_for(url: str, log: Path) -> None:

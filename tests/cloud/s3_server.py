@@ -100,7 +100,7 @@ def s3_server(log: Path) -> Iterator[S3Server]:
         proxy.shutdown()
         proxy.server_close()
         process.kill()
-        process.wait(WAIT_S)
+        process.wait()
 
 
 def wait_until_listening(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.file_destination import RemoteFolder
+from tests.child_processes import ended
 from tests.cloud.s3_server import BUCKET, Fault, S3Server
 from tests.scoring.tables import ROOT, STORE, numbers_table
 
@@ -44,8 +44,14 @@ def start(words: list[str]) -> "subprocess.Popen[str]":
 
 
 def finish(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    output, _ = process.communicate(timeout=300)
+    with ended(process):
+        output, _ = process.communicate(timeout=300)
     return process.returncode, output
+
+
+def finish_both(first: "subprocess.Popen[str]", second: "subprocess.Popen[str]") -> list[tuple[int, str]]:
+    with ended(first), ended(second):
+        return [finish(first), finish(second)]
 
 
 def tree(url: str) -> dict[str, bytes]:
@@ -71,15 +77,13 @@ def test_output_at_a_url_is_that_of_a_folder_after_kills_and_failures(
     }
     chance, out = random.Random(5), f"{folder}/out"
     for _ in range(KILLS):
-        process = start([f"{folder}/in/", "--out", out])
-        time.sleep(duration * chance.uniform(0.3, 1.0))
-        process.send_signal(signal.SIGKILL)
-        finish(process)
+        with ended(start([f"{folder}/in/", "--out", out])):
+            time.sleep(duration * chance.uniform(0.3, 1.0))
     with s3.failing(Fault("403", "/out/", "PUT")):
         code, text = finish(start([f"{folder}/in/", "--out", out]))
         assert (code, "Traceback" in text) in ((1, False), (0, False)), text  # 0: all units were done before
-    two = [start([f"{folder}/in/", "--out", out]) for _ in range(2)]
-    assert [finish(process)[0] for process in two] == [0, 0]
+    two = finish_both(*(start([f"{folder}/in/", "--out", out]) for _ in range(2)))
+    assert [code for code, _ in two] == [0, 0]
     found = tree(out)
     assert {name: found[name] for name in parts(expected)} == parts(expected)
     assert {name for name in parts(found) if not name.startswith("_units/")} == parts(expected).keys()
@@ -87,10 +91,9 @@ def test_output_at_a_url_is_that_of_a_folder_after_kills_and_failures(
     assert found["_manifest.jsonl"] == expected["_manifest.jsonl"]
 
     another, inside = start([f"{folder}/in/a.parquet", "--out", out]), start([f"{folder}/in/", "--out", folder])
-    code, text = finish(another)
-    assert (code, "belongs to another job" in text) == (2, True), text
-    code, text = finish(inside)
-    assert (code, "is in the folder of --out" in text) == (2, True), text
+    expected_texts = ("belongs to another job", "is in the folder of --out")
+    for (code, text), expected_text in zip(finish_both(another, inside), expected_texts, strict=True):
+        assert (code, expected_text in text) == (2, True), text
 
 
 def test_capture_writes_whole_files_to_a_url(folder: str) -> None:

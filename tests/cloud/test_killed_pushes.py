@@ -1,7 +1,6 @@
 """Killed pushes and promotions leave the old state or the new one, whole, and never a part of a version."""
 
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from models import store as local_store
 from models.version_lifecycle import VersionStore
+from tests.child_processes import ended
 from tests.cloud.conftest import Command
 from tests.e2e.conftest import ROOT, environment
 
@@ -28,9 +28,8 @@ def start(home: Path, settings: dict[str, str], *words: str) -> "subprocess.Pope
 
 
 def kill_at_random(process: "subprocess.Popen[bytes]", seconds: float, chance: random.Random) -> None:
-    time.sleep(seconds * chance.uniform(SHARE, 1.05))
-    process.send_signal(signal.SIGKILL)
-    process.wait(60)
+    with ended(process):
+        time.sleep(seconds * chance.uniform(SHARE, 1.05))
 
 
 def test_killed_pushes_and_promotions(

@@ -1,6 +1,7 @@
 """A server for the examples of the documentation, with small models."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.child_processes import stop_all
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,8 +57,7 @@ def serve(log: Path, environment: dict[str, str]) -> Iterator[Server]:
                 time.sleep(0.1)
             yield Server(f"http://127.0.0.1:{port}", environment)
         finally:
-            process.terminate()
-            process.wait(timeout=300)
+            stop_all([process], signal.SIGTERM)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.child_processes import stop_all, wait_or_kill
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,7 +127,7 @@ class Server:
     def stop(self, number: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(60)
+        return wait_or_kill(self.process)
 
 
 def start_server(
@@ -162,16 +163,10 @@ def starting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...,
             servers[-1].wait_ready()
         return servers[-1]
 
-    yield start
-    running = [server for server in servers if server.process.poll() is None]
-    for server in running:
-        server.process.send_signal(signal.SIGINT)  # after which a server does not wait for other clients
-    for server in running:
-        if server.process.poll() is None:
-            try:
-                server.process.wait(60)
-            except subprocess.TimeoutExpired:
-                server.process.kill()
+    try:
+        yield start
+    finally:
+        stop_all([server.process for server in servers])  # SIGINT: they do not wait for other clients
 
 
 @pytest.fixture

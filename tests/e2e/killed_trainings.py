@@ -13,12 +13,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from bentoml._internal.models import ModelStore
 
 from models import store
 from models.unfinished_folder import PREFIX
+from tests.child_processes import ended
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "victim"
@@ -49,8 +51,8 @@ class KilledTrainings:
     def complete(self) -> str:
         """A training that is not killed; its output."""
         started = time.monotonic()
-        process = self._start()
-        output, _ = process.communicate(timeout=TIMEOUT_S)
+        with ended(self._start()) as process:
+            output, _ = process.communicate(timeout=TIMEOUT_S)
         self._seconds = time.monotonic() - started
         self._require(process.returncode == 0, f"a training failed: {output}")
         self.check()
@@ -61,10 +63,11 @@ class KilledTrainings:
     def round(self, *, at_once: int, while_saving: bool) -> str:
         """Start trainings, kill the first, wait for the others. Returns a description."""
         before, leftovers = self._versions(), set(self._saving())
-        processes = [self._start() for _ in range(at_once)]
-        moment = self._wait_until_saving(processes[0], leftovers) if while_saving else self._wait(self._seconds)
-        processes[0].kill()
-        outputs = [process.communicate(timeout=TIMEOUT_S)[0] for process in processes]
+        with ExitStack() as stack:
+            processes = [stack.enter_context(ended(self._start())) for _ in range(at_once)]
+            moment = self._wait_until_saving(processes[0], leftovers) if while_saving else self._wait(self._seconds)
+            processes[0].kill()
+            outputs = [process.communicate(timeout=TIMEOUT_S)[0] for process in processes]
         for process, output in zip(processes[1:], outputs[1:], strict=True):
             self._require(process.returncode == 0, f"a training next to a killed one failed: {output}")
         self.check()

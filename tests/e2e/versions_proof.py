@@ -27,6 +27,7 @@ import numpy.typing as npt
 import psutil
 
 from models import store
+from tests.child_processes import wait_or_kill
 from tests.e2e.conftest import ROOT, Server, environment, start_server, train_version
 from tests.e2e.server_processes import until, workers
 from tests.e2e.test_chaos import connections
@@ -145,7 +146,7 @@ class ClientProcess:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._reader.join(CHANGE_S)
-        if self._process.wait(CHANGE_S):
+        if wait_or_kill(self._process, CHANGE_S):
             raise RuntimeError("a process of clients failed")
         found: npt.NDArray[np.float64] = np.load(self._file)
         return found

@@ -1,6 +1,7 @@
 """A real server with two tiny models, one with every kind of column, and a proxy that misbehaves in front of it."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import pytest
 from loadtest import request_plan, server_under_test
 from loadtest.request_mix import RequestMix
 from loadtest.request_plan import RequestPlan
+from tests.child_processes import stop_all
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,6 +102,4 @@ def misbehaving(url: str) -> Iterator[Callable[[str, int], str]]:
         raise AssertionError("the proxy does not answer")
 
     yield start
-    for process in running:
-        process.terminate()
-        process.wait(60)
+    stop_all(running, signal.SIGTERM)

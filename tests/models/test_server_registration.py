@@ -42,8 +42,8 @@ def test_server_that_does_not_renew_is_removed(tmp_path: Path, server: ServerReg
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are seen by /proc")
 def test_server_whose_process_is_gone_is_removed(tmp_path: Path, server: ServerRegistration) -> None:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
     server_registration.write(tmp_path, replace(server, pid=ended.pid))
     assert server_registration.read(tmp_path) == []
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc
 
+from tests.child_processes import wait_or_kill
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,11 +83,7 @@ class Server:
             self.channel.close()
         if self.process.poll() is None:
             self.process.terminate()
-        try:
-            self.process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        wait_or_kill(self.process, STOP_S)
 
 
 @dataclass

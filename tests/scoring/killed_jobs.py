@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from tests.child_processes import ended, wait_or_kill
 from tests.scoring.conftest import WAIT_S, tree
 from tests.scoring.tables import ROOT, STORE, numbers_table
 
@@ -66,17 +67,17 @@ class KilledJobs:
             self._compare()
 
     def _kill_once(self) -> None:
-        process = self._start()
-        self._wait_for_random_moment(process)
         victim = self._rng.choice(VICTIMS)
-        with contextlib.suppress(ProcessLookupError):
-            if victim == "all":
-                os.killpg(process.pid, signal.SIGKILL)
-            elif victim == "job":
-                process.kill()
-            elif children := children_of(process.pid):
-                os.kill(self._rng.choice(children), signal.SIGKILL)
-        code = process.wait(WAIT_S)
+        with ended(self._start()) as process:
+            self._wait_for_random_moment(process)
+            with contextlib.suppress(ProcessLookupError):
+                if victim == "all":
+                    os.killpg(process.pid, signal.SIGKILL)
+                elif victim == "job":
+                    process.kill()
+                elif children := children_of(process.pid):
+                    os.kill(self._rng.choice(children), signal.SIGKILL)
+            code = process.wait(WAIT_S)
         if victim == "worker" and code != 0:
             raise OutputDiffers(f"the job ended when a worker was killed: {self._log.read_text()}")
         outputs = len([*self._out.glob("part-*")])
@@ -93,7 +94,7 @@ class KilledJobs:
         time.sleep(self._rng.uniform(0.0, 0.2))
 
     def _complete(self) -> None:
-        if self._start().wait(WAIT_S) != 0:
+        if wait_or_kill(self._start(), WAIT_S) != 0:
             raise OutputDiffers(f"a job that was not killed failed: {self._log.read_text()}")
 
     def _compare(self) -> None:

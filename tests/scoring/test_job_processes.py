@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pytest
 
+from tests.child_processes import ended
 from tests.scoring.conftest import WAIT_S, output, start_job
 from tests.scoring.tables import numbers_table
 
@@ -29,13 +30,13 @@ def test_a_full_disk_ends_the_job_and_the_same_command_goes_on(table: Path, out:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
 
-    process = start_job(words, preexec_fn=limit)
-    printed, _ = process.communicate(timeout=WAIT_S)
+    with ended(start_job(words, preexec_fn=limit)) as process:
+        printed, _ = process.communicate(timeout=WAIT_S)
     assert process.returncode == 1, printed
     assert b"the output cannot be written: File too large" in printed
     assert not [*out.glob("part-*")]
-    process = start_job(words)
-    printed, _ = process.communicate(timeout=WAIT_S)
+    with ended(start_job(words)) as process:
+        printed, _ = process.communicate(timeout=WAIT_S)
     assert process.returncode == 0, printed
     assert output(out).num_rows == 1000
 
@@ -50,14 +51,15 @@ def test_a_worker_that_is_killed_is_replaced_and_no_row_is_lost(tmp_path: Path) 
 
 def kill_worker(path: Path, out: Path) -> bool:
     """Run a job, and kill its worker while it writes. Returns whether it was killed."""
-    process = start_job(["numbers", str(path), "--out", str(out), "--keep", "id", "--workers", "1", "--max-bad", "2%"])
+    words = ["numbers", str(path), "--out", str(out), "--keep", "id", "--workers", "1", "--max-bad", "2%"]
     deadline, killed = time.monotonic() + WAIT_S, False
-    while process.poll() is None and time.monotonic() < deadline and not killed:
-        for temporary in out.glob("_temporary/*.parquet"):  # named after its process
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(temporary.name.split(".")[1]), signal.SIGKILL)
-                killed = True
-        time.sleep(0.001)
-    printed, _ = process.communicate(timeout=WAIT_S)
+    with ended(start_job(words)) as process:
+        while process.poll() is None and time.monotonic() < deadline and not killed:
+            for temporary in out.glob("_temporary/*.parquet"):  # named after its process
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(temporary.name.split(".")[1]), signal.SIGKILL)
+                    killed = True
+            time.sleep(0.001)
+        printed, _ = process.communicate(timeout=WAIT_S)
     assert process.returncode == 0, printed
     return killed

@@ -33,6 +33,7 @@ from service.exchange import ServerContext
 from service.http.asgi import Application
 from service.routes.native import predict_json
 from service.settings import Settings
+from tests.child_processes import stop_all, wait_or_kill
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -309,11 +310,7 @@ class Server:
         assert self.process
         if self.process.poll() is None:
             self.process.send_signal(number)
-        try:
-            return self.process.wait(60)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            raise
+        return wait_or_kill(self.process)
 
 
 def clean_environment(home: Path, **settings: str) -> dict[str, str]:
@@ -334,9 +331,7 @@ def make_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
         return made[-1]
 
     yield make
-    for server in made:
-        if server.process and server.process.poll() is None:
-            server.stop(signal.SIGINT)  # after which a server does not wait for other clients
+    stop_all([server.process for server in made if server.process])  # SIGINT: they do not wait for other clients
 
 
 @pytest.fixture(scope="session")

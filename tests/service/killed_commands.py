@@ -5,7 +5,6 @@
 
 import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from models import audit
 from models.serving_file import ServingFile
+from tests.child_processes import ended, wait_or_kill
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,21 +22,19 @@ def kill_commands(root: Path, count: int, chance: random.Random) -> dict[str, in
     """Kill promotions of homes:1 and homes:2; how many left the old state, the new one, and a line without a change."""
     file = ServingFile(root)
     began = time.monotonic()
-    assert start(root, 1).wait(300) == 0
+    assert wait_or_kill(start(root, 1), 300) == 0
     duration = time.monotonic() - began
     found = {"old": 0, "new": 0, "not_applied": 0}
     for _ in range(count):
         old = file.read()
         version = 3 - (old.model("homes").champion or 0)
-        process = start(root, version)
-        time.sleep(duration * chance.uniform(0.0, 1.1))
-        process.send_signal(signal.SIGKILL)
-        process.wait(60)
+        with ended(start(root, version)):
+            time.sleep(duration * chance.uniform(0.0, 1.1))
         new = file.read()
         assert new == old or (new.generation > old.generation and new.model("homes").champion == version)
         assert file.verify().problems == []
         found["old" if new == old else "new"] += 1
-    assert start(root, 3).wait(300) == 0, "the next change works after any kill"
+    assert wait_or_kill(start(root, 3), 300) == 0, "the next change works after any kill"
     assert file.read().model("homes").champion == 3
     assert file.verify() == audit.AuditReport(file.verify().lines)
     found["not_applied"] = sum(entry["action"] == audit.NOT_APPLIED for entry in audit.read(root))

@@ -121,13 +121,19 @@ def accepted_by_workers(folder: Path, rate: float, seconds: float, workers: int 
     processes = [context.Process(target=take_greedily, args=arguments) for _ in range(workers)]
     for process in processes:
         process.start()
-    while all_ready.n_waiting < workers:
-        time.sleep(0.01)
-    begin = time.monotonic()
-    all_ready.wait(WAIT_S)
-    counts, ends = zip(*(accepted.get(timeout=WAIT_S) for _ in processes), strict=True)
-    for process in processes:
-        process.join(WAIT_S)
+    try:
+        while all_ready.n_waiting < workers:
+            assert all(process.is_alive() for process in processes)
+            time.sleep(0.01)
+        begin = time.monotonic()
+        all_ready.wait(WAIT_S)
+        counts, ends = zip(*(accepted.get(timeout=WAIT_S) for _ in processes), strict=True)
+    finally:
+        for process in processes:
+            process.join(WAIT_S)
+            process.kill()
+            process.join()
+            process.close()
     return sum(counts), max(ends) - begin
 
 

@@ -7,7 +7,9 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +21,7 @@ from models.rows import RowError
 from service.http.asgi import Application
 from service.metrics import MULTIPROCESS, SECONDS, HistogramBuckets, Metrics, ModelCounters, add_buckets
 from service.worker_records import is_alive
+from tests.child_processes import ended
 from tests.service.conftest import call_asgi
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -152,14 +155,14 @@ def test_unknown_paths_add_nothing_to_the_metrics(server: Any) -> None:
 
 
 def test_a_zombie_does_not_count_as_alive() -> None:
-    process = subprocess.Popen(["true"])
-    until = 100
-    while until and Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
-        until -= 1
-    if until:
+    with ended(subprocess.Popen(["true"])) as process:
+        until = time.monotonic() + 60
+        while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+            assert time.monotonic() < until
+            time.sleep(0.01)
         assert not is_alive(process.pid)
-    process.wait()
-    assert not is_alive(process.pid)
+        process.wait()
+        assert not is_alive(process.pid)
 
 
 PROCESS_METRICS = {
@@ -217,11 +220,14 @@ def test_a_killed_worker_drops_waiting_requests_and_keeps_sent_answers(
         assert answered
         return float(waiting[1]), float(answered[1])
 
-    workers = [
-        subprocess.Popen([sys.executable, "-c", WORKER], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        for _ in range(2)
-    ]
-    try:
+    command = [sys.executable, "-c", WORKER]
+    with ExitStack() as stack:
+        workers = [
+            stack.enter_context(
+                ended(subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+            )
+            for _ in range(2)
+        ]
         assert [worker.stdout.readline() for worker in workers if worker.stdout] == [b"counted\n"] * 2
         assert counts() == (14, 2)
         assert process_metrics(Metrics().page()) == {str(worker.pid): PROCESS_METRICS for worker in workers}
@@ -229,10 +235,6 @@ def test_a_killed_worker_drops_waiting_requests_and_keeps_sent_answers(
         workers[0].wait()
         assert counts() == (7, 2)
         assert process_metrics(Metrics().page()) == {str(workers[1].pid): PROCESS_METRICS}
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.communicate()
 
 
 @pytest.mark.parametrize("bound", SECONDS)

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import pytest
 from models.file_lock import try_lock
 from service import window_counters
 from service.window_counters import DAY, HOUR, MINUTE, WEEK, WindowCounters, remove_old_files
+from tests.child_processes import ended
 
 NOW = 1_800_000_000.0
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,13 +143,10 @@ def test_a_killed_worker_loses_nothing_that_it_has_counted(tmp_path: Path) -> No
     """And the worker that replaces it continues its file."""
     seen = counters(tmp_path, time.time)
     for killed in range(1, 3):
-        worker = subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path)], stdout=subprocess.PIPE, cwd=ROOT)
-        try:
+        command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
+        with ended(subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT)) as worker:
             assert worker.stdout is not None
             assert worker.stdout.readline() == b"True\n"
-        finally:
-            worker.send_signal(signal.SIGKILL)
-            worker.communicate(timeout=60)
         assert seen.total(HOUR).counts.tolist() == [killed, 10 * killed, 100 * killed]
     assert len([*tmp_path.iterdir()]) == 2
 

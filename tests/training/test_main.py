@@ -16,6 +16,7 @@ import pytest
 
 from models import store, version_files
 from models.schema import FeatureSchema
+from tests.child_processes import ended
 from training.__main__ import main
 
 pytestmark = pytest.mark.usefixtures("short_trees")
@@ -358,11 +359,12 @@ def start(home: Path, *arguments: str, how: Sequence[str] = ("-m", "training")) 
 def test_ctrl_c_ends_a_real_run_with_code_1_and_nothing_stored(good: Path, tmp_path: Path) -> None:
     numpy = ("--framework", "numpy", "--hidden", "64,64", "--no-baselines")
     process = start(tmp_path / "home", "--data", str(good), "--target", "target", *numpy, "--epochs", "1000000")
-    assert process.stdout is not None
-    assert any("epoch 1/" in line for line in process.stdout)
-    time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=600)
+    with ended(process):
+        assert process.stdout is not None
+        assert any("epoch 1/" in line for line in process.stdout)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=600)
     assert process.returncode == 1
     assert err.splitlines()[-1] == "interrupted: nothing more was stored"
     assert "Traceback" not in err
@@ -388,10 +390,11 @@ def test_a_run_that_is_interrupted_while_it_stores_leaves_no_partial_version(
     good: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     process = start(tmp_path / "home", "--data", str(good), "--target", "target", *QUICK, how=("-c", SLOW_STORE))
-    assert process.stdout is not None
-    assert any("half stored" in line for line in process.stdout)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=600)
+    with ended(process):
+        assert process.stdout is not None
+        assert any("half stored" in line for line in process.stdout)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=600)
     assert process.returncode == 1
     assert err.splitlines()[-1] == "interrupted: nothing more was stored"
     assert "Traceback" not in err
@@ -405,10 +408,9 @@ def test_the_handlers_of_signals_are_put_back(capsys: pytest.CaptureFixture[str]
 
 
 def test_a_reader_that_leaves_causes_no_traceback(tmp_path: Path) -> None:
-    process = start(tmp_path / "home", "inspect", "penguins")
-    assert process.stdout is not None
-    process.stdout.close()
-    assert process.stderr is not None
-    assert "Traceback" not in process.stderr.read()
-    process.stderr.close()
-    assert process.wait(300) in (0, 1)
+    with ended(start(tmp_path / "home", "inspect", "penguins")) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+        assert process.wait(300) in (0, 1)

@@ -5,6 +5,7 @@ Over 400 lines: the tests share one raw server and the readers of its bytes.
 
 import asyncio
 import contextlib
+import functools
 import json
 import logging
 import re
@@ -261,14 +262,24 @@ def test_invalid_http_is_not_logged(running: Running, caplog: pytest.LogCaptureF
     assert [record.getMessage() for record in caplog.records if record.levelno > logging.INFO] == []
 
 
-def test_a_server_that_stops_answers_a_connection_whose_request_is_on_its_way(stopping: Running) -> None:
+def test_a_server_that_stops_answers_a_connection_whose_request_is_on_its_way(
+    stopping: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call_later, waits = stopping.loop.call_later, list[Callable[[], Any]]()
+
+    def call_when_released(seconds: float, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        if seconds != http_protocol.FIRST_REQUEST_S:
+            return call_later(seconds, call, *arguments, **options)
+        waits.append(functools.partial(call, *arguments))
+        return None
+
+    monkeypatch.setattr(stopping.loop, "call_later", call_when_released)
     with stopping.connect() as late, stopping.connect() as silent, stopping.connect() as upgrade:
         while len(stopping.server.server_state.connections) < 3:
             time.sleep(0.01)
         stopping.server.should_exit = True
-        while stopping.server.servers[0].sockets:  # uvicorn closes the listeners first
+        while len(waits) < 3:
             time.sleep(0.01)
-        time.sleep(0.1)
         late.sendall(HELLO)
         upgrade.sendall(HELLO.replace(b"host", b"connection: upgrade\r\nupgrade: x\r\nhost"))
         for connection in (late, upgrade):
@@ -276,6 +287,9 @@ def test_a_server_that_stops_answers_a_connection_whose_request_is_on_its_way(st
             assert b"connection: close" in got
             assert [echoed(answer) for answer in split(got)] == [(200, "/hello", "hello")]
             assert closed
+        assert len(waits) == 3
+        for wait in waits:
+            stopping.loop.call_soon_threadsafe(wait)
         assert read(silent) == (b"", True)
 
 

@@ -21,6 +21,7 @@ from service.server.library_hooks import bentoml_hooks
 from service.server.listeners import refuses_new_connections
 from service.server.stop_signals import SIGNALS, StopSignals
 from service.worker_records import WorkerRecords
+from tests.child_processes import ended
 
 
 @dataclass
@@ -155,7 +156,7 @@ def test_the_first_signal_is_left_to_circus_and_connections_are_refused_after_th
 
 @pytest.mark.parametrize(("first", "second"), [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGINT)])
 def test_a_second_signal_kills_the_workers(first: int, second: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    with subprocess.Popen(["sleep", "600"]) as process:
+    with ended(subprocess.Popen(["sleep", "600"])) as process:
         StopSignals(Arbiter([Watcher(processes={process.pid: process})]), grace_s=600.0).install()
         signal.raise_signal(first)
         monkeypatch.setattr(stop_signals, "SAME_S", 0.0)

@@ -1,0 +1,40 @@
+"""Processes that tests start: every one is waited for, whatever fails.
+
+The garbage collector reports a process that was dropped while it ran: in any later test, which then fails.
+"""
+
+import signal
+import subprocess
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import AnyStr
+
+STOP_S = 60.0
+
+
+@contextmanager
+def ended(process: "subprocess.Popen[AnyStr]") -> Iterator["subprocess.Popen[AnyStr]"]:
+    """Kills a process that still runs at the end of the block, waits for it and closes its streams."""
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def stop_all(processes: Iterable["subprocess.Popen[AnyStr]"], number: int = signal.SIGINT) -> None:
+    """Send a signal to those that run, all at once, and wait. Those that do not end in time are killed."""
+    running = [process for process in processes if process.poll() is None]
+    for process in running:
+        process.send_signal(number)
+    for process in running:
+        wait_or_kill(process)
+
+
+def wait_or_kill(process: "subprocess.Popen[AnyStr]", seconds: float = STOP_S) -> int:
+    """Its exit code. A process that does not end in time is killed; its code is then -SIGKILL."""
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
