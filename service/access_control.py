@@ -34,7 +34,7 @@ class AccessControl:
         """
 
     def identify(self, request: Request) -> None:
-        """Called by an open route that tells some callers more than others."""
+        """Called by an open route whose answer depends on the caller."""
 
     def check_admin(self, request: Request) -> None:
         """Called before a request that changes versions or reads the audit. Raises Forbidden.
@@ -75,7 +75,7 @@ def host_of(header: bytes) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address, or the name `localhost`, is of the same machine."""
+    """Whether an address, or the name `localhost`, belongs to the same machine."""
     if host == "localhost":
         return True
     try:

@@ -8,7 +8,9 @@ import os
 gc.disable()  # off until the service is built: imported objects stay, so collections would only take time
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")  # the workers share the cores
-os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # the others do not return the memory of large bodies
+os.environ.setdefault(
+    "ARROW_DEFAULT_MEMORY_POOL", "system"
+)  # other versions of the C library do not return the memory of large bodies
 
 import asyncio
 import logging
@@ -123,7 +125,7 @@ def build_service(
         workers=workers,
         traffic={"timeout": math.ceil(settings.timeout_s) + 5},
         logging={"access": {"enabled": False}},
-        metrics={"enabled": False},  # they have a series for each path, known or not
+        metrics={"enabled": False},  # their time series would include unknown paths
         tracing={"excluded_urls": ["."]},
     )
     count = workers if isinstance(workers, int) else os.cpu_count() or 1
@@ -134,7 +136,7 @@ def build_service(
 
 
 def application_of(context: ServerContext) -> "Application":
-    """The ASGI application. The supervisor needs none, and starts sooner without its hundred modules."""
+    """The ASGI application. The supervisor does not need it, and starts faster without its hundred modules."""
     from service.http.asgi import Application
 
     return Application(context)

@@ -1,7 +1,7 @@
 """The batcher of a model: predicts requests together that are waiting at the same time.
 
-A small prediction of a fast engine runs at once on the event loop. All others run in one thread, one call at a time;
-the next call predicts all requests that arrived meanwhile. There is no timer and no polling.
+A small prediction of a fast engine runs immediately on the event loop. All others run in one thread, one call at a
+time; the next call predicts all requests that arrived meanwhile. There is no timer and no polling.
 """
 
 import asyncio
@@ -107,7 +107,7 @@ class Batcher:
     ) -> Outputs:
         """Predict validated rows. deadline: a time of `time.monotonic`. client: shares the queue with the others.
 
-        droppable: whether another client may take the room of this request in a full queue.
+        droppable: whether another client may take the place of this request in a full queue.
 
         Raises QueueFull, DeadlinePassed, ClientDisconnected or EngineFailed.
         """
@@ -165,7 +165,7 @@ class Batcher:
                 disconnection.cancel()
 
     def _has_room(self, client: str, rows: int) -> bool:
-        """Whether a request finds room in the queue. A client below its share takes the room of one above it."""
+        """Whether a request fits into the queue. A client below its share takes the place of one above its share."""
         while (waiting := self.tally.queue_rows) and waiting + rows > self.queue_rows:
             share = self.queue_rows / len({*self._waiting_rows, client})
             if self._waiting_rows.get(client, 0) + rows > share:

@@ -25,7 +25,7 @@ def warnings(environ: Mapping[str, str]) -> list[str]:
 
 
 def configurations(environ: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
-    """What the variables hold. BentoML itself reports what cannot be read."""
+    """The content of the variables. BentoML itself reports what cannot be read."""
     if path := environ.get(FILE):
         import yaml  # type: ignore[import-untyped]  # comes with BentoML
 
@@ -53,7 +53,7 @@ def sections(configuration: Any, name: str) -> Iterator[Any]:
 
 
 def has_values(section: Any) -> bool:
-    """Whether a section sets anything but what is off by default."""
+    """Whether a section sets anything other than a default."""
     if isinstance(section, dict):
         return any(map(has_values, section.values()))
     return section not in (None, False, "", "false", 0)

@@ -58,7 +58,8 @@ class AnswerCounts:
 def counts_since_flush(source: VersionCounters) -> AnswerCounts:
     """The counts of a version since the last flush.
 
-    What clients caused is not a failure: an invalid row, a slow client or a short deadline, a body without memory.
+    Problems that clients cause are not failures: an invalid row, a slow client or a short deadline, a body without
+    memory.
     """
     counters, found = source.counters, AnswerCounts()
     for (_, status), count in counters.requests.items():
@@ -179,7 +180,7 @@ class CanaryWatch:
             await self._roll_back(entry, reason)
 
     async def _worse_by_feedback(self, entry: ModelEntry) -> str | None:
-        """The reason to roll back by the truth about the same rows."""
+        """The reason to roll back according to the truth about the same rows."""
         if not self._plane.live.has_any:
             return None
         desk = self._plane.feedback

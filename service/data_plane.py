@@ -41,7 +41,7 @@ if TYPE_CHECKING:  # imported by workers that capture, or that have feedback: SQ
     from service.feedback.feedback_desk import FeedbackDesk
 
 LARGE_BODY_BYTES = 256 * 1024  # larger bodies are parsed and validated in a thread
-LARGE_ROWS = 1000  # more outputs than that are encoded in a thread
+LARGE_ROWS = 1000  # more outputs are encoded in a thread
 log = logging.getLogger("tabserve.data_plane")
 T = TypeVar("T")
 

@@ -23,7 +23,7 @@ class DriftCollector(Collector):
         missing = gauge("missing_ratio", "Share of missing values", *VERSION, "column")
         status = gauge("drift_status", "0: no drift found, 1: warning, 2: alarm", *VERSION)
         rows = gauge("drift_rows", "Rows that the statistics of drift are from", *VERSION)
-        estimates = gauge("estimated_metric", "Quality that the model expects of itself", *VERSION, "metric")
+        estimates = gauge("estimated_metric", "Quality that the model estimates for itself", *VERSION, "metric")
         for report in self._reports:
             version = [report["model"], report["version"]]
             rows.add_metric(version, report["window"]["sampled"])

@@ -72,7 +72,7 @@ class DriftMonitor:
             remove_old_files(folder)
 
     def follow(self, served: Iterable[ServedModel]) -> None:
-        """Count the rows of these versions from now on, and no others."""
+        """Count the rows of exactly these versions from now on."""
         served = list(served)
         for version in served:
             if version.sample is None and version.model.reference is not None:
@@ -86,12 +86,12 @@ class DriftMonitor:
                 watched.close()
 
     async def flush(self) -> None:
-        """Count what was sampled since the last call, in a thread."""
+        """Count the rows sampled since the last call, in a thread."""
         taken = [(watched, *watched.sample.take()) for watched in self._watched.values()]
         await asyncio.to_thread(self._count, taken)
 
     def close(self) -> None:
-        """Count what is left."""
+        """Count the remaining sampled rows."""
         self.follow(())
 
     def _count(self, taken: Sequence[tuple[WatchedVersion, Sequence[SampledRows], int]]) -> None:

@@ -227,7 +227,7 @@ class QueueFull(RetryLater):
 
 
 class RateExceeded(RetryLater):
-    """A key is used more often than it may be."""
+    """A key is used more often than its rate allows."""
 
     status = 429
     title = "Too many requests"
@@ -259,7 +259,7 @@ class NotReady(RetryLater):
 
 
 class OutOfMemory(RetryLater):
-    """The bodies in flight take all memory that there is for them."""
+    """The bodies in flight take all the memory that is reserved for them."""
 
     status = 503
     title = "Busy"
@@ -269,7 +269,7 @@ class OutOfMemory(RetryLater):
 
 
 class DiskFull(RetryLater):
-    """The temporary folder has no room for a body that is too large for the memory."""
+    """The temporary folder has no space for a body that is too large for memory."""
 
     status = 503
     title = "Busy"

@@ -81,7 +81,7 @@ class ServerContext:
         return f"{self._id_prefix}-{next(self._ids):x}".encode()
 
     def forget_id(self, request_id: bytes) -> None:
-        """The request with this id is started again."""
+        """Start the request again with this id."""
         if self._recent is not None:
             self._recent.forget(request_id)
 
@@ -129,7 +129,7 @@ class Exchange:
 
     @property
     def client_seconds(self) -> float:
-        """The time in which the client sent its request or received the response. It says nothing about a version."""
+        """The time in which the client sent its request or received the response. It does not depend on the version."""
         return 0.0
 
     @property

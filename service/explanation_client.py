@@ -27,7 +27,7 @@ class NoExplanationProcess(Exception):  # noqa: N818 - the name describes the er
 
 
 class ExplanationProcessEnded(Exception):  # noqa: N818 - the name describes the error
-    """It ended while it explained, also at the second try."""
+    """It ended during an explanation, also at the second attempt."""
 
 
 class RunningProcess(NamedTuple):
@@ -54,7 +54,7 @@ class ExplanationClient:
         return ExplanationArrays(*self._request("explain", model, frame).arrays)
 
     def _request(self, work: str, model: ExtendedModel, frame: Frame) -> ArrayMessage:
-        """Let the process work on rows. A process that ended meanwhile is replaced once."""
+        """Let the process explain rows. A process that ended meanwhile is replaced once."""
         version = describe(model) | {"trusted_keys": self._trusted_keys}
         for _ in range(TRIES):
             loaded = False

@@ -26,7 +26,7 @@ from service import array_messages
 from service.thread_priority import PRIORITY, be_idle
 
 MAX_VERSIONS = 8  # limit of loaded versions
-OUT_OF_MEMORY_SCORE = "1000"  # the system ends this process first, before its worker
+OUT_OF_MEMORY_SCORE = "1000"  # if memory is short, the system ends this process before its worker
 Reply = tuple[dict[str, Any], Sequence[Array]]
 
 
@@ -77,7 +77,7 @@ def reply_to(message: array_messages.ArrayMessage, versions: LoadedVersions) -> 
     try:
         model = versions.get(fields)
         if fields["work"] == "load":
-            _ = model.explainer  # imported while the priority is still higher
+            _ = model.explainer  # imported before the priority is lowered
             return {}, ()
         frame = Frame(*message.arrays)
         if fields["work"] == "count":

@@ -8,7 +8,7 @@ from service.fair_queue import FairQueue
 
 
 class FairLock:
-    """One task has it at a time."""
+    """One task holds it at a time."""
 
     def __init__(self) -> None:
         self._waiting: FairQueue[tuple[asyncio.Future[None], float]] = FairQueue()
@@ -16,7 +16,7 @@ class FairLock:
 
     @contextlib.asynccontextmanager
     async def turn(self, client: str, cost: float) -> AsyncIterator[None]:
-        """Hold the lock. cost: what the client's turn counts for."""
+        """Hold the lock. cost: of the client's turn."""
         if self._held:
             await self._wait(client, cost)
         self._held = True

@@ -1,7 +1,7 @@
 """A queue in which clients take turns, however many items each of them has.
 
 Each client has its own line. The next item comes from the client that has cost least so far (start-time fair queueing).
-A client that had nothing to do saves nothing up: it starts at the cost of those that wait.
+An idle client does not accumulate credit: it starts at the cost of the clients that wait.
 """
 
 import heapq
@@ -37,7 +37,7 @@ class FairQueue(Generic[T]):
         self._count += 1
 
     def pop(self) -> T:
-        """The next item. There has to be one."""
+        """The next item. The queue must not be empty."""
         while True:
             cost, _, client = heapq.heappop(self._order)
             self._clock = cost

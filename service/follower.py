@@ -1,6 +1,6 @@
 """Follows `serving.json`: loads the versions in it, then replaces the snapshot by one assignment.
 
-A version that cannot be loaded leaves the one before in place, is reported, and is tried again later.
+If a version cannot be loaded, the previous one stays in place; the problem is reported, and the load is repeated later.
 """
 
 import asyncio
@@ -36,7 +36,8 @@ log = logging.getLogger("tabserve.follower")
 
 
 class Follower:
-    """adopt: prepares the next snapshot, in the loader's thread. Returns a function to call once that is served."""
+    """adopt: prepares the next snapshot, in the loader's thread. It returns a function to call once the snapshot is
+    served."""
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ class Follower:
         return self.files.requested(), self._signature()
 
     def _signature(self) -> tuple[int, ...]:
-        """Changes when the file does, and when the local copy of a store at a URL has another problem."""
+        """Changes with the file, and with the problem of the local copy of a store at a URL."""
         problem = signature(self.file.folder / PROBLEM_FILE) if self._is_copy else None
         return (*(signature(self.file.path) or ()), -1, *(problem or ()))
 
@@ -112,7 +113,7 @@ class Follower:
         self.wanted = wanted_models(state, stored, self.selection)
 
     async def prepare(self, request: PrepareRequest) -> str | None:
-        """Load versions that are about to be served. Returns why that is not possible."""
+        """Load versions that are about to be served. Returns the reasons if that is not possible."""
         async with self._lock:
             try:
                 for version in request.versions:

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 @dataclass
 class FollowingStatus:
-    """wanted_generation: of `serving.json`. serving_generation: the last one that this worker serves completely.
+    """wanted_generation: that of `serving.json`. serving_generation: the last one that this worker serves completely.
 
-    problems: why versions or the file cannot be used, by tag or file name. The versions before them are served.
+    problems: why versions or the file cannot be used, by tag or file name. The previous versions are served in their
+    place.
     """
 
     wanted_generation: int = 0
@@ -17,5 +18,5 @@ class FollowingStatus:
 
     @property
     def summary(self) -> str | None:
-        """All problems in a line; None without one."""
+        """All problems in one line; None without any."""
         return "; ".join(self.problems.values()) or None

@@ -52,7 +52,7 @@ class ModelCounters:
         self.row_errors: dict[tuple[str, str], int] = {}  # by column and code
         self.warnings: dict[str, int] = {}
         self.rejected: dict[str, int] = {}
-        self.short_deadlines = 0  # passed by requests that the server had less time for than its settings allow
+        self.short_deadlines = 0  # for requests whose own timeout was shorter than that of the settings
         self.batch_rows = HistogramBuckets(ROWS)
         self.queue_seconds = HistogramBuckets(SECONDS)
         self.engine_seconds = HistogramBuckets(SECONDS)

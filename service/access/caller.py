@@ -6,7 +6,7 @@ from typing import Literal
 
 Scope = Literal["predict", "metrics", "admin"]
 """What a key is for: `predict` for predictions and the description of models, `metrics` for monitoring, `admin` for
-changes of versions and all that is in no other scope."""
+changes of versions and everything that belongs to no other scope."""
 Access = Literal["open", Scope]
 """What a route requires: the scope of a key, or nothing."""
 SCOPES: tuple[Scope, ...] = ("predict", "metrics", "admin")

@@ -13,11 +13,13 @@ from service.request import Request
 BEARER = b"bearer "
 MAX_VERIFIED = 1024
 UNKNOWN = ActiveKey(bytes(32), NOBODY, None, None)
-"""Is compared with an unknown key, so that it takes the same steps as a known one. No key has this digest."""
+"""Compared in place of an unknown key's hash, so that unknown and known keys take the same steps. No key has this
+digest."""
 
 
 class KeyAccess(AccessControl):
-    """open_routes: paths that need no key, with `*` at the end for all that begin so; never those of `admin`."""
+    """open_routes: paths that need no key; one that ends with `*` is a prefix. Routes of the scope `admin` always need
+    a key."""
 
     uses_keys = True
 
@@ -73,12 +75,12 @@ class KeyAccess(AccessControl):
         return found
 
     def check_admin(self, request: Request) -> None:
-        """The scope replaces the rules for servers without keys: a web page or a proxy has no key of its own."""
+        """The scope replaces the rules for servers without keys: a web page or a proxy cannot add a key."""
         if "admin" not in request.caller.scopes:
             raise Forbidden("changes of versions need a key with the scope 'admin'")
 
     def identify(self, request: Request) -> None:
-        """Find out who sends a request to an open route. An invalid key is the same as none."""
+        """Find out who sends a request to an open route. An invalid key counts as no key."""
         sent = sent_key(request.headers)
         digest = sha256(sent).digest()
         found = self._ring.keys.get(digest, UNKNOWN)

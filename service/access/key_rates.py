@@ -23,7 +23,7 @@ from service.worker_records import reserve_space
 
 FILE = "key_rates"
 SLOTS = 8192
-ENTRY = 2  # numbers of a slot: the hash of the key's name, and when the next request is due
+ENTRY = 2  # numbers of a slot: the hash of the key's name, and the time when the next request is due
 NUMBER = 8  # bytes
 SIZE = NUMBER * ENTRY * SLOTS
 UNUSED_S = 60.0  # the slot of a removed key can be reused after this time
@@ -39,7 +39,7 @@ class KeyRate:
     def __init__(
         self, memory: "memoryview[float]", file: int | None, due: int, per_second: float, burst: int | None
     ) -> None:
-        """file: what the memory maps; None if there is one worker. due: the place of the key's number."""
+        """file: the mapped file; None if there is only one worker. due: the place of the key's number."""
         self._memory = memory
         self._file = file
         self._due = due
@@ -79,7 +79,7 @@ class KeyRate:
 
 
 def burst_of(per_second: float, burst: int | None) -> int:
-    """How many requests may come at once."""
+    """How many requests may arrive together."""
     return burst or max(1, math.ceil(per_second * DEFAULT_BURST_S))
 
 

@@ -1,4 +1,4 @@
-"""The file of keys (`TABSERVE_KEYS_FILE`): JSON that can be read by eye, with the hash of each key, not the key."""
+"""The file of keys (`TABSERVE_KEYS_FILE`): JSON that people can read, with the hash of each key, not the key."""
 
 import contextlib
 import json
@@ -36,7 +36,7 @@ class KeysFileError(Exception):
 
 
 class StoredKey(BaseModel):
-    """A key in the file. rate: requests per second over all workers; burst: how many may come at once."""
+    """A key in the file. rate: requests per second over all workers; burst: how many may arrive together."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

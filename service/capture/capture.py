@@ -1,4 +1,4 @@
-"""Capture: a share of the requests is kept as Parquet files, without a request that waits for it.
+"""Capture: a share of the requests is kept as Parquet files, and no request waits for it.
 
 event loop ──▶ queue ──▶ recorder (each worker) ──▶ database ──▶ exporter (one worker) ──▶ folder or URL
 """
@@ -38,7 +38,7 @@ class Capture:
         self._exporter.start()
 
     def stop(self) -> None:
-        """Write what was captured. What cannot be written in a few seconds waits in the database."""
+        """Write the captured rows. Rows that cannot be written in a few seconds stay in the database."""
         self._recorder.stop()
         self._exporter.stop()
 

@@ -1,7 +1,7 @@
-"""Captured rows and feedback on their way to files: they are kept here until a file with them is complete.
+"""Captured rows and feedback before they are in files: they are kept here until a file with them is complete.
 
-Rows are kept in batches, each a JSON text, as single rows would cost more than anything else in capture. They stay for
-some time after they were written to a file, so that feedback finds them by their id. The index of ids is made when
+Rows are kept in batches, each a JSON text, because storing single rows would dominate the cost of capture. They stay
+for some time after they were written to a file, so that feedback finds them by their id. The index of ids is made when
 feedback by id is used.
 """
 
@@ -121,7 +121,7 @@ class CaptureDatabase:
         self._add(ROWS, batches)
 
     def add_feedback(self, key: VersionKey, feedback: FeedbackBatch) -> None:
-        """key: of the champion, whose target is meant."""
+        """key: of the champion, whose target the feedback is about."""
         self._add(FEEDBACK, {key: feedback})
 
     def _add(self, table: str, batches: Mapping[VersionKey, RowBatch] | Mapping[VersionKey, FeedbackBatch]) -> None:
@@ -152,7 +152,7 @@ class CaptureDatabase:
             return found
 
     def mark_judged(self, model: str, ids: Sequence[str]) -> set[str]:
-        """Remember that these rows were judged. Returns those that were not before."""
+        """Remember that these rows were judged. Returns those that were not judged before."""
         fresh = set()
         update = "UPDATE ids SET judged = ? WHERE model = ? AND id = ? AND judged IS NULL"
         with self._database.transaction() as connection:
@@ -182,7 +182,8 @@ class CaptureDatabase:
         return [(numbers[0], numbers[-1]) for numbers in found.values()]
 
     def plan_file(self, file: PlannedFile) -> None:
-        """Decide which rows a file has, before it is written: after a crash it is written again with the same ones."""
+        """Decide which rows a file contains before it is written: after a crash it is written again with the same
+        rows."""
         with self._database.transaction() as connection:
             insert = "INSERT INTO files (name, kind, version, first, last) VALUES (?, ?, ?, ?, ?)"
             connection.execute(insert, file)
@@ -193,7 +194,7 @@ class CaptureDatabase:
             return [PlannedFile(*row) for row in connection.execute(query)]
 
     def complete_file(self, file: PlannedFile) -> None:
-        """The file is written. Feedback is in the file only from now on."""
+        """The file is written. From now on the file is the only place of its feedback."""
         with self._database.transaction() as connection:
             connection.execute("UPDATE files SET complete = 1 WHERE name = ?", (file.name,))
             connection.execute(
@@ -222,7 +223,7 @@ class CaptureDatabase:
             return [content for (content,) in connection.execute(query, (file.version, file.first, file.last))]
 
     def prune(self, older_than: float, max_rows: int = MAX_KEPT_ROWS) -> int:
-        """Delete old rows, and the oldest ones of too many. Returns how many of them were in no file."""
+        """Delete old rows, and the oldest rows beyond the limit. Returns how many of them were in no file."""
         with self._database.transaction() as connection:
             last, kept = 0, 0
             for number, count, seconds in connection.execute(

@@ -1,4 +1,4 @@
-"""The queue of captured requests: filled on the event loop, emptied by a thread. What does not fit is dropped."""
+"""The queue of captured requests: filled on the event loop, emptied by a thread. Rows that do not fit are dropped."""
 
 import threading
 import time
@@ -46,7 +46,7 @@ class CaptureQueue:
     def put_rows(
         self, served: ServedModel, rows: Sequence[Row], outputs: Outputs | float, request_id: bytes | str
     ) -> None:
-        """Queue valid rows and their predictions. They must not be changed any more."""
+        """Queue valid rows and their predictions. The caller must not change them afterwards."""
         if len(rows) == 1:
             array = outputs if isinstance(outputs, float) else outputs.primary
             self._add(CapturedRequest(time.time(), served, request_id, (0,), rows, array))

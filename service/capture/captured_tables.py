@@ -64,7 +64,7 @@ def rows_as_table(version: str, schema: FeatureSchema, batch: RowBatch, names: C
 
 
 def let_others_run() -> None:
-    """Give the event loop its turn: otherwise it waits for Python's switch interval, 5 ms."""
+    """Let the event loop run: otherwise it waits for Python's switch interval, 5 ms."""
     time.sleep(0)
 
 

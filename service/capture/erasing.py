@@ -40,7 +40,7 @@ def captured(destination: FileDestination, folder: str) -> list[str]:
 
 
 def erase_in_database(state: Path, where: Mapping[str, str], erased: Erased) -> None:
-    """Rows there are counted only in files, where most of them are, too."""
+    """Rows in the database are not counted, because most of them are in files, too."""
     database = CaptureDatabase(state)
     try:
         if where:
@@ -60,7 +60,7 @@ def matches(row: Mapping[str, Any], where: Mapping[str, str]) -> bool:
 
 
 def as_text(value: object) -> str:
-    """A value as it is compared: whole numbers without a fraction, true and false, missing ones as nothing."""
+    """A value in the form for comparisons: integers without a fraction, `true` and `false`, missing values empty."""
     if value is None:
         return ""
     if isinstance(value, bool):

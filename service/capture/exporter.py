@@ -1,6 +1,6 @@
 """The exporter: a thread of one worker that writes captured rows and feedback from the database to files.
 
-A new file is begun when there are enough rows, or when the oldest one has waited long enough. Which rows a file has is
+A file is started when there are enough rows, or when the oldest row has waited long enough. Which rows a file has is
 decided before it is written, so that a file of a killed worker is written again by the next one, with the same name.
 """
 
@@ -45,13 +45,14 @@ class Exporter:
         self._thread = threading.Thread(target=self._work, name="capture-export", daemon=True)
 
     def start(self) -> None:
-        """Start the thread. The worker that leads loads pyarrow first: later, that would delay requests."""
+        """Start the thread. The leading worker imports pyarrow at the start, because a later import would delay
+        requests."""
         if self._becomes_leader(0.0):
             import pyarrow.parquet  # noqa: F401
         self._thread.start()
 
     def stop(self) -> None:
-        """Write what is in no file, and end the thread. A destination that stalls is not waited for."""
+        """Write the rows that are not in a file, and end the thread. It does not wait for a destination that stalls."""
         self._stop.set()
         self._thread.join(2 * STOP_S)
 
@@ -118,7 +119,7 @@ class Exporter:
         self._expire_at = time.monotonic() + EXPIRE_S
 
     def _becomes_leader(self, wait_s: float) -> bool:
-        """wait_s: for another worker that stops, too, and may have written its last file already."""
+        """wait_s: how long to wait for another worker that stops, too, and may still write its last file."""
         if not self._leads:
             assert self._lock is not None
             self._leads = lock_within(self._lock, wait_s)

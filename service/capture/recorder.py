@@ -22,7 +22,7 @@ DAY_S = 86_400.0
 MAX_ROW_CHARACTERS = 64 * 1024  # limit for the text of a row: larger rows are dropped
 STOP_S = 5.0
 CountRows = Callable[[str, str, str, int], None]
-"""Counts rows of a model and a version by what happened to them."""
+"""Counts rows of a model and a version by their outcome."""
 CAPTURED, QUEUE_FULL, NOT_STORED, TOO_LARGE, NO_FILE = "captured", "queue_full", "not_stored", "too_large", "no_file"
 log = logging.getLogger("tabserve.capture")
 
@@ -59,7 +59,7 @@ class Recorder:
         self._thread.start()
 
     def stop(self) -> None:
-        """Store what is queued, and end the thread. A disk that stalls is not waited for."""
+        """Store the queued rows, and end the thread. It does not wait for a disk that stalls."""
         self._stopping = True
         self._queue.wake.set()
         self._thread.join(STOP_S)
@@ -79,7 +79,7 @@ class Recorder:
                 return
 
     def flush(self) -> None:
-        """Store what is queued. Rows that cannot be stored are counted and dropped."""
+        """Store the queued rows. Rows that cannot be stored are counted and dropped."""
         requests, dropped = self._queue.take(), self._queue.dropped
         if dropped > self._dropped:
             self._count("", "", QUEUE_FULL, dropped - self._dropped)

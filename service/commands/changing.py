@@ -26,7 +26,8 @@ def promote(arguments: Arguments, versions: VersionStore) -> int:
 
 
 def rollback(arguments: Arguments, versions: VersionStore) -> int:
-    """Return to the champion before. The version was checked in the state that is changed, and in no other."""
+    """Return to the previous champion. The checked version and the changed state must belong to the same read of the
+    file."""
     state, stored = versions.rollback_target(arguments.model)
     check_in_child(stored, timeout_s=CHECK_SECONDS, trusted_keys=trusted_keys.configured())
     expected = state.generation if arguments.if_generation is None else arguments.if_generation

@@ -31,7 +31,7 @@ def promote_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
 
 def rollback_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     description = (
-        "Make the champion before the present one the champion again. Repeated, it changes nothing; "
+        "Make the previous champion the champion again. Repeated, it changes nothing; "
         "to go back further, promote a version."
     )
     parser = change_parser(f"{program} rollback", description)

@@ -15,7 +15,8 @@ Arguments = argparse.Namespace
 
 
 def verify(arguments: Arguments, versions: VersionStore) -> int:
-    """Check the manifest of a version, and its signature if keys are trusted. Raises StoreError if they do not fit."""
+    """Check the manifest of a version, and its signature if keys are trusted. Raises StoreError if they do not
+    match."""
     stored = versions.find(*arguments.tag)
     keys = trusted_keys.configured() if arguments.trusted_keys is None else trusted_keys.parse(arguments.trusted_keys)
     try:
@@ -41,7 +42,7 @@ def unchecked_signature(stored: StoredVersion) -> str:
 
 
 def sign(arguments: Arguments, versions: VersionStore) -> int:
-    """Sign a version whose files are those that were stored. Raises StoreError or TrustedKeysError."""
+    """Sign a version whose files are unchanged since they were stored. Raises StoreError or TrustedKeysError."""
     try:
         from models import signature
     except ModuleNotFoundError as error:

@@ -11,8 +11,8 @@ from service.registry import ModelEntry
 from service.served_model import ServedModel
 
 ERROR, COVERAGE, DIFFERENCE = "error", "coverage", "difference to "  # names of stored metrics
-MIN_ROWS = 200  # below it there is no status
-MARGIN = 0.1  # the share by which the live error must be larger than at training to be worse
+MIN_ROWS = 200  # with fewer rows there is no status
+MARGIN = 0.1  # a live error counts as worse if it exceeds that at training by more than this share
 
 
 class LiveMetric(NamedTuple):
@@ -113,7 +113,7 @@ def worse_than_champion(entry: ModelEntry, sums: Mapping[MetricKey, Moments], al
     challengers = [version for version in entry.split if version != champion.version]
     for version in challengers:
         moments = sums.get(MetricKey(version, DIFFERENCE + champion.version), Moments())
-        low = interval(moments, 2 * alpha / len(challengers)).low  # alpha is of one end
+        low = interval(moments, 2 * alpha / len(challengers)).low  # alpha is for one end
         if low > 0.5:
             judge = champion.compiled(VersionJudge)
             value, least = ((2 * mean - 1) * judge.scale for mean in (moments.mean, low))

@@ -76,5 +76,5 @@ def class_positions(schema: FeatureSchema) -> dict[tuple[bool, Scalar], int]:
 
 
 def class_key_of(label: Scalar) -> tuple[bool, Scalar]:
-    """Tells true from 1, which are equal in Python."""
+    """Distinguishes true from 1, which are equal in Python."""
     return isinstance(label, bool), label

@@ -26,7 +26,7 @@ class Application:
         self.direct = DirectAnswers(context, self._router)
         settings = context.settings
         self._origins: OriginPolicy | None = None
-        if settings.cors_origins or context.access.uses_keys:  # with keys, too: browsers send preflights without any
+        if settings.cors_origins or context.access.uses_keys:  # also with keys: browsers send preflights without a key
             self._origins = OriginPolicy(settings.cors_origins)
             self._preflight = PreflightRoute(self.plane, self._origins)
 

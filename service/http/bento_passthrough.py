@@ -118,7 +118,7 @@ class BentoError(RequestError):
 def translated_error(message: Message, scope: Scope) -> RequestError:
     status, path = message["status"], scope["path"]
     headers = {bytes(key).lower(): bytes(value) for key, value in message.get("headers", ())}
-    if status == 404 or status < 400:  # a redirect would go to whatever Host the client sent
+    if status == 404 or status < 400:  # the target of a redirect would be the Host that the client sent
         return NotFound(f"there is no route {truncate(path)!r}; /docs.json lists all routes")
     if status == 405:
         return MethodNotAllowed(scope["method"], headers.get(b"allow", b"GET, HEAD").decode("latin-1"))

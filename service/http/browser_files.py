@@ -15,7 +15,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "page"
 INDEX = "index.html"
 PREFIX = "page/"
 PLACEHOLDER = b"{files}"
-"""Stands for the address of the files, relative to that of the page, in the index."""
+"""In the index, the placeholder for the address of the files, relative to that of the page."""
 DIGEST_CHARACTERS = 16
 CONTENT_TYPES = {
     ".css": b"text/css; charset=utf-8",

@@ -1,7 +1,8 @@
 """Answers small, common requests within the call that receives their last byte: without a scope, a task and ASGI.
 
-Such a request costs about half of one that passes the application. What the application promises holds here, too:
-readiness, access, request ids, metrics, logs and the request observer. Everything unusual is left to the application.
+Such a request costs about half as much as one that passes through the application. The guarantees of the application
+hold here, too: readiness, access, request ids, metrics, logs and the request observer. Everything unusual is left to
+the application.
 """
 
 from collections.abc import Mapping
@@ -83,8 +84,8 @@ class DirectAnswers:
     def answer(
         self, route: Route, path: bytes, fields: Fields, body: bytes, arrived: float, client: str
     ) -> bytes | DirectExchange | None:
-        """The response from its first own header on. Instead of a response that is not possible directly: the admitted
-        exchange, or None if it was not admitted.
+        """The response, starting with its own headers. Instead of a response that is not possible directly: the
+        admitted exchange, or None if it was not admitted.
 
         arrived: on the clock of time.monotonic.
         """

@@ -27,7 +27,7 @@ class Response(NamedTuple):
 
 
 def version_header(served: ServedModel) -> Header:
-    """Names the version that has answered, if the body has no place for it."""
+    """Names the version that answered, for bodies that cannot contain it."""
     return b"x-model-version", served.version.encode()
 
 
@@ -37,7 +37,7 @@ def problem_response(error: RequestError) -> Response:
 
 
 class HttpExchange(Exchange):
-    """An exchange over HTTP. `begun`: whether a route that sends its own response has started it."""
+    """An exchange over HTTP. `begun`: whether a route that sends its own response has started to send."""
 
     begun = False
     unwrapped_send: Send | None = None  # if `send` adds headers

@@ -1,4 +1,4 @@
-"""Security headers of HTML pages: no scripts and no data from elsewhere, and no frames around them."""
+"""Security headers of HTML pages: no scripts and no data from other hosts, and no embedding in frames."""
 
 from service.http.asgi_types import Header
 

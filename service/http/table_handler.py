@@ -1,6 +1,6 @@
 """Handles requests and responses that are tables: NDJSON, CSV, Arrow and Parquet, in any combination, or JSON.
 
-A body within the limits of a single request is read and answered whole. A larger one is streamed block by block: the
+A body within the limits of a single request is read and answered whole. A larger body is streamed block by block: the
 response starts when the body is complete (`response_buffer.py`). A later error is written into it and ends the
 connection.
 """
@@ -249,7 +249,8 @@ class TableHandler:
                 yield block
 
     async def _predict(self, block: Block, encoder: TableEncoder, row: int) -> bytes:
-        """Predict and encode one block. A full queue refuses the first block; the others wait for room."""
+        """Predict and encode one block. If the queue is full, the first block is refused; later blocks wait for
+        space."""
         deadline = time.monotonic() + self.timeout_s
         exchange = self.exchange
         context = PredictionContext(
