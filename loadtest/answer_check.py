@@ -37,7 +37,7 @@ def equal_bodies(actual: bytes, expected: bytes, scale: float) -> bool:
 
 
 def read_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in a body. Raises ValueError if the body holds something else."""
+    """The JSON object in a body. Raises ValueError if the body is something else."""
     value = json.loads(body)
     if not isinstance(value, dict):
         raise ValueError("not an object")

@@ -1,4 +1,4 @@
-"""Work that a worker repeats beside its requests."""
+"""Work that a worker repeats in addition to its requests."""
 
 import asyncio
 import logging

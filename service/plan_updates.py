@@ -37,7 +37,7 @@ def adopt_changes(plane: DataPlane) -> None:
 
 
 async def measure_doubtful(plane: DataPlane) -> None:
-    """Measure engines again whose plan may be different on a quiet machine."""
+    """Measure those engines again whose plan may differ on a quiet machine."""
     for served in plane.snapshot.served:
         if is_doubtful(served.batcher.cost):
             cost = await asyncio.to_thread(plane.costs.measure_again, served.model)

@@ -92,7 +92,8 @@ class ModelEntry:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The models served at one moment. `generation` counts snapshots; `loading` holds models that are not ready yet."""
+    """The models that are served at one time. `generation` counts snapshots; `loading` holds models that are not ready
+    yet."""
 
     entries: Mapping[str, ModelEntry] = field(default_factory=dict)
     generation: int = 0
@@ -144,7 +145,7 @@ class Snapshot:
 
 
 class Registry:
-    """Holds the current snapshot. Assign `snapshot` to replace it; nothing else refers to served models."""
+    """Holds the current snapshot. Assign `snapshot` to replace it; no other object refers to served models."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot

@@ -15,7 +15,7 @@ class Request(Protocol):
 
     @property
     def failed(self) -> RequestError | None:
-        """The error that it is answered with."""
+        """The error in its response."""
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""The request observer: is called after the response to every HTTP request and gRPC call.
+"""The request observer, which is called after the response to every HTTP request and gRPC call.
 
 It does nothing by default. To write an access log, pass a subclass to the `ServerContext` in `service.app`.
 """

@@ -1,4 +1,4 @@
-"""A sample of the rows that a version predicts, until they are counted: bounded, and cheap to add to."""
+"""A bounded sample of the rows that a version predicts, kept until they are counted; adding to it is cheap."""
 
 import random
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ SampledRows = tuple[Frame | Sequence[Row], Outputs | float]
 
 
 class RowSample:
-    """Has every request until there are too many; then one of `stride` requests, at a random place among them.
+    """It takes every request until there are too many; then one of `stride` requests, chosen at random.
 
     `add_rows` and `add_frame` are called on the event loop for each request, `take` once a second.
     """

@@ -1,8 +1,8 @@
 """A sequential test whether events are more frequent in a second group than in a first one.
 
-It can be looked at after every block of observations. If both groups have the same rate, which may change from block to
-block, the probability that it ever rejects is at most `alpha`: the product of the factors of all blocks is an e-process
-(Turner, Ly, Grünwald: Generic E-Variables for Exact Sequential k-Sample Tests, 2021).
+The result may be read after every block of observations. If both groups have the same rate, which may change from block
+to block, the probability that it ever rejects is at most `alpha`: the product of the factors of all blocks is an
+e-process (Turner, Ly, Grünwald: Generic E-Variables for Exact Sequential k-Sample Tests, 2021).
 """
 
 import math

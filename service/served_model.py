@@ -19,7 +19,7 @@ from service.metrics import ModelCounters
 from service.row_sample import RowSample
 from service.settings import Settings
 
-MAX_EXTENDED = 32  # combinations of options for which a version keeps the objects of protocols
+MAX_EXTENDED = 32  # combinations of options whose protocol objects a version keeps
 MAX_ERROR_COLUMNS = 100  # columns of a version with their own time series of errors
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ class ServedModel:
             served._compiled, served._single_row = {}, None
             if len(self._extended) == MAX_EXTENDED:
                 del self._extended[next(iter(self._extended))]
-        self._extended[options] = served  # the last one is the one used last
+        self._extended[options] = served  # in order of use
         return served
 
     def count_errors(self, errors: Iterable[RowError]) -> None:
@@ -118,7 +118,7 @@ class ServedModel:
         started = time.monotonic()
         try:
             output = self._single_row(row)
-        except Exception:  # the general path meets the error again and reports it
+        except Exception:  # the general path raises the error again and reports it
             return None
         if output is None:
             return None

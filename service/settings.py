@@ -35,9 +35,9 @@ SERVICE_LINK = re.compile(
 )
 """Variables that Kubernetes sets in all containers for a Service whose name begins with `tabserve`."""
 PAGES = frozenset({"/docs.json", "/drift", "/metrics", "/models"})
-"""Paths that no setting may take: monitoring and clients rely on what they answer."""
+"""Paths that no setting may use: monitoring and clients rely on their answers."""
 PROBES = frozenset({"/livez", "/ping", "/readyz"})
-"""Paths that a health route may take, as its answer is one of a probe, too; a predict route may not."""
+"""Paths that a health route may use, because it is a probe, too; a predict route may not."""
 ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
 """An origin as browsers send it, except for those of files and sandboxes (`null`), which anybody can have."""
 REMOVED = {"TABSERVE_LANE": "the fast path is always on"}

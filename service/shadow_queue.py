@@ -1,6 +1,6 @@
 """Shadows: copies of rows are predicted by a second version, and compared. No request waits for them.
 
-The queue is bounded; what does not fit is dropped. One thread of low priority works on it.
+The queue is bounded; rows that do not fit are dropped. One thread of low priority works on it.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ class ShadowQueue:
         self._thread: threading.Thread | None = None
 
     def follow(self, snapshot: Snapshot) -> None:
-        """Copy rows as this snapshot says."""
+        """Copy rows according to this snapshot."""
         targets = {}
         for name, entry in snapshot.entries.items():
             if entry.shadow is None or entry.aliases[entry.shadow.alias] == entry.aliases[CHAMPION]:

@@ -54,7 +54,7 @@ class SharedCosts:
             return self._write(model.tag, known.merged(measured) if known else measured)
 
     def changes(self) -> Mapping[str, EngineCost]:
-        """The costs, by tag, that other workers have written since the last call; cheap if there are none."""
+        """The costs, by tag, that other workers have written since the last call; cheap if nothing has changed."""
         if self._file is None:
             return {}
         try:

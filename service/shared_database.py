@@ -35,7 +35,7 @@ class SharedDatabase:
             return self._connect()
         except sqlite3.OperationalError:
             raise
-        except sqlite3.DatabaseError as error:  # the file is damaged or something else
+        except sqlite3.DatabaseError as error:  # the file is damaged or not a database
             if self._path is None:
                 raise
             log.error("a damaged database is replaced", extra={"path": str(self._path), "reason": str(error)})

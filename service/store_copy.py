@@ -21,7 +21,7 @@ def fill(settings: Settings, selection: Selection) -> None:
 
 
 def follow(settings: Settings, selection: Selection) -> Coroutine[Any, Any, None] | None:
-    """Copies what changes until cancelled; None if the store is a folder."""
+    """Copies changes until cancelled; None if the store is a folder."""
     sync = sync_of(settings, selection)
     return None if sync is None else follow_store(sync)
 

@@ -1,4 +1,4 @@
-"""The priority of threads and processes that work beside the answers to requests."""
+"""The priority of threads and processes that do not answer requests."""
 
 import contextlib
 import os
@@ -9,13 +9,13 @@ LOWEST_PRIORITY = 19
 
 
 def lower_priority() -> None:
-    """Lower the priority of this thread, where the system has priorities of threads."""
+    """Lower the priority of this thread if the system supports that."""
     with contextlib.suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), PRIORITY)
 
 
 def be_idle() -> None:
-    """Let this process run only when a core has nothing else to do, as far as the system allows it.
+    """Let this process run only when a core is otherwise idle, as far as the system allows it.
 
     A process with the lowest nice value alone would keep its core for some milliseconds when a request arrives.
     """

@@ -1,4 +1,4 @@
-"""Exports spans by OTLP, as the standard variables of OpenTelemetry say.
+"""Exports spans by OTLP, configured by the standard variables of OpenTelemetry.
 
 The sampler (`OTEL_TRACES_SAMPLER`), the resource, headers, timeouts and batches are those of the SDK. A thread exports
 the spans, and drops them when its queue is full: no request waits.
@@ -19,7 +19,7 @@ log = logging.getLogger("tabserve.tracing")
 
 
 def requested(environ: Mapping[str, str]) -> bool:
-    """Whether the variables ask for the export of traces: an endpoint, or the exporter `otlp`."""
+    """Whether the variables enable the export of traces: by an endpoint, or by the exporter `otlp`."""
     exporter = environ.get(EXPORTER, "").strip().lower()
     if environ.get(DISABLED, "").strip().lower() == "true" or exporter not in ("", "otlp"):
         return False
@@ -27,7 +27,7 @@ def requested(environ: Mapping[str, str]) -> bool:
 
 
 def problem(environ: Mapping[str, str]) -> str | None:
-    """Why the traces that the variables ask for cannot be exported."""
+    """Why the requested traces cannot be exported."""
     name = next((name for name in PROTOCOLS if environ.get(name, "").strip()), None)
     if name is not None and environ[name].strip() != PROTOCOL:
         return f"{name}={environ[name]!r} is not supported, expected {PROTOCOL}"
@@ -52,7 +52,7 @@ def start(environ: Mapping[str, str]) -> Any:
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     own = Resource.create({SERVICE_NAME: "tabserve", SERVICE_VERSION: version()})
-    resource = own.merge(OTELResourceDetector().detect())  # what the variables say takes precedence
+    resource = own.merge(OTELResourceDetector().detect())  # the variables take precedence
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)  # it would wait for the collector
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     trace.set_tracer_provider(provider)

@@ -34,7 +34,7 @@ class TraceContext(NamedTuple):
 
 
 def read(headers: Mapping[bytes, bytes]) -> TraceContext | None:
-    """The trace context of a request; None if it has none or an invalid one, which the standard says to ignore."""
+    """The trace context of a request; None without one, and for an invalid one, which the standard ignores."""
     parent = headers.get(b"traceparent", b"")
     found = PARENT.fullmatch(parent)
     if found is None or len(parent) > MAX_PARENT_BYTES or (parent.startswith(b"00") and found[4]):

@@ -47,5 +47,5 @@ def row_key(body: bytes) -> bytes:
     content = rows[0] if isinstance(rows, list) and rows else document.get("inputs", document)
     try:
         return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
-    except orjson.JSONEncodeError:  # nested deeper than orjson writes; the route will refuse it
+    except orjson.JSONEncodeError:  # nested too deeply for orjson; the route will refuse it
         return body

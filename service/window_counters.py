@@ -26,8 +26,12 @@ from service.worker_records import reserve_space
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 WEEK = 7 * DAY
-UNITS = ((MINUTE, HOUR), (HOUR, DAY), (DAY, WEEK))  # the length of a window, and the longest time that is read by it
-RINGS = tuple((unit, longest // unit + 1) for unit, longest in UNITS)  # one window more: the present one is not over
+UNITS = (
+    (MINUTE, HOUR),
+    (HOUR, DAY),
+    (DAY, WEEK),
+)  # the length of a window, and the longest time that such windows cover
+RINGS = tuple((unit, longest // unit + 1) for unit, longest in UNITS)  # one more window: the present one is incomplete
 WINDOWS = sum(count for _, count in RINGS)
 FORMAT = int.from_bytes(b"tabcnt01", "little")
 HEAD = 1 + WINDOWS  # numbers before the counts
@@ -105,7 +109,7 @@ class WindowCounters:
         """Leave the file to another worker."""
         if self._lock is not None:
             self._own = np.zeros_like(self._own)  # the counts are in the file, which another worker may continue
-            self._map = self._path = None  # unmapped once no array refers to it
+            self._map = self._path = None  # unmapped when no array refers to it any more
             os.close(self._lock)
             self._lock = None
 

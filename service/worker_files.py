@@ -46,7 +46,7 @@ class WorkerFiles:
             self._write("serving", self.pid, asdict(status))
 
     def statuses(self) -> Mapping[int, FollowingStatus]:
-        """The status of each worker that lives, this one included."""
+        """The status of each live worker, including this one."""
         found = {}
         for file in self.folder.glob("serving-*.json") if self.folder else ():
             pid = int(file.stem.rpartition("-")[2])
@@ -76,7 +76,7 @@ class WorkerFiles:
 
     @property
     def is_leader(self) -> bool:
-        """Whether this worker does what one worker does for all."""
+        """Whether this worker does the work that one worker does for all."""
         return self.folder is None or min(self.statuses(), default=self.pid) == self.pid
 
     def publish_counts(self, counts: Mapping[str, Any]) -> None:
@@ -92,7 +92,8 @@ class WorkerFiles:
             yield from ((content or {}).get(canary) or {}).items()
 
     def end_canary(self, model: str, canary: str) -> None:
-        """Let all workers return the traffic of a model to its champion. Without space, `serving.json` has to."""
+        """Let all workers return the traffic of a model to its champion. Without space, only `serving.json` can do
+        so."""
         self.keep_ended({**self.ended_canaries(), model: canary})
 
     def keep_ended(self, canaries: Mapping[str, str]) -> None:

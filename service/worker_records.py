@@ -26,7 +26,7 @@ def is_alive(pid: int) -> bool:
     """Whether a process runs. A zombie does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except ProcessLookupError:  # it ended between opening and reading
+    except ProcessLookupError:  # the worker ended between opening and reading
         return False
     except FileNotFoundError:
         return not Path("/proc").is_dir()  # without /proc: keep the files
@@ -62,7 +62,7 @@ class WorkerRecords:
         try:
             return cls(folder)
         except OSError as error:
-            log.warning("workers do not know of each other", extra={"reason": str(error)})
+            log.warning("workers cannot see each other", extra={"reason": str(error)})
             return cls(None)
 
     def close(self) -> None:

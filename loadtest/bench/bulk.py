@@ -28,7 +28,7 @@ MODEL = "housing"
 FILE_ROWS, GROUP_ROWS = 4_000_000, 250_000
 POLL_S = 0.05
 LOOPS = ("keras --batch 32", "keras --batch 4096", "keras --batch 65536", "mlflow", "lightgbm")
-MISSING = 3  # the exit code of a loop whose library is not installed
+MISSING = 3  # exit code of a loop whose library is not installed
 
 
 @dataclass
@@ -57,7 +57,7 @@ class PeakWatch:
         while not ended.wait(POLL_S):
             try:
                 for process in (self.root, *self.root.children(recursive=True)):
-                    known = self.peaks.get(process.pid, 0.0)  # one that has ended reports 0
+                    known = self.peaks.get(process.pid, 0.0)  # a process that has ended reports 0
                     self.peaks[process.pid] = max(known, peak_mb(process))
             except psutil.NoSuchProcess:
                 continue

@@ -1,7 +1,7 @@
 """Loops as users write them: read Parquet in chunks, predict, write the predictions.
 
 `python -m loadtest.bench.bulk_loops keras|mlflow|lightgbm [--batch N] VERSION INPUTS ROWS`. Keras and MLflow run the
-network of the version on the encoded columns, LightGBM trees of about the same accuracy on the plain ones.
+network of the version on the encoded columns, LightGBM trees of about the same accuracy on the raw columns.
 """
 
 import argparse

@@ -1,6 +1,7 @@
-"""What capture costs a request of one row: servers with and without it in turn, and the writing of files by itself.
+"""The cost of capture for a request of one row: servers with and without it take turns; writing files is measured
+separately.
 
-Files are written after some minutes, which a round does not last, so their cost is measured apart and added.
+A round is too short for the interval at which files are written, so their cost is measured separately and added.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""What counting for drift costs a request: the same version with and without its reference, in one run.
+"""The cost of counting for drift: the same version with and without its reference, in one run.
 
 Rounds and turns are those of `bench servers --beside`: see `checkouts`.
 """

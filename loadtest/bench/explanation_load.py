@@ -90,7 +90,7 @@ def measure(store: Path, home: Path, rounds: int, seconds: float) -> dict[str, l
         url = f"http://127.0.0.1:{server.port}"
         plan = request_plan.make(url, RequestMix(one=1, many=0, invalid=0, rows=1))
         with explanations(server, request, 0.0):
-            pass  # the first one starts what computes them
+            pass  # the first request starts the process of explanations
         for _ in range(rounds):
             for name, figures in found.items():
                 due = arrivals(SCENARIOS["steady"], RATE, seconds, rng)

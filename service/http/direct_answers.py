@@ -100,7 +100,7 @@ class DirectAnswers:
             return exchange  # it waits for its turn there
         try:
             answered = route.answer(body, exchange.request_id)
-        except Exception:  # the application meets the error again and reports it
+        except Exception:  # the application raises the error again and reports it
             return exchange
         if answered is None:
             return exchange

@@ -72,7 +72,7 @@ def request_schema(model: TabularModel, max_rows: int) -> Schema:
         },
         "required": ["rows"],
         "additionalProperties": False,
-        "default": {"rows": example_rows(model)},  # what Postman's import makes a request of
+        "default": {"rows": example_rows(model)},  # Postman's import creates its request from it
     }
 
 

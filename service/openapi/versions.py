@@ -20,7 +20,7 @@ VERSION = {"version": {"type": "integer", "minimum": 1}}
 IF_MATCH: Schema = {
     "name": "If-Match",
     "in": "header",
-    "description": "The generation that the change is for",
+    "description": "The generation that the change expects",
     "schema": {"title": "Generation", "type": "string", "examples": ['"12"']},
 }
 
@@ -38,7 +38,7 @@ def paths(models: Sequence[TabularModel], settings: Settings) -> dict[str, Any]:
     return {
         "/models/{name}/aliases/{alias}": alias,
         "/models/{name}/promote": change("promote", "post", "Make a version the champion", version),
-        "/models/{name}/rollback": change("rollback", "post", "Return to the champion before"),
+        "/models/{name}/rollback": change("rollback", "post", "Return to the previous champion"),
         "/models/{name}/traffic": change(
             "traffic", "put", "Split the requests", json_body("Traffic", traffic, example)
         ),

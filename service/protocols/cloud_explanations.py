@@ -45,7 +45,7 @@ def vertex_response(model: TabularModel, predictions: bytes, outputs: Outputs) -
             "baselineOutputValue": outputs.extras[BASELINE][row].item(),
             "instanceOutputValue": float(
                 str(outputs.primary[row, max(int(place), 0)])
-            ),  # float32 by its shortest digits
+            ),  # float32 values with their shortest digits
             "featureAttributions": dict(zip(names, contributions, strict=True)),
             "outputName": "value" if classes is None else "probabilities",
         }
@@ -67,7 +67,7 @@ def clarify_response(model: TabularModel, body: bytes, content_type: bytes, outp
 
 
 def kernel_shap(model: TabularModel, contributions: "np.ndarray[Any, Any]") -> list[list[dict[str, Any]]]:
-    """contributions: (rows, columns). Of each row a list of its columns' attributions."""
+    """contributions: (rows, columns). For each row, the list of its columns' attributions."""
     columns = [
         {"feature_header": feature.name, "feature_type": "numerical" if feature.kind == "number" else "categorical"}
         for feature in model.schema.features

@@ -66,7 +66,7 @@ def read(schema: FeatureSchema, body: bytes, max_rows: int) -> InvocationsReques
 
 
 def parameters_of(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of both names. Those of no meaning here are ignored, as MLflow ignores undeclared ones."""
+    """The parameters of both names. Unknown parameters are ignored, as MLflow ignores undeclared ones."""
     found = [parameters for key in PARAMETERS if isinstance(parameters := document.get(key), dict)]
     return {name: value for parameters in found for name, value in parameters.items()}
 
@@ -137,7 +137,7 @@ def csv_line(cells: Sequence[str]) -> bytes:
 
 
 class InvocationsWriter(JsonWriter):
-    """Writes the native API's objects, but the ends of an interval are called as Vertex AI calls them."""
+    """Writes the native API's objects, with Vertex AI's names for the ends of an interval."""
 
     def __init__(self, model: TabularModel) -> None:
         super().__init__(model, with_vertex_bounds(model.output_spec))

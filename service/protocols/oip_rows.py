@@ -121,7 +121,7 @@ def row_count(inputs: Sequence[InputTensor], max_rows: int) -> int:
 
 
 def check_names(schema: FeatureSchema, inputs: Sequence[InputTensor]) -> None:
-    """Raises RequestNotValid for unknown or missing columns and for datatypes that do not fit."""
+    """Raises RequestNotValid for unknown or missing columns and for unsuitable datatypes."""
     errors: list[RowError] = []
     known, names = schema.by_name, {tensor.name for tensor in inputs}
     if len(names) < len(inputs):

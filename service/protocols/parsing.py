@@ -13,7 +13,7 @@ ON_INVALID_OPTIONS = ("fail", "skip")
 
 
 def parse_json(body: bytes, *, constants: bool = False) -> Any:
-    """`parse_with_repeated_names`. Raises RequestNotValid, too: for a name that occurs twice in an object."""
+    """`parse_with_repeated_names`. Also raises RequestNotValid for a name that occurs twice in an object."""
     document = parse_with_repeated_names(body, constants=constants)
     if (name := first_repeated(marked_if_repeated(body.removeprefix(BOM_UTF8), document))) is not None:
         name = truncate(name)

@@ -222,7 +222,7 @@ def custom_attributes(headers: Mapping[bytes, bytes]) -> dict[str, str]:
 
 
 def levels(attributes: Mapping[str, str]) -> dict[str, str]:
-    """The attributes that a CSV has no other place for."""
+    """The attributes that a CSV cannot contain."""
     return {name: attributes[name] for name in ("interval", "set") if name in attributes}
 
 

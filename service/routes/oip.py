@@ -37,7 +37,7 @@ from service.version import version
 OCTET_STREAM = b"application/octet-stream"
 TIMEOUT = b"x-request-timeout"
 FAST_ROW = ValidatedRows(Frame(np.empty((1, 0)), np.empty((1, 0), np.int64)), 1)
-"""Stands in for the validated row after the fast path."""
+"""Replaces the validated row after the fast path."""
 EXTENSIONS = ("binary_tensor_data", "model_repository")
 MODEL = re.compile(r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<what>infer|ready))?/?")
 LOAD_OR_UNLOAD = re.compile(r"/v2/repository/models/(?P<name>[^/]+)/(?P<change>load|unload)")
@@ -168,7 +168,8 @@ class OipModelListRoute(OipRoute):
 
 
 class RepositoryIndexRoute(OipRoute):
-    """Triton's repository index: all versions of all models. `{"ready": true}` leaves out what is not served."""
+    """Triton's repository index: all versions of all models. `{"ready": true}` leaves out versions that are not
+    served."""
 
     access = "admin"
 

@@ -70,7 +70,7 @@ class MetricsPage(Page):
         return Response(page + await asyncio.to_thread(self.drift_page), METRICS_TYPE)
 
     def drift_page(self) -> bytes:
-        """The metrics of drift, of all versions."""
+        """The drift metrics of all versions."""
         drift = self.plane.drift
         return drift_metrics([drift.report(served) for served in self.plane.snapshot.served if served.sample])
 
@@ -79,7 +79,7 @@ class OpenApiPage(Page):
     """The OpenAPI document of the models that the caller may see, built for the first request."""
 
     def __init__(self, plane: DataPlane, names: Sequence[str], document: Callable[[Sequence[str]], bytes]) -> None:
-        """names: of all models. document: builds the document of some."""
+        """names: of all models. document: builds the document of selected models."""
         super().__init__(plane)
         self._names = names
         self._build = document

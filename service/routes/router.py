@@ -46,7 +46,7 @@ class Router:
         self.snapshot = snapshot
         self._plane = plane
         self.listed: dict[str, Route] = {}
-        for group in reversed(ROUTE_GROUPS):  # the first group takes a path that two groups list
+        for group in reversed(ROUTE_GROUPS):  # if two groups list a path, the first one handles it
             self.listed |= group.listed(plane, self.snapshot)
         self.direct = {path.encode(): route for path, route in self.listed.items() if route.answers_directly}
         self.listed["/docs.json"] = OpenApiPage(plane, snapshot.names, partial(openapi_document, plane, snapshot))
@@ -54,7 +54,7 @@ class Router:
     def find(self, path: str) -> Route | None:
         """The route of a path that is not in `listed`; None if no group has it.
 
-        A path with one slash too many at its end is answered as without it, not by a redirect.
+        A path with an extra slash at its end gets the same answer as without it, not a redirect.
         """
         if path.endswith("/") and len(path) > 1:
             found = self.listed.get(path[:-1]) or self._find_in_groups(path[:-1])
@@ -73,7 +73,7 @@ class Router:
 
 def openapi_document(plane: DataPlane, snapshot: Snapshot, names: Sequence[str]) -> bytes:
     """The document of the models with these names."""
-    from service.openapi import document  # when the page is read: a worker is smaller without it
+    from service.openapi import document  # imported when the page is requested: a worker is smaller without it
 
     models = [model for model in snapshot.champions if model.name in names]
     return document.document(models, plane.settings, version())

@@ -11,7 +11,7 @@ from service.traffic_split import CLIENT_KEY, KEY_BYTES, row_key
 
 
 class SplitRoute(Route):
-    """Passes each request to the route of the version that its client belongs to, or its row without a client key."""
+    """Passes each request to the route of the version of its client or, without a client key, of its row."""
 
     access = "predict"
 

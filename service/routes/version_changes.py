@@ -101,7 +101,7 @@ class PromoteRoute(VersionChangeRoute):
 
 
 class RollbackRoute(VersionChangeRoute):
-    """Returns to the champion before."""
+    """Returns to the previous champion."""
 
     def requested(self, exchange: HttpExchange, body: Any) -> RequestedChange:
         check_names(body, ())

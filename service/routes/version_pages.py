@@ -99,7 +99,7 @@ def stored_versions(plane: DataPlane, model: str) -> Sequence[StoredVersion]:
 
 
 def served_by(plane: DataPlane, entry: ModelEntry) -> dict[str, Any]:
-    """What is set besides aliases and traffic: the champion to which a rollback returns, a canary's rule, a shadow."""
+    """Settings other than aliases and traffic: the champion to which a rollback returns, a canary's rule, a shadow."""
     found: dict[str, Any] = {}
     try:
         state = ServingFile(store.home(plane.settings.store)).read().model(entry.name)
@@ -136,7 +136,7 @@ def metrics_of(folder: Path) -> Any:
 
 
 def trained_at(folder: Path) -> str | None:
-    """When the version was stored, from BentoML's description, or else by its files."""
+    """When the version was stored, according to BentoML's description or else to its files."""
     try:
         if (description := folder / DESCRIPTION_FILE).is_file():
             found = CREATION_TIME.search(read_document(description).decode())

@@ -73,14 +73,14 @@ class ConnectionBalancer:
         self._counts.close()
 
     async def wait_closed(self) -> None:
-        """uvicorn awaits this for each listener; there is nothing to wait for."""
+        """uvicorn awaits this for each listener; it returns immediately."""
 
     async def exchange_counts(self) -> None:
         """Publish the count of this worker and read those of the others, until closed."""
         while self.sockets:
             try:
                 self._counts.refresh()
-            except Exception as error:  # mostly out of file descriptors: use the last known counts until there are some
+            except Exception as error:  # usually out of file descriptors: use the last known counts meanwhile
                 log.warning(
                     "cannot read the connection counts of other workers",
                     extra={"reason": str(error), "retry_s": REFRESH_INTERVAL_S},
@@ -130,7 +130,7 @@ class ConnectionBalancer:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 more = False
                 break
-            except OSError as error:  # mostly out of file descriptors: some may be free later
+            except OSError as error:  # usually out of file descriptors: some may be free later
                 log.warning("cannot accept connections", extra={"reason": str(error), "retry_s": RETRY_S})
                 self._pause(listener, RETRY_S)
                 more = False

@@ -23,7 +23,7 @@ class ConnectionCounts:
         self._others: dict[str, memoryview] = {}
         self._own = memoryview(bytearray(4)).cast("i")
         if self._own_file:
-            # Left by a dead worker with this process id; other workers may map it
+            # a dead worker with the same process id left it; other workers may map it
             self._own_file.unlink(missing_ok=True)
             self._own_file.write_bytes(bytes(4))
             self._own = mapped(self._own_file)

@@ -92,7 +92,7 @@ class GracefulShutdown:
             self._state.close()
 
     async def _stop_listening(self) -> None:
-        """Accept all connections that clients have made, and no more; as soon as a starting server has listeners."""
+        """Accept all connections in the backlog and no new ones, as soon as a starting server has listeners."""
         deadline = self._loop.time() + FINISH_S
         while not self._server.started and self._loop.time() < deadline:
             await asyncio.sleep(POLL_S)

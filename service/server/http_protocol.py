@@ -119,7 +119,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        # uvicorn's middleware for the headers of proxies costs 1 % of a request: used only where there are any
+        # uvicorn's middleware for proxy headers costs 1 % of a request: used only if there are such headers
         self._proxy_app = self.app
         self._inner_app = self.app.app if isinstance(self.app, ProxyHeadersMiddleware) else self.app
         self._direct: DirectAnswers | None = getattr(self._inner_app, "direct", None)
@@ -290,7 +290,8 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         return len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n\r\n") + fields
 
     def shutdown(self) -> None:
-        """Shut down. A connection without a request waits a moment: its first request may be on its way or unread."""
+        """Shut down. A connection without a request stays open briefly: its first request may be under way or
+        unread."""
         if self.cycle is None and not (self._stopping or self._answered_at):
             self._stopping = True
             self.loop.call_later(FIRST_REQUEST_S, self.loop.call_later, LAST_READ_S, super().shutdown)
@@ -346,7 +347,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         elif cycle.response_started:  # its response has started
             self.transport.close()
         else:
-            cycle.disconnected = True  # tells the app, and drops its response
+            cycle.disconnected = True  # notifies the app, and drops its response
             cycle.message_event.set()
             self._send_refusal()
 

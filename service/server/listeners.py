@@ -56,7 +56,7 @@ def refuses_new_connections(listener: socket.socket) -> bool:
 
 
 async def wait_until_refused(listeners: Iterable[socket.socket]) -> None:
-    """Wait until no new connection can come, or until it is clear that only this worker stops."""
+    """Wait until no new connection can arrive, or until it is clear that only this worker stops."""
     loop = asyncio.get_running_loop()
     listeners, deadline = list(listeners), loop.time() + REFUSED_S
     while not all(refuses_new_connections(listener) for listener in listeners) and loop.time() < deadline:

@@ -1,4 +1,5 @@
-"""TLS of a server: the context of new connections, made anew when a file changes. uvicorn reads the files only once."""
+"""TLS of a server: the context of new connections, which is created again when a file changes. uvicorn reads the files
+only once."""
 
 import asyncio
 import logging

@@ -48,7 +48,7 @@ class TlsFiles:
         return [_signature(Path(path)) for path in self.paths]
 
     def check(self) -> None:
-        """Raises TlsError if no context can be made of the files."""
+        """Raises TlsError if the files do not make a valid context."""
         for path in self.paths:
             if not os.access(path, os.R_OK) or not Path(path).is_file():
                 raise TlsError(f"the TLS file {path} cannot be read")
@@ -73,7 +73,8 @@ class TlsFiles:
         return made
 
     def require_client_certificates(self, context: ssl.SSLContext) -> None:
-        """Require what uvicorn would not without `--ssl-cert-reqs`, although it has the authorities of the clients."""
+        """Require client certificates: uvicorn would not do so without `--ssl-cert-reqs`, although it knows the
+        authorities."""
         if self.ca_certs and context.verify_mode == ssl.CERT_NONE:
             context.verify_mode = ssl.CERT_REQUIRED
 

@@ -63,7 +63,7 @@ def record_failed_start(reason: str) -> None:
 
 
 def wait_after_failed_starts(records: WorkerRecords) -> None:
-    """Wait before another start if several have failed: the worker that runs needs the processor."""
+    """Wait before another start if several have failed: the running worker needs the processor."""
     failed = records.failed_starts - MAX_FAILED_STARTS
     if failed >= 0 and records.running:
         time.sleep(min(2.0**failed, MAX_WAIT_S))
