@@ -24,7 +24,7 @@ COMMANDS = {
     "serve": Command("service", "serve the stored models over HTTP and gRPC"),
     "status": Command("service", "show what is served, and by which servers", "status"),
     "promote": Command("service", "make a version the champion, which is served", "promote"),
-    "rollback": Command("service", "return to the champion before", "rollback"),
+    "rollback": Command("service", "return to the previous champion", "rollback"),
     "alias": Command("service", "name a version, or delete the name", "alias"),
     "canary": Command("service", "give a version a share of the requests", "canary"),
     "shadow": Command("service", "let a version predict a share of the rows, unseen by clients", "shadow"),

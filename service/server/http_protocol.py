@@ -290,7 +290,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         return len(self.parser.get_method()) + len(self.url) + len("  HTTP/1.1\r\n\r\n") + fields
 
     def shutdown(self) -> None:
-        """Shut down. A connection without a request stays open briefly: its first request may be under way or
+        """Shut down. A connection without a request stays open briefly: its first request may be in transit or
         unread."""
         if self.cycle is None and not (self._stopping or self._answered_at):
             self._stopping = True
