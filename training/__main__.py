@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # it needs the extra signing
 
 PROGRAM = "python -m training"
 DEFAULTS = ("housing", "income", "penguins")
-NUMPY_BY_DEFAULT = ("penguins",)  # one of the default models shows the NumPy network
+NUMPY_BY_DEFAULT = ("penguins",)  # one of the default models uses the NumPy network
 
 
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:

@@ -61,7 +61,7 @@ class Baselines:
         if self.task != "regression" and len(np.unique(self.y[self.train])) < 2:
             report("the training part has one class only: no linear model and no boosted trees to compare with")
             return results
-        with warnings.catch_warnings():  # about convergence and conditioning: good enough for a baseline
+        with warnings.catch_warnings():  # about convergence and conditioning: good enough here
             warnings.simplefilter("ignore")
             results["linear"] = self.linear(report)
             if catboost_baseline.installed():

@@ -46,7 +46,7 @@ LANGUAGES = {
     "Japanese": ("はい", "いいえ"),
     "Korean": ("예 네", "아니요 아니오"),
 }
-"""Words for true and for false. S/N (sí, sim) and O/N (oui) are left out: they may mean other things."""
+"""Words for true and for false. S/N (sí, sim) and O/N (oui) are left out: they may have other meanings."""
 
 
 def boolean_words(texts: Iterable[str]) -> BooleanWords | None:

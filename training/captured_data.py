@@ -27,7 +27,7 @@ EXAMPLE = "--data 'capture/*.parquet'"
 
 @dataclass(frozen=True)
 class CapturedFile:
-    """One file, with what its metadata says about it. categories: columns of numbers that are names."""
+    """One file with its metadata. categories: columns whose numbers are names."""
 
     path: str
     table: Any
@@ -98,7 +98,7 @@ def selected(options: DataOptions) -> list[CapturedFile]:
     found = [file for file in files if file.model == wanted]
     if not found and len(models) > 1:
         raise UsageError(f"{options.data} has no rows of {wanted}; there are {', '.join(models)}")
-    return found or files  # the files of one model, which gets another name
+    return found or files  # --name renames a model: the files then belong to one model
 
 
 def expand(pattern: str) -> list[str]:
@@ -156,14 +156,14 @@ def joined_table(tables: Sequence[Any]) -> Any:
 
 
 def without_ambiguous_ids(rows: Any) -> Any:
-    """The rows whose id occurs once: feedback about another one could mean either row."""
+    """The rows whose id occurs once: feedback about a repeated id could mean either row."""
     counts = pc.value_counts(rows.column(ID))
     once = counts.field("values").filter(pc.equal(counts.field("counts"), 1))
     return rows.filter(pc.is_in(rows.column(ID), once))
 
 
 def newest_truth(feedback: Any) -> Any:
-    """Id and truth, of several about one row the newest."""
+    """Id and truth; of several for one row, the newest."""
     ordered = feedback.sort_by([(TIME, "descending")])
     _, first = np.unique(np.array(ordered.column(ID).to_pylist(), dtype=object).astype(str), return_index=True)
     return ordered.take(pa.array(np.sort(first))).select([ID, TRUTH])

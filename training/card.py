@@ -19,7 +19,7 @@ MAX_LISTED_COLUMNS = 30  # columns listed in the importance
 
 
 def metrics_table(network: EvaluationMetrics, baselines: dict[str, EvaluationMetrics]) -> list[list[str]]:
-    """Rows of text: a header, the network, and each baseline."""
+    """Rows of text: a header, the network and each baseline."""
     keys = [key for key in METRIC_LABELS if key in network]
     table = [["", *[METRIC_LABELS[key] for key in keys]]]
     for name, metrics in {"this model": network, **baselines}.items():

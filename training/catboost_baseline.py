@@ -20,7 +20,7 @@ def installed() -> bool:
 def fit(
     x: Array, y: Array, validation: tuple[Array, Array], categorical: list[int], classes: int, seconds: float
 ) -> tuple[Any, bool]:
-    """A model of the round with the smallest validation loss, and whether it was stopped by the time limit.
+    """The model after the round with the smallest validation loss, and whether the time limit stopped it.
 
     x (rows, columns): numbers with NaN; categorical: the columns of codes. classes: 0 for a regression.
     """

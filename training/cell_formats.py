@@ -1,6 +1,6 @@
 """Decides how the cells of each text column are read: from its cells, the flags, and the other columns.
 
-A reading that is the only one which fits is taken, with a notice. Where two fit that differ by a factor, as 1.234 does
+If only one reading fits, it is used, with a notice. Where two fit that differ by a factor, as 1.234 does
 in a file of decimal commas, the other columns decide, and without them the user.
 """
 
@@ -39,7 +39,7 @@ MISSING_WORDS = frozenset(  # in any case; they have no other meaning among numb
 )
 MAX_NUMERIC_CLASSES = 20  # limit for a target whose numbers are kept as text
 MAX_BOOLEAN_SPELLINGS = 20  # distinct cells of a column of words for true and false
-MANY_GROUPS = 12  # distinct cells with exactly three decimals, from which this is not an accident
+MANY_GROUPS = 12  # this many distinct cells with exactly three decimals are not an accident
 ZERO_POINT = re.compile(r"0?[.,]\d+")
 DECIMALS, GROUPS = {".": Marks(".", None), ",": Marks(",", None)}, {".": Marks(",", "."), ",": Marks(".", ",")}
 
@@ -63,7 +63,7 @@ class Candidate:
 
     @property
     def decimal_evidence(self) -> str | None:
-        """The decimal mark that this column shows the table to have."""
+        """The decimal mark of the table, if this column shows it."""
         used = self.marks is not None and any(mark in core for core in self.cores for mark in ".,")
         return self.marks.decimal if used and self.marks else None
 
@@ -109,7 +109,7 @@ def decide_cell_formats(
     options: DataOptions,
     schema: FeatureSchema | None,
 ) -> dict[str, ColumnFormat]:
-    """The format of each column; none of them is kept. Raises UsageError if only the user can decide."""
+    """The format of each column; the columns themselves are not kept. Raises UsageError if only the user can decide."""
     if options.decimal and options.decimal == options.thousands:
         raise UsageError(f"--decimal and --thousands are both {options.decimal!r}")
     decided: dict[str, ColumnFormat] = {}
@@ -198,7 +198,7 @@ def _is_date_or_boolean(present: FactorizedColumn, column: FactorizedColumn, opt
 
 
 def _texts(column: FactorizedColumn) -> list[str]:
-    """Some of the cells, the first ones and, if there are any, one with another minus."""
+    """Some of the cells: the first ones and, if present, one with another minus sign."""
     other = next((text for text in column.values if "\u2212" in text), None)
     return column.values[:SAMPLE_VALUES] + ([other] if other else [])
 
@@ -225,14 +225,14 @@ def _may_be_numbers(
 
 
 def _distinct_fits(cores: list[str], fits: list[Marks]) -> list[Marks]:
-    """Without readings whose marks do not occur if a plainer one fits as well."""
+    """The readings without those whose marks do not occur, if a simpler one fits as well."""
     joined = "".join(cores)
     used = [marks for marks in fits if marks.thousands is None or marks.thousands in joined]
     return used or fits[:1]
 
 
 def _resolve(candidates: list[Candidate], delimiter: str | None, options: DataOptions, *, ask: bool) -> None:
-    """Choose the marks of each candidate: the clear ones first, which then decide the others."""
+    """Choose the marks of each candidate: the clear ones first, because they decide the others."""
     for candidate in candidates:
         if candidate.doubtful_mark is None:
             candidate.marks = candidate.fits[0]

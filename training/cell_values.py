@@ -31,7 +31,8 @@ def parse_numbers(column: FactorizedColumn) -> Vector:
 
 
 def _plain_numbers(column: FactorizedColumn) -> Vector | None:
-    """The same by float() alone, faster; None if a text is not a plain number, as `nan` and `1_000` are not."""
+    """The same with float() alone, which is faster; None if a text is not a plain number, as `nan` and `1_000` are
+    not."""
     if not column.cells.plain or "_" in "".join(column.values):
         return None
     try:
@@ -108,7 +109,7 @@ def holds_numbers(column: FactorizedColumn, numbers: Vector) -> bool:
 
 
 def swap_decimal(column: FactorizedColumn) -> FactorizedColumn:
-    """The same cells with the other decimal mark."""
+    """The same cells read with the other decimal mark."""
     return column.with_cells(CellFormat(decimal="," if column.cells.decimal == "." else "."))
 
 

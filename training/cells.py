@@ -1,6 +1,6 @@
 """One column of a table, factorised: its distinct values with their counts, and a code for each row.
 
-Every later step works on the distinct values, so a million rows cost little more than reading them.
+All later steps work on the distinct values, so a million rows cost little more than their reading.
 """
 
 import math
@@ -70,7 +70,7 @@ class FactorizedColumn:
         return ", ".join(render(self.values[index]) for index in where)
 
     def without(self, mask: Mask) -> "FactorizedColumn":
-        """The same column, the values in the mask counted as missing."""
+        """The same column; the values in the mask count as missing."""
         codes, values = _drop_values(self.codes, self.values, mask)
         return replace(self, codes=codes, values=values, counts=self.counts[~mask])
 

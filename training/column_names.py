@@ -1,4 +1,4 @@
-"""The names of the columns of several files, which have to be the same."""
+"""Checks that several files have the same column names."""
 
 from collections.abc import Sequence
 

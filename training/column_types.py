@@ -23,12 +23,12 @@ from training.date_formats import detect_date_format
 from training.number_notation import unit_kind
 from training.split_rule import parse_split_rule
 
-NEARLY_DISTINCT = 0.9  # share of distinct values from which text identifies rows instead of grouping them
-LONG_TEXT = 40  # characters per value on average, from which LONG_TEXT_DISTINCT suffices
+NEARLY_DISTINCT = 0.9  # text with this share of distinct values identifies rows instead of grouping them
+LONG_TEXT = 40  # average length of values, from which LONG_TEXT_DISTINCT is sufficient
 LONG_TEXT_DISTINCT = 0.5
 LENGTH_SAMPLE = 10_000
 EPOCH_SECONDS = 946_684_800, 2_051_222_400  # 2000 to 2034
-FIRST_YEAR, LAST_YEAR = 1500, 2100  # numbers of rows are hardly ever these
+FIRST_YEAR, LAST_YEAR = 1500, 2100  # row numbers hardly ever have these types
 IDENTIFIER_NAME = re.compile(
     r"(?i:ids?|identifier|uuid|guid|key|index|idx|row|rowid|row[ _.-]?(nr|no|num|number)|nr|no|unnamed: \d+)"
     r"|.*(?i:[ _.-](id|uuid|guid|key|index))|.*[a-z](Id|ID)"
@@ -153,7 +153,7 @@ def _text_hint(column: FactorizedColumn) -> str:
 
 
 def _notation_hint(column: FactorizedColumn) -> str:
-    """A hint if most cells are numbers with characters around them that could not be read."""
+    """A hint if most cells are numbers with unknown characters around them."""
     sample = column.values[:LENGTH_SAMPLE]
     kinds = [unit_kind(text) for text in sample]
     if kinds.count("none") > 0.1 * len(sample) or "unit" not in kinds:

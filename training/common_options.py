@@ -17,7 +17,7 @@ def add_signing_option(parser: argparse.ArgumentParser) -> None:
 
 
 def add_promotion_options(group: "argparse._ArgumentGroup") -> "argparse._MutuallyExclusiveGroup":
-    """--promote and --no-promote. The group that is returned takes further modes."""
+    """--promote and --no-promote. Returns the group, for further modes."""
     modes = group.add_mutually_exclusive_group()
     modes.set_defaults(promotion="auto")
     add_promotion_mode(

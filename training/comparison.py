@@ -29,7 +29,7 @@ class Comparison:
 
     @property
     def is_not_worse(self) -> bool:
-        """A difference of 0 is not worse, also if neither model errs."""
+        """A difference of 0 is not worse, even if neither model has errors."""
         return self.high <= TOLERATED * self.present
 
     def __str__(self) -> str:

@@ -150,7 +150,7 @@ class FitOptions:
 
 
 def check_seed(flag: str, seed: int) -> None:
-    """Raises UsageError for a seed that scikit-learn or Keras would reject."""
+    """Raises UsageError for a seed that scikit-learn or Keras would refuse."""
     if not 0 <= seed < 2**32:
         raise UsageError(f"{flag} must be from 0 to {2**32 - 1}, not {seed}")
 

@@ -1,4 +1,4 @@
-"""The scores that intervals and label sets of a trained model are made of.
+"""The scores behind the intervals and label sets of a trained model.
 
 They come from the test rows: the validation rows chose the trial and the number of epochs, so their errors are too
 small.

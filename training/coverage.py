@@ -1,7 +1,7 @@
 """How often intervals and label sets contain the true value, measured on rows that were not used for them.
 
 By folds: each half of the test rows is judged by the scores of the other half. By splits: the same for many random
-halves. A trained model is only predicted once, so a split costs a quantile and a comparison.
+halves. The model predicts only once, so a split costs only a quantile and a comparison.
 """
 
 import math
@@ -38,7 +38,8 @@ class LevelCoverage(NamedTuple):
 
 
 def level_coverage(rows: HeldOutRows, fitted: Uncertainty, level: float, splits: int) -> LevelCoverage:
-    """Whether scores cover as many rows as they should. Of a classification without the label that is always added."""
+    """Whether scores cover as many rows as they should. For a classification, without the label that is always
+    added."""
     rng, count = np.random.default_rng(1), len(rows.scores)
     by_folds = np.mean([_covered(rows, fitted, level, *fold).mean() for fold in folds(count)])
     means = []

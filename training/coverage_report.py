@@ -42,7 +42,8 @@ class Interval(NamedTuple):
         return self.high - self.low
 
     def score(self, y: Vector) -> float:
-        """The mean width plus 2 / (1 - level) times how far the truth is outside; smaller is better (Winkler 1972)."""
+        """The mean width plus 2 / (1 - level) times the distance of the truth from the interval; smaller is better
+        (Winkler 1972)."""
         outside = np.maximum(self.low - y, 0.0) + np.maximum(y - self.high, 0.0)
         return float((self.width + 2 / (1 - LEVEL) * outside).mean())
 
@@ -58,7 +59,7 @@ def report(rows: HeldOutRows, fitted: Uncertainty) -> dict[str, Any]:
 def judged_quantiles(
     rows: HeldOutRows, fitted: Uncertainty, calibration: Places, judged: Places, level: float = LEVEL
 ) -> Vector:
-    """(tested rows,): the score up to which each of them is covered, from the scores of the calibration rows."""
+    """(tested rows,): the largest covered score of each row, from the scores of the calibration rows."""
     groups = rows.groups(fitted)
     own = refit(fitted, rows.scores[calibration], None if groups is None else groups[calibration])
     level = min(level, own.largest_level)
@@ -113,7 +114,7 @@ def set_report(rows: HeldOutRows, fitted: Uncertainty, level: float = LEVEL) -> 
 
 
 def refit(fitted: Uncertainty, scores: Vector, groups: Codes | None) -> Uncertainty:
-    """The same kind of scores from other rows."""
+    """Scores of the same kind from other rows."""
     if fitted.by == "none" or groups is None:
         return uncertainty.fit(scores)
     return uncertainty.fit(scores, groups, fitted.by, fitted.category)

@@ -68,7 +68,7 @@ def _best_delimiter(head: str) -> tuple[str, Regularity]:
 
 
 def regularity(head: str, delimiter: str) -> Regularity:
-    """The signs of a table in the first 100 lines that are not blank."""
+    """Signs of a table in the first 100 lines that are not blank."""
     try:
         reader = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter, skipinitialspace=delimiter != " ")
         rows = [row for row in islice(reader, HEAD_LINES) if row]
@@ -101,7 +101,7 @@ def _hint(head: str) -> str:
 
 
 def _blanks_hint(lines: list[str]) -> str:
-    """Where blanks are between the cells: one each is a delimiter, columns aligned by several are not read."""
+    """For blanks between the cells: a single blank is a delimiter, columns aligned by several blanks are not read."""
     rows = [line.split() for line in lines if line.strip()]
     width = len(rows[0]) if rows else 0
     if width < 2 or sum(len(row) == width for row in rows) < 0.9 * len(rows):

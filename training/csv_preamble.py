@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from training.errors import UsageError
 
-SEP_LINE = re.compile(rb'"?sep=(.)"?[ \t]*(?:\r\n|\n|\r)', re.IGNORECASE)  # Excel reads and writes it
+SEP_LINE = re.compile(rb'"?sep=(.)"?[ \t]*(?:\r\n|\n|\r)', re.IGNORECASE)  # Excel reads and writes this line
 LINE_END = re.compile(rb"\r\n|\n|\r")
 
 

@@ -27,7 +27,7 @@ class ChunkReader(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """As many bytes as there are of a chunk, `size` at most; none at the end."""
+        """The next bytes of a chunk, at most `size`; none at the end."""
         while not self._rest:
             chunk = next(self._chunks, None)
             if chunk is None:

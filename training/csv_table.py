@@ -14,7 +14,7 @@ from training.raw_table import BatchSink, RawTable, check_names
 
 
 class CsvHeader(NamedTuple):
-    """What the first lines of a CSV say about it.
+    """The facts from the first lines of a CSV.
 
     lines: up to the header's end, below the lines that are skipped. trailing: see `CsvRows`. rows: the first rows.
     """
@@ -62,7 +62,7 @@ def read_csv(
 
 
 def first_chunk(chunks: Iterable[bytes]) -> tuple[bytes, Iterator[bytes]]:
-    """The first chunk, long enough for all decisions that the first lines make, and the others."""
+    """The first chunk, long enough for all decisions based on the first lines, and the other chunks."""
     rest = iter(chunks)
     first = b""
     while len(first) <= csv_format.HEAD_BYTES and (chunk := next(rest, None)) is not None:

@@ -20,7 +20,7 @@ class Dataset:
     column of a large table reads it from the disk (`SpilledColumns`).
     target: (n,) float64 (regression), or int64, the position in `schema.classes`.
     row_numbers: (n,) the position of each row in the table, from 0.
-    split_key: (n,) what `--split` goes by, see `split_rule.read_split_key`, or None.
+    split_key: (n,) the key of `--split`, see `split_rule.read_split_key`, or None.
     """
 
     schema: FeatureSchema

@@ -65,7 +65,7 @@ FORMATS_OF_SHAPE = _by_shape()
 
 
 class DateFormat(NamedTuple):
-    """A date format, and another one that fits the same values equally well but gives other days."""
+    """A date format, and another one that fits the same values equally well but yields other days."""
 
     text: str
     rival: str | None = None

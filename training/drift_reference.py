@@ -20,7 +20,8 @@ def fit_reference(
 
 
 def estimate_quality(rows: HeldOutRows, metrics: EvaluationMetrics) -> QualityEstimate | None:
-    """What a model expects of itself: the mean probability of the predicted class, or the mean scale of its errors.
+    """The quality that a model estimates for itself: the mean probability of the predicted class, or the mean scale of
+    its errors.
 
     The first is the accuracy if probabilities are calibrated. The scale of Laplace distributed errors is their mean
     absolute value.

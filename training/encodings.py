@@ -14,7 +14,7 @@ from models.text import did_you_mean, truncate
 from training.errors import UsageError
 
 HEAD_BYTES = 1 << 22  # searched for signs of binary content
-BYTE_ORDER_MARKS = (  # the mark of UTF-32 begins like that of UTF-16
+BYTE_ORDER_MARKS = (  # the byte order mark of UTF-32 begins like that of UTF-16
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -161,7 +161,7 @@ def _of_invalid_utf8(chunks: Chunks, where: str) -> TextEncoding:
 def _repair(chunks: Chunks, where: str) -> TextEncoding | None:
     """UTF-8 whose invalid bytes are read as cp1252; None if valid characters beyond ASCII are missing.
 
-    Raises UsageError if neither the valid nor the invalid ones prevail.
+    Raises UsageError if neither valid nor invalid characters are in the majority.
     """
     valid = invalid = lines = 0
     first: tuple[int, str] | None = None  # the line of the first invalid byte, and the byte as it was escaped

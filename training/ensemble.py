@@ -96,7 +96,8 @@ def configure(architecture: Architecture, recipe: Recipe) -> Architecture:
 
 
 def schedule(recipe: Recipe, steps: int) -> optimizers.Cosine:
-    """steps: per epoch. Rises in the first twentieth of all steps, one epoch at most, then falls to 0 as a cosine."""
+    """steps: per epoch. The rate rises in the first twentieth of all steps, at most one epoch, then falls to 0 as a
+    cosine."""
     total = steps * recipe.epochs
     return optimizers.Cosine(recipe.learning_rate, total, warmup=max(1, min(steps, total // 20)))
 

@@ -20,11 +20,11 @@ from models.network.scale_head import MAX_LOG_SCALE, ScaleHead
 
 PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0)
 FOLDS = 4
-MIN_ROWS = 50  # below it all rows get the same scale
+MIN_ROWS = 50  # with fewer rows all rows get the same scale
 MAX_LEARNED_ROWS = 20_000
 LEARNED_PENALTY = 0.01
 LEARNED_WEIGHT = 10.0  # a hundredth of the penalty that the other inputs have
-LIMITS = (0.01, 0.99)  # quantiles of the log scale; rows far from all others have no scale beyond them
+LIMITS = (0.01, 0.99)  # the log scale is limited to these quantiles, also for rows far from all others
 Vector = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]
 

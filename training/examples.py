@@ -62,7 +62,7 @@ def _draw_values(
 
 
 def with_examples(schema: FeatureSchema, row: dict[str, Any]) -> FeatureSchema:
-    """The schema with the values of a row as examples; a feature that is missing in the row keeps its own."""
+    """The schema with the values of a row as examples; a feature that the row does not have keeps its example."""
     features = [
         feature if row[feature.name] is None else feature.model_copy(update={"example": row[feature.name]})
         for feature in schema.features

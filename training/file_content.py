@@ -18,7 +18,7 @@ from training.errors import UsageError
 CHUNK_BYTES = 1 << 20
 BLANK = b" \r\n\t\0\xef\xbb\xbf\xff\xfe"  # the bytes of a file without content, in any encoding
 FREE_BYTES = 1 << 28  # any archive may expand to this size
-MAX_EXPANSION = 200  # times its size, beyond FREE_BYTES
+MAX_EXPANSION = 200  # maximum expansion as a multiple of the file's size, beyond FREE_BYTES
 ZIP_START = b"PK\x03\x04"
 WORKBOOK_PART = "[Content_Types].xml"  # each file of Microsoft Office is a zip archive that contains it
 
@@ -41,7 +41,7 @@ DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError, zipfil
 
 
 def decompress(content: bytes, where: str) -> tuple[bytes, str | None]:
-    """The content without its compression, and the name of that. Raises UsageError."""
+    """The decompressed content, and the name of the compression. Raises UsageError."""
     found = compression_of(content)
     if found is not None:
         return _expand(found.name, lambda: found.open(io.BytesIO(content)), content, where), found.name

@@ -77,7 +77,7 @@ def relaxed(feature: Feature) -> Feature:
 
 
 def read_as(schema: FeatureSchema, options: DataOptions) -> Frame:
-    """The columns of another file, read as these. Raises UsageError."""
+    """The columns of another file, read with these formats. Raises UsageError."""
     with step("the table cannot be read", options.data):
         table = read_table(options)
     absent = [feature.name for feature in schema.features if feature.name not in table.names]

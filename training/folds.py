@@ -70,7 +70,7 @@ def draw_folds(run: TrainingRun) -> list[Fold]:
     if count == 1:
         return [Fold(rows[: len(run.train.x)], rows[len(run.train.x) :])]
     shuffled = np.random.default_rng(run.recipe.fit_seed).permutation(rows)
-    shuffled = shuffled[np.argsort(run.pooled.y[shuffled], kind="stable")]  # neighbours go to different folds
+    shuffled = shuffled[np.argsort(run.pooled.y[shuffled], kind="stable")]  # neighbouring rows go to different folds
     parts = [np.sort(shuffled[number::count]) for number in range(count)]
     return [Fold(np.setdiff1d(rows, part), part) for part in parts]
 

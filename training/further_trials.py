@@ -19,11 +19,12 @@ LOGARITHMIC = {  # ranges of settings whose ratio counts; of epochs relative to 
     "frequency_scale": (0.3, 4.0),
     "epochs": (0.1, 1.5),
 }
-NEIGHBOURHOOD = 0.2  # deviation of a varied setting, as a share of its range
+NEIGHBOURHOOD = 0.2  # standard deviation of a varied setting, as a share of its range
 
 
 class TimeBudget:
-    """The seconds for all trials and the final fit; the trials before tell how long the next one takes."""
+    """The seconds for all trials and the final fit; the duration of the next trial is estimated from the previous
+    ones."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.trial_started = time.monotonic()

@@ -82,7 +82,7 @@ def loss_increases(
 
 
 def loss(model: TabularModel, frame: Frame, target: npt.NDArray[np.float64]) -> float:
-    """RMSE in standard deviations of the target, or log loss."""
+    """The RMSE in standard deviations of the target, or the log loss."""
     primary = model.predict(frame).primary
     if model.schema.task == "regression":
         scaling = model.encoder.target

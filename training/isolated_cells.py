@@ -10,7 +10,7 @@ from training.cells import Mask
 from training.dataset import Dataset
 
 MAX_ISOLATED_TARGETS = 0.001  # share of rows at each end, at least one row; more belong to the distribution
-MIN_FEW = 5  # rows that may be excluded from any table
+MIN_FEW = 5  # this many rows may be excluded from any table
 MAX_NAMED = 3  # cells of a column
 TOTAL_WORDS = {
     *("total", "totals", "grand total", "sum", "all", "overall", "subtotal", "summe", "gesamt", "gesamtsumme"),

@@ -127,7 +127,7 @@ def tabm(parts: Parts, categorical: list[str], classes: int) -> Any:
 def fit_pytabkit(kind: Any, parts: Parts, categorical: list[str], classes: int) -> Any:
     x, y, x_validation, y_validation, x_test = as_categories(parts, categorical)
     numbers = [name for name in x.columns if name not in categorical]
-    x, x_validation, x_test = (  # RealMLP accepts no missing numbers: they become medians
+    x, x_validation, x_test = (  # RealMLP does not accept missing numbers: they are replaced by medians
         part.assign(**{name: part[name].fillna(x[name].median()).astype(float) for name in numbers})
         for part in (x, x_validation, x_test)
     )

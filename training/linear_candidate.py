@@ -76,7 +76,8 @@ def affordable(encoder: Encoder, rows: int, outputs: int) -> bool:
 
 
 def with_open_dates(encoder: Encoder) -> Encoder:
-    """Dates after the training rows continue the trend, for as long again, instead of being clipped to the last one."""
+    """Dates after the training rows continue the trend for the same duration again, instead of being clipped to the
+    last one."""
     numbers = [
         part.model_copy(update={"last": part.last + (part.last - part.first)})
         if isinstance(part, DateEncoding)

@@ -91,7 +91,7 @@ def _fit_logistic(
     b = log_shares
     if math.isfinite(penalty) and len(present) > 1:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about convergence: the loss on held-out rows decides
+            warnings.simplefilter("ignore")  # warnings about convergence: the loss on held-out rows decides
             fitted = LogisticRegression(C=1 / penalty, max_iter=ITERATIONS).fit(columns, y, row_weights)
         if len(present) == 2:  # one logit, of the second class
             W[:, present[1]], b[present] = fitted.coef_[0], (0.0, fitted.intercept_[0])

@@ -113,7 +113,7 @@ def fit_shares(task: Task, members: Matrix, linear: Array64, y: Targets, weights
 
 
 def with_linear_part(net: Network, model: LinearModel, shares: Shares, offset: float) -> Network | None:
-    """The network of both; None if a member almost ignores an input that the linear model uses."""
+    """The combined network; None if a member almost ignores an input that the linear model uses."""
     layers = list(net.layers)
     outputs = len(model.b)
     columns = _input_columns(layers[0], model)

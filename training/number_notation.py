@@ -13,7 +13,7 @@ from training.cells import FactorizedColumn
 
 MIN_SHARE = 0.99  # a reading must fit this share of a column's cells
 SAMPLE_VALUES = 1000
-MAX_LENGTH = 60  # characters of a cell that may be a number
+MAX_LENGTH = 60  # maximum characters of a cell that may be a number
 WRITTEN = re.compile(
     r"(?P<opened>\()? *(?P<sign>[+-])? *(?P<before>[^\d\s.,'()+-]{1,8}\.?)? *(?P<inner>[+-])? *"
     r"(?P<core>[.,]?\d[\d.,' ]*?(?:[eE][+-]?\d+)?)(?P<gap> *)(?P<after>[^\d\s.,'()+-][^\d()+,'-]{0,15}?)? *"
@@ -68,7 +68,7 @@ def detect_notation(column: FactorizedColumn, *, declared: bool = False) -> Nota
         return None
     opened = sum(part["opened"] is not None for part in parts)
     last = sum(part["last"] is not None for part in parts)
-    if len(parts) in (opened, last):  # all negative: the marks have another meaning
+    if len(parts) in (opened, last):  # all of them negative: the parentheses have another meaning
         return None
     scales = any(_is_scale(part) for part in parts)
     cores = [part["core"].rstrip() for part in parts]

@@ -59,7 +59,7 @@ if TYPE_CHECKING:  # it needs the extra signing
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 MANY_ROWS = 100_000
-BETTER = 0.02  # the share by which a baseline's error must be smaller to be noticed
+BETTER = 0.02  # a notice names a baseline whose error is smaller by this share
 LINKS: dict[Task, Link] = {"regression": "linear", "binary": "sigmoid", "multiclass": "softmax"}
 
 
@@ -221,7 +221,8 @@ def study_file(dataset: Dataset, options: DataOptions, recipe: Recipe) -> Path:
 
 
 def sampling_notices(rows: int) -> list[str]:
-    """A notice about what looks at a part of many rows. The scale of errors and the baselines report it themselves."""
+    """A notice about the steps that use only a part of many rows. The scale of errors and the baselines report it
+    themselves."""
     if rows <= MANY_ROWS:
         return []
     return [

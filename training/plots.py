@@ -36,7 +36,7 @@ def draw_plots(
     returns, {} if there were too few rows.
     """
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # about a letter that the font lacks, or a loss of 0 on a logarithmic axis
+        warnings.simplefilter("ignore")  # such as letters that the font lacks, or a loss of 0 on a log axis
         draw = _draw_residuals if schema.task == "regression" else _draw_classes
         figures = {"learning.png": _draw_learning_curve(history)} if history else {}
         figures["answers.png"] = draw(schema, y, outputs)
@@ -68,7 +68,7 @@ def _draw_residuals(schema: FeatureSchema, y: Array, outputs: Array) -> Figure:
     ends = [float(min(y.min(), outputs.min())), float(max(y.max(), outputs.max()))]
     left.plot(ends, ends, color="black", linewidth=0.8)
     left.set(ylabel="predicted", title="held-out rows")
-    left.set_xlabel(truncate(schema.target), parse_math=False)  # $ is not a math delimiter here
+    left.set_xlabel(truncate(schema.target), parse_math=False)  # a dollar sign does not start a formula here
     errors = outputs[:, 0] - y
     right.hist(errors, bins=60, range=_range_of_bins(errors))
     right.set(xlabel="predicted - true", ylabel="rows", title="errors")
@@ -104,7 +104,7 @@ def _draw_classes(schema: FeatureSchema, y: Array, outputs: Array) -> Figure:
     right.plot(
         [confidence[where == b].mean() for b in groups], [correct[where == b].mean() for b in groups], marker="o"
     )
-    right.set(xlabel="probability of the predicted class", ylabel="how often it is right", title="calibration")
+    right.set(xlabel="probability of the predicted class", ylabel="share of correct predictions", title="calibration")
     right.grid(alpha=0.3)
     return figure
 

@@ -77,7 +77,8 @@ def promote(
 
 
 def promote_without_comparison(stored: StoredVersion, mode: PromotionMode, reason: str, report: Report) -> None:
-    """Make a stored version the champion, or leave what is served: by the mode, and by what a person chose before."""
+    """Make a stored version the champion or keep the present one, depending on the mode and on an earlier choice by a
+    person."""
     versions = VersionStore()
     state = versions.serving.read().model(stored.name)
     present = present_champion(versions, state, stored)
@@ -144,7 +145,7 @@ def promote_if_better(
 
 
 def make_challenger(versions: VersionStore, stored: StoredVersion, reason: str) -> bool:
-    """Make a version the challenger. False if another one receives requests, which is left."""
+    """Make a version the challenger. False if another challenger receives requests: it stays."""
 
     def apply(state: ModelState) -> ModelState:
         return state if receives_requests(state) else serving_changes.set_alias(state, CHALLENGER, stored.version)

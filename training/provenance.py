@@ -16,7 +16,7 @@ LIBRARIES = ("numpy", "keras")
 def training_record(
     options: DataOptions, dataset: Dataset, result: FitResult, search: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """Everything that is needed to trace a version and to train it again. search: the trials of `--tune`."""
+    """All information for tracing a version and training it again. search: the trials of `--tune`."""
     data = Path(options.data).name
     record = {
         "recipe": asdict(result.recipe),

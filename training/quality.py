@@ -4,7 +4,7 @@ Every bundled table, three splits (of income, whose test rows are official, thre
 Every decision (the recipe, when the trees stop, when the plain network stops) is based on train and validation rows;
 test rows are only read to fill this table. The trees are scikit-learn's, without a time limit. With --outside, six
 tables that no decision was based on (training/external_tables.py); with --suite, half of the development suite
-(training/suite.py). Each result is stored in build/quality at once, and an interrupted run continues if it was.
+(training/suite.py). Each result is stored in build/quality immediately, so an interrupted run can be continued.
 """
 
 import argparse

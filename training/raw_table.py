@@ -16,7 +16,7 @@ class RawTable:
     """A table as it was read, before any type inference.
 
     columns: an Arrow array for each name; those of a large table are read from a disk each time.
-    typed: whether text is text; otherwise (CSV, Excel) it is a cell to parse.
+    typed: whether text is a value; otherwise (CSV, Excel) it is a cell to parse.
     origin: how the file was read (its format, encoding, …), kept in training.json.
     """
 

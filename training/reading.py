@@ -16,7 +16,7 @@ from training.table_inputs import TableFile, input_files
 from training.work_progress import WorkProgress
 
 LARGE_BYTES = 1 << 25  # larger files are read in batches; reading in memory takes up to 20 times their size
-COMPRESSED = 8  # times its size that a compressed file has
+COMPRESSED = 8  # assumed expansion of a compressed file
 
 
 def read_table(options: DataOptions, encoding: str | None = None) -> RawTable:

@@ -120,7 +120,7 @@ def decide_recipe(options: FitOptions, task: Task, rows: int, columns: int = 1, 
     """
     check_ranges(options)
     ensemble = options.network == "ensemble" or (options.network is None and options.hidden is None)
-    # With --hidden the user designs a network: Keras's defaults apply instead of our recipe.
+    # With --hidden the user designs the network, and Keras's defaults apply instead of our recipe.
     custom = options.hidden is not None and not ensemble
     batch_size = _power_of_two(rows // 32, 16, 256)
     loss: LossName = options.loss or ("mse" if task == "regression" else "crossentropy")
@@ -193,7 +193,8 @@ def _trials(options: FitOptions, epochs: int, max_frequencies: int) -> tuple[dic
 
 
 def _epochs(rows: int, examples: int) -> int:
-    """As many epochs as show about `examples` rows in all: from 12 to 60, fewer for a very large table."""
+    """The number of epochs in which the network sees about `examples` rows: from 12 to 60, fewer for a very large
+    table."""
     rows = max(rows, 1)
     return min(60, max(min(12, math.ceil(MAX_EXAMPLES / rows)), examples // rows))
 

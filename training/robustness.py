@@ -4,7 +4,7 @@ A table is drawn, trained on as it is, and with one cell replaced; each several 
 the RMSE on further rows of the same kind, without any isolated cell. An isolated cell may change its mean by 2 % or one
 standard error of the mean, whichever is larger.
 
-With `--results FILE` a run that was interrupted, or ended by `--minutes`, goes on where it stopped.
+With `--results FILE` a run that was interrupted, or ended by `--minutes`, continues where it stopped.
 """
 
 import json

@@ -17,7 +17,7 @@ from training.streaming.stored_matrix import Matrix
 from training.training_run import FitResult, Report
 
 MAX_HELD_OUT_ROWS = 20_000  # for fitting the scale; ten times as many take ten times as long for the same scale
-MANY_ROWS = 250_000  # learned from, of which no more than the scale needs are predicted
+MANY_ROWS = 250_000  # learned rows, of which only the needed number is predicted
 
 
 def add_scale(

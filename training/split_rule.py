@@ -1,4 +1,4 @@
-"""The option `--split`: how rows are split, and the key column that the split goes by."""
+"""The option `--split`: how rows are split, and the key column of the split."""
 
 import difflib
 from collections.abc import Sequence

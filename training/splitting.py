@@ -17,7 +17,7 @@ from training.split_rule import SplitMethod, SplitRule, parse_split_rule
 from training.test_set import in_test_set, test_set_record
 
 TEST_SHARE = 0.2
-MIN_HASH_ROWS = 1000  # below it, a stratified test set is worth more, and too few rows are left to compare versions
+MIN_HASH_ROWS = 1000  # with fewer rows, a stratified test set is better, and too few rows remain to compare versions
 MIN_ROWS_TO_STRATIFY = 3  # rows of a class; with fewer, one of the three sets could get none
 
 Indices = npt.NDArray[np.intp]

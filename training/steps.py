@@ -1,4 +1,4 @@
-"""The steps of a training. What fails in one unexpectedly becomes an error that names the table and the step.
+"""The steps of a training. An unexpected failure in a step becomes an error that names the table and the step.
 
 An error of this project says what is wrong with the table. One of a library (scikit-learn, pandas, Keras) is about
 arrays that its user has never seen.

@@ -23,7 +23,7 @@ PACKAGES = FOLDER / "packages"
 LIST = Path(__file__).with_name("suite.csv")
 PART = "suite_part"  # the column that says which rows are the test set
 FOLDS = 3
-SMALL = 5000  # rows below which a table is measured by repeated cross-validation
+SMALL = 5000  # tables with fewer rows are measured by repeated cross-validation
 REPETITIONS = 5  # repetitions of the cross-validation
 
 Half = Literal["A", "B"]

@@ -10,7 +10,7 @@ import numpy as np
 from training.evaluation import MAIN_METRIC, error
 from training.quality_results import Job, Result
 
-ANCHORS = ("catboost", "trees")  # the learner that others are compared with: the first one that was measured
+ANCHORS = ("catboost", "trees")  # others are compared with the first of these learners that was measured
 BOOTSTRAPS = 2000
 Errors = dict[str, dict[str, list[float]]]  # errors by table and learner, one for each split
 
@@ -94,7 +94,7 @@ def summary(results: Mapping[Job, Result], learners: Sequence[str], anchor: str)
 def geometric_mean(pairs: Sequence[tuple[float, float]]) -> tuple[float, float, float]:
     """The geometric mean of the ratios, with a bootstrap interval over the tables.
 
-    Tables without any error have no ratio.
+    There is no ratio for tables on which a learner has no error.
     """
     logs = np.array([math.log(ours / theirs) for ours, theirs in pairs if ours > 0 and theirs > 0])
     if not len(logs):

@@ -49,7 +49,7 @@ def input_files(data: str) -> list[TableFile]:
 def exists(path: str) -> bool:
     try:
         return Path(path).exists()
-    except (OSError, ValueError):  # too long for a name, as a list of files may be
+    except (OSError, ValueError):  # a list of files may be too long for a file name
         return False
 
 

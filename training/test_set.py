@@ -66,7 +66,7 @@ def unseen_rows(present: dict[str, Any] | None, new: dict[str, Any], dataset: Da
         if present["columns"] != new["columns"]:
             raise NotComparable("the columns of the table or their types have changed")
         unseen = in_test_set(row_hashes(dataset))
-        known = set(present["learned_classes"])  # too rare at that time to be held out
+        known = set(present["learned_classes"])  # the class was too rare at that time to be held out
         return unseen & np.array([label(dataset, code) not in known for code in dataset.target]) if known else unseen
     if present["column"] == new["column"] and dataset.split_key is not None:
         if new["method"] == "time":

@@ -22,7 +22,7 @@ from training.importing.layer_graph import ModelInput
 Array = npt.NDArray[Any]
 UNKNOWN = "\x1ftabserve: unknown"
 UNKNOWN_NUMBER = -(2**31) + 7
-"""A text and a number that no vocabulary has."""
+"""A text and a number that do not occur in any vocabulary."""
 MAX_TABLE_NUMBERS = 16_000_000  # limit for one table: the version stores it, and a server holds it in memory
 
 
@@ -84,7 +84,7 @@ def one_hot(levels: int) -> Array:
 def original_inputs(
     schema: FeatureSchema, encoder: Encoder, columns: ColumnMatch, frame: Frame, inputs: Sequence[ModelInput]
 ) -> dict[str, Array]:
-    """What the original model takes for these rows, computed from the frame: text where it takes text."""
+    """The inputs of the original model for these rows, computed from the frame, with text for its text inputs."""
     numbers = {feature.name: frame.numbers[:, place] for place, feature in enumerate(schema.numeric)}
     codes = {feature.name: frame.codes[:, place] for place, feature in enumerate(schema.categorical)}
     levels = {feature.name: np.array([*(feature.seen.levels or ())], dtype=object) for feature in schema.categorical}

@@ -9,7 +9,7 @@ Preprocessing = Literal["none", "inside", "fit"]
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """model: the path of the file. output, preprocessing: None for what the model says itself. head: the output."""
+    """model: the path of the file. output, preprocessing: None if the model determines them. head: the output."""
 
     model: str
     output: OutputForm | None = None

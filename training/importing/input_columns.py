@@ -1,4 +1,4 @@
-"""Which columns of the sample each input of a model takes."""
+"""Assigns the columns of the sample to the inputs of a model."""
 
 import re
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ def match_columns(graph: LayerGraph, columns: Sequence[str], requested: Preproce
 
 
 def _is_coded(graph: LayerGraph, number: int, model_input: ModelInput) -> bool:
-    """Whether lookups take an input, and nothing else does. Raises UsageError for text that anything else takes."""
+    """Whether only lookups take an input. Raises UsageError for text that anything else takes."""
     value = Value(-1 - number)
     users = [graph.calls[user] for user in graph.users(value)]
     others = [call for call in users if type(call.layer).__name__ not in LOOKUPS]

@@ -26,7 +26,7 @@ class ModelInput(NamedTuple):
 
     @property
     def width(self) -> int:
-        """How many columns it takes. Raises UsageError if it does not take the columns of a row."""
+        """The number of columns that it takes. Raises UsageError if it does not take the columns of a row."""
         if len(self.shape) > 1 or None in self.shape:
             wanted = " by ".join("any" if size is None else str(size) for size in self.shape)
             raise UsageError(
@@ -55,7 +55,7 @@ class Call:
 
 @dataclass
 class LayerGraph:
-    """Calls in an order in which each follows those that it takes values of."""
+    """The calls in topological order."""
 
     inputs: list[ModelInput]
     calls: list[Call] = field(default_factory=list)
@@ -160,7 +160,7 @@ class _FunctionalReader:
         return [self._known[tensor] for tensor in _tensor_names(self._config["output_layers"])]
 
     def _add(self, name: str, number: int, node: dict[str, Any]) -> bool:
-        """Add a call if all that it takes is known."""
+        """Add a call if all its inputs are known."""
         try:
             args = _resolved(node["args"], self._known)
             kwargs = {key: _resolved(part, self._known) for key, part in node["kwargs"].items()}

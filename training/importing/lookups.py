@@ -15,14 +15,14 @@ from training.importing.layer_graph import LayerGraph, Value
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What the lookups of a column know. closed: whether one of them has no output for other values."""
+    """The vocabulary of a column's lookups. closed: whether one of them has no output for other values."""
 
     levels: list[Scalar]
     closed: bool
 
 
 def column_vocabulary(graph: LayerGraph, number: int) -> Vocabulary:
-    """The values that the lookups of an input know, in order. Raises UsageError."""
+    """The values in the vocabularies of an input's lookups, in order. Raises UsageError."""
     levels: dict[Scalar, None] = {}
     closed = False
     for user in graph.users(Value(-1 - number)):
@@ -37,7 +37,7 @@ def column_vocabulary(graph: LayerGraph, number: int) -> Vocabulary:
 
 
 def lookup_table(layer: Any, levels: Sequence[Scalar], width: int | None) -> Array:
-    """(levels + 1, columns): what the layer gives for each level, last for an unseen one.
+    """(levels + 1, columns): the output of the layer for each level, the last one for unseen levels.
 
     width: of the rows, None for a layer that takes a column without its own axis. A layer without an output for unseen
     levels has zeros there; the schema refuses such levels.

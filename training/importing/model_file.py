@@ -1,7 +1,7 @@
 """A model file, checked before Keras reads it: which objects it has is decided by its configuration alone.
 
 More is accepted than in a stored version (`models.keras_archive`): lookups of text and a few operations, which the
-import replaces by layers. What is refused is refused with the name of the layer.
+import replaces by layers. An error names the layer that is refused.
 """
 
 import hashlib

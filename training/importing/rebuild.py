@@ -1,4 +1,4 @@
-"""An imported model once more, as a functional Keras model of one matrix: the encoded rows.
+"""Rebuilds an imported model as a functional Keras model of one matrix, the encoded rows.
 
 Lookups are replaced by tables, nested models are opened, and the last layers are changed so that the outputs are what
 every model of this project gives: logits, or standardised values.
@@ -47,7 +47,8 @@ def rebuild(
     tables: Callable[[Call], Coded],
     end: ModelEnd,
 ) -> RebuiltModel:
-    """width: of the matrix. parts: what each input takes of it. tables: the table of a lookup. Raises UsageError."""
+    """width: of the matrix. parts: the part of the matrix for each input. tables: the table of a lookup. Raises
+    UsageError."""
     builder = _Builder(graph, width, parts, tables)
     try:
         value = builder.end_with(end)
@@ -168,7 +169,7 @@ class _Builder:
         return f"{name}_{self._number}"
 
     def end_with(self, end: ModelEnd) -> Value:
-        """The value with which the rebuilt model ends."""
+        """The output of the rebuilt model."""
         call = self._graph.calls[end.output.value.call]
         last = call.layer
         is_dense = type(last) is keras.layers.Dense and len(call.values) == 1

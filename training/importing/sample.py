@@ -22,7 +22,7 @@ from training.raw_table import RawTable
 
 @dataclass(frozen=True)
 class Sample:
-    """A table that was read, and what the user says about its columns."""
+    """A table, and the user's options for its columns."""
 
     table: RawTable
     edited: FeatureSchema | None

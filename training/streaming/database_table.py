@@ -32,7 +32,7 @@ class DatabaseQuery(NamedTuple):
 
 
 def parse_query(data: str) -> DatabaseQuery | None:
-    """What `--data` names, None without a database."""
+    """The database that `--data` names, or None."""
     scheme, _, rest = data.partition(":")
     if scheme not in DATABASES:
         return None

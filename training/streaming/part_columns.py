@@ -1,4 +1,4 @@
-"""The columns of a table that lies in parts: batches of a temporary file, or row groups of Parquet files."""
+"""The columns of a table that is stored in parts: batches of a temporary file, or row groups of Parquet files."""
 
 import copy
 from abc import abstractmethod
@@ -39,7 +39,7 @@ class PartColumns(Sequence[Any]):
         return column
 
     def keep(self, rows: Indices) -> Self:
-        """The same columns with these rows alone."""
+        """The same columns with only these rows."""
         taken = copy.copy(self)
         taken.kept = rows
         return taken

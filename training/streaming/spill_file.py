@@ -28,7 +28,7 @@ class SpillFile:
         return stored
 
     def reserve(self, shape: tuple[int, ...], dtype: Any) -> "StoredArray":
-        """Room for an array whose rows are written later."""
+        """Reserve space for an array whose rows are written later."""
         stored = StoredArray(self, self._end, shape, np.dtype(dtype))
         self._end += -(-stored.bytes // ALIGNMENT) * ALIGNMENT
         return stored
@@ -49,7 +49,7 @@ class SpillFile:
             raise disk_error(error) from None
 
     def mapped(self, offset: int, size: int) -> tuple[mmap.mmap, int]:
-        """These bytes as memory, and where they begin there."""
+        """A mapping that contains these bytes, and their offset in it."""
         start = offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
         mapped = mmap.mmap(self._file.file.fileno(), offset - start + size, access=mmap.ACCESS_READ, offset=start)
         return mapped, offset - start
@@ -81,7 +81,7 @@ class StoredArray:
         return rows
 
     def write(self, start: int, rows: npt.NDArray[Any]) -> None:
-        """Write rows from this one on."""
+        """Write rows, starting at this one."""
         content = np.ascontiguousarray(rows, self.dtype)
         if content.size:
             self.file.write(content.data.cast("B"), self.offset + start * self.row_bytes)

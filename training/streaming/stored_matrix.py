@@ -14,7 +14,7 @@ Indices = npt.NDArray[np.intp]
 class StoredMatrix:
     """Some rows of a matrix (rows, width) float32 in a file, by their numbers there.
 
-    What is read is a copy. The file is unmapped after each read, so its pages do not count as memory of the process.
+    The result is a copy. The file is unmapped after each read, so its pages do not count as memory of the process.
     """
 
     def __init__(self, stored: StoredArray, rows: Indices | None = None) -> None:
@@ -40,7 +40,7 @@ class StoredMatrix:
         return StoredMatrix(self._stored, self._rows[rows])
 
     def joined(self, others: Sequence["StoredMatrix"]) -> "StoredMatrix":
-        """The rows of this one, then those of others of the same file."""
+        """The rows of this matrix, then those of other matrices in the same file."""
         return StoredMatrix(self._stored, np.concatenate([self._rows, *(other._rows for other in others)]))
 
     def __getitem__(self, rows: Indices | slice) -> Matrix:

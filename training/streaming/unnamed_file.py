@@ -1,4 +1,4 @@
-"""A temporary file without a name: nothing of it is left when the process ends, however it ends."""
+"""A temporary file without a name: nothing remains of it when the process ends, in whatever way."""
 
 import errno
 import io
