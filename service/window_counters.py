@@ -26,11 +26,7 @@ from service.worker_records import reserve_space
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 WEEK = 7 * DAY
-UNITS = (
-    (MINUTE, HOUR),
-    (HOUR, DAY),
-    (DAY, WEEK),
-)  # the length of a window, and the longest time that such windows cover
+UNITS = ((MINUTE, HOUR), (HOUR, DAY), (DAY, WEEK))  # the length of windows, and the longest time that they cover
 RINGS = tuple((unit, longest // unit + 1) for unit, longest in UNITS)  # one more window: the present one is incomplete
 WINDOWS = sum(count for _, count in RINGS)
 FORMAT = int.from_bytes(b"tabcnt01", "little")

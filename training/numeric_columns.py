@@ -12,10 +12,7 @@ from training.cells import FactorizedColumn, Mask
 from training.date_formats import closest_date_format, detect_date_format, parse_dates
 from training.errors import UsageError
 
-MAX_TOKENS, MAX_TOKEN = (
-    100,
-    200,
-)  # number and length of invalid cells that are recorded as missing
+MAX_TOKENS, MAX_TOKEN = 100, 200  # number and length of invalid cells that are recorded as missing
 
 
 class NumericColumn(NamedTuple):
