@@ -1,4 +1,4 @@
-"""Dates as seconds since 1970: parsed from text and numbers, written as ISO 8601, and read from NumPy's moments."""
+"""Dates as seconds since 1970: parsed from text and numbers, written as ISO 8601, and read from NumPy's datetime64."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -85,7 +85,7 @@ def _seconds(moment: datetime) -> float:
 
 
 def format_date(seconds: float, date_format: str | None) -> str:
-    """A date as a column of this format writes it."""
+    """A date in the format of a column."""
     if date_format in (None, "iso"):
         return iso(seconds)
     assert date_format is not None
@@ -116,7 +116,7 @@ def epoch_seconds(moments: Any) -> Any:
 
 
 def has_year(seconds: Any) -> Any:
-    """Whether Python has a date for it."""
+    """Whether Python can represent it as a date."""
     return (seconds >= FIRST_SECOND) & (seconds <= LAST_SECOND)
 
 

@@ -1,4 +1,4 @@
-"""One column of a table: its type, its declared limits, what training saw of it, and the rules for a value."""
+"""One column of a table: its type, its declared limits, its values in training, and the rules for a value."""
 
 import math
 import unicodedata
@@ -24,7 +24,8 @@ End = StrictInt | StrictFloat | str | None  # the end of a range; booleans do no
 
 
 class TrainingRange(BaseModel):
-    """What training saw in a column: a range, or the levels. A value outside of it gets a warning, never an error."""
+    """The values of a column in training: a range, or the levels. A value outside of it gets a warning, never an
+    error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     min: End = None

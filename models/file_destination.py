@@ -92,7 +92,7 @@ class LocalFolder:
 
 
 class RemoteFolder:
-    """Object stores show an object when all of it was received."""
+    """In object stores an object appears when it is complete."""
 
     def __init__(self, url: str) -> None:
         import fsspec

@@ -9,7 +9,8 @@ POLL_SECONDS = 0.01
 
 
 def try_lock(descriptor: int) -> bool:
-    """Lock a file for this process alone. False if another has it. Raises OSError in a file system without locks."""
+    """Lock a file for this process alone. False if another process has it. Raises OSError in a file system without
+    locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -19,7 +20,7 @@ def try_lock(descriptor: int) -> bool:
 
 @contextlib.contextmanager
 def locked(descriptor: int) -> Iterator[None]:
-    """Hold the lock, however long another process has it. Raises OSError as `try_lock`."""
+    """Wait for the lock without a limit, and hold it. Raises OSError as `try_lock`."""
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     try:
         yield

@@ -9,7 +9,7 @@ from models.schema import FeatureSchema
 
 
 class FrameTranslation:
-    """Columns that only the target has are missing. Raises ValueError for columns that cannot be translated."""
+    """Columns that only the target has get missing values. Raises ValueError for columns that cannot be translated."""
 
     def __init__(self, source: FeatureSchema, target: FeatureSchema) -> None:
         self._numbers = positions(source.numeric, target.numeric)

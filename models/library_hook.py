@@ -14,7 +14,7 @@ class LibraryHook:
 
     name: str
     library: str  # the name of its distribution
-    breaks: str  # what breaks without it, as one sentence
+    breaks: str  # the consequences if it is missing, as one sentence
     check: Callable[[], str | None]  # the reason why the library no longer has it, else None
 
     def problem(self) -> str | None:

@@ -164,7 +164,7 @@ def locked_file(path: Path) -> int | None:
 
 
 def report_problem(folder: Path, problem: str) -> None:
-    """Write what is wrong with the store, for all workers; no file if nothing is."""
+    """Write the problem of the store for all workers; no file if there is none."""
     path = folder / PROBLEM_FILE
     if problem == reported_problem(folder):
         return
@@ -176,7 +176,7 @@ def report_problem(folder: Path, problem: str) -> None:
 
 
 def reported_problem(folder: Path) -> str:
-    """What is wrong with the store; empty if nothing is, or for an ordinary store."""
+    """The problem of the store; empty if there is none, and for an ordinary store."""
     try:
         return (folder / PROBLEM_FILE).read_text(encoding="utf-8", errors="replace")
     except OSError:

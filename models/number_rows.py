@@ -114,7 +114,7 @@ def same_names(characters: Bytes, names: Names) -> bool:
         longer = np.flatnonzero(lengths[0] > begin)
         bits = 8 * np.minimum(lengths[0, longer] - begin, WORD).astype(np.uint64)
         starts = names.starts if len(longer) == len(lengths[0]) else names.starts[:, longer]
-        found = words[starts + begin] << (np.uint64(64) - bits)  # without what follows the name
+        found = words[starts + begin] << (np.uint64(64) - bits)  # without the characters after the name
         if (found != found[0]).any():
             return False
     return True

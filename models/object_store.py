@@ -1,6 +1,6 @@
 """An object store behind a URL, such as `s3://bucket/models`: S3 and its relatives, Google Cloud Storage, Azure.
 
-Objects are written as a whole, and on a condition if need be. Credentials come from the environment, as the library
+Objects are written as a whole and, if required, on a condition. Credentials come from the environment, as the library
 `obstore` reads them.
 """
 
@@ -34,7 +34,7 @@ EXTRA_MISSING = "a store at a URL needs obstore, which is not installed (pip ins
 
 
 class ObjectStoreError(ServingStateError):
-    """The object store refuses a request, or what it has cannot be used."""
+    """The object store refuses a request, or its content cannot be used."""
 
 
 class StoreUnreachable(ObjectStoreError):  # noqa: N818 - the name describes the error

@@ -23,7 +23,7 @@ def original_rows(rows: Sequence[Row]) -> OriginalRows:
 
 
 def original_columns(columns: Columns, count: int, valid: Sequence[int] | None = None) -> OriginalRows:
-    """The same of columns; the rows are made when they are read. valid: the positions of the valid ones."""
+    """The same for columns; the rows are created when they are read. valid: the positions of the valid ones."""
     positions = spaced(count if valid is None else len(valid))
     return OriginalRows(positions, ColumnRows(columns, count, [at if valid is None else valid[at] for at in positions]))
 

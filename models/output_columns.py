@@ -94,7 +94,7 @@ class OutputTensor:
 class OutputColumn:
     """One key of a prediction: a value, a list, or an object of one or more tensors.
 
-    What no template can write, such as a list whose length differs from row to row, overrides `json_values`.
+    A column that no template can write, such as a list whose length differs from row to row, overrides `json_values`.
     """
 
     key: str
@@ -132,7 +132,7 @@ class OutputColumn:
 class OutputSpec:
     """The columns of an answer, in order.
 
-    common: which of the answers that nearly all requests get this is; a writer may have a faster form for them, which
+    common: which of the most frequent kinds of answers this is; a writer may have a faster form for them, which
     reads `Outputs.primary` as it is. None: the writer iterates the columns.
     """
 

@@ -1,1 +1,1 @@
-"""Drift: how the rows and predictions of now differ from those at training."""
+"""Drift: how current rows and predictions differ from those at training."""

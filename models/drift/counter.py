@@ -1,6 +1,6 @@
 """Counts rows and predictions by the cells of a version's reference: bins, levels and what is missing.
 
-The counts of rows are one vector of integers, so that those of several workers and moments add up exactly.
+The counts of rows are one vector of integers, so that those of several workers and times add up exactly.
 """
 
 from collections.abc import Sequence
@@ -93,7 +93,8 @@ class DriftCounter:
         self.width = HEAD + sum(part.width for part in parts)
 
     def count(self, frame: Frame, outputs: Outputs | None = None, answered: int = 0) -> Counts:
-        """(width,) of these rows. outputs: needed if the reference has predictions. answered: rows they stand for."""
+        """(width,) of these rows. outputs: needed if the reference has predictions. answered: rows that they
+        represent."""
         rows = len(frame.numbers)
         columns = [*frame.numbers.T, *frame.codes.T]
         counted = [cells.count(column) for cells, column in zip(self._columns, columns, strict=True)]

@@ -65,7 +65,8 @@ def status(index: float, p: float, rows: int, tests: int) -> Status:
 
 
 def estimated(reference: DriftReference, counts: DriftCounts) -> dict[str, float] | None:
-    """The metric that the model expects of itself, here and for the test rows, and the one measured there."""
+    """The metric that the model estimates for itself, now and for the test rows, and the one measured on the test
+    rows."""
     estimate = reference.estimate
     if estimate is None or not counts.estimated:
         return None

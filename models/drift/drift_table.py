@@ -9,7 +9,7 @@ HEAD = ("column", "type", "psi", "p", "missing", "unseen", "outside", "status")
 
 
 def drift_table(report: Mapping[str, Any]) -> str:
-    """A line for each column, the worst first, then the prediction and what the model expects of itself."""
+    """A line for each column, the worst first, then the prediction and the estimated quality."""
     lines = [HEAD, *map(cells_of, sorted(report["columns"], key=lambda column: -float(column["psi"])))]
     if report["prediction"] is not None:
         lines.append(cells_of({"name": "(prediction)", "type": "", **report["prediction"]}))

@@ -1,6 +1,6 @@
 """Statistics of drift: the population stability index, and whether a difference can be chance.
 
-Both compare the counts of the same cells in the reference and in a window of now.
+Both compare the counts of the same cells in the reference and in the current window.
 """
 
 import math
@@ -10,8 +10,8 @@ import numpy as np
 from models.drift.reference import Counts
 
 MIN_EXPECTED = 5.0  # rows in a cell for the χ² test; cells with fewer are tested one by one
-EMPTY = 0.5  # rows that an empty cell counts as
-SETTLED = 1e-12  # a term of a sum that is smaller, relative to the sum, ends it
+EMPTY = 0.5  # an empty cell counts as this many rows
+SETTLED = 1e-12  # a sum ends at a term that is smaller, relative to the sum
 
 
 def psi(reference: Counts, current: Counts) -> float:

@@ -53,7 +53,7 @@ class NumberEncoding(ColumnEncoding):
     fill: float
     missing: bool  # whether there is a column of 0 and 1 for missing values
     edges: list[float] = []
-    low: float | None = None  # None if the training set had no isolated value at this end
+    low: float | None = None  # None if the training set has no isolated value at this end
     high: float | None = None
 
     @classmethod
@@ -76,7 +76,7 @@ class NumberEncoding(ColumnEncoding):
             deviation=deviation,
             fill=median_value(known),
             missing=bool(known.size < values.size),
-            edges=edges if len(edges) > 2 else [],  # one bin adds nothing to the scaled number
+            edges=edges if len(edges) > 2 else [],  # a single bin adds nothing to the scaled number
             low=low,
             high=high,
         )

@@ -204,7 +204,7 @@ class Encoder(StoredDocument):
         gaps = np.isnan(values)
         if end > count:
             x[:, count:end] = gaps.take(arrays.gaps, axis=1)
-        if any_of(gaps):  # perhaps in columns without gaps in training
+        if any_of(gaps):  # may be in columns that had no gaps in training
             values = np.where(gaps, arrays.fill, values)
         z = np.maximum(values, arrays.lowest)
         np.minimum(z, arrays.highest, out=z)

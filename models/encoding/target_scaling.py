@@ -62,7 +62,7 @@ class TargetScaling(BaseModel):
                 values /= divisor
                 np.rint(values, out=values)
                 values *= divisor
-        values += 0.0  # -0.0, which rounding makes of small negative numbers, becomes 0.0 as in `unscale_one`
+        values += 0.0  # -0.0, the rounded form of small negative numbers, becomes 0.0 as in `unscale_one`
         if self.low is not None:
             np.clip(values, self.low, self.high, out=values, where=np.isfinite(values))
         return values

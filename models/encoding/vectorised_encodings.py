@@ -27,7 +27,7 @@ from models.frame import any_of
 CLIP = 100.0  # standard deviations: the network stays finite for 1e300
 MAX_RAW = float(np.finfo(np.float32).max)  # a number beyond it would be infinite in the matrix
 SCALED = (NumberEncoding, RawEncoding)
-FEW_INTERPOLATED = 4  # rows; up to here Python's bisection is faster than np.interp
+FEW_INTERPOLATED = 4  # for up to this many rows Python's bisection is faster than np.interp
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class QuantileNumbers:
         gaps = np.isnan(values)
         if end > count:
             x[:, count:end] = gaps.take(self.gaps, axis=1)
-        if any_of(gaps):  # perhaps in columns without gaps in training
+        if any_of(gaps):  # may be in columns that had no gaps in training
             values = np.where(gaps, self.fill, values)
         if len(x) <= FEW_INTERPOLATED:
             for index, row in enumerate(values.tolist()):

@@ -73,7 +73,7 @@ class Background(StoredDocument):
 def _spread_and_typical(
     columns: "Iterable[np.ndarray]", rng: "np.random.Generator", typical: Callable[[np.ndarray], T]
 ) -> tuple[list[np.ndarray], list[T]]:
-    """Of each column, which is read once."""
+    """Reads each column once."""
     found = [(spread(column, rng), typical(column)) for column in columns]
     return [values for values, _ in found], [value for _, value in found]
 

@@ -234,7 +234,7 @@ def _game(columns: npt.NDArray[np.intp], rng: "np.random.Generator", *, exact: b
 
 
 def _joined(parts: Iterator[Matrix]) -> Iterator[Matrix]:
-    """The same rows in fewer and larger blocks."""
+    """The same rows in fewer, larger blocks."""
     waiting: list[Matrix] = []
     for part in parts:
         if waiting and sum(map(len, waiting)) + len(part) > BLOCK_ROWS:

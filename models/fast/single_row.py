@@ -56,4 +56,4 @@ def value_of(target: TargetScaling) -> Callable[[Matrix], Outputs | float | None
 def class_probabilities(outputs: Matrix) -> Outputs | None:
     """(1, outputs) logits -> probabilities, None if they are not finite."""
     primary = probabilities(outputs)
-    return Outputs(primary) if math.isfinite(primary.item(0)) else None  # if one is not finite, none is
+    return Outputs(primary) if math.isfinite(primary.item(0)) else None  # if one is not finite, none of them is

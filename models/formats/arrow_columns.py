@@ -43,7 +43,7 @@ def check_type(kind: Any, name: str) -> None:
 
 
 def column_of(array: Any, name: str, *, distinct: bool = False) -> Column:
-    """An Arrow array or chunked array as a column. distinct: its values are so already. Raises UnsupportedType
+    """An Arrow array or chunked array as a column. distinct: its values are already distinct. Raises UnsupportedType
     for types that no feature has."""
     import pyarrow as pa
 

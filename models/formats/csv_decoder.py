@@ -194,7 +194,7 @@ def without_titles(body: bytes, schema: FeatureSchema) -> bytes:
 
 
 def has_comments(body: bytes, schema: FeatureSchema) -> bool:
-    """Whether lines of a CSV are comments, as some of the file were that trained the model."""
+    """Whether the first lines of a CSV are comments, as in the file that trained the model."""
     return schema.comment is not None and CommentLines(schema.comment).pattern.search(body) is not None
 
 

@@ -7,15 +7,15 @@ import numpy as np
 
 class LineEnds:
     """Where lines end in a text that arrives in chunks, as `csv` reads it: a quote opens a cell only as its first byte,
-    elsewhere (`5" pipe`) it is a byte like others. Each byte is read a few times at most."""
+    elsewhere (`5" pipe`) it is a byte like others. Each byte is read at most a few times."""
 
     def __init__(self, delimiter: bytes) -> None:
         self._before = b"\r\n" + delimiter  # after these a quote opens a cell
         self._opening = re.compile(b'(?<![^%s])"' % re.escape(self._before))
-        self._follows = np.zeros(256, dtype=bool)  # bytes that a quote which opens or closes may follow
+        self._follows = np.zeros(256, dtype=bool)  # an opening or closing quote may follow these bytes
         self._follows[[*self._before, *b'"']] = True  # a doubled one closes and opens again
         self._quoted = False  # whether the text so far ends inside of quotes
-        self._fresh = True  # whether a quote that comes next opens
+        self._fresh = True  # whether the next quote would open a cell
 
     def last(self, chunk: bytes) -> int:
         """The end of the last complete line in the next chunk, outside of quoted cells; 0 if there is none."""

@@ -31,10 +31,10 @@ class TableEncoder(Protocol):
     """Writes an answer block by block."""
 
     content_type: ClassVar[bytes]
-    max_errors: ClassVar[int]  # how many row errors it writes at most
+    max_errors: ClassVar[int]  # maximum number of row errors that it writes
 
     def head(self) -> bytes:
-        """What precedes the first block."""
+        """The bytes before the first block."""
         ...
 
     def block(self, accepted: ValidatedRows, outputs: Outputs, first_row: int) -> bytes:

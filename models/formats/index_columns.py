@@ -13,7 +13,7 @@ MAX_METADATA_BYTES = 1 << 20
 def index_names(names: Sequence[str], metadata: bytes | None) -> frozenset[str]:
     """The names that are an index of a pandas table.
 
-    metadata: what pandas stored under `pandas` in an Arrow schema; it names an index that has a name.
+    metadata: of pandas in an Arrow schema, which contains the names of named indexes.
     """
     declared = _declared(metadata) if metadata else frozenset()
     return frozenset(name for name in names if name in declared or UNNAMED_INDEX.fullmatch(name))

@@ -101,7 +101,7 @@ class ParquetDecoder:
                 batch.validate(full=True)
                 empty = [pa.nulls(batch.num_rows)] * len(others)
                 yield pa.RecordBatch.from_arrays([*batch.columns, *empty], [*batch.schema.names, *others])
-        elif others and not known:  # no column to read, and errors in every row
+        elif others and not known:  # no column to read: every row has errors
             for start in range(0, metadata.num_rows, self._block_rows):
                 count = min(self._block_rows, metadata.num_rows - start)
                 yield pa.RecordBatch.from_arrays([pa.nulls(count)] * len(others), others)

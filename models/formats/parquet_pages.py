@@ -38,7 +38,7 @@ class ColumnPages(NamedTuple):
 
 
 def check_footer(file: IO[bytes]) -> None:
-    """Raises TooLarge if the footer, which is parsed as a whole, is."""
+    """Raises TooLarge if the footer, which is parsed as a whole, is too large."""
     file.seek(0, 2)
     if (size := file.tell()) >= 12:
         file.seek(size - 8)

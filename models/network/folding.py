@@ -1,4 +1,4 @@
-"""Folding: fewer layers that compute the same function, once nothing is learned any more.
+"""Folding: fewer layers that compute the same function, for a network that is no longer trained.
 
 Dropout disappears. Batch normalization and scaling, (x - m)·a + c, go into the weights of a neighbouring dense layer.
 The scales of ensemble members move through a ReLU to the layer where they cost nothing. Everything is computed in

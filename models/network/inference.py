@@ -1,4 +1,4 @@
-"""The inference network: a trained network that only answers, with less to compute and nothing that a call changes.
+"""The inference network: a trained network for predictions only, with fewer operations and without mutable state.
 
 `folding` leaves fewer layers, `input_block` makes one step of those at the input, and `inference_steps` one of each
 other. Ensemble members, too, start in the input block: ((x·rₖ)·W)·sₖ is x·Wₖ, with the rows of W multiplied by rₖ and
@@ -116,7 +116,7 @@ def steps_of(layers: Sequence[Layer]) -> list[Step]:
             steps.append(take_step(columns.columns))
         else:
             if not steps:
-                steps.append(np.copy)  # the next step writes in place, and the array is the caller's
+                steps.append(np.copy)  # the next step writes in place, and the array belongs to the caller
             steps.append(in_place_step(rest.pop(0)))
     return steps or [np.copy]
 

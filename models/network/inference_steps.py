@@ -1,4 +1,4 @@
-"""The steps of the inference network: one function for each layer, its float32 arrays at hand.
+"""The steps of the inference network: one function for each layer, with its float32 arrays.
 
 A step takes and returns a matrix. With ensemble members, each member of each row is a row of that matrix: (rows ·
 members, units), so one product serves all members.
