@@ -13,10 +13,11 @@ os.environ.setdefault(
 )  # other versions of the C library do not return the memory of large bodies
 
 import asyncio
+import contextlib
 import logging
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -177,7 +178,7 @@ def service_class_of(
             self.grpc: Any = None
             from service.server import startup  # imports HTTP and all routes
 
-            try:
+            with failed_start_recorded():
                 server = startup.check_worker(application())
                 tls = TlsContext.of(server)
                 folder = worker.shared_folder()
@@ -190,12 +191,8 @@ def service_class_of(
                     from service.grpc_server import GrpcServer  # needs the extra `grpc`
 
                     self.grpc = GrpcServer(context)
-                    await self.grpc.start(worker.http_host(), settings.grpc_port, tls and tls.files)
                 self.traces = await asyncio.to_thread(trace_export.start, os.environ)
                 context.exports_traces = self.traces is not None
-            except Exception as error:
-                worker.record_failed_start(f"{type(error).__name__}: {error}")
-                raise
             gauges = LiveGauges(plane)
             self.registration = StoreRegistration(self.follower.files, self.follower.file.folder, gauges.lines)
             watch = CanaryWatch(self.follower, self.follower.files)
@@ -222,6 +219,9 @@ def service_class_of(
                 return_large_blocks(plane.memory)
             gc.freeze()  # collections skip everything loaded so far, which is freed by reference counts at most
             await self.follower.look()  # reads changes made during the start
+            if self.grpc:
+                with failed_start_recorded():  # last: it gets calls as soon as it listens
+                    await self.grpc.start(worker.http_host(), settings.grpc_port, tls and tls.files)
             state.mark_ready()
 
         @bentoml.on_shutdown  # type: ignore[untyped-decorator]
@@ -242,6 +242,16 @@ def service_class_of(
             plane.close()
 
     return Tabserve
+
+
+@contextlib.contextmanager
+def failed_start_recorded() -> Iterator[None]:
+    """Tell the supervisor why a worker cannot start."""
+    try:
+        yield
+    except Exception as error:
+        worker.record_failed_start(f"{type(error).__name__}: {error}")
+        raise
 
 
 async def trim_memory(plane: DataPlane) -> None:

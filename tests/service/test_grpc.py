@@ -47,6 +47,10 @@ def server(make_server: Callable[..., Any], store_folder: Path) -> Any:
     port = free_port()
     server = make_server(**settings_of(store_folder, port))
     server.grpc = f"127.0.0.1:{port}"
+    until = time.monotonic() + 60
+    while server.log.read_text().count("gRPC server listening") < 2:  # both workers; one may start much later
+        assert time.monotonic() < until
+        time.sleep(0.05)
     return server
 
 
