@@ -45,7 +45,8 @@ class Application:
         return install
 
     def _use(self, router: Router) -> None:
-        self._router = self.direct.router = router
+        self._router = router
+        self.direct.use(router)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -1,11 +1,12 @@
 """Answers small, common requests within the call that receives their last byte: without a scope, a task and ASGI.
 
-Such a request costs about half as much as one that passes through the application. The guarantees of the application
-hold here, too: readiness, access, request ids, metrics, logs and the request observer. Everything unusual is left to
-the application.
+Such a request costs about half of one that passes the application. What the application promises holds here, too:
+readiness, access, request ids, metrics, logs and the request observer. Everything unusual is left to the application.
+The head of a request that was answered is kept: a request with an equal head is not parsed.
 """
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from service.data_plane import DataPlane
 from service.errors import RequestError
@@ -24,7 +25,18 @@ KNOWN_HEADERS = frozenset(
 ACCEPTED = (None, b"*/*", JSON)
 KEEP_ALIVE = (None, b"keep-alive", b"Keep-Alive")
 FIELDS = b"content-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b\r\n%b"
+LINE_END, HEAD_END = b"\r\n", b"\r\n\r\n"
+MAX_HEADS, MAX_HEAD_BYTES = 512, 1024  # that are kept
 Fields = Mapping[bytes, bytes]
+
+
+class DirectHead(NamedTuple):
+    """The head of a request that may be answered directly. length: of the body."""
+
+    route: Route
+    path: bytes
+    fields: Fields
+    length: int
 
 
 class DirectExchange(Exchange):
@@ -33,10 +45,9 @@ class DirectExchange(Exchange):
     method = "POST"
     client = ""
 
-    def __init__(
-        self, context: ServerContext, fields: Fields, arrived: float, client: str, route: Route, path: bytes
-    ) -> None:
+    def __init__(self, context: ServerContext, head: DirectHead, arrived: float, client: str) -> None:
         # As `Exchange.__init__`, without the cost of the call
+        route, self._path, fields, _ = head
         self.context = context
         self.headers = fields
         self.started = arrived
@@ -44,7 +55,6 @@ class DirectExchange(Exchange):
         self.served = route.served
         self.request_id = context.request_id(fields)
         self.client = client
-        self._path = path
 
     @property
     def path(self) -> str:
@@ -59,37 +69,76 @@ class DirectAnswers:
         self._state = context.state
         self._plane: DataPlane = context.plane
         self._most_bytes = min(MAX_BYTES, context.settings.max_body_bytes)
-        self.router = router
+        self.use(router)
 
-    def route(self, url: bytes, fields: Fields) -> Route | None:
-        """The route of a POST request that can be answered directly; None for all others.
+    def use(self, router: Router) -> None:
+        """Answer with the routes of this router from now on."""
+        self.router = router
+        self._heads: dict[bytes, DirectHead] = {}
+
+    @property
+    def _may_answer(self) -> bool:
+        """False while the server is not ready or drains, or if requests are traced."""
+        return (
+            self.router.snapshot is self._plane.registry.snapshot
+            and self._state.passes_probes
+            and not self._context.exports_traces
+        )
+
+    def head(self, path: bytes, fields: Fields) -> DirectHead | None:
+        """The head of a POST request that can be answered directly; None for all others.
 
         fields: the headers, each of which occurs once.
         """
-        route = self.router.direct.get(url)
+        route = self.router.direct.get(path)
         if (
             route is None
             or not KNOWN_HEADERS.issuperset(fields)
             or fields.get(b"content-type") != JSON
             or fields.get(b"accept") not in ACCEPTED
             or fields.get(b"connection") not in KEEP_ALIVE
-            or self.router.snapshot is not self._plane.registry.snapshot
-            or not self._state.passes_probes  # not ready, or draining
-            or self._context.exports_traces
+            or not self._may_answer
         ):
             return None
         length = fields.get(b"content-length", b"")
-        return route if 0 < len(length) < 6 and int(length) <= self._most_bytes else None
+        if not 0 < len(length) < 6 or int(length) > self._most_bytes:
+            return None
+        return DirectHead(route, path, fields, int(length))
 
-    def answer(
-        self, route: Route, path: bytes, fields: Fields, body: bytes, arrived: float, client: str
-    ) -> bytes | DirectExchange | None:
+    def split(self, data: bytes) -> tuple[DirectHead, bytes] | None:
+        """The head and the body of a single request that begins as one that was kept; None for all other reads."""
+        end = data.find(HEAD_END, 0, MAX_HEAD_BYTES) + len(HEAD_END)
+        head = self._heads.get(data[:end])
+        if head is None or len(data) - end != head.length or not self._may_answer:
+            return None
+        return head, data[end:]
+
+    def keep(self, data: bytes, head: DirectHead) -> None:
+        """Keep the head of a request that was parsed and answered directly, if the read has nothing but this request.
+
+        data: a read that begins with a request. Heads with an id are not kept: every request has another one.
+        """
+        content, end, body = data.partition(HEAD_END)
+        lines = content.replace(LINE_END, b"")
+        if (
+            len(body) == head.length
+            and len(content) < MAX_HEAD_BYTES - len(end)
+            and b"\r" not in lines  # then nothing but HEAD_END ends a head, however a parser reads it
+            and b"\n" not in lines
+            and b"x-request-id" not in head.fields
+        ):
+            if len(self._heads) == MAX_HEADS:
+                self._heads.clear()
+            self._heads[content + end] = head
+
+    def answer(self, head: DirectHead, body: bytes, arrived: float, client: str) -> bytes | DirectExchange | None:
         """The response, starting with its own headers. Instead of a response that is not possible directly: the
         admitted exchange, or None if it was not admitted.
 
         arrived: on the clock of time.monotonic.
         """
-        exchange = DirectExchange(self._context, fields, arrived, client, route, path)
+        route = head.route
+        exchange = DirectExchange(self._context, head, arrived, client)
         try:
             self._context.access.check(exchange, route.access, route.model_name)
         except RequestError:

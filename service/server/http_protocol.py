@@ -15,8 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from models.library_hook import require
 from service.errors import PROBLEM, HeadTooLarge, HeadTooSlow, InvalidHttp, RequestError
-from service.http.direct_answers import DirectAnswers
-from service.routes.route import Route
+from service.http.direct_answers import DirectAnswers, DirectExchange, DirectHead
 from service.server.close_delimited import delimit_by_close
 from service.server.graceful_shutdown import FINISH_S
 from service.server.library_hooks import uvicorn_hooks
@@ -112,8 +111,11 @@ class GuardedHttpProtocol(HttpToolsProtocol):
     _stopping = False
     _refused = False
     _refusal = b""
-    _route: Route | None = None  # route of the request whose body is being received, if it may be answered directly
+    _read = b""  # the read that is being parsed, if a request begins with it
+    _head: DirectHead | None = None  # head of the request whose body is being received, if it may be answered directly
     _body = b""  # received for it
+    _tried = False  # whether the request of this read was not answered directly before it is parsed
+    _admitted: DirectExchange | None = None  # its exchange, if it was admitted
     _answered = False  # whether a request of this read was answered directly
     _answered_at = 0.0  # when the last one was, on the clock of time.monotonic
 
@@ -128,6 +130,10 @@ class GuardedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
+        if self.scope is None:  # no request is being received or answered
+            if self._direct is not None and self._answer_known_head(data):
+                return
+            self._read = data
         before = self.cycle
         self._answered = False
         in_body = before is not None and before.more_body and before.scope is self.scope
@@ -140,7 +146,8 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             log.debug("invalid HTTP", extra={"reason": str(error)})
             self._refuse_invalid()
-        if self._route is not None:  # the rest of the body has not arrived yet
+        self._read = b""
+        if self._head is not None:  # the rest of the body has not arrived yet
             self._leave_to_application()
         cycle = self.cycle
         if self.scope is None or (cycle is not None and cycle.scope is self.scope):  # no head is incomplete
@@ -151,6 +158,21 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             self._head_bytes = self._before_head = len(data)
         elif self._head_bytes - self._before_head > MAX_HEAD_BYTES:
             self._refuse_large_head()
+
+    def _answer_known_head(self, data: bytes) -> bool:
+        """Answer a request with a known head without parsing it. False if it has to be parsed."""
+        direct = self._direct
+        assert direct
+        found = direct.split(data)
+        if found is None or self._stopping or self.flow.write_paused:
+            return False
+        arrived = time.monotonic()
+        answer = direct.answer(*found, arrived, self.client[0] if self.client else "")
+        if not isinstance(answer, bytes):
+            self._tried, self._admitted = True, answer
+            return False
+        self._send_directly(answer, arrived)
+        return True
 
     def _ignore_upgrade(self, rest: memoryview) -> None:
         """Parse a request with an upgrade as one without it.
@@ -184,7 +206,10 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         self.scope["fields"] = fields  # type: ignore[typeddict-unknown-key]
         self.scope["arrived"] = time.monotonic()  # type: ignore[typeddict-unknown-key]
         self.app = self._inner_app if FORWARDED.isdisjoint(fields) else self._proxy_app
-        if (
+        if self._tried:
+            self.scope["admitted"] = self._admitted  # type: ignore[typeddict-unknown-key]
+            self._tried, self._admitted = False, None
+        elif (
             self._direct is not None
             and len(fields) == len(self.headers)
             and (self.cycle is None or self.cycle.response_complete)
@@ -192,8 +217,8 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             and self.parser.get_method() == b"POST"
             and self.parser.get_http_version() == "1.1"
         ):
-            self._route = self._direct.route(self.url, fields)
-            if self._route is not None:
+            self._head = self._direct.head(self.url, fields)
+            if self._head is not None:
                 return
         self._start_exchange()
 
@@ -212,22 +237,24 @@ class GuardedHttpProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        if self._route is None:
+        if self._head is None:
             super().on_body(body)
         else:
             self._body += body
 
     def on_message_complete(self) -> None:
-        route = self._route
-        if route is None:
+        head, direct = self._head, self._direct
+        if head is None:
             super().on_message_complete()
             return
-        assert self._direct
+        assert direct
         scope: Any = self.scope
-        client = self.client[0] if self.client else ""
-        answer = self._direct.answer(route, self.url, scope["fields"], self._body, scope["arrived"], client)
+        answer = direct.answer(head, self._body, scope["arrived"], self.client[0] if self.client else "")
         if isinstance(answer, bytes):
+            self._head, self._body, self._answered = None, b"", True
             self._send_directly(answer, scope["arrived"])
+            if self._read:
+                direct.keep(self._read, head)
         else:
             scope["admitted"] = answer
             self._leave_to_application()
@@ -235,7 +262,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
 
     def _send_directly(self, answer: bytes, arrived: float) -> None:
         """Send a response as uvicorn does, by one system call and with a timer that stays for many requests."""
-        self._route, self._body, self._answered, self._answered_at = None, b"", True, arrived
+        self._answered_at = arrived
         self.scope = None  # type: ignore[assignment]  # as before the first request: no head is incomplete
         self.server_state.total_requests += 1
         self.transport.write(self._response_head.of(self.server_state.default_headers) + answer)
@@ -247,7 +274,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
 
     def _leave_to_application(self) -> None:
         """Pass the request to the application, with the part of its body that was received."""
-        body, self._route, self._body = self._body, None, b""
+        body, self._head, self._body = self._body, None, b""
         self._start_exchange()
         if body:
             super().on_body(body)

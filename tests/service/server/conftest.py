@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 import uvicorn
 
+from models.tabular_model import TabularModel
+from service.http.asgi import Application
+from service.http.request_body import RequestBody
 from service.server import http_protocol
 from service.server.stop_signals import SIGNALS
+from service.settings import Settings
 
 
 @contextlib.asynccontextmanager
@@ -34,3 +38,30 @@ def signal_handlers() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def apps(
+    make_app: Any, tabular_models: list[TabularModel], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Application, Application, list[bytes]]]:
+    """One that answers directly, one that does not, and the direct answers."""
+    settings = Settings(max_rows=100, max_body_bytes=20_000, access_log=1.0)
+    with_direct, without = (make_app(tabular_models, settings) for _ in range(2))
+    del without.direct
+    sent: list[bytes] = []
+    send = http_protocol.GuardedHttpProtocol._send_directly
+
+    def count(protocol: Any, answer: bytes, arrived: float) -> None:
+        sent.append(answer)
+        send(protocol, answer, arrived)
+
+    finish = RequestBody.finish
+
+    async def finish_in_time(body: RequestBody, seconds: float) -> bool:
+        return await finish(body, 60)  # otherwise the response depends on how fast the rest of a refused body comes
+
+    monkeypatch.setattr(http_protocol.GuardedHttpProtocol, "_send_directly", count)
+    monkeypatch.setattr(RequestBody, "finish", finish_in_time)
+    yield with_direct, without, sent
+    for app in (with_direct, without):
+        app.plane.close()

@@ -18,7 +18,6 @@ from models.tabular_model import TabularModel
 from service.errors import Forbidden
 from service.http import direct_answers
 from service.http.asgi import Application
-from service.http.request_body import RequestBody
 from service.server import http_protocol
 from service.settings import Settings
 from tests.service.conftest import HOME
@@ -150,16 +149,18 @@ def random_pieces(rng: random.Random, content: bytes) -> Iterator[bytes]:
         yield content[start:end]
 
 
-async def responses(address: tuple[str, int], pieces: list[bytes]) -> bytes:
+async def responses(address: tuple[str, int], pieces: list[bytes], pause: int = 1) -> bytes:
     """What the server sends until it closes the connection, without what differs between two servers.
 
     Empty if it closes the connection before it has read everything: a reset discards the responses at random.
+    pause: iterations of the event loop after each piece.
     """
     reader, writer = await asyncio.open_connection(*address)
     received = asyncio.ensure_future(reader.read())
     for piece in pieces:
         writer.write(piece)
-        await asyncio.sleep(0)
+        for _ in range(pause):
+            await asyncio.sleep(0)
     try:
         found = await asyncio.wait_for(received, 60)
     except ConnectionResetError:
@@ -178,33 +179,6 @@ def counted(app: Application) -> list[Any]:
         rows = counters.valid_rows, counters.invalid_rows
         parts.append((served.name, counters.requests, rows, counters.warnings, counters.rejected))
     return parts
-
-
-@pytest.fixture
-def apps(
-    make_app: Any, tabular_models: list[TabularModel], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[Application, Application, list[bytes]]]:
-    """One that answers directly, one that does not, and the direct answers."""
-    settings = Settings(max_rows=100, max_body_bytes=20_000, access_log=1.0)
-    with_direct, without = (make_app(tabular_models, settings) for _ in range(2))
-    del without.direct
-    sent: list[bytes] = []
-    send = http_protocol.GuardedHttpProtocol._send_directly
-
-    def count(protocol: Any, answer: bytes, arrived: float) -> None:
-        sent.append(answer)
-        send(protocol, answer, arrived)
-
-    finish = RequestBody.finish
-
-    async def finish_in_time(body: RequestBody, seconds: float) -> bool:
-        return await finish(body, 60)  # otherwise the response depends on how fast the rest of a refused body comes
-
-    monkeypatch.setattr(http_protocol.GuardedHttpProtocol, "_send_directly", count)
-    monkeypatch.setattr(RequestBody, "finish", finish_in_time)
-    yield with_direct, without, sent
-    for app in (with_direct, without):
-        app.plane.close()
 
 
 def test_direct_answers_equal_those_of_the_application(

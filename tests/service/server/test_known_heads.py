@@ -1,0 +1,199 @@
+"""A request whose head is known is answered without parsing it, exactly as if it had been parsed."""
+
+import asyncio
+import copy
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from service.errors import Forbidden
+from service.http import direct_answers
+from service.http.asgi import Application
+from service.http.direct_answers import DirectAnswers
+from tests.service.server.conftest import listening
+from tests.service.server.test_direct_answers import (
+    BODIES,
+    FIELDS,
+    LAST,
+    OTHER_PROTOCOLS,
+    PATHS,
+    counted,
+    plain_request,
+    responses,
+)
+
+ROUNDS = 60
+REQUEST = plain_request(BODIES[0])
+OTHER_BYTES = b"\0\t\n\r !%+,./01:?PYZaz\x7f\xff"
+Apps = tuple[Application, Application, list[bytes]]
+
+
+def changed(rng: random.Random, request: bytes) -> bytes:
+    """A request that differs from a known one in something small."""
+    head, _, body = request.partition(b"\r\n\r\n")
+    place = rng.randrange(len(head))
+    first, *lines = head.split(b"\r\n")
+    length = int(lines[-1].split()[1])
+    other_body = rng.choice([rng.choice(BODIES), body[:-1], body + b" "])
+    return rng.choice(
+        [
+            head[:place] + bytes([rng.choice(OTHER_BYTES)]) + head[place + 1 :] + b"\r\n\r\n" + body,
+            head[:place] + head[place + 1 :] + b"\r\n\r\n" + body,
+            head[:place] + bytes([rng.choice(OTHER_BYTES)]) + head[place:] + b"\r\n\r\n" + body,
+            head.replace(first.split()[1], rng.choice(PATHS).encode(), 1) + b"\r\n\r\n" + body,
+            head + b"\r\n" + rng.choice(FIELDS).encode() + b"\r\n\r\n" + body,
+            b"\r\n".join([first, rng.choice(FIELDS).encode(), *lines, b"", body]),
+            b"\r\n".join([first, *rng.sample(lines, len(lines)), b"", body]),
+            b"\r\n".join([first, *lines, rng.choice(lines), b"", body]),
+            b"\r\n".join([first, *lines[:-1], b"Content-Length: %d" % (length + rng.choice([-1, 1])), b"", body]),
+            b"\r\n".join([first, *lines[:-1], b"Content-Length: 0%d" % length, b"", body]),
+            head + b"\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body),
+            head + b"\r\n\r\n" + other_body,
+            head + b"\n\n" + body,
+            b"\r\n" + request,
+            request + b"\r\n",
+            request + request,
+            plain_request(BODIES[0], *rng.choice(OTHER_PROTOCOLS)) + plain_request(BODIES[1]) + request,
+            request.swapcase() if rng.random() < 0.3 else request.replace(b"Host", b"HOST"),
+        ]
+    )
+
+
+def conversation(rng: random.Random) -> Iterator[bytes]:
+    """Requests of one connection, most of them with a head that is known; the last one ends the connection."""
+    known = [plain_request(BODIES[0], *rng.choice(OTHER_PROTOCOLS)) for _ in range(2)]
+    yield from known * 2
+    for _ in range(6):
+        request = rng.choice(known)
+        if rng.random() < 0.4:
+            request = changed(rng, request)
+        if rng.random() < 0.2:
+            cut = rng.randrange(1, len(request))
+            yield request[:cut]
+            request = request[cut:]
+        yield request
+    yield b"GET / HTTP/1.0\r\n\r\n" if rng.random() < 0.2 else LAST
+
+
+@pytest.fixture
+def found_heads(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The reads whose heads were known."""
+    found: list[bytes] = []
+    split = DirectAnswers.split
+
+    def count(direct: DirectAnswers, data: bytes) -> Any:
+        result = split(direct, data)
+        if result is not None:
+            found.append(data)
+        return result
+
+    monkeypatch.setattr(DirectAnswers, "split", count)
+    return found
+
+
+def test_heads_with_small_differences_are_answered_as_if_parsed(apps: Apps, found_heads: list[bytes]) -> None:
+    with_direct, without, _ = apps
+    rng = random.Random(7)
+
+    async def compare() -> int:
+        compared = 0
+        async with listening(with_direct) as one, listening(without) as other:
+            for _ in range(ROUNDS):
+                pieces = list(conversation(rng))
+                found, expected = await asyncio.gather(responses(one, pieces, 8), responses(other, pieces, 8))
+                compared += bool(found and expected)
+                assert found == expected or not (found and expected), pieces
+        return compared
+
+    assert asyncio.run(compare()) > 0.7 * ROUNDS
+    assert len(found_heads) > 2 * ROUNDS
+    assert counted(with_direct) == counted(without)
+
+
+async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
+    """The status of the response to a plain request."""
+    writer.write(REQUEST)
+    head = await reader.readuntil(b"\r\n\r\n")
+    (length,) = (int(line.split()[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length"))
+    await reader.readexactly(length)
+    return int(head.split()[1])
+
+
+@pytest.mark.parametrize("why", ["draining", "forbidden", "failing", "exporting", "replaced"])
+def test_a_known_head_is_answered_directly_only_where_a_new_one_is(
+    apps: Apps, found_heads: list[bytes], monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    app, _, sent = apps
+    checked = []
+
+    def check(*arguments: Any) -> None:
+        checked.append(arguments)
+        if why == "forbidden":
+            raise Forbidden("no")
+
+    def change() -> None:
+        monkeypatch.setattr(app.context.access, "check", check)
+        if why == "draining":
+            app.context.state.begin_draining()
+        elif why == "failing":
+            monkeypatch.setattr(app.direct.router.direct[b"/predict/homes"], "answer", lambda *_: 1 / 0)
+        elif why == "exporting":
+            app.context.exports_traces = True
+        elif why == "replaced":
+            app.plane.registry.snapshot = copy.copy(app.plane.snapshot)
+
+    async def statuses() -> list[int]:
+        async with listening(app) as address:
+            reader, writer = await asyncio.open_connection(*address)
+            answered = [await ask(reader, writer) for _ in range(2)]
+            change()
+            answered.append(await ask(reader, writer))
+            writer.close()
+            return answered
+
+    expected = {"forbidden": 403, "failing": 500}.get(why, 200)
+    assert asyncio.run(statuses()) == [200, 200, expected]
+    assert len(sent) == 2
+    assert len(found_heads) == (2 if why in ("forbidden", "failing") else 1)
+    assert len(checked) == (2 if why == "forbidden" else 1)  # an admitted request is counted once
+
+
+@pytest.mark.parametrize(
+    "field", ["X-Request-ID: given-1", f"User-Agent: {'x' * direct_answers.MAX_HEAD_BYTES}", "Cookie: a=b"]
+)
+def test_ids_and_long_heads_are_not_kept(apps: Apps, found_heads: list[bytes], field: str) -> None:
+    app, _, _ = apps
+    request = REQUEST.replace(b"Host", f"{field}\r\nHost".encode(), 1)
+
+    async def repeat() -> None:
+        async with listening(app) as address:
+            await responses(address, [request, request, request, LAST], 8)
+
+    asyncio.run(repeat())
+    assert not found_heads
+
+
+def test_the_number_of_known_heads_is_limited(apps: Apps, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct_answers, "MAX_HEADS", 3)
+    direct = apps[0].direct
+    head = direct.head(b"/predict/homes", {b"content-type": b"application/json", b"content-length": b"2"})
+    assert head is not None
+    for number in range(8):
+        read = b"POST %d\r\n\r\n{}" % number
+        direct.keep(read, head)
+        assert direct.split(read) == (head, b"{}")
+        assert direct.split(read + b" ") is direct.split(read[:-1]) is direct.split(b"\r\n" + read) is None
+        assert len(direct._heads) <= 3
+
+
+@pytest.mark.parametrize(
+    "read", [b"POST\r\n\r\n{} ", b"POST\r\n\r\n{", b"POST\n\r\n\r\n{}", b"PO\rST\r\n\r\n{}", b"POST\n\n{}", b"{}"]
+)
+def test_a_read_that_is_not_a_single_request_is_not_kept(apps: Apps, read: bytes) -> None:
+    direct = apps[0].direct
+    head = direct.head(b"/predict/homes", {b"content-type": b"application/json", b"content-length": b"2"})
+    assert head is not None
+    direct.keep(read, head)
+    assert not direct._heads
