@@ -13,6 +13,7 @@ from service.server.library_hooks import bentoml_hooks
 from service.server.listeners import refuse_new_connections
 
 SAME_S = 1.0  # SIGTERM again within this time is the same request: an init system signals the launcher and the server
+QUIT_INTERVAL_S = 0.1  # between two attempts to stop circus
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 log = logging.getLogger("tabserve.server")
 
@@ -28,6 +29,8 @@ class StopSignals:
 
     def install(self) -> None:
         """Handle the signals from now on. Raises LibraryHookMissing if circus does not handle them now."""
+        if not hasattr(self._arbiter, "_stopping"):
+            require(bentoml_hooks.STOP_SIGNALS, "an arbiter has no attribute _stopping")
         for number in SIGNALS:
             handler = signal.getsignal(number)
             if getattr(handler, "__self__", None) is not self._arbiter.ctrl.sys_hdl:
@@ -50,6 +53,13 @@ class StopSignals:
                 watcher.stop_signal = signal.SIGINT
         self._arbiter.loop.add_callback_from_signal(self._refuse_later, 0.0 if interrupted else self._grace_s)
         self._arbiter.ctrl.sys_hdl.signal(number, frame)
+        self._arbiter.loop.add_callback_from_signal(self._quit_until_it_stops)
+
+    def _quit_until_it_stops(self) -> None:
+        """circus ignores a signal that arrives while it replaces a worker."""
+        if not self._arbiter._stopping:
+            self._arbiter.ctrl.sys_hdl.quit()
+            self._arbiter.loop.call_later(QUIT_INTERVAL_S, self._quit_until_it_stops)
 
     def _refuse_later(self, seconds: float) -> None:
         self._arbiter.loop.call_later(seconds, self._refuse)

@@ -112,6 +112,18 @@ def test_a_second_signal_stops_the_server_at_once(serve: Serve, home: Path) -> N
     until(lambda: is_free(server.port))
 
 
+def test_a_signal_that_arrives_while_a_worker_is_replaced_stops_the_server(serve: Serve, home: Path) -> None:
+    server = serve(home)
+    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+    (worker,) = descendants(server.process.pid)
+    worker.kill()
+    deadline = time.monotonic() + WAIT_S
+    while not {*children.read_text().split()} - {str(worker.pid)}:  # without a pause: the moment is short
+        assert time.monotonic() < deadline
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(WAIT_S) == 0
+
+
 def test_workers_end_with_a_supervisor_that_is_killed_and_a_restart_works(serve: Serve, home: Path) -> None:
     server = serve(home, TABSERVE_WORKERS="2")
     workers = descendants(server.process.pid)

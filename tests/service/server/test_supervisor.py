@@ -36,15 +36,22 @@ class Watcher:
 
 
 class SignalHandler:
-    """circus's."""
+    """circus's. ignored: the first attempts to stop have no effect."""
 
-    def __init__(self) -> None:
+    def __init__(self, arbiter: "Arbiter") -> None:
+        self.arbiter = arbiter
         self.received: list[int] = []
+        self.ignored = self.attempts = 0
         for number in SIGNALS:
             signal.signal(number, self.signal)
 
     def signal(self, number: int, frame: Any = None) -> None:
         self.received.append(number)
+        self.quit()
+
+    def quit(self) -> None:
+        self.attempts += 1
+        self.arbiter._stopping = self.attempts > self.ignored
 
 
 class Loop:
@@ -68,7 +75,8 @@ class Arbiter:
         self.options = options
         self.started = False
         self.watchers = watchers
-        self.ctrl = SimpleNamespace(sys_hdl=SignalHandler())
+        self._stopping = False
+        self.ctrl = SimpleNamespace(sys_hdl=SignalHandler(self))
         self.loop = Loop()
         self.sockets: dict[str, socket.socket] = {}
 
@@ -152,6 +160,17 @@ def test_the_first_signal_is_left_to_circus_and_connections_are_refused_after_th
         assert arbiter.ctrl.sys_hdl.received == [number]
         assert arbiter.loop.delays == [delay]
         assert watcher.stop_signal == number
+
+
+def test_a_signal_that_circus_ignores_is_repeated_until_it_stops() -> None:
+    arbiter = Arbiter([Watcher()])
+    arbiter.ctrl.sys_hdl.ignored = 3
+    StopSignals(arbiter, grace_s=7.0).install()
+    signal.raise_signal(signal.SIGTERM)
+    assert arbiter._stopping
+    assert arbiter.ctrl.sys_hdl.received == [signal.SIGTERM]
+    assert arbiter.ctrl.sys_hdl.attempts == 4
+    assert arbiter.loop.delays == [7.0, *[stop_signals.QUIT_INTERVAL_S] * 3]
 
 
 @pytest.mark.parametrize(("first", "second"), [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGINT)])
