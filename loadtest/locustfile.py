@@ -27,6 +27,7 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest import request_plan
 from loadtest.answer_check import MISSING, MIXED_UP, REFUSED
+from loadtest.api_key import key_headers
 from loadtest.options import add_mix, mix_of
 from loadtest.request_plan import PlanError, RequestPlan
 
@@ -46,6 +47,7 @@ class LocustState:
         self.records: list[tuple[float, float, str, int]] = []  # (start, seconds, error, index in the plan)
         self.cpu: list[tuple[float, float]] = []
         self.request_numbers = itertools.count()
+        self.key_headers = key_headers()
         self.rng = np.random.default_rng(os.getpid())
 
     def set_plan(self, plan: RequestPlan) -> None:
@@ -92,7 +94,7 @@ class JsonUser(FastHttpUser):
         request = state.plan.requests[index]
         request_id = f"{os.getpid():x}-{next(state.request_numbers):x}"
         body: Any = request.body  # Locust sends bytes unchanged
-        headers = {"Content-Type": request.content_type, "X-Request-ID": request_id}
+        headers = {"Content-Type": request.content_type, "X-Request-ID": request_id, **state.key_headers}
         with self.client.post(
             request.path, data=body, headers=headers, name=request.name, catch_response=True, context={"index": index}
         ) as response:

@@ -24,6 +24,7 @@ import httptools
 import numpy as np
 
 from loadtest.answer_check import MISSING, MIXED_UP, REFUSED
+from loadtest.api_key import key_headers
 from loadtest.request_plan import RequestPlan
 from loadtest.request_records import RequestRecords, Seconds
 
@@ -231,6 +232,7 @@ def head(netloc: str, prefix: str, request: Any) -> bytes:
         f"Host: {netloc}",
         f"Content-Type: {request.content_type}",
         f"Content-Length: {len(request.body)}",
+        *(f"{name}: {value}" for name, value in key_headers().items()),
         "X-Request-ID: ",
     )
     return "\r\n".join(lines).encode()

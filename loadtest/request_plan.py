@@ -10,7 +10,9 @@ import numpy as np
 
 from loadtest import answer_check, random_rows
 from loadtest.answer_check import MISSING, MIXED_UP, WRONG
+from loadtest.api_key import key_headers
 from loadtest.request_mix import INVALID, MANY_ROWS, ONE_ROW, RequestMix
+from loadtest.run_errors import LoadTestUsageError
 from models.schema import FeatureSchema, SchemaError
 
 POOL = {ONE_ROW: 200, MANY_ROWS: 10, INVALID: 20}  # distinct requests per model
@@ -100,7 +102,11 @@ class RequestPlan:
 
 def make(url: str, mix: RequestMix, *, protocol: str = "json", seed: int = 0) -> RequestPlan:
     """Make requests from the server's model metadata and record its answers one by one. Raises PlanError."""
-    with httpx.Client(base_url=url, timeout=RECORD_TIMEOUT_S) as client:
+    try:
+        headers = key_headers()
+    except LoadTestUsageError as error:
+        raise PlanError(str(error)) from error
+    with httpx.Client(base_url=url, timeout=RECORD_TIMEOUT_S, headers=headers) as client:
         try:
             models = [model_metadata(client, name) for name in model_names(client, mix)]
             requests = [

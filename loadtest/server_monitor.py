@@ -15,6 +15,8 @@ import httpx
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
+from loadtest.api_key import key_headers
+
 PREFIX = "tabserve_"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -25,7 +27,10 @@ def main(url: str, file: str) -> None:
     processes = [psutil.Process(pid) for pid in listeners(url)]
     before: dict[str, float] = {}
     next_time = time.time()
-    with open(file, "w", encoding="utf-8", buffering=1) as out, httpx.Client(base_url=url, timeout=5) as client:
+    with (
+        open(file, "w", encoding="utf-8", buffering=1) as out,
+        httpx.Client(base_url=url, timeout=5, headers=key_headers()) as client,
+    ):
         while True:
             now = time.time()
             totals = {**metrics(client), **usage(processes)}

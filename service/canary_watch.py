@@ -1,9 +1,9 @@
 """Watches canaries, and returns their traffic to the champion if the challenger is worse.
 
 Each worker publishes its counts once a second. The worker with the lowest process id adds them up and tests them: the
-share of failed answers, the share of answers slower than the champion's 99th percentile, and the errors by feedback on
-the same rows. Five engine errors of the challenger end the canary at once. The probability that a challenger that
-equals the champion is rolled back is at most 0.001 for the life of a canary.
+share of failed answers, the share of answers slower than the champion's 99th percentile, and the errors by feedback
+since the canary began on the same rows. Five engine errors of the challenger end the canary at once. The probability
+that a challenger that equals the champion is rolled back is at most 0.001 for the life of a canary.
 """
 
 import asyncio
@@ -128,6 +128,7 @@ class CanaryWatch:
         self._own: dict[str, dict[str, AnswerCounts]] = {}  # counts of this worker by canary and version
         self._tests: dict[str, CanaryTest] = {}  # by model
         self._published = False
+        self._known: dict[str, str] | None = None  # the canary of each model at the last look
         self._plane.metrics.observe_counters = self._count
 
     async def run(self) -> None:
@@ -136,6 +137,7 @@ class CanaryWatch:
 
     async def look(self) -> None:
         watched = {name: entry for name, entry in self._plane.snapshot.entries.items() if entry.canary}
+        known, self._known = self._known, {name: entry.canary for name, entry in watched.items()}
         keys = {key_of(entry) for entry in watched.values()}
         self._own = {key: counts for key, counts in self._own.items() if key in keys}
         self._tests = {name: test for name, test in self._tests.items() if name in watched}
@@ -151,6 +153,8 @@ class CanaryWatch:
             self._files.keep_ended({name: canary for name, canary in ended.items() if self._is_split(name)})
         if watched and self._files.is_leader:
             for entry in watched.values():
+                if known is not None and known.get(entry.name) != entry.canary:
+                    await self._begin(entry)
                 await self._test(entry)
 
     def _is_split(self, name: str) -> bool:
@@ -164,6 +168,19 @@ class CanaryWatch:
         if entry is not None and entry.canary:
             counts = self._own.setdefault(key_of(entry), {})
             counts.setdefault(source.version, AnswerCounts()).add(counts_since_flush(source))
+
+    async def _begin(self, entry: ModelEntry) -> None:
+        """Forget the feedback during an earlier canary of the same versions and shares."""
+        if self._plane.live.has_any:
+            try:
+                await self._plane.feedback.run(self._plane.feedback.begin_canary, entry.name, entry.canary)
+            except RetryLater:
+                self._forget(entry.name)
+
+    def _forget(self, model: str) -> None:
+        """Take the canary of a model for a new one at the next look."""
+        if self._known is not None:
+            self._known.pop(model, None)
 
     async def _test(self, entry: ModelEntry) -> None:
         assert entry.rollback
@@ -193,6 +210,7 @@ class CanaryWatch:
         log.error("canary rolled back", extra={"model": entry.name, "canary": entry.canary, "reason": reason})
         self._plane.metrics.automatic_rollback(entry.name)
         self._files.end_canary(entry.name, entry.canary)
+        self._forget(entry.name)
         versions, traffic = VersionStore(self._plane.settings.store, "automatic rollback"), dict(entry.traffic)
 
         def apply(state: ModelState) -> ModelState:

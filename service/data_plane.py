@@ -189,8 +189,8 @@ class DataPlane:
         try:
             return await self.run_in_thread(validate, schema) if large else validate(schema)
         except RowsNotValid as error:
-            served.counters.count_rows(error.valid, error.invalid)
-            served.count_errors(error.errors)
+            served.counters.valid_rows += error.valid
+            served.count_refused(error.invalid, error.errors)
             raise
 
     async def predict_validated(self, served: ServedModel, rows: ValidatedRows, context: PredictionContext) -> Outputs:
@@ -198,9 +198,9 @@ class DataPlane:
         counters, valid = served.counters, len(rows.frame.numbers)
         if context.count_rows:
             context.count_rows(rows.count)
-        counters.count_rows(valid, rows.count - valid)
+        counters.valid_rows += valid
         if rows.errors:  # of rows that are skipped
-            served.count_errors(rows.errors)
+            served.count_refused(rows.count - valid, rows.errors)
         for warnings in rows.warnings.values():
             counters.warn(warning.code for warning in warnings)
         if not valid:

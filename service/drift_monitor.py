@@ -15,6 +15,7 @@ import numpy as np
 from models.frame import Frame, Row
 from models.outputs import Outputs
 from models.tabular_model import TabularModel
+from service.refused_rows import RefusedRows
 from service.row_sample import RowSample, SampledRows
 from service.served_model import ServedModel
 from service.window_counters import DAY, HOUR, WEEK, CountedWindow, WindowCounters, remove_old_files
@@ -30,15 +31,17 @@ log = logging.getLogger("tabserve.drift")
 class WatchedVersion:
     """A version with a reference: the sample of its rows, and their counters."""
 
-    def __init__(self, model: TabularModel, reference: "DriftReference", folder: Path | None) -> None:
+    def __init__(self, served: ServedModel, reference: "DriftReference", folder: Path | None) -> None:
         from models.drift.counter import DriftCounter
 
         digest = hashlib.sha256(reference.to_json().encode()).hexdigest()[:12]  # other bins have other counters
-        self.model = model
+        self.model = model = served.model
         self.reference = reference
         self.sample = RowSample()
         self._counter = DriftCounter(model.schema, reference, model)
-        self._windows = WindowCounters(folder, f"drift-{model.name}-{model.version}-{digest}", self._counter.width)
+        subject = f"{model.name}-{model.version}"
+        self._windows = WindowCounters(folder, f"drift-{subject}-{digest}", self._counter.width)
+        self.refused = RefusedRows(folder, subject, served.error_columns)
 
     def count(self, sampled: Sequence[SampledRows], answered: int) -> None:
         """Add sampled rows, which represent `answered` rows, to the counters."""
@@ -46,8 +49,11 @@ class WatchedVersion:
             frame, outputs = joined(self.model, sampled)
             self._windows.add(self._counter.count(frame, outputs, answered))
 
-    def window(self, seconds: float | None) -> tuple[CountedWindow, "DriftCounts"]:
-        """The counts of all workers. seconds: None for the shortest default window that has enough rows."""
+    def window(self, seconds: float | None) -> tuple[float, CountedWindow, "DriftCounts"]:
+        """The seconds of the window, and the counts of all workers in it.
+
+        seconds: None for the shortest default window that has enough rows.
+        """
         from models.drift.drift_report import MIN_ALARM_ROWS
 
         for choice in DEFAULT_WINDOWS if seconds is None else (seconds,):
@@ -55,10 +61,11 @@ class WatchedVersion:
             counts = self._counter.read(window.counts)
             if counts.counted >= MIN_ALARM_ROWS:
                 break
-        return window, counts
+        return choice, window, counts
 
     def close(self) -> None:
         self._windows.close()
+        self.refused.close()
 
 
 class DriftMonitor:
@@ -76,28 +83,30 @@ class DriftMonitor:
         served = list(served)
         for version in served:
             if version.sample is None and version.model.reference is not None:
-                watched = WatchedVersion(version.model, version.model.reference, self._folder)
-                version.sample = watched.sample
+                watched = WatchedVersion(version, version.model.reference, self._folder)
+                version.sample, version.refused = watched.sample, watched.refused
                 self._watched[watched.sample] = watched
         for sample in self._watched.keys() - {version.sample for version in served}:
             watched = self._watched.pop(sample)
             with self._lock:
                 watched.count(*sample.take())
+                watched.refused.count(watched.refused.take())
                 watched.close()
 
     async def flush(self) -> None:
-        """Count the rows sampled since the last call, in a thread."""
-        taken = [(watched, *watched.sample.take()) for watched in self._watched.values()]
+        """Count the rows sampled or refused since the last call, in a thread."""
+        taken = [(watched, *watched.sample.take(), watched.refused.take()) for watched in self._watched.values()]
         await asyncio.to_thread(self._count, taken)
 
     def close(self) -> None:
         """Count the remaining sampled rows."""
         self.follow(())
 
-    def _count(self, taken: Sequence[tuple[WatchedVersion, Sequence[SampledRows], int]]) -> None:
+    def _count(self, taken: Sequence[tuple[WatchedVersion, Sequence[SampledRows], int, Sequence[int]]]) -> None:
         with self._lock:
-            for watched, sampled, answered in taken:
+            for watched, sampled, answered, refused in taken:
                 watched.count(sampled, answered)
+                watched.refused.count(refused)
 
     def report(self, served: ServedModel, seconds: float | None = None, histograms: bool = False) -> dict[str, Any]:
         """The answer to `GET /drift` for a version, which reads files."""
@@ -108,7 +117,7 @@ class DriftMonitor:
             return head | {"status": "no_reference", "reason": reason}
         from models.drift.drift_report import drift_report
 
-        window, counts = watched.window(seconds)
+        seconds, window, counts = watched.window(seconds)
         span = {
             "from": iso_time(window.start),
             "to": iso_time(window.end),
@@ -120,7 +129,7 @@ class DriftMonitor:
             from models.drift.histograms import add_histograms
 
             add_histograms(report, watched.model.schema, watched.reference, counts)
-        return head | {"window": span} | report
+        return head | {"window": span, "refused": watched.refused.report(seconds)} | report
 
 
 def state_folder(state: Path | None, shared: Path | None) -> Path | None:

@@ -1,7 +1,7 @@
 """A queue in which clients take turns, however many items each of them has.
 
 Each client has its own line. The next item comes from the client that has cost least so far (start-time fair queueing).
-An idle client does not accumulate credit: it starts at the cost of the clients that wait.
+An idle client accumulates no credit, or a limited one: it starts near the cost of the clients that wait.
 """
 
 import heapq
@@ -16,7 +16,13 @@ MAX_REMEMBERED = 1000  # clients whose cost is kept while they have no items
 class FairQueue(Generic[T]):
     """Call `pop`, then perhaps `push` for an item that is not done, then `charge`."""
 
-    def __init__(self) -> None:
+    def __init__(self, credit: float = 0.0) -> None:
+        """credit: by how much less than the others a client may have cost when it gets a line again.
+
+        A client with few items has none now and then, although it sends the next one as soon as it can. Without a
+        credit it would lose its turns of these moments.
+        """
+        self._credit = credit
         self._lines: dict[str, deque[T]] = {}
         self._order: list[tuple[float, int, str]] = []  # a heap: the cost of each client with a line, and a tie-break
         self._count = self._turns = 0
@@ -32,7 +38,9 @@ class FairQueue(Generic[T]):
         line = self._lines.get(client)
         if line is None:
             line = self._lines[client] = deque()
-            self._enter(client, max(self._costs.pop(client, 0.0), self._clock))
+            cost = self._cost_of(client)
+            self._costs.pop(client, None)
+            self._enter(client, cost)
         line.append(item)
         self._count += 1
 
@@ -54,9 +62,13 @@ class FairQueue(Generic[T]):
             self._enter(client, before + cost)
             return
         del self._lines[client]
-        if len(self._costs) >= MAX_REMEMBERED:
-            self._costs.clear()  # all start at the cost of those that wait
-        self._costs[client] = before + cost
+        self._remember(client, before + cost)
+
+    def spend(self, client: str, cost: float) -> None:
+        """Add to the cost of a client without a line, for an item that did not wait."""
+        spent = self._cost_of(client) + cost
+        self._remember(client, spent)
+        self._clock = max(self._clock, spent - self._credit)
 
     def remove_last(self, client: str, removable: Callable[[T], bool]) -> T | None:
         """Remove the newest removable item of a client; None if it has none."""
@@ -68,6 +80,15 @@ class FairQueue(Generic[T]):
                 self._count -= 1
                 return item
         return None
+
+    def _cost_of(self, client: str) -> float:
+        """The cost of a client without a line."""
+        return max(self._costs.get(client, self._clock), self._clock - self._credit)
+
+    def _remember(self, client: str, cost: float) -> None:
+        if len(self._costs) >= MAX_REMEMBERED:
+            self._costs.clear()  # all start at the cost of those that wait
+        self._costs[client] = cost
 
     def _enter(self, client: str, cost: float) -> None:
         self._turns += 1

@@ -12,39 +12,46 @@ from service.fair_queue import FairQueue
 
 LATE_S = 0.0005  # a longer delay between arrival and start shows a busy event loop
 CONTENDED_S = 1.0  # time since the last request of another client: a single client needs no turns
-PER_ITERATION = 4  # requests that start in one iteration of the event loop; others are read in between
 REQUEST_COST = 4096.0  # fixed cost of a request in addition to the bytes of its body
+ITERATION_COST = 4 * REQUEST_COST  # cost of one iteration of the event loop, after which others are read
+CREDIT = 64 * REQUEST_COST  # credit of a client whose requests are on their way: milliseconds of the event loop
 
 
 class FairTurns:
     """The requests of all clients that wait for their turn."""
 
     def __init__(self) -> None:
-        self._waiting: FairQueue[tuple[asyncio.Future[None], float]] = FairQueue()
+        self._waiting: FairQueue[tuple[asyncio.Future[None], float]] = FairQueue(CREDIT)
         self._scheduled = False
-        self._started = 0  # requests in this iteration of the event loop
+        self._spent = 0.0  # in this iteration of the event loop
         self._last_client = ""
         self._contended_until = 0.0
 
-    def is_needed(self, client: str, arrived: float) -> bool:
-        """Whether a request has to wait for its turn. arrived: on the clock of time.monotonic."""
+    def admits(self, client: str, size: int, arrived: float) -> bool:
+        """Whether a request may start at once, which then counts as a turn. Otherwise it has to `wait`.
+
+        size: of its body. arrived: on the clock of time.monotonic.
+        """
         if self._scheduled:
-            return True
-        if client == self._last_client and arrived >= self._contended_until:
             return False
+        if client == self._last_client and arrived >= self._contended_until:
+            return True
         now = time.monotonic()
         if client != self._last_client:
             self._last_client = client
             self._contended_until = now + CONTENDED_S
         if now >= self._contended_until:
+            return True
+        if self._spent >= ITERATION_COST or now - arrived > LATE_S:
             return False
-        if not self._started:
+        if not self._spent:
             asyncio.get_running_loop().call_soon(self._next_iteration)
-        self._started += 1
-        return self._started > PER_ITERATION or now - arrived > LATE_S
+        self._spent += REQUEST_COST + size
+        self._waiting.spend(client, REQUEST_COST + size)
+        return True
 
     def _next_iteration(self) -> None:
-        self._started = 0
+        self._spent = 0.0
 
     async def wait(self, client: str, size: int) -> None:
         """Wait for the turn. size: of the body."""
@@ -57,15 +64,15 @@ class FairTurns:
         await future
 
     def _start_next(self, loop: asyncio.AbstractEventLoop) -> None:
-        started = 0
-        while started < PER_ITERATION and len(self._waiting):
+        spent = 0.0
+        while spent < ITERATION_COST and len(self._waiting):
             future, cost = self._waiting.pop()
             if future.done():  # the request was cancelled
                 self._waiting.charge(0.0)
                 continue
             self._waiting.charge(cost)
             future.set_result(None)
-            started += 1
+            spent += cost
         self._scheduled = len(self._waiting) > 0
         if self._scheduled:
             loop.call_soon(self._start_next, loop)

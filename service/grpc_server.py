@@ -200,7 +200,7 @@ class GrpcServer:
     async def _wait_for_turn(self, exchange: GrpcExchange) -> None:
         """Take turns with the HTTP requests of other clients, if they have to wait."""
         turns, client = self.context.turns, exchange.caller.name
-        if turns is not None and turns.is_needed(client, time.monotonic()):
+        if turns is not None and not turns.admits(client, exchange.size, time.monotonic()):
             await turns.wait(client, exchange.size)
 
     async def server_live(self, message: Any, exchange: GrpcExchange) -> Any:

@@ -66,10 +66,6 @@ class ModelCounters:
             buckets = self.seconds[protocol] = HistogramBuckets(SECONDS)
         buckets.observe(seconds)
 
-    def count_rows(self, valid: int, invalid: int) -> None:
-        self.valid_rows += valid
-        self.invalid_rows += invalid
-
     def count_errors(self, errors: Iterable[RowError], columns: Container[str]) -> None:
         """columns: those that have their own time series. Others, and errors of the row itself, are counted as ""."""
         for _, name, code, _ in errors:

@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from models.tabular_model import TabularModel
 from service.batcher import Batcher
 from service.engine_cost import EngineCost
 from service.metrics import ModelCounters
+from service.refused_rows import RefusedRows
 from service.row_sample import RowSample
 from service.settings import Settings
 
@@ -35,10 +36,11 @@ class ServedModel:
         self.batcher = Batcher(model, counters, settings.queue_rows, cost, settings.batching)
         self._settings, self._max_rows = settings, settings.max_rows
         self.sample: RowSample | None = None  # a sample of its rows, if drift is counted; see `DriftMonitor`
+        self.refused: RefusedRows | None = None  # counts of refused rows, likewise
         self._scaled_batcher: Batcher | None = None
         self.adopt(cost)
         self._single_row = single_row_predictor(model)
-        self._error_columns = frozenset(islice(model.schema.by_name, MAX_ERROR_COLUMNS))
+        self._error_columns = frozenset(self.error_columns)
         self._compiled: dict[Callable[[TabularModel], Any], Any] = {}
         self._extended: dict[OutputOptions, ServedModel] = {}
         self.extension: ExtendedModel | None = None  # the version with intervals and explanations, see `extended`
@@ -68,9 +70,17 @@ class ServedModel:
         self._extended[options] = served  # in order of use
         return served
 
-    def count_errors(self, errors: Iterable[RowError]) -> None:
-        """Count errors of invalid rows by column and code."""
+    @property
+    def error_columns(self) -> Sequence[str]:
+        """The columns whose errors are counted separately."""
+        return [*islice(self.model.schema.by_name, MAX_ERROR_COLUMNS)]
+
+    def count_refused(self, rows: int, errors: Sequence[RowError]) -> None:
+        """Count invalid rows, and their errors by column and code."""
+        self.counters.invalid_rows += rows
         self.counters.count_errors(errors, self._error_columns)
+        if self.refused is not None:
+            self.refused.add(rows, errors)
 
     @property
     def explains(self) -> bool:

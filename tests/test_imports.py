@@ -245,7 +245,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "service.metric_files",
             "service.window_counters",
         },
-        {"service.capture.capture_database"},
+        {"service.refused_rows", "service.capture.capture_database"},
         {
             "service.bentoml_configuration",
             "service.errors",

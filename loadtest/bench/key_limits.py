@@ -2,26 +2,25 @@
 
 import contextlib
 import dataclasses
-import json
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-from loadtest.bench.clients import LoadFigures
+from loadtest.bench import shared_client
 from loadtest.bench.key_cost import KEYS_FILE, create_key
 from loadtest.bench.server_process import BenchServer
 from loadtest.bench.server_scenarios import goal_line, tabserve_server
 from loadtest.bench.servers import body, train
+from loadtest.bench.shared_client import ClientAnswers
 from models import text_tables
 
 MODEL = "eight"
 TOLERANCE = 0.1
-RATES, WORKERS, BURST = (5, 100, 5000), 4, 1
-CLIENTS = 2  # processes that send requests with the same key
-CONNECTIONS = {"first": 96, "second": 24, "third": 12}  # connections of each key under overload
+BURSTS, WORKERS = {5: 1, 100: 2, 5000: 100}, 4  # requests at once by rate: those of 20 ms
+RATE_CONNECTIONS = 16
+CONNECTIONS = {"first": 384, "second": 96, "third": 48}  # connections of each key: it always has a request waiting
 ROWS = (1, 100, 1000)  # rows of a request under overload
 
 
@@ -41,79 +40,95 @@ def running(
         started.stop()
 
 
-def load_together(
-    server: BenchServer, clients: Sequence[tuple[int, Mapping[str, str]]], seconds: float
-) -> list[LoadFigures]:
-    """Load a server by several processes at once, each with its connections and headers."""
-    found = []
-    with contextlib.ExitStack() as stack:
-        processes = []
-        for connections, headers in clients:
-            arguments = [server.url, str(connections), str(seconds), json.dumps(dict(headers))]
-            command = [sys.executable, "-m", "loadtest.bench.clients", *arguments]
-            process = stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
-            stack.callback(process.kill)
-            processes.append(process)
-        for process in processes:
-            assert process.stdin is not None
-            process.stdin.write(server.request)
-            process.stdin.close()
-        for process in processes:
-            assert process.stdout is not None
-            found.append(LoadFigures(**json.loads(process.stdout.read())))
-    return found
+class RateFound(NamedTuple):
+    """accepted, sent: requests per second."""
+
+    rate: float
+    accepted: float
+    sent: float
+    busy: float
+
+    @property
+    def deviation(self) -> float:
+        return abs(self.accepted / self.rate - 1)
 
 
-def accepted(figures: LoadFigures) -> int:
-    return figures.requests - figures.errors
+class SharesFound(NamedTuple):
+    """shares: of each key in the accepted requests with this number of rows."""
+
+    rows: int
+    shares: Mapping[str, float]
+    accepted: float
+    limited: float
+    busy: float
+
+    @property
+    def deviation(self) -> float:
+        return max(abs(len(self.shares) * share - 1) for share in self.shares.values())
 
 
-def rates(store: Path, home: Path, seconds: float) -> list[tuple[float, float]]:
-    """Each rate, and the accepted requests per second."""
+def rates(store: Path, home: Path, seconds: float) -> list[RateFound]:
     keys, found = home / "rates.json", []
-    for rate in RATES:
-        headers = create_key(keys, f"rate-{rate}", "--rate", str(rate), "--burst", str(BURST))
-        with running(store, home, keys, headers, 1, WORKERS) as server:
-            time.sleep(BURST / rate)
-            figures = load_together(server, [(4 * WORKERS, headers)] * CLIENTS, seconds)
-            longest = max(one.seconds for one in figures)
-            found.append((float(rate), (sum(map(accepted, figures)) - BURST) / longest))
+    for rate, burst in BURSTS.items():
+        headers = create_key(keys, f"rate-{rate}", "--rate", str(rate), "--burst", str(burst))
+        other = create_key(keys, f"start-{rate}")
+        with running(store, home, keys, other, 1, WORKERS) as server:
+            one = shared_client.run(server.url, server.request, [(RATE_CONNECTIONS, headers)], seconds)
+        [answers] = one.answers
+        require_answers(answers)
+        sent = (answers.accepted + answers.limited) / one.seconds
+        found.append(RateFound(rate, answers.accepted / one.seconds, sent, one.busy))
     return found
 
 
-def shares(store: Path, home: Path, seconds: float) -> list[tuple[int, dict[str, float]]]:
-    """The number of rows of a request, and the share of each key in all answers."""
+def shares(store: Path, home: Path, seconds: float) -> list[SharesFound]:
     keys, found = home / "shares.json", []
     headers = {name: create_key(keys, name) for name in CONNECTIONS}
+    clients = [(connections, headers[name]) for name, connections in CONNECTIONS.items()]
     for rows in ROWS:
         with running(store, home, keys, headers["first"], rows, 1) as server:
-            clients = [(connections, headers[name]) for name, connections in CONNECTIONS.items()]
-            answers = [accepted(figures) for figures in load_together(server, clients, seconds)]
-        found.append((rows, {name: count / sum(answers) for name, count in zip(CONNECTIONS, answers, strict=True)}))
+            one = shared_client.run(server.url, server.request, clients, seconds)
+        for answers in one.answers:
+            require_answers(answers)
+        accepted, limited = (sum(getattr(each, name) for each in one.answers) for name in ("accepted", "limited"))
+        shares = {name: each.accepted / accepted for name, each in zip(CONNECTIONS, one.answers, strict=True)}
+        found.append(SharesFound(rows, shares, accepted / one.seconds, limited / one.seconds, one.busy))
     return found
+
+
+def require_answers(answers: ClientAnswers) -> None:
+    """Raises RuntimeError for answers that say nothing about a limit."""
+    if answers.failed or not answers.accepted:
+        raise RuntimeError(f"{answers.accepted} requests accepted, {answers.failed} failed")
 
 
 def run(rounds: int, seconds: float, markdown: Path | None) -> int:
     """Print two tables. Returns 1 if a goal is missed."""
-    rate_lines, share_lines, worst = [["rate / s", "accepted / s", "ratio"]], [["rows", *CONNECTIONS]], 0.0
+    rate_lines = [["rate / s", "accepted / s", "ratio", "sent / s", "client busy"]]
+    share_lines = [["rows", *CONNECTIONS, "accepted / s", "429 / s", "client busy"]]
+    deviations = []
     with tempfile.TemporaryDirectory(prefix="tabserve-keys-") as folder:
         home = Path(folder)
         print("training the model", file=sys.stderr)
         store = train(home, {MODEL})
         for _ in range(rounds):
-            for rate, found in rates(store, home, seconds):
-                (home / "rates.json").unlink(missing_ok=True)
-                rate_lines.append([f"{rate:,.0f}", f"{found:,.1f}", f"{found / rate:.3f}"])
-                worst = max(worst, abs(found / rate - 1))
-            for rows, each in shares(store, home, seconds):
-                share_lines.append([f"{rows:,}", *(f"{share:.3f}" for share in each.values())])
-                worst = max(worst, *(abs(3 * share - 1) for share in each.values()))
-            (home / "shares.json").unlink()
+            for rate in rates(store, home, seconds):
+                figures = [f"{rate.accepted:,.1f}", f"{rate.accepted / rate.rate:.3f}", f"{rate.sent:,.0f}"]
+                rate_lines.append([f"{rate.rate:,.0f}", *figures, f"{rate.busy:.0%}"])
+                deviations.append(rate.deviation)
+            for each in shares(store, home, seconds):
+                numbers = [f"{share:.3f}" for share in each.shares.values()]
+                loads = [f"{each.accepted:,.0f}", f"{each.limited:,.0f}", f"{each.busy:.0%}"]
+                share_lines.append([f"{each.rows:,}", *numbers, *loads])
+                deviations.append(each.deviation)
+            for name in ("rates.json", "shares.json"):
+                (home / name).unlink()
     connections = ", ".join(map(str, CONNECTIONS.values()))
     titles = (
-        f"one key, {WORKERS} workers, {CLIENTS} clients that send as fast as they can, {seconds:g} s",
+        f"one key, {WORKERS} workers, {RATE_CONNECTIONS} connections that send as fast as they can, {seconds:g} s",
         f"three keys with {connections} connections, one worker, share of each in the answers, {seconds:g} s",
     )
+    worst = max(deviations)
     outcome = goal_line(f"the largest deviation: {100 * worst:.1f} %", "at most 10 %", worst <= TOLERANCE)
     tables = (rate_lines, share_lines)
     text = "\n\n".join(f"{title}\n\n{text_tables.aligned(lines)}" for title, lines in zip(titles, tables, strict=True))

@@ -34,7 +34,7 @@ log = logging.getLogger("tabserve.keys")
 class KeyRate:
     """The rate of one key. `take` runs for each of its requests."""
 
-    __slots__ = ("_due", "_file", "_interval", "_locked_from", "_memory", "_tolerance", "per_second")
+    __slots__ = ("_due", "_file", "_free", "_interval", "_memory", "_tolerance", "per_second")
 
     def __init__(
         self, memory: "memoryview[float]", file: int | None, due: int, per_second: float, burst: int | None
@@ -47,16 +47,18 @@ class KeyRate:
         self._interval = 1 / per_second
         most = burst_of(per_second, burst)
         self._tolerance = (most - 1) * self._interval + 1e-9
-        self._locked_from = most // 2 * self._interval if most > 2 else -math.inf
+        self._free = most // 2 * self._interval if most > 2 else -math.inf  # until here a request needs no lock
         if file is None:
-            self._locked_from = math.inf
+            self._free = self._tolerance
 
     def take(self) -> float:
         """Count a request. Returns 0, or the seconds after which it would be allowed."""
         now = time.monotonic()
-        if self._locked_from <= self._memory[self._due] - now <= self._tolerance:
-            return self._take_locked(now)
-        return self._count(now)
+        due = self._memory[self._due]
+        if due - now < self._free:
+            self._memory[self._due] = (due if due > now else now) + self._interval
+            return 0.0
+        return self._take_locked(now) if self._file is not None and due - now <= self._tolerance else self._count(now)
 
     def _take_locked(self, now: float) -> float:
         """Count a request while no other worker changes the number. The lock of a killed process ends with it."""

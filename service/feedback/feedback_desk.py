@@ -19,7 +19,7 @@ from models.rows import validate_rows
 from service.confidence_sequence import Moments
 from service.errors import NotReady, QueueFull, RequestNotValid
 from service.feedback.live_metrics import LiveMetrics, MetricKey
-from service.feedback.live_report import COVERAGE, DIFFERENCE, ERROR
+from service.feedback.live_report import CANARY, COVERAGE, DIFFERENCE, ERROR
 from service.feedback.version_judge import Vector, VersionJudge
 from service.metrics import Metrics
 from service.protocols.feedback import IdFeedback, RowFeedback
@@ -137,13 +137,20 @@ class FeedbackDesk:
             if version != champion:  # in the champion's unit, as the versions may have seen other targets
                 own = by_version[version] * (entry.versions[version].compiled(VersionJudge).scale / scale)
                 pairs = np.minimum(own, 1.0) - by_version[champion]
-                observed[MetricKey(version, DIFFERENCE + champion)] = ((pairs[~np.isnan(pairs)] + 1) / 2).tolist()
+                differences: list[float] = ((pairs[~np.isnan(pairs)] + 1) / 2).tolist()
+                observed[MetricKey(version, DIFFERENCE + champion)] = differences
+                if entry.canary and version in entry.split:
+                    observed[MetricKey(version, CANARY + entry.canary)] = differences
         self.live.add(entry.name, {key: values for key, values in observed.items() if values})
         return champion_outputs
 
     def sums(self, model: str, since: float) -> dict[MetricKey, Moments]:
         """Raises sqlite3.Error."""
         return self.live.sums(model, since) if self.live.has_any else {}
+
+    def begin_canary(self, model: str, canary: str) -> None:
+        """Forget what is known from an earlier canary of the same versions and shares. Raises sqlite3.Error."""
+        self.live.forget(model, CANARY + canary)
 
 
 def judge_version(served: ServedModel, rows: Sequence[JudgedRow]) -> tuple[Vector, Vector, Outputs]:

@@ -60,6 +60,11 @@ class LiveMetrics:
                 before = Moments(*found[2:]) if found else Moments()
                 connection.execute(upsert, (model, *key, hour, *moments_of(values, before)))
 
+    def forget(self, model: str, metric: str) -> None:
+        """Delete the sums of a metric, of all versions."""
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM live WHERE model = ? AND metric = ?", (model, metric))
+
     def sums(self, model: str, since: float = 0.0) -> dict[MetricKey, Moments]:
         """The sums since a time in seconds since 1970, from the beginning of its hour."""
         with self._database.reading() as connection:

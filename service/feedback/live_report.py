@@ -11,6 +11,7 @@ from service.registry import ModelEntry
 from service.served_model import ServedModel
 
 ERROR, COVERAGE, DIFFERENCE = "error", "coverage", "difference to "  # names of stored metrics
+CANARY = "canary "  # the difference to the champion since a canary began; its identifier follows
 MIN_ROWS = 200  # with fewer rows there is no status
 MARGIN = 0.1  # a live error counts as worse if it exceeds that at training by more than this share
 
@@ -105,14 +106,14 @@ def difference(champion: ServedModel, moments: Moments) -> dict[str, Any]:
 
 
 def worse_than_champion(entry: ModelEntry, sums: Mapping[MetricKey, Moments], alpha: float) -> str | None:
-    """Which version with a share of the traffic has larger errors than the champion; None if that is not certain.
+    """Which version of the canary has had larger errors than the champion since it began; None if that is not certain.
 
     alpha: the probability that such a version without larger errors is ever reported.
     """
     champion = entry.champion
     challengers = [version for version in entry.split if version != champion.version]
     for version in challengers:
-        moments = sums.get(MetricKey(version, DIFFERENCE + champion.version), Moments())
+        moments = sums.get(MetricKey(version, CANARY + entry.canary), Moments())
         low = interval(moments, 2 * alpha / len(challengers)).low  # alpha is for one end
         if low > 0.5:
             judge = champion.compiled(VersionJudge)

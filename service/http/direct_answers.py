@@ -145,7 +145,7 @@ class DirectAnswers:
             self._context.forget_id(exchange.request_id)
             return None  # the application checks again and responds
         turns = self._context.turns
-        if turns is not None and turns.is_needed(exchange.caller.name, arrived):
+        if turns is not None and not turns.admits(exchange.caller.name, len(body), arrived):
             return exchange  # it waits for its turn there
         try:
             answered = route.answer(body, exchange.request_id)

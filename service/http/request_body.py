@@ -96,7 +96,7 @@ class RequestBody:
         """Wait for the turn of the client before a body of this size is parsed."""
         if self.turn is not None:
             turns, client, arrived = self.turn
-            if turns.is_needed(client, arrived + self.waited):
+            if not turns.admits(client, size, arrived + self.waited):
                 await turns.wait(client, size)
 
     async def peek(self, size: int) -> bytes:

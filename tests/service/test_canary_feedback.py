@@ -16,7 +16,7 @@ from service.canary_watch import ALPHA, CanaryWatch
 from service.confidence_sequence import Moments, moments_of
 from service.feedback.live_gauges import LiveGauges
 from service.feedback.live_metrics import LiveMetrics, MetricKey
-from service.feedback.live_report import DIFFERENCE, worse_than_champion
+from service.feedback.live_report import CANARY, worse_than_champion
 from service.registry import ModelEntry
 from service.settings import Settings
 from service.store_registration import StoreRegistration
@@ -94,6 +94,26 @@ def test_a_challenger_with_larger_errors_is_rolled_back(canary: Canary) -> None:
     assert "on 12000 rows" in last["reason"]
 
 
+def test_a_canary_that_is_started_again_is_judged_by_what_comes_after_its_start(canary: Canary) -> None:
+    assert canary.goes_on
+    canary.report_truth(right=CHAMPION)
+    assert not canary.goes_on
+    for _ in range(2):
+        canary.split(feedback=True)
+        assert canary.goes_on, "the feedback of before counts again"
+        assert canary.goes_on
+        canary.report_truth(right=CHAMPION)
+        assert not canary.goes_on
+
+
+def test_another_worker_goes_on_with_the_feedback_since_the_start(canary: Canary) -> None:
+    assert canary.goes_on
+    canary.report_truth(right=CHAMPION)
+    canary.watch = CanaryWatch(canary.worker.follower, WorkerFiles(None))  # of the worker that now leads
+    canary.split(feedback=True)
+    assert not canary.goes_on
+
+
 def test_a_challenger_with_smaller_errors_keeps_its_traffic(canary: Canary) -> None:
     canary.report_truth(right=CHALLENGER)
     assert canary.goes_on
@@ -167,7 +187,7 @@ def absolute_error(worse: float = 0.0) -> Kind:
 
 
 def is_rolled_back(entry: ModelEntry, rng: np.random.Generator, kind: Kind, looks: int) -> bool:
-    key, moments = MetricKey(CHALLENGER, DIFFERENCE + CHAMPION), Moments()
+    key, moments = MetricKey(CHALLENGER, CANARY + entry.canary), Moments()
     for _ in range(looks):
         added = moments_of(((kind(rng, ROWS) + 1) / 2).tolist(), moments)
         moments = Moments(*(one + two for one, two in zip(moments, added, strict=True)))

@@ -23,7 +23,8 @@ from models.network.network import build
 from models.network.scale_head import ScaleHead
 from models.outputs import Outputs
 from models.tabular_model import TabularModel
-from service.data_plane import DataPlane
+from service.data_plane import DataPlane, json_rows_validator
+from service.errors import RowsNotValid
 from service.http.asgi import Application
 from service.registry import Snapshot
 from service.settings import Settings
@@ -171,6 +172,21 @@ def test_rows_of_every_path_are_counted(client: Client) -> None:
         assert found == (rows, sampled), (path, body[:60])
 
 
+def test_refused_rows_are_listed_with_the_errors_of_their_columns(client: Client) -> None:
+    row = rows_like_training(1, seed=1)[0]
+    assert client.drift()["refused"] == {"rows": 0, "errors": {}}
+    skipped = [row, row | {"km": "far", "by_card": 7}, row | {"km": "near"}]
+    for rows, query, status in (
+        ([row | {"km": "far"}, row], "", 422),
+        (skipped, "on_invalid=skip", 200),
+        ([row | {"kmm": 1}, 5], "", 422),
+    ):
+        body = json.dumps({"rows": rows}).encode()
+        assert client.ask("POST", "/predict/fares", body, query=query).status == status
+    for window in ("", "window=1m", "window=24h", "window=7d"):
+        assert client.drift(window)["refused"] == {"rows": 5, "errors": {"": 2, "km": 3, "by_card": 1}}
+
+
 def test_options_of_a_request_change_nothing(client: Client, model: TabularModel) -> None:
     body = json.dumps({"rows": rows_like_training(3, seed=1)}).encode()
     assert client.ask("POST", "/predict/fares", body, query="on_invalid=skip").status == 200
@@ -274,6 +290,11 @@ def test_versions_are_counted_apart_and_a_retired_one_is_forgotten(model: Tabula
     plane.close()
 
 
+async def refuse(plane: DataPlane, row: Row) -> None:
+    served = plane.snapshot.find("fares")
+    await plane.validate(served, json_rows_validator([row | {"km": "far"}]), large=False)
+
+
 def test_workers_report_the_same_and_exactly_what_one_worker_reports(model: TabularModel, tmp_path: Path) -> None:
     """Four workers share a folder; one alone gets all their rows."""
     (tmp_path / "four").mkdir()
@@ -288,6 +309,8 @@ def test_workers_report_the_same_and_exactly_what_one_worker_reports(model: Tabu
     for number, row in enumerate(rows_like_training(800, seed=3)):
         for plane in (four[number % 4], one):
             assert plane.predict_fast(plane.snapshot.find("fares"), [row]) is not None
+            with pytest.raises(RowsNotValid):
+                asyncio.run(refuse(plane, row))
         if number % 200 == 199:
             for plane in (*four, one):
                 asyncio.run(plane.drift.flush())
@@ -297,6 +320,7 @@ def test_workers_report_the_same_and_exactly_what_one_worker_reports(model: Tabu
         report["window"].pop("from")
     assert all(report == reports[0] for report in reports)
     assert reports[0]["window"] == {"rows": 800, "sampled": 800}
+    assert reports[0]["refused"] == {"rows": 800, "errors": {"km": 800}}
     for plane in (*four, one):
         plane.close()
     again = worker("four")
@@ -378,7 +402,7 @@ def test_the_expected_error_is_that_of_every_eighth_row_also_if_rows_come_one_by
         assert plane.predict_fast(plane.snapshot.find("fares"), [row]) is not None
         asyncio.run(plane.drift.flush())
     (watched,) = plane.drift._watched.values()
-    assert watched.window(3600)[1].estimated == 3
+    assert watched.window(3600)[2].estimated == 3
     plane.close()
 
 

@@ -13,7 +13,7 @@ from service.engine_cost import EngineCost
 from service.errors import QueueFull
 from service.fair_lock import FairLock
 from service.fair_queue import MAX_REMEMBERED, FairQueue
-from service.fair_turns import CONTENDED_S, PER_ITERATION, FairTurns
+from service.fair_turns import CONTENDED_S, ITERATION_COST, REQUEST_COST, FairTurns
 from service.metrics import ModelCounters
 from tests.service.test_batcher import SLOW, Slowed, frames
 
@@ -183,23 +183,81 @@ def test_turns_on_the_event_loop_are_equal_for_unequal_clients() -> None:
 
 def test_only_many_requests_of_several_clients_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Several clients within a second, and more requests in one iteration of the loop than it answers at once."""
-    turns = FairTurns()
+    turns, at_once = FairTurns(), int(ITERATION_COST / REQUEST_COST)
 
     async def story() -> None:
         loop = asyncio.get_running_loop()
         moment = [loop.time()]
         monkeypatch.setattr(time, "monotonic", lambda: moment[0])
-        turns.is_needed("a", moment[0])
+        turns.admits("a", 0, moment[0])
         moment[0] += CONTENDED_S + 1
         await asyncio.sleep(0)
-        assert not any(turns.is_needed("a", moment[0] - 1) for _ in range(3 * PER_ITERATION)), "a single client"
-        needed = [turns.is_needed("b", moment[0]) for _ in range(PER_ITERATION + 2)]
-        assert needed == [False] * PER_ITERATION + [True] * 2
+        assert all(turns.admits("a", 0, moment[0] - 1) for _ in range(3 * at_once)), "a single client"
+        admitted = [turns.admits("b", 0, moment[0]) for _ in range(at_once + 2)]
+        assert admitted == [True] * at_once + [False] * 2
         await asyncio.sleep(0)
-        assert not turns.is_needed("a", moment[0]), "the next iteration"
-        assert turns.is_needed("a", moment[0] - 1), "it started late"
+        assert turns.admits("a", 0, moment[0]), "the next iteration"
+        assert not turns.admits("a", 0, moment[0] - 1), "it started late"
+        await asyncio.sleep(0)
+        assert turns.admits("a", int(ITERATION_COST), moment[0])
+        assert not turns.admits("a", 0, moment[0]), "after a large one"
 
     asyncio.run(story())
+
+
+def test_requests_that_did_not_wait_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One client has many requests that start at once; then both have to wait."""
+    turns, order = FairTurns(), list[str]()
+
+    async def client(name: str) -> None:
+        await turns.wait(name, 0)
+        order.append(name)
+
+    async def story() -> None:
+        now = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: now)
+        turns.admits("b", 0, now)
+        for _ in range(10):
+            assert turns.admits("a", 0, now)
+            await asyncio.sleep(0)
+        await asyncio.gather(*[client(name) for name in "a" * 20 + "b" * 20])
+
+    asyncio.run(story())
+    assert order[:9] == ["b"] * 9
+    assert abs(order[9:20].count("a") - order[9:20].count("b")) <= 1
+
+
+def test_a_client_that_has_no_request_for_a_moment_keeps_its_turns() -> None:
+    queue: FairQueue[tuple[str, int]] = FairQueue(credit=10.0)
+    for number in range(300):
+        queue.push("a", ("a", number))
+    queue.push("b", ("b", 0))
+    drain(queue, 8)
+    for number in range(100):
+        queue.push("b", ("b", number))
+    assert Counter(client for client, _ in drain(queue, 6)) == {"b": 6}, "the turns of the moment without a request"
+    assert Counter(client for client, _ in drain(queue, 20)) == {"a": 10, "b": 10}
+
+
+def test_a_client_has_no_more_than_its_credit() -> None:
+    queue: FairQueue[tuple[str, int]] = FairQueue(credit=10.0)
+    for number in range(300):
+        queue.push("a", ("a", number))
+    queue.push("b", ("b", 0))
+    drain(queue, 100)
+    for number in range(60):
+        queue.push("b", ("b", number))
+    assert Counter(client for client, _ in drain(queue, 30)) == {"b": 20, "a": 10}, "10 of credit, half of the others"
+
+
+def test_the_turns_of_a_client_that_did_not_wait_are_no_credit_of_all_others() -> None:
+    queue: FairQueue[tuple[str, int]] = FairQueue(credit=10.0)
+    for _ in range(1000):
+        queue.spend("a", 1.0)
+    for number in range(50):
+        for client in "ab":
+            queue.push(client, (client, number))
+    assert Counter(client for client, _ in drain(queue, 60))["a"] >= 20
 
 
 def test_one_task_has_a_lock_and_clients_take_turns() -> None:
@@ -250,6 +308,6 @@ def test_a_cancelled_request_does_not_take_a_turn() -> None:
         await asyncio.sleep(0)
         waiting[0].cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-        assert not turns.is_needed("a", time.monotonic())
+        assert turns.admits("a", 0, time.monotonic())
 
     asyncio.run(story())

@@ -1,0 +1,149 @@
+"""One process that keeps a request on each connection of several clients, and counts the answers of each client.
+
+Separate processes would compete for the cores: the shares of the server's answers would be theirs. This one does little
+work for a request, so that the server is what is overloaded; `busy` says whether it was.
+"""
+
+import dataclasses
+import json
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from loadtest.bench.clients import length_of
+from loadtest.bench.fixed_count_client import READ_BYTES, connected
+
+WARM_UP_S = 1.0
+STALLED_S = 30.0
+
+
+@dataclass
+class ClientAnswers:
+    """The answers to one client while they were counted."""
+
+    accepted: int = 0
+    limited: int = 0  # with status 429
+    failed: int = 0
+
+
+@dataclass(frozen=True)
+class SharedRun:
+    """busy: the share of the time in which the process of the clients used a core."""
+
+    answers: Sequence[ClientAnswers]
+    seconds: float
+    busy: float
+
+
+class ClientConnection:
+    """A connection on which one request after another is sent."""
+
+    def __init__(self, address: tuple[str, int], request: bytes, answers: ClientAnswers) -> None:
+        self.socket = connected(address)
+        self.socket.setblocking(False)
+        self._request = request
+        self._answers = answers
+        self._unsent = memoryview(b"")
+        self._head = b""  # of an incomplete answer
+        self._missing = 0  # bytes of its body
+        self._accepted = self._limited = False
+
+    def start(self) -> bool:
+        """Send the next request. Returns whether all of it was sent."""
+        self._unsent = memoryview(self._request)
+        return self.send()
+
+    def send(self) -> bool:
+        """Send what is left of the request. Returns whether that was all."""
+        try:
+            self._unsent = self._unsent[self.socket.send(self._unsent) :]
+        except BlockingIOError:
+            return False
+        return not self._unsent
+
+    def receive(self) -> bool:
+        """Read a part of the answer. Returns whether it is complete. Raises ConnectionError."""
+        data = self.socket.recv(READ_BYTES)
+        if not data:
+            raise ConnectionError("the server closed a connection")
+        if self._missing:
+            self._missing -= len(data)
+            return not self._missing
+        self._head += data
+        head, found, rest = self._head.partition(b"\r\n\r\n")
+        if not found:
+            return False
+        self._head = b""
+        self._accepted, self._limited = head.startswith(b"HTTP/1.1 2"), head.startswith(b"HTTP/1.1 429")
+        self._missing = length_of(head) - len(rest)
+        return not self._missing
+
+    def count(self) -> None:
+        self._answers.accepted += self._accepted
+        self._answers.limited += self._limited
+        self._answers.failed += not (self._accepted or self._limited)
+
+
+def send_until(url: str, body: bytes, clients: Sequence[tuple[int, Mapping[str, str]]], seconds: float) -> SharedRun:
+    """POST the body repeatedly. clients: the connections and headers of each. Answers count after WARM_UP_S."""
+    parts = urlsplit(url)
+    address = (parts.hostname or "", parts.port or 80)
+    answers = [ClientAnswers() for _ in clients]
+    connections = {}
+    poll = select.epoll()
+    for counted, (count, headers) in zip(answers, clients, strict=True):
+        fields = {"host": parts.netloc, **headers, "content-length": str(len(body))}
+        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        request = f"POST {parts.path or '/'} HTTP/1.1\r\n{head}\r\n".encode() + body
+        for _ in range(count):
+            connection = ClientConnection(address, request, counted)
+            connections[connection.socket.fileno()] = connection
+            poll.register(connection.socket.fileno(), select.EPOLLIN | select.EPOLLOUT * (not connection.start()))
+    now = time.monotonic()
+    from_, until = now + WARM_UP_S, now + WARM_UP_S + seconds
+    used = 0.0
+    while now < until:
+        ready = poll.poll(STALLED_S)
+        if not ready:
+            raise ConnectionError(f"no answer within {STALLED_S:g} s")
+        now = time.monotonic()
+        if not used and now >= from_:
+            used = time.process_time()
+        for number, events in ready:
+            connection = connections[number]
+            if events & select.EPOLLOUT:
+                if connection.send():
+                    poll.modify(number, select.EPOLLIN)
+            elif connection.receive():
+                if now >= from_:
+                    connection.count()
+                if not connection.start():
+                    poll.modify(number, select.EPOLLIN | select.EPOLLOUT)
+    busy = (time.process_time() - used) / seconds
+    for connection in connections.values():
+        connection.socket.close()
+    return SharedRun(answers, seconds, busy)
+
+
+def run(url: str, body: bytes, clients: Sequence[tuple[int, Mapping[str, str]]], seconds: float) -> SharedRun:
+    """`send_until` in a process of its own."""
+    wanted = json.dumps({"url": url, "clients": [(count, dict(headers)) for count, headers in clients]})
+    command = [sys.executable, "-m", "loadtest.bench.shared_client", wanted, str(seconds)]
+    done = subprocess.run(command, input=body, stdout=subprocess.PIPE, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return SharedRun([ClientAnswers(**one) for one in found["answers"]], found["seconds"], found["busy"])
+
+
+def main(arguments: Sequence[str]) -> None:
+    wanted, seconds = json.loads(arguments[0]), float(arguments[1])
+    found = send_until(wanted["url"], sys.stdin.buffer.read(), wanted["clients"], seconds)
+    print(json.dumps(dataclasses.asdict(found)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
