@@ -191,11 +191,11 @@ def truths(comparisons: list[Comparison]) -> str:
         for name in one.contradictions:
             if one.ours[name]["type"] != "number":
                 continue
-            samples = [part[name].dropna().to_numpy(np.float64) for part in (old, new)]
-            limit = np.quantile(np.concatenate(samples), 0.99)
-            p = permutation_p(*samples, PERMUTATIONS, np.random.default_rng(0))
-            without = wasserstein(*(sample[sample <= limit] for sample in samples))
-            lines.append([one.pair.name, name, f"{wasserstein(*samples):.3f}", f"{p:.2g}", f"{without:.3f}"])
+            before, after = (part[name].dropna().to_numpy(np.float64) for part in (old, new))
+            limit = np.quantile(np.concatenate([before, after]), 0.99)
+            p = permutation_p(before, after, PERMUTATIONS, np.random.default_rng(0))
+            without = wasserstein(before[before <= limit], after[after <= limit])
+            lines.append([one.pair.name, name, f"{wasserstein(before, after):.3f}", f"{p:.2g}", f"{without:.3f}"])
     return markdown([head, *lines])
 
 
