@@ -40,7 +40,9 @@ class CellReader:
         self.missing_values = self._missing if everywhere and feature.nullable else frozenset()
         self._reads_text = self._kind in ("number", "boolean") and feature.cells.reads_text
         self.reads_values = bool(self._reads_text or self.missing_values)
-        self._by_level = self._kind == "text" and feature.unseen != "error"  # `LevelCodes` knows what is missing
+        self._by_level = (
+            feature.kind == "category" and self._kind == "text" and feature.unseen != "error"
+        )  # `LevelCodes` knows what is missing
         self._tokens_are_numbers = any(map(_is_number, self._missing))
         self.reads_plain_numbers = self._kind == "number" and feature.cells.plain and not self._tokens_are_numbers
 

@@ -12,12 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, Strin
 from models.cell_format import NUMBER, PLAIN, CellFormat
 from models.date_parsing import describe_format, parse_date
 from models.text import render
+from models.text_score import MAX_CHARACTERS, TextScore
 
 MAX_LISTED_LEVELS = 10_000  # above that a category is hashed
 HASH_BUCKETS = 4096
 UNSEEN = -1  # the code of a level that training never saw
 MISSING = -2  # the code of a missing category
-Kind = Literal["number", "boolean", "category", "date"]
+Kind = Literal["number", "boolean", "category", "date", "text"]
 LevelType = Literal["text", "number", "boolean"]
 Scalar = str | bool | int | float
 End = StrictInt | StrictFloat | str | None  # the end of a range; booleans do not count as numbers
@@ -52,6 +53,7 @@ class Feature(BaseModel):
     cells: CellFormat = PLAIN
     seen: TrainingRange = TrainingRange()
     example: bool | int | float | str | None = None
+    score: TextScore | None = None  # of a text; only an edited schema may leave it open
 
     @model_validator(mode="after")
     def _limits_fit_the_kind(self) -> Self:
@@ -63,12 +65,14 @@ class Feature(BaseModel):
                 raise ValueError(f"feature {self.name!r}: {end} {render(value)} is not a number")
             if self.kind == "date" and self.to_number(value) is None:
                 raise ValueError(f"feature {self.name!r}: {end} {render(value)} is not {self._expected_date}")
-            if self.kind in ("boolean", "category"):
+            if self.kind in ("boolean", "category", "text"):
                 raise ValueError(f"feature {self.name!r}: a {self.kind} has no {end}")
         if self.low is not None and self.high is not None and self.low > self.high:
             raise ValueError(f"feature {self.name!r}: minimum {self.minimum} is above maximum {self.maximum}")
         if self.unseen is not None and self.kind != "category":
             raise ValueError(f"feature {self.name!r}: 'unseen' is for categories, this is a {self.kind}")
+        if self.score is not None and self.kind != "text":
+            raise ValueError(f"feature {self.name!r}: 'score' is for text, this is a {self.kind}")
         if self.unseen == "error" and self.seen.hashed:
             raise ValueError(f"feature {self.name!r}: its levels are hashed, so unseen levels cannot be refused")
         return self
@@ -147,13 +151,22 @@ class Feature(BaseModel):
         """Seconds since 1970 of a date or time in this column's format. Raises ValueError."""
         return parse_date(value, self.date_format)
 
+    def score_text(self, text: str) -> float:
+        """The score of a text."""
+        if self.score is None:
+            raise ValueError(f"feature {self.name!r}: the text has no fitted score")
+        return self.score.score(text)
+
     def to_number(self, value: object) -> float | None:
         """The number that a JSON value becomes in `Frame.numbers`: a number as a float, infinite if it is too large
-        for one; a boolean as 0 or 1; a date as seconds since 1970. None if the value is of another type."""
+        for one; a boolean as 0 or 1; a date as seconds since 1970; a text as its score. None if the value is of another
+        type, or too long a text."""
         if self.kind == "boolean":
             return float(value) if isinstance(value, bool) else None
         if self.kind == "number":
             return as_float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+        if self.kind == "text":
+            return self.score_text(value) if isinstance(value, str) and len(value) <= MAX_CHARACTERS else None
         try:
             dated = isinstance(value, str | int | float) and not isinstance(value, bool)
             return self.parse_date(value) if dated else None  # type: ignore[arg-type]
@@ -174,6 +187,8 @@ class Feature(BaseModel):
             return None if self.nullable else ("null_not_allowed", "is null, and it was never missing in training")
         if self.kind == "category":
             return self._level_problem(value)
+        if self.kind == "text":
+            return text_problem(value)
         number = self.to_number(value)
         if self.kind == "number":
             return self._number_problem(value, number)
@@ -260,6 +275,15 @@ class LevelCodes(dict[Scalar | None, int]):
         if self._normal is not None and (normal := self._normal(level)) != level:
             return self[normal]
         return bucket(level, self._buckets) if self._buckets else UNSEEN
+
+
+def text_problem(value: object) -> tuple[str, str] | None:
+    """Why a JSON value is not a valid text."""
+    if not isinstance(value, str):
+        return "wrong_type", f"{render(value)} is not text"
+    if len(value) > MAX_CHARACTERS:
+        return "too_long", f"has {len(value):,} characters, more than {MAX_CHARACTERS:,}"
+    return None
 
 
 def bucket(level: Scalar, buckets: int) -> int:

@@ -30,7 +30,8 @@ class FrameColumns(Protocol):
 class Frame(NamedTuple):
     """Valid rows as two matrices, columns in the order of the schema.
 
-    numbers: (rows, numbers + booleans + dates) float64, NaN if missing. Dates are seconds since 1970.
+    numbers: (rows, numbers + booleans + dates + texts) float64, NaN if missing. Dates are seconds since 1970, texts
+    their scores.
     codes: (rows, categories) int64, the position or bucket of a level, `UNSEEN` or `MISSING`.
     """
 
@@ -90,7 +91,8 @@ class FrameBuilder:
     def from_columns(self, columns: Mapping[str, npt.NDArray[Any]]) -> Frame:
         """Whole columns that are known to be valid.
 
-        columns: for each feature an array of n values. Numbers, booleans (0/1) and dates (seconds since 1970): float64,
+        columns: for each feature an array of n values. Numbers, booleans (0/1), dates (seconds since 1970) and texts
+        (scores): float64,
         NaN if missing. Categories: object, the level or None if missing.
         """
         rows = len(next(iter(columns.values())))
@@ -113,16 +115,23 @@ def picker(features: Sequence[Feature]) -> Callable[[Row], Sequence[Any]]:
 
 
 def numbers_picker(numeric: Sequence[Feature]) -> Callable[[Row], Sequence[Any]]:
-    """A getter of all values of `Frame.numbers`: numbers, booleans, and dates as seconds since 1970."""
-    if not any(feature.kind == "date" for feature in numeric):
+    """A getter of all values of `Frame.numbers`: numbers, booleans, dates as seconds since 1970, texts as scores."""
+    if not any(feature.kind in ("date", "text") for feature in numeric):
         return picker(numeric)
-    parsers = [(feature.name, feature.parse_date if feature.kind == "date" else None) for feature in numeric]
+    parsers = [(feature.name, _parser(feature)) for feature in numeric]
 
     def parsed(row: Row) -> list[Any]:
         get = row.get
         return [parse(value) if parse and (value := get(name)) is not None else get(name) for name, parse in parsers]
 
     return parsed
+
+
+def _parser(feature: Feature) -> Callable[[Any], float] | None:
+    """What makes a number of a value that is not one."""
+    if feature.kind == "text":
+        return feature.score_text
+    return feature.parse_date if feature.kind == "date" else None
 
 
 def any_of(mask: npt.NDArray[np.bool_]) -> bool:

@@ -34,13 +34,16 @@ class FrameTranslation:
 
 
 def positions(source: list[Feature], target: list[Feature]) -> list[int | None]:
-    """For each feature of the target its position in the source. Raises ValueError if its kind differs."""
-    known = {feature.name: (number, feature.kind) for number, feature in enumerate(source)}
+    """For each feature of the target its position in the source. Raises ValueError if its kind differs, or the
+    score of a text, which a frame has in place of the text."""
+    known = {feature.name: (number, feature.kind, feature.score) for number, feature in enumerate(source)}
     found: list[int | None] = []
     for feature in target:
-        number, kind = known.get(feature.name, (None, feature.kind))
+        number, kind, score = known.get(feature.name, (None, feature.kind, None))
         if kind != feature.kind:
             raise ValueError(f"column {feature.name!r} is of another kind")
+        if number is not None and score != feature.score:
+            raise ValueError(f"column {feature.name!r} is text, of which the other version has another score")
         found.append(number)
     return found
 

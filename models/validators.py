@@ -12,6 +12,7 @@ from pydantic_core import SchemaValidator, ValidationError, core_schema
 
 from models.feature import Feature
 from models.repeated_names import may_repeat
+from models.text_score import MAX_CHARACTERS
 
 EXACT = 2**63 - 1  # whole levels up to here are read exactly by every JSON parser
 LONG_TEXT_BYTES = 16 * 1024  # a longer text may have many unknown columns, and an error for each would be slow
@@ -144,6 +145,8 @@ def value_schema(feature: Feature) -> core_schema.CoreSchema:
         schema = core_schema.float_schema(strict=True, allow_inf_nan=False, ge=feature.low, le=feature.high)
     elif feature.kind == "boolean" or feature.level_type == "boolean":
         schema = core_schema.bool_schema(strict=True)
+    elif feature.kind == "text":
+        schema = core_schema.str_schema(strict=True, max_length=MAX_CHARACTERS)
     elif feature.kind == "category" and feature.level_type == "number":
         # Integer levels stay integers: as floats, large ones would become equal.
         whole = core_schema.int_schema(strict=True, ge=-EXACT, le=EXACT)

@@ -16,7 +16,7 @@ from training.cell_formats import ColumnFormat, decide_cell_formats, notice_text
 from training.cells import FactorizedColumn, factorize, may_hold_text
 from training.column_options import check_columns, find_target, list_names, missing_tokens
 from training.config import DataOptions
-from training.dataset import Dataset, MemoryColumns
+from training.dataset import Dataset, MemoryColumns, TextCandidate
 from training.edited_schema import load_edited_schema
 from training.errors import UsageError
 from training.infer_columns import InferredColumn, infer_column
@@ -84,7 +84,9 @@ def build_dataset(table: RawTable, options: DataOptions, edited: FeatureSchema |
     def infer(name: str) -> InferredColumn:
         return infer_column(read_column(name), options, edited)
 
-    columns, store = _infer_columns([column for column in table.names if column != target_name], infer, used, table)
+    columns, store, candidates = _infer_columns(
+        [column for column in table.names if column != target_name], infer, used, table
+    )
     features = _order_features(columns, edited)
     names = [target_name, *(column.decision.column for column in features)]
     cell_notices = notice_texts([notice for name in names for notice in formats[name].notices])
@@ -110,6 +112,7 @@ def build_dataset(table: RawTable, options: DataOptions, edited: FeatureSchema |
         origin=table.origin,
         rows_read=table.rows,
         rows_used=len(used),
+        candidates=candidates,
     )
     leaks = leak_notices(dataset, np.random.default_rng(options.seed))
     return replace(dataset, notices=dataset.notices + isolated_cell_notices(dataset) + leaks)
@@ -117,24 +120,43 @@ def build_dataset(table: RawTable, options: DataOptions, edited: FeatureSchema |
 
 def _infer_columns(
     names: list[str], infer: Callable[[str], InferredColumn], used: npt.NDArray[np.intp], table: RawTable
-) -> tuple[list[InferredColumn], MemoryColumns | SpilledColumns]:
-    """The columns without their values, and the values of those that are features, for the used rows."""
+) -> tuple[list[InferredColumn], MemoryColumns | SpilledColumns, tuple[TextCandidate, ...]]:
+    """The columns without their values, and for the used rows the values of those that are features, and the columns of
+    text that training tries."""
     if not table.spilled:
-        inferred = [infer(name) for name in names]
+        inferred = _with_some_feature([infer(name) for name in names])
         values = MemoryColumns((column.decision.column, column.values[used]) for column in inferred if column.feature)
-        return [column.without_values for column in inferred], values
+        candidates = tuple(
+            TextCandidate(column.candidate, column.values[used]) for column in inferred if column.candidate
+        )
+        return [column.without_values for column in inferred], values, candidates
     columns, store = [], SpilledColumns()
     progress = WorkProgress("columns", len(names), "columns")
     for number, name in enumerate(names):
         progress.show(number)
-        column = infer(name)
+        column = _without_text(infer(name))
         if column.feature:
             store.add(name, column.values[used])
         columns.append(column.without_values)
         del column
         return_freed_memory()
     progress.close()
-    return columns, store
+    return columns, store, ()
+
+
+def _with_some_feature(columns: list[InferredColumn]) -> list[InferredColumn]:
+    """Columns of text are features, without being tried, if there is no other feature."""
+    if any(column.feature for column in columns):
+        return columns
+    return [replace(column, feature=column.candidate, candidate=None) for column in columns]
+
+
+def _without_text(column: InferredColumn) -> InferredColumn:
+    """The column of a table that does not fit into memory. Raises UsageError if the user wants it to be text."""
+    if column.feature and column.feature.kind == "text":
+        raise UsageError(f"column {column.decision.column!r}: text needs a table that fits into memory (see --rows)")
+    decision = column.decision._replace(type="ignored", reason="free text of a large table")
+    return replace(column, decision=decision, candidate=None) if column.candidate else column
 
 
 def _order_features(columns: list[InferredColumn], edited: FeatureSchema | None) -> list[InferredColumn]:
@@ -193,6 +215,6 @@ def _describe_ignored(columns: list[InferredColumn]) -> str:
     """The ignored columns by reason."""
     by_reason: dict[str, list[str]] = {}
     for column in columns:
-        if not column.feature:
+        if not column.feature and not column.candidate:
             by_reason.setdefault(column.decision.reason, []).append(column.decision.column)
     return "; ".join(f"{list_names(names)} ({reason})" for reason, names in by_reason.items())

@@ -133,7 +133,7 @@ def _declared_format(
     if column.cell_type not in ("untyped", "text") or not column.values:
         return ColumnFormat(PLAIN)
     plain = CellFormat(decimal=options.decimal or ".")
-    if name in (*options.drop, *options.categorical):
+    if name in (*options.drop, *options.categorical, *options.text):
         return ColumnFormat(plain)
     if name == target and options.task == "classification" and not schema:
         return ColumnFormat(plain)

@@ -11,7 +11,7 @@ from training.date_formats import check_date_format
 from training.errors import UsageError
 from training.raw_table import RawTable
 
-TYPE_FLAGS: dict[str, Kind] = {"categorical": "category", "number": "number", "date": "date"}
+TYPE_FLAGS: dict[str, Kind] = {"categorical": "category", "number": "number", "date": "date", "text": "text"}
 
 
 def find_target(table: RawTable, options: DataOptions, schema: FeatureSchema | None) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from models.feature import Kind
 from models.schema import FeatureSchema
 from models.text import render
+from models.text_score import MAX_CHARACTERS
 from training.cell_values import (
     MAX_INVALID_SHARE,
     Vector,
@@ -27,6 +28,9 @@ NEARLY_DISTINCT = 0.9  # text with this share of distinct values identifies rows
 LONG_TEXT = 40  # average length of values, from which LONG_TEXT_DISTINCT is sufficient
 LONG_TEXT_DISTINCT = 0.5
 LENGTH_SAMPLE = 10_000
+WORD = re.compile(r"[^\W\d_]{2,}|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")  # one character of Chinese and Japanese
+MIN_WORDS, MIN_WORDY_SHARE = 2, 0.5  # of free text: values that have so many words
+TRIED_TEXT = "free text: training tries it"
 EPOCH_SECONDS = 946_684_800, 2_051_222_400  # 2000 to 2034
 FIRST_YEAR, LAST_YEAR = 1500, 2100  # row numbers hardly ever have these types
 IDENTIFIER_NAME = re.compile(
@@ -40,6 +44,7 @@ class ColumnType(NamedTuple):
 
     type: Kind | Literal["ignored"]
     reason: str
+    candidate: bool = False  # whether training tries the column and keeps it only if it lowers the validation loss
 
 
 def decide_type(column: FactorizedColumn, options: DataOptions, schema: FeatureSchema | None) -> ColumnType:
@@ -58,7 +63,9 @@ def _exclusion_reason(name: str, options: DataOptions, schema: FeatureSchema | N
     """Why the options exclude this column regardless of its values, or None."""
     if schema:
         reasons = {column.name: column.reason for column in schema.ignored}
-        return None if name in schema.by_name else reasons.get(name, f"not a feature in {options.schema}")
+        if name in schema.by_name or reasons.get(name) == TRIED_TEXT:
+            return None
+        return reasons.get(name, f"not a feature in {options.schema}")
     if name in options.drop:
         return "dropped by --drop"
     rule = parse_split_rule(options.split)
@@ -122,16 +129,24 @@ def _text_type(column: FactorizedColumn) -> ColumnType:
     """A category, unless nearly every cell is different."""
     share = len(column.values) / column.present
     hint = _text_hint(column)
+    if is_free_text(column, share):
+        return ColumnType("text", TRIED_TEXT, candidate=True)
     if share == 1:
         return ColumnType("ignored", f"different in every row{hint}")
     if share >= NEARLY_DISTINCT:
         counts = f"{len(column.values)} values in {column.present} cells"
         return ColumnType("ignored", f"nearly different in every row, {counts}{hint}")
-    sample = column.values[:LENGTH_SAMPLE]
-    length = sum(map(len, sample)) / len(sample)
-    if length > LONG_TEXT and share >= LONG_TEXT_DISTINCT:
-        return ColumnType("ignored", f"free text, {len(column.values)} values of {length:.0f} characters on average")
     return ColumnType("category", f"text{hint}")
+
+
+def is_free_text(column: FactorizedColumn, share: float) -> bool:
+    """Whether the values are texts of several words. share: of distinct values among the cells."""
+    sample = column.values[:LENGTH_SAMPLE]
+    if share < LONG_TEXT_DISTINCT or max(map(len, column.values)) > MAX_CHARACTERS:
+        return False
+    if share < NEARLY_DISTINCT and sum(map(len, sample)) / len(sample) <= LONG_TEXT:
+        return False
+    return sum(len(WORD.findall(text)) >= MIN_WORDS for text in sample) >= MIN_WORDY_SHARE * len(sample)
 
 
 def _text_hint(column: FactorizedColumn) -> str:

@@ -44,6 +44,9 @@ class DataOptions:
     )
     number: tuple[str, ...] = option((), "columns of numbers; all other cells count as missing")
     date: tuple[str, ...] = option((), "columns of dates; all other cells count as missing")
+    text: tuple[str, ...] = option(
+        (), "columns of free text that the model uses, whether or not the validation loss is smaller with them"
+    )
     na: tuple[str, ...] | None = option(
         None,
         "the texts of missing cells, in place of NA, N/A, n/a, #N/A, <NA>, NaN, nan, null, NULL and ?, and of words "

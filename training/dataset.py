@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.feature import Feature
 from models.schema import FeatureSchema
 from training.infer_columns import ColumnDecision
 
@@ -19,6 +20,8 @@ class Dataset:
     level or None (category), as `FrameBuilder.from_columns` takes them. Infinities are NaN already. Each look-up of a
     column of a large table reads it from the disk (`SpilledColumns`).
     target: (n,) float64 (regression), or int64, the position in `schema.classes`.
+    A text column has texts or None, until its scores are fitted (`text_columns`).
+    candidates: text columns that are not in the schema, with their values; training tries them.
     row_numbers: (n,) the position of each row in the table, from 0.
     split_key: (n,) the key of `--split`, see `split_rule.read_split_key`, or None.
     """
@@ -34,6 +37,15 @@ class Dataset:
     origin: dict[str, Any]  # how the file was read: format, encoding, …
     rows_read: int
     rows_used: int
+    candidates: tuple["TextCandidate", ...] = ()
+
+
+@dataclass(frozen=True)
+class TextCandidate:
+    """A column of free text that training tries. values: (n,) text or None."""
+
+    feature: Feature
+    values: npt.NDArray[Any]
 
 
 class MemoryColumns(dict[str, npt.NDArray[Any]]):

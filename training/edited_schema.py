@@ -7,7 +7,7 @@ from models.schema import FeatureSchema, SchemaError
 from training.config import DataOptions
 from training.errors import UsageError
 
-REPLACED_FLAGS = ("drop", "categorical", "number", "date", "na")
+REPLACED_FLAGS = ("drop", "categorical", "number", "date", "text", "na")
 
 
 def load_edited_schema(options: DataOptions) -> FeatureSchema | None:
@@ -34,6 +34,7 @@ def _without_statistics(text: bytes) -> bytes:
         schema = json.loads(text)
         for feature in schema["features"]:
             feature.pop("example", None)
+            feature.pop("score", None)
             if feature.get("kind") != "category" or not {"levels", "type"} & set(feature.get("seen", ())):
                 feature.pop("seen", None)
             else:

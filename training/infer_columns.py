@@ -12,10 +12,11 @@ from models.cell_format import PLAIN, CellFormat
 from models.feature import HASH_BUCKETS, MAX_LISTED_LEVELS, Feature, Kind, LevelType, Scalar, TrainingRange
 from models.schema import FeatureSchema
 from models.text import render
+from models.text_score import MAX_CHARACTERS
 from models.validation_problem import first_message
 from training.cell_values import Vector, parse_levels, parse_numbers
 from training.cells import FactorizedColumn
-from training.column_types import decide_type
+from training.column_types import ColumnType, decide_type
 from training.config import DataOptions
 from training.errors import UsageError
 from training.numeric_columns import NumericColumn, read_boolean_column, read_date_column, read_number_column
@@ -38,12 +39,16 @@ class ColumnDecision(NamedTuple):
 
 @dataclass(frozen=True)
 class InferredColumn:
-    """A column with its decision. feature: None if the column is ignored, and then `values` is empty."""
+    """A column with its decision. feature: None if the column is ignored, and then `values` is empty.
+
+    candidate: the feature of a text column that training tries, which has values.
+    """
 
     decision: ColumnDecision
     feature: Feature | None
     values: npt.NDArray[Any]  # (rows,)
     notices: list[str] = field(default_factory=list)
+    candidate: Feature | None = None
 
     @property
     def without_values(self) -> "InferredColumn":
@@ -57,6 +62,8 @@ def infer_column(column: FactorizedColumn, options: DataOptions, schema: Feature
     if decided.type == "ignored":
         return _ignore(column, decided.reason)
     try:
+        if decided.type == "text":
+            return _build_text(column, decided, declared)
         if decided.type == "category":
             return _build_category(column, decided.reason, declared)
         read = _read_numeric(column, decided.type, declared, options)
@@ -98,6 +105,30 @@ def _build_numeric(
     decision = ColumnDecision(column.name, kind, reason, missing, distinct, read.value_range, render(read.example))
     notices = read.notices + _nullable_notices(feature, declared, missing) + _limit_notices(feature, values)
     return InferredColumn(decision, feature, values, notices)
+
+
+def _build_text(column: FactorizedColumn, decided: ColumnType, declared: Feature | None) -> InferredColumn:
+    texts = [value if isinstance(value, str) else str(value) for value in column.values]
+    longest = max(map(len, texts))
+    if longest > MAX_CHARACTERS:
+        raise UsageError(f"column {column.name!r}: a text has {longest:,} characters, more than {MAX_CHARACTERS:,}")
+    example = texts[int(np.argmax(column.counts))]
+    feature = _build_feature(
+        column.name,
+        "text",
+        declared,
+        nullable=column.missing > 0,
+        example=example,
+        cells=CellFormat(trimmed=column.trimmed),
+    )
+    values = column.broadcast(_object_array([*texts]), None, object)
+    about = f"{min(map(len, texts))} to {longest} characters"
+    decision = ColumnDecision(
+        column.name, "text", decided.reason, column.missing, len(texts), about, render(example, bare=True)
+    )
+    if decided.candidate:
+        return InferredColumn(decision, None, values, candidate=feature)
+    return InferredColumn(decision, feature, values, _nullable_notices(feature, declared, column.missing))
 
 
 def _build_category(column: FactorizedColumn, reason: str, declared: Feature | None) -> InferredColumn:

@@ -4,7 +4,7 @@ import numpy as np
 
 from models.date_parsing import iso
 from models.encoding.isolated import MAX_ISOLATED_SHARE, CommonRange, Vector, common_range
-from models.feature import Kind, whole_if_exact
+from models.feature import Feature, Kind, whole_if_exact
 from models.text import render
 from training.cells import Mask
 from training.dataset import Dataset
@@ -24,12 +24,17 @@ def isolated_rows(dataset: Dataset) -> Mask:
     are many: then the values are clipped by the encoder."""
     targets = _isolated_targets(dataset)
     features = np.zeros(len(targets), dtype=bool)
-    for feature in dataset.schema.numeric:
+    for feature in numeric_features(dataset):
         values = dataset.columns[feature.name]
         isolated = _isolated(values)
         if isolated.sum() <= _few(int(np.count_nonzero(~np.isnan(values)))):
             features |= isolated
     return targets | features if features.sum() <= _few(len(features)) else targets
+
+
+def numeric_features(dataset: Dataset) -> list[Feature]:
+    """The features whose columns are numbers. A text has a score later."""
+    return [feature for feature in dataset.schema.numeric if feature.kind != "text"]
 
 
 def _few(rows: int) -> float:
@@ -52,7 +57,7 @@ def isolated_cell_notices(dataset: Dataset) -> list[str]:
     """Notices that name the isolated cells of each numeric column and of the target, and a last row of totals."""
     left_out = isolated_rows(dataset)
     notices = []
-    for feature in dataset.schema.numeric:
+    for feature in numeric_features(dataset):
         notices += _column_notices(dataset, feature.name, feature.kind, left_out)
     targets = _isolated_targets(dataset)
     if targets.any():

@@ -28,6 +28,8 @@ def leak_notices(dataset: Dataset, rng: np.random.Generator) -> list[str]:
     target = dataset.target[rows] if classes else _standardize(dataset.target[rows])
     notices = []
     for feature in dataset.schema.features:
+        if feature.kind == "text":
+            continue
         column = dataset.columns[feature.name][rows]
         if feature.kind == "category":
             column = _encode_levels(column, target, train, classes=classes)

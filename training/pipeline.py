@@ -1,20 +1,16 @@
 """From a table to a stored version: `run` calls the steps in order."""
 
-import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from models import store
-from models.architecture import Architecture, Link, Task
 from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine, TensorFlowEngine
 from models.explanation.background import Background
 from models.frame import Frame
-from models.freed_memory import return_freed_memory
 from models.network.scale_head import ScaleHead
 from models.schema import FeatureSchema
 from models.store_repair import repair_store
@@ -27,11 +23,8 @@ from training import (
     coverage_report,
     dataset_report,
     examples,
-    fit,
     importance,
     leaks,
-    linear_candidate,
-    linear_part,
     plots,
 )
 from training.baselines import Baselines
@@ -40,27 +33,26 @@ from training.config import DataOptions, FitOptions
 from training.conformalization import HeldOutRows
 from training.dataset import Dataset
 from training.drift_reference import fit_reference
-from training.encoded_rows import Targets, encode_rows
 from training.errors import UsageError
 from training.evaluation import MAIN_METRIC, METRIC_LABELS, EvaluationMetrics, error, evaluate
 from training.importance import column_importance
+from training.network_fit import NetworkFit, compare_linear, fit_network, recipe_for
 from training.option_checks import check_ranges
 from training.progress import Progress
 from training.provenance import training_record
-from training.recipe import MAX_FOLD_CLASSES, Recipe, decide_recipe
+from training.recipe import Recipe
 from training.scale_fit import add_scale
 from training.splitting import Split, split_rows
 from training.steps import step
-from training.streaming.spilled_frame import SpilledFrame, open_frame
-from training.training_run import FitResult, OnEpoch, Report
-from training.tune import Search
+from training.streaming.spilled_frame import SpilledFrame
+from training.text_trial import fit_with_texts
+from training.training_run import FitResult, Report
 
 if TYPE_CHECKING:  # it needs the extra signing
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 MANY_ROWS = 100_000
 BETTER = 0.02  # a notice names a baseline whose error is smaller by this share
-LINKS: dict[Task, Link] = {"regression": "linear", "binary": "sigmoid", "multiclass": "softmax"}
 
 
 @dataclass(frozen=True)
@@ -126,98 +118,50 @@ def train(
     for notice in split.notices + replacement_notices(schema) + sampling_notices(dataset.rows_used):
         report(f"note: {notice}")
 
-    frame = open_frame(schema, dataset.columns, len(dataset.target))
-    regression = schema.task == "regression"
-    pooled = np.concatenate([split.train, split.validation])
-    fold_rows = len(pooled) if split.drawn and len(schema.classes or ()) <= MAX_FOLD_CLASSES else 0
-    recipe = decide_recipe(fit_options, schema.task, len(split.train), len(schema.numeric), fold_rows)
-    train_target = dataset.target[split.train] if regression else None
-    if train_target is not None and train_target.min() == train_target.max():
-        raise UsageError(f"target {schema.target!r} is {train_target[0]:g} in all training rows of this split")
-    rng = np.random.default_rng(options.seed)
-    golden_rows = examples.draw_rows(schema, dataset.columns, split.test, rng, real=options.real_examples)
-    learned = pooled if recipe.refit else split.train
-    with step("its rows cannot be encoded", options.data):
-        encoder = Encoder.fit(
-            schema,
-            frame.take(learned),
-            dataset.target[learned] if regression else None,
-            bins=recipe.bins,
-            numbers="quantile" if recipe.network == "ensemble" else "scaled",
-            clip=recipe.network == "ensemble" and not split.by_time,
-        )
-        y = encoder.target.apply(dataset.target) if regression else dataset.target
-        encoded = encode_rows(encoder, frame, y)
-    return_freed_memory()
-    train_rows, validation_rows = encoded.take(split.train), encoded.take(split.validation)
+    recipe = recipe_for(dataset, split, fit_options)
+    golden_rows = draw_golden_rows(dataset, split, options)
     progress = Progress(schema.name)
 
-    def fit_recipe(recipe: Recipe, on_epoch: OnEpoch) -> FitResult:
-        architecture = choose_architecture(recipe, schema, encoder)
-        parts = train_rows, validation_rows
-        return fit.fit(recipe, architecture, schema.task, *parts, on_epoch, progress.report, progress.rows)
+    def fit_recipe(dataset: Dataset, recipe: Recipe) -> NetworkFit:
+        return fit_network(dataset, split, options, fit_options, recipe, tune, progress)
 
-    search = None
     try:
-        if tune is not None:
-            file = study_file(dataset, options, recipe)
-            searched = replace(recipe, refit=False, folds=1)
-            found, search = Search(file, searched, fit_options, fit_recipe, progress).run(tune)
-            recipe = replace(found, refit=recipe.refit, folds=recipe.folds)
-        with step("the network cannot be trained", options.data):
-            fitted = fit_recipe(recipe, progress.epoch)
-            if recipe.compare_linear and tune is None:
-                served, fitted = compare_linear(fitted, encoder, dataset, frame, split, y, progress.report)
-                if served is not encoder:
-                    encoder, encoded = served, encode_rows(served, frame, y)
+        trained = fit_with_texts(dataset, recipe, tune, fit_recipe, progress.report)
+        if recipe.compare_linear and tune is None:
+            with step("the network cannot be trained", options.data):
+                trained = compare_linear(trained, progress.report)
     finally:
         progress.end_line()
+    dataset, schema, fitted = trained.dataset, trained.dataset.schema, trained.fit
+    if dataset.columns.keys() != golden_rows[0].keys():
+        golden_rows = draw_golden_rows(dataset, split, options)
+    pooled = np.concatenate([split.train, split.validation])
+    learned = pooled if recipe.refit else split.train
     with step("the network cannot be evaluated", options.data):
-        model = build_model(fitted, schema, encoder)
+        model = build_model(fitted, schema, trained.encoder)
         head = None
-        if regression:
-            head, model = add_scale(model, fitted, encoded, pooled, split.validation, learned, report)
-        held_out = conformalization.held_out_rows(model, frame.take(split.test).load(), dataset.target[split.test])
+        if schema.task == "regression":
+            head, model = add_scale(model, fitted, trained.encoded, pooled, split.validation, learned, report)
+        test_frame = trained.frame.take(split.test).load()
+        held_out = conformalization.held_out_rows(model, test_frame, dataset.target[split.test])
         metrics = evaluate(schema.task, held_out.target, held_out.outputs.primary)
-    return TrainingResult(dataset, split, frame, encoder, fitted, golden_rows, held_out, metrics, head, search)
+    return TrainingResult(
+        dataset,
+        split,
+        trained.frame,
+        trained.encoder,
+        fitted,
+        golden_rows,
+        held_out,
+        metrics,
+        head,
+        trained.search,
+    )
 
 
-def compare_linear(
-    fitted: FitResult,
-    encoder: Encoder,
-    dataset: Dataset,
-    frame: Frame | SpilledFrame,
-    split: Split,
-    y: Targets,
-    report: Report,
-) -> tuple[Encoder, FitResult]:
-    """The network, perhaps with a linear part, or a linear model, with its encoder: by the smallest validation loss."""
-    recipe, schema = fitted.recipe, dataset.schema
-    learned = np.concatenate([split.train, split.validation]) if recipe.refit else split.train
-    own = Encoder.fit(schema, frame.take(learned), bins=0).model_copy(update={"target": encoder.target})
-    if split.by_time:
-        own = linear_candidate.with_open_dates(own)
-    if not linear_candidate.affordable(own, frame.rows, max(len(schema.classes or ()), 1)):
-        return encoder, fitted
-    runs = []
-    for part in (encoder, own):
-        encoded = encode_rows(part, frame, y)
-        train, validation = encoded.take(split.train), encoded.take(split.validation)
-        architecture = choose_architecture(recipe, schema, encoder)
-        runs.append(fit.training_run(recipe, architecture, schema.task, train, validation, report=report))
-    network = linear_part.add(runs[0], encoder, fitted)
-    chosen = linear_candidate.compare(runs[1], own, network)
-    return (own if chosen.network is not network.network else encoder), chosen
-
-
-def study_file(dataset: Dataset, options: DataOptions, recipe: Recipe) -> Path:
-    """The file of a search, next to the folder of the stored models.
-
-    Its name is the same for searches that may be continued: the same data, split and recipe.
-    """
-    data = asdict(options) | {"data": dataset.fingerprint, "name": dataset.schema.name}
-    digest = hashlib.sha256(json.dumps([data, asdict(recipe)], sort_keys=True).encode()).hexdigest()[:12]
-    return store.location().parent / "studies" / f"{dataset.schema.name}-{digest}.log"
+def draw_golden_rows(dataset: Dataset, split: Split, options: DataOptions) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(options.seed)
+    return examples.draw_rows(dataset.schema, dataset.columns, split.test, rng, real=options.real_examples)
 
 
 def sampling_notices(rows: int) -> list[str]:
@@ -319,26 +263,6 @@ def build_version(
         pictures=plots.draw_plots(
             schema, fitted.history, result.held_out.target, result.held_out.outputs.primary, coverage, importance
         ),
-    )
-
-
-def choose_architecture(recipe: Recipe, schema: FeatureSchema, encoder: Encoder) -> Architecture:
-    """The network for an encoding: a logit for each class, one logit for two classes, or one value."""
-    periodic = encoder.quantile_count
-    return Architecture(
-        numbers=encoder.width - len(encoder.tables),
-        categories=tuple(encoder.tables),
-        hidden=recipe.hidden,
-        activation=recipe.activation,
-        dropout=recipe.dropout,
-        batch_normalization=recipe.batch_norm,
-        outputs=len(schema.classes or ()) if schema.task == "multiclass" else 1,
-        scales=(recipe.frequency_scale,) * periodic,
-        frequencies=recipe.frequencies,
-        embedding=recipe.embedding,
-        members=recipe.members,
-        adapters=recipe.adapters,
-        link=LINKS[schema.task] if recipe.members else "linear",
     )
 
 

@@ -90,7 +90,12 @@ class Encoder(StoredDocument):
 
     def check(self, schema: FeatureSchema) -> None:
         """Raises SchemaError if the encoder was fitted to another schema, whose codes mean other levels."""
-        kinds = {"number": "number", "boolean": "flag", "date": "date"}
+        kinds = {"number": "number", "boolean": "flag", "date": "date", "text": "number"}
+        unscored = next(
+            (feature.name for feature in schema.numeric if feature.kind == "text" and not feature.score), None
+        )
+        if unscored is not None:
+            raise SchemaError(f"feature {unscored!r}: the text has no fitted score")
         raw = {part.name for part in self.numbers if part.kind == "raw"}
         ours = [(part.name, "number" if part.kind == "quantile" else part.kind) for part in self.numbers]
         theirs = [

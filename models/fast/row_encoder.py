@@ -79,13 +79,15 @@ class RowEncoder:
 
 
 def can_encode(schema: FeatureSchema, encoder: Encoder) -> bool:
-    """Whether all numbers have the same encoding without bins, and there are few columns and no dates."""
+    """Whether all numbers have the same encoding without bins, and there are few columns and no dates or texts."""
     kinds = {type(part) for part in encoder.numbers}
     bins = any(isinstance(part, NumberEncoding) and part.edges for part in encoder.numbers)
+    texts = any(feature.kind == "text" for feature in schema.numeric)
     few = len(schema.features) <= MOST_FEATURES and encoder.width <= MOST_COLUMNS
     return (
         few
         and not bins
+        and not texts
         and kinds <= {BooleanEncoding, NumberEncoding, QuantileEncoding, RawEncoding}
         and not (QuantileEncoding in kinds and kinds & {NumberEncoding, RawEncoding})
     )

@@ -97,7 +97,8 @@ def repeated(text: str, count: int) -> Any:
 
 
 def feature_column(feature: Feature, values: Sequence[Any]) -> Any:
-    """Numbers as float64, booleans, dates as timestamps without a time zone, categories by the type of their levels."""
+    """Numbers as float64, booleans, dates as timestamps without a time zone, categories by the type of their
+    levels, texts as text."""
     import pyarrow as pa
 
     if feature.kind == "boolean":
@@ -108,6 +109,8 @@ def feature_column(feature: Feature, values: Sequence[Any]) -> Any:
         if feature.level_type == "number":
             return pa.array([None if value is None else float(value) for value in values], pa.float64())
         return pa.array(values, pa.string()).dictionary_encode()
+    if feature.kind == "text":
+        return pa.array(values, pa.string())
     if feature.kind == "number":
         return number_column(values)
     known = [None if value is None else seconds_of(feature, value) for value in values]

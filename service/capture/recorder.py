@@ -130,7 +130,7 @@ class Recorder:
             if feature.name not in self._redacted and not feature.name.startswith(PREFIX)
         ]
         key = (model.name, model.version, model.schema.to_json().encode())
-        has_text = any(feature.kind in ("category", "date") for feature in features)
+        has_text = any(feature.kind in ("category", "date", "text") for feature in features)
         return CapturePlan(key, [feature.name for feature in features], picker(features), has_text)
 
     def prune(self) -> None:

@@ -14,11 +14,12 @@ from models.feature import Feature
 from models.output_columns import OutputColumn, OutputSpec
 from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
+from models.text_score import MAX_CHARACTERS
 
 Schema = dict[str, Any]
 MAX_LISTED_LEVELS = 1000
 LEVEL_TYPES = {"text": "string", "number": "number", "boolean": "boolean"}
-JSON_TYPES = {"number": "number", "boolean": "boolean", "date": "string"}
+JSON_TYPES = {"number": "number", "boolean": "boolean", "date": "string", "text": "string"}
 
 
 def type_name(name: str) -> str:
@@ -43,6 +44,8 @@ def feature_schema(feature: Feature) -> Schema:
         limits = [f"from {feature.minimum}"] * (feature.minimum is not None)
         limits += [f"to {feature.maximum}"] * (feature.maximum is not None)
         schema["description"] = " ".join([f"A date or time, {form}; UTC without a time zone", *limits])
+    if feature.kind == "text":
+        schema["maxLength"] = MAX_CHARACTERS
     samples = [feature.example] if feature.example is not None else []
     if feature.kind == "category" and feature.seen.levels:
         samples += [level for level in feature.seen.levels[:5] if level != feature.example]

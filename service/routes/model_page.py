@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from models.json_text import dumps
+from models.schema import FeatureSchema
 from models.tabular_model import TabularModel
 from service.data_plane import DataPlane
 from service.http.http_exchange import HttpExchange, Response
@@ -43,12 +44,20 @@ def model_description(served: ServedModel) -> dict[str, Any]:
         "classes": schema.classes,
         "engine": {"name": model.engine.name, "reason": model.engine.reason},
         "batching": {"inline_rows": served.inline_rows, "chunk_rows": plan.chunk_rows, "merge": plan.merge},
-        "schema": orjson.loads(schema.to_json()),
+        "schema": schema_description(schema),
         "metrics": model.metrics,
         "ignored": [{"name": column.name, "reason": column.reason} for column in schema.ignored],
         "examples": examples(model),
         "card": model.card,
     }
+
+
+def schema_description(schema: FeatureSchema) -> dict[str, Any]:
+    """`features.json` without the scores of texts, which are tens of thousands of numbers."""
+    description: dict[str, Any] = orjson.loads(schema.to_json())
+    for feature in description["features"]:
+        feature.pop("score", None)
+    return description
 
 
 def examples(model: TabularModel, count: int = 3) -> list[dict[str, Any]]:

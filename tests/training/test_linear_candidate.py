@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from models import store
 from models.architecture import Architecture, Epoch, Task
 from models.encoding.encoder import Encoder
-from training import linear_model, pipeline
+from training import linear_model, network_fit, pipeline
 from training.build_dataset import load_dataset
 from training.config import DataOptions, FitOptions
 from training.encoded_rows import EncodedRows
@@ -123,7 +123,7 @@ def run_of(write_csv: WriteCsv, report: Report = lambda text: None) -> tuple[Tra
     """The run of 250 linear rows."""
     encoder, x, y = encoded(write_csv("t.csv", linear_rows()))
     recipe = decide_recipe(FitOptions(framework="numpy"), "regression", 200, fold_rows=250)
-    architecture = pipeline.choose_architecture(recipe, load(write_csv), encoder)
+    architecture = network_fit.choose_architecture(recipe, load(write_csv), encoder)
     rows = [EncodedRows(x[part], y[part]) for part in (slice(0, 200), slice(200, 250))]
     return training_run(recipe, architecture, "regression", rows[0], rows[1], report=report), encoder
 

@@ -6,7 +6,7 @@ import { seconds } from "./dates.js";
  * @typedef {Record<string, Value>} Row
  * @typedef {{value?: Value, above?: Value, to?: Value, group?: string, reference: number}} Cell of a histogram
  * @typedef {{min?: any, max?: any, levels?: Value[] | null, count?: number | null, type?: string | null, hashed?: number | null}} Seen
- * @typedef {{name: string, kind: "number" | "boolean" | "category" | "date", nullable: boolean, minimum?: any, maximum?: any, unseen?: string | null,
+ * @typedef {{name: string, kind: "number" | "boolean" | "category" | "date" | "text", nullable: boolean, minimum?: any, maximum?: any, unseen?: string | null,
  *   date_format?: string | null, seen?: Seen, example?: Value}} Feature
  */
 

@@ -54,6 +54,7 @@ function controlFor(feature, id, describedby, histogram, changed) {
   if (feature.kind === "number") return numberControl(feature, id, describedby, histogram, changed);
   if (feature.kind === "date") return dateControl(feature, id, describedby, changed);
   if (feature.kind === "boolean") return menu(feature, id, describedby, [true, false], changed);
+  if (feature.kind === "text") return textControl(feature, id, describedby, changed);
   if (levels.length && levels.length <= MENU_LEVELS) return menu(feature, id, describedby, levels, changed);
   return levelControl(feature, id, describedby, levels, changed);
 }
@@ -100,6 +101,17 @@ function dateControl(/** @type {Feature} */ feature, /** @type {string} */ id, /
       const time = seconds(value);
       input.value = type === "text" || time === null ? (value ?? "") : dateText(time, type);
     },
+  };
+}
+
+/** A text of several lines. @returns {Control} */
+function textControl(/** @type {Feature} */ feature, /** @type {string} */ id, /** @type {string} */ describedby, /** @type {() => void} */ changed) {
+  const input = h("textarea", { id, rows: 3, oninput: changed, dir: "auto", "aria-describedby": describedby, placeholder: feature.nullable ? "missing" : "" });
+  return {
+    input,
+    controls: h("div", {}, input),
+    read: () => input.value || null,
+    write: (value) => { input.value = value ?? ""; },
   };
 }
 

@@ -18,6 +18,7 @@ const FLIPS = 6; // changes of the answer that are named
 export function tried(feature, histogram, current) {
   if (feature.kind === "boolean") return feature.nullable ? [false, true, null] : [false, true];
   if (feature.kind === "category") return triedLevels(feature, histogram, current);
+  if (feature.kind === "text") return []; // its histogram counts scores
   const bounds = range(feature, histogram);
   const type = feature.kind === "date" ? dateInput(feature) : "";
   if (!bounds || type === "text") return [];

@@ -1,0 +1,114 @@
+"""Free text as one number: a linear model of hashed words and character n-grams, fitted to the target in training.
+
+A text is normalised (NFKC, lower case) and cut into words and punctuation marks. Its features are the words, the pairs
+of neighbouring words, and the n-grams of 2 to 5 characters of the words with blanks between them, each hashed to one of
+2**bits buckets, with TF-IDF weights and unit length (Weinberger et al. 2009, arXiv 0902.2206). The hashes are the
+same on every machine and in every version of Python.
+"""
+
+import base64
+import binascii
+import re
+import unicodedata
+import zlib
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MAX_CHARACTERS = 100_000  # of a text; longer ones are refused
+READ_CHARACTERS = 10_000  # of a text that count, so that a long one takes milliseconds at most
+READ_WORDS = 4_000
+BITS = 14
+LONGEST_GRAM = 5  # characters
+TOKEN = re.compile(r"\w+|[^\w\s]")
+FACTOR = np.uint64(0x9E3779B97F4A7C15)  # odd, so that products differ where factors do
+SALTS = np.arange(1, LONGEST_GRAM + 2, dtype=np.uint64) * np.uint64(0xD1B54A32D192ED03)
+
+Hashes = npt.NDArray[np.uint64]
+Buckets = npt.NDArray[np.intp]
+Vector = npt.NDArray[np.float64]
+
+
+class TextScore(BaseModel):
+    """score = bias + Σ weight / √(Σ idf²), sums over the words and n-grams of a text. Immutable.
+
+    weights, idf: (2**bits,) as base64 of float16, little-endian.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    bits: int = Field(ge=4, le=18)
+    bias: float
+    weights: str
+    idf: str
+
+    @model_validator(mode="after")
+    def _numbers_are_finite(self) -> Self:
+        for name in ("weights", "idf"):
+            try:
+                numbers = _decoded(getattr(self, name))
+            except (ValueError, binascii.Error):
+                raise ValueError(f"{name}: not base64 of 16-bit numbers") from None
+            if numbers.shape != (1 << self.bits,) or not np.isfinite(numbers).all():
+                raise ValueError(f"{name}: not {1 << self.bits} finite numbers")
+        return self
+
+    @classmethod
+    def of(cls, bias: float, weights: Vector, idf: Vector) -> Self:
+        """weights, idf: (2**bits,)."""
+        bits = len(weights).bit_length() - 1
+        return cls(bits=bits, bias=bias, weights=_encoded(weights), idf=_encoded(idf))
+
+    @cached_property
+    def _weights(self) -> Vector:
+        return _decoded(self.weights)
+
+    @cached_property
+    def _squares(self) -> Vector:
+        return _decoded(self.idf) ** 2
+
+    def score(self, text: str) -> float:
+        """The number of a text; the bias if it has no word."""
+        buckets = text_buckets(text, self.bits)
+        length = float(self._squares.take(buckets).sum())
+        return self.bias + float(self._weights.take(buckets).sum()) / length**0.5 if length > 0.0 else self.bias
+
+
+def text_buckets(text: str, bits: int) -> Buckets:
+    """The buckets of all words and n-grams of a text, one for each occurrence."""
+    tokens = TOKEN.findall(normalized(text))[:READ_WORDS]
+    if not tokens:
+        return np.empty(0, dtype=np.intp)
+    words = np.fromiter(map(word_hash, tokens), dtype=np.uint64, count=len(tokens))
+    hashes = [words + SALTS[0], words[:-1] * FACTOR + words[1:] + SALTS[1]]
+    characters = np.frombuffer(f" {' '.join(tokens)} ".encode("utf-32-le", "surrogatepass"), dtype="<u4")
+    codes = characters.astype(np.uint64)
+    grams = codes
+    for size in range(2, LONGEST_GRAM + 1):
+        grams = grams[:-1] * FACTOR + codes[size - 1 :]
+        hashes.append(grams + SALTS[size])
+    mixed = np.concatenate(hashes)
+    mixed ^= mixed >> np.uint64(32)
+    mixed *= FACTOR
+    mixed >>= np.uint64(64 - bits)
+    return mixed.astype(np.intp)
+
+
+def normalized(text: str) -> str:
+    """The characters of a text that count, in Unicode's normal form KC and lower case."""
+    text = text[:READ_CHARACTERS]
+    return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).lower()[:READ_CHARACTERS]
+
+
+def word_hash(word: str) -> int:
+    return zlib.crc32(word.encode("utf-8", "surrogatepass"))
+
+
+def _encoded(numbers: Vector) -> str:
+    return base64.b64encode(numbers.astype("<f2").tobytes()).decode("ascii")
+
+
+def _decoded(text: str) -> Vector:
+    return np.frombuffer(base64.b64decode(text, validate=True), dtype="<f2").astype(np.float64)

@@ -1,0 +1,170 @@
+"""From a split data set to a trained network, with its encoder."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models import store
+from models.architecture import Architecture, Link, Task
+from models.encoding.encoder import Encoder
+from models.frame import Frame
+from models.freed_memory import return_freed_memory
+from models.schema import FeatureSchema
+from training import fit, linear_candidate, linear_part
+from training.config import DataOptions, FitOptions
+from training.dataset import Dataset
+from training.encoded_rows import EncodedRows, Targets, encode_rows
+from training.errors import UsageError
+from training.progress import Progress
+from training.recipe import MAX_FOLD_CLASSES, Recipe, decide_recipe
+from training.split_rule import parse_split_rule
+from training.splitting import Split
+from training.steps import step
+from training.streaming.spilled_frame import SpilledFrame, open_frame
+from training.text_columns import fit_scores
+from training.training_run import FitResult, OnEpoch, Report
+from training.tune import Search
+
+LINKS: dict[Task, Link] = {"regression": "linear", "binary": "sigmoid", "multiclass": "softmax"}
+
+
+@dataclass(frozen=True)
+class NetworkFit:
+    """A network trained on a data set, with its encoder and all rows."""
+
+    dataset: Dataset
+    frame: Frame | SpilledFrame
+    encoder: Encoder
+    encoded: EncodedRows
+    fit: FitResult
+    split: Split
+    search: dict[str, Any] | None  # the trials of --tune
+
+    @property
+    def y(self) -> Targets:
+        return self.encoded.y
+
+    @property
+    def validated_y(self) -> Targets:
+        """(rows,) the targets of the rows of `FitResult.member_outputs`."""
+        assert self.fit.member_outputs is not None
+        pooled = np.concatenate([self.split.train, self.split.validation])
+        return np.asarray(self.y[pooled[self.fit.member_outputs.rows]])
+
+
+def recipe_for(dataset: Dataset, split: Split, fit_options: FitOptions) -> Recipe:
+    """The settings of the training. Raises UsageError."""
+    schema = dataset.schema
+    pooled = len(split.train) + len(split.validation)
+    fold_rows = pooled if split.drawn and len(schema.classes or ()) <= MAX_FOLD_CLASSES else 0
+    return decide_recipe(fit_options, schema.task, len(split.train), len(schema.numeric), fold_rows)
+
+
+def fit_network(
+    dataset: Dataset,
+    split: Split,
+    options: DataOptions,
+    fit_options: FitOptions,
+    recipe: Recipe,
+    tune: float | None,
+    progress: Progress,
+) -> NetworkFit:
+    """Fit the scores of texts, encode, and train the network. tune: seconds to search for better settings first."""
+    grouped = parse_split_rule(options.split).method == "group"
+    with step("its texts cannot be read", options.data):
+        scored = fit_scores(dataset, split, options.seed, dataset.split_key if grouped else None)
+    dataset, schema = scored.dataset, scored.dataset.schema
+    frame = open_frame(schema, scored.columns, len(dataset.target))
+    regression = schema.task == "regression"
+    train_target = dataset.target[split.train] if regression else None
+    if train_target is not None and train_target.min() == train_target.max():
+        raise UsageError(f"target {schema.target!r} is {train_target[0]:g} in all training rows of this split")
+    learned = np.concatenate([split.train, split.validation]) if recipe.refit else split.train
+    with step("its rows cannot be encoded", options.data):
+        encoder = Encoder.fit(
+            schema,
+            frame.take(learned),
+            dataset.target[learned] if regression else None,
+            bins=recipe.bins,
+            numbers="quantile" if recipe.network == "ensemble" else "scaled",
+            clip=recipe.network == "ensemble" and not split.by_time,
+        )
+        y = encoder.target.apply(dataset.target) if regression else dataset.target
+        encoded = encode_rows(encoder, frame, y)
+    return_freed_memory()
+    train_rows, validation_rows = encoded.take(split.train), encoded.take(split.validation)
+
+    def fit_recipe(recipe: Recipe, on_epoch: OnEpoch) -> FitResult:
+        architecture = choose_architecture(recipe, schema, encoder)
+        parts = train_rows, validation_rows
+        return fit.fit(recipe, architecture, schema.task, *parts, on_epoch, progress.report, progress.rows)
+
+    search = None
+    try:
+        if tune is not None:
+            file = study_file(dataset, options, recipe)
+            searched = replace(recipe, refit=False, folds=1)
+            found, search = Search(file, searched, fit_options, fit_recipe, progress).run(tune)
+            recipe = replace(found, refit=recipe.refit, folds=recipe.folds)
+        with step("the network cannot be trained", options.data):
+            fitted = fit_recipe(recipe, progress.epoch)
+    finally:
+        progress.end_line()
+    return NetworkFit(dataset, frame, encoder, encoded, fitted, split, search)
+
+
+def compare_linear(trained: NetworkFit, report: Report) -> NetworkFit:
+    """The network, perhaps with a linear part, or a linear model, with its encoder: by the smallest validation loss."""
+    encoder, fitted, frame, y, split = trained.encoder, trained.fit, trained.frame, trained.y, trained.split
+    recipe, schema = fitted.recipe, trained.dataset.schema
+    learned = np.concatenate([split.train, split.validation]) if recipe.refit else split.train
+    own = Encoder.fit(schema, frame.take(learned), bins=0).model_copy(update={"target": encoder.target})
+    if split.by_time:
+        own = linear_candidate.with_open_dates(own)
+    if not linear_candidate.affordable(own, frame.rows, max(len(schema.classes or ()), 1)):
+        return trained
+    runs = []
+    for part in (encoder, own):
+        encoded = encode_rows(part, frame, y)
+        train, validation = encoded.take(split.train), encoded.take(split.validation)
+        architecture = choose_architecture(recipe, schema, encoder)
+        runs.append(fit.training_run(recipe, architecture, schema.task, train, validation, report=report))
+    network = linear_part.add(runs[0], encoder, fitted)
+    chosen = linear_candidate.compare(runs[1], own, network)
+    if chosen.network is network.network:
+        return replace(trained, fit=chosen)
+    return replace(trained, fit=chosen, encoder=own, encoded=encode_rows(own, frame, y))
+
+
+def study_file(dataset: Dataset, options: DataOptions, recipe: Recipe) -> Path:
+    """The file of a search, next to the folder of the stored models.
+
+    Its name is the same for searches that may be continued: the same data, split and recipe.
+    """
+    data = asdict(options) | {"data": dataset.fingerprint, "name": dataset.schema.name}
+    digest = hashlib.sha256(json.dumps([data, asdict(recipe)], sort_keys=True).encode()).hexdigest()[:12]
+    return store.location().parent / "studies" / f"{dataset.schema.name}-{digest}.log"
+
+
+def choose_architecture(recipe: Recipe, schema: FeatureSchema, encoder: Encoder) -> Architecture:
+    """The network for an encoding: a logit for each class, one logit for two classes, or one value."""
+    periodic = encoder.quantile_count
+    return Architecture(
+        numbers=encoder.width - len(encoder.tables),
+        categories=tuple(encoder.tables),
+        hidden=recipe.hidden,
+        activation=recipe.activation,
+        dropout=recipe.dropout,
+        batch_normalization=recipe.batch_norm,
+        outputs=len(schema.classes or ()) if schema.task == "multiclass" else 1,
+        scales=(recipe.frequency_scale,) * periodic,
+        frequencies=recipe.frequencies,
+        embedding=recipe.embedding,
+        members=recipe.members,
+        adapters=recipe.adapters,
+        link=LINKS[schema.task] if recipe.members else "linear",
+    )

@@ -1,0 +1,102 @@
+"""The text columns of a data set: their scores are fitted to the target, then they are numbers like others.
+
+The rows that a score is fitted to get scores out of fold. With a random split these are the train and validation rows,
+otherwise the train rows: then the validation rows show how well a score holds for other rows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.encoding.column_encodings import stable_moments
+from models.feature import Feature
+from models.schema import FeatureSchema
+from training.dataset import Dataset, MemoryColumns
+from training.errors import UsageError
+from training.splitting import Split
+from training.text_model import MAX_ROWS, TextRows, Vector, fit_out_of_fold
+
+
+@dataclass(frozen=True)
+class ScoredDataset:
+    """dataset: its schema has the scores of all texts. columns: those of the data set, texts as their scores."""
+
+    dataset: Dataset
+    columns: Mapping[str, npt.NDArray[Any]]
+
+
+def with_candidates(dataset: Dataset) -> Dataset:
+    """The data set with the text columns that training tries."""
+    place = {decision.column: number for number, decision in enumerate(dataset.decisions)}
+    added = [candidate.feature for candidate in dataset.candidates]
+    features = sorted([*dataset.schema.features, *added], key=lambda feature: place[feature.name])
+    names = {feature.name for feature in added}
+    ignored = [column for column in dataset.schema.ignored if column.name not in names]
+    columns = MemoryColumns({candidate.feature.name: candidate.values for candidate in dataset.candidates})
+    return replace(
+        dataset,
+        schema=with_features(dataset.schema, features, ignored=ignored),
+        columns=MemoryColumns({**dataset.columns, **columns}).ordered([feature.name for feature in features]),
+        candidates=(),
+    )
+
+
+def without_candidates(dataset: Dataset, reason: str) -> Dataset:
+    """The data set without the text columns that were not used, and why."""
+    names = {candidate.feature.name for candidate in dataset.candidates}
+    ignored = [
+        column.model_copy(update={"reason": reason}) if column.name in names else column
+        for column in dataset.schema.ignored
+    ]
+    return replace(dataset, schema=dataset.schema.model_copy(update={"ignored": ignored}), candidates=())
+
+
+def fit_scores(dataset: Dataset, split: Split, seed: int, groups: npt.NDArray[Any] | None = None) -> ScoredDataset:
+    """Fit the scores of all texts. groups: (n,) rows of a group are in one fold. Raises UsageError for many classes."""
+    texts = [feature for feature in dataset.schema.numeric if feature.kind == "text"]
+    if not texts:
+        return ScoredDataset(dataset, dataset.columns)
+    if dataset.schema.task == "multiclass":
+        raise UsageError(f"column {texts[0].name!r}: text is used for a regression or for two classes")
+    rng = np.random.default_rng(seed)
+    learned = np.concatenate([split.train, split.validation]) if split.drawn else split.train
+    learned = np.sort(rng.permutation(learned)[:MAX_ROWS])
+    mean, deviation = stable_moments(dataset.target[learned].astype(np.float64))
+    y = (dataset.target[learned] - mean) / deviation
+    fitted, columns = list[Feature](), dict(dataset.columns)
+    for feature in texts:
+        values = dataset.columns[feature.name]
+        own_groups = None if groups is None else groups[learned]
+        model, scores = fit_out_of_fold(TextRows(values[learned]), y, rng, own_groups)
+        scored = feature.model_copy(update={"score": model.as_score()})
+        columns[feature.name] = _score_all(scored, values, learned, scores)
+        fitted.append(scored)
+    by_name = {feature.name: feature for feature in fitted}
+    features = [by_name.get(feature.name, feature) for feature in dataset.schema.features]
+    return ScoredDataset(replace(dataset, schema=with_features(dataset.schema, features)), columns)
+
+
+def _score_all(
+    feature: Feature, values: npt.NDArray[Any], learned: npt.NDArray[np.intp], learned_scores: Vector
+) -> Vector:
+    """(n,): the scores of all rows, NaN if missing; those of the learned rows are out of fold."""
+    scores = np.full(len(values), np.nan)
+    scores[learned] = learned_scores
+    others = np.ones(len(values), dtype=bool)
+    others[learned] = False
+    for row in np.flatnonzero(others).tolist():
+        if values[row] is not None:
+            scores[row] = feature.score_text(values[row])
+    return scores
+
+
+def with_features(schema: FeatureSchema, features: list[Feature], **changes: Any) -> FeatureSchema:
+    """The schema with other features. Format 2, if a value may be missing or cells have a format."""
+    plain = not any(feature.nullable or feature.cells.written() for feature in features)
+    version = schema.format if plain else 2
+    fields = schema.model_dump(exclude={"features", "ignored", "format"})
+    ignored = changes.get("ignored", schema.ignored)
+    return FeatureSchema(**fields, features=features, ignored=ignored, format=version)

@@ -1,0 +1,83 @@
+"""Whether the text columns of a table are used: two networks are compared, one with them and one without.
+
+Both have the same validation rows and folds, so their losses are compared row by row. The texts are used if the mean
+loss falls by more than its standard error.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from models.architecture import Task
+from models.network.activations import Array
+from models.network.ensemble_layers import member_mean
+from training import text_columns
+from training.column_options import list_names
+from training.dataset import Dataset
+from training.encoded_rows import Targets
+from training.network_fit import NetworkFit
+from training.recipe import Recipe
+from training.text_model import Vector
+from training.training_run import FitResult, Report
+
+NAME = "with text"  # in the losses of the trials
+Fit = Callable[[Dataset, Recipe], NetworkFit]
+MANY_CLASSES = "free text, which is used for a regression or for two classes"
+NOT_COMPARED = "free text, which only the default recipe tries (--text uses it)"
+NO_GAIN = "free text that does not lower the validation loss by more than its standard error"
+
+
+def fit_with_texts(dataset: Dataset, recipe: Recipe, tune: float | None, fit: Fit, report: Report) -> NetworkFit:
+    """The network of the data set, with its text columns if the validation loss falls by them.
+
+    fit: trains a network on a data set.
+    """
+    if not dataset.candidates:
+        return fit(dataset, recipe)
+    reason = MANY_CLASSES if dataset.schema.task == "multiclass" else NOT_COMPARED
+    if dataset.schema.task == "multiclass" or recipe.network != "ensemble" or tune is not None:
+        return fit(_noted(text_columns.without_candidates(dataset, reason), dataset, reason), recipe)
+    if recipe.seconds is not None:
+        recipe = replace(recipe, seconds=recipe.seconds / 2)
+    names = list_names([candidate.feature.name for candidate in dataset.candidates])
+    report(f"a network without text ({names}), then one with it")
+    plain = fit(dataset, recipe)
+    texted = fit(text_columns.with_candidates(dataset), recipe)
+    gain, error = _gain(plain, texted)
+    losses = plain.fit.validation_loss, texted.fit.validation_loss
+    described = "validation loss {:.4f} with it, {:.4f} without".format(*reversed(losses))
+    seconds = plain.fit.seconds + texted.fit.seconds
+    if gain > error:
+        notice = f"text is used ({names}): {described}"
+        tried = {"without text": losses[0]}
+        chosen, used = texted, texted.dataset
+    else:
+        tried = {NAME: losses[1]}
+        notice = f"text is left out ({names}): {described}; --text uses it"
+        chosen, used = plain, text_columns.without_candidates(plain.dataset, NO_GAIN)
+    report(notice)
+    fitted = replace(chosen.fit, trial_losses=chosen.fit.trial_losses | tried, seconds=seconds)
+    return replace(chosen, dataset=replace(used, notices=[*used.notices, notice]), fit=fitted)
+
+
+def _noted(dataset: Dataset, before: Dataset, reason: str) -> Dataset:
+    names = list_names([candidate.feature.name for candidate in before.candidates])
+    return replace(dataset, notices=[*dataset.notices, f"left out: {names} ({reason})"])
+
+
+def _gain(plain: NetworkFit, texted: NetworkFit) -> tuple[float, float]:
+    """By how much the mean loss of a validation row falls with the texts, and its standard error."""
+    losses = [row_losses(one.dataset.schema.task, one.fit, one.validated_y) for one in (plain, texted)]
+    difference = losses[0] - losses[1]
+    return float(difference.mean()), float(difference.std(ddof=1)) / len(difference) ** 0.5
+
+
+def row_losses(task: Task, fitted: FitResult, y: Targets) -> Vector:
+    """(rows,): the loss of each validation row. y: of these rows."""
+    assert fitted.member_outputs is not None
+    outputs: Array = fitted.member_outputs.outputs.astype(np.float64)
+    if task == "regression":
+        return np.asarray((outputs.mean(axis=1)[:, 0] - y) ** 2)
+    logits = member_mean(outputs / fitted.temperature, "sigmoid", axis=1)[:, 0]
+    return np.asarray(np.logaddexp(0.0, np.where(y == 1, -logits, logits)))
