@@ -157,6 +157,10 @@ class Feature(BaseModel):
             raise ValueError(f"feature {self.name!r}: the text has no fitted score")
         return self.score.score(text)
 
+    def score_texts(self, texts: Iterable[str | None]) -> list[float]:
+        """The scores of texts, NaN if one is missing."""
+        return [math.nan if text is None else self.score_text(text) for text in texts]
+
     def to_number(self, value: object) -> float | None:
         """The number that a JSON value becomes in `Frame.numbers`: a number as a float, infinite if it is too large
         for one; a boolean as 0 or 1; a date as seconds since 1970; a text as its score. None if the value is of another

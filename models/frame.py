@@ -91,14 +91,14 @@ class FrameBuilder:
     def from_columns(self, columns: Mapping[str, npt.NDArray[Any]]) -> Frame:
         """Whole columns that are known to be valid.
 
-        columns: for each feature an array of n values. Numbers, booleans (0/1), dates (seconds since 1970) and texts
-        (scores): float64,
-        NaN if missing. Categories: object, the level or None if missing.
+        columns: for each feature an array of n values. Numbers, booleans (0/1), dates (seconds since 1970) and
+        scores of texts: float64, NaN if missing. Categories and texts without scores: object, None if missing.
         """
         rows = len(next(iter(columns.values())))
         numbers = np.empty((rows, len(self._numeric)))
         for index, feature in enumerate(self._numeric):
-            numbers[:, index] = columns[feature.name]
+            values = columns[feature.name]
+            numbers[:, index] = feature.score_texts(values) if of_texts(feature, values) else values
         codes = np.empty((rows, len(self._categorical)), dtype=np.int64)
         for index, feature in enumerate(self._categorical):
             known = self.codes[index]
@@ -125,6 +125,11 @@ def numbers_picker(numeric: Sequence[Feature]) -> Callable[[Row], Sequence[Any]]
         return [parse(value) if parse and (value := get(name)) is not None else get(name) for name, parse in parsers]
 
     return parsed
+
+
+def of_texts(feature: Feature, values: npt.NDArray[Any]) -> bool:
+    """Whether a column has texts, not their scores."""
+    return feature.kind == "text" and values.dtype == object
 
 
 def _parser(feature: Feature) -> Callable[[Any], float] | None:

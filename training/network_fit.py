@@ -72,8 +72,11 @@ def fit_network(
     recipe: Recipe,
     tune: float | None,
     progress: Progress,
+    *,
+    days: bool = False,
 ) -> NetworkFit:
-    """Fit the scores of texts, encode, and train the network. tune: seconds to search for better settings first."""
+    """Fit the scores of texts, encode, and train the network. tune: seconds to search for better settings first. days:
+    whether dates are also numbers."""
     grouped = parse_split_rule(options.split).method == "group"
     with step("its texts cannot be read", options.data):
         scored = fit_scores(dataset, split, options.seed, dataset.split_key if grouped else None)
@@ -92,6 +95,7 @@ def fit_network(
             bins=recipe.bins,
             numbers="quantile" if recipe.network == "ensemble" else "scaled",
             clip=recipe.network == "ensemble" and not split.by_time,
+            days=days,
         )
         y = encoder.target.apply(dataset.target) if regression else dataset.target
         encoded = encode_rows(encoder, frame, y)

@@ -32,6 +32,7 @@ from training.build_dataset import load_dataset
 from training.config import DataOptions, FitOptions
 from training.conformalization import HeldOutRows
 from training.dataset import Dataset
+from training.date_trial import fit_with_days
 from training.drift_reference import fit_reference
 from training.errors import UsageError
 from training.evaluation import MAIN_METRIC, METRIC_LABELS, EvaluationMetrics, error, evaluate
@@ -128,6 +129,13 @@ def train(
     try:
         trained = fit_with_texts(dataset, recipe, tune, fit_recipe, progress.report)
         if recipe.compare_linear and tune is None:
+            trained = fit_with_days(
+                trained,
+                lambda recipe: fit_network(
+                    trained.dataset, split, options, fit_options, recipe, None, progress, days=True
+                ),
+                progress.report,
+            )
             with step("the network cannot be trained", options.data):
                 trained = compare_linear(trained, progress.report)
     finally:

@@ -200,7 +200,16 @@ def judge_dataset(dataset: Dataset, options: DataOptions, path: str) -> Dataset:
         schema = Path(folder) / "features.json"
         schema.write_text(dataset.schema.to_json(), encoding="utf-8")
         options = replace(
-            options, drop=(), categorical=(), number=(), date=(), na=None, split="random", rows=None, bundled=None
+            options,
+            drop=(),
+            categorical=(),
+            number=(),
+            date=(),
+            text=(),
+            na=None,
+            split="random",
+            rows=None,
+            bundled=None,
         )
         return load_dataset(replace(options, data=path, schema=str(schema), name=dataset.schema.name))
 

@@ -85,11 +85,8 @@ def _score_all(
     """(n,): the scores of all rows, NaN if missing; those of the learned rows are out of fold."""
     scores = np.full(len(values), np.nan)
     scores[learned] = learned_scores
-    others = np.ones(len(values), dtype=bool)
-    others[learned] = False
-    for row in np.flatnonzero(others).tolist():
-        if values[row] is not None:
-            scores[row] = feature.score_text(values[row])
+    others = np.setdiff1d(np.arange(len(values)), learned)
+    scores[others] = feature.score_texts(values[others])
     return scores
 
 

@@ -7,19 +7,13 @@ loss falls by more than its standard error.
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
-
-from models.architecture import Task
-from models.network.activations import Array
-from models.network.ensemble_layers import member_mean
 from training import text_columns
 from training.column_options import list_names
 from training.dataset import Dataset
-from training.encoded_rows import Targets
 from training.network_fit import NetworkFit
+from training.paired_comparison import gain_of
 from training.recipe import Recipe
-from training.text_model import Vector
-from training.training_run import FitResult, Report
+from training.training_run import Report
 
 NAME = "with text"  # in the losses of the trials
 Fit = Callable[[Dataset, Recipe], NetworkFit]
@@ -44,11 +38,11 @@ def fit_with_texts(dataset: Dataset, recipe: Recipe, tune: float | None, fit: Fi
     report(f"a network without text ({names}), then one with it")
     plain = fit(dataset, recipe)
     texted = fit(text_columns.with_candidates(dataset), recipe)
-    gain, error = _gain(plain, texted)
+    gain = gain_of(plain, texted)
     losses = plain.fit.validation_loss, texted.fit.validation_loss
     described = "validation loss {:.4f} with it, {:.4f} without".format(*reversed(losses))
     seconds = plain.fit.seconds + texted.fit.seconds
-    if gain > error:
+    if gain.is_clear:
         notice = f"text is used ({names}): {described}"
         tried = {"without text": losses[0]}
         chosen, used = texted, texted.dataset
@@ -64,20 +58,3 @@ def fit_with_texts(dataset: Dataset, recipe: Recipe, tune: float | None, fit: Fi
 def _noted(dataset: Dataset, before: Dataset, reason: str) -> Dataset:
     names = list_names([candidate.feature.name for candidate in before.candidates])
     return replace(dataset, notices=[*dataset.notices, f"left out: {names} ({reason})"])
-
-
-def _gain(plain: NetworkFit, texted: NetworkFit) -> tuple[float, float]:
-    """By how much the mean loss of a validation row falls with the texts, and its standard error."""
-    losses = [row_losses(one.dataset.schema.task, one.fit, one.validated_y) for one in (plain, texted)]
-    difference = losses[0] - losses[1]
-    return float(difference.mean()), float(difference.std(ddof=1)) / len(difference) ** 0.5
-
-
-def row_losses(task: Task, fitted: FitResult, y: Targets) -> Vector:
-    """(rows,): the loss of each validation row. y: of these rows."""
-    assert fitted.member_outputs is not None
-    outputs: Array = fitted.member_outputs.outputs.astype(np.float64)
-    if task == "regression":
-        return np.asarray((outputs.mean(axis=1)[:, 0] - y) ** 2)
-    logits = member_mean(outputs / fitted.temperature, "sigmoid", axis=1)[:, 0]
-    return np.asarray(np.logaddexp(0.0, np.where(y == 1, -logits, logits)))

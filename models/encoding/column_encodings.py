@@ -170,7 +170,10 @@ class BooleanEncoding(ColumnEncoding):
 
 
 class DateEncoding(ColumnEncoding):
-    """A time: its position between the first and the last training time, and in the year, the week and the day."""
+    """A time: its position between the first and the last training time, and in the year, the week and the day.
+
+    days: the time as a quantile-encoded number besides, where single days matter.
+    """
 
     kind: Literal["date"] = "date"
     first: float
@@ -178,9 +181,12 @@ class DateEncoding(ColumnEncoding):
     fill: float
     periods: list[float]  # seconds; only those that the training set covers at least once
     missing: bool
+    days: QuantileEncoding | None = None
 
     @classmethod
-    def fit(cls, name: str, values: Vector) -> Self:
+    def fit(cls, name: str, values: Vector, max_day_knots: int = 0) -> Self:
+        """values: (rows,) of the training set, NaN if missing. max_day_knots: of the encoding of days, 0 for none."""
+        days = QuantileEncoding.fit(name, values, max_day_knots) if max_day_knots else None
         known = values[~np.isnan(values)]
         known = np.clip(known, *clip_bounds(known))
         first, last = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
@@ -193,6 +199,7 @@ class DateEncoding(ColumnEncoding):
             fill=median_value(known),
             periods=periods,
             missing=bool(known.size < values.size),
+            days=None if days is None else days.model_copy(update={"missing": False}),
         )
 
     def encode(self, values: Vector) -> list[Vector]:

@@ -37,8 +37,8 @@ MAX_BIN_COLUMNS = 1024
 class Encoder(StoredDocument):
     """The fitted encoding of a whole row. Immutable; `encoder.json` is its JSON.
 
-    Columns of the matrix: quantile-encoded numbers, their gaps; scaled numbers, their gaps, their bins; flags and
-    dates; one-hot categories; last the group numbers of embedded categories. A gap column is 1 if the value is
+    Columns of the matrix: quantile-encoded numbers and days, their gaps; scaled numbers, their gaps, their bins; flags
+    and dates; one-hot categories; last the group numbers of embedded categories. A gap column is 1 if the value is
     missing.
     """
 
@@ -56,13 +56,14 @@ class Encoder(StoredDocument):
         bins: int = BINS,
         numbers: Literal["scaled", "quantile"] = "scaled",
         clip: bool | None = None,
+        days: bool = False,
     ) -> Self:
         """Fit the encoding to the training rows.
 
         target: (rows,) for a regression, else None. bins: the maximum for each scaled number; fewer if there are few
         rows, or many columns, which would make the first layer too large. numbers: their encoding; quantile-encoded
         numbers are clipped to the range of the training rows. clip: whether the predictions of a regression
-        are, too; by default those from quantile-encoded numbers.
+        are, too; by default those from quantile-encoded numbers. days: whether dates are also numbers by quantiles.
         """
         rows, columns = frame.rows, len(schema.numeric)
         knots = min(MAX_KNOTS, MAX_TOTAL_KNOTS // max(columns, 1) + 2)
@@ -72,7 +73,7 @@ class Encoder(StoredDocument):
             if feature.kind == "boolean":
                 parts.append(BooleanEncoding(name=feature.name))
             elif feature.kind == "date":
-                parts.append(DateEncoding.fit(feature.name, values))
+                parts.append(DateEncoding.fit(feature.name, values, knots if days else 0))
             elif numbers == "quantile":
                 parts.append(QuantileEncoding.fit(feature.name, values, knots))
             else:

@@ -12,6 +12,7 @@ import numpy as np
 
 from models.encoding.column_encodings import (
     Codes,
+    DateEncoding,
     Indices,
     LevelEncoding,
     Matrix,
@@ -103,7 +104,7 @@ class QuantileNumbers:
 
     @classmethod
     def of(cls, parts: Sequence[NumericEncoding]) -> Self:
-        quantiles = [(column, part) for column, part in enumerate(parts) if isinstance(part, QuantileEncoding)]
+        quantiles = [(column, found) for column, part in enumerate(parts) if (found := quantile_part(part)) is not None]
         return cls(
             parts=[part for _, part in quantiles],
             columns=np.array([column for column, _ in quantiles], dtype=np.intp),
@@ -132,6 +133,13 @@ class QuantileNumbers:
             for column, part in enumerate(self.parts):
                 x[:, column] = np.interp(values[:, column], *part.points)
         return end
+
+
+def quantile_part(part: NumericEncoding) -> QuantileEncoding | None:
+    """The encoding of a number by quantiles, or of the days of a date."""
+    if isinstance(part, DateEncoding):
+        return part.days
+    return part if isinstance(part, QuantileEncoding) else None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,89 @@
+"""Whether single days of a date matter: whether the network takes the day as a number beside its trend and cycles.
+
+A network that sees a date as a trend and as cycles cannot learn that a certain week was different. The errors of such a
+network for its validation rows show it: a small tree predicts them from the date, for rows that it did not learn from.
+Where it can, a second network is trained with the settings of the first, which takes the day as a quantile-encoded
+number with periodic features; it is used if the mean loss of the validation rows falls by more than its standard error.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from sklearn.model_selection import KFold
+from sklearn.tree import DecisionTreeRegressor
+
+from training.column_options import list_names
+from training.network_fit import NetworkFit
+from training.paired_comparison import Gain, Vector, gain_of, mean_gain, mean_outputs
+from training.recipe import Recipe
+from training.training_run import Report
+
+NAME, OTHER = "with single days", "without single days"  # in the losses of the trials
+MIN_ROWS = 100  # validation rows
+MIN_LEAF, MAX_LEAVES = 5, 256  # of the tree
+FOLDS = 5
+FitDays = Callable[[Recipe], NetworkFit]
+
+
+def fit_with_days(trained: NetworkFit, fit_days: FitDays, report: Report) -> NetworkFit:
+    """The network, or one that takes the days of its dates as numbers. fit_days: trains one by these settings."""
+    dates = [feature.name for feature in trained.dataset.schema.features if feature.kind == "date"]
+    if trained.split.by_time or not dates or not gain_by_days(trained).is_clear:
+        return trained
+    names = list_names(dates)
+    report(f"its errors depend on single days ({names}): a network that takes days as numbers, too")
+    settings = replace(trained.fit.recipe, trials=(), searched=(), seconds=None)
+    with_days = fit_days(settings)
+    seconds = trained.fit.seconds + with_days.fit.seconds
+    losses = trained.fit.validation_loss, with_days.fit.validation_loss
+    used = gain_of(trained, with_days).is_clear
+    notice = "single days of {} are {}: validation loss {:.4f} with them, {:.4f} without".format(
+        names, "used" if used else "not used", losses[1], losses[0]
+    )
+    report(notice)
+    chosen = with_days if used else trained
+    tried = {**trained.fit.trial_losses, **({OTHER: losses[0]} if used else {NAME: losses[1]})}
+    notices = [*chosen.dataset.notices, notice]
+    fitted = replace(chosen.fit, trial_losses=tried, seconds=seconds)
+    return replace(chosen, dataset=replace(chosen.dataset, notices=notices), fit=fitted)
+
+
+def gain_by_days(trained: NetworkFit) -> Gain:
+    """By how much a tree on one of the dates, the best one, lowers the squared errors of the validation rows."""
+    found = trained.fit.member_outputs
+    none = Gain(0.0, 0.0)
+    if found is None or len(found.rows) < MIN_ROWS:
+        return none
+    errors = residuals(trained)
+    rows = np.concatenate([trained.split.train, trained.split.validation])[found.rows]
+    gains = [none]
+    for feature in trained.dataset.schema.features:
+        if feature.kind == "date":
+            gains.append(_gain_of_tree(trained.dataset.columns[feature.name][rows], errors))
+    return max(gains, key=lambda gain: gain.mean - gain.error)
+
+
+def residuals(trained: NetworkFit) -> Vector:
+    """(rows, outputs): the truth minus the prediction for the validation rows; of classes, of their probabilities."""
+    task, y = trained.dataset.schema.task, trained.validated_y
+    outputs = mean_outputs(task, trained.fit)
+    if task == "regression":
+        return np.asarray(y[:, np.newaxis] - outputs)
+    if task == "binary":
+        return np.asarray(y[:, np.newaxis] - 1 / (1 + np.exp(-outputs)))
+    return np.asarray(np.eye(outputs.shape[1])[y] - np.exp(outputs))
+
+
+def _gain_of_tree(seconds: Vector, errors: Vector) -> Gain:
+    """seconds: (rows,) of a date. The tree predicts rows of folds that it did not learn from."""
+    known = np.flatnonzero(~np.isnan(seconds))
+    if len(known) < MIN_ROWS:
+        return Gain(0.0, 0.0)
+    x, y = seconds[known, np.newaxis], errors[known]
+    x = (x - x.min()) / max(float(np.ptp(x)), 1.0)  # trees compare in 32 bits
+    predicted = np.empty_like(y)
+    for learned, other in KFold(FOLDS, shuffle=True, random_state=0).split(x):
+        tree = DecisionTreeRegressor(min_samples_leaf=MIN_LEAF, max_leaf_nodes=MAX_LEAVES, random_state=0)
+        predicted[other] = tree.fit(x[learned], y[learned]).predict(x[other]).reshape(len(other), -1)
+    return mean_gain((y**2 - (y - predicted) ** 2).sum(axis=1))

@@ -1,0 +1,54 @@
+"""Compares two networks of one table that have the same validation rows: row by row."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from models.architecture import Link, Task
+from models.network.ensemble_layers import member_mean
+from training.encoded_rows import Targets
+from training.network_fit import NetworkFit
+from training.training_run import FitResult
+
+Vector = npt.NDArray[np.float64]
+LINK: dict[Task, Link] = {"binary": "sigmoid", "multiclass": "softmax", "regression": "linear"}
+
+
+class Gain(NamedTuple):
+    """By how much the mean loss of a validation row falls, and the standard error of that."""
+
+    mean: float
+    error: float
+
+    @property
+    def is_clear(self) -> bool:
+        return self.mean > self.error
+
+
+def gain_of(before: NetworkFit, after: NetworkFit) -> Gain:
+    """The gain from one network to another."""
+    losses = [row_losses(one.dataset.schema.task, one.fit, one.validated_y) for one in (before, after)]
+    return mean_gain(losses[0] - losses[1])
+
+
+def mean_gain(differences: Vector) -> Gain:
+    """differences: (rows,) of the losses."""
+    return Gain(float(differences.mean()), float(differences.std(ddof=1)) / len(differences) ** 0.5)
+
+
+def row_losses(task: Task, fitted: FitResult, y: Targets) -> Vector:
+    """(rows,): the loss of each validation row. y: of these rows."""
+    outputs = mean_outputs(task, fitted)
+    if task == "regression":
+        return np.asarray((outputs[:, 0] - y) ** 2)
+    if task == "binary":
+        return np.asarray(np.logaddexp(0.0, np.where(y == 1, -outputs[:, 0], outputs[:, 0])))
+    return np.asarray(-outputs[np.arange(len(y)), y])  # logarithms of probabilities
+
+
+def mean_outputs(task: Task, fitted: FitResult) -> Vector:
+    """(rows, outputs): the mean of the members for the validation rows; logits or values."""
+    assert fitted.member_outputs is not None
+    outputs = fitted.member_outputs.outputs.astype(np.float64) / fitted.temperature
+    return np.asarray(member_mean(outputs, LINK[task], axis=1))
