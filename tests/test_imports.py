@@ -192,7 +192,7 @@ LAYERS: dict[str, list[set[str]]] = {
         {"training.text_columns"},
         {"training.network_fit"},
         {"training.paired_comparison"},
-        {"training.text_trial", "training.date_trial"},
+        {"training.text_trial", "training.date_trial", "training.final_fit"},
         {"training.build_dataset", "training.evaluation", "training.provenance", "training.error_scale"},
         {"training.conformalization", "training.importance", "training.scale_fit", "training.catboost_baseline"},
         {"training.coverage_report"},

@@ -18,6 +18,12 @@ from training.splitting import Split
 MAX_LISTED_COLUMNS = 30  # columns listed in the importance
 
 
+ALL_ROWS = (
+    " After these figures were measured, the served network was trained once more on all rows. Its intervals and label "
+    "sets are made of the errors that were measured."
+)
+
+
 def metrics_table(network: EvaluationMetrics, baselines: dict[str, EvaluationMetrics]) -> list[list[str]]:
     """Rows of text: a header, the network and each baseline."""
     keys = [key for key in METRIC_LABELS if key in network]
@@ -46,7 +52,8 @@ def write_card(
         "## Quality",
         f"On {len(split.test):,} held-out rows that training did not use ({split.how}); "
         f"{len(split.train):,} training rows, {len(split.validation):,} validation rows"
-        f"{'; the final fit uses both' if recipe.refit else ''}.",
+        f"{'; the final fit uses both' if recipe.refit else ''}."
+        f"{ALL_ROWS if recipe.all_rows else ''}",
         markdown(metrics_table(network, baselines)),
         "![learning curve](learning.png)",
         "![answers on held-out rows](answers.png)",

@@ -138,10 +138,10 @@ class FitOptions:
     label_smoothing: float | None = option(
         None, f"share of the target that the other classes get; {SMOOTHING} for the ensemble, else 0"
     )
-    final: Literal["train", "validation"] | None = option(
+    final: Literal["train", "validation", "all"] | None = option(
         None,
-        "the rows that the served network is trained on: train, or validation for train and validation rows; "
-        "validation, plain train",
+        "the rows that the served network is trained on: train, validation for train and validation rows, or all, once "
+        "its quality was measured on the test rows; validation, plain train",
     )
     time: float | None = option(
         None,

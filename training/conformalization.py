@@ -4,7 +4,7 @@ They come from the test rows: the validation rows chose the trial and the number
 small.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -133,3 +133,12 @@ def held_out_rows(model: TabularModel, frame: Frame, target: npt.NDArray[Any]) -
     scaling = model.encoder.target
     low, high = (-np.inf, np.inf) if scaling.low is None or scaling.high is None else (scaling.low, scaling.high)
     return HeldOutRows(frame, target, model.with_scale.predict(frame), model.schema, (low, high))
+
+
+def with_scale_of(model: TabularModel, rows: HeldOutRows) -> HeldOutRows:
+    """The same predictions with the scale that another model has for the rows; unchanged without a scale."""
+    if SCALE not in rows.outputs.extras:
+        return rows
+    scale = model.with_scale.predict(rows.frame).extras[SCALE]
+    outputs = Outputs(rows.outputs.primary, {**rows.outputs.extras, SCALE: scale})
+    return replace(rows, outputs=outputs)

@@ -28,12 +28,13 @@ def fit(
     on_epoch: OnEpoch,
     report: Report = lambda text: None,
     on_rows: OnRows = lambda done, total: None,
+    further: EncodedRows | None = None,
 ) -> FitResult:
-    """Train by the recipe. `report` receives messages about decisions on the way.
+    """Train by the recipe. `report` receives messages about decisions on the way. further: rows for the final fit.
 
     Raises DivergenceError when the loss is no longer finite.
     """
-    run = training_run(recipe, architecture, task, train, validation, on_epoch, report, on_rows)
+    run = training_run(recipe, architecture, task, train, validation, on_epoch, report, on_rows, further)
     started = time.perf_counter()
     result = FIT_FUNCTIONS[recipe.framework, recipe.network](run)
     return replace(result, seconds=time.perf_counter() - started)
@@ -48,10 +49,11 @@ def training_run(
     on_epoch: OnEpoch = lambda epoch: None,
     report: Report = lambda text: None,
     on_rows: OnRows = lambda done, total: None,
+    further: EncodedRows | None = None,
 ) -> TrainingRun:
     """The arguments of a training, with the weights of its classes."""
     weights = class_weights(train.y, max(architecture.outputs, 2)) if recipe.class_weights == "balanced" else None
-    return TrainingRun(recipe, architecture, task, train, validation, weights, on_epoch, report, on_rows)
+    return TrainingRun(recipe, architecture, task, train, validation, weights, on_epoch, report, on_rows, further)
 
 
 def class_weights(y: Targets, classes: int) -> list[float]:

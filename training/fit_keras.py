@@ -56,7 +56,7 @@ def fit_ensemble(run: TrainingRun) -> FitResult:
     from models import keras_nets
 
     recipe, outputs = run.recipe, run.architecture.outputs
-    rows, folds = run.pooled, draw_folds(run)
+    rows, folds = run.final_rows, draw_folds(run)  # the folds have no further rows
     weights = None if run.class_weights is None else np.array(run.class_weights, np.float32)[rows.y]
     data = (rows.x, encode_targets(recipe, run.task, rows.y, outputs), weights)
 

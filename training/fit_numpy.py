@@ -86,9 +86,9 @@ def _fit(
 
 
 def _refit(run: TrainingRun, trial: TrialResult) -> Network:
-    """The network after training on train and validation rows, by the trial's recipe to its best epoch."""
+    """The network after training on train, validation and further rows, by the trial's recipe to its best epoch."""
     architecture = ensemble.configure(run.architecture, trial.recipe)
-    again = replace(run, recipe=trial.recipe, architecture=architecture, train=run.pooled)
+    again = replace(run, recipe=trial.recipe, architecture=architecture, train=run.final_rows)
     return _fit(again, epochs=best_epoch(trial.history).number)[0]
 
 

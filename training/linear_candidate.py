@@ -16,6 +16,7 @@ from models.architecture import Epoch
 from models.encoding.column_encodings import DateEncoding
 from models.encoding.encoder import Encoder
 from training import linear_model, temperature
+from training.encoded_rows import Targets
 from training.folds import RowNumbers, draw_folds
 from training.linear_model import PENALTIES, Array64, LinearModel
 from training.training_run import FitResult, HeldOutOutputs, TrainingRun
@@ -90,11 +91,12 @@ def with_open_dates(encoder: Encoder) -> Encoder:
 def best_candidate(run: TrainingRun, encoder: Encoder, network_loss: float) -> LinearFit | None:
     """The penalty with the smallest loss; None if all losses are infinite."""
     folds, pooled = draw_folds(run), run.pooled
+    y = pooled.y
     columns = linear_model.one_hot_columns(np.asarray(pooled.x), encoder)
     rows = np.concatenate([fold.validation for fold in folds])
-    loss_of = validation_loss(run, pooled.y[rows])
+    loss_of = validation_loss(run, y[rows])
     penalties = PENALTIES[run.task == "regression"]
-    fits = [_fit_each(run, columns, fold.train, penalties) for fold in folds]
+    fits = [_fit_each(run, columns[fold.train], y[fold.train], penalties) for fold in folds]
     best: LinearFit | None = None
     for models in zip(*fits, strict=True):
         outputs = np.concatenate(
@@ -108,28 +110,25 @@ def best_candidate(run: TrainingRun, encoder: Encoder, network_loss: float) -> L
     return best
 
 
-def _fit_each(
-    run: TrainingRun, columns: Array64, rows: RowNumbers, penalties: Sequence[float]
-) -> Iterator[LinearModel]:
+def _fit_each(run: TrainingRun, columns: Array64, y: Targets, penalties: Sequence[float]) -> Iterator[LinearModel]:
     classes = 0 if run.task == "regression" else max(run.architecture.outputs, 2)
-    return linear_model.fit_each(columns[rows], run.pooled.y[rows], run.task, classes, run.class_weights, penalties)
+    return linear_model.fit_each(columns, y, run.task, classes, run.class_weights, penalties)
 
 
 def fit_again(run: TrainingRun, columns: Array64, penalty: float) -> LinearModel:
-    """The model of a penalty, fitted to the first pooled rows: as many as there are columns for."""
-    return next(_fit_each(run, columns, np.arange(len(columns)), [penalty]))
+    """The model of a penalty, fitted to the first of the final rows: as many as there are columns for."""
+    return next(_fit_each(run, columns, run.final_rows.y[: len(columns)], [penalty]))
 
 
 def _fit_served(run: TrainingRun, encoder: Encoder, candidate: LinearFit, seconds: float) -> FitResult:
     """The candidate fitted to the rows that the served network would have learned from."""
-    pooled = run.pooled
-    learned = np.arange(len(pooled.y)) if run.recipe.refit else np.arange(len(run.train.y))
-    columns = linear_model.one_hot_columns(np.asarray(pooled.x), encoder)
+    learned = run.final_rows if run.recipe.refit else run.train
+    columns = linear_model.one_hot_columns(np.asarray(learned.x), encoder)
     started = time.perf_counter()
-    model = fit_again(run, columns[learned], candidate.penalty)
-    t = temperature.calibrate(run, candidate.outputs[:, np.newaxis], pooled.y[candidate.rows])
+    model = fit_again(run, columns, candidate.penalty)
+    t = temperature.calibrate(run, candidate.outputs[:, np.newaxis], run.pooled.y[candidate.rows])
     net = linear_model.to_network(model, encoder, t)
-    loss = validation_loss(run, pooled.y[learned])(model.predict(columns[learned])[:, np.newaxis])
+    loss = validation_loss(run, learned.y)(model.predict(columns)[:, np.newaxis])
     seconds += time.perf_counter() - started
     held_out = HeldOutOutputs(candidate.rows, candidate.outputs.astype(np.float32))
     return FitResult(

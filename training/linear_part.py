@@ -62,7 +62,7 @@ def add(run: TrainingRun, encoder: Encoder, fitted: FitResult) -> FitResult:
     mixed_loss = validation_loss(run, y)(mixed.astype(np.float32))
     if not mixed_loss < (1 - MIN_GAIN) * loss:
         return fitted
-    columns = linear_model.one_hot_columns(np.asarray(run.pooled.x), encoder)
+    columns = linear_model.one_hot_columns(np.asarray(run.final_rows.x), encoder)
     model = linear_candidate.fit_again(run, columns, candidate.penalty)
     # The temperature is already in the network's last layer, and a part of the shares.
     served = Shares(shares.network * fitted.temperature, shares.linear)

@@ -24,7 +24,7 @@ from training.recipe import MAX_FOLD_CLASSES, Recipe, decide_recipe
 from training.split_rule import parse_split_rule
 from training.splitting import Split
 from training.steps import step
-from training.streaming.spilled_frame import SpilledFrame, open_frame
+from training.streaming.spilled_frame import Indices, SpilledFrame, open_frame
 from training.text_columns import fit_scores
 from training.training_run import FitResult, OnEpoch, Report
 from training.tune import Search
@@ -43,6 +43,9 @@ class NetworkFit:
     fit: FitResult
     split: Split
     search: dict[str, Any] | None  # the trials of --tune
+    days: bool = False  # whether dates are also numbers
+    further: Indices | None = None  # rows that only the final fit has learned from
+    recipe: Recipe | None = None  # of the network, if a linear model has replaced it
 
     @property
     def y(self) -> Targets:
@@ -74,9 +77,13 @@ def fit_network(
     progress: Progress,
     *,
     days: bool = False,
+    further: Indices | None = None,
 ) -> NetworkFit:
-    """Fit the scores of texts, encode, and train the network. tune: seconds to search for better settings first. days:
-    whether dates are also numbers."""
+    """Fit the scores of texts, encode, and train the network.
+
+    tune: seconds to search for better settings first. days: whether dates are also numbers. further: rows that only the
+    final fit learns from.
+    """
     grouped = parse_split_rule(options.split).method == "group"
     with step("its texts cannot be read", options.data):
         scored = fit_scores(dataset, split, options.seed, dataset.split_key if grouped else None)
@@ -105,7 +112,8 @@ def fit_network(
     def fit_recipe(recipe: Recipe, on_epoch: OnEpoch) -> FitResult:
         architecture = choose_architecture(recipe, schema, encoder)
         parts = train_rows, validation_rows
-        return fit.fit(recipe, architecture, schema.task, *parts, on_epoch, progress.report, progress.rows)
+        more = None if further is None else encoded.take(further)
+        return fit.fit(recipe, architecture, schema.task, *parts, on_epoch, progress.report, progress.rows, more)
 
     search = None
     try:
@@ -118,7 +126,7 @@ def fit_network(
             fitted = fit_recipe(recipe, progress.epoch)
     finally:
         progress.end_line()
-    return NetworkFit(dataset, frame, encoder, encoded, fitted, split, search)
+    return NetworkFit(dataset, frame, encoder, encoded, fitted, split, search, days, further)
 
 
 def compare_linear(trained: NetworkFit, report: Report) -> NetworkFit:
@@ -136,12 +144,13 @@ def compare_linear(trained: NetworkFit, report: Report) -> NetworkFit:
         encoded = encode_rows(part, frame, y)
         train, validation = encoded.take(split.train), encoded.take(split.validation)
         architecture = choose_architecture(recipe, schema, encoder)
-        runs.append(fit.training_run(recipe, architecture, schema.task, train, validation, report=report))
+        more = None if trained.further is None else encoded.take(trained.further)
+        runs.append(fit.training_run(recipe, architecture, schema.task, train, validation, report=report, further=more))
     network = linear_part.add(runs[0], encoder, fitted)
     chosen = linear_candidate.compare(runs[1], own, network)
     if chosen.network is network.network:
         return replace(trained, fit=chosen)
-    return replace(trained, fit=chosen, encoder=own, encoded=encode_rows(own, frame, y))
+    return replace(trained, fit=chosen, encoder=own, encoded=encode_rows(own, frame, y), recipe=recipe)
 
 
 def study_file(dataset: Dataset, options: DataOptions, recipe: Recipe) -> Path:

@@ -22,8 +22,8 @@ def check_combination(
         raise UsageError("--label-smoothing does not fit a regression task")
     if options.framework == "numpy" and (loss == "mae" or optimizer == "rmsprop"):
         raise UsageError(f"--framework numpy has no {'loss mae' if loss == 'mae' else 'optimizer rmsprop'}")
-    if options.final == "validation" and not ensemble:
-        raise UsageError("--final validation is for --network ensemble")
+    if options.final in ("validation", "all") and not ensemble:
+        raise UsageError(f"--final {options.final} is for --network ensemble")
     for name, default in (PLAIN_ONLY if ensemble else ENSEMBLE_ONLY).items():
         value = getattr(options, name)
         if value not in (default, None):

@@ -36,6 +36,7 @@ from training.date_trial import fit_with_days
 from training.drift_reference import fit_reference
 from training.errors import UsageError
 from training.evaluation import MAIN_METRIC, METRIC_LABELS, EvaluationMetrics, error, evaluate
+from training.final_fit import fit_all_rows, learned_rows
 from training.importance import column_importance
 from training.network_fit import NetworkFit, compare_linear, fit_network, recipe_for
 from training.option_checks import check_ranges
@@ -45,7 +46,8 @@ from training.recipe import Recipe
 from training.scale_fit import add_scale
 from training.splitting import Split, split_rows
 from training.steps import step
-from training.streaming.spilled_frame import SpilledFrame
+from training.streaming.spilled_frame import Indices, SpilledFrame
+from training.test_set import without_test_set
 from training.text_trial import fit_with_texts
 from training.training_run import FitResult, Report
 
@@ -70,6 +72,7 @@ class TrainingResult:
     metrics: EvaluationMetrics
     scale_head: ScaleHead | None = None  # set for a regression
     search: dict[str, Any] | None = None  # the trials of --tune
+    final: NetworkFit | None = None  # the served one, if it has learned from all rows; all else is of the one before
 
 
 def run(
@@ -126,45 +129,61 @@ def train(
     def fit_recipe(dataset: Dataset, recipe: Recipe) -> NetworkFit:
         return fit_network(dataset, split, options, fit_options, recipe, tune, progress)
 
+    def fit_days(recipe: Recipe) -> NetworkFit:
+        return fit_network(trained.dataset, split, options, fit_options, recipe, None, progress, days=True)
+
+    def fit_final(recipe: Recipe, further: Indices) -> NetworkFit:
+        return fit_network(
+            trained.dataset, split, options, fit_options, recipe, None, progress, days=trained.days, further=further
+        )
+
+    final = None
     try:
         trained = fit_with_texts(dataset, recipe, tune, fit_recipe, progress.report)
         if recipe.compare_linear and tune is None:
-            trained = fit_with_days(
-                trained,
-                lambda recipe: fit_network(
-                    trained.dataset, split, options, fit_options, recipe, None, progress, days=True
-                ),
-                progress.report,
-            )
+            trained = fit_with_days(trained, fit_days, progress.report)
             with step("the network cannot be trained", options.data):
                 trained = compare_linear(trained, progress.report)
+        if recipe.all_rows:
+            final = fit_all_rows(trained, fit_final, progress.report)
     finally:
         progress.end_line()
-    dataset, schema, fitted = trained.dataset, trained.dataset.schema, trained.fit
+    dataset, schema = trained.dataset, trained.dataset.schema
     if dataset.columns.keys() != golden_rows[0].keys():
         golden_rows = draw_golden_rows(dataset, split, options)
-    pooled = np.concatenate([split.train, split.validation])
-    learned = pooled if recipe.refit else split.train
     with step("the network cannot be evaluated", options.data):
-        model = build_model(fitted, schema, trained.encoder)
-        head = None
-        if schema.task == "regression":
-            head, model = add_scale(model, fitted, trained.encoded, pooled, split.validation, learned, report)
+        model, head = model_with_scale(trained, recipe, report)
         test_frame = trained.frame.take(split.test).load()
         held_out = conformalization.held_out_rows(model, test_frame, dataset.target[split.test])
         metrics = evaluate(schema.task, held_out.target, held_out.outputs.primary)
+        if final is not None:
+            model, head = model_with_scale(final, recipe, report)
+            held_out = conformalization.with_scale_of(model, held_out)
     return TrainingResult(
         dataset,
         split,
         trained.frame,
         trained.encoder,
-        fitted,
+        trained.fit,
         golden_rows,
         held_out,
         metrics,
         head,
         trained.search,
+        final,
     )
+
+
+def model_with_scale(trained: NetworkFit, recipe: Recipe, report: Report) -> tuple[TabularModel, ScaleHead | None]:
+    """The model as it will be served; of a regression with the scale of its errors."""
+    model = build_model(trained.fit, trained.dataset.schema, trained.encoder)
+    if trained.dataset.schema.task != "regression":
+        return model, None
+    split = trained.split
+    pooled = np.concatenate([split.train, split.validation])
+    learned = learned_rows(trained, recipe)
+    head, model = add_scale(model, trained.fit, trained.encoded, pooled, split.validation, learned, report)
+    return model, head
 
 
 def draw_golden_rows(dataset: Dataset, split: Split, options: DataOptions) -> list[dict[str, Any]]:
@@ -229,7 +248,9 @@ def build_version(
     """All files of a version, with golden rows, card and plots."""
     dataset, split, fitted = result.dataset, result.split, result.fit
     schema = examples.with_examples(dataset.schema, result.golden_rows[0])
-    record = training_record(options, dataset, fitted, result.search) | {"test_set": split.record}
+    test_set = split.record if result.final is None else without_test_set(split.record)
+    record = training_record(options, dataset, fitted, result.search) | {"test_set": test_set}
+    encoder, served = (result.encoder, fitted) if result.final is None else (result.final.encoder, result.final.fit)
     notices = dataset.notices + split.notices + notices
     scores = conformalization.fit_uncertainty(result.held_out)
     coverage = {} if scores is None else coverage_report.report(result.held_out, scores)
@@ -246,11 +267,11 @@ def build_version(
     )
     return TrainedVersion(
         schema=schema,
-        encoder=result.encoder,
+        encoder=encoder,
         golden_rows=result.golden_rows,
-        reason=fitted.reason,
-        network=fitted.network,
-        keras=fitted.keras,
+        reason=served.reason,
+        network=served.network,
+        keras=served.keras,
         metrics={
             "metric": {"name": MAIN_METRIC[schema.task], "value": result.metrics[MAIN_METRIC[schema.task]]},
             "network": result.metrics,

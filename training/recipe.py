@@ -88,6 +88,7 @@ class Recipe:
     searched: tuple[str, ...] = ()  # settings that differ between further trials
     compare_linear: bool = False  # whether a linear model is served if its validation loss is not larger
     penalty: float | None = None  # penalty of a linear model's squared weights
+    all_rows: bool = False  # whether the served network is trained again on all rows, the test rows, too
     linear_part: tuple[float, float] | None = None  # shares of the network and of a linear model in the outputs
 
     @property
@@ -167,6 +168,7 @@ def decide_recipe(options: FitOptions, task: Task, rows: int, columns: int = 1, 
         seconds=options.time,
         searched=_searched(options) if ensemble and options.time is not None else (),
         compare_linear=ensemble and _is_default(options),
+        all_rows=options.final == "all",
     )
 
 

@@ -15,6 +15,7 @@ from training.row_hash import row_hashes
 
 Mask = npt.NDArray[np.bool_]
 HASH_SHARE = 0.2
+NO_TEST_SET = "none"
 
 
 class NotComparable(Exception):  # noqa: N818 - the name describes the error
@@ -51,6 +52,11 @@ def test_set_record(
     return record
 
 
+def without_test_set(record: dict[str, Any]) -> dict[str, Any]:
+    """The record of a training whose served network has learned from all rows."""
+    return record | {"method": NO_TEST_SET}
+
+
 def unseen_rows(present: dict[str, Any] | None, new: dict[str, Any], dataset: Dataset) -> Mask:
     """(n,): the rows of a table that the present version was not trained on, as far as the new version was not either.
 
@@ -58,6 +64,8 @@ def unseen_rows(present: dict[str, Any] | None, new: dict[str, Any], dataset: Da
     """
     if present is None:
         raise NotComparable("the training of the present version did not record which rows it learned from")
+    if present["method"] == NO_TEST_SET:
+        raise NotComparable("the present version has learned from all rows (--final all)")
     if present | {"how": new["how"]} == new:  # the same split of the same table
         return np.ones(len(dataset.target), np.bool_)
     if present["method"] != new["method"]:

@@ -22,7 +22,10 @@ OnRows = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """The arguments of a training. `report` receives messages about decisions on the way."""
+    """The arguments of a training. `report` receives messages about decisions on the way.
+
+    further: rows that only the final fit learns from, in addition to the train and validation rows.
+    """
 
     recipe: Recipe
     architecture: Architecture
@@ -33,6 +36,13 @@ class TrainingRun:
     on_epoch: OnEpoch
     report: Report
     on_rows: OnRows = lambda done, total: None
+    further: EncodedRows | None = None
+
+    @property
+    def final_rows(self) -> EncodedRows:
+        """The pooled rows, then the further ones."""
+        parts = [self.train, self.validation]
+        return joined(parts if self.further is None else [*parts, self.further])
 
     @property
     def pooled(self) -> EncodedRows:

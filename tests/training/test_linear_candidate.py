@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -182,3 +183,20 @@ def test_a_target_without_any_relation_is_answered_by_a_constant(write_csv: Writ
     assert chosen.network is not None
     p = 1 / (1 + np.exp(-chosen.network.predict(x)))
     np.testing.assert_allclose(p, 1 / 3, atol=0.01)
+
+
+def test_further_rows_count_in_the_served_linear_model_only(write_csv: WriteCsv) -> None:
+    run, encoder = run_of(write_csv)
+    further = replace(run, further=run.train.take(np.arange(50)))
+    plain, more = (compare(one, encoder, of_network(run.recipe, 0.5)) for one in (run, further))
+    assert plain.trial_losses == more.trial_losses
+    assert plain.network
+    assert more.network
+    columns = linear_model.one_hot_columns(np.asarray(further.final_rows.x), encoder)
+    expected = fit_again(further, columns, more.recipe.penalty or 0.0)
+    found = [array for array in more.network.parameters.values() if array.size == expected.W.size]
+    np.testing.assert_allclose(found[0].ravel(), expected.W.ravel(), rtol=1e-4, atol=1e-6)
+    assert any(
+        not np.array_equal(array, other)
+        for array, other in zip(plain.network.parameters.values(), more.network.parameters.values(), strict=True)
+    )

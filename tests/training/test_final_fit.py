@@ -1,0 +1,78 @@
+"""`--final all`: the served network has learned from all rows, and all figures are those of the one before."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from models import store
+from training import pipeline
+from training.config import DataOptions, FitOptions
+from training.errors import UsageError
+from training.final_fit import learned_rows
+from training.pipeline import TrainingResult
+from training.recipe import decide_recipe
+from training.test_set import NotComparable, unseen_rows
+
+ROWS = 150
+NETWORK = FitOptions(framework="numpy", network="ensemble", hidden=(8,), epochs=4, dropout=0.0)
+Run = Callable[..., tuple[store.StoredVersion, TrainingResult]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, bentoml_store: Path) -> Run:
+    def run(fit_options: FitOptions, *, classes: bool = False) -> tuple[store.StoredVersion, TrainingResult]:
+        rng = np.random.default_rng(0)
+        x = rng.normal(size=ROWS)
+        y = x + rng.normal(size=ROWS) / 3
+        table = {"x": x, "z": rng.normal(size=ROWS), "y": np.where(y > 0, "a", "b") if classes else y}
+        table["z"][5] = 1e6  # an isolated cell
+        pd.DataFrame(table).to_csv(tmp_path / "t.csv", index=False)
+        data = DataOptions(data=str(tmp_path / "t.csv"), target="y", split="random")
+        return pipeline.run(data, fit_options, baselines=False, report=lambda text: None)
+
+    return run
+
+
+@pytest.mark.parametrize("classes", [False, True])
+def test_the_figures_are_those_of_the_network_before(run: Run, classes: bool) -> None:
+    _, before = run(NETWORK, classes=classes)
+    stored, result = run(replace(NETWORK, final="all"), classes=classes)
+    assert result.metrics == before.metrics
+    assert result.final is not None
+    assert before.fit.network
+    assert result.final.fit.network
+    served = store.load(stored)
+    parameters = before.fit.network.parameters
+    assert any(
+        not np.array_equal(array, parameters[name]) for name, array in result.final.fit.network.parameters.items()
+    )
+    final = pipeline.build_model(result.final.fit, served.schema, served.encoder)
+    rows = [{"x": 0.5, "z": 0.1}]
+    np.testing.assert_array_equal(served.predict_rows(rows).primary, final.predict_rows(rows).primary)
+    assert served.uncertainty is not None
+    assert "once more on all rows" in (stored.path / "card.md").read_text("utf-8")
+    np.testing.assert_array_equal(result.held_out.outputs.primary, before.held_out.outputs.primary)
+
+
+def test_all_rows_but_those_with_isolated_cells_are_learned_from(run: Run) -> None:
+    _, result = run(replace(NETWORK, final="all"))
+    assert result.final is not None
+    learned = learned_rows(result.final, result.fit.recipe)
+    assert sorted(learned.tolist()) == [row for row in range(ROWS) if row != 5]
+
+
+def test_a_later_version_cannot_be_compared_on_rows_of_the_table(run: Run) -> None:
+    stored, result = run(replace(NETWORK, final="all"))
+    record = json.loads((stored.path / "training.json").read_text("utf-8"))["test_set"]
+    with pytest.raises(NotComparable, match="--final all"):
+        unseen_rows(record, result.split.record, result.dataset)
+
+
+def test_a_plain_network_has_no_final_fit() -> None:
+    with pytest.raises(UsageError, match="--final all is for --network ensemble"):
+        decide_recipe(FitOptions(hidden=(4,), final="all"), "regression", 100)

@@ -1,0 +1,39 @@
+"""`--final all`: the served network is trained once more on all rows, after its quality was measured on the test rows.
+
+The settings are those that were chosen before; rows with isolated cells are left out, as they are from training. The
+scores of intervals and label sets are those of the network before, for the test rows, which it did not learn from.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from training.isolated_cells import isolated_rows
+from training.network_fit import NetworkFit, compare_linear
+from training.recipe import Recipe
+from training.streaming.spilled_frame import Indices
+from training.training_run import Report
+
+FitFinal = Callable[[Recipe, Indices], NetworkFit]
+
+
+def fit_all_rows(trained: NetworkFit, fit: FitFinal, report: Report) -> NetworkFit:
+    """The network of the same settings, trained on the test rows, too. fit: trains with further rows for the final
+    fit."""
+    test = trained.split.test
+    further = test[~isolated_rows(trained.dataset)[test]]
+    report(f"final fit on all rows, {len(further):,} test rows included")
+    settings = replace(trained.recipe or trained.fit.recipe, trials=(), searched=(), seconds=None)
+    final = fit(settings, further)
+    return compare_linear(final, report) if settings.compare_linear else final
+
+
+def learned_rows(trained: NetworkFit, recipe: Recipe) -> Indices:
+    """The rows that the network of a recipe has learned from."""
+    parts = [trained.split.train]
+    if recipe.refit:
+        parts.append(trained.split.validation)
+    if trained.further is not None:
+        parts.append(trained.further)
+    return np.concatenate(parts)
