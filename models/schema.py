@@ -148,6 +148,10 @@ class FeatureSchema(BaseModel):
         return all(feature.kind == "number" for feature in self.features)
 
     @cached_property
+    def has_text(self) -> bool:
+        return any(feature.kind == "text" for feature in self.features)
+
+    @cached_property
     def unused(self) -> frozenset[str]:
         """Unused columns that a row may have: those of the training table, target included."""
         return frozenset([column.name for column in self.ignored] + [self.target])
