@@ -1,5 +1,6 @@
 """Valid rows as two matrices that the encoder reads, and how rows and columns become them."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import getitem, itemgetter
 from types import MappingProxyType
@@ -70,9 +71,9 @@ class FrameBuilder:
         categorical: Sequence[Feature],
         missing: Mapping[str, Iterable[str]] = MappingProxyType({}),
     ) -> None:
-        """missing: by category the levels that count as missing."""
+        """missing: by category and text the values that count as missing."""
         self._numeric, self._categorical = numeric, categorical
-        self._pick_numbers = numbers_picker(numeric)
+        self._pick_numbers = numbers_picker(numeric, missing)
         self._pick_levels = picker(categorical)
         self.codes = [LevelCodes(feature, missing.get(feature.name, ())) for feature in categorical]
         """A function from a level to its code, for each categorical feature."""
@@ -114,11 +115,11 @@ def picker(features: Sequence[Feature]) -> Callable[[Row], Sequence[Any]]:
     return lambda row: [*map(row.get, names)]
 
 
-def numbers_picker(numeric: Sequence[Feature]) -> Callable[[Row], Sequence[Any]]:
+def numbers_picker(numeric: Sequence[Feature], missing: Mapping[str, Iterable[str]]) -> Callable[[Row], Sequence[Any]]:
     """A getter of all values of `Frame.numbers`: numbers, booleans, dates as seconds since 1970, texts as scores."""
     if not any(feature.kind in ("date", "text") for feature in numeric):
         return picker(numeric)
-    parsers = [(feature.name, _parser(feature)) for feature in numeric]
+    parsers = [(feature.name, _parser(feature, missing.get(feature.name, ()))) for feature in numeric]
 
     def parsed(row: Row) -> list[Any]:
         get = row.get
@@ -132,11 +133,16 @@ def of_texts(feature: Feature, values: npt.NDArray[Any]) -> bool:
     return feature.kind == "text" and values.dtype == object
 
 
-def _parser(feature: Feature) -> Callable[[Any], float] | None:
-    """What makes a number of a value that is not one."""
-    if feature.kind == "text":
-        return feature.score_text
-    return feature.parse_date if feature.kind == "date" else None
+def _parser(feature: Feature, missing: Iterable[str]) -> Callable[[Any], float] | None:
+    """What makes a number of a value that is not one. missing: the texts that count as missing."""
+    if feature.kind != "text":
+        return feature.parse_date if feature.kind == "date" else None
+    tokens, trimmed, score = frozenset(missing), feature.cells.trimmed, feature.score_text
+
+    def parse(text: str) -> float:
+        return math.nan if (text.strip() if trimmed else text) in tokens else score(text)
+
+    return parse
 
 
 def any_of(mask: npt.NDArray[np.bool_]) -> bool:

@@ -178,7 +178,8 @@ class FeatureSchema(BaseModel):
 
     @cached_property
     def frames(self) -> FrameBuilder:
-        missing = {feature.name: self.readers[feature.name].missing_values for feature in self.categorical}
+        read = [feature for feature in self.features if feature.kind in ("category", "text")]
+        missing = {feature.name: self.readers[feature.name].missing_values for feature in read}
         return FrameBuilder(self.numeric, self.categorical, missing)
 
     @cached_property
