@@ -90,7 +90,7 @@ def schema(*, nullable: bool = True) -> FeatureSchema:
     return FeatureSchema(format=2, name="x", task="regression", target="y", features=[size, title])
 
 
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"size": 1, "title": "a red rose"},
     {"size": 2, "title": None},
     {"size": 3, "title": ""},
