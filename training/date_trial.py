@@ -36,7 +36,7 @@ def fit_with_days(trained: NetworkFit, fit_days: FitDays, report: Report) -> Net
     settings = replace(trained.fit.recipe, trials=(), searched=(), seconds=None)
     with_days = fit_days(settings)
     seconds = trained.fit.seconds + with_days.fit.seconds
-    losses = trained.fit.validation_loss, with_days.fit.validation_loss
+    losses = trained.validation_loss, with_days.validation_loss
     used = gain_of(trained, with_days).is_clear
     notice = "single days of {} are {}: validation loss {:.4f} with them, {:.4f} without".format(
         names, "used" if used else "not used", losses[1], losses[0]

@@ -52,6 +52,11 @@ class NetworkFit:
         return self.encoded.y
 
     @property
+    def validation_loss(self) -> float:
+        assert self.fit.validation_loss is not None
+        return self.fit.validation_loss
+
+    @property
     def validated_y(self) -> Targets:
         """(rows,) the targets of the rows of `FitResult.member_outputs`."""
         assert self.fit.member_outputs is not None

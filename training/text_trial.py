@@ -39,7 +39,7 @@ def fit_with_texts(dataset: Dataset, recipe: Recipe, tune: float | None, fit: Fi
     plain = fit(dataset, recipe)
     texted = fit(text_columns.with_candidates(dataset), recipe)
     gain = gain_of(plain, texted)
-    losses = plain.fit.validation_loss, texted.fit.validation_loss
+    losses = plain.validation_loss, texted.validation_loss
     described = "validation loss {:.4f} with it, {:.4f} without".format(*reversed(losses))
     seconds = plain.fit.seconds + texted.fit.seconds
     if gain.is_clear:

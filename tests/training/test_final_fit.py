@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from models import store
+from models.version_files import StoredVersion
 from training import pipeline
 from training.config import DataOptions, FitOptions
 from training.errors import UsageError
@@ -20,12 +21,12 @@ from training.test_set import NotComparable, unseen_rows
 
 ROWS = 150
 NETWORK = FitOptions(framework="numpy", network="ensemble", hidden=(8,), epochs=4, dropout=0.0)
-Run = Callable[..., tuple[store.StoredVersion, TrainingResult]]
+Run = Callable[..., tuple[StoredVersion, TrainingResult]]
 
 
 @pytest.fixture
 def run(tmp_path: Path, bentoml_store: Path) -> Run:
-    def run(fit_options: FitOptions, *, classes: bool = False) -> tuple[store.StoredVersion, TrainingResult]:
+    def run(fit_options: FitOptions, *, classes: bool = False) -> tuple[StoredVersion, TrainingResult]:
         rng = np.random.default_rng(0)
         x = rng.normal(size=ROWS)
         y = x + rng.normal(size=ROWS) / 3
