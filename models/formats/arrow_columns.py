@@ -1,13 +1,13 @@
 """Arrow arrays as columns, and record batches as blocks of rows."""
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from models.columns import UNREAD, Column
-from models.formats.blocks import Block, ColumnBlock, first_repeated
+from models.formats.blocks import Block, ColumnBlock, InputsBlock, first_repeated
 from models.formats.errors import FormatError, TooLarge, UnsupportedType
 from models.formats.index_columns import ignored_index, index_names
 from models.schema import FeatureSchema
@@ -118,8 +118,19 @@ def check_names(names: list[str]) -> None:
 class BlockBuilder:
     """Record batches of any size, concatenated or split into blocks of `block_rows` rows."""
 
-    def __init__(self, schema: FeatureSchema, block_rows: int, max_bytes: int | None = None) -> None:
-        """max_bytes: the limit for the decoded size of all rows; None if decoding cannot enlarge them."""
+    def __init__(
+        self,
+        schema: FeatureSchema,
+        block_rows: int,
+        max_bytes: int | None = None,
+        *,
+        inputs: Sequence[str] | None = None,
+    ) -> None:
+        """max_bytes: the limit for the decoded size of all rows; None if decoding cannot enlarge them.
+
+        inputs: the columns of `InputsBlock`s; None for other blocks.
+        """
+        self._inputs = inputs
         self._schema = schema
         self._block_rows = block_rows
         self._max_bytes = max_bytes
@@ -129,7 +140,13 @@ class BlockBuilder:
         self._index: frozenset[str] | None = None  # known with the first block
 
     def add(self, batch: Any) -> Iterator[Block]:
-        size = decoded_bytes(batch)
+        if self._inputs is None:
+            yield from self._add(batch, decoded_bytes(batch))
+            return
+        for part, size in written_parts(batch):
+            yield from self._add(part, size)
+
+    def _add(self, batch: Any, size: int) -> Iterator[Block]:
         self._bytes += size
         if self._max_bytes is not None and self._bytes > self._max_bytes:
             raise TooLarge(self._max_bytes, expanded=True)
@@ -163,7 +180,13 @@ class BlockBuilder:
             for position, name in enumerate(names)
             if name not in self._index
         }
-        return ColumnBlock(columns, whole.num_rows)
+        block = ColumnBlock(columns, whole.num_rows)
+        if self._inputs is None:
+            return block
+        others = {
+            name: column_of(whole.column(name), name) for name in self._inputs if name not in self._schema.by_name
+        }
+        return InputsBlock(block, {name: others.get(name) or columns[name] for name in self._inputs})
 
 
 def viewed_bytes(array: Any) -> int:
@@ -185,6 +208,29 @@ def decoded_bytes(batch: Any) -> int:
     return sum(
         column.indices.nbytes if pa.types.is_dictionary(column.type) else column.nbytes for column in batch.columns
     )
+
+
+def written_parts(batch: Any) -> Iterator[tuple[Any, int]]:
+    """A record batch in parts of at most BLOCK_BYTES, or of one row, and the bytes of each when all texts are written
+    in each row."""
+    size = sum(map(written_bytes, batch.columns))
+    if size <= BLOCK_BYTES or batch.num_rows == 1:
+        yield batch, size
+        return
+    half = batch.num_rows // 2
+    yield from written_parts(batch.slice(0, half))
+    yield from written_parts(batch.slice(half))
+
+
+def written_bytes(array: Any) -> int:
+    """Bytes of the values of an array, a text of a dictionary as often as rows have it."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_dictionary(array.type):
+        return int(array.nbytes)
+    lengths = pc.binary_length(array.dictionary.cast(pa.large_string()))
+    return int(pc.sum(lengths.take(array.indices)).as_py() or 0)
 
 
 def start_of(array: Any, content: Any) -> int | None:

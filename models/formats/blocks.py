@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from models.column_validation import validate_columns
-from models.columns import Column
+from models.columns import Column, Columns
 from models.formats.errors import EmptyTable
 from models.rows import MAX_LISTED_ERRORS, ValidatedRows, validate_rows
 from models.schema import FeatureSchema
@@ -70,6 +70,23 @@ class ValidBlock:
         self, schema: FeatureSchema, *, first_row: int = 0, max_errors: int = MAX_LISTED_ERRORS
     ) -> ValidatedRows:
         return self.rows
+
+
+@dataclass(frozen=True)
+class InputsBlock:
+    """A block, and all columns of the table that it was read from, also those that the model does not use."""
+
+    block: Block
+    inputs: Columns
+
+    @property
+    def count(self) -> int:
+        return self.block.count
+
+    def validate(
+        self, schema: FeatureSchema, *, first_row: int = 0, max_errors: int = MAX_LISTED_ERRORS
+    ) -> ValidatedRows:
+        return self.block.validate(schema, first_row=first_row, max_errors=max_errors)
 
 
 class TableDecoder(Protocol):

@@ -36,18 +36,21 @@ class CsvEncoder:
         return self._head
 
     def block(self, accepted: ValidatedRows, outputs: Outputs, first_row: int) -> bytes:
-        lines = self._lines(outputs)
         if not accepted.warnings and accepted.valid is None:
-            return b",,\n".join([*lines, b""])
+            return b",,\n".join([*self._cells(outputs), b""])
+        return b"".join(self.lines(accepted, outputs, first_row))
+
+    def lines(self, accepted: ValidatedRows, outputs: Outputs, first_row: int) -> list[bytes]:
+        """The line of each row."""
         warnings = {row: quoted(joined_messages(found)).encode() for row, found in accepted.warnings.items()}
         all_lines: list[bytes] = [b""] * accepted.count
-        for row, line in enumerate(lines):
+        for row, line in enumerate(self._cells(outputs)):
             all_lines[position(accepted, row)] = b"%s,%s,\n" % (line, warnings.get(row, b""))
         for row, errors in by_row(accepted, first_row).items():
             all_lines[row] = self._error_line(joined_messages(errors))
-        return b"".join(all_lines)
+        return all_lines
 
-    def _lines(self, outputs: Outputs) -> list[bytes]:
+    def _cells(self, outputs: Outputs) -> list[bytes]:
         """The cells of each valid row."""
         texts = [tensor.texts(outputs, categories) for tensor, categories in self._tensors]
         return texts[0] if len(texts) == 1 else [*map(b",".join, zip(*texts, strict=True))]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from models.formats.arrow_columns import (
+    BLOCK_BYTES,
     BlockBuilder,
     check_names,
     check_type,
@@ -14,7 +15,7 @@ from models.formats.arrow_columns import (
     unreadable,
 )
 from models.formats.blocks import Block
-from models.formats.errors import SpillFailed, TooLarge
+from models.formats.errors import SpillFailed, TooLarge, UnsupportedType
 from models.formats.index_columns import ignored_index, index_names
 from models.formats.parquet_pages import ColumnPages, check_footer, columns_of
 from models.schema import FeatureSchema
@@ -30,9 +31,19 @@ class ParquetDecoder:
     """A file has its metadata at its end, so all of it is received first: in memory while small, then on disk."""
 
     def __init__(
-        self, schema: FeatureSchema, block_rows: int, max_bytes: int, reserve: Callable[[int], None] | None = None
+        self,
+        schema: FeatureSchema,
+        block_rows: int,
+        max_bytes: int,
+        reserve: Callable[[int], None] | None = None,
+        *,
+        inputs: bool = False,
     ) -> None:
-        """reserve: called with the bytes that decoding needs, before it begins; may raise an error of the caller."""
+        """reserve: called with the bytes that decoding needs, before it begins; may raise an error of the caller.
+
+        inputs: blocks are `InputsBlock`s. They have the columns of all types that a feature can have.
+        """
+        self._inputs = inputs
         self._reserve = reserve
         self._schema = schema
         self._block_rows = block_rows
@@ -57,12 +68,17 @@ class ParquetDecoder:
             known = [name for name in names if name in self._schema.by_name]
             for name in known:
                 check_type(file.schema_arrow.field(name).type, name)
-            columns = columns_of(self._file, file.metadata, known)
+            read = columns_of_features(file.schema_arrow) if self._inputs else known
+            columns = columns_of(self._file, file.metadata, read)
             self._check_size(file.metadata, columns)
             if self._reserve:
-                self._reserve(decoding_bytes(columns, {name: file.schema_arrow.field(name).type for name in known}))
-            blocks = BlockBuilder(self._schema, self._block_rows, self._max_bytes)
-            for batch in self._read(file.metadata, names, known, columns):
+                written = TEXT_COPIES * BLOCK_BYTES if self._inputs else 0
+                types = {name: file.schema_arrow.field(name).type for name in read}
+                self._reserve(decoding_bytes(columns, types) + written)
+            blocks = BlockBuilder(
+                self._schema, self._block_rows, self._max_bytes, inputs=read if self._inputs else None
+            )
+            for batch in self._read(file.metadata, names, read, columns):
                 yield from blocks.add(batch)
             yield from blocks.rest()
         except failures() as error:
@@ -87,21 +103,22 @@ class ParquetDecoder:
         return pq.ParquetFile(pa.PythonFile(self._file, "r"), pre_buffer=False, buffer_size=1 << 16, **options)
 
     def _read(
-        self, metadata: Any, names: list[str], known: list[str], columns: Mapping[str, ColumnPages]
+        self, metadata: Any, names: list[str], read: list[str], columns: Mapping[str, ColumnPages]
     ) -> Iterator[Any]:
-        """Its rows, with empty columns for those that no feature names."""
+        """Its rows, with empty columns for those that are not read."""
         import pyarrow as pa
 
-        others = [name for name in names if name not in self._schema.by_name]
+        others = [name for name in names if name not in read]
         if columns:
-            in_dictionaries = [name for name in known if columns[name].has_dictionary and not columns[name].has_deltas]
+            in_dictionaries = [name for name in read if columns[name].has_dictionary and not columns[name].has_deltas]
             file = self._open(read_dictionary=in_dictionaries, metadata=metadata)
             rows = self._rows_at_once(columns)
-            for batch in file.iter_batches(rows, columns=known, use_threads=False):
+            for batch in file.iter_batches(rows, columns=read, use_threads=False):
                 batch.validate(full=True)
-                empty = [pa.nulls(batch.num_rows)] * len(others)
-                yield pa.RecordBatch.from_arrays([*batch.columns, *empty], [*batch.schema.names, *others])
-        elif others and not known:  # no column to read: every row has errors
+                fields = [*batch.schema, *(pa.field(name, pa.null()) for name in others)]
+                arrays = [*batch.columns, *([pa.nulls(batch.num_rows)] * len(others))]
+                yield pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields, batch.schema.metadata))
+        elif others and not read:  # no column to read: every row has errors
             for start in range(0, metadata.num_rows, self._block_rows):
                 count = min(self._block_rows, metadata.num_rows - start)
                 yield pa.RecordBatch.from_arrays([pa.nulls(count)] * len(others), others)
@@ -121,6 +138,16 @@ class ParquetDecoder:
         found = sum(pages.decompressed_bytes for pages in columns.values())
         if max(rows * ROW_BYTES, claimed, found) > self._max_bytes:
             raise TooLarge(self._max_bytes, expanded=True)
+
+
+def columns_of_features(schema: Any) -> list[str]:
+    """The columns of an Arrow schema that could be those of a feature, by their types."""
+    found = []
+    for field in schema:
+        with contextlib.suppress(UnsupportedType):
+            check_type(field.type, field.name)
+            found.append(field.name)
+    return found
 
 
 def decoding_bytes(columns: Mapping[str, ColumnPages], types: Mapping[str, Any]) -> int:

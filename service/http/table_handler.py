@@ -10,7 +10,7 @@ import contextlib
 import functools
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from models.fast import arrow_block, number_blocks
 from models.formats import (
@@ -23,12 +23,14 @@ from models.formats import (
     parquet_decoder,
     parquet_encoder,
 )
-from models.formats.blocks import CHUNK_BYTES, Block, TableDecoder
+from models.formats.blocks import CHUNK_BYTES, Block, InputsBlock, TableDecoder
 from models.formats.csv_encoder import CsvEncoder
+from models.formats.csv_inputs_encoder import CsvInputsEncoder
 from models.formats.encoders import TableEncoder
 from models.formats.errors import EmptyTable
 from models.formats.json_encoder import JsonEncoder, JsonWriter
 from models.formats.record_batches import RecordBatchWriter
+from models.outputs import Outputs
 from models.rows import MAX_LISTED_ERRORS, ValidatedRows
 from models.schema import FeatureSchema
 from service.data_plane import LARGE_ROWS, DataPlane, PredictionContext, RowsValidator
@@ -54,8 +56,13 @@ T = TypeVar("T")
 Reserve = Callable[[int], None]
 
 
+class TableOptions(NamedTuple):
+    skip: bool = False  # invalid rows
+    inputs: bool = False  # write the columns of the body, too: from Parquet to CSV
+
+
 def decoder_for(
-    body_format: BodyFormat, served: ServedModel, rows: int, plane: DataPlane, reserve: Reserve
+    body_format: BodyFormat, served: ServedModel, rows: int, plane: DataPlane, reserve: Reserve, *, inputs: bool
 ) -> TableDecoder:
     """reserve: called with the memory that decoding takes, in the thread that decodes."""
     schema, settings = served.model.schema, plane.settings
@@ -65,16 +72,13 @@ def decoder_for(
         return csv_decoder.CsvDecoder(schema, rows, settings.max_body_bytes, body_format.encoding)
     if body_format.name == "arrow":
         return arrow_decoder.ArrowDecoder(schema, rows, settings.max_body_bytes)
-    return parquet_decoder.ParquetDecoder(schema, rows, settings.max_stream_bytes, reserve)
+    return parquet_decoder.ParquetDecoder(schema, rows, settings.max_stream_bytes, reserve, inputs=inputs)
 
 
-def whole_block(
-    body_format: BodyFormat, served: ServedModel, plane: DataPlane, reserve: Reserve, content: bytes
-) -> Block | None:
+def whole_block(decoder: TableDecoder, content: bytes) -> Block | None:
     """Decode a body as one block; None if it has too many rows for one."""
-    limit = plane.settings.max_rows
     with translate_format_errors():
-        return blocks.decode_whole(decoder_for(body_format, served, limit, plane, reserve), content)
+        return blocks.decode_whole(decoder, content)
 
 
 def common_block(body_format: BodyFormat, schema: FeatureSchema, content: bytes, max_rows: int) -> Block | None:
@@ -88,9 +92,11 @@ def common_block(body_format: BodyFormat, schema: FeatureSchema, content: bytes,
     return None
 
 
-def encoder_for(body_format: BodyFormat, served: ServedModel, *, skip: bool) -> TableEncoder:
+def encoder_for(body_format: BodyFormat, served: ServedModel, options: TableOptions) -> TableEncoder:
+    if options.inputs:
+        return CsvInputsEncoder(served.compiled(CsvEncoder))
     if body_format.name == "json":
-        return JsonEncoder(served.compiled(JsonWriter), skip=skip)
+        return JsonEncoder(served.compiled(JsonWriter), skip=options.skip)
     if body_format.name == "ndjson":
         return ndjson_encoder.NdjsonEncoder(served.compiled(JsonWriter))
     if body_format.name == "csv":
@@ -102,11 +108,21 @@ def encoder_for(body_format: BodyFormat, served: ServedModel, *, skip: bool) -> 
     )
 
 
+def written_block(encoder: TableEncoder, block: Block, rows: ValidatedRows, outputs: Outputs, first_row: int) -> bytes:
+    if isinstance(block, InputsBlock) and isinstance(encoder, CsvInputsEncoder):
+        return encoder.block_with_inputs(block.inputs, rows, outputs, first_row)
+    return encoder.block(rows, outputs, first_row)
+
+
 class TableHandler:
     """Reads one table, predicts its rows and sends the response, whole or block by block."""
 
     def __init__(
-        self, exchange: HttpExchange, served: ServedModel, formats: tuple[BodyFormat, BodyFormat], *, skip: bool
+        self,
+        exchange: HttpExchange,
+        served: ServedModel,
+        formats: tuple[BodyFormat, BodyFormat],
+        options: TableOptions,
     ) -> None:
         self.exchange = exchange
         self.plane = exchange.context.plane
@@ -116,7 +132,7 @@ class TableHandler:
         self.reserve: Reserve = self.body.open_reservation().grow
         self.headers = exchange.headers
         self.timeout_s = exchange.timeout()
-        self.skip = skip
+        self.options = options
         self._work = 0  # rows of a stream so far; an invalid one counts as several
 
     async def handle(self) -> Response | None:
@@ -164,9 +180,11 @@ class TableHandler:
         block = await self._run(len(content) > COMMON_BYTES, common_block, self.body_format, schema, content, limit)
         if block is not None:
             return block
-        return await self._run(
-            self._large(content), whole_block, self.body_format, self.served, self.plane, self.reserve, content
-        )
+        return await self._run(self._large(content), lambda: whole_block(self._decoder(limit), content))
+
+    def _decoder(self, block_rows: int) -> TableDecoder:
+        served, inputs = self.served, self.options.inputs
+        return decoder_for(self.body_format, served, block_rows, self.plane, self.reserve, inputs=inputs)
 
     def _large(self, content: bytes) -> bool:
         if self.body_format.name == "parquet":
@@ -174,15 +192,16 @@ class TableHandler:
         return len(content) > (LARGE_ARROW_BYTES if self.body_format.needs_pyarrow else LARGE_TEXT_BYTES)
 
     async def _predict_whole(self, block: Block) -> Response:
-        encoder = encoder_for(self.response_format, self.served, skip=self.skip)
+        encoder = encoder_for(self.response_format, self.served, self.options)
         context = self.exchange.prediction_context._replace(deadline=time.monotonic() + self.timeout_s)
         large = block.count > LARGE_ROWS
         rows, outputs = await self.plane.predict(self.served, self._validate(block, encoder), context, large=large)
 
         def write() -> bytes:
             if self.response_format is JSON_FORMAT:
-                return self.served.compiled(JsonWriter).write(rows, outputs, skip=self.skip)
-            return encoder.head() + encoder.block(rows, outputs, 0) + encoder.end()
+                return self.served.compiled(JsonWriter).write(rows, outputs, skip=self.options.skip)
+            written = written_block(encoder, block, rows, outputs, 0)
+            return encoder.head() + written + encoder.end()
 
         text = await self._run(rows.count > LARGE_ROWS, write)
         return Response(text, encoder.content_type, headers=self._version_header())
@@ -192,18 +211,18 @@ class TableHandler:
         return () if self.response_format is JSON_FORMAT else (version_header(self.served),)
 
     def _validate(self, block: Block, encoder: TableEncoder, first_row: int = 0) -> RowsValidator:
-        max_errors = encoder.max_errors if self.skip else MAX_LISTED_ERRORS
+        max_errors = encoder.max_errors if self.options.skip else MAX_LISTED_ERRORS
 
         def validate(schema: FeatureSchema) -> ValidatedRows:
             rows = block.validate(schema, first_row=first_row, max_errors=max_errors)
-            return require_valid(rows, skip=self.skip)
+            return require_valid(rows, skip=self.options.skip)
 
         return validate
 
     # A table block by block
 
     async def _stream_blocks(self, content: bytes, chunks: AsyncIterator[bytes]) -> None:
-        encoder = encoder_for(self.response_format, self.served, skip=self.skip)
+        encoder = encoder_for(self.response_format, self.served, self.options)
         coding, coding_headers = negotiated_coding(self.headers, encoder.content_type)
         compressor = Compressor(coding) if coding else None
         headers = [(b"content-type", encoder.content_type), *coding_headers, *self._version_header()]
@@ -240,7 +259,7 @@ class TableHandler:
             while (block := await self.plane.run_in_thread(next, decoded, None)) is not None:
                 yield block
 
-        decoder = decoder_for(self.body_format, self.served, BLOCK_ROWS, self.plane, self.reserve)
+        decoder = self._decoder(BLOCK_ROWS)
         with contextlib.closing(decoder), translate_format_errors():
             async for chunk in rechunked(content, chunks):
                 async for block in in_thread(functools.partial(decoder.feed, chunk)):
@@ -262,7 +281,7 @@ class TableHandler:
         # No other task runs between the last check of the queue and this request's entry into it
         outputs = await self.plane.predict_validated(self.served, rows, context)
         self._count_work(rows.count, len(outputs))
-        return await self.plane.run_in_thread(encoder.block, rows, outputs, row)
+        return await self.plane.run_in_thread(written_block, encoder, block, rows, outputs, row)
 
     def _count_work(self, rows: int, valid: int) -> None:
         """Raises TooManyRows if a stream has more than a request may have."""

@@ -20,6 +20,12 @@ TABLES: Schema = {
 }
 """The table formats of bodies and responses; docs/api.md describes their content."""
 TABLE_PATH = "/predict/{model}"
+INPUTS: Schema = {
+    "name": "inputs",
+    "in": "query",
+    "description": "true: the columns of a Parquet body to the left of the predictions, in a CSV response",
+    "schema": {"title": "Inputs", "type": "boolean", "default": False},
+}
 TASKS = {"regression": "a number", "binary": "one of two classes", "multiclass": "one of several classes"}
 
 
@@ -67,7 +73,7 @@ def predict_table(models: Sequence[TabularModel], settings: Settings) -> Schema:
         (*PREDICTION, *ACCEPT),
         description="NDJSON, CSV, Arrow or Parquet, in any combination, also with JSON in /predict/NAME.",
         operationId="predict_table",
-        parameters=[{"name": "model", "in": "path", "required": True, "schema": schema}, *parameters(settings)],
+        parameters=[{"name": "model", "in": "path", "required": True, "schema": schema}, *parameters(settings), INPUTS],
         requestBody={"required": True, "content": {**TABLES, NDJSON: ndjson}},
     )
 

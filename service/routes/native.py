@@ -18,7 +18,7 @@ from service.exchange import unknown_option
 from service.http import negotiation
 from service.http.compression import MIN_COMPRESSED_BYTES
 from service.http.http_exchange import HttpExchange, Response
-from service.http.table_handler import TableHandler
+from service.http.table_handler import TableHandler, TableOptions
 from service.protocols import native
 from service.protocols.parsing import ON_INVALID_OPTIONS
 from service.registry import Snapshot, normal_version
@@ -51,6 +51,8 @@ class PredictRoute(Route):
             return await self._handle_table(exchange)
         exchange.set_deadline()
         options = parse_options(query) if query else NO_OPTIONS
+        if options.inputs:
+            raise unknown_option(INPUTS_FORMATS)
         served = self.plane.extended(self.served, options.outputs)
         body = await exchange.body.read(headers, self.plane)
         if not query and b"x-request-timeout" not in headers and time.monotonic() < exchange.deadline:
@@ -81,7 +83,9 @@ class PredictRoute(Route):
             exchange.body.limit = self.plane.settings.max_stream_bytes
         options = parse_options(exchange.query)
         served = self.plane.extended(self.served, options.outputs)
-        table = TableHandler(exchange, served, formats, skip=options.skips_invalid)
+        if options.inputs and [known.name for known in formats] != ["parquet", "csv"]:
+            raise unknown_option(INPUTS_FORMATS)
+        table = TableHandler(exchange, served, formats, TableOptions(options.skips_invalid, options.inputs))
         return await table.handle()
 
 
@@ -104,6 +108,7 @@ class PredictOptions(NamedTuple):
     """The query of a predict request."""
 
     on_invalid: str = "fail"
+    inputs: bool = False  # of a Parquet body, in a CSV response
     outputs: OutputOptions = OutputOptions()
 
     @property
@@ -115,7 +120,9 @@ class PredictOptions(NamedTuple):
 
 
 NO_OPTIONS = PredictOptions()
-NAMES = ("on_invalid", *OPTION_NAMES)
+NAMES = ("on_invalid", "inputs", *OPTION_NAMES)
+TRUTHS = {"true": True, "false": False}
+INPUTS_FORMATS = "inputs=true needs a Parquet body and a CSV response (Accept: text/csv)"
 
 
 def parse_options(query: bytes) -> PredictOptions:
@@ -127,8 +134,11 @@ def parse_options(query: bytes) -> PredictOptions:
             raise unknown_option(f"unknown option {truncate(name)!r}{hint}")
         values.setdefault(name, []).append(value)
     joined = {name: ",".join(given) for name, given in values.items()}
+    inputs = TRUTHS.get(joined.get("inputs", "false"))
+    if inputs is None:
+        raise unknown_option(f"inputs={truncate(joined['inputs'])!r} is unknown, expected true or false")
     with translate_option_errors():
-        return PredictOptions(joined.get("on_invalid", "fail"), parse_output_options(joined))
+        return PredictOptions(joined.get("on_invalid", "fail"), inputs, parse_output_options(joined))
 
 
 class UnknownModelRoute(Route):

@@ -4,7 +4,7 @@ import { h } from "../components/dom.js";
 import { notice } from "../components/notice.js";
 import { counted, percent } from "../components/numbers.js";
 import { scrollable } from "../components/scrollable.js";
-import { encodingOf, joinedFile } from "./joined_file.js";
+import { completeResult, encodingOf, joinedFile } from "./joined_file.js";
 import { upload } from "./upload.js";
 
 /** @param {{model: any, predictor: import("./predictions.js").Predictor, signal: AbortSignal}} parts */
@@ -76,9 +76,9 @@ async function score(file, model, predictor, signal, progress) {
   const parquet = /\.parquet$/i.test(file.name);
   const encoding = parquet ? "" : await encodingOf(file, model.schema.encoding);
   const type = parquet ? "application/vnd.apache.parquet" : encoding === "utf-8" ? "text/csv" : `text/csv; charset=${encoding}`;
-  const query = new URLSearchParams({ on_invalid: "skip", ...predictor.uncertainty });
+  const query = new URLSearchParams({ on_invalid: "skip", ...predictor.uncertainty, ...(parquet && { inputs: "true" }) });
   const answer = await upload(`${predictor.path}?${query}`, file, { "Content-Type": type, Accept: "text/csv" }, signal, progress);
-  return joinedFile(parquet ? null : file, encoding, answer);
+  return parquet ? completeResult(answer) : joinedFile(file, encoding, answer);
 }
 
 /** @param {File} file @param {import("./joined_file.js").Scored} scored @param {string} address of the result */

@@ -1,0 +1,176 @@
+"""`inputs=true`: a CSV response to a Parquet body has the columns of the body, and the predictions to their right."""
+
+import asyncio
+import csv
+import datetime
+import io
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from models.formats import arrow_columns
+from models.tabular_model import TabularModel
+from service.http.asgi import Application
+from service.settings import Settings
+from tests.service.conftest import Reply
+
+Post = Callable[..., Reply]
+PARQUET, CSV = "application/vnd.apache.parquet", "text/csv"
+ROWS = 300
+MAX_BYTES = 2_000_000
+ANSWER = ["value", "warnings", "error"]
+
+
+@pytest.fixture(scope="module")
+def apps(make_app: Callable[..., Application], tabular_models: list[TabularModel]) -> Iterator[dict[str, Application]]:
+    """One reads bodies as a whole, the other block by block."""
+    small = Settings(max_rows=100, max_stream_bytes=MAX_BYTES)
+    found = {"whole": make_app(tabular_models, Settings()), "blocks": make_app(tabular_models, small)}
+    yield found
+    for app in found.values():
+        app.plane.close()
+
+
+@pytest.fixture
+def post(apps: dict[str, Application], asgi: Callable[..., Any]) -> Post:
+    def post(table: pa.Table, query: str, how: str = "whole", model: str = "homes", accept: str = CSV) -> Reply:
+        body = pa.BufferOutputStream()
+        pq.write_table(table, body)
+        headers = {"content-type": PARQUET, "accept": accept}
+        content = body.getvalue().to_pybytes()
+        reply: Reply = asyncio.run(asgi(apps[how], "POST", f"/predict/{model}", content, query, headers))
+        return reply
+
+    return post
+
+
+@pytest.fixture(scope="module")
+def homes(tabular_models: list[TabularModel], random_rows: Callable[..., Any]) -> pa.Table:
+    """Valid rows, and a column that the model ignores."""
+    rows = random_rows(tabular_models[0].schema, ROWS, np.random.default_rng(1))
+    return pa.Table.from_pylist([{"id": f'house "{number}", {number}', **row} for number, row in enumerate(rows)])
+
+
+def lines_of(reply: Reply) -> list[list[str]]:
+    assert reply.status == 200, reply.content
+    assert reply.headers["content-type"].startswith(CSV)
+    return [*csv.reader(io.StringIO(reply.content.decode(), newline=""))]
+
+
+def expected_text(value: object) -> str:
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@pytest.mark.parametrize("how", ["whole", "blocks"])
+def test_the_columns_of_the_body_are_beside_the_predictions(post: Post, homes: pa.Table, how: str) -> None:
+    header, *lines = lines_of(post(homes, "inputs=true", how))
+    plain_header, *predictions = lines_of(post(homes, "", how))
+    assert header == [*homes.column_names, *plain_header]
+    inputs = [[expected_text(value) for value in row.values()] for row in homes.to_pylist()]
+    assert lines == [[*row, *prediction] for row, prediction in zip(inputs, predictions, strict=True)]
+
+
+def test_a_row_that_is_not_valid_keeps_its_columns(post: Post, homes: pa.Table) -> None:
+    ages, jobs = [20.5, None, 1e9], ["Private", "a, b", None]
+    table = pa.table({"age": ages, "job": jobs, "more": [1, 2, 3]}).drop(["more"])
+    header, *lines = lines_of(post(table, "inputs=true&on_invalid=skip", model="income"))
+    assert header[:2] == ["age", "job"]
+    assert header[-2:] == ["warnings", "error"]
+    assert [line[:2] for line in lines] == [["20.5", "Private"], ["", "a, b"], ["1000000000.0", ""]]
+    assert [bool(line[-1]) for line in lines] == [False, True, False]
+    assert "age" in lines[1][-1]
+    assert "outside_seen" in lines[2][-2]
+
+
+def test_a_column_that_the_model_does_not_know_is_an_error_and_is_kept(post: Post) -> None:
+    table = pa.table({"age": [20.0], "job": ["Private"], "city": ["Rome"]})
+    header, line = lines_of(post(table, "inputs=true&on_invalid=skip", model="income"))
+    assert line[: header.index("label")] == ["20.0", "Private", "Rome"]
+    assert "city" in line[-1]
+    assert post(table, "inputs=true", model="income").status == 422
+
+
+def test_values_of_all_types(post: Post, homes: pa.Table) -> None:
+    """Other types than those that a feature can have are left out."""
+    day, moment = datetime.date(2020, 2, 29), datetime.datetime(2020, 2, 29, 12, 30)
+    columns = {
+        "id": pa.array(["Ärger\r\n", None]),
+        "day": pa.array([day, None]),
+        "moment": pa.array([moment, datetime.datetime(2020, 2, 29)], pa.timestamp("ns")),
+        "price": pa.array([Decimal("2.50"), None]),
+        "float": pa.array([0.1, float("nan")], pa.float32()),
+        "whole": pa.array([2**62 + 1, None]),
+        "text": pa.array(["a", "b"]).dictionary_encode(),
+        "nothing": pa.nulls(2),
+        "list": pa.array([[1], [2]]),
+        "bytes": pa.array([b"1", b"2"]),
+    }
+    table = homes.slice(0, 2).drop(["id"])
+    for name, column in columns.items():
+        table = table.append_column(name, column)
+    header, *lines = lines_of(post(table, "inputs=true&on_invalid=skip"))
+    found = [dict(zip(header, line, strict=True)) for line in lines]
+    assert found[0].keys().isdisjoint({"list", "bytes"})
+    assert [[line[name] for name in columns if name in line] for line in found] == [
+        ["Ärger\r\n", "2020-02-29", "2020-02-29T12:30:00", "2.5", "0.10000000149011612", str(2**62 + 1), "a", ""],
+        ["", "", "2020-02-29", "", "", "", "b", ""],
+    ]
+
+
+def test_the_index_of_a_data_frame_is_kept_and_not_validated(post: Post, homes: pa.Table) -> None:
+    frame = homes.slice(0, 3).drop(["id"]).to_pandas()
+    frame.index = ["first", "second", "third"]
+    frame.index.name = "house"
+    header, *lines = lines_of(post(pa.Table.from_pandas(frame), "inputs=true"))
+    assert [line[header.index("house")] for line in lines] == ["first", "second", "third"]
+    assert [line[-1] for line in lines] == ["", "", ""]
+
+
+def test_a_text_that_a_small_file_repeats_counts_in_each_row(post: Post, homes: pa.Table) -> None:
+    long = pa.array(["x" * 10_000] * ROWS)
+    table = homes.set_column(0, "id", long)
+    assert post(table, "", "blocks").status == 200
+    refused = post(table, "inputs=true", "blocks")  # 3 MB of text, in a file of some kB
+    assert refused.status == 413
+
+
+def test_blocks_hold_a_bounded_number_of_bytes(post: Post, homes: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrow_columns, "BLOCK_BYTES", 50_000)
+    sizes: list[int] = []
+    made = arrow_columns.BlockBuilder._block
+
+    def block(builder: Any) -> Any:
+        sizes.append(sum(batch.num_rows for batch in builder._waiting))
+        return made(builder)
+
+    monkeypatch.setattr(arrow_columns.BlockBuilder, "_block", block)
+    table = homes.set_column(0, "id", pa.array(["x" * 1000] * ROWS))
+    _, *lines = lines_of(post(table, "inputs=true", "blocks"))
+    assert len(lines) == ROWS
+    assert max(sizes) <= 50
+
+
+@pytest.mark.parametrize(
+    ("query", "accept"), [("inputs=true", PARQUET), ("inputs=true", "application/json"), ("inputs=yes", CSV)]
+)
+def test_other_requests_are_refused(post: Post, homes: pa.Table, query: str, accept: str) -> None:
+    reply = post(homes, query, accept=accept)
+    assert reply.status == 422
+    assert b"unknown_option" in reply.content
+    assert b"inputs" in reply.content
+
+
+def test_a_json_body_is_refused(apps: dict[str, Application], asgi: Callable[..., Any], home_row: Any) -> None:
+    for accept in ("application/json", CSV):
+        headers = {"content-type": "application/json", "accept": accept}
+        body = b'{"rows": []}'
+        reply = asyncio.run(asgi(apps["whole"], "POST", "/predict/homes", body, "inputs=true", headers))
+        assert reply.status == 422
+        assert b"inputs=true needs a Parquet body" in reply.content
