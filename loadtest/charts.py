@@ -5,6 +5,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from models.html_page import colours
+
 WIDTH, HEIGHT = 460, 250
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 26, 38
 Point = tuple[float, float]
@@ -12,22 +14,13 @@ Point = tuple[float, float]
 STYLE = """
 svg.chart { width: 100%; height: auto; display: block; font: 12.5px system-ui, sans-serif; }
 .chart text { fill: var(--quiet); }
-.chart .grid { stroke: var(--grid); stroke-width: 1; }
+.chart .grid { stroke: var(--line); stroke-width: 1; }
 .chart .axis { stroke: var(--quiet); stroke-width: 1; }
 .chart .line { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
 .chart .area { stroke: none; opacity: .15; }
-.chart .goal { stroke: var(--bad); stroke-width: 1.5; stroke-dasharray: 5 4; }
+.chart .goal { stroke: var(--error); stroke-width: 1.5; stroke-dasharray: 5 4; }
 .chart .dashed { stroke-dasharray: 5 4; }
 """
-LIGHT = (
-    "--ink:#1b2430;--quiet:#566173;--paper:#f5f7fa;--card:#ffffff;--grid:#e3e8ef;--open:#2457d6;--closed:#b45f06;"
-    "--good:#0b7a6f;--bad:#c4272e;--due:#8a94a6;--other:#7a3fc2"
-)
-DARK = (
-    "--ink:#e8ecf3;--quiet:#a4afc0;--paper:#11151c;--card:#1a2029;--grid:#2c3542;--open:#7aa7ff;--closed:#f2b15b;"
-    "--good:#4cd0bf;--bad:#ff7d7d;--due:#7d889b;--other:#c4a0ff"
-)
-COLOURS = f":root{{color-scheme:light dark;{LIGHT}}}@media(prefers-color-scheme:dark){{:root{{{DARK}}}}}"
 
 
 @dataclass(frozen=True)
@@ -188,7 +181,7 @@ def scatter(
     for a, b in bad:
         path = f"M{x(a) - 4:.1f} {y(b) - 4:.1f}l8 8m0 -8l-8 8"
         title = f"<title>{a:.0f}/s: {b:.1f} ms</title>"
-        parts.append(f'<path class="line" style="stroke:var(--bad)" d="{path}">{title}</path>')
+        parts.append(f'<path class="line" style="stroke:var(--error)" d="{path}">{title}</path>')
     return svg(label, parts)
 
 
@@ -213,14 +206,14 @@ def standalone(drawn: str, title: str, legend: Sequence[tuple[str, str]]) -> str
         keys.append(f'<text x="{left + 16}" y="42">{html.escape(name)}</text>')
         left += 30 + 7 * len(name)
     style = (
-        COLOURS.replace(":root", "svg")
+        colours().replace(":root", "svg")
         + STYLE
-        + "svg.chart{width:auto}svg .title{fill:var(--ink);font-weight:600;font-size:15px}"
+        + "svg.chart{width:auto}svg .title{fill:var(--text);font-weight:600;font-size:15px}"
     )
     return (
         f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT + 56}"'
         f' width="{WIDTH * 1.5:.0f}" role="img"><style>{style}</style>'
-        '<rect width="100%" height="100%" rx="8" style="fill:var(--card)"/>'
+        '<rect width="100%" height="100%" rx="8" style="fill:var(--panel)"/>'
         f'<text class="title" x="14" y="23">{html.escape(title)}</text>{"".join(keys)}'
         f'<g transform="translate(0 52)">{inner}</g></svg>\n'
     )

@@ -10,35 +10,20 @@ from loadtest import charts
 from loadtest.charts import Point, Series
 from loadtest.results import BINS_PER_E, MIN_MS, QUANTILES, Result, SecondSummary, Slo
 from models import text_tables
+from models.html_page import page_of_one_file
 
 STYLE = """
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
-main { max-width: 1180px; margin: 0 auto; padding: clamp(14px, 3vw, 36px); }
-h1 { font-size: clamp(1.4rem, 4vw, 2rem); margin: 0 0 .2rem; line-height: 1.2; }
-h2 { font-size: 1rem; margin: 0 0 .1rem; }
-p { margin: .2rem 0 .6rem; }
-.quiet { color: var(--quiet); font-size: .9rem; overflow-wrap: anywhere; }
-.outcome { border-left: 6px solid var(--good); background: var(--card); border-radius: 8px; }
-.outcome { padding: .8rem 1rem; margin: 1rem 0; }
-.outcome.missed { border-color: var(--bad); }
-.outcome b { color: var(--good); } .outcome.missed b { color: var(--bad); }
-.outcome ul { margin: .2rem 0 0; padding-left: 1.2rem; }
-.tiles { display: grid; gap: 12px; grid-template-columns: repeat(auto-fit, minmax(135px, 1fr)); margin: 1rem 0; }
-.tile, .card { background: var(--card); border-radius: 10px; padding: .8rem 1rem; }
-.tile .quiet { display: block; line-height: 1.3; }
+.outcome { border-left: 6px solid var(--good); } .outcome.missed { border-left-color: var(--error); }
+.outcome b { color: var(--good); } .outcome.missed b { color: var(--error); } .outcome ul { margin: .2rem 0 0; }
+.tiles { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); margin: 1rem 0; }
+.tile .quiet { display: block; line-height: 1.3; font-size: .9rem; }
 .tile strong { display: block; font-size: 1.55rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
-.grid2 { display: grid; gap: 14px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); }
-.keys { display: flex; flex-wrap: wrap; gap: .2rem 1rem; margin: .1rem 0 .3rem; }
-.keys { font-size: .85rem; color: var(--quiet); }
-.keys i { display: inline-block; width: 11px; height: 11px; border-radius: 2px; margin-right: 5px; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: .3rem .5rem; border-bottom: 1px solid var(--grid); white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-th { color: var(--quiet); font-weight: 500; }
-code { font: .85em ui-monospace, monospace; overflow-wrap: anywhere; }
-section { margin-top: 14px; }
+.charts { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
+.keys { display: flex; flex-wrap: wrap; gap: .2rem 1rem; margin: 0 0 .3rem; font-size: .85rem; color: var(--quiet); }
+.keys i { display: inline-block; width: .7rem; height: .7rem; border-radius: 2px; margin-right: .35rem; }
+.report td, .report th { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+.report td:first-child, .report th:first-child { text-align: left; }
+.report code, .report .quiet { overflow-wrap: anywhere; } .report section { margin-top: 1rem; }
 """
 
 OPEN, CLOSED = "since the request was due", "as a closed loop measures it"
@@ -186,15 +171,15 @@ def throughput(result: Result) -> str:
     seconds = result.timeline[: math.ceil(result.seconds)]
     series = [Series("answered", over_time(seconds, "answered"), "good", filled=True)]
     if result.loop == "open":
-        series.append(Series("due", over_time(seconds, "due"), "due", dashed=True))
+        series.append(Series("due", over_time(seconds, "due"), "quiet", dashed=True))
     if result.errors:
-        series.append(Series("errors", over_time(seconds, "errors"), "bad"))
+        series.append(Series("errors", over_time(seconds, "errors"), "error"))
     return charts.lines(series, label="Requests due and answered in each second", unit="per second")
 
 
 def latency_over_time(result: Result) -> str:
     series = [
-        Series("p99", over_time(result.timeline, "p99"), "open"),
+        Series("p99", over_time(result.timeline, "p99"), "accent"),
         Series("p50", over_time(result.timeline, "p50"), "good"),
     ]
     return charts.lines(
@@ -208,7 +193,7 @@ def goal(result: Result) -> float | None:
 
 def distribution(result: Result) -> str:
     """Latency by share of the answers, with a logarithmic axis that expands the slow answers."""
-    colours = {"open": "open", "closed": "closed"}
+    colours = {"open": "accent", "closed": "up"}
     series = [
         Series(name, [(-math.log10(1 - share), max(value, MIN_MS)) for share, value in points], colours[name])
         for name, points in result.curve.items()
@@ -239,7 +224,7 @@ def histogram(result: Result) -> str:
         (low, high, float(counts.get(number, 0)))
         for number, (low, high) in enumerate(itertools.pairwise(ends), start=min(counts))
     ]
-    return charts.bars(heights, label="Number of answers per latency", unit="requests", x_unit="ms", colour="open")
+    return charts.bars(heights, label="Number of answers per latency", unit="requests", x_unit="ms", colour="accent")
 
 
 def saturation(result: Result) -> str:
@@ -261,20 +246,20 @@ def picture(result: Result) -> str:
     """The chart for a README: the probes of `saturate`, or the latencies of an open and a closed loop."""
     if result.saturation:
         name = f"p99 latency by rate: {result.saturation.rate:,.0f} requests per second passed"
-        return charts.standalone(saturation(result), name, [("passed", "good"), ("failed", "bad")])
-    keys = [(OPEN, "open"), (CLOSED, "closed")] if result.loop == "open" else [(CLOSED, "closed")]
+        return charts.standalone(saturation(result), name, [("passed", "good"), ("failed", "error")])
+    keys = [(OPEN, "accent"), (CLOSED, "up")] if result.loop == "open" else [(CLOSED, "up")]
     return charts.standalone(distribution(result), "Latency by share of the answers", keys)
 
 
 def server_charts(result: Result) -> list[str]:
     """Charts of the server's own figures, as far as they are known."""
     wanted = {
-        "cpu": ("CPU of the server", "cores", 1.0, "open"),
-        "memory": ("Memory of the server", "MB", 1e-6, "other"),
+        "cpu": ("CPU of the server", "cores", 1.0, "accent"),
+        "memory": ("Memory of the server", "MB", 1e-6, "quiet"),
         "batch_rows": ("Rows per batch, on average", "rows", 1.0, "good"),
-        "queue_ms": ("Waiting time for the engine, on average", "ms", 1.0, "closed"),
-        "queue_rows": ("Waiting rows", "rows", 1.0, "closed"),
-        "engine_ms": ("Duration of an engine call", "ms", 1.0, "other"),
+        "queue_ms": ("Waiting time for the engine, on average", "ms", 1.0, "up"),
+        "queue_rows": ("Waiting rows", "rows", 1.0, "up"),
+        "engine_ms": ("Duration of an engine call", "ms", 1.0, "quiet"),
     }
     found = []
     for key, (name, unit, factor, colour) in wanted.items():
@@ -291,22 +276,25 @@ def server_charts(result: Result) -> list[str]:
 def page(result: Result) -> str:
     cards = []
     if result.saturation:
-        keys = legend({"passed": "good", "failed": "bad"})
+        keys = legend({"passed": "good", "failed": "error"})
         cards.append(card("99 % latency of each rate tried", keys, saturation(result)))
     cards += [
         card("Requests per second", legend(keys_of_throughput(result)), throughput(result)),
-        card("Latency over time", legend({"99 %": "open", "50 %": "good", "goal": "bad"}), latency_over_time(result)),
+        card(
+            "Latency over time", legend({"99 %": "accent", "50 %": "good", "goal": "error"}), latency_over_time(result)
+        ),
         card("Latency by share of the answers", legend(keys_of_curve(result)), distribution(result)),
         card("Number of answers per latency", "", histogram(result)),
     ]
     tiles = "".join(
-        f'<div class="tile"><strong>{html.escape(value)}</strong><span class="quiet">{html.escape(name)}</span></div>'
+        f'<div class="panel tile"><strong>{html.escape(value)}</strong>'
+        f'<span class="quiet">{html.escape(name)}</span></div>'
         for name, value in headline(result)
     )
     reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in result.reasons)
     cards_of_server = server_charts(result)
     server = (
-        f'<section><h2>Server</h2></section><div class="grid2">{"".join(cards_of_server)}</div>'
+        f'<section><h2>Server</h2></section><div class="charts">{"".join(cards_of_server)}</div>'
         if cards_of_server
         else ""
     )
@@ -317,17 +305,15 @@ def page(result: Result) -> str:
     )
     errors = table_card("Errors by kind", error_table(result)) if result.errors else ""
     probes = table_card("All probes", probe_table(result)) if result.saturation else ""
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{html.escape(title(result))}</title><style>{charts.COLOURS}{STYLE}{charts.STYLE}</style></head><body><main>
-<h1>{html.escape(title(result))}</h1><p class="quiet">{html.escape(conditions(result))}</p>
-<div class="outcome{"" if result.passed else " missed"}"><b>{html.escape(outcome(result))}</b><ul>{reasons}</ul>
+    content = f"""<div class="report"><h1>{html.escape(title(result))}</h1>
+<p class="quiet">{html.escape(conditions(result))}</p>
+<div class="panel outcome{"" if result.passed else " missed"}"><b>{html.escape(outcome(result))}</b><ul>{reasons}</ul>
 <span class="quiet">{html.escape(generator_line(result))}</span></div>
-<div class="tiles">{tiles}</div>{steady}<div class="grid2">{"".join(cards)}</div>
+<div class="tiles">{tiles}</div>{steady}<div class="charts">{"".join(cards)}</div>
 {table_card("Latency", latency_table(result))}{errors}{table_card("By model and kind of request", name_table(result))}
 {server}{probes}<section class="quiet">{explanation(result)}<p><code>{html.escape(result.command)}</code></p></section>
-</main></body></html>
-"""
+</div>"""
+    return page_of_one_file(title(result), content, STYLE + charts.STYLE)
 
 
 def explanation(result: Result) -> str:
@@ -346,14 +332,14 @@ def explanation(result: Result) -> str:
 def keys_of_throughput(result: Result) -> Mapping[str, str]:
     keys = {"answered": "good"}
     if result.loop == "open":
-        keys["due"] = "due"
+        keys["due"] = "quiet"
     if result.errors:
-        keys["errors"] = "bad"
+        keys["errors"] = "error"
     return keys
 
 
 def keys_of_curve(result: Result) -> Mapping[str, str]:
-    return {OPEN: "open", CLOSED: "closed"} if result.loop == "open" else {CLOSED: "closed"}
+    return {OPEN: "accent", CLOSED: "up"} if result.loop == "open" else {CLOSED: "up"}
 
 
 def legend(keys: Mapping[str, str]) -> str:
@@ -364,7 +350,7 @@ def legend(keys: Mapping[str, str]) -> str:
 
 
 def card(name: str, keys: str, drawn: str) -> str:
-    return f'<div class="card"><h2>{html.escape(name)}</h2>{keys}{drawn}</div>'
+    return f'<div class="panel"><h2>{html.escape(name)}</h2>{keys}{drawn}</div>'
 
 
 def table_card(name: str, table: Sequence[Sequence[str]]) -> str:
@@ -372,6 +358,7 @@ def table_card(name: str, table: Sequence[Sequence[str]]) -> str:
     rows = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in body)
     cells = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
     return (
-        f'<section class="card"><h2>{html.escape(name)}</h2><div class="scroll"><table><thead><tr>{cells}</tr></thead>'
+        f'<section class="panel"><h2>{html.escape(name)}</h2><div class="scroll" tabindex="0">'
+        f"<table><thead><tr>{cells}</tr></thead>"
         f"<tbody>{rows}</tbody></table></div></section>"
     )

@@ -62,6 +62,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "models.aliases",
             "models.text_tables",
             "models.text_score",
+            "models.html_page",
             "models.validation_problem",
             "models.date_parsing",
             "models.repeated_names",

@@ -4,6 +4,7 @@ All files share one digest, which is part of their addresses: modules import eac
 browser may keep each file forever.
 """
 
+import base64
 import functools
 import gzip
 import hashlib
@@ -11,11 +12,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from models.html_page import style_sheet
+
 FOLDER = Path(__file__).resolve().parents[1] / "page"
 INDEX = "index.html"
 PREFIX = "page/"
 PLACEHOLDER = b"{files}"
 """In the index, the placeholder for the address of the files, relative to that of the page."""
+STYLE_PLACEHOLDER = b"{style}"
+"""The same for the common style sheet, which is part of the index: a separate file would delay the first view."""
 DIGEST_CHARACTERS = 16
 CONTENT_TYPES = {
     ".css": b"text/css; charset=utf-8",
@@ -43,7 +48,9 @@ class BrowserFiles:
         contents = read_files(folder)
         self.digest = digest_of(contents)
         index = contents.pop(INDEX).replace(PLACEHOLDER, f"{PREFIX}{self.digest}".encode())
-        self.index = compress(INDEX, index)
+        style = style_sheet().encode()
+        self.index = compress(INDEX, index.replace(STYLE_PLACEHOLDER, style))
+        self.style_hash = b"sha256-" + base64.b64encode(hashlib.sha256(style).digest())
         self.files = {name: compress(name, content) for name, content in contents.items()}
 
 

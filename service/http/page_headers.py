@@ -7,16 +7,6 @@ COMMON_HEADERS: tuple[Header, ...] = (
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
 )
-BROWSER_PAGE_HEADERS: tuple[Header, ...] = (
-    (
-        b"content-security-policy",
-        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-        b"require-trusted-types-for 'script'; trusted-types 'none'",
-    ),
-    *COMMON_HEADERS,
-)
-"""Of the page at `/`."""
 BENTO_PAGE_HEADERS: tuple[Header, ...] = (
     (
         b"content-security-policy",
@@ -26,3 +16,13 @@ BENTO_PAGE_HEADERS: tuple[Header, ...] = (
     *COMMON_HEADERS,
 )
 """Of BentoML's page, which has styles in its text."""
+
+
+def browser_page_headers(style_hash: bytes) -> tuple[Header, ...]:
+    """Of the page at `/`. style_hash: of the one style sheet in its text."""
+    policy = (
+        b"default-src 'none'; script-src 'self'; style-src 'self' '%s'; img-src 'self'; connect-src 'self'; "
+        b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        b"require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+    return (b"content-security-policy", policy % style_hash), *COMMON_HEADERS

@@ -1,5 +1,26 @@
-/** Requests to the server that has delivered this page. */
-import { keyHeaders } from "./session.js";
+/** Requests to the server that has delivered this page, with the reader's API key. The key is in memory only, and lost when the page is closed or loaded again. */
+
+let key = "";
+/** @type {Set<() => void>} */
+const listeners = new Set();
+
+export const signedIn = () => key !== "";
+
+/** @param {string} text */
+export function signIn(text) {
+  key = text.trim();
+  listeners.forEach((listener) => listener());
+}
+
+export const signOut = () => signIn("");
+
+/** @param {() => void} listener */
+export function onSessionChange(listener) {
+  listeners.add(listener);
+}
+
+/** The headers that every request gets. @returns {Record<string, string>} */
+export const keyHeaders = () => (key ? { Authorization: `Bearer ${key}` } : {});
 
 /**
  * @typedef {{row?: number | null, field?: string | null, code: string, message: string}} RowError
@@ -44,7 +65,7 @@ export async function request(path, options = {}) {
 
 /** @param {string} path @param {AbortSignal} [signal] */
 export async function getJson(path, signal) {
-  return (await request(path, { signal, headers: { Accept: "application/json" } })).json();
+  return (await request(path, { signal })).json(); // with the headers of the preload in index.html
 }
 
 /**

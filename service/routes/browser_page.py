@@ -12,7 +12,7 @@ from service.http.browser_files import PREFIX, BrowserContent, browser_files
 from service.http.compression import preferred_coding
 from service.http.http_exchange import HttpExchange, Response
 from service.http.negotiation import JSON, parse_accept, prefers
-from service.http.page_headers import BROWSER_PAGE_HEADERS
+from service.http.page_headers import browser_page_headers
 from service.registry import Snapshot
 from service.routes.page import Page
 from service.routes.route import Route
@@ -35,7 +35,7 @@ class BrowserPage(Page):
         if HTML not in parse_accept(accept) or not prefers(accept, HTML, JSON):
             return Response(ALIVE)
         files = await asyncio.to_thread(browser_files)
-        return file_response(exchange, files.index, [VARY, NO_CACHE, *BROWSER_PAGE_HEADERS])
+        return file_response(exchange, files.index, [VARY, NO_CACHE, *browser_page_headers(files.style_hash)])
 
 
 class BrowserFile(Page):

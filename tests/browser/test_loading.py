@@ -1,10 +1,12 @@
 """What the page loads, and what it says where there is nothing to show."""
 
+import re
 from collections.abc import Callable
 
 import httpx
 from playwright.sync_api import Page, Response, expect
 
+from service.http.browser_files import browser_files
 from tests.browser.conftest import MODELS, KeyedServer
 from tests.browser.test_versions import sign_in
 from tests.service.conftest import Server
@@ -25,6 +27,24 @@ def test_all_files_together_are_small_and_compressed(server: Server, open_page: 
     for url, response in own.items():
         assert response.header_value("content-encoding") == "gzip", url
     assert sum(int(response.header_value("content-length") or MAX_TRANSFER) for response in own.values()) < MAX_TRANSFER
+
+
+def test_the_first_view_needs_no_more_requests_than_a_browser_sends_at_once(
+    server: Server, open_page: Callable[..., Page]
+) -> None:
+    """Chromium has six connections to a host. `/models` is requested with the modules, and once."""
+    page = open_page("about:blank")
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url.removeprefix(server.url)))
+    page.goto(f"{server.url}/")
+    expect(page.locator(".card").first).to_be_visible()
+    page.wait_for_load_state("networkidle")
+    files = browser_files()
+    preloaded = re.findall(r'preload" href="([^"]+)"', files.index.content.decode())
+    module = f"page/{files.digest}/router.js"
+    assert requested[0] == "/"
+    assert {*requested[1:7]} == {f"/{address}" for address in [*preloaded, module]}
+    assert requested.count("/models") == 1
 
 
 def test_every_view_requests_a_key_and_shows_what_the_key_may_see(

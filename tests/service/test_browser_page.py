@@ -1,7 +1,9 @@
 """The page at `/` and its files: who gets it, how it is cached and compressed, and what it may load."""
 
 import asyncio
+import base64
 import gzip
+import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -58,7 +60,7 @@ def test_root_answers_the_page_to_a_browser(get: Send) -> None:
     assert (reply.status, reply.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert reply.headers["cache-control"] == "no-cache"
     assert reply.headers["vary"] == "accept, accept-encoding"
-    assert f"page/{browser_files().digest}/main.js".encode() in reply.content
+    assert f"page/{browser_files().digest}/router.js".encode() in reply.content
     assert SECURITY.items() <= reply.headers.items()
 
 
@@ -67,29 +69,32 @@ def test_the_policy_of_the_page_allows_its_own_files_only(get: Send) -> None:
         part.strip().split(" ", 1) for part in get("/", BROWSER).headers["content-security-policy"].split(";")
     )
     assert policy.pop("default-src") == "'none'"
-    assert {policy.pop(name) for name in ("script-src", "style-src", "img-src", "connect-src")} == {"'self'"}
+    assert {policy.pop(name) for name in ("script-src", "img-src", "connect-src")} == {"'self'"}
+    style = re.findall(r"<style>(.*)</style>", get("/", BROWSER).content.decode(), re.DOTALL)[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert policy.pop("style-src") == f"'self' 'sha256-{digest}'"
     assert {policy.pop(name) for name in ("base-uri", "form-action", "frame-ancestors", "trusted-types")} == {"'none'"}
     assert policy == {"require-trusted-types-for": "'script'"}
 
 
 def test_every_file_is_immutable_and_compressed(get: Send) -> None:
     files = browser_files()
-    assert "main.js" in files.files
+    assert "router.js" in files.files
     for name, file in files.files.items():
         reply = get(f"/page/{files.digest}/{name}", {"accept-encoding": "gzip, deflate, br, zstd"})
         assert (reply.status, reply.headers["content-encoding"]) == (200, "gzip"), name
         assert gzip.decompress(reply.content) == (FOLDER / name).read_bytes() == file.content
         assert reply.headers["cache-control"] == "public, max-age=31536000, immutable"
         assert len(file.compressed) < MIN_COMPRESSED_BYTES, "it would be compressed twice"
-    plain = get(f"/page/{files.digest}/main.js")
-    assert plain.content == (FOLDER / "main.js").read_bytes()
+    plain = get(f"/page/{files.digest}/router.js")
+    assert plain.content == (FOLDER / "router.js").read_bytes()
     assert "content-encoding" not in plain.headers
     assert plain.headers["content-type"] == "text/javascript; charset=utf-8"
 
 
 def test_head_has_the_headers_of_get(get: Send) -> None:
     files = browser_files()
-    for path in ("/", f"/page/{files.digest}/page.css"):
+    for path in ("/", f"/page/{files.digest}/operate.css"):
         got, head = get(path, BROWSER), get(path, BROWSER, "HEAD")
         assert (head.status, head.headers["content-length"]) == (200, got.headers["content-length"])
 
@@ -97,7 +102,7 @@ def test_head_has_the_headers_of_get(get: Send) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/page/0/main.js",
+        "/page/0/router.js",
         "/page/{}/none.js",
         "/page/{}/../browser_files.py",
         "/page/{}",
@@ -112,7 +117,7 @@ def test_other_addresses_are_not_found(get: Send, path: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-@pytest.mark.parametrize("path", ["/", "/page/0/main.js", "/bentoml/"])
+@pytest.mark.parametrize("path", ["/", "/page/0/router.js", "/bentoml/"])
 def test_the_page_is_for_reading(get: Send, path: str, method: str) -> None:
     reply = get(path, method=method)
     assert (reply.status, reply.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
@@ -145,6 +150,11 @@ def test_every_import_and_address_names_a_file() -> None:
         for address in re.findall(r'(?:from|import\() ?"(\.[^"]+)"', file.content.decode()):
             found = (FOLDER / name).parent.joinpath(address).resolve()
             assert found.is_file(), f"{name} imports {address}"
+
+
+def test_a_view_finds_its_style_sheets() -> None:
+    named = re.findall(r'styles: "([^"]+)"', browser_files().files["router.js"].content.decode())
+    assert {*named} == {name for name in browser_files().files if name.endswith(".css")}
 
 
 def test_nothing_of_the_page_names_another_host() -> None:

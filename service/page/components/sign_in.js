@@ -1,5 +1,5 @@
 /** A form for the API key, where the server refuses a request without one. */
-import { signIn, signedIn } from "../session.js";
+import { signIn, signedIn } from "../api.js";
 import { h } from "./dom.js";
 
 /** @param {import("../api.js").ApiError} error */

@@ -128,5 +128,5 @@ const statusTag = (status) => h("span", { class: `tag status-${status}`, "data-s
 /** @param {Record<string, number>} estimated */
 function estimateText({ reference, measured, ...metric }) {
   const [name, value] = Object.entries(metric)[0];
-  return `The model expects ${name} ${number(value)} of itself, and ${number(reference)} for the held-out rows, where ${number(measured)} was measured.`;
+  return `Estimated ${name} of these rows: ${number(value)}. For the held-out rows the estimate was ${number(reference)}, and ${number(measured)} was measured.`;
 }

@@ -1,6 +1,6 @@
 /** The request of a row, to copy: for curl, for Python, and as JSON. */
 import { h } from "../components/dom.js";
-import { signedIn } from "../session.js";
+import { signedIn } from "../api.js";
 
 /** @param {string} path @param {Record<string, string>} query @param {import("./feature.js").Row} row */
 export function snippets(path, query, row) {

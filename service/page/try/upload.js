@@ -1,6 +1,5 @@
 /** Sends a file and reports its progress, which `fetch` cannot. */
-import { ApiError, ServerUnreachable } from "../api.js";
-import { keyHeaders } from "../session.js";
+import { ApiError, ServerUnreachable, keyHeaders } from "../api.js";
 
 /**
  * @param {string} path

@@ -21,6 +21,7 @@ export function auditPanel(entries, model) {
 function stateText(state) {
   if (state === null || typeof state !== "object") return "–";
   return Object.entries(state)
+    .filter(([name]) => name !== "history") // of champions: the lines below show it
     .map(([name, value]) => `${name} ${value === null ? "–" : typeof value === "object" ? JSON.stringify(value) : value}`)
     .join(", ");
 }

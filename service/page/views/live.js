@@ -1,5 +1,5 @@
 /** Live: how the server is doing, and whether its rows drift. */
-import { ApiError, isTemporary, request } from "../api.js";
+import { ApiError, isTemporary, onSessionChange, request } from "../api.js";
 import { h } from "../components/dom.js";
 import { modelPicker } from "../components/model_picker.js";
 import { message, notice } from "../components/notice.js";
@@ -9,7 +9,6 @@ import { driftOf, driftPanel } from "../live/drift_panel.js";
 import { History } from "../live/history.js";
 import { repeat } from "../live/polling.js";
 import { serverPanel } from "../live/server_panel.js";
-import { onSessionChange } from "../session.js";
 
 const REFRESH_S = 2; // workers publish their counts once a second
 

@@ -1,7 +1,6 @@
 /** Models: what this server serves, how good it is, and what it needs. */
 import { getJson } from "../api.js";
 import { h } from "../components/dom.js";
-import { message, notice } from "../components/notice.js";
 import { number } from "../components/numbers.js";
 import { address } from "../router.js";
 
@@ -16,7 +15,10 @@ export async function show(main, route, signal) {
   const { models } = await getJson("models", signal);
   main.append(h("h1", {}, "Models"));
   if (models.length) main.append(h("ul", { class: "cards" }, models.map((model) => modelCard(model, signal))));
-  else main.append(message("There are no models here.", h("p", {}, "The server has none, or your key may not use any. To train one: ", h("code", {}, "tabserve train housing"))));
+  else {
+    const { message } = await import("../components/notice.js");
+    main.append(message("There are no models here.", h("p", {}, "The server has none, or your key may not use any. To train one: ", h("code", {}, "tabserve train housing"))));
+  }
 }
 
 /** @param {Model} model @param {AbortSignal} signal */
@@ -28,6 +30,7 @@ function modelCard(model, signal) {
       const { describeModel } = await import("../components/model_description.js");
       details.append(describeModel(await getJson(`models/${encodeURIComponent(model.name)}`, signal)));
     } catch (error) {
+      const { notice } = await import("../components/notice.js");
       if (!signal.aborted) details.append(notice(error));
     }
   }

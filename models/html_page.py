@@ -1,0 +1,32 @@
+"""The look of all pages: colours, one style sheet, and pages of one file that have it."""
+
+import functools
+import html
+from pathlib import Path
+
+STYLE = Path(__file__).with_suffix(".css")
+COLOURS = STYLE.with_name("page_colours.css")
+
+
+@functools.cache
+def style_sheet() -> str:
+    """The style sheet of the page at `/`, of reports and of model cards."""
+    return colours() + STYLE.read_text("utf-8")
+
+
+@functools.cache
+def colours() -> str:
+    """CSS variables such as `--text` and `--accent`, for light and dark."""
+    return COLOURS.read_text("utf-8")
+
+
+def page_of_one_file(title: str, content: str, style: str = "") -> str:
+    """An HTML page that loads nothing. content: the HTML below `main`. style: rules after those of all pages."""
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        f"<style>{style_sheet()}{style}</style></head><body><main>\n{content}\n</main></body></html>\n"
+    )
