@@ -119,7 +119,7 @@ def test_values_of_all_types(post: Post, homes: pa.Table) -> None:
     found = [dict(zip(header, line, strict=True)) for line in lines]
     assert found[0].keys().isdisjoint({"list", "bytes"})
     assert [[line[name] for name in columns if name in line] for line in found] == [
-        ["Ärger\r\n", "2020-02-29", "2020-02-29T12:30:00", "2.5", "0.10000000149011612", str(2**62 + 1), "a", ""],
+        ["Ärger\r\n", "2020-02-29", "2020-02-29T12:30:00+00:00", "2.5", "0.10000000149011612", str(2**62 + 1), "a", ""],
         ["", "", "2020-02-29", "", "", "", "b", ""],
     ]
 
