@@ -2,6 +2,8 @@
 
 import functools
 import html
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 STYLE = Path(__file__).with_suffix(".css")
@@ -18,6 +20,13 @@ def style_sheet() -> str:
 def colours() -> str:
     """CSS variables such as `--text` and `--accent`, for light and dark."""
     return COLOURS.read_text("utf-8")
+
+
+@functools.cache
+def light_colours() -> Mapping[str, str]:
+    """The light colours by their names, for pictures."""
+    light = colours().partition("@media")[0]
+    return dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", light))
 
 
 def page_of_one_file(title: str, content: str, style: str = "") -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from models import manifest
 from models.archives import read_npz
+from models.card_page import card_page
 from models.checked_folder import checked_folder
 from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine, TensorFlowEngine
@@ -104,6 +105,8 @@ def write(folder: Path, trained: TrainedVersion) -> None:
     _write_json(folder / "metrics.json", trained.metrics)
     _write_json(folder / "training.json", trained.training)
     (folder / "card.md").write_text(trained.card, encoding="utf-8")
+    page = card_page(trained.schema.name, trained.card, trained.pictures)
+    (folder / "card.html").write_text(page, encoding="utf-8")
     for picture, png in trained.pictures.items():
         (folder / picture).write_bytes(png)
     _write_json(folder / "golden.json", {"rows": trained.golden_rows, "answers": golden_answers(trained)})

@@ -5,11 +5,14 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import matplotlib
 import numpy as np
 import numpy.typing as npt
+from cycler import cycler
 from matplotlib.figure import Figure
 
 from models.architecture import Epoch
+from models.html_page import light_colours
 from models.schema import FeatureSchema
 from models.text import render, truncate
 from training.importance import ColumnImportance
@@ -35,7 +38,7 @@ def draw_plots(
     history: empty for an imported model, which has no learning curve. coverage: what `training.coverage_report.report`
     returns, {} if there were too few rows.
     """
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
+    with warnings.catch_warnings(), np.errstate(all="ignore"), matplotlib.rc_context(look()):
         warnings.simplefilter("ignore")  # such as letters that the font lacks, or a loss of 0 on a log axis
         draw = _draw_residuals if schema.task == "regression" else _draw_classes
         figures = {"learning.png": _draw_learning_curve(history)} if history else {}
@@ -45,6 +48,15 @@ def draw_plots(
         if importance:
             figures[IMPORTANCE_PICTURE] = _draw_importance(importance[:MAX_DRAWN_COLUMNS])
         return {name: _to_png(figure) for name, figure in figures.items()}
+
+
+def look() -> dict[str, Any]:
+    """Settings of Matplotlib: the colours of all pages."""
+    colours = light_colours()
+    text = dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor"), colours["text"])
+    lines = dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), colours["quiet"])
+    cycle = cycler(color=[colours[name] for name in ("accent", "up", "good", "bar")])
+    return {**text, **lines, "axes.prop_cycle": cycle, "grid.color": colours["bar"]}
 
 
 def _draw_learning_curve(history: list[Epoch]) -> Figure:
@@ -66,7 +78,7 @@ def _draw_residuals(schema: FeatureSchema, y: Array, outputs: Array) -> Figure:
     sample = slice(None, None, max(1, len(y) // MAX_POINTS))
     left.scatter(y[sample], outputs[sample, 0], s=4, alpha=0.3, linewidths=0)
     ends = [float(min(y.min(), outputs.min())), float(max(y.max(), outputs.max()))]
-    left.plot(ends, ends, color="black", linewidth=0.8)
+    left.plot(ends, ends, color=matplotlib.rcParams["axes.edgecolor"], linewidth=0.8)
     left.set(ylabel="predicted", title="held-out rows")
     left.set_xlabel(truncate(schema.target), parse_math=False)  # a dollar sign does not start a formula here
     errors = outputs[:, 0] - y
@@ -100,7 +112,7 @@ def _draw_classes(schema: FeatureSchema, y: Array, outputs: Array) -> Figure:
     confidence, correct = outputs.max(axis=1), outputs.argmax(axis=1) == y
     where = np.minimum((confidence * 10).astype(int), 9)
     groups = [b for b in range(10) if (where == b).any()]
-    right.plot([0, 1], [0, 1], color="black", linewidth=0.8)
+    right.plot([0, 1], [0, 1], color=matplotlib.rcParams["axes.edgecolor"], linewidth=0.8)
     right.plot(
         [confidence[where == b].mean() for b in groups], [correct[where == b].mean() for b in groups], marker="o"
     )
@@ -113,13 +125,13 @@ def _draw_coverage(coverage: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(9, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     levels, shares = zip(*coverage["coverage_at"], strict=True)
-    left.plot([0, 1], [0, 1], color="black", linewidth=0.8)
+    left.plot([0, 1], [0, 1], color=matplotlib.rcParams["axes.edgecolor"], linewidth=0.8)
     left.plot(levels, shares, marker="o")
     left.set(xlabel="level", ylabel="share of held-out rows that are covered", title="reliability")
     left.grid(alpha=0.3)
     by = coverage.get("coverage_by_fifth") or [*coverage["coverage_by_class"].values()]
     right.bar(range(1, len(by) + 1), by)
-    right.axhline(coverage["level"], color="black", linewidth=0.8)
+    right.axhline(coverage["level"], color=matplotlib.rcParams["axes.edgecolor"], linewidth=0.8)
     what = "fifth of the prediction" if "coverage_by_fifth" in coverage else "class, in order"
     right.set(xlabel=what, ylabel="share that is covered", title=f"level {coverage['level']:g}")
     return figure

@@ -61,7 +61,7 @@ def store_probabilities(outputs: Any) -> Any:
 def test_version_consists_of_readable_files(stored: StoredVersion) -> None:
     assert files(stored.path) == {
         *("features.json", "encoder.json", "network.json", "weights.npz", "metrics.json", "training.json"),
-        *("golden.json", "card.md", "learning.png", "model.yaml", "manifest.json"),
+        *("golden.json", "card.md", "card.html", "learning.png", "model.yaml", "manifest.json"),
     }
     for path in stored.path.glob("*.json"):
         json.loads(path.read_text("utf-8"))
