@@ -50,8 +50,8 @@ def draw_plots(
         return {name: _to_png(figure) for name, figure in figures.items()}
 
 
-def look() -> dict[str, Any]:
-    """Settings of Matplotlib: the colours of all pages."""
+def look() -> Any:
+    """Settings of Matplotlib, whose type names all that there are: the colours of all pages."""
     colours = light_colours()
     text = dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor"), colours["text"])
     lines = dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), colours["quiet"])
