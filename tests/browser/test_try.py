@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
@@ -232,6 +234,28 @@ def test_a_file_is_scored(server: Server, open_page: Callable[..., Page], tmp_pa
     name = next(key for key in lines[0] if key not in examples[0])
     expected = [predicted(server, "housing", row)["value"] for row in examples]
     assert [float(line[name]) for line in lines[:-1]] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_result_of_a_parquet_file_has_its_columns(
+    server: Server, open_page: Callable[..., Page], tmp_path: Path
+) -> None:
+    """It is recognised by its first bytes, not by its name."""
+    page = open_try(server, open_page, "housing")
+    examples = [one["row"] for one in described(server, "housing")["examples"]]
+    table = pa.Table.from_pylist([*examples, examples[0] | {"MedInc": None}])
+    file = tmp_path / "houses"
+    pq.write_table(table, file)
+    page.locator("#file").set_input_files(file)
+    expect(page.get_by_text(f"{len(examples)} rows predicted")).to_be_visible()
+    problem = page.get_by_role("region", name="Rows that are not valid").get_by_role("row").last
+    expect(problem).to_contain_text("MedInc")
+    with page.expect_download() as downloaded:
+        page.get_by_role("link", name=re.compile("Download")).click()
+    lines = list(csv.DictReader(io.StringIO(downloaded.value.path().read_text("utf-8"))))
+    assert [*lines[0]][: table.num_columns] == table.column_names
+    assert [float(line["MedInc"]) for line in lines[:-1]] == [row["MedInc"] for row in examples]
+    expected = [predicted(server, "housing", row)["value"] for row in examples]
+    assert [float(line["value"]) for line in lines[:-1]] == pytest.approx(expected, rel=1e-5)
 
 
 def write_table(path: Path, rows: list[dict[str, Any]]) -> Path:

@@ -7,6 +7,8 @@ import { scrollable } from "../components/scrollable.js";
 import { completeResult, encodingOf, joinedFile } from "./joined_file.js";
 import { upload } from "./upload.js";
 
+const PARQUET_START = "PAR1";
+
 /** @param {{model: any, predictor: import("./predictions.js").Predictor, signal: AbortSignal}} parts */
 export function fileScoring({ model, predictor, signal }) {
   const input = h("input", { id: "file", type: "file", accept: ".csv,.tsv,.txt,.parquet,text/csv", onchange: () => input.files?.[0] && start(input.files[0]) });
@@ -73,7 +75,7 @@ function onDrop(zone, signal, start) {
 
 /** @param {File} file @param {any} model @param {import("./predictions.js").Predictor} predictor @param {AbortSignal} signal @param {(share: number) => void} progress */
 async function score(file, model, predictor, signal, progress) {
-  const parquet = /\.parquet$/i.test(file.name);
+  const parquet = (await file.slice(0, PARQUET_START.length).text()) === PARQUET_START;
   const encoding = parquet ? "" : await encodingOf(file, model.schema.encoding);
   const type = parquet ? "application/vnd.apache.parquet" : encoding === "utf-8" ? "text/csv" : `text/csv; charset=${encoding}`;
   const query = new URLSearchParams({ on_invalid: "skip", ...predictor.uncertainty, ...(parquet && { inputs: "true" }) });

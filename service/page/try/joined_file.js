@@ -1,5 +1,6 @@
 /** The result of a scored file: its own columns, and the predictions to their right. */
-import { cells, delimiterOf, record, records } from "./csv.js";
+import { cells, delimiterOf, record } from "./csv.js";
+import { RecordReader } from "./record_reader.js";
 
 const PART_RECORDS = 20_000; // of the result, joined to one part of the blob
 const LISTED = 100;
@@ -18,32 +19,33 @@ const LISTED = 100;
  * @returns {Promise<Scored>}
  */
 export async function joinedFile(input, encoding, answer) {
-  const predictions = lines(answer, "utf-8"), inputs = lines(input, encoding);
-  const header = cells((await predictions.next()).value ?? "");
-  const inputHeader = (await inputs.next()).value ?? "";
+  const predictions = new RecordReader(answer, "utf-8"), inputs = new RecordReader(input, encoding);
+  const header = cells((await predictions.first()) ?? "");
+  const inputHeader = (await inputs.first()) ?? "";
   const delimiter = delimiterOf(inputHeader);
   const counts = new RowCounts(header);
   const parts = [];
   let part = [inputHeader + delimiter + record(header, delimiter)];
   let joined = true;
-  for await (const line of predictions) {
+  while (predictions.hasMore || (await predictions.fill())) {
+    const line = predictions.take();
     const found = cells(line);
     const { stopped } = counts.add(found);
-    const own = await inputs.next();
-    if (own.done && !stopped) joined = false;
-    part.push(own.done ? line : own.value + delimiter + record(found, delimiter));
+    const own = inputs.hasMore || (await inputs.fill()) ? inputs.take() : null;
+    if (own === null && !stopped) joined = false;
+    part.push(own === null ? line : own + delimiter + record(found, delimiter));
     if (part.length === PART_RECORDS) parts.push(new Blob([`${part.splice(0).join("\r\n")}\r\n`]));
   }
-  if (!(await inputs.next()).done) joined = false;
+  if (inputs.hasMore || (await inputs.fill())) joined = false;
   parts.push(new Blob([part.length ? `${part.join("\r\n")}\r\n` : ""]));
   return { ...counts.found, joined, result: joined ? new Blob(parts, { type: "text/csv" }) : answer };
 }
 
 /** An answer that has the input columns already. @param {Blob} answer @returns {Promise<Scored>} */
 export async function completeResult(answer) {
-  const found = lines(answer, "utf-8");
-  const counts = new RowCounts(cells((await found.next()).value ?? ""));
-  for await (const line of found) counts.add(cells(line));
+  const lines = new RecordReader(answer, "utf-8");
+  const counts = new RowCounts(cells((await lines.first()) ?? ""));
+  while (lines.hasMore || (await lines.fill())) counts.add(cells(lines.take()));
   return { ...counts.found, joined: true, result: answer };
 }
 
@@ -67,12 +69,6 @@ class RowCounts {
     found.rows++;
     return { stopped: Boolean(error?.startsWith("stopped:")) };
   }
-}
-
-/** @param {Blob} blob @param {string} encoding @returns {AsyncGenerator<string>} */
-async function* lines(blob, encoding) {
-  const text = blob.stream().pipeThrough(/** @type {any} */ (new TextDecoderStream(encoding)));
-  for await (const some of records(text)) yield* some;
 }
 
 /** UTF-8 if the start of a file is, else what the model's own table had, else the usual one of older programs. @param {Blob} file @param {string | null | undefined} trained */
