@@ -91,7 +91,7 @@ const firstVersions = (versions) => versions.filter((version, index) => index < 
 async function openCard(model, { version }, place, signal) {
   try {
     const text = await (await request(`models/${encodeURIComponent(model)}/versions/${version}/card`, { signal })).text();
-    place.replaceChildren(h("section", { class: "panel model-card", tabindex: -1, "aria-label": `Card of version ${version}` }, h("p", { class: "tag" }, `Card of version ${version}`), markdown(text)));
+    place.replaceChildren(h("section", { class: "panel model-card", tabindex: -1, "aria-label": `Card of version ${version}` }, h("p", {}, h("span", { class: "tag" }, `Card of version ${version}`)), markdown(text)));
   } catch (error) {
     if (!signal.aborted) place.replaceChildren(notice(error));
   }
