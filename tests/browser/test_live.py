@@ -91,6 +91,18 @@ def test_drift_is_that_of_the_api(busy_server: Server, open_page: Callable[..., 
     ]
 
 
+def test_refused_rows_are_shown_by_column(busy_server: Server, open_page: Callable[..., Page]) -> None:
+    page = open_page("about:blank")
+    errors = {"": 7, "MedInc": 1200, **{f"column {number}": 1 for number in range(9)}}
+    report = httpx.get(f"{busy_server.url}/drift?model=housing&histograms=true", timeout=60).json()
+    answer = report | {"refused": {"rows": 1207, "errors": errors}}
+    page.route("**/drift?*", lambda route: route.fulfill(json=answer))
+    page.goto(f"{busy_server.url}/#/live/housing")
+    refused = page.get_by_role("region", name="Drift of housing").locator(".refused")
+    expect(refused).to_contain_text("1,207 rows refused. Errors by column: MedInc 1,200, no known column 7, column 0 1")
+    expect(refused).to_contain_text("and 3 more columns.")
+
+
 def test_a_key_for_one_model_sees_its_drift(keyed: KeyedServer, open_page: Callable[..., Page]) -> None:
     page = open_page(f"{keyed.server.url}/#/live")
     sign_in(page, keyed.keys.texts["penguins"])

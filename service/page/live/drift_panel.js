@@ -12,12 +12,13 @@ import { repeat } from "./polling.js";
 /**
  * @typedef {import("./drift_cells.js").Cell} Cell
  * @typedef {{name: string, type?: string, psi: number, p: number, missing?: {reference: number, current: number}, unseen?: number, outside: number, status: string, histogram: Cell[]}} Column
- * @typedef {{status: string, reason?: string, version: string, window: {from: string, to: string, rows: number, sampled: number}, columns: Column[], prediction: Column | null, estimated: Record<string, number> | null}} Report
+ * @typedef {{status: string, reason?: string, version: string, window: {from: string, to: string, rows: number, sampled: number}, columns: Column[], prediction: Column | null, estimated: Record<string, number> | null, refused?: Refused}} Report
+ * @typedef {{rows: number, errors: Record<string, number>}} Refused errors: by column
  */
 
 const PREDICTION = "prediction";
 const REFRESH_S = 10;
-const COLUMNS_SHOWN = 12;
+const COLUMNS_SHOWN = 12, REFUSED_SHOWN = 8;
 const WINDOWS = { "": "the last hour, or longer with few rows", "15m": "the last 15 minutes", "1h": "the last hour", "24h": "the last 24 hours", "7d": "the last 7 days" };
 const SEVERITY = ["alarm", "warning", "ok", "small_sample"];
 /** @type {Record<string, string>} */
@@ -72,7 +73,7 @@ export function driftOf(model, window, signal) {
  */
 function driftReport(report, shown, draw) {
   if (report.status === "no_reference") return [message("There is nothing to compare with.", h("p", {}, report.reason ?? ""))];
-  const { window, estimated } = report;
+  const { window, refused, estimated } = report;
   const columns = sorted(report);
   const chosen = columns.find((column) => column.name === shown.column) ?? columns[0];
   const visible = shown.all ? columns : columns.slice(0, COLUMNS_SHOWN);
@@ -86,6 +87,7 @@ function driftReport(report, shown, draw) {
   };
   return [
     h("p", { role: "status" }, statusTag(report.status), " ", EXPLAINED[report.status] ?? "", h("span", { class: "quiet" }, ` Version ${report.version}, ${counted(window.rows, "row")}, ${counted(window.sampled, "row")} counted.`)),
+    refused?.rows ? refusedRows(refused) : h("span", {}),
     estimated ? h("p", { class: "quiet" }, estimateText(estimated)) : h("span", {}),
     h(
       "div",
@@ -124,6 +126,14 @@ function columnTable(columns, chosen, choose) {
 
 /** @param {string} status */
 const statusTag = (status) => h("span", { class: `tag status-${status}`, "data-status": status }, STATUS_TEXT[status] ?? status);
+
+/** Rows that were not answered, which are no part of the comparison. @param {Refused} refused */
+function refusedRows({ rows, errors }) {
+  const worst = Object.entries(errors).sort((one, other) => other[1] - one[1]);
+  const listed = worst.slice(0, REFUSED_SHOWN).map(([name, count], place) => [place ? ", " : "", name ? h("bdi", {}, name) : "no known column", ` ${count.toLocaleString("en")}`]);
+  const more = worst.length > REFUSED_SHOWN ? `, and ${counted(worst.length - REFUSED_SHOWN, "more column")}` : "";
+  return h("p", { class: "refused" }, h("span", { class: "error-text" }, `${counted(rows, "row")} refused.`), worst.length > 0 && h("span", {}, " Errors by column: ", listed, more, "."));
+}
 
 /** @param {Record<string, number>} estimated */
 function estimateText({ reference, measured, ...metric }) {
