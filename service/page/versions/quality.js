@@ -6,7 +6,7 @@
 const LOWER = new Set(["rmse", "mae", "log_loss", "calibration_error"]);
 /** @type {Measure[]} */
 const INTERVALS = [
-  { name: "level of intervals", better: "", of: (metrics) => metrics.uncertainty?.level },
+  { name: "level of intervals or sets", better: "", of: (metrics) => metrics.uncertainty?.level },
   { name: "rows within", better: "", of: (metrics) => metrics.uncertainty?.coverage },
   { name: "mean width", better: "lower", of: (metrics) => metrics.uncertainty?.mean_width },
   { name: "labels per set", better: "lower", of: (metrics) => metrics.uncertainty?.mean_size },
