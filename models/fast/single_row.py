@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 
 from models.encoding.target_scaling import TargetScaling
-from models.engines import Matrix
+from models.engines import Matrix, NumpyEngine
 from models.fast.fast_path import FastPath
 from models.fast.row_encoder import RowEncoder, can_encode
 from models.frame import Row
@@ -23,7 +23,8 @@ class SingleRowPredictor:
     def __init__(self, model: TabularModel) -> None:
         """model: one for which `can_predict` is true."""
         self._encode = RowEncoder(model.schema, model.encoder)
-        self._outputs = model.engine.outputs
+        engine = model.engine
+        self._outputs = engine.network.forward_row if isinstance(engine, NumpyEngine) else engine.outputs
         regression = model.output_spec.common == "value"
         self._finish = value_of(model.encoder.target) if regression else class_probabilities
 

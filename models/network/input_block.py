@@ -52,7 +52,7 @@ class PeriodicFeatures:
         if self.one_product:
             zero_frequency = [(0, 0), (0, 1)]
             self.all_omega = float32(np.pad(block_diagonal(self.omega[:, np.newaxis]), zero_frequency))
-            self.all_phase = float32(np.append(phase, 0))
+            self.all_phase = float32(np.append(phase, 0)[np.newaxis])
             self.all_V = float32(np.vstack([block_diagonal(V), b.reshape(1, -1)]))
 
     def __call__(self, x: Array) -> Array:

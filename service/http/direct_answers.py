@@ -52,7 +52,7 @@ class DirectExchange(Exchange):
         self.headers = fields
         self.started = arrived
         self.protocol = route.protocol
-        self.served = route.served
+        self.served = route.served  # None if versions share the requests, until one is chosen
         self.request_id = context.request_id(fields)
         self.client = client
 
@@ -148,11 +148,13 @@ class DirectAnswers:
         if turns is not None and not turns.admits(exchange.caller.name, len(body), arrived):
             return exchange  # it waits for its turn there
         try:
+            route = route.for_body(body)
             answered = route.answer(body, exchange.request_id)
         except Exception:  # the application raises the error again and reports it
             return exchange
         if answered is None:
             return exchange
         content, exchange.rows = answered
+        exchange.served = route.served
         exchange.record(200)
         return FIELDS % (len(content), exchange.request_id, route.direct_headers, content)

@@ -41,6 +41,10 @@ class Route:
         """Handle one of `methods`. Returns None if the route has sent the response itself. Raises RequestError."""
         raise NotImplementedError
 
+    def for_body(self, body: bytes) -> "Route":
+        """The route that answers a request with this body directly."""
+        return self
+
     def answer(self, body: bytes, request_id: bytes) -> tuple[bytes, int] | None:
         """The JSON response to a common POST request without options, and its number of rows.
 

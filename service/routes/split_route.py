@@ -21,7 +21,11 @@ class SplitRoute(Route):
         self._routes = {version: make(entry.versions[version]) for version in entry.split}
         some = next(iter(self._routes.values()))
         self.protocol, self.methods, self.allow = some.protocol, some.methods, some.allow
+        self.answers_directly = some.answers_directly
         self.error_response = some.error_response  # type: ignore[method-assign]  # of the same protocol
+
+    def for_body(self, body: bytes) -> Route:
+        return self._routes[self._entry.version_for(row_key(body)).version]
 
     async def handle(self, exchange: HttpExchange) -> Response | None:
         served = await choose_version(self._entry, exchange)

@@ -4,6 +4,7 @@ Two servers receive the same random bytes, in the same random pieces; one of the
 """
 
 import asyncio
+import dataclasses
 import json
 import logging
 import random
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from models.aliases import CHAMPION
 from models.tabular_model import TabularModel
 from service.errors import Forbidden
 from service.http import direct_answers
@@ -100,6 +102,7 @@ FIELDS = [
 ]
 TYPES = ["application/json"] * 8 + ["application/json; charset=utf-8", "text/csv", "text/plain", None]
 
+Apps = tuple[Application, Application, list[bytes]]
 LAST = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
@@ -181,9 +184,7 @@ def counted(app: Application) -> list[Any]:
     return parts
 
 
-def test_direct_answers_equal_those_of_the_application(
-    apps: tuple[Application, Application, list[bytes]], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_direct_answers_equal_those_of_the_application(apps: Apps, caplog: pytest.LogCaptureFixture) -> None:
     with_direct, without, sent = apps
     rng = random.Random(5)
 
@@ -213,6 +214,34 @@ def test_direct_answers_equal_those_of_the_application(
     assert all(count % 2 == 0 for count in {line: lines.count(line) for line in lines}.values())
 
 
+def test_requests_are_split_between_versions_as_by_the_application(apps: Apps) -> None:
+    with_direct, without, sent = apps
+    for app in (with_direct, without):
+        plane = app.plane
+        entry = plane.snapshot.entry("homes")
+        challenger = plane.load(dataclasses.replace(entry.champion.model, version="2"))
+        traffic = {CHAMPION: 50.0, "challenger": 50.0}
+        aliases = {CHAMPION: entry.champion.version, "challenger": "2"}
+        split = dataclasses.replace(
+            entry, versions={**entry.versions, "2": challenger}, aliases=aliases, traffic=traffic
+        )
+        plane.replace(dataclasses.replace(plane.snapshot, entries={**plane.snapshot.entries, "homes": split}))
+    bodies = [{"rows": [HOME | {"class": number / 10}]} for number in range(30)]
+    requests = [plain_request(json.dumps(body).encode()) for body in bodies]
+    requests += [plain_request(b"", *other) for other in OTHER_PROTOCOLS if other[0]]
+
+    async def compare() -> None:
+        async with listening(with_direct) as one, listening(without) as other:
+            pieces = [LAST.replace(b"close", b"keep-alive"), *requests, LAST]  # the first one replaces the router
+            found, expected = await asyncio.gather(responses(one, pieces, 8), responses(other, pieces, 8))
+            assert found == expected != b""
+
+    asyncio.run(compare())
+    assert len(sent) > 30
+    assert len([model for model in counted(with_direct) if model[0] == "homes" and model[1]]) == 2
+    assert counted(with_direct) == counted(without)
+
+
 async def status_of(address: tuple[str, int], request: bytes) -> int:
     content = await responses(address, [request + LAST])
     return int(content.split(b" ", 2)[1])
@@ -223,7 +252,7 @@ REQUEST = plain_request(BODIES[0])
 
 @pytest.mark.parametrize("why", ["loading", "draining", "forbidden", "failing"])
 def test_what_the_application_refuses_is_not_answered_directly(
-    apps: tuple[Application, Application, list[bytes]], why: str, monkeypatch: pytest.MonkeyPatch
+    apps: Apps, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app, _, sent = apps
     checked = [0]
@@ -252,9 +281,7 @@ def test_what_the_application_refuses_is_not_answered_directly(
         assert checked[0] == 2  # of this request and of the last one, GET /livez
 
 
-def test_a_connection_stays_open_between_direct_answers(
-    apps: tuple[Application, Application, list[bytes]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_connection_stays_open_between_direct_answers(apps: Apps, monkeypatch: pytest.MonkeyPatch) -> None:
     """The timer of keep-alive is moved on by each answer, and closes the connection in the end."""
     app, _, sent = apps
     timeout, passed, real = 60.0, [0.0], time.monotonic

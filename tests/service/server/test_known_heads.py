@@ -10,7 +10,6 @@ import pytest
 
 from service.errors import Forbidden
 from service.http import direct_answers
-from service.http.asgi import Application
 from service.http.direct_answers import DirectAnswers
 from tests.service.server.conftest import listening
 from tests.service.server.test_direct_answers import (
@@ -19,6 +18,7 @@ from tests.service.server.test_direct_answers import (
     LAST,
     OTHER_PROTOCOLS,
     PATHS,
+    Apps,
     counted,
     plain_request,
     responses,
@@ -27,7 +27,6 @@ from tests.service.server.test_direct_answers import (
 ROUNDS = 60
 REQUEST = plain_request(BODIES[0])
 OTHER_BYTES = b"\0\t\n\r !%+,./01:?PYZaz\x7f\xff"
-Apps = tuple[Application, Application, list[bytes]]
 
 
 def changed(rng: random.Random, request: bytes) -> bytes:
