@@ -35,6 +35,21 @@ def test_values_equal_those_of_keras(name: str) -> None:
     )  # Keras holds 0.2 and √2 in float32
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [activations.MIN_ZEROS - 1, activations.MIN_ZEROS, len(activations.ZEROS) + 1])
+def test_relu_of_any_number_of_values_is_the_definition(size: int, dtype: type[np.floating]) -> None:
+    x = np.random.default_rng(0).normal(size=size).astype(dtype)
+    x[[0, -1]] = np.nan
+    expected = np.array([max(0.0, value) if value == value else value for value in x.tolist()], dtype)
+    for values in (x, np.repeat(x, 2)[::2], x.reshape(1, -1)):
+        found = activations.get("relu").forward(values)
+        np.testing.assert_array_equal(found, expected.reshape(values.shape))
+        assert found.dtype == dtype
+    assert activations.get("relu").forward(x, x) is x
+    np.testing.assert_array_equal(x, expected)
+    assert not activations.ZEROS.any()
+
+
 @pytest.mark.parametrize("name", activations.FUNCTIONS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @given(values=st.lists(anywhere, min_size=1, max_size=5))
