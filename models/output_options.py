@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
+from models.explanation.evaluation_counts import evaluations_if_all_differ, most_evaluations
 from models.frame import Frame
 from models.optional_columns import (
     BASELINE,
@@ -87,6 +88,13 @@ class ExtendedModel:
         from models.explanation.explainer import Explainer
 
         return Explainer(self._plain, background, typical=self.options.explain == "fast")
+
+    def evaluations_of_one(self, limit: int) -> int | None:
+        """How many rows the engine usually predicts to explain a row. None if it may be more than the limit."""
+        background = self._plain.background
+        assert background is not None
+        size = len(self._plain.schema.features), 1 if self.options.explain == "fast" else len(background.numbers)
+        return evaluations_if_all_differ(*size) if most_evaluations(*size) <= limit else None
 
     def count_evaluations(self, frame: Frame) -> int:
         """The number of rows that the engine predicts to explain these rows."""

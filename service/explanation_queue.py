@@ -50,7 +50,7 @@ class ExplanationQueue:
         rows = len(frame.numbers)
         if rows > self.max_evaluations:  # each row takes more than one evaluation
             raise TooManyEvaluations(rows, self.max_evaluations)
-        planned = await self._run(deadline, self._count, model, frame)
+        planned = await self._planned(deadline, model, frame)
         if planned > self.max_evaluations:
             raise TooManyEvaluations(planned, self.max_evaluations)
         if not self._has_room(client, planned):
@@ -73,6 +73,16 @@ class ExplanationQueue:
                 del self._waiting_of[client]
             self._stop_when_idle()
         return parts[0] if len(parts) == 1 else Outputs.concatenate(parts)
+
+    async def _planned(self, deadline: float, model: ExtendedModel, frame: Frame) -> int:
+        """The evaluations of a request. Those of a single row are counted only if they may be too many.
+
+        Without counting, the process gets one message instead of two: less work for the worker, and so less delay for
+        the predictions that arrive meanwhile.
+        """
+        if len(frame.numbers) == 1 and (usual := model.evaluations_of_one(self.max_evaluations)) is not None:
+            return usual
+        return await self._run(deadline, self._count, model, frame)
 
     def _has_room(self, client: str, planned: int) -> bool:
         """Whether a request may wait. A client below its share may also if others have filled the queue."""

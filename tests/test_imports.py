@@ -109,6 +109,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "models.output_columns",
             "models.explanation.background",
             "models.explanation.coalitions",
+            "models.explanation.evaluation_counts",
             "models.uncertainty",
             "models.drift.reference",
         },

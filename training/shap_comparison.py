@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from models import store
 from models.command_line import CommandParser
-from models.explanation.explainer import MAX_EXACT_COLUMNS, PAIRS, Explainer
+from models.explanation.evaluation_counts import MAX_EXACT_COLUMNS, PAIRS
+from models.explanation.explainer import Explainer
 from models.frame import Frame
 from models.freed_memory import keep_freed_memory
 from models.tabular_model import TabularModel

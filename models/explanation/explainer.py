@@ -26,12 +26,11 @@ from models.explanation.coalitions import (
     partial_coalitions,
     sampled_values,
 )
+from models.explanation.evaluation_counts import MAX_EXACT_COLUMNS, PAIRS, coalition_count
 from models.frame import Frame
 from models.network.inference import InferenceNetwork
 from models.tabular_model import TabularModel
 
-MAX_EXACT_COLUMNS = 10  # differing columns: at most 1,024 coalitions for each background row
-PAIRS = 8  # pairs of orders for each background row if more columns differ
 BLOCK_ROWS = 4096  # masked rows that are evaluated at once
 
 Matrix = npt.NDArray[np.float32]
@@ -217,12 +216,6 @@ class Explainer:
 def is_exact(differing: npt.NDArray[np.bool_]) -> bool:
     """Whether few enough columns differ from the background that all coalitions are evaluated."""
     return int(differing.any(axis=0).sum()) <= MAX_EXACT_COLUMNS
-
-
-def coalition_count(columns: int, *, exact: bool) -> int:
-    """How many coalitions are evaluated if this many columns differ from a background row."""
-    sampled = 2 * PAIRS * (columns - 1)
-    return 1 << columns if exact or columns < 2 or 1 << columns <= sampled else sampled
 
 
 def _game(columns: npt.NDArray[np.intp], rng: "np.random.Generator", *, exact: bool) -> Game:

@@ -22,11 +22,12 @@ from models.explanation.background import Background
 from models.frame import Frame
 from models.optional_columns import DETAILS
 from models.output_options import ExtendedModel, OutputOptions, with_options
-from models.outputs import Outputs
+from models.outputs import Array, Outputs
 from models.tabular_model import TabularModel
 from models.version_files import StoredVersion
 from service import array_messages, explanation_queue
-from service.errors import DeadlinePassed, NotReady
+from service.array_messages import ArrayMessage
+from service.errors import DeadlinePassed, NotReady, TooManyEvaluations
 from service.explanation_client import describe
 from service.explanation_process import LoadedVersions
 from service.explanation_queue import ExplanationQueue
@@ -144,6 +145,30 @@ def test_the_process_gives_the_numbers_of_the_worker(
     fast = explained(folder, "fast")
     assert_equal(explaining.explain(fast, frame), expected(fast, frame))
     assert explaining.process.pid == first
+
+
+def test_only_explanations_that_may_be_too_many_are_counted_first(
+    explaining: Explaining, model: ExtendedModel, frame: Frame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, row, two = explaining.queue._client, frame.take(slice(0, 1)), frame.take(slice(0, 2))
+    explaining.explain(model, row)
+    sent: list[str] = []
+    exchange = client._exchange
+
+    def recorded(fields: dict[str, Any], arrays: Sequence[Array] = ()) -> ArrayMessage:
+        sent.append(fields["work"])
+        return exchange(fields, arrays)
+
+    monkeypatch.setattr(client, "_exchange", recorded)
+    assert_equal(explaining.explain(model, row), expected(model, row))
+    assert sent == ["explain"]
+    explaining.explain(model, two)
+    assert sent == ["explain", "count", "explain"]
+    monkeypatch.setattr(explaining.queue, "max_evaluations", 10)
+    with pytest.raises(TooManyEvaluations):
+        explaining.explain(model, row)
+    assert sent == ["explain", "count", "explain", "count"]
+    assert explaining.queue.waiting == 0
 
 
 def test_the_process_loads_a_version_that_has_to_be_signed(folder: Path, frame: Frame, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from models.architecture import Architecture
 from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine
 from models.explanation.background import Background
+from models.explanation.evaluation_counts import MAX_EXACT_COLUMNS, evaluations_if_all_differ, most_evaluations
 from models.explanation.explainer import Explainer, Explanation
 from models.feature import Feature, TrainingRange
 from models.frame import Frame
@@ -159,7 +160,8 @@ def test_sampled_contributions_are_near_those_of_a_long_run(columns: int, monkey
     model, background, frame = number_model(columns, curved)
     rows = frame.take(slice(0, 4))
     short = Explainer(model, background).explain(rows)
-    monkeypatch.setattr("models.explanation.explainer.PAIRS", 250)
+    for module in ("explainer", "evaluation_counts"):
+        monkeypatch.setattr(f"models.explanation.{module}.PAIRS", 250)
     long = Explainer(model, background).explain(rows)
     for estimate, truth in zip(short, long, strict=True):
         largest = np.abs(truth.contributions).max()
@@ -195,6 +197,24 @@ def test_the_announced_number_of_evaluations_is_the_real_one(columns: int) -> No
     explanations = explainer.explain(rows)
     assert sum(seen) == announced
     assert explanations[0].evaluations * 3 >= announced
+
+
+@pytest.mark.parametrize("same", [0, 1, 3, 4, 9])
+@pytest.mark.parametrize("columns", [3, 9, 11, 13, 70])
+def test_a_row_takes_the_usual_number_of_evaluations_or_at_most_the_stated_one(columns: int, same: int) -> None:
+    """same: the columns whose value is that of the whole background."""
+    same = min(same, columns)
+    model, background, frame = number_model(columns, curved)
+    constant = [[0.0] * same + numbers[same:] for numbers in background.numbers]
+    background = background.model_copy(update={"numbers": constant})
+    row = Frame.of_numbers(frame.numbers[:1] + 1e-3)  # a value that no background row has
+    row.numbers[:, :same] = 0.0
+    found = Explainer(model, background).count_evaluations(row)
+    assert found <= most_evaluations(columns, len(constant))
+    if same == 0:
+        assert found == evaluations_if_all_differ(columns, len(constant))
+    if columns - same == MAX_EXACT_COLUMNS:
+        assert found == most_evaluations(columns, len(constant))
 
 
 def test_a_row_equal_to_the_typical_row_has_nothing_to_explain() -> None:
