@@ -55,7 +55,8 @@ class Versions:
     """The versions of the model on a running server."""
 
     def __init__(self, url: str) -> None:
-        self._client = httpx.Client(base_url=f"{url}/models/{MODEL}", timeout=CHANGE_S)
+        new_connections = httpx.Limits(max_keepalive_connections=0)  # the server may be closing one that was idle
+        self._client = httpx.Client(base_url=f"{url}/models/{MODEL}", timeout=CHANGE_S, limits=new_connections)
 
     def put(self, what: str, content: object) -> None:
         headers = {"content-type": "application/json"}

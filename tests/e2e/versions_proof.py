@@ -274,7 +274,9 @@ def clients_of(server: Server, grpc_port: int, connections: int, expected: Any) 
 
 def prove(server: Server, grpc_port: int, home: Path, versions: Sequence[int], size: ProofSize) -> ProofResult:
     """The result for a running server with these versions of `small`."""
-    with httpx.Client(base_url=f"{server.url}/models/{MODEL}", timeout=CHANGE_S) as admin:
+    new_connections = httpx.Limits(max_keepalive_connections=0)  # the server may be closing one that was idle
+    url = f"{server.url}/models/{MODEL}"
+    with httpx.Client(base_url=url, timeout=CHANGE_S, limits=new_connections) as admin:
         proof = VersionsProof(server, admin, versions, size.seed)
         with clients_of(server, grpc_port, size.connections, expected_answers(home, versions)) as clients:
             return proof.run(clients, size)
