@@ -1,4 +1,4 @@
-"""Loads versions while the server answers requests: one at a time, in a thread of low priority."""
+"""Loads versions while the server answers requests: one at a time, in a thread of low priority and in short turns."""
 
 import asyncio
 import contextlib
@@ -13,6 +13,7 @@ from models.text import truncate
 from models.version_files import StoredVersion, StoreError
 from service.data_plane import DataPlane
 from service.served_model import ServedModel
+from service.short_turns import short_turns
 from service.thread_priority import lower_priority
 from service.version_check import load_with_check
 
@@ -35,7 +36,7 @@ class VersionLoader:
 
     async def run(self, work: Callable[..., T], *arguments: object) -> T:
         """Run other work of a change of versions in the same thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, in_short_turns, work, *arguments)
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
@@ -62,3 +63,8 @@ class VersionLoader:
             yield
         finally:
             os.close(opened)
+
+
+def in_short_turns(work: Callable[..., T], *arguments: object) -> T:
+    with short_turns():
+        return work(*arguments)

@@ -242,6 +242,7 @@ LAYERS: dict[str, list[set[str]]] = {
             "service.row_sample",
             "service.recent_ids",
             "service.shared_database",
+            "service.short_turns",
             "service.thread_priority",
             "service.traffic_split",
             "service.worker_records",

@@ -1,0 +1,59 @@
+"""A thread that works in short turns pauses between them, and changes nothing else."""
+
+import sys
+import time
+
+import pytest
+
+from service import short_turns
+
+
+def work(times: int) -> int:
+    return sum(map(int, "1" * times))
+
+
+@pytest.fixture
+def paused(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that were made, none of which takes time."""
+    made: list[float] = []
+    monkeypatch.setattr(time, "sleep", made.append)
+    return made
+
+
+def test_work_pauses_after_each_turn(paused: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(short_turns, "TURN_S", 0.0)
+    with short_turns.short_turns():
+        assert work(3) == 3
+    assert len(paused) > 3, "at the calls and returns of Python functions and of those in C"
+    assert set(paused) == {short_turns.PAUSE_S}
+
+
+def test_work_within_a_turn_does_not_pause(paused: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(short_turns, "TURN_S", 3600.0)
+    with short_turns.short_turns():
+        assert work(3) == 3
+    assert paused == []
+
+
+@pytest.mark.usefixtures("paused")
+def test_turns_end_with_the_block() -> None:
+    def fail() -> None:
+        assert sys.getprofile() is not None
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), short_turns.short_turns():
+        fail()
+    assert sys.getprofile() is None
+
+
+def test_a_profiler_of_the_thread_stays() -> None:
+    def profiler(*_: object) -> None:
+        pass
+
+    sys.setprofile(profiler)
+    try:
+        with short_turns.short_turns():
+            assert sys.getprofile() is profiler
+        assert sys.getprofile() is profiler
+    finally:
+        sys.setprofile(None)
