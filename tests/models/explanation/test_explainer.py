@@ -205,7 +205,7 @@ def test_a_row_takes_the_usual_number_of_evaluations_or_at_most_the_stated_one(c
     """same: the columns whose value is that of the whole background."""
     same = min(same, columns)
     model, background, frame = number_model(columns, curved)
-    constant = [[0.0] * same + numbers[same:] for numbers in background.numbers]
+    constant = [[*[0.0] * same, *numbers[same:]] for numbers in background.numbers]
     background = background.model_copy(update={"numbers": constant})
     row = Frame.of_numbers(frame.numbers[:1] + 1e-3)  # a value that no background row has
     row.numbers[:, :same] = 0.0
