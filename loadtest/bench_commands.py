@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from loadtest.options import natural_int, positive_int
+from loadtest.options import positive_int
 
 
 def add(commands: Any) -> None:
@@ -137,8 +137,9 @@ def add_starts(targets: Any) -> None:
     parser = add_target(targets, "starts", bench_starts, "decisions about models that a server makes on a busy machine")
     add_count(parser, "--starts", 50, "number of starts")
     add_count(parser, "--workers", 2, "worker processes of a server")
-    about = "processes that compute meanwhile (default: the number of cores)"
-    parser.add_argument("--processes", type=natural_int, default=os.cpu_count() or 1, metavar="N", help=about)
+    about = "processes that compute meanwhile; 0 if the machine is busy anyway (default: the number of cores)"
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, metavar="N", help=about)
+    add_count(parser, "--at-once", 1, "servers that start at the same time, each of them a load for the others")
 
 
 def add_explanations(targets: Any) -> None:
@@ -297,7 +298,7 @@ def bench_memory(arguments: argparse.Namespace) -> int:
 def bench_starts(arguments: argparse.Namespace) -> int:
     from loadtest.bench import starts
 
-    return starts.run(arguments.starts, arguments.workers, arguments.processes)
+    return starts.run(arguments.starts, arguments.workers, arguments.processes, arguments.at_once)
 
 
 def bench_explanations(arguments: argparse.Namespace) -> int:

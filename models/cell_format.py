@@ -2,10 +2,14 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from models.equivalent_characters import with_ascii_forms
+from models.number_words import MONEY_SCALES, SCALES, is_currency
 
 Decimal = Literal[".", ","]
 Thousands = Literal[",", ".", " ", "'"]
@@ -17,11 +21,7 @@ NUMBER = {
 }
 INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE | re.ASCII)  # float() does not accept a dotless i
 EXPONENT = r"(?:[eE][+-]?\d+)?"
-SCALES = {"k": 1e3, "K": 1e3, "M": 1e6, "Mio": 1e6, "B": 1e9, "bn": 1e9, "Mrd": 1e9}
 MAX_NUMBER_TEXT = 400  # characters; longer ones are read as plain numbers only
-ONE_READING = str.maketrans(  # other forms of characters that mean the same in a number
-    {"\u2212": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " ", "\u2019": "'", "\u02bc": "'"}
-)
 
 
 class CellFormat(BaseModel):
@@ -34,13 +34,13 @@ class CellFormat(BaseModel):
     decimal: Decimal = "."
     thousands: Thousands | None = None
     units: Annotated[list[Text], Field(max_length=8)] = []  # spellings of the one unit, before or after a number
-    scales: bool = False  # whether `57k` is 57,000, see SCALES
+    scales: bool = False  # whether `57k` is 57,000, see models.number_words
     parentheses: bool = False  # whether `(5)` is -5
     trailing_minus: bool = False  # whether `5-` is -5
     true: Annotated[list[Text], Field(max_length=20)] = []  # words in lower case that mean true, besides `true`
     false: Annotated[list[Text], Field(max_length=20)] = []
     missing: Annotated[list[Text], Field(max_length=200)] = []  # further missing cells, of this column only
-    text: bool = False  # whether plain numbers were text in a table that has types
+    text: bool = False  # whether plain numbers were text that JSON has no numbers for, or in a table that has types
     trimmed: bool = False  # whether blanks around the column's cells were removed
     unicode: Literal["NFC"] | None = None  # the normal form of levels
 
@@ -90,7 +90,7 @@ class CellFormat(BaseModel):
             return float(text if self.decimal == "." else text.replace(",", "."))
         if len(text) > MAX_NUMBER_TEXT:
             return None
-        text = text.translate(ONE_READING).strip()
+        text = with_ascii_forms(text).strip()
         if not self.marked:
             simple = NUMBER[self.decimal].fullmatch(text)
             return float(text.replace(self.decimal, ".")) if simple else None
@@ -107,7 +107,7 @@ class CellFormat(BaseModel):
         if parts["before"] and parts["after"]:
             return None
         digits = parts["number"].replace(self.thousands or "", "").replace(self.decimal, ".")
-        number = float(digits) * SCALES.get(parts["scale"] or "", 1.0)
+        number = float(digits) * MONEY_SCALES.get(parts["scale"] or "", 1.0)
         return -number if any(negative) else number
 
     @cached_property
@@ -119,14 +119,20 @@ class CellFormat(BaseModel):
             pairs = rf"(?:{group}\d{{2}})*" if self.thousands == "," else ""  # 12,34,567 of India
             whole = rf"(?:(?!0\d|0{group})\d{{1,3}}(?:(?:{group}\d{{3}})+|{pairs}{group}\d{{3}})|\d+)"
         number = rf"(?P<number>(?:{whole}(?:{mark}\d*)?|{mark}\d+){EXPONENT})"
-        unit = "|".join(re.escape(unit) for unit in sorted(self.units, key=len, reverse=True)) or "(?!)"
-        scale = "|".join(map(re.escape, sorted(SCALES, key=len, reverse=True))) if self.scales else "(?!)"
+        units = [with_ascii_forms(unit) for unit in self.units]
+        unit = _any_of(units)
+        scale = _any_of(MONEY_SCALES if any(map(is_currency, units)) else SCALES) if self.scales else "(?!)"
         opened, closed = (r"\(", r"\)") if self.parentheses else ("(?!)", "(?!)")
         last = "-" if self.trailing_minus else "(?!)"
         return re.compile(
             rf"(?P<opened>{opened})?\ *(?P<sign>[+-])?\ *(?P<before>{unit})?\ *(?P<inner>[+-])?\ *{number}"
             rf"\ *(?P<scale>{scale})?\ *(?P<after>{unit})?\ *(?P<last>{last})?(?P<closed>{closed})?"
         )
+
+
+def _any_of(words: Iterable[str]) -> str:
+    """A regular expression of any of these words, the longest first."""
+    return "|".join(map(re.escape, sorted(words, key=len, reverse=True))) or "(?!)"
 
 
 PLAIN = CellFormat()

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from models.date_words import with_english_words
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST_SECOND, LAST_SECOND = -62_135_596_800.0, 253_402_300_799.999999  # the range of Python's years 1 to 9999
 DAY_MICROSECONDS = 86_400_000_000
@@ -30,9 +32,21 @@ def parse_date(value: str | float, date_format: str | None = None) -> float:
     if not isinstance(value, str):
         return parse_epoch(value, date_format)
     text = value.strip()
-    if date_format in (None, "iso"):
+    try:
+        return _parse_text(text, date_format)
+    except ValueError as error:
+        english = with_english_words(text)
+        if english == text:
+            raise
+        try:
+            return _parse_text(english, date_format)
+        except ValueError:
+            raise error from None
+
+
+def _parse_text(text: str, date_format: str | None) -> float:
+    if date_format is None or date_format == "iso":
         return _seconds(parse_iso(text))
-    assert date_format is not None
     if date_format in EPOCH_UNITS:
         if EPOCH_NUMBER.fullmatch(text):
             return parse_epoch(float(text), date_format)

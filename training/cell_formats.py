@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.cell_format import ONE_READING, PLAIN, CellFormat
+from models.cell_format import PLAIN, CellFormat
+from models.equivalent_characters import with_ascii_forms
 from models.schema import FeatureSchema
 from models.text import render
 from training.boolean_words import BooleanWords, boolean_words
@@ -29,14 +30,21 @@ from training.number_notation import (
     detect_notation,
     fitting_share,
     possible_marks,
+    scale_words,
 )
 
 MISSING_WORDS = frozenset(  # in any case; they have no other meaning among numbers, dates and booleans
     """
     - -- --- \u2013 \u2014 . .. * ? na n/a n.a. n.a #n/a #na #value! #div/0! #ref! #num! #name? #null! none nil null nan
-    nat <na> (null) (none) (blank) \\n missing unknown undefined k.a.
+    nat <na> (null) (none) (blank) \\n missing unknown undefined k.a. : / \u2026 ... \u2012 \u2015 \uff0d
+    nd n.d. n.d s/d s.d. n/d n.v. n.v.t. n.b. nvt na. (na) <null> [null] tbd н/д н.д. #н/д 不明 无 無 なし 없음 缺失
+    unbekannt inconnu desconocido desconhecido sconosciuto onbekend okänd ukjent ukendt неизвестно bilinmiyor
     """.split()  # noqa: SIM905 - a list of so many strings is harder to read
-)
+) | {
+    *("not available", "not applicable", "not known", "no data", "keine angabe", "k. a.", "nicht verfügbar"),
+    *("sin dato", "sin datos", "no aplica", "sem dados", "sem informação", "non disponible", "non disponibile"),
+    *("brak danych", "ei tietoa", "нет данных", "데이터 없음", "データなし", "暂无数据"),
+}
 MAX_NUMERIC_CLASSES = 20  # limit for a target whose numbers are kept as text
 MAX_BOOLEAN_SPELLINGS = 20  # distinct cells of a column of words for true and false
 MANY_GROUPS = 12  # this many distinct cells with exactly three decimals are not an accident
@@ -156,7 +164,7 @@ def _candidate(column: FactorizedColumn, target: str, options: DataOptions, *, a
         if fits and _may_be_numbers(column, target, options, cells, fits):
             if notation.mixed_percent:
                 raise _percent_question(present, is_target=column.name == target)
-            if column.cell_type == "text" or _other_characters(present.values):
+            if column.cell_type == "text" or _are_no_json_numbers(present.values):
                 cells = cells.model_copy(update={"text": True})
             fits = _distinct_fits(notation.cores, fits)
             return Candidate(column.name, _texts(present), cells, words, notation.cores, fits)
@@ -326,9 +334,12 @@ def _finish(candidate: Candidate, options: DataOptions) -> ColumnFormat:
     return ColumnFormat(cells, _notices(candidate, cells, options))
 
 
-def _other_characters(texts: list[str]) -> bool:
-    """Whether some have a minus that is not a hyphen, or a similar character."""
-    return any(not text.isascii() and text.translate(ONE_READING) != text for text in texts)
+def _are_no_json_numbers(texts: list[str]) -> bool:
+    """Whether some have another minus than a hyphen, a plus, or no digit beside the point: JSON has them as text."""
+    return any(
+        text.startswith(("+", ".", "-.")) or text.endswith(".") if text.isascii() else with_ascii_forms(text) != text
+        for text in texts
+    )
 
 
 def _notices(candidate: Candidate, cells: CellFormat, options: DataOptions) -> list[FormatNotice]:
@@ -340,7 +351,8 @@ def _notices(candidate: Candidate, cells: CellFormat, options: DataOptions) -> l
     if cells.units:
         reasons.append((f"numbers are read without their unit {_listed(cells.units)}", cells.units[0], "--categorical"))
     if cells.scales:
-        reasons.append(("k, M and B after a number multiply it", "k", "--categorical"))
+        words = scale_words(candidate.texts)
+        reasons.append((f"{_listed(words)} after a number multiplies it", words[0], "--categorical"))
     if cells.parentheses:
         reasons.append(("numbers in parentheses are negative", "(", "--categorical"))
     if cells.trailing_minus:

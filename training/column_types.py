@@ -32,7 +32,17 @@ WORD = re.compile(r"[^\W\d_]{2,}|[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")  # 
 MIN_WORDS, MIN_WORDY_SHARE = 2, 0.5  # of free text: values that have so many words
 TRIED_TEXT = "free text: training tries it"
 EPOCH_SECONDS = 946_684_800, 2_051_222_400  # 2000 to 2034
-FIRST_YEAR, LAST_YEAR = 1500, 2100  # row numbers hardly ever have these types
+COMPACT_DATE = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
+MANY_VALUES = 50  # distinct texts, from which numbers or dates that were not read are more likely than levels
+UNREAD = (
+    (
+        re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d).*\d|\d:\d\d"),
+        "dates or times in a form that is not read; see --date-format",
+    ),
+    (re.compile(r"^[^\w]{0,3}\d[\d.,]*\W{0,2}[^\W\d]{0,4}\W{0,2}$"), "numbers with other text"),
+    (re.compile(r"^[\d\W]*\d[\d\W]*$"), "digits and signs that are not read as numbers"),
+)
+FIRST_YEAR, LAST_YEAR = 1500, 2100  # row numbers are hardly ever these
 IDENTIFIER_NAME = re.compile(
     r"(?i:ids?|identifier|uuid|guid|key|index|idx|row|rowid|row[ _.-]?(nr|no|num|number)|nr|no|unnamed: \d+)"
     r"|.*(?i:[ _.-](id|uuid|guid|key|index))|.*[a-z](Id|ID)"
@@ -112,12 +122,14 @@ def _numeric_type(column: FactorizedColumn, numbers: Vector) -> ColumnType:
             return ColumnType("ignored", "counts the rows")
         if len(np.unique(numbers)) == column.present and IDENTIFIER_NAME.fullmatch(column.name):
             return ColumnType("ignored", "different in every row")
-    hint = _epoch_hint(column, finite) if whole else ""
+    hint = _date_hint(column, finite) if whole else ""
     return ColumnType("number", ("whole numbers" if whole else "numbers") + hint)
 
 
-def _epoch_hint(column: FactorizedColumn, numbers: Vector) -> str:
+def _date_hint(column: FactorizedColumn, numbers: Vector) -> str:
     """A hint if all numbers could be dates of this century."""
+    if all(map(COMPACT_DATE.fullmatch, map(str, column.values))):
+        return f" (dates like {column.values[0]}? --date {column.name} reads them as dates)"
     low, high = EPOCH_SECONDS
     for unit, factor in (("seconds", 1), ("milliseconds", 1000)):
         if numbers.min() >= low * factor and numbers.max() <= high * factor:
@@ -128,7 +140,7 @@ def _epoch_hint(column: FactorizedColumn, numbers: Vector) -> str:
 def _text_type(column: FactorizedColumn) -> ColumnType:
     """A category, unless nearly every cell is different."""
     share = len(column.values) / column.present
-    hint = _text_hint(column)
+    hint = _text_hint(column) or (_unread_hint(column) if len(column.values) > MANY_VALUES else "")
     if is_free_text(column, share):
         return ColumnType("text", TRIED_TEXT, candidate=True)
     if share == 1:
@@ -175,3 +187,12 @@ def _notation_hint(column: FactorizedColumn) -> str:
         return ""
     examples = ", ".join(map(render, sample[:3]))
     return f" (numbers whose units or notation differ, e.g. {examples}?)"
+
+
+def _unread_hint(column: FactorizedColumn) -> str:
+    """A hint if nearly all cells look like dates, times or numbers in a form that is not read."""
+    sample = column.values[:LENGTH_SAMPLE]
+    for pattern, meaning in UNREAD:
+        if sum(bool(pattern.search(text)) for text in sample) >= 0.9 * len(sample):
+            return f" ({meaning}, e.g. {render(sample[0])})"
+    return ""

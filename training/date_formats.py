@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import product
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from models.date_parsing import (
     LAST_EPOCH_SECOND,
     parse_date,
 )
+from models.date_words import with_english_words
 from training.cell_values import MAX_INVALID_SHARE, Vector
 from training.cells import FactorizedColumn
 from training.errors import UsageError
@@ -29,15 +31,29 @@ DAY_FORMATS = (  # if two fit equally well, the first one is used
     *("%b-%d-%Y", "%B-%d-%Y", "%d-%B-%Y", "%d-%m-%y", "%m-%d-%y", "%d %b %y"),
     *("%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%y", "%d-%b-%y"),
     *("%Y-%m", "%Y/%m", "%b %Y", "%B %Y", "%b-%Y", "%B-%Y", "%m/%Y", "%m.%Y", "%Y-%m-%d", "%Y%m%d", "%d%b%Y", "%d%b%y"),
-    *("%d. %B %Y", "%d. %b %Y", "%d/%b/%Y", "%Y-%b-%d", "%a, %d %b %Y", "%A, %B %d, %Y", "%A, %d %B %Y", "%a %b %d %Y"),
+    *(
+        "%d. %B %Y",
+        "%d. %b %Y",
+        "%d/%b/%Y",
+        "%Y-%b-%d",
+        "%Y %b %d",
+        "%d %b, %Y",
+        "%a, %d %b %Y",
+        "%A, %B %d, %Y",
+        "%A, %d %B %Y",
+        "%a %b %d %Y",
+    ),
 )
 CLOCKS = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p", "%I:%M:%S%p", "%I%p", "%I %p")
+CLOCKS += ("%I:%M:%S.%f %p",)
 ZONES = ("", " UTC", " GMT", " Z", "Z", " %z", "%z")
 DATE_AND_TIME = tuple(
     f"{day}{between}{clock}{zone}"
     for day, between, clock, zone in product(DAY_FORMATS, (" ", "T", ", ", ":"), CLOCKS, ZONES)
 )
-CTIME = tuple(f"%a %b %d %H:%M:%S{zone} %Y" for zone in ("", " UTC", " GMT", " %z"))
+CTIME = tuple(
+    f"{weekday}%b %d %H:%M:%S{zone} %Y" for weekday, zone in product(("%a ", ""), ("", " UTC", " GMT", " %z"))
+)
 FORMATS = (*DAY_FORMATS, *DATE_AND_TIME, *CTIME)
 NUMBERS, NAMES, ZONE = re.compile(r"%[dmYyHMSfI]"), re.compile(r"%[bBaAp]"), re.compile("%z")
 DIGITS, LETTERS = re.compile(r"\d+"), re.compile(r"[^\W\d_]+")
@@ -78,6 +94,25 @@ def detect_date_format(column: FactorizedColumn, wanted: str | None = None) -> D
     """
     if column.cell_type not in ("untyped", "text", "timestamp") or not column.values:
         return None
+    return _detect(column, wanted) or _detect_other_words(column)
+
+
+def _detect_other_words(column: FactorizedColumn) -> DateFormat | None:
+    """The format of dates with words, digits or signs of another language than English."""
+    if column.cell_type == "timestamp":
+        return None
+    sample = column.values[:: max(1, len(column.values) // SAMPLE_VALUES)]
+    english = [*map(with_english_words, sample)]
+    if english == sample or not _may_be_dates(english):
+        return None
+    return _detect(replace(column, values=[*map(with_english_words, column.values)]), None)
+
+
+def _may_be_dates(sample: list[str]) -> bool:
+    return _share_of_iso_dates(sample) >= 1 - 2 * MAX_INVALID_SHARE or bool(_possible_formats(sample))
+
+
+def _detect(column: FactorizedColumn, wanted: str | None) -> DateFormat | None:
     sample = column.values[:: max(1, len(column.values) // SAMPLE_VALUES)]
     if wanted and column.cell_type != "timestamp" and _share_of_dates(column, wanted) >= 1 - MAX_INVALID_SHARE:
         return DateFormat(wanted)
@@ -96,7 +131,8 @@ def closest_date_format(column: FactorizedColumn) -> str:
     texts = [str(value) for value in column.values[:SAMPLE_VALUES]]
     if (unit := epoch_unit(texts)) is not None:
         return unit
-    formats = dict.fromkeys(form for text in texts for form in FORMATS_OF_SHAPE.get(_shape(text), ()))
+    shapes = dict.fromkeys(_shape(form) for text in texts for form in (text, with_english_words(text)))
+    formats = dict.fromkeys(form for shape in shapes for form in FORMATS_OF_SHAPE.get(shape, ()))
     fits = {form: sum(_matches(text, form) for text in texts) for form in formats}
     fits["iso"] = int((~np.isnan(parse_dates(texts, "iso"))).sum())
     return max(fits, key=lambda form: (fits[form], form == "iso"))
@@ -164,7 +200,13 @@ def _matches(text: str, date_format: str) -> bool:
 
 
 def _share_of_iso_dates(sample: list[str]) -> float:
-    return float(np.mean([bool(ISO_DATE.fullmatch(value)) for value in sample]))
+    return float(np.mean([_is_iso_date(value) for value in sample]))
+
+
+def _is_iso_date(text: str) -> bool:
+    if ISO_DATE.fullmatch(text):
+        return True
+    return len(DIGITS.findall(text)) > 1 and bool(ISO_DATE.fullmatch(with_english_words(text)))
 
 
 def _share_of_dates(column: FactorizedColumn, date_format: str) -> float:

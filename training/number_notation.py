@@ -8,7 +8,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from models.cell_format import NUMBER, ONE_READING, SCALES, CellFormat, Decimal, Thousands
+from models.cell_format import NUMBER, CellFormat, Decimal, Thousands
+from models.equivalent_characters import with_ascii_forms
+from models.number_words import MONEY_SCALES, SCALES, is_currency
 from training.cells import FactorizedColumn
 
 MIN_SHARE = 0.99  # a reading must fit this share of a column's cells
@@ -20,13 +22,9 @@ WRITTEN = re.compile(
     r"(?P<last>-)?(?P<closed>\))?"
 )
 LEADING_ZERO = re.compile(r"0\d")
-CURRENCY_CODES = frozenset(
-    """
-    AED ARS AUD BRL CAD CHF CLP CNY COP CZK DKK EGP EUR GBP HKD HUF IDR ILS INR JPY KES KRW MXN MYR NGN NOK NZD PEN
-    PHP PKR PLN QAR RMB RON RUB Rs Rs. SAR SEK SGD THB TRY TWD UAH USD VND ZAR Fr. kr Kč zł
-    """.split()  # noqa: SIM905 - a list of 49 strings is harder to read
-)
-ATTACHED_UNITS = frozenset("gmhsltLWVC")  # units of one letter that may follow digits without a blank
+ATTACHED_UNITS = frozenset("gmhsltLWVCмглтсч")  # noqa: RUF001 - of one letter, behind digits without a blank
+UNIT_SIGNS = '%‰°℃℉"″'
+LONGEST_FIRST = sorted(MONEY_SCALES, key=len, reverse=True)
 
 
 class Marks(NamedTuple):
@@ -45,9 +43,7 @@ class Notation(NamedTuple):
 
 
 def written_as_number(texts: Sequence[str]) -> list[re.Match[str] | None]:
-    return [
-        WRITTEN.fullmatch(text.translate(ONE_READING).strip()) if len(text) <= MAX_LENGTH else None for text in texts
-    ]
+    return [WRITTEN.fullmatch(with_ascii_forms(text).strip()) if len(text) <= MAX_LENGTH else None for text in texts]
 
 
 def detect_notation(column: FactorizedColumn, *, declared: bool = False) -> Notation | None:
@@ -61,7 +57,7 @@ def detect_notation(column: FactorizedColumn, *, declared: bool = False) -> Nota
     matched = np.array([match is not None for match in matches])
     if not len(texts) or counts[matched].sum() < (2 * MIN_SHARE - 1) * counts.sum():
         return None
-    parts = [match.groupdict() for match in matches if match is not None]
+    parts = [_parts(match) for match in matches if match is not None]
     weights = counts[matched]
     units = _units(parts, weights)
     if units is None:
@@ -70,7 +66,7 @@ def detect_notation(column: FactorizedColumn, *, declared: bool = False) -> Nota
     last = sum(part["last"] is not None for part in parts)
     if len(parts) in (opened, last):  # all of them negative: the parentheses have another meaning
         return None
-    scales = any(_is_scale(part) for part in parts)
+    scales = any(part["scale"] for part in parts)
     cores = [part["core"].rstrip() for part in parts]
     if not declared and _are_names(parts, cores, units, scales=scales):
         return None
@@ -82,7 +78,7 @@ def detect_notation(column: FactorizedColumn, *, declared: bool = False) -> Nota
 
 def _are_names(parts: list[dict[str, str]], cores: list[str], units: list[str], *, scales: bool) -> bool:
     """Whether the texts are names that look like numbers: sizes (34B, 34C), grades (5-, 4), codes (02134 MA)."""
-    if scales and any(not (_is_currency(unit) or unit == "%") for unit in units):
+    if scales and any(not (is_currency(unit) or unit == "%") for unit in units):
         return True
     graded = [len(core) <= 2 for part, core in zip(parts, cores, strict=True) if part["last"]]
     if graded and all(graded):
@@ -90,8 +86,25 @@ def _are_names(parts: list[dict[str, str]], cores: list[str], units: list[str], 
     return bool(units) and sum(bool(LEADING_ZERO.match(core)) for core in cores) > (1 - MIN_SHARE) * len(cores)
 
 
-def _is_scale(part: dict[str, str]) -> bool:
-    return part["after"] in SCALES and not (part["after"] == "K" and part["gap"])  # 300 K is a temperature
+def _parts(match: re.Match[str]) -> dict[str, str]:
+    """The parts of a number, the word for its scale apart from its unit: `Mio. €` has both."""
+    part = match.groupdict() | {"scale": ""}
+    after, money = part["after"] or "", is_currency(part["before"] or "")
+    for word in LONGEST_FIRST:
+        unit = after[len(word) :].strip()
+        if not after.startswith(word) or (unit and not is_currency(unit)):
+            continue
+        if word not in SCALES and not (money or unit):
+            continue
+        if word == "K" and not unit and part["gap"]:  # 300 K is a temperature
+            continue
+        return part | {"scale": word, "after": unit}
+    return part
+
+
+def scale_words(texts: Sequence[str]) -> list[str]:
+    """The words for scales in some cells."""
+    return [*dict.fromkeys(word for match in written_as_number(texts) if match and (word := _parts(match)["scale"]))]
 
 
 def _units(parts: list[dict[str, str]], weights: "np.typing.NDArray[np.float64]") -> list[str] | None:
@@ -103,7 +116,7 @@ def _units(parts: list[dict[str, str]], weights: "np.typing.NDArray[np.float64]"
     bare = 0.0
     for part, weight in zip(parts, weights.tolist(), strict=True):
         unit = _unit_of(part)
-        if part["before"] and part["after"] and not _is_scale(part):
+        if part["before"] and part["after"]:
             return None
         if unit is None:
             bare += weight
@@ -129,7 +142,7 @@ def _units(parts: list[dict[str, str]], weights: "np.typing.NDArray[np.float64]"
 
 
 def _unit_of(part: dict[str, str]) -> str | None:
-    return part["before"] or (None if _is_scale(part) else part["after"])
+    return part["before"] or part["after"] or None
 
 
 def _singular(unit: str) -> str:
@@ -139,9 +152,11 @@ def _singular(unit: str) -> str:
 
 def _is_unit(part: dict[str, str]) -> bool:
     if part["before"]:
-        return _is_currency(part["before"]) or part["before"] == "%"
+        return is_currency(part["before"]) or part["before"] == "%"
     unit = part["after"]
-    if part["gap"] or _is_currency(unit) or unit[0] in "%‰°":
+    if part["gap"] or part["scale"] or is_currency(unit) or unit[0] in UNIT_SIGNS:
+        return True
+    if unicodedata.category(unit[0]) == "Lo":  # of a script without capitals, as in 5円: no part of a house number
         return True
     return unit in ATTACHED_UNITS or (len(unit) > 1 and unit[0].isalpha())
 
@@ -151,14 +166,10 @@ def unit_kind(text: str) -> Literal["unit", "bare", "none"]:
     (match,) = written_as_number([text])
     if match is None:
         return "none"
-    part = match.groupdict()
+    part = _parts(match)
     if not (part["before"] or part["after"]):
-        return "unit" if part["last"] or part["opened"] else "bare"
+        return "unit" if part["last"] or part["opened"] or part["scale"] else "bare"
     return "unit" if _is_unit(part) else "none"
-
-
-def _is_currency(text: str) -> bool:
-    return text in CURRENCY_CODES or any(unicodedata.category(character) == "Sc" for character in text)
 
 
 def possible_marks(cores: Sequence[str], decimal: Decimal | None, thousands: Thousands | None) -> list[Marks]:

@@ -2,10 +2,12 @@
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from loadtest.bench.server_process import BenchServer
@@ -17,6 +19,7 @@ MODELS = ("eight", "housing", "income")
 READY = '"message":"model ready"'
 BUSY_PROGRAM = "import numpy\na = numpy.ones((500, 500))\nwhile True: a @ a; [{} for _ in range(20_000)]"
 MOST_RATIO = 2.0
+POLL_S = 0.1
 
 Decisions = dict[str, list[int]]
 """The rows that each worker predicts at once, by model."""
@@ -34,23 +37,26 @@ def busy(processes: int) -> Iterator[None]:
             process.wait()
 
 
-def decisions(store: Path, home: Path, workers: int) -> Decisions:
-    """Start a server, and read the decision of each worker from its log."""
-    server = BenchServer(
-        tabserve_server("tabserve", "eight", models=",".join(MODELS), workers=str(workers)),
-        store,
-        home,
-        body(store, "eight", 1),
-    )
+def decisions(store: Path, home: Path, workers: int, at_once: int = 1) -> list[Decisions]:
+    """Start servers at the same time, and read the decision of each worker from their logs."""
+    servers: list[BenchServer] = []
     try:
-        server.wait()
-        found = read_log(server.log)
-        while any(len(found.get(model, ())) < workers for model in MODELS):
-            server.wait()
-            found = read_log(server.log)
-        return found
+        for _ in range(at_once):
+            contender = tabserve_server("tabserve", "eight", models=",".join(MODELS), workers=str(workers))
+            servers.append(BenchServer(contender, store, home, body(store, "eight", 1)))
+        return [wait_for_decisions(server, workers) for server in servers]
     finally:
-        server.stop()
+        for server in servers:
+            server.stop()
+
+
+def wait_for_decisions(server: BenchServer, workers: int) -> Decisions:
+    """The decision of each worker, when the last one has made it."""
+    server.wait()
+    while any(len(read_log(server.log).get(model, ())) < workers for model in MODELS):
+        time.sleep(POLL_S)
+        server.wait()
+    return read_log(server.log)
 
 
 def read_log(log: Path) -> Decisions:
@@ -62,18 +68,29 @@ def read_log(log: Path) -> Decisions:
     return found
 
 
-def run(starts: int, workers: int, processes: int) -> int:
+def run(starts: int, workers: int, processes: int, at_once: int) -> int:
     """Print the decisions; 1 if a busy start differs by MOST_RATIO or decides for 0."""
     with tempfile.TemporaryDirectory(prefix="tabserve-starts-") as folder:
         home = Path(folder)
         print("training the models", file=sys.stderr)
         store = train(home, set(MODELS))
-        quiet = decisions(store, home, workers)
+        (quiet,) = decisions(store, home, workers)
+        found: list[Decisions] = []
+        loads: list[float] = []
         with busy(processes):
-            found = []
-            for number in range(starts):
-                found.append(decisions(store, home, workers))
-                print(f"start {number + 1}: {found[-1]}", file=sys.stderr, flush=True)
+            while len(found) < starts:
+                found += decisions(store, home, workers, min(at_once, starts - len(found)))
+                loads.append(os.getloadavg()[0])
+                print(f"start {len(found)} at a load of {loads[-1]:.1f}: {found[-1]}", file=sys.stderr, flush=True)
+    table, missed = compared(quiet, found)
+    beside = f"beside {processes} busy processes" if processes else "beside other work"
+    print(f"{starts} starts of {workers} workers {beside}, load {min(loads):.0f} to {max(loads):.0f}: rows at once\n")
+    print(text_tables.aligned(table))
+    return int(missed)
+
+
+def compared(quiet: Decisions, found: Sequence[Decisions]) -> tuple[list[list[str]], bool]:
+    """A line for each model, and whether a decision differs by MOST_RATIO or is 0."""
     lines = [["model", "quiet start", "lowest", "highest", "lowest ÷ quiet", "highest ÷ quiet", "unequal workers"]]
     missed = False
     for model in MODELS:
@@ -83,6 +100,4 @@ def run(starts: int, workers: int, processes: int) -> int:
         missed |= not quiet_rows / MOST_RATIO < low <= high < quiet_rows * MOST_RATIO
         ratios = [f"{value / max(quiet_rows, 1):.2f}" for value in (low, high)]
         lines.append([model, str(quiet_rows), str(low), str(high), *ratios, str(unequal)])
-    print(f"{starts} starts of {workers} workers beside {processes} busy processes: rows predicted at once\n")
-    print(text_tables.aligned(lines))
-    return int(missed)
+    return lines, missed

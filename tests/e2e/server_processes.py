@@ -13,9 +13,9 @@ from service.server.library_hooks.bentoml_hooks import WORKER_MODULE
 WAIT_S = 60
 
 
-def until(condition: Callable[[], bool]) -> None:
+def until(condition: Callable[[], bool], seconds: float = WAIT_S) -> None:
     """Wait until a condition holds."""
-    deadline = time.monotonic() + WAIT_S
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)

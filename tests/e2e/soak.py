@@ -6,6 +6,7 @@ no request of another connection. Otherwise the exit code is 1.
 
 import argparse
 import contextlib
+import math
 import random
 import signal
 import sys
@@ -17,31 +18,37 @@ from typing import Any
 import psutil
 
 from tests.e2e.conftest import Server, start_server, train_version
+from tests.e2e.prepared_requests import PreparedClient, prepare
 from tests.e2e.server_processes import until, workers
 from tests.e2e.test_chaos import Crowd, connections, model_of
 from tests.ports import free_port
+
+REPLACED_S = 600.0  # beside other load a worker takes long to start
 
 
 class Soak:
     """Clients that compare answers, and kills of workers at random moments."""
 
     def __init__(self, server: Server, home: Path, clients: int, seed: int) -> None:
-        self.crowd = Crowd(server, model_of(home), clients)
+        model = model_of(home)
+        requests = prepare(model)
+        self.crowd = Crowd([PreparedClient(server.port, model, number, requests) for number in range(clients)])
         self.allowed = self.kills = 0
         self._server = server
         self._random = random.Random(seed)
 
-    def run(self, seconds: float, between_s: float) -> None:
-        """Kill a worker about every `between_s` seconds."""
+    def run(self, seconds: float, between_s: float, answers: float = math.inf) -> None:
+        """Kill a worker about every `between_s` seconds, until the time is up or so many answers are compared."""
         deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
+        while (left := deadline - time.monotonic()) > 0 and self.crowd.right < answers:
             time.sleep(min(left, between_s * self._random.uniform(0.5, 1.5)))
             self.kill()
-        until(lambda: len(workers(self._server)) == 2)
+            print(self.summary(), file=sys.stderr, flush=True)
+        until(lambda: len(workers(self._server)) == 2, REPLACED_S)
         self.crowd.stop()
 
     def kill(self) -> None:
-        until(lambda: len(workers(self._server)) == 2)
+        until(lambda: len(workers(self._server)) == 2, REPLACED_S)
         victim = self._random.choice(workers(self._server))
         with contextlib.suppress(psutil.NoSuchProcess):
             victim.send_signal(signal.SIGSTOP)
@@ -68,6 +75,7 @@ class Soak:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.e2e.soak", description=__doc__)
     parser.add_argument("--seconds", type=float, default=120.0)
+    parser.add_argument("--answers", type=float, default=math.inf, help="end when so many are compared")
     parser.add_argument("--between", type=float, default=15.0, help="seconds between two kills")
     parser.add_argument("--clients", type=int, default=16)
     options = parser.parse_args()
@@ -78,7 +86,7 @@ def main() -> int:
         try:
             server.wait_ready()
             soak = Soak(server, home, options.clients, seed=0)
-            soak.run(options.seconds, options.between)
+            soak.run(options.seconds, options.between, options.answers)
             memory = sum(worker.memory_info().rss for worker in workers(server)) / 1024**2
         finally:
             server.stop()

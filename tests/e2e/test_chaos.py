@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +122,8 @@ class Client(threading.Thread):
 class Crowd:
     """Clients that run together."""
 
-    def __init__(self, server: Any, model: TabularModel, count: int) -> None:
-        self.clients = [Client(server.port, model, seed) for seed in range(count)]
+    def __init__(self, clients: Sequence[Client]) -> None:
+        self.clients = clients
         for client in self.clients:
             client.start()
 
@@ -147,6 +147,10 @@ class Crowd:
         return sum(client.right for client in self.clients)
 
 
+def clients_of(server: Any, model: TabularModel, count: int) -> list[Client]:
+    return [Client(server.port, model, seed) for seed in range(count)]
+
+
 def ask(port: int, rows: list[Row]) -> tuple[int, bytes]:
     """One request over a separate connection."""
     with post(port, json.dumps({"rows": rows}).encode()) as connection:
@@ -156,7 +160,7 @@ def ask(port: int, rows: list[Row]) -> tuple[int, bytes]:
 def test_a_killed_worker_loses_only_its_requests_in_progress(serve: Serve, home: Path) -> None:
     server = serve(home, TABSERVE_WORKERS="2")
     model = model_of(home)
-    crowd = Crowd(server, model, 12)
+    crowd = Crowd(clients_of(server, model, 12))
     until(lambda: crowd.right > 100)
     victim, other = workers(server)
     waiting = [post(server.port, json.dumps({"rows": [{"a": 1.0, "b": 2.0}]}).encode()) for _ in range(20)]
@@ -196,7 +200,7 @@ def connections(process: psutil.Process) -> int:
 
 def test_a_stopping_server_answers_accepted_requests(serve: Serve, home: Path) -> None:
     server = serve(home)
-    crowd = Crowd(server, model_of(home), 12)
+    crowd = Crowd(clients_of(server, model_of(home), 12))
     until(lambda: all(client.right for client in crowd.clients))
     server.process.send_signal(signal.SIGTERM)
     for client in crowd.clients:
@@ -229,7 +233,7 @@ def test_bad_clients_do_not_affect_others(serve: Serve, fragile_home: Path, batc
     limits = {"TABSERVE_MAX_BODY_BYTES": "20000", "TABSERVE_TIMEOUT_S": "5", "TABSERVE_BATCHING": batching}
     server = serve(fragile_home, **limits)
     model = model_of(fragile_home)
-    crowd = Crowd(server, model, 8)
+    crowd = Crowd(clients_of(server, model, 8))
     good = json.dumps({"rows": [{"a": 1.0, "b": 2.0}]}).encode()
     slow = [post(server.port, good[:10], len(good)) for _ in range(20)]
     for _ in range(100):

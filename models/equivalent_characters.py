@@ -1,0 +1,42 @@
+"""Other forms of characters that mean the same in a number or a date: digits of other scripts, full-width signs, other
+minus signs and blanks, and invisible characters, which copying from a document leaves behind.
+"""
+
+import unicodedata
+
+FULL_WIDTH = range(0xFF01, 0xFF5F)  # of the visible ASCII characters
+FULL_WIDTH_DISTANCE = 0xFEE0
+SIGNS = {
+    "-": "\u2010\u2011\u2012\u2013\u2212\ufe63",  # not the long dashes, which stand between words
+    "'": "\u2019\u02bc`\u00b4",
+    "%": "\u066a\ufe6a",
+    ",": "\u066c\u060c\ufe50",
+    ".": "\u066b\u00b7\ufe52",  # the first one is Arabic, the second one is used in Britain
+}
+
+
+class _Equivalents(dict[int, str]):
+    """The ASCII form of a character by its code, or the character itself; filled as characters occur."""
+
+    def __missing__(self, code: int) -> str:
+        self[code] = _equivalent(chr(code))
+        return self[code]
+
+
+def _equivalent(character: str) -> str:
+    if ord(character) in FULL_WIDTH:
+        character = chr(ord(character) - FULL_WIDTH_DISTANCE)
+    category = unicodedata.category(character)
+    if category == "Nd":
+        return str(unicodedata.decimal(character))
+    if category == "Zs":
+        return " "
+    return "" if category == "Cf" else character
+
+
+_EQUIVALENTS = _Equivalents({ord(form): sign for sign, forms in SIGNS.items() for form in forms})
+
+
+def with_ascii_forms(text: str) -> str:
+    """The text with the ASCII form of each character that has one in numbers and dates."""
+    return text.translate(_EQUIVALENTS)
