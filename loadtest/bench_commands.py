@@ -140,6 +140,8 @@ def add_starts(targets: Any) -> None:
     about = "processes that compute meanwhile; 0 if the machine is busy anyway (default: the number of cores)"
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, metavar="N", help=about)
     add_count(parser, "--at-once", 1, "servers that start at the same time, each of them a load for the others")
+    about = "further starts of the part of the workers that decides, without the servers, which is cheaper (default: 0)"
+    parser.add_argument("--alone", type=int, default=0, metavar="N", help=about)
 
 
 def add_explanations(targets: Any) -> None:
@@ -298,7 +300,7 @@ def bench_memory(arguments: argparse.Namespace) -> int:
 def bench_starts(arguments: argparse.Namespace) -> int:
     from loadtest.bench import starts
 
-    return starts.run(arguments.starts, arguments.workers, arguments.processes, arguments.at_once)
+    return starts.run(arguments.starts, arguments.workers, arguments.processes, arguments.at_once, arguments.alone)
 
 
 def bench_explanations(arguments: argparse.Namespace) -> int:

@@ -33,18 +33,19 @@ def parse_date(value: str | float, date_format: str | None = None) -> float:
         return parse_epoch(value, date_format)
     text = value.strip()
     try:
-        return _parse_text(text, date_format)
+        return parse_plain_date(text, date_format)
     except ValueError as error:
         english = with_english_words(text)
         if english == text:
             raise
         try:
-            return _parse_text(english, date_format)
+            return parse_plain_date(english, date_format)
         except ValueError:
             raise error from None
 
 
-def _parse_text(text: str, date_format: str | None) -> float:
+def parse_plain_date(text: str, date_format: str | None) -> float:
+    """Seconds since 1970 of a text in this format, with English words and digits. Raises ValueError."""
     if date_format is None or date_format == "iso":
         return _seconds(parse_iso(text))
     if date_format in EPOCH_UNITS:

@@ -4,6 +4,7 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from functools import cache
 
 from models.equivalent_characters import with_ascii_forms
@@ -54,7 +55,7 @@ ZONES |= {"KST": 9, "HKT": 8, "SGT": 8, "AEST": 10, "AEDT": 11, "NZST": 12, "NZD
 ZONE = re.compile(rf"(:\d\d(?:\.\d+)?(?: ?[AP]M)?) ?({'|'.join(sorted(ZONES, key=len, reverse=True))})\b")
 LEADING_WORD = re.compile(r"([^\W\d_]{2,})\.?,? *(?=\S)")
 WORD = re.compile(r"[^\W\d_]+\.?")
-REPLACED = [  # in this order
+REPLACED: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [  # in this order
     (re.compile(r"(Z|[+-]\d\d:?\d\d) ?\[[\w/+-]+\]$"), r"\1"),  # Java's name of a zone after its offset
     (re.compile(r" \([^()]*\)$"), ""),  # JavaScript's
     (re.compile(r"\b(?:GMT|UTC)([+-]\d\d:?\d\d)"), r"\1"),

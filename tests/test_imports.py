@@ -38,6 +38,7 @@ SPEAKS_GRPC |= {"service/protocols/oip_messages.py"}
 MEASURES_SERVICE = {
     "loadtest/bench/capture_cost.py",
     "loadtest/bench/fast_service_cases.py",
+    "loadtest/bench/start_decision.py",
 }  # no request has these parts alone
 ARROW_FORMATS = (
     "models/fast/arrow_",

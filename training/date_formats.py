@@ -19,6 +19,7 @@ from models.date_parsing import (
     LAST_EPOCH_MILLISECOND,
     LAST_EPOCH_SECOND,
     parse_date,
+    parse_plain_date,
 )
 from models.date_words import with_english_words
 from training.cell_values import MAX_INVALID_SHARE, Vector
@@ -44,8 +45,19 @@ DAY_FORMATS = (  # if two fit equally well, the first one is used
         "%a %b %d %Y",
     ),
 )
-CLOCKS = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p", "%I:%M:%S%p", "%I%p", "%I %p")
-CLOCKS += ("%I:%M:%S.%f %p",)
+CLOCKS = (
+    "%H:%M",
+    "%H:%M:%S",
+    "%H:%M:%S.%f",
+    "%I:%M %p",
+    "%I:%M:%S %p",
+    "%I:%M%p",
+    "%I:%M:%S%p",
+    "%I%p",
+    "%I %p",
+    "%I:%M:%S.%f %p",
+)
+
 ZONES = ("", " UTC", " GMT", " Z", "Z", " %z", "%z")
 DATE_AND_TIME = tuple(
     f"{day}{between}{clock}{zone}"
@@ -133,7 +145,7 @@ def closest_date_format(column: FactorizedColumn) -> str:
         return unit
     shapes = dict.fromkeys(_shape(form) for text in texts for form in (text, with_english_words(text)))
     formats = dict.fromkeys(form for shape in shapes for form in FORMATS_OF_SHAPE.get(shape, ()))
-    fits = {form: sum(_matches(text, form) for text in texts) for form in formats}
+    fits = {form: int((~np.isnan(parse_dates(texts, form))).sum()) for form in formats}
     fits["iso"] = int((~np.isnan(parse_dates(texts, "iso"))).sum())
     return max(fits, key=lambda form: (fits[form], form == "iso"))
 
@@ -196,7 +208,10 @@ def _possible_formats(sample: list[str]) -> list[str]:
 
 
 def _matches(text: str, date_format: str) -> bool:
-    return not math.isnan(_parse_date(text, date_format))
+    try:
+        return bool(math.isfinite(parse_plain_date(text, date_format)))
+    except (ValueError, OverflowError):
+        return False
 
 
 def _share_of_iso_dates(sample: list[str]) -> float:

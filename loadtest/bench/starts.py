@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from loadtest.bench.server_process import BenchServer
+from loadtest.bench.server_process import READY_S, BenchServer, environment
 from loadtest.bench.server_scenarios import tabserve_server
 from loadtest.bench.servers import body, train
 from models import text_tables
@@ -50,6 +50,17 @@ def decisions(store: Path, home: Path, workers: int, at_once: int = 1) -> list[D
             server.stop()
 
 
+def decisions_alone(store: Path, home: Path, workers: int) -> Decisions:
+    """The same for the part of the workers that decides, in processes that share a folder: a quarter of the cost."""
+    shared = Path(tempfile.mkdtemp(dir=home))
+    command = [sys.executable, "-m", "loadtest.bench.start_decision", str(store), str(shared), *MODELS]
+    threads = environment(home, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+    processes = [subprocess.Popen(command, env=threads, stdout=subprocess.PIPE) for _ in range(workers)]
+    log = shared / "log"
+    log.write_bytes(b"".join(process.communicate(timeout=READY_S)[0] for process in processes))
+    return read_log(log)
+
+
 def wait_for_decisions(server: BenchServer, workers: int) -> Decisions:
     """The decision of each worker, when the last one has made it."""
     server.wait()
@@ -68,7 +79,7 @@ def read_log(log: Path) -> Decisions:
     return found
 
 
-def run(starts: int, workers: int, processes: int, at_once: int) -> int:
+def run(starts: int, workers: int, processes: int, at_once: int, alone: int) -> int:
     """Print the decisions; 1 if a busy start differs by MOST_RATIO or decides for 0."""
     with tempfile.TemporaryDirectory(prefix="tabserve-starts-") as folder:
         home = Path(folder)
@@ -80,13 +91,23 @@ def run(starts: int, workers: int, processes: int, at_once: int) -> int:
         with busy(processes):
             while len(found) < starts:
                 found += decisions(store, home, workers, min(at_once, starts - len(found)))
-                loads.append(os.getloadavg()[0])
-                print(f"start {len(found)} at a load of {loads[-1]:.1f}: {found[-1]}", file=sys.stderr, flush=True)
+                loads.append(report(found))
+            while len(found) < starts + alone:
+                found.append(decisions_alone(store, home, workers))
+                loads.append(report(found))
     table, missed = compared(quiet, found)
     beside = f"beside {processes} busy processes" if processes else "beside other work"
-    print(f"{starts} starts of {workers} workers {beside}, load {min(loads):.0f} to {max(loads):.0f}: rows at once\n")
+    what = f"{starts} starts of {workers} workers and {alone} of the part of them that decides"
+    print(f"{what}, {beside}, load {min(loads):.0f} to {max(loads):.0f}: rows at once\n")
     print(text_tables.aligned(table))
     return int(missed)
+
+
+def report(found: Sequence[Decisions]) -> float:
+    """Print the last decision. Returns the load of the machine."""
+    load = os.getloadavg()[0]
+    print(f"start {len(found)} at a load of {load:.1f}: {found[-1]}", file=sys.stderr, flush=True)
+    return load
 
 
 def compared(quiet: Decisions, found: Sequence[Decisions]) -> tuple[list[list[str]], bool]:

@@ -219,3 +219,12 @@ def test_the_bench_of_starts_reads_what_each_worker_decided(tmp_path: Path) -> N
     lines = [json.dumps(record, separators=(",", ":")) for record in [{"message": "else"}, *ready]]
     log.write_text("\n".join(["no JSON", *lines]))
     assert starts.read_log(log) == {"a": [7, 9], "b": [0]}
+
+
+def test_the_bench_of_starts_compares_decisions_with_those_of_a_quiet_start() -> None:
+    quiet = dict.fromkeys(starts.MODELS, [100, 100])
+    lines, missed = starts.compared(quiet, [quiet, dict.fromkeys(starts.MODELS, [60, 150])])
+    assert not missed
+    assert lines[1] == ["eight", "100", "60", "150", "0.60", "1.50", "1"]
+    assert starts.compared(quiet, [dict.fromkeys(starts.MODELS, [0, 100])])[1]
+    assert starts.compared(quiet, [dict.fromkeys(starts.MODELS, [100, 201])])[1]

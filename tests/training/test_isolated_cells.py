@@ -107,9 +107,10 @@ def test_the_error_on_other_rows_hardly_changes() -> None:
     """The short form of `python -m training.robustness`."""
     table, fresh = robustness.draw_table(300, seed=1), robustness.draw_table(500, seed=2)
     known = robustness.KnownErrors()
-    clean = robustness.measure(table, "plain", [0, 1], fresh, known, "clean")
+    trainings = robustness.Trainings("plain", robustness.epochs_for(300), [0, 1])
+    clean = robustness.measure(table, trainings, fresh, known, "clean")
     for cell in ("date 9999-12-31", "target 1e6"):
-        odd = robustness.measure(robustness.ISOLATED_CELLS[cell](table), "plain", [0, 1], fresh, known, cell)
+        odd = robustness.measure(robustness.ISOLATED_CELLS[cell](table), trainings, fresh, known, cell)
         assert odd.mean < clean.mean * 1.1, cell
 
 

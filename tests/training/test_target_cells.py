@@ -49,7 +49,7 @@ def test_units_and_currencies_of_a_target_are_read(infer: Infer, write: Callable
     np.testing.assert_allclose(ratio, ratio[0])
 
 
-@pytest.mark.parametrize("word", ["unbekannt", "see note", "withheld"])
+@pytest.mark.parametrize("word", ["geheim", "see note", "withheld"])
 def test_words_among_the_numbers_of_a_target_are_a_question(infer: Infer, word: str) -> None:
     cells = [word if row % 20 == 0 else text for row, text in enumerate(NUMBERS)]
     with pytest.raises(UsageError, match=rf"5% of its cells are not, e.g. '{word}': say --na .*--task classification"):
