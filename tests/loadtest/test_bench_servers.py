@@ -222,9 +222,12 @@ def test_the_bench_of_starts_reads_what_each_worker_decided(tmp_path: Path) -> N
 
 
 def test_the_bench_of_starts_compares_decisions_with_those_of_a_quiet_start() -> None:
-    quiet = dict.fromkeys(starts.MODELS, [100, 100])
-    lines, missed = starts.compared(quiet, [quiet, dict.fromkeys(starts.MODELS, [60, 150])])
+    def decided(*rows: int) -> starts.Decisions:
+        return {model: [*rows] for model in starts.MODELS}
+
+    quiet = decided(100, 100)
+    lines, missed = starts.compared(quiet, [quiet, decided(60, 150)])
     assert not missed
     assert lines[1] == ["eight", "100", "60", "150", "0.60", "1.50", "1"]
-    assert starts.compared(quiet, [dict.fromkeys(starts.MODELS, [0, 100])])[1]
-    assert starts.compared(quiet, [dict.fromkeys(starts.MODELS, [100, 201])])[1]
+    assert starts.compared(quiet, [decided(0, 100)])[1]
+    assert starts.compared(quiet, [decided(100, 201)])[1]
