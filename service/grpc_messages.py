@@ -18,9 +18,6 @@ MAX_UNRESERVED_READS = 4  # messages that are read at once without a reservation
 UNRESERVED_SHARE = 0.125  # share of the budget for such reads, if that is less
 UNRESERVED_S = 0.02  # a message that takes longer may be large: it needs a reservation if others wait,
 MAX_UNRESERVED_S = 1.0  # or after this time
-LARGE_MESSAGE_BYTES = 1024 * 1024
-LARGE_WAIT_S = 5.0  # for a large message in progress, if the budget has no room for another one
-POLL_S = 0.005
 COPIES = 2  # copies of a message while it is received
 FLOW_CONTROL = [
     ("grpc.http2.lookahead_bytes", 64 * 1024),  # bytes that a client may send before its message is read
@@ -35,7 +32,6 @@ class MessageReader:
     def __init__(self, memory: MemoryBudget, max_bytes: int) -> None:
         self.memory = memory
         self.max_bytes = max_bytes
-        self.large = 0  # large messages that have arrived and are in progress
         self._waiting = 0  # calls that wait for an unreserved read
         self._unreserved: asyncio.Semaphore | None = None
 
@@ -56,7 +52,6 @@ class MessageReader:
         finally:
             self._waiting -= 1
         try:
-            await self._wait_for_room()
             # Never cancelled: gRPC writes into its buffers.
             reading: asyncio.Future[Any] = asyncio.ensure_future(context.read())
             reading.add_done_callback(ignore_failure)
@@ -70,12 +65,6 @@ class MessageReader:
         finally:
             turns.release()
 
-    async def _wait_for_room(self) -> None:
-        """Under a small budget, the next message arrives only after a large one: it may be as large."""
-        until = time.monotonic() + LARGE_WAIT_S
-        while self.large and not self.memory.has_room(COPIES * self.max_bytes) and time.monotonic() < until:
-            await asyncio.sleep(POLL_S)
-
 
 class IncomingMessage:
     """The message of one call, and its part of the memory budget, to be released when the call has ended."""
@@ -84,7 +73,6 @@ class IncomingMessage:
         self._reader = reader
         self._context = context
         self._reservation = Reservation(reader.memory)
-        self._is_large = False
 
     async def read(self, seconds: float) -> bytes:
         """Read the message. Raises OutOfMemory, BodyTooSlow or BadBody.
@@ -103,13 +91,9 @@ class IncomingMessage:
             raise BadBody("the call has no message")
         body: bytes = message
         self._reservation.resize(memory_of_body(len(body)))
-        self._is_large = len(body) > LARGE_MESSAGE_BYTES
-        self._reader.large += self._is_large
         return body
 
     def release(self) -> None:
-        self._reader.large -= self._is_large
-        self._is_large = False
         self._reservation.close()
 
 

@@ -45,10 +45,6 @@ class MemoryBudget:
                 raise OutOfMemory
             self.reserved += count
 
-    def has_room(self, count: int) -> bool:
-        """Whether so many further bytes are within the limit."""
-        return self.limit is None or self.reserved + count <= self.limit
-
     def release(self, count: int) -> None:
         with self._lock:
             self.reserved -= count

@@ -15,16 +15,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from models.tabular_model import TabularModel
-from service.grpc_messages import (
-    COPIES,
-    LARGE_MESSAGE_BYTES,
-    MAX_UNRESERVED_READS,
-    IncomingMessage,
-    MessageReader,
-)
+from service.grpc_messages import COPIES, MAX_UNRESERVED_READS
 from service.grpc_server import GrpcServer, metadata_of, tensors_key
 from service.http.asgi import Application
-from service.memory_budget import MemoryBudget, memory_of_body
+from service.memory_budget import memory_of_body
 from service.protocols.oip_messages import MESSAGES, SERVICE
 from service.settings import Settings
 from service.traffic_split import KEY_BYTES
@@ -185,37 +179,6 @@ def test_a_message_that_does_not_arrive_takes_memory_and_no_other_call_waits_for
             await asyncio.sleep(0.005)
 
     tell(story)
-
-
-class OneMessage:
-    """The context of a call, as far as its message is read."""
-
-    def __init__(self, message: bytes) -> None:
-        self.message = message
-        self.was_read = False
-
-    async def read(self) -> bytes:
-        self.was_read = True
-        return self.message
-
-
-def test_under_a_small_budget_the_next_message_waits_for_a_large_one() -> None:
-    async def story(limit: int) -> bool:
-        reader = MessageReader(MemoryBudget(limit), max_bytes=LARGE_MESSAGE_BYTES + 1)
-        large = IncomingMessage(reader, OneMessage(bytes(LARGE_MESSAGE_BYTES + 1)))
-        await large.read(LONG_S)
-        context = OneMessage(b"small")
-        waiting = asyncio.ensure_future(IncomingMessage(reader, context).read(LONG_S))
-        for _ in range(10):
-            await asyncio.sleep(0)
-        was_read = context.was_read
-        large.release()
-        assert await waiting == b"small"
-        assert reader.large == 0
-        return was_read
-
-    assert not asyncio.run(story(limit=LARGE_MESSAGE_BYTES))
-    assert asyncio.run(story(limit=100 * LARGE_MESSAGE_BYTES))
 
 
 def test_a_call_without_a_message_is_invalid(tell: Tell) -> None:
