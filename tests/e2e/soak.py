@@ -88,6 +88,9 @@ def main() -> int:
             soak = Soak(server, home, options.clients, seed=0)
             soak.run(options.seconds, options.between, options.answers)
             memory = sum(worker.memory_info().rss for worker in workers(server)) / 1024**2
+        except AssertionError:
+            print("the log of the server ends with", server.log.read_text()[-4000:], sep="\n", file=sys.stderr)
+            raise
         finally:
             server.stop()
     print(f"{soak.summary()}; workers hold {memory:.0f} MiB", *soak.crowd.wrong[:5], sep="\n")
