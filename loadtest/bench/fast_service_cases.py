@@ -3,13 +3,17 @@
 The only benchmark that runs the service's code in its own process, because no request can disable a fast path.
 """
 
+import asyncio
 import json
 import math
+import re
 from collections.abc import Coroutine, Iterator
 from functools import partial
 from typing import Any
 
 import numpy as np
+import uvicorn
+from uvicorn.server import ServerState
 
 from loadtest.bench.fast_case import Case, without
 from loadtest.bench.fast_model_cases import plural
@@ -17,11 +21,14 @@ from loadtest.bench.fast_models import NUMBERS, classification, regression, rows
 from models.rows import ValidatedRows, from_valid_rows
 from models.schema import FeatureSchema
 from service.data_plane import DataPlane, PredictionContext
+from service.exchange import ServerContext
 from service.http import negotiation
+from service.http.asgi import Application
 from service.protocols import oip_json, oip_rows, tfserving
 from service.protocols.oip_signature import ModelSignature
 from service.protocols.oip_tensors import InferRequest, InputTensor
 from service.routes import native, oip
+from service.server.http_protocol import GuardedHttpProtocol
 from service.settings import Settings
 
 MAX_ROWS = 10_000
@@ -31,6 +38,7 @@ CALL = PredictionContext(math.inf)
 def cases() -> Iterator[Case]:
     plane = DataPlane([regression(), classification()], Settings())
     plane.start()
+    yield from known_heads(plane)
     yield from native_json(plane)
     yield from oip_requests(plane)
     yield from binary_tensors(regression().schema)
@@ -46,6 +54,38 @@ def finished(coroutine: Coroutine[Any, Any, Any]) -> Any:
     except StopIteration as stop:
         return stop.value
     raise AssertionError("the coroutine waits")
+
+
+class RecordingTransport(asyncio.Transport):
+    """The transport of a connection without a client."""
+
+    written = b""
+
+    def write(self, data: "bytes | bytearray | memoryview") -> None:
+        self.written = re.sub(rb"x-request-id: [^\r]*", b"", data)
+
+
+def known_heads(plane: DataPlane) -> Iterator[Case]:
+    """One row from the bytes of its request to those of the response."""
+    context = ServerContext(plane, Settings())
+    context.state.mark_ready()
+    app = Application(context)
+    loop = asyncio.new_event_loop()
+    protocol = GuardedHttpProtocol(uvicorn.Config(app, lifespan="off", log_config=None), ServerState(), {}, loop)
+    transport = RecordingTransport()
+    protocol.connection_made(transport)
+    body = json.dumps({"rows": rows_of(1)}).encode()
+    head = b"POST /predict/numbers HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    request = head % len(body) + body
+
+    def answer() -> bytes:
+        protocol.data_received(request)
+        return transport.written
+
+    answer()  # from now on the head is known
+    name = "`DirectAnswers.split`"
+    yield without(name, "request to answer, 1 row, regression", answer, split=(app.direct, lambda _: None))
+    loop.close()
 
 
 def native_json(plane: DataPlane) -> Iterator[Case]:
