@@ -77,8 +77,11 @@ def test_the_sources_in_the_image_are_compiled(image: str) -> None:
 
 
 def test_the_files_of_the_page_are_in_the_image(image: str) -> None:
-    folder = "/home/bentoml/bento/src/service/page"
+    source = "/home/bentoml/bento/src"
+    folder = f"{source}/service/page"
     listed = docker("run", "--rm", "--entrypoint", "find", image, folder, "-type", "f").split()
+    styles = docker("run", "--rm", "--entrypoint", "find", image, f"{source}/models", "-name", "*.css").split()
+    assert {*styles} == {f"{source}/models/{name}.css" for name in ("html_page", "page_colours")}
     own = {path.relative_to(ROOT / "service/page").as_posix() for path in (ROOT / "service/page").rglob("*.*")}
     assert own == {path.removeprefix(f"{folder}/") for path in listed}
     assert "index.html" in own
