@@ -12,9 +12,11 @@ from pydantic import ValidationError
 
 from models.column_validation import validate_columns
 from models.columns import Column
+from models.encoding.encoder import Encoder
 from models.feature import Feature
+from models.frame_translation import FrameTranslation
 from models.rows import validate_rows
-from models.schema import FeatureSchema
+from models.schema import FeatureSchema, SchemaError
 from models.text_score import MAX_CHARACTERS, READ_CHARACTERS, TextScore, text_buckets
 
 BITS = 8
@@ -120,3 +122,22 @@ def test_rows_and_columns_have_the_same_frame_and_errors() -> None:
 
 def test_a_schema_with_a_score_is_read_as_written() -> None:
     assert FeatureSchema.from_json(schema().to_json()) == schema()
+
+
+def test_a_version_needs_the_scores_of_its_texts() -> None:
+    known = schema()
+    frame = validate_rows(known, ROWS[:3]).frame
+    encoder = Encoder.fit(known, frame, np.arange(3.0))
+    encoder.check(known)
+    features = [feature.model_copy(update={"score": None}) for feature in known.features]
+    with pytest.raises(SchemaError, match="'title': the text has no fitted score"):
+        encoder.check(schema().model_copy(update={"features": features}))
+
+
+def test_a_frame_is_only_translated_for_the_same_score() -> None:
+    frame = validate_rows(schema(), ROWS[:3]).frame
+    same = FrameTranslation(schema(), schema()).translate(frame)
+    np.testing.assert_array_equal(same.numbers, frame.numbers)
+    title = schema().features[1].model_copy(update={"score": score(9)})
+    with pytest.raises(ValueError, match="another score"):
+        FrameTranslation(schema(), schema().model_copy(update={"features": [schema().features[0], title]}))

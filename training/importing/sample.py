@@ -10,6 +10,7 @@ from models.feature import Feature, Scalar, TrainingRange
 from models.schema import FeatureSchema
 from training.build_dataset import MIN_ROWS, build_dataset, load_table
 from training.column_options import find_target, list_names
+from training.column_types import TRIED_TEXT
 from training.config import DataOptions
 from training.dataset import Dataset
 from training.edited_schema import load_edited_schema
@@ -70,9 +71,11 @@ def fitted_dataset(dataset: Dataset, graph: LayerGraph, columns: ColumnMatch) ->
     Raises UsageError for a column that the model cannot take.
     """
     by_name = dataset.schema.by_name
+    reasons = {ignored.name: ignored.reason for ignored in dataset.schema.ignored}
+    reasons |= {feature.name: TRIED_TEXT for feature in dataset.schema.features if feature.kind == "text"}
     for name in columns.all:
-        if name not in by_name:
-            reason = next((ignored.reason for ignored in dataset.schema.ignored if ignored.name == name), "left out")
+        if name not in by_name or by_name[name].kind == "text":
+            reason = reasons.get(name, "left out").replace(TRIED_TEXT, "free text")
             raise UsageError(f"the model takes the column {name!r}, and it cannot be used: {reason}")
     vocabularies = _vocabularies(graph, columns)
     limits = _index_limits(graph, columns)
