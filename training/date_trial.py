@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.model_selection import KFold
 from sklearn.tree import DecisionTreeRegressor
 
+from models.network.network import DivergenceError
 from training.column_options import list_names
 from training.network_fit import NetworkFit
 from training.paired_comparison import Gain, Vector, gain_of, mean_gain, mean_outputs
@@ -34,7 +35,11 @@ def fit_with_days(trained: NetworkFit, fit_days: FitDays, report: Report) -> Net
     names = list_names(dates)
     report(f"its errors depend on single days ({names}): a network that takes days as numbers, too")
     settings = replace(trained.fit.recipe, trials=(), searched=(), seconds=None)
-    with_days = fit_days(settings)
+    try:
+        with_days = fit_days(settings)
+    except DivergenceError as error:
+        report(f"the network that takes days as numbers diverged in epoch {error.epoch}")
+        return trained
     seconds = trained.fit.seconds + with_days.fit.seconds
     losses = trained.validation_loss, with_days.validation_loss
     used = gain_of(trained, with_days).is_clear

@@ -7,6 +7,7 @@ loss falls by more than its standard error.
 from collections.abc import Callable
 from dataclasses import replace
 
+from models.network.network import DivergenceError
 from training import text_columns
 from training.column_options import list_names
 from training.dataset import Dataset
@@ -37,7 +38,11 @@ def fit_with_texts(dataset: Dataset, recipe: Recipe, tune: float | None, fit: Fi
     names = list_names([candidate.feature.name for candidate in dataset.candidates])
     report(f"a network without text ({names}), then one with it")
     plain = fit(dataset, recipe)
-    texted = fit(text_columns.with_candidates(dataset), recipe)
+    try:
+        texted = fit(text_columns.with_candidates(dataset), recipe)
+    except DivergenceError as error:
+        report(f"the network with text diverged in epoch {error.epoch}")
+        return replace(plain, dataset=_noted(text_columns.without_candidates(plain.dataset, NO_GAIN), dataset, NO_GAIN))
     gain = gain_of(plain, texted)
     losses = plain.validation_loss, texted.validation_loss
     described = "validation loss {:.4f} with it, {:.4f} without".format(*reversed(losses))

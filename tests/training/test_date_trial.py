@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from models.encoding.column_encodings import DateEncoding, QuantileEncoding
 from models.encoding.encoder import Encoder
 from models.feature import Feature
+from models.network.network import DivergenceError
 from models.schema import FeatureSchema
 from training.build_dataset import load_dataset
 from training.config import DataOptions, FitOptions
@@ -68,11 +68,16 @@ def test_days_are_not_tried_for_a_trend_or_a_split_by_time(tmp_path: Path) -> No
     assert fit_with_days(late, never, lambda text: None) is late
 
 
-def test_days_that_do_not_help_leave_the_network_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_days_that_do_not_help_leave_the_network_as_it_was(tmp_path: Path) -> None:
     plain, _ = train(write(tmp_path / "t.csv", jumps=True))
     kept = fit_with_days(plain, lambda recipe: plain, lambda text: None)  # the same losses
     assert kept.fit.network is plain.fit.network
     assert NAME in kept.fit.trial_losses
+
+    def diverge(recipe: Recipe) -> NetworkFit:
+        raise DivergenceError(1, float("nan"))
+
+    assert fit_with_days(plain, diverge, lambda text: None) is plain
 
 
 def test_the_days_of_a_date_are_a_number_by_quantiles() -> None:
