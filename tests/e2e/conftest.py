@@ -20,6 +20,7 @@ from tests.child_processes import stop_all, wait_or_kill
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
+PATIENT_S = "120"  # the timeout of requests, which a slow machine does not reach
 BENTOML = str(Path(sys.executable).parent / "bentoml")
 TRAIN = """
 import sys
@@ -143,10 +144,10 @@ def start_server(
 ) -> Server:
     """A server that may not be ready yet. options: of `bentoml serve`. tls: of the client."""
     command = [BENTOML, "serve", *([target] if target else []), "--host", "127.0.0.1", "--port", str(port), *options]
-    settings = {"TABSERVE_WORKERS": "1", "TABSERVE_DRAIN_S": "1", **settings}
+    defaults = {"TABSERVE_WORKERS": "1", "TABSERVE_DRAIN_S": "1", "TABSERVE_TIMEOUT_S": PATIENT_S}
     with log.open("wb") as out:
         process = subprocess.Popen(
-            command, cwd=cwd, env=environment(home, **settings), stdout=out, stderr=subprocess.STDOUT
+            command, cwd=cwd, env=environment(home, **defaults | settings), stdout=out, stderr=subprocess.STDOUT
         )
     return Server(process, port, log, tls)
 

@@ -230,7 +230,7 @@ def reply_on(connection: socket.socket) -> tuple[int, bytes]:
 @pytest.mark.parametrize("batching", ["auto", "on"])
 def test_bad_clients_do_not_affect_others(serve: Serve, fragile_home: Path, batching: str) -> None:
     """Clients that vanish, slow senders, bodies over the limit, and rows at which the engine fails."""
-    limits = {"TABSERVE_MAX_BODY_BYTES": "20000", "TABSERVE_TIMEOUT_S": "5", "TABSERVE_BATCHING": batching}
+    limits = {"TABSERVE_MAX_BODY_BYTES": "20000", "TABSERVE_TIMEOUT_S": "15", "TABSERVE_BATCHING": batching}
     server = serve(fragile_home, **limits)
     model = model_of(fragile_home)
     crowd = Crowd(clients_of(server, model, 8))

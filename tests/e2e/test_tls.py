@@ -54,7 +54,11 @@ class Secured:
 
     def connect(self) -> ssl.SSLSocket:
         plain = socket.create_connection(("127.0.0.1", self.server.port), 60)
-        return self.context.wrap_socket(plain, server_hostname="127.0.0.1")
+        try:
+            return self.context.wrap_socket(plain, server_hostname="127.0.0.1")
+        except OSError:
+            plain.close()
+            raise
 
     def channel(self, *, with_certificate: bool = True) -> grpc.Channel:
         certificate, key = (file.read_bytes() for file in self.client_files)

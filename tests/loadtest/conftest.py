@@ -74,6 +74,7 @@ def url(store_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENTOML_HOME", str(store_home))
         patch.setenv("TABSERVE_DRAIN_S", "0")
+        patch.setenv("TABSERVE_TIMEOUT_S", "120")  # not reached on a slow machine
         with server_under_test.served(None, tmp_path_factory.mktemp("log") / "log", workers=1) as found:
             yield found
 

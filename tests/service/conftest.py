@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ from tests.child_processes import stop_all, wait_or_kill
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
+PATIENT_S = 120.0
+"""The timeout of requests, unless a test chooses one: a slow machine does not reach it."""
 MAX_ROWS, MAX_BODY = 2000, 600_000
 Row = dict[str, Any]
 
@@ -230,6 +232,8 @@ async def bentoml_stand_in(scope: Any, receive: Any, send: Any) -> None:
 def make_app() -> Callable[..., Application]:
     def make(models: list[TabularModel], settings: Settings) -> Application:
         """A started data plane. Its batcher belongs to the event loop of the first request."""
+        if settings.timeout_s == Settings.timeout_s:
+            settings = replace(settings, timeout_s=PATIENT_S)
         plane = DataPlane(models, settings)
         plane.start()
         asgi_app = Application(ServerContext(plane, settings)).wrap(bentoml_stand_in)
@@ -326,6 +330,7 @@ def make_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
 
     def make(**settings: str) -> Server:
         home = tmp_path_factory.mktemp("home")
+        settings = {"TABSERVE_TIMEOUT_S": str(PATIENT_S), **settings}
         made.append(Server(clean_environment(home, **settings), home / "log"))
         made[-1].start()
         return made[-1]
@@ -359,7 +364,6 @@ def small(store_folder: Path) -> dict[str, str]:
         "TABSERVE_WORKERS": "1",
         "TABSERVE_MAX_ROWS": str(MAX_ROWS),
         "TABSERVE_MAX_BODY_BYTES": str(MAX_BODY),
-        "TABSERVE_TIMEOUT_S": "5",
         "TABSERVE_DRAIN_S": "0.5",
     }
 

@@ -196,18 +196,31 @@ def test_a_body_over_the_limit_is_refused_with_or_without_a_length(client: httpx
         assert [error["code"] for error in reply.json()["errors"]] == ["body_too_large"]
 
 
-def test_a_slow_body_and_a_slow_head_are_cut_off(server: Any) -> None:
-    slow = socket.create_connection(("127.0.0.1", server.port), 60)
-    slow.sendall(b"POST /predict/homes HTTP/1.1\r\nhost:")
+def test_a_slow_head_is_cut_off(server: Any) -> None:
     with socket.create_connection(("127.0.0.1", server.port), 60) as connection:
-        started = time.monotonic()
-        connection.sendall(b"POST /predict/homes HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
-        answer = connection.recv(65536)
-    assert answer.startswith(b"HTTP/1.1 408")
-    assert b"problem+json" in answer
-    assert time.monotonic() - started > 4
-    with slow:
-        assert slow.recv(65536).startswith(b"HTTP/1.1 408 Request head too slow")
+        connection.sendall(b"POST /predict/homes HTTP/1.1\r\nhost:")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 408 Request head too slow")
+
+
+def test_a_slow_body_is_cut_off(
+    make_app: Callable[..., Application], tabular_models: list[TabularModel], asgi: Callable[..., Any]
+) -> None:
+    asgi_app = make_app(tabular_models, Settings(timeout_s=0.5))
+    pieces = [{"type": "http.request", "body": b"{", "more_body": True}]
+
+    async def receive() -> Any:
+        if not pieces:
+            await asyncio.sleep(3600)
+        return pieces.pop()
+
+    async def slow(scope: Any, _: Any, send: Any) -> None:
+        await asgi_app(scope, receive, send)
+
+    started = time.monotonic()
+    reply = asyncio.run(asgi(slow, "POST", "/predict/homes", b"", "", {"content-length": "100"}))
+    asgi_app.plane.close()
+    assert (reply.status, reply.headers["content-type"]) == (408, "application/problem+json")
+    assert time.monotonic() - started > 0.4
 
 
 def test_an_endless_head_is_cut_off(server: Any) -> None:
@@ -535,7 +548,7 @@ def test_the_deadline_counts_from_the_arrival_of_the_head(
     path: str,
 ) -> None:
     """The deadline does not start when the request is processed, which is later under load."""
-    asgi_app = make_app(tabular_models, Settings(timeout_s=10))
+    asgi_app = make_app(tabular_models, Settings(timeout_s=60))
     body = json.dumps({"rows" if "predict/" in path else "instances": [home_row]}).encode()
 
     async def ask(waited: float) -> int:
@@ -544,4 +557,4 @@ def test_the_deadline_counts_from_the_arrival_of_the_head(
 
         return int((await asgi(late, "POST", path, body)).status)
 
-    assert [asyncio.run(ask(waited)) for waited in (0, 11)] == [200, 504]
+    assert [asyncio.run(ask(waited)) for waited in (0, 61)] == [200, 504]

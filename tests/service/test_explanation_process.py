@@ -1,6 +1,7 @@
 """Explanations come from a process of their own, which may end at any time; otherwise from the worker."""
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -177,10 +178,9 @@ def test_the_process_loads_a_version_that_has_to_be_signed(folder: Path, frame: 
     stored = StoredVersion("homes", 1, Path(shutil.copytree(folder, tmp_path / "homes" / "1")))
     signature.sign(stored.path, signature.read_private_key(private), stored.tag)
     model = with_options(store.load(stored, trusted_keys=[public]), OutputOptions(explain="full"))
-    one = Explaining([public])
-    assert one.started(model, frame.take(slice(0, 1))).is_running()
-    assert one.queue._in_worker == {}
-    one.close()
+    with contextlib.closing(Explaining([public])) as one:
+        assert one.started(model, frame.take(slice(0, 1))).is_running()
+        assert one.queue._in_worker == {}
 
 
 def test_a_process_that_was_killed_is_replaced(explaining: Explaining, model: ExtendedModel, frame: Frame) -> None:
@@ -272,21 +272,19 @@ def test_the_worker_explains_what_the_process_cannot_load(
 def test_the_process_starts_when_it_is_needed_and_ends_when_it_is_not(
     model: ExtendedModel, frame: Frame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = Explaining()
-    assert one.process is None
-    started = one.started(model, frame.take(slice(0, 1)))
-    monkeypatch.setattr(explanation_queue, "IDLE_S", 0.0)
-    one.explain(model, frame.take(slice(0, 1)))
-    one.runner.run(asyncio.sleep(0.01))  # the timer
-    until(lambda: one.process is None)
-    until(lambda: not started.is_running())
-    one.close()
+    with contextlib.closing(Explaining()) as one:
+        assert one.process is None
+        started = one.started(model, frame.take(slice(0, 1)))
+        monkeypatch.setattr(explanation_queue, "IDLE_S", 0.0)
+        one.explain(model, frame.take(slice(0, 1)))
+        one.runner.run(asyncio.sleep(0.01))  # the timer
+        until(lambda: one.process is None)
+        until(lambda: not started.is_running())
 
 
 def test_closing_the_queue_ends_the_process(model: ExtendedModel, frame: Frame) -> None:
-    one = Explaining()
-    started = one.started(model, frame.take(slice(0, 1)))
-    one.close()
+    with contextlib.closing(Explaining()) as one:
+        started = one.started(model, frame.take(slice(0, 1)))
     until(lambda: not started.is_running())
 
 
@@ -317,15 +315,15 @@ def test_the_process_ends_with_its_worker(folder: Path) -> None:
 
 def test_a_message_arrives_as_it_was_sent_and_half_a_message_is_an_error() -> None:
     one, other = socket.socketpair()
-    arrays = [np.arange(6.0).reshape(2, 3)[:, ::2], np.empty((3, 0), dtype=np.int64), np.array(2.5)]
-    array_messages.send(one, {"work": "count", "name": "ä"}, arrays)
-    message = array_messages.receive(other)
-    assert message.fields == {"work": "count", "name": "ä"}
-    for array, sent in zip(message.arrays, arrays, strict=True):
-        np.testing.assert_array_equal(array, sent)
-        assert (array.dtype, array.shape) == (sent.dtype, sent.shape)
-    os.write(one.fileno(), array_messages.LENGTH.pack(100) + b"{")
-    one.close()
-    with pytest.raises(ConnectionError):
-        array_messages.receive(other)
-    other.close()
+    with one, other:
+        arrays = [np.arange(6.0).reshape(2, 3)[:, ::2], np.empty((3, 0), dtype=np.int64), np.array(2.5)]
+        array_messages.send(one, {"work": "count", "name": "ä"}, arrays)
+        message = array_messages.receive(other)
+        assert message.fields == {"work": "count", "name": "ä"}
+        for array, sent in zip(message.arrays, arrays, strict=True):
+            np.testing.assert_array_equal(array, sent)
+            assert (array.dtype, array.shape) == (sent.dtype, sent.shape)
+        os.write(one.fileno(), array_messages.LENGTH.pack(100) + b"{")
+        one.close()
+        with pytest.raises(ConnectionError):
+            array_messages.receive(other)

@@ -58,22 +58,21 @@ def new_server() -> uvicorn.Server:
 
 async def turns_to_answer(port: int) -> int:
     """The iterations of the event loop until all connections were answered, with 10 ms of work in each."""
-    clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS)]
-    turns = 0
-    for client in clients:
-        client.setblocking(False)
-        client.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-    waiting = set(clients)
-    while waiting and turns < 10 * CONNECTIONS:
-        time.sleep(0.01)
-        await asyncio.sleep(0)
-        turns += 1
-        for client in list(waiting):
-            with contextlib.suppress(BlockingIOError):
-                assert client.recv(1000).startswith(b"HTTP/1.1 200")
-                waiting.discard(client)
-    for client in clients:
-        client.close()
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", port), 60)) for _ in range(CONNECTIONS)]
+        turns = 0
+        for client in clients:
+            client.setblocking(False)
+            client.send(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        waiting = set(clients)
+        while waiting and turns < 10 * CONNECTIONS:
+            time.sleep(0.01)
+            await asyncio.sleep(0)
+            turns += 1
+            for client in list(waiting):
+                with contextlib.suppress(BlockingIOError):
+                    assert client.recv(1000).startswith(b"HTTP/1.1 200")
+                    waiting.discard(client)
     assert not waiting
     return turns
 
