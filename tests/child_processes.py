@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import AnyStr
 
-STOP_S = 60.0
+STOP_S = 120.0
 
 
 @contextmanager

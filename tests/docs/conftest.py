@@ -15,7 +15,7 @@ from tests.child_processes import stop_all
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_SECONDS = 120
+READY_SECONDS = 300
 QUICK = ("--framework", "numpy", "--no-baselines", "--dropout", "0.1", "--final", "train")
 
 

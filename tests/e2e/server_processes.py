@@ -10,7 +10,7 @@ import psutil
 
 from service.server.library_hooks.bentoml_hooks import WORKER_MODULE
 
-WAIT_S = 60
+WAIT_S = 300
 
 
 def until(condition: Callable[[], bool], seconds: float = WAIT_S) -> None:

@@ -104,7 +104,7 @@ def test_a_server_serves_survives_drains_and_stops(serve: Serve, home: Path, tra
     first = workers(server)
     assert len(first) == 2
     first[0].kill()
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while server.log.read_text().count("model ready") < 3:
         assert time.monotonic() < until, "not replaced"
         time.sleep(0.1)
@@ -133,7 +133,7 @@ def test_a_server_serves_survives_drains_and_stops(serve: Serve, home: Path, tra
     clients = [threading.Thread(target=load) for _ in range(4)]
     for client in clients:
         client.start()
-    until = time.monotonic() + 60
+    until = time.monotonic() + 300
     while answered[0] < 20 and time.monotonic() < until:
         time.sleep(0.05)
     stopped_at.append(time.monotonic())
@@ -157,7 +157,7 @@ def test_servers_on_one_home_keep_their_metrics_apart(serve: Serve, home: Path, 
 
     def wait_for_requests(server: Any, expected: int) -> None:
         """Each worker publishes its counts once a second."""
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300
         while requests_of(server) < expected and time.monotonic() < until:
             time.sleep(0.2)
         assert requests_of(server) == expected

@@ -56,7 +56,7 @@ class Collector:
         return [span for group in groups for scope in group.scope_spans for span in scope.spans]
 
     def wait_for_spans(self, count: int) -> list[Any]:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300
         while len(self.spans) < count and time.monotonic() < until:
             time.sleep(0.05)
         assert len(self.spans) == count

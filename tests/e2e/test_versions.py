@@ -30,7 +30,7 @@ ROW = {"a": 1.5, "b": 2.5}
 BODY = json.dumps({"rows": [ROW]}).encode()
 VERSIONS = (1, 2, 3)
 CLIENTS = 4
-WAIT_S = 60.0
+WAIT_S = 300.0
 
 
 @pytest.fixture(scope="module")

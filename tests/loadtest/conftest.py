@@ -93,7 +93,7 @@ def misbehaving(url: str) -> Iterator[Callable[[str, int], str]]:
         port = free_port()
         command = [sys.executable, str(Path(__file__).with_name("proxy.py")), str(port), str(urlsplit(url).port)]
         running.append(subprocess.Popen([*command, misdeed, str(number)]))
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300
         while time.monotonic() < until:
             try:
                 if httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:

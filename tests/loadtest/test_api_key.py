@@ -55,7 +55,7 @@ def test_each_part_of_a_load_test_sends_the_key(
     monkeypatch.setenv(KEY, TEXT)
     with pytest.raises(PlanError, match="status 401"):
         request_plan.make(url, RequestMix())
-    with httpx.Client(base_url=url, headers=key_headers()) as client:
+    with httpx.Client(base_url=url, headers=key_headers(), timeout=300) as client:
         assert metrics(client) == {}
     assert sent == [HEADER, HEADER]
     head = open_loop.head("host", "", plan.requests[0]).decode()

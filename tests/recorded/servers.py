@@ -19,7 +19,7 @@ from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 STORE = Path(__file__).resolve().parent / "store"
-START_S, STOP_S = 120, 30
+START_S, STOP_S = 300, 60
 COMMON = {"TABSERVE_STORE": str(STORE), "TABSERVE_WORKERS": "1", "TABSERVE_DRAIN_S": "0", "TABSERVE_ADMIN": "off"}
 SETTINGS: Mapping[str, Mapping[str, str]] = {
     "all": {

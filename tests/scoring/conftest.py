@@ -13,7 +13,7 @@ import pytest
 from scoring.__main__ import main
 from tests.scoring.tables import ROOT, STORE, numbers_table
 
-WAIT_S = 120.0
+WAIT_S = 300.0
 Run = Callable[..., int]
 
 

@@ -298,7 +298,7 @@ class Server:
             self.process = subprocess.Popen(
                 [*command, *self.arguments], cwd=ROOT, env=self.environment, stdout=log, stderr=subprocess.STDOUT
             )
-        until = time.monotonic() + 120
+        until = time.monotonic() + 300
         while time.monotonic() < until:
             assert self.process.poll() is None, self.log.read_text()
             try:

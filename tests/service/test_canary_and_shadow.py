@@ -23,7 +23,7 @@ from tests.service.test_follower import Worker, change, folder, versions_folder
 
 __all__ = ["change", "folder", "versions_folder"]
 CANARY = Traffic(shares={"champion": 50, "challenger": 50}, rollback=AutomaticRollback(after_rows=10))
-WAIT_S = 60.0
+WAIT_S = 300.0
 
 
 @pytest.fixture

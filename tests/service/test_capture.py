@@ -34,7 +34,7 @@ from service.recent_ids import RecentIds
 from service.settings import Settings, SettingsError
 from tests.service.conftest import HOME, Reply, call_asgi
 
-WAIT_S = 60.0
+WAIT_S = 300.0
 
 
 class Service:

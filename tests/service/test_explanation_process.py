@@ -35,7 +35,7 @@ from service.explanation_queue import ExplanationQueue
 from tests.service.conftest import ROOT, rows_of, schemas, trained
 from tests.signing_keys import write_keys
 
-WAIT_S = 120.0
+WAIT_S = 300.0
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from service.access import key_rates
 from service.access.key_rates import SIZE, SLOTS, SharedRates, burst_of
 
 START = 1000.0
-WAIT_S = 120.0
+WAIT_S = 300.0
 
 
 class Clock:
