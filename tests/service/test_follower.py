@@ -17,12 +17,14 @@ from models import serving_changes, store, version_files
 from models.aliases import CHAMPION
 from models.serving_file import ServingChange, ServingFile
 from models.serving_state import ModelState, Traffic
+from models.version_files import StoredVersion, StoreError
 from service import model_selection
 from service.data_plane import DataPlane
 from service.exchange import ServerContext
 from service.follower import Follower
 from service.following_status import FollowingStatus
 from service.http.asgi import Application
+from service.served_model import ServedModel
 from service.settings import Settings
 from service.version_loader import VersionLoader
 from service.worker_files import PrepareRequest, WorkerFiles
@@ -277,6 +279,29 @@ def test_a_worker_follows_without_space_for_its_files(tmp_path: Path) -> None:
     assert files.statuses() == {}
     assert files.requested() is None
     files.remove()
+
+
+def test_a_server_that_cannot_load_a_version_delays_no_other_server(
+    start: Any, change: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two servers on one store, one of which lacks memory, a library or a key."""
+
+    def fail(stored: StoredVersion) -> ServedModel:
+        raise StoreError(f"{stored.tag} cannot be loaded: here")
+
+    failing, other = start(), start()
+    change(serving_changes.promote, 1, by_person=True)
+    for worker in (failing, other):
+        worker.look()
+    monkeypatch.setattr(failing.loader, "_load", fail)
+    generation = change(serving_changes.promote, 2, by_person=True)
+    for worker in (failing, other):
+        worker.look()
+    assert (failing.aliases, failing.problems) == ({CHAMPION: "1"}, {"homes:2": "homes:2 cannot be loaded: here"})
+    assert (other.aliases, other.problems) == ({CHAMPION: "2"}, {})
+    status = failing.plane.following
+    assert (status.wanted_generation, status.serving_generation) == (generation, generation - 1)
+    assert other.plane.following.serving_generation == generation
 
 
 def test_a_pinned_model_does_not_follow(start: Any, change: Any) -> None:
