@@ -8,6 +8,8 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_T
 for _variable in THREAD_VARIABLES:  # of the processes that tests start, too
     os.environ.setdefault(_variable, "1")  # two processes share the cores; threads that wait for each other take most
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,6 +114,15 @@ def bentoml_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
     BentoMLContainer.model_store.set(ModelStore(str(folder)))
     yield folder
     BentoMLContainer.model_store.reset()
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The calls of time.sleep in the thread of the test, none of which takes time. Other threads sleep as before."""
+    made: list[float] = []
+    sleep, here = time.sleep, threading.get_ident()
+    monkeypatch.setattr(time, "sleep", lambda s: made.append(s) if threading.get_ident() == here else sleep(s))
+    return made
 
 
 @pytest.fixture

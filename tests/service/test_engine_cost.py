@@ -59,19 +59,17 @@ def test_there_are_more_rounds_while_they_differ(monkeypatch: pytest.MonkeyPatch
 
 
 def test_models_that_are_measured_together_take_turns(
-    monkeypatch: pytest.MonkeyPatch, tabular_model: TabularModel
+    monkeypatch: pytest.MonkeyPatch, tabular_model: TabularModel, pauses: list[float]
 ) -> None:
     """Each model gets its own rounds, and they share the pauses."""
     models = [dataclasses.replace(tabular_model, version=version) for version in "12"]
     order: list[str] = []
-    pauses: list[float] = []
 
     def measure_round(model: TabularModel, clock: Any) -> EngineCost:
         order.append(model.version)
         return EngineCost(float(model.version), 10.0 * float(model.version) * (1 + (len(order) in (2, 4))))
 
     monkeypatch.setattr(engine_cost, "measure_round", measure_round)
-    monkeypatch.setattr(time, "sleep", pauses.append)
     costs = engine_cost.measure_all(models, pause_s=5.0)
     assert costs == [EngineCost(1, 10, steady=True), EngineCost(2, 20, steady=True)]
     assert order == ["1", "2", "1", "2", "1", "2", "2"]

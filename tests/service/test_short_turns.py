@@ -1,7 +1,6 @@
 """A thread that works in short turns pauses between them, and changes nothing else."""
 
 import sys
-import time
 
 import pytest
 
@@ -12,30 +11,22 @@ def work(times: int) -> int:
     return sum(map(int, "1" * times))
 
 
-@pytest.fixture
-def paused(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that were made, none of which takes time."""
-    made: list[float] = []
-    monkeypatch.setattr(time, "sleep", made.append)
-    return made
-
-
-def test_work_pauses_after_each_turn(paused: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_pauses_after_each_turn(pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(short_turns, "TURN_S", 0.0)
     with short_turns.short_turns():
         assert work(3) == 3
-    assert len(paused) > 3, "at the calls and returns of Python functions and of those in C"
-    assert set(paused) == {short_turns.PAUSE_S}
+    assert len(pauses) > 3, "at the calls and returns of Python functions and of those in C"
+    assert set(pauses) == {short_turns.PAUSE_S}
 
 
-def test_work_within_a_turn_does_not_pause(paused: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_within_a_turn_does_not_pause(pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(short_turns, "TURN_S", 3600.0)
     with short_turns.short_turns():
         assert work(3) == 3
-    assert paused == []
+    assert pauses == []
 
 
-@pytest.mark.usefixtures("paused")
+@pytest.mark.usefixtures("pauses")
 def test_turns_end_with_the_block() -> None:
     def fail() -> None:
         assert sys.getprofile() is not None

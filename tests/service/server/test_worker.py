@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -95,10 +94,8 @@ def test_workers_that_cannot_start_stop_the_server_at_the_third_try(
 
 
 def test_failed_starts_do_not_stop_a_server_with_a_running_worker(
-    in_worker: Path, killed: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+    in_worker: Path, killed: list[tuple[int, int]], pauses: list[float]
 ) -> None:
-    waits: list[float] = []
-    monkeypatch.setattr(time, "sleep", waits.append)
     records = WorkerRecords(in_worker)
     records.register()
     records.started()
@@ -107,7 +104,7 @@ def test_failed_starts_do_not_stop_a_server_with_a_running_worker(
         worker.wait_after_failed_starts(records)
     assert killed == []
     assert not records.given_up
-    assert waits == [1, 2, 4, 8, 16, 30, 30]
+    assert pauses == [1, 2, 4, 8, 16, 30, 30]
     records.register()
     worker.wait_after_failed_starts(records)
-    assert len(waits) == 7  # nothing is served: no time to wait
+    assert len(pauses) == 7  # nothing is served: no time to wait
