@@ -181,3 +181,15 @@ def header_hint(names: list[str]) -> str:
     """A hint that the first line may be data, if some of its cells are numbers or dates."""
     found = next((name for name in names if name and DATA_CELL.fullmatch(name)), None)
     return "" if found is None else f" (a file without a header? its first line holds {found!r}: write one above)"
+
+
+def title_hint(names: list[str], head: str, delimiter: str) -> str:
+    """A hint that the first line may be a title, if a line below it has a name in each of its cells."""
+    reader = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter)
+    try:
+        for row in islice(reader, 1, MAX_TITLE_LINES):
+            if len(row) == len(names) and all(cell.strip() and not DATA_CELL.fullmatch(cell.strip()) for cell in row):
+                return f" (the table seems to begin in line {reader.line_num}: say --skip-rows {reader.line_num - 1})"
+    except csv.Error:
+        pass
+    return ""

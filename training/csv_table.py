@@ -93,7 +93,8 @@ def read_header(declared: str | None, chunks: Iterator[bytes], where: str, optio
     try:
         check_names(names, where)
     except UsageError as error:
-        raise UsageError(f"{error}{csv_format.header_hint(names)}") from None
+        hint = csv_format.header_hint(names) or csv_format.title_hint(names, head, delimiter)
+        raise UsageError(f"{error}{hint}") from None
     csv_format.check_header_is_not_data(names, head, delimiter, where)
     if names != header:
         notices.append("blanks around column names and cells are removed")

@@ -180,7 +180,7 @@ def _repair(chunks: Chunks, where: str) -> TextEncoding | None:
     if invalid > valid:
         raise UsageError(
             f"{where} has {valid} characters of UTF-8 and {invalid} bytes that are not UTF-8, the first of them "
-            f"{byte:#04x} in line {line}: say --encoding cp1252, or fix the file"
+            f"{byte:#04x} in line {line}: say --encoding cp1252 or another one (gb18030, euc_kr, …), or fix the file"
         )
     notice = (
         f"{where} is UTF-8, but {invalid} of its bytes are not and read as cp1252: line {line} has the byte "

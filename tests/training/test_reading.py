@@ -51,6 +51,7 @@ def test_the_fingerprint_is_that_of_the_file(write: Callable[..., str]) -> None:
         (b"Dear sir, dear madam\nthis is a letter\nof three lines\n", "not a table"),
         (b"a,b,a\n1,2,3\n", "2 columns of the name 'a'"),
         (b"a,,\n1,2,3\n", "2 columns without a name"),
+        (b"Report;;\n\na;b;c\n1;2;3\n4;5;6\n", "2 columns without a name .*begin in line 3: say --skip-rows 2"),
         (b"a,b\n", "no rows"),
         (b"5.1,3.5,setosa\n4.9,3.0,setosa\n", "column names"),
         (b"a,b\n1,2\n3,4,5\n6,7\n8,9\n", "row 2 below the header .*line 3.* has 3 cells, the header has 2"),
