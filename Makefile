@@ -6,7 +6,7 @@ PY := .venv/bin/python
 PARALLEL = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test clients-check cluster-check store-check browser-check page-pictures check-all dialects drift-simulation drift-comparison tables-check large-tables key-timing kills bulk-kills \
+.PHONY: help serve setup setup-development unit test lint format docs wheel-check image container-test clients-check cluster-check store-check browser-check page-pictures check-all dialects drift-simulation drift-comparison tables-check large-tables large-memory key-timing kills bulk-kills \
 	quality trust shap-comparison suite learners load large-bodies soak versions-proof starts robustness bench client-bench bulk-bench lock upgrade-check clean
 
 help: ## print this list
@@ -55,6 +55,10 @@ large-tables: .venv/.development ## train tables of 1,000,000 and 10,000,000 row
 	$(PY) -m pip install --quiet --no-deps --require-hashes --upgrade --target build/large/packages -r requirements/large.lock
 	$(PY) -m tests.training.large.proof --csv-rows $(or $(CSV_ROWS),1000000) --parquet-rows $(or $(PARQUET_ROWS),10000000) --memory $(or $(MEMORY),2GB)
 
+large-memory: .venv/.development ## the memory of make large-tables alone: all rows are read and fetched, few steps are computed (minutes)
+	$(PY) -m tests.training.large.bad_row
+	$(PY) -m tests.training.large.proof --memory-alone --csv-rows $(or $(CSV_ROWS),1000000) --parquet-rows $(or $(PARQUET_ROWS),10000000) --memory $(or $(MEMORY),2GB)
+
 key-timing: .venv/.development ## try 100,000 wrong API keys of three classes and compare the times of their refusals
 	$(PY) -m tests.service.key_timing 100000
 
@@ -74,7 +78,7 @@ container-test: .venv/.development ## test the image and deploy/ on a real engin
 clients-check: .venv/.development ## test with generated clients, nginx and Prometheus; needs these, Node and Java (minutes)
 	tests/clients/programs.sh run $(PY) -m pytest -q -c tests/clients/pytest.ini tests/clients
 
-cluster-check: .venv/.development ## score on a real local Spark and a one-node Ray; needs Java (minutes)
+cluster-check: .venv/.development ## score on a real local Spark, score and train on a one-node Ray; needs Java (minutes)
 	tests/scoring/cluster.sh
 
 store-check: .venv/.development ## stores of models, bulk scoring and capture at URLs, with a server that speaks S3 (minutes)

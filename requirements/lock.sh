@@ -33,6 +33,8 @@ uv pip compile --no-deps --universal --generate-hashes --no-header --quiet --no-
 uv pip compile --no-deps --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
     --constraint requirements/development.lock requirements/store.in -o requirements/store.lock
 uv pip compile --no-deps --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
+    --constraint requirements/scoring-ray.lock requirements/training-ray.in -o requirements/training-ray.lock
+uv pip compile --no-deps --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
     requirements/shap.in -o requirements/shap.lock
 uv pip compile --no-deps --universal --generate-hashes --no-header --quiet --no-annotate --python-version 3.11 \
     requirements/tables.in -o requirements/tables.lock

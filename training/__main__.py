@@ -98,9 +98,14 @@ def train(arguments: list[str], program: str) -> int:
     stored = []
     try:
         for table, network in runs or [(data_options, fit_options)]:
-            baselines = not parsed.no_baselines
             version = promotion.run(
-                table, network, options, baselines=baselines, tune=parsed.tune, signing_key=signing_key
+                table,
+                network,
+                options,
+                baselines=not parsed.no_baselines,
+                tune=parsed.tune,
+                engine=parsed.engine,
+                signing_key=signing_key,
             )
             stored.append(version)
     except DivergenceError as error:
@@ -226,6 +231,13 @@ def train_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
         metavar="TIME",
         help="search for better settings for this time (20m, 90s, 1h30m) on the validation rows, then train with the "
         "best; flags keep their values. After an interruption the same command continues",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="where the trials of the recipe and of --tune are trained: one after the other in this process, or "
+        "several at once on a Ray cluster (RAY_ADDRESS; extra ray) (default: local)",
     )
     add_debug_option(parser)
     parser.add_argument("--if-empty", action="store_true", help="do nothing when the store holds a model already")

@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from collections.abc import Callable
 from itertools import islice, pairwise
 from typing import Any
 
@@ -29,6 +30,7 @@ MAX_WORK = 2e8  # multiplications per step of a linear model: about what 30 s al
 MAX_TREE_WORK = 2e7  # rows * classes: about what 30 s allow
 MAX_CELLS = 1e8  # limit for the matrix of a linear model
 MAX_ROWS = 200_000  # limit of the rows for the baselines, which are in memory
+PREDICTED_ROWS = 1 << 16  # number of test rows that are predicted at once
 
 
 class Baselines:
@@ -77,14 +79,24 @@ class Baselines:
 
     def linear(self, report: Report) -> EvaluationMetrics:
         """Ridge or logistic regression on standardised numbers and one column for each level."""
-        x = self._linear_matrix()
-        steps = max(1, x.shape[1] // 200) if self.task == "regression" else self.classes
-        rows = self._affordable(int(MAX_WORK / (x.shape[1] * steps)), "the linear model", report)
+        encoder = Encoder.fit(self.schema, self.frame.take(self.train), bins=0)
+        width = self._linear_matrix(encoder, self.train[:1]).shape[1]
+        steps = max(1, width // 200) if self.task == "regression" else self.classes
+        rows = self._affordable(int(MAX_WORK / (width * steps)), "the linear model", report)
+        x = self._linear_matrix(encoder, rows)
         if self.task == "regression":
-            model = Ridge(alpha=1.0).fit(x[rows], self.y[rows])
-            return self._evaluate(model.predict(x[self.test])[:, None])
-        logistic = LogisticRegression(max_iter=200).fit(x[rows], self.y[rows])
-        return self._evaluate(self._all_classes(logistic.classes_, logistic.predict_proba(x[self.test])))
+            model = Ridge(alpha=1.0).fit(x, self.y[rows])
+            return self._evaluate(
+                self._for_test(lambda part: model.predict(self._linear_matrix(encoder, part))[:, None])
+            )
+        logistic = LogisticRegression(max_iter=200).fit(x, self.y[rows])
+        p = self._for_test(lambda part: logistic.predict_proba(self._linear_matrix(encoder, part)))
+        return self._evaluate(self._all_classes(logistic.classes_, p))
+
+    def _for_test(self, predict: Callable[[Array], Array]) -> Array:
+        """The predictions for the test rows, some rows at a time: the matrix of all of them may be large."""
+        parts = [self.test[start : start + PREDICTED_ROWS] for start in range(0, len(self.test), PREDICTED_ROWS)]
+        return np.concatenate([predict(part) for part in parts])
 
     def _affordable(self, limit: int, model: str, report: Report) -> Array:
         """The rows of the train set, or as many of them as fit into the time: at least one of each class."""
@@ -177,14 +189,13 @@ class Baselines:
             outputs = outputs.astype(np.float64) * self.scale.scale + self.scale.mean
         return evaluate(self.task, self.target[self.test], outputs)
 
-    def _linear_matrix(self) -> Array:
-        encoder = Encoder.fit(self.schema, self.frame.take(self.train), bins=0)
-        x = encoder.encode(self.frame)
+    def _linear_matrix(self, encoder: Encoder, rows: Array) -> Array:
+        x = encoder.encode(self.frame.take(rows))
         plain = x.shape[1] - len(encoder.tables)
         levels = [
             np.eye(size, dtype=np.float32)[x[:, plain + j].astype(int)]
             for j, (size, _) in enumerate(encoder.tables)
-            if size <= min(1000, MAX_CELLS / len(x))
+            if size <= min(1000, MAX_CELLS / len(self.target))
         ]
         return np.concatenate([x[:, :plain], *levels], axis=1)
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from pydantic import ValidationError
 
 from models.cell_format import PLAIN, CellFormat
@@ -140,6 +141,7 @@ def _infer_columns(
         columns.append(column.without_values)
         del column
         return_freed_memory()
+        pa.default_memory_pool().release_unused()
     progress.close()
     return columns, store, ()
 

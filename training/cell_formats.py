@@ -129,6 +129,7 @@ def decide_cell_formats(
             candidates.append(found)
         else:
             decided[column.name] = found
+        del column  # before the next one is read: one column is in memory
     _resolve(candidates, delimiter, options, ask=schema is None)
     return decided | {candidate.column: _finish(candidate, options) for candidate in candidates}
 

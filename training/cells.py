@@ -7,7 +7,7 @@ import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, time
+from datetime import date, datetime, time
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +22,7 @@ from training.streaming.part_columns import PartColumns
 
 CellType = Literal["untyped", "text", "number", "boolean", "timestamp", "other"]
 Mask = npt.NDArray[np.bool_]
+TEXT_ROWS = 65_536  # number of times that are Python objects at once
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,7 @@ def factorize(table: RawTable, name: str, missing: Sequence[str]) -> FactorizedC
         return FactorizedColumn(name, codes, [], counts, "other", arrow_type=arrow_type)
     encoded = column.dictionary_encode()
     codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    values = encoded.dictionary.to_pylist()
-    if cell_type == "timestamp":
-        values = _iso_texts(values)
+    values = _iso_texts(encoded.dictionary) if cell_type == "timestamp" else encoded.dictionary.to_pylist()
     if cell_type in ("untyped", "text"):
         codes, values = _normalized(codes, values)
     mask = _is_missing(values, cell_type, frozenset(missing))
@@ -166,14 +165,19 @@ def _typed_column(column: Any) -> tuple[CellType, Any]:
     return "other", column
 
 
-def _iso_texts(moments: list[Any]) -> list[str]:
-    """ISO 8601 texts, without the time if no value has one."""
-    dates_only = all(
-        not isinstance(moment, datetime) or (moment.time() == time() and moment.tzinfo is None) for moment in moments
-    )
+def _iso_texts(moments: Any) -> list[str]:
+    """ISO 8601 texts of an Arrow array, without the time if no value has one. A part at a time is Python objects."""
+    parts = [moments.slice(start, TEXT_ROWS) for start in range(0, len(moments), TEXT_ROWS)]
+    dates_only = all(_is_date(moment) for part in parts for moment in part.to_pylist())
     return [
-        (moment.date() if dates_only and isinstance(moment, datetime) else moment).isoformat() for moment in moments
+        (moment.date() if dates_only and isinstance(moment, datetime) else moment).isoformat()
+        for part in parts
+        for moment in part.to_pylist()
     ]
+
+
+def _is_date(moment: date) -> bool:
+    return not isinstance(moment, datetime) or (moment.time() == time() and moment.tzinfo is None)
 
 
 def _is_missing(values: list[Any], cell_type: CellType, tokens: frozenset[str]) -> Mask:

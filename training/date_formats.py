@@ -179,7 +179,8 @@ def check_date_format(date_format: str | None) -> None:
 def parse_dates(values: Sequence[str], date_format: str) -> Vector:
     """(distinct,): seconds since 1970, UTC if a value has no zone, NaN if it is not a date of this format."""
     if date_format == "iso" or date_format in EPOCH_UNITS:
-        return np.array([_parse_date(value, date_format) for value in values], dtype=np.float64)
+        parsed = (_parse_date(value, date_format) for value in values)
+        return np.fromiter(parsed, dtype=np.float64, count=len(values))
     texts = pd.Series(list(values), dtype="str")
     moments = pd.to_datetime(texts, format=date_format, errors="coerce", utc=True)
     seconds = moments.dt.as_unit("us").astype("int64").to_numpy() / 1e6

@@ -4,7 +4,7 @@ Each member is fitted to the target by itself, so each member's output counts as
 is that of the members' mean, which is what is served.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,31 +13,35 @@ import numpy as np
 from models.architecture import Architecture
 from models.network import optimizers
 from models.network.network import DivergenceError
-from training.folds import TrialResult
 from training.further_trials import TimeBudget, describe, draw_settings
 from training.recipe import Recipe
-from training.training_run import Report, TrainingRun, best_epoch
+from training.training_run import Report, TrainingRun, TrialResult, best_epoch
 
 BETA_1, EPSILON = 0.9, 1e-8  # parameters of AdamW
+TrainTrial = Callable[[Recipe], TrialResult]
+"""Trains with the settings of one trial. Raises DivergenceError."""
+TrainTrials = Callable[[Sequence[Recipe]], Iterator[TrialResult | DivergenceError]]
 
 
 def select_trial(
-    recipe: Recipe, run: Callable[[Recipe], TrialResult], report: Report
+    recipe: Recipe, train: TrainTrial, report: Report, train_all: TrainTrials | None = None
 ) -> tuple[TrialResult, dict[str, float]]:
     """Train with the settings of each trial; the result with the smallest validation loss, and the losses of all.
 
-    Raises DivergenceError when all of them diverge.
+    train_all: trains the trials of the recipe at once; without it one is trained after the other. Raises
+    DivergenceError when all of them diverge.
     """
     results: list[TrialResult] = []
     errors: list[DivergenceError] = []
     budget = TimeBudget(recipe)
-    for settings in recipe.trials or ({},):
-        trial = replace(recipe, trials=(), **settings)
-        try:
-            results.append(run(trial))
-        except DivergenceError as error:
-            errors.append(error)
-            report(f"the training with dropout {trial.dropout:g} diverged in epoch {error.epoch}")
+    recipes = [replace(recipe, trials=(), **settings) for settings in recipe.trials or ({},)]
+    trained = train_all(recipes) if train_all else _train_in_turn(recipes, train)
+    for trial, result in zip(recipes, trained, strict=True):
+        if isinstance(result, TrialResult):
+            results.append(result)
+        else:
+            errors.append(result)
+            report(f"the training with dropout {trial.dropout:g} diverged in epoch {result.epoch}")
         budget.end_trial()
     if not results:
         raise errors[0]
@@ -47,13 +51,21 @@ def select_trial(
         compared = ", ".join(f"validation {loss:.4f} with {name}" for name, loss in losses.items())
         report(f"{compared}: {best.recipe.dropout:g} is kept")
     if recipe.searched:
-        best, further = _run_further_trials(recipe, best, run, budget, report)
+        best, further = _run_further_trials(recipe, best, train, budget, report)
         losses |= further
     return best, losses
 
 
+def _train_in_turn(recipes: Sequence[Recipe], train: TrainTrial) -> Iterator[TrialResult | DivergenceError]:
+    for recipe in recipes:
+        try:
+            yield train(recipe)
+        except DivergenceError as error:
+            yield error
+
+
 def _run_further_trials(
-    recipe: Recipe, best: TrialResult, run: Callable[[Recipe], TrialResult], budget: TimeBudget, report: Report
+    recipe: Recipe, best: TrialResult, train: TrainTrial, budget: TimeBudget, report: Report
 ) -> tuple[TrialResult, dict[str, float]]:
     """Further trials while the budget lasts; the best of them and of those before, and the losses of the further."""
     rng, losses, number = np.random.default_rng(recipe.fit_seed), dict[str, float](), 0
@@ -62,7 +74,7 @@ def _run_further_trials(
         number += 1
         name = f"further trial {number}: {describe(settings)}"
         try:
-            result = run(replace(recipe, trials=(), **settings))
+            result = train(replace(recipe, trials=(), **settings))
         except DivergenceError as error:
             report(f"{name}: diverged in epoch {error.epoch}")
         else:

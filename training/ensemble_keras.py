@@ -17,10 +17,10 @@ from models.network.activations import Array
 from models.network.network import DivergenceError
 from training.encoded_rows import EncodedMatrix, Targets
 from training.ensemble import BETA_1, EPSILON, configure, schedule
-from training.folds import Evaluate, Fold, FoldResult, RowNumbers, TrialResult
+from training.folds import Evaluate, Fold, FoldResult
 from training.recipe import MAX_FOLD_ROWS, Recipe
 from training.tensor_rows import TensorRows
-from training.training_run import OnEpoch, OnRows, best_epoch
+from training.training_run import OnEpoch, OnRows, RowNumbers, TrialResult, best_epoch
 
 FLOAT_BYTES = 4
 MAX_SEGMENT_BYTES = 1 << 24  # encoded rows that are tensors at the same time

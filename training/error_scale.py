@@ -52,16 +52,28 @@ def _fit_scale_head(held_out: RowErrors, learned: RowErrors | None) -> ScaleHead
         return ScaleHead(np.zeros(hidden.shape[1], np.float32), log_typical, (log_typical, log_typical))
     mean, deviation = hidden.mean(axis=0, dtype=np.float64), hidden.std(axis=0, dtype=np.float64)
     factor = np.where(deviation > 1e-6, 1 / np.maximum(deviation, 1e-6), 0.0) / np.sqrt(hidden.shape[1] / 32)
-    h = (hidden - mean) * factor
-    direction = np.zeros(h.shape[1]) if learned is None else _learned_direction(learned, mean, factor)
-    inputs = np.column_stack([h, h @ direction]) if direction.any() else h
+    direction = np.zeros(hidden.shape[1]) if learned is None else _learned_direction(learned, mean, factor)
+    x = _scaled(hidden, mean, factor, direction if direction.any() else None)
     relative = absolute / typical
-    losses = [np.mean([*_fold_losses(inputs, relative, penalty)]) for penalty in PENALTIES]
-    w, b = _fit(inputs, relative, PENALTIES[int(np.argmin(losses))])
-    log_scale = inputs @ w + b + np.log(typical)
-    W = (w[: h.shape[1]] + (w[-1] * direction if direction.any() else 0.0)) * factor
+    losses = [np.mean([*_fold_losses(x, relative, penalty)]) for penalty in PENALTIES]
+    parameters = _fit(x, relative, PENALTIES[int(np.argmin(losses))])
+    log_scale = x @ parameters + np.log(typical)
+    w, b = parameters[:-1], float(parameters[-1])
+    W = (w[: hidden.shape[1]] + (w[-1] * direction if direction.any() else 0.0)) * factor
     low, high = np.quantile(log_scale, LIMITS)
     return ScaleHead(W.astype(np.float32), float(b - mean @ W + np.log(typical)), (float(low), float(high)))
+
+
+def _scaled(hidden: npt.NDArray[np.float32], mean: Vector, factor: Vector, direction: Vector | None = None) -> Matrix:
+    """(n, units + 1), with a direction one more: scaled outputs, what they are in that direction, and ones."""
+    units = hidden.shape[1]
+    x = np.ones((len(hidden), units + (1 if direction is None else 2)))
+    h = x[:, :units]
+    np.subtract(hidden, mean, out=h)
+    h *= factor
+    if direction is not None:
+        x[:, units] = h @ direction
+    return x
 
 
 def _learned_direction(learned: RowErrors, mean: Vector, factor: Vector) -> Vector:
@@ -70,21 +82,26 @@ def _learned_direction(learned: RowErrors, mean: Vector, factor: Vector) -> Vect
     absolute = np.abs(learned.errors[::step])
     if len(absolute) < MIN_ROWS or not absolute.mean() > 0:
         return np.zeros(len(mean))
-    w, _ = _fit((learned.hidden[::step] - mean) * factor, absolute / absolute.mean(), LEARNED_PENALTY)
-    return LEARNED_WEIGHT * w
+    parameters = _fit(_scaled(learned.hidden[::step], mean, factor), absolute / absolute.mean(), LEARNED_PENALTY)
+    return LEARNED_WEIGHT * parameters[:-1]
 
 
-def _fold_losses(h: Matrix, absolute: Vector, penalty: float) -> Iterator[float]:
+def _fold_losses(x: Matrix, absolute: Vector, penalty: float) -> Iterator[float]:
     for fold in range(FOLDS):
-        held_out = np.arange(len(h)) % FOLDS == fold
-        w, b = _fit(h[~held_out], absolute[~held_out], penalty)
-        log_scale = np.clip(h[held_out] @ w + b, *np.quantile(h[~held_out] @ w + b, LIMITS))
+        held_out = np.arange(len(x)) % FOLDS == fold
+        fitted = x[~held_out]
+        parameters = _fit(fitted, absolute[~held_out], penalty)
+        limits = np.quantile(fitted @ parameters, LIMITS)
+        del fitted  # it is large
+        log_scale = np.clip(x[held_out] @ parameters, *limits)
         yield float(np.mean(log_scale + absolute[held_out] * np.exp(-log_scale)))
 
 
-def _fit(h: Matrix, absolute: Vector, penalty: float) -> tuple[Vector, float]:
-    """The w and b with the smallest mean of log scale + error / scale, plus penalty·|w|²."""
-    x = np.column_stack([h, np.ones(len(h))])
+def _fit(x: Matrix, absolute: Vector, penalty: float) -> Vector:
+    """The w and b, side by side, with the smallest mean of log scale + error / scale, plus penalty·|w|².
+
+    x: its last column is 1.
+    """
 
     def loss(parameters: Vector) -> tuple[float, Vector]:
         log_scale = x @ parameters
@@ -97,4 +114,4 @@ def _fit(h: Matrix, absolute: Vector, penalty: float) -> tuple[Vector, float]:
         return float(np.mean(log_scale + relative) + penalty * w @ w), gradient
 
     found = minimize(loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 200}).x
-    return found[:-1], float(found[-1])
+    return np.asarray(found, np.float64)

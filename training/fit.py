@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 
 from models.architecture import Architecture, Task
+from models.network.network import DivergenceError
 from training import fit_keras, fit_numpy
 from training.encoded_rows import EncodedRows, Targets
 from training.recipe import Recipe
-from training.training_run import FitResult, OnEpoch, OnRows, Report, TrainingRun
+from training.training_run import FitResult, OnEpoch, OnRows, Report, TrainingRun, TrialResult, TrialTrainer
 
 FIT_FUNCTIONS = {
     ("numpy", "ensemble"): fit_numpy.fit_ensemble,
@@ -29,15 +30,33 @@ def fit(
     report: Report = lambda text: None,
     on_rows: OnRows = lambda done, total: None,
     further: EncodedRows | None = None,
+    trainer: TrialTrainer | None = None,
 ) -> FitResult:
     """Train by the recipe. `report` receives messages about decisions on the way. further: rows for the final fit.
 
+    trainer: trains several trials at once.
     Raises DivergenceError when the loss is no longer finite.
     """
     run = training_run(recipe, architecture, task, train, validation, on_epoch, report, on_rows, further)
+    return fit_run(replace(run, trainer=trainer))
+
+
+def fit_run(run: TrainingRun) -> FitResult:
+    """Train with these arguments. Raises DivergenceError."""
+    recipe = run.recipe
     started = time.perf_counter()
     result = FIT_FUNCTIONS[recipe.framework, recipe.network](run)
     return replace(result, seconds=time.perf_counter() - started)
+
+
+def fit_trial(run: TrainingRun, recipe: Recipe) -> TrialResult | DivergenceError:
+    """One trial of a run by itself."""
+    keras = run.recipe.framework == "keras"
+    train = fit_keras.KerasTrials(run).train if keras else fit_numpy.NumpyTrials(run).train
+    try:
+        return train(recipe)
+    except DivergenceError as error:
+        return error
 
 
 def training_run(

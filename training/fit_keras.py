@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,10 +9,10 @@ import numpy as np
 from models.architecture import Architecture, Epoch
 from training import ensemble, temperature
 from training.ensemble_keras import EnsembleTrainer
-from training.folds import draw_folds, run_trial
+from training.folds import draw_folds, report_trial_rows, run_trial
 from training.keras_options import encode_targets, epoch_callback, loss_of, optimizer_of
 from training.recipe import Recipe
-from training.training_run import FitResult, HeldOutOutputs, TrainingRun
+from training.training_run import FitResult, HeldOutOutputs, TrainingRun, TrialResult
 
 STEPS_PER_EXECUTION = 8  # training steps that TensorFlow runs before it returns to Python
 
@@ -50,34 +49,48 @@ def fit_plain(run: TrainingRun) -> FitResult:
     return _result(recipe, model, run.architecture, history, {})
 
 
+class KerasTrials:
+    """The trials of a run, whose compiled programs are shared."""
+
+    def __init__(self, run: TrainingRun) -> None:
+        _quiet_tensorflow()
+        self.run, self.rows, self.folds = run, run.final_rows, draw_folds(run)  # the folds have no further rows
+        self._trainers: dict[int, EnsembleTrainer] = {}
+
+    def trainer(self, frequencies: int) -> EnsembleTrainer:
+        if frequencies not in self._trainers:
+            run, recipe = self.run, self.run.recipe
+            weights = None if run.class_weights is None else np.array(run.class_weights, np.float32)[self.rows.y]
+            targets = encode_targets(recipe, run.task, self.rows.y, run.architecture.outputs)
+            architecture = replace(run.architecture, frequencies=frequencies)
+            loss = loss_of(recipe, run.task, reduction=None)
+            data, train_rows = (self.rows.x, targets, weights), len(self.folds[0].train)
+            self._trainers[frequencies] = EnsembleTrainer(recipe, architecture, loss, data, train_rows, run.on_rows)
+        return self._trainers[frequencies]
+
+    def train(self, recipe: Recipe) -> TrialResult:
+        """Raises DivergenceError."""
+        return run_trial(self.run, recipe, self.folds, self.trainer(recipe.frequencies).run)
+
+    def refit(self, trial: TrialResult) -> Any:
+        """The weights of the final fit. Raises DivergenceError."""
+        return self.trainer(trial.recipe.frequencies).refit(trial, self.run.on_epoch)
+
+
 def fit_ensemble(run: TrainingRun) -> FitResult:
     """Fit an ensemble with the settings of each trial, and calibrate the best one."""
-    _quiet_tensorflow()
+    trials = KerasTrials(run)
     from models import keras_nets
 
-    recipe, outputs = run.recipe, run.architecture.outputs
-    rows, folds = run.final_rows, draw_folds(run)  # the folds have no further rows
-    weights = None if run.class_weights is None else np.array(run.class_weights, np.float32)[rows.y]
-    data = (rows.x, encode_targets(recipe, run.task, rows.y, outputs), weights)
-
-    @cache
-    def trainer(frequencies: int) -> EnsembleTrainer:
-        architecture = replace(run.architecture, frequencies=frequencies)
-        loss = loss_of(recipe, run.task, reduction=None)
-        return EnsembleTrainer(recipe, architecture, loss, data, len(folds[0].train), run.on_rows)
-
-    best, trial_losses = ensemble.select_trial(
-        recipe, lambda trial: run_trial(run, trial, folds, trainer(trial.frequencies).run), run.report
-    )
+    report_trial_rows(run, trials.folds)
+    best, trial_losses = ensemble.select_trial(run.recipe, trials.train, run.report, run.train_all)
     architecture = ensemble.configure(run.architecture, best.recipe)
     model = keras_nets.build(architecture)
-    t = temperature.calibrate(run, best.outputs, rows.y[best.rows])
-    model.set_weights(
-        ensemble.refit(run, best, lambda trial: trainer(trial.recipe.frequencies).refit(trial, run.on_epoch))
-    )
+    t = temperature.calibrate(run, best.outputs, trials.rows.y[best.rows])
+    model.set_weights(ensemble.refit(run, best, trials.refit))
     last = model.layers[-2]
     last.set_weights([parameter / t for parameter in last.get_weights()])
-    held_out = best.held_out if recipe.refit and run.task == "regression" else None
+    held_out = best.held_out if run.recipe.refit and run.task == "regression" else None
     result = _result(best.recipe, model, architecture, best.history, trial_losses)
     return replace(result, temperature=t, held_out=held_out, member_outputs=HeldOutOutputs(best.rows, best.outputs))
 

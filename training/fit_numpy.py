@@ -12,9 +12,9 @@ from models.architecture import Epoch, Task
 from models.network import losses, network, optimizers
 from models.network.network import Network
 from training import ensemble, temperature
-from training.folds import Evaluate, Fold, FoldResult, TrialResult, draw_folds, run_trial
+from training.folds import Evaluate, Fold, FoldResult, draw_folds, report_trial_rows, run_trial
 from training.recipe import Recipe
-from training.training_run import FitResult, HeldOutOutputs, OnEpoch, TrainingRun, best_epoch
+from training.training_run import FitResult, HeldOutOutputs, OnEpoch, TrainingRun, TrialResult, best_epoch
 
 
 def fit_plain(run: TrainingRun) -> FitResult:
@@ -23,26 +23,39 @@ def fit_plain(run: TrainingRun) -> FitResult:
     return _result(run.recipe, net, history, {})
 
 
-def fit_ensemble(run: TrainingRun) -> FitResult:
-    """Fit an ensemble with the settings of each trial, and calibrate the best one."""
+class NumpyTrials:
+    """The trials of a run."""
 
-    rows = run.pooled
+    def __init__(self, run: TrainingRun) -> None:
+        self.run, self.rows, self.folds = run, run.pooled, draw_folds(run)
 
-    def fit_fold(recipe: Recipe, fold: Fold, evaluate: Evaluate, patience: int | None, on_epoch: OnEpoch) -> FoldResult:
-        architecture = ensemble.configure(run.architecture, recipe)
-        train, validation = (rows.take(part) for part in fold)
+    def train(self, recipe: Recipe) -> TrialResult:
+        """Raises DivergenceError."""
+        return run_trial(self.run, recipe, self.folds, self._fit_fold)
+
+    def refit(self, trial: TrialResult) -> Network:
+        """The network of the final fit. Raises DivergenceError."""
+        return _refit(self.run, trial)
+
+    def _fit_fold(
+        self, recipe: Recipe, fold: Fold, evaluate: Evaluate, patience: int | None, on_epoch: OnEpoch
+    ) -> FoldResult:
+        architecture = ensemble.configure(self.run.architecture, recipe)
+        train, validation = (self.rows.take(part) for part in fold)
         of_fold = replace(
-            run, recipe=recipe, architecture=architecture, train=train, validation=validation, on_epoch=on_epoch
+            self.run, recipe=recipe, architecture=architecture, train=train, validation=validation, on_epoch=on_epoch
         )
         net, history = _fit(of_fold, lambda net: evaluate(_members(net).predict(np.asarray(validation.x))), patience)
         return FoldResult(history, net)
 
-    folds = draw_folds(run)
-    best, trial_losses = ensemble.select_trial(
-        run.recipe, lambda recipe: run_trial(run, recipe, folds, fit_fold), run.report
-    )
-    t = temperature.calibrate(run, best.outputs, rows.y[best.rows])
-    net: Network = ensemble.refit(run, best, lambda trial: _refit(run, trial))
+
+def fit_ensemble(run: TrainingRun) -> FitResult:
+    """Fit an ensemble with the settings of each trial, and calibrate the best one."""
+    trials = NumpyTrials(run)
+    report_trial_rows(run, trials.folds)
+    best, trial_losses = ensemble.select_trial(run.recipe, trials.train, run.report, run.train_all)
+    t = temperature.calibrate(run, best.outputs, trials.rows.y[best.rows])
+    net: Network = ensemble.refit(run, best, trials.refit)
     for parameter in _members(net).layers[-1].parameters.values():
         parameter /= t
     held_out = best.held_out if run.recipe.refit and run.task == "regression" else None

@@ -9,15 +9,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from models.architecture import Epoch
 from models.network.activations import Array
-from training.recipe import Recipe
-from training.training_run import HeldOutOutputs, OnEpoch, TrainingRun, best_epoch
+from training.recipe import MAX_EXAMPLES, Recipe
+from training.training_run import OnEpoch, RowNumbers, TrainingRun, TrialResult, best_epoch
 from training.validation_loss import validation_loss
 
-RowNumbers = npt.NDArray[np.intp]
+MAX_TRIAL_ROWS = MAX_EXAMPLES
 Evaluate = Callable[[Array], float]
 """Takes the members' outputs (rows, members, outputs) for the validation rows after an epoch; their loss."""
 
@@ -40,39 +39,32 @@ FitFold = Callable[[Recipe, Fold, Evaluate, int | None, OnEpoch], FoldResult]
 """Trains by a recipe on a fold, and stops after this number of epochs (if any) without a smaller loss."""
 
 
-class TrialResult(NamedTuple):
-    """The training of one trial: its recipe, its history and the weights of its best epoch, in the framework's form.
-
-    With several folds the losses are means over folds, the validation loss that of all rows together, and the weights
-    those of the first fold. outputs (rows, members, outputs) and rows: of the best epoch, for the validation rows.
-    """
-
-    recipe: Recipe
-    history: list[Epoch]
-    weights: object
-    outputs: Array
-    rows: RowNumbers
-
-    @property
-    def held_out(self) -> HeldOutOutputs:
-        """The mean of the members' outputs, for a regression."""
-        return HeldOutOutputs(self.rows, self.outputs.mean(axis=1))
-
-    @property
-    def loss(self) -> float:
-        """The smallest validation loss, which is that of the weights."""
-        return best_epoch(self.history).validation_loss or 0.0
-
-
 def draw_folds(run: TrainingRun) -> list[Fold]:
     """The folds that the recipe asks for; those of classes are stratified."""
     count, rows = run.recipe.folds, np.arange(len(run.train.x) + len(run.validation.x))
     if count == 1:
-        return [Fold(rows[: len(run.train.x)], rows[len(run.train.x) :])]
+        return [Fold(_trial_rows(run, rows[: len(run.train.x)]), rows[len(run.train.x) :])]
     shuffled = np.random.default_rng(run.recipe.fit_seed).permutation(rows)
     shuffled = shuffled[np.argsort(run.pooled.y[shuffled], kind="stable")]  # neighbouring rows go to different folds
     parts = [np.sort(shuffled[number::count]) for number in range(count)]
     return [Fold(np.setdiff1d(rows, part), part) for part in parts]
+
+
+def _trial_rows(run: TrainingRun, train: RowNumbers) -> RowNumbers:
+    """The rows that each trial learns from: all, or some of very many if the served network is trained on all."""
+    if not run.recipe.refit or len(train) <= MAX_TRIAL_ROWS:
+        return train
+    return np.sort(np.random.default_rng(run.recipe.fit_seed).permutation(train)[:MAX_TRIAL_ROWS])
+
+
+def report_trial_rows(run: TrainingRun, folds: list[Fold]) -> None:
+    """Report that trials do not learn from all rows."""
+    rows = len(run.train.y)
+    if len(folds) == 1 and len(folds[0].train) < rows:
+        run.report(
+            f"each trial learns from {len(folds[0].train):,} of {rows:,} train rows, drawn at random: more would "
+            "hardly change which one is best; the final fit learns from all (with --final train the trials do)"
+        )
 
 
 def run_trial(run: TrainingRun, recipe: Recipe, folds: list[Fold], fit: FitFold) -> TrialResult:

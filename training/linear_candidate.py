@@ -17,9 +17,9 @@ from models.encoding.column_encodings import DateEncoding
 from models.encoding.encoder import Encoder
 from training import linear_model, temperature
 from training.encoded_rows import Targets
-from training.folds import RowNumbers, draw_folds
+from training.folds import draw_folds
 from training.linear_model import PENALTIES, Array64, LinearModel
-from training.training_run import FitResult, HeldOutOutputs, TrainingRun
+from training.training_run import FitResult, HeldOutOutputs, RowNumbers, TrainingRun
 from training.validation_loss import validation_loss
 
 MAX_COLUMNS = 1000

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from training.dataset import Dataset
 from training.encoded_rows import EncodedRows, Targets, encode_rows
 from training.errors import UsageError
 from training.progress import Progress
+from training.pruned_trial import FinishedTrials, PrunedTrial
 from training.recipe import MAX_FOLD_CLASSES, Recipe, decide_recipe
 from training.split_rule import parse_split_rule
 from training.splitting import Split
@@ -27,7 +29,10 @@ from training.steps import step
 from training.streaming.spilled_frame import Indices, SpilledFrame, open_frame
 from training.text_columns import fit_scores
 from training.training_run import FitResult, OnEpoch, Report
-from training.tune import Search
+from training.tune import Search, TrainSeveral
+
+if TYPE_CHECKING:  # it needs the extra ray
+    from training.ray_trainer import RayTrainer
 
 LINKS: dict[Task, Link] = {"regression": "linear", "binary": "sigmoid", "multiclass": "softmax"}
 
@@ -80,14 +85,15 @@ def fit_network(
     recipe: Recipe,
     tune: float | None,
     progress: Progress,
+    trainer: "RayTrainer | None" = None,
     *,
     days: bool = False,
     further: Indices | None = None,
 ) -> NetworkFit:
     """Fit the scores of texts, encode, and train the network.
 
-    tune: seconds to search for better settings first. days: whether dates are also numbers. further: rows that only the
-    final fit learns from.
+    tune: seconds to search for better settings first. trainer: trains several trials at once. days: whether dates are
+    also numbers. further: rows that only the final fit learns from.
     """
     grouped = parse_split_rule(options.split).method == "group"
     with step("its texts cannot be read", options.data):
@@ -118,14 +124,25 @@ def fit_network(
         architecture = choose_architecture(recipe, schema, encoder)
         parts = train_rows, validation_rows
         more = None if further is None else encoded.take(further)
-        return fit.fit(recipe, architecture, schema.task, *parts, on_epoch, progress.report, progress.rows, more)
+        return fit.fit(
+            recipe, architecture, schema.task, *parts, on_epoch, progress.report, progress.rows, more, trainer
+        )
+
+    def search_trials(recipes: Sequence[Recipe], finished: FinishedTrials, seconds: float) -> Iterator[PrunedTrial]:
+        assert trainer
+        runs = []
+        for recipe in recipes:
+            architecture = choose_architecture(recipe, schema, encoder)
+            runs.append(fit.training_run(recipe, architecture, schema.task, train_rows, validation_rows))
+        return trainer.search_trials(runs, finished, seconds)
 
     search = None
     try:
         if tune is not None:
             file = study_file(dataset, options, recipe)
             searched = replace(recipe, refit=False, folds=1)
-            found, search = Search(file, searched, fit_options, fit_recipe, progress).run(tune)
+            several = None if trainer is None else TrainSeveral(trainer.parallel, search_trials)
+            found, search = Search(file, searched, fit_options, fit_recipe, progress, several).run(tune)
             recipe = replace(found, refit=recipe.refit, folds=recipe.folds)
         with step("the network cannot be trained", options.data):
             fitted = fit_recipe(recipe, progress.epoch)

@@ -87,9 +87,10 @@ def _infer_date_format(column: FactorizedColumn, wanted: str | None) -> tuple[st
 
 def _median_position(column: FactorizedColumn, numbers: Vector, expected: str) -> int:
     """The position of the cells' median among the distinct values. Raises UsageError if all are NaN."""
-    valid = np.flatnonzero(~np.isnan(numbers))
-    if not len(valid):
+    count = int(np.count_nonzero(~np.isnan(numbers)))
+    if not count:
         raise UsageError(f"column {column.name!r}: no cell is {expected}, e.g. {render(column.values[0])}")
-    order = valid[np.argsort(numbers[valid], kind="stable")]
-    reached = np.cumsum(column.counts[order])
+    order = np.argsort(numbers, kind="stable")[:count]  # NaN are last
+    reached = column.counts[order]
+    np.cumsum(reached, out=reached)
     return int(order[np.searchsorted(reached, reached[-1] / 2)])

@@ -1,8 +1,11 @@
 """From a table to a stored version: `run` calls the steps in order."""
 
+import contextlib
+import gc
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -11,6 +14,7 @@ from models.encoding.encoder import Encoder
 from models.engines import NumpyEngine, TensorFlowEngine
 from models.explanation.background import Background
 from models.frame import Frame
+from models.freed_memory import return_freed_memory
 from models.network.scale_head import ScaleHead
 from models.schema import FeatureSchema
 from models.store_repair import repair_store
@@ -54,6 +58,9 @@ from training.training_run import FitResult, Report
 if TYPE_CHECKING:  # it needs the extra signing
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
+    from training.ray_trainer import RayTrainer
+
+TrainingEngine = Literal["local", "ray"]
 MANY_ROWS = 100_000
 BETTER = 0.02  # a notice names a baseline whose error is smaller by this share
 
@@ -81,18 +88,20 @@ def run(
     *,
     baselines: bool = True,
     tune: float | None = None,
+    engine: TrainingEngine = "local",
     signing_key: "EllipticCurvePrivateKey | None" = None,
     report: Report = print,
 ) -> tuple[StoredVersion, TrainingResult]:
     """From a table to a stored version, with its training result. tune: seconds to search for better settings first.
-    signing_key: signs the version.
+    engine: where trials are trained. signing_key: signs the version.
 
     Raises UsageError, DivergenceError or StoreError, and then stores nothing. Errors of libraries are UnexpectedError.
     """
     store.check_writable()
     for repair in repair_store(store.location()):
         report(f"note: {repair}")
-    result = train(options, fit_options, tune=tune, report=report)
+    with open_trainer(engine, fit_options, tune) as trainer:
+        result = train(options, fit_options, tune=tune, trainer=trainer, report=report)
     with step("the baselines cannot be fitted", options.data):
         baseline_metrics = evaluate_baselines(result, report) if baselines else {}
     notices = better_baseline_notices(result, baseline_metrics)
@@ -108,9 +117,14 @@ def run(
 
 
 def train(
-    options: DataOptions, fit_options: FitOptions, *, tune: float | None = None, report: Report
+    options: DataOptions,
+    fit_options: FitOptions,
+    *,
+    tune: float | None = None,
+    trainer: "RayTrainer | None" = None,
+    report: Report,
 ) -> TrainingResult:
-    """Read the table, infer its columns, split, encode, fit, evaluate."""
+    """Read the table, infer its columns, split, encode, fit, evaluate. trainer: trains several trials at once."""
     check_ranges(fit_options)
     if tune is not None and fit_options.time is not None:
         raise UsageError("--time and --tune exclude each other: both decide how long is searched for better settings")
@@ -127,15 +141,15 @@ def train(
     progress = Progress(schema.name)
 
     def fit_recipe(dataset: Dataset, recipe: Recipe) -> NetworkFit:
-        return fit_network(dataset, split, options, fit_options, recipe, tune, progress)
+        return fit_network(dataset, split, options, fit_options, recipe, tune, progress, trainer)
 
     def fit_days(recipe: Recipe) -> NetworkFit:
-        return fit_network(trained.dataset, split, options, fit_options, recipe, None, progress, days=True)
+        return fit_network(trained.dataset, split, options, fit_options, recipe, None, progress, trainer, days=True)
 
     def fit_final(recipe: Recipe, further: Indices) -> NetworkFit:
-        return fit_network(
-            trained.dataset, split, options, fit_options, recipe, None, progress, days=trained.days, further=further
-        )
+        dates = trained.days
+        data = trained.dataset, split, options
+        return fit_network(*data, fit_options, recipe, None, progress, trainer, days=dates, further=further)
 
     final = None
     try:
@@ -148,6 +162,8 @@ def train(
             final = fit_all_rows(trained, fit_final, progress.report)
     finally:
         progress.end_line()
+    gc.collect()  # functions of TensorFlow and the objects that they were made of refer to each other
+    return_freed_memory()
     dataset, schema = trained.dataset, trained.dataset.schema
     if dataset.columns.keys() != golden_rows[0].keys():
         golden_rows = draw_golden_rows(dataset, split, options)
@@ -172,6 +188,24 @@ def train(
         trained.search,
         final,
     )
+
+
+@contextlib.contextmanager
+def open_trainer(engine: TrainingEngine, options: FitOptions, tune: float | None) -> "Iterator[RayTrainer | None]":
+    """The trainer of `--engine`, None for this process. Raises UsageError."""
+    if engine == "local":
+        yield None
+        return
+    from training import ray_trainer
+
+    if options.time is not None:
+        raise UsageError(
+            "--time tries variations of the best trial so far, one after the other: --engine ray has --tune"
+        )
+    if tune is None and (options.network == "plain" or (options.network is None and options.hidden is not None)):
+        raise UsageError("--engine ray trains several trials at once, and a plain network has one: add --tune")
+    with ray_trainer.ray_cluster() as trainer:
+        yield trainer
 
 
 def model_with_scale(trained: NetworkFit, recipe: Recipe, report: Report) -> tuple[TabularModel, ScaleHead | None]:

@@ -49,6 +49,7 @@ def run(
     *,
     baselines: bool = True,
     tune: float | None = None,
+    engine: pipeline.TrainingEngine = "local",
     signing_key: "EllipticCurvePrivateKey | None" = None,
     report: Report = print,
 ) -> StoredVersion:
@@ -57,7 +58,7 @@ def run(
     Raises ServingStateError, and the errors of `pipeline.run`.
     """
     stored, result = pipeline.run(
-        options, fit_options, baselines=baselines, tune=tune, signing_key=signing_key, report=report
+        options, fit_options, baselines=baselines, tune=tune, engine=engine, signing_key=signing_key, report=report
     )
     promote(stored, result, options, promotion, report)
     return stored

@@ -1,19 +1,22 @@
 """One training of a network: its arguments and its result."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from models.architecture import Architecture, Epoch, Task
-from models.network.network import Network
+from models.network.activations import Array
+from models.network.network import DivergenceError, Network
 from training.encoded_rows import EncodedRows, joined
 from training.recipe import Recipe
 from training.streaming.stored_matrix import Matrix
 
+RowNumbers = npt.NDArray[np.intp]
 OnEpoch = Callable[[Epoch], None]
 Report = Callable[[str], None]
 OnRows = Callable[[int, int], None]
@@ -37,12 +40,18 @@ class TrainingRun:
     report: Report
     on_rows: OnRows = lambda done, total: None
     further: EncodedRows | None = None
+    trainer: "TrialTrainer | None" = None  # None: this process trains one trial after the other
 
     @property
     def final_rows(self) -> EncodedRows:
         """The pooled rows, then the further ones."""
         parts = [self.train, self.validation]
         return joined(parts if self.further is None else [*parts, self.further])
+
+    @property
+    def train_all(self) -> Callable[[Sequence[Recipe]], Iterator["TrialResult | DivergenceError"]] | None:
+        """Trains several trials at once, where a trainer can."""
+        return None if self.trainer is None else partial(self.trainer.train_trials, self)
 
     @property
     def pooled(self) -> EncodedRows:
@@ -56,8 +65,40 @@ class HeldOutOutputs(NamedTuple):
     rows: numbers of pooled rows, see `TrainingRun.pooled`.
     """
 
-    rows: npt.NDArray[np.intp]
+    rows: RowNumbers
     outputs: Matrix
+
+
+class TrialResult(NamedTuple):
+    """The training of one trial: its recipe, its history and the weights of its best epoch, in the framework's form.
+
+    With several folds the losses are means over folds, the validation loss that of all rows together, and the weights
+    those of the first fold. outputs (rows, members, outputs) and rows: of the best epoch, for the validation rows.
+    """
+
+    recipe: Recipe
+    history: list[Epoch]
+    weights: object
+    outputs: Array
+    rows: RowNumbers
+
+    @property
+    def held_out(self) -> HeldOutOutputs:
+        """The mean of the members' outputs, for a regression."""
+        return HeldOutOutputs(self.rows, self.outputs.mean(axis=1))
+
+    @property
+    def loss(self) -> float:
+        """The smallest validation loss, which is that of the weights."""
+        return best_epoch(self.history).validation_loss or 0.0
+
+
+class TrialTrainer(Protocol):
+    """Trains several trials at once, on other machines."""
+
+    def train_trials(self, run: TrainingRun, recipes: Sequence[Recipe]) -> Iterator[TrialResult | DivergenceError]:
+        """The result of each recipe, in order, as this process would give it."""
+        ...
 
 
 @dataclass(frozen=True)

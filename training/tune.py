@@ -5,30 +5,49 @@ it. The search has no access to the test set.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from models.architecture import Epoch
 from models.network.network import DivergenceError
 from training.config import FitOptions
 from training.errors import UsageError
 from training.progress import Progress
+from training.pruned_trial import FinishedTrials, PrunedTrial, new_pruner, percent_of
 from training.recipe import Recipe
 from training.training_run import FitResult, OnEpoch
 
 Train = Callable[[Recipe, OnEpoch], FitResult]
+
+
+class TrainSeveral(NamedTuple):
+    """Trains a number of trials at once, given Optuna's completed trials and the seconds that are left."""
+
+    parallel: int
+    train: Callable[[Sequence[Recipe], FinishedTrials, float], Iterator[PrunedTrial]]
+
+
 WIDTHS = (64, 96, 128, 192, 256)
 TUNED = ("learning_rate", "dropout", "weight_decay", "units", "epochs", "frequency_scale", "frequencies")
-MIN_PERCENT = 50  # no trial is pruned before this percentage of its epochs
 
 
 class Search:
     """Trials of one recipe on one table. Settings that the options supply are not searched over."""
 
-    def __init__(self, file: Path, recipe: Recipe, options: FitOptions, train: Train, progress: Progress) -> None:
+    def __init__(
+        self,
+        file: Path,
+        recipe: Recipe,
+        options: FitOptions,
+        train: Train,
+        progress: Progress,
+        train_several: TrainSeveral | None = None,
+    ) -> None:
+        """train_several: trains trials elsewhere, at once, in place of `train`."""
         self.file, self.recipe, self.options, self.train, self.progress = file, recipe, options, train, progress
+        self.train_several = train_several
 
     def run(self, seconds: float) -> tuple[Recipe, dict[str, Any]]:
         """Search for about `seconds`, minus the time of one training: the best recipe, and all trials as JSON.
@@ -40,7 +59,10 @@ class Search:
         started, end = time.monotonic(), time.monotonic() + seconds
         while not _complete(study) or time.monotonic() + _mean_seconds(study) < end:
             try:
-                study.optimize(lambda trial: self._try(trial, end, study), n_trials=1, catch=(DivergenceError,))
+                if self.train_several:
+                    self._try_several(self.train_several, end, study)
+                else:
+                    study.optimize(lambda trial: self._try(trial, end, study), n_trials=1, catch=(DivergenceError,))
             except KeyboardInterrupt:
                 self.progress.report(
                     f"search interrupted after {_summary(study)}; the same command goes on with {self.file}"
@@ -62,7 +84,7 @@ class Search:
             storage=storage,
             load_if_exists=True,
             sampler=optuna.samplers.TPESampler(seed=self.recipe.fit_seed + _count_trials(storage)),
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=MIN_PERCENT),
+            pruner=new_pruner(),
         )
         if not study.trials:
             defaults = asdict(self.recipe) | {"units": max(self.recipe.hidden, default=0)}
@@ -78,13 +100,35 @@ class Search:
         def on_epoch(epoch: Epoch) -> None:
             if self.progress.interactive:
                 self.progress.epoch(epoch)
-            trial.report(epoch.validation_loss, round(100 * epoch.number / epoch.of))
+            trial.report(epoch.validation_loss, percent_of(epoch))
             if epoch.number < epoch.of and _complete(study) and (time.monotonic() > end or trial.should_prune()):
                 raise optuna.TrialPruned
 
         loss = self.train(recipe, on_epoch).kept_epoch.validation_loss
         assert loss is not None
         return loss
+
+    def _try_several(self, several: TrainSeveral, end: float, study: Any) -> None:
+        """As many trainings as there are at once. All are proposed before the first of them ends."""
+        optuna = _optuna()
+        trials = [study.ask() for _ in range(several.parallel)]
+        states = dict.fromkeys(range(len(trials)), optuna.trial.TrialState.FAIL)
+        losses: dict[int, float] = {}
+        try:
+            recipes = [self._apply(self._suggest(trial)) for trial in trials]
+            for index, result in enumerate(several.train(recipes, _complete(study), end - time.monotonic())):
+                for percent, loss in result.losses.items():
+                    trials[index].report(loss, percent)
+                if result.loss is not None:
+                    losses[index] = result.loss
+                elif not result.diverged:
+                    states[index] = optuna.trial.TrialState.PRUNED
+        finally:
+            for index, trial in enumerate(trials):
+                if index in losses:
+                    study.tell(trial, losses[index])
+                else:
+                    study.tell(trial, state=states[index])
 
     def _suggest(self, trial: Any) -> dict[str, Any]:
         """Settings for a trial, for all that the options do not supply."""

@@ -18,7 +18,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from loadtest.bench.process_usage import peak_mb
+from loadtest.bench.process_usage import cpu_seconds, peak_mb
 from loadtest.bench.server_process import environment
 from loadtest.bench.servers import train
 from models import store, text_tables
@@ -40,6 +40,7 @@ class BulkFigures:
     seconds: float
     peak_mb: float
     note: str = ""
+    cpu_seconds: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -48,10 +49,11 @@ class BulkFigures:
 
 @dataclass
 class PeakWatch:
-    """The peak memory of each process of a tree, until it is stopped."""
+    """The peak memory and the CPU time of each process of a tree, until it is stopped."""
 
     root: psutil.Process
     peaks: dict[int, float] = field(default_factory=dict)
+    cpu: dict[int, float] = field(default_factory=dict)
 
     def watch(self, ended: threading.Event) -> None:
         while not ended.wait(POLL_S):
@@ -59,6 +61,7 @@ class PeakWatch:
                 for process in (self.root, *self.root.children(recursive=True)):
                     known = self.peaks.get(process.pid, 0.0)  # a process that has ended reports 0
                     self.peaks[process.pid] = max(known, peak_mb(process))
+                    self.cpu[process.pid] = max(self.cpu.get(process.pid, 0.0), cpu_seconds(process))
             except psutil.NoSuchProcess:
                 continue
 
@@ -87,15 +90,15 @@ def run(rows: int, loop_rows: int, workers: int, markdown: Path | None) -> int:
 
 
 def table(figures: list[BulkFigures]) -> list[list[str]]:
-    ours = figures[0].rate
-    lines = [["", "rows/s", "times as fast", "peak MB", "rows", "note"]]
+    ours = figures[0]
+    lines = [["", "rows/s", "times as fast", "CPU µs a row", "times the CPU", "peak MB", "rows", "note"]]
     for one in figures:
         if not one.rows:
-            lines.append([one.name, "", "", "", "", one.note])
+            lines.append([one.name, "", "", "", "", "", "", one.note])
             continue
-        lines.append(
-            [one.name, f"{one.rate:,.0f}", f"{ours / one.rate:.2f}", f"{one.peak_mb:.0f}", f"{one.rows:,}", one.note]
-        )
+        cpu, our_cpu = (each.cpu_seconds / each.rows * 1e6 for each in (one, ours))
+        compared = f"{one.rate:,.0f}", f"{ours.rate / one.rate:.2f}", f"{cpu:.1f}", f"{cpu / our_cpu:.2f}"
+        lines.append([one.name, *compared, f"{one.peak_mb:.0f}", f"{one.rows:,}", one.note])
     return lines
 
 
@@ -139,6 +142,6 @@ def measured(name: str, words: list[str], rows: int, models: Path) -> BulkFigure
         return BulkFigures(name, 0, 0, 0, f"failed with exit code {process.returncode}")
     peak, last = sum(watch.peaks.values()), printed.strip().splitlines()[-1]
     if "scoring" in words:
-        return BulkFigures(name, rows, seconds, peak)
-    of_loop, _, note = last.partition(" ")
-    return BulkFigures(name, rows if process.returncode == 0 else 0, float(of_loop), peak, note)
+        return BulkFigures(name, rows, seconds, peak, cpu_seconds=sum(watch.cpu.values()))
+    of_loop, cpu, note = last.split(" ", 2)
+    return BulkFigures(name, rows if process.returncode == 0 else 0, float(of_loop), peak, note, float(cpu))

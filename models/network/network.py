@@ -29,7 +29,11 @@ class DivergenceError(ArithmeticError):
             f"the loss became {loss} in epoch {epoch}. Try a learning rate ten times smaller, clip_norm=1 on the "
             "optimizer, inputs scaled to mean 0 and variance 1, and look for NaN or infinity in x and y"
         )
-        self.epoch = epoch
+        self.epoch, self.loss = epoch, loss
+
+    def __reduce__(self) -> tuple[type[Self], tuple[int, float]]:
+        """Pickle would call it with its message."""
+        return type(self), (self.epoch, self.loss)
 
 
 class Network:

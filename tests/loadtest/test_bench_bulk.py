@@ -21,6 +21,7 @@ def test_bulk_scoring_is_measured_with_its_workers(tmp_path: Path) -> None:
     found = measured("tabserve score", words, 3000, tmp_path / "models")
     assert (found.rows, found.note) == (3000, "")
     assert found.peak_mb > 0
+    assert found.cpu_seconds > 0
     assert (tmp_path / "out" / "_SUCCESS").is_file()
     failed = measured("tabserve score", [*words, "--keep", "unknown"], 3000, tmp_path / "models")
     assert failed.note == "failed with exit code 2"
@@ -35,11 +36,12 @@ def test_a_loop_reads_chunks_and_writes_each_value(tmp_path: Path) -> None:
 
 
 def test_the_table_compares_with_bulk_scoring() -> None:
-    ours, other = BulkFigures("tabserve score", 1000, 1.0, 300), BulkFigures("keras", 500, 5.0, 700, "Model.predict")
+    ours = BulkFigures("tabserve score", 1000, 1.0, 300, cpu_seconds=0.01)
+    other = BulkFigures("keras", 500, 5.0, 700, "Model.predict", 0.02)
     lines = table([ours, other, BulkFigures("mlflow", 0, 0.0, 0, "mlflow is not installed")])
     assert lines[1:3] == [
-        ["tabserve score", "1,000", "1.00", "300", "1,000", ""],
-        ["keras", "100", "10.00", "700", "500", "Model.predict"],
+        ["tabserve score", "1,000", "1.00", "10.0", "1.00", "300", "1,000", ""],
+        ["keras", "100", "10.00", "40.0", "4.00", "700", "500", "Model.predict"],
     ]
     assert lines[3][-1] == "mlflow is not installed"
     assert bulk.MISSING == bulk_loops.MISSING

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Score on real engines on this machine, each in the environment of its lock file: cluster.sh [ENGINE...]
+# Score, and train, on real engines on this machine, each in the environment of its lock file: cluster.sh [ENGINE...]
 #
 # Spark needs Java: in CI it comes from Debian's package; elsewhere nothing is installed system-wide.
 set -euo pipefail
@@ -23,4 +23,14 @@ for engine in "$@"; do
         cp "$lock" "$home/installed.lock"
     fi
     "$home/bin/python" -m tests.scoring.on_cluster "$engine"
+    [ "$engine" = ray ] || continue
+    # Training needs the packages of .venv, and Ray.
+    packages=build/cluster/training-ray
+    if ! cmp -s requirements/training-ray.lock "$packages/installed.lock"; then
+        rm -rf "$packages"
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+            --target "$packages" -r requirements/training-ray.lock
+        cp requirements/training-ray.lock "$packages/installed.lock"
+    fi
+    PYTHONPATH=$packages .venv/bin/python -m tests.training.on_ray
 done

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from tests.training.tables import ROWS, Infer, cycle, plain_columns, reason
+from training import cells
 from training.build_dataset import load_dataset
 from training.config import DataOptions
 
@@ -34,7 +35,8 @@ def test_other_missing_tokens_replace_the_default_ones_except_the_empty_cell(inf
     assert dataset.schema.missing == ["", "-"]
 
 
-def test_parquet_types_are_kept(tmp_path: Path) -> None:
+def test_parquet_types_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cells, "TEXT_ROWS", 2)
     path = tmp_path / "t.parquet"
     frame = pd.DataFrame(
         plain_columns()

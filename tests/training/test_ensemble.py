@@ -1,5 +1,7 @@
 """The ensemble: its trials, seeds, schedule, calibration and divergence, with both frameworks."""
 
+import pickle
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,12 +12,12 @@ import pytest
 from models.architecture import Architecture, Epoch, Link, Task
 from models.network.losses import BinaryCrossEntropy, CategoricalCrossEntropy
 from models.network.network import DivergenceError
-from training import ensemble, fit, fit_numpy, temperature
+from training import ensemble, fit, fit_numpy, folds, ray_trainer, temperature
 from training.config import FitOptions, Framework
 from training.encoded_rows import EncodedRows
-from training.folds import TrialResult, draw_folds
+from training.folds import draw_folds
 from training.recipe import Recipe, decide_recipe
-from training.training_run import FitResult, TrainingRun
+from training.training_run import FitResult, TrainingRun, TrialResult
 
 FRAMEWORKS: list[Framework] = ["numpy", "keras"]
 
@@ -210,14 +212,63 @@ def test_folds_compare_the_trials_of_a_small_table(framework: Framework) -> None
     assert (fitted.kept_epoch.validation_loss or 0.0) < np.var(curved(200).y)
 
 
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_trials_of_very_many_rows_learn_from_some_and_the_final_fit_from_all(
+    framework: Framework, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folds, "MAX_TRIAL_ROWS", 64)
+    chosen = small(framework, dropout=0.0, final="validation")
+    network = Architecture(3, hidden=(8,), scales=(1.0,) * 3, members=2, adapters=True)
+    epochs, messages = list[Epoch](), list[str]()
+    fitted = fit.fit(chosen, network, "regression", curved(), curved(), epochs.append, messages.append)
+    assert messages[0].startswith("each trial learns from 64 of 192 train rows, drawn at random")
+    final = epochs[len(fitted.history) :]
+    rows = 64 if framework == "keras" else 384  # of an epoch of the final fit
+    assert len(final) * rows >= 384
+    of_trials = draw_folds(TrainingRun(chosen, network, "regression", curved(), curved(), None, epochs.append, print))
+    assert (len(set(of_trials[0].train)), of_trials[0].validation.tolist()) == (64, [*range(192, 384)])
+    whole = replace(chosen, refit=False)
+    run_without_final_fit = TrainingRun(whole, network, "regression", curved(), curved(), None, epochs.append, print)
+    assert len(draw_folds(run_without_final_fit)[0].train) == 192
+
+
+class TwoAtOnce:
+    """Trains trials in reverse order, as other machines may end them."""
+
+    def train_trials(self, run: TrainingRun, recipes: Sequence[Recipe]) -> Iterator[TrialResult | DivergenceError]:
+        bare = pickle.loads(pickle.dumps(ray_trainer.without_rows(replace(run, trainer=None)).recipe))
+        assert bare == run.recipe
+        results = [fit.fit_trial(replace(run, trainer=None), recipe) for recipe in reversed(recipes)]
+        return reversed(results)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_trials_that_another_process_trains_give_the_same_network(framework: Framework) -> None:
+    chosen = small(framework)
+    network = Architecture(3, hidden=(8,), scales=(1.0,) * 3, members=2, adapters=True)
+    parts = chosen, network, "regression", curved(), curved(), lambda epoch: None
+    here = fit.fit(*parts)  # type: ignore[arg-type]
+    elsewhere = fit.fit(*parts, trainer=TwoAtOnce())  # type: ignore[arg-type]
+    assert elsewhere.trial_losses == here.trial_losses
+    assert here.network is not None
+    assert elsewhere.network is not None
+    for name, array in here.network.weights().items():
+        np.testing.assert_array_equal(array, elsewhere.network.weights()[name])
+
+
+def test_a_divergence_is_the_same_after_pickle() -> None:
+    error = pickle.loads(pickle.dumps(DivergenceError(3, float("inf"))))
+    assert (error.epoch, str(error)) == (3, str(DivergenceError(3, float("inf"))))
+
+
 def test_folds_are_stratified_and_cover_every_row_once() -> None:
     y = np.repeat([0, 1], [180, 20])
     x = np.zeros((200, 3), np.float32)
     chosen = replace(small("numpy", task="binary"), folds=5)
     parts = EncodedRows(x[:150], y[:150]), EncodedRows(x[150:], y[150:])
     architecture = Architecture(3, members=2, adapters=True, link="sigmoid")
-    folds = draw_folds(TrainingRun(chosen, architecture, "binary", *parts, None, lambda epoch: None, print))
-    assert sorted(np.concatenate([fold.validation for fold in folds])) == list(range(200))
-    for fold in folds:
+    drawn = draw_folds(TrainingRun(chosen, architecture, "binary", *parts, None, lambda epoch: None, print))
+    assert sorted(np.concatenate([fold.validation for fold in drawn])) == list(range(200))
+    for fold in drawn:
         assert y[fold.validation].sum() == 4
         assert sorted([*fold.train, *fold.validation]) == list(range(200))

@@ -11,10 +11,10 @@ from models.network.network import DivergenceError
 from training import ensemble, further_trials
 from training.config import DataOptions, FitOptions
 from training.errors import UsageError
-from training.folds import TrialResult
 from training.further_trials import LOGARITHMIC, MAX_DROPOUT, TimeBudget, draw_settings
 from training.pipeline import train
 from training.recipe import Recipe, decide_recipe
+from training.training_run import TrialResult
 
 
 def timed_recipe(**options: object) -> Recipe:

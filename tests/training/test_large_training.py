@@ -1,5 +1,6 @@
 """A large table is trained from the disk, with the same result as in memory."""
 
+import mmap
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from training.folds import Fold
 from training.keras_options import loss_of
 from training.pipeline import TrainingResult
 from training.recipe import decide_recipe
+from training.streaming import stored_matrix
+from training.streaming.spill_file import SpillFile
 from training.streaming.spilled_frame import SpilledFrame
 from training.streaming.stored_matrix import StoredMatrix
 
@@ -72,6 +75,25 @@ def test_rows_of_a_stored_matrix_are_those_of_the_matrix() -> None:
     np.testing.assert_array_equal(matrix[rows], x[rows])
     np.testing.assert_array_equal(matrix.select(rows)[np.array([1, 0])], x[[299, 7]])
     np.testing.assert_array_equal(np.asarray(matrix.select(rows).joined([matrix])), np.concatenate([x[rows], x]))
+    assert matrix[np.empty(0, np.intp)].shape == (0, 7)
+
+
+def test_a_stored_matrix_is_mapped_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    mapped = SpillFile.mapped
+
+    def note(self: SpillFile, offset: int, size: int) -> tuple[mmap.mmap, int]:
+        sizes.append(size)
+        return mapped(self, offset, size)
+
+    x = np.random.default_rng(0).normal(size=(300, 7)).astype(np.float32)
+    matrix, rows = stored(x), np.random.default_rng(1).integers(0, 300, 500)
+    monkeypatch.setattr(SpillFile, "mapped", note)
+    monkeypatch.setattr(stored_matrix, "WINDOW_BYTES", 50 * 7 * 4)
+    np.testing.assert_array_equal(matrix[rows], x[rows])
+    assert sizes == [50 * 7 * 4] * 6
+    np.testing.assert_array_equal(matrix[np.array([299, 298])], x[[299, 298]])
+    assert len(sizes) == 7
 
 
 def test_an_epoch_in_segments_from_the_disk_trains_the_same_weights(monkeypatch: pytest.MonkeyPatch) -> None:

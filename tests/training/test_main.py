@@ -58,6 +58,12 @@ def empty(folder: Path) -> bool:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ["penguins", "--engine", "ray"],
+            "the library ray is not installed; install it with: pip install 'tabserve[ray]'",
+        ),
+        (["penguins", "--engine", "ray", "--time", "20s"], "--engine ray has --tune"),
+        (["penguins", "--engine", "ray", "--network", "plain"], "a plain network has one: add --tune"),
         (["--epoches", "3", "--nope"], "--nope"),
         (["--epochs", "many"], "--epochs"),
         (["--epochs", "0", "penguins"], "--epochs must be at least 1"),

@@ -1,6 +1,7 @@
 """Encoded rows in a temporary file: rows of them in any order are read as a matrix."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +10,7 @@ from training.streaming.spill_file import SpillFile, StoredArray
 
 Matrix = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.intp]
+WINDOW_BYTES = 1 << 25  # size of the mapped part of the file: pages that were read are memory of the process
 
 
 class StoredMatrix:
@@ -44,12 +46,27 @@ class StoredMatrix:
         return StoredMatrix(self._stored, np.concatenate([self._rows, *(other._rows for other in others)]))
 
     def __getitem__(self, rows: Indices | slice) -> Matrix:
-        if not self._stored.bytes:
-            return np.empty((len(self._rows[rows]), self._stored.shape[1]), np.float32)
-        mapped, start = self._stored.file.mapped(self._stored.offset, self._stored.bytes)
-        whole = np.frombuffer(mapped, np.float32, offset=start, count=self._stored.bytes // 4)
-        taken: Matrix = whole.reshape(self._stored.shape)[self._rows[rows]]
-        del whole
+        numbers = self._rows[rows]
+        taken = np.empty((len(numbers), self._stored.shape[1]), np.float32)
+        if not taken.size:
+            return taken
+        order = np.argsort(numbers, kind="stable")
+        window = max(1, WINDOW_BYTES // self._stored.row_bytes)
+        starts = np.arange(0, self._stored.shape[0], window)
+        bounds = [*np.searchsorted(numbers, starts, sorter=order).tolist(), len(order)]
+        for start, (first, last) in zip(starts.tolist(), pairwise(bounds), strict=True):
+            if first < last:
+                places = order[first:last]
+                taken[places] = self._read(start, min(start + window, self._stored.shape[0]), numbers[places] - start)
+        return taken
+
+    def _read(self, start: int, stop: int, rows: Indices) -> Matrix:
+        """Some rows of a part of the file. rows: counted from the start of the part."""
+        size, width = self._stored.row_bytes * (stop - start), self._stored.shape[1]
+        mapped, begin = self._stored.file.mapped(self._stored.offset + start * self._stored.row_bytes, size)
+        part = np.frombuffer(mapped, np.float32, offset=begin, count=size // 4)
+        taken: Matrix = part.reshape(-1, width)[rows]
+        del part
         mapped.close()
         return taken
 

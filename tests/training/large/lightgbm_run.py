@@ -1,6 +1,7 @@
 """LightGBM on a table of `random_table`: `python -m tests.training.large.lightgbm_run FILE SECONDS`.
 
 Prints JSON: the seconds and the error of its early-stopped training, its error after SECONDS, and its peak of memory.
+A training that has not stopped early after LONGEST times SECONDS is ended.
 """
 
 import json
@@ -16,6 +17,7 @@ import pyarrow.parquet as arrow_parquet
 from tests.training.large.random_table import TARGET
 
 ROUNDS, PATIENCE = 3000, 50
+LONGEST = 2.0
 
 
 def main() -> None:
@@ -36,6 +38,8 @@ def main() -> None:
 
     def note(environment: Any) -> None:
         moments.append(time.perf_counter() - started)
+        if moments[-1] > LONGEST * budget:
+            raise lightgbm.callback.EarlyStopException(len(moments) - 1, environment.evaluation_result_list)
 
     model = lightgbm.LGBMRegressor(
         n_estimators=ROUNDS, learning_rate=0.1, num_leaves=100, random_state=0, n_jobs=2, verbose=-1
@@ -52,6 +56,7 @@ def main() -> None:
         json.dumps(
             {
                 "seconds": seconds,
+                "stopped": moments[-1] <= LONGEST * budget,
                 "rmse": error(model.best_iteration_),
                 "rounds": model.best_iteration_,
                 "rmse_at_equal_time": error(min(max(at_time, 1), model.best_iteration_)),

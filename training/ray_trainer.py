@@ -1,0 +1,148 @@
+"""`--engine ray`: trials are trained as tasks of a Ray cluster, several at once.
+
+A task has one CPU and returns what this process would: the seed of a trial decides its result. Ray runs the task of a
+worker that dies again. `RAY_ADDRESS` names the cluster; without it there is one on this machine, with all of its CPUs.
+"""
+
+import contextlib
+import importlib.util
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.network.network import DivergenceError
+from training.encoded_rows import EncodedRows
+from training.errors import UsageError
+from training.fit import fit_trial
+from training.pruned_trial import FinishedTrials, PrunedTrial, train_pruned
+from training.recipe import Recipe
+from training.training_run import TrainingRun, TrialResult
+
+STARTS = 3  # attempts to start Ray on this machine
+ATTEMPTS = 4  # attempts at a task whose worker dies
+ONE_THREAD = dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+Rows = tuple[EncodedRows, EncodedRows]
+
+
+class ClusterError(UsageError):
+    """The cluster cannot train."""
+
+
+class RayTrainer:
+    """Trains trials on the machines of a cluster. ray: the library, which is connected to it."""
+
+    def __init__(self, ray: Any) -> None:
+        self._ray = ray
+        self._rows: tuple[EncodedRows, Any] | None = (
+            None  # the train rows, and the reference to the copy on the cluster
+        )
+
+    @property
+    def parallel(self) -> int:
+        """The number of trials at once: a CPU for each."""
+        return max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+
+    def train_trials(self, run: TrainingRun, recipes: Sequence[Recipe]) -> Iterator[TrialResult | DivergenceError]:
+        """See `TrialTrainer`. Raises ClusterError."""
+        tasks = [(without_rows(run), recipe) for recipe in recipes]
+        for result, messages in self._run(trial_of_rows, run, tasks):
+            for message in messages:
+                run.report(message)
+            yield result
+
+    def search_trials(
+        self, runs: Sequence[TrainingRun], finished: FinishedTrials, seconds: float
+    ) -> Iterator[PrunedTrial]:
+        """Trials of a search, in order; see `train_pruned`. Raises ClusterError."""
+        tasks = [(without_rows(run), finished, seconds) for run in runs]
+        yield from self._run(pruned_trial_of_rows, runs[0], tasks)
+
+    def _run(self, function: Callable[..., Any], run: TrainingRun, tasks: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+        """The results of function(rows, *task) for each task, in order."""
+        task = self._ray.remote(function).options(num_cpus=1, max_retries=ATTEMPTS - 1)
+        rows = self._shared_rows(run)
+        waiting = [task.remote(rows, *arguments) for arguments in tasks]
+        for reference in waiting:
+            try:
+                yield self._ray.get(reference)
+            except self._ray.exceptions.RayTaskError as error:
+                raise error.cause from None
+            except self._ray.exceptions.RayError as error:
+                raise ClusterError(f"Ray cannot train a trial: {' '.join(str(error).split())[:300]}") from error
+
+    def _shared_rows(self, run: TrainingRun) -> Any:
+        """The rows in the memory that the workers share, copied there once."""
+        if self._rows is None or self._rows[0] is not run.train:
+            self._rows = run.train, self._ray.put((in_memory(run.train), in_memory(run.validation)))
+        return self._rows[1]
+
+
+def in_memory(rows: EncodedRows) -> EncodedRows:
+    """Rows on disk are in a file of this machine."""
+    return EncodedRows(np.asarray(rows.x), rows.y)
+
+
+def without_rows(run: TrainingRun) -> TrainingRun:
+    """The arguments of a training alone. What it reports is for a terminal of this machine."""
+    empty = EncodedRows(np.empty((0, 0), np.float32), np.empty(0))
+    return replace(
+        run,
+        train=empty,
+        validation=empty,
+        further=None,
+        on_epoch=lambda epoch: None,
+        report=lambda text: None,
+        on_rows=lambda done, total: None,
+        trainer=None,
+    )
+
+
+def trial_of_rows(rows: Rows, run: TrainingRun, recipe: Recipe) -> tuple[TrialResult | DivergenceError, list[str]]:
+    """On a worker: a trial, and what it reports."""
+    messages: list[str] = []
+    run = replace(run, train=rows[0], validation=rows[1], report=messages.append)
+    return fit_trial(run, recipe), messages
+
+
+def pruned_trial_of_rows(rows: Rows, run: TrainingRun, finished: FinishedTrials, seconds: float) -> PrunedTrial:
+    """On a worker: a trial of a search."""
+    return train_pruned(replace(run, train=rows[0], validation=rows[1]), finished, seconds)
+
+
+def check_installed() -> None:
+    """Raises UsageError."""
+    if importlib.util.find_spec("ray") is None:
+        raise UsageError("--engine ray: the library ray is not installed; install it with: pip install 'tabserve[ray]'")
+
+
+@contextlib.contextmanager
+def ray_cluster() -> Iterator[RayTrainer]:
+    """Connect to the cluster, or start one on this machine. Raises UsageError."""
+    check_installed()
+    import ray
+
+    root = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    variables = {"PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", **ONE_THREAD}
+    _connect(ray, variables)
+    try:
+        yield RayTrainer(ray)
+    finally:
+        ray.shutdown()
+
+
+def _connect(ray: Any, variables: dict[str, str]) -> None:
+    """Raises ClusterError. On this machine Ray waits 30 s for its processes, which are slower on a busy one."""
+    starts = 1 if os.environ.get("RAY_ADDRESS") else STARTS
+    for start in range(starts):
+        try:
+            ray.init(runtime_env={"env_vars": variables}, log_to_driver=False, include_dashboard=False)
+            return
+        except Exception as error:  # Ray raises many types, among them Exception itself
+            ray.shutdown()
+            if start == starts - 1:
+                raise ClusterError(f"--engine ray: no cluster: {' '.join(str(error).split())[:300]}") from error
