@@ -7,6 +7,7 @@ worker that dies again. `RAY_ADDRESS` names the cluster; without it there is one
 import contextlib
 import importlib.util
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from training.pruned_trial import FinishedTrials, PrunedTrial, train_pruned
 from training.recipe import Recipe
 from training.training_run import TrainingRun, TrialResult
 
+CONNECT_S = 10.0
 STARTS = 3  # attempts to start Ray on this machine
 ATTEMPTS = 4  # attempts at a task whose worker dies
 ONE_THREAD = dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OPENBLAS_NUM_THREADS"), "1")
@@ -135,9 +137,22 @@ def ray_cluster() -> Iterator[RayTrainer]:
         ray.shutdown()
 
 
+def check_reachable(address: str) -> None:
+    """Raises ClusterError if nothing listens at host:port. Ray itself would wait for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or "//" in host:  # none, `auto`, or a URL
+        return
+    try:
+        socket.create_connection((host, int(port)), CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(f"--engine ray: no cluster at {address}, which RAY_ADDRESS names: {error}") from None
+
+
 def _connect(ray: Any, variables: dict[str, str]) -> None:
     """Raises ClusterError. On this machine Ray waits 30 s for its processes, which are slower on a busy one."""
-    starts = 1 if os.environ.get("RAY_ADDRESS") else STARTS
+    address = os.environ.get("RAY_ADDRESS", "")
+    check_reachable(address)
+    starts = 1 if address else STARTS
     for start in range(starts):
         try:
             ray.init(runtime_env={"env_vars": variables}, log_to_driver=False, include_dashboard=False)
