@@ -144,7 +144,7 @@ def start_server(
 ) -> Server:
     """A server that may not be ready yet. options: of `bentoml serve`. tls: of the client."""
     command = [BENTOML, "serve", *([target] if target else []), "--host", "127.0.0.1", "--port", str(port), *options]
-    defaults = {"TABSERVE_WORKERS": "1", "TABSERVE_DRAIN_S": "1", "TABSERVE_TIMEOUT_S": PATIENT_S}
+    defaults = {"TABSERVE_WORKERS": "1", "TABSERVE_DRAIN_S": "0.2", "TABSERVE_TIMEOUT_S": PATIENT_S}
     with log.open("wb") as out:
         process = subprocess.Popen(
             command, cwd=cwd, env=environment(home, **defaults | settings), stdout=out, stderr=subprocess.STDOUT

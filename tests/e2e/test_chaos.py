@@ -199,7 +199,7 @@ def connections(process: psutil.Process) -> int:
 
 
 def test_a_stopping_server_answers_accepted_requests(serve: Serve, home: Path) -> None:
-    server = serve(home)
+    server = serve(home, TABSERVE_DRAIN_S="1")
     crowd = Crowd(clients_of(server, model_of(home), 12))
     until(lambda: all(client.right for client in crowd.clients))
     server.process.send_signal(signal.SIGTERM)
@@ -227,7 +227,7 @@ def reply_on(connection: socket.socket) -> tuple[int, bytes]:
     return reply.status, reply.read()
 
 
-TIMEOUTS_S = {"auto": "120", "on": "15"}
+TIMEOUTS_S = {"auto": "120", "on": "10"}
 """No other request takes as long, also on a slow machine."""
 
 

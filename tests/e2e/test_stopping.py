@@ -85,7 +85,7 @@ class ReconnectingClient(threading.Thread):
 
 
 def test_accepted_requests_are_answered_while_clients_open_new_connections(serve: Serve, home: Path) -> None:
-    server = serve(home, TABSERVE_WORKERS="2")
+    server = serve(home, TABSERVE_WORKERS="2", TABSERVE_DRAIN_S="1")
     clients = [ReconnectingClient(server.port) for _ in range(24)]
     for client in clients:
         client.start()

@@ -79,6 +79,7 @@ def secured(
         options=found.options,
         tls=found.context,
         TABSERVE_WORKERS="2",
+        TABSERVE_DRAIN_S="1",
         TABSERVE_GRPC_PORT=str(found.grpc_port),
     )
     return found
