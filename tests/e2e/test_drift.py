@@ -43,5 +43,5 @@ def test_a_server_finds_drift_and_keeps_its_counters(tmp_path: Path, serve: Call
     found = drift()
     assert (found["status"], found["columns"][0]["status"]) == ("alarm", "alarm")
     assert 'tabserve_drift_status{model="fares",version="1"} 2.0' in httpx.get(f"{server.url}/metrics", timeout=60).text
-    files = sorted(path.name for path in state.iterdir())
+    files = sorted(path.name for path in state.glob("drift-*"))
     assert len(files) == 2, "the new worker continues the file of the killed one"

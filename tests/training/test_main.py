@@ -378,8 +378,10 @@ def test_ctrl_c_ends_a_real_run_with_code_1_and_nothing_stored(good: Path, tmp_p
 
 
 SLOW_STORE = """
-import sys, time
+import signal, sys, time
 from models import store
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, which may run the tests, ignores it
 
 def wait(*arguments):
     print("half stored", flush=True)
