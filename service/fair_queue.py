@@ -26,7 +26,7 @@ class FairQueue(Generic[T]):
         self._lines: dict[str, deque[T]] = {}
         self._order: list[tuple[float, int, str]] = []  # a heap: the cost of each client with a line, and a tie-break
         self._count = self._turns = 0
-        self._clock = 0.0  # the virtual time: the cost of the last served client at its turn
+        self._clock = 0.0  # the virtual time: the highest cost of a served client at its turn
         self._costs: dict[str, float] = {}  # costs of clients without a line
         self._current = ("", 0.0)
 
@@ -48,7 +48,7 @@ class FairQueue(Generic[T]):
         """The next item. The queue must not be empty."""
         while True:
             cost, _, client = heapq.heappop(self._order)
-            self._clock = cost
+            self._clock = max(self._clock, cost)  # lower after a credit, which is not one of all others
             self._current = client, cost
             if line := self._lines[client]:
                 self._count -= 1

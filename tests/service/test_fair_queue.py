@@ -250,6 +250,25 @@ def test_a_client_has_no_more_than_its_credit() -> None:
     assert Counter(client for client, _ in drain(queue, 30)) == {"b": 20, "a": 10}, "10 of credit, half of the others"
 
 
+def test_the_credits_of_several_clients_do_not_add_up() -> None:
+    """A client that starts with its credit does not lower the cost at which the next one starts."""
+    queue: FairQueue[tuple[str, int]] = FairQueue(credit=10.0)
+    taken: list[tuple[str, int]] = []
+    for client in "bcdef":
+        queue.push(client, (client, 0))
+    for number in range(400):
+        queue.push("a", ("a", number))
+    drain(queue, 200)
+    for client in "bcdef":
+        for number in range(60):
+            queue.push(client, (client, number))
+        taken += drain(queue, 1)
+    taken += drain(queue, 115)
+    counts = Counter(client for client, _ in taken)
+    assert counts["a"] >= 10, "5 credits of 10, then a sixth of the other turns"
+    assert max(counts.values()) <= 25
+
+
 def test_the_turns_of_a_client_that_did_not_wait_are_no_credit_of_all_others() -> None:
     queue: FairQueue[tuple[str, int]] = FairQueue(credit=10.0)
     for _ in range(1000):
