@@ -170,7 +170,8 @@ class CanaryWatch:
             counts.setdefault(source.version, AnswerCounts()).add(counts_since_flush(source))
 
     async def _begin(self, entry: ModelEntry) -> None:
-        """Forget the feedback during an earlier canary of the same versions and shares."""
+        """Forget an earlier canary of the same versions and shares: its feedback, and the counts of ended workers."""
+        self._files.forget_counts(key_of(entry))
         if self._plane.live.has_any:
             try:
                 await self._plane.feedback.run(self._plane.feedback.begin_canary, entry.name, entry.canary)

@@ -91,6 +91,14 @@ class WorkerFiles:
         for content in (orjson.loads(orjson.dumps(own)), *others):
             yield from ((content or {}).get(canary) or {}).items()
 
+    def forget_counts(self, canary: str) -> None:
+        """Forget the counts of a canary in workers that have ended."""
+        for file in self.folder.glob("canary-*.json") if self.folder else ():
+            if not is_alive(int(file.stem.rpartition("-")[2])) and canary in (content := read(file) or {}):
+                del content[canary]
+                with contextlib.suppress(OSError):
+                    replace_file(file, orjson.dumps(content))
+
     def end_canary(self, model: str, canary: str) -> None:
         """Let all workers return the traffic of a model to its champion. Without space, only `serving.json` can do
         so."""

@@ -14,7 +14,7 @@ from models import audit, serving_changes
 from models.serving_file import ReadOnlyStore, ServingFile
 from models.serving_state import AutomaticRollback, Shadow, Traffic
 from models.version_lifecycle import VersionStore
-from service.canary_watch import CanaryWatch
+from service.canary_watch import AnswerCounts, CanaryWatch, key_of
 from service.logs import MAX_LINES, RateLimit
 from service.settings import Settings
 from service.worker_files import WorkerFiles
@@ -24,6 +24,7 @@ from tests.service.test_follower import Worker, change, folder, versions_folder
 __all__ = ["change", "folder", "versions_folder"]
 CANARY = Traffic(shares={"champion": 50, "challenger": 50}, rollback=AutomaticRollback(after_rows=10))
 WAIT_S = 300.0
+NO_PROCESS = 99_999_999  # larger than every process id
 
 
 @pytest.fixture
@@ -117,6 +118,26 @@ def test_a_good_challenger_keeps_its_traffic(worker: Worker, change: Any, predic
         assert {predict(number).body["version"] for number in range(30)} == {"2", "4"}
         look(worker, watch)
     assert ServingFile(folder).read().model("homes").traffic == CANARY
+
+
+def test_the_answers_of_ended_workers_are_forgotten_when_a_canary_starts_again(
+    worker: Worker, change: Any, folder: Path, tmp_path: Path
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    watch = start_canary(worker, change, WorkerFiles(shared))
+    key, failed = key_of(worker.plane.snapshot.entry("homes")), {"2": AnswerCounts(9, failed=5, engine_errors=5)}
+    look(worker, watch)
+    change(serving_changes.set_traffic, None)
+    worker.look()
+    WorkerFiles(shared, pid=NO_PROCESS).publish_counts({key: failed, "another model": failed})
+    look(worker, watch)
+    change(serving_changes.set_traffic, CANARY)
+    worker.look()
+    look(worker, watch)
+    assert ServingFile(folder).read().model("homes").traffic == CANARY
+    (kept,) = WorkerFiles(shared).counts("another model", {})
+    assert kept[0] == "2"
 
 
 def start_shadow(worker: Worker, change: Any, version: int) -> None:
