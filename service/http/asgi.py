@@ -70,7 +70,7 @@ class Application:
         try:
             try:
                 exchange.admit(route.access, route.model_name, route.always, route.probe)
-                if context.turns is not None and route.access == "predict":
+                if context.turns is not None and route.access == "predict" and not exchange.had_turn:
                     exchange.body.turn = ClientTurn(context.turns, exchange.caller.name, exchange.started)
                     if scope["method"] != "POST":  # it may never read a body
                         await exchange.body.take_turn(0)

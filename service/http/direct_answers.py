@@ -44,6 +44,7 @@ class DirectExchange(Exchange):
 
     method = "POST"
     client = ""
+    had_turn = False  # whether it was admitted as a turn of its client
 
     def __init__(self, context: ServerContext, head: DirectHead, arrived: float, client: str) -> None:
         # As `Exchange.__init__`, without the cost of the call
@@ -145,8 +146,10 @@ class DirectAnswers:
             self._context.forget_id(exchange.request_id)
             return None  # the application checks again and responds
         turns = self._context.turns
-        if turns is not None and not turns.admits(exchange.caller.name, len(body), arrived):
-            return exchange  # it waits for its turn there
+        if turns is not None:
+            if not turns.admits(exchange.caller.name, len(body), arrived):
+                return exchange  # it waits for its turn there
+            exchange.had_turn = True
         try:
             route = route.for_body(body)
             answered = route.answer(body, exchange.request_id)

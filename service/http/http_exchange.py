@@ -40,6 +40,7 @@ class HttpExchange(Exchange):
     """An exchange over HTTP. `begun`: whether a route that sends its own response has started to send."""
 
     begun = False
+    had_turn = False  # whether it had the turn of its client before it was passed to the application
     unwrapped_send: Send | None = None  # if `send` adds headers
     sending = 0.0  # seconds until the client has received enough of this response and those before
 
@@ -59,7 +60,7 @@ class HttpExchange(Exchange):
         self.scope = scope
         self.send = send
         if admitted is not None:
-            self.admitted, self.caller = True, admitted.caller
+            self.admitted, self.caller, self.had_turn = True, admitted.caller, admitted.had_turn
         settings = context.settings
         self.body = RequestBody(receive, settings.max_body_bytes, settings.timeout_s, context.plane.memory)
 

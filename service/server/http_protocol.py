@@ -178,8 +178,9 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         """Parse a request with an upgrade as one without it.
 
         The parser stops after the head and expects another protocol. A new parser reads the head without the upgrade,
-        then the rest.
+        then the rest. Its head is not kept: `_tried` is for a single head.
         """
+        self._read = b""
         while True:
             if self.scope["method"] == "CONNECT":
                 self._refuse(InvalidHttp("CONNECT is not supported"))

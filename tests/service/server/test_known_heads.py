@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from service.errors import Forbidden
+from service.fair_turns import FairTurns
 from service.http import direct_answers
 from service.http.direct_answers import DirectAnswers
 from tests.service.server.conftest import listening
@@ -160,9 +161,17 @@ def test_a_known_head_is_answered_directly_only_where_a_new_one_is(
 
 
 @pytest.mark.parametrize(
-    "field", ["X-Request-ID: given-1", f"User-Agent: {'x' * direct_answers.MAX_HEAD_BYTES}", "Cookie: a=b"]
+    "field",
+    [
+        "X-Request-ID: given-1",
+        f"User-Agent: {'x' * direct_answers.MAX_HEAD_BYTES}",
+        "Cookie: a=b",
+        "Connection: keep-alive, Upgrade\r\nUpgrade: h2c",
+    ],
 )
-def test_ids_and_long_heads_are_not_kept(apps: Apps, found_heads: list[bytes], field: str) -> None:
+def test_heads_with_ids_or_upgrades_and_long_ones_are_not_kept(
+    apps: Apps, found_heads: list[bytes], field: str
+) -> None:
     app, _, _ = apps
     request = REQUEST.replace(b"Host", f"{field}\r\nHost".encode(), 1)
 
@@ -172,6 +181,28 @@ def test_ids_and_long_heads_are_not_kept(apps: Apps, found_heads: list[bytes], f
 
     asyncio.run(repeat())
     assert not found_heads
+
+
+def test_a_request_has_one_turn_also_if_it_is_not_answered_directly(apps: Apps) -> None:
+    app, _, sent = apps
+    turns, sizes = FairTurns(), list[int]()
+
+    def admit(client: str, size: int, arrived: float) -> bool:
+        sizes.append(size)
+        return True
+
+    turns.admits = admit  # type: ignore[method-assign]
+    app.context.turns = turns
+    bodies = [BODIES[0], b'{"rows": []}', BODIES[0], b'{"rows": [] }']
+
+    async def ask_all() -> None:
+        async with listening(app) as address:
+            for body in bodies:
+                await responses(address, [plain_request(body), LAST], 8)
+
+    asyncio.run(ask_all())
+    assert sizes == [len(body) for body in bodies]
+    assert len(sent) == 2
 
 
 def test_the_number_of_known_heads_is_limited(apps: Apps, monkeypatch: pytest.MonkeyPatch) -> None:
