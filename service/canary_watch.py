@@ -192,7 +192,8 @@ class CanaryWatch:
         for version, counts in self._files.counts(key_of(entry), self._own):
             (champion if version == entry.aliases[CHAMPION] else challenger).add(AnswerCounts(**counts))
         reason = test.look(champion, challenger)
-        if reason is None and test.may_act and entry.rollback.feedback:
+        begun = self._known is not None and entry.name in self._known  # otherwise there may be earlier feedback
+        if reason is None and test.may_act and entry.rollback.feedback and begun:
             reason = await self._worse_by_feedback(entry)
         if reason is not None:
             await self._roll_back(entry, reason)

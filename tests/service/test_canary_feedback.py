@@ -106,6 +106,23 @@ def test_a_canary_that_is_started_again_is_judged_by_what_comes_after_its_start(
         assert not canary.goes_on
 
 
+def test_feedback_that_cannot_be_forgotten_ends_no_canary(canary: Canary, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any) -> Any:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    assert canary.goes_on
+    canary.report_truth(right=CHAMPION)
+    assert not canary.goes_on
+    monkeypatch.setattr(LiveMetrics, "forget", fail)
+    canary.split(feedback=True)
+    assert canary.goes_on
+    assert canary.goes_on
+    monkeypatch.undo()
+    assert canary.goes_on, "it is forgotten later"
+    canary.report_truth(right=CHAMPION)
+    assert not canary.goes_on
+
+
 def test_another_worker_goes_on_with_the_feedback_since_the_start(canary: Canary) -> None:
     assert canary.goes_on
     canary.report_truth(right=CHAMPION)
