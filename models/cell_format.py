@@ -1,7 +1,6 @@
 """How the text cells of one column are read: decided once by training, stored in the schema, used by every format."""
 
 import re
-import unicodedata
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -9,15 +8,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from models.equivalent_characters import with_ascii_forms
+from models.normal_form import normal_form
 from models.number_words import MONEY_SCALES, SCALES, is_currency
 
 Decimal = Literal[".", ","]
 Thousands = Literal[",", ".", " ", "'"]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
-NUMBER = {
-    ".": re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"),
-    ",": re.compile(r"[+-]?(\d+,?\d*|,\d+)([eE][+-]?\d+)?"),
+NUMBER = {  # with one way to match digits: else long texts would take quadratic time
+    ".": re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?"),
+    ",": re.compile(r"[+-]?(\d+(,\d*)?|,\d+)([eE][+-]?\d+)?"),
 }
 INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE | re.ASCII)  # float() does not accept a dotless i
 EXPONENT = r"(?:[eE][+-]?\d+)?"
@@ -81,7 +81,7 @@ class CellFormat(BaseModel):
 
     def parse_boolean(self, text: str) -> bool | None:
         """A cell as a boolean, in upper or lower case; None if it is not one."""
-        text = text if text.isascii() else unicodedata.normalize("NFC", text)
+        text = normal_form("NFC", text)
         return self._booleans.get(text.casefold())
 
     def parse_number(self, text: str) -> float | None:
@@ -119,14 +119,16 @@ class CellFormat(BaseModel):
             pairs = rf"(?:{group}\d{{2}})*" if self.thousands == "," else ""  # 12,34,567 of India
             whole = rf"(?:(?!0\d|0{group})\d{{1,3}}(?:(?:{group}\d{{3}})+|{pairs}{group}\d{{3}})|\d+)"
         number = rf"(?P<number>(?:{whole}(?:{mark}\d*)?|{mark}\d+){EXPONENT})"
-        units = [with_ascii_forms(unit) for unit in self.units]
+        units = [unit for text in self.units if (unit := with_ascii_forms(text).strip())]
         unit = _any_of(units)
         scale = _any_of(MONEY_SCALES if any(map(is_currency, units)) else SCALES) if self.scales else "(?!)"
         opened, closed = (r"\(", r"\)") if self.parentheses else ("(?!)", "(?!)")
         last = "-" if self.trailing_minus else "(?!)"
+        blanks = r"\ *+"  # without backtracking: many blanks would take cubic time
         return re.compile(
-            rf"(?P<opened>{opened})?\ *(?P<sign>[+-])?\ *(?P<before>{unit})?\ *(?P<inner>[+-])?\ *{number}"
-            rf"\ *(?P<scale>{scale})?\ *(?P<after>{unit})?\ *(?P<last>{last})?(?P<closed>{closed})?"
+            rf"(?P<opened>{opened})?{blanks}(?P<sign>[+-])?{blanks}(?P<before>{unit})?{blanks}(?P<inner>[+-])?{blanks}"
+            rf"{number}{blanks}(?P<scale>{scale})?{blanks}(?P<after>{unit})?{blanks}(?P<last>{last})?"
+            rf"(?P<closed>{closed})?"
         )
 
 

@@ -15,12 +15,17 @@ SIGNS = {
 }
 
 
+MAX_KEPT = 10_000  # characters; all of Unicode would take more than 100 MB
+
+
 class _Equivalents(dict[int, str]):
     """The ASCII form of a character by its code, or the character itself; filled as characters occur."""
 
     def __missing__(self, code: int) -> str:
-        self[code] = _equivalent(chr(code))
-        return self[code]
+        form = _equivalent(chr(code))
+        if len(self) < MAX_KEPT:
+            self[code] = form
+        return form
 
 
 def _equivalent(character: str) -> str:

@@ -1,7 +1,6 @@
 """One column of a table: its type, its declared limits, its values in training, and the rules for a value."""
 
 import math
-import unicodedata
 import zlib
 from collections.abc import Iterable
 from functools import cached_property
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, Strin
 
 from models.cell_format import NUMBER, PLAIN, CellFormat
 from models.date_parsing import describe_format, parse_date
+from models.normal_form import normal_form
 from models.text import render
 from models.text_score import MAX_CHARACTERS, TextScore
 
@@ -144,7 +144,7 @@ class Feature(BaseModel):
         """A level as training reads it: without blanks around it, in the normal form of its characters."""
         if isinstance(level, str):
             level = level.strip() if self.cells.trimmed else level
-            return unicodedata.normalize("NFC", level) if self.cells.unicode else level
+            return normal_form("NFC", level) if self.cells.unicode else level
         return level
 
     def parse_date(self, value: str | float) -> float:

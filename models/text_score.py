@@ -9,7 +9,6 @@ same on every machine and in every version of Python.
 import base64
 import binascii
 import re
-import unicodedata
 import zlib
 from functools import cached_property
 from typing import Self
@@ -17,6 +16,8 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from models.normal_form import normal_form
 
 MAX_CHARACTERS = 100_000  # of a text; longer ones are refused
 READ_CHARACTERS = 10_000  # of a text that count, so that a long one takes milliseconds at most
@@ -54,6 +55,12 @@ class TextScore(BaseModel):
             if numbers.shape != (1 << self.bits,) or not np.isfinite(numbers).all():
                 raise ValueError(f"{name}: not {1 << self.bits} finite numbers")
         return self
+
+    def __eq__(self, other: object) -> bool:
+        """By the fields alone: the arrays that pydantic would compare, too, have no truth value."""
+        if not isinstance(other, TextScore):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in TextScore.model_fields)
 
     @classmethod
     def of(cls, bias: float, weights: Vector, idf: Vector) -> Self:
@@ -99,7 +106,7 @@ def text_buckets(text: str, bits: int) -> Buckets:
 def normalized(text: str) -> str:
     """The characters of a text that count, in Unicode's normal form KC and lower case."""
     text = text[:READ_CHARACTERS]
-    return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).lower()[:READ_CHARACTERS]
+    return normal_form("NFKC", text).lower()[:READ_CHARACTERS]
 
 
 def word_hash(word: str) -> int:

@@ -4,7 +4,6 @@ All later steps work on the distinct values, so a million rows cost little more 
 """
 
 import math
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as arrow
 
 from models.cell_format import PLAIN, CellFormat
+from models.normal_form import normal_form
 from models.text import render
 from training.raw_table import RawTable
 from training.streaming.part_columns import PartColumns
@@ -120,7 +120,7 @@ def factorize(table: RawTable, name: str, missing: Sequence[str]) -> FactorizedC
 
 def _normalized(codes: npt.NDArray[Any], values: list[str]) -> tuple[npt.NDArray[Any], list[str]]:
     """Codes and texts in Unicode's normal form C, in which an accented letter is one character."""
-    normal = [text if text.isascii() else unicodedata.normalize("NFC", text) for text in values]
+    normal = [normal_form("NFC", text) for text in values]
     if normal == values:
         return codes, values
     position = {text: index for index, text in enumerate(dict.fromkeys(normal))}

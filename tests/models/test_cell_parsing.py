@@ -1,6 +1,7 @@
 """Cells of text are read as values of their column's type, as training reads them."""
 
 import math
+import time
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,28 @@ def read(name: str, *cells: str) -> list[Any]:
 )
 def test_text_cell_is_parsed_by_its_column(name: str, cells: list[str], expected: list[Any]) -> None:
     assert read(name, *cells) == expected
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        PLAIN,
+        CellFormat(decimal=","),
+        CellFormat(units=["%", " km"], thousands=" ", parentheses=True, trailing_minus=True, scales=True),
+    ],
+    ids=["plain", "comma", "marked"],
+)
+def test_a_text_that_is_not_a_number_takes_milliseconds(cells: CellFormat) -> None:
+    texts = ["1" * 200_000 + "x", "1" + " " * 390 + "x", "(" + " " * 390 + "x", "- " * 190 + "x", "1 " * 190 + "x"]
+    started = time.perf_counter()
+    assert [cells.parse_number(text) for text in texts] == [None] * len(texts)
+    assert time.perf_counter() - started < 1.0  # with backtracking it takes seconds to minutes
+
+
+def test_blanks_around_the_parts_of_a_number_do_not_matter() -> None:
+    cells = CellFormat(units=["€", " km"], thousands=" ", parentheses=True, trailing_minus=True, scales=True)
+    texts = ["(  5 )", "1 234 €", "-  €  5", "5  M  €", "5   -", "- 1 234.5   km", "1  234"]
+    assert [cells.parse_number(text) for text in texts] == [-5.0, 1234.0, -5.0, 5e6, -5.0, -1234.5, None]
 
 
 def test_missing_token_can_be_a_number() -> None:

@@ -141,3 +141,15 @@ def test_a_frame_is_only_translated_for_the_same_score() -> None:
     title = schema().features[1].model_copy(update={"score": score(9)})
     with pytest.raises(ValueError, match="another score"):
         FrameTranslation(schema(), schema().model_copy(update={"features": [schema().features[0], title]}))
+
+
+def test_equal_scores_are_equal_after_their_use() -> None:
+    """Two versions that are trained with the same seed have equal scores."""
+    known = [schema(), schema()]
+    for one in known:
+        one.by_name["title"].score_text("a red rose")
+    FrameTranslation(*known)
+    assert known[0] == known[1]
+    assert hash(score()) == hash(score())
+    assert score() != TextScore.of(0.5, np.ones(1 << BITS), np.ones(1 << BITS))
+    assert score() != "score"
