@@ -66,7 +66,10 @@ def decide_type(column: FactorizedColumn, options: DataOptions, schema: FeatureS
         return ColumnType("ignored", reason)
     if not column.values:
         return ColumnType("ignored", "empty")
-    return _requested_type(column.name, options, schema) or infer_type(column, options.date_format)
+    found = _requested_type(column.name, options, schema) or infer_type(column, options.date_format)
+    if schema and not in_schema and found.type not in ("ignored", "text"):
+        return ColumnType("ignored", f"not a feature in {options.schema}, and no free text")
+    return found
 
 
 def _exclusion_reason(name: str, options: DataOptions, schema: FeatureSchema | None) -> str | None:
@@ -148,6 +151,8 @@ def _text_type(column: FactorizedColumn) -> ColumnType:
     if share >= NEARLY_DISTINCT:
         counts = f"{len(column.values)} values in {column.present} cells"
         return ColumnType("ignored", f"nearly different in every row, {counts}{hint}")
+    if share >= LONG_TEXT_DISTINCT and (length := mean_length(column)) > LONG_TEXT:
+        return ColumnType("ignored", f"{len(column.values)} values of {length:.0f} characters on average{hint}")
     return ColumnType("category", f"text{hint}")
 
 
@@ -156,9 +161,15 @@ def is_free_text(column: FactorizedColumn, share: float) -> bool:
     sample = column.values[:LENGTH_SAMPLE]
     if share < LONG_TEXT_DISTINCT or max(map(len, column.values)) > MAX_CHARACTERS:
         return False
-    if share < NEARLY_DISTINCT and sum(map(len, sample)) / len(sample) <= LONG_TEXT:
+    if share < NEARLY_DISTINCT and mean_length(column) <= LONG_TEXT:
         return False
     return sum(len(WORD.findall(text)) >= MIN_WORDS for text in sample) >= MIN_WORDY_SHARE * len(sample)
+
+
+def mean_length(column: FactorizedColumn) -> float:
+    """Characters of a value on average."""
+    sample = column.values[:LENGTH_SAMPLE]
+    return sum(map(len, sample)) / len(sample)
 
 
 def _text_hint(column: FactorizedColumn) -> str:

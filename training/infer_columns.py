@@ -108,7 +108,9 @@ def _build_numeric(
 
 
 def _build_text(column: FactorizedColumn, decided: ColumnType, declared: Feature | None) -> InferredColumn:
-    texts = [value if isinstance(value, str) else str(value) for value in column.values]
+    if column.cell_type not in ("untyped", "text"):  # requests for this model would refuse such values
+        raise UsageError(f"column {column.name!r}: its cells are of type {column.cell_type}, not text")
+    texts = column.values
     longest = max(map(len, texts))
     if longest > MAX_CHARACTERS:
         raise UsageError(f"column {column.name!r}: a text has {longest:,} characters, more than {MAX_CHARACTERS:,}")

@@ -4,6 +4,8 @@ With a split by hash, by group or by time, a row stays in the test set when the 
 is not known.
 """
 
+from collections.abc import Container
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -73,7 +75,7 @@ def unseen_rows(present: dict[str, Any] | None, new: dict[str, Any], dataset: Da
     if new["method"] == "hash":
         if present["columns"] != new["columns"]:
             raise NotComparable("the columns of the table or their types have changed")
-        unseen = in_test_set(row_hashes(dataset))
+        unseen = in_test_set(row_hashes(with_split_columns(dataset, new["columns"])))
         known = set(present["learned_classes"])  # the class was too rare at that time to be held out
         return unseen & np.array([label(dataset, code) not in known for code in dataset.target]) if known else unseen
     if present["column"] == new["column"] and dataset.split_key is not None:
@@ -82,6 +84,14 @@ def unseen_rows(present: dict[str, Any] | None, new: dict[str, Any], dataset: Da
         if new["method"] == "group":
             return np.asarray(dataset.split_key < np.uint64(int(present["learned_from"], 16)))
     raise NotComparable(f"with this split ({new['how']}) the rows of the test set differ from training to training")
+
+
+def with_split_columns(dataset: Dataset, columns: Container[str]) -> Dataset:
+    """The data set as it was split: without text columns that training has added since then."""
+    if all(name in columns for name in dataset.columns):
+        return dataset
+    kept = {name: values for name, values in dataset.columns.items() if name in columns}
+    return replace(dataset, columns=kept)
 
 
 def column_types(dataset: Dataset) -> dict[str, str]:

@@ -1,8 +1,15 @@
 """The rules for the type of a column, and which columns are ignored."""
 
-import numpy as np
+from pathlib import Path
 
-from tests.training.tables import ROWS, Infer, cycle, has_notice, reason
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.training.tables import ROWS, Infer, cycle, has_notice, plain_columns, reason
+from training.build_dataset import load_dataset
+from training.config import DataOptions
+from training.errors import UsageError
 
 
 def test_up_to_one_percent_of_invalid_cells_count_as_missing_with_a_notice(infer: Infer) -> None:
@@ -41,6 +48,19 @@ def test_identifier_like_constant_and_empty_columns_are_left_out_with_a_reason(
     assert reason(dataset, "serial").startswith("nearly different in every row")
     assert [feature.name for feature in dataset.schema.features] == ["x"]
     assert has_notice(dataset, "left out: ")
+
+
+def test_long_values_without_words_are_left_out(infer: Infer) -> None:
+    values = [f"{row // 1.5:.0f} " + "0123456789-" * 5 for row in range(ROWS)]
+    assert reason(infer(trace=values), "trace").startswith("134 values of")
+
+
+def test_numbers_of_a_typed_table_are_no_text(tmp_path: Path) -> None:
+    """The model would refuse the rows of its own table."""
+    path = tmp_path / "t.parquet"
+    pd.DataFrame(plain_columns() | {"zip": range(ROWS)}).to_parquet(path)
+    with pytest.raises(UsageError, match="column 'zip': its cells are of type number, not text"):
+        load_dataset(DataOptions(data=str(path), target="y", text=("zip",)))
 
 
 def test_distinct_decimals_and_unordered_integers_are_not_identifiers(infer: Infer) -> None:

@@ -91,3 +91,14 @@ def test_classes_of_the_schema_must_be_those_of_the_table(infer: Infer, tmp_path
     path = edited(infer(y=cycle("u", "v")), tmp_path / "features.json")
     with pytest.raises(UsageError, match="'w' differs"):
         infer(y=cycle("u", "v", "w"), schema=path)
+
+
+def test_a_column_that_was_free_text_before_may_be_something_else_now(infer: Infer, tmp_path: Path) -> None:
+    notes = [f"note {row} about the lake and the mill" for row in range(ROWS)]
+    path = edited(infer(note=notes, a=cycle(1, 2)), tmp_path / "features.json")
+    again = infer(note=notes, a=cycle(1, 2), schema=path, target=None)
+    assert [candidate.feature.name for candidate in again.candidates] == ["note"]
+    for cells in (cycle("old note", "new note"), cycle(1.5, 2.5), cycle(5)):
+        now = infer(note=cells, a=cycle(1, 2), schema=path, target=None)
+        assert [feature.name for feature in now.schema.features] == ["x", "a"]
+        assert reason(now, "note")

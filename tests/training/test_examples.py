@@ -115,3 +115,12 @@ def test_numbers_are_whole_only_while_floats_are_exact() -> None:
     feature = schema().by_name["n"]
     values = [examples.to_json_value(feature, value) for value in (3.0, 3.5, 1e300, -0.0, 2.0**53)]
     assert [type(value) for value in values] == [int, float, float, int, float]
+
+
+def test_real_rows_may_have_a_text_without_a_score() -> None:
+    """The examples are drawn before the scores are fitted."""
+    title = Feature(name="title", kind="text", nullable=False)
+    known = FeatureSchema(name="t", task="regression", target="y", features=[title])
+    columns = {"title": np.array(["a red rose", "a blue one"], dtype=object)}
+    made = examples.draw_rows(known, columns, np.arange(2), np.random.default_rng(0), real=True)
+    assert {row["title"] for row in made} == {"a red rose", "a blue one"}

@@ -15,6 +15,7 @@ from training.dataset import Dataset
 from training.row_hash import row_hashes
 from training.splitting import split_rows
 from training.test_set import NotComparable, column_types, in_test_set, unseen_rows
+from training.text_columns import with_candidates
 
 Load = Callable[..., Dataset]
 
@@ -56,6 +57,20 @@ def test_same_rows_are_the_test_set_when_the_table_grows(tmp_path: Path) -> None
     assert not set(row_hashes(first)[learned]) & set(row_hashes(second)[after.test])
     unseen = unseen_rows(before.record, after.record, second)
     assert set(after.test) == set(np.flatnonzero(unseen))
+
+
+def test_text_that_training_adds_does_not_change_the_test_set(tmp_path: Path) -> None:
+    """Rows are split before it is known whether texts are used."""
+    frame = table(3000).drop(columns="day")
+    frame["note"] = [f"note {row} about the lake and the mill" for row in range(len(frame))]
+    options = options_for(tmp_path, frame.head(2000))
+    before = split_rows(load_dataset(options), options)
+    options = options_for(tmp_path, frame)
+    dataset = load_dataset(options)
+    after = split_rows(dataset, options)
+    used = with_candidates(dataset)
+    assert "note" in used.columns
+    assert set(after.test) == set(np.flatnonzero(unseen_rows(before.record, after.record, used)))
 
 
 def test_small_tables_and_other_rules_keep_a_random_split(tmp_path: Path) -> None:
