@@ -15,6 +15,7 @@ from models.text import truncate
 
 BLOCK_BYTES = 16 * 1024**2  # a block of more bytes has fewer rows
 MAX_ROWS_PER_BYTE = 8  # a row takes one bit at least
+CELL_BYTES = 8  # minimum that a written cell counts: a null takes no byte of an array, but memory and time as a cell
 
 
 def installed() -> bool:
@@ -223,14 +224,17 @@ def written_parts(batch: Any) -> Iterator[tuple[Any, int]]:
 
 
 def written_bytes(array: Any) -> int:
-    """Bytes of the values of an array, a text of a dictionary as often as rows have it."""
+    """Bytes of the values of an array, a text of a dictionary as often as rows have it, each at least CELL_BYTES."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    least = CELL_BYTES * len(array)
+    if pa.types.is_string_view(array.type):  # a part of such an array refers to all texts
+        array = array.cast(pa.large_string())
     if not pa.types.is_dictionary(array.type):
-        return int(array.nbytes)
+        return max(int(array.nbytes), least)
     lengths = pc.binary_length(array.dictionary.cast(pa.large_string()))
-    return int(pc.sum(lengths.take(array.indices)).as_py() or 0)
+    return max(int(pc.sum(lengths.take(array.indices)).as_py() or 0), least)
 
 
 def start_of(array: Any, content: Any) -> int | None:

@@ -61,19 +61,20 @@ class ParquetDecoder:
         try:
             check_footer(self._file)
             file = self._open()
-            names = file.schema_arrow.names
+            schema = file.schema_arrow  # each access makes it again, from all columns
+            names = schema.names
             check_names(names)
-            index = ignored_index(self._schema, index_names(names, pandas_metadata(file.schema_arrow)))
+            index = ignored_index(self._schema, index_names(names, pandas_metadata(schema)))
             names = [name for name in names if name not in index] or names
             known = [name for name in names if name in self._schema.by_name]
             for name in known:
-                check_type(file.schema_arrow.field(name).type, name)
-            read = columns_of_features(file.schema_arrow) if self._inputs else known
+                check_type(schema.field(name).type, name)
+            read = columns_of_features(schema) if self._inputs else known
             columns = columns_of(self._file, file.metadata, read)
             self._check_size(file.metadata, columns)
             if self._reserve:
                 written = TEXT_COPIES * BLOCK_BYTES if self._inputs else 0
-                types = {name: file.schema_arrow.field(name).type for name in read}
+                types = {name: schema.field(name).type for name in read}
                 self._reserve(decoding_bytes(columns, types) + written)
             blocks = BlockBuilder(
                 self._schema, self._block_rows, self._max_bytes, inputs=read if self._inputs else None
@@ -108,7 +109,8 @@ class ParquetDecoder:
         """Its rows, with empty columns for those that are not read."""
         import pyarrow as pa
 
-        others = [name for name in names if name not in read]
+        found = frozenset(read)
+        others = [name for name in names if name not in found]
         if columns:
             in_dictionaries = [name for name in read if columns[name].has_dictionary and not columns[name].has_deltas]
             file = self._open(read_dictionary=in_dictionaries, metadata=metadata)

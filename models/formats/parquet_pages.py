@@ -51,20 +51,21 @@ def check_footer(file: IO[bytes]) -> None:
 def columns_of(file: IO[bytes], metadata: Any, names: list[str]) -> dict[str, ColumnPages]:
     """The pages of the columns of these names. Raises FormatError if a page is too large or a header is invalid."""
     found: dict[str, ColumnPages] = {}
+    wanted = frozenset(names)
     pages = 0
     for group in range(metadata.num_row_groups):
         row_group = metadata.row_group(group)
         for index in range(row_group.num_columns):
             chunk = row_group.column(index)
             name = chunk.path_in_schema
-            if name not in names:
+            if name not in wanted:
                 continue
             if chunk.num_values != row_group.num_rows:
                 raise FormatError(f"column {name!r} has not as many values as there are rows")
             read = list(chunk_pages(file, chunk, MAX_PAGES - pages))
             pages += len(read)
             found[name] = merged(found.get(name), summary(read))
-    if metadata.num_row_groups and (missing := set(names) - found.keys()):
+    if metadata.num_row_groups and (missing := wanted - found.keys()):
         raise FormatError(f"column {min(missing)!r} has no pages")
     return found
 

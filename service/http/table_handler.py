@@ -203,7 +203,8 @@ class TableHandler:
             written = written_block(encoder, block, rows, outputs, 0)
             return encoder.head() + written + encoder.end()
 
-        text = await self._run(rows.count > LARGE_ROWS, write)
+        large = rows.count > LARGE_ROWS or self.options.inputs  # a few rows may have megabytes of text
+        text = await self._run(large, write)
         return Response(text, encoder.content_type, headers=self._version_header())
 
     def _version_header(self) -> Sequence[Header]:

@@ -4,6 +4,7 @@ import asyncio
 import csv
 import datetime
 import io
+import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 
 from models.formats import arrow_columns
 from models.tabular_model import TabularModel
+from service.http import table_handler
 from service.http.asgi import Application
 from service.settings import Settings
 from tests.service.conftest import Reply
@@ -155,6 +157,61 @@ def test_blocks_hold_a_bounded_number_of_bytes(post: Post, homes: pa.Table, monk
     _, *lines = lines_of(post(table, "inputs=true", "blocks"))
     assert len(lines) == ROWS
     assert max(sizes) <= 50
+
+
+def test_narrow_cells_count_as_much_as_they_take_when_written() -> None:
+    """A null takes no byte of an array, and true and false take a bit."""
+    columns = {"nothing": pa.nulls(1000), "flag": pa.array([True] * 1000), "small": pa.array([1] * 1000, pa.int8())}
+    columns["level"] = pa.array([""] * 1000).dictionary_encode()
+    [(_, size)] = arrow_columns.written_parts(pa.record_batch(columns))
+    assert size == len(columns) * 1000 * arrow_columns.CELL_BYTES
+
+
+def test_a_part_of_an_array_of_views_counts_its_own_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slice of such an array refers to the texts of all rows."""
+    monkeypatch.setattr(arrow_columns, "BLOCK_BYTES", 50_000)
+    batch = pa.record_batch({"id": pa.array(["x" * 1000] * ROWS, pa.string_view())})
+    parts = [*arrow_columns.written_parts(batch)]
+    assert sum(part.num_rows for part, _ in parts) == ROWS
+    assert sum(size for _, size in parts) == pytest.approx(1000 * ROWS, rel=0.05)
+
+
+def test_the_schema_of_a_file_of_many_columns_is_not_made_for_each(
+    post: Post, homes: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pyarrow makes it from all columns at each access: 20,000 accesses for 20,000 columns would take minutes."""
+    made: Any = pq.ParquetFile.schema_arrow
+    accesses: list[Any] = []
+
+    def schema_arrow(file: Any) -> Any:
+        accesses.append(file)
+        return made.fget(file)
+
+    monkeypatch.setattr(pq.ParquetFile, "schema_arrow", property(schema_arrow))
+    table = homes.slice(0, 3)
+    for number in range(50):
+        table = table.append_column(f"other {number}", pa.array([number] * 3))
+    header, *lines = lines_of(post(table, "inputs=true&on_invalid=skip"))
+    assert header[: table.num_columns] == table.column_names
+    assert len(lines) == 3
+    assert len(accesses) < 5
+
+
+def test_the_cells_of_few_rows_are_written_in_a_thread(
+    post: Post, homes: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may be megabytes of text, which would hold up the event loop."""
+    write = table_handler.written_block
+    threads: list[threading.Thread] = []
+
+    def written_block(*arguments: Any) -> bytes:
+        threads.append(threading.current_thread())
+        return write(*arguments)
+
+    monkeypatch.setattr(table_handler, "written_block", written_block)
+    assert post(homes.slice(0, 2), "inputs=true").status == 200
+    assert len(threads) == 1
+    assert threading.main_thread() not in threads
 
 
 @pytest.mark.parametrize(
