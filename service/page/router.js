@@ -64,7 +64,7 @@ async function open(moveFocus) {
     await show(content, route, signal);
     if (!signal.aborted) main.replaceChildren(content);
   } catch (error) {
-    if (!signal.aborted) await showError(view.title, error);
+    if (!signal.aborted) await showError(view.title, error, signal);
   } finally {
     clearTimeout(waiting);
   }
@@ -81,10 +81,10 @@ function addStyles(path) {
   });
 }
 
-/** @param {string} title @param {unknown} error */
-async function showError(title, error) {
+/** @param {string} title @param {unknown} error @param {AbortSignal} signal */
+async function showError(title, error, signal) {
   const { notice } = await import("./components/notice.js");
-  main.replaceChildren(h("h1", {}, title), notice(error, () => open(false)));
+  if (!signal.aborted) main.replaceChildren(h("h1", {}, title), notice(error, () => open(false)));
 }
 
 /** @param {{title: string}} shown @param {Route} route */

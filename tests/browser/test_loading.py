@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 import httpx
-from playwright.sync_api import Page, Response, expect
+from playwright.sync_api import Page, Response, Route, expect
 
 from service.http.browser_files import browser_files
 from tests.browser.conftest import MODELS, KeyedServer
@@ -45,6 +45,28 @@ def test_the_first_view_needs_no_more_requests_than_a_browser_sends_at_once(
     assert requested[0] == "/"
     assert {*requested[1:7]} == {f"/{address}" for address in [*preloaded, module]}
     assert requested.count("/models") == 1
+
+
+def test_a_late_error_does_not_replace_the_view_that_was_opened_meanwhile(
+    server: Server, open_page: Callable[..., Page]
+) -> None:
+    """The module that shows errors is loaded after the first view, or by its error."""
+    page = open_page("about:blank")
+    held: list[Route] = []
+    page.route("**/components/notice.js", held.append)
+    page.route("**/models", lambda route: route.fulfill(status=503, json={"title": "Not ready"}))
+    with page.expect_request("**/components/notice.js"):
+        page.goto(f"{server.url}/")
+    page.unroute("**/models")
+    page.get_by_role("link", name="API").click()
+    heading = page.get_by_role("heading", name="API", exact=True)
+    expect(heading).to_be_visible()
+    with page.expect_response("**/components/sign_in.js"):
+        held[0].continue_()
+    page.wait_for_load_state("networkidle")
+    page.evaluate("() => new Promise((done) => setTimeout(done, 100))")  # for what the module's import continues
+    expect(heading).to_be_visible()
+    expect(page.get_by_text("Not ready")).to_have_count(0)
 
 
 def test_every_view_requests_a_key_and_shows_what_the_key_may_see(
