@@ -15,7 +15,7 @@ from models.formats.arrow_columns import (
     unreadable,
 )
 from models.formats.blocks import Block
-from models.formats.errors import SpillFailed, TooLarge, UnsupportedType
+from models.formats.errors import FormatError, SpillFailed, TooLarge, UnsupportedType
 from models.formats.index_columns import ignored_index, index_names
 from models.formats.parquet_pages import ColumnPages, check_footer, columns_of
 from models.schema import FeatureSchema
@@ -25,6 +25,8 @@ SPOOLED_BYTES = 1024**2  # a larger file is written to disk
 DECODED_BYTES = 8 * 1024**2  # limit for repeated texts that are decoded at a time
 TEXT_COPIES = 8  # of a page of texts: compressed, decompressed, as Arrow arrays, as Python's texts, in errors
 NUMBER_COPIES = 3
+MAX_INPUTS = 4096  # columns of an `InputsBlock`: the model bounds the columns that are read for it, the file does not
+INPUT_BYTES = 48 * 1024  # of each of them, for its readers, however small its pages are
 
 
 class ParquetDecoder:
@@ -70,10 +72,12 @@ class ParquetDecoder:
             for name in known:
                 check_type(schema.field(name).type, name)
             read = columns_of_features(schema) if self._inputs else known
+            if self._inputs and len(read) > MAX_INPUTS:
+                raise FormatError(f"it has {len(read):,} columns, inputs=true writes at most {MAX_INPUTS:,}")
             columns = columns_of(self._file, file.metadata, read)
             self._check_size(file.metadata, columns)
             if self._reserve:
-                written = TEXT_COPIES * BLOCK_BYTES if self._inputs else 0
+                written = TEXT_COPIES * BLOCK_BYTES + INPUT_BYTES * len(read) if self._inputs else 0
                 types = {name: schema.field(name).type for name in read}
                 self._reserve(decoding_bytes(columns, types) + written)
             blocks = BlockBuilder(

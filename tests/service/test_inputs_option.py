@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.formats import arrow_columns
+from models.formats import arrow_columns, parquet_decoder
 from models.tabular_model import TabularModel
 from service.http import table_handler
 from service.http.asgi import Application
@@ -195,6 +195,16 @@ def test_the_schema_of_a_file_of_many_columns_is_not_made_for_each(
     assert header[: table.num_columns] == table.column_names
     assert len(lines) == 3
     assert len(accesses) < 5
+
+
+def test_a_file_of_too_many_columns_is_refused(post: Post, homes: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each column that is read takes tens of kilobytes, however little it is in the file."""
+    columns = homes.num_columns
+    monkeypatch.setattr(parquet_decoder, "MAX_INPUTS", columns)
+    assert post(homes, "inputs=true").status == 200
+    refused = post(homes.append_column("other", pa.nulls(ROWS)), "inputs=true&on_invalid=skip")
+    assert refused.status == 400
+    assert f"it has {columns + 1} columns, inputs=true writes at most {columns}".encode() in refused.content
 
 
 def test_the_cells_of_few_rows_are_written_in_a_thread(
