@@ -1,6 +1,6 @@
 """Processes that tests start: every one is waited for, whatever fails.
 
-The garbage collector reports a process that was dropped while it ran: in any later test, which then fails.
+If a test drops a process that still runs, the garbage collector reports it later, and another test fails.
 """
 
 import signal

@@ -5,8 +5,8 @@
 import os
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-for _variable in THREAD_VARIABLES:  # of the processes that tests start, too
-    os.environ.setdefault(_variable, "1")  # two processes share the cores; threads that wait for each other take most
+for _variable in THREAD_VARIABLES:  # also for the processes that tests start
+    os.environ.setdefault(_variable, "1")  # processes share the cores; more threads would wait for each other
 
 import threading
 import time
@@ -84,7 +84,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         file = item.path.relative_to(config.rootpath).as_posix()
         if file.startswith(SLOW) or has_server(item):
             item.add_marker(pytest.mark.slow)
-    # The fast ones last: with several processes, none of them has a slow file left when the others are done.
+    # Fast files run last, so that no process still has a slow file when the others are done.
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 

@@ -13,7 +13,7 @@ LIMITS = {"MAX_EXPLAINED_ROWS": 4, "MAX_SHUFFLED_ROWS": 20, "SHUFFLES": 1}
 
 
 def unrendered(figure: object) -> bytes:
-    """In place of the PNG file of a figure."""
+    """Replaces the PNG file of a figure."""
     return b"\x89PNG"
 
 

@@ -1,5 +1,5 @@
-"""The direction of imports: training -> models <- service, scoring and loadtest -> models, and layers inside of all but
-the last; no circles; heavy libraries where they belong.
+"""The direction of imports: training -> models <- service, scoring and loadtest -> models, and layers inside each of
+them except loadtest; no circles; heavy libraries where they belong.
 
 Over 400 lines: the layers of all modules are one table.
 """
@@ -39,7 +39,7 @@ MEASURES_SERVICE = {
     "loadtest/bench/capture_cost.py",
     "loadtest/bench/fast_service_cases.py",
     "loadtest/bench/start_decision.py",
-}  # no request has these parts alone
+}  # these measure parts that no request can measure separately
 ARROW_FORMATS = (
     "models/fast/arrow_",
     "models/formats/arrow_",

@@ -101,7 +101,7 @@ def test_a_stopped_server_is_reported_and_found_again(
     expect(page.locator('[data-total="requests"]')).to_be_visible()
     server.stop()
     expect(page.get_by_text("The server does not answer.").first).to_be_visible()
-    expect(page.locator('[data-total="requests"]')).to_be_visible()  # what is known stays
+    expect(page.locator('[data-total="requests"]')).to_be_visible()  # known values stay visible
     page.get_by_role("link", name="Models").click()
     expect(page.get_by_text("The server does not answer.")).to_be_visible()
     server.start(port=server.port)

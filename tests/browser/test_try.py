@@ -1,4 +1,4 @@
-"""The view Try, for the default models and awkward tables: what it shows is what single requests answer."""
+"""The view Try, for the default models and awkward tables: it shows the answers of single requests."""
 
 import csv
 import io
@@ -141,7 +141,7 @@ def test_a_repeated_request_also_renews_the_explanation(server: Server, open_pag
     page.route("**/predict/**", lambda route: route.abort())
     page.get_by_label("MedInc", exact=True).fill("12.5")
     expect(page.get_by_role("button", name="Try again")).to_be_visible()
-    page.wait_for_timeout(1000)  # for the explanation of the change: if it is late, this test finds less
+    page.wait_for_timeout(1000)  # until the change is explained; if that takes longer, the test checks less
     page.unroute("**/predict/**")
     page.get_by_role("button", name="Try again").click()
     row = described(server, "housing")["examples"][0]["row"] | {"MedInc": 12.5}
@@ -184,7 +184,7 @@ def test_names_of_all_kinds_are_text(server: Server, open_page: Callable[..., Pa
     page = open_try(server, open_page, "names")
     for name in (HEBREW, LONG_NAME):
         expect(page.get_by_label(name, exact=True)).to_be_visible()
-    assert page.locator("main b").count() == 0  # a level with <b> is no element
+    assert page.locator("main b").count() == 0  # a level with <b> does not become an element
 
 
 def test_the_keyboard_alone_completes_it(server: Server, open_page: Callable[..., Page]) -> None:

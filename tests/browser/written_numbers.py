@@ -1,4 +1,4 @@
-"""How the page writes numbers: service/page/components/numbers.js, once more."""
+"""Formats numbers as the page does in service/page/components/numbers.js."""
 
 import math
 from decimal import ROUND_HALF_UP, Decimal

@@ -1,4 +1,4 @@
-"""Both clients against a real server: what goes in, in whichever form, comes back in order with all of its parts."""
+"""Both clients against a real server: rows in every form get complete answers in the right order."""
 
 import subprocess
 import sys

@@ -36,8 +36,8 @@ def kill_workers(server: Any, kills: int) -> None:
 
 
 def wrong_calls(server: Any, client: Client, frame: pd.DataFrame, kills: int) -> list[str]:
-    """Score the frame until the workers were killed that often. Returns what was wrong: a row that is missing, that is
-    there twice, or that has the prediction of another one."""
+    """Score the frame until the workers were killed that often. Returns what was wrong: a row that is missing, is
+    repeated, or has the prediction of another row."""
     expected = np.array(client.predict("homes", frame).values)
     assert len(np.unique(expected)) > len(frame) // 2
     killer = threading.Thread(target=kill_workers, args=(server, kills), daemon=True)

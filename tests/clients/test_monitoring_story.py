@@ -1,4 +1,4 @@
-"""The whole way: train, serve, a change, alerts, feedback, a new training on captured rows, and the alerts end.
+"""The complete cycle: train, serve, a change, alerts, feedback, a new training on captured rows, and no alerts.
 
 Alerts are those of deploy/compose/alerts.yml in a real Prometheus (Debian's package `prometheus`), with shorter times.
 """
@@ -33,7 +33,8 @@ Row = dict[str, Any]
 
 
 class Town:
-    """Rents, which depend on size and part of town. After the change everything is larger, and square metres dearer."""
+    """Rents, which depend on size and part of town. After the change, homes are larger and a square metre costs
+    more."""
 
     def __init__(self) -> None:
         self.rng = np.random.default_rng(5)
@@ -57,7 +58,7 @@ class Alerts:
     url: str
 
     def wait(self, name: str, *, firing: bool) -> None:
-        """Wait until an alert fires, or until it does not."""
+        """Wait until an alert fires, or until it no longer fires."""
         until(lambda: (name in self.firing()) == firing)
 
     def firing(self) -> set[str]:
@@ -86,7 +87,7 @@ def town() -> Town:
 
 @pytest.fixture
 def server(tmp_path: Path, town: Town) -> Iterator[Server]:
-    """A server with capture of a model of the town before the change."""
+    """A server with capture; its model was trained on the town before the change."""
     rows = town.rows(3000)
     lines = [f"{row['metres']},{row['part']},{rent}" for row, rent in rows]
     table = tmp_path / "rents.csv"
@@ -182,7 +183,7 @@ def test_a_change_is_noticed_and_a_new_training_ends_it(
     replace_workers(server)
     captured, earlier = tmp_path / "captured", tmp_path / "earlier"
     earlier.mkdir()
-    for file in captured.glob("rents-*.parquet"):  # a training on both worlds would be a reference of neither
+    for file in captured.glob("rents-*.parquet"):  # train on rows after the change only
         file.rename(earlier / file.name)
 
     town.changed = True

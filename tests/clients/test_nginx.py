@@ -154,8 +154,9 @@ def test_a_large_body_is_answered_whole(proxy: str, form: str) -> None:
 
 
 def test_an_error_is_not_a_complete_response(proxy: str) -> None:
-    """An error at the end of a body that arrives in order has a status. A Parquet body is complete before its first row
-    is read, and the response starts before its last one is: then the connection ends, unless it is one of HTTP/1.0.
+    """An error at the end of a body whose rows arrive in order has a status. The rows of a Parquet body are read once
+    all of it has arrived, and the response starts before the last row is read: an error then ends the connection,
+    unless it uses HTTP/1.0.
     """
     body = ndjson_body() + b"{}\n"
     headers = {"content-type": "application/x-ndjson"}

@@ -1,4 +1,4 @@
-"""Killed pushes and promotions leave the old state or the new one, whole, and never a part of a version."""
+"""Killed pushes and promotions leave either the old or the new state, and never an incomplete version."""
 
 import random
 import subprocess
@@ -14,7 +14,7 @@ from tests.e2e.conftest import ROOT, environment
 
 KILLS = 6
 SHARE = 0.5
-"""Of a command's time, how much its imports take: kills before them would show nothing."""
+"""The share of a command's time that its imports take; earlier kills would show nothing."""
 
 
 def start(home: Path, settings: dict[str, str], *words: str) -> "subprocess.Popen[bytes]":

@@ -97,7 +97,7 @@ def test_a_server_follows_the_store_also_when_the_store_fails(
 def test_a_version_that_arrives_damaged_is_not_served(
     serve: Start, home: Path, s3: S3Server, store: VersionStore, settings: dict[str, str], tmp_path: Path
 ) -> None:
-    """A version is served when the store sends it whole again; until then the one before is."""
+    """A version is served once the store sends all of it again; until then the previous version is served."""
     for version in (3, 2, 1):
         promote(store, version)
     cache = tmp_path / "server"
@@ -106,7 +106,7 @@ def test_a_version_that_arrives_damaged_is_not_served(
         before = version_of(server)
         with s3.failing(Fault(kind, f"small/{version}/weights")):
             shutil.rmtree(next(cache.glob(f"*/models/small/{version}")))
-            promote(store, version)  # of which this process has a copy
+            promote(store, version)  # a version that this process has a copy of
             until(lambda: f"small:{version}" in problems_of(server).get("store", ""))  # noqa: B023
             assert version_of(server) == before
             assert list(cache.glob("*/models/unfinished-*")) == []

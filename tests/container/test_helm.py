@@ -303,9 +303,7 @@ def nginx(start: Callable[..., Container], tmp_path: Path) -> Callable[..., Cont
 def test_a_rolling_update_fails_no_request(
     image: str, start: Callable[..., Container], nginx: Callable[..., Container]
 ) -> None:
-    """As a Deployment does it:
-    start a container, wait until it is ready, stop another one, and update the load balancer.
-    """
+    """Like a Deployment: start a container, wait until it is ready, stop another one, and update the load balancer."""
 
     def replica() -> Container:
         container = start(image, "--env", "TABSERVE_WORKERS=1", "--env", "TABSERVE_DRAIN_S=10", publish=False)

@@ -183,7 +183,7 @@ def test_a_read_only_root_without_a_tmpfs_is_reported(image: str, start: Start) 
 
 
 def test_one_worker_is_ready_soon_and_needs_little_memory(image: str, start: Start) -> None:
-    start(image, *LOCKED_DOWN, "--env", "TABSERVE_WORKERS=1").wait_ready()  # from here on it is in the page cache
+    start(image, *LOCKED_DOWN, "--env", "TABSERVE_WORKERS=1").wait_ready()  # afterwards the image is in the page cache
     container = start(image, *LOCKED_DOWN, "--env", "TABSERVE_WORKERS=1")
     seconds = container.wait_ready()
     cpu = processor_seconds(container)
@@ -323,7 +323,7 @@ def test_a_mounted_store_is_promoted_from_outside(image: str, start: Start, moun
 
 
 def answering(container: Container, row: dict[str, Any]) -> set[str]:
-    """The versions that answer, in all workers."""
+    """The versions with which the workers answer."""
     return {predict(container, "penguins", [row])["version"] for _ in range(20)}
 
 
@@ -365,7 +365,7 @@ def test_variables_of_a_kubernetes_service_called_tabserve_are_ignored(image: st
     assert "unknown setting TABSERVE_PORT" in wrong.logs
 
 
-# Started by other platforms
+# Platforms that start the image in their own way
 
 
 def test_sagemaker_starts_it_with_serve_on_8080_and_a_model_of_its_own(image: str, start: Start, mounted: Path) -> None:

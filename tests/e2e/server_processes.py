@@ -40,7 +40,7 @@ def running(server: Any, module: str) -> list[psutil.Process]:
 
 
 def proportional_mib(pid: int) -> float:
-    """The memory of a process, of which shared memory counts in part; 0 if it has ended."""
+    """The memory of a process with its part of the shared memory; 0 if it has ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:

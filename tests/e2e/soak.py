@@ -23,7 +23,7 @@ from tests.e2e.server_processes import until, workers
 from tests.e2e.test_chaos import Crowd, connections, model_of
 from tests.ports import free_port
 
-REPLACED_S = 600.0  # beside other load a worker takes long to start
+REPLACED_S = 600.0  # under other load a worker takes long to start
 
 
 class Soak:

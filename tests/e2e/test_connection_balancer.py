@@ -21,7 +21,7 @@ Serve = Callable[..., Any]
 
 @contextmanager
 def connections(port: int, count: int) -> Iterator[list[socket.socket]]:
-    """Opened one right after the other, as clients with a pool open theirs."""
+    """Opened in quick succession, as by a client with a connection pool."""
     opened = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(count)]
     try:
         yield opened
@@ -31,7 +31,7 @@ def connections(port: int, count: int) -> Iterator[list[socket.socket]]:
 
 
 def worker_of(connection: socket.socket) -> str:
-    """The worker behind a connection: the part of request ids that each worker draws when it starts."""
+    """Identifies the worker behind a connection by the part of request ids that each worker chooses when it starts."""
     connection.sendall(ASK)
     answer = b""
     while b"\r\n\r\n" not in answer:
@@ -54,13 +54,13 @@ def workers(server: Any) -> list[psutil.Process]:
 
 @pytest.fixture(scope="module")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """In which the workers of `pair` publish their connection counts."""
+    """The folder in which the workers of `pair` publish their connection counts."""
     return tmp_path_factory.mktemp("shared")
 
 
 @pytest.fixture(scope="module")
 def pair(trained_home: Path, serve_module: Serve, shared_folder: Path) -> Iterator[Any]:
-    """A server of two workers, which at the end still stops as it should."""
+    """A server of two workers, which stops without an error after the tests."""
     server = serve_module(trained_home, TABSERVE_WORKERS="2", TMPDIR=str(shared_folder))
     yield server
     assert server.stop() == 0
@@ -151,7 +151,7 @@ def test_a_worker_out_of_file_descriptors_accepts_again_once_there_are_some(home
             time.sleep(0.1)
         time.sleep(2)
         count = server.log.read_text().count("cannot accept connections")
-        assert count <= 2 + (time.monotonic() - started) / RETRY_S  # not once for each connection
+        assert count <= 2 + (time.monotonic() - started) / RETRY_S  # fewer messages than connections
         for each in opened[:12]:
             each.close()
         assert worker_of(opened[-1])

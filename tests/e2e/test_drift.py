@@ -1,4 +1,5 @@
-"""A server counts for drift: workers add up, a killed worker loses nothing counted, another unit is an alarm."""
+"""A server counts rows for drift: counts of workers are added, a killed worker loses no counts, another unit raises an
+alarm."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -59,7 +59,7 @@ def metric(server: Any, name: str) -> float:
 
 @pytest.fixture
 def clock(tmp_path: Path) -> Path:
-    """A file with the error of a server's wall clock in seconds, if PYTHONPATH is its folder."""
+    """A file with seconds that are added to the wall clock of a server whose PYTHONPATH is the file's folder."""
     folder = tmp_path / "clock"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(WRONG_CLOCK)

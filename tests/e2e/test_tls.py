@@ -156,7 +156,7 @@ def test_a_renewed_certificate_is_used_by_all_workers_and_fails_no_request(
 
 
 def accepts_nothing_new(probe: httpx.Client) -> bool:
-    """Whether a server says that it stops; on a slow machine it may be further already."""
+    """Whether a server reports that it stops, or, on a slow machine, already refuses connections."""
     try:
         return probe.get("/readyz").status_code == 503
     except httpx.TransportError:

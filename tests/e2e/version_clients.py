@@ -29,7 +29,8 @@ Expected = Mapping[str, Mapping[str, list[float]]]
 
 
 class VersionRecords:
-    """What the requests of this process met. cut: requests without an answer, because their connection was closed."""
+    """The results of the requests of this process. cut: requests without an answer, because their connection was
+    closed."""
 
     def __init__(self, expected: Expected) -> None:
         self.columns = array("d")  # sent, answered, version, whether it named an alias
@@ -147,7 +148,7 @@ async def main(port: int, grpc_port: int, http_connections: int, grpc_connection
     records = VersionRecords(json.loads(await reader.readline()))
     requests = http_requests()
     clients = []
-    for number in range(http_connections):  # each starts with another kind
+    for number in range(http_connections):  # each starts with another kind of request
         first = number % len(requests)
         clients.append(http_client(port, [*requests[first:], *requests[:first]], records))
     clients += [grpc_client(grpc_port, records) for _ in range(grpc_connections)]

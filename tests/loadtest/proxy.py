@@ -3,7 +3,7 @@
     python proxy.py PORT UPSTREAM_PORT swap|alter|drop|stall|slow NUMBER
 
 NUMBER counts the predict requests. `swap`: that request and the next get each other's answer. `alter`: its first digit
-is another. `drop`: the connection ends instead. `stall`: for 300 ms nothing is passed on. `slow`: up to that request
+is changed. `drop`: the connection ends instead. `stall`: nothing is forwarded for 300 ms. `slow`: up to that request
 each takes 10 ms longer.
 """
 

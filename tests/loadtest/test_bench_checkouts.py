@@ -36,8 +36,8 @@ def test_the_interval_of_a_median_is_that_of_the_binomial_distribution() -> None
 
 def test_ratios_are_those_of_pairs() -> None:
     new = [1.07, 2.10, 2.97, 4.04, 5.0, 5.94, 7.14, 8.16]
-    # The ratios: 1.07, 1.05, 0.99, 1.01, 1.00, 0.99, 1.02, 1.02. Of 8 the interval is the whole range without its ends:
-    # 1 - 2 (C(8, 0) + C(8, 1)) / 2^8 = 93.0 % is too little, so it has the ends.
+    # The ratios: 1.07, 1.05, 0.99, 1.01, 1.00, 0.99, 1.02, 1.02. Without the smallest and the largest of the 8 the
+    # interval would have only 1 - 2 (C(8, 0) + C(8, 1)) / 2^8 = 93.0 %, so it includes them.
     found = paired_ratios.ratio([1, 2, 3, 4, 5, 6, 7, 8], new)
     assert found == pytest.approx((1.015, 0.99, 1.07, 1, 1 - 2 / 256))
 

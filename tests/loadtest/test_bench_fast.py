@@ -1,4 +1,4 @@
-"""Each fast path and the general way have the same result, and what saves too little is reported."""
+"""Each fast path has the same result as the general way, and a fast path that saves too little is reported."""
 
 import pytest
 

@@ -57,7 +57,7 @@ def test_a_text_repeats_a_name_if_an_object_in_it_does(value: Any, colon: str) -
 )
 def test_counting_is_enough_for_nearly_all_texts(text: bytes, names: int, expected: bool) -> None:
     assert may_repeat(text, names) == expected
-    padding = b" " * repeated_names.LONG_BYTES  # colons of long texts are counted otherwise
+    padding = b" " * repeated_names.LONG_BYTES  # colons of long texts are counted in another way
     assert may_repeat(text + padding, names) == expected
     assert (marked_if_repeated(text, json.loads(text)) is not None) == (text.count(b'"a"') > 1)
 

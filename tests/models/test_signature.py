@@ -137,7 +137,7 @@ def test_the_key_must_be_trusted(signed: StoredVersion, keys: tuple[Path, Path],
 
 
 def test_a_statement_about_something_else_is_refused(signed: StoredVersion, keys: tuple[Path, Path]) -> None:
-    """Signed by the right key, but not about files, or about them in another way."""
+    """The key is right, but the signed statement is not about files, or describes them in another way."""
     key, trusted = signature.read_private_key(keys[0]), trusted_keys.read([keys[1]])
     path = signed.path / "model.sig"
     bundle = signature.Bundle.from_json(path.read_bytes())
@@ -165,7 +165,7 @@ def test_a_statement_about_something_else_is_refused(signed: StoredVersion, keys
 def test_files_are_not_exchanged_after_the_check(
     signed: StoredVersion, keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is read is what was checked, also if somebody writes to the store in between."""
+    """Exactly the checked bytes are read, even if somebody writes to the store in between."""
     check = manifest.check
 
     def check_then_exchange(folder: Path) -> None:

@@ -9,13 +9,13 @@ is a finding: fix the code.
 
 - An answer that changes on purpose: name the request in `changes.py` with the reason, then write its new answer with
   `python -m tests.recorded.record --changed`. `answers.jsonl` stays as it is, so the change can be seen in review.
-- A message that is worded anew: `python -m tests.recorded.record --reworded` updates the answers in which nothing but
+- A message with a new wording: `python -m tests.recorded.record --reworded` updates the answers in which nothing but
   the texts of messages has changed, and names all others that differ.
-- A new request: add it to `cases/`, then record it alone, from a checkout whose answers are known to be right:
+- A new request: add it to `cases/`, then record it alone, from a checkout whose answers are correct:
   `python -m tests.recorded.record --missing [--checkout PATH]`. Recorded answers are not touched.
-- Everything again (`python -m tests.recorded.record --all`): only where the models of `store/` were made anew, or where
-  an upgrade of a library changed texts that are not ours; read the difference of `answers.jsonl` line by line then.
-  Never to make a failing test pass.
+- All requests again (`python -m tests.recorded.record --all`): only where the models of `store/` were made anew, or
+where an upgrade of a library changed texts that are not ours; read the difference of `answers.jsonl` line by line then.
+Never to make a failing test pass.
 
 Some answers contain texts of Python, NumPy, pyarrow and pydantic: they were recorded with the locked versions.
 """

@@ -12,7 +12,8 @@ MODEL = re.compile(r"/(?:predict|models)/([a-z_]+)")
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """name: unique, also the request's id. server: of servers.SETTINGS. model: which answers, for its numbers' scale.
+    """name: unique, also the request's id. server: a name in servers.SETTINGS. model: the one that answers, for the
+    scale of its predictions.
 
     counted: whether the counters in /metrics that it raises are recorded, too.
     """

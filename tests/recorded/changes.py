@@ -85,4 +85,4 @@ CHANGES: Mapping[str, str] = {
     "pages-docs-json-head": "the OpenAPI document lists every status of every operation",
     "pages-docs-json-small": "the OpenAPI document lists every status of every operation",
 }
-"""The name of a request, or a pattern such as `pages-*`, and why its answer is another one now."""
+"""The name of a request, or a pattern such as `pages-*`, and why its answer has changed."""

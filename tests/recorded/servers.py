@@ -109,7 +109,7 @@ class Servers:
         return self._started[name]
 
     def close(self) -> None:
-        for server in self._started.values():  # all at once, so that they end side by side
+        for server in self._started.values():  # all at once, so that they stop at the same time
             server.process.terminate()
         self._stack.close()
 

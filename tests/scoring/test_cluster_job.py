@@ -1,4 +1,4 @@
-"""What of the engines of clusters needs none of them; `make cluster-check` runs jobs on real ones."""
+"""The code for the engines of clusters that needs no engine; `make cluster-check` runs jobs on real ones."""
 
 import importlib.util
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`score_batches`: record batches of any size to record batches, with a row for each row."""
+"""`score_batches`: turns record batches of any size into record batches with one row for each input row."""
 
 import re
 from pathlib import Path

@@ -64,7 +64,7 @@ def test_the_ranges_of_a_csv_have_the_rows_that_the_decoder_reads(
 
 
 def read_in_ranges(content: bytes, size: int) -> int:
-    """The number of rows that the decoder reads in the ranges, which is the one that each range has counted."""
+    """The number of rows that the decoder reads in the ranges; checks it against the count of each range."""
     found = csv_head(io.BytesIO(content), SCHEMA)
     assert found is not None
     ranges = [*csv_ranges(io.BytesIO(content), found.stop, found, size)]

@@ -50,7 +50,7 @@ def column(table: pd.DataFrame, name: str, kind: Any = np.float32) -> Array:
 
 @dataclass
 class Imported:
-    """model: of the owner. given: what its `predict` takes of a table. options: of `store_keras_model`."""
+    """model: the owner's. given: makes the input of its `predict` from a table. options: of `store_keras_model`."""
 
     model: Any
     given: Callable[[pd.DataFrame], Any]

@@ -1,4 +1,4 @@
-"""Whether the time that a refusal takes tells anything about keys. `python -m tests.service.key_timing 100000`.
+"""Whether the time that a refusal takes reveals anything about keys. `python -m tests.service.key_timing 100000`.
 
 Keys of several classes are tried in random order: an id that no key has, a known id with another secret, and a known id
 whose secret is right except for its end. If times tell the classes apart, the probability that a time of one class is
@@ -46,7 +46,7 @@ def classes(keys: list[str]) -> dict[str, Callable[[], bytes]]:
     """Functions that make a wrong key of each class. All have the same length and are new objects."""
 
     def maker(right: int) -> Callable[[], bytes]:
-        def make() -> bytes:  # the same steps for all classes: they decide where a key lies in memory
+        def make() -> bytes:  # the same steps for all classes, because they influence the address of a key in memory
             wrong = "".join(random.choices("abcdefghijkmnpqrstuvwxyz", k=60))
             return f"{random.choice(keys)[:right]}{wrong[right:]}".encode()
 
@@ -60,7 +60,7 @@ def times(check: Check, makers: Mapping[str, Callable[[], bytes]], tries: int) -
     found: dict[str, list[int]] = {name: [] for name in makers}
     while len(next(iter(found.values()))) < tries:
         names = [name for name in makers for _ in range(min(BLOCK, tries))]
-        random.shuffle(names)  # before the keys are made: where they lie in memory may not depend on the class
+        random.shuffle(names)  # before the keys are made, so that their addresses in memory do not depend on the class
         for name, key in [(name, makers[name]()) for name in names]:
             started = time.perf_counter_ns()
             check(key)

@@ -453,7 +453,7 @@ def test_types_of_arrow_mean_what_json_means(post: Post, home_row: Row) -> None:
             "model_x": pa.array([True, True, True]),
             "2nd": pa.array([15796, 15796, 15796], pa.int32()).cast(pa.date32()),
             "_u": pa.array([2, 2, 2], pa.int16()),
-            "id": pa.array([[1], [2], None]),  # ignored, whatever it is
+            "id": pa.array([[1], [2], None]),  # ignored, whatever its type
         }
     )
     sink = pa.BufferOutputStream()
@@ -543,7 +543,7 @@ def test_no_body_breaks_the_server(
 
 
 def test_many_columns_are_refused_like_few(post: Post, home_row: Row) -> None:
-    """The number of reported errors and of look-ups does not grow with them."""
+    """More columns do not cause more reported errors or look-ups."""
     names = [f"c{number}" for number in range(60_000)]
     table = (",".join(names) + "\n" + ",".join(["1"] * len(names))).encode()
     reply = post("homes", "csv", table)

@@ -47,7 +47,7 @@ class Service:
     asgi: Callable[..., Any]
 
     def predict(self, name: str, body: bytes, media_type: str, query: str = "") -> pa.Table:
-        """The table that the HTTP API answers."""
+        """The table that the HTTP API returns."""
         headers = {"content-type": media_type, "accept": ARROW}
         options = "&".join(filter(None, ["on_invalid=skip", query]))
         reply = asyncio.run(self.asgi(self.app, "POST", f"/predict/{name}", body, options, headers))

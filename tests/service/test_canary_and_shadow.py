@@ -193,7 +193,7 @@ def test_a_shadow_that_is_slow_delays_nobody_and_drops_rows(
     monkeypatch.setattr("service.shadow_queue.MAX_ROWS", 1)
     worker.plane.shadows._jobs.maxsize = 3
     for number in range(10):
-        assert predict(number).status == 200  # while the shadow stands still
+        assert predict(number).status == 200  # while the shadow is blocked
     dropped = 'tabserve_shadow_dropped_rows_total{model="homes",version="2"}'
     assert shadow_metrics(worker)[dropped] >= 6
     free.set()

@@ -68,7 +68,7 @@ class Canary:
         return reply.body
 
     def report_truth(self, right: str) -> None:
-        """Feedback in which one version is always right. Engines differ by less than its errors are bounded."""
+        """Feedback in which one version is always right. The engines differ by less than the bound on errors."""
         model = self.entry.find(right).model
         rows = [HOME | {"class": number / 1000} for number in range(3000)]
         truths = model.predict_rows(rows).primary[:, 0].tolist()
@@ -100,7 +100,7 @@ def test_a_canary_that_is_started_again_is_judged_by_what_comes_after_its_start(
     assert not canary.goes_on
     for _ in range(2):
         canary.split(feedback=True)
-        assert canary.goes_on, "the feedback of before counts again"
+        assert canary.goes_on, "earlier feedback counts again"
         assert canary.goes_on
         canary.report_truth(right=CHAMPION)
         assert not canary.goes_on

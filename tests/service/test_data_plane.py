@@ -110,7 +110,7 @@ def test_large_answers_are_written_in_a_thread(plane: DataPlane, monkeypatch: py
 
 
 class Broken:
-    """An engine that fails at one row, and at many no more."""
+    """An engine that fails for one row and works for several."""
 
     name, reason = "numpy", "test"
 

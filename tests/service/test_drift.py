@@ -214,7 +214,8 @@ def test_invalid_options_are_refused(client: Client, query: str, status: int, de
 
 @pytest.mark.parametrize("query", ["window=", "version=", "model=fares&version=&window="])
 def test_an_empty_version_or_window_counts_as_absent(client: Client, query: str) -> None:
-    """As an empty `interval` of a prediction: clients made from the OpenAPI document send its default, which is ''."""
+    """Like an empty `interval` of a prediction: clients made from the OpenAPI document send its default, which is
+    ''."""
     send(client, rows_like_training(600, seed=1))
     found, expected = client.drift(query), client.drift()
     for report in (found, expected):  # of two moments

@@ -209,7 +209,7 @@ def test_a_process_that_is_killed_while_it_explains_is_replaced(
 ) -> None:
     one = frame.take(slice(0, 1))
     stopped = explaining.started(model, one)
-    stopped.send_signal(signal.SIGSTOP)  # so it has the request, and no reply
+    stopped.send_signal(signal.SIGSTOP)  # it has received the request and cannot reply
 
     async def explain_and_kill() -> Outputs:
         outputs = model.model.predict(one)

@@ -1,4 +1,4 @@
-"""Clients take turns, by what their items cost and not by how many they have."""
+"""Clients take turns, measured by the cost of their items and not by the number of items."""
 
 import asyncio
 import dataclasses
@@ -311,7 +311,7 @@ def test_a_lock_survives_cancelled_tasks() -> None:
         await asyncio.sleep(0)
         tasks[1].cancel()  # while it waits
         await asyncio.sleep(0)
-        tasks[2].cancel()  # it has been given the lock
+        tasks[2].cancel()  # it has just acquired the lock
         await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.wait_for(hold(entered, 4), 60)
         return entered

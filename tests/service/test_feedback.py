@@ -260,7 +260,7 @@ def test_feedback_by_id_is_compared_with_the_captured_rows(make_service: Any, tm
     service.plane.capture.stop()
     (file,) = (tmp_path / "feedback").iterdir()
     kept = pq.read_table(file).select(["tabserve_id", "tabserve_truth"]).to_pylist()
-    assert len(kept) == 5  # also what was unmatched: another server may have captured it
+    assert len(kept) == 5  # also feedback without a captured row: another server may have captured it
     assert {"tabserve_id": "never:0", "tabserve_truth": 1.0} in kept
 
 

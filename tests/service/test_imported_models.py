@@ -200,7 +200,7 @@ def test_constant_and_boolean_columns_are_taken_as_numbers(bentoml_store: Path) 
 
 
 def test_scaled_and_encoded_columns(served: Callable[..., Any], bentoml_store: Path) -> None:
-    """`fit`: the model learned from what scikit-learn made of the rows."""
+    """`fit`: the model learned from rows that scikit-learn had transformed."""
     import keras
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -227,7 +227,7 @@ def test_scaled_and_encoded_columns(served: Callable[..., Any], bentoml_store: P
 
 
 def test_probabilities_that_no_softmax_makes(served: Callable[..., Any], bentoml_store: Path) -> None:
-    """The mean of two softmaxes is served by TensorFlow, as it is."""
+    """The mean of two softmaxes is served by TensorFlow without a change."""
     import keras
     from keras import layers
 
@@ -266,7 +266,7 @@ def test_the_command_imports_a_file(tmp_path: Path, bentoml_store: Path, capsys:
     assert "It may have learned from these rows" in card
     record = json.loads((bentoml_store / "homes" / "1" / "training.json").read_text("utf-8"))
     assert record["imported"]["preprocessing"] == "none"
-    assert record.get("test_set") is None  # which rows trained the model is not known
+    assert record.get("test_set") is None  # it is not known which rows trained the model
 
 
 def test_the_sample_is_read_as_the_table_of_a_training(tmp_path: Path, bentoml_store: Path) -> None:
@@ -305,7 +305,8 @@ def test_a_hostile_file_runs_nothing(tmp_path: Path, bentoml_store: Path) -> Non
     outside = write_archive(tmp_path / "outside.keras", {}, **{"assets/../../vocabulary.txt": b"x"})
     with pytest.raises(UsageError, match="a member with the name"):
         check_model_file(outside)
-    renamed = write_archive(tmp_path / "model.keras", {}).rename(tmp_path / "model.h5")  # Keras goes by the name
+    # Keras decides by the file name.
+    renamed = write_archive(tmp_path / "model.keras", {}).rename(tmp_path / "model.h5")
     with pytest.raises(UsageError, match=r"model\.h5 is not a \.keras file"):
         read_model_file(renamed)
     for content in (b"", b"PK\x05\x06", b"not a model", json.dumps([1]).encode()):

@@ -115,7 +115,7 @@ def take_greedily(folder: Path, rate: float, seconds: float, all_ready: Any, acc
 
 def accepted_by_workers(folder: Path, rate: float, seconds: float, workers: int = 4) -> tuple[int, float]:
     """The accepted requests of all workers, and the seconds until the last worker stopped."""
-    context = multiprocessing.get_context("forkserver")  # a fork of a process with threads may never end
+    context = multiprocessing.get_context("forkserver")  # a forked process may hang if its parent had threads
     all_ready, accepted = context.Barrier(workers + 1), context.Queue()
     arguments = (folder, rate, seconds, all_ready, accepted)
     processes = [context.Process(target=take_greedily, args=arguments) for _ in range(workers)]

@@ -16,7 +16,7 @@ def test_the_time_of_a_refusal_tells_nothing(tmp_path: Path) -> None:
 
 
 def test_a_comparison_that_stops_early_is_detected(tmp_path: Path) -> None:
-    """Each equal character costs one more step: what this test looks for, so that it can fail."""
+    """Each equal character costs one more step: this shows that the test can fail."""
     _, texts = prepared(tmp_path)
     by_id = {text[4:16].encode(): text.encode() for text in texts}
 

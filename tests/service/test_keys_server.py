@@ -13,7 +13,7 @@ import pytest
 from service.access.keys_file import read_keys
 from tests.service.access_keys import KeySet, headers_of
 
-SECONDS = 300  # until something has to have happened, on the slowest machine
+SECONDS = 300  # the longest wait for anything, also on the slowest machine
 HIDDEN = b"GET /models HTTP/1.1\r\nhost: x\r\nx-request-id: hidden\r\n\r\n"
 LAST = b"GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
 
@@ -99,7 +99,8 @@ def test_a_request_does_not_inherit_the_key_of_the_one_before_it(
 def test_a_smuggled_request_is_not_answered_with_another_ones_key(
     raw: Callable[[bytes], bytes], keys: KeySet, lines: list[bytes]
 ) -> None:
-    """What follows the head may be a body or a request of its own; in no case is it answered as one with a key."""
+    """The bytes after the head may be read as a body or as another request, which is never answered with the first
+    one's key."""
     for tail in (b"0\r\n\r\n" + HIDDEN, HIDDEN, b"3c\r\n" + HIDDEN + b"\r\n0\r\n\r\n"):
         received = raw(post(keys.texts["shop"], *lines, body=tail) + LAST)
         hidden = [part for part in received.split(b"HTTP/1.1 ")[1:] if b"x-request-id: hidden" in part]

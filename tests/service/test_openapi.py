@@ -175,7 +175,7 @@ def test_a_refusal_is_documented(
 ) -> None:
     method, body, headers = PROVOCATIONS[name]
     for operation in operations:
-        if operation.path == "/schema.json":  # BentoML's, which is not here
+        if operation.path == "/schema.json":  # BentoML's, which this application does not have
             continue
         path = path_of(operation, "nothing" if name == "an unknown model" else "homes")
         fields = {**MODEL, **headers}
@@ -201,7 +201,7 @@ def test_every_documented_status_of_a_prediction_can_occur(
             sent = example if name in ("no seconds left", "an unknown Accept") else body
             reply = send_asgi(method or "POST", operation.path, sent, **{**MODEL, **headers})
             seen.add(str(reply.status))
-        unknown = {"404"} if operation.path != "/invocations" else set()  # only once its model is gone
+        unknown = {"404"} if operation.path != "/invocations" else set()  # only once its model is deleted
         assert set(operation.responses) - elsewhere - unknown == seen - {"200"}, operation.path
 
 

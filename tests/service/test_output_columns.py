@@ -152,7 +152,7 @@ def ask(
 
 
 def same(found: Mapping[str, Any], expected: Expected, row: int) -> bool:
-    """Whether a JSON prediction holds the columns of this row after those of every model."""
+    """Whether a JSON prediction ends with the additional columns of this row."""
     assert [*found][-3:] == ["spread", "shares", "above"]
     return {key: found[key] for key in ("spread", "shares", "above")} == expected.keys(row)
 

@@ -1,4 +1,4 @@
-"""The sample of predicted rows: everything up to a limit, then an even share; few rows of one request."""
+"""The sample of predicted rows: all rows up to a limit, above it an even share; few rows of one request."""
 
 from collections.abc import Sequence
 

@@ -86,7 +86,7 @@ def test_the_latency_of_a_request_does_not_contain_what_its_client_took(
     client, counters = SlowClient(json.dumps(body).encode()), counters_of(slow_app)
     counters.clear()
     own = client.ask(slow_app, path, content_type)
-    assert client.waited >= 4 * PAUSE_S * 0.9  # two parts of the request and two of the response
+    assert client.waited >= 4 * PAUSE_S * 0.9  # a pause for each of two parts of the request and two of the response
     (seconds,) = [buckets.total for buckets in counters.seconds.values()]
     assert 0 <= seconds <= own
 

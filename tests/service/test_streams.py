@@ -65,7 +65,7 @@ def test_a_client_that_sends_everything_before_it_reads_gets_its_answer(server: 
     reply = connection.getresponse()
     assert reply.status == 200
     assert sum(part.count(b"\n") for part in iter(lambda: reply.read(1 << 20), b"")) == rows
-    connection.request("GET", "/livez")  # the connection is fit for more
+    connection.request("GET", "/livez")  # the connection can be used again
     assert connection.getresponse().read() == b'{"status":"ok"}'
     connection.close()
 
@@ -125,7 +125,7 @@ class Client:
         return {"type": "http.request", "body": piece, "more_body": bool(self.pieces) and self.pieces[-1] != b"end"}
 
     async def send(self, message: Any) -> None:
-        if message["type"] == "http.response.body":  # as in a server, a start finds room
+        if message["type"] == "http.response.body":  # as in a server, the start of a response does not wait
             await self.taking.wait()
         self.sent.append(message)
 

@@ -1,4 +1,5 @@
-"""The standard variables say whether traces are exported; what is not possible is a reason, never a failed start."""
+"""The standard variables say whether traces are exported; an unsupported configuration gives a reason and never a
+failed start."""
 
 import json
 from pathlib import Path

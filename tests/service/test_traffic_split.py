@@ -1,4 +1,4 @@
-"""Shares of requests: within sampling error, the same version for the same client, also when the share grows."""
+"""Shares are correct within sampling error, and a client gets the same version, also when the share grows."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Versions are checked in a child process: what happens there cannot harm the caller, and its reason is reported."""
+"""Versions are checked in a child process: a failure there does not affect the caller, and its reason is reported."""
 
 import json
 import sys

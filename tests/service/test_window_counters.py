@@ -1,4 +1,4 @@
-"""Counters by windows of time: they add up over workers, outlive them, and forget what is over."""
+"""Counters by windows of time: they are added over workers, outlive workers, and drop windows that have passed."""
 
 import os
 import shutil
@@ -140,7 +140,7 @@ time.sleep(600)
 
 
 def test_a_killed_worker_loses_nothing_that_it_has_counted(tmp_path: Path) -> None:
-    """And the worker that replaces it continues its file."""
+    """The worker that replaces it continues its file, too."""
     seen = counters(tmp_path, time.time)
     for killed in range(1, 3):
         command = [sys.executable, "-c", PROGRAM, str(tmp_path)]

@@ -1,4 +1,4 @@
-"""`python -m tests.training.on_ray`: trials on a real one-node Ray are those of this process, also after a kill.
+"""`python -m tests.training.on_ray`: trials on a real one-node Ray have the results of this process, also after a kill.
 
 Run by `make cluster-check` with Ray in the path; it has no pytest.
 """
@@ -29,7 +29,7 @@ NETWORK = FitOptions(framework="numpy", network="ensemble", hidden=(16,), member
 def train(table: Path, engine: pipeline.TrainingEngine, tune: float | None = None) -> TrainingResult:
     data = DataOptions(data=str(table), target=TARGET, name="t")
     with tempfile.TemporaryDirectory() as home, pipeline.open_trainer(engine, NETWORK, tune) as trainer:
-        os.environ["TABSERVE_STORE"] = str(Path(home) / "models")  # the study of a search is next to it
+        os.environ["TABSERVE_STORE"] = str(Path(home) / "models")  # the study of a search is written next to the store
         return pipeline.train(data, NETWORK, tune=tune, trainer=trainer, report=lambda text: None)
 
 

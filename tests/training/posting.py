@@ -32,7 +32,7 @@ def decoded(decoder: Callable[..., TableDecoder], schema: FeatureSchema, body: b
 
 
 def client_values(schema: FeatureSchema, cells: Texts) -> Values:
-    """The columns as a client reads them that knows nothing of the schema: columns of plain numbers, true and false are
+    """The columns as read by a client that does not know the schema: columns of plain numbers, true and false are
     read, all others stay text; an empty cell is a missing value."""
     return {name: _client_column(schema, name, column) for name, column in cells.items()}
 

@@ -29,7 +29,7 @@ NOISE = {
 
 
 def regression_rows(noise: str, seed: int, count: int = 2000, *, follows: bool = True) -> HeldOutRows:
-    """follows: whether the scale is that of the noise; else it is constant."""
+    """follows: whether the scale is that of the noise; otherwise it is constant."""
     rng = np.random.default_rng(seed)
     x = rng.random(count)
     codes = rng.integers(0, 2, (count, 1))

@@ -101,7 +101,7 @@ def test_the_same_seed_gives_the_same_ensemble_and_another_seed_another(framewor
 def test_the_confidence_of_classes_is_calibrated_on_the_validation_set(
     framework: Framework, task: Task, outputs: int, link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Labels of which a quarter is wrong, learned by heart by a network without dropout."""
+    """A quarter of the labels is wrong, and a network without dropout memorises them."""
     rng = np.random.default_rng(3)
     x = rng.normal(size=(400, 3)).astype(np.float32)
     y = (x[:, 0] > 0).astype(np.int64) * (outputs > 1) + (x[:, 1] > 0)
@@ -233,7 +233,7 @@ def test_trials_of_very_many_rows_learn_from_some_and_the_final_fit_from_all(
 
 
 class TwoAtOnce:
-    """Trains trials in reverse order, as other machines may end them."""
+    """Trains trials in reverse order, as other machines may finish them."""
 
     def train_trials(self, run: TrainingRun, recipes: Sequence[Recipe]) -> Iterator[TrialResult | DivergenceError]:
         bare = pickle.loads(pickle.dumps(ray_trainer.without_rows(replace(run, trainer=None)).recipe))

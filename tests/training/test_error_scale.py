@@ -50,7 +50,7 @@ def test_a_perfect_fit_and_a_constant_unit_do_no_harm() -> None:
 
 
 def test_errors_on_learned_rows_help_where_few_others_are_left() -> None:
-    """These errors are too small, above all the small ones, but there are many."""
+    """Errors on learned rows are too small, most of all the smallest ones, but there are many of them."""
     rng = np.random.default_rng(4)
     hidden, error, _ = errors(300, 1.0, rng)
     many, small, truth = errors(5000, 1.0, rng)

@@ -1,4 +1,5 @@
-"""`--final all`: the served network has learned from all rows, and all figures are those of the one before."""
+"""`--final all`: the served network has learned from all rows; all figures are those of the network before this final
+fit."""
 
 import json
 from collections.abc import Callable

@@ -41,7 +41,7 @@ def test_up_to_ten_thousand_levels_are_listed_and_more_are_hashed(infer: Infer) 
 
 
 def test_many_levels_cost_as_much_per_row_as_few(tmp_path: Path) -> None:
-    """No code searches for a level among all others, which would take twenty times as long per row."""
+    """Levels are not looked up in a list of all levels, which would take twenty times as long per row."""
 
     def load(rows: int) -> tuple[Dataset, float]:
         levels = np.random.default_rng(0).integers(0, rows * 10 // 3, rows)

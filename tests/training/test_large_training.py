@@ -35,7 +35,7 @@ def trained(path: Path) -> TrainingResult:
 
 
 def described(result: TrainingResult) -> list[object]:
-    """What is stored of a training, and a baseline."""
+    """The stored results of a training, and a baseline."""
     schema, split, frame = result.dataset.schema, result.split, result.frame
     sets = split.train, split.validation, split.test
     return [

@@ -24,7 +24,7 @@ ROWS, NUMBERS, LEVELS = 200, 3, 12
 
 
 class Tables:
-    """The part of an encoder that a linear model asks for: numbers, and categories with 12 groups each."""
+    """The part of an encoder that a linear model requires: numbers, and categories with 12 groups each."""
 
     def __init__(self, categories: int) -> None:
         self.tables = [(LEVELS + 1, 5)] * categories
@@ -127,7 +127,7 @@ def test_the_shares_have_the_smallest_loss() -> None:
 
 @pytest.mark.parametrize("task", ["regression", "binary"])
 def test_a_linear_part_is_added_if_the_validation_loss_falls(task: Task) -> None:
-    """The network's held-out outputs know one column, the linear model finds the other."""
+    """The network's held-out outputs use one column only; the linear model finds the other one."""
     encoder, run, messages = training(task)
     x, y = np.asarray(run.pooled.x), run.pooled.y
     signal = 0.9 * x[:, :1] if task == "regression" else 2 * x[:, :1]

@@ -47,7 +47,7 @@ def test_few_rows_have_no_plots_of_coverage_and_importance() -> None:
 
 @pytest.mark.parametrize("error", [0.0, 1.0, -1e-300, 1e300])
 def test_errors_may_all_be_the_same(error: float) -> None:
-    """Up to rounding: a target that is constant in the held-out rows."""
+    """All errors are equal up to rounding, as with a target that is constant in the held-out rows."""
     schema = FeatureSchema(name="plain", task="regression", target="y", features=FEATURES)
     y = np.random.default_rng(0).random(60)
     assert draw_plots(schema, HISTORY, y, y[:, None] + error, {})["answers.png"].startswith(PNG)

@@ -1,4 +1,4 @@
-"""What can be tested of training on Ray without Ray: `make cluster-check` has the rest."""
+"""The parts of training on Ray that can be tested without Ray; `make cluster-check` tests the rest."""
 
 import socket
 

@@ -1,4 +1,4 @@
-"""Text columns: scores are fitted out of fold, and used only where the validation loss falls by them."""
+"""Text columns: scores are fitted out of fold, and used only if they lower the validation loss."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -110,7 +110,7 @@ def test_an_interrupted_search_counts_the_trials_that_did_not_end_as_failed(tmp_
 
 
 def test_a_trial_elsewhere_is_pruned_as_here() -> None:
-    """Half of five finished trials were better after half of the epochs."""
+    """The trial is worse after half of its epochs than half of five finished trials were."""
     optuna = pytest.importorskip("optuna")
     chosen = replace(
         decide_recipe(FitOptions(framework="numpy", network="ensemble", hidden=(4,), members=2), "regression", 64),

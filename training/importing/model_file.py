@@ -63,7 +63,8 @@ def check_is_keras(path: Path) -> None:
         raise UsageError(f"{path.name} is an HDF5 file, which can hold code and is not imported; {save}")
     if path.suffix == ".onnx":
         raise UsageError(f"{path.name} is an ONNX file, which is not imported; only .keras files are")
-    # Keras goes by the name: it reads model.h5 as HDF5, even if the file is a ZIP archive that the checks accept.
+    # Keras decides by the file name: it reads model.h5 as HDF5, even if the file is a ZIP archive that the checks
+    # accept.
     if head[:2] != b"PK" or path.suffix != ".keras":
         raise UsageError(f"{path.name} is not a .keras file, which model.save('model.keras') of Keras 3 writes")
 

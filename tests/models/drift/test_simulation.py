@@ -1,4 +1,4 @@
-"""Drift is not reported without any, and is found when there is one: the short form of the simulation."""
+"""The short form of the simulation: a change is found, and without a change no drift is reported."""
 
 import pytest
 

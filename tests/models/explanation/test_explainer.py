@@ -202,7 +202,7 @@ def test_the_announced_number_of_evaluations_is_the_real_one(columns: int) -> No
 @pytest.mark.parametrize("same", [0, 1, 3, 4, 9])
 @pytest.mark.parametrize("columns", [3, 9, 11, 13, 70])
 def test_a_row_takes_the_usual_number_of_evaluations_or_at_most_the_stated_one(columns: int, same: int) -> None:
-    """same: the columns whose value is that of the whole background."""
+    """same: how many columns have one value in the row and in the whole background."""
     same = min(same, columns)
     model, background, frame = number_model(columns, curved)
     constant = [[*[0.0] * same, *numbers[same:]] for numbers in background.numbers]
@@ -225,7 +225,7 @@ def test_a_row_equal_to_the_typical_row_has_nothing_to_explain() -> None:
 
 
 class Hidden:
-    """The same engine as one that the explainer knows nothing of."""
+    """The same engine, wrapped so that the explainer does not recognise it."""
 
     def __init__(self, engine: NumpyEngine) -> None:
         self.name, self.reason, self.outputs = engine.name, engine.reason, engine.outputs

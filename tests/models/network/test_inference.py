@@ -41,7 +41,8 @@ def assert_equal_means(ours: Array, wanted: Array) -> None:
 @settings(max_examples=50, deadline=None)
 def test_inference_network_has_the_outputs_of_the_network(architecture: Architecture) -> None:
     rng = np.random.default_rng(0)
-    architecture = dataclasses.replace(architecture, link="linear")  # the mean of many sure and contrary logits cancels
+    # Large logits of opposite signs would cancel in the mean.
+    architecture = dataclasses.replace(architecture, link="linear")
     dtype = np.float32 if architecture.scales else np.float64  # the angle of a periodic feature is rounded to float32
     network = lived_in(build(architecture, rng, dtype), rng)
     x = rows_for(architecture, 300, rng).astype(np.float32)
@@ -146,7 +147,7 @@ def test_folding_keeps_the_outputs(layers: list[Dense], left: list[str] | None) 
     kept = x.copy()
     served = network.for_inference().forward(x)
     assert_equal_means(served, network.predict(x))
-    np.testing.assert_array_equal(x, kept)  # the caller's rows are not written over
+    np.testing.assert_array_equal(x, kept)  # the caller's rows are not overwritten
     assert kinds(network) == left if left else True
 
 

@@ -98,7 +98,7 @@ def test_periodic_layer_equals_a_hand_calculation() -> None:
     layer = Periodic(w=[[0.25, 1.0]], phase=[[0.0, np.pi]], V=[[[1.0, -1.0], [2.0, 0.0]]], b=[[0.5, 0.0]])
     # x = 1: cos(2π·0.25) = 0 and cos(2π + π) = -1; 0·1 - 1·2 + 0.5 < 0 and 0·-1 + 0: both off
     # x = 2: cos(2π·0.5) = -1 and cos(4π + π) = -1; -1 - 2 + 0.5 < 0 is off, and 1 is on
-    # x = 0.5: cos(2π/8) = √½ and cos(π + π) = 1; √½ + 2 + 0.5 is on, -√½ is off. The second column passes by
+    # x = 0.5: cos(2π/8) = √½ and cos(π + π) = 1; √½ + 2 + 0.5 is on, -√½ is off. The second column is unchanged
     y = layer.forward(np.array([[1.0, 7.0], [2.0, 8.0], [0.5, 9.0]]))
     np.testing.assert_allclose(y, [[1, 7, 0, 0], [2, 8, 0, 1], [0.5, 9, 0.5**0.5 + 2.5, 0]], atol=1e-12)
 

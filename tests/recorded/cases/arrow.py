@@ -1,4 +1,4 @@
-"""`POST /predict/{model}` by Arrow streams and Parquet files, answered whole."""
+"""`POST /predict/{model}` with Arrow streams and Parquet files, answered in one piece."""
 
 from datetime import UTC, date, datetime
 from decimal import Decimal

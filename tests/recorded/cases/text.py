@@ -1,4 +1,4 @@
-"""`POST /predict/{model}` by CSV and JSON lines, answered whole."""
+"""`POST /predict/{model}` with CSV and JSON lines, answered in one piece."""
 
 from tests.recorded.case import Case, Maker, as_bytes
 from tests.recorded.cases import samples

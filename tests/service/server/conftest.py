@@ -44,7 +44,7 @@ def signal_handlers() -> Iterator[None]:
 def apps(
     make_app: Any, tabular_models: list[TabularModel], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Application, Application, list[bytes]]]:
-    """One that answers directly, one that does not, and the direct answers."""
+    """An application that answers directly, one that does not, and the direct answers."""
     settings = Settings(max_rows=100, max_body_bytes=20_000, access_log=1.0)
     with_direct, without = (make_app(tabular_models, settings) for _ in range(2))
     monkeypatch.setattr(without.direct, "head", lambda *_: None)

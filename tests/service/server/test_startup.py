@@ -1,4 +1,4 @@
-"""Hooks take hold in a real uvicorn server, and one that does not stops it with a clear message."""
+"""Hooks work in a real uvicorn server; a hook that does not work stops the server with a clear message."""
 
 import asyncio
 import contextlib

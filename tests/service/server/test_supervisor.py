@@ -36,7 +36,7 @@ class Watcher:
 
 
 class SignalHandler:
-    """circus's. ignored: the first attempts to stop have no effect."""
+    """Like that of circus. ignored: how many attempts to stop have no effect."""
 
     def __init__(self, arbiter: "Arbiter") -> None:
         self.arbiter = arbiter

@@ -1,4 +1,4 @@
-"""TLS: what holds for requests without it holds with it, and certificates are read anew when they change."""
+"""Requests behave with TLS as they do without it, and changed certificates are loaded."""
 
 import contextlib
 import shutil
@@ -122,7 +122,7 @@ def test_a_slow_head_gets_a_408(running: RunningTls, monkeypatch: pytest.MonkeyP
 
 
 def test_connections_without_tls_get_nothing(running: RunningTls) -> None:
-    """In uvicorn's listeners the server had TLS; here it also has it in those that replace them."""
+    """The listeners that replace uvicorn's use TLS, too."""
     with running.connect_raw() as plain:
         plain.sendall(HELLO)
         with contextlib.suppress(ConnectionResetError):

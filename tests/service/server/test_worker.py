@@ -1,4 +1,4 @@
-"""A worker checks its supervisor, and the last of several workers that cannot start stops the server."""
+"""A worker checks its supervisor; if no worker can start, the last one stops the server."""
 
 import os
 import signal

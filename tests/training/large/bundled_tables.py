@@ -1,7 +1,8 @@
-"""`python -m tests.training.large.bundled_tables`: bundled tables from the disk give the model that memory gives.
+"""`python -m tests.training.large.bundled_tables`: bundled tables give the same model whether they are trained from the
+disk or in memory.
 
 For each table and five seeds of split and weights, a small ensemble is trained both ways: schema, encoder, encoded rows
-and split are compared bit by bit, the metrics exactly. So all differences between seeds are differences of seeds.
+and split are compared bit by bit, the metrics exactly. So results of two seeds differ by the seeds alone.
 """
 
 import argparse
