@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def upgrade() -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """All hooks as they are with the newest libraries, and the versions of those."""
+    """The state of all hooks with the newest libraries, and the versions of these libraries."""
     if not Path(PYTHON).exists():
         venv.create(ENVIRONMENT, with_pip=True)
     pip("--require-hashes", "-r", str(LOCK))

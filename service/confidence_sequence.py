@@ -1,4 +1,4 @@
-"""An interval for a mean that may be read after every observation: it holds at all times together.
+"""An interval for a mean that may be read after every observation: it is valid at all times simultaneously.
 
 The observations are between 0 and 1; their expectations may change, and the interval is for the mean
 of these. It is the empirical-Bernstein bound of Howard, Ramdas, McAuliffe and Sekhon (Time-uniform, nonparametric,

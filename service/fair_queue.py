@@ -19,8 +19,8 @@ class FairQueue(Generic[T]):
     def __init__(self, credit: float = 0.0) -> None:
         """credit: by how much less than the others a client may have cost when it gets a line again.
 
-        A client with few items has none now and then, although it sends the next one as soon as it can. Without a
-        credit it would lose its turns of these moments.
+        A client with few items sometimes has none in the queue, although it sends the next one as soon as it can.
+        Without a credit it would lose the turns that it misses then.
         """
         self._credit = credit
         self._lines: dict[str, deque[T]] = {}

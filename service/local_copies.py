@@ -22,7 +22,7 @@ log = logging.getLogger("tabserve.model_selection")
 
 
 def replace_missing_store(environ: MutableMapping[str, str], folder: Path) -> str | None:
-    """Let TABSERVE_STORE be the copies in `folder` if its own folder is missing, which would prevent the start.
+    """Set TABSERVE_STORE to the copies in `folder` if its own folder is missing, which would prevent the start.
 
     Returns the missing folder.
     """

@@ -24,7 +24,7 @@ def normal_version(digits: str) -> str:
 
 
 def canary_id(traffic: Mapping[str, float], aliases: Mapping[str, str]) -> str:
-    """Identifies a canary: another share or another version is another canary."""
+    """Identifies a canary: a canary with another share or version is another one."""
     return " ".join(f"{alias}:{aliases.get(alias)}={percent:g}" for alias, percent in sorted(traffic.items()))
 
 

@@ -1,8 +1,8 @@
 """Work of a thread in short turns, between which the event loop can have Python's lock.
 
 The interpreter takes the lock from a thread only after 5 ms, so each request that arrives while another thread runs
-Python code would wait that long. Here the thread gives the lock up by itself. The requests of an event loop are not
-interrupted in return, as they would be if all threads had shorter turns.
+Python code would wait that long. Here the thread gives the lock up by itself. The thread of the event loop keeps its
+long turns: with shorter turns of all threads, its requests would be interrupted, too.
 """
 
 import contextlib

@@ -51,7 +51,7 @@ class WindowCounters:
     def __init__(self, folder: Path | None, subject: str, width: int, clock: Callable[[], float] = time.time) -> None:
         """folder: None for a single process, whose counters are in memory, as those of a worker without disk space.
 
-        subject: part of the file's name; another meaning of the counters is another subject.
+        subject: part of the file's name; counters with another meaning need another subject.
         """
         self._folder = folder
         self._prefix = f"{subject}.{width}."

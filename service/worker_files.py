@@ -118,7 +118,7 @@ class WorkerFiles:
         return (self.folder and read(self.folder / ENDED_FILE)) or {}
 
     def remove(self) -> None:
-        """Remove the files of this worker, which stops."""
+        """Remove the files of this worker when it stops."""
         for kind in ("serving", "prepare", "prepared") if self.folder else ():
             self._path(kind, self.pid).unlink(missing_ok=True)
 

@@ -143,7 +143,7 @@ def without_blanks_before_quotes(chunks: Iterable[bytes], delimiter: str, where:
 
 
 def read_header(head: str, delimiter: str, where: str) -> tuple[list[str], int, int]:
-    """The first line that is not blank: its cells, the number of lines up to its end, the bytes up to its end."""
+    """The cells of the first line that is not blank, and the numbers of lines and bytes up to its end."""
     reader = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter)
     try:
         names = next((row for row in reader if row), [])

@@ -132,7 +132,7 @@ class CaptureDatabase:
                 connection.execute(f"INSERT INTO {table} (version, count, time, content) VALUES (?, ?, ?, ?)", values)
 
     def find(self, model: str, ids: Sequence[str]) -> dict[str, FoundRow]:
-        """The captured rows of a model by id. Of several with the same id the first one."""
+        """The captured rows of a model by id. If several have the same id, the first one."""
         with self._database.transaction() as connection:
             index_ids(connection)
             places: dict[int, list[tuple[int, str]]] = {}

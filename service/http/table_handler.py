@@ -1,8 +1,8 @@
 """Handles requests and responses that are tables: NDJSON, CSV, Arrow and Parquet, in any combination, or JSON.
 
-A body within the limits of a single request is read and answered whole. A larger body is streamed block by block: the
-response starts when the body is complete (`response_buffer.py`). A later error is written into it and ends the
-connection.
+A body within the limits of a single request is read as a whole and answered in one piece. A larger body is streamed
+block by block: the response starts when the body is complete (`response_buffer.py`). A later error is written into it
+and ends the connection.
 """
 
 import asyncio
