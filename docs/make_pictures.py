@@ -110,7 +110,8 @@ def spirals() -> None:
 
 
 def learning() -> None:
-    """Loss on rows learned from and on others: 3,000 rows of the income table, and a network larger than they bear."""
+    """Loss on rows learned from and on others: 3,000 rows of the income table, and a network that is too large for
+    them."""
     table = pd.read_csv(HERE.parent / "training" / "datasets" / "adult.csv.gz")[:6000]
     y = (table.pop("income") == ">50K").to_numpy()
     numbers = table.select_dtypes("number")

@@ -1,8 +1,8 @@
 """Hooks of MkDocs (mkdocs.yml): generated pages, formulas as MathML, and links that leave docs/.
 
 A page about the command line and one about the HTTP API are made from the code, so that they cannot be outdated.
-Formulas become MathML, which browsers render without a script. The site knows no address of the repository: a link to a
-file outside of docs/ becomes the path of the file.
+Formulas become MathML, which browsers render without a script. The site does not know the address of the repository: a
+link to a file outside of docs/ becomes the path of the file.
 """
 
 import os
