@@ -1,4 +1,4 @@
-"""The archives of a version, which are ZIP files: checked and bounded before anything of them is unpacked."""
+"""The archives of a version, which are ZIP files: checked and bounded before anything is unpacked."""
 
 import math
 import os

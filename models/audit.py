@@ -73,7 +73,8 @@ def last_line(folder: Path) -> bytes | None:
 
 
 def append(folder: Path, entry: dict[str, Any]) -> None:
-    """Add an entry with the hash of the line before. The caller holds the store's lock. Nothing is left on OSError."""
+    """Add an entry with the hash of the line before. The caller holds the store's lock. If it raises OSError, nothing
+    was added."""
     previous = last_line(folder)
     line = encode({**entry, "prev": FIRST_PREVIOUS if previous is None else sha256(previous)})
     descriptor = os.open(folder / AUDIT_FILE, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)

@@ -40,7 +40,7 @@ class CellFormat(BaseModel):
     true: Annotated[list[Text], Field(max_length=20)] = []  # words in lower case that mean true, besides `true`
     false: Annotated[list[Text], Field(max_length=20)] = []
     missing: Annotated[list[Text], Field(max_length=200)] = []  # further missing cells, of this column only
-    text: bool = False  # whether plain numbers were text that JSON has no numbers for, or in a table that has types
+    text: bool = False  # whether plain numbers were text in a typed table, or cannot be JSON numbers
     trimmed: bool = False  # whether blanks around the column's cells were removed
     unicode: Literal["NFC"] | None = None  # the normal form of levels
 
@@ -68,7 +68,8 @@ class CellFormat(BaseModel):
 
     @cached_property
     def reads_text(self) -> bool:
-        """Whether numbers and booleans may be text in JSON, as a client sees them that does not know this format."""
+        """Whether numbers and booleans may be text in JSON, because a client that does not know this format sees
+        text."""
         return self.text or bool(self.missing or self.true or self.false) or not self.plain
 
     @cached_property

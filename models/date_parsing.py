@@ -79,8 +79,9 @@ def parse_iso_alone(text: str) -> datetime:
 def parse_epoch(number: float, date_format: str | None = None) -> float:
     """Seconds since 1970 of a number that counts seconds or milliseconds since then. Raises ValueError.
 
-    The format of a column whose cells are such numbers determines the unit. In any other column the size does: 1973 to
-    2099 in seconds, else milliseconds; numbers that are too small for either are refused, and so are microseconds.
+    The format of a column whose cells are such numbers determines the unit. In any other column the size of the number
+    does: numbers from 1973 to 2099 in seconds are seconds, larger ones milliseconds. Smaller numbers and microseconds
+    are refused.
     """
     if date_format in EPOCH_UNITS:
         seconds = number / EPOCH_UNITS[str(date_format)]

@@ -29,7 +29,7 @@ class NumpyEngine:
     def with_scale_head(self, network: Network, head: ScaleHead) -> "NumpyEngine":
         """The same engine with outputs (rows, 2), value and log scale; it shares all layers but the last.
 
-        network: as this engine was made from. Raises ValueError if the head does not belong to it.
+        network: the one that this engine was made from. Raises ValueError if the head does not belong to it.
         """
         scaled = copy.copy(self)
         scaled._network = self._network.with_output_layer(add_scale_head(network.layers, head))
@@ -114,7 +114,8 @@ class TensorFlowEngine:
 
 
 def with_hidden_layer(model: Any) -> Any:
-    """A Keras model with a second output, the input of its output layer: (rows, units), of an ensemble all members'."""
+    """A Keras model with a second output, the input of its output layer: (rows, units), of an ensemble those of all
+    members."""
     import keras
 
     output_layer = next(layer for layer in reversed(model.layers) if layer.weights)

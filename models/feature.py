@@ -185,7 +185,7 @@ class Feature(BaseModel):
         """Why a JSON value is not valid here, as (code, what was received and expected), or None when it is.
 
         These are the rules. Compiled validators (`models.validators`) and whole columns (`models.column_validation`)
-        apply the same ones faster; tests hold them to this method.
+        apply the same ones faster; tests compare them with this method.
         """
         if value is None:
             return None if self.nullable else ("null_not_allowed", "is null, and it was never missing in training")

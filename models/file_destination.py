@@ -104,7 +104,8 @@ class RemoteFolder:
         self._files.pipe_file(self._path(name), content)
 
     def create(self, name: str, content: bytes) -> None:
-        """Write a file that does not exist. Raises FileExistsError; at once with another writer, not in every store."""
+        """Write a file that does not exist. Raises FileExistsError if it exists, in some stores not for two writers at
+        once."""
         if self._files.exists(self._path(name)):
             raise FileExistsError(self._path(name))
         self._files.pipe_file(self._path(name), content, mode="create")

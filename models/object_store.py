@@ -1,4 +1,4 @@
-"""An object store behind a URL, such as `s3://bucket/models`: S3 and its relatives, Google Cloud Storage, Azure.
+"""An object store behind a URL, such as `s3://bucket/models`: S3 and compatible stores, Google Cloud Storage, Azure.
 
 Objects are written as a whole and, if required, on a condition. Credentials come from the environment, as the library
 `obstore` reads them.
@@ -238,5 +238,5 @@ def revision_of(meta: Mapping[str, Any]) -> Revision:
 
 
 def reason_of(error: BaseException) -> str:
-    """The first line of an error of the library, whose others are its parts again."""
+    """The first line of an error of the library, whose other lines repeat its parts."""
     return truncate(str(error).strip().partition("\n")[0], 300)

@@ -196,7 +196,7 @@ def type_of_labels(labels: Sequence[Label]) -> DType:
 def mapping_schema(title: str, keys: Sequence[str], value_type: str) -> dict[str, Any]:
     """The JSON Schema of an object with all of these keys.
 
-    They are no `properties`: client generators make identifiers of those, and `<=50K` and `>50K` would be one.
+    They are not `properties`: client generators make identifiers of those, and `<=50K` and `>50K` would be one.
     """
     described = f"An entry for each of: {', '.join(keys)}"
     values = {"type": value_type}

@@ -21,7 +21,8 @@ from models.serving_file import SERVING_FILE, GenerationMismatch, ReadOnlyStore,
 from models.serving_state import ServingState, ServingStateError
 
 DELETE = "delete"
-"""The action that changes the generation in any case: a promotion of what is deleted must not pass it by."""
+"""The action that always changes the generation, so that a promotion of the deleted version at the same time is
+refused."""
 
 
 @dataclass(frozen=True)

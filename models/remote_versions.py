@@ -1,7 +1,7 @@
 """The versions in an object store: `URL/<model>/<version>/<file>`.
 
-`manifest.json` is written last and deleted first: what has none is not a version. `.reserved` is written first, by the
-one writer who may use the number, and stays: no number is used twice.
+`manifest.json` is written last and deleted first: files without it are not a version. `.reserved` is written first, by
+the one writer who may use the number, and stays: no number is used twice.
 """
 
 import contextlib

@@ -70,7 +70,7 @@ def _marked(pairs: list[tuple[str, Any]]) -> Any:
 
 
 def _ignored(text: str) -> None:
-    """In place of a number."""
+    """Replaces a number, which has no names."""
 
 
 def _names_of_rows(value: Any) -> int:

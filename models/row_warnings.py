@@ -21,8 +21,8 @@ class RowWarning(NamedTuple):
 
 
 def in_range(schema: FeatureSchema, frame: Frame) -> bool:
-    """Whether there are rows and no number of them is missing, invalid or outside the range seen in training, and no
-    level is unseen. Fast where columns are contiguous in memory."""
+    """Whether there are rows, all numbers are present, valid and within the range seen in training, and no level is
+    unseen. Fast where columns are contiguous in memory."""
     numbers, codes = frame
     if not len(numbers) or (codes == UNSEEN).any():
         return False

@@ -52,7 +52,7 @@ class ValidatedRows:
     errors: Sequence[RowError] = ()
     omitted: int = 0  # errors that are counted and not listed
     warnings: Mapping[int, Sequence[RowWarning]] = field(default_factory=dict)  # by the row's position in `frame`
-    original: OriginalRows | None = None  # some of the valid rows; None: the frame says all, it has numbers only
+    original: OriginalRows | None = None  # some of the valid rows; None: the frame has numbers only, and all values
 
     @property
     def invalid_rows(self) -> int:

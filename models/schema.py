@@ -33,7 +33,7 @@ class FeatureSchema(BaseModel):
     format: since 2 columns say how their cells are read (`cells`), and the missing tokens count in every format, not
     only in CSV. encoding: of the CSV that trained the model, unless it was UTF-8; a body that is not UTF-8 is read by
     it. "utf-8": the file was UTF-8 except for bytes that were read as cp1252. skip_rows: lines above the header of that
-    CSV. comment: what lines that are no rows begin with there. A body may have these lines or not.
+    CSV. comment: the beginning of its comment lines. A body may have these lines or not.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

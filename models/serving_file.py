@@ -1,7 +1,7 @@
 """`serving.json` and its audit in the folder of a store: read by all servers, changed under a lock.
 
 A change writes a temporary file, then the line of the audit, then renames the file. So a full disk or a stopped process
-leaves the old state or the new one, whole, and never a change that the audit does not have.
+leaves either the complete old state or the complete new one, and never a change without a line in the audit.
 """
 
 import contextlib

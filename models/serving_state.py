@@ -49,7 +49,7 @@ class AutomaticRollback(ServingDocument):
 
     after_rows: Annotated[int, Field(ge=1)] = AFTER_ROWS
     feedback: bool = True
-    """Whether the truth that clients report can end the canary. Written to the file only if it cannot."""
+    """Whether the truth that clients report can end the canary. Written to the file only if false."""
 
     @model_serializer
     def _without_default(self) -> dict[str, Any]:
@@ -152,7 +152,7 @@ class ServingState(ServingDocument):
         return self.models.get(name, ModelState())
 
     def with_model(self, name: str, model: ModelState, generation: int) -> "ServingState":
-        """This state with another state of one model; the default state is left out."""
+        """This state with a new state of one model. A default state is not stored."""
         others = {other: state for other, state in self.models.items() if other != name}
         return ServingState(generation=generation, models=others if model == ModelState() else {**others, name: model})
 

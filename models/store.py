@@ -34,8 +34,8 @@ def home(store: Path | None = None) -> Path:
     """The folder of `serving.json` and the audit, the same for every way to name a store.
 
     For a home of BentoML and for its folder of models that is the home; for any other folder it is `store` itself. A
-    `serving.json` in the folder of models wins: a server that sees this folder only, as a mounted volume, has written
-    it. Raises ServingStateError if both folders have one.
+    `serving.json` in the folder of models takes precedence: a server that sees this folder only, as a mounted volume,
+    has written it. Raises ServingStateError if both folders have one.
     """
     models = location(store)
     is_in_home = store is None or models != store or (store.name == MODELS and is_bentoml_home(store.parent))

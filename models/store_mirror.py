@@ -112,7 +112,7 @@ class StoreMirror:
         )
 
     def copy(self, version: RemoteVersion, keep: set[str]) -> None:
-        """Copy a version, at the expense of others but those to keep. The caller holds the lock.
+        """Copy a version. Other copies except those to keep may be removed to make room. The caller holds the lock.
 
         Raises NotCopied or ObjectStoreError.
         """
@@ -239,7 +239,7 @@ def limit_of(environ: Mapping[str, str]) -> int:
 
 
 def read_mirror_file(folder: Path) -> dict[str, Any] | None:
-    """What a copy is of; None if the folder is an ordinary one."""
+    """The URL and the uploads that the folder is a copy of; None if it is an ordinary folder."""
     try:
         document = json.loads((folder / MIRROR_FILE).read_bytes())
         return document if isinstance(document, dict) and isinstance(document.get("url"), str) else None

@@ -134,7 +134,7 @@ def read(
 ) -> TabularModel:
     """Read a version of format 1, without checking its golden rows. Raises StoreError if its files were altered.
 
-    declared: stands in for the engine, which is then not loaded. trusted_keys: of which one must have signed it.
+    declared: replaces the engine, which is then not loaded. trusted_keys: of which one must have signed it.
     """
     try:
         with checked_folder(stored.path, stored.tag, trusted_keys) as folder:

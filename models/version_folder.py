@@ -1,7 +1,7 @@
 """The folder of a version: which of its entries are files of the version, and which entries make it unsafe to read.
 
-The names and limits hold before anything is parsed, so that a hostile store can neither lead a reader out of the
-folder nor let it wait or fill its memory.
+The names and limits hold before anything is parsed, so that a hostile store can neither lead a reader out of the folder
+nor block it or fill its memory.
 """
 
 import hashlib

@@ -169,7 +169,7 @@ class BulkJob:
         return self._result
 
     def _score(self) -> None:
-        """Score all units that are not done. Raises ScoringError if that makes no sense any more."""
+        """Score all units that are not done. Raises ScoringError as soon as continuing is useless."""
         with contextlib.ExitStack() as stack:
             needs_scratch = is_url(self._folder.place)
             scratch = stack.enter_context(TemporaryDirectory(prefix="tabserve-score-")) if needs_scratch else None

@@ -98,7 +98,7 @@ class ExplanationQueue:
         if left <= 0:
             raise DeadlinePassed
         future = asyncio.get_running_loop().run_in_executor(self._thread, work, model, rows)
-        future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # also if nobody waits any more
+        future.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # even if its request has ended
         done, _ = await asyncio.wait([future], timeout=left)
         if not done:
             future.cancel()

@@ -336,7 +336,8 @@ def _finish(candidate: Candidate, options: DataOptions) -> ColumnFormat:
 
 
 def _are_no_json_numbers(texts: list[str]) -> bool:
-    """Whether some have another minus than a hyphen, a plus, or no digit beside the point: JSON has them as text."""
+    """Whether some have another minus than a hyphen, a plus, or no digit on one side of the point: JSON has them as
+    text."""
     return any(
         text.startswith(("+", ".", "-.")) or text.endswith(".") if text.isascii() else with_ascii_forms(text) != text
         for text in texts

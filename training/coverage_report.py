@@ -32,7 +32,7 @@ class Interval(NamedTuple):
 
     @classmethod
     def around(cls, rows: HeldOutRows, half_width: Vector) -> Self:
-        """Around the predictions, within their limits."""
+        """Intervals around the predictions, clipped to the limits of predictions."""
         predicted = rows.outputs.primary[:, 0]
         low, high = (np.clip(predicted + side * half_width, *rows.limits) for side in (-1.0, 1.0))
         return cls(low, high)

@@ -1,9 +1,11 @@
-"""Whether single days of a date matter: whether the network takes the day as a number beside its trend and cycles.
+"""Whether single days of a date matter: whether the network takes the day as a number in addition to its trend and
+cycles.
 
 A network that sees a date as a trend and as cycles cannot learn that a certain week was different. The errors of such a
 network for its validation rows show it: a small tree predicts them from the date, for rows that it did not learn from.
-Where it can, a second network is trained with the settings of the first, which takes the day as a quantile-encoded
-number with periodic features; it is used if the mean loss of the validation rows falls by more than its standard error.
+If that works, a second network is trained with the settings of the first one and takes the day also as a
+quantile-encoded number with periodic features; it is used if the mean loss of the validation rows falls by more than
+its standard error.
 """
 
 from collections.abc import Callable

@@ -67,7 +67,7 @@ def _train_in_turn(recipes: Sequence[Recipe], train: TrainTrial) -> Iterator[Tri
 def _run_further_trials(
     recipe: Recipe, best: TrialResult, train: TrainTrial, budget: TimeBudget, report: Report
 ) -> tuple[TrialResult, dict[str, float]]:
-    """Further trials while the budget lasts; the best of them and of those before, and the losses of the further."""
+    """Further trials while the budget lasts. Returns the best of all trials, and the losses of the further ones."""
     rng, losses, number = np.random.default_rng(recipe.fit_seed), dict[str, float](), 0
     while budget.allows_trial():
         settings = draw_settings(recipe, best.recipe, number, rng)

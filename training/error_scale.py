@@ -4,8 +4,8 @@ The scale of a row is exp(h·W + b) with h the last hidden layer. W and b are th
 distributed errors, with a penalty on W that cross-validation chooses. They are fitted to rows that the network did not
 learn from: errors on rows that it learned from are too small, above all for rows that the network has memorised.
 
-There are many more rows that it learned from, and their errors are large where errors are large. So a scale fitted to
-them enters as one further input, with hardly a penalty: the other rows only have to say how it must change.
+There are many more rows that it learned from, and their errors are largest where errors on new rows are largest. So a
+scale fitted to them is one further input with a very small penalty, and the other rows only have to correct it.
 """
 
 from collections.abc import Iterator
@@ -65,7 +65,7 @@ def _fit_scale_head(held_out: RowErrors, learned: RowErrors | None) -> ScaleHead
 
 
 def _scaled(hidden: npt.NDArray[np.float32], mean: Vector, factor: Vector, direction: Vector | None = None) -> Matrix:
-    """(n, units + 1), with a direction one more: scaled outputs, what they are in that direction, and ones."""
+    """(n, units + 1): scaled outputs and ones; with a direction, before the ones, the outputs in that direction."""
     units = hidden.shape[1]
     x = np.ones((len(hidden), units + (1 if direction is None else 2)))
     h = x[:, :units]

@@ -77,8 +77,8 @@ def affordable(encoder: Encoder, rows: int, outputs: int) -> bool:
 
 
 def with_open_dates(encoder: Encoder) -> Encoder:
-    """Dates after the training rows continue the trend for the same duration again, instead of being clipped to the
-    last one."""
+    """Dates after the training rows continue the trend, for at most the duration of the training rows, instead of being
+    clipped to the last one."""
     numbers = [
         part.model_copy(update={"last": part.last + (part.last - part.first)})
         if isinstance(part, DateEncoding)
@@ -116,7 +116,7 @@ def _fit_each(run: TrainingRun, columns: Array64, y: Targets, penalties: Sequenc
 
 
 def fit_again(run: TrainingRun, columns: Array64, penalty: float) -> LinearModel:
-    """The model of a penalty, fitted to the first of the final rows: as many as there are columns for."""
+    """The model of a penalty, fitted to the first of the final rows, as many as `columns` has rows."""
     return next(_fit_each(run, columns, run.final_rows.y[: len(columns)], [penalty]))
 
 

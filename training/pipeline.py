@@ -79,7 +79,7 @@ class TrainingResult:
     metrics: EvaluationMetrics
     scale_head: ScaleHead | None = None  # set for a regression
     search: dict[str, Any] | None = None  # the trials of --tune
-    final: NetworkFit | None = None  # the served one, if it has learned from all rows; all else is of the one before
+    final: NetworkFit | None = None  # served if it has learned from all rows; other fields are those of the previous
 
 
 def run(

@@ -51,7 +51,7 @@ def draw_plots(
 
 
 def look() -> Any:
-    """Settings of Matplotlib, whose type names all that there are: the colours of all pages."""
+    """Settings of Matplotlib with the colours of all pages."""
     colours = light_colours()
     text = dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor"), colours["text"])
     lines = dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), colours["quiet"])

@@ -89,7 +89,7 @@ def in_memory(rows: EncodedRows) -> EncodedRows:
 
 
 def without_rows(run: TrainingRun) -> TrainingRun:
-    """The arguments of a training alone. What it reports is for a terminal of this machine."""
+    """The arguments of a training without its rows and its reports, which are for this machine."""
     empty = EncodedRows(np.empty((0, 0), np.float32), np.empty(0))
     return replace(
         run,

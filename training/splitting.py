@@ -189,7 +189,8 @@ def _hold_out_latest(times: npt.NDArray[Any] | None, rows: Indices) -> _Holdout:
 def _hold_out_groups(groups: npt.NDArray[Any] | None, rows: Indices, seed: int | None) -> _Holdout:
     """Whole groups until a fifth of the rows is reached; at least one group, never all of them.
 
-    seed: of their order. Without one they are in the order of their hashes: the first ones then stay the first ones.
+    seed: of their order. Without one they are in the order of their hashes: the same groups then come first in every
+    training.
     """
     assert groups is not None
     distinct, member, sizes = np.unique(groups[rows], return_inverse=True, return_counts=True)

@@ -44,7 +44,7 @@ def _goals(results: Mapping[Job, Result]) -> Iterator[SuiteGoal]:
 
 
 def _mean_ratio(text: str, errors: Errors, other: str, limit: float) -> SuiteGoal:
-    """The geometric mean over tables; the point value decides."""
+    """The geometric mean over tables; the mean itself decides, not its interval."""
     pairs = [(mean(of[NETWORK]), mean(of[other])) for of in _with_both(errors, other).values()]
     point, low, high = geometric_mean(pairs)
     if math.isnan(point):

@@ -109,7 +109,7 @@ class Search:
         return loss
 
     def _try_several(self, several: TrainSeveral, end: float, study: Any) -> None:
-        """As many trainings as there are at once. All are proposed before the first of them ends."""
+        """As many trainings as can run at once. All are proposed before the first of them ends."""
         optuna = _optuna()
         trials = [study.ask() for _ in range(several.parallel)]
         states = dict.fromkeys(range(len(trials)), optuna.trial.TrialState.FAIL)

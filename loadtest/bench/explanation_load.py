@@ -1,8 +1,8 @@
 """Predictions while explanations are computed: their latency without, and with a client that requests explanations.
 
 An open loop sends single rows at shares of the saturating rate. In a third run another process of the lowest priority
-computes meanwhile: on a machine without a free core that alone delays predictions, and only what explanations add to it
-is theirs.
+computes meanwhile: on a machine without a free core that process alone delays predictions, and only the additional
+delay is caused by explanations.
 """
 
 import contextlib

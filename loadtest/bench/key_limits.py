@@ -97,7 +97,7 @@ def shares(store: Path, home: Path, seconds: float) -> list[SharesFound]:
 
 
 def require_answers(answers: ClientAnswers) -> None:
-    """Raises RuntimeError for answers that say nothing about a limit."""
+    """Raises RuntimeError if the answers show nothing about the limits."""
     if answers.failed or not answers.accepted:
         raise RuntimeError(f"{answers.accepted} requests accepted, {answers.failed} failed")
 

@@ -1,7 +1,7 @@
 """One process that keeps a request on each connection of several clients, and counts the answers of each client.
 
-Separate processes would compete for the cores: the shares of the server's answers would be theirs. This one does little
-work for a request, so that the server is what is overloaded; `busy` says whether it was.
+Separate processes would compete for the cores, and this would determine their shares of the answers. This process does
+little work for a request, so that it is not the bottleneck; `busy` shows whether that is true.
 """
 
 import dataclasses

@@ -172,7 +172,7 @@ class BooleanEncoding(ColumnEncoding):
 class DateEncoding(ColumnEncoding):
     """A time: its position between the first and the last training time, and in the year, the week and the day.
 
-    days: the time as a quantile-encoded number besides, where single days matter.
+    days: also the time as a quantile-encoded number, where single days matter.
     """
 
     kind: Literal["date"] = "date"
@@ -317,7 +317,7 @@ def stable_moments(values: Vector) -> tuple[float, float]:
 
 
 def separate(knots: Vector, counts: Codes) -> tuple[Vector, Codes]:
-    """Increasing knots without those so near to the one before that the slope between them would overflow."""
+    """Increasing knots, without any that is so close to the previous one that the slope between them would overflow."""
     distinct = np.append(True, np.diff(knots) > MIN_SCALE)
     return knots[distinct], np.add.reduceat(counts, np.flatnonzero(distinct))
 

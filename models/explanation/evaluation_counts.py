@@ -1,6 +1,6 @@
 """How many rows the engine predicts to explain a row, by the number of its columns.
 
-Apart from the explainer, which the workers of a server do not import.
+Separate from the explainer, which the workers of a server do not import.
 """
 
 MAX_EXACT_COLUMNS = 10  # that differ between the row and the background: at most 1,024 coalitions a background row

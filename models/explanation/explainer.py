@@ -67,7 +67,8 @@ class Game:
     def sums(self, start: Matrix, changes: Matrix) -> Matrix:
         """(coalitions, units): `start` (units,) plus the changes (columns, units) of each coalition's columns.
 
-        Of all coalitions, those with a further column are those without it plus its change: half of the product's time.
+        If all coalitions are evaluated, those with a column are those without it plus the column's change: half of the
+        product's time.
         """
         if self.orders is not None:
             found: Matrix = self.mask.astype(np.float32).dot(changes)

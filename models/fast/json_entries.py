@@ -1,6 +1,6 @@
 """Writes the two common kinds of predictions as JSON, faster than column by column.
 
-`ColumnEntries`, which iterates the columns, is the general way. docs/performance.md has what the others save.
+`ColumnEntries`, which iterates the columns, is the general way. docs/performance.md lists the savings of the others.
 """
 
 from typing import Protocol

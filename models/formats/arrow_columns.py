@@ -30,8 +30,8 @@ def failures() -> tuple[type[BaseException], ...]:
 
 
 def check_type(kind: Any, name: str) -> None:
-    """Raises UnsupportedType for a type that no feature has, before anything of it is decoded: what is nested, or
-    written once for many rows, can take any memory."""
+    """Raises UnsupportedType for a type that no feature has, before anything of it is decoded: nested values, and
+    values that are written once for many rows, can take any amount of memory."""
     import pyarrow as pa
 
     value, is_a = kind.value_type if pa.types.is_dictionary(kind) else kind, pa.types
@@ -203,7 +203,7 @@ def viewed_bytes(array: Any) -> int:
 
 
 def decoded_bytes(batch: Any) -> int:
-    """Bytes of its rows: of a dictionary only the indices count, as many batches may share it."""
+    """Bytes of its rows: for a dictionary only the indices count, as many batches may share it."""
     import pyarrow as pa
 
     return sum(

@@ -137,7 +137,8 @@ class ArrowDecoder:
             raise unreadable(error) from None
 
     def _validated(self, batch: Any) -> Any:
-        """The batch, with empty columns for those that no feature names. Raises TooLarge before its texts are read."""
+        """The batch, with empty columns for those that no feature names. Raises TooLarge for too much text, before it
+        is read."""
         import pyarrow as pa
 
         batch.validate()

@@ -21,7 +21,7 @@ DELIMITERS = (",", ";", "\t", "|")
 
 @dataclass(frozen=True)
 class KeptBlock:
-    """A block, and the texts of the columns that are kept beside it; None in a row that could not be decoded."""
+    """A block, and the texts of the kept columns; None in a row that could not be decoded."""
 
     block: Block
     kept: Mapping[str, Sequence[str | None]]

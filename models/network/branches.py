@@ -1,4 +1,4 @@
-"""A layer that is a graph of layers: branches of the same rows that are added, concatenated, … again.
+"""A layer that is a graph of layers: branches of the same rows, whose results are added, concatenated and so on.
 
 Imported networks have them: residual connections, several inputs. A network that is a chain of layers has none.
 """

@@ -19,7 +19,8 @@ from models.network.initializers import Initializer, glorot
 
 
 class Layer:
-    """Arrays by name: `parameters` are learned, `gradients` are theirs, `state` is not learned (e.g. running means).
+    """Arrays by name: `parameters` are learned, `gradients` are those of the parameters, `state` is not learned (e.g.
+    running means).
 
     `kind` names the layer in saved networks.
     """

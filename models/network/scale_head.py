@@ -25,8 +25,8 @@ NO_LIMITS: Limits = (-MAX_LOG_SCALE, MAX_LOG_SCALE)
 class ScaleHead:
     """log scale = h·W + b with h (rows, units): the last hidden layer, of an ensemble all its members' side by side.
 
-    limits: the smallest and the largest log scale that the rows have which it was fitted to. The network's output may
-    be beyond them, `scales` is not.
+    limits: the smallest and the largest log scale of the rows that it was fitted to. The network's output may be beyond
+    them, but `scales` is not.
     """
 
     W: npt.NDArray[np.float32]  # (units,)

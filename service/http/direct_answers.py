@@ -47,7 +47,7 @@ class DirectExchange(Exchange):
     had_turn = False  # whether it was admitted as a turn of its client
 
     def __init__(self, context: ServerContext, head: DirectHead, arrived: float, client: str) -> None:
-        # As `Exchange.__init__`, without the cost of the call
+        # Like `Exchange.__init__`, without the cost of the call
         route, self._path, fields, _ = head
         self.context = context
         self.headers = fields

@@ -45,7 +45,7 @@ class HttpExchange(Exchange):
     sending = 0.0  # seconds until the client has received enough of this response and those before
 
     def __init__(self, context: ServerContext, scope: Scope, receive: Receive, send: Send, protocol: str) -> None:
-        # As `Exchange.__init__`, without the cost of the call
+        # Like `Exchange.__init__`, without the cost of the call
         headers: dict[bytes, bytes] = scope.get("fields") or dict(
             scope["headers"]
         )  # set by service.server.http_protocol

@@ -116,7 +116,7 @@ def new_shared_folder() -> str:
 
 
 def temporary_folder() -> Path:
-    """TMPDIR if it exists, which Python passes over if it is full; otherwise Python's choice."""
+    """TMPDIR if it exists, even if it is full (Python would then choose another folder); otherwise Python's choice."""
     named = Path(os.environ.get("TMPDIR", ""))
     return named if named.is_absolute() and named.is_dir() else Path(tempfile.gettempdir())
 

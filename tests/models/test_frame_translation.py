@@ -1,4 +1,4 @@
-"""A frame of one version becomes the frame that another version would have made of the same rows."""
+"""Translating a frame for another version gives the frame that this version makes of the same rows."""
 
 from typing import Any
 

@@ -235,7 +235,7 @@ def _with_scale(
 
 
 def quality_notices(held_out: HeldOutRows, metrics: EvaluationMetrics) -> list[str]:
-    """A notice if the model is not better than a constant, as it is when it takes other numbers than in training."""
+    """A notice if the model is not better than a constant, as happens if it gets other numbers than in training."""
     advice = "does it take the columns in another order, or scaled? See --preprocessing and --schema"
     classes = ", ".join(map(str, held_out.schema.classes or ()))
     if held_out.schema.task == "regression":
