@@ -252,7 +252,7 @@ def picture(result: Result) -> str:
 
 
 def server_charts(result: Result) -> list[str]:
-    """Charts of the server's own figures, as far as they are known."""
+    """Charts of the known figures that the server itself reports."""
     wanted = {
         "cpu": ("CPU of the server", "cores", 1.0, "accent"),
         "memory": ("Memory of the server", "MB", 1e-6, "quiet"),

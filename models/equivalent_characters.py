@@ -7,7 +7,7 @@ import unicodedata
 FULL_WIDTH = range(0xFF01, 0xFF5F)  # of the visible ASCII characters
 FULL_WIDTH_DISTANCE = 0xFEE0
 SIGNS = {
-    "-": "\u2010\u2011\u2012\u2013\u2212\ufe63",  # not the long dashes, which stand between words
+    "-": "\u2010\u2011\u2012\u2013\u2212\ufe63",  # not the long dashes, which separate words
     "'": "\u2019\u02bc`\u00b4",
     "%": "\u066a\ufe6a",
     ",": "\u066c\u060c\ufe50",

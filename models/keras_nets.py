@@ -204,8 +204,8 @@ def build(architecture: Architecture) -> keras.Model:
 def members_of(model: keras.Model) -> keras.Model:
     """The model to train: of an ensemble all layers but the last, (batch, inputs) -> (batch, members, outputs).
 
-    The loss is the mean of the members' losses, not the loss of their mean. A
-    model without members is returned as it is.
+    The loss is the mean of the members' losses, not the loss of their mean. A model without members is returned
+    unchanged.
     """
     last = model.layers[-1]
     return keras.Model(model.inputs[0], last.input) if isinstance(last, MemberMean) else model

@@ -139,7 +139,7 @@ def regular(characters: Bytes, size: int, names: Names, separator: Separator) ->
 
 
 def follows(characters: Bytes, positions: Positions, character: int) -> bool:
-    """Whether the character stands at each position, or before a space that stands there."""
+    """Whether the character is at each position, or before a space at the position."""
     found = characters[positions]
     if (found == character).all():
         return True
@@ -147,7 +147,7 @@ def follows(characters: Bytes, positions: Positions, character: int) -> bool:
 
 
 def rows_follow(characters: Bytes, positions: Positions, separator: Separator) -> bool:
-    """Whether a separator stands at each position, and the end of a row before it."""
+    """Whether a separator is at each position, and the end of a row before it."""
     if separator == b"\n":
         return bool((characters[positions] == NEWLINE).all() and (characters[positions - 1] == CLOSE).all())
     if (characters[positions] == SPACE).all():

@@ -132,8 +132,8 @@ class OutputColumn:
 class OutputSpec:
     """The columns of an answer, in order.
 
-    common: which of the most frequent kinds of answers this is; a writer may have a faster form for them, which
-    reads `Outputs.primary` as it is. None: the writer iterates the columns.
+    common: which of the most frequent kinds of answers this is; a writer may have a faster form for them, which reads
+    `Outputs.primary` directly. None: the writer iterates the columns.
     """
 
     def __init__(self, columns: Sequence[OutputColumn], common: Literal["value", "classes"] | None = None) -> None:

@@ -106,7 +106,7 @@ class RemoteVersions:
         manifest.check(folder)
 
     def reserve(self, name: str) -> int:
-        """The next number of a model, which nobody else gets."""
+        """The next number of a model, which no other writer gets."""
         writer = {"host": socket.gethostname(), "pid": os.getpid(), "time": datetime.now(UTC).isoformat()}
         number = self.list().next_number(name)
         while True:

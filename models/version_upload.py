@@ -23,7 +23,7 @@ VERSION_LINE = re.compile(r"^version: .*$", re.MULTILINE)
 def push(
     stored: StoredVersion, mirror: StoreMirror, signing_key: "EllipticCurvePrivateKey | None" = None
 ) -> tuple[StoredVersion, bool]:
-    """Upload a version. Returns it as it is in the store, and whether it was uploaded: the same content is pushed once.
+    """Upload a version. Returns the version in the store, and whether it was uploaded: the same content is pushed once.
 
     signing_key: signs it under its new number. Raises StoreError, ServingStateError, or OSError.
     """

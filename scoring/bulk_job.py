@@ -1,4 +1,4 @@
-"""A job: score all inputs with one model version into one folder, and go on after an interruption."""
+"""A job: score all inputs with one model version into one folder, and continue after an interruption."""
 
 import contextlib
 import time

@@ -69,7 +69,7 @@ class JobFolder:
             raise UnusableRequest(f"{path} cannot be read: {reason_of(error)}") from None
 
     def claim(self, identity: Mapping[str, Any]) -> None:
-        """Start the job of this identity, or go on with it. Raises UnusableRequest if the folder is for another."""
+        """Start the job of this identity, or continue it. Raises UnusableRequest if the folder is for another."""
         known = self.identity()
         if known is None:
             with _errors_of(self.path):

@@ -91,7 +91,7 @@ class UnitWorker:
         except ScoringError as error:
             discard(writer)
             self._reply({"failed": str(error), "ends_job": isinstance(error, ChangedInput | OutputFailed)})
-        except Exception as error:  # a bug, or an engine that fails: the job goes on with the other units
+        except Exception as error:  # a bug, or an engine that fails: the job continues with the other units
             discard(writer)
             traceback.print_exc()
             reason = " ".join(f"{type(error).__name__}: {error}".split())

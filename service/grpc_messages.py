@@ -44,7 +44,7 @@ class MessageReader:
         return self._unreserved
 
     async def read_unreserved(self, context: Any) -> "asyncio.Future[Any]":
-        """Begin to read a message. Returns when it is complete, or when it needs a reservation to go on."""
+        """Begin to read a message. Returns when it is complete, or when it needs a reservation to continue."""
         turns = self._turns()
         self._waiting += 1
         try:

@@ -1,4 +1,4 @@
-"""TLS of the gRPC server, with the files of HTTP, which are read anew when they change. Needs the extra `grpc`."""
+"""TLS of the gRPC server, with the files of HTTP, which are loaded again when they change. Needs the extra `grpc`."""
 
 import logging
 from pathlib import Path

@@ -51,7 +51,7 @@ class MemoryBudget:
 
 
 class Reservation:
-    """The part of the budget that one request holds. Usable in all threads: a thread may go on after `close`."""
+    """The part of the budget that one request holds. Usable in all threads: a thread may continue after `close`."""
 
     def __init__(self, budget: MemoryBudget) -> None:
         self._budget = budget

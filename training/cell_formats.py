@@ -154,7 +154,7 @@ def _declared_format(
 
 
 def _candidate(column: FactorizedColumn, target: str, options: DataOptions, *, ask: bool) -> Candidate | ColumnFormat:
-    """A column of numbers with the marks that fit, or the column as it is. Raises UsageError if only the user can
+    """A column of numbers with the marks that fit, or the unchanged column. Raises UsageError if only the user can
     decide and `ask` is set."""
     present, words = _without_missing_words(column, options)
     declared = column.name in options.number or (column.name == target and options.task == "regression")

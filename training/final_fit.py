@@ -1,7 +1,7 @@
 """`--final all`: the served network is trained once more on all rows, after its quality was measured on the test rows.
 
 The settings are those that were chosen before; rows with isolated cells are left out, as they are from training. The
-scores of intervals and label sets are those of the network before, for the test rows, which it did not learn from.
+scores of intervals and label sets are those of the previous network, for the test rows, which it did not learn from.
 """
 
 from collections.abc import Callable

@@ -26,7 +26,8 @@ MIN_ROWS = 20
 
 @dataclass(frozen=True)
 class ColumnImportance:
-    """contribution: mean absolute, in the unit of the prediction. loss_increase: relative to the loss as it is."""
+    """contribution: mean absolute, in the unit of the prediction. loss_increase: relative to the loss of the unchanged
+    rows."""
 
     name: str
     contribution: float

@@ -24,7 +24,7 @@ PLAIN_EXAMPLES = 600_000
 FOLDS = 5  # folds that evaluate the trials of a small table
 MAX_FOLD_ROWS, MAX_FOLD_CLASSES = 3000, 20  # limits of such a table
 BETA_2, FOLDED_BETA_2 = 0.99, 0.95  # decays of AdamW's second moment, the other one for small tables
-# Options that leave the default network as it is.
+# Options that do not change the default network.
 NOT_OF_THE_NETWORK = ("framework", "class_weights", "final", "fit_seed", "time")
 MAX_EXAMPLES = 3_000_000  # limit for a table so large that even the fewest epochs exceed EXAMPLES
 FREQUENCIES = 2048  # frequencies of all columns together, so fewer for each of many columns

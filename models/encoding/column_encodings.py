@@ -147,7 +147,7 @@ class QuantileEncoding(ColumnEncoding):
 
 
 class RawEncoding(ColumnEncoding):
-    """A number as it is, a boolean as 0 or 1: an imported network scales its inputs itself. It is never missing.
+    """A number unchanged, a boolean as 0 or 1: an imported network scales its inputs itself. It is never missing.
 
     The constants are those of a `NumberEncoding` that changes nothing.
     """

@@ -90,7 +90,7 @@ class InputsBlock:
 
 
 class TableDecoder(Protocol):
-    """Chunks of bytes to blocks of a given number of rows. Raises FormatError if it cannot go on."""
+    """Chunks of bytes to blocks of a given number of rows. Raises FormatError if it cannot continue."""
 
     def feed(self, chunk: bytes) -> Iterator[Block]:
         """Full blocks, each of which is followed by at least one more row."""

@@ -1,6 +1,6 @@
 """Lines of a CSV body that are not part of its table, as in the file that trained the model: titles and comments.
 
-A body without them is read as it is.
+A body without them is read unchanged.
 """
 
 import codecs

@@ -12,7 +12,7 @@ from service.http.asgi_types import Header
 from service.http.http_exchange import Response
 from service.http.negotiation import parse_accept
 
-MIN_COMPRESSED_BYTES = 64 * 1024  # a smaller body is sent as it is
+MIN_COMPRESSED_BYTES = 64 * 1024  # a smaller body is not compressed
 LEVEL = 1  # for gzip and zstd: higher levels take two to three times as long and save a tenth of the size
 GZIP_WBITS = 31
 VARY: Header = (b"vary", b"accept-encoding")

@@ -82,7 +82,7 @@ def validate_arrays(schema: FeatureSchema, arrays: Mapping[str, Array], count: i
 
 
 def columns_of_matrix(schema: FeatureSchema, inputs: list[InputTensor]) -> list[InputTensor]:
-    """Split a matrix of all features into one tensor per feature; all other inputs are returned as they are."""
+    """Split a matrix of all features into one tensor per feature; all other inputs are returned unchanged."""
     if not is_matrix(schema, inputs):
         return inputs
     matrix, width = inputs[0], len(schema.features)

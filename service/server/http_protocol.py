@@ -347,7 +347,7 @@ class GuardedHttpProtocol(HttpToolsProtocol):
         """Close a connection without a complete head; if the head has started, send an error first."""
         if self.timeout_keep_alive_task is not None:
             rest = self._answered_at + self.timeout_keep_alive - time.monotonic()
-            if rest > 0:  # requests that are answered directly leave the timer as it is
+            if rest > 0:  # direct answers do not restart the timer
                 self._arm_keep_alive(rest)
                 return
         if self._in_head():

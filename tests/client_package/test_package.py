@@ -1,4 +1,4 @@
-"""The package stands alone: it imports the standard library, httpx and itself, and optional packages when needed."""
+"""The package is independent: it imports the standard library, httpx and itself, and optional packages when needed."""
 
 import ast
 import sys

@@ -68,7 +68,7 @@ def image(home: Path) -> str:
 
 @pytest.fixture(scope="session")
 def tools() -> Path:
-    """A virtual environment with helm and the schemas, made anew when its lock changes."""
+    """A virtual environment with helm and the schemas, created again when its lock changes."""
     folder = WORK / "tools" / sha256(LOCK.read_bytes()).hexdigest()[:12]
     if not (folder / "done").is_file():
         shutil.rmtree(folder.parent, ignore_errors=True)

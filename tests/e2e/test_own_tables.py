@@ -1,6 +1,6 @@
 """Three untidy tables from outside the project, trained with the command line and predicted over HTTP.
 
-A row of the table, pasted as it is with its id and its target, must be answered.
+A row of the table, pasted unchanged with its id and its target, must be answered.
 """
 
 import csv

@@ -22,7 +22,7 @@ VALUES: Any = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.lists(st.tuples(NAMES, inner), max_size=3).map(tuple),
     max_leaves=12,
 )
-"""JSON values; a tuple of pairs stands for an object."""
+"""JSON values; a tuple of pairs represents an object."""
 
 
 def written(value: Any, colon: str) -> str:

@@ -8,14 +8,14 @@ The recording was made of commit a9ab621; messages have been reworded since. It 
 is a finding: fix the code.
 
 - An answer that changes on purpose: name the request in `changes.py` with the reason, then write its new answer with
-  `python -m tests.recorded.record --changed`. `answers.jsonl` stays as it is, so the change can be seen in review.
+  `python -m tests.recorded.record --changed`. `answers.jsonl` is not changed, so the change can be seen in review.
 - A message with a new wording: `python -m tests.recorded.record --reworded` updates the answers in which nothing but
   the texts of messages has changed, and names all others that differ.
 - A new request: add it to `cases/`, then record it alone, from a checkout whose answers are correct:
   `python -m tests.recorded.record --missing [--checkout PATH]`. Recorded answers are not touched.
-- All requests again (`python -m tests.recorded.record --all`): only where the models of `store/` were made anew, or
-where an upgrade of a library changed texts that are not ours; read the difference of `answers.jsonl` line by line then.
-Never to make a failing test pass.
+- All requests again (`python -m tests.recorded.record --all`): only if the models of `store/` were created again, or if
+an upgrade of a library changed texts that are not ours; then read the difference of `answers.jsonl` line by line. Never
+to make a failing test pass.
 
 Some answers contain texts of Python, NumPy, pyarrow and pydantic: they were recorded with the locked versions.
 """

@@ -37,7 +37,7 @@ class HttpCase(Case):
 
 @dataclass(frozen=True, kw_only=True)
 class SocketCase(Case):
-    """Bytes that are sent as they are. methods: of the requests in them, to know which answers have no body.
+    """Bytes that are sent unchanged. methods: of the requests in them, to know which answers have no body.
 
     finish: whether the client says that it sends no more; else it waits for the server to close the connection.
     """

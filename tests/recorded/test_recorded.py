@@ -1,4 +1,4 @@
-"""Every recorded request gets the recorded response. Read the docstring of the package before you record anew."""
+"""Every recorded request gets the recorded response. Read the docstring of the package before you record again."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Jobs: what they write, how they end, and how they go on after an interruption."""
+"""Jobs: what they write, how they end, and how they continue after an interruption."""
 
 import contextlib
 import functools

@@ -1,4 +1,4 @@
-"""Work that is repeated goes on after an error."""
+"""Repeated work continues after an error."""
 
 import asyncio
 import logging

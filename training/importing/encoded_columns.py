@@ -28,7 +28,7 @@ MAX_TABLE_NUMBERS = 16_000_000  # limit for one table: the version stores it, an
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns of the matrix that an input takes as they are."""
+    """Columns of the matrix that an input takes unchanged."""
 
     places: tuple[int, ...]
 

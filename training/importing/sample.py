@@ -135,7 +135,7 @@ def _vocabularies(graph: LayerGraph, columns: ColumnMatch) -> dict[str, Vocabula
 
 
 def _index_limits(graph: LayerGraph, columns: ColumnMatch) -> dict[str, int]:
-    """The largest level number of the columns that a table of the model looks up as they are.
+    """The largest level number of the columns that a table of the model looks up directly.
 
     Raises UsageError for a table that looks up what a layer computes: a number beyond it would be an error.
     """

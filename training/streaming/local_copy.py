@@ -38,7 +38,7 @@ class CopyReader(io.RawIOBase):
 
 
 def local_copy(file: TableFile, on_read: Callable[[int], None]) -> TableFile:
-    """The same file with a copy to open; a local one as it is. Raises OSError if the disk is full."""
+    """The same file with a copy to open; a local file is returned unchanged. Raises OSError if the disk is full."""
     if file.local:
         return file
     copy, size = UnnamedFile(), 0

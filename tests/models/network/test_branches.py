@@ -21,7 +21,7 @@ def normal(*shape: int) -> Any:
 
 
 def computed(layers: list[Layer], x: Any = X) -> Any:
-    """The outputs, the same before and after saving and in the inference network, which leaves its input as it is."""
+    """The outputs, the same before and after saving and in the inference network, which does not change its input."""
     network = Network(layers)
     outputs = network.predict(x)
     description = json.loads(json.dumps(network.to_json()))

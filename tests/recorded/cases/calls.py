@@ -31,7 +31,7 @@ class Calls:
     def call(
         self, name: str, method: str, request: Any, *, server: str = "all", counted: bool = False, **metadata: str
     ) -> None:
-        """request: a message, or bytes that are sent as they are."""
+        """request: a message, or bytes that are sent unchanged."""
         self.made.append(
             GrpcCase(
                 name=f"grpc-{name}",
