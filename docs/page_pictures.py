@@ -27,7 +27,7 @@ PICTURES = {
     "page-versions": ("#/versions/housing", "table", 760),
     "page-live": ("#/live/housing", "svg", 900),
 }
-"""By the name of the file: the view, what it has when it is complete, and the height of the picture."""
+"""The pictures by file name: the view, an element that it has when it is complete, and the height of the picture."""
 
 
 def main() -> None:

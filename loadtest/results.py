@@ -217,7 +217,7 @@ def positive(text: str) -> float:
 
 
 def quantiles(latencies: Seconds) -> dict[str, float]:
-    """In ms: for each share of the answers the smallest latency that they do not exceed."""
+    """For each share of the answers the smallest latency in ms that this share does not exceed."""
     if not len(latencies):
         return dict.fromkeys(QUANTILES, math.nan)
     values = np.quantile(latencies, list(QUANTILES.values()), method="inverted_cdf") * 1e3

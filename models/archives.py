@@ -16,7 +16,7 @@ from models.text import truncate
 MAX_MEMBERS = 100_000
 MAX_DIRECTORY_BYTES = 16 * 1024**2
 MAX_BYTES = 4 * 1024**3
-"""Of all members together, unpacked."""
+"""The unpacked size of all members together."""
 MAX_RATIO = 100
 """Unpacked bytes for each stored one. Archives of this project are not compressed."""
 END_OF_DIRECTORY = b"PK\x05\x06"

@@ -92,7 +92,7 @@ class LocalFolder:
 
 
 class RemoteFolder:
-    """In object stores an object appears when it is complete."""
+    """A folder of an object store, in which an object appears when it is complete."""
 
     def __init__(self, url: str) -> None:
         import fsspec

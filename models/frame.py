@@ -58,7 +58,7 @@ class Frame(NamedTuple):
         return iter(self.codes.T)
 
     def load(self) -> "Frame":
-        """Itself: its rows are in memory."""
+        """The frame itself, as its rows are in memory."""
         return self
 
 
@@ -134,7 +134,7 @@ def of_texts(feature: Feature, values: npt.NDArray[Any]) -> bool:
 
 
 def _parser(feature: Feature, missing: Iterable[str]) -> Callable[[Any], float] | None:
-    """What makes a number of a value that is not one. missing: the texts that count as missing."""
+    """A function that makes a number of a value that is not one. missing: the texts that count as missing."""
     if feature.kind != "text":
         return feature.parse_date if feature.kind == "date" else None
     tokens, trimmed, score = frozenset(missing), feature.cells.trimmed, feature.score_text

@@ -26,7 +26,7 @@ SCALES = {  # `billion` and `trillion` as in English; a German Billion is writte
     **dict.fromkeys("億亿억", 1e8),
 }
 MONEY_SCALES = SCALES | {"m": 1e6, "mn": 1e6, "MM": 1e6, "b": 1e9, "tn": 1e12}
-"""Of amounts of money. After another number, `m` is a metre or a minute."""
+"""Words of amounts of money. After another number, `m` is a metre or a minute."""
 
 
 def is_currency(text: str) -> bool:

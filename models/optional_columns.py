@@ -20,7 +20,7 @@ EVALUATIONS = 2  # the column of the details
 
 
 def rounded(values: Array, scale: float) -> Array:
-    """Without the digits below a ten-millionth of the scale, which float32 networks do not have."""
+    """The numbers without the digits below a ten-millionth of the scale, which float32 networks do not have."""
     digits = 7 - math.floor(math.log10(scale))
     return np.round(values, digits) if abs(digits) < 100 else values
 

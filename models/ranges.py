@@ -10,7 +10,7 @@ from models.frame import FloatMatrix
 
 
 class NumericRanges:
-    """Of the features of `Frame.numbers`, in order.
+    """The ranges of the features of `Frame.numbers`, in order.
 
     low, high: (features,) the lowest and highest valid number, all finite ones if nothing is declared.
     nullable: (features,) whether a value may be missing.

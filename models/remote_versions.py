@@ -24,7 +24,7 @@ RESERVATION = ".reserved"
 FIRST_NAME = "_~"  # follows the names of everything but versions and `serving.json`
 OBJECT = re.compile(rf"(?P<model>{NAME.pattern})/(?P<version>[1-9]\d{{0,17}})/(?P<file>[^/]+)", re.ASCII)
 UNFINISHED_AGE = timedelta(days=1)
-"""After which an upload that is not complete is regarded as interrupted."""
+"""The time after which an upload that is not complete is regarded as interrupted."""
 
 
 @dataclass(frozen=True)

@@ -184,5 +184,5 @@ def digest_of(resources: Iterable[Mapping[str, str]]) -> str:
 
 
 def signed_bytes(payload: bytes) -> bytes:
-    """What is signed: DSSE's encoding of the payload and its type."""
+    """The bytes that are signed: DSSE's encoding of the payload and its type."""
     return b"DSSEv1 %d %s %d %s" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(payload), payload)

@@ -19,7 +19,7 @@ DESCRIPTION_FIELD = re.compile(r"""^(name|version):\s*['"]?([^'"\s]+)['"]?\s*$""
 MAX_FILES = 100
 MAX_FILE_BYTES = 2 * 1024**3
 MAX_DOCUMENT_BYTES = 256 * 1024**2
-"""Of a file that is not an archive: JSON, Markdown, a picture."""
+"""The largest size of a file that is not an archive: JSON, Markdown, a picture."""
 ARCHIVES = (".npz", ".keras")
 
 

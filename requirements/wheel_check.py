@@ -66,7 +66,7 @@ def install(wheel: Path) -> None:
 
 
 def install_client(wheel: Path) -> None:
-    """In an environment with only the wheel and its requirements, in the locked versions."""
+    """Install the client into an environment with only the wheel and its requirements, in the locked versions."""
     venv.create(CLIENT_ENVIRONMENT, with_pip=True, clear=True)
     locked = (ROOT / "requirements/training.lock").read_text("utf-8")
     versions = re.findall(r"^[A-Za-z0-9][^ ;\\]*==[^ ;\\]+", locked, re.MULTILINE)

@@ -29,7 +29,7 @@ from scoring.unit_writer import ROW_GROUP_ROWS
 from scoring.worker_pool import Message, WorkerPool
 
 FORMAT = 1
-"""Of the folder: a change of what is written for the same input needs a new number."""
+"""The format of the folder: a change of what is written for the same input needs a new number."""
 LAYOUT = {"block_rows": BLOCK_ROWS, "unit_rows": UNIT_ROWS, "unit_bytes": UNIT_BYTES, "row_group_rows": ROW_GROUP_ROWS}
 
 
@@ -128,7 +128,7 @@ def chosen_version(request: JobRequest, versions: VersionStore, folder: JobFolde
 
 
 def identity(request: JobRequest, stored: StoredVersion, inputs: Sequence[InputFile]) -> dict[str, Any]:
-    """What the folder is for. A restart with another identity is refused."""
+    """Identifies the job of the folder. A restart with another identity is refused."""
     return {
         "format": FORMAT,
         "requested": request.model,

@@ -16,9 +16,9 @@ from models.formats.errors import FormatError
 from scoring.errors import ChangedInput, UnreadableInput
 
 UNREADABLE = (FormatError, pa.ArrowException, OSError, EOFError, ValueError, zlib.error, zstd.ZstdError)
-"""What reading a damaged or missing file raises."""
+"""The exceptions of reading a damaged or missing file."""
 VERSION_KEYS = ("ETag", "etag", "md5Hash", "md5", "LastModified", "last_modified", "updated", "mtime", "created")
-"""What file systems name the attribute that changes with a file's content, the most exact first."""
+"""The names in file systems of the attribute that changes with a file's content, the most exact first."""
 
 
 @dataclass(frozen=True)

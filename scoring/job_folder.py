@@ -55,7 +55,7 @@ class JobFolder:
     # Identity
 
     def identity(self) -> dict[str, Any] | None:
-        """What the folder was started for; None if it is new. Raises UnusableRequest."""
+        """The job for which the folder was started; None if it is new. Raises UnusableRequest."""
         path = self.path / JOB
         if not path.is_file():
             others = [entry.name for entry in self.path.iterdir() if entry.name != f".{JOB}.tmp"]

@@ -31,7 +31,7 @@ class VersionArchive:
 
     @contextlib.contextmanager
     def unpacked(self) -> Iterator[Path]:
-        """The folder of the version, until it is loaded."""
+        """A temporary folder with the files of the version, from which it can be loaded."""
         with tempfile.TemporaryDirectory(prefix="tabserve-") as root:
             folder = Path(root) / self.name / str(self.version)
             folder.mkdir(parents=True)

@@ -79,7 +79,7 @@ log = logging.getLogger("tabserve.app")
 
 
 class WorkerParts(NamedTuple):
-    """What only a worker of `bentoml serve` has."""
+    """The parts that only a worker of `bentoml serve` has."""
 
     records: WorkerRecords
     lost: LostSeries

@@ -119,7 +119,7 @@ def percentile_bucket(seconds: Sequence[int]) -> int:
 
 
 class CanaryWatch:
-    """One in each worker."""
+    """Watches the canaries in a worker."""
 
     def __init__(self, follower: Follower, files: WorkerFiles) -> None:
         self._follower = follower

@@ -27,7 +27,7 @@ class NoExplanationProcess(Exception):  # noqa: N818 - the name describes the er
 
 
 class ExplanationProcessEnded(Exception):  # noqa: N818 - the name describes the error
-    """It ended during an explanation, also at the second attempt."""
+    """The process ended during an explanation, also at the second attempt."""
 
 
 class RunningProcess(NamedTuple):

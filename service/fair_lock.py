@@ -8,7 +8,7 @@ from service.fair_queue import FairQueue
 
 
 class FairLock:
-    """One task holds it at a time."""
+    """A lock that one task holds at a time."""
 
     def __init__(self) -> None:
         self._waiting: FairQueue[tuple[asyncio.Future[None], float]] = FairQueue()

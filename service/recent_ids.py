@@ -4,7 +4,7 @@ KEPT = 20_000
 
 
 class RecentIds:
-    """At least the last KEPT ids. Used on the event loop."""
+    """Remembers at least the last KEPT ids. Used on the event loop."""
 
     def __init__(self, kept: int = KEPT) -> None:
         self._kept = kept

@@ -33,7 +33,7 @@ class RefusedRows:
             added[OTHERS if name is None else self._places.get(name, OTHERS)] += 1
 
     def take(self) -> Sequence[int]:
-        """What was added since the last call."""
+        """The counts that were added since the last call."""
         taken, self._added = self._added, [0] * self._width
         return taken
 

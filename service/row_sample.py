@@ -16,7 +16,7 @@ SampledRows = tuple[Frame | Sequence[Row], Outputs | float]
 
 
 class RowSample:
-    """It takes every request until there are too many; then one of `stride` requests, chosen at random.
+    """A sample that takes every request until there are too many; then one of `stride` requests, chosen at random.
 
     `add_rows` and `add_frame` are called on the event loop for each request, `take` once a second.
     """

@@ -49,7 +49,7 @@ class RequestedChange:
 
 
 class VersionAdmin:
-    """One change at a time, over all workers."""
+    """Makes one change at a time, over all workers."""
 
     def __init__(self, follower: Follower) -> None:
         self.follower = follower

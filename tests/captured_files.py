@@ -1,4 +1,5 @@
-"""Captured files of two versions, the second with one more column, and the lines of the docs that read them."""
+"""Captured files of two versions, the second with one more column, and the lines of the documentation that read
+them."""
 
 import re
 from collections.abc import Sequence

@@ -32,7 +32,7 @@ def stop_all(processes: Iterable["subprocess.Popen[AnyStr]"], number: int = sign
 
 
 def wait_or_kill(process: "subprocess.Popen[AnyStr]", seconds: float = STOP_S) -> int:
-    """Its exit code. A process that does not end in time is killed; its code is then -SIGKILL."""
+    """The exit code of a process. If it does not end in time, it is killed, and its code is -SIGKILL."""
     try:
         return process.wait(seconds)
     except subprocess.TimeoutExpired:

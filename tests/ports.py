@@ -4,7 +4,8 @@ import random
 import socket
 
 PORTS = range(10_000, 32_000)
-"""Below the ports that Linux gives to outgoing connections: a client cannot take one before its server listens."""
+"""The ports below those that Linux gives to outgoing connections: a client cannot take one before its server
+listens."""
 
 
 def free_port() -> int:

@@ -312,8 +312,8 @@ LAYERS: dict[str, list[set[str]]] = {
         {"service.app"},
     ],
 }
-"""From the lowest up:
-a module or package imports nothing above its own layer. A module without a layer is above all layers.
+"""The layers from the lowest up: a module or package imports nothing above its own layer. A module without a layer is
+above all layers.
 """
 WITHOUT_PROTOCOL = ["service.batcher", "service.served_model", "service.registry", "service.data_plane"]
 """Modules that must not depend on a protocol."""

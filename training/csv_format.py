@@ -101,7 +101,8 @@ def _hint(head: str) -> str:
 
 
 def _blanks_hint(lines: list[str]) -> str:
-    """For blanks between the cells: a single blank is a delimiter, columns aligned by several blanks are not read."""
+    """A hint for blanks between the cells: a single blank is a delimiter, columns aligned by several blanks are not
+    read."""
     rows = [line.split() for line in lines if line.strip()]
     width = len(rows[0]) if rows else 0
     if width < 2 or sum(len(row) == width for row in rows) < 0.9 * len(rows):

@@ -57,7 +57,7 @@ def fit_with_days(trained: NetworkFit, fit_days: FitDays, report: Report) -> Net
 
 
 def gain_by_days(trained: NetworkFit) -> Gain:
-    """By how much a tree on one of the dates, the best one, lowers the squared errors of the validation rows."""
+    """By how much a tree on the best of the dates lowers the squared errors of the validation rows."""
     found = trained.fit.member_outputs
     none = Gain(0.0, 0.0)
     if found is None or len(found.rows) < MIN_ROWS:

@@ -35,7 +35,7 @@ class Segments(NamedTuple):
 
     @classmethod
     def of(cls, steps: int, step_bytes: int) -> "Segments":
-        """For an epoch of at least these steps. step_bytes: of the rows of a step."""
+        """The segments of an epoch of at least these steps. step_bytes: of the rows of a step."""
         number = -(-steps * step_bytes // MAX_SEGMENT_BYTES)
         return cls(number, -(-steps // number))
 

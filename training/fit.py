@@ -50,7 +50,7 @@ def fit_run(run: TrainingRun) -> FitResult:
 
 
 def fit_trial(run: TrainingRun, recipe: Recipe) -> TrialResult | DivergenceError:
-    """One trial of a run by itself."""
+    """Train a single trial of a run."""
     keras = run.recipe.framework == "keras"
     train = fit_keras.KerasTrials(run).train if keras else fit_numpy.NumpyTrials(run).train
     try:

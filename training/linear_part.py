@@ -64,7 +64,7 @@ def add(run: TrainingRun, encoder: Encoder, fitted: FitResult) -> FitResult:
         return fitted
     columns = linear_model.one_hot_columns(np.asarray(run.final_rows.x), encoder)
     model = linear_candidate.fit_again(run, columns, candidate.penalty)
-    # The temperature is already in the network's last layer, and a part of the shares.
+    # The last layer already contains the temperature, and the shares do, too.
     served = Shares(shares.network * fitted.temperature, shares.linear)
     offset = HEADROOM * float(np.abs(model.predict(columns)).max()) + 1.0
     net = with_linear_part(fitted.network, model, served, offset)
@@ -176,7 +176,8 @@ def _widen_tables(layer: Tabular, model: LinearModel) -> Tabular:
 
 
 def _widen_first(layer: SharedDense, model: LinearModel, columns: InputColumns, offset: float) -> SharedDense | None:
-    """Its units U + member · outputs + output carry the linear model: the member's factors r are divided out."""
+    """The layer's units U + member · outputs + output carry the linear model: the member's factors r are divided
+    out."""
     (inputs, units), members, outputs = layer.W.shape, len(layer.r), len(model.b)
     widened = inputs + len(columns.effects)
     periodic = range(sum(map(len, columns)), widened)

@@ -104,14 +104,14 @@ def without_rows(run: TrainingRun) -> TrainingRun:
 
 
 def trial_of_rows(rows: Rows, run: TrainingRun, recipe: Recipe) -> tuple[TrialResult | DivergenceError, list[str]]:
-    """On a worker: a trial, and what it reports."""
+    """Train a trial on a worker; the result, and what it reports."""
     messages: list[str] = []
     run = replace(run, train=rows[0], validation=rows[1], report=messages.append)
     return fit_trial(run, recipe), messages
 
 
 def pruned_trial_of_rows(rows: Rows, run: TrainingRun, finished: FinishedTrials, seconds: float) -> PrunedTrial:
-    """On a worker: a trial of a search."""
+    """Train a trial of a search on a worker."""
     return train_pruned(replace(run, train=rows[0], validation=rows[1]), finished, seconds)
 
 

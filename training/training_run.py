@@ -97,7 +97,7 @@ class TrialTrainer(Protocol):
     """Trains several trials at once, on other machines."""
 
     def train_trials(self, run: TrainingRun, recipes: Sequence[Recipe]) -> Iterator[TrialResult | DivergenceError]:
-        """The result of each recipe, in order, as this process would give it."""
+        """The result of each recipe, in order, the same as without the trainer."""
         ...
 
 
@@ -125,7 +125,7 @@ class FitResult:
 
     @property
     def validation_loss(self) -> float | None:
-        """Of these weights, or of those that were trained further on the validation rows."""
+        """The loss of these weights, or of those that were trained further on the validation rows."""
         return self.kept_epoch.validation_loss if self.mixed_loss is None else self.mixed_loss
 
 

@@ -33,7 +33,7 @@ MISSING = 3  # exit code of a loop whose library is not installed
 
 @dataclass
 class BulkFigures:
-    """What a contender took."""
+    """The time and the memory of a contender."""
 
     name: str
     rows: int

@@ -104,7 +104,7 @@ class ClosedLoopConnection(asyncio.Protocol):
 
 
 def tls_context(url: str) -> ssl.SSLContext | None:
-    """For an address with https of a server that was started here, whose certificate is self-signed."""
+    """The TLS context for an https address of a server that was started here, whose certificate is self-signed."""
     return ssl._create_unverified_context() if url.startswith("https:") else None
 
 

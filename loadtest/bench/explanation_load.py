@@ -39,7 +39,8 @@ RUNS = ("alone", "with explanations", "with another process at nice 19")
 
 
 class LatencyFigures(NamedTuple):
-    """Of one run. p50 and p99 in seconds; idle: the share of the machine's processor time that nothing used."""
+    """The figures of one run. p50 and p99 in seconds; idle: the share of the machine's processor time that was not
+    used."""
 
     p50: float
     p99: float

@@ -42,7 +42,7 @@ LONGEST_S = 600.0  # limit for the process that changes versions
 
 
 class SwapFigures(NamedTuple):
-    """Of one run. p50 and p99 in seconds; cpu: seconds of the server for each request."""
+    """The figures of one run. p50 and p99 in seconds; cpu: seconds of the server for each request."""
 
     p50: float
     p99: float

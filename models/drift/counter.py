@@ -25,7 +25,8 @@ MAX_ESTIMATE = 1000.0  # times the reference's estimate: beyond it sums could ov
 
 
 class NumberCells:
-    """Of a column of numbers: its bins, missing values, and values outside the range seen, which are in a bin, too."""
+    """The cells of a column of numbers: its bins, missing values, and values outside the range seen, which are in a
+    bin, too."""
 
     def __init__(self, reference: NumberReference) -> None:
         self.size = len(reference.cells)
@@ -44,7 +45,7 @@ class NumberCells:
 
 
 class CategoryCells:
-    """Of a column of levels: the listed ones, others, unseen ones and missing ones."""
+    """The cells of a column of levels: the listed ones, others, unseen ones and missing ones."""
 
     def __init__(self, reference: CategoryReference) -> None:
         self.size = self.width = len(reference.cells)

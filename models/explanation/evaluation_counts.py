@@ -14,11 +14,12 @@ def coalition_count(columns: int, *, exact: bool) -> int:
 
 
 def evaluations_if_all_differ(columns: int, background_rows: int) -> int:
-    """Of a row that has no value in common with the background: the usual number."""
+    """The number for a row that has no value in common with the background, which is the usual case."""
     return background_rows * (coalition_count(columns, exact=columns <= MAX_EXACT_COLUMNS) + 1) + 1
 
 
 def most_evaluations(columns: int, background_rows: int) -> int:
-    """Of any row. With more columns than are explained exactly, it may be one that has few of them different."""
+    """The maximum for any row. With many columns, a row that differs in few of them may need the most, as it is
+    explained exactly."""
     exact = background_rows * ((1 << min(columns, MAX_EXACT_COLUMNS)) + 1) + 1
     return max(exact, evaluations_if_all_differ(columns, background_rows))

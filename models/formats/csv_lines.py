@@ -6,8 +6,8 @@ import numpy as np
 
 
 class LineEnds:
-    """Where lines end in a text that arrives in chunks, as `csv` reads it: a quote opens a cell only as its first byte,
-    elsewhere (`5" pipe`) it is a byte like others. Each byte is read at most a few times."""
+    """Finds where lines end in a text that arrives in chunks, as `csv` reads it: a quote opens a cell only as its first
+    byte, elsewhere (`5" pipe`) it is a byte like others. Each byte is read at most a few times."""
 
     def __init__(self, delimiter: bytes) -> None:
         self._before = b"\r\n" + delimiter  # after these a quote opens a cell

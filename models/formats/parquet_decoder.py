@@ -110,7 +110,7 @@ class ParquetDecoder:
     def _read(
         self, metadata: Any, names: list[str], read: list[str], columns: Mapping[str, ColumnPages]
     ) -> Iterator[Any]:
-        """Its rows, with empty columns for those that are not read."""
+        """The rows of the file, with empty columns for those that are not read."""
         import pyarrow as pa
 
         found = frozenset(read)

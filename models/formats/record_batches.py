@@ -118,7 +118,7 @@ class RecordBatchWriter:
 
 
 def encodable(text: str | None) -> str | None:
-    """Without lone surrogates, which UTF-8 cannot encode."""
+    """The text without lone surrogates, which UTF-8 cannot encode."""
     return None if text is None else text.encode("utf-8", "replace").decode()
 
 

@@ -32,7 +32,7 @@ JOINS: dict[str, Join] = {
     "minimum": _fold(np.minimum),
     "average": lambda values: reduce(np.add, values) / np.float32(len(values)),
 }
-"""From several matrices of the same rows to one."""
+"""Functions that join several matrices of the same rows into one."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Branches(Layer):
 
 
 def joined(branch: Branch, values: Sequence[Array]) -> Array:
-    """What the layers of a branch take."""
+    """The input of the layers of a branch."""
     if not branch.join:
         return values[branch.values[0]]
     return JOINS[branch.join]([values[value] for value in branch.values])

@@ -21,7 +21,7 @@ MAX_CENTRE = 8.0  # in scaled units; beyond it x·a and m·a would be rounded wh
 
 
 def fold(layers: Sequence[Layer]) -> list[Layer]:
-    """The remaining layers, in float64. As a network they return what `layers` return outside of training."""
+    """The remaining layers, in float64. Their outputs are those of `layers` outside of training."""
     folded: list[Layer] = []
     for layer in layers:
         current = without_training(layer)

@@ -56,7 +56,7 @@ class JudgedRow(NamedTuple):
 
 
 class FeedbackDesk:
-    """It works in a thread of low priority, one request after another."""
+    """Handles feedback in a thread of low priority, one request after another."""
 
     def __init__(self, live: LiveMetrics, metrics: Metrics, capture: "Capture | None") -> None:
         self.live = live

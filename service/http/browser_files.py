@@ -18,7 +18,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "page"
 INDEX = "index.html"
 PREFIX = "page/"
 PLACEHOLDER = b"{files}"
-"""In the index, the placeholder for the address of the files, relative to that of the page."""
+"""The placeholder in the index for the address of the files, relative to that of the page."""
 STYLE_PLACEHOLDER = b"{style}"
 """The same for the common style sheet, which is part of the index: a separate file would delay the first view."""
 DIGEST_CHARACTERS = 16

@@ -34,7 +34,7 @@ def decompress(body: bytes, coding: bytes, limit: int) -> bytes:
 
 
 def decompressor_for(headers: Mapping[bytes, bytes], limit: int) -> "Decompressor | None":
-    """None for a body that is not compressed. Raises UnsupportedMediaType."""
+    """The decompressor for a content coding; None for a body that is not compressed. Raises UnsupportedMediaType."""
     coding = content_coding(headers)
     return Decompressor(coding, limit) if coding in CODINGS else None
 

@@ -172,7 +172,7 @@ class RequestBody:
             decompressor.close()
 
     async def _chunk(self) -> bytes:
-        """At least CHUNK_BYTES bytes, fewer only at the end."""
+        """The next chunk: at least CHUNK_BYTES bytes, fewer only at the end."""
         chunks, size = [], 0
         try:
             with self._waiting():

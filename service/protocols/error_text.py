@@ -1,4 +1,4 @@
-"""For protocols without fields for them: an error as one sentence, warnings as a header."""
+"""Errors and warnings for protocols without fields for them: an error as one sentence, warnings as a header."""
 
 import json
 

@@ -21,7 +21,7 @@ def validate_request(schema: FeatureSchema, body: bytes, on_invalid: str, max_ro
 
 
 def validate_body(schema: FeatureSchema, body: bytes, on_invalid: str, max_rows: int) -> ValidatedRows:
-    """As `validate_request`, but invalid rows do not raise. Raises BadJson, RequestNotValid or TooManyRows.
+    """Like `validate_request`, but invalid rows do not raise. Raises BadJson, RequestNotValid or TooManyRows.
 
     The compiled validators accept only valid rows. All other bodies are parsed and validated again, for the errors.
     """

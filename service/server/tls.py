@@ -32,7 +32,7 @@ class TlsContext:
 
     @classmethod
     def of(cls, server: uvicorn.Server | None) -> "TlsContext | None":
-        """None for a server without TLS."""
+        """The TLS context of a server; None for a server without TLS."""
         return cls(server.config) if server is not None and server.config.is_ssl else None
 
     @property

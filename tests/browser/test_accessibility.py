@@ -26,7 +26,8 @@ VIEWS = {
 
 
 def serious_problems(page: Page) -> list[tuple[str, str]]:
-    """What axe finds, with the elements. The page loads axe as a script of the browser: see `open_with_axe`."""
+    """The problems that axe finds, with the elements. The page loads axe as a script of the browser: see
+    `open_with_axe`."""
     found: list[dict[str, Any]] = page.evaluate("axe.run(document).then((report) => report.violations)")
     return [
         (problem["id"], node["html"][:200])

@@ -239,7 +239,7 @@ def test_a_file_is_scored(server: Server, open_page: Callable[..., Page], tmp_pa
 def test_the_result_of_a_parquet_file_has_its_columns(
     server: Server, open_page: Callable[..., Page], tmp_path: Path
 ) -> None:
-    """It is recognised by its first bytes, not by its name."""
+    """The file is recognised by its first bytes, not by its name."""
     page = open_try(server, open_page, "housing")
     examples = [one["row"] for one in described(server, "housing")["examples"]]
     table = pa.Table.from_pylist([*examples, examples[0] | {"MedInc": None}])

@@ -29,7 +29,8 @@ MODELS = {"eight": "network 8-32-1", "housing": "the default network"}
 CHUNKS = (1000, 10_000)
 CLIENT = "tabserve-client, Arrow"
 GOAL = 10.0
-"""How many times as fast as a loop the client is with the small network; a large one costs both the same."""
+"""The required speed of the client with the small network, as a multiple of a loop's; a large network takes both the
+same time."""
 Score = Callable[[str, str, pd.DataFrame], list[float]]
 
 

@@ -59,7 +59,7 @@ class ScriptedServer(threading.Thread):
                 self._answer(connection)
 
     def _answer(self, connection: socket.socket) -> None:
-        """One request, then the connection ends."""
+        """Answer one request, then end the connection."""
         received = b""
         while b"\r\n\r\n" not in received:
             data = connection.recv(65536)

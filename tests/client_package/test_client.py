@@ -75,7 +75,7 @@ def test_json_and_arrow_have_the_same_parts(client: Client, model: str) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Without the last digits of numbers."""
+    """The values without the last digits of numbers."""
     if isinstance(value, dict):
         return {key: plain(part) for key, part in value.items()}
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The lines of the docs that read captured files with DuckDB and polars."""
+"""The lines of the documentation that read captured files with DuckDB and polars."""
 
 from pathlib import Path
 

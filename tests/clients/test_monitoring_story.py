@@ -140,7 +140,7 @@ class Client:
             self.report(client, truths)
 
     def report(self, client: httpx.Client, truths: list[dict[str, Any]]) -> None:
-        """Until all rows are known, which takes about a second."""
+        """Report the truths until all rows are known, which takes about a second."""
         judged = 0
 
         def all_judged() -> bool:

@@ -108,7 +108,7 @@ def test_tls(client_store: Path, tmp_path: Path, home_rows: Any, monkeypatch: py
 
 
 def test_a_polars_frame_without_pyarrow(busy_server: Any, keys: KeySet, home_rows: Any, tmp_path: Path) -> None:
-    """In an environment with polars and without pyarrow."""
+    """The client runs in an environment with polars and without pyarrow."""
     source = ROOT / "clients/python/src"
     found = run_json(
         PYTHON / "python",

@@ -96,7 +96,7 @@ class Container:
         return docker("exec", self.id, "bash", "-c", script)
 
     def workers(self) -> set[int]:
-        """Their process ids inside the container."""
+        """The process ids of the workers inside the container."""
         found = self.shell("grep -l _bentoml_impl[.]worker /proc/[0-9]*/cmdline 2>/dev/null || true").split()
         return {int(path.split("/")[2]) for path in found}
 

@@ -309,7 +309,7 @@ def test_a_mounted_store_replaces_the_models_inside(image: str, start: Start, mo
 
 
 def test_a_mounted_store_is_promoted_from_outside(image: str, start: Start, mounted: Path) -> None:
-    """With the command on the machine, while the container runs and can only read its store."""
+    """The command runs on the machine, while the container runs and can only read its store."""
     shutil.copytree(mounted / "penguins" / "1", mounted / "penguins" / "2")
     container = start(image, *LOCKED_DOWN, "--volume", f"{mounted}:/store:ro", "--env", "TABSERVE_STORE=/store")
     container.wait_ready()

@@ -79,7 +79,7 @@ def start_secured(start: Start, grpc_image: str, secret: MountedSecret) -> Start
 
 
 def address_of(container: Container, port: str) -> tuple[str, int]:
-    """Where a port is published."""
+    """The address at which a port is published."""
     host, _, number = docker("port", container.id, port).splitlines()[0].rpartition(":")
     return host, int(number)
 

@@ -1,4 +1,5 @@
-"""The lines of the docs that read captured files with pandas and pyarrow. The others: tests/clients, tests/scoring."""
+"""The lines of the documentation that read captured files with pandas and pyarrow; other libraries are tested in
+tests/clients and tests/scoring."""
 
 import glob
 from pathlib import Path

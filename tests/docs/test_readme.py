@@ -65,7 +65,8 @@ def test_make_has_every_target_the_readme_names() -> None:
 
 
 def test_every_link_of_the_documents_leads_somewhere() -> None:
-    """In the checkout too, as a code host renders it: no page links to a page that only the built site has."""
+    """Links work in the checkout, too, as a code host renders it: no page links to a page that only the built site
+    has."""
     dead = [
         f"{page.relative_to(ROOT)}: {target}"
         for page in [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]

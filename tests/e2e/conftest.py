@@ -107,7 +107,7 @@ class Server:
     port: int
     log: Path
     tls: ssl.SSLContext | None = None
-    """Of the client, for a server with TLS."""
+    """The TLS context of the client, for a server with TLS."""
 
     @property
     def url(self) -> str:

@@ -22,7 +22,7 @@ class PreparedRequest(NamedTuple):
     allowed: list[float]
 
     def problem(self, status: bytes, body: bytes) -> str | None:
-        """What is wrong with an answer, if anything."""
+        """The problem of an answer, if there is one."""
         if status != b"200":
             return f"{status!r} {body[:200]!r}"
         values = [prediction["value"] for prediction in orjson.loads(body)["predictions"]]

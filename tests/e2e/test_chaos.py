@@ -152,7 +152,7 @@ def clients_of(server: Any, model: TabularModel, count: int) -> list[Client]:
 
 
 def ask(port: int, rows: list[Row]) -> tuple[int, bytes]:
-    """One request over a separate connection."""
+    """Send one request over a separate connection."""
     with post(port, json.dumps({"rows": rows}).encode()) as connection:
         return reply_on(connection)
 

@@ -90,8 +90,8 @@ def test_a_version_with_other_predictions_than_at_training_is_not_served(
 
 
 def test_a_server_serves_survives_drains_and_stops(serve: Serve, home: Path, train: Callable[..., str]) -> None:
-    """It serves the newest version, without TensorFlow; keeps it when a worker is killed after a new training, also in
-    a container; loses no request while it drains; and ends with 0."""
+    """The server serves the newest version, without TensorFlow; keeps it when a worker is killed after a new training,
+    also in a container; loses no request while it drains; and ends with 0."""
     (home / "models/foreign/1").mkdir(parents=True)
     (home / "models/foreign/1/model.yaml").write_text("name: foreign\nversion: '1'\n")
     server = serve(home, TABSERVE_WORKERS="2", TABSERVE_DRAIN_S=str(DRAIN_S), BENTOML_CONTAINERIZED="true")

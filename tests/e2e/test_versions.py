@@ -271,7 +271,8 @@ def test_every_answer_is_that_of_a_version_with_traffic_in_all_protocols(server:
 
 
 def test_explanations_are_those_of_the_version_that_answers(server: Server, home: Path) -> None:
-    """By the process of explanations, also after it was killed. A machine without a free core may take longer."""
+    """The process of explanations explains them, also after it was killed. A machine without a free core may take
+    longer."""
     for version in (1, 2):
         assert promote(server, version).status_code == 200
         model = store.load(next(one for one in store.versions(home)[0]["small"] if one.version == version))

@@ -108,7 +108,7 @@ def train_keras_version(home: Path, seed: int) -> None:
 
 
 def expected_answers(home: Path, versions: Sequence[int]) -> dict[str, dict[str, list[float]]]:
-    """By version and by the number of rows."""
+    """The expected answers by version and by the number of rows."""
     models = {one.version: store.load(one) for one in store.versions(home)[0][MODEL] if one.version in versions}
     return {
         str(version): {str(len(rows)): model.predict_rows(rows).primary[:, 0].tolist() for rows in (ONE, MANY)}

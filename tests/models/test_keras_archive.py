@@ -103,7 +103,7 @@ def test_what_the_compilation_names_is_not_read(tmp_path: Path) -> None:
 
 
 def lambda_layer(marker: Path) -> Config:
-    """As Keras writes a Lambda layer; calling it makes a folder."""
+    """A Lambda layer as Keras writes it; calling the layer makes a folder."""
     code = compile(f"lambda x: __import__('os').makedirs({str(marker)!r}, exist_ok=True) or x", "file", "eval")
     (function_code,) = (constant for constant in code.co_consts if isinstance(constant, CodeType))
     value = {"code": base64.b64encode(marshal.dumps(function_code)).decode(), "defaults": None, "closure": None}

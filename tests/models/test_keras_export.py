@@ -42,7 +42,7 @@ ensembles = st.builds(
 
 
 def lived_in(model: keras.Model, seed: int = 0) -> keras.Model:
-    """With weights as after a training: running means are not 0, running variances not 1."""
+    """A model with weights as after a training: running means are not 0, running variances not 1."""
     rng = np.random.default_rng(seed)
     for variable in model.variables:
         if "seed" in variable.path:

@@ -28,7 +28,7 @@ def test_a_link_out_of_the_folder_is_refused(stored: StoredVersion, tmp_path: Pa
 
 
 def test_a_link_inside_of_the_folder_is_followed(stored: StoredVersion) -> None:
-    """As Kubernetes mounts a ConfigMap."""
+    """Kubernetes mounts a ConfigMap with such links."""
     (stored.path / "..data").mkdir()
     (stored.path / "card.md").rename(stored.path / "..data/card.md")
     (stored.path / "card.md").symlink_to("..data/card.md")
@@ -58,7 +58,7 @@ def test_files_are_bounded(stored: StoredVersion, monkeypatch: pytest.MonkeyPatc
 
 
 def test_files_that_were_not_checked_are_read_without_waiting(stored: StoredVersion) -> None:
-    """By pages about versions that are not loaded."""
+    """Pages about versions that are not loaded read such files."""
     for name in ("metrics.json", "manifest.json"):
         (stored.path / name).unlink()
         os.mkfifo(stored.path / name)

@@ -25,7 +25,7 @@ def write(path: Path, answers: Iterable[Answer]) -> None:
 
 
 def escaped(line: str) -> str:
-    """Without the characters besides the newline at which Python's `splitlines` ends a line."""
+    """The text without the characters, except the newline, at which Python's `splitlines` ends a line."""
     return line.replace("\x85", "\\u0085").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 

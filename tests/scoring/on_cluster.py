@@ -110,7 +110,7 @@ def check_refusals(engine: str, inputs: Path, folder: Path) -> None:
 
 
 def check_captured(folder: Path) -> None:
-    """Spark reads captured files with the line of the docs."""
+    """Spark reads captured files with the line from the documentation."""
     from pyspark.sql import SparkSession
 
     write_captured(folder / "captured")

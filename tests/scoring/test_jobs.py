@@ -111,7 +111,7 @@ def test_text_inputs_in_a_folder_are_scored_in_ranges(
 
 
 def lose_the_last_unit(out: Path) -> None:
-    """As after a kill while the last of four units was written."""
+    """Leave a folder as after a kill while the last of four units was written."""
     lines = (out / "_manifest.jsonl").read_bytes().splitlines(keepends=True)
     assert len(lines) == 4
     (out / "_manifest.jsonl").write_bytes(b"".join(lines[:3]))

@@ -303,7 +303,8 @@ def test_a_deadline_is_kept_while_the_engine_hangs(slow: TabularModel) -> None:
 
 
 def test_frames_that_cannot_be_put_together_are_predicted_apart(slow: TabularModel) -> None:
-    """For example, there is no memory for both. Here one has an additional column, which the encoder ignores."""
+    """The reason may be that there is no memory for both. Here one has an additional column, which the encoder
+    ignores."""
     good = frames(slow, 1)
     odd = Frame(np.append(good.numbers, [[0.0]], axis=1), good.codes)
     assert batcher.run_engine(slow, good, odd).error is not None

@@ -81,7 +81,7 @@ def client(application: Application) -> Iterator[Client]:
 
 
 def send(client: Client, rows: list[Row]) -> None:
-    """In requests of 10 rows, with a pause for counting after each 200 rows."""
+    """Send rows in requests of 10, with a pause for counting after each 200 rows."""
     for start in range(0, len(rows), 10):
         client.predict(*rows[start : start + 10])
         if start % 200 == 190:

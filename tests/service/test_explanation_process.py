@@ -173,7 +173,7 @@ def test_only_explanations_that_may_be_too_many_are_counted_first(
 
 
 def test_the_process_loads_a_version_that_has_to_be_signed(folder: Path, frame: Frame, tmp_path: Path) -> None:
-    """From the store: the worker's own checked copy is removed after the load."""
+    """It loads it from the store, as the worker's own checked copy is removed after the load."""
     private, public = write_keys(tmp_path)
     stored = StoredVersion("homes", 1, Path(shutil.copytree(folder, tmp_path / "homes" / "1")))
     signature.sign(stored.path, signature.read_private_key(private), stored.tag)

@@ -96,7 +96,8 @@ COMMON, ANY = (st.lists(st.tuples(*[cell] * 3), max_size=4) for cell in (st.inte
 @given(COMMON | ANY, st.data())
 @settings(max_examples=100, deadline=None)
 def test_tensors_per_column_have_the_result_of_columns(rows: list[tuple[float, ...]], data: st.DataObject) -> None:
-    """On the fast path or not, in any order, with an extra dimension, a missing column, or a repeated one."""
+    """The tensors take the fast path or not: in any order, with an extra dimension, a missing column, or a repeated
+    one."""
     names = data.draw(st.permutations(NAMES) | st.sampled_from([["a", "b"], ["a", "a", "b"], [*NAMES, "x"]]))
     values = dict(zip(NAMES, np.array(rows, np.float32).reshape(-1, 3).T, strict=True))
     tensors = []

@@ -270,7 +270,7 @@ def test_the_command_imports_a_file(tmp_path: Path, bentoml_store: Path, capsys:
 
 
 def test_the_sample_is_read_as_the_table_of_a_training(tmp_path: Path, bentoml_store: Path) -> None:
-    """With the lines above the header that the schema names, and as many rows as --rows says."""
+    """The sample has lines above the header, which the schema names, and --rows limits the number of its rows."""
     case = dense()
     case.model.save(tmp_path / "homes.keras")
     sample = TABLE[[*case.columns, "price"]].to_csv(index=False)

@@ -141,7 +141,7 @@ def context(tabular_models: list[TabularModel], keys: KeySet) -> Iterator[Server
 
 @pytest.fixture
 def closed(context: ServerContext, keys: KeySet) -> ServerContext:
-    """Without routes that the settings open."""
+    """A server without routes that the settings open."""
     context.access = KeyAccess(KeyRing(keys.path, None))
     return context
 

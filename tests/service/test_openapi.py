@@ -126,8 +126,8 @@ def test_predictions_can_answer_all_that_the_contract_names(operations: list[Ope
 
 
 def test_formats_of_responses(document: Any) -> None:
-    """One for the operation of a model, as client generators find no types in operations with several; tables have a
-    separate operation.
+    """The operation of a model has one format, as client generators find no types in operations with several; tables
+    have a separate operation.
     """
     json_format, *tables = [form.media_types[0].decode() for form in FORMATS]
     for path, formats in (("/predict/homes", [json_format]), ("/predict/{model}", tables)):
@@ -188,7 +188,8 @@ def test_a_refusal_is_documented(
 def test_every_documented_status_of_a_prediction_can_occur(
     operations: list[Operation], send_asgi: Callable[..., Any], home_row: dict[str, Any]
 ) -> None:
-    """Except for statuses that need a slow client, a full queue, an internal error or another state of the server."""
+    """Exceptions are statuses that need a slow client, a full queue, an internal error or another state of the
+    server."""
     elsewhere = {"200", "408", "429", "431", "500", "503"}
     for operation in operations:
         if not operation.predicts:

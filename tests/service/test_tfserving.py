@@ -24,7 +24,7 @@ class Client(requests.Session):
         self.url = url
 
     def ask(self, path: str, body: Any) -> requests.Response:
-        """As TF Serving's examples do: json.dumps as the data, and no content type."""
+        """Send requests as TF Serving's examples do: json.dumps as the data, and no content type."""
         return self.post(self.url + path, data=body if isinstance(body, bytes) else json.dumps(body), timeout=60)
 
     def read(self, path: str) -> requests.Response:

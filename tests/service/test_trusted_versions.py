@@ -84,7 +84,7 @@ def test_an_unsigned_version_is_not_served_at_the_start(root: Path, public_key: 
 
 
 def test_a_flipped_bit_in_any_file_is_refused_at_a_hot_swap(root: Path, admin: Admin) -> None:
-    """By the worker that prepares the version, for a route or for another worker."""
+    """The worker that prepares the version refuses it, for a route or for another worker."""
 
     def prepare() -> str | None:
         return admin.worker.runner.run(admin.worker.follower.prepare(PrepareRequest("id", "homes", [1])))

@@ -39,7 +39,7 @@ def ones(width: int = 3) -> np.ndarray:
 
 
 def test_workers_add_up() -> None:
-    """Also in memory, without a folder."""
+    """Counters in memory, without a folder, are tested, too."""
     clock = Clock()
     alone = counters(None, clock)
     alone.add(np.array([1, 2, 3]))

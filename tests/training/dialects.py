@@ -164,7 +164,7 @@ def _numbers(rng: np.random.Generator, rows: int, dialect: Dialect) -> tuple[lis
 
 
 def _large_numbers(rng: np.random.Generator, rows: int, dialect: Dialect) -> tuple[list[Any], list[str]]:
-    """In groups of three digits: only the mark shows that they are thousands."""
+    """Large numbers in groups of three digits: only the mark shows that they are thousands."""
     low = int(rng.integers(1, 6))
     numbers = np.round(10.0 ** rng.uniform(low, low + 2, rows)).astype(int).astype(float)
     return numbers.tolist(), [number_text(number, 0, dialect) for number in numbers.tolist()]

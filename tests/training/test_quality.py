@@ -27,7 +27,7 @@ def results(tmp_path: Path) -> Results:
 def test_every_model_of_a_table_is_measured_on_the_same_test_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With few epochs, one trial and few trees: how good the models get is not tested here."""
+    """There are few epochs, one trial and few trees, because the quality of the models is not tested here."""
     monkeypatch.setattr(quality, "FitOptions", partial(FitOptions, epochs=3, dropout=0.1, final="train"))
     monkeypatch.setattr(baselines, "UNLIMITED_PATIENCE", 2)
     all_jobs = list(jobs(["penguins"], [0], 1))

@@ -98,7 +98,8 @@ sys.exit(code)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems tell memory in other units")
 def test_a_hundred_thousand_rows_need_little_memory(write: Write, tmp_path: Path) -> None:
-    """In a separate process, because its peak memory is measured; TensorFlow alone takes half a gigabyte."""
+    """The training runs in a separate process, because its peak memory is measured; TensorFlow alone takes half a
+    gigabyte."""
     x = np.random.default_rng(0).normal(size=(100_000, 8))
     path = write({f"c{number}": column for number, column in enumerate(x.T)} | {"y": x[:, 0] * x[:, 1]})
     options = ["--data", str(path), "--target", "y", "--no-baselines", "--epochs", "1", "--dropout", "0.1"]

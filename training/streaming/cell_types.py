@@ -24,7 +24,7 @@ class ColumnTypes:
 
     @property
     def names(self) -> list[str]:
-        """In the order of their first cells."""
+        """The names of the columns in the order of their first cells."""
         return [*self._seen]
 
     def see(self, row: dict[str, Any]) -> None:

@@ -201,7 +201,7 @@ def _open_typed(name: str, file: Any) -> tuple[Any, Iterable[Any]]:
 
 
 def _without_dictionaries(batch: Any) -> Any:
-    """Their levels may differ from batch to batch."""
+    """The batch without dictionaries, as their levels may differ from batch to batch."""
     columns = [
         column.dictionary_decode() if pa.types.is_dictionary(column.type) else column for column in batch.columns
     ]

@@ -23,7 +23,7 @@ class SpilledColumn(NamedTuple):
 
 
 class SpilledColumns(Mapping[str, npt.NDArray[Any]]):
-    """As `Dataset.columns`: each look-up reads a column from the file."""
+    """Columns like `Dataset.columns`: each look-up reads a column from the file."""
 
     def __init__(self) -> None:
         self._file = SpillFile()

@@ -17,7 +17,7 @@ METHODS = {"default": None, "psi": "psi"}
 
 
 def main(old: str, new: str, categories: list[str]) -> dict[str, Any]:
-    """By method: for each column the method's name, the value, the threshold and whether the column drifts."""
+    """Print, by method, for each column the method's name, the value, the threshold and whether the column drifts."""
     found: dict[str, Any] = {}
     for name, method in METHODS.items():
         start = time.process_time()

@@ -200,7 +200,7 @@ def truths(comparisons: list[Comparison]) -> str:
 
 
 def wasserstein(old: Vector, new: Vector) -> float:
-    """Between two samples, in standard deviations of the old one."""
+    """The Wasserstein distance of two samples, in standard deviations of the old one."""
     ordered, marks = marked(old, new)
     return distance(marks, np.diff(ordered), len(old)) / float(old.std())
 

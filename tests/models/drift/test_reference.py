@@ -101,7 +101,7 @@ def test_a_version_of_eight_columns_has_a_small_file() -> None:
 
 
 def test_counts_of_the_reference_rows_are_those_of_the_reference() -> None:
-    """Except for levels that occur once, which the reference counts as unseen."""
+    """An exception are levels that occur once, which the reference counts as unseen."""
     reference, frame = DriftReference.fit(schema(), rows()), rows()
     outputs = Outputs(np.column_stack([1 - np.linspace(0, 1, 500), np.linspace(0, 1, 500)]).astype(np.float32))
     reference = reference.with_predictions(

@@ -66,7 +66,7 @@ def test_the_exact_test_has_two_sides() -> None:
 
 @pytest.mark.parametrize("shares", [[0.1] * 10, [0.9, 0.05, 0.02, *[0.001] * 30]])
 def test_p_is_seldom_small_without_drift(shares: list[float]) -> None:
-    """Also with cells that have few rows: they are not more often extreme than p says."""
+    """This holds for cells with few rows, too: they are not more often extreme than p says."""
     rng = np.random.default_rng(5)
     p = np.array(shares) / sum(shares)
     found = [p_value(rng.multinomial(5000, p), rng.multinomial(300, p)) for _ in range(2000)]

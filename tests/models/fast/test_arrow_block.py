@@ -118,7 +118,7 @@ def test_any_numbers_have_the_general_result(rows: list[tuple[float, ...]]) -> N
 
 
 def heads(body: bytes) -> int:
-    """Where the numbers begin."""
+    """The positions at which the numbers begin."""
     opening = 8 + struct.unpack_from("<i", body, 4)[0]
     return int(opening + 8 + struct.unpack_from("<i", body, opening + 4)[0])
 

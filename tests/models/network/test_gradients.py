@@ -10,7 +10,8 @@ X = np.array([0.5, -1.25, 2.0])
 
 
 def scaled_squares(scale: float, at: Array) -> float:
-    """Its gradient is 2 · scale · x; a small one is close to the rounding of f, because of the constant term."""
+    """A function with the gradient 2 · scale · x; a small one is close to the rounding of f, because of the constant
+    term."""
     return 1.3 + scale * float((at**2).sum())
 
 

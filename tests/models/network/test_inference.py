@@ -24,7 +24,7 @@ from tests.models.network.test_network import architectures, ensembles, rows_for
 
 
 def lived_in(network: Network, rng: np.random.Generator) -> Network:
-    """With weights as after a training: nothing is zero or one, the tables' last row excepted."""
+    """A network with weights as after a training: none is zero or one, except the last row of the tables."""
     for name, array in network.weights().items():
         array[...] = np.abs(rng.normal(size=array.shape)) + 0.5 if "variance" in name else rng.normal(size=array.shape)
         if "table" in name:

@@ -33,7 +33,7 @@ UPGRADES = {
 }
 
 RELEASED = threading.Event()
-"""Until it is set, /held does not respond."""
+"""/held does not respond until this is set."""
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:

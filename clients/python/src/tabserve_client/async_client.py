@@ -34,7 +34,7 @@ class AsyncClient:
         verify: ssl.SSLContext | bool = True,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """As `Client`. Raises InvalidInput."""
+        """Takes the arguments of `Client`. Raises InvalidInput."""
         self._core = ClientCore(url, key, headers or {}, RetryPolicy(timeout, deadline, attempts))
         self._concurrency = max(1, concurrency)
         self._http = httpx.AsyncClient(**http_client_options(self._core, self._concurrency, verify))

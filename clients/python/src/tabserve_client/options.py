@@ -31,7 +31,7 @@ class PredictOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """What a prediction has besides the value or label."""
+    """What a prediction has in addition to the value or label."""
 
     intervals: tuple[float, ...] = ()
     sets: tuple[float, ...] = ()

@@ -193,7 +193,7 @@ class Predictions(Sequence[Prediction]):
         return [None if entry is None else entry.get("value", entry.get("label")) for entry in self.to_list()]
 
     def to_list(self) -> list[Entry]:
-        """As the server writes them in JSON; None for an invalid row."""
+        """The predictions as the server writes them in JSON; None for an invalid row."""
         return list(chain.from_iterable(answer.entries for answer in self._answers))
 
     def to_columns(self) -> dict[str, list[Any]]:

@@ -101,7 +101,7 @@ def exchange(
 
 
 def answer_in(outcome: Outcome, read: Read[T]) -> T:
-    """What a reply says. Raises TabserveError."""
+    """The content of a reply. Raises TabserveError."""
     if isinstance(outcome, Reply):
         if 200 <= outcome.status < 300:
             return read(outcome)
