@@ -5,7 +5,8 @@ import importlib.util
 from models import command_line
 
 LIBRARIES = ("httpx", "locust", "matplotlib", "psutil")
-"""The extra `loadtest`. What else a benchmark compares with, such as onnxruntime, is in the extra `development`."""
+"""The extra `loadtest`. The other libraries that a benchmark compares with, such as onnxruntime, are in the extra
+`development`."""
 
 
 class MissingPackageError(Exception):

@@ -28,11 +28,11 @@ class CellReader:
     """Reads the text cells of one column.
 
     reads_plain_numbers: whether cells are numbers as `float` reads them. reads_values: whether text from other formats
-    than CSV is parsed too. missing_values: what means missing there.
+    than CSV is parsed too. missing_values: the values that mean missing there.
     """
 
     def __init__(self, feature: Feature, tokens: frozenset[str], *, everywhere: bool) -> None:
-        """tokens: what is missing in every column. everywhere: whether they count outside of CSV."""
+        """tokens: the texts that are missing in every column. everywhere: whether they count outside of CSV."""
         self._feature = feature
         self._cells = feature.cells
         self._missing = tokens | frozenset(feature.cells.missing)
@@ -42,7 +42,7 @@ class CellReader:
         self.reads_values = bool(self._reads_text or self.missing_values)
         self._by_level = (
             feature.kind == "category" and self._kind == "text" and feature.unseen != "error"
-        )  # `LevelCodes` knows what is missing
+        )  # `LevelCodes` knows the missing values
         self._tokens_are_numbers = any(map(_is_number, self._missing))
         self.reads_plain_numbers = self._kind == "number" and feature.cells.plain and not self._tokens_are_numbers
 

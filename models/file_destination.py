@@ -26,7 +26,7 @@ class FileDestination(Protocol):
 
     def remove(self, name: str) -> None: ...
     def remove_unfinished(self) -> None:
-        """Remove what is left of files whose writer has ended. Call it while nobody else writes."""
+        """Remove unfinished files whose writer has ended. Call it while nobody else writes."""
         ...
 
 

@@ -20,7 +20,7 @@ CodeVector = npt.NDArray[np.int64]
 
 
 class FrameColumns(Protocol):
-    """The columns of a frame one after the other, for what is fitted column by column."""
+    """The columns of a frame one after the other, for parts that are fitted column by column."""
 
     @property
     def rows(self) -> int: ...

@@ -28,7 +28,7 @@ HOLD_BACK_S = 30.0
 
 
 class MirrorSync:
-    """selection: what the servers of this process need."""
+    """selection: the versions that the servers of this process need."""
 
     def __init__(self, mirror: StoreMirror, selection: MirrorSelection) -> None:
         self._mirror = mirror

@@ -121,7 +121,7 @@ def set_column(model: TabularModel, levels: tuple[float, ...]) -> OutputColumn:
 class ExplanationColumn(OutputColumn):
     """Explanations: in JSON an object, in tables the baseline and a column for each contribution."""
 
-    outputs_names: tuple[bytes, ...] = ()  # as JSON: what is explained, by position; the last one for a regression
+    outputs_names: tuple[bytes, ...] = ()  # as JSON: the explained output, by position; the last one for a regression
     contribution_template: bytes = b""
 
     @classmethod

@@ -141,7 +141,7 @@ class RemoteVersions:
         self._objects.delete([f"{version.name}/{version.version}/{MANIFEST_FILE}", *names])
 
     def remove_interrupted(self) -> int:
-        """Delete what interrupted uploads have left. Returns the number of uploads."""
+        """Delete the leftovers of interrupted uploads. Returns the number of uploads."""
         removed = 0
         for one in interrupted(self.list(), datetime.now(UTC)):
             self.remove(one)

@@ -36,7 +36,7 @@ def _colons(text: bytes) -> int:
 def marked_if_repeated(text: bytes, value: Any) -> Any:
     """`parse_marked` of a JSON text that repeats a name in an object; None if it repeats none.
 
-    value: what the text was parsed to.
+    value: the parsed text.
     """
     if not may_repeat(text, _names_of_rows(value)) or not may_repeat(text, _names(value)):
         return None

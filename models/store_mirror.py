@@ -165,7 +165,7 @@ class StoreMirror:
             stored.path.parent.rmdir()
 
     def check_copies(self) -> None:
-        """Remove copies that are damaged, and what interrupted copying has left. The caller holds the lock."""
+        """Remove copies that are damaged, and the leftovers of interrupted copying. The caller holds the lock."""
         remove_leftovers(self.folder / MODELS)
         for stored in self.copies():
             try:

@@ -183,7 +183,7 @@ def read_checked(stored: StoredVersion, engine: EngineChoice, declared: Engine |
 
 
 def needs_tensorflow(stored: StoredVersion, choice: EngineChoice = "auto") -> bool:
-    """Whether loading this version imports TensorFlow. Raises what reading a damaged file raises."""
+    """Whether loading this version imports TensorFlow. Raises any exception that a damaged file causes."""
     has_network = read_json(stored.path / "network.json")["network"] is not None
     if choice == "tensorflow":
         return not has_network or (stored.path / "model.keras").is_file()

@@ -50,7 +50,8 @@ class JobRequest:
 
 @dataclass
 class JobResult:
-    """rows: in the output, those of earlier runs included; scored: by this run. failures: what could not be scored."""
+    """rows: in the output, those of earlier runs included; scored: by this run. failures: inputs and units that could
+    not be scored."""
 
     tag: str
     inputs: int
@@ -77,7 +78,7 @@ def run_job(request: JobRequest, versions: VersionStore) -> JobResult:
     if is_url(out):
         with RemoteJobFolder.open_url(out) as remote:
             return run_in_folder(request, versions, inputs, remote)
-    # nothing is created for what cannot be scored
+    # nothing is created for inputs that cannot be scored
     checked = None if Path(out).exists() else check_job(request, find_version(request.model, versions), inputs)
     with JobFolder.open(Path(out)) as folder:
         return run_in_folder(request, versions, inputs, folder, checked)

@@ -25,8 +25,8 @@ VERSION_KEYS = ("ETag", "etag", "md5Hash", "md5", "LastModified", "last_modified
 class InputFile:
     """A file to score, as it was when the job started.
 
-    url: the absolute path of a local file, or a URL of fsspec. compression: `gzip`, `zstd` or empty. state: what
-    changes when the file is changed, as text.
+    url: the absolute path of a local file, or a URL of fsspec. compression: `gzip`, `zstd` or empty. state: a text that
+    changes when the file is changed.
     """
 
     url: str
@@ -74,7 +74,7 @@ class InputFile:
 
 
 def state_of(url: str) -> tuple[int, str]:
-    """The size of a file, and what changes when it is changed. Raises UnreadableInput."""
+    """The size of a file, and a text that changes when the file is changed. Raises UnreadableInput."""
     try:
         if "://" not in url:
             found = os.stat(url)

@@ -26,7 +26,7 @@ class ScoringProgress:
         self._running: dict[str, tuple[int, float]] = {}
 
     def running(self, unit: str, rows: int, weight: float) -> None:
-        """rows, weight: what is done of a unit."""
+        """rows, weight: the finished part of a unit."""
         self._running[unit] = (rows, weight)
 
     def finished(self, unit: str, rows: int, weight: int) -> None:

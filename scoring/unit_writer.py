@@ -100,7 +100,7 @@ class UnitWriter:
         }
 
     def discard(self) -> None:
-        """Remove what was written."""
+        """Remove the written files."""
         for file, path in ((self._file, self._output), (self._error_file, self._errors)):
             if file is not None:
                 with contextlib.suppress(OSError):

@@ -255,7 +255,7 @@ def failed_start_recorded() -> Iterator[None]:
 
 
 async def trim_memory(plane: DataPlane) -> None:
-    """Keep the memory of this worker near what its requests need, until cancelled."""
+    """Keep the memory of this worker near the amount that its requests need, until cancelled."""
     trimmer = MemoryTrimmer()
 
     async def trim() -> None:

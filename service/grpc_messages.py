@@ -104,7 +104,7 @@ def ignore_failure(reading: "asyncio.Future[Any]") -> None:
 
 
 async def settle(reading: "asyncio.Future[Any]") -> None:
-    """Let the event loop handle what has arrived: if it was busy, the time passed while the message was there."""
+    """Let the event loop handle what has arrived: if it was busy, the message may have arrived long ago."""
     for _ in range(3):
         if not reading.done():
             await asyncio.sleep(0)

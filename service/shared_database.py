@@ -1,4 +1,5 @@
-"""A SQLite database that all workers of a server share, for what they count or keep in addition to answering requests.
+"""A SQLite database that all workers of a server share, for data that they count or keep in addition to answering
+requests.
 
 Each commit survives the death of the worker. Never use it on the event loop: the disk may stall.
 """

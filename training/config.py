@@ -24,7 +24,7 @@ def option(default: Any, help_text: str) -> Any:
 
 @dataclass(frozen=True)
 class DataOptions:
-    """The table, the column to predict, and what overrides the inference of the columns."""
+    """The table, the column to predict, and options that override the inference of the columns."""
 
     data: str = option(
         "",

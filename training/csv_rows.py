@@ -60,7 +60,7 @@ class CsvRows:
     def batches(self, chunks: Iterable[bytes]) -> Iterator[Any]:
         """Arrow batches of text columns. Raises UsageError for a line with too few or too many cells.
 
-        All rows are read before the last line can be found to be wrong, and notices are complete at the end.
+        An error in the last line is found after all other rows were read. Notices are complete at the end.
         """
         try:
             for batch in self._parsed(chunks):

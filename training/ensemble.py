@@ -1,7 +1,7 @@
 """The training of the ensemble in both frameworks: its trials, its schedule and its optimizer.
 
 Each member is fitted to the target by itself, so each member's output counts as a separate row. The validation loss
-is that of the members' mean, which is what is served.
+is that of the members' mean, which is the served output.
 """
 
 from collections.abc import Callable, Iterator, Sequence

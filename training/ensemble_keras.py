@@ -214,7 +214,7 @@ def _with_fast_dropout(model: Any, batch: int, step: Any, rate: Any, seed: int) 
     """The members of a model for batches of one size, with the same layers except for dropout.
 
     TensorFlow's random numbers (Philox, Threefry) cost as much as the whole network on a CPU. Here an integer hash
-    (lowbias32, https://nullprogram.com/blog/2018/07/31/) of step, layer and position decides what is dropped.
+    (lowbias32, https://nullprogram.com/blog/2018/07/31/) of step, layer and position decides which units are dropped.
     """
     import keras
     import tensorflow as tf

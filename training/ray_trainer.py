@@ -1,7 +1,8 @@
 """`--engine ray`: trials are trained as tasks of a Ray cluster, several at once.
 
-A task has one CPU and returns what this process would: the seed of a trial decides its result. Ray runs the task of a
-worker that dies again. `RAY_ADDRESS` names the cluster; without it there is one on this machine, with all of its CPUs.
+A task has one CPU and the same result as in this process, because the seed of a trial determines it. Ray runs the task
+of a worker that dies again. `RAY_ADDRESS` names the cluster; without it there is one on this machine, with all of its
+CPUs.
 """
 
 import contextlib

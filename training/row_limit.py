@@ -18,8 +18,8 @@ from training.raw_table import RawTable
 from training.streaming.part_columns import PartColumns
 
 ALL = "all"
-# Bytes for each row, measured by `make large-tables`: what one column takes while it is read, and what all rows have in
-# memory during training (targets, numbers of rows, a part of the test set).
+# Bytes for each row, measured by `make large-tables`: the memory of one column while it is read, and that of all rows
+# during training (targets, numbers of rows, a part of the test set).
 TEXT_ROW_BYTES, TYPED_ROW_BYTES, COLUMN_BYTES = 650, 250, 4
 DEFAULT_SHARE = 0.5  # share of the free memory
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")

@@ -1,4 +1,4 @@
-"""What `--data` names: files, also of patterns, folders and URLs."""
+"""The files that `--data` names, also by patterns, folders and URLs."""
 
 import glob
 import os

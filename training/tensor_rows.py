@@ -27,7 +27,7 @@ class TensorRows:
         self._arrays: list[Any] = arrays if self._stored is not None else [tf.constant(array) for array in (x, *arrays)]
 
     def take(self, order: RowNumbers) -> list[Any]:
-        """x, y and perhaps weights, each of the shape of `order` and what one row has."""
+        """x, y and perhaps weights, each with the shape of `order` and then that of one row."""
         if self._stored is None:
             return [self._tf.gather(array, order) for array in self._arrays]
         x = self._stored[order.ravel()].reshape((*order.shape, self._stored.shape[1]))

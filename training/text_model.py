@@ -69,7 +69,7 @@ class TextRows:
 
 
 def _tf_idf(counts: csr_matrix, idf: Vector) -> csr_matrix:
-    """Rows of count · idf, divided by √(Σ count · idf²), which is what `TextScore` computes for each occurrence."""
+    """Rows of count · idf, divided by √(Σ count · idf²), as `TextScore` computes it for each occurrence."""
     length = np.sqrt(np.maximum(counts @ idf**2, 1e-12))
     x = counts.astype(np.float64)
     x.data *= idf[x.indices] / np.repeat(length, np.diff(x.indptr))

@@ -1,7 +1,8 @@
 """The validation loss of an ensemble: it decides which epoch's weights are kept, and which trial.
 
-Of classes it is the log loss after temperature scaling, because that is what is served: a network that becomes too
-confident while its ranking of the rows still improves is not past its best epoch (Berta et al. 2025, arXiv 2501.19195).
+Of classes it is the log loss after temperature scaling, because calibrated probabilities are served: a network that
+becomes too confident while its ranking of the rows still improves is not past its best epoch (Berta et al. 2025, arXiv
+2501.19195).
 """
 
 from collections.abc import Callable

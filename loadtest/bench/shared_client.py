@@ -59,7 +59,7 @@ class ClientConnection:
         return self.send()
 
     def send(self) -> bool:
-        """Send what is left of the request. Returns whether that was all."""
+        """Send the rest of the request. Returns whether that was all."""
         try:
             self._unsent = self._unsent[self.socket.send(self._unsent) :]
         except BlockingIOError:

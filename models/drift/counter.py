@@ -1,4 +1,4 @@
-"""Counts rows and predictions by the cells of a version's reference: bins, levels and what is missing.
+"""Counts rows and predictions by the cells of a version's reference: bins, levels and missing values.
 
 The counts of rows are one vector of integers, so that those of several workers and times add up exactly.
 """

@@ -191,7 +191,7 @@ class BlockBuilder:
 
 
 def viewed_bytes(array: Any) -> int:
-    """Bytes of the texts of an array; string views may all point to the same ones. Raises what pyarrow raises."""
+    """Bytes of the texts of an array; string views may all point to the same ones. Raises the exceptions of pyarrow."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(array.type):

@@ -90,7 +90,7 @@ class ParquetDecoder:
             raise unreadable(error) from None
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):  # of what was not written
+        with contextlib.suppress(OSError):  # of content that was not written
             self._file.close()
 
     @contextlib.contextmanager

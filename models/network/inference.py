@@ -126,7 +126,7 @@ def steps_of(layers: Sequence[Layer]) -> list[Step]:
 
 
 def branches_step(layer: Branches) -> Step:
-    """The steps of each branch; its first one copies, so that no branch overwrites what another one takes."""
+    """The steps of each branch; its first one copies, so that no branch overwrites the input of another one."""
     branches = [(branch, steps_of(fold(branch.layers)) if branch.layers else []) for branch in layer.branches]
 
     def forward(x: Array) -> Array:

@@ -16,7 +16,7 @@ from models.network.activations import Array
 from models.network.inference import BLOCK_ROWS, InferenceNetwork
 from models.network.layers import Layer
 
-if TYPE_CHECKING:  # only training imports them
+if TYPE_CHECKING:  # imported by training only
     from models.network.losses import Loss, Targets
     from models.network.optimizers import Optimizer
 

@@ -149,7 +149,7 @@ class FeedbackDesk:
         return self.live.sums(model, since) if self.live.has_any else {}
 
     def begin_canary(self, model: str, canary: str) -> None:
-        """Forget what is known from an earlier canary of the same versions and shares. Raises sqlite3.Error."""
+        """Forget the feedback from an earlier canary of the same versions and shares. Raises sqlite3.Error."""
         self.live.forget(model, CANARY + canary)
 
 

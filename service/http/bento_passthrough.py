@@ -75,7 +75,7 @@ class StaticFile(BentoPassthrough):
 
 
 class BentoPage(Page):
-    """BentoML's page, which shows `/docs.json` by Swagger UI, without what it loads from another host."""
+    """BentoML's page, which shows `/docs.json` by Swagger UI, without the parts that it loads from another host."""
 
     access = "open"
 

@@ -1,6 +1,6 @@
 """Answers small, common requests within the call that receives their last byte: without a scope, a task and ASGI.
 
-Such a request costs about half of one that passes the application. What the application promises holds here, too:
+Such a request costs about half of one that passes the application. The guarantees of the application hold here, too:
 readiness, access, request ids, metrics, logs and the request observer. Everything unusual is left to the application.
 The head of a request that was answered is kept: a request with an equal head is not parsed.
 """

@@ -19,8 +19,9 @@ class ResponseBuffer:
     """Sends a response in a task of its own, once the body of its request is complete: nginx sends no more of a body
     when the response has started, and many clients read nothing before they have sent everything.
 
-    Until then, and for HTTP/1.0 until the response is complete, a temporary file takes what exceeds MAX_BUFFERED_BYTES.
-    If memory is short, the response starts earlier. Once it has started, `put` waits for the client.
+    Until then, and for HTTP/1.0 until the response is complete, a temporary file takes the part beyond
+    MAX_BUFFERED_BYTES. If memory is short, the response starts earlier. Once it has started, `put` waits for the
+    client.
     """
 
     def __init__(self, exchange: HttpExchange, headers: Sequence[Header], seconds: float) -> None:

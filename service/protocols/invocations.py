@@ -40,7 +40,7 @@ CODES = {
 
 
 class InvocationsRequest(NamedTuple):
-    """The rows of a request. parameters: what `params` and `parameters` hold."""
+    """The rows of a request. parameters: the content of `params` and `parameters`."""
 
     rows: list[Any]
     parameters: Mapping[str, Any]

@@ -20,7 +20,7 @@ def delimit_by_close(cycle: RequestResponseCycle) -> None:
             has_length = any(name.lower() == b"content-length" for name, _ in message.get("headers", ()))
             if not has_length:
                 cycle.chunked_encoding = False
-                cycle.expected_content_length = sys.maxsize  # uvicorn subtracts what is sent
+                cycle.expected_content_length = sys.maxsize  # uvicorn subtracts the sent bytes
         elif not has_length and not message.get("more_body", False):
             cycle.expected_content_length = len(message.get("body", b""))
         await send(message)

@@ -23,8 +23,8 @@ log = logging.getLogger("tabserve.server")
 class GracefulShutdown:
     """Handles SIGTERM and SIGINT, and passes them on to uvicorn when all requests are answered.
 
-    SIGTERM: readiness probes fail at once. Connections are accepted during the grace period, then refused; what was
-    accepted is answered, as the last request of its connection. SIGINT, from a terminal, has no grace period. Further
+    SIGTERM: readiness probes fail at once. Connections are accepted during the grace period, then refused; accepted
+    requests are answered, as the last ones of their connections. SIGINT, from a terminal, has no grace period. Further
     signals are ignored: the supervisor kills its workers at a second one.
     """
 

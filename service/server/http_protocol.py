@@ -21,7 +21,7 @@ from service.server.graceful_shutdown import FINISH_S
 from service.server.library_hooks import uvicorn_hooks
 
 FIRST_REQUEST_S = 0.5  # time for a new connection to send a request while the server stops
-LAST_READ_S = 0.1  # additional time in which a busy event loop can read what has arrived
+LAST_READ_S = 0.1  # additional time in which a busy event loop can read the bytes that have arrived
 MAX_HEAD_BYTES = 65_536
 LINGER_S = 1.0  # how long to read the connection after an error response, so that the client can read it
 REFUSAL = b"HTTP/1.1 %d %s\r\ncontent-type: %s\r\nx-request-id: %s\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
@@ -48,7 +48,7 @@ def protocol_of(server: uvicorn.Server) -> "Callable[[], GuardedHttpProtocol]":
 
 
 def check_http_protocol(server: uvicorn.Server) -> None:
-    """Raises LibraryHookMissing if uvicorn has replaced what `install_http_protocol` set."""
+    """Raises LibraryHookMissing if uvicorn has replaced the protocol that `install_http_protocol` set."""
     found = server.config.http_protocol_class
     if found is not GuardedHttpProtocol:
         require(uvicorn_hooks.PROTOCOL_CLASS, f"the protocol of a started server is {found!r}")

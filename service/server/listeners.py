@@ -2,7 +2,7 @@
 
 A socket that is closed resets the connections that wait in its backlog, although their clients are connected and may
 have sent a request. So the supervisor, which knows that all workers stop, first lets the kernel drop requests for new
-connections (SYN); the workers accept what still waits; then all of them close the socket.
+connections (SYN); the workers accept the waiting connections; then all of them close the socket.
 """
 
 import asyncio

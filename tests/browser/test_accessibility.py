@@ -22,7 +22,7 @@ VIEWS = {
     "#/live/housing": ".drift-columns",
     "#/api": ".view.api",
 }
-"""The views, and what is shown when they are complete."""
+"""The views, and a text that is shown when they are complete."""
 
 
 def serious_problems(page: Page) -> list[tuple[str, str]]:

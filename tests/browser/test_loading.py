@@ -1,4 +1,4 @@
-"""What the page loads, and what it says where there is nothing to show."""
+"""The files that the page loads, and its texts where there is nothing to show."""
 
 import re
 from collections.abc import Callable

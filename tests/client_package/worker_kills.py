@@ -36,7 +36,7 @@ def kill_workers(server: Any, kills: int) -> None:
 
 
 def wrong_calls(server: Any, client: Client, frame: pd.DataFrame, kills: int) -> list[str]:
-    """Score the frame until the workers were killed that often. Returns what was wrong: a row that is missing, is
+    """Score the frame until the workers were killed that often. Returns the first problem: a row that is missing, is
     repeated, or has the prediction of another row."""
     expected = np.array(client.predict("homes", frame).values)
     assert len(np.unique(expected)) > len(frame) // 2

@@ -87,7 +87,7 @@ class Client(threading.Thread):
         self.stopped = threading.Event()
         self.right, self.cut = 0, 0
         self.wrong: list[str] = []
-        self.closed = False  # the server said that it closes
+        self.closed = False  # the server announced that it closes the connection
 
     def row(self) -> Row:
         return {"a": round(self.random.uniform(0, 10), 3), "b": round(self.random.uniform(0, 10), 3)}

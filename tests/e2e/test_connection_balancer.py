@@ -67,7 +67,7 @@ def pair(trained_home: Path, serve_module: Serve, shared_folder: Path) -> Iterat
 
 
 def both_workers(server: Any) -> set[str]:
-    """Wait until both workers accept connections; what `worker_of` returns for them."""
+    """Wait until both workers accept connections; their identifiers as `worker_of` returns them."""
     found: set[str] = set()
     until = time.monotonic() + 300
     while len(found) < 2:

@@ -1,4 +1,5 @@
-"""The folder of a job at a URL: what is done is listed, another job is refused. `make store-check` runs whole jobs."""
+"""The folder of a job at a URL: finished units are listed, another job is refused. `make store-check` runs whole
+jobs."""
 
 import json
 import uuid

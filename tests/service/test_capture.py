@@ -60,7 +60,7 @@ class Service:
         self._runner.close()
 
     def results(self) -> dict[str, float]:
-        """Rows of the metric by what happened to them."""
+        """The rows of the metric by result."""
         found: dict[str, float] = {}
         for line in self.plane.metrics.page().decode().splitlines():
             if line.startswith("tabserve_capture_rows_total{"):

@@ -1,4 +1,4 @@
-"""A worker follows the file of keys, and survives what happens to it."""
+"""A worker follows the file of keys, and keeps working when the file is damaged or missing."""
 
 import os
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Random tables in random dialects: `python -m tests.training.dialects 2000` writes 2,000 of them and reads them back.
 
-A table is written from a known frame. What is read must be that frame, or be refused by a message that names a flag.
+A table is written from a known frame. Reading it must give that frame, or a refusal that names a flag.
 """
 
 import bz2

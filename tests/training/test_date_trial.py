@@ -26,7 +26,7 @@ NETWORK = FitOptions(framework="numpy", network="ensemble", hidden=(16,), epochs
 
 
 def write(path: Path, *, jumps: bool) -> DataOptions:
-    """Ten periods of 30 days with a level each, or a straight trend."""
+    """A target with one level in each of ten periods of 30 days, or with a straight trend."""
     rng = np.random.default_rng(0)
     day = rng.integers(0, 300, ROWS)
     levels = np.array([3, -3, 2, 3, -2, -3, 3, -3, 1, 3])[day // 30] if jumps else day / 50

@@ -1,4 +1,4 @@
-"""Recipes: the size of the table decides what the options leave open; contradictions are rejected."""
+"""Recipes: the size of the table decides the settings that no option sets; contradictions are rejected."""
 
 import pytest
 

@@ -1,4 +1,5 @@
-"""Train, validation and test sets: reproducible, without overlap, with notices about what makes metrics too good."""
+"""Train, validation and test sets: reproducible, without overlap, with notices about causes of metrics that are too
+good."""
 
 from collections.abc import Callable
 from pathlib import Path

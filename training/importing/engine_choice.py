@@ -63,7 +63,7 @@ def _distance(model: TabularModel, rows: Any, original: Array) -> float:
 
 
 def answers_of(outputs: Array, form: OutputForm) -> Array:
-    """(rows, outputs) of the original model -> what is served: values, or the probabilities of the classes.
+    """(rows, outputs) of the original model -> the served outputs: values, or the probabilities of the classes.
 
     Raises UsageError if they are not what the form says.
     """

@@ -1,4 +1,4 @@
-"""Lookups of text and whole numbers become tables: from the code of a level to what the layer gives for the level."""
+"""Lookups of text and whole numbers become tables: from the code of a level to the layer's output for the level."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Rebuilds an imported model as a functional Keras model of one matrix, the encoded rows.
 
-Lookups are replaced by tables, nested models are opened, and the last layers are changed so that the outputs are what
-every model of this project gives: logits, or standardised values.
+Lookups are replaced by tables, nested models are opened, and the last layers are changed so that the outputs are those
+of every model of this project: logits, or standardised values.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ class RebuiltModel:
 
 @dataclass(frozen=True)
 class ModelEnd:
-    """What the rebuilt model ends with. form: of the original outputs. scaling: of the target of a regression."""
+    """The end of the rebuilt model. form: of the original outputs. scaling: of the target of a regression."""
 
     output: ModelOutput
     form: OutputForm

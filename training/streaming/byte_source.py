@@ -22,7 +22,7 @@ MAX_LINE_BYTES = 1 << 24
 
 
 class CountedFile(io.RawIOBase):
-    """A file that counts and hashes what is read for the first time, from the beginning on."""
+    """A file that counts and hashes the bytes that are read for the first time, from the beginning on."""
 
     def __init__(self, file: Any, read: Callable[[int], None]) -> None:
         self._file, self._report = file, read

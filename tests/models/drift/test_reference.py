@@ -1,4 +1,4 @@
-"""The reference of a version: bins, levels, what is missing, and what it must belong to."""
+"""The reference of a version: bins, levels, missing values, and the schema that it belongs to."""
 
 import numpy as np
 import pytest

@@ -153,7 +153,7 @@ def random_pieces(rng: random.Random, content: bytes) -> Iterator[bytes]:
 
 
 async def responses(address: tuple[str, int], pieces: list[bytes], pause: int = 1) -> bytes:
-    """What the server sends until it closes the connection, without what differs between two servers.
+    """What the server sends until it closes the connection, without the parts that differ between two servers.
 
     Empty if it closes the connection before it has read everything: a reset discards the responses at random.
     pause: iterations of the event loop after each piece.
