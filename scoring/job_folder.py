@@ -50,7 +50,8 @@ class JobFolder:
                     raise ScoringError(f"another job is writing to {path}")
             yield cls(path, descriptor)
         finally:
-            os.close(descriptor)  # releases the lock, as the end of the process does
+            # This releases the lock, as the end of the process does.
+            os.close(descriptor)
 
     # Identity
 

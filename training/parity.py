@@ -22,7 +22,8 @@ from training.config import DataOptions, FitOptions, Framework, NetworkName
 from training.evaluation import MAIN_METRIC, METRIC_LABELS
 
 FRAMEWORKS: tuple[Framework, Framework] = ("numpy", "keras")
-TOLERANCE = 0.02  # relative tolerance of the metric
+TOLERANCE = 0.02
+"""The relative tolerance of the metric."""
 # The maximum seconds of the plain network, as a multiple of Keras's.
 MAX_SLOWDOWN = {"housing": 1.0, "penguins": 1.0, "income": 1.5, "letter": 1.5, "diamonds": 1.5}
 

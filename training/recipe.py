@@ -23,7 +23,8 @@ EXAMPLES = 650_000  # rows times epochs of the ensemble's training
 PLAIN_EXAMPLES = 600_000
 FOLDS = 5  # folds that evaluate the trials of a small table
 MAX_FOLD_ROWS, MAX_FOLD_CLASSES = 3000, 20  # limits of such a table
-BETA_2, FOLDED_BETA_2 = 0.99, 0.95  # decays of AdamW's second moment, the other one for small tables
+BETA_2, FOLDED_BETA_2 = 0.99, 0.95
+"""The decays of AdamW's second moment: for large and for small tables."""
 # Options that do not change the default network.
 NOT_OF_THE_NETWORK = ("framework", "class_weights", "final", "fit_seed", "time")
 MAX_EXAMPLES = 3_000_000  # limit for a table so large that even the fewest epochs exceed EXAMPLES

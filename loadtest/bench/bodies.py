@@ -42,7 +42,8 @@ ARROW, PARQUET = "application/vnd.apache.arrow.stream", "application/vnd.apache.
 CELL = 8  # bytes of a float64
 COLUMNS = 8
 GROUP_ROWS = 65_536  # rows per row group of the Parquet file
-SAMPLE_S = 0.02  # interval between readings of the memory
+SAMPLE_S = 0.02
+"""The interval between readings of the memory."""
 
 
 # Body formats

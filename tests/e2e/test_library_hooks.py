@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 Serve = Callable[..., Any]
-END_S = 240  # three starts of a worker take about 12
-
-# What Python runs first in every process of the server.
+END_S = 240
+"""The longest wait for the end of a server; three starts of a worker take about 12 s."""
+# Python runs this code first in every process of the server.
 NO_SHARED_FOLDER = """
 import bentoml.serving
 del bentoml.serving.ensure_prometheus_dir
