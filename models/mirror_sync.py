@@ -1,6 +1,6 @@
 """Follows a store at a URL: copies the versions that should be served, and then the `serving.json` that names them.
 
-Of all processes that follow one store on a machine, one does it: the one that holds the lock of `leader.lock`. A store
+One of all processes that follow a store on a machine does this: the one that holds the lock of `leader.lock`. A store
 that cannot be reached changes only the file `mirror-problem`, which all workers of a server report.
 """
 

@@ -167,6 +167,6 @@ def concatenate(blocks: Sequence[ValidatedRows]) -> ValidatedRows:
         position += len(block.frame.numbers)
     errors = [error for block in blocks for error in block.errors]
     omitted = sum(block.omitted for block in blocks)
-    # Of the first block with valid rows: the positions in it are those in all blocks.
+    # The sample of the first block with valid rows: the positions in it are those in all blocks.
     original = next((block.original for block in blocks if len(block.frame.numbers)), None)
     return ValidatedRows(frame, first, valid if len(valid) < first else None, errors, omitted, warnings, original)

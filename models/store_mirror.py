@@ -177,7 +177,7 @@ class StoreMirror:
                 self.drop(stored)
 
     def _copied(self) -> Mapping[str, str]:
-        """Which upload each copied version is, by tag."""
+        """The upload of each copied version, by tag."""
         document = read_mirror_file(self.folder) or {}
         found = document.get("versions")
         return found if isinstance(found, dict) else {}

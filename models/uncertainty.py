@@ -119,7 +119,8 @@ def fit(
 ) -> Uncertainty:
     """scores: (n,), of rows that neither trained the model nor chose its settings. groups: (n,) or None.
 
-    Groups of a category below MIN_GROUP_ROWS have no scores of their own. Of classes, all have or none has.
+    Groups of a category below MIN_GROUP_ROWS have no scores of their own. Either all classes have scores of their own
+    or none has.
     """
     everyone = Scores.fit(scores)
     if groups is None:

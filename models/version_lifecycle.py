@@ -68,7 +68,7 @@ class VersionStore:
         return ServingFile(store.home(self.folder))
 
     def all_versions(self) -> dict[str, list[StoredVersion]]:
-        """The versions of each model, newest first. Those of a store at a URL need not be copied yet."""
+        """The versions of each model, newest first. Versions of a store at a URL need not be copied yet."""
         return self.mirror.stored() if self.mirror else store.versions(self.folder)[0]
 
     def versions(self, name: str) -> list[StoredVersion]:

@@ -7,7 +7,8 @@ from scoring.errors import UnusableRequest
 
 
 def find_version(text: str, versions: VersionStore) -> StoredVersion:
-    """The stored version. Without a version or alias: the champion, else the newest. Raises UnusableRequest."""
+    """The stored version. A name without version or alias means the champion, else the newest version. Raises
+    UnusableRequest."""
     name, alias, version = split_name(text)
     try:
         if version is not None:

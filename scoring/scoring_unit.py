@@ -89,7 +89,7 @@ def _of_row_groups(number: int, groups: tuple[RowGroup, ...]) -> Iterator[Scorin
 
 
 def _of_ranges(number: int, probed: ProbedInput, done: DoneUnits) -> Iterator[ScoringUnit]:
-    """The ranges of a text file. Those that are done are not read again: their entries say where they end."""
+    """The ranges of a text file. Finished ranges are not read again, as their entries contain their ends."""
     header_bytes = probed.head.stop if probed.head else 0
     start, first_row, part = header_bytes, 0, 0
     while (entry := done.get(unit_name(number, part))) is not None:

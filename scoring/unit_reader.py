@@ -93,7 +93,7 @@ def _parquet_batches(
 
 
 def dictionary_columns(metadata: pq.FileMetaData, groups: list[int], names: list[str]) -> list[str]:
-    """Those columns whose values are written once in all groups: they are read without repeating them."""
+    """The columns whose values are written once in all groups: they are read without repeating the values."""
     found = set(names)
     for group in groups:
         columns = [metadata.row_group(group).column(place) for place in range(metadata.num_columns)]

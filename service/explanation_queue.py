@@ -75,10 +75,10 @@ class ExplanationQueue:
         return parts[0] if len(parts) == 1 else Outputs.concatenate(parts)
 
     async def _planned(self, deadline: float, model: ExtendedModel, frame: Frame) -> int:
-        """The evaluations of a request. Those of a single row are counted only if they may be too many.
+        """The evaluations of a request. The evaluations of a single row are counted only if there may be too many.
 
-        Without counting, the process gets one message instead of two: less work for the worker, and so less delay for
-        the predictions that arrive meanwhile.
+        If they are not counted, the process gets one message instead of two, which means less work for the worker and
+        less delay for the predictions that arrive meanwhile.
         """
         if len(frame.numbers) == 1 and (usual := model.evaluations_of_one(self.max_evaluations)) is not None:
             return usual

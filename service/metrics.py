@@ -67,7 +67,8 @@ class ModelCounters:
         buckets.observe(seconds)
 
     def count_errors(self, errors: Iterable[RowError], columns: Container[str]) -> None:
-        """columns: those that have their own time series. Others, and errors of the row itself, are counted as ""."""
+        """columns: those that have their own time series. Errors of other columns and of the row itself are counted as
+        ""."""
         for _, name, code, _ in errors:
             key = (name if name is not None and name in columns else "", code)
             self.row_errors[key] = self.row_errors.get(key, 0) + 1

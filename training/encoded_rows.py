@@ -24,7 +24,7 @@ class EncodedRows:
     y: Targets
 
     def take(self, rows: Indices) -> "EncodedRows":
-        """These rows. Those of a matrix on disk are not read yet."""
+        """These rows; encoded rows on disk are not read yet."""
         x = self.x.select(rows) if isinstance(self.x, StoredMatrix) else self.x[rows]
         return EncodedRows(x, self.y[rows])
 

@@ -19,8 +19,8 @@ FitFinal = Callable[[Recipe, Indices], NetworkFit]
 
 
 def fit_all_rows(trained: NetworkFit, fit: FitFinal, report: Report) -> NetworkFit:
-    """The network of the same settings, trained on the test rows, too. fit: trains with further rows for the final
-    fit."""
+    """A network with the same settings that is also trained on the test rows. fit: trains with further rows for the
+    final fit."""
     test = trained.split.test
     further = test[~isolated_rows(trained.dataset)[test]]
     report(f"final fit on all rows, {len(further):,} test rows included")

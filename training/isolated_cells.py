@@ -20,8 +20,8 @@ TOTAL_WORDS = {
 
 
 def isolated_rows(dataset: Dataset) -> Mask:
-    """(n,): the rows not to train on. Those with an isolated target; and those with an isolated feature, unless these
-    are many: then the values are clipped by the encoder."""
+    """(n,): the rows not to train on. These are rows with an isolated target, and rows with an isolated feature unless
+    there are many, in which case the encoder clips the values."""
     targets = _isolated_targets(dataset)
     features = np.zeros(len(targets), dtype=bool)
     for feature in numeric_features(dataset):

@@ -62,7 +62,7 @@ def code_of(model: str) -> str:
 
 
 class Results:
-    """The stored results, a line of JSON for each job. Those of older code are ignored, see `decisive_files`."""
+    """The stored results, a line of JSON for each job. Results of older code are ignored, see `decisive_files`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,6 +1,6 @@
 """The validation loss of an ensemble: it decides which epoch's weights are kept, and which trial.
 
-Of classes it is the log loss after temperature scaling, because calibrated probabilities are served: a network that
+For classes it is the log loss after temperature scaling, because calibrated probabilities are served: a network that
 becomes too confident while its ranking of the rows still improves is not past its best epoch (Berta et al. 2025, arXiv
 2501.19195).
 """

@@ -17,7 +17,8 @@ def quoted(text: str) -> str:
 
 class CsvEncoder:
     """One line for each row of the request, in order: the columns of the answer, then `warnings` and `error`. If the
-    answer ends early, the `error` of its last line begins with `stopped:`. Without state: it may serve many answers."""
+    answer ends early, the `error` of its last line begins with `stopped:`. It has no state, so it may serve many
+    answers."""
 
     content_type: ClassVar[bytes] = b"text/csv; charset=utf-8"
     max_errors: ClassVar[int] = NO_LIMIT

@@ -20,7 +20,7 @@ def index_names(names: Sequence[str], metadata: bytes | None) -> frozenset[str]:
 
 
 def ignored_index(schema: FeatureSchema, marked: frozenset[str]) -> frozenset[str]:
-    """Those index columns that the model's own table does not have."""
+    """The index columns that the model's own table does not have."""
     return marked - schema.by_name.keys() - schema.unused
 
 

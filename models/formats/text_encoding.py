@@ -81,7 +81,8 @@ def to_utf8(content: bytes, encoding: str | None, *, declared: bool = False) -> 
 
 
 def _is_mostly_invalid(content: bytes) -> bool:
-    """Whether there are more invalid bytes than characters of UTF-8, which other encodings have by accident."""
+    """Whether there are more invalid bytes than characters of UTF-8, some of which also occur by chance in other
+    encodings."""
     text = content.decode(errors="surrogateescape")
     invalid = len(ESCAPED.findall(text))
     return invalid > len(re.findall("[^\x00-\x7f]", text)) - invalid

@@ -38,7 +38,7 @@ class ActiveKey:
 class KeyRing:
     """All keys by their hashes. `keys` is replaced by one assignment.
 
-    By their ids, a key with an unknown id would be refused faster than one with a known id.
+    If keys were found by their ids, one with an unknown id would be refused faster than one with a known id.
     """
 
     def __init__(self, path: Path, folder: Path | None) -> None:

@@ -1,7 +1,7 @@
 """The exporter: a thread of one worker that writes captured rows and feedback from the database to files.
 
-A file is started when there are enough rows, or when the oldest row has waited long enough. Which rows a file has is
-decided before it is written, so that a file of a killed worker is written again by the next one, with the same name.
+A file is started when there are enough rows, or when the oldest row has waited long enough. The rows of a file are
+decided before it is written, so that the next worker writes the file of a killed worker again, with the same name.
 """
 
 import logging

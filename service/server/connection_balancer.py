@@ -1,7 +1,7 @@
 """Accepts the connections of a worker in bulk, and balances them between the workers of a server.
 
 libuv accepts one connection per turn of the event loop. Under load each turn serves all open connections, so a new one
-would wait as many turns as there are connections before it: seconds. And if workers share a listening socket, the one
+would wait as many turns as there are connections before it: seconds. If workers share a listening socket, the one
 that wakes first accepts nearly all connections that are opened together. So each worker accepts in bulk, but a worker
 with more connections than another lets that one accept first for a moment.
 """

@@ -39,7 +39,8 @@ def response(
 
 
 class ScriptedServer(threading.Thread):
-    """Answers the n-th request with the n-th response, then with the last one. None closes the connection."""
+    """Answers the n-th request with the n-th response, then with the last one. The response None closes the
+    connection."""
 
     def __init__(self, *responses: bytes | None) -> None:
         super().__init__(daemon=True)

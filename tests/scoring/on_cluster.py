@@ -1,8 +1,8 @@
 """`python -m tests.scoring.on_cluster spark|ray`: a job on a real engine on this machine equals the local engine's.
 
-Also: a process of the engine that is killed in the middle is replaced, without a lost and without a repeated row; wrong
-inputs, a folder that exists and too many invalid rows are refused. Run by the environment of the engine's lock file,
-which has no pytest.
+A process of the engine that is killed during the job is replaced, and no row is lost or repeated; wrong inputs, a
+folder that exists and too many invalid rows are refused. Run by the environment of the engine's lock file, which has no
+pytest.
 """
 
 import argparse

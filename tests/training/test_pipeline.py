@@ -91,7 +91,7 @@ def test_the_same_seed_gives_the_same_answers(bentoml_store: Path, mixed_table: 
 
 
 def table(write_csv: WriteCsv, column: Callable[[int], object], target: Callable[[int], object]) -> Path:
-    """200 rows of a column x, a plain one z, and a target."""
+    """A file of 200 rows with a column x, a column z of normal numbers, and a target."""
     rng = np.random.default_rng(0)
     lines: list[list[object]] = [["x", "z", "target"]]
     lines += [[column(row), round(float(rng.normal()), 3), target(row)] for row in range(200)]

@@ -1,4 +1,4 @@
-"""Which columns Evidently reports as drifted, as JSON. Run by the environment of requirements/evidently.lock.
+"""Prints which columns Evidently reports as drifted, as JSON. Run by the environment of requirements/evidently.lock.
 
 argv: OLD NEW CATEGORIES, two CSV files and the names of the columns of categories as JSON. All others are numbers.
 """
