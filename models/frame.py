@@ -108,7 +108,8 @@ class FrameBuilder:
 
 
 def picker(features: Sequence[Feature]) -> Callable[[Row], Sequence[Any]]:
-    """A getter of several values of a row at once, None if one is absent. Without gaps it runs at C speed."""
+    """A getter of several values of a row at once, None if one is absent. For columns without gaps it runs at C
+    speed."""
     names = [feature.name for feature in features]
     if len(names) > 1 and not any(feature.nullable for feature in features):
         return itemgetter(*names)  # for a single name it would not return a sequence

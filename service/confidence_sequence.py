@@ -18,7 +18,7 @@ K2 = (math.sqrt(2) + 1) / 2
 
 
 class Moments(NamedTuple):
-    """Sums over observations. Those of several sequences add up.
+    """Sums over observations. The sums of several sequences can be added.
 
     deviation: of the squared differences to a mean that was known before each observation.
     """

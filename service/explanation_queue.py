@@ -93,7 +93,8 @@ class ExplanationQueue:
     async def _run(
         self, deadline: float, work: Callable[[ExtendedModel, Frame], T], model: ExtendedModel, rows: Frame
     ) -> T:
-        """Work in the thread of explanations. Raises DeadlinePassed even if the thread has not finished."""
+        """The result of `work` in the thread of explanations. Raises DeadlinePassed even if the thread has not
+        finished."""
         left = deadline - time.monotonic()
         if left <= 0:
             raise DeadlinePassed

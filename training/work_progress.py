@@ -1,6 +1,6 @@
 """Progress of work with a known end: a live line on a terminal, a line every ten seconds elsewhere.
 
-Each shows the rate and the time left.
+Both show the rate and the time left.
 """
 
 import sys

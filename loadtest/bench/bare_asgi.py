@@ -15,7 +15,7 @@ from pydantic import ConfigDict, TypeAdapter
 from typing_extensions import TypedDict
 
 FIELDS = ["MedInc", "HouseAge", "AveRooms", "AveBedrms", "Population", "AveOccup", "Latitude", "Longitude"]
-COLUMNS = int(os.environ.get("BENCH_COLUMNS", len(FIELDS)))  # columns of the rows sent to `loads`
+COLUMNS = int(os.environ.get("BENCH_COLUMNS", len(FIELDS)))  # number of columns of the rows that `loads` receives
 
 Row = TypedDict("Row", dict.fromkeys(FIELDS, float))  # type: ignore[misc]  # created from a list
 Row.__pydantic_config__ = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)  # type: ignore[attr-defined]

@@ -54,7 +54,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def commands(page: Path) -> list[list[str]]:
-    """The words of each command of a page's console blocks, without variables before it and commands after &&."""
+    """The words of each command in a page's console blocks, without preceding variables and commands after &&."""
     text = "\n".join(block for block in blocks(page, "console") if not block.startswith("curl")).replace("\\\n", " ")
     found = []
     for line in text.splitlines():

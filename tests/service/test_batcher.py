@@ -45,7 +45,7 @@ class Slowed:
 
 
 class Poisoned:
-    """An engine that fails, or returns no number, for rows with values at the clipping limit."""
+    """An engine that raises an error or returns NaN for rows with values at the clipping limit."""
 
     name = "numpy"
     reason = "poisoned"

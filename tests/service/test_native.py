@@ -259,7 +259,7 @@ HOSTILE: dict[str, Callable[[int], bytes]] = {
 @pytest.mark.parametrize("schema", [SCHEMA, NUMBERS], ids=["mixed", "numbers"])
 @pytest.mark.parametrize("kind", [*HOSTILE])
 def test_many_errors_are_reported_in_bounded_memory(kind: str, schema: FeatureSchema) -> None:
-    """The bound is in addition to the memory for parsing: pydantic would create an error of 400 bytes for each row."""
+    """The bound does not include the memory for parsing. Pydantic would create an error of 400 bytes for each row."""
     body = HOSTILE[kind](100_000)
 
     def read() -> None:

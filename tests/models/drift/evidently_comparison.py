@@ -1,4 +1,4 @@
-"""The columns of pairs of real files that our statistics and Evidently report as drifted, and the time of both.
+"""Compares our statistics with Evidently on pairs of real files: which columns each reports as drifted, and its time.
 
 `make drift-comparison` makes the environment of Evidently and runs this. A pair has the rows of a bundled table that
 differ in one column, which is left out. Times are processor time for reading both files and comparing all columns.

@@ -4,7 +4,7 @@
 trained, too, if it is installed in build/large/packages. The exit code is 1 if a bound is exceeded.
 
 The measure is the peak of the resident memory that the system reports (`ru_maxrss`): what a limit of a container
-counts, too, apart from libraries that other processes share. It includes the pages of mapped files that were read.
+counts, too, apart from libraries that other processes share. It includes the pages of mapped files that have been read.
 """
 
 import argparse
