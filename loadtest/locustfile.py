@@ -42,7 +42,7 @@ class LocustState:
 
     def __init__(self) -> None:
         self.plan: RequestPlan | None = None
-        self.is_fresh = False  # recorded before the start of a test, for that test
+        self.is_fresh = False  # whether the plan was recorded for the test that starts next
         self.cumulative_weights: list[float] = []
         self.records: list[tuple[float, float, str, int]] = []  # (start, seconds, error, index in the plan)
         self.cpu: list[tuple[float, float]] = []

@@ -92,7 +92,7 @@ def append(folder: Path, entry: dict[str, Any]) -> None:
 
 
 def remove_incomplete_line(descriptor: int) -> int:
-    """Remove the line that a process began and did not finish; the size afterwards."""
+    """Remove an incomplete last line, which an interrupted process has left. Returns the size afterwards."""
     size = os.fstat(descriptor).st_size
     end = size
     while end and os.pread(descriptor, 1, end - 1) != b"\n":

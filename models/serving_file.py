@@ -95,7 +95,7 @@ class ServingFile:
             raise InvalidServingState(f"{self.path} cannot be read: {error.strerror or error}") from error
 
     def apply(self, change: ServingChange, expected: int | None = None) -> tuple[ServingState, ServingState]:
-        """Change the state of a model; the states before and after, the same if nothing changes.
+        """Change the state of a model. Returns the states before and after, which are equal if nothing changes.
 
         expected: the generation that the caller has seen. Raises GenerationMismatch, ReadOnlyStore, ChangeRefused,
         InvalidServingState, or ServingStateError if the file cannot be written; then nothing was changed.

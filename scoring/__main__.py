@@ -18,7 +18,7 @@ MAX_LISTED_FAILURES = 20
 
 
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
-    """Run a command line; its exit code. Help texts call the command `program`."""
+    """Run a command line. Returns its exit code. Help texts call the command `program`."""
     parsed = score_parser(program).parse_args(arguments)
     from models.serving_state import ServingStateError
     from models.signals import interrupt_on_signals

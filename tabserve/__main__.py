@@ -12,7 +12,7 @@ from tabserve.commands import COMMANDS, Command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand; its exit code."""
+    """Run a subcommand. Returns its exit code."""
     if "_ARGCOMPLETE" in os.environ:  # the shell asks for completions
         from tabserve import completion
 

@@ -32,7 +32,7 @@ NUMPY_BY_DEFAULT = ("penguins",)  # one of the default models uses the NumPy net
 
 
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
-    """Run a command line; its exit code. Help texts and errors call the command `program`."""
+    """Run a command line. Returns its exit code. Help texts and errors call the command `program`."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     commands = {
         "inspect": inspect_table,

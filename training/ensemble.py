@@ -26,7 +26,8 @@ TrainTrials = Callable[[Sequence[Recipe]], Iterator[TrialResult | DivergenceErro
 def select_trial(
     recipe: Recipe, train: TrainTrial, report: Report, train_all: TrainTrials | None = None
 ) -> tuple[TrialResult, dict[str, float]]:
-    """Train with the settings of each trial; the result with the smallest validation loss, and the losses of all.
+    """Train with the settings of each trial. Returns the result with the smallest validation loss, and the losses of
+    all.
 
     train_all: trains the trials of the recipe at once; without it one is trained after the other. Raises
     DivergenceError when all of them diverge.

@@ -20,7 +20,7 @@ Row = Sequence[Any]
 
 
 def read_excel(content: bytes, where: str, skip_rows: int) -> RawTable:
-    """Read the first sheet that has cells; the formulas' stored values. Raises UsageError."""
+    """Read the first sheet that has cells. Formulas have their stored values. Raises UsageError."""
     sheets = _sheets(content, where)
     filled = [(title, rows) for title, rows in sheets if rows]
     if not filled:

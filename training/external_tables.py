@@ -35,7 +35,8 @@ EXTERNAL_TABLES = {
 
 
 def external_options(name: str, seed: int, folder: Path) -> DataOptions:
-    """Write the table to a folder as Parquet; the options to read it. Raises UsageError when a package is missing."""
+    """Write the table to a folder as Parquet. Returns the options to read it. Raises UsageError when a package is
+    missing."""
     table, path = EXTERNAL_TABLES[name], folder / f"{name}.parquet"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ NO_TARGET = "(no target)"  # a schema needs one; no column has this name
 
 
 def report_files(parsed: argparse.Namespace) -> int:
-    """Print the report of two files; the exit code."""
+    """Print the report of two files. Returns the exit code."""
     old, new = (DataOptions(data=path) for path in (parsed.old, parsed.new))
     schema, before = infer_file(old)
     after = read_as(schema, new)

@@ -27,7 +27,7 @@ class Gain(NamedTuple):
 
 
 def gain_of(before: NetworkFit, after: NetworkFit) -> Gain:
-    """The gain from one network to another."""
+    """The gain of one network compared with another."""
     losses = [row_losses(one.dataset.schema.task, one.fit, one.validated_y) for one in (before, after)]
     return mean_gain(losses[0] - losses[1])
 

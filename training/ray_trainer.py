@@ -105,7 +105,7 @@ def without_rows(run: TrainingRun) -> TrainingRun:
 
 
 def trial_of_rows(rows: Rows, run: TrainingRun, recipe: Recipe) -> tuple[TrialResult | DivergenceError, list[str]]:
-    """Train a trial on a worker; the result, and what it reports."""
+    """Train a trial on a worker. Returns the result and the reported messages."""
     messages: list[str] = []
     run = replace(run, train=rows[0], validation=rows[1], report=messages.append)
     return fit_trial(run, recipe), messages

@@ -31,7 +31,7 @@ RUN: dict[str, Run] = {
 
 
 def run(command: str, words: Sequence[str], program: str) -> int:
-    """Run a command; its exit code. Help texts call the command `program command`."""
+    """Run a command. Returns its exit code. Help texts call the command `program command`."""
     arguments = PARSERS[command](program).parse_args(words)
     arguments.command = command
     try:

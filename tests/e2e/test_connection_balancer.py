@@ -67,7 +67,7 @@ def pair(trained_home: Path, serve_module: Serve, shared_folder: Path) -> Iterat
 
 
 def both_workers(server: Any) -> set[str]:
-    """Wait until both workers accept connections; their identifiers as `worker_of` returns them."""
+    """Wait until both workers accept connections. Returns their identifiers, as `worker_of` does."""
     found: set[str] = set()
     until = time.monotonic() + 300
     while len(found) < 2:

@@ -127,7 +127,7 @@ def test_predictions_go_on_when_the_temporary_folder_is_full(serve: Serve, home:
     filler = fill(small_disk)
     with httpx.Client(base_url=server.url, timeout=WAIT_S, headers={"connection": "close"}) as client:
         for path in ("/v2/models/small/infer", "/v1/models/small:predict", "/invocations", "/predict/small") * 6:
-            assert client.post(path, content=b"{").status_code in (400, 422)  # counted in new time series
+            assert client.post(path, content=b"{").status_code in (400, 422)  # these requests need new time series
     assert predict(server) == expected
     refused = httpx.post(f"{server.url}/predict/small", content=large_parquet(), headers=PARQUET, timeout=WAIT_S)
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")

@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def kill_commands(root: Path, count: int, chance: random.Random) -> dict[str, int]:
-    """Kill promotions of homes:1 and homes:2; how many left the old state, the new one, and a line without a change."""
+    """Kill promotions of homes:1 and homes:2. Returns how many left the old state, the new one, and a line without a
+    change."""
     file = ServingFile(root)
     began = time.monotonic()
     assert wait_or_kill(start(root, 1), 300) == 0

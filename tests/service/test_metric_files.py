@@ -102,7 +102,7 @@ def test_a_series_without_space_is_counted_in_memory_until_there_is_some(
 
 
 def test_a_file_without_space_does_not_exist(tmp_path: Path, disk: Disk, records: WorkerRecords) -> None:
-    """An empty one would fail the page of metrics."""
+    """An empty file would fail the page of metrics."""
     disk.limit = 0
     file = tmp_path / "counter_1.db"
     lost_series = LostSeries(records, disk.clock)

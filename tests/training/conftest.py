@@ -57,7 +57,7 @@ def infer(tmp_path: Path) -> Infer:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., str]:
-    """Write a file; its path."""
+    """Write a file. Returns its path."""
 
     def write(content: str | bytes, name: str = "trips.csv") -> str:
         path = tmp_path / name

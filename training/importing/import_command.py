@@ -59,7 +59,7 @@ def check_sample(data: DataOptions) -> None:
 
 
 def import_file(parsed: argparse.Namespace, signing_key: "EllipticCurvePrivateKey | None") -> int:
-    """Import a model; the exit code. Keras is imported here."""
+    """Import a model. Returns the exit code. Keras is imported here."""
     data = options_from(DataOptions, parsed)
     check_sample(data)
     from models.version_files import StoreError

@@ -113,7 +113,7 @@ def _output_names(model: Any, count: int) -> list[str]:
 
 
 def _add_model(graph: LayerGraph, model: Any, taken: list[Value]) -> list[Value]:
-    """Add the calls of a model; its outputs. taken: the values of its inputs, in order."""
+    """Add the calls of a model. Returns its outputs. taken: the values of its inputs, in order."""
     import keras
 
     if isinstance(model, keras.Sequential):
@@ -124,7 +124,7 @@ def _add_model(graph: LayerGraph, model: Any, taken: list[Value]) -> list[Value]
 
 
 def _add_call(graph: LayerGraph, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Value]:
-    """Add a call of a layer, or the calls of a nested model; the outputs."""
+    """Add a call of a layer, or the calls of a nested model. Returns the outputs."""
     import keras
 
     if isinstance(layer, keras.Model):

@@ -32,7 +32,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 @asynccontextmanager
 async def started(server: uvicorn.Server) -> AsyncIterator[int]:
-    """Runs a server until the block ends; its port."""
+    """Runs a server until the block ends. Yields its port."""
     server.capture_signals = contextlib.nullcontext  # type: ignore[assignment]
     serving = asyncio.create_task(server.serve())
     while not server.started:

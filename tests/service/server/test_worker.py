@@ -107,4 +107,4 @@ def test_failed_starts_do_not_stop_a_server_with_a_running_worker(
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
     records.register()
     worker.wait_after_failed_starts(records)
-    assert len(pauses) == 7  # nothing is served: no time to wait
+    assert len(pauses) == 7  # no worker runs, so a new start does not wait
