@@ -93,7 +93,7 @@ def _convert(schema: FeatureSchema, columns: Columns, count: int) -> tuple[Frame
 def _mark_limits(schema: FeatureSchema, numbers: Array, invalid: InvalidMasks) -> None:
     """Mark numbers that are infinite, outside the declared limits, or missing where they must not be."""
     ranges = schema.ranges
-    inside = (numbers >= ranges.low) & (numbers <= ranges.high)  # NaN is not
+    inside = (numbers >= ranges.low) & (numbers <= ranges.high)  # NaN is outside
     if inside.all():
         return
     outside = ~(inside | (np.isnan(numbers) & ranges.nullable))

@@ -53,7 +53,7 @@ class Feature(BaseModel):
     cells: CellFormat = PLAIN
     seen: TrainingRange = TrainingRange()
     example: bool | int | float | str | None = None
-    score: TextScore | None = None  # of a text; only an edited schema may leave it open
+    score: TextScore | None = None  # of free text; only an edited schema may lack it
 
     @model_validator(mode="after")
     def _limits_fit_the_kind(self) -> Self:

@@ -19,7 +19,7 @@ def probabilities(logits: Float32Matrix) -> Float32Matrix:
         if len(logits) <= FEW_ROWS:
             pairs = [(1.0 - second, second) for second in map(sigmoid, logits.ravel().tolist())]
             return np.array(pairs, dtype=np.float32).reshape(len(logits), 2)
-        with np.errstate(over="ignore"):  # exp(-x) = inf gives the right 0
+        with np.errstate(over="ignore"):  # exp(-x) = inf gives 0, which is correct
             seconds = 1.0 / (1.0 + np.exp(-logits))
         return np.concatenate([1.0 - seconds, seconds], axis=1)
     e = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -28,7 +28,7 @@ def in_range(schema: FeatureSchema, frame: Frame) -> bool:
         return False
     ranges = schema.ranges
     low, high = ranges.common_low, ranges.common_high
-    return bool((numbers.min(axis=0) >= low).all() and (numbers.max(axis=0) <= high).all())  # NaN is not
+    return bool((numbers.min(axis=0) >= low).all() and (numbers.max(axis=0) <= high).all())  # NaN is outside
 
 
 def find_warnings(

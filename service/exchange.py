@@ -46,7 +46,7 @@ VALID_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 SLOW_S = 1.0  # slower requests of models are logged
 DEADLINE_PASSED = DeadlinePassed.status
 MAX_LOGGED_PATH = 200
-PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # logged as they are; others could break a line of text
+PATH_CHARACTERS = "/:@!$&'()*+,;=~"  # logged unchanged; others could break a line of text
 log = logging.getLogger("tabserve.exchange")
 access_log = logging.getLogger(ACCESS_LOG)
 

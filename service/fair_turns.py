@@ -23,7 +23,7 @@ class FairTurns:
     def __init__(self) -> None:
         self._waiting: FairQueue[tuple[asyncio.Future[None], float]] = FairQueue(CREDIT)
         self._scheduled = False
-        self._spent = 0.0  # in this iteration of the event loop
+        self._spent = 0.0  # the cost in this iteration of the event loop
         self._last_client = ""
         self._contended_until = 0.0
 

@@ -16,8 +16,8 @@ from service.memory_budget import MemoryBudget, Reservation, memory_of_body
 
 MAX_UNRESERVED_READS = 4  # messages that are read at once without a reservation, because most are small
 UNRESERVED_SHARE = 0.125  # share of the budget for such reads, if that is less
-UNRESERVED_S = 0.02  # a message that takes longer may be large: it needs a reservation if others wait,
-MAX_UNRESERVED_S = 1.0  # or after this time
+UNRESERVED_S = 0.02  # a message that takes longer may be large: it needs a reservation if others wait
+MAX_UNRESERVED_S = 1.0  # after this time a message needs a reservation even if no other waits
 COPIES = 2  # copies of a message while it is received
 FLOW_CONTROL = [
     ("grpc.http2.lookahead_bytes", 64 * 1024),  # bytes that a client may send before its message is read

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
-PATTERNS = set(re.findall(r"^([a-z][a-z-]*%):", MAKEFILE, re.MULTILINE))  # .PHONY does not take them
+PATTERNS = set(re.findall(r"^([a-z][a-z-]*%):", MAKEFILE, re.MULTILINE))  # .PHONY cannot contain them
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 PAGES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", ".github/PULL_REQUEST_TEMPLATE.md"]
 

@@ -22,8 +22,8 @@ from training.training_run import Report
 
 TREE_SECONDS = 30.0
 TREE_STEP = 25
-TREE_PATIENCE = 3  # times TREE_STEP trees that lower the validation loss by less than
-TREE_GAIN = 1e-3  # this share of it
+TREE_PATIENCE = 3  # the trees stop after this many times TREE_STEP trees with a smaller gain
+TREE_GAIN = 1e-3  # the smallest gain, as a share of the validation loss
 UNLIMITED_PATIENCE = 60  # rounds without a smaller validation loss
 MAX_TREE_LEVELS = 255
 MAX_WORK = 2e8  # multiplications per step of a linear model: about the number that 30 s allow

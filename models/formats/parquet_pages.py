@@ -13,8 +13,8 @@ from models.formats.thrift_compact import Reader, Struct, ThriftError
 MAX_FOOTER_BYTES = 4 * 1024**2
 MAX_PAGE_BYTES = 16 * 1024**2  # decompressed; writers cut pages at 1 MB
 MAX_PAGES = 100_000  # pages of a file: reading a header takes about 30 µs
-HEADER_BYTES = 256  # read first; statistics may make a header longer,
-MAX_HEADER_BYTES = 64 * 1024  # but not by more than this
+HEADER_BYTES = 256  # read first; statistics may make a header longer
+MAX_HEADER_BYTES = 64 * 1024  # the longest header
 DATA_PAGE, INDEX_PAGE, DICTIONARY_PAGE, DATA_PAGE_V2 = range(4)
 DICTIONARY_ENCODINGS = {2, 8}  # PLAIN_DICTIONARY, RLE_DICTIONARY
 DELTA_LENGTH_ENCODING, DELTA_ENCODING = 6, 7  # of texts; the second one shares prefixes with the value before

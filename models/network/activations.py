@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.floating[Any]]
 ZERO = np.zeros((), dtype=np.float32)  # as an array: for one row, converting a float is half of the cost
-ZEROS = np.zeros(1 << 18, dtype=np.float32)  # never written: all of it is one page of memory
+ZEROS = np.zeros(1 << 18, dtype=np.float32)  # never written, so it takes one page of memory
 ZEROS.setflags(write=False)
 MIN_ZEROS = 2048  # numbers, from which a maximum with as many zeros is faster than one with a single zero
 
@@ -42,7 +42,7 @@ class Linear:
 class Sigmoid:
     """y = 1 / (1 + e⁻ˣ): any number becomes a probability."""
 
-    @np.errstate(over="ignore")  # e¹⁰⁰⁰ is infinity to a computer, and 1 / (1 + infinity) the right 0
+    @np.errstate(over="ignore")  # e¹⁰⁰⁰ overflows to infinity, and 1 / (1 + infinity) is correctly 0
     def forward(self, x: Array, out: Array | None = None) -> Array:
         y: Array = np.divide(1, 1 + np.exp(-x), out=out)
         return y

@@ -133,7 +133,7 @@ def write_keys(path: Path, keys: Keys) -> None:
         write_durably(written, text.encode())
         if before is not None:
             os.chmod(written, stat.S_IMODE(before.st_mode))
-            with contextlib.suppress(PermissionError):  # only root may give files away
+            with contextlib.suppress(PermissionError):  # only root may change the owner of a file
                 os.chown(written, before.st_uid, before.st_gid)
         written.replace(path)
         sync_folder(path.parent)

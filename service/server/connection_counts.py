@@ -7,8 +7,8 @@ from pathlib import Path
 
 from service.worker_records import is_alive
 
-MAX_LEAD = 2  # a worker may have this many connections more than the worker with the fewest,
-CONNECTIONS_PER_LEAD = 16  # plus one for each of this many that it has
+MAX_LEAD = 2  # a worker may have this many connections more than the worker with the fewest
+CONNECTIONS_PER_LEAD = 16  # and one more for each of this many connections that it has
 UNSHARED_CAPACITY = 64  # capacity if there is only one worker
 PREFIX = "connections_"
 

@@ -20,7 +20,7 @@ from tests.service.conftest import Server, clean_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
-WAIT_MS = int(os.environ.get("WAIT_MS", "60000"))  # bounds every wait: no test depends on the speed of the machine
+WAIT_MS = int(os.environ.get("WAIT_MS", "60000"))  # limit of every wait; tests do not depend on the machine's speed
 QUICK = ("--framework", "numpy", "--no-baselines", "--dropout", "0.1", "--final", "train")
 DEFAULT_MODELS = ("housing", "income", "penguins")
 AWKWARD_MODELS = ("wide", "towns", "names")

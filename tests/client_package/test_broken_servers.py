@@ -128,7 +128,7 @@ PASSING: dict[str, bytes | None] = {
 
 @pytest.mark.parametrize("name", PASSING)
 def test_what_may_pass_is_tried_again(scripted: Any, connect: Any, name: str) -> None:
-    kind = BlockingAsyncClient if len(name) % 2 else Client  # both have one core
+    kind = BlockingAsyncClient if len(name) % 2 else Client  # both clients share their core
     server = scripted(PASSING[name], response(200, ANSWER))
     found = connect(server, kind=kind).predict("m", ROW)
     assert (found.values, found.version) == ([1.5], "3")

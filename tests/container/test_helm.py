@@ -24,7 +24,7 @@ OWN_RESOURCES = {
     "ScaledObject",
     "ServiceMonitor",
     "InferenceService",
-}  # of operators: Kubernetes has no schema for them
+}  # kinds of operators, for which Kubernetes has no schema
 DIGEST = "sha256:" + 32 * "ab"
 EVERYTHING: dict[str, Any] = {
     "image": {"repository": "registry.example.com/tabserve", "digest": DIGEST, "pullPolicy": "Always"},
@@ -211,7 +211,7 @@ def test_the_pod_of_the_kserve_example_is_valid(tools: Path, tmp_path: Path) -> 
     validate(tools, [pod], tmp_path)
 
 
-# Run for real
+# Run on a real engine
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ def podman(tmp_path: Path) -> Iterator[Callable[..., str]]:
         '[containers]\ndefault_ulimits = ["nofile=4096:4096", "nproc=4096:4096"]\n'
         '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
     )
-    short = tempfile.mkdtemp(prefix="podman-")  # it refuses long ones
+    short = tempfile.mkdtemp(prefix="podman-")  # podman refuses long paths
     own = ("--root", f"{short}/root", "--runroot", f"{short}/run")
 
     def call(*arguments: str, stdin: bytes | None = None) -> str:

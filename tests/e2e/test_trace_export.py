@@ -84,7 +84,7 @@ def test_requests_become_spans_and_never_wait_for_the_collector(serve: Serve, ho
     for flags in ("01", "00"):
         sent = {"traceparent": f"00-{TRACE}-{PARENT}-{flags}"}
         assert httpx.post(url, json=ROW, headers=sent, timeout=60).headers["traceparent"] == sent["traceparent"]
-    child = collector.wait_for_spans(2)[-1]  # one that is not sampled has none
+    child = collector.wait_for_spans(2)[-1]  # a request that is not sampled has no span
     assert (child.trace_id.hex(), child.parent_span_id.hex()) == (TRACE, PARENT)
 
     collector.open.clear()  # it answers nothing while these requests are answered

@@ -133,7 +133,7 @@ def test_idle_connections_that_the_server_closed_are_opened_anew() -> None:
             accepted[0], _ = listening.accept()
             client.reconnect()
             listening.setblocking(False)
-            with pytest.raises(BlockingIOError):  # the open ones are kept
+            with pytest.raises(BlockingIOError):  # open connections are kept
                 listening.accept()
             for connection in accepted:
                 connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")

@@ -114,7 +114,7 @@ def test_as_many_requests_are_due_as_the_rate_says(name: str) -> None:
         assert here == pytest.approx(level * 1000 * (end - start), rel=0.1)
         start = end
     gaps = np.diff(arrivals(SCENARIOS["steady"], 1000, 10, np.random.default_rng(0)))
-    assert gaps.std() == pytest.approx(gaps.mean(), rel=0.1)  # as of independent requests
+    assert gaps.std() == pytest.approx(gaps.mean(), rel=0.1)  # as for independent requests
 
 
 def records(latency: Any, seconds: float = 10.0) -> RequestRecords:

@@ -137,12 +137,12 @@ def test_a_large_message_is_refused_while_others_take_the_memory(tell: Tell) -> 
     async def story(setup: Story) -> None:
         memory, rows = setup.asgi_app.plane.memory, 70_000  # a byte for each
         memory.limit = memory_of_body(rows)
-        memory.reserve(1, held=0)  # somebody else
+        memory.reserve(1, held=0)  # by another request
         with pytest.raises(grpc.RpcError) as error:
             await setup.infer(rows)
         assert error.value.code() is grpc.StatusCode.UNAVAILABLE
         assert "retry-after" in dict(error.value.trailing_metadata())
-        await setup.infer(1)  # a small one needs none
+        await setup.infer(1)  # a small message needs no reservation
         memory.release(1)
         with pytest.raises(grpc.RpcError) as error:  # admitted: more rows than a request may have
             await setup.infer(rows)
@@ -168,7 +168,7 @@ def test_a_message_that_does_not_arrive_takes_memory_and_no_other_call_waits_for
         stalled = [method(nothing(), timeout=LONG_S) for _ in range(3 * MAX_UNRESERVED_READS)]
         await setup.infer()
         codes = [asyncio.ensure_future(call.code()) for call in stalled]
-        while sum(code.done() for code in codes) < len(codes) - 1:  # one has the memory
+        while sum(code.done() for code in codes) < len(codes) - 1:  # one call has the memory
             await asyncio.sleep(0.005)
         assert {code.result() for code in codes if code.done()} == {grpc.StatusCode.UNAVAILABLE}
         assert memory.reserved == memory.limit

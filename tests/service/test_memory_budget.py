@@ -81,7 +81,7 @@ def test_a_body_is_refused_while_others_use_the_budget_and_admitted_afterwards(
     length = {"content-length": str(len(body))}
 
     async def story() -> list[int]:
-        app.plane.memory.reserve(1, 0)  # somebody else
+        app.plane.memory.reserve(1, 0)  # by another request
         refused = await asgi(app, "POST", "/predict/homes", body, headers=length)
         app.plane.memory.release(1)
         admitted = await asgi(app, "POST", "/predict/homes", body, headers=length)
@@ -102,7 +102,7 @@ def test_a_small_file_that_expands_is_refused_while_others_use_the_budget(
     headers = {"content-type": "application/vnd.apache.parquet"}
 
     async def story() -> list[int]:
-        app.plane.memory.reserve(1, 0)  # somebody else
+        app.plane.memory.reserve(1, 0)  # by another request
         refused = await asgi(app, "POST", "/predict/income", sink.getvalue(), headers=headers)
         app.plane.memory.release(1)
         admitted = await asgi(app, "POST", "/predict/income", sink.getvalue(), headers=headers)

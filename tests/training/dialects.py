@@ -225,7 +225,7 @@ def check_column(dataset: Dataset, table: Table, name: str, kind: str) -> None:
     read = dataset.columns[name].tolist()
     wanted = [expected[row] for row in dataset.row_numbers]
     if kind == "level":
-        if table.dialect.word == "None" or table.dialect.word in ("-", "--"):  # levels like others, among texts
+        if table.dialect.word == "None" or table.dialect.word in ("-", "--"):  # in a column of text these are levels
             wanted = [table.dialect.word if level is None else level for level in wanted]
         assert decision.type == "category"
         assert read == wanted

@@ -46,7 +46,7 @@ def test_inference_network_has_the_outputs_of_the_network(architecture: Architec
     dtype = np.float32 if architecture.scales else np.float64  # the angle of a periodic feature is rounded to float32
     network = lived_in(build(architecture, rng, dtype), rng)
     x = rows_for(architecture, 300, rng).astype(np.float32)
-    x[::7, architecture.numbers :] = 999  # the unseen
+    x[::7, architecture.numbers :] = 999  # unseen levels
     wanted, served = network.predict(x), network.for_inference()
     assert_equal_means(served.forward(x), wanted)
     alone = np.concatenate([served.forward(x[i : i + 1]) for i in range(50)])

@@ -397,7 +397,7 @@ def test_an_invalid_body_is_refused_before_its_response_has_begun(running: Runni
     assert statuses(running.answers(CHUNKED, bad)[0]) == [400]
     assert statuses(running.answers(HELLO + CHUNKED, bad)[0]) == [200, 400]
     answers, closed = running.answers(CHUNKED.replace(b"/chunks", b"/unread"), bad)
-    assert statuses(answers) == [200]  # and no second answer
+    assert statuses(answers) == [200]  # there is no second answer
     assert closed
 
 
