@@ -114,7 +114,7 @@ class TensorFlowEngine:
 
 
 def with_hidden_layer(model: Any) -> Any:
-    """A Keras model with a second output, the input of its output layer: (rows, units), of an ensemble those of all
+    """A Keras model with a second output, the input of its output layer: (rows, units), for an ensemble those of all
     members."""
     import keras
 

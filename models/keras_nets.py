@@ -202,7 +202,7 @@ def build(architecture: Architecture) -> keras.Model:
 
 
 def members_of(model: keras.Model) -> keras.Model:
-    """The model to train: of an ensemble all layers but the last, (batch, inputs) -> (batch, members, outputs).
+    """The model to train: for an ensemble all layers but the last, (batch, inputs) -> (batch, members, outputs).
 
     The loss is the mean of the members' losses, not the loss of their mean. A model without members is returned
     unchanged.

@@ -64,7 +64,7 @@ def validate_rows(
 ) -> ValidatedRows:
     """Validate rows that are JSON values, or `UndecodableRow`. It never raises for invalid ones.
 
-    first_row: the number that errors give the first row. max_errors: how many errors are listed; of a single row at
+    first_row: the number that errors give the first row. max_errors: how many errors are listed; for a single row at
     most MAX_LISTED_ERRORS.
     """
     if rows and (valid := schema.validators.validate_values(rows)) is not None:

@@ -163,7 +163,7 @@ def without_ambiguous_ids(rows: Any) -> Any:
 
 
 def newest_truth(feedback: Any) -> Any:
-    """Id and truth; of several for one row, the newest."""
+    """Id and truth; if there are several for one row, the newest."""
     ordered = feedback.sort_by([(TIME, "descending")])
     _, first = np.unique(np.array(ordered.column(ID).to_pylist(), dtype=object).astype(str), return_index=True)
     return ordered.take(pa.array(np.sort(first))).select([ID, TRUTH])

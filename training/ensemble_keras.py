@@ -96,8 +96,8 @@ class EnsembleTrainer:
         return FoldResult(history, weights)
 
     def _outputs(self, rows: RowNumbers) -> Array:
-        """The members' outputs (rows, members, outputs). Each shape is compiled: of a small table all rows are
-        computed, of many rows blocks of one size."""
+        """The members' outputs (rows, members, outputs). Each shape is compiled, so all rows of a small table are
+        computed, and many rows in blocks of one size."""
         if self.rows <= MAX_FOLD_ROWS:
             return np.asarray(self.predict(self.data.inputs()))[rows]
         if len(rows) <= MAX_PREDICTED_ROWS:

@@ -14,7 +14,7 @@ from training.dataset import Dataset
 
 MIN_LEAK_SCORE = 0.98
 SAMPLE_ROWS = 4000
-WIDE_TABLE = 500  # columns; of a wider table a tenth of the rows is used, to take seconds only
+WIDE_TABLE = 500  # columns; for a wider table only a tenth of the rows is used, which takes seconds
 
 Indices = npt.NDArray[np.intp]
 

@@ -209,7 +209,7 @@ def open_trainer(engine: TrainingEngine, options: FitOptions, tune: float | None
 
 
 def model_with_scale(trained: NetworkFit, recipe: Recipe, report: Report) -> tuple[TabularModel, ScaleHead | None]:
-    """The model as it will be served; of a regression with the scale of its errors."""
+    """The model as it will be served; for a regression with the scale of its errors."""
     model = build_model(trained.fit, trained.dataset.schema, trained.encoder)
     if trained.dataset.schema.task != "regression":
         return model, None

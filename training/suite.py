@@ -103,7 +103,7 @@ def draw_fold(rows: int, split: int) -> npt.NDArray[np.bool_]:
 
 
 def fetch(table: SuiteTable) -> None:
-    """Write a table as Parquet, of a file with the listed hash. Raises UsageError."""
+    """Write a table as Parquet, from a file with the listed hash. Raises UsageError."""
     if table.sha256:
         path = PACKAGES / table.file
         if not path.exists():

@@ -34,7 +34,7 @@ class TensorRows:
         return [self._tf.constant(array) for array in (x, *(array[order] for array in self._arrays))]
 
     def inputs(self, rows: RowNumbers | None = None) -> Any:
-        """x of these rows, of all by default."""
+        """x of these rows, by default of all rows."""
         if self._stored is not None:
             return self._tf.constant(self._stored[slice(None) if rows is None else rows])
         return self._arrays[0] if rows is None else self._tf.gather(self._arrays[0], rows)

@@ -97,7 +97,7 @@ def fit_out_of_fold(
 
 
 def _draw_folds(rows: int, rng: np.random.Generator, groups: npt.NDArray[Any] | None) -> Rows:
-    """(rows,): the fold of each row; of a group all rows are in one."""
+    """(rows,): the fold of each row; all rows of a group are in one fold."""
     if groups is None:
         return rng.permutation(np.arange(rows) % FOLDS)
     distinct, member = np.unique(groups, return_inverse=True)

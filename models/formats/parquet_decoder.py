@@ -157,7 +157,7 @@ def columns_of_features(schema: Any) -> list[str]:
 
 
 def decoding_bytes(columns: Mapping[str, ColumnPages], types: Mapping[str, Any]) -> int:
-    """About the most memory that decoding takes: of each column, a page and the dictionary that it refers to."""
+    """About the most memory that decoding takes: a page of each column and the dictionary that it refers to."""
     import pyarrow as pa
 
     needed = 0

@@ -23,7 +23,8 @@ NO_LIMITS: Limits = (-MAX_LOG_SCALE, MAX_LOG_SCALE)
 
 @dataclass(frozen=True)
 class ScaleHead:
-    """log scale = h·W + b with h (rows, units): the last hidden layer, of an ensemble all its members' side by side.
+    """log scale = h·W + b with h (rows, units): the last hidden layer, for an ensemble those of all members side by
+    side.
 
     limits: the smallest and the largest log scale of the rows that it was fitted to. The network's output may be beyond
     them, but `scales` is not.

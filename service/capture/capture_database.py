@@ -46,7 +46,7 @@ VersionKey = tuple[str, str, bytes]
 
 
 class RowBatch(NamedTuple):
-    """Rows of one version. names: of the columns. outputs: of each row, the value or the probability of each class."""
+    """Rows of one version. names: of the columns. outputs: for each row, the value or the probability of each class."""
 
     names: Sequence[str]
     ids: list[str]

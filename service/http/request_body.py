@@ -259,7 +259,7 @@ def check_json_size(body: bytes, plane: DataPlane) -> None:
 
 
 def count_values(body: bytes) -> int:
-    """The number of values in JSON: of the commas outside of texts."""
+    """The number of commas in JSON outside of texts, about the number of its values."""
     if b"\\" in body:
         body = body.replace(rb"\\", b"").replace(rb"\"", b"")
     values, in_text = 1, 0

@@ -72,8 +72,8 @@ def slow_share(latencies: npt.NDArray[np.float64]) -> float:
 
 
 def stalled_shares(url: str, plan: RequestPlan) -> tuple[float, float, float]:
-    """The slow requests with a stall in the middle: of an open loop, of a closed one with the same records, and of a
-    user."""
+    """The numbers of slow requests with a stall in the middle: in an open loop, in a closed one with the same records,
+    and for a user."""
     pids = server_monitor.listeners(url)
     assert pids
     rng = np.random.default_rng(0)

@@ -152,7 +152,7 @@ def test_no_rows_have_no_status(client: Client) -> None:
 
 
 def test_rows_of_every_path_are_counted(client: Client) -> None:
-    """Single rows, batches, warnings, tables and other protocols; of one request at most 16 rows."""
+    """Single rows, batches, warnings, tables and other protocols; at most 16 rows of a request."""
     row = rows_like_training(1, seed=1)[0]
     line = json.dumps(row).encode()
     for path, body, headers, rows, sampled in (

@@ -28,7 +28,7 @@ class PartColumns(Sequence[Any]):
 
     @abstractmethod
     def type_of(self, index: int) -> Any:
-        """The Arrow type of a column, of several files that of the first one."""
+        """The Arrow type of a column; if there are several files, that of the first one."""
 
     @abstractmethod
     def read_part(self, index: int, part: int) -> Any:

@@ -66,7 +66,7 @@ def inferred(make: Maker) -> None:
 
 
 def tensors(make: Maker) -> None:
-    """How tensors may be written: of the only feature of `single`, and of `homes`."""
+    """Ways to write tensors: that of the only feature of `single`, and those of `homes`."""
     for name, tensor in {
         "fp32": ("FP32", [2], [1.5, 2]),
         "fp16": ("FP16", [2], [1.5, 2]),
