@@ -16,9 +16,7 @@ from training.streaming.spilled_frame import Indices
 from training.streaming.stored_matrix import Matrix
 from training.training_run import FitResult, Report
 
-MAX_HELD_OUT_ROWS = (
-    20_000  # for fitting the scale; ten times as many rows would take ten times as long and give the same scale
-)
+MAX_HELD_OUT_ROWS = 20_000  # for fitting the scale; ten times as many rows give the same scale in ten times the time
 MANY_ROWS = 250_000  # learned rows, of which only the needed number is predicted
 
 

@@ -44,7 +44,7 @@ class BinaryCrossEntropy:
         y = labels * (1 - self.label_smoothing) + self.label_smoothing / 2
         # log(1 + eᶻ) - y·z, with the larger of 0 and z taken out of the logarithm
         losses = np.maximum(z, 0) - y * z + np.log1p(np.exp(-np.abs(z)))
-        d_z = activations.Sigmoid().forward(z) - y  # the factor p·(1 - p) of the sigmoid has cancelled
+        d_z = activations.Sigmoid().forward(z) - y  # the factor p·(1 - p) of the sigmoid cancels
         if self.class_weights is not None:
             weights = _class_weight(self.class_weights, 2, labels[:, 0], weights)
         return _mean_over_rows(losses, d_z, weights)

@@ -66,7 +66,7 @@ def test_fifty_rows_of_tails_gaps_and_single_values(write: Write) -> None:
     target = model.encoder.target
     assert target.low is not None
     assert target.high is not None
-    assert ((values >= target.low) & (values <= target.high)).all(), "answers are kept within what was seen"
+    assert ((values >= target.low) & (values <= target.high)).all(), "predictions are clipped to the range seen"
 
 
 @pytest.mark.usefixtures("bentoml_store")
