@@ -195,7 +195,7 @@ def _first_problem(error: ValidationError, text: str | bytes) -> str:
     message = " or ".join([alternatives[0], *(other.removeprefix("Input should be ") for other in alternatives[1:])])
     message = message_of(message)
     if len(place) > 1 and place[0] == "features":
-        if len(place) == 2 and message.startswith("feature "):  # a validator of ours has named it
+        if len(place) == 2 and message.startswith("feature "):  # our own validator has already added the name
             return message
         feature = json.loads(text)["features"][place[1]]
         if isinstance(feature, dict) and isinstance(name := feature.get("name"), str) and name:

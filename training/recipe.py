@@ -21,8 +21,8 @@ from training.option_checks import check_combination, check_ranges
 HIDDEN = (128, 128, 128)  # units of the hidden layers of the ensemble
 EXAMPLES = 650_000  # rows times epochs of the ensemble's training
 PLAIN_EXAMPLES = 600_000
-FOLDS = 5  # folds that evaluate the trials of a small table
-MAX_FOLD_ROWS, MAX_FOLD_CLASSES = 3000, 20  # limits of such a table
+FOLDS = 5  # number of folds that evaluate the trials of a small table
+MAX_FOLD_ROWS, MAX_FOLD_CLASSES = 3000, 20  # limits of a small table
 BETA_2, FOLDED_BETA_2 = 0.99, 0.95
 """The decays of AdamW's second moment: for large and for small tables."""
 # Options that do not change the default network.
