@@ -69,7 +69,7 @@ def equal_prediction(actual: Any, expected: Any, scale: float) -> bool:
 
 
 def close(a: Any, b: Any, scale: float) -> bool:
-    """|a - b| ≤ 1e-5 · max(|b|, s); NaN is close to nothing."""
+    """|a - b| ≤ 1e-5 · max(|b|, s); NaN is not close to any number."""
     numbers = all(isinstance(x, int | float) and math.isfinite(x) for x in (a, b))
     return numbers and abs(a - b) <= TOLERANCE * max(abs(b), scale)
 

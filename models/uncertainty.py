@@ -106,7 +106,7 @@ class Uncertainty(StoredDocument):
         return self.everyone.quantile(level)
 
     def at(self, level: float) -> LevelQuantiles:
-        """All values of a level. Raises LevelError."""
+        """The values of a level, for rows without a group and for each group. Raises LevelError."""
         by_group = {group: scores.quantile(level) for group, scores in self.groups.items()}
         return LevelQuantiles(self.quantile(level), by_group)
 
@@ -119,8 +119,8 @@ def fit(
 ) -> Uncertainty:
     """scores: (n,), of rows that neither trained the model nor chose its settings. groups: (n,) or None.
 
-    Groups of a category below MIN_GROUP_ROWS have no scores of their own. Either all classes have scores of their own
-    or none has.
+    Groups of a category below MIN_GROUP_ROWS have no separate scores. Either all classes have separate scores or none
+    has.
     """
     everyone = Scores.fit(scores)
     if groups is None:

@@ -2,7 +2,7 @@
 
 The NumPy engine computes in the thread that calls it, so its cost is processor time of that thread: waiting for a
 core does not count. Caches and clock rates that others disturb do, so the fastest of several rounds is taken.
-TensorFlow computes in threads of its own; its cost is elapsed time.
+TensorFlow computes in separate threads; its cost is elapsed time.
 """
 
 import math

@@ -122,7 +122,8 @@ class ExplanationClient:
             process.wait()
 
     def close(self) -> None:
-        """End the process for good. Called by any thread; the thread of explanations calls `stop` afterwards."""
+        """End the process and start no other one. Called by any thread; the thread of explanations calls `stop`
+        afterwards."""
         self._closed = True
         if (running := self._running) is not None:
             running.process.kill()

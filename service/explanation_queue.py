@@ -1,4 +1,4 @@
-"""The queue of explanations. They are computed in a process of their own, so that they do not delay predictions."""
+"""The queue of explanations. They are computed in a separate process, so that they do not delay predictions."""
 
 import asyncio
 import logging

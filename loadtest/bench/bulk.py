@@ -1,6 +1,6 @@
 """Bulk scoring compared with loops that read Parquet in chunks and predict: Keras, MLflow and LightGBM.
 
-The table is generated. Each contender runs alone in processes of its own. The time of bulk scoring is that of
+The table is generated. Each contender runs alone in separate processes. The time of bulk scoring is that of
 the whole command with its start, that of the loops begins when their model is loaded. Memory is the sum of the peaks of
 the processes.
 """

@@ -21,7 +21,7 @@ TOLERANCE = 0.1
 BURSTS, WORKERS = {5: 1, 100: 2, 5000: 100}, 4  # requests at once by rate: those of 20 ms
 RATE_CONNECTIONS = 16
 CONNECTIONS = {"first": 8, "second": 2, "third": 1}  # connections of each key, in units of those of the third
-SCALES = {1: 48, 100: 48, 1000: 12}  # connections of the third key by rows: so many that a request always waits
+SCALES = {1: 48, 100: 48, 1000: 12}  # connections of the third key by rows: enough that a request always waits
 
 
 @contextlib.contextmanager

@@ -131,7 +131,7 @@ def send_until(url: str, body: bytes, clients: Sequence[tuple[int, Mapping[str, 
 
 
 def run(url: str, body: bytes, clients: Sequence[tuple[int, Mapping[str, str]]], seconds: float) -> SharedRun:
-    """`send_until` in a process of its own."""
+    """`send_until` in a separate process."""
     wanted = json.dumps({"url": url, "clients": [(count, dict(headers)) for count, headers in clients]})
     command = [sys.executable, "-m", "loadtest.bench.shared_client", wanted, str(seconds)]
     done = subprocess.run(command, input=body, stdout=subprocess.PIPE, check=True)

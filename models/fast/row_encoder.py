@@ -103,7 +103,7 @@ def linear_encoder(part: NumberEncoding | RawEncoding, feature: Feature) -> Line
 
 
 def linear_encoders(numbers: Sequence[tuple[Feature, ScalarEncoding]]) -> list[LinearEncoder]:
-    """Empty unless all numbers are encoded so and are never missing."""
+    """Empty unless all numbers have this encoding and are never missing."""
     encoders = []
     for feature, part in numbers:
         if isinstance(part, QuantileEncoding) or feature.nullable:

@@ -16,7 +16,7 @@ MAX_BUFFERED_BYTES = 1024**2  # limit in memory; the rest goes to a temporary fi
 
 
 class ResponseBuffer:
-    """Sends a response in a task of its own, once the body of its request is complete: nginx sends no more of a body
+    """Sends a response in a separate task, once the body of its request is complete: nginx sends no more of a body
     when the response has started, and many clients read nothing before they have sent everything.
 
     Until then, and for HTTP/1.0 until the response is complete, a temporary file takes the part beyond

@@ -77,7 +77,7 @@ class HttpClient:
 
 
 class GrpcClient:
-    """Sends a message to a method of the gRPC server, on a connection of its own."""
+    """Sends a message to a method of the gRPC server, on a separate connection."""
 
     def __init__(self, port: int, message: bytes, compressed: bool = False, method: str = f"/{SERVICE}/ModelInfer"):
         self.message, self.compression = message, grpc.Compression.Gzip if compressed else None

@@ -38,7 +38,8 @@ class Soak:
         self._random = random.Random(seed)
 
     def run(self, seconds: float, between_s: float, answers: float = math.inf) -> None:
-        """Kill a worker about every `between_s` seconds, until the time is up or so many answers are compared."""
+        """Kill a worker about every `between_s` seconds, until the time is up or this number of answers was
+        compared."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0 and self.crowd.right < answers:
             time.sleep(min(left, between_s * self._random.uniform(0.5, 1.5)))

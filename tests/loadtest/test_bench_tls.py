@@ -15,7 +15,7 @@ from tests.certificates import Authority
 
 @pytest.mark.parametrize("closes", [False, True])
 def test_the_bundled_client_speaks_tls(tmp_path: Path, closes: bool) -> None:
-    """With `connection: close`, each request has a connection of its own."""
+    """With `connection: close`, each request has a separate connection."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(*Authority(tmp_path).issue("server"))
     connections = 0

@@ -1,4 +1,4 @@
-"""Jobs in a process of their own: without room for their output, and with a worker that is killed."""
+"""Jobs in a separate process: without room for their output, and with a worker that is killed."""
 
 import contextlib
 import os

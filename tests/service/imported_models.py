@@ -187,7 +187,7 @@ def heads() -> Imported:
 
 
 def softmax_inside() -> Imported:
-    """A softmax in the middle weights the columns; another one, a layer of its own, is the end."""
+    """A softmax in the middle weights the columns; another one, as a separate layer, is the end."""
     import keras
     from keras import layers
 

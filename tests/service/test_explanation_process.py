@@ -1,4 +1,4 @@
-"""Explanations come from a process of their own, which may end at any time; otherwise from the worker."""
+"""Explanations come from a separate process, which may end at any time; otherwise from the worker."""
 
 import asyncio
 import contextlib

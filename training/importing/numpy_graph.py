@@ -167,7 +167,7 @@ def _last_is(branches: list[Branch], end: int) -> list[Branch]:
 
 
 def _as_layers(width: int, branches: list[Branch]) -> list[Layer]:
-    """A chain of layers without branches if there are none; else the last chain follows the branches."""
+    """The layers of the network: a chain of layers or, with branches, a layer of branches and the last chain."""
     if len(branches) == 1 and not branches[0].join and not isinstance(branches[0].layers[0], Take):
         return list(branches[0].layers)
     *others, last = branches

@@ -1,1 +1,1 @@
-"""Other servers of the same small network, each in an environment of its own (`make peer-NAME`)."""
+"""Other servers of the same small network, each in a separate environment (`make peer-NAME`)."""

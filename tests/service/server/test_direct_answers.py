@@ -282,7 +282,7 @@ def test_what_the_application_refuses_is_not_answered_directly(
 
 
 def test_a_connection_stays_open_between_direct_answers(apps: Apps, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The timer of keep-alive is moved on by each answer, and closes the connection in the end."""
+    """Each answer postpones the timer of keep-alive, which finally closes the connection."""
     app, _, sent = apps
     timeout, passed, real = 60.0, [0.0], time.monotonic
     monkeypatch.setattr(time, "monotonic", lambda: real() + passed[0])  # the clock of the event loop, too

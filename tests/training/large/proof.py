@@ -26,7 +26,7 @@ SMALL_ROWS = 1000
 
 
 class Run(NamedTuple):
-    """A training in a process of its own. peak: bytes of memory in RAM. cpu: seconds of all threads."""
+    """A training in a separate process. peak: bytes of memory in RAM. cpu: seconds of all threads."""
 
     seconds: float
     cpu: float
