@@ -23,7 +23,8 @@ def installed() -> bool:
 
 
 def failures() -> tuple[type[BaseException], ...]:
-    """The exceptions that pyarrow raises for unreadable bytes. Not all are its own: names may be invalid UTF-8."""
+    """The exceptions that pyarrow raises for unreadable bytes. Some are not its own exceptions, for example that for
+    names in invalid UTF-8."""
     import pyarrow as pa
 
     return pa.ArrowException, ValueError, TypeError, OSError, OverflowError, MemoryError, StopIteration
