@@ -253,7 +253,7 @@ def write_mirror_file(folder: Path, url: str, versions: Mapping[str, str]) -> No
 
 
 def key_of(version: RemoteVersion) -> str:
-    """Changes when another version is uploaded under the same number."""
+    """A value that changes when another version is uploaded under the same number."""
     return str(version.manifest and version.manifest.e_tag)
 
 

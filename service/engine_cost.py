@@ -39,7 +39,7 @@ class EngineCost(NamedTuple):
         return max(self.many_s - self.one_s, MIN_ROW_S) / (MANY_ROWS - 1)
 
     def merged(self, other: Self) -> Self:
-        """The fastest of two measurements of one engine; steady if they agree."""
+        """The lower costs of two measurements of one engine; steady if these agree."""
         steady = self.plausible and other.plausible and self.agrees(other)
         return self._replace(one_s=min(self.one_s, other.one_s), many_s=min(self.many_s, other.many_s), steady=steady)
 

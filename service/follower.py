@@ -85,7 +85,7 @@ class Follower:
         return self.files.requested(), self._signature()
 
     def _signature(self) -> tuple[int, ...]:
-        """Changes with the file, and with the problem of the local copy of a store at a URL."""
+        """A value that changes with the file, and with the problem of the local copy of a store at a URL."""
         problem = signature(self.file.folder / PROBLEM_FILE) if self._is_copy else None
         return (*(signature(self.file.path) or ()), -1, *(problem or ()))
 
@@ -234,7 +234,7 @@ class Follower:
 
 
 def signature(path: Path) -> tuple[int, ...] | None:
-    """Changes with the content of a file; None if there is none."""
+    """A value that changes with the content of a file; None if there is none."""
     with contextlib.suppress(OSError):
         found = os.stat(path)
         return found.st_ino, found.st_size, found.st_mtime_ns

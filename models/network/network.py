@@ -32,7 +32,7 @@ class DivergenceError(ArithmeticError):
         self.epoch, self.loss = epoch, loss
 
     def __reduce__(self) -> tuple[type[Self], tuple[int, float]]:
-        """Pickle would call it with its message."""
+        """How to pickle this error: by default, pickle would pass the message to `__init__`."""
         return type(self), (self.epoch, self.loss)
 
 

@@ -106,7 +106,7 @@ class KeyRing:
 
 
 def signature_of(path: Path) -> tuple[int, ...] | None:
-    """Changes with the content of a file; None if there is none."""
+    """A value that changes with the content of a file; None if there is none."""
     with contextlib.suppress(OSError):
         found = os.stat(path)
         return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

@@ -44,7 +44,7 @@ class TlsFiles:
         return [path for path in (self.certfile, self.keyfile, self.ca_certs) if path]
 
     def signature(self) -> list[tuple[int, ...] | None]:
-        """Changes with the content of the files, also if a link to them is exchanged, as Kubernetes does."""
+        """A value that changes with the content of the files, also when Kubernetes exchanges a link to them."""
         return [_signature(Path(path)) for path in self.paths]
 
     def check(self) -> None:
