@@ -29,7 +29,7 @@ BETA_2, FOLDED_BETA_2 = 0.99, 0.95
 NOT_OF_THE_NETWORK = ("framework", "class_weights", "final", "fit_seed", "time")
 MAX_EXAMPLES = 3_000_000  # limit for a table so large that even the fewest epochs exceed EXAMPLES
 FREQUENCIES = 2048  # frequencies of all columns together, so fewer for each of many columns
-EMBEDDED = 1024  # numbers computed from them, all columns together
+EMBEDDED = 1024  # periodic features of all columns together
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ FEW_INTERPOLATED = 4  # for up to this many rows Python's bisection is faster th
 class ScaledNumbers:
     """All scaled numbers of an encoder, one array for each parameter."""
 
-    columns: Indices  # their columns of Frame.numbers
+    columns: Indices  # the columns of Frame.numbers of these numbers
     lowest: Matrix64  # z leaves -CLIP..CLIP below `lowest` and above `highest`; clipping x first avoids overflow
     highest: Matrix64
     mean: Matrix64
@@ -98,9 +98,9 @@ class QuantileNumbers:
     """All quantile-encoded numbers of an encoder."""
 
     parts: list[QuantileEncoding]
-    columns: Indices  # their columns of Frame.numbers
+    columns: Indices  # the columns of Frame.numbers of these numbers
     fill: Matrix64
-    gaps: Indices  # those that have a column for missing values
+    gaps: Indices  # the numbers that have a column for missing values
 
     @classmethod
     def of(cls, parts: Sequence[NumericEncoding]) -> Self:

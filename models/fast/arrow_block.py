@@ -34,7 +34,7 @@ class NumericBuffer(NamedTuple):
 class Layout(NamedTuple):
     rows: int
     columns: tuple[NumericBuffer, ...]
-    marked: frozenset[str]  # those of them that are an index of a pandas table
+    marked: frozenset[str]  # names that are an index of a pandas table
 
 
 def common_block(schema: FeatureSchema, body: bytes, max_rows: int) -> Block | None:

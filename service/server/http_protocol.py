@@ -106,18 +106,18 @@ class ResponseHead:
 class GuardedHttpProtocol(HttpToolsProtocol):
     """Limits request heads, sends problem documents for invalid HTTP, and ignores all upgrades."""
 
-    _head_bytes = 0  # received for an incomplete head, including
-    _before_head = 0  # the bytes of the read in which it starts: some may belong to the previous request
+    _head_bytes = 0  # bytes received for an incomplete head, `_before_head` included
+    _before_head = 0  # bytes of the read in which the head starts; some may belong to the previous request
     _stopping = False
     _refused = False
     _refusal = b""
     _read = b""  # the read that is being parsed, if a request begins with it
     _head: DirectHead | None = None  # head of the request whose body is being received, if it may be answered directly
-    _body = b""  # received for it
+    _body = b""  # the part of this body that was received
     _tried = False  # whether the request of this read was not answered directly before it is parsed
-    _admitted: DirectExchange | None = None  # its exchange, if it was admitted
+    _admitted: DirectExchange | None = None  # the exchange of this request, if it was admitted
     _answered = False  # whether a request of this read was answered directly
-    _answered_at = 0.0  # when the last one was, on the clock of time.monotonic
+    _answered_at = 0.0  # the time of the last direct answer, on the clock of time.monotonic
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

@@ -28,7 +28,7 @@ class VersionRequest(NamedTuple):
     version: Callable[[Any], str] | None = None
     content_type: str = JSON
     accept: str = JSON
-    fixed: bool = False  # it names the alias FIXED
+    fixed: bool = False  # whether the request names the alias FIXED
 
     def version_of(self, headers: Mapping[str, str], body: bytes) -> str:
         return headers[VERSION_HEADER] if self.version is None else str(self.version(json.loads(body)))

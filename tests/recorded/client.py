@@ -24,8 +24,10 @@ LONG = 64 * 1024  # bytes of a body; longer ones are compressed
 GENERATED, SECONDS = "<generated>", "<seconds>"
 COUNTED_S = 60.0
 REQUESTS = "tabserve_requests_total"
-VERSION_LABEL = re.compile(r',version="[^"]*"')  # which did not exist when the answers were recorded
-COUNTERS = re.compile(r"^(tabserve_(?!row_errors_)\w+_total\{[^}]*\}) (\S+)$", re.MULTILINE)  # nor did row_errors
+VERSION_LABEL = re.compile(r',version="[^"]*"')  # a label that did not exist when the answers were recorded
+COUNTERS = re.compile(
+    r"^(tabserve_(?!row_errors_)\w+_total\{[^}]*\}) (\S+)$", re.MULTILINE
+)  # row_errors did not exist either
 
 
 def send(case: Case, server: Server) -> Answer:

@@ -51,7 +51,7 @@ class Outcome(NamedTuple):
 
 class Adapter(Protocol):
     invalid: int | str  # the status of rows that are not valid
-    too_many: int | str | None  # that of more rows than allowed; None: there is no limit
+    too_many: int | str | None  # the status of more rows than allowed; None: there is no limit
 
     def ask(self, model: TabularModel, rows: Sequence[Row]) -> Outcome:
         """Raises UnsupportedRows."""
