@@ -53,7 +53,7 @@ def test_a_late_error_does_not_replace_the_view_that_was_opened_meanwhile(
     """The module that shows errors is loaded after the first view, or by its error."""
     page = open_page("about:blank")
     held: list[Route] = []
-    page.route("**/components/notice.js", held.append)
+    page.route("**/components/notice.js", lambda route: held.append(route))  # no method: it gets an attribute
     page.route("**/models", lambda route: route.fulfill(status=503, json={"title": "Not ready"}))
     with page.expect_request("**/components/notice.js"):
         page.goto(f"{server.url}/")
